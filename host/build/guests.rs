@@ -1,0 +1,66 @@
+//! Builds a workspace of guests for `wasm32-wasip2` by one nested cargo build. Shared by the build scripts of
+//! the host (`plugins/`) and of the tests (`tests/guests/`).
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+const TARGET: &str = "wasm32-wasip2";
+
+/// Builds every member of the workspace at `workspace` (relative to the package) into the target directory
+/// `target/<name>` and copies the components to `OUT_DIR`. Rebuilt when the guests, the SDK or the contract
+/// change; a failed guest build fails the build.
+#[allow(unreachable_pub, reason = "shared by two build scripts")]
+pub fn build(workspace: &str, name: &str) {
+    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    let workspace = package.join(workspace);
+    // OUT_DIR is target/<profile>/build/<package>/out: the guests' own target directory stands beside the
+    // profiles, so that all of them share one build of the guests.
+    let target = out.ancestors().nth(4).expect("OUT_DIR lies in a target directory").join(name);
+
+    for watched in [workspace.clone(), package.join("../plugins/sdk"), package.join("../wit")] {
+        println!("cargo:rerun-if-changed={}", watched.display());
+    }
+    ensure_target();
+
+    let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets it"));
+    cargo
+        .current_dir(&workspace)
+        .args(["build", "--release", "--locked", "--target", TARGET, "--target-dir"])
+        .arg(&target);
+    // The outer build's flags and wrappers (clippy) are not meant for the guests.
+    for variable in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "RUSTC"] {
+        cargo.env_remove(variable);
+    }
+    let status = cargo.status().expect("cargo starts");
+    assert!(status.success(), "the guests in {} do not build; the reason stands above", workspace.display());
+
+    copy_components(&target.join(TARGET).join("release"), &out);
+}
+
+fn copy_components(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("the nested build made its folder") {
+        let path = entry.expect("readable folder").path();
+        if path.extension().is_some_and(|extension| extension == "wasm") {
+            fs::copy(&path, to.join(path.file_name().expect("a file"))).expect("OUT_DIR is writable");
+        }
+    }
+}
+
+/// `rust-toolchain.toml` names the target, but rustup's automatic installation may be off.
+fn ensure_target() {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let libdir = Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]).output();
+    let installed = libdir.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir());
+    if installed {
+        return;
+    }
+    println!("cargo:warning=the target {TARGET} is missing; running `rustup target add {TARGET}`");
+    let added = Command::new("rustup").args(["target", "add", TARGET]).status();
+    assert!(
+        added.is_ok_and(|status| status.success()),
+        "the target {TARGET} is not installed and `rustup target add {TARGET}` failed. Install it by that command \
+         (or your distribution's package of the Rust standard library for {TARGET}), then build again."
+    );
+}

@@ -1,0 +1,56 @@
+//! `plimsoll serve`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Error, Source};
+use crate::app::App;
+
+#[derive(Debug, Default, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    source: Source,
+    /// Address and port; overrides the file's `server.listen`. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", env = "PLIMSOLL_LISTEN")]
+    listen: Option<SocketAddr>,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> Result<(), Error> {
+        let started = Instant::now();
+        let config = self.source.load()?;
+        let app = Arc::new(App::build(&config).await?);
+        let address = self.listen.unwrap_or(app.server.listen);
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            Error::Failed(format!("cannot listen on {address}: {error}; choose another address with --listen"))
+        })?;
+        let address = listener.local_addr().map_err(|error| Error::Failed(error.to_string()))?;
+        let names: Vec<_> = app.pipelines.keys().map(String::as_str).collect();
+        tracing::info!(
+            pipelines = names.join(","),
+            ready_ms = started.elapsed().as_millis() as u64,
+            "listening on http://{address}"
+        );
+        let shutdown = shutdown().map_err(|error| Error::Failed(format!("cannot wait for signals: {error}")))?;
+        crate::http::serve(app, listener, shutdown).await.map_err(|error| Error::Failed(error.to_string()))?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Completes on SIGINT or SIGTERM.
+fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

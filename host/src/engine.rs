@@ -1,0 +1,111 @@
+//! The wasmtime engine: one for the process, with pooled instances and a ticking epoch.
+
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// How often a running guest looks whether its deadline has passed, and lets other tasks run.
+/// Finer ticks cost every guest a yield; coarser ones let a deadline fire late by as much.
+pub const TICK: Duration = Duration::from_millis(5);
+
+/// Components from Rust have three core instances, those from JavaScript and Python up to a dozen.
+const CORE_INSTANCES_PER_STAGE: u32 = 16;
+/// A component may bring several linear memories; each reserves 4 GiB of address space and its guard.
+const MEMORIES_PER_STAGE: u32 = 4;
+/// Shim and fix-up modules of a component have tables too.
+const TABLES_PER_STAGE: u32 = 8;
+/// CPython's function table has about 12,000 entries; a reserved entry that is not touched costs no memory.
+const TABLE_ELEMENTS: usize = 100_000;
+/// Metadata of one component or core instance; the interpreters' components exceed the default.
+const INSTANCE_BYTES: usize = 4 << 20;
+
+/// The engine and the thread that advances its epoch for as long as this value lives.
+pub struct Engines {
+    /// What components are compiled for and stores are made of.
+    pub engine: Engine,
+    /// False where the address space was too small for the pool and instances are allocated on demand.
+    pub pooled: bool,
+    _ticker: Ticker,
+}
+
+impl Engines {
+    /// Takes the number of stages that may be live at once; gives an engine with a slot for each.
+    ///
+    /// # Errors
+    /// When wasmtime refuses the configuration on this machine.
+    pub fn new(slots: u32) -> wasmtime::Result<Self> {
+        let (engine, pooled) = match Engine::new(config().allocation_strategy(pool(slots))) {
+            Ok(engine) => (engine, true),
+            Err(error) => {
+                tracing::warn!(
+                    %error, slots,
+                    "the address space holds no instance pool; instances are allocated on demand, which is slower"
+                );
+                (Engine::new(&config())?, false)
+            }
+        };
+        Ok(Self { _ticker: Ticker::start(engine.clone()), engine, pooled })
+    }
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .wasm_component_model(true)
+        .wasm_multi_memory(true)
+        .wasm_simd(true)
+        // A leak's call stack is deep; the default of 20 frames cuts off the plugin's own part.
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(64))
+        .memory_init_cow(true);
+    config
+}
+
+fn pool(slots: u32) -> InstanceAllocationStrategy {
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(slots)
+        .total_core_instances(slots * CORE_INSTANCES_PER_STAGE)
+        .total_memories(slots * MEMORIES_PER_STAGE)
+        .total_tables(slots * TABLES_PER_STAGE)
+        .total_stacks(slots)
+        .max_memories_per_module(MEMORIES_PER_STAGE)
+        .max_tables_per_module(TABLES_PER_STAGE)
+        .max_component_instance_size(INSTANCE_BYTES)
+        .max_core_instance_size(INSTANCE_BYTES)
+        .table_elements(TABLE_ELEMENTS)
+        // With swap a dirty page of the previous instance can survive (wasmtime PR 14357).
+        .pagemap_scan(Enabled::No);
+    InstanceAllocationStrategy::Pooling(pool)
+}
+
+/// Advances the epoch every [`TICK`] until dropped.
+struct Ticker {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engine: Engine) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("epoch".into())
+            .spawn(move || {
+                while stopped.recv_timeout(TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    engine.increment_epoch();
+                }
+            })
+            .expect("the process may start one thread");
+        Self { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

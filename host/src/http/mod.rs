@@ -1,0 +1,122 @@
+//! HTTP: the routes, and the server that stops without losing a request.
+//!
+//! | route | what |
+//! | --- | --- |
+//! | `POST /v1/pipelines/{pipeline}/infer` | [`infer`] |
+//! | `GET /v1/pipelines`, `/v1/plugins[/{name}]` | what is served |
+//! | `GET /v1/memory` | high-water marks, resident memory |
+//! | `GET /metrics` | OpenMetrics text |
+//! | `GET /v2/health/live`, `/v2/health/ready` | 200 with a JSON body |
+
+pub mod admission;
+mod infer;
+pub mod problem;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::app::App;
+use problem::Problem;
+
+/// Every route, over a built [`App`].
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/pipelines/{pipeline}/infer", post(infer::infer))
+        .route("/v1/pipelines", get(pipelines))
+        .route("/v1/plugins", get(plugins))
+        .route("/v1/plugins/{name}", get(plugin))
+        .route("/v1/memory", get(memory))
+        .route("/metrics", get(metrics))
+        .route("/v2/health/live", get(|| async { Json(json!({ "live": true })) }))
+        // The port opens only after every pipeline is built, so whoever can ask finds them ready.
+        .route("/v2/health/ready", get(|| async { Json(json!({ "ready": true })) }))
+        .fallback(|| async { Problem::not_found("there is no such route; the README lists them") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this route has another method")
+        })
+        .with_state(app)
+}
+
+/// Serves until `shutdown` completes, then stops accepting and lets the requests inside finish within the
+/// grace period.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    app: Arc<App>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let grace = app.server.grace_period;
+    let (stopping, stopped) = tokio::sync::oneshot::channel();
+    let signal = async move {
+        shutdown.await;
+        tracing::info!("stopping: no new connections; requests inside have {grace:?}");
+        let _ = stopping.send(());
+    };
+    let server = axum::serve(listener, router(app)).with_graceful_shutdown(signal);
+    tokio::select! {
+        result = server.into_future() => result,
+        () = async {
+            // Without a signal (the sender is dropped with the server) there is nothing to time.
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(grace).await;
+        } => {
+            tracing::warn!("the grace period is over; the requests still inside are cut off");
+            Ok(())
+        }
+    }
+}
+
+async fn pipelines(State(app): State<Arc<App>>) -> Response {
+    let pipelines: Vec<_> = app
+        .pipelines
+        .values()
+        .map(|pipeline| {
+            let stage = |stage: &crate::stage::Stage| json!({
+                "plugin": stage.plugin.name, "version": stage.plugin.version,
+                "max_memory": stage.limits.max_memory, "deadline_seconds": stage.limits.deadline.as_secs_f64(),
+            });
+            json!({
+                "name": pipeline.name,
+                "default_chip": pipeline.default_chip,
+                "deadline_seconds": pipeline.deadline.as_secs_f64(),
+                "preprocess": stage(&pipeline.preprocess),
+                "chips": pipeline.chips.iter().map(|(name, chip)| (name.clone(), stage(chip))).collect::<serde_json::Map<_, _>>(),
+                "postprocess": stage(&pipeline.postprocess),
+            })
+        })
+        .collect();
+    Json(json!({ "pipelines": pipelines })).into_response()
+}
+
+async fn plugins(State(app): State<Arc<App>>) -> Response {
+    Json(json!({ "plugins": app.plugins.values().collect::<Vec<_>>() })).into_response()
+}
+
+async fn plugin(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
+    match app.plugins.get(&name) {
+        Some(plugin) => Json(plugin).into_response(),
+        None => Problem::not_found(format!("no pipeline uses a plugin `{name}`")).into_response(),
+    }
+}
+
+async fn memory(State(app): State<Arc<App>>) -> Response {
+    Json(app.recorder.report()).into_response()
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], app.recorder.metrics.encode()).into_response()
+}

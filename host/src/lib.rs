@@ -1,0 +1,29 @@
+//! Plimsoll: a WebAssembly-plugin inference host. Every request gets a fresh instance of each stage with a memory
+//! cap, and the host reports how high each stage's linear memory rose.
+//!
+//! # Layout, in the order in which a request meets it
+//! - [`cli`]: the command line; `serve` loads the configuration and starts the server.
+//! - [`config`]: `plimsoll.toml` as the user writes it.
+//! - [`app`]: the configuration built into pipelines that are ready to run; whatever is wrong is refused here.
+//! - [`http`]: routes, admission, replies and problems.
+//! - [`pipeline`]: preprocess → infer → postprocess.
+//! - [`stage`]: one run of one plugin: store, cap, deadline, outcome.
+//! - [`nn`]: `wasi:nn`: tensors, models, backends.
+//! - [`plugin`]: from a component's bytes to a stage: compile, check, snapshot.
+//! - [`engine`]: wasmtime, its pool and its epoch.
+//! - [`trace`], [`memory`], [`metrics`]: what a request needed, and the reports of it.
+//! - [`telemetry`]: the log.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod http;
+pub mod memory;
+pub mod metrics;
+pub mod nn;
+pub mod pipeline;
+pub mod plugin;
+pub mod stage;
+pub mod telemetry;
+pub mod trace;

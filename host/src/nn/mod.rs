@@ -1,0 +1,16 @@
+//! `wasi:nn` on the host: tensors, models and the backends that run them.
+//!
+//! - [`tensor`]: the tensor resource; its bytes are shared, never copied between stages.
+//! - [`model`]: the seam `Backend` / `Model`, and the check of inputs against a model's signature.
+//! - [`rten`], [`onnxruntime`]: the backends.
+//! - [`host`]: the `wasi:nn` functions that a guest calls.
+
+mod host;
+pub mod model;
+pub mod onnxruntime;
+pub mod rten;
+pub mod tensor;
+
+pub use host::{ExecutionContext, Graph};
+pub use model::{Backend, LoadError, LoadedModel, Model, ModelSource, NnError};
+pub use tensor::{Tensor, TensorType};

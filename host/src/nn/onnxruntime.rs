@@ -1,0 +1,158 @@
+//! The backend `onnxruntime`: the fast path, and the way to accelerators. The library is loaded when the first
+//! model asks for it; nothing of it is linked.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use ort::environment::Environment;
+use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
+use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
+
+use super::model::{Backend, LoadError, Model, ModelSource, Signature};
+use super::tensor::{Tensor, TensorType};
+
+/// The backend `onnxruntime`.
+pub struct OnnxRuntime {
+    environment: Environment,
+    threads: usize,
+}
+
+impl OnnxRuntime {
+    /// Loads the library: from `library`, else from the path in the variable `ORT_DYLIB_PATH`. `threads`: how
+    /// many threads one run uses.
+    ///
+    /// # Errors
+    /// When there is no library; the message names both ways to give one.
+    pub fn new(library: Option<PathBuf>, threads: usize) -> Result<Self, LoadError> {
+        let path = library
+            .or_else(|| std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from))
+            .ok_or_else(|| LoadError(absent("no library is configured")))?;
+        let failed = |error: String| LoadError(absent(&format!("{} cannot be loaded: {error}", path.display())));
+        let environment = ort::init_from(&path)
+            .map_err(|error| failed(error.to_string()))?
+            .with_name("plimsoll")
+            .with_telemetry(false)
+            .build()
+            .map_err(|error| failed(error.to_string()))?;
+        Ok(Self { environment, threads })
+    }
+}
+
+fn absent(why: &str) -> String {
+    format!(
+        "the backend `onnxruntime` has no ONNX Runtime: {why}. Set `library` in `[backends.onnxruntime]` or the \
+         variable ORT_DYLIB_PATH to the path of libonnxruntime.so (the PyPI package `onnxruntime` carries it in \
+         onnxruntime/capi), or use the backend `rten`"
+    )
+}
+
+struct Loaded {
+    // `Session::run` takes `&mut self` in this version of the crate; one session per model, used in turn.
+    session: Mutex<Session>,
+    inputs: Vec<Signature>,
+}
+
+impl Backend for OnnxRuntime {
+    fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
+        let session = self
+            .session(source)
+            .map_err(|error| LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display())))?;
+        let inputs = session
+            .inputs()
+            .iter()
+            .map(|input| {
+                let ValueType::Tensor { ty, shape, .. } = input.dtype() else {
+                    return Err(LoadError(format!("input `{}` is no tensor", input.name())));
+                };
+                Ok(Signature {
+                    name: input.name().to_owned(),
+                    types: element_type(*ty).into_iter().collect(),
+                    shape: Some(shape.iter().map(|&size| u32::try_from(size).ok()).collect()),
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Box::new(Loaded { session: Mutex::new(session), inputs }))
+    }
+}
+
+impl OnnxRuntime {
+    fn session(&self, source: &ModelSource) -> Result<Session, String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let mut builder = Session::builder(&self.environment).map_err(|error| text(&error))?;
+        builder = builder.with_optimization_level(GraphOptimizationLevel::Level3).map_err(|error| text(&error))?;
+        builder = builder.with_intra_threads(self.threads).map_err(|error| text(&error))?;
+        builder.commit_from_memory(&source.bytes).map_err(|error| text(&error))
+    }
+}
+
+fn element_type(ty: TensorElementType) -> Option<TensorType> {
+    Some(match ty {
+        TensorElementType::Float32 => TensorType::Fp32,
+        TensorElementType::Float64 => TensorType::Fp64,
+        TensorElementType::Uint8 => TensorType::U8,
+        TensorElementType::Int32 => TensorType::I32,
+        TensorElementType::Int64 => TensorType::I64,
+        _ => return None,
+    })
+}
+
+impl Model for Loaded {
+    fn inputs(&self) -> &[Signature] {
+        &self.inputs
+    }
+
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<(String, Tensor)>, String> {
+        let values = self
+            .inputs
+            .iter()
+            .zip(inputs)
+            .map(|(input, tensor)| Ok((input.name.as_str(), value(tensor)?)))
+            .collect::<Result<Vec<_>, String>>()?;
+        let mut session = self.session.lock().map_err(|_| "an earlier run broke the session".to_owned())?;
+        let outputs = session.run(values).map_err(|error| error.to_string())?;
+        outputs.iter().map(|(name, value)| Ok((name.to_owned(), output(&value)?))).collect()
+    }
+}
+
+/// A view over the host's bytes; they are aligned, for an allocation is.
+fn value(tensor: &Tensor) -> Result<SessionInputValue<'_>, String> {
+    fn view<'a, T>(shape: Vec<usize>, bytes: &'a [u8]) -> Result<SessionInputValue<'a>, String>
+    where
+        T: bytemuck::Pod + ort::value::PrimitiveTensorElementType + std::fmt::Debug,
+    {
+        let data = bytemuck::try_cast_slice::<u8, T>(bytes).map_err(|error| error.to_string())?;
+        let view = TensorRef::from_array_view((shape, data)).map_err(|error| error.to_string())?;
+        Ok(view.into())
+    }
+    let shape = tensor.dimensions.iter().map(|&size| size as usize).collect();
+    match tensor.ty {
+        TensorType::Fp32 => view::<f32>(shape, &tensor.data),
+        TensorType::Fp64 => view::<f64>(shape, &tensor.data),
+        TensorType::U8 => view::<u8>(shape, &tensor.data),
+        TensorType::I32 => view::<i32>(shape, &tensor.data),
+        TensorType::I64 => view::<i64>(shape, &tensor.data),
+        other => Err(format!("tensors of {} are not supported yet", super::tensor::type_name(other))),
+    }
+}
+
+fn output(value: &DynValue) -> Result<Tensor, String> {
+    fn extract<T>(value: &DynValue, ty: TensorType) -> Result<Tensor, String>
+    where
+        T: bytemuck::NoUninit + ort::value::PrimitiveTensorElementType,
+    {
+        let (shape, data) = value.try_extract_tensor::<T>().map_err(|error| error.to_string())?;
+        let dimensions = shape.iter().map(|&size| size as u32).collect();
+        Ok(Tensor::new(dimensions, ty, bytemuck::cast_slice(data).to_vec()))
+    }
+    let ValueType::Tensor { ty, .. } = value.dtype() else {
+        return Err("an output is no tensor".to_owned());
+    };
+    match element_type(*ty) {
+        Some(TensorType::Fp32) => extract::<f32>(value, TensorType::Fp32),
+        Some(TensorType::Fp64) => extract::<f64>(value, TensorType::Fp64),
+        Some(TensorType::U8) => extract::<u8>(value, TensorType::U8),
+        Some(TensorType::I32) => extract::<i32>(value, TensorType::I32),
+        Some(TensorType::I64) => extract::<i64>(value, TensorType::I64),
+        _ => Err(format!("outputs of {ty} are not supported")),
+    }
+}

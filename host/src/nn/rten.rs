@@ -1,0 +1,124 @@
+//! The embedded backend: [rten](https://docs.rs/rten), pure Rust, nothing to install.
+
+use rten::{DataType, Dimension, Model as RtenModel, NodeId, Value, ValueOrView, ValueType, ValueView};
+use rten_tensor::Layout;
+
+use super::model::{Backend, LoadError, Model, ModelSource, Signature};
+use super::tensor::{Tensor, TensorType};
+
+/// The backend `rten`.
+pub struct Rten;
+
+struct Loaded {
+    model: RtenModel,
+    inputs: Vec<Signature>,
+    input_ids: Vec<NodeId>,
+    outputs: Vec<(String, NodeId)>,
+}
+
+impl Backend for Rten {
+    fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
+        let model = RtenModel::load(source.bytes.to_vec())
+            .map_err(|error| LoadError(format!("rten cannot load {}: {error}", source.path.display())))?;
+        let named = |ids: &[NodeId]| -> Vec<(String, NodeId)> {
+            ids.iter().filter_map(|&id| Some((model.node_info(id)?.name()?.to_owned(), id))).collect()
+        };
+        let inputs = named(model.input_ids());
+        let outputs = named(model.output_ids());
+        let signatures = inputs
+            .iter()
+            .map(|(name, id)| {
+                let info = model.node_info(*id);
+                Signature {
+                    name: name.clone(),
+                    types: info.as_ref().and_then(|info| info.dtype()).map(types).unwrap_or_default(),
+                    shape: info.and_then(|info| info.shape()).map(|shape| {
+                        shape
+                            .iter()
+                            .map(|size| match size {
+                                Dimension::Fixed(size) => u32::try_from(*size).ok(),
+                                Dimension::Symbolic(_) => None,
+                            })
+                            .collect()
+                    }),
+                }
+            })
+            .collect();
+        let input_ids = inputs.into_iter().map(|(_, id)| id).collect();
+        Ok(Box::new(Loaded { inputs: signatures, input_ids, outputs, model }))
+    }
+}
+
+/// rten computes 64-bit integers as 32-bit ones; both are accepted where it wants the latter.
+fn types(ty: ValueType) -> Vec<TensorType> {
+    match ty {
+        ValueType::Tensor(DataType::Float) => vec![TensorType::Fp32],
+        ValueType::Tensor(DataType::Int32) => vec![TensorType::I32, TensorType::I64],
+        ValueType::Tensor(DataType::UInt8) => vec![TensorType::U8],
+        _ => Vec::new(),
+    }
+}
+
+impl Model for Loaded {
+    fn inputs(&self) -> &[Signature] {
+        &self.inputs
+    }
+
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<(String, Tensor)>, String> {
+        let values = self
+            .input_ids
+            .iter()
+            .zip(inputs)
+            .map(|(&id, tensor)| Ok((id, value(tensor)?)))
+            .collect::<Result<Vec<_>, String>>()?;
+        let ids: Vec<NodeId> = self.outputs.iter().map(|(_, id)| *id).collect();
+        let outputs = self.model.run(values, &ids, None).map_err(|error| error.to_string())?;
+        self.outputs.iter().zip(outputs).map(|((name, _), value)| Ok((name.clone(), tensor(value)?))).collect()
+    }
+}
+
+/// A view over the tensor's bytes where they are aligned (an allocation always is), else a copy.
+fn value(tensor: &Tensor) -> Result<ValueOrView<'_>, String> {
+    let shape: Vec<usize> = tensor.dimensions.iter().map(|&size| size as usize).collect();
+    let bytes: &[u8] = &tensor.data;
+    fn from(error: impl std::error::Error) -> String {
+        error.to_string()
+    }
+    Ok(match tensor.ty {
+        TensorType::Fp32 => match bytemuck::try_cast_slice::<u8, f32>(bytes) {
+            Ok(data) => ValueView::from_shape(&shape[..], data).map_err(from)?.into(),
+            Err(_) => Value::from_shape(&shape[..], collect::<f32>(bytes)).map_err(from)?.into(),
+        },
+        TensorType::I32 => Value::from_shape(&shape[..], collect::<i32>(bytes)).map_err(from)?.into(),
+        TensorType::U8 => ValueView::from_shape(&shape[..], bytes).map_err(from)?.into(),
+        TensorType::I64 => {
+            let narrow: Vec<i32> = collect::<i64>(bytes)
+                .into_iter()
+                .map(|value| {
+                    i32::try_from(value).map_err(|_| format!("rten computes i64 as i32; {value} is too large"))
+                })
+                .collect::<Result<_, _>>()?;
+            Value::from_shape(&shape[..], narrow).map_err(from)?.into()
+        }
+        other => return Err(format!("rten has no tensors of {}", super::tensor::type_name(other))),
+    })
+}
+
+fn collect<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(bytes: &[u8]) -> Vec<T> {
+    bytemuck::allocation::pod_collect_to_vec(bytes)
+}
+
+fn tensor(value: Value) -> Result<Tensor, String> {
+    let dimensions = value.shape().iter().map(|&size| size as u32).collect();
+    let (ty, data) = match value {
+        Value::FloatTensor(tensor) => (TensorType::Fp32, bytes(&tensor.into_data())),
+        Value::Int32Tensor(tensor) => (TensorType::I32, bytes(&tensor.into_data())),
+        Value::UInt8Tensor(tensor) => (TensorType::U8, tensor.into_data().into()),
+        _ => return Err("an output is of a type that wasi:nn does not have".to_owned()),
+    };
+    Ok(Tensor::new(dimensions, ty, data))
+}
+
+fn bytes<T: bytemuck::NoUninit>(data: &[T]) -> Vec<u8> {
+    bytemuck::cast_slice(data).to_vec()
+}

@@ -1,0 +1,94 @@
+//! The snapshot of `lifecycle.init` by [Wizer](https://docs.rs/wasmtime-wizer): the component is instrumented so
+//! that its memories and globals can be read, `init` runs once, and what it left becomes the component's initial
+//! memory. Instances then start from it by copy-on-write, so its size costs nothing per request.
+
+use std::time::Duration;
+
+use wasmtime::component::{Component, ComponentNamedList, Instance, Lift, WasmList};
+use wasmtime::{Engine, Store};
+use wasmtime_wizer::{ComponentInstanceState, Wizer};
+
+use crate::stage::state::State;
+
+/// `init` may take longer than a request: it reads weights. Its deadline is at least this.
+pub const INIT_TIME: Duration = Duration::from_secs(30);
+
+/// Runs `init` (the callback instantiates and calls it) and gives the component with the memory it left.
+/// The inner error says why no snapshot is possible; `init` has then run in an instance of the original.
+///
+/// # Errors
+/// What `init` said.
+pub async fn take(
+    engine: &Engine,
+    bytes: &[u8],
+    new_store: impl Fn() -> Store<State>,
+    init: impl AsyncFn(&mut Store<State>, &Component) -> Result<Instance, String>,
+) -> Result<Result<Vec<u8>, String>, String> {
+    let wizer = Wizer::new();
+    let original = |why: String| async {
+        let component = Component::from_binary(engine, bytes).map_err(|error| format!("{error:#}"))?;
+        init(&mut new_store(), &component).await?;
+        Ok(Err(why))
+    };
+    let (context, instrumented) = match wizer.instrument_component(bytes) {
+        Ok(instrumented) => instrumented,
+        Err(error) => return original(format!("Wizer cannot snapshot this component: {error:#}")).await,
+    };
+    let component = match Component::from_binary(engine, &instrumented) {
+        Ok(component) => component,
+        Err(error) => return original(format!("the instrumented component does not compile: {error:#}")).await,
+    };
+    let mut store = new_store();
+    let instance = init(&mut store, &component).await?;
+    if !store.data().table.is_empty() {
+        // An open stream, a tensor: its handle would be in the snapshot, and of no instance.
+        return Ok(Err("`init` leaves handles of the host open (a stream it printed to, a tensor)".into()));
+    }
+    let mut access = Access { store: &mut store, instance };
+    Ok(wizer
+        .snapshot_component(&context, &mut access)
+        .await
+        .map_err(|error| format!("Wizer cannot snapshot this component: {error:#}")))
+}
+
+/// Reads memories and globals through the exports that the instrumentation added.
+struct Access<'a> {
+    store: &'a mut Store<State>,
+    instance: Instance,
+}
+
+impl Access<'_> {
+    async fn call<R: Lift + Send + Sync + 'static>(&mut self, interface: &str, name: &str) -> R
+    where
+        (R,): ComponentNamedList + Lift,
+    {
+        // The instrumentation has just added these exports, so only a fault of Wizer's ends here.
+        let interface = self.instance.get_export_index(&mut *self.store, None, interface).expect("added by Wizer");
+        let index = self.instance.get_export_index(&mut *self.store, Some(&interface), name).expect("added by Wizer");
+        let function = self.instance.get_typed_func::<(), (R,)>(&mut *self.store, index).expect("as Wizer types it");
+        function.call_async(&mut *self.store, ()).await.expect("an accessor does not trap").0
+    }
+}
+
+impl ComponentInstanceState for Access<'_> {
+    async fn call_func_ret_list_u8(&mut self, instance: &str, func: &str, contents: impl FnOnce(&[u8]) + Send) {
+        let list: WasmList<u8> = self.call(instance, func).await;
+        contents(list.as_le_slice(&*self.store));
+    }
+
+    async fn call_func_ret_s32(&mut self, instance: &str, func: &str) -> i32 {
+        self.call(instance, func).await
+    }
+
+    async fn call_func_ret_s64(&mut self, instance: &str, func: &str) -> i64 {
+        self.call(instance, func).await
+    }
+
+    async fn call_func_ret_f32(&mut self, instance: &str, func: &str) -> u32 {
+        self.call::<f32>(instance, func).await.to_bits()
+    }
+
+    async fn call_func_ret_f64(&mut self, instance: &str, func: &str) -> u64 {
+        self.call::<f64>(instance, func).await.to_bits()
+    }
+}

@@ -1,0 +1,102 @@
+//! The memory cap of a store, and the meter that its high-water mark is read from.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use wasmtime::ResourceLimiter;
+
+/// Entries of one table; beyond this `table.grow` answers −1.
+const MAX_TABLE_ELEMENTS: usize = 100_000;
+
+/// What one stage run needed, in bytes. Outlives the store, so that a run which was cut off is counted too.
+#[derive(Debug, Default)]
+pub struct Meter {
+    initial: AtomicU64,
+    high_water: AtomicU64,
+    refused: AtomicU64,
+    host: AtomicU64,
+}
+
+/// A reading of a [`Meter`], in bytes but for `refused`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Usage {
+    /// Linear memory right after instantiation.
+    pub initial: u64,
+    /// Most linear memory held, summed over the store's memories. Linear memory never shrinks, so it is exact.
+    pub high_water: u64,
+    /// How many growths the cap refused.
+    pub refused: u64,
+    /// Most bytes of tensors that the host held for the stage at once.
+    pub host: u64,
+}
+
+impl Meter {
+    /// Marks the end of instantiation: what is held now is `initial`.
+    pub fn mark_initial(&self) {
+        self.initial.store(self.high_water.load(Relaxed), Relaxed);
+    }
+
+    pub(crate) fn host_held(&self, bytes: u64) {
+        self.host.fetch_max(bytes, Relaxed);
+    }
+
+    /// The figures so far.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            initial: self.initial.load(Relaxed),
+            high_water: self.high_water.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            host: self.host.load(Relaxed),
+        }
+    }
+}
+
+/// The refusal of a growth: it ends the guest, and carries the backtrace of the allocation.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the memory limit of {limit} bytes refused {wanted} bytes of {what}")]
+pub struct MemoryLimit {
+    /// The cap in bytes.
+    pub limit: u64,
+    /// What the stage would have held in bytes.
+    pub wanted: u64,
+    /// `linear memory`, or `tensors held by the host`.
+    pub what: &'static str,
+}
+
+/// Counts the sum of all linear memories of a store against its cap.
+#[derive(Debug)]
+pub struct MemoryCap {
+    limit: u64,
+    held: u64,
+    meter: Arc<Meter>,
+}
+
+impl MemoryCap {
+    /// A cap of `limit` bytes that reports to `meter`.
+    pub fn new(limit: u64, meter: Arc<Meter>) -> Self {
+        Self { limit, held: 0, meter }
+    }
+}
+
+impl ResourceLimiter for MemoryCap {
+    /// Called for every growth and at instantiation (from 0). A refusal is a typed error and not `Ok(false)`:
+    /// with that a guest aborts by itself, and the trap looks like any panic.
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            // The memory's own declared maximum: the growth fails whatever is answered, and must not be counted.
+            return Ok(false);
+        }
+        let wanted = self.held + (desired - current) as u64;
+        if wanted > self.limit {
+            self.meter.refused.fetch_add(1, Relaxed);
+            return Err(MemoryLimit { limit: self.limit, wanted, what: "linear memory" }.into());
+        }
+        self.held = wanted;
+        self.meter.high_water.fetch_max(wanted, Relaxed);
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= MAX_TABLE_ELEMENTS)
+    }
+}

@@ -1,0 +1,18 @@
+//! A stage: one plugin with its configuration and limits, run in a store of its own for every request.
+//!
+//! - [`bindings`]: the contract, generated.
+//! - [`cap`]: the memory cap and the meter of the high-water mark.
+//! - [`state`]: what a store owns; the host functions that a guest may call.
+//! - [`output`]: the guest's stdout and stderr as log events.
+//! - [`outcome`]: how a stage can end, and the error that carries it.
+//! - [`run`]: instantiate, call, drop.
+
+pub mod bindings;
+pub mod cap;
+pub mod outcome;
+pub mod output;
+pub mod run;
+pub mod state;
+
+pub use outcome::{Outcome, StageError};
+pub use run::{Limits, Stage};

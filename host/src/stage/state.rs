@@ -1,0 +1,107 @@
+//! What the store of one stage run owns, and the functions of the host that its guest may call.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
+
+use super::bindings::imports;
+use super::cap::{MemoryCap, Meter};
+use super::output::{LogStream, Source};
+use super::run::Limits;
+use crate::nn::{LoadedModel, NnError};
+
+/// Resources that one store may hold at once.
+const MAX_RESOURCES: usize = 100_000;
+
+/// What a deployment gives its plugin.
+#[derive(Clone, Default)]
+pub struct Deployment {
+    /// The plugin's name, for events.
+    pub plugin: Arc<str>,
+    /// `wasi:config/store`.
+    pub config: Arc<WasiConfigVariables>,
+    /// Files by name.
+    pub assets: Arc<BTreeMap<String, Arc<Vec<u8>>>>,
+    /// The one model that the stage may load by name.
+    pub model: Option<(String, Arc<LoadedModel>)>,
+}
+
+/// The data of a store.
+pub struct State {
+    pub(crate) table: ResourceTable,
+    pub(crate) limits: Limits,
+    pub(crate) meter: Arc<Meter>,
+    /// Bytes of tensors that this stage made and that live in `table`.
+    pub(crate) tensor_bytes: u64,
+    /// What the last `wasi:nn` call answered, when it was an error: the host's own words for the reply.
+    pub(crate) last_nn_error: Option<NnError>,
+    pub(crate) model: Option<(String, Arc<LoadedModel>)>,
+    pub(crate) cap: MemoryCap,
+    wasi: WasiCtx,
+    config: Arc<WasiConfigVariables>,
+    assets: Arc<BTreeMap<String, Arc<Vec<u8>>>>,
+}
+
+impl State {
+    /// The state of a fresh store: no files, no network, no environment, no arguments.
+    pub fn new(deployment: &Deployment, limits: Limits, meter: Arc<Meter>, request: &str) -> Self {
+        let source = Arc::new(Source { plugin: Arc::clone(&deployment.plugin), request: request.to_owned() });
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(LogStream::new(Arc::clone(&source), "stdout"))
+            .stderr(LogStream::new(source, "stderr"))
+            .allow_tcp(false)
+            .allow_udp(false);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        Self {
+            table,
+            limits,
+            cap: MemoryCap::new(limits.max_memory, Arc::clone(&meter)),
+            meter,
+            tensor_bytes: 0,
+            last_nn_error: None,
+            model: deployment.model.clone(),
+            wasi: wasi.build(),
+            config: Arc::clone(&deployment.config),
+            assets: Arc::clone(&deployment.assets),
+        }
+    }
+}
+
+/// Links everything that a guest may import: WASI p2 without authority, configuration, assets, `wasi:nn`.
+///
+/// # Errors
+/// When two definitions collide: a fault of this program.
+pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| WasiConfig::from(&*state.config))?;
+    use imports::{plimsoll::stage, wasi::nn};
+    stage::assets::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    stage::types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    nn::tensor::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    nn::graph::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    nn::inference::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    nn::errors::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    Ok(linker)
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl imports::plimsoll::stage::types::Host for State {}
+
+impl imports::plimsoll::stage::assets::Host for State {
+    fn read(&mut self, name: String) -> wasmtime::Result<Result<Vec<u8>, String>> {
+        Ok(self.assets.get(&name).map(|bytes| bytes.to_vec()).ok_or_else(|| {
+            let known: Vec<_> = self.assets.keys().map(String::as_str).collect();
+            format!("there is no asset `{name}`; the deployment has [{}]", known.join(", "))
+        }))
+    }
+}

@@ -1,0 +1,25 @@
+//! Scores into probabilities, and the best of them.
+
+/// The softmax. The greatest score is subtracted first, so that no exponential overflows; a score of -∞ (a
+/// masked class) has probability 0.
+pub fn softmax(mut scores: Vec<f32>) -> Vec<f32> {
+    let greatest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0_f64;
+    for score in &mut scores {
+        *score = (*score - greatest).exp();
+        sum += f64::from(*score);
+    }
+    for score in &mut scores {
+        *score = (f64::from(*score) / sum) as f32;
+    }
+    scores
+}
+
+/// The indices of the `count` greatest values, or of all if there are fewer; the greatest first, and of
+/// equal ones the lower index first.
+pub fn best(values: &[f32], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
+    order.truncate(count);
+    order
+}

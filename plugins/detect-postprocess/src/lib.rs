@@ -1,0 +1,141 @@
+//! The postprocess stage of detectors that decode their boxes in the graph (such as UltraFace): scores of
+//! shape `[1, N, C]`, and boxes `[1, N, 4]` as x1, y1, x2, y2 in fractions of the network's input.
+//!
+//! Reply: `{"width":W,"height":H,"detections":[{"label":"face","index":1,"score":0.99,"box":[x1,y1,x2,y2]}]}`,
+//! best first. Width, height and boxes are in pixels of the caller's image with its orientation applied; the
+//! boxes are clamped to it. Preprocessing must be `image-preprocess`, or hand on a context as it does.
+//!
+//! Configuration:
+//! - `scores`, `boxes`: the names of the two tensors, both f32 (default: these words).
+//! - `score_threshold`: what a score must exceed (default 0.7).
+//! - `iou_threshold`: the overlap above which the weaker of two boxes of one class is dropped (default 0.3).
+//! - `background_class`: the class that means "nothing here" (default 0; -1 where there is none).
+//! - `max_detections`: the most detections in a reply (default 100).
+//! - `labels`: the asset with one label a line. Without it a label is its index as text.
+
+mod geometry;
+mod select;
+
+use std::sync::OnceLock;
+
+use plimsoll_sdk::{
+    Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, labels, tensor,
+};
+use serde::Serialize;
+
+struct Detect;
+
+export_postprocess!(Detect with init);
+
+/// What `init` leaves for every request.
+struct Settings {
+    scores: String,
+    boxes: String,
+    labels: Option<Vec<String>>,
+    rule: select::Rule,
+}
+
+static SETTINGS: OnceLock<Settings> = OnceLock::new();
+
+#[derive(Serialize)]
+struct Answer {
+    width: u32,
+    height: u32,
+    detections: Vec<Detection>,
+}
+
+#[derive(Serialize)]
+struct Detection {
+    label: String,
+    index: usize,
+    score: f32,
+    r#box: [f32; 4],
+}
+
+impl Init for Detect {
+    fn init() -> Result<(), String> {
+        config::only(&[
+            "scores",
+            "boxes",
+            "score_threshold",
+            "iou_threshold",
+            "background_class",
+            "max_detections",
+            "labels",
+        ])?;
+        let background: i64 = config::parse("background_class", 0)?;
+        let settings = Settings {
+            scores: config::get("scores").unwrap_or_else(|| "scores".into()),
+            boxes: config::get("boxes").unwrap_or_else(|| "boxes".into()),
+            labels: config::get("labels").map(|name| labels::read(&name)).transpose()?,
+            rule: select::Rule {
+                score_threshold: fraction("score_threshold", 0.7)?,
+                iou_threshold: fraction("iou_threshold", 0.3)?,
+                background: match background {
+                    -1 => None,
+                    class => Some(usize::try_from(class).map_err(|_| {
+                        format!("configuration key `background_class`: {class} is neither a class nor -1")
+                    })?),
+                },
+                max_detections: config::parse("max_detections", 100)?,
+            },
+        };
+        SETTINGS.set(settings).map_err(|_| "the plugin is initialised already".into())
+    }
+}
+
+/// A threshold, from 0 to 1.
+fn fraction(key: &str, default: f32) -> Result<f32, String> {
+    let value = config::parse(key, default)?;
+    if (0.0..=1.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err(format!("configuration key `{key}`: {value} is not between 0 and 1"))
+    }
+}
+
+impl Postprocess for Detect {
+    fn run(_request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure> {
+        let settings = SETTINGS.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
+        let geometry = geometry::Geometry::parse(&context).map_err(Failure::Internal)?;
+        let found = find(settings, &outputs).map_err(Failure::Internal)?;
+
+        let detections = found
+            .into_iter()
+            .filter_map(|found| {
+                let r#box = geometry.to_original(found.r#box)?;
+                let label = match &settings.labels {
+                    Some(labels) => labels[found.class].clone(),
+                    None => found.class.to_string(),
+                };
+                Some(Detection { label, index: found.class, score: found.score, r#box })
+            })
+            .collect();
+        let answer = Answer { width: geometry.width, height: geometry.height, detections };
+        let body = serde_json::to_vec(&answer)
+            .map_err(|error| Failure::Internal(format!("the reply is not written: {error}")))?;
+        Ok(Reply { content_type: "application/json".into(), body })
+    }
+}
+
+/// Checks the shapes of the two tensors against each other and the labels, and selects.
+fn find(settings: &Settings, outputs: &[NamedTensor]) -> Result<Vec<select::Found>, String> {
+    let scores = tensor::find(outputs, &settings.scores)?;
+    let boxes = tensor::find(outputs, &settings.boxes)?;
+    let (scores_shape, boxes_shape) = (scores.dimensions(), boxes.dimensions());
+    let classes = match (scores_shape.as_slice(), boxes_shape.as_slice()) {
+        (&[1, anchors, classes], &[1, others, 4]) if anchors == others && classes > 0 => classes as usize,
+        _ => {
+            return Err(format!(
+                "scores of shape [1, N, C] and boxes of shape [1, N, 4] are needed, the model gave \
+                 {scores_shape:?} and {boxes_shape:?}"
+            ));
+        }
+    };
+    if let Some(labels) = settings.labels.as_ref().filter(|labels| labels.len() != classes) {
+        let count = labels.len();
+        return Err(format!("the model's scores are of {classes} classes, but there are {count} labels"));
+    }
+    let (scores, boxes) = (tensor::to_f32(scores)?, tensor::to_f32(boxes)?);
+    Ok(select::select(&settings.rule, &scores, classes, &boxes))
+}

@@ -1,0 +1,123 @@
+//! Which part of the image lies where in the model's input, and the way back for postprocessing.
+
+use serde::Serialize;
+
+/// How the image is fitted into the input.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Width and height are resized each for itself.
+    Stretch,
+    /// The whole image, centred, with a border.
+    Letterbox,
+    /// The centre of the image.
+    Crop,
+}
+
+/// The model's input.
+pub struct Target {
+    pub width: u32,
+    pub height: u32,
+    pub mode: Mode,
+    pub shorter: Option<u32>,
+}
+
+/// One direction: the image's side is resized to `full` pixels; of these, `count` from `start` on are shown
+/// in the input from `at` on.
+#[derive(Clone, Copy, Debug)]
+pub struct Axis {
+    pub full: u64,
+    pub start: u64,
+    pub count: u32,
+    pub at: u32,
+}
+
+/// The two directions of the image as a viewer sees it, and the context.
+pub struct Plan {
+    pub x: Axis,
+    pub y: Axis,
+    pub context: Context,
+}
+
+/// What postprocessing gets, as JSON. A point of the input is at `(input - offset) / scale` in the original.
+#[derive(Serialize)]
+pub struct Context {
+    /// Of the original with its orientation applied, in pixels.
+    pub width: u32,
+    pub height: u32,
+    /// The mode, by its name in the configuration.
+    pub resize: &'static str,
+    pub input_width: u32,
+    pub input_height: u32,
+    pub scale_x: f64,
+    pub scale_y: f64,
+    pub offset_x: f64,
+    pub offset_y: f64,
+}
+
+impl Target {
+    /// The plan for an image of this width and height.
+    pub fn plan(&self, (width, height): (u32, u32)) -> Plan {
+        let (fit_x, fit_y) = (ratio(self.width, width), ratio(self.height, height));
+        let (x, y, resize) = match self.mode {
+            Mode::Stretch => (
+                Axis::crop(u64::from(self.width), self.width),
+                Axis::crop(u64::from(self.height), self.height),
+                "stretch",
+            ),
+            Mode::Letterbox => {
+                let scale = fit_x.min(fit_y);
+                (
+                    Axis::letterbox(scaled(width, scale), self.width),
+                    Axis::letterbox(scaled(height, scale), self.height),
+                    "letterbox",
+                )
+            }
+            Mode::Crop => {
+                let scale = match self.shorter {
+                    Some(shorter) => ratio(shorter, width.min(height)),
+                    None => fit_x.max(fit_y),
+                };
+                (Axis::crop(scaled(width, scale), self.width), Axis::crop(scaled(height, scale), self.height), "crop")
+            }
+        };
+        let context = Context {
+            width,
+            height,
+            resize,
+            input_width: self.width,
+            input_height: self.height,
+            scale_x: x.full as f64 / f64::from(width),
+            scale_y: y.full as f64 / f64::from(height),
+            offset_x: f64::from(x.at) - x.start as f64,
+            offset_y: f64::from(y.at) - y.start as f64,
+        };
+        Plan { x, y, context }
+    }
+}
+
+impl Axis {
+    /// The centre of `full` pixels fills the input; rounding may have left one too few.
+    fn crop(full: u64, input: u32) -> Axis {
+        let full = full.max(u64::from(input));
+        Axis { full, start: (full - u64::from(input)) / 2, count: input, at: 0 }
+    }
+
+    /// `full` pixels in the centre of the input; rounding may have left one too many.
+    fn letterbox(full: u64, input: u32) -> Axis {
+        let count = u32::try_from(full).unwrap_or(input).min(input);
+        Axis { full: u64::from(count), start: 0, count, at: (input - count) / 2 }
+    }
+
+    /// The same pixels when the side is counted from its other end.
+    pub fn mirrored(self) -> Axis {
+        Axis { start: self.full - self.start - u64::from(self.count), ..self }
+    }
+}
+
+fn ratio(to: u32, from: u32) -> f64 {
+    f64::from(to) / f64::from(from)
+}
+
+fn scaled(side: u32, scale: f64) -> u64 {
+    ((f64::from(side) * scale).round() as u64).max(1)
+}

@@ -1,0 +1,79 @@
+//! The preprocess stage for images: the body is decoded, resized and becomes the input tensor of a model.
+//!
+//! It reads JPEG, PNG, WebP, GIF, BMP and TIFF. The bytes alone decide which: the caller's Content-Type is
+//! ignored. Of an animation the first frame counts, of a TIFF the first page. The EXIF orientation is applied,
+//! and a broken EXIF block is passed over. Transparency is dropped, so that a transparent pixel has the colour
+//! that is stored with it; samples of more than 8 bits are rounded to 8.
+//!
+//! Configuration:
+//! - `width`, `height`: the size of the model's input in pixels; both are required.
+//! - `resize`: `stretch` (default; the aspect ratio is not kept), `letterbox` (the whole image, centred on a
+//!   border) or `crop` (the image covers the input, its centre is shown). All three are bilinear, and
+//!   antialiased as Pillow's BILINEAR is.
+//! - `resize_shorter`: for `crop`, the length to which the shorter side is resized before the crop; at least
+//!   the greater of width and height (default: as small as covers the input).
+//! - `pad`: for `letterbox`, the border's value before `mean` and `scale`, 0 to 255 (default 0).
+//! - `channels`: `rgb` (default), `bgr` or `gray`.
+//! - `invert`: `true` replaces each value v of the image by 255 - v (default `false`).
+//! - `mean`, `scale`: a number, or one for each channel in their order: an element is `(v - mean) * scale`
+//!   with v from 0 to 255 (defaults 0 and 1).
+//! - `layout`: `nchw` (default) or `nhwc`.
+//! - `dtype`: `f32` (default) or `u8`; `u8` goes without `mean` and `scale`.
+//! - `input`: the name of the tensor, that is of the model's input (default `image`).
+//! - `max_pixels`: the most pixels an image may declare (default 25000000).
+//! - `max_decoded_bytes`: the most memory that decoding may take (default 201326592, which is 192 MiB and
+//!   leaves room for the body and the tensor in the host's default of 256 MiB).
+//!
+//! The context for postprocessing is the JSON object of [`geometry::Context`].
+
+mod decode;
+mod geometry;
+mod pack;
+mod resize;
+mod rows;
+mod settings;
+
+use std::sync::OnceLock;
+
+use plimsoll_sdk::{Failure, Init, Prepared, Preprocess, Request, export_preprocess, tensor};
+
+use decode::Rejected;
+use settings::Settings;
+
+struct ImagePreprocess;
+
+export_preprocess!(ImagePreprocess with init);
+
+static SETTINGS: OnceLock<Settings> = OnceLock::new();
+
+impl Init for ImagePreprocess {
+    fn init() -> Result<(), String> {
+        SETTINGS.set(Settings::read()?).map_err(|_| "the plugin is initialised already".into())
+    }
+}
+
+impl Preprocess for ImagePreprocess {
+    fn run(_request: Request, body: Vec<u8>) -> Result<Prepared, Failure> {
+        let settings = SETTINGS.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
+        let decoded = decode::decode(&body, settings.limits).map_err(|rejected| match rejected {
+            Rejected::Unknown(text) => Failure::UnsupportedMediaType(text),
+            Rejected::Broken(text) => Failure::InvalidInput(text),
+            Rejected::TooLarge(text) => Failure::TooLarge(text),
+        })?;
+        // The pixels are in `decoded` now, and the memory is better used for what follows.
+        drop(body);
+
+        let plan = settings.target.plan(decoded.oriented_size());
+        let resized = resize::resize(&decoded, &plan, settings.pack.channels());
+        drop(decoded);
+
+        let shape = settings.pack.shape();
+        let tensor = match settings.pack.pack(&resized, &plan) {
+            pack::Elements::F32(data) => tensor::from_f32(&shape, &data),
+            pack::Elements::U8(data) => tensor::from_u8(&shape, &data),
+        };
+        let context = serde_json::to_vec(&plan.context)
+            .map_err(|error| Failure::Internal(format!("the context is not written: {error}")))?;
+        Ok(Prepared { tensors: vec![(settings.input.clone(), tensor)], context })
+    }
+}

@@ -1,0 +1,120 @@
+//! The configuration of the stage, read and checked once at deployment; the keys stand in `lib.rs`.
+
+use plimsoll_sdk::config;
+
+use crate::decode::Limits;
+use crate::geometry::{Mode, Target};
+use crate::pack::{Channels, Layout, Pack};
+
+const KEYS: &[&str] = &[
+    "width",
+    "height",
+    "resize",
+    "resize_shorter",
+    "pad",
+    "channels",
+    "invert",
+    "mean",
+    "scale",
+    "layout",
+    "dtype",
+    "input",
+    "max_pixels",
+    "max_decoded_bytes",
+];
+
+/// More than any model takes; the product of two such sides and 16 bytes still fits the guest's memory.
+const MAX_SIDE: u32 = 4096;
+
+/// What `init` leaves for every request.
+pub struct Settings {
+    pub target: Target,
+    pub pack: Pack,
+    pub input: String,
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// Reads every key.
+    ///
+    /// # Errors
+    /// A sentence that names the key which is unknown, missing, malformed or at odds with another.
+    pub fn read() -> Result<Settings, String> {
+        config::only(KEYS)?;
+        let (width, height) = (side("width")?, side("height")?);
+        let mode = config::choice(
+            "resize",
+            &[("stretch", Mode::Stretch), ("letterbox", Mode::Letterbox), ("crop", Mode::Crop)],
+        )?;
+        only_with("resize_shorter", mode == Mode::Crop, "`resize = \"crop\"`")?;
+        only_with("pad", mode == Mode::Letterbox, "`resize = \"letterbox\"`")?;
+        let shorter = config::get("resize_shorter").map(|_| config::parse("resize_shorter", 0)).transpose()?;
+        if let Some(shorter) = shorter.filter(|&shorter| shorter < width.max(height)) {
+            return Err(format!(
+                "configuration key `resize_shorter`: {shorter} is less than a side of the input ({width} x {height})"
+            ));
+        }
+
+        let channels =
+            config::choice("channels", &[("rgb", Channels::Rgb), ("bgr", Channels::Bgr), ("gray", Channels::Gray)])?;
+        let bytes = config::choice("dtype", &[("f32", false), ("u8", true)])?;
+        only_with("mean", !bytes, "`dtype = \"f32\"`")?;
+        only_with("scale", !bytes, "`dtype = \"f32\"`")?;
+
+        Ok(Settings {
+            target: Target { width, height, mode, shorter },
+            pack: Pack {
+                width,
+                height,
+                order: channels,
+                layout: config::choice("layout", &[("nchw", Layout::Nchw), ("nhwc", Layout::Nhwc)])?,
+                invert: config::parse("invert", false)?,
+                pad: config::parse("pad", 0)?,
+                mean: per_channel("mean", channels.count(), 0.0)?,
+                scale: per_channel("scale", channels.count(), 1.0)?,
+                bytes,
+            },
+            input: config::get("input").unwrap_or_else(|| "image".into()),
+            limits: Limits {
+                max_pixels: config::parse("max_pixels", 25_000_000)?,
+                max_bytes: config::parse("max_decoded_bytes", 192 << 20)?,
+            },
+        })
+    }
+}
+
+/// A side of the input, which has no default.
+fn side(key: &str) -> Result<u32, String> {
+    if config::get(key).is_none() {
+        return Err(format!("configuration key `{key}` is missing: the size of the model's input in pixels"));
+    }
+    match config::parse(key, 0)? {
+        value @ 1..=MAX_SIDE => Ok(value),
+        value => Err(format!("configuration key `{key}`: {value} is not between 1 and {MAX_SIDE}")),
+    }
+}
+
+/// Refuses a key that would have no effect, since whoever wrote it expects one.
+fn only_with(key: &str, holds: bool, needed: &str) -> Result<(), String> {
+    if holds || config::get(key).is_none() {
+        Ok(())
+    } else {
+        Err(format!("configuration key `{key}` goes only with {needed}"))
+    }
+}
+
+/// A list of one number, or of one for each channel.
+fn per_channel(key: &str, channels: usize, default: f32) -> Result<[f32; 3], String> {
+    let values = config::list::<f32>(key)?.unwrap_or_else(|| vec![default]);
+    if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+        return Err(format!("configuration key `{key}`: {value} is no finite number"));
+    }
+    match *values.as_slice() {
+        [one] => Ok([one; 3]),
+        [first, second, third] if channels == 3 => Ok([first, second, third]),
+        _ => Err(format!(
+            "configuration key `{key}`: {} numbers for {channels} channel(s); one, or one for each, is needed",
+            values.len()
+        )),
+    }
+}

@@ -1,0 +1,85 @@
+//! The tensors of preprocessing against the inputs of the model: names, types, shapes. Each error says what
+//! the model expects, since the deployment's configuration must be brought in line with it.
+
+use std::fmt;
+
+use plimsoll_sdk::{NamedTensor, Tensor};
+use rten::{Dimension, Model, NodeId, ValueType};
+
+/// An input as the model declares it. Type and shape may be left open.
+pub struct Input {
+    pub id: NodeId,
+    pub name: String,
+    pub kind: Option<ValueType>,
+    pub shape: Option<Vec<Dimension>>,
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.name)?;
+        if let Some(kind) = self.kind {
+            write!(f, " {kind}")?;
+        }
+        if let Some(shape) = &self.shape {
+            let sizes: Vec<String> = shape
+                .iter()
+                .map(|dimension| match dimension {
+                    Dimension::Fixed(size) => size.to_string(),
+                    Dimension::Symbolic(name) => name.clone(),
+                })
+                .collect();
+            write!(f, " [{}]", sizes.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl Input {
+    /// Whether a tensor of this shape can be the input; dimensions that the model leaves open take any size.
+    fn takes(&self, given: &[u32]) -> bool {
+        let Some(shape) = &self.shape else { return true };
+        shape.len() == given.len()
+            && shape.iter().zip(given).all(|(dimension, &size)| match dimension {
+                Dimension::Fixed(expected) => *expected == size as usize,
+                Dimension::Symbolic(_) => true,
+            })
+    }
+}
+
+/// The model's inputs in their order.
+pub fn inputs(model: &Model) -> Vec<Input> {
+    let ids = model.input_ids().iter();
+    ids.filter_map(|&id| {
+        let node = model.node_info(id)?;
+        let name = node.name().unwrap_or_default().to_owned();
+        Some(Input { id, name, kind: node.dtype(), shape: node.shape() })
+    })
+    .collect()
+}
+
+/// Each input with its tensor.
+///
+/// # Errors
+/// A sentence, when a tensor is missing, left over, there twice or of another shape.
+pub fn pair<'a>(expected: &'a [Input], given: &'a [NamedTensor]) -> Result<Vec<(&'a Input, &'a Tensor)>, String> {
+    let mismatch = || {
+        let expected: Vec<String> = expected.iter().map(Input::to_string).collect();
+        let given: Vec<&str> = given.iter().map(|(name, _)| name.as_str()).collect();
+        format!("the model's inputs are {}; given are tensors named {given:?}", expected.join(", "))
+    };
+    if expected.len() != given.len() {
+        return Err(mismatch());
+    }
+    expected
+        .iter()
+        .map(|input| {
+            let (_, tensor) = given.iter().find(|(name, _)| *name == input.name).ok_or_else(mismatch)?;
+            let shape = tensor.dimensions();
+            if input.takes(&shape) {
+                Ok((input, tensor))
+            } else {
+                Err(format!("the model's input {input} was given a tensor {:?} {shape:?}", tensor.ty()))
+            }
+        })
+        .collect()
+}

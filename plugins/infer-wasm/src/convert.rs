@@ -1,0 +1,67 @@
+//! Tensors of `wasi:nn` into values of rten and back. Both are row-major; `wasi:nn` is little-endian bytes.
+
+use plimsoll_sdk::{Tensor, TensorType, tensor};
+use rten::{DataType, Value, ValueType};
+use rten_tensor::{AsView, Layout};
+
+use crate::check::Input;
+
+/// The value for an input.
+///
+/// # Errors
+/// A sentence, when the tensor is of another type than the input. An i64 tensor is taken for an i32 input
+/// if its elements fit: rten narrows the i64 of ONNX to i32.
+pub fn to_value(input: &Input, tensor: &Tensor) -> Result<Value, String> {
+    let given = tensor.ty();
+    let shape: Vec<usize> = tensor.dimensions().iter().map(|&size| size as usize).collect();
+    let (kind, value) = match given {
+        TensorType::Fp32 => (DataType::Float, value(input, shape, tensor::to_f32(tensor)?)?),
+        TensorType::U8 => (DataType::UInt8, value(input, shape, tensor.data())?),
+        TensorType::I32 => {
+            let data = tensor.data();
+            let elements: Vec<i32> = data.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes)).collect();
+            (DataType::Int32, value(input, shape, elements)?)
+        }
+        TensorType::I64 => {
+            let data = tensor.data();
+            let elements = data.as_chunks().0.iter().map(|&bytes| {
+                i32::try_from(i64::from_le_bytes(bytes))
+                    .map_err(|_| format!("the tensor for the model's input {input} holds a number beyond i32"))
+            });
+            (DataType::Int32, value(input, shape, elements.collect::<Result<Vec<i32>, String>>()?)?)
+        }
+        other => return Err(format!("the model's input {input} was given a tensor {other:?}, which is not read")),
+    };
+    if input.kind.is_some_and(|expected| expected != ValueType::Tensor(kind)) {
+        return Err(format!("the model's input {input} was given a tensor {given:?}"));
+    }
+    Ok(value)
+}
+
+fn value<T>(input: &Input, shape: Vec<usize>, elements: Vec<T>) -> Result<Value, String>
+where
+    Value: From<rten_tensor::Tensor<T>>,
+{
+    Value::from_shape(shape, elements)
+        .map_err(|error| format!("the tensor for the model's input {input} is malformed: {error}"))
+}
+
+/// The tensor for an output. An i8 value becomes i32, since `wasi:nn` has no i8.
+///
+/// # Errors
+/// A sentence with the output's name, when it is no tensor.
+pub fn from_value(name: &str, value: Value) -> Result<Tensor, String> {
+    let sizes = |shape: &[usize]| shape.iter().map(|&size| size as u32).collect::<Vec<u32>>();
+    match value {
+        Value::FloatTensor(it) => Ok(tensor::from_f32(&sizes(it.shape()), &it.to_vec())),
+        Value::UInt8Tensor(it) => Ok(tensor::from_u8(&sizes(it.shape()), &it.to_vec())),
+        Value::Int32Tensor(it) => Ok(from_i32(&sizes(it.shape()), it.iter().copied())),
+        Value::Int8Tensor(it) => Ok(from_i32(&sizes(it.shape()), it.iter().map(|&value| i32::from(value)))),
+        other => Err(format!("the model's output `{name}` is a {}, which is not supported", other.dtype())),
+    }
+}
+
+fn from_i32(shape: &[u32], elements: impl Iterator<Item = i32>) -> Tensor {
+    let bytes: Vec<u8> = elements.flat_map(i32::to_le_bytes).collect();
+    Tensor::new(shape, TensorType::I32, &bytes)
+}

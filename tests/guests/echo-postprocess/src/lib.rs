@@ -1,0 +1,35 @@
+//! Replies with a description of what it was given: `{"tensors":[{"name","shape","bytes"}],"context_bytes"}`.
+//! With the query parameter `post` it misbehaves at the end of the pipeline: `big` (a reply of `bytes`
+//! bytes), `panic` (traps).
+
+use plimsoll_sdk::{Failure, NamedTensor, Postprocess, Reply, Request, export_postprocess};
+use serde_json::{Value, json};
+
+struct Echo;
+
+export_postprocess!(Echo);
+
+impl Postprocess for Echo {
+    fn run(request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure> {
+        match parameter(&request, "post") {
+            None => {}
+            Some("panic") => panic!("postprocess was told to panic"),
+            Some("big") => {
+                let bytes = parameter(&request, "bytes").and_then(|text| text.parse().ok());
+                let bytes = bytes.ok_or_else(|| Failure::InvalidInput("parameter `bytes` must be a number".into()))?;
+                return Ok(Reply { content_type: "application/octet-stream".into(), body: vec![b'x'; bytes] });
+            }
+            Some(other) => return Err(Failure::InvalidInput(format!("unknown value of `post`: {other:?}"))),
+        }
+        let describe = |(name, tensor): &NamedTensor| -> Value {
+            json!({ "name": name, "shape": tensor.dimensions(), "bytes": tensor.data().len() })
+        };
+        let tensors: Vec<_> = outputs.iter().map(describe).collect();
+        let body = json!({ "tensors": tensors, "context_bytes": context.len() }).to_string().into_bytes();
+        Ok(Reply { content_type: "application/json".into(), body })
+    }
+}
+
+fn parameter<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    request.parameters.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+}

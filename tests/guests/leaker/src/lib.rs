@@ -1,0 +1,24 @@
+//! Keeps the image of every failed request in a static and never lets go: the incident of module-level
+//! error objects that held their inputs. In an instance that outlived its request, memory would grow with
+//! every malformed image, and one caller's bytes would lie beside the next caller's.
+
+use std::sync::Mutex;
+
+use plimsoll_sdk::{Failure, Prepared, Preprocess, Request, export_preprocess, tensor};
+
+static FAILED: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
+struct Leaker;
+
+export_preprocess!(Leaker);
+
+impl Preprocess for Leaker {
+    fn run(_request: Request, body: Vec<u8>) -> Result<Prepared, Failure> {
+        if !body.starts_with(&[0xFF, 0xD8]) {
+            FAILED.lock().expect("a guest has one thread").push(body.clone());
+            return Err(Failure::InvalidInput("not a JPEG".into()));
+        }
+        let image = tensor::from_f32(&[1, 1, 8, 8], &[0.0; 64]);
+        Ok(Prepared { tensors: vec![("image".into(), image)], context: Vec::new() })
+    }
+}

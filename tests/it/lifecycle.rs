@@ -1,0 +1,33 @@
+//! `lifecycle.init`: run once at deployment, snapshotted, refused when it fails.
+
+use plimsoll_tests::{Server, guests_config};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_init_that_fails_is_refused_with_its_reason() {
+    for (plugin, words) in [
+        ("init-fails", vec!["`init` failed", "the weights are missing"]),
+        ("init-panics", vec!["`init` failed", "trap"]),
+    ] {
+        let message = Server::refused(&guests_config(plugin, "")).await;
+        assert!(message.starts_with("test.toml: pipelines.p.preprocess.plugin: "), "{message}");
+        for word in words {
+            assert!(message.contains(word), "{word:?} is missing in {message}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_instance_starts_from_what_init_left() {
+    // It checks a 16 MiB static that `init` filled, and `init` printed: handles must not be in the snapshot.
+    let server = Server::start(&guests_config("init-prints", "")).await;
+    for _ in 0..5 {
+        let reply = server.infer("p", "", "").await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        assert!(reply.high_water("preprocess") >= 16 << 20);
+    }
+    let server = Server::start(&guests_config("init-big", "")).await;
+    assert_eq!(server.infer("p", "", "").await.status, 200);
+    let row = server.memory_row("preprocess", "ok").await.expect("a row");
+    assert!(row["initial"].as_u64().expect("bytes") >= 16 << 20, "the snapshot is there from the start: {row}");
+    assert_eq!(row["grown_max"], 0, "{row}");
+}

@@ -1,0 +1,186 @@
+//! What the integration tests share: test guests, a configuration written to a folder of its own, and a real
+//! server on port 0.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use plimsoll::app::App;
+use plimsoll::config::Config;
+
+pub use tempfile::TempDir;
+
+/// The component of a guest in `tests/guests`, built from source by the build script.
+pub fn guest(name: &str) -> PathBuf {
+    Path::new(env!("OUT_DIR")).join(format!("{}.wasm", name.replace('-', "_")))
+}
+
+/// A file of `tests/data`.
+pub fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(name)
+}
+
+/// A folder beside the project (`corpus`, `models`), which not everybody has.
+///
+/// # Panics
+/// When it is missing and `CI` is set; otherwise the reason is printed and the test is skipped by its caller.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(name);
+    if path.is_dir() {
+        return Some(path);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} is missing, and CI must not skip", path.display());
+    eprintln!("SKIPPED: {} is missing", path.display());
+    None
+}
+
+/// A configuration of one pipeline `p` over the guests: the given preprocess plugin, then `echo-infer` and
+/// `echo-postprocess`. `stage` is added to `[pipelines.p.preprocess]`.
+pub fn guests_config(preprocess: &str, stage: &str) -> String {
+    let file = |name: &str| format!("[plugins.{name}]\nfile = {:?}\n", guest(name));
+    format!(
+        "{}{}{}[pipelines.p.preprocess]\nplugin = \"{preprocess}\"\n{stage}\n\
+         [pipelines.p.chips.echo]\nplugin = \"echo-infer\"\n\
+         [pipelines.p.postprocess]\nplugin = \"echo-postprocess\"\n",
+        file(preprocess),
+        file("echo-infer"),
+        file("echo-postprocess"),
+    )
+}
+
+/// A server of this process on a free port of the loopback interface.
+pub struct Server {
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+    /// Its application, for what no route shows.
+    pub app: Arc<App>,
+    /// For requests.
+    pub client: reqwest::Client,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
+}
+
+impl Server {
+    /// Serves the configuration in `toml`; relative paths start at the current folder.
+    ///
+    /// # Panics
+    /// When the configuration is refused; [`Server::refused`] is for that.
+    pub async fn start(toml: &str) -> Self {
+        let config = Config::parse(toml, Path::new("test.toml")).expect("the configuration parses");
+        Self::of(&config).await
+    }
+
+    /// Serves a configuration.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    pub async fn of(config: &Config) -> Self {
+        plimsoll::telemetry::start(plimsoll::telemetry::LogFormat::Human);
+        let app = Arc::new(App::build(config).await.expect("the configuration is served"));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let shutdown = async {
+            let _ = stopped.await;
+        };
+        let task = tokio::spawn(plimsoll::http::serve(Arc::clone(&app), listener, shutdown));
+        Self { url, app, client: reqwest::Client::new(), stop: Some(stop), task: Some(task) }
+    }
+
+    /// The message with which a configuration is refused.
+    ///
+    /// # Panics
+    /// When it is served.
+    pub async fn refused(toml: &str) -> String {
+        let config = match Config::parse(toml, Path::new("test.toml")) {
+            Ok(config) => config,
+            Err(error) => return error.to_string(),
+        };
+        App::build(&config).await.err().expect("the configuration is refused").to_string()
+    }
+
+    /// Posts a body to a pipeline; `query` is appended, for example `?chip=wasm`.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn infer(&self, pipeline: &str, query: &str, body: impl Into<reqwest::Body>) -> Reply {
+        let url = format!("{}/v1/pipelines/{pipeline}/infer{query}", self.url);
+        let response = self.client.post(url).body(body).send().await.expect("an answer");
+        Reply::of(response).await
+    }
+
+    /// Gets a route.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn get(&self, path: &str) -> Reply {
+        Reply::of(self.client.get(format!("{}{path}", self.url)).send().await.expect("an answer")).await
+    }
+
+    /// The row of `/v1/memory` for a stage and outcome.
+    ///
+    /// # Panics
+    /// When the report is no JSON.
+    pub async fn memory_row(&self, stage: &str, outcome: &str) -> Option<serde_json::Value> {
+        let report = self.get("/v1/memory").await.json();
+        let rows = report["stages"].as_array().expect("rows").clone();
+        rows.into_iter().find(|row| row["stage"] == stage && row["outcome"] == outcome)
+    }
+
+    /// Asks the server to stop and waits until it has.
+    ///
+    /// # Panics
+    /// When it ends with an error.
+    pub async fn stop(mut self) {
+        drop(self.stop.take());
+        self.task.take().expect("once").await.expect("no panic").expect("no error");
+    }
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// The headers.
+    pub headers: reqwest::header::HeaderMap,
+    /// The body as text.
+    pub text: String,
+}
+
+impl Reply {
+    async fn of(response: reqwest::Response) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await.expect("a whole body");
+        Self { status, headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// The member `code` of a problem, or `ok`.
+    ///
+    /// # Panics
+    /// When an error is not a problem.
+    pub fn code(&self) -> String {
+        if self.status == 200 {
+            return "ok".into();
+        }
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{self:?}");
+        self.json()["code"].as_str().expect("a code").to_owned()
+    }
+
+    /// The high-water mark of a stage, from the reply's header.
+    ///
+    /// # Panics
+    /// When there is no such entry.
+    pub fn high_water(&self, stage: &str) -> u64 {
+        let header = self.headers["x-plimsoll-memory"].to_str().expect("text");
+        let entry = header.split(", ").find_map(|entry| entry.strip_prefix(&format!("{stage}=")));
+        entry.unwrap_or_else(|| panic!("no {stage} in {header}")).parse().expect("a number")
+    }
+}
