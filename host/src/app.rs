@@ -24,6 +24,8 @@ pub const MAX_MEMORY: u64 = 256 << 20;
 pub const DEADLINE: Duration = Duration::from_secs(10);
 /// A reply's bytes where none are configured.
 pub const MAX_OUTPUT: u64 = 16 << 20;
+/// The time of `init` where none is configured: it reads weights.
+pub const INIT_DEADLINE: Duration = Duration::from_secs(30);
 /// A request's time where none is configured.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -191,6 +193,7 @@ impl Builder<'_> {
                 .or(defaults.and_then(|plugin| plugin.max_memory))
                 .map_or(MAX_MEMORY, |size| size.as_u64()),
             deadline: stage.deadline.or(defaults.and_then(|plugin| plugin.deadline)).unwrap_or(DEADLINE),
+            init_deadline: defaults.and_then(|plugin| plugin.init_deadline).unwrap_or(INIT_DEADLINE),
             max_output: stage.max_output.map_or(MAX_OUTPUT, |size| size.as_u64()),
         };
         let deployment = Deployment {

@@ -82,6 +82,9 @@ pub struct Plugin {
     pub file: Option<PathBuf>,
     /// Default of the cap for stages of this plugin.
     pub max_memory: Option<ByteSize>,
+    /// The time of `lifecycle.init`, which runs once at deployment; default 30 s.
+    #[serde(default, with = "humantime_serde")]
+    pub init_deadline: Option<Duration>,
     /// Default of the deadline for stages of this plugin.
     #[serde(default, with = "humantime_serde")]
     pub deadline: Option<Duration>,

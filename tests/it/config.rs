@@ -1,1 +1,97 @@
-//! x
+//! Configurations that cannot be served are refused before a port opens, with file, key and reason.
+
+use plimsoll_tests::{Server, TempDir, guests_config};
+
+async fn refused(toml: &str, words: &[&str]) {
+    let message = Server::refused(toml).await;
+    assert!(message.starts_with("test.toml: "), "{message}");
+    for word in words {
+        assert!(message.contains(word), "{word:?} is missing in {message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_named() {
+    let good = guests_config("tester", "");
+    let with = |from: &str, to: &str| {
+        assert!(good.contains(from), "{from} is not in {good}");
+        good.replace(from, to)
+    };
+    refused("", &["pipelines"]).await;
+    refused("[pipelines]", &["pipelines", "there is no pipeline"]).await;
+    refused(&guests_config("tester", "max_memroy = 1"), &["line", "max_memroy", "max_memory"]).await;
+    refused(&guests_config("tester", "max_memory = \"much\""), &["line", "max_memory"]).await;
+    refused(&guests_config("tester", "deadline = \"soon\""), &["line", "deadline"]).await;
+    refused(&with("plugin = \"echo-infer\"", "plugin = \"nobody\""), &["pipelines.p.chips.echo.plugin", "`nobody`"]).await;
+    refused(
+        &with("plugin = \"echo-infer\"", "plugin = \"echo-postprocess\""),
+        &["pipelines.p.chips.echo.plugin", "no `infer` plugin", "postprocess"],
+    )
+    .await;
+    refused(
+        &with("plugin = \"echo-infer\"", "plugin = \"infer-native\"\nmodel = \"ghost\""),
+        &["pipelines.p.chips.echo.model", "`ghost`"],
+    )
+    .await;
+    refused(
+        &format!("{good}[models.m]\nfile = \"nowhere.onnx\"\n"),
+        &["models.m", "nowhere.onnx", "cannot be read"],
+    )
+    .await;
+    refused(
+        &format!("{good}[models.m]\nfile = \"bundled:digits-labels.txt\"\n"),
+        &["models.m", "rten cannot load", "digits-labels.txt"],
+    )
+    .await;
+    refused(
+        &format!(
+            "{good}[models.m]\nfile = \"bundled:digits.onnx\"\nbackend = \"onnxruntime\"\n\
+             [backends.onnxruntime]\nlibrary = \"/no/such/libonnxruntime.so\"\n"
+        ),
+        &["models.m", "/no/such/libonnxruntime.so", "library", "ORT_DYLIB_PATH"],
+    )
+    .await;
+    refused(
+        &good.replace("[pipelines.p.postprocess]", "[pipelines.p.chips.other]\nplugin = \"echo-infer\"\n[pipelines.p.postprocess]"),
+        &["pipelines.p.default_chip", "echo", "other"],
+    )
+    .await;
+    refused(
+        &with("[pipelines.p.preprocess]", "[pipelines.p]\ndefault_chip = \"x\"\n[pipelines.p.preprocess]"),
+        &["pipelines.p.default_chip", "`x`"],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_with_an_unknown_import_and_a_file_that_is_none_are_refused() {
+    let folder = TempDir::new().expect("a folder");
+    let text = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/wat/bad-import.wat");
+    let file = folder.path().join("bad-import.wasm");
+    let config = |file: &std::path::Path| {
+        guests_config("tester", "").replace("plugin = \"tester\"", "plugin = \"bad-import\"")
+            + &format!("[plugins.bad-import]\nfile = {file:?}\n")
+    };
+    std::fs::write(&file, wat::parse_file(text).expect("valid text")).expect("written");
+    refused(&config(&file), &["pipelines.p.preprocess.plugin", "bad-import", "plimsoll:stage/teleport@0.1.0"]).await;
+    std::fs::write(&file, b"not wasm at all").expect("written");
+    refused(&config(&file), &["bad-import", "no component"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_overrides_what_the_plugin_sets() {
+    let config = guests_config("tester", "").replace("[plugins.tester]\n", "[plugins.tester]\nmax_memory = \"16MiB\"\n");
+    let server = Server::start(&config).await;
+    let limit = |reply: &plimsoll_tests::Reply| reply.json()["limit_bytes"].as_u64();
+    assert_eq!(limit(&server.infer("p", "?do=grow", "").await), Some(16 << 20));
+    let server = Server::start(&config.replace("plugin = \"tester\"", "plugin = \"tester\"\nmax_memory = \"24MiB\"")).await;
+    assert_eq!(limit(&server.infer("p", "?do=grow", "").await), Some(24 << 20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_misspelt_key_of_a_plugin_is_found_at_deployment() {
+    let config = "[pipelines.p.preprocess]\nplugin = \"image-preprocess\"\nconfig = { width = 8, hieght = 8 }\n\
+                  [pipelines.p.chips.x]\nplugin = \"infer-native\"\n\
+                  [pipelines.p.postprocess]\nplugin = \"classify-postprocess\"\n";
+    refused(config, &["pipelines.p.preprocess.plugin", "hieght"]).await;
+}

@@ -1,1 +1,147 @@
-//! x
+//! The routes, the headers and the problems; admission; disconnects; the stop of the server.
+
+use std::time::Duration;
+
+use plimsoll::config::Config;
+use plimsoll_tests::{Reply, Server, data, guests_config};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_answers_and_every_error_is_a_problem() {
+    let server = Server::of(&Config::load(None).expect("the demo parses")).await;
+    let picture = std::fs::read(data("digits/0.png")).expect("present");
+    let url = format!("{}/v1/pipelines/digits/infer", server.url);
+    let reply = server.client.post(&url).header("x-plimsoll-chip", "wasm").header("x-request-id", "mine").body(picture);
+    let reply = reply.send().await.expect("an answer");
+    assert_eq!(reply.status(), 200);
+    assert_eq!(reply.headers()["x-request-id"], "mine");
+    assert_eq!(reply.headers()["x-plimsoll-chip"], "wasm");
+    assert_eq!(reply.headers()["content-type"], "application/json");
+    let timing = reply.headers()["server-timing"].to_str().expect("text").to_owned();
+    let memory = reply.headers()["x-plimsoll-memory"].to_str().expect("text").to_owned();
+    for stage in ["preprocess", "infer", "postprocess"] {
+        assert!(timing.contains(&format!("{stage};dur=")) && memory.contains(&format!("{stage}=")), "{timing} {memory}");
+    }
+
+    assert_eq!(server.get("/v2/health/live").await.json()["live"], true);
+    assert_eq!(server.get("/v2/health/ready").await.json()["ready"], true);
+    let pipelines = server.get("/v1/pipelines").await.json();
+    assert_eq!(pipelines["pipelines"][0]["chips"]["wasm"]["plugin"], "infer-wasm");
+    let plugins = server.get("/v1/plugins").await.json();
+    assert_eq!(plugins["plugins"].as_array().expect("a list").len(), 4);
+    let plugin = server.get("/v1/plugins/infer-wasm").await.json();
+    assert_eq!(plugin["digest"].as_str().expect("a digest").len(), 64);
+    let memory = server.get("/v1/memory").await.json();
+    assert!(memory["process"]["resident_bytes"].as_u64().expect("bytes") > 1 << 20);
+    for row in memory["stages"].as_array().expect("rows") {
+        assert_eq!((&row["count"], &row["outcome"], &row["chip"]), (&1.into(), &"ok".into(), &"wasm".into()), "{row}");
+        assert!(row["max"] == row["p50"] && row["max"] == row["p99"], "{row}");
+    }
+    let metrics = server.get("/metrics").await.text;
+    for line in [
+        "plimsoll_requests_total{pipeline=\"digits\",chip=\"wasm\",outcome=\"ok\"} 1",
+        "plimsoll_stage_high_water_bytes_count{pipeline=\"digits\",stage=\"infer\",plugin=\"infer-wasm\"",
+        "plimsoll_process_resident_bytes ",
+        "# EOF",
+    ] {
+        assert!(metrics.contains(line), "{line:?} is missing in {metrics}");
+    }
+
+    for (reply, status, code) in [
+        (server.infer("ghost", "", "").await, 404, "not_found"),
+        (server.infer("digits", "?chip=abacus", "").await, 404, "not_found"),
+        (server.get("/v1/plugins/ghost").await, 404, "not_found"),
+        (server.get("/nothing").await, 404, "not_found"),
+        (server.get("/v1/pipelines/digits/infer").await, 405, "method_not_allowed"),
+        (server.infer("digits", "", "").await, 422, "invalid_input"),
+    ] {
+        assert_eq!((reply.status, reply.code().as_str()), (status, code), "{}", reply.text);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_body_limit_holds_for_declared_and_for_chunked_bodies() {
+    let server = Server::start(&format!("[server]\nmax_body = \"1MiB\"\n{}", guests_config("tester", ""))).await;
+    assert_eq!(server.infer("p", "", vec![0; 1 << 20]).await.status, 200);
+    let reply = server.infer("p", "", vec![0; (1 << 20) + 1]).await;
+    assert_eq!((reply.status, reply.code().as_str()), (413, "too_large"), "{}", reply.text);
+    assert!(reply.text.contains("server.max_body"), "{}", reply.text);
+
+    let mut head = raw(&server, "transfer-encoding: chunked").await;
+    for _ in 0..33 {
+        // The server may hang up as soon as the limit is passed.
+        let _ = head.write_all(format!("8000\r\n{}\r\n", "x".repeat(0x8000)).as_bytes()).await;
+    }
+    let _ = head.write_all(b"0\r\n\r\n").await;
+    let mut answer = String::new();
+    let _ = head.read_to_string(&mut answer).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+/// A connection with the head of an infer request sent.
+async fn raw(server: &Server, header: &str) -> tokio::net::TcpStream {
+    raw_query(server, "", header).await
+}
+
+async fn raw_query(server: &Server, query: &str, header: &str) -> tokio::net::TcpStream {
+    let mut stream = tokio::net::TcpStream::connect(&server.url["http://".len()..]).await.expect("connected");
+    let head = format!("POST /v1/pipelines/p/infer{query} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_arrive_is_not_waited_for() {
+    let server = Server::start(&format!("[server]\nbody_timeout = \"200ms\"\n{}", guests_config("tester", ""))).await;
+    let mut stream = raw(&server, "content-length: 10").await;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("body_timeout"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_goes_away_stops_the_guest_and_is_counted_as_cancelled() {
+    let server = Server::start(&format!("[server]\nmax_concurrency = 1\n{}", guests_config("tester", ""))).await;
+    for guest in ["?do=loop", "?do=sleep&ms=60000"] {
+        let stream = raw_query(&server, guest, "content-length: 0").await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(stream);
+        // The only place is free again long before the stage's deadline of ten seconds.
+        let next = tokio::time::timeout(Duration::from_secs(5), server.infer("p", "?do=ok", "")).await;
+        assert_eq!(next.expect("the guest was stopped").status, 200);
+    }
+    assert_eq!(server.memory_row("preprocess", "cancelled").await.expect("a row")["count"], 2);
+    let metrics = server.get("/metrics").await.text;
+    assert!(metrics.contains("outcome=\"cancelled\"} 2"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_answers_overloaded_with_retry_after() {
+    let config = format!("[server]\nmax_concurrency = 1\nmax_queue = 1\n{}", guests_config("tester", ""));
+    let server = Server::start(&config).await;
+    let slow = || server.infer("p", "?do=sleep&ms=1000", "");
+    let third = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.infer("p", "?do=ok", "").await
+    };
+    let (first, second, third): (Reply, Reply, Reply) = tokio::join!(slow(), slow(), third);
+    assert_eq!((first.status, second.status), (200, 200));
+    assert_eq!((third.status, third.code().as_str()), (503, "overloaded"), "{}", third.text);
+    assert!(third.headers.contains_key("retry-after") && third.text.contains("server.max_queue"), "{}", third.text);
+
+    let config = format!("[server]\nbody_budget = \"1MiB\"\n{}", guests_config("tester", ""));
+    let server = Server::start(&config).await;
+    let reply = server.infer("p", "", vec![0; 2 << 20]).await;
+    assert_eq!((reply.status, reply.code().as_str()), (503, "overloaded"), "{}", reply.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_grace_period_ends_a_request_that_does_not_end() {
+    let config = format!("[server]\ngrace_period = \"300ms\"\n{}", guests_config("tester", ""));
+    let server = Server::start(&config).await;
+    let mut stream = raw_query(&server, "?do=sleep&ms=60000", "content-length: 0").await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::timeout(Duration::from_secs(5), server.stop()).await.expect("stopped within the grace period");
+    drop(stream.shutdown().await);
+}

@@ -1,1 +1,52 @@
-//! x
+//! The incident: a guest that keeps every failed request's image in a static gets 2,000 malformed images of 1 MB.
+//! The process stays flat, and the report shows who needed the memory.
+
+use plimsoll_tests::{Server, TempDir, guests_config};
+
+use crate::cli::Served;
+
+const IMAGE: usize = 1_000_000;
+
+async fn resident(client: &reqwest::Client, url: &str) -> u64 {
+    let report = client.get(format!("{url}/v1/memory")).send().await.expect("an answer").bytes().await.expect("whole");
+    let report: serde_json::Value = serde_json::from_slice(&report).expect("JSON");
+    report["process"]["resident_bytes"].as_u64().expect("bytes")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leak_dies_with_its_instance() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("plimsoll.toml");
+    let toml = guests_config("leaker", "");
+    std::fs::write(&file, &toml).expect("written");
+    let served = Served::start(&file);
+    let client = reqwest::Client::new();
+    let mut after_200 = 0;
+    for request in 1..=2000 {
+        let body = vec![b'x'; IMAGE];
+        let reply = client.post(format!("{}/v1/pipelines/p/infer", served.url)).body(body).send().await.expect("sent");
+        assert_eq!(reply.status(), 422);
+        if request == 200 {
+            after_200 = resident(&client, &served.url).await;
+        }
+    }
+    let after_2000 = resident(&client, &served.url).await;
+    println!("resident memory: {after_200} bytes after request 200, {after_2000} after request 2000");
+    assert!(after_2000.abs_diff(after_200) < 4 << 20, "{after_200} → {after_2000}");
+
+    // The same plugin in one reused instance, for contrast: about one image per request.
+    let server = Server::start(&toml).await;
+    let body = vec![b'x'; IMAGE];
+    let stage = &server.app.pipelines["p"].preprocess;
+    let usages = stage.preprocess_reused(&vec![body.as_slice(); 50]).await.expect("within the cap");
+    let per_request = (usages[49].high_water - usages[9].high_water) as f64 / 40.0;
+    println!("reused instance: {per_request} bytes per request");
+    assert!((0.9..1.2).contains(&(per_request / IMAGE as f64)), "{per_request}");
+
+    // One request through the door: its mark stands under the outcome of the malformed images.
+    let reply = server.infer("p", "", body).await;
+    let row = server.memory_row("preprocess", "invalid_input").await.expect("a row");
+    assert_eq!(row["max"], reply.high_water("preprocess"));
+    assert!(row["max"].as_u64().expect("bytes") >= 2 * IMAGE as u64, "the body and its copy: {row}");
+    assert_eq!(row["plugin"], "leaker");
+}

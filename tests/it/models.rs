@@ -1,1 +1,106 @@
-//! x
+//! Two real pretrained models as pipelines, against their reference outputs; the resizers differ slightly.
+
+use std::path::{Path, PathBuf};
+
+use plimsoll_tests::{Server, shared};
+
+/// A library for the second backend: the configured one, else what the PyPI package has put into a virtual
+/// environment named by `PLIMSOLL_TEST_ORT`.
+fn onnxruntime() -> Option<PathBuf> {
+    let path = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from).filter(|path| path.is_file());
+    if path.is_none() {
+        eprintln!("SKIPPED: the backend onnxruntime; ORT_DYLIB_PATH names no library");
+    }
+    path
+}
+
+fn config(models: &Path, backend: &str, library: Option<&Path>) -> String {
+    let library = library.map_or(String::new(), |path| format!("[backends.onnxruntime]\nlibrary = {path:?}\n"));
+    let models = models.display();
+    format!(
+        r#"{library}
+[models.ultraface]
+file = "{models}/ultraface-rfb-320/model.onnx"
+backend = "{backend}"
+[models.squeezenet]
+file = "{models}/squeezenet-1.0/model.onnx"
+backend = "{backend}"
+
+[pipelines.faces]
+model = "ultraface"
+[pipelines.faces.preprocess]
+plugin = "image-preprocess"
+config = {{ width = 320, height = 240, mean = 127, scale = 0.0078125, input = "input" }}
+[pipelines.faces.chips.cpu]
+plugin = "infer-native"
+[pipelines.faces.postprocess]
+plugin = "detect-postprocess"
+config = {{ labels = "labels.txt" }}
+assets = {{ "labels.txt" = "{models}/ultraface-rfb-320/labels.txt" }}
+
+[pipelines.things]
+model = "squeezenet"
+[pipelines.things.preprocess]
+plugin = "image-preprocess"
+config = {{ width = 224, height = 224, resize = "crop", resize_shorter = 256, channels = "bgr", input = "data_0" }}
+[pipelines.things.chips.cpu]
+plugin = "infer-native"
+[pipelines.things.postprocess]
+plugin = "classify-postprocess"
+config = {{ scores = "ready", labels = "labels.txt" }}
+assets = {{ "labels.txt" = "{models}/squeezenet-1.0/labels.txt" }}
+"#
+    )
+}
+
+fn examples(folder: &Path) -> Vec<(serde_json::Value, Vec<u8>)> {
+    let entries = std::fs::read_dir(folder.join("examples")).expect("examples");
+    entries
+        .map(|entry| {
+            let folder = entry.expect("readable").path();
+            let expected = std::fs::read(folder.join("expected.json")).expect("present");
+            let expected: serde_json::Value = serde_json::from_slice(&expected).expect("JSON");
+            let image = std::fs::read(folder.join(expected["image"].as_str().expect("a name"))).expect("present");
+            (expected, image)
+        })
+        .collect()
+}
+
+async fn check(models: &Path, backend: &str, library: Option<&Path>) {
+    let server = Server::start(&config(models, backend, library)).await;
+    for (expected, image) in examples(&models.join("squeezenet-1.0")) {
+        let reply = server.infer("things", "", image).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        let (best, wanted) = (&reply.json()["predictions"][0], &expected["top5"][0]);
+        assert_eq!(best["label"], wanted["label"], "{backend}: {}", reply.text);
+        let difference = best["probability"].as_f64().expect("a number") - wanted["prob"].as_f64().expect("a number");
+        assert!(difference.abs() < 0.05, "{backend} {}: {difference}", expected["image"]);
+    }
+    for (expected, image) in examples(&models.join("ultraface-rfb-320")) {
+        let reply = server.infer("faces", "", image).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        let (found, wanted) = (&reply.json()["detections"], &expected["detections"]);
+        let (found, wanted) = (found.as_array().expect("a list"), wanted.as_array().expect("a list"));
+        assert_eq!(found.len(), wanted.len(), "{backend} {}: {}", expected["image"], reply.text);
+        for (found, wanted) in found.iter().zip(wanted) {
+            assert_eq!(found["label"], wanted["label"]);
+            for corner in 0..4 {
+                let pixel = |value: &serde_json::Value| value[corner].as_f64().expect("a number");
+                let difference = pixel(&found["box"]) - pixel(&wanted["box_pixels"]);
+                assert!(difference.abs() < 3.0, "{backend} {}: {found} for {wanted}", expected["image"]);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faces_and_things_are_found_on_rten() {
+    let Some(models) = shared("models") else { return };
+    check(&models, "rten", None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faces_and_things_are_found_on_onnxruntime() {
+    let (Some(models), Some(library)) = (shared("models"), onnxruntime()) else { return };
+    check(&models, "onnxruntime", Some(&library)).await;
+}

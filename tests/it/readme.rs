@@ -1,1 +1,43 @@
-//! x
+//! The plugin in the README is complete, under 30 lines, and works.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use plimsoll_tests::{Server, TempDir, guests_config};
+
+/// The first fenced block of a language.
+fn block<'a>(text: &'a str, language: &str) -> &'a str {
+    let start = format!("```{language}\n");
+    let from = text.find(&start).unwrap_or_else(|| panic!("the README has no {start:?}")) + start.len();
+    &text[from..from + text[from..].find("```").expect("closed")]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plugin_of_the_readme_builds_and_serves() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let readme = std::fs::read_to_string(root.join("README.md")).expect("a README");
+    let source = block(&readme, "rust");
+    assert!(source.lines().count() < 30, "{} lines", source.lines().count());
+
+    let folder = TempDir::new().expect("a folder");
+    let manifest = block(&readme, "toml").replace("path/to/plimsoll", root.to_str().expect("text"));
+    std::fs::create_dir(folder.path().join("src")).expect("made");
+    std::fs::write(folder.path().join("Cargo.toml"), manifest).expect("written");
+    std::fs::write(folder.path().join("src/lib.rs"), source).expect("written");
+    // The versions of the shipped plugins, so that nothing new is fetched.
+    std::fs::copy(root.join("plugins/Cargo.lock"), folder.path().join("Cargo.lock")).expect("copied");
+    let status = Command::new(env!("CARGO"))
+        .current_dir(folder.path())
+        .args(["build", "--release", "--target", "wasm32-wasip2", "--target-dir", "target"])
+        .status()
+        .expect("cargo starts");
+    assert!(status.success());
+    let file: PathBuf = folder.path().join("target/wasm32-wasip2/release/brightness.wasm");
+    let config = guests_config("tester", "").replace("plugin = \"tester\"", "plugin = \"brightness\"")
+        + &format!("[plugins.brightness]\nfile = {file:?}\n");
+    let server = Server::start(&config).await;
+    let reply = server.infer("p", "", vec![0, 255, 51]).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(reply.json()["tensors"][0]["shape"], serde_json::json!([1, 3]));
+    assert_eq!(server.infer("p", "", "").await.code(), "invalid_input");
+}

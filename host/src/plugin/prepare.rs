@@ -152,7 +152,7 @@ impl Preparer {
         limits: &Limits,
         deployment: &Deployment,
     ) -> Result<Result<Vec<u8>, String>, String> {
-        let deadline = Instant::now() + limits.deadline.max(snapshot::INIT_TIME);
+        let deadline = Instant::now() + limits.init_deadline;
         let new_store = || {
             let state = State::new(deployment, *limits, Arc::new(Meter::default()), "init");
             store(&self.engine, state, deadline)

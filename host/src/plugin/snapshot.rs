@@ -2,16 +2,11 @@
 //! that its memories and globals can be read, `init` runs once, and what it left becomes the component's initial
 //! memory. Instances then start from it by copy-on-write, so its size costs nothing per request.
 
-use std::time::Duration;
-
 use wasmtime::component::{Component, ComponentNamedList, Instance, Lift, WasmList};
 use wasmtime::{Engine, Store};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
 use crate::stage::state::State;
-
-/// `init` may take longer than a request: it reads weights. Its deadline is at least this.
-pub const INIT_TIME: Duration = Duration::from_secs(30);
 
 /// Runs `init` (the callback instantiates and calls it) and gives the component with the memory it left.
 /// The inner error says why no snapshot is possible; `init` has then run in an instance of the original.

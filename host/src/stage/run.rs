@@ -27,6 +27,8 @@ pub struct Limits {
     pub max_memory: u64,
     /// The time of one run, waiting for the backend included.
     pub deadline: Duration,
+    /// The time of `init`, which runs once at deployment.
+    pub init_deadline: Duration,
     /// Bytes of a reply, and of a context.
     pub max_output: u64,
 }
@@ -145,6 +147,32 @@ impl Stage {
         self.instantiate(&mut store).await.map_err(|error| StageError::from_wasmtime(&error))?;
         drop(store);
         Ok(meter.usage())
+    }
+
+    /// Runs preprocessing on each body in **one** instance, as no request ever does, and gives the memory held
+    /// after each: how a leak shows that fresh instances hide.
+    ///
+    /// # Errors
+    /// The first trap or limit; a failure that the plugin reports is what leaks are made of and ends nothing.
+    pub async fn preprocess_reused(&self, bodies: &[&[u8]]) -> Result<Vec<Usage>, StageError> {
+        let Export::Preprocess(export) = &self.export else { unreachable!("built for its kind") };
+        let meter = Arc::new(Meter::default());
+        let mut store = self.store(Arc::clone(&meter), "", Instant::now() + self.limits.deadline);
+        let mut usages = Vec::with_capacity(bodies.len());
+        let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
+        let calls = async {
+            let instance = self.instantiate(&mut store).await?;
+            let plugin = export.load(&mut store, &instance)?;
+            for body in bodies {
+                if let Ok(prepared) = plugin.plimsoll_stage_preprocess().call_run(&mut store, &request, body).await? {
+                    store.data_mut().take_tensors(prepared.tensors)?;
+                }
+                usages.push(meter.usage());
+            }
+            wasmtime::Result::Ok(())
+        };
+        calls.await.map_err(|error| StageError::from_wasmtime(&error))?;
+        Ok(usages)
     }
 
     /// What every run has in common: the store, the deadlines, and the report of how it ended.
