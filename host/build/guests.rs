@@ -19,7 +19,12 @@ pub fn build(workspace: &str, name: &str) {
     // profiles, so that all of them share one build of the guests.
     let target = out.ancestors().nth(4).expect("OUT_DIR lies in a target directory").join(name);
 
-    for watched in [workspace.clone(), package.join("../plugins/sdk"), package.join("../wit")] {
+    for watched in [
+        workspace.clone(),
+        package.join("../plugins/sdk"),
+        package.join("../wit"),
+        package.join("../host/src/nn/onnx.rs"),
+    ] {
         println!("cargo:rerun-if-changed={}", watched.display());
     }
     ensure_target();

@@ -22,7 +22,8 @@ async fn what_is_wrong_is_named() {
     refused(&guests_config("tester", "max_memroy = 1"), &["line", "max_memroy", "max_memory"]).await;
     refused(&guests_config("tester", "max_memory = \"much\""), &["line", "max_memory"]).await;
     refused(&guests_config("tester", "deadline = \"soon\""), &["line", "deadline"]).await;
-    refused(&with("plugin = \"echo-infer\"", "plugin = \"nobody\""), &["pipelines.p.chips.echo.plugin", "`nobody`"]).await;
+    refused(&with("plugin = \"echo-infer\"", "plugin = \"nobody\""), &["pipelines.p.chips.echo.plugin", "`nobody`"])
+        .await;
     refused(
         &with("plugin = \"echo-infer\"", "plugin = \"echo-postprocess\""),
         &["pipelines.p.chips.echo.plugin", "no `infer` plugin", "postprocess"],
@@ -33,11 +34,8 @@ async fn what_is_wrong_is_named() {
         &["pipelines.p.chips.echo.model", "`ghost`"],
     )
     .await;
-    refused(
-        &format!("{good}[models.m]\nfile = \"nowhere.onnx\"\n"),
-        &["models.m", "nowhere.onnx", "cannot be read"],
-    )
-    .await;
+    refused(&format!("{good}[models.m]\nfile = \"nowhere.onnx\"\n"), &["models.m", "nowhere.onnx", "cannot be read"])
+        .await;
     refused(
         &format!("{good}[models.m]\nfile = \"bundled:digits-labels.txt\"\n"),
         &["models.m", "rten cannot load", "digits-labels.txt"],
@@ -52,7 +50,10 @@ async fn what_is_wrong_is_named() {
     )
     .await;
     refused(
-        &good.replace("[pipelines.p.postprocess]", "[pipelines.p.chips.other]\nplugin = \"echo-infer\"\n[pipelines.p.postprocess]"),
+        &good.replace(
+            "[pipelines.p.postprocess]",
+            "[pipelines.p.chips.other]\nplugin = \"echo-infer\"\n[pipelines.p.postprocess]",
+        ),
         &["pipelines.p.default_chip", "echo", "other"],
     )
     .await;
@@ -80,11 +81,13 @@ async fn a_component_with_an_unknown_import_and_a_file_that_is_none_are_refused(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stage_overrides_what_the_plugin_sets() {
-    let config = guests_config("tester", "").replace("[plugins.tester]\n", "[plugins.tester]\nmax_memory = \"16MiB\"\n");
+    let config =
+        guests_config("tester", "").replace("[plugins.tester]\n", "[plugins.tester]\nmax_memory = \"16MiB\"\n");
     let server = Server::start(&config).await;
     let limit = |reply: &plimsoll_tests::Reply| reply.json()["limit_bytes"].as_u64();
     assert_eq!(limit(&server.infer("p", "?do=grow", "").await), Some(16 << 20));
-    let server = Server::start(&config.replace("plugin = \"tester\"", "plugin = \"tester\"\nmax_memory = \"24MiB\"")).await;
+    let server =
+        Server::start(&config.replace("plugin = \"tester\"", "plugin = \"tester\"\nmax_memory = \"24MiB\"")).await;
     assert_eq!(limit(&server.infer("p", "?do=grow", "").await), Some(24 << 20));
 }
 

@@ -41,7 +41,10 @@ async fn every_image_ends_as_the_index_says() {
         println!("{outcome:<20} {code:<24} {files}");
     }
     let row = server.memory_row("preprocess", "ok").await.expect("a row");
-    println!("high-water mark of preprocess where it decoded: p50 {} p99 {} max {}", row["p50"], row["p99"], row["max"]);
+    println!(
+        "high-water mark of preprocess where it decoded: p50 {} p99 {} max {}",
+        row["p50"], row["p99"], row["max"]
+    );
     assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
     assert!(count > 400, "{count}");
 }

@@ -20,7 +20,10 @@ async fn every_route_answers_and_every_error_is_a_problem() {
     let timing = reply.headers()["server-timing"].to_str().expect("text").to_owned();
     let memory = reply.headers()["x-plimsoll-memory"].to_str().expect("text").to_owned();
     for stage in ["preprocess", "infer", "postprocess"] {
-        assert!(timing.contains(&format!("{stage};dur=")) && memory.contains(&format!("{stage}=")), "{timing} {memory}");
+        assert!(
+            timing.contains(&format!("{stage};dur=")) && memory.contains(&format!("{stage}=")),
+            "{timing} {memory}"
+        );
     }
 
     assert_eq!(server.get("/v2/health/live").await.json()["live"], true);
@@ -86,7 +89,8 @@ async fn raw(server: &Server, header: &str) -> tokio::net::TcpStream {
 
 async fn raw_query(server: &Server, query: &str, header: &str) -> tokio::net::TcpStream {
     let mut stream = tokio::net::TcpStream::connect(&server.url["http://".len()..]).await.expect("connected");
-    let head = format!("POST /v1/pipelines/p/infer{query} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}\r\n\r\n");
+    let head =
+        format!("POST /v1/pipelines/p/infer{query} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}\r\n\r\n");
     stream.write_all(head.as_bytes()).await.expect("sent");
     stream
 }

@@ -17,6 +17,14 @@ async fn an_init_that_fails_is_refused_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_init_that_does_not_end_is_refused_at_its_deadline() {
+    let config = guests_config("init-loops", "")
+        .replace("[plugins.init-loops]\n", "[plugins.init-loops]\ninit_deadline = \"300ms\"\n");
+    let message = Server::refused(&config).await;
+    assert!(message.contains("pipelines.p.preprocess.plugin") && message.contains("deadline"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_instance_starts_from_what_init_left() {
     // It checks a 16 MiB static that `init` filled, and `init` printed: handles must not be in the snapshot.
     let server = Server::start(&guests_config("init-prints", "")).await;

@@ -17,6 +17,12 @@ fn onnxruntime() -> Option<PathBuf> {
 fn config(models: &Path, backend: &str, library: Option<&Path>) -> String {
     let library = library.map_or(String::new(), |path| format!("[backends.onnxruntime]\nlibrary = {path:?}\n"));
     let models = models.display();
+    // Inference in the guest knows no backend, so it is tested once.
+    let wasm = |pipeline: &str| match backend {
+        "rten" => format!("[pipelines.{pipeline}.chips.wasm]\nplugin = \"infer-wasm\"\n"),
+        _ => String::new(),
+    };
+    let (wasm_faces, wasm_things) = (wasm("faces"), wasm("things"));
     format!(
         r#"{library}
 [models.ultraface]
@@ -28,24 +34,26 @@ backend = "{backend}"
 
 [pipelines.faces]
 model = "ultraface"
+default_chip = "cpu"
 [pipelines.faces.preprocess]
 plugin = "image-preprocess"
 config = {{ width = 320, height = 240, mean = 127, scale = 0.0078125, input = "input" }}
 [pipelines.faces.chips.cpu]
 plugin = "infer-native"
-[pipelines.faces.postprocess]
+{wasm_faces}[pipelines.faces.postprocess]
 plugin = "detect-postprocess"
 config = {{ labels = "labels.txt" }}
 assets = {{ "labels.txt" = "{models}/ultraface-rfb-320/labels.txt" }}
 
 [pipelines.things]
 model = "squeezenet"
+default_chip = "cpu"
 [pipelines.things.preprocess]
 plugin = "image-preprocess"
 config = {{ width = 224, height = 224, resize = "crop", resize_shorter = 256, channels = "bgr", input = "data_0" }}
 [pipelines.things.chips.cpu]
 plugin = "infer-native"
-[pipelines.things.postprocess]
+{wasm_things}[pipelines.things.postprocess]
 plugin = "classify-postprocess"
 config = {{ scores = "ready", labels = "labels.txt" }}
 assets = {{ "labels.txt" = "{models}/squeezenet-1.0/labels.txt" }}
@@ -68,8 +76,15 @@ fn examples(folder: &Path) -> Vec<(serde_json::Value, Vec<u8>)> {
 
 async fn check(models: &Path, backend: &str, library: Option<&Path>) {
     let server = Server::start(&config(models, backend, library)).await;
+    let chips: Vec<String> = server.app.pipelines["faces"].chips.keys().cloned().collect();
+    for chip in chips {
+        check_chip(&server, models, &format!("?chip={chip}")).await;
+    }
+}
+
+async fn check_chip(server: &Server, models: &Path, backend: &str) {
     for (expected, image) in examples(&models.join("squeezenet-1.0")) {
-        let reply = server.infer("things", "", image).await;
+        let reply = server.infer("things", backend, image).await;
         assert_eq!(reply.status, 200, "{}", reply.text);
         let (best, wanted) = (&reply.json()["predictions"][0], &expected["top5"][0]);
         assert_eq!(best["label"], wanted["label"], "{backend}: {}", reply.text);
@@ -77,7 +92,7 @@ async fn check(models: &Path, backend: &str, library: Option<&Path>) {
         assert!(difference.abs() < 0.05, "{backend} {}: {difference}", expected["image"]);
     }
     for (expected, image) in examples(&models.join("ultraface-rfb-320")) {
-        let reply = server.infer("faces", "", image).await;
+        let reply = server.infer("faces", backend, image).await;
         assert_eq!(reply.status, 200, "{}", reply.text);
         let (found, wanted) = (&reply.json()["detections"], &expected["detections"]);
         let (found, wanted) = (found.as_array().expect("a list"), wanted.as_array().expect("a list"));

@@ -10,8 +10,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::Problem;
 use crate::app::App;
+use crate::stage::Outcome;
 use crate::stage::bindings::Request;
-use crate::stage::{Outcome, Stage};
 use crate::trace::Trace;
 
 const CHIP: HeaderName = HeaderName::from_static("x-plimsoll-chip");
@@ -71,7 +71,7 @@ pub(super) async fn infer(
             }
         },
     };
-    set_headers(response.headers_mut(), &trace, infer, &chip);
+    set_headers(response.headers_mut(), &trace, &chip);
     response
 }
 
@@ -134,8 +134,7 @@ fn is_length_limit(error: &axum::Error) -> bool {
     false
 }
 
-fn set_headers(headers: &mut HeaderMap, trace: &Trace, infer: &Stage, chip: &str) {
-    debug_assert_eq!(infer.name, "infer");
+fn set_headers(headers: &mut HeaderMap, trace: &Trace, chip: &str) {
     let mut insert = |name: HeaderName, value: String| {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);

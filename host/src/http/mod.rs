@@ -2,7 +2,7 @@
 //!
 //! | route | what |
 //! | --- | --- |
-//! | `POST /v1/pipelines/{pipeline}/infer` | [`infer`] |
+//! | `POST /v1/pipelines/{pipeline}/infer` | one request: `infer.rs` |
 //! | `GET /v1/pipelines`, `/v1/plugins[/{name}]` | what is served |
 //! | `GET /v1/memory` | high-water marks, resident memory |
 //! | `GET /metrics` | OpenMetrics text |

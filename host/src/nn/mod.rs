@@ -3,10 +3,12 @@
 //! - [`tensor`]: the tensor resource; its bytes are shared, never copied between stages.
 //! - [`model`]: the seam `Backend` / `Model`, and the check of inputs against a model's signature.
 //! - [`rten`], [`onnxruntime`]: the backends.
-//! - [`host`]: the `wasi:nn` functions that a guest calls.
+//! - [`onnx`]: what rten must be told about older ONNX files.
+//! - `host`: the `wasi:nn` functions that a guest calls.
 
 mod host;
 pub mod model;
+pub mod onnx;
 pub mod onnxruntime;
 pub mod rten;
 pub mod tensor;

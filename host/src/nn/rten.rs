@@ -4,6 +4,7 @@ use rten::{DataType, Dimension, Model as RtenModel, NodeId, Value, ValueOrView, 
 use rten_tensor::Layout;
 
 use super::model::{Backend, LoadError, Model, ModelSource, Signature};
+use super::onnx::with_explicit_axes;
 use super::tensor::{Tensor, TensorType};
 
 /// The backend `rten`.
@@ -18,7 +19,7 @@ struct Loaded {
 
 impl Backend for Rten {
     fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
-        let model = RtenModel::load(source.bytes.to_vec())
+        let model = RtenModel::load(with_explicit_axes(source.bytes.to_vec()))
             .map_err(|error| LoadError(format!("rten cannot load {}: {error}", source.path.display())))?;
         let named = |ids: &[NodeId]| -> Vec<(String, NodeId)> {
             ids.iter().filter_map(|&id| Some((model.node_info(id)?.name()?.to_owned(), id))).collect()

@@ -7,6 +7,9 @@
 
 mod check;
 mod convert;
+// The host runs models with rten too and needs the same correction; the file stands with the host.
+#[path = "../../../host/src/nn/onnx.rs"]
+mod onnx;
 
 use std::sync::OnceLock;
 
@@ -23,7 +26,7 @@ impl Init for Wasm {
     fn init() -> Result<(), String> {
         config::only(&["model_asset", "model"])?;
         let name = config::get("model_asset").unwrap_or_else(|| "model.onnx".into());
-        let bytes = assets::read(&name)?;
+        let bytes = onnx::with_explicit_axes(assets::read(&name)?);
         // Time and memory spent here are spent once, since instances start from what this leaves.
         let model = ModelOptions::with_all_ops()
             .prepack_weights(true)

@@ -17,9 +17,10 @@ pub fn get(key: &str) -> Option<String> {
 pub fn parse<T: FromStr>(key: &str, default: T) -> Result<T, String> {
     match get(key) {
         None => Ok(default),
-        Some(text) => text.trim().parse().map_err(|_| {
-            format!("configuration key `{key}`: {text:?} is no {}", std::any::type_name::<T>())
-        }),
+        Some(text) => text
+            .trim()
+            .parse()
+            .map_err(|_| format!("configuration key `{key}`: {text:?} is no {}", std::any::type_name::<T>())),
     }
 }
 

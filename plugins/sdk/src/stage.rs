@@ -52,7 +52,7 @@ macro_rules! export_preprocess {
                     <$type as $crate::Preprocess>::run(request, body)
                 }
             }
-            $crate::bindings::preprocessor::export_preprocessor!(Plugin with_types_in $crate::bindings::preprocessor);
+    $crate::bindings::preprocessor::export_preprocessor!(Plugin with_types_in $crate::bindings::preprocessor);
         };
     };
     ($type:ident with init) => {
@@ -75,7 +75,7 @@ macro_rules! export_infer {
                     <$type as $crate::Infer>::run(request, inputs)
                 }
             }
-            $crate::bindings::inferencer::export_inferencer!(Plugin with_types_in $crate::bindings::inferencer);
+    $crate::bindings::inferencer::export_inferencer!(Plugin with_types_in $crate::bindings::inferencer);
         };
     };
     ($type:ident with init) => {
@@ -123,7 +123,7 @@ macro_rules! export_init {
                     <$type as $crate::Init>::init()
                 }
             }
-            $crate::bindings::initialized::export_initialized!(Plugin with_types_in $crate::bindings::initialized);
+    $crate::bindings::initialized::export_initialized!(Plugin with_types_in $crate::bindings::initialized);
         };
     };
 }
