@@ -114,7 +114,7 @@ fn tensor(value: Value) -> Result<Tensor, String> {
     let (ty, data) = match value {
         Value::FloatTensor(tensor) => (TensorType::Fp32, bytes(&tensor.into_data())),
         Value::Int32Tensor(tensor) => (TensorType::I32, bytes(&tensor.into_data())),
-        Value::UInt8Tensor(tensor) => (TensorType::U8, tensor.into_data().into()),
+        Value::UInt8Tensor(tensor) => (TensorType::U8, tensor.into_data()),
         _ => return Err("an output is of a type that wasi:nn does not have".to_owned()),
     };
     Ok(Tensor::new(dimensions, ty, data))

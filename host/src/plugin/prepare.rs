@@ -48,7 +48,7 @@ impl Kind {
 
     /// The kinds that a component exports the interface of.
     pub fn of(component: &Component) -> Vec<Self> {
-        Self::ALL.into_iter().filter(|kind| component.get_export_index(None, &kind.interface()).is_some()).collect()
+        Self::ALL.into_iter().filter(|kind| component.get_export_index(None, kind.interface()).is_some()).collect()
     }
 }
 
@@ -98,18 +98,11 @@ impl Preparer {
         deployment: Deployment,
     ) -> Result<Stage, PluginError> {
         let refused = |reason: String| PluginError { plugin: artifact.identity.name.to_string(), reason };
-        let component = self.compile(artifact)?;
-        let pre = self.fit(&component, kind).map_err(refused)?;
-
         let mut init_each = false;
-        let mut pre = pre;
-        if component.get_export_index(None, LIFECYCLE).is_some() {
-            match self.snapshot(artifact, &limits, &deployment).await.map_err(refused)? {
-                Ok(snapshot) => {
-                    let component = Component::from_binary(&self.engine, &snapshot)
-                        .map_err(|error| refused(format!("its snapshot does not compile: {error:#}")))?;
-                    pre = self.fit(&component, kind).map_err(refused)?;
-                }
+        let mut snapshot = None;
+        if exports(&artifact.bytes, LIFECYCLE) {
+            match self.snapshot(artifact, kind, &limits, &deployment).await.map_err(refused)? {
+                Ok(component) => snapshot = Some(component),
                 Err(why) => {
                     tracing::warn!(
                         plugin = %artifact.identity.name,
@@ -119,6 +112,12 @@ impl Preparer {
                 }
             }
         }
+        let component = match snapshot {
+            Some(snapshot) => Component::from_binary(&self.engine, &snapshot)
+                .map_err(|error| refused(format!("its snapshot does not compile: {error:#}")))?,
+            None => self.compile(artifact)?,
+        };
+        let pre = self.fit(&component, kind).map_err(refused)?;
         Ok(Stage::new(artifact.identity.clone(), kind.as_str(), limits, pre, deployment, init_each))
     }
 
@@ -149,6 +148,7 @@ impl Preparer {
     async fn snapshot(
         &self,
         artifact: &Artifact,
+        kind: Kind,
         limits: &Limits,
         deployment: &Deployment,
     ) -> Result<Result<Vec<u8>, String>, String> {
@@ -162,7 +162,8 @@ impl Preparer {
                 let error = StageError::from_wasmtime(&error);
                 format!("`init` failed: {} ({}) {}", error.public, error.outcome.as_str(), error.detail)
             };
-            let instance = self.linker.instantiate_async(&mut *store, component).await.map_err(told)?;
+            let (pre, _) = self.fit(component, kind)?;
+            let instance = pre.instantiate_async(&mut *store).await.map_err(told)?;
             let answer = tokio::time::timeout_at(deadline.into(), call_init(store, &instance)).await;
             answer
                 .map_err(|_| "`init` failed: its deadline passed (deadline)".to_owned())?
@@ -172,6 +173,27 @@ impl Preparer {
         };
         snapshot::take(&self.engine, &artifact.bytes, new_store, init).await
     }
+}
+
+/// Whether a component exports an interface, read from its bytes: compiling it to find out would cost seconds, and
+/// what is compiled in the end is its snapshot. False for bytes that are no component.
+fn exports(bytes: &[u8], interface: &str) -> bool {
+    use wasmparser::{Parser, Payload};
+    let mut depth = 0;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload {
+            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+            Ok(Payload::End(_)) => depth -= 1,
+            Ok(Payload::ComponentExportSection(section)) if depth == 0 => {
+                if section.into_iter().flatten().any(|export| export.name.name == interface) {
+                    return true;
+                }
+            }
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+    }
+    false
 }
 
 /// Calls `lifecycle.init`; the inner error is the plugin's own.
