@@ -43,19 +43,19 @@ fn instantiate(bencher: Bencher, plugin: &str) {
 }
 
 /// Instantiate and drop a small plugin (wasip2, no snapshot).
-#[divan::bench]
+#[divan::bench(sample_count = 2000)]
 fn instantiate_small(bencher: Bencher) {
     instantiate(bencher, "noop-preprocess");
 }
 
 /// Instantiate and drop a plugin whose snapshot holds 16 MiB.
-#[divan::bench]
+#[divan::bench(sample_count = 2000)]
 fn instantiate_16_mib_snapshot(bencher: Bencher) {
     instantiate(bencher, "init-big");
 }
 
 /// Three stages that do nothing, with the record of the request.
-#[divan::bench]
+#[divan::bench(sample_count = 2000)]
 fn noop_pipeline(bencher: Bencher) {
     let runtime = runtime();
     let app = app(&runtime, "noop-preprocess");
@@ -71,7 +71,7 @@ fn noop_pipeline(bencher: Bencher) {
 }
 
 /// The same over HTTP on one kept connection: client and server in one process.
-#[divan::bench]
+#[divan::bench(sample_count = 2000)]
 fn noop_pipeline_http(bencher: Bencher) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let app = Arc::new(app(&runtime, "noop-preprocess"));
