@@ -5,6 +5,7 @@ mod config;
 mod corpus;
 mod demo;
 mod http;
+mod images;
 mod incident;
 mod isolation;
 mod lifecycle;

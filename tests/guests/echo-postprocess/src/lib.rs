@@ -1,8 +1,9 @@
 //! Replies with a description of what it was given: `{"tensors":[{"name","shape","bytes"}],"context_bytes"}`.
-//! With the query parameter `post` it misbehaves at the end of the pipeline: `big` (a reply of `bytes`
+//! With the query parameter `post` it replies with the elements of the tensors (`data`:
+//! `{"data":[[…]],"context":…}`), or misbehaves at the end of the pipeline: `big` (a reply of `bytes`
 //! bytes), `panic` (traps).
 
-use plimsoll_sdk::{Failure, NamedTensor, Postprocess, Reply, Request, export_postprocess};
+use plimsoll_sdk::{Failure, NamedTensor, Postprocess, Reply, Request, TensorType, export_postprocess, tensor};
 use serde_json::{Value, json};
 
 struct Echo;
@@ -13,6 +14,16 @@ impl Postprocess for Echo {
     fn run(request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure> {
         match parameter(&request, "post") {
             None => {}
+            Some("data") => {
+                let numbers = outputs.iter().map(|(_, tensor)| match tensor.ty() {
+                    TensorType::Fp32 => tensor::to_f32(tensor).map(|data| json!(data)),
+                    _ => tensor::to_u8(tensor).map(|data| json!(data)),
+                });
+                let numbers = numbers.collect::<Result<Vec<_>, _>>().map_err(Failure::Internal)?;
+                let context: Value = serde_json::from_slice(&context).unwrap_or_default();
+                let body = json!({ "data": numbers, "context": context }).to_string().into_bytes();
+                return Ok(Reply { content_type: "application/json".into(), body });
+            }
             Some("panic") => panic!("postprocess was told to panic"),
             Some("big") => {
                 let bytes = parameter(&request, "bytes").and_then(|text| text.parse().ok());

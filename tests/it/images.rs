@@ -1,0 +1,108 @@
+//! `image-preprocess`: what each configuration makes of known pixels.
+
+use plimsoll_tests::{Server, data, guests_config};
+use serde_json::{Value, json};
+
+/// A 24-bit BMP of the given pixels (R, G, B), top row first.
+fn bmp(width: usize, pixels: &[[u8; 3]]) -> Vec<u8> {
+    let height = pixels.len() / width;
+    let row = (width * 3).next_multiple_of(4);
+    let mut file = b"BM".to_vec();
+    for number in [54 + row * height, 0, 54, 40, width, height] {
+        file.extend((number as u32).to_le_bytes());
+    }
+    file.extend([1, 0, 24, 0]);
+    file.resize(54, 0);
+    for line in pixels.chunks(width).rev() {
+        file.extend(line.iter().flat_map(|[r, g, b]| [*b, *g, *r]));
+        file.resize(file.len() + row - line.len() * 3, 0);
+    }
+    file
+}
+
+/// The elements of the tensor and the context that a configuration makes of a body.
+async fn prepared(config: &str, body: Vec<u8>) -> Value {
+    let toml = guests_config("tester", &format!("config = {{ {config} }}"))
+        .replace("plugin = \"tester\"", "plugin = \"image-preprocess\"");
+    let server = Server::start(&toml).await;
+    let reply = server.infer("p", "?post=data", body).await;
+    assert_eq!(reply.status, 200, "{config}: {}", reply.text);
+    reply.json()
+}
+
+const RED: [u8; 3] = [200, 10, 30];
+const BLUE: [u8; 3] = [5, 60, 250];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layout_channels_and_numbers_are_as_configured() {
+    let image = bmp(2, &[RED, BLUE]);
+    let size = "width = 2, height = 1";
+    for (config, expected) in [
+        ("dtype = \"u8\"", json!([200, 5, 10, 60, 30, 250])),
+        ("dtype = \"u8\", layout = \"nhwc\"", json!([200, 10, 30, 5, 60, 250])),
+        ("dtype = \"u8\", layout = \"nhwc\", channels = \"bgr\"", json!([30, 10, 200, 250, 60, 5])),
+        ("dtype = \"u8\", invert = true", json!([55, 250, 245, 195, 225, 5])),
+        ("mean = [100, 10, 50], scale = 0.5", json!([50.0, -47.5, 0.0, 25.0, -10.0, 100.0])),
+    ] {
+        let prepared = prepared(&format!("{size}, {config}"), image.clone()).await;
+        assert_eq!(prepared["data"][0], expected, "{config}");
+    }
+    // Luma by ITU-R BT.601 or BT.709: red is darker than white and lighter than black, between the two weights.
+    let gray = prepared(&format!("{size}, dtype = \"u8\", channels = \"gray\""), image).await;
+    let red = gray["data"][0][0].as_u64().expect("a number");
+    assert!((50..=70).contains(&red), "{gray}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stretch_letterbox_and_crop_place_the_image() {
+    let wide = bmp(4, &[RED, RED, BLUE, BLUE, RED, RED, BLUE, BLUE]);
+    let gray = "dtype = \"u8\", channels = \"rgb\", layout = \"nhwc\"";
+    let first =
+        |value: &Value| value["data"][0].as_array().expect("numbers").iter().step_by(3).cloned().collect::<Vec<_>>();
+    let boxed =
+        prepared(&format!("width = 4, height = 4, resize = \"letterbox\", pad = 7, {gray}"), wide.clone()).await;
+    let row = [200, 200, 5, 5].map(Value::from);
+    let pad = [7, 7, 7, 7].map(Value::from);
+    assert_eq!(first(&boxed), [pad.clone(), row.clone(), row, pad].concat());
+    assert_eq!((&boxed["context"]["width"], &boxed["context"]["offset_y"]), (&json!(4), &json!(1.0)), "{boxed}");
+    let cropped = prepared(&format!("width = 2, height = 2, resize = \"crop\", {gray}"), wide.clone()).await;
+    assert_eq!(first(&cropped), [200, 5, 200, 5].map(Value::from));
+    // Antialiased: each half of a pixel counts, so a stretch to one pixel is the mean of the colours.
+    let stretched = prepared(&format!("width = 1, height = 1, {gray}"), wide).await;
+    let mean = first(&stretched)[0].as_f64().expect("a number");
+    assert!((mean - 102.5).abs() <= 1.0, "{mean}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exif_orientation_is_applied_and_pixels_are_limited_before_they_are_decoded() {
+    let config = "width = 8, height = 8, dtype = \"u8\", channels = \"gray\"";
+    let plain = std::fs::read(data("digits/3.jpg")).expect("present");
+    // APP1 with a big-endian TIFF header and one entry: tag 0x0112 (orientation), SHORT, count 1, value 6
+    // (Exif 2.32, 4.6.4): the picture is to be turned by 90 degrees clockwise.
+    let tiff = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let mut turned = plain[..2].to_vec();
+    turned.extend([0xff, 0xe1]);
+    turned.extend(((tiff.len() + 2) as u16).to_be_bytes());
+    turned.extend(tiff);
+    turned.extend(&plain[2..]);
+    let numbers = |value: &Value| -> Vec<f64> {
+        value["data"][0].as_array().expect("numbers").iter().map(|number| number.as_f64().expect("a number")).collect()
+    };
+    let (plain_pixels, turned_pixels) =
+        (numbers(&prepared(config, plain.clone()).await), numbers(&prepared(config, turned).await));
+    let expected = |row: usize, column: usize| plain_pixels[(7 - column) * 8 + row];
+    for row in 0..8 {
+        for column in 0..8 {
+            let difference = turned_pixels[row * 8 + column] - expected(row, column);
+            assert!(difference.abs() <= 2.0, "row {row}, column {column}: {difference}");
+        }
+    }
+    assert_ne!(plain_pixels, turned_pixels, "a picture that looks the same turned proves nothing");
+
+    let toml = guests_config("tester", &format!("config = {{ {config}, max_pixels = 4095 }}"))
+        .replace("plugin = \"tester\"", "plugin = \"image-preprocess\"");
+    let server = Server::start(&toml).await;
+    let reply = server.infer("p", "", plain).await;
+    assert_eq!((reply.status, reply.code().as_str()), (413, "too_large"), "{}", reply.text);
+    assert!(reply.text.contains("4096") && reply.text.contains("4095"), "{}", reply.text);
+}
