@@ -207,6 +207,8 @@ impl Builder<'_> {
             .stage(&artifact, kind, limits, deployment)
             .await
             .map_err(|error| at("plugin", error.to_string()))?;
+        // A cap under which no instance starts would blame every caller for the deployment's mistake.
+        ready.instantiate_only().await.map_err(|error| at("max_memory", format!("no instance starts: {error}")))?;
         let (_, info) = self.plugins.get_mut(&stage.plugin).expect("just looked up");
         info.stages.push(StageInfo {
             pipeline: pipeline.to_owned(),

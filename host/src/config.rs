@@ -11,6 +11,11 @@ use serde::Deserialize;
 /// The demo that is served without any configuration file.
 pub const DEMO: &str = include_str!("../demo/plimsoll.toml");
 
+/// Places for requests; each reserves address space for the memories of a stage.
+const MAX_CONCURRENCY: u32 = 10_000;
+/// The longest time that can be configured: more is a mistake, and the clock's arithmetic must hold.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -215,7 +220,38 @@ impl Config {
         if config.pipelines.is_empty() {
             return Err(ConfigError::new(path, "pipelines", "there is no pipeline; declare one as `[pipelines.NAME]`"));
         }
+        config.check_numbers()?;
         Ok(config)
+    }
+
+    /// Numbers that parse but cannot work.
+    fn check_numbers(&self) -> Result<(), ConfigError> {
+        let refused = |key: &str, reason: &str| Err(ConfigError::new(&self.path, key, reason));
+        let Server { max_concurrency, body_budget, max_body, body_timeout, grace_period, .. } = &self.server;
+        if !(1..=MAX_CONCURRENCY).contains(max_concurrency) {
+            return refused("server.max_concurrency", "a number from 1 to 10000 is needed");
+        }
+        if body_budget < max_body {
+            return refused("server.body_budget", "it is less than `server.max_body`, so the largest body never fits");
+        }
+        let mut times = vec![("server.body_timeout".to_owned(), Some(*body_timeout))];
+        times.push(("server.grace_period".to_owned(), Some(*grace_period)));
+        for (name, plugin) in &self.plugins {
+            times.push((format!("plugins.{name}.deadline"), plugin.deadline));
+            times.push((format!("plugins.{name}.init_deadline"), plugin.init_deadline));
+        }
+        for (name, pipeline) in &self.pipelines {
+            times.push((format!("pipelines.{name}.deadline"), pipeline.deadline));
+            times.push((format!("pipelines.{name}.preprocess.deadline"), pipeline.preprocess.deadline));
+            times.push((format!("pipelines.{name}.postprocess.deadline"), pipeline.postprocess.deadline));
+            for (chip, stage) in &pipeline.chips {
+                times.push((format!("pipelines.{name}.chips.{chip}.deadline"), stage.deadline));
+            }
+        }
+        match times.iter().find(|(_, time)| time.is_some_and(|time| time > LONGEST)) {
+            Some((key, _)) => refused(key, "no time may be longer than a day"),
+            None => Ok(()),
+        }
     }
 
     /// A path as the file means it.

@@ -57,6 +57,8 @@ fn config() -> Config {
         .wasm_component_model(true)
         .wasm_multi_memory(true)
         .wasm_simd(true)
+        // A 64-bit memory may ask for more than the cap's arithmetic and a slot of the pool hold.
+        .wasm_memory64(false)
         // A leak's call stack is deep; the default of 20 frames cuts off the plugin's own part.
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(64))
         .memory_init_cow(true);
@@ -66,9 +68,9 @@ fn config() -> Config {
 fn pool(slots: u32) -> InstanceAllocationStrategy {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(slots)
-        .total_core_instances(slots * CORE_INSTANCES_PER_STAGE)
-        .total_memories(slots * MEMORIES_PER_STAGE)
-        .total_tables(slots * TABLES_PER_STAGE)
+        .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_STAGE))
+        .total_memories(slots.saturating_mul(MEMORIES_PER_STAGE))
+        .total_tables(slots.saturating_mul(TABLES_PER_STAGE))
         .total_stacks(slots)
         .max_memories_per_module(MEMORIES_PER_STAGE)
         .max_tables_per_module(TABLES_PER_STAGE)

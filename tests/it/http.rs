@@ -53,6 +53,7 @@ async fn every_route_answers_and_every_error_is_a_problem() {
     for (reply, status, code) in [
         (server.infer("ghost", "", "").await, 404, "not_found"),
         (server.infer("digits", "?chip=abacus", "").await, 404, "not_found"),
+        (server.infer("%FF", "", "").await, 404, "not_found"),
         (server.get("/v1/plugins/ghost").await, 404, "not_found"),
         (server.get("/nothing").await, 404, "not_found"),
         (server.get("/v1/pipelines/digits/infer").await, 405, "method_not_allowed"),
@@ -134,9 +135,11 @@ async fn a_full_queue_answers_overloaded_with_retry_after() {
     assert_eq!((third.status, third.code().as_str()), (503, "overloaded"), "{}", third.text);
     assert!(third.headers.contains_key("retry-after") && third.text.contains("server.max_queue"), "{}", third.text);
 
-    let config = format!("[server]\nbody_budget = \"1MiB\"\n{}", guests_config("tester", ""));
-    let server = Server::start(&config).await;
-    let reply = server.infer("p", "", vec![0; 2 << 20]).await;
+    let limits = "[server]\nmax_body = \"1MiB\"\nbody_budget = \"1MiB\"\n";
+    let server = Server::start(&format!("{limits}{}", guests_config("tester", ""))).await;
+    let _slow_sender = raw(&server, "content-length: 1048576").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let reply = server.infer("p", "", vec![0; 1 << 10]).await;
     assert_eq!((reply.status, reply.code().as_str()), (503, "overloaded"), "{}", reply.text);
 }
 

@@ -87,8 +87,9 @@ pub fn main() -> ExitCode {
             Command::Check(source) => check(&source).await,
         }
     });
-    // A backend's run cannot be stopped; it must not keep the process from ending.
-    runtime.shutdown_background();
+    // Requests that are cut off still get their line in the log. A backend's run cannot be stopped, and must not
+    // keep the process from ending for longer.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),

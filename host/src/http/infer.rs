@@ -1,8 +1,10 @@
 //! `POST /v1/pipelines/{pipeline}/infer`: the way of a request, top to bottom.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -25,12 +27,15 @@ const MAX_REQUEST_ID: usize = 128;
 /// Routes the request to a chip, admits it, reads its body, runs the stages, and replies.
 pub(super) async fn infer(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     Query(parameters): Query<Vec<(String, String)>>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let id = request_id(&headers);
+    let Ok(Path(name)) = name else {
+        return Problem::not_found("the pipeline's name is no UTF-8").of_request(&id).into_response();
+    };
     let Some(pipeline) = app.pipelines.get(&name) else {
         let known: Vec<_> = app.pipelines.keys().map(String::as_str).collect();
         let detail = format!("there is no pipeline `{name}`; served are {}", known.join(", "));
@@ -77,8 +82,8 @@ pub(super) async fn infer(
 
 type Permits = [OwnedSemaphorePermit; 3];
 
-/// Room for the body, a place in the queue, the body itself, a place to run; in this order, so that a request
-/// that is not admitted costs nothing, and a slow sender holds no place that another could use.
+/// Room for the body, the body itself, a place in the queue, a place to run; in this order, so that a slow sender
+/// holds nothing but the bytes it announced (all of `max_body` where it announced none).
 async fn admitted(
     app: &App,
     headers: &HeaderMap,
@@ -99,10 +104,10 @@ async fn admitted(
         return Err(too_large());
     }
     let budget = app.admission.body(declared.unwrap_or(limit)).map_err(overloaded)?;
-    let queue = app.admission.enter().map_err(overloaded)?;
 
     let read = axum::body::to_bytes(body, usize::try_from(limit).unwrap_or(usize::MAX));
-    let body = match tokio::time::timeout(app.server.body_timeout, read).await {
+    let until = trace.deadline().min(Instant::now() + app.server.body_timeout);
+    let body = match tokio::time::timeout_at(until.into(), read).await {
         Ok(Ok(body)) => body,
         Ok(Err(error)) if is_length_limit(&error) => return Err(too_large()),
         Ok(Err(error)) => {
@@ -116,6 +121,7 @@ async fn admitted(
             return Err(refused(Outcome::Deadline, Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail)));
         }
     };
+    let queue = app.admission.enter().map_err(overloaded)?;
     let place = tokio::time::timeout_at(trace.deadline().into(), app.admission.place()).await.map_err(|_| {
         refused(Outcome::Deadline, Problem::deadline("the request's deadline passed while it was queued"))
     })?;

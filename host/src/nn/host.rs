@@ -13,6 +13,13 @@ use crate::stage::state::State;
 /// What the host keeps for a tensor besides its bytes: without it, endless empty tensors would cost nothing.
 const TENSOR_OVERHEAD: u64 = 128;
 
+/// Bytes of an error's message.
+const MAX_MESSAGE: usize = 1 << 10;
+
+fn cost(tensor: &Tensor) -> u64 {
+    (tensor.data.len() + size_of_val(tensor.dimensions.as_slice())) as u64 + TENSOR_OVERHEAD
+}
+
 /// A model that a guest has opened.
 #[derive(Clone)]
 pub struct Graph(Arc<LoadedModel>);
@@ -23,8 +30,24 @@ pub struct ExecutionContext(Arc<LoadedModel>);
 
 impl State {
     fn nn_error<T>(&mut self, error: NnError) -> wasmtime::Result<Result<T, Resource<NnError>>> {
+        // The guest chose the names in it, and keeps the resource for as long as it likes.
+        let mut error = error;
+        error.message.truncate(error.message.floor_char_boundary(MAX_MESSAGE));
         self.last_nn_error = Some(error.clone());
         Ok(Err(self.table.push(error)?))
+    }
+
+    /// Counts a tensor that this stage made against its cap.
+    fn charge(&mut self, tensor: &mut Tensor) -> wasmtime::Result<()> {
+        let wanted = self.tensor_bytes.saturating_add(cost(tensor));
+        if wanted > self.limits.max_memory {
+            self.meter.host_refused();
+            return Err(MemoryLimit { limit: self.limits.max_memory, wanted, what: "tensors held by the host" }.into());
+        }
+        self.tensor_bytes = wanted;
+        tensor.counted = true;
+        self.meter.host_held(wanted);
+        Ok(())
     }
 }
 
@@ -33,13 +56,9 @@ impl tensor::Host for State {}
 impl tensor::HostTensor for State {
     /// The bytes count against the stage's cap, for the guest's own memory no longer holds them.
     fn new(&mut self, dimensions: Vec<u32>, ty: TensorType, data: Vec<u8>) -> wasmtime::Result<Resource<Tensor>> {
-        let wanted = self.tensor_bytes + data.len() as u64 + TENSOR_OVERHEAD;
-        if wanted > self.limits.max_memory {
-            return Err(MemoryLimit { limit: self.limits.max_memory, wanted, what: "tensors held by the host" }.into());
-        }
-        self.tensor_bytes = wanted;
-        self.meter.host_held(wanted);
-        Ok(self.table.push(Tensor { dimensions, ty, data: Arc::new(data), counted: true })?)
+        let mut tensor = Tensor { dimensions, ty, data: Arc::new(data), counted: false };
+        self.charge(&mut tensor)?;
+        Ok(self.table.push(tensor)?)
     }
 
     fn dimensions(&mut self, this: Resource<Tensor>) -> wasmtime::Result<Vec<u32>> {
@@ -73,6 +92,7 @@ impl graph::Host for State {
     }
 
     fn load_by_name(&mut self, name: String) -> wasmtime::Result<Result<Resource<Graph>, Resource<NnError>>> {
+        self.last_nn_error = None;
         match &self.model {
             Some((known, model)) if *known == name => Ok(Ok(self.table.push(Graph(Arc::clone(model)))?)),
             other => {
@@ -109,10 +129,15 @@ impl inference::HostGraphExecutionContext for State {
         this: Resource<ExecutionContext>,
         inputs: Vec<(String, Resource<Tensor>)>,
     ) -> wasmtime::Result<Result<Vec<(String, Resource<Tensor>)>, Resource<NnError>>> {
+        // What an earlier call said is not why a later one fails.
+        self.last_nn_error = None;
         let model = Arc::clone(&self.table.get(&this)?.0);
         let inputs = self.take_tensors(inputs)?;
         match model.run(inputs).await {
-            Ok(outputs) => Ok(Ok(self.push_tensors(outputs)?)),
+            Ok(mut outputs) => {
+                outputs.iter_mut().try_for_each(|(_, tensor)| self.charge(tensor))?;
+                Ok(Ok(self.push_tensors(outputs)?))
+            }
             Err(error) => self.nn_error(error),
         }
     }
@@ -145,7 +170,7 @@ impl State {
     pub(crate) fn take_tensor(&mut self, tensor: Resource<Tensor>) -> wasmtime::Result<Tensor> {
         let mut tensor = self.table.delete(tensor)?;
         if std::mem::take(&mut tensor.counted) {
-            self.tensor_bytes -= tensor.data.len() as u64 + TENSOR_OVERHEAD;
+            self.tensor_bytes -= cost(&tensor);
         }
         Ok(tensor)
     }

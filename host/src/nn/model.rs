@@ -21,6 +21,8 @@ pub trait Backend: Send + Sync {
 pub trait Model: Send + Sync {
     /// The inputs that a run needs.
     fn inputs(&self) -> &[Signature];
+    /// How many runs may go on at once; more wait without a thread.
+    fn concurrent_runs(&self) -> usize;
     /// Runs the model; blocks the thread. `inputs` stand in the order of [`Model::inputs`] and fit it.
     /// Gives the outputs by name, in the model's order.
     ///
@@ -69,13 +71,16 @@ pub struct NnError {
 pub struct LoadedModel {
     name: String,
     model: Box<dyn Model>,
+    /// Taken before `runs`, so that who waits for this model holds nothing that another could use.
+    turns: Arc<Semaphore>,
     runs: Arc<Semaphore>,
 }
 
 impl LoadedModel {
     /// `runs` bounds how many runs of the whole backend go on at once.
     pub fn new(name: String, model: Box<dyn Model>, runs: Arc<Semaphore>) -> Self {
-        Self { name, model, runs }
+        let turns = Arc::new(Semaphore::new(model.concurrent_runs().min(Semaphore::MAX_PERMITS)));
+        Self { name, model, turns, runs }
     }
 
     /// Checks the inputs by name, type and shape, then runs the model on a thread for blocking work.
@@ -84,11 +89,12 @@ impl LoadedModel {
     /// `invalid-argument` names the model, the input, and what was expected and given.
     pub async fn run(self: Arc<Self>, inputs: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>, NnError> {
         let ordered = self.order(inputs).map_err(|message| NnError { code: ErrorCode::InvalidArgument, message })?;
-        let permit = Arc::clone(&self.runs).acquire_owned().await.expect("never closed");
+        let turn = Arc::clone(&self.turns).acquire_owned().await.expect("never closed");
+        let run = Arc::clone(&self.runs).acquire_owned().await.expect("never closed");
         let failed = |message: String| NnError { code: ErrorCode::RuntimeError, message };
         let this = Arc::clone(&self);
         tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let _permits = (turn, run);
             this.model.run(&ordered)
         })
         .await

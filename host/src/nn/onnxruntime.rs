@@ -2,7 +2,7 @@
 //! model asks for it; nothing of it is linked.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
@@ -101,6 +101,10 @@ impl Model for Loaded {
         &self.inputs
     }
 
+    fn concurrent_runs(&self) -> usize {
+        1
+    }
+
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<(String, Tensor)>, String> {
         let values = self
             .inputs
@@ -108,7 +112,8 @@ impl Model for Loaded {
             .zip(inputs)
             .map(|(input, tensor)| Ok((input.name.as_str(), value(tensor)?)))
             .collect::<Result<Vec<_>, String>>()?;
-        let mut session = self.session.lock().map_err(|_| "an earlier run broke the session".to_owned())?;
+        // A run that panicked leaves the session as usable as it was.
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let outputs = session.run(values).map_err(|error| error.to_string())?;
         outputs.iter().map(|(name, value)| Ok((name.to_owned(), output(&value)?))).collect()
     }

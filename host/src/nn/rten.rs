@@ -65,6 +65,10 @@ impl Model for Loaded {
         &self.inputs
     }
 
+    fn concurrent_runs(&self) -> usize {
+        usize::MAX
+    }
+
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<(String, Tensor)>, String> {
         let values = self
             .input_ids

@@ -3,7 +3,7 @@
 //! memory. Instances then start from it by copy-on-write, so its size costs nothing per request.
 
 use wasmtime::component::{Component, ComponentNamedList, Instance, Lift, WasmList};
-use wasmtime::{Engine, Store};
+use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
 use crate::stage::state::State;
@@ -39,6 +39,9 @@ pub async fn take(
         // An open stream, a tensor: its handle would be in the snapshot, and of no instance.
         return Ok(Err("`init` leaves handles of the host open (a stream it printed to, a tensor)".into()));
     }
+    // `init` is done; what reads its memory is the host's own and has neither its cap nor its deadline.
+    store.data_mut().cap.lift();
+    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
     let mut access = Access { store: &mut store, instance };
     Ok(wizer
         .snapshot_component(&context, &mut access)

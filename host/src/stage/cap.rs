@@ -24,7 +24,7 @@ pub struct Usage {
     pub initial: u64,
     /// Most linear memory held, summed over the store's memories. Linear memory never shrinks, so it is exact.
     pub high_water: u64,
-    /// How many growths the cap refused.
+    /// How many growths, of linear memory or of tensors, the cap refused.
     pub refused: u64,
     /// Most bytes of tensors that the host held for the stage at once.
     pub host: u64,
@@ -38,6 +38,10 @@ impl Meter {
 
     pub(crate) fn host_held(&self, bytes: u64) {
         self.host.fetch_max(bytes, Relaxed);
+    }
+
+    pub(crate) fn host_refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
     }
 
     /// The figures so far.
@@ -76,6 +80,11 @@ impl MemoryCap {
     pub fn new(limit: u64, meter: Arc<Meter>) -> Self {
         Self { limit, held: 0, meter }
     }
+
+    /// Lifts the cap: the snapshot reads memory through accessors that grow it by a page.
+    pub(crate) fn lift(&mut self) {
+        self.limit = u64::MAX;
+    }
 }
 
 impl ResourceLimiter for MemoryCap {
@@ -86,7 +95,7 @@ impl ResourceLimiter for MemoryCap {
             // The memory's own declared maximum: the growth fails whatever is answered, and must not be counted.
             return Ok(false);
         }
-        let wanted = self.held + (desired - current) as u64;
+        let wanted = self.held.saturating_add((desired - current) as u64);
         if wanted > self.limit {
             self.meter.refused.fetch_add(1, Relaxed);
             return Err(MemoryLimit { limit: self.limit, wanted, what: "linear memory" }.into());

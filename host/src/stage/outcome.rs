@@ -55,6 +55,9 @@ impl Outcome {
     }
 }
 
+/// Bytes of a failure's text: it goes into a reply or a log line, and a plugin could make it as long as its memory.
+const MAX_TEXT: usize = 16 << 10;
+
 /// A stage without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {public}", outcome.as_str())]
@@ -96,16 +99,20 @@ impl StageError {
 
     /// What the plugin said itself.
     pub(crate) fn from_failure(failure: Failure) -> Self {
+        let bounded = |mut text: String| {
+            text.truncate(text.floor_char_boundary(MAX_TEXT));
+            text
+        };
         let (outcome, text) = match failure {
             Failure::UnsupportedMediaType(text) => (Outcome::UnsupportedMediaType, text),
             Failure::InvalidInput(text) => (Outcome::InvalidInput, text),
             Failure::TooLarge(text) => (Outcome::TooLarge, text),
             Failure::Internal(text) => {
                 let public = "the plugin reports a fault of its own; the host's log has its words";
-                return Self::new(Outcome::Internal, public, text);
+                return Self::new(Outcome::Internal, public, bounded(text));
             }
         };
-        Self::new(outcome, text, "")
+        Self::new(outcome, bounded(text), "")
     }
 
     /// A tensor that did not fit, in the host's own words.

@@ -188,6 +188,11 @@ impl Stage {
         // Dropped on every way out of here; while `finish` has not been called that way is a disconnect.
         let guard = trace.enter(self, Arc::clone(&meter), started);
 
+        if started >= deadline {
+            let error = StageError::deadline();
+            guard.finish(Some(&error));
+            return Err(error);
+        }
         let mut store = self.store(meter, &request.id, deadline);
         let answer = match tokio::time::timeout_at(deadline.into(), call(&mut store, &self.limits)).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
