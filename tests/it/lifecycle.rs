@@ -33,6 +33,11 @@ async fn every_instance_starts_from_what_init_left() {
         assert_eq!(reply.status, 200, "{}", reply.text);
         assert!(reply.high_water("preprocess") >= 16 << 20);
     }
+    // Because of those handles there is no snapshot, and `init` ran in every instance, after `initial`.
+    let row = server.memory_row("preprocess", "ok").await.expect("a row");
+    assert!(row["initial"].as_u64().expect("bytes") < 16 << 20, "{row}");
+    assert!(row["grown_max"].as_u64().expect("bytes") >= 16 << 20, "{row}");
+
     let server = Server::start(&guests_config("init-big", "")).await;
     assert_eq!(server.infer("p", "", "").await.status, 200);
     let row = server.memory_row("preprocess", "ok").await.expect("a row");
