@@ -25,8 +25,6 @@ const INSTANCE_BYTES: usize = 4 << 20;
 pub struct Engines {
     /// What components are compiled for and stores are made of.
     pub engine: Engine,
-    /// False where the address space was too small for the pool and instances are allocated on demand.
-    pub pooled: bool,
     _ticker: Ticker,
 }
 
@@ -36,17 +34,17 @@ impl Engines {
     /// # Errors
     /// When wasmtime refuses the configuration on this machine.
     pub fn new(slots: u32) -> wasmtime::Result<Self> {
-        let (engine, pooled) = match Engine::new(config().allocation_strategy(pool(slots))) {
-            Ok(engine) => (engine, true),
+        let engine = match Engine::new(config().allocation_strategy(pool(slots))) {
+            Ok(engine) => engine,
             Err(error) => {
                 tracing::warn!(
                     %error, slots,
                     "the address space holds no instance pool; instances are allocated on demand, which is slower"
                 );
-                (Engine::new(&config())?, false)
+                Engine::new(&config())?
             }
         };
-        Ok(Self { _ticker: Ticker::start(engine.clone()), engine, pooled })
+        Ok(Self { _ticker: Ticker::start(engine.clone()), engine })
     }
 }
 
