@@ -119,3 +119,32 @@ async fn faces_and_things_are_found_on_onnxruntime() {
     let (Some(models), Some(library)) = (shared("models"), onnxruntime()) else { return };
     check(&models, "onnxruntime", Some(&library)).await;
 }
+
+/// The network sees the same face in other proportions, so its box moves a little; a wrong way back from the
+/// letterbox would move it by the border, a sixth of the image's side.
+#[tokio::test(flavor = "multi_thread")]
+async fn boxes_come_back_from_a_letterbox_in_the_pixels_of_the_original() {
+    let Some(models) = shared("models") else { return };
+    let toml =
+        config(&models, "rten", None).replace("height = 240,", "height = 240, resize = \"letterbox\", pad = 127,");
+    assert!(toml.contains("letterbox"));
+    let server = Server::start(&toml).await;
+    let mut boxes = 0;
+    for (expected, image) in examples(&models.join("ultraface-rfb-320")) {
+        let reply = server.infer("faces", "", image).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        let found = reply.json()["detections"].as_array().expect("a list").clone();
+        let wanted = expected["detections"].as_array().expect("a list");
+        assert_eq!(found.len(), wanted.len(), "{}: {}", expected["image"], reply.text);
+        let side = expected["image_size"][0].as_f64().expect("pixels");
+        for (found, wanted) in found.iter().zip(wanted) {
+            for corner in 0..4 {
+                let difference = found["box"][corner].as_f64().expect("a number")
+                    - wanted["box_pixels"][corner].as_f64().expect("a number");
+                assert!(difference.abs() < side / 16.0, "{}: {found} for {wanted}", expected["image"]);
+                boxes += 1;
+            }
+        }
+    }
+    assert_eq!(boxes, 8, "two faces with four corners each");
+}
