@@ -8,6 +8,10 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+pub use deploy::{Admin, Canary, Deploy};
+
+mod deploy;
+
 /// The demo that is served without any configuration file.
 pub const DEMO: &str = include_str!("../demo/plimsoll.toml");
 
@@ -26,8 +30,20 @@ pub struct Config {
     /// Folder of `<name>.wasm` files, relative to the file; default `plugins`.
     #[serde(default)]
     pub plugin_dir: Option<PathBuf>,
-    /// Defaults for plugins by name.
+    /// Where deployments are remembered, relative to the file; default `.plimsoll`.
     #[serde(default)]
+    pub data_dir: Option<PathBuf>,
+    /// Where compiled code is kept, relative to the file; default `cache` in the data folder.
+    #[serde(default)]
+    pub cache_dir: Option<PathBuf>,
+    /// How plugins are deployed.
+    #[serde(default)]
+    pub deploy: Deploy,
+    /// Who may deploy over HTTP.
+    #[serde(default)]
+    pub admin: Admin,
+    /// Plugins by name: their source and defaults. A plain list of `oci://` references will do, too.
+    #[serde(default, deserialize_with = "deploy::plugins")]
     pub plugins: BTreeMap<String, Plugin>,
     /// Settings of the libraries that run models.
     #[serde(default)]
@@ -40,10 +56,22 @@ pub struct Config {
     /// The file this came from; relative paths start at its folder.
     #[serde(skip)]
     pub path: PathBuf,
+    /// What the command line said.
+    #[serde(skip)]
+    pub overrides: Overrides,
+}
+
+/// Settings of the command line, which go before those of the file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// The plugin folder.
+    pub plugins: Option<PathBuf>,
+    /// Address and port.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[server]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
     /// Address and port; port 0 takes a free one.
@@ -83,7 +111,8 @@ impl Default for Server {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plugin {
-    /// The component's file; default `<name>.wasm` in the plugin folder, then the bundled plugins.
+    /// The component's file, or an `oci://` reference; default `<name>.wasm` or `<name>@<version>.wasm` in the
+    /// plugin folder, then the bundled plugins.
     pub file: Option<PathBuf>,
     /// Default of the cap for stages of this plugin.
     pub max_memory: Option<ByteSize>,
@@ -96,7 +125,7 @@ pub struct Plugin {
 }
 
 /// `[backends]`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Backends {
     /// `[backends.onnxruntime]`.
@@ -105,7 +134,7 @@ pub struct Backends {
 }
 
 /// `[backends.onnxruntime]`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct OnnxRuntime {
     /// Path of libonnxruntime.so; default the variable `ORT_DYLIB_PATH`.
@@ -153,6 +182,12 @@ pub struct Pipeline {
     pub chips: BTreeMap<String, Stage>,
     /// The last stage.
     pub postprocess: Stage,
+    /// A body that every new version must answer before it serves; default a small bundled image, which it may
+    /// also decline.
+    pub sample: Option<PathBuf>,
+    /// The share of requests that a new version gets until it has proven itself; default none.
+    #[serde(default, deserialize_with = "deploy::canary")]
+    pub canary: Option<Canary>,
 }
 
 /// A stage of a pipeline.
@@ -236,11 +271,15 @@ impl Config {
         }
         let mut times = vec![("server.body_timeout".to_owned(), Some(*body_timeout))];
         times.push(("server.grace_period".to_owned(), Some(*grace_period)));
+        times.push(("deploy.poll".to_owned(), Some(self.deploy.poll)));
         for (name, plugin) in &self.plugins {
             times.push((format!("plugins.{name}.deadline"), plugin.deadline));
             times.push((format!("plugins.{name}.init_deadline"), plugin.init_deadline));
         }
         for (name, pipeline) in &self.pipelines {
+            if let Some(reason) = pipeline.canary.as_ref().and_then(Canary::mistake) {
+                return refused(&format!("pipelines.{name}.canary"), reason);
+            }
             times.push((format!("pipelines.{name}.deadline"), pipeline.deadline));
             times.push((format!("pipelines.{name}.preprocess.deadline"), pipeline.preprocess.deadline));
             times.push((format!("pipelines.{name}.postprocess.deadline"), pipeline.postprocess.deadline));
@@ -254,9 +293,35 @@ impl Config {
         }
     }
 
+    /// Takes over what was set on the command line, which goes before the file, from the configuration before.
+    pub fn keep_overrides(&mut self, before: &Self) {
+        self.overrides = before.overrides.clone();
+        if let Some(folder) = &self.overrides.plugins {
+            self.plugin_dir = Some(folder.clone());
+        }
+        if let Some(address) = self.overrides.listen {
+            self.server.listen = address;
+        }
+    }
+
     /// A path as the file means it.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// The plugin folder.
+    pub fn plugin_dir(&self) -> PathBuf {
+        self.resolve(self.plugin_dir.as_deref().unwrap_or(Path::new("plugins")))
+    }
+
+    /// The folder in which deployments are remembered.
+    pub fn data_dir(&self) -> PathBuf {
+        self.resolve(self.data_dir.as_deref().unwrap_or(Path::new(".plimsoll")))
+    }
+
+    /// The folder of compiled code.
+    pub fn cache_dir(&self) -> PathBuf {
+        self.cache_dir.as_deref().map_or_else(|| self.data_dir().join("cache"), |path| self.resolve(path))
     }
 
     /// The bytes of a file: of a bundled one where the path begins with `bundled:`.

@@ -4,7 +4,9 @@
 //! # Layout, in the order in which a request meets it
 //! - [`cli`]: the command line; `serve` loads the configuration and starts the server.
 //! - [`config`]: `plimsoll.toml` as the user writes it.
-//! - [`app`]: the configuration built into pipelines that are ready to run; whatever is wrong is refused here.
+//! - [`app`]: what is served now, and who may change it.
+//! - [`deploy`]: how versions of plugins come and go; whatever is wrong is refused here. [`defaults`]: limits that
+//!   nobody set.
 //! - [`http`]: routes, admission, replies and problems.
 //! - [`pipeline`]: preprocess → infer → postprocess.
 //! - [`stage`]: one run of one plugin: store, cap, deadline, outcome.
@@ -17,6 +19,8 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod defaults;
+pub mod deploy;
 pub mod engine;
 pub mod http;
 pub mod memory;

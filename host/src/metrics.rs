@@ -21,6 +21,8 @@ pub struct Metrics {
     stage_seconds: Family<StageLabels, Histogram>,
     high_water: Family<StageLabels, Histogram>,
     refused: Family<StageLabels, Counter>,
+    deployments: Family<DeploymentLabels, Counter>,
+    reloads: Family<ReloadLabels, Counter>,
     resident: Gauge,
 }
 
@@ -29,6 +31,17 @@ struct RequestLabels {
     pipeline: String,
     chip: String,
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DeploymentLabels {
+    plugin: String,
+    result: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReloadLabels {
+    result: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -43,8 +56,25 @@ struct StageLabels {
     stage: &'static str,
     plugin: String,
     version: String,
+    /// The first twelve digits of the SHA-256.
+    digest: String,
     chip: String,
     outcome: &'static str,
+}
+
+impl StageLabels {
+    fn of(key: &Key) -> Self {
+        let Key { pipeline, stage, plugin, version, digest, chip, outcome } = key;
+        Self {
+            pipeline: pipeline.clone(),
+            stage,
+            plugin: plugin.to_string(),
+            version: version.to_string(),
+            digest: digest[..12].to_owned(),
+            chip: chip.clone(),
+            outcome: outcome.as_str(),
+        }
+    }
 }
 
 /// 0.1 ms to 13 s.
@@ -66,6 +96,8 @@ impl Metrics {
             stage_seconds: Family::new_with_constructor(seconds),
             high_water: Family::new_with_constructor(bytes),
             refused: Family::default(),
+            deployments: Family::default(),
+            reloads: Family::default(),
             resident: Gauge::default(),
             registry: Registry::default(),
         };
@@ -84,6 +116,8 @@ impl Metrics {
             this.high_water.clone(),
         );
         registry.register("stage_refused_growths", "Growths refused by the memory cap", this.refused.clone());
+        registry.register("deployments", "Deployments of plugins by what became of them", this.deployments.clone());
+        registry.register("config_reloads", "New configurations by what became of them", this.reloads.clone());
         registry.register_with_unit(
             "process_resident",
             "Resident memory of the process",
@@ -101,18 +135,29 @@ impl Metrics {
     }
 
     pub(crate) fn stage(&self, key: &Key, report: &StageReport) {
-        let Key { pipeline, stage, plugin, version, chip, outcome } = key;
-        let labels = StageLabels {
-            pipeline: pipeline.clone(),
-            stage,
-            plugin: plugin.to_string(),
-            version: version.to_string(),
-            chip: chip.clone(),
-            outcome: outcome.as_str(),
-        };
+        let labels = StageLabels::of(key);
         self.stage_seconds.get_or_create(&labels).observe(report.duration.as_secs_f64());
         self.high_water.get_or_create(&labels).observe(report.usage.high_water as f64);
         self.refused.get_or_create(&labels).inc_by(report.usage.refused);
+    }
+
+    /// Drops the series of a version that is gone.
+    pub(crate) fn forget(&self, key: &Key) {
+        let labels = StageLabels::of(key);
+        self.stage_seconds.remove(&labels);
+        self.high_water.remove(&labels);
+        self.refused.remove(&labels);
+    }
+
+    /// Counts what became of a release: `serving`, `canary`, `unused`, `unchanged`, `refused`, `promoted`, `rollback`.
+    pub(crate) fn deployment(&self, plugin: &str, result: &str) {
+        let labels = DeploymentLabels { plugin: plugin.to_owned(), result: result.to_owned() };
+        self.deployments.get_or_create(&labels).inc();
+    }
+
+    /// Counts what became of a new configuration: `served` or `refused`.
+    pub(crate) fn reload(&self, result: &'static str) {
+        self.reloads.get_or_create(&ReloadLabels { result }).inc();
     }
 
     /// The text of `GET /metrics`.

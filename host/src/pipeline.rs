@@ -1,8 +1,10 @@
 //! A pipeline: preprocess → infer on a chip → postprocess.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::Canary;
 use crate::stage::bindings::{Reply, Request};
 use crate::stage::{Stage, StageError};
 use crate::trace::Trace;
@@ -12,15 +14,19 @@ pub struct Pipeline {
     /// As the configuration and the URL name it.
     pub name: String,
     /// The first stage.
-    pub preprocess: Stage,
+    pub preprocess: Arc<Stage>,
     /// The infer stage of each chip.
-    pub chips: BTreeMap<String, Stage>,
+    pub chips: BTreeMap<String, Arc<Stage>>,
     /// The chip of requests that name none.
     pub default_chip: String,
     /// The last stage.
-    pub postprocess: Stage,
+    pub postprocess: Arc<Stage>,
     /// The time of a whole request.
     pub deadline: Duration,
+    /// The body that a new version must answer; `None` for the bundled one.
+    pub sample: Option<Vec<u8>>,
+    /// How a new version is put on trial; `None` where it serves at once.
+    pub canary: Option<Canary>,
 }
 
 /// The stage that had no answer, and why.
@@ -41,12 +47,13 @@ impl std::fmt::Debug for Stage {
 impl Pipeline {
     /// The infer stage of a chip by name.
     pub fn chip(&self, name: &str) -> Option<&Stage> {
-        self.chips.get(name)
+        self.chips.get(name).map(|stage| &**stage)
     }
 
-    /// All stages, in the order of their work.
-    pub fn stages(&self) -> impl Iterator<Item = &Stage> {
-        std::iter::once(&self.preprocess).chain(self.chips.values()).chain([&self.postprocess])
+    /// All stages, in the order of their work; infer stages with their chip.
+    pub fn stages(&self) -> impl Iterator<Item = (Option<&str>, &Arc<Stage>)> {
+        let chips = self.chips.iter().map(|(chip, stage)| (Some(chip.as_str()), stage));
+        std::iter::once((None, &self.preprocess)).chain(chips).chain([(None, &self.postprocess)])
     }
 
     /// Takes a request from body to reply. `infer` is the stage of the chip that it was routed to.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::deploy::canary::Arm;
 use crate::memory::{Key, Recorder};
 use crate::stage::cap::{Meter, Usage};
 use crate::stage::{Outcome, Stage, StageError};
@@ -20,7 +21,10 @@ pub struct Trace {
     deadline: Instant,
     stages: Vec<StageReport>,
     outcome: Outcome,
-    recorder: Arc<Recorder>,
+    /// `None` for a sample, which is neither counted nor logged.
+    recorder: Option<Arc<Recorder>>,
+    /// The side of a trial that the request is on.
+    arm: Option<Arc<Arm>>,
 }
 
 /// What one stage run needed and how it ended.
@@ -32,6 +36,8 @@ pub struct StageReport {
     pub plugin: Arc<str>,
     /// The plugin's version.
     pub version: Arc<str>,
+    /// SHA-256 of the plugin, hexadecimal.
+    pub digest: Arc<str>,
     /// How it ended.
     pub outcome: Outcome,
     /// From the store's making to its drop.
@@ -49,17 +55,31 @@ fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Resul
 impl Trace {
     /// Begins the record of a request that must end within `time`.
     pub fn new(id: String, pipeline: &str, chip: &str, time: Duration, recorder: Arc<Recorder>) -> Self {
+        let mut this = Self::unrecorded(pipeline, chip, time);
+        this.id = id;
+        this.recorder = Some(recorder);
+        this
+    }
+
+    /// The record of a run that nobody asked for: it is kept to itself.
+    pub fn unrecorded(pipeline: &str, chip: &str, time: Duration) -> Self {
         let started = Instant::now();
         Self {
-            id,
+            id: String::new(),
             pipeline: pipeline.to_owned(),
             chip: chip.to_owned(),
             started,
             deadline: started + time,
             stages: Vec::with_capacity(3),
             outcome: Outcome::Cancelled,
-            recorder,
+            recorder: None,
+            arm: None,
         }
+    }
+
+    /// Counts the request on a side of a trial, too.
+    pub fn of_trial(&mut self, arm: Arc<Arm>) {
+        self.arm = Some(arm);
     }
 
     /// The instant at which the whole request must have ended.
@@ -85,7 +105,11 @@ impl Trace {
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        let Self { id, pipeline, chip, started, stages, outcome, recorder, deadline: _ } = self;
+        let Self { id, pipeline, chip, started, stages, outcome, recorder, arm, deadline: _ } = self;
+        if let Some(arm) = arm {
+            arm.request();
+        }
+        let Some(recorder) = recorder else { return };
         let duration = started.elapsed();
         recorder.request(pipeline, chip, *outcome, duration);
         let mark =
@@ -116,7 +140,8 @@ impl StageGuard<'_> {
     /// Ends the stage with an answer (`None`) or with an error, which is logged whole.
     pub(crate) fn finish(mut self, error: Option<&StageError>) {
         self.outcome = error.map_or(Outcome::Ok, |error| error.outcome);
-        if let Some(error) = error.filter(|error| !error.detail.is_empty()) {
+        let told = error.filter(|error| !error.detail.is_empty() && self.trace.recorder.is_some());
+        if let Some(error) = told {
             tracing::warn!(
                 target: "plimsoll::stage",
                 request = %self.trace.id,
@@ -136,19 +161,28 @@ impl Drop for StageGuard<'_> {
             stage: stage.name,
             plugin: Arc::clone(&stage.plugin.name),
             version: Arc::clone(&stage.plugin.version),
+            digest: Arc::clone(&stage.plugin.digest),
             outcome: *outcome,
             duration: started.elapsed(),
             usage: meter.usage(),
+        };
+        if let Some(arm) = &trace.arm {
+            arm.stage(&report.plugin, *outcome, report.usage.high_water);
+        }
+        let Some(recorder) = &trace.recorder else {
+            trace.stages.push(report);
+            return;
         };
         let key = Key {
             pipeline: trace.pipeline.clone(),
             stage: stage.name,
             plugin: Arc::clone(&report.plugin),
             version: Arc::clone(&report.version),
+            digest: Arc::clone(&report.digest),
             chip: trace.chip.clone(),
             outcome: *outcome,
         };
-        trace.recorder.stage(key, &report);
+        recorder.stage(key, &report);
         trace.stages.push(report);
     }
 }

@@ -28,6 +28,7 @@ fn app(runtime: &Runtime, preprocess: &str) -> App {
         file("noop-postprocess"),
     );
     let config = Config::parse(&toml, Path::new("bench.toml")).expect("valid");
+    let config = Config { cache_dir: Some(plimsoll_tests::shared_cache()), ..config };
     runtime.block_on(App::build(&config)).expect("served")
 }
 
@@ -38,7 +39,8 @@ fn runtime() -> Runtime {
 fn instantiate(bencher: Bencher, plugin: &str) {
     let runtime = runtime();
     let app = app(&runtime, plugin);
-    let stage = &app.pipelines["p"].preprocess;
+    let pipeline = app.pipeline("p").expect("configured");
+    let stage = &pipeline.preprocess;
     bencher.bench_local(|| runtime.block_on(stage.instantiate_only()).expect("instantiated"));
 }
 
@@ -59,7 +61,7 @@ fn instantiate_16_mib_snapshot(bencher: Bencher) {
 fn noop_pipeline(bencher: Bencher) {
     let runtime = runtime();
     let app = app(&runtime, "noop-preprocess");
-    let pipeline = &app.pipelines["p"];
+    let pipeline = app.pipeline("p").expect("configured");
     let infer = pipeline.chip("none").expect("configured");
     bencher.bench_local(|| {
         runtime.block_on(async {

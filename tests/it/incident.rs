@@ -37,7 +37,8 @@ async fn a_leak_dies_with_its_instance() {
     // The same plugin in one reused instance, for contrast: about one image per request.
     let server = Server::start(&toml).await;
     let body = vec![b'x'; IMAGE];
-    let stage = &server.app.pipelines["p"].preprocess;
+    let pipeline = server.app.pipeline("p").expect("served");
+    let stage = &pipeline.preprocess;
     let usages = stage.preprocess_reused(&vec![body.as_slice(); 50]).await.expect("within the cap");
     let per_request = (usages[49].high_water - usages[9].high_water) as f64 / 40.0;
     println!("reused instance: {per_request} bytes per request");

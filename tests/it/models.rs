@@ -76,7 +76,7 @@ fn examples(folder: &Path) -> Vec<(serde_json::Value, Vec<u8>)> {
 
 async fn check(models: &Path, backend: &str, library: Option<&Path>) {
     let server = Server::start(&config(models, backend, library)).await;
-    let chips: Vec<String> = server.app.pipelines["faces"].chips.keys().cloned().collect();
+    let chips: Vec<String> = server.app.pipeline("faces").expect("served").chips.keys().cloned().collect();
     for chip in chips {
         check_chip(&server, models, &format!("?chip={chip}")).await;
     }

@@ -47,6 +47,12 @@ pub fn guests_config(preprocess: &str, stage: &str) -> String {
     )
 }
 
+/// One compiled cache for all tests, for compiling the guests again for each would take most of the time. What is
+/// about the cache itself takes its own.
+pub fn shared_cache() -> PathBuf {
+    Path::new(env!("OUT_DIR")).join("compiled-cache")
+}
+
 /// A server of this process on a free port of the loopback interface.
 pub struct Server {
     /// `http://127.0.0.1:PORT`.
@@ -55,6 +61,8 @@ pub struct Server {
     pub app: Arc<App>,
     /// For requests.
     pub client: reqwest::Client,
+    /// The folder in which its deployments are remembered, unless the configuration names one.
+    _data: TempDir,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
 }
@@ -75,7 +83,11 @@ impl Server {
     /// As [`Server::start`].
     pub async fn of(config: &Config) -> Self {
         plimsoll::telemetry::start(plimsoll::telemetry::LogFormat::Human);
-        let app = Arc::new(App::build(config).await.expect("the configuration is served"));
+        let data = tempfile::tempdir().expect("a folder");
+        let mut config = config.clone();
+        config.data_dir.get_or_insert_with(|| data.path().to_owned());
+        config.cache_dir.get_or_insert_with(shared_cache);
+        let app = Arc::new(App::open(&config).await.expect("the configuration is served"));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -83,7 +95,7 @@ impl Server {
             let _ = stopped.await;
         };
         let task = tokio::spawn(plimsoll::http::serve(Arc::clone(&app), listener, shutdown));
-        Self { url, app, client: reqwest::Client::new(), stop: Some(stop), task: Some(task) }
+        Self { url, app, client: reqwest::Client::new(), _data: data, stop: Some(stop), task: Some(task) }
     }
 
     /// The message with which a configuration is refused.
@@ -95,6 +107,7 @@ impl Server {
             Ok(config) => config,
             Err(error) => return error.to_string(),
         };
+        let config = Config { cache_dir: Some(shared_cache()), ..config };
         App::build(&config).await.err().expect("the configuration is refused").to_string()
     }
 

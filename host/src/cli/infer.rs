@@ -31,9 +31,9 @@ impl Infer {
         let body = std::fs::read(&self.image)
             .map_err(|error| failed(format!("{} cannot be read: {error}", self.image.display())))?;
         let app = App::build(&self.source.load()?).await?;
-        let pipeline = app.pipelines.get(&self.pipeline).ok_or_else(|| {
-            let known: Vec<_> = app.pipelines.keys().map(String::as_str).collect();
-            failed(format!("there is no pipeline `{}`; the configuration has {}", self.pipeline, known.join(", ")))
+        let pipeline = app.pipeline(&self.pipeline).ok_or_else(|| {
+            let known = app.pipeline_names().join(", ");
+            failed(format!("there is no pipeline `{}`; the configuration has {known}", self.pipeline))
         })?;
         let chip = self.chip.as_deref().unwrap_or(&pipeline.default_chip);
         let infer = pipeline.chip(chip).ok_or_else(|| {

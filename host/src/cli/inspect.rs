@@ -7,7 +7,7 @@ use wasmtime::component::types::ComponentItem;
 
 use super::Error;
 use crate::engine::Engines;
-use crate::plugin::{Artifact, Kind, Preparer};
+use crate::plugin::{Artifact, Kind, Metadata, Preparer};
 use crate::stage::run::LIFECYCLE;
 
 #[derive(Debug, Args)]
@@ -21,16 +21,22 @@ impl Inspect {
         let failed = |error: &dyn std::fmt::Display| Error::Failed(format!("{}: {error}", self.file.display()));
         let bytes = std::fs::read(&self.file).map_err(|error| failed(&error))?;
         let name = self.file.file_stem().and_then(|name| name.to_str()).unwrap_or("plugin");
-        let artifact = Artifact::new(name, bytes);
+        let artifact = Artifact::new(name, None, bytes.into());
         let engines = Engines::new(1).map_err(|error| failed(&error))?;
-        let preparer = Preparer::new(&engines.engine).map_err(|error| failed(&error))?;
+        let preparer = Preparer::new(&engines.engine, None).map_err(|error| failed(&error))?;
         let component = preparer.compile(&artifact).map_err(|error| failed(&error))?;
         let ty = component.component_type();
 
         println!("name      {}", artifact.identity.name);
         println!("version   {}", artifact.identity.version);
         println!("sha256    {}", artifact.identity.digest);
-        println!("size      {}", bytesize::ByteSize::b(artifact.bytes.len() as u64));
+        println!("size      {}", bytesize::ByteSize::b(artifact.size as u64));
+        let Metadata { authors, licenses, description } = &artifact.metadata;
+        for (what, text) in [("authors", authors), ("licence", licenses), ("about", description)] {
+            if let Some(text) = text {
+                println!("{what:<9} {text}");
+            }
+        }
         let kinds: Vec<_> = Kind::of(&component).into_iter().map(Kind::as_str).collect();
         println!("kind      {}", if kinds.is_empty() { "no plugin of this contract".into() } else { kinds.join(", ") });
         let init = component.get_export_index(None, LIFECYCLE).is_some();

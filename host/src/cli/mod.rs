@@ -55,7 +55,9 @@ impl Source {
         let mut config = Config::load(self.config.as_deref())?;
         if let Some(folder) = &self.plugins {
             // Given on the command line, so relative to where the command runs.
-            config.plugin_dir = Some(std::path::absolute(folder).unwrap_or_else(|_| folder.clone()));
+            let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+            config.overrides.plugins = Some(folder.clone());
+            config.plugin_dir = Some(folder);
         }
         Ok(config)
     }
@@ -107,12 +109,13 @@ fn report(error: &Error) -> ExitCode {
 async fn check(source: &Source) -> Result<(), Error> {
     let config = source.load()?;
     let app = crate::app::App::build(&config).await?;
-    for pipeline in app.pipelines.values() {
+    for route in app.served.load().routes.values() {
+        let pipeline = &route.stable;
         println!(
             "pipeline {}: default chip {}, deadline {:?}",
             pipeline.name, pipeline.default_chip, pipeline.deadline
         );
-        for stage in pipeline.stages() {
+        for (_, stage) in pipeline.stages() {
             println!(
                 "  {:<12} {} {} (max_memory {}, deadline {:?})",
                 stage.name,

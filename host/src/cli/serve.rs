@@ -23,16 +23,20 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Error> {
         let started = Instant::now();
-        let config = self.source.load()?;
-        let app = Arc::new(App::build(&config).await?);
-        let address = self.listen.unwrap_or(app.server.listen);
+        let mut config = self.source.load()?;
+        if let Some(address) = self.listen {
+            config.overrides.listen = Some(address);
+            config.server.listen = address;
+        }
+        let app = Arc::new(App::open(&config).await?);
+        let address = app.server.listen;
         let listener = TcpListener::bind(address).await.map_err(|error| {
             Error::Failed(format!("cannot listen on {address}: {error}; choose another address with --listen"))
         })?;
         let address = listener.local_addr().map_err(|error| Error::Failed(error.to_string()))?;
-        let names: Vec<_> = app.pipelines.keys().map(String::as_str).collect();
+        tracing::info!("{}", app.access);
         tracing::info!(
-            pipelines = names.join(","),
+            pipelines = app.pipeline_names().join(","),
             ready_ms = started.elapsed().as_millis() as u64,
             "listening on http://{address}"
         );

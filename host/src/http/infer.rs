@@ -11,12 +11,14 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::Problem;
-use crate::app::App;
+use crate::app::{App, Route};
 use crate::stage::Outcome;
 use crate::stage::bindings::Request;
-use crate::trace::Trace;
+use crate::trace::{StageReport, Trace};
 
 const CHIP: HeaderName = HeaderName::from_static("x-plimsoll-chip");
+/// Which versions answered: `preprocess=NAME@VERSION+DIGEST`, with the first twelve digits of the digest.
+const PLUGINS: HeaderName = HeaderName::from_static("x-plimsoll-plugins");
 const MEMORY: HeaderName = HeaderName::from_static("x-plimsoll-memory");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -36,9 +38,9 @@ pub(super) async fn infer(
     let Ok(Path(name)) = name else {
         return Problem::not_found("the pipeline's name is no UTF-8").of_request(&id).into_response();
     };
-    let Some(pipeline) = app.pipelines.get(&name) else {
-        let known: Vec<_> = app.pipelines.keys().map(String::as_str).collect();
-        let detail = format!("there is no pipeline `{name}`; served are {}", known.join(", "));
+    // From here on the request stays with this version of the pipeline, whatever is deployed meanwhile.
+    let Some((pipeline, arm)) = app.served.load().routes.get(&name).map(Route::choose) else {
+        let detail = format!("there is no pipeline `{name}`; served are {}", app.pipeline_names().join(", "));
         return Problem::not_found(detail).of_request(&id).into_response();
     };
     let wanted = chip(&headers, &parameters).unwrap_or(&pipeline.default_chip);
@@ -55,6 +57,9 @@ pub(super) async fn infer(
     };
     // From here on, whatever happens is counted and logged when the trace is dropped.
     let mut trace = Trace::new(id.clone(), &name, &chip, pipeline.deadline, Arc::clone(&app.recorder));
+    if let Some(arm) = arm {
+        trace.of_trial(arm);
+    }
 
     let result = admitted(&app, &headers, body, &mut trace).await;
     let mut response = match result {
@@ -151,6 +156,10 @@ fn set_headers(headers: &mut HeaderMap, trace: &Trace, chip: &str) {
     insert(REQUEST_ID, trace.id.clone());
     insert(CHIP, chip.to_owned());
     insert(MEMORY, join(stages.iter().map(|stage| format!("{}={}", stage.stage, stage.usage.high_water)).collect()));
+    let plugin = |stage: &StageReport| {
+        format!("{}={}@{}+{}", stage.stage, stage.plugin, stage.version, &stage.digest[..12])
+    };
+    insert(PLUGINS, join(stages.iter().map(plugin).collect()));
     let timing = stages.iter().map(|stage| format!("{};dur={:.3}", stage.stage, stage.duration.as_secs_f64() * 1e3));
     insert(SERVER_TIMING, join(timing.collect()));
 }

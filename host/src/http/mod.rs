@@ -4,10 +4,12 @@
 //! | --- | --- |
 //! | `POST /v1/pipelines/{pipeline}/infer` | one request: `infer.rs` |
 //! | `GET /v1/pipelines`, `/v1/plugins[/{name}]` | what is served |
+//! | `PUT`, `DELETE /v1/plugins/{name}`, `POST /v1/plugins/{name}/rollback` | changes of it: `admin.rs` |
 //! | `GET /v1/memory` | high-water marks, resident memory |
 //! | `GET /metrics` | OpenMetrics text |
 //! | `GET /v2/health/live`, `/v2/health/ready` | 200 with a JSON body |
 
+pub mod admin;
 pub mod admission;
 mod infer;
 pub mod problem;
@@ -16,7 +18,7 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -32,8 +34,9 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/pipelines/{pipeline}/infer", post(infer::infer))
         .route("/v1/pipelines", get(pipelines))
-        .route("/v1/plugins", get(plugins))
-        .route("/v1/plugins/{name}", get(plugin))
+        .route("/v1/plugins", get(admin::list))
+        .route("/v1/plugins/{name}", get(admin::show).put(admin::put).delete(admin::delete))
+        .route("/v1/plugins/{name}/rollback", post(admin::rollback))
         .route("/v1/memory", get(memory))
         .route("/metrics", get(metrics))
         .route("/v2/health/live", get(|| async { Json(json!({ "live": true })) }))
@@ -57,6 +60,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let grace = app.server.grace_period;
+    let watch = tokio::spawn(crate::deploy::watch::watch(Arc::downgrade(&app)));
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     let signal = async move {
         shutdown.await;
@@ -64,7 +68,7 @@ pub async fn serve(
         let _ = stopping.send(());
     };
     let server = axum::serve(listener, router(app)).with_graceful_shutdown(signal);
-    tokio::select! {
+    let result = tokio::select! {
         result = server.into_future() => result,
         () = async {
             // Without a signal (the sender is dropped with the server) there is nothing to time.
@@ -76,14 +80,19 @@ pub async fn serve(
             tracing::warn!("the grace period is over; the requests still inside are cut off");
             Ok(())
         }
-    }
+    };
+    watch.abort();
+    result
 }
 
 async fn pipelines(State(app): State<Arc<App>>) -> Response {
     let pipelines: Vec<_> = app
-        .pipelines
+        .served
+        .load()
+        .routes
         .values()
-        .map(|pipeline| {
+        .map(|route| {
+            let pipeline = &route.stable;
             let stage = |stage: &crate::stage::Stage| json!({
                 "plugin": stage.plugin.name, "version": stage.plugin.version,
                 "max_memory": stage.limits.max_memory, "deadline_seconds": stage.limits.deadline.as_secs_f64(),
@@ -99,17 +108,6 @@ async fn pipelines(State(app): State<Arc<App>>) -> Response {
         })
         .collect();
     Json(json!({ "pipelines": pipelines })).into_response()
-}
-
-async fn plugins(State(app): State<Arc<App>>) -> Response {
-    Json(json!({ "plugins": app.plugins.values().collect::<Vec<_>>() })).into_response()
-}
-
-async fn plugin(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
-    match app.plugins.get(&name) {
-        Some(plugin) => Json(plugin).into_response(),
-        None => Problem::not_found(format!("no pipeline uses a plugin `{name}`")).into_response(),
-    }
 }
 
 async fn memory(State(app): State<Arc<App>>) -> Response {

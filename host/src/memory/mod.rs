@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::metrics::Metrics;
+use crate::plugin::Identity;
 use crate::stage::Outcome;
 use crate::trace::StageReport;
 
@@ -23,6 +24,8 @@ pub struct Key {
     pub plugin: Arc<str>,
     /// The plugin's version.
     pub version: Arc<str>,
+    /// SHA-256 of the plugin, hexadecimal: two builds may call themselves by one version.
+    pub digest: Arc<str>,
     /// The chip that the request was routed to.
     pub chip: String,
     /// How the stage ended.
@@ -39,7 +42,7 @@ pub struct Recorder {
 
 struct Marks {
     /// High-water marks in 64 KiB pages. Linear memory is a whole number of them, so nothing is lost but
-    /// above three significant digits; the maximum is kept apart in bytes and exact.
+    /// above two significant digits; the maximum is kept apart in bytes and exact.
     pages: Histogram<u64>,
     max: u64,
     initial: u64,
@@ -49,6 +52,8 @@ struct Marks {
 }
 
 const PAGE: u64 = 64 << 10;
+/// Four memories of 4 GiB.
+const MAX_PAGES: u64 = 4 << 16;
 
 /// The body of `GET /v1/memory`.
 #[derive(Debug, Serialize)]
@@ -106,7 +111,7 @@ impl Recorder {
         let usage = &report.usage;
         let mut marks = self.marks.lock().expect("no holder panics");
         let entry = marks.entry(key).or_insert_with(|| Marks {
-            pages: Histogram::new_with_bounds(1, u64::from(u32::MAX), 3).expect("valid bounds"),
+            pages: Histogram::new_with_bounds(1, MAX_PAGES, 2).expect("valid bounds"),
             max: 0,
             initial: 0,
             grown_max: 0,
@@ -124,6 +129,14 @@ impl Recorder {
     /// Counts one request.
     pub fn request(&self, pipeline: &str, chip: &str, outcome: Outcome, duration: Duration) {
         self.metrics.request(pipeline, chip, outcome, duration);
+    }
+
+    /// Drops what is known of a version that is gone for good: there may be any number of them.
+    pub fn forget(&self, plugin: &Identity) {
+        let mut marks = self.marks.lock().expect("no holder panics");
+        for (key, _) in marks.extract_if(.., |key, _| key.plugin == plugin.name && key.digest == plugin.digest) {
+            self.metrics.forget(&key);
+        }
     }
 
     /// The report as of now.

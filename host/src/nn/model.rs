@@ -70,6 +70,7 @@ pub struct NnError {
 /// A model with its name and the bound on its concurrent runs.
 pub struct LoadedModel {
     name: String,
+    digest: String,
     model: Box<dyn Model>,
     /// Taken before `runs`, so that who waits for this model holds nothing that another could use.
     turns: Arc<Semaphore>,
@@ -77,10 +78,15 @@ pub struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// `runs` bounds how many runs of the whole backend go on at once.
-    pub fn new(name: String, model: Box<dyn Model>, runs: Arc<Semaphore>) -> Self {
+    /// `digest` is the SHA-256 of the file, `runs` bounds how many runs of the whole backend go on at once.
+    pub fn new(name: String, digest: String, model: Box<dyn Model>, runs: Arc<Semaphore>) -> Self {
         let turns = Arc::new(Semaphore::new(model.concurrent_runs().min(Semaphore::MAX_PERMITS)));
-        Self { name, model, turns, runs }
+        Self { name, digest, model, turns, runs }
+    }
+
+    /// SHA-256 of the file, hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// Checks the inputs by name, type and shape, then runs the model on a thread for blocking work.

@@ -1,52 +1,32 @@
 //! Plugins: from bytes to a stage that can be instantiated.
 //!
+//! - [`artifact`]: a component's bytes, digest and metadata.
 //! - [`bundled`]: what the binary carries.
+//! - [`cache`]: compiled code on disk.
+//! - [`oci`]: components in registries.
 //! - [`prepare`]: compile, check the world, run `init`, snapshot.
 //! - [`snapshot`]: linear memory after `init` as the memory that every instance starts from.
 
+pub mod artifact;
 pub mod bundled;
+pub mod cache;
+pub mod oci;
 pub mod prepare;
 pub mod snapshot;
 
-use std::sync::Arc;
-
-use serde::Serialize;
-use sha2::{Digest, Sha256};
-
+pub use artifact::{Artifact, Identity, Metadata};
 pub use prepare::{Kind, PluginError, Preparer, call_init};
 
-/// Which plugin, exactly.
-#[derive(Debug, Clone, Serialize)]
-pub struct Identity {
-    /// As the configuration names it.
-    pub name: Arc<str>,
-    /// From the component's metadata; `unversioned` where it has none.
-    pub version: Arc<str>,
-    /// SHA-256 of the component, hexadecimal.
-    pub digest: Arc<str>,
-}
-
-/// A component before it is compiled.
-#[derive(Clone)]
-pub struct Artifact {
-    /// Which plugin.
-    pub identity: Identity,
-    /// The component.
-    pub bytes: Arc<Vec<u8>>,
-}
-
-impl Artifact {
-    /// Reads name and version of a component; `name` is what the configuration calls it.
-    pub fn new(name: &str, bytes: Vec<u8>) -> Self {
-        let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        let version = wasm_metadata::Payload::from_binary(&bytes)
-            .ok()
-            .and_then(|payload| payload.metadata().version.as_ref().map(ToString::to_string))
-            .unwrap_or_else(|| match bundled::plugin(name) {
-                Some(bundled) if bundled == bytes => env!("CARGO_PKG_VERSION").to_owned(),
-                _ => "unversioned".to_owned(),
-            });
-        let identity = Identity { name: name.into(), version: version.into(), digest: digest.into() };
-        Self { identity, bytes: Arc::new(bytes) }
+/// A plugin's name is a file's name and a segment of a URL: letters, digits, `-`, `_` and `.`, not first a dot.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.bytes().all(allowed) {
+        return Err(format!(
+            "`{name}` is no name for a plugin: up to 100 of letters, digits, `-`, `_` and `.`, and no dot at its start"
+        ));
     }
+    Ok(())
 }

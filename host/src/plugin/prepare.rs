@@ -1,4 +1,4 @@
-//! From an artifact to a stage: compile, check the world, run `init`, snapshot.
+//! From an artifact to a stage: compile (or load what was compiled), check the world, run `init`, snapshot.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,6 +7,7 @@ use serde::Serialize;
 use wasmtime::component::{Component, Instance, InstancePre, Linker};
 use wasmtime::{Engine, Store};
 
+use super::cache::{CompiledCache, EntryName, Note};
 use super::{Artifact, snapshot};
 use crate::stage::bindings::inferencer::InferencerIndices;
 use crate::stage::bindings::postprocessor::PostprocessorIndices;
@@ -60,33 +61,51 @@ pub struct PluginError {
     reason: String,
 }
 
-/// Compiles plugins for one engine.
+/// Compiles plugins for one engine, at a low priority, and keeps what it compiled.
 pub struct Preparer {
     engine: Engine,
     linker: Linker<State>,
+    cache: Option<CompiledCache>,
+    compilers: rayon::ThreadPool,
 }
 
+/// How much compiling yields to requests: the highest that leaves it some time on a machine that is never idle.
+const COMPILER_NICENESS: i32 = 10;
+
 impl Preparer {
-    /// A preparer with everything linked that a guest may import.
+    /// A preparer with everything linked that a guest may import. Without a cache every component is compiled.
     ///
     /// # Errors
-    /// A fault of this program: definitions that collide.
-    pub fn new(engine: &Engine) -> wasmtime::Result<Self> {
-        Ok(Self { engine: engine.clone(), linker: linker(engine)? })
+    /// A fault of this program (definitions that collide), or a machine that starts no more threads.
+    pub fn new(engine: &Engine, cache: Option<CompiledCache>) -> wasmtime::Result<Self> {
+        let compilers = rayon::ThreadPoolBuilder::new()
+            .thread_name(|index| format!("compiler-{index}"))
+            // On Linux niceness is a thread's own; a system that refuses it only compiles at the usual priority.
+            .start_handler(|_| {
+                let _ = rustix::process::nice(COMPILER_NICENESS);
+            })
+            .build()?;
+        Ok(Self { engine: engine.clone(), linker: linker(engine)?, cache, compilers })
     }
 
-    /// Compiles a component.
+    /// Compiles a component; the calling thread waits, and the threads that compile have a low priority.
     ///
     /// # Errors
     /// When the bytes are no component.
     pub fn compile(&self, artifact: &Artifact) -> Result<Component, PluginError> {
-        Component::from_binary(&self.engine, &artifact.bytes).map_err(|error| PluginError {
-            plugin: artifact.identity.name.to_string(),
-            reason: format!("is no component that can be compiled: {error:#}"),
-        })
+        let refused = |reason| refused(artifact, reason);
+        let component = artifact.component().map_err(refused)?;
+        self.compile_bytes(&component).map_err(refused)
     }
 
-    /// Makes a stage of the kind `kind`. A component with `lifecycle.init` runs it now, within `limits`.
+    fn compile_bytes(&self, component: &[u8]) -> Result<Component, String> {
+        self.compilers
+            .install(|| Component::from_binary(&self.engine, component))
+            .map_err(|error| format!("is no component that can be compiled: {error:#}"))
+    }
+
+    /// Makes a stage of the kind `kind`. A component with `lifecycle.init` runs it now, within `limits`, unless the
+    /// cache has what it left.
     ///
     /// # Errors
     /// The first thing that does not fit: no component, wrong world, unknown import, failed `init`.
@@ -97,28 +116,57 @@ impl Preparer {
         limits: Limits,
         deployment: Deployment,
     ) -> Result<Stage, PluginError> {
-        let refused = |reason: String| PluginError { plugin: artifact.identity.name.to_string(), reason };
-        let mut init_each = false;
-        let mut snapshot = None;
-        if exports(&artifact.bytes, LIFECYCLE) {
-            match self.snapshot(artifact, kind, &limits, &deployment).await.map_err(refused)? {
-                Ok(component) => snapshot = Some(component),
-                Err(why) => {
-                    tracing::warn!(
-                        plugin = %artifact.identity.name,
-                        "`init` runs in every instance, which costs its time for each request: {why}"
-                    );
-                    init_each = true;
+        let refused = |reason| refused(artifact, reason);
+        let bytes = artifact.component().map_err(refused)?;
+        let has_init = exports(&bytes, LIFECYCLE);
+        let name = if has_init { deployment.entry_name(&self.engine, artifact) } else { plain_name(&self.engine, artifact) };
+        let cached = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, &name));
+        let (component, note) = match cached {
+            Some((note, component)) => (component, note),
+            None => {
+                let compiled = if has_init {
+                    self.initialized(&bytes, kind, &limits, &deployment).await.map_err(refused)?
+                } else {
+                    (tokio::task::block_in_place(|| self.compile_bytes(&bytes)).map_err(refused)?, Note::default())
+                };
+                // Kept only if it fits: what is refused is not wanted again.
+                self.fit(&compiled.0, kind).map_err(refused)?;
+                if let Some(cache) = &self.cache {
+                    cache.store(&name, &compiled.1, &compiled.0);
                 }
+                compiled
             }
-        }
-        let component = match snapshot {
-            Some(snapshot) => Component::from_binary(&self.engine, &snapshot)
-                .map_err(|error| refused(format!("its snapshot does not compile: {error:#}")))?,
-            None => self.compile(artifact)?,
         };
+        if let Some(why) = &note.init_each {
+            tracing::warn!(
+                plugin = %artifact.identity.name,
+                "`init` runs in every instance, which costs its time for each request: {why}"
+            );
+        }
         let pre = self.fit(&component, kind).map_err(refused)?;
-        Ok(Stage::new(artifact.identity.clone(), kind.as_str(), limits, pre, deployment, init_each))
+        Ok(Stage::new(artifact.identity.clone(), kind.as_str(), limits, pre, deployment, note.init_each.is_some()))
+    }
+
+    /// The compiled component with what `init` left in its memory, or without it where that cannot be.
+    async fn initialized(
+        &self,
+        bytes: &[u8],
+        kind: Kind,
+        limits: &Limits,
+        deployment: &Deployment,
+    ) -> Result<(Component, Note), String> {
+        match self.snapshot(bytes, kind, limits, deployment).await? {
+            Ok(snapshot) => Ok((self.compile_bytes(&snapshot)?, Note::default())),
+            Err(why) => Ok((self.compile_bytes(bytes)?, Note { init_each: Some(why) })),
+        }
+    }
+
+    /// Holds a component against the world of a kind.
+    ///
+    /// # Errors
+    /// The import or export that is missing or mistyped.
+    pub fn check(&self, component: &Component, kind: Kind) -> Result<(), String> {
+        self.fit(component, kind).map(drop)
     }
 
     fn fit(&self, component: &Component, kind: Kind) -> Result<(InstancePre<State>, Export), String> {
@@ -147,7 +195,7 @@ impl Preparer {
     /// though `init` itself is fine.
     async fn snapshot(
         &self,
-        artifact: &Artifact,
+        bytes: &[u8],
         kind: Kind,
         limits: &Limits,
         deployment: &Deployment,
@@ -171,8 +219,17 @@ impl Preparer {
                 .map_err(|text| format!("`init` failed: {text}"))?;
             Ok(instance)
         };
-        snapshot::take(&self.engine, &artifact.bytes, new_store, init).await
+        snapshot::take(|bytes| self.compile_bytes(bytes), bytes, new_store, init).await
     }
+}
+
+fn refused(artifact: &Artifact, reason: String) -> PluginError {
+    PluginError { plugin: artifact.identity.name.to_string(), reason }
+}
+
+/// The cache's name for a component that has no `init`.
+fn plain_name(engine: &Engine, artifact: &Artifact) -> EntryName {
+    EntryName::new(engine, [b"component".as_slice(), artifact.identity.digest.as_bytes()])
 }
 
 /// Whether a component exports an interface, read from its bytes: compiling it to find out would cost seconds, and

@@ -3,25 +3,26 @@
 //! memory. Instances then start from it by copy-on-write, so its size costs nothing per request.
 
 use wasmtime::component::{Component, ComponentNamedList, Instance, Lift, WasmList};
-use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
 use crate::stage::state::State;
 
 /// Runs `init` (the callback instantiates and calls it) and gives the component with the memory it left.
+/// `compile` compiles a component for the engine of the stores.
 /// The inner error says why no snapshot is possible; `init` has then run in an instance of the original.
 ///
 /// # Errors
 /// What `init` said.
 pub async fn take(
-    engine: &Engine,
+    compile: impl Fn(&[u8]) -> Result<Component, String>,
     bytes: &[u8],
     new_store: impl Fn() -> Store<State>,
     init: impl AsyncFn(&mut Store<State>, &Component) -> Result<Instance, String>,
 ) -> Result<Result<Vec<u8>, String>, String> {
     let wizer = Wizer::new();
     let original = |why: String| async {
-        let component = Component::from_binary(engine, bytes).map_err(|error| format!("{error:#}"))?;
+        let component = compile(bytes)?;
         init(&mut new_store(), &component).await?;
         Ok(Err(why))
     };
@@ -29,9 +30,9 @@ pub async fn take(
         Ok(instrumented) => instrumented,
         Err(error) => return original(format!("Wizer cannot snapshot this component: {error:#}")).await,
     };
-    let component = match Component::from_binary(engine, &instrumented) {
+    let component = match compile(&instrumented) {
         Ok(component) => component,
-        Err(error) => return original(format!("the instrumented component does not compile: {error:#}")).await,
+        Err(error) => return original(format!("with Wizer's instrumentation it {error}")).await,
     };
     let mut store = new_store();
     let instance = init(&mut store, &component).await?;

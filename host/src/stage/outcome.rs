@@ -36,6 +36,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether this is the plugin's own failing, whatever the caller sent: what rolls a new version back.
+    pub fn is_plugin_failure(self) -> bool {
+        matches!(self, Self::Trap | Self::MemoryLimit | Self::Deadline)
+    }
+
     /// The word for this outcome in labels, codes and logs.
     pub fn as_str(self) -> &'static str {
         match self {

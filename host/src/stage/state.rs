@@ -12,6 +12,7 @@ use super::cap::{MemoryCap, Meter};
 use super::output::{LogStream, Source};
 use super::run::Limits;
 use crate::nn::{LoadedModel, NnError};
+use crate::plugin::cache::EntryName;
 
 /// Resources that one store may hold at once.
 const MAX_RESOURCES: usize = 100_000;
@@ -21,12 +22,71 @@ const MAX_RESOURCES: usize = 100_000;
 pub struct Deployment {
     /// The plugin's name, for events.
     pub plugin: Arc<str>,
-    /// `wasi:config/store`.
-    pub config: Arc<WasiConfigVariables>,
-    /// Files by name.
-    pub assets: Arc<BTreeMap<String, Arc<Vec<u8>>>>,
-    /// The one model that the stage may load by name.
-    pub model: Option<(String, Arc<LoadedModel>)>,
+    settings: BTreeMap<String, String>,
+    config: Arc<WasiConfigVariables>,
+    assets: Arc<BTreeMap<String, Asset>>,
+    model: Option<(String, Arc<LoadedModel>)>,
+}
+
+/// A file of a deployment.
+#[derive(Debug, Clone)]
+pub struct Asset {
+    bytes: Arc<Vec<u8>>,
+    digest: String,
+}
+
+impl Asset {
+    /// A file with these bytes.
+    pub fn new(bytes: Arc<Vec<u8>>) -> Self {
+        Self { digest: crate::plugin::artifact::digest(&bytes), bytes }
+    }
+
+    /// A file whose SHA-256 is known.
+    pub fn of_digest(bytes: Arc<Vec<u8>>, digest: &str) -> Self {
+        Self { bytes, digest: digest.to_owned() }
+    }
+}
+
+impl Deployment {
+    /// `settings` become `wasi:config/store`, `assets` are files by name, and `model` is the one that the stage may
+    /// load by name.
+    pub fn new(
+        plugin: Arc<str>,
+        settings: BTreeMap<String, String>,
+        assets: BTreeMap<String, Asset>,
+        model: Option<(String, Arc<LoadedModel>)>,
+    ) -> Self {
+        let config = Arc::new(settings.clone().into_iter().collect());
+        Self { plugin, settings, config, assets: Arc::new(assets), model }
+    }
+
+    /// Whether a stage built for one is as good for the other.
+    pub fn same(&self, other: &Self) -> bool {
+        let digests = |this: &Self| -> Vec<(String, String)> {
+            this.assets.iter().map(|(name, asset)| (name.clone(), asset.digest.clone())).collect()
+        };
+        let models = match (&self.model, &other.model) {
+            (None, None) => true,
+            (Some((name, model)), Some((other_name, other))) => name == other_name && Arc::ptr_eq(model, other),
+            _ => false,
+        };
+        models && self.plugin == other.plugin && self.settings == other.settings && digests(self) == digests(other)
+    }
+
+    /// The compiled cache's name for what `init` of a component leaves: it depends on all that `init` may read.
+    pub fn entry_name(&self, engine: &wasmtime::Engine, artifact: &crate::plugin::Artifact) -> EntryName {
+        let mut parts = vec![b"initialized".as_slice(), artifact.identity.digest.as_bytes()];
+        for (key, value) in &self.settings {
+            parts.extend([b"config".as_slice(), key.as_bytes(), value.as_bytes()]);
+        }
+        for (name, asset) in self.assets.iter() {
+            parts.extend([b"asset".as_slice(), name.as_bytes(), asset.digest.as_bytes()]);
+        }
+        if let Some((name, model)) = &self.model {
+            parts.extend([b"model".as_slice(), name.as_bytes(), model.digest().as_bytes()]);
+        }
+        EntryName::new(engine, parts)
+    }
 }
 
 /// The data of a store.
@@ -42,7 +102,7 @@ pub struct State {
     pub(crate) cap: MemoryCap,
     wasi: WasiCtx,
     config: Arc<WasiConfigVariables>,
-    assets: Arc<BTreeMap<String, Arc<Vec<u8>>>>,
+    assets: Arc<BTreeMap<String, Asset>>,
 }
 
 impl State {
@@ -99,7 +159,7 @@ impl imports::plimsoll::stage::types::Host for State {}
 
 impl imports::plimsoll::stage::assets::Host for State {
     fn read(&mut self, name: String) -> wasmtime::Result<Result<Vec<u8>, String>> {
-        Ok(self.assets.get(&name).map(|bytes| bytes.to_vec()).ok_or_else(|| {
+        Ok(self.assets.get(&name).map(|asset| asset.bytes.to_vec()).ok_or_else(|| {
             let known: Vec<_> = self.assets.keys().map(String::as_str).collect();
             format!("there is no asset `{name}`; the deployment has [{}]", known.join(", "))
         }))

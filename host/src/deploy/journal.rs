@@ -1,0 +1,200 @@
+//! What is remembered over a restart: which version of each plugin serves, which came before, and which files were
+//! handled already. The copies of the components lie beside it, named by their digests.
+//!
+//! A process that is killed finds the journal as it was before or after a change, never between: the file is replaced
+//! by an atomic rename, after the component that it names is on disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::inbox::Fingerprint;
+use super::manifest::Manifest;
+use super::release::{Release, Source};
+use crate::plugin::Artifact;
+
+/// The folder of deployments, locked for this process.
+#[derive(Debug)]
+pub struct Journal {
+    folder: PathBuf,
+    /// Held for its lock.
+    _lock: File,
+}
+
+/// The journal's content.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Book {
+    /// By plugin.
+    pub plugins: BTreeMap<String, Page>,
+}
+
+/// What is remembered of a plugin.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Page {
+    /// The version that serves.
+    pub serving: Option<Entry>,
+    /// The version on trial.
+    #[serde(default)]
+    pub candidate: Option<Entry>,
+    /// Those that served before, the latest first.
+    pub previous: Vec<Entry>,
+    /// Files and references that were handled, with the digest that they had.
+    pub seen: BTreeMap<String, Seen>,
+}
+
+/// A version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    version: String,
+    /// SHA-256 of the component.
+    pub digest: String,
+    source: String,
+    manifest: String,
+    manifest_path: PathBuf,
+    at: SystemTime,
+}
+
+/// A file that was handled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// SHA-256 of the component.
+    pub digest: String,
+    /// What the file looked like; a registry's reference looks like nothing.
+    pub fingerprint: Fingerprint,
+}
+
+impl Entry {
+    /// What is remembered of a release.
+    pub fn of(release: &Release) -> Self {
+        let identity = &release.artifact.identity;
+        Self {
+            version: identity.version.to_string(),
+            digest: identity.digest.to_string(),
+            source: release.source.to_string(),
+            manifest: release.manifest.text.clone(),
+            manifest_path: release.manifest.path.clone(),
+            at: release.at,
+        }
+    }
+
+    /// Whether the binary carried it.
+    pub fn is_bundled(&self) -> bool {
+        Source::parse(&self.source) == Source::Bundled
+    }
+}
+
+const JOURNAL: &str = "plugins.json";
+
+impl Journal {
+    /// Opens the folder, and makes it where it is missing. Gives `None`, and says so in the log, where it cannot be
+    /// written to: then nothing survives the process.
+    ///
+    /// # Errors
+    /// When another process has it.
+    pub fn open(folder: &Path) -> Result<Option<Self>, String> {
+        match lock(folder) {
+            Ok(lock) => Ok(Some(Self { folder: folder.to_owned(), _lock: lock })),
+            Err(TryLockError::WouldBlock) => Err(format!(
+                "another process serves from the data folder {}; give this one its own by `data_dir`",
+                folder.display()
+            )),
+            Err(TryLockError::Error(error)) => {
+                tracing::warn!("a restart forgets deployments: the data folder {}: {error}", folder.display());
+                Ok(None)
+            }
+        }
+    }
+
+    /// What was remembered; nothing at the first start.
+    ///
+    /// # Errors
+    /// When the file is not a journal.
+    pub fn read(&self) -> Result<Book, String> {
+        let path = self.folder.join(JOURNAL);
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+                format!("{} is no journal of deployments: {error}; remove it to start from the folder", path.display())
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Book::default()),
+            Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+        }
+    }
+
+    /// Replaces what is remembered, and removes the components that it no longer names.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub fn write(&self, book: &Book) -> io::Result<()> {
+        write_durably(&self.folder.join(JOURNAL), &serde_json::to_vec_pretty(book).expect("strings and numbers"))?;
+        let pages = book.plugins.values();
+        let entries = pages.flat_map(|page| page.serving.iter().chain(&page.candidate).chain(&page.previous));
+        let named: BTreeSet<_> = entries.map(|entry| format!("{}.wasm", entry.digest)).collect();
+        for file in fs::read_dir(self.folder.join("components"))? {
+            let file = file?;
+            if !named.contains(&*file.file_name().to_string_lossy()) {
+                fs::remove_file(file.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a copy of a component on disk, and gives the artifact that reads it from there. The next
+    /// [`Journal::write`] removes it again unless it is named.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub fn keep(&self, artifact: Artifact) -> io::Result<Artifact> {
+        let path = self.component(&artifact.identity.digest);
+        if !path.is_file() {
+            let bytes = artifact.bytes().map_err(io::Error::other)?;
+            write_durably(&path, &bytes)?;
+        }
+        Ok(artifact.stored_at(&path))
+    }
+
+    /// The release that an entry stands for.
+    ///
+    /// # Errors
+    /// When its component is gone or was changed.
+    pub fn release(&self, name: &str, entry: &Entry) -> Result<Release, String> {
+        let path = self.component(&entry.digest);
+        let bytes = fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+        let artifact = Artifact::new(name, Some(&entry.version), bytes.into());
+        if *artifact.identity.digest != entry.digest {
+            return Err(format!("{} has been changed", path.display()));
+        }
+        let manifest = match entry.manifest.as_str() {
+            "" => Manifest::default(),
+            text => Manifest::parse(text.to_owned(), &entry.manifest_path)?,
+        };
+        let source = Source::parse(&entry.source);
+        Ok(Release { artifact: artifact.stored_at(&path), manifest, source, at: entry.at })
+    }
+
+    fn component(&self, digest: &str) -> PathBuf {
+        self.folder.join("components").join(format!("{digest}.wasm"))
+    }
+}
+
+fn lock(folder: &Path) -> Result<File, TryLockError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join("components")).map_err(TryLockError::Error)?;
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join("lock"));
+    let file = file.map_err(TryLockError::Error)?;
+    file.try_lock()?;
+    Ok(file)
+}
+
+/// Whole and on disk, or not there at all.
+fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension("draft");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    File::open(path.parent().expect("a file in a folder"))?.sync_all()
+}

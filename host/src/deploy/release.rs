@@ -1,0 +1,112 @@
+//! A release: one version of a plugin as it was handed in, from wherever it came.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::manifest::Manifest;
+use crate::plugin::{Artifact, bundled};
+
+/// One version of a plugin, with what its author says about it.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// The component.
+    pub artifact: Artifact,
+    /// The author's limits, configuration and files.
+    pub manifest: Manifest,
+    /// Where it came from.
+    pub source: Source,
+    /// When it was handed in.
+    pub at: SystemTime,
+}
+
+/// Where a release came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The binary carries it.
+    Bundled,
+    /// A file, in the plugin folder or named in the configuration.
+    File(PathBuf),
+    /// `PUT /v1/plugins/{name}`.
+    Http,
+    /// A registry, by its `oci://` reference.
+    Oci(String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bundled => f.write_str("bundled"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Http => f.write_str("http"),
+            Self::Oci(reference) => f.write_str(reference),
+        }
+    }
+}
+
+impl Source {
+    /// The inverse of `Display`, for the journal.
+    pub(super) fn parse(text: &str) -> Self {
+        match text {
+            "bundled" => Self::Bundled,
+            "http" => Self::Http,
+            _ if text.starts_with("oci://") => Self::Oci(text.to_owned()),
+            _ => Self::File(PathBuf::from(text)),
+        }
+    }
+}
+
+impl Release {
+    /// The shipped plugin of this name.
+    pub fn bundled(name: &str) -> Option<Self> {
+        let bytes = bundled::plugin(name)?;
+        Some(Self::new(name, None, Bytes::from_static(bytes), Manifest::default(), Source::Bundled))
+    }
+
+    /// A component's bytes with their manifest.
+    pub fn new(name: &str, version: Option<&str>, bytes: Bytes, manifest: Manifest, source: Source) -> Self {
+        Self { artifact: Artifact::new(name, version, bytes), manifest, source, at: SystemTime::now() }
+    }
+
+    /// Reads a component and the manifest that belongs to it.
+    ///
+    /// # Errors
+    /// What cannot be read, is larger than `max_bytes`, or is not what the manifest pins.
+    pub fn of_file(name: &str, version: Option<&str>, path: &Path, max_bytes: u64) -> Result<Self, Unfit> {
+        let bytes = read_bounded(path, max_bytes)?;
+        let manifest = manifest_beside(name, path).map_or(Ok(Manifest::default()), |path| Manifest::read(&path))?;
+        let release = Self::new(name, version, bytes, manifest, Source::File(path.to_owned()));
+        release.manifest.check_digest(&release.artifact.identity.digest)?;
+        Ok(release)
+    }
+}
+
+/// Why a file makes no release: one sentence.
+type Unfit = String;
+
+/// `<file's stem>.toml`, else `<name>.toml`, beside the component.
+pub(super) fn manifest_beside(name: &str, component: &Path) -> Option<PathBuf> {
+    let own = component.with_extension("toml");
+    // `blur@1.2.wasm`: `with_extension` takes off `wasm` only.
+    [own, component.with_file_name(format!("{name}.toml"))].into_iter().find(|path| path.is_file())
+}
+
+fn read_bounded(path: &Path, max_bytes: u64) -> Result<Bytes, Unfit> {
+    let told = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
+    let size = std::fs::metadata(path).map_err(told)?.len();
+    check_size(size, max_bytes)?;
+    Ok(std::fs::read(path).map_err(told)?.into())
+}
+
+/// Holds a component's size against `deploy.max_plugin`.
+///
+/// # Errors
+/// The size and the limit.
+pub fn check_size(size: u64, max_bytes: u64) -> Result<(), Unfit> {
+    if size > max_bytes {
+        return Err(format!("has {size} bytes, and {max_bytes} are allowed (`deploy.max_plugin`)"));
+    }
+    Ok(())
+}

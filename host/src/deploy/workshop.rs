@@ -1,0 +1,319 @@
+//! From a configuration and one release of each plugin to pipelines that are ready to run. Whatever has been built
+//! before and is still the same is taken again, so a change costs only what it changes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use tokio::sync::Semaphore;
+
+use super::release::Release;
+use crate::config::{self, BackendName, Config, ConfigError};
+use crate::defaults::{DEADLINE, INIT_DEADLINE, MAX_MEMORY, MAX_OUTPUT, REQUEST_DEADLINE};
+use crate::engine::Engines;
+use crate::nn::{Backend, LoadedModel, ModelSource, onnxruntime::OnnxRuntime, rten::Rten};
+use crate::pipeline::Pipeline;
+use crate::plugin::cache::CompiledCache;
+use crate::plugin::{Kind, Preparer, artifact};
+use crate::stage::state::{Asset, Deployment};
+use crate::stage::{Limits, Stage};
+
+/// The release that each plugin is to be served with.
+pub type Selection = BTreeMap<String, Arc<Release>>;
+
+/// Pipelines by name.
+pub type Pipelines = BTreeMap<String, Arc<Pipeline>>;
+
+/// What cannot be built: the key in the configuration, the reason, and the plugin where one is at fault.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {reason}")]
+pub struct BuildError {
+    /// For example `pipelines.digits.preprocess.plugin`.
+    pub key: String,
+    /// One sentence.
+    pub reason: String,
+    /// The plugin whose release does not do.
+    pub plugin: Option<String>,
+}
+
+impl BuildError {
+    pub(super) fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { key: key.into(), reason: reason.into(), plugin: None }
+    }
+
+    pub(super) fn of_plugin(plugin: &str, key: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { plugin: Some(plugin.to_owned()), ..Self::new(key, reason) }
+    }
+
+    /// The same as a refusal of the whole configuration.
+    pub fn in_config(self, config: &Config) -> ConfigError {
+        ConfigError::new(&config.path, self.key, self.reason)
+    }
+}
+
+/// Builds pipelines, and keeps what can be used again.
+pub struct Workshop {
+    preparer: Preparer,
+    /// Each with the bound on its concurrent runs.
+    backends: HashMap<BackendName, (Box<dyn Backend>, Arc<Semaphore>)>,
+    models: HashMap<String, KnownModel>,
+    /// Every stage that somebody still holds: a pipeline that serves, a version kept for rollback, or the attempt
+    /// that goes on.
+    stages: Vec<Weak<Stage>>,
+}
+
+struct KnownModel {
+    backend: BackendName,
+    model: Arc<LoadedModel>,
+    /// Let go of when no deployment has the file as an asset.
+    bytes: Weak<Vec<u8>>,
+    /// Whether the file was read since the configuration was; a deployment of a plugin does not change models.
+    checked: bool,
+}
+
+/// The name by which an infer plugin without a chip of its own reads the file of its model.
+const MODEL_ASSET: &str = "model.onnx";
+
+impl Workshop {
+    /// A workshop for one engine, with the compiled cache that the configuration names. A cache that cannot be used
+    /// is done without, and the log says so.
+    ///
+    /// # Errors
+    /// A fault of this program, or of the machine.
+    pub fn new(engines: &Engines, config: &Config) -> wasmtime::Result<Self> {
+        let cache = match CompiledCache::open(&config.cache_dir(), config.deploy.max_cache.as_u64()) {
+            Ok(cache) => Some(cache),
+            Err(reason) => {
+                tracing::warn!("there is no compiled cache, so every start compiles: {reason}");
+                None
+            }
+        };
+        let preparer = Preparer::new(&engines.engine, cache)?;
+        Ok(Self { preparer, backends: HashMap::new(), models: HashMap::new(), stages: Vec::new() })
+    }
+
+    /// The parts that need no pipeline: for plugins that none uses yet.
+    pub fn preparer(&self) -> &Preparer {
+        &self.preparer
+    }
+
+    /// Builds every pipeline of the configuration with the selected releases. `held` takes the stages that were made,
+    /// so that an attempt after a failure finds them.
+    ///
+    /// # Errors
+    /// The first thing that cannot be served.
+    pub async fn build(
+        &mut self,
+        config: &Config,
+        selection: &Selection,
+        held: &mut Vec<Arc<Stage>>,
+    ) -> Result<Pipelines, BuildError> {
+        self.stages.retain(|stage| stage.strong_count() > 0);
+        for name in config.models.keys() {
+            self.model(config, name).map_err(|reason| BuildError::new(format!("models.{name}"), reason))?;
+        }
+        self.models.retain(|name, _| config.models.contains_key(name));
+        let mut pipelines = BTreeMap::new();
+        for (name, pipeline) in &config.pipelines {
+            let built = Building { workshop: self, config, selection, held, pipeline: name }.pipeline(pipeline).await?;
+            pipelines.insert(name.clone(), Arc::new(built));
+        }
+        Ok(pipelines)
+    }
+
+    /// Makes the next build read every model's file again: for a new configuration.
+    pub fn forget_files(&mut self) {
+        self.models.values_mut().for_each(|known| known.checked = false);
+    }
+
+    fn model(&mut self, config: &Config, name: &str) -> Result<(Arc<LoadedModel>, Arc<Vec<u8>>), String> {
+        let Some(wanted) = config.models.get(name) else {
+            let known: Vec<_> = config.models.keys().map(String::as_str).collect();
+            return Err(format!("there is no model `{name}`; declared are [{}]", known.join(", ")));
+        };
+        if let Some(known) = self.models.get(name).filter(|known| known.checked) {
+            if let Some(bytes) = known.bytes.upgrade() {
+                return Ok((Arc::clone(&known.model), bytes));
+            }
+        }
+        let bytes = Arc::new(config.read(&wanted.file).map_err(|reason| format!("file: {reason}"))?);
+        let digest = artifact::digest(&bytes);
+        if let Some(known) = self.models.get_mut(name) {
+            if known.model.digest() == digest && known.backend == wanted.backend {
+                known.checked = true;
+                known.bytes = Arc::downgrade(&bytes);
+                return Ok((Arc::clone(&known.model), bytes));
+            }
+        }
+        let (backend, runs) = self.backend(config, wanted.backend)?;
+        let source = ModelSource { name: name.to_owned(), path: wanted.file.clone(), bytes: Arc::clone(&bytes) };
+        let loaded = backend.load(&source).map_err(|error| error.to_string())?;
+        let model = Arc::new(LoadedModel::new(name.to_owned(), digest, loaded, Arc::clone(runs)));
+        let known = KnownModel {
+            backend: wanted.backend,
+            model: Arc::clone(&model),
+            bytes: Arc::downgrade(&bytes),
+            checked: true,
+        };
+        self.models.insert(name.to_owned(), known);
+        Ok((model, bytes))
+    }
+
+    fn backend(&mut self, config: &Config, name: BackendName) -> Result<&(Box<dyn Backend>, Arc<Semaphore>), String> {
+        if !self.backends.contains_key(&name) {
+            let backend: Box<dyn Backend> = match name {
+                BackendName::Rten => Box::new(Rten),
+                BackendName::OnnxRuntime => {
+                    let config::OnnxRuntime { library, threads } = config.backends.onnxruntime.clone();
+                    let library = library.map(|path| config.resolve(&path));
+                    Box::new(OnnxRuntime::new(library, threads.unwrap_or(1)).map_err(|error| error.to_string())?)
+                }
+            };
+            // More runs than cores only make each other slower.
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            self.backends.insert(name, (backend, Arc::new(Semaphore::new(cores))));
+        }
+        Ok(&self.backends[&name])
+    }
+}
+
+/// One pipeline at work.
+struct Building<'a> {
+    workshop: &'a mut Workshop,
+    config: &'a Config,
+    selection: &'a Selection,
+    held: &'a mut Vec<Arc<Stage>>,
+    pipeline: &'a str,
+}
+
+impl Building<'_> {
+    async fn pipeline(mut self, pipeline: &config::Pipeline) -> Result<Pipeline, BuildError> {
+        let name = self.pipeline;
+        let key = |rest: &str| format!("pipelines.{name}.{rest}");
+        let default_chip = match (&pipeline.default_chip, pipeline.chips.keys().next()) {
+            (Some(chip), _) if pipeline.chips.contains_key(chip) => chip.clone(),
+            (None, Some(only)) if pipeline.chips.len() == 1 => only.clone(),
+            (_, None) => return Err(BuildError::new(key("chips"), "a pipeline needs at least one chip")),
+            (chip, _) => {
+                let names: Vec<_> = pipeline.chips.keys().map(String::as_str).collect();
+                let what = chip.as_ref().map_or("is missing".to_owned(), |chip| format!("there is no chip `{chip}`"));
+                return Err(BuildError::new(key("default_chip"), format!("{what}; name one of {}", names.join(", "))));
+            }
+        };
+        let sample = pipeline.sample.as_ref().map(|path| self.config.read(path)).transpose();
+        let sample = sample.map_err(|reason| BuildError::new(key("sample"), reason))?;
+        let preprocess = self.stage(None, Kind::Preprocess, &pipeline.preprocess, None).await?;
+        let mut chips = BTreeMap::new();
+        for (chip, stage) in &pipeline.chips {
+            let model = stage.model.as_deref().or(pipeline.model.as_deref());
+            chips.insert(chip.clone(), self.stage(Some(chip), Kind::Infer, stage, model).await?);
+        }
+        let postprocess = self.stage(None, Kind::Postprocess, &pipeline.postprocess, None).await?;
+        let deadline = pipeline.deadline.unwrap_or(REQUEST_DEADLINE);
+        let canary = pipeline.canary.clone();
+        Ok(Pipeline { name: name.to_owned(), preprocess, chips, default_chip, postprocess, deadline, sample, canary })
+    }
+
+    async fn stage(
+        &mut self,
+        chip: Option<&str>,
+        kind: Kind,
+        stage: &config::Stage,
+        model: Option<&str>,
+    ) -> Result<Arc<Stage>, BuildError> {
+        let pipeline = self.pipeline;
+        let key = match chip {
+            Some(chip) => format!("pipelines.{pipeline}.chips.{chip}"),
+            None => format!("pipelines.{pipeline}.{}", kind.as_str()),
+        };
+        let at = |field: &str, reason: String| BuildError::new(format!("{key}.{field}"), reason);
+        let unfit = |field: &str, reason| BuildError::of_plugin(&stage.plugin, format!("{key}.{field}"), reason);
+
+        let release = self
+            .selection
+            .get(&stage.plugin)
+            .ok_or_else(|| at("plugin", format!("there is no plugin `{}`", stage.plugin)))?;
+        let identity = &release.artifact.identity;
+        if kind != Kind::Infer && stage.model.is_some() {
+            return Err(at("model", "only an infer stage has a model".to_owned()));
+        }
+        let deployment = self.deployment(release, stage, model, &at, &unfit)?;
+        let limits = self.limits(release, stage);
+        let same = |known: &Arc<Stage>| known.is(identity, kind.as_str(), &limits, &deployment);
+        if let Some(known) = self.workshop.stages.iter().filter_map(Weak::upgrade).find(same) {
+            return Ok(known);
+        }
+        let ready = self.workshop.preparer.stage(&release.artifact, kind, limits, deployment).await;
+        let ready = Arc::new(ready.map_err(|error| unfit("plugin", error.to_string()))?);
+        // A cap under which no instance starts would blame every caller for the deployment's mistake.
+        ready.instantiate_only().await.map_err(|error| unfit("max_memory", format!("no instance starts: {error}")))?;
+        self.workshop.stages.push(Arc::downgrade(&ready));
+        self.held.push(Arc::clone(&ready));
+        Ok(ready)
+    }
+
+    /// Configuration, files and model of a stage: the pipeline's own go before the manifest's.
+    fn deployment(
+        &mut self,
+        release: &Release,
+        stage: &config::Stage,
+        model: Option<&str>,
+        at: &dyn Fn(&str, String) -> BuildError,
+        unfit: &dyn Fn(&str, String) -> BuildError,
+    ) -> Result<Deployment, BuildError> {
+        let manifest = &release.manifest;
+        let texts = manifest.config.iter().chain(&stage.config);
+        let mut settings: BTreeMap<_, _> = texts.map(|(key, value)| (key.clone(), config::text_of(value))).collect();
+        let mut assets = BTreeMap::new();
+        for (name, bytes) in manifest.read_assets().map_err(|reason| unfit("plugin", reason))? {
+            assets.insert(name, Asset::new(Arc::new(bytes)));
+        }
+        for (name, path) in &stage.assets {
+            let bytes = self.config.read(path).map_err(|reason| at(&format!("assets.{name:?}"), reason))?;
+            assets.insert(name.clone(), Asset::new(Arc::new(bytes)));
+        }
+        let mut loaded = None;
+        if let Some(name) = model {
+            let (model, bytes) = self.workshop.model(self.config, name).map_err(|reason| at("model", reason))?;
+            settings.entry("model".to_owned()).or_insert_with(|| name.to_owned());
+            assets.entry(MODEL_ASSET.to_owned()).or_insert_with(|| Asset::of_digest(bytes, model.digest()));
+            loaded = Some((name.to_owned(), model));
+        }
+        Ok(Deployment::new(Arc::clone(&release.artifact.identity.name), settings, assets, loaded))
+    }
+
+    /// The stage's own limits, else `[plugins.NAME]`, else the manifest's, else the defaults.
+    fn limits(&self, release: &Release, stage: &config::Stage) -> Limits {
+        let table = self.config.plugins.get(&stage.plugin);
+        let manifest = &release.manifest;
+        let memory = stage.max_memory.or(table.and_then(|table| table.max_memory)).or(manifest.max_memory);
+        let deadline = stage.deadline.or(table.and_then(|table| table.deadline)).or(manifest.deadline);
+        let init = table.and_then(|table| table.init_deadline).or(manifest.init_deadline);
+        Limits {
+            max_memory: memory.map_or(MAX_MEMORY, |size| size.as_u64()),
+            deadline: deadline.unwrap_or(DEADLINE),
+            init_deadline: init.unwrap_or(INIT_DEADLINE),
+            max_output: stage.max_output.map_or(MAX_OUTPUT, |size| size.as_u64()),
+        }
+    }
+}
+
+/// The plugins that the configuration's pipelines use.
+pub fn needed(config: &Config) -> BTreeMap<&str, Vec<String>> {
+    let mut needed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (name, pipeline) in &config.pipelines {
+        let stages = [&pipeline.preprocess, &pipeline.postprocess].into_iter().chain(pipeline.chips.values());
+        for stage in stages {
+            let users = needed.entry(&stage.plugin).or_default();
+            if !users.contains(name) {
+                users.push(name.clone());
+            }
+        }
+    }
+    needed
+}
+
+/// Where the configuration says that a plugin comes from, if it says so.
+pub fn declared<'a>(config: &'a Config, name: &str) -> Option<&'a Path> {
+    config.plugins.get(name).and_then(|plugin| plugin.file.as_deref())
+}

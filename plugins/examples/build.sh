@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# Builds the example plugins: build.sh [all|javascript|python] [OUT]
+#
+# OUT gets js-preprocess.wasm and py-postprocess.wasm; without it that is target/examples in the repository. The
+# tools are installed into target/examples/tools, at the versions that the lock files beside the sources name,
+# and again only when those change. Exit code 2: wrong use; 3: node or python3 is missing.
+set -euo pipefail
+
+examples=$(cd "$(dirname "$0")" && pwd)
+repository=$(cd "$examples/../.." && pwd)
+tools=$repository/target/examples/tools
+version=0.1.0
+
+usage() {
+    echo "usage: build.sh [all|javascript|python] [OUT]" >&2
+    exit 2
+}
+
+missing() {
+    echo "build.sh: $1" >&2
+    exit 3
+}
+
+need_node() {
+    local needed="the JavaScript example needs node 20 or later and npm"
+    command -v node >/dev/null || missing "node is missing: $needed"
+    command -v npm >/dev/null || missing "npm is missing: $needed"
+    node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || missing "node $(node --version) is too old: $needed"
+}
+
+need_python() {
+    local needed="the Python example needs python3 3.10 or later with its module venv"
+    command -v python3 >/dev/null || missing "python3 is missing: $needed"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || missing "$(python3 --version) is too old: $needed"
+    python3 -c 'import venv, ensurepip' 2>/dev/null || missing "the module venv of python3 is missing: $needed"
+}
+
+# Takes a lock file and a folder; true when the tools in the folder were installed, to the end, by this very file.
+installed() {
+    cmp -s "$1" "$2/installed"
+}
+
+install_node_tools() {
+    local source=$examples/javascript folder=$tools/javascript
+    installed "$source/package-lock.json" "$folder" && return
+    mkdir -p "$folder"
+    # npm installs beside the package.json that it reads, and the source folder must stay clean.
+    cp "$source/package.json" "$source/package-lock.json" "$folder"
+    npm ci --prefix "$folder" --no-audit --no-fund
+    cp "$source/package-lock.json" "$folder/installed"
+}
+
+install_python_tools() {
+    local source=$examples/python folder=$tools/python
+    installed "$source/requirements.txt" "$folder" && return
+    rm -rf "$folder"
+    python3 -m venv "$folder"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check --requirement "$source/requirements.txt"
+    cp "$source/requirements.txt" "$folder/installed"
+}
+
+# Appends a custom section to a component: the format has them at any place, and each size fits one byte here.
+# Takes the file, the section's name and its content, which may use printf's escapes.
+section() {
+    local content size
+    printf -v content '%b' "$3"
+    size=$((1 + ${#2} + ${#content}))
+    ((size < 128)) || { echo "build.sh: the section $2 is too long" >&2; exit 1; }
+    printf "\\x00\\x$(printf %02x "$size")\\x$(printf %02x ${#2})%s%b" "$2" "$3" >>"$1"
+}
+
+# Says in the component what it is; `plimsoll inspect` and the host's reports show the version.
+# Takes the file and a sentence.
+describe() {
+    section "$1" version "$version"
+    section "$1" description "$2"
+    section "$1" authors "The Plimsoll developers"
+    section "$1" licenses Apache-2.0
+}
+
+build_javascript() {
+    need_node
+    install_node_tools
+    # Of WASI only the output streams stay, so that `console.log` reaches the host's log. wasi:http must go: the
+    # host does not offer it.
+    (cd "$examples/javascript" && "$tools/javascript/node_modules/.bin/componentize-js" preprocess.js \
+        --wit "$repository/wit" --world-name preprocessor \
+        --disable http fetch-event random clocks --out "$work/js-preprocess.wasm")
+    describe "$work/js-preprocess.wasm" "PGM and PPM scans to a grey tensor, in JavaScript"
+    mv "$work/js-preprocess.wasm" "$out/"
+    echo "built $out/js-preprocess.wasm"
+}
+
+build_python() {
+    need_python
+    install_python_tools
+    # Importing a module leaves its bytecode beside it, so a copy is built.
+    cp "$examples/python/postprocess.py" "$work/"
+    # VIRTUAL_ENV keeps packages of other environments out.
+    VIRTUAL_ENV="$tools/python" "$tools/python/bin/componentize-py" --quiet \
+        --wit-path "$repository/wit" --world plimsoll:stage/postprocessor \
+        componentize postprocess --python-path "$work" --output "$work/py-postprocess.wasm"
+    describe "$work/py-postprocess.wasm" "Scores of a classifier to JSON, in Python"
+    mv "$work/py-postprocess.wasm" "$out/"
+    echo "built $out/py-postprocess.wasm"
+}
+
+what=${1:-all}
+[[ $# -le 2 && $what =~ ^(all|javascript|python)$ ]] || usage
+# Before anything is built, so that a missing tool is told at once.
+[[ $what == python ]] || need_node
+[[ $what == javascript ]] || need_python
+
+mkdir -p "${2:-$repository/target/examples}"
+out=$(cd "${2:-$repository/target/examples}" && pwd)
+# Finished files are moved out of here, so that an interrupted build leaves none that is half written.
+work=$(mktemp -d "$out/build.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+[[ $what == python ]] || build_javascript
+[[ $what == javascript ]] || build_python
