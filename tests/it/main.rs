@@ -1,8 +1,11 @@
 //! The integration tests, in one binary. Each module tests through the door that users use.
 
+mod cache;
+mod canary;
 mod cli;
 mod config;
 mod corpus;
+mod deploy;
 mod demo;
 mod http;
 mod images;
@@ -12,4 +15,9 @@ mod lifecycle;
 mod memory;
 mod misbehaving;
 mod models;
+mod oci;
+mod plugin_new;
 mod readme;
+mod refusals;
+mod reload;
+mod swap;

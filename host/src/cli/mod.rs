@@ -3,6 +3,7 @@
 
 mod infer;
 mod inspect;
+mod plugin;
 mod serve;
 
 use std::path::PathBuf;
@@ -35,6 +36,9 @@ enum Command {
     Infer(infer::Infer),
     /// Show what a component is: its kind, imports, exports and size.
     Inspect(inspect::Inspect),
+    /// Make, deploy and roll back plugins.
+    #[command(subcommand)]
+    Plugin(plugin::Plugin),
     /// Build everything the configuration names, and say whether it can be served.
     Check(Source),
 }
@@ -86,6 +90,7 @@ pub fn main() -> ExitCode {
             Command::Serve(command) => command.run().await,
             Command::Infer(command) => command.run().await,
             Command::Inspect(command) => command.run(),
+            Command::Plugin(command) => command.run().await,
             Command::Check(source) => check(&source).await,
         }
     });

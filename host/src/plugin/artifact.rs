@@ -110,7 +110,7 @@ impl Artifact {
             return Ok(bytes);
         }
         if !Parser::is_core_wasm(&bytes) {
-            return Err("is no WebAssembly component: it does not begin as one".to_owned());
+            return Err("is no component: it does not begin as WebAssembly does".to_owned());
         }
         let told = |error: &dyn std::fmt::Display| {
             format!(
