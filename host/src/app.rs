@@ -140,7 +140,8 @@ impl App {
         known
             .map(|(name, plugin)| {
                 let trials = served.routes.values().filter_map(|route| route.trial.as_ref());
-                let canary = trials.filter(|trial| **trial.plugin() == **name).map(|trial| trial.comparison()).collect();
+                let canary =
+                    trials.filter(|trial| **trial.plugin() == **name).map(|trial| trial.comparison()).collect();
                 plugin.view(name, stages_of(&served, name), canary, &rows)
             })
             .collect()

@@ -1,1 +1,63 @@
-//! soon
+//! The compiled cache: a warm start compiles nothing, and what cannot be trusted is compiled again.
+
+use std::path::PathBuf;
+
+use plimsoll_tests::{Site, stamped_reply};
+
+fn entries(site: &Site) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = site.folder.path().join("own-cache");
+    let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mut entries: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "cwasm"))
+        .map(|path| (path.clone(), std::fs::read(&path).expect("readable")))
+        .collect();
+    entries.sort();
+    entries
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_start_loads_and_what_was_tampered_with_is_compiled_again() {
+    let site = Site::new("");
+    let text = std::fs::read_to_string(&site.config).expect("text");
+    let rest = text.split_once('\n').expect("lines").1.to_owned();
+    std::fs::write(&site.config, format!("cache_dir = \"own-cache\"\n{rest}")).expect("written");
+    site.serve().await.stop().await;
+    let good = entries(&site);
+    assert_eq!(good.len(), 2, "`stamp` and `noop-infer`");
+    let made: Vec<_> = good.iter().map(|(path, _)| inode(path)).collect();
+    site.serve().await.stop().await;
+    assert_eq!(made, good.iter().map(|(path, _)| inode(path)).collect::<Vec<_>>(), "a warm start writes nothing");
+
+    // A flipped bit in the code, in the authentication, a truncated entry, and one entry in place of the other.
+    let (first, second) = (&good[0], &good[1]);
+    let flipped = |at: usize| {
+        let mut bytes = first.1.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let middle = first.1.len() / 2;
+    for bad in
+        [flipped(middle), flipped(3), first.1[..middle].to_vec(), first.1[..10].to_vec(), Vec::new(), second.1.clone()]
+    {
+        std::fs::write(&first.0, &bad).expect("written");
+        let server = site.serve().await;
+        assert_eq!(server.infer("p", "", "").await.text, stamped_reply(0));
+        server.stop().await;
+        let now = entries(&site);
+        assert_eq!(now.len(), 2);
+        assert_ne!(now[0].1, bad, "it was compiled again and replaced");
+    }
+    // Entries of another key are foreign.
+    std::fs::write(site.folder.path().join("own-cache/key"), [7; 32]).expect("written");
+    let before: Vec<_> = entries(&site).iter().map(|(path, _)| inode(path)).collect();
+    site.serve().await.stop().await;
+    let after: Vec<_> = entries(&site).iter().map(|(path, _)| inode(path)).collect();
+    assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{before:?} {after:?}");
+}
+
+fn inode(path: &std::path::Path) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(path).expect("there");
+    // The time of the status change tells a rewritten file that got the old one's number.
+    (metadata.ino(), metadata.len())
+}

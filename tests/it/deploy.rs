@@ -1,1 +1,163 @@
-//! soon
+//! Deployment over HTTP and by the command line, and what survives the process.
+
+use std::process::Command;
+
+use plimsoll_tests::{Server, Site, stamped, stamped_reply};
+
+use crate::cli::Served;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_plimsoll-under-test");
+const TOKEN: &str = "a-token-of-the-tests";
+
+async fn states(server: &Server) -> Vec<String> {
+    let plugin = server.get("/v1/plugins/stamp").await.json();
+    let versions = plugin["versions"].as_array().expect("a list");
+    versions.iter().map(|version| version["state"].as_str().expect("text").to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn put_rollback_and_delete_do_what_they_say() {
+    let site = Site::new("");
+    let server = site.serve().await;
+    for mark in 1..=2 {
+        let put = server.send("PUT", &format!("/v1/plugins/stamp?version=1.0.{mark}"), &[], stamped(mark)).await;
+        assert_eq!((put.status, &put.json()["state"]), (200, &"serving".into()), "{}", put.text);
+        assert_eq!(server.infer("p", "", "").await.text, stamped_reply(mark));
+    }
+    let again = server.send("PUT", "/v1/plugins/stamp?version=1.0.2", &[], stamped(2)).await;
+    assert_eq!(again.json()["state"], "unchanged", "{}", again.text);
+    assert_eq!(states(&server).await, ["serving", "previous", "previous"]);
+
+    let back = server.send("POST", "/v1/plugins/stamp/rollback", &[], Vec::new()).await;
+    assert_eq!((back.status, &back.json()["version"]), (200, &"1.0.1".into()), "{}", back.text);
+    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(1));
+    let back = server.send("POST", "/v1/plugins/stamp/rollback?to=unversioned", &[], Vec::new()).await;
+    assert_eq!(back.status, 200, "{}", back.text);
+    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(0));
+    let back = server.send("POST", "/v1/plugins/stamp/rollback?to=9.9.9", &[], Vec::new()).await;
+    assert_eq!((back.status, back.code().as_str()), (409, "conflict"), "{}", back.text);
+
+    let view = server.get("/v1/plugins/stamp").await.json();
+    let runs: u64 = view["versions"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|version| version["runs"].as_u64().expect("a count"))
+        .sum();
+    assert_eq!(runs, 8, "two stage runs for each of four requests: {view}");
+    assert!(view["versions"][0]["high_water"].as_u64().expect("bytes") > 0, "{view}");
+
+    let delete = server.send("DELETE", "/v1/plugins/stamp", &[], Vec::new()).await;
+    assert_eq!((delete.status, delete.code().as_str()), (409, "conflict"), "{}", delete.text);
+    assert_eq!(server.send("PUT", "/v1/plugins/other", &[], stamped(7)).await.json()["state"], "unused");
+    assert_eq!(server.send("DELETE", "/v1/plugins/other", &[], Vec::new()).await.status, 200);
+    assert_eq!(server.send("DELETE", "/v1/plugins/other", &[], Vec::new()).await.status, 404);
+    assert_eq!(server.send("PUT", "/v1/plugins/.hidden", &[], stamped(7)).await.status, 422);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_need_the_token_where_there_is_one() {
+    let site = Site::new("");
+    std::fs::write(site.folder.path().join("token"), format!("{TOKEN}\n")).expect("written");
+    let text = std::fs::read_to_string(&site.config).expect("text");
+    std::fs::write(&site.config, text.replace("[server]", "[admin]\ntoken_file = \"token\"\n[server]"))
+        .expect("written");
+    let server = site.serve().await;
+    let rollback = "/v1/plugins/stamp/rollback";
+    for headers in [vec![], vec![("authorization", "Bearer another-token-here")], vec![("authorization", TOKEN)]] {
+        let reply = server.send("PUT", "/v1/plugins/stamp", &headers, stamped(1)).await;
+        assert_eq!((reply.status, reply.code().as_str()), (401, "unauthorized"), "{headers:?}: {}", reply.text);
+        assert_eq!(server.send("POST", rollback, &headers, Vec::new()).await.status, 401);
+        assert_eq!(server.send("DELETE", "/v1/plugins/stamp", &headers, Vec::new()).await.status, 401);
+    }
+    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(0));
+    let bearer = format!("Bearer {TOKEN}");
+    let reply = server.send("PUT", "/v1/plugins/stamp", &[("authorization", &bearer)], stamped(1)).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_web_pages_and_other_hosts_change_nothing() {
+    let site = Site::new("");
+    let server = site.serve().await;
+    for headers in [("origin", "http://localhost"), ("host", "rebound.example")] {
+        let reply = server.send("POST", "/v1/plugins/stamp/rollback", &[headers], Vec::new()).await;
+        assert_eq!((reply.status, reply.code().as_str()), (403, "forbidden"), "{}", reply.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_goes_on_with_what_was_deployed_and_a_rollback_stays() {
+    let site = Site::new("");
+    let server = site.serve().await;
+    assert_eq!(server.send("PUT", "/v1/plugins/stamp", &[], stamped(1)).await.status, 200);
+    server.stop().await;
+    let server = site.serve().await;
+    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(1), "what was put is not in the folder, and stays");
+    site.drop_in("stamp.wasm", &stamped(2));
+    server.until_reply(&stamped_reply(2)).await;
+    assert_eq!(server.send("POST", "/v1/plugins/stamp/rollback", &[], Vec::new()).await.status, 200);
+    server.stop().await;
+
+    let server = site.serve().await;
+    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(1), "the file is there, and was rolled back");
+    assert_eq!(states(&server).await, ["serving", "previous", "previous"]);
+    server.stop().await;
+
+    // A bad file that came while nobody served does not keep the last good version from serving.
+    site.drop_in("stamp.wasm", b"\0asm no more");
+    let server = site.serve().await;
+    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(1));
+    assert_eq!(server.until_state("stamp", "refused").await["source"], site.plugin("stamp.wasm").display().to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_while_it_deploys_serves_the_last_good_version() {
+    let site = Site::new("");
+    let client = reqwest::Client::new();
+    let mut good = vec![stamped_reply(0)];
+    for round in 1..=5u32 {
+        // In a folder of its own compiled cache, so that there is something to kill.
+        let text = std::fs::read_to_string(&site.config).expect("text");
+        let rest = text.split_once('\n').expect("lines").1.to_owned();
+        std::fs::write(&site.config, format!("cache_dir = \"cache-{round}\"\n{rest}")).expect("written");
+        let served = Served::start(&site.config);
+        let reply = client.post(format!("{}/v1/pipelines/p/infer", served.url)).send().await.expect("an answer");
+        let reply = reply.text().await.expect("text");
+        assert!(good.contains(&reply), "round {round}: {reply}");
+        let put = client.put(format!("{}/v1/plugins/stamp", served.url)).body(stamped(round)).send();
+        let put = tokio::spawn(put);
+        tokio::time::sleep(std::time::Duration::from_millis(u64::from(round) * 15)).await;
+        drop(served); // SIGKILL
+        // Killed before it was through, it serves the version before; after, this one: the answer may be lost on its way.
+        match put.await.expect("no panic").is_ok_and(|reply| reply.status() == 200) {
+            true => good = vec![stamped_reply(round)],
+            false => good.push(stamped_reply(round)),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_deploys_lists_and_rolls_back() {
+    let site = Site::new("");
+    let server = site.serve().await;
+    let run = |arguments: &[&str]| {
+        let output = Command::new(BINARY).args(["plugin"]).args(arguments).args(["--server", &server.url]).output();
+        let output = output.expect("the binary starts");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).expect("text"))
+    };
+    let file = site.folder.path().join("stamp@1.2.3.wasm");
+    std::fs::write(&file, stamped(1)).expect("written");
+    let file = file.display().to_string();
+    let (code, text) = tokio::task::block_in_place(|| run(&["deploy", &file]));
+    assert!(code == Some(0) && text.contains("stamp 1.2.3") && text.contains("is serving"), "{text}");
+    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(1));
+    let (code, text) = tokio::task::block_in_place(|| run(&["list"]));
+    assert!(code == Some(0) && text.contains("previous") && text.contains("1.2.3"), "{text}");
+    let (code, text) = tokio::task::block_in_place(|| run(&["rollback", "stamp"]));
+    assert!(code == Some(0) && text.contains("is serving"), "{text}");
+    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(0));
+    let (code, text) = tokio::task::block_in_place(|| run(&["deploy", &file, "--name", "noop-infer"]));
+    assert!(code == Some(1) && text.contains("is no `infer` plugin"), "{text}");
+}

@@ -181,7 +181,8 @@ impl Plugin {
     pub fn view(&self, name: &str, stages: Vec<StageView>, canary: Vec<Comparison>, rows: &[Row]) -> PluginView {
         let mut versions = Vec::new();
         let mut add = |state, identity: &Identity, source: String, reason: Option<String>, at: SystemTime| {
-            let of_version = rows.iter().filter(|row| row.key.plugin == identity.name && row.key.digest == identity.digest);
+            let of_version =
+                rows.iter().filter(|row| row.key.plugin == identity.name && row.key.digest == identity.digest);
             let mut view = VersionView {
                 state,
                 version: Arc::clone(&identity.version),

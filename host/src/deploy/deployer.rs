@@ -74,20 +74,23 @@ impl Deployer {
         let source = release.source.to_string();
         catalog(app).entry(identity.name.to_string()).or_default().compiling = Some(identity.clone());
         let result = self.admit(app, release).await;
-        let mut plugins = catalog(app);
-        let plugin = plugins.entry(identity.name.to_string()).or_default();
-        plugin.compiling = None;
         let milliseconds = started.elapsed().as_millis() as u64;
-        match &result {
-            Ok(deployed) => {
+        {
+            let mut plugins = catalog(app);
+            let plugin = plugins.entry(identity.name.to_string()).or_default();
+            plugin.compiling = None;
+            if result.is_ok() {
                 plugin.note = None;
                 plugin.refused.retain(|refused| refused.identity.digest != identity.digest);
+            }
+        }
+        match &result {
+            Ok(deployed) => {
                 audit(by, "deploy", &identity, &format!("{deployed:?} after {milliseconds} ms").to_lowercase());
                 app.recorder.metrics.deployment(&identity.name, &format!("{deployed:?}").to_lowercase());
             }
             Err(ChangeError::Refused { reason, .. }) => {
                 let (reason, at) = (reason.clone(), SystemTime::now());
-                drop(plugins);
                 self.refuse(app, by, Refused { identity, source, reason, at, retry: true });
             }
             Err(other) => audit_refusal(by, "deploy", &identity, &other.to_string()),
@@ -121,7 +124,8 @@ impl Deployer {
             let served = app.served.load();
             let other = served.routes.get(*user).and_then(|route| route.trial.as_ref()).map(|trial| trial.plugin());
             if let Some(other) = other.filter(|other| ***other != *name) {
-                let reason = format!("pipeline `{user}` has a trial of `{other}` going on; `{name}` waits for its decision");
+                let reason =
+                    format!("pipeline `{user}` has a trial of `{other}` going on; `{name}` waits for its decision");
                 return Err(ChangeError::Conflict(reason));
             }
         }
@@ -160,7 +164,9 @@ impl Deployer {
         let component = self.workshop.preparer().compile(&release.artifact).map_err(|error| error.to_string())?;
         let kinds = Kind::of(&component);
         if kinds.is_empty() {
-            return Err("it exports none of the three stages `plimsoll:stage/{preprocess,infer,postprocess}@0.1.0`".into());
+            return Err(
+                "it exports none of the three stages `plimsoll:stage/{preprocess,infer,postprocess}@0.1.0`".into()
+            );
         }
         kinds.into_iter().try_for_each(|kind| self.workshop.preparer().check(&component, kind))
     }
@@ -224,13 +230,20 @@ impl Deployer {
     ///
     /// # Errors
     /// When there is nothing to go back to.
-    pub async fn rollback(&mut self, app: &App, name: &str, to: Option<&str>, by: &str) -> Result<Identity, ChangeError> {
+    pub async fn rollback(
+        &mut self,
+        app: &App,
+        name: &str,
+        to: Option<&str>,
+        by: &str,
+    ) -> Result<Identity, ChangeError> {
         if to.is_none() && catalog(app).get(name).is_some_and(|plugin| plugin.candidate.is_some()) {
             return self.end_trial(app, name, "rolled back by hand during its trial", by).await;
         }
         let release = {
             let plugins = catalog(app);
-            let plugin = plugins.get(name).ok_or_else(|| ChangeError::NotFound(format!("there is no plugin `{name}`")))?;
+            let plugin =
+                plugins.get(name).ok_or_else(|| ChangeError::NotFound(format!("there is no plugin `{name}`")))?;
             let wanted = |release: &&Arc<Release>| {
                 let Identity { version, digest, .. } = &release.artifact.identity;
                 to.is_none_or(|to| **version == *to || (to.len() >= 6 && digest.starts_with(to)))
@@ -320,7 +333,13 @@ impl Deployer {
             let candidate = plugin.candidate.take().expect("it has a candidate");
             let identity = candidate.artifact.identity.clone();
             let source = candidate.source.to_string();
-            plugin.refuse(Refused { identity: identity.clone(), source, reason: reason.to_owned(), at: SystemTime::now(), retry: false });
+            plugin.refuse(Refused {
+                identity: identity.clone(),
+                source,
+                reason: reason.to_owned(),
+                at: SystemTime::now(),
+                retry: false,
+            });
             (identity, plugin.serving.as_ref().expect("a trial is held against it").artifact.identity.clone())
         };
         let refused = |error: BuildError| ChangeError::Refused { plugin: name.to_owned(), reason: error.to_string() };
@@ -357,7 +376,8 @@ impl Deployer {
 /// The stages of a plugin in what is served.
 pub(super) fn stages_of(served: &Served, name: &str) -> Vec<Arc<Stage>> {
     let pipelines = served.routes.values().map(|route| &route.stable);
-    let stages = pipelines.flat_map(|pipeline| pipeline.stages().map(|(_, stage)| Arc::clone(stage)).collect::<Vec<_>>());
+    let stages =
+        pipelines.flat_map(|pipeline| pipeline.stages().map(|(_, stage)| Arc::clone(stage)).collect::<Vec<_>>());
     stages.filter(|stage| &*stage.plugin.name == name).collect()
 }
 

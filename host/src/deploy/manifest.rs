@@ -44,7 +44,8 @@ impl Manifest {
     /// # Errors
     /// What cannot be read or parsed.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
         Self::parse(text, path)
     }
 
@@ -68,10 +69,9 @@ impl Manifest {
     /// When they differ.
     pub fn check_digest(&self, digest: &str) -> Result<(), String> {
         match &self.sha256 {
-            Some(pinned) if !pinned.eq_ignore_ascii_case(digest) => Err(format!(
-                "digest mismatch: {} pins sha256 {pinned}, but the file has {digest}",
-                self.path.display()
-            )),
+            Some(pinned) if !pinned.eq_ignore_ascii_case(digest) => {
+                Err(format!("digest mismatch: {} pins sha256 {pinned}, but the file has {digest}", self.path.display()))
+            }
             _ => Ok(()),
         }
     }

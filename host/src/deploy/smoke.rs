@@ -30,7 +30,9 @@ pub struct Failed {
 pub async fn run(pipeline: &Pipeline, plugin: Option<&str>) -> Result<(), Failed> {
     let of_plugin: Vec<_> = match plugin {
         None => pipeline.chips.keys().collect(),
-        Some(plugin) => pipeline.chips.iter().filter(|(_, stage)| &*stage.plugin.name == plugin).map(|(chip, _)| chip).collect(),
+        Some(plugin) => {
+            pipeline.chips.iter().filter(|(_, stage)| &*stage.plugin.name == plugin).map(|(chip, _)| chip).collect()
+        }
     };
     let chips = if of_plugin.is_empty() { vec![&pipeline.default_chip] } else { of_plugin };
     let (sample, content_type) = match &pipeline.sample {

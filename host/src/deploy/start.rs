@@ -64,8 +64,12 @@ impl Deployer {
 
     /// A trial that the end of the process cut off begins again.
     async fn resume_trials(&mut self, app: &App) {
-        let waiting: Vec<_> =
-            app.catalog().values_mut().filter_map(|plugin| plugin.candidate.take()).map(|release| (*release).clone()).collect();
+        let waiting: Vec<_> = app
+            .catalog()
+            .values_mut()
+            .filter_map(|plugin| plugin.candidate.take())
+            .map(|release| (*release).clone())
+            .collect();
         for release in waiting {
             let name = Arc::clone(&release.artifact.identity.name);
             if let Err(error) = self.deploy(app, release, "start").await {
@@ -149,7 +153,9 @@ impl Deployer {
     fn release_of(&self, name: &str, entry: &Entry) -> Option<Arc<Release>> {
         if entry.is_bundled() {
             // Another version of this program carries another one.
-            return Release::bundled(name).filter(|release| *release.artifact.identity.digest == entry.digest).map(Arc::new);
+            return Release::bundled(name)
+                .filter(|release| *release.artifact.identity.digest == entry.digest)
+                .map(Arc::new);
         }
         match self.journal.as_ref()?.release(name, entry) {
             Ok(release) => Some(Arc::new(release)),
@@ -204,9 +210,9 @@ impl Deployer {
     ) -> Result<Pipelines, BuildError> {
         let pipelines = self.workshop.build(config, selection, held).await?;
         for (name, pipeline) in &pipelines {
-            smoke::run(pipeline, None).await.map_err(|failed| {
-                BuildError::of_plugin(&failed.plugin, format!("pipelines.{name}"), failed.reason)
-            })?;
+            smoke::run(pipeline, None)
+                .await
+                .map_err(|failed| BuildError::of_plugin(&failed.plugin, format!("pipelines.{name}"), failed.reason))?;
         }
         Ok(pipelines)
     }
@@ -221,7 +227,11 @@ impl Deployer {
                 if plugin.seen.contains_key(reference) && last.is_some() && reference.contains("@sha256:") {
                     None
                 } else {
-                    Some(pull(config, name, reference).await.map(|release| (reference.to_owned(), Fingerprint::default(), release)))
+                    Some(
+                        pull(config, name, reference)
+                            .await
+                            .map(|release| (reference.to_owned(), Fingerprint::default(), release)),
+                    )
                 }
             }
             _ => self.newest_file(config, name, plugin).map(|found| {
@@ -303,7 +313,8 @@ impl Deployer {
 
 /// The plugins that a configuration needs or declares, each with the key that names it.
 fn wanted(config: &Config) -> BTreeMap<String, String> {
-    let mut wanted: BTreeMap<_, _> = config.plugins.keys().map(|name| (name.clone(), format!("plugins.{name}"))).collect();
+    let mut wanted: BTreeMap<_, _> =
+        config.plugins.keys().map(|name| (name.clone(), format!("plugins.{name}"))).collect();
     for (name, pipeline) in &config.pipelines {
         let mut add = |plugin: &str, key: String| {
             wanted.entry(plugin.to_owned()).or_insert_with(|| format!("pipelines.{name}.{key}.plugin"));

@@ -58,13 +58,15 @@ impl Access {
     pub fn new(config: &Config) -> Result<Self, ConfigError> {
         let told = |reason: String| ConfigError::new(&config.path, "admin.token_file", reason);
         let token = match &config.admin.token_file {
-            Some(path) => Some(String::from_utf8(config.read(path).map_err(told)?).map_err(|error| told(error.to_string()))?),
+            Some(path) => {
+                Some(String::from_utf8(config.read(path).map_err(told)?).map_err(|error| told(error.to_string()))?)
+            }
             None => std::env::var(TOKEN_VARIABLE).ok(),
         };
         match token.as_deref().map(str::trim) {
-            Some(token) if token.len() < MIN_TOKEN => {
-                Err(told(format!("the administration token has fewer than {MIN_TOKEN} characters, so it can be guessed")))
-            }
+            Some(token) if token.len() < MIN_TOKEN => Err(told(format!(
+                "the administration token has fewer than {MIN_TOKEN} characters, so it can be guessed"
+            ))),
             Some(token) => Ok(Self::Token(Sha256::digest(token).into())),
             None if config.server.listen.ip().is_loopback() => Ok(Self::Loopback),
             None => Ok(Self::Nobody),
@@ -139,7 +141,8 @@ pub(super) async fn put(
     check_name(&name).map_err(unfit)?;
     let limit = Arc::clone(&app).change(async |_, deployer| deployer.config().deploy.max_plugin.as_u64()).await;
     let bytes = axum::body::to_bytes(body, usize::try_from(limit).unwrap_or(usize::MAX)).await.map_err(|error| {
-        let detail = format!("the component did not come whole, or has more than {limit} bytes (`deploy.max_plugin`): {error}");
+        let detail =
+            format!("the component did not come whole, or has more than {limit} bytes (`deploy.max_plugin`): {error}");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
     })?;
     let manifest = Manifest { sha256: query.sha256, path: "the request".into(), ..Manifest::default() };
@@ -147,7 +150,8 @@ pub(super) async fn put(
     release.manifest.check_digest(&release.artifact.identity.digest).map_err(unfit)?;
     let identity = release.artifact.identity.clone();
     let deployed = app.change(async move |app, deployer| deployer.deploy(app, release, by).await).await?;
-    Ok(Json(json!({ "name": name, "version": identity.version, "digest": identity.digest, "state": deployed })).into_response())
+    Ok(Json(json!({ "name": name, "version": identity.version, "digest": identity.digest, "state": deployed }))
+        .into_response())
 }
 
 /// `DELETE /v1/plugins/{name}`.
@@ -177,11 +181,12 @@ pub(super) async fn rollback(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let by = app.access.check(&headers)?;
-    let identity = app
-        .change(async move |app, deployer| deployer.rollback(app, &name, query.to.as_deref(), by).await)
-        .await?;
-    Ok(Json(json!({ "name": identity.name, "version": identity.version, "digest": identity.digest, "state": "serving" }))
-        .into_response())
+    let identity =
+        app.change(async move |app, deployer| deployer.rollback(app, &name, query.to.as_deref(), by).await).await?;
+    Ok(Json(
+        json!({ "name": identity.name, "version": identity.version, "digest": identity.digest, "state": "serving" }),
+    )
+    .into_response())
 }
 
 impl From<ChangeError> for Problem {

@@ -156,9 +156,8 @@ fn set_headers(headers: &mut HeaderMap, trace: &Trace, chip: &str) {
     insert(REQUEST_ID, trace.id.clone());
     insert(CHIP, chip.to_owned());
     insert(MEMORY, join(stages.iter().map(|stage| format!("{}={}", stage.stage, stage.usage.high_water)).collect()));
-    let plugin = |stage: &StageReport| {
-        format!("{}={}@{}+{}", stage.stage, stage.plugin, stage.version, &stage.digest[..12])
-    };
+    let plugin =
+        |stage: &StageReport| format!("{}={}@{}+{}", stage.stage, stage.plugin, stage.version, &stage.digest[..12]);
     insert(PLUGINS, join(stages.iter().map(plugin).collect()));
     let timing = stages.iter().map(|stage| format!("{};dur={:.3}", stage.stage, stage.duration.as_secs_f64() * 1e3));
     insert(SERVER_TIMING, join(timing.collect()));

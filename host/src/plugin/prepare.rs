@@ -119,7 +119,8 @@ impl Preparer {
         let refused = |reason| refused(artifact, reason);
         let bytes = artifact.component().map_err(refused)?;
         let has_init = exports(&bytes, LIFECYCLE);
-        let name = if has_init { deployment.entry_name(&self.engine, artifact) } else { plain_name(&self.engine, artifact) };
+        let name =
+            if has_init { deployment.entry_name(&self.engine, artifact) } else { plain_name(&self.engine, artifact) };
         let cached = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, &name));
         let (component, note) = match cached {
             Some((note, component)) => (component, note),
