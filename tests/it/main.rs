@@ -7,6 +7,7 @@ mod config;
 mod corpus;
 mod demo;
 mod deploy;
+mod examples;
 mod http;
 mod images;
 mod incident;

@@ -52,7 +52,7 @@ pub struct Look {
 }
 
 /// Remembers which files were handled and which are still changing.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Inbox {
     handled: HashMap<PathBuf, Fingerprint>,
     moving: HashMap<PathBuf, (Fingerprint, Instant)>,

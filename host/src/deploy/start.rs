@@ -84,7 +84,12 @@ impl Deployer {
     /// The first thing that cannot be served: file, key, reason.
     pub async fn reload(&mut self, app: &App, config: Config) -> Result<(), ConfigError> {
         let started = Instant::now();
+        let inbox = self.inbox.clone();
         let result = self.apply(app, config).await;
+        if result.is_err() {
+            // Files that it would have taken are still to be deployed.
+            self.inbox = inbox;
+        }
         app.recorder.metrics.reload(if result.is_ok() { "served" } else { "refused" });
         match &result {
             Ok(()) => {

@@ -125,20 +125,24 @@ impl ConfigFile {
 impl Deployer {
     /// Looks once at everything, and changes what has to be. Gives whether something is still being written.
     async fn look(&mut self, app: &App, file: &mut ConfigFile, hangup: bool) -> bool {
-        let (changed, config_pending) = file.look(&self.config.path);
+        // A burst is waited for as a whole, so that what belongs together is deployed together.
+        let mut look = self.inbox.look(&self.config);
+        if look.pending {
+            return true;
+        }
+        let (changed, pending) = file.look(&self.config.path);
+        if pending {
+            return true;
+        }
         if hangup || changed {
             self.read_config(app).await;
-        }
-        let look = self.inbox.look(&self.config);
-        // A burst is waited for as a whole, so that what belongs together is deployed together.
-        if look.pending || config_pending {
-            return true;
+            look = self.inbox.look(&self.config);
         }
         for found in look.ready {
             self.take(app, &found).await;
         }
         self.note_gone(app, &look.present);
-        false
+        look.pending
     }
 
     async fn read_config(&mut self, app: &App) {

@@ -1,6 +1,7 @@
 //! From a configuration and one release of each plugin to pipelines that are ready to run. Whatever has been built
 //! before and is still the same is taken again, so a change costs only what it changes.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -131,19 +132,18 @@ impl Workshop {
             let known: Vec<_> = config.models.keys().map(String::as_str).collect();
             return Err(format!("there is no model `{name}`; declared are [{}]", known.join(", ")));
         };
-        if let Some(known) = self.models.get(name).filter(|known| known.checked) {
-            if let Some(bytes) = known.bytes.upgrade() {
-                return Ok((Arc::clone(&known.model), bytes));
-            }
+        if let Some(known) = self.models.get(name).filter(|known| known.checked)
+            && let Some(bytes) = known.bytes.upgrade()
+        {
+            return Ok((Arc::clone(&known.model), bytes));
         }
         let bytes = Arc::new(config.read(&wanted.file).map_err(|reason| format!("file: {reason}"))?);
         let digest = artifact::digest(&bytes);
-        if let Some(known) = self.models.get_mut(name) {
-            if known.model.digest() == digest && known.backend == wanted.backend {
-                known.checked = true;
-                known.bytes = Arc::downgrade(&bytes);
-                return Ok((Arc::clone(&known.model), bytes));
-            }
+        let same = |known: &&mut KnownModel| known.model.digest() == digest && known.backend == wanted.backend;
+        if let Some(known) = self.models.get_mut(name).filter(same) {
+            known.checked = true;
+            known.bytes = Arc::downgrade(&bytes);
+            return Ok((Arc::clone(&known.model), bytes));
         }
         let (backend, runs) = self.backend(config, wanted.backend)?;
         let source = ModelSource { name: name.to_owned(), path: wanted.file.clone(), bytes: Arc::clone(&bytes) };
@@ -160,20 +160,21 @@ impl Workshop {
     }
 
     fn backend(&mut self, config: &Config, name: BackendName) -> Result<&(Box<dyn Backend>, Arc<Semaphore>), String> {
-        if !self.backends.contains_key(&name) {
-            let backend: Box<dyn Backend> = match name {
-                BackendName::Rten => Box::new(Rten),
-                BackendName::OnnxRuntime => {
-                    let config::OnnxRuntime { library, threads } = config.backends.onnxruntime.clone();
-                    let library = library.map(|path| config.resolve(&path));
-                    Box::new(OnnxRuntime::new(library, threads.unwrap_or(1)).map_err(|error| error.to_string())?)
-                }
-            };
-            // More runs than cores only make each other slower.
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            self.backends.insert(name, (backend, Arc::new(Semaphore::new(cores))));
-        }
-        Ok(&self.backends[&name])
+        let entry = match self.backends.entry(name) {
+            Entry::Occupied(known) => return Ok(known.into_mut()),
+            Entry::Vacant(entry) => entry,
+        };
+        let backend: Box<dyn Backend> = match name {
+            BackendName::Rten => Box::new(Rten),
+            BackendName::OnnxRuntime => {
+                let config::OnnxRuntime { library, threads } = config.backends.onnxruntime.clone();
+                let library = library.map(|path| config.resolve(&path));
+                Box::new(OnnxRuntime::new(library, threads.unwrap_or(1)).map_err(|error| error.to_string())?)
+            }
+        };
+        // More runs than cores only make each other slower.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(entry.insert((backend, Arc::new(Semaphore::new(cores)))))
     }
 }
 

@@ -74,7 +74,7 @@ impl Access {
     }
 
     /// Whether a request may change something; gives who it is, for the audit.
-    fn check(&self, headers: &HeaderMap) -> Result<&'static str, Problem> {
+    fn check(&self, headers: &HeaderMap) -> Result<&'static str, Box<Problem>> {
         let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         match self {
             Self::Token(expected) => {
@@ -85,7 +85,7 @@ impl Access {
                     return Ok("token");
                 }
                 let detail = "this route needs the header `Authorization: Bearer TOKEN` with the administration token";
-                Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail))
+                Err(Box::new(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)))
             }
             Self::Loopback => {
                 // A web page that is open on this machine can send requests here, but not without naming itself.
@@ -93,11 +93,11 @@ impl Access {
                 let local = host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(is_loopback);
                 if headers.contains_key(header::ORIGIN) || !local {
                     let detail = "without a token this route is not for web pages, and only for `localhost`";
-                    return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
+                    return Err(Box::new(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)));
                 }
                 Ok("loopback")
             }
-            Self::Nobody => Err(Problem::not_found(self.to_string())),
+            Self::Nobody => Err(Box::new(Problem::not_found(self.to_string()))),
         }
     }
 }
@@ -136,7 +136,7 @@ pub(super) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let by = app.access.check(&headers)?;
+    let by = app.access.check(&headers).map_err(|problem| *problem)?;
     let unfit = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "plugin_refused", detail);
     check_name(&name).map_err(unfit)?;
     let limit = Arc::clone(&app).change(async |_, deployer| deployer.config().deploy.max_plugin.as_u64()).await;
@@ -160,7 +160,7 @@ pub(super) async fn delete(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let by = app.access.check(&headers)?;
+    let by = app.access.check(&headers).map_err(|problem| *problem)?;
     let retired = name.clone();
     app.change(async move |app, deployer| deployer.retire(app, &retired, by)).await?;
     Ok(Json(json!({ "name": name, "state": "retired" })).into_response())
@@ -180,7 +180,7 @@ pub(super) async fn rollback(
     Query(query): Query<Rollback>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let by = app.access.check(&headers)?;
+    let by = app.access.check(&headers).map_err(|problem| *problem)?;
     let identity =
         app.change(async move |app, deployer| deployer.rollback(app, &name, query.to.as_deref(), by).await).await?;
     Ok(Json(

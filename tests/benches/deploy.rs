@@ -1,0 +1,78 @@
+//! How long a deployment takes, over real HTTP from a real folder: `cargo bench --bench deploy`.
+//!
+//! Each figure is the median of nine: from the moment a file is in the plugin folder to the first reply of its version,
+//! with a cold and with a warm compiled cache, and of a rollback over HTTP.
+
+use std::time::{Duration, Instant};
+
+use plimsoll::config::Config;
+use plimsoll::plugin::{artifact::digest, bundled};
+use plimsoll_tests::{Server, TempDir, data};
+
+const VERSIONS: u8 = 9;
+/// Without `detect-postprocess`, for the demo's model has no boxes.
+const SHIPPED: [&str; 4] = ["image-preprocess", "infer-native", "infer-wasm", "classify-postprocess"];
+
+#[tokio::main]
+async fn main() {
+    println!("{:<22} {:>10} {:>12} {:>12} {:>12}", "plugin", "bytes", "cold ms", "warm ms", "rollback ms");
+    for name in SHIPPED {
+        let folder = TempDir::new().expect("a folder");
+        let cold = deployments(name, &folder, "first").await;
+        let warm = deployments(name, &folder, "second").await;
+        let bytes = bundled::plugin(name).expect("shipped").len();
+        println!("{name:<22} {bytes:>10} {:>12.1} {:>12.1} {:>12.1}", cold.0, warm.0, warm.1);
+    }
+}
+
+/// Medians in milliseconds of dropping in and of rolling back nine versions, on a server with a journal of its own and
+/// the folder's compiled cache.
+async fn deployments(name: &str, folder: &TempDir, run: &str) -> (f64, f64) {
+    let own = folder.path().join(run);
+    std::fs::create_dir_all(own.join("plugins")).expect("a folder");
+    let infer = if name == "infer-wasm" { "infer-wasm" } else { "infer-native" };
+    let text = format!(
+        "[models.digits]\nfile = \"bundled:digits.onnx\"\n[pipelines.p]\nmodel = \"digits\"\n\
+         [pipelines.p.preprocess]\nplugin = \"image-preprocess\"\n\
+         config = {{ width = 8, height = 8, channels = \"gray\", scale = 0.00392156862745098 }}\n\
+         [pipelines.p.chips.c]\nplugin = \"{infer}\"\n[pipelines.p.postprocess]\nplugin = \"classify-postprocess\"\n\
+         config = {{ labels = \"labels.txt\", top_k = 3 }}\nassets = {{ \"labels.txt\" = \"bundled:digits-labels.txt\" }}\n"
+    );
+    let mut config = Config::parse(&text, &own.join("plimsoll.toml")).expect("valid");
+    config.cache_dir = Some(folder.path().join("cache"));
+    let server = Server::of(&config).await;
+    let image = std::fs::read(data("digits/7.jpg")).expect("there");
+
+    let mut drops = Vec::new();
+    let mut rollbacks = Vec::new();
+    for version in 0..VERSIONS {
+        let mut bytes = bundled::plugin(name).expect("shipped").to_vec();
+        // Another custom section makes it another version: id 0, size 3, a name of one byte, one byte.
+        bytes.extend([0, 3, 1, b'v', version]);
+        let wanted = digest(&bytes)[..12].to_owned();
+        let draft = own.join("draft");
+        std::fs::write(&draft, &bytes).expect("written");
+        let started = Instant::now();
+        std::fs::rename(&draft, own.join(format!("plugins/{name}.wasm"))).expect("renamed");
+        loop {
+            let reply = server.infer("p", "", image.clone()).await;
+            if reply.headers["x-plimsoll-plugins"].to_str().expect("text").contains(&wanted) {
+                break;
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "{}", reply.text);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drops.push(started.elapsed());
+        let started = Instant::now();
+        let back = server.send("POST", &format!("/v1/plugins/{name}/rollback"), &[], Vec::new()).await;
+        assert_eq!(back.status, 200, "{}", back.text);
+        rollbacks.push(started.elapsed());
+    }
+    server.stop().await;
+    (median(drops), median(rollbacks))
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64() * 1e3
+}
