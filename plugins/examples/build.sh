@@ -25,7 +25,8 @@ need_node() {
     local needed="the JavaScript example needs node 20 or later and npm"
     command -v node >/dev/null || missing "node is missing: $needed"
     command -v npm >/dev/null || missing "npm is missing: $needed"
-    node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || missing "node $(node --version) is too old: $needed"
+    node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' ||
+        missing "node $(node --version) is too old: $needed"
 }
 
 need_python() {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use plimsoll_tests::{Reply, Server, guests_config};
 
 async fn server() -> Server {
-    Server::start(&guests_config("tester", "max_memory = \"64MiB\"\ndeadline = \"1s\"")).await
+    Server::start(&guests_config("tester", "max_memory = \"64MiB\"\ndeadline = \"3s\"")).await
 }
 
 async fn check(server: &Server, query: &str, status: u16, code: &str) -> Reply {

@@ -291,12 +291,12 @@ impl Server {
         Reply::of(request.send().await.expect("an answer")).await
     }
 
-    /// Waits until the pipeline `p` replies so; at most ten seconds.
+    /// Waits until the pipeline `p` replies so; at most a minute.
     ///
     /// # Panics
     /// When it does not.
     pub async fn until_reply(&self, wanted: &str) {
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
         loop {
             let reply = self.infer("p", "", "").await;
             assert_eq!(reply.status, 200, "{}", reply.text);
@@ -308,12 +308,12 @@ impl Server {
         }
     }
 
-    /// Waits until `GET /v1/plugins/{name}` shows a version in this state, and gives that version; at most ten seconds.
+    /// Waits until `GET /v1/plugins/{name}` shows a version in this state, and gives that version; at most a minute.
     ///
     /// # Panics
     /// When there is none.
     pub async fn until_state(&self, name: &str, state: &str) -> serde_json::Value {
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
         loop {
             let reply = self.get(&format!("/v1/plugins/{name}")).await;
             let versions = if reply.status == 200 { reply.json()["versions"].clone() } else { serde_json::json!([]) };
