@@ -56,6 +56,33 @@ fn instantiate_16_mib_snapshot(bencher: Bencher) {
     instantiate(bencher, "init-big");
 }
 
+/// Instantiate and drop the example plugins, where `plugins/examples/build.sh` has built them.
+#[divan::bench(sample_count = 500, args = ["js-preprocess", "py-postprocess"])]
+fn instantiate_example(bencher: Bencher, plugin: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/examples").join(format!("{plugin}.wasm"));
+    if !file.is_file() {
+        eprintln!("SKIPPED: {} is missing; plugins/examples/build.sh builds it", file.display());
+        return;
+    }
+    let runtime = runtime();
+    let (preprocess, postprocess) = match plugin {
+        "js-preprocess" => (plugin, "classify-postprocess"),
+        _ => ("image-preprocess", plugin),
+    };
+    let toml = format!(
+        "[plugins.{plugin}]\nfile = {file:?}\n[models.digits]\nfile = \"bundled:digits.onnx\"\n[pipelines.p]\n\
+         model = \"digits\"\n[pipelines.p.preprocess]\nplugin = \"{preprocess}\"\n\
+         config = {{ width = 8, height = 8, channels = \"gray\" }}\n\
+         [pipelines.p.chips.c]\nplugin = \"infer-native\"\n[pipelines.p.postprocess]\nplugin = \"{postprocess}\"\n"
+    );
+    let config = Config::parse(&toml, Path::new("bench.toml")).expect("valid");
+    let config = Config { cache_dir: Some(plimsoll_tests::shared_cache()), ..config };
+    let app = runtime.block_on(App::build(&config)).expect("served");
+    let pipeline = app.pipeline("p").expect("configured");
+    let stage = if plugin == preprocess { &pipeline.preprocess } else { &pipeline.postprocess };
+    bencher.bench_local(|| runtime.block_on(stage.instantiate_only()).expect("instantiated"));
+}
+
 /// Three stages that do nothing, with the record of the request.
 #[divan::bench(sample_count = 2000)]
 fn noop_pipeline(bencher: Bencher) {
