@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use plimsoll_tests::{Server, Site, stamped_reply};
 
+use crate::cli::Served;
+
 async fn until_deadline(server: &Server, seconds: f64) {
     let until = Instant::now() + Duration::from_secs(60);
     loop {
@@ -36,4 +38,18 @@ async fn a_changed_file_is_served_and_a_wrong_one_changes_nothing() {
 
     site.write_config("deadline = \"9s\"");
     until_deadline(&server, 9.0).await;
+}
+
+#[test]
+fn sighup_reads_the_file_again() {
+    let site = Site::new("");
+    let served = Served::start(&site.config);
+    // Nothing has changed, so only the signal can be the cause.
+    std::thread::sleep(Duration::from_millis(300));
+    served.signal("-HUP");
+    std::thread::sleep(Duration::from_millis(1500));
+    served.terminate();
+    let (code, log) = served.ended();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(log.matches("\"action\":\"reload\"").count(), 1, "{log}");
 }
