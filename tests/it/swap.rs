@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use plimsoll_tests::{Site, stamped, stamped_reply};
+use plimsoll_tests::{Site, TempDir, stamped, stamped_reply};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_swaps_under_load_lose_no_request_and_keep_no_memory() {
@@ -142,4 +142,20 @@ async fn a_file_that_is_gone_retires_a_plugin_unless_a_pipeline_needs_it() {
     let note = stamp["note"].as_str().expect("a note");
     assert!(note.contains("is gone") && note.contains("pipeline `p` needs it"), "{note}");
     assert_eq!(server.infer("p", "", "").await.text, stamped_reply(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_sends_no_event_is_found_by_the_clock() {
+    let site = Site::new("");
+    // The file behind a link lies in a folder that nobody watches.
+    let folder = TempDir::new().expect("a folder");
+    let elsewhere = folder.path().join("stamp.bin");
+    std::fs::write(&elsewhere, stamped(0)).expect("written");
+    std::fs::remove_file(site.plugin("stamp.wasm")).expect("removed");
+    std::os::unix::fs::symlink(&elsewhere, site.plugin("stamp.wasm")).expect("linked");
+    let server = site.serve().await;
+    server.until_reply(&stamped_reply(0)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    std::fs::write(&elsewhere, stamped(1)).expect("written");
+    server.until_reply(&stamped_reply(1)).await;
 }
