@@ -123,6 +123,7 @@ fn a_pipeline_of_new_plugins_is_built_checked_and_answers() {
     );
     let checked = place.done(&["check", "--config", "plimsoll.toml"]);
     assert!(checked.contains("can be served"), "{checked}");
+    assert!(checked.contains("raw-pixels 0.1.0"), "the component says its crate's version: {checked}");
     place.write("picture.raw", [0; 64]);
     let reply = place.done(&["infer", "demo", "picture.raw", "--config", "plimsoll.toml"]);
     assert!(reply.starts_with(r#"{"outputs":[{"name":"logits","shape":[1,10],"values":["#), "{reply}");

@@ -24,13 +24,15 @@ pub(in crate::cli) struct Build {
 
 impl Build {
     pub(in crate::cli) fn run(self) -> Result<(), Error> {
-        let name = crate_name(&self.dir).map_err(Error::Failed)?;
+        let package = package(&self.dir).map_err(Error::Failed)?;
+        let name = text(&package, "name").expect("checked");
         ensure_target(&self.dir).map_err(Error::Failed)?;
         let built = build(&self.dir).map_err(Error::Failed)?;
         let bytes =
             fs::read(&built).map_err(|error| Error::Failed(format!("{} cannot be read: {error}", built.display())))?;
         // Before it is copied: whoever watches the folder must not meet what is no plugin.
         let kinds = kinds(&bytes).map_err(|why| Error::Failed(format!("plugin `{name}`: {why}")))?;
+        let bytes = with_metadata(&bytes, &package).map_err(|why| Error::Failed(format!("plugin `{name}`: {why}")))?;
 
         let file = format!("{name}.wasm");
         let out = match self.out {
@@ -51,8 +53,8 @@ impl Build {
     }
 }
 
-/// The name of the crate in a folder.
-fn crate_name(dir: &Path) -> Result<String, String> {
+/// The table `package` of the crate in a folder; it has a name.
+fn package(dir: &Path) -> Result<toml::Table, String> {
     let path = dir.join("Cargo.toml");
     let shown = path.display();
     let text = fs::read_to_string(&path).map_err(|error| {
@@ -61,9 +63,35 @@ fn crate_name(dir: &Path) -> Result<String, String> {
         )
     })?;
     let manifest: toml::Table = text.parse().map_err(|error| format!("{shown} is no TOML: {error}"))?;
-    let name = manifest.get("package").and_then(|package| package.get("name")).and_then(toml::Value::as_str);
-    let name = name.ok_or_else(|| format!("{shown} has no `package.name`: name the folder of one crate"))?;
-    Ok(name.to_owned())
+    let package = manifest.get("package").and_then(toml::Value::as_table);
+    let named = package.filter(|package| package.get("name").is_some_and(toml::Value::is_str)).cloned();
+    named.ok_or_else(|| format!("{shown} has no `package.name`: name the folder of one crate"))
+}
+
+fn text(package: &toml::Table, key: &str) -> Option<String> {
+    package.get(key).and_then(toml::Value::as_str).map(str::to_owned)
+}
+
+/// The component with what its crate says of it, which cargo does not write: so that the server knows the version.
+fn with_metadata(bytes: &[u8], package: &toml::Table) -> Result<Vec<u8>, String> {
+    use wasm_metadata::{AddMetadata, AddMetadataField as Field};
+    let mut metadata = AddMetadata::default();
+    if let Some(version) = text(package, "version") {
+        metadata.version = Field::Set(wasm_metadata::Version::new(version));
+    }
+    if let Some(description) = text(package, "description") {
+        metadata.description = Field::Set(wasm_metadata::Description::new(description));
+    }
+    if let Some(license) = text(package, "license") {
+        let licenses = wasm_metadata::Licenses::new(&license);
+        metadata.licenses = Field::Set(licenses.map_err(|error| format!("`package.license`: {error:#}"))?);
+    }
+    let authors: Vec<_> = package.get("authors").and_then(toml::Value::as_array).into_iter().flatten().collect();
+    if !authors.is_empty() {
+        let names: Vec<_> = authors.into_iter().filter_map(toml::Value::as_str).collect();
+        metadata.authors = Field::Set(wasm_metadata::Authors::new(names.join(", ")));
+    }
+    metadata.to_wasm(bytes).map_err(|error| format!("its metadata cannot be written: {error:#}"))
 }
 
 /// `rust-toolchain.toml` may name toolchain and target, but rustup's automatic installation may be off.
