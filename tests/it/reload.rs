@@ -53,3 +53,14 @@ fn sighup_reads_the_file_again() {
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(log.matches("\"action\":\"reload\"").count(), 1, "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_data_folder_a_new_configuration_keeps_the_plugins() {
+    let site = Site::new("deadline = \"7s\"");
+    // A file in the folder's place: nothing can be written there, whoever tries.
+    std::fs::write(site.folder.path().join(".plimsoll"), "").expect("written");
+    let server = site.serve().await;
+    site.write_config("deadline = \"8s\"");
+    until_deadline(&server, 8.0).await;
+    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(0));
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::catalog::{Catalog, Previous, Refused};
+use super::catalog::{Catalog, Plugin, Previous, Refused};
 use super::deployer::{Deployer, stages_of};
 use super::inbox::{self, Fingerprint, Found, Inbox};
 use super::journal::{Book, Entry, Journal};
@@ -50,7 +50,7 @@ impl Deployer {
     /// and the journal.
     pub async fn started(&mut self, app: &App) {
         for found in inbox::scan(&self.config) {
-            let seen = |plugin: &super::catalog::Plugin| {
+            let seen = |plugin: &Plugin| {
                 let seen = plugin.seen.get(&*found.path.display().to_string());
                 seen.is_some_and(|seen| seen.fingerprint == found.fingerprint)
             };
@@ -110,7 +110,10 @@ impl Deployer {
             tracing::warn!("{}: a new `{setting}` takes effect at the next start", config.path.display());
         }
         self.workshop.forget_files();
-        let mut catalog = self.remembered(&self.book(app));
+        // From memory and not from the journal, which there need not be; what was refused may be tried again.
+        let known =
+            |plugin: &Plugin| Plugin { serving: plugin.serving.clone(), seen: plugin.page().seen, ..Plugin::default() };
+        let mut catalog: Catalog = app.catalog().iter().map(|(name, plugin)| (name.clone(), known(plugin))).collect();
         let pipelines = self.choose(&config, &mut catalog).await?;
         self.config = config;
         // What the choice added or replaced is taken over; what was known before stays as it is.
@@ -122,7 +125,8 @@ impl Deployer {
             plugin.seen = chosen.seen;
             chosen.refused.into_iter().for_each(|refused| plugin.refuse(refused));
             if plugin.serving.as_ref().is_none_or(|old| old.artifact.identity != new.artifact.identity) {
-                plugin.serve(new, stages, self.config.deploy.keep);
+                let gone = plugin.serve(new, stages, self.config.deploy.keep);
+                gone.iter().for_each(|identity| app.recorder.forget(identity));
             }
         }
         let served = Served {
@@ -133,11 +137,6 @@ impl Deployer {
         self.retire_gone(app);
         self.remember(app);
         Ok(())
-    }
-
-    /// What the journal would say now.
-    fn book(&self, app: &App) -> Book {
-        Book { plugins: app.catalog().iter().map(|(name, plugin)| (name.clone(), plugin.page())).collect() }
     }
 
     /// The catalog as the journal has it.
@@ -270,7 +269,7 @@ impl Deployer {
     }
 
     /// The file with the highest version, unless it was seen as it is.
-    fn newest_file(&mut self, config: &Config, name: &str, plugin: &super::catalog::Plugin) -> Option<Found> {
+    fn newest_file(&mut self, config: &Config, name: &str, plugin: &Plugin) -> Option<Found> {
         let files: Vec<_> = inbox::scan(config).into_iter().filter(|found| found.name == name).collect();
         let is_seen = |found: &Found| {
             let seen = plugin.seen.get(&*found.path.display().to_string());
