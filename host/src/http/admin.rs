@@ -20,8 +20,8 @@ use super::problem::Problem;
 use crate::app::App;
 use crate::config::{Config, ConfigError};
 use crate::deploy::manifest::Manifest;
-use crate::deploy::{ChangeError, Release, Source};
-use crate::plugin::check_name;
+use crate::deploy::{ChangeError, Deployed, Release, Source};
+use crate::plugin::{Identity, check_name};
 
 const TOKEN_VARIABLE: &str = "PLIMSOLL_ADMIN_TOKEN";
 /// Shorter tokens can be guessed.
@@ -150,8 +150,7 @@ pub(super) async fn put(
     release.manifest.check_digest(&release.artifact.identity.digest).map_err(unfit)?;
     let identity = release.artifact.identity.clone();
     let deployed = app.change(async move |app, deployer| deployer.deploy(app, release, by).await).await?;
-    Ok(Json(json!({ "name": name, "version": identity.version, "digest": identity.digest, "state": deployed }))
-        .into_response())
+    Ok(stands(&identity, deployed))
 }
 
 /// `DELETE /v1/plugins/{name}`.
@@ -183,10 +182,13 @@ pub(super) async fn rollback(
     let by = app.access.check(&headers).map_err(|problem| *problem)?;
     let identity =
         app.change(async move |app, deployer| deployer.rollback(app, &name, query.to.as_deref(), by).await).await?;
-    Ok(Json(
-        json!({ "name": identity.name, "version": identity.version, "digest": identity.digest, "state": "serving" }),
-    )
-    .into_response())
+    Ok(stands(&identity, Deployed::Serving))
+}
+
+/// What a change answers: the version, and where it stands now.
+fn stands(identity: &Identity, state: Deployed) -> Response {
+    let Identity { name, version, digest } = identity;
+    Json(json!({ "name": name, "version": version, "digest": digest, "state": state })).into_response()
 }
 
 impl From<ChangeError> for Problem {
