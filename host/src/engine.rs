@@ -46,6 +46,16 @@ impl Engines {
         };
         Ok(Self { _ticker: Ticker::start(engine.clone()), engine })
     }
+
+    /// An engine for the leak laboratory: its guests run slower, and their memories, globals and frames can be looked
+    /// at. Instances are allocated on demand, for there is one at a time.
+    ///
+    /// # Errors
+    /// As [`Engines::new`].
+    pub fn laboratory() -> wasmtime::Result<Self> {
+        let engine = Engine::new(config().guest_debug(true))?;
+        Ok(Self { _ticker: Ticker::start(engine.clone()), engine })
+    }
 }
 
 fn config() -> Config {

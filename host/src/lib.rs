@@ -23,6 +23,7 @@ pub mod defaults;
 pub mod deploy;
 pub mod engine;
 pub mod http;
+pub mod leak;
 pub mod memory;
 pub mod metrics;
 pub mod nn;

@@ -3,6 +3,7 @@
 
 mod infer;
 mod inspect;
+mod leak;
 mod plugin;
 mod serve;
 
@@ -36,6 +37,10 @@ enum Command {
     Infer(infer::Infer),
     /// Show what a component is: its kind, imports, exports and size.
     Inspect(inspect::Inspect),
+    /// Look for leaks in a plugin: run a corpus through one long-lived instance of it and name what survives.
+    ///
+    /// Exit code 1 when it leaks.
+    Leak(Box<leak::Leak>),
     /// Make, deploy and roll back plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
@@ -86,19 +91,21 @@ pub fn main() -> ExitCode {
         Err(error) => return report(&Error::Failed(format!("the runtime does not start: {error}"))),
     };
     let result = runtime.block_on(async {
+        let done = |()| ExitCode::SUCCESS;
         match cli.command.unwrap_or_else(|| Command::Serve(serve::Serve::default())) {
-            Command::Serve(command) => command.run().await,
-            Command::Infer(command) => command.run().await,
-            Command::Inspect(command) => command.run(),
-            Command::Plugin(command) => command.run().await,
-            Command::Check(source) => check(&source).await,
+            Command::Serve(command) => command.run().await.map(done),
+            Command::Infer(command) => command.run().await.map(done),
+            Command::Inspect(command) => command.run().map(done),
+            Command::Leak(command) => command.run().await.map(|leaks| ExitCode::from(u8::from(leaks))),
+            Command::Plugin(command) => command.run().await.map(done),
+            Command::Check(source) => check(&source).await.map(done),
         }
     });
     // Requests that are cut off still get their line in the log. A backend's run cannot be stopped, and must not
     // keep the process from ending for longer.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => report(&error),
     }
 }

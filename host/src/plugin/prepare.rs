@@ -18,7 +18,7 @@ use crate::stage::state::{Deployment, State, linker};
 use crate::stage::{Limits, Stage, StageError};
 
 /// The three worlds of the contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// World `preprocessor`.
@@ -170,7 +170,11 @@ impl Preparer {
         self.fit(component, kind).map(drop)
     }
 
-    fn fit(&self, component: &Component, kind: Kind) -> Result<(InstancePre<State>, Export), String> {
+    /// Holds a component against the world of a kind, and links it.
+    ///
+    /// # Errors
+    /// The import or export that is missing or mistyped.
+    pub(crate) fn fit(&self, component: &Component, kind: Kind) -> Result<(InstancePre<State>, Export), String> {
         let kinds = Kind::of(component);
         if !kinds.contains(&kind) {
             let exports: Vec<_> = kinds.iter().map(|kind| kind.as_str()).collect();
@@ -235,7 +239,7 @@ fn plain_name(engine: &Engine, artifact: &Artifact) -> EntryName {
 
 /// Whether a component exports an interface, read from its bytes: compiling it to find out would cost seconds, and
 /// what is compiled in the end is its snapshot. False for bytes that are no component.
-fn exports(bytes: &[u8], interface: &str) -> bool {
+pub(crate) fn exports(bytes: &[u8], interface: &str) -> bool {
     use wasmparser::{Parser, Payload};
     let mut depth = 0;
     for payload in Parser::new(0).parse_all(bytes) {

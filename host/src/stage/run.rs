@@ -74,6 +74,11 @@ impl Stage {
         Self { plugin, name, limits, instance_pre, export, deployment, init_each }
     }
 
+    /// What its plugin is given.
+    pub(crate) fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
     /// Whether this stage is what would be built of the same plugin with this deployment and these limits.
     pub fn is(&self, plugin: &crate::plugin::Identity, name: &str, limits: &Limits, deployment: &Deployment) -> bool {
         self.plugin == *plugin && self.name == name && self.limits == *limits && self.deployment.same(deployment)

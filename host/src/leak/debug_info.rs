@@ -1,0 +1,194 @@
+//! What DWARF says of a core module: which function and line an instruction came from, and which static lies at an
+//! address ([DWARF 5](https://dwarfstd.org/dwarf5std.html); for WebAssembly, addresses of code count from the start
+//! of the code section: <https://yurydelendik.github.io/webassembly-dwarf/>).
+
+use gimli::{AttributeValue, DebuggingInformationEntry, Dwarf, EndianSlice, LittleEndian, Operation, Unit};
+
+use super::module::{CoreModule, demangle};
+
+type Slice<'a> = EndianSlice<'a, LittleEndian>;
+
+/// DWARF of one core module; empty where the component was stripped.
+pub struct DebugInfo<'a> {
+    lines: Option<addr2line::Context<Slice<'a>>>,
+    code_start: u64,
+    /// By address.
+    statics: Vec<Static>,
+}
+
+/// A variable with an address of its own.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Static {
+    /// The name with its namespaces, for example `leaker::FAILED`.
+    pub name: String,
+    /// Its address in linear memory.
+    pub address: u32,
+    /// Bytes.
+    pub size: u32,
+}
+
+/// A function on a call stack, inlined ones included.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub struct Location {
+    /// Demangled.
+    pub function: String,
+    /// The source file; absent without DWARF.
+    pub file: Option<String>,
+    /// The line, from 1; absent without DWARF.
+    pub line: Option<u32>,
+}
+
+impl<'a> DebugInfo<'a> {
+    /// Reads the debug sections. What is missing or broken is left out: names then come from the name section, and
+    /// statics from their addresses.
+    pub fn of_module(module: &'a CoreModule) -> Self {
+        let load = |id: gimli::SectionId| -> Result<Slice<'a>, gimli::Error> {
+            Ok(EndianSlice::new(module.section(id.name()), LittleEndian))
+        };
+        let statics = Dwarf::load(load).and_then(|dwarf| statics(&dwarf)).unwrap_or_default();
+        let has_lines = !module.section(".debug_line").is_empty();
+        let lines = has_lines.then(|| Dwarf::load(load).and_then(addr2line::Context::from_dwarf).ok()).flatten();
+        Self { lines, code_start: module.code_start, statics }
+    }
+
+    /// Whether instructions can be told by file and line.
+    pub fn has_lines(&self) -> bool {
+        self.lines.is_some()
+    }
+
+    /// Every static that has a name, by address.
+    pub fn statics(&self) -> &[Static] {
+        &self.statics
+    }
+
+    /// The static that an address lies in.
+    pub fn static_at(&self, address: u32) -> Option<&Static> {
+        let after = self.statics.partition_point(|known| known.address <= address);
+        self.statics[..after].last().filter(|known| address - known.address < known.size.max(1))
+    }
+
+    /// The functions at an instruction, the innermost inlined one first. `offset` counts from the module's first
+    /// byte.
+    pub fn locations(&self, module: &CoreModule, offset: u32) -> Vec<Location> {
+        let mut found = Vec::new();
+        let probe = u64::from(offset).checked_sub(self.code_start);
+        if let (Some(lines), Some(probe)) = (&self.lines, probe)
+            && let Ok(mut frames) = lines.find_frames(probe).skip_all_loads()
+        {
+            while let Ok(Some(frame)) = frames.next() {
+                let name = frame.function.as_ref().and_then(|name| Some(demangle(name.raw_name().ok()?.as_ref())));
+                let Some(function) = name else { continue };
+                let location = frame.location;
+                let file = location.as_ref().and_then(|at| at.file).map(str::to_owned);
+                found.push(Location { function, file, line: location.and_then(|at| at.line) });
+            }
+        }
+        if found.is_empty() {
+            let function = module.function_at(offset);
+            let function = function.map_or_else(|| format!("at {offset:#x}"), |function| function.name.clone());
+            found.push(Location { function, file: None, line: None });
+        }
+        found
+    }
+}
+
+/// Walks every unit for variables whose location is a plain address.
+fn statics(dwarf: &Dwarf<Slice<'_>>) -> gimli::Result<Vec<Static>> {
+    let mut found = Vec::new();
+    let mut units = dwarf.units();
+    while let Some(header) = units.next()? {
+        let unit = dwarf.unit(header)?;
+        let mut namespaces: Vec<(isize, Option<String>)> = Vec::new();
+        let mut entries = unit.entries();
+        while let Some(entry) = entries.next_dfs()? {
+            let depth = entry.depth();
+            namespaces.retain(|(level, _)| *level < depth);
+            match entry.tag() {
+                gimli::DW_TAG_variable => {
+                    if let Some(known) = variable(dwarf, &unit, entry, &namespaces)? {
+                        found.push(known);
+                    }
+                }
+                // A static inside a function is named with the function.
+                gimli::DW_TAG_namespace | gimli::DW_TAG_subprogram | gimli::DW_TAG_structure_type => {
+                    namespaces.push((depth, text(dwarf, &unit, entry, gimli::DW_AT_name)?));
+                }
+                _ => {}
+            }
+        }
+    }
+    found.sort_by_key(|known| (known.address, known.size));
+    found.dedup_by_key(|known| known.address);
+    Ok(found)
+}
+
+fn variable(
+    dwarf: &Dwarf<Slice<'_>>,
+    unit: &Unit<Slice<'_>>,
+    entry: &DebuggingInformationEntry<Slice<'_>>,
+    namespaces: &[(isize, Option<String>)],
+) -> gimli::Result<Option<Static>> {
+    let Some(AttributeValue::Exprloc(expression)) = entry.attr_value(gimli::DW_AT_location) else { return Ok(None) };
+    let mut operations = expression.operations(unit.encoding());
+    let address = match operations.next()? {
+        Some(Operation::Address { address }) => address,
+        // Without threads a thread-local is a static; its location is an offset that the linker made an address.
+        Some(Operation::UnsignedConstant { value }) => match operations.next()? {
+            Some(Operation::TLS) => value,
+            _ => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    // The linker leaves 0 or the highest address for what it dropped.
+    let Some(address) = u32::try_from(address).ok().filter(|&address| address != 0 && address != u32::MAX) else {
+        return Ok(None);
+    };
+    let Some(name) = text(dwarf, unit, entry, gimli::DW_AT_name)? else { return Ok(None) };
+    let path = namespaces.iter().filter_map(|(_, name)| name.as_deref()).chain([name.as_str()]);
+    let name = path.collect::<Vec<_>>().join("::");
+    let size = match entry.attr_value(gimli::DW_AT_type) {
+        Some(AttributeValue::UnitRef(offset)) => size_of(unit, offset, 0)?,
+        _ => 0,
+    };
+    Ok(Some(Static { name, address, size }))
+}
+
+/// Bytes of a type; 0 where it does not say.
+fn size_of(unit: &Unit<Slice<'_>>, offset: gimli::UnitOffset, depth: usize) -> gimli::Result<u32> {
+    const DEEPEST: usize = 16;
+    let entry = unit.entry(offset)?;
+    if let Some(size) = entry.attr_value(gimli::DW_AT_byte_size).and_then(|value| value.udata_value()) {
+        return Ok(size as u32);
+    }
+    if entry.tag() == gimli::DW_TAG_pointer_type {
+        return Ok(u32::from(unit.encoding().address_size));
+    }
+    let Some(AttributeValue::UnitRef(inner)) = entry.attr_value(gimli::DW_AT_type) else { return Ok(0) };
+    if depth == DEEPEST {
+        return Ok(0);
+    }
+    let element = size_of(unit, inner, depth + 1)?;
+    if entry.tag() != gimli::DW_TAG_array_type {
+        return Ok(element);
+    }
+    let mut tree = unit.entries_tree(Some(offset))?;
+    let mut children = tree.root()?.children();
+    let mut count = 1u64;
+    while let Some(child) = children.next()? {
+        let entry = child.entry();
+        let number = |at| entry.attr_value(at).and_then(|value: AttributeValue<Slice<'_>>| value.udata_value());
+        let length = number(gimli::DW_AT_count).or_else(|| number(gimli::DW_AT_upper_bound).map(|last| last + 1));
+        count = count.saturating_mul(length.unwrap_or(1));
+    }
+    Ok(u64::from(element).saturating_mul(count).min(u64::from(u32::MAX)) as u32)
+}
+
+fn text(
+    dwarf: &Dwarf<Slice<'_>>,
+    unit: &Unit<Slice<'_>>,
+    entry: &DebuggingInformationEntry<Slice<'_>>,
+    attribute: gimli::DwAt,
+) -> gimli::Result<Option<String>> {
+    let Some(value) = entry.attr_value(attribute) else { return Ok(None) };
+    Ok(Some(dwarf.attr_string(unit, value)?.to_string_lossy().into_owned()))
+}

@@ -1,0 +1,217 @@
+//! The core module of a component that owns its linear memory, as its bytes describe it: functions with their names
+//! and their instructions' offsets, initialised data, the stack pointer.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use wasmparser::{DataKind, Encoding, ExternalKind, KnownCustom, Name, Operator, Parser, Payload, TypeRef};
+
+/// A core module inside a component. Offsets count from the module's first byte, as the engine counts them.
+#[derive(Debug, Default)]
+pub struct CoreModule {
+    /// The module's own bytes.
+    pub bytes: Vec<u8>,
+    /// The functions that it defines, in their order.
+    pub functions: Vec<Function>,
+    /// How many functions it imports; they come first in the index space.
+    pub imported_functions: u32,
+    /// Where its active data segments lie in linear memory.
+    pub data: Vec<Range<u32>>,
+    /// The index of the global that is the stack pointer, and its value while nothing runs.
+    pub stack_pointer: Option<(u32, u32)>,
+    /// Offset of the code section's contents: DWARF counts addresses of code from there.
+    pub code_start: u64,
+    /// What it exports, for telling modules of one component apart.
+    pub exports: Vec<String>,
+    sections: HashMap<String, Range<usize>>,
+}
+
+/// A function that the module defines.
+#[derive(Debug, Default, Clone)]
+pub struct Function {
+    /// The name as the name section has it, demangled; `func[N]` without one.
+    pub name: String,
+    /// Offset of the first instruction.
+    pub entry: u32,
+    /// Offsets of every instruction that leaves the function: its `return`s and its last `end`.
+    pub exits: Vec<u32>,
+    /// Offset after the last instruction.
+    pub end: u32,
+    /// How many parameters and results it has.
+    pub arity: (usize, usize),
+}
+
+impl CoreModule {
+    /// Finds the module that defines a linear memory. Where several do, the largest is taken: it is the plugin's
+    /// own, the others are adapters.
+    ///
+    /// # Errors
+    /// When the component cannot be read, or has no linear memory.
+    pub fn of_component(component: &[u8]) -> Result<Self, String> {
+        let modules = core_modules(component).map_err(|error| format!("the component cannot be read: {error}"))?;
+        let with_memory = modules.into_iter().filter(|range| defines_memory(&component[range.clone()]));
+        let range = with_memory.max_by_key(Range::len).ok_or("the component has no linear memory")?;
+        Self::read(&component[range]).map_err(|error| format!("the core module cannot be read: {error}"))
+    }
+
+    fn read(bytes: &[u8]) -> wasmparser::Result<Self> {
+        let mut this = Self { bytes: bytes.to_vec(), ..Self::default() };
+        let (mut types, mut signatures) = (Vec::new(), Vec::new());
+        let mut imported_globals = 0;
+        let mut globals = Vec::new();
+        let (mut names, mut global_names) = (HashMap::new(), HashMap::new());
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload? {
+                Payload::TypeSection(section) => {
+                    for ty in section.into_iter_err_on_gc_types() {
+                        let ty = ty?;
+                        types.push((ty.params().len(), ty.results().len()));
+                    }
+                }
+                Payload::ImportSection(section) => {
+                    for import in section.into_imports() {
+                        match import?.ty {
+                            TypeRef::Func(_) => this.imported_functions += 1,
+                            TypeRef::Global(_) => imported_globals += 1,
+                            _ => {}
+                        }
+                    }
+                }
+                Payload::FunctionSection(section) => {
+                    for index in section {
+                        signatures.push(index?);
+                    }
+                }
+                Payload::GlobalSection(section) => {
+                    for global in section {
+                        let global = global?;
+                        let value = match global.init_expr.get_operators_reader().read()? {
+                            Operator::I32Const { value } if global.ty.mutable => Some(value.cast_unsigned()),
+                            _ => None,
+                        };
+                        globals.push(value);
+                    }
+                }
+                Payload::ExportSection(section) => {
+                    for export in section {
+                        let export = export?;
+                        if export.kind == ExternalKind::Func {
+                            this.exports.push(export.name.to_owned());
+                        }
+                    }
+                }
+                Payload::DataSection(section) => {
+                    for segment in section {
+                        let segment = segment?;
+                        let DataKind::Active { offset_expr, .. } = segment.kind else { continue };
+                        if let Operator::I32Const { value } = offset_expr.get_operators_reader().read()? {
+                            let start = value.cast_unsigned();
+                            this.data.push(start..start.saturating_add(segment.data.len() as u32));
+                        }
+                    }
+                }
+                Payload::CodeSectionStart { unchecked_range, .. } => this.code_start = unchecked_range.start,
+                Payload::CodeSectionEntry(body) => {
+                    let signature = signatures.get(this.functions.len()).copied().unwrap_or_default();
+                    let arity = types.get(signature as usize).copied().unwrap_or_default();
+                    this.functions.push(function(&body, arity)?);
+                }
+                Payload::CustomSection(section) => {
+                    let start = section.data_offset() as usize;
+                    this.sections.insert(section.name().to_owned(), start..start + section.data().len());
+                    if let KnownCustom::Name(reader) = section.as_known() {
+                        for name in reader {
+                            match name? {
+                                Name::Function(map) => read_names(map, &mut names)?,
+                                Name::Global(map) => read_names(map, &mut global_names)?,
+                                _ => {}
+                            }
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (index, function) in this.functions.iter_mut().enumerate() {
+            let index = this.imported_functions + index as u32;
+            function.name = names.get(&index).map_or_else(|| format!("func[{index}]"), |name| demangle(name));
+        }
+        this.stack_pointer = stack_pointer(&globals, imported_globals, &global_names);
+        this.data.sort_by_key(|range| range.start);
+        Ok(this)
+    }
+
+    /// The contents of a custom section, for example `.debug_info`; empty where there is none.
+    pub fn section(&self, name: &str) -> &[u8] {
+        self.sections.get(name).map_or(&[], |range| &self.bytes[range.clone()])
+    }
+
+    /// Whether functions have names.
+    pub fn has_names(&self) -> bool {
+        self.sections.contains_key("name")
+    }
+
+    /// The function whose instructions an offset lies in.
+    pub fn function_at(&self, offset: u32) -> Option<&Function> {
+        let after = self.functions.partition_point(|function| function.entry <= offset);
+        self.functions[..after].last().filter(|function| offset < function.end)
+    }
+}
+
+/// wasm-ld calls it `__stack_pointer` and makes it the first mutable global.
+fn stack_pointer(globals: &[Option<u32>], imported: u32, names: &HashMap<u32, String>) -> Option<(u32, u32)> {
+    let named = names.iter().find(|(_, name)| *name == "__stack_pointer").map(|(&index, _)| index);
+    let index = named.or_else(|| Some(imported + globals.iter().position(Option::is_some)? as u32))?;
+    let value = globals.get(index.checked_sub(imported)? as usize).copied().flatten()?;
+    Some((index, value))
+}
+
+fn read_names(map: wasmparser::NameMap<'_>, into: &mut HashMap<u32, String>) -> wasmparser::Result<()> {
+    for naming in map {
+        let naming = naming?;
+        into.insert(naming.index, naming.name.to_owned());
+    }
+    Ok(())
+}
+
+fn function(body: &wasmparser::FunctionBody<'_>, arity: (usize, usize)) -> wasmparser::Result<Function> {
+    let mut reader = body.get_operators_reader()?;
+    let entry = reader.original_position() as u32;
+    let mut exits = Vec::new();
+    let mut last = entry;
+    while !reader.eof() {
+        let (operator, offset) = reader.read_with_offset()?;
+        last = offset as u32;
+        if matches!(operator, Operator::Return) {
+            exits.push(last);
+        }
+    }
+    exits.push(last);
+    Ok(Function { name: String::new(), entry, exits, end: body.range().end as u32, arity })
+}
+
+/// A symbol as people read it: without its mangling and without the hash that legacy mangling appends.
+pub fn demangle(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}
+
+/// Where the core modules of a component lie, those of nested components included.
+fn core_modules(component: &[u8]) -> wasmparser::Result<Vec<Range<usize>>> {
+    let mut modules = Vec::new();
+    for payload in Parser::new(0).parse_all(component) {
+        match payload? {
+            Payload::ModuleSection { unchecked_range, .. } => modules.push(unchecked_range.start as usize..unchecked_range.end as usize),
+            Payload::Version { encoding: Encoding::Module, range, .. } if range.start == 0 => {
+                modules.push(0..component.len());
+            }
+            _ => {}
+        }
+    }
+    Ok(modules)
+}
+
+fn defines_memory(module: &[u8]) -> bool {
+    Parser::new(0)
+        .parse_all(module)
+        .any(|payload| matches!(payload, Ok(Payload::MemorySection(section)) if section.count() > 0))
+}
