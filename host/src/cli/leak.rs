@@ -9,6 +9,7 @@ use super::{Error, Source};
 use crate::app::App;
 use crate::defaults::{DEADLINE, INIT_DEADLINE, MAX_OUTPUT};
 use crate::leak::corpus;
+use crate::leak::report;
 use crate::leak::study::{Options, Study};
 use crate::leak::subject::Plugin;
 use crate::leak::verdict::MIN_ROUNDS;
@@ -66,9 +67,7 @@ impl Leak {
         let samples = corpus::read(&self.corpus, &self.parameters()?).map_err(failed)?;
 
         let (deployment, corpus) = match (&self.pipeline, kind) {
-            (None, Kind::Preprocess) => {
-                (Deployment::default(), corpus::Corpus { samples, skipped: Vec::new() })
-            }
+            (None, Kind::Preprocess) => (Deployment::default(), corpus::Corpus { samples, skipped: Vec::new() }),
             (None, _) => {
                 return Err(failed(format!(
                     "`{name}` is a {} plugin, and its inputs are what a pipeline's earlier stages make of the corpus; \
@@ -100,13 +99,15 @@ impl Leak {
         let options = Options { rounds: self.rounds, trace: !self.no_trace };
         let study = Study::new(&plugin, &corpus.samples, options, &progress).await.map_err(at_plugin)?;
         progress.finish_and_clear();
-        println!("{}", serde_json::to_string_pretty(&study).expect("plain data"));
+        print!("{}", report::summary(&study));
+        report::write(&study, &corpus.samples, &self.out).map_err(failed)?;
+        println!("\nwritten to {}: open report.html", self.out.display());
         Ok(study.leaks())
     }
 
     fn kind(&self, artifact: &Artifact) -> Result<Kind, Error> {
-        let kinds = Plugin::kinds(artifact)
-            .map_err(|error| Error::Failed(format!("{}: {error}", self.plugin.display())))?;
+        let kinds =
+            Plugin::kinds(artifact).map_err(|error| Error::Failed(format!("{}: {error}", self.plugin.display())))?;
         let known: Vec<_> = kinds.iter().map(|kind| kind.as_str()).collect();
         let what = if known.is_empty() { "none of the three".to_owned() } else { known.join(", ") };
         match (self.kind, kinds.as_slice()) {
@@ -114,7 +115,10 @@ impl Leak {
             (None, [only]) => Ok(*only),
             (Some(kind), _) => {
                 let name = kind.as_str();
-                Err(Error::Failed(format!("{} is no {name} plugin; of the stages it exports {what}", self.plugin.display())))
+                Err(Error::Failed(format!(
+                    "{} is no {name} plugin; of the stages it exports {what}",
+                    self.plugin.display()
+                )))
             }
             (None, _) => Err(Error::Failed(format!(
                 "{} exports {what} of the stages; say with --kind which one is meant",

@@ -113,8 +113,7 @@ pub fn kinds(run: &Run<'_>, samples: &[Sample], class_of: &dyn Fn(usize) -> usiz
             let bytes = memory.get(block.address as usize..).unwrap_or_default();
             let shown = &bytes[..bytes.len().min(SHOWN).min(block.usable() as usize)];
             let first_bytes = shown.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
-            let kind =
-                Kind { class, size: block.size, blocks: 0, first_bytes, inputs: Vec::new(), input_count: 0 };
+            let kind = Kind { class, size: block.size, blocks: 0, first_bytes, inputs: Vec::new(), input_count: 0 };
             (kind, Vec::new())
         });
         kind.blocks += 1;

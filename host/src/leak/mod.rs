@@ -6,6 +6,7 @@ pub mod corpus;
 pub mod debug_info;
 pub mod heap;
 pub mod module;
+pub mod report;
 pub mod retention;
 pub mod run;
 pub mod study;

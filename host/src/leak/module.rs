@@ -200,7 +200,9 @@ fn core_modules(component: &[u8]) -> wasmparser::Result<Vec<Range<usize>>> {
     let mut modules = Vec::new();
     for payload in Parser::new(0).parse_all(component) {
         match payload? {
-            Payload::ModuleSection { unchecked_range, .. } => modules.push(unchecked_range.start as usize..unchecked_range.end as usize),
+            Payload::ModuleSection { unchecked_range, .. } => {
+                modules.push(unchecked_range.start as usize..unchecked_range.end as usize)
+            }
             Payload::Version { encoding: Encoding::Module, range, .. } if range.start == 0 => {
                 modules.push(0..component.len());
             }

@@ -154,8 +154,7 @@ impl<'a> Run<'a> {
         }
         run.heap = watch.heap;
         let births = watch.births.iter().copied();
-        run.survivors =
-            watch.blocks.blocks.iter().zip(births).map(|(&block, born)| Survivor { block, born }).collect();
+        run.survivors = watch.blocks.blocks.iter().zip(births).map(|(&block, born)| Survivor { block, born }).collect();
         Ok((run, ended))
     }
 
@@ -198,13 +197,8 @@ impl Watch {
 
     fn new(subject: &Subject<'_>, plugin: &Plugin) -> Self {
         let statics_end = plugin.module.data.iter().map(|range| range.end).max().unwrap_or(0);
-        let mut this = Self {
-            statics_end,
-            heap: None,
-            blocks: Blocks::default(),
-            births: Vec::new(),
-            patience: Self::PATIENCE,
-        };
+        let mut this =
+            Self { statics_end, heap: None, blocks: Blocks::default(), births: Vec::new(), patience: Self::PATIENCE };
         this.find(subject.memory());
         if let Some(blocks) = this.heap.and_then(|heap| heap.walk(subject.memory())) {
             this.births = vec![None; blocks.blocks.len()];

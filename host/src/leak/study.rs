@@ -143,7 +143,8 @@ impl Class {
 impl StackReport {
     /// The innermost function that is the plugin's own, and not of the libraries that allocate on its behalf.
     pub fn own(&self) -> Option<&Location> {
-        const LIBRARIES: [&str; 8] = ["alloc::", "core::", "std::", "hashbrown::", "__rust", "__rdl", "wit_bindgen", "cabi_"];
+        const LIBRARIES: [&str; 8] =
+            ["alloc::", "core::", "std::", "hashbrown::", "__rust", "__rdl", "wit_bindgen", "cabi_"];
         let is_library = |location: &&Location| {
             let name = location.function.trim_start_matches(['<', '&', '[']);
             LIBRARIES.iter().any(|library| name.starts_with(library))
@@ -171,8 +172,11 @@ impl Study {
         let host = Finding::of(run.host_held(), run.samples.len());
 
         let classes = classes_of(&run, samples);
-        let class_of_sample: BTreeMap<usize, usize> =
-            classes.values().enumerate().flat_map(|(class, members)| members.iter().map(move |&at| (at, class))).collect();
+        let class_of_sample: BTreeMap<usize, usize> = classes
+            .values()
+            .enumerate()
+            .flat_map(|(class, members)| members.iter().map(move |&at| (at, class)))
+            .collect();
         let grows = [&all, &host].iter().any(|finding| finding.verdict != Verdict::Steady);
         let mut found = Vec::new();
         for ((outcome, folder), members) in &classes {
@@ -234,7 +238,8 @@ impl Study {
 
     /// The samples of the classes that leak; all of them where none does.
     fn worth_tracing(&self, members: &BTreeMap<(Outcome, String), Vec<usize>>, all: &[usize]) -> Vec<usize> {
-        let leaking = self.classes.iter().zip(members.values()).filter(|(class, _)| class.finding.verdict == Verdict::Leaks);
+        let leaking =
+            self.classes.iter().zip(members.values()).filter(|(class, _)| class.finding.verdict == Verdict::Leaks);
         let chosen: Vec<_> = leaking.flat_map(|(_, members)| members.iter().copied()).collect();
         if chosen.is_empty() { all.to_vec() } else { chosen }
     }
@@ -257,7 +262,8 @@ fn classes_of(run: &Run<'_>, samples: &[Sample]) -> BTreeMap<(Outcome, String), 
 
 /// What the calls of some samples added to a run, as if nothing else had been run.
 fn share(run: &Run<'_>, members: &[usize]) -> Vec<Held> {
-    let figures = |call: &Call| (call.live.map_or(call.linear, |live| live.bytes), call.live.map_or(0, |live| live.blocks));
+    let figures =
+        |call: &Call| (call.live.map_or(call.linear, |live| live.bytes), call.live.map_or(0, |live| live.blocks));
     let mut last = (run.before.bytes, run.before.blocks);
     let mut sum = (last.0 as i64, last.1 as i64);
     let held = |sum: (i64, i64)| Held { bytes: sum.0.max(0) as u64, blocks: sum.1.max(0) as u64 };
@@ -329,7 +335,8 @@ fn scan(run: &mut Run<'_>, plugin: &Plugin, debug_info: &DebugInfo<'_>) -> Optio
     let stack = run.subject.stack_pointer().unwrap_or(rest)..rest;
     let first = plugin.module.data.first().map_or(rest, |range| range.start);
     // wasm-ld puts the stack before the statics or after them; only what is not stack is static.
-    let statics = if rest > first && rest <= heap.start() { first.max(rest)..heap.start() } else { first..heap.start() };
+    let statics =
+        if rest > first && rest <= heap.start() { first.max(rest)..heap.start() } else { first..heap.start() };
     let blocks = Blocks { blocks: run.survivors.iter().map(|survivor| survivor.block).collect(), bytes: 0 };
     let layout = Layout { memory: run.subject.memory(), statics, stack, debug_info };
     Some(References::scan(&layout, heap, &blocks))

@@ -50,7 +50,8 @@ impl Plugin {
         let preparer = Preparer::new(&engines.engine, None).map_err(|error| format!("{error:#}"))?;
         let bytes = artifact.component()?;
         let module = CoreModule::of_component(&bytes)?;
-        let component = tokio::task::block_in_place(|| preparer.compile(&artifact)).map_err(|error| error.to_string())?;
+        let component =
+            tokio::task::block_in_place(|| preparer.compile(&artifact)).map_err(|error| error.to_string())?;
         let (pre, export) = preparer.fit(&component, kind)?;
         let has_init = exports(&bytes, LIFECYCLE);
         Ok(Self { artifact, module, kind, engines, pre, export, deployment, limits, has_init })
@@ -156,8 +157,11 @@ impl Subject<'_> {
     /// Runs the stage on a sample. A subject that trapped, or met a limit, answers no further call.
     pub async fn call(&mut self, sample: &Sample) -> Result<(), StageError> {
         self.calls += 1;
-        let request =
-            Request { id: format!("leak-{:08}", self.calls), content_type: None, parameters: sample.parameters.clone() };
+        let request = Request {
+            id: format!("leak-{:08}", self.calls),
+            content_type: None,
+            parameters: sample.parameters.clone(),
+        };
         self.clock.allow(self.plugin.limits.deadline);
         let answer = self.run(&request, &sample.feed).await;
         match answer {
