@@ -41,6 +41,10 @@ fn role(name: &str, parameters: usize) -> Option<Role> {
         ("aligned_alloc" | "memalign" | "dlmemalign" | "internal_memalign", 2) => one(1),
         ("posix_memalign" | "dlposix_memalign", 3) => Some(Role::AllocateTo { out: 0, size: 2 }),
         ("free" | "dlfree", 1) => Some(Role::Free { old: 0 }),
+        // Rust's own dlmalloc takes its state as the first parameter.
+        ("malloc", 2) if name.contains("Dlmalloc") => one(1),
+        ("memalign", 3) if name.contains("Dlmalloc") => one(2),
+        ("free", 2) if name.contains("Dlmalloc") => Some(Role::Free { old: 1 }),
         ("__rust_alloc" | "__rdl_alloc" | "__rg_alloc", 2) => one(0),
         ("__rust_alloc_zeroed" | "__rdl_alloc_zeroed" | "__rg_alloc_zeroed", 2) => one(0),
         ("__rust_realloc" | "__rdl_realloc" | "__rg_realloc", 4) => Some(Role::Reallocate { old: 0, size: 3 }),
@@ -288,7 +292,8 @@ fn callers(frame: &FrameHandle, store: &mut StoreContextMut<'_, State>) -> wasmt
         if let Some((_, offset)) = frame.wasm_function_index_and_pc(&mut *store)?
             && is_own
         {
-            offsets.push(offset.raw());
+            // A caller stands at the instruction after its call, which may belong to another line.
+            offsets.push(offset.raw().saturating_sub(1));
         }
         if offsets.len() == MAX_FRAMES {
             break;

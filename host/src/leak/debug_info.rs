@@ -38,6 +38,23 @@ pub struct Location {
     pub line: Option<u32>,
 }
 
+impl Location {
+    /// Whether it belongs to Rust's libraries or to generated bindings, which allocate on somebody's behalf. With a
+    /// file that decides, else the name.
+    pub fn is_library(&self) -> bool {
+        if let Some(file) = &self.file {
+            // What Rust's libraries and its wasi-libc were built from.
+            return ["/rustc/", "wasisdk:"].iter().any(|prefix| file.starts_with(prefix))
+                || file.contains("/rust/deps/");
+        }
+        const LIBRARIES: [&str; 7] = ["alloc::", "core::", "std::", "hashbrown::", "__rust", "__rdl", "cabi_"];
+        // `<T as alloc::…>` is theirs, too.
+        let name = self.function.trim_start_matches(['<', '&', '[']);
+        let of_trait = name.split_once(" as ").map_or(name, |(_, name)| name);
+        LIBRARIES.iter().any(|library| name.starts_with(library) || of_trait.starts_with(library))
+    }
+}
+
 impl<'a> DebugInfo<'a> {
     /// Reads the debug sections. What is missing or broken is left out: names then come from the name section, and
     /// statics from their addresses.
@@ -68,7 +85,7 @@ impl<'a> DebugInfo<'a> {
     }
 
     /// The functions at an instruction, the innermost inlined one first. `offset` counts from the module's first
-    /// byte.
+    /// byte; any byte of the instruction will do.
     pub fn locations(&self, module: &CoreModule, offset: u32) -> Vec<Location> {
         let mut found = Vec::new();
         let probe = u64::from(offset).checked_sub(self.code_start);
@@ -105,9 +122,7 @@ fn statics(dwarf: &Dwarf<Slice<'_>>) -> gimli::Result<Vec<Static>> {
             namespaces.retain(|(level, _)| *level < depth);
             match entry.tag() {
                 gimli::DW_TAG_variable => {
-                    if let Some(known) = variable(dwarf, &unit, entry, &namespaces)? {
-                        found.push(known);
-                    }
+                    add_variable(dwarf, &unit, entry, &namespaces, &mut found)?;
                 }
                 // A static inside a function is named with the function.
                 gimli::DW_TAG_namespace | gimli::DW_TAG_subprogram | gimli::DW_TAG_structure_type => {
@@ -122,35 +137,65 @@ fn statics(dwarf: &Dwarf<Slice<'_>>) -> gimli::Result<Vec<Static>> {
     Ok(found)
 }
 
-fn variable(
+/// Adds what a variable's location says: one static, or the pieces into which optimisation took it apart.
+fn add_variable(
     dwarf: &Dwarf<Slice<'_>>,
     unit: &Unit<Slice<'_>>,
     entry: &DebuggingInformationEntry<Slice<'_>>,
     namespaces: &[(isize, Option<String>)],
-) -> gimli::Result<Option<Static>> {
-    let Some(AttributeValue::Exprloc(expression)) = entry.attr_value(gimli::DW_AT_location) else { return Ok(None) };
-    let mut operations = expression.operations(unit.encoding());
-    let address = match operations.next()? {
-        Some(Operation::Address { address }) => address,
-        // Without threads a thread-local is a static; its location is an offset that the linker made an address.
-        Some(Operation::UnsignedConstant { value }) => match operations.next()? {
-            Some(Operation::TLS) => value,
-            _ => return Ok(None),
-        },
-        _ => return Ok(None),
-    };
-    // The linker leaves 0 or the highest address for what it dropped.
-    let Some(address) = u32::try_from(address).ok().filter(|&address| address != 0 && address != u32::MAX) else {
-        return Ok(None);
-    };
-    let Some(name) = text(dwarf, unit, entry, gimli::DW_AT_name)? else { return Ok(None) };
+    found: &mut Vec<Static>,
+) -> gimli::Result<()> {
+    let Some(AttributeValue::Exprloc(expression)) = entry.attr_value(gimli::DW_AT_location) else { return Ok(()) };
+    let pieces = addresses(expression, unit)?;
+    if pieces.is_empty() {
+        return Ok(());
+    }
+    let Some(name) = text(dwarf, unit, entry, gimli::DW_AT_name)? else { return Ok(()) };
     let path = namespaces.iter().filter_map(|(_, name)| name.as_deref()).chain([name.as_str()]);
-    let name = path.collect::<Vec<_>>().join("::");
-    let size = match entry.attr_value(gimli::DW_AT_type) {
+    let name = path.filter(|name| !is_noise(name)).collect::<Vec<_>>().join("::");
+    let whole = match entry.attr_value(gimli::DW_AT_type) {
         Some(AttributeValue::UnitRef(offset)) => size_of(unit, offset, 0)?,
         _ => 0,
     };
-    Ok(Some(Static { name, address, size }))
+    for (address, size) in pieces {
+        // The linker leaves 0 or the highest address for what it dropped.
+        if let Some(address) = u32::try_from(address).ok().filter(|&address| address != 0 && address != u32::MAX) {
+            found.push(Static { name: name.clone(), address, size: size.unwrap_or(whole) });
+        }
+    }
+    Ok(())
+}
+
+/// Levels that `thread_local!` puts between a thread-local's name and its storage.
+fn is_noise(name: &str) -> bool {
+    name.starts_with('{') || name == "__RUST_STD_INTERNAL_VAL" || name == "__rust_std_internal_init_fn"
+}
+
+/// The addresses that a location says, each with its size where it is a piece of the whole. Position-independent code
+/// has an address as a sum of the base that the module was loaded at (a global, 0 in a component) and an offset, and a
+/// thread-local, which is a static where there are no threads, as a constant.
+fn addresses(
+    expression: gimli::Expression<Slice<'_>>,
+    unit: &Unit<Slice<'_>>,
+) -> gimli::Result<Vec<(u64, Option<u32>)>> {
+    let mut operations = expression.operations(unit.encoding());
+    let mut pieces = Vec::new();
+    let mut address = None;
+    while let Some(operation) = operations.next()? {
+        match operation {
+            Operation::Address { address: part } | Operation::UnsignedConstant { value: part } => {
+                address = Some(address.unwrap_or(0u64).wrapping_add(part));
+            }
+            Operation::PlusConstant { value } => address = address.map(|address| address.wrapping_add(value)),
+            Operation::WasmGlobal { .. } | Operation::Plus | Operation::TLS => {}
+            Operation::Piece { size_in_bits, .. } => {
+                pieces.extend(address.take().map(|address| (address, Some(size_in_bits as u32 / 8))));
+            }
+            _ => return Ok(Vec::new()),
+        }
+    }
+    pieces.extend(address.map(|address| (address, None)));
+    Ok(pieces)
 }
 
 /// Bytes of a type; 0 where it does not say.

@@ -82,7 +82,7 @@ impl Heap {
             let plausible = head & PREVIOUS_IN_USE != 0 && head & !FLAGS >= SMALLEST;
             if plausible && end - start > head & !FLAGS {
                 let heap = Self { start };
-                if heap.walk(memory).is_some_and(|blocks| !blocks.blocks.is_empty()) {
+                if heap.walk(memory).is_some() {
                     return Some(heap);
                 }
             }
@@ -142,9 +142,11 @@ fn walk_segment(memory: &[u8], start: u32, blocks: &mut Blocks) -> Option<Walked
             blocks.bytes += u64::from(size);
         } else {
             let foot = word(memory, next.checked_add(4)?)?;
-            // Only after the top does a word without flags stand where a chunk's size would: the top's foot.
+            // Only after the top does a word without flags stand where a chunk's size would: the top's foot, which
+            // reaches to the end of the segment, and memory is had in whole pages.
             if foot & FLAGS == 0 && (SMALLEST..=LARGEST_TOP_FOOT).contains(&foot) {
-                return Some(Walked { end: next.checked_add(foot)?, is_top: true });
+                let end = next.checked_add(foot)?;
+                return end.is_multiple_of(PAGE).then_some(Walked { end, is_top: true });
             }
             // A free chunk's size stands once more at its end.
             if word(memory, next)? != size {

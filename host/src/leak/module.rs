@@ -15,8 +15,8 @@ pub struct CoreModule {
     pub functions: Vec<Function>,
     /// How many functions it imports; they come first in the index space.
     pub imported_functions: u32,
-    /// Where its active data segments lie in linear memory.
-    pub data: Vec<Range<u32>>,
+    /// Its active data segments, by address.
+    pub data: Vec<Segment>,
     /// The index of the global that is the stack pointer, and its value while nothing runs.
     pub stack_pointer: Option<(u32, u32)>,
     /// Offset of the code section's contents: DWARF counts addresses of code from there.
@@ -24,6 +24,24 @@ pub struct CoreModule {
     /// What it exports, for telling modules of one component apart.
     pub exports: Vec<String>,
     sections: HashMap<String, Range<usize>>,
+}
+
+/// Initialised data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it lies in linear memory.
+    pub address: u32,
+    /// Bytes.
+    pub length: u32,
+    /// Where its bytes stand in the module.
+    offset: usize,
+}
+
+impl Segment {
+    /// The address after its last byte.
+    pub fn end(&self) -> u32 {
+        self.address.saturating_add(self.length)
+    }
 }
 
 /// A function that the module defines.
@@ -105,8 +123,9 @@ impl CoreModule {
                         let segment = segment?;
                         let DataKind::Active { offset_expr, .. } = segment.kind else { continue };
                         if let Operator::I32Const { value } = offset_expr.get_operators_reader().read()? {
-                            let start = value.cast_unsigned();
-                            this.data.push(start..start.saturating_add(segment.data.len() as u32));
+                            let length = segment.data.len() as u32;
+                            let offset = segment.range.end as usize - segment.data.len();
+                            this.data.push(Segment { address: value.cast_unsigned(), length, offset });
                         }
                     }
                 }
@@ -137,13 +156,21 @@ impl CoreModule {
             function.name = names.get(&index).map_or_else(|| format!("func[{index}]"), |name| demangle(name));
         }
         this.stack_pointer = stack_pointer(&globals, imported_globals, &global_names);
-        this.data.sort_by_key(|range| range.start);
+        this.data.sort_by_key(|segment| segment.address);
         Ok(this)
     }
 
     /// The contents of a custom section, for example `.debug_info`; empty where there is none.
     pub fn section(&self, name: &str) -> &[u8] {
         self.sections.get(name).map_or(&[], |range| &self.bytes[range.clone()])
+    }
+
+    /// The word that the linker put at an address; `None` outside of initialised data.
+    pub fn initial_word(&self, address: u32) -> Option<u32> {
+        let after = self.data.partition_point(|segment| segment.address <= address);
+        let segment = self.data[..after].last().filter(|segment| address + 4 <= segment.end())?;
+        let at = segment.offset + (address - segment.address) as usize;
+        Some(u32::from_le_bytes(self.bytes.get(at..at + 4)?.try_into().ok()?))
     }
 
     /// Whether functions have names.

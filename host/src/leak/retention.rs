@@ -5,8 +5,8 @@
 //! happens to be an address is taken for one. So the report counts how many blocks hang on the like of a chain, and shows
 //! the one that holds most.)
 //!
-//! No roots are: the stack below the stack pointer, for what stands there is dead; and the allocator's own state, for
-//! its pointers lead to free chunks and never into a block in use.
+//! No roots are: constants, which still have the value that the linker gave them; the stack below the stack pointer, for what stands there is dead; and the allocator's own state,
+//! whose pointers lead to free chunks (where it has no name, a stale one of them may lead to a block or two).
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::debug_info::DebugInfo;
 use super::heap::{Block, Blocks, Heap, word};
+use super::module::CoreModule;
 
 /// A chain from a root to a block, root first.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -84,6 +85,8 @@ pub struct Layout<'a, 'd> {
     pub statics: Range<u32>,
     /// The live part of the stack.
     pub stack: Range<u32>,
+    /// The core module: a word that still has its initial value is no reference to what was allocated since.
+    pub module: &'a CoreModule,
     /// DWARF, for names.
     pub debug_info: &'a DebugInfo<'d>,
 }
@@ -106,8 +109,11 @@ impl References {
                 let is_stack = range == layout.stack;
                 for address in words(range) {
                     let Some(target) = target(layout.memory, address, heap, blocks, exact) else { continue };
+                    if layout.module.initial_word(address) == word(layout.memory, address) {
+                        continue;
+                    }
                     if this.reached[target].is_none() {
-                        let root = root(layout.debug_info, address, is_stack);
+                        let Some(root) = root(layout.debug_info, address, is_stack) else { continue };
                         let index = *root_indices.entry(root.clone()).or_insert_with(|| {
                             this.roots.push(root);
                             this.roots.len() - 1
@@ -183,10 +189,14 @@ fn target(memory: &[u8], address: u32, heap: Heap, blocks: &Blocks, exact: bool)
     (!exact || block.address == value).then_some(index)
 }
 
-fn root(debug_info: &DebugInfo<'_>, address: u32, is_stack: bool) -> Root {
+/// The root that a word is part of; `None` for the allocator's.
+fn root(debug_info: &DebugInfo<'_>, address: u32, is_stack: bool) -> Option<Root> {
+    /// dlmalloc's state and its parameters, as C names them.
+    const OF_THE_ALLOCATOR: [&str; 2] = ["_gm_", "mparams"];
     match debug_info.static_at(address) {
-        _ if is_stack => Root::Stack,
-        Some(known) => Root::Static { name: known.name.clone() },
-        None => Root::Address { address },
+        _ if is_stack => Some(Root::Stack),
+        Some(known) if OF_THE_ALLOCATOR.contains(&known.name.as_str()) => None,
+        Some(known) => Some(Root::Static { name: known.name.clone() }),
+        None => Some(Root::Address { address }),
     }
 }

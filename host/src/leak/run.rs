@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::corpus::Sample;
 use super::heap::{Block, Blocks, Heap};
+use super::module::Segment;
 use super::subject::{Plugin, Subject, outcome, survives};
 use super::verdict::Held;
 use crate::stage::Outcome;
@@ -50,8 +51,10 @@ pub struct Run<'a> {
     pub excluded: Vec<(usize, Outcome)>,
     /// Why it ended before its last round.
     pub stopped: Option<String>,
-    /// Before the first call.
+    /// What was in use on the heap before the first call.
     pub before: Held,
+    /// Bytes of linear memory before the first call.
+    pub linear_before: u64,
     /// Every block in use at the end, by address.
     pub survivors: Vec<Survivor>,
     /// Every block in use after the first round.
@@ -122,6 +125,7 @@ impl<'a> Run<'a> {
             excluded: Vec::new(),
             stopped: None,
             before,
+            linear_before: subject.linear_bytes(),
             survivors: Vec::new(),
             after_first_round: Vec::new(),
             heap: None,
@@ -160,10 +164,16 @@ impl<'a> Run<'a> {
 
     /// What was held before the first round and after each: of the heap where it is known, else of linear memory.
     pub fn held(&self) -> Vec<Held> {
-        let known = self.heap.is_some();
-        let linear = |call: &Call| Held { bytes: call.linear, blocks: 0 };
-        let of = |call: &Call| call.live.filter(|_| known).unwrap_or_else(|| linear(call));
-        self.ends_of_rounds(self.before, of)
+        if self.heap.is_none() {
+            return self.linear_held();
+        }
+        self.ends_of_rounds(self.before, |call| call.live.unwrap_or_default())
+    }
+
+    /// Bytes of linear memory before the first round and after each.
+    pub fn linear_held(&self) -> Vec<Held> {
+        let before = Held { bytes: self.linear_before, blocks: 0 };
+        self.ends_of_rounds(before, |call| Held { bytes: call.linear, blocks: 0 })
     }
 
     /// Bytes of tensors that the host held before the first round and after each.
@@ -196,7 +206,7 @@ impl Watch {
     const PATIENCE: usize = 16;
 
     fn new(subject: &Subject<'_>, plugin: &Plugin) -> Self {
-        let statics_end = plugin.module.data.iter().map(|range| range.end).max().unwrap_or(0);
+        let statics_end = plugin.module.data.iter().map(Segment::end).max().unwrap_or(0);
         let mut this =
             Self { statics_end, heap: None, blocks: Blocks::default(), births: Vec::new(), patience: Self::PATIENCE };
         this.find(subject.memory());

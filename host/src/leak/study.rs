@@ -59,6 +59,8 @@ pub struct Study {
     pub all: Finding,
     /// Bytes of tensors that the host holds because the guest does not let go of their handles.
     pub host: Finding,
+    /// Whether linear memory grows although the blocks in it do not: it is fragmented.
+    pub fragments: bool,
     /// Each class of samples.
     pub classes: Vec<Class>,
     /// Who holds the survivors; most bytes first.
@@ -85,7 +87,7 @@ pub struct Finding {
     pub verdict: Verdict,
     /// Growth per request.
     pub growth: Growth,
-    /// What was held before the first round and after each.
+    /// What was held before the first round and after each; empty for a class that was not run alone.
     pub held: Vec<Held>,
 }
 
@@ -143,13 +145,7 @@ impl Class {
 impl StackReport {
     /// The innermost function that is the plugin's own, and not of the libraries that allocate on its behalf.
     pub fn own(&self) -> Option<&Location> {
-        const LIBRARIES: [&str; 8] =
-            ["alloc::", "core::", "std::", "hashbrown::", "__rust", "__rdl", "wit_bindgen", "cabi_"];
-        let is_library = |location: &&Location| {
-            let name = location.function.trim_start_matches(['<', '&', '[']);
-            LIBRARIES.iter().any(|library| name.starts_with(library))
-        };
-        self.frames.iter().find(|location| !is_library(location))
+        self.frames.iter().find(|location| !location.is_library())
     }
 }
 
@@ -171,6 +167,9 @@ impl Study {
         let all = Finding::of(run.held(), run.samples.len());
         let host = Finding::of(run.host_held(), run.samples.len());
 
+        let linear = verdict::judge(&run.linear_held());
+        let fragments = run.heap.is_some() && all.verdict == Verdict::Steady && linear != Verdict::Steady;
+
         let classes = classes_of(&run, samples);
         let class_of_sample: BTreeMap<usize, usize> = classes
             .values()
@@ -185,7 +184,8 @@ impl Study {
                 let rounds = run.rounds;
                 isolated(plugin, samples, members, rounds, progress).await?
             } else {
-                (Finding::of(share(&run, members), members.len()), None)
+                // Where nothing grows, what one class adds another takes away.
+                (Finding::STEADY, None)
             };
             let (finding, growing) = class;
             found.push(Class { outcome: *outcome, folder: folder.clone(), samples: members.len(), finding, growing });
@@ -206,6 +206,7 @@ impl Study {
             excluded: run.excluded.iter().map(|(sample, how)| (samples[*sample].name.clone(), *how)).collect(),
             all,
             host,
+            fragments,
             groups,
             kinds: census::kinds(&run, samples, &class_of),
             difference: census::difference(&run),
@@ -233,7 +234,8 @@ impl Study {
 
     /// Whether anything leaks.
     pub fn leaks(&self) -> bool {
-        self.all.verdict == Verdict::Leaks || self.host.verdict == Verdict::Leaks
+        let classes = self.classes.iter().map(|class| &class.finding);
+        [&self.all, &self.host].into_iter().chain(classes).any(|finding| finding.verdict == Verdict::Leaks)
     }
 
     /// The samples of the classes that leak; all of them where none does.
@@ -246,6 +248,13 @@ impl Study {
 }
 
 impl Finding {
+    /// Nothing grows; without figures of its own.
+    const STEADY: Self = Self {
+        verdict: Verdict::Steady,
+        growth: Growth { bytes: 0.0, bytes_within: 0.0, blocks: 0.0 },
+        held: Vec::new(),
+    };
+
     fn of(held: Vec<Held>, requests: usize) -> Self {
         Self { verdict: verdict::judge(&held), growth: verdict::growth(&held, requests), held }
     }
@@ -258,28 +267,6 @@ fn classes_of(run: &Run<'_>, samples: &[Sample]) -> BTreeMap<(Outcome, String), 
         classes.entry((call.outcome, samples[call.sample].folder.clone())).or_default().push(call.sample);
     }
     classes
-}
-
-/// What the calls of some samples added to a run, as if nothing else had been run.
-fn share(run: &Run<'_>, members: &[usize]) -> Vec<Held> {
-    let figures =
-        |call: &Call| (call.live.map_or(call.linear, |live| live.bytes), call.live.map_or(0, |live| live.blocks));
-    let mut last = (run.before.bytes, run.before.blocks);
-    let mut sum = (last.0 as i64, last.1 as i64);
-    let held = |sum: (i64, i64)| Held { bytes: sum.0.max(0) as u64, blocks: sum.1.max(0) as u64 };
-    let mut ends = vec![held(sum)];
-    for round in run.calls.chunks_exact(run.samples.len()).take(run.rounds) {
-        for call in round {
-            let now = figures(call);
-            if members.contains(&call.sample) {
-                sum.0 += now.0 as i64 - last.0 as i64;
-                sum.1 += now.1 as i64 - last.1 as i64;
-            }
-            last = now;
-        }
-        ends.push(held(sum));
-    }
-    ends
 }
 
 /// Runs the samples of one class alone.
@@ -333,12 +320,12 @@ fn scan(run: &mut Run<'_>, plugin: &Plugin, debug_info: &DebugInfo<'_>) -> Optio
     let heap = run.heap?;
     let rest = plugin.module.stack_pointer.map_or(0, |(_, rest)| rest);
     let stack = run.subject.stack_pointer().unwrap_or(rest)..rest;
-    let first = plugin.module.data.first().map_or(rest, |range| range.start);
+    let first = plugin.module.data.first().map_or(rest, |segment| segment.address);
     // wasm-ld puts the stack before the statics or after them; only what is not stack is static.
     let statics =
         if rest > first && rest <= heap.start() { first.max(rest)..heap.start() } else { first..heap.start() };
     let blocks = Blocks { blocks: run.survivors.iter().map(|survivor| survivor.block).collect(), bytes: 0 };
-    let layout = Layout { memory: run.subject.memory(), statics, stack, debug_info };
+    let layout = Layout { memory: run.subject.memory(), statics, stack, module: &plugin.module, debug_info };
     Some(References::scan(&layout, heap, &blocks))
 }
 

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 
 use crate::leak::corpus::Sample;
-use crate::leak::study::Study;
+use crate::leak::study::{Finding, Study};
 
 /// One line for each call of the first run.
 ///
@@ -37,18 +37,19 @@ pub(super) fn csv(study: &Study, samples: &[Sample]) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|error| told(&error))
 }
 
-/// Bytes that each class holds over its requests, from before the first to the last.
+/// Bytes held over requests, from before the first to the last: by all samples together, and by each class that was
+/// run alone.
 ///
 /// # Errors
 /// When the chart cannot be drawn.
 pub(super) fn svg(study: &Study) -> Result<String, String> {
-    let lines: Vec<(String, Vec<(f64, f64)>)> = study
-        .classes
-        .iter()
-        .map(|class| {
-            let points = class.finding.held.iter().enumerate();
-            (class.name(), points.map(|(round, held)| ((round * class.samples) as f64, held.bytes as f64)).collect())
-        })
+    let line = |name: String, finding: &Finding, samples: usize| {
+        let points = finding.held.iter().enumerate();
+        (name, points.map(|(round, held)| ((round * samples) as f64, held.bytes as f64)).collect())
+    };
+    let alone = study.classes.iter().filter(|class| !class.finding.held.is_empty());
+    let lines: Vec<(String, Vec<(f64, f64)>)> = std::iter::once(line("(all)".to_owned(), &study.all, study.samples))
+        .chain(alone.map(|class| line(class.name(), &class.finding, class.samples)))
         .collect();
     let most = |axis: fn(&(f64, f64)) -> f64| {
         lines.iter().flat_map(|(_, points)| points.iter().map(axis)).fold(1.0, f64::max) * 1.05
@@ -65,7 +66,7 @@ pub(super) fn svg(study: &Study) -> Result<String, String> {
             .build_cartesian_2d(0.0..right, 0.0..top)?;
         chart
             .configure_mesh()
-            .x_desc("requests of the class")
+            .x_desc("requests")
             .y_desc("bytes held")
             .y_label_formatter(&|bytes| bytesize::ByteSize::b(*bytes as u64).to_string())
             .draw()?;

@@ -29,7 +29,7 @@ pub(super) fn page(study: &Study, chart: &str, flame: Option<&str>, dot: &str) -
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                h1 { (study.plugin.name) " " (study.plugin.version) ": " (verdict(study.all.verdict)) }
+                h1 { (study.plugin.name) " " (study.plugin.version) ": " (verdict(if study.leaks() { Verdict::Leaks } else { study.all.verdict })) }
                 p {
                     (study.kind.as_str()) ", sha256 " code { (study.plugin.digest) } br;
                     (study.samples) " samples × " (study.rounds) " rounds in one instance, by "

@@ -30,7 +30,8 @@ pub fn summary(study: &Study) -> String {
 }
 
 fn head(text: &mut String, study: &Study) {
-    let verdict = study.all.verdict.as_str().to_uppercase();
+    let verdict = if study.leaks() { Verdict::Leaks } else { study.all.verdict };
+    let verdict = verdict.as_str().to_uppercase();
     let _ = writeln!(
         text,
         "{} {} ({}, sha256 {}…): {verdict}",
@@ -169,6 +170,18 @@ fn remarks(text: &mut String, study: &Study) {
         remark(
             "The allocator is not dlmalloc, so only the growth of linear memory was seen: fragmentation looks like a \
              leak, and nothing is known of blocks.",
+        );
+    }
+    if study.fragments {
+        remark(
+            "Linear memory grows although what is in use does not: the heap is fragmented. Fresh instances are not \
+             concerned; a cap must leave room for it.",
+        );
+    }
+    if study.host.verdict == Verdict::Leaks {
+        remark(
+            "Tensors leak: the plugin keeps handles of `wasi:nn` tensors that it made, and the host holds their bytes. \
+             It must drop each, or hand it on.",
         );
     }
     if study.all.verdict == Verdict::WarmingUp {
