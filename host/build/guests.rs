@@ -7,11 +7,17 @@ use std::{env, fs};
 
 const TARGET: &str = "wasm32-wasip2";
 
-/// Builds every member of the workspace at `workspace` (relative to the package) into the target directory
+/// Builds every default member of the workspace at `workspace` (relative to the package) into the target directory
 /// `target/<name>` and copies the components to `OUT_DIR`. Rebuilt when the guests, the SDK or the contract
 /// change; a failed guest build fails the build.
 #[allow(unreachable_pub, reason = "shared by two build scripts")]
 pub fn build(workspace: &str, name: &str) {
+    build_with(workspace, name, &["--lib", "--examples"]);
+}
+
+/// As [`build`], with what cargo is to build.
+#[allow(unreachable_pub, reason = "shared by two build scripts")]
+pub fn build_with(workspace: &str, name: &str, what: &[&str]) {
     let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let workspace = package.join(workspace);
@@ -32,7 +38,9 @@ pub fn build(workspace: &str, name: &str) {
     let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets it"));
     cargo
         .current_dir(&workspace)
-        .args(["build", "--release", "--locked", "--target", TARGET, "--target-dir"])
+        .args(["build", "--release", "--locked", "--target", TARGET])
+        .args(what)
+        .arg("--target-dir")
         .arg(&target);
     // The outer build's flags and wrappers (clippy) are not meant for the guests.
     for variable in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "RUSTC"] {
@@ -41,14 +49,19 @@ pub fn build(workspace: &str, name: &str) {
     let status = cargo.status().expect("cargo starts");
     assert!(status.success(), "the guests in {} do not build; the reason stands above", workspace.display());
 
-    copy_components(&target.join(TARGET).join("release"), &out);
+    let built = target.join(TARGET).join("release");
+    copy_components(&built, &out);
+    copy_components(&built.join("examples"), &out);
 }
 
 fn copy_components(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).expect("the nested build made its folder") {
+    let Ok(entries) = fs::read_dir(from) else { return };
+    for entry in entries {
         let path = entry.expect("readable folder").path();
-        if path.extension().is_some_and(|extension| extension == "wasm") {
-            fs::copy(&path, to.join(path.file_name().expect("a file"))).expect("OUT_DIR is writable");
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        // Beside each example cargo puts the same file under a name with a hash, NAME-0123456789abcdef.wasm.
+        if name.ends_with(".wasm") && !name.contains('-') {
+            fs::copy(&path, to.join(name)).expect("OUT_DIR is writable");
         }
     }
 }

@@ -14,7 +14,7 @@ fn onnxruntime() -> Option<PathBuf> {
     path
 }
 
-fn config(models: &Path, backend: &str, library: Option<&Path>) -> String {
+pub(crate) fn config(models: &Path, backend: &str, library: Option<&Path>) -> String {
     let library = library.map_or(String::new(), |path| format!("[backends.onnxruntime]\nlibrary = {path:?}\n"));
     let models = models.display();
     // Inference in the guest knows no backend, so it is tested once.

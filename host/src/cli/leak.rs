@@ -55,7 +55,7 @@ pub(super) struct Leak {
 
 impl Leak {
     pub(super) async fn run(self) -> Result<bool, Error> {
-        let failed = |text: String| Error::Failed(text);
+        let failed = |text: String| Error::Untold(text);
         if self.rounds < MIN_ROUNDS {
             return Err(failed(format!("--rounds must be at least {MIN_ROUNDS}: growth is compared between rounds")));
         }
@@ -107,7 +107,7 @@ impl Leak {
 
     fn kind(&self, artifact: &Artifact) -> Result<Kind, Error> {
         let kinds =
-            Plugin::kinds(artifact).map_err(|error| Error::Failed(format!("{}: {error}", self.plugin.display())))?;
+            Plugin::kinds(artifact).map_err(|error| Error::Untold(format!("{}: {error}", self.plugin.display())))?;
         let known: Vec<_> = kinds.iter().map(|kind| kind.as_str()).collect();
         let what = if known.is_empty() { "none of the three".to_owned() } else { known.join(", ") };
         match (self.kind, kinds.as_slice()) {
@@ -115,12 +115,12 @@ impl Leak {
             (None, [only]) => Ok(*only),
             (Some(kind), _) => {
                 let name = kind.as_str();
-                Err(Error::Failed(format!(
+                Err(Error::Untold(format!(
                     "{} is no {name} plugin; of the stages it exports {what}",
                     self.plugin.display()
                 )))
             }
-            (None, _) => Err(Error::Failed(format!(
+            (None, _) => Err(Error::Untold(format!(
                 "{} exports {what} of the stages; say with --kind which one is meant",
                 self.plugin.display()
             ))),
@@ -130,7 +130,7 @@ impl Leak {
     fn parameters(&self) -> Result<Vec<(String, String)>, Error> {
         let pair = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
         let pairs = self.parameter.iter().map(|text| {
-            pair(text).ok_or_else(|| Error::Failed(format!("`{text}` is no parameter; write it as NAME=VALUE")))
+            pair(text).ok_or_else(|| Error::Untold(format!("`{text}` is no parameter; write it as NAME=VALUE")))
         });
         pairs.collect()
     }
@@ -145,12 +145,12 @@ impl Leak {
         let app = App::build(&self.source.load()?).await?;
         let pipeline = app.pipeline(name).ok_or_else(|| {
             let known = app.pipeline_names().join(", ");
-            Error::Failed(format!("there is no pipeline `{name}`; the configuration has {known}"))
+            Error::Untold(format!("there is no pipeline `{name}`; the configuration has {known}"))
         })?;
         let chip = self.chip.as_deref().unwrap_or(&pipeline.default_chip);
         let infer = pipeline.chip(chip).ok_or_else(|| {
             let known: Vec<_> = pipeline.chips.keys().map(String::as_str).collect();
-            Error::Failed(format!("pipeline `{name}` has no chip `{chip}`; it has {}", known.join(", ")))
+            Error::Untold(format!("pipeline `{name}` has no chip `{chip}`; it has {}", known.join(", ")))
         })?;
         let stage = match kind {
             Kind::Preprocess => &*pipeline.preprocess,

@@ -1,5 +1,5 @@
-//! The command line. Exit codes: 0, 1 for a failure at work, 2 for wrong arguments (clap), 64 for a configuration
-//! that cannot be served.
+//! The command line. Exit codes: 0, 1 for a failure at work (of `leak`: it leaks), 2 for wrong arguments (of `leak`: no
+//! answer), 64 for a configuration that cannot be served.
 
 mod infer;
 mod inspect;
@@ -17,6 +17,9 @@ use crate::telemetry::{self, LogFormat};
 
 /// `EX_USAGE` of sysexits.h: the configuration cannot be served.
 const EX_USAGE: u8 = 64;
+
+/// As clap's for wrong arguments: `plimsoll leak` has no answer.
+const EX_UNTOLD: u8 = 2;
 
 /// A WebAssembly-plugin inference host: a fresh, capped instance of every stage for every request.
 #[derive(Debug, Parser)]
@@ -39,7 +42,7 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Look for leaks in a plugin: run a corpus through one long-lived instance of it and name what survives.
     ///
-    /// Exit code 1 when it leaks.
+    /// Exit code 0 when it does not leak, 1 when it does, 2 when nothing can be said.
     Leak(Box<leak::Leak>),
     /// Make, deploy and roll back plugins.
     #[command(subcommand)]
@@ -79,6 +82,9 @@ enum Error {
     Config(#[from] ConfigError),
     #[error("{0}")]
     Failed(String),
+    /// Nothing can be said of a leak: neither that there is one (1) nor that there is none (0).
+    #[error("{0}")]
+    Untold(String),
 }
 
 /// Parses the arguments, runs the command, and gives its exit code.
@@ -115,6 +121,7 @@ fn report(error: &Error) -> ExitCode {
     match error {
         Error::Config(_) => ExitCode::from(EX_USAGE),
         Error::Failed(_) => ExitCode::FAILURE,
+        Error::Untold(_) => ExitCode::from(EX_UNTOLD),
     }
 }
 

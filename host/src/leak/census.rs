@@ -81,11 +81,12 @@ fn young<'a>(
 
 /// Groups survivors by class and by who holds them, most bytes first. `class_of` gives a sample's class.
 pub fn groups(run: &Run<'_>, references: &References, class_of: &dyn Fn(usize) -> usize) -> Vec<Group> {
-    // Chains are alike if they begin at the same root and are equally long: sizes differ with the inputs.
+    // Chains are alike if they begin at the same root and are equally long: sizes differ with the inputs. Links of one
+    // size in a row are one step of any length: a linked list.
     let mut groups: BTreeMap<(usize, Option<(Root, usize)>), Group> = BTreeMap::new();
     for (index, class, block, _) in young(run, class_of) {
         let chain = references.chain(index);
-        let key = chain.as_ref().map(|chain| (chain.root.clone(), chain.blocks.len()));
+        let key = chain.as_ref().map(|chain| (chain.root.clone(), steps(chain)));
         let group = groups.entry((class, key)).or_insert_with(|| Group {
             class,
             blocks: 0,
@@ -102,6 +103,12 @@ pub fn groups(run: &Run<'_>, references: &References, class_of: &dyn Fn(usize) -
     let mut groups: Vec<_> = groups.into_values().collect();
     groups.sort_by_key(|group| std::cmp::Reverse(group.bytes));
     groups
+}
+
+/// How many links a chain has, those of one size in a row counted once.
+fn steps(chain: &Chain) -> usize {
+    let changes = chain.blocks.windows(2).filter(|pair| pair[0].size != pair[1].size).count();
+    changes + 1
 }
 
 /// Groups survivors by class and size, most bytes first.

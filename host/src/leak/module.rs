@@ -19,6 +19,8 @@ pub struct CoreModule {
     pub data: Vec<Segment>,
     /// The index of the global that is the stack pointer, and its value while nothing runs.
     pub stack_pointer: Option<(u32, u32)>,
+    /// Where the heap begins at the earliest, if a symbol of the linker says so.
+    pub heap_base: Option<u32>,
     /// Offset of the code section's contents: DWARF counts addresses of code from there.
     pub code_start: u64,
     /// What it exports, for telling modules of one component apart.
@@ -104,10 +106,10 @@ impl CoreModule {
                     for global in section {
                         let global = global?;
                         let value = match global.init_expr.get_operators_reader().read()? {
-                            Operator::I32Const { value } if global.ty.mutable => Some(value.cast_unsigned()),
+                            Operator::I32Const { value } => Some(value.cast_unsigned()),
                             _ => None,
                         };
-                        globals.push(value);
+                        globals.push((global.ty.mutable, value));
                     }
                 }
                 Payload::ExportSection(section) => {
@@ -155,6 +157,11 @@ impl CoreModule {
             let index = this.imported_functions + index as u32;
             function.name = names.get(&index).map_or_else(|| format!("func[{index}]"), |name| demangle(name));
         }
+        // Position-independent code has the linker's symbols in globals.
+        let heap_base = global_names.iter().find(|(_, name)| name.ends_with("__heap_base")).map(|(&index, _)| index);
+        this.heap_base = heap_base
+            .and_then(|index| index.checked_sub(imported_globals))
+            .and_then(|index| globals.get(index as usize)?.1);
         this.stack_pointer = stack_pointer(&globals, imported_globals, &global_names);
         this.data.sort_by_key(|segment| segment.address);
         Ok(this)
@@ -186,10 +193,11 @@ impl CoreModule {
 }
 
 /// wasm-ld calls it `__stack_pointer` and makes it the first mutable global.
-fn stack_pointer(globals: &[Option<u32>], imported: u32, names: &HashMap<u32, String>) -> Option<(u32, u32)> {
+fn stack_pointer(globals: &[(bool, Option<u32>)], imported: u32, names: &HashMap<u32, String>) -> Option<(u32, u32)> {
     let named = names.iter().find(|(_, name)| *name == "__stack_pointer").map(|(&index, _)| index);
-    let index = named.or_else(|| Some(imported + globals.iter().position(Option::is_some)? as u32))?;
-    let value = globals.get(index.checked_sub(imported)? as usize).copied().flatten()?;
+    let index = named
+        .or_else(|| Some(imported + globals.iter().position(|(mutable, value)| *mutable && value.is_some())? as u32))?;
+    let value = globals.get(index.checked_sub(imported)? as usize)?.1?;
     Some((index, value))
 }
 

@@ -206,7 +206,8 @@ impl Watch {
     const PATIENCE: usize = 16;
 
     fn new(subject: &Subject<'_>, plugin: &Plugin) -> Self {
-        let statics_end = plugin.module.data.iter().map(Segment::end).max().unwrap_or(0);
+        let data_end = plugin.module.data.iter().map(Segment::end).max().unwrap_or(0);
+        let statics_end = plugin.module.heap_base.unwrap_or(data_end).max(data_end);
         let mut this =
             Self { statics_end, heap: None, blocks: Blocks::default(), births: Vec::new(), patience: Self::PATIENCE };
         this.find(subject.memory());

@@ -70,7 +70,7 @@ fn table(text: &mut String, study: &Study) {
 }
 
 fn answers(text: &mut String, study: &Study, index: usize, class: &Class) {
-    let _ = writeln!(text, "\n{}", class.name());
+    let start = text.len();
     if let Some(growing) = &class.growing {
         let _ = write!(
             text,
@@ -113,6 +113,9 @@ fn answers(text: &mut String, study: &Study, index: usize, class: &Class) {
             if kind.input_count == 1 { kind.inputs[0].clone() } else { format!("{} inputs", kind.input_count) }
         );
     }
+    if text.len() > start {
+        text.insert_str(start, &format!("\n{}\n", class.name()));
+    }
 }
 
 /// `static NAME → 48-byte block → 1,048,592-byte block × 12`.
@@ -124,9 +127,17 @@ pub(super) fn chain(group: &Group) -> String {
     let last = format!("{sizes}-byte block × {} ({} bytes)", number(group.blocks as u64), number(group.bytes));
     match &group.chain {
         Some(chain) => {
-            let between = &chain.blocks[..chain.blocks.len() - 1];
-            let between: String =
-                between.iter().map(|link| format!("{}-byte block → ", number(u64::from(link.size)))).collect();
+            // Links of one size in a row are a list.
+            let mut between = String::new();
+            let mut links = chain.blocks[..chain.blocks.len() - 1].iter().peekable();
+            while let Some(link) = links.next() {
+                let mut alike = 1;
+                while links.next_if(|next| next.size == link.size).is_some() {
+                    alike += 1;
+                }
+                let times = if alike > 1 { format!(" (a list, {alike} links)") } else { String::new() };
+                between.push_str(&format!("{}-byte block{times} → ", number(u64::from(link.size))));
+            }
             format!("{} → {between}{last}", chain.root)
         }
         None if group.is_ring => format!("nothing that lives, only by each other (a ring of references): {last}"),

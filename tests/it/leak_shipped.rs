@@ -1,0 +1,54 @@
+//! The shipped plugins themselves: none of them leaks on any class of the corpus.
+
+use std::path::Path;
+
+use plimsoll::plugin::bundled;
+use plimsoll_tests::{TempDir, shared};
+
+use crate::leak::{Laboratory, text};
+
+/// Four rounds are the fewest that can be compared.
+const ROUNDS: [&str; 3] = ["--rounds", "4", "--no-trace"];
+
+/// Runs a shipped plugin in the laboratory; gives the outcomes that it was seen with.
+fn does_not_leak(plugin: &str, corpus: &Path, arguments: &[&str]) -> Vec<String> {
+    let laboratory = Laboratory::new();
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join(format!("{plugin}.wasm"));
+    std::fs::write(&file, bundled::plugin(plugin).expect("shipped")).expect("written");
+    let output = laboratory.run(&file, corpus, &[&ROUNDS, arguments].concat());
+    println!("{}", text(&output.stdout));
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+    let report = laboratory.report();
+    assert_eq!((&report["heap_is_known"], &report["excluded"]), (&true.into(), &serde_json::json!([])));
+    assert_eq!(report["all"]["verdict"], "steady", "{plugin}");
+    let classes = report["classes"].as_array().expect("classes");
+    classes.iter().map(|class| class["outcome"].as_str().expect("text").to_owned()).collect()
+}
+
+#[test]
+fn image_preprocess_does_not_leak_on_any_outcome() {
+    let Some(corpus) = shared("corpus") else { return };
+    let outcomes = does_not_leak("image-preprocess", &corpus, &["--pipeline", "digits"]);
+    for outcome in ["ok", "unsupported_media_type", "invalid_input", "too_large"] {
+        assert!(outcomes.iter().any(|seen| seen == outcome), "{outcome} is not among {outcomes:?}");
+    }
+}
+
+#[test]
+fn the_other_shipped_plugins_do_not_leak() {
+    let (Some(corpus), Some(models)) = (shared("corpus"), shared("models")) else { return };
+    let valid = corpus.join("valid");
+    let demo = ["--pipeline", "digits"];
+    for plugin in ["infer-native", "infer-wasm", "classify-postprocess"] {
+        let outcomes = does_not_leak(plugin, &valid, &demo);
+        assert_eq!(outcomes, ["ok"], "{plugin}");
+    }
+    let folder = TempDir::new().expect("a folder");
+    let config = folder.path().join("plimsoll.toml");
+    let models = models.canonicalize().expect("there");
+    std::fs::write(&config, crate::models::config(&models, "rten", None)).expect("written");
+    let faces = ["--config", config.to_str().expect("text"), "--pipeline", "faces", "--chip", "cpu"];
+    let outcomes = does_not_leak("detect-postprocess", &valid, &faces);
+    assert_eq!(outcomes, ["ok"], "detect-postprocess");
+}

@@ -1,0 +1,26 @@
+//! Planted: a static that keeps the latest image, and only that: the one before it is freed.
+//!
+//! Right verdict: no leak, though a look after each call sees another size. `LATEST` holds the image, `keep_image`
+//! allocated it.
+
+use std::sync::Mutex;
+
+use plimsoll_sdk::{Failure, Prepared, Preprocess, Request, export_preprocess};
+
+static LATEST: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct KeepLast;
+
+export_preprocess!(KeepLast);
+
+impl Preprocess for KeepLast {
+    fn run(_request: Request, body: Vec<u8>) -> Result<Prepared, Failure> {
+        keep_image(&body);
+        leaks::answer(&body)
+    }
+}
+
+#[inline(never)]
+fn keep_image(body: &[u8]) {
+    *LATEST.lock().expect("a guest has one thread") = body.to_vec();
+}

@@ -1,0 +1,34 @@
+//! Planted: the beginnings of the last 32 images, 1,000 bytes of each. What is kept changes with every call, its
+//! amount does not once the queue is full.
+//!
+//! Right verdict: no leak. `RECENT` holds the beginnings, `keep_beginning` allocated them.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use plimsoll_sdk::{Failure, Prepared, Preprocess, Request, export_preprocess};
+
+const ENTRIES: usize = 32;
+const ENTRY: usize = 1_000;
+
+static RECENT: Mutex<VecDeque<Vec<u8>>> = Mutex::new(VecDeque::new());
+
+struct LruBounded;
+
+export_preprocess!(LruBounded);
+
+impl Preprocess for LruBounded {
+    fn run(_request: Request, body: Vec<u8>) -> Result<Prepared, Failure> {
+        keep_beginning(&body);
+        leaks::answer(&body)
+    }
+}
+
+#[inline(never)]
+fn keep_beginning(body: &[u8]) {
+    let mut recent = RECENT.lock().expect("a guest has one thread");
+    if recent.len() == ENTRIES {
+        recent.pop_front();
+    }
+    recent.push_back(body[..body.len().min(ENTRY)].to_vec());
+}
