@@ -65,7 +65,7 @@ fn files(laboratory: &Laboratory, in_use: u64) {
     for words in ["<!DOCTYPE html>", "incident::IMAGE_FORMAT_ERRORS", "incident::read_image", "</html>"] {
         assert!(page.contains(words), "report.html has no {words}");
     }
-    assert_eq!(page.matches("<svg").count(), 3, "the chart, and the flamegraph, which has an inner one");
+    assert!(page.contains("<svg") && page.contains("srcdoc=\"&lt;svg"), "the chart and the flamegraph are in the page");
     assert!(!page.contains("<link") && !page.contains(" src="), "the page needs nothing else");
     assert!(text(&read("growth.svg")).contains("invalid_input in abnormal"));
     let flame = text(&read("flame.svg"));

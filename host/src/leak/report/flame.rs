@@ -4,6 +4,9 @@ use inferno::flamegraph;
 
 use crate::leak::study::Study;
 
+/// Pixels; without a width the graph would take that of whatever it stands in, once, when it is loaded.
+const WIDTH: usize = 1100;
+
 /// A flamegraph of the bytes in use, or, where nothing stays in use, of all bytes that were allocated. `None` without
 /// call stacks.
 ///
@@ -32,6 +35,7 @@ pub(super) fn svg(study: &Study) -> Result<Option<String>, String> {
         "bytes allocated in two rounds; none stays in use".to_owned()
     };
     options.count_name = "bytes".to_owned();
+    options.image_width = Some(WIDTH);
     let mut svg = Vec::new();
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)
         .map_err(|error| format!("flame.svg: {error}"))?;

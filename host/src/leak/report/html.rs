@@ -8,14 +8,15 @@ use crate::leak::study::{Class, Finding, Study};
 use crate::leak::verdict::Verdict;
 
 /// Rows of the longer tables.
-const ROWS: usize = 40;
+const ROWS: usize = 20;
 
 const STYLE: &str = "
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .8rem; text-align: left; border-bottom: 1px solid #ddd }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } code, pre { font: 13px/1.4 ui-monospace, monospace }
 .leaks { color: #b00020; font-weight: 600 } .steady { color: #1b6e2d } .warming { color: #8a5a00 }
-pre { background: #f6f6f6; padding: 1rem; overflow-x: auto } svg { max-width: 100%; height: auto }
+pre { background: #f6f6f6; padding: 1rem; overflow-x: auto } svg { max-width: 100%; height: auto } td code { white-space: nowrap }
+iframe { width: 100%; height: 32rem; border: 1px solid #ddd }
 ";
 
 /// The page. `chart` and `flame` are SVG documents.
@@ -37,14 +38,17 @@ pub(super) fn page(study: &Study, chart: &str, flame: Option<&str>, dot: &str) -
                 }
                 h2 { "Does it leak?" }
                 (classes(study))
-                (svg(chart))
+                (PreEscaped(graphic(chart)))
                 h2 { "Who holds what survives?" }
                 (holders(study))
-                h2 { "What is it?" }
-                (survivors(study))
                 h2 { "Who allocated it?" }
                 (stacks(study))
-                @if let Some(flame) = flame { (svg(flame)) }
+                @if let Some(flame) = flame {
+                    // Its script takes the first graphic of the document for its own, so it gets a document of its own.
+                    iframe title="flamegraph" srcdoc=(graphic(flame)) {}
+                }
+                h2 { "What is it?" }
+                (survivors(study))
                 h2 { "The graph of holders" }
                 p { "For Graphviz; also in " code { "retention.dot" } "." }
                 pre { (dot) }
@@ -55,9 +59,8 @@ pub(super) fn page(study: &Study, chart: &str, flame: Option<&str>, dot: &str) -
 }
 
 /// An SVG document inside a page has no XML declaration.
-fn svg(document: &str) -> Markup {
-    let start = document.find("<svg").unwrap_or(0);
-    html! { div { (PreEscaped(&document[start..])) } }
+fn graphic(document: &str) -> &str {
+    &document[document.find("<svg").unwrap_or(0)..]
 }
 
 fn verdict(verdict: Verdict) -> Markup {
