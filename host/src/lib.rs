@@ -15,6 +15,8 @@
 //! - [`engine`]: wasmtime, its pool and its epoch.
 //! - [`trace`], [`memory`], [`metrics`]: what a request needed, and the reports of it.
 //! - [`telemetry`]: the log.
+//!
+//! Beside the way of a request: [`leak`], the laboratory that names leaks.
 
 pub mod app;
 pub mod cli;

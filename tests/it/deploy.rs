@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use plimsoll_tests::{Server, Site, stamped, stamped_reply};
+use plimsoll_tests::{Server, Site, guest, guests_config, stamped, stamped_reply};
 
 use crate::cli::Served;
 
@@ -53,6 +53,21 @@ async fn put_rollback_and_delete_do_what_they_say() {
     assert_eq!(server.send("DELETE", "/v1/plugins/other", &[], Vec::new()).await.status, 200);
     assert_eq!(server.send("DELETE", "/v1/plugins/other", &[], Vec::new()).await.status, 404);
     assert_eq!(server.send("PUT", "/v1/plugins/.hidden", &[], stamped(7)).await.status, 422);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_core_module_that_describes_itself_is_made_a_component() {
+    let bytes = std::fs::read(guest("core-module")).expect("built");
+    assert_eq!(&bytes[..8], b"\0asm\x01\0\0\0", "a core module, or this shows nothing");
+    let server = Server::start(&guests_config("tester", "")).await;
+    let put = server.send("PUT", "/v1/plugins/tester", &[], bytes.clone()).await;
+    assert_eq!((put.status, &put.json()["state"]), (200, &"serving".into()), "{}", put.text);
+    let reply = server.infer("p", "", "").await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    // Its digest is that of the file, and not of what was made of it.
+    let digest = plimsoll::plugin::artifact::digest(&bytes);
+    assert!(reply.headers["x-plimsoll-plugins"].to_str().expect("text").contains(&digest[..12]));
+    assert_eq!(reply.json()["tensors"][0]["name"], "image", "{}", reply.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use plimsoll_tests::{Server, Site, stamped_reply};
+use plimsoll_tests::{Server, Site, TempDir, data, shared_cache, stamped_reply};
 
 use crate::cli::Served;
 
@@ -38,6 +38,58 @@ async fn a_changed_file_is_served_and_a_wrong_one_changes_nothing() {
 
     site.write_config("deadline = \"9s\"");
     until_deadline(&server, 9.0).await;
+}
+
+/// A configuration that names another file of a model is admitted like everything else: a broken one changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_model_is_served_and_a_broken_one_changes_nothing() {
+    let folder = TempDir::new().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let digits = plimsoll::plugin::bundled::file("digits.onnx").expect("bundled");
+    std::fs::write(path("good.onnx"), digits).expect("written");
+    std::fs::write(path("broken.onnx"), &digits[..digits.len() / 2]).expect("written");
+    let config = path("plimsoll.toml");
+    let write = |model: &str, plugin: &str| {
+        let text = format!(
+            "cache_dir = {:?}\n[models.m]\nfile = \"{model}\"\n[pipelines.p]\nmodel = \"m\"\n\
+             [pipelines.p.preprocess]\nplugin = \"image-preprocess\"\nconfig = {{ width = 8, height = 8, \
+             channels = \"gray\", scale = 0.00392156862745098 }}\n[pipelines.p.chips.c]\nplugin = \"{plugin}\"\n\
+             [pipelines.p.postprocess]\nplugin = \"classify-postprocess\"\nconfig = {{ labels = \"labels.txt\" }}\n\
+             assets = {{ \"labels.txt\" = \"bundled:digits-labels.txt\" }}\n",
+            shared_cache()
+        );
+        std::fs::write(&config, text).expect("written");
+    };
+    write("good.onnx", "infer-native");
+    let mut loaded = plimsoll::config::Config::load(Some(&config)).expect("valid");
+    loaded.data_dir = Some(path(".plimsoll"));
+    let server = Server::of(&loaded).await;
+    let seven = std::fs::read(data("digits/7.jpg")).expect("there");
+    let label = async || {
+        let reply = server.infer("p", "", seven.clone()).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        reply.json()["predictions"][0]["label"].clone()
+    };
+    assert_eq!(label().await, "7");
+    let until = async |result: &str| {
+        let line = format!("plimsoll_config_reloads_total{{result=\"{result}\"}} 1");
+        let end = Instant::now() + Duration::from_secs(60);
+        while !server.get("/metrics").await.text.contains(&line) {
+            assert!(Instant::now() < end, "no {result} configuration");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    write("broken.onnx", "infer-native");
+    until("refused").await;
+    assert_eq!(label().await, "7");
+    // The same weights in other bytes are another model.
+    let mut other = digits.to_vec();
+    // `doc_string` of the model, field 6 of ModelProto: a key, a length, a byte.
+    other.extend([0x32, 1, b'x']);
+    std::fs::write(path("other.onnx"), other).expect("written");
+    write("other.onnx", "infer-native");
+    until("served").await;
+    assert_eq!(label().await, "7");
 }
 
 #[test]

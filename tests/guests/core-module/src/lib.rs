@@ -1,0 +1,15 @@
+//! A core module and no component: it carries wit-bindgen's description of its interface, from which the host makes a
+//! component of it.
+
+use plimsoll_sdk::{Failure, Prepared, Preprocess, Request, export_preprocess, tensor};
+
+struct CoreModule;
+
+export_preprocess!(CoreModule);
+
+impl Preprocess for CoreModule {
+    fn run(_request: Request, _body: Vec<u8>) -> Result<Prepared, Failure> {
+        let image = tensor::from_f32(&[1, 1, 8, 8], &[0.0; 64]);
+        Ok(Prepared { tensors: vec![("image".into(), image)], context: Vec::new() })
+    }
+}
