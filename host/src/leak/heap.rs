@@ -181,3 +181,60 @@ pub fn word(memory: &[u8], address: u32) -> Option<u32> {
     let address = address as usize;
     Some(u32::from_le_bytes(memory.get(address..address.checked_add(4)?)?.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page with a chunk in use, one free and one in use, then the top, as dlmalloc leaves them; statics before.
+    fn page() -> Vec<u8> {
+        let mut memory = vec![0; PAGE as usize];
+        let mut put = |address: u32, value: u32| {
+            memory[address as usize..address as usize + 4].copy_from_slice(&value.to_le_bytes());
+        };
+        put(1024 + 4, 48 | IN_USE | PREVIOUS_IN_USE);
+        put(1072 + 4, 64 | PREVIOUS_IN_USE);
+        put(1136, 64);
+        put(1136 + 4, 32 | IN_USE);
+        let (top, foot) = (1168, 56);
+        put(top + 4, (PAGE - top - foot) | PREVIOUS_IN_USE);
+        put(PAGE - foot + 4, foot);
+        memory
+    }
+
+    #[test]
+    fn blocks_in_use_are_found_from_any_earlier_address() {
+        let memory = page();
+        let heap = Heap::find(&memory, 100).expect("a heap");
+        assert_eq!(heap.start(), 1024);
+        let blocks = heap.walk(&memory).expect("whole");
+        let expected = [Block { address: 1032, size: 48 }, Block { address: 1144, size: 32 }];
+        assert_eq!((blocks.blocks.as_slice(), blocks.bytes), (&expected[..], 80));
+        assert_eq!(blocks.holding(1040), Some((0, expected[0])));
+        assert_eq!(blocks.holding(1072), None, "the next chunk's own word");
+    }
+
+    #[test]
+    fn a_broken_chain_is_no_heap() {
+        let mut memory = page();
+        memory[1140] |= PREVIOUS_IN_USE as u8;
+        assert_eq!(Heap::find(&memory, 1024).map(|heap| heap.start()), Some(1136), "only what is behind the break");
+        memory[PAGE as usize - 52] = 0;
+        assert_eq!(Heap::find(&memory, 0), None);
+    }
+
+    #[test]
+    fn no_bytes_make_the_walk_fail_otherwise_than_by_finding_nothing() {
+        // A linear congruential generator (Knuth's constants) is random enough, and the same every time.
+        let mut state = 1u64;
+        let mut byte = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u8
+        };
+        for length in [0, 1, 7, 8, 20, 1000, PAGE as usize] {
+            let memory: Vec<u8> = (0..length).map(|_| byte() & byte()).collect();
+            let _ = Heap::find(&memory, 0);
+            let _ = Heap { start: 0 }.walk(&memory);
+        }
+    }
+}
