@@ -1,10 +1,14 @@
 //! The command line. Exit codes: 0, 1 for a failure at work, 2 for wrong arguments (clap), 64 for a configuration
 //! that cannot be served.
 
+mod check;
 mod infer;
 mod inspect;
 mod plugin;
+mod replay;
 mod serve;
+mod table;
+mod top;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,7 +44,11 @@ enum Command {
     #[command(subcommand)]
     Plugin(plugin::Plugin),
     /// Build everything the configuration names, and say whether it can be served.
-    Check(Source),
+    Check(check::Check),
+    /// Show the memory report of a running server, live.
+    Top(top::Top),
+    /// Run recorded inputs again, by the same or another version of a plugin.
+    Replay(replay::Replay),
 }
 
 /// Where the configuration comes from.
@@ -91,7 +99,9 @@ pub fn main() -> ExitCode {
             Command::Infer(command) => command.run().await,
             Command::Inspect(command) => command.run(),
             Command::Plugin(command) => command.run().await,
-            Command::Check(source) => check(&source).await,
+            Command::Check(command) => command.run().await,
+            Command::Top(command) => command.run().await,
+            Command::Replay(command) => command.run().await,
         }
     });
     // Requests that are cut off still get their line in the log. A backend's run cannot be stopped, and must not
@@ -109,28 +119,4 @@ fn report(error: &Error) -> ExitCode {
         Error::Config(_) => ExitCode::from(EX_USAGE),
         Error::Failed(_) => ExitCode::FAILURE,
     }
-}
-
-async fn check(source: &Source) -> Result<(), Error> {
-    let config = source.load()?;
-    let app = crate::app::App::build(&config).await?;
-    for route in app.served.load().routes.values() {
-        let pipeline = &route.stable;
-        println!(
-            "pipeline {}: default chip {}, deadline {:?}",
-            pipeline.name, pipeline.default_chip, pipeline.deadline
-        );
-        for (_, stage) in pipeline.stages() {
-            println!(
-                "  {:<12} {} {} (max_memory {}, deadline {:?})",
-                stage.name,
-                stage.plugin.name,
-                stage.plugin.version,
-                bytesize::ByteSize::b(stage.limits.max_memory),
-                stage.limits.deadline
-            );
-        }
-    }
-    println!("{} can be served", config.path.display());
-    Ok(())
 }
