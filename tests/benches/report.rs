@@ -22,7 +22,8 @@ const TIME: Duration = Duration::from_secs(10);
 fn main() {
     // `cargo test --benches` passes `--test`, and wants to know only that it runs.
     let pairs = if std::env::args().any(|argument| argument == "--bench") { PAIRS } else { 2 };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let app = app().await;
         let pipeline = app.pipeline("p").expect("configured");

@@ -74,7 +74,8 @@ pub struct CallerRow {
     pub requests: u64,
     /// By how much `requests` may be too high.
     pub requests_error: u64,
-    /// High-water marks in bytes, summed over all stages of all requests; an upper bound.
+    /// Bytes by which the inputs made the stages grow over what an instance holds anyway, summed over all stages of all
+    /// requests; an upper bound.
     pub bytes: u64,
     /// By how much `bytes` may be too high.
     pub bytes_error: u64,
@@ -146,7 +147,7 @@ impl Callers {
         Caller { name, id }
     }
 
-    /// Counts a request that needed `bytes` over all its stages and `max` in one of them. Gives the numbers of
+    /// Counts a request that made its stages grow by `bytes` together and to a mark of `max` in one of them. Gives the numbers of
     /// callers that are tracked no longer, which is seldom anybody.
     pub fn request(&self, caller: &Caller, outcome: Outcome, bytes: u64, max: u64) -> Vec<CallerId> {
         let mut book = self.book.lock().expect("no holder panics");

@@ -102,7 +102,7 @@ impl Marks {
         self.fine.record(now, pages as u32, usage.high_water);
         self.coarse.record(now, pages as u32, usage.high_water);
         self.initial = usage.initial;
-        self.grown_max = self.grown_max.max(usage.high_water.saturating_sub(usage.initial));
+        self.grown_max = self.grown_max.max(usage.grown());
         self.refused += usage.refused;
         self.host_max = self.host_max.max(usage.host);
         self.resources_max = self.resources_max.max(usage.resources);

@@ -126,8 +126,10 @@ impl Recorder {
         stages: &[StageReport],
     ) {
         route.request(outcome, duration.as_secs_f64(), &self.metrics);
-        let marks = || stages.iter().map(|report| report.usage.high_water);
-        let gone = self.callers.request(caller, outcome, marks().sum(), marks().max().unwrap_or(0));
+        // What an instance holds anyway is not the caller's doing, and would hide those whose requests end early.
+        let grown = stages.iter().map(|report| report.usage.grown()).sum();
+        let max = stages.iter().map(|report| report.usage.high_water).max().unwrap_or(0);
+        let gone = self.callers.request(caller, outcome, grown, max);
         if !gone.is_empty() {
             for route in self.routes() {
                 for series in route.stages() {

@@ -33,6 +33,13 @@ pub struct Usage {
     pub resources: u64,
 }
 
+impl Usage {
+    /// Bytes by which linear memory grew after instantiation.
+    pub fn grown(&self) -> u64 {
+        self.high_water.saturating_sub(self.initial)
+    }
+}
+
 impl Meter {
     /// Marks the end of instantiation: what is held now is `initial`.
     pub fn mark_initial(&self) {
