@@ -90,7 +90,7 @@ impl App {
             catalog: Mutex::new(catalog),
             deployer: tokio::sync::Mutex::new(deployer),
             due: Arc::default(),
-            recorder: Arc::new(Recorder::new()),
+            recorder: Arc::new(Recorder::new(&config.memory)),
             admission: Admission::new(&config.server),
             access,
             server: config.server.clone(),
@@ -134,7 +134,7 @@ impl App {
     /// The plugins that somebody may ask for, as `GET /v1/plugins` shows them.
     pub fn plugin_views(&self) -> Vec<PluginView> {
         let served = self.served.load();
-        let rows = self.recorder.report().stages;
+        let rows = self.recorder.rows(None, std::time::Instant::now());
         let catalog = self.catalog();
         let known = catalog.iter().filter(|(_, plugin)| plugin.is_known());
         known

@@ -9,8 +9,10 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 
 pub use deploy::{Admin, Canary, Deploy};
+pub use memory::{Memory, Record};
 
 mod deploy;
+mod memory;
 
 /// The demo that is served without any configuration file.
 pub const DEMO: &str = include_str!("../demo/plimsoll.toml");
@@ -42,6 +44,9 @@ pub struct Config {
     /// Who may deploy over HTTP.
     #[serde(default)]
     pub admin: Admin,
+    /// How callers are told apart in the memory report.
+    #[serde(default)]
+    pub memory: Memory,
     /// Plugins by name: their source and defaults. A plain list of `oci://` references will do, too.
     #[serde(default, deserialize_with = "deploy::plugins")]
     pub plugins: BTreeMap<String, Plugin>,
@@ -188,6 +193,8 @@ pub struct Pipeline {
     /// The share of requests that a new version gets until it has proven itself; default none.
     #[serde(default, deserialize_with = "deploy::canary")]
     pub canary: Option<Canary>,
+    /// Which inputs are kept on disk; default none.
+    pub record: Option<Record>,
 }
 
 /// A stage of a pipeline.
@@ -268,6 +275,9 @@ impl Config {
         }
         if body_budget < max_body {
             return refused("server.body_budget", "it is less than `server.max_body`, so the largest body never fits");
+        }
+        if let Some((key, reason)) = self.memory_mistake() {
+            return refused(&key, &reason);
         }
         let mut times = vec![("server.body_timeout".to_owned(), Some(*body_timeout))];
         times.push(("server.grace_period".to_owned(), Some(*grace_period)));

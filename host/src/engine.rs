@@ -56,6 +56,11 @@ impl Engines {
         let engine = Engine::new(config().guest_debug(true))?;
         Ok(Self { _ticker: Ticker::start(engine.clone()), engine })
     }
+
+    /// The pool of instances as of now; `None` where they are allocated on demand.
+    pub fn pool(&self) -> Option<crate::memory::process::Pool> {
+        crate::memory::process::Pool::of(&self.engine)
+    }
 }
 
 fn config() -> Config {

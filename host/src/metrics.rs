@@ -1,7 +1,5 @@
 //! The metrics of `GET /metrics`, in the OpenMetrics text format.
 
-use std::time::Duration;
-
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,8 +8,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::memory::Key;
+use crate::memory::process::{Pool, Process};
 use crate::stage::Outcome;
-use crate::trace::StageReport;
 
 /// Every metric of the process.
 pub struct Metrics {
@@ -23,7 +21,37 @@ pub struct Metrics {
     refused: Family<StageLabels, Counter>,
     deployments: Family<DeploymentLabels, Counter>,
     reloads: Family<ReloadLabels, Counter>,
+    live: Family<LiveLabels, Gauge>,
     resident: Gauge,
+    cgroup: Family<CgroupLabels, Gauge>,
+    pool: Family<PoolLabels, Gauge>,
+    pool_unused: Family<PoolLabels, Gauge>,
+}
+
+/// What is counted of the runs of one series.
+pub(crate) struct StageMetrics {
+    pub(crate) seconds: Histogram,
+    pub(crate) high_water: Histogram,
+    pub(crate) refused: Counter,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LiveLabels {
+    pipeline: String,
+    stage: &'static str,
+    plugin: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CgroupLabels {
+    /// `usage` or `limit`.
+    what: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PoolLabels {
+    /// `component_instances`, `memories` …
+    what: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -66,12 +94,12 @@ impl StageLabels {
     fn of(key: &Key) -> Self {
         let Key { pipeline, stage, plugin, version, digest, chip, outcome } = key;
         Self {
-            pipeline: pipeline.clone(),
+            pipeline: pipeline.to_string(),
             stage,
             plugin: plugin.to_string(),
             version: version.to_string(),
             digest: digest[..12].to_owned(),
-            chip: chip.clone(),
+            chip: chip.to_string(),
             outcome: outcome.as_str(),
         }
     }
@@ -98,7 +126,11 @@ impl Metrics {
             refused: Family::default(),
             deployments: Family::default(),
             reloads: Family::default(),
+            live: Family::default(),
             resident: Gauge::default(),
+            cgroup: Family::default(),
+            pool: Family::default(),
+            pool_unused: Family::default(),
             registry: Registry::default(),
         };
         registry.register("requests", "Requests by outcome", this.requests.clone());
@@ -118,27 +150,55 @@ impl Metrics {
         registry.register("stage_refused_growths", "Growths refused by the memory cap", this.refused.clone());
         registry.register("deployments", "Deployments of plugins by what became of them", this.deployments.clone());
         registry.register("config_reloads", "New configurations by what became of them", this.reloads.clone());
+        registry.register("stage_live_instances", "Instances that are live now", this.live.clone());
         registry.register_with_unit(
             "process_resident",
             "Resident memory of the process",
             Unit::Bytes,
             this.resident.clone(),
         );
+        registry.register_with_unit(
+            "cgroup_memory",
+            "Memory of the process's cgroup, and its limit",
+            Unit::Bytes,
+            this.cgroup.clone(),
+        );
+        registry.register("pool_used", "What of the pool of instances is in use", this.pool.clone());
+        registry.register_with_unit(
+            "pool_unused",
+            "Bytes that unused parts of the pool keep resident",
+            Unit::Bytes,
+            this.pool_unused.clone(),
+        );
         Self { registry, ..this }
     }
 
-    pub(crate) fn request(&self, pipeline: &str, chip: &str, outcome: Outcome, duration: Duration) {
-        let (pipeline, chip) = (pipeline.to_owned(), chip.to_owned());
-        let labels = PipelineLabels { pipeline: pipeline.clone(), chip: chip.clone() };
-        self.request_seconds.get_or_create(&labels).observe(duration.as_secs_f64());
-        self.requests.get_or_create(&RequestLabels { pipeline, chip, outcome: outcome.as_str() }).inc();
+    /// The counter of a route's requests that ended so.
+    pub(crate) fn requests(&self, pipeline: &str, chip: &str, outcome: Outcome) -> Counter {
+        let labels = RequestLabels { pipeline: pipeline.to_owned(), chip: chip.to_owned(), outcome: outcome.as_str() };
+        self.requests.get_or_create_owned(&labels)
     }
 
-    pub(crate) fn stage(&self, key: &Key, report: &StageReport) {
+    /// The times of a route's requests.
+    pub(crate) fn request_seconds(&self, pipeline: &str, chip: &str) -> Histogram {
+        let labels = PipelineLabels { pipeline: pipeline.to_owned(), chip: chip.to_owned() };
+        self.request_seconds.get_or_create_owned(&labels)
+    }
+
+    /// What is counted of a series.
+    pub(crate) fn stage(&self, key: &Key) -> StageMetrics {
         let labels = StageLabels::of(key);
-        self.stage_seconds.get_or_create(&labels).observe(report.duration.as_secs_f64());
-        self.high_water.get_or_create(&labels).observe(report.usage.high_water as f64);
-        self.refused.get_or_create(&labels).inc_by(report.usage.refused);
+        StageMetrics {
+            seconds: self.stage_seconds.get_or_create_owned(&labels),
+            high_water: self.high_water.get_or_create_owned(&labels),
+            refused: self.refused.get_or_create_owned(&labels),
+        }
+    }
+
+    /// The live instances of a plugin as a stage of a pipeline.
+    pub(crate) fn live(&self, pipeline: &str, stage: &'static str, plugin: &str) -> Gauge {
+        let labels = LiveLabels { pipeline: pipeline.to_owned(), stage, plugin: plugin.to_owned() };
+        self.live.get_or_create_owned(&labels)
     }
 
     /// Drops the series of a version that is gone.
@@ -161,9 +221,32 @@ impl Metrics {
     }
 
     /// The text of `GET /metrics`.
-    pub fn encode(&self) -> String {
-        if let Some(bytes) = crate::memory::process().resident_bytes {
-            self.resident.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    pub fn encode(&self, process: &Process, pool: Option<&Pool>) -> String {
+        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let Process { resident_bytes, cgroup_bytes, cgroup_limit_bytes } = process;
+        if let Some(bytes) = resident_bytes {
+            self.resident.set(gauge(*bytes));
+        }
+        for (what, bytes) in [("usage", cgroup_bytes), ("limit", cgroup_limit_bytes)] {
+            if let Some(bytes) = bytes {
+                self.cgroup.get_or_create(&CgroupLabels { what }).set(gauge(*bytes));
+            }
+        }
+        if let Some(pool) = pool {
+            let Pool { component_instances, core_instances, memories, tables, stacks, .. } = *pool;
+            let used = [
+                ("component_instances", component_instances),
+                ("core_instances", core_instances),
+                ("memories", memories),
+                ("tables", tables),
+                ("stacks", stacks),
+            ];
+            for (what, count) in used {
+                self.pool.get_or_create(&PoolLabels { what }).set(gauge(count));
+            }
+            for (what, bytes) in [("memories", pool.unused_memory_bytes), ("tables", pool.unused_table_bytes)] {
+                self.pool_unused.get_or_create(&PoolLabels { what }).set(gauge(bytes));
+            }
         }
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");

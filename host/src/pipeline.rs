@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Canary;
+use crate::memory::recordings::Recordings;
 use crate::stage::bindings::{Reply, Request};
 use crate::stage::{Stage, StageError};
 use crate::trace::Trace;
@@ -27,6 +28,8 @@ pub struct Pipeline {
     pub sample: Option<Vec<u8>>,
     /// How a new version is put on trial; `None` where it serves at once.
     pub canary: Option<Canary>,
+    /// Where inputs are recorded; `None` where they are not.
+    pub recordings: Option<Arc<Recordings>>,
 }
 
 /// The stage that had no answer, and why.

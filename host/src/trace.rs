@@ -4,10 +4,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use crate::deploy::canary::Arm;
-use crate::memory::{Key, Recorder};
+use crate::memory::Recorder;
+use crate::memory::callers::Caller;
+use crate::memory::recordings::{Facts, Recordings, StageFacts, keeps, timestamp};
+use crate::memory::series::{Route, StageSeries};
+use crate::stage::bindings::Request;
 use crate::stage::cap::{Meter, Usage};
 use crate::stage::{Outcome, Stage, StageError};
 
@@ -22,9 +27,28 @@ pub struct Trace {
     stages: Vec<StageReport>,
     outcome: Outcome,
     /// `None` for a sample, which is neither counted nor logged.
-    recorder: Option<Arc<Recorder>>,
+    recorded: Option<Recorded>,
     /// The side of a trial that the request is on.
     arm: Option<Arc<Arm>>,
+    /// The input, where its pipeline's recorder is on.
+    input: Option<Box<Input>>,
+}
+
+/// Where a request is counted.
+struct Recorded {
+    recorder: Arc<Recorder>,
+    route: Arc<Route>,
+    caller: Caller,
+}
+
+/// What a recording needs besides the trace itself.
+struct Input {
+    recordings: Arc<Recordings>,
+    content_type: Option<String>,
+    parameters: Vec<(String, String)>,
+    body: Bytes,
+    /// The stages whose mark was the highest of their series.
+    raised: Vec<&'static str>,
 }
 
 /// What one stage run needed and how it ended.
@@ -57,7 +81,8 @@ impl Trace {
     pub fn new(id: String, pipeline: &str, chip: &str, time: Duration, recorder: Arc<Recorder>) -> Self {
         let mut this = Self::unrecorded(pipeline, chip, time);
         this.id = id;
-        this.recorder = Some(recorder);
+        let (route, caller) = (recorder.route(pipeline, chip), recorder.caller(None));
+        this.recorded = Some(Recorded { recorder, route, caller });
         this
     }
 
@@ -72,14 +97,33 @@ impl Trace {
             deadline: started + time,
             stages: Vec::with_capacity(3),
             outcome: Outcome::Cancelled,
-            recorder: None,
+            recorded: None,
             arm: None,
+            input: None,
         }
     }
 
     /// Counts the request on a side of a trial, too.
     pub fn of_trial(&mut self, arm: Arc<Arm>) {
         self.arm = Some(arm);
+    }
+
+    /// Counts the request as this caller's.
+    pub fn of_caller(&mut self, caller: Caller) {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.caller = caller;
+        }
+    }
+
+    /// Keeps the input at hand, for it may turn out to be one that is recorded.
+    pub fn of_input(&mut self, recordings: &Arc<Recordings>, request: &Request, body: &Bytes) {
+        self.input = Some(Box::new(Input {
+            recordings: Arc::clone(recordings),
+            content_type: request.content_type.clone(),
+            parameters: request.parameters.clone(),
+            body: body.clone(),
+            raised: Vec::new(),
+        }));
     }
 
     /// The instant at which the whole request must have ended.
@@ -99,19 +143,38 @@ impl Trace {
 
     /// Begins a stage; the guard's drop reports it.
     pub(crate) fn enter<'a>(&'a mut self, stage: &'a Stage, meter: Arc<Meter>, started: Instant) -> StageGuard<'a> {
-        StageGuard { trace: self, stage, meter, started, outcome: Outcome::Cancelled }
+        let series = self.recorded.as_ref().map(|recorded| {
+            let series = recorded.route.stage(stage, &recorded.recorder.metrics);
+            series.live.inc();
+            series
+        });
+        StageGuard { trace: self, stage, meter, started, outcome: Outcome::Cancelled, series }
     }
 }
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        let Self { id, pipeline, chip, started, stages, outcome, recorder, arm, deadline: _ } = self;
+        let Self { id, pipeline, chip, started, stages, outcome, recorded, arm, input, deadline: _ } = self;
         if let Some(arm) = arm {
             arm.request();
         }
-        let Some(recorder) = recorder else { return };
+        let Some(Recorded { recorder, route, caller }) = recorded else { return };
         let duration = started.elapsed();
-        recorder.request(pipeline, chip, *outcome, duration);
+        recorder.request(route, caller, *outcome, duration, stages);
+        if let Some(input) = input.take() {
+            input.keep(*outcome, stages, || Facts {
+                time: timestamp(),
+                request: id.clone(),
+                pipeline: pipeline.clone(),
+                chip: chip.clone(),
+                caller: caller.name.to_string(),
+                content_type: None,
+                parameters: Vec::new(),
+                outcome: outcome.as_str().to_owned(),
+                kept_for: Vec::new(),
+                stages: stages.iter().map(StageFacts::from).collect(),
+            });
+        }
         let mark =
             |stage: &str| stages.iter().find(|report| report.stage == stage).map(|report| report.usage.high_water);
         tracing::info!(
@@ -127,6 +190,19 @@ impl Drop for Trace {
     }
 }
 
+impl Input {
+    /// Records the input if it is one of those that are kept.
+    fn keep(self, outcome: Outcome, stages: &[StageReport], facts: impl FnOnce() -> Facts) {
+        let Self { recordings, content_type, parameters, body, raised } = self;
+        let mut kept_for: Vec<_> = raised.iter().map(|stage| format!("high_water {stage}")).collect();
+        let ended = stages.iter().map(|report| report.outcome).chain([outcome]).find(|outcome| keeps(*outcome));
+        kept_for.extend(ended.map(|outcome| outcome.as_str().to_owned()));
+        if !kept_for.is_empty() {
+            recordings.keep(Facts { content_type, parameters, kept_for, ..facts() }, body);
+        }
+    }
+}
+
 /// One stage run inside a request.
 pub(crate) struct StageGuard<'a> {
     trace: &'a mut Trace,
@@ -134,13 +210,15 @@ pub(crate) struct StageGuard<'a> {
     meter: Arc<Meter>,
     started: Instant,
     outcome: Outcome,
+    /// `None` where nothing is counted.
+    series: Option<Arc<StageSeries>>,
 }
 
 impl StageGuard<'_> {
     /// Ends the stage with an answer (`None`) or with an error, which is logged whole.
     pub(crate) fn finish(mut self, error: Option<&StageError>) {
         self.outcome = error.map_or(Outcome::Ok, |error| error.outcome);
-        let told = error.filter(|error| !error.detail.is_empty() && self.trace.recorder.is_some());
+        let told = error.filter(|error| !error.detail.is_empty() && self.series.is_some());
         if let Some(error) = told {
             tracing::warn!(
                 target: "plimsoll::stage",
@@ -156,33 +234,27 @@ impl StageGuard<'_> {
 
 impl Drop for StageGuard<'_> {
     fn drop(&mut self) {
-        let Self { trace, stage, meter, started, outcome } = self;
+        let Self { trace, stage, meter, started, outcome, series } = self;
+        let now = Instant::now();
         let report = StageReport {
             stage: stage.name,
             plugin: Arc::clone(&stage.plugin.name),
             version: Arc::clone(&stage.plugin.version),
             digest: Arc::clone(&stage.plugin.digest),
             outcome: *outcome,
-            duration: started.elapsed(),
+            duration: now - *started,
             usage: meter.usage(),
         };
         if let Some(arm) = &trace.arm {
             arm.stage(&report.plugin, *outcome, report.usage.high_water);
         }
-        let Some(recorder) = &trace.recorder else {
-            trace.stages.push(report);
-            return;
-        };
-        let key = Key {
-            pipeline: trace.pipeline.clone(),
-            stage: stage.name,
-            plugin: Arc::clone(&report.plugin),
-            version: Arc::clone(&report.version),
-            digest: Arc::clone(&report.digest),
-            chip: trace.chip.clone(),
-            outcome: *outcome,
-        };
-        recorder.stage(key, &report);
+        if let (Some(series), Some(Recorded { recorder, route, caller })) = (series, &trace.recorded) {
+            series.live.dec();
+            let is_highest = recorder.stage(route, series, &report, caller, now);
+            if let Some(input) = trace.input.as_mut().filter(|_| is_highest) {
+                input.raised.push(stage.name);
+            }
+        }
         trace.stages.push(report);
     }
 }

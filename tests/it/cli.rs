@@ -9,11 +9,11 @@ use plimsoll_tests::{TempDir, data, guest, guests_config};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_plimsoll-under-test");
 
-fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     Command::new(BINARY).args(arguments).env_remove("RUST_LOG").output().expect("the binary starts")
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

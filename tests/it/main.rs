@@ -3,6 +3,7 @@
 mod cache;
 mod canary;
 mod cli;
+mod compare;
 mod config;
 mod corpus;
 mod demo;
@@ -22,6 +23,8 @@ mod models;
 mod oci;
 mod plugin_new;
 mod readme;
+mod recorder;
 mod refusals;
 mod reload;
+mod report;
 mod swap;

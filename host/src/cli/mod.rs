@@ -1,11 +1,15 @@
 //! The command line. Exit codes: 0, 1 for a failure at work (of `leak`: it leaks), 2 for wrong arguments (of `leak`: no
 //! answer), 64 for a configuration that cannot be served.
 
+mod check;
 mod infer;
 mod inspect;
 mod leak;
 mod plugin;
+mod replay;
 mod serve;
+mod table;
+mod top;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,7 +52,11 @@ enum Command {
     #[command(subcommand)]
     Plugin(plugin::Plugin),
     /// Build everything the configuration names, and say whether it can be served.
-    Check(Source),
+    Check(check::Check),
+    /// Show the memory report of a running server, live.
+    Top(top::Top),
+    /// Run recorded inputs again, by the same or another version of a plugin.
+    Replay(replay::Replay),
 }
 
 /// Where the configuration comes from.
@@ -104,7 +112,9 @@ pub fn main() -> ExitCode {
             Command::Inspect(command) => command.run().map(done),
             Command::Leak(command) => command.run().await.map(|leaks| ExitCode::from(u8::from(leaks))),
             Command::Plugin(command) => command.run().await.map(done),
-            Command::Check(source) => check(&source).await.map(done),
+            Command::Check(command) => command.run().await.map(done),
+            Command::Top(command) => command.run().await.map(done),
+            Command::Replay(command) => command.run().await.map(done),
         }
     });
     // Requests that are cut off still get their line in the log. A backend's run cannot be stopped, and must not
@@ -123,28 +133,4 @@ fn report(error: &Error) -> ExitCode {
         Error::Failed(_) => ExitCode::FAILURE,
         Error::Untold(_) => ExitCode::from(EX_UNTOLD),
     }
-}
-
-async fn check(source: &Source) -> Result<(), Error> {
-    let config = source.load()?;
-    let app = crate::app::App::build(&config).await?;
-    for route in app.served.load().routes.values() {
-        let pipeline = &route.stable;
-        println!(
-            "pipeline {}: default chip {}, deadline {:?}",
-            pipeline.name, pipeline.default_chip, pipeline.deadline
-        );
-        for (_, stage) in pipeline.stages() {
-            println!(
-                "  {:<12} {} {} (max_memory {}, deadline {:?})",
-                stage.name,
-                stage.plugin.name,
-                stage.plugin.version,
-                bytesize::ByteSize::b(stage.limits.max_memory),
-                stage.limits.deadline
-            );
-        }
-    }
-    println!("{} can be served", config.path.display());
-    Ok(())
 }

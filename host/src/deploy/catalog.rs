@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::canary::Comparison;
 use super::journal::{Entry, Page, Seen};
 use super::release::Release;
-use crate::memory::Row;
+use crate::memory::report::Row;
 use crate::plugin::{Identity, Metadata};
 use crate::stage::Stage;
 
@@ -195,10 +195,10 @@ impl Plugin {
                 high_water: 0,
             };
             for row in of_version {
-                view.runs += row.count;
-                view.high_water = view.high_water.max(row.max);
+                view.runs += row.figures.count;
+                view.high_water = view.high_water.max(row.figures.max);
                 if row.key.outcome.is_plugin_failure() {
-                    view.failures += row.count;
+                    view.failures += row.figures.count;
                 }
             }
             versions.push(view);

@@ -37,8 +37,11 @@ impl Deployer {
         let whole = |reason: String| ConfigError::new(&config.path, "", reason);
         let journal = if remembers { Journal::open(&config.data_dir()).map_err(whole)? } else { None };
         let book = journal.as_ref().map_or_else(|| Ok(Book::default()), Journal::read).map_err(whole)?;
-        let workshop =
+        let mut workshop =
             Workshop::new(engines, config).map_err(|error| whole(format!("the engine does not start: {error:#}")))?;
+        if remembers {
+            workshop.record_inputs();
+        }
         let mut this = Self { config: config.clone(), workshop, journal, inbox: Inbox::default() };
         let mut catalog = this.remembered(&book);
         let pipelines = this.choose(config, &mut catalog).await?;
@@ -369,6 +372,9 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     }
     if old.admin != new.admin {
         settings.push("[admin]");
+    }
+    if old.memory != new.memory {
+        settings.push("[memory]");
     }
     settings
 }

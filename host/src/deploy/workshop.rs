@@ -12,6 +12,7 @@ use super::release::Release;
 use crate::config::{self, BackendName, Config, ConfigError};
 use crate::defaults::{DEADLINE, INIT_DEADLINE, MAX_MEMORY, MAX_OUTPUT, REQUEST_DEADLINE};
 use crate::engine::Engines;
+use crate::memory::recordings::Recordings;
 use crate::nn::{Backend, LoadedModel, ModelSource, onnxruntime::OnnxRuntime, rten::Rten};
 use crate::pipeline::Pipeline;
 use crate::plugin::cache::CompiledCache;
@@ -61,6 +62,8 @@ pub struct Workshop {
     /// Every stage that somebody still holds: a pipeline that serves, a version kept for rollback, or the attempt
     /// that goes on.
     stages: Vec<Weak<Stage>>,
+    /// By pipeline; `None` where inputs are not recorded whatever the configuration says.
+    recordings: Option<HashMap<String, Arc<Recordings>>>,
 }
 
 struct KnownModel {
@@ -90,7 +93,12 @@ impl Workshop {
             }
         };
         let preparer = Preparer::new(&engines.engine, cache)?;
-        Ok(Self { preparer, backends: HashMap::new(), models: HashMap::new(), stages: Vec::new() })
+        Ok(Self { preparer, backends: HashMap::new(), models: HashMap::new(), stages: Vec::new(), recordings: None })
+    }
+
+    /// Makes the pipelines that it builds record inputs where the configuration says so: for a server.
+    pub fn record_inputs(&mut self) {
+        self.recordings = Some(HashMap::new());
     }
 
     /// The parts that need no pipeline: for plugins that none uses yet.
@@ -114,12 +122,31 @@ impl Workshop {
             self.model(config, name).map_err(|reason| BuildError::new(format!("models.{name}"), reason))?;
         }
         self.models.retain(|name, _| config.models.contains_key(name));
+        if let Some(recordings) = &mut self.recordings {
+            recordings.retain(|name, _| config.pipelines.contains_key(name));
+        }
         let mut pipelines = BTreeMap::new();
         for (name, pipeline) in &config.pipelines {
             let built = Building { workshop: self, config, selection, held, pipeline: name }.pipeline(pipeline).await?;
             pipelines.insert(name.clone(), Arc::new(built));
         }
         Ok(pipelines)
+    }
+
+    /// The recordings of a pipeline: those that are open, unless other bounds are wanted.
+    fn recordings(&mut self, config: &Config, pipeline: &str) -> Result<Option<Arc<Recordings>>, String> {
+        let Some(open) = &mut self.recordings else { return Ok(None) };
+        let Some(rules) = config.record_rules(pipeline) else {
+            open.remove(pipeline);
+            return Ok(None);
+        };
+        if let Some(known) = open.get(pipeline).filter(|known| known.rules == rules) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let new = Recordings::open(&rules).map(Arc::new);
+        let new = new.map_err(|error| format!("{} cannot hold recordings: {error}", rules.dir.display()))?;
+        open.insert(pipeline.to_owned(), Arc::clone(&new));
+        Ok(Some(new))
     }
 
     /// Makes the next build read every model's file again: for a new configuration.
@@ -212,7 +239,10 @@ impl Building<'_> {
         let postprocess = self.stage(None, Kind::Postprocess, &pipeline.postprocess, None).await?;
         let deadline = pipeline.deadline.unwrap_or(REQUEST_DEADLINE);
         let canary = pipeline.canary.clone();
-        Ok(Pipeline { name: name.to_owned(), preprocess, chips, default_chip, postprocess, deadline, sample, canary })
+        let recordings = self.workshop.recordings(self.config, name);
+        let recordings = recordings.map_err(|reason| BuildError::new(key("record.dir"), reason))?;
+        let name = name.to_owned();
+        Ok(Pipeline { name, preprocess, chips, default_chip, postprocess, deadline, sample, canary, recordings })
     }
 
     async fn stage(

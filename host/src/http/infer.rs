@@ -60,6 +60,9 @@ pub(super) async fn infer(
     if let Some(arm) = arm {
         trace.of_trial(arm);
     }
+    if let Some(value) = headers.get(&app.recorder.caller_header) {
+        trace.of_caller(app.recorder.caller(Some(value.as_bytes())));
+    }
 
     let result = admitted(&app, &headers, body, &mut trace).await;
     let mut response = match result {
@@ -67,19 +70,24 @@ pub(super) async fn infer(
             trace.finish(outcome);
             problem.into_response()
         }
-        Ok((body, _permits)) => match pipeline.run(infer, &mut trace, &request, &body).await {
-            Ok(reply) => {
-                trace.finish(Outcome::Ok);
-                let content_type = HeaderValue::from_str(&reply.content_type)
-                    .unwrap_or(HeaderValue::from_static("application/octet-stream"));
-                (StatusCode::OK, [(header::CONTENT_TYPE, content_type)], reply.body).into_response()
+        Ok((body, _permits)) => {
+            if let Some(recordings) = &pipeline.recordings {
+                trace.of_input(recordings, &request, &body);
             }
-            Err(failed) => {
-                trace.finish(failed.error.outcome);
-                let high_water = trace.stages().last().map_or(0, |report| report.usage.high_water);
-                Problem::from_stage(&failed, high_water).of_request(&id).into_response()
+            match pipeline.run(infer, &mut trace, &request, &body).await {
+                Ok(reply) => {
+                    trace.finish(Outcome::Ok);
+                    let content_type = HeaderValue::from_str(&reply.content_type)
+                        .unwrap_or(HeaderValue::from_static("application/octet-stream"));
+                    (StatusCode::OK, [(header::CONTENT_TYPE, content_type)], reply.body).into_response()
+                }
+                Err(failed) => {
+                    trace.finish(failed.error.outcome);
+                    let high_water = trace.stages().last().map_or(0, |report| report.usage.high_water);
+                    Problem::from_stage(&failed, high_water).of_request(&id).into_response()
+                }
             }
-        },
+        }
     };
     set_headers(response.headers_mut(), &trace, &chip);
     response

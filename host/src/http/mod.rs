@@ -5,13 +5,14 @@
 //! | `POST /v1/pipelines/{pipeline}/infer` | one request: `infer.rs` |
 //! | `GET /v1/pipelines`, `/v1/plugins[/{name}]` | what is served |
 //! | `PUT`, `DELETE /v1/plugins/{name}`, `POST /v1/plugins/{name}/rollback` | changes of it: `admin.rs` |
-//! | `GET /v1/memory` | high-water marks, resident memory |
+//! | `GET /v1/memory`, `/v1/memory/compare` | what requests needed, and why: `memory.rs` |
 //! | `GET /metrics` | OpenMetrics text |
 //! | `GET /v2/health/live`, `/v2/health/ready` | 200 with a JSON body |
 
 pub mod admin;
 pub mod admission;
 mod infer;
+mod memory;
 pub mod problem;
 
 use std::future::Future;
@@ -37,7 +38,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/plugins", get(admin::list))
         .route("/v1/plugins/{name}", get(admin::show).put(admin::put).delete(admin::delete))
         .route("/v1/plugins/{name}/rollback", post(admin::rollback))
-        .route("/v1/memory", get(memory))
+        .route("/v1/memory", get(memory::report))
+        .route("/v1/memory/compare", get(memory::compare))
         .route("/metrics", get(metrics))
         .route("/v2/health/live", get(|| async { Json(json!({ "live": true })) }))
         // The port opens only after every pipeline is built, so whoever can ask finds them ready.
@@ -110,11 +112,8 @@ async fn pipelines(State(app): State<Arc<App>>) -> Response {
     Json(json!({ "pipelines": pipelines })).into_response()
 }
 
-async fn memory(State(app): State<Arc<App>>) -> Response {
-    Json(app.recorder.report()).into_response()
-}
-
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], app.recorder.metrics.encode()).into_response()
+    let text = app.recorder.metrics.encode(&crate::memory::process(), app.engines.pool().as_ref());
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }

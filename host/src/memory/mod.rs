@@ -1,23 +1,45 @@
-//! The memory report: high-water marks by pipeline, stage, plugin, version, chip and outcome, beside the
-//! resident memory of the process. What must stay flat is the latter; the former says who needs how much.
+//! The memory report: what stage runs needed, by whom it was asked for, and what follows from it, beside the resident
+//! memory of the process. What must stay flat is the latter; the former says who needs how much.
+//!
+//! - [`series`]: where a stage run is counted: by pipeline, stage, plugin, version, chip and outcome.
+//! - [`marks`]: high-water marks since start and over sliding windows.
+//! - [`callers`]: who sends what needs the memory.
+//! - [`compare`]: whether a difference is due to the chip or to the mix of inputs; [`advice`]: which cap a stage needs.
+//! - [`process`]: resident memory, cgroup, pool.
+//! - [`report`]: all of it as JSON and CSV.
+//! - [`recordings`]: inputs kept on disk, to be run again.
+
+pub mod advice;
+pub mod callers;
+pub mod compare;
+pub mod marks;
+pub mod process;
+pub mod recordings;
+pub mod report;
+pub mod series;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
+use axum::http::HeaderName;
 use serde::Serialize;
 
+use crate::config;
 use crate::metrics::Metrics;
 use crate::plugin::Identity;
 use crate::stage::Outcome;
 use crate::trace::StageReport;
+use callers::{Caller, Callers};
+pub use process::process;
+use series::{Route, StageSeries};
 
 /// What high-water marks are told apart by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Key {
     /// The pipeline's name.
-    pub pipeline: String,
+    pub pipeline: Arc<str>,
     /// `preprocess`, `infer` or `postprocess`.
     pub stage: &'static str,
     /// The plugin's name.
@@ -27,7 +49,7 @@ pub struct Key {
     /// SHA-256 of the plugin, hexadecimal: two builds may call themselves by one version.
     pub digest: Arc<str>,
     /// The chip that the request was routed to.
-    pub chip: String,
+    pub chip: Arc<str>,
     /// How the stage ended.
     pub outcome: Outcome,
 }
@@ -35,142 +57,107 @@ pub struct Key {
 /// Collects what every stage run needed, since start.
 pub struct Recorder {
     started: Instant,
-    marks: Mutex<BTreeMap<Key, Marks>>,
+    /// By pipeline and chip.
+    routes: RwLock<BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Route>>>>,
+    callers: Callers,
+    /// The header that names the caller.
+    pub caller_header: HeaderName,
+    /// How many cells of the comparison there are.
+    cells: AtomicUsize,
     /// The same events for Prometheus.
     pub metrics: Metrics,
 }
 
-struct Marks {
-    /// High-water marks in 64 KiB pages. Linear memory is a whole number of them, so nothing is lost but
-    /// above two significant digits; the maximum is kept apart in bytes and exact.
-    pages: Histogram<u64>,
-    max: u64,
-    initial: u64,
-    grown_max: u64,
-    refused: u64,
-    host_max: u64,
-}
-
-const PAGE: u64 = 64 << 10;
-/// Four memories of 4 GiB.
-const MAX_PAGES: u64 = 4 << 16;
-
-/// The body of `GET /v1/memory`.
-#[derive(Debug, Serialize)]
-pub struct Report {
-    /// Seconds since start.
-    pub uptime_seconds: f64,
-    /// The process as the operating system sees it.
-    pub process: Process,
-    /// One row for each combination that has occurred.
-    pub stages: Vec<Row>,
-}
-
-/// The process's memory in bytes.
-#[derive(Debug, Serialize)]
-pub struct Process {
-    /// Resident memory; absent where the operating system does not tell.
-    pub resident_bytes: Option<u64>,
-}
-
-/// High-water marks of one combination, in bytes.
-#[derive(Debug, Serialize)]
-pub struct Row {
-    /// The combination.
-    #[serde(flatten)]
-    pub key: Key,
-    /// Stage runs.
-    pub count: u64,
-    /// Most linear memory of the latest run right after instantiation.
-    pub initial: u64,
-    /// Highest mark; exact.
-    pub max: u64,
-    /// Median.
-    pub p50: u64,
-    /// 90th percentile.
-    pub p90: u64,
-    /// 99th percentile.
-    pub p99: u64,
-    /// Largest growth over `initial`.
-    pub grown_max: u64,
-    /// Growths that the cap refused.
-    pub refused_growths: u64,
-    /// Most bytes of tensors that the host held for one run.
-    pub host_max: u64,
-}
-
 impl Recorder {
     /// An empty record.
-    pub fn new() -> Self {
-        Self { started: Instant::now(), marks: Mutex::default(), metrics: Metrics::new() }
+    pub fn new(config: &config::Memory) -> Self {
+        Self {
+            started: Instant::now(),
+            routes: RwLock::default(),
+            callers: Callers::new(config.caller_header.as_str(), config.top_callers),
+            caller_header: config.caller_header.clone(),
+            cells: AtomicUsize::new(0),
+            metrics: Metrics::new(),
+        }
     }
 
-    /// Counts one stage run.
-    pub fn stage(&self, key: Key, report: &StageReport) {
-        self.metrics.stage(&key, report);
-        let usage = &report.usage;
-        let mut marks = self.marks.lock().expect("no holder panics");
-        let entry = marks.entry(key).or_insert_with(|| Marks {
-            pages: Histogram::new_with_bounds(1, MAX_PAGES, 2).expect("valid bounds"),
-            max: 0,
-            initial: 0,
-            grown_max: 0,
-            refused: 0,
-            host_max: 0,
-        });
-        entry.pages.saturating_record(usage.high_water.div_ceil(PAGE));
-        entry.max = entry.max.max(usage.high_water);
-        entry.initial = usage.initial;
-        entry.grown_max = entry.grown_max.max(usage.high_water - usage.initial.min(usage.high_water));
-        entry.refused += usage.refused;
-        entry.host_max = entry.host_max.max(usage.host);
+    /// Where the requests of a pipeline on a chip are counted. Both are names of the configuration, so they are few.
+    pub fn route(&self, pipeline: &str, chip: &str) -> Arc<Route> {
+        let known = |routes: &BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Route>>>| {
+            routes.get(pipeline).and_then(|chips| chips.get(chip)).map(Arc::clone)
+        };
+        if let Some(route) = known(&self.routes.read().expect("no holder panics")) {
+            return route;
+        }
+        let mut routes = self.routes.write().expect("no holder panics");
+        if let Some(route) = known(&routes) {
+            return route;
+        }
+        let route = Arc::new(Route::new(pipeline, chip, &self.metrics));
+        let chips = routes.entry(Arc::clone(&route.pipeline)).or_default();
+        chips.insert(Arc::clone(&route.chip), Arc::clone(&route));
+        route
     }
 
-    /// Counts one request.
-    pub fn request(&self, pipeline: &str, chip: &str, outcome: Outcome, duration: Duration) {
-        self.metrics.request(pipeline, chip, outcome, duration);
+    /// The caller whom a value of the header names; without one, the caller of all such requests.
+    pub fn caller(&self, value: Option<&[u8]>) -> Caller {
+        value.map_or_else(|| self.callers.nobody(), |value| self.callers.caller(value))
+    }
+
+    /// Counts one stage run that ended `now`; says whether its mark is the highest of its series.
+    pub fn stage(
+        &self,
+        route: &Route,
+        series: &StageSeries,
+        report: &StageReport,
+        caller: &Caller,
+        now: Instant,
+    ) -> bool {
+        series.record(route, report, caller.id, self.seconds(now), (&self.metrics, &self.cells))
+    }
+
+    /// Counts one request, with the stages that it came to.
+    pub fn request(
+        &self,
+        route: &Route,
+        caller: &Caller,
+        outcome: Outcome,
+        duration: Duration,
+        stages: &[StageReport],
+    ) {
+        route.request(outcome, duration.as_secs_f64(), &self.metrics);
+        // What an instance holds anyway is not the caller's doing, and would hide those whose requests end early.
+        let grown = stages.iter().map(|report| report.usage.grown()).sum();
+        let max = stages.iter().map(|report| report.usage.high_water).max().unwrap_or(0);
+        let gone = self.callers.request(caller, outcome, grown, max);
+        if !gone.is_empty() {
+            for route in self.routes() {
+                for series in route.stages() {
+                    series.series().for_each(|(_, series)| series.book().fold(&gone, &self.cells));
+                }
+            }
+        }
     }
 
     /// Drops what is known of a version that is gone for good: there may be any number of them.
     pub fn forget(&self, plugin: &Identity) {
-        let mut marks = self.marks.lock().expect("no holder panics");
-        for (key, _) in marks.extract_if(.., |key, _| key.plugin == plugin.name && key.digest == plugin.digest) {
-            self.metrics.forget(&key);
+        for route in self.routes() {
+            for series in route.forget(plugin) {
+                for (outcome, known) in series.series() {
+                    self.cells.fetch_sub(known.book().bounded_cells(), std::sync::atomic::Ordering::Relaxed);
+                    self.metrics.forget(&route.key(&series, outcome));
+                }
+            }
         }
     }
 
-    /// The report as of now.
-    pub fn report(&self) -> Report {
-        let marks = self.marks.lock().expect("no holder panics");
-        let stages = marks
-            .iter()
-            .map(|(key, marks)| {
-                let quantile = |q| (marks.pages.value_at_quantile(q) * PAGE).min(marks.max);
-                Row {
-                    key: key.clone(),
-                    count: marks.pages.len(),
-                    initial: marks.initial,
-                    max: marks.max,
-                    p50: quantile(0.5),
-                    p90: quantile(0.9),
-                    p99: quantile(0.99),
-                    grown_max: marks.grown_max,
-                    refused_growths: marks.refused,
-                    host_max: marks.host_max,
-                }
-            })
-            .collect();
-        Report { uptime_seconds: self.started.elapsed().as_secs_f64(), process: process(), stages }
+    fn routes(&self) -> Vec<Arc<Route>> {
+        let routes = self.routes.read().expect("no holder panics");
+        routes.values().flat_map(BTreeMap::values).map(Arc::clone).collect()
     }
-}
 
-impl Default for Recorder {
-    fn default() -> Self {
-        Self::new()
+    /// Seconds from start to `now`.
+    fn seconds(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.started).as_secs()
     }
-}
-
-/// The process's memory as of now.
-pub fn process() -> Process {
-    Process { resident_bytes: memory_stats::memory_stats().map(|stats| stats.physical_mem as u64) }
 }

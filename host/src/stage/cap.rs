@@ -15,6 +15,7 @@ pub struct Meter {
     high_water: AtomicU64,
     refused: AtomicU64,
     host: AtomicU64,
+    resources: AtomicU64,
 }
 
 /// A reading of a [`Meter`], in bytes but for `refused`.
@@ -28,6 +29,15 @@ pub struct Usage {
     pub refused: u64,
     /// Most bytes of tensors that the host held for the stage at once.
     pub host: u64,
+    /// Resources (tensors, streams, models …) that the run left in the host's table of its store.
+    pub resources: u64,
+}
+
+impl Usage {
+    /// Bytes by which linear memory grew after instantiation.
+    pub fn grown(&self) -> u64 {
+        self.high_water.saturating_sub(self.initial)
+    }
 }
 
 impl Meter {
@@ -38,6 +48,10 @@ impl Meter {
 
     pub(crate) fn host_held(&self, bytes: u64) {
         self.host.fetch_max(bytes, Relaxed);
+    }
+
+    pub(crate) fn resources_left(&self, count: u64) {
+        self.resources.store(count, Relaxed);
     }
 
     pub(crate) fn host_refused(&self) {
@@ -51,6 +65,7 @@ impl Meter {
             high_water: self.high_water.load(Relaxed),
             refused: self.refused.load(Relaxed),
             host: self.host.load(Relaxed),
+            resources: self.resources.load(Relaxed),
         }
     }
 }

@@ -36,6 +36,22 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All of them, in their order.
+    pub const ALL: [Self; 12] = [
+        Self::Ok,
+        Self::UnsupportedMediaType,
+        Self::InvalidInput,
+        Self::TooLarge,
+        Self::Internal,
+        Self::TensorMismatch,
+        Self::OutputLimit,
+        Self::MemoryLimit,
+        Self::Deadline,
+        Self::Trap,
+        Self::Cancelled,
+        Self::NoCapacity,
+    ];
+
     /// Whether this is the plugin's own failing, whatever the caller sent: what rolls a new version back.
     pub fn is_plugin_failure(self) -> bool {
         matches!(self, Self::Trap | Self::MemoryLimit | Self::Deadline)

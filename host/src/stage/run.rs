@@ -210,6 +210,8 @@ impl Stage {
             Ok(Err(error)) => Err(StageError::from_wasmtime(&error)),
             Err(_elapsed) => Err(StageError::deadline()),
         };
+        let resources = store.data_mut().table.iter_mut().count() as u64;
+        store.data().meter.resources_left(resources);
         // The instance goes before the next stage's comes.
         drop(store);
         guard.finish(answer.as_ref().err());

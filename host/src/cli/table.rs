@@ -1,0 +1,29 @@
+//! Tables in plain text.
+
+/// Lines of a table under a header: the first `texts` columns to the left, numbers to the right.
+pub(super) fn lines(header: &[&str], rows: &[Vec<String>], texts: usize) -> Vec<String> {
+    let header = header.iter().map(|&title| title.to_owned()).collect();
+    // What comes from elsewhere, such as a plugin's version, must not steer the terminal.
+    let shown = |cell: &String| cell.replace(char::is_control, "?");
+    let all: Vec<Vec<String>> =
+        std::iter::once(&header).chain(rows).map(|row: &Vec<String>| row.iter().map(shown).collect()).collect();
+    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..header.len()).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            if column < texts { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    all.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [vec!["long name".to_owned(), "7".to_owned()], vec!["a\u{1b}[".to_owned(), "12345".to_owned()]];
+        let lines = super::lines(&["name", "bytes"], &rows, 1);
+        assert_eq!(lines, ["name       bytes", "long name      7", "a?[        12345"]);
+    }
+}

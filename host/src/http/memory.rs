@@ -1,0 +1,68 @@
+//! `GET /v1/memory` and `/v1/memory/compare`: what requests needed. Reading is for everybody who reaches the port.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::problem::Problem;
+use crate::app::App;
+use crate::memory::compare::Factor;
+
+type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
+
+/// `GET /v1/memory?pipeline=…&format=json|csv`.
+pub(super) async fn report(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
+    let [pipeline, format] = named(parameters, ["pipeline", "format"])?;
+    let pipeline = known_pipeline(&app, pipeline)?;
+    let report = || app.recorder.report(app.engines.pool(), pipeline.as_deref(), Instant::now());
+    match format.as_deref() {
+        None | Some("json") => Ok(Json(report()).into_response()),
+        Some("csv") => Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], report().csv()).into_response()),
+        Some(other) => Err(wrong(format!("`format={other}` is no format of the report; write `json` or `csv`"))),
+    }
+}
+
+/// `GET /v1/memory/compare?by=chip|version|caller|outcome&pipeline=…`.
+pub(super) async fn compare(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
+    let [by, pipeline] = named(parameters, ["by", "pipeline"])?;
+    let by = by.ok_or_else(|| {
+        wrong("what is to be compared is not said; add `?by=` and one of `chip`, `version`, `caller` and `outcome`")
+    })?;
+    let by: Factor = by.parse().map_err(wrong)?;
+    let pipeline = known_pipeline(&app, pipeline)?;
+    Ok(Json(app.recorder.compare(by, pipeline.as_deref())).into_response())
+}
+
+/// The values of the parameters that a route has; any other, or one given twice, is a mistake.
+fn named<const N: usize>(parameters: Parameters, names: [&str; N]) -> Result<[Option<String>; N], Problem> {
+    let Query(pairs) = parameters.map_err(|rejection| wrong(rejection.body_text()))?;
+    let mut values = [const { None }; N];
+    for (name, value) in pairs {
+        let Some(at) = names.iter().position(|known| *known == name) else {
+            return Err(wrong(format!("this route has no parameter `{name}`; it has `{}`", names.join("`, `"))));
+        };
+        if values[at].replace(value).is_some() {
+            return Err(wrong(format!("the parameter `{name}` is given twice")));
+        }
+    }
+    Ok(values)
+}
+
+fn known_pipeline(app: &App, pipeline: Option<String>) -> Result<Option<String>, Problem> {
+    let known = app.pipeline_names();
+    match pipeline {
+        Some(name) if !known.contains(&name) => {
+            Err(Problem::not_found(format!("there is no pipeline `{name}`; served are {}", known.join(", "))))
+        }
+        other => Ok(other),
+    }
+}
+
+fn wrong(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail)
+}
