@@ -84,13 +84,15 @@ impl App {
         let engines = Engines::new(config.server.max_concurrency)
             .map_err(|error| whole(format!("the engine does not start: {error:#}")))?;
         let access = Access::new(config)?;
-        let (deployer, catalog, served) = Deployer::start(&engines, config, remembers).await?;
+        let recorder = Arc::new(Recorder::new(&config.memory));
+        let batches = recorder.metrics.batches();
+        let (deployer, catalog, served) = Deployer::start(&engines, config, remembers, batches).await?;
         let app = Self {
             served: ArcSwap::from_pointee(served),
             catalog: Mutex::new(catalog),
             deployer: tokio::sync::Mutex::new(deployer),
             due: Arc::default(),
-            recorder: Arc::new(Recorder::new(&config.memory)),
+            recorder,
             admission: Admission::new(&config.server),
             access,
             server: config.server.clone(),

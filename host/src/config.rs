@@ -157,6 +157,21 @@ pub struct Model {
     /// The library that runs it.
     #[serde(default)]
     pub backend: BackendName,
+    /// Rows of one run at most, gathered from requests that wait at the same time; default none: each run is alone.
+    pub max_batch: Option<u32>,
+    /// How long the first request of a batch waits for others; default 2 ms.
+    #[serde(default, with = "humantime_serde")]
+    pub max_delay: Option<Duration>,
+}
+
+impl Model {
+    /// The rules of its batches; `None` where runs are not gathered.
+    pub fn batches(&self) -> Option<crate::nn::batch::Rules> {
+        /// Shorter than the run of any but the smallest network, so that a caller who is alone hardly waits.
+        const MAX_DELAY: Duration = Duration::from_millis(2);
+        let max_batch = self.max_batch?;
+        Some(crate::nn::batch::Rules { max_batch, max_delay: self.max_delay.unwrap_or(MAX_DELAY) })
+    }
 }
 
 /// The libraries that run models.
@@ -282,6 +297,18 @@ impl Config {
         let mut times = vec![("server.body_timeout".to_owned(), Some(*body_timeout))];
         times.push(("server.grace_period".to_owned(), Some(*grace_period)));
         times.push(("deploy.poll".to_owned(), Some(self.deploy.poll)));
+        for (name, model) in &self.models {
+            match (model.max_batch, model.max_delay) {
+                (Some(0 | 1), _) => {
+                    let reason = "a batch of at least 2 is needed; leave it out for runs that are alone";
+                    return refused(&format!("models.{name}.max_batch"), reason);
+                }
+                (None, Some(_)) => {
+                    return refused(&format!("models.{name}.max_delay"), "it means nothing without `max_batch`");
+                }
+                _ => times.push((format!("models.{name}.max_delay"), model.max_delay)),
+            }
+        }
         for (name, plugin) in &self.plugins {
             times.push((format!("plugins.{name}.deadline"), plugin.deadline));
             times.push((format!("plugins.{name}.init_deadline"), plugin.init_deadline));

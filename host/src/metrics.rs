@@ -1,5 +1,8 @@
 //! The metrics of `GET /metrics`, in the OpenMetrics text format.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -9,6 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::memory::Key;
 use crate::memory::process::{Pool, Process};
+use crate::nn::batch::Observer;
 use crate::stage::Outcome;
 
 /// Every metric of the process.
@@ -26,6 +30,47 @@ pub struct Metrics {
     cgroup: Family<CgroupLabels, Gauge>,
     pool: Family<PoolLabels, Gauge>,
     pool_unused: Family<PoolLabels, Gauge>,
+    batches: Batches,
+}
+
+/// What is counted of the batches of models. A clone counts into the same.
+#[derive(Clone)]
+pub struct Batches {
+    rows: Family<ModelLabels, Histogram>,
+    requests: Family<ModelLabels, Counter>,
+    waited: Family<ModelLabels, Histogram>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ModelLabels {
+    model: String,
+}
+
+/// The batches of one model.
+struct ModelBatches {
+    rows: Histogram,
+    requests: Counter,
+    waited: Histogram,
+}
+
+impl Batches {
+    /// Who is told of the batches of a model.
+    pub fn of_model(&self, model: &str) -> Arc<dyn Observer> {
+        let labels = ModelLabels { model: model.to_owned() };
+        Arc::new(ModelBatches {
+            rows: self.rows.get_or_create_owned(&labels),
+            requests: self.requests.get_or_create_owned(&labels),
+            waited: self.waited.get_or_create_owned(&labels),
+        })
+    }
+}
+
+impl Observer for ModelBatches {
+    fn batch(&self, rows: u32, requests: usize, waited: Duration) {
+        self.rows.observe(f64::from(rows));
+        self.requests.inc_by(requests as u64);
+        self.waited.observe(waited.as_secs_f64());
+    }
 }
 
 /// What is counted of the runs of one series.
@@ -110,6 +155,11 @@ fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(1e-4, 2.0, 18))
 }
 
+/// 1 to 512 rows.
+fn rows() -> Histogram {
+    Histogram::new(exponential_buckets(1.0, 2.0, 10))
+}
+
 /// 64 KiB to 4 GiB, the range of a linear memory.
 fn bytes() -> Histogram {
     Histogram::new(exponential_buckets(65536.0, 2.0, 17))
@@ -131,6 +181,11 @@ impl Metrics {
             cgroup: Family::default(),
             pool: Family::default(),
             pool_unused: Family::default(),
+            batches: Batches {
+                rows: Family::new_with_constructor(rows),
+                requests: Family::default(),
+                waited: Family::new_with_constructor(seconds),
+            },
             registry: Registry::default(),
         };
         registry.register("requests", "Requests by outcome", this.requests.clone());
@@ -170,7 +225,21 @@ impl Metrics {
             Unit::Bytes,
             this.pool_unused.clone(),
         );
+        let Batches { rows, requests, waited } = this.batches.clone();
+        registry.register("model_batch_rows", "Rows of a batch of a model", rows);
+        registry.register("model_batched_requests", "Runs that were made in batches", requests);
+        registry.register_with_unit(
+            "model_batch_wait",
+            "How long the first request of a batch had waited",
+            Unit::Seconds,
+            waited,
+        );
         Self { registry, ..this }
+    }
+
+    /// Where the batches of models are counted.
+    pub fn batches(&self) -> Batches {
+        self.batches.clone()
     }
 
     /// The counter of a route's requests that ended so.

@@ -1,5 +1,6 @@
 //! The integration tests, in one binary. Each module tests through the door that users use.
 
+mod batching;
 mod cache;
 mod canary;
 mod cli;

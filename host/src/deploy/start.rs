@@ -15,6 +15,7 @@ use super::workshop::{BuildError, Pipelines, Selection, Workshop, declared, need
 use crate::app::{App, Route, Served};
 use crate::config::{Config, ConfigError};
 use crate::engine::Engines;
+use crate::metrics::Batches;
 use crate::plugin::{bundled, oci};
 
 /// What a plugin may be served with: what is new, and what served last.
@@ -33,12 +34,13 @@ impl Deployer {
         engines: &Engines,
         config: &Config,
         remembers: bool,
+        batches: Batches,
     ) -> Result<(Self, Catalog, Served), ConfigError> {
         let whole = |reason: String| ConfigError::new(&config.path, "", reason);
         let journal = if remembers { Journal::open(&config.data_dir()).map_err(whole)? } else { None };
         let book = journal.as_ref().map_or_else(|| Ok(Book::default()), Journal::read).map_err(whole)?;
-        let mut workshop =
-            Workshop::new(engines, config).map_err(|error| whole(format!("the engine does not start: {error:#}")))?;
+        let mut workshop = Workshop::new(engines, config, batches)
+            .map_err(|error| whole(format!("the engine does not start: {error:#}")))?;
         if remembers {
             workshop.record_inputs();
         }

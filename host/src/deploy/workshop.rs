@@ -13,7 +13,8 @@ use crate::config::{self, BackendName, Config, ConfigError};
 use crate::defaults::{DEADLINE, INIT_DEADLINE, MAX_MEMORY, MAX_OUTPUT, REQUEST_DEADLINE};
 use crate::engine::Engines;
 use crate::memory::recordings::Recordings;
-use crate::nn::{Backend, LoadedModel, ModelSource, onnxruntime::OnnxRuntime, rten::Rten};
+use crate::metrics::Batches;
+use crate::nn::{Backend, LoadError, LoadedModel, ModelSource, onnxruntime::OnnxRuntime, rten::Rten};
 use crate::pipeline::Pipeline;
 use crate::plugin::cache::CompiledCache;
 use crate::plugin::{Kind, Preparer, artifact};
@@ -59,6 +60,7 @@ pub struct Workshop {
     /// Each with the bound on its concurrent runs.
     backends: HashMap<BackendName, (Box<dyn Backend>, Arc<Semaphore>)>,
     models: HashMap<String, KnownModel>,
+    batches: Batches,
     /// Every stage that somebody still holds: a pipeline that serves, a version kept for rollback, or the attempt
     /// that goes on.
     stages: Vec<Weak<Stage>>,
@@ -84,7 +86,7 @@ impl Workshop {
     ///
     /// # Errors
     /// A fault of this program, or of the machine.
-    pub fn new(engines: &Engines, config: &Config) -> wasmtime::Result<Self> {
+    pub fn new(engines: &Engines, config: &Config, batches: Batches) -> wasmtime::Result<Self> {
         let cache = match CompiledCache::open(&config.cache_dir(), config.deploy.max_cache.as_u64()) {
             Ok(cache) => Some(cache),
             Err(reason) => {
@@ -93,7 +95,14 @@ impl Workshop {
             }
         };
         let preparer = Preparer::new(&engines.engine, cache)?;
-        Ok(Self { preparer, backends: HashMap::new(), models: HashMap::new(), stages: Vec::new(), recordings: None })
+        Ok(Self {
+            preparer,
+            backends: HashMap::new(),
+            models: HashMap::new(),
+            batches,
+            stages: Vec::new(),
+            recordings: None,
+        })
     }
 
     /// Makes the pipelines that it builds record inputs where the configuration says so: for a server.
@@ -166,16 +175,21 @@ impl Workshop {
         }
         let bytes = Arc::new(config.read(&wanted.file).map_err(|reason| format!("file: {reason}"))?);
         let digest = artifact::digest(&bytes);
-        let same = |known: &&mut KnownModel| known.model.digest() == digest && known.backend == wanted.backend;
+        let same = |known: &&mut KnownModel| {
+            known.model.digest() == digest && known.backend == wanted.backend && known.model.rules() == wanted.batches()
+        };
         if let Some(known) = self.models.get_mut(name).filter(same) {
             known.checked = true;
             known.bytes = Arc::downgrade(&bytes);
             return Ok((Arc::clone(&known.model), bytes));
         }
+        let batches = wanted.batches().map(|rules| (rules, self.batches.of_model(name)));
         let (backend, runs) = self.backend(config, wanted.backend)?;
         let source = ModelSource { name: name.to_owned(), path: wanted.file.clone(), bytes: Arc::clone(&bytes) };
-        let loaded = backend.load(&source).map_err(|error| error.to_string())?;
-        let model = Arc::new(LoadedModel::new(name.to_owned(), digest, loaded, Arc::clone(runs)));
+        let told = |error: LoadError| error.to_string();
+        let loaded = backend.load(&source).map_err(told)?;
+        let model = LoadedModel::new(name.to_owned(), digest, loaded, Arc::clone(runs), batches).map_err(told)?;
+        let model = Arc::new(model);
         let known = KnownModel {
             backend: wanted.backend,
             model: Arc::clone(&model),

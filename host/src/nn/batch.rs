@@ -81,7 +81,7 @@ impl Batcher {
         permits: impl Fn() -> F + Send + 'static,
     ) -> Self
     where
-        F: Future<Output = Permits> + Send,
+        F: Future<Output = Permits> + Send + 'static,
     {
         let (sender, receiver) = mpsc::unbounded_channel();
         tokio::spawn(gather(receiver, model, rules, observer, permits));
@@ -242,4 +242,156 @@ fn split(outputs: &Outputs, rows: &[u32]) -> Result<Vec<Outputs>, String> {
         }
     }
     Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::nn::TensorType;
+
+    /// Gives each input doubled; fails where one is negative.
+    struct Double {
+        signatures: Vec<Signature>,
+        runs: Mutex<Vec<u32>>,
+    }
+
+    impl Model for Double {
+        fn inputs(&self) -> &[Signature] {
+            &self.signatures
+        }
+
+        fn outputs(&self) -> &[Signature] {
+            &self.signatures
+        }
+
+        fn concurrent_runs(&self) -> usize {
+            1
+        }
+
+        fn run(&self, inputs: &[Tensor]) -> Result<Outputs, String> {
+            let [input] = inputs else { return Err("one input".into()) };
+            self.runs.lock().expect("whole").push(input.dimensions[0]);
+            let values: &[f32] = bytemuck::cast_slice(&input.data);
+            if values.iter().any(|value| *value < 0.0) {
+                return Err("a negative number".into());
+            }
+            let doubled: Vec<f32> = values.iter().map(|value| value * 2.0).collect();
+            let data = bytemuck::cast_slice(&doubled).to_vec();
+            Ok(vec![("y".into(), Tensor::new(input.dimensions.clone(), input.ty, data))])
+        }
+    }
+
+    struct Unobserved;
+
+    impl Observer for Unobserved {
+        fn batch(&self, _rows: u32, _requests: usize, _waited: Duration) {}
+    }
+
+    fn numbers(rows: u32, value: f32) -> Vec<Tensor> {
+        let values = vec![value; rows as usize * 2];
+        vec![Tensor::new(vec![rows, 2], TensorType::Fp32, bytemuck::cast_slice(&values).to_vec())]
+    }
+
+    fn first(outputs: Result<Outputs, String>) -> Result<(Vec<u32>, f32), String> {
+        let outputs = outputs?;
+        let (_, tensor) = &outputs[0];
+        Ok((tensor.dimensions.clone(), bytemuck::cast_slice::<u8, f32>(&tensor.data)[0]))
+    }
+
+    /// A batcher whose backend has room only as the gate gives permits.
+    fn batcher(max_batch: u32) -> (Arc<Double>, Arc<Semaphore>, Arc<Batcher>) {
+        let model = Arc::new(Double { signatures: Vec::new(), runs: Mutex::default() });
+        let gate = Arc::new(Semaphore::new(0));
+        let rules = Rules { max_batch, max_delay: Duration::ZERO };
+        let held = Arc::clone(&gate);
+        let permits = move || {
+            let gate = Arc::clone(&held);
+            async move {
+                let permit = gate.acquire_owned().await.expect("never closed");
+                permit.forget();
+                Box::new(()) as Permits
+            }
+        };
+        let shared: Arc<dyn Model> = model.clone();
+        (model, gate, Arc::new(Batcher::start(shared, rules, Arc::new(Unobserved), permits)))
+    }
+
+    /// Lets every other task run until it waits.
+    async fn settle() {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_at_the_same_time_shares_a_run_and_gets_its_own_rows() {
+        let (model, gate, batcher) = batcher(8);
+        let runs: Vec<_> = (1..=4u8)
+            .map(|n| {
+                let batcher = Arc::clone(&batcher);
+                tokio::spawn(async move { first(batcher.run(numbers(n.into(), n.into())).await) })
+            })
+            .collect();
+        settle().await;
+        gate.add_permits(2);
+        for (n, run) in (1..=4u8).zip(runs) {
+            assert_eq!(run.await.expect("no panic"), Ok((vec![n.into(), 2], 2.0 * f32::from(n))));
+        }
+        let runs = model.runs.lock().expect("whole").clone();
+        assert_eq!((runs.len(), runs.iter().sum::<u32>()), (2, 10), "at most 8 rows at once: {runs:?}");
+    }
+
+    #[tokio::test]
+    async fn an_error_is_only_of_the_request_that_made_it() {
+        let (model, gate, batcher) = batcher(8);
+        let runs: Vec<_> = [1.0, -1.0, 3.0]
+            .map(|value| {
+                let batcher = Arc::clone(&batcher);
+                tokio::spawn(async move { first(batcher.run(numbers(1, value)).await) })
+            })
+            .into();
+        settle().await;
+        gate.add_permits(1);
+        let mut answers = Vec::new();
+        for run in runs {
+            answers.push(run.await.expect("no panic"));
+        }
+        assert_eq!(answers[0], Ok((vec![1, 2], 2.0)));
+        assert_eq!(answers[1], Err("a negative number".into()));
+        assert_eq!(answers[2], Ok((vec![1, 2], 6.0)));
+        assert_eq!(*model.runs.lock().expect("whole"), [3, 1, 1, 1], "together, then each alone");
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_is_not_run() {
+        let (model, gate, batcher) = batcher(8);
+        let gone = tokio::spawn({
+            let batcher = Arc::clone(&batcher);
+            async move { batcher.run(numbers(5, 1.0)).await }
+        });
+        let stays = tokio::spawn(async move { first(batcher.run(numbers(1, 2.0)).await) });
+        settle().await;
+        gone.abort();
+        settle().await;
+        gate.add_permits(1);
+        assert_eq!(stays.await.expect("no panic"), Ok((vec![1, 2], 4.0)));
+        assert_eq!(*model.runs.lock().expect("whole"), [1]);
+    }
+
+    #[test]
+    fn a_fixed_batch_axis_is_refused_by_name() {
+        let signature = |shape: &[Option<u32>]| Signature {
+            name: "x".into(),
+            types: vec![TensorType::Fp32],
+            shape: Some(shape.to_vec()),
+        };
+        assert_eq!(check(&[signature(&[None, Some(3)])], &[]), Ok(()));
+        let refused = check(&[signature(&[None])], &[signature(&[Some(1), Some(3)])]).expect_err("fixed");
+        assert!(refused.starts_with("output `x` has a first dimension of fixed size 1"), "{refused}");
+        assert!(check(&[signature(&[])], &[]).expect_err("a scalar").contains("scalar"));
+    }
 }

@@ -2,10 +2,12 @@
 //!
 //! - [`tensor`]: the tensor resource; its bytes are shared, never copied between stages.
 //! - [`model`]: the seam `Backend` / `Model`, and the check of inputs against a model's signature.
+//! - [`batch`]: runs of one model that wait at the same time become one.
 //! - [`rten`], [`onnxruntime`]: the backends.
 //! - [`onnx`]: what rten must be told about older ONNX files.
 //! - `host`: the `wasi:nn` functions that a guest calls.
 
+pub mod batch;
 mod host;
 pub mod model;
 pub mod onnx;

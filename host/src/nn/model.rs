@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::batch::{self, Batcher, Observer, Rules};
 use super::tensor::{Tensor, TensorType, type_name};
 use crate::stage::bindings::imports::wasi::nn::errors::ErrorCode;
 
@@ -17,10 +18,15 @@ pub trait Backend: Send + Sync {
     fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError>;
 }
 
+/// Named tensors that a run gives, in the model's order.
+pub type Outputs = Vec<(String, Tensor)>;
+
 /// A model that is ready to run, shared by all requests.
 pub trait Model: Send + Sync {
     /// The inputs that a run needs.
     fn inputs(&self) -> &[Signature];
+    /// The outputs that a run gives.
+    fn outputs(&self) -> &[Signature];
     /// How many runs may go on at once; more wait without a thread.
     fn concurrent_runs(&self) -> usize;
     /// Runs the model; blocks the thread. `inputs` stand in the order of [`Model::inputs`] and fit it.
@@ -28,7 +34,7 @@ pub trait Model: Send + Sync {
     ///
     /// # Errors
     /// The library's own words.
-    fn run(&self, inputs: &[Tensor]) -> Result<Vec<(String, Tensor)>, String>;
+    fn run(&self, inputs: &[Tensor]) -> Result<Outputs, String>;
 }
 
 /// Where a model comes from.
@@ -42,10 +48,10 @@ pub struct ModelSource {
     pub bytes: Arc<Vec<u8>>,
 }
 
-/// Name, type and shape of an input.
+/// Name, type and shape of an input or output.
 #[derive(Debug, Clone)]
 pub struct Signature {
-    /// The name by which the input is given.
+    /// The name by which it is given.
     pub name: String,
     /// The element types that are accepted; the first is the model's own. Empty: not known.
     pub types: Vec<TensorType>,
@@ -71,17 +77,46 @@ pub struct NnError {
 pub struct LoadedModel {
     name: String,
     digest: String,
-    model: Box<dyn Model>,
+    model: Arc<dyn Model>,
+    /// Present where runs are gathered into batches.
+    batcher: Option<Batcher>,
+    rules: Option<Rules>,
     /// Taken before `runs`, so that who waits for this model holds nothing that another could use.
     turns: Arc<Semaphore>,
     runs: Arc<Semaphore>,
 }
 
 impl LoadedModel {
-    /// `digest` is the SHA-256 of the file, `runs` bounds how many runs of the whole backend go on at once.
-    pub fn new(name: String, digest: String, model: Box<dyn Model>, runs: Arc<Semaphore>) -> Self {
+    /// `digest` is the SHA-256 of the file, `runs` bounds how many runs of the whole backend go on at once. With rules
+    /// for batches, runs are gathered by them; that needs a runtime around it.
+    ///
+    /// # Errors
+    /// When batches are asked for and the model has no batch axis.
+    pub fn new(
+        name: String,
+        digest: String,
+        model: Box<dyn Model>,
+        runs: Arc<Semaphore>,
+        batches: Option<(Rules, Arc<dyn Observer>)>,
+    ) -> Result<Self, LoadError> {
+        let model: Arc<dyn Model> = model.into();
         let turns = Arc::new(Semaphore::new(model.concurrent_runs().min(Semaphore::MAX_PERMITS)));
-        Self { name, digest, model, turns, runs }
+        let rules = batches.as_ref().map(|(rules, _)| *rules);
+        let batcher = match batches {
+            None => None,
+            Some((rules, observer)) => {
+                batch::check(model.inputs(), model.outputs()).map_err(LoadError)?;
+                let (turns, runs) = (Arc::clone(&turns), Arc::clone(&runs));
+                let permits = move || permits(Arc::clone(&turns), Arc::clone(&runs));
+                Some(Batcher::start(Arc::clone(&model), rules, observer, permits))
+            }
+        };
+        Ok(Self { name, digest, model, batcher, rules, turns, runs })
+    }
+
+    /// The rules of its batches, where it has them.
+    pub fn rules(&self) -> Option<Rules> {
+        self.rules
     }
 
     /// SHA-256 of the file, hexadecimal.
@@ -89,23 +124,26 @@ impl LoadedModel {
         &self.digest
     }
 
-    /// Checks the inputs by name, type and shape, then runs the model on a thread for blocking work.
+    /// Checks the inputs by name, type and shape, then runs the model on a thread for blocking work, alone or in a
+    /// batch.
     ///
     /// # Errors
     /// `invalid-argument` names the model, the input, and what was expected and given.
-    pub async fn run(self: Arc<Self>, inputs: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>, NnError> {
+    pub async fn run(self: Arc<Self>, inputs: Vec<(String, Tensor)>) -> Result<Outputs, NnError> {
         let ordered = self.order(inputs).map_err(|message| NnError { code: ErrorCode::InvalidArgument, message })?;
-        let turn = Arc::clone(&self.turns).acquire_owned().await.expect("never closed");
-        let run = Arc::clone(&self.runs).acquire_owned().await.expect("never closed");
-        let failed = |message: String| NnError { code: ErrorCode::RuntimeError, message };
-        let this = Arc::clone(&self);
-        tokio::task::spawn_blocking(move || {
-            let _permits = (turn, run);
-            this.model.run(&ordered)
-        })
-        .await
-        .map_err(|error| failed(format!("model `{}`: {error}", self.name)))?
-        .map_err(|message| failed(format!("model `{}`: {message}", self.name)))
+        let name = &self.name;
+        let failed =
+            |message: String| NnError { code: ErrorCode::RuntimeError, message: format!("model `{name}`: {message}") };
+        if let Some(batcher) = &self.batcher {
+            return batcher.run(ordered).await.map_err(failed);
+        }
+        let permits = permits(Arc::clone(&self.turns), Arc::clone(&self.runs)).await;
+        let model = Arc::clone(&self.model);
+        let run = tokio::task::spawn_blocking(move || {
+            let _permits = permits;
+            model.run(&ordered)
+        });
+        run.await.map_err(|error| failed(error.to_string()))?.map_err(failed)
     }
 
     fn order(&self, mut given: Vec<(String, Tensor)>) -> Result<Vec<Tensor>, String> {
@@ -127,6 +165,13 @@ impl LoadedModel {
             })
             .collect()
     }
+}
+
+/// The right to run, held for as long as it lives.
+async fn permits(turns: Arc<Semaphore>, runs: Arc<Semaphore>) -> batch::Permits {
+    let turn = turns.acquire_owned().await.expect("never closed");
+    let run = runs.acquire_owned().await.expect("never closed");
+    Box::new((turn, run))
 }
 
 impl Signature {

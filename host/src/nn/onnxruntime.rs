@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
+use ort::value::Outlet;
 use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
 
 use super::model::{Backend, LoadError, Model, ModelSource, Signature};
@@ -50,6 +51,7 @@ struct Loaded {
     // `Session::run` takes `&mut self` in this version of the crate; one session per model, used in turn.
     session: Mutex<Session>,
     inputs: Vec<Signature>,
+    outputs: Vec<Signature>,
 }
 
 impl Backend for OnnxRuntime {
@@ -57,22 +59,21 @@ impl Backend for OnnxRuntime {
         let session = self
             .session(source)
             .map_err(|error| LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display())))?;
-        let inputs = session
-            .inputs()
-            .iter()
-            .map(|input| {
-                let ValueType::Tensor { ty, shape, .. } = input.dtype() else {
-                    return Err(LoadError(format!("input `{}` is no tensor", input.name())));
-                };
-                Ok(Signature {
-                    name: input.name().to_owned(),
-                    types: element_type(*ty).into_iter().collect(),
-                    shape: Some(shape.iter().map(|&size| u32::try_from(size).ok()).collect()),
-                })
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Box::new(Loaded { session: Mutex::new(session), inputs }))
+        let signatures = |outlets: &[Outlet]| outlets.iter().map(signature).collect::<Result<_, _>>();
+        let (inputs, outputs) = (signatures(session.inputs())?, signatures(session.outputs())?);
+        Ok(Box::new(Loaded { session: Mutex::new(session), inputs, outputs }))
     }
+}
+
+fn signature(outlet: &Outlet) -> Result<Signature, LoadError> {
+    let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
+        return Err(LoadError(format!("`{}` is no tensor", outlet.name())));
+    };
+    Ok(Signature {
+        name: outlet.name().to_owned(),
+        types: element_type(*ty).into_iter().collect(),
+        shape: Some(shape.iter().map(|&size| u32::try_from(size).ok()).collect()),
+    })
 }
 
 impl OnnxRuntime {
@@ -99,6 +100,10 @@ fn element_type(ty: TensorElementType) -> Option<TensorType> {
 impl Model for Loaded {
     fn inputs(&self) -> &[Signature] {
         &self.inputs
+    }
+
+    fn outputs(&self) -> &[Signature] {
+        &self.outputs
     }
 
     fn concurrent_runs(&self) -> usize {

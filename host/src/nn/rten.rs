@@ -14,40 +14,35 @@ struct Loaded {
     model: RtenModel,
     inputs: Vec<Signature>,
     input_ids: Vec<NodeId>,
-    outputs: Vec<(String, NodeId)>,
+    output_ids: Vec<NodeId>,
+    outputs: Vec<Signature>,
 }
 
 impl Backend for Rten {
     fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
         let model = RtenModel::load(with_explicit_axes(source.bytes.to_vec()))
             .map_err(|error| LoadError(format!("rten cannot load {}: {error}", source.path.display())))?;
-        let named = |ids: &[NodeId]| -> Vec<(String, NodeId)> {
-            ids.iter().filter_map(|&id| Some((model.node_info(id)?.name()?.to_owned(), id))).collect()
+        let named = |ids: &[NodeId]| -> (Vec<NodeId>, Vec<Signature>) {
+            ids.iter().filter_map(|&id| Some((id, signature(&model, id)?))).unzip()
         };
-        let inputs = named(model.input_ids());
-        let outputs = named(model.output_ids());
-        let signatures = inputs
-            .iter()
-            .map(|(name, id)| {
-                let info = model.node_info(*id);
-                Signature {
-                    name: name.clone(),
-                    types: info.as_ref().and_then(|info| info.dtype()).map(types).unwrap_or_default(),
-                    shape: info.and_then(|info| info.shape()).map(|shape| {
-                        shape
-                            .iter()
-                            .map(|size| match size {
-                                Dimension::Fixed(size) => u32::try_from(*size).ok(),
-                                Dimension::Symbolic(_) => None,
-                            })
-                            .collect()
-                    }),
-                }
-            })
-            .collect();
-        let input_ids = inputs.into_iter().map(|(_, id)| id).collect();
-        Ok(Box::new(Loaded { inputs: signatures, input_ids, outputs, model }))
+        let (input_ids, inputs) = named(model.input_ids());
+        let (output_ids, outputs) = named(model.output_ids());
+        Ok(Box::new(Loaded { inputs, input_ids, output_ids, outputs, model }))
     }
+}
+
+/// What the model says of an input or output; `None` for one without a name.
+fn signature(model: &RtenModel, id: NodeId) -> Option<Signature> {
+    let info = model.node_info(id)?;
+    let size = |size: &Dimension| match size {
+        Dimension::Fixed(size) => u32::try_from(*size).ok(),
+        Dimension::Symbolic(_) => None,
+    };
+    Some(Signature {
+        name: info.name()?.to_owned(),
+        types: info.dtype().map(types).unwrap_or_default(),
+        shape: info.shape().map(|shape| shape.iter().map(size).collect()),
+    })
 }
 
 /// rten computes 64-bit integers as 32-bit ones; both are accepted where it wants the latter.
@@ -65,6 +60,10 @@ impl Model for Loaded {
         &self.inputs
     }
 
+    fn outputs(&self) -> &[Signature] {
+        &self.outputs
+    }
+
     fn concurrent_runs(&self) -> usize {
         usize::MAX
     }
@@ -76,9 +75,8 @@ impl Model for Loaded {
             .zip(inputs)
             .map(|(&id, tensor)| Ok((id, value(tensor)?)))
             .collect::<Result<Vec<_>, String>>()?;
-        let ids: Vec<NodeId> = self.outputs.iter().map(|(_, id)| *id).collect();
-        let outputs = self.model.run(values, &ids, None).map_err(|error| error.to_string())?;
-        self.outputs.iter().zip(outputs).map(|((name, _), value)| Ok((name.clone(), tensor(value)?))).collect()
+        let outputs = self.model.run(values, &self.output_ids, None).map_err(|error| error.to_string())?;
+        self.outputs.iter().zip(outputs).map(|(output, value)| Ok((output.name.clone(), tensor(value)?))).collect()
     }
 }
 
