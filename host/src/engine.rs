@@ -18,6 +18,9 @@ const MEMORIES_PER_STAGE: u32 = 4;
 const TABLES_PER_STAGE: u32 = 8;
 /// CPython's function table has about 12,000 entries; a reserved entry that is not touched costs no memory.
 const TABLE_ELEMENTS: usize = 100_000;
+/// What a slot keeps of its memory for the next instance, in bytes: enough for the shipped plugins on the images of a
+/// camera. It is resident for each slot that was ever in use at once.
+const KEEP_RESIDENT: usize = 8 << 20;
 /// Metadata of one component or core instance; the interpreters' components exceed the default.
 const INSTANCE_BYTES: usize = 4 << 20;
 
@@ -90,9 +93,24 @@ fn pool(slots: u32) -> InstanceAllocationStrategy {
         .max_component_instance_size(INSTANCE_BYTES)
         .max_core_instance_size(INSTANCE_BYTES)
         .table_elements(TABLE_ELEMENTS)
-        // With swap a dirty page of the previous instance can survive (wasmtime PR 14357).
         .pagemap_scan(Enabled::No);
+    if can_scan_pages() {
+        pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEEP_RESIDENT);
+    }
     InstanceAllocationStrategy::Pooling(pool)
+}
+
+/// Whether a slot's dirty pages may be asked of the kernel (`PAGEMAP_SCAN`, Linux 6.7), so that they are zeroed in place
+/// and neither given back nor faulted in again. Only where nothing can be swapped out: a page that was is not reported,
+/// and a dirty page of the previous instance could survive (wasmtime PR 14357). Swap that is switched on while the host
+/// runs is not noticed; `PLIMSOLL_PAGEMAP_SCAN=off` keeps the host from it from the start.
+fn can_scan_pages() -> bool {
+    if std::env::var_os("PLIMSOLL_PAGEMAP_SCAN").is_some_and(|value| value == "off") {
+        return false;
+    }
+    // The head of the table is a line of its own; a file that cannot be read says nothing, so it says no.
+    let swap_is_off = std::fs::read_to_string("/proc/swaps").is_ok_and(|table| table.lines().count() == 1);
+    swap_is_off && PoolingAllocationConfig::is_pagemap_scan_available()
 }
 
 /// Advances the epoch every [`TICK`] until dropped.

@@ -5,8 +5,9 @@
 //! - [`state`]: what a store owns; the host functions that a guest may call.
 //! - [`output`]: the guest's stdout and stderr as log events.
 //! - [`outcome`]: how a stage can end, and the error that carries it.
-//! - [`run`]: instantiate, call, drop.
+//! - [`run`]: instantiate, call, drop. [`apart`]: the same outside of requests, for tests and benchmarks.
 
+pub mod apart;
 pub mod bindings;
 pub mod cap;
 pub mod outcome;

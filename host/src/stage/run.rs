@@ -10,7 +10,7 @@ use super::bindings::inferencer::InferencerIndices;
 use super::bindings::postprocessor::PostprocessorIndices;
 use super::bindings::preprocessor::PreprocessorIndices;
 use super::bindings::{Failure, Reply, Request};
-use super::cap::{Meter, Usage};
+use super::cap::Meter;
 use super::outcome::{DeadlinePassed, OutputLimit, StageError};
 use super::state::{Deployment, State};
 use crate::nn::Tensor;
@@ -44,9 +44,9 @@ pub struct Stage {
     pub name: &'static str,
     /// What one run may use.
     pub limits: Limits,
-    instance_pre: InstancePre<State>,
-    export: Export,
-    deployment: Deployment,
+    pub(super) instance_pre: InstancePre<State>,
+    pub(super) export: Export,
+    pub(super) deployment: Deployment,
     /// True where `init` could not be snapshotted and runs in every instance.
     init_each: bool,
 }
@@ -147,44 +147,6 @@ impl Stage {
         .await
     }
 
-    /// Instantiates and drops, without a call: what an instance alone costs. Gives the memory it held.
-    ///
-    /// # Errors
-    /// How instantiation failed.
-    pub async fn instantiate_only(&self) -> Result<Usage, StageError> {
-        let meter = Arc::new(Meter::default());
-        let mut store = self.store(Arc::clone(&meter), "", Instant::now() + self.limits.deadline);
-        self.instantiate(&mut store).await.map_err(|error| StageError::from_wasmtime(&error))?;
-        drop(store);
-        Ok(meter.usage())
-    }
-
-    /// Runs preprocessing on each body in **one** instance, as no request ever does, and gives the memory held
-    /// after each: how a leak shows that fresh instances hide.
-    ///
-    /// # Errors
-    /// The first trap or limit; a failure that the plugin reports is what leaks are made of and ends nothing.
-    pub async fn preprocess_reused(&self, bodies: &[&[u8]]) -> Result<Vec<Usage>, StageError> {
-        let Export::Preprocess(export) = &self.export else { unreachable!("built for its kind") };
-        let meter = Arc::new(Meter::default());
-        let mut store = self.store(Arc::clone(&meter), "", Instant::now() + self.limits.deadline);
-        let mut usages = Vec::with_capacity(bodies.len());
-        let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
-        let calls = async {
-            let instance = self.instantiate(&mut store).await?;
-            let plugin = export.load(&mut store, &instance)?;
-            for body in bodies {
-                if let Ok(prepared) = plugin.plimsoll_stage_preprocess().call_run(&mut store, &request, body).await? {
-                    store.data_mut().take_tensors(prepared.tensors)?;
-                }
-                usages.push(meter.usage());
-            }
-            wasmtime::Result::Ok(())
-        };
-        calls.await.map_err(|error| StageError::from_wasmtime(&error))?;
-        Ok(usages)
-    }
-
     /// What every run has in common: the store, the deadlines, and the report of how it ended.
     async fn run<R>(
         &self,
@@ -228,13 +190,13 @@ impl Stage {
         }
     }
 
-    fn store(&self, meter: Arc<Meter>, request: &str, deadline: Instant) -> Store<State> {
+    pub(super) fn store(&self, meter: Arc<Meter>, request: &str, deadline: Instant) -> Store<State> {
         let state = State::new(&self.deployment, self.limits, meter, request);
         store(self.instance_pre.engine(), state, deadline)
     }
 
     /// A fresh instance, with `init` run where no snapshot holds what it leaves.
-    async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Instance> {
+    pub(super) async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Instance> {
         let instance = self.instance_pre.instantiate_async(&mut *store).await?;
         store.data().meter.mark_initial();
         if self.init_each {

@@ -1,0 +1,77 @@
+//! Runs that are on no request's way: for tests that show what fresh instances hide, and for benchmarks.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::Store;
+
+use super::StageError;
+use super::bindings::Request;
+use super::cap::{Meter, Usage};
+use super::run::{Export, Stage};
+use super::state::State;
+
+/// The data of a store, made beforehand.
+pub struct BareState(State);
+
+impl Stage {
+    /// Instantiates and drops, without a call: what an instance alone costs. Gives the memory it held.
+    ///
+    /// # Errors
+    /// How instantiation failed.
+    pub async fn instantiate_only(&self) -> Result<Usage, StageError> {
+        let meter = Arc::new(Meter::default());
+        let mut store = self.store(Arc::clone(&meter), "", Instant::now() + self.limits.deadline);
+        self.instantiate(&mut store).await.map_err(|error| StageError::from_wasmtime(&error))?;
+        drop(store);
+        Ok(meter.usage())
+    }
+
+    /// Runs preprocessing on each body in **one** instance, as no request ever does, and gives the memory held
+    /// after each: how a leak shows that fresh instances hide.
+    ///
+    /// # Errors
+    /// The first trap or limit; a failure that the plugin reports is what leaks are made of and ends nothing.
+    pub async fn preprocess_reused(&self, bodies: &[&[u8]]) -> Result<Vec<Usage>, StageError> {
+        let Export::Preprocess(export) = &self.export else { unreachable!("built for its kind") };
+        let meter = Arc::new(Meter::default());
+        let mut store = self.store(Arc::clone(&meter), "", Instant::now() + self.limits.deadline);
+        let mut usages = Vec::with_capacity(bodies.len());
+        let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
+        let calls = async {
+            let instance = self.instantiate(&mut store).await?;
+            let plugin = export.load(&mut store, &instance)?;
+            for body in bodies {
+                if let Ok(prepared) = plugin.plimsoll_stage_preprocess().call_run(&mut store, &request, body).await? {
+                    store.data_mut().take_tensors(prepared.tensors)?;
+                }
+                usages.push(meter.usage());
+            }
+            wasmtime::Result::Ok(())
+        };
+        calls.await.map_err(|error| StageError::from_wasmtime(&error))?;
+        Ok(usages)
+    }
+
+    /// The data of a store for [`Stage::preprocess_bare`].
+    pub fn bare_state(&self) -> BareState {
+        BareState(State::new(&self.deployment, self.limits, Arc::default(), ""))
+    }
+
+    /// The bare calls of wasmtime that a run of preprocessing consists of: store, instantiate, call, drop. There is no
+    /// cap, no deadline and no record; what a run costs beyond these is the host's own.
+    ///
+    /// # Errors
+    /// How a call failed.
+    pub async fn preprocess_bare(&self, state: BareState, request: &Request, body: &[u8]) -> wasmtime::Result<()> {
+        let Export::Preprocess(export) = &self.export else { unreachable!("built for its kind") };
+        let mut store = Store::new(self.instance_pre.engine(), state.0);
+        // Without a deadline far away the first look at the epoch would end the guest.
+        store.set_epoch_deadline(u64::MAX / 2);
+        let instance = self.instance_pre.instantiate_async(&mut store).await?;
+        let plugin = export.load(&mut store, &instance)?;
+        let answer = plugin.plimsoll_stage_preprocess().call_run(&mut store, request, body).await?;
+        drop(answer);
+        Ok(())
+    }
+}
