@@ -153,20 +153,16 @@ impl Callers {
         let mut book = self.book.lock().expect("no holder panics");
         book.by_bytes.insert(Arc::clone(&caller.name), bytes);
         book.by_count.insert(Arc::clone(&caller.name), 1);
-        let mut gone = Vec::new();
-        if !book.known.contains_key(&caller.name) {
-            if !book.in_a_list(&caller.name) {
-                return gone;
-            }
-            if book.known.len() >= book.room {
-                gone = book.prune();
-            }
-            book.add(&caller.name);
-        }
-        if let Some(known) = book.known.get_mut(&caller.name) {
+        let counted = |known: &mut Known| {
             known.max = known.max.max(max);
             known.outcomes[outcome as usize] += 1;
+        };
+        if book.known.get_mut(&caller.name).map(counted).is_some() || !book.in_a_list(&caller.name) {
+            return Vec::new();
         }
+        let gone = if book.known.len() >= book.room { book.prune() } else { Vec::new() };
+        book.add(&caller.name);
+        book.known.get_mut(&caller.name).map(counted);
         gone
     }
 

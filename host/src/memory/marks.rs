@@ -134,6 +134,12 @@ impl Marks {
     }
 }
 
+impl Default for Marks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The latest slots of one width; only those in which something was counted.
 struct Ring {
     /// Seconds.
