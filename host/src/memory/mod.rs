@@ -113,7 +113,7 @@ impl Recorder {
         caller: &Caller,
         now: Instant,
     ) -> bool {
-        series.record(route, report, caller.id, self.seconds(now), (&self.metrics, &self.cells))
+        series.record(route, report, caller.id(), self.seconds(now), (&self.metrics, &self.cells))
     }
 
     /// Counts one request, with the stages that it came to.
