@@ -5,7 +5,7 @@
 //! - [`marks`]: high-water marks since start and over sliding windows.
 //! - [`callers`]: who sends what needs the memory.
 //! - [`compare`]: whether a difference is due to the chip or to the mix of inputs; [`advice`]: which cap a stage needs.
-//! - [`process`]: resident memory, cgroup, pool.
+//! - [`mod@process`]: resident memory, cgroup, pool.
 //! - [`report`]: all of it as JSON and CSV.
 //! - [`recordings`]: inputs kept on disk, to be run again.
 
