@@ -17,8 +17,8 @@ type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// `GET /v1/memory?pipeline=…&format=json|csv`.
 pub(super) async fn report(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
-    let [pipeline, format] = named(parameters, ["pipeline", "format"])?;
-    let pipeline = known_pipeline(&app, pipeline)?;
+    let [pipeline, format] = named(parameters, ["pipeline", "format"]).map_err(|problem| *problem)?;
+    let pipeline = known_pipeline(&app, pipeline).map_err(|problem| *problem)?;
     let report = || app.recorder.report(app.engines.pool(), pipeline.as_deref(), Instant::now());
     match format.as_deref() {
         None | Some("json") => Ok(Json(report()).into_response()),
@@ -29,35 +29,37 @@ pub(super) async fn report(State(app): State<Arc<App>>, parameters: Parameters) 
 
 /// `GET /v1/memory/compare?by=chip|version|caller|outcome&pipeline=…`.
 pub(super) async fn compare(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
-    let [by, pipeline] = named(parameters, ["by", "pipeline"])?;
+    let [by, pipeline] = named(parameters, ["by", "pipeline"]).map_err(|problem| *problem)?;
     let by = by.ok_or_else(|| {
         wrong("what is to be compared is not said; add `?by=` and one of `chip`, `version`, `caller` and `outcome`")
     })?;
     let by: Factor = by.parse().map_err(wrong)?;
-    let pipeline = known_pipeline(&app, pipeline)?;
+    let pipeline = known_pipeline(&app, pipeline).map_err(|problem| *problem)?;
     Ok(Json(app.recorder.compare(by, pipeline.as_deref())).into_response())
 }
 
 /// The values of the parameters that a route has; any other, or one given twice, is a mistake.
-fn named<const N: usize>(parameters: Parameters, names: [&str; N]) -> Result<[Option<String>; N], Problem> {
-    let Query(pairs) = parameters.map_err(|rejection| wrong(rejection.body_text()))?;
+fn named<const N: usize>(parameters: Parameters, names: [&str; N]) -> Result<[Option<String>; N], Box<Problem>> {
+    let Query(pairs) = parameters.map_err(|rejection| Box::new(wrong(rejection.body_text())))?;
     let mut values = [const { None }; N];
     for (name, value) in pairs {
         let Some(at) = names.iter().position(|known| *known == name) else {
-            return Err(wrong(format!("this route has no parameter `{name}`; it has `{}`", names.join("`, `"))));
+            let detail = format!("this route has no parameter `{name}`; it has `{}`", names.join("`, `"));
+            return Err(Box::new(wrong(detail)));
         };
         if values[at].replace(value).is_some() {
-            return Err(wrong(format!("the parameter `{name}` is given twice")));
+            return Err(Box::new(wrong(format!("the parameter `{name}` is given twice"))));
         }
     }
     Ok(values)
 }
 
-fn known_pipeline(app: &App, pipeline: Option<String>) -> Result<Option<String>, Problem> {
+fn known_pipeline(app: &App, pipeline: Option<String>) -> Result<Option<String>, Box<Problem>> {
     let known = app.pipeline_names();
     match pipeline {
         Some(name) if !known.contains(&name) => {
-            Err(Problem::not_found(format!("there is no pipeline `{name}`; served are {}", known.join(", "))))
+            let detail = format!("there is no pipeline `{name}`; served are {}", known.join(", "));
+            Err(Box::new(Problem::not_found(detail)))
         }
         other => Ok(other),
     }

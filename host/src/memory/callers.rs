@@ -5,7 +5,8 @@
 //! Data Streams", ICDT 2005) keep `top_callers` names each. An estimate is never too low, and too high by no more than
 //! its error, which is shown beside it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
@@ -37,8 +38,15 @@ const NOBODY_ID: CallerId = 1;
 pub struct Caller {
     /// As it is shown.
     pub name: Arc<str>,
+    /// `None` where it is not tracked.
+    known: Option<Arc<Known>>,
+}
+
+impl Caller {
     /// [`OTHERS_ID`] where it is not tracked.
-    pub id: CallerId,
+    pub fn id(&self) -> CallerId {
+        self.known.as_ref().map_or(OTHERS_ID, |known| known.id)
+    }
 }
 
 /// The callers that are tracked.
@@ -51,18 +59,25 @@ pub struct Callers {
 struct Book {
     by_bytes: FilteredSpaceSaving<Arc<str>>,
     by_count: FilteredSpaceSaving<Arc<str>>,
-    known: HashMap<Arc<str>, Known>,
+    known: HashMap<Arc<str>, Arc<Known>>,
     /// Of `known`; four times what the sketches hold, so that those that fell out of them go many at a time.
     room: usize,
     next: CallerId,
 }
 
 /// Exact figures since the caller is tracked.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Known {
     id: CallerId,
-    max: u64,
-    outcomes: [u64; Outcome::ALL.len()],
+    max: AtomicU64,
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+}
+
+impl Known {
+    fn count(&self, outcome: Outcome, max: u64) {
+        self.max.fetch_max(max, Relaxed);
+        self.outcomes[outcome as usize].fetch_add(1, Relaxed);
+    }
 }
 
 /// A caller in the report.
@@ -82,7 +97,7 @@ pub struct CallerRow {
     /// Highest mark of one stage run, in bytes, since the caller is tracked.
     pub max: u64,
     /// Requests by outcome since the caller is tracked; only those that occurred.
-    pub outcomes: std::collections::BTreeMap<&'static str, u64>,
+    pub outcomes: BTreeMap<&'static str, u64>,
 }
 
 /// The part of the report about callers.
@@ -102,16 +117,16 @@ impl Callers {
     /// Tracks up to `top` callers by bytes and as many by requests, named by `header`.
     pub fn new(header: &str, top: usize) -> Self {
         let name: Arc<str> = NOBODY.into();
-        let known = Known { id: NOBODY_ID, ..Known::default() };
+        let known = Arc::new(Known { id: NOBODY_ID, ..Known::default() });
         let book = Book {
             by_bytes: FilteredSpaceSaving::new(top),
             by_count: FilteredSpaceSaving::new(top),
-            known: HashMap::from([(Arc::clone(&name), known)]),
+            known: HashMap::from([(Arc::clone(&name), Arc::clone(&known))]),
             room: 4 * top + 1,
             next: NOBODY_ID + 1,
         };
         let hashes = SECRETS.iter().any(|secret| header.eq_ignore_ascii_case(secret));
-        Self { hashes, nobody: Caller { name, id: NOBODY_ID }, book: Mutex::new(book) }
+        Self { hashes, nobody: Caller { name, known: Some(known) }, book: Mutex::new(book) }
     }
 
     /// The caller of requests without the header.
@@ -140,11 +155,11 @@ impl Callers {
     fn named(&self, name: &str) -> Caller {
         let mut book = self.book.lock().expect("no holder panics");
         if let Some((name, known)) = book.known.get_key_value(name) {
-            return Caller { name: Arc::clone(name), id: known.id };
+            return Caller { name: Arc::clone(name), known: Some(Arc::clone(known)) };
         }
         let name: Arc<str> = name.into();
-        let id = if book.known.len() < book.room { book.add(&name) } else { OTHERS_ID };
-        Caller { name, id }
+        let known = (book.known.len() < book.room).then(|| book.add(&name));
+        Caller { name, known }
     }
 
     /// Counts a request that made its stages grow by `bytes` together and to a mark of `max` in one of them. Gives the numbers of
@@ -153,20 +168,17 @@ impl Callers {
         let mut book = self.book.lock().expect("no holder panics");
         book.by_bytes.insert(Arc::clone(&caller.name), bytes);
         book.by_count.insert(Arc::clone(&caller.name), 1);
-        let mut gone = Vec::new();
-        if !book.known.contains_key(&caller.name) {
-            if !book.in_a_list(&caller.name) {
-                return gone;
-            }
-            if book.known.len() >= book.room {
-                gone = book.prune();
-            }
-            book.add(&caller.name);
+        if let Some(known) = &caller.known {
+            known.count(outcome, max);
+            return Vec::new();
         }
-        if let Some(known) = book.known.get_mut(&caller.name) {
-            known.max = known.max.max(max);
-            known.outcomes[outcome as usize] += 1;
+        if !book.in_a_list(&caller.name) {
+            return Vec::new();
         }
+        let gone = if book.known.len() >= book.room { book.prune() } else { Vec::new() };
+        // Another request of the same caller may have been here first.
+        let known = book.known.get(&caller.name).map(Arc::clone).unwrap_or_else(|| book.add(&caller.name));
+        known.count(outcome, max);
         gone
     }
 
@@ -182,15 +194,16 @@ impl Callers {
         let row = |name: &Arc<str>| {
             let (count, bytes) = (book.by_count.estimate(name), book.by_bytes.estimate(name));
             let known = book.known.get(name);
-            let outcomes = known.into_iter().flat_map(|known| Outcome::ALL.into_iter().zip(known.outcomes));
+            let outcomes = known.into_iter().flat_map(|known| Outcome::ALL.into_iter().zip(&known.outcomes));
             CallerRow {
                 caller: Arc::clone(name),
                 requests: count.estimated_count(),
                 requests_error: count.associated_error(),
                 bytes: bytes.estimated_count(),
                 bytes_error: bytes.associated_error(),
-                max: known.map_or(0, |known| known.max),
+                max: known.map_or(0, |known| known.max.load(Relaxed)),
                 outcomes: outcomes
+                    .map(|(outcome, requests)| (outcome, requests.load(Relaxed)))
                     .filter(|(_, requests)| *requests > 0)
                     .map(|(outcome, requests)| (outcome.as_str(), requests))
                     .collect(),
@@ -205,11 +218,11 @@ impl Callers {
 }
 
 impl Book {
-    fn add(&mut self, name: &Arc<str>) -> CallerId {
-        let id = self.next;
+    fn add(&mut self, name: &Arc<str>) -> Arc<Known> {
+        let known = Arc::new(Known { id: self.next, ..Known::default() });
         self.next += 1;
-        self.known.insert(Arc::clone(name), Known { id, ..Known::default() });
-        id
+        self.known.insert(Arc::clone(name), Arc::clone(&known));
+        known
     }
 
     fn in_a_list(&self, name: &Arc<str>) -> bool {
@@ -236,7 +249,7 @@ mod tests {
         assert_eq!(&*callers.caller(b"").name, "(none)");
         assert_eq!(callers.caller(&[b'a'; 100]).name.len(), 64);
         assert_eq!(&*callers.caller("a\u{e9}b".as_bytes()).name, "a??b");
-        assert_eq!(callers.caller(b"acme").id, callers.caller(b"acme").id);
+        assert_eq!(callers.caller(b"acme").id(), callers.caller(b"acme").id());
 
         let callers = Callers::new("Authorization", 10);
         let caller = callers.caller(b"Bearer secret");

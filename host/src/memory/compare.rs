@@ -526,6 +526,27 @@ mod tests {
     }
 
     #[test]
+    fn strata_are_weighted_by_both_sides_together() {
+        let samples = [
+            sample("b", "X", "ok", 10, 30),
+            sample("b", "X", "trap", 30, 50),
+            sample("b", "X", "deadline", 20, 90),
+            sample("a", "X", "ok", 50, 20),
+            sample("a", "X", "trap", 10, 45),
+        ];
+        let pair = pair(Factor::Chip, &samples);
+        let standard = &pair.standardised[0];
+        assert_eq!(standard.same, [Factor::Outcome]);
+        // 60 of the 100 runs in common strata differ by 10 pages, 40 by 5.
+        let pages = standard.difference.expect("common strata") / PAGE as f64;
+        assert!((pages - 8.0).abs() < 1e-9, "{pages}");
+        assert!((standard.coverage - 100.0 / 120.0).abs() < 1e-9, "{standard:?}");
+        assert_eq!(standard.standard_error, Some(0.0), "all runs of a stratum are alike");
+        // (10·30 + 30·50 + 20·90) / 60 and (50·20 + 10·45) / 60 pages.
+        assert!((pair.difference / PAGE as f64 - (60.0 - 1450.0 / 60.0)).abs() < 1e-9, "{pair:?}");
+    }
+
+    #[test]
     fn few_levels_are_compared_and_the_rest_is_counted() {
         let samples: Vec<_> = (1..=20).map(|n| sample("a", &format!("c{n}"), "ok", n, 20)).collect();
         let comparison = compare(Factor::Caller, &samples);

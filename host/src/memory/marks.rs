@@ -3,7 +3,7 @@
 //! Linear memory is a whole number of 64 KiB pages, and a plugin has few different marks. So since start there is an
 //! HDR histogram of pages that grows with its largest value (2 KiB for marks below 16 MiB, 12 KiB at most), and a slot
 //! of a window is a short sorted list. A row costs about 5 KiB for its windows where marks take a handful of values,
-//! and [`MAX_VALUES`] bounds it to 20 KiB whatever callers send.
+//! and `MAX_VALUES` bounds it to 20 KiB whatever callers send.
 
 use std::collections::VecDeque;
 
@@ -131,6 +131,12 @@ impl Marks {
     pub fn add_to(&self, pages: &mut Histogram<u64>) {
         // It grows as needed.
         let _ = pages.add(&self.pages);
+    }
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -5,7 +5,7 @@
 //! - [`marks`]: high-water marks since start and over sliding windows.
 //! - [`callers`]: who sends what needs the memory.
 //! - [`compare`]: whether a difference is due to the chip or to the mix of inputs; [`advice`]: which cap a stage needs.
-//! - [`process`]: resident memory, cgroup, pool.
+//! - [`mod@process`]: resident memory, cgroup, pool.
 //! - [`report`]: all of it as JSON and CSV.
 //! - [`recordings`]: inputs kept on disk, to be run again.
 
@@ -54,11 +54,13 @@ pub struct Key {
     pub outcome: Outcome,
 }
 
+/// By pipeline, then by chip.
+type Routes = BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Route>>>;
+
 /// Collects what every stage run needed, since start.
 pub struct Recorder {
     started: Instant,
-    /// By pipeline and chip.
-    routes: RwLock<BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Route>>>>,
+    routes: RwLock<Routes>,
     callers: Callers,
     /// The header that names the caller.
     pub caller_header: HeaderName,
@@ -83,9 +85,7 @@ impl Recorder {
 
     /// Where the requests of a pipeline on a chip are counted. Both are names of the configuration, so they are few.
     pub fn route(&self, pipeline: &str, chip: &str) -> Arc<Route> {
-        let known = |routes: &BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Route>>>| {
-            routes.get(pipeline).and_then(|chips| chips.get(chip)).map(Arc::clone)
-        };
+        let known = |routes: &Routes| routes.get(pipeline).and_then(|chips| chips.get(chip)).map(Arc::clone);
         if let Some(route) = known(&self.routes.read().expect("no holder panics")) {
             return route;
         }
@@ -113,7 +113,7 @@ impl Recorder {
         caller: &Caller,
         now: Instant,
     ) -> bool {
-        series.record(route, report, caller.id, self.seconds(now), (&self.metrics, &self.cells))
+        series.record(route, report, caller.id(), self.seconds(now), (&self.metrics, &self.cells))
     }
 
     /// Counts one request, with the stages that it came to.

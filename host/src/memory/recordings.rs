@@ -172,7 +172,7 @@ impl Shelf {
     fn open(rules: &Rules) -> io::Result<Self> {
         let mut kept = Vec::new();
         for name in names(&rules.dir)? {
-            let sizes = [body(&rules.dir, &name), facts(&rules.dir, &name)].map(|path| fs::metadata(path));
+            let sizes = [body(&rules.dir, &name), facts(&rules.dir, &name)].map(fs::metadata);
             if let [Ok(body), Ok(facts)] = sizes {
                 kept.push((name, body.len() + facts.len(), facts.modified()?));
             }
@@ -306,4 +306,39 @@ fn facts(dir: &Path, name: &str) -> PathBuf {
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_disk_does_not_take_is_dropped_and_counted() {
+        // A writer that never comes.
+        let (queue, _jobs) = sync_channel(3);
+        let rules = Rules { dir: PathBuf::new(), max_bytes: u64::MAX, max_age: Duration::MAX };
+        let (waiting, dropped) = (Arc::new(AtomicU64::new(0)), AtomicU64::new(0));
+        let recordings = Recordings { rules, queue: Some(queue), waiting, dropped, writer: None };
+        let facts = Facts {
+            time: timestamp(),
+            request: String::new(),
+            pipeline: String::new(),
+            chip: String::new(),
+            caller: String::new(),
+            content_type: None,
+            parameters: Vec::new(),
+            outcome: String::new(),
+            kept_for: Vec::new(),
+            stages: Vec::new(),
+        };
+        let figures = || (recordings.waiting.load(Relaxed), recordings.dropped.load(Relaxed));
+        let large = Bytes::from(vec![0; QUEUE_BYTES as usize - 1]);
+        recordings.keep(facts.clone(), large.clone());
+        recordings.keep(facts.clone(), large);
+        assert_eq!(figures(), (QUEUE_BYTES - 1, 1), "the bytes are bounded");
+        for _ in 0..4 {
+            recordings.keep(facts.clone(), Bytes::new());
+        }
+        assert_eq!(figures(), (QUEUE_BYTES - 1, 3), "so is the number");
+    }
 }
