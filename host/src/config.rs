@@ -10,9 +10,11 @@ use serde::Deserialize;
 
 pub use deploy::{Admin, Canary, Deploy};
 pub use memory::{Memory, Record};
+pub use target::Target;
 
 mod deploy;
 mod memory;
+mod target;
 
 /// The demo that is served without any configuration file.
 pub const DEMO: &str = include_str!("../demo/plimsoll.toml");
@@ -146,6 +148,9 @@ pub struct OnnxRuntime {
     pub library: Option<PathBuf>,
     /// Threads of one run; default 1.
     pub threads: Option<usize>,
+    /// Runs of one model that may go on at once, each in a session with its own copy of the weights; default one for
+    /// each core, at most 4.
+    pub sessions: Option<usize>,
 }
 
 /// `[models.NAME]`.
@@ -157,6 +162,9 @@ pub struct Model {
     /// The library that runs it.
     #[serde(default)]
     pub backend: BackendName,
+    /// What it runs on; default the processor.
+    #[serde(default)]
+    pub target: Target,
     /// Rows of one run at most, gathered from requests that wait at the same time; default none: each run is alone.
     pub max_batch: Option<u32>,
     /// How long the first request of a batch waits for others; default 2 ms.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::Semaphore;
 
 use super::release::Release;
-use crate::config::{self, BackendName, Config, ConfigError};
+use crate::config::{self, BackendName, Config, ConfigError, Target};
 use crate::defaults::{DEADLINE, INIT_DEADLINE, MAX_MEMORY, MAX_OUTPUT, REQUEST_DEADLINE};
 use crate::engine::Engines;
 use crate::memory::recordings::Recordings;
@@ -70,12 +70,16 @@ pub struct Workshop {
 
 struct KnownModel {
     backend: BackendName,
+    target: Target,
     model: Arc<LoadedModel>,
     /// Let go of when no deployment has the file as an asset.
     bytes: Weak<Vec<u8>>,
     /// Whether the file was read since the configuration was; a deployment of a plugin does not change models.
     checked: bool,
 }
+
+/// Sessions of a model where nobody says how many: each has the weights once more.
+const MAX_SESSIONS: usize = 4;
 
 /// The name by which an infer plugin without a chip of its own reads the file of its model.
 const MODEL_ASSET: &str = "model.onnx";
@@ -176,7 +180,10 @@ impl Workshop {
         let bytes = Arc::new(config.read(&wanted.file).map_err(|reason| format!("file: {reason}"))?);
         let digest = artifact::digest(&bytes);
         let same = |known: &&mut KnownModel| {
-            known.model.digest() == digest && known.backend == wanted.backend && known.model.rules() == wanted.batches()
+            known.model.digest() == digest
+                && known.backend == wanted.backend
+                && known.target == wanted.target
+                && known.model.rules() == wanted.batches()
         };
         if let Some(known) = self.models.get_mut(name).filter(same) {
             known.checked = true;
@@ -185,13 +192,19 @@ impl Workshop {
         }
         let batches = wanted.batches().map(|rules| (rules, self.batches.of_model(name)));
         let (backend, runs) = self.backend(config, wanted.backend)?;
-        let source = ModelSource { name: name.to_owned(), path: wanted.file.clone(), bytes: Arc::clone(&bytes) };
+        let source = ModelSource {
+            name: name.to_owned(),
+            path: wanted.file.clone(),
+            bytes: Arc::clone(&bytes),
+            target: wanted.target,
+        };
         let told = |error: LoadError| error.to_string();
         let loaded = backend.load(&source).map_err(told)?;
         let model = LoadedModel::new(name.to_owned(), digest, loaded, Arc::clone(runs), batches).map_err(told)?;
         let model = Arc::new(model);
         let known = KnownModel {
             backend: wanted.backend,
+            target: wanted.target,
             model: Arc::clone(&model),
             bytes: Arc::downgrade(&bytes),
             checked: true,
@@ -205,16 +218,18 @@ impl Workshop {
             Entry::Occupied(known) => return Ok(known.into_mut()),
             Entry::Vacant(entry) => entry,
         };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let backend: Box<dyn Backend> = match name {
             BackendName::Rten => Box::new(Rten),
             BackendName::OnnxRuntime => {
-                let config::OnnxRuntime { library, threads } = config.backends.onnxruntime.clone();
+                let config::OnnxRuntime { library, threads, sessions } = config.backends.onnxruntime.clone();
                 let library = library.map(|path| config.resolve(&path));
-                Box::new(OnnxRuntime::new(library, threads.unwrap_or(1)).map_err(|error| error.to_string())?)
+                let sessions = sessions.unwrap_or_else(|| cores.min(MAX_SESSIONS));
+                let backend = OnnxRuntime::new(library, threads.unwrap_or(1), sessions);
+                Box::new(backend.map_err(|error| error.to_string())?)
             }
         };
         // More runs than cores only make each other slower.
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(entry.insert((backend, Arc::new(Semaphore::new(cores)))))
     }
 }

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::batch::{self, Batcher, Observer, Rules};
 use super::tensor::{Tensor, TensorType, type_name};
+use crate::config::Target;
 use crate::stage::bindings::imports::wasi::nn::errors::ErrorCode;
 
 /// A library that runs models.
@@ -46,6 +47,8 @@ pub struct ModelSource {
     pub path: PathBuf,
     /// The file's bytes.
     pub bytes: Arc<Vec<u8>>,
+    /// The device that it is to run on.
+    pub target: Target,
 }
 
 /// Name, type and shape of an input or output.

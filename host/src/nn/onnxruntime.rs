@@ -5,26 +5,29 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
+use ort::ep::CUDA;
 use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
 use ort::value::Outlet;
 use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
 
 use super::model::{Backend, LoadError, Model, ModelSource, Signature};
 use super::tensor::{Tensor, TensorType};
+use crate::config::Target;
 
 /// The backend `onnxruntime`.
 pub struct OnnxRuntime {
     environment: Environment,
     threads: usize,
+    sessions: usize,
 }
 
 impl OnnxRuntime {
     /// Loads the library: from `library`, else from the path in the variable `ORT_DYLIB_PATH`. `threads`: how
-    /// many threads one run uses.
+    /// many threads one run uses; `sessions`: how many runs of a model may go on at once.
     ///
     /// # Errors
     /// When there is no library; the message names both ways to give one.
-    pub fn new(library: Option<PathBuf>, threads: usize) -> Result<Self, LoadError> {
+    pub fn new(library: Option<PathBuf>, threads: usize, sessions: usize) -> Result<Self, LoadError> {
         let path = library
             .or_else(|| std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from))
             .ok_or_else(|| LoadError(absent("no library is configured")))?;
@@ -35,7 +38,7 @@ impl OnnxRuntime {
             .with_telemetry(false)
             .build()
             .map_err(|error| failed(error.to_string()))?;
-        Ok(Self { environment, threads })
+        Ok(Self { environment, threads, sessions })
     }
 }
 
@@ -48,20 +51,23 @@ fn absent(why: &str) -> String {
 }
 
 struct Loaded {
-    // `Session::run` takes `&mut self` in this version of the crate; one session per model, used in turn.
-    session: Mutex<Session>,
+    // `Session::run` takes `&mut self` in this version of the crate, so each run has a session to itself. As many runs
+    // are let in as there are sessions.
+    idle: Mutex<Vec<Session>>,
+    sessions: usize,
     inputs: Vec<Signature>,
     outputs: Vec<Signature>,
 }
 
 impl Backend for OnnxRuntime {
     fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
-        let session = self
-            .session(source)
-            .map_err(|error| LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display())))?;
+        let told = |error| LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display()));
+        let idle = (0..self.sessions.max(1)).map(|_| self.session(source)).collect::<Result<Vec<_>, _>>();
+        let idle = idle.map_err(told)?;
+        let session = &idle[0];
         let signatures = |outlets: &[Outlet]| outlets.iter().map(signature).collect::<Result<_, _>>();
         let (inputs, outputs) = (signatures(session.inputs())?, signatures(session.outputs())?);
-        Ok(Box::new(Loaded { session: Mutex::new(session), inputs, outputs }))
+        Ok(Box::new(Loaded { sessions: idle.len(), idle: Mutex::new(idle), inputs, outputs }))
     }
 }
 
@@ -82,6 +88,17 @@ impl OnnxRuntime {
         let mut builder = Session::builder(&self.environment).map_err(|error| text(&error))?;
         builder = builder.with_optimization_level(GraphOptimizationLevel::Level3).map_err(|error| text(&error))?;
         builder = builder.with_intra_threads(self.threads).map_err(|error| text(&error))?;
+        if let Target::Cuda(device) = source.target {
+            // Without `error_on_failure` the run would quietly be on the processor.
+            let cuda = CUDA::default().with_device_id(device).build().error_on_failure();
+            builder = builder.with_execution_providers([cuda]).map_err(|error| {
+                format!(
+                    "target `{}`: {error}; it needs an NVIDIA GPU with its driver, and a library built for CUDA (the \
+                     PyPI package `onnxruntime-gpu` carries one)",
+                    source.target
+                )
+            })?;
+        }
         builder.commit_from_memory(&source.bytes).map_err(|error| text(&error))
     }
 }
@@ -107,7 +124,7 @@ impl Model for Loaded {
     }
 
     fn concurrent_runs(&self) -> usize {
-        1
+        self.sessions
     }
 
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<(String, Tensor)>, String> {
@@ -117,10 +134,23 @@ impl Model for Loaded {
             .zip(inputs)
             .map(|(input, tensor)| Ok((input.name.as_str(), value(tensor)?)))
             .collect::<Result<Vec<_>, String>>()?;
-        // A run that panicked leaves the session as usable as it was.
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut session = Taken { idle: &self.idle, session: taken };
+        let session = session.session.as_mut().ok_or("more runs than sessions were let in: a fault of the host")?;
         let outputs = session.run(values).map_err(|error| error.to_string())?;
         outputs.iter().map(|(name, value)| Ok((name.to_owned(), output(&value)?))).collect()
+    }
+}
+
+/// A session that goes back when its run is over, however that ends: a run that panicked leaves it as usable as it was.
+struct Taken<'a> {
+    idle: &'a Mutex<Vec<Session>>,
+    session: Option<Session>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.session.take());
     }
 }
 

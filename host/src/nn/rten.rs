@@ -6,6 +6,7 @@ use rten_tensor::Layout;
 use super::model::{Backend, LoadError, Model, ModelSource, Signature};
 use super::onnx::with_explicit_axes;
 use super::tensor::{Tensor, TensorType};
+use crate::config::Target;
 
 /// The backend `rten`.
 pub struct Rten;
@@ -20,6 +21,12 @@ struct Loaded {
 
 impl Backend for Rten {
     fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
+        if source.target != Target::Cpu {
+            return Err(LoadError(format!(
+                "target: the backend `rten` runs on the processor only, and not on `{}`; use the backend `onnxruntime`",
+                source.target
+            )));
+        }
         let model = RtenModel::load(with_explicit_axes(source.bytes.to_vec()))
             .map_err(|error| LoadError(format!("rten cannot load {}: {error}", source.path.display())))?;
         let named = |ids: &[NodeId]| -> (Vec<NodeId>, Vec<Signature>) {

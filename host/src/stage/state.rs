@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 
@@ -11,8 +12,11 @@ use super::bindings::imports;
 use super::cap::{MemoryCap, Meter};
 use super::output::{LogStream, Source};
 use super::run::Limits;
-use crate::nn::{LoadedModel, NnError};
+use crate::nn::{LoadedModel, NnError, Tensor};
 use crate::plugin::cache::EntryName;
+
+const TENSOR: &str = "wasi:nn/tensor@0.2.0-rc-2024-10-28";
+const ASSETS: &str = "plimsoll:stage/assets@0.1.0";
 
 /// Resources that one store may hold at once.
 const MAX_RESOURCES: usize = 100_000;
@@ -131,6 +135,15 @@ impl State {
     }
 }
 
+impl State {
+    fn asset(&self, name: &str) -> Result<Arc<Vec<u8>>, String> {
+        self.assets.get(name).map(|asset| Arc::clone(&asset.bytes)).ok_or_else(|| {
+            let known: Vec<_> = self.assets.keys().map(String::as_str).collect();
+            format!("there is no asset `{name}`; the deployment has [{}]", known.join(", "))
+        })
+    }
+}
+
 /// Links everything that a guest may import: WASI p2 without authority, configuration, assets, `wasi:nn`.
 ///
 /// # Errors
@@ -143,6 +156,19 @@ pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     stage::assets::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     stage::types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     nn::tensor::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    // The generated functions want bytes of their own to give to the guest; these give those that the host holds, so
+    // they are copied once.
+    linker.allow_shadowing(true);
+    linker.instance(TENSOR)?.func_wrap(
+        "[method]tensor.data",
+        |store: StoreContextMut<'_, State>, (tensor,): (Resource<Tensor>,)| {
+            Ok((Arc::clone(&store.data().table.get(&tensor)?.data),))
+        },
+    )?;
+    linker
+        .instance(ASSETS)?
+        .func_wrap("read", |store: StoreContextMut<'_, State>, (name,): (String,)| Ok((store.data().asset(&name),)))?;
+    linker.allow_shadowing(false);
     nn::graph::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     nn::inference::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     nn::errors::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
@@ -159,9 +185,6 @@ impl imports::plimsoll::stage::types::Host for State {}
 
 impl imports::plimsoll::stage::assets::Host for State {
     fn read(&mut self, name: String) -> wasmtime::Result<Result<Vec<u8>, String>> {
-        Ok(self.assets.get(&name).map(|asset| asset.bytes.to_vec()).ok_or_else(|| {
-            let known: Vec<_> = self.assets.keys().map(String::as_str).collect();
-            format!("there is no asset `{name}`; the deployment has [{}]", known.join(", "))
-        }))
+        Ok(self.asset(&name).map(|bytes| bytes.to_vec()))
     }
 }
