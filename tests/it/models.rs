@@ -120,6 +120,23 @@ async fn faces_and_things_are_found_on_onnxruntime() {
     check(&models, "onnxruntime", Some(&library)).await;
 }
 
+/// A GPU that is not there must not become the processor without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_not_there_is_refused() {
+    let Some(models) = shared("models") else { return };
+    let at = |backend: &str, target: &str, library: Option<&Path>| {
+        let backend_line = format!("backend = \"{backend}\"\n");
+        config(&models, backend, library).replacen(&backend_line, &format!("{backend_line}target = \"{target}\"\n"), 1)
+    };
+    let refused = Server::refused(&at("rten", "cuda", None)).await;
+    assert!(refused.contains("models.ultraface: target: the backend `rten` runs on the processor only"), "{refused}");
+    let refused = Server::refused(&at("rten", "gpu", None)).await;
+    assert!(refused.contains("`gpu` is no target") && refused.contains("cuda:N"), "{refused}");
+    let Some(library) = onnxruntime() else { return };
+    let refused = Server::refused(&at("onnxruntime", "cuda:1", Some(&library))).await;
+    assert!(refused.contains("target `cuda:1`") && refused.contains("onnxruntime-gpu"), "{refused}");
+}
+
 /// The network sees the same face in other proportions, so its box moves a little; a wrong way back from the
 /// letterbox would move it by the border, a sixth of the image's side.
 #[tokio::test(flavor = "multi_thread")]

@@ -146,6 +146,14 @@ impl Server {
     pub async fn stop(mut self) {
         drop(self.stop.take());
         self.task.take().expect("once").await.expect("no panic").expect("no error");
+        // A change that goes on, or a connection that is closing, still holds the application, and with it the data
+        // folder that the next server of a test may want. In a process of its own they would have ended with it.
+        for _ in 0..1_000 {
+            if Arc::strong_count(&self.app) == 1 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
     }
 }
 
