@@ -21,6 +21,8 @@ mod misbehaving;
 mod models;
 mod oci;
 mod plugin_new;
+mod preprocess;
+mod preprocess_wasm;
 mod readme;
 mod refusals;
 mod reload;

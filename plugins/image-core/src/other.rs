@@ -26,13 +26,14 @@ pub(crate) fn prepare<'a, L: Lanes>(
     let (width, height) = decoder.dimensions();
     limits.check_size(&format!("{format:?}"), width, height)?;
     let mut output = settings.output((width, height), decoder.orientation().unwrap_or(Orientation::NoTransforms));
-    let needed = decoder.total_bytes().saturating_add(rows_bytes(width, height, output.y));
+    let pixels = decoder.total_bytes();
+    // The decoder of TIFF has the pixels once more for itself.
+    let copies = if format == ImageFormat::Tiff { 2 } else { 1 };
+    let needed = pixels.saturating_mul(copies).saturating_add(rows_bytes(width, height, output.y));
     let left = limits.check_bytes(&format!("the {format:?} image"), width, height, needed)?;
-    // The decoder of TIFF takes the pixels off the budget itself; the others count only what they need besides.
-    if format != ImageFormat::Tiff {
-        budget.max_alloc = Some(left);
-        decoder.set_limits(budget).map_err(rejected)?;
-    }
+    // The decoder of TIFF takes its own pixels off the budget itself; the others count only what they need besides.
+    budget.max_alloc = Some(left + pixels * (copies - 1));
+    decoder.set_limits(budget).map_err(rejected)?;
     let image = DynamicImage::from_decoder(decoder).map_err(rejected)?;
     let colour = if image.color().has_color() { Colour::Rgb } else { Colour::Gray };
     let mut rows = Rows::<L>::new(&mut output, width, height, colour);

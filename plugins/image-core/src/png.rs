@@ -21,9 +21,9 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     decoder.set_transformations(Transformations::EXPAND);
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
-    let mut reader = decoder.read_info().map_err(rejected)?;
-    let (width, height) = reader.info().size();
+    let (width, height) = decoder.read_header_info().map_err(rejected)?.size();
     limits.check_size("PNG", width, height)?;
+    let mut reader = decoder.read_info().map_err(rejected)?;
     let orientation = orientation(reader.info().exif_metadata.as_deref());
     let mut output = settings.output((width, height), orientation);
 
