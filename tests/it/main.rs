@@ -23,6 +23,8 @@ mod misbehaving;
 mod models;
 mod oci;
 mod plugin_new;
+mod preprocess;
+mod preprocess_wasm;
 mod readme;
 mod recorder;
 mod refusals;

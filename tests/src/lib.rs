@@ -1,6 +1,8 @@
 //! What the integration tests share: test guests, a configuration written to a folder of its own, and a real
 //! server on port 0.
 
+pub mod jpeg;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -5,6 +5,12 @@
 //! and a broken EXIF block is passed over. Transparency is dropped, so that a transparent pixel has the colour
 //! that is stored with it; samples of more than 8 bits are rounded to 8.
 //!
+//! The memory it takes depends on the format. A JPEG that is baseline or extended sequential, with its components in one
+//! scan, and a PNG that is not interlaced are streamed: they take the body, the tensor, and a few MiB. All others are
+//! decoded as a whole, and refused where that takes more than `max_decoded_bytes`; by the pixel they take 3 bytes (a
+//! baseline JPEG that is not streamed, since it is broken or smaller than the input), 6 to 9 (progressive JPEG), 4.5
+//! (lossy WebP), 7 (lossless WebP; either with alpha 4 to 11), and 1 to 16 (GIF, BMP, TIFF, interlaced PNG).
+//!
 //! Configuration:
 //! - `width`, `height`: the size of the model's input in pixels; both are required.
 //! - `resize`: `stretch` (default; the aspect ratio is not kept), `letterbox` (the whole image, centred on a
@@ -21,59 +27,52 @@
 //! - `dtype`: `f32` (default) or `u8`; `u8` goes without `mean` and `scale`.
 //! - `input`: the name of the tensor, that is of the model's input (default `image`).
 //! - `max_pixels`: the most pixels an image may declare (default 25000000).
-//! - `max_decoded_bytes`: the most memory that decoding may take (default 201326592, which is 192 MiB and
-//!   leaves room for the body and the tensor in the host's default of 256 MiB).
+//! - `max_decoded_bytes`: the most memory that decoding and resizing may take besides the body and the tensor (default
+//!   201326592, which is 192 MiB and leaves room for both in the host's default of 256 MiB). Where a stage's `max_memory`
+//!   is smaller, this should be smaller too: what it refuses is answered before the memory is taken, and says why.
+//! - `draft`: `true` decodes a streamed JPEG at 1/8 where both sides are then still as large as they are resized to:
+//!   faster and less accurate (default `false`).
 //!
-//! The context for postprocessing is the JSON object of [`geometry::Context`].
+//! The context for postprocessing is the JSON object of [`image_core::Context`]. The decoders and the resizing are the
+//! crate `image-core`.
 
-mod decode;
-mod geometry;
-mod pack;
-mod resize;
-mod rows;
 mod settings;
 
 use std::sync::OnceLock;
 
+use image_core::{Elements, Rejected, prepare};
 use plimsoll_sdk::{Failure, Init, Prepared, Preprocess, Request, export_preprocess, tensor};
 
-use decode::Rejected;
-use settings::Settings;
+use settings::Configured;
 
 struct ImagePreprocess;
 
 export_preprocess!(ImagePreprocess with init);
 
-static SETTINGS: OnceLock<Settings> = OnceLock::new();
+static CONFIGURED: OnceLock<Configured> = OnceLock::new();
 
 impl Init for ImagePreprocess {
     fn init() -> Result<(), String> {
-        SETTINGS.set(Settings::read()?).map_err(|_| "the plugin is initialised already".into())
+        CONFIGURED.set(Configured::read()?).map_err(|_| "the plugin is initialised already".into())
     }
 }
 
 impl Preprocess for ImagePreprocess {
     fn run(_request: Request, body: Vec<u8>) -> Result<Prepared, Failure> {
-        let settings = SETTINGS.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
-        let decoded = decode::decode(&body, settings.limits).map_err(|rejected| match rejected {
+        let Configured { settings, input } =
+            CONFIGURED.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
+        let (elements, context) = prepare(&body, settings).map_err(|rejected| match rejected {
             Rejected::Unknown(text) => Failure::UnsupportedMediaType(text),
             Rejected::Broken(text) => Failure::InvalidInput(text),
             Rejected::TooLarge(text) => Failure::TooLarge(text),
         })?;
-        // The pixels are in `decoded` now, and the memory is better used for what follows.
-        drop(body);
-
-        let plan = settings.target.plan(decoded.oriented_size());
-        let resized = resize::resize(&decoded, &plan, settings.pack.channels());
-        drop(decoded);
-
         let shape = settings.pack.shape();
-        let tensor = match settings.pack.pack(&resized, &plan) {
-            pack::Elements::F32(data) => tensor::from_f32(&shape, &data),
-            pack::Elements::U8(data) => tensor::from_u8(&shape, &data),
+        let tensor = match elements {
+            Elements::F32(data) => tensor::from_f32(&shape, &data),
+            Elements::U8(data) => tensor::from_u8(&shape, &data),
         };
-        let context = serde_json::to_vec(&plan.context)
+        let context = serde_json::to_vec(&context)
             .map_err(|error| Failure::Internal(format!("the context is not written: {error}")))?;
-        Ok(Prepared { tensors: vec![(settings.input.clone(), tensor)], context })
+        Ok(Prepared { tensors: vec![(input.clone(), tensor)], context })
     }
 }

@@ -1,10 +1,7 @@
 //! The configuration of the stage, read and checked once at deployment; the keys stand in `lib.rs`.
 
+use image_core::{Channels, Layout, Limits, Mode, Pack, Settings, Target};
 use plimsoll_sdk::config;
-
-use crate::decode::Limits;
-use crate::geometry::{Mode, Target};
-use crate::pack::{Channels, Layout, Pack};
 
 const KEYS: &[&str] = &[
     "width",
@@ -21,25 +18,25 @@ const KEYS: &[&str] = &[
     "input",
     "max_pixels",
     "max_decoded_bytes",
+    "draft",
 ];
 
 /// More than any model takes; the product of two such sides and 16 bytes still fits the guest's memory.
 const MAX_SIDE: u32 = 4096;
 
 /// What `init` leaves for every request.
-pub struct Settings {
-    pub target: Target,
-    pub pack: Pack,
-    pub input: String,
-    pub limits: Limits,
+pub(crate) struct Configured {
+    pub(crate) settings: Settings,
+    /// The name of the tensor.
+    pub(crate) input: String,
 }
 
-impl Settings {
+impl Configured {
     /// Reads every key.
     ///
     /// # Errors
     /// A sentence that names the key which is unknown, missing, malformed or at odds with another.
-    pub fn read() -> Result<Settings, String> {
+    pub(crate) fn read() -> Result<Configured, String> {
         config::only(KEYS)?;
         let (width, height) = (side("width")?, side("height")?);
         let mode = config::choice(
@@ -61,7 +58,7 @@ impl Settings {
         only_with("mean", !bytes, "`dtype = \"f32\"`")?;
         only_with("scale", !bytes, "`dtype = \"f32\"`")?;
 
-        Ok(Settings {
+        let settings = Settings {
             target: Target { width, height, mode, shorter },
             pack: Pack {
                 width,
@@ -74,12 +71,13 @@ impl Settings {
                 scale: per_channel("scale", channels.count(), 1.0)?,
                 bytes,
             },
-            input: config::get("input").unwrap_or_else(|| "image".into()),
             limits: Limits {
                 max_pixels: config::parse("max_pixels", 25_000_000)?,
                 max_bytes: config::parse("max_decoded_bytes", 192 << 20)?,
             },
-        })
+            draft: config::parse("draft", false)?,
+        };
+        Ok(Configured { settings, input: config::get("input").unwrap_or_else(|| "image".into()) })
     }
 }
 

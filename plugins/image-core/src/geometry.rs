@@ -14,49 +14,61 @@ pub enum Mode {
 }
 
 /// The model's input.
+#[derive(Clone, Copy)]
 pub struct Target {
+    /// In pixels.
     pub width: u32,
+    /// In pixels.
     pub height: u32,
+    /// How the image is fitted into it.
     pub mode: Mode,
+    /// For [`Mode::Crop`]: the length to which the shorter side is resized.
     pub shorter: Option<u32>,
 }
 
 /// One direction: the image's side is resized to `full` pixels; of these, `count` from `start` on are shown
 /// in the input from `at` on.
 #[derive(Clone, Copy, Debug)]
-pub struct Axis {
-    pub full: u64,
-    pub start: u64,
-    pub count: u32,
-    pub at: u32,
+pub(crate) struct Axis {
+    pub(crate) full: u64,
+    pub(crate) start: u64,
+    pub(crate) count: u32,
+    pub(crate) at: u32,
 }
 
 /// The two directions of the image as a viewer sees it, and the context.
-pub struct Plan {
-    pub x: Axis,
-    pub y: Axis,
-    pub context: Context,
+pub(crate) struct Plan {
+    pub(crate) x: Axis,
+    pub(crate) y: Axis,
+    pub(crate) context: Context,
 }
 
 /// What postprocessing gets, as JSON. A point of the input is at `(input - offset) / scale` in the original.
-#[derive(Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Context {
     /// Of the original with its orientation applied, in pixels.
     pub width: u32,
+    /// As the width.
     pub height: u32,
     /// The mode, by its name in the configuration.
     pub resize: &'static str,
+    /// Of the model's input, in pixels.
     pub input_width: u32,
+    /// Of the model's input, in pixels.
     pub input_height: u32,
+    /// Pixels of the input for one of the original.
     pub scale_x: f64,
+    /// As `scale_x`.
     pub scale_y: f64,
+    /// Where the original's left edge lies in the input.
     pub offset_x: f64,
+    /// Where its upper edge lies.
     pub offset_y: f64,
 }
 
 impl Target {
     /// The plan for an image of this width and height.
-    pub fn plan(&self, (width, height): (u32, u32)) -> Plan {
+    pub(crate) fn plan(&self, (width, height): (u32, u32)) -> Plan {
         let (fit_x, fit_y) = (ratio(self.width, width), ratio(self.height, height));
         let (x, y, resize) = match self.mode {
             Mode::Stretch => (
@@ -109,7 +121,7 @@ impl Axis {
     }
 
     /// The same pixels when the side is counted from its other end.
-    pub fn mirrored(self) -> Axis {
+    pub(crate) fn mirrored(self) -> Axis {
         Axis { start: self.full - self.start - u64::from(self.count), ..self }
     }
 }

@@ -1,0 +1,186 @@
+//! The headers of an image that can be streamed: 8 bits, Huffman codes, baseline or extended sequential, one or three
+//! components, all of them interleaved in one scan.
+
+use super::huffman::Code;
+
+/// What stands before the coded data.
+pub(super) struct Headers {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) components: Vec<Component>,
+    /// The greatest sampling factors.
+    pub(super) widest: usize,
+    pub(super) tallest: usize,
+    /// In the order in which blocks hold their coefficients, see [`TRANSPOSED`].
+    pub(super) quantisers: [Option<[i16; 64]>; 4],
+    /// Codes of the DC differences, then of the AC coefficients, four of each.
+    pub(super) codes: [Option<Code>; 8],
+    /// MCUs between restart markers; 0 where there are none.
+    pub(super) restart: usize,
+    /// Whether the components are red, green and blue.
+    pub(super) rgb: bool,
+    /// Where the coded data begin.
+    pub(super) data: usize,
+}
+
+/// A component: what it samples, and its tables.
+pub(super) struct Component {
+    id: u8,
+    pub(super) across: usize,
+    pub(super) down: usize,
+    pub(super) quantiser: usize,
+    pub(super) dc: usize,
+    pub(super) ac: usize,
+}
+
+/// Where the coefficients of a block go, from zigzag order to columns: the inverse transform works on vectors of a
+/// column and so transposes once instead of twice. What lies beyond a block, in a broken image, goes to place 64.
+pub(super) const TRANSPOSED: [u8; 128] = {
+    const ZIGZAG: [u8; 64] = [
+        0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14,
+        21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60,
+        61, 54, 47, 55, 62, 63,
+    ];
+    let mut places = [64; 128];
+    let mut index = 0;
+    while index < 64 {
+        places[index] = ZIGZAG[index] >> 3 | (ZIGZAG[index] & 7) << 3;
+        index += 1;
+    }
+    places
+};
+
+/// The headers, if this is an image that can be streamed. Anything unusual makes it one that cannot.
+pub(super) fn read(body: &[u8]) -> Option<Headers> {
+    let mut headers = Headers {
+        width: 0,
+        height: 0,
+        components: Vec::new(),
+        widest: 1,
+        tallest: 1,
+        quantisers: [None; 4],
+        codes: Default::default(),
+        restart: 0,
+        rgb: false,
+        data: 0,
+    };
+    let (mut jfif, mut transform) = (false, None);
+    let mut at = 2;
+    loop {
+        // Bytes that are no marker are passed over, as are fill bytes.
+        while *body.get(at)? != 0xFF || matches!(body.get(at + 1)?, 0x00 | 0xFF) {
+            at += 1;
+        }
+        let marker = body[at + 1];
+        at += 2;
+        if matches!(marker, 0x01 | 0xD0..=0xD8) {
+            continue;
+        }
+        let length = usize::from(u16::from_be_bytes(*body.get(at..)?.first_chunk()?));
+        let segment = body.get(at + 2..at + length)?;
+        at += length;
+        match marker {
+            0xC0 | 0xC1 => headers.frame(segment)?,
+            0xC4 => headers.huffman(segment)?,
+            0xC2..=0xCF | 0xD9 | 0xDC => return None,
+            0xDA => {
+                headers.scan(segment)?;
+                break;
+            }
+            0xDB => headers.quantisation(segment)?,
+            0xDD => headers.restart = usize::from(u16::from_be_bytes(*segment.first_chunk()?)),
+            0xE0 => jfif |= segment.starts_with(b"JFIF\0"),
+            0xEE if segment.starts_with(b"Adobe") => transform = Some(*segment.get(11)?),
+            _ => {}
+        }
+    }
+    headers.data = at;
+    // The rules of libjpeg, which all others follow.
+    let ids = headers.components.iter().map(|component| component.id);
+    headers.rgb = headers.components.len() == 3
+        && match transform {
+            Some(transform) => transform == 0,
+            None => !jfif && ids.eq(*b"RGB"),
+        };
+    Some(headers)
+}
+
+impl Headers {
+    fn frame(&mut self, segment: &[u8]) -> Option<()> {
+        let [8, y1, y0, x1, x0, count @ (1 | 3), components @ ..] = segment else { return None };
+        if !self.components.is_empty() || components.len() != 3 * usize::from(*count) {
+            return None;
+        }
+        self.width = usize::from(u16::from_be_bytes([*x1, *x0]));
+        self.height = usize::from(u16::from_be_bytes([*y1, *y0]));
+        for [id, sampling, quantiser] in components.as_chunks::<3>().0 {
+            // The blocks of a single component come one by one, whatever it says of its sampling.
+            let sampling = if *count == 1 { 0x11 } else { *sampling };
+            let (across, down, quantiser) = (usize::from(sampling >> 4), usize::from(sampling & 15), *quantiser);
+            if !(1..=4).contains(&across) || !(1..=4).contains(&down) || quantiser > 3 {
+                return None;
+            }
+            self.widest = self.widest.max(across);
+            self.tallest = self.tallest.max(down);
+            let quantiser = usize::from(quantiser);
+            self.components.push(Component { id: *id, across, down, quantiser, dc: 0, ac: 0 });
+        }
+        Some(())
+    }
+
+    fn scan(&mut self, segment: &[u8]) -> Option<()> {
+        let (count, tables) = segment.split_first()?;
+        if usize::from(*count) != self.components.len() || self.components.is_empty() {
+            return None;
+        }
+        for (component, [id, tables]) in self.components.iter_mut().zip(tables.as_chunks::<2>().0) {
+            (component.dc, component.ac) = (usize::from(tables >> 4), usize::from(tables & 15));
+            if component.id != *id || component.dc > 3 || component.ac > 3 {
+                return None;
+            }
+            if self.quantisers[component.quantiser].is_none()
+                || self.codes[component.dc].is_none()
+                || self.codes[4 + component.ac].is_none()
+            {
+                return None;
+            }
+        }
+        (tables.get(2 * usize::from(*count)..)? == [0, 63, 0]).then_some(())
+    }
+
+    fn quantisation(&mut self, mut segment: &[u8]) -> Option<()> {
+        while let [kind, rest @ ..] = segment {
+            let wide = match kind >> 4 {
+                0 => false,
+                1 => true,
+                _ => return None,
+            };
+            let quantiser = self.quantisers.get_mut(usize::from(kind & 15))?.insert([0; 64]);
+            let (values, rest) = rest.split_at_checked(if wide { 128 } else { 64 })?;
+            for (index, place) in TRANSPOSED[..64].iter().enumerate() {
+                let value = match wide {
+                    true => i16::from_be_bytes([values[2 * index], values[2 * index + 1]]),
+                    false => i16::from(values[index]),
+                };
+                quantiser[usize::from(*place)] = value;
+            }
+            segment = rest;
+        }
+        Some(())
+    }
+
+    fn huffman(&mut self, mut segment: &[u8]) -> Option<()> {
+        while let [kind, rest @ ..] = segment {
+            let (counts, rest) = rest.split_first_chunk::<16>()?;
+            let total = counts.iter().map(|&count| usize::from(count)).sum();
+            let (symbols, rest) = rest.split_at_checked(total)?;
+            if kind & 0xEC != 0 {
+                return None;
+            }
+            let (ac, place) = (kind >> 4 == 1, usize::from(kind >> 4) * 4 + usize::from(kind & 3));
+            self.codes[place] = Some(Code::new(counts, symbols, ac)?);
+            segment = rest;
+        }
+        Some(())
+    }
+}

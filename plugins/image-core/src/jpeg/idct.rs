@@ -1,0 +1,144 @@
+//! A block of coefficients into samples: the inverse transform of Loeffler, Ligtenberg and Moschytz in 32-bit whole
+//! numbers, as libjpeg's "islow" has it, whose every bit it gives; and its reductions for decoding at 1/8.
+
+use crate::lanes::Lanes;
+
+/// The fraction bits of the factors.
+const BITS: u32 = 13;
+/// The fraction bits that are kept between the two passes.
+const KEPT: u32 = 2;
+
+const fn fixed(value: f64) -> i16 {
+    let scaled = value * (1 << BITS) as f64;
+    (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i16
+}
+
+/// Two factors for [`Lanes::dot`].
+#[inline(always)]
+fn factors<L: Lanes>(first: f64, second: f64) -> L {
+    L::splat_i32(i32::from(fixed(first) as u16) | i32::from(fixed(second)) << 16)
+}
+
+/// Two vectors of 32-bit lanes: the low and the high half of eight.
+#[derive(Clone, Copy)]
+struct Wide<L>(L, L);
+
+impl<L: Lanes> Wide<L> {
+    /// The sum of both, each times its factor.
+    #[inline(always)]
+    fn dot(first: L, second: L, by: L) -> Self {
+        Wide(first.low_i16(second).dot(by), first.high_i16(second).dot(by))
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Wide(self.0.add_i32(other.0), self.1.add_i32(other.1))
+    }
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Wide(self.0.sub_i32(other.0), self.1.sub_i32(other.1))
+    }
+
+    /// Lanes of 16 bits with [`BITS`] fraction bits, and what rounds the final shift.
+    #[inline(always)]
+    fn of(lanes: L, rounding: L) -> Self {
+        let zero = L::splat_i16(0);
+        let wide = |half: L| half.shift_right_i32::<{ 16 - BITS }>().add_i32(rounding);
+        Wide(wide(zero.low_i16(lanes)), wide(zero.high_i16(lanes)))
+    }
+
+    #[inline(always)]
+    fn narrow<const SHIFT: u32>(self) -> L {
+        self.0.shift_right_i32::<SHIFT>().narrow_i32(self.1.shift_right_i32::<SHIFT>())
+    }
+}
+
+/// One pass over eight vectors. With `LOW` only the first four are not 0.
+#[inline(always)]
+fn pass<L: Lanes, const SHIFT: u32, const LOW: bool>(x: [L; 8]) -> [L; 8] {
+    let zero = L::splat_i16(0);
+    let rounding = L::splat_i32(1 << (SHIFT - 1));
+    let high = |lanes: L| if LOW { zero } else { lanes };
+
+    let t3 = Wide::dot(x[2], high(x[6]), factors(0.541_196_100 + 0.765_366_865, 0.541_196_100));
+    let t2 = Wide::dot(x[2], high(x[6]), factors(0.541_196_100, 0.541_196_100 - 1.847_759_065));
+    let t0 = Wide::of(if LOW { x[0] } else { x[0].add_i16(x[4]) }, rounding);
+    let t1 = if LOW { t0 } else { Wide::of(x[0].sub_i16(x[4]), rounding) };
+    let even = [t0.add(t3), t1.add(t2), t1.sub(t2), t0.sub(t3)];
+
+    let (x5, x7) = (high(x[5]), high(x[7]));
+    let (z3, z4) = if LOW { (x[3], x[1]) } else { (x7.add_i16(x[3]), x5.add_i16(x[1])) };
+    let z3_out = Wide::dot(z3, z4, factors(1.175_875_602 - 1.961_570_560, 1.175_875_602));
+    let z4_out = Wide::dot(z3, z4, factors(1.175_875_602, 1.175_875_602 - 0.390_180_644));
+    let odd = [
+        Wide::dot(x7, x[1], factors(-0.899_976_223, 1.501_321_110 - 0.899_976_223)).add(z4_out),
+        Wide::dot(x5, x[3], factors(-2.562_915_447, 3.072_711_026 - 2.562_915_447)).add(z3_out),
+        Wide::dot(x5, x[3], factors(2.053_119_869 - 2.562_915_447, -2.562_915_447)).add(z4_out),
+        Wide::dot(x7, x[1], factors(0.298_631_336 - 0.899_976_223, -0.899_976_223)).add(z3_out),
+    ];
+    let sum = |index: usize| even[index].add(odd[index]).narrow::<SHIFT>();
+    let difference = |index: usize| even[index].sub(odd[index]).narrow::<SHIFT>();
+    [sum(0), sum(1), sum(2), sum(3), difference(3), difference(2), difference(1), difference(0)]
+}
+
+#[inline(always)]
+fn transposed<L: Lanes>(x: [L; 8]) -> [L; 8] {
+    let a = [x[0].low_i16(x[1]), x[0].high_i16(x[1]), x[2].low_i16(x[3]), x[2].high_i16(x[3])];
+    let b = [x[4].low_i16(x[5]), x[4].high_i16(x[5]), x[6].low_i16(x[7]), x[6].high_i16(x[7])];
+    let c = [a[0].low_i32(a[2]), a[0].high_i32(a[2]), a[1].low_i32(a[3]), a[1].high_i32(a[3])];
+    let d = [b[0].low_i32(b[2]), b[0].high_i32(b[2]), b[1].low_i32(b[3]), b[1].high_i32(b[3])];
+    [
+        c[0].low_i64(d[0]),
+        c[0].high_i64(d[0]),
+        c[1].low_i64(d[1]),
+        c[1].high_i64(d[1]),
+        c[2].low_i64(d[2]),
+        c[2].high_i64(d[2]),
+        c[3].low_i64(d[3]),
+        c[3].high_i64(d[3]),
+    ]
+}
+
+/// The samples of a block, row by row. The coefficients and quantisers stand in columns. With `LOW` the block has
+/// none beyond the first ten in zigzag order, which all lie in the first four columns and rows.
+#[inline(always)]
+pub(super) fn block<L: Lanes, const LOW: bool>(coefficients: &[[i16; 8]; 8], quantiser: &[i16; 64]) -> [[u8; 8]; 8] {
+    let quantiser = quantiser.as_chunks::<8>().0;
+    let mut x = [L::splat_i16(0); 8];
+    for index in 0..if LOW { 4 } else { 8 } {
+        x[index] = L::load_i16(&coefficients[index]).mul_i16(L::load_i16(&quantiser[index]));
+    }
+    let x = transposed(pass::<L, { BITS - KEPT }, LOW>(x));
+    let x = pass::<L, { BITS + KEPT + 3 }, LOW>(x);
+    let [a, b] = x[0].narrow_samples(x[1]);
+    let [c, d] = x[2].narrow_samples(x[3]);
+    let [e, f] = x[4].narrow_samples(x[5]);
+    let [g, h] = x[6].narrow_samples(x[7]);
+    [a, b, c, d, e, f, g, h]
+}
+
+/// The one sample of a block that has no more than its mean.
+#[inline(always)]
+pub(super) fn mean(coefficient: i16, quantiser: i16) -> u8 {
+    ((i32::from(coefficient.wrapping_mul(quantiser)) + 1028) >> 3).clamp(0, 255) as u8
+}
+
+/// The means of the four quarters of a block, row by row.
+pub(super) fn quarters(coefficients: &[[i16; 8]; 8], quantiser: &[i16; 64]) -> [[u8; 2]; 2] {
+    // The mean over half a cosine; the even ones have none but the first.
+    const HALVES: [(usize, f64); 4] =
+        [(1, 0.906_127_446), (3, -0.318_189_645), (5, 0.212_607_524), (7, -0.180_239_955)];
+    const SHIFT: u32 = 12;
+    let at = |column: usize, row: usize| i32::from(coefficients[column][row].wrapping_mul(quantiser[8 * column + row]));
+    let halves = |of: &dyn Fn(usize) -> i32| {
+        let even = of(0) << SHIFT;
+        let odd: i32 = HALVES.iter().map(|&(index, factor)| of(index) * ((factor * 4096.0).round() as i32)).sum();
+        [even + odd, even - odd].map(|half| (half + (1 << (SHIFT - 1))) >> SHIFT)
+    };
+    let mut columns = [[0; 2]; 8];
+    for column in [0, 1, 3, 5, 7] {
+        columns[column] = halves(&|row| at(column, row));
+    }
+    [0, 1].map(|row| halves(&|column| columns[column][row]).map(|sum| ((sum + 1028) >> 3).clamp(0, 255) as u8))
+}

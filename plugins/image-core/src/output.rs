@@ -1,0 +1,263 @@
+//! Resized rows into the elements of the tensor: colour, orientation, border, channel order, normalisation, layout.
+
+use image::metadata::Orientation;
+
+use crate::geometry::{Axis, Context, Plan, Target};
+
+/// The channels and their order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Channels {
+    /// Red, green, blue.
+    Rgb,
+    /// Blue, green, red.
+    Bgr,
+    /// Luma by ITU-R 601-2.
+    Gray,
+}
+
+impl Channels {
+    /// How many there are.
+    pub fn count(self) -> usize {
+        if self == Channels::Gray { 1 } else { 3 }
+    }
+}
+
+/// The order of the dimensions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Channel by channel.
+    Nchw,
+    /// Pixel by pixel.
+    Nhwc,
+}
+
+/// What becomes of the bytes; see the configuration keys of the same names.
+#[derive(Clone)]
+pub struct Pack {
+    /// Of the model's input.
+    pub width: u32,
+    /// Of the model's input.
+    pub height: u32,
+    /// The channels and their order.
+    pub order: Channels,
+    /// The order of the dimensions.
+    pub layout: Layout,
+    /// Whether a value v of the image becomes 255 - v.
+    pub invert: bool,
+    /// The border's value.
+    pub pad: u8,
+    /// What is subtracted from the values, in the order of the tensor's channels.
+    pub mean: [f32; 3],
+    /// What the difference is multiplied with, in the same order.
+    pub scale: [f32; 3],
+    /// Whether the elements are bytes.
+    pub bytes: bool,
+}
+
+/// The elements of the tensor, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Elements {
+    /// Normalised values.
+    F32(Vec<f32>),
+    /// Values from 0 to 255, rounded.
+    U8(Vec<u8>),
+}
+
+impl Pack {
+    /// How many channels the tensor has.
+    pub fn channels(&self) -> usize {
+        self.order.count()
+    }
+
+    /// The tensor's shape: one image.
+    pub fn shape(&self) -> [u32; 4] {
+        let (channels, width, height) = (self.channels() as u32, self.width, self.height);
+        match self.layout {
+            Layout::Nchw => [1, channels, height, width],
+            Layout::Nhwc => [1, height, width, channels],
+        }
+    }
+}
+
+/// What the rows of a result are made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Colour {
+    /// Luma alone.
+    Gray,
+    /// Red, green and blue.
+    Rgb,
+    /// Luma and the two colour differences of JFIF.
+    YCbCr,
+}
+
+/// The tensor while it is made. Rows come as they lie in the file, and are turned by where they are put.
+pub(crate) struct Output<'a> {
+    pack: &'a Pack,
+    elements: Elements,
+    /// Of the image as it lies in the file: what is shown of it, and how it is resized.
+    pub(crate) x: Axis,
+    pub(crate) y: Axis,
+    context: Context,
+    /// Where the first element of the first row goes, and the distances to the next pixel, row and channel.
+    origin: isize,
+    column_step: isize,
+    row_step: isize,
+    channel_step: usize,
+    rows: usize,
+    scratch: [Vec<f32>; 3],
+}
+
+impl<'a> Output<'a> {
+    /// For an image of this size as it lies in the file, which a viewer turns as `orientation` says.
+    pub(crate) fn new(target: &Target, pack: &'a Pack, (width, height): (u32, u32), orientation: Orientation) -> Self {
+        use Orientation::{
+            FlipHorizontal, FlipVertical, Rotate90, Rotate90FlipH, Rotate180, Rotate270, Rotate270FlipH,
+        };
+        let turned = matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH);
+        let Plan { x: across, y: down, context } = target.plan(if turned { (height, width) } else { (width, height) });
+        // The plan is for the image as a viewer sees it.
+        let (mut x, mut y) = if turned { (down, across) } else { (across, down) };
+        let x_mirrored = matches!(orientation, Rotate180 | Rotate270 | FlipHorizontal | Rotate270FlipH);
+        let y_mirrored = matches!(orientation, Rotate180 | Rotate90 | FlipVertical | Rotate270FlipH);
+        if x_mirrored {
+            x = x.mirrored();
+        }
+        if y_mirrored {
+            y = y.mirrored();
+        }
+
+        let channels = pack.channels();
+        let (pixel, line, channel_step) = match pack.layout {
+            Layout::Nchw => (1, pack.width as isize, (pack.width * pack.height) as usize),
+            Layout::Nhwc => (channels as isize, channels as isize * pack.width as isize, 1),
+        };
+        let mut origin = across.at as isize * pixel + down.at as isize * line;
+        let (mut column_step, mut row_step) = if turned { (line, pixel) } else { (pixel, line) };
+        if x_mirrored {
+            origin += (x.count as isize - 1) * column_step;
+            column_step = -column_step;
+        }
+        if y_mirrored {
+            origin += (y.count as isize - 1) * row_step;
+            row_step = -row_step;
+        }
+        let bordered = across.count < pack.width || down.count < pack.height;
+        let scratch = || vec![0.0; x.count as usize];
+        Output {
+            elements: pack.blank(bordered),
+            pack,
+            x,
+            y,
+            context,
+            origin,
+            column_step,
+            row_step,
+            channel_step,
+            rows: 0,
+            scratch: [scratch(), scratch(), scratch()],
+        }
+    }
+
+    /// Puts the next row: the samples of each channel of `colour`, from 0 to 255.
+    pub(crate) fn put(&mut self, colour: Colour, row: [&[f32]; 3]) {
+        let [mut first, mut second, mut third] = std::mem::take(&mut self.scratch);
+        let gray = self.pack.order == Channels::Gray;
+        match (colour, gray) {
+            (Colour::Gray, true) | (Colour::YCbCr, true) => self.put_channel(0, row[0]),
+            (Colour::Gray, false) => (0..3).for_each(|channel| self.put_channel(channel, row[0])),
+            (Colour::Rgb, true) => {
+                // The weights of ITU-R 601-2 as Pillow has them.
+                for (((luma, r), g), b) in first.iter_mut().zip(row[0]).zip(row[1]).zip(row[2]) {
+                    *luma = clamped((19_595.0 * r + 38_470.0 * g + 7_471.0 * b) * (1.0 / 65_536.0));
+                }
+                self.put_channel(0, &first);
+            }
+            (Colour::Rgb, false) => self.put_pixels(row),
+            (Colour::YCbCr, false) => {
+                let of = row[0].iter().zip(row[1]).zip(row[2]);
+                let to = first.iter_mut().zip(&mut second).zip(&mut third);
+                for (((r, g), b), ((y, cb), cr)) in to.zip(of) {
+                    let (cb, cr) = (cb - 128.0, cr - 128.0);
+                    *r = clamped(y + 1.402 * cr);
+                    *g = clamped(y - 0.344_136 * cb - 0.714_136 * cr);
+                    *b = clamped(y + 1.772 * cb);
+                }
+                self.put_pixels([&first, &second, &third]);
+            }
+        }
+        self.rows += 1;
+        self.scratch = [first, second, third];
+    }
+
+    fn put_pixels(&mut self, row: [&[f32]; 3]) {
+        for (channel, values) in row.into_iter().enumerate() {
+            self.put_channel(if self.pack.order == Channels::Bgr { 2 - channel } else { channel }, values);
+        }
+    }
+
+    fn put_channel(&mut self, channel: usize, values: &[f32]) {
+        let first = self.origin + self.rows as isize * self.row_step + (channel * self.channel_step) as isize;
+        let step = self.column_step;
+        let (mean, scale) = (self.pack.mean[channel], self.pack.scale[channel]);
+        match (&mut self.elements, self.pack.invert) {
+            (Elements::F32(to), false) => place(to, first, step, values, |value| (value - mean) * scale),
+            (Elements::F32(to), true) => place(to, first, step, values, |value| (255.0 - value - mean) * scale),
+            (Elements::U8(to), false) => place(to, first, step, values, |value| (value + 0.5) as u8),
+            (Elements::U8(to), true) => place(to, first, step, values, |value| 255 - (value + 0.5) as u8),
+        }
+    }
+
+    /// The finished tensor, and the context for postprocessing.
+    pub(crate) fn finish(self) -> (Elements, Context) {
+        (self.elements, self.context)
+    }
+}
+
+impl Pack {
+    /// A tensor without an image: the border everywhere, where there is one.
+    fn blank(&self, bordered: bool) -> Elements {
+        let channels = self.channels();
+        let pixels = (self.width * self.height) as usize;
+        if self.bytes {
+            return Elements::U8(vec![if bordered { self.pad } else { 0 }; channels * pixels]);
+        }
+        let mut elements = vec![0.0; channels * pixels];
+        if bordered {
+            let border = |channel: usize| (f32::from(self.pad) - self.mean[channel]) * self.scale[channel];
+            match self.layout {
+                Layout::Nchw => {
+                    for (channel, plane) in elements.chunks_exact_mut(pixels).enumerate() {
+                        plane.fill(border(channel));
+                    }
+                }
+                Layout::Nhwc => {
+                    for pixel in elements.chunks_exact_mut(channels) {
+                        for (channel, element) in pixel.iter_mut().enumerate() {
+                            *element = border(channel);
+                        }
+                    }
+                }
+            }
+        }
+        Elements::F32(elements)
+    }
+}
+
+/// Puts a row of elements `step` places apart.
+fn place<T>(to: &mut [T], first: isize, step: isize, values: &[f32], element: impl Fn(f32) -> T) {
+    let first = first as usize;
+    match step {
+        1 => to[first..].iter_mut().zip(values).for_each(|(to, &value)| *to = element(value)),
+        2.. => to[first..].iter_mut().step_by(step as usize).zip(values).for_each(|(to, &value)| *to = element(value)),
+        _ => {
+            let before = to[..=first].iter_mut().rev().step_by(step.unsigned_abs());
+            before.zip(values).for_each(|(to, &value)| *to = element(value));
+        }
+    }
+}
+
+fn clamped(value: f32) -> f32 {
+    // Two comparisons, which vector instructions have; `clamp` also minds NaN, which no sample is.
+    let value = if value < 0.0 { 0.0 } else { value };
+    if value > 255.0 { 255.0 } else { value }
+}

@@ -1,0 +1,90 @@
+//! PNG, by `png`: row by row, unless it is interlaced.
+
+use std::io::Cursor;
+
+use png::{BitDepth, ColorType, Decoder, DecodingError, Reader, Transformations};
+
+use crate::lanes::Lanes;
+use crate::limits::{Limits, Rejected};
+use crate::output::{Colour, Output};
+use crate::rows::{Rows, convert, convert_big_endian, rows_bytes};
+use crate::{Settings, orientation};
+
+/// What the decoder keeps besides rows: the window of deflate twice, and its buffers.
+const DECODER_BYTES: u64 = 512 << 10;
+
+pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Result<Output<'a>, Rejected> {
+    let limits = &settings.limits;
+    let rejected = |error: DecodingError| rejected(limits, error);
+    let bytes = usize::try_from(limits.max_bytes).unwrap_or(usize::MAX);
+    let mut decoder = Decoder::new_with_limits(Cursor::new(body), png::Limits { bytes });
+    decoder.set_transformations(Transformations::EXPAND);
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    let (width, height) = decoder.read_header_info().map_err(rejected)?.size();
+    limits.check_size("PNG", width, height)?;
+    let mut reader = decoder.read_info().map_err(rejected)?;
+    let orientation = orientation(reader.info().exif_metadata.as_deref());
+    let mut output = settings.output((width, height), orientation);
+
+    let interlaced = reader.info().interlaced;
+    let row_bytes = reader.output_line_size(width).unwrap_or(usize::MAX);
+    let whole = if interlaced { row_bytes as u64 * u64::from(height) } else { 4 * row_bytes as u64 };
+    let needed = whole.saturating_add(DECODER_BYTES + rows_bytes(width, height, output.y));
+    let kind = if interlaced { "an interlaced PNG image" } else { "a PNG image" };
+    limits.check_bytes(kind, width, height, needed)?;
+
+    let (samples, depth) = reader.output_color_type();
+    let gray = matches!(samples, ColorType::Grayscale | ColorType::GrayscaleAlpha);
+    let colour = if gray { Colour::Gray } else { Colour::Rgb };
+    let mut rows = Rows::<L>::new(&mut output, width, height, colour);
+    if interlaced {
+        let mut image = vec![0; row_bytes * height as usize];
+        reader.next_frame(&mut image).map_err(rejected)?;
+        for source in image.chunks_exact(row_bytes) {
+            rows.push(|row| copy(source, samples, depth, row))?;
+        }
+    } else if (samples, depth) == (ColorType::Rgb, BitDepth::Eight)
+        || (samples, depth) == (ColorType::Grayscale, BitDepth::Eight)
+    {
+        for _ in 0..height {
+            rows.push(|row| next_row(&mut reader, row).map_err(rejected))?;
+        }
+    } else {
+        let mut source = vec![0; row_bytes];
+        for _ in 0..height {
+            next_row(&mut reader, &mut source).map_err(rejected)?;
+            rows.push(|row| copy(&source, samples, depth, row))?;
+        }
+    }
+    rows.finish();
+    // The rows may be there and the end of the file not.
+    reader.next_row().map_err(rejected)?;
+    Ok(output)
+}
+
+fn next_row(reader: &mut Reader<Cursor<&[u8]>>, row: &mut [u8]) -> Result<(), DecodingError> {
+    reader.read_row(row).map(drop)
+}
+
+fn copy(source: &[u8], samples: ColorType, depth: BitDepth, row: &mut [u8]) -> Result<(), Rejected> {
+    match (samples, depth) {
+        (ColorType::Grayscale, BitDepth::Eight) | (ColorType::Rgb, BitDepth::Eight) => row.copy_from_slice(source),
+        (ColorType::GrayscaleAlpha, BitDepth::Eight) => convert::<u8, 2, 1>(source, row),
+        (ColorType::Rgba, BitDepth::Eight) => convert::<u8, 4, 3>(source, row),
+        (ColorType::Grayscale, BitDepth::Sixteen) => convert_big_endian::<1, 1>(source, row),
+        (ColorType::GrayscaleAlpha, BitDepth::Sixteen) => convert_big_endian::<2, 1>(source, row),
+        (ColorType::Rgb, BitDepth::Sixteen) => convert_big_endian::<3, 3>(source, row),
+        (ColorType::Rgba, BitDepth::Sixteen) => convert_big_endian::<4, 3>(source, row),
+        // Smaller samples and palettes are expanded.
+        _ => return Err(Rejected::Unknown(format!("a PNG of {samples:?} with {depth:?} bits is not read"))),
+    }
+    Ok(())
+}
+
+fn rejected(limits: &Limits, error: DecodingError) -> Rejected {
+    match error {
+        DecodingError::LimitsExceeded => limits.exceeded("PNG", "its chunks are too large"),
+        error => Rejected::broken("PNG", error),
+    }
+}

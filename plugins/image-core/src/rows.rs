@@ -1,0 +1,129 @@
+//! Rows of a decoded image as bytes, one or three to a pixel, and their way through the resampler. Only a row at a time
+//! is converted, so an image is never held twice.
+
+use image::{DynamicImage, GenericImageView, Pixel};
+
+use crate::geometry::Axis;
+use crate::lanes::Lanes;
+use crate::output::{Colour, Output};
+use crate::resample::{Resampler, Side, resampler_bytes};
+
+/// A sample of a decoded image.
+pub(crate) trait Sample: Copy {
+    fn byte(self) -> u8;
+}
+
+impl Sample for u8 {
+    fn byte(self) -> u8 {
+        self
+    }
+}
+
+impl Sample for u16 {
+    fn byte(self) -> u8 {
+        ((u32::from(self) + 128) / 257) as u8
+    }
+}
+
+impl Sample for f32 {
+    // The cast saturates, and NaN becomes 0.
+    fn byte(self) -> u8 {
+        (self * 255.0 + 0.5) as u8
+    }
+}
+
+/// The row `y` of a decoded image in `C` bytes a pixel: 3 is RGB, 1 is gray, for images that have no colour.
+pub(crate) fn copy_row<const C: usize>(image: &DynamicImage, y: u32, out: &mut [u8]) {
+    let from = image.width() as usize * y as usize;
+    match image {
+        DynamicImage::ImageLuma8(it) => convert::<_, 1, C>(&it.as_raw()[from..], out),
+        DynamicImage::ImageLumaA8(it) => convert::<_, 2, C>(&it.as_raw()[2 * from..], out),
+        DynamicImage::ImageRgb8(it) => convert::<_, 3, C>(&it.as_raw()[3 * from..], out),
+        DynamicImage::ImageRgba8(it) => convert::<_, 4, C>(&it.as_raw()[4 * from..], out),
+        DynamicImage::ImageLuma16(it) => convert::<_, 1, C>(&it.as_raw()[from..], out),
+        DynamicImage::ImageLumaA16(it) => convert::<_, 2, C>(&it.as_raw()[2 * from..], out),
+        DynamicImage::ImageRgb16(it) => convert::<_, 3, C>(&it.as_raw()[3 * from..], out),
+        DynamicImage::ImageRgba16(it) => convert::<_, 4, C>(&it.as_raw()[4 * from..], out),
+        DynamicImage::ImageRgb32F(it) => convert::<_, 3, C>(&it.as_raw()[3 * from..], out),
+        DynamicImage::ImageRgba32F(it) => convert::<_, 4, C>(&it.as_raw()[4 * from..], out),
+        // A kind that a later version of the crate may add: slower, but right.
+        other => {
+            for (x, pixel) in (0..).zip(out.as_chunks_mut::<C>().0) {
+                *pixel = std::array::from_fn(|channel| other.get_pixel(x, y).to_rgb().0[channel]);
+            }
+        }
+    }
+}
+
+/// Pixels of `N` samples (1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha) as `C` bytes each, as many as `out` takes.
+pub(crate) fn convert<T: Sample, const N: usize, const C: usize>(samples: &[T], out: &mut [u8]) {
+    for (pixel, out) in samples.as_chunks::<N>().0.iter().zip(out.as_chunks_mut::<C>().0) {
+        let step = usize::from(N > 2);
+        *out = std::array::from_fn(|channel| pixel[channel * step].byte());
+    }
+}
+
+/// Samples of 16 bits as a file has them.
+pub(crate) fn convert_big_endian<const N: usize, const C: usize>(samples: &[u8], out: &mut [u8]) {
+    for (pixel, out) in samples.as_chunks::<2>().0.chunks_exact(N).zip(out.as_chunks_mut::<C>().0) {
+        let step = usize::from(N > 2);
+        *out = std::array::from_fn(|channel| u16::from_be_bytes(pixel[channel * step]).byte());
+    }
+}
+
+/// Decoded rows on their way into the tensor.
+pub(crate) struct Rows<'o, 'a, L> {
+    output: &'o mut Output<'a>,
+    resampler: Resampler<L>,
+    colour: Colour,
+    strip: Vec<u8>,
+    row_bytes: usize,
+    rows: usize,
+}
+
+/// As many rows as the resampler sums at once.
+const STRIP: usize = 16;
+
+impl<'o, 'a, L: Lanes> Rows<'o, 'a, L> {
+    /// For an image of this size as it lies in the file; its rows are [`Colour::Gray`] or [`Colour::Rgb`].
+    pub(crate) fn new(output: &'o mut Output<'a>, width: u32, height: u32, colour: Colour) -> Self {
+        let channels = if colour == Colour::Gray { 1 } else { 3 };
+        let (width, height) = (width as usize, height as usize);
+        let resampler = Resampler::new(channels, width, Side::of(width), Side::of(height), output.x, output.y);
+        let row_bytes = width * channels;
+        Rows { output, resampler, colour, strip: vec![0; STRIP * row_bytes], row_bytes, rows: 0 }
+    }
+
+    /// Takes the next row: `write` fills its bytes.
+    pub(crate) fn push<E>(&mut self, write: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<(), E> {
+        write(&mut self.strip[self.rows * self.row_bytes..][..self.row_bytes])?;
+        self.rows += 1;
+        if self.rows == STRIP {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// After the last row.
+    pub(crate) fn finish(mut self) {
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        self.resampler.feed(&self.strip, self.row_bytes, self.rows);
+        self.rows = 0;
+        let ready = self.resampler.ready();
+        for row in 0..ready {
+            let channel =
+                |channel: usize| self.resampler.row(row, if self.colour == Colour::Gray { 0 } else { channel });
+            self.output.put(self.colour, [channel(0), channel(1), channel(2)]);
+        }
+        self.resampler.take(ready);
+    }
+}
+
+/// About how many bytes [`Rows`] takes.
+pub(crate) fn rows_bytes(width: u32, height: u32, y: Axis) -> u64 {
+    let (width, height) = (u64::from(width), u64::from(height));
+    3 * STRIP as u64 * width + resampler_bytes(3, width, height, y)
+}

@@ -1,0 +1,132 @@
+"""The other side of the bench `preprocess` and of the accuracy of `image-preprocess`: Pillow.
+
+    python3 -m venv .venv && .venv/bin/pip install pillow numpy
+    .venv/bin/python tests/benches/preprocess.py images FOLDER      # makes the bench's images
+    .venv/bin/python tests/benches/preprocess.py time FOLDER        # times Pillow on them, as JSON
+    .venv/bin/python tests/benches/preprocess.py accuracy FOLDER    # compares what the bench `accuracy` wrote there
+
+The images are octaves of noise with grain and hard edges, from a fixed seed. Pillow's way is to decode, apply the EXIF
+orientation, convert to RGB, resize by BILINEAR to 224 x 224, and normalise into float32 NCHW by numpy.
+"""
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy
+from PIL import Image, ImageOps
+
+SIDE = 224
+MEAN = numpy.array([0.485, 0.456, 0.406], dtype=numpy.float32)
+DEVIATION = numpy.array([0.229, 0.224, 0.225], dtype=numpy.float32)
+# What Pillow opens as something else than an image of eight bits is no measure of resizing.
+SKIPPED_MODES = {"I;16", "I;16B", "I", "F"}
+
+
+def noise(width, height, seed):
+    """Octaves of noise, hard edges and grain, as an array of bytes."""
+    random = numpy.random.default_rng(seed)
+    image = numpy.zeros((height, width, 3), dtype=numpy.float32)
+    for octave in range(1, 8):
+        cells = 2**octave
+        coarse = random.normal(size=(cells, cells, 3)) * 0.6**octave
+        for channel in range(3):
+            layer = Image.fromarray(coarse[:, :, channel].astype(numpy.float32))
+            image[:, :, channel] += numpy.asarray(layer.resize((width, height), Image.Resampling.BICUBIC))
+    image = 128 + 90 * image
+    for _ in range(40):
+        x, y = random.integers(width), random.integers(height)
+        w, h = random.integers(1, width // 4), random.integers(1, height // 4)
+        image[y : y + h, x : x + w] += random.integers(-60, 60, size=3)
+    image += random.normal(size=image.shape) * 7
+    return Image.fromarray(image.clip(0, 255).astype(numpy.uint8))
+
+
+def make(folder):
+    """Makes the images that are not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {
+        "640x480.jpg": (640, 480, {"quality": 85}),
+        "4000x3000.jpg": (4000, 3000, {"quality": 85}),
+        "640x480-progressive.jpg": (640, 480, {"quality": 85, "progressive": True}),
+        "4000x3000-progressive.jpg": (4000, 3000, {"quality": 85, "progressive": True}),
+        "1920x1080.png": (1920, 1080, {}),
+        "1024x768.webp": (1024, 768, {"quality": 80}),
+    }
+    for name, (width, height, options) in wanted.items():
+        if not (folder / name).exists():
+            noise(width, height, 7).save(folder / name, **options)
+
+
+def prepare(path, draft=False):
+    """Pillow's way from the file to the tensor."""
+    image = Image.open(path)
+    if draft:
+        image.draft("RGB", (SIDE, SIDE))
+    image = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    values = (numpy.asarray(image, dtype=numpy.float32) / 255 - MEAN) / DEVIATION
+    return numpy.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def clock(call):
+    """The median in milliseconds over about two seconds, nine calls at least."""
+    call()
+    times = []
+    while len(times) < 9 or sum(times) < 2:
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return 1000 * statistics.median(times)
+
+
+def measure(folder):
+    """Prints the medians of every image, and of drafts, as JSON."""
+    result = {}
+    for path in sorted(folder.glob("*x*.*")):
+        result[path.name] = clock(lambda path=path: prepare(path))
+        if path.suffix == ".jpg" and "progressive" not in path.name:
+            result[path.name + " draft"] = clock(lambda path=path: prepare(path, draft=True))
+    json.dump(result, sys.stdout, indent=2)
+    print()
+
+
+def compare(folder):
+    """Compares FOLDER/NAME.rgb (224 x 224 RGB bytes) with Pillow's result for the file it was made of."""
+    rows = []
+    for line in (folder / "files.txt").read_text().splitlines():
+        name, file = line.split("\t")
+        try:
+            image = Image.open(file)
+            # The plugin reads the orientation in EXIF and not the one in XMP.
+            for key in ("xmp", "XML:com.adobe.xmp"):
+                image.info.pop(key, None)
+            image = ImageOps.exif_transpose(image)
+        except OSError as error:
+            print(f"{name:<55} skipped: Pillow says {error}")
+            continue
+        if image.mode in SKIPPED_MODES:
+            print(f"{name:<55} skipped: Pillow opens it as {image.mode}")
+            continue
+        # Transparency is dropped, and what colour a transparent pixel has is the decoder's choice.
+        image = image.convert("RGBA")
+        opaque = numpy.asarray(image.getchannel("A").resize((SIDE, SIDE), Image.Resampling.BILINEAR)) == 255
+        image = image.convert("RGB")
+        expected = numpy.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR), dtype=numpy.int16)
+        ours = numpy.fromfile(folder / f"{name}.rgb", dtype=numpy.uint8).reshape(SIDE, SIDE, 3).astype(numpy.int16)
+        difference = numpy.abs(expected - ours)[opaque]
+        if not opaque.any():
+            print(f"{name:<55} skipped: it is transparent")
+            continue
+        rows.append((difference.mean(), difference.max(), name))
+    print(f"{'file':<55} {'mean':>7} {'max':>5}   of 255, against Pillow")
+    for mean, most, name in sorted(rows, reverse=True):
+        print(f"{name:<55} {mean:7.3f} {most:5}")
+    means = [mean for mean, _, _ in rows]
+    print(f"{len(rows)} files: mean {statistics.mean(means):.3f}, worst mean {max(means):.3f}")
+    print(f"files with a mean above 0.5: {sum(mean > 0.5 for mean in means)}")
+
+
+if __name__ == "__main__":
+    {"images": make, "time": measure, "accuracy": compare}[sys.argv[1]](Path(sys.argv[2]))

@@ -1,0 +1,174 @@
+//! What `image-preprocess` costs in wasm, against the same code natively: `cargo bench --bench preprocess`.
+//!
+//! A call in wasm is what a request's stage is: a store, a fresh instance, the body copied in, the tensor copied out,
+//! and the instance dropped. The images are made by `preprocess.py images`; where they or Pillow are missing, those
+//! figures are. The table goes to the output, and as JSON to `target/preprocess/report.json`. Two arguments narrow it:
+//! a part of the images' names, and a number of seconds for each figure.
+//!
+//! With the argument `accuracy` it writes instead what each file of the corpus becomes, for `preprocess.py accuracy`.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use image_core::{Channels, Elements, Layout, Limits, Mode, Pack, Settings, Target, prepare};
+use plimsoll::app::App;
+use plimsoll::config::Config;
+use plimsoll::stage::bindings::Request;
+use plimsoll::trace::Trace;
+use plimsoll_tests::{guests_config, shared, shared_cache};
+use serde_json::{Value, json};
+
+const SIDE: u32 = 224;
+/// ImageNet's, for values from 0 to 255.
+const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
+const SCALE: [f32; 3] = [0.017_124_753, 0.017_507_004, 0.017_429_193];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if arguments.first().is_some_and(|first| first == "accuracy") {
+        return accuracy();
+    }
+    let part = arguments.first().map(String::as_str).unwrap_or_default();
+    let seconds = arguments.get(1).and_then(|argument| argument.parse().ok()).unwrap_or(3.0);
+    let folder = target().join("preprocess");
+    let pillow = python("images", &folder).and_then(|_| python("time", &folder)).unwrap_or(Value::Null);
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut report = Vec::new();
+    println!(
+        "{:<28} {:>9} {:>9} {:>9} {:>8} {:>8} {:>12}",
+        "224 x 224, f32, NCHW", "native ms", "wasm ms", "Pillow ms", "w/native", "w/Pillow", "high water"
+    );
+    for draft in [false, true] {
+        let app = app(&runtime, draft);
+        for file in images(&folder).iter().filter(|file| file.to_string_lossy().contains(part)) {
+            let name = file.file_name().expect("a file").to_string_lossy();
+            if draft && (!name.ends_with(".jpg") || name.contains("progressive")) {
+                continue;
+            }
+            let body = std::fs::read(file).expect("readable");
+            let settings = settings(draft, false);
+            let native = || drop(std::hint::black_box(prepare(&body, &settings)).expect("an image"));
+            let mut high_water = 0;
+            let mut wasm = || high_water = runtime.block_on(run(&app, &body));
+            // In turns, so that a busy machine does the same to both.
+            let (mut native_times, mut wasm_times) = (Vec::new(), Vec::new());
+            let started = Instant::now();
+            while started.elapsed().as_secs_f64() < 2.0 * seconds || wasm_times.len() < 15 {
+                native_times.push(clock(native));
+                wasm_times.push(clock(&mut wasm));
+            }
+            let (native, wasm) = (median(native_times), median(wasm_times));
+            let name = if draft { format!("{name} draft") } else { name.into_owned() };
+            let python = pillow[&name].as_f64();
+            println!(
+                "{name:<28} {native:>9.3} {wasm:>9.3} {:>9.3} {:>8.2} {:>8.2} {high_water:>12}",
+                python.unwrap_or(f64::NAN),
+                wasm / native,
+                wasm / python.unwrap_or(f64::NAN),
+            );
+            report.push(json!({
+                "image": name, "bytes": body.len(), "native_ms": native, "wasm_ms": wasm, "pillow_ms": python,
+                "wasm_to_native": wasm / native, "wasm_to_pillow": python.map(|python| wasm / python),
+                "high_water": high_water,
+            }));
+        }
+    }
+    let text = serde_json::to_vec_pretty(&report).expect("JSON");
+    std::fs::write(folder.join("report.json"), text).expect("written");
+}
+
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")
+}
+
+/// What `preprocess.py` prints for a command; none where there is no Python with Pillow.
+fn python(command: &str, folder: &Path) -> Option<Value> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let own = package.join("../.venv/bin/python");
+    let python = if own.is_file() { own } else { "python3".into() };
+    let script = package.join("benches/preprocess.py");
+    let output = std::process::Command::new(python).arg(script).arg(command).arg(folder).output().ok()?;
+    if !output.status.success() {
+        eprintln!("`preprocess.py {command}` fails, its figures are missing; its head says what it needs");
+        return None;
+    }
+    Some(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null))
+}
+
+fn images(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
+    files.retain(|file| matches!(file.extension().and_then(|it| it.to_str()), Some("jpg" | "png" | "webp")));
+    files.sort();
+    files
+}
+
+fn settings(draft: bool, bytes: bool) -> Settings {
+    Settings {
+        target: Target { width: SIDE, height: SIDE, mode: Mode::Stretch, shorter: None },
+        pack: Pack {
+            width: SIDE,
+            height: SIDE,
+            order: Channels::Rgb,
+            layout: if bytes { Layout::Nhwc } else { Layout::Nchw },
+            invert: false,
+            pad: 0,
+            mean: MEAN,
+            scale: SCALE,
+            bytes,
+        },
+        limits: Limits { max_pixels: 25_000_000, max_bytes: 192 << 20 },
+        draft,
+    }
+}
+
+fn app(runtime: &tokio::runtime::Runtime, draft: bool) -> App {
+    let config =
+        format!("config = {{ width = {SIDE}, height = {SIDE}, mean = {MEAN:?}, scale = {SCALE:?}, draft = {draft} }}");
+    let toml = guests_config("tester", &config).replace("plugin = \"tester\"", "plugin = \"image-preprocess\"");
+    let config = Config::parse(&toml, Path::new("bench.toml")).expect("valid");
+    let config = Config { cache_dir: Some(shared_cache()), ..config };
+    runtime.block_on(App::build(&config)).expect("served")
+}
+
+/// One run of the stage; gives its high-water mark.
+async fn run(app: &App, body: &[u8]) -> u64 {
+    let pipeline = app.pipeline("p").expect("configured");
+    let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
+    let mut trace = Trace::unrecorded("p", "echo", Duration::from_secs(60));
+    pipeline.preprocess.preprocess(&mut trace, &request, body).await.expect("an image");
+    trace.stages()[0].usage.high_water
+}
+
+fn clock(call: impl FnOnce()) -> f64 {
+    let started = Instant::now();
+    call();
+    started.elapsed().as_secs_f64() * 1000.0
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Writes what the valid corpus becomes, as bytes, and the list of the files.
+fn accuracy() {
+    let Some(corpus) = shared("corpus") else { return };
+    let folder = target().join("preprocess/accuracy");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let mut list = String::new();
+    for entry in std::fs::read_dir(corpus.join("valid")).expect("a folder") {
+        let file = entry.expect("readable").path();
+        let name = file.file_name().expect("a file").to_string_lossy().into_owned();
+        match prepare(&std::fs::read(&file).expect("readable"), &settings(false, true)) {
+            Ok((Elements::U8(bytes), _)) => {
+                std::fs::write(folder.join(format!("{name}.rgb")), bytes).expect("written");
+                list.push_str(&format!("{name}\t{}\n", file.display()));
+            }
+            other => println!("{name}: {:?}", other.err()),
+        }
+    }
+    std::fs::write(folder.join("files.txt"), list).expect("written");
+    println!("compare: .venv/bin/python tests/benches/preprocess.py accuracy {}", folder.display());
+}

@@ -1,0 +1,260 @@
+//! The crate `image-core`, of which `image-preprocess` is made: its results against a full decode and an exact resize,
+//! with and without vector instructions, natively and in wasm; and the memory it takes.
+
+use std::io::Cursor;
+use std::path::PathBuf;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
+use image_core::{Channels, Elements, Layout, Limits, Mode, Pack, Rejected, Settings, Target, prepare, prepare_scalar};
+use plimsoll_tests::jpeg::Jpeg;
+use plimsoll_tests::shared;
+
+/// The plugin's defaults, with bytes for elements, pixel by pixel.
+pub(crate) fn settings(width: u32, height: u32) -> Settings {
+    Settings {
+        target: Target { width, height, mode: Mode::Stretch, shorter: None },
+        pack: Pack {
+            width,
+            height,
+            order: Channels::Rgb,
+            layout: Layout::Nhwc,
+            invert: false,
+            pad: 0,
+            mean: [0.0; 3],
+            scale: [1.0; 3],
+            bytes: true,
+        },
+        limits: Limits { max_pixels: 25_000_000, max_bytes: 192 << 20 },
+        draft: false,
+    }
+}
+
+/// The files of a folder of the corpus with their contents.
+pub(crate) fn corpus(folder: &str) -> Option<Vec<(PathBuf, Vec<u8>)>> {
+    let entries = std::fs::read_dir(shared("corpus")?.join(folder)).expect("a folder");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
+    files.sort();
+    Some(files.into_iter().map(|file| (file.clone(), std::fs::read(file).expect("readable"))).collect())
+}
+
+/// The whole image as `image` decodes it, turned.
+fn decoded(body: &[u8]) -> Option<RgbImage> {
+    let mut decoder = ImageReader::new(Cursor::new(body)).with_guessed_format().ok()?.into_decoder().ok()?;
+    // Some WebP files have the prefix of JPEG, which `image` does not know there.
+    let exif = decoder.exif_metadata().ok().flatten().unwrap_or_default();
+    let exif = Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0").unwrap_or(&exif));
+    let orientation = exif.unwrap_or(decoder.orientation().unwrap_or(Orientation::NoTransforms));
+    let mut image = DynamicImage::from_decoder(decoder).ok()?;
+    image.apply_orientation(orientation);
+    Some(image.to_rgb8())
+}
+
+/// Weights of the samples from the first one on, for each pixel of the result: the triangle filter, widened with the
+/// reduction.
+fn weights(size: u32, result: u32) -> Vec<(usize, Vec<f64>)> {
+    let scale = f64::from(size) / f64::from(result);
+    let reach = scale.max(1.0);
+    let window = |index: u32| {
+        let center = (f64::from(index) + 0.5) * scale;
+        let samples: Vec<_> = (0..size).filter(|&at| (f64::from(at) + 0.5 - center).abs() < reach).collect();
+        let weight = |at: u32| 1.0 - (f64::from(at) + 0.5 - center).abs() / reach;
+        let sum: f64 = samples.iter().map(|&at| weight(at)).sum();
+        (samples[0] as usize, samples.iter().map(|&at| weight(at) / sum).collect())
+    };
+    (0..result).map(window).collect()
+}
+
+/// The image resized with no rounding on the way.
+fn resized(image: &RgbImage, width: u32, height: u32) -> Vec<f64> {
+    let (across, down) = (weights(image.width(), width), weights(image.height(), height));
+    let source = image.as_raw();
+    let stride = 3 * image.width() as usize;
+    let mut between = vec![0.0; stride * height as usize];
+    for (out, (first, weights)) in between.chunks_exact_mut(stride).zip(&down) {
+        for (row, weight) in (*first..).zip(weights) {
+            for (sum, sample) in out.iter_mut().zip(&source[row * stride..]) {
+                *sum += weight * f64::from(*sample);
+            }
+        }
+    }
+    let rows = between.chunks_exact(stride);
+    let pixel = |row: &[f64], (first, weights): &(usize, Vec<f64>), channel: usize| -> f64 {
+        (*first..).zip(weights).map(|(at, weight)| weight * row[3 * at + channel]).sum()
+    };
+    rows.flat_map(|row| across.iter().flat_map(move |window| (0..3).map(move |channel| pixel(row, window, channel))))
+        .collect()
+}
+
+fn bytes(elements: Elements) -> Vec<u8> {
+    match elements {
+        Elements::U8(bytes) => bytes,
+        Elements::F32(_) => panic!("bytes were asked for"),
+    }
+}
+
+/// The mean and the greatest difference of what a body becomes and what it should.
+fn difference(body: &[u8], settings: &Settings) -> (f64, f64) {
+    let ours = bytes(prepare(body, settings).expect("an image").0);
+    let expected = resized(&decoded(body).expect("an image"), settings.target.width, settings.target.height);
+    let each = ours.iter().zip(&expected).map(|(&ours, expected)| (f64::from(ours) - expected).abs());
+    (each.clone().sum::<f64>() / expected.len() as f64, each.fold(0.0, f64::max))
+}
+
+/// A picture in smooth colours with some grain.
+fn picture(component: usize, x: f64, y: f64) -> f64 {
+    let grain = ((x * 12.9898 + y * 78.233).sin() * 43_758.545).fract() * 12.0;
+    match component {
+        0 => 128.0 + 50.0 * (x / 17.0).sin() * (y / 23.0).cos() + grain,
+        1 => 128.0 + 25.0 * ((x + y) / 41.0).sin(),
+        _ => 128.0 + 25.0 * ((x - 2.0 * y) / 37.0).cos(),
+    }
+}
+
+#[test]
+fn the_corpus_comes_out_as_a_full_decode_and_an_exact_resize_give_it() {
+    let Some(files) = corpus("valid") else { return };
+    let mut rows = Vec::new();
+    for (file, body) in &files {
+        if decoded(body).is_some() {
+            let (mean, most) = difference(body, &settings(224, 224));
+            rows.push((mean, most, file.file_name().expect("a file").to_string_lossy()));
+        }
+    }
+    rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+    println!("   mean     max  of 255, against `image` and a resize in f64");
+    for (mean, most, file) in &rows {
+        println!("{mean:7.3} {most:7.2}  {file}");
+    }
+    assert!(rows.len() > 100, "{}", rows.len());
+    // Rounding alone makes a quarter of a level. The most is of a photo whose colours leave what RGB can hold.
+    assert!(rows.iter().all(|(mean, ..)| *mean < 0.55), "{:?}", rows[0]);
+    let mean = rows.iter().map(|(mean, ..)| mean).sum::<f64>() / rows.len() as f64;
+    println!("mean of {} files: {mean:.3}", rows.len());
+    assert!(mean < 0.3, "{mean}");
+}
+
+#[test]
+fn every_layout_of_a_baseline_jpeg_is_streamed_as_zune_jpeg_decodes_it() {
+    let layouts: [&[(usize, usize)]; 8] = [
+        &[(1, 1)],
+        &[(2, 2)],
+        &[(1, 1), (1, 1), (1, 1)],
+        &[(2, 1), (1, 1), (1, 1)],
+        &[(1, 2), (1, 1), (1, 1)],
+        &[(2, 2), (1, 1), (1, 1)],
+        &[(4, 1), (1, 1), (1, 1)],
+        &[(2, 2), (2, 1), (1, 1)],
+    ];
+    for sampling in layouts {
+        for (width, height, restart, quantiser) in [(400, 300, 0, 6), (333, 257, 7, 1), (225, 224, 1, 40)] {
+            let jpeg = Jpeg { restart, quantiser, ..Jpeg::new(width, height, sampling) };
+            let body = jpeg.encode(picture);
+            for (width, height) in [(224, 224), (37, 61), (1, 1)] {
+                let (mean, most) = difference(&body, &settings(width, height));
+                println!("{mean:.3} {most:.2} {width} x {height} of {jpeg:?}");
+                assert!(mean < 0.7 && most < 12.0, "{mean:.3} {most:.2} {width} x {height} of {jpeg:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn red_green_and_blue_without_a_transform_stay_what_they_are() {
+    for adobe in [0, 1] {
+        let jpeg = Jpeg { adobe: Some(adobe), ..Jpeg::new(300, 250, &[(1, 1); 3]) };
+        let body = jpeg.encode(|component, x, y| if component == 0 { 200.0 } else { picture(0, x, y) });
+        let (mean, most) = difference(&body, &settings(100, 100));
+        assert!(mean < 0.5 && (adobe == 1 || most < 3.0), "transform {adobe}: {mean:.3} {most:.2}");
+        let red = bytes(prepare(&body, &settings(100, 100)).expect("an image").0)[0];
+        assert_eq!(adobe == 0, red.abs_diff(200) < 2, "transform {adobe}: {red}");
+    }
+}
+
+#[test]
+fn all_orientations_are_applied_in_every_mode() {
+    let plain = Jpeg::new(320, 240, &[(2, 2), (1, 1), (1, 1)]).encode(picture);
+    for orientation in 1..=8_u8 {
+        // As in `images`: one entry of a big-endian TIFF header, with this value.
+        let tiff =
+            [&b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..], &[orientation], &[0; 6]].concat();
+        let length = (tiff.len() as u16 + 2).to_be_bytes();
+        let turned = [&plain[..2], &[0xFF, 0xE1], &length, &tiff, &plain[2..]].concat();
+        let image = decoded(&turned).expect("an image");
+        // The same pixels without a turn, as another format.
+        let mut upright = Cursor::new(Vec::new());
+        image.write_to(&mut upright, image::ImageFormat::Bmp).expect("written");
+        for mode in [Mode::Stretch, Mode::Crop, Mode::Letterbox] {
+            for order in [Channels::Rgb, Channels::Gray] {
+                for layout in [Layout::Nchw, Layout::Nhwc] {
+                    let mut settings = settings(90, 50);
+                    settings.target.mode = mode;
+                    settings.pack = Pack { pad: 99, order, layout, ..settings.pack };
+                    let (ours, context) = prepare(&turned, &settings).expect("an image");
+                    let (expected, expected_context) = prepare(upright.get_ref(), &settings).expect("an image");
+                    assert_eq!(context, expected_context);
+                    let (ours, expected) = (bytes(ours), bytes(expected));
+                    assert_eq!(ours.len(), expected.len());
+                    let sum: u32 = ours.iter().zip(&expected).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+                    let mean = f64::from(sum) / ours.len() as f64;
+                    assert!(mean < 0.7, "orientation {orientation}: {mean}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_draft_is_close_to_the_whole_and_only_made_where_there_is_enough() {
+    for sampling in [&[(2, 2), (1, 1), (1, 1)], &[(2, 1), (1, 1), (1, 1)], &[(1, 1); 3]] {
+        let body = Jpeg::new(1200, 1000, sampling).encode(picture);
+        let draft = |side| Settings { draft: true, ..settings(side, side) };
+        let (mean, most) = difference(&body, &draft(100));
+        println!("draft of {sampling:?}: mean {mean:.3}, max {most:.2}");
+        assert!(mean < 2.5, "{sampling:?}: {mean:.3} {most:.2}");
+        assert_ne!(prepare(&body, &draft(100)), prepare(&body, &settings(100, 100)));
+        assert_eq!(prepare(&body, &draft(126)), prepare(&body, &settings(126, 126)));
+    }
+}
+
+#[test]
+fn broken_data_are_decided_by_zune_jpeg() {
+    let whole = Jpeg { restart: 5, ..Jpeg::new(640, 480, &[(2, 2), (1, 1), (1, 1)]) }.encode(picture);
+    let half = &whole[..whole.len() / 2];
+    // A marker that no scan has, and one that is missing.
+    let mut marker = whole.clone();
+    let at = marker.windows(2).rposition(|pair| pair == [0xFF, 0xD3]).expect("a restart marker");
+    marker[at + 1] = 0xC4;
+    let mut missing = whole.clone();
+    missing.drain(at..at + 2);
+    for (what, body) in [("half", half), ("marker", &marker), ("missing", &missing)] {
+        let ours = prepare(body, &settings(64, 64));
+        match decoded(body) {
+            Some(image) => {
+                let ours = bytes(ours.expect("an image").0);
+                let expected = resized(&image, 64, 64);
+                let most = ours.iter().zip(&expected).map(|(&ours, expected)| (f64::from(ours) - expected).abs());
+                assert!(most.fold(0.0, f64::max) < 1.5, "{what}");
+            }
+            None => assert!(matches!(ours, Err(Rejected::Broken(_))), "{what}: {ours:?}"),
+        }
+    }
+}
+
+#[test]
+fn vectors_and_scalars_give_the_same_bits() {
+    let mut bodies = Vec::new();
+    for folder in ["valid", "abnormal"] {
+        bodies.extend(corpus(folder).unwrap_or_default().into_iter().map(|(_, body)| body));
+    }
+    for sampling in [&[(2, 2), (1, 1), (1, 1)], &[(2, 1), (1, 1), (1, 1)]] {
+        bodies.push(Jpeg { quantiser: 1, ..Jpeg::new(333, 299, sampling) }.encode(picture));
+    }
+    for (width, height, draft) in [(224, 224, false), (50, 30, true), (19, 333, false)] {
+        let mut settings = Settings { draft, ..settings(width, height) };
+        settings.pack.bytes = draft;
+        for body in &bodies {
+            assert!(prepare(body, &settings) == prepare_scalar(body, &settings), "{} bytes", body.len());
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! `image-preprocess` in the host against `image-core` natively: the same bits, and memory within bounds.
+
+use std::io::Cursor;
+use std::time::Duration;
+
+use image_core::{Elements, Layout, Rejected, Settings, prepare};
+use plimsoll::stage::bindings::Request;
+use plimsoll::stage::cap::Usage;
+use plimsoll::stage::run::Tensors;
+use plimsoll::stage::{Outcome, StageError};
+use plimsoll::trace::Trace;
+use plimsoll_tests::jpeg::Jpeg;
+use plimsoll_tests::{Server, guests_config};
+
+use crate::preprocess::{corpus, settings};
+
+/// A server whose preprocess stage is the plugin; `stage` is added to its table.
+async fn server(stage: &str) -> Server {
+    let config = guests_config("tester", stage).replace("plugin = \"tester\"", "plugin = \"image-preprocess\"");
+    Server::start(&config).await
+}
+
+/// One run of the stage, as a request has it, and the memory it needed.
+async fn run(server: &Server, body: &[u8]) -> (Result<(Tensors, Vec<u8>), StageError>, Usage) {
+    let pipeline = server.app.pipeline("p").expect("configured");
+    let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
+    let mut trace = Trace::unrecorded("p", "echo", Duration::from_secs(60));
+    let result = pipeline.preprocess.preprocess(&mut trace, &request, body).await;
+    (result, trace.stages()[0].usage)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wasm_and_native_give_the_same_bits_and_the_same_refusals() {
+    let mut bodies = corpus("valid").unwrap_or_default();
+    bodies.extend(corpus("abnormal").unwrap_or_default());
+    let layouts = [(2, 2), (2, 1), (1, 2), (4, 1), (1, 1)];
+    for (index, luma) in layouts.into_iter().enumerate() {
+        let jpeg = Jpeg { restart: index, quantiser: 1 << index, ..Jpeg::new(350, 341, &[luma, (1, 1), (1, 1)]) };
+        bodies.push((
+            format!("{jpeg:?}").into(),
+            jpeg.encode(|plane, x, y| 128.0 + 99.0 * (x / 9.0 - y * plane as f64).sin()),
+        ));
+    }
+    let floats = |draft| {
+        let mut settings = Settings { draft, ..settings(224, 224) };
+        settings.pack.bytes = false;
+        settings.pack.layout = Layout::Nchw;
+        settings
+    };
+    for (config, settings) in [
+        ("width = 224, height = 224", floats(false)),
+        ("width = 224, height = 224, draft = true", floats(true)),
+        ("width = 150, height = 400, dtype = \"u8\", layout = \"nhwc\"", settings(150, 400)),
+    ] {
+        let server = server(&format!("config = {{ {config} }}")).await;
+        for (file, body) in &bodies {
+            let (wasm, _) = run(&server, body).await;
+            match (wasm, prepare(body, &settings)) {
+                (Ok((tensors, context)), Ok((elements, expected))) => {
+                    let bytes = match elements {
+                        Elements::F32(floats) => floats.iter().flat_map(|float| float.to_le_bytes()).collect(),
+                        Elements::U8(bytes) => bytes,
+                    };
+                    assert!(*tensors[0].1.data == bytes, "{config}: {}", file.display());
+                    assert_eq!(context, serde_json::to_vec(&expected).expect("JSON"), "{}", file.display());
+                }
+                (Err(error), Err(rejected)) => {
+                    let (outcome, text) = match rejected {
+                        Rejected::Unknown(text) => (Outcome::UnsupportedMediaType, text),
+                        Rejected::Broken(text) => (Outcome::InvalidInput, text),
+                        Rejected::TooLarge(text) => (Outcome::TooLarge, text),
+                    };
+                    assert_eq!((error.outcome, error.public), (outcome, text), "{}", file.display());
+                }
+                (wasm, native) => {
+                    panic!("{}: wasm {:?}, native {:?}", file.display(), wasm.err(), native.err());
+                }
+            }
+        }
+    }
+}
+
+/// Smooth colours with as much detail as makes an ordinary photo's 1.5 bits a pixel.
+fn photo(component: usize, x: f64, y: f64) -> f64 {
+    let grain = ((x * 12.9898 + y * 78.233).sin() * 43_758.545).fract() * 12.0;
+    let detail = if component == 0 { grain + 14.0 * (x / 3.1).sin() * (y / 2.3).cos() } else { 0.0 };
+    128.0 + detail + 60.0 * ((x + y * (component as f64 - 1.0)) / 50.0).sin()
+}
+
+const HALVED: [(usize, usize); 3] = [(2, 2), (1, 1), (1, 1)];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twelve_megapixels_of_baseline_jpeg_need_less_than_8_mib() {
+    let body = Jpeg { quantiser: 26, ..Jpeg::new(4000, 3000, &HALVED) }.encode(photo);
+    println!("{} bytes", body.len());
+    assert!((1_500_000..3_000_000).contains(&body.len()), "{} bytes", body.len());
+    for config in ["", ", draft = true", ", channels = \"gray\"", ", resize = \"crop\""] {
+        let server = server(&format!("max_memory = \"8MiB\"\nconfig = {{ width = 224, height = 224{config} }}")).await;
+        let (result, usage) = run(&server, &body).await;
+        result.expect("an image");
+        println!("4000 x 3000{config}: high-water mark {}", usage.high_water);
+        assert!(usage.high_water <= 8 << 20, "{config}: {}", usage.high_water);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_memory_by_the_pixel_is_refused_by_its_size_before_the_cap_refuses_it() {
+    // Besides what is limited, there are the body, the tensor and the instance.
+    const BESIDES: u64 = 6 << 20;
+    let stage = "max_memory = \"112MiB\"\nconfig = { width = 224, height = 224, max_decoded_bytes = 36000000 }";
+    const LIMIT: u64 = 36_000_000;
+    let server = server(stage).await;
+    let encoded = |width: usize, height: usize, format: image::ImageFormat, alpha: bool| {
+        let mut file = Cursor::new(Vec::new());
+        let image =
+            image::RgbaImage::from_fn(width as u32, height as u32, |x, y| image::Rgba([x as u8, y as u8, 7, 99]));
+        let image = image::DynamicImage::from(image);
+        let image = if alpha { image } else { image.to_rgb8().into() };
+        image.write_to(&mut file, format).expect("written");
+        file.into_inner()
+    };
+    let (mut decoded, mut refused) = (0, 0);
+    for megapixels in [1, 5, 9] {
+        let (width, height) = (1000 * megapixels, 1000);
+        let progressive = |sampling: &[(usize, usize)]| Jpeg::new(width, height, sampling).progressive().encode(photo);
+        let broken = Jpeg::new(width, height, &HALVED).encode(photo);
+        for (what, body) in [
+            ("progressive", progressive(&HALVED)),
+            ("progressive in full colour", progressive(&[(1, 1); 3])),
+            ("progressive gray", progressive(&[(1, 1)])),
+            ("broken off", broken[..broken.len() * 3 / 4].to_vec()),
+            ("WebP", encoded(width, height, image::ImageFormat::WebP, false)),
+            ("WebP with alpha", encoded(width, height, image::ImageFormat::WebP, true)),
+            ("BMP", encoded(width, height, image::ImageFormat::Bmp, false)),
+            ("TIFF", encoded(width, height, image::ImageFormat::Tiff, true)),
+        ] {
+            let (result, usage) = run(&server, &body).await;
+            let text = result.as_ref().err().map(|error| error.public.clone()).unwrap_or_default();
+            println!("{megapixels:>2} megapixels, {what}, {} bytes: {} {text}", body.len(), usage.high_water);
+            assert!(usage.high_water <= LIMIT + body.len() as u64 + BESIDES, "{what}: {}", usage.high_water);
+            match result {
+                Ok(_) => decoded += 1,
+                Err(error) => {
+                    assert_eq!(error.outcome, Outcome::TooLarge, "{what}: {text}");
+                    assert!(text.contains("36000000"), "{what}: {text}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    println!("{decoded} decoded, {refused} refused");
+    assert!(decoded > 6 && refused > 6, "{decoded} decoded, {refused} refused");
+}

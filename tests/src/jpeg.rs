@@ -1,0 +1,265 @@
+//! A JPEG encoder for tests, which can be told the layouts that cameras seldom write: any sampling factors, restart
+//! intervals, one component or three, colours as they are, progressive scans.
+
+use std::f64::consts::PI;
+
+/// MCUs after which the picture repeats itself, in both directions: so that a large image is made quickly.
+const PERIOD: usize = 16;
+
+/// What an encoded image is like.
+#[derive(Clone, Debug)]
+pub struct Jpeg {
+    /// In pixels.
+    pub width: usize,
+    /// In pixels.
+    pub height: usize,
+    /// Horizontal and vertical factor of each component, one or three of them.
+    pub sampling: Vec<(usize, usize)>,
+    /// MCUs between restart markers, 0 for none.
+    pub restart: usize,
+    /// The step of every coefficient.
+    pub quantiser: u8,
+    /// Whether the coefficients come in two rounds of scans.
+    pub progressive: bool,
+    /// The colour transform that an Adobe segment names; without one there is a JFIF segment.
+    pub adobe: Option<u8>,
+}
+
+/// A block's coefficients in zigzag order.
+type Block = [i32; 64];
+
+const ZIGZAG: [usize; 64] = [
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
+    28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
+    47, 55, 62, 63,
+];
+
+impl Jpeg {
+    /// A baseline image without restart markers.
+    pub fn new(width: usize, height: usize, sampling: &[(usize, usize)]) -> Jpeg {
+        let sampling = sampling.to_vec();
+        Jpeg { width, height, sampling, restart: 0, quantiser: 6, progressive: false, adobe: None }
+    }
+
+    /// The same, but progressive.
+    #[must_use]
+    pub fn progressive(self) -> Jpeg {
+        Jpeg { progressive: true, ..self }
+    }
+
+    /// The encoded image. `sample` gives the value of a component from 0 to 255 at a place in pixels.
+    ///
+    /// # Panics
+    /// When the file would be none.
+    pub fn encode(&self, sample: impl Fn(usize, f64, f64) -> f64) -> Vec<u8> {
+        let widest = self.sampling.iter().map(|it| it.0).max().expect("a component");
+        let tallest = self.sampling.iter().map(|it| it.1).max().expect("a component");
+        let size = (self.width.div_ceil(8 * widest), self.height.div_ceil(8 * tallest));
+        let planes: Vec<_> = (0..self.sampling.len())
+            .map(|component| self.plane(component, (widest, tallest), size, |x, y| sample(component, x, y)))
+            .collect();
+
+        let mut file = vec![0xFF, 0xD8];
+        match self.adobe {
+            Some(transform) => segment(&mut file, 0xEE, &[&b"Adobe\0\x64\0\0\0\0"[..], &[transform]].concat()),
+            None => segment(&mut file, 0xE0, b"JFIF\0\x01\x01\0\0\x01\0\x01\0\0"),
+        }
+        segment(&mut file, 0xDB, &[&[0][..], &[self.quantiser; 64]].concat());
+        let (width, height) = ((self.width as u16).to_be_bytes(), (self.height as u16).to_be_bytes());
+        let mut frame = [&[8][..], &height, &width, &[self.sampling.len() as u8]].concat();
+        for (id, (across, down)) in (1..).zip(&self.sampling) {
+            frame.extend([id, (across << 4 | down) as u8, 0]);
+        }
+        segment(&mut file, if self.progressive { 0xC2 } else { 0xC0 }, &frame);
+        // The words of AC symbols have eight bits each.
+        let symbols = ac_symbols();
+        let counts = [&[0; 7][..], &[symbols.len() as u8], &[0; 8]].concat();
+        segment(&mut file, 0xC4, &[&[0x00][..], &few_symbols(), &[0x10], &counts, &symbols].concat());
+        if self.restart > 0 {
+            segment(&mut file, 0xDD, &(self.restart as u16).to_be_bytes());
+        }
+        if self.progressive {
+            self.scan(&mut file, &planes, size, 0..1);
+            for plane in &planes {
+                self.scan(&mut file, std::slice::from_ref(plane), size, 1..64);
+            }
+        } else {
+            self.scan(&mut file, &planes, size, 0..64);
+        }
+        file.extend([0xFF, 0xD9]);
+        file
+    }
+
+    fn plane(
+        &self,
+        component: usize,
+        most: (usize, usize),
+        size: (usize, usize),
+        sample: impl Fn(f64, f64) -> f64,
+    ) -> Plane {
+        let (across, down) = self.sampling[component];
+        let (across, down) = if self.sampling.len() == 1 { (1, 1) } else { (across, down) };
+        let (wide, tall) =
+            (most.0 as f64 / self.sampling[component].0 as f64, most.1 as f64 / self.sampling[component].1 as f64);
+        let (columns, rows) = (PERIOD.min(size.0) * across, PERIOD.min(size.1) * down);
+        let mut blocks = Vec::with_capacity(columns * rows);
+        for y in 0..rows {
+            for x in 0..columns {
+                let at = |row: usize, column: usize| {
+                    let (x, y) = ((8 * x + column) as f64 + 0.5, (8 * y + row) as f64 + 0.5);
+                    sample(x * wide, y * tall).clamp(0.0, 255.0).round() - 128.0
+                };
+                blocks.push(transform(at, f64::from(self.quantiser)));
+            }
+        }
+        let own =
+            (self.width.div_ceil((8.0 * wide) as usize).max(1), self.height.div_ceil((8.0 * tall) as usize).max(1));
+        Plane { id: component as u8 + 1, across, down, columns, rows, own, blocks }
+    }
+
+    fn scan(&self, file: &mut Vec<u8>, planes: &[Plane], size: (usize, usize), band: std::ops::Range<usize>) {
+        let mut head = vec![planes.len() as u8];
+        for plane in planes {
+            head.extend([plane.id, 0]);
+        }
+        head.extend([band.start as u8, band.end as u8 - 1, 0]);
+        segment(file, 0xDA, &head);
+        let mut bits = Writer { file, buffer: 0, count: 0 };
+        let mut means = [0; 3];
+        // A scan of one component has its blocks alone, as many as it needs.
+        let alone = planes.len() == 1;
+        let size = if alone { planes[0].own } else { size };
+        for mcu in 0..size.0 * size.1 {
+            if self.restart > 0 && mcu > 0 && mcu % self.restart == 0 {
+                bits.flush();
+                bits.file.extend([0xFF, 0xD0 + (mcu / self.restart - 1) as u8 % 8]);
+                means = [0; 3];
+            }
+            let (column, row) = (mcu % size.0, mcu / size.0);
+            for (plane, mean) in planes.iter().zip(&mut means) {
+                let (across, down) = if alone { (1, 1) } else { (plane.across, plane.down) };
+                for block in 0..across * down {
+                    let (x, y) = (column * across + block % across, row * down + block / across);
+                    let block = &plane.blocks[y % plane.rows * plane.columns + x % plane.columns];
+                    bits.block(block, band.clone(), mean);
+                }
+            }
+        }
+        bits.flush();
+    }
+}
+
+struct Plane {
+    id: u8,
+    across: usize,
+    down: usize,
+    columns: usize,
+    rows: usize,
+    /// Blocks that a scan of this component alone has.
+    own: (usize, usize),
+    blocks: Vec<Block>,
+}
+
+/// The table of DC sizes: the twelve that there are, each with a word of four bits.
+fn few_symbols() -> Vec<u8> {
+    let mut table = vec![0; 16];
+    table[3] = 12;
+    table.extend(0..12);
+    table
+}
+
+/// The AC symbols; a symbol's word is its place.
+fn ac_symbols() -> Vec<u8> {
+    let sized = (0..16).flat_map(|run| (1..=10).map(move |size| run << 4 | size));
+    [0x00, 0xF0].into_iter().chain(sized).collect()
+}
+
+fn ac_word(run: u64, size: u32) -> u64 {
+    match (run, size) {
+        (0, 0) => 0,
+        (_, 0) => 1,
+        (run, size) => 2 + 10 * run + u64::from(size) - 1,
+    }
+}
+
+fn segment(file: &mut Vec<u8>, marker: u8, content: &[u8]) {
+    file.extend([0xFF, marker]);
+    file.extend((content.len() as u16 + 2).to_be_bytes());
+    file.extend(content);
+}
+
+fn transform(at: impl Fn(usize, usize) -> f64, quantiser: f64) -> Block {
+    let cosine = |index: usize, frequency: usize| {
+        let scale = if frequency == 0 { (0.125_f64).sqrt() } else { 0.5 };
+        scale * ((2 * index + 1) as f64 * frequency as f64 * PI / 16.0).cos()
+    };
+    let cosines: Vec<[f64; 8]> =
+        (0..8).map(|frequency| std::array::from_fn(|index| cosine(index, frequency))).collect();
+    let mut rows = [[0.0; 8]; 8];
+    for (row, out) in rows.iter_mut().enumerate() {
+        let samples: [f64; 8] = std::array::from_fn(|column| at(row, column));
+        *out = std::array::from_fn(|frequency| (0..8).map(|index| samples[index] * cosines[frequency][index]).sum());
+    }
+    ZIGZAG.map(|place| {
+        let value: f64 = (0..8).map(|row| rows[row][place % 8] * cosines[place / 8][row]).sum();
+        (value / quantiser).round() as i32
+    })
+}
+
+struct Writer<'f> {
+    file: &'f mut Vec<u8>,
+    buffer: u64,
+    count: u32,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, value: u64, bits: u32) {
+        self.buffer = self.buffer << bits | value;
+        self.count += bits;
+        while self.count >= 8 {
+            self.count -= 8;
+            let byte = (self.buffer >> self.count) as u8;
+            self.file.push(byte);
+            if byte == 0xFF {
+                self.file.push(0);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let missing = (8 - self.count % 8) % 8;
+        self.put((1 << missing) - 1, missing);
+    }
+
+    fn number(&mut self, value: i32, size: u32) {
+        let bits = if value < 0 { value + (1 << size) - 1 } else { value };
+        self.put(bits as u64, size);
+    }
+
+    fn block(&mut self, block: &Block, band: std::ops::Range<usize>, mean: &mut i32) {
+        let size = |value: i32| 32 - value.unsigned_abs().leading_zeros();
+        if band.start == 0 {
+            let difference = block[0] - *mean;
+            *mean = block[0];
+            self.put(u64::from(size(difference)), 4);
+            self.number(difference, size(difference));
+        }
+        let mut zeros = 0;
+        for index in band.start.max(1)..band.end {
+            if block[index] == 0 {
+                zeros += 1;
+                continue;
+            }
+            while zeros > 15 {
+                self.put(ac_word(15, 0), 8);
+                zeros -= 16;
+            }
+            self.put(ac_word(zeros, size(block[index])), 8);
+            self.number(block[index], size(block[index]));
+            zeros = 0;
+        }
+        if zeros > 0 {
+            self.put(ac_word(0, 0), 8);
+        }
+    }
+}
