@@ -66,6 +66,8 @@ pub struct Recorder {
     cells: AtomicUsize,
     /// The same events for Prometheus.
     pub metrics: Metrics,
+    /// The same requests by model and version.
+    pub statistics: crate::oip::statistics::Statistics,
 }
 
 impl Recorder {
@@ -78,6 +80,7 @@ impl Recorder {
             caller_header: config.caller_header.clone(),
             cells: AtomicUsize::new(0),
             metrics: Metrics::new(),
+            statistics: crate::oip::statistics::Statistics::default(),
         }
     }
 
