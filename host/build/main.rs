@@ -1,7 +1,9 @@
-//! Builds the shipped plugins and puts them where `src/plugin/bundled.rs` includes them.
+//! Builds the shipped plugins and puts them where `src/plugin/bundled.rs` includes them, and the gRPC service.
 
 mod guests;
+mod proto;
 
 fn main() {
+    proto::build();
     guests::build("../plugins", "guests");
 }

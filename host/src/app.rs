@@ -1,6 +1,6 @@
 //! The application: what is served now, what requests needed, and who may change it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
@@ -40,6 +40,8 @@ pub struct App {
 pub struct Served {
     /// The pipelines by name.
     pub routes: BTreeMap<String, Route>,
+    /// Those that are configured and were unloaded.
+    pub unloaded: BTreeSet<String>,
 }
 
 /// A pipeline, and the one that is on trial beside it.

@@ -83,6 +83,8 @@ pub struct Overrides {
 pub struct Server {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Address and port of gRPC; default the same as HTTP.
+    pub grpc_listen: Option<SocketAddr>,
     /// How long requests may go on after a signal to stop.
     #[serde(with = "humantime_serde")]
     pub grace_period: Duration,
@@ -103,6 +105,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            grpc_listen: None,
             grace_period: Duration::from_secs(30),
             max_body: ByteSize::mib(32),
             body_budget: ByteSize::mib(512),

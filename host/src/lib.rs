@@ -8,6 +8,7 @@
 //! - [`deploy`]: how versions of plugins come and go; whatever is wrong is refused here. [`defaults`]: limits that
 //!   nobody set.
 //! - [`http`]: routes, admission, replies and problems.
+//! - [`grpc`]: the same over gRPC; [`oip`]: what both have in common of the Open Inference Protocol.
 //! - [`pipeline`]: preprocess → infer → postprocess.
 //! - [`stage`]: one run of one plugin: store, cap, deadline, outcome.
 //! - [`nn`]: `wasi:nn`: tensors, models, backends.
@@ -24,11 +25,13 @@ pub mod config;
 pub mod defaults;
 pub mod deploy;
 pub mod engine;
+pub mod grpc;
 pub mod http;
 pub mod leak;
 pub mod memory;
 pub mod metrics;
 pub mod nn;
+pub mod oip;
 pub mod pipeline;
 pub mod plugin;
 pub mod stage;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::Canary;
 use crate::memory::recordings::Recordings;
 use crate::stage::bindings::{Reply, Request};
+use crate::stage::run::Tensors;
 use crate::stage::{Stage, StageError};
 use crate::trace::Trace;
 
@@ -14,6 +15,8 @@ use crate::trace::Trace;
 pub struct Pipeline {
     /// As the configuration and the URL name it.
     pub name: String,
+    /// A number made of all that decides what the pipeline answers: equal ones answer alike, in every process.
+    pub version: String,
     /// The first stage.
     pub preprocess: Arc<Stage>,
     /// The infer stage of each chip.
@@ -75,5 +78,18 @@ impl Pipeline {
             self.preprocess.preprocess(trace, request, body).await.map_err(failed(&self.preprocess))?;
         let outputs = infer.infer(trace, request, inputs).await.map_err(failed(infer))?;
         self.postprocess.postprocess(trace, request, outputs, &context).await.map_err(failed(&self.postprocess))
+    }
+    /// Runs one infer stage with the caller's own tensors.
+    ///
+    /// # Errors
+    /// The stage had no answer.
+    pub async fn run_infer<'a>(
+        &'a self,
+        infer: &'a Stage,
+        trace: &mut Trace,
+        request: &Request,
+        inputs: Tensors,
+    ) -> Result<Tensors, Failed<'a>> {
+        infer.infer(trace, request, inputs).await.map_err(|error| Failed { stage: infer, error })
     }
 }

@@ -32,13 +32,54 @@ pub struct Trace {
     arm: Option<Arc<Arm>>,
     /// The input, where its pipeline's recorder is on.
     input: Option<Box<Input>>,
+    /// Until its stages could run.
+    queued: Duration,
 }
 
 /// Where a request is counted.
+#[derive(Clone)]
 struct Recorded {
     recorder: Arc<Recorder>,
     route: Arc<Route>,
     caller: Caller,
+    /// Name and version of the model that was asked for.
+    model: Option<(Arc<str>, Arc<str>)>,
+}
+
+/// What the requests of one batch have in common.
+pub struct Siblings {
+    id: String,
+    pipeline: String,
+    chip: String,
+    deadline: Instant,
+    recorded: Option<Recorded>,
+    arm: Option<Arc<Arm>>,
+}
+
+/// What the reply tells of a request.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The request's id.
+    pub id: String,
+    /// The chip that it was routed to.
+    pub chip: String,
+    /// Its stages.
+    pub stages: Vec<StageReport>,
+}
+
+impl Report {
+    /// Adds a request of the same batch: durations add up, of the marks the highest stays.
+    pub fn add(&mut self, other: Self) {
+        for report in other.stages {
+            match self.stages.iter_mut().find(|known| known.stage == report.stage && known.digest == report.digest) {
+                None => self.stages.push(report),
+                Some(known) => {
+                    known.duration += report.duration;
+                    known.usage.high_water = known.usage.high_water.max(report.usage.high_water);
+                }
+            }
+        }
+    }
 }
 
 /// What a recording needs besides the trace itself.
@@ -82,7 +123,7 @@ impl Trace {
         let mut this = Self::unrecorded(pipeline, chip, time);
         this.id = id;
         let (route, caller) = (recorder.route(pipeline, chip), recorder.caller(None));
-        this.recorded = Some(Recorded { recorder, route, caller });
+        this.recorded = Some(Recorded { recorder, route, caller, model: None });
         this
     }
 
@@ -100,7 +141,58 @@ impl Trace {
             recorded: None,
             arm: None,
             input: None,
+            queued: Duration::ZERO,
         }
+    }
+
+    /// Counts the request for a model of the Open Inference Protocol, too.
+    pub fn of_model(&mut self, name: &str, version: &str) {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.model = Some((name.into(), version.into()));
+        }
+    }
+
+    /// Routes the request to a chip; before its first stage.
+    pub fn on_chip(&mut self, chip: &str) {
+        if self.chip == chip {
+            return;
+        }
+        chip.clone_into(&mut self.chip);
+        if let Some(recorded) = &mut self.recorded {
+            recorded.route = recorded.recorder.route(&self.pipeline, chip);
+        }
+    }
+
+    /// Ends the request's time sooner, if that is sooner.
+    pub fn within(&mut self, time: Duration) {
+        self.deadline = self.started.checked_add(time).map_or(self.deadline, |wanted| wanted.min(self.deadline));
+    }
+
+    /// Notes how long it waited for its place.
+    pub fn queued(&mut self, time: Duration) {
+        self.queued = time;
+    }
+
+    /// What further requests of the same batch begin with.
+    pub fn siblings(&self) -> Siblings {
+        Siblings {
+            id: self.id.clone(),
+            pipeline: self.pipeline.clone(),
+            chip: self.chip.clone(),
+            deadline: self.deadline,
+            recorded: self.recorded.clone(),
+            arm: self.arm.clone(),
+        }
+    }
+
+    /// What the reply tells of it.
+    pub fn report(&self) -> Report {
+        Report { id: self.id.clone(), chip: self.chip.clone(), stages: self.stages.clone() }
+    }
+
+    /// The high-water mark of the latest stage, in bytes.
+    pub fn high_water(&self) -> u64 {
+        self.stages.last().map_or(0, |report| report.usage.high_water)
     }
 
     /// Counts the request on a side of a trial, too.
@@ -152,15 +244,30 @@ impl Trace {
     }
 }
 
+impl Siblings {
+    /// The record of the request at `index`: an id of its own, the deadline of all.
+    pub fn trace(&self, index: usize) -> Trace {
+        let mut trace = Trace::unrecorded(&self.pipeline, &self.chip, Duration::ZERO);
+        trace.id = format!("{}.{index}", self.id);
+        trace.deadline = self.deadline;
+        trace.recorded = self.recorded.clone();
+        trace.arm = self.arm.clone();
+        trace
+    }
+}
+
 impl Drop for Trace {
     fn drop(&mut self) {
-        let Self { id, pipeline, chip, started, stages, outcome, recorded, arm, input, deadline: _ } = self;
+        let Self { id, pipeline, chip, started, stages, outcome, recorded, arm, input, queued, deadline: _ } = self;
         if let Some(arm) = arm {
             arm.request();
         }
-        let Some(Recorded { recorder, route, caller }) = recorded else { return };
+        let Some(Recorded { recorder, route, caller, model }) = recorded else { return };
         let duration = started.elapsed();
         recorder.request(route, caller, *outcome, duration, stages);
+        if let Some((name, version)) = model {
+            recorder.statistics.request(name, version, *outcome, duration, *queued, stages);
+        }
         if let Some(input) = input.take() {
             input.keep(*outcome, stages, || Facts {
                 time: timestamp(),
@@ -248,7 +355,7 @@ impl Drop for StageGuard<'_> {
         if let Some(arm) = &trace.arm {
             arm.stage(&report.plugin, *outcome, report.usage.high_water);
         }
-        if let (Some(series), Some(Recorded { recorder, route, caller })) = (series, &trace.recorded) {
+        if let (Some(series), Some(Recorded { recorder, route, caller, .. })) = (series, &trace.recorded) {
             series.live.dec();
             let is_highest = recorder.stage(route, series, &report, caller, now);
             if let Some(input) = trace.input.as_mut().filter(|_| is_highest) {

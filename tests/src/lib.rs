@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use plimsoll::app::App;
 use plimsoll::config::Config;
+use plimsoll::http::Listeners;
 
 pub use tempfile::TempDir;
 
@@ -59,6 +60,8 @@ pub fn shared_cache() -> PathBuf {
 pub struct Server {
     /// `http://127.0.0.1:PORT`.
     pub url: String,
+    /// `http://127.0.0.1:PORT` of gRPC, which is the same unless the configuration has another listener.
+    pub grpc_url: String,
     /// Its application, for what no route shows.
     pub app: Arc<App>,
     /// For requests.
@@ -92,12 +95,18 @@ impl Server {
         let app = Arc::new(App::open(&config).await.expect("the configuration is served"));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let grpc = match config.server.grpc_listen {
+            None => None,
+            Some(address) => Some(tokio::net::TcpListener::bind(address).await.expect("a free port")),
+        };
+        let grpc_url =
+            grpc.as_ref().map_or(url.clone(), |grpc| format!("http://{}", grpc.local_addr().expect("bound")));
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let shutdown = async {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(plimsoll::http::serve(Arc::clone(&app), listener, shutdown));
-        Self { url, app, client: reqwest::Client::new(), _data: data, stop: Some(stop), task: Some(task) }
+        let task = tokio::spawn(plimsoll::http::serve(Arc::clone(&app), Listeners { http: listener, grpc }, shutdown));
+        Self { url, grpc_url, app, client: reqwest::Client::new(), _data: data, stop: Some(stop), task: Some(task) }
     }
 
     /// The message with which a configuration is refused.
@@ -129,6 +138,14 @@ impl Server {
     /// When the server does not answer.
     pub async fn get(&self, path: &str) -> Reply {
         Reply::of(self.client.get(format!("{}{path}", self.url)).send().await.expect("an answer")).await
+    }
+
+    /// Posts JSON to a model of the Open Inference Protocol.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn infer_json(&self, model: &str, request: &serde_json::Value) -> Reply {
+        self.send("POST", &format!("/v2/models/{model}/infer"), &[], request.to_string().into_bytes()).await
     }
 
     /// The row of `/v1/memory` for a stage and outcome.
@@ -168,13 +185,15 @@ pub struct Reply {
     pub headers: reqwest::header::HeaderMap,
     /// The body as text.
     pub text: String,
+    /// The body.
+    pub bytes: Vec<u8>,
 }
 
 impl Reply {
     async fn of(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await.expect("a whole body");
-        Self { status, headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+        Self { status, headers, text: String::from_utf8_lossy(&bytes).into_owned(), bytes: bytes.into() }
     }
 
     /// The body as JSON.

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Error, Source};
 use crate::app::App;
+use crate::http::Listeners;
 
 #[derive(Debug, Default, Args)]
 pub(super) struct Serve {
@@ -30,18 +31,29 @@ impl Serve {
         }
         let app = Arc::new(App::open(&config).await?);
         let address = app.server.listen;
-        let listener = TcpListener::bind(address).await.map_err(|error| {
+        let http = TcpListener::bind(address).await.map_err(|error| {
             Error::Failed(format!("cannot listen on {address}: {error}; choose another address with --listen"))
         })?;
-        let address = listener.local_addr().map_err(|error| Error::Failed(error.to_string()))?;
+        let grpc = match app.server.grpc_listen {
+            None => None,
+            Some(address) => Some(TcpListener::bind(address).await.map_err(|error| {
+                Error::Failed(format!("cannot listen on {address} for gRPC: {error}; change `server.grpc_listen`"))
+            })?),
+        };
+        let address = http.local_addr().map_err(|error| Error::Failed(error.to_string()))?;
         tracing::info!("{}", app.access);
         tracing::info!(
             pipelines = app.pipeline_names().join(","),
             ready_ms = started.elapsed().as_millis() as u64,
             "listening on http://{address}"
         );
+        if let Some(address) = grpc.as_ref().and_then(|listener| listener.local_addr().ok()) {
+            tracing::info!("listening for gRPC on {address}");
+        }
         let shutdown = shutdown().map_err(|error| Error::Failed(format!("cannot wait for signals: {error}")))?;
-        crate::http::serve(app, listener, shutdown).await.map_err(|error| Error::Failed(error.to_string()))?;
+        crate::http::serve(app, Listeners { http, grpc }, shutdown)
+            .await
+            .map_err(|error| Error::Failed(error.to_string()))?;
         tracing::info!("stopped");
         Ok(())
     }

@@ -23,6 +23,8 @@ pub struct Deployer {
     /// `None` where nothing is remembered: for one request without a server, or on a disk that cannot be written to.
     pub(super) journal: Option<Journal>,
     pub(super) inbox: Inbox,
+    /// Pipelines that are configured and were unloaded; `config` does not have them.
+    pub(super) unloaded: BTreeMap<String, crate::config::Pipeline>,
 }
 
 /// What became of a release.
@@ -221,7 +223,7 @@ impl Deployer {
                 routes.get_mut(&user).expect("built of the same configuration").trial = Some(Arc::new(trial));
             }
         }
-        app.served.store(Arc::new(Served { routes }));
+        app.served.store(Arc::new(Served { routes, unloaded: self.unloaded.keys().cloned().collect() }));
         Ok(())
     }
 
@@ -381,7 +383,7 @@ pub(super) fn stages_of(served: &Served, name: &str) -> Vec<Arc<Stage>> {
     stages.filter(|stage| &*stage.plugin.name == name).collect()
 }
 
-fn candidates(app: &App) -> Vec<(String, Arc<Release>)> {
+pub(super) fn candidates(app: &App) -> Vec<(String, Arc<Release>)> {
     catalog(app).iter().filter_map(|(name, plugin)| Some((name.clone(), plugin.candidate.clone()?))).collect()
 }
 

@@ -8,6 +8,7 @@
 //! - [`release`], [`manifest`]: a version of a plugin, and its author's words about it.
 //! - [`inbox`], [`watch`]: the plugin folder, and who looks at it when.
 //! - [`deployer`]: the changes themselves; [`start`]: the first one, and a new configuration.
+//! - [`loading`]: a pipeline is taken out of service, and comes back.
 //! - [`smoke`], [`canary`]: what a version must show before and while it serves.
 //! - [`catalog`], [`journal`]: what is known of every plugin; what of it survives the process.
 
@@ -16,6 +17,7 @@ pub mod catalog;
 pub mod deployer;
 pub mod inbox;
 pub mod journal;
+pub mod loading;
 pub mod manifest;
 pub mod release;
 pub mod smoke;

@@ -1,7 +1,7 @@
 //! The first deployment, and a new configuration: which release of each plugin is wanted, and what happens when it
 //! does not do.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -44,11 +44,12 @@ impl Deployer {
         if remembers {
             workshop.record_inputs();
         }
-        let mut this = Self { config: config.clone(), workshop, journal, inbox: Inbox::default() };
+        let mut this =
+            Self { config: config.clone(), workshop, journal, inbox: Inbox::default(), unloaded: BTreeMap::new() };
         let mut catalog = this.remembered(&book);
         let pipelines = this.choose(config, &mut catalog).await?;
         let routes = pipelines.into_iter().map(|(name, stable)| (name, Route { stable, trial: None })).collect();
-        Ok((this, catalog, Served { routes }))
+        Ok((this, catalog, Served { routes, unloaded: BTreeSet::new() }))
     }
 
     /// What is left to do once the application stands: the files that were handled, the trials that were going on,
@@ -110,7 +111,8 @@ impl Deployer {
         result
     }
 
-    async fn apply(&mut self, app: &App, config: Config) -> Result<(), ConfigError> {
+    async fn apply(&mut self, app: &App, mut config: Config) -> Result<(), ConfigError> {
+        let unloaded = self.take_unloaded(&mut config);
         for setting in needs_restart(&self.config, &config) {
             tracing::warn!("{}: a new `{setting}` takes effect at the next start", config.path.display());
         }
@@ -121,6 +123,7 @@ impl Deployer {
         let mut catalog: Catalog = app.catalog().iter().map(|(name, plugin)| (name.clone(), known(plugin))).collect();
         let pipelines = self.choose(&config, &mut catalog).await?;
         self.config = config;
+        self.unloaded = unloaded;
         // What the choice added or replaced is taken over; what was known before stays as it is.
         for (name, chosen) in catalog {
             let stages = stages_of(&app.served.load(), &name);
@@ -136,6 +139,7 @@ impl Deployer {
         }
         let served = Served {
             routes: pipelines.into_iter().map(|(name, stable)| (name, Route { stable, trial: None })).collect(),
+            unloaded: self.unloaded.keys().cloned().collect(),
         };
         app.served.store(Arc::new(served));
         self.resume_trials(app).await;

@@ -271,7 +271,19 @@ impl Building<'_> {
         let recordings = self.workshop.recordings(self.config, name);
         let recordings = recordings.map_err(|reason| BuildError::new(key("record.dir"), reason))?;
         let name = name.to_owned();
-        Ok(Pipeline { name, preprocess, chips, default_chip, postprocess, deadline, sample, canary, recordings })
+        let version = version(&default_chip, deadline, &preprocess, &chips, &postprocess);
+        Ok(Pipeline {
+            name,
+            version,
+            preprocess,
+            chips,
+            default_chip,
+            postprocess,
+            deadline,
+            sample,
+            canary,
+            recordings,
+        })
     }
 
     async fn stage(
@@ -356,6 +368,24 @@ impl Building<'_> {
             max_output: stage.max_output.map_or(MAX_OUTPUT, |size| size.as_u64()),
         }
     }
+}
+
+/// The number of a pipeline's version: 32 bits of the SHA-256 of all that decides what it answers, so that processes
+/// which serve the same agree on it.
+fn version(
+    default_chip: &str,
+    deadline: std::time::Duration,
+    preprocess: &Stage,
+    chips: &BTreeMap<String, Arc<Stage>>,
+    postprocess: &Stage,
+) -> String {
+    let infer = chips.iter().map(|(chip, stage)| (chip.as_str(), &**stage));
+    let mut parts = vec![format!("{default_chip:?} {deadline:?}")];
+    for (chip, stage) in [("", preprocess)].into_iter().chain(infer).chain([("", postprocess)]) {
+        parts.push(format!("{chip:?} {}", stage.fingerprint()));
+    }
+    let digest = artifact::digest(parts.join("\n").as_bytes());
+    u32::from_str_radix(&digest[..8], 16).expect("hexadecimal").to_string()
 }
 
 /// The plugins that the configuration's pipelines use.

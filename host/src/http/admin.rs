@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
 use crate::app::App;
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::deploy::manifest::Manifest;
 use crate::deploy::{ChangeError, Deployed, Release, Source};
 use crate::plugin::{Identity, check_name};
@@ -68,13 +68,13 @@ impl Access {
                 "the administration token has fewer than {MIN_TOKEN} characters, so it can be guessed"
             ))),
             Some(token) => Ok(Self::Token(Sha256::digest(token).into())),
-            None if config.server.listen.ip().is_loopback() => Ok(Self::Loopback),
+            None if listens_on_loopback_only(&config.server) => Ok(Self::Loopback),
             None => Ok(Self::Nobody),
         }
     }
 
     /// Whether a request may change something; gives who it is, for the audit.
-    fn check(&self, headers: &HeaderMap) -> Result<&'static str, Box<Problem>> {
+    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<&'static str, Box<Problem>> {
         let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         match self {
             Self::Token(expected) => {
@@ -102,16 +102,27 @@ impl Access {
     }
 }
 
+fn listens_on_loopback_only(server: &config::Server) -> bool {
+    server.listen.ip().is_loopback() && server.grpc_listen.is_none_or(|grpc| grpc.ip().is_loopback())
+}
+
 fn is_loopback(address: std::net::IpAddr) -> bool {
     address.is_loopback()
 }
 
 /// `GET /v1/plugins`.
+#[utoipa::path(get, path = "/v1/plugins", tag = "administration",
+               responses((status = 200, description = "The plugins and their versions", body = Object)))]
 pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
     Json(json!({ "plugins": app.plugin_views() })).into_response()
 }
 
 /// `GET /v1/plugins/{name}`.
+#[utoipa::path(get, path = "/v1/plugins/{name}", tag = "administration",
+               params(("name" = String, Path, description = "The plugin")),
+               responses((status = 200, description = "The plugin and its versions", body = Object),
+                         (status = 404, description = "There is none", body = Problem,
+                          content_type = "application/problem+json")))]
 pub(super) async fn show(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
     match app.plugin_views().into_iter().find(|view| view.name == name) {
         Some(view) => Json(view).into_response(),
@@ -129,6 +140,14 @@ pub(super) struct Put {
 }
 
 /// `PUT /v1/plugins/{name}`: deploys the component in the body, and answers when it serves or is refused.
+#[utoipa::path(put, path = "/v1/plugins/{name}", tag = "administration", security(("token" = [])),
+               params(("name" = String, Path, description = "The plugin"),
+                      ("sha256" = Option<String>, Query, description = "The digest that the body must have"),
+                      ("version" = Option<String>, Query, description = "The version")),
+               request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component"),
+               responses((status = 200, description = "Where it stands now", body = Object),
+                         (status = "4XX", description = "Refused", body = Problem,
+                          content_type = "application/problem+json")))]
 pub(super) async fn put(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
@@ -154,6 +173,11 @@ pub(super) async fn put(
 }
 
 /// `DELETE /v1/plugins/{name}`.
+#[utoipa::path(delete, path = "/v1/plugins/{name}", tag = "administration", security(("token" = [])),
+               params(("name" = String, Path, description = "The plugin")),
+               responses((status = 200, description = "It is retired", body = Object),
+                         (status = "4XX", description = "Refused", body = Problem,
+                          content_type = "application/problem+json")))]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
@@ -173,6 +197,12 @@ pub(super) struct Rollback {
 }
 
 /// `POST /v1/plugins/{name}/rollback`.
+#[utoipa::path(post, path = "/v1/plugins/{name}/rollback", tag = "administration", security(("token" = [])),
+               params(("name" = String, Path, description = "The plugin"),
+                      ("to" = Option<String>, Query, description = "A version, or the beginning of its digest")),
+               responses((status = 200, description = "Where it stands now", body = Object),
+                         (status = "4XX", description = "Refused", body = Problem,
+                          content_type = "application/problem+json")))]
 pub(super) async fn rollback(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,

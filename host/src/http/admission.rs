@@ -2,10 +2,14 @@
 //! Permits release on drop, so whatever way a request ends, its place is free again.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::problem::Problem;
 use crate::config::Server;
+use crate::stage::Outcome;
+use crate::trace::Trace;
 
 /// The budget counts in these steps, for a semaphore counts in 32 bits.
 const STEP: u64 = 1 << 10;
@@ -21,6 +25,15 @@ pub struct Admission {
 #[derive(Debug, thiserror::Error)]
 #[error("the host is busy: {0}; try again in a moment")]
 pub struct Overloaded(&'static str);
+
+/// How the request is counted, and what its caller is told.
+pub type Refused = (Outcome, Problem);
+
+impl From<Overloaded> for Refused {
+    fn from(error: Overloaded) -> Self {
+        (Outcome::NoCapacity, Problem::overloaded(error.to_string()))
+    }
+}
 
 impl Admission {
     /// The bounds as configured.
@@ -51,6 +64,28 @@ impl Admission {
     /// When the queue is full.
     pub fn enter(&self) -> Result<OwnedSemaphorePermit, Overloaded> {
         Arc::clone(&self.queue).try_acquire_owned().map_err(|_| Overloaded("the queue (`server.max_queue`) is full"))
+    }
+
+    /// As [`Admission::enter`], with what the caller is told.
+    ///
+    /// # Errors
+    /// When the queue is full.
+    pub fn turn(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        self.enter().map_err(Refused::from)
+    }
+
+    /// Waits for a place until the request's deadline.
+    ///
+    /// # Errors
+    /// When the deadline passed first.
+    pub async fn place_for(&self, trace: &mut Trace) -> Result<OwnedSemaphorePermit, Refused> {
+        let since = Instant::now();
+        let place = tokio::time::timeout_at(trace.deadline().into(), self.place()).await;
+        trace.queued(since.elapsed());
+        place.map_err(|_| {
+            let detail = "the request's deadline passed while it was queued";
+            (Outcome::Deadline, Problem::deadline(detail))
+        })
     }
 
     /// Waits for a place among the requests whose stages run.

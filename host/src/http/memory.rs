@@ -16,6 +16,12 @@ use crate::memory::compare::Factor;
 type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// `GET /v1/memory?pipeline=…&format=json|csv`.
+#[utoipa::path(get, path = "/v1/memory", tag = "reports",
+               params(("pipeline" = Option<String>, Query, description = "Only this one"),
+                      ("format" = Option<String>, Query, description = "`json` or `csv`")),
+               responses((status = 200, description = "High-water marks", body = Object),
+                         (status = "4XX", description = "The caller's mistake", body = Problem,
+                          content_type = "application/problem+json")))]
 pub(super) async fn report(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
     let [pipeline, format] = named(parameters, ["pipeline", "format"]).map_err(|problem| *problem)?;
     let pipeline = known_pipeline(&app, pipeline).map_err(|problem| *problem)?;
@@ -28,6 +34,12 @@ pub(super) async fn report(State(app): State<Arc<App>>, parameters: Parameters) 
 }
 
 /// `GET /v1/memory/compare?by=chip|version|caller|outcome&pipeline=…`.
+#[utoipa::path(get, path = "/v1/memory/compare", tag = "reports",
+               params(("by" = String, Query, description = "`chip`, `version`, `caller` or `outcome`"),
+                      ("pipeline" = Option<String>, Query, description = "Only this one")),
+               responses((status = 200, description = "Differences, standardised", body = Object),
+                         (status = "4XX", description = "The caller's mistake", body = Problem,
+                          content_type = "application/problem+json")))]
 pub(super) async fn compare(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
     let [by, pipeline] = named(parameters, ["by", "pipeline"]).map_err(|problem| *problem)?;
     let by = by.ok_or_else(|| {

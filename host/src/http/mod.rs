@@ -6,87 +6,75 @@
 //! | `GET /v1/pipelines`, `/v1/plugins[/{name}]` | what is served |
 //! | `PUT`, `DELETE /v1/plugins/{name}`, `POST /v1/plugins/{name}/rollback` | changes of it: `admin.rs` |
 //! | `GET /v1/memory`, `/v1/memory/compare` | what requests needed, and why: `memory.rs` |
+//! | `/v2…` | the Open Inference Protocol: `oip/`; over gRPC on the same port: `crate::grpc` |
 //! | `GET /metrics` | OpenMetrics text |
-//! | `GET /v2/health/live`, `/v2/health/ready` | 200 with a JSON body |
+//! | `GET /openapi.json` | the OpenAPI document: `openapi.rs` |
 
 pub mod admin;
 pub mod admission;
+mod body;
 mod infer;
 mod memory;
+mod oip;
+mod openapi;
 pub mod problem;
+pub mod reply;
+mod server;
 
-use std::future::Future;
-use std::io;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
-use tokio::net::TcpListener;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::app::App;
 use problem::Problem;
+pub use server::{Listeners, serve};
 
-/// Every route, over a built [`App`].
+/// Every route of HTTP, over a built [`App`].
 pub fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/v1/pipelines/{pipeline}/infer", post(infer::infer))
-        .route("/v1/pipelines", get(pipelines))
-        .route("/v1/plugins", get(admin::list))
-        .route("/v1/plugins/{name}", get(admin::show).put(admin::put).delete(admin::delete))
-        .route("/v1/plugins/{name}/rollback", post(admin::rollback))
-        .route("/v1/memory", get(memory::report))
-        .route("/v1/memory/compare", get(memory::compare))
-        .route("/metrics", get(metrics))
-        .route("/v2/health/live", get(|| async { Json(json!({ "live": true })) }))
-        // The port opens only after every pipeline is built, so whoever can ask finds them ready.
-        .route("/v2/health/ready", get(|| async { Json(json!({ "ready": true })) }))
-        .fallback(|| async { Problem::not_found("there is no such route; the README lists them") })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this route has another method")
+    let documented = OpenApiRouter::with_openapi(openapi::Description::openapi())
+        .routes(routes!(infer::infer))
+        .routes(routes!(pipelines))
+        .routes(routes!(admin::list))
+        .routes(routes!(admin::show, admin::put, admin::delete))
+        .routes(routes!(admin::rollback))
+        .routes(routes!(memory::report))
+        .routes(routes!(memory::compare))
+        .routes(routes!(metrics))
+        .merge(oip::documented());
+    let (router, document) = documented.split_for_parts();
+    let document = Arc::new(openapi::complete(document));
+    router
+        .merge(oip::versioned())
+        .route("/openapi.json", get(move || openapi::show(Arc::clone(&document))))
+        .fallback(|uri: Uri| async move {
+            told(uri.path(), Problem::not_found("there is no such route; the README lists them"))
+        })
+        .method_not_allowed_fallback(|uri: Uri| async move {
+            let detail = "this route has another method";
+            told(uri.path(), Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail))
         })
         .with_state(app)
 }
 
-/// Serves until `shutdown` completes, then stops accepting and lets the requests inside finish within the
-/// grace period.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(
-    app: Arc<App>,
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let grace = app.server.grace_period;
-    let watch = tokio::spawn(crate::deploy::watch::watch(Arc::downgrade(&app)));
-    let (stopping, stopped) = tokio::sync::oneshot::channel();
-    let signal = async move {
-        shutdown.await;
-        tracing::info!("stopping: no new connections; requests inside have {grace:?}");
-        let _ = stopping.send(());
-    };
-    let server = axum::serve(listener, router(app)).with_graceful_shutdown(signal);
-    let result = tokio::select! {
-        result = server.into_future() => result,
-        () = async {
-            // Without a signal (the sender is dropped with the server) there is nothing to time.
-            if stopped.await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            tokio::time::sleep(grace).await;
-        } => {
-            tracing::warn!("the grace period is over; the requests still inside are cut off");
-            Ok(())
-        }
-    };
-    watch.abort();
-    result
+/// A problem in the form of the routes around it.
+fn told(path: &str, problem: Problem) -> Response {
+    match path == "/v2" || path.starts_with("/v2/") {
+        true => oip::error::Error(problem).into_response(),
+        false => problem.into_response(),
+    }
 }
 
+/// What is served.
+#[utoipa::path(get, path = "/v1/pipelines", tag = "administration",
+               responses((status = 200, description = "The pipelines, with plugins and limits", body = Object)))]
 async fn pipelines(State(app): State<Arc<App>>) -> Response {
     let pipelines: Vec<_> = app
         .served
@@ -112,6 +100,9 @@ async fn pipelines(State(app): State<Arc<App>>) -> Response {
     Json(json!({ "pipelines": pipelines })).into_response()
 }
 
+/// Metrics in the text format of OpenMetrics.
+#[utoipa::path(get, path = "/metrics", tag = "reports",
+               responses((status = 200, description = "OpenMetrics", body = String)))]
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let text = app.recorder.metrics.encode(&crate::memory::process(), app.engines.pool().as_ref());

@@ -3,14 +3,16 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::pipeline::Failed;
 use crate::stage::Outcome;
 
 /// The body of an error.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Problem {
     #[serde(skip)]
+    #[schema(ignore)]
     http: StatusCode,
     status: u16,
     /// The outcome's or error's word; clients decide by it.
@@ -27,6 +29,9 @@ pub struct Problem {
     limit_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     high_water_bytes: Option<u64>,
+    /// Which image of a batch it was, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
     /// The request's id, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -46,6 +51,7 @@ impl Problem {
             version: None,
             limit_bytes: None,
             high_water_bytes: None,
+            index: None,
             request_id: None,
         }
     }
@@ -93,6 +99,38 @@ impl Problem {
             high_water_bytes: error.limit.map(|_| high_water),
             ..Self::new(status, code, error.public.clone())
         }
+    }
+
+    /// The status code.
+    pub fn status(&self) -> StatusCode {
+        self.http
+    }
+
+    /// The sentence.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The same as the caller's mistake.
+    #[must_use]
+    pub fn bad_request(mut self) -> Self {
+        let status = StatusCode::BAD_REQUEST;
+        (self.http, self.status, self.title) = (status, status.as_u16(), "Bad Request");
+        self
+    }
+
+    /// Says first of what it is told.
+    #[must_use]
+    pub fn prefixed(mut self, what: &str) -> Self {
+        self.detail = format!("{what}: {}", self.detail);
+        self
+    }
+
+    /// Adds which image of a batch it was.
+    #[must_use]
+    pub fn with_index(mut self, index: usize) -> Self {
+        self.index = Some(index);
+        self
     }
 
     /// Adds the request's id.

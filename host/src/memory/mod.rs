@@ -68,6 +68,8 @@ pub struct Recorder {
     cells: AtomicUsize,
     /// The same events for Prometheus.
     pub metrics: Metrics,
+    /// The same requests by model and version.
+    pub statistics: crate::oip::statistics::Statistics,
 }
 
 impl Recorder {
@@ -80,6 +82,7 @@ impl Recorder {
             caller_header: config.caller_header.clone(),
             cells: AtomicUsize::new(0),
             metrics: Metrics::new(),
+            statistics: crate::oip::statistics::Statistics::default(),
         }
     }
 

@@ -117,6 +117,24 @@ impl LoadedModel {
         Ok(Self { name, digest, model, batcher, rules, turns, runs })
     }
 
+    /// The inputs that a run needs.
+    pub fn inputs(&self) -> &[Signature] {
+        self.model.inputs()
+    }
+
+    /// The outputs that a run gives.
+    pub fn outputs(&self) -> &[Signature] {
+        self.model.outputs()
+    }
+
+    /// Whether a run could take these inputs.
+    ///
+    /// # Errors
+    /// The model, the input, and what was expected and given.
+    pub fn check(&self, inputs: &[(String, Tensor)]) -> Result<(), String> {
+        self.order(inputs.to_vec()).map(|_| ())
+    }
+
     /// The rules of its batches, where it has them.
     pub fn rules(&self) -> Option<Rules> {
         self.rules

@@ -14,6 +14,7 @@ use super::cap::Meter;
 use super::outcome::{DeadlinePassed, OutputLimit, StageError};
 use super::state::{Deployment, State};
 use crate::nn::Tensor;
+use crate::nn::model::Signature;
 use crate::stage::bindings::imports::wasi::nn::errors::ErrorCode;
 use crate::trace::Trace;
 
@@ -77,6 +78,24 @@ impl Stage {
     /// What its plugin is given.
     pub(crate) fn deployment(&self) -> &Deployment {
         &self.deployment
+    }
+
+    /// All that decides what it answers, as text.
+    pub fn fingerprint(&self) -> String {
+        format!("{} {} {:?} {}", self.name, self.plugin.digest, self.limits, self.deployment.fingerprint())
+    }
+
+    /// Inputs and outputs of its model, where it has one.
+    pub fn signatures(&self) -> Option<(&[Signature], &[Signature])> {
+        self.deployment.model().map(|model| (model.inputs(), model.outputs()))
+    }
+
+    /// Holds tensors against its model, where it has one.
+    ///
+    /// # Errors
+    /// The model, the input, and what was expected and given.
+    pub fn check_inputs(&self, inputs: &Tensors) -> Result<(), String> {
+        self.deployment.model().map_or(Ok(()), |model| model.check(inputs))
     }
 
     /// Whether this stage is what would be built of the same plugin with this deployment and these limits.

@@ -77,6 +77,18 @@ impl Deployment {
         models && self.plugin == other.plugin && self.settings == other.settings && digests(self) == digests(other)
     }
 
+    /// All of it as text: settings as they are, files and model by their digests.
+    pub fn fingerprint(&self) -> String {
+        let assets: Vec<_> = self.assets.iter().map(|(name, asset)| (name, &asset.digest)).collect();
+        let model = self.model.as_ref().map(|(name, model)| (name, model.digest()));
+        format!("{:?} {assets:?} {model:?}", self.settings)
+    }
+
+    /// The model that the stage may load.
+    pub fn model(&self) -> Option<&LoadedModel> {
+        self.model.as_ref().map(|(_, model)| &**model)
+    }
+
     /// The compiled cache's name for what `init` of a component leaves: it depends on all that `init` may read.
     pub fn entry_name(&self, engine: &wasmtime::Engine, artifact: &crate::plugin::Artifact) -> EntryName {
         let mut parts = vec![b"initialized".as_slice(), artifact.identity.digest.as_bytes()];

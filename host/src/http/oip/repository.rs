@@ -1,0 +1,102 @@
+//! The repository extension. Its loads and unloads need the administration token.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use utoipa::ToSchema;
+
+use super::error::Error;
+use super::{Target, target};
+use crate::app::App;
+use crate::http::openapi::ProtocolError;
+use crate::http::problem::Problem;
+use crate::oip::infer::invalid;
+use crate::oip::repository::{self, IndexEntry};
+
+/// Bytes of a body here: there is little to say.
+const MAX_BODY: usize = 64 << 10;
+
+/// Which models the index is to have.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(in crate::http) struct IndexRequest {
+    /// Only those that are ready.
+    #[serde(default)]
+    ready: bool,
+}
+
+/// What a load or unload says besides the name.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(in crate::http) struct ChangeRequest {
+    /// `unload_dependents` of an unload; a load has none that can be heeded.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    parameters: BTreeMap<String, IgnoredAny>,
+}
+
+/// Which models there are, loaded or not.
+#[utoipa::path(post, path = "/v2/repository/index", operation_id = "repository_index", tag = "repository",
+               request_body(content = IndexRequest),
+               responses((status = 200, description = "The models", body = Vec<IndexEntry>),
+                         (status = "4XX", description = "The caller's mistake", body = ProtocolError)))]
+pub(in crate::http) async fn index(State(app): State<Arc<App>>, body: Body) -> Result<Json<Vec<IndexEntry>>, Error> {
+    let IndexRequest { ready } = read(body).await?;
+    Ok(Json(repository::index(&app, ready)))
+}
+
+/// Loads a pipeline that was unloaded, or builds it anew with its files as they are now.
+#[utoipa::path(post, path = "/v2/repository/models/{model}/load", operation_id = "repository_load", tag = "repository",
+               params(("model" = String, Path, description = "A pipeline")),
+               request_body(content = ChangeRequest),
+               responses((status = 200, description = "It serves"),
+                         (status = "4XX", description = "It does not", body = ProtocolError)))]
+pub(in crate::http) async fn load(
+    State(app): State<Arc<App>>,
+    path: Result<Path<Target>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Error> {
+    let by = app.access.check(&headers).map_err(|problem| *problem)?;
+    let Target { model, .. } = target(path)?;
+    let ChangeRequest { parameters } = read(body).await?;
+    let parameters: Vec<_> = parameters.into_keys().collect();
+    repository::load(app, model, &parameters, by).await?;
+    Ok(StatusCode::OK)
+}
+
+/// Unloads a pipeline.
+#[utoipa::path(post, path = "/v2/repository/models/{model}/unload", operation_id = "repository_unload", tag = "repository",
+               params(("model" = String, Path, description = "A pipeline")),
+               request_body(content = ChangeRequest),
+               responses((status = 200, description = "It serves no more"),
+                         (status = "4XX", description = "It serves on", body = ProtocolError)))]
+pub(in crate::http) async fn unload(
+    State(app): State<Arc<App>>,
+    path: Result<Path<Target>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Error> {
+    let by = app.access.check(&headers).map_err(|problem| *problem)?;
+    let Target { model, .. } = target(path)?;
+    let ChangeRequest { parameters: _ } = read(body).await?;
+    repository::unload(app, model, by).await?;
+    Ok(StatusCode::OK)
+}
+
+/// A small body, which may be empty.
+async fn read<T: DeserializeOwned + Default>(body: Body) -> Result<T, Problem> {
+    let bytes: Bytes = axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| {
+        let detail = format!("the body did not come whole, or has more than {MAX_BODY} bytes: {error}");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+    })?;
+    if bytes.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(&bytes).map_err(|error| invalid(format!("the body is not the JSON of this route: {error}")))
+}

@@ -1,0 +1,114 @@
+//! Parameters: a name and a number, a text or a truth value. The stages get all of them as text.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::{Serialize, Serializer};
+
+/// Parameters by name.
+pub type Parameters = BTreeMap<String, Parameter>;
+
+/// The value of a parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Parameter {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Integer(i128),
+    /// Any other number.
+    Number(f64),
+    /// A text.
+    Text(String),
+}
+
+impl Parameter {
+    /// The truth value, if it is one.
+    pub fn as_bool(&self) -> Option<bool> {
+        if let Self::Bool(value) = self { Some(*value) } else { None }
+    }
+
+    /// The whole number, if it is one.
+    pub fn as_integer(&self) -> Option<i128> {
+        if let Self::Integer(value) = self { Some(*value) } else { None }
+    }
+
+    /// The text, if it is one.
+    pub fn as_text(&self) -> Option<&str> {
+        if let Self::Text(value) = self { Some(value) } else { None }
+    }
+}
+
+impl fmt::Display for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => value.fmt(f),
+            Self::Integer(value) => value.fmt(f),
+            Self::Number(value) => value.fmt(f),
+            Self::Text(value) => value.fmt(f),
+        }
+    }
+}
+
+impl From<&str> for Parameter {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<u64> for Parameter {
+    fn from(number: u64) -> Self {
+        Self::Integer(number.into())
+    }
+}
+
+impl Serialize for Parameter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Integer(value) => match i64::try_from(*value) {
+                Ok(value) => serializer.serialize_i64(value),
+                Err(_) => serializer.serialize_u64(u64::try_from(*value).unwrap_or(u64::MAX)),
+            },
+            Self::Number(value) => serializer.serialize_f64(*value),
+            Self::Text(value) => serializer.serialize_str(value),
+        }
+    }
+}
+
+/// By hand, for serde's own way to tell the cases apart copies the whole value first, however large.
+impl<'de> Deserialize<'de> for Parameter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Scalar;
+
+        impl Visitor<'_> for Scalar {
+            type Value = Parameter;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a parameter: a text, a number, or true or false")
+            }
+
+            fn visit_bool<E: Error>(self, value: bool) -> Result<Parameter, E> {
+                Ok(Parameter::Bool(value))
+            }
+
+            fn visit_i64<E: Error>(self, value: i64) -> Result<Parameter, E> {
+                Ok(Parameter::Integer(value.into()))
+            }
+
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Parameter, E> {
+                Ok(Parameter::Integer(value.into()))
+            }
+
+            fn visit_f64<E: Error>(self, value: f64) -> Result<Parameter, E> {
+                Ok(Parameter::Number(value))
+            }
+
+            fn visit_str<E: Error>(self, value: &str) -> Result<Parameter, E> {
+                Ok(Parameter::Text(value.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_any(Scalar)
+    }
+}

@@ -1,0 +1,172 @@
+//! Counts and times by model and version, as Triton's statistics extension has them. Every request is counted, by
+//! whichever route it came.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::model::{Model, names, versions};
+use crate::app::App;
+use crate::http::problem::Problem;
+use crate::stage::Outcome;
+use crate::trace::StageReport;
+
+/// Models and versions that are remembered: deployments come and go for as long as the process lives.
+const MAX_ROWS: usize = 4_096;
+
+/// What was counted since start.
+#[derive(Debug, Default)]
+pub struct Statistics {
+    rows: Mutex<BTreeMap<(Arc<str>, Arc<str>), Row>>,
+}
+
+/// A count and the time of all it counts.
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
+pub struct Counted {
+    /// How many.
+    pub count: u64,
+    /// Their nanoseconds.
+    pub ns: u64,
+}
+
+/// What a version of a model did.
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
+pub struct Times {
+    /// Requests that were answered.
+    pub success: Counted,
+    /// Requests that were not.
+    pub fail: Counted,
+    /// Their wait for a place to run.
+    pub queue: Counted,
+    /// Their preprocessing.
+    pub compute_input: Counted,
+    /// Their inference.
+    pub compute_infer: Counted,
+    /// Their postprocessing.
+    pub compute_output: Counted,
+    /// There is no cache of responses.
+    pub cache_hit: Counted,
+    /// There is no cache of responses.
+    pub cache_miss: Counted,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Row {
+    last_inference: u64,
+    times: Times,
+}
+
+/// The statistics of a version of a model.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ModelStatistics {
+    /// The model.
+    pub name: String,
+    /// The version.
+    pub version: String,
+    /// When the latest request ended, in milliseconds since the epoch.
+    pub last_inference: u64,
+    /// Images, or calls with tensors, that were answered.
+    pub inference_count: u64,
+    /// The same: each is run in instances of its own.
+    pub execution_count: u64,
+    /// Where the time went.
+    pub inference_stats: Times,
+    /// Always empty: requests are batched by the backend, not by the model.
+    #[schema(value_type = Vec<Object>)]
+    pub batch_stats: [(); 0],
+    /// Always empty: see `GET /v1/memory`.
+    #[schema(value_type = Vec<Object>)]
+    pub memory_usage: [(); 0],
+    /// Always empty: each request has one response.
+    #[schema(value_type = Object)]
+    pub response_stats: BTreeMap<(), ()>,
+}
+
+impl Counted {
+    fn add(&mut self, time: Duration) {
+        self.count += 1;
+        self.ns = self.ns.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+impl Statistics {
+    /// Counts a request that has ended.
+    pub fn request(
+        &self,
+        model: &Arc<str>,
+        version: &Arc<str>,
+        outcome: Outcome,
+        duration: Duration,
+        queued: Duration,
+        stages: &[StageReport],
+    ) {
+        let mut rows = self.rows.lock().expect("no holder panics");
+        let key = (Arc::clone(model), Arc::clone(version));
+        if rows.len() >= MAX_ROWS && !rows.contains_key(&key) {
+            let oldest = rows.iter().min_by_key(|(_, row)| row.last_inference).map(|(key, _)| key.clone());
+            if let Some(oldest) = oldest {
+                rows.remove(&oldest);
+            }
+        }
+        let row = rows.entry(key).or_default();
+        row.last_inference =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(0));
+        let times = &mut row.times;
+        if outcome != Outcome::Ok {
+            times.fail.add(duration);
+            return;
+        }
+        // As Triton does it, only requests that were answered count in the parts.
+        times.success.add(duration);
+        times.queue.add(queued);
+        for report in stages {
+            match report.stage {
+                "preprocess" => times.compute_input.add(report.duration),
+                "infer" => times.compute_infer.add(report.duration),
+                _ => times.compute_output.add(report.duration),
+            }
+        }
+    }
+
+    fn of(&self, name: &str, version: &str) -> ModelStatistics {
+        let rows = self.rows.lock().expect("no holder panics");
+        let Row { last_inference, times } = rows.get(&(name.into(), version.into())).copied().unwrap_or_default();
+        ModelStatistics {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            last_inference,
+            inference_count: times.success.count,
+            execution_count: times.success.count,
+            inference_stats: times,
+            batch_stats: [],
+            memory_usage: [],
+            response_stats: BTreeMap::new(),
+        }
+    }
+}
+
+/// The statistics of every served version of a model, or of all models, or of one version.
+///
+/// # Errors
+/// When there is no such model or version.
+pub fn list(app: &App, name: Option<&str>, version: Option<&str>) -> Result<Vec<ModelStatistics>, Problem> {
+    let served = app.served.load();
+    let of = |name: &str, version: &str| app.recorder.statistics.of(name, version);
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        let routes = served.routes.iter();
+        let rows = routes.flat_map(|(pipeline, route)| {
+            let names = names(std::slice::from_ref(pipeline));
+            names.into_iter().flat_map(|name| versions(route).into_iter().map(move |version| (name.clone(), version)))
+        });
+        return Ok(rows.map(|(name, version)| of(&name, &version)).collect());
+    };
+    let model = Model::look(app, name, version)?;
+    let versions = match version.filter(|version| !version.is_empty()) {
+        Some(version) => vec![version.to_owned()],
+        None => served.routes.get(&model.pipeline.name).map_or_else(Vec::new, versions),
+    };
+    Ok(versions.iter().map(|version| of(name, version)).collect())
+}

@@ -1,0 +1,144 @@
+//! What a request costs by each form of the Open Inference Protocol: a pipeline of three stages that do nothing, by REST
+//! with JSON, REST with binary tensors, and gRPC: `cargo bench --bench protocol`.
+//!
+//! Clients and server share a process and a machine, so the figures hold both; blocks of the forms alternate, so that
+//! whatever else the machine does meets all of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use plimsoll::grpc::inference::ModelInferRequest;
+use plimsoll::grpc::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use plimsoll::grpc::inference::model_infer_request::InferInputTensor;
+use plimsoll_tests::{Server, guest};
+use tonic::transport::{Channel, Endpoint};
+
+/// Bytes of the body: as many as a small picture has.
+const IMAGE: usize = 1 << 10;
+const BLOCKS: usize = 20;
+const BLOCK: Duration = Duration::from_millis(500);
+const CONCURRENCIES: [usize; 2] = [1, 16];
+
+#[derive(Clone)]
+enum Form {
+    Json(String),
+    Binary(Vec<u8>, usize),
+    Grpc(GrpcInferenceServiceClient<Channel>, ModelInferRequest),
+}
+
+impl Form {
+    async fn once(&mut self, server: &Server) {
+        let post = || server.client.post(format!("{}/v2/models/p/infer", server.url));
+        match self {
+            Self::Json(body) => {
+                let reply = post().body(body.clone()).send().await.expect("an answer");
+                assert_eq!(reply.status(), 200);
+                reply.bytes().await.expect("whole");
+            }
+            Self::Binary(body, header) => {
+                let reply = post().header("inference-header-content-length", *header).body(body.clone()).send().await;
+                let reply = reply.expect("an answer");
+                assert_eq!(reply.status(), 200);
+                reply.bytes().await.expect("whole");
+            }
+            Self::Grpc(client, request) => {
+                client.model_infer(request.clone()).await.expect("an answer");
+            }
+        }
+    }
+}
+
+fn main() {
+    let is_bench = std::env::args().any(|argument| argument == "--bench");
+    // `cargo test --benches` passes `--test`, and wants to know only that it runs.
+    let (blocks, block) = if is_bench { (BLOCKS, BLOCK) } else { (1, Duration::from_millis(10)) };
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+        let server = Arc::new(server().await);
+        let forms = forms(&server).await;
+        println!("{:<12} {:>12} {:>12} {:>10} {:>10}", "form", "concurrency", "requests/s", "p50 µs", "p99 µs");
+        for concurrency in CONCURRENCIES {
+            let mut times: Vec<Vec<u64>> = vec![Vec::new(); forms.len()];
+            for _ in 0..=blocks {
+                for (form, times) in forms.iter().zip(&mut times) {
+                    times.extend(run(&server, &form.1, concurrency, block).await);
+                }
+            }
+            for ((name, _), mut times) in forms.iter().zip(times) {
+                times.sort_unstable();
+                let seconds = block.as_secs_f64() * (blocks + 1) as f64;
+                let rate = times.len() as f64 / seconds;
+                let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize] as f64 / 1e3;
+                println!("{name:<12} {concurrency:>12} {rate:>12.0} {:>10.0} {:>10.0}", at(0.5), at(0.99));
+            }
+        }
+    });
+}
+
+/// Nanoseconds of every request of a block.
+async fn run(server: &Arc<Server>, form: &Form, concurrency: usize, block: Duration) -> Vec<u64> {
+    let until = Instant::now() + block;
+    let callers: Vec<_> = (0..concurrency)
+        .map(|_| {
+            let (server, mut form) = (Arc::clone(server), form.clone());
+            tokio::spawn(async move {
+                let mut times = Vec::new();
+                while Instant::now() < until {
+                    let started = Instant::now();
+                    form.once(&server).await;
+                    times.push(started.elapsed().as_nanos() as u64);
+                }
+                times
+            })
+        })
+        .collect();
+    let mut times = Vec::new();
+    for caller in callers {
+        times.extend(caller.await.expect("no panic"));
+    }
+    times
+}
+
+async fn server() -> Server {
+    let file = |name: &str| format!("[plugins.{name}]\nfile = {:?}\n", guest(name));
+    let toml = format!(
+        "{}{}{}[pipelines.p.preprocess]\nplugin = \"noop-preprocess\"\n[pipelines.p.chips.none]\nplugin = \"noop-infer\"\n\
+         [pipelines.p.postprocess]\nplugin = \"noop-postprocess\"\n",
+        file("noop-preprocess"),
+        file("noop-infer"),
+        file("noop-postprocess"),
+    );
+    Server::start(&toml).await
+}
+
+async fn forms(server: &Server) -> Vec<(&'static str, Form)> {
+    use base64::Engine as _;
+    let image = vec![b'x'; IMAGE];
+    let text = base64::engine::general_purpose::STANDARD.encode(&image);
+    let json = serde_json::json!({ "inputs": [{ "name": "image", "shape": [1], "datatype": "BYTES",
+        "parameters": { "content_type": "base64" }, "data": [text] }] });
+    let element = [&(IMAGE as u32).to_le_bytes(), image.as_slice()].concat();
+    let header = serde_json::json!({ "parameters": { "binary_data_output": true }, "inputs": [{ "name": "image",
+        "shape": [1], "datatype": "BYTES", "parameters": { "binary_data_size": element.len() } }] });
+    let header = header.to_string().into_bytes();
+    let binary = [header.as_slice(), element.as_slice()].concat();
+    let channel =
+        Endpoint::from_shared(server.grpc_url.clone()).expect("an address").connect().await.expect("connected");
+    let request = ModelInferRequest {
+        model_name: "p".into(),
+        inputs: vec![InferInputTensor {
+            name: "image".into(),
+            datatype: "BYTES".into(),
+            shape: vec![1],
+            parameters: HashMap::new(),
+            contents: None,
+        }],
+        raw_input_contents: vec![element.into()],
+        ..ModelInferRequest::default()
+    };
+    vec![
+        ("REST JSON", Form::Json(json.to_string())),
+        ("REST binary", Form::Binary(binary, header.len())),
+        ("gRPC", Form::Grpc(GrpcInferenceServiceClient::new(channel), request)),
+    ]
+}

@@ -1,0 +1,20 @@
+"""Requests generated from the OpenAPI document: no server error, no hang, nothing undocumented."""
+
+import os
+
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import status_code_conformance, content_type_conformance
+
+schema = schemathesis.openapi.from_url(f"http://{os.environ['PLIMSOLL_ADDRESS']}/openapi.json")
+
+# What changes the server would change it for the other tests.
+READING = schema.exclude(path_regex="(rollback|/load|/unload)$").exclude(method=["PUT", "DELETE"])
+
+
+@READING.parametrize()
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_server_error(case):
+    response = case.call(timeout=30)
+    case.validate_response(response, checks=[not_a_server_error, status_code_conformance, content_type_conformance])

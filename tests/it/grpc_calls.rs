@@ -1,0 +1,337 @@
+//! The Open Inference Protocol over gRPC: every call, raw and typed contents, health and reflection.
+
+use std::collections::HashMap;
+
+use plimsoll::grpc::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use plimsoll::grpc::inference::infer_parameter::ParameterChoice;
+use plimsoll::grpc::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
+use plimsoll::grpc::inference::*;
+use plimsoll_tests::{Server, TempDir, guests_config};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use crate::oip_rest::{demo, digit, echo, label};
+
+pub(crate) type Client = GrpcInferenceServiceClient<Channel>;
+
+pub(crate) async fn channel(url: &str) -> Channel {
+    Endpoint::from_shared(url.to_owned()).expect("an address").connect().await.expect("connected")
+}
+
+pub(crate) async fn client(server: &Server) -> Client {
+    GrpcInferenceServiceClient::new(channel(&server.grpc_url).await)
+}
+
+pub(crate) fn parameter(choice: ParameterChoice) -> InferParameter {
+    InferParameter { parameter_choice: Some(choice) }
+}
+
+pub(crate) fn text(value: &str) -> InferParameter {
+    parameter(ParameterChoice::StringParam(value.into()))
+}
+
+/// A request with images in typed contents.
+pub(crate) fn images(model: &str, images: &[&[u8]], parameters: &[(&str, InferParameter)]) -> ModelInferRequest {
+    let contents = InferTensorContents {
+        bytes_contents: images.iter().map(|image| image.to_vec().into()).collect(),
+        ..InferTensorContents::default()
+    };
+    ModelInferRequest {
+        model_name: model.into(),
+        id: "mine".into(),
+        parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        inputs: vec![InferInputTensor {
+            name: "image".into(),
+            datatype: "BYTES".into(),
+            shape: vec![images.len() as i64],
+            parameters: HashMap::new(),
+            contents: Some(contents),
+        }],
+        ..ModelInferRequest::default()
+    }
+}
+
+fn tensor(datatype: &str, contents: Option<InferTensorContents>) -> InferInputTensor {
+    InferInputTensor {
+        name: "x".into(),
+        datatype: datatype.into(),
+        shape: vec![2],
+        parameters: HashMap::new(),
+        contents,
+    }
+}
+
+fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, word: &str) {
+    let status = answer.expect_err("refused");
+    assert!(status.code() == code && status.message().contains(word), "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_tells_what_there_is() {
+    let server = demo().await;
+    let mut client = client(&server).await;
+    assert!(client.server_live(ServerLiveRequest {}).await.expect("live").into_inner().live);
+    assert!(client.server_ready(ServerReadyRequest {}).await.expect("ready").into_inner().ready);
+    let metadata = client.server_metadata(ServerMetadataRequest {}).await.expect("metadata").into_inner();
+    assert_eq!(metadata.name, "plimsoll");
+    assert!(metadata.extensions.contains(&"statistics".to_owned()));
+    let named = |name: &str, version: &str| (name.to_owned(), version.to_owned());
+    let of = |(name, version): (String, String)| ModelMetadataRequest { name, version };
+    let model = client.model_metadata(of(named("digits", ""))).await.expect("there").into_inner();
+    assert_eq!((&*model.inputs[0].name, &*model.inputs[0].datatype), ("image", "BYTES"));
+    // Both surfaces tell the same.
+    let rest = server.get("/v2/models/digits.infer").await.json();
+    let infer = client.model_metadata(of(named("digits.infer", &model.versions[0]))).await.expect("there").into_inner();
+    assert_eq!(infer.inputs[0].name, rest["inputs"][0]["name"].as_str().expect("a name"));
+    assert_eq!(infer.inputs[0].shape.len(), rest["inputs"][0]["shape"].as_array().expect("a shape").len());
+    let ready = |(name, version): (String, String)| ModelReadyRequest { name, version };
+    assert!(client.model_ready(ready(named("digits", ""))).await.expect("there").into_inner().ready);
+    refused(client.model_ready(ready(named("ghost", ""))).await, Code::NotFound, "digits.infer");
+    refused(client.model_metadata(of(named("digits", "7"))).await, Code::NotFound, &model.versions[0]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_infers_from_typed_and_from_raw_contents() {
+    let server = demo().await;
+    let mut client = client(&server).await;
+    let (seven, three) = (digit("7.jpg"), digit("3.jpg"));
+    let answer = client.model_infer(images("digits", &[&seven, &three], &[])).await.expect("an answer");
+    let metadata = answer.metadata().clone();
+    let message = answer.into_inner();
+    assert_eq!((&*message.id, &*message.model_name), ("mine", "digits"));
+    let contents = &message.outputs[0].contents.as_ref().expect("typed, as the request").bytes_contents;
+    let labels: Vec<_> = contents.iter().map(|reply| label(std::str::from_utf8(reply).expect("text"))).collect();
+    assert_eq!(labels, ["7", "3"]);
+    assert_eq!(metadata.get("x-request-id").expect("an id"), "mine");
+    assert!(metadata.get("x-plimsoll-memory").expect("marks").to_str().expect("text").contains("postprocess="));
+
+    let mut raw = images("digits", &[&seven], &[("chip", text("wasm"))]);
+    raw.inputs[0].contents = None;
+    raw.raw_input_contents = vec![[&(seven.len() as u32).to_le_bytes(), seven.as_slice()].concat().into()];
+    let answer = client.model_infer(raw.clone()).await.expect("an answer");
+    assert_eq!(answer.metadata().get("x-plimsoll-chip").expect("a chip"), "wasm");
+    let message = answer.into_inner();
+    assert!(message.outputs[0].contents.is_none());
+    assert_eq!(label(std::str::from_utf8(&message.raw_output_contents[0][4..]).expect("text")), "7");
+
+    raw.inputs[0].contents = images("digits", &[&seven], &[]).inputs[0].contents.clone();
+    refused(client.model_infer(raw.clone()).await, Code::InvalidArgument, "both `contents`");
+    raw.inputs[0].contents = None;
+    raw.raw_input_contents.clear();
+    refused(client.model_infer(raw).await, Code::InvalidArgument, "0 `raw_input_contents`");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_every_datatype_has_its_field() {
+    let server = echo().await;
+    let mut client = client(&server).await;
+    let contents = InferTensorContents::default;
+    for (datatype, given, back) in [
+        ("BOOL", InferTensorContents { bool_contents: vec![true, false], ..contents() }, "UINT8"),
+        ("INT8", InferTensorContents { int_contents: vec![-128, 127], ..contents() }, "INT32"),
+        ("INT16", InferTensorContents { int_contents: vec![-32768, 5], ..contents() }, "INT32"),
+        ("INT32", InferTensorContents { int_contents: vec![i32::MIN, 5], ..contents() }, "INT32"),
+        ("INT64", InferTensorContents { int64_contents: vec![i64::MIN, 5], ..contents() }, "INT64"),
+        ("UINT8", InferTensorContents { uint_contents: vec![255, 5], ..contents() }, "UINT8"),
+        ("UINT16", InferTensorContents { uint_contents: vec![65535, 5], ..contents() }, "INT32"),
+        ("UINT32", InferTensorContents { uint_contents: vec![u32::MAX, 5], ..contents() }, "INT64"),
+        ("UINT64", InferTensorContents { uint64_contents: vec![5, 6], ..contents() }, "INT64"),
+        ("FP32", InferTensorContents { fp32_contents: vec![0.5, -1.5], ..contents() }, "FP32"),
+        ("FP64", InferTensorContents { fp64_contents: vec![0.1, -1.5], ..contents() }, "FP64"),
+    ] {
+        let request = ModelInferRequest {
+            model_name: "p.infer".into(),
+            inputs: vec![tensor(datatype, Some(given.clone()))],
+            ..ModelInferRequest::default()
+        };
+        let message =
+            client.model_infer(request).await.unwrap_or_else(|status| panic!("{datatype}: {status}")).into_inner();
+        assert_eq!(message.outputs[0].datatype, back, "{datatype}");
+        let found = message.outputs[0].contents.as_ref().expect("typed");
+        if datatype == back {
+            assert_eq!(*found, given, "{datatype}");
+        }
+    }
+    for (datatype, given, word) in [
+        ("INT8", InferTensorContents { int_contents: vec![128, 0], ..contents() }, "outside of INT8"),
+        ("UINT16", InferTensorContents { uint_contents: vec![65536, 0], ..contents() }, "outside of UINT16"),
+        ("FP32", InferTensorContents { fp32_contents: vec![0.5], ..contents() }, "has 1"),
+        ("FP32", InferTensorContents { fp64_contents: vec![0.5, 0.5], ..contents() }, "has 0"),
+        ("FP16", InferTensorContents { fp32_contents: vec![0.5, 0.5], ..contents() }, "`raw_input_contents`"),
+    ] {
+        let inputs = vec![tensor(datatype, Some(given))];
+        let request = ModelInferRequest { model_name: "p.infer".into(), inputs, ..ModelInferRequest::default() };
+        refused(client.model_infer(request).await, Code::InvalidArgument, word);
+    }
+    for datatype in ["FP16", "BF16"] {
+        let request = ModelInferRequest {
+            model_name: "p.infer".into(),
+            inputs: vec![tensor(datatype, None)],
+            outputs: vec![InferRequestedOutputTensor { name: "x".into(), parameters: HashMap::new() }],
+            raw_input_contents: vec![vec![1, 2, 3, 4].into()],
+            ..ModelInferRequest::default()
+        };
+        let message = client.model_infer(request).await.expect("an answer").into_inner();
+        assert_eq!((&*message.outputs[0].datatype, &message.raw_output_contents[0][..]), (datatype, &[1, 2, 3, 4][..]));
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_codes_are_those_of_the_table() {
+    let server = Server::start(&guests_config("tester", "max_memory = \"32MiB\"")).await;
+    let mut client = client(&server).await;
+    let table =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../host/docs/protocol.md")).expect("there");
+    for (what, code, word) in [
+        ("unsupported", Code::InvalidArgument, "unsupported_media_type"),
+        ("invalid", Code::InvalidArgument, "invalid_input"),
+        ("large", Code::ResourceExhausted, "too_large"),
+        ("grow", Code::ResourceExhausted, "memory_limit"),
+        ("internal", Code::Internal, "internal"),
+        ("panic", Code::Internal, "trap"),
+    ] {
+        let status = client.model_infer(images("p", &[b"x"], &[("do", text(what))])).await.expect_err("refused");
+        assert_eq!(status.code(), code, "{what}: {status:?}");
+        let problem =
+            status.metadata().get_bin("plimsoll-problem-bin").expect("the problem").to_bytes().expect("bytes");
+        let problem: serde_json::Value = serde_json::from_slice(&problem).expect("JSON");
+        assert_eq!((&problem["code"], &problem["plugin"]), (&word.into(), &"tester".into()));
+        let name = format!("{code:?}");
+        let row = table.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{word}`")));
+        let named = row.unwrap_or_else(|| panic!("no row for {word}")).replace('_', "").to_lowercase();
+        assert!(named.contains(&name.to_lowercase()), "{word}: {row:?} does not name {name}");
+    }
+    refused(client.model_infer(images("ghost", &[b"x"], &[])).await, Code::NotFound, "there is no model `ghost`");
+    refused(client.model_infer(images("p", &[b"x"], &[("chip", text("abacus"))])).await, Code::NotFound, "abacus");
+    let partial = ("partial", parameter(ParameterChoice::BoolParam(true)));
+    let message = client.model_infer(images("p", &[b"x"], &[("do", text("invalid")), partial])).await.expect("partial");
+    let errors = &message.into_inner().outputs[1];
+    assert_eq!(errors.name, "errors");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_streams_answer_in_order_and_survive_errors() {
+    let server = demo().await;
+    let mut client = client(&server).await;
+    let requests = ["4.png", "none", "7.jpg"].map(|name| {
+        let image = if name == "none" { b"no image".to_vec() } else { digit(name) };
+        ModelInferRequest { id: name.into(), ..images("digits", &[&image], &[]) }
+    });
+    let mut answers =
+        client.model_stream_infer(tonic::codegen::tokio_stream::iter(requests)).await.expect("a stream").into_inner();
+    let mut found = Vec::new();
+    while let Some(answer) = answers.message().await.expect("no error ends it") {
+        let response = answer.infer_response.expect("whose it is");
+        let label = response.outputs.first().map(|output| {
+            label(std::str::from_utf8(&output.contents.as_ref().expect("typed").bytes_contents[0]).expect("text"))
+        });
+        assert_eq!(label.is_none(), !answer.error_message.is_empty());
+        found.push((response.id, label));
+    }
+    let wanted = [("4.png", Some("4")), ("none", None), ("7.jpg", Some("7"))];
+    assert_eq!(found, wanted.map(|(id, label)| (id.to_owned(), label.map(str::to_owned))));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_repository_and_statistics() {
+    let folder = TempDir::new().expect("a folder");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "correct horse battery").expect("written");
+    let server = Server::start(&format!("[admin]\ntoken_file = {token:?}\n{}", guests_config("tester", ""))).await;
+    let mut client = client(&server).await;
+    client.model_infer(images("p", &[b"x"], &[])).await.expect("an answer");
+    let asked = ModelStatisticsRequest { name: "p".into(), version: String::new() };
+    let rows = client.model_statistics(asked).await.expect("there").into_inner().model_stats;
+    let success = rows[0].inference_stats.as_ref().and_then(|stats| stats.success).expect("there");
+    assert_eq!((rows.len(), success.count, rows[0].inference_count), (1, 1, 1));
+    assert!(success.ns > 0);
+    let all = client.model_statistics(ModelStatisticsRequest::default()).await.expect("there").into_inner().model_stats;
+    assert_eq!(all.len(), 2);
+
+    let unload = |token: Option<&str>| {
+        let mut request = Request::new(RepositoryModelUnloadRequest {
+            model_name: "p".into(),
+            ..RepositoryModelUnloadRequest::default()
+        });
+        if let Some(token) = token {
+            request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("text"));
+        }
+        request
+    };
+    refused(client.repository_model_unload(unload(None)).await, Code::Unauthenticated, "Authorization");
+    refused(client.repository_model_unload(unload(Some("wrong horse battery"))).await, Code::Unauthenticated, "token");
+    client.repository_model_unload(unload(Some("correct horse battery"))).await.expect("unloaded");
+    let ready = ModelReadyRequest { name: "p".into(), version: String::new() };
+    assert!(!client.model_ready(ready.clone()).await.expect("known").into_inner().ready);
+    let index = client.repository_index(RepositoryIndexRequest::default()).await.expect("there").into_inner().models;
+    assert_eq!((&*index[0].name, &*index[0].state), ("p", "UNAVAILABLE"));
+    let mut load = Request::new(RepositoryModelLoadRequest { model_name: "p".into(), ..Default::default() });
+    load.metadata_mut().insert("authorization", "Bearer correct horse battery".parse().expect("text"));
+    client.repository_model_load(load).await.expect("loaded");
+    assert!(client.model_ready(ready).await.expect("known").into_inner().ready);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_loopback_without_a_token_may_load() {
+    let server = echo().await;
+    let mut client = client(&server).await;
+    let load = RepositoryModelLoadRequest { model_name: "p".into(), ..RepositoryModelLoadRequest::default() };
+    client.repository_model_load(load).await.expect("the authority is this machine");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_health_and_reflection() {
+    use tonic_health::pb::health_client::HealthClient;
+    use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    let server = echo().await;
+    let channel = channel(&server.grpc_url).await;
+    let mut health = HealthClient::new(channel.clone());
+    for service in ["", "inference.GRPCInferenceService"] {
+        let answer = health.check(HealthCheckRequest { service: service.into() }).await.expect("known").into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving);
+    }
+    refused(health.check(HealthCheckRequest { service: "ghost".into() }).await, Code::NotFound, "");
+    let mut reflection = ServerReflectionClient::new(channel);
+    let asked = tonic_reflection::pb::v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut answers = reflection
+        .server_reflection_info(tonic::codegen::tokio_stream::iter([asked]))
+        .await
+        .expect("a stream")
+        .into_inner();
+    let answer = answers.message().await.expect("no error").expect("an answer").message_response;
+    let Some(MessageResponse::ListServicesResponse(services)) = answer else { panic!("{answer:?}") };
+    let names: Vec<_> = services.service.iter().map(|service| service.name.as_str()).collect();
+    for name in ["inference.GRPCInferenceService", "grpc.health.v1.Health"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_has_a_port_of_its_own_where_that_is_configured() {
+    let config = format!("[server]\ngrpc_listen = \"127.0.0.1:0\"\n{}", guests_config("tester", ""));
+    let server = Server::start(&config).await;
+    assert_ne!(server.url, server.grpc_url);
+    let mut client = client(&server).await;
+    client.model_infer(images("p", &[b"x"], &[])).await.expect("an answer");
+    assert_eq!(server.get("/v2/health/live").await.status, 200);
+    // And only there.
+    let mut other = GrpcInferenceServiceClient::new(channel(&server.url).await);
+    assert!(other.server_live(ServerLiveRequest {}).await.is_err());
+    let rest = server.client.get(format!("{}/v2/health/live", server.grpc_url)).send().await.expect("an answer");
+    assert_eq!(rest.status(), 404);
+    server.stop().await;
+}

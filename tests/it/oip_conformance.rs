@@ -1,0 +1,131 @@
+//! The real clients from PyPI, unmodified, against the real server: the suites in `tests/conformance`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use plimsoll::config::DEMO;
+use plimsoll_tests::{Server, TempDir, guests_config};
+use serde_json::{Value, json};
+
+fn suite() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance")
+}
+
+/// A missing prerequisite: seen at home, a failure where `CI` or `PLIMSOLL_CONFORMANCE` is set.
+fn skip<T>(reason: &str) -> Option<T> {
+    let required = ["CI", "PLIMSOLL_CONFORMANCE"].iter().any(|name| std::env::var_os(name).is_some());
+    assert!(!required, "{reason}, and CI must not skip");
+    eprintln!("SKIPPED: {reason}");
+    None
+}
+
+/// A virtual environment with these requirements, made once below `target`.
+fn environment(requirements: &str) -> Option<PathBuf> {
+    let file = suite().join(requirements);
+    let wanted = std::fs::read_to_string(&file).expect("there");
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/conformance").join(file.file_stem().expect("a name"));
+    let stamp = folder.join("requirements.txt");
+    let python = folder.join("bin/python");
+    // Tests run in processes of their own, and two may want the same environment at once.
+    std::fs::create_dir_all(folder.parent().expect("below target")).expect("writable");
+    let lock = std::fs::File::create(folder.with_extension("lock")).expect("writable");
+    lock.lock().expect("locked");
+    if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        return Some(python);
+    }
+    let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).status();
+    if !made.is_ok_and(|status| status.success()) {
+        return skip("python3 with venv is missing, so no client of the protocol is tried");
+    }
+    let arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+    let installed = Command::new(&python).args(arguments).arg(&file).status();
+    if !installed.is_ok_and(|status| status.success()) {
+        return skip("pip cannot install the clients of the protocol, so none is tried");
+    }
+    std::fs::write(&stamp, wanted).expect("written");
+    Some(python)
+}
+
+/// The demo and a pipeline of test guests on one server.
+async fn server() -> Server {
+    Server::start(&format!("{DEMO}\n{}", guests_config("tester", ""))).await
+}
+
+async fn pytest(python: &Path, files: &[&str]) {
+    let server = server().await;
+    let mut command = Command::new(python);
+    command.current_dir(suite()).env("PLIMSOLL_ADDRESS", &server.url["http://".len()..]);
+    command.args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider", "--strict-markers"]).args(files);
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    println!("{text}");
+    assert!(output.status.success(), "{text}");
+    assert!(!text.contains("skipped"), "nothing is skipped: {text}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oip_conformance_of_tritonclient_and_kserve() {
+    let Some(python) = environment("requirements.txt") else { return };
+    pytest(&python, &["test_triton_http.py", "test_triton_grpc.py", "test_triton_aio.py"]).await;
+    // Apart, for both clients register the messages of the protocol in their process.
+    pytest(&python, &["test_kserve.py"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oip_fuzz_schemathesis_finds_no_server_error_in_the_document() {
+    let Some(python) = environment("requirements.txt") else { return };
+    pytest(&python, &["test_schemathesis.py"]).await;
+}
+
+/// `mlserver infer` reads requests from a file, a line each, and writes the responses to another. It drops the parameters
+/// of inputs, so images cannot be sent by it as base64; tensors can.
+#[tokio::test(flavor = "multi_thread")]
+async fn oip_conformance_of_the_command_line_of_mlserver() {
+    let Some(python) = environment("requirements-mlserver.txt") else { return };
+    let server = server().await;
+    let folder = TempDir::new().expect("a folder");
+    let (input, output) = (folder.path().join("input.jsonl"), folder.path().join("output.jsonl"));
+    let metadata = server.get("/v2/models/digits.infer").await.json();
+    let request = |row: usize| {
+        let data: Vec<f64> = (0..64).map(|pixel| f64::from(u8::from(pixel % (row + 2) == 0))).collect();
+        json!({ "id": row.to_string(), "inputs": [{ "name": metadata["inputs"][0]["name"], "shape": [1, 1, 8, 8],
+                                                    "datatype": "FP32", "data": data }] })
+    };
+    let rows = 0..5;
+    std::fs::write(&input, rows.clone().map(|row| format!("{}\n", request(row))).collect::<String>()).expect("written");
+    let mut command = Command::new(&python);
+    command.args([
+        "-c",
+        "from mlserver.cli import main; main()",
+        "infer",
+        "--transport",
+        "rest",
+        "--model-name",
+        "digits.infer",
+    ]);
+    command.args(["--url", &server.url["http://".len()..]]);
+    command.arg("--input-data-path").arg(&input).arg("--output-data-path").arg(&output);
+    let ran = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it starts");
+    let log = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{log}");
+    let written = std::fs::read_to_string(&output).unwrap_or_else(|error| panic!("{error}: {log}"));
+    let mut answers: BTreeMap<u64, Value> = BTreeMap::new();
+    for line in written.lines() {
+        let response: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let index = response["parameters"]["batch_index"].as_u64().unwrap_or_else(|| panic!("{line}"));
+        answers.insert(index, response["outputs"][0]["data"].clone());
+    }
+    assert_eq!(answers.len(), rows.len(), "{written} {log}");
+    for row in rows {
+        let direct = server.infer_json("digits.infer", &request(row)).await.json();
+        let numbers = |value: &Value| -> Vec<f64> { serde_json::from_value(value.clone()).expect("numbers") };
+        let (direct, by_mlserver) = (numbers(&direct["outputs"][0]["data"]), numbers(&answers[&(row as u64)]));
+        let alike = direct.iter().zip(&by_mlserver).all(|(a, b)| (a - b).abs() < 1e-4);
+        assert!(direct.len() == 10 && by_mlserver.len() == 10 && alike, "{direct:?} {by_mlserver:?}");
+    }
+    server.stop().await;
+}

@@ -1,0 +1,77 @@
+//! The OpenAPI document, held against the server.
+
+use serde_json::Value;
+
+use crate::oip_rest::demo;
+
+const METHODS: [&str; 5] = ["get", "post", "put", "delete", "patch"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oip_every_route_of_the_document_is_served_and_no_other_method_is() {
+    let server = demo().await;
+    let reply = server.get("/openapi.json").await;
+    let document = reply.json();
+    assert!(document["openapi"].as_str().expect("a version").starts_with("3.1"), "{}", document["openapi"]);
+    let paths = document["paths"].as_object().expect("paths");
+    assert!(paths.len() >= 22, "{}", paths.len());
+    let mut ids = std::collections::BTreeSet::new();
+    for (path, item) in paths {
+        // Nothing that exists, so that nothing is changed.
+        let concrete = path.replace("{model}", "ghost").replace("{version}", "1").replace("{name}", "ghost");
+        let concrete = concrete.replace("{pipeline}", "ghost");
+        assert!(!concrete.contains('{'), "{path}");
+        let named: Vec<&str> = path.split('{').skip(1).map(|rest| rest.split('}').next().expect("closed")).collect();
+        for method in METHODS {
+            let reply = server.send(&method.to_uppercase(), &concrete, &[], Vec::new()).await;
+            let Some(operation) = item.get(method) else {
+                assert_eq!(reply.status, 405, "{method} {path} is served and not in the document");
+                continue;
+            };
+            assert_ne!(reply.status, 405, "{method} {path} is in the document and not served");
+            assert!(!reply.text.contains("there is no such route"), "{method} {path}: {}", reply.text);
+            let answers = operation["responses"].as_object().expect("responses");
+            let (exact, class) = (reply.status.to_string(), format!("{}XX", reply.status / 100));
+            assert!(answers.contains_key(&exact) || answers.contains_key(&class), "{method} {path}: {exact}");
+            assert!(ids.insert(operation["operationId"].to_string()), "{method} {path}: its id is taken");
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            let of_path: Vec<_> = parameters.iter().filter(|parameter| parameter["in"] == "path").collect();
+            assert_eq!(of_path.len(), named.len(), "{method} {path}");
+            assert!(of_path.iter().all(|parameter| named.contains(&parameter["name"].as_str().expect("a name"))));
+        }
+    }
+    // Every reference leads somewhere.
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(members) => members.iter().for_each(|(name, value)| match value.as_str() {
+                Some(target) if name == "$ref" => found.push(target),
+                _ => references(value, found),
+            }),
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > 10);
+    for target in found {
+        assert!(document.pointer(target.trim_start_matches('#')).is_some(), "{target} is not there");
+    }
+    server.stop().await;
+}
+
+#[test]
+fn oip_every_route_of_the_readme_is_in_the_document() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let document = runtime.block_on(async { demo().await.get("/openapi.json").await.json() });
+    let readme = include_str!("../../README.md");
+    let rows = readme.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('`').nth(1));
+    let mut checked = 0;
+    for row in rows {
+        let Some((method, path)) = row.split_once(' ').filter(|(_, path)| path.starts_with('/')) else { continue };
+        let path = path.split(['?', '[', ' ']).next().expect("a path");
+        let known = &document["paths"][path][method.to_lowercase()];
+        assert!(known.is_object(), "{method} {path} of the README is not in the document");
+        checked += 1;
+    }
+    assert!(checked >= 8, "{checked} rows");
+}
