@@ -33,11 +33,13 @@ fn main() {
     let folder = target().join("preprocess");
     let pillow = python("images", &folder).and_then(|_| python("time", &folder)).unwrap_or(Value::Null);
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // Plugins are built on threads that may block; the runs stay on this one.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let mut report = Vec::new();
     println!(
-        "{:<28} {:>9} {:>9} {:>9} {:>8} {:>8} {:>12}",
-        "224 x 224, f32, NCHW", "native ms", "wasm ms", "Pillow ms", "w/native", "w/Pillow", "high water"
+        "{:<28} {:>9} {:>9} {:>9} {:>8} {:>8} {:>8} {:>12}",
+        "224 x 224, f32, NCHW", "native ms", "wasm ms", "Pillow ms", "w/native", "fastest", "w/Pillow", "high water"
     );
     for draft in [false, true] {
         let app = app(&runtime, draft);
@@ -58,18 +60,19 @@ fn main() {
                 native_times.push(clock(native));
                 wasm_times.push(clock(&mut wasm));
             }
-            let (native, wasm) = (median(native_times), median(wasm_times));
+            let ((native, native_fastest), (wasm, wasm_fastest)) = (summary(native_times), summary(wasm_times));
             let name = if draft { format!("{name} draft") } else { name.into_owned() };
             let python = pillow[&name].as_f64();
             println!(
-                "{name:<28} {native:>9.3} {wasm:>9.3} {:>9.3} {:>8.2} {:>8.2} {high_water:>12}",
+                "{name:<28} {native:>9.3} {wasm:>9.3} {:>9.3} {:>8.2} {:>8.2} {:>8.2} {high_water:>12}",
                 python.unwrap_or(f64::NAN),
                 wasm / native,
+                wasm_fastest / native_fastest,
                 wasm / python.unwrap_or(f64::NAN),
             );
             report.push(json!({
                 "image": name, "bytes": body.len(), "native_ms": native, "wasm_ms": wasm, "pillow_ms": python,
-                "wasm_to_native": wasm / native, "wasm_to_pillow": python.map(|python| wasm / python),
+                "native_fastest_ms": native_fastest, "wasm_fastest_ms": wasm_fastest, "wasm_to_native": wasm / native, "wasm_to_pillow": python.map(|python| wasm / python),
                 "high_water": high_water,
             }));
         }
@@ -147,9 +150,10 @@ fn clock(call: impl FnOnce()) -> f64 {
     started.elapsed().as_secs_f64() * 1000.0
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
+/// The median and the least: where others use the machine too, only the least tells of this code.
+fn summary(mut times: Vec<f64>) -> (f64, f64) {
     times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    (times[times.len() / 2], times[0])
 }
 
 /// Writes what the valid corpus becomes, as bytes, and the list of the files.

@@ -245,8 +245,8 @@ impl Writer<'_> {
             self.number(difference, size(difference));
         }
         let mut zeros = 0;
-        for index in band.start.max(1)..band.end {
-            if block[index] == 0 {
+        for &coefficient in &block[band.start.max(1)..band.end] {
+            if coefficient == 0 {
                 zeros += 1;
                 continue;
             }
@@ -254,8 +254,8 @@ impl Writer<'_> {
                 self.put(ac_word(15, 0), 8);
                 zeros -= 16;
             }
-            self.put(ac_word(zeros, size(block[index])), 8);
-            self.number(block[index], size(block[index]));
+            self.put(ac_word(zeros, size(coefficient)), 8);
+            self.number(coefficient, size(coefficient));
             zeros = 0;
         }
         if zeros > 0 {
