@@ -73,6 +73,7 @@ async fn oip_conformance_of_tritonclient_and_kserve() {
     pytest(&python, &["test_triton_http.py", "test_triton_grpc.py", "test_triton_aio.py"]).await;
     // Apart, for both clients register the messages of the protocol in their process.
     pytest(&python, &["test_kserve.py"]).await;
+    pytest(&python, &["test_examples.py"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

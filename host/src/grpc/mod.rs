@@ -1,15 +1,21 @@
 //! The Open Inference Protocol over gRPC, with `grpc.health.v1` and server reflection.
 //!
-//! - [`service`]: the calls. [`convert`]: their messages from and to `crate::oip`.
-//! - [`budget`]: the bytes of messages count as bodies do.
-//! - [`error`]: which problem is which code of gRPC.
+//! - `service`: the calls. `convert`: their messages from and to `crate::oip`.
+//! - `budget`: the bytes of messages count as bodies do.
+//! - `error`: which problem is which code of gRPC.
 
 mod budget;
 mod convert;
 mod error;
 mod service;
 
-#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; the documentation stands in proto/")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; the documentation stands in proto/"
+)]
 pub mod inference {
     include!(concat!(env!("OUT_DIR"), "/inference.rs"));
 }

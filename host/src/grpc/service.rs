@@ -105,6 +105,7 @@ fn tell(metadata: &mut MetadataMap, report: &Report) {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "for `map_err`, which gives it away")]
 fn refused(problem: Problem) -> Status {
     status(&problem)
 }

@@ -19,7 +19,8 @@ type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 #[utoipa::path(get, path = "/v1/memory", tag = "reports",
                params(("pipeline" = Option<String>, Query, description = "Only this one"),
                       ("format" = Option<String>, Query, description = "`json` or `csv`")),
-               responses((status = 200, description = "High-water marks", body = Object),
+               responses((status = 200, description = "High-water marks",
+                          content((Object = "application/json"), (String = "text/csv"))),
                          (status = "4XX", description = "The caller's mistake", body = Problem,
                           content_type = "application/problem+json")))]
 pub(super) async fn report(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {

@@ -102,7 +102,8 @@ async fn pipelines(State(app): State<Arc<App>>) -> Response {
 
 /// Metrics in the text format of OpenMetrics.
 #[utoipa::path(get, path = "/metrics", tag = "reports",
-               responses((status = 200, description = "OpenMetrics", body = String)))]
+               responses((status = 200, description = "OpenMetrics", body = String,
+                          content_type = "application/openmetrics-text")))]
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let text = app.recorder.metrics.encode(&crate::memory::process(), app.engines.pool().as_ref());

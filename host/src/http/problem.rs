@@ -19,6 +19,17 @@ pub struct Problem {
     pub code: &'static str,
     title: &'static str,
     detail: String,
+    /// Apart, so that a `Result` with a problem stays small.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    at: Option<Box<At>>,
+    /// The request's id, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Where it happened.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct At {
     #[serde(skip_serializing_if = "Option::is_none")]
     stage: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,9 +43,6 @@ pub struct Problem {
     /// Which image of a batch it was, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<usize>,
-    /// The request's id, where it has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
 }
 
 impl Problem {
@@ -46,12 +54,7 @@ impl Problem {
             code,
             title: http.canonical_reason().unwrap_or("Error"),
             detail: detail.into(),
-            stage: None,
-            plugin: None,
-            version: None,
-            limit_bytes: None,
-            high_water_bytes: None,
-            index: None,
+            at: None,
             request_id: None,
         }
     }
@@ -91,14 +94,15 @@ impl Problem {
             | Outcome::Cancelled => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let code = if error.outcome == Outcome::NoCapacity { "overloaded" } else { error.outcome.as_str() };
-        Self {
+        let at = At {
             stage: Some(stage.name),
             plugin: Some(stage.plugin.name.to_string()),
             version: Some(stage.plugin.version.to_string()),
             limit_bytes: error.limit,
             high_water_bytes: error.limit.map(|_| high_water),
-            ..Self::new(status, code, error.public.clone())
-        }
+            index: None,
+        };
+        Self { at: Some(Box::new(at)), ..Self::new(status, code, error.public.clone()) }
     }
 
     /// The status code.
@@ -129,7 +133,7 @@ impl Problem {
     /// Adds which image of a batch it was.
     #[must_use]
     pub fn with_index(mut self, index: usize) -> Self {
-        self.index = Some(index);
+        self.at.get_or_insert_default().index = Some(index);
         self
     }
 

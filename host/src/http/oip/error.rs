@@ -4,7 +4,6 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::http::problem::Problem;
 
@@ -13,12 +12,11 @@ use crate::http::problem::Problem;
 pub(in crate::http) struct Error(pub(in crate::http) Problem);
 
 /// The body of an error below `/v2`.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 pub(in crate::http) struct ErrorBody<'a> {
     /// The sentence.
     error: &'a str,
     #[serde(flatten)]
-    #[schema(inline)]
     problem: &'a Problem,
 }
 

@@ -1,0 +1,38 @@
+"""The examples of `host/docs/protocol.md` and of the README do what they show."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def examples():
+    """The fenced blocks that ask the server, with where they stand."""
+    found = []
+    for page in ["host/docs/protocol.md", "README.md"]:
+        for language, text in re.findall(r"```(python|sh)\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
+            if "digits/7.jpg" in text and ("/v2/" in text or language == "python") and "/v1/" not in text:
+                found.append(pytest.param(language, text, id=f"{page} {language} {len(found)}"))
+    return found
+
+
+EXAMPLES = examples()
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) == 5
+
+
+@pytest.mark.parametrize(("language", "text"), EXAMPLES)
+def test_example(address, language, text):
+    shell = shutil.which("bash") or "sh"
+    command = [sys.executable, "-c"] if language == "python" else [shell, "-c"]
+    text = text.replace("127.0.0.1:8080", address)
+    ran = subprocess.run([*command, text], cwd=ROOT, capture_output=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr.decode()
+    assert b'"label":"7"' in ran.stdout.replace(b'\\"', b'"'), ran.stdout
