@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import platform
+import resource
 import shutil
 import signal
 import socket
@@ -135,8 +136,12 @@ class Server:
 
     def memory(self) -> float:
         """MiB of resident memory; what processes share is counted once."""
-        total = 0
-        for process in self.processes():
+        processes, total = self.processes(), 0
+        if len(processes) == 1:
+            # The kernel walks all of a pool's address space for the figures of `smaps`, and the process waits for it.
+            pages = int(Path(f"/proc/{processes[0]}/statm").read_text().split()[1])
+            return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        for process in processes:
             try:
                 lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
                 total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
@@ -170,7 +175,11 @@ def free_port() -> int:
 
 def plimsoll(config: str | None, pipeline: str = "bench", log: str = "warn", folder: Path | None = None) -> Server:
     """The release binary; without a configuration the bundled demo."""
-    folder = folder or OUT / "work/plimsoll"
+    if folder is None:
+        # What was deployed before is forgotten; compiled code is kept, so only the first start compiles.
+        folder = OUT / "work/plimsoll"
+        shutil.rmtree(folder, ignore_errors=True)
+        config = f'cache_dir = "{OUT}/work/cache"\n{config}'
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     command = [ARGUMENTS.binary, "serve", "--listen", f"127.0.0.1:{port}"]
@@ -231,7 +240,8 @@ def model_config(model: str, rules: str = "", pipeline: str = "bench") -> str:
 
 
 def backend_config() -> str:
-    return f'[backends.onnxruntime]\nlibrary = "{onnxruntime_library()}"\n'
+    sessions = f"sessions = {ARGUMENTS.sessions}\n" if ARGUMENTS.sessions > 1 else ""
+    return f'[backends.onnxruntime]\nlibrary = "{onnxruntime_library()}"\n{sessions}'
 
 
 # Load.
@@ -266,10 +276,54 @@ def quantile(ordered: list[float], part: float) -> float:
 
 def measure(server: Server, image: str, concurrency: int, seconds: float) -> dict:
     """A warm-up, which also says how many requests take so long; then those."""
-    few = max(concurrency * 4, 16)
+    few = max(concurrency * 2, 8)
     rate = h2load(server, image, concurrency, few)["rps"]
-    rate = h2load(server, image, concurrency, max(few, int(rate * seconds / 4)))["rps"]
-    return h2load(server, image, concurrency, min(60_000, max(few, int(rate * seconds))))
+    if rate * seconds / 4 > few:
+        rate = h2load(server, image, concurrency, int(rate * seconds / 4))["rps"]
+    requests = min(60_000, max(few * 2, int(rate * seconds)))
+    return undisturbed(server, lambda: h2load(server, image, concurrency, requests))
+
+
+# What other processes of the machine may take of a core while something is measured.
+DISTURBANCE, PATIENCE, TRIES = 0.1, 4, 2
+
+
+def undisturbed(server: Server, measurement) -> dict:
+    """The figures of a moment in which nothing else ran, or of the least disturbed of a few tries; `others` says how
+    many cores the rest of the machine had."""
+    tries = []
+    for _ in range(TRIES):
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until and others(server, lambda: time.sleep(0.5))[0] > DISTURBANCE:
+            pass
+        tries.append(others(server, measurement))
+        if tries[-1][0] <= DISTURBANCE:
+            break
+    cores, figures = min(tries, key=lambda one: one[0])
+    return figures | {"others": cores}
+
+
+def others(server: Server, action) -> tuple[float, dict]:
+    """Cores that neither the server nor what was started here used meanwhile."""
+    before, started = foreign_seconds(server), time.monotonic()
+    result = action()
+    took = time.monotonic() - started
+    return max(0.0, (foreign_seconds(server) - before) / took), result
+
+
+def foreign_seconds(server: Server) -> float:
+    tick = os.sysconf("SC_CLK_TCK")
+    # user, nice, system; then idle and waiting, which are no work; then interrupts, and what the hypervisor took.
+    fields = list(map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]))
+    busy = (sum(fields) - fields[3] - fields[4]) / tick
+    own = 0
+    for process in server.processes():
+        try:
+            own += sum(map(int, Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13])) / tick
+        except OSError:
+            pass
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return busy - own - children.ru_utime - children.ru_stime - time.process_time()
 
 
 class Results:
@@ -299,8 +353,12 @@ class Results:
 
     def print(self, rows: list[dict]) -> None:
         """Median, (least to most), and how Plimsoll stands to the row: more than 1 is better."""
+        disturbed = [round_["others"] for row in rows for round_ in row["rounds"] if round_.get("others", 0) > DISTURBANCE]
         print(f"\n## {self.scenario}\n")
-        figures = [figure for figure in rows[0]["summary"] if figure != "requests"]
+        if disturbed:
+            print(f"{len(disturbed)} measurements were disturbed: other processes had up to {max(disturbed):.1f} cores.\n")
+        # In the order of their first mention.
+        figures = list(dict.fromkeys(figure for row in rows for figure in row["summary"] if figure not in ("requests", "others")))
         print("| what | server |", " | ".join(figures), "|")
         print("| --- | --- |", " | ".join("---:" for _ in figures), "|")
         for row in rows:
@@ -426,8 +484,8 @@ def isolation() -> None:
             measure(server, "tiny", 1, 1)
             results.add("fast alone", "plimsoll", **h2load(server, "tiny", 1, 2_000))
             for image in ["small", "large"]:
-                command = [*load_command(server, image, 16, "/v1/pipelines/slow/infer"), "-D", "12"]
-                # Longer than the fast requests take, and bounded all the same.
+                command = [*load_command(server, image, 16, "/v1/pipelines/slow/infer"), "-D", "20"]
+                # Longer than the fast requests take, and bounded all the same; the last ones are cut off.
                 slow = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
                 time.sleep(1.5)
                 figures = h2load(server, "tiny", 1, 300)
@@ -474,10 +532,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of each figure (default 3)")
     parser.add_argument("--without-peers", action="store_true", help="only Plimsoll")
     parser.add_argument("--binary", type=Path, default=TARGET / "release/plimsoll", help="default the release build")
+    parser.add_argument("--sessions", type=int, default=CORES, help="Plimsoll's, where peers have processes (default the cores)")
     parser.add_argument("--prepare", action="store_true", help="only install, and make models and images")
     ARGUMENTS = parser.parse_args()
     if unknown := set(ARGUMENTS.scenarios) - set(SCENARIOS):
         parser.error(f"there is no scenario {', '.join(unknown)}")
+    # So that servers are stopped, too, when this is ended from outside.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     (OUT / "work").mkdir(parents=True, exist_ok=True)
     prepare(not ARGUMENTS.without_peers)
     if ARGUMENTS.prepare:
