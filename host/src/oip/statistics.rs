@@ -17,10 +17,13 @@ use crate::trace::StageReport;
 /// Models and versions that are remembered: deployments come and go for as long as the process lives.
 const MAX_ROWS: usize = 4_096;
 
+/// Model and version.
+type Key = (Arc<str>, Arc<str>);
+
 /// What was counted since start.
 #[derive(Debug, Default)]
 pub struct Statistics {
-    rows: Mutex<BTreeMap<(Arc<str>, Arc<str>), Row>>,
+    rows: Mutex<BTreeMap<Key, Row>>,
 }
 
 /// A count and the time of all it counts.
