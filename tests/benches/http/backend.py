@@ -1,6 +1,6 @@
 """The backend alone: rows per second of a model with a batch of a size, one thread, in this process.
 
-    python backend.py MODEL SIDE ROWS
+python backend.py MODEL SIDE ROWS
 """
 
 import sys

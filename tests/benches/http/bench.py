@@ -128,7 +128,10 @@ class Server:
         for entry in Path("/proc").iterdir():
             try:
                 # After the name, which may hold anything: state, parent, group.
-                if entry.name.isdigit() and int((entry / "stat").read_text().rpartition(")")[2].split()[2]) == self.process.pid:
+                if (
+                    entry.name.isdigit()
+                    and int((entry / "stat").read_text().rpartition(")")[2].split()[2]) == self.process.pid
+                ):
                     found.append(int(entry.name))
             except OSError:
                 pass
@@ -205,13 +208,19 @@ def peer(name: str, model: str) -> Server:
     folder = OUT / "work/mlserver"
     shutil.copytree(HERE / "peers/mlserver", folder, dirs_exist_ok=True)
     settings = {
-        "host": "127.0.0.1", "http_port": port, "grpc_port": free_port(), "metrics_port": free_port(),
-        "parallel_workers": CORES, "debug": False,
+        "host": "127.0.0.1",
+        "http_port": port,
+        "grpc_port": free_port(),
+        "metrics_port": free_port(),
+        "parallel_workers": CORES,
+        "debug": False,
     }
     (folder / "settings.json").write_text(json.dumps(settings))
     env["PYTHONPATH"] = f"{folder}:{HERE / 'peers'}"
     command = [VENVS / "mlserver/bin/mlserver", "start", folder]
-    return Server(name, command, port, "/v2/models/bench/infer", "/v2/models/bench/ready", ".mlserver.json", env, folder)
+    return Server(
+        name, command, port, "/v2/models/bench/infer", "/v2/models/bench/ready", ".mlserver.json", env, folder
+    )
 
 
 # Configurations of Plimsoll.
@@ -219,7 +228,8 @@ def peer(name: str, model: str) -> Server:
 
 def noop_config() -> str:
     files = "".join(
-        f'[plugins.noop-{stage}]\nfile = "{GUESTS}/noop_{stage}.wasm"\n' for stage in ["preprocess", "infer", "postprocess"]
+        f'[plugins.noop-{stage}]\nfile = "{GUESTS}/noop_{stage}.wasm"\n'
+        for stage in ["preprocess", "infer", "postprocess"]
     )
     return (
         f'{files}[pipelines.bench.preprocess]\nplugin = "noop-preprocess"\n[pipelines.bench.chips.none]\n'
@@ -255,18 +265,31 @@ def h2load(server: Server, image: str, concurrency: int, requests: int, path: st
     rows = [tuple(map(int, line.split("\t")[:3])) for line in log.read_text().splitlines()]
     bad = [status for _, status, _ in rows if status != 200]
     if bad or len(rows) != requests:
-        sys.exit(f"{server.name}: {len(rows)} answers to {requests} requests; not 200: {bad[:5]}\n{server.log.read_text()}")
+        sys.exit(
+            f"{server.name}: {len(rows)} answers to {requests} requests; not 200: {bad[:5]}\n{server.log.read_text()}"
+        )
     took = max(start + time for start, _, time in rows) - min(start for start, _, _ in rows)
     times = sorted(time / 1e3 for _, _, time in rows)
     return {
-        "requests": requests, "rps": requests / took * 1e6, "p50_ms": quantile(times, 0.5), "p99_ms": quantile(times, 0.99)
+        "requests": requests,
+        "rps": requests / took * 1e6,
+        "p50_ms": quantile(times, 0.5),
+        "p99_ms": quantile(times, 0.99),
     }
 
 
 def load_command(server: Server, image: str, concurrency: int, path: str | None) -> list:
     url = f"http://127.0.0.1:{server.port}{path or server.path}"
     return [
-        "h2load", "--h1", "-c", str(concurrency), "-d", server.body(image), "-H", f"content-type: {server.content_type()}", url,
+        "h2load",
+        "--h1",
+        "-c",
+        str(concurrency),
+        "-d",
+        server.body(image),
+        "-H",
+        f"content-type: {server.content_type()}",
+        url,
     ]
 
 
@@ -353,12 +376,18 @@ class Results:
 
     def print(self, rows: list[dict]) -> None:
         """Median, (least to most), and how Plimsoll stands to the row: more than 1 is better."""
-        disturbed = [round_["others"] for row in rows for round_ in row["rounds"] if round_.get("others", 0) > DISTURBANCE]
+        disturbed = [
+            round_["others"] for row in rows for round_ in row["rounds"] if round_.get("others", 0) > DISTURBANCE
+        ]
         print(f"\n## {self.scenario}\n")
         if disturbed:
-            print(f"{len(disturbed)} measurements were disturbed: other processes had up to {max(disturbed):.1f} cores.\n")
+            print(
+                f"{len(disturbed)} measurements were disturbed: other processes had up to {max(disturbed):.1f} cores.\n"
+            )
         # In the order of their first mention.
-        figures = list(dict.fromkeys(figure for row in rows for figure in row["summary"] if figure not in ("requests", "others")))
+        figures = list(
+            dict.fromkeys(figure for row in rows for figure in row["summary"] if figure not in ("requests", "others"))
+        )
         print("| what | server |", " | ".join(figures), "|")
         print("| --- | --- |", " | ".join("---:" for _ in figures), "|")
         for row in rows:
@@ -384,10 +413,16 @@ def short(value: float) -> str:
 
 def machine() -> dict:
     model = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False
+    )
     return {
-        "cores": CORES, "processor": model.partition(":")[2].strip(), "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(), "commit": commit.stdout.strip(), "load_average": os.getloadavg(),
+        "cores": CORES,
+        "processor": model.partition(":")[2].strip(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "commit": commit.stdout.strip(),
+        "load_average": os.getloadavg(),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
 
@@ -428,7 +463,9 @@ def tiny() -> None:
 
 def mobilenet() -> None:
     """What an image classifier does: a photo of 0.3 megapixels, and one of 12."""
-    compare("mobilenet", "mobilenet", [(image, concurrency, 4) for image in ["small", "large"] for concurrency in [1, 16]])
+    compare(
+        "mobilenet", "mobilenet", [(image, concurrency, 4) for image in ["small", "large"] for concurrency in [1, 16]]
+    )
 
 
 def compare(scenario: str, model: str, loads: list[tuple[str, int, float]]) -> None:
@@ -438,7 +475,9 @@ def compare(scenario: str, model: str, loads: list[tuple[str, int, float]]) -> N
             with start(name, model) as server:
                 for image, concurrency, seconds in loads:
                     answers.setdefault(image, {})[name] = best(server.ask(image))
-                    results.add(f"{image}, concurrency {concurrency}", name, **measure(server, image, concurrency, seconds))
+                    results.add(
+                        f"{image}, concurrency {concurrency}", name, **measure(server, image, concurrency, seconds)
+                    )
                 results.add("after the load", name, resident_mib=server.memory())
     # The resizers differ slightly, so probabilities do; the best class must not.
     for image, given in answers.items():
@@ -468,7 +507,13 @@ def batching() -> None:
                 with plimsoll(backend_config() + model_config(model, rules[name])) as server:
                     results.add(model, name, **measure(server, image, 16, 3))
             for rows in [1, 8, 16]:
-                command = [VENVS / "tools/bin/python", HERE / "backend.py", MODELS / f"{model}.onnx", SIDES[model], rows]
+                command = [
+                    VENVS / "tools/bin/python",
+                    HERE / "backend.py",
+                    MODELS / f"{model}.onnx",
+                    SIDES[model],
+                    rows,
+                ]
                 rate = float(run(command))
                 results.add(model, f"the backend alone, {rows} rows", rps=rate)
     results.finish()
@@ -505,7 +550,7 @@ def sample(server: Server) -> float:
 
 
 def starting() -> None:
-    """From the start of the process to the first 200 of /v2/health/ready, with an empty compiled cache and a full one."""
+    """From the start of the process to the first 200 of /v2/health/ready, compiled cache empty and full."""
     results = Results("starting")
     configs = {
         "the demo": None,
@@ -532,7 +577,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of each figure (default 3)")
     parser.add_argument("--without-peers", action="store_true", help="only Plimsoll")
     parser.add_argument("--binary", type=Path, default=TARGET / "release/plimsoll", help="default the release build")
-    parser.add_argument("--sessions", type=int, default=CORES, help="Plimsoll's, where peers have processes (default the cores)")
+    parser.add_argument(
+        "--sessions", type=int, default=CORES, help="Plimsoll's, where peers have processes (default the cores)"
+    )
     parser.add_argument("--prepare", action="store_true", help="only install, and make models and images")
     ARGUMENTS = parser.parse_args()
     if unknown := set(ARGUMENTS.scenarios) - set(SCENARIOS):

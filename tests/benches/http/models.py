@@ -80,12 +80,20 @@ def mobilenet(path: Path) -> None:
         fan = inputs // group * kernel * kernel
         weights = [graph.weight(outputs, inputs // group, kernel, kernel, fan=fan), graph.weight(outputs, fan=1000)]
         pad = kernel // 2
-        x = graph.node("Conv", [x, *weights], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4, group=group)
+        x = graph.node(
+            "Conv", [x, *weights], kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4, group=group
+        )
         return graph.node("Clip", [x, zero, six]) if relu else x
 
     x, channels = convolution("image", 3, 32, 3, 2), 32
     for expansion, outputs, repeats, first_stride in [
-        (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
     ]:
         for repeat in range(repeats):
             stride, before, wide = (first_stride if repeat == 0 else 1), x, channels * expansion
