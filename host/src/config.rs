@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -146,6 +147,8 @@ pub struct OnnxRuntime {
     pub library: Option<PathBuf>,
     /// Threads of one run; default 1.
     pub threads: Option<usize>,
+    /// Runs of one model that go on at once, for which it is loaded as often; default 1.
+    pub sessions: Option<NonZeroUsize>,
 }
 
 /// `[models.NAME]`.

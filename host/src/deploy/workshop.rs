@@ -3,6 +3,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -208,9 +209,10 @@ impl Workshop {
         let backend: Box<dyn Backend> = match name {
             BackendName::Rten => Box::new(Rten),
             BackendName::OnnxRuntime => {
-                let config::OnnxRuntime { library, threads } = config.backends.onnxruntime.clone();
+                let config::OnnxRuntime { library, threads, sessions } = config.backends.onnxruntime.clone();
                 let library = library.map(|path| config.resolve(&path));
-                Box::new(OnnxRuntime::new(library, threads.unwrap_or(1)).map_err(|error| error.to_string())?)
+                let (threads, sessions) = (threads.unwrap_or(1), sessions.map_or(1, NonZeroUsize::get));
+                Box::new(OnnxRuntime::new(library, threads, sessions).map_err(|error| error.to_string())?)
             }
         };
         // More runs than cores only make each other slower.

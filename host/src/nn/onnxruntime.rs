@@ -2,10 +2,11 @@
 //! model asks for it; nothing of it is linked.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use ort::environment::Environment;
-use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
+use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
+use ort::session::{Session, SessionInputValue};
 use ort::value::Outlet;
 use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
 
@@ -16,15 +17,17 @@ use super::tensor::{Tensor, TensorType};
 pub struct OnnxRuntime {
     environment: Environment,
     threads: usize,
+    sessions: usize,
 }
 
 impl OnnxRuntime {
     /// Loads the library: from `library`, else from the path in the variable `ORT_DYLIB_PATH`. `threads`: how
-    /// many threads one run uses.
+    /// many threads one run uses; `sessions`: how many runs of one model may go on at once, for which it is loaded as
+    /// often.
     ///
     /// # Errors
     /// When there is no library; the message names both ways to give one.
-    pub fn new(library: Option<PathBuf>, threads: usize) -> Result<Self, LoadError> {
+    pub fn new(library: Option<PathBuf>, threads: usize, sessions: usize) -> Result<Self, LoadError> {
         let path = library
             .or_else(|| std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from))
             .ok_or_else(|| LoadError(absent("no library is configured")))?;
@@ -35,7 +38,7 @@ impl OnnxRuntime {
             .with_telemetry(false)
             .build()
             .map_err(|error| failed(error.to_string()))?;
-        Ok(Self { environment, threads })
+        Ok(Self { environment, threads, sessions })
     }
 }
 
@@ -48,20 +51,22 @@ fn absent(why: &str) -> String {
 }
 
 struct Loaded {
-    // `Session::run` takes `&mut self` in this version of the crate; one session per model, used in turn.
-    session: Mutex<Session>,
+    // `Session::run` takes `&mut self` in this version of the crate, so each has one run at a time.
+    sessions: Vec<Mutex<Session>>,
     inputs: Vec<Signature>,
     outputs: Vec<Signature>,
 }
 
 impl Backend for OnnxRuntime {
     fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
-        let session = self
-            .session(source)
+        let weights = PrepackedWeights::new();
+        let sessions = (0..self.sessions).map(|_| self.session(source, &weights)).collect::<Result<Vec<_>, _>>();
+        let sessions = sessions
             .map_err(|error| LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display())))?;
+        let session = sessions.first().ok_or_else(|| LoadError("onnxruntime has no session".to_owned()))?;
         let signatures = |outlets: &[Outlet]| outlets.iter().map(signature).collect::<Result<_, _>>();
         let (inputs, outputs) = (signatures(session.inputs())?, signatures(session.outputs())?);
-        Ok(Box::new(Loaded { session: Mutex::new(session), inputs, outputs }))
+        Ok(Box::new(Loaded { sessions: sessions.into_iter().map(Mutex::new).collect(), inputs, outputs }))
     }
 }
 
@@ -77,11 +82,13 @@ fn signature(outlet: &Outlet) -> Result<Signature, LoadError> {
 }
 
 impl OnnxRuntime {
-    fn session(&self, source: &ModelSource) -> Result<Session, String> {
+    /// What the library makes of the weights for its kernels is shared by the sessions of a model.
+    fn session(&self, source: &ModelSource, weights: &PrepackedWeights) -> Result<Session, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let mut builder = Session::builder(&self.environment).map_err(|error| text(&error))?;
         builder = builder.with_optimization_level(GraphOptimizationLevel::Level3).map_err(|error| text(&error))?;
         builder = builder.with_intra_threads(self.threads).map_err(|error| text(&error))?;
+        builder = builder.with_prepacked_weights(weights).map_err(|error| text(&error))?;
         builder.commit_from_memory(&source.bytes).map_err(|error| text(&error))
     }
 }
@@ -107,7 +114,7 @@ impl Model for Loaded {
     }
 
     fn concurrent_runs(&self) -> usize {
-        1
+        self.sessions.len()
     }
 
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<(String, Tensor)>, String> {
@@ -117,10 +124,23 @@ impl Model for Loaded {
             .zip(inputs)
             .map(|(input, tensor)| Ok((input.name.as_str(), value(tensor)?)))
             .collect::<Result<Vec<_>, String>>()?;
-        // A run that panicked leaves the session as usable as it was.
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut session = self.free_session();
         let outputs = session.run(values).map_err(|error| error.to_string())?;
         outputs.iter().map(|(name, value)| Ok((name.to_owned(), output(&value)?))).collect()
+    }
+}
+
+impl Loaded {
+    /// A session that has no run. There is one, for no more runs are let in than there are sessions; where the look at
+    /// one came too early for it, the first is waited for.
+    fn free_session(&self) -> MutexGuard<'_, Session> {
+        let free = self.sessions.iter().find_map(|session| match session.try_lock() {
+            Ok(session) => Some(session),
+            // A run that panicked leaves the session as usable as it was.
+            Err(TryLockError::Poisoned(session)) => Some(session.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        });
+        free.unwrap_or_else(|| self.sessions[0].lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
