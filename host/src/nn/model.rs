@@ -1,7 +1,10 @@
 //! The seam between `wasi:nn` and the libraries that compute, and what all of them share.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -9,6 +12,12 @@ use super::batch::{self, Batcher, Observer, Rules};
 use super::tensor::{Tensor, TensorType, type_name};
 use crate::config::Target;
 use crate::stage::bindings::imports::wasi::nn::errors::ErrorCode;
+
+/// A run as short as this is made on the thread that asks for it: to hand it to another one and back takes as long.
+const SHORT: Duration = Duration::from_micros(50);
+
+/// So many runs in a row must have been short before the next is taken for short.
+const SHORT_RUNS: u32 = 16;
 
 /// A library that runs models.
 pub trait Backend: Send + Sync {
@@ -87,6 +96,8 @@ pub struct LoadedModel {
     /// Taken before `runs`, so that who waits for this model holds nothing that another could use.
     turns: Arc<Semaphore>,
     runs: Arc<Semaphore>,
+    /// How many runs in a row were short.
+    short_runs: AtomicU32,
 }
 
 impl LoadedModel {
@@ -114,7 +125,7 @@ impl LoadedModel {
                 Some(Batcher::start(Arc::clone(&model), rules, observer, permits))
             }
         };
-        Ok(Self { name, digest, model, batcher, rules, turns, runs })
+        Ok(Self { name, digest, model, batcher, rules, turns, runs, short_runs: AtomicU32::new(0) })
     }
 
     /// The inputs that a run needs.
@@ -145,8 +156,8 @@ impl LoadedModel {
         &self.digest
     }
 
-    /// Checks the inputs by name, type and shape, then runs the model on a thread for blocking work, alone or in a
-    /// batch.
+    /// Checks the inputs by name, type and shape, then runs the model: in a batch, or alone, on a thread for blocking
+    /// work unless its runs are short.
     ///
     /// # Errors
     /// `invalid-argument` names the model, the input, and what was expected and given.
@@ -159,12 +170,29 @@ impl LoadedModel {
             return batcher.run(ordered).await.map_err(failed);
         }
         let permits = permits(Arc::clone(&self.turns), Arc::clone(&self.runs)).await;
-        let model = Arc::clone(&self.model);
-        let run = tokio::task::spawn_blocking(move || {
+        let this = Arc::clone(&self);
+        let run = move || {
             let _permits = permits;
-            model.run(&ordered)
-        });
-        run.await.map_err(|error| failed(error.to_string()))?.map_err(failed)
+            this.timed(&ordered)
+        };
+        let result = if self.short_runs.load(Ordering::Relaxed) >= SHORT_RUNS {
+            catch_unwind(AssertUnwindSafe(run)).map_err(|_| failed("the backend panicked".to_owned()))?
+        } else {
+            tokio::task::spawn_blocking(run).await.map_err(|error| failed(error.to_string()))?
+        };
+        result.map_err(failed)
+    }
+
+    /// One run, and whether it was short.
+    fn timed(&self, inputs: &[Tensor]) -> Result<Outputs, String> {
+        let started = Instant::now();
+        let result = self.model.run(inputs);
+        if started.elapsed() <= SHORT {
+            self.short_runs.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.short_runs.store(0, Ordering::Relaxed);
+        }
+        result
     }
 
     fn order(&self, mut given: Vec<(String, Tensor)>) -> Result<Vec<Tensor>, String> {
@@ -210,5 +238,72 @@ impl Signature {
         let expected: Vec<_> =
             shape.iter().map(|size| size.map_or("any".to_owned(), |size| size.to_string())).collect();
         Err(format!("shape [{}] is expected, {:?} was given", expected.join(", "), tensor.dimensions))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::thread::ThreadId;
+
+    use super::*;
+
+    /// Notes on which thread it runs, and takes as long as it is told.
+    struct Slow {
+        threads: Arc<Mutex<Vec<ThreadId>>>,
+        time: Arc<Mutex<Duration>>,
+    }
+
+    impl Model for Slow {
+        fn inputs(&self) -> &[Signature] {
+            &[]
+        }
+
+        fn outputs(&self) -> &[Signature] {
+            &[]
+        }
+
+        fn concurrent_runs(&self) -> usize {
+            1
+        }
+
+        fn run(&self, _inputs: &[Tensor]) -> Result<Outputs, String> {
+            self.threads.lock().expect("whole").push(std::thread::current().id());
+            let time = *self.time.lock().expect("whole");
+            assert!(time != Duration::MAX, "the backend breaks");
+            std::thread::sleep(time);
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_model_of_short_runs_runs_where_it_is_asked_for() {
+        let (threads, time) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Duration::ZERO)));
+        let slow = Slow { threads: Arc::clone(&threads), time: Arc::clone(&time) };
+        let runs = Arc::new(Semaphore::new(1));
+        let model = Arc::new(LoadedModel::new("m".into(), String::new(), Box::new(slow), runs, None).expect("loaded"));
+        let here = std::thread::current().id();
+        let is_here = || *threads.lock().expect("whole").last().expect("a run") == here;
+
+        Arc::clone(&model).run(Vec::new()).await.expect("a run");
+        assert!(!is_here(), "the first runs are on another thread");
+        // Another process may interrupt a run, so more are made than are needed.
+        for _ in 0..1_000 {
+            Arc::clone(&model).run(Vec::new()).await.expect("a run");
+            if is_here() {
+                break;
+            }
+        }
+        assert!(is_here(), "a thousand short runs, and none where it was asked for");
+
+        *time.lock().expect("whole") = Duration::MAX;
+        let error = Arc::clone(&model).run(Vec::new()).await.expect_err("it broke");
+        assert!(error.message.contains("panicked"), "{}", error.message);
+
+        *time.lock().expect("whole") = Duration::from_millis(1);
+        for _ in 0..2 {
+            Arc::clone(&model).run(Vec::new()).await.expect("a run");
+        }
+        assert!(!is_here(), "after a long run it is on another thread again");
     }
 }

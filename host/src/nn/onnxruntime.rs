@@ -2,7 +2,7 @@
 //! model asks for it; nothing of it is linked.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use ort::environment::Environment;
 use ort::ep::CUDA;
@@ -83,7 +83,8 @@ fn signature(outlet: &Outlet) -> Result<Signature, LoadError> {
 }
 
 impl OnnxRuntime {
-    fn session(&self, source: &ModelSource) -> Result<Session, String> {
+    /// What the library makes of the weights for its kernels is shared by the sessions of a model.
+    fn session(&self, source: &ModelSource, weights: &PrepackedWeights) -> Result<Session, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let mut builder = Session::builder(&self.environment).map_err(|error| text(&error))?;
         builder = builder.with_optimization_level(GraphOptimizationLevel::Level3).map_err(|error| text(&error))?;
