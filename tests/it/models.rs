@@ -15,8 +15,7 @@ fn onnxruntime() -> Option<PathBuf> {
 }
 
 pub(crate) fn config(models: &Path, backend: &str, library: Option<&Path>) -> String {
-    let library =
-        library.map_or(String::new(), |path| format!("[backends.onnxruntime]\nlibrary = {path:?}\nsessions = 2\n"));
+    let library = library.map_or(String::new(), |path| format!("[backends.onnxruntime]\nlibrary = {path:?}\n"));
     let models = models.display();
     // Inference in the guest knows no backend, so it is tested once.
     let wasm = |pipeline: &str| match backend {

@@ -21,8 +21,10 @@ use tower::ServiceExt;
 use crate::app::App;
 use crate::grpc;
 
-/// How long a connection may take to send the head of a request: one that never ends would stay for ever.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long a connection may take to send the head of a request: one that never ends would stay for ever. It also ends
+/// connections that are kept and not used, so it is longer than clients and load balancers keep theirs (60 to 90 s): who
+/// ends first cannot meet a request of the other's on its way.
+const HEAD_TIME: Duration = Duration::from_secs(120);
 /// Requests of one HTTP/2 connection at once. More wait at the client.
 const MAX_STREAMS: u32 = 256;
 /// How often an HTTP/2 connection is asked whether it is still there.

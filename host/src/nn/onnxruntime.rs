@@ -1,8 +1,8 @@
 //! The backend `onnxruntime`: the fast path, and the way to accelerators. The library is loaded when the first
 //! model asks for it; nothing of it is linked.
 
-use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::ep::CUDA;
@@ -32,14 +32,25 @@ impl OnnxRuntime {
             .or_else(|| std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from))
             .ok_or_else(|| LoadError(absent("no library is configured")))?;
         let failed = |error: String| LoadError(absent(&format!("{} cannot be loaded: {error}", path.display())));
-        let environment = ort::init_from(&path)
-            .map_err(|error| failed(error.to_string()))?
-            .with_name("plimsoll")
-            .with_telemetry(false)
-            .build()
-            .map_err(|error| failed(error.to_string()))?;
+        let environment = environment(&path).map_err(failed)?;
         Ok(Self { environment, threads, sessions })
     }
+}
+
+/// The library's environment, of which a process may have one, for as long as it lives: loaded once, with the library
+/// that is asked for first.
+fn environment(library: &Path) -> Result<Environment, String> {
+    static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*loaded {
+        Some((known, environment)) if known == library => return Ok(environment.clone()),
+        Some((known, _)) => return Err(format!("this process has loaded {} already; restart it", known.display())),
+        None => {}
+    }
+    let builder = ort::init_from(library).map_err(|error| error.to_string())?;
+    let environment = builder.with_name("plimsoll").with_telemetry(false).build().map_err(|error| error.to_string())?;
+    *loaded = Some((library.to_owned(), environment.clone()));
+    Ok(environment)
 }
 
 fn absent(why: &str) -> String {
@@ -83,8 +94,7 @@ fn signature(outlet: &Outlet) -> Result<Signature, LoadError> {
 }
 
 impl OnnxRuntime {
-    /// What the library makes of the weights for its kernels is shared by the sessions of a model.
-    fn session(&self, source: &ModelSource, weights: &PrepackedWeights) -> Result<Session, String> {
+    fn session(&self, source: &ModelSource) -> Result<Session, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let mut builder = Session::builder(&self.environment).map_err(|error| text(&error))?;
         builder = builder.with_optimization_level(GraphOptimizationLevel::Level3).map_err(|error| text(&error))?;
