@@ -24,7 +24,7 @@ const CONCURRENCIES: [usize; 2] = [1, 16];
 enum Form {
     Json(String),
     Binary(Vec<u8>, usize),
-    Grpc(GrpcInferenceServiceClient<Channel>, ModelInferRequest),
+    Grpc(Box<(GrpcInferenceServiceClient<Channel>, ModelInferRequest)>),
 }
 
 impl Form {
@@ -42,7 +42,8 @@ impl Form {
                 assert_eq!(reply.status(), 200);
                 reply.bytes().await.expect("whole");
             }
-            Self::Grpc(client, request) => {
+            Self::Grpc(call) => {
+                let (client, request) = &mut **call;
                 client.model_infer(request.clone()).await.expect("an answer");
             }
         }
@@ -139,6 +140,6 @@ async fn forms(server: &Server) -> Vec<(&'static str, Form)> {
     vec![
         ("REST JSON", Form::Json(json.to_string())),
         ("REST binary", Form::Binary(binary, header.len())),
-        ("gRPC", Form::Grpc(GrpcInferenceServiceClient::new(channel), request)),
+        ("gRPC", Form::Grpc(Box::new((GrpcInferenceServiceClient::new(channel), request)))),
     ]
 }

@@ -21,13 +21,13 @@ fn limited() -> String {
 
 /// Sends what is generated and judges the answers.
 fn fuzz<T: std::fmt::Debug>(
-    strategy: impl Strategy<Value = T>,
-    send: impl AsyncFn(&Server, T) -> Option<(u16, String)>,
+    strategy: &impl Strategy<Value = T>,
+    send: &impl AsyncFn(&Server, T) -> Option<(u16, String)>,
 ) {
     let runtime = Runtime::new().expect("a runtime");
     let server = runtime.block_on(Server::start(&limited()));
     let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
-    let result = runner.run(&strategy, |case| {
+    let result = runner.run(strategy, |case| {
         let answered =
             runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), send(&server, case)).await });
         let answered = answered.map_err(|_| TestCaseError::fail("no answer within ten seconds"))?;
@@ -116,7 +116,7 @@ async fn post(server: &Server, model: &str, headers: &[(&str, &str)], body: Vec<
 #[test]
 fn oip_fuzz_any_json() {
     let request = prop_oneof![any_json(), any_json().prop_map(|value| json!({ "inputs": [value] })), nearly()];
-    fuzz((model(), request), async |server, (model, request)| {
+    fuzz(&(model(), request), &async |server, (model, request)| {
         post(server, model, &[], request.to_string().into_bytes()).await
     });
 }
@@ -124,7 +124,7 @@ fn oip_fuzz_any_json() {
 #[test]
 fn oip_fuzz_any_bytes() {
     let bytes = prop::collection::vec(any::<u8>(), 0..300);
-    fuzz((model(), bytes), async |server, (model, bytes)| post(server, model, &[], bytes).await);
+    fuzz(&(model(), bytes), &async |server, (model, bytes)| post(server, model, &[], bytes).await);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn oip_fuzz_header_lengths_and_sizes_that_lie() {
     let tail = prop::collection::vec(any::<u8>(), 0..200);
     let honest = any::<bool>();
     let case = (model(), number.clone(), number, shape, datatype, tail, honest);
-    fuzz(case, async |server, (model, header, size, shape, datatype, tail, honest)| {
+    fuzz(&case, &async |server, (model, header, size, shape, datatype, tail, honest)| {
         let size =
             if honest { json!(tail.len()) } else { serde_json::from_str(&size.to_string()).unwrap_or(Value::Null) };
         let input = json!({ "name": "image", "shape": shape, "datatype": datatype, "parameters": { "binary_data_size": size } });
@@ -154,7 +154,7 @@ fn oip_fuzz_header_lengths_and_sizes_that_lie() {
 fn oip_fuzz_packed_bodies() {
     let encoding = prop::sample::select(vec!["gzip", "deflate", "identity", "br", "gzip, deflate"]);
     let bytes = prop::collection::vec(any::<u8>(), 0..200);
-    fuzz((encoding, bytes, any::<bool>()), async |server, (encoding, bytes, packed)| {
+    fuzz(&(encoding, bytes, any::<bool>()), &async |server, (encoding, bytes, packed)| {
         let mut body = Vec::new();
         match (packed, encoding) {
             (true, "gzip") => {
