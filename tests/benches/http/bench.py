@@ -249,9 +249,9 @@ def model_config(model: str, rules: str = "", pipeline: str = "bench") -> str:
     )
 
 
-def backend_config() -> str:
-    sessions = f"sessions = {ARGUMENTS.sessions}\n" if ARGUMENTS.sessions > 1 else ""
-    return f'[backends.onnxruntime]\nlibrary = "{onnxruntime_library()}"\n{sessions}'
+def backend_config(sessions: int | None = None) -> str:
+    sessions = sessions or ARGUMENTS.sessions
+    return f'[backends.onnxruntime]\nlibrary = "{onnxruntime_library()}"\nsessions = {sessions}\n'
 
 
 # Load.
@@ -307,22 +307,17 @@ def measure(server: Server, image: str, concurrency: int, seconds: float) -> dic
     return undisturbed(server, lambda: h2load(server, image, concurrency, requests))
 
 
-# What other processes of the machine may take of a core while something is measured.
-DISTURBANCE, PATIENCE, TRIES = 0.1, 4, 2
+# What other processes of the machine may take of a core before something is measured, and seconds to wait for that.
+DISTURBANCE, PATIENCE = 0.1, 4
 
 
 def undisturbed(server: Server, measurement) -> dict:
-    """The figures of a moment in which nothing else ran, or of the least disturbed of a few tries; `others` says how
-    many cores the rest of the machine had."""
-    tries = []
-    for _ in range(TRIES):
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until and others(server, lambda: time.sleep(0.5))[0] > DISTURBANCE:
-            pass
-        tries.append(others(server, measurement))
-        if tries[-1][0] <= DISTURBANCE:
-            break
-    cores, figures = min(tries, key=lambda one: one[0])
+    """Figures, where possible of a moment in which nothing else runs; `others` says how many cores the rest of the
+    machine had."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until and others(server, lambda: time.sleep(0.5))[0] > DISTURBANCE:
+        pass
+    cores, figures = others(server, measurement)
     return figures | {"others": cores}
 
 
@@ -522,24 +517,27 @@ def batching() -> None:
 def isolation() -> None:
     """A fast pipeline, alone and while 16 callers of a slow one take all of the machine."""
     results = Results("isolation")
-    config = backend_config() + model_config("tiny", pipeline="fast") + model_config("mobilenet", pipeline="slow")
-    for _ in range(ARGUMENTS.rounds):
-        with plimsoll(config, "fast") as server:
-            results.add("before any load", "plimsoll", resident_mib=server.memory())
-            measure(server, "tiny", 1, 1)
-            results.add("fast alone", "plimsoll", **h2load(server, "tiny", 1, 2_000))
-            for image in ["small", "large"]:
-                command = [*load_command(server, image, 16, "/v1/pipelines/slow/infer"), "-D", "20"]
-                # Longer than the fast requests take, and bounded all the same; the last ones are cut off.
-                slow = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
-                time.sleep(1.5)
-                figures = h2load(server, "tiny", 1, 300)
-                peak = max(sample(server) for _ in range(40))
-                if slow.poll() is not None:
-                    sys.exit("the slow load ended before the fast one")
-                slow.wait()
-                results.add(f"fast beside slow, {image} image", "plimsoll", **figures)
-                results.add(f"beside slow, {image} image", "plimsoll", resident_mib=peak)
+    pipelines = model_config("tiny", pipeline="fast") + model_config("mobilenet", pipeline="slow")
+    for turn in range(ARGUMENTS.rounds):
+        for sessions in in_turn([1, CORES], turn):
+            name = f"plimsoll, sessions = {sessions}"
+            with plimsoll(backend_config(sessions) + pipelines, "fast") as server:
+                results.add("before any load", name, resident_mib=server.memory())
+                measure(server, "tiny", 1, 1)
+                results.add("fast alone", name, **h2load(server, "tiny", 1, 2_000))
+                for image in ["small", "large"]:
+                    # Bounded, but longer than the fast requests take; its last ones are cut off.
+                    command = [*load_command(server, image, 16, "/v1/pipelines/slow/infer"), "-D", "25"]
+                    slow = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
+                    time.sleep(1.5)
+                    figures = h2load(server, "tiny", 1, 200)
+                    peak = max(sample(server) for _ in range(20))
+                    if slow.poll() is not None:
+                        sys.exit("the slow load ended before the fast one")
+                    slow.terminate()
+                    slow.wait()
+                    results.add(f"fast beside slow, {image} image", name, **figures)
+                    results.add(f"beside slow, {image} image", name, resident_mib=peak)
     models = {name: (MODELS / f"{name}.onnx").stat().st_size / 2**20 for name in ["tiny", "mobilenet"]}
     results.finish({"models_mib": models})
 
