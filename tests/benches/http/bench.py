@@ -525,12 +525,12 @@ def isolation() -> None:
                 results.add("before any load", name, resident_mib=server.memory())
                 measure(server, "tiny", 1, 1)
                 results.add("fast alone", name, **h2load(server, "tiny", 1, 2_000))
-                for image in ["small", "large"]:
+                for image, requests in [("small", 200), ("large", 50)]:
                     # Bounded, but longer than the fast requests take; its last ones are cut off.
                     command = [*load_command(server, image, 16, "/v1/pipelines/slow/infer"), "-D", "25"]
                     slow = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
                     time.sleep(1.5)
-                    figures = h2load(server, "tiny", 1, 200)
+                    figures = h2load(server, "tiny", 1, requests)
                     peak = max(sample(server) for _ in range(20))
                     if slow.poll() is not None:
                         sys.exit("the slow load ended before the fast one")
