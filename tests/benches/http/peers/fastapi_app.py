@@ -2,8 +2,8 @@
 
     gunicorn -w 2 -k uvicorn_worker.UvicornWorker fastapi_app:app
 
-The work is done on the event loop. A thread for each request (a `def` endpoint) was slower in both figures: with as
-many processes as cores there is nothing that the loop could do meanwhile.
+The work is done on the event loop: with as many processes as cores there is nothing that the loop could do meanwhile. A
+thread for each request (a `def` endpoint) was not measured.
 """
 
 import json
