@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use plimsoll_tests::{Server, Site, TempDir, data, shared_cache, stamped_reply};
+use plimsoll_tests::{Server, Site, TempDir, data, guests_config, shared_cache, stamped_reply};
 
 use crate::cli::Served;
 
@@ -90,6 +90,30 @@ async fn a_changed_model_is_served_and_a_broken_one_changes_nothing() {
     write("other.onnx", "infer-native");
     until("served").await;
     assert_eq!(label().await, "7");
+}
+
+/// A plugin that leaves the configuration is retired; its file was seen, and must serve all the same when it returns.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_left_the_configuration_may_return() {
+    let folder = TempDir::new().expect("a folder");
+    let start = async |preprocess: &str| {
+        let config = guests_config(preprocess, "");
+        let mut config = plimsoll::config::Config::parse(&config, &folder.path().join("plimsoll.toml")).expect("valid");
+        config.data_dir = Some(folder.path().join(".plimsoll"));
+        config.cache_dir = Some(shared_cache());
+        Server::of(&config).await
+    };
+    start("noop-preprocess").await.stop().await;
+    let server = start("tester").await;
+    let end = Instant::now() + Duration::from_secs(60);
+    while server.get("/v1/plugins/noop-preprocess").await.status != 404 {
+        assert!(Instant::now() < end, "it is not retired, so this shows nothing");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.stop().await;
+    let server = start("noop-preprocess").await;
+    let reply = server.infer("p", "", "").await;
+    assert!(reply.headers["x-plimsoll-plugins"].to_str().expect("text").contains("noop-preprocess"), "{reply:?}");
 }
 
 #[test]

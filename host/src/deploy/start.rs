@@ -258,7 +258,8 @@ impl Deployer {
                 let digest = release.artifact.identity.digest.to_string();
                 let known = plugin.seen.insert(what, super::journal::Seen { digest: digest.clone(), fingerprint });
                 // The same bytes under a new time are no new release: the folder was copied or restored.
-                if known.is_some_and(|known| known.digest == digest) { None } else { Some(Arc::new(release)) }
+                let is_known = last.is_some() && known.is_some_and(|known| known.digest == digest);
+                if is_known { None } else { Some(Arc::new(release)) }
             }
             Some(Err(reason)) if last.is_some() => {
                 tracing::warn!(plugin = name, "{reason}; the version that served last serves on");
@@ -277,12 +278,13 @@ impl Deployer {
         }
     }
 
-    /// The file with the highest version, unless it was seen as it is.
+    /// The file with the highest version, unless it was seen as it is and something serves: a plugin that was retired and
+    /// is wanted again has nothing but its file.
     fn newest_file(&mut self, config: &Config, name: &str, plugin: &Plugin) -> Option<Found> {
         let files: Vec<_> = inbox::scan(config).into_iter().filter(|found| found.name == name).collect();
         let is_seen = |found: &Found| {
             let seen = plugin.seen.get(&*found.path.display().to_string());
-            seen.is_some_and(|seen| seen.fingerprint == found.fingerprint)
+            plugin.serving.is_some() && seen.is_some_and(|seen| seen.fingerprint == found.fingerprint)
         };
         let (seen, fresh): (Vec<_>, Vec<_>) = files.into_iter().partition(is_seen);
         seen.iter().for_each(|found| self.inbox.handled(found));
