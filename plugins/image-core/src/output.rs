@@ -174,14 +174,7 @@ impl<'a> Output<'a> {
             }
             (Colour::Rgb, false) => self.put_pixels(row),
             (Colour::YCbCr, false) => {
-                let of = row[0].iter().zip(row[1]).zip(row[2]);
-                let to = first.iter_mut().zip(&mut second).zip(&mut third);
-                for (((r, g), b), ((y, cb), cr)) in to.zip(of) {
-                    let (cb, cr) = (cb - 128.0, cr - 128.0);
-                    *r = clamped(y + 1.402 * cr);
-                    *g = clamped(y - 0.344_136 * cb - 0.714_136 * cr);
-                    *b = clamped(y + 1.772 * cb);
-                }
+                colours([&mut first, &mut second, &mut third], row);
                 self.put_pixels([&first, &second, &third]);
             }
         }
@@ -243,11 +236,41 @@ impl Pack {
     }
 }
 
+/// Elements that are computed between two looks for the deadline, which WebAssembly takes at every turn of a loop.
+const AT_ONCE: usize = 16;
+
+/// Luma and colour differences into red, green and blue, as JFIF has it.
+fn colours(rgb: [&mut [f32]; 3], [y, cb, cr]: [&[f32]; 3]) {
+    let pixel = |y: f32, cb: f32, cr: f32| {
+        let (cb, cr) = (cb - 128.0, cr - 128.0);
+        [clamped(y + 1.402 * cr), clamped(y - 0.344_136 * cb - 0.714_136 * cr), clamped(y + 1.772 * cb)]
+    };
+    let [r, g, b] = rgb.map(|channel| channel.as_chunks_mut::<AT_ONCE>());
+    let [y, cb, cr] = [y, cb, cr].map(|channel| channel.as_chunks::<AT_ONCE>());
+    for (((r, g), b), ((y, cb), cr)) in r.0.iter_mut().zip(g.0).zip(b.0).zip(y.0.iter().zip(cb.0).zip(cr.0)) {
+        for at in 0..AT_ONCE {
+            [r[at], g[at], b[at]] = pixel(y[at], cb[at], cr[at]);
+        }
+    }
+    for (((r, g), b), ((y, cb), cr)) in r.1.iter_mut().zip(g.1).zip(b.1).zip(y.1.iter().zip(cb.1).zip(cr.1)) {
+        [*r, *g, *b] = pixel(*y, *cb, *cr);
+    }
+}
+
 /// Puts a row of elements `step` places apart.
 fn place<T>(to: &mut [T], first: isize, step: isize, values: &[f32], element: impl Fn(f32) -> T) {
     let first = first as usize;
     match step {
-        1 => to[first..].iter_mut().zip(values).for_each(|(to, &value)| *to = element(value)),
+        1 => {
+            let (to, to_rest) = to[first..][..values.len()].as_chunks_mut::<AT_ONCE>();
+            let (values, rest) = values.as_chunks::<AT_ONCE>();
+            for (to, values) in to.iter_mut().zip(values) {
+                for at in 0..AT_ONCE {
+                    to[at] = element(values[at]);
+                }
+            }
+            to_rest.iter_mut().zip(rest).for_each(|(to, &value)| *to = element(value));
+        }
         2.. => to[first..].iter_mut().step_by(step as usize).zip(values).for_each(|(to, &value)| *to = element(value)),
         _ => {
             let before = to[..=first].iter_mut().rev().step_by(step.unsigned_abs());
