@@ -4,13 +4,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::batch::{self, Batcher, Observer, Rules};
 use super::tensor::{Tensor, TensorType, type_name};
 use crate::config::Target;
+use crate::engine::busy;
 use crate::stage::bindings::imports::wasi::nn::errors::ErrorCode;
 
 /// A run as short as this is made on the thread that asks for it: to hand it to another one and back takes as long.
@@ -169,13 +170,18 @@ impl LoadedModel {
         if let Some(batcher) = &self.batcher {
             return batcher.run(ordered).await.map_err(failed);
         }
-        let permits = permits(Arc::clone(&self.turns), Arc::clone(&self.runs)).await;
+        let short = self.short_runs.load(Ordering::Relaxed) >= SHORT_RUNS;
+        // What takes the backend for a moment only does not wait for the long runs of other models.
+        let permits: batch::Permits = match short {
+            true => Box::new(turn(Arc::clone(&self.turns)).await),
+            false => permits(Arc::clone(&self.turns), Arc::clone(&self.runs)).await,
+        };
         let this = Arc::clone(&self);
         let run = move || {
             let _permits = permits;
             this.timed(&ordered)
         };
-        let result = if self.short_runs.load(Ordering::Relaxed) >= SHORT_RUNS {
+        let result = if short {
             catch_unwind(AssertUnwindSafe(run)).map_err(|_| failed("the backend panicked".to_owned()))?
         } else {
             tokio::task::spawn_blocking(run).await.map_err(|error| failed(error.to_string()))?
@@ -185,13 +191,14 @@ impl LoadedModel {
 
     /// One run, and whether it was short.
     fn timed(&self, inputs: &[Tensor]) -> Result<Outputs, String> {
-        let started = Instant::now();
+        let started = busy();
         let result = self.model.run(inputs);
-        if started.elapsed() <= SHORT {
-            self.short_runs.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.short_runs.store(0, Ordering::Relaxed);
-        }
+        let short = busy().saturating_sub(started) <= SHORT;
+        let _ = self.short_runs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |runs| match short {
+            true => Some((runs + 1).min(2 * SHORT_RUNS - 1)),
+            // A single long one between short ones, whose memory others had taken from the caches, is soon forgotten.
+            false => Some(runs.saturating_sub(SHORT_RUNS)),
+        });
         result
     }
 
@@ -216,9 +223,14 @@ impl LoadedModel {
     }
 }
 
-/// The right to run, held for as long as it lives.
+/// The right to run this model, held for as long as it lives.
+async fn turn(turns: Arc<Semaphore>) -> OwnedSemaphorePermit {
+    turns.acquire_owned().await.expect("never closed")
+}
+
+/// The right to run this model, and that to use the backend.
 async fn permits(turns: Arc<Semaphore>, runs: Arc<Semaphore>) -> batch::Permits {
-    let turn = turns.acquire_owned().await.expect("never closed");
+    let turn = turn(turns).await;
     let run = runs.acquire_owned().await.expect("never closed");
     Box::new((turn, run))
 }

@@ -217,7 +217,9 @@ impl Preparer {
             };
             let (pre, _) = self.fit(component, kind)?;
             let instance = pre.instantiate_async(&mut *store).await.map_err(told)?;
-            let answer = tokio::time::timeout_at(deadline.into(), call_init(store, &instance)).await;
+            let turn = Arc::clone(&store.data().turn);
+            let call = turn.over(call_init(store, &instance));
+            let answer = tokio::time::timeout_at(deadline.into(), call).await;
             answer
                 .map_err(|_| "`init` failed: its deadline passed (deadline)".to_owned())?
                 .map_err(told)?

@@ -185,7 +185,9 @@ impl Stage {
             return Err(error);
         }
         let mut store = self.store(meter, &request.id, deadline);
-        let answer = match tokio::time::timeout_at(deadline.into(), call(&mut store, &self.limits)).await {
+        let turn = Arc::clone(&store.data().turn);
+        let call = turn.over(call(&mut store, &self.limits));
+        let answer = match tokio::time::timeout_at(deadline.into(), call).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(failure))) => Err(self.failure(failure, &store)),
             Ok(Err(error)) => Err(StageError::from_wasmtime(&error)),
@@ -225,7 +227,7 @@ impl Stage {
     }
 }
 
-/// A store with its cap and its deadline armed.
+/// A store with its cap and its deadline armed, whose guest takes turns where it computes for long.
 pub(crate) fn store(engine: &wasmtime::Engine, state: State, deadline: Instant) -> Store<State> {
     let hostcall_bytes = usize::try_from(state.limits.max_memory).unwrap_or(usize::MAX);
     let mut store = Store::new(engine, state);
@@ -233,11 +235,14 @@ pub(crate) fn store(engine: &wasmtime::Engine, state: State, deadline: Instant) 
     // The cap bounds what the guest can hold, so it bounds what one call can hand over.
     store.set_hostcall_fuel(hostcall_bytes.saturating_add(1 << 20));
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(move |_| {
+    store.epoch_deadline_callback(move |store| {
         if Instant::now() >= deadline {
             return Err(DeadlinePassed.into());
         }
-        Ok(UpdateDeadline::Yield(1))
+        Ok(match store.data().turn.tick() {
+            None => UpdateDeadline::Continue(1),
+            Some(wait) => UpdateDeadline::YieldCustom(1, wait),
+        })
     });
     store
 }

@@ -12,6 +12,7 @@ use super::bindings::imports;
 use super::cap::{MemoryCap, Meter};
 use super::output::{LogStream, Source};
 use super::run::Limits;
+use super::turns::Turn;
 use crate::nn::{LoadedModel, NnError, Tensor};
 use crate::plugin::cache::EntryName;
 
@@ -116,6 +117,7 @@ pub struct State {
     pub(crate) last_nn_error: Option<NnError>,
     pub(crate) model: Option<(String, Arc<LoadedModel>)>,
     pub(crate) cap: MemoryCap,
+    pub(crate) turn: Arc<Turn>,
     wasi: WasiCtx,
     config: Arc<WasiConfigVariables>,
     assets: Arc<BTreeMap<String, Asset>>,
@@ -137,6 +139,7 @@ impl State {
             limits,
             cap: MemoryCap::new(limits.max_memory, Arc::clone(&meter)),
             meter,
+            turn: Arc::default(),
             tensor_bytes: 0,
             last_nn_error: None,
             model: deployment.model.clone(),

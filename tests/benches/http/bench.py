@@ -525,7 +525,7 @@ def isolation() -> None:
                 results.add("before any load", name, resident_mib=server.memory())
                 measure(server, "tiny", 1, 1)
                 results.add("fast alone", name, **h2load(server, "tiny", 1, 2_000))
-                for image, requests in [("small", 200), ("large", 50)]:
+                for image, requests in [("small", 200), ("large", 100)]:
                     # Bounded, but longer than the fast requests take; its last ones are cut off.
                     command = [*load_command(server, image, 16, "/v1/pipelines/slow/infer"), "-D", "25"]
                     slow = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)

@@ -1,0 +1,88 @@
+//! Turns: guests that compute for long share the cores, so that what is quick does not wait behind all of them.
+//!
+//! A guest that ends, or waits for the host, before it has computed for a tick of the epoch never comes here. Any other
+//! needs a turn, of which there are as many as cores. Who has none waits in line and not in the queue of the runtime, so
+//! what came in meanwhile waits for one tick of whoever has the core, however many long runs are under way.
+
+use std::pin::{Pin, pin};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::task::Context;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::engine::{TICK, busy};
+
+/// After so many ticks a turn goes to the next in line, if there is one: 50 ms.
+const TICKS: u32 = 25;
+
+/// One turn for each core of the process.
+static TURNS: LazyLock<Arc<Semaphore>> =
+    LazyLock::new(|| Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))));
+
+/// The turn of one run of a guest, if it has one. Dropping it ends it.
+#[derive(Default)]
+pub(crate) struct Turn(Mutex<Run>);
+
+#[derive(Default)]
+struct Run {
+    permit: Option<OwnedSemaphorePermit>,
+    /// How many ticks the turn has lasted.
+    ticks: u32,
+    /// Whether the guest is suspended in [`Turn::tick`], and not in a function of the host.
+    here: bool,
+    /// What [`busy`] said when the guest went on.
+    since: Duration,
+}
+
+impl Turn {
+    /// To be asked at every tick of the epoch: what the guest has to wait for before it goes on, if it has computed for
+    /// a tick. A time of the clock would tell nothing, for others may have had the core.
+    pub(crate) fn tick(self: &Arc<Self>) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let mut run = self.run();
+        // Ticks do not begin when a run does.
+        if busy().saturating_sub(run.since) < TICK * 4 / 5 {
+            return None;
+        }
+        run.here = true;
+        run.ticks += 1;
+        let keeps = run.permit.is_some() && run.ticks < TICKS;
+        if !keeps {
+            // Given back first, so that this run stands behind all who wait.
+            run.permit = None;
+            run.ticks = 0;
+        }
+        drop(run);
+        let this = Arc::clone(self);
+        Some(Box::pin(async move {
+            let taken = match keeps {
+                true => None,
+                false => Some(Arc::clone(&TURNS).acquire_owned().await.expect("never closed")),
+            };
+            // The runtime polls for input and output, and runs what is ready, before it comes back.
+            tokio::task::yield_now().await;
+            let mut run = this.run();
+            run.here = false;
+            run.permit = taken.or(run.permit.take());
+        }))
+    }
+
+    /// Runs what calls the guest whose turn this is; while that waits for the host, it has none.
+    pub(crate) async fn over<R>(&self, call: impl Future<Output = R>) -> R {
+        let mut call = pin!(call);
+        let poll = |context: &mut Context<'_>| {
+            self.run().since = busy();
+            let polled = call.as_mut().poll(context);
+            let mut run = self.run();
+            if !run.here {
+                run.permit = None;
+            }
+            polled
+        };
+        std::future::poll_fn(poll).await
+    }
+
+    fn run(&self) -> MutexGuard<'_, Run> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
