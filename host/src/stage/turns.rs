@@ -7,7 +7,7 @@
 use std::pin::{Pin, pin};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -31,17 +31,17 @@ struct Run {
     ticks: u32,
     /// Whether the guest is suspended in [`Turn::tick`], and not in a function of the host.
     here: bool,
-    /// What [`busy`] said when the guest went on.
-    since: Duration,
+    /// When the guest went on.
+    since: Option<Instant>,
+    /// What [`busy`] said at the first tick after that.
+    busy: Option<Duration>,
 }
 
 impl Turn {
-    /// To be asked at every tick of the epoch: what the guest has to wait for before it goes on, if it has computed for
-    /// a tick. A time of the clock would tell nothing, for others may have had the core.
+    /// To be asked at every tick of the epoch: what the guest has to wait for before it goes on, if it computes for long.
     pub(crate) fn tick(self: &Arc<Self>) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
         let mut run = self.run();
-        // Ticks do not begin when a run does.
-        if busy().saturating_sub(run.since) < TICK * 4 / 5 {
+        if run.permit.is_none() && !run.is_long() {
             return None;
         }
         run.here = true;
@@ -71,7 +71,10 @@ impl Turn {
     pub(crate) async fn over<R>(&self, call: impl Future<Output = R>) -> R {
         let mut call = pin!(call);
         let poll = |context: &mut Context<'_>| {
-            self.run().since = busy();
+            {
+                let mut run = self.run();
+                (run.since, run.busy) = (Some(Instant::now()), None);
+            }
             let polled = call.as_mut().poll(context);
             let mut run = self.run();
             if !run.here {
@@ -84,5 +87,19 @@ impl Turn {
 
     fn run(&self) -> MutexGuard<'_, Run> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Run {
+    /// Whether the guest has computed for about a tick since it went on. The clock alone does not tell, for others may
+    /// have had the core; what does costs a call of the kernel, so it is first asked when the clock says so.
+    fn is_long(&mut self) -> bool {
+        // Ticks do not begin when a run does.
+        let about = TICK * 4 / 5;
+        if self.since.is_some_and(|since| since.elapsed() < about) {
+            return false;
+        }
+        let now = busy();
+        now.saturating_sub(*self.busy.get_or_insert(now)) >= about
     }
 }
