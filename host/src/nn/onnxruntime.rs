@@ -66,6 +66,8 @@ struct Loaded {
     // are let in as there are sessions.
     idle: Mutex<Vec<Session>>,
     sessions: usize,
+    /// On the processor, with one thread.
+    here: bool,
     inputs: Vec<Signature>,
     outputs: Vec<Signature>,
 }
@@ -78,7 +80,8 @@ impl Backend for OnnxRuntime {
         let session = &idle[0];
         let signatures = |outlets: &[Outlet]| outlets.iter().map(signature).collect::<Result<_, _>>();
         let (inputs, outputs) = (signatures(session.inputs())?, signatures(session.outputs())?);
-        Ok(Box::new(Loaded { sessions: idle.len(), idle: Mutex::new(idle), inputs, outputs }))
+        let here = source.target == Target::Cpu && self.threads == 1;
+        Ok(Box::new(Loaded { sessions: idle.len(), idle: Mutex::new(idle), here, inputs, outputs }))
     }
 }
 
@@ -136,6 +139,10 @@ impl Model for Loaded {
 
     fn concurrent_runs(&self) -> usize {
         self.sessions
+    }
+
+    fn computes_here(&self) -> bool {
+        self.here
     }
 
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<(String, Tensor)>, String> {

@@ -103,3 +103,54 @@ impl Run {
         now.saturating_sub(*self.busy.get_or_insert(now)) >= about
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::task::{Poll, Waker};
+
+    use super::*;
+
+    /// A tick of a run that has computed for long; `over` it, so that the run is polled as a stage's is.
+    async fn long_tick(turn: &Arc<Turn>) {
+        turn.run().busy = Some(Duration::ZERO);
+        let wait = async {
+            turn.run().since = None;
+            turn.tick().expect("it computes for long").await;
+        };
+        wait.await;
+    }
+
+    fn polled<R>(future: Pin<&mut impl Future<Output = R>>) -> Poll<R> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    // One test, for all turns of the process are in it.
+    #[test]
+    fn who_computes_for_long_waits_for_a_turn_and_gives_it_up_while_the_host_works() {
+        // So much that a thread has computed for more than a tick.
+        while busy() < 2 * TICK {}
+        let mut all: Vec<_> = std::iter::from_fn(|| Arc::clone(&TURNS).try_acquire_owned().ok()).collect();
+
+        let short = Arc::new(Turn::default());
+        assert!(polled(pin!(short.over(async { short.tick().is_none() }))).is_ready(), "a short run needs no turn");
+
+        let (first, second) = (Arc::new(Turn::default()), Arc::new(Turn::default()));
+        let mut runs_first = pin!(first.over(async {
+            long_tick(&first).await;
+            pending::<()>().await;
+        }));
+        let mut runs_second = pin!(second.over(long_tick(&second)));
+        assert!(polled(runs_first.as_mut()).is_pending() && polled(runs_second.as_mut()).is_pending());
+        assert!(first.run().permit.is_none() && second.run().permit.is_none(), "all turns are taken");
+
+        drop(all.pop());
+        // The first has the turn, lets the runtime work, goes on, and waits for the host.
+        assert!(polled(runs_first.as_mut()).is_pending());
+        assert!(polled(runs_second.as_mut()).is_pending(), "the second is behind the first");
+        assert!(polled(runs_first.as_mut()).is_pending());
+        assert!(!first.run().here && first.run().permit.is_none(), "who waits for the host has no turn");
+        assert!(polled(runs_second.as_mut()).is_pending(), "it has the turn now, and lets the runtime work");
+        assert!(polled(runs_second.as_mut()).is_ready());
+    }
+}
