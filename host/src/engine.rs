@@ -19,9 +19,11 @@ const MEMORIES_PER_STAGE: u32 = 4;
 const TABLES_PER_STAGE: u32 = 8;
 /// CPython's function table has about 12,000 entries; a reserved entry that is not touched costs no memory.
 const TABLE_ELEMENTS: usize = 100_000;
-/// What a slot keeps of its memory for the next instance, in bytes: enough for the shipped plugins on the images of a
-/// camera. It is resident for each slot that was ever in use at once.
-const KEEP_RESIDENT: usize = 8 << 20;
+/// What a slot keeps of each linear memory, in bytes: so much of its beginning is written anew in place for the next
+/// instance, whether it was touched or not, and the rest is given back to the kernel and faulted in again. Small plugins
+/// are whole in it; a plugin with a large snapshot pays for it with 20 µs. Half and twice as much were no better
+/// (host/docs/performance.md).
+const KEEP_MEMORY: usize = 1 << 20;
 /// What a slot keeps of each table, in bytes. To zero a small table is cheaper than to give its page back and to fault it
 /// in again, which was a tenth of the time of three stages that do nothing.
 const KEEP_TABLE: usize = 64 << 10;
@@ -98,24 +100,12 @@ fn pool(slots: u32) -> InstanceAllocationStrategy {
         .max_core_instance_size(INSTANCE_BYTES)
         .table_elements(TABLE_ELEMENTS)
         .table_keep_resident(KEEP_TABLE)
+        .linear_memory_keep_resident(KEEP_MEMORY)
+        // Never `PAGEMAP_SCAN`, by which only dirty pages would be zeroed. It asks for pages that are present, and one
+        // that is swapped out, or that the kernel is just moving to make room, is not: with it, one of a thousand
+        // requests found what the one before had written while memory was compacted (`bench.py pressure`).
         .pagemap_scan(Enabled::No);
-    if can_scan_pages() {
-        pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEEP_RESIDENT);
-    }
     InstanceAllocationStrategy::Pooling(pool)
-}
-
-/// Whether a slot's dirty pages may be asked of the kernel (`PAGEMAP_SCAN`, Linux 6.7), so that they are zeroed in place
-/// and neither given back nor faulted in again. Only where nothing can be swapped out: a page that was is not reported,
-/// and a dirty page of the previous instance could survive (wasmtime PR 14357). Swap that is switched on while the host
-/// runs is not noticed; `PLIMSOLL_PAGEMAP_SCAN=off` keeps the host from it from the start.
-fn can_scan_pages() -> bool {
-    if std::env::var_os("PLIMSOLL_PAGEMAP_SCAN").is_some_and(|value| value == "off") {
-        return false;
-    }
-    // The head of the table is a line of its own; a file that cannot be read says nothing, so it says no.
-    let swap_is_off = std::fs::read_to_string("/proc/swaps").is_ok_and(|table| table.lines().count() == 1);
-    swap_is_off && PoolingAllocationConfig::is_pagemap_scan_available()
 }
 
 /// Advances the epoch every [`TICK`] until dropped.

@@ -9,6 +9,8 @@ import base64
 import datetime
 import http.client
 import json
+import mmap
+import multiprocessing
 import os
 import platform
 import resource
@@ -107,14 +109,19 @@ class Server:
 
     def ask(self, image: str) -> dict:
         """One request; its answer."""
+        status, text = self.post(self.path, self.body(image).read_bytes())
+        if status != 200:
+            sys.exit(f"{self.name}: {status} {text!r}")
+        return json.loads(text)
+
+    def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """One request; status and body of its answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.request("POST", self.path, self.body(image).read_bytes(), {"content-type": self.content_type()})
+        connection.request("POST", path, body, {"content-type": self.content_type()})
         reply = connection.getresponse()
         text = reply.read()
         connection.close()
-        if reply.status != 200:
-            sys.exit(f"{self.name}: {reply.status} {text!r}")
-        return json.loads(text)
+        return reply.status, text
 
     def body(self, image: str) -> Path:
         return MODELS / f"{image}{self.suffix}"
@@ -226,13 +233,13 @@ def peer(name: str, model: str) -> Server:
 # Configurations of Plimsoll.
 
 
-def noop_config() -> str:
+def noop_config(preprocess: str = "noop-preprocess") -> str:
     files = "".join(
-        f'[plugins.noop-{stage}]\nfile = "{GUESTS}/noop_{stage}.wasm"\n'
-        for stage in ["preprocess", "infer", "postprocess"]
+        f'[plugins.{plugin}]\nfile = "{GUESTS}/{plugin.replace("-", "_")}.wasm"\n'
+        for plugin in [preprocess, "noop-infer", "noop-postprocess"]
     )
     return (
-        f'{files}[pipelines.bench.preprocess]\nplugin = "noop-preprocess"\n[pipelines.bench.chips.none]\n'
+        f'{files}[pipelines.bench.preprocess]\nplugin = "{preprocess}"\n[pipelines.bench.chips.none]\n'
         'plugin = "noop-infer"\n[pipelines.bench.postprocess]\nplugin = "noop-postprocess"\n'
     )
 
@@ -565,7 +572,58 @@ def starting() -> None:
     results.finish()
 
 
-SCENARIOS = {function.__name__: function for function in [noop, tiny, mobilenet, batching, isolation, starting]}
+def pressure() -> None:
+    """One slot, filled and searched in turn while the kernel moves pages to make room: nothing may be found."""
+    if not os.access(COMPACT, os.W_OK):
+        sys.exit(f"{COMPACT} cannot be written: only root can tell the kernel to move pages")
+    results = Results("pressure")
+    what = "6 MiB, filled and searched"
+    for _ in range(ARGUMENTS.rounds):
+        moving = multiprocessing.Process(target=move_pages, daemon=True)
+        moving.start()
+        moved, found, searches = moved_pages(), 0, 0
+        # Pages that were moved once lie where they stay, so the process is started again and again.
+        for _ in range(20):
+            with plimsoll("[server]\nmax_concurrency = 1\n" + noop_config("tester")) as server:
+                for _ in range(100):
+                    if server.post(f"{server.path}?do=fill&bytes={6 << 20}", b"")[0] != 200:
+                        sys.exit("the tester cannot fill its memory")
+                    found += server.post(f"{server.path}?do=search&bytes={6 << 20}", b"")[0] != 200
+                    searches += 1
+        moving.terminate()
+        moving.join()
+        results.add(what, "plimsoll", searches=searches, found=found, pages_moved=moved_pages() - moved)
+    results.finish()
+    if any(round_["found"] for round_ in results.rounds[what, "plimsoll"]):
+        sys.exit("a request found what the one before it had written")
+
+
+COMPACT = Path("/proc/sys/vm/compact_memory")
+
+
+def move_pages() -> None:
+    """Compacts memory again and again, and makes holes in it, without which there is nothing to compact."""
+    size = 1 << 30
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    while True:
+        with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as holes:
+            holes.madvise(mmap.MADV_NOHUGEPAGE)
+            for at in range(0, size, mmap.PAGESIZE):
+                holes[at] = 1
+            for at in range(0, size, 2 * mmap.PAGESIZE):
+                holes.madvise(mmap.MADV_DONTNEED, at, mmap.PAGESIZE)
+            for _ in range(16):
+                COMPACT.write_text("1")
+
+
+def moved_pages() -> int:
+    lines = Path("/proc/vmstat").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("pgmigrate_success"))
+
+
+SCENARIOS = {
+    function.__name__: function for function in [noop, tiny, mobilenet, batching, isolation, starting, pressure]
+}
 
 
 def main() -> None:
