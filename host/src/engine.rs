@@ -24,6 +24,9 @@ const TABLE_ELEMENTS: usize = 100_000;
 /// are whole in it; a plugin with a large snapshot pays for it with 20 µs. Half and twice as much were no better
 /// (host/docs/performance.md).
 const KEEP_MEMORY: usize = 1 << 20;
+/// So many slots that are not in use may keep what they keep; one more takes the place of the least recently used. It
+/// bounds what versions that no longer serve leave resident.
+const WARM_SLOTS: u32 = 32;
 /// What a slot keeps of each table, in bytes. To zero a small table is cheaper than to give its page back and to fault it
 /// in again, which was a tenth of the time of three stages that do nothing.
 const KEEP_TABLE: usize = 64 << 10;
@@ -99,6 +102,7 @@ fn pool(slots: u32) -> InstanceAllocationStrategy {
         .max_component_instance_size(INSTANCE_BYTES)
         .max_core_instance_size(INSTANCE_BYTES)
         .table_elements(TABLE_ELEMENTS)
+        .max_unused_warm_slots(WARM_SLOTS)
         .table_keep_resident(KEEP_TABLE)
         .linear_memory_keep_resident(KEEP_MEMORY)
         // Never `PAGEMAP_SCAN`, by which only dirty pages would be zeroed. It asks for pages that are present, and one

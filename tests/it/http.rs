@@ -152,3 +152,23 @@ async fn the_grace_period_ends_a_request_that_does_not_end() {
     tokio::time::timeout(Duration::from_secs(5), server.stop()).await.expect("stopped within the grace period");
     drop(stream.shutdown().await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_before_the_body_was_read_ends_the_connection_and_says_so() {
+    let server = Server::start(&guests_config("tester", "")).await;
+    let address = &server.url["http://".len()..];
+    for (path, sent, closes) in [("p", 10, false), ("nothing", 4, true)] {
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+        let head = format!("POST /v1/pipelines/{path}/infer HTTP/1.1\r\nhost: {address}\r\ncontent-length: 10\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        stream.write_all(&b"0123456789"[..sent]).await.expect("sent");
+        let mut reply = String::new();
+        while !reply.contains("\r\n\r\n") {
+            let mut part = [0; 4096];
+            let read = stream.read(&mut part).await.expect("a reply");
+            assert_ne!(read, 0, "it ended after {reply:?}");
+            reply.push_str(&String::from_utf8_lossy(&part[..read]));
+        }
+        assert_eq!(reply.contains("\r\nconnection: close\r\n"), closes, "{reply}");
+    }
+}

@@ -20,6 +20,7 @@ mod openapi;
 pub mod problem;
 pub mod reply;
 mod server;
+mod unread;
 
 use std::sync::Arc;
 

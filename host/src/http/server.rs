@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
+use super::unread;
 use crate::app::App;
 use crate::grpc;
 
@@ -129,7 +130,9 @@ impl Connections {
             let (router, asked) = (router.clone(), Arc::clone(&asked));
             tower::service_fn(move |request: Request<Incoming>| {
                 asked.store(true, Relaxed);
-                router.clone().oneshot(with_host(request))
+                let (request, unread) = unread::watch(with_host(request));
+                let reply = router.clone().oneshot(request);
+                async move { reply.await.map(|reply| unread.tell(reply)) }
             })
         };
         let service = TowerToHyperService::new(service);
