@@ -1,14 +1,15 @@
 //! Runs that are on no request's way: for tests that show what fresh instances hide, and for benchmarks.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::Store;
+use wasmtime::component::Instance;
 
 use super::StageError;
-use super::bindings::Request;
+use super::bindings::{Reply, Request};
 use super::cap::{Meter, Usage};
-use super::run::{Export, Stage};
+use super::run::{Export, Stage, Tensors};
 use super::state::State;
 
 /// The data of a store, made beforehand.
@@ -73,5 +74,74 @@ impl Stage {
         let answer = plugin.plimsoll_stage_preprocess().call_run(&mut store, request, body).await?;
         drop(answer);
         Ok(())
+    }
+}
+
+/// A store and an instance that are kept for one request after another, as none ever has them: what fresh ones cost is
+/// the difference.
+pub struct Kept<'a> {
+    stage: &'a Stage,
+    store: Store<State>,
+    instance: Instance,
+}
+
+impl Stage {
+    /// Instantiates for many requests, which have a day together.
+    ///
+    /// # Errors
+    /// How instantiation failed.
+    pub async fn keep(&self) -> wasmtime::Result<Kept<'_>> {
+        let mut store = self.store(Arc::default(), "", Instant::now() + Duration::from_secs(86_400));
+        let instance = self.instantiate(&mut store).await?;
+        Ok(Kept { stage: self, store, instance })
+    }
+}
+
+impl Kept<'_> {
+    /// As [`Stage::preprocess`].
+    ///
+    /// # Errors
+    /// A trap, or that the plugin has no answer.
+    pub async fn preprocess(&mut self, request: &Request, body: &[u8]) -> wasmtime::Result<(Tensors, Vec<u8>)> {
+        let Export::Preprocess(export) = &self.stage.export else { unreachable!("built for its kind") };
+        let plugin = export.load(&mut self.store, &self.instance)?;
+        let turn = Arc::clone(&self.store.data().turn);
+        let call = plugin.plimsoll_stage_preprocess().call_run(&mut self.store, request, body);
+        let answer = turn.over(call).await?;
+        let prepared = answer.map_err(|failure| wasmtime::format_err!("{failure:?}"))?;
+        Ok((self.store.data_mut().take_tensors(prepared.tensors)?, prepared.context))
+    }
+
+    /// As [`Stage::infer`].
+    ///
+    /// # Errors
+    /// A trap, or that the plugin has no answer.
+    pub async fn infer(&mut self, request: &Request, inputs: Tensors) -> wasmtime::Result<Tensors> {
+        let Export::Infer(export) = &self.stage.export else { unreachable!("built for its kind") };
+        let plugin = export.load(&mut self.store, &self.instance)?;
+        let inputs = self.store.data_mut().push_tensors(inputs)?;
+        let turn = Arc::clone(&self.store.data().turn);
+        let call = plugin.plimsoll_stage_infer().call_run(&mut self.store, request, &inputs);
+        let answer = turn.over(call).await?;
+        self.store.data_mut().take_tensors(answer.map_err(|failure| wasmtime::format_err!("{failure:?}"))?)
+    }
+
+    /// As [`Stage::postprocess`].
+    ///
+    /// # Errors
+    /// A trap, or that the plugin has no answer.
+    pub async fn postprocess(
+        &mut self,
+        request: &Request,
+        outputs: Tensors,
+        context: &[u8],
+    ) -> wasmtime::Result<Reply> {
+        let Export::Postprocess(export) = &self.stage.export else { unreachable!("built for its kind") };
+        let plugin = export.load(&mut self.store, &self.instance)?;
+        let outputs = self.store.data_mut().push_tensors(outputs)?;
+        let turn = Arc::clone(&self.store.data().turn);
+        let call = plugin.plimsoll_stage_postprocess().call_run(&mut self.store, request, &outputs, context);
+        let answer = turn.over(call).await?;
+        answer.map_err(|failure| wasmtime::format_err!("{failure:?}"))
     }
 }

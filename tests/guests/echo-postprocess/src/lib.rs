@@ -1,7 +1,7 @@
 //! Replies with a description of what it was given: `{"tensors":[{"name","shape","bytes"}],"context_bytes"}`.
 //! With the query parameter `post` it replies with the elements of the tensors (`data`:
-//! `{"data":[[…]],"context":…}`), or misbehaves at the end of the pipeline: `big` (a reply of `bytes`
-//! bytes), `panic` (traps).
+//! `{"data":[[…]],"context":…}`) or with the bytes of the first one (`carry`), or misbehaves at the end of the pipeline:
+//! `big` (a reply of `bytes` bytes), `panic` (traps).
 
 use plimsoll_sdk::{Failure, NamedTensor, Postprocess, Reply, Request, TensorType, export_postprocess, tensor};
 use serde_json::{Value, json};
@@ -23,6 +23,10 @@ impl Postprocess for Echo {
                 let context: Value = serde_json::from_slice(&context).unwrap_or_default();
                 let body = json!({ "data": numbers, "context": context }).to_string().into_bytes();
                 return Ok(Reply { content_type: "application/json".into(), body });
+            }
+            Some("carry") => {
+                let body = outputs.first().map(|(_, tensor)| tensor.data()).unwrap_or_default();
+                return Ok(Reply { content_type: "application/octet-stream".into(), body });
             }
             Some("panic") => panic!("postprocess was told to panic"),
             Some("big") => {

@@ -19,10 +19,11 @@ struct Tester;
 export_preprocess!(Tester);
 
 impl Preprocess for Tester {
-    fn run(request: Request, _body: Vec<u8>) -> Result<Prepared, Failure> {
+    fn run(request: Request, body: Vec<u8>) -> Result<Prepared, Failure> {
         let told = || "told to".to_owned();
         match parameter(&request, "do").unwrap_or("ok") {
             "ok" => {}
+            "carry" => return Ok(prepared("image", tensor::from_u8(&[body.len() as u32], &body))),
             "grow" => memory::take(usize::MAX),
             "alloc" => drop(black_box(vec![1_u8; number(&request, "bytes")?])),
             "fill" => memory::fill(number(&request, "bytes")?),

@@ -1,0 +1,71 @@
+//! How often the bytes of a request are copied at each boundary: `cargo bench --bench copies`.
+//!
+//! A copy needs a place that is as large as what is copied: in the host an allocation, which the allocator counts, and in
+//! a guest linear memory, whose mark rises. So a boundary's copies are how much more of either a payload of 8 MiB takes
+//! than one of 4 MiB, over the 4 MiB between them. The plugins add what they need themselves: they are the least there is.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use plimsoll::app::App;
+use plimsoll::config::Config;
+use plimsoll::pipeline::Pipeline;
+use plimsoll::stage::bindings::Request;
+use plimsoll::trace::Trace;
+use plimsoll_tests::guests_config;
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+const STEP: usize = 4 << 20;
+
+fn main() {
+    let _counting = dhat::Profiler::builder().testing().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let config = guests_config("tester", "");
+        let config = Config::parse(&config, Path::new("bench.toml")).expect("valid");
+        let config = Config { cache_dir: Some(plimsoll_tests::shared_cache()), ..config };
+        let app = App::build(&config).await.expect("served");
+        let pipeline = app.pipeline("p").expect("configured");
+        // The first of each has what is made once.
+        let (less, more) = (measured(&pipeline, STEP).await, measured(&pipeline, 2 * STEP).await);
+        println!("{:<44} {:>8} {:>8}", "copies of", "in host", "in guest");
+        let what = [
+            "a body into preprocess, a tensor out of it",
+            "the tensor through infer",
+            "the tensor into postprocess, a reply out of it",
+        ];
+        for ((what, less), more) in what.iter().zip(less).zip(more) {
+            let copies = |less: u64, more: u64| more.saturating_sub(less) as f64 / STEP as f64;
+            println!("{what:<44} {:>8.2} {:>8.2}", copies(less.0, more.0), copies(less.1, more.1));
+        }
+    });
+}
+
+/// Bytes that the host allocated for each stage, and to which its guest's memory rose.
+async fn measured(pipeline: &Pipeline, bytes: usize) -> [(u64, u64); 3] {
+    static BEFORE: AtomicU64 = AtomicU64::new(0);
+    let allocated = || {
+        let now = dhat::HeapStats::get().total_bytes;
+        now - BEFORE.swap(now, Relaxed)
+    };
+    let parameter = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let parameters = vec![parameter("do", "carry"), parameter("post", "carry")];
+    let request = Request { id: String::new(), content_type: None, parameters };
+    let body = vec![7; bytes];
+    let mut trace = Trace::unrecorded("p", "echo", Duration::from_secs(60));
+    allocated();
+    let (inputs, context) = pipeline.preprocess.preprocess(&mut trace, &request, &body).await.expect("a tensor");
+    let preprocess = allocated();
+    let infer = pipeline.chip("echo").expect("configured");
+    let outputs = infer.infer(&mut trace, &request, inputs).await.expect("a tensor");
+    let infer = allocated();
+    let reply = pipeline.postprocess.postprocess(&mut trace, &request, outputs, &context).await.expect("a reply");
+    let postprocess = allocated();
+    assert!(reply.body == body, "what came out is not what went in");
+    let marks: Vec<u64> = trace.stages().iter().map(|stage| stage.usage.high_water).collect();
+    [(preprocess, marks[0]), (infer, marks[1]), (postprocess, marks[2])]
+}
