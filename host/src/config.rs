@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::deploy::inbox;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
@@ -63,6 +64,9 @@ pub struct Config {
     /// The file this came from; relative paths start at its folder.
     #[serde(skip)]
     pub path: PathBuf,
+    /// What the file looked like just before it was read, so that a later change of it is not missed.
+    #[serde(skip)]
+    pub seen: Option<inbox::Stat>,
     /// What the command line said.
     #[serde(skip)]
     pub overrides: Overrides,
@@ -273,9 +277,10 @@ impl Config {
     /// What cannot be read or parsed, with line and key.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let Some(path) = path else { return Self::parse(DEMO, Path::new("(bundled demo)")) };
+        let seen = inbox::stat(path);
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::new(path, "", format!("cannot be read: {error}")))?;
-        Self::parse(&text, path)
+        Ok(Self { seen, ..Self::parse(&text, path)? })
     }
 
     /// Parses the text of a file; `path` is for messages and relative paths.

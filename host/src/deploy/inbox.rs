@@ -138,7 +138,10 @@ fn order(found: &Found) -> (Option<semver::Version>, Option<&str>) {
 }
 
 /// Size, time of change and number of a file.
-pub(super) fn stat(path: &Path) -> Option<(u64, i64, i64, u64)> {
+pub type Stat = (u64, i64, i64, u64);
+
+/// What the file looks like; `None` where there is none.
+pub(crate) fn stat(path: &Path) -> Option<Stat> {
     let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     Some((metadata.len(), metadata.mtime(), metadata.mtime_nsec(), metadata.ino()))
 }

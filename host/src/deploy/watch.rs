@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::catalog::Refused;
 use super::deployer::{ChangeError, Deployer};
-use super::inbox::{Found, is_at_rest, stat};
+use super::inbox::{Found, Stat, is_at_rest, stat};
 use super::release::Source;
 use super::start::release_of_file;
 use super::workshop::needed;
@@ -91,8 +91,6 @@ fn start_watcher(wake: mpsc::Sender<()>, folders: &[PathBuf]) -> Option<Recommen
     Some(watcher)
 }
 
-type Stat = (u64, i64, i64, u64);
-
 /// What the configuration file looked like when it was last read, and what it looks like while it changes.
 #[derive(Debug, Default)]
 struct ConfigFile {
@@ -101,10 +99,11 @@ struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Whether the file has changed and is at rest, and whether it is still changing.
-    fn look(&mut self, path: &Path) -> (bool, bool) {
-        let Some(now) = stat(path) else { return (false, false) };
-        if *self.handled.get_or_insert(now) == now {
+    /// Whether the configuration's file has changed and is at rest, and whether it is still changing.
+    fn look(&mut self, config: &Config) -> (bool, bool) {
+        let Some(now) = stat(&config.path) else { return (false, false) };
+        // It may have changed between the first reading of it and this first look.
+        if *self.handled.get_or_insert(config.seen.unwrap_or(now)) == now {
             self.moving = None;
             return (false, false);
         }
@@ -130,7 +129,7 @@ impl Deployer {
         if look.pending {
             return true;
         }
-        let (changed, pending) = file.look(&self.config.path);
+        let (changed, pending) = file.look(&self.config);
         if pending {
             return true;
         }
