@@ -124,21 +124,25 @@ pub(super) fn mean(coefficient: i16, quantiser: i16) -> u8 {
     ((i32::from(coefficient.wrapping_mul(quantiser)) + 1028) >> 3).clamp(0, 255) as u8
 }
 
-/// The means of the four quarters of a block, row by row.
-pub(super) fn quarters(coefficients: &[[i16; 8]; 8], quantiser: &[i16; 64]) -> [[u8; 2]; 2] {
+/// The means of the four quarters of a block, row by row; `LOW` as for [`block`].
+#[inline(always)]
+pub(super) fn quarters<const LOW: bool>(coefficients: &[[i16; 8]; 8], quantiser: &[i16; 64]) -> [[u8; 2]; 2] {
     // The mean over half a cosine; the even ones have none but the first.
     const HALVES: [(usize, f64); 4] =
         [(1, 0.906_127_446), (3, -0.318_189_645), (5, 0.212_607_524), (7, -0.180_239_955)];
     const SHIFT: u32 = 12;
+    let odd_ones = || HALVES.iter().take(if LOW { 2 } else { 4 });
     let at = |column: usize, row: usize| i32::from(coefficients[column][row].wrapping_mul(quantiser[8 * column + row]));
-    let halves = |of: &dyn Fn(usize) -> i32| {
+    #[inline(always)]
+    fn halves(of: impl Fn(usize) -> i32, odd_ones: impl Iterator<Item = &'static (usize, f64)>) -> [i32; 2] {
         let even = of(0) << SHIFT;
-        let odd: i32 = HALVES.iter().map(|&(index, factor)| of(index) * ((factor * 4096.0).round() as i32)).sum();
+        let odd: i32 = odd_ones.map(|&(index, factor)| of(index) * ((factor * 4096.0).round() as i32)).sum();
         [even + odd, even - odd].map(|half| (half + (1 << (SHIFT - 1))) >> SHIFT)
-    };
-    let mut columns = [[0; 2]; 8];
-    for column in [0, 1, 3, 5, 7] {
-        columns[column] = halves(&|row| at(column, row));
     }
-    [0, 1].map(|row| halves(&|column| columns[column][row]).map(|sum| ((sum + 1028) >> 3).clamp(0, 255) as u8))
+    let mut columns = [[0; 2]; 8];
+    columns[0] = halves(|row| at(0, row), odd_ones());
+    for &(column, _) in odd_ones() {
+        columns[column] = halves(|row| at(column, row), odd_ones());
+    }
+    [0, 1].map(|row| halves(|column| columns[column][row], odd_ones()).map(|sum| ((sum + 1028) >> 3).clamp(0, 255) as u8))
 }

@@ -3,7 +3,7 @@
 
 use super::bits::{Bits, Unsound};
 use super::headers::{Component, Headers, TRANSPOSED};
-use super::huffman::{Code, END, Leap};
+use super::huffman::{Code, END, Leap, SKIP};
 use super::idct;
 use crate::Settings;
 use crate::lanes::Lanes;
@@ -22,7 +22,7 @@ struct Plane<'h, L> {
     quantiser: &'h [i16; 64],
     dc: &'h Code,
     ac: &'h Code,
-    leaps: Option<Box<[Leap]>>,
+    leaps: Option<Box<[Leap; 1 << SKIP]>>,
     /// The sum of the DC differences.
     mean: i16,
     /// Samples of a block's side: 8, or in a draft 1 or 2.
@@ -86,7 +86,11 @@ pub(super) fn decode<L: Lanes>(
                 until_restart -= 1;
             }
             for plane in &mut planes {
-                plane.decode(&mut bits, &mut block, mcu)?;
+                match plane.size {
+                    8 if plane.leaps.is_none() => plane.decode::<8>(&mut bits, &mut block, mcu)?,
+                    2 if plane.leaps.is_none() => plane.decode::<2>(&mut bits, &mut block, mcu)?,
+                    _ => plane.decode::<1>(&mut bits, &mut block, mcu)?,
+                }
             }
         }
         bits.check()?;
@@ -147,35 +151,38 @@ impl<'h, L: Lanes> Plane<'h, L> {
     }
 
     /// Decodes the blocks of one MCU.
-    #[inline(always)]
-    fn decode(&mut self, bits: &mut Bits<L>, block: &mut Block, mcu: usize) -> Result<(), Unsound> {
+    // Not inlined: a function of its own has registers of its own, and one kernel for each size.
+    #[inline(never)]
+    fn decode<const SIZE: usize>(&mut self, bits: &mut Bits<L>, block: &mut Block, mcu: usize) -> Result<(), Unsound> {
         for down in 0..self.component.down {
             for across in 0..self.component.across {
                 bits.before_block()?;
                 self.mean = self.mean.wrapping_add(difference(bits, self.dc).ok_or(Unsound)?);
                 let at = (down * self.stride + mcu * self.component.across + across) * self.size;
-                if let Some(leaps) = &self.leaps {
+                let mean = idct::mean(self.mean, self.quantiser[0]);
+                if SIZE == 1 {
+                    let leaps = self.leaps.as_ref().expect("made for blocks of one sample");
                     leap(bits, self.ac, leaps).ok_or(Unsound)?;
                     if let Some(sample) = self.strip.get_mut(at) {
-                        *sample = idct::mean(self.mean, self.quantiser[0]);
+                        *sample = mean;
                     }
                     continue;
                 }
                 block[0] = self.mean;
                 let last = coefficients(bits, self.ac, block).ok_or(Unsound)?;
                 let columns: &mut [[i16; 8]; 8] = block.as_chunks_mut().0.first_chunk_mut().expect("twice as many");
-                let strip = &mut self.strip[at..];
-                if self.size == 2 {
-                    copy(idct::quarters(columns, self.quantiser), strip, self.stride);
-                    *columns = [[0; 8]; 8];
-                } else if last == 0 {
-                    copy([[idct::mean(self.mean, self.quantiser[0]); 8]; 8], strip, self.stride);
-                } else if last < 10 {
-                    copy(low_block::<L>(columns, self.quantiser), strip, self.stride);
-                    columns[..4].fill([0; 8]);
-                } else {
-                    copy(full_block::<L>(columns, self.quantiser), strip, self.stride);
-                    *columns = [[0; 8]; 8];
+                let (strip, stride, quantiser) = (&mut self.strip[at..], self.stride, self.quantiser);
+                match (SIZE, last) {
+                    (2, 0) => copy([[mean; 2]; 2], strip, stride),
+                    (2, ..10) => copy(idct::quarters::<true>(columns, quantiser), strip, stride),
+                    (2, _) => copy(idct::quarters::<false>(columns, quantiser), strip, stride),
+                    (_, 0) => copy([[mean; 8]; 8], strip, stride),
+                    (_, ..10) => copy(low_block::<L>(columns, quantiser), strip, stride),
+                    (_, _) => copy(full_block::<L>(columns, quantiser), strip, stride),
+                }
+                match last {
+                    ..10 => columns[..4].fill([0; 8]),
+                    _ => *columns = [[0; 8]; 8],
                 }
             }
         }
@@ -248,22 +255,29 @@ fn coefficients<L: Lanes>(bits: &mut Bits<L>, code: &Code, block: &mut Block) ->
 
 /// Passes over the AC coefficients of a block.
 #[inline(always)]
-fn leap<L: Lanes>(bits: &mut Bits<L>, code: &Code, leaps: &[Leap]) -> Option<()> {
+fn leap<L: Lanes>(bits: &mut Bits<L>, code: &Code, leaps: &[Leap; 1 << SKIP]) -> Option<()> {
     let mut index = 1;
-    while index < 64 {
-        let look = bits.peek();
-        let leap = leaps[(look >> (64 - super::huffman::SKIP)) as usize];
-        if leap.bits() != 0 && index + leap.steps() <= 63 {
-            bits.skip(leap.bits());
-            index += leap.steps();
-            if leap.ends() {
+    loop {
+        // Two to a look at the bits, as in `coefficients`: a leap takes at most 23.
+        let mut look = bits.peek();
+        for _ in 0..2 {
+            let leap = leaps[(look >> (64 - SKIP)) as usize];
+            let (taken, steps) = if index + leap.steps() <= 63 {
+                if leap.ends() {
+                    bits.skip(leap.bits());
+                    return Some(());
+                }
+                (leap.bits(), leap.steps())
+            } else {
+                let entry = code.entry(look)?;
+                (entry.bits(), entry.run() + 1)
+            };
+            bits.skip(taken);
+            index += steps;
+            if index >= 64 {
                 return Some(());
             }
-            continue;
+            look <<= taken;
         }
-        let entry = code.entry(look)?;
-        bits.skip(entry.bits());
-        index += entry.run() + 1;
     }
-    Some(())
 }
