@@ -34,7 +34,8 @@ pub(crate) fn accumulate<L: Lanes>(rows: &[u8], stride: usize, weights: &[i16], 
     }
 }
 
-#[inline(always)]
+// Not inlined, as are the other inner loops here: each gets registers of its own.
+#[inline(never)]
 fn accumulate_rows<L: Lanes, const ROWS: usize>(
     rows: &[u8],
     stride: usize,
@@ -56,18 +57,11 @@ fn accumulate_rows<L: Lanes, const ROWS: usize>(
         if !begin {
             lanes = [L::load_i32(&sums[0]), L::load_i32(&sums[1]), L::load_i32(&sums[2]), L::load_i32(&sums[3])];
         }
-        for row in (0..ROWS).step_by(2) {
-            let weights = pairs[row / 2];
-            let above = L::load_u8(&sixteens[row][block]);
-            let below = if row + 1 < ROWS { L::load_u8(&sixteens[row + 1][block]) } else { zero };
-            let (low, high) = (above.low_u8(below), above.high_u8(below));
-            lanes = [
-                lanes[0].add_i32(low.low_u8(zero).dot(weights)),
-                lanes[1].add_i32(low.high_u8(zero).dot(weights)),
-                lanes[2].add_i32(high.low_u8(zero).dot(weights)),
-                lanes[3].add_i32(high.high_u8(zero).dot(weights)),
-            ];
-        }
+        // Written out, for the compiler leaves a loop over them in WebAssembly, with its sums in memory.
+        lanes = two_rows::<L, ROWS, 0>(lanes, &sixteens, block, pairs[0]);
+        lanes = two_rows::<L, ROWS, 2>(lanes, &sixteens, block, pairs[1]);
+        lanes = two_rows::<L, ROWS, 4>(lanes, &sixteens, block, pairs[2]);
+        lanes = two_rows::<L, ROWS, 6>(lanes, &sixteens, block, pairs[3]);
         for (lane, sums) in lanes.into_iter().zip(sums) {
             lane.store_i32(sums);
         }
@@ -79,8 +73,31 @@ fn accumulate_rows<L: Lanes, const ROWS: usize>(
     }
 }
 
-/// The sums of the vertical filter as samples with [`FRACTION`] bits.
+/// The sums with two rows more, the first being `ROW`, where there are so many.
 #[inline(always)]
+fn two_rows<L: Lanes, const ROWS: usize, const ROW: usize>(
+    sums: [L; 4],
+    sixteens: &[&[[u8; 16]]; ROWS],
+    block: usize,
+    weights: L,
+) -> [L; 4] {
+    if ROW >= ROWS {
+        return sums;
+    }
+    let zero = L::splat_i32(0);
+    let above = L::load_u8(&sixteens[ROW][block]);
+    let below = if ROW + 1 < ROWS { L::load_u8(&sixteens[ROW + 1][block]) } else { zero };
+    let (low, high) = (above.low_u8(below), above.high_u8(below));
+    [
+        sums[0].add_i32(low.low_u8(zero).dot(weights)),
+        sums[1].add_i32(low.high_u8(zero).dot(weights)),
+        sums[2].add_i32(high.low_u8(zero).dot(weights)),
+        sums[3].add_i32(high.high_u8(zero).dot(weights)),
+    ]
+}
+
+/// The sums of the vertical filter as samples with [`FRACTION`] bits.
+#[inline(never)]
 pub(crate) fn narrow<L: Lanes>(sums: &[i32], samples: &mut [i16]) {
     const DROPPED: u32 = ONE.trailing_zeros() - FRACTION;
     let half = L::splat_i32(1 << (DROPPED - 1));
