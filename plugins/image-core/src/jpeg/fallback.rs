@@ -1,28 +1,32 @@
 //! What is not streamed: progressive and CMYK images, components in scans of their own, and what is broken. `zune-jpeg`
 //! decodes the whole image, and its rows are resized.
 
-use image::metadata::Orientation;
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-use crate::Settings;
+use super::side;
 use crate::lanes::Lanes;
 use crate::limits::Rejected;
 use crate::output::{Colour, Output};
 use crate::rows::{Rows, rows_bytes};
+use crate::{Settings, orientation};
 
 /// What the decoder keeps besides pixels and coefficients: tables, and rows of samples before they become pixels.
 const DECODER_BYTES: u64 = 256 << 10;
 
-pub(crate) fn prepare<'a, L: Lanes>(
-    body: &[u8],
-    settings: &'a Settings,
-    (width, height): (u32, u32),
-    orientation: Orientation,
-    gray: bool,
-) -> Result<Output<'a>, Rejected> {
+pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Result<Output<'a>, Rejected> {
+    let broken = |error| Rejected::broken("JPEG", format!("{error:?}"));
+    let options = DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(body), options);
+    decoder.decode_headers().map_err(broken)?;
+    let (width, height) = decoder.dimensions().map_or((0, 0), |(width, height)| (side(width), side(height)));
+    settings.limits.check_size("JPEG", width, height)?;
+    let orientation = orientation(decoder.exif().map(Vec::as_slice));
+    let gray = decoder.input_colorspace() == Some(ColorSpace::Luma);
+    decoder.set_options(options.jpeg_set_out_colorspace(if gray { ColorSpace::Luma } else { ColorSpace::RGB }));
+
     let mut output = settings.output((width, height), orientation);
     let pixels = u64::from(width) * u64::from(height);
     let channels = if gray { 1 } else { 3 };
@@ -31,14 +35,8 @@ pub(crate) fn prepare<'a, L: Lanes>(
     let kind = if coefficients > 0 { "a progressive JPEG image" } else { "a JPEG image that cannot be streamed" };
     settings.limits.check_bytes(kind, width, height, needed)?;
 
-    let options = DecoderOptions::default()
-        .set_strict_mode(false)
-        .set_max_width(usize::MAX)
-        .set_max_height(usize::MAX)
-        .jpeg_set_out_colorspace(if gray { ColorSpace::Luma } else { ColorSpace::RGB });
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(body), options);
     let mut image = vec![0; (channels * pixels) as usize];
-    decoder.decode_into(&mut image).map_err(|error| Rejected::broken("JPEG", format!("{error:?}")))?;
+    decoder.decode_into(&mut image).map_err(broken)?;
 
     let mut rows = Rows::<L>::new(&mut output, width, height, if gray { Colour::Gray } else { Colour::Rgb });
     for source in image.chunks_exact(channels as usize * width as usize) {

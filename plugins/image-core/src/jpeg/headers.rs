@@ -4,7 +4,7 @@
 use super::huffman::Code;
 
 /// What stands before the coded data.
-pub(super) struct Headers {
+pub(super) struct Headers<'a> {
     pub(super) width: usize,
     pub(super) height: usize,
     pub(super) components: Vec<Component>,
@@ -19,6 +19,8 @@ pub(super) struct Headers {
     pub(super) restart: usize,
     /// Whether the components are red, green and blue.
     pub(super) rgb: bool,
+    /// The EXIF block; of several, the last.
+    pub(super) exif: Option<&'a [u8]>,
     /// Where the coded data begin.
     pub(super) data: usize,
 }
@@ -51,7 +53,7 @@ pub(super) const TRANSPOSED: [u8; 128] = {
 };
 
 /// The headers, if this is an image that can be streamed. Anything unusual makes it one that cannot.
-pub(super) fn read(body: &[u8]) -> Option<Headers> {
+pub(super) fn read(body: &[u8]) -> Option<Headers<'_>> {
     let mut headers = Headers {
         width: 0,
         height: 0,
@@ -62,6 +64,7 @@ pub(super) fn read(body: &[u8]) -> Option<Headers> {
         codes: Default::default(),
         restart: 0,
         rgb: false,
+        exif: None,
         data: 0,
     };
     let (mut jfif, mut transform) = (false, None);
@@ -89,6 +92,7 @@ pub(super) fn read(body: &[u8]) -> Option<Headers> {
             }
             0xDB => headers.quantisation(segment)?,
             0xDD => headers.restart = usize::from(u16::from_be_bytes(*segment.first_chunk()?)),
+            0xE1 => headers.exif = segment.strip_prefix(b"Exif\0\0").or(headers.exif),
             0xE0 => jfif |= segment.starts_with(b"JFIF\0"),
             0xEE if segment.starts_with(b"Adobe") => transform = Some(*segment.get(11)?),
             _ => {}
@@ -105,7 +109,7 @@ pub(super) fn read(body: &[u8]) -> Option<Headers> {
     Some(headers)
 }
 
-impl Headers {
+impl Headers<'_> {
     fn frame(&mut self, segment: &[u8]) -> Option<()> {
         let [8, y1, y0, x1, x0, count @ (1 | 3), components @ ..] = segment else { return None };
         if !self.components.is_empty() || components.len() != 3 * usize::from(*count) {
