@@ -1,5 +1,6 @@
 //! What fresh instances cost the demo: its whole pipeline with a fresh instance for each stage of each request, and with
-//! one instance for each stage that serves them all, in process: `cargo bench --bench reuse`.
+//! one instance for each stage that serves them all, in process: `cargo bench --bench reuse`. It is given a digit, of
+//! which the demo makes 8 × 8 pixels, and photos, of which it makes as many.
 //!
 //! Neither side has the record of a request. Blocks of both alternate, in turned order, so that whatever else the machine
 //! does meets both alike; the figures are medians over blocks, and the ratio is the median of those of the pairs.
@@ -14,43 +15,59 @@ use plimsoll::stage::apart::Kept;
 use plimsoll::stage::bindings::Request;
 use plimsoll::trace::Trace;
 
-const PAIRS: usize = 200;
-const REQUESTS: u32 = 50;
+const PAIRS: usize = 100;
 
 fn main() {
     // `cargo test --benches` passes `--test`, and wants to know only that it runs.
     let pairs = if std::env::args().any(|argument| argument == "--bench") { PAIRS } else { 2 };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    let body = std::fs::read(plimsoll_tests::data("digits/7.jpg")).expect("a digit");
+    let digit = std::fs::read(plimsoll_tests::data("digits/7.jpg")).expect("a digit");
+    // With the requests of a block, so that blocks of each take about as long.
+    let bodies = [("a digit", digit, 100), ("640 x 480", photo(640, 480), 20), ("4000 x 3000", photo(4000, 3000), 1)];
     runtime.block_on(async {
         let config = Config::load(None).expect("the demo");
         let config = Config { cache_dir: Some(plimsoll_tests::shared_cache()), ..config };
         let app = App::build(&config).await.expect("served");
         let pipeline = app.pipeline("digits").expect("the demo's");
-        println!("{:<24} {:>10} {:>10} {:>8}", "the demo, by its chip", "fresh µs", "reused µs", "ratio");
-        for (chip, infer) in &pipeline.chips {
-            let mut kept = Reused::new(&pipeline, infer).await;
-            let (mut fresh, mut reused, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-            for pair in 0..pairs {
-                let (one, other);
-                if pair % 2 == 0 {
-                    one = fresh_block(&pipeline, infer, &body).await;
-                    other = kept.block(&body).await;
-                } else {
-                    other = kept.block(&body).await;
-                    one = fresh_block(&pipeline, infer, &body).await;
+        println!("{:<12} {:<10} {:>10} {:>10} {:>8}", "image", "chip", "fresh µs", "reused µs", "ratio");
+        for (image, body, requests) in &bodies {
+            for (chip, infer) in &pipeline.chips {
+                let mut kept = Reused::new(&pipeline, infer).await;
+                let (mut fresh, mut reused, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+                for pair in 0..pairs {
+                    let (one, other);
+                    if pair % 2 == 0 {
+                        one = fresh_block(&pipeline, infer, body, *requests).await;
+                        other = kept.block(body, *requests).await;
+                    } else {
+                        other = kept.block(body, *requests).await;
+                        one = fresh_block(&pipeline, infer, body, *requests).await;
+                    }
+                    fresh.push(one);
+                    reused.push(other);
+                    ratios.push(other / one);
                 }
-                fresh.push(one);
-                reused.push(other);
-                ratios.push(other / one);
+                let (fresh, reused, ratio) = (median(fresh), median(reused), median(ratios));
+                println!("{image:<12} {chip:<10} {fresh:>10.1} {reused:>10.1} {ratio:>8.3}");
             }
-            println!("{chip:<24} {:>10.1} {:>10.1} {:>8.3}", median(fresh), median(reused), median(ratios));
         }
-        println!(
-            "ratio: throughput with fresh instances over that with reused ones; {pairs} pairs of {REQUESTS} requests"
-        );
+        println!("ratio: throughput with fresh instances over that with reused ones; {pairs} pairs of blocks");
     });
+}
+
+/// A JPEG with grain, from a fixed seed.
+fn photo(width: u32, height: u32) -> Vec<u8> {
+    let mut state = 7_u32;
+    let image = image::RgbImage::from_fn(width, height, |x, y| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let grain = (state >> 28) as u8;
+        let of = |at: u32, side: u32| (200 * at / side) as u8 + grain;
+        image::Rgb([of(x, width), of(y, height), of(x + y, width + height)])
+    });
+    let mut jpeg = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut jpeg, image::ImageFormat::Jpeg).expect("encoded");
+    jpeg.into_inner()
 }
 
 fn request() -> Request {
@@ -58,14 +75,14 @@ fn request() -> Request {
 }
 
 /// Microseconds of one request, over a block of them.
-async fn fresh_block(pipeline: &Pipeline, infer: &Stage, body: &[u8]) -> f64 {
+async fn fresh_block(pipeline: &Pipeline, infer: &Stage, body: &[u8], requests: u32) -> f64 {
     let request = request();
     let started = Instant::now();
-    for _ in 0..REQUESTS {
+    for _ in 0..requests {
         let mut trace = Trace::unrecorded("digits", "", Duration::from_secs(10));
         pipeline.run(infer, &mut trace, &request, body).await.expect("a reply");
     }
-    started.elapsed().as_secs_f64() * 1e6 / f64::from(REQUESTS)
+    started.elapsed().as_secs_f64() * 1e6 / f64::from(requests)
 }
 
 /// One instance of each stage.
@@ -84,15 +101,15 @@ impl<'a> Reused<'a> {
         }
     }
 
-    async fn block(&mut self, body: &[u8]) -> f64 {
+    async fn block(&mut self, body: &[u8], requests: u32) -> f64 {
         let request = request();
         let started = Instant::now();
-        for _ in 0..REQUESTS {
+        for _ in 0..requests {
             let (inputs, context) = self.preprocess.preprocess(&request, body).await.expect("tensors");
             let outputs = self.infer.infer(&request, inputs).await.expect("tensors");
             self.postprocess.postprocess(&request, outputs, &context).await.expect("a reply");
         }
-        started.elapsed().as_secs_f64() * 1e6 / f64::from(REQUESTS)
+        started.elapsed().as_secs_f64() * 1e6 / f64::from(requests)
     }
 }
 

@@ -144,5 +144,6 @@ pub(super) fn quarters<const LOW: bool>(coefficients: &[[i16; 8]; 8], quantiser:
     for &(column, _) in odd_ones() {
         columns[column] = halves(|row| at(column, row), odd_ones());
     }
-    [0, 1].map(|row| halves(|column| columns[column][row], odd_ones()).map(|sum| ((sum + 1028) >> 3).clamp(0, 255) as u8))
+    [0, 1]
+        .map(|row| halves(|column| columns[column][row], odd_ones()).map(|sum| ((sum + 1028) >> 3).clamp(0, 255) as u8))
 }
