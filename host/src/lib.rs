@@ -15,7 +15,7 @@
 //! - [`plugin`]: from a component's bytes to a stage: compile, check, snapshot.
 //! - [`engine`]: wasmtime, its pool and its epoch.
 //! - [`trace`], [`memory`], [`metrics`]: what a request needed, and the reports of it.
-//! - [`telemetry`]: the log.
+//! - [`telemetry`]: the log. `numbers`: how numbers are written.
 //!
 //! Beside the way of a request: [`leak`], the laboratory that names leaks.
 
@@ -31,6 +31,7 @@ pub mod leak;
 pub mod memory;
 pub mod metrics;
 pub mod nn;
+mod numbers;
 pub mod oip;
 pub mod pipeline;
 pub mod plugin;

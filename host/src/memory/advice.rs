@@ -3,8 +3,8 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::compare::grouped;
 use super::marks::PAGE;
+use crate::numbers::grouped;
 
 /// The recommended cap is so many times the 99.9th percentile: room for an input that is somewhat larger than any seen.
 const HEADROOM: f64 = 1.25;
@@ -79,26 +79,25 @@ impl Advice {
         let pages = (self.p999 as f64 * HEADROOM / PAGE as f64).ceil() as u64;
         self.recommended = pages.max(1) * PAGE;
         self.max_memory = max_memory;
-        let bytes = |bytes: u64| grouped(bytes as f64);
         let few = if self.runs < ENOUGH_RUNS { format!(" ({} runs are few)", self.runs) } else { String::new() };
         self.warning = if self.limit_met > 0 && max_memory < self.recommended {
             Some(format!(
                 "the cap of {} bytes ended {} of {} runs, so what they need is not known; {} bytes is the least to try{few}",
-                bytes(max_memory),
+                grouped(max_memory),
                 self.limit_met,
                 self.runs,
-                bytes(self.recommended)
+                grouped(self.recommended)
             ))
         } else if max_memory < self.recommended {
             Some(format!(
                 "the cap is close: {} bytes, and the 99.9th percentile is {}{few}",
-                bytes(max_memory),
-                bytes(self.p999)
+                grouped(max_memory),
+                grouped(self.p999)
             ))
         } else if max_memory as f64 > WASTEFUL * self.recommended as f64 {
             Some(format!(
                 "the cap is wasteful: {} bytes, which is {:.0} times what is recommended{few}",
-                bytes(max_memory),
+                grouped(max_memory),
                 max_memory as f64 / self.recommended as f64
             ))
         } else {

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::number;
 use crate::leak::study::Study;
+use crate::numbers::grouped;
 
 /// Groups that are drawn.
 const DRAWN: usize = 24;
@@ -31,7 +31,7 @@ pub(super) fn graph(study: &Study) -> String {
         let mut path = root.clone();
         let mut from = node(path.clone(), root, ", style=filled, fillcolor=\"#ffe0b0\"", &mut text);
         for link in links {
-            let label = format!("{}-byte block", number(u64::from(link.size)));
+            let label = format!("{}-byte block", grouped(u64::from(link.size)));
             let _ = write!(path, "/{label}");
             let to = node(path.clone(), label, "", &mut text);
             edges.push((from, to));
@@ -39,14 +39,14 @@ pub(super) fn graph(study: &Study) -> String {
         }
         let (small, large) = group.sizes;
         let sizes = if small == large {
-            number(u64::from(small))
+            grouped(u64::from(small))
         } else {
-            format!("{}…{}", number(u64::from(small)), number(u64::from(large)))
+            format!("{}…{}", grouped(u64::from(small)), grouped(u64::from(large)))
         };
         let label = format!(
             "{sizes}-byte block × {}\n{} bytes\nmade by: {class}",
-            number(group.blocks as u64),
-            number(group.bytes)
+            grouped(group.blocks as u64),
+            grouped(group.bytes)
         );
         let _ = write!(path, "/{class}/survivors");
         let to = node(path, label, ", style=filled, fillcolor=\"#ffb0b0\"", &mut text);

@@ -2,10 +2,11 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::per_request;
 use super::summary::{chain, location};
-use super::{number, per_request};
 use crate::leak::study::{Class, Finding, Study};
 use crate::leak::verdict::Verdict;
+use crate::numbers::grouped;
 
 /// Rows of the longer tables.
 const ROWS: usize = 20;
@@ -95,8 +96,8 @@ fn classes(study: &Study) -> Markup {
             @if let Some(growing) = &class.growing {
                 p {
                     (class.name()) ": " (growing.samples) " of " (class.samples) " samples make it grow, from "
-                    (number(growing.smallest as u64)) " bytes on; the largest that does not has "
-                    (number(growing.largest_other as u64)) "."
+                    (grouped(growing.smallest as u64)) " bytes on; the largest that does not has "
+                    (grouped(growing.largest_other as u64)) "."
                 }
             }
         }
@@ -125,7 +126,7 @@ fn survivors(study: &Study) -> Markup {
             @for kind in study.kinds.iter().take(ROWS) {
                 tr {
                     td { (class_name(study, kind.class)) }
-                    td.n { (number(u64::from(kind.size))) }
+                    td.n { (grouped(u64::from(kind.size))) }
                     td.n { (kind.blocks) }
                     td { code { (kind.first_bytes) } }
                     td { (kind.inputs.join(", ")) @if kind.input_count > kind.inputs.len() { " and others" } }
@@ -136,7 +137,7 @@ fn survivors(study: &Study) -> Markup {
             tr { th.n { "block size" } th.n { "after round 1" } th.n { "at the end" } th.n { "bytes more" } }
             @for row in study.difference.iter().take(ROWS) {
                 tr {
-                    td.n { (number(u64::from(row.size))) }
+                    td.n { (grouped(u64::from(row.size))) }
                     td.n { (row.before) }
                     td.n { (row.after) }
                     td.n { (row.bytes()) }
@@ -153,7 +154,7 @@ fn stacks(study: &Study) -> Markup {
             p {
                 (class_name(study, stack.class)) ": "
                 strong { (stack.own().map(location).unwrap_or_default()) } ", "
-                (number(stack.totals.inuse_space)) " bytes in " (number(stack.totals.inuse_objects)) " blocks per round"
+                (grouped(stack.totals.inuse_space)) " bytes in " (grouped(stack.totals.inuse_objects)) " blocks per round"
             }
             pre { (stack.frames.iter().map(location).collect::<Vec<_>>().join("\n")) }
         }

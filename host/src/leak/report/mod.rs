@@ -21,6 +21,7 @@ pub use summary::summary;
 
 use super::corpus::Sample;
 use super::study::Study;
+use crate::numbers::grouped;
 
 /// Writes every file into a folder, which is made where it is missing.
 ///
@@ -56,22 +57,9 @@ pub fn write(study: &Study, samples: &[Sample], folder: &Path) -> Result<(), Str
     put("report.html", html::page(study, &chart, flame.as_deref(), &dot).as_bytes())
 }
 
-/// A whole number with commas between thousands.
-fn number(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// Bytes per request with its confidence interval.
 fn per_request(growth: &super::verdict::Growth) -> String {
     let sign = if growth.bytes <= -0.5 { "-" } else { "" };
-    let mean = number(growth.bytes.abs().round() as u64);
-    format!("{sign}{mean} ± {}", number(growth.bytes_within.round() as u64))
+    let mean = grouped(growth.bytes.abs().round() as u64);
+    format!("{sign}{mean} ± {}", grouped(growth.bytes_within.round() as u64))
 }

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::{number, per_request};
+use super::per_request;
 use crate::leak::census::Group;
 use crate::leak::debug_info::Location;
 use crate::leak::study::{Class, StackReport, Study};
 use crate::leak::verdict::Verdict;
+use crate::numbers::grouped;
 
 /// Groups and stacks that are shown for a class.
 const SHOWN: usize = 3;
@@ -81,8 +82,8 @@ fn answers(text: &mut String, study: &Study, index: usize, class: &Class) {
             let _ = write!(
                 text,
                 "; all have {} bytes or more, the others at most {}",
-                number(growing.smallest as u64),
-                number(growing.largest_other as u64)
+                grouped(growing.smallest as u64),
+                grouped(growing.largest_other as u64)
             );
         }
         text.push('\n');
@@ -96,8 +97,8 @@ fn answers(text: &mut String, study: &Study, index: usize, class: &Class) {
             text,
             "  allocated by {}, {} bytes in {} blocks per round",
             stack.own().map_or_else(|| "an unnamed function".to_owned(), location),
-            number(stack.totals.inuse_space),
-            number(stack.totals.inuse_objects)
+            grouped(stack.totals.inuse_space),
+            grouped(stack.totals.inuse_objects)
         );
         for caller in callers(stack) {
             let _ = writeln!(text, "               ← {}", location(caller));
@@ -107,7 +108,7 @@ fn answers(text: &mut String, study: &Study, index: usize, class: &Class) {
         let _ = writeln!(
             text,
             "  survivor     {} bytes × {}, begins {}, made by {}",
-            number(u64::from(kind.size)),
+            grouped(u64::from(kind.size)),
             kind.blocks,
             kind.first_bytes,
             if kind.input_count == 1 { kind.inputs[0].clone() } else { format!("{} inputs", kind.input_count) }
@@ -121,10 +122,10 @@ fn answers(text: &mut String, study: &Study, index: usize, class: &Class) {
 /// `static NAME → 48-byte block → 1,048,592-byte block × 12`.
 pub(super) fn chain(group: &Group) -> String {
     let sizes = match group.sizes {
-        (small, large) if small == large => number(u64::from(small)),
-        (small, large) => format!("{}…{}", number(u64::from(small)), number(u64::from(large))),
+        (small, large) if small == large => grouped(u64::from(small)),
+        (small, large) => format!("{}…{}", grouped(u64::from(small)), grouped(u64::from(large))),
     };
-    let last = format!("{sizes}-byte block × {} ({} bytes)", number(group.blocks as u64), number(group.bytes));
+    let last = format!("{sizes}-byte block × {} ({} bytes)", grouped(group.blocks as u64), grouped(group.bytes));
     match &group.chain {
         Some(chain) => {
             // Links of one size in a row are a list.
@@ -136,7 +137,7 @@ pub(super) fn chain(group: &Group) -> String {
                     alike += 1;
                 }
                 let times = if alike > 1 { format!(" (a list, {alike} links)") } else { String::new() };
-                between.push_str(&format!("{}-byte block{times} → ", number(u64::from(link.size))));
+                between.push_str(&format!("{}-byte block{times} → ", grouped(u64::from(link.size))));
             }
             format!("{} → {between}{last}", chain.root)
         }
@@ -165,10 +166,10 @@ fn difference(text: &mut String, study: &Study) {
         let _ = writeln!(
             text,
             "{:>12}  {:>12}  {:>12}  {:>14}",
-            number(u64::from(row.size)),
-            number(row.before as u64),
-            number(row.after as u64),
-            format!("{sign}{}", number(row.bytes().unsigned_abs()))
+            grouped(u64::from(row.size)),
+            grouped(row.before as u64),
+            grouped(row.after as u64),
+            format!("{sign}{}", grouped(row.bytes().unsigned_abs()))
         );
     }
 }
