@@ -1,10 +1,10 @@
-//! The changes: deploy, roll back, retire, decide a trial. Each either happens whole or not at all.
+//! The changes: deploy, roll back, retire. Each either happens whole or not at all.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Instant, SystemTime};
 
-use super::canary::{Trial, Verdict};
+use super::canary::Trial;
 use super::catalog::{Catalog, Plugin, Refused};
 use super::inbox::{Fingerprint, Inbox};
 use super::journal::{Book, Journal, Seen};
@@ -174,7 +174,7 @@ impl Deployer {
     }
 
     /// Makes a release the one that serves; the one before it stays ready.
-    async fn promote(
+    pub(super) async fn promote(
         &mut self,
         app: &App,
         name: &str,
@@ -292,67 +292,6 @@ impl Deployer {
         Ok(())
     }
 
-    /// Decides the trials that have enough figures.
-    pub async fn decide(&mut self, app: &App) {
-        for (name, candidate) in candidates(app) {
-            let served = app.served.load_full();
-            let trials: Vec<_> = served
-                .routes
-                .values()
-                .filter_map(|route| route.trial.clone())
-                .filter(|trial| trial.is_of(&candidate.artifact.identity))
-                .collect();
-            let verdicts: Vec<_> = trials.iter().map(|trial| trial.verdict()).collect();
-            for trial in trials.iter().filter(|trial| trial.verdict() != Verdict::Undecided) {
-                let figures = serde_json::to_string(&trial.comparison()).expect("numbers");
-                tracing::info!(target: "plimsoll::audit", plugin = name, %figures, "canary");
-            }
-            let failed = verdicts.iter().find_map(|verdict| match verdict {
-                Verdict::RollBack(reason) => Some(reason.clone()),
-                _ => None,
-            });
-            if let Some(reason) = failed {
-                if let Err(error) = self.end_trial(app, &name, &reason, "canary").await {
-                    tracing::error!(plugin = name, "{error}");
-                }
-            } else if verdicts.iter().all(|verdict| *verdict == Verdict::Promote) {
-                match self.promote(app, &name, Arc::clone(&candidate), &mut Vec::new()).await {
-                    Ok(()) => {
-                        audit("canary", "promote", &candidate.artifact.identity, "serving");
-                        app.recorder.metrics.deployment(&name, "promoted");
-                    }
-                    Err(error) => tracing::error!(plugin = name, "the canary cannot be promoted: {error}"),
-                }
-                self.remember(app);
-            }
-        }
-    }
-
-    async fn end_trial(&mut self, app: &App, name: &str, reason: &str, by: &str) -> Result<Identity, ChangeError> {
-        let (candidate, serving) = {
-            let mut plugins = catalog(app);
-            let plugin = plugins.get_mut(name).expect("it has a candidate");
-            let candidate = plugin.candidate.take().expect("it has a candidate");
-            let identity = candidate.artifact.identity.clone();
-            let source = candidate.source.to_string();
-            plugin.refuse(Refused {
-                identity: identity.clone(),
-                source,
-                reason: reason.to_owned(),
-                at: SystemTime::now(),
-                retry: false,
-            });
-            (identity, plugin.serving.as_ref().expect("a trial is held against it").artifact.identity.clone())
-        };
-        let refused = |error: BuildError| ChangeError::Refused { plugin: name.to_owned(), reason: error.to_string() };
-        let selection = self.selection(app);
-        self.exchange(app, &selection, &candidates(app), &mut Vec::new()).await.map_err(refused)?;
-        audit_refusal(by, "rollback", &candidate, reason);
-        app.recorder.metrics.deployment(name, "rollback");
-        self.remember(app);
-        Ok(serving)
-    }
-
     /// The releases that serve.
     pub(super) fn selection(&self, app: &App) -> Selection {
         let plugins = catalog(app);
@@ -387,17 +326,17 @@ pub(super) fn candidates(app: &App) -> Vec<(String, Arc<Release>)> {
     catalog(app).iter().filter_map(|(name, plugin)| Some((name.clone(), plugin.candidate.clone()?))).collect()
 }
 
-fn catalog(app: &App) -> MutexGuard<'_, Catalog> {
+pub(super) fn catalog(app: &App) -> MutexGuard<'_, Catalog> {
     app.catalog()
 }
 
 /// Every change is an event for the audit.
-fn audit(by: &str, action: &str, identity: &Identity, result: &str) {
+pub(super) fn audit(by: &str, action: &str, identity: &Identity, result: &str) {
     let Identity { name, version, digest } = identity;
     tracing::info!(target: "plimsoll::audit", by, action, plugin = %name, %version, %digest, result, "change");
 }
 
-fn audit_refusal(by: &str, action: &str, identity: &Identity, reason: &str) {
+pub(super) fn audit_refusal(by: &str, action: &str, identity: &Identity, reason: &str) {
     let Identity { name, version, digest } = identity;
     tracing::warn!(target: "plimsoll::audit", by, action, plugin = %name, %version, %digest, result = "refused", "{reason}");
 }

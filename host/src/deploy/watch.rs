@@ -11,10 +11,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::catalog::Refused;
+use super::choice::release_of_file;
 use super::deployer::{ChangeError, Deployer};
 use super::inbox::{Found, Stat, is_at_rest, stat};
 use super::release::Source;
-use super::start::release_of_file;
 use super::workshop::needed;
 use crate::app::App;
 use crate::config::Config;

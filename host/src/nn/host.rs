@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use wasmtime::component::Resource;
 
-use super::model::{LoadedModel, NnError};
+use super::loaded::LoadedModel;
+use super::model::NnError;
 use super::tensor::{Tensor, TensorType};
 use crate::stage::bindings::imports::wasi::nn::{errors, graph, inference, tensor};
 use crate::stage::cap::MemoryLimit;

@@ -1,25 +1,11 @@
-//! The seam between `wasi:nn` and the libraries that compute, and what all of them share.
+//! The seam between `wasi:nn` and the libraries that compute.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use super::batch::{self, Batcher, Observer, Rules};
 use super::tensor::{Tensor, TensorType, type_name};
 use crate::config::Target;
-use crate::engine::busy;
 use crate::stage::bindings::imports::wasi::nn::errors::ErrorCode;
-
-/// A run as short as this is made on the thread that asks for it: to hand it to another one and back takes as long on an
-/// idle machine, and on a busy one many times as long. Guests have a thread for longer, see `engine::TICK`.
-const SHORT: Duration = Duration::from_micros(250);
-
-/// So many runs in a row must have been short before the next is taken for short.
-const SHORT_RUNS: u32 = 16;
 
 /// A library that runs models.
 pub trait Backend: Send + Sync {
@@ -91,159 +77,8 @@ pub struct NnError {
     pub message: String,
 }
 
-/// A model with its name and the bound on its concurrent runs.
-pub struct LoadedModel {
-    name: String,
-    digest: String,
-    model: Arc<dyn Model>,
-    /// Present where runs are gathered into batches.
-    batcher: Option<Batcher>,
-    rules: Option<Rules>,
-    /// Taken before `runs`, so that who waits for this model holds nothing that another could use.
-    turns: Arc<Semaphore>,
-    runs: Arc<Semaphore>,
-    /// How many runs in a row were short.
-    short_runs: AtomicU32,
-}
-
-impl LoadedModel {
-    /// `digest` is the SHA-256 of the file, `runs` bounds how many runs of the whole backend go on at once. With rules
-    /// for batches, runs are gathered by them; that needs a runtime around it.
-    ///
-    /// # Errors
-    /// When batches are asked for and the model has no batch axis.
-    pub fn new(
-        name: String,
-        digest: String,
-        model: Box<dyn Model>,
-        runs: Arc<Semaphore>,
-        batches: Option<(Rules, Arc<dyn Observer>)>,
-    ) -> Result<Self, LoadError> {
-        let model: Arc<dyn Model> = model.into();
-        let turns = Arc::new(Semaphore::new(model.concurrent_runs().min(Semaphore::MAX_PERMITS)));
-        let rules = batches.as_ref().map(|(rules, _)| *rules);
-        let batcher = match batches {
-            None => None,
-            Some((rules, observer)) => {
-                batch::check(model.inputs(), model.outputs()).map_err(LoadError)?;
-                let (turns, runs) = (Arc::clone(&turns), Arc::clone(&runs));
-                let permits = move || permits(Arc::clone(&turns), Arc::clone(&runs));
-                Some(Batcher::start(Arc::clone(&model), rules, observer, permits))
-            }
-        };
-        Ok(Self { name, digest, model, batcher, rules, turns, runs, short_runs: AtomicU32::new(0) })
-    }
-
-    /// The inputs that a run needs.
-    pub fn inputs(&self) -> &[Signature] {
-        self.model.inputs()
-    }
-
-    /// The outputs that a run gives.
-    pub fn outputs(&self) -> &[Signature] {
-        self.model.outputs()
-    }
-
-    /// Whether a run could take these inputs.
-    ///
-    /// # Errors
-    /// The model, the input, and what was expected and given.
-    pub fn check(&self, inputs: &[(String, Tensor)]) -> Result<(), String> {
-        self.order(inputs.to_vec()).map(|_| ())
-    }
-
-    /// The rules of its batches, where it has them.
-    pub fn rules(&self) -> Option<Rules> {
-        self.rules
-    }
-
-    /// SHA-256 of the file, hexadecimal.
-    pub fn digest(&self) -> &str {
-        &self.digest
-    }
-
-    /// Checks the inputs by name, type and shape, then runs the model: in a batch, or alone, on a thread for blocking
-    /// work unless its runs are short.
-    ///
-    /// # Errors
-    /// `invalid-argument` names the model, the input, and what was expected and given.
-    pub async fn run(self: Arc<Self>, inputs: Vec<(String, Tensor)>) -> Result<Outputs, NnError> {
-        let ordered = self.order(inputs).map_err(|message| NnError { code: ErrorCode::InvalidArgument, message })?;
-        let name = &self.name;
-        let failed =
-            |message: String| NnError { code: ErrorCode::RuntimeError, message: format!("model `{name}`: {message}") };
-        if let Some(batcher) = &self.batcher {
-            return batcher.run(ordered).await.map_err(failed);
-        }
-        let short = self.short_runs.load(Ordering::Relaxed) >= SHORT_RUNS;
-        // What takes the backend for a moment only does not wait for the long runs of other models.
-        let permits: batch::Permits = match short {
-            true => Box::new(turn(Arc::clone(&self.turns)).await),
-            false => permits(Arc::clone(&self.turns), Arc::clone(&self.runs)).await,
-        };
-        let this = Arc::clone(&self);
-        let run = move || {
-            let _permits = permits;
-            this.timed(&ordered)
-        };
-        let result = if short {
-            catch_unwind(AssertUnwindSafe(run)).map_err(|_| failed("the backend panicked".to_owned()))?
-        } else {
-            tokio::task::spawn_blocking(run).await.map_err(|error| failed(error.to_string()))?
-        };
-        result.map_err(failed)
-    }
-
-    /// One run, and whether it was short.
-    fn timed(&self, inputs: &[Tensor]) -> Result<Outputs, String> {
-        let (clock, computed) = (Instant::now(), busy());
-        let result = self.model.run(inputs);
-        // By the clock no run is short while others want the core.
-        let took = if self.model.computes_here() { busy().saturating_sub(computed) } else { clock.elapsed() };
-        let short = took <= SHORT;
-        let _ = self.short_runs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |runs| match short {
-            true => Some((runs + 1).min(2 * SHORT_RUNS - 1)),
-            // A single long one between short ones, whose memory others had taken from the caches, is soon forgotten.
-            false => Some(runs.saturating_sub(SHORT_RUNS)),
-        });
-        result
-    }
-
-    fn order(&self, mut given: Vec<(String, Tensor)>) -> Result<Vec<Tensor>, String> {
-        let model = &self.name;
-        let expected = self.model.inputs();
-        let names = || expected.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join("`, `");
-        if let Some((name, _)) = given.iter().find(|(name, _)| expected.iter().all(|input| input.name != *name)) {
-            return Err(format!("model `{model}` has no input `{name}`; it takes `{}`", names()));
-        }
-        expected
-            .iter()
-            .map(|input| {
-                let position = given.iter().position(|(name, _)| *name == input.name).ok_or_else(|| {
-                    format!("model `{model}`: input `{}` is missing; it takes `{}`", input.name, names())
-                })?;
-                let (_, tensor) = given.swap_remove(position);
-                input.check(&tensor).map_err(|what| format!("model `{model}`, input `{}`: {what}", input.name))?;
-                Ok(tensor)
-            })
-            .collect()
-    }
-}
-
-/// The right to run this model, held for as long as it lives.
-async fn turn(turns: Arc<Semaphore>) -> OwnedSemaphorePermit {
-    turns.acquire_owned().await.expect("never closed")
-}
-
-/// The right to run this model, and that to use the backend.
-async fn permits(turns: Arc<Semaphore>, runs: Arc<Semaphore>) -> batch::Permits {
-    let turn = turn(turns).await;
-    let run = runs.acquire_owned().await.expect("never closed");
-    Box::new((turn, run))
-}
-
 impl Signature {
-    fn check(&self, tensor: &Tensor) -> Result<(), String> {
+    pub(super) fn check(&self, tensor: &Tensor) -> Result<(), String> {
         tensor.check_size()?;
         if !self.types.is_empty() && !self.types.contains(&tensor.ty) {
             return Err(format!("{} is expected, {} was given", type_name(self.types[0]), type_name(tensor.ty)));
@@ -257,77 +92,5 @@ impl Signature {
         let expected: Vec<_> =
             shape.iter().map(|size| size.map_or("any".to_owned(), |size| size.to_string())).collect();
         Err(format!("shape [{}] is expected, {:?} was given", expected.join(", "), tensor.dimensions))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-    use std::thread::ThreadId;
-
-    use super::*;
-
-    /// Notes on which thread it runs, and takes as long as it is told.
-    struct Slow {
-        threads: Arc<Mutex<Vec<ThreadId>>>,
-        time: Arc<Mutex<Duration>>,
-    }
-
-    impl Model for Slow {
-        fn inputs(&self) -> &[Signature] {
-            &[]
-        }
-
-        fn outputs(&self) -> &[Signature] {
-            &[]
-        }
-
-        fn concurrent_runs(&self) -> usize {
-            1
-        }
-
-        fn computes_here(&self) -> bool {
-            true
-        }
-
-        fn run(&self, _inputs: &[Tensor]) -> Result<Outputs, String> {
-            self.threads.lock().expect("whole").push(std::thread::current().id());
-            let time = *self.time.lock().expect("whole");
-            assert!(time != Duration::MAX, "the backend breaks");
-            let since = busy();
-            while busy() - since < time {}
-            Ok(Vec::new())
-        }
-    }
-
-    #[tokio::test]
-    async fn only_a_model_of_short_runs_runs_where_it_is_asked_for() {
-        let (threads, time) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Duration::ZERO)));
-        let slow = Slow { threads: Arc::clone(&threads), time: Arc::clone(&time) };
-        let runs = Arc::new(Semaphore::new(1));
-        let model = Arc::new(LoadedModel::new("m".into(), String::new(), Box::new(slow), runs, None).expect("loaded"));
-        let here = std::thread::current().id();
-        let is_here = || *threads.lock().expect("whole").last().expect("a run") == here;
-
-        Arc::clone(&model).run(Vec::new()).await.expect("a run");
-        assert!(!is_here(), "the first runs are on another thread");
-        // Another process may interrupt a run, so more are made than are needed.
-        for _ in 0..1_000 {
-            Arc::clone(&model).run(Vec::new()).await.expect("a run");
-            if is_here() {
-                break;
-            }
-        }
-        assert!(is_here(), "a thousand short runs, and none where it was asked for");
-
-        *time.lock().expect("whole") = Duration::MAX;
-        let error = Arc::clone(&model).run(Vec::new()).await.expect_err("it broke");
-        assert!(error.message.contains("panicked"), "{}", error.message);
-
-        *time.lock().expect("whole") = Duration::from_millis(1);
-        for _ in 0..2 {
-            Arc::clone(&model).run(Vec::new()).await.expect("a run");
-        }
-        assert!(!is_here(), "after a long run it is on another thread again");
     }
 }
