@@ -46,7 +46,7 @@ impl Engines {
     /// # Errors
     /// When wasmtime refuses the configuration on this machine.
     pub fn new(slots: u32) -> wasmtime::Result<Self> {
-        let engine = match Engine::new(config().allocation_strategy(pool(slots))) {
+        let engine = match Engine::new(config().allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)))) {
             Ok(engine) => engine,
             Err(error) => {
                 tracing::warn!(
@@ -75,7 +75,8 @@ impl Engines {
     }
 }
 
-fn config() -> Config {
+/// What all engines have in common, instances allocated on demand.
+pub fn config() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -90,7 +91,8 @@ fn config() -> Config {
     config
 }
 
-fn pool(slots: u32) -> InstanceAllocationStrategy {
+/// The pool of an engine, with so many slots for stages.
+pub fn pool(slots: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(slots)
         .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_STAGE))
@@ -109,7 +111,7 @@ fn pool(slots: u32) -> InstanceAllocationStrategy {
         // that is swapped out, or that the kernel is just moving to make room, is not: with it, one of a thousand
         // requests found what the one before had written while memory was compacted (`bench.py pressure`).
         .pagemap_scan(Enabled::No);
-    InstanceAllocationStrategy::Pooling(pool)
+    pool
 }
 
 /// Advances the epoch every [`TICK`] until dropped.

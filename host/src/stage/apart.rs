@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wasmtime::Store;
-use wasmtime::component::Instance;
+use wasmtime::component::{Instance, InstancePre};
+use wasmtime::{Engine, Store};
 
 use super::StageError;
 use super::bindings::{Reply, Request};
 use super::cap::{Meter, Usage};
-use super::run::{Export, Stage, Tensors};
-use super::state::State;
+use super::run::{Export, Limits, Stage, Tensors, store};
+use super::state::{Deployment, State};
 
 /// The data of a store, made beforehand.
 pub struct BareState(State);
@@ -75,6 +75,46 @@ impl Stage {
         drop(answer);
         Ok(())
     }
+}
+
+/// What the host gives the store of a run, to be left out one by one: what each costs is the difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Without {
+    /// Nothing is left out.
+    Nothing,
+    /// The cap over linear memories and tables.
+    Cap,
+    /// The deadline: what a guest does when the epoch advances.
+    Deadline,
+}
+
+/// The store of a run with the data of one, for a plugin that has neither configuration nor model.
+pub fn store_without(engine: &Engine, limits: Limits, without: Without) -> Store<State> {
+    let state = State::new(&Deployment::default(), limits, Arc::default(), "");
+    let deadline = Instant::now() + limits.deadline;
+    match without {
+        Without::Nothing => store(engine, state, deadline),
+        Without::Cap => {
+            let mut store = Store::new(engine, state);
+            store.set_epoch_deadline(1);
+            store.epoch_deadline_callback(|_| Ok(wasmtime::UpdateDeadline::Continue(1)));
+            store
+        }
+        Without::Deadline => {
+            let mut store = Store::new(engine, state);
+            store.limiter(|state| &mut state.cap);
+            store.set_epoch_deadline(u64::MAX / 2);
+            store
+        }
+    }
+}
+
+/// Instantiates what was linked before into a store, and drops both.
+///
+/// # Errors
+/// How instantiation failed.
+pub async fn instantiate_in(mut store: Store<State>, pre: &InstancePre<State>) -> wasmtime::Result<()> {
+    pre.instantiate_async(&mut store).await.map(drop)
 }
 
 /// A store and an instance that are kept for one request after another, as none ever has them: what fresh ones cost is
