@@ -205,10 +205,10 @@ impl Preparer {
         limits: &Limits,
         deployment: &Deployment,
     ) -> Result<Result<Vec<u8>, String>, String> {
-        let deadline = Instant::now() + limits.init_deadline;
+        // The time of `init` begins when its store is made: what compiling took before counts for nothing.
         let new_store = || {
             let state = State::new(deployment, *limits, Arc::new(Meter::default()), "init");
-            store(&self.engine, state, deadline)
+            store(&self.engine, state, Instant::now() + limits.init_deadline)
         };
         let init = async |store: &mut Store<State>, component: &Component| -> Result<Instance, String> {
             let told = |error: wasmtime::Error| {
@@ -219,7 +219,7 @@ impl Preparer {
             let instance = pre.instantiate_async(&mut *store).await.map_err(told)?;
             let turn = Arc::clone(&store.data().turn);
             let call = turn.over(call_init(store, &instance));
-            let answer = tokio::time::timeout_at(deadline.into(), call).await;
+            let answer = tokio::time::timeout(limits.init_deadline, call).await;
             answer
                 .map_err(|_| "`init` failed: its deadline passed (deadline)".to_owned())?
                 .map_err(told)?
