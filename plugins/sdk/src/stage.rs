@@ -35,6 +35,9 @@ pub trait Init {
     /// Reads weights, builds tables, checks the configuration. It must not keep handles (open streams,
     /// tensors) in statics: they belong to the instance that made them.
     ///
+    /// What it allocates and frees again is free heap in the snapshot. An instance that finds enough of it need not grow
+    /// its memory, which costs the host two calls of the kernel for each request.
+    ///
     /// # Errors
     /// The text is shown to the person who deploys, and the plugin is refused.
     fn init() -> Result<(), String>;
