@@ -27,8 +27,8 @@ const KEEP_MEMORY: usize = 1 << 20;
 /// So many slots that are not in use may keep what they keep; one more takes the place of the least recently used. It
 /// bounds what versions that no longer serve leave resident.
 const WARM_SLOTS: u32 = 32;
-/// What a slot keeps of each table, in bytes. To zero a small table is cheaper than to give its page back and to fault it
-/// in again, which was a tenth of the time of three stages that do nothing.
+/// What a slot keeps of each table, in bytes. To zero a small table is cheaper by 5 µs an instance than to give its page
+/// back and to fault it in again (`cargo bench --bench parts`).
 const KEEP_TABLE: usize = 64 << 10;
 /// Metadata of one component or core instance; the interpreters' components exceed the default.
 const INSTANCE_BYTES: usize = 4 << 20;

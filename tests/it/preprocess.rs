@@ -171,15 +171,22 @@ fn red_green_and_blue_without_a_transform_stay_what_they_are() {
     }
 }
 
+/// The image with a segment more, before all others.
+fn with_segment(image: &[u8], marker: u8, content: &[u8]) -> Vec<u8> {
+    let length = (content.len() as u16 + 2).to_be_bytes();
+    [&image[..2], &[0xFF, marker], &length, content, &image[2..]].concat()
+}
+
+/// An EXIF block with this orientation: one entry of a big-endian TIFF header, as in `images`.
+fn exif(orientation: u8) -> Vec<u8> {
+    [&b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..], &[orientation], &[0; 6]].concat()
+}
+
 #[test]
 fn all_orientations_are_applied_in_every_mode() {
     let plain = Jpeg::new(320, 240, &[(2, 2), (1, 1), (1, 1)]).encode(picture);
     for orientation in 1..=8_u8 {
-        // As in `images`: one entry of a big-endian TIFF header, with this value.
-        let tiff =
-            [&b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..], &[orientation], &[0; 6]].concat();
-        let length = (tiff.len() as u16 + 2).to_be_bytes();
-        let turned = [&plain[..2], &[0xFF, 0xE1], &length, &tiff, &plain[2..]].concat();
+        let turned = with_segment(&plain, 0xE1, &exif(orientation));
         let image = decoded(&turned).expect("an image");
         // The same pixels without a turn, as another format.
         let mut upright = Cursor::new(Vec::new());
@@ -239,6 +246,35 @@ fn broken_data_are_decided_by_zune_jpeg() {
             None => assert!(matches!(ours, Err(Rejected::Broken(_))), "{what}: {ours:?}"),
         }
     }
+}
+
+#[test]
+fn broken_headers_are_refused_whatever_the_size() {
+    let whole = Jpeg::new(320, 240, &[(2, 2), (1, 1), (1, 1)]).encode(picture);
+    let mut ids = whole.clone();
+    let frame = ids.windows(2).position(|pair| pair == [0xFF, 0xC0]).expect("a frame");
+    let scan = ids.windows(2).position(|pair| pair == [0xFF, 0xDA]).expect("a scan");
+    (ids[frame + 16], ids[scan + 9]) = (ids[frame + 13], ids[scan + 7]);
+    for (what, body) in [
+        ("restart interval", with_segment(&whole, 0xDD, &[0, 0, 0])),
+        ("transform", with_segment(&whole, 0xEE, b"Adobe\0\x64\0\0\0\0\x03")),
+        ("identifiers", ids),
+        ("extension of XMP", with_segment(&whole, 0xE1, b"http://ns.adobe.com/xmp/extension/\0short")),
+    ] {
+        // Streamed were it sound, and enlarged.
+        for side in [64, 1_000] {
+            let ours = prepare(&body, &settings(side, side));
+            assert!(matches!(ours, Err(Rejected::Broken(_))), "{what}, {side}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_exif_block_does_not_hide_the_one_before_it() {
+    let whole = Jpeg::new(320, 240, &[(2, 2), (1, 1), (1, 1)]).encode(picture);
+    let empty = with_segment(&whole, 0xE1, b"Exif\0\0");
+    let (_, context) = prepare(&with_segment(&empty, 0xE1, &exif(6)), &settings(64, 64)).expect("an image");
+    assert_eq!((context.width, context.height), (240, 320));
 }
 
 #[test]

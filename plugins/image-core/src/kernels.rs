@@ -34,7 +34,7 @@ pub(crate) fn accumulate<L: Lanes>(rows: &[u8], stride: usize, weights: &[i16], 
     }
 }
 
-// Not inlined, as are the other inner loops here: each gets registers of its own.
+// Not inlined, nor is `narrow`: so each gets registers of its own.
 #[inline(never)]
 fn accumulate_rows<L: Lanes, const ROWS: usize>(
     rows: &[u8],

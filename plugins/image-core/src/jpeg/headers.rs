@@ -52,7 +52,11 @@ pub(super) const TRANSPOSED: [u8; 128] = {
     places
 };
 
-/// The headers, if this is an image that can be streamed. Anything unusual makes it one that cannot.
+/// How an extension of XMP begins (Adobe, "XMP Specification Part 3", 1.1.3.1).
+const XMP_EXTENSION: &[u8] = b"http://ns.adobe.com/xmp/extension/\0";
+
+/// The headers, if this is an image that can be streamed. Anything unusual makes it one that cannot, so that `zune-jpeg`
+/// decides what becomes of it, whatever its size.
 pub(super) fn read(body: &[u8]) -> Option<Headers<'_>> {
     let mut headers = Headers {
         width: 0,
@@ -91,10 +95,24 @@ pub(super) fn read(body: &[u8]) -> Option<Headers<'_>> {
                 break;
             }
             0xDB => headers.quantisation(segment)?,
-            0xDD => headers.restart = usize::from(u16::from_be_bytes(*segment.first_chunk()?)),
-            0xE1 => headers.exif = segment.strip_prefix(b"Exif\0\0").or(headers.exif),
+            0xDD => {
+                let [high, low] = segment else { return None };
+                headers.restart = usize::from(u16::from_be_bytes([*high, *low]));
+            }
+            // An extension of XMP begins with a digest, a length and a place.
+            0xE1 if segment.strip_prefix(XMP_EXTENSION).is_some_and(|rest| rest.len() < 40) => return None,
+            0xE1 => {
+                let exif = segment.strip_prefix(b"Exif\0\0").filter(|exif| !exif.is_empty());
+                headers.exif = exif.or(headers.exif);
+            }
             0xE0 => jfif |= segment.starts_with(b"JFIF\0"),
-            0xEE if segment.starts_with(b"Adobe") => transform = Some(*segment.get(11)?),
+            0xEE if segment.starts_with(b"Adobe") => {
+                let value = *segment.get(11)?;
+                if value > 2 {
+                    return None;
+                }
+                transform = Some(value);
+            }
             _ => {}
         }
     }
@@ -127,6 +145,9 @@ impl Headers<'_> {
             self.widest = self.widest.max(across);
             self.tallest = self.tallest.max(down);
             let quantiser = usize::from(quantiser);
+            if self.components.iter().any(|component| component.id == *id) {
+                return None;
+            }
             self.components.push(Component { id: *id, across, down, quantiser, dc: 0, ac: 0 });
         }
         Some(())

@@ -86,10 +86,10 @@ pub(super) fn decode<L: Lanes>(
                 until_restart -= 1;
             }
             for plane in &mut planes {
-                match plane.size {
-                    8 if plane.leaps.is_none() => plane.decode::<8>(&mut bits, &mut block, mcu)?,
-                    2 if plane.leaps.is_none() => plane.decode::<2>(&mut bits, &mut block, mcu)?,
-                    _ => plane.decode::<1>(&mut bits, &mut block, mcu)?,
+                match (&plane.leaps, plane.size) {
+                    (Some(_), _) => plane.decode::<1>(&mut bits, &mut block, mcu)?,
+                    (None, 2) => plane.decode::<2>(&mut bits, &mut block, mcu)?,
+                    (None, _) => plane.decode::<8>(&mut bits, &mut block, mcu)?,
                 }
             }
         }
@@ -150,7 +150,7 @@ impl<'h, L: Lanes> Plane<'h, L> {
         })
     }
 
-    /// Decodes the blocks of one MCU.
+    /// Decodes the blocks of one MCU. `SIZE` is the plane's, or 1 where the AC coefficients are passed over.
     // Not inlined: a function of its own has registers of its own, and one kernel for each size.
     #[inline(never)]
     fn decode<const SIZE: usize>(&mut self, bits: &mut Bits<L>, block: &mut Block, mcu: usize) -> Result<(), Unsound> {
