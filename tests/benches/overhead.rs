@@ -1,7 +1,6 @@
 //! What the host adds to the bare calls of wasmtime in one stage run, in process: `cargo bench --bench overhead`.
 //!
-//! Both run the same plugin that does nothing, in blocks that alternate in turned order, so that whatever else the
-//! machine does meets both alike. The bare side has its store's data made beforehand; cap, deadline, record, the data
+//! Both run the same plugin that does nothing, in pairs of blocks. The bare side has its store's data made beforehand; cap, deadline, record, the data
 //! of the store and the look at what came out are the host's own.
 
 use std::path::Path;
@@ -14,6 +13,7 @@ use plimsoll::stage::Stage;
 use plimsoll::stage::bindings::Request;
 use plimsoll::trace::Trace;
 use plimsoll_tests::guests_config;
+use plimsoll_tests::pairs::Pairs;
 
 const PAIRS: usize = 1_000;
 const RUNS: u32 = 50;
@@ -29,24 +29,11 @@ fn main() {
         let app = App::build(&config).await.expect("served");
         let pipeline = app.pipeline("p").expect("configured");
         let stage = &pipeline.preprocess;
-        let (mut bares, mut wholes, mut added) = (Vec::new(), Vec::new(), Vec::new());
-        for pair in 0..pairs {
-            let (bare, whole);
-            if pair % 2 == 0 {
-                bare = bare_block(stage).await;
-                whole = whole_block(&app, stage).await;
-            } else {
-                whole = whole_block(&app, stage).await;
-                bare = bare_block(stage).await;
-            }
-            bares.push(bare);
-            wholes.push(whole);
-            added.push(whole - bare);
-        }
+        let times = Pairs::run(pairs, async || bare_block(stage).await, async || whole_block(&app, stage).await).await;
         println!("{:<28} {:>10}", "one stage, no work", "µs");
-        println!("{:<28} {:>10.2}", "bare calls of wasmtime", median(bares));
-        println!("{:<28} {:>10.2}", "a stage run of the host", median(wholes));
-        println!("{:<28} {:>10.2}", "the host's own", median(added));
+        println!("{:<28} {:>10.2}", "bare calls of wasmtime", times.median(|bare, _| bare));
+        println!("{:<28} {:>10.2}", "a stage run of the host", times.median(|_, whole| whole));
+        println!("{:<28} {:>10.2}", "the host's own", times.median(|bare, whole| whole - bare));
         println!("median of {pairs} pairs of blocks of {RUNS} runs, one thread");
     });
 }
@@ -76,9 +63,4 @@ async fn whole_block(app: &App, stage: &Stage) -> f64 {
         stage.preprocess(trace, &request, b"body").await.expect("an answer");
     }
     started.elapsed().as_secs_f64() * 1e6 / f64::from(RUNS)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -1,8 +1,7 @@
 //! What the always-on report costs: the throughput of a pipeline of three stages that do nothing, in process, with the
 //! record of each request and without it: `cargo bench --bench report`.
 //!
-//! Short blocks of both alternate, in turned order, so that whatever else the machine does meets both alike; the
-//! figures are medians over blocks, and the difference is the median of the differences within pairs of blocks.
+//! The figures are medians over short blocks, and the difference is the median of the differences within pairs of them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use plimsoll::pipeline::Pipeline;
 use plimsoll::stage::bindings::Request;
 use plimsoll::trace::Trace;
 use plimsoll_tests::guest;
+use plimsoll_tests::pairs::Pairs;
 
 const PAIRS: usize = 1_000;
 const REQUESTS: u32 = 50;
@@ -27,18 +27,13 @@ fn main() {
     runtime.block_on(async {
         let app = app().await;
         let pipeline = app.pipeline("p").expect("configured");
-        let (mut with, mut without, mut added) = (Vec::new(), Vec::new(), Vec::new());
         block(&app, &pipeline, true).await;
         block(&app, &pipeline, false).await;
-        for pair in 0..pairs {
-            let first = block(&app, &pipeline, pair % 2 == 0).await;
-            let second = block(&app, &pipeline, pair % 2 != 0).await;
-            let (on, off) = if pair % 2 == 0 { (first, second) } else { (second, first) };
-            with.push(on);
-            without.push(off);
-            added.push((on - off) / off);
-        }
-        let (with, without, added) = (median(with), median(without), median(added));
+        let on = async || block(&app, &pipeline, true).await;
+        let off = async || block(&app, &pipeline, false).await;
+        let times = Pairs::run(pairs, on, off).await;
+        let (with, without) = (times.median(|on, _| on), times.median(|_, off| off));
+        let added = times.median(|on, off| (on - off) / off);
         println!("{:<28} {:>12} {:>14}", "three stages, no work", "µs", "requests/s");
         for (what, micros) in [("without the report", without), ("with the report", with)] {
             println!("{what:<28} {micros:>12.2} {:>14.0}", 1e6 / micros);
@@ -79,9 +74,4 @@ async fn block(app: &App, pipeline: &Pipeline, recorded: bool) -> f64 {
         pipeline.run(infer, &mut trace, &request, b"body").await.expect("a reply");
     }
     started.elapsed().as_secs_f64() * 1e6 / f64::from(REQUESTS)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -2,8 +2,8 @@
 //! one instance for each stage that serves them all, in process: `cargo bench --bench reuse`. It is given a digit, of
 //! which the demo makes 8 × 8 pixels, and photos, of which it makes as many.
 //!
-//! Neither side has the record of a request. Blocks of both alternate, in turned order, so that whatever else the machine
-//! does meets both alike; the figures are medians over blocks, and the ratio is the median of those of the pairs.
+//! Neither side has the record of a request. The figures are medians over blocks, and the ratio is the median of those of
+//! pairs of them.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use plimsoll::stage::Stage;
 use plimsoll::stage::apart::Kept;
 use plimsoll::stage::bindings::Request;
 use plimsoll::trace::Trace;
+use plimsoll_tests::pairs::Pairs;
 
 const PAIRS: usize = 100;
 
@@ -34,21 +35,10 @@ fn main() {
         for (image, body, requests) in &bodies {
             for (chip, infer) in &pipeline.chips {
                 let mut kept = Reused::new(&pipeline, infer).await;
-                let (mut fresh, mut reused, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-                for pair in 0..pairs {
-                    let (one, other);
-                    if pair % 2 == 0 {
-                        one = fresh_block(&pipeline, infer, body, *requests).await;
-                        other = kept.block(body, *requests).await;
-                    } else {
-                        other = kept.block(body, *requests).await;
-                        one = fresh_block(&pipeline, infer, body, *requests).await;
-                    }
-                    fresh.push(one);
-                    reused.push(other);
-                    ratios.push(other / one);
-                }
-                let (fresh, reused, ratio) = (median(fresh), median(reused), median(ratios));
+                let fresh = async || fresh_block(&pipeline, infer, body, *requests).await;
+                let times = Pairs::run(pairs, fresh, async || kept.block(body, *requests).await).await;
+                let (fresh, reused) = (times.median(|fresh, _| fresh), times.median(|_, reused| reused));
+                let ratio = times.median(|fresh, reused| reused / fresh);
                 println!("{image:<12} {chip:<10} {fresh:>10.1} {reused:>10.1} {ratio:>8.3}");
             }
         }
@@ -111,9 +101,4 @@ impl<'a> Reused<'a> {
         }
         started.elapsed().as_secs_f64() * 1e6 / f64::from(requests)
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -2,6 +2,7 @@
 //! server on port 0.
 
 pub mod jpeg;
+pub mod pairs;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use wasmtime::{Engine, Store};
 use super::StageError;
 use super::bindings::{Reply, Request};
 use super::cap::{Meter, Usage};
-use super::run::{Export, Limits, Stage, Tensors, store};
+use super::run::{Export, Limits, Stage, Tensors, arm_cap, arm_deadline};
 use super::state::{Deployment, State};
 
 /// The data of a store, made beforehand.
@@ -90,23 +90,16 @@ pub enum Without {
 
 /// The store of a run with the data of one, for a plugin that has neither configuration nor model.
 pub fn store_without(engine: &Engine, limits: Limits, without: Without) -> Store<State> {
-    let state = State::new(&Deployment::default(), limits, Arc::default(), "");
-    let deadline = Instant::now() + limits.deadline;
-    match without {
-        Without::Nothing => store(engine, state, deadline),
-        Without::Cap => {
-            let mut store = Store::new(engine, state);
-            store.set_epoch_deadline(1);
-            store.epoch_deadline_callback(|_| Ok(wasmtime::UpdateDeadline::Continue(1)));
-            store
-        }
-        Without::Deadline => {
-            let mut store = Store::new(engine, state);
-            store.limiter(|state| &mut state.cap);
-            store.set_epoch_deadline(u64::MAX / 2);
-            store
-        }
+    let mut store = Store::new(engine, State::new(&Deployment::default(), limits, Arc::default(), ""));
+    if without != Without::Cap {
+        arm_cap(&mut store);
     }
+    match without {
+        // So far away that no look at the epoch ends the guest.
+        Without::Deadline => store.set_epoch_deadline(u64::MAX / 2),
+        _ => arm_deadline(&mut store, Instant::now() + limits.deadline),
+    }
+    store
 }
 
 /// Instantiates what was linked before into a store, and drops both.

@@ -229,11 +229,20 @@ impl Stage {
 
 /// A store with its cap and its deadline armed, whose guest takes turns where it computes for long.
 pub(crate) fn store(engine: &wasmtime::Engine, state: State, deadline: Instant) -> Store<State> {
-    let hostcall_bytes = usize::try_from(state.limits.max_memory).unwrap_or(usize::MAX);
     let mut store = Store::new(engine, state);
+    arm_cap(&mut store);
+    arm_deadline(&mut store, deadline);
+    store
+}
+
+pub(super) fn arm_cap(store: &mut Store<State>) {
+    let hostcall_bytes = usize::try_from(store.data().limits.max_memory).unwrap_or(usize::MAX);
     store.limiter(|state| &mut state.cap);
     // The cap bounds what the guest can hold, so it bounds what one call can hand over.
     store.set_hostcall_fuel(hostcall_bytes.saturating_add(1 << 20));
+}
+
+pub(super) fn arm_deadline(store: &mut Store<State>, deadline: Instant) {
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |store| {
         if Instant::now() >= deadline {
@@ -244,7 +253,6 @@ pub(crate) fn store(engine: &wasmtime::Engine, state: State, deadline: Instant) 
             Some(wait) => UpdateDeadline::YieldCustom(1, wait),
         })
     });
-    store
 }
 
 fn check_output(given: usize, limits: &Limits) -> wasmtime::Result<()> {

@@ -137,7 +137,7 @@ impl Code {
 }
 
 /// A step over some AC coefficients: bits (at most [`SKIP`] and a number), coefficients, and whether the block ends. In
-/// two bytes, so that the table takes no more than a third of the usual first cache.
+/// two bytes, so that the table takes 16 KiB and the first cache has room for the data beside it.
 #[derive(Clone, Copy)]
 pub(super) struct Leap(u16);
 
