@@ -157,8 +157,10 @@ fn fuzz(extensions: &[&str], seed: u64, besides: usize) {
         for sampling in [vec![(1, 1)], vec![(2, 2), (1, 1), (1, 1)], vec![(1, 2), (2, 1), (4, 4)], vec![(1, 1); 3]] {
             for restart in [0, 1, 6] {
                 let jpeg = Jpeg { restart, ..Jpeg::new(203, 117, &sampling) };
-                let body = jpeg.encode(|plane, x, y| 128.0 + 99.0 * (x / 5.0 + y * plane as f64 / 3.0).sin());
-                files.push((format!("{jpeg:?}"), body));
+                for jpeg in [jpeg.clone(), jpeg.progressive()] {
+                    let body = jpeg.encode(|plane, x, y| 128.0 + 99.0 * (x / 5.0 + y * plane as f64 / 3.0).sin());
+                    files.push((format!("{jpeg:?}"), body));
+                }
             }
         }
     }

@@ -160,6 +160,33 @@ fn every_layout_of_a_baseline_jpeg_is_streamed_as_zune_jpeg_decodes_it() {
 }
 
 #[test]
+fn a_progressive_image_is_the_sequential_one_to_the_last_bit() {
+    let layouts: [&[(usize, usize)]; 6] = [
+        &[(1, 1)],
+        &[(1, 1), (1, 1), (1, 1)],
+        &[(2, 1), (1, 1), (1, 1)],
+        &[(2, 2), (1, 1), (1, 1)],
+        &[(4, 1), (1, 1), (1, 1)],
+        &[(2, 2), (2, 1), (1, 1)],
+    ];
+    for sampling in layouts {
+        for (width, height, restart, quantiser) in [(400, 300, 0, 6), (333, 257, 7, 1), (225, 224, 1, 40)] {
+            let sequential = Jpeg { restart, quantiser, ..Jpeg::new(width, height, sampling) };
+            let progressive = sequential.clone().progressive();
+            let (one, many) = (sequential.encode(picture), progressive.encode(picture));
+            for side in [224, 25] {
+                for (draft, order) in [(false, Channels::Rgb), (false, Channels::Gray), (true, Channels::Rgb)] {
+                    let mut settings = Settings { draft, ..settings(side, side) };
+                    settings.pack.order = order;
+                    let (one, many) = (prepare(&one, &settings), prepare(&many, &settings));
+                    assert!(one.is_ok() && one == many, "{side}, draft {draft}, {progressive:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn red_green_and_blue_without_a_transform_stay_what_they_are() {
     for adobe in [0, 1] {
         let jpeg = Jpeg { adobe: Some(adobe), ..Jpeg::new(300, 250, &[(1, 1); 3]) };
@@ -234,7 +261,19 @@ fn broken_data_are_decided_by_zune_jpeg() {
     marker[at + 1] = 0xC4;
     let mut missing = whole.clone();
     missing.drain(at..at + 2);
-    for (what, body) in [("half", half), ("marker", &marker), ("missing", &missing)] {
+    let progressive = Jpeg::new(640, 480, &[(2, 2), (1, 1), (1, 1)]).progressive().encode(picture);
+    let scans: Vec<_> = (0..progressive.len() - 1).filter(|&at| progressive[at..at + 2] == [0xFF, 0xDA]).collect();
+    // The last scan is a bit for each mean, the one before adds a bit to coefficients that a scan before that brought.
+    let without = |scan: usize| [&progressive[..scans[scan]], &progressive[scans[scan + 1]..]].concat();
+    let last = scans.len() - 1;
+    for (what, body) in [
+        ("half", half),
+        ("marker", &marker),
+        ("missing", &missing),
+        ("half a progressive image", &progressive[..progressive.len() / 2]),
+        ("a bit that never came", &without(last - 4)),
+        ("no means", &without(0)),
+    ] {
         let ours = prepare(body, &settings(64, 64));
         match decoded(body) {
             Some(image) => {

@@ -1,7 +1,11 @@
 //! A JPEG encoder for tests, which can be told the layouts that cameras seldom write: any sampling factors, restart
 //! intervals, one component or three, colours as they are, progressive scans.
 
+mod writer;
+
 use std::f64::consts::PI;
+
+use writer::{Band, Writer};
 
 /// MCUs after which the picture repeats itself, in both directions: so that a large image is made quickly.
 const PERIOD: usize = 16;
@@ -19,7 +23,8 @@ pub struct Jpeg {
     pub restart: usize,
     /// The step of every coefficient.
     pub quantiser: u8,
-    /// Whether the coefficients come in two rounds of scans.
+    /// Whether the coefficients come in many scans: their bits but the lowest two, then each of those; the means without
+    /// their lowest bit, which comes last.
     pub progressive: bool,
     /// The colour transform that an Adobe segment names; without one there is a JFIF segment.
     pub adobe: Option<u8>,
@@ -71,20 +76,21 @@ impl Jpeg {
             frame.extend([id, (across << 4 | down) as u8, 0]);
         }
         segment(&mut file, if self.progressive { 0xC2 } else { 0xC0 }, &frame);
-        // The words of AC symbols have eight bits each.
-        let symbols = ac_symbols();
-        let counts = [&[0; 7][..], &[symbols.len() as u8], &[0; 8]].concat();
-        segment(&mut file, 0xC4, &[&[0x00][..], &few_symbols(), &[0x10], &counts, &symbols].concat());
+        segment(&mut file, 0xC4, &[&[0x00][..], &writer::dc_code(), &[0x10], &writer::ac_code()].concat());
         if self.restart > 0 {
             segment(&mut file, 0xDD, &(self.restart as u16).to_be_bytes());
         }
         if self.progressive {
-            self.scan(&mut file, &planes, size, 0..1);
-            for plane in &planes {
-                self.scan(&mut file, std::slice::from_ref(plane), size, 1..64);
+            self.scan(&mut file, &planes, size, &Band { first: 0, last: 0, refines: false, low: 1 });
+            for (first, last, refines, low) in [(1, 5, false, 2), (6, 63, false, 2), (1, 63, true, 1), (1, 63, true, 0)]
+            {
+                for plane in &planes {
+                    self.scan(&mut file, std::slice::from_ref(plane), size, &Band { first, last, refines, low });
+                }
             }
+            self.scan(&mut file, &planes, size, &Band { first: 0, last: 0, refines: true, low: 0 });
         } else {
-            self.scan(&mut file, &planes, size, 0..64);
+            self.scan(&mut file, &planes, size, &Band { first: 0, last: 63, refines: false, low: 0 });
         }
         file.extend([0xFF, 0xD9]);
         file
@@ -117,22 +123,21 @@ impl Jpeg {
         Plane { id: component as u8 + 1, across, down, columns, rows, own, blocks }
     }
 
-    fn scan(&self, file: &mut Vec<u8>, planes: &[Plane], size: (usize, usize), band: std::ops::Range<usize>) {
+    fn scan(&self, file: &mut Vec<u8>, planes: &[Plane], size: (usize, usize), band: &Band) {
         let mut head = vec![planes.len() as u8];
         for plane in planes {
             head.extend([plane.id, 0]);
         }
-        head.extend([band.start as u8, band.end as u8 - 1, 0]);
+        head.extend(band.head());
         segment(file, 0xDA, &head);
-        let mut bits = Writer { file, buffer: 0, count: 0 };
+        let mut bits = Writer::new(file);
         let mut means = [0; 3];
         // A scan of one component has its blocks alone, as many as it needs.
         let alone = planes.len() == 1;
         let size = if alone { planes[0].own } else { size };
         for mcu in 0..size.0 * size.1 {
             if self.restart > 0 && mcu > 0 && mcu % self.restart == 0 {
-                bits.flush();
-                bits.file.extend([0xFF, 0xD0 + (mcu / self.restart - 1) as u8 % 8]);
+                bits.restart(mcu / self.restart - 1);
                 means = [0; 3];
             }
             let (column, row) = (mcu % size.0, mcu / size.0);
@@ -141,7 +146,7 @@ impl Jpeg {
                 for block in 0..across * down {
                     let (x, y) = (column * across + block % across, row * down + block / across);
                     let block = &plane.blocks[y % plane.rows * plane.columns + x % plane.columns];
-                    bits.block(block, band.clone(), mean);
+                    bits.block(block, band, self.progressive, mean);
                 }
             }
         }
@@ -158,28 +163,6 @@ struct Plane {
     /// Blocks that a scan of this component alone has.
     own: (usize, usize),
     blocks: Vec<Block>,
-}
-
-/// The table of DC sizes: the twelve that there are, each with a word of four bits.
-fn few_symbols() -> Vec<u8> {
-    let mut table = vec![0; 16];
-    table[3] = 12;
-    table.extend(0..12);
-    table
-}
-
-/// The AC symbols; a symbol's word is its place.
-fn ac_symbols() -> Vec<u8> {
-    let sized = (0..16).flat_map(|run| (1..=10).map(move |size| run << 4 | size));
-    [0x00, 0xF0].into_iter().chain(sized).collect()
-}
-
-fn ac_word(run: u64, size: u32) -> u64 {
-    match (run, size) {
-        (0, 0) => 0,
-        (_, 0) => 1,
-        (run, size) => 2 + 10 * run + u64::from(size) - 1,
-    }
 }
 
 fn segment(file: &mut Vec<u8>, marker: u8, content: &[u8]) {
@@ -204,62 +187,4 @@ fn transform(at: impl Fn(usize, usize) -> f64, quantiser: f64) -> Block {
         let value: f64 = (0..8).map(|row| rows[row][place % 8] * cosines[place / 8][row]).sum();
         (value / quantiser).round() as i32
     })
-}
-
-struct Writer<'f> {
-    file: &'f mut Vec<u8>,
-    buffer: u64,
-    count: u32,
-}
-
-impl Writer<'_> {
-    fn put(&mut self, value: u64, bits: u32) {
-        self.buffer = self.buffer << bits | value;
-        self.count += bits;
-        while self.count >= 8 {
-            self.count -= 8;
-            let byte = (self.buffer >> self.count) as u8;
-            self.file.push(byte);
-            if byte == 0xFF {
-                self.file.push(0);
-            }
-        }
-    }
-
-    fn flush(&mut self) {
-        let missing = (8 - self.count % 8) % 8;
-        self.put((1 << missing) - 1, missing);
-    }
-
-    fn number(&mut self, value: i32, size: u32) {
-        let bits = if value < 0 { value + (1 << size) - 1 } else { value };
-        self.put(bits as u64, size);
-    }
-
-    fn block(&mut self, block: &Block, band: std::ops::Range<usize>, mean: &mut i32) {
-        let size = |value: i32| 32 - value.unsigned_abs().leading_zeros();
-        if band.start == 0 {
-            let difference = block[0] - *mean;
-            *mean = block[0];
-            self.put(u64::from(size(difference)), 4);
-            self.number(difference, size(difference));
-        }
-        let mut zeros = 0;
-        for &coefficient in &block[band.start.max(1)..band.end] {
-            if coefficient == 0 {
-                zeros += 1;
-                continue;
-            }
-            while zeros > 15 {
-                self.put(ac_word(15, 0), 8);
-                zeros -= 16;
-            }
-            self.put(ac_word(zeros, size(coefficient)), 8);
-            self.number(coefficient, size(coefficient));
-            zeros = 0;
-        }
-        if zeros > 0 {
-            self.put(ac_word(0, 0), 8);
-        }
-    }
 }

@@ -42,7 +42,7 @@ pub struct Settings {
     pub pack: Pack,
     /// What an image may cost.
     pub limits: Limits,
-    /// Whether a streamed JPEG that is eight times larger than its size in the input is decoded at 1/8.
+    /// Whether a JPEG that is eight times larger than its size in the input is decoded at 1/8.
     pub draft: bool,
 }
 

@@ -6,10 +6,11 @@
 //! that is stored with it; samples of more than 8 bits are rounded to 8.
 //!
 //! The memory it takes depends on the format. A JPEG that is baseline or extended sequential, with its components in one
-//! scan, and a PNG that is not interlaced are streamed: they take the body, the tensor, and a few MiB. All others are
-//! decoded as a whole, and refused where that takes more than `max_decoded_bytes`; by the pixel they take 3 bytes (a
-//! baseline JPEG that is not streamed, since it is broken or smaller than the input), 6 to 9 (progressive JPEG), 4.5
-//! (lossy WebP), 7 (lossless WebP; either with alpha 4 to 11), and 1 to 16 (GIF, BMP, TIFF, interlaced PNG).
+//! scan, and a PNG that is not interlaced are streamed: they take the body, the tensor, and a few MiB. All others take
+//! memory by the pixel, and are refused where that is more than `max_decoded_bytes`: 2.1 to 6.4 bytes (progressive JPEG, whose
+//! coefficients are kept), 3 (a baseline JPEG that is not streamed, since it is broken or smaller than the input; 6 to 9, if
+//! it is progressive), 4.5 (lossy WebP), 7 (lossless WebP; either with alpha 4 to 11), and 1 to 16 (GIF, BMP, TIFF, interlaced
+//! PNG).
 //!
 //! Configuration:
 //! - `width`, `height`: the size of the model's input in pixels; both are required.
@@ -30,7 +31,7 @@
 //! - `max_decoded_bytes`: the most memory that decoding and resizing may take besides the body and the tensor (default
 //!   201326592, which is 192 MiB and leaves room for both in the host's default of 256 MiB). Where a stage's `max_memory`
 //!   is smaller, this should be smaller too: what it refuses is answered before the memory is taken, and says why.
-//! - `draft`: `true` decodes a streamed JPEG at 1/8 where both sides are then still as large as they are resized to:
+//! - `draft`: `true` decodes a JPEG at 1/8 where both sides are then still as large as they are resized to:
 //!   faster and less accurate (default `false`).
 //!
 //! The context for postprocessing is the JSON object of [`image_core::Context`]. The decoders and the resizing are the

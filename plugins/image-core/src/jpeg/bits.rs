@@ -64,17 +64,22 @@ impl<'a, L: Lanes> Bits<'a, L> {
         if self.at > 8 * self.end { Err(Unsound) } else { Ok(()) }
     }
 
-    /// Goes on after a restart marker, which must be the next.
-    pub(super) fn restart(&mut self) -> Result<(), Unsound> {
+    /// Checks that all was read up to a marker, or the end of the body; gives what is there.
+    pub(super) fn end(&mut self) -> Result<&'a [u8], Unsound> {
         if !self.last {
             self.more()?;
         }
         self.check()?;
-        let [0xFF, 0xD0..=0xD7, rest @ ..] = self.rest else { return Err(Unsound) };
         // What is left can only be less than a byte: then the marker is where it should be.
         if !self.last || self.end > self.at.div_ceil(8) {
             return Err(Unsound);
         }
+        Ok(self.rest)
+    }
+
+    /// Goes on after a restart marker, which must be the next.
+    pub(super) fn restart(&mut self) -> Result<(), Unsound> {
+        let [0xFF, 0xD0..=0xD7, rest @ ..] = self.end()? else { return Err(Unsound) };
         self.rest = rest;
         (self.at, self.end, self.last) = (0, 0, false);
         self.more()
@@ -136,5 +141,47 @@ impl<'a, L: Lanes> Bits<'a, L> {
     fn put(&mut self, byte: u8) {
         self.window[WINDOW - 1 - self.end] = byte;
         self.end += 1;
+    }
+}
+
+/// What stands after the coded data of a scan, which are passed over.
+pub(super) fn after<L: Lanes>(mut data: &[u8]) -> &[u8] {
+    loop {
+        while let Some(sixteen) = data.first_chunk::<16>()
+            && L::load_u8(sixteen).ff_mask() == 0
+        {
+            data = &data[16..];
+        }
+        match data {
+            [] | [0xFF] => return &[],
+            [0xFF, 0x00 | 0xD0..=0xD7, rest @ ..] => data = rest,
+            [0xFF, 0xFF, ..] => data = &data[1..],
+            [0xFF, ..] => return data,
+            [_, rest @ ..] => data = rest,
+        }
+    }
+}
+
+/// Says before which MCUs a restart marker stands.
+pub(super) struct Restarts {
+    interval: usize,
+    left: usize,
+}
+
+impl Restarts {
+    /// For a scan with so many MCUs between them; 0 is none.
+    pub(super) fn new(interval: usize) -> Self {
+        Restarts { interval, left: interval }
+    }
+
+    /// Whether one stands before the next MCU.
+    #[inline(always)]
+    pub(super) fn is_next(&mut self) -> bool {
+        if self.interval == 0 {
+            return false;
+        }
+        let next = self.left == 0;
+        self.left = if next { self.interval } else { self.left } - 1;
+        next
     }
 }

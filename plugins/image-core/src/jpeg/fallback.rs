@@ -1,19 +1,19 @@
-//! What is not streamed: progressive and CMYK images, components in scans of their own, and what is broken. `zune-jpeg`
-//! decodes the whole image, and its rows are resized.
+//! What is not read here: CMYK images, components of a sequential image in scans of their own, images that are enlarged, and
+//! what is broken. `zune-jpeg` decodes the whole image, and its rows are resized.
 
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-use super::side;
+use super::{headers, side};
 use crate::lanes::Lanes;
 use crate::limits::Rejected;
 use crate::output::{Colour, Output};
 use crate::rows::{Rows, rows_bytes};
 use crate::{Settings, orientation};
 
-/// What the decoder keeps besides pixels and coefficients: tables, and rows of samples before they become pixels.
+/// What the decoder keeps besides pixels, coefficients and rows of samples: tables.
 const DECODER_BYTES: u64 = 256 << 10;
 
 pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Result<Output<'a>, Rejected> {
@@ -30,8 +30,8 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     let mut output = settings.output((width, height), orientation);
     let pixels = u64::from(width) * u64::from(height);
     let channels = if gray { 1 } else { 3 };
-    let coefficients = coefficient_bytes(body, pixels);
-    let needed = channels * pixels + coefficients + DECODER_BYTES + rows_bytes(width, height, output.y);
+    let (coefficients, samples) = decoder_bytes(body, width, height);
+    let needed = channels * pixels + coefficients + samples + DECODER_BYTES + rows_bytes(width, height, output.y);
     let kind = if coefficients > 0 { "a progressive JPEG image" } else { "a JPEG image that cannot be streamed" };
     settings.limits.check_bytes(kind, width, height, needed)?;
 
@@ -50,37 +50,38 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     Ok(output)
 }
 
-/// The bytes that the coefficients of a JPEG take when its scans do not each hold whole pixels (progressive,
-/// or one scan for each component): all of them are kept, two bytes each, until the last scan. The decoder
-/// does not count them against its limits.
-fn coefficient_bytes(body: &[u8], pixels: u64) -> u64 {
-    let mut rest = body.get(2..).unwrap_or_default();
-    let (mut components, mut kept) = (0, 0);
-    while let [0xFF, marker, after @ ..] = rest {
-        // Fill bytes, and markers without a segment.
-        if matches!(marker, 0xFF | 0x01 | 0xD0..=0xD8) {
-            rest = if *marker == 0xFF { &rest[1..] } else { after };
-            continue;
-        }
-        let [high, low, segment @ ..] = after else { break };
-        let length = usize::from(u16::from_be_bytes([*high, *low]));
+/// What the decoder takes and does not count against its limits: the coefficients of an image whose scans do not each hold
+/// whole pixels (progressive, or one scan for each component), two bytes each, which are all kept until the last scan; and
+/// the samples of one row of MCUs on their way to pixels.
+fn decoder_bytes(body: &[u8], width: u32, height: u32) -> (u64, u64) {
+    let (mut components, mut coefficients, mut samples) = (0, 0, 0);
+    let mut at = 2;
+    while let Some((marker, segment)) = headers::next(body, &mut at) {
         match marker {
             0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
                 components = segment.get(5).copied().unwrap_or(0);
-                let samplings = segment.get(6..).unwrap_or_default().chunks_exact(3);
-                let samplings = samplings.take(usize::from(components)).map(|it| (it[1] >> 4, it[1] & 15));
-                let widest = samplings.clone().map(|(x, _)| u64::from(x)).max().unwrap_or(1).max(1);
-                let tallest = samplings.clone().map(|(_, y)| u64::from(y)).max().unwrap_or(1).max(1);
-                let sampled: u64 = samplings.map(|(x, y)| u64::from(x) * u64::from(y)).sum();
-                kept = 2 * pixels * sampled / (widest * tallest);
-                if *marker == 0xC2 {
-                    return kept;
+                let samplings = segment.get(6..).unwrap_or_default().chunks_exact(3).take(usize::from(components));
+                let samplings: Vec<_> =
+                    samplings.map(|it| (u64::from(it[1] >> 4).max(1), u64::from(it[1] & 15).max(1))).collect();
+                let widest = samplings.iter().map(|it| it.0).max().unwrap_or(1);
+                let tallest = samplings.iter().map(|it| it.1).max().unwrap_or(1);
+                let mcus = u64::from(width).div_ceil(8 * widest) * u64::from(height).div_ceil(8 * tallest);
+                coefficients = samplings.iter().map(|(across, down)| 128 * across * down * mcus).sum();
+                let row = |across: u64| u64::from(width).div_ceil(8 * widest) * 8 * across;
+                // Coefficients, the last row twice, and twice the samples at their full number, as its buffers are made.
+                let kept = samplings.iter().map(|&(across, down)| {
+                    let larger = widest.div_ceil(across) * tallest.div_ceil(down);
+                    row(across) * (20 * down + 2 * down * larger + 32 * larger)
+                });
+                samples = kept.sum::<u64>() + 16 * row(widest);
+                if marker == 0xC2 {
+                    return (coefficients, samples);
                 }
             }
-            0xDA => return if segment.first().copied().unwrap_or(0) < components { kept } else { 0 },
+            0xDA if segment.first().copied().unwrap_or(0) < components => return (coefficients, samples),
+            0xDA | 0xD9 => break,
             _ => {}
         }
-        rest = after.get(length..).unwrap_or_default();
     }
-    kept
+    (0, samples)
 }

@@ -1,5 +1,5 @@
-//! The headers of an image that can be streamed: 8 bits, Huffman codes, baseline or extended sequential, one or three
-//! components, all of them interleaved in one scan.
+//! The headers of an image that is read here: 8 bits, Huffman codes, one or three components; sequential with all of them
+//! interleaved in one scan, or progressive.
 
 use super::huffman::Code;
 
@@ -21,13 +21,15 @@ pub(super) struct Headers<'a> {
     pub(super) rgb: bool,
     /// The EXIF block; of several, the last.
     pub(super) exif: Option<&'a [u8]>,
-    /// Where the coded data begin.
+    /// Whether the coefficients come in many scans.
+    pub(super) progressive: bool,
+    /// Where the coded data begin; in a progressive image, where the marker of the first scan stands.
     pub(super) data: usize,
 }
 
 /// A component: what it samples, and its tables.
 pub(super) struct Component {
-    id: u8,
+    pub(super) id: u8,
     pub(super) across: usize,
     pub(super) down: usize,
     pub(super) quantiser: usize,
@@ -55,7 +57,29 @@ pub(super) const TRANSPOSED: [u8; 128] = {
 /// How an extension of XMP begins (Adobe, "XMP Specification Part 3", 1.1.3.1).
 const XMP_EXTENSION: &[u8] = b"http://ns.adobe.com/xmp/extension/\0";
 
-/// The headers, if this is an image that can be streamed. Anything unusual makes it one that cannot, so that `zune-jpeg`
+/// The marker at a place of the body, or after what is none, and its segment; goes on behind it.
+pub(super) fn next<'a>(body: &'a [u8], at: &mut usize) -> Option<(u8, &'a [u8])> {
+    loop {
+        // Bytes that are no marker are passed over, as are fill bytes.
+        while *body.get(*at)? != 0xFF || matches!(body.get(*at + 1)?, 0x00 | 0xFF) {
+            *at += 1;
+        }
+        let marker = body[*at + 1];
+        *at += 2;
+        match marker {
+            0x01 | 0xD0..=0xD8 => {}
+            0xD9 => return Some((marker, &[])),
+            _ => {
+                let length = usize::from(u16::from_be_bytes(*body.get(*at..)?.first_chunk()?));
+                let segment = body.get(*at + 2..*at + length)?;
+                *at += length;
+                return Some((marker, segment));
+            }
+        }
+    }
+}
+
+/// The headers, if this is an image that is read here. Anything unusual makes it one that cannot, so that `zune-jpeg`
 /// decides what becomes of it, whatever its size.
 pub(super) fn read(body: &[u8]) -> Option<Headers<'_>> {
     let mut headers = Headers {
@@ -69,36 +93,31 @@ pub(super) fn read(body: &[u8]) -> Option<Headers<'_>> {
         restart: 0,
         rgb: false,
         exif: None,
+        progressive: false,
         data: 0,
     };
     let (mut jfif, mut transform) = (false, None);
     let mut at = 2;
     loop {
-        // Bytes that are no marker are passed over, as are fill bytes.
-        while *body.get(at)? != 0xFF || matches!(body.get(at + 1)?, 0x00 | 0xFF) {
-            at += 1;
-        }
-        let marker = body[at + 1];
-        at += 2;
-        if matches!(marker, 0x01 | 0xD0..=0xD8) {
-            continue;
-        }
-        let length = usize::from(u16::from_be_bytes(*body.get(at..)?.first_chunk()?));
-        let segment = body.get(at + 2..at + length)?;
-        at += length;
+        let (marker, segment) = next(body, &mut at)?;
         match marker {
             0xC0 | 0xC1 => headers.frame(segment)?,
-            0xC4 => headers.huffman(segment)?,
-            0xC2..=0xCF | 0xD9 | 0xDC => return None,
+            0xC2 => {
+                headers.frame(segment)?;
+                headers.progressive = true;
+            }
+            0xC4 | 0xDD => headers.tables(marker, segment)?,
+            0xC3..=0xCF | 0xD9 | 0xDC => return None,
+            0xDA if headers.progressive => {
+                headers.data = at - segment.len() - 4;
+                break;
+            }
             0xDA => {
                 headers.scan(segment)?;
+                headers.data = at;
                 break;
             }
             0xDB => headers.quantisation(segment)?,
-            0xDD => {
-                let [high, low] = segment else { return None };
-                headers.restart = usize::from(u16::from_be_bytes([*high, *low]));
-            }
             // An extension of XMP begins with a digest, a length and a place.
             0xE1 if segment.strip_prefix(XMP_EXTENSION).is_some_and(|rest| rest.len() < 40) => return None,
             0xE1 => {
@@ -116,7 +135,6 @@ pub(super) fn read(body: &[u8]) -> Option<Headers<'_>> {
             _ => {}
         }
     }
-    headers.data = at;
     // The rules of libjpeg, which all others follow.
     let ids = headers.components.iter().map(|component| component.id);
     headers.rgb = headers.components.len() == 3
@@ -150,6 +168,15 @@ impl Headers<'_> {
             }
             self.components.push(Component { id: *id, across, down, quantiser, dc: 0, ac: 0 });
         }
+        Some(())
+    }
+
+    /// Takes in what may stand between scans, too: Huffman codes and the restart interval.
+    pub(super) fn tables(&mut self, marker: u8, segment: &[u8]) -> Option<()> {
+        if marker == 0xC4 {
+            return self.huffman(segment);
+        }
+        self.restart = usize::from(u16::from_be_bytes(*segment.as_array()?));
         Some(())
     }
 

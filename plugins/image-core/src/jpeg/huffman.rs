@@ -4,18 +4,19 @@
 pub(super) const LOOK_UP: u32 = 10;
 /// The bits that one look-up passes over where the coefficients do not matter.
 pub(super) const SKIP: u32 = 13;
-/// The run that stands for the end of a block: it ends every block, for it leads beyond 63.
+/// The run that stands for the end of a block, or of a band: no less leads beyond 63.
 pub(super) const END: u32 = 64;
 
-/// What a look-up gives, packed: bits of the code word and of the number after it, bits of that number, and the zeros
-/// before it. A whole of 0 is a code word that is longer than the look-up.
+/// What a look-up gives, packed: bits of the code word and of the number after it, bits of that number, the zeros before
+/// it, and where a band ends, the bits of the number of blocks it ends in. A whole of 0 is a code word that is longer than
+/// the look-up.
 #[derive(Clone, Copy)]
 pub(super) struct Entry(u32);
 
 impl Entry {
     fn new(length: u32, symbol: u8, ac: bool) -> Entry {
         let (run, size) = if ac { (u32::from(symbol >> 4), u32::from(symbol & 15)) } else { (0, u32::from(symbol)) };
-        let run = if ac && size == 0 && run < 15 { END } else { run };
+        let run = if ac && size == 0 && run < 15 { END | run << 8 } else { run };
         Entry((length + size) | size << 8 | run << 16)
     }
 
@@ -29,9 +30,16 @@ impl Entry {
         self.0 >> 8 & 15
     }
 
+    /// [`END`] or more where the block ends.
     #[inline(always)]
     pub(super) fn run(self) -> u32 {
         self.0 >> 16
+    }
+
+    /// The bits of the number of blocks in which the band ends, see T.81, G.1.2.2. They stand after [`Entry::bits`].
+    #[inline(always)]
+    pub(super) fn ends(self) -> u32 {
+        self.0 >> 24
     }
 }
 
@@ -124,7 +132,7 @@ impl Code {
                 break;
             }
             bits += entry.bits();
-            if entry.run() == END {
+            if entry.run() >= END {
                 return Leap::new(bits, steps, true);
             }
             steps += entry.run() + 1;

@@ -1,0 +1,189 @@
+//! Blocks into the bits of a scan (ITU-T T.81, annexes F and G).
+
+use super::Block;
+
+/// The coefficients of a scan.
+pub(super) struct Band {
+    pub(super) first: usize,
+    pub(super) last: usize,
+    /// Whether it adds a bit to what has come.
+    pub(super) refines: bool,
+    /// The lowest bit that it brings.
+    pub(super) low: u32,
+}
+
+impl Band {
+    /// The end of the scan's head.
+    pub(super) fn head(&self) -> [u8; 3] {
+        let high = if self.refines { self.low + 1 } else { 0 };
+        [self.first as u8, self.last as u8, (high << 4 | self.low) as u8]
+    }
+}
+
+/// The code of the twelve DC sizes, each with a word of four bits.
+pub(super) fn dc_code() -> Vec<u8> {
+    let mut code = vec![0; 16];
+    code[3] = 12;
+    code.extend(0..12);
+    code
+}
+
+/// The code of the AC symbols, each with a word of eight bits.
+pub(super) fn ac_code() -> Vec<u8> {
+    let symbols = ac_symbols();
+    [&[0; 7][..], &[symbols.len() as u8], &[0; 8], &symbols].concat()
+}
+
+/// The AC symbols; a symbol's word is its place.
+fn ac_symbols() -> Vec<u8> {
+    (0..16).flat_map(|run| (0..=10).map(move |size| run << 4 | size)).collect()
+}
+
+/// The bits of a scan on their way into the file.
+pub(super) struct Writer<'f> {
+    file: &'f mut Vec<u8>,
+    buffer: u64,
+    count: u32,
+    /// Blocks in which the band ended since the last word.
+    ended: u64,
+    /// Bits of coefficients that had come before, which stand after the next word.
+    corrections: Vec<u64>,
+}
+
+impl<'f> Writer<'f> {
+    pub(super) fn new(file: &'f mut Vec<u8>) -> Self {
+        Writer { file, buffer: 0, count: 0, ended: 0, corrections: Vec::new() }
+    }
+
+    fn put(&mut self, value: u64, bits: u32) {
+        self.buffer = self.buffer << bits | value;
+        self.count += bits;
+        while self.count >= 8 {
+            self.count -= 8;
+            let byte = (self.buffer >> self.count) as u8;
+            self.file.push(byte);
+            if byte == 0xFF {
+                self.file.push(0);
+            }
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        self.end_band();
+        let missing = (8 - self.count % 8) % 8;
+        self.put((1 << missing) - 1, missing);
+    }
+
+    /// The marker after so many others.
+    pub(super) fn restart(&mut self, number: usize) {
+        self.flush();
+        self.file.extend([0xFF, 0xD0 + number as u8 % 8]);
+    }
+
+    fn symbol(&mut self, run: u64, size: u32) {
+        self.put(11 * run + u64::from(size), 8);
+    }
+
+    fn number(&mut self, value: i32, size: u32) {
+        let bits = if value < 0 { value + (1 << size) - 1 } else { value };
+        self.put(bits as u64, size);
+    }
+
+    fn correct(&mut self, corrections: Vec<u64>) {
+        corrections.into_iter().for_each(|bit| self.put(bit, 1));
+    }
+
+    /// Writes in how many blocks the band has ended.
+    fn end_band(&mut self) {
+        if self.ended > 0 {
+            let bits = self.ended.ilog2();
+            self.symbol(u64::from(bits), 0);
+            self.put(self.ended - (1 << bits), bits);
+            self.ended = 0;
+            let corrections = std::mem::take(&mut self.corrections);
+            self.correct(corrections);
+        }
+    }
+
+    /// A block; in a progressive image the ends of its band are counted. `mean` is that of the block before.
+    pub(super) fn block(&mut self, block: &Block, band: &Band, progressive: bool, mean: &mut i32) {
+        if band.first == 0 {
+            if band.refines {
+                self.put((block[0] >> band.low & 1) as u64, 1);
+            } else {
+                let shifted = block[0] >> band.low;
+                let difference = shifted - *mean;
+                *mean = shifted;
+                self.put(u64::from(size(difference)), 4);
+                self.number(difference, size(difference));
+            }
+        }
+        let others = &block[band.first.max(1)..=band.last];
+        match band.refines {
+            true => self.refine(others, band.low),
+            false => self.bring(others, band.low, progressive),
+        }
+    }
+
+    fn bring(&mut self, others: &[i32], low: u32, progressive: bool) {
+        let mut zeros = 0;
+        for value in others.iter().map(|value| value / (1 << low)) {
+            if value == 0 {
+                zeros += 1;
+                continue;
+            }
+            self.end_band();
+            while zeros > 15 {
+                self.symbol(15, 0);
+                zeros -= 16;
+            }
+            self.symbol(zeros, size(value));
+            self.number(value, size(value));
+            zeros = 0;
+        }
+        if zeros > 0 {
+            self.ended += 1;
+            if !progressive || self.ended == 0x7FFF {
+                self.end_band();
+            }
+        }
+    }
+
+    fn refine(&mut self, others: &[i32], low: u32) {
+        let shifted = || others.iter().map(|value| value / (1 << low));
+        let last_new = shifted().rposition(|value| value.abs() == 1);
+        let (mut zeros, mut corrections) = (0, Vec::new());
+        for (index, value) in shifted().enumerate() {
+            if value == 0 {
+                zeros += 1;
+                continue;
+            }
+            while zeros > 15 && last_new.is_some_and(|last| index <= last) {
+                self.end_band();
+                self.symbol(15, 0);
+                zeros -= 16;
+                self.correct(std::mem::take(&mut corrections));
+            }
+            if value.abs() > 1 {
+                corrections.push(u64::from(value.unsigned_abs() & 1));
+                continue;
+            }
+            self.end_band();
+            self.symbol(zeros, 1);
+            self.number(value, 1);
+            self.correct(std::mem::take(&mut corrections));
+            zeros = 0;
+        }
+        if zeros > 0 || !corrections.is_empty() {
+            self.ended += 1;
+            self.corrections.extend(corrections);
+            if self.ended == 0x7FFF {
+                self.end_band();
+            }
+        }
+    }
+}
+
+fn size(value: i32) -> u32 {
+    32 - value.unsigned_abs().leading_zeros()
+}
