@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 
+use crate::allocator;
 use crate::config::{self, Config, ConfigError};
 use crate::deploy::Deployer;
 use crate::deploy::canary::{Arm, Due, Trial};
@@ -101,6 +102,7 @@ impl App {
             engines,
         };
         app.deployer.lock().await.started(&app).await;
+        allocator::trim();
         Ok(app)
     }
 
@@ -115,7 +117,14 @@ impl App {
     ) -> R {
         let runtime = tokio::runtime::Handle::current();
         let changed = tokio::task::spawn_blocking(move || {
-            runtime.block_on(async { work(&self, &mut *self.deployer.lock().await).await })
+            let mut deployer = runtime.block_on(self.deployer.lock());
+            let before = self.served.load_full();
+            let result = runtime.block_on(work(&self, &mut deployer));
+            if !Arc::ptr_eq(&before, &self.served.load()) {
+                drop(before);
+                allocator::trim();
+            }
+            result
         });
         changed.await.expect("a change does not panic")
     }

@@ -15,10 +15,11 @@
 //! - [`plugin`]: from a component's bytes to a stage: compile, check, snapshot.
 //! - [`engine`]: wasmtime, its pool and its epoch.
 //! - [`trace`], [`memory`], [`metrics`]: what a request needed, and the reports of it.
-//! - [`telemetry`]: the log. `numbers`: how numbers are written.
+//! - [`telemetry`]: the log. `numbers`: how numbers are written. `allocator`: what was freed goes back to the kernel.
 //!
 //! Beside the way of a request: [`leak`], the laboratory that names leaks.
 
+mod allocator;
 pub mod app;
 pub mod cli;
 pub mod config;

@@ -1,10 +1,13 @@
 //! Bodies: received within the budget, the limit and the time; unpacked within the same limit.
 
 use std::io::Read;
+use std::pin::{Pin, pin};
 use std::time::Instant;
 
+use axum::BoxError;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::admission::Refused;
@@ -32,11 +35,11 @@ pub(super) async fn receive(
     let packed = headers.contains_key(header::CONTENT_ENCODING);
     let budget = app.admission.body(declared.filter(|_| !packed).unwrap_or(limit)).map_err(Refused::from)?;
 
-    let read = axum::body::to_bytes(body, usize::try_from(limit).unwrap_or(usize::MAX));
+    let read = read(body, declared, limit);
     let until = deadline.min(Instant::now() + app.server.body_timeout);
     match tokio::time::timeout_at(until.into(), read).await {
         Ok(Ok(body)) => Ok((body, budget)),
-        Ok(Err(error)) if is_length_limit(&error) => Err(too_large(limit)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit)),
         Ok(Err(error)) => {
             let detail = format!("the body broke off: {error}");
             Err((Outcome::InvalidInput, Problem::new(StatusCode::BAD_REQUEST, "invalid_input", detail)))
@@ -47,6 +50,53 @@ pub(super) async fn receive(
             Err((Outcome::Deadline, Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail)))
         }
     }
+}
+
+/// An announced body of so many bytes gets pages of its own.
+const OWN_PAGES: usize = 512 << 10;
+
+/// Reads a body to its end. One that comes in a single piece is not copied, and no other is held twice.
+async fn read(body: Body, declared: Option<u64>, limit: u64) -> Result<Bytes, BoxError> {
+    let bytes = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+    let mut pieces = pin!(Limited::new(body, bytes(limit)));
+    if let Some(declared) = declared.map(bytes)
+        && declared >= OWN_PAGES
+    {
+        // What was announced is within the limit, and takes nothing before it comes. The allocator would keep the memory of
+        // large bodies, in an arena for each thread that has received some; pages of its own go back to the kernel.
+        let mut whole = memmap2::MmapMut::map_anon(declared)?;
+        let mut filled = 0;
+        while let Some(piece) = next(&mut pieces).await? {
+            let end = filled + piece.len();
+            whole.get_mut(filled..end).ok_or("it is longer than was announced")?.copy_from_slice(&piece);
+            filled = end;
+        }
+        return Ok(Bytes::from_owner(whole).slice(..filled));
+    }
+    let (mut first, mut whole) = (Bytes::new(), Vec::new());
+    while let Some(piece) = next(&mut pieces).await? {
+        if first.is_empty() {
+            first = piece;
+            continue;
+        }
+        if whole.is_empty() {
+            whole.reserve_exact(declared.map_or(0, bytes).max(first.len() + piece.len()));
+            whole.extend_from_slice(&first);
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(if whole.is_empty() { first } else { whole.into() })
+}
+
+/// The next piece of a body that has data.
+async fn next(body: &mut Pin<&mut Limited<Body>>) -> Result<Option<Bytes>, BoxError> {
+    while let Some(frame) = body.frame().await {
+        match frame?.into_data() {
+            Ok(data) if !data.is_empty() => return Ok(Some(data)),
+            _ => {}
+        }
+    }
+    Ok(None)
 }
 
 /// Unpacks what `Content-Encoding` says, on a thread for blocking work.
@@ -117,16 +167,4 @@ pub(super) fn pack(headers: &HeaderMap, body: &[u8]) -> Option<(&'static str, Ve
 fn too_large(limit: u64) -> Refused {
     let detail = format!("the body is larger than {limit} bytes (`server.max_body`)");
     (Outcome::TooLarge, Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail))
-}
-
-fn is_length_limit(error: &axum::Error) -> bool {
-    use std::error::Error;
-    let mut source = error.source();
-    while let Some(error) = source {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
 }

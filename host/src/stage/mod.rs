@@ -11,6 +11,7 @@
 pub mod apart;
 pub mod bindings;
 pub mod cap;
+mod foresight;
 pub mod outcome;
 pub mod output;
 pub mod run;

@@ -11,6 +11,7 @@ use super::bindings::postprocessor::PostprocessorIndices;
 use super::bindings::preprocessor::PreprocessorIndices;
 use super::bindings::{Failure, Reply, Request};
 use super::cap::Meter;
+use super::foresight::Foresight;
 use super::outcome::{DeadlinePassed, OutputLimit, StageError};
 use super::state::{Deployment, State};
 use crate::nn::Tensor;
@@ -50,6 +51,7 @@ pub struct Stage {
     pub(super) deployment: Deployment,
     /// True where `init` could not be snapshotted and runs in every instance.
     init_each: bool,
+    foresight: Foresight,
 }
 
 /// The export of each kind of stage, looked up and type-checked once.
@@ -72,7 +74,8 @@ impl Stage {
         deployment: Deployment,
         init_each: bool,
     ) -> Self {
-        Self { plugin, name, limits, instance_pre, export, deployment, init_each }
+        let foresight = Foresight::default();
+        Self { plugin, name, limits, instance_pre, export, deployment, init_each, foresight }
     }
 
     /// What its plugin is given.
@@ -114,7 +117,7 @@ impl Stage {
         body: &[u8],
     ) -> Result<(Tensors, Vec<u8>), StageError> {
         let Export::Preprocess(export) = &self.export else { unreachable!("built for its kind") };
-        self.run(trace, request, async |store, limits| {
+        self.run(trace, request, Some(body.len()), async |store, limits| {
             let instance = self.instantiate(store).await?;
             let plugin = export.load(&mut *store, &instance)?;
             let answer = plugin.plimsoll_stage_preprocess().call_run(&mut *store, request, body).await?;
@@ -134,7 +137,7 @@ impl Stage {
     /// How the stage ended instead.
     pub async fn infer(&self, trace: &mut Trace, request: &Request, inputs: Tensors) -> Result<Tensors, StageError> {
         let Export::Infer(export) = &self.export else { unreachable!("built for its kind") };
-        self.run(trace, request, async move |store, _| {
+        self.run(trace, request, None, async move |store, _| {
             let instance = self.instantiate(store).await?;
             let plugin = export.load(&mut *store, &instance)?;
             let inputs = store.data_mut().push_tensors(inputs)?;
@@ -156,7 +159,7 @@ impl Stage {
         context: &[u8],
     ) -> Result<Reply, StageError> {
         let Export::Postprocess(export) = &self.export else { unreachable!("built for its kind") };
-        self.run(trace, request, async move |store, limits| {
+        self.run(trace, request, None, async move |store, limits| {
             let instance = self.instantiate(store).await?;
             let plugin = export.load(&mut *store, &instance)?;
             let outputs = store.data_mut().push_tensors(outputs)?;
@@ -166,11 +169,13 @@ impl Stage {
         .await
     }
 
-    /// What every run has in common: the store, the deadlines, and the report of how it ended.
+    /// What every run has in common: the store, the deadlines, and the report of how it ended. `body` is how many bytes it
+    /// is given, where that decides how long it computes.
     async fn run<R>(
         &self,
         trace: &mut Trace,
         request: &Request,
+        body: Option<usize>,
         call: impl AsyncFnOnce(&mut Store<State>, &Limits) -> wasmtime::Result<Result<R, Failure>>,
     ) -> Result<R, StageError> {
         let meter = Arc::new(Meter::default());
@@ -186,13 +191,21 @@ impl Stage {
         }
         let mut store = self.store(meter, &request.id, deadline);
         let turn = Arc::clone(&store.data().turn);
-        let call = turn.over(call(&mut store, &self.limits));
+        let call = async {
+            if body.is_some_and(|body| self.foresight.is_long(body)) {
+                turn.take().await;
+            }
+            turn.over(call(&mut store, &self.limits)).await
+        };
         let answer = match tokio::time::timeout_at(deadline.into(), call).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(failure))) => Err(self.failure(failure, &store)),
             Ok(Err(error)) => Err(StageError::from_wasmtime(&error)),
             Err(_elapsed) => Err(StageError::deadline()),
         };
+        if let (Some(body), Ok(_)) = (body, &answer) {
+            self.foresight.learn(body, turn.computed());
+        }
         let resources = store.data_mut().table.iter_mut().count() as u64;
         store.data().meter.resources_left(resources);
         // The instance goes before the next stage's comes.

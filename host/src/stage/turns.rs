@@ -29,6 +29,8 @@ struct Run {
     permit: Option<OwnedSemaphorePermit>,
     /// How many ticks the turn has lasted.
     ticks: u32,
+    /// How many ticks the guest has computed in all.
+    computed: u32,
     /// Whether the guest is suspended in [`Turn::tick`], and not in a function of the host.
     here: bool,
     /// When the guest went on.
@@ -41,6 +43,7 @@ impl Turn {
     /// To be asked at every tick of the epoch: what the guest has to wait for before it goes on, if it computes for long.
     pub(crate) fn tick(self: &Arc<Self>) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
         let mut run = self.run();
+        run.computed += 1;
         if run.permit.is_none() && !run.is_long() {
             return None;
         }
@@ -65,6 +68,17 @@ impl Turn {
             run.here = false;
             run.permit = taken.or(run.permit.take());
         }))
+    }
+
+    /// Waits for a turn before the guest begins.
+    pub(crate) async fn take(&self) {
+        let permit = Arc::clone(&TURNS).acquire_owned().await.expect("never closed");
+        self.run().permit = Some(permit);
+    }
+
+    /// How many ticks the guest has computed.
+    pub(crate) fn computed(&self) -> u32 {
+        self.run().computed
     }
 
     /// Runs what calls the guest whose turn this is; while that waits for the host, it has none.
