@@ -101,7 +101,11 @@ impl App {
             server: config.server.clone(),
             engines,
         };
-        app.deployer.lock().await.started(&app).await;
+        {
+            let mut deployer = app.deployer.lock().await;
+            deployer.started(&app).await;
+            deployer.settle();
+        }
         allocator::trim();
         Ok(app)
     }
@@ -120,8 +124,9 @@ impl App {
             let mut deployer = runtime.block_on(self.deployer.lock());
             let before = self.served.load_full();
             let result = runtime.block_on(work(&self, &mut deployer));
-            if !Arc::ptr_eq(&before, &self.served.load()) {
-                drop(before);
+            let changed = !Arc::ptr_eq(&before, &self.served.load());
+            drop(before);
+            if deployer.settle() || changed {
                 allocator::trim();
             }
             result

@@ -1,6 +1,6 @@
 //! `lifecycle.init`: run once at deployment, snapshotted, refused when it fails.
 
-use plimsoll_tests::{Server, guests_config};
+use plimsoll_tests::{Server, TempDir, guests_config};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_init_that_fails_is_refused_with_its_reason() {
@@ -22,6 +22,18 @@ async fn an_init_that_does_not_end_is_refused_at_its_deadline() {
         .replace("[plugins.init-loops]\n", "[plugins.init-loops]\ninit_deadline = \"300ms\"\n");
     let message = Server::refused(&config).await;
     assert!(message.contains("pipelines.p.preprocess.plugin") && message.contains("deadline"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_init_begins_when_the_plugin_is_compiled() {
+    // The demo in a cache of its own: here `infer-wasm` is compiled for longer than its `init` may take. That takes
+    // milliseconds, but more than one tick of the epoch, so its deadline is looked at.
+    let cache = TempDir::new().expect("a folder");
+    let demo = include_str!("../../host/demo/plimsoll.toml");
+    let toml = format!("cache_dir = {:?}\n{demo}\n[plugins.infer-wasm]\ninit_deadline = \"2s\"\n", cache.path());
+    let started = std::time::Instant::now();
+    Server::start(&toml).await;
+    println!("ready after {:?}", started.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

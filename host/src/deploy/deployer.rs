@@ -66,6 +66,11 @@ impl Deployer {
         &self.config
     }
 
+    /// To be called after every change: drops what only making it needed. Says whether something was compiled.
+    pub(crate) fn settle(&self) -> bool {
+        self.workshop.preparer().settle()
+    }
+
     /// Admits a release and lets it serve, or begins its trial. `by` is who handed it in, for the audit.
     ///
     /// # Errors

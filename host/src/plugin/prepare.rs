@@ -1,6 +1,7 @@
 //! From an artifact to a stage: compile (or load what was compiled), check the world, run `init`, snapshot.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -8,7 +9,7 @@ use wasmtime::component::{Component, Instance, InstancePre, Linker};
 use wasmtime::{Engine, Store};
 
 use super::cache::{CompiledCache, EntryName, Note};
-use super::{Artifact, snapshot};
+use super::{Artifact, artifact, snapshot};
 use crate::stage::bindings::inferencer::InferencerIndices;
 use crate::stage::bindings::postprocessor::PostprocessorIndices;
 use crate::stage::bindings::preprocessor::PreprocessorIndices;
@@ -67,6 +68,8 @@ pub struct Preparer {
     linker: Linker<State>,
     cache: Option<CompiledCache>,
     compilers: rayon::ThreadPool,
+    /// Components as they run `init`, by their digest: the same for every stage that a plugin makes.
+    for_init: Mutex<HashMap<String, Component>>,
 }
 
 /// How much compiling yields to requests: the highest that leaves it some time on a machine that is never idle.
@@ -85,7 +88,13 @@ impl Preparer {
                 let _ = rustix::process::nice(COMPILER_NICENESS);
             })
             .build()?;
-        Ok(Self { engine: engine.clone(), linker: linker(engine)?, cache, compilers })
+        Ok(Self { engine: engine.clone(), linker: linker(engine)?, cache, compilers, for_init: Mutex::default() })
+    }
+
+    /// To be called when no more stages are to be made for now: drops what only making them needs. Says whether there was
+    /// something.
+    pub fn settle(&self) -> bool {
+        !std::mem::take(&mut *self.for_init.lock().unwrap_or_else(PoisonError::into_inner)).is_empty()
     }
 
     /// Compiles a component; the calling thread waits, and the threads that compile have a low priority.
@@ -102,6 +111,17 @@ impl Preparer {
         self.compilers
             .install(|| Component::from_binary(&self.engine, component))
             .map_err(|error| format!("is no component that can be compiled: {error:#}"))
+    }
+
+    fn compile_for_init(&self, component: &[u8]) -> Result<Component, String> {
+        let compiled = || self.for_init.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = artifact::digest(component);
+        if let Some(component) = compiled().get(&digest) {
+            return Ok(component.clone());
+        }
+        let component = self.compile_bytes(component)?;
+        compiled().insert(digest, component.clone());
+        Ok(component)
     }
 
     /// Makes a stage of the kind `kind`. A component with `lifecycle.init` runs it now, within `limits`, unless the
@@ -158,7 +178,7 @@ impl Preparer {
     ) -> Result<(Component, Note), String> {
         match self.snapshot(bytes, kind, limits, deployment).await? {
             Ok(snapshot) => Ok((self.compile_bytes(&snapshot)?, Note::default())),
-            Err(why) => Ok((self.compile_bytes(bytes)?, Note { init_each: Some(why) })),
+            Err(why) => Ok((self.compile_for_init(bytes)?, Note { init_each: Some(why) })),
         }
     }
 
@@ -226,7 +246,7 @@ impl Preparer {
                 .map_err(|text| format!("`init` failed: {text}"))?;
             Ok(instance)
         };
-        snapshot::take(|bytes| self.compile_bytes(bytes), bytes, new_store, init).await
+        snapshot::take(|bytes| self.compile_for_init(bytes), bytes, new_store, init).await
     }
 }
 
