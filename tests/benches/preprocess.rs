@@ -45,7 +45,7 @@ fn main() {
         let app = app(&runtime, draft);
         for file in images(&folder).iter().filter(|file| file.to_string_lossy().contains(part)) {
             let name = file.file_name().expect("a file").to_string_lossy();
-            if draft && (!name.ends_with(".jpg") || name.contains("progressive")) {
+            if draft && !name.ends_with(".jpg") {
                 continue;
             }
             let body = std::fs::read(file).expect("readable");

@@ -97,6 +97,55 @@ async fn raw_query(server: &Server, query: &str, header: &str) -> tokio::net::Tc
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_all_sizes_arrive_as_they_were_sent() {
+    let server = Server::start(&guests_config("tester", "")).await;
+    let carry = "?do=carry&post=carry";
+    // Around the sizes of a connection's buffer, and from where on a body has pages of its own.
+    for size in [1, 9_000, 65_536, 300_000, (512 << 10) - 1, 512 << 10, 3_000_000] {
+        let body: Vec<u8> = (0..size).map(|at: usize| (at ^ at >> 8 ^ at >> 16) as u8).collect();
+        for chunked in [false, true] {
+            let length = format!("content-length: {size}");
+            let header = if chunked { "transfer-encoding: chunked" } else { &length };
+            let mut stream = raw_query(&server, carry, header).await;
+            for piece in body.chunks(70_000) {
+                if chunked {
+                    stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await.expect("sent");
+                }
+                stream.write_all(piece).await.expect("sent");
+                if chunked {
+                    stream.write_all(b"\r\n").await.expect("sent");
+                }
+            }
+            if chunked {
+                stream.write_all(b"0\r\n\r\n").await.expect("sent");
+            }
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.expect("an answer");
+            assert!(answer.starts_with(b"HTTP/1.1 200") && answer.ends_with(&body), "{size} bytes, chunked: {chunked}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_breaks_off_and_a_head_that_is_too_long_are_refused() {
+    let server = Server::start(&guests_config("tester", "")).await;
+    for announced in [2_000, 2_000_000] {
+        let mut stream = raw(&server, &format!("content-length: {announced}")).await;
+        stream.write_all(&[7; 1_000]).await.expect("sent");
+        stream.shutdown().await.expect("no more is sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("broke off"), "{announced}: {answer}");
+    }
+    let mut stream = raw(&server, &format!("x-long: {}", "x".repeat(70_000))).await;
+    let mut answer = String::new();
+    // The server hangs up while the head is still coming.
+    let _ = stream.read_to_string(&mut answer).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert_eq!(server.infer("p", "", "").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_does_not_arrive_is_not_waited_for() {
     let server = Server::start(&format!("[server]\nbody_timeout = \"200ms\"\n{}", guests_config("tester", ""))).await;
     let mut stream = raw(&server, "content-length: 10").await;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
 use image_core::{Channels, Elements, Layout, Limits, Mode, Pack, Rejected, Settings, Target, prepare, prepare_scalar};
-use plimsoll_tests::jpeg::Jpeg;
+use plimsoll_tests::jpeg::{Jpeg, Scan};
 use plimsoll_tests::shared;
 
 /// The plugin's defaults, with bytes for elements, pixel by pixel.
@@ -182,6 +182,30 @@ fn a_progressive_image_is_the_sequential_one_to_the_last_bit() {
                     assert!(one.is_ok() && one == many, "{side}, draft {draft}, {progressive:?}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn means_may_come_by_components_and_in_pairs_and_bands_one_by_one() {
+    let scan = |components, first, last, refines, low| Scan { components, first, last, refines, low };
+    for sampling in [[(2, 2), (1, 1), (1, 1)], [(2, 1), (1, 2), (1, 1)]] {
+        for (width, height) in [(331, 255), (320, 256)] {
+            let sequential = Jpeg { restart: 3, ..Jpeg::new(width, height, &sampling) };
+            let one = prepare(&sequential.encode(picture), &settings(99, 77));
+            assert!(one.is_ok());
+            // 63 bands of luma, and no more than 100 scans in all.
+            let mut scans = vec![scan(0..1, 0, 0, false, 2), scan(1..3, 0, 0, false, 0)];
+            scans.extend((1..64).map(|index| scan(0..1, index, index, false, 0)));
+            scans.extend([scan(0..1, 0, 0, true, 1), scan(1..2, 1, 63, false, 0), scan(2..3, 1, 63, false, 0)]);
+            scans.push(scan(0..1, 0, 0, true, 0));
+            let many = Jpeg { scans: scans.clone(), ..sequential.clone() };
+            assert!(one == prepare(&many.encode(picture), &settings(99, 77)), "{width} x {height}, {sampling:?}");
+            // 63 bands of blue are too many: `zune-jpeg` decides.
+            let blue = scans.iter().position(|scan| scan.components == (1..2)).expect("a scan of it");
+            scans.splice(blue..=blue, (1..64).map(|index| scan(1..2, index, index, false, 0)));
+            let refused = prepare(&Jpeg { scans, ..sequential }.encode(picture), &settings(99, 77));
+            assert!(matches!(&refused, Err(Rejected::Broken(text)) if text.contains("scans")), "{refused:?}");
         }
     }
 }

@@ -5,7 +5,8 @@ mod writer;
 
 use std::f64::consts::PI;
 
-use writer::{Band, Writer};
+pub use writer::Scan;
+use writer::Writer;
 
 /// MCUs after which the picture repeats itself, in both directions: so that a large image is made quickly.
 const PERIOD: usize = 16;
@@ -23,9 +24,8 @@ pub struct Jpeg {
     pub restart: usize,
     /// The step of every coefficient.
     pub quantiser: u8,
-    /// Whether the coefficients come in many scans: their bits but the lowest two, then each of those; the means without
-    /// their lowest bit, which comes last.
-    pub progressive: bool,
+    /// The scans of a progressive image; none make a sequential one.
+    pub scans: Vec<Scan>,
     /// The colour transform that an Adobe segment names; without one there is a JFIF segment.
     pub adobe: Option<u8>,
 }
@@ -43,13 +43,21 @@ impl Jpeg {
     /// A baseline image without restart markers.
     pub fn new(width: usize, height: usize, sampling: &[(usize, usize)]) -> Jpeg {
         let sampling = sampling.to_vec();
-        Jpeg { width, height, sampling, restart: 0, quantiser: 6, progressive: false, adobe: None }
+        Jpeg { width, height, sampling, restart: 0, quantiser: 6, scans: Vec::new(), adobe: None }
     }
 
-    /// The same, but progressive.
+    /// The same, but progressive: the coefficients without their lowest two bits, then each of those; the means without
+    /// their lowest bit, which comes last.
     #[must_use]
     pub fn progressive(self) -> Jpeg {
-        Jpeg { progressive: true, ..self }
+        let all = 0..self.sampling.len();
+        let mean = |refines, low| Scan { components: all.clone(), first: 0, last: 0, refines, low };
+        let mut scans = vec![mean(false, 1)];
+        for (first, last, refines, low) in [(1, 5, false, 2), (6, 63, false, 2), (1, 63, true, 1), (1, 63, true, 0)] {
+            scans.extend(all.clone().map(|one| Scan { components: one..one + 1, first, last, refines, low }));
+        }
+        scans.push(mean(true, 0));
+        Jpeg { scans, ..self }
     }
 
     /// The encoded image. `sample` gives the value of a component from 0 to 255 at a place in pixels.
@@ -75,25 +83,22 @@ impl Jpeg {
         for (id, (across, down)) in (1..).zip(&self.sampling) {
             frame.extend([id, (across << 4 | down) as u8, 0]);
         }
-        segment(&mut file, if self.progressive { 0xC2 } else { 0xC0 }, &frame);
+        segment(&mut file, if self.is_progressive() { 0xC2 } else { 0xC0 }, &frame);
         segment(&mut file, 0xC4, &[&[0x00][..], &writer::dc_code(), &[0x10], &writer::ac_code()].concat());
         if self.restart > 0 {
             segment(&mut file, 0xDD, &(self.restart as u16).to_be_bytes());
         }
-        if self.progressive {
-            self.scan(&mut file, &planes, size, &Band { first: 0, last: 0, refines: false, low: 1 });
-            for (first, last, refines, low) in [(1, 5, false, 2), (6, 63, false, 2), (1, 63, true, 1), (1, 63, true, 0)]
-            {
-                for plane in &planes {
-                    self.scan(&mut file, std::slice::from_ref(plane), size, &Band { first, last, refines, low });
-                }
-            }
-            self.scan(&mut file, &planes, size, &Band { first: 0, last: 0, refines: true, low: 0 });
-        } else {
-            self.scan(&mut file, &planes, size, &Band { first: 0, last: 63, refines: false, low: 0 });
+        let whole = [Scan { components: 0..planes.len(), first: 0, last: 63, refines: false, low: 0 }];
+        for scan in if self.is_progressive() { &self.scans[..] } else { &whole } {
+            segment(&mut file, 0xFE, b"a scan");
+            self.scan(&mut file, &planes, size, scan);
         }
         file.extend([0xFF, 0xD9]);
         file
+    }
+
+    fn is_progressive(&self) -> bool {
+        !self.scans.is_empty()
     }
 
     fn plane(
@@ -123,12 +128,13 @@ impl Jpeg {
         Plane { id: component as u8 + 1, across, down, columns, rows, own, blocks }
     }
 
-    fn scan(&self, file: &mut Vec<u8>, planes: &[Plane], size: (usize, usize), band: &Band) {
+    fn scan(&self, file: &mut Vec<u8>, planes: &[Plane], size: (usize, usize), scan: &Scan) {
+        let planes = &planes[scan.components.clone()];
         let mut head = vec![planes.len() as u8];
         for plane in planes {
             head.extend([plane.id, 0]);
         }
-        head.extend(band.head());
+        head.extend(scan.band());
         segment(file, 0xDA, &head);
         let mut bits = Writer::new(file);
         let mut means = [0; 3];
@@ -146,7 +152,7 @@ impl Jpeg {
                 for block in 0..across * down {
                     let (x, y) = (column * across + block % across, row * down + block / across);
                     let block = &plane.blocks[y % plane.rows * plane.columns + x % plane.columns];
-                    bits.block(block, band, self.progressive, mean);
+                    bits.block(block, scan, self.is_progressive(), mean);
                 }
             }
         }

@@ -66,7 +66,8 @@ impl Deployer {
         &self.config
     }
 
-    /// To be called after every change: drops what only making it needed. Says whether something was compiled.
+    /// To be called after every change: drops what only making it needed. Says whether
+    /// something was compiled to run `init`.
     pub(crate) fn settle(&self) -> bool {
         self.workshop.preparer().settle()
     }

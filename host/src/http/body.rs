@@ -55,16 +55,16 @@ pub(super) async fn receive(
 /// An announced body of so many bytes gets pages of its own.
 const OWN_PAGES: usize = 512 << 10;
 
-/// Reads a body to its end. One that comes in a single piece is not copied, and no other is held twice.
+/// Reads a body to its end. One that comes in a single piece is not copied, and none that was announced is held twice.
 async fn read(body: Body, declared: Option<u64>, limit: u64) -> Result<Bytes, BoxError> {
     let bytes = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
     let mut pieces = pin!(Limited::new(body, bytes(limit)));
+    // What was announced is within the limit, and takes nothing before it comes. The allocator would keep the memory of
+    // large bodies, in an arena for each thread that has received some; pages of its own go back to the kernel.
     if let Some(declared) = declared.map(bytes)
         && declared >= OWN_PAGES
+        && let Ok(mut whole) = memmap2::MmapMut::map_anon(declared)
     {
-        // What was announced is within the limit, and takes nothing before it comes. The allocator would keep the memory of
-        // large bodies, in an arena for each thread that has received some; pages of its own go back to the kernel.
-        let mut whole = memmap2::MmapMut::map_anon(declared)?;
         let mut filled = 0;
         while let Some(piece) = next(&mut pieces).await? {
             let end = filled + piece.len();

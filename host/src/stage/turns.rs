@@ -29,7 +29,7 @@ struct Run {
     permit: Option<OwnedSemaphorePermit>,
     /// How many ticks the turn has lasted.
     ticks: u32,
-    /// How many ticks the guest has computed in all.
+    /// How many ticks the guest has computed in all, but for those before it was known to be long.
     computed: u32,
     /// Whether the guest is suspended in [`Turn::tick`], and not in a function of the host.
     here: bool,
@@ -43,10 +43,10 @@ impl Turn {
     /// To be asked at every tick of the epoch: what the guest has to wait for before it goes on, if it computes for long.
     pub(crate) fn tick(self: &Arc<Self>) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
         let mut run = self.run();
-        run.computed += 1;
         if run.permit.is_none() && !run.is_long() {
             return None;
         }
+        run.computed += 1;
         run.here = true;
         run.ticks += 1;
         let keeps = run.permit.is_some() && run.ticks < TICKS;
@@ -76,7 +76,7 @@ impl Turn {
         self.run().permit = Some(permit);
     }
 
-    /// How many ticks the guest has computed.
+    /// How many ticks the guest has computed, see [`Run::computed`].
     pub(crate) fn computed(&self) -> u32 {
         self.run().computed
     }
@@ -145,6 +145,15 @@ mod tests {
         // So much that a thread has computed for more than a tick.
         while busy() < 2 * TICK {}
         let mut all: Vec<_> = std::iter::from_fn(|| Arc::clone(&TURNS).try_acquire_owned().ok()).collect();
+
+        let foreseen = Turn::default();
+        {
+            let mut takes = pin!(foreseen.take());
+            assert!(polled(takes.as_mut()).is_pending(), "it waits before it begins");
+            drop(all.pop());
+            assert!(polled(takes).is_ready());
+        }
+        all.extend(foreseen.run().permit.take());
 
         let short = Arc::new(Turn::default());
         assert!(polled(pin!(short.over(async { short.tick().is_none() }))).is_ready(), "a short run needs no turn");

@@ -1,20 +1,27 @@
 //! Blocks into the bits of a scan (ITU-T T.81, annexes F and G).
 
+use std::ops::Range;
+
 use super::Block;
 
-/// The coefficients of a scan.
-pub(super) struct Band {
-    pub(super) first: usize,
-    pub(super) last: usize,
+/// What a scan of a progressive image brings.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// Of which components.
+    pub components: Range<usize>,
+    /// The first coefficient in zigzag order.
+    pub first: usize,
+    /// The last.
+    pub last: usize,
     /// Whether it adds a bit to what has come.
-    pub(super) refines: bool,
+    pub refines: bool,
     /// The lowest bit that it brings.
-    pub(super) low: u32,
+    pub low: u32,
 }
 
-impl Band {
+impl Scan {
     /// The end of the scan's head.
-    pub(super) fn head(&self) -> [u8; 3] {
+    pub(super) fn band(&self) -> [u8; 3] {
         let high = if self.refines { self.low + 1 } else { 0 };
         [self.first as u8, self.last as u8, (high << 4 | self.low) as u8]
     }
@@ -106,22 +113,22 @@ impl<'f> Writer<'f> {
     }
 
     /// A block; in a progressive image the ends of its band are counted. `mean` is that of the block before.
-    pub(super) fn block(&mut self, block: &Block, band: &Band, progressive: bool, mean: &mut i32) {
-        if band.first == 0 {
-            if band.refines {
-                self.put((block[0] >> band.low & 1) as u64, 1);
+    pub(super) fn block(&mut self, block: &Block, scan: &Scan, progressive: bool, mean: &mut i32) {
+        if scan.first == 0 {
+            if scan.refines {
+                self.put((block[0] >> scan.low & 1) as u64, 1);
             } else {
-                let shifted = block[0] >> band.low;
+                let shifted = block[0] >> scan.low;
                 let difference = shifted - *mean;
                 *mean = shifted;
                 self.put(u64::from(size(difference)), 4);
                 self.number(difference, size(difference));
             }
         }
-        let others = &block[band.first.max(1)..=band.last];
-        match band.refines {
-            true => self.refine(others, band.low),
-            false => self.bring(others, band.low, progressive),
+        let others = &block[scan.first.max(1)..=scan.last];
+        match scan.refines {
+            true => self.refine(others, scan.low),
+            false => self.bring(others, scan.low, progressive),
         }
     }
 

@@ -11,9 +11,9 @@ pub(super) struct Band {
     /// The first and the last in zigzag order.
     pub(super) first: usize,
     pub(super) last: usize,
-    /// Whether the scan adds a bit to what has come of them.
+    /// Whether the scan adds a bit to what has come of them: `Ah` is not 0.
     pub(super) refines: bool,
-    /// The lowest bit that it brings.
+    /// The lowest bit that it brings: `Al`.
     pub(super) low: u32,
 }
 
@@ -79,7 +79,7 @@ impl Band {
         rows: impl Iterator<Item = &'k mut [Block]>,
         mut restarts: Restarts,
     ) -> Result<&'b [u8], Unsound> {
-        // The blocks in which nothing more comes.
+        // The blocks in which nothing more comes: EOBRUN.
         let mut ended = 0;
         for block in rows.flatten() {
             if restarts.is_next() {
@@ -170,7 +170,7 @@ impl Band {
             index += 1;
         }
         if let Some(left) = left {
-            // Shifted in two steps, for the last coefficient is the last bit.
+            // All bits from `index` to `last`; where that is 63, the 2 is shifted out.
             let mut rest = block.others >> index << index & (2_u64 << self.last).wrapping_sub(1);
             while rest != 0 {
                 block.refine(bits, rest.trailing_zeros() as usize, bit);

@@ -71,7 +71,7 @@ fn decoder_bytes(body: &[u8], width: u32, height: u32) -> (u64, u64) {
                 // Coefficients, the last row twice, and twice the samples at their full number, as its buffers are made.
                 let kept = samplings.iter().map(|&(across, down)| {
                     let larger = widest.div_ceil(across) * tallest.div_ceil(down);
-                    row(across) * (20 * down + 2 * down * larger + 32 * larger)
+                    row(across) * (20 * down + 34 * down * larger)
                 });
                 samples = kept.sum::<u64>() + 16 * row(widest);
                 if marker == 0xC2 {

@@ -14,6 +14,9 @@ use crate::output::Output;
 /// The lowest bit of a coefficient of which none has come.
 const NONE: u32 = 16;
 
+/// More scans than any encoder makes, and no more than `zune-jpeg` takes: each may go through all blocks.
+const SCANS: usize = 100;
+
 /// A component with its coefficients.
 struct Kept<L> {
     plane: Plane<L>,
@@ -64,10 +67,11 @@ pub(super) fn decode<L: Lanes>(
     let planes = planes.into_iter().zip(&headers.components);
     let mut kept: Vec<_> = planes.map(|(plane, component)| Kept::new(plane, headers, component, mcus)).collect();
 
-    let mut at = headers.data;
+    let (mut at, mut scans) = (headers.data, 0);
     loop {
         match next(body, &mut at).ok_or(Unsound)? {
-            (0xDA, head) => {
+            (0xDA, head) if scans < SCANS => {
+                scans += 1;
                 let rest = scan(&body[at..], head, headers, &mut kept, mcus)?;
                 at = body.len() - rest.len();
             }
