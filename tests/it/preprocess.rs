@@ -134,9 +134,9 @@ fn the_corpus_comes_out_as_a_full_decode_and_an_exact_resize_give_it() {
     assert!(mean < 0.3, "{mean}");
 }
 
-#[test]
-fn every_layout_of_a_baseline_jpeg_is_streamed_as_zune_jpeg_decodes_it() {
-    let layouts: [&[(usize, usize)]; 8] = [
+/// Images in every layout of components, with restart markers and without, of sizes that fill their blocks or not.
+fn layouts() -> impl Iterator<Item = Jpeg> {
+    let samplings: [&[(usize, usize)]; 8] = [
         &[(1, 1)],
         &[(2, 2)],
         &[(1, 1), (1, 1), (1, 1)],
@@ -146,41 +146,38 @@ fn every_layout_of_a_baseline_jpeg_is_streamed_as_zune_jpeg_decodes_it() {
         &[(4, 1), (1, 1), (1, 1)],
         &[(2, 2), (2, 1), (1, 1)],
     ];
-    for sampling in layouts {
-        for (width, height, restart, quantiser) in [(400, 300, 0, 6), (333, 257, 7, 1), (225, 224, 1, 40)] {
-            let jpeg = Jpeg { restart, quantiser, ..Jpeg::new(width, height, sampling) };
-            let body = jpeg.encode(picture);
-            for (width, height) in [(224, 224), (37, 61), (1, 1)] {
-                let (mean, most) = difference(&body, &settings(width, height));
-                println!("{mean:.3} {most:.2} {width} x {height} of {jpeg:?}");
-                assert!(mean < 0.7 && most < 12.0, "{mean:.3} {most:.2} {width} x {height} of {jpeg:?}");
-            }
+    samplings.into_iter().flat_map(|sampling| {
+        [(400, 300, 0, 6), (333, 257, 7, 1), (225, 224, 1, 40)].map(|(width, height, restart, quantiser)| Jpeg {
+            restart,
+            quantiser,
+            ..Jpeg::new(width, height, sampling)
+        })
+    })
+}
+
+#[test]
+fn every_layout_of_a_baseline_jpeg_is_streamed_as_zune_jpeg_decodes_it() {
+    for jpeg in layouts() {
+        let body = jpeg.encode(picture);
+        for (width, height) in [(224, 224), (37, 61), (1, 1)] {
+            let (mean, most) = difference(&body, &settings(width, height));
+            println!("{mean:.3} {most:.2} {width} x {height} of {jpeg:?}");
+            assert!(mean < 0.7 && most < 12.0, "{mean:.3} {most:.2} {width} x {height} of {jpeg:?}");
         }
     }
 }
 
 #[test]
 fn a_progressive_image_is_the_sequential_one_to_the_last_bit() {
-    let layouts: [&[(usize, usize)]; 6] = [
-        &[(1, 1)],
-        &[(1, 1), (1, 1), (1, 1)],
-        &[(2, 1), (1, 1), (1, 1)],
-        &[(2, 2), (1, 1), (1, 1)],
-        &[(4, 1), (1, 1), (1, 1)],
-        &[(2, 2), (2, 1), (1, 1)],
-    ];
-    for sampling in layouts {
-        for (width, height, restart, quantiser) in [(400, 300, 0, 6), (333, 257, 7, 1), (225, 224, 1, 40)] {
-            let sequential = Jpeg { restart, quantiser, ..Jpeg::new(width, height, sampling) };
-            let progressive = sequential.clone().progressive();
-            let (one, many) = (sequential.encode(picture), progressive.encode(picture));
-            for side in [224, 25] {
-                for (draft, order) in [(false, Channels::Rgb), (false, Channels::Gray), (true, Channels::Rgb)] {
-                    let mut settings = Settings { draft, ..settings(side, side) };
-                    settings.pack.order = order;
-                    let (one, many) = (prepare(&one, &settings), prepare(&many, &settings));
-                    assert!(one.is_ok() && one == many, "{side}, draft {draft}, {progressive:?}");
-                }
+    for sequential in layouts() {
+        let progressive = sequential.clone().progressive();
+        let (one, many) = (sequential.encode(picture), progressive.encode(picture));
+        for side in [224, 25] {
+            for (draft, order) in [(false, Channels::Rgb), (false, Channels::Gray), (true, Channels::Rgb)] {
+                let mut settings = Settings { draft, ..settings(side, side) };
+                settings.pack.order = order;
+                let (one, many) = (prepare(&one, &settings), prepare(&many, &settings));
+                assert!(one.is_ok() && one == many, "{side}, draft {draft}, {sequential:?}");
             }
         }
     }

@@ -66,8 +66,7 @@ impl Deployer {
         &self.config
     }
 
-    /// To be called after every change: drops what only making it needed. Says whether
-    /// something was compiled to run `init`.
+    /// To be called after every change: drops what only making it needed. Says whether something was compiled for it.
     pub(crate) fn settle(&self) -> bool {
         self.workshop.preparer().settle()
     }

@@ -1,6 +1,7 @@
 //! From an artifact to a stage: compile (or load what was compiled), check the world, run `init`, snapshot.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -70,6 +71,8 @@ pub struct Preparer {
     compilers: rayon::ThreadPool,
     /// Components as they run `init`, by their digest: the same for every stage that a plugin makes.
     for_init: Mutex<HashMap<String, Component>>,
+    /// Whether something was compiled since it settled.
+    compiled: AtomicBool,
 }
 
 /// How much compiling yields to requests: the highest that leaves it some time on a machine that is never idle.
@@ -88,13 +91,21 @@ impl Preparer {
                 let _ = rustix::process::nice(COMPILER_NICENESS);
             })
             .build()?;
-        Ok(Self { engine: engine.clone(), linker: linker(engine)?, cache, compilers, for_init: Mutex::default() })
+        Ok(Self {
+            engine: engine.clone(),
+            linker: linker(engine)?,
+            cache,
+            compilers,
+            for_init: Mutex::default(),
+            compiled: AtomicBool::new(false),
+        })
     }
 
-    /// To be called when no more stages are to be made for now: drops what only making them needs. Says whether there was
-    /// something.
+    /// To be called when no more stages are to be made for now: drops what only making them needs. Says whether something
+    /// was compiled since it was called last.
     pub fn settle(&self) -> bool {
-        !std::mem::take(&mut *self.for_init.lock().unwrap_or_else(PoisonError::into_inner)).is_empty()
+        self.for_init.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.compiled.swap(false, Relaxed)
     }
 
     /// Compiles a component; the calling thread waits, and the threads that compile have a low priority.
@@ -108,11 +119,13 @@ impl Preparer {
     }
 
     fn compile_bytes(&self, component: &[u8]) -> Result<Component, String> {
+        self.compiled.store(true, Relaxed);
         self.compilers
             .install(|| Component::from_binary(&self.engine, component))
             .map_err(|error| format!("is no component that can be compiled: {error:#}"))
     }
 
+    /// As [`Preparer::compile_bytes`], and only once for the same bytes until it settles.
     fn compile_for_init(&self, component: &[u8]) -> Result<Component, String> {
         let compiled = || self.for_init.lock().unwrap_or_else(PoisonError::into_inner);
         let digest = artifact::digest(component);

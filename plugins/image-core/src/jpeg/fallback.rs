@@ -68,7 +68,7 @@ fn decoder_bytes(body: &[u8], width: u32, height: u32) -> (u64, u64) {
                 let mcus = u64::from(width).div_ceil(8 * widest) * u64::from(height).div_ceil(8 * tallest);
                 coefficients = samplings.iter().map(|(across, down)| 128 * across * down * mcus).sum();
                 let row = |across: u64| u64::from(width).div_ceil(8 * widest) * 8 * across;
-                // Coefficients, the last row twice, and twice the samples at their full number, as its buffers are made.
+                // Of two bytes, as zune-jpeg 0.5.15 makes them: 8 rows and 2 beside them, 16 upsampled and 1, 8 of scratch.
                 let kept = samplings.iter().map(|&(across, down)| {
                     let larger = widest.div_ceil(across) * tallest.div_ceil(down);
                     row(across) * (20 * down + 34 * down * larger)
