@@ -4,15 +4,13 @@
 //! a guest linear memory, whose mark rises. So a boundary's copies are how much more of either a payload of 8 MiB takes
 //! than one of 4 MiB, over the 4 MiB between them. The plugins add what they need themselves: they are the least there is.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use plimsoll::app::App;
-use plimsoll::config::Config;
 use plimsoll::pipeline::Pipeline;
 use plimsoll::stage::bindings::Request;
 use plimsoll::trace::Trace;
+use plimsoll_tests::bench::{self, Table};
 use plimsoll_tests::guests_config;
 
 #[global_allocator]
@@ -22,17 +20,12 @@ const STEP: usize = 4 << 20;
 
 fn main() {
     let _counting = dhat::Profiler::builder().testing().build();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let config = guests_config("tester", "");
-        let config = Config::parse(&config, Path::new("bench.toml")).expect("valid");
-        let config = Config { cache_dir: Some(plimsoll_tests::shared_cache()), ..config };
-        let app = App::build(&config).await.expect("served");
+    bench::runtime().block_on(async {
+        let app = bench::app(&guests_config("tester", "")).await;
         let pipeline = app.pipeline("p").expect("configured");
         // The first of each has what is made once.
         let (less, more) = (measured(&pipeline, STEP).await, measured(&pipeline, 2 * STEP).await);
-        println!("{:<44} {:>8} {:>8}", "copies of", "in host", "in guest");
+        let mut table = Table::new("copies", &[("what", 46)], &[("in host", 2), ("in guest", 2)]);
         let what = [
             "a body into preprocess, a tensor out of it",
             "the tensor through infer",
@@ -40,8 +33,9 @@ fn main() {
         ];
         for ((what, less), more) in what.iter().zip(less).zip(more) {
             let copies = |less: u64, more: u64| more.saturating_sub(less) as f64 / STEP as f64;
-            println!("{what:<44} {:>8.2} {:>8.2}", copies(less.0, more.0), copies(less.1, more.1));
+            table.row(&[what], &[copies(less.0, more.0), copies(less.1, more.1)]);
         }
+        table.end("copies of what a request carries, by the bytes that 4 MiB more of it take");
     });
 }
 

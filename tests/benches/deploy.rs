@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll::config::Config;
 use plimsoll::plugin::{artifact::digest, bundled};
+use plimsoll_tests::bench::Table;
 use plimsoll_tests::{Server, TempDir, data};
 
 const VERSIONS: u8 = 9;
@@ -15,14 +16,17 @@ const SHIPPED: [&str; 4] = ["image-preprocess", "infer-native", "infer-wasm", "c
 
 #[tokio::main]
 async fn main() {
-    println!("{:<22} {:>10} {:>12} {:>12} {:>12}", "plugin", "bytes", "cold ms", "warm ms", "rollback ms");
+    let figures = [("bytes", 0), ("cold ms", 1), ("warm ms", 1), ("rollback ms", 1)];
+    let mut table = Table::new("deploy", &[("plugin", 22)], &figures);
     for name in SHIPPED {
         let folder = TempDir::new().expect("a folder");
         let cold = deployments(name, &folder, "first").await;
         let warm = deployments(name, &folder, "second").await;
         let bytes = bundled::plugin(name).expect("shipped").len();
-        println!("{name:<22} {bytes:>10} {:>12.1} {:>12.1} {:>12.1}", cold.0, warm.0, warm.1);
+        table.row(&[name], &[bytes as f64, cold.0, warm.0, warm.1]);
     }
+    table
+        .end(&format!("medians of {VERSIONS} versions, from the file in the folder to the first reply of its version"));
 }
 
 /// Medians in milliseconds of dropping in and of rolling back nine versions, on a server with a journal of its own and

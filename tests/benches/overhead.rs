@@ -1,17 +1,16 @@
 //! What the host adds to the bare calls of wasmtime in one stage run, in process: `cargo bench --bench overhead`.
 //!
-//! Both run the same plugin that does nothing, in pairs of blocks. The bare side has its store's data made beforehand; cap, deadline, record, the data
-//! of the store and the look at what came out are the host's own.
+//! Both run the same plugin that does nothing, in pairs of blocks. The bare side has its store's data made beforehand;
+//! cap, deadline, record, the data of the store and the look at what came out are the host's own.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plimsoll::app::App;
-use plimsoll::config::Config;
 use plimsoll::stage::Stage;
 use plimsoll::stage::bindings::Request;
 use plimsoll::trace::Trace;
+use plimsoll_tests::bench::{self, Table};
 use plimsoll_tests::guests_config;
 use plimsoll_tests::pairs::Pairs;
 
@@ -19,22 +18,18 @@ const PAIRS: usize = 1_000;
 const RUNS: u32 = 50;
 
 fn main() {
-    // `cargo test --benches` passes `--test`, and wants to know only that it runs.
-    let pairs = if std::env::args().any(|argument| argument == "--bench") { PAIRS } else { 2 };
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let config = Config::parse(&guests_config("noop-preprocess", ""), Path::new("bench.toml")).expect("valid");
-        let config = Config { cache_dir: Some(plimsoll_tests::shared_cache()), ..config };
-        let app = App::build(&config).await.expect("served");
+    let pairs = bench::count(PAIRS);
+    bench::runtime().block_on(async {
+        let app = bench::app(&guests_config("noop-preprocess", "")).await;
         let pipeline = app.pipeline("p").expect("configured");
         let stage = &pipeline.preprocess;
         let times = Pairs::run(pairs, async || bare_block(stage).await, async || whole_block(&app, stage).await).await;
-        println!("{:<28} {:>10}", "one stage, no work", "µs");
-        println!("{:<28} {:>10.2}", "bare calls of wasmtime", times.median(|bare, _| bare));
-        println!("{:<28} {:>10.2}", "a stage run of the host", times.median(|_, whole| whole));
-        println!("{:<28} {:>10.2}", "the host's own", times.median(|bare, whole| whole - bare));
-        println!("median of {pairs} pairs of blocks of {RUNS} runs, one thread");
+        let mut table = Table::new("overhead", &[("stage run", 28)], &[("µs", 2)]);
+        table.row(&["by bare calls of wasmtime"], &[times.median(|bare, _| bare)]);
+        table.row(&["by the host"], &[times.median(|_, whole| whole)]);
+        table.row(&["the host's own"], &[times.median(|bare, whole| whole - bare)]);
+        table
+            .end(&format!("a plugin that does nothing; medians of {pairs} pairs of blocks of {RUNS} runs, one thread"));
     });
 }
 

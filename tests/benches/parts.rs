@@ -9,6 +9,7 @@ use plimsoll::engine::{config, pool};
 use plimsoll::stage::Limits;
 use plimsoll::stage::apart::{Without, instantiate_in, store_without};
 use plimsoll::stage::state::{State, linker};
+use plimsoll_tests::bench::{self, Table};
 use plimsoll_tests::guest;
 use plimsoll_tests::pairs::Pairs;
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -73,8 +74,8 @@ impl Bench {
     }
 }
 
-/// Prints a row: what was changed, and the times of a run as it is and changed, in microseconds.
-async fn row(pairs: usize, what: &str, as_is: impl AsyncFn(), changed: impl AsyncFn()) {
+/// A row: what was changed, and the times of a run as it is and changed.
+async fn row(table: &mut Table, pairs: usize, what: &str, as_is: impl AsyncFn(), changed: impl AsyncFn()) {
     async fn block(run: &impl AsyncFn()) -> f64 {
         let started = Instant::now();
         for _ in 0..RUNS {
@@ -84,22 +85,20 @@ async fn row(pairs: usize, what: &str, as_is: impl AsyncFn(), changed: impl Asyn
     }
     let times = Pairs::run(pairs, async || block(&as_is).await, async || block(&changed).await).await;
     let (is, was) = (times.median(|is, _| is), times.median(|_, was| was));
-    println!("{what:<58} {is:>8.2} {was:>8.2} {:>8.2}", times.median(|is, was| was - is));
+    table.row(&[what], &[is, was, times.median(|is, was| was - is)]);
 }
 
 fn main() {
-    // `cargo test --benches` passes `--test`, and wants to know only that it runs.
-    let pairs = if std::env::args().any(|argument| argument == "--bench") { PAIRS } else { 2 };
+    let pairs = bench::count(PAIRS);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    println!(
-        "{:<58} {:>8} {:>8} {:>8}",
-        "instantiate and drop a plugin, with one thing changed", "as is", "changed", "more"
-    );
-    runtime.block_on(rows(pairs));
-    println!("microseconds; medians of {pairs} pairs of blocks of {RUNS}, one thread");
+    let mut table = Table::new("parts", &[("changed", 58)], &[("as is µs", 2), ("then µs", 2), ("more µs", 2)]);
+    runtime.block_on(rows(&mut table, pairs));
+    table.end(&format!(
+        "a small plugin is instantiated and dropped; medians of {pairs} pairs of blocks of {RUNS}, one thread"
+    ));
 }
 
-async fn rows(pairs: usize) {
+async fn rows(table: &mut Table, pairs: usize) {
     let plugin = std::fs::read(guest("noop-preprocess")).expect("built");
     let with = |slots: u32, change: fn(&mut PoolingAllocationConfig)| {
         let mut pool = pool(slots);
@@ -108,14 +107,15 @@ async fn rows(pairs: usize) {
     };
     let host = with(SLOTS, |_| ());
     let as_is = async || host.run(Without::Nothing).await;
-    row(pairs, "nothing (what the bench itself cannot tell)", as_is, as_is).await;
-    row(pairs, "no cap on memory", as_is, async || host.run(Without::Cap).await).await;
-    row(pairs, "no deadline", as_is, async || host.run(Without::Deadline).await).await;
-    row(pairs, "only the store and its data (WASI, tables, log)", as_is, async || {
+    row(table, pairs, "nothing (what the bench itself cannot tell)", as_is, as_is).await;
+    row(table, pairs, "no cap on memory", as_is, async || host.run(Without::Cap).await).await;
+    row(table, pairs, "no deadline", as_is, async || host.run(Without::Deadline).await).await;
+    row(table, pairs, "only the store and its data (WASI, tables, log)", as_is, async || {
         drop(store_without(&host.engine, LIMITS, Without::Nothing));
     })
     .await;
-    row(pairs, "linked for every instance, without InstancePre", as_is, async || host.link_and_run().await).await;
+    row(table, pairs, "linked for every instance, without InstancePre", as_is, async || host.link_and_run().await)
+        .await;
 
     for (what, changed) in [
         (
@@ -138,11 +138,12 @@ async fn rows(pairs: usize) {
             Bench::new(Some(pool(SLOTS)), &wat::parse_str(BARE).expect("text of a component")),
         ),
     ] {
-        row(pairs, what, as_is, async || changed.run(Without::Nothing).await).await;
+        row(table, pairs, what, as_is, async || changed.run(Without::Nothing).await).await;
     }
     let cold = with(SLOTS, |pool| {
         pool.max_unused_warm_slots(0);
     });
     let both = async || host.run_both().await;
-    row(pairs, "two plugins in turn, and no slot stays warm for one", both, async || cold.run_both().await).await;
+    row(table, pairs, "two plugins in turn, and no slot stays warm for one", both, async || cold.run_both().await)
+        .await;
 }

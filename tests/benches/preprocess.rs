@@ -2,8 +2,7 @@
 //!
 //! A call in wasm is what a request's stage is: a store, a fresh instance, the body copied in, the tensor copied out,
 //! and the instance dropped. The images are made by `preprocess.py images`; where they or Pillow are missing, those
-//! figures are. The table goes to the output, and as JSON to `target/preprocess/report.json`. Two arguments narrow it:
-//! a part of the images' names, and a number of seconds for each figure.
+//! figures are. Two arguments narrow it: a part of the images' names, and a number of seconds for each figure.
 //!
 //! With the argument `accuracy` it writes instead what each file of the corpus becomes, for `preprocess.py accuracy`.
 
@@ -12,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use image_core::{Channels, Elements, Layout, Limits, Mode, Pack, Settings, Target, prepare};
 use plimsoll::app::App;
-use plimsoll::config::Config;
 use plimsoll::stage::bindings::Request;
 use plimsoll::trace::Trace;
-use plimsoll_tests::{guests_config, shared, shared_cache};
-use serde_json::{Value, json};
+use plimsoll_tests::bench::{self, Table};
+use plimsoll_tests::{guests_config, shared};
+use serde_json::Value;
 
 const SIDE: u32 = 224;
 /// ImageNet's, for values from 0 to 255.
@@ -30,17 +29,22 @@ fn main() {
     }
     let part = arguments.first().map(String::as_str).unwrap_or_default();
     let seconds = arguments.get(1).and_then(|argument| argument.parse().ok()).unwrap_or(3.0);
-    let folder = target().join("preprocess");
+    let folder = bench::target().join("preprocess");
     let pillow = python("images", &folder).and_then(|_| python("time", &folder)).unwrap_or(Value::Null);
 
     // Plugins are built on threads that may block; the runs stay on this one.
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    let mut report = Vec::new();
-    println!(
-        "{:<28} {:>9} {:>9} {:>9} {:>8} {:>8} {:>8} {:>12}",
-        "224 x 224, f32, NCHW", "native ms", "wasm ms", "Pillow ms", "w/native", "fastest", "w/Pillow", "high water"
-    );
+    let runtime = bench::runtime();
+    let figures = [
+        ("bytes", 0),
+        ("native ms", 3),
+        ("wasm ms", 3),
+        ("Pillow ms", 3),
+        ("wasm/native", 2),
+        ("of the least", 2),
+        ("wasm/Pillow", 2),
+        ("high water", 0),
+    ];
+    let mut table = Table::new("preprocess", &[("image", 32)], &figures);
     for draft in [false, true] {
         let app = app(&runtime, draft);
         for file in images(&folder).iter().filter(|file| file.to_string_lossy().contains(part)) {
@@ -62,27 +66,15 @@ fn main() {
             }
             let ((native, native_fastest), (wasm, wasm_fastest)) = (summary(native_times), summary(wasm_times));
             let name = if draft { format!("{name} draft") } else { name.into_owned() };
-            let python = pillow[&name].as_f64();
-            println!(
-                "{name:<28} {native:>9.3} {wasm:>9.3} {:>9.3} {:>8.2} {:>8.2} {:>8.2} {high_water:>12}",
-                python.unwrap_or(f64::NAN),
-                wasm / native,
-                wasm_fastest / native_fastest,
-                wasm / python.unwrap_or(f64::NAN),
-            );
-            report.push(json!({
-                "image": name, "bytes": body.len(), "native_ms": native, "wasm_ms": wasm, "pillow_ms": python,
-                "native_fastest_ms": native_fastest, "wasm_fastest_ms": wasm_fastest, "wasm_to_native": wasm / native, "wasm_to_pillow": python.map(|python| wasm / python),
-                "high_water": high_water,
-            }));
+            let python = pillow[&name].as_f64().unwrap_or(f64::NAN);
+            let least = wasm_fastest / native_fastest;
+            let bytes = body.len() as f64;
+            table.row(&[&name], &[bytes, native, wasm, python, wasm / native, least, wasm / python, high_water as f64]);
         }
     }
-    let text = serde_json::to_vec_pretty(&report).expect("JSON");
-    std::fs::write(folder.join("report.json"), text).expect("written");
-}
-
-fn target() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")
+    table.end(
+        "224 x 224, f32, NCHW; medians, the ratio of the least times of wasm and native, and bytes of linear memory",
+    );
 }
 
 /// What `preprocess.py` prints for a command; none where there is no Python with Pillow.
@@ -130,9 +122,7 @@ fn app(runtime: &tokio::runtime::Runtime, draft: bool) -> App {
     let config =
         format!("config = {{ width = {SIDE}, height = {SIDE}, mean = {MEAN:?}, scale = {SCALE:?}, draft = {draft} }}");
     let toml = guests_config("tester", &config).replace("plugin = \"tester\"", "plugin = \"image-preprocess\"");
-    let config = Config::parse(&toml, Path::new("bench.toml")).expect("valid");
-    let config = Config { cache_dir: Some(shared_cache()), ..config };
-    runtime.block_on(App::build(&config)).expect("served")
+    runtime.block_on(bench::app(&toml))
 }
 
 /// One run of the stage; gives its high-water mark.
@@ -159,7 +149,7 @@ fn summary(mut times: Vec<f64>) -> (f64, f64) {
 /// Writes what the valid corpus becomes, as bytes, and the list of the files.
 fn accuracy() {
     let Some(corpus) = shared("corpus") else { return };
-    let folder = target().join("preprocess/accuracy");
+    let folder = bench::target().join("preprocess/accuracy");
     std::fs::create_dir_all(&folder).expect("a folder");
     let mut list = String::new();
     for entry in std::fs::read_dir(corpus.join("valid")).expect("a folder") {

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use plimsoll::grpc::inference::ModelInferRequest;
 use plimsoll::grpc::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use plimsoll::grpc::inference::model_infer_request::InferInputTensor;
-use plimsoll_tests::{Server, guest};
+use plimsoll_tests::Server;
+use plimsoll_tests::bench::{self, Table};
 use tonic::transport::{Channel, Endpoint};
 
 /// Bytes of the body: as many as a small picture has.
@@ -51,13 +52,12 @@ impl Form {
 }
 
 fn main() {
-    let is_bench = std::env::args().any(|argument| argument == "--bench");
-    // `cargo test --benches` passes `--test`, and wants to know only that it runs.
-    let (blocks, block) = if is_bench { (BLOCKS, BLOCK) } else { (1, Duration::from_millis(10)) };
+    let (blocks, block) = if bench::measures() { (BLOCKS, BLOCK) } else { (1, Duration::from_millis(10)) };
     tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
-        let server = Arc::new(server().await);
+        let server = Arc::new(Server::start(&bench::noop_config("noop-preprocess")).await);
         let forms = forms(&server).await;
-        println!("{:<12} {:>12} {:>12} {:>10} {:>10}", "form", "concurrency", "requests/s", "p50 µs", "p99 µs");
+        let figures = [("concurrency", 0), ("requests/s", 0), ("p50 µs", 0), ("p99 µs", 0)];
+        let mut table = Table::new("protocol", &[("form", 12)], &figures);
         for concurrency in CONCURRENCIES {
             let mut times: Vec<Vec<u64>> = vec![Vec::new(); forms.len()];
             for _ in 0..=blocks {
@@ -70,9 +70,10 @@ fn main() {
                 let seconds = block.as_secs_f64() * (blocks + 1) as f64;
                 let rate = times.len() as f64 / seconds;
                 let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize] as f64 / 1e3;
-                println!("{name:<12} {concurrency:>12} {rate:>12.0} {:>10.0} {:>10.0}", at(0.5), at(0.99));
+                table.row(&[name], &[concurrency as f64, rate, at(0.5), at(0.99)]);
             }
         }
+        table.end(&format!("{} blocks of {block:?} of each form, in turns", blocks + 1));
     });
 }
 
@@ -98,18 +99,6 @@ async fn run(server: &Arc<Server>, form: &Form, concurrency: usize, block: Durat
         times.extend(caller.await.expect("no panic"));
     }
     times
-}
-
-async fn server() -> Server {
-    let file = |name: &str| format!("[plugins.{name}]\nfile = {:?}\n", guest(name));
-    let toml = format!(
-        "{}{}{}[pipelines.p.preprocess]\nplugin = \"noop-preprocess\"\n[pipelines.p.chips.none]\nplugin = \"noop-infer\"\n\
-         [pipelines.p.postprocess]\nplugin = \"noop-postprocess\"\n",
-        file("noop-preprocess"),
-        file("noop-infer"),
-        file("noop-postprocess"),
-    );
-    Server::start(&toml).await
 }
 
 async fn forms(server: &Server) -> Vec<(&'static str, Form)> {

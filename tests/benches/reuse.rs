@@ -14,24 +14,23 @@ use plimsoll::stage::Stage;
 use plimsoll::stage::apart::Kept;
 use plimsoll::stage::bindings::Request;
 use plimsoll::trace::Trace;
+use plimsoll_tests::bench::{self, Table};
 use plimsoll_tests::pairs::Pairs;
 
 const PAIRS: usize = 100;
 
 fn main() {
-    // `cargo test --benches` passes `--test`, and wants to know only that it runs.
-    let pairs = if std::env::args().any(|argument| argument == "--bench") { PAIRS } else { 2 };
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let pairs = bench::count(PAIRS);
     let digit = std::fs::read(plimsoll_tests::data("digits/7.jpg")).expect("a digit");
     // With the requests of a block, so that blocks of each take about as long.
     let bodies = [("a digit", digit, 100), ("640 x 480", photo(640, 480), 20), ("4000 x 3000", photo(4000, 3000), 1)];
-    runtime.block_on(async {
+    bench::runtime().block_on(async {
         let config = Config::load(None).expect("the demo");
         let config = Config { cache_dir: Some(plimsoll_tests::shared_cache()), ..config };
         let app = App::build(&config).await.expect("served");
         let pipeline = app.pipeline("digits").expect("the demo's");
-        println!("{:<12} {:<10} {:>10} {:>10} {:>8}", "image", "chip", "fresh µs", "reused µs", "ratio");
+        let figures = [("fresh µs", 1), ("reused µs", 1), ("ratio", 3)];
+        let mut table = Table::new("reuse", &[("image", 12), ("chip", 8)], &figures);
         for (image, body, requests) in &bodies {
             for (chip, infer) in &pipeline.chips {
                 let mut kept = Reused::new(&pipeline, infer).await;
@@ -39,10 +38,12 @@ fn main() {
                 let times = Pairs::run(pairs, fresh, async || kept.block(body, *requests).await).await;
                 let (fresh, reused) = (times.median(|fresh, _| fresh), times.median(|_, reused| reused));
                 let ratio = times.median(|fresh, reused| reused / fresh);
-                println!("{image:<12} {chip:<10} {fresh:>10.1} {reused:>10.1} {ratio:>8.3}");
+                table.row(&[image, chip], &[fresh, reused, ratio]);
             }
         }
-        println!("ratio: throughput with fresh instances over that with reused ones; {pairs} pairs of blocks");
+        table.end(&format!(
+            "ratio: throughput with fresh instances over that with reused ones; {pairs} pairs of blocks"
+        ));
     });
 }
 

@@ -1,6 +1,7 @@
 //! What the integration tests share: test guests, a configuration written to a folder of its own, and a real
 //! server on port 0.
 
+pub mod bench;
 pub mod jpeg;
 pub mod pairs;
 
