@@ -21,9 +21,9 @@ const TABLES_PER_STAGE: u32 = 8;
 const TABLE_ELEMENTS: usize = 100_000;
 /// What a slot keeps of each linear memory, in bytes: so much of its beginning is written anew in place for the next
 /// instance, whether it was touched or not, and the rest is given back to the kernel and faulted in again. Small plugins
-/// are whole in it; a plugin with a large snapshot pays for it with 20 µs. Half and twice as much were no better
-/// (host/docs/performance.md).
-const KEEP_MEMORY: usize = 1 << 20;
+/// are whole in it, and so is what makes a tensor of 224 × 224 from a photo of 640 × 480; a plugin with a large snapshot
+/// pays for it with 25 µs (host/docs/performance.md).
+const KEEP_MEMORY: usize = 5 << 18;
 /// So many slots that are not in use may keep what they keep; one more takes the place of the least recently used. It
 /// bounds what versions that no longer serve leave resident.
 const WARM_SLOTS: u32 = 32;

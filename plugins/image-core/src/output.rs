@@ -69,6 +69,12 @@ impl Pack {
         self.order.count()
     }
 
+    /// How many bytes the tensor has.
+    pub fn tensor_bytes(&self) -> usize {
+        let element = if self.bytes { 1 } else { size_of::<f32>() };
+        element * self.shape().iter().map(|&side| side as usize).product::<usize>()
+    }
+
     /// The tensor's shape: one image.
     pub fn shape(&self) -> [u32; 4] {
         let (channels, width, height) = (self.channels() as u32, self.width, self.height);

@@ -52,14 +52,20 @@ export_preprocess!(ImagePreprocess with init);
 
 static CONFIGURED: OnceLock<Configured> = OnceLock::new();
 
-/// Bytes of the heap that `init` leaves free in the snapshot: as much as small images take. An instance that has to grow
-/// its memory costs the host two calls of the kernel, the second of which interrupts the other cores.
+/// Bytes of the heap that `init` leaves free in the snapshot beside those of the tensor: as much as small images take. An
+/// instance that has to grow its memory costs the host two calls of the kernel, the second of which interrupts the other
+/// cores.
 const FREE: usize = 96 << 10;
+/// Of tensors that are larger than this the snapshot has no room, for a host writes only so much of a memory anew in place.
+const LARGEST: usize = 1 << 20;
 
 impl Init for ImagePreprocess {
     fn init() -> Result<(), String> {
-        CONFIGURED.set(Configured::read()?).map_err(|_| "the plugin is initialised already")?;
-        drop(std::hint::black_box(Vec::<u8>::with_capacity(FREE)));
+        let configured = Configured::read()?;
+        let tensor = configured.settings.pack.tensor_bytes();
+        CONFIGURED.set(configured).map_err(|_| "the plugin is initialised already")?;
+        let free = if tensor > LARGEST { FREE } else { FREE + tensor };
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(free)));
         Ok(())
     }
 }

@@ -1,0 +1,87 @@
+//! A folder as users have it: a configuration, and plugins that are dropped in.
+
+use std::path::PathBuf;
+
+use plimsoll::config::Config;
+use tempfile::TempDir;
+
+use crate::{Server, guest, shared_cache};
+
+/// The guest `stamp` with the mark `MARK-<mark>`, eight digits: another version of the same plugin.
+///
+/// # Panics
+/// When the built guest has not exactly one mark.
+pub fn stamped(mark: u32) -> Vec<u8> {
+    let mut bytes = std::fs::read(guest("stamp")).expect("built");
+    let places: Vec<_> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"MARK-00000000")).collect();
+    assert_eq!(places.len(), 1, "one mark");
+    bytes[places[0]..][..13].copy_from_slice(format!("MARK-{mark:08}").as_bytes());
+    bytes
+}
+
+/// The text that two stages of [`stamped`] reply.
+pub fn stamped_reply(mark: u32) -> String {
+    format!("MARK-{mark:08} MARK-{mark:08}")
+}
+
+/// A folder with `plimsoll.toml`, `plugins/stamp.wasm` (mark 0) and a pipeline `p` of `stamp`, `noop-infer`, `stamp`.
+pub struct Site {
+    /// The folder.
+    pub folder: TempDir,
+    /// The configuration's file.
+    pub config: PathBuf,
+}
+
+impl Site {
+    /// Makes the folder; `more` is added to the configuration, under `[pipelines.p]`.
+    ///
+    /// # Panics
+    /// When the disk does not take it.
+    pub fn new(more: &str) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let config = folder.path().join("plimsoll.toml");
+        std::fs::create_dir(folder.path().join("plugins")).expect("a folder");
+        let this = Self { folder, config };
+        this.write_config(more);
+        this.drop_in("stamp.wasm", &stamped(0));
+        this
+    }
+
+    /// Writes the configuration anew.
+    ///
+    /// # Panics
+    /// When the disk does not take it.
+    pub fn write_config(&self, more: &str) {
+        let text = format!(
+            "cache_dir = {:?}\n[server]\nlisten = \"127.0.0.1:0\"\n[plugins.noop-infer]\nfile = {:?}\n[pipelines.p]\n{more}\n\
+             [pipelines.p.preprocess]\nplugin = \"stamp\"\n[pipelines.p.chips.c]\nplugin = \"noop-infer\"\n\
+             [pipelines.p.postprocess]\nplugin = \"stamp\"\n",
+            shared_cache(),
+            guest("noop-infer"),
+        );
+        std::fs::write(&self.config, text).expect("written");
+    }
+
+    /// Copies a file into the plugin folder, as `cp` does.
+    ///
+    /// # Panics
+    /// When the disk does not take it.
+    pub fn drop_in(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.plugin(name), bytes).expect("written");
+    }
+
+    /// A path in the plugin folder.
+    pub fn plugin(&self, name: &str) -> PathBuf {
+        self.folder.path().join("plugins").join(name)
+    }
+
+    /// Serves it in this process. Its data folder is its own, so a second server goes on where the first ended.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn serve(&self) -> Server {
+        let mut config = Config::load(Some(&self.config)).expect("valid");
+        config.data_dir = Some(self.folder.path().join(".plimsoll"));
+        Server::of(&config).await
+    }
+}
