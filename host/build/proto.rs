@@ -13,6 +13,8 @@ pub(crate) fn build() {
     fs::write(out.join("inference.bin"), prost::Message::encode_to_vec(&descriptor)).expect("OUT_DIR is writable");
     tonic_prost_build::configure()
         .bytes(".")
+        // Messages are counted before they are decoded, see there.
+        .codec_path("crate::grpc::codec::Counted")
         .compile_fds(descriptor)
         .unwrap_or_else(|error| panic!("{PROTO}: {error}"));
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use plimsoll::grpc::inference::infer_parameter::ParameterChoice;
+use plimsoll::grpc::inference::model_infer_request::InferInputTensor;
 use plimsoll::grpc::inference::{ModelInferRequest, ModelInferResponse, ServerLiveRequest};
 use plimsoll_tests::{Server, guests_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -148,4 +149,58 @@ async fn grpc_connections_that_say_nothing_do_not_hold_up_the_stop() {
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     let mut rest = Vec::new();
     let _ = half.read_to_end(&mut rest).await;
+}
+
+/// Two bytes on the wire are hundreds in memory, so it is the number of parts that is bounded.
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_messages_of_too_many_parts_are_refused_before_they_are_decoded() {
+    let server = Server::start(&guests_config("tester", "")).await;
+    let mut client = client(&server).await;
+    let one = || images("p", &[b"x"], &[]);
+    let inputs = ModelInferRequest { inputs: vec![InferInputTensor::default(); 1_025], ..one() };
+    let raw = ModelInferRequest { raw_input_contents: vec![Vec::new().into(); 1_025], ..one() };
+    let names: Vec<String> = (0..4_097).map(|number| number.to_string()).collect();
+    let many: Vec<_> = names.iter().map(|name| (name.as_str(), text(""))).collect();
+    let mut dimensions = one();
+    dimensions.inputs[0].shape = vec![1; 400];
+    for (message, words) in [
+        (inputs, "more than 1024 inputs"),
+        (raw, "more than 1024 `raw_input_contents`"),
+        (images("p", &[b"x"], &many), "more than 4096 parameters"),
+        (images("p", &vec![b"".as_slice(); 262_145], &[]), "more than 262144 elements of BYTES"),
+        (dimensions, "more than 32 dimensions"),
+    ] {
+        let status = client.model_infer(message).await.expect_err("too many");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        assert!(status.message().contains(words), "{status:?}");
+    }
+    client.model_infer(one()).await.expect("an answer");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_streams_that_are_silent_hold_nothing_and_have_time_for_every_message() {
+    let config = guests_config("tester", "");
+    let limits = "[server]\nmax_body = \"1MiB\"\nbody_budget = \"1MiB\"\nbody_timeout = \"500ms\"\n";
+    let server = Server::start(&format!("{limits}{config}")).await;
+    let mut client = client(&server).await;
+    // More than a frame, and more than half of the budget.
+    let big = vec![0; 700 << 10];
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let messages = received(receiver);
+    let opened = {
+        let mut client = client.clone();
+        tokio::spawn(async move { client.model_stream_infer(messages).await })
+    };
+    sender.send(images("p", &[&big], &[])).await.expect("it waits");
+    let mut answers = opened.await.expect("no panic").expect("a stream").into_inner();
+    assert_eq!(answers.message().await.expect("no error").expect("an answer").error_message, "");
+    client.model_infer(images("p", &[&big], &[])).await.expect("the stream holds nothing");
+
+    // Its time begins with the message and not with the silence before it.
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    sender.send(images("p", &[&big], &[])).await.expect("it waits");
+    assert_eq!(answers.message().await.expect("it arrived in time").expect("an answer").error_message, "");
+    drop(sender);
+    server.stop().await;
 }

@@ -27,7 +27,27 @@ pub(super) struct Budgeted<S> {
 
 /// What a request holds of the budget: in its extensions, so that it is held as long as the message.
 #[derive(Clone, Default)]
-pub(super) struct Held(Arc<Mutex<Vec<OwnedSemaphorePermit>>>);
+pub(super) struct Held(Arc<Mutex<Reserved>>);
+
+#[derive(Default)]
+struct Reserved {
+    permits: Vec<OwnedSemaphorePermit>,
+    /// The longest message so far: there is one at a time.
+    bytes: u64,
+    /// Whether a message has come in part.
+    is_inside: bool,
+}
+
+impl Held {
+    /// Gives back what a message held that was answered, unless the next is already coming: a stream may be silent for as
+    /// long as it likes, and holds nothing meanwhile.
+    pub(super) fn answered(&self) {
+        let mut reserved = self.0.lock().expect("no holder panics");
+        if !reserved.is_inside {
+            *reserved = Reserved::default();
+        }
+    }
+}
 
 impl<S> Budgeted<S> {
     pub(super) fn new(app: &Arc<App>, service: S) -> Self {
@@ -64,7 +84,6 @@ where
                 held,
                 has_begun: false,
                 is_unary,
-                reserved: 0,
                 head: [0; HEAD],
                 head_read: 0,
                 left: 0,
@@ -88,8 +107,6 @@ struct Messages {
     held: Held,
     /// Whether there was a message.
     has_begun: bool,
-    /// The longest message so far: there is one at a time.
-    reserved: u64,
     head: [u8; HEAD],
     head_read: usize,
     /// Bytes of the current message that are still to come.
@@ -102,8 +119,9 @@ struct Messages {
 }
 
 impl Messages {
-    /// Follows the messages through a piece of the body.
-    fn follow(&mut self, mut bytes: &[u8]) -> Result<(), Status> {
+    /// Follows the messages through a piece of the body. Says whether one begins in it.
+    fn follow(&mut self, mut bytes: &[u8]) -> Result<bool, Status> {
+        let mut begins = false;
         while !bytes.is_empty() {
             if self.left > 0 {
                 let part = self.left.min(bytes.len());
@@ -111,6 +129,7 @@ impl Messages {
                 bytes = &bytes[part..];
                 continue;
             }
+            begins |= self.head_read == 0;
             self.head[self.head_read] = bytes[0];
             self.head_read += 1;
             bytes = &bytes[1..];
@@ -122,7 +141,8 @@ impl Messages {
                 self.reserve(self.left as u64)?;
             }
         }
-        Ok(())
+        self.held.0.lock().expect("no holder panics").is_inside = self.left > 0 || self.head_read > 0;
+        Ok(begins)
     }
 
     fn reserve(&mut self, bytes: u64) -> Result<(), Status> {
@@ -132,11 +152,11 @@ impl Messages {
                 "the message has {bytes} bytes, {limit} are allowed (`server.max_body`)"
             )));
         }
-        if bytes > self.reserved {
-            let permit = self.app.admission.body(bytes - self.reserved);
-            let permit = permit.map_err(|error| Status::unavailable(error.to_string()))?;
-            self.held.0.lock().expect("no holder panics").push(permit);
-            self.reserved = bytes;
+        let mut reserved = self.held.0.lock().expect("no holder panics");
+        if bytes > reserved.bytes {
+            let permit = self.app.admission.body(bytes - reserved.bytes);
+            reserved.permits.push(permit.map_err(|error| Status::unavailable(error.to_string()))?);
+            reserved.bytes = bytes;
         }
         Ok(())
     }
@@ -155,12 +175,12 @@ impl http_body::Body for Messages {
         let this = &mut *self;
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref()
-                    && let Err(status) = this.follow(data)
-                {
-                    return Poll::Ready(Some(Err(status)));
-                }
-                if !this.is_inside() {
+                let begins = match frame.data_ref().map(|data| this.follow(data)).transpose() {
+                    Ok(begins) => begins == Some(true),
+                    Err(status) => return Poll::Ready(Some(Err(status))),
+                };
+                // The time of a stream's message begins with it; that of the only one of a call, with the call.
+                if !this.is_inside() || (begins && !this.is_unary) {
                     let until = tokio::time::Instant::now() + this.time;
                     this.late.as_mut().reset(until);
                 }

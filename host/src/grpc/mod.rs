@@ -1,10 +1,11 @@
 //! The Open Inference Protocol over gRPC, with `grpc.health.v1` and server reflection.
 //!
 //! - `service`: the calls. `convert`: their messages from and to `crate::oip`.
-//! - `budget`: the bytes of messages count as bodies do.
+//! - `budget`: the bytes of messages count as bodies do. `codec`: how many of what they have, before they are decoded.
 //! - `error`: which problem is which code of gRPC.
 
 mod budget;
+mod codec;
 mod convert;
 mod error;
 mod service;

@@ -1,0 +1,168 @@
+//! Messages are counted before they are decoded. A tensor or a parameter of two bytes on the wire becomes hundreds in
+//! memory, so a message within `server.max_body` could take gigabytes before anybody sees how many it has.
+
+use std::any::TypeId;
+use std::marker::PhantomData;
+
+use prost::Message;
+use tonic::Status;
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
+use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
+
+use super::inference::ModelInferRequest;
+use crate::oip::infer::{MAX_PARAMETERS, MAX_TENSORS};
+use crate::oip::tensor::{MAX_DIMENSIONS, MAX_ELEMENTS};
+
+/// Elements of BYTES of all tensors of a message.
+const ALL_ELEMENTS: usize = 4 * MAX_ELEMENTS as usize;
+/// Parameters of a message and all its tensors.
+const ALL_PARAMETERS: usize = 16 * MAX_PARAMETERS;
+/// The bytes that a shape has at most: ten for each number.
+const SHAPE: usize = 10 * MAX_DIMENSIONS;
+
+/// Protocol buffers, of which those that ask for an inference are counted.
+pub(crate) struct Counted<T, U>(PhantomData<(T, U)>);
+
+impl<T, U> Default for Counted<T, U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T, U> Codec for Counted<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Default + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = ProstEncoder<T>;
+    type Decoder = CountedDecoder<U>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<T, U>::raw_encoder(BufferSettings::default())
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        CountedDecoder(ProstCodec::<T, U>::raw_decoder(BufferSettings::default()))
+    }
+}
+
+/// See [`Counted`].
+pub(crate) struct CountedDecoder<U>(ProstDecoder<U>);
+
+impl<U: Message + Default + 'static> Decoder for CountedDecoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        if TypeId::of::<U>() == TypeId::of::<ModelInferRequest>() {
+            // A whole message lies in one piece there.
+            Count::default().message(prost::bytes::Buf::chunk(buffer)).map_err(Status::invalid_argument)?;
+        }
+        self.0.decode(buffer)
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        self.0.buffer_settings()
+    }
+}
+
+/// What a message has so far. The numbers are those of `proto/open_inference.proto`.
+#[derive(Default)]
+struct Count {
+    inputs: usize,
+    outputs: usize,
+    raw: usize,
+    parameters: usize,
+    elements: usize,
+}
+
+/// One more, if there may be.
+fn add(count: &mut usize, limit: usize, what: &str) -> Result<(), String> {
+    *count += 1;
+    if *count > limit { Err(format!("the message has more than {limit} {what}")) } else { Ok(()) }
+}
+
+impl Count {
+    fn message(&mut self, bytes: &[u8]) -> Result<(), String> {
+        for (number, field) in Fields(bytes) {
+            match number {
+                4 => add(&mut self.parameters, ALL_PARAMETERS, "parameters")?,
+                5 => {
+                    add(&mut self.inputs, MAX_TENSORS, "inputs")?;
+                    self.input(field)?;
+                }
+                6 => {
+                    add(&mut self.outputs, MAX_TENSORS, "outputs")?;
+                    for _ in Fields(field).filter(|(number, _)| *number == 2) {
+                        add(&mut self.parameters, ALL_PARAMETERS, "parameters")?;
+                    }
+                }
+                7 => add(&mut self.raw, MAX_TENSORS, "`raw_input_contents`")?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn input(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let mut shape = 0;
+        for (number, field) in Fields(bytes) {
+            match number {
+                3 => {
+                    shape += field.len().max(1);
+                    if shape > SHAPE {
+                        return Err(format!("a shape has more than {MAX_DIMENSIONS} dimensions"));
+                    }
+                }
+                4 => add(&mut self.parameters, ALL_PARAMETERS, "parameters")?,
+                5 => {
+                    for _ in Fields(field).filter(|(number, _)| *number == 8) {
+                        add(&mut self.elements, ALL_ELEMENTS, "elements of BYTES")?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The fields of a message: their numbers, and the bytes of those that have a length. It ends where the bytes are no
+/// message, which the decoder tells.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (u64, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let key = self.number()?;
+        let field: &[u8] = match key & 7 {
+            0 => {
+                self.number()?;
+                &[]
+            }
+            1 => self.skip(8)?,
+            2 => {
+                let length = usize::try_from(self.number()?).ok()?;
+                self.skip(length)?
+            }
+            5 => self.skip(4)?,
+            _ => return None,
+        };
+        Some((key >> 3, field))
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn number(&mut self) -> Option<u64> {
+        prost::encoding::decode_varint(&mut self.0).ok()
+    }
+
+    fn skip(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (field, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(field)
+    }
+}
