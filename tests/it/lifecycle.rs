@@ -38,6 +38,18 @@ async fn the_time_of_init_begins_when_the_plugin_is_compiled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_memory_that_cannot_grow_has_no_snapshot_and_is_served() {
+    // In a cache of its own, which does not know yet that there is no snapshot.
+    let cache = TempDir::new().expect("a folder");
+    let server = Server::start(&format!("cache_dir = {:?}\n{}", cache.path(), guests_config("init-full", ""))).await;
+    for _ in 0..2 {
+        let reply = server.infer("p", "", "").await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        assert_eq!(reply.high_water("preprocess"), 2 << 20);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_instance_starts_from_what_init_left() {
     // It checks a 16 MiB static that `init` filled, and `init` printed: handles must not be in the snapshot.
     let server = Server::start(&guests_config("init-prints", "")).await;

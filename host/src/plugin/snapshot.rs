@@ -2,6 +2,8 @@
 //! that its memories and globals can be read, `init` runs once, and what it left becomes the component's initial
 //! memory. Instances then start from it by copy-on-write, so its size costs nothing per request.
 
+use std::collections::HashMap;
+
 use wasmtime::component::{Component, ComponentNamedList, Instance, Lift, WasmList};
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
@@ -43,21 +45,25 @@ pub async fn take(
     // `init` is done; what reads its memory is the host's own and has neither its cap nor its deadline.
     store.data_mut().cap.lift();
     store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
-    let mut access = Access { store: &mut store, instance };
-    Ok(wizer
-        .snapshot_component(&context, &mut access)
-        .await
-        .map_err(|error| format!("Wizer cannot snapshot this component: {error:#}")))
+    let mut access = Access { store: &mut store, instance, memories: HashMap::new() };
+    let snapshot = wizer.snapshot_component(&context, &mut access).await;
+    if access.memories.values().any(Option::is_none) {
+        return Ok(Err("its memory is at its declared maximum, and Wizer reads it by one page more".into()));
+    }
+    Ok(snapshot.map_err(|error| format!("Wizer cannot snapshot this component: {error:#}")))
 }
 
 /// Reads memories and globals through the exports that the instrumentation added.
 struct Access<'a> {
     store: &'a mut Store<State>,
     instance: Instance,
+    /// By the export that reads it. Wizer asks for each twice, and reading grows it by a page: it is read once, and there is
+    /// none where it cannot grow.
+    memories: HashMap<String, Option<WasmList<u8>>>,
 }
 
 impl Access<'_> {
-    async fn call<R: Lift + Send + Sync + 'static>(&mut self, interface: &str, name: &str) -> R
+    async fn call<R: Lift + Send + Sync + 'static>(&mut self, interface: &str, name: &str) -> wasmtime::Result<R>
     where
         (R,): ComponentNamedList + Lift,
     {
@@ -65,29 +71,40 @@ impl Access<'_> {
         let interface = self.instance.get_export_index(&mut *self.store, None, interface).expect("added by Wizer");
         let index = self.instance.get_export_index(&mut *self.store, Some(&interface), name).expect("added by Wizer");
         let function = self.instance.get_typed_func::<(), (R,)>(&mut *self.store, index).expect("as Wizer types it");
-        function.call_async(&mut *self.store, ()).await.expect("an accessor does not trap").0
+        Ok(function.call_async(&mut *self.store, ()).await?.0)
+    }
+
+    async fn global<R: Lift + Send + Sync + 'static>(&mut self, interface: &str, name: &str) -> R
+    where
+        (R,): ComponentNamedList + Lift,
+    {
+        self.call(interface, name).await.expect("to read a global does not trap")
     }
 }
 
 impl ComponentInstanceState for Access<'_> {
     async fn call_func_ret_list_u8(&mut self, instance: &str, func: &str, contents: impl FnOnce(&[u8]) + Send) {
-        let list: WasmList<u8> = self.call(instance, func).await;
-        contents(list.as_le_slice(&*self.store));
+        if !self.memories.contains_key(func) {
+            let list = self.call(instance, func).await.ok();
+            self.memories.insert(func.to_owned(), list);
+        }
+        // Without a memory there is no snapshot, but Wizer has to come to its end.
+        contents(self.memories[func].as_ref().map_or(&[], |list| list.as_le_slice(&*self.store)));
     }
 
     async fn call_func_ret_s32(&mut self, instance: &str, func: &str) -> i32 {
-        self.call(instance, func).await
+        self.global(instance, func).await
     }
 
     async fn call_func_ret_s64(&mut self, instance: &str, func: &str) -> i64 {
-        self.call(instance, func).await
+        self.global(instance, func).await
     }
 
     async fn call_func_ret_f32(&mut self, instance: &str, func: &str) -> u32 {
-        self.call::<f32>(instance, func).await.to_bits()
+        self.global::<f32>(instance, func).await.to_bits()
     }
 
     async fn call_func_ret_f64(&mut self, instance: &str, func: &str) -> u64 {
-        self.call::<f64>(instance, func).await.to_bits()
+        self.global::<f64>(instance, func).await.to_bits()
     }
 }
