@@ -84,7 +84,8 @@ impl App {
 
     async fn start(config: &Config, remembers: bool) -> Result<Self, ConfigError> {
         let whole = |reason: String| ConfigError::new(&config.path, "", reason);
-        let engines = Engines::new(config.server.max_concurrency)
+        // A place more than requests have: a change instantiates what it deploys, one stage at a time.
+        let engines = Engines::new(config.server.max_concurrency + 1)
             .map_err(|error| whole(format!("the engine does not start: {error:#}")))?;
         let access = Access::new(config)?;
         let recorder = Arc::new(Recorder::new(&config.memory));

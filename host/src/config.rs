@@ -310,6 +310,9 @@ impl Config {
         if let Some((key, reason)) = self.memory_mistake() {
             return refused(&key, &reason);
         }
+        if self.deploy.poll.is_zero() {
+            return refused("deploy.poll", "folders cannot be looked at all the time; 1s is often");
+        }
         let mut times = vec![("server.body_timeout".to_owned(), Some(*body_timeout))];
         times.push(("server.grace_period".to_owned(), Some(*grace_period)));
         times.push(("deploy.poll".to_owned(), Some(self.deploy.poll)));

@@ -8,6 +8,7 @@ use crate::config::Canary;
 use crate::memory::recordings::Recordings;
 use crate::stage::bindings::{Reply, Request};
 use crate::stage::run::Tensors;
+use crate::stage::state::Asset;
 use crate::stage::{Stage, StageError};
 use crate::trace::Trace;
 
@@ -28,7 +29,7 @@ pub struct Pipeline {
     /// The time of a whole request.
     pub deadline: Duration,
     /// The body that a new version must answer; `None` for the bundled one.
-    pub sample: Option<Vec<u8>>,
+    pub sample: Option<Asset>,
     /// How a new version is put on trial; `None` where it serves at once.
     pub canary: Option<Canary>,
     /// Where inputs are recorded; `None` where they are not.

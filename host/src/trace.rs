@@ -259,7 +259,8 @@ impl Siblings {
 impl Drop for Trace {
     fn drop(&mut self) {
         let Self { id, pipeline, chip, started, stages, outcome, recorded, arm, input, queued, deadline: _ } = self;
-        if let Some(arm) = arm {
+        // A request that never came to the plugin on trial says nothing of it.
+        if let Some(arm) = arm.as_ref().filter(|arm| stages.iter().any(|stage| arm.is_of(&stage.plugin))) {
             arm.request();
         }
         let Some(Recorded { recorder, route, caller, model }) = recorded else { return };

@@ -27,7 +27,13 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn start(config: &Path) -> Self {
+        Self::start_in(Path::new("."), config)
+    }
+
+    /// Starts it in a folder.
+    pub(crate) fn start_in(folder: &Path, config: &Path) -> Self {
         let mut child = Command::new(BINARY)
+            .current_dir(folder)
             .args(["--log", "json", "serve", "--listen", "127.0.0.1:0", "--config"])
             .arg(config)
             .env_remove("RUST_LOG")

@@ -25,6 +25,7 @@ async fn what_is_wrong_is_named() {
     refused(&guests_config("tester", "deadline = \"2days\""), &["pipelines.p.preprocess.deadline", "a day"]).await;
     refused(&guests_config("tester", "max_memory = \"64KiB\""), &["pipelines.p.preprocess.max_memory", "65536"]).await;
     refused(&format!("[server]\nmax_concurrency = 0\n{good}"), &["server.max_concurrency"]).await;
+    refused(&format!("[deploy]\npoll = \"0s\"\n{good}"), &["deploy.poll"]).await;
     refused(&format!("[server]\nbody_budget = \"1MiB\"\n{good}"), &["server.body_budget", "max_body"]).await;
     refused(&with("plugin = \"echo-infer\"", "plugin = \"nobody\""), &["pipelines.p.chips.echo.plugin", "`nobody`"])
         .await;

@@ -1,6 +1,9 @@
 //! Deployment over HTTP and by the command line, and what survives the process.
 
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use plimsoll_tests::{Server, Site, guest, guests_config, stamped, stamped_reply};
 
@@ -175,4 +178,87 @@ async fn the_command_line_deploys_lists_and_rolls_back() {
     assert_eq!(server.infer("p", "", "").await.text, stamped_reply(0));
     let (code, text) = tokio::task::block_in_place(|| run(&["deploy", &file, "--name", "noop-infer"]));
     assert!(code == Some(1) && text.contains("is no `infer` plugin"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_versions_in_the_folder_the_lower_does_not_come_later() {
+    let site = Site::new("");
+    std::fs::remove_file(site.plugin("stamp.wasm")).expect("there");
+    site.drop_in("stamp@1.0.0.wasm", &stamped(1));
+    site.drop_in("stamp@2.0.0.wasm", &stamped(2));
+    let server = site.serve().await;
+    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(2));
+    site.write_config("deadline = \"9s\"");
+    let end = Instant::now() + Duration::from_secs(60);
+    while server.get("/v1/pipelines").await.json()["pipelines"][0]["deadline_seconds"] != 9.0 {
+        assert!(Instant::now() < end, "the configuration is not read");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(2), "after a reload");
+    server.stop().await;
+    let server = site.serve().await;
+    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(2), "after a restart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_was_changed_while_nobody_served_is_served() {
+    let site = Site::new("");
+    let cap = async |server: &Server| {
+        let plugin = server.get("/v1/plugins/stamp").await.json();
+        plugin["stages"][0]["max_memory"].as_u64().expect("bytes")
+    };
+    site.drop_in("stamp.toml", b"max_memory = \"20MiB\"");
+    let server = site.serve().await;
+    assert_eq!(cap(&server).await, 20 << 20);
+    server.stop().await;
+    site.drop_in("stamp.toml", b"max_memory = \"30MiB\"");
+    let server = site.serve().await;
+    assert_eq!(cap(&server).await, 30 << 20);
+    assert_eq!(states(&server).await, ["serving"], "the bytes are the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_stays_when_the_configuration_is_named_in_another_way() {
+    let site = Site::new("");
+    let reply = async |served: &Served| {
+        let post = reqwest::Client::new().post(format!("{}/v1/pipelines/p/infer", served.url));
+        post.send().await.expect("an answer").text().await.expect("text")
+    };
+    let served = Served::start_in(site.folder.path(), Path::new("plimsoll.toml"));
+    site.drop_in("stamp.wasm", &stamped(1));
+    let end = Instant::now() + Duration::from_secs(60);
+    while reply(&served).await != stamped_reply(1) {
+        assert!(Instant::now() < end, "it is not deployed");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let back = reqwest::Client::new().post(format!("{}/v1/plugins/stamp/rollback", served.url));
+    assert_eq!(back.send().await.expect("an answer").status(), 200);
+    served.terminate();
+    served.ended();
+    let served = Served::start(&site.config);
+    assert_eq!(reply(&served).await, stamped_reply(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_a_free_place_deploys_all_the_same() {
+    let site = Site::new("");
+    let text = std::fs::read_to_string(&site.config).expect("text");
+    std::fs::write(&site.config, text.replace("[server]\n", "[server]\nmax_concurrency = 1\n")).expect("written");
+    let server = Arc::new(site.serve().await);
+    // Each sleeps twice, 300 ms before and 300 ms after the model, and the next waits for its place.
+    let busy: Vec<_> = (0..8)
+        .map(|_| {
+            let server = Arc::clone(&server);
+            tokio::spawn(async move { server.infer("p", "?do=sleep", "").await.status })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for mark in 1..=3 {
+        let put = server.send("PUT", "/v1/plugins/stamp", &[], stamped(mark)).await;
+        assert_eq!(put.status, 200, "{}", put.text);
+    }
+    for request in busy {
+        assert_eq!(request.await.expect("no panic"), 200);
+    }
+    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(3));
 }

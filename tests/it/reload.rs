@@ -1,5 +1,6 @@
 //! A changed configuration is served without a restart, or changes nothing.
 
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use plimsoll_tests::{Server, Site, TempDir, data, guests_config, shared_cache, stamped_reply};
@@ -90,6 +91,56 @@ async fn a_changed_model_is_served_and_a_broken_one_changes_nothing() {
     write("other.onnx", "infer-native");
     until("served").await;
     assert_eq!(label().await, "7");
+}
+
+/// What a refused configuration has read is not served by the next change, and does not keep it from happening.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_were_refused_are_of_no_later_change() {
+    let folder = TempDir::new().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let labels = plimsoll::plugin::bundled::file("digits-labels.txt").expect("bundled");
+    let digits = plimsoll::plugin::bundled::file("digits.onnx").expect("bundled");
+    std::fs::write(path("labels.txt"), labels).expect("written");
+    std::fs::write(path("digits.onnx"), digits).expect("written");
+    let text = format!(
+        "cache_dir = {:?}\n[models.m]\nfile = \"digits.onnx\"\n[pipelines.p]\nmodel = \"m\"\n\
+         [pipelines.p.preprocess]\nplugin = \"image-preprocess\"\nconfig = {{ width = 8, height = 8, \
+         channels = \"gray\", scale = 0.00392156862745098 }}\n[pipelines.p.chips.c]\nplugin = \"infer-native\"\n\
+         [pipelines.p.postprocess]\nplugin = \"classify-postprocess\"\nconfig = {{ labels = \"labels.txt\" }}\n\
+         assets = {{ \"labels.txt\" = \"labels.txt\" }}\n",
+        shared_cache()
+    );
+    std::fs::write(path("plimsoll.toml"), text).expect("written");
+    let mut config = plimsoll::config::Config::load(Some(&path("plimsoll.toml"))).expect("valid");
+    config.data_dir = Some(path(".plimsoll"));
+    let server = Server::of(&config).await;
+    let seven = std::fs::read(data("digits/7.jpg")).expect("there");
+    let version = AtomicU8::new(0);
+    let deploy = async || {
+        let mut bytes = plimsoll::plugin::bundled::plugin("infer-native").expect("shipped").to_vec();
+        // Another custom section makes it another version: id 0, size 3, a name of one byte, one byte.
+        bytes.extend([0, 3, 1, b'v', version.fetch_add(1, Relaxed)]);
+        let put = server.send("PUT", "/v1/plugins/infer-native", &[], bytes).await;
+        assert_eq!(put.status, 200, "{}", put.text);
+        let reply = server.infer("p", "", seven.clone()).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        reply.json()["predictions"][0]["label"].clone()
+    };
+    for broken in ["digits.onnx", "labels.txt"] {
+        let good = std::fs::read(path(broken)).expect("there");
+        std::fs::remove_file(path(broken)).expect("there");
+        let load = server.send("POST", "/v2/repository/models/p/load", &[], Vec::new()).await;
+        assert_ne!(load.status, 200, "{}", load.text);
+        assert!(load.text.contains(broken), "{}", load.text);
+        assert_eq!(deploy().await, "7");
+        std::fs::write(path(broken), good).expect("written");
+    }
+    // A file is read again when somebody asks for it, and not by the way.
+    std::fs::write(path("labels.txt"), String::from_utf8_lossy(labels).replace('7', "seven")).expect("written");
+    assert_eq!(deploy().await, "7");
+    let load = server.send("POST", "/v2/repository/models/p/load", &[], Vec::new()).await;
+    assert_eq!(load.status, 200, "{}", load.text);
+    assert_eq!(deploy().await, "seven");
 }
 
 /// A plugin that leaves the configuration is retired; its file was seen, and must serve all the same when it returns.

@@ -42,7 +42,7 @@ impl Building<'_> {
                 return Err(BuildError::new(key("default_chip"), format!("{what}; name one of {}", names.join(", "))));
             }
         };
-        let sample = pipeline.sample.as_ref().map(|path| self.config.read(path)).transpose();
+        let sample = pipeline.sample.as_ref().map(|path| self.workshop.file(self.config, path)).transpose();
         let sample = sample.map_err(|reason| BuildError::new(key("sample"), reason))?;
         let preprocess = self.stage(None, Kind::Preprocess, &pipeline.preprocess, None).await?;
         let mut chips = BTreeMap::new();
@@ -126,8 +126,8 @@ impl Building<'_> {
             assets.insert(name, Asset::new(Arc::new(bytes)));
         }
         for (name, path) in &stage.assets {
-            let bytes = self.config.read(path).map_err(|reason| at(&format!("assets.{name:?}"), reason))?;
-            assets.insert(name.clone(), Asset::new(Arc::new(bytes)));
+            let asset = self.workshop.file(self.config, path);
+            assets.insert(name.clone(), asset.map_err(|reason| at(&format!("assets.{name:?}"), reason))?);
         }
         let mut loaded = None;
         if let Some(name) = model {

@@ -184,9 +184,14 @@ fn judge(figures: &Comparison, rules: &Rules) -> Verdict {
 }
 
 impl Arm {
+    /// Whether this is the plugin on trial.
+    pub fn is_of(&self, plugin: &str) -> bool {
+        plugin == &*self.plugin
+    }
+
     /// Counts a stage run, if it is of the plugin on trial.
     pub fn stage(&self, plugin: &str, outcome: Outcome, high_water: u64) {
-        if plugin != &*self.plugin {
+        if !self.is_of(plugin) {
             return;
         }
         let mut figures = self.figures.lock().expect("no holder panics");
@@ -196,7 +201,7 @@ impl Arm {
         }
     }
 
-    /// Counts a request.
+    /// Counts a request that came to the plugin.
     pub fn request(&self) {
         self.figures.lock().expect("no holder panics").requests += 1;
         if self.is_new {

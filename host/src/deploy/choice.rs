@@ -101,7 +101,11 @@ impl Deployer {
                 let digest = release.artifact.identity.digest.to_string();
                 let known = plugin.seen.insert(what, super::journal::Seen { digest: digest.clone(), fingerprint });
                 // The same bytes under a new time are no new release: the folder was copied or restored.
-                let is_known = last.is_some() && known.is_some_and(|known| known.digest == digest);
+                // Their manifest may be, though: it was changed beside them.
+                let is_changed = last.as_ref().is_some_and(|last| {
+                    last.artifact.identity == release.artifact.identity && last.manifest.text != release.manifest.text
+                });
+                let is_known = last.is_some() && !is_changed && known.is_some_and(|known| known.digest == digest);
                 if is_known { None } else { Some(Arc::new(release)) }
             }
             Some(Err(reason)) if last.is_some() => {
@@ -123,17 +127,25 @@ impl Deployer {
 
     /// The file with the highest version, unless it was seen as it is and something serves: a plugin that was retired and
     /// is wanted again has nothing but its file.
-    fn newest_file(&mut self, config: &Config, name: &str, plugin: &Plugin) -> Option<Found> {
+    fn newest_file(&mut self, config: &Config, name: &str, plugin: &mut Plugin) -> Option<Found> {
         let files: Vec<_> = inbox::scan(config).into_iter().filter(|found| found.name == name).collect();
         let is_seen = |found: &Found| {
             let seen = plugin.seen.get(&*found.path.display().to_string());
             plugin.serving.is_some() && seen.is_some_and(|seen| seen.fingerprint == found.fingerprint)
         };
-        let (seen, fresh): (Vec<_>, Vec<_>) = files.into_iter().partition(is_seen);
+        let (seen, mut fresh): (Vec<_>, Vec<_>) = files.into_iter().partition(is_seen);
         seen.iter().for_each(|found| self.inbox.handled(found));
-        // A lower version that lies beside the highest is not waited for either.
         fresh.iter().for_each(|found| self.inbox.handled(found));
-        fresh.into_iter().next_back()
+        let newest = fresh.pop();
+        // A lower version beside it was passed over: it is not the newest of what is new the next time.
+        for found in fresh {
+            if let Ok(release) = release_of_file(config, &found) {
+                let digest = release.artifact.identity.digest.to_string();
+                let seen = super::journal::Seen { digest, fingerprint: found.fingerprint };
+                plugin.seen.insert(found.path.display().to_string(), seen);
+            }
+        }
+        newest
     }
 
     /// Enters what was chosen, with its copy on disk.

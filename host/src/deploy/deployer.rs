@@ -245,7 +245,7 @@ impl Deployer {
         by: &str,
     ) -> Result<Identity, ChangeError> {
         if to.is_none() && catalog(app).get(name).is_some_and(|plugin| plugin.candidate.is_some()) {
-            return self.end_trial(app, name, "rolled back by hand during its trial", by).await;
+            return Ok(self.end_trial(app, name, "rolled back by hand during its trial", by));
         }
         let release = {
             let plugins = catalog(app);

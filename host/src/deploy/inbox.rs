@@ -100,7 +100,8 @@ fn file_is_torn(path: &Path) -> bool {
 }
 
 /// Every component file of the folder (but for plugins whose file the configuration names), and the named files; for
-/// each plugin in the order of their versions.
+/// each plugin in the order of their versions. Their paths are absolute: they are remembered over a restart, which may
+/// name the configuration in another way.
 pub fn scan(config: &Config) -> Vec<Found> {
     let mut all = Vec::new();
     for entry in fs::read_dir(config.plugin_dir()).into_iter().flatten().flatten() {
@@ -122,6 +123,7 @@ pub fn scan(config: &Config) -> Vec<Found> {
     let mut found: Vec<_> = all
         .into_iter()
         .filter_map(|(name, version, path)| {
+            let path = std::path::absolute(path).ok()?;
             let component = stat(&path)?;
             let manifest = manifest_beside(&name, &path).and_then(|path| stat(&path)).unwrap_or_default();
             Some(Found { name, version, path, fingerprint: Fingerprint { component, manifest } })

@@ -37,8 +37,9 @@ impl Deployer {
             return Err(self.unknown(name));
         }
         self.restore(name);
-        self.workshop.forget_files();
+        let files = self.workshop.forget_files();
         if let Err(reason) = self.rebuild(app).await {
+            self.workshop.put_back(files);
             if was_unloaded && let Some(pipeline) = self.config.pipelines.remove(name) {
                 self.unloaded.insert(name.to_owned(), pipeline);
             }

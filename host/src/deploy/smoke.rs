@@ -36,7 +36,7 @@ pub async fn run(pipeline: &Pipeline, plugin: Option<&str>) -> Result<(), Failed
     };
     let chips = if of_plugin.is_empty() { vec![&pipeline.default_chip] } else { of_plugin };
     let (sample, content_type) = match &pipeline.sample {
-        Some(sample) => (sample.as_slice(), None),
+        Some(sample) => (sample.bytes(), None),
         None => (BUNDLED, Some("image/jpeg".to_owned())),
     };
     for chip in chips {

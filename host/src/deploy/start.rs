@@ -81,11 +81,12 @@ impl Deployer {
     /// The first thing that cannot be served: file, key, reason.
     pub async fn reload(&mut self, app: &App, config: Config) -> Result<(), ConfigError> {
         let started = Instant::now();
-        let inbox = self.inbox.clone();
+        let (inbox, files) = (self.inbox.clone(), self.workshop.forget_files());
         let result = self.apply(app, config).await;
         if result.is_err() {
             // Files that it would have taken are still to be deployed.
             self.inbox = inbox;
+            self.workshop.put_back(files);
         }
         app.recorder.metrics.reload(if result.is_ok() { "served" } else { "refused" });
         match &result {
@@ -107,7 +108,6 @@ impl Deployer {
         for setting in needs_restart(&self.config, &config) {
             tracing::warn!("{}: a new `{setting}` takes effect at the next start", config.path.display());
         }
-        self.workshop.forget_files();
         // From memory and not from the journal, which there need not be; what was refused may be tried again.
         let known =
             |plugin: &Plugin| Plugin { serving: plugin.serving.clone(), seen: plugin.page().seen, ..Plugin::default() };
@@ -126,6 +126,9 @@ impl Deployer {
             if plugin.serving.as_ref().is_none_or(|old| old.artifact.identity != new.artifact.identity) {
                 let gone = plugin.serve(new, stages, self.config.deploy.keep);
                 gone.iter().for_each(|identity| app.recorder.forget(identity));
+            } else {
+                // The same bytes, but their manifest may be another.
+                plugin.serving = Some(new);
             }
         }
         let served = Served {
@@ -202,6 +205,9 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     }
     if old.memory != new.memory {
         settings.push("[memory]");
+    }
+    if old.deploy.max_cache != new.deploy.max_cache {
+        settings.push("deploy.max_cache");
     }
     settings
 }

@@ -5,9 +5,8 @@ use std::time::SystemTime;
 
 use super::canary::Verdict;
 use super::catalog::Refused;
-use super::deployer::{ChangeError, Deployer, audit, audit_refusal, candidates, catalog};
-use super::workshop::BuildError;
-use crate::app::App;
+use super::deployer::{Deployer, audit, audit_refusal, candidates, catalog};
+use crate::app::{App, Route, Served};
 use crate::plugin::Identity;
 
 impl Deployer {
@@ -31,10 +30,8 @@ impl Deployer {
                 _ => None,
             });
             if let Some(reason) = failed {
-                if let Err(error) = self.end_trial(app, &name, &reason, "canary").await {
-                    tracing::error!(plugin = name, "{error}");
-                }
-            } else if verdicts.iter().all(|verdict| *verdict == Verdict::Promote) {
+                self.end_trial(app, &name, &reason, "canary");
+            } else if !verdicts.is_empty() && verdicts.iter().all(|verdict| *verdict == Verdict::Promote) {
                 match self.promote(app, &name, Arc::clone(&candidate), &mut Vec::new()).await {
                     Ok(()) => {
                         audit("canary", "promote", &candidate.artifact.identity, "serving");
@@ -47,14 +44,8 @@ impl Deployer {
         }
     }
 
-    /// Ends the trial of a plugin: what served before serves on, and the candidate is refused.
-    pub(super) async fn end_trial(
-        &mut self,
-        app: &App,
-        name: &str,
-        reason: &str,
-        by: &str,
-    ) -> Result<Identity, ChangeError> {
+    /// Ends the trial of a plugin: what served before serves on, and the candidate is refused. Gives what serves.
+    pub(super) fn end_trial(&self, app: &App, name: &str, reason: &str, by: &str) -> Identity {
         let (candidate, serving) = {
             let mut plugins = catalog(app);
             let plugin = plugins.get_mut(name).expect("it has a candidate");
@@ -70,12 +61,17 @@ impl Deployer {
             });
             (identity, plugin.serving.as_ref().expect("a trial is held against it").artifact.identity.clone())
         };
-        let refused = |error: BuildError| ChangeError::Refused { plugin: name.to_owned(), reason: error.to_string() };
-        let selection = self.selection(app);
-        self.exchange(app, &selection, &candidates(app), &mut Vec::new()).await.map_err(refused)?;
+        // Nothing is built for it, so nothing that cannot be read just now keeps the candidate in service.
+        let served = app.served.load();
+        let without = |route: &Route| Route {
+            stable: Arc::clone(&route.stable),
+            trial: route.trial.clone().filter(|trial| !trial.is_of(&candidate)),
+        };
+        let routes = served.routes.iter().map(|(name, route)| (name.clone(), without(route))).collect();
+        app.served.store(Arc::new(Served { routes, unloaded: served.unloaded.clone() }));
         audit_refusal(by, "rollback", &candidate, reason);
         app.recorder.metrics.deployment(name, "rollback");
         self.remember(app);
-        Ok(serving)
+        serving
     }
 }

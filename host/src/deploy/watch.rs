@@ -32,11 +32,11 @@ pub async fn watch(app: Weak<App>) {
     let mut file = ConfigFile::default();
     let mut next = SOON;
     loop {
-        let (mut reload, mut decide) = (false, false);
+        let mut decide = false;
         tokio::select! {
             _ = woken.recv() => {}
             () = tokio::time::sleep(next) => {}
-            _ = hangup.recv() => reload = true,
+            _ = hangup.recv() => file.is_asked_for = true,
             () = due.wait() => decide = true,
         }
         let Some(app) = app.upgrade() else { return };
@@ -45,7 +45,7 @@ pub async fn watch(app: Weak<App>) {
                 if decide {
                     deployer.decide(app).await;
                 }
-                let pending = deployer.look(app, &mut file, reload).await;
+                let pending = deployer.look(app, &mut file).await;
                 let next = if pending { SOON } else { deployer.config().deploy.poll };
                 (folders(deployer.config()), file, next)
             })
@@ -96,6 +96,8 @@ fn start_watcher(wake: mpsc::Sender<()>, folders: &[PathBuf]) -> Option<Recommen
 struct ConfigFile {
     handled: Option<Stat>,
     moving: Option<(Stat, Instant)>,
+    /// Whether it is to be read as it is: after SIGHUP, once what is being written is at rest.
+    is_asked_for: bool,
 }
 
 impl ConfigFile {
@@ -123,7 +125,7 @@ impl ConfigFile {
 
 impl Deployer {
     /// Looks once at everything, and changes what has to be. Gives whether something is still being written.
-    async fn look(&mut self, app: &App, file: &mut ConfigFile, hangup: bool) -> bool {
+    async fn look(&mut self, app: &App, file: &mut ConfigFile) -> bool {
         // A burst is waited for as a whole, so that what belongs together is deployed together.
         let mut look = self.inbox.look(&self.config);
         if look.pending {
@@ -133,7 +135,7 @@ impl Deployer {
         if pending {
             return true;
         }
-        if hangup || changed {
+        if std::mem::take(&mut file.is_asked_for) || changed {
             self.read_config(app).await;
             look = self.inbox.look(&self.config);
         }

@@ -3,7 +3,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use tokio::sync::Semaphore;
@@ -19,6 +19,7 @@ use crate::pipeline::Pipeline;
 use crate::plugin::cache::CompiledCache;
 use crate::plugin::{Preparer, artifact};
 use crate::stage::Stage;
+use crate::stage::state::Asset;
 
 /// The release that each plugin is to be served with.
 pub type Selection = BTreeMap<String, Arc<Release>>;
@@ -59,6 +60,9 @@ pub struct Workshop {
     /// Each with the bound on its concurrent runs.
     backends: HashMap<BackendName, (Box<dyn Backend>, Arc<Semaphore>)>,
     models: HashMap<String, KnownModel>,
+    /// Assets and samples by the paths that the configuration has, as they were when it was read: a deployment of a plugin
+    /// does not change them either.
+    assets: HashMap<PathBuf, Asset>,
     batches: Batches,
     /// Every stage that somebody still holds: a pipeline that serves, a version kept for rollback, or the attempt
     /// that goes on.
@@ -67,6 +71,13 @@ pub struct Workshop {
     recordings: Option<HashMap<String, Arc<Recordings>>>,
 }
 
+/// What was read of the files that the configuration names.
+pub(super) struct Files {
+    models: HashMap<String, KnownModel>,
+    assets: HashMap<PathBuf, Asset>,
+}
+
+#[derive(Clone)]
 struct KnownModel {
     backend: BackendName,
     target: Target,
@@ -99,6 +110,7 @@ impl Workshop {
             preparer,
             backends: HashMap::new(),
             models: HashMap::new(),
+            assets: HashMap::new(),
             batches,
             stages: Vec::new(),
             recordings: None,
@@ -158,9 +170,28 @@ impl Workshop {
         Ok(Some(new))
     }
 
-    /// Makes the next build read every model's file again: for a new configuration.
-    pub fn forget_files(&mut self) {
+    /// Makes the next build read every file again: for a new configuration. Gives what was read, to be put back where what
+    /// is in the files now is not served.
+    pub(super) fn forget_files(&mut self) -> Files {
+        let before = Files { models: self.models.clone(), assets: std::mem::take(&mut self.assets) };
         self.models.values_mut().for_each(|known| known.checked = false);
+        before
+    }
+
+    /// Takes the files for what they were.
+    pub(super) fn put_back(&mut self, before: Files) {
+        let Files { models, assets } = before;
+        (self.models, self.assets) = (models, assets);
+    }
+
+    /// An asset or a sample that the configuration names.
+    pub(super) fn file(&mut self, config: &Config, path: &Path) -> Result<Asset, String> {
+        if let Some(known) = self.assets.get(path) {
+            return Ok(known.clone());
+        }
+        let asset = Asset::new(Arc::new(config.read(path)?));
+        self.assets.insert(path.to_owned(), asset.clone());
+        Ok(asset)
     }
 
     pub(super) fn model(&mut self, config: &Config, name: &str) -> Result<(Arc<LoadedModel>, Arc<Vec<u8>>), String> {

@@ -38,7 +38,8 @@ impl From<Overloaded> for Refused {
 impl Admission {
     /// The bounds as configured.
     pub fn new(server: &Server) -> Self {
-        let steps = usize::try_from(server.body_budget.as_u64() / STEP).unwrap_or(usize::MAX);
+        // Rounded as bodies are, so that one as large as the budget fits.
+        let steps = usize::try_from(server.body_budget.as_u64().div_ceil(STEP)).unwrap_or(usize::MAX);
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)));
         Self {
             bytes: semaphore(steps),

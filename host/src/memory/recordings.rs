@@ -228,9 +228,10 @@ impl Shelf {
         let dir = &self.rules.dir;
         // Their order is that of time, and nobody can guess them.
         let name = uuid::Uuid::now_v7().to_string();
-        write(&body(dir, &name), bytes)?;
         let draft = dir.join(format!("{name}.draft"));
-        let done = write(&draft, &text).and_then(|()| fs::rename(&draft, facts(dir, &name)));
+        let done = write(&body(dir, &name), bytes)
+            .and_then(|()| write(&draft, &text))
+            .and_then(|()| fs::rename(&draft, facts(dir, &name)));
         if let Err(error) = done {
             let _ = fs::remove_file(body(dir, &name));
             let _ = fs::remove_file(draft);

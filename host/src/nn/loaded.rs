@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -33,6 +33,8 @@ pub struct LoadedModel {
     runs: Arc<Semaphore>,
     /// How many runs in a row were short.
     short_runs: AtomicU32,
+    /// The bytes of the largest inputs whose run was short lately: larger ones may take as long as they like.
+    short_bytes: AtomicUsize,
 }
 
 impl LoadedModel {
@@ -60,7 +62,17 @@ impl LoadedModel {
                 Some(Batcher::start(Arc::clone(&model), rules, observer, permits))
             }
         };
-        Ok(Self { name, digest, model, batcher, rules, turns, runs, short_runs: AtomicU32::new(0) })
+        Ok(Self {
+            name,
+            digest,
+            model,
+            batcher,
+            rules,
+            turns,
+            runs,
+            short_runs: AtomicU32::new(0),
+            short_bytes: AtomicUsize::new(0),
+        })
     }
 
     /// The inputs that a run needs.
@@ -104,7 +116,8 @@ impl LoadedModel {
         if let Some(batcher) = &self.batcher {
             return batcher.run(ordered).await.map_err(failed);
         }
-        let short = self.short_runs.load(Ordering::Relaxed) >= SHORT_RUNS;
+        let short = self.short_runs.load(Ordering::Relaxed) >= SHORT_RUNS
+            && bytes(&ordered) <= self.short_bytes.load(Ordering::Relaxed);
         // What takes the backend for a moment only does not wait for the long runs of other models.
         let permits: batch::Permits = match short {
             true => Box::new(turn(Arc::clone(&self.turns)).await),
@@ -130,6 +143,11 @@ impl LoadedModel {
         // By the clock no run is short while others want the core.
         let took = if self.model.computes_here() { busy().saturating_sub(computed) } else { clock.elapsed() };
         let short = took <= SHORT;
+        let bytes = bytes(inputs);
+        let _ = match short {
+            true => self.short_bytes.fetch_max(bytes, Ordering::Relaxed),
+            false => self.short_bytes.fetch_min(bytes.saturating_sub(1), Ordering::Relaxed),
+        };
         let _ = self.short_runs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |runs| match short {
             true => Some((runs + 1).min(2 * SHORT_RUNS - 1)),
             // A single long one between short ones, whose memory others had taken from the caches, is soon forgotten.
@@ -159,6 +177,10 @@ impl LoadedModel {
     }
 }
 
+fn bytes(inputs: &[Tensor]) -> usize {
+    inputs.iter().map(|input| input.data.len()).sum()
+}
+
 /// The right to run this model, held for as long as it lives.
 async fn turn(turns: Arc<Semaphore>) -> OwnedSemaphorePermit {
     turns.acquire_owned().await.expect("never closed")
@@ -177,16 +199,18 @@ mod tests {
     use std::thread::ThreadId;
 
     use super::*;
+    use crate::nn::TensorType;
 
     /// Notes on which thread it runs, and takes as long as it is told.
     struct Slow {
         threads: Arc<Mutex<Vec<ThreadId>>>,
         time: Arc<Mutex<Duration>>,
+        inputs: Vec<Signature>,
     }
 
     impl Model for Slow {
         fn inputs(&self) -> &[Signature] {
-            &[]
+            &self.inputs
         }
 
         fn outputs(&self) -> &[Signature] {
@@ -214,30 +238,37 @@ mod tests {
     #[tokio::test]
     async fn only_a_model_of_short_runs_runs_where_it_is_asked_for() {
         let (threads, time) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Duration::ZERO)));
-        let slow = Slow { threads: Arc::clone(&threads), time: Arc::clone(&time) };
+        let input = Signature { name: "x".into(), types: vec![TensorType::U8], shape: None };
+        let slow = Slow { threads: Arc::clone(&threads), time: Arc::clone(&time), inputs: vec![input] };
+        let of = |bytes: u32| vec![("x".to_owned(), Tensor::new(vec![bytes], TensorType::U8, vec![0; bytes as usize]))];
         let runs = Arc::new(Semaphore::new(1));
         let model = Arc::new(LoadedModel::new("m".into(), String::new(), Box::new(slow), runs, None).expect("loaded"));
         let here = std::thread::current().id();
         let is_here = || *threads.lock().expect("whole").last().expect("a run") == here;
 
-        Arc::clone(&model).run(Vec::new()).await.expect("a run");
+        Arc::clone(&model).run(of(8)).await.expect("a run");
         assert!(!is_here(), "the first runs are on another thread");
         // Another process may interrupt a run, so more are made than are needed.
         for _ in 0..1_000 {
-            Arc::clone(&model).run(Vec::new()).await.expect("a run");
+            Arc::clone(&model).run(of(8)).await.expect("a run");
             if is_here() {
                 break;
             }
         }
         assert!(is_here(), "a thousand short runs, and none where it was asked for");
 
+        Arc::clone(&model).run(of(9)).await.expect("a run");
+        assert!(!is_here(), "nobody knows how long larger inputs take");
+        Arc::clone(&model).run(of(9)).await.expect("a run");
+        assert!(is_here(), "now it is known");
+
         *time.lock().expect("whole") = Duration::MAX;
-        let error = Arc::clone(&model).run(Vec::new()).await.expect_err("it broke");
+        let error = Arc::clone(&model).run(of(8)).await.expect_err("it broke");
         assert!(error.message.contains("panicked"), "{}", error.message);
 
         *time.lock().expect("whole") = Duration::from_millis(1);
         for _ in 0..2 {
-            Arc::clone(&model).run(Vec::new()).await.expect("a run");
+            Arc::clone(&model).run(of(8)).await.expect("a run");
         }
         assert!(!is_here(), "after a long run it is on another thread again");
     }

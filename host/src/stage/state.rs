@@ -46,6 +46,11 @@ impl Asset {
         Self { digest: crate::plugin::artifact::digest(&bytes), bytes }
     }
 
+    /// What is in it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// A file whose SHA-256 is known.
     pub fn of_digest(bytes: Arc<Vec<u8>>, digest: &str) -> Self {
         Self { bytes, digest: digest.to_owned() }

@@ -73,9 +73,9 @@ impl List {
                     text(&version["state"]),
                     text(&version["version"]),
                     text(&version["digest"]),
-                    version["runs"],
-                    version["failures"],
-                    version["high_water"],
+                    version["runs"].to_string(),
+                    version["failures"].to_string(),
+                    version["high_water"].to_string(),
                     text(&version["source"])
                 );
                 if let Some(reason) = version["reason"].as_str() {
@@ -109,7 +109,7 @@ impl Deploy {
         let (stem, version) = stem.split_once('@').map_or((stem, None), |(name, version)| (name, Some(version)));
         let name = self.name.as_deref().unwrap_or(stem);
         crate::plugin::check_name(name).map_err(Error::Failed)?;
-        let version = version.map(|version| format!("&version={version}")).unwrap_or_default();
+        let version = version.map(|version| format!("&version={}", in_query(version))).unwrap_or_default();
         let path = format!("/v1/plugins/{name}?sha256={}{version}", digest(&bytes));
         let answer = self.server.send(reqwest::Method::PUT, &path, bytes).await?;
         println!("{name} {} ({}) is {}", word(&answer["version"]), word(&answer["digest"]), word(&answer["state"]));
@@ -131,12 +131,17 @@ pub(in crate::cli) struct Rollback {
 impl Rollback {
     pub(in crate::cli) async fn run(self) -> Result<(), Error> {
         crate::plugin::check_name(&self.name).map_err(Error::Failed)?;
-        let query = self.to.map(|to| format!("?to={to}")).unwrap_or_default();
+        let query = self.to.map(|to| format!("?to={}", in_query(&to))).unwrap_or_default();
         let path = format!("/v1/plugins/{}/rollback{query}", self.name);
         let answer = self.server.send(reqwest::Method::POST, &path, Vec::new()).await?;
         println!("{} {} ({}) is serving", self.name, word(&answer["version"]), word(&answer["digest"]));
         Ok(())
     }
+}
+
+/// A version as a query has it: of what semantic versions are made of, `+` alone means something else there.
+fn in_query(version: &str) -> String {
+    version.replace('+', "%2B")
 }
 
 fn word(value: &Value) -> &str {
