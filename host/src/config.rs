@@ -11,19 +11,17 @@ use serde::Deserialize;
 
 pub use deploy::{Admin, Canary, Deploy};
 pub use memory::{Memory, Record};
+pub use model::{BackendName, Backends, Model, OnnxRuntime};
 pub use target::Target;
 
 mod deploy;
 mod memory;
+mod model;
+mod numbers;
 mod target;
 
 /// The demo that is served without any configuration file.
 pub const DEMO: &str = include_str!("../demo/plimsoll.toml");
-
-/// Places for requests; each reserves address space for the memories of a stage.
-const MAX_CONCURRENCY: u32 = 10_000;
-/// The longest time that can be configured: more is a mistake, and the clock's arithmetic must hold.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -138,68 +136,6 @@ pub struct Plugin {
     pub deadline: Option<Duration>,
 }
 
-/// `[backends]`.
-#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct Backends {
-    /// `[backends.onnxruntime]`.
-    #[serde(default)]
-    pub onnxruntime: OnnxRuntime,
-}
-
-/// `[backends.onnxruntime]`.
-#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct OnnxRuntime {
-    /// Path of libonnxruntime.so; default the variable `ORT_DYLIB_PATH`.
-    pub library: Option<PathBuf>,
-    /// Threads of one run; default 1.
-    pub threads: Option<usize>,
-    /// Runs of one model that may go on at once, each in a session with its own copy of the weights; default one for
-    /// each core, at most 4.
-    pub sessions: Option<usize>,
-}
-
-/// `[models.NAME]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Model {
-    /// The ONNX file, relative to the configuration file.
-    pub file: PathBuf,
-    /// The library that runs it.
-    #[serde(default)]
-    pub backend: BackendName,
-    /// What it runs on; default the processor.
-    #[serde(default)]
-    pub target: Target,
-    /// Rows of one run at most, gathered from requests that wait at the same time; default none: each run is alone.
-    pub max_batch: Option<u32>,
-    /// How long the first request of a batch waits for others; default 2 ms.
-    #[serde(default, with = "humantime_serde")]
-    pub max_delay: Option<Duration>,
-}
-
-impl Model {
-    /// The rules of its batches; `None` where runs are not gathered.
-    pub fn batches(&self) -> Option<crate::nn::batch::Rules> {
-        /// Shorter than the run of any but the smallest network, so that a caller who is alone hardly waits.
-        const MAX_DELAY: Duration = Duration::from_millis(2);
-        let max_batch = self.max_batch?;
-        Some(crate::nn::batch::Rules { max_batch, max_delay: self.max_delay.unwrap_or(MAX_DELAY) })
-    }
-}
-
-/// The libraries that run models.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BackendName {
-    /// Embedded, pure Rust.
-    #[default]
-    Rten,
-    /// ONNX Runtime, loaded at run time.
-    OnnxRuntime,
-}
-
 /// `[pipelines.NAME]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -295,58 +231,6 @@ impl Config {
         }
         config.check_numbers()?;
         Ok(config)
-    }
-
-    /// Numbers that parse but cannot work.
-    fn check_numbers(&self) -> Result<(), ConfigError> {
-        let refused = |key: &str, reason: &str| Err(ConfigError::new(&self.path, key, reason));
-        let Server { max_concurrency, body_budget, max_body, body_timeout, grace_period, .. } = &self.server;
-        if !(1..=MAX_CONCURRENCY).contains(max_concurrency) {
-            return refused("server.max_concurrency", "a number from 1 to 10000 is needed");
-        }
-        if body_budget < max_body {
-            return refused("server.body_budget", "it is less than `server.max_body`, so the largest body never fits");
-        }
-        if let Some((key, reason)) = self.memory_mistake() {
-            return refused(&key, &reason);
-        }
-        if self.deploy.poll.is_zero() {
-            return refused("deploy.poll", "folders cannot be looked at all the time; 1s is often");
-        }
-        let mut times = vec![("server.body_timeout".to_owned(), Some(*body_timeout))];
-        times.push(("server.grace_period".to_owned(), Some(*grace_period)));
-        times.push(("deploy.poll".to_owned(), Some(self.deploy.poll)));
-        for (name, model) in &self.models {
-            match (model.max_batch, model.max_delay) {
-                (Some(0 | 1), _) => {
-                    let reason = "a batch of at least 2 is needed; leave it out for runs that are alone";
-                    return refused(&format!("models.{name}.max_batch"), reason);
-                }
-                (None, Some(_)) => {
-                    return refused(&format!("models.{name}.max_delay"), "it means nothing without `max_batch`");
-                }
-                _ => times.push((format!("models.{name}.max_delay"), model.max_delay)),
-            }
-        }
-        for (name, plugin) in &self.plugins {
-            times.push((format!("plugins.{name}.deadline"), plugin.deadline));
-            times.push((format!("plugins.{name}.init_deadline"), plugin.init_deadline));
-        }
-        for (name, pipeline) in &self.pipelines {
-            if let Some(reason) = pipeline.canary.as_ref().and_then(Canary::mistake) {
-                return refused(&format!("pipelines.{name}.canary"), reason);
-            }
-            times.push((format!("pipelines.{name}.deadline"), pipeline.deadline));
-            times.push((format!("pipelines.{name}.preprocess.deadline"), pipeline.preprocess.deadline));
-            times.push((format!("pipelines.{name}.postprocess.deadline"), pipeline.postprocess.deadline));
-            for (chip, stage) in &pipeline.chips {
-                times.push((format!("pipelines.{name}.chips.{chip}.deadline"), stage.deadline));
-            }
-        }
-        match times.iter().find(|(_, time)| time.is_some_and(|time| time > LONGEST)) {
-            Some((key, _)) => refused(key, "no time may be longer than a day"),
-            None => Ok(()),
-        }
     }
 
     /// Takes over what was set on the command line, which goes before the file, from the configuration before.

@@ -108,6 +108,9 @@ impl Deployer {
         for setting in needs_restart(&self.config, &config) {
             tracing::warn!("{}: a new `{setting}` takes effect at the next start", config.path.display());
         }
+        // Until then recordings go where the journal and the cache are.
+        config.data_dir.clone_from(&self.config.data_dir);
+        config.cache_dir.clone_from(&self.config.cache_dir);
         // From memory and not from the journal, which there need not be; what was refused may be tried again.
         let known =
             |plugin: &Plugin| Plugin { serving: plugin.serving.clone(), seen: plugin.page().seen, ..Plugin::default() };

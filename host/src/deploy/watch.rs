@@ -9,6 +9,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::catalog::Refused;
 use super::choice::release_of_file;
@@ -22,9 +23,23 @@ use crate::plugin::Identity;
 
 /// How soon a file that is still being written is looked at again.
 const SOON: Duration = Duration::from_millis(10);
+/// How long after a fault of this program nothing is looked at.
+const PAUSE: Duration = Duration::from_secs(2);
 
-/// Looks until the application is gone, and decides trials when they are due.
+/// Looks until the application is gone, and decides trials when they are due. A fault of this program in a change must not
+/// end that for all changes after it.
 pub async fn watch(app: Weak<App>) {
+    // A set, for it ends its task when it is dropped.
+    let mut task = JoinSet::new();
+    task.spawn(look_on(app.clone()));
+    while task.join_next().await.is_some_and(|ended| ended.is_err_and(|error| error.is_panic())) {
+        tracing::error!("a change broke off by a fault of this program; folders and trials are looked at again");
+        tokio::time::sleep(PAUSE).await;
+        task.spawn(look_on(app.clone()));
+    }
+}
+
+async fn look_on(app: Weak<App>) {
     let Some(due) = app.upgrade().map(|app| Arc::clone(&app.due)) else { return };
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     let (wake, mut woken) = mpsc::channel(1);

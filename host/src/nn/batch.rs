@@ -2,13 +2,18 @@
 //! whose time grows less than its size. Each guest waits in `compute` without a thread, and gets its own rows back.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::model::{Model, Outputs, Signature};
+use super::model::{Model, Outputs};
 use super::tensor::Tensor;
+
+mod rows;
+
+pub use rows::check;
 
 /// `max_batch` and `max_delay` of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,28 +54,6 @@ impl Waiting {
     }
 }
 
-/// Why a model cannot be batched: an input or output whose first dimension is of fixed size.
-///
-/// # Errors
-/// The sentence, with the mend.
-pub fn check(inputs: &[Signature], outputs: &[Signature]) -> Result<(), String> {
-    for (what, signature) in inputs.iter().map(|input| ("input", input)).chain(outputs.iter().map(|o| ("output", o))) {
-        let Some(shape) = &signature.shape else { continue };
-        let name = &signature.name;
-        match shape.first() {
-            Some(None) => {}
-            Some(Some(size)) => {
-                return Err(format!(
-                    "{what} `{name}` has a first dimension of fixed size {size}, so runs cannot be batched: export \
-                     the model with a dynamic batch axis, or leave out `max_batch`"
-                ));
-            }
-            None => return Err(format!("{what} `{name}` is a scalar and has no batch axis: leave out `max_batch`")),
-        }
-    }
-    Ok(())
-}
-
 impl Batcher {
     /// Begins to gather, in a task of its own. `permits` is waited for before a batch is closed, so that a batch fills
     /// for as long as the backend has no room for it.
@@ -94,21 +77,12 @@ impl Batcher {
     /// # Errors
     /// The library's own words.
     pub async fn run(&self, inputs: Vec<Tensor>) -> Result<Outputs, String> {
-        let rows = rows(&inputs)?;
+        let rows = rows::rows(&inputs)?;
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting { inputs, rows, since: Instant::now(), answer };
         let ended = |_| "the batch ended without an answer".to_owned();
         self.sender.send(waiting).map_err(|_| "the batcher has ended".to_owned())?;
         answered.await.map_err(ended)?
-    }
-}
-
-/// The size that the first dimension of every input has.
-fn rows(inputs: &[Tensor]) -> Result<u32, String> {
-    let sizes: Vec<_> = inputs.iter().map(|input| input.dimensions.first().copied().unwrap_or(0)).collect();
-    match sizes.first() {
-        Some(&rows) if rows > 0 && sizes.iter().all(|&size| size == rows) => Ok(rows),
-        _ => Err(format!("the inputs have batch axes of sizes {sizes:?}; one size of at least 1 is needed")),
     }
 }
 
@@ -181,16 +155,21 @@ fn take(queue: &mut VecDeque<Waiting>, max_batch: u32) -> Vec<Waiting> {
     batch
 }
 
+/// One run. A backend that panics has failed like one that says so.
+fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Outputs, String> {
+    catch_unwind(AssertUnwindSafe(|| model.run(inputs))).unwrap_or_else(|_| Err("the backend panicked".to_owned()))
+}
+
 /// Runs a batch and gives each its rows. If the whole fails, each is run alone: the error of one is not the others'.
 fn answer(model: &dyn Model, batch: Vec<Waiting>) {
     if let [single] = batch.as_slice() {
-        let result = model.run(&single.inputs);
+        let result = run(model, &single.inputs);
         let [single] = <[Waiting; 1]>::try_from(batch).unwrap_or_else(|_| unreachable!("just matched"));
         let _ = single.answer.send(result);
         return;
     }
-    let rows: Vec<u32> = batch.iter().map(|waiting| waiting.rows).collect();
-    let parts = model.run(&join(&batch)).and_then(|outputs| split(&outputs, &rows));
+    let sizes: Vec<u32> = batch.iter().map(|waiting| waiting.rows).collect();
+    let parts = run(model, &rows::join(&batch)).and_then(|outputs| rows::split(&outputs, &sizes));
     match parts {
         Ok(parts) => {
             for (waiting, outputs) in batch.into_iter().zip(parts) {
@@ -198,50 +177,13 @@ fn answer(model: &dyn Model, batch: Vec<Waiting>) {
             }
         }
         Err(error) => {
-            tracing::warn!("a batch of {} failed and its runs are made alone: {error}", rows.len());
+            tracing::warn!("a batch of {} failed and its runs are made alone: {error}", sizes.len());
             for waiting in batch {
-                let result = model.run(&waiting.inputs);
+                let result = run(model, &waiting.inputs);
                 let _ = waiting.answer.send(result);
             }
         }
     }
-}
-
-/// One tensor for each input, with the rows of all runs in their order.
-fn join(batch: &[Waiting]) -> Vec<Tensor> {
-    let first = &batch[0].inputs;
-    (0..first.len())
-        .map(|input| {
-            let mut dimensions = first[input].dimensions.clone();
-            dimensions[0] = batch.iter().map(|waiting| waiting.rows).sum();
-            let bytes = batch.iter().map(|waiting| waiting.inputs[input].data.len()).sum();
-            let mut data = Vec::with_capacity(bytes);
-            batch.iter().for_each(|waiting| data.extend_from_slice(&waiting.inputs[input].data));
-            Tensor::new(dimensions, first[input].ty, data)
-        })
-        .collect()
-}
-
-/// The outputs of each run: its rows of every output.
-fn split(outputs: &Outputs, rows: &[u32]) -> Result<Vec<Outputs>, String> {
-    let all: u32 = rows.iter().sum();
-    let mut parts: Vec<Outputs> = rows.iter().map(|_| Vec::with_capacity(outputs.len())).collect();
-    for (name, tensor) in outputs {
-        if tensor.dimensions.first() != Some(&all) {
-            let shape = &tensor.dimensions;
-            return Err(format!("output `{name}` has shape {shape:?} for a batch of {all} rows"));
-        }
-        let row = tensor.data.len() / all as usize;
-        let mut at = 0;
-        for (part, &rows) in parts.iter_mut().zip(rows) {
-            let mut dimensions = tensor.dimensions.clone();
-            dimensions[0] = rows;
-            let end = at + row * rows as usize;
-            part.push((name.clone(), Tensor::new(dimensions, tensor.ty, tensor.data[at..end].to_vec())));
-            at = end;
-        }
-    }
-    Ok(parts)
 }
 
 #[cfg(test)]
@@ -252,8 +194,9 @@ mod tests {
 
     use super::*;
     use crate::nn::TensorType;
+    use crate::nn::model::Signature;
 
-    /// Gives each input doubled; fails where one is negative.
+    /// Gives each input doubled; fails where one is negative, and breaks where one is infinite.
     struct Double {
         signatures: Vec<Signature>,
         runs: Mutex<Vec<u32>>,
@@ -279,6 +222,7 @@ mod tests {
             if values.iter().any(|value| *value < 0.0) {
                 return Err("a negative number".into());
             }
+            assert!(values.iter().all(|value| value.is_finite()), "the backend breaks");
             let doubled: Vec<f32> = values.iter().map(|value| value * 2.0).collect();
             let data = bytemuck::cast_slice(&doubled).to_vec();
             Ok(vec![("y".into(), Tensor::new(input.dimensions.clone(), input.ty, data))])
@@ -348,7 +292,7 @@ mod tests {
     #[tokio::test]
     async fn an_error_is_only_of_the_request_that_made_it() {
         let (model, gate, batcher) = batcher(8);
-        let runs: Vec<_> = [1.0, -1.0, 3.0]
+        let runs: Vec<_> = [1.0, -1.0, 3.0, f32::INFINITY]
             .map(|value| {
                 let batcher = Arc::clone(&batcher);
                 tokio::spawn(async move { first(batcher.run(numbers(1, value)).await) })
@@ -363,7 +307,8 @@ mod tests {
         assert_eq!(answers[0], Ok((vec![1, 2], 2.0)));
         assert_eq!(answers[1], Err("a negative number".into()));
         assert_eq!(answers[2], Ok((vec![1, 2], 6.0)));
-        assert_eq!(*model.runs.lock().expect("whole"), [3, 1, 1, 1], "together, then each alone");
+        assert_eq!(answers[3], Err("the backend panicked".into()));
+        assert_eq!(*model.runs.lock().expect("whole"), [4, 1, 1, 1, 1], "together, then each alone");
     }
 
     #[tokio::test]
@@ -380,18 +325,5 @@ mod tests {
         gate.add_permits(1);
         assert_eq!(stays.await.expect("no panic"), Ok((vec![1, 2], 4.0)));
         assert_eq!(*model.runs.lock().expect("whole"), [1]);
-    }
-
-    #[test]
-    fn a_fixed_batch_axis_is_refused_by_name() {
-        let signature = |shape: &[Option<u32>]| Signature {
-            name: "x".into(),
-            types: vec![TensorType::Fp32],
-            shape: Some(shape.to_vec()),
-        };
-        assert_eq!(check(&[signature(&[None, Some(3)])], &[]), Ok(()));
-        let refused = check(&[signature(&[None])], &[signature(&[Some(1), Some(3)])]).expect_err("fixed");
-        assert!(refused.starts_with("output `x` has a first dimension of fixed size 1"), "{refused}");
-        assert!(check(&[signature(&[])], &[]).expect_err("a scalar").contains("scalar"));
     }
 }

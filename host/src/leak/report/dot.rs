@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::leak::study::Study;
+use crate::leak::finding::Study;
 use crate::numbers::grouped;
 
 /// Groups that are drawn.
@@ -22,7 +22,7 @@ pub(super) fn graph(study: &Study) -> String {
         nodes.len() - 1
     };
     for group in study.groups.iter().take(DRAWN) {
-        let class = study.classes.get(group.class).map(super::super::study::Class::name).unwrap_or_default();
+        let class = study.classes.get(group.class).map(super::super::finding::Class::name).unwrap_or_default();
         let (root, links) = match &group.chain {
             Some(chain) => (chain.root.to_string(), &chain.blocks[..chain.blocks.len() - 1]),
             None if group.is_ring => ("only each other (a ring)".to_owned(), &[][..]),

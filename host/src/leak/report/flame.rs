@@ -2,7 +2,7 @@
 
 use inferno::flamegraph;
 
-use crate::leak::study::Study;
+use crate::leak::finding::Study;
 
 /// Pixels; without a width the graph would take that of whatever it stands in, once, when it is loaded.
 const WIDTH: usize = 1100;

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 
 use crate::leak::corpus::Sample;
-use crate::leak::study::{Finding, Study};
+use crate::leak::finding::{Finding, Study};
 
 /// One line for each call of the first run.
 ///

@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::per_request;
 use super::summary::{chain, location};
-use crate::leak::study::{Class, Finding, Study};
+use crate::leak::finding::{Class, Finding, Study};
 use crate::leak::verdict::Verdict;
 use crate::numbers::grouped;
 

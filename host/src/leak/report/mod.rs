@@ -20,7 +20,7 @@ use std::path::Path;
 pub use summary::summary;
 
 use super::corpus::Sample;
-use super::study::Study;
+use super::finding::Study;
 use crate::numbers::grouped;
 
 /// Writes every file into a folder, which is made where it is missing.

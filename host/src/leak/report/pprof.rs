@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use prost::Message;
 
 use crate::leak::debug_info::Location as Frame;
-use crate::leak::study::Study;
+use crate::leak::finding::Study;
 
 #[derive(Clone, PartialEq, Message)]
 struct Profile {

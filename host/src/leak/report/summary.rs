@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::per_request;
 use crate::leak::census::Group;
 use crate::leak::debug_info::Location;
-use crate::leak::study::{Class, StackReport, Study};
+use crate::leak::finding::{Class, StackReport, Study};
 use crate::leak::verdict::Verdict;
 use crate::numbers::grouped;
 
@@ -52,7 +52,7 @@ fn table(text: &mut String, study: &Study) {
         "{:<width$}  {:>7}  {:<10}  {:>24}  {:>18}",
         "class", "samples", "verdict", "bytes per request (95 %)", "blocks per request"
     );
-    let mut row = |name: &str, samples: usize, finding: &crate::leak::study::Finding| {
+    let mut row = |name: &str, samples: usize, finding: &crate::leak::finding::Finding| {
         let _ = writeln!(
             text,
             "{name:<width$}  {samples:>7}  {:<10}  {:>24}  {:>18.2}",
