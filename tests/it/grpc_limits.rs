@@ -181,7 +181,7 @@ async fn grpc_messages_of_too_many_parts_are_refused_before_they_are_decoded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_streams_that_are_silent_hold_nothing_and_have_time_for_every_message() {
     let config = guests_config("tester", "");
-    let limits = "[server]\nmax_body = \"1MiB\"\nbody_budget = \"1MiB\"\nbody_timeout = \"500ms\"\n";
+    let limits = "[server]\nmax_body = \"1MiB\"\nbody_budget = \"1MiB\"\nbody_timeout = \"2s\"\n";
     let server = Server::start(&format!("{limits}{config}")).await;
     let mut client = client(&server).await;
     // More than a frame, and more than half of the budget.
@@ -198,7 +198,7 @@ async fn grpc_streams_that_are_silent_hold_nothing_and_have_time_for_every_messa
     client.model_infer(images("p", &[&big], &[])).await.expect("the stream holds nothing");
 
     // Its time begins with the message and not with the silence before it.
-    tokio::time::sleep(Duration::from_millis(800)).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
     sender.send(images("p", &[&big], &[])).await.expect("it waits");
     assert_eq!(answers.message().await.expect("it arrived in time").expect("an answer").error_message, "");
     drop(sender);

@@ -86,7 +86,8 @@ fn add(count: &mut usize, limit: usize, what: &str) -> Result<(), String> {
 
 impl Count {
     fn message(&mut self, bytes: &[u8]) -> Result<(), String> {
-        for (number, field) in Fields(bytes) {
+        for field in Fields(bytes) {
+            let (number, field) = field?;
             match number {
                 4 => add(&mut self.parameters, ALL_PARAMETERS, "parameters")?,
                 5 => {
@@ -95,8 +96,10 @@ impl Count {
                 }
                 6 => {
                     add(&mut self.outputs, MAX_TENSORS, "outputs")?;
-                    for _ in Fields(field).filter(|(number, _)| *number == 2) {
-                        add(&mut self.parameters, ALL_PARAMETERS, "parameters")?;
+                    for field in Fields(field) {
+                        if field?.0 == 2 {
+                            add(&mut self.parameters, ALL_PARAMETERS, "parameters")?;
+                        }
                     }
                 }
                 7 => add(&mut self.raw, MAX_TENSORS, "`raw_input_contents`")?,
@@ -108,7 +111,8 @@ impl Count {
 
     fn input(&mut self, bytes: &[u8]) -> Result<(), String> {
         let mut shape = 0;
-        for (number, field) in Fields(bytes) {
+        for field in Fields(bytes) {
+            let (number, field) = field?;
             match number {
                 3 => {
                     shape += field.len().max(1);
@@ -118,8 +122,10 @@ impl Count {
                 }
                 4 => add(&mut self.parameters, ALL_PARAMETERS, "parameters")?,
                 5 => {
-                    for _ in Fields(field).filter(|(number, _)| *number == 8) {
-                        add(&mut self.elements, ALL_ELEMENTS, "elements of BYTES")?;
+                    for field in Fields(field) {
+                        if field?.0 == 8 {
+                            add(&mut self.elements, ALL_ELEMENTS, "elements of BYTES")?;
+                        }
                     }
                 }
                 _ => {}
@@ -130,11 +136,12 @@ impl Count {
 }
 
 /// The fields of a message: their numbers, and the bytes of those that have a length. It ends where the bytes are no
-/// message, which the decoder tells.
+/// message, which the decoder tells; a group, which the decoder would pass over, is refused, so that nothing hides
+/// behind one.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = (u64, &'a [u8]);
+    type Item = Result<(u64, &'a [u8]), String>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let key = self.number()?;
@@ -148,10 +155,11 @@ impl<'a> Iterator for Fields<'a> {
                 let length = usize::try_from(self.number()?).ok()?;
                 self.skip(length)?
             }
+            3 => return Some(Err("the message has a group, which this protocol does not have".to_owned())),
             5 => self.skip(4)?,
             _ => return None,
         };
-        Some((key >> 3, field))
+        Some(Ok((key >> 3, field)))
     }
 }
 
@@ -164,5 +172,25 @@ impl<'a> Fields<'a> {
         let (field, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_hidden_from_the_count() {
+        let inputs = [0x2A, 0].repeat(MAX_TENSORS + 1);
+        let told = |bytes: &[u8]| Count::default().message(bytes).expect_err("too many");
+        assert_eq!(told(&inputs), "the message has more than 1024 inputs");
+        // An unknown field of each kind: a number, eight bytes, some bytes, four bytes.
+        let before = [&[0x78, 1][..], &[0x79, 1, 2, 3, 4, 5, 6, 7, 8], &[0x7A, 1, 9], &[0x7D, 1, 2, 3, 4]].concat();
+        assert_eq!(told(&[before, inputs.clone()].concat()), "the message has more than 1024 inputs");
+        // An unknown group, which the decoder passes over.
+        let group = [&[0x7B, 0x7C][..], &inputs].concat();
+        assert!(ModelInferRequest::decode(&group[..]).is_ok_and(|message| message.inputs.len() > MAX_TENSORS));
+        assert!(told(&group).contains("a group"));
+        assert_eq!(Count::default().message(&inputs[2..]), Ok(()));
     }
 }
