@@ -141,6 +141,9 @@ async fn files_that_were_refused_are_of_no_later_change() {
     let load = server.send("POST", "/v2/repository/models/p/load", &[], Vec::new()).await;
     assert_eq!(load.status, 200, "{}", load.text);
     assert_eq!(deploy().await, "seven");
+    // Also after it was read: what serves has it.
+    std::fs::remove_file(path("digits.onnx")).expect("there");
+    assert_eq!(deploy().await, "seven");
 }
 
 /// A plugin that leaves the configuration is retired; its file was seen, and must serve all the same when it returns.

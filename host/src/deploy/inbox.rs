@@ -65,6 +65,11 @@ impl Inbox {
         self.handled.insert(found.path.clone(), found.fingerprint);
     }
 
+    /// Makes the next look find a file again.
+    pub fn again(&mut self, found: &Found) {
+        self.handled.remove(&found.path);
+    }
+
     /// Looks at the folder and at the files that the configuration names.
     pub fn look(&mut self, config: &Config) -> Look {
         let mut look = Look::default();

@@ -188,11 +188,13 @@ impl Deployer {
             Ok(release) => {
                 let digest = release.artifact.identity.digest.to_string();
                 self.seen(app, &found.name, what.clone(), &digest, found.fingerprint);
+                // Before it, so that a fault of this program in it is not met again and again.
+                self.inbox.handled(found);
                 if let Err(ChangeError::Conflict(reason)) = self.deploy(app, release, "folder").await {
                     // It is not handled, so the next look tries again.
                     tracing::info!("{reason}");
                     app.catalog().entry(found.name.clone()).or_default().seen.remove(&what);
-                    return;
+                    self.inbox.again(found);
                 }
             }
             Err(reason) => {
@@ -200,9 +202,9 @@ impl Deployer {
                 let identity = Identity { name: found.name.as_str().into(), version, digest: "".into() };
                 let refused = Refused { identity, source: what, reason, at: SystemTime::now(), retry: true };
                 self.refuse(app, "folder", refused);
+                self.inbox.handled(found);
             }
         }
-        self.inbox.handled(found);
     }
 
     /// A file that is gone retires its plugin, unless a pipeline still needs it.

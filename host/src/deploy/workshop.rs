@@ -214,6 +214,8 @@ impl Workshop {
         };
         if let Some(known) = self.models.get_mut(name).filter(same) {
             known.checked = true;
+            // The stages hold the bytes that they were built with, and with them this knows the file.
+            let bytes = known.bytes.upgrade().unwrap_or(bytes);
             known.bytes = Arc::downgrade(&bytes);
             return Ok((Arc::clone(&known.model), bytes));
         }

@@ -34,19 +34,6 @@ struct Reserved {
     permits: Vec<OwnedSemaphorePermit>,
     /// The longest message so far: there is one at a time.
     bytes: u64,
-    /// Whether a message has come in part.
-    is_inside: bool,
-}
-
-impl Held {
-    /// Gives back what a message held that was answered, unless the next is already coming: a stream may be silent for as
-    /// long as it likes, and holds nothing meanwhile.
-    pub(super) fn answered(&self) {
-        let mut reserved = self.0.lock().expect("no holder panics");
-        if !reserved.is_inside {
-            *reserved = Reserved::default();
-        }
-    }
 }
 
 impl<S> Budgeted<S> {
@@ -141,7 +128,6 @@ impl Messages {
                 self.reserve(self.left as u64)?;
             }
         }
-        self.held.0.lock().expect("no holder panics").is_inside = self.left > 0 || self.head_read > 0;
         Ok(begins)
     }
 
@@ -195,7 +181,13 @@ impl http_body::Body for Messages {
                 let detail = format!("the message did not arrive within {:?} (`server.body_timeout`)", this.time);
                 Poll::Ready(Some(Err(Status::deadline_exceeded(detail))))
             }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                // Who asks for more has answered what there was, so a stream holds nothing while it is silent.
+                if !this.is_unary {
+                    *this.held.0.lock().expect("no holder panics") = Reserved::default();
+                }
+                Poll::Pending
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
-use super::inference::ModelInferRequest;
+use super::inference::{ModelInferRequest, RepositoryModelLoadRequest, RepositoryModelUnloadRequest};
 use crate::oip::infer::{MAX_PARAMETERS, MAX_TENSORS};
 use crate::oip::tensor::{MAX_DIMENSIONS, MAX_ELEMENTS};
 
@@ -20,7 +20,7 @@ const ALL_PARAMETERS: usize = 16 * MAX_PARAMETERS;
 /// The bytes that a shape has at most: ten for each number.
 const SHAPE: usize = 10 * MAX_DIMENSIONS;
 
-/// Protocol buffers, of which those that ask for an inference are counted.
+/// Protocol buffers, of which those that may have many parts are counted.
 pub(crate) struct Counted<T, U>(PhantomData<(T, U)>);
 
 impl<T, U> Default for Counted<T, U> {
@@ -56,10 +56,17 @@ impl<U: Message + Default + 'static> Decoder for CountedDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        if TypeId::of::<U>() == TypeId::of::<ModelInferRequest>() {
-            // A whole message lies in one piece there.
-            Count::default().message(prost::bytes::Buf::chunk(buffer)).map_err(Status::invalid_argument)?;
-        }
+        let is = |of: TypeId| TypeId::of::<U>() == of;
+        // A whole message lies in one piece there.
+        let bytes = prost::bytes::Buf::chunk(buffer);
+        let counted = if is(TypeId::of::<ModelInferRequest>()) {
+            Count::default().message(bytes)
+        } else if is(TypeId::of::<RepositoryModelLoadRequest>()) || is(TypeId::of::<RepositoryModelUnloadRequest>()) {
+            parameters_of(bytes)
+        } else {
+            Ok(())
+        };
+        counted.map_err(Status::invalid_argument)?;
         self.0.decode(buffer)
     }
 
@@ -76,6 +83,17 @@ struct Count {
     raw: usize,
     parameters: usize,
     elements: usize,
+}
+
+/// Counts the parameters of a message that loads or unloads a model: its field 3.
+fn parameters_of(bytes: &[u8]) -> Result<(), String> {
+    let mut parameters = 0;
+    for field in Fields(bytes) {
+        if field?.0 == 3 {
+            add(&mut parameters, MAX_PARAMETERS, "parameters")?;
+        }
+    }
+    Ok(())
 }
 
 /// One more, if there may be.
@@ -135,15 +153,24 @@ impl Count {
     }
 }
 
-/// The fields of a message: their numbers, and the bytes of those that have a length. It ends where the bytes are no
-/// message, which the decoder tells; a group, which the decoder would pass over, is refused, so that nothing hides
-/// behind one.
+/// The fields of a message: their numbers, and the bytes of those that have a length. What is no field ends the count with
+/// an error, and so does a group, which this protocol does not have: the decoder would go on there, and a length that
+/// leads beyond its message has it decode what stands after.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u64, &'a [u8]), String>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        Some(self.field().ok_or_else(|| "the message is none of this protocol".to_owned()))
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn field(&mut self) -> Option<(u64, &'a [u8])> {
         let key = self.number()?;
         let field: &[u8] = match key & 7 {
             0 => {
@@ -155,15 +182,12 @@ impl<'a> Iterator for Fields<'a> {
                 let length = usize::try_from(self.number()?).ok()?;
                 self.skip(length)?
             }
-            3 => return Some(Err("the message has a group, which this protocol does not have".to_owned())),
             5 => self.skip(4)?,
             _ => return None,
         };
-        Some(Ok((key >> 3, field)))
+        Some((key >> 3, field))
     }
-}
 
-impl<'a> Fields<'a> {
     fn number(&mut self) -> Option<u64> {
         prost::encoding::decode_varint(&mut self.0).ok()
     }
@@ -190,7 +214,13 @@ mod tests {
         // An unknown group, which the decoder passes over.
         let group = [&[0x7B, 0x7C][..], &inputs].concat();
         assert!(ModelInferRequest::decode(&group[..]).is_ok_and(|message| message.inputs.len() > MAX_TENSORS));
-        assert!(told(&group).contains("a group"));
+        assert!(told(&group).contains("none of this protocol"));
+        // An input of five bytes, whose contents say that they have more: the decoder would take what stands after.
+        let beyond = [&[0x2A, 5, 0x2A, 0x80, 0x80, 0x80, 0x01][..], &[0x42, 0].repeat(1 << 20)].concat();
+        assert!(told(&beyond).contains("none of this protocol"));
+        // The parameters of a load.
+        let parameters = [0x1A, 0].repeat(MAX_PARAMETERS + 1);
+        assert!(parameters_of(&parameters).expect_err("too many").contains("256 parameters"));
         assert_eq!(Count::default().message(&inputs[2..]), Ok(()));
     }
 }

@@ -196,7 +196,7 @@ impl GrpcInferenceService for Service {
                 let id = message.id.clone();
                 let left = until.map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
                 let Inferred { result, .. } = this.infer(&headers, left, message).await;
-                held.iter().for_each(Held::answered);
+                drop(held);
                 Ok(match result {
                     Ok(response) => {
                         ModelStreamInferResponse { error_message: String::new(), infer_response: Some(response) }
