@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use plimsoll::config::Config;
 use plimsoll::plugin::{artifact::digest, bundled};
 use plimsoll_tests::bench::Table;
-use plimsoll_tests::{Server, TempDir, data};
+use plimsoll_tests::{Server, TempDir, another_version, data};
 
 const VERSIONS: u8 = 9;
 /// Without `detect-postprocess`, for the demo's model has no boxes.
@@ -50,9 +50,7 @@ async fn deployments(name: &str, folder: &TempDir, run: &str) -> (f64, f64) {
     let mut drops = Vec::new();
     let mut rollbacks = Vec::new();
     for version in 0..VERSIONS {
-        let mut bytes = bundled::plugin(name).expect("shipped").to_vec();
-        // Another custom section makes it another version: id 0, size 3, a name of one byte, one byte.
-        bytes.extend([0, 3, 1, b'v', version]);
+        let bytes = another_version(bundled::plugin(name).expect("shipped"), version);
         let wanted = digest(&bytes)[..12].to_owned();
         let draft = own.join("draft");
         std::fs::write(&draft, &bytes).expect("written");

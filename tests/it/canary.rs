@@ -1,6 +1,6 @@
 //! A new version on trial gets its share, and its figures decide.
 
-use plimsoll_tests::{Server, Site, guest, stamped, stamped_reply};
+use plimsoll_tests::{Server, Site, another_version, guest, stamped, stamped_reply};
 
 const RULES: &str = "canary = { share = \"25%\", requests = 40 }";
 
@@ -82,12 +82,10 @@ async fn requests_that_do_not_come_to_the_version_say_nothing_of_it() {
     let text = std::fs::read_to_string(&site.config).expect("text");
     let text = text.replace(&format!("file = {:?}\n", guest("noop-infer")), "");
     std::fs::write(&site.config, text + &other).expect("written");
-    let mut bytes = std::fs::read(guest("noop-infer")).expect("built");
+    let bytes = std::fs::read(guest("noop-infer")).expect("built");
     site.drop_in("noop-infer.wasm", &bytes);
     let server = site.serve().await;
-    // Another custom section makes it another version: id 0, size 3, a name of one byte, one byte.
-    bytes.extend([0, 3, 1, b'v', 1]);
-    let put = server.send("PUT", "/v1/plugins/noop-infer", &[], bytes).await;
+    let put = server.send("PUT", "/v1/plugins/noop-infer", &[], another_version(&bytes, 1)).await;
     assert_eq!(put.json()["state"], "canary", "{}", put.text);
     for _ in 0..100 {
         assert_eq!(server.infer("p", "?chip=d", "").await.status, 200);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use plimsoll_tests::{Server, Site, TempDir, data, guests_config, shared_cache, stamped_reply};
+use plimsoll_tests::{Server, Site, TempDir, another_version, data, guests_config, shared_cache, stamped_reply};
 
 use crate::cli::Served;
 
@@ -117,9 +117,8 @@ async fn files_that_were_refused_are_of_no_later_change() {
     let seven = std::fs::read(data("digits/7.jpg")).expect("there");
     let version = AtomicU8::new(0);
     let deploy = async || {
-        let mut bytes = plimsoll::plugin::bundled::plugin("infer-native").expect("shipped").to_vec();
-        // Another custom section makes it another version: id 0, size 3, a name of one byte, one byte.
-        bytes.extend([0, 3, 1, b'v', version.fetch_add(1, Relaxed)]);
+        let shipped = plimsoll::plugin::bundled::plugin("infer-native").expect("shipped");
+        let bytes = another_version(shipped, version.fetch_add(1, Relaxed));
         let put = server.send("PUT", "/v1/plugins/infer-native", &[], bytes).await;
         assert_eq!(put.status, 200, "{}", put.text);
         let reply = server.infer("p", "", seven.clone()).await;

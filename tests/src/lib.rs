@@ -11,7 +11,7 @@ mod site;
 use std::path::{Path, PathBuf};
 
 pub use server::{Reply, Server};
-pub use site::{Site, stamped, stamped_reply};
+pub use site::{Site, another_version, stamped, stamped_reply};
 pub use tempfile::TempDir;
 
 /// The component of a guest in `tests/guests`, built from source by the build script.

@@ -19,6 +19,11 @@ pub fn stamped(mark: u32) -> Vec<u8> {
     bytes
 }
 
+/// The same component as another version: with one more custom section (id 0, size 3, a name of one byte, one byte).
+pub fn another_version(component: &[u8], mark: u8) -> Vec<u8> {
+    [component, &[0, 3, 1, b'v', mark]].concat()
+}
+
 /// The text that two stages of [`stamped`] reply.
 pub fn stamped_reply(mark: u32) -> String {
     format!("MARK-{mark:08} MARK-{mark:08}")
