@@ -29,7 +29,7 @@ pub fn build_with(workspace: &str, name: &str, what: &[&str]) {
         workspace.clone(),
         package.join("../plugins/sdk"),
         package.join("../wit"),
-        package.join("../host/src/nn/onnx.rs"),
+        package.join("../host/runtime/src/nn/onnx_rewrite.rs"),
     ] {
         println!("cargo:rerun-if-changed={}", watched.display());
     }

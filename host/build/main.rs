@@ -1,4 +1,4 @@
-//! Builds the shipped plugins and puts them where `src/plugin/bundled.rs` includes them, and the gRPC service.
+//! Builds the shipped plugins and puts them where `src/base/bundled.rs` includes them, and the gRPC service.
 
 mod guests;
 mod proto;

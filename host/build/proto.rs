@@ -14,7 +14,7 @@ pub(crate) fn build() {
     tonic_prost_build::configure()
         .bytes(".")
         // Messages are counted before they are decoded, see there.
-        .codec_path("crate::grpc::codec::Counted")
+        .codec_path("crate::serve::grpc::codec::Counted")
         .compile_fds(descriptor)
         .unwrap_or_else(|error| panic!("{PROTO}: {error}"));
 }

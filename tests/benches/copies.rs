@@ -7,9 +7,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use plimsoll::pipeline::Pipeline;
-use plimsoll::stage::bindings::Request;
-use plimsoll::trace::Trace;
+use plimsoll_runtime::pipeline::Pipeline;
+use plimsoll_runtime::stage::{Request, RunLog};
 use plimsoll_tests::bench::{self, Table};
 use plimsoll_tests::guests_config;
 
@@ -50,16 +49,16 @@ async fn measured(pipeline: &Pipeline, bytes: usize) -> [(u64, u64); 3] {
     let parameters = vec![parameter("do", "carry"), parameter("post", "carry")];
     let request = Request { id: String::new(), content_type: None, parameters };
     let body = vec![7; bytes];
-    let mut trace = Trace::unrecorded("p", "echo", Duration::from_secs(60));
+    let mut log = RunLog::new(Duration::from_secs(60));
     allocated();
-    let (inputs, context) = pipeline.preprocess.preprocess(&mut trace, &request, &body).await.expect("a tensor");
+    let (inputs, context) = pipeline.preprocess.run(&mut log, &request, &body).await.expect("a tensor");
     let preprocess = allocated();
     let infer = pipeline.chip("echo").expect("configured");
-    let outputs = infer.infer(&mut trace, &request, inputs).await.expect("a tensor");
+    let outputs = infer.run(&mut log, &request, inputs).await.expect("a tensor");
     let infer = allocated();
-    let reply = pipeline.postprocess.postprocess(&mut trace, &request, outputs, &context).await.expect("a reply");
+    let reply = pipeline.postprocess.run(&mut log, &request, outputs, &context).await.expect("a reply");
     let postprocess = allocated();
     assert!(reply.body == body, "what came out is not what went in");
-    let marks: Vec<u64> = trace.stages().iter().map(|stage| stage.usage.high_water).collect();
+    let marks: Vec<u64> = log.reports().iter().map(|stage| stage.usage.high_water).collect();
     [(preprocess, marks[0]), (infer, marks[1]), (postprocess, marks[2])]
 }

@@ -5,8 +5,9 @@
 
 use std::time::{Duration, Instant};
 
+use plimsoll::base::bundled;
 use plimsoll::config::Config;
-use plimsoll::plugin::{artifact::digest, bundled};
+use plimsoll_runtime::identity::digest;
 use plimsoll_tests::bench::Table;
 use plimsoll_tests::{Server, TempDir, another_version, data};
 

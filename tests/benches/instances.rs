@@ -5,11 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll::app::App;
-use plimsoll::stage::Stage;
-use plimsoll::stage::bindings::Request;
-use plimsoll::trace::Trace;
+use plimsoll::serve::App;
+use plimsoll_runtime::stage::{Request, StageCore};
 use plimsoll_tests::bench::{self, Table};
+use plimsoll_tests::bench_support::request_record;
 use tokio::runtime::Runtime;
 
 const BLOCKS: usize = 2_000;
@@ -34,7 +33,7 @@ fn main() {
     for plugin in ["js-preprocess", "py-postprocess"] {
         let Some(app) = example(&runtime, plugin) else { continue };
         let pipeline = app.pipeline("p").expect("configured");
-        let stage = if plugin == "js-preprocess" { &pipeline.preprocess } else { &pipeline.postprocess };
+        let stage = if plugin == "js-preprocess" { pipeline.preprocess.core() } else { pipeline.postprocess.core() };
         row(&format!("the same, the example {plugin}"), 1, &mut || instantiate(&runtime, stage));
     }
 
@@ -52,7 +51,7 @@ fn main() {
     table.end(&format!("{BLOCKS} blocks of 10 runs, or of one where it is an example or goes over HTTP"));
 }
 
-fn instantiate(runtime: &Runtime, stage: &Stage) {
+fn instantiate(runtime: &Runtime, stage: &StageCore) {
     runtime.block_on(stage.instantiate_only()).expect("instantiated");
 }
 
@@ -82,8 +81,8 @@ fn noop(runtime: &Runtime, app: &App) {
     let infer = pipeline.chip("none").expect("configured");
     runtime.block_on(async {
         let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
-        let mut trace = Trace::new(String::new(), "p", "none", Duration::from_secs(10), Arc::clone(&app.recorder));
-        pipeline.run(infer, &mut trace, &request, b"body").await.expect("a reply");
+        let mut record = request_record(app, "p", "none", Duration::from_secs(10), None);
+        pipeline.run(infer, &mut record, &request, b"body").await.expect("a reply");
     });
 }
 
@@ -91,6 +90,6 @@ fn noop(runtime: &Runtime, app: &App) {
 async fn serve(app: App) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/v1/pipelines/p/infer", listener.local_addr().expect("bound"));
-    tokio::spawn(plimsoll::http::serve(Arc::new(app), listener, std::future::pending()));
+    tokio::spawn(plimsoll::serve::serve(Arc::new(app), listener, std::future::pending()));
     url
 }

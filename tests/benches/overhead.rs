@@ -3,14 +3,12 @@
 //! Both run the same plugin that does nothing, in pairs of blocks. The bare side has its store's data made beforehand;
 //! cap, deadline, record, the data of the store and the look at what came out are the host's own.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plimsoll::app::App;
-use plimsoll::stage::Stage;
-use plimsoll::stage::bindings::Request;
-use plimsoll::trace::Trace;
+use plimsoll::serve::App;
+use plimsoll_runtime::stage::{PreprocessStage, Request};
 use plimsoll_tests::bench::{self, Table};
+use plimsoll_tests::bench_support::{bare_state, preprocess_bare, request_record};
 use plimsoll_tests::guests_config;
 use plimsoll_tests::pairs::Pairs;
 
@@ -38,24 +36,23 @@ fn request() -> Request {
 }
 
 /// Microseconds of one run, over a block of them.
-async fn bare_block(stage: &Stage) -> f64 {
+async fn bare_block(stage: &PreprocessStage) -> f64 {
     let request = request();
-    let states: Vec<_> = (0..RUNS).map(|_| stage.bare_state()).collect();
+    let states: Vec<_> = (0..RUNS).map(|_| bare_state(stage)).collect();
     let started = Instant::now();
     for state in states {
-        stage.preprocess_bare(state, &request, b"body").await.expect("an answer");
+        preprocess_bare(stage, state, &request, b"body").await.expect("an answer");
     }
     started.elapsed().as_secs_f64() * 1e6 / f64::from(RUNS)
 }
 
-async fn whole_block(app: &App, stage: &Stage) -> f64 {
+async fn whole_block(app: &App, stage: &PreprocessStage) -> f64 {
     let request = request();
     let time = Duration::from_secs(10);
-    let mut traces: Vec<_> =
-        (0..RUNS).map(|_| Trace::new(String::new(), "p", "echo", time, Arc::clone(&app.recorder))).collect();
+    let mut records: Vec<_> = (0..RUNS).map(|_| request_record(app, "p", "echo", time, None)).collect();
     let started = Instant::now();
-    for trace in &mut traces {
-        stage.preprocess(trace, &request, b"body").await.expect("an answer");
+    for record in &mut records {
+        stage.run(record, &request, b"body").await.expect("an answer");
     }
     started.elapsed().as_secs_f64() * 1e6 / f64::from(RUNS)
 }

@@ -3,13 +3,16 @@
 //! A plugin that does nothing is instantiated and dropped as the host does it, and with one thing changed. A figure is the
 //! median of its blocks, and the difference is that of the pairs.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plimsoll::engine::{config, pool};
-use plimsoll::stage::Limits;
-use plimsoll::stage::apart::{Without, instantiate_in, store_without};
-use plimsoll::stage::state::{State, linker};
+use plimsoll_runtime::engine::{config, pool};
+use plimsoll_runtime::scheduling::{Scheduler, Scheduling};
+use plimsoll_runtime::stage::Limits;
+use plimsoll_runtime::stage::StoreState;
+use plimsoll_runtime::stage::linker::linker;
 use plimsoll_tests::bench::{self, Table};
+use plimsoll_tests::bench_support::{Without, instantiate_in, store_without};
 use plimsoll_tests::guest;
 use plimsoll_tests::pairs::Pairs;
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -30,11 +33,12 @@ const BARE: &str = "(component (core module $m (memory 5)) (core instance (insta
 /// An engine with a component that is ready for it.
 struct Bench {
     engine: Engine,
-    linker: Linker<State>,
+    scheduler: Arc<Scheduler>,
+    linker: Linker<StoreState>,
     component: Component,
-    pre: InstancePre<State>,
+    pre: InstancePre<StoreState>,
     /// Another plugin on the same engine.
-    other: InstancePre<State>,
+    other: InstancePre<StoreState>,
 }
 
 impl Bench {
@@ -49,26 +53,27 @@ impl Bench {
         let ready = |component: &Component| linker.instantiate_pre(component).expect("it imports what there is");
         let other = std::fs::read(guest("noop-postprocess")).expect("built");
         let (pre, other) = (ready(&component), ready(&Component::new(&engine, other).expect("a component")));
-        Self { engine, linker, component, pre, other }
+        let scheduler = Arc::new(Scheduler::new(Scheduling::Fair));
+        Self { engine, scheduler, linker, component, pre, other }
     }
 
     /// Instantiates and drops, as the host does but for what is left out.
     async fn run(&self, without: Without) {
-        let store = store_without(&self.engine, LIMITS, without);
+        let store = store_without(&self.engine, &self.scheduler, LIMITS, without);
         instantiate_in(store, &self.pre).await.expect("an instance");
     }
 
     /// The other plugin, then this one.
     async fn run_both(&self) {
         for pre in [&self.other, &self.pre] {
-            let store = store_without(&self.engine, LIMITS, Without::Nothing);
+            let store = store_without(&self.engine, &self.scheduler, LIMITS, Without::Nothing);
             instantiate_in(store, pre).await.expect("an instance");
         }
     }
 
     /// As the host does, but linked anew.
     async fn link_and_run(&self) {
-        let store = store_without(&self.engine, LIMITS, Without::Nothing);
+        let store = store_without(&self.engine, &self.scheduler, LIMITS, Without::Nothing);
         let pre = self.linker.instantiate_pre(&self.component).expect("it imports what there is");
         instantiate_in(store, &pre).await.expect("an instance");
     }
@@ -111,7 +116,7 @@ async fn rows(table: &mut Table, pairs: usize) {
     row(table, pairs, "no cap on memory", as_is, async || host.run(Without::Cap).await).await;
     row(table, pairs, "no deadline", as_is, async || host.run(Without::Deadline).await).await;
     row(table, pairs, "only the store and its data (WASI, tables, log)", as_is, async || {
-        drop(store_without(&host.engine, LIMITS, Without::Nothing));
+        drop(store_without(&host.engine, &host.scheduler, LIMITS, Without::Nothing));
     })
     .await;
     row(table, pairs, "linked for every instance, without InstancePre", as_is, async || host.link_and_run().await)

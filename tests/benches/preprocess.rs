@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use image_core::{Channels, Elements, Layout, Limits, Mode, Pack, Settings, Target, prepare};
-use plimsoll::app::App;
-use plimsoll::stage::bindings::Request;
-use plimsoll::trace::Trace;
+use plimsoll::serve::App;
+use plimsoll_runtime::stage::{Request, RunLog};
 use plimsoll_tests::bench::{self, Table};
 use plimsoll_tests::{guests_config, shared};
 use serde_json::Value;
@@ -129,9 +128,9 @@ fn app(runtime: &tokio::runtime::Runtime, draft: bool) -> App {
 async fn run(app: &App, body: &[u8]) -> u64 {
     let pipeline = app.pipeline("p").expect("configured");
     let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
-    let mut trace = Trace::unrecorded("p", "echo", Duration::from_secs(60));
-    pipeline.preprocess.preprocess(&mut trace, &request, body).await.expect("an image");
-    trace.stages()[0].usage.high_water
+    let mut log = RunLog::new(Duration::from_secs(60));
+    pipeline.preprocess.run(&mut log, &request, body).await.expect("an image");
+    log.reports()[0].usage.high_water
 }
 
 fn clock(call: impl FnOnce()) -> f64 {

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plimsoll::grpc::inference::ModelInferRequest;
-use plimsoll::grpc::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use plimsoll::grpc::inference::model_infer_request::InferInputTensor;
+use plimsoll::serve::grpc::inference::ModelInferRequest;
+use plimsoll::serve::grpc::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use plimsoll::serve::grpc::inference::model_infer_request::InferInputTensor;
 use plimsoll_tests::Server;
 use plimsoll_tests::bench::{self, Table};
 use tonic::transport::{Channel, Endpoint};

@@ -3,14 +3,13 @@
 //!
 //! The figures are medians over short blocks, and the difference is the median of the differences within pairs of them.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plimsoll::app::App;
-use plimsoll::pipeline::Pipeline;
-use plimsoll::stage::bindings::Request;
-use plimsoll::trace::Trace;
+use plimsoll::serve::App;
+use plimsoll_runtime::pipeline::Pipeline;
+use plimsoll_runtime::stage::{Request, RunLog};
 use plimsoll_tests::bench::{self, Table};
+use plimsoll_tests::bench_support::request_record;
 use plimsoll_tests::pairs::Pairs;
 
 const PAIRS: usize = 1_000;
@@ -43,15 +42,13 @@ async fn block(app: &App, pipeline: &Pipeline, recorded: bool) -> f64 {
     let started = Instant::now();
     for _ in 0..REQUESTS {
         let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
-        let mut trace = if recorded {
-            let mut trace = Trace::new(String::new(), "p", "none", TIME, Arc::clone(&app.recorder));
-            // As the HTTP handler does where the header is there.
-            trace.of_caller(app.recorder.caller(Some(b"customer-7")));
-            trace
+        let reply = if recorded {
+            let mut record = request_record(app, "p", "none", TIME, Some(b"customer-7"));
+            pipeline.run(infer, &mut record, &request, b"body").await
         } else {
-            Trace::unrecorded("p", "none", TIME)
+            pipeline.run(infer, &mut RunLog::new(TIME), &request, b"body").await
         };
-        pipeline.run(infer, &mut trace, &request, b"body").await.expect("a reply");
+        reply.expect("a reply");
     }
     started.elapsed().as_secs_f64() * 1e6 / f64::from(REQUESTS)
 }

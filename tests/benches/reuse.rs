@@ -7,14 +7,12 @@
 
 use std::time::{Duration, Instant};
 
-use plimsoll::app::App;
 use plimsoll::config::Config;
-use plimsoll::pipeline::Pipeline;
-use plimsoll::stage::Stage;
-use plimsoll::stage::apart::Kept;
-use plimsoll::stage::bindings::Request;
-use plimsoll::trace::Trace;
+use plimsoll::serve::App;
+use plimsoll_runtime::pipeline::Pipeline;
+use plimsoll_runtime::stage::{InferStage, PostprocessStage, PreprocessStage, Request, RunLog};
 use plimsoll_tests::bench::{self, Table};
+use plimsoll_tests::bench_support::ReusedInstance;
 use plimsoll_tests::pairs::Pairs;
 
 const PAIRS: usize = 100;
@@ -66,29 +64,29 @@ fn request() -> Request {
 }
 
 /// Microseconds of one request, over a block of them.
-async fn fresh_block(pipeline: &Pipeline, infer: &Stage, body: &[u8], requests: u32) -> f64 {
+async fn fresh_block(pipeline: &Pipeline, infer: &InferStage, body: &[u8], requests: u32) -> f64 {
     let request = request();
     let started = Instant::now();
     for _ in 0..requests {
-        let mut trace = Trace::unrecorded("digits", "", Duration::from_secs(10));
-        pipeline.run(infer, &mut trace, &request, body).await.expect("a reply");
+        let mut log = RunLog::new(Duration::from_secs(10));
+        pipeline.run(infer, &mut log, &request, body).await.expect("a reply");
     }
     started.elapsed().as_secs_f64() * 1e6 / f64::from(requests)
 }
 
 /// One instance of each stage.
 struct Reused<'a> {
-    preprocess: Kept<'a>,
-    infer: Kept<'a>,
-    postprocess: Kept<'a>,
+    preprocess: ReusedInstance<'a, PreprocessStage>,
+    infer: ReusedInstance<'a, InferStage>,
+    postprocess: ReusedInstance<'a, PostprocessStage>,
 }
 
 impl<'a> Reused<'a> {
-    async fn new(pipeline: &'a Pipeline, infer: &'a Stage) -> Self {
+    async fn new(pipeline: &'a Pipeline, infer: &'a InferStage) -> Self {
         Self {
-            preprocess: pipeline.preprocess.keep().await.expect("an instance"),
-            infer: infer.keep().await.expect("an instance"),
-            postprocess: pipeline.postprocess.keep().await.expect("an instance"),
+            preprocess: ReusedInstance::new(&pipeline.preprocess).await.expect("an instance"),
+            infer: ReusedInstance::new(infer).await.expect("an instance"),
+            postprocess: ReusedInstance::new(&pipeline.postprocess).await.expect("an instance"),
         }
     }
 

@@ -54,7 +54,7 @@ async fn concurrent_requests_share_runs_and_get_their_own_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_batched_is_refused_at_the_key() {
     let folder = TempDir::new().expect("a folder");
-    let digits = plimsoll::plugin::bundled::file("digits.onnx").expect("bundled");
+    let digits = plimsoll::base::bundled::file("digits.onnx").expect("bundled");
     // The free dimension `batch` (field 2 of a dimension, five letters) as the number 1 (field 1), in as many bytes.
     let (free, fixed) = (b"\x12\x05batch", [0x08, 0x81, 0x80, 0x80, 0x80, 0x80, 0x00]);
     let mut model = digits.to_vec();

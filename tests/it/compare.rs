@@ -111,7 +111,7 @@ async fn versions_are_compared_with_the_same_mix() {
     assert_eq!(version["explained_by"], json!(["version"]), "{version:#}");
     let difference = version["difference"].as_f64().expect("bytes");
     assert!((4e6..5e6).contains(&difference), "half of the runs take 8 MiB more: {difference}");
-    let digest = plimsoll::plugin::artifact::digest(&plimsoll_tests::stamped(9));
+    let digest = plimsoll_runtime::identity::digest(&plimsoll_tests::stamped(9));
     assert!(version["more"].as_str().expect("text").ends_with(&digest[..12]), "{version:#}");
 }
 
@@ -143,7 +143,7 @@ async fn callers_are_bounded_and_secrets_are_digests() {
     send(&server, "authorization", "", "a", false).await;
     let report = server.get("/v1/memory").await;
     assert!(!report.text.contains("hunter2"), "{}", report.text);
-    let digest = plimsoll::plugin::artifact::digest(b"Bearer hunter2");
+    let digest = plimsoll_runtime::identity::digest(b"Bearer hunter2");
     let names: Vec<_> = report.json()["callers"]["by_count"]
         .as_array()
         .expect("a list")

@@ -68,7 +68,7 @@ async fn a_core_module_that_describes_itself_is_made_a_component() {
     let reply = server.infer("p", "", "").await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     // Its digest is that of the file, and not of what was made of it.
-    let digest = plimsoll::plugin::artifact::digest(&bytes);
+    let digest = plimsoll_runtime::identity::digest(&bytes);
     assert!(reply.headers["x-plimsoll-plugins"].to_str().expect("text").contains(&digest[..12]));
     assert_eq!(reply.json()["tensors"][0]["name"], "image", "{}", reply.text);
 }

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use plimsoll::grpc::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use plimsoll::grpc::inference::infer_parameter::ParameterChoice;
-use plimsoll::grpc::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
-use plimsoll::grpc::inference::*;
+use plimsoll::serve::grpc::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use plimsoll::serve::grpc::inference::infer_parameter::ParameterChoice;
+use plimsoll::serve::grpc::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
+use plimsoll::serve::grpc::inference::*;
 use plimsoll_tests::{Server, TempDir, guests_config};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};

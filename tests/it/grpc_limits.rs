@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use plimsoll::grpc::inference::infer_parameter::ParameterChoice;
-use plimsoll::grpc::inference::model_infer_request::InferInputTensor;
-use plimsoll::grpc::inference::{ModelInferRequest, ModelInferResponse, ServerLiveRequest};
+use plimsoll::serve::grpc::inference::infer_parameter::ParameterChoice;
+use plimsoll::serve::grpc::inference::model_infer_request::InferInputTensor;
+use plimsoll::serve::grpc::inference::{ModelInferRequest, ModelInferResponse, ServerLiveRequest};
 use plimsoll_tests::{Server, guests_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::codegen::tokio_stream::Stream;

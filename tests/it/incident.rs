@@ -1,6 +1,7 @@
 //! The incident: a guest that keeps every failed request's image in a static gets 2,000 malformed images of 1 MB.
 //! The process stays flat, and the report shows who needed the memory.
 
+use plimsoll_tests::bench_support::preprocess_in_one_instance;
 use plimsoll_tests::{Server, TempDir, guests_config};
 
 use crate::cli::Served;
@@ -39,7 +40,7 @@ async fn a_leak_dies_with_its_instance() {
     let body = vec![b'x'; IMAGE];
     let pipeline = server.app.pipeline("p").expect("served");
     let stage = &pipeline.preprocess;
-    let usages = stage.preprocess_reused(&vec![body.as_slice(); 50]).await.expect("within the cap");
+    let usages = preprocess_in_one_instance(stage, &vec![body.as_slice(); 50]).await.expect("within the cap");
     let per_request = (usages[49].high_water - usages[9].high_water) as f64 / 40.0;
     println!("reused instance: {per_request} bytes per request");
     assert!((0.9..1.2).contains(&(per_request / IMAGE as f64)), "{per_request}");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use plimsoll::plugin::bundled;
+use plimsoll::base::bundled;
 use plimsoll_tests::{TempDir, shared};
 
 use crate::leak::{Laboratory, text};

@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use plimsoll::plugin::artifact::digest;
-use plimsoll::plugin::oci::{Credentials, OciError, OciReference, pull, pull_as, push, push_as};
+use plimsoll::base::oci::{Credentials, OciError, OciReference, pull, pull_as, push, push_as};
+use plimsoll_runtime::identity::digest;
 use plimsoll_tests::{TempDir, guest};
 
 /// More than any component of the tests has.

@@ -84,7 +84,8 @@ async fn oip_what_is_unloaded_stays_so_while_plugins_and_configuration_change() 
     assert_eq!(server.get("/v2/models/p/ready").await.status, 503);
     let config = Config::load(Some(&site.config)).expect("valid");
     let app = std::sync::Arc::clone(&server.app);
-    let reloaded = app.change(async move |app, deployer| deployer.reload(app, config).await).await;
+    let reload = app.deployments.clone().change(async move |serving, deployer| deployer.reload(serving, config).await);
+    let reloaded = reload.await;
     reloaded.expect("served");
     assert_eq!(server.get("/v2/models/p/ready").await.status, 503);
     assert_eq!(post(&server, "/v2/repository/models/p/load", &[], "").await.0, 200);

@@ -4,11 +4,10 @@ use std::io::Cursor;
 use std::time::Duration;
 
 use image_core::{Elements, Layout, Rejected, Settings, prepare};
-use plimsoll::stage::bindings::Request;
-use plimsoll::stage::cap::Usage;
-use plimsoll::stage::run::Tensors;
-use plimsoll::stage::{Outcome, StageError};
-use plimsoll::trace::Trace;
+use plimsoll_runtime::cap::Usage;
+use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::stage::{Request, RunLog, StageError};
+use plimsoll_runtime::tensor::Tensors;
 use plimsoll_tests::jpeg::Jpeg;
 use plimsoll_tests::{Server, guests_config};
 
@@ -24,9 +23,9 @@ async fn server(stage: &str) -> Server {
 async fn run(server: &Server, body: &[u8]) -> (Result<(Tensors, Vec<u8>), StageError>, Usage) {
     let pipeline = server.app.pipeline("p").expect("configured");
     let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
-    let mut trace = Trace::unrecorded("p", "echo", Duration::from_secs(60));
-    let result = pipeline.preprocess.preprocess(&mut trace, &request, body).await;
-    (result, trace.stages()[0].usage)
+    let mut log = RunLog::new(Duration::from_secs(60));
+    let result = pipeline.preprocess.run(&mut log, &request, body).await;
+    (result, log.reports()[0].usage)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -95,7 +95,7 @@ async fn inputs_that_matter_are_kept_for_their_owner() {
     assert_eq!((&trap["content_type"], &trap["caller"]), (&"image/x-test".into(), &"acme".into()));
     assert_eq!(trap["parameters"], serde_json::json!([["do", "panic"]]));
     let stage = &trap["stages"][0];
-    let digest = plimsoll::plugin::artifact::digest(&fs::read(plimsoll_tests::guest("tester")).expect("built"));
+    let digest = plimsoll_runtime::identity::digest(&fs::read(plimsoll_tests::guest("tester")).expect("built"));
     assert_eq!(
         (&stage["plugin"], &stage["digest"], &stage["outcome"]),
         (&"tester".into(), &digest.into(), &"trap".into())
@@ -172,7 +172,7 @@ async fn nothing_is_kept_where_the_recorder_is_off() {
     until_recorded(&recordings.join("p"), 1).await;
     site.write_config("");
     let end = Instant::now() + Duration::from_secs(20);
-    while server.app.pipeline("p").expect("served").recordings.is_some() {
+    while server.app.pipeline("p").expect("served").recorder.is_some() {
         assert!(Instant::now() < end, "it is switched off");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -180,7 +180,7 @@ async fn nothing_is_kept_where_the_recorder_is_off() {
     site.write_config("record = { dir = \"plimsoll.toml\" }");
     server.stop().await;
     let config = plimsoll::config::Config::load(Some(&site.config)).expect("valid");
-    let refused = plimsoll::app::App::open(&config).await.err().expect("refused").to_string();
+    let refused = plimsoll::serve::App::open(&config).await.err().expect("refused").to_string();
     assert!(refused.contains("pipelines.p.record.dir: ") && refused.contains("cannot hold recordings"), "{refused}");
 }
 
@@ -228,7 +228,7 @@ async fn recordings_run_again_by_the_same_and_by_another_version() {
     let stdout = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{stdout}{}", text(&output.stderr));
     let stages = by_stage(&stdout);
-    let digest = plimsoll::plugin::artifact::digest(&stamped(9));
+    let digest = plimsoll_runtime::identity::digest(&stamped(9));
     let [grow, trap] = &stages["preprocess"][..] else { panic!("{stdout}") };
     assert!(grow[4].ends_with(&digest[..12]) && grow[2] != grow[4], "{stdout}");
     let difference = grow[8].parse::<i64>().expect("a number");

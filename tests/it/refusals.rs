@@ -89,7 +89,7 @@ async fn digests_and_sizes_are_held_against_what_was_said() {
     let refused = server.until_state("stamp", "refused").await;
     assert!(refused["reason"].as_str().expect("text").contains("digest mismatch"), "{refused}");
     // The mended manifest makes the same file a release.
-    let digest = plimsoll::plugin::artifact::digest(&stamped(1));
+    let digest = plimsoll_runtime::identity::digest(&stamped(1));
     site.drop_in("stamp.toml", format!("sha256 = \"{digest}\"").as_bytes());
     server.until_reply(&stamped_reply(1)).await;
 

@@ -46,7 +46,7 @@ async fn a_changed_file_is_served_and_a_wrong_one_changes_nothing() {
 async fn a_changed_model_is_served_and_a_broken_one_changes_nothing() {
     let folder = TempDir::new().expect("a folder");
     let path = |name: &str| folder.path().join(name);
-    let digits = plimsoll::plugin::bundled::file("digits.onnx").expect("bundled");
+    let digits = plimsoll::base::bundled::file("digits.onnx").expect("bundled");
     std::fs::write(path("good.onnx"), digits).expect("written");
     std::fs::write(path("broken.onnx"), &digits[..digits.len() / 2]).expect("written");
     let config = path("plimsoll.toml");
@@ -98,8 +98,8 @@ async fn a_changed_model_is_served_and_a_broken_one_changes_nothing() {
 async fn files_that_were_refused_are_of_no_later_change() {
     let folder = TempDir::new().expect("a folder");
     let path = |name: &str| folder.path().join(name);
-    let labels = plimsoll::plugin::bundled::file("digits-labels.txt").expect("bundled");
-    let digits = plimsoll::plugin::bundled::file("digits.onnx").expect("bundled");
+    let labels = plimsoll::base::bundled::file("digits-labels.txt").expect("bundled");
+    let digits = plimsoll::base::bundled::file("digits.onnx").expect("bundled");
     std::fs::write(path("labels.txt"), labels).expect("written");
     std::fs::write(path("digits.onnx"), digits).expect("written");
     let text = format!(
@@ -117,7 +117,7 @@ async fn files_that_were_refused_are_of_no_later_change() {
     let seven = std::fs::read(data("digits/7.jpg")).expect("there");
     let version = AtomicU8::new(0);
     let deploy = async || {
-        let shipped = plimsoll::plugin::bundled::plugin("infer-native").expect("shipped");
+        let shipped = plimsoll::base::bundled::plugin("infer-native").expect("shipped");
         let bytes = another_version(shipped, version.fetch_add(1, Relaxed));
         let put = server.send("PUT", "/v1/plugins/infer-native", &[], bytes).await;
         assert_eq!(put.status, 200, "{}", put.text);

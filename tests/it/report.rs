@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use plimsoll_runtime::kind::StageKind;
 use plimsoll_tests::{Server, TempDir, guests_config, shared_cache};
 
 use crate::cli::{Served, run, text};
@@ -26,16 +27,16 @@ async fn windows_forget_and_the_rest_does_not() {
     assert_eq!(row["max_memory"], 256 << 20);
 
     let later = |seconds| Instant::now() + Duration::from_secs(seconds);
-    let rows = server.app.recorder.rows(Some("p"), later(120));
-    let row = rows.iter().find(|row| row.key.stage == "preprocess").expect("a row");
-    let counts = |windows: plimsoll::memory::marks::Windows| {
+    let rows = server.app.records.memory.rows(Some("p"), later(120));
+    let row = rows.iter().find(|row| row.key.stage == StageKind::Preprocess).expect("a row");
+    let counts = |windows: plimsoll::records::memory::marks::Windows| {
         [windows.minute.count, windows.ten_minutes.count, windows.hour.count]
     };
     assert_eq!(counts(row.windows), [0, 4, 4]);
-    let rows = server.app.recorder.rows(None, later(2 * 60 * 60));
+    let rows = server.app.records.memory.rows(None, later(2 * 60 * 60));
     assert_eq!(counts(rows[0].windows), [0, 0, 0]);
     assert_eq!(rows.iter().map(|row| row.figures.count).collect::<Vec<_>>(), [4, 4, 4], "since start");
-    assert!(server.app.recorder.rows(Some("q"), later(0)).is_empty());
+    assert!(server.app.records.memory.rows(Some("q"), later(0)).is_empty());
 }
 
 async fn live(server: &Server) -> i64 {

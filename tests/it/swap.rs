@@ -79,7 +79,7 @@ async fn a_hundred_swaps_under_load_lose_no_request_and_keep_no_memory() {
 }
 
 fn resident() -> u64 {
-    plimsoll::memory::process().resident_bytes.expect("the system tells")
+    plimsoll::base::process::process_memory().resident_bytes.expect("the system tells")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use plimsoll::app::App;
 use plimsoll::config::Config;
+use plimsoll::serve::App;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 

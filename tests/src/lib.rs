@@ -2,6 +2,7 @@
 //! server on port 0.
 
 pub mod bench;
+pub mod bench_support;
 pub mod jpeg;
 pub mod pairs;
 

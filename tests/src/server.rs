@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use plimsoll::app::App;
 use plimsoll::config::Config;
-use plimsoll::http::Listeners;
+use plimsoll::serve::App;
+use plimsoll::serve::Listeners;
 use tempfile::TempDir;
 
 use crate::shared_cache;
@@ -41,7 +41,7 @@ impl Server {
     /// # Panics
     /// As [`Server::start`].
     pub async fn of(config: &Config) -> Self {
-        plimsoll::telemetry::start(plimsoll::telemetry::LogFormat::Human);
+        plimsoll::base::telemetry::start(plimsoll::base::telemetry::LogFormat::Human);
         let data = tempfile::tempdir().expect("a folder");
         let mut config = config.clone();
         config.data_dir.get_or_insert_with(|| data.path().to_owned());
@@ -59,7 +59,7 @@ impl Server {
         let shutdown = async {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(plimsoll::http::serve(Arc::clone(&app), Listeners { http: listener, grpc }, shutdown));
+        let task = tokio::spawn(plimsoll::serve::serve(Arc::clone(&app), Listeners { http: listener, grpc }, shutdown));
         Self { url, grpc_url, app, client: reqwest::Client::new(), _data: data, stop: Some(stop), task: Some(task) }
     }
 

@@ -11,12 +11,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use plimsoll_runtime::component::Artifact;
 use serde::{Deserialize, Serialize};
 
-use super::inbox::Fingerprint;
+use super::file_fingerprint::FileFingerprint;
 use super::manifest::Manifest;
-use super::release::{Release, Source};
-use crate::plugin::Artifact;
+use super::release::{Release, ReleaseSource};
 
 /// The folder of deployments, locked for this process.
 #[derive(Debug)]
@@ -28,28 +28,29 @@ pub struct Journal {
 
 /// The journal's content.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Book {
+pub struct JournalState {
     /// By plugin.
-    pub plugins: BTreeMap<String, Page>,
+    pub plugins: BTreeMap<String, PluginRecord>,
 }
 
 /// What is remembered of a plugin.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Page {
+pub struct PluginRecord {
     /// The version that serves.
-    pub serving: Option<Entry>,
+    pub serving: Option<VersionRecord>,
     /// The version on trial.
     #[serde(default)]
-    pub candidate: Option<Entry>,
+    pub candidate: Option<VersionRecord>,
     /// Those that served before, the latest first.
-    pub previous: Vec<Entry>,
+    pub previous: Vec<VersionRecord>,
     /// Files and references that were handled, with the digest that they had.
-    pub seen: BTreeMap<String, Seen>,
+    #[serde(rename = "seen")]
+    pub handled: BTreeMap<String, HandledFile>,
 }
 
 /// A version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct VersionRecord {
     version: String,
     /// SHA-256 of the component.
     pub digest: String,
@@ -61,14 +62,14 @@ pub struct Entry {
 
 /// A file that was handled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct HandledFile {
     /// SHA-256 of the component.
     pub digest: String,
     /// What the file looked like; a registry's reference looks like nothing.
-    pub fingerprint: Fingerprint,
+    pub fingerprint: FileFingerprint,
 }
 
-impl Entry {
+impl VersionRecord {
     /// What is remembered of a release.
     pub fn of(release: &Release) -> Self {
         let identity = &release.artifact.identity;
@@ -84,7 +85,7 @@ impl Entry {
 
     /// Whether the binary carried it.
     pub fn is_bundled(&self) -> bool {
-        Source::parse(&self.source) == Source::Bundled
+        ReleaseSource::parse(&self.source) == ReleaseSource::Bundled
     }
 }
 
@@ -114,13 +115,13 @@ impl Journal {
     ///
     /// # Errors
     /// When the file is not a journal.
-    pub fn read(&self) -> Result<Book, String> {
+    pub fn read(&self) -> Result<JournalState, String> {
         let path = self.folder.join(JOURNAL);
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
                 format!("{} is no journal of deployments: {error}; remove it to start from the folder", path.display())
             }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Book::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(JournalState::default()),
             Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
         }
     }
@@ -129,10 +130,10 @@ impl Journal {
     ///
     /// # Errors
     /// What the disk said.
-    pub fn write(&self, book: &Book) -> io::Result<()> {
-        write_durably(&self.folder.join(JOURNAL), &serde_json::to_vec_pretty(book).expect("strings and numbers"))?;
-        let pages = book.plugins.values();
-        let entries = pages.flat_map(|page| page.serving.iter().chain(&page.candidate).chain(&page.previous));
+    pub fn write(&self, state: &JournalState) -> io::Result<()> {
+        write_durably(&self.folder.join(JOURNAL), &serde_json::to_vec_pretty(state).expect("strings and numbers"))?;
+        let plugins = state.plugins.values();
+        let entries = plugins.flat_map(|plugin| plugin.serving.iter().chain(&plugin.candidate).chain(&plugin.previous));
         let named: BTreeSet<_> = entries.map(|entry| format!("{}.wasm", entry.digest)).collect();
         for file in fs::read_dir(self.folder.join("components"))? {
             let file = file?;
@@ -161,7 +162,7 @@ impl Journal {
     ///
     /// # Errors
     /// When its component is gone or was changed.
-    pub fn release(&self, name: &str, entry: &Entry) -> Result<Release, String> {
+    pub fn release(&self, name: &str, entry: &VersionRecord) -> Result<Release, String> {
         let path = self.component(&entry.digest);
         let bytes = fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
         let artifact = Artifact::new(name, Some(&entry.version), bytes.into());
@@ -172,7 +173,7 @@ impl Journal {
             "" => Manifest::default(),
             text => Manifest::parse(text.to_owned(), &entry.manifest_path)?,
         };
-        let source = Source::parse(&entry.source);
+        let source = ReleaseSource::parse(&entry.source);
         Ok(Release { artifact: artifact.stored_at(&path), manifest, source, at: entry.at })
     }
 

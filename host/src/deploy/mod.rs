@@ -1,34 +1,48 @@
-//! Deployment: how versions of plugins come and go while requests run.
+//! Deployment: how versions of plugins and configurations come and go while requests run.
 //!
-//! Every change goes one way, and one at a time: a [`release`] is admitted (compiled, fitted into its world, `init`
-//! run, a sample answered), pipelines are built with it ([`workshop`], `building`), and the set of pipelines is exchanged
-//! in one step. Requests hold the pipeline with which they began, so the old version goes when the last of them ends.
-//! What is refused changes nothing.
+//! There is one way to make a change, and one change at a time: a [`release`] is admitted (compiled, checked against its
+//! world, `init` run, a sample answered), pipelines are built with it, and the set of pipelines is replaced in one step.
+//! Requests keep the pipeline that they began with, so an old version is dropped when its last request ends. A rejected
+//! release leaves the running version in place.
 //!
-//! - [`release`], [`manifest`]: a version of a plugin, and its author's words about it.
-//! - [`inbox`], [`watch`]: the plugin folder, and who looks at it when.
-//! - [`deployer`]: a release is admitted; `withdrawal`: it is rolled back or retired; [`start`]: the first change, and a
-//!   new configuration; `choice`: which release is served when there are several; `trials`: how a candidate's trial ends.
-//! - [`loading`]: a pipeline is taken out of service, and comes back.
-//! - [`smoke`], [`canary`]: what a version must show before and while it serves.
-//! - [`catalog`], [`journal`]: what is known of every plugin; what of it survives the process.
+//! - [`deployments`]: what is served, and the lock for changes. [`serving`]: what is served. [`views`]: what is known of
+//!   plugins, for the administration routes.
+//! - [`release`], [`manifest`]: a version of a plugin, and its author's settings. [`catalog`]: all versions of every plugin.
+//!   [`journal`]: what a restart remembers.
+//! - [`deployer`]: admits a release. [`rollback`]: rolls back and retires. [`canary`], [`canary_decision`]: a new version on
+//!   a share of the requests. [`model_repository`]: unloads and loads pipelines.
+//! - [`start`]: the first deployment, and a new configuration. [`release_selection`]: which release serves if there are
+//!   several.
+//! - [`plugin_folder`], [`watch`]: the plugin folder, and when it is scanned.
+//! - [`pipeline_builder`], [`pipeline_build`], [`build_state`], [`file_store`]: from the configuration to pipelines.
+//!   [`sample`]: the sample that every new version must answer.
 
-mod building;
+pub mod build_error;
+pub mod build_state;
 pub mod canary;
+pub mod canary_decision;
 pub mod catalog;
-mod choice;
 pub mod deployer;
-pub mod inbox;
+pub mod deployments;
+pub mod file_fingerprint;
+pub mod file_store;
 pub mod journal;
-pub mod loading;
 pub mod manifest;
+pub mod model_repository;
+pub mod needed;
+pub mod pipeline_build;
+pub mod pipeline_builder;
+pub mod plugin_folder;
 pub mod release;
-pub mod smoke;
+pub mod release_selection;
+pub mod rollback;
+pub mod sample;
+pub mod serving;
 pub mod start;
-mod trials;
+pub mod views;
 pub mod watch;
-mod withdrawal;
-pub mod workshop;
 
-pub use deployer::{ChangeError, Deployed, Deployer};
-pub use release::{Release, Source};
+pub use deployer::{ChangeError, DeployedState, Deployer};
+pub use deployments::Deployments;
+pub use release::{Release, ReleaseSource};
+pub use serving::{NotServed, Served, ServedPipeline, Serving};

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use plimsoll_runtime::component::Artifact;
+use plimsoll_runtime::component::artifact::UNVERSIONED;
 
 use super::manifest::Manifest;
-use crate::plugin::{Artifact, bundled};
+use crate::base::bundled;
 
 /// One version of a plugin, with what its author says about it.
 #[derive(Debug, Clone)]
@@ -17,14 +19,14 @@ pub struct Release {
     /// The author's limits, configuration and files.
     pub manifest: Manifest,
     /// Where it came from.
-    pub source: Source,
+    pub source: ReleaseSource,
     /// When it was handed in.
     pub at: SystemTime,
 }
 
 /// Where a release came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum ReleaseSource {
     /// The binary carries it.
     Bundled,
     /// A file, in the plugin folder or named in the configuration.
@@ -35,7 +37,7 @@ pub enum Source {
     Oci(String),
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ReleaseSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bundled => f.write_str("bundled"),
@@ -46,7 +48,7 @@ impl fmt::Display for Source {
     }
 }
 
-impl Source {
+impl ReleaseSource {
     /// The inverse of `Display`, for the journal.
     pub(super) fn parse(text: &str) -> Self {
         match text {
@@ -62,29 +64,35 @@ impl Release {
     /// The shipped plugin of this name.
     pub fn bundled(name: &str) -> Option<Self> {
         let bytes = bundled::plugin(name)?;
-        Some(Self::new(name, None, Bytes::from_static(bytes), Manifest::default(), Source::Bundled))
+        Some(Self::new(name, None, Bytes::from_static(bytes), Manifest::default(), ReleaseSource::Bundled))
     }
 
     /// A component's bytes with their manifest.
-    pub fn new(name: &str, version: Option<&str>, bytes: Bytes, manifest: Manifest, source: Source) -> Self {
-        Self { artifact: Artifact::new(name, version, bytes), manifest, source, at: SystemTime::now() }
+    pub fn new(name: &str, version: Option<&str>, bytes: Bytes, manifest: Manifest, source: ReleaseSource) -> Self {
+        let is_shipped = bundled::plugin(name).is_some_and(|bundled| bundled == bytes);
+        let mut artifact = Artifact::new(name, version, bytes);
+        // A shipped plugin has the version of this program, also as a file.
+        if is_shipped && *artifact.identity.version == *UNVERSIONED {
+            artifact.identity.version = bundled::VERSION.into();
+        }
+        Self { artifact, manifest, source, at: SystemTime::now() }
     }
 
     /// Reads a component and the manifest that belongs to it.
     ///
     /// # Errors
     /// What cannot be read, is larger than `max_bytes`, or is not what the manifest pins.
-    pub fn of_file(name: &str, version: Option<&str>, path: &Path, max_bytes: u64) -> Result<Self, Unfit> {
+    pub fn from_file(name: &str, version: Option<&str>, path: &Path, max_bytes: u64) -> Result<Self, RejectReason> {
         let bytes = read_bounded(path, max_bytes)?;
         let manifest = manifest_beside(name, path).map_or(Ok(Manifest::default()), |path| Manifest::read(&path))?;
-        let release = Self::new(name, version, bytes, manifest, Source::File(path.to_owned()));
+        let release = Self::new(name, version, bytes, manifest, ReleaseSource::File(path.to_owned()));
         release.manifest.check_digest(&release.artifact.identity.digest)?;
         Ok(release)
     }
 }
 
-/// Why a file makes no release: one sentence.
-type Unfit = String;
+/// Why a file was rejected, in one sentence.
+type RejectReason = String;
 
 /// `<file's stem>.toml`, else `<name>.toml`, beside the component.
 pub(super) fn manifest_beside(name: &str, component: &Path) -> Option<PathBuf> {
@@ -93,7 +101,7 @@ pub(super) fn manifest_beside(name: &str, component: &Path) -> Option<PathBuf> {
     [own, component.with_file_name(format!("{name}.toml"))].into_iter().find(|path| path.is_file())
 }
 
-fn read_bounded(path: &Path, max_bytes: u64) -> Result<Bytes, Unfit> {
+fn read_bounded(path: &Path, max_bytes: u64) -> Result<Bytes, RejectReason> {
     let told = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
     let size = std::fs::metadata(path).map_err(told)?.len();
     check_size(size, max_bytes)?;
@@ -104,7 +112,7 @@ fn read_bounded(path: &Path, max_bytes: u64) -> Result<Bytes, Unfit> {
 ///
 /// # Errors
 /// The size and the limit.
-pub fn check_size(size: u64, max_bytes: u64) -> Result<(), Unfit> {
+pub fn check_size(size: u64, max_bytes: u64) -> Result<(), RejectReason> {
     if size > max_bytes {
         return Err(format!("has {size} bytes, and {max_bytes} are allowed (`deploy.max_plugin`)"));
     }

@@ -1,5 +1,5 @@
-//! Who looks at the plugin folder and at the configuration file: woken by the file system's events where there are
-//! any, by the clock where there are none, and by SIGHUP.
+//! Watches the plugin folder and the configuration file: on file system events where there are any, periodically where
+//! there are none, and on SIGHUP.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -7,60 +7,63 @@ use std::time::{Duration, Instant, SystemTime};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use plimsoll_runtime::component::artifact::UNVERSIONED;
+use plimsoll_runtime::identity::Identity;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::catalog::Refused;
-use super::choice::release_of_file;
+use super::catalog::RejectedVersion;
 use super::deployer::{ChangeError, Deployer};
-use super::inbox::{Found, Stat, is_at_rest, stat};
-use super::release::Source;
-use super::workshop::needed;
-use crate::app::App;
+use super::deployments::Deployments;
+use super::needed::needed;
+use super::plugin_folder::{ComponentFile, is_at_rest};
+use super::release::ReleaseSource;
+use super::release_selection::release_of_file;
+use super::serving::Serving;
+use crate::base::files::{FileStat, stat};
 use crate::config::Config;
-use crate::plugin::Identity;
 
-/// How soon a file that is still being written is looked at again.
+/// How soon the folder is scanned again if a file is still being written.
 const SOON: Duration = Duration::from_millis(10);
-/// How long after a fault of this program nothing is looked at.
+/// How long the watcher pauses after a panic.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Looks until the application is gone, and decides trials when they are due. A fault of this program in a change must not
-/// end that for all changes after it.
-pub async fn watch(app: Weak<App>) {
-    // A set, for it ends its task when it is dropped.
+/// Watches until the deployments are dropped, and decides canaries. A panic during one change must not end this for the
+/// changes after it.
+pub async fn watch(deployments: Weak<Deployments>) {
+    // A set, because it ends its task when it is dropped.
     let mut task = JoinSet::new();
-    task.spawn(look_on(app.clone()));
+    task.spawn(watch_once(deployments.clone()));
     while task.join_next().await.is_some_and(|ended| ended.is_err_and(|error| error.is_panic())) {
-        tracing::error!("a change broke off by a fault of this program; folders and trials are looked at again");
+        tracing::error!("a deployment task panicked; restarting the folder watcher");
         tokio::time::sleep(PAUSE).await;
-        task.spawn(look_on(app.clone()));
+        task.spawn(watch_once(deployments.clone()));
     }
 }
 
-async fn look_on(app: Weak<App>) {
-    let Some(due) = app.upgrade().map(|app| Arc::clone(&app.due)) else { return };
+async fn watch_once(deployments: Weak<Deployments>) {
+    let Some(signaled) = deployments.upgrade().map(|this| Arc::clone(&this.serving.canary_signal)) else { return };
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     let (wake, mut woken) = mpsc::channel(1);
     let mut watched: Option<(Vec<PathBuf>, Option<RecommendedWatcher>)> = None;
     let mut file = ConfigFile::default();
     let mut next = SOON;
     loop {
-        let mut decide = false;
+        let mut decides_canaries = false;
         tokio::select! {
             _ = woken.recv() => {}
             () = tokio::time::sleep(next) => {}
-            _ = hangup.recv() => file.is_asked_for = true,
-            () = due.wait() => decide = true,
+            _ = hangup.recv() => file.is_requested = true,
+            () = signaled.wait() => decides_canaries = true,
         }
-        let Some(app) = app.upgrade() else { return };
-        let folders = app
-            .change(async move |app, deployer| {
-                if decide {
-                    deployer.decide(app).await;
+        let Some(deployments) = deployments.upgrade() else { return };
+        let folders = deployments
+            .change(async move |serving, deployer| {
+                if decides_canaries {
+                    deployer.decide_canaries(serving).await;
                 }
-                let pending = deployer.look(app, &mut file).await;
+                let pending = deployer.scan(serving, &mut file).await;
                 let next = if pending { SOON } else { deployer.config().deploy.poll };
                 (folders(deployer.config()), file, next)
             })
@@ -74,96 +77,97 @@ async fn look_on(app: Weak<App>) {
     }
 }
 
-/// The folders in which something of interest can change, as far as they exist.
+/// The folders to watch, as far as they exist.
 fn folders(config: &Config) -> Vec<PathBuf> {
     let mut folders = vec![config.plugin_dir()];
     if config.path.is_file() {
-        // A file may be replaced by a rename, so its folder is what is watched.
+        // A file may be replaced by a rename, so its folder is watched.
         folders.push(config.resolve(Path::new(".")));
     }
     folders.retain(|folder| folder.is_dir());
     folders
 }
 
-/// Wakes at every event that may mean a change. Without a watcher the clock alone wakes.
+/// Wakes at every event that may be a change. Without a watcher, only the timer wakes.
 fn start_watcher(wake: mpsc::Sender<()>, folders: &[PathBuf]) -> Option<RecommendedWatcher> {
     let on_event = move |event: notify::Result<notify::Event>| {
-        // Looking is reading, and must not wake itself.
+        // A scan reads files; this must not wake the watcher.
         let only_read = matches!(&event, Ok(event) if matches!(event.kind, EventKind::Access(access)
             if access != AccessKind::Close(AccessMode::Write)));
         if !only_read {
-            // A channel that is full wakes anyhow.
+            // A full channel wakes the watcher in any case.
             let _ = wake.try_send(());
         }
     };
-    let told = |error: notify::Error| tracing::warn!("no events of the file system: {error}; folders are polled");
-    let mut watcher = notify::recommended_watcher(on_event).map_err(told).ok()?;
+    let failed = |error: notify::Error| tracing::warn!("no file system events: {error}; folders are polled");
+    let mut watcher = notify::recommended_watcher(on_event).map_err(failed).ok()?;
     for folder in folders {
         if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-            tracing::warn!("no events of {}: {error}; it is polled", folder.display());
+            tracing::warn!("no file system events of {}: {error}; it is polled", folder.display());
         }
     }
     Some(watcher)
 }
 
-/// What the configuration file looked like when it was last read, and what it looks like while it changes.
+/// The state of the configuration file when it was last read, and while it is being written.
 #[derive(Debug, Default)]
 struct ConfigFile {
-    handled: Option<Stat>,
-    moving: Option<(Stat, Instant)>,
-    /// Whether it is to be read as it is: after SIGHUP, once what is being written is at rest.
-    is_asked_for: bool,
+    handled: Option<FileStat>,
+    changing: Option<(FileStat, Instant)>,
+    /// True after SIGHUP: the file is read even if it has not changed, once nothing is being written.
+    is_requested: bool,
 }
 
 impl ConfigFile {
-    /// Whether the configuration's file has changed and is at rest, and whether it is still changing.
-    fn look(&mut self, config: &Config) -> (bool, bool) {
+    /// Returns whether the file has changed and is completely written, and whether it is still being written.
+    fn check(&mut self, config: &Config) -> (bool, bool) {
         let Some(now) = stat(&config.path) else { return (false, false) };
-        // It may have changed between the first reading of it and this first look.
+        // The file may have changed between the start and this first check.
         if *self.handled.get_or_insert(config.seen.unwrap_or(now)) == now {
-            self.moving = None;
+            self.changing = None;
             return (false, false);
         }
-        match self.moving {
-            Some((seen, since)) if seen == now => {
+        match self.changing {
+            Some((before, since)) if before == now => {
                 if is_at_rest(since) {
                     self.handled = Some(now);
-                    self.moving = None;
+                    self.changing = None;
                     return (true, false);
                 }
             }
-            _ => self.moving = Some((now, Instant::now())),
+            _ => self.changing = Some((now, Instant::now())),
         }
         (false, true)
     }
 }
 
 impl Deployer {
-    /// Looks once at everything, and changes what has to be. Gives whether something is still being written.
-    async fn look(&mut self, app: &App, file: &mut ConfigFile) -> bool {
-        // A burst is waited for as a whole, so that what belongs together is deployed together.
-        let mut look = self.inbox.look(&self.config);
-        if look.pending {
+    /// Scans the plugin folder and the configuration file once, and makes the changes. Returns true if something is still
+    /// being written.
+    async fn scan(&mut self, serving: &Serving, file: &mut ConfigFile) -> bool {
+        // Several files that are written together are deployed together, after the last of them is complete.
+        let mut scan = self.folder.scan(&self.config);
+        if scan.pending {
             return true;
         }
-        let (changed, pending) = file.look(&self.config);
+        let (changed, pending) = file.check(&self.config);
         if pending {
             return true;
         }
-        if std::mem::take(&mut file.is_asked_for) || changed {
-            self.read_config(app).await;
-            look = self.inbox.look(&self.config);
+        if std::mem::take(&mut file.is_requested) || changed {
+            self.read_config(serving).await;
+            scan = self.folder.scan(&self.config);
         }
-        for found in look.ready {
-            self.take(app, &found).await;
+        for found in scan.ready {
+            self.deploy_file(serving, &found).await;
         }
-        self.note_gone(app, &look.present);
-        look.pending
+        self.note_missing_files(serving, &scan.present);
+        scan.pending
     }
 
-    async fn read_config(&mut self, app: &App) {
+    async fn read_config(&mut self, serving: &Serving) {
         if !self.config.path.is_file() {
-            tracing::info!("there is no configuration file to read again; the bundled demo is served on");
+            tracing::info!("there is no configuration file to read again; the bundled demo continues to be served");
             return;
         }
         let config = Config::load(Some(&self.config.path)).map(|mut config| {
@@ -171,47 +175,49 @@ impl Deployer {
             config
         });
         match config {
-            // What is refused is logged where it is.
-            Ok(config) => drop(self.reload(app, config).await),
+            // `reload` logs a rejected configuration.
+            Ok(config) => drop(self.reload(serving, config).await),
             Err(error) => {
-                app.recorder.metrics.reload("refused");
+                serving.records.metrics.record_reload("refused");
                 tracing::warn!(target: "plimsoll::audit", action = "reload", result = "refused",
-                    "{error}; what was served is served on");
+                    "{error}; the old configuration continues to be served");
             }
         }
     }
 
-    /// Deploys a file of the inbox.
-    async fn take(&mut self, app: &App, found: &Found) {
+    /// Deploys a file of the plugin folder.
+    async fn deploy_file(&mut self, serving: &Serving, found: &ComponentFile) {
         let what = found.path.display().to_string();
         match release_of_file(&self.config, found) {
             Ok(release) => {
                 let digest = release.artifact.identity.digest.to_string();
-                self.seen(app, &found.name, what.clone(), &digest, found.fingerprint);
-                // Before it, so that a fault of this program in it is not met again and again.
-                self.inbox.handled(found);
-                if let Err(ChangeError::Conflict(reason)) = self.deploy(app, release, "folder").await {
-                    // It is not handled, so the next look tries again.
+                self.remember_handled(serving, &found.name, what.clone(), &digest, found.fingerprint);
+                // Before the deployment, so that a release that panics it is not tried again and again.
+                self.folder.mark_handled(found);
+                if let Err(ChangeError::Conflict(reason)) = self.deploy(serving, release, "folder").await {
+                    // It is not handled, so the next scan tries again.
                     tracing::info!("{reason}");
-                    app.catalog().entry(found.name.clone()).or_default().seen.remove(&what);
-                    self.inbox.again(found);
+                    serving.catalog().entry(found.name.clone()).or_default().handled.remove(&what);
+                    self.folder.mark_unhandled(found);
                 }
             }
             Err(reason) => {
-                let version = found.version.as_deref().unwrap_or("unversioned").into();
+                let version = found.version.as_deref().unwrap_or(UNVERSIONED).into();
                 let identity = Identity { name: found.name.as_str().into(), version, digest: "".into() };
-                let refused = Refused { identity, source: what, reason, at: SystemTime::now(), retry: true };
-                self.refuse(app, "folder", refused);
-                self.inbox.handled(found);
+                let rejected = RejectedVersion { identity, source: what, reason, at: SystemTime::now(), retry: true };
+                self.reject(serving, "folder", rejected);
+                self.folder.mark_handled(found);
             }
         }
     }
 
     /// A file that is gone retires its plugin, unless a pipeline still needs it.
-    fn note_gone(&mut self, app: &App, present: &[PathBuf]) {
+    fn note_missing_files(&mut self, serving: &Serving, present: &[PathBuf]) {
         let mut gone = Vec::new();
-        for (name, plugin) in app.catalog().iter() {
-            let Some(Source::File(path)) = plugin.serving.as_ref().map(|release| &release.source) else { continue };
+        for (name, plugin) in serving.catalog().iter() {
+            let Some(ReleaseSource::File(path)) = plugin.serving.as_ref().map(|release| &release.source) else {
+                continue;
+            };
             if plugin.note.is_none() && !present.contains(path) {
                 gone.push((name.clone(), path.clone()));
             }
@@ -220,15 +226,15 @@ impl Deployer {
             match needed(&self.config).remove(name.as_str()) {
                 Some(users) => {
                     let note = format!(
-                        "its file {} is gone; it serves on, for the pipeline `{}` needs it",
+                        "its file {} is gone; it continues to serve because the pipeline `{}` needs it",
                         path.display(),
                         users.join("`, `")
                     );
                     tracing::warn!(plugin = name, "{note}");
-                    app.catalog().entry(name).or_default().note = Some(note);
+                    serving.catalog().entry(name).or_default().note = Some(note);
                 }
                 None => {
-                    if let Err(error) = self.retire(app, &name, "folder") {
+                    if let Err(error) = self.retire(serving, &name, "folder") {
                         tracing::warn!(plugin = name, "{error}");
                     }
                 }

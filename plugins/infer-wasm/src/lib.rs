@@ -8,7 +8,7 @@
 mod check;
 mod convert;
 // The host runs models with rten too and needs the same correction; the file stands with the host.
-#[path = "../../../host/src/nn/onnx.rs"]
+#[path = "../../../host/runtime/src/nn/onnx_rewrite.rs"]
 mod onnx;
 
 use std::sync::OnceLock;

@@ -1,0 +1,119 @@
+//! The corpus: what the stage under test is fed with. For preprocessing that is the files themselves, for the later
+//! stages what the pipeline's earlier stages make of them.
+
+use std::path::{Path, PathBuf};
+
+use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::pipeline::Pipeline;
+use plimsoll_runtime::stage::{Request, RunLog, StageError};
+use plimsoll_runtime::tensor::Tensor;
+
+/// One input.
+pub struct Sample {
+    /// The path below the corpus folder.
+    pub name: String,
+    /// The subfolder that it lies in: half of its class. Empty where the corpus has none.
+    pub folder: String,
+    /// Bytes of the file.
+    pub size: usize,
+    /// The request's parameters.
+    pub parameters: Vec<(String, String)>,
+    /// What the stage gets.
+    pub feed: Feed,
+}
+
+/// What each kind of stage is called with.
+pub enum Feed {
+    /// Preprocessing: the body.
+    Body(Vec<u8>),
+    /// Inference: the tensors of preprocessing.
+    Inputs(Vec<(String, Tensor)>),
+    /// Postprocessing: the tensors of inference, and the context of preprocessing.
+    Outputs(Vec<(String, Tensor)>, Vec<u8>),
+}
+
+/// The samples, and those that an earlier stage had no answer for.
+pub struct Corpus {
+    /// In the order of their names.
+    pub samples: Vec<Sample>,
+    /// Files that did not reach the stage, each with the reason.
+    pub skipped: Vec<(String, String)>,
+}
+
+/// Reads every file of a folder. Where it has subfolders, files beside them are notes about the corpus and no inputs.
+///
+/// # Errors
+/// When it cannot be read, or has no file.
+pub fn read(folder: &Path, parameters: &[(String, String)]) -> Result<Vec<Sample>, String> {
+    let mut files = Vec::new();
+    let unreadable = |path: &Path, error| format!("the corpus {} cannot be read: {error}", path.display());
+    let entries = |path: &Path| -> Result<Vec<PathBuf>, String> {
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(|error| unreadable(path, error))? {
+            let path = entry.map_err(|error| unreadable(path, error))?.path();
+            if !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    };
+    let mut folders: Vec<_> = entries(folder)?;
+    if folders.iter().any(|path| path.is_dir()) {
+        folders.retain(|path| path.is_dir());
+    }
+    while let Some(path) = folders.pop() {
+        if path.is_dir() {
+            folders.extend(entries(&path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(format!("the corpus {} has no file; give a folder of inputs with --corpus", folder.display()));
+    }
+    files
+        .iter()
+        .map(|path| {
+            let body = std::fs::read(path).map_err(|error| unreadable(path, error))?;
+            let relative = path.strip_prefix(folder).unwrap_or(path);
+            Ok(Sample {
+                name: relative.display().to_string(),
+                folder: relative.parent().map_or(String::new(), |parent| parent.display().to_string()),
+                size: body.len(),
+                parameters: parameters.to_vec(),
+                feed: Feed::Body(body),
+            })
+        })
+        .collect()
+}
+
+/// Turns bodies into what a stage of `kind` gets, by the pipeline's stages before it; each runs in a fresh instance.
+pub async fn feed(samples: Vec<Sample>, kind: StageKind, pipeline: &Pipeline, chip: &str) -> Corpus {
+    let mut corpus = Corpus { samples: Vec::new(), skipped: Vec::new() };
+    for sample in samples {
+        match through(&sample, kind, pipeline, chip).await {
+            Ok(feed) => corpus.samples.push(Sample { feed, ..sample }),
+            Err(reason) => corpus.skipped.push((sample.name, reason)),
+        }
+    }
+    corpus
+}
+
+async fn through(sample: &Sample, kind: StageKind, pipeline: &Pipeline, chip: &str) -> Result<Feed, String> {
+    let Feed::Body(body) = &sample.feed else { return Err("it is not a file of the corpus".to_owned()) };
+    if kind == StageKind::Preprocess {
+        return Ok(Feed::Body(body.clone()));
+    }
+    let request = Request { id: "leak".into(), content_type: None, parameters: sample.parameters.clone() };
+    let mut log = RunLog::new(pipeline.deadline);
+    let failed = |error: StageError| error.to_string();
+    let (inputs, context) = pipeline.preprocess.run(&mut log, &request, body).await.map_err(failed)?;
+    if kind == StageKind::Infer {
+        return Ok(Feed::Inputs(inputs));
+    }
+    let infer = pipeline.chip(chip).ok_or_else(|| format!("there is no chip `{chip}`"))?;
+    let outputs = infer.run(&mut log, &request, inputs).await.map_err(failed)?;
+    Ok(Feed::Outputs(outputs, context))
+}

@@ -1,0 +1,43 @@
+//! The flamegraph of allocations.
+
+use inferno::flamegraph;
+
+use crate::finding::Study;
+
+/// Pixels; without a width the graph would take that of whatever it stands in, once, when it is loaded.
+const WIDTH: usize = 1100;
+
+/// A flamegraph of the bytes in use, or, where nothing stays in use, of all bytes that were allocated. `None` without
+/// call stacks.
+///
+/// # Errors
+/// When it cannot be drawn.
+pub(super) fn svg(study: &Study) -> Result<Option<String>, String> {
+    if study.stacks.is_empty() {
+        return Ok(None);
+    }
+    let in_use = study.stacks.iter().any(|stack| stack.totals.inuse_space > 0);
+    let lines: Vec<String> = study
+        .stacks
+        .iter()
+        .filter_map(|stack| {
+            let bytes = if in_use { stack.totals.inuse_space } else { stack.totals.alloc_space };
+            // The outermost first; a semicolon would part a name in two.
+            let frames = stack.frames.iter().rev().map(|frame| frame.function.replace(';', ","));
+            let class = std::iter::once(study.classes[stack.class].name());
+            (bytes > 0).then(|| format!("{} {bytes}", class.chain(frames).collect::<Vec<_>>().join(";")))
+        })
+        .collect();
+    let mut options = flamegraph::Options::default();
+    options.title = if in_use {
+        "bytes allocated in the second round and still in use after it".to_owned()
+    } else {
+        "bytes allocated in two rounds; none stays in use".to_owned()
+    };
+    options.count_name = "bytes".to_owned();
+    options.image_width = Some(WIDTH);
+    let mut svg = Vec::new();
+    flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)
+        .map_err(|error| format!("flame.svg: {error}"))?;
+    String::from_utf8(svg).map(Some).map_err(|error| format!("flame.svg: {error}"))
+}

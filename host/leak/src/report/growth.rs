@@ -1,0 +1,91 @@
+//! Growth as figures and as a chart.
+
+use plotters::prelude::*;
+
+use crate::corpus::Sample;
+use crate::finding::{Finding, Study};
+
+/// One line for each call of the first run.
+///
+/// # Errors
+/// None that is known: the writer is a buffer.
+pub(super) fn csv(study: &Study, samples: &[Sample]) -> Result<String, String> {
+    let told = |error: &dyn std::fmt::Display| format!("growth.csv: {error}");
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let head =
+        ["call", "round", "sample", "folder", "outcome", "live_bytes", "live_blocks", "linear_bytes", "host_bytes"];
+    writer.write_record(head).map_err(|error| told(&error))?;
+    for (index, call) in study.calls.iter().enumerate() {
+        let sample = &samples[call.sample];
+        let live = |figure: fn(&crate::verdict::Held) -> u64| {
+            call.live.as_ref().map_or(String::new(), |held| figure(held).to_string())
+        };
+        let row = [
+            (index + 1).to_string(),
+            call.round.to_string(),
+            sample.name.clone(),
+            sample.folder.clone(),
+            call.outcome.as_str().to_owned(),
+            live(|held| held.bytes),
+            live(|held| held.blocks),
+            call.linear.to_string(),
+            call.host.to_string(),
+        ];
+        writer.write_record(&row).map_err(|error| told(&error))?;
+    }
+    let bytes = writer.into_inner().map_err(|error| told(&error))?;
+    String::from_utf8(bytes).map_err(|error| told(&error))
+}
+
+/// Bytes held over requests, from before the first to the last: by all samples together, and by each class that was
+/// run alone.
+///
+/// # Errors
+/// When the chart cannot be drawn.
+pub(super) fn svg(study: &Study) -> Result<String, String> {
+    let line = |name: String, finding: &Finding, samples: usize| {
+        let points = finding.held.iter().enumerate();
+        (name, points.map(|(round, held)| ((round * samples) as f64, held.bytes as f64)).collect())
+    };
+    let alone = study.classes.iter().filter(|class| !class.finding.held.is_empty());
+    let lines: Vec<(String, Vec<(f64, f64)>)> = std::iter::once(line("(all)".to_owned(), &study.all, study.samples))
+        .chain(alone.map(|class| line(class.name(), &class.finding, class.samples)))
+        .collect();
+    let most = |axis: fn(&(f64, f64)) -> f64| {
+        lines.iter().flat_map(|(_, points)| points.iter().map(axis)).fold(1.0, f64::max) * 1.05
+    };
+    let (right, top) = (most(|point| point.0), most(|point| point.1));
+    let mut svg = String::new();
+    let drawn = (|| -> Result<(), Box<dyn std::error::Error>> {
+        let area = SVGBackend::with_string(&mut svg, (960, 480)).into_drawing_area();
+        area.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&area)
+            .margin(16)
+            .x_label_area_size(40)
+            .y_label_area_size(96)
+            .build_cartesian_2d(0.0..right, 0.0..top)?;
+        chart
+            .configure_mesh()
+            .x_desc("requests")
+            .y_desc("bytes held")
+            .y_label_formatter(&|bytes| bytesize::ByteSize::b(*bytes as u64).to_string())
+            .draw()?;
+        for (index, (name, points)) in lines.iter().enumerate() {
+            let color = Palette99::pick(index).to_rgba();
+            chart
+                .draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?
+                .label(name.as_str())
+                .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], color.stroke_width(2)));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .background_style(WHITE.mix(0.8))
+            .border_style(BLACK.mix(0.4))
+            .draw()?;
+        area.present()?;
+        Ok(())
+    })();
+    drawn.map_err(|error| format!("growth.svg: {error}"))?;
+    Ok(svg)
+}

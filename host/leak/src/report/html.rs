@@ -1,0 +1,162 @@
+//! `report.html`: everything on one page that needs nothing else.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::per_request;
+use super::summary::{chain, location};
+use crate::finding::{Class, Finding, Study};
+use crate::verdict::Verdict;
+use plimsoll_runtime::text::grouped;
+
+/// Rows of the longer tables.
+const ROWS: usize = 20;
+
+const STYLE: &str = "
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .8rem; text-align: left; border-bottom: 1px solid #ddd }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } code, pre { font: 13px/1.4 ui-monospace, monospace }
+.leaks { color: #b00020; font-weight: 600 } .steady { color: #1b6e2d } .warming { color: #8a5a00 }
+pre { background: #f6f6f6; padding: 1rem; overflow-x: auto } svg { max-width: 100%; height: auto } td code { white-space: nowrap }
+iframe { width: 100%; height: 32rem; border: 1px solid #ddd }
+";
+
+/// The page. `chart` and `flame` are SVG documents.
+pub(super) fn page(study: &Study, chart: &str, flame: Option<&str>, dot: &str) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                title { "Leak report: " (study.plugin.name) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                h1 { (study.plugin.name) " " (study.plugin.version) ": " (verdict(if study.leaks() { Verdict::Leaks } else { study.all.verdict })) }
+                p {
+                    (study.kind.as_str()) ", sha256 " code { (study.plugin.digest) } br;
+                    (study.samples) " samples × " (study.rounds) " rounds in one instance, by "
+                    (if study.heap_is_known { "live heap bytes" } else { "linear memory (the allocator is not dlmalloc)" })
+                }
+                h2 { "Does it leak?" }
+                (classes(study))
+                (PreEscaped(graphic(chart)))
+                h2 { "Who holds what survives?" }
+                (holders(study))
+                h2 { "Who allocated it?" }
+                (stacks(study))
+                @if let Some(flame) = flame {
+                    // Its script takes the first graphic of the document for its own, so it gets a document of its own.
+                    iframe title="flamegraph" srcdoc=(graphic(flame)) {}
+                }
+                h2 { "What is it?" }
+                (survivors(study))
+                h2 { "The graph of holders" }
+                p { "For Graphviz; also in " code { "retention.dot" } "." }
+                pre { (dot) }
+            }
+        }
+    };
+    page.into_string()
+}
+
+/// An SVG document inside a page has no XML declaration.
+fn graphic(document: &str) -> &str {
+    &document[document.find("<svg").unwrap_or(0)..]
+}
+
+fn verdict(verdict: Verdict) -> Markup {
+    let class = match verdict {
+        Verdict::Leaks => "leaks",
+        Verdict::WarmingUp => "warming",
+        Verdict::Steady => "steady",
+    };
+    html! { span class=(class) { (verdict.as_str()) } }
+}
+
+fn classes(study: &Study) -> Markup {
+    let row = |name: &str, samples: usize, finding: &Finding| {
+        html! {
+            tr {
+                td { (name) }
+                td.n { (samples) }
+                td { (verdict(finding.verdict)) }
+                td.n { (per_request(&finding.growth)) }
+                td.n { (format!("{:.2}", finding.growth.blocks)) }
+            }
+        }
+    };
+    html! {
+        table {
+            tr { th { "class" } th.n { "samples" } th { "verdict" } th.n { "bytes per request (95 %)" } th.n { "blocks" } }
+            @for class in &study.classes { (row(&class.name(), class.samples, &class.finding)) }
+            (row("(all)", study.samples, &study.all))
+            (row("(host tensors)", study.samples, &study.host))
+        }
+        @for class in &study.classes {
+            @if let Some(growing) = &class.growing {
+                p {
+                    (class.name()) ": " (growing.samples) " of " (class.samples) " samples make it grow, from "
+                    (grouped(growing.smallest as u64)) " bytes on; the largest that does not has "
+                    (grouped(growing.largest_other as u64)) "."
+                }
+            }
+        }
+    }
+}
+
+fn class_name(study: &Study, class: usize) -> String {
+    study.classes.get(class).map(Class::name).unwrap_or_default()
+}
+
+fn holders(study: &Study) -> Markup {
+    html! {
+        table {
+            tr { th { "class" } th { "chain" } }
+            @for group in study.groups.iter().take(ROWS) {
+                tr { td { (class_name(study, group.class)) } td { code { (chain(group)) } } }
+            }
+        }
+    }
+}
+
+fn survivors(study: &Study) -> Markup {
+    html! {
+        table {
+            tr { th { "class" } th.n { "size" } th.n { "blocks" } th { "first bytes" } th { "inputs" } }
+            @for kind in study.kinds.iter().take(ROWS) {
+                tr {
+                    td { (class_name(study, kind.class)) }
+                    td.n { (grouped(u64::from(kind.size))) }
+                    td.n { (kind.blocks) }
+                    td { code { (kind.first_bytes) } }
+                    td { (kind.inputs.join(", ")) @if kind.input_count > kind.inputs.len() { " and others" } }
+                }
+            }
+        }
+        table {
+            tr { th.n { "block size" } th.n { "after round 1" } th.n { "at the end" } th.n { "bytes more" } }
+            @for row in study.difference.iter().take(ROWS) {
+                tr {
+                    td.n { (grouped(u64::from(row.size))) }
+                    td.n { (row.before) }
+                    td.n { (row.after) }
+                    td.n { (row.bytes()) }
+                }
+            }
+        }
+    }
+}
+
+fn stacks(study: &Study) -> Markup {
+    html! {
+        @if let Some(reason) = &study.no_stacks { p { "No call stacks: " (reason) "." } }
+        @for stack in study.stacks.iter().filter(|stack| stack.totals.inuse_objects > 0).take(ROWS) {
+            p {
+                (class_name(study, stack.class)) ": "
+                strong { (stack.own().map(location).unwrap_or_default()) } ", "
+                (grouped(stack.totals.inuse_space)) " bytes in " (grouped(stack.totals.inuse_objects)) " blocks per round"
+            }
+            pre { (stack.frames.iter().map(location).collect::<Vec<_>>().join("\n")) }
+        }
+    }
+}

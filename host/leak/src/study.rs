@@ -1,0 +1,238 @@
+//! The study of one plugin: the experiments in their order, and what they say.
+//!
+//! 1. All samples, in rounds, in one instance ([`Run`]): does it grow at all?
+//! 2. If it does, each class of samples in an instance of its own: which of them makes it grow, and by how much?
+//!    (What a class adds to the first run is no answer: a static that keeps the latest image grows with each large
+//!    image and shrinks with the next small one.)
+//! 3. The survivors of the first run: what they are, and who holds them.
+//! 4. The classes that leak once more, with allocations traced: who allocated what survives?
+
+use std::collections::BTreeMap;
+
+use indicatif::ProgressBar;
+
+use super::allocations::{self, Allocations};
+use super::census;
+use super::corpus::Sample;
+use super::debug_info::{DebugInfo, Location};
+use super::finding::{Class, Finding, Growing, StackReport, Study};
+use super::heap::Blocks;
+use super::retention::{Layout, References};
+use super::run::{Call, Run};
+use super::subject::PluginUnderTest;
+use super::verdict::{self, Growth, Held, Verdict};
+use plimsoll_runtime::outcome::Outcome;
+
+/// Requests per round below which a class's samples are repeated, so that its figures do not hang on one call.
+const MIN_REQUESTS: usize = 16;
+/// Rounds of the traced run: one to warm up, one to see.
+const TRACED_ROUNDS: usize = 2;
+
+/// How a study is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Rounds over the corpus, at least [`verdict::MIN_ROUNDS`]; powers of two compare equal octaves.
+    pub rounds: usize,
+    /// Whether allocations are traced.
+    pub trace: bool,
+}
+
+impl Study {
+    /// Studies a plugin.
+    ///
+    /// # Errors
+    /// When no instance starts, or none lives through the samples.
+    pub async fn run(
+        plugin: &PluginUnderTest,
+        samples: &[Sample],
+        options: Options,
+        progress: &ProgressBar,
+    ) -> Result<Self, String> {
+        let chosen: Vec<_> = (0..samples.len()).collect();
+        progress.set_length((chosen.len() * options.rounds) as u64);
+        progress.set_message("all samples in one instance");
+        let mut run = Run::execute(plugin, samples, &chosen, options.rounds, progress).await?;
+        let all = Finding::of(run.held(), run.samples.len());
+        let host = Finding::of(run.host_held(), run.samples.len());
+
+        let linear = verdict::judge(&run.linear_held());
+        let fragments = run.heap.is_some() && all.verdict == Verdict::Steady && linear != Verdict::Steady;
+
+        let classes = classes_of(&run, samples);
+        let class_of_sample: BTreeMap<usize, usize> = classes
+            .values()
+            .enumerate()
+            .flat_map(|(class, members)| members.iter().map(move |&at| (at, class)))
+            .collect();
+        let grows = [&all, &host].iter().any(|finding| finding.verdict != Verdict::Steady);
+        let mut found = Vec::new();
+        for ((outcome, folder), members) in &classes {
+            let class = if grows {
+                progress.set_message(format!("{} alone", outcome.as_str()));
+                let rounds = run.rounds;
+                isolated(plugin, samples, members, rounds, progress).await?
+            } else {
+                // Where nothing grows, what one class adds another takes away.
+                (Finding::STEADY, None)
+            };
+            let (finding, growing) = class;
+            found.push(Class { outcome: *outcome, folder: folder.clone(), samples: members.len(), finding, growing });
+        }
+        let debug_info = DebugInfo::of_module(&plugin.module);
+        let class_of = |sample: usize| class_of_sample.get(&sample).copied().unwrap_or(0);
+        let groups = match scan(&mut run, plugin, &debug_info) {
+            Some(references) => census::groups(&run, &references, &class_of),
+            None => Vec::new(),
+        };
+        let mut study = Self {
+            plugin: plugin.artifact.identity.clone(),
+            kind: plugin.kind,
+            heap_is_known: run.heap.is_some(),
+            rounds: run.rounds,
+            samples: run.samples.len(),
+            stopped: run.stopped.clone(),
+            excluded: run.excluded.iter().map(|(sample, how)| (samples[*sample].name.clone(), *how)).collect(),
+            all,
+            host,
+            fragments,
+            groups,
+            kinds: census::kinds(&run, samples, &class_of),
+            difference: census::difference(&run),
+            stacks: Vec::new(),
+            no_stacks: None,
+            has_debug_info: debug_info.has_lines(),
+            calls: run.calls.clone(),
+            classes: found,
+        };
+        let chosen = study.worth_tracing(&classes, &run.samples);
+        drop(run);
+        if options.trace {
+            progress.set_message("tracing allocations");
+            progress.inc_length((chosen.len() * TRACED_ROUNDS) as u64);
+            let class = |sample, _| class_of(sample);
+            match allocations::record(plugin, samples, &chosen, TRACED_ROUNDS, class, progress).await {
+                Ok(allocations) => study.stacks = stacks(&allocations, plugin, &debug_info),
+                Err(reason) => study.no_stacks = Some(reason),
+            }
+        } else {
+            study.no_stacks = Some("tracing was switched off".into());
+        }
+        Ok(study)
+    }
+
+    /// Whether anything leaks.
+    pub fn leaks(&self) -> bool {
+        let classes = self.classes.iter().map(|class| &class.finding);
+        [&self.all, &self.host].into_iter().chain(classes).any(|finding| finding.verdict == Verdict::Leaks)
+    }
+
+    /// The samples of the classes that leak; all of them where none does.
+    fn worth_tracing(&self, members: &BTreeMap<(Outcome, String), Vec<usize>>, all: &[usize]) -> Vec<usize> {
+        let leaking =
+            self.classes.iter().zip(members.values()).filter(|(class, _)| class.finding.verdict == Verdict::Leaks);
+        let chosen: Vec<_> = leaking.flat_map(|(_, members)| members.iter().copied()).collect();
+        if chosen.is_empty() { all.to_vec() } else { chosen }
+    }
+}
+
+impl Finding {
+    /// Nothing grows; without figures of its own.
+    const STEADY: Self = Self {
+        verdict: Verdict::Steady,
+        growth: Growth { bytes: 0.0, bytes_within: 0.0, blocks: 0.0 },
+        held: Vec::new(),
+    };
+
+    fn of(held: Vec<Held>, requests: usize) -> Self {
+        Self { verdict: verdict::judge(&held), growth: verdict::growth(&held, requests), held }
+    }
+}
+
+/// The samples of each outcome and subfolder.
+fn classes_of(run: &Run<'_>, samples: &[Sample]) -> BTreeMap<(Outcome, String), Vec<usize>> {
+    let mut classes: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for call in run.calls.iter().take_while(|call| call.round == 1) {
+        classes.entry((call.outcome, samples[call.sample].folder.clone())).or_default().push(call.sample);
+    }
+    classes
+}
+
+/// Runs the samples of one class alone.
+async fn isolated(
+    plugin: &PluginUnderTest,
+    samples: &[Sample],
+    members: &[usize],
+    rounds: usize,
+    progress: &ProgressBar,
+) -> Result<(Finding, Option<Growing>), String> {
+    let times = MIN_REQUESTS.div_ceil(members.len());
+    let chosen: Vec<_> = std::iter::repeat_n(members, times).flatten().copied().collect();
+    progress.inc_length((chosen.len() * rounds) as u64);
+    let run = Run::execute(plugin, samples, &chosen, rounds, progress).await?;
+    let requests = run.samples.len();
+    let heap = Finding::of(run.held(), requests);
+    let host = Finding::of(run.host_held(), requests);
+    // The worse of the two is the class's.
+    let finding = if host.verdict == Verdict::Leaks && heap.verdict != Verdict::Leaks { host } else { heap };
+    let growing = (finding.verdict == Verdict::Leaks).then(|| growing(&run, samples)).flatten();
+    Ok((finding, growing))
+}
+
+/// Which samples make it grow, in the second half of a run; `None` where all do, or none is seen to.
+fn growing(run: &Run<'_>, samples: &[Sample]) -> Option<Growing> {
+    let mut growth: BTreeMap<usize, (i64, usize)> = BTreeMap::new();
+    let bytes = |call: &Call| call.live.map_or(call.linear, |live| live.bytes) as i64;
+    for pair in run.calls.windows(2).filter(|pair| pair[1].round > run.rounds / 2) {
+        let entry = growth.entry(pair[1].sample).or_default();
+        entry.0 += bytes(&pair[1]) - bytes(&pair[0]);
+        entry.1 += usize::from(bytes(&pair[1]) > bytes(&pair[0]));
+    }
+    let rounds = run.rounds - run.rounds / 2;
+    let (grow, rest): (Vec<_>, Vec<_>) =
+        growth.into_iter().partition(|(_, (bytes, times))| *bytes > 0 && 2 * times >= rounds);
+    if grow.is_empty() || rest.is_empty() {
+        return None;
+    }
+    let size = |(sample, _): &(usize, (i64, usize))| samples[*sample].size;
+    let example = grow.iter().min_by_key(|entry| size(entry)).map(|(sample, _)| samples[*sample].name.clone());
+    Some(Growing {
+        samples: grow.len(),
+        smallest: grow.iter().map(size).min()?,
+        largest_other: rest.iter().map(size).max()?,
+        example: example?,
+    })
+}
+
+/// The references between the blocks at the end of a run.
+fn scan(run: &mut Run<'_>, plugin: &PluginUnderTest, debug_info: &DebugInfo<'_>) -> Option<References> {
+    let heap = run.heap?;
+    let rest = plugin.module.stack_pointer.map_or(0, |(_, rest)| rest);
+    let stack = run.subject.stack_pointer().unwrap_or(rest)..rest;
+    let first = plugin.module.data.first().map_or(rest, |segment| segment.address);
+    // wasm-ld puts the stack before the statics or after them; only what is not stack is static.
+    let statics =
+        if rest > first && rest <= heap.start() { first.max(rest)..heap.start() } else { first..heap.start() };
+    let blocks = Blocks { blocks: run.survivors.iter().map(|survivor| survivor.block).collect(), bytes: 0 };
+    let layout = Layout { memory: run.subject.memory(), statics, stack, module: &plugin.module, debug_info };
+    Some(References::scan(&layout, heap, &blocks))
+}
+
+/// The traced stacks with the names of their functions.
+fn stacks(allocations: &Allocations, plugin: &PluginUnderTest, debug_info: &DebugInfo<'_>) -> Vec<StackReport> {
+    let mut known: BTreeMap<u32, Vec<Location>> = BTreeMap::new();
+    let mut stacks: Vec<_> = allocations
+        .stacks
+        .iter()
+        .map(|((class, stack), totals)| {
+            let frames = stack.iter().flat_map(|&offset| {
+                known.entry(offset).or_insert_with(|| debug_info.locations(&plugin.module, offset)).clone()
+            });
+            StackReport { class: *class, frames: frames.collect(), totals: *totals }
+        })
+        .collect();
+    stacks.sort_by(|a, b| {
+        let key = |stack: &StackReport| (stack.totals.inuse_space, stack.totals.alloc_space);
+        key(b).cmp(&key(a)).then_with(|| a.frames.cmp(&b.frames))
+    });
+    stacks
+}

@@ -1,0 +1,129 @@
+//! The memory cap of a store, and the meter that records its high-water mark.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use wasmtime::ResourceLimiter;
+
+/// Bytes of a page of linear memory.
+pub const PAGE: u64 = 64 << 10;
+
+/// Maximum entries of one table; beyond this, `table.grow` returns −1.
+const MAX_TABLE_ELEMENTS: usize = 100_000;
+
+/// Records the memory of one stage run, in bytes. It outlives the store, so that a cancelled run is counted too.
+#[derive(Debug, Default)]
+pub struct Meter {
+    initial: AtomicU64,
+    high_water: AtomicU64,
+    refused: AtomicU64,
+    host: AtomicU64,
+    resources: AtomicU64,
+}
+
+/// A reading of a [`Meter`]. All values are in bytes, except `refused` and `resources`, which are counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Usage {
+    /// Linear memory right after instantiation.
+    pub initial: u64,
+    /// Highest sum of the store's linear memories. Exact, because linear memory never shrinks.
+    pub high_water: u64,
+    /// Number of growths, of linear memory or of tensors, that the cap refused.
+    pub refused: u64,
+    /// Highest sum of tensor bytes that the host held for the stage.
+    pub host: u64,
+    /// Number of resources (tensors, streams, models …) that the run left in its store's table.
+    pub resources: u64,
+}
+
+impl Usage {
+    /// Bytes by which linear memory grew after instantiation.
+    pub fn grown(&self) -> u64 {
+        self.high_water.saturating_sub(self.initial)
+    }
+}
+
+impl Meter {
+    /// Marks the end of instantiation: the current linear memory becomes `initial`.
+    pub fn mark_initial(&self) {
+        self.initial.store(self.high_water.load(Relaxed), Relaxed);
+    }
+
+    pub(crate) fn record_host_bytes(&self, bytes: u64) {
+        self.host.fetch_max(bytes, Relaxed);
+    }
+
+    pub(crate) fn record_resources(&self, count: u64) {
+        self.resources.store(count, Relaxed);
+    }
+
+    pub(crate) fn record_refusal(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+
+    /// The current values.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            initial: self.initial.load(Relaxed),
+            high_water: self.high_water.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            host: self.host.load(Relaxed),
+            resources: self.resources.load(Relaxed),
+        }
+    }
+}
+
+/// A refused growth. It ends the guest and carries the backtrace of the allocation.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the memory limit of {limit} bytes refused {wanted} bytes of {what}")]
+pub struct MemoryLimit {
+    /// The cap in bytes.
+    pub limit: u64,
+    /// Bytes that the stage would have held.
+    pub wanted: u64,
+    /// `linear memory`, or `tensors held by the host`.
+    pub what: &'static str,
+}
+
+/// Limits the sum of all linear memories of a store.
+#[derive(Debug)]
+pub struct MemoryCap {
+    limit: u64,
+    held: u64,
+    meter: Arc<Meter>,
+}
+
+impl MemoryCap {
+    /// A cap of `limit` bytes that reports to `meter`.
+    pub fn new(limit: u64, meter: Arc<Meter>) -> Self {
+        Self { limit, held: 0, meter }
+    }
+
+    /// Removes the cap: the snapshot reads memory through accessors that grow it by a page.
+    pub(crate) fn remove(&mut self) {
+        self.limit = u64::MAX;
+    }
+}
+
+impl ResourceLimiter for MemoryCap {
+    /// Called for every growth and at instantiation (from 0). A refusal is a typed error and not `Ok(false)`, because
+    /// after `Ok(false)` a guest aborts by itself, and its trap looks like any panic.
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            // Beyond the memory's declared maximum the growth fails in any case, and must not be counted.
+            return Ok(false);
+        }
+        let wanted = self.held.saturating_add((desired - current) as u64);
+        if wanted > self.limit {
+            self.meter.refused.fetch_add(1, Relaxed);
+            return Err(MemoryLimit { limit: self.limit, wanted, what: "linear memory" }.into());
+        }
+        self.held = wanted;
+        self.meter.high_water.fetch_max(wanted, Relaxed);
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= MAX_TABLE_ELEMENTS)
+    }
+}

@@ -1,0 +1,17 @@
+//! Components: from the bytes of a file to a stage that can be instantiated.
+//!
+//! - [`artifact`]: the bytes, digest and metadata of a component.
+//! - [`exports`]: its imports and exports, read without compiling it.
+//! - [`preparer`]: compiles, checks the world, runs `init`, takes a snapshot.
+//! - [`snapshot`]: the linear memory after `init` as the initial memory of every instance.
+//! - [`compiled_cache`]: compiled code on disk.
+
+pub mod artifact;
+pub mod compiled_cache;
+pub mod exports;
+pub mod preparer;
+pub mod snapshot;
+
+pub use artifact::{Artifact, Metadata};
+pub use compiled_cache::CompiledCache;
+pub use preparer::{ComponentError, Preparer};

@@ -1,0 +1,114 @@
+//! The snapshot of `lifecycle.init` by [Wizer](https://docs.rs/wasmtime-wizer): the component is instrumented so
+//! that its memories and globals can be read, `init` runs once, and the resulting memory becomes the component's initial
+//! memory. Instances then start from it by copy-on-write.
+
+use std::collections::HashMap;
+
+use wasmtime::component::{Component, ComponentNamedList, Instance, Lift, WasmList};
+use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wizer::{ComponentInstanceState, Wizer};
+
+use crate::stage::StoreState;
+
+/// Runs `init` (the callback instantiates and calls it) and returns the component with the resulting memory.
+/// `compile` compiles a component for the engine of the stores.
+/// The inner error says why no snapshot is possible; in this case `init` has run in an instance of the original.
+///
+/// # Errors
+/// The error of `init`.
+pub async fn take(
+    compile: impl Fn(&[u8]) -> Result<Component, String>,
+    bytes: &[u8],
+    new_store: impl Fn() -> Store<StoreState>,
+    init: impl AsyncFn(&mut Store<StoreState>, &Component) -> Result<Instance, String>,
+) -> Result<Result<Vec<u8>, String>, String> {
+    let wizer = Wizer::new();
+    let original = |why: String| async {
+        let component = compile(bytes)?;
+        init(&mut new_store(), &component).await?;
+        Ok(Err(why))
+    };
+    let (context, instrumented) = match wizer.instrument_component(bytes) {
+        Ok(instrumented) => instrumented,
+        Err(error) => return original(format!("Wizer cannot snapshot this component: {error:#}")).await,
+    };
+    let component = match compile(&instrumented) {
+        Ok(component) => component,
+        Err(error) => return original(format!("with Wizer's instrumentation it {error}")).await,
+    };
+    let mut store = new_store();
+    let instance = init(&mut store, &component).await?;
+    if !store.data().table.is_empty() {
+        // The snapshot would contain a handle (of a stream, of a tensor) that no instance has.
+        return Ok(Err("`init` leaves host handles open (a stream that it printed to, a tensor)".into()));
+    }
+    // `init` is done. The host reads its memory without the cap and the deadline of `init`.
+    store.data_mut().cap.remove();
+    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
+    let mut access = Access { store: &mut store, instance, memories: HashMap::new() };
+    let snapshot = wizer.snapshot_component(&context, &mut access).await;
+    if access.memories.values().any(Option::is_none) {
+        return Ok(Err("its memory is at its declared maximum, and Wizer needs one more page to read it".into()));
+    }
+    Ok(snapshot.map_err(|error| format!("Wizer cannot snapshot this component: {error:#}")))
+}
+
+/// Reads memories and globals through the exports that the instrumentation added.
+struct Access<'a> {
+    store: &'a mut Store<StoreState>,
+    instance: Instance,
+    /// Each memory by the export that reads it; `None` if it could not grow. Wizer reads each memory twice, and reading grows
+    /// it by a page, so it is read only once.
+    memories: HashMap<String, Option<WasmList<u8>>>,
+}
+
+impl Access<'_> {
+    async fn call<R: Lift + Send + Sync + 'static>(&mut self, interface: &str, name: &str) -> wasmtime::Result<R>
+    where
+        (R,): ComponentNamedList + Lift,
+    {
+        // Wizer has just added these exports, so this fails only because of a bug in Wizer.
+        let interface = self.instance.get_export_index(&mut *self.store, None, interface).expect("added by Wizer");
+        let index = self.instance.get_export_index(&mut *self.store, Some(&interface), name).expect("added by Wizer");
+        let function = self.instance.get_typed_func::<(), (R,)>(&mut *self.store, index).expect("as Wizer types it");
+        Ok(function.call_async(&mut *self.store, ()).await?.0)
+    }
+
+    async fn global<R: Lift + Default + Send + Sync + 'static>(&mut self, interface: &str, name: &str) -> R
+    where
+        (R,): ComponentNamedList + Lift,
+    {
+        // If a memory could not grow, the instance cannot be called any more, and the snapshot is discarded.
+        if self.memories.values().any(Option::is_none) {
+            return R::default();
+        }
+        self.call(interface, name).await.expect("reading a global does not trap")
+    }
+}
+
+impl ComponentInstanceState for Access<'_> {
+    async fn call_func_ret_list_u8(&mut self, instance: &str, func: &str, contents: impl FnOnce(&[u8]) + Send) {
+        if !self.memories.contains_key(func) {
+            let list = self.call(instance, func).await.ok();
+            self.memories.insert(func.to_owned(), list);
+        }
+        // Without a memory the snapshot is discarded, but Wizer must finish.
+        contents(self.memories[func].as_ref().map_or(&[], |list| list.as_le_slice(&*self.store)));
+    }
+
+    async fn call_func_ret_s32(&mut self, instance: &str, func: &str) -> i32 {
+        self.global(instance, func).await
+    }
+
+    async fn call_func_ret_s64(&mut self, instance: &str, func: &str) -> i64 {
+        self.global(instance, func).await
+    }
+
+    async fn call_func_ret_f32(&mut self, instance: &str, func: &str) -> u32 {
+        self.global::<f32>(instance, func).await.to_bits()
+    }
+
+    async fn call_func_ret_f64(&mut self, instance: &str, func: &str) -> u64 {
+        self.global::<f64>(instance, func).await.to_bits()
+    }
+}

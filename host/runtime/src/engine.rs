@@ -1,0 +1,185 @@
+//! The wasmtime engine: one for the process, with pooled instances and an epoch that advances.
+
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use serde::Serialize;
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::scheduling::cpu_permits::TICK;
+use crate::scheduling::{Scheduler, Scheduling};
+
+/// Components from Rust have three core instances, those from JavaScript and Python up to a dozen.
+const CORE_INSTANCES_PER_STAGE: u32 = 16;
+/// A component may have several linear memories. Each reserves 4 GiB of address space and its guard region.
+const MEMORIES_PER_STAGE: u32 = 4;
+/// Shim and fix-up modules of a component have tables too.
+const TABLES_PER_STAGE: u32 = 8;
+/// CPython's function table has about 12,000 entries. A reserved entry that is not touched costs no memory.
+const TABLE_ELEMENTS: usize = 100_000;
+/// Bytes of each linear memory that a slot keeps resident. The next instance rewrites them in place, touched or not; the
+/// rest is given back to the kernel and faulted in again. Small plugins fit completely, and so does a 224 × 224 tensor made
+/// of a 640 × 480 photo. A plugin with a large snapshot pays 25 µs for it (host/docs/performance.md).
+const KEEP_MEMORY: usize = 5 << 18;
+/// Maximum number of unused slots that stay warm; the least recently used one is replaced. This bounds the resident memory
+/// of versions that no longer serve.
+const WARM_SLOTS: u32 = 32;
+/// Bytes of each table that a slot keeps resident. Zeroing a small table is 5 µs cheaper per instance than giving its page
+/// back and faulting it in again (`cargo bench --bench parts`).
+const KEEP_TABLE: usize = 64 << 10;
+/// Metadata of one component or core instance, in bytes. Components of interpreters exceed the default.
+const INSTANCE_BYTES: usize = 4 << 20;
+
+/// An engine, the scheduler of its guests, and the thread that advances its epoch while this value lives.
+pub struct Runtime {
+    /// Compiles components and creates stores.
+    pub engine: Engine,
+    /// Schedules the guests of this engine.
+    pub scheduler: Arc<Scheduler>,
+    _ticker: Ticker,
+}
+
+impl Runtime {
+    /// An engine with `slots` slots for live stages.
+    ///
+    /// # Errors
+    /// If wasmtime rejects the configuration on this machine.
+    pub fn new(slots: u32, scheduling: Scheduling) -> wasmtime::Result<Self> {
+        let engine = match Engine::new(config().allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)))) {
+            Ok(engine) => engine,
+            Err(error) => {
+                tracing::warn!(
+                    %error, slots,
+                    "not enough address space for the instance pool; instances are allocated on demand, which is slower"
+                );
+                Engine::new(&config())?
+            }
+        };
+        Ok(Self::of_engine(engine, scheduling))
+    }
+
+    /// An engine whose guests can be inspected: their memories, globals and frames. Guests run slower. Instances are
+    /// allocated on demand, because there is one at a time.
+    ///
+    /// # Errors
+    /// As [`Runtime::new`].
+    pub fn with_guest_debug() -> wasmtime::Result<Self> {
+        Ok(Self::of_engine(Engine::new(config().guest_debug(true))?, Scheduling::Fair))
+    }
+
+    fn of_engine(engine: Engine, scheduling: Scheduling) -> Self {
+        Self { _ticker: Ticker::start(engine.clone()), engine, scheduler: Arc::new(Scheduler::new(scheduling)) }
+    }
+
+    /// The current use of the instance pool; `None` if instances are allocated on demand.
+    pub fn pool_usage(&self) -> Option<PoolUsage> {
+        PoolUsage::read(&self.engine)
+    }
+}
+
+/// The pool of instances: slots in use, and what unused slots still hold.
+/// See [`PoolingAllocatorMetrics`](wasmtime::PoolingAllocatorMetrics).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PoolUsage {
+    /// Component instances in use.
+    pub component_instances: u64,
+    /// Core instances in use.
+    pub core_instances: u64,
+    /// Linear memories in use.
+    pub memories: u64,
+    /// Tables in use.
+    pub tables: u64,
+    /// Fiber stacks in use.
+    pub stacks: u64,
+    /// Unused memories that the next instance of the same component can reuse as they are.
+    pub unused_warm_memories: u64,
+    /// Bytes that unused memories keep resident.
+    pub unused_memory_bytes: u64,
+    /// Bytes that unused tables keep resident.
+    pub unused_table_bytes: u64,
+}
+
+impl PoolUsage {
+    fn read(engine: &Engine) -> Option<Self> {
+        let pool = engine.pooling_allocator_metrics()?;
+        Some(Self {
+            component_instances: pool.component_instances(),
+            core_instances: pool.core_instances(),
+            memories: pool.memories() as u64,
+            tables: pool.tables() as u64,
+            stacks: pool.stacks() as u64,
+            unused_warm_memories: pool.unused_warm_memories().into(),
+            unused_memory_bytes: pool.unused_memory_bytes_resident() as u64,
+            unused_table_bytes: pool.unused_table_bytes_resident() as u64,
+        })
+    }
+}
+
+/// The settings that all engines share; instances are allocated on demand.
+pub fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .wasm_component_model(true)
+        .wasm_multi_memory(true)
+        .wasm_simd(true)
+        // A 64-bit memory could ask for more than the cap's arithmetic and a slot of the pool support.
+        .wasm_memory64(false)
+        // The call stack of a leak is deep; the default of 20 frames would cut off the plugin's own part.
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(64))
+        .memory_init_cow(true);
+    config
+}
+
+/// The instance pool of an engine with `slots` slots for stages.
+pub fn pool(slots: u32) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(slots)
+        .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_STAGE))
+        .total_memories(slots.saturating_mul(MEMORIES_PER_STAGE))
+        .total_tables(slots.saturating_mul(TABLES_PER_STAGE))
+        .total_stacks(slots)
+        .max_memories_per_module(MEMORIES_PER_STAGE)
+        .max_tables_per_module(TABLES_PER_STAGE)
+        .max_component_instance_size(INSTANCE_BYTES)
+        .max_core_instance_size(INSTANCE_BYTES)
+        .table_elements(TABLE_ELEMENTS)
+        .max_unused_warm_slots(WARM_SLOTS)
+        .table_keep_resident(KEEP_TABLE)
+        .linear_memory_keep_resident(KEEP_MEMORY)
+        // Never use `PAGEMAP_SCAN`, with which only dirty pages would be zeroed. It reports pages that are present. A page
+        // that is swapped out, or that the kernel is migrating to make room, is not present: with it, one of a thousand
+        // requests found the data of the request before it while memory was compacted (`bench.py pressure`).
+        .pagemap_scan(Enabled::No);
+    pool
+}
+
+/// Advances the epoch every [`TICK`] until dropped.
+struct Ticker {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engine: Engine) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("epoch".into())
+            .spawn(move || {
+                while stopped.recv_timeout(TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    engine.increment_epoch();
+                }
+            })
+            .expect("the process can start one thread");
+        Self { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Names and digests: which plugin it is, exactly.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// Name, version and digest of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// The name in the configuration.
+    pub name: Arc<str>,
+    /// The version from the file name or the component's metadata; `unversioned` if neither has one.
+    pub version: Arc<str>,
+    /// SHA-256 of the file, hexadecimal.
+    pub digest: Arc<str>,
+}
+
+/// The longest name of a plugin, in bytes.
+const MAX_NAME: usize = 100;
+
+/// Checks the name of a plugin. It is used as a file name and as a URL segment, so it may have letters, digits, `-`, `_`
+/// and `.`, and must not begin with a dot.
+///
+/// # Errors
+/// A sentence that names the text and the rule.
+pub fn check_plugin_name(name: &str) -> Result<(), String> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if name.is_empty() || name.len() > MAX_NAME || name.starts_with('.') || !name.bytes().all(is_allowed) {
+        return Err(format!(
+            "`{name}` is not a valid plugin name: use up to {MAX_NAME} letters, digits, `-`, `_` and `.`, and no dot at the \
+             start"
+        ));
+    }
+    Ok(())
+}
+
+/// SHA-256 in hexadecimal.
+pub fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,104 @@
+//! The list of backends. To add one, write a file next to `rten.rs` and add its entry to [`BACKENDS`].
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::de::{Deserialize, Deserializer, Error};
+
+use super::model::{Backend, LoadError};
+use super::{onnxruntime, rten};
+
+/// Every backend, the default one first.
+const BACKENDS: [&BackendEntry; 2] = [&rten::ENTRY, &onnxruntime::ENTRY];
+
+/// The settings of a backend, as the table `[backends.NAME]` has them.
+pub type BackendSettings = serde_json::Value;
+
+/// Opens a backend with its settings. Relative paths in them start at the given folder.
+pub type OpenBackend = fn(&BackendSettings, &Path) -> Result<Box<dyn Backend>, LoadError>;
+
+/// A backend in the list.
+pub struct BackendEntry {
+    /// The name in the configuration.
+    pub name: &'static str,
+    /// Checks the settings. The error is a sentence that names the setting.
+    pub check: fn(&BackendSettings) -> Result<(), String>,
+    /// Opens the backend.
+    pub open: OpenBackend,
+}
+
+/// The name of a backend in the list.
+#[derive(Clone, Copy)]
+pub struct BackendName(&'static BackendEntry);
+
+impl BackendName {
+    /// The names of all backends.
+    pub fn all() -> impl Iterator<Item = Self> {
+        BACKENDS.into_iter().map(Self)
+    }
+
+    /// The name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        self.0.name
+    }
+
+    /// Checks the settings of this backend.
+    ///
+    /// # Errors
+    /// A sentence that names the setting.
+    pub fn check(self, settings: &BackendSettings) -> Result<(), String> {
+        (self.0.check)(settings)
+    }
+
+    /// Opens the backend. Relative paths in the settings start at `folder`.
+    ///
+    /// # Errors
+    /// If the backend's library cannot be loaded; the message says how to fix it.
+    pub fn open(self, settings: &BackendSettings, folder: &Path) -> Result<Box<dyn Backend>, LoadError> {
+        (self.0.open)(settings, folder)
+    }
+}
+
+impl Default for BackendName {
+    fn default() -> Self {
+        Self(BACKENDS[0])
+    }
+}
+
+impl PartialEq for BackendName {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for BackendName {}
+
+impl std::hash::Hash for BackendName {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl fmt::Debug for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for BackendName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::all().find(|name| name.as_str() == text).ok_or_else(|| {
+            let known: Vec<_> = Self::all().map(Self::as_str).collect();
+            format!("there is no backend `{text}`; use `{}`", known.join("` or `"))
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for BackendName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}

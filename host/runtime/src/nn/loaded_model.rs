@@ -1,0 +1,255 @@
+//! A model that is ready, and one run of it on whatever backend.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::batch::{self, BatchObserver, BatchRules, Batcher, HeldPermits};
+use super::model::{LoadError, Model, NnError, NnErrorKind, Signature};
+use crate::scheduling::cpu_time::thread_cpu_time;
+use crate::scheduling::{Scheduling, ShortRunDetector};
+use crate::tensor::{Tensor, Tensors};
+
+/// A model with its name and the bounds on its concurrent runs.
+pub struct LoadedModel {
+    name: String,
+    digest: String,
+    model: Arc<dyn Model>,
+    /// Present if runs are combined into batches.
+    batcher: Option<Batcher>,
+    batch_rules: Option<BatchRules>,
+    /// Bounds the runs of this model. Acquired before `backend_permits`, so that a run that waits for this model holds
+    /// nothing that another model could use.
+    model_permits: Arc<Semaphore>,
+    /// Bounds the runs of the whole backend.
+    backend_permits: Arc<Semaphore>,
+    short_runs: ShortRunDetector,
+}
+
+impl LoadedModel {
+    /// `digest` is the SHA-256 of the file; `backend_permits` bounds the concurrent runs of the whole backend. With
+    /// `batches`, runs are combined into batches; this needs a tokio runtime.
+    ///
+    /// # Errors
+    /// If batches are requested and the model has no batch axis.
+    pub fn new(
+        name: String,
+        digest: String,
+        model: Box<dyn Model>,
+        backend_permits: Arc<Semaphore>,
+        batches: Option<(BatchRules, Arc<dyn BatchObserver>)>,
+        scheduling: Scheduling,
+    ) -> Result<Self, LoadError> {
+        let model: Arc<dyn Model> = model.into();
+        let model_permits = Arc::new(Semaphore::new(model.concurrent_runs().min(Semaphore::MAX_PERMITS)));
+        let batch_rules = batches.as_ref().map(|(rules, _)| *rules);
+        let batcher = match batches {
+            None => None,
+            Some((rules, observer)) => {
+                batch::check_batch_axis(model.inputs(), model.outputs()).map_err(LoadError)?;
+                let (model_permits, backend_permits) = (Arc::clone(&model_permits), Arc::clone(&backend_permits));
+                let acquire = move || acquire_both(Arc::clone(&model_permits), Arc::clone(&backend_permits));
+                Some(Batcher::start(Arc::clone(&model), rules, observer, acquire))
+            }
+        };
+        let short_runs = ShortRunDetector::new(scheduling);
+        Ok(Self { name, digest, model, batcher, batch_rules, model_permits, backend_permits, short_runs })
+    }
+
+    /// The inputs of a run.
+    pub fn inputs(&self) -> &[Signature] {
+        self.model.inputs()
+    }
+
+    /// The outputs of a run.
+    pub fn outputs(&self) -> &[Signature] {
+        self.model.outputs()
+    }
+
+    /// Checks inputs against the model's signature.
+    ///
+    /// # Errors
+    /// The model, the input, and what was expected and given.
+    pub fn check(&self, inputs: &[(String, Tensor)]) -> Result<(), String> {
+        self.in_model_order(inputs.to_vec()).map(|_| ())
+    }
+
+    /// The rules of its batches, if runs are combined.
+    pub fn batch_rules(&self) -> Option<BatchRules> {
+        self.batch_rules
+    }
+
+    /// SHA-256 of the file, hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Checks the inputs by name, type and shape, then runs the model: in a batch, or alone. A run alone uses a thread for
+    /// blocking work, unless it is expected to be short.
+    ///
+    /// # Errors
+    /// `InvalidArgument` names the model, the input, and what was expected and given.
+    pub async fn run(self: Arc<Self>, inputs: Tensors) -> Result<Tensors, NnError> {
+        let ordered =
+            self.in_model_order(inputs).map_err(|message| NnError { kind: NnErrorKind::InvalidArgument, message })?;
+        let name = &self.name;
+        let failed = |message: String| NnError {
+            kind: NnErrorKind::RuntimeError,
+            message: format!("model `{name}`: {message}"),
+        };
+        if let Some(batcher) = &self.batcher {
+            return batcher.run(ordered).await.map_err(failed);
+        }
+        let is_short = self.short_runs.expects_short(bytes(&ordered));
+        // A short run does not wait for the long runs of other models.
+        let permits: HeldPermits = match is_short {
+            true => Box::new(acquire(Arc::clone(&self.model_permits)).await),
+            false => acquire_both(Arc::clone(&self.model_permits), Arc::clone(&self.backend_permits)).await,
+        };
+        let this = Arc::clone(&self);
+        let run = move || {
+            let _permits = permits;
+            this.run_and_record(&ordered)
+        };
+        let result = if is_short {
+            catch_unwind(AssertUnwindSafe(run)).map_err(|_| failed("the backend panicked".to_owned()))?
+        } else {
+            tokio::task::spawn_blocking(run).await.map_err(|error| failed(error.to_string()))?
+        };
+        result.map_err(failed)
+    }
+
+    /// Runs the model and records how long it took.
+    fn run_and_record(&self, inputs: &[Tensor]) -> Result<Tensors, String> {
+        let (clock, cpu_time) = (Instant::now(), thread_cpu_time());
+        let result = self.model.run(inputs);
+        // By wall-clock time no run is short while other threads use the core.
+        let time = match self.model.runs_on_calling_thread() {
+            true => thread_cpu_time().saturating_sub(cpu_time),
+            false => clock.elapsed(),
+        };
+        self.short_runs.record(bytes(inputs), time);
+        result
+    }
+
+    fn in_model_order(&self, mut given: Tensors) -> Result<Vec<Tensor>, String> {
+        let model = &self.name;
+        let expected = self.model.inputs();
+        let names = || expected.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join("`, `");
+        if let Some((name, _)) = given.iter().find(|(name, _)| expected.iter().all(|input| input.name != *name)) {
+            return Err(format!("model `{model}` has no input `{name}`; it takes `{}`", names()));
+        }
+        expected
+            .iter()
+            .map(|input| {
+                let position = given.iter().position(|(name, _)| *name == input.name).ok_or_else(|| {
+                    format!("model `{model}`: input `{}` is missing; it takes `{}`", input.name, names())
+                })?;
+                let (_, tensor) = given.swap_remove(position);
+                input.check(&tensor).map_err(|what| format!("model `{model}`, input `{}`: {what}", input.name))?;
+                Ok(tensor)
+            })
+            .collect()
+    }
+}
+
+fn bytes(inputs: &[Tensor]) -> usize {
+    inputs.iter().map(|input| input.data.len()).sum()
+}
+
+async fn acquire(permits: Arc<Semaphore>) -> OwnedSemaphorePermit {
+    permits.acquire_owned().await.expect("the semaphore is never closed")
+}
+
+async fn acquire_both(model_permits: Arc<Semaphore>, backend_permits: Arc<Semaphore>) -> HeldPermits {
+    let model = acquire(model_permits).await;
+    let backend = acquire(backend_permits).await;
+    Box::new((model, backend))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::thread::ThreadId;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::tensor::TensorType;
+
+    /// A model that records the thread of each run and takes a given CPU time.
+    struct Slow {
+        threads: Arc<Mutex<Vec<ThreadId>>>,
+        time: Arc<Mutex<Duration>>,
+        inputs: Vec<Signature>,
+    }
+
+    impl Model for Slow {
+        fn inputs(&self) -> &[Signature] {
+            &self.inputs
+        }
+
+        fn outputs(&self) -> &[Signature] {
+            &[]
+        }
+
+        fn concurrent_runs(&self) -> usize {
+            1
+        }
+
+        fn runs_on_calling_thread(&self) -> bool {
+            true
+        }
+
+        fn run(&self, _inputs: &[Tensor]) -> Result<Tensors, String> {
+            self.threads.lock().expect("whole").push(std::thread::current().id());
+            let time = *self.time.lock().expect("whole");
+            assert!(time != Duration::MAX, "the backend breaks");
+            let since = thread_cpu_time();
+            while thread_cpu_time() - since < time {}
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_model_with_short_runs_runs_on_the_calling_thread() {
+        let (threads, time) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Duration::ZERO)));
+        let input = Signature { name: "x".into(), types: vec![TensorType::U8], shape: None };
+        let slow = Slow { threads: Arc::clone(&threads), time: Arc::clone(&time), inputs: vec![input] };
+        let inputs =
+            |bytes: u32| vec![("x".to_owned(), Tensor::new(vec![bytes], TensorType::U8, vec![0; bytes as usize]))];
+        let runs = Arc::new(Semaphore::new(1));
+        let model = Arc::new(
+            LoadedModel::new("m".into(), String::new(), Box::new(slow), runs, None, Scheduling::Fair).expect("loaded"),
+        );
+        let here = std::thread::current().id();
+        let is_here = || *threads.lock().expect("whole").last().expect("a run") == here;
+
+        Arc::clone(&model).run(inputs(8)).await.expect("a run");
+        assert!(!is_here(), "the first run is on another thread");
+        // Another process may interrupt a run, so there are more runs than needed.
+        for _ in 0..1_000 {
+            Arc::clone(&model).run(inputs(8)).await.expect("a run");
+            if is_here() {
+                break;
+            }
+        }
+        assert!(is_here(), "none of a thousand short runs was on the calling thread");
+
+        Arc::clone(&model).run(inputs(9)).await.expect("a run");
+        assert!(!is_here(), "it is not known how long larger inputs take");
+        Arc::clone(&model).run(inputs(9)).await.expect("a run");
+        assert!(is_here(), "now it is known");
+
+        *time.lock().expect("whole") = Duration::MAX;
+        let error = Arc::clone(&model).run(inputs(8)).await.expect_err("it broke");
+        assert!(error.message.contains("panicked"), "{}", error.message);
+
+        *time.lock().expect("whole") = Duration::from_millis(1);
+        for _ in 0..2 {
+            Arc::clone(&model).run(inputs(8)).await.expect("a run");
+        }
+        assert!(!is_here(), "after a long run, the next is on another thread again");
+    }
+}

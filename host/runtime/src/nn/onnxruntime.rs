@@ -1,0 +1,262 @@
+//! The backend `onnxruntime`: fast, and with support for accelerators. The library is loaded at run time, when the first
+//! model needs it; it is not linked.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use ort::environment::Environment;
+use ort::ep::CUDA;
+use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
+use ort::value::Outlet;
+use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
+
+use serde::Deserialize;
+
+use super::backends::{BackendEntry, BackendSettings};
+use super::device::Device;
+use super::model::{Backend, LoadError, Model, ModelSource, Signature};
+use crate::tensor::{Tensor, TensorType, Tensors};
+
+/// The backend in the list.
+pub(super) const ENTRY: BackendEntry = BackendEntry {
+    name: "onnxruntime",
+    check: |settings| Settings::parse(settings).map(drop),
+    open: |settings, folder| {
+        let Settings { library, threads, sessions } = Settings::parse(settings).map_err(LoadError)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let sessions = sessions.unwrap_or(cores.min(DEFAULT_MAX_SESSIONS));
+        let backend = OnnxRuntime::new(library.map(|path| folder.join(path)), threads.unwrap_or(1), sessions)?;
+        Ok(Box::new(backend))
+    },
+};
+
+/// Maximum default number of sessions of a model: each has its own copy of the weights.
+const DEFAULT_MAX_SESSIONS: usize = 4;
+
+/// `[backends.onnxruntime]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// Path of libonnxruntime.so; default: the variable `ORT_DYLIB_PATH`.
+    library: Option<PathBuf>,
+    /// Threads of one run; default 1.
+    threads: Option<usize>,
+    /// Concurrent runs of one model, each in a session with its own copy of the weights; default: one for each core, at
+    /// most 4.
+    sessions: Option<usize>,
+}
+
+impl Settings {
+    fn parse(settings: &BackendSettings) -> Result<Self, String> {
+        match settings.is_null() {
+            true => Ok(Self::default()),
+            false => Self::deserialize(settings).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// The backend `onnxruntime`.
+pub struct OnnxRuntime {
+    environment: Environment,
+    threads: usize,
+    sessions: usize,
+}
+
+impl OnnxRuntime {
+    /// Loads the library from `library`, or else from the path in the variable `ORT_DYLIB_PATH`. `threads` is the number of
+    /// threads of one run, `sessions` the number of concurrent runs of a model.
+    ///
+    /// # Errors
+    /// If there is no library; the message names both ways to set its path.
+    pub fn new(library: Option<PathBuf>, threads: usize, sessions: usize) -> Result<Self, LoadError> {
+        let path = library
+            .or_else(|| std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from))
+            .ok_or_else(|| LoadError(absent("no library is configured")))?;
+        let failed = |error: String| LoadError(absent(&format!("{} cannot be loaded: {error}", path.display())));
+        let environment = environment(&path).map_err(failed)?;
+        Ok(Self { environment, threads, sessions })
+    }
+}
+
+/// The library's environment. A process can have only one, so it is loaded once, with the library that is requested
+/// first.
+fn environment(library: &Path) -> Result<Environment, String> {
+    static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*loaded {
+        Some((known, environment)) if known == library => return Ok(environment.clone()),
+        Some((known, _)) => {
+            return Err(format!(
+                "this process has already loaded {}; restart it to use another library",
+                known.display()
+            ));
+        }
+        None => {}
+    }
+    let builder = ort::init_from(library).map_err(|error| error.to_string())?;
+    let environment = builder.with_name("plimsoll").with_telemetry(false).build().map_err(|error| error.to_string())?;
+    *loaded = Some((library.to_owned(), environment.clone()));
+    Ok(environment)
+}
+
+fn absent(why: &str) -> String {
+    format!(
+        "the backend `onnxruntime` cannot load ONNX Runtime: {why}. Set `library` in `[backends.onnxruntime]` or the \
+         variable ORT_DYLIB_PATH to the path of libonnxruntime.so (the PyPI package `onnxruntime` carries it in \
+         onnxruntime/capi), or use the backend `rten`"
+    )
+}
+
+struct Loaded {
+    // `Session::run` takes `&mut self` in this version of the crate, so each run needs its own session. There are as many
+    // concurrent runs as sessions.
+    idle: Mutex<Vec<Session>>,
+    sessions: usize,
+    /// True on the CPU with one thread.
+    runs_on_calling_thread: bool,
+    inputs: Vec<Signature>,
+    outputs: Vec<Signature>,
+}
+
+impl Backend for OnnxRuntime {
+    fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
+        let failed = |error| LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display()));
+        let idle = (0..self.sessions.max(1)).map(|_| self.session(source)).collect::<Result<Vec<_>, _>>();
+        let idle = idle.map_err(failed)?;
+        let session = &idle[0];
+        let signatures = |outlets: &[Outlet]| outlets.iter().map(signature).collect::<Result<_, _>>();
+        let (inputs, outputs) = (signatures(session.inputs())?, signatures(session.outputs())?);
+        let runs_on_calling_thread = source.device == Device::Cpu && self.threads == 1;
+        Ok(Box::new(Loaded { sessions: idle.len(), idle: Mutex::new(idle), runs_on_calling_thread, inputs, outputs }))
+    }
+}
+
+fn signature(outlet: &Outlet) -> Result<Signature, LoadError> {
+    let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
+        return Err(LoadError(format!("`{}` is not a tensor", outlet.name())));
+    };
+    Ok(Signature {
+        name: outlet.name().to_owned(),
+        types: element_type(*ty).into_iter().collect(),
+        shape: Some(shape.iter().map(|&size| u32::try_from(size).ok()).collect()),
+    })
+}
+
+impl OnnxRuntime {
+    fn session(&self, source: &ModelSource) -> Result<Session, String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let mut builder = Session::builder(&self.environment).map_err(|error| text(&error))?;
+        builder = builder.with_optimization_level(GraphOptimizationLevel::Level3).map_err(|error| text(&error))?;
+        builder = builder.with_intra_threads(self.threads).map_err(|error| text(&error))?;
+        if let Device::Cuda(device) = source.device {
+            // Without `error_on_failure` the model would silently run on the CPU.
+            let cuda = CUDA::default().with_device_id(device).build().error_on_failure();
+            builder = builder.with_execution_providers([cuda]).map_err(|error| {
+                format!(
+                    "target `{}`: {error}; it needs an NVIDIA GPU with its driver, and a library built for CUDA (the \
+                     PyPI package `onnxruntime-gpu` carries one)",
+                    source.device
+                )
+            })?;
+        }
+        builder.commit_from_memory(&source.bytes).map_err(|error| text(&error))
+    }
+}
+
+fn element_type(ty: TensorElementType) -> Option<TensorType> {
+    Some(match ty {
+        TensorElementType::Float32 => TensorType::Fp32,
+        TensorElementType::Float64 => TensorType::Fp64,
+        TensorElementType::Uint8 => TensorType::U8,
+        TensorElementType::Int32 => TensorType::I32,
+        TensorElementType::Int64 => TensorType::I64,
+        _ => return None,
+    })
+}
+
+impl Model for Loaded {
+    fn inputs(&self) -> &[Signature] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[Signature] {
+        &self.outputs
+    }
+
+    fn concurrent_runs(&self) -> usize {
+        self.sessions
+    }
+
+    fn runs_on_calling_thread(&self) -> bool {
+        self.runs_on_calling_thread
+    }
+
+    fn run(&self, inputs: &[Tensor]) -> Result<Tensors, String> {
+        let values = self
+            .inputs
+            .iter()
+            .zip(inputs)
+            .map(|(input, tensor)| Ok((input.name.as_str(), value(tensor)?)))
+            .collect::<Result<Vec<_>, String>>()?;
+        let taken = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut session = Taken { idle: &self.idle, session: taken };
+        let session = session.session.as_mut().ok_or("there are more runs than sessions: a bug of the host")?;
+        let outputs = session.run(values).map_err(|error| error.to_string())?;
+        outputs.iter().map(|(name, value)| Ok((name.to_owned(), output(&value)?))).collect()
+    }
+}
+
+/// A session in use. It is returned when its run ends, also after a panic, which leaves the session usable.
+struct Taken<'a> {
+    idle: &'a Mutex<Vec<Session>>,
+    session: Option<Session>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.session.take());
+    }
+}
+
+/// A view of the host's bytes. They are aligned because an allocation is.
+fn value(tensor: &Tensor) -> Result<SessionInputValue<'_>, String> {
+    fn view<'a, T>(shape: Vec<usize>, bytes: &'a [u8]) -> Result<SessionInputValue<'a>, String>
+    where
+        T: bytemuck::Pod + ort::value::PrimitiveTensorElementType + std::fmt::Debug,
+    {
+        let data = bytemuck::try_cast_slice::<u8, T>(bytes).map_err(|error| error.to_string())?;
+        let view = TensorRef::from_array_view((shape, data)).map_err(|error| error.to_string())?;
+        Ok(view.into())
+    }
+    let shape = tensor.dimensions.iter().map(|&size| size as usize).collect();
+    match tensor.ty {
+        TensorType::Fp32 => view::<f32>(shape, &tensor.data),
+        TensorType::Fp64 => view::<f64>(shape, &tensor.data),
+        TensorType::U8 => view::<u8>(shape, &tensor.data),
+        TensorType::I32 => view::<i32>(shape, &tensor.data),
+        TensorType::I64 => view::<i64>(shape, &tensor.data),
+        other => Err(format!("tensors of {other} are not supported yet")),
+    }
+}
+
+fn output(value: &DynValue) -> Result<Tensor, String> {
+    fn extract<T>(value: &DynValue, ty: TensorType) -> Result<Tensor, String>
+    where
+        T: bytemuck::NoUninit + ort::value::PrimitiveTensorElementType,
+    {
+        let (shape, data) = value.try_extract_tensor::<T>().map_err(|error| error.to_string())?;
+        let dimensions = shape.iter().map(|&size| size as u32).collect();
+        Ok(Tensor::new(dimensions, ty, bytemuck::cast_slice(data).to_vec()))
+    }
+    let ValueType::Tensor { ty, .. } = value.dtype() else {
+        return Err("an output is not a tensor".to_owned());
+    };
+    match element_type(*ty) {
+        Some(TensorType::Fp32) => extract::<f32>(value, TensorType::Fp32),
+        Some(TensorType::Fp64) => extract::<f64>(value, TensorType::Fp64),
+        Some(TensorType::U8) => extract::<u8>(value, TensorType::U8),
+        Some(TensorType::I32) => extract::<i32>(value, TensorType::I32),
+        Some(TensorType::I64) => extract::<i64>(value, TensorType::I64),
+        _ => Err(format!("outputs of {ty} are not supported")),
+    }
+}

@@ -1,0 +1,116 @@
+//! A pipeline: preprocess → infer on a chip → postprocess.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::identity::digest;
+use crate::stage::{InferStage, PostprocessStage, PreprocessStage, Reply, Request, RunObserver, StageCore, StageError};
+use crate::tensor::Tensors;
+
+/// The stages of a pipeline, ready to run.
+pub struct Pipeline {
+    /// The name in the configuration and in URLs.
+    pub name: String,
+    /// A number derived from everything that decides what the pipeline answers: pipelines with equal versions answer alike,
+    /// in every process.
+    pub version: String,
+    /// The first stage.
+    pub preprocess: PreprocessStage,
+    /// The infer stage of each chip.
+    pub chips: BTreeMap<String, InferStage>,
+    /// The chip of requests that name none; a key of `chips`.
+    pub default_chip: String,
+    /// The last stage.
+    pub postprocess: PostprocessStage,
+    /// The time limit of a whole request.
+    pub deadline: Duration,
+}
+
+/// The parts of a [`Pipeline`].
+pub struct PipelineParts {
+    /// The name.
+    pub name: String,
+    /// The first stage.
+    pub preprocess: PreprocessStage,
+    /// The infer stage of each chip.
+    pub chips: BTreeMap<String, InferStage>,
+    /// The chip of requests that name none.
+    pub default_chip: String,
+    /// The last stage.
+    pub postprocess: PostprocessStage,
+    /// The time limit of a whole request.
+    pub deadline: Duration,
+}
+
+/// The stage that failed, and how.
+#[derive(Debug)]
+pub struct PipelineError<'a> {
+    /// The stage.
+    pub stage: &'a StageCore,
+    /// How it ended.
+    pub error: StageError,
+}
+
+impl Pipeline {
+    /// Makes a pipeline of its parts.
+    pub fn new(parts: PipelineParts) -> Self {
+        let PipelineParts { name, preprocess, chips, default_chip, postprocess, deadline } = parts;
+        let infer = chips.iter().map(|(chip, stage)| (chip.as_str(), &**stage.core()));
+        let stages = std::iter::once(("", &**preprocess.core())).chain(infer).chain([("", &**postprocess.core())]);
+        let stages = stages.map(|(chip, stage)| format!("{chip:?} {}", stage.fingerprint()));
+        let version = version(std::iter::once(format!("{default_chip:?} {deadline:?}")).chain(stages));
+        Self { name, version, preprocess, chips, default_chip, postprocess, deadline }
+    }
+
+    /// The infer stage of a chip by name.
+    pub fn chip(&self, name: &str) -> Option<&InferStage> {
+        self.chips.get(name)
+    }
+
+    /// All stages in the order in which a request meets them; infer stages with their chip.
+    pub fn stages(&self) -> impl Iterator<Item = (Option<&str>, &Arc<StageCore>)> {
+        let chips = self.chips.iter().map(|(chip, stage)| (Some(chip.as_str()), stage.core()));
+        std::iter::once((None, self.preprocess.core())).chain(chips).chain([(None, self.postprocess.core())])
+    }
+
+    /// Runs all stages: from the body of a request to its reply. `infer` is the stage of the chip that the request was routed
+    /// to.
+    ///
+    /// # Errors
+    /// The stage that failed.
+    pub async fn run<'a>(
+        &'a self,
+        infer: &'a InferStage,
+        observer: &mut dyn RunObserver,
+        request: &Request,
+        body: &[u8],
+    ) -> Result<Reply, PipelineError<'a>> {
+        let failed = |stage| move |error| PipelineError { stage, error };
+        let prepared = self.preprocess.run(observer, request, body).await;
+        let (inputs, context) = prepared.map_err(failed(&self.preprocess))?;
+        let outputs = infer.run(observer, request, inputs).await.map_err(failed(infer))?;
+        let reply = self.postprocess.run(observer, request, outputs, &context).await;
+        reply.map_err(failed(&self.postprocess))
+    }
+
+    /// Runs one infer stage with the caller's own tensors.
+    ///
+    /// # Errors
+    /// The stage failed.
+    pub async fn run_infer<'a>(
+        &'a self,
+        infer: &'a InferStage,
+        observer: &mut dyn RunObserver,
+        request: &Request,
+        inputs: Tensors,
+    ) -> Result<Tensors, PipelineError<'a>> {
+        infer.run(observer, request, inputs).await.map_err(|error| PipelineError { stage: infer, error })
+    }
+}
+
+/// 32 bits of the SHA-256 of all parts, as a decimal number.
+fn version(parts: impl Iterator<Item = String>) -> String {
+    let digest = digest(parts.collect::<Vec<_>>().join("\n").as_bytes());
+    u32::from_str_radix(&digest[..8], 16).expect("eight hexadecimal digits are a u32").to_string()
+}

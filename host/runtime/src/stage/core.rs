@@ -1,0 +1,129 @@
+//! The part that the three kinds of stage share: a plugin with its environment and limits, ready to be instantiated.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::Store;
+use wasmtime::component::{Instance, InstancePre};
+
+use super::environment::StageEnvironment;
+use super::lifecycle::call_init;
+use super::store::{StoreState, new_store};
+use crate::cap::Meter;
+use crate::identity::Identity;
+use crate::kind::StageKind;
+use crate::nn::Signature;
+use crate::scheduling::{RunLengthPredictor, Scheduler};
+use crate::tensor::Tensors;
+
+/// The limits of a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The cap on the sum of all linear memories, in bytes. It also limits the tensors that the stage makes.
+    pub max_memory: u64,
+    /// The time of one run, including the time it waits for the backend.
+    pub deadline: Duration,
+    /// The time of `init`, which runs once per deployment.
+    pub init_deadline: Duration,
+    /// Maximum bytes of a reply, and of a context.
+    pub max_output: u64,
+}
+
+/// A plugin with its environment and limits, ready to be instantiated for every request.
+pub struct StageCore {
+    /// The plugin.
+    pub plugin: Identity,
+    /// The kind of stage.
+    pub kind: StageKind,
+    /// The limits of one run.
+    pub limits: Limits,
+    /// The compiled and linked component.
+    pub instance_pre: InstancePre<StoreState>,
+    pub(crate) environment: StageEnvironment,
+    pub(super) run_lengths: RunLengthPredictor,
+    /// True if `init` could not be snapshotted and runs in every instance.
+    init_in_every_instance: bool,
+    /// Schedules the guest.
+    pub scheduler: Arc<Scheduler>,
+}
+
+impl fmt::Debug for StageCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stage({} {})", self.kind, self.plugin.name)
+    }
+}
+
+/// The parts of a [`StageCore`].
+pub struct StageParts {
+    /// The plugin.
+    pub plugin: Identity,
+    /// The kind of stage; the component exports its interface.
+    pub kind: StageKind,
+    /// The limits of one run.
+    pub limits: Limits,
+    /// The compiled and linked component.
+    pub instance_pre: InstancePre<StoreState>,
+    /// Settings, assets and model.
+    pub environment: StageEnvironment,
+    /// True if `init` could not be snapshotted and runs in every instance.
+    pub init_in_every_instance: bool,
+    /// Schedules the guest.
+    pub scheduler: Arc<Scheduler>,
+}
+
+impl StageCore {
+    /// Makes a stage of its parts.
+    pub fn new(parts: StageParts) -> Self {
+        let StageParts { plugin, kind, limits, instance_pre, environment, init_in_every_instance, scheduler } = parts;
+        let run_lengths = RunLengthPredictor::default();
+        Self { plugin, kind, limits, instance_pre, environment, run_lengths, init_in_every_instance, scheduler }
+    }
+
+    /// The plugin's settings, assets and model.
+    pub fn environment(&self) -> &StageEnvironment {
+        &self.environment
+    }
+
+    /// Everything that decides what the stage answers, as text.
+    pub fn fingerprint(&self) -> String {
+        format!("{} {} {:?} {}", self.kind, self.plugin.digest, self.limits, self.environment.fingerprint())
+    }
+
+    /// Inputs and outputs of the model, if the stage has one.
+    pub fn signatures(&self) -> Option<(&[Signature], &[Signature])> {
+        self.environment.model().map(|model| (model.inputs(), model.outputs()))
+    }
+
+    /// Checks tensors against the inputs of the model, if the stage has one.
+    ///
+    /// # Errors
+    /// The model, the input, and what was expected and given.
+    pub fn check_inputs(&self, inputs: &Tensors) -> Result<(), String> {
+        self.environment.model().map_or(Ok(()), |model| model.check(inputs))
+    }
+
+    /// Returns true if this stage is what would be built from these parts.
+    pub fn matches(&self, plugin: &Identity, kind: StageKind, limits: &Limits, environment: &StageEnvironment) -> bool {
+        self.plugin == *plugin && self.kind == kind && self.limits == *limits && self.environment.matches(environment)
+    }
+
+    /// A store for one run that must end by `deadline`; `request` is its id in log events.
+    pub fn new_store(&self, meter: Arc<Meter>, request: &str, deadline: Instant) -> Store<StoreState> {
+        let state = StoreState::new(&self.environment, self.limits, meter, &self.scheduler, request);
+        new_store(self.instance_pre.engine(), state, deadline)
+    }
+
+    /// A fresh instance. Runs `init` in it if that could not be snapshotted.
+    ///
+    /// # Errors
+    /// A trap or a limit.
+    pub async fn instantiate(&self, store: &mut Store<StoreState>) -> wasmtime::Result<Instance> {
+        let instance = self.instance_pre.instantiate_async(&mut *store).await?;
+        store.data().meter.mark_initial();
+        if self.init_in_every_instance {
+            call_init(store, &instance).await?.map_err(wasmtime::Error::msg)?;
+        }
+        Ok(instance)
+    }
+}

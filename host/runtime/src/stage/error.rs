@@ -1,0 +1,95 @@
+//! A stage that failed: how it ended, and what the caller and the log may read.
+
+use super::bindings::Failure;
+use crate::cap::MemoryLimit;
+use crate::outcome::Outcome;
+
+/// Maximum bytes of a failure's text. It is copied to a reply or a log line, and a plugin could make it as long as its
+/// memory.
+const MAX_TEXT: usize = 16 << 10;
+
+/// A stage that gave no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {public}", outcome.as_str())]
+pub struct StageError {
+    /// How the stage ended.
+    pub outcome: Outcome,
+    /// What the caller may read.
+    pub public: String,
+    /// What only the log shows: the guest's own message, the backtrace.
+    pub detail: String,
+    /// The limit in bytes, if one was exceeded.
+    pub limit: Option<u64>,
+}
+
+/// Raised by the epoch callback of a store whose deadline has passed.
+#[derive(Debug, thiserror::Error)]
+#[error("the deadline passed")]
+pub struct DeadlinePassed;
+
+/// Raised if a stage returns more bytes than its `max_output`.
+#[derive(Debug, thiserror::Error)]
+#[error("{given} bytes were returned, {limit} are allowed (`max_output`)")]
+pub struct OutputLimit {
+    /// Bytes that were returned.
+    pub given: u64,
+    /// The limit in bytes.
+    pub limit: u64,
+}
+
+impl StageError {
+    fn new(outcome: Outcome, public: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { outcome, public: public.into(), detail: detail.into(), limit: None }
+    }
+
+    /// The host's own timer saw the deadline pass.
+    pub(crate) fn deadline() -> Self {
+        Self::new(Outcome::Deadline, "the deadline passed before the stage answered", "")
+    }
+
+    /// The plugin returned a failure.
+    pub fn from_failure(failure: Failure) -> Self {
+        let bounded = |mut text: String| {
+            text.truncate(text.floor_char_boundary(MAX_TEXT));
+            text
+        };
+        let (outcome, text) = match failure {
+            Failure::UnsupportedMediaType(text) => (Outcome::UnsupportedMediaType, text),
+            Failure::InvalidInput(text) => (Outcome::InvalidInput, text),
+            Failure::TooLarge(text) => (Outcome::TooLarge, text),
+            Failure::Internal(text) => {
+                let public = "the plugin reported an internal error; see the host log";
+                return Self::new(Outcome::Internal, public, bounded(text));
+            }
+        };
+        Self::new(outcome, bounded(text), "")
+    }
+
+    /// A tensor did not fit the model; the message is the host's own.
+    pub(crate) fn tensor_mismatch(message: String) -> Self {
+        Self::new(Outcome::TensorMismatch, message, "")
+    }
+
+    /// Distinguishes the ways in which a call into a guest fails.
+    pub fn from_wasmtime(error: &wasmtime::Error) -> Self {
+        // `{:?}` includes the chain of causes and the guest's backtrace.
+        let detail = format!("{error:?}");
+        if let Some(limit) = error.downcast_ref::<MemoryLimit>() {
+            let mut this = Self::new(Outcome::MemoryLimit, limit.to_string(), detail);
+            this.limit = Some(limit.limit);
+            this
+        } else if error.is::<DeadlinePassed>() {
+            Self { detail, ..Self::deadline() }
+        } else if let Some(limit) = error.downcast_ref::<OutputLimit>() {
+            let mut this = Self::new(Outcome::OutputLimit, limit.to_string(), detail);
+            this.limit = Some(limit.limit);
+            this
+        } else if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+            Self::new(Outcome::NoCapacity, "no instance is free; try again", detail)
+        } else if let Some(trap) = error.downcast_ref::<wasmtime::Trap>() {
+            Self::new(Outcome::Trap, format!("the plugin broke: {trap}"), detail)
+        } else {
+            Self::new(Outcome::Trap, "the plugin broke", detail)
+        }
+    }
+}

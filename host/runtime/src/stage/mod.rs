@@ -1,0 +1,33 @@
+//! A stage: one plugin with its environment and limits, run in its own store for every request.
+//!
+//! - [`bindings`]: the contract, generated from `wit/`. [`call`]: its typed calls.
+//! - [`environment`]: the settings, assets and model of a stage.
+//! - [`store`]: the data of a store, its cap and its deadline. [`linker`]: the host functions that a guest may call.
+//!   [`wasi_nn`]: those of `wasi:nn`. [`guest_output`]: the guest's stdout and stderr as log events.
+//! - [`error`]: a stage that failed.
+//! - [`lifecycle`]: the optional `init` of a plugin.
+//! - [`core`]: what the three kinds of stage share. [`run`]: one run: instantiate, call, drop.
+//! - [`observer`]: the interface that every run reports to.
+//! - [`typed`]: the three kinds of stage.
+
+pub mod bindings;
+pub mod call;
+pub mod core;
+pub mod environment;
+pub mod error;
+pub mod guest_output;
+pub mod lifecycle;
+pub mod linker;
+pub mod observer;
+pub mod run;
+pub mod store;
+pub mod typed;
+pub mod wasi_nn;
+
+pub use bindings::{Failure, Reply, Request};
+pub use core::{Limits, StageCore};
+pub use environment::{Asset, StageEnvironment};
+pub use error::StageError;
+pub use observer::{RunLog, RunObserver, StageReport};
+pub use store::StoreState;
+pub use typed::{InferStage, PostprocessStage, PreprocessStage};

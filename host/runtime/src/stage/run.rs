@@ -1,0 +1,90 @@
+//! One run of a stage: a fresh store, instantiate, call, drop.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::Store;
+
+use super::bindings::{Failure, Request};
+use super::call::CallResult;
+use super::core::StageCore;
+use super::error::{OutputLimit, StageError};
+use super::observer::{RunGuard, RunObserver};
+use super::store::StoreState;
+use crate::cap::{Meter, Usage};
+use crate::nn::NnErrorKind;
+
+impl StageCore {
+    /// The part that all runs share: the store, the deadlines, and the report of how the run ended. `body` is the size of
+    /// the input in bytes, if that decides how long the run computes.
+    pub(super) async fn run<R>(
+        &self,
+        observer: &mut dyn RunObserver,
+        request: &Request,
+        body: Option<usize>,
+        call: impl AsyncFnOnce(&mut Store<StoreState>) -> CallResult<R>,
+    ) -> Result<R, StageError> {
+        let meter = Arc::new(Meter::default());
+        let started = Instant::now();
+        let deadline = observer.deadline().min(started + self.limits.deadline);
+        // Reports on every path. If it is dropped before `finish`, the caller has disconnected.
+        let guard = RunGuard::new(observer, self, Arc::clone(&meter), started);
+
+        if started >= deadline {
+            let error = StageError::deadline();
+            guard.finish(Some(&error));
+            return Err(error);
+        }
+        let mut store = self.new_store(meter, &request.id, deadline);
+        let schedule = Arc::clone(&store.data().schedule);
+        let call = async {
+            if body.is_some_and(|body| self.run_lengths.predicts_long(body)) {
+                schedule.acquire_permit().await;
+            }
+            schedule.run_guest(call(&mut store)).await
+        };
+        let answer = match tokio::time::timeout_at(deadline.into(), call).await {
+            Ok(Ok(Ok(answer))) => Ok(answer),
+            Ok(Ok(Err(failure))) => Err(failure_error(failure, &store)),
+            Ok(Err(error)) => Err(StageError::from_wasmtime(&error)),
+            Err(_elapsed) => Err(StageError::deadline()),
+        };
+        if let (Some(body), Ok(_)) = (body, &answer) {
+            self.run_lengths.record(body, schedule.computed_ticks());
+        }
+        let resources = store.data_mut().table.iter_mut().count() as u64;
+        store.data().meter.record_resources(resources);
+        // This instance is dropped before the next stage's is created.
+        drop(store);
+        guard.finish(answer.as_ref().err());
+        answer
+    }
+
+    /// Instantiates and drops, without a call. Returns the memory that an instance alone holds.
+    ///
+    /// # Errors
+    /// Why the instance could not be created.
+    pub async fn instantiate_only(&self) -> Result<Usage, StageError> {
+        let meter = Arc::new(Meter::default());
+        let mut store = self.new_store(Arc::clone(&meter), "", Instant::now() + self.limits.deadline);
+        self.instantiate(&mut store).await.map_err(|error| StageError::from_wasmtime(&error))?;
+        drop(store);
+        Ok(meter.usage())
+    }
+
+    /// Checks the bytes of a reply or context against `max_output`.
+    pub(super) fn check_output(&self, given: usize) -> wasmtime::Result<()> {
+        let (given, limit) = (given as u64, self.limits.max_output);
+        if given > limit { Err(OutputLimit { given, limit }.into()) } else { Ok(()) }
+    }
+}
+
+/// If a plugin only passes on what `wasi:nn` reported about its tensors, the reply uses the host's message.
+fn failure_error(failure: Failure, store: &Store<StoreState>) -> StageError {
+    match (&failure, &store.data().last_nn_error) {
+        (Failure::Internal(_), Some(error)) if error.kind == NnErrorKind::InvalidArgument => {
+            StageError::tensor_mismatch(error.message.clone())
+        }
+        _ => StageError::from_failure(failure),
+    }
+}

@@ -1,0 +1,135 @@
+//! The store of one stage run: its data, its cap and its deadline.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_config::WasiConfigVariables;
+
+use super::core::Limits;
+use super::environment::{Asset, StageEnvironment};
+use super::error::DeadlinePassed;
+use super::guest_output::{GuestIdentity, LogStream};
+use crate::cap::{MemoryCap, Meter};
+use crate::nn::{LoadedModel, NnError};
+use crate::scheduling::cpu_permits::TickAction;
+use crate::scheduling::{CpuSchedule, Scheduler};
+
+/// Maximum number of resources in one store.
+const MAX_RESOURCES: usize = 100_000;
+
+/// Bytes that one host call may copy in addition to the stage's cap.
+const HOSTCALL_HEADROOM: usize = 1 << 20;
+
+/// The data of a store.
+pub struct StoreState {
+    pub(crate) table: ResourceTable,
+    pub(crate) limits: Limits,
+    pub(crate) meter: Arc<Meter>,
+    /// Bytes of the tensors in `table` that this stage made.
+    pub(crate) tensor_bytes: u64,
+    /// The error of the last `wasi:nn` call, if it failed. The reply uses its message.
+    pub(crate) last_nn_error: Option<NnError>,
+    pub(crate) model: Option<(String, Arc<LoadedModel>)>,
+    pub(crate) cap: MemoryCap,
+    pub(crate) schedule: Arc<CpuSchedule>,
+    pub(super) config: Arc<WasiConfigVariables>,
+    wasi: WasiCtx,
+    assets: Arc<BTreeMap<String, Asset>>,
+}
+
+impl StoreState {
+    /// The data of a new store. The guest has no files, no network, no environment variables and no arguments.
+    pub fn new(
+        environment: &StageEnvironment,
+        limits: Limits,
+        meter: Arc<Meter>,
+        scheduler: &Arc<Scheduler>,
+        request: &str,
+    ) -> Self {
+        let guest = Arc::new(GuestIdentity { plugin: Arc::clone(&environment.plugin), request: request.to_owned() });
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(LogStream::new(Arc::clone(&guest), "stdout"))
+            .stderr(LogStream::new(guest, "stderr"))
+            .allow_tcp(false)
+            .allow_udp(false);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        Self {
+            table,
+            limits,
+            cap: MemoryCap::new(limits.max_memory, Arc::clone(&meter)),
+            meter,
+            schedule: Arc::new(CpuSchedule::new(scheduler)),
+            tensor_bytes: 0,
+            last_nn_error: None,
+            model: environment.model.clone(),
+            config: Arc::clone(&environment.config),
+            wasi: wasi.build(),
+            assets: Arc::clone(&environment.assets),
+        }
+    }
+
+    /// Bytes of the tensors that the guest made and still holds.
+    pub fn tensor_bytes(&self) -> u64 {
+        self.tensor_bytes
+    }
+
+    /// The CPU schedule of the run.
+    pub fn schedule(&self) -> &Arc<CpuSchedule> {
+        &self.schedule
+    }
+
+    /// The memory cap, for [`Store::limiter`].
+    pub fn cap(&mut self) -> &mut MemoryCap {
+        &mut self.cap
+    }
+
+    /// The bytes of an asset; the error names the assets that there are.
+    pub(super) fn asset(&self, name: &str) -> Result<Arc<Vec<u8>>, String> {
+        self.assets.get(name).map(|asset| Arc::clone(&asset.bytes)).ok_or_else(|| {
+            let known: Vec<_> = self.assets.keys().map(String::as_str).collect();
+            format!("there is no asset `{name}`; the deployment has [{}]", known.join(", "))
+        })
+    }
+}
+
+impl WasiView for StoreState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// A store with its cap and its deadline. A guest that computes for long shares the CPU ([`crate::scheduling`]).
+pub(crate) fn new_store(engine: &Engine, state: StoreState, deadline: Instant) -> Store<StoreState> {
+    let mut store = Store::new(engine, state);
+    set_cap(&mut store);
+    set_deadline(&mut store, deadline);
+    store
+}
+
+/// Limits linear memory, tables, and what one host call may copy.
+pub fn set_cap(store: &mut Store<StoreState>) {
+    let hostcall_bytes = usize::try_from(store.data().limits.max_memory).unwrap_or(usize::MAX);
+    store.limiter(|state| &mut state.cap);
+    // The cap limits what the guest can hold, so it limits what one call can pass to the host.
+    store.set_hostcall_fuel(hostcall_bytes.saturating_add(HOSTCALL_HEADROOM));
+}
+
+/// Ends the guest at the first epoch tick after `deadline`.
+pub fn set_deadline(store: &mut Store<StoreState>, deadline: Instant) {
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |store| {
+        if Instant::now() >= deadline {
+            return Err(DeadlinePassed.into());
+        }
+        Ok(match store.data().schedule.on_tick() {
+            TickAction::Continue => UpdateDeadline::Continue(1),
+            TickAction::Yield => UpdateDeadline::Yield(1),
+            TickAction::Wait(wait) => UpdateDeadline::YieldCustom(1, wait),
+        })
+    });
+}

@@ -1,0 +1,132 @@
+//! The three kinds of stage. Each is a [`StageCore`] with the export of its kind, so that a pipeline cannot be built from
+//! stages of the wrong kind.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::bindings::{Reply, Request};
+use super::call::{InferExport, PostprocessExport, Prepared, PreprocessExport};
+use super::core::StageCore;
+use super::error::StageError;
+use super::observer::RunObserver;
+use crate::tensor::Tensors;
+
+macro_rules! typed_stage {
+    ($(#[$doc:meta])* $name:ident, $export:ident) => {
+        $(#[$doc])*
+        pub struct $name {
+            core: Arc<StageCore>,
+            export: $export,
+        }
+
+        impl $name {
+            /// Takes a core that is of this kind.
+            ///
+            /// # Errors
+            /// If its component does not export the interface of this kind.
+            pub fn new(core: Arc<StageCore>) -> wasmtime::Result<Self> {
+                Ok(Self { export: $export::new(&core.instance_pre)?, core })
+            }
+
+            /// The part that all kinds of stage share.
+            pub fn core(&self) -> &Arc<StageCore> {
+                &self.core
+            }
+
+            /// The export of this kind.
+            pub fn export(&self) -> &$export {
+                &self.export
+            }
+        }
+
+        impl Deref for $name {
+            type Target = StageCore;
+
+            fn deref(&self) -> &StageCore {
+                &self.core
+            }
+        }
+    };
+}
+
+typed_stage!(
+    /// A preprocess stage: body → tensors and a context.
+    PreprocessStage,
+    PreprocessExport
+);
+typed_stage!(
+    /// An infer stage: tensors → tensors.
+    InferStage,
+    InferExport
+);
+typed_stage!(
+    /// A postprocess stage: tensors and the context → reply.
+    PostprocessStage,
+    PostprocessExport
+);
+
+impl PreprocessStage {
+    /// Runs preprocessing on a body; returns the model's inputs and the context.
+    ///
+    /// # Errors
+    /// How the stage ended instead.
+    pub async fn run(
+        &self,
+        observer: &mut dyn RunObserver,
+        request: &Request,
+        body: &[u8],
+    ) -> Result<Prepared, StageError> {
+        let call = async |store: &mut _| {
+            let instance = self.core.instantiate(store).await?;
+            let answer = self.export.call(store, &instance, request, body).await?;
+            if let Ok((_, context)) = &answer {
+                self.core.check_output(context.len())?;
+            }
+            Ok(answer)
+        };
+        self.core.run(observer, request, Some(body.len()), call).await
+    }
+}
+
+impl InferStage {
+    /// Runs inference on the model's inputs; returns its outputs.
+    ///
+    /// # Errors
+    /// How the stage ended instead.
+    pub async fn run(
+        &self,
+        observer: &mut dyn RunObserver,
+        request: &Request,
+        inputs: Tensors,
+    ) -> Result<Tensors, StageError> {
+        let call = async move |store: &mut _| {
+            let instance = self.core.instantiate(store).await?;
+            self.export.call(store, &instance, request, inputs).await
+        };
+        self.core.run(observer, request, None, call).await
+    }
+}
+
+impl PostprocessStage {
+    /// Runs postprocessing on the model's outputs and the context of preprocessing; returns the reply.
+    ///
+    /// # Errors
+    /// How the stage ended instead.
+    pub async fn run(
+        &self,
+        observer: &mut dyn RunObserver,
+        request: &Request,
+        outputs: Tensors,
+        context: &[u8],
+    ) -> Result<Reply, StageError> {
+        let call = async move |store: &mut _| {
+            let instance = self.core.instantiate(store).await?;
+            let answer = self.export.call(store, &instance, request, outputs, context).await?;
+            if let Ok(reply) = &answer {
+                self.core.check_output(reply.body.len())?;
+            }
+            Ok(answer)
+        };
+        self.core.run(observer, request, None, call).await
+    }
+}

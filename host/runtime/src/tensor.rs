@@ -1,0 +1,101 @@
+//! Tensors as `wasi:nn` defines them: dimensions, element type, and bytes in row-major little-endian order.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The type of a tensor's elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TensorType {
+    /// Half precision (IEEE 754 binary16).
+    Fp16,
+    /// Single precision.
+    Fp32,
+    /// Double precision.
+    Fp64,
+    /// The upper half of single precision.
+    Bf16,
+    /// Unsigned, one byte.
+    U8,
+    /// Signed, four bytes.
+    I32,
+    /// Signed, eight bytes.
+    I64,
+}
+
+impl TensorType {
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            Self::U8 => 1,
+            Self::Fp16 | Self::Bf16 => 2,
+            Self::Fp32 | Self::I32 => 4,
+            Self::Fp64 | Self::I64 => 8,
+        }
+    }
+
+    /// The name in messages and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fp16 => "fp16",
+            Self::Fp32 => "fp32",
+            Self::Fp64 => "fp64",
+            Self::Bf16 => "bf16",
+            Self::U8 => "u8",
+            Self::I32 => "i32",
+            Self::I64 => "i64",
+        }
+    }
+}
+
+impl fmt::Display for TensorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A tensor that the host holds. A clone shares the bytes.
+#[derive(Clone)]
+pub struct Tensor {
+    /// Sizes of the dimensions, outermost first.
+    pub dimensions: Vec<u32>,
+    /// Type of the elements.
+    pub ty: TensorType,
+    /// The elements.
+    pub data: Arc<Vec<u8>>,
+    /// True if a guest made the tensor in its own store, so that its bytes count against that store's cap.
+    pub(crate) counted: bool,
+}
+
+/// Named tensors that one stage passes to the next.
+pub type Tensors = Vec<(String, Tensor)>;
+
+impl Tensor {
+    /// Makes a tensor. `data` holds the product of `dimensions` elements of `ty`.
+    pub fn new(dimensions: Vec<u32>, ty: TensorType, data: Vec<u8>) -> Self {
+        Self { dimensions, ty, data: Arc::new(data), counted: false }
+    }
+
+    /// Checks that dimensions and type need exactly the bytes that are there.
+    ///
+    /// # Errors
+    /// A sentence with both numbers of bytes.
+    pub fn check_size(&self) -> Result<(), String> {
+        let expected = self.dimensions.iter().try_fold(self.ty.size(), |bytes, &size| bytes.checked_mul(size as usize));
+        if expected == Some(self.data.len()) {
+            return Ok(());
+        }
+        Err(format!(
+            "shape {:?} of {} needs {} bytes, the tensor holds {}",
+            self.dimensions,
+            self.ty,
+            expected.map_or("too many".to_owned(), |bytes| bytes.to_string()),
+            self.data.len()
+        ))
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({:?} {}, {} bytes)", self.dimensions, self.ty, self.data.len())
+    }
+}

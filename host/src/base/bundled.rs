@@ -1,0 +1,38 @@
+//! The contents of the binary: the shipped plugins, built from `plugins/` by the build script, and the demo's files.
+
+macro_rules! component {
+    ($file:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $file))
+    };
+}
+
+const PLUGINS: [(&str, &[u8]); 5] = [
+    ("classify-postprocess", component!("classify_postprocess.wasm")),
+    ("detect-postprocess", component!("detect_postprocess.wasm")),
+    ("image-preprocess", component!("image_preprocess.wasm")),
+    ("infer-native", component!("infer_native.wasm")),
+    ("infer-wasm", component!("infer_wasm.wasm")),
+];
+
+const FILES: [(&str, &[u8]); 2] = [
+    ("digits.onnx", include_bytes!("../../demo/digits.onnx")),
+    ("digits-labels.txt", include_bytes!("../../demo/digits-labels.txt")),
+];
+
+/// The component of a shipped plugin.
+pub fn plugin(name: &str) -> Option<&'static [u8]> {
+    PLUGINS.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes)
+}
+
+/// The names of the shipped plugins.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    PLUGINS.iter().map(|(name, _)| *name)
+}
+
+/// The version of the shipped plugins.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A file that a configuration names as `bundled:NAME`.
+pub fn file(name: &str) -> Option<&'static [u8]> {
+    FILES.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes)
+}

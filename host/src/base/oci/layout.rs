@@ -1,0 +1,220 @@
+//! What a wasm component looks like as an artifact:
+//! [Wasm OCI Artifact layout](https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/).
+
+use std::collections::BTreeMap;
+
+use plimsoll_runtime::component::exports::Interface;
+use plimsoll_runtime::identity::digest;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::json;
+use wasmparser::Parser;
+
+use super::error::bounded;
+use super::reference::is_sha256;
+
+/// The media type of an artifact's manifest.
+pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// The media type by which an artifact is known to be WebAssembly.
+const CONFIG: &str = "application/vnd.wasm.config.v0+json";
+
+/// The media type of the component itself.
+const LAYER: &str = "application/wasm";
+
+/// The time of creation, which the layout has a place for: always the same, so that pushing the same component twice
+/// makes the same manifest and the same digest.
+const CREATED: &str = "1970-01-01T00:00:00Z";
+
+/// The component in a manifest.
+#[derive(Debug)]
+pub(super) struct Layer {
+    /// `sha256:` and its digits.
+    pub(super) digest: String,
+    /// Its size in bytes, as the manifest says.
+    pub(super) size: u64,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
+    manifests: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    media_type: String,
+    digest: String,
+    size: u64,
+}
+
+/// Finds the component in a manifest.
+///
+/// # Errors
+/// Why the manifest is not one of a single component.
+pub(super) fn layer(manifest: &[u8]) -> Result<Layer, String> {
+    let manifest: Manifest =
+        serde_json::from_slice(manifest).map_err(|error| format!("its manifest cannot be read: {error}"))?;
+    if manifest.manifests.is_some() {
+        return Err("it is an index of several artifacts; name one of them by its digest".into());
+    }
+    let config = manifest.config.map(|config| config.media_type).unwrap_or_default();
+    if config != CONFIG {
+        return Err(format!("its config is `{}` instead of `{CONFIG}`", bounded(&config)));
+    }
+    // Of several layers the layout says that a consumer should reject them.
+    let [layer] = manifest.layers.as_slice() else {
+        return Err(format!("it has {} layers instead of one", manifest.layers.len()));
+    };
+    if layer.media_type != LAYER {
+        return Err(format!("its layer is `{}` instead of `{LAYER}`", bounded(&layer.media_type)));
+    }
+    if !is_sha256(&layer.digest) {
+        return Err("its layer has no SHA-256".into());
+    }
+    Ok(Layer { digest: layer.digest.clone(), size: layer.size })
+}
+
+/// The config of a component, or of a core module that can be made one.
+///
+/// # Errors
+/// Why the bytes are not WebAssembly.
+pub(super) fn config(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut config = json!({
+        "created": CREATED,
+        "architecture": "wasm",
+        "layerDigests": [format!("sha256:{}", digest(bytes))],
+    });
+    if Parser::is_component(bytes) {
+        let Interface { imports, exports } =
+            Interface::read(bytes).map_err(|error| format!("it cannot be read: {error}"))?;
+        config["os"] = "wasip2".into();
+        config["component"] = json!({ "imports": imports, "exports": exports });
+    } else if Parser::is_core_wasm(bytes) {
+        config["os"] = "wasip1".into();
+    } else {
+        return Err("it does not begin as WebAssembly does".into());
+    }
+    Ok(config.to_string().into_bytes())
+}
+
+/// The manifest of a component and its config.
+pub(super) fn manifest(config: &[u8], component: &[u8], annotations: &BTreeMap<String, String>) -> Vec<u8> {
+    let descriptor = |media_type: &str, bytes: &[u8]| json!({ "mediaType": media_type, "digest": format!("sha256:{}", digest(bytes)), "size": bytes.len() });
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptor(CONFIG, config),
+        "layers": [descriptor(LAYER, component)],
+        "annotations": annotations,
+    });
+    manifest.to_string().into_bytes()
+}
+
+/// What a component's metadata say about it, as
+/// [annotations](https://github.com/opencontainers/image-spec/blob/main/annotations.md); `name` is its title where
+/// they have none.
+pub(super) fn annotations(name: &str, bytes: &[u8]) -> BTreeMap<String, String> {
+    let payload = wasm_metadata::Payload::from_binary(bytes).ok();
+    let metadata = payload.as_ref().map(wasm_metadata::Payload::metadata);
+    let mut annotations = BTreeMap::new();
+    let mut add = |key: &str, value: Option<String>| {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            annotations.insert(format!("org.opencontainers.image.{key}"), value);
+        }
+    };
+    add("title", Some(name.to_owned()));
+    if let Some(metadata) = metadata {
+        add("title", metadata.name.clone());
+        add("version", metadata.version.as_ref().map(ToString::to_string));
+        add("description", metadata.description.as_ref().map(ToString::to_string));
+        add("licenses", metadata.licenses.as_ref().map(ToString::to_string));
+        add("source", metadata.source.as_ref().map(ToString::to_string));
+        add("authors", metadata.authors.as_ref().map(ToString::to_string));
+        add("url", metadata.homepage.as_ref().map(ToString::to_string));
+        add("revision", metadata.revision.as_ref().map(ToString::to_string));
+    }
+    annotations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A component without content, and a core module without content.
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+    const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+    fn read(bytes: &[u8]) -> serde_json::Value {
+        serde_json::from_slice(bytes).expect("JSON")
+    }
+
+    #[test]
+    fn a_manifest_is_read_back() {
+        let config = config(COMPONENT).expect("a component");
+        let manifest = manifest(&config, COMPONENT, &annotations("empty", COMPONENT));
+        let found = layer(&manifest).expect("a layer");
+        assert_eq!((found.size, found.digest), (8, format!("sha256:{}", digest(COMPONENT))));
+        assert_eq!(read(&manifest)["annotations"]["org.opencontainers.image.title"], "empty");
+        assert_eq!(read(&manifest)["config"]["size"], config.len());
+    }
+
+    #[test]
+    fn metadata_become_annotations() {
+        use wasm_metadata::AddMetadataField::Set;
+        let mut metadata = wasm_metadata::AddMetadata::default();
+        metadata.name = Set("Resize".into());
+        metadata.version = Set("1.2.3".parse().expect("a version"));
+        metadata.description = Set("Makes images smaller.".parse().expect("a description"));
+        metadata.licenses = Set("Apache-2.0 OR MIT".parse().expect("licences"));
+        metadata.source = Set("https://example.org/resize".parse().expect("a URL"));
+        let found = annotations("resize", &metadata.to_wasm(COMPONENT).expect("added"));
+        let expected = [
+            ("description", "Makes images smaller."),
+            ("licenses", "Apache-2.0 OR MIT"),
+            ("source", "https://example.org/resize"),
+            ("title", "Resize"),
+            ("version", "1.2.3"),
+        ];
+        let expected = expected.map(|(key, value)| (format!("org.opencontainers.image.{key}"), value.to_owned()));
+        assert_eq!(found, expected.into());
+    }
+
+    #[test]
+    fn components_modules_and_other_bytes_are_told_apart() {
+        let component = read(&config(COMPONENT).expect("a component"));
+        assert_eq!((&component["os"], &component["component"]["imports"]), (&json!("wasip2"), &json!([])));
+        let module = read(&config(MODULE).expect("a module"));
+        assert_eq!((&module["os"], &module["component"]), (&json!("wasip1"), &json!(null)));
+        assert!(config(b"text").is_err() && config(&COMPONENT[..5]).is_err());
+    }
+
+    #[test]
+    fn other_manifests_say_what_they_are() {
+        let digest = format!("sha256:{}", digest(COMPONENT));
+        let wasm = json!({ "mediaType": LAYER, "digest": digest, "size": 8 });
+        let of = |config: &str, layers: serde_json::Value| {
+            json!({ "config": { "mediaType": config, "digest": digest, "size": 2 }, "layers": layers }).to_string()
+        };
+        let other = json!({ "mediaType": "text/plain", "digest": digest, "size": 8 });
+        let md5 = json!({ "mediaType": LAYER, "digest": "md5:../..", "size": 8 });
+        let negative = json!({ "mediaType": LAYER, "digest": digest, "size": -1 });
+        for (manifest, part) in [
+            ("<html>".to_owned(), "cannot be read"),
+            (json!({ "manifests": [] }).to_string(), "an index"),
+            (json!({}).to_string(), "its config is ``"),
+            (of("application/vnd.oci.image.config.v1+json", json!([wasm])), "its config is `application/vnd.oci"),
+            (of(CONFIG, json!([])), "0 layers"),
+            (of(CONFIG, json!([wasm, wasm])), "2 layers"),
+            (of(CONFIG, json!([other])), "its layer is `text/plain`"),
+            (of(CONFIG, json!([md5])), "no SHA-256"),
+            (of(CONFIG, json!([negative])), "cannot be read"),
+        ] {
+            let error = layer(manifest.as_bytes()).expect_err(&manifest);
+            assert!(error.contains(part), "{manifest}: {error}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Pulls and pushes components.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use oci_client::RegistryOperation;
+
+use super::credentials::Credentials;
+use super::error::OciError;
+use super::layout;
+use super::reference::OciReference;
+use super::session::{Session, timed_out};
+
+/// The time limit of a whole pull or push: enough for 100 MiB at 3 Mbit/s.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A component from a registry, whose digests have been checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled {
+    /// The component.
+    pub bytes: Vec<u8>,
+    /// `sha256:` and the digits of its manifest.
+    pub manifest_digest: String,
+    /// The reference with that digest: it names these bytes for good.
+    pub reference: String,
+}
+
+/// Pulls the component that a reference names, with the [`Credentials`] that are found for its registry.
+///
+/// # Errors
+/// [`OciError`]: when it is not there or not reachable, is no component, is larger than `max_bytes`, or is not what
+/// its digests say.
+pub async fn pull(reference: &OciReference, max_bytes: u64) -> Result<Pulled, OciError> {
+    within_time(reference, async {
+        let credentials = Credentials::find(reference).await;
+        fetch(reference, max_bytes, credentials).await
+    })
+    .await
+}
+
+/// [`pull`] with credentials that the caller has.
+///
+/// # Errors
+/// As [`pull`].
+pub async fn pull_as(reference: &OciReference, max_bytes: u64, credentials: Credentials) -> Result<Pulled, OciError> {
+    within_time(reference, fetch(reference, max_bytes, credentials)).await
+}
+
+/// Pushes a component, or a core module that can be made one, with the [`Credentials`] that are found for the
+/// registry; gives the digest of its manifest. The same component makes the same digest every time.
+///
+/// # Errors
+/// [`OciError`]: when the reference has a digest, the bytes are no WebAssembly, or the registry does not take them.
+pub async fn push(reference: &OciReference, bytes: Bytes) -> Result<String, OciError> {
+    within_time(reference, async {
+        let credentials = Credentials::find(reference).await;
+        store(reference, bytes, credentials).await
+    })
+    .await
+}
+
+/// [`push`] with credentials that the caller has.
+///
+/// # Errors
+/// As [`push`].
+pub async fn push_as(reference: &OciReference, bytes: Bytes, credentials: Credentials) -> Result<String, OciError> {
+    within_time(reference, store(reference, bytes, credentials)).await
+}
+
+async fn within_time<T>(
+    reference: &OciReference,
+    work: impl Future<Output = Result<T, OciError>>,
+) -> Result<T, OciError> {
+    tokio::time::timeout(TIMEOUT, work).await.unwrap_or_else(|_| Err(timed_out(reference, "finish", TIMEOUT)))
+}
+
+async fn fetch(reference: &OciReference, max_bytes: u64, credentials: Credentials) -> Result<Pulled, OciError> {
+    let session = Session::open(reference, credentials, RegistryOperation::Pull).await?;
+    let (manifest, manifest_digest) = session.manifest().await?;
+    let layer = layout::layer(&manifest).map_err(|reason| session.not_wasm(reason))?;
+    if layer.size > max_bytes {
+        return Err(OciError::TooLarge { reference: reference.to_string(), size: layer.size, limit: max_bytes });
+    }
+    let bytes = session.component(&layer).await?;
+    let reference = reference.pinned(&manifest_digest).to_string();
+    Ok(Pulled { bytes, manifest_digest, reference })
+}
+
+async fn store(reference: &OciReference, bytes: Bytes, credentials: Credentials) -> Result<String, OciError> {
+    if reference.digest().is_some() {
+        let mistake = "leave the digest out; a push takes a tag and gives the digest".to_owned();
+        return Err(OciError::Reference { text: reference.to_string(), mistake });
+    }
+    let not_wasm = |reason| OciError::NotWasm { reference: reference.to_string(), reason };
+    let config = layout::config(&bytes).map_err(not_wasm)?;
+    let manifest = layout::manifest(&config, &bytes, &layout::annotations(reference.plugin_name(), &bytes));
+    let session = Session::open(reference, credentials, RegistryOperation::Push).await?;
+    session.push(bytes, config, manifest).await
+}

@@ -1,0 +1,79 @@
+//! The process as the operating system sees it: resident memory, and that of its cgroup, whose limit is what kills.
+
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+
+/// Memory in bytes; absent where the operating system does not tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ProcessMemory {
+    /// Resident memory of the process.
+    pub resident_bytes: Option<u64>,
+    /// Memory of the process's cgroup, its page cache included.
+    pub cgroup_bytes: Option<u64>,
+    /// The cgroup's limit, where it has one.
+    pub cgroup_limit_bytes: Option<u64>,
+}
+
+/// The current memory of the process.
+pub fn process_memory() -> ProcessMemory {
+    let resident_bytes = memory_stats::memory_stats().map(|stats| stats.physical_mem as u64);
+    let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let (cgroup_bytes, cgroup_limit_bytes) = cgroup(Path::new("/sys/fs/cgroup"), &membership).unwrap_or_default();
+    ProcessMemory { resident_bytes, cgroup_bytes, cgroup_limit_bytes }
+}
+
+/// Usage and limit of the memory cgroup that `membership`, the text of `/proc/self/cgroup`, names below `root`.
+///
+/// In version 2 there is one line `0::PATH`, in version 1 one for each controller (cgroups(7)). In a container the path
+/// may be that of the host, and its own files then stand at the root.
+fn cgroup(root: &Path, membership: &str) -> Option<(Option<u64>, Option<u64>)> {
+    let number = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let read = |base: &Path, path: &str, usage: &str, limit: &str| {
+        let own = base.join(path.trim_start_matches('/'));
+        [own.as_path(), base].into_iter().find_map(|folder| {
+            // Version 1 says "no limit" by a number near 2^63, version 2 by the word `max`.
+            let limit = number(&folder.join(limit)).filter(|bytes| *bytes < 1 << 62);
+            number(&folder.join(usage)).map(|usage| (Some(usage), limit))
+        })
+    };
+    membership.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        if controllers.is_empty() {
+            read(root, path, "memory.current", "memory.max")
+        } else if controllers.split(',').any(|controller| controller == "memory") {
+            read(&root.join("memory"), path, "memory.usage_in_bytes", "memory.limit_in_bytes")
+        } else {
+            None
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_versions_of_cgroups_are_read() {
+        let root = std::env::temp_dir().join(format!("plimsoll-cgroup-{}", uuid::Uuid::new_v4()));
+        let write = |path: &str, text: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            fs::write(path, text).expect("written");
+        };
+        write("a/b/memory.current", "1000\n");
+        write("a/b/memory.max", "max\n");
+        write("memory/c/memory.usage_in_bytes", "2000\n");
+        write("memory/c/memory.limit_in_bytes", "3000\n");
+        assert_eq!(cgroup(&root, "0::/a/b\n"), Some((Some(1000), None)));
+        assert_eq!(cgroup(&root, "4:cpu:/x\n5:memory:/c\n0::/none\n"), Some((Some(2000), Some(3000))));
+        assert_eq!(cgroup(&root, "0::/none\n"), None);
+        write("memory.current", "4000\n");
+        write("memory.max", "5000\n");
+        assert_eq!(cgroup(&root, "0::/of/the/host\n"), Some((Some(4000), Some(5000))));
+        fs::remove_dir_all(&root).expect("removed");
+        assert!(process_memory().resident_bytes.is_some_and(|bytes| bytes > 1 << 20));
+    }
+}

@@ -1,0 +1,105 @@
+//! `plimsoll check`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Deserialize;
+
+use crate::cli::error::Error;
+use crate::cli::source::ConfigSource;
+use crate::cli::table;
+use crate::records::memory::advice::Advice;
+use crate::serve::App;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Check {
+    #[command(flatten)]
+    source: ConfigSource,
+    /// A saved body of `GET /v1/memory`: print which `max_memory` each stage should have after it.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// The part of a saved report that advice comes from.
+#[derive(Deserialize)]
+struct Saved {
+    advice: Vec<Advice>,
+}
+
+impl Check {
+    pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
+        let saved = self.report.as_deref().map(read).transpose()?;
+        let config = self.source.load()?;
+        let app = App::build(&config).await?;
+        for route in app.served().load().routes.values() {
+            let pipeline = &route.stable;
+            println!(
+                "pipeline {}: default chip {}, deadline {:?}",
+                pipeline.name, pipeline.default_chip, pipeline.deadline
+            );
+            for (_, stage) in pipeline.stages() {
+                println!(
+                    "  {:<12} {} {} (max_memory {}, deadline {:?})",
+                    stage.kind,
+                    stage.plugin.name,
+                    stage.plugin.version,
+                    bytesize::ByteSize::b(stage.limits.max_memory),
+                    stage.limits.deadline
+                );
+            }
+        }
+        if let Some(saved) = saved {
+            print(saved, &app);
+        }
+        println!("{} can be served", config.path.display());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn read(path: &Path) -> Result<Saved, Error> {
+    let failed = |what: String| Error::Failed(format!("{} {what}", path.display()));
+    let text = std::fs::read(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
+    serde_json::from_slice(&text).map_err(|error| {
+        failed(format!("is no memory report: {error}; save one with `curl -o FILE http://HOST:PORT/v1/memory`"))
+    })
+}
+
+/// The advice, held against the caps of this configuration where it has the stage.
+fn print(saved: Saved, app: &App) {
+    if saved.advice.is_empty() {
+        println!("\nthe report has no stage runs yet, so there is no advice");
+        return;
+    }
+    let judged: Vec<_> = saved
+        .advice
+        .into_iter()
+        .map(|advice| {
+            let cap = cap(app, &advice).unwrap_or(advice.max_memory);
+            advice.judged(cap)
+        })
+        .collect();
+    let row = |advice: &Advice| {
+        let plugin = format!("{}@{}", advice.plugin, advice.version);
+        let numbers = [advice.runs, advice.p999, advice.max, advice.max_memory, advice.recommended];
+        [advice.key(), plugin].into_iter().chain(numbers.map(|number| number.to_string())).collect()
+    };
+    let header = ["stage", "plugin", "runs", "p99.9", "max", "max_memory", "recommended"];
+    println!();
+    for line in table::lines(&header, &judged.iter().map(row).collect::<Vec<_>>(), 2) {
+        println!("{line}");
+    }
+    for advice in &judged {
+        if let Some(warning) = &advice.warning {
+            println!("warning: {}: {warning}", advice.key());
+        }
+    }
+    println!();
+}
+
+fn cap(app: &App, advice: &Advice) -> Option<u64> {
+    let pipeline = app.pipeline(&advice.pipeline).ok()?;
+    let mut stages = pipeline.stages();
+    let found = stages.find(|(chip, stage)| stage.kind.as_str() == advice.stage && *chip == advice.chip.as_deref());
+    found.map(|(_, stage)| stage.limits.max_memory)
+}

@@ -1,0 +1,162 @@
+//! `plimsoll leak`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use plimsoll_leak::corpus;
+use plimsoll_leak::finding::Study;
+use plimsoll_leak::report;
+use plimsoll_leak::study::Options;
+use plimsoll_leak::subject::PluginUnderTest;
+use plimsoll_leak::verdict::MIN_ROUNDS;
+use plimsoll_runtime::component::Artifact;
+use plimsoll_runtime::component::exports::names_of;
+use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::stage::{Limits, StageEnvironment};
+
+use crate::base::defaults::{DEADLINE, INIT_DEADLINE, MAX_OUTPUT};
+use crate::cli::error::Error;
+use crate::cli::source::ConfigSource;
+use crate::cli::stage_kind;
+use crate::serve::App;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Leak {
+    /// The component under test, a `.wasm` file.
+    plugin: PathBuf,
+    /// The folder of inputs; subfolders are classes of them.
+    #[arg(long, value_name = "DIR")]
+    corpus: PathBuf,
+    /// The pipeline that gives the plugin its configuration, assets and model, and, where it is no preprocess plugin,
+    /// makes its inputs of the corpus.
+    #[arg(long, value_name = "NAME")]
+    pipeline: Option<String>,
+    /// The chip of that pipeline; default the pipeline's.
+    #[arg(long, value_name = "NAME")]
+    chip: Option<String>,
+    /// The kind of stage, where the component can be several.
+    #[arg(long, value_parser = stage_kind::parser())]
+    kind: Option<StageKind>,
+    /// Rounds over the corpus; powers of two compare best.
+    #[arg(long, default_value_t = 8)]
+    rounds: usize,
+    /// A request parameter, as in the query of a URL; may be given several times.
+    #[arg(long, value_name = "NAME=VALUE")]
+    parameter: Vec<String>,
+    /// The memory limit of the one instance, which has to hold all that leaks.
+    #[arg(long, value_name = "BYTES", default_value = "2GiB")]
+    max_memory: bytesize::ByteSize,
+    /// Where the report is written.
+    #[arg(long, value_name = "DIR", default_value = "leak-report")]
+    out: PathBuf,
+    /// Do not trace allocations: no call stacks, but sooner done.
+    #[arg(long)]
+    no_trace: bool,
+    #[command(flatten)]
+    source: ConfigSource,
+}
+
+impl Leak {
+    pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
+        let failed = |text: String| Error::Inconclusive(text);
+        if self.rounds < MIN_ROUNDS {
+            return Err(failed(format!("--rounds must be at least {MIN_ROUNDS}: growth is compared between rounds")));
+        }
+        let bytes = std::fs::read(&self.plugin)
+            .map_err(|error| failed(format!("{} cannot be read: {error}", self.plugin.display())))?;
+        let name = self.plugin.file_stem().and_then(|name| name.to_str()).unwrap_or("plugin").to_owned();
+        let artifact = Artifact::new(&name, None, bytes.into());
+        let kind = self.kind(&artifact)?;
+        let samples = corpus::read(&self.corpus, &self.parameters()?).map_err(failed)?;
+
+        let (environment, corpus) = match (&self.pipeline, kind) {
+            (None, StageKind::Preprocess) => (StageEnvironment::default(), corpus::Corpus { samples, skipped: Vec::new() }),
+            (None, _) => {
+                return Err(failed(format!(
+                    "`{name}` is a {} plugin, and its inputs are what a pipeline's earlier stages make of the corpus; \
+                     name one with --pipeline (and its file with --config)",
+                    kind.as_str()
+                )));
+            }
+            (Some(pipeline), _) => self.of_pipeline(pipeline, kind, samples).await?,
+        };
+        if let Some((file, reason)) = corpus.skipped.first() {
+            eprintln!(
+                "{} of the corpus's files do not reach the stage; the first, {file}, ends in {reason}",
+                corpus.skipped.len()
+            );
+        }
+        if corpus.samples.is_empty() {
+            return Err(failed("no file of the corpus reaches the stage".into()));
+        }
+        let limits = Limits {
+            max_memory: self.max_memory.as_u64(),
+            deadline: DEADLINE * 10,
+            init_deadline: INIT_DEADLINE * 10,
+            max_output: MAX_OUTPUT,
+        };
+        let at_plugin = |error: String| failed(format!("{}: {error}", self.plugin.display()));
+        let plugin = PluginUnderTest::new(artifact, kind, environment, limits).map_err(at_plugin)?;
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {eta} {msg}").expect("a valid template");
+        let progress = ProgressBar::new(0).with_style(style);
+        let options = Options { rounds: self.rounds, trace: !self.no_trace };
+        let study = Study::run(&plugin, &corpus.samples, options, &progress).await.map_err(at_plugin)?;
+        progress.finish_and_clear();
+        print!("{}", report::summary(&study));
+        report::write(&study, &corpus.samples, &self.out).map_err(failed)?;
+        println!("\nwritten to {}: open report.html", self.out.display());
+        Ok(ExitCode::from(u8::from(study.leaks())))
+    }
+
+    fn kind(&self, artifact: &Artifact) -> Result<StageKind, Error> {
+        let kinds =
+            PluginUnderTest::kinds(artifact).map_err(|error| Error::Inconclusive(format!("{}: {error}", self.plugin.display())))?;
+        let what = names_of(&kinds);
+        match (self.kind, kinds.as_slice()) {
+            (Some(kind), _) if kinds.contains(&kind) => Ok(kind),
+            (None, [only]) => Ok(*only),
+            (Some(kind), _) => {
+                let name = kind.as_str();
+                Err(Error::Inconclusive(format!(
+                    "{} is no {name} plugin; of the stages it exports {what}",
+                    self.plugin.display()
+                )))
+            }
+            (None, _) => Err(Error::Inconclusive(format!(
+                "{} exports {what} of the stages; say with --kind which one is meant",
+                self.plugin.display()
+            ))),
+        }
+    }
+
+    fn parameters(&self) -> Result<Vec<(String, String)>, Error> {
+        let pair = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let pairs = self.parameter.iter().map(|text| {
+            pair(text).ok_or_else(|| Error::Inconclusive(format!("`{text}` is no parameter; write it as NAME=VALUE")))
+        });
+        pairs.collect()
+    }
+
+    /// What a pipeline gives a stage of this kind, and the corpus as it reaches that stage.
+    async fn of_pipeline(
+        &self,
+        name: &str,
+        kind: StageKind,
+        samples: Vec<corpus::Sample>,
+    ) -> Result<(StageEnvironment, corpus::Corpus), Error> {
+        let app = App::build(&self.source.load()?).await?;
+        let inconclusive = |error: crate::deploy::NotServed| Error::Inconclusive(error.to_string());
+        let pipeline = app.pipeline(name).map_err(inconclusive)?;
+        let chip = self.chip.as_deref().unwrap_or(&pipeline.default_chip);
+        let infer = pipeline.find_chip(chip).map_err(inconclusive)?;
+        let stage = match kind {
+            StageKind::Preprocess => pipeline.preprocess.core(),
+            StageKind::Infer => infer.core(),
+            StageKind::Postprocess => pipeline.postprocess.core(),
+        };
+        let environment = stage.environment().clone();
+        Ok((environment, corpus::feed(samples, kind, &pipeline, chip).await))
+    }
+}

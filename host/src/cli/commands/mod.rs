@@ -1,0 +1,58 @@
+//! The list of commands. To add one, write a file in this folder and add its line to the list.
+//!
+//! A command is a struct of arguments with `async fn run(self) -> Result<ExitCode, Error>`.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::error::Error;
+
+macro_rules! commands {
+    ($($(#[$attribute:meta])* $module:ident::$name:ident),* $(,)?) => {
+        $(mod $module;)*
+
+        /// A command with its arguments.
+        #[derive(Debug, Subcommand)]
+        pub(in crate::cli) enum Command {
+            $($(#[$attribute])* $name(Box<$module::$name>)),*
+        }
+
+        impl Command {
+            /// Runs the command and returns its exit code.
+            pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
+                match self {
+                    $(Self::$name(command) => command.run().await),*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    /// Serve the pipelines over HTTP (the default; without a file the bundled demo `digits`).
+    serve::Serve,
+    /// Run one request without a server; print the reply and a table of the memory it needed.
+    infer::Infer,
+    /// Show what a component is: its kind, imports, exports and size.
+    inspect::Inspect,
+    /// Look for leaks in a plugin: run a corpus through one long-lived instance of it and name what survives.
+    ///
+    /// Exit code 0 if it does not leak, 1 if it does, 2 if the result is inconclusive.
+    leak::Leak,
+    /// Create, deploy and roll back plugins.
+    #[command(subcommand)]
+    plugin::Plugin,
+    /// Build everything the configuration names, and report whether it can be served.
+    check::Check,
+    /// Show the memory report of a running server, live.
+    top::Top,
+    /// Run recorded inputs again, with the same or another version of a plugin.
+    replay::Replay,
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self::Serve(Box::default())
+    }
+}

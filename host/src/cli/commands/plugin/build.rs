@@ -1,0 +1,201 @@
+//! `plimsoll plugin build`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use clap::Args;
+use plimsoll_runtime::component::exports::Interface;
+use plimsoll_runtime::identity::digest;
+use plimsoll_runtime::kind::StageKind;
+use serde_json::Value;
+
+use crate::cli::error::Error;
+
+const TARGET: &str = "wasm32-wasip2";
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Build {
+    /// The folder of the plugin's crate.
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// Where the component goes; without it NAME.wasm in the crate's folder. In an existing folder it keeps that name.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+impl Build {
+    pub(in crate::cli) fn run(self) -> Result<(), Error> {
+        let package = package(&self.dir).map_err(Error::Failed)?;
+        let name = text(&package, "name").expect("checked");
+        ensure_target(&self.dir).map_err(Error::Failed)?;
+        let built = build(&self.dir).map_err(Error::Failed)?;
+        let bytes =
+            fs::read(&built).map_err(|error| Error::Failed(format!("{} cannot be read: {error}", built.display())))?;
+        // Before it is copied: whoever watches the folder must not meet what is no plugin.
+        let kinds = kinds(&bytes).map_err(|why| Error::Failed(format!("plugin `{name}`: {why}")))?;
+        let bytes = with_metadata(&bytes, &package).map_err(|why| Error::Failed(format!("plugin `{name}`: {why}")))?;
+
+        let file = format!("{name}.wasm");
+        let out = match self.out {
+            None => self.dir.join(file),
+            Some(out) if out.is_dir() => out.join(file),
+            Some(out) => out,
+        };
+        let out = out.strip_prefix(".").unwrap_or(&out);
+        place(&bytes, out).map_err(Error::Failed)?;
+
+        println!("name      {name}");
+        println!("kind      {}", kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", "));
+        println!("size      {}", bytesize::ByteSize::b(bytes.len() as u64));
+        println!("sha256    {}", digest(&bytes));
+        println!("file      {}", out.display());
+        println!("next: `plimsoll plugin deploy {}`", out.display());
+        Ok(())
+    }
+}
+
+/// The table `package` of the crate in a folder; it has a name.
+fn package(dir: &Path) -> Result<toml::Table, String> {
+    let path = dir.join("Cargo.toml");
+    let shown = path.display();
+    let text = fs::read_to_string(&path).map_err(|error| {
+        format!(
+            "{shown} cannot be read: {error}; name the folder of a plugin's crate, or make one: `plimsoll plugin new`"
+        )
+    })?;
+    let manifest: toml::Table = text.parse().map_err(|error| format!("{shown} is no TOML: {error}"))?;
+    let package = manifest.get("package").and_then(toml::Value::as_table);
+    let named = package.filter(|package| package.get("name").is_some_and(toml::Value::is_str)).cloned();
+    named.ok_or_else(|| format!("{shown} has no `package.name`: name the folder of one crate"))
+}
+
+fn text(package: &toml::Table, key: &str) -> Option<String> {
+    package.get(key).and_then(toml::Value::as_str).map(str::to_owned)
+}
+
+/// The component with what its crate says of it, which cargo does not write: so that the server knows the version.
+fn with_metadata(bytes: &[u8], package: &toml::Table) -> Result<Vec<u8>, String> {
+    use wasm_metadata::{AddMetadata, AddMetadataField as Field};
+    let mut metadata = AddMetadata::default();
+    if let Some(version) = text(package, "version") {
+        metadata.version = Field::Set(wasm_metadata::Version::new(version));
+    }
+    if let Some(description) = text(package, "description") {
+        metadata.description = Field::Set(wasm_metadata::Description::new(description));
+    }
+    if let Some(license) = text(package, "license") {
+        let licenses = wasm_metadata::Licenses::new(&license);
+        metadata.licenses = Field::Set(licenses.map_err(|error| format!("`package.license`: {error:#}"))?);
+    }
+    let authors: Vec<_> = package.get("authors").and_then(toml::Value::as_array).into_iter().flatten().collect();
+    if !authors.is_empty() {
+        let names: Vec<_> = authors.into_iter().filter_map(toml::Value::as_str).collect();
+        metadata.authors = Field::Set(wasm_metadata::Authors::new(names.join(", ")));
+    }
+    metadata.to_wasm(bytes).map_err(|error| format!("its metadata cannot be written: {error:#}"))
+}
+
+/// `rust-toolchain.toml` may name toolchain and target, but rustup's automatic installation may be off.
+fn ensure_target(dir: &Path) -> Result<(), String> {
+    let asked = Command::new("rustc").current_dir(dir).args(["--print", "target-libdir", "--target", TARGET]).output();
+    let asked = asked.map_err(|error| format!("`rustc` does not start ({error}): install Rust, https://rustup.rs"))?;
+    if !asked.status.success() {
+        let words = String::from_utf8_lossy(&asked.stderr);
+        // rustup may add a trace of its own calls, after an empty line.
+        let why = words.split("\n\n").next().unwrap_or_default().trim();
+        return Err(format!(
+            "`rustc` does not work in {}: {why}\nif the toolchain of its rust-toolchain.toml is missing, `rustup toolchain \
+             install` in that folder installs it",
+            dir.display()
+        ));
+    }
+    if Path::new(String::from_utf8_lossy(&asked.stdout).trim()).is_dir() {
+        return Ok(());
+    }
+    eprintln!("the target {TARGET} is missing; running `rustup target add {TARGET}`");
+    let added = Command::new("rustup").current_dir(dir).args(["target", "add", TARGET]).status();
+    if added.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    Err(format!(
+        "the target {TARGET} is not installed and `rustup target add {TARGET}` failed. Install it by that command (or \
+         your distribution's package of the Rust standard library for {TARGET}), then build again."
+    ))
+}
+
+/// Runs cargo and gives the path of the component that it says it made.
+fn build(dir: &Path) -> Result<PathBuf, String> {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .current_dir(dir)
+        .args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"])
+        .stderr(Stdio::inherit());
+    // Flags and wrappers of another build around this one. RUSTFLAGS would also replace those of the crate's
+    // `.cargo/config.toml` without a word.
+    for variable in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "RUSTC"] {
+        cargo.env_remove(variable);
+    }
+    let output = cargo.output().map_err(|error| format!("`cargo` does not start: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("the crate in {} does not build; the reason stands above", dir.display()));
+    }
+    let manifest = dir.join("Cargo.toml").canonicalize().map_err(|error| format!("{}: {error}", dir.display()))?;
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let component = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find_map(|message| component_of(&message, &manifest));
+    component.ok_or_else(|| {
+        format!("the crate in {} makes no component: set `crate-type = [\"cdylib\"]` under `[lib]`", dir.display())
+    })
+}
+
+/// The component that a message of cargo announces for the crate of this manifest.
+///
+/// [The messages](https://doc.rust-lang.org/cargo/reference/external-tools.html#artifact-messages).
+fn component_of(message: &Value, manifest: &Path) -> Option<PathBuf> {
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    if message["reason"] != "compiler-artifact" || !texts(&message["target"]["crate_types"]).contains(&"cdylib".into())
+    {
+        return None;
+    }
+    // A dependency may be a `cdylib` as well.
+    if Path::new(message["manifest_path"].as_str()?).canonicalize().ok()? != manifest {
+        return None;
+    }
+    texts(&message["filenames"]).into_iter().find(|name| name.ends_with(".wasm")).map(PathBuf::from)
+}
+
+/// The stages that a component is, read from its bytes: to compile it would take seconds.
+fn kinds(bytes: &[u8]) -> Result<Vec<StageKind>, String> {
+    if !wasmparser::Parser::is_component(bytes) {
+        return Err(format!("cargo did not build a component; the target {TARGET} does"));
+    }
+    let interface =
+        Interface::read(bytes).map_err(|error| format!("cargo did not build a valid component: {error}"))?;
+    let (kinds, exports) = (interface.kinds(), interface.exports);
+    if kinds.is_empty() {
+        return Err(format!(
+            "exports none of {}: one line of `export_preprocess!`, `export_infer!` or `export_postprocess!` is missing \
+             (it exports {})",
+            StageKind::ALL.map(StageKind::interface).join(", "),
+            if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") }
+        ));
+    }
+    Ok(kinds)
+}
+
+/// Writes the component beside its place and moves it there, so that a server that watches the folder never reads
+/// half of it.
+fn place(bytes: &[u8], out: &Path) -> Result<(), String> {
+    let partial = out.with_extension("wasm.partial");
+    let placed = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, out));
+    placed.map_err(|error| {
+        // What is left of it is of no use; that it may stay is no second error.
+        let _ = fs::remove_file(&partial);
+        format!("{} cannot be written: {error}", out.display())
+    })
+}

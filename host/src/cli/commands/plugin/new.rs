@@ -1,0 +1,184 @@
+//! `plimsoll plugin new`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use plimsoll_runtime::kind::StageKind;
+
+use super::{name, sdk};
+use crate::cli::error::Error;
+use crate::cli::stage_kind;
+
+/// The folder of the SDK's copy in a new crate.
+const COPY: &str = "plimsoll";
+
+macro_rules! template {
+    ($file:literal) => {
+        include_str!(concat!("../../../../templates/plugin/", $file))
+    };
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct New {
+    /// The plugin's name, lower-case words joined by hyphens: the name of its crate and of its `.wasm` file.
+    name: String,
+    /// The stage of a pipeline that the plugin is.
+    #[arg(long, value_parser = stage_kind::parser())]
+    kind: StageKind,
+    /// The folder to make; without it NAME in the current folder.
+    #[arg(long, value_name = "DIR")]
+    path: Option<PathBuf>,
+    /// Depend on the SDK in this folder, `plugins/sdk` of a checkout, instead of a copy in the new crate.
+    #[arg(long, value_name = "PATH")]
+    sdk: Option<PathBuf>,
+}
+
+impl New {
+    pub(in crate::cli) fn run(self) -> Result<(), Error> {
+        name::check(&self.name).map_err(Error::Failed)?;
+        let folder = self.path.clone().unwrap_or_else(|| PathBuf::from(&self.name));
+        vacant(&folder).map_err(Error::Failed)?;
+        let files = self.files().map_err(Error::Failed)?;
+        for (path, text) in files {
+            write(&folder.join(path), &text).map_err(Error::Failed)?;
+        }
+        println!("made the {} plugin `{}` in {}", self.kind.as_str(), self.name, folder.display());
+        println!("next: `plimsoll plugin build {}`; its README.md tells the rest", folder.display());
+        Ok(())
+    }
+
+    /// Path and text of everything in the crate.
+    fn files(&self) -> Result<Vec<(PathBuf, String)>, String> {
+        let template = Template::of(self.kind);
+        let mut copy = Vec::new();
+        let dependency = match &self.sdk {
+            Some(given) => checked_sdk(given)?,
+            None => {
+                copy.extend(sdk::files().map(|(path, text)| (Path::new(COPY).join(path), text)));
+                format!("{COPY}/{}", sdk::FOLDER)
+            }
+        };
+        // Written as TOML, for a path may hold whatever a file system allows.
+        let dependency = toml::Value::from(dependency).to_string();
+        let stage = |kind: StageKind, shipped: &'static str| if kind == self.kind { &self.name } else { shipped };
+        let profile = sdk::profile();
+        let words = [
+            ("name", self.name.as_str()),
+            ("library", &self.name.replace('-', "_")),
+            ("kind", self.kind.as_str()),
+            ("sdk", &dependency),
+            ("sdk_version", env!("CARGO_PKG_VERSION")),
+            ("dependencies", template.dependencies),
+            ("profile", profile.trim_end()),
+            ("channel", &sdk::channel()),
+            ("about", template.about.trim_end()),
+            ("test", template.test),
+            ("preprocess", stage(StageKind::Preprocess, "image-preprocess")),
+            ("infer", stage(StageKind::Infer, "infer-native")),
+            ("postprocess", stage(StageKind::Postprocess, "classify-postprocess")),
+            ("config", template.config),
+        ];
+        let common = [
+            ("Cargo.toml", template!("crate.toml")),
+            ("README.md", template!("README.md")),
+            (".gitignore", template!("gitignore")),
+            ("rust-toolchain.toml", template!("toolchain.toml")),
+        ];
+        let own =
+            common.iter().chain(template.sources).map(|&(path, text)| (PathBuf::from(path), filled(text, &words)));
+        let shared = [(".cargo/config.toml", sdk::CARGO_CONFIG), ("Cargo.lock", sdk::LOCK)];
+        let shared = shared.map(|(path, text)| (PathBuf::from(path), text.to_owned()));
+        Ok(own.chain(shared).chain(copy).collect())
+    }
+}
+
+/// What one kind of plugin has of its own.
+struct Template {
+    /// Path and text of its sources.
+    sources: &'static [(&'static str, &'static str)],
+    /// Lines of `[dependencies]` beside the SDK.
+    dependencies: &'static str,
+    /// The README's words about what the example does.
+    about: &'static str,
+    /// The README's words about its tests.
+    test: &'static str,
+    /// The preprocess stage's `config` in the README's pipeline, which feeds the bundled model.
+    config: &'static str,
+}
+
+impl Template {
+    fn of(kind: StageKind) -> Self {
+        const TEST: &str = "`cargo test` runs the tests of `src/compute.rs` on this machine, without a host.\n\n";
+        const IMAGE: &str = r#"{ width = 8, height = 8, channels = "gray", scale = 0.00392156862745098 }"#;
+        match kind {
+            StageKind::Preprocess => Self {
+                sources: &[
+                    ("src/lib.rs", template!("preprocess/lib.rs")),
+                    ("src/compute.rs", template!("preprocess/compute.rs")),
+                ],
+                dependencies: "",
+                about: template!("preprocess/about.md"),
+                test: TEST,
+                config: "{ shape = [1, 1, 8, 8] }",
+            },
+            // All that it does is to call the host, so there is nothing to test without one.
+            StageKind::Infer => Self {
+                sources: &[("src/lib.rs", template!("infer/lib.rs"))],
+                dependencies: "",
+                about: template!("infer/about.md"),
+                test: "",
+                config: IMAGE,
+            },
+            StageKind::Postprocess => Self {
+                sources: &[
+                    ("src/lib.rs", template!("postprocess/lib.rs")),
+                    ("src/compute.rs", template!("postprocess/compute.rs")),
+                ],
+                dependencies: "serde = { version = \"1\", features = [\"derive\"] }\nserde_json = \"1\"\n",
+                about: template!("postprocess/about.md"),
+                test: TEST,
+                config: IMAGE,
+            },
+        }
+    }
+}
+
+/// A template with every `{{word}}` replaced. Words are replaced in their order, so those whose text has words
+/// itself would have to come first; none has.
+fn filled(template: &str, words: &[(&str, &str)]) -> String {
+    words.iter().fold(template.to_owned(), |text, (word, value)| text.replace(&format!("{{{{{word}}}}}"), value))
+}
+
+/// Refuses a place where something is already.
+fn vacant(folder: &Path) -> Result<(), String> {
+    let shown = folder.display();
+    match fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!("{shown} is not empty: name another folder with `--path`, or empty it first")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(format!("{shown} cannot become the plugin's folder: {error}")),
+    }
+}
+
+/// The absolute path of an SDK on this machine, so that the crate builds wherever it lies.
+fn checked_sdk(folder: &Path) -> Result<String, String> {
+    let refused = |why: &dyn std::fmt::Display| {
+        format!("--sdk {}: {why}; the folder `plugins/sdk` of a checkout is meant", folder.display())
+    };
+    let manifest = fs::read_to_string(folder.join("Cargo.toml"))
+        .map_err(|error| refused(&format!("its Cargo.toml cannot be read: {error}")))?;
+    let manifest: toml::Table =
+        manifest.parse().map_err(|error| refused(&format!("its Cargo.toml is no TOML: {error}")))?;
+    let name = manifest.get("package").and_then(|package| package.get("name")).and_then(toml::Value::as_str);
+    if name != Some("plimsoll-sdk") {
+        return Err(refused(&"it is not the crate `plimsoll-sdk`"));
+    }
+    let absolute = std::path::absolute(folder).map_err(|error| refused(&error))?;
+    absolute.into_os_string().into_string().map_err(|_| refused(&"its path is no UTF-8, which cargo needs"))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(path, text));
+    written.map_err(|error| format!("{} cannot be written: {error}", path.display()))
+}

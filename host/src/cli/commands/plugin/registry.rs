@@ -1,0 +1,52 @@
+//! `plimsoll plugin pull` and `push`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use plimsoll_runtime::identity::digest;
+
+use crate::base::oci::{self, OciReference};
+use crate::cli::error::Error;
+use crate::config::Deploy;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Pull {
+    /// `oci://registry/name:tag`, or with `@sha256:…` behind it.
+    reference: OciReference,
+    /// Where the component goes; default NAME.wasm.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+impl Pull {
+    pub(in crate::cli) async fn run(self) -> Result<(), Error> {
+        let failed = |error: &dyn std::fmt::Display| Error::Failed(error.to_string());
+        let limit = Deploy::default().max_plugin.as_u64();
+        let pulled = oci::pull(&self.reference, limit).await.map_err(|error| failed(&error))?;
+        let out = self.out.unwrap_or_else(|| PathBuf::from(format!("{}.wasm", self.reference.plugin_name())));
+        std::fs::write(&out, &pulled.bytes).map_err(|error| failed(&format!("{}: {error}", out.display())))?;
+        println!("file      {}", out.display());
+        println!("sha256    {}", digest(&pulled.bytes));
+        println!("reference {}", pulled.reference);
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Push {
+    /// The component, a `.wasm` file.
+    file: PathBuf,
+    /// `oci://registry/name:tag`.
+    reference: OciReference,
+}
+
+impl Push {
+    pub(in crate::cli) async fn run(self) -> Result<(), Error> {
+        let bytes = std::fs::read(&self.file)
+            .map_err(|error| Error::Failed(format!("{} cannot be read: {error}", self.file.display())))?;
+        let manifest = oci::push(&self.reference, bytes.into()).await;
+        let manifest = manifest.map_err(|error| Error::Failed(error.to_string()))?;
+        println!("{}@{manifest}", self.reference);
+        Ok(())
+    }
+}

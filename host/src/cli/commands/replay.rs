@@ -1,0 +1,138 @@
+//! `plimsoll replay`: recorded inputs again, by the same or another version of a plugin.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::stage::{Request, RunLog};
+
+use crate::cli::error::Error;
+use crate::cli::source::ConfigSource;
+use crate::cli::table;
+use crate::config::Config;
+use crate::deploy::needed::needed;
+use crate::records::recording::store;
+use crate::records::recording::{Facts, StageFacts};
+use crate::serve::App;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Replay {
+    /// The folder of recordings: `recordings/PIPELINE` in the data folder, or the pipeline's `record.dir`.
+    dir: PathBuf,
+    #[command(flatten)]
+    source: ConfigSource,
+    /// Run another file as this plugin; may be given for several.
+    #[arg(long, value_name = "NAME=FILE.wasm", value_parser = replacement)]
+    plugin: Vec<(String, PathBuf)>,
+    /// Run all of them on this chip; default the recorded one.
+    #[arg(long)]
+    chip: Option<String>,
+}
+
+fn replacement(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("write it as NAME=FILE.wasm")?;
+    // Given on the command line, so relative to where the command runs.
+    let file = std::path::absolute(file).map_err(|error| error.to_string())?;
+    if !file.is_file() {
+        return Err(format!("there is no file {}", file.display()));
+    }
+    Ok((name.to_owned(), file))
+}
+
+impl Replay {
+    pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
+        let names = store::names(&self.dir)
+            .map_err(|error| Error::Failed(format!("{} cannot be read: {error}", self.dir.display())))?;
+        if names.is_empty() {
+            return Err(Error::Failed(format!("there are no recordings in {}", self.dir.display())));
+        }
+        let app = App::build(&self.config()?).await?;
+        let mut rows = Vec::new();
+        let mut failures = Vec::new();
+        for name in &names {
+            match self.one(&app, name).await {
+                Ok((recorded, replayed)) => rows.extend(compared(name, &recorded, &replayed)),
+                Err(reason) => failures.push(format!("recording {name} cannot be run: {reason}")),
+            }
+        }
+        let header = [
+            "recording",
+            "stage",
+            "recorded plugin",
+            "outcome",
+            "replayed plugin",
+            "outcome",
+            "high water",
+            "replayed",
+            "difference",
+        ];
+        for line in table::lines(&header, &rows, 6) {
+            println!("{line}");
+        }
+        if failures.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(Error::Failed(failures.join("\n"))) }
+    }
+
+    /// The configuration with the replaced plugins.
+    fn config(&self) -> Result<Config, Error> {
+        let mut config = self.source.load()?;
+        for (name, file) in &self.plugin {
+            if !needed(&config).contains_key(name.as_str()) {
+                let known: Vec<_> = needed(&config).into_keys().map(str::to_owned).collect();
+                return Err(Error::Failed(format!(
+                    "--plugin {name}=…: no pipeline uses a plugin `{name}`; they use {}",
+                    known.join(", ")
+                )));
+            }
+            config.plugins.entry(name.clone()).or_default().file = Some(file.clone());
+        }
+        Ok(config)
+    }
+
+    /// Runs one recording; gives what its stages needed then and now.
+    async fn one(&self, app: &App, name: &str) -> Result<(Vec<StageFacts>, Vec<StageFacts>), String> {
+        let (facts, body) = store::read(Path::new(&self.dir), name)?;
+        let Facts { request, pipeline, chip, content_type, parameters, stages, .. } = facts;
+        let pipeline = app.pipeline(&pipeline).map_err(|error| error.to_string())?;
+        let chip = self.chip.as_deref().unwrap_or(&chip);
+        let infer = pipeline.find_chip(chip).map_err(|error| error.to_string())?;
+        let request = Request { id: request, content_type, parameters };
+        let mut log = RunLog::new(pipeline.deadline);
+        // The stages' reports say how the request ended, as those of the recording do.
+        let _ = pipeline.run(infer, &mut log, &request, &body).await;
+        Ok((stages, log.reports().iter().map(StageFacts::from).collect()))
+    }
+}
+
+/// A line for each stage that ran at least once.
+fn compared(name: &str, recorded: &[StageFacts], replayed: &[StageFacts]) -> Vec<Vec<String>> {
+    // The last group of the UUID is random; the groups before it are the time, which many may share.
+    let short = name.rsplit('-').next().unwrap_or(name);
+    let mut rows = Vec::new();
+    for stage in StageKind::ALL.map(StageKind::as_str) {
+        let of = |facts: &[StageFacts]| facts.iter().find(|facts| facts.stage == stage).cloned();
+        let (then, now) = (of(recorded), of(replayed));
+        if then.is_none() && now.is_none() {
+            continue;
+        }
+        let absent = || "-".to_owned();
+        let plugin = |facts: &StageFacts| {
+            let digest = facts.digest.get(..12).unwrap_or(&facts.digest);
+            format!("{}@{}+{digest}", facts.plugin, facts.version)
+        };
+        let texts = |facts: &Option<StageFacts>| {
+            facts.as_ref().map_or_else(|| [absent(), absent()], |facts| [plugin(facts), facts.outcome.clone()])
+        };
+        let mark =
+            |facts: &Option<StageFacts>| facts.as_ref().map_or_else(absent, |facts| facts.high_water.to_string());
+        let difference = then.as_ref().zip(now.as_ref());
+        let difference = difference.map_or_else(absent, |(then, now)| {
+            format!("{:+}", i128::from(now.high_water) - i128::from(then.high_water))
+        });
+        let [then_plugin, then_outcome] = texts(&then);
+        let [now_plugin, now_outcome] = texts(&now);
+        let texts = [short.to_owned(), stage.to_owned(), then_plugin, then_outcome, now_plugin, now_outcome];
+        rows.push(texts.into_iter().chain([mark(&then), mark(&now), difference]).collect());
+    }
+    rows
+}

@@ -1,0 +1,186 @@
+//! `plimsoll top`: the memory report of a running server, live in the terminal.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use humantime_serde::re::humantime::{format_duration, parse_duration};
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Text};
+use ratatui::widgets::Paragraph;
+use serde_json::Value;
+
+use crate::cli::error::Error;
+use crate::cli::table;
+
+/// Callers that are shown.
+const CALLERS: usize = 10;
+/// Polling faster would be a load of its own.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// A server that is overloaded must not hold up the keys for ever.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Top {
+    /// The server's address.
+    #[arg(long, value_name = "URL", env = "PLIMSOLL_SERVER", default_value = "http://127.0.0.1:8080")]
+    server: String,
+    /// Print the report once, as plain text, and end.
+    #[arg(long)]
+    once: bool,
+    /// How often the report is fetched.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval)]
+    interval: Duration,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text).map_err(|error| format!("{error}; write it as `2s` or `500ms`"))?;
+    if interval < SHORTEST {
+        return Err(format!("the shortest is {}", format_duration(SHORTEST)));
+    }
+    Ok(interval)
+}
+
+impl Top {
+    pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
+        let client = reqwest::Client::builder().timeout(PATIENCE).build();
+        let client = client.map_err(|error| Error::Failed(format!("no request can be made: {error}")))?;
+        let first = self.fetch(&client).await?;
+        if self.once {
+            for line in lines(&first) {
+                println!("{}", line.text);
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        if !std::io::stdout().is_terminal() {
+            return Err(Error::Failed("the output is no terminal; `--once` prints the report as plain text".into()));
+        }
+        let mut terminal = ratatui::try_init().map_err(|error| Error::Failed(format!("the terminal: {error}")))?;
+        let result = self.watch(&client, &mut terminal, lines(&first)).await;
+        ratatui::restore();
+        result.map(|()| ExitCode::SUCCESS)
+    }
+
+    async fn fetch(&self, client: &reqwest::Client) -> Result<Value, Error> {
+        let url = format!("{}/v1/memory", self.server.trim_end_matches('/'));
+        let unreachable = |error: reqwest::Error| {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            Error::Failed(format!("{url} does not answer: {error}{cause}; name the server with --server"))
+        };
+        let text = client.get(&url).send().await.map_err(unreachable)?.text().await.map_err(unreachable)?;
+        let report = serde_json::from_str(&text).ok().filter(|report: &Value| report["stages"].is_array());
+        report.ok_or_else(|| Error::Failed(format!("{url} does not answer as a Plimsoll server does")))
+    }
+
+    /// Shows the report until `q`; the arrows scroll.
+    async fn watch(
+        &self,
+        client: &reqwest::Client,
+        terminal: &mut ratatui::DefaultTerminal,
+        mut shown: Vec<Shown>,
+    ) -> Result<(), Error> {
+        let told = |error: std::io::Error| Error::Failed(format!("the terminal: {error}"));
+        let mut top = 0_u16;
+        loop {
+            let text = Text::from_iter(shown.iter().map(|line| Line::styled(line.text.as_str(), line.style)));
+            let last = u16::try_from(shown.len()).unwrap_or(u16::MAX).saturating_sub(1);
+            top = top.min(last);
+            terminal
+                .draw(|frame| frame.render_widget(Paragraph::new(text).scroll((top, 0)), frame.area()))
+                .map_err(told)?;
+            // Nothing else runs in this process, so its one task may wait for keys.
+            if !event::poll(self.interval).map_err(told)? {
+                match self.fetch(client).await {
+                    Ok(report) => shown = lines(&report),
+                    // It may come back; what is shown is the last report, and the first line says so.
+                    Err(error) => shown[0] = Shown { text: error.to_string(), style: REVERSED },
+                }
+                continue;
+            }
+            let Event::Key(key) = event::read().map_err(told)? else { continue };
+            let interrupted = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+            match key.code {
+                _ if key.kind != KeyEventKind::Press => {}
+                _ if interrupted => return Ok(()),
+                KeyCode::Char('q') | KeyCode::Esc => return Ok(()),
+                KeyCode::Down => top = top.saturating_add(1),
+                KeyCode::Up => top = top.saturating_sub(1),
+                _ => {}
+            }
+        }
+    }
+}
+
+const REVERSED: Style = Style::new().add_modifier(Modifier::REVERSED);
+const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
+
+struct Shown {
+    text: String,
+    style: Style,
+}
+
+/// The report as lines: a head, the stages, the callers.
+fn lines(report: &Value) -> Vec<Shown> {
+    let plain = |text: String| Shown { text, style: Style::new() };
+    let seconds = report["uptime_seconds"].as_f64().unwrap_or(0.0).max(0.0) as u64;
+    let process = &report["process"];
+    let mut shown = vec![
+        Shown {
+            text: format!("plimsoll  {}  up {}", text(&report["time"]), format_duration(Duration::from_secs(seconds))),
+            style: BOLD,
+        },
+        plain(format!(
+            "resident {}  cgroup {} of {}  pool: {} instances, {} memories, {} of unused memories resident",
+            size(&process["resident_bytes"]),
+            size(&process["cgroup_bytes"]),
+            size(&process["cgroup_limit_bytes"]),
+            number(&report["pool"]["component_instances"]),
+            number(&report["pool"]["memories"]),
+            size(&report["pool"]["unused_memory_bytes"]),
+        )),
+        plain(String::new()),
+    ];
+    let table = |header: &[&str], rows: Vec<Vec<String>>, texts: usize| {
+        let lines = table::lines(header, &rows, texts).into_iter().enumerate();
+        lines.map(|(at, text)| Shown { text, style: if at == 0 { REVERSED } else { Style::new() } })
+    };
+    let empty = Vec::new();
+    let list = |value: &Value| value.as_array().unwrap_or(&empty).clone();
+    let stages = list(&report["stages"]).iter().map(stage).collect();
+    let header = ["pipeline", "stage", "plugin", "chip", "outcome", "count", "p50", "p99", "max", "cap", "p99 1m"];
+    shown.extend(table(&header, stages, 5));
+    shown.push(plain(String::new()));
+    let callers = list(&report["callers"]["by_bytes"]).iter().take(CALLERS).map(caller).collect();
+    let title = format!("caller ({})", text(&report["callers"]["header"]));
+    shown.extend(table(&[&title, "outcomes", "requests", "bytes", "max"], callers, 2));
+    shown
+}
+
+fn stage(row: &Value) -> Vec<String> {
+    let plugin = format!("{}@{}", text(&row["plugin"]), text(&row["version"]));
+    let names = [text(&row["pipeline"]), text(&row["stage"]), plugin, text(&row["chip"]), text(&row["outcome"])];
+    let sizes = [&row["p50"], &row["p99"], &row["max"], &row["max_memory"]].map(size);
+    let window = &row["windows"]["1m"];
+    let last = if window["count"] == 0 { "-".to_owned() } else { size(&window["p99"]) };
+    names.into_iter().chain([number(&row["count"])]).chain(sizes).chain([last]).collect()
+}
+
+fn caller(row: &Value) -> Vec<String> {
+    let outcomes = row["outcomes"].as_object().into_iter().flatten();
+    let outcomes: Vec<_> = outcomes.map(|(outcome, requests)| format!("{outcome} {requests}")).collect();
+    vec![text(&row["caller"]), outcomes.join(", "), number(&row["requests"]), size(&row["bytes"]), size(&row["max"])]
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("-").to_owned()
+}
+
+fn number(value: &Value) -> String {
+    value.as_u64().map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
+fn size(value: &Value) -> String {
+    value.as_u64().map_or_else(|| "-".to_owned(), |bytes| bytesize::ByteSize::b(bytes).to_string())
+}

@@ -1,0 +1,35 @@
+//! A command that failed, and its exit code.
+
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+
+/// `EX_USAGE` of sysexits.h: the configuration cannot be served.
+const EX_USAGE: u8 = 64;
+
+/// The same as clap's code for wrong arguments: `plimsoll leak` is inconclusive.
+const EX_INCONCLUSIVE: u8 = 2;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::cli) enum Error {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Failed(String),
+    /// `plimsoll leak` cannot say whether there is a leak (1) or not (0).
+    #[error("{0}")]
+    Inconclusive(String),
+}
+
+impl Error {
+    /// Prints the error and returns its exit code.
+    pub(in crate::cli) fn report(&self) -> ExitCode {
+        eprintln!("plimsoll: {self}");
+        match self {
+            Self::Config(_) => ExitCode::from(EX_USAGE),
+            Self::Failed(_) => ExitCode::FAILURE,
+            Self::Inconclusive(_) => ExitCode::from(EX_INCONCLUSIVE),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Parses the arguments and runs the command.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use super::commands::Command;
+use super::error::Error;
+use crate::base::telemetry::{self, LogFormat};
+
+/// How long the process waits for threads of backends after the command, because a run of a backend cannot be stopped.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A WebAssembly-plugin inference host: a fresh, capped instance of every stage for every request.
+#[derive(Debug, Parser)]
+#[command(name = "plimsoll", version, arg_required_else_help = false)]
+struct Cli {
+    /// The form of log lines on stderr; RUST_LOG filters them.
+    #[arg(long, global = true, value_enum, default_value_t, env = "PLIMSOLL_LOG")]
+    log: LogFormat,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Parses the arguments, runs the command, and returns its exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::start(cli.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return Error::Failed(format!("the runtime does not start: {error}")).report(),
+    };
+    let result = runtime.block_on(cli.command.unwrap_or_default().run());
+    // Requests that are cut off still write their log line.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    result.unwrap_or_else(|error| error.report())
+}

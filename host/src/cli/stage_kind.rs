@@ -1,0 +1,9 @@
+//! The kind of a stage as an argument.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use plimsoll_runtime::kind::StageKind;
+
+/// Parses `preprocess`, `infer` or `postprocess`.
+pub(in crate::cli) fn parser() -> impl TypedValueParser<Value = StageKind> {
+    PossibleValuesParser::new(StageKind::ALL.map(StageKind::as_str)).try_map(|name| name.parse::<StageKind>())
+}

@@ -1,0 +1,87 @@
+//! A pipeline's `canary`.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+
+/// A pipeline's `canary`: a share such as `"5%"`, or a table that has the rules of the decision too.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CanaryRules {
+    /// The part of the requests that the new version gets, from 0 to 0.5; written as `"5%"`.
+    #[serde(deserialize_with = "share")]
+    pub share: f64,
+    /// Requests of the new version after which it is promoted; default 1,000.
+    #[serde(default = "CanaryRules::default_requests")]
+    pub requests: u64,
+    /// How many times the old version's rate of traps, memory limits and passed deadlines is too much; default 2.
+    #[serde(default = "CanaryRules::default_failure_factor")]
+    pub failure_factor: f64,
+    /// How many times the old version's p99 high-water mark is too much; default 1.5.
+    #[serde(default = "CanaryRules::default_memory_factor")]
+    pub memory_factor: f64,
+}
+
+impl CanaryRules {
+    fn default_requests() -> u64 {
+        1_000
+    }
+
+    fn default_failure_factor() -> f64 {
+        2.0
+    }
+
+    fn default_memory_factor() -> f64 {
+        1.5
+    }
+
+    /// The first number that parses but cannot work, as a sentence.
+    pub(super) fn mistake(&self) -> Option<&'static str> {
+        if !(self.share > 0.0 && self.share <= 0.5) {
+            return Some("the share must be above 0% and at most 50%: the old version is what the new one is held to");
+        }
+        if self.requests == 0 {
+            return Some("`requests` must be at least 1");
+        }
+        let factors = [self.failure_factor, self.memory_factor];
+        factors.iter().any(|factor| !(factor.is_finite() && *factor >= 1.0)).then_some("factors must be 1 or more")
+    }
+}
+
+/// Reads `"5%"`.
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    parse_share(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    number.map(|percent| percent / 100.0).ok_or_else(|| format!("`{text}` is no share; write it as \"5%\""))
+}
+
+/// Reads `canary = "5%"` or `canary = { share = "5%", … }`.
+pub(super) fn canary<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CanaryRules>, D::Error> {
+    struct Either;
+    impl<'de> Visitor<'de> for Either {
+        type Value = CanaryRules;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a share such as \"5%\", or a table with `share`")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<CanaryRules, E> {
+            Ok(CanaryRules {
+                share: parse_share(text).map_err(E::custom)?,
+                requests: CanaryRules::default_requests(),
+                failure_factor: CanaryRules::default_failure_factor(),
+                memory_factor: CanaryRules::default_memory_factor(),
+            })
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CanaryRules, A::Error> {
+            CanaryRules::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    deserializer.deserialize_any(Either).map(Some)
+}

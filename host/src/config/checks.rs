@@ -1,0 +1,105 @@
+//! Checks of settings that parse but cannot work.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use plimsoll_runtime::identity::check_plugin_name;
+
+use super::canary::CanaryRules;
+use super::error::ConfigError;
+use super::file::Config;
+use super::memory::MAX_CALLERS;
+use super::server::Server;
+
+/// Places for requests; each reserves address space for the memories of a stage.
+const MAX_CONCURRENCY: u32 = 10_000;
+/// The longest time that can be configured: more is a mistake, and the clock's arithmetic must hold.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Config {
+    /// Checks every number of the file.
+    ///
+    /// # Errors
+    /// The first that cannot work, with its key.
+    pub(super) fn check_numbers(&self) -> Result<(), ConfigError> {
+        let refused = |key: &str, reason: &str| Err(ConfigError::new(&self.path, key, reason));
+        let Server { max_concurrency, body_budget, max_body, body_timeout, grace_period, .. } = &self.server;
+        if !(1..=MAX_CONCURRENCY).contains(max_concurrency) {
+            return refused("server.max_concurrency", "a number from 1 to 10000 is needed");
+        }
+        if body_budget < max_body {
+            return refused("server.body_budget", "it is less than `server.max_body`, so the largest body never fits");
+        }
+        if let Some((key, reason)) = self.memory_mistake() {
+            return refused(&key, &reason);
+        }
+        if self.deploy.poll.is_zero() {
+            return refused("deploy.poll", "folders cannot be looked at all the time; 1s is often");
+        }
+        let mut times = vec![("server.body_timeout".to_owned(), Some(*body_timeout))];
+        times.push(("server.grace_period".to_owned(), Some(*grace_period)));
+        times.push(("deploy.poll".to_owned(), Some(self.deploy.poll)));
+        for (name, model) in &self.models {
+            match (model.max_batch, model.max_delay) {
+                (Some(0 | 1), _) => {
+                    let reason = "a batch of at least 2 is needed; leave it out for runs that are alone";
+                    return refused(&format!("models.{name}.max_batch"), reason);
+                }
+                (None, Some(_)) => {
+                    return refused(&format!("models.{name}.max_delay"), "it means nothing without `max_batch`");
+                }
+                _ => times.push((format!("models.{name}.max_delay"), model.max_delay)),
+            }
+        }
+        for (name, plugin) in &self.plugins {
+            times.push((format!("plugins.{name}.deadline"), plugin.deadline));
+            times.push((format!("plugins.{name}.init_deadline"), plugin.init_deadline));
+        }
+        for (name, pipeline) in &self.pipelines {
+            if let Some(reason) = pipeline.canary.as_ref().and_then(CanaryRules::mistake) {
+                return refused(&format!("pipelines.{name}.canary"), reason);
+            }
+            times.push((format!("pipelines.{name}.deadline"), pipeline.deadline));
+            times.push((format!("pipelines.{name}.preprocess.deadline"), pipeline.preprocess.deadline));
+            times.push((format!("pipelines.{name}.postprocess.deadline"), pipeline.postprocess.deadline));
+            for (chip, stage) in &pipeline.chips {
+                times.push((format!("pipelines.{name}.chips.{chip}.deadline"), stage.deadline));
+            }
+        }
+        for (name, settings) in &self.backends.0 {
+            if let Err(reason) = name.check(settings) {
+                return refused(&format!("backends.{}", name.as_str()), &reason);
+            }
+        }
+        match times.iter().find(|(_, time)| time.is_some_and(|time| time > LONGEST)) {
+            Some((key, _)) => refused(key, "no time may be longer than a day"),
+            None => Ok(()),
+        }
+    }
+
+    /// Settings of these tables that parse but cannot work: key and reason.
+    pub(super) fn memory_mistake(&self) -> Option<(String, String)> {
+        if !(1..=MAX_CALLERS).contains(&self.memory.top_callers) {
+            return Some(("memory.top_callers".into(), format!("a number from 1 to {MAX_CALLERS} is needed")));
+        }
+        let mut folders: Vec<(PathBuf, &str)> = Vec::new();
+        for (name, record) in self.pipelines.iter().filter_map(|(name, it)| Some((name, it.record.as_ref()?))) {
+            let told = |key: &str, reason: String| Some((format!("pipelines.{name}.record.{key}"), reason));
+            if record.max_bytes.as_u64() == 0 {
+                return told("max_bytes", "nothing fits into 0 bytes; leave the table out to record nothing".into());
+            }
+            if record.max_age.is_zero() {
+                return told("max_age", "nothing is that young; leave the table out to record nothing".into());
+            }
+            if record.dir.is_none() && check_plugin_name(name).is_err() {
+                return told("dir", "the pipeline's name is no name of a folder, so name one".into());
+            }
+            let dir = self.record_dir(name)?;
+            if let Some((_, other)) = folders.iter().find(|(known, _)| *known == dir) {
+                return told("dir", format!("pipeline `{other}` records into the same folder; give each its own"));
+            }
+            folders.push((dir, name));
+        }
+        None
+    }
+}

@@ -1,0 +1,35 @@
+//! Reads and checks `plimsoll.toml`.
+
+use std::path::Path;
+
+use super::error::ConfigError;
+use super::file::{Config, DEMO};
+use crate::base::files::stat;
+
+impl Config {
+    /// Reads a file, or the bundled demo where `path` is `None`.
+    ///
+    /// # Errors
+    /// What cannot be read or parsed, with line and key.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = path else { return Self::parse(DEMO, Path::new("(bundled demo)")) };
+        let seen = stat(path);
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::new(path, "", format!("cannot be read: {error}")))?;
+        Ok(Self { seen, ..Self::parse(&text, path)? })
+    }
+
+    /// Parses the text of a file; `path` is for messages and relative paths.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text).map_err(|error| ConfigError::new(path, "", error))?;
+        config.path = path.to_owned();
+        if config.pipelines.is_empty() {
+            return Err(ConfigError::new(path, "pipelines", "there is no pipeline; declare one as `[pipelines.NAME]`"));
+        }
+        config.check_numbers()?;
+        Ok(config)
+    }
+}

@@ -1,0 +1,25 @@
+//! `plimsoll.toml`: the user's configuration. Every table rejects unknown keys.
+//!
+//! [`file`](mod@file): the whole file and where it came from. `load` reads it, and `checks` finds settings
+//! that parse but cannot work. The other modules have one table each.
+
+pub mod backends;
+pub mod canary;
+mod checks;
+pub mod deploy;
+pub mod error;
+pub mod file;
+mod load;
+pub mod memory;
+pub mod model;
+pub mod pipeline;
+pub mod plugin;
+pub mod server;
+
+pub use canary::CanaryRules;
+pub use deploy::{Admin, Deploy};
+pub use error::ConfigError;
+pub use file::{Config, DEMO};
+pub use memory::{Memory, Record};
+pub use pipeline::{Pipeline, Stage, text_of};
+pub use server::Server;

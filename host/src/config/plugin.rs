@@ -1,0 +1,60 @@
+//! `[plugins.NAME]`, or `plugins = ["oci://…"]`: where plugins come from, and their default limits.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use crate::base::oci::OciReference;
+
+/// `[plugins.NAME]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plugin {
+    /// The component's file, or an `oci://` reference; default `<name>.wasm` or `<name>@<version>.wasm` in the
+    /// plugin folder, then the bundled plugins.
+    pub file: Option<PathBuf>,
+    /// Default of the cap for stages of this plugin.
+    pub max_memory: Option<ByteSize>,
+    /// The time of `lifecycle.init`, which runs once at deployment; default 30 s.
+    #[serde(default, with = "humantime_serde")]
+    pub init_deadline: Option<Duration>,
+    /// Default of the deadline for stages of this plugin.
+    #[serde(default, with = "humantime_serde")]
+    pub deadline: Option<Duration>,
+}
+
+/// Reads `[plugins.NAME]` tables, or `plugins = ["oci://…"]`: each under the last segment of its repository.
+pub(super) fn plugins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Plugin>, D::Error> {
+    struct Either;
+    impl<'de> Visitor<'de> for Either {
+        type Value = BTreeMap<String, Plugin>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("tables `[plugins.NAME]`, or a list of `oci://` references")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut plugins = BTreeMap::new();
+            while let Some(text) = items.next_element::<String>()? {
+                let reference: OciReference = text.parse().map_err(A::Error::custom)?;
+                let name = reference.plugin_name().to_owned();
+                let plugin = Plugin { file: Some(PathBuf::from(&text)), ..Plugin::default() };
+                if plugins.insert(name.clone(), plugin).is_some() {
+                    return Err(A::Error::custom(format!("two references give the plugin `{name}`")));
+                }
+            }
+            Ok(plugins)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            BTreeMap::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    deserializer.deserialize_any(Either)
+}

@@ -1,0 +1,91 @@
+//! Decides canaries: a candidate that did well serves alone, one that did not is rolled back.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use plimsoll_runtime::identity::Identity;
+
+use super::canary::CanaryVerdict;
+use super::catalog::RejectedVersion;
+use super::deployer::{ChangeError, Deployer, audit, audit_rejection, candidates};
+use super::serving::{Route, Served, Serving};
+
+impl Deployer {
+    /// Decides the canaries that have enough figures.
+    pub async fn decide_canaries(&mut self, serving: &Serving) {
+        for (name, candidate) in candidates(serving) {
+            let served = serving.served.load_full();
+            let canaries: Vec<_> = served
+                .routes
+                .values()
+                .filter_map(|route| route.canary.clone())
+                .filter(|canary| canary.is_of(&candidate.artifact.identity))
+                .collect();
+            let verdicts: Vec<_> = canaries.iter().map(|canary| canary.verdict()).collect();
+            for canary in canaries.iter().filter(|canary| canary.verdict() != CanaryVerdict::Undecided) {
+                let figures = serde_json::to_string(&canary.comparison()).expect("figures are always valid JSON");
+                tracing::info!(target: "plimsoll::audit", plugin = name, %figures, "canary");
+            }
+            let failed = verdicts.iter().find_map(|verdict| match verdict {
+                CanaryVerdict::RollBack(reason) => Some(reason.clone()),
+                _ => None,
+            });
+            if let Some(reason) = failed {
+                if let Err(error) = self.end_canary(serving, &name, &reason, "canary") {
+                    tracing::error!(plugin = name, "cannot roll back the canary: {error}");
+                }
+            } else if !verdicts.is_empty() && verdicts.iter().all(|verdict| *verdict == CanaryVerdict::Promote) {
+                match self.promote(serving, &name, Arc::clone(&candidate), &mut Vec::new()).await {
+                    Ok(()) => {
+                        audit("canary", "promote", &candidate.artifact.identity, "serving");
+                        serving.records.metrics.record_deployment(&name, "promoted");
+                    }
+                    Err(error) => tracing::error!(plugin = name, "cannot promote the canary: {error}"),
+                }
+                self.write_journal(serving);
+            }
+        }
+    }
+
+    /// Ends the canary of a plugin: the old version continues to serve, and the candidate is rejected. Returns the version
+    /// that serves.
+    ///
+    /// # Errors
+    /// If the plugin has no canary.
+    pub(super) fn end_canary(
+        &self,
+        serving: &Serving,
+        name: &str,
+        reason: &str,
+        by: &str,
+    ) -> Result<Identity, ChangeError> {
+        let no_canary = || ChangeError::Conflict(format!("plugin `{name}` has no canary"));
+        let (candidate, old) = {
+            let mut plugins = serving.catalog();
+            let plugin = plugins.get_mut(name).ok_or_else(no_canary)?;
+            let old = plugin.serving.as_ref().ok_or_else(no_canary)?.artifact.identity.clone();
+            let candidate = plugin.candidate.take().ok_or_else(no_canary)?;
+            let identity = candidate.artifact.identity.clone();
+            plugin.reject(RejectedVersion {
+                identity: identity.clone(),
+                source: candidate.source.to_string(),
+                reason: reason.to_owned(),
+                at: SystemTime::now(),
+                retry: false,
+            });
+            (identity, old)
+        };
+        // Nothing is built here, so a file that cannot be read now does not keep the candidate in service.
+        let served = serving.served.load();
+        let without = |route: &Route| Route {
+            stable: Arc::clone(&route.stable),
+            canary: route.canary.clone().filter(|canary| !canary.is_of(&candidate)),
+        };
+        let routes = served.routes.iter().map(|(name, route)| (name.clone(), without(route))).collect();
+        serving.served.store(Arc::new(Served { routes, unloaded: served.unloaded.clone() }));
+        audit_rejection(by, "rollback", &candidate, reason);
+        serving.records.metrics.record_deployment(name, "rollback");
+        self.write_journal(serving);
+        Ok(old)
+    }
+}

@@ -1,0 +1,23 @@
+//! What a component file and its manifest look like from outside.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::release::manifest_beside;
+use crate::base::files::{FileStat, stat};
+
+/// What a component file and its manifest look like from outside: a change of either changes this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FileFingerprint {
+    component: FileStat,
+    manifest: FileStat,
+}
+
+impl FileFingerprint {
+    /// The fingerprint of the component of the plugin `name`; `None` if there is no such file.
+    pub fn read(name: &str, component: &Path) -> Option<Self> {
+        let manifest = manifest_beside(name, component).and_then(|path| stat(&path)).unwrap_or_default();
+        Some(Self { component: stat(component)?, manifest })
+    }
+}

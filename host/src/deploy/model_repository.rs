@@ -1,0 +1,87 @@
+//! Unloads pipelines and loads them again, for the repository extension of the Open Inference Protocol.
+
+use std::collections::BTreeMap;
+
+use plimsoll_runtime::text::shortened;
+
+use super::deployer::{ChangeError, Deployer, candidates};
+use super::sample::run_sample;
+use super::serving::Serving;
+use crate::config::{self, Config};
+
+impl Deployer {
+    /// Takes a pipeline out of service. Running requests are completed. The pipeline stays unloaded until it is loaded again
+    /// or the process ends.
+    ///
+    /// # Errors
+    /// If there is no such pipeline.
+    pub async fn unload(&mut self, serving: &Serving, name: &str, by: &str) -> Result<(), ChangeError> {
+        if self.unloaded.contains_key(name) {
+            return Ok(());
+        }
+        let pipeline = self.config.pipelines.remove(name).ok_or_else(|| self.unknown(name))?;
+        self.unloaded.insert(name.to_owned(), pipeline);
+        if let Err(reason) = self.rebuild(serving).await {
+            self.restore(name);
+            return Err(ChangeError::Conflict(format!("pipeline `{name}` is not unloaded: {reason}")));
+        }
+        tracing::info!(target: "plimsoll::audit", by, action = "unload", pipeline = name, "change");
+        Ok(())
+    }
+
+    /// Puts a pipeline into service again, or builds it again with the current files.
+    ///
+    /// # Errors
+    /// If there is no such pipeline, or it cannot be served; what was served before continues to be served.
+    pub async fn load(&mut self, serving: &Serving, name: &str, by: &str) -> Result<(), ChangeError> {
+        let was_unloaded = self.unloaded.contains_key(name);
+        if !was_unloaded && !self.config.pipelines.contains_key(name) {
+            return Err(self.unknown(name));
+        }
+        self.restore(name);
+        let files = self.builder.invalidate_files();
+        if let Err(reason) = self.rebuild(serving).await {
+            self.builder.restore_files(files);
+            if was_unloaded && let Some(pipeline) = self.config.pipelines.remove(name) {
+                self.unloaded.insert(name.to_owned(), pipeline);
+            }
+            tracing::warn!(target: "plimsoll::audit", by, action = "load", pipeline = name, result = "refused", "{reason}");
+            return Err(ChangeError::Conflict(format!("pipeline `{name}` is not loaded: {reason}")));
+        }
+        tracing::info!(target: "plimsoll::audit", by, action = "load", pipeline = name, "change");
+        Ok(())
+    }
+
+    fn restore(&mut self, name: &str) {
+        if let Some((name, pipeline)) = self.unloaded.remove_entry(name) {
+            self.config.pipelines.insert(name, pipeline);
+        }
+    }
+
+    /// Removes the unloaded pipelines from a new configuration.
+    pub(super) fn take_unloaded(&self, config: &mut Config) -> BTreeMap<String, config::Pipeline> {
+        self.unloaded.keys().filter_map(|name| config.pipelines.remove_entry(name)).collect()
+    }
+
+    async fn rebuild(&mut self, serving: &Serving) -> Result<(), String> {
+        let selection = self.selection(serving);
+        let mut held = Vec::new();
+        let pipelines = self.builder.build(&self.config, &selection, &mut held).await.map_err(|e| e.to_string())?;
+        let served = serving.served.load_full();
+        for (name, pipeline) in &pipelines {
+            // A pipeline that answers as before needs no sample.
+            if served.routes.get(name).is_none_or(|route| route.stable.version != pipeline.version) {
+                run_sample(pipeline, None).await.map_err(|failed| failed.reason)?;
+            }
+        }
+        let candidates = candidates(serving);
+        self.replace(serving, &selection, &candidates, &mut held).await.map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    fn unknown(&self, name: &str) -> ChangeError {
+        let known: Vec<_> = self.config.pipelines.keys().chain(self.unloaded.keys()).map(String::as_str).collect();
+        let name = shortened(name);
+        ChangeError::NotFound(format!("there is no pipeline `{name}`; there are {}", known.join(", ")))
+    }
+}

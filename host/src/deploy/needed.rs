@@ -1,0 +1,26 @@
+//! The plugins that a configuration needs, and where they come from.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::config::Config;
+
+/// The plugins that the configuration's pipelines use, each with the names of these pipelines.
+pub fn needed(config: &Config) -> BTreeMap<&str, Vec<String>> {
+    let mut needed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (name, pipeline) in &config.pipelines {
+        let stages = [&pipeline.preprocess, &pipeline.postprocess].into_iter().chain(pipeline.chips.values());
+        for stage in stages {
+            let users = needed.entry(&stage.plugin).or_default();
+            if !users.contains(name) {
+                users.push(name.clone());
+            }
+        }
+    }
+    needed
+}
+
+/// The file or reference of a plugin, if the configuration names one.
+pub fn declared<'a>(config: &'a Config, name: &str) -> Option<&'a Path> {
+    config.plugins.get(name).and_then(|plugin| plugin.file.as_deref())
+}

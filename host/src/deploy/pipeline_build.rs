@@ -1,0 +1,159 @@
+//! Builds one pipeline of the configuration: its chips, and the environment and limits of its stages.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::pipeline::{Pipeline, PipelineParts};
+use plimsoll_runtime::stage::{
+    Asset, InferStage, Limits, PostprocessStage, PreprocessStage, StageCore, StageEnvironment,
+};
+
+use super::build_error::BuildError;
+use super::build_state::BuildState;
+use super::release::Release;
+use super::serving::ServedPipeline;
+use crate::base::defaults::{DEADLINE, INIT_DEADLINE, MAX_MEMORY, MAX_OUTPUT, REQUEST_DEADLINE};
+use crate::config::{self, Config};
+
+/// The release that serves for each plugin.
+pub type Selection = BTreeMap<String, Arc<Release>>;
+
+/// The asset name by which an infer plugin reads the file of its model, if it runs the model itself.
+const MODEL_ASSET: &str = "model.onnx";
+
+/// The build of one pipeline.
+pub(super) struct PipelineBuild<'a> {
+    pub(super) state: &'a mut BuildState,
+    pub(super) config: &'a Config,
+    pub(super) selection: &'a Selection,
+    pub(super) held: &'a mut Vec<Arc<StageCore>>,
+    pub(super) pipeline: &'a str,
+}
+
+impl PipelineBuild<'_> {
+    /// Builds the pipeline, stage by stage.
+    ///
+    /// # Errors
+    /// The first thing that cannot be served.
+    pub(super) async fn run(mut self, pipeline: &config::Pipeline) -> Result<ServedPipeline, BuildError> {
+        let name = self.pipeline;
+        let key = |rest: &str| format!("pipelines.{name}.{rest}");
+        let default_chip = match (&pipeline.default_chip, pipeline.chips.keys().next()) {
+            (Some(chip), _) if pipeline.chips.contains_key(chip) => chip.clone(),
+            (None, Some(only)) if pipeline.chips.len() == 1 => only.clone(),
+            (_, None) => return Err(BuildError::new(key("chips"), "a pipeline needs at least one chip")),
+            (chip, _) => {
+                let names: Vec<_> = pipeline.chips.keys().map(String::as_str).collect();
+                let what = chip.as_ref().map_or("is missing".to_owned(), |chip| format!("there is no chip `{chip}`"));
+                return Err(BuildError::new(key("default_chip"), format!("{what}; name one of {}", names.join(", "))));
+            }
+        };
+        let sample = pipeline.sample.as_ref().map(|path| self.state.files.asset(self.config, path)).transpose();
+        let sample = sample.map_err(|reason| BuildError::new(key("sample"), reason))?;
+        let misfit = |key: String| move |error: wasmtime::Error| BuildError::new(key, format!("{error:#}"));
+        let preprocess = self.stage(None, StageKind::Preprocess, &pipeline.preprocess, None).await?;
+        let preprocess = PreprocessStage::new(preprocess).map_err(misfit(key("preprocess.plugin")))?;
+        let mut chips = BTreeMap::new();
+        for (chip, stage) in &pipeline.chips {
+            let model = stage.model.as_deref().or(pipeline.model.as_deref());
+            let infer = self.stage(Some(chip), StageKind::Infer, stage, model).await?;
+            let infer = InferStage::new(infer).map_err(misfit(key(&format!("chips.{chip}.plugin"))))?;
+            chips.insert(chip.clone(), infer);
+        }
+        let postprocess = self.stage(None, StageKind::Postprocess, &pipeline.postprocess, None).await?;
+        let postprocess = PostprocessStage::new(postprocess).map_err(misfit(key("postprocess.plugin")))?;
+        let recorder = self.state.recorder(self.config, name);
+        let recorder = recorder.map_err(|reason| BuildError::new(key("record.dir"), reason))?;
+        let deadline = pipeline.deadline.unwrap_or(REQUEST_DEADLINE);
+        let name = name.to_owned();
+        let stages = Pipeline::new(PipelineParts { name, preprocess, chips, default_chip, postprocess, deadline });
+        Ok(ServedPipeline { pipeline: stages, sample, canary: pipeline.canary.clone(), recorder })
+    }
+
+    async fn stage(
+        &mut self,
+        chip: Option<&str>,
+        kind: StageKind,
+        stage: &config::Stage,
+        model: Option<&str>,
+    ) -> Result<Arc<StageCore>, BuildError> {
+        let pipeline = self.pipeline;
+        let key = match chip {
+            Some(chip) => format!("pipelines.{pipeline}.chips.{chip}"),
+            None => format!("pipelines.{pipeline}.{}", kind.as_str()),
+        };
+        let at = |field: &str, reason: String| BuildError::new(format!("{key}.{field}"), reason);
+        let rejected = |field: &str, reason| BuildError::for_plugin(&stage.plugin, format!("{key}.{field}"), reason);
+
+        let release = self
+            .selection
+            .get(&stage.plugin)
+            .ok_or_else(|| at("plugin", format!("there is no plugin `{}`", stage.plugin)))?;
+        let identity = &release.artifact.identity;
+        if kind != StageKind::Infer && stage.model.is_some() {
+            return Err(at("model", "only an infer stage has a model".to_owned()));
+        }
+        let environment = self.environment(release, stage, model, &at, &rejected)?;
+        let limits = self.limits(release, stage);
+        let is_same = |known: &Arc<StageCore>| known.matches(identity, kind, &limits, &environment);
+        if let Some(known) = self.state.stages.iter().filter_map(Weak::upgrade).find(is_same) {
+            return Ok(known);
+        }
+        let ready = self.state.preparer.stage(&release.artifact, kind, limits, environment).await;
+        let ready = Arc::new(ready.map_err(|error| rejected("plugin", error.to_string()))?);
+        // If no instance starts within the cap, reject the deployment; otherwise every request would fail.
+        ready
+            .instantiate_only()
+            .await
+            .map_err(|error| rejected("max_memory", format!("no instance starts: {error}")))?;
+        self.state.stages.push(Arc::downgrade(&ready));
+        self.held.push(Arc::clone(&ready));
+        Ok(ready)
+    }
+
+    /// Settings, assets and model of a stage. Those of the pipeline take precedence over those of the manifest.
+    fn environment(
+        &mut self,
+        release: &Release,
+        stage: &config::Stage,
+        model: Option<&str>,
+        at: &dyn Fn(&str, String) -> BuildError,
+        rejected: &dyn Fn(&str, String) -> BuildError,
+    ) -> Result<StageEnvironment, BuildError> {
+        let manifest = &release.manifest;
+        let texts = manifest.config.iter().chain(&stage.config);
+        let mut settings: BTreeMap<_, _> = texts.map(|(key, value)| (key.clone(), config::text_of(value))).collect();
+        let mut assets = BTreeMap::new();
+        for (name, bytes) in manifest.read_assets().map_err(|reason| rejected("plugin", reason))? {
+            assets.insert(name, Asset::new(Arc::new(bytes)));
+        }
+        for (name, path) in &stage.assets {
+            let asset = self.state.files.asset(self.config, path);
+            assets.insert(name.clone(), asset.map_err(|reason| at(&format!("assets.{name:?}"), reason))?);
+        }
+        let mut loaded = None;
+        if let Some(name) = model {
+            let (model, bytes) = self.state.files.model(self.config, name).map_err(|reason| at("model", reason))?;
+            settings.entry("model".to_owned()).or_insert_with(|| name.to_owned());
+            assets.entry(MODEL_ASSET.to_owned()).or_insert_with(|| Asset::with_digest(bytes, model.digest()));
+            loaded = Some((name.to_owned(), model));
+        }
+        Ok(StageEnvironment::new(Arc::clone(&release.artifact.identity.name), settings, assets, loaded))
+    }
+
+    /// The limits of the stage, or else of `[plugins.NAME]`, of the manifest, or the defaults.
+    fn limits(&self, release: &Release, stage: &config::Stage) -> Limits {
+        let table = self.config.plugins.get(&stage.plugin);
+        let manifest = &release.manifest;
+        let memory = stage.max_memory.or(table.and_then(|table| table.max_memory)).or(manifest.max_memory);
+        let deadline = stage.deadline.or(table.and_then(|table| table.deadline)).or(manifest.deadline);
+        let init = table.and_then(|table| table.init_deadline).or(manifest.init_deadline);
+        Limits {
+            max_memory: memory.map_or(MAX_MEMORY, |size| size.as_u64()),
+            deadline: deadline.unwrap_or(DEADLINE),
+            init_deadline: init.unwrap_or(INIT_DEADLINE),
+            max_output: stage.max_output.map_or(MAX_OUTPUT, |size| size.as_u64()),
+        }
+    }
+}

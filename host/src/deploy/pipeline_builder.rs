@@ -1,0 +1,82 @@
+//! Builds pipelines: from a configuration and one release of each plugin to pipelines that are ready to run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use plimsoll_runtime::component::Preparer;
+use plimsoll_runtime::engine::Runtime;
+use plimsoll_runtime::stage::StageCore;
+
+use super::build_error::BuildError;
+use super::build_state::BuildState;
+use super::file_store::Files;
+use super::pipeline_build::{PipelineBuild, Selection};
+use super::serving::ServedPipeline;
+use crate::config::Config;
+use crate::records::metrics::BatchMetrics;
+
+/// Pipelines by name.
+pub type Pipelines = BTreeMap<String, Arc<ServedPipeline>>;
+
+/// Builds pipelines, and keeps the parts that can be used again.
+pub struct PipelineBuilder {
+    state: BuildState,
+}
+
+impl PipelineBuilder {
+    /// A builder for one engine. If `records_inputs`, the pipelines record inputs as configured; only a server does.
+    ///
+    /// # Errors
+    /// If the machine cannot start compiler threads, or because of a bug of this program.
+    pub fn new(
+        runtime: &Runtime,
+        config: &Config,
+        batches: BatchMetrics,
+        records_inputs: bool,
+    ) -> wasmtime::Result<Self> {
+        let mut state = BuildState::new(runtime, config, batches)?;
+        if records_inputs {
+            state.record_inputs();
+        }
+        Ok(Self { state })
+    }
+
+    /// The preparer, for plugins that no pipeline uses yet.
+    pub fn preparer(&self) -> &Preparer {
+        &self.state.preparer
+    }
+
+    /// Builds every pipeline of the configuration with the selected releases. The new stages are added to `held`, so that a
+    /// repeated build can use them again.
+    ///
+    /// # Errors
+    /// The first thing that cannot be served.
+    pub async fn build(
+        &mut self,
+        config: &Config,
+        selection: &Selection,
+        held: &mut Vec<Arc<StageCore>>,
+    ) -> Result<Pipelines, BuildError> {
+        for name in config.models.keys() {
+            let model = self.state.files.model(config, name);
+            model.map_err(|reason| BuildError::new(format!("models.{name}"), reason))?;
+        }
+        self.state.retain(config);
+        let mut pipelines = BTreeMap::new();
+        for (name, pipeline) in &config.pipelines {
+            let build = PipelineBuild { state: &mut self.state, config, selection, held, pipeline: name };
+            pipelines.insert(name.clone(), Arc::new(build.run(pipeline).await?));
+        }
+        Ok(pipelines)
+    }
+
+    /// Makes the next build read every file again, for a new configuration. Returns the files that were read.
+    pub(super) fn invalidate_files(&mut self) -> Files {
+        self.state.files.invalidate()
+    }
+
+    /// Brings back the files that were read before.
+    pub(super) fn restore_files(&mut self, before: Files) {
+        self.state.files.restore(before);
+    }
+}

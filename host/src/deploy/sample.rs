@@ -1,0 +1,71 @@
+//! Runs the sample that every new version must answer before it serves.
+
+use std::time::Duration;
+
+use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::stage::{Request, RunLog, StageError};
+
+use super::serving::ServedPipeline;
+
+/// A small JPEG, for pipelines that configure no sample.
+const BUNDLED: &[u8] = include_bytes!("../../demo/sample.jpg");
+/// Added to the pipeline's deadline, because compiled code runs for the first time, on a machine that is compiling.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// The stage that failed the sample.
+#[derive(Debug)]
+pub struct SampleError {
+    /// The plugin of the stage.
+    pub plugin: String,
+    /// Why, in one sentence.
+    pub reason: String,
+}
+
+/// Runs the sample through the pipeline: on the chips that run `plugin`, or else on the default chip; on every chip if no
+/// plugin is named. The configured sample must be answered. The bundled sample may also be refused, because the plugin may
+/// not read JPEG; but no stage may trap or exceed a limit.
+///
+/// # Errors
+/// The stage that failed.
+pub async fn run_sample(pipeline: &ServedPipeline, plugin: Option<&str>) -> Result<(), SampleError> {
+    let of_plugin: Vec<_> = match plugin {
+        None => pipeline.chips.keys().collect(),
+        Some(plugin) => {
+            pipeline.chips.iter().filter(|(_, stage)| &*stage.plugin.name == plugin).map(|(chip, _)| chip).collect()
+        }
+    };
+    let chips = if of_plugin.is_empty() { vec![&pipeline.default_chip] } else { of_plugin };
+    let (sample, content_type) = match &pipeline.sample {
+        Some(sample) => (sample.bytes(), None),
+        None => (BUNDLED, Some("image/jpeg".to_owned())),
+    };
+    for chip in chips {
+        let Some(infer) = pipeline.chip(chip) else { continue };
+        let request = Request { id: "sample".into(), content_type: content_type.clone(), parameters: Vec::new() };
+        let mut log = RunLog::new(pipeline.deadline + SLACK);
+        if let Err(failed) = pipeline.run(infer, &mut log, &request, sample).await {
+            if pipeline.sample.is_none() && is_refusal(&failed.error) {
+                continue;
+            }
+            let StageError { outcome, public, detail, .. } = &failed.error;
+            // The first line of the detail is the cause of a trap; the rest is the backtrace, for the log.
+            let cause = detail.lines().next().filter(|line| !line.is_empty()).map(|line| format!(" ({line})"));
+            return Err(SampleError {
+                plugin: failed.stage.plugin.name.to_string(),
+                reason: format!(
+                    "the sample of pipeline `{}` on chip `{chip}`: stage {} (plugin {}) ended in {}: {public}{}",
+                    pipeline.name,
+                    failed.stage.kind,
+                    failed.stage.plugin.name,
+                    outcome.as_str(),
+                    cause.unwrap_or_default()
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn is_refusal(error: &StageError) -> bool {
+    matches!(error.outcome, Outcome::UnsupportedMediaType | Outcome::InvalidInput | Outcome::TooLarge)
+}

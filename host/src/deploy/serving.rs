@@ -1,0 +1,195 @@
+//! What is served now, and what is known of every plugin.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use plimsoll_runtime::pipeline::Pipeline;
+use plimsoll_runtime::stage::{Asset, InferStage, StageCore};
+use plimsoll_runtime::text::shortened;
+
+use super::canary::Canary;
+use super::catalog::Catalog;
+use crate::config::CanaryRules;
+use crate::records::Records;
+use crate::records::canary_side::{CanarySide, CanarySignal};
+use crate::records::recording::InputRecorder;
+
+/// The state of the server that deployments change and requests read.
+pub struct Serving {
+    /// The pipelines; every change replaces them as a whole.
+    pub served: ArcSwap<Served>,
+    catalog: Mutex<Catalog>,
+    /// Wakes the task that decides canaries.
+    pub canary_signal: Arc<CanarySignal>,
+    /// The memory and time that requests needed.
+    pub records: Arc<Records>,
+}
+
+/// The pipelines that are served at one moment.
+pub struct Served {
+    /// The pipelines by name.
+    pub routes: BTreeMap<String, Route>,
+    /// The names of pipelines that are configured and unloaded.
+    pub unloaded: BTreeSet<String>,
+}
+
+/// A pipeline, and its canary.
+pub struct Route {
+    /// The version that serves.
+    pub stable: Arc<ServedPipeline>,
+    /// A new version on a share of the requests.
+    pub canary: Option<Arc<Canary>>,
+}
+
+/// A pipeline with what the host does around it.
+pub struct ServedPipeline {
+    /// The stages.
+    pub pipeline: Pipeline,
+    /// The body that a new version must answer; `None` for the bundled one.
+    pub sample: Option<Asset>,
+    /// How a new version is put on canary; `None` if it serves at once.
+    pub canary: Option<CanaryRules>,
+    /// Records inputs; `None` if they are not recorded.
+    pub recorder: Option<Arc<InputRecorder>>,
+}
+
+impl Deref for ServedPipeline {
+    type Target = Pipeline;
+
+    fn deref(&self) -> &Pipeline {
+        &self.pipeline
+    }
+}
+
+/// The pipeline of a request, and the side of the canary that counts the request.
+pub type Routed = (Arc<ServedPipeline>, Option<Arc<CanarySide>>);
+
+/// A pipeline or chip that is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum NotServed {
+    /// There is no such pipeline.
+    #[error("there is no pipeline `{}`; there are {known}", shortened(name))]
+    Pipeline {
+        /// The name that was given.
+        name: String,
+        /// The names that there are, joined by commas.
+        known: String,
+    },
+    /// The pipeline is unloaded.
+    #[error("pipeline `{name}` is unloaded; POST /v2/repository/models/{name}/load loads it again")]
+    Unloaded {
+        /// Its name.
+        name: String,
+    },
+    /// The pipeline has no such chip.
+    #[error("pipeline `{pipeline}` has no chip `{}`; it has {known}", shortened(chip))]
+    Chip {
+        /// The pipeline.
+        pipeline: String,
+        /// The name that was given.
+        chip: String,
+        /// The chips that it has, joined by commas.
+        known: String,
+    },
+}
+
+impl Route {
+    /// A pipeline without a canary.
+    pub fn new(stable: Arc<ServedPipeline>) -> Self {
+        Self { stable, canary: None }
+    }
+
+    /// The pipeline for the next request.
+    pub fn route_request(&self) -> Routed {
+        match &self.canary {
+            None => (Arc::clone(&self.stable), None),
+            Some(canary) if canary.takes_next() => (Arc::clone(&canary.pipeline), Some(canary.side(true))),
+            Some(canary) => (Arc::clone(&self.stable), Some(canary.side(false))),
+        }
+    }
+
+    /// The versions that are served: the stable one, and the canary's.
+    pub fn versions(&self) -> Vec<String> {
+        let mut versions = vec![self.stable.version.clone()];
+        let canary = self.canary.as_ref().map(|canary| canary.pipeline.version.clone());
+        versions.extend(canary.filter(|version| *version != versions[0]));
+        versions
+    }
+
+    /// The pipeline of a version; a request for it counts on its side of the canary.
+    pub fn version(&self, version: &str) -> Option<Routed> {
+        if let Some(canary) = self.canary.as_ref().filter(|canary| canary.pipeline.version == version) {
+            return Some((Arc::clone(&canary.pipeline), Some(canary.side(true))));
+        }
+        let side = self.canary.as_ref().map(|canary| canary.side(false));
+        (self.stable.version == version).then(|| (Arc::clone(&self.stable), side))
+    }
+}
+
+impl Served {
+    /// The route of a pipeline.
+    ///
+    /// # Errors
+    /// If there is no such pipeline, or it is unloaded.
+    pub fn route(&self, name: &str) -> Result<&Route, NotServed> {
+        self.routes.get(name).ok_or_else(|| match self.unloaded.contains(name) {
+            true => NotServed::Unloaded { name: name.to_owned() },
+            false => NotServed::Pipeline {
+                name: name.to_owned(),
+                known: self.routes.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+            },
+        })
+    }
+
+    /// The stages of a plugin in the stable versions.
+    pub fn stages_of(&self, plugin: &str) -> Vec<Arc<StageCore>> {
+        let stages = self.routes.values().flat_map(|route| route.stable.stages());
+        stages.filter(|(_, stage)| &*stage.plugin.name == plugin).map(|(_, stage)| Arc::clone(stage)).collect()
+    }
+}
+
+impl ServedPipeline {
+    /// The infer stage of a chip.
+    ///
+    /// # Errors
+    /// If there is no such chip.
+    pub fn find_chip(&self, name: &str) -> Result<&InferStage, NotServed> {
+        self.chip(name).ok_or_else(|| NotServed::Chip {
+            pipeline: self.name.clone(),
+            chip: name.to_owned(),
+            known: self.chips.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+impl Serving {
+    /// The state at start.
+    pub fn new(served: Served, catalog: Catalog, records: Arc<Records>) -> Self {
+        Self {
+            served: ArcSwap::from_pointee(served),
+            catalog: Mutex::new(catalog),
+            canary_signal: Arc::default(),
+            records,
+        }
+    }
+
+    /// The pipeline that serves under a name.
+    ///
+    /// # Errors
+    /// If there is no such pipeline, or it is unloaded.
+    pub fn pipeline(&self, name: &str) -> Result<Arc<ServedPipeline>, NotServed> {
+        self.served.load().route(name).map(|route| Arc::clone(&route.stable))
+    }
+
+    /// The names of the pipelines.
+    pub fn pipeline_names(&self) -> Vec<String> {
+        self.served.load().routes.keys().cloned().collect()
+    }
+
+    /// What is known of every plugin. Hold the lock only to read or write it.
+    pub fn catalog(&self) -> MutexGuard<'_, Catalog> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,178 @@
+//! Plugins as the administration routes show them.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use plimsoll_runtime::component::Metadata;
+use plimsoll_runtime::identity::Identity;
+use plimsoll_runtime::kind::StageKind;
+use serde::Serialize;
+
+use super::canary::CanaryComparison;
+use super::catalog::{CatalogEntry, RejectedVersion};
+use super::release::Release;
+use super::serving::{Served, Serving};
+use crate::records::memory::report::Row;
+
+/// A plugin as `GET /v1/plugins/{name}` shows it.
+#[derive(Debug, Serialize)]
+pub struct PluginView {
+    /// Its name.
+    pub name: String,
+    /// The version that serves, or would if a pipeline used it.
+    pub version: Option<Arc<str>>,
+    /// SHA-256 of that version.
+    pub digest: Option<Arc<str>>,
+    /// Its metadata.
+    #[serde(flatten)]
+    pub metadata: Option<Metadata>,
+    /// Where it came from: `bundled`, `http`, a path or an `oci://` reference.
+    pub source: Option<String>,
+    /// Its size in bytes.
+    pub bytes: Option<usize>,
+    /// The stages that run it.
+    pub stages: Vec<StageView>,
+    /// What a person should know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// The canary, by pipeline.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub canary: Vec<CanaryComparison>,
+    /// Every version that is known, the newest first within each state.
+    pub versions: Vec<VersionView>,
+}
+
+/// Where a plugin works, and within which limits.
+#[derive(Debug, Clone, Serialize)]
+pub struct StageView {
+    /// The pipeline.
+    pub pipeline: String,
+    /// `preprocess`, `infer` or `postprocess`.
+    pub stage: StageKind,
+    /// The chip of an infer stage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chip: Option<String>,
+    /// The cap in bytes.
+    pub max_memory: u64,
+    /// The deadline in seconds.
+    pub deadline_seconds: f64,
+}
+
+/// A version of a plugin.
+#[derive(Debug, Serialize)]
+pub struct VersionView {
+    /// `compiling`, `canary`, `serving`, `unused` (it would serve, but no pipeline uses it), `previous` or `refused`.
+    pub state: &'static str,
+    /// From the file's name or the component's metadata.
+    pub version: Arc<str>,
+    /// SHA-256 of the component.
+    pub digest: Arc<str>,
+    /// Where it came from.
+    pub source: String,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Seconds since 1970 when it was handed in, or refused.
+    pub at: f64,
+    /// Stage runs since start.
+    pub runs: u64,
+    /// Those that ended in a trap, a memory limit or a passed deadline.
+    pub failures: u64,
+    /// Highest high-water mark in bytes since start.
+    pub high_water: u64,
+}
+
+impl CatalogEntry {
+    /// The view of this plugin; `rows` are those of the memory report, of every plugin.
+    pub fn view(&self, name: &str, stages: Vec<StageView>, canary: Vec<CanaryComparison>, rows: &[Row]) -> PluginView {
+        let mut versions = Vec::new();
+        let mut add = |state, identity: &Identity, source: String, reason: Option<String>, at: SystemTime| {
+            let of_version =
+                rows.iter().filter(|row| row.key.plugin == identity.name && row.key.digest == identity.digest);
+            let mut view = VersionView {
+                state,
+                version: Arc::clone(&identity.version),
+                digest: Arc::clone(&identity.digest),
+                source,
+                reason,
+                at: at.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()),
+                runs: 0,
+                failures: 0,
+                high_water: 0,
+            };
+            for row in of_version {
+                view.runs += row.figures.count;
+                view.high_water = view.high_water.max(row.figures.max);
+                if row.key.outcome.is_plugin_failure() {
+                    view.failures += row.figures.count;
+                }
+            }
+            versions.push(view);
+        };
+        if let Some(identity) = &self.compiling {
+            add("compiling", identity, String::new(), None, SystemTime::now());
+        }
+        let mut release = |state, release: &Release| {
+            add(state, &release.artifact.identity, release.source.to_string(), None, release.at);
+        };
+        if let Some(candidate) = &self.candidate {
+            release("canary", candidate);
+        }
+        if let Some(serving) = &self.serving {
+            release(if stages.is_empty() { "unused" } else { "serving" }, serving);
+        }
+        self.previous.iter().for_each(|previous| release("previous", &previous.release));
+        for rejected in &self.rejected {
+            let RejectedVersion { identity, source, reason, at, .. } = rejected;
+            add("refused", identity, source.clone(), Some(reason.clone()), *at);
+        }
+        let serving = self.serving.as_deref();
+        PluginView {
+            name: name.to_owned(),
+            version: serving.map(|release| Arc::clone(&release.artifact.identity.version)),
+            digest: serving.map(|release| Arc::clone(&release.artifact.identity.digest)),
+            metadata: serving.map(|release| release.artifact.metadata.clone()),
+            source: serving.map(|release| release.source.to_string()),
+            bytes: serving.map(|release| release.artifact.size),
+            stages,
+            note: self.note.clone(),
+            canary,
+            versions,
+        }
+    }
+}
+
+impl Serving {
+    /// The views of all known plugins.
+    pub fn plugin_views(&self) -> Vec<PluginView> {
+        let served = self.served.load();
+        let rows = self.records.memory.rows(None, Instant::now());
+        let catalog = self.catalog();
+        let known = catalog.iter().filter(|(_, plugin)| plugin.is_known());
+        known
+            .map(|(name, plugin)| {
+                let canaries = served.routes.values().filter_map(|route| route.canary.as_ref());
+                let canaries = canaries.filter(|canary| **canary.plugin() == **name);
+                let comparisons = canaries.map(|canary| canary.comparison()).collect();
+                plugin.view(name, stage_views(&served, name), comparisons, &rows)
+            })
+            .collect()
+    }
+}
+
+/// The stages of a plugin, with their limits.
+fn stage_views(served: &Served, plugin: &str) -> Vec<StageView> {
+    let mut views = Vec::new();
+    for route in served.routes.values() {
+        for (chip, stage) in route.stable.stages().filter(|(_, stage)| &*stage.plugin.name == plugin) {
+            views.push(StageView {
+                pipeline: route.stable.name.clone(),
+                stage: stage.kind,
+                chip: chip.map(str::to_owned),
+                max_memory: stage.limits.max_memory,
+                deadline_seconds: stage.limits.deadline.as_secs_f64(),
+            });
+        }
+    }
+    views
+}

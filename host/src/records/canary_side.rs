@@ -1,0 +1,107 @@
+//! The figures of one side of a canary: what the old or the new version did since the canary began.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hdrhistogram::Histogram;
+use plimsoll_runtime::cap::PAGE;
+use plimsoll_runtime::outcome::Outcome;
+use serde::Serialize;
+use tokio::sync::Notify;
+
+/// The largest high-water mark that a side distinguishes, in pages: 8 GiB.
+const MAX_PAGES: u64 = 1 << 17;
+
+/// One side of a canary: the old or the new version.
+pub struct CanarySide {
+    plugin: Arc<str>,
+    figures: Mutex<Figures>,
+    /// Notified after each request of the new version.
+    signal: Arc<CanarySignal>,
+    is_new: bool,
+}
+
+#[derive(Debug)]
+struct Figures {
+    requests: u64,
+    failures: u64,
+    /// In pages of 64 KiB.
+    marks: Histogram<u64>,
+}
+
+/// Wakes the task that decides canaries, once for each decision.
+#[derive(Default)]
+pub struct CanarySignal {
+    notify: Notify,
+    is_set: AtomicBool,
+}
+
+impl CanarySignal {
+    fn set(&self) {
+        if !self.is_set.swap(true, Relaxed) {
+            self.notify.notify_one();
+        }
+    }
+
+    /// Waits until a canary has new figures.
+    pub async fn wait(&self) {
+        self.notify.notified().await;
+        self.is_set.store(false, Relaxed);
+    }
+}
+
+/// The figures of one side.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CanaryFigures {
+    /// Answered requests.
+    pub requests: u64,
+    /// Requests that ended in a trap, a memory limit or a passed deadline of the plugin.
+    pub failures: u64,
+    /// 99th percentile of the plugin's high-water mark in bytes.
+    pub p99: u64,
+}
+
+impl CanarySide {
+    /// The side of the new (`is_new`) or the old version of `plugin`.
+    pub fn new(plugin: &Arc<str>, is_new: bool, signal: &Arc<CanarySignal>) -> Self {
+        let marks = Histogram::new_with_bounds(1, MAX_PAGES, 2).expect("the bounds are valid");
+        let figures = Mutex::new(Figures { requests: 0, failures: 0, marks });
+        Self { plugin: Arc::clone(plugin), figures, signal: Arc::clone(signal), is_new }
+    }
+
+    /// Returns true if this is the plugin of the canary.
+    pub fn is_of(&self, plugin: &str) -> bool {
+        plugin == &*self.plugin
+    }
+
+    /// Counts a stage run, if it is of the canary's plugin. `high_water` is in bytes.
+    pub fn record_stage(&self, plugin: &str, outcome: Outcome, high_water: u64) {
+        if !self.is_of(plugin) {
+            return;
+        }
+        let mut figures = self.lock();
+        figures.marks.saturating_record(high_water.div_ceil(PAGE));
+        if outcome.is_plugin_failure() {
+            figures.failures += 1;
+        }
+    }
+
+    /// Counts a request that reached the plugin.
+    pub fn record_request(&self) {
+        self.lock().requests += 1;
+        if self.is_new {
+            self.signal.set();
+        }
+    }
+
+    /// The figures so far.
+    pub fn figures(&self) -> CanaryFigures {
+        let figures = self.lock();
+        let p99 = figures.marks.value_at_quantile(0.99) * PAGE;
+        CanaryFigures { requests: figures.requests, failures: figures.failures, p99 }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Figures> {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,26 @@
+//! The key of a series of stage runs.
+
+use std::sync::Arc;
+
+use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::outcome::Outcome;
+use serde::Serialize;
+
+/// High-water marks and metrics are counted by these properties.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct SeriesKey {
+    /// The pipeline's name.
+    pub pipeline: Arc<str>,
+    /// The kind of stage.
+    pub stage: StageKind,
+    /// The plugin's name.
+    pub plugin: Arc<str>,
+    /// The plugin's version.
+    pub version: Arc<str>,
+    /// SHA-256 of the plugin, hexadecimal: two builds may have the same version.
+    pub digest: Arc<str>,
+    /// The chip that the request was routed to.
+    pub chip: Arc<str>,
+    /// How the stage ended.
+    pub outcome: Outcome,
+}

@@ -1,0 +1,162 @@
+//! Recommends a `max_memory` for each stage from the memory that its runs needed.
+
+use hdrhistogram::Histogram;
+use plimsoll_runtime::cap::PAGE;
+use plimsoll_runtime::text::grouped;
+use serde::{Deserialize, Serialize};
+
+/// The recommended cap is so many times the 99.9th percentile: room for an input that is somewhat larger than any seen.
+const HEADROOM: f64 = 1.25;
+/// A cap of more than so many times what is recommended is wasteful: it is what one bad request may take.
+const WASTEFUL: f64 = 4.0;
+/// Fewer runs have no 99.9th percentile; their maximum stands for it.
+const ENOUGH_RUNS: u64 = 1_000;
+
+/// What one stage needed, and what its cap should be. Sizes in bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Advice {
+    /// The pipeline.
+    pub pipeline: String,
+    /// `preprocess`, `infer` or `postprocess`.
+    pub stage: String,
+    /// The chip of an infer stage.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub chip: Option<String>,
+    /// The plugin.
+    pub plugin: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of the plugin.
+    pub digest: String,
+    /// Stage runs; those whose caller went away, or that got no instance, are left out.
+    pub runs: u64,
+    /// 99.9th percentile of the high-water marks.
+    pub p999: u64,
+    /// Highest mark.
+    pub max: u64,
+    /// Runs that the cap ended.
+    pub limit_met: u64,
+    /// The cap now.
+    pub max_memory: u64,
+    /// The recommended cap: a whole number of pages.
+    pub recommended: u64,
+    /// What is wrong with the cap now; absent where it will do.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub warning: Option<String>,
+}
+
+/// The figures that advice is made of.
+#[derive(Debug)]
+pub struct Needs {
+    /// High-water marks in pages.
+    pub pages: Histogram<u64>,
+    /// The highest in bytes.
+    pub max: u64,
+    /// Runs that the cap ended.
+    pub limit_met: u64,
+}
+
+impl Default for Needs {
+    fn default() -> Self {
+        let mut pages = Histogram::new_with_bounds(1, 2, 2).expect("valid bounds");
+        pages.auto(true);
+        Self { pages, max: 0, limit_met: 0 }
+    }
+}
+
+impl Needs {
+    /// Runs, and the 99.9th percentile of their marks in bytes.
+    pub fn figures(&self) -> (u64, u64) {
+        (self.pages.len(), (self.pages.value_at_quantile(0.999) * PAGE).min(self.max))
+    }
+}
+
+impl Advice {
+    /// Recommends a cap and judges the one that is set.
+    #[must_use]
+    pub fn judged(mut self, max_memory: u64) -> Self {
+        let pages = (self.p999 as f64 * HEADROOM / PAGE as f64).ceil() as u64;
+        self.recommended = pages.max(1) * PAGE;
+        self.max_memory = max_memory;
+        let few = if self.runs < ENOUGH_RUNS { format!(" ({} runs are few)", self.runs) } else { String::new() };
+        self.warning = if self.limit_met > 0 && max_memory < self.recommended {
+            Some(format!(
+                "the cap of {} bytes ended {} of {} runs, so what they need is not known; {} bytes is the least to try{few}",
+                grouped(max_memory),
+                self.limit_met,
+                self.runs,
+                grouped(self.recommended)
+            ))
+        } else if max_memory < self.recommended {
+            Some(format!(
+                "the cap is close: {} bytes, and the 99.9th percentile is {}{few}",
+                grouped(max_memory),
+                grouped(self.p999)
+            ))
+        } else if max_memory as f64 > WASTEFUL * self.recommended as f64 {
+            Some(format!(
+                "the cap is wasteful: {} bytes, which is {:.0} times what is recommended{few}",
+                grouped(max_memory),
+                max_memory as f64 / self.recommended as f64
+            ))
+        } else {
+            None
+        };
+        self
+    }
+
+    /// The name of the stage as the configuration's key has it.
+    pub fn key(&self) -> String {
+        match &self.chip {
+            Some(chip) => format!("pipelines.{}.chips.{chip}", self.pipeline),
+            None => format!("pipelines.{}.{}", self.pipeline, self.stage),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn advice(pages: &[(u64, u64)], limit_met: u64, cap: u64) -> Advice {
+        let mut needs = Needs { limit_met, ..Needs::default() };
+        for (pages, runs) in pages {
+            needs.pages.record_n(*pages, *runs).expect("it grows");
+            needs.max = needs.max.max(pages * PAGE);
+        }
+        let (runs, p999) = needs.figures();
+        let text = String::new;
+        let advice = Advice {
+            pipeline: text(),
+            stage: text(),
+            chip: None,
+            plugin: text(),
+            version: text(),
+            digest: text(),
+            runs,
+            p999,
+            max: needs.max,
+            limit_met,
+            max_memory: 0,
+            recommended: 0,
+            warning: None,
+        };
+        advice.judged(cap * PAGE)
+    }
+
+    #[test]
+    fn caps_are_judged_by_the_percentile_with_headroom() {
+        // One run in 10,000 is beyond the percentile.
+        let fits = advice(&[(40, 9_999), (100, 1)], 0, 60);
+        assert_eq!((fits.p999, fits.recommended, fits.max), (40 * PAGE, 50 * PAGE, 100 * PAGE));
+        assert_eq!(fits.warning, None);
+        let warned = |advice: Advice| advice.warning.expect("a warning");
+        assert!(warned(advice(&[(40, 10_000)], 0, 49)).starts_with("the cap is close: 3,211,264 bytes"));
+        assert!(warned(advice(&[(40, 10_000)], 0, 201)).starts_with("the cap is wasteful"));
+        assert_eq!(advice(&[(40, 10_000)], 0, 200).warning, None);
+        assert!(warned(advice(&[(40, 100)], 7, 40)).contains("ended 7 of 100 runs"));
+        assert!(warned(advice(&[(40, 100)], 7, 40)).contains("100 runs are few"));
+        // 41 · 1.25 is no whole number of pages.
+        assert_eq!(advice(&[(41, 10_000)], 0, 60).recommended, 52 * PAGE);
+    }
+}

@@ -1,0 +1,115 @@
+//! What explains a difference, as a verdict and as a sentence.
+
+use plimsoll_runtime::text::grouped;
+
+use super::samples::Factor;
+use super::standardise::{Sides, Standardised};
+
+/// A factor explains a difference if so much of it goes away with the factor's mix.
+const EXPLAINS: f64 = 0.8;
+/// And the compared levels do themselves where no more than this goes away.
+const EXPLAINS_NOT: f64 = 0.2;
+/// A standardised difference speaks for all runs only if the common strata hold so many of them.
+const MIN_COVERAGE: f64 = 0.5;
+
+/// What explains a difference.
+#[derive(Debug, PartialEq)]
+pub(super) enum Verdict {
+    NoDifference,
+    Mix(Vec<Factor>),
+    Itself,
+    Partly,
+    CannotTell,
+}
+
+impl Verdict {
+    /// `standardised` has an entry for each factor, then one for all of them.
+    pub(super) fn of(standardised: &[Standardised]) -> Self {
+        let told = |standard: &&Standardised| standard.explained.is_some() && standard.coverage >= MIN_COVERAGE;
+        let explains = |standard: &&Standardised| {
+            let noise = standard.standard_error.unwrap_or(0.0) * 2.0;
+            // What is left of most of it may be chance.
+            let is_chance = standard.difference.is_some_and(|rest| rest.abs() <= noise);
+            standard.explained.is_some_and(|share| share >= EXPLAINS || (share >= 0.5 && is_chance))
+        };
+        let alone: Vec<_> = standardised
+            .iter()
+            .filter(|standard| standard.same.len() == 1)
+            .filter(told)
+            .filter(explains)
+            .map(|standard| standard.same[0])
+            .collect();
+        if !alone.is_empty() {
+            return Self::Mix(alone);
+        }
+        let Some(all) = standardised.iter().rev().find(told) else { return Self::CannotTell };
+        match all.explained.unwrap_or(0.0) {
+            _ if explains(&all) => Self::Mix(all.same.clone()),
+            // A single factor that could be compared says nothing of the one that could not.
+            _ if all.same.len() == 1 => Self::CannotTell,
+            share if share <= EXPLAINS_NOT => Self::Itself,
+            _ => Self::Partly,
+        }
+    }
+}
+
+/// What explains a difference of `raw` bytes, in a sentence.
+pub(super) fn sentence(sides: &Sides, raw: f64, standardised: &[Standardised], verdict: &Verdict) -> String {
+    let Sides { by, more, less, .. } = sides;
+    let (a, b) = (format!("{by} {more}"), format!("{by} {less}"));
+    if *verdict == Verdict::NoDifference {
+        return format!("{a} and {b} need the same: their means differ by {} bytes.", grouped(raw.round() as u64));
+    }
+    let mut parts = Vec::new();
+    for standard in standardised.iter().filter(|standard| standard.same.len() == 1) {
+        let factor = standard.same[0];
+        let shares = sides.most_different(factor).map_or_else(String::new, |(level, high, low)| {
+            let what = match factor {
+                Factor::Outcome => "end in ",
+                Factor::Caller => "come from ",
+                Factor::Chip => "are on ",
+                Factor::Version => "are of ",
+            };
+            format!(" ({} of the runs of {more} {what}{level}, {} of those of {less})", percent(high), percent(low))
+        });
+        parts.push(match standard.explained {
+            Some(_) if standard.coverage < MIN_COVERAGE => {
+                format!(
+                    "the mix of {factor}s can be compared for only {} of the runs{shares}",
+                    percent(standard.coverage)
+                )
+            }
+            Some(share) => format!("the mix of {factor}s explains {}{shares}", percent(share.clamp(0.0, 1.0))),
+            None => format!("the mix of {factor}s cannot be compared because they have none in common{shares}"),
+        });
+    }
+    let all = standardised.last();
+    let remains = all.and_then(|all| all.difference.filter(|_| all.coverage >= MIN_COVERAGE));
+    let remains = remains.map_or_else(String::new, |rest| {
+        let direction = if rest < 0.0 { "less" } else { "more" };
+        format!(
+            "; with the same mix of all of them {a} needs {} bytes {direction} than {b}",
+            grouped(rest.abs().round() as u64)
+        )
+    });
+    let end = match verdict {
+        Verdict::Mix(factors) => {
+            let names: Vec<_> = factors.iter().map(|factor| factor.as_str()).collect();
+            let verb = if names.len() == 1 { "explains" } else { "explain" };
+            format!("so {}, not the {by}, {verb} it", names.join(" and "))
+        }
+        Verdict::Itself => format!("so it is due to the {by} itself"),
+        Verdict::Partly => format!("so the mix explains a part, and the {by} the rest"),
+        Verdict::CannotTell => format!("so whether it is due to the {by} cannot be told from these requests"),
+        Verdict::NoDifference => unreachable!("answered above"),
+    };
+    format!(
+        "Of the {} bytes that {a} needs more than {b}, {}{remains}; {end}.",
+        grouped(raw.round() as u64),
+        parts.join(", ")
+    )
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}

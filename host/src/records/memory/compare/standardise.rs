@@ -1,0 +1,90 @@
+//! Direct standardisation of two levels.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::samples::{Cell, Factor, Sample};
+
+/// A difference of means with the same mix of some factors on both sides.
+#[derive(Debug, Serialize)]
+pub struct Standardised {
+    /// The factors.
+    pub same: Vec<Factor>,
+    /// Bytes by which `more` needs more (negative: less); absent where no stratum occurs on both sides.
+    pub difference: Option<f64>,
+    /// Its standard error in bytes.
+    pub standard_error: Option<f64>,
+    /// The share of both sides' runs that are in strata that occur on both; the rest is not compared.
+    pub coverage: f64,
+    /// The share of the raw difference that goes away.
+    pub explained: Option<f64>,
+}
+
+/// Two levels with their samples.
+pub(super) struct Sides<'a> {
+    pub(super) by: Factor,
+    pub(super) more: &'a Arc<str>,
+    pub(super) less: &'a Arc<str>,
+    pub(super) mores: Vec<&'a Sample>,
+    pub(super) lesses: Vec<&'a Sample>,
+}
+
+type Strata<'a> = BTreeMap<Vec<&'a str>, Cell>;
+
+fn strata<'a>(samples: &[&'a Sample], factors: &[Factor]) -> Strata<'a> {
+    let mut strata = Strata::new();
+    for sample in samples {
+        let stratum = factors.iter().map(|factor| &**sample.level(*factor)).collect();
+        strata.entry(stratum).or_default().add(&sample.cell);
+    }
+    strata
+}
+
+impl Sides<'_> {
+    /// The runs of both levels together: of the one that needs more, and of the other.
+    pub(super) fn totals(&self) -> [Cell; 2] {
+        [&self.mores, &self.lesses].map(|side| strata(side, &[]).remove(&vec![]).unwrap_or_default())
+    }
+
+    /// The difference with the same mix of `factors` on both sides; `raw` is the difference as it is, in bytes.
+    pub(super) fn standardised(&self, factors: &[Factor], raw: f64) -> Standardised {
+        let (mores, lesses) = (strata(&self.mores, factors), strata(&self.lesses, factors));
+        let all: u64 = mores.values().chain(lesses.values()).map(|cell| cell.runs).sum();
+        let common: Vec<_> = mores.iter().filter_map(|(key, more)| Some((more, lesses.get(key)?))).collect();
+        let inside: u64 = common.iter().map(|(more, less)| more.runs + less.runs).sum();
+        let (mut difference, mut variance) = (0.0, 0.0);
+        for (more, less) in &common {
+            let weight = (more.runs + less.runs) as f64 / inside as f64;
+            difference += weight * (more.mean() - less.mean());
+            variance += weight * weight * (more.variance() + less.variance());
+        }
+        let is_known = !common.is_empty();
+        Standardised {
+            same: factors.to_vec(),
+            difference: is_known.then_some(difference),
+            standard_error: is_known.then(|| variance.sqrt()),
+            coverage: inside as f64 / all.max(1) as f64,
+            explained: (is_known && raw > 0.0).then(|| 1.0 - difference / raw),
+        }
+    }
+
+    /// The level of a factor whose share differs most between the sides, with its shares on both.
+    pub(super) fn most_different(&self, factor: Factor) -> Option<(String, f64, f64)> {
+        let shares = |samples: &[&Sample]| {
+            let strata = strata(samples, &[factor]);
+            let all: u64 = strata.values().map(|cell| cell.runs).sum();
+            strata.into_iter().map(|(key, cell)| (key[0].to_owned(), cell.runs as f64 / all.max(1) as f64)).collect()
+        };
+        let (mores, lesses): (BTreeMap<String, f64>, BTreeMap<_, _>) = (shares(&self.mores), shares(&self.lesses));
+        let share = |side: &BTreeMap<String, f64>, level: &String| side.get(level).copied().unwrap_or(0.0);
+        let levels: BTreeSet<_> = mores.keys().chain(lesses.keys()).collect();
+        // What `more` has more of is what makes it need more.
+        let by_share = |a: &f64, b: &f64| a.total_cmp(b);
+        let level = levels.into_iter().max_by(|a, b| {
+            by_share(&(share(&mores, a) - share(&lesses, a)), &(share(&mores, b) - share(&lesses, b)))
+        })?;
+        Some((level.clone(), share(&mores, level), share(&lesses, level)))
+    }
+}

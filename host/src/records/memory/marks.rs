@@ -1,0 +1,273 @@
+//! High-water marks of one series: since start, and over three sliding windows.
+//!
+//! Linear memory is a whole number of 64 KiB pages, and a plugin has few different marks. So since start there is an
+//! HDR histogram of pages that grows with its largest value (2 KiB for marks below 16 MiB, 12 KiB at most), and a slot
+//! of a window is a short sorted list. A row costs about 5 KiB for its windows where marks take a handful of values,
+//! and `MAX_VALUES` bounds it to 20 KiB whatever callers send.
+
+use std::collections::VecDeque;
+
+use hdrhistogram::Histogram;
+use plimsoll_runtime::cap::{PAGE, Usage};
+use serde::Serialize;
+
+/// Four memories of 4 GiB, in pages.
+const MAX_PAGES: u64 = 4 << 16;
+/// Significant bits of a value in a slot: it is rounded up by less than 1 %, two significant digits, and whole pages
+/// are exact below 16 MiB.
+const BITS: u32 = 8;
+/// Different values of one slot; where there are more, the slot is rounded more coarsely, down to powers of two, of
+/// which there are 19.
+const MAX_VALUES: usize = 32;
+
+/// The sliding windows, by the name of their member in the report: the width of a slot in seconds, and how many slots
+/// are counted. The slot that goes on is the last of them, so a window is up to one slot shorter than its name.
+pub const WINDOWS: [(&str, u64, u64); 3] = [("1m", 10, 6), ("10m", 60, 10), ("1h", 60, 60)];
+
+/// Count, maximum and percentiles of high-water marks, in bytes; all 0 where nothing was counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Figures {
+    /// Stage runs.
+    pub count: u64,
+    /// Highest mark; exact.
+    pub max: u64,
+    /// Median.
+    pub p50: u64,
+    /// 90th percentile.
+    pub p90: u64,
+    /// 99th percentile.
+    pub p99: u64,
+}
+
+/// The figures of each of [`WINDOWS`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Windows {
+    /// The last minute.
+    #[serde(rename = "1m")]
+    pub minute: Figures,
+    /// The last ten minutes.
+    #[serde(rename = "10m")]
+    pub ten_minutes: Figures,
+    /// The last hour.
+    #[serde(rename = "1h")]
+    pub hour: Figures,
+}
+
+/// What stage runs of one series needed.
+pub struct Marks {
+    pages: Histogram<u64>,
+    /// Exact, in bytes.
+    pub max: u64,
+    /// Of the latest run, in bytes.
+    pub initial: u64,
+    /// Largest growth over `initial`, in bytes.
+    pub grown_max: u64,
+    /// Growths that the cap refused.
+    pub refused: u64,
+    /// Most bytes of tensors that the host held for one run.
+    pub host_max: u64,
+    /// Most resources that one run left in its store.
+    pub resources_max: u64,
+    fine: Ring,
+    coarse: Ring,
+}
+
+impl Marks {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        let mut pages = Histogram::new_with_bounds(1, 2, 2).expect("valid bounds");
+        pages.auto(true);
+        let [(_, fine, slots), _, (_, coarse, most)] = WINDOWS;
+        Self {
+            pages,
+            max: 0,
+            initial: 0,
+            grown_max: 0,
+            refused: 0,
+            host_max: 0,
+            resources_max: 0,
+            fine: Ring::new(fine, slots),
+            coarse: Ring::new(coarse, most),
+        }
+    }
+
+    /// Counts one run, `now` seconds after start; says whether its mark is higher than every one before.
+    pub fn record(&mut self, usage: &Usage, now: u64) -> bool {
+        let pages = usage.high_water.div_ceil(PAGE).min(MAX_PAGES);
+        // It grows up to `MAX_PAGES`, so nothing is refused.
+        let _ = self.pages.record(pages);
+        self.fine.record(now, pages as u32, usage.high_water);
+        self.coarse.record(now, pages as u32, usage.high_water);
+        self.initial = usage.initial;
+        self.grown_max = self.grown_max.max(usage.grown());
+        self.refused += usage.refused;
+        self.host_max = self.host_max.max(usage.host);
+        self.resources_max = self.resources_max.max(usage.resources);
+        let is_higher = usage.high_water > self.max;
+        self.max = self.max.max(usage.high_water);
+        is_higher
+    }
+
+    /// The figures since start.
+    pub fn since_start(&self) -> Figures {
+        let quantile = |q| (self.pages.value_at_quantile(q) * PAGE).min(self.max);
+        Figures { count: self.pages.len(), max: self.max, p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) }
+    }
+
+    /// The figures of the sliding windows, `now` seconds after start.
+    pub fn windows(&self, now: u64) -> Windows {
+        let [(_, _, minute), (_, _, ten), (_, _, hour)] = WINDOWS;
+        Windows {
+            minute: self.fine.figures(now, minute),
+            ten_minutes: self.coarse.figures(now, ten),
+            hour: self.coarse.figures(now, hour),
+        }
+    }
+
+    /// Adds the marks since start to a histogram of pages.
+    pub fn add_to(&self, pages: &mut Histogram<u64>) {
+        // It grows as needed.
+        let _ = pages.add(&self.pages);
+    }
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The latest slots of one width; only those in which something was counted.
+struct Ring {
+    /// Seconds.
+    width: u64,
+    keep: u64,
+    slots: VecDeque<Slot>,
+}
+
+/// What was counted within one width of time.
+struct Slot {
+    number: u64,
+    /// In bytes.
+    max: u64,
+    /// Significant bits of the values.
+    bits: u32,
+    /// Pages and runs, sorted by pages.
+    runs: Vec<(u32, u32)>,
+}
+
+impl Ring {
+    fn new(width: u64, keep: u64) -> Self {
+        Self { width, keep, slots: VecDeque::new() }
+    }
+
+    fn record(&mut self, now: u64, pages: u32, bytes: u64) {
+        let number = now / self.width;
+        // Runs that end on two threads at a slot's edge may come in either order; the later slot takes both.
+        if self.slots.back().is_none_or(|slot| slot.number < number) {
+            while self.slots.front().is_some_and(|slot| slot.number + self.keep <= number) {
+                self.slots.pop_front();
+            }
+            self.slots.push_back(Slot { number, max: 0, bits: BITS, runs: Vec::new() });
+        }
+        if let Some(slot) = self.slots.back_mut() {
+            slot.record(pages, bytes);
+        }
+    }
+
+    fn figures(&self, now: u64, slots: u64) -> Figures {
+        let number = now / self.width;
+        let inside = || self.slots.iter().filter(|slot| slot.number + slots > number);
+        let mut runs: Vec<(u32, u32)> = inside().flat_map(|slot| slot.runs.iter().copied()).collect();
+        runs.sort_unstable();
+        let count: u64 = runs.iter().map(|(_, runs)| u64::from(*runs)).sum();
+        let max = inside().map(|slot| slot.max).max().unwrap_or(0);
+        let quantile = |q: f64| {
+            let rank = ((count as f64 * q).ceil() as u64).max(1);
+            let mut below = 0;
+            let found = runs.iter().find(|(_, runs)| {
+                below += u64::from(*runs);
+                below >= rank
+            });
+            found.map_or(0, |(pages, _)| (u64::from(*pages) * PAGE).min(max))
+        };
+        Figures { count, max, p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) }
+    }
+}
+
+impl Slot {
+    fn record(&mut self, pages: u32, bytes: u64) {
+        self.max = self.max.max(bytes);
+        self.add(rounded(pages, self.bits), 1);
+        while self.runs.len() > MAX_VALUES {
+            self.bits -= 1;
+            for (pages, runs) in std::mem::take(&mut self.runs) {
+                self.add(rounded(pages, self.bits), runs);
+            }
+        }
+    }
+
+    fn add(&mut self, pages: u32, runs: u32) {
+        match self.runs.binary_search_by_key(&pages, |(pages, _)| *pages) {
+            Ok(at) => self.runs[at].1 = self.runs[at].1.saturating_add(runs),
+            Err(at) => self.runs.insert(at, (pages, runs)),
+        }
+    }
+}
+
+/// Rounds up to so many significant bits.
+fn rounded(pages: u32, bits: u32) -> u32 {
+    let dropped = (u32::BITS - pages.leading_zeros()).saturating_sub(bits);
+    let mask = (1 << dropped) - 1;
+    (pages + mask) & !mask
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(pages: u64) -> Usage {
+        Usage { high_water: pages * PAGE, initial: PAGE, ..Usage::default() }
+    }
+
+    #[test]
+    fn windows_forget_what_is_older_than_they_are() {
+        let mut marks = Marks::new();
+        assert!(marks.record(&usage(100), 0));
+        assert!(!marks.record(&usage(100), 1));
+        (0..98).for_each(|_| _ = marks.record(&usage(2), 65));
+        assert!(marks.record(&usage(200), 70));
+
+        let start = marks.since_start();
+        assert_eq!((start.count, start.max, start.p50, start.p99), (101, 200 * PAGE, 2 * PAGE, 100 * PAGE));
+        let windows = marks.windows(75);
+        assert_eq!((windows.minute.count, windows.minute.max, windows.minute.p99), (99, 200 * PAGE, 200 * PAGE));
+        assert_eq!((windows.ten_minutes.count, windows.hour.count), (101, 101));
+        let later = marks.windows(75 + 60);
+        assert_eq!((later.minute, later.ten_minutes.count), (Figures::default(), 101));
+        let later = marks.windows(75 + 600);
+        assert_eq!((later.ten_minutes, later.hour.count), (Figures::default(), 101));
+        assert_eq!(marks.windows(75 + 3600).hour, Figures::default());
+        assert_eq!(marks.since_start().count, 101);
+        // The ring keeps no more than its slots.
+        (0..1000).for_each(|minute| _ = marks.record(&usage(2), minute * 60));
+        assert_eq!((marks.fine.slots.len(), marks.coarse.slots.len()), (1, 60));
+    }
+
+    #[test]
+    fn a_slot_stays_small_and_rounds_up_by_little() {
+        for pages in [1, 255, 256, 257, 1_000, 65_535, 262_144] {
+            let value = rounded(pages, BITS);
+            assert!(value >= pages && f64::from(value - pages) < f64::from(pages) * 0.01, "{pages} → {value}");
+        }
+        let mut marks = Marks::new();
+        (1..=10_000).for_each(|pages| _ = marks.record(&usage(pages), 0));
+        let slot = &marks.fine.slots[0];
+        assert!(slot.runs.len() <= MAX_VALUES, "{}", slot.runs.len());
+        let figures = marks.windows(0).minute;
+        assert_eq!((figures.count, figures.max), (10_000, 10_000 * PAGE));
+        // Coarse where there are many values, but never too low.
+        assert!((5_000 * PAGE..=8_192 * PAGE).contains(&figures.p50), "{figures:?}");
+        assert_eq!(marks.since_start().max, 10_000 * PAGE);
+    }
+}

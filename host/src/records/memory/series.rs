@@ -1,0 +1,242 @@
+//! The series that stage runs are counted in. A request looks up its route once, and in it each stage its series, by
+//! comparing names, so nothing is allocated. A series holds its metrics, so they need no lookup.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use plimsoll_runtime::identity::Identity;
+use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::stage::{StageCore, StageReport};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::callers::{CallerId, OTHERS_ID};
+use super::compare::Cell;
+use super::marks::Marks;
+use crate::records::key::SeriesKey;
+use crate::records::metrics::{Metrics, StageMetrics};
+
+/// Cells of the comparison, over all series and callers; callers beyond them are counted together.
+const MAX_CELLS: usize = 10_000;
+
+/// A pipeline on a chip.
+pub struct Route {
+    /// The pipeline.
+    pub pipeline: Arc<str>,
+    /// The chip.
+    pub chip: Arc<str>,
+    seconds: Histogram,
+    requests: [OnceLock<Counter>; Outcome::ALL.len()],
+    /// A few for each stage: the versions that served since start and are not forgotten.
+    stages: RwLock<Vec<Arc<StageSeries>>>,
+}
+
+/// A version of a plugin as a stage of a route.
+pub struct StageSeries {
+    /// The kind of stage.
+    pub stage: StageKind,
+    /// The plugin.
+    pub plugin: Identity,
+    /// The cap of the latest run, in bytes.
+    pub max_memory: AtomicU64,
+    /// Instances that are live now: of the stage's plugin, in all versions and on all chips.
+    pub live: Gauge,
+    outcomes: [OnceLock<Box<Series>>; Outcome::ALL.len()],
+}
+
+/// Runs of a stage that ended in one way.
+pub struct Series {
+    counts: Mutex<Counts>,
+    metrics: StageMetrics,
+}
+
+/// The part of a series under its lock.
+pub struct Counts {
+    /// Their high-water marks.
+    pub marks: Marks,
+    /// By caller, sorted.
+    pub cells: Vec<(CallerId, Cell)>,
+}
+
+impl Route {
+    pub(super) fn new(pipeline: &str, chip: &str, metrics: &Metrics) -> Self {
+        Self {
+            pipeline: pipeline.into(),
+            chip: chip.into(),
+            seconds: metrics.request_seconds(pipeline, chip),
+            requests: Default::default(),
+            stages: RwLock::default(),
+        }
+    }
+
+    /// Counts a request.
+    pub(super) fn record(&self, outcome: Outcome, seconds: f64, metrics: &Metrics) {
+        self.seconds.observe(seconds);
+        let counter = &self.requests[outcome as usize];
+        counter.get_or_init(|| metrics.requests(&self.pipeline, &self.chip, outcome)).inc();
+    }
+
+    /// The series of a stage.
+    pub fn stage(&self, stage: &StageCore, metrics: &Metrics) -> Arc<StageSeries> {
+        let known = |stages: &[Arc<StageSeries>]| stages.iter().find(|series| series.is_of(stage)).map(Arc::clone);
+        if let Some(series) = known(&self.stages.read().unwrap_or_else(PoisonError::into_inner)) {
+            series.max_memory.store(stage.limits.max_memory, Relaxed);
+            return series;
+        }
+        let mut stages = self.stages.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(series) = known(&stages) {
+            return series;
+        }
+        let series = Arc::new(StageSeries {
+            stage: stage.kind,
+            plugin: stage.plugin.clone(),
+            max_memory: AtomicU64::new(stage.limits.max_memory),
+            live: metrics.live(&self.pipeline, stage.kind, &stage.plugin.name),
+            outcomes: Default::default(),
+        });
+        stages.push(Arc::clone(&series));
+        series
+    }
+
+    /// Every series of the route.
+    pub(super) fn stages(&self) -> Vec<Arc<StageSeries>> {
+        self.stages.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Removes the series of a version that is gone. A run that has not ended yet is counted in the removed series.
+    pub(super) fn remove(&self, plugin: &Identity) -> Vec<Arc<StageSeries>> {
+        let is_gone =
+            |series: &Arc<StageSeries>| series.plugin.name == plugin.name && series.plugin.digest == plugin.digest;
+        self.stages.write().unwrap_or_else(PoisonError::into_inner).extract_if(.., |series| is_gone(series)).collect()
+    }
+
+    pub(super) fn key(&self, series: &StageSeries, outcome: Outcome) -> SeriesKey {
+        SeriesKey {
+            pipeline: Arc::clone(&self.pipeline),
+            stage: series.stage,
+            plugin: Arc::clone(&series.plugin.name),
+            version: Arc::clone(&series.plugin.version),
+            digest: Arc::clone(&series.plugin.digest),
+            chip: Arc::clone(&self.chip),
+            outcome,
+        }
+    }
+}
+
+impl StageSeries {
+    fn is_of(&self, stage: &StageCore) -> bool {
+        // Almost always the very same strings.
+        let same = |a: &Arc<str>, b: &Arc<str>| Arc::ptr_eq(a, b) || a == b;
+        let Identity { name, version, digest } = &self.plugin;
+        self.stage == stage.kind
+            && same(digest, &stage.plugin.digest)
+            && same(name, &stage.plugin.name)
+            && same(version, &stage.plugin.version)
+    }
+
+    /// Counts a run that ended `now` seconds after start. Returns true if its mark is the highest of its series.
+    pub(super) fn record(
+        &self,
+        route: &Route,
+        report: &StageReport,
+        caller: CallerId,
+        now: u64,
+        (metrics, cells): (&Metrics, &AtomicUsize),
+    ) -> bool {
+        let outcome = report.outcome;
+        let series = self.outcomes[outcome as usize].get_or_init(|| {
+            let counts = Mutex::new(Counts { marks: Marks::new(), cells: Vec::new() });
+            Box::new(Series { counts, metrics: metrics.stage(&route.key(self, outcome)) })
+        });
+        let StageMetrics { seconds, high_water, refused } = &series.metrics;
+        seconds.observe(report.duration.as_secs_f64());
+        high_water.observe(report.usage.high_water as f64);
+        if report.usage.refused > 0 {
+            refused.inc_by(report.usage.refused);
+        }
+        let mut counts = series.lock();
+        let is_higher = counts.marks.record(&report.usage, now);
+        // A run without an instance says nothing of what its caller needs.
+        if report.usage.high_water > 0 {
+            counts.cell(caller, cells).record(report.usage.high_water);
+        }
+        is_higher
+    }
+
+    /// The series that have occurred.
+    pub(super) fn series(&self) -> impl Iterator<Item = (Outcome, &Series)> {
+        let outcomes = Outcome::ALL.into_iter().zip(&self.outcomes);
+        outcomes.filter_map(|(outcome, series)| Some((outcome, &**series.get()?)))
+    }
+}
+
+impl Series {
+    /// The counts. Hold the lock only to read or write them.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    fn cell(&mut self, caller: CallerId, all: &AtomicUsize) -> &mut Cell {
+        let found = self.cells.binary_search_by_key(&caller, |(caller, _)| *caller);
+        let at = found.or_else(|at| {
+            if caller == OTHERS_ID {
+                return Err((at, caller));
+            }
+            let room = all.fetch_update(Relaxed, Relaxed, |cells| (cells < MAX_CELLS).then_some(cells + 1));
+            if room.is_ok() { Err((at, caller)) } else { self.others() }
+        });
+        let at = at.unwrap_or_else(|(at, caller)| {
+            self.cells.insert(at, (caller, Cell::default()));
+            at
+        });
+        &mut self.cells[at].1
+    }
+
+    /// Where the callers stand that are not tracked, or where they would: first, for their number is the least.
+    fn others(&self) -> Result<usize, (usize, CallerId)> {
+        match self.cells.first() {
+            Some((OTHERS_ID, _)) => Ok(0),
+            _ => Err((0, OTHERS_ID)),
+        }
+    }
+
+    /// Counts callers that are tracked no longer with the others.
+    pub(super) fn fold(&mut self, gone: &[CallerId], all: &AtomicUsize) {
+        let mut sum = Cell::default();
+        let folded = self.cells.extract_if(.., |(caller, _)| gone.contains(caller));
+        let count = folded.map(|(_, cell)| sum.add(&cell)).count();
+        if count > 0 {
+            all.fetch_sub(count, Relaxed);
+            self.cell(OTHERS_ID, all).add(&sum);
+        }
+    }
+
+    /// Cells that count against the bound.
+    pub(super) fn bounded_cells(&self) -> usize {
+        self.cells.iter().filter(|(caller, _)| *caller != OTHERS_ID).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_bounded_and_fold_into_the_others() {
+        let all = AtomicUsize::new(MAX_CELLS - 2);
+        let mut counts = Counts { marks: Marks::new(), cells: Vec::new() };
+        for caller in [7, 5, 9, 11, 5] {
+            counts.cell(caller, &all).record(65536);
+        }
+        let runs = |counts: &Counts| counts.cells.iter().map(|(caller, cell)| (*caller, cell.runs)).collect::<Vec<_>>();
+        assert_eq!(runs(&counts), [(OTHERS_ID, 2), (5, 2), (7, 1)]);
+        assert_eq!((all.load(Relaxed), counts.bounded_cells()), (MAX_CELLS, 2));
+        counts.fold(&[5, 100], &all);
+        assert_eq!(runs(&counts), [(OTHERS_ID, 4), (7, 1)]);
+        assert_eq!(all.load(Relaxed), MAX_CELLS - 1);
+    }
+}

@@ -1,0 +1,123 @@
+//! Counts the memory of every stage run and request since start.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use plimsoll_runtime::identity::Identity;
+use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::stage::StageReport;
+
+use super::callers::{Caller, Callers};
+use super::series::{Route, StageSeries};
+use crate::records::metrics::Metrics;
+
+/// By pipeline, then by chip.
+type Routes = BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Route>>>;
+
+/// The memory that stage runs and requests needed since start.
+pub struct MemoryStats {
+    pub(super) started: Instant,
+    routes: RwLock<Routes>,
+    pub(super) callers: Callers,
+    /// The name of the header that identifies the caller.
+    pub(super) caller_header: String,
+    /// The number of cells of the comparison.
+    cells: AtomicUsize,
+    /// The same events are counted for Prometheus.
+    metrics: Arc<Metrics>,
+}
+
+impl MemoryStats {
+    /// Nothing is counted yet. `top_callers` callers are tracked by bytes, and as many by requests.
+    pub fn new(caller_header: &str, top_callers: usize, metrics: Arc<Metrics>) -> Self {
+        Self {
+            started: Instant::now(),
+            routes: RwLock::default(),
+            callers: Callers::new(caller_header, top_callers),
+            caller_header: caller_header.to_owned(),
+            cells: AtomicUsize::new(0),
+            metrics,
+        }
+    }
+
+    /// The route of a pipeline on a chip. Both are names in the configuration, so there are few.
+    pub fn route(&self, pipeline: &str, chip: &str) -> Arc<Route> {
+        let known = |routes: &Routes| routes.get(pipeline).and_then(|chips| chips.get(chip)).map(Arc::clone);
+        if let Some(route) = known(&self.routes.read().unwrap_or_else(PoisonError::into_inner)) {
+            return route;
+        }
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(route) = known(&routes) {
+            return route;
+        }
+        let route = Arc::new(Route::new(pipeline, chip, &self.metrics));
+        let chips = routes.entry(Arc::clone(&route.pipeline)).or_default();
+        chips.insert(Arc::clone(&route.chip), Arc::clone(&route));
+        route
+    }
+
+    /// The caller that a value of the header identifies. Requests without the header share one caller.
+    pub fn caller(&self, value: Option<&[u8]>) -> Caller {
+        value.map_or_else(|| self.callers.no_caller(), |value| self.callers.caller(value))
+    }
+
+    /// Counts one stage run that ended `now`. Returns true if its mark is the highest of its series.
+    pub fn record_stage(
+        &self,
+        route: &Route,
+        series: &StageSeries,
+        report: &StageReport,
+        caller: &Caller,
+        now: Instant,
+    ) -> bool {
+        series.record(route, report, caller.id(), self.seconds(now), (&self.metrics, &self.cells))
+    }
+
+    /// Counts one request with the stages that it reached.
+    pub fn record_request(
+        &self,
+        route: &Route,
+        caller: &Caller,
+        outcome: Outcome,
+        duration: Duration,
+        stages: &[StageReport],
+    ) {
+        route.record(outcome, duration.as_secs_f64(), &self.metrics);
+        // The memory of an instance without any input is not the caller's doing. It would hide callers whose requests end early.
+        let grown = stages.iter().map(|report| report.usage.grown()).sum();
+        let max = stages.iter().map(|report| report.usage.high_water).max().unwrap_or(0);
+        let gone = self.callers.record(caller, outcome, grown, max);
+        if !gone.is_empty() {
+            for route in self.routes() {
+                for series in route.stages() {
+                    series.series().for_each(|(_, series)| series.lock().fold(&gone, &self.cells));
+                }
+            }
+        }
+    }
+
+    /// Removes the series of a version that is gone for good. There may be any number of such versions.
+    pub fn remove(&self, plugin: &Identity) {
+        for route in self.routes() {
+            for series in route.remove(plugin) {
+                for (outcome, known) in series.series() {
+                    self.cells.fetch_sub(known.lock().bounded_cells(), Relaxed);
+                    self.metrics.remove(&route.key(&series, outcome));
+                }
+            }
+        }
+    }
+
+    /// Every route.
+    pub(super) fn routes(&self) -> Vec<Arc<Route>> {
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        routes.values().flat_map(BTreeMap::values).map(Arc::clone).collect()
+    }
+
+    /// Seconds from start to `now`.
+    pub(super) fn seconds(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.started).as_secs()
+    }
+}

@@ -1,0 +1,68 @@
+//! Declares and registers families of metrics.
+
+use std::hash::Hash;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::TypedMetric;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Makes a histogram, with its buckets.
+pub(super) type MakeHistogram = fn() -> Histogram;
+
+/// Declares and registers a family of counters or gauges.
+pub(super) fn family<L, M>(registry: &mut Registry, name: &str, help: &str, unit: Option<Unit>) -> Family<L, M>
+where
+    L: Clone + Hash + Eq + EncodeLabelSet + std::fmt::Debug + Send + Sync + 'static,
+    M: Default + EncodeMetric + TypedMetric + std::fmt::Debug + Send + Sync + 'static,
+    Family<L, M>: Clone + EncodeMetric,
+{
+    let family = Family::<L, M>::default();
+    register(registry, name, help, unit, family.clone());
+    family
+}
+
+/// Declares and registers a family of histograms.
+pub(super) fn histograms<L>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    unit: Option<Unit>,
+    make: MakeHistogram,
+) -> Family<L, Histogram, MakeHistogram>
+where
+    L: Clone + Hash + Eq + EncodeLabelSet + std::fmt::Debug + Send + Sync + 'static,
+{
+    let family = Family::<L, Histogram, MakeHistogram>::new_with_constructor(make);
+    register(registry, name, help, unit, family.clone());
+    family
+}
+
+fn register(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    unit: Option<Unit>,
+    metric: impl prometheus_client::registry::Metric,
+) {
+    match unit {
+        Some(unit) => registry.register_with_unit(name, help, unit, metric),
+        None => registry.register(name, help, metric),
+    }
+}
+
+/// Buckets from 0.1 ms to 13 s.
+pub(super) fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(1e-4, 2.0, 18))
+}
+
+/// Buckets from 1 to 512 rows.
+pub(super) fn rows() -> Histogram {
+    Histogram::new(exponential_buckets(1.0, 2.0, 10))
+}
+
+/// Buckets from 64 KiB to 4 GiB, the range of a linear memory.
+pub(super) fn bytes() -> Histogram {
+    Histogram::new(exponential_buckets(65536.0, 2.0, 17))
+}

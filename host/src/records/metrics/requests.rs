@@ -1,0 +1,50 @@
+//! The metrics of requests.
+
+use plimsoll_runtime::outcome::Outcome;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::families::{MakeHistogram, family, histograms, seconds};
+
+/// The metrics of requests.
+pub(super) struct RequestMetrics {
+    requests: Family<RequestLabels, Counter>,
+    seconds: Family<PipelineLabels, Histogram, MakeHistogram>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    pipeline: String,
+    chip: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PipelineLabels {
+    pipeline: String,
+    chip: String,
+}
+
+impl RequestMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        Self {
+            requests: family(registry, "requests", "Requests by outcome", None),
+            seconds: histograms(registry, "request_duration", "Time of a request", Some(Unit::Seconds), seconds),
+        }
+    }
+
+    /// The counter of the requests of a route with this outcome.
+    pub(super) fn requests(&self, pipeline: &str, chip: &str, outcome: Outcome) -> Counter {
+        let labels = RequestLabels { pipeline: pipeline.to_owned(), chip: chip.to_owned(), outcome: outcome.as_str() };
+        self.requests.get_or_create_owned(&labels)
+    }
+
+    /// The times of a route's requests.
+    pub(super) fn seconds(&self, pipeline: &str, chip: &str) -> Histogram {
+        let labels = PipelineLabels { pipeline: pipeline.to_owned(), chip: chip.to_owned() };
+        self.seconds.get_or_create_owned(&labels)
+    }
+}

@@ -1,0 +1,101 @@
+//! The metrics of stage runs.
+
+use plimsoll_runtime::kind::StageKind;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::families::{MakeHistogram, bytes, family, histograms, seconds};
+use crate::records::key::SeriesKey;
+
+/// The metrics of one series of stage runs.
+pub struct StageMetrics {
+    /// The times of the runs.
+    pub seconds: Histogram,
+    /// The high-water marks of the runs, in bytes.
+    pub high_water: Histogram,
+    /// The growths that the cap refused.
+    pub refused: Counter,
+}
+
+/// The metrics of all stage runs.
+pub(super) struct StageFamilies {
+    seconds: Family<StageLabels, Histogram, MakeHistogram>,
+    high_water: Family<StageLabels, Histogram, MakeHistogram>,
+    refused: Family<StageLabels, Counter>,
+    live: Family<LiveLabels, Gauge>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LiveLabels {
+    pipeline: String,
+    stage: &'static str,
+    plugin: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StageLabels {
+    pipeline: String,
+    stage: &'static str,
+    plugin: String,
+    version: String,
+    /// The first twelve digits of the SHA-256.
+    digest: String,
+    chip: String,
+    outcome: &'static str,
+}
+
+impl StageLabels {
+    fn of(key: &SeriesKey) -> Self {
+        let SeriesKey { pipeline, stage, plugin, version, digest, chip, outcome } = key;
+        Self {
+            pipeline: pipeline.to_string(),
+            stage: stage.as_str(),
+            plugin: plugin.to_string(),
+            version: version.to_string(),
+            digest: digest[..12].to_owned(),
+            chip: chip.to_string(),
+            outcome: outcome.as_str(),
+        }
+    }
+}
+
+impl StageFamilies {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let marks = "High-water mark of linear memory of a stage run";
+        let refused = "Growths refused by the memory cap";
+        Self {
+            seconds: histograms(registry, "stage_duration", "Time of a stage run", Some(Unit::Seconds), seconds),
+            high_water: histograms(registry, "stage_high_water", marks, Some(Unit::Bytes), bytes),
+            refused: family(registry, "stage_refused_growths", refused, None),
+            live: family(registry, "stage_live_instances", "Live instances", None),
+        }
+    }
+
+    /// The metrics of a series.
+    pub(super) fn series(&self, key: &SeriesKey) -> StageMetrics {
+        let labels = StageLabels::of(key);
+        StageMetrics {
+            seconds: self.seconds.get_or_create_owned(&labels),
+            high_water: self.high_water.get_or_create_owned(&labels),
+            refused: self.refused.get_or_create_owned(&labels),
+        }
+    }
+
+    /// Removes a series.
+    pub(super) fn remove(&self, key: &SeriesKey) {
+        let labels = StageLabels::of(key);
+        self.seconds.remove(&labels);
+        self.high_water.remove(&labels);
+        self.refused.remove(&labels);
+    }
+
+    /// The live instances of a plugin as a stage of a pipeline.
+    pub(super) fn live(&self, pipeline: &str, stage: StageKind, plugin: &str) -> Gauge {
+        let labels = LiveLabels { pipeline: pipeline.to_owned(), stage: stage.as_str(), plugin: plugin.to_owned() };
+        self.live.get_or_create_owned(&labels)
+    }
+}

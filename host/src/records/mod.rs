@@ -1,0 +1,21 @@
+//! Records: the memory and time that requests needed, and the reports of it.
+//!
+//! - [`request`]: the record of one request. The runtime reports every stage run to it; dropping it reports the request.
+//! - [`store`]: everything that is counted since start. [`metrics`]: the metrics of Prometheus. [`statistics`]: counts and
+//!   times by model and version.
+//! - [`memory`]: the memory report: high-water marks, callers, comparisons, advice.
+//! - [`canary_side`]: the figures of one side of a canary.
+//! - [`recording`]: inputs that are kept on disk.
+
+pub mod canary_side;
+pub mod key;
+pub mod memory;
+pub mod metrics;
+pub mod recording;
+pub mod request;
+pub mod statistics;
+pub mod store;
+pub mod time;
+
+pub use request::{RequestRecord, RequestStart, RequestSummary};
+pub use store::Records;

@@ -1,0 +1,110 @@
+//! Records inputs through a bounded queue. One thread writes; a request never waits for the disk.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+
+use super::facts::Facts;
+use super::rules::RecordingRules;
+use super::store::RecordingStore;
+
+/// Recordings that wait for the disk.
+const QUEUE: usize = 64;
+/// Bytes of bodies that wait for the disk; their requests no longer hold the budget for bodies.
+const QUEUE_BYTES: u64 = 64 << 20;
+
+/// Records the inputs of one pipeline. It owns the thread that writes them.
+pub struct InputRecorder {
+    /// Its bounds.
+    pub rules: RecordingRules,
+    queue: Option<SyncSender<(Facts, Bytes)>>,
+    waiting: Arc<AtomicU64>,
+    dropped: AtomicU64,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl InputRecorder {
+    /// Creates the folder if it is missing, and removes the recordings that exceed the limits.
+    ///
+    /// # Errors
+    /// The folder, and what the disk said.
+    pub fn open(rules: &RecordingRules) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&rules.dir)?;
+        let mut store = RecordingStore::open(rules)?;
+        let (queue, jobs) = sync_channel(QUEUE);
+        let waiting = Arc::new(AtomicU64::new(0));
+        let written = Arc::clone(&waiting);
+        let writer =
+            std::thread::Builder::new().name("recorder".into()).spawn(move || store.write_all(&jobs, &written))?;
+        Ok(Self { rules: rules.clone(), queue: Some(queue), waiting, dropped: AtomicU64::new(0), writer: Some(writer) })
+    }
+
+    /// Passes a recording to the writer thread. If too many are waiting, the recording is dropped and a warning is logged.
+    pub fn record(&self, facts: Facts, body: Bytes) {
+        let bytes = body.len() as u64;
+        let before = self.waiting.fetch_add(bytes, Relaxed);
+        let fits = before == 0 || before + bytes <= QUEUE_BYTES;
+        let sent = fits && self.queue.as_ref().is_some_and(|queue| queue.try_send((facts, body)).is_ok());
+        if !sent {
+            self.waiting.fetch_sub(bytes, Relaxed);
+            let dropped = self.dropped.fetch_add(1, Relaxed) + 1;
+            // The first one, then ever more rarely, so that many dropped recordings do not fill the log.
+            if dropped.is_power_of_two() {
+                tracing::warn!(folder = %self.rules.dir.display(), dropped, "recordings come faster than the disk takes them");
+            }
+        }
+    }
+}
+
+impl Drop for InputRecorder {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn recordings_that_the_disk_cannot_keep_up_with_are_dropped_and_counted() {
+        // There is no writer.
+        let (queue, _jobs) = sync_channel(3);
+        let rules = RecordingRules { dir: PathBuf::new(), max_bytes: u64::MAX, max_age: Duration::MAX };
+        let (waiting, dropped) = (Arc::new(AtomicU64::new(0)), AtomicU64::new(0));
+        let recorder = InputRecorder { rules, queue: Some(queue), waiting, dropped, writer: None };
+        let facts = Facts {
+            time: String::new(),
+            request: String::new(),
+            pipeline: String::new(),
+            chip: String::new(),
+            caller: String::new(),
+            content_type: None,
+            parameters: Vec::new(),
+            outcome: String::new(),
+            kept_for: Vec::new(),
+            stages: Vec::new(),
+        };
+        let figures = || (recorder.waiting.load(Relaxed), recorder.dropped.load(Relaxed));
+        let large = Bytes::from(vec![0; QUEUE_BYTES as usize - 1]);
+        recorder.record(facts.clone(), large.clone());
+        recorder.record(facts.clone(), large);
+        assert_eq!(figures(), (QUEUE_BYTES - 1, 1), "the bytes are bounded");
+        for _ in 0..4 {
+            recorder.record(facts.clone(), Bytes::new());
+        }
+        assert_eq!(figures(), (QUEUE_BYTES - 1, 3), "the number is bounded too");
+    }
+}

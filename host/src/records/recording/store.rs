@@ -1,0 +1,167 @@
+//! The folder of recordings, and its one writer.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use super::facts::Facts;
+use super::rules::RecordingRules;
+
+/// How often recordings are looked at that may have grown too old.
+const TICK: Duration = Duration::from_secs(60);
+
+/// The folder as its one writer knows it.
+pub(super) struct RecordingStore {
+    rules: RecordingRules,
+    /// The oldest first: name, bytes, and when it was written.
+    kept: VecDeque<(String, u64, SystemTime)>,
+    bytes: u64,
+}
+
+impl RecordingStore {
+    pub(super) fn open(rules: &RecordingRules) -> io::Result<Self> {
+        let mut kept = Vec::new();
+        for name in names(&rules.dir)? {
+            let sizes = [body(&rules.dir, &name), facts(&rules.dir, &name)].map(fs::metadata);
+            if let [Ok(body), Ok(facts)] = sizes {
+                kept.push((name, body.len() + facts.len(), facts.modified()?));
+            }
+        }
+        kept.sort();
+        let bytes = kept.iter().map(|(_, bytes, _)| bytes).sum();
+        let this = Self { rules: rules.clone(), kept: kept.into(), bytes };
+        this.remove_incomplete()?;
+        Ok(this)
+    }
+
+    /// What a process that ended in the middle left behind.
+    fn remove_incomplete(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.rules.dir)? {
+            let path = entry?.path();
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            let is_ours = uuid::Uuid::try_parse(stem).is_ok();
+            let is_incomplete =
+                extension == Some("draft") || extension == Some("body") && !facts(&self.rules.dir, stem).exists();
+            if is_ours && is_incomplete {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_all(&mut self, jobs: &Receiver<(Facts, Bytes)>, waiting: &AtomicU64) {
+        loop {
+            self.prune(0);
+            match jobs.recv_timeout(TICK) {
+                Ok((facts, body)) => {
+                    if let Err(error) = self.put(&facts, &body) {
+                        tracing::warn!(folder = %self.rules.dir.display(), request = facts.request, "an input was not recorded: {error}");
+                    }
+                    waiting.fetch_sub(body.len() as u64, Relaxed);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn put(&mut self, recorded: &Facts, bytes: &[u8]) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(recorded)?;
+        let size = (text.len() + bytes.len()) as u64;
+        if size > self.rules.max_bytes {
+            let why = format!("its {size} bytes are more than `record.max_bytes` ({})", self.rules.max_bytes);
+            return Err(io::Error::other(why));
+        }
+        // Room first, so that the bound holds at every moment.
+        self.prune(size);
+        let dir = &self.rules.dir;
+        // Their order is that of time, and nobody can guess them.
+        let name = uuid::Uuid::now_v7().to_string();
+        let draft = dir.join(format!("{name}.draft"));
+        let done = write(&body(dir, &name), bytes)
+            .and_then(|()| write(&draft, &text))
+            .and_then(|()| fs::rename(&draft, facts(dir, &name)));
+        if let Err(error) = done {
+            let _ = fs::remove_file(body(dir, &name));
+            let _ = fs::remove_file(draft);
+            return Err(error);
+        }
+        self.kept.push_back((name, size, SystemTime::now()));
+        self.bytes += size;
+        Ok(())
+    }
+
+    /// Removes the oldest until there is room for so many bytes more, and what is too old.
+    fn prune(&mut self, room: u64) {
+        let now = SystemTime::now();
+        while let Some((name, bytes, at)) = self.kept.front() {
+            let is_old = now.duration_since(*at).is_ok_and(|age| age > self.rules.max_age);
+            if !is_old && self.bytes + room <= self.rules.max_bytes {
+                break;
+            }
+            // The facts first: a body alone is no recording.
+            for path in [facts(&self.rules.dir, name), body(&self.rules.dir, name)] {
+                if let Err(error) = fs::remove_file(&path)
+                    && error.kind() != io::ErrorKind::NotFound
+                {
+                    tracing::warn!("{} cannot be removed: {error}", path.display());
+                }
+            }
+            self.bytes -= bytes;
+            self.kept.pop_front();
+        }
+    }
+}
+
+/// The names of the whole recordings in a folder, the oldest first.
+///
+/// # Errors
+/// What the disk said.
+pub fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let is_facts = path.extension().is_some_and(|extension| extension == "json");
+        let name = path.file_stem().and_then(|stem| stem.to_str()).filter(|_| is_facts);
+        names.extend(name.filter(|name| body(dir, name).is_file()).map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Reads a recording.
+///
+/// # Errors
+/// The file, and what is wrong with it.
+pub fn read(dir: &Path, name: &str) -> Result<(Facts, Vec<u8>), String> {
+    let bytes = |path: PathBuf| {
+        let read = fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()));
+        read.map(|bytes| (bytes, path))
+    };
+    let (text, path) = bytes(facts(dir, name))?;
+    let facts = serde_json::from_slice(&text)
+        .map_err(|error| format!("{} is no recording of this program: {error}", path.display()))?;
+    Ok((facts, bytes(body(dir, name))?.0))
+}
+
+fn body(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.body"))
+}
+
+fn facts(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.json"))
+}
+
+/// A new file that only the owner can read, from its first moment.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)
+}

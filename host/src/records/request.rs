@@ -1,0 +1,314 @@
+//! The record of one request: what each stage needed and how it ended. Dropping the record reports it, so a request that
+//! is cancelled is counted and logged like any other.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::stage::{Request, RunObserver, StageCore, StageError, StageReport};
+
+use super::canary_side::CanarySide;
+use super::memory::callers::Caller;
+use super::memory::series::{Route, StageSeries};
+use super::recording::{Facts, InputRecorder, StageFacts, is_recorded};
+use super::store::Records;
+use super::time::timestamp;
+
+/// What is known of a request at its start.
+pub struct RequestStart<'a> {
+    /// The request's id.
+    pub id: String,
+    /// The pipeline.
+    pub pipeline: &'a str,
+    /// The chip; [`RequestRecord::set_chip`] can change it before the first stage.
+    pub chip: &'a str,
+    /// The time limit of the request.
+    pub deadline: Duration,
+    /// Name and version of the requested model, to count it in the statistics of the Open Inference Protocol.
+    pub model: Option<(&'a str, &'a str)>,
+    /// The side of a canary that the request is on.
+    pub canary_side: Option<Arc<CanarySide>>,
+    /// The value of the header that identifies the caller.
+    pub caller: Option<&'a [u8]>,
+}
+
+/// The record of a request on its way through a pipeline.
+pub struct RequestRecord {
+    /// The request's id.
+    pub id: String,
+    pipeline: String,
+    chip: String,
+    started: Instant,
+    deadline: Instant,
+    stages: Vec<StageReport>,
+    outcome: Outcome,
+    counted: Counted,
+    canary_side: Option<Arc<CanarySide>>,
+    /// The input, if the pipeline records inputs.
+    input: Option<Box<Input>>,
+    /// The time until the stages could run.
+    queue_time: Duration,
+    /// The series of the stage that is running.
+    running: Option<Arc<StageSeries>>,
+}
+
+/// Where a request is counted.
+#[derive(Clone)]
+struct Counted {
+    records: Arc<Records>,
+    route: Arc<Route>,
+    caller: Caller,
+    /// Name and version of the requested model.
+    model: Option<(Arc<str>, Arc<str>)>,
+}
+
+/// The common part of the records of one batch of images.
+pub struct Siblings {
+    id: String,
+    pipeline: String,
+    chip: String,
+    deadline: Instant,
+    counted: Counted,
+    canary_side: Option<Arc<CanarySide>>,
+}
+
+/// The part of a record that replies show.
+#[derive(Debug, Clone)]
+pub struct RequestSummary {
+    /// The request's id.
+    pub id: String,
+    /// The chip that the request was routed to.
+    pub chip: String,
+    /// The reports of its stages.
+    pub stages: Vec<StageReport>,
+}
+
+impl RequestSummary {
+    /// Adds the summary of another request of the same batch: durations are added, of the marks the highest is kept.
+    pub fn add(&mut self, other: Self) {
+        for report in other.stages {
+            match self.stages.iter_mut().find(|known| known.stage == report.stage && known.digest == report.digest) {
+                None => self.stages.push(report),
+                Some(known) => {
+                    known.duration += report.duration;
+                    known.usage.high_water = known.usage.high_water.max(report.usage.high_water);
+                }
+            }
+        }
+    }
+}
+
+/// The parts of a recording that the record itself does not have.
+struct Input {
+    recorder: Arc<InputRecorder>,
+    content_type: Option<String>,
+    parameters: Vec<(String, String)>,
+    body: Bytes,
+    /// The stages whose mark was the highest of their series.
+    highest: Vec<StageKind>,
+}
+
+impl RequestRecord {
+    /// Starts the record of a request. From here on the request is counted and logged, however it ends.
+    pub fn start(start: RequestStart<'_>, records: &Arc<Records>) -> Self {
+        let RequestStart { id, pipeline, chip, deadline, model, canary_side, caller } = start;
+        let counted = Counted {
+            route: records.memory.route(pipeline, chip),
+            caller: records.memory.caller(caller),
+            model: model.map(|(name, version)| (name.into(), version.into())),
+            records: Arc::clone(records),
+        };
+        let started = Instant::now();
+        Self {
+            id,
+            pipeline: pipeline.to_owned(),
+            chip: chip.to_owned(),
+            started,
+            deadline: started + deadline,
+            stages: Vec::with_capacity(StageKind::ALL.len()),
+            outcome: Outcome::Cancelled,
+            counted,
+            canary_side,
+            input: None,
+            queue_time: Duration::ZERO,
+            running: None,
+        }
+    }
+
+    /// Routes the request to a chip. Call this before the first stage.
+    pub fn set_chip(&mut self, chip: &str) {
+        if self.chip == chip {
+            return;
+        }
+        chip.clone_into(&mut self.chip);
+        self.counted.route = self.counted.records.memory.route(&self.pipeline, chip);
+    }
+
+    /// Shortens the deadline to `time` after the start, if that is earlier.
+    pub fn limit_deadline(&mut self, time: Duration) {
+        self.deadline = self.started.checked_add(time).map_or(self.deadline, |limit| limit.min(self.deadline));
+    }
+
+    /// Records how long the request waited in the queue.
+    pub fn set_queue_time(&mut self, time: Duration) {
+        self.queue_time = time;
+    }
+
+    /// Keeps the input in memory until the request ends, because the request may turn out to be one that is recorded.
+    pub fn keep_input(&mut self, recorder: &Arc<InputRecorder>, request: &Request, body: &Bytes) {
+        self.input = Some(Box::new(Input {
+            recorder: Arc::clone(recorder),
+            content_type: request.content_type.clone(),
+            parameters: request.parameters.clone(),
+            body: body.clone(),
+            highest: Vec::new(),
+        }));
+    }
+
+    /// The part that further requests of the same batch share.
+    pub fn siblings(&self) -> Siblings {
+        Siblings {
+            id: self.id.clone(),
+            pipeline: self.pipeline.clone(),
+            chip: self.chip.clone(),
+            deadline: self.deadline,
+            counted: self.counted.clone(),
+            canary_side: self.canary_side.clone(),
+        }
+    }
+
+    /// The part that replies show.
+    pub fn summary(&self) -> RequestSummary {
+        RequestSummary { id: self.id.clone(), chip: self.chip.clone(), stages: self.stages.clone() }
+    }
+
+    /// The high-water mark of the latest stage, in bytes.
+    pub fn high_water(&self) -> u64 {
+        self.stages.last().map_or(0, |report| report.usage.high_water)
+    }
+
+    /// The reports of the stages so far.
+    pub fn stages(&self) -> &[StageReport] {
+        &self.stages
+    }
+
+    /// Sets how the request ended. Without this it counts as cancelled.
+    pub fn finish(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl RunObserver for RequestRecord {
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn stage_started(&mut self, stage: &StageCore) {
+        let series = self.counted.route.stage(stage, &self.counted.records.metrics);
+        series.live.inc();
+        self.running = Some(series);
+    }
+
+    fn stage_ended(&mut self, report: StageReport, error: Option<&StageError>) {
+        // A failure that says more than the caller may read is logged completely.
+        if let Some(error) = error.filter(|error| !error.detail.is_empty()) {
+            tracing::warn!(
+                target: "plimsoll::stage",
+                request = %self.id,
+                stage = report.stage.as_str(),
+                plugin = %report.plugin,
+                outcome = error.outcome.as_str(),
+                "{}: {}", error.public, error.detail
+            );
+        }
+        if let Some(side) = &self.canary_side {
+            side.record_stage(&report.plugin, report.outcome, report.usage.high_water);
+        }
+        if let Some(series) = self.running.take() {
+            series.live.dec();
+            let Counted { records, route, caller, .. } = &self.counted;
+            let is_highest = records.memory.record_stage(route, &series, &report, caller, Instant::now());
+            if let Some(input) = self.input.as_mut().filter(|_| is_highest) {
+                input.highest.push(report.stage);
+            }
+        }
+        self.stages.push(report);
+    }
+}
+
+impl Siblings {
+    /// The record of the request at `index`: it has its own id, and the deadline of the batch.
+    pub fn record(&self, index: usize) -> RequestRecord {
+        RequestRecord {
+            id: format!("{}.{index}", self.id),
+            pipeline: self.pipeline.clone(),
+            chip: self.chip.clone(),
+            started: Instant::now(),
+            deadline: self.deadline,
+            stages: Vec::with_capacity(StageKind::ALL.len()),
+            outcome: Outcome::Cancelled,
+            counted: self.counted.clone(),
+            canary_side: self.canary_side.clone(),
+            input: None,
+            queue_time: Duration::ZERO,
+            running: None,
+        }
+    }
+}
+
+impl Drop for RequestRecord {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        let Self { id, pipeline, chip, stages, outcome, counted, canary_side, queue_time, .. } = self;
+        // A request that never reached the plugin of the canary says nothing about it.
+        if let Some(side) = canary_side.as_ref().filter(|side| stages.iter().any(|stage| side.is_of(&stage.plugin))) {
+            side.record_request();
+        }
+        let Counted { records, route, caller, model } = counted;
+        records.memory.record_request(route, caller, *outcome, duration, stages);
+        if let Some((name, version)) = model {
+            records.statistics.record(name, version, *outcome, duration, *queue_time, stages);
+        }
+        if let Some(input) = self.input.take() {
+            input.record(*outcome, stages, || Facts {
+                time: timestamp(),
+                request: id.clone(),
+                pipeline: pipeline.clone(),
+                chip: chip.clone(),
+                caller: caller.name.to_string(),
+                content_type: None,
+                parameters: Vec::new(),
+                outcome: outcome.as_str().to_owned(),
+                kept_for: Vec::new(),
+                stages: stages.iter().map(StageFacts::from).collect(),
+            });
+        }
+        let mark =
+            |kind: StageKind| stages.iter().find(|report| report.stage == kind).map(|report| report.usage.high_water);
+        tracing::info!(
+            target: "plimsoll::request",
+            request = %id, %pipeline, %chip,
+            outcome = outcome.as_str(),
+            duration_ms = duration.as_secs_f64() * 1e3,
+            preprocess_bytes = mark(StageKind::Preprocess),
+            infer_bytes = mark(StageKind::Infer),
+            postprocess_bytes = mark(StageKind::Postprocess),
+            "request"
+        );
+    }
+}
+
+impl Input {
+    /// Records the input if it set a new high-water mark or ended in a limit or a trap.
+    fn record(self, outcome: Outcome, stages: &[StageReport], facts: impl FnOnce() -> Facts) {
+        let Self { recorder, content_type, parameters, body, highest } = self;
+        let mut kept_for: Vec<_> = highest.iter().map(|stage| format!("high_water {stage}")).collect();
+        let ended = stages.iter().map(|report| report.outcome).chain([outcome]).find(|outcome| is_recorded(*outcome));
+        kept_for.extend(ended.map(|outcome| outcome.as_str().to_owned()));
+        if !kept_for.is_empty() {
+            recorder.record(Facts { content_type, parameters, kept_for, ..facts() }, body);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Counts and times by model and version, as Triton's statistics extension defines them. Requests of every route are
+//! counted.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::stage::StageReport;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Maximum number of models and versions that are kept. Deployments come and go while the process runs.
+const MAX_ROWS: usize = 4_096;
+
+/// Model and version.
+type Key = (Arc<str>, Arc<str>);
+
+/// The counts and times since start.
+#[derive(Debug, Default)]
+pub struct ModelStatisticsStore {
+    rows: Mutex<BTreeMap<Key, Row>>,
+}
+
+/// A count and the time of all it counts.
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
+pub struct Counted {
+    /// How many.
+    pub count: u64,
+    /// Their nanoseconds.
+    pub ns: u64,
+}
+
+/// The times of a version of a model.
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
+pub struct Times {
+    /// Requests that were answered.
+    pub success: Counted,
+    /// Requests that were not.
+    pub fail: Counted,
+    /// Their time in the queue.
+    pub queue: Counted,
+    /// Their preprocessing.
+    pub compute_input: Counted,
+    /// Their inference.
+    pub compute_infer: Counted,
+    /// Their postprocessing.
+    pub compute_output: Counted,
+    /// There is no cache of responses.
+    pub cache_hit: Counted,
+    /// There is no cache of responses.
+    pub cache_miss: Counted,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Row {
+    last_inference: u64,
+    times: Times,
+}
+
+/// The statistics of a version of a model.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ModelStatistics {
+    /// The model.
+    pub name: String,
+    /// The version.
+    pub version: String,
+    /// When the latest request ended, in milliseconds since the epoch.
+    pub last_inference: u64,
+    /// Images, or calls with tensors, that were answered.
+    pub inference_count: u64,
+    /// The same: each is run in instances of its own.
+    pub execution_count: u64,
+    /// The time of each part.
+    pub inference_stats: Times,
+    /// Always empty: requests are batched by the backend, not by the model.
+    #[schema(value_type = Vec<Object>)]
+    pub batch_stats: [(); 0],
+    /// Always empty: see `GET /v1/memory`.
+    #[schema(value_type = Vec<Object>)]
+    pub memory_usage: [(); 0],
+    /// Always empty: each request has one response.
+    #[schema(value_type = Object)]
+    pub response_stats: BTreeMap<(), ()>,
+}
+
+impl Counted {
+    fn add(&mut self, time: Duration) {
+        self.count += 1;
+        self.ns = self.ns.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+impl ModelStatisticsStore {
+    /// Counts a request that has ended.
+    pub fn record(
+        &self,
+        model: &Arc<str>,
+        version: &Arc<str>,
+        outcome: Outcome,
+        duration: Duration,
+        queued: Duration,
+        stages: &[StageReport],
+    ) {
+        let mut rows = self.rows();
+        let key = (Arc::clone(model), Arc::clone(version));
+        if rows.len() >= MAX_ROWS && !rows.contains_key(&key) {
+            let oldest = rows.iter().min_by_key(|(_, row)| row.last_inference).map(|(key, _)| key.clone());
+            if let Some(oldest) = oldest {
+                rows.remove(&oldest);
+            }
+        }
+        let row = rows.entry(key).or_default();
+        row.last_inference =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(0));
+        let times = &mut row.times;
+        if outcome != Outcome::Ok {
+            times.fail.add(duration);
+            return;
+        }
+        // As in Triton, only successful requests count in the parts.
+        times.success.add(duration);
+        times.queue.add(queued);
+        for report in stages {
+            match report.stage {
+                StageKind::Preprocess => times.compute_input.add(report.duration),
+                StageKind::Infer => times.compute_infer.add(report.duration),
+                StageKind::Postprocess => times.compute_output.add(report.duration),
+            }
+        }
+    }
+
+    /// The statistics of a version of a model; all zero if it had no request.
+    pub fn of(&self, name: &str, version: &str) -> ModelStatistics {
+        let rows = self.rows();
+        let Row { last_inference, times } = rows.get(&(name.into(), version.into())).copied().unwrap_or_default();
+        ModelStatistics {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            last_inference,
+            inference_count: times.success.count,
+            execution_count: times.success.count,
+            inference_stats: times,
+            batch_stats: [],
+            memory_usage: [],
+            response_stats: BTreeMap::new(),
+        }
+    }
+
+    fn rows(&self) -> MutexGuard<'_, BTreeMap<Key, Row>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,30 @@
+//! Everything that is counted since start.
+
+use std::sync::Arc;
+
+use super::memory::MemoryStats;
+use super::metrics::Metrics;
+use super::statistics::ModelStatisticsStore;
+
+/// The records of a process.
+pub struct Records {
+    /// The metrics of Prometheus.
+    pub metrics: Arc<Metrics>,
+    /// High-water marks and callers.
+    pub memory: MemoryStats,
+    /// Counts and times by model and version.
+    pub statistics: ModelStatisticsStore,
+}
+
+impl Records {
+    /// Nothing is counted yet. `caller_header` names the header that identifies the caller, for reports; `top_callers` is the
+    /// number of callers that are tracked by bytes, and by requests.
+    pub fn new(caller_header: &str, top_callers: usize) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        Self {
+            memory: MemoryStats::new(caller_header, top_callers, Arc::clone(&metrics)),
+            metrics,
+            statistics: ModelStatisticsStore::default(),
+        }
+    }
+}

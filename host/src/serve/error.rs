@@ -1,0 +1,180 @@
+//! A request that failed, without a transport. HTTP (`problem.rs`) and gRPC (`grpc/error.rs`) each have one function that
+//! maps [`ErrorKind`] to their status.
+
+use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::pipeline::PipelineError;
+
+use crate::deploy::{ChangeError, NotServed};
+
+/// What went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request is malformed, or its body ended early.
+    InvalidRequest,
+    /// A query parameter that the route does not have, or cannot use.
+    InvalidParameter,
+    /// The caller's own tensor does not fit the model.
+    TensorMismatch,
+    /// The body has a `Content-Encoding` that is not supported.
+    UnsupportedEncoding,
+    /// The body is too large.
+    BodyTooLarge,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// There is no such pipeline, chip, model, plugin or route.
+    NotFound,
+    /// The route has another method.
+    MethodNotAllowed,
+    /// The administration token is missing or wrong.
+    Unauthorized,
+    /// The request may not change anything.
+    Forbidden,
+    /// Another change or state prevents the change now.
+    Conflict,
+    /// A release was rejected.
+    PluginRejected,
+    /// A bound on requests was exceeded.
+    Overloaded,
+    /// The deadline passed in the queue.
+    QueueDeadline,
+    /// A stage of this kind ended with this outcome.
+    Stage(StageKind, Outcome),
+}
+
+impl ErrorKind {
+    /// The outcome by which a request with this error is counted.
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Self::InvalidRequest
+            | Self::InvalidParameter
+            | Self::TensorMismatch
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::Unauthorized
+            | Self::Forbidden
+            | Self::Conflict
+            | Self::PluginRejected => Outcome::InvalidInput,
+            Self::UnsupportedEncoding => Outcome::UnsupportedMediaType,
+            Self::BodyTooLarge => Outcome::TooLarge,
+            Self::BodyTimeout | Self::QueueDeadline => Outcome::Deadline,
+            Self::Overloaded => Outcome::NoCapacity,
+            Self::Stage(_, outcome) => outcome,
+        }
+    }
+}
+
+/// A request that failed.
+#[derive(Debug)]
+pub struct ServeError {
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// The message for the caller.
+    pub detail: String,
+    /// Where it happened. Boxed, so that a `Result` with an error stays small.
+    pub location: Option<Box<ErrorLocation>>,
+    /// The request's id, if it has one.
+    pub request_id: Option<String>,
+}
+
+/// The stage or image in which an error happened.
+#[derive(Debug, Default)]
+pub struct ErrorLocation {
+    /// The stage.
+    pub stage: Option<StageLocation>,
+    /// The image of a batch, from 0.
+    pub index: Option<usize>,
+}
+
+/// The stage in which an error happened.
+#[derive(Debug)]
+pub struct StageLocation {
+    /// The kind of stage.
+    pub stage: StageKind,
+    /// The plugin's name.
+    pub plugin: String,
+    /// The plugin's version.
+    pub version: String,
+    /// The limit that was exceeded, in bytes.
+    pub limit_bytes: Option<u64>,
+    /// The high-water mark of the run in bytes, if a limit was exceeded.
+    pub high_water_bytes: Option<u64>,
+}
+
+impl ServeError {
+    /// An error outside of any stage.
+    pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), location: None, request_id: None }
+    }
+
+    /// A malformed request.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidRequest, detail)
+    }
+
+    /// There is no such thing.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, detail)
+    }
+
+    /// A stage that failed; `high_water` is its linear memory in bytes.
+    pub fn from_stage(failed: &PipelineError<'_>, high_water: u64) -> Self {
+        let PipelineError { stage, error } = failed;
+        let location = StageLocation {
+            stage: stage.kind,
+            plugin: stage.plugin.name.to_string(),
+            version: stage.plugin.version.to_string(),
+            limit_bytes: error.limit,
+            high_water_bytes: error.limit.map(|_| high_water),
+        };
+        Self {
+            location: Some(Box::new(ErrorLocation { stage: Some(location), index: None })),
+            ..Self::new(ErrorKind::Stage(stage.kind, error.outcome), error.public.clone())
+        }
+    }
+
+    /// The same error as another kind.
+    #[must_use]
+    pub fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Prefixes the detail with `what`.
+    #[must_use]
+    pub fn prefixed(mut self, what: &str) -> Self {
+        self.detail = format!("{what}: {}", self.detail);
+        self
+    }
+
+    /// Adds the index of the image in its batch, from 0.
+    #[must_use]
+    pub fn with_index(mut self, index: usize) -> Self {
+        self.location.get_or_insert_default().index = Some(index);
+        self
+    }
+
+    /// Adds the request's id.
+    #[must_use]
+    pub fn for_request(mut self, id: &str) -> Self {
+        self.request_id = Some(id.to_owned());
+        self
+    }
+}
+
+impl From<NotServed> for ServeError {
+    fn from(error: NotServed) -> Self {
+        Self::not_found(error.to_string())
+    }
+}
+
+impl From<ChangeError> for ServeError {
+    fn from(error: ChangeError) -> Self {
+        let kind = match &error {
+            ChangeError::Rejected { .. } => ErrorKind::PluginRejected,
+            ChangeError::NotFound(_) => ErrorKind::NotFound,
+            ChangeError::Conflict(_) => ErrorKind::Conflict,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

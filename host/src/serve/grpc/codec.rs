@@ -1,0 +1,226 @@
+//! Messages are counted before they are decoded. A tensor or a parameter of two bytes on the wire becomes hundreds in
+//! memory, so a message within `server.max_body` could take gigabytes before anybody sees how many it has.
+
+use std::any::TypeId;
+use std::marker::PhantomData;
+
+use prost::Message;
+use tonic::Status;
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
+use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
+
+use super::inference::{ModelInferRequest, RepositoryModelLoadRequest, RepositoryModelUnloadRequest};
+use crate::serve::oip::request::{MAX_PARAMETERS, MAX_TENSORS};
+use crate::serve::oip::tensor::{MAX_DIMENSIONS, MAX_ELEMENTS};
+
+/// Elements of BYTES of all tensors of a message.
+const ALL_ELEMENTS: usize = 4 * MAX_ELEMENTS as usize;
+/// Parameters of a message and all its tensors.
+const ALL_PARAMETERS: usize = 16 * MAX_PARAMETERS;
+/// The bytes that a shape has at most: ten for each number.
+const SHAPE: usize = 10 * MAX_DIMENSIONS;
+
+/// Protocol buffers, of which those that may have many parts are counted.
+pub(crate) struct Counted<T, U>(PhantomData<(T, U)>);
+
+impl<T, U> Default for Counted<T, U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T, U> Codec for Counted<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Default + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = ProstEncoder<T>;
+    type Decoder = CountedDecoder<U>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<T, U>::raw_encoder(BufferSettings::default())
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        CountedDecoder(ProstCodec::<T, U>::raw_decoder(BufferSettings::default()))
+    }
+}
+
+/// See [`Counted`].
+pub(crate) struct CountedDecoder<U>(ProstDecoder<U>);
+
+impl<U: Message + Default + 'static> Decoder for CountedDecoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        let is = |of: TypeId| TypeId::of::<U>() == of;
+        // A whole message lies in one piece there.
+        let bytes = prost::bytes::Buf::chunk(buffer);
+        let counted = if is(TypeId::of::<ModelInferRequest>()) {
+            Count::default().message(bytes)
+        } else if is(TypeId::of::<RepositoryModelLoadRequest>()) || is(TypeId::of::<RepositoryModelUnloadRequest>()) {
+            parameters_of(bytes)
+        } else {
+            Ok(())
+        };
+        counted.map_err(Status::invalid_argument)?;
+        self.0.decode(buffer)
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        self.0.buffer_settings()
+    }
+}
+
+/// What a message has so far. The numbers are those of `proto/open_inference.proto`.
+#[derive(Default)]
+struct Count {
+    inputs: usize,
+    outputs: usize,
+    raw: usize,
+    parameters: usize,
+    elements: usize,
+}
+
+/// Counts the parameters of a message that loads or unloads a model: its field 3.
+fn parameters_of(bytes: &[u8]) -> Result<(), String> {
+    let mut parameters = 0;
+    for field in Fields(bytes) {
+        if field?.0 == 3 {
+            add(&mut parameters, MAX_PARAMETERS, "parameters")?;
+        }
+    }
+    Ok(())
+}
+
+/// One more, if there may be.
+fn add(count: &mut usize, limit: usize, what: &str) -> Result<(), String> {
+    *count += 1;
+    if *count > limit { Err(format!("the message has more than {limit} {what}")) } else { Ok(()) }
+}
+
+impl Count {
+    fn message(&mut self, bytes: &[u8]) -> Result<(), String> {
+        for field in Fields(bytes) {
+            let (number, field) = field?;
+            match number {
+                4 => add(&mut self.parameters, ALL_PARAMETERS, "parameters")?,
+                5 => {
+                    add(&mut self.inputs, MAX_TENSORS, "inputs")?;
+                    self.input(field)?;
+                }
+                6 => {
+                    add(&mut self.outputs, MAX_TENSORS, "outputs")?;
+                    for field in Fields(field) {
+                        if field?.0 == 2 {
+                            add(&mut self.parameters, ALL_PARAMETERS, "parameters")?;
+                        }
+                    }
+                }
+                7 => add(&mut self.raw, MAX_TENSORS, "`raw_input_contents`")?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn input(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let mut shape = 0;
+        for field in Fields(bytes) {
+            let (number, field) = field?;
+            match number {
+                3 => {
+                    shape += field.len().max(1);
+                    if shape > SHAPE {
+                        return Err(format!("a shape has more than {MAX_DIMENSIONS} dimensions"));
+                    }
+                }
+                4 => add(&mut self.parameters, ALL_PARAMETERS, "parameters")?,
+                5 => {
+                    for field in Fields(field) {
+                        if field?.0 == 8 {
+                            add(&mut self.elements, ALL_ELEMENTS, "elements of BYTES")?;
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The fields of a message: their numbers, and the bytes of those that have a length. What is no field ends the count with
+/// an error, and so does a group, which this protocol does not have: the decoder would go on there, and a length that
+/// leads beyond its message has it decode what stands after.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u64, &'a [u8]), String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        Some(self.field().ok_or_else(|| "the message is none of this protocol".to_owned()))
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn field(&mut self) -> Option<(u64, &'a [u8])> {
+        let key = self.number()?;
+        let field: &[u8] = match key & 7 {
+            0 => {
+                self.number()?;
+                &[]
+            }
+            1 => self.skip(8)?,
+            2 => {
+                let length = usize::try_from(self.number()?).ok()?;
+                self.skip(length)?
+            }
+            5 => self.skip(4)?,
+            _ => return None,
+        };
+        Some((key >> 3, field))
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        prost::encoding::decode_varint(&mut self.0).ok()
+    }
+
+    fn skip(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (field, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_hidden_from_the_count() {
+        let inputs = [0x2A, 0].repeat(MAX_TENSORS + 1);
+        let told = |bytes: &[u8]| Count::default().message(bytes).expect_err("too many");
+        assert_eq!(told(&inputs), "the message has more than 1024 inputs");
+        // An unknown field of each kind: a number, eight bytes, some bytes, four bytes.
+        let before = [&[0x78, 1][..], &[0x79, 1, 2, 3, 4, 5, 6, 7, 8], &[0x7A, 1, 9], &[0x7D, 1, 2, 3, 4]].concat();
+        assert_eq!(told(&[before, inputs.clone()].concat()), "the message has more than 1024 inputs");
+        // An unknown group, which the decoder passes over.
+        let group = [&[0x7B, 0x7C][..], &inputs].concat();
+        assert!(ModelInferRequest::decode(&group[..]).is_ok_and(|message| message.inputs.len() > MAX_TENSORS));
+        assert!(told(&group).contains("none of this protocol"));
+        // An input of five bytes, whose contents say that they have more: the decoder would take what stands after.
+        let beyond = [&[0x2A, 5, 0x2A, 0x80, 0x80, 0x80, 0x01][..], &[0x42, 0].repeat(1 << 20)].concat();
+        assert!(told(&beyond).contains("none of this protocol"));
+        // The parameters of a load.
+        let parameters = [0x1A, 0].repeat(MAX_PARAMETERS + 1);
+        assert!(parameters_of(&parameters).expect_err("too many").contains("256 parameters"));
+        assert_eq!(Count::default().message(&inputs[2..]), Ok(()));
+    }
+}

@@ -1,0 +1,50 @@
+//! Errors as statuses of gRPC: the only place where an error becomes a code of gRPC. `docs/protocol.md` has the same table.
+
+use plimsoll_runtime::outcome::Outcome;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+
+use crate::serve::error::{ErrorKind, ServeError};
+use crate::serve::problem::Problem;
+
+/// The metadata that has the problem of HTTP as JSON.
+const PROBLEM: &str = "plimsoll-problem-bin";
+
+fn code(kind: ErrorKind) -> Code {
+    match kind {
+        ErrorKind::InvalidRequest
+        | ErrorKind::InvalidParameter
+        | ErrorKind::TensorMismatch
+        | ErrorKind::UnsupportedEncoding => Code::InvalidArgument,
+        ErrorKind::BodyTooLarge => Code::ResourceExhausted,
+        ErrorKind::BodyTimeout | ErrorKind::QueueDeadline => Code::DeadlineExceeded,
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::MethodNotAllowed => Code::Unimplemented,
+        ErrorKind::Unauthorized => Code::Unauthenticated,
+        ErrorKind::Forbidden => Code::PermissionDenied,
+        ErrorKind::Conflict | ErrorKind::PluginRejected => Code::FailedPrecondition,
+        ErrorKind::Overloaded => Code::Unavailable,
+        ErrorKind::Stage(_, outcome) => stage_code(outcome),
+    }
+}
+
+fn stage_code(outcome: Outcome) -> Code {
+    match outcome {
+        Outcome::UnsupportedMediaType | Outcome::InvalidInput => Code::InvalidArgument,
+        Outcome::TooLarge | Outcome::MemoryLimit => Code::ResourceExhausted,
+        Outcome::Deadline => Code::DeadlineExceeded,
+        Outcome::NoCapacity => Code::Unavailable,
+        Outcome::Cancelled => Code::Cancelled,
+        // A tensor mismatch between two stages is not the caller's mistake.
+        Outcome::Ok | Outcome::Internal | Outcome::TensorMismatch | Outcome::OutputLimit | Outcome::Trap => {
+            Code::Internal
+        }
+    }
+}
+
+/// The status of an error, with the problem of HTTP as metadata.
+pub(super) fn status(error: &ServeError) -> Status {
+    let mut status = Status::new(code(error.kind), error.detail.as_str());
+    status.metadata_mut().insert_bin(PROBLEM, MetadataValue::from_bytes(&Problem::json(error)));
+    status
+}

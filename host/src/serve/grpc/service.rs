@@ -1,0 +1,262 @@
+//! The calls of `GRPCInferenceService`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderValue};
+use futures_util::{Stream, StreamExt};
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::budget::Held;
+use super::convert;
+use super::error::status;
+use super::inference::grpc_inference_service_server::GrpcInferenceService;
+use super::inference::model_metadata_response::TensorMetadata;
+use super::inference::repository_index_response::ModelIndex;
+use super::inference::{
+    ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
+    ModelReadyResponse, ModelStatisticsRequest, ModelStatisticsResponse, ModelStreamInferResponse,
+    RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelLoadRequest, RepositoryModelLoadResponse,
+    RepositoryModelUnloadRequest, RepositoryModelUnloadResponse, ServerLiveRequest, ServerLiveResponse,
+    ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
+};
+use crate::records::RequestSummary;
+use crate::serve::App;
+use crate::serve::error::ServeError;
+use crate::serve::headers::{REQUEST_ID, chip, is_usable_id, request_id, summary_headers};
+use crate::serve::oip::call::{Answer, Call};
+use crate::serve::oip::infer::run;
+use crate::serve::oip::model::{self, Model, ModelMetadata};
+use crate::serve::oip::{EXTENSIONS, SERVER_NAME, SERVER_VERSION, repository, statistics};
+
+/// The service over an [`App`].
+#[derive(Clone)]
+pub(super) struct Service {
+    app: Arc<App>,
+}
+
+type Answered<T> = Result<Response<T>, Status>;
+
+/// The time that a caller gives by `grpc-timeout`.
+fn timeout(metadata: &MetadataMap) -> Option<Duration> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = number.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number.saturating_mul(3600)),
+        "M" => Duration::from_secs(number.saturating_mul(60)),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+/// The answer of an infer call, and the summary of its request.
+struct Inferred {
+    summary: Option<RequestSummary>,
+    result: Result<ModelInferResponse, ServeError>,
+}
+
+impl Service {
+    pub(super) fn new(app: &Arc<App>) -> Self {
+        Self { app: Arc::clone(app) }
+    }
+
+    /// One inference. `headers` are the call's metadata; in a stream, `time` applies to this message only.
+    async fn infer(&self, headers: &HeaderMap, time: Option<Duration>, message: ModelInferRequest) -> Inferred {
+        let app = &self.app;
+        let mut id = request_id(headers);
+        if !headers.contains_key(REQUEST_ID) && is_usable_id(&message.id) {
+            id.clone_from(&message.id);
+        }
+        let model = match Model::find(app, &message.model_name, Some(&message.model_version)) {
+            Ok(model) => model,
+            Err(error) => return Inferred { summary: None, result: Err(error.for_request(&id)) },
+        };
+        let caller = headers.get(&app.caller_header).map(HeaderValue::as_bytes);
+        let mut call = Call::open(app, model, id, caller);
+        call.chip = chip(headers, &[]).map(str::to_owned);
+        if let Some(time) = time {
+            call.record.limit_deadline(time);
+        }
+        let (answer, typed) = match convert::request(message) {
+            Ok((request, typed)) => (run(call, request).await, typed),
+            Err(error) => (call.refuse(error), false),
+        };
+        let Answer { summary, result } = answer;
+        Inferred { summary: Some(summary), result: result.map(|response| convert::response(response, typed)) }
+    }
+
+    fn administrator(&self, metadata: MetadataMap) -> Result<&'static str, Status> {
+        self.app.access.check(&metadata.into_headers()).map_err(refused)
+    }
+}
+
+/// Sets the headers of HTTP as metadata.
+fn set_metadata(metadata: &mut MetadataMap, summary: &RequestSummary) {
+    for (name, value) in summary_headers(summary) {
+        if let Ok(value) = MetadataValue::try_from(value) {
+            metadata.insert(name, value);
+        }
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "for `map_err`, which passes it by value")]
+fn refused(error: ServeError) -> Status {
+    status(&error)
+}
+
+#[tonic::async_trait]
+impl GrpcInferenceService for Service {
+    type ModelStreamInferStream = Pin<Box<dyn Stream<Item = Result<ModelStreamInferResponse, Status>> + Send>>;
+
+    async fn server_live(&self, _: Request<ServerLiveRequest>) -> Answered<ServerLiveResponse> {
+        Ok(Response::new(ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(&self, _: Request<ServerReadyRequest>) -> Answered<ServerReadyResponse> {
+        Ok(Response::new(ServerReadyResponse { ready: true }))
+    }
+
+    async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Answered<ModelReadyResponse> {
+        let ModelReadyRequest { name, version } = request.into_inner();
+        if Model::is_unloaded(&self.app, &name) {
+            return Ok(Response::new(ModelReadyResponse { ready: false }));
+        }
+        Model::lookup(&self.app, &name, Some(&version)).map_err(refused)?;
+        Ok(Response::new(ModelReadyResponse { ready: true }))
+    }
+
+    async fn server_metadata(&self, _: Request<ServerMetadataRequest>) -> Answered<ServerMetadataResponse> {
+        let extensions = EXTENSIONS.map(str::to_owned).to_vec();
+        Ok(Response::new(ServerMetadataResponse {
+            name: SERVER_NAME.into(),
+            version: SERVER_VERSION.into(),
+            extensions,
+        }))
+    }
+
+    async fn model_metadata(&self, request: Request<ModelMetadataRequest>) -> Answered<ModelMetadataResponse> {
+        let ModelMetadataRequest { name, version } = request.into_inner();
+        let model = Model::lookup(&self.app, &name, Some(&version)).map_err(refused)?;
+        let ModelMetadata { name, versions, platform, inputs, outputs } = model.metadata(&self.app);
+        let tensors = |tensors: Vec<model::TensorMetadata>| {
+            let tensors = tensors.into_iter();
+            tensors.map(|t| TensorMetadata { name: t.name, datatype: t.datatype.into(), shape: t.shape }).collect()
+        };
+        Ok(Response::new(ModelMetadataResponse {
+            name,
+            versions,
+            platform: platform.into(),
+            inputs: tensors(inputs),
+            outputs: tensors(outputs),
+            properties: std::collections::HashMap::new(),
+        }))
+    }
+
+    async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answered<ModelInferResponse> {
+        let time = timeout(request.metadata());
+        let (metadata, extensions, message) = request.into_parts();
+        // Held until the answer is complete, because tensors share the message's bytes.
+        let _held = extensions.get::<Held>().cloned();
+        let Inferred { summary, result } = self.infer(&metadata.into_headers(), time, message).await;
+        match result {
+            Ok(message) => {
+                let mut response = Response::new(message);
+                summary.iter().for_each(|summary| set_metadata(response.metadata_mut(), summary));
+                Ok(response)
+            }
+            Err(error) => {
+                let mut status = status(&error);
+                summary.iter().for_each(|summary| set_metadata(status.metadata_mut(), summary));
+                Err(status)
+            }
+        }
+    }
+
+    /// The messages of a stream are taken one after the other. An error of one is its answer; the stream goes on.
+    async fn model_stream_infer(
+        &self,
+        request: Request<Streaming<ModelInferRequest>>,
+    ) -> Answered<Self::ModelStreamInferStream> {
+        let time = timeout(request.metadata());
+        let until = time.and_then(|time| tokio::time::Instant::now().checked_add(time));
+        let (metadata, extensions, messages) = request.into_parts();
+        let held = extensions.get::<Held>().cloned();
+        let headers = Arc::new(metadata.into_headers());
+        let this = self.clone();
+        let answers = messages.then(move |message| {
+            let (this, headers, held) = (this.clone(), Arc::clone(&headers), held.clone());
+            async move {
+                let message = message?;
+                let id = message.id.clone();
+                let left = until.map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
+                let Inferred { result, .. } = this.infer(&headers, left, message).await;
+                drop(held);
+                Ok(match result {
+                    Ok(response) => {
+                        ModelStreamInferResponse { error_message: String::new(), infer_response: Some(response) }
+                    }
+                    // The answer of an error says whose it is.
+                    Err(error) => ModelStreamInferResponse {
+                        error_message: error.detail,
+                        infer_response: Some(ModelInferResponse { id, ..ModelInferResponse::default() }),
+                    },
+                })
+            }
+        });
+        // What cannot be read ends the stream, and it is told once.
+        let answers = answers.scan(false, |ended, answer: Result<_, Status>| {
+            let is_over = std::mem::replace(ended, answer.is_err());
+            std::future::ready((!is_over).then_some(answer))
+        });
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn model_statistics(&self, request: Request<ModelStatisticsRequest>) -> Answered<ModelStatisticsResponse> {
+        let ModelStatisticsRequest { name, version } = request.into_inner();
+        let rows = statistics::list(&self.app, Some(&name), Some(&version)).map_err(refused)?;
+        let model_stats = rows.into_iter().map(convert::statistics).collect();
+        Ok(Response::new(ModelStatisticsResponse { model_stats }))
+    }
+
+    async fn repository_index(&self, request: Request<RepositoryIndexRequest>) -> Answered<RepositoryIndexResponse> {
+        let entries = repository::index(&self.app, request.into_inner().ready);
+        let models = entries
+            .into_iter()
+            .map(|entry| ModelIndex {
+                name: entry.name,
+                version: entry.version.unwrap_or_default(),
+                state: entry.state.into(),
+                reason: entry.reason.into(),
+            })
+            .collect();
+        Ok(Response::new(RepositoryIndexResponse { models }))
+    }
+
+    async fn repository_model_load(
+        &self,
+        request: Request<RepositoryModelLoadRequest>,
+    ) -> Answered<RepositoryModelLoadResponse> {
+        let (metadata, _, message) = request.into_parts();
+        let by = self.administrator(metadata)?;
+        let parameters: Vec<_> = message.parameters.into_keys().collect();
+        let loaded = repository::load(Arc::clone(&self.app), message.model_name, &parameters, by).await;
+        loaded.map_err(refused)?;
+        Ok(Response::new(RepositoryModelLoadResponse {}))
+    }
+
+    async fn repository_model_unload(
+        &self,
+        request: Request<RepositoryModelUnloadRequest>,
+    ) -> Answered<RepositoryModelUnloadResponse> {
+        let (metadata, _, message) = request.into_parts();
+        let by = self.administrator(metadata)?;
+        repository::unload(Arc::clone(&self.app), message.model_name, by).await.map_err(refused)?;
+        Ok(Response::new(RepositoryModelUnloadResponse {}))
+    }
+}

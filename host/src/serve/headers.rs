@@ -1,0 +1,65 @@
+//! The headers of requests and replies, in HTTP and in the metadata of gRPC.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use plimsoll_runtime::stage::StageReport;
+
+use crate::records::RequestSummary;
+
+const CHIP: &str = "x-plimsoll-chip";
+/// The versions that answered: `preprocess=NAME@VERSION+DIGEST`, with the first twelve digits of the digest.
+const PLUGINS: &str = "x-plimsoll-plugins";
+const MEMORY: &str = "x-plimsoll-memory";
+/// The request's id, in requests and replies.
+pub const REQUEST_ID: &str = "x-request-id";
+const SERVER_TIMING: &str = "server-timing";
+
+/// Maximum length of a caller's request id; it must be visible ASCII.
+const MAX_REQUEST_ID: usize = 128;
+
+/// The headers of a reply that describe the request and its stages.
+pub fn summary_headers(summary: &RequestSummary) -> [(&'static str, String); 5] {
+    let RequestSummary { id, chip, stages } = summary;
+    let join = |items: Vec<String>| items.join(", ");
+    let memory = stages.iter().map(|stage| format!("{}={}", stage.stage, stage.usage.high_water)).collect();
+    let plugin =
+        |stage: &StageReport| format!("{}={}@{}+{}", stage.stage, stage.plugin, stage.version, &stage.digest[..12]);
+    let timing = stages.iter().map(|stage| format!("{};dur={:.3}", stage.stage, stage.duration.as_secs_f64() * 1e3));
+    [
+        (REQUEST_ID, id.clone()),
+        (CHIP, chip.clone()),
+        (MEMORY, join(memory)),
+        (PLUGINS, join(stages.iter().map(plugin).collect())),
+        (SERVER_TIMING, join(timing.collect())),
+    ]
+}
+
+/// Sets the headers of a reply.
+pub fn set_headers(headers: &mut HeaderMap, summary: &RequestSummary) {
+    for (name, value) in summary_headers(summary) {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
+
+/// The caller's id of the request, or else a new one.
+pub fn request_id(headers: &HeaderMap) -> String {
+    let given = text(headers, REQUEST_ID).filter(|id| is_usable_id(id));
+    given.map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
+}
+
+/// Returns true if a caller's id can be used in headers and in the log.
+pub fn is_usable_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// The chip that a request names.
+pub fn chip<'a>(headers: &'a HeaderMap, parameters: &'a [(String, String)]) -> Option<&'a str> {
+    let parameter = parameters.iter().find(|(key, _)| key == "chip").map(|(_, value)| value.as_str());
+    parameter.or_else(|| text(headers, CHIP))
+}
+
+/// The value of a header, if it is text.
+pub fn text(headers: &HeaderMap, name: impl axum::http::header::AsHeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}

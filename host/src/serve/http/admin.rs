@@ -1,0 +1,136 @@
+//! Administration: what is served, and the routes that change it.
+//!
+//! All requests may read. Changes need the bearer token, or a local user if no token is set (`access.rs`).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use plimsoll_runtime::identity::{Identity, check_plugin_name};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::deploy::manifest::Manifest;
+use crate::deploy::{DeployedState, Release, ReleaseSource};
+use crate::serve::App;
+use crate::serve::error::{ErrorKind, ServeError};
+use crate::serve::problem::Problem;
+
+/// `GET /v1/plugins`.
+#[utoipa::path(get, path = "/v1/plugins", tag = "administration",
+               responses((status = 200, description = "The plugins and their versions", body = Object)))]
+pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
+    Json(json!({ "plugins": app.serving().plugin_views() })).into_response()
+}
+
+/// `GET /v1/plugins/{name}`.
+#[utoipa::path(get, path = "/v1/plugins/{name}", tag = "administration",
+               params(("name" = String, Path, description = "The plugin")),
+               responses((status = 200, description = "The plugin and its versions", body = Object),
+                         (status = 404, description = "There is none", body = Problem,
+                          content_type = "application/problem+json")))]
+pub(super) async fn show(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
+    match app.serving().plugin_views().into_iter().find(|view| view.name == name) {
+        Some(view) => Json(view).into_response(),
+        None => ServeError::not_found(format!("there is no plugin `{name}`")).into_response(),
+    }
+}
+
+/// Query of `PUT`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Put {
+    /// The digest that the body must have.
+    sha256: Option<String>,
+    /// The version, where the component does not say or something else is to be said.
+    version: Option<String>,
+}
+
+/// `PUT /v1/plugins/{name}`: deploys the component in the body, and answers when it serves or is refused.
+#[utoipa::path(put, path = "/v1/plugins/{name}", tag = "administration", security(("token" = [])),
+               params(("name" = String, Path, description = "The plugin"),
+                      ("sha256" = Option<String>, Query, description = "The digest that the body must have"),
+                      ("version" = Option<String>, Query, description = "The version")),
+               request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component"),
+               responses((status = 200, description = "Where it stands now", body = Object),
+                         (status = "4XX", description = "Refused", body = Problem,
+                          content_type = "application/problem+json")))]
+pub(super) async fn put(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    Query(query): Query<Put>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ServeError> {
+    let by = app.access.check(&headers)?;
+    let rejected = |detail: String| ServeError::new(ErrorKind::PluginRejected, detail);
+    check_plugin_name(&name).map_err(rejected)?;
+    let limit =
+        Arc::clone(&app.deployments).change(async |_, deployer| deployer.config().deploy.max_plugin.as_u64()).await;
+    let bytes = axum::body::to_bytes(body, usize::try_from(limit).unwrap_or(usize::MAX)).await.map_err(|error| {
+        let detail = format!(
+            "the component did not arrive completely, or is larger than {limit} bytes (`deploy.max_plugin`): {error}"
+        );
+        ServeError::new(ErrorKind::BodyTooLarge, detail)
+    })?;
+    let manifest = Manifest { sha256: query.sha256, path: "the request".into(), ..Manifest::default() };
+    let release = Release::new(&name, query.version.as_deref(), bytes, manifest, ReleaseSource::Http);
+    release.manifest.check_digest(&release.artifact.identity.digest).map_err(rejected)?;
+    let identity = release.artifact.identity.clone();
+    let deploy =
+        app.deployments.clone().change(async move |serving, deployer| deployer.deploy(serving, release, by).await);
+    Ok(state_reply(&identity, deploy.await?))
+}
+
+/// `DELETE /v1/plugins/{name}`.
+#[utoipa::path(delete, path = "/v1/plugins/{name}", tag = "administration", security(("token" = [])),
+               params(("name" = String, Path, description = "The plugin")),
+               responses((status = 200, description = "It is retired", body = Object),
+                         (status = "4XX", description = "Refused", body = Problem,
+                          content_type = "application/problem+json")))]
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ServeError> {
+    let by = app.access.check(&headers)?;
+    let retired = name.clone();
+    app.deployments.clone().change(async move |serving, deployer| deployer.retire(serving, &retired, by)).await?;
+    Ok(Json(json!({ "name": name, "state": "retired" })).into_response())
+}
+
+/// Query of `rollback`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Rollback {
+    /// The version, or the beginning of the digest; default the latest previous one.
+    to: Option<String>,
+}
+
+/// `POST /v1/plugins/{name}/rollback`.
+#[utoipa::path(post, path = "/v1/plugins/{name}/rollback", tag = "administration", security(("token" = [])),
+               params(("name" = String, Path, description = "The plugin"),
+                      ("to" = Option<String>, Query, description = "A version, or the beginning of its digest")),
+               responses((status = 200, description = "Where it stands now", body = Object),
+                         (status = "4XX", description = "Refused", body = Problem,
+                          content_type = "application/problem+json")))]
+pub(super) async fn rollback(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    Query(query): Query<Rollback>,
+    headers: HeaderMap,
+) -> Result<Response, ServeError> {
+    let by = app.access.check(&headers)?;
+    let rollback = app
+        .deployments
+        .clone()
+        .change(async move |serving, deployer| deployer.rollback(serving, &name, query.to.as_deref(), by).await);
+    Ok(state_reply(&rollback.await?, DeployedState::Serving))
+}
+
+/// The reply to a change: the version and its state.
+fn state_reply(identity: &Identity, state: DeployedState) -> Response {
+    let Identity { name, version, digest } = identity;
+    Json(json!({ "name": name, "version": version, "digest": digest, "state": state })).into_response()
+}

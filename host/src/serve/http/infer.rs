@@ -1,0 +1,122 @@
+//! `POST /v1/pipelines/{pipeline}/infer`: the way of a request, from top to bottom.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::stage::{Reply, Request, RunObserver};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::body;
+use crate::deploy::ServedPipeline;
+use crate::deploy::serving::Route;
+use crate::records::{RequestRecord, RequestStart};
+use crate::serve::App;
+use crate::serve::error::ServeError;
+use crate::serve::headers::{chip, request_id, set_headers, text};
+use crate::serve::problem::Problem;
+
+/// Routes the request to a chip, admits it, reads its body, runs the stages, and replies.
+#[utoipa::path(
+    post,
+    path = "/v1/pipelines/{pipeline}/infer",
+    tag = "pipelines",
+    params(("pipeline" = String, Path, description = "The pipeline"),
+           ("chip" = Option<String>, Query, description = "The chip; further parameters reach the stages")),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "An encoded image"),
+    responses((status = 200, description = "The reply of postprocessing, in its own media type"),
+              (status = "4XX", description = "The caller's mistake", body = Problem,
+               content_type = "application/problem+json"),
+              (status = "5XX", description = "A stage's or the host's fault", body = Problem,
+               content_type = "application/problem+json"))
+)]
+pub(super) async fn infer(
+    State(app): State<Arc<App>>,
+    name: Result<Path<String>, PathRejection>,
+    Query(parameters): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let id = request_id(&headers);
+    let Ok(Path(name)) = name else {
+        return ServeError::not_found("the pipeline name is not valid UTF-8").for_request(&id).into_response();
+    };
+    // From here on the request stays on this version of the pipeline, whatever is deployed meanwhile.
+    let routed = app.served().load().route(&name).map(Route::route_request);
+    let (pipeline, canary_side) = match routed {
+        Ok(routed) => routed,
+        Err(error) => return ServeError::from(error).for_request(&id).into_response(),
+    };
+    let chip = chip(&headers, &parameters).unwrap_or(&pipeline.default_chip).to_owned();
+    if let Err(error) = pipeline.find_chip(&chip) {
+        return ServeError::from(error).for_request(&id).into_response();
+    }
+    let request = Request {
+        id: id.clone(),
+        content_type: text(&headers, &header::CONTENT_TYPE).map(str::to_owned),
+        parameters: parameters.into_iter().filter(|(key, _)| key != "chip").collect(),
+    };
+    // From here on the request is counted and logged when the record is dropped, however it ends.
+    let start = RequestStart {
+        id: id.clone(),
+        pipeline: &name,
+        chip: &chip,
+        deadline: pipeline.deadline,
+        model: Some((&name, &pipeline.version)),
+        canary_side,
+        caller: headers.get(&app.caller_header).map(HeaderValue::as_bytes),
+    };
+    let mut record = RequestRecord::start(start, &app.records);
+
+    let mut response = match run(&app, &pipeline, &chip, &request, &headers, body, &mut record).await {
+        Ok(reply) => {
+            record.finish(Outcome::Ok);
+            let content_type = HeaderValue::from_str(&reply.content_type)
+                .unwrap_or(HeaderValue::from_static("application/octet-stream"));
+            (StatusCode::OK, [(header::CONTENT_TYPE, content_type)], reply.body).into_response()
+        }
+        Err(error) => {
+            record.finish(error.kind.outcome());
+            error.for_request(&id).into_response()
+        }
+    };
+    set_headers(response.headers_mut(), &record.summary());
+    response
+}
+
+/// Admits the request, then runs its stages.
+async fn run(
+    app: &App,
+    pipeline: &ServedPipeline,
+    chip: &str,
+    request: &Request,
+    headers: &HeaderMap,
+    body: Body,
+    record: &mut RequestRecord,
+) -> Result<Reply, ServeError> {
+    let (body, _permits) = admit(app, headers, body, record).await?;
+    if let Some(recorder) = &pipeline.recorder {
+        record.keep_input(recorder, request, &body);
+    }
+    let infer = pipeline.find_chip(chip)?;
+    let reply = pipeline.run(infer, record, request, &body).await;
+    reply.map_err(|failed| ServeError::from_stage(&failed, record.high_water()))
+}
+
+/// Reserves bytes for the body, receives it, takes a queue slot, and waits for a slot to run. In this order, so that a slow
+/// sender holds nothing but the bytes that it announced.
+async fn admit(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    record: &mut RequestRecord,
+) -> Result<(Bytes, [OwnedSemaphorePermit; 3]), ServeError> {
+    let (body, budget) = body::receive(app, headers, body, record.deadline()).await?;
+    let queued = app.admission.enter_queue()?;
+    let slot = app.admission.wait_for_slot(record).await?;
+    Ok((body, [budget, queued, slot]))
+}

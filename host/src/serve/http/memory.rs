@@ -1,0 +1,81 @@
+//! `GET /v1/memory` and `/v1/memory/compare`: what requests needed. Reading is for everybody who reaches the port.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+
+use crate::records::memory::compare::Factor;
+use crate::serve::App;
+use crate::serve::error::{ErrorKind, ServeError};
+use crate::serve::problem::Problem;
+
+type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
+
+/// `GET /v1/memory?pipeline=…&format=json|csv`.
+#[utoipa::path(get, path = "/v1/memory", tag = "reports",
+               params(("pipeline" = Option<String>, Query, description = "Only this one"),
+                      ("format" = Option<String>, Query, description = "`json` or `csv`")),
+               responses((status = 200, description = "High-water marks",
+                          content((Object = "application/json"), (String = "text/csv"))),
+                         (status = "4XX", description = "The caller's mistake", body = Problem,
+                          content_type = "application/problem+json")))]
+pub(super) async fn report(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ServeError> {
+    let [pipeline, format] = named(parameters, ["pipeline", "format"])?;
+    let pipeline = known_pipeline(&app, pipeline)?;
+    let report = || app.records.memory.report(app.runtime.pool_usage(), pipeline.as_deref(), Instant::now());
+    match format.as_deref() {
+        None | Some("json") => Ok(Json(report()).into_response()),
+        Some("csv") => Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], report().csv()).into_response()),
+        Some(other) => Err(wrong(format!("`format={other}` is no format of the report; write `json` or `csv`"))),
+    }
+}
+
+/// `GET /v1/memory/compare?by=chip|version|caller|outcome&pipeline=…`.
+#[utoipa::path(get, path = "/v1/memory/compare", tag = "reports",
+               params(("by" = String, Query, description = "`chip`, `version`, `caller` or `outcome`"),
+                      ("pipeline" = Option<String>, Query, description = "Only this one")),
+               responses((status = 200, description = "Differences, standardised", body = Object),
+                         (status = "4XX", description = "The caller's mistake", body = Problem,
+                          content_type = "application/problem+json")))]
+pub(super) async fn compare(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ServeError> {
+    let [by, pipeline] = named(parameters, ["by", "pipeline"])?;
+    let by = by.ok_or_else(|| {
+        wrong("what is to be compared is not said; add `?by=` and one of `chip`, `version`, `caller` and `outcome`")
+    })?;
+    let by: Factor = by.parse().map_err(wrong)?;
+    let pipeline = known_pipeline(&app, pipeline)?;
+    Ok(Json(app.records.memory.compare(by, pipeline.as_deref())).into_response())
+}
+
+/// The values of the parameters that a route has; any other, or one given twice, is a mistake.
+fn named<const N: usize>(parameters: Parameters, names: [&str; N]) -> Result<[Option<String>; N], ServeError> {
+    let Query(pairs) = parameters.map_err(|rejection| wrong(rejection.body_text()))?;
+    let mut values = [const { None }; N];
+    for (name, value) in pairs {
+        let Some(at) = names.iter().position(|known| *known == name) else {
+            let detail = format!("this route has no parameter `{name}`; it has `{}`", names.join("`, `"));
+            return Err(wrong(detail));
+        };
+        if values[at].replace(value).is_some() {
+            return Err(wrong(format!("the parameter `{name}` is given twice")));
+        }
+    }
+    Ok(values)
+}
+
+/// Checks that the pipeline is served.
+fn known_pipeline(app: &App, pipeline: Option<String>) -> Result<Option<String>, ServeError> {
+    if let Some(name) = &pipeline {
+        app.pipeline(name)?;
+    }
+    Ok(pipeline)
+}
+
+fn wrong(detail: impl Into<String>) -> ServeError {
+    ServeError::new(ErrorKind::InvalidParameter, detail)
+}

@@ -1,0 +1,182 @@
+//! The binary tensor data extension: JSON, and behind it the bytes of tensors.
+
+use axum::body::Bytes;
+use axum::http::{HeaderMap, HeaderName};
+use plimsoll_runtime::text::shortened;
+
+use super::json::{Few, WireInput, WireRequest, read_elements};
+use crate::serve::error::{ErrorKind, ServeError};
+use crate::serve::oip::model::{IMAGE, Model, Part};
+use crate::serve::oip::parameter::Parameters;
+use crate::serve::oip::request::{BASE64, Request, RequestedOutput};
+use crate::serve::oip::tensor::{Data, Datatype, Tensor, count, read_binary};
+
+/// How many bytes of the body are its JSON.
+pub(super) const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+
+/// The parameter of an input that is binary.
+const SIZE: &str = "binary_data_size";
+/// The parameter of an output that is to be binary.
+const BINARY: &str = "binary_data";
+/// The parameter of a request whose outputs are all to be binary.
+const BINARY_OUTPUT: &str = "binary_data_output";
+
+/// Where the JSON of a body ends; `None` where it is all JSON.
+pub(super) fn header_length(headers: &HeaderMap, body: &Bytes) -> Result<Option<usize>, ServeError> {
+    let Some(value) = headers.get(HEADER_LENGTH) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let wrong = || {
+        let given = shortened(&String::from_utf8_lossy(value.as_bytes()));
+        ServeError::invalid(format!(
+            "`{HEADER_LENGTH}: {given}` must be a number from 0 to the {} bytes of the body",
+            body.len()
+        ))
+    };
+    let length = length.and_then(|length| usize::try_from(length).ok()).ok_or_else(wrong)?;
+    if length > body.len() { Err(wrong()) } else { Ok(Some(length)) }
+}
+
+/// Reads a request of JSON and the binary part behind it. `limit`: bytes that its tensors may have.
+pub(super) fn read(mut body: Bytes, header: Option<usize>, limit: u64) -> Result<Request, ServeError> {
+    let tail = header.map_or_else(Bytes::new, |length| body.split_off(length));
+    let wire: WireRequest<'_> = serde_json::from_slice(&body)
+        .map_err(|error| ServeError::invalid(format!("the body is no inference request in JSON: {error}")))?;
+    let mut parts = Parts { tail, left: limit, limit };
+    let Few(inputs) = wire.inputs;
+    let inputs = inputs.into_iter().map(|input| parts.input(input)).collect::<Result<_, _>>()?;
+    if !parts.tail.is_empty() {
+        let left = parts.tail.len();
+        return Err(ServeError::invalid(format!(
+            "{left} bytes are left behind the binary inputs; is a `{SIZE}` too small?"
+        )));
+    }
+    let outputs = wire.outputs.unwrap_or_default().0;
+    let outputs = outputs
+        .into_iter()
+        .map(|wanted| RequestedOutput { name: wanted.name, parameters: wanted.parameters.unwrap_or_default().0 })
+        .collect();
+    Ok(Request { id: wire.id, parameters: wire.parameters.unwrap_or_default().0, inputs, outputs })
+}
+
+/// The binary part, from which inputs take theirs in order.
+struct Parts {
+    tail: Bytes,
+    left: u64,
+    limit: u64,
+}
+
+impl Parts {
+    fn input(&mut self, input: WireInput<'_>) -> Result<Tensor, ServeError> {
+        let WireInput { name, shape: Few(shape), datatype, parameters, data } = input;
+        let told = |reason: String| ServeError::invalid(format!("input `{}`: {reason}", shortened(&name)));
+        let parameters = parameters.unwrap_or_default().0;
+        let datatype: Datatype = datatype.parse().map_err(told)?;
+        let data = match (parameters.get(SIZE), data) {
+            (Some(_), Some(_)) => {
+                return Err(told(format!("it has both `data` and `{SIZE}`; one of them says where its elements are")));
+            }
+            (None, None) => return Err(told(format!("it has neither `data` nor the parameter `{SIZE}`"))),
+            (Some(size), None) => {
+                let left = self.tail.len();
+                let size = size.as_integer().and_then(|size| usize::try_from(size).ok()).filter(|size| *size <= left);
+                let size = size.ok_or_else(|| {
+                    told(format!("its `{SIZE}` must be a number up to the {left} bytes that are left of the body"))
+                })?;
+                read_binary(datatype, &shape, self.tail.split_to(size)).map_err(told)?
+            }
+            (None, Some(data)) => {
+                let count = count(&shape, datatype).map_err(told)?;
+                self.take(count * datatype.size().unwrap_or(0))?;
+                let base64 = parameters.get("content_type").and_then(|value| value.as_text()) == Some(BASE64);
+                read_elements(data, datatype, count, base64).map_err(told)?
+            }
+        };
+        Ok(Tensor { name, datatype, shape, parameters, data })
+    }
+
+    /// Numbers are shorter in JSON than they are as tensors, so what they become is held against the limit, too.
+    fn take(&mut self, bytes: u64) -> Result<(), ServeError> {
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| {
+            let detail = format!("the tensors have more than {} bytes (`server.max_body`)", self.limit);
+            ServeError::new(ErrorKind::BodyTooLarge, detail)
+        })?;
+        Ok(())
+    }
+}
+
+/// A request that is nothing but the bytes of the model's only input.
+pub(super) fn raw(body: Bytes, model: &Model) -> Result<Request, ServeError> {
+    let input = match model.part {
+        Part::Whole => Tensor {
+            name: IMAGE.to_owned(),
+            datatype: Datatype::Bytes,
+            shape: vec![1],
+            parameters: Parameters::new(),
+            data: Data::Elements(vec![body]),
+        },
+        Part::Infer => raw_tensor(body, model)?,
+    };
+    let parameters =
+        Parameters::from([(BINARY_OUTPUT.to_owned(), crate::serve::oip::parameter::Parameter::Bool(true))]);
+    Ok(Request { parameters, inputs: vec![input], ..Request::default() })
+}
+
+fn raw_tensor(body: Bytes, model: &Model) -> Result<Tensor, ServeError> {
+    let name = &model.name;
+    let stage = model.pipeline.chip(&model.pipeline.default_chip);
+    let inputs = stage.and_then(|stage| stage.signatures()).map_or(&[][..], |(inputs, _)| inputs);
+    let [input] = inputs else {
+        return Err(ServeError::invalid(format!(
+            "a raw binary request is for models with one input, `{name}` has {}; send JSON with `{SIZE}`",
+            inputs.len()
+        )));
+    };
+    let (Some(ty), Some(shape)) = (input.types.first(), &input.shape) else {
+        return Err(ServeError::invalid(format!(
+            "model `{name}` does not say its input's type and shape; send JSON with `{SIZE}`"
+        )));
+    };
+    let datatype = Datatype::from_nn(*ty);
+    let fixed: u64 = shape.iter().flatten().map(|size| u64::from(*size)).product();
+    let row = fixed * datatype.size().unwrap_or(1);
+    let free = shape.iter().filter(|size| size.is_none()).count();
+    if free > 1 {
+        return Err(ServeError::invalid(format!(
+            "model `{name}` has {free} free dimensions, a raw binary request can fill one"
+        )));
+    }
+    let rows = if free == 0 { 1 } else { (body.len() as u64).checked_div(row).unwrap_or(0) };
+    let shape: Vec<u64> = shape.iter().map(|size| size.map_or(rows, u64::from)).collect();
+    let data = read_binary(datatype, &shape, body)
+        .map_err(|reason| ServeError::invalid(format!("input `{}`: {reason}", input.name)))?;
+    Ok(Tensor { name: input.name.clone(), datatype, shape, parameters: Parameters::new(), data })
+}
+
+/// Which outputs a request wants as bytes.
+pub(super) struct WantsBinary {
+    all: bool,
+    outputs: Vec<(String, bool)>,
+}
+
+impl WantsBinary {
+    pub(super) fn of(request: &Request) -> Result<Self, ServeError> {
+        let truth = |parameters: &Parameters, name: &str| match parameters.get(name) {
+            None => Ok(None),
+            Some(value) => value
+                .as_bool()
+                .map(Some)
+                .ok_or_else(|| ServeError::invalid(format!("the parameter `{name}` must be true or false"))),
+        };
+        let mut outputs = Vec::new();
+        for wanted in &request.outputs {
+            if let Some(binary) = truth(&wanted.parameters, BINARY)? {
+                outputs.push((wanted.name.clone(), binary));
+            }
+        }
+        Ok(Self { all: truth(&request.parameters, BINARY_OUTPUT)?.unwrap_or(false), outputs })
+    }
+
+    pub(super) fn output(&self, name: &str) -> bool {
+        self.outputs.iter().find(|(output, _)| output == name).map_or(self.all, |(_, binary)| *binary)
+    }
+}

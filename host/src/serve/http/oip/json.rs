@@ -1,0 +1,121 @@
+//! The JSON of requests and responses. What a caller can make long is bounded before it is kept.
+//!
+//! - `elements`: the elements of a request's tensors. `answer`: the response.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize as DeriveDeserialize;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::serve::oip::parameter::{Parameter, Parameters};
+use crate::serve::oip::request::{MAX_PARAMETERS, MAX_TENSORS};
+use crate::serve::oip::tensor::MAX_DIMENSIONS;
+
+mod answer;
+mod elements;
+
+pub(super) use answer::write;
+pub(super) use elements::read_elements;
+
+/// A request as it is written.
+#[derive(Debug, DeriveDeserialize)]
+pub(super) struct WireRequest<'a> {
+    #[serde(default)]
+    pub(super) id: Option<String>,
+    #[serde(default)]
+    pub(super) parameters: Option<Limited>,
+    #[serde(borrow)]
+    pub(super) inputs: Few<WireInput<'a>, MAX_TENSORS>,
+    #[serde(default)]
+    pub(super) outputs: Option<Few<WireWanted, MAX_TENSORS>>,
+}
+
+/// An input as it is written; its elements are read when its datatype is known.
+#[derive(Debug, DeriveDeserialize)]
+pub(super) struct WireInput<'a> {
+    pub(super) name: String,
+    pub(super) shape: Few<u64, MAX_DIMENSIONS>,
+    pub(super) datatype: String,
+    #[serde(default)]
+    pub(super) parameters: Option<Limited>,
+    #[serde(default, borrow)]
+    pub(super) data: Option<&'a RawValue>,
+}
+
+/// An output that is asked for.
+#[derive(Debug, DeriveDeserialize)]
+pub(super) struct WireWanted {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) parameters: Option<Limited>,
+}
+
+/// A list that may not have more than `N` items.
+#[derive(Debug)]
+pub(super) struct Few<T, const N: usize>(pub(super) Vec<T>);
+
+impl<T, const N: usize> Default for Few<T, N> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Few<T, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<T, const N: usize>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Items<T, N> {
+            type Value = Few<T, N>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of at most {N} items")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Few<T, N>, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    if items.len() == N {
+                        return Err(A::Error::custom(format!("a list has more than {N} items")));
+                    }
+                    items.push(item);
+                }
+                Ok(Few(items))
+            }
+        }
+
+        deserializer.deserialize_seq(Items(PhantomData))
+    }
+}
+
+/// Parameters, of which there may not be too many.
+#[derive(Debug, Default)]
+pub(super) struct Limited(pub(super) Parameters);
+
+impl<'de> Deserialize<'de> for Limited {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Limited;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an object of at most {MAX_PARAMETERS} parameters")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Limited, A::Error> {
+                let mut parameters = Parameters::new();
+                while let Some((name, value)) = map.next_entry::<String, Parameter>()? {
+                    parameters.insert(name, value);
+                    if parameters.len() > MAX_PARAMETERS {
+                        return Err(A::Error::custom(format!("there are more than {MAX_PARAMETERS} parameters")));
+                    }
+                }
+                Ok(Limited(parameters))
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
+}

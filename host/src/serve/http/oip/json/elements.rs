@@ -1,0 +1,160 @@
+//! The elements of a tensor, read straight into the bytes that they stand for.
+
+use std::fmt;
+
+use axum::body::Bytes;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::serve::oip::tensor::{Data, Datatype};
+
+/// Reads the elements of a tensor, nested or flat; there must be `count` of them.
+pub(in crate::serve::http::oip) fn read_elements(
+    data: &RawValue,
+    datatype: Datatype,
+    count: u64,
+    base64: bool,
+) -> Result<Data, String> {
+    if matches!(datatype, Datatype::Fp16 | Datatype::Bf16) {
+        return Err(format!("{datatype} has no JSON form; send its bytes with `binary_data_size`"));
+    }
+    let mut elements = Elements { datatype, count, base64, found: 0, bytes: Vec::new(), texts: Vec::new() };
+    let mut deserializer = serde_json::Deserializer::from_str(data.get());
+    List(&mut elements).deserialize(&mut deserializer).map_err(|error| error.to_string())?;
+    if elements.found != count {
+        return Err(format!("the shape has {count} elements, `data` has {}", elements.found));
+    }
+    Ok(match datatype {
+        Datatype::Bytes => Data::Elements(elements.texts),
+        _ => Data::Fixed(elements.bytes.into()),
+    })
+}
+
+/// Elements on their way into bytes.
+struct Elements {
+    datatype: Datatype,
+    count: u64,
+    base64: bool,
+    found: u64,
+    bytes: Vec<u8>,
+    texts: Vec<Bytes>,
+}
+
+impl Elements {
+    fn count_one(&mut self) -> Result<(), String> {
+        self.found += 1;
+        if self.found > self.count {
+            return Err(format!("the shape has {} elements, `data` has more", self.count));
+        }
+        Ok(())
+    }
+
+    fn integer(&mut self, value: i128) -> Result<(), String> {
+        self.count_one()?;
+        let datatype = self.datatype;
+        let outside = || format!("{value} is no {datatype}");
+        macro_rules! put {
+            ($ty:ty) => {
+                self.bytes.extend_from_slice(&<$ty>::try_from(value).map_err(|_| outside())?.to_le_bytes())
+            };
+        }
+        match datatype {
+            Datatype::Bool if (0..=1).contains(&value) => self.bytes.push(value as u8),
+            Datatype::Uint8 => put!(u8),
+            Datatype::Uint16 => put!(u16),
+            Datatype::Uint32 => put!(u32),
+            Datatype::Uint64 => put!(u64),
+            Datatype::Int8 => put!(i8),
+            Datatype::Int16 => put!(i16),
+            Datatype::Int32 => put!(i32),
+            Datatype::Int64 => put!(i64),
+            Datatype::Fp32 => self.bytes.extend_from_slice(&(value as f32).to_le_bytes()),
+            Datatype::Fp64 => self.bytes.extend_from_slice(&(value as f64).to_le_bytes()),
+            Datatype::Bool | Datatype::Fp16 | Datatype::Bf16 | Datatype::Bytes => return Err(outside()),
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, value: f64) -> Result<(), String> {
+        self.count_one()?;
+        match self.datatype {
+            Datatype::Fp32 => {
+                let narrow = value as f32;
+                if narrow.is_infinite() {
+                    return Err(format!("{value} is no FP32"));
+                }
+                self.bytes.extend_from_slice(&narrow.to_le_bytes());
+            }
+            Datatype::Fp64 => self.bytes.extend_from_slice(&value.to_le_bytes()),
+            datatype => return Err(format!("{value} is no {datatype}")),
+        }
+        Ok(())
+    }
+
+    fn truth(&mut self, value: bool) -> Result<(), String> {
+        if self.datatype != Datatype::Bool {
+            return Err(format!("{value} is no {}", self.datatype));
+        }
+        self.integer(value.into())
+    }
+
+    fn text(&mut self, value: &str) -> Result<(), String> {
+        self.count_one()?;
+        if self.datatype != Datatype::Bytes {
+            return Err(format!("a text is no {}", self.datatype));
+        }
+        let bytes = if self.base64 {
+            STANDARD.decode(value).map_err(|error| format!("element {} is no base64: {error}", self.found - 1))?
+        } else {
+            value.as_bytes().to_vec()
+        };
+        self.texts.push(bytes.into());
+        Ok(())
+    }
+}
+
+/// A list of elements or of lists; serde_json bounds how deep.
+struct List<'a>(&'a mut Elements);
+
+impl<'de> DeserializeSeed<'de> for List<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for List<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "elements of {}, in a list or in nested lists", self.0.datatype)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(List(&mut *self.0))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        self.0.truth(value).map_err(E::custom)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
+        self.0.integer(value.into()).map_err(E::custom)
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
+        self.0.integer(value.into()).map_err(E::custom)
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        self.0.number(value).map_err(E::custom)
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
+        self.0.text(value).map_err(E::custom)
+    }
+}

@@ -1,0 +1,100 @@
+//! What there is, and whether it is ready.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::OipError;
+use super::path::{ModelPath, model_path};
+use super::schema::ProtocolError;
+use crate::serve::App;
+use crate::serve::oip::model::{Model, ModelMetadata};
+use crate::serve::oip::{EXTENSIONS, SERVER_NAME, SERVER_VERSION};
+
+/// Name, version and extensions.
+#[derive(Serialize, ToSchema)]
+pub(in crate::serve::http) struct ServerMetadata {
+    name: &'static str,
+    version: &'static str,
+    extensions: [&'static str; EXTENSIONS.len()],
+}
+
+/// Whether the server lives.
+#[derive(Serialize, ToSchema)]
+pub(in crate::serve::http) struct Live {
+    live: bool,
+}
+
+/// Whether every pipeline can run.
+#[derive(Serialize, ToSchema)]
+pub(in crate::serve::http) struct Ready {
+    ready: bool,
+}
+
+/// Whether a model can run.
+#[derive(Serialize, ToSchema)]
+pub(in crate::serve::http) struct ModelReady {
+    name: String,
+    ready: bool,
+}
+
+/// What the server is.
+#[utoipa::path(get, path = "/v2", operation_id = "server_metadata", tag = "inference",
+               responses((status = 200, description = "What the server is", body = ServerMetadata)))]
+pub(in crate::serve::http) async fn server() -> Json<ServerMetadata> {
+    Json(ServerMetadata { name: SERVER_NAME, version: SERVER_VERSION, extensions: EXTENSIONS })
+}
+
+/// Whether the server lives.
+#[utoipa::path(get, path = "/v2/health/live", operation_id = "server_live", tag = "inference",
+               responses((status = 200, description = "It lives", body = Live)))]
+pub(in crate::serve::http) async fn live() -> Json<Live> {
+    Json(Live { live: true })
+}
+
+/// Whether every pipeline can run. The port opens only after every pipeline is built, so whoever can ask finds them
+/// ready; one that was unloaded is not waited for.
+#[utoipa::path(get, path = "/v2/health/ready", operation_id = "server_ready", tag = "inference",
+               responses((status = 200, description = "Every pipeline can run", body = Ready),
+                         (status = 503, description = "One cannot", body = Ready)))]
+pub(in crate::serve::http) async fn ready() -> Json<Ready> {
+    Json(Ready { ready: true })
+}
+
+/// What a model takes and gives.
+#[utoipa::path(get, path = "/v2/models/{model}", operation_id = "model_metadata", tag = "inference",
+               params(("model" = String, Path, description = "A pipeline, or `<pipeline>.infer`")),
+               responses((status = 200, description = "What it takes and gives", body = ModelMetadata),
+                         (status = 404, description = "There is none", body = ProtocolError)))]
+pub(in crate::serve::http) async fn model(
+    State(app): State<Arc<App>>,
+    path: Result<Path<ModelPath>, PathRejection>,
+) -> Result<Json<ModelMetadata>, OipError> {
+    let ModelPath { model, version } = model_path(path)?;
+    Ok(Json(Model::lookup(&app, &model, version.as_deref())?.metadata(&app)))
+}
+
+/// Whether a model can run.
+#[utoipa::path(get, path = "/v2/models/{model}/ready", operation_id = "model_ready", tag = "inference",
+               params(("model" = String, Path, description = "A pipeline, or `<pipeline>.infer`")),
+               responses((status = 200, description = "It can", body = ModelReady),
+                         (status = 404, description = "There is none", body = ProtocolError),
+                         (status = 503, description = "It is unloaded", body = ModelReady)))]
+pub(in crate::serve::http) async fn model_ready(
+    State(app): State<Arc<App>>,
+    path: Result<Path<ModelPath>, PathRejection>,
+) -> Result<Response, OipError> {
+    let ModelPath { model, version } = model_path(path)?;
+    if Model::is_unloaded(&app, &model) {
+        let body = Json(ModelReady { name: model, ready: false });
+        return Ok((StatusCode::SERVICE_UNAVAILABLE, body).into_response());
+    }
+    let model = Model::lookup(&app, &model, version.as_deref())?;
+    Ok(Json(ModelReady { name: model.name, ready: true }).into_response())
+}

@@ -1,0 +1,42 @@
+//! The routes below `/v2`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{infer, metadata, repository, statistics};
+use crate::serve::App;
+
+/// The suffixes of `/v2/models/{model}` that also exist for a version, with the same answer.
+pub(in crate::serve::http) const VERSIONED: [&str; 4] = ["", "/ready", "/infer", "/stats"];
+
+/// The routes that the OpenAPI document names once.
+pub(in crate::serve::http) fn documented() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(metadata::server))
+        .routes(routes!(metadata::live))
+        .routes(routes!(metadata::ready))
+        .routes(routes!(metadata::model))
+        .routes(routes!(metadata::model_ready))
+        .routes(routes!(infer::infer))
+        .routes(routes!(statistics::all))
+        .routes(routes!(statistics::model))
+        .routes(routes!(repository::index))
+        .routes(routes!(repository::load))
+        .routes(routes!(repository::unload))
+}
+
+/// The same routes for a version; the OpenAPI document derives them from the others.
+pub(in crate::serve::http) fn versioned() -> Router<Arc<App>> {
+    let at = |rest: &str| format!("/v2/models/{{model}}/versions/{{version}}{rest}");
+    let [model, ready, infer, stats] = VERSIONED.map(at);
+    Router::new()
+        .route("/v2/", get(metadata::server))
+        .route(&model, get(metadata::model))
+        .route(&ready, get(metadata::model_ready))
+        .route(&infer, post(infer::infer))
+        .route(&stats, get(statistics::model))
+}

@@ -1,0 +1,164 @@
+//! A request on its way: its record, and what its parameters ask for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use plimsoll_runtime::stage;
+use plimsoll_runtime::tensor::Tensors;
+use plimsoll_runtime::text::shortened;
+
+use super::model::{ERRORS, IMAGE, INFER, Model, OUTPUT};
+use super::parameter::Parameters;
+use super::request::{BASE64, Request, Response, check_outputs};
+use super::tensor::Data;
+use crate::records::{RequestRecord, RequestStart, RequestSummary};
+use crate::serve::App;
+use crate::serve::error::{ErrorKind, ServeError};
+
+/// Maximum images of one request: each needs an instance of three stages.
+pub const MAX_IMAGES: usize = 256;
+
+/// The parameters that the host interprets. All others are passed to the stages.
+const HOST_PARAMETERS: [&str; 5] = ["binary_data_output", "chip", "partial", "raw_input", "timeout"];
+
+/// A request on its way, with its record.
+pub struct Call {
+    pub(super) app: Arc<App>,
+    pub(super) model: Model,
+    /// Counts and logs the request when it is dropped.
+    pub record: RequestRecord,
+    /// The chip that the transport names; a parameter takes precedence.
+    pub chip: Option<String>,
+    /// Parameters for the stages from the transport.
+    pub query: Vec<(String, String)>,
+}
+
+/// A response or an error, and the summary of the request.
+pub struct Answer {
+    /// The summary, for the headers.
+    pub summary: RequestSummary,
+    /// The response.
+    pub result: Result<Response, ServeError>,
+}
+
+/// The settings of a request, from its parameters.
+pub(super) struct Settings {
+    pub(super) chip: String,
+    pub(super) partial: bool,
+    pub(super) request: stage::Request,
+}
+
+impl Call {
+    /// Begins a request. From here on it is counted and logged, however it ends.
+    pub fn open(app: &Arc<App>, model: Model, id: String, caller: Option<&[u8]>) -> Self {
+        let Model { pipeline, canary_side, .. } = &model;
+        let start = RequestStart {
+            id,
+            pipeline: &pipeline.name,
+            chip: &pipeline.default_chip,
+            deadline: pipeline.deadline,
+            model: Some((&model.name, &pipeline.version)),
+            canary_side: canary_side.clone(),
+            caller,
+        };
+        let record = RequestRecord::start(start, &app.records);
+        Self { app: Arc::clone(app), model, record, chip: None, query: Vec::new() }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Ends a request that did not reach its stages.
+    pub fn refuse(mut self, error: ServeError) -> Answer {
+        self.record.finish(error.kind.outcome());
+        let error = error.for_request(&self.record.id);
+        Answer { summary: self.record.summary(), result: Err(error) }
+    }
+
+    /// Interprets the host's parameters; all others become parameters of the stages.
+    pub(super) fn settings(&mut self, parameters: &Parameters) -> Result<Settings, ServeError> {
+        let wrong = |name: &str, what: &str| ServeError::invalid(format!("the parameter `{name}` must be {what}"));
+        let chip = match parameters.get("chip") {
+            None => self.chip.take().unwrap_or_else(|| self.model.pipeline.default_chip.clone()),
+            Some(chip) => chip.as_text().ok_or_else(|| wrong("chip", "the name of a chip"))?.to_owned(),
+        };
+        self.model.pipeline.find_chip(&chip)?;
+        if let Some(timeout) = parameters.get("timeout") {
+            let micros = timeout.as_integer().and_then(|micros| u64::try_from(micros).ok());
+            let micros = micros.ok_or_else(|| wrong("timeout", "a number of microseconds"))?;
+            // For Triton's clients, 0 means no time-out.
+            if micros > 0 {
+                self.record.limit_deadline(Duration::from_micros(micros));
+            }
+        }
+        let partial = match parameters.get("partial") {
+            None => false,
+            Some(partial) => partial.as_bool().ok_or_else(|| wrong("partial", "true or false"))?,
+        };
+        let is_host = |name: &str| HOST_PARAMETERS.contains(&name);
+        let given =
+            parameters.iter().filter(|(name, _)| !is_host(name)).map(|(name, value)| (name.clone(), value.to_string()));
+        let query = std::mem::take(&mut self.query).into_iter().filter(|(name, _)| !is_host(name));
+        let parameters = query.chain(given).collect();
+        let request = stage::Request { id: self.record.id.clone(), content_type: None, parameters };
+        Ok(Settings { chip, partial, request })
+    }
+
+    /// The inputs as tensors of `wasi:nn`, checked against the model if the stage has one.
+    pub(super) fn tensors(&self, settings: &Settings, request: &Request) -> Result<Tensors, ServeError> {
+        if settings.partial {
+            let model = &self.model.name;
+            return Err(ServeError::invalid(format!("the parameter `partial` is for images; `{model}` takes tensors")));
+        }
+        let stage = self.model.pipeline.find_chip(&settings.chip)?;
+        let mut inputs = Vec::with_capacity(request.inputs.len());
+        for input in &request.inputs {
+            if inputs.iter().any(|(name, _)| *name == input.name) {
+                return Err(ServeError::invalid(format!("the input `{}` is given twice", shortened(&input.name))));
+            }
+            inputs.push((input.name.clone(), input.to_nn().map_err(ServeError::invalid)?));
+        }
+        stage.check_inputs(&inputs).map_err(|detail| ServeError::new(ErrorKind::TensorMismatch, detail))?;
+        if let Some((_, outputs)) = stage.signatures() {
+            let known: Vec<_> = outputs.iter().map(|output| output.name.as_str()).collect();
+            check_outputs(&known, &request.outputs, &self.model.name)?;
+        }
+        Ok(inputs)
+    }
+
+    /// The images of the only input of a pipeline.
+    pub(super) fn images(&self, settings: &mut Settings, request: &Request) -> Result<Vec<Bytes>, ServeError> {
+        let model = &self.model.name;
+        let [input] = request.inputs.as_slice() else {
+            let given = request.inputs.len();
+            return Err(ServeError::invalid(format!("model `{model}` takes one input, `{IMAGE}`; {given} were given")));
+        };
+        if input.name != IMAGE {
+            let given = shortened(&input.name);
+            return Err(ServeError::invalid(format!("model `{model}` has no input `{given}`; it takes `{IMAGE}`")));
+        }
+        let Data::Elements(images) = &input.data else {
+            let given = input.datatype;
+            return Err(ServeError::invalid(format!(
+                "input `{IMAGE}` of model `{model}` is an encoded image of the datatype BYTES, {given} was given; \
+                 `{model}{}` takes tensors",
+                INFER
+            )));
+        };
+        if images.is_empty() || images.len() > MAX_IMAGES {
+            let given = images.len();
+            return Err(ServeError::invalid(format!(
+                "one request may have 1 to {} images, {given} were given",
+                MAX_IMAGES
+            )));
+        }
+        let known: &[&str] = if settings.partial { &[OUTPUT, ERRORS] } else { &[OUTPUT] };
+        check_outputs(known, &request.outputs, model)?;
+        let content_type = input.parameters.get("content_type").and_then(|value| value.as_text());
+        settings.request.content_type = content_type.filter(|text| *text != BASE64).map(str::to_owned);
+        Ok(images.clone())
+    }
+}

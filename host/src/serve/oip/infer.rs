@@ -1,0 +1,81 @@
+//! Inference: from a request with tensors to a response.
+
+use std::sync::Arc;
+
+use plimsoll_runtime::outcome::Outcome;
+
+use super::call::{Answer, Call, Settings};
+use super::images;
+use super::model::Part;
+use super::parameter::Parameters;
+use super::request::{Request, Response, select};
+use super::tensor::Tensor;
+use crate::records::RequestSummary;
+use crate::serve::error::{ErrorKind, ServeError};
+
+/// The parameters and outputs of a response.
+type Outputs = (Parameters, Vec<Tensor>);
+
+/// Runs the stages of a request.
+pub async fn run(mut call: Call, mut request: Request) -> Answer {
+    let settings = match call.settings(&request.parameters) {
+        Ok(settings) => settings,
+        Err(error) => return call.refuse(error),
+    };
+    call.record.set_chip(&settings.chip);
+    let id = request.id.take();
+    let model_version = call.model.pipeline.version.clone();
+    let model_name = call.model.name.clone();
+    let (summary, result) = match call.model.part {
+        Part::Whole => images::run(call, settings, &request).await,
+        Part::Infer => run_infer(call, settings, &request).await,
+    };
+    let result = result.map(|(parameters, outputs)| Response { model_name, model_version, id, parameters, outputs });
+    Answer { summary, result }
+}
+
+/// Runs the infer stage alone, with the caller's own tensors.
+async fn run_infer(
+    mut call: Call,
+    settings: Settings,
+    request: &Request,
+) -> (RequestSummary, Result<Outputs, ServeError>) {
+    let refused = |call: Call, error: ServeError| {
+        let Answer { summary, result } = call.refuse(error);
+        (summary, result.map(|_| Outputs::default()))
+    };
+    let pipeline = Arc::clone(&call.model.pipeline);
+    let inputs = match call.tensors(&settings, request) {
+        Ok(inputs) => inputs,
+        Err(error) => return refused(call, error),
+    };
+    let permits = async {
+        let queued = call.app.admission.enter_queue()?;
+        Ok((queued, call.app.admission.wait_for_slot(&mut call.record).await?))
+    };
+    let _permits = match permits.await {
+        Ok(permits) => permits,
+        Err(error) => return refused(call, error),
+    };
+    let stage = match pipeline.find_chip(&settings.chip) {
+        Ok(stage) => stage,
+        Err(error) => return refused(call, error.into()),
+    };
+    let result = match pipeline.run_infer(stage, &mut call.record, &settings.request, inputs).await {
+        Ok(outputs) => {
+            call.record.finish(Outcome::Ok);
+            let outputs = outputs.into_iter().map(|(name, tensor)| Tensor::from_nn(name, tensor)).collect();
+            select(outputs, &request.outputs, &call.model.name).map(|outputs| (Parameters::new(), outputs))
+        }
+        Err(failed) => {
+            call.record.finish(failed.error.outcome);
+            let error = ServeError::from_stage(&failed, call.record.high_water());
+            // Here the caller made the tensors.
+            Err(match failed.error.outcome {
+                Outcome::TensorMismatch => error.with_kind(ErrorKind::TensorMismatch),
+                _ => error,
+            })
+        }
+    };
+    (call.record.summary(), result.map_err(|error| error.for_request(&call.record.id)))
+}

@@ -1,0 +1,165 @@
+//! Models: every pipeline is a model that takes encoded images, and its infer stage is another one that takes tensors.
+
+use std::sync::Arc;
+
+use plimsoll_runtime::nn::Signature;
+use plimsoll_runtime::text::shortened;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::tensor::Datatype;
+use crate::deploy::ServedPipeline;
+use crate::deploy::serving::{Route, Routed};
+use crate::records::canary_side::CanarySide;
+use crate::serve::App;
+use crate::serve::error::ServeError;
+
+/// The suffix of a model's name that means the infer stage of the pipeline.
+pub const INFER: &str = ".infer";
+/// The input of a pipeline: an encoded image.
+pub const IMAGE: &str = "image";
+/// The output of a pipeline: the reply of its postprocessing.
+pub const OUTPUT: &str = "output";
+/// The second output of a request with `partial`: the problem of each image, empty where there is none.
+pub const ERRORS: &str = "errors";
+
+/// Which part of a pipeline is the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All three stages.
+    Whole,
+    /// The infer stage alone.
+    Infer,
+}
+
+/// A model that was found, in the version that serves this request.
+pub struct Model {
+    /// As the caller names it.
+    pub name: String,
+    /// The pipeline, in the version that serves the request.
+    pub pipeline: Arc<ServedPipeline>,
+    /// The side of the canary that counts the request.
+    pub canary_side: Option<Arc<CanarySide>>,
+    /// The part of the pipeline.
+    pub part: Part,
+}
+
+/// Name, type and shape of an input or output.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct TensorMetadata {
+    /// Its name.
+    pub name: String,
+    /// The type of its elements.
+    pub datatype: &'static str,
+    /// Sizes of the dimensions; -1 is a free one.
+    pub shape: Vec<i64>,
+}
+
+/// The inputs and outputs of a model.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ModelMetadata {
+    /// Its name.
+    pub name: String,
+    /// The versions that are served.
+    pub versions: Vec<String>,
+    /// `plimsoll_pipeline` or `plimsoll_infer`.
+    pub platform: &'static str,
+    /// What it takes.
+    pub inputs: Vec<TensorMetadata>,
+    /// What it gives.
+    pub outputs: Vec<TensorMetadata>,
+}
+
+impl Model {
+    /// Finds the model of a request. Without a version (or with an empty one), a canary may get the request.
+    ///
+    /// # Errors
+    /// If there is no such model or version; the message names those that there are.
+    pub fn find(app: &App, name: &str, version: Option<&str>) -> Result<Self, ServeError> {
+        Self::find_with(app, name, version, Route::route_request)
+    }
+
+    /// Looks a model up without canary routing.
+    ///
+    /// # Errors
+    /// As [`Model::find`].
+    pub fn lookup(app: &App, name: &str, version: Option<&str>) -> Result<Self, ServeError> {
+        Self::find_with(app, name, version, |route| (Arc::clone(&route.stable), None))
+    }
+
+    /// Returns true if a model is configured and unloaded.
+    pub fn is_unloaded(app: &App, name: &str) -> bool {
+        let served = app.served().load();
+        let is_unloaded = |name: &str| served.unloaded.contains(name);
+        is_unloaded(name) || (!served.routes.contains_key(name) && name.strip_suffix(INFER).is_some_and(is_unloaded))
+    }
+
+    fn find_with(
+        app: &App,
+        name: &str,
+        version: Option<&str>,
+        choose: impl Fn(&Route) -> Routed,
+    ) -> Result<Self, ServeError> {
+        let served = app.served().load();
+        let (route, pipeline, part) = match (served.routes.get(name), name.strip_suffix(INFER)) {
+            (None, Some(pipeline)) => (served.routes.get(pipeline), pipeline, Part::Infer),
+            (route, _) => (route, name, Part::Whole),
+        };
+        let Some(route) = route else {
+            if Self::is_unloaded(app, name) {
+                let detail =
+                    format!("model `{name}` is unloaded; POST /v2/repository/models/{pipeline}/load loads it again");
+                return Err(ServeError::not_found(detail));
+            }
+            let known = names(&served.routes.keys().cloned().collect::<Vec<_>>()).join(", ");
+            return Err(ServeError::not_found(format!("there is no model `{}`; there are {known}", shortened(name))));
+        };
+        let found = |(pipeline, canary_side)| Self { name: name.to_owned(), pipeline, canary_side, part };
+        match version.filter(|version| !version.is_empty()) {
+            None => Ok(found(choose(route))),
+            Some(version) => route.version(version).map(found).ok_or_else(|| {
+                let known = route.versions().join(", ");
+                let version = shortened(version);
+                ServeError::not_found(format!("model `{name}` has no version `{version}`; served are {known}"))
+            }),
+        }
+    }
+
+    /// The inputs and outputs of the model.
+    pub fn metadata(&self, app: &App) -> ModelMetadata {
+        let versions = app.served().load().routes.get(&self.pipeline.name).map_or_else(Vec::new, Route::versions);
+        let bytes =
+            |name: &str| TensorMetadata { name: name.into(), datatype: Datatype::Bytes.as_str(), shape: vec![1] };
+        let (platform, inputs, outputs) = match self.part {
+            Part::Whole => ("plimsoll_pipeline", vec![bytes(IMAGE)], vec![bytes(OUTPUT)]),
+            Part::Infer => {
+                let stage = self.pipeline.chip(&self.pipeline.default_chip);
+                let (inputs, outputs) = stage.and_then(|stage| stage.signatures()).unwrap_or_default();
+                ("plimsoll_infer", tensor_metadata(inputs), tensor_metadata(outputs))
+            }
+        };
+        ModelMetadata { name: self.name.clone(), versions, platform, inputs, outputs }
+    }
+}
+
+/// The names of the models of these pipelines.
+pub fn names(pipelines: &[String]) -> Vec<String> {
+    pipelines.iter().flat_map(|pipeline| [pipeline.clone(), format!("{pipeline}{INFER}")]).collect()
+}
+
+fn tensor_metadata(signatures: &[Signature]) -> Vec<TensorMetadata> {
+    signatures
+        .iter()
+        .map(|signature| TensorMetadata {
+            name: signature.name.clone(),
+            datatype: signature.types.first().map_or("", |ty| Datatype::from_nn(*ty).as_str()),
+            shape: signature
+                .shape
+                .as_deref()
+                .unwrap_or_default()
+                .iter()
+                .map(|size| size.map_or(-1, i64::from))
+                .collect(),
+        })
+        .collect()
+}

@@ -1,0 +1,93 @@
+//! Requests and responses of the protocol, without a transport.
+
+use bytes::Bytes;
+use plimsoll_runtime::text::shortened;
+
+use super::parameter::Parameters;
+use super::tensor::{Data, Datatype, Tensor};
+use crate::serve::error::ServeError;
+
+/// Maximum inputs, and outputs, of a request.
+pub const MAX_TENSORS: usize = 1_024;
+/// Maximum parameters of a request, and of one of its tensors.
+pub const MAX_PARAMETERS: usize = 256;
+
+/// The parameter `content_type` of an input whose JSON strings are base64 and not the bytes themselves.
+pub const BASE64: &str = "base64";
+
+/// A request.
+#[derive(Debug, Default)]
+pub struct Request {
+    /// The id; the response repeats it.
+    pub id: Option<String>,
+    /// The parameters of the whole request.
+    pub parameters: Parameters,
+    /// The inputs, in the caller's order.
+    pub inputs: Vec<Tensor>,
+    /// The requested outputs; all outputs if none is named.
+    pub outputs: Vec<RequestedOutput>,
+}
+
+/// A requested output.
+#[derive(Debug, Clone)]
+pub struct RequestedOutput {
+    /// Its name.
+    pub name: String,
+    /// Its parameters.
+    pub parameters: Parameters,
+}
+
+/// A response.
+#[derive(Debug)]
+pub struct Response {
+    /// The model's name.
+    pub model_name: String,
+    /// The version that answered.
+    pub model_version: String,
+    /// The request's id.
+    pub id: Option<String>,
+    /// The parameters of the whole response.
+    pub parameters: Parameters,
+    /// The outputs.
+    pub outputs: Vec<Tensor>,
+}
+
+/// Checks that the model has all requested outputs.
+pub(super) fn check_outputs(known: &[&str], requested: &[RequestedOutput], model: &str) -> Result<(), ServeError> {
+    match requested.iter().find(|output| !known.contains(&output.name.as_str())) {
+        None => Ok(()),
+        Some(other) => {
+            let (other, known) = (shortened(&other.name), known.join("`, `"));
+            Err(ServeError::invalid(format!("model `{model}` has no output `{other}`; it gives `{known}`")))
+        }
+    }
+}
+
+/// Selects the requested outputs, in the requested order.
+pub(super) fn select(
+    mut outputs: Vec<Tensor>,
+    requested: &[RequestedOutput],
+    model: &str,
+) -> Result<Vec<Tensor>, ServeError> {
+    if requested.is_empty() {
+        return Ok(outputs);
+    }
+    let known: Vec<_> = outputs.iter().map(|output| output.name.as_str()).collect();
+    check_outputs(&known, requested, model)?;
+    requested
+        .iter()
+        .map(|wanted| {
+            let at = outputs.iter().position(|output| output.name == wanted.name);
+            let at = at.ok_or_else(|| {
+                ServeError::invalid(format!("the output `{}` is asked for twice", shortened(&wanted.name)))
+            })?;
+            Ok(outputs.swap_remove(at))
+        })
+        .collect()
+}
+
+/// A BYTES tensor with one dimension.
+pub(super) fn bytes_tensor(name: &str, elements: Vec<Bytes>, parameters: Parameters) -> Tensor {
+    let shape = vec![elements.len() as u64];
+    Tensor { name: name.to_owned(), datatype: Datatype::Bytes, shape, parameters, data: Data::Elements(elements) }
+}

@@ -1,0 +1,30 @@
+//! The statistics extension: counts and times by model and version.
+
+use super::model::{Model, names};
+use crate::deploy::serving::Route;
+use crate::records::statistics::ModelStatistics;
+use crate::serve::App;
+use crate::serve::error::ServeError;
+
+/// The statistics of every served version of a model, or of all models, or of one version.
+///
+/// # Errors
+/// When there is no such model or version.
+pub fn list(app: &App, name: Option<&str>, version: Option<&str>) -> Result<Vec<ModelStatistics>, ServeError> {
+    let served = app.served().load();
+    let of = |name: &str, version: &str| app.records.statistics.of(name, version);
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        let routes = served.routes.iter();
+        let rows = routes.flat_map(|(pipeline, route)| {
+            let names = names(std::slice::from_ref(pipeline));
+            names.into_iter().flat_map(|name| route.versions().into_iter().map(move |version| (name.clone(), version)))
+        });
+        return Ok(rows.map(|(name, version)| of(&name, &version)).collect());
+    };
+    let model = Model::lookup(app, name, version)?;
+    let versions = match version.filter(|version| !version.is_empty()) {
+        Some(version) => vec![version.to_owned()],
+        None => served.routes.get(&model.pipeline.name).map_or_else(Vec::new, Route::versions),
+    };
+    Ok(versions.iter().map(|version| of(name, version)).collect())
+}

@@ -1,0 +1,290 @@
+//! Tensors as the protocol names them. The elements of BYTES are kept apart; all others are bytes, little-endian and
+//! row-major, which is also what `wasi:nn` has. Bytes are shared with the body that they came in.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use plimsoll_runtime::tensor::{Tensor as NnTensor, TensorType};
+use plimsoll_runtime::text::shortened;
+
+use super::parameter::Parameters;
+
+/// Elements of one BYTES tensor, each of which costs the host more than its four bytes in the body.
+pub const MAX_ELEMENTS: u64 = 65_536;
+/// Dimensions of a tensor.
+pub const MAX_DIMENSIONS: usize = 32;
+
+/// The datatypes of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Datatype {
+    /// One byte, 0 or 1.
+    Bool,
+    /// Unsigned, one byte.
+    Uint8,
+    /// Unsigned, two bytes.
+    Uint16,
+    /// Unsigned, four bytes.
+    Uint32,
+    /// Unsigned, eight bytes.
+    Uint64,
+    /// Signed, one byte.
+    Int8,
+    /// Signed, two bytes.
+    Int16,
+    /// Signed, four bytes.
+    Int32,
+    /// Signed, eight bytes.
+    Int64,
+    /// Half precision.
+    Fp16,
+    /// Single precision.
+    Fp32,
+    /// Double precision.
+    Fp64,
+    /// The upper half of single precision.
+    Bf16,
+    /// Elements of any length.
+    Bytes,
+}
+
+impl Datatype {
+    const ALL: [(Self, &'static str); 14] = [
+        (Self::Bool, "BOOL"),
+        (Self::Uint8, "UINT8"),
+        (Self::Uint16, "UINT16"),
+        (Self::Uint32, "UINT32"),
+        (Self::Uint64, "UINT64"),
+        (Self::Int8, "INT8"),
+        (Self::Int16, "INT16"),
+        (Self::Int32, "INT32"),
+        (Self::Int64, "INT64"),
+        (Self::Fp16, "FP16"),
+        (Self::Fp32, "FP32"),
+        (Self::Fp64, "FP64"),
+        (Self::Bf16, "BF16"),
+        (Self::Bytes, "BYTES"),
+    ];
+
+    /// As the protocol writes it.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(datatype, _)| *datatype == self).map_or("", |(_, name)| name)
+    }
+
+    /// Bytes of one element; `None` for BYTES.
+    pub fn size(self) -> Option<u64> {
+        Some(match self {
+            Self::Bool | Self::Uint8 | Self::Int8 => 1,
+            Self::Uint16 | Self::Int16 | Self::Fp16 | Self::Bf16 => 2,
+            Self::Uint32 | Self::Int32 | Self::Fp32 => 4,
+            Self::Uint64 | Self::Int64 | Self::Fp64 => 8,
+            Self::Bytes => return None,
+        })
+    }
+
+    /// The protocol's word for a type of `wasi:nn`.
+    pub fn from_nn(ty: TensorType) -> Self {
+        match ty {
+            TensorType::Fp16 => Self::Fp16,
+            TensorType::Fp32 => Self::Fp32,
+            TensorType::Fp64 => Self::Fp64,
+            TensorType::Bf16 => Self::Bf16,
+            TensorType::U8 => Self::Uint8,
+            TensorType::I32 => Self::Int32,
+            TensorType::I64 => Self::Int64,
+        }
+    }
+}
+
+impl FromStr for Datatype {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.iter().find(|(_, name)| *name == text).map(|(datatype, _)| *datatype).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|(_, name)| *name).collect();
+            format!("there is no datatype `{}`; there are {}", shortened(text), names.join(", "))
+        })
+    }
+}
+
+impl fmt::Display for Datatype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The elements of a tensor.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Data {
+    /// Elements of one size, back to back.
+    Fixed(Bytes),
+    /// The elements of BYTES.
+    Elements(Vec<Bytes>),
+}
+
+/// A named tensor of a request or a response.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    /// The name of the input or output.
+    pub name: String,
+    /// The type of its elements.
+    pub datatype: Datatype,
+    /// Sizes of the dimensions, outermost first.
+    pub shape: Vec<u64>,
+    /// Its own parameters.
+    pub parameters: Parameters,
+    /// As many elements as the shape says.
+    pub data: Data,
+}
+
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Elements(elements) => write!(f, "{} elements", elements.len()),
+        }
+    }
+}
+
+/// How many elements a shape has.
+///
+/// # Errors
+/// When that is no number, or the elements of BYTES are too many.
+pub fn count(shape: &[u64], datatype: Datatype) -> Result<u64, String> {
+    if shape.len() > MAX_DIMENSIONS {
+        return Err(format!("the shape has {} dimensions; {MAX_DIMENSIONS} are allowed", shape.len()));
+    }
+    let count = shape.iter().try_fold(1_u64, |count, &size| count.checked_mul(size));
+    let bytes = count.and_then(|count| count.checked_mul(datatype.size().unwrap_or(1)));
+    let (Some(count), Some(_)) = (count, bytes) else {
+        return Err(format!("the shape {shape:?} of {datatype} has more elements than can be"));
+    };
+    if datatype == Datatype::Bytes && count > MAX_ELEMENTS {
+        return Err(format!("a BYTES tensor may have {MAX_ELEMENTS} elements, the shape {shape:?} has {count}"));
+    }
+    Ok(count)
+}
+
+/// Reads the binary form of a tensor's elements.
+///
+/// # Errors
+/// What the shape asks for and the bytes do not hold.
+pub fn read_binary(datatype: Datatype, shape: &[u64], bytes: Bytes) -> Result<Data, String> {
+    let count = count(shape, datatype)?;
+    let Some(size) = datatype.size() else { return elements(count, bytes).map(Data::Elements) };
+    if bytes.len() as u64 != count * size {
+        return Err(format!(
+            "the shape {shape:?} of {datatype} needs {} bytes, {} were given",
+            count * size,
+            bytes.len()
+        ));
+    }
+    if datatype == Datatype::Bool
+        && let Some(other) = bytes.iter().find(|byte| **byte > 1)
+    {
+        return Err(format!("a BOOL is the byte 0 or 1, not {other}"));
+    }
+    Ok(Data::Fixed(bytes))
+}
+
+/// The elements of BYTES, each behind its length in four bytes.
+fn elements(count: u64, mut bytes: Bytes) -> Result<Vec<Bytes>, String> {
+    let mut elements = Vec::new();
+    for index in 0..count {
+        let cut = |what: &str| format!("element {index} of {count} of the BYTES tensor is cut off: {what}");
+        let Some((length, _)) = bytes.split_first_chunk::<4>() else {
+            return Err(cut("its length of 4 bytes is not there"));
+        };
+        let length = u32::from_le_bytes(*length) as usize;
+        let _ = bytes.split_to(4);
+        if length > bytes.len() {
+            return Err(cut(&format!("it says that it has {length} bytes, {} are left", bytes.len())));
+        }
+        elements.push(bytes.split_to(length));
+    }
+    if bytes.is_empty() {
+        return Ok(elements);
+    }
+    Err(format!("{} bytes are left behind the {count} elements of the BYTES tensor", bytes.len()))
+}
+
+impl Data {
+    /// The binary form.
+    pub fn to_binary(&self) -> Bytes {
+        match self {
+            Self::Fixed(bytes) => bytes.clone(),
+            Self::Elements(elements) => {
+                let mut bytes = BytesMut::with_capacity(elements.iter().map(|element| element.len() + 4).sum());
+                for element in elements {
+                    bytes.put_u32_le(u32::try_from(element.len()).expect("`max_output` is a part of memory"));
+                    bytes.put_slice(element);
+                }
+                bytes.freeze()
+            }
+        }
+    }
+}
+
+impl Tensor {
+    /// The tensor as `wasi:nn` has it. Whole numbers of a type that it lacks become the next wider one that it has.
+    ///
+    /// # Errors
+    /// What `wasi:nn` cannot hold.
+    pub fn to_nn(&self) -> Result<NnTensor, String> {
+        let shape =
+            || format!("input `{}`: the shape {:?} has a size beyond 32 bits", shortened(&self.name), self.shape);
+        let dimensions = self.shape.iter().map(|&size| u32::try_from(size)).collect::<Result<Vec<_>, _>>();
+        let dimensions = dimensions.map_err(|_| shape())?;
+        let Data::Fixed(bytes) = &self.data else {
+            return Err(format!("input `{}`: a stage takes numbers, not BYTES", shortened(&self.name)));
+        };
+        let (ty, data) = match self.datatype {
+            Datatype::Bool | Datatype::Uint8 => (TensorType::U8, bytes.to_vec()),
+            Datatype::Int32 => (TensorType::I32, bytes.to_vec()),
+            Datatype::Int64 => (TensorType::I64, bytes.to_vec()),
+            Datatype::Fp16 => (TensorType::Fp16, bytes.to_vec()),
+            Datatype::Fp32 => (TensorType::Fp32, bytes.to_vec()),
+            Datatype::Fp64 => (TensorType::Fp64, bytes.to_vec()),
+            Datatype::Bf16 => (TensorType::Bf16, bytes.to_vec()),
+            Datatype::Int8 => (TensorType::I32, widened(bytes, |[byte]| i32::from(byte as i8).to_le_bytes())),
+            Datatype::Int16 => {
+                (TensorType::I32, widened(bytes, |two| i32::from(i16::from_le_bytes(two)).to_le_bytes()))
+            }
+            Datatype::Uint16 => {
+                (TensorType::I32, widened(bytes, |two| i32::from(u16::from_le_bytes(two)).to_le_bytes()))
+            }
+            Datatype::Uint32 => {
+                (TensorType::I64, widened(bytes, |four| i64::from(u32::from_le_bytes(four)).to_le_bytes()))
+            }
+            Datatype::Uint64 => {
+                let (numbers, _) = bytes.as_chunks::<8>();
+                if let Some(large) = numbers.iter().map(|eight| u64::from_le_bytes(*eight)).find(|&n| n >> 63 != 0) {
+                    return Err(format!(
+                        "input `{}`: a stage takes INT64, and {large} is larger",
+                        shortened(&self.name)
+                    ));
+                }
+                (TensorType::I64, bytes.to_vec())
+            }
+            Datatype::Bytes => unreachable!("its elements are not fixed"),
+        };
+        Ok(NnTensor::new(dimensions, ty, data))
+    }
+
+    /// A tensor that a stage gave.
+    pub fn from_nn(name: String, tensor: NnTensor) -> Self {
+        let data = std::sync::Arc::try_unwrap(tensor.data).unwrap_or_else(|shared| shared.to_vec());
+        Self {
+            name,
+            datatype: Datatype::from_nn(tensor.ty),
+            shape: tensor.dimensions.iter().map(|&size| size.into()).collect(),
+            parameters: Parameters::new(),
+            data: Data::Fixed(data.into()),
+        }
+    }
+}
+
+fn widened<const FROM: usize, const TO: usize>(bytes: &[u8], widen: impl Fn([u8; FROM]) -> [u8; TO]) -> Vec<u8> {
+    let (numbers, _) = bytes.as_chunks::<FROM>();
+    numbers.iter().flat_map(|number| widen(*number)).collect()
+}

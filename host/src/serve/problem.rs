@@ -1,0 +1,133 @@
+//! Errors as RFC 9457 `application/problem+json`: the only place where an error becomes a status of HTTP.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::outcome::Outcome;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::{ErrorKind, ServeError};
+use super::headers::REQUEST_ID;
+
+/// The body of an error.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem<'a> {
+    status: u16,
+    /// The word by which clients distinguish errors.
+    code: &'static str,
+    title: &'static str,
+    detail: &'a str,
+    /// `preprocess`, `infer` or `postprocess`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugin: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    high_water_bytes: Option<u64>,
+    /// The image of a batch, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    /// The request's id, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+}
+
+/// The status and the code of an error.
+pub fn status(kind: ErrorKind) -> (StatusCode, &'static str) {
+    match kind {
+        ErrorKind::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid_input"),
+        ErrorKind::InvalidParameter => (StatusCode::BAD_REQUEST, "invalid_parameter"),
+        ErrorKind::TensorMismatch => (StatusCode::BAD_REQUEST, "tensor_mismatch"),
+        ErrorKind::UnsupportedEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+        ErrorKind::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+        ErrorKind::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
+        ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+        ErrorKind::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+        ErrorKind::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+        ErrorKind::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+        ErrorKind::Conflict => (StatusCode::CONFLICT, "conflict"),
+        ErrorKind::PluginRejected => (StatusCode::UNPROCESSABLE_ENTITY, "plugin_refused"),
+        ErrorKind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+        ErrorKind::QueueDeadline => (StatusCode::GATEWAY_TIMEOUT, "deadline"),
+        ErrorKind::Stage(stage, outcome) => (stage_status(stage, outcome), stage_code(outcome)),
+    }
+}
+
+fn stage_status(stage: StageKind, outcome: Outcome) -> StatusCode {
+    match outcome {
+        Outcome::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Outcome::InvalidInput => StatusCode::UNPROCESSABLE_ENTITY,
+        Outcome::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        // In preprocessing it is the input that needs more than the cap; in later stages it is the deployment.
+        Outcome::MemoryLimit if stage == StageKind::Preprocess => StatusCode::PAYLOAD_TOO_LARGE,
+        Outcome::Deadline => StatusCode::GATEWAY_TIMEOUT,
+        Outcome::NoCapacity => StatusCode::SERVICE_UNAVAILABLE,
+        Outcome::Ok
+        | Outcome::Internal
+        | Outcome::TensorMismatch
+        | Outcome::OutputLimit
+        | Outcome::MemoryLimit
+        | Outcome::Trap
+        | Outcome::Cancelled => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn stage_code(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::NoCapacity => "overloaded",
+        other => other.as_str(),
+    }
+}
+
+impl<'a> From<&'a ServeError> for Problem<'a> {
+    fn from(error: &'a ServeError) -> Self {
+        let (status, code) = status(error.kind);
+        let stage = error.location.as_deref().and_then(|location| location.stage.as_ref());
+        Self {
+            status: status.as_u16(),
+            code,
+            title: status.canonical_reason().unwrap_or("Error"),
+            detail: &error.detail,
+            stage: stage.map(|stage| stage.stage.as_str()),
+            plugin: stage.map(|stage| stage.plugin.as_str()),
+            version: stage.map(|stage| stage.version.as_str()),
+            limit_bytes: stage.and_then(|stage| stage.limit_bytes),
+            high_water_bytes: stage.and_then(|stage| stage.high_water_bytes),
+            index: error.location.as_deref().and_then(|location| location.index),
+            request_id: error.request_id.as_deref(),
+        }
+    }
+}
+
+impl Problem<'_> {
+    /// The JSON of an error.
+    pub fn json(error: &ServeError) -> Vec<u8> {
+        serde_json::to_vec(&Problem::from(error)).expect("a problem is always valid JSON")
+    }
+}
+
+/// A reply with the status and the headers of an error.
+pub fn reply(error: &ServeError, content_type: &'static str, body: Vec<u8>) -> Response {
+    let (status, _) = status(error.kind);
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if let Some(id) = error.request_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}
+
+impl IntoResponse for ServeError {
+    fn into_response(self) -> Response {
+        reply(&self, "application/problem+json", Problem::json(&self))
+    }
+}
