@@ -133,7 +133,7 @@ fn inspect_names_kind_imports_and_exports() {
     }
     let output = run(&["inspect", data("digits/7.jpg").to_str().expect("text")]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("is no component"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("is not a component"), "{}", text(&output.stderr));
 }
 
 #[tokio::test(flavor = "multi_thread")]

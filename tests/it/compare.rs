@@ -162,7 +162,7 @@ async fn wrong_questions_are_answered_with_the_mend() {
         ("/v1/memory?format=xml", 400, "invalid_parameter", "write `json` or `csv`"),
         ("/v1/memory?pipelin=p", 400, "invalid_parameter", "no parameter `pipelin`"),
         ("/v1/memory?format=csv&format=json", 400, "invalid_parameter", "given twice"),
-        ("/v1/memory?pipeline=q", 404, "not_found", "served are p"),
+        ("/v1/memory?pipeline=q", 404, "not_found", "there are p"),
     ] {
         let reply = server.get(path).await;
         assert_eq!((reply.status, reply.code().as_str()), (status, code), "{path}: {}", reply.text);

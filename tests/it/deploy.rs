@@ -177,7 +177,7 @@ async fn the_command_line_deploys_lists_and_rolls_back() {
     assert!(code == Some(0) && text.contains("is serving"), "{text}");
     assert_eq!(server.infer("p", "", "").await.text, stamped_reply(0));
     let (code, text) = tokio::task::block_in_place(|| run(&["deploy", &file, "--name", "noop-infer"]));
-    assert!(code == Some(1) && text.contains("is no `infer` plugin"), "{text}");
+    assert!(code == Some(1) && text.contains("is not a plugin of kind `infer`"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

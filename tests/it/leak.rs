@@ -337,7 +337,7 @@ fn mistakes_are_told_with_the_mend() {
     refused(&plugin, empty.path(), &[], "has no file; give a folder of inputs");
     refused(&plugin, &empty.path().join("none"), &[], "cannot be read");
     refused(&empty.path().join("none.wasm"), corpus.path(), &[], "none.wasm cannot be read");
-    refused(&corpus.path().join("notes.txt"), corpus.path(), &[], "is no component");
+    refused(&corpus.path().join("notes.txt"), corpus.path(), &[], "is not a component");
 }
 
 #[test]

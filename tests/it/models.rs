@@ -129,9 +129,9 @@ async fn a_target_that_is_not_there_is_refused() {
         config(&models, backend, library).replacen(&backend_line, &format!("{backend_line}target = \"{target}\"\n"), 1)
     };
     let refused = Server::refused(&at("rten", "cuda", None)).await;
-    assert!(refused.contains("models.ultraface: target: the backend `rten` runs on the processor only"), "{refused}");
+    assert!(refused.contains("models.ultraface: target: the backend `rten` runs on the CPU only"), "{refused}");
     let refused = Server::refused(&at("rten", "gpu", None)).await;
-    assert!(refused.contains("`gpu` is no target") && refused.contains("cuda:N"), "{refused}");
+    assert!(refused.contains("`gpu` is not a valid target") && refused.contains("cuda:N"), "{refused}");
     let Some(library) = onnxruntime() else { return };
     let refused = Server::refused(&at("onnxruntime", "cuda:1", Some(&library))).await;
     assert!(refused.contains("target `cuda:1`") && refused.contains("onnxruntime-gpu"), "{refused}");

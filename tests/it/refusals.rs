@@ -30,14 +30,14 @@ async fn what_does_not_fit_is_refused_with_its_reason() {
         }
     };
     for (what, component, words) in [
-        ("random bytes", vec![7; 5000], vec!["is no component"]),
-        ("a torn file", whole[..whole.len() / 2].to_vec(), vec!["is no component"]),
+        ("random bytes", vec![7; 5000], vec!["is not a component"]),
+        ("a torn file", whole[..whole.len() / 2].to_vec(), vec!["is not a component"]),
         (
             "a core module without metadata",
             wat::parse_str("(module)").expect("valid"),
             vec!["core module", "wasm32-wasip2"],
         ),
-        ("another world", bytes("echo-infer"), vec!["is no `preprocess` plugin", "plimsoll:stage/preprocess@0.1.0"]),
+        ("another world", bytes("echo-infer"), vec!["is not a plugin of kind `preprocess`", "plimsoll:stage/preprocess@0.1.0"]),
         ("an unknown import", import.expect("valid"), vec!["plimsoll:stage/teleport@0.1.0"]),
         ("an init that fails", bytes("init-fails"), vec!["`init` failed", "the weights are missing"]),
         ("an init that traps", bytes("init-panics"), vec!["`init` failed", "trap"]),
@@ -61,7 +61,7 @@ async fn a_sample_that_is_not_answered_is_a_refusal() {
     let server = site.serve().await;
     let invalid = bytes("leaker");
     let reason = refused(&server, "stamp", invalid).await;
-    assert!(reason.contains("is no `postprocess` plugin"), "{reason}");
+    assert!(reason.contains("is not a plugin of kind `postprocess`"), "{reason}");
 
     // The sample is for the whole pipeline: this preprocessing fits its world and breaks the model's stage.
     let config = guests_config("tester", "")
@@ -73,7 +73,7 @@ async fn a_sample_that_is_not_answered_is_a_refusal() {
     let reason = refused(&server, "tester", bytes("leaker")).await;
     assert!(reason.contains("the sample of pipeline `p`") && reason.contains("invalid_input"), "{reason}");
     let reason = refused(&server, "echo-infer", bytes("tester")).await;
-    assert!(reason.contains("is no `infer` plugin"), "{reason}");
+    assert!(reason.contains("is not a plugin of kind `infer`"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -186,7 +186,7 @@ impl Preparer {
             .collect();
         if !kinds.contains(&kind) {
             return Err(format!(
-                "is not a `{kind}` plugin: it does not export `{}` (of the stages it exports {})",
+                "is not a plugin of kind `{kind}`: it does not export `{}` (of the stages it exports {})",
                 kind.interface(),
                 names_of(&kinds)
             ));
