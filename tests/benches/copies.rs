@@ -1,8 +1,9 @@
-//! How often the bytes of a request are copied at each boundary: `cargo bench --bench copies`.
+//! Measures how often the bytes of a request are copied at each boundary: `cargo bench --bench copies`.
 //!
-//! A copy needs a place that is as large as what is copied: in the host an allocation, which the allocator counts, and in
-//! a guest linear memory, whose mark rises. So a boundary's copies are how much more of either a payload of 8 MiB takes
-//! than one of 4 MiB, over the 4 MiB between them. The plugins add what they need themselves: they are the least there is.
+//! A copy needs a destination of the same size. In the host, this is an allocation, which the allocator counts. In a
+//! guest, it is linear memory, which raises the high-water mark. Both are measured with payloads of 4 MiB and 8 MiB.
+//! The number of copies is the difference between the two, divided by 4 MiB. It includes the copies that the plugins
+//! make themselves; the plugins used here make as few as possible.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -22,23 +23,23 @@ fn main() {
     bench::runtime().block_on(async {
         let app = bench::app(&guests_config("tester", "")).await;
         let pipeline = app.pipeline("p").expect("configured");
-        // The first of each has what is made once.
+        // One-time allocations are counted in the first measurement.
         let (less, more) = (measured(&pipeline, STEP).await, measured(&pipeline, 2 * STEP).await);
         let mut table = Table::new("copies", &[("what", 46)], &[("in host", 2), ("in guest", 2)]);
-        let what = [
+        let boundaries = [
             "a body into preprocess, a tensor out of it",
             "the tensor through infer",
             "the tensor into postprocess, a reply out of it",
         ];
-        for ((what, less), more) in what.iter().zip(less).zip(more) {
+        for ((boundary, less), more) in boundaries.iter().zip(less).zip(more) {
             let copies = |less: u64, more: u64| more.saturating_sub(less) as f64 / STEP as f64;
-            table.row(&[what], &[copies(less.0, more.0), copies(less.1, more.1)]);
+            table.row(&[boundary], &[copies(less.0, more.0), copies(less.1, more.1)]);
         }
-        table.end("copies of what a request carries, by the bytes that 4 MiB more of it take");
+        table.end("copies of the payload, computed from the bytes that 4 MiB more of payload need");
     });
 }
 
-/// Bytes that the host allocated for each stage, and to which its guest's memory rose.
+/// For each stage: bytes that the host allocated, and high-water mark of the guest's linear memory in bytes.
 async fn measured(pipeline: &Pipeline, bytes: usize) -> [(u64, u64); 3] {
     static BEFORE: AtomicU64 = AtomicU64::new(0);
     let allocated = || {
@@ -58,7 +59,7 @@ async fn measured(pipeline: &Pipeline, bytes: usize) -> [(u64, u64); 3] {
     let infer = allocated();
     let reply = pipeline.postprocess.run(&mut log, &request, outputs, &context).await.expect("a reply");
     let postprocess = allocated();
-    assert!(reply.body == body, "what came out is not what went in");
+    assert!(reply.body == body, "the reply differs from the body");
     let marks: Vec<u64> = log.reports().iter().map(|stage| stage.usage.high_water).collect();
     [(preprocess, marks[0]), (infer, marks[1]), (postprocess, marks[2])]
 }

@@ -1,7 +1,9 @@
-//! How long a deployment takes, over real HTTP from a real folder: `cargo bench --bench deploy`.
+//! Measures the duration of deployments and rollbacks, over real HTTP and from a real folder:
+//! `cargo bench --bench deploy`.
 //!
-//! Each figure is the median of nine: from the moment a file is in the plugin folder to the first reply of its version,
-//! with a cold and with a warm compiled cache, and of a rollback over HTTP.
+//! Each figure is the median of nine versions. A deployment lasts from the moment when the file is in the plugin folder
+//! until the first reply of its version. It is measured with a cold and with a warm compiled cache. A rollback lasts
+//! as long as its request.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +14,7 @@ use plimsoll_tests::bench::Table;
 use plimsoll_tests::{Server, TempDir, another_version, data};
 
 const VERSIONS: u8 = 9;
-/// Without `detect-postprocess`, for the demo's model has no boxes.
+/// The shipped plugins without `detect-postprocess`, because the demo's model has no boxes.
 const SHIPPED: [&str; 4] = ["image-preprocess", "infer-native", "infer-wasm", "classify-postprocess"];
 
 #[tokio::main]
@@ -30,8 +32,8 @@ async fn main() {
         .end(&format!("medians of {VERSIONS} versions, from the file in the folder to the first reply of its version"));
 }
 
-/// Medians in milliseconds of dropping in and of rolling back nine versions, on a server with a journal of its own and
-/// the folder's compiled cache.
+/// Medians in milliseconds of deploying and of rolling back nine versions. The server has its own journal, and uses the
+/// compiled cache in `folder`.
 async fn deployments(name: &str, folder: &TempDir, run: &str) -> (f64, f64) {
     let own = folder.path().join(run);
     std::fs::create_dir_all(own.join("plugins")).expect("a folder");
@@ -41,15 +43,16 @@ async fn deployments(name: &str, folder: &TempDir, run: &str) -> (f64, f64) {
          [pipelines.p.preprocess]\nplugin = \"image-preprocess\"\n\
          config = {{ width = 8, height = 8, channels = \"gray\", scale = 0.00392156862745098 }}\n\
          [pipelines.p.chips.c]\nplugin = \"{infer}\"\n[pipelines.p.postprocess]\nplugin = \"classify-postprocess\"\n\
-         config = {{ labels = \"labels.txt\", top_k = 3 }}\nassets = {{ \"labels.txt\" = \"bundled:digits-labels.txt\" }}\n"
+         config = {{ labels = \"labels.txt\", top_k = 3 }}\n\
+         assets = {{ \"labels.txt\" = \"bundled:digits-labels.txt\" }}\n"
     );
     let mut config = Config::parse(&text, &own.join("plimsoll.toml")).expect("valid");
     config.cache_dir = Some(folder.path().join("cache"));
     let server = Server::of(&config).await;
-    let image = std::fs::read(data("digits/7.jpg")).expect("there");
+    let image = std::fs::read(data("digits/7.jpg")).expect("readable");
 
-    let mut drops = Vec::new();
-    let mut rollbacks = Vec::new();
+    let mut deployment_times = Vec::new();
+    let mut rollback_times = Vec::new();
     for version in 0..VERSIONS {
         let bytes = another_version(bundled::plugin(name).expect("shipped"), version);
         let wanted = digest(&bytes)[..12].to_owned();
@@ -65,14 +68,14 @@ async fn deployments(name: &str, folder: &TempDir, run: &str) -> (f64, f64) {
             assert!(started.elapsed() < Duration::from_secs(60), "{}", reply.text);
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        drops.push(started.elapsed());
+        deployment_times.push(started.elapsed());
         let started = Instant::now();
-        let back = server.send("POST", &format!("/v1/plugins/{name}/rollback"), &[], Vec::new()).await;
-        assert_eq!(back.status, 200, "{}", back.text);
-        rollbacks.push(started.elapsed());
+        let reply = server.send("POST", &format!("/v1/plugins/{name}/rollback"), &[], Vec::new()).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        rollback_times.push(started.elapsed());
     }
     server.stop().await;
-    (median(drops), median(rollbacks))
+    (median(deployment_times), median(rollback_times))
 }
 
 fn median(mut times: Vec<Duration>) -> f64 {

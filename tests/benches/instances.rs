@@ -1,6 +1,6 @@
-//! What an instance costs, in process: `cargo bench --bench instances`.
+//! Measures the cost of an instance, in process: `cargo bench --bench instances`.
 //!
-//! The store, its WASI context, cap and deadline are part of each figure, for every request pays them.
+//! Each figure includes the store, its WASI context, cap and deadline, because every request needs them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,20 +42,20 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let url = runtime.block_on(serve(app));
     let client = reqwest::Client::new();
-    row("the same over HTTP, one kept connection in this process", 1, &mut || {
+    row("the same over HTTP on one connection, in this process", 1, &mut || {
         runtime.block_on(async {
             let reply = client.post(&url).body("body").send().await.expect("an answer");
-            assert_eq!(reply.bytes().await.expect("whole"), "ok");
+            assert_eq!(reply.bytes().await.expect("a complete body"), "ok");
         });
     });
-    table.end(&format!("{BLOCKS} blocks of 10 runs, or of one where it is an example or goes over HTTP"));
+    table.end(&format!("{BLOCKS} blocks of 10 runs; blocks of one run for the examples and over HTTP"));
 }
 
 fn instantiate(runtime: &Runtime, stage: &StageCore) {
     runtime.block_on(stage.instantiate_only()).expect("instantiated");
 }
 
-/// A pipeline with an example plugin, where `plugins/examples/build.sh` has built it.
+/// A pipeline with an example plugin, or `None` if `plugins/examples/build.sh` has not built the plugin.
 fn example(runtime: &Runtime, plugin: &str) -> Option<App> {
     let file = bench::target().join("examples").join(format!("{plugin}.wasm"));
     if !file.is_file() {
@@ -86,7 +86,7 @@ fn noop(runtime: &Runtime, app: &App) {
     });
 }
 
-/// Serves in this process, and gives the address of the pipeline.
+/// Serves the app in this process and returns the URL of the pipeline.
 async fn serve(app: App) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/v1/pipelines/p/infer", listener.local_addr().expect("bound"));

@@ -1,7 +1,9 @@
-//! What the host adds to the bare calls of wasmtime in one stage run, in process: `cargo bench --bench overhead`.
+//! Measures the time that the host adds to the bare wasmtime calls of one stage run, in process:
+//! `cargo bench --bench overhead`.
 //!
-//! Both run the same plugin that does nothing, in pairs of blocks. The bare side has its store's data made beforehand;
-//! cap, deadline, record, the data of the store and the look at what came out are the host's own.
+//! Both sides run the same plugin that does nothing, in pairs of blocks. The bare side creates its store data before
+//! the measurement starts. The host's own time is therefore cap, deadline, record, store data and the check of the
+//! output.
 
 use std::time::{Duration, Instant};
 
@@ -21,11 +23,11 @@ fn main() {
         let app = bench::app(&guests_config("noop-preprocess", "")).await;
         let pipeline = app.pipeline("p").expect("configured");
         let stage = &pipeline.preprocess;
-        let times = Pairs::run(pairs, async || bare_block(stage).await, async || whole_block(&app, stage).await).await;
+        let times = Pairs::run(pairs, async || bare_block(stage).await, async || host_block(&app, stage).await).await;
         let mut table = Table::new("overhead", &[("stage run", 28)], &[("µs", 2)]);
-        table.row(&["by bare calls of wasmtime"], &[times.median(|bare, _| bare)]);
-        table.row(&["by the host"], &[times.median(|_, whole| whole)]);
-        table.row(&["the host's own"], &[times.median(|bare, whole| whole - bare)]);
+        table.row(&["bare wasmtime calls"], &[times.median(|bare, _| bare)]);
+        table.row(&["run by the host"], &[times.median(|_, host| host)]);
+        table.row(&["added by the host"], &[times.median(|bare, host| host - bare)]);
         table
             .end(&format!("a plugin that does nothing; medians of {pairs} pairs of blocks of {RUNS} runs, one thread"));
     });
@@ -35,7 +37,7 @@ fn request() -> Request {
     Request { id: String::new(), content_type: None, parameters: Vec::new() }
 }
 
-/// Microseconds of one run, over a block of them.
+/// Microseconds per run, averaged over one block.
 async fn bare_block(stage: &PreprocessStage) -> f64 {
     let request = request();
     let states: Vec<_> = (0..RUNS).map(|_| bare_state(stage)).collect();
@@ -46,7 +48,8 @@ async fn bare_block(stage: &PreprocessStage) -> f64 {
     started.elapsed().as_secs_f64() * 1e6 / f64::from(RUNS)
 }
 
-async fn whole_block(app: &App, stage: &PreprocessStage) -> f64 {
+/// As [`bare_block`], but run by the host.
+async fn host_block(app: &App, stage: &PreprocessStage) -> f64 {
     let request = request();
     let time = Duration::from_secs(10);
     let mut records: Vec<_> = (0..RUNS).map(|_| request_record(app, "p", "echo", time, None)).collect();

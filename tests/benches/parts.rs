@@ -1,7 +1,7 @@
-//! What each part of an instance gives or costs, in process: `cargo bench --bench parts`.
+//! Measures the cost or benefit of each part of an instance, in process: `cargo bench --bench parts`.
 //!
-//! A plugin that does nothing is instantiated and dropped as the host does it, and with one thing changed. A figure is the
-//! median of its blocks, and the difference is that of the pairs.
+//! A plugin that does nothing is instantiated and dropped, as the host does it and with one change. A figure is the
+//! median over its blocks. A difference is the median of the differences within pairs of blocks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,10 +27,10 @@ const LIMITS: Limits = Limits {
     init_deadline: Duration::from_secs(10),
     max_output: 1 << 20,
 };
-/// As much memory as the plugin has, and nothing of WASI.
+/// A component with as much memory as the plugin, without WASI.
 const BARE: &str = "(component (core module $m (memory 5)) (core instance (instantiate $m)))";
 
-/// An engine with a component that is ready for it.
+/// An engine, and a component that is compiled and linked for it.
 struct Bench {
     engine: Engine,
     scheduler: Arc<Scheduler>,
@@ -50,20 +50,20 @@ impl Bench {
         let engine = Engine::new(&config).expect("an engine");
         let linker = linker(&engine).expect("linked");
         let component = Component::new(&engine, component).expect("a component");
-        let ready = |component: &Component| linker.instantiate_pre(component).expect("it imports what there is");
+        let link = |component: &Component| linker.instantiate_pre(component).expect("its imports are defined");
         let other = std::fs::read(guest("noop-postprocess")).expect("built");
-        let (pre, other) = (ready(&component), ready(&Component::new(&engine, other).expect("a component")));
+        let (pre, other) = (link(&component), link(&Component::new(&engine, other).expect("a component")));
         let scheduler = Arc::new(Scheduler::new(Scheduling::Fair));
         Self { engine, scheduler, linker, component, pre, other }
     }
 
-    /// Instantiates and drops, as the host does but for what is left out.
+    /// Instantiates and drops the component as the host does, without the part that is left out.
     async fn run(&self, without: Without) {
         let store = store_without(&self.engine, &self.scheduler, LIMITS, without);
         instantiate_in(store, &self.pre).await.expect("an instance");
     }
 
-    /// The other plugin, then this one.
+    /// Instantiates and drops the other plugin, then this one.
     async fn run_both(&self) {
         for pre in [&self.other, &self.pre] {
             let store = store_without(&self.engine, &self.scheduler, LIMITS, Without::Nothing);
@@ -71,15 +71,15 @@ impl Bench {
         }
     }
 
-    /// As the host does, but linked anew.
+    /// Instantiates and drops the component, but links it again first.
     async fn link_and_run(&self) {
         let store = store_without(&self.engine, &self.scheduler, LIMITS, Without::Nothing);
-        let pre = self.linker.instantiate_pre(&self.component).expect("it imports what there is");
+        let pre = self.linker.instantiate_pre(&self.component).expect("its imports are defined");
         instantiate_in(store, &pre).await.expect("an instance");
     }
 }
 
-/// A row: what was changed, and the times of a run as it is and changed.
+/// Adds a row: the change, the times of a run without and with it, and the difference.
 async fn row(table: &mut Table, pairs: usize, what: &str, as_is: impl AsyncFn(), changed: impl AsyncFn()) {
     async fn block(run: &impl AsyncFn()) -> f64 {
         let started = Instant::now();
@@ -89,8 +89,8 @@ async fn row(table: &mut Table, pairs: usize, what: &str, as_is: impl AsyncFn(),
         started.elapsed().as_secs_f64() * 1e6 / f64::from(RUNS)
     }
     let times = Pairs::run(pairs, async || block(&as_is).await, async || block(&changed).await).await;
-    let (is, was) = (times.median(|is, _| is), times.median(|_, was| was));
-    table.row(&[what], &[is, was, times.median(|is, was| was - is)]);
+    let (before, after) = (times.median(|before, _| before), times.median(|_, after| after));
+    table.row(&[what], &[before, after, times.median(|before, after| after - before)]);
 }
 
 fn main() {
@@ -99,7 +99,7 @@ fn main() {
     let mut table = Table::new("parts", &[("changed", 58)], &[("as is µs", 2), ("then µs", 2), ("more µs", 2)]);
     runtime.block_on(rows(&mut table, pairs));
     table.end(&format!(
-        "a small plugin is instantiated and dropped; medians of {pairs} pairs of blocks of {RUNS}, one thread"
+        "a small plugin is instantiated and dropped; medians of {pairs} pairs of blocks of {RUNS} runs, one thread"
     ));
 }
 
@@ -112,7 +112,7 @@ async fn rows(table: &mut Table, pairs: usize) {
     };
     let host = with(SLOTS, |_| ());
     let as_is = async || host.run(Without::Nothing).await;
-    row(table, pairs, "nothing (what the bench itself cannot tell)", as_is, as_is).await;
+    row(table, pairs, "nothing (the noise of this benchmark)", as_is, as_is).await;
     row(table, pairs, "no cap on memory", as_is, async || host.run(Without::Cap).await).await;
     row(table, pairs, "no deadline", as_is, async || host.run(Without::Deadline).await).await;
     row(table, pairs, "only the store and its data (WASI, tables, log)", as_is, async || {
@@ -124,13 +124,13 @@ async fn rows(table: &mut Table, pairs: usize) {
 
     for (what, changed) in [
         (
-            "memories given back to the kernel, not written anew",
+            "memories returned to the kernel, not reset in place",
             with(SLOTS, |pool| {
                 pool.linear_memory_keep_resident(0);
             }),
         ),
         (
-            "tables given back to the kernel, not written anew",
+            "tables returned to the kernel, not reset in place",
             with(SLOTS, |pool| {
                 pool.table_keep_resident(0);
             }),
@@ -149,6 +149,6 @@ async fn rows(table: &mut Table, pairs: usize) {
         pool.max_unused_warm_slots(0);
     });
     let both = async || host.run_both().await;
-    row(table, pairs, "two plugins in turn, and no slot stays warm for one", both, async || cold.run_both().await)
+    row(table, pairs, "two plugins alternately, and no slot stays warm for one", both, async || cold.run_both().await)
         .await;
 }

@@ -1,12 +1,13 @@
-"""The other side of the bench `preprocess` and of the accuracy of `image-preprocess`: Pillow.
+"""The Pillow side of the benchmark `preprocess`, and of the accuracy comparison of `image-preprocess`.
 
     python3 -m venv .venv && .venv/bin/pip install pillow numpy
-    .venv/bin/python tests/benches/preprocess.py images FOLDER      # makes the bench's images
-    .venv/bin/python tests/benches/preprocess.py time FOLDER        # times Pillow on them, as JSON
-    .venv/bin/python tests/benches/preprocess.py accuracy FOLDER    # compares what the bench `accuracy` wrote there
+    .venv/bin/python tests/benches/preprocess.py images FOLDER      # creates the benchmark's images
+    .venv/bin/python tests/benches/preprocess.py time FOLDER        # times Pillow on them, prints JSON
+    .venv/bin/python tests/benches/preprocess.py accuracy FOLDER    # compares the output of the benchmark's `accuracy`
 
-The images are octaves of noise with grain and hard edges, from a fixed seed. Pillow's way is to decode, apply the EXIF
-orientation, convert to RGB, resize by BILINEAR to 224 x 224, and normalise into float32 NCHW by numpy.
+The images are octaves of noise with grain and hard edges, from a fixed seed. The Pillow side decodes an image, converts
+it to RGB, resizes it by BILINEAR to 224 x 224, and normalises it into float32 NCHW with numpy. The accuracy comparison
+also applies the EXIF orientation; it compares the resized bytes, before they are normalised.
 """
 
 import json
@@ -21,12 +22,13 @@ from PIL import Image, ImageOps
 SIDE = 224
 MEAN = numpy.array([0.485, 0.456, 0.406], dtype=numpy.float32)
 DEVIATION = numpy.array([0.229, 0.224, 0.225], dtype=numpy.float32)
-# What Pillow opens as something else than an image of eight bits is no measure of resizing.
+# Image modes of Pillow with more than eight bits per channel. They are skipped because a comparison with
+# them does not measure resizing.
 SKIPPED_MODES = {"I;16", "I;16B", "I", "F"}
 
 
 def noise(width, height, seed):
-    """Octaves of noise, hard edges and grain, as an array of bytes."""
+    """An RGB image of octaves of noise, hard edges and grain."""
     random = numpy.random.default_rng(seed)
     image = numpy.zeros((height, width, 3), dtype=numpy.float32)
     for octave in range(1, 8):
@@ -45,7 +47,7 @@ def noise(width, height, seed):
 
 
 def make(folder):
-    """Makes the images that are not there yet."""
+    """Creates the images that do not exist yet."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {
         "640x480.jpg": (640, 480, {"quality": 85}),
@@ -61,7 +63,7 @@ def make(folder):
 
 
 def prepare(path, draft=False):
-    """Pillow's way from the file to the tensor."""
+    """Converts a file to a tensor with Pillow and numpy."""
     image = Image.open(path)
     if draft:
         image.draft("RGB", (SIDE, SIDE))
@@ -71,7 +73,7 @@ def prepare(path, draft=False):
 
 
 def clock(call):
-    """The median in milliseconds over about two seconds, nine calls at least."""
+    """The median time of a call in milliseconds, over about two seconds and at least nine calls."""
     call()
     times = []
     while len(times) < 9 or sum(times) < 2:
@@ -82,7 +84,7 @@ def clock(call):
 
 
 def measure(folder):
-    """Prints the medians of every image, and of drafts, as JSON."""
+    """Prints the median of every image, and of JPEG drafts, as JSON."""
     result = {}
     for path in sorted(folder.glob("*x*.*")):
         result[path.name] = clock(lambda path=path: prepare(path))
@@ -93,23 +95,24 @@ def measure(folder):
 
 
 def compare(folder):
-    """Compares FOLDER/NAME.rgb (224 x 224 RGB bytes) with Pillow's result for the file it was made of."""
+    """Compares each FOLDER/NAME.rgb (224 x 224 RGB bytes) with Pillow's result for its source file."""
     rows = []
     for line in (folder / "files.txt").read_text().splitlines():
         name, file = line.split("\t")
         try:
             image = Image.open(file)
-            # The plugin reads the orientation in EXIF and not the one in XMP.
+            # The plugin reads the orientation from EXIF, not from XMP.
             for key in ("xmp", "XML:com.adobe.xmp"):
                 image.info.pop(key, None)
             image = ImageOps.exif_transpose(image)
         except OSError as error:
-            print(f"{name:<55} skipped: Pillow says {error}")
+            print(f"{name:<55} skipped: Pillow reports: {error}")
             continue
         if image.mode in SKIPPED_MODES:
             print(f"{name:<55} skipped: Pillow opens it as {image.mode}")
             continue
-        # Transparency is dropped, and what colour a transparent pixel has is the decoder's choice.
+        # Alpha is dropped. Only opaque pixels are compared, because the colour of transparent pixels depends on the
+        # decoder.
         image = image.convert("RGBA")
         opaque = numpy.asarray(image.getchannel("A").resize((SIDE, SIDE), Image.Resampling.BILINEAR)) == 255
         image = image.convert("RGB")
@@ -117,7 +120,7 @@ def compare(folder):
         ours = numpy.fromfile(folder / f"{name}.rgb", dtype=numpy.uint8).reshape(SIDE, SIDE, 3).astype(numpy.int16)
         difference = numpy.abs(expected - ours)[opaque]
         if not opaque.any():
-            print(f"{name:<55} skipped: it is transparent")
+            print(f"{name:<55} skipped: it has no opaque pixels")
             continue
         rows.append((difference.mean(), difference.max(), name))
     print(f"{'file':<55} {'mean':>7} {'max':>5}   of 255, against Pillow")

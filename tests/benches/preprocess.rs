@@ -1,10 +1,12 @@
-//! What `image-preprocess` costs in wasm, against the same code natively: `cargo bench --bench preprocess`.
+//! Measures `image-preprocess` in wasm, compared with the same code natively: `cargo bench --bench preprocess`.
 //!
-//! A call in wasm is what a request's stage is: a store, a fresh instance, the body copied in, the tensor copied out,
-//! and the instance dropped. The images are made by `preprocess.py images`; where they or Pillow are missing, those
-//! figures are. Two arguments narrow it: a part of the images' names, and a number of seconds for each figure.
+//! A call in wasm is a complete stage run: it creates a store and a fresh instance, copies the body in and the tensor
+//! out, and drops the instance. `preprocess.py images` creates the images. If images or Pillow are missing, their
+//! figures are missing too. Two optional arguments limit the run: a part of the images' names, and the number of
+//! seconds per figure.
 //!
-//! With the argument `accuracy` it writes instead what each file of the corpus becomes, for `preprocess.py accuracy`.
+//! With the argument `accuracy`, the benchmark instead writes the output for each file of the corpus, which
+//! `preprocess.py accuracy` compares with Pillow's.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,7 +19,7 @@ use plimsoll_tests::{guests_config, shared};
 use serde_json::Value;
 
 const SIDE: u32 = 224;
-/// ImageNet's, for values from 0 to 255.
+/// The mean of ImageNet per channel, for values from 0 to 255. `SCALE` is the reciprocal of its standard deviation.
 const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
 const SCALE: [f32; 3] = [0.017_124_753, 0.017_507_004, 0.017_429_193];
 
@@ -31,7 +33,7 @@ fn main() {
     let folder = bench::target().join("preprocess");
     let pillow = python("images", &folder).and_then(|_| python("time", &folder)).unwrap_or(Value::Null);
 
-    // Plugins are built on threads that may block; the runs stay on this one.
+    // Plugins are compiled on blocking threads of the runtime. The runs stay on this thread.
     let runtime = bench::runtime();
     let figures = [
         ("bytes", 0),
@@ -56,7 +58,7 @@ fn main() {
             let native = || drop(std::hint::black_box(prepare(&body, &settings)).expect("an image"));
             let mut high_water = 0;
             let mut wasm = || high_water = runtime.block_on(run(&app, &body));
-            // In turns, so that a busy machine does the same to both.
+            // Native and wasm alternate, so that other load on the machine affects both equally.
             let (mut native_times, mut wasm_times) = (Vec::new(), Vec::new());
             let started = Instant::now();
             while started.elapsed().as_secs_f64() < 2.0 * seconds || wasm_times.len() < 15 {
@@ -72,11 +74,12 @@ fn main() {
         }
     }
     table.end(
-        "224 x 224, f32, NCHW; medians, the ratio of the least times of wasm and native, and bytes of linear memory",
+        "224 x 224, f32, NCHW; medians; of the least: ratio of the minimum times; high water: bytes of linear memory",
     );
 }
 
-/// What `preprocess.py` prints for a command; none where there is no Python with Pillow.
+/// The JSON that `preprocess.py` prints for a command, or null if it prints none. `None` if it fails, for example
+/// because Pillow is missing.
 fn python(command: &str, folder: &Path) -> Option<Value> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let own = package.join("../.venv/bin/python");
@@ -84,7 +87,9 @@ fn python(command: &str, folder: &Path) -> Option<Value> {
     let script = package.join("benches/preprocess.py");
     let output = std::process::Command::new(python).arg(script).arg(command).arg(folder).output().ok()?;
     if !output.status.success() {
-        eprintln!("`preprocess.py {command}` fails, its figures are missing; its head says what it needs");
+        eprintln!(
+            "`preprocess.py {command}` failed, so Pillow's figures are missing; its docstring lists the requirements"
+        );
         return None;
     }
     Some(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null))
@@ -124,7 +129,7 @@ fn app(runtime: &tokio::runtime::Runtime, draft: bool) -> App {
     runtime.block_on(bench::app(&toml))
 }
 
-/// One run of the stage; gives its high-water mark.
+/// Runs the stage once and returns its high-water mark in bytes.
 async fn run(app: &App, body: &[u8]) -> u64 {
     let pipeline = app.pipeline("p").expect("configured");
     let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
@@ -139,13 +144,13 @@ fn clock(call: impl FnOnce()) -> f64 {
     started.elapsed().as_secs_f64() * 1000.0
 }
 
-/// The median and the least: where others use the machine too, only the least tells of this code.
+/// The median and the minimum. If other processes use the machine too, only the minimum depends on this code alone.
 fn summary(mut times: Vec<f64>) -> (f64, f64) {
     times.sort_by(f64::total_cmp);
     (times[times.len() / 2], times[0])
 }
 
-/// Writes what the valid corpus becomes, as bytes, and the list of the files.
+/// Writes the preprocessed bytes of each file in the valid corpus, and the list of the files.
 fn accuracy() {
     let Some(corpus) = shared("corpus") else { return };
     let folder = bench::target().join("preprocess/accuracy");

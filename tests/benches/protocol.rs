@@ -1,8 +1,8 @@
-//! What a request costs by each form of the Open Inference Protocol: a pipeline of three stages that do nothing, by REST
-//! with JSON, REST with binary tensors, and gRPC: `cargo bench --bench protocol`.
+//! Measures the cost of a request in each form of the Open Inference Protocol (REST with JSON, REST with binary
+//! tensors, gRPC), for a pipeline of three stages that do nothing: `cargo bench --bench protocol`.
 //!
-//! Clients and server share a process and a machine, so the figures hold both; blocks of the forms alternate, so that
-//! whatever else the machine does meets all of them.
+//! Clients and server share a process, so the figures include both. Blocks of the forms alternate, so that other load
+//! on the machine affects all forms equally.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,21 +15,24 @@ use plimsoll_tests::Server;
 use plimsoll_tests::bench::{self, Table};
 use tonic::transport::{Channel, Endpoint};
 
-/// Bytes of the body: as many as a small picture has.
+/// Size of the body in bytes, as a small image has it.
 const IMAGE: usize = 1 << 10;
 const BLOCKS: usize = 20;
 const BLOCK: Duration = Duration::from_millis(500);
 const CONCURRENCIES: [usize; 2] = [1, 16];
 
+/// A request in one form of the protocol.
 #[derive(Clone)]
 enum Form {
     Json(String),
+    /// The body, and the length of its JSON header.
     Binary(Vec<u8>, usize),
     Grpc(Box<(GrpcInferenceServiceClient<Channel>, ModelInferRequest)>),
 }
 
 impl Form {
-    async fn once(&mut self, server: &Server) {
+    /// Sends the request once and reads the whole reply.
+    async fn send(&mut self, server: &Server) {
         let post = || server.client.post(format!("{}/v2/models/p/infer", server.url));
         match self {
             Self::Json(body) => {
@@ -73,11 +76,11 @@ fn main() {
                 table.row(&[name], &[concurrency as f64, rate, at(0.5), at(0.99)]);
             }
         }
-        table.end(&format!("{} blocks of {block:?} of each form, in turns", blocks + 1));
+        table.end(&format!("{} blocks of {block:?} of each form, alternating", blocks + 1));
     });
 }
 
-/// Nanoseconds of every request of a block.
+/// Durations of all requests of a block, in nanoseconds.
 async fn run(server: &Arc<Server>, form: &Form, concurrency: usize, block: Duration) -> Vec<u64> {
     let until = Instant::now() + block;
     let callers: Vec<_> = (0..concurrency)
@@ -87,7 +90,7 @@ async fn run(server: &Arc<Server>, form: &Form, concurrency: usize, block: Durat
                 let mut times = Vec::new();
                 while Instant::now() < until {
                     let started = Instant::now();
-                    form.once(&server).await;
+                    form.send(&server).await;
                     times.push(started.elapsed().as_nanos() as u64);
                 }
                 times

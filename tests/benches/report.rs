@@ -1,7 +1,7 @@
-//! What the always-on report costs: the throughput of a pipeline of three stages that do nothing, in process, with the
-//! record of each request and without it: `cargo bench --bench report`.
+//! Measures the cost of the report, which is always on. A pipeline of three stages that do nothing runs in process,
+//! with and without a record of each request: `cargo bench --bench report`.
 //!
-//! The figures are medians over short blocks, and the difference is the median of the differences within pairs of them.
+//! The figures are medians over short blocks. The difference is the median of the differences within pairs of blocks.
 
 use std::time::{Duration, Instant};
 
@@ -32,11 +32,14 @@ fn main() {
         let mut table = Table::new("report", &[("pipeline", 28)], &figures);
         table.row(&["without the report"], &[without, 1e6 / without, f64::NAN]);
         table.row(&["with the report"], &[with, 1e6 / with, 100.0 * (1.0 - 1.0 / (1.0 + added))]);
-        table.end(&format!("three stages that do nothing; lost: throughput; medians of {pairs} pairs of blocks of {REQUESTS} requests, one thread"));
+        table.end(&format!(
+            "three stages that do nothing; lost: share of the throughput; medians of {pairs} pairs of blocks of \
+             {REQUESTS} requests, one thread"
+        ));
     });
 }
 
-/// Microseconds of one request, over a block of them.
+/// Microseconds per request, averaged over one block.
 async fn block(app: &App, pipeline: &Pipeline, recorded: bool) -> f64 {
     let infer = pipeline.chip("none").expect("configured");
     let started = Instant::now();

@@ -1,9 +1,9 @@
-//! What fresh instances cost the demo: its whole pipeline with a fresh instance for each stage of each request, and with
-//! one instance for each stage that serves them all, in process: `cargo bench --bench reuse`. It is given a digit, of
-//! which the demo makes 8 × 8 pixels, and photos, of which it makes as many.
+//! Measures the cost of fresh instances for the demo, in process: `cargo bench --bench reuse`. One side runs the whole
+//! pipeline with a fresh instance per stage and request. The other side uses one instance per stage for all requests.
+//! The inputs are a digit and photos; the demo resizes each of them to 8 × 8 pixels.
 //!
-//! Neither side has the record of a request. The figures are medians over blocks, and the ratio is the median of those of
-//! pairs of them.
+//! Neither side keeps request records. The figures are medians over blocks. The ratio is the median of the ratios
+//! within pairs of blocks.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const PAIRS: usize = 100;
 fn main() {
     let pairs = bench::count(PAIRS);
     let digit = std::fs::read(plimsoll_tests::data("digits/7.jpg")).expect("a digit");
-    // With the requests of a block, so that blocks of each take about as long.
+    // The last element is the number of requests per block. It is chosen so that all blocks take about the same time.
     let bodies = [("a digit", digit, 100), ("640 x 480", photo(640, 480), 20), ("4000 x 3000", photo(4000, 3000), 1)];
     bench::runtime().block_on(async {
         let config = Config::load(None).expect("the demo");
@@ -31,16 +31,16 @@ fn main() {
         let mut table = Table::new("reuse", &[("image", 12), ("chip", 8)], &figures);
         for (image, body, requests) in &bodies {
             for (chip, infer) in &pipeline.chips {
-                let mut kept = Reused::new(&pipeline, infer).await;
+                let mut instances = Reused::new(&pipeline, infer).await;
                 let fresh = async || fresh_block(&pipeline, infer, body, *requests).await;
-                let times = Pairs::run(pairs, fresh, async || kept.block(body, *requests).await).await;
+                let times = Pairs::run(pairs, fresh, async || instances.block(body, *requests).await).await;
                 let (fresh, reused) = (times.median(|fresh, _| fresh), times.median(|_, reused| reused));
                 let ratio = times.median(|fresh, reused| reused / fresh);
                 table.row(&[image, chip], &[fresh, reused, ratio]);
             }
         }
         table.end(&format!(
-            "ratio: throughput with fresh instances over that with reused ones; {pairs} pairs of blocks"
+            "ratio: throughput with fresh instances / throughput with reused instances; {pairs} pairs of blocks"
         ));
     });
 }
@@ -63,7 +63,7 @@ fn request() -> Request {
     Request { id: String::new(), content_type: None, parameters: Vec::new() }
 }
 
-/// Microseconds of one request, over a block of them.
+/// Microseconds per request, averaged over one block.
 async fn fresh_block(pipeline: &Pipeline, infer: &InferStage, body: &[u8], requests: u32) -> f64 {
     let request = request();
     let started = Instant::now();
@@ -74,7 +74,7 @@ async fn fresh_block(pipeline: &Pipeline, infer: &InferStage, body: &[u8], reque
     started.elapsed().as_secs_f64() * 1e6 / f64::from(requests)
 }
 
-/// One instance of each stage.
+/// One instance of each stage, used for all requests.
 struct Reused<'a> {
     preprocess: ReusedInstance<'a, PreprocessStage>,
     infer: ReusedInstance<'a, InferStage>,
@@ -90,6 +90,7 @@ impl<'a> Reused<'a> {
         }
     }
 
+    /// As [`fresh_block`], with the reused instances.
     async fn block(&mut self, body: &[u8], requests: u32) -> f64 {
         let request = request();
         let started = Instant::now();

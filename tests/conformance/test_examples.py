@@ -1,4 +1,4 @@
-"""The examples of `host/docs/protocol.md` and of the README do what they show."""
+"""Runs the client examples of `host/docs/protocol.md` and README.md, and checks their output."""
 
 import pathlib
 import re
@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def examples():
-    """The fenced blocks that ask the server, with where they stand."""
+    """The fenced code blocks that send a request to the server. Each id names the page."""
     found = []
     for page in ["host/docs/protocol.md", "README.md"]:
         for language, text in re.findall(r"```(python|sh)\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
@@ -24,15 +24,15 @@ def examples():
 EXAMPLES = examples()
 
 
-def test_there_are_examples():
+def test_all_examples_are_found():
     assert len(EXAMPLES) == 5
 
 
 @pytest.mark.parametrize(("language", "text"), EXAMPLES)
-def test_example(address, language, text):
+def test_an_example_prints_the_label_of_the_digit(address, language, text):
     shell = shutil.which("bash") or "sh"
     command = [sys.executable, "-c"] if language == "python" else [shell, "-c"]
     text = text.replace("127.0.0.1:8080", address)
-    ran = subprocess.run([*command, text], cwd=ROOT, capture_output=True, timeout=60)
-    assert ran.returncode == 0, ran.stderr.decode()
-    assert b'"label":"7"' in ran.stdout.replace(b'\\"', b'"'), ran.stdout
+    completed = subprocess.run([*command, text], cwd=ROOT, capture_output=True, timeout=60)
+    assert completed.returncode == 0, completed.stderr.decode()
+    assert b'"label":"7"' in completed.stdout.replace(b'\\"', b'"'), completed.stdout

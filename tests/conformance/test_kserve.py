@@ -1,4 +1,4 @@
-"""The client of KServe, over REST and gRPC."""
+"""The KServe client, over REST and gRPC."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""tritonclient's asyncio clients, many requests at once."""
+"""tritonclient's asyncio clients, with many concurrent requests."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from conftest import label
 NAMES = [f"{digit}.jpg" if digit in (3, 7) else f"{digit}.png" for digit in range(10)]
 
 
-async def many(module, address, image):
+async def infer_all(module, address, image):
     async with module.InferenceServerClient(address) as client:
         assert await client.is_server_live() and await client.is_model_ready("digits")
 
@@ -23,11 +23,11 @@ async def many(module, address, image):
 
 
 def test_http(address, image):
-    assert asyncio.run(many(http, address, image)) == [name[0] for name in NAMES]
+    assert asyncio.run(infer_all(http, address, image)) == [name[0] for name in NAMES]
 
 
 def test_grpc(address, image):
-    assert asyncio.run(many(grpc, address, image)) == [name[0] for name in NAMES]
+    assert asyncio.run(infer_all(grpc, address, image)) == [name[0] for name in NAMES]
 
 
 def test_grpc_stream(address, image):

@@ -22,11 +22,12 @@ def image_input(array, **kwargs):
     return tensor
 
 
-def refused(status, words, call, *args, **kwargs):
+def assert_refused(status, text, call, *args, **kwargs):
+    """Asserts that a call fails with an HTTP status and a message that contains `text`."""
     with pytest.raises(InferenceServerException) as caught:
         call(*args, **kwargs)
     assert caught.value.status() == str(status), caught.value
-    assert words in caught.value.message(), caught.value
+    assert text in caught.value.message(), caught.value
 
 
 def test_metadata_and_health(client):
@@ -40,11 +41,11 @@ def test_metadata_and_health(client):
     version = model["versions"][0]
     assert client.is_model_ready("digits", version)
     assert client.get_model_metadata("digits", version) == model
-    refused(404, "no model `ghost`", client.get_model_metadata, "ghost")
-    refused(404, "no version `7`", client.get_model_metadata, "digits", "7")
+    assert_refused(404, "no model `ghost`", client.get_model_metadata, "ghost")
+    assert_refused(404, "no version `7`", client.get_model_metadata, "digits", "7")
 
 
-def test_binary_both_ways_is_the_default(client, image):
+def test_tensors_are_binary_in_both_directions_by_default(client, image):
     result = client.infer("digits", [image_input(image("7.jpg"))], request_id="mine")
     assert label(result.as_numpy("output")[0]) == "7"
     response = result.get_response()
@@ -52,7 +53,7 @@ def test_binary_both_ways_is_the_default(client, image):
     assert response["outputs"][0]["parameters"]["content_type"] == "application/json"
 
 
-def test_a_batch_is_answered_in_order(client, image):
+def test_replies_are_in_the_order_of_the_images(client, image):
     names = ["4.png", "7.jpg", "1.png", "3.jpg"]
     result = client.infer("digits", [image_input(image(*names))])
     assert [label(reply) for reply in result.as_numpy("output")] == ["4", "7", "1", "3"]
@@ -74,7 +75,7 @@ def test_json_inputs(client):
 
 @pytest.mark.parametrize("request_encoding", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("response_encoding", [None, "gzip", "deflate"])
-def test_packed(client, image, request_encoding, response_encoding):
+def test_compressed_requests_and_responses(client, image, request_encoding, response_encoding):
     result = client.infer(
         "digits",
         [image_input(image("7.jpg", "3.jpg"))],
@@ -107,7 +108,7 @@ def digits_tensor(client, datatype="FP32", shape=None):
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_tensors_into_the_infer_stage(client, binary):
+def test_the_infer_stage_takes_tensors(client, binary):
     tensor, array = digits_tensor(client)
     tensor.set_data_from_numpy(array, binary_data=binary)
     name = client.get_model_metadata("digits.infer")["outputs"][0]["name"]
@@ -115,7 +116,7 @@ def test_tensors_into_the_infer_stage(client, binary):
     assert result.as_numpy(name).shape[-1] == 10 and result.as_numpy(name).dtype == np.float32
 
 
-def test_every_datatype_of_numpy(client):
+def test_every_numpy_datatype_is_returned_unchanged(client):
     for datatype, dtype in [
         ("BOOL", np.bool_), ("UINT8", np.uint8), ("UINT16", np.uint16), ("UINT32", np.uint32), ("UINT64", np.uint64),
         ("INT8", np.int8), ("INT16", np.int16), ("INT32", np.int32), ("INT64", np.int64),
@@ -127,7 +128,7 @@ def test_every_datatype_of_numpy(client):
         assert (client.infer("p.infer", [tensor]).as_numpy("x") == array).all(), datatype
 
 
-def test_bf16(client):
+def test_bf16_is_returned_unchanged(client):
     array = np.array([1.0, -2.5], dtype=ml_dtypes.bfloat16)
     tensor = triton.InferInput("x", [2], "BF16")
     tensor.set_data_from_numpy(array)
@@ -135,19 +136,19 @@ def test_bf16(client):
 
 
 def test_errors(client, image):
-    picture = image_input(image("7.jpg"))
-    refused(404, "no model `ghost`", client.infer, "ghost", [picture])
-    refused(404, "no version `7`", client.infer, "digits", [picture], model_version="7")
-    refused(415, "", client.infer, "digits", [image_input(np.array([b"no image"], dtype=np.object_))])
+    valid = image_input(image("7.jpg"))
+    assert_refused(404, "no model `ghost`", client.infer, "ghost", [valid])
+    assert_refused(404, "no version `7`", client.infer, "digits", [valid], model_version="7")
+    assert_refused(415, "", client.infer, "digits", [image_input(np.array([b"no image"], dtype=np.object_))])
     tensor, array = digits_tensor(client, shape=[1, 1, 4, 16])
     tensor.set_data_from_numpy(array)
-    refused(400, "is expected", client.infer, "digits.infer", [tensor])
+    assert_refused(400, "is expected", client.infer, "digits.infer", [tensor])
     tensor, array = digits_tensor(client, datatype="FP64")
     tensor.set_data_from_numpy(array)
-    refused(400, "fp32 is expected", client.infer, "digits.infer", [tensor])
-    refused(400, "`digits.infer` takes tensors", client.infer, "digits", [_uint8_image()])
+    assert_refused(400, "fp32 is expected", client.infer, "digits.infer", [tensor])
+    assert_refused(400, "`digits.infer` takes tensors", client.infer, "digits", [_uint8_image()])
     wanted = [triton.InferRequestedOutput("ghost")]
-    refused(400, "no output `ghost`", client.infer, "digits", [picture], outputs=wanted)
+    assert_refused(400, "no output `ghost`", client.infer, "digits", [valid], outputs=wanted)
 
 
 def _uint8_image():
@@ -157,18 +158,18 @@ def _uint8_image():
 
 
 def test_parameters_and_deadlines(client, image):
-    picture = [image_input(np.array([b"x"], dtype=np.object_))]
-    refused(422, "told to", client.infer, "p", picture, parameters={"do": "invalid"})
-    refused(422, "told to", client.infer, "p", picture, query_params={"do": "invalid"})
+    inputs = [image_input(np.array([b"x"], dtype=np.object_))]
+    assert_refused(422, "told to", client.infer, "p", inputs, parameters={"do": "invalid"})
+    assert_refused(422, "told to", client.infer, "p", inputs, query_params={"do": "invalid"})
     parameters = {"do": "sleep", "ms": 60000}
-    refused(504, "deadline", client.infer, "p", picture, timeout=200_000, parameters=parameters)
+    assert_refused(504, "deadline", client.infer, "p", inputs, timeout=200_000, parameters=parameters)
     result = client.infer("digits", [image_input(image("7.jpg"))], parameters={"chip": "wasm"})
     assert label(result.as_numpy("output")[0]) == "7"
 
 
-def test_partial(client, image):
+def test_partial_reports_the_errors_of_single_images(client, image):
     mixed = np.array([image("7.jpg")[0], b"no image"], dtype=np.object_)
-    refused(415, "image 2 of 2", client.infer, "digits", [image_input(mixed)])
+    assert_refused(415, "image 2 of 2", client.infer, "digits", [image_input(mixed)])
     result = client.infer("digits", [image_input(mixed)], parameters={"partial": True})
     assert label(result.as_numpy("output")[0]) == "7" and result.as_numpy("output")[1] == b""
     assert json.loads(result.as_numpy("errors")[1])["code"] == "unsupported_media_type"
@@ -192,4 +193,4 @@ def test_repository_and_statistics(client, image):
     client.infer("digits", [image_input(image("7.jpg"))])
     after = client.get_inference_statistics("digits")["model_stats"][0]["inference_count"]
     assert after == before + 1
-    refused(400, "plimsoll.toml", client.load_model, "p", config="{}")
+    assert_refused(400, "plimsoll.toml", client.load_model, "p", config="{}")

@@ -1,4 +1,4 @@
-"""The backend alone: rows per second of a model with a batch of a size, one thread, in this process.
+"""Measures the backend alone: prints the rows per second of a model at a batch size, on one thread in this process.
 
 python backend.py MODEL SIDE ROWS
 """

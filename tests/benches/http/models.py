@@ -1,13 +1,15 @@
-"""Models and images of the benchmark, from seeds: `python models.py FOLDER`, with peers/requirements.txt installed.
+"""Creates the models and images of the benchmark from fixed seeds: `python models.py FOLDER`.
 
-| file | what |
+The packages in peers/requirements.txt must be installed.
+
+| file | content |
 | --- | --- |
-| `tiny.onnx` | 3x32x32 -> 10 classes, one matrix: what a request costs with it is what the server costs |
+| `tiny.onnx` | 3x32x32 -> 10 classes, one matrix, so nearly all of a request's cost is the server's |
 | `mobilenet.onnx` | the architecture of MobileNetV2, 3x224x224 -> 1,000 classes, 14 MB |
-| `big.onnx` | two matrices, 3x32x32 -> 10 classes, 101 MB: each run reads all of it, so batches pay |
+| `big.onnx` | two matrices, 3x32x32 -> 10 classes, 101 MB: each run reads all weights, so batches are faster |
 | `tiny.jpg`, `small.jpg`, `large.jpg` | 64x64, 640x480, 4000x3000, quality 85 |
 
-Weights are random, so the classes mean nothing; the time is that of trained weights.
+Weights are random, so the classes are meaningless. A run takes as long as with trained weights.
 """
 
 import sys
@@ -20,7 +22,7 @@ from PIL import Image
 
 
 class Graph:
-    """Nodes and weights in the order in which they are made."""
+    """Nodes and weights of a model, in the order of their creation."""
 
     def __init__(self, seed: int):
         self.random = numpy.random.default_rng(seed)
@@ -111,7 +113,7 @@ def mobilenet(path: Path) -> None:
 
 
 def image(path: Path, width: int, height: int, seed: int) -> None:
-    """Octaves of noise, as light falls; hard edges, as objects have; grain, as sensors add."""
+    """Writes a synthetic photo: octaves of noise for light, hard edges for objects, and grain for the sensor."""
     random = numpy.random.default_rng(seed)
     canvas = numpy.zeros((height, width, 3), numpy.float32)
     cells, weight = 4, 64.0

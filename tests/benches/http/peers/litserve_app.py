@@ -1,5 +1,6 @@
-"""LitServe, with as many workers as cores, as its documentation says for CPUs. It takes JSON or forms, no plain bodies,
-so the image comes as base64 in JSON, as in its examples.
+"""LitServe with one worker per core, as its documentation recommends for CPUs.
+
+LitServe accepts JSON or forms but not plain bodies, so the image is sent as base64 in JSON, as in its examples.
 
     python litserve_app.py PORT
 """

@@ -1,7 +1,8 @@
-"""What every peer does with an image: decode, resize, normalise, run the model, best five classes.
+"""The work of every peer for an image: decode, resize, normalise, run the model, return the best five classes.
 
-It is the work of `image-preprocess`, `infer-native` and `classify-postprocess`, as one would write it with Pillow and
-numpy. The environment says which model (`BENCH_MODEL`) and which side its input has in pixels (`BENCH_SIDE`).
+It is the work of `image-preprocess`, `infer-native` and `classify-postprocess`, written with Pillow and numpy. Two
+environment variables select the model: `BENCH_MODEL` is its file, `BENCH_SIDE` the width and height of its input in
+pixels.
 """
 
 import io
@@ -17,7 +18,7 @@ SCALE = numpy.array([1 / 58.395, 1 / 57.12, 1 / 57.375], numpy.float32)
 
 
 def session() -> onnxruntime.InferenceSession:
-    """One thread per run, as Plimsoll is configured: the processes or requests beside it use the other cores."""
+    """A session with one thread per run, as in Plimsoll. Other processes or requests use the other cores."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -25,7 +26,7 @@ def session() -> onnxruntime.InferenceSession:
 
 
 def prepare(body: bytes) -> numpy.ndarray:
-    """The body as the model's input."""
+    """Converts a request body to the model's input."""
     image = Image.open(io.BytesIO(body)).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     pixels = (numpy.asarray(image, numpy.float32) - MEAN) * SCALE
     return numpy.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
@@ -40,5 +41,5 @@ def best(logits: numpy.ndarray) -> dict:
 
 
 def answer(model: onnxruntime.InferenceSession, body: bytes) -> dict:
-    """All of it."""
+    """Runs all steps for a request body."""
     return best(model.run(None, {"image": prepare(body)})[0][0])

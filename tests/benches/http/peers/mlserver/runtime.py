@@ -1,4 +1,4 @@
-"""MLServer: a custom runtime. The image is one element of the type BYTES in the Open Inference Protocol's JSON, with the
+"""A custom runtime for MLServer. The image is one BYTES element in the JSON of the Open Inference Protocol, with the
 content type `base64`."""
 
 import json
