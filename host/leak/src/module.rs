@@ -131,7 +131,7 @@ impl CoreModule {
                         }
                     }
                 }
-                Payload::CodeSectionStart { unchecked_range, .. } => this.code_start = unchecked_range.start,
+                Payload::CodeSectionStart { range, .. } => this.code_start = range.start as u64,
                 Payload::CodeSectionEntry(body) => {
                     let signature = signatures.get(this.functions.len()).copied().unwrap_or_default();
                     let arity = types.get(signature as usize).copied().unwrap_or_default();

@@ -39,7 +39,7 @@ pub(super) fn complete(mut document: Document) -> Document {
                 .required(Required::True)
                 .description(Some("A version that is served"))
                 .schema(Some(String::schema()));
-            operation.parameters.get_or_insert_default().push(version.build());
+            operation.parameters.get_or_insert_default().push(version.build().into());
             operation.operation_id = operation.operation_id.take().map(|id| format!("{id}_of_version"));
         }
         document.paths.paths.insert(format!("{MODEL}/versions/{{version}}{rest}"), item);
