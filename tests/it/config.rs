@@ -31,7 +31,7 @@ async fn what_is_wrong_is_named() {
         .await;
     refused(
         &with("plugin = \"echo-infer\"", "plugin = \"echo-postprocess\""),
-        &["pipelines.p.chips.echo.plugin", "no `infer` plugin", "postprocess"],
+        &["pipelines.p.chips.echo.plugin", "is not a plugin of kind `infer`", "postprocess"],
     )
     .await;
     refused(
@@ -81,7 +81,7 @@ async fn a_component_with_an_unknown_import_and_a_file_that_is_none_are_refused(
     std::fs::write(&file, wat::parse_file(text).expect("valid text")).expect("written");
     refused(&config(&file), &["pipelines.p.preprocess.plugin", "bad-import", "plimsoll:stage/teleport@0.1.0"]).await;
     std::fs::write(&file, b"not wasm at all").expect("written");
-    refused(&config(&file), &["bad-import", "no component"]).await;
+    refused(&config(&file), &["bad-import", "is not a component"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,7 @@ mod http;
 mod images;
 mod incident;
 mod isolation;
+mod layers;
 mod leak;
 mod leak_incident;
 mod leak_shipped;

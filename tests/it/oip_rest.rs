@@ -79,7 +79,7 @@ async fn oip_metadata_names_server_models_versions_and_tensors() {
         ("/v2/models/digits/versions/7/ready", &version),
         ("/v2/models/digits/versions/7/stats", &version),
         ("/v2/models/%FF", "UTF-8"),
-        ("/v2/nothing", "README"),
+        ("/v2/nothing", "/openapi.json"),
     ] {
         let (status, code, text) = error(&server.get(path).await);
         assert_eq!((status, code.as_str()), (404, "not_found"), "{path}: {text}");

@@ -181,7 +181,7 @@ async fn nothing_is_kept_where_the_recorder_is_off() {
     server.stop().await;
     let config = plimsoll::config::Config::load(Some(&site.config)).expect("valid");
     let refused = plimsoll::serve::App::open(&config).await.err().expect("refused").to_string();
-    assert!(refused.contains("pipelines.p.record.dir: ") && refused.contains("cannot hold recordings"), "{refused}");
+    assert!(refused.contains("pipelines.p.record.dir: ") && refused.contains("cannot keep recordings"), "{refused}");
 }
 
 /// The cells of a table by the stage that the line is about.

@@ -37,7 +37,11 @@ async fn what_does_not_fit_is_refused_with_its_reason() {
             wat::parse_str("(module)").expect("valid"),
             vec!["core module", "wasm32-wasip2"],
         ),
-        ("another world", bytes("echo-infer"), vec!["is not a plugin of kind `preprocess`", "plimsoll:stage/preprocess@0.1.0"]),
+        (
+            "another world",
+            bytes("echo-infer"),
+            vec!["is not a plugin of kind `preprocess`", "plimsoll:stage/preprocess@0.1.0"],
+        ),
         ("an unknown import", import.expect("valid"), vec!["plimsoll:stage/teleport@0.1.0"]),
         ("an init that fails", bytes("init-fails"), vec!["`init` failed", "the weights are missing"]),
         ("an init that traps", bytes("init-panics"), vec!["`init` failed", "trap"]),

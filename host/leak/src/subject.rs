@@ -55,11 +55,11 @@ impl PluginUnderTest {
     ) -> Result<Self, String> {
         let runtime = Runtime::with_guest_debug().map_err(|error| format!("the engine does not start: {error:#}"))?;
         let preparer = Preparer::new(&runtime, None).map_err(|error| format!("{error:#}"))?;
-        let bytes = artifact.component()?;
+        let bytes = artifact.component().map_err(|error| error.to_string())?;
         let module = CoreModule::of_component(&bytes)?;
         let component =
             tokio::task::block_in_place(|| preparer.compile(&artifact)).map_err(|error| error.to_string())?;
-        let pre = preparer.link(&component, kind)?;
+        let pre = preparer.link(&component, kind).map_err(|error| error.to_string())?;
         let export = StageExport::new(&pre, kind).map_err(|error| format!("does not fit its world: {error:#}"))?;
         let has_init = interface(&bytes).has_export(LIFECYCLE);
         Ok(Self { artifact, module, kind, runtime, pre, export, environment, limits, has_init })
@@ -70,7 +70,8 @@ impl PluginUnderTest {
     /// # Errors
     /// If the bytes are not a component.
     pub fn kinds(artifact: &Artifact) -> Result<Vec<StageKind>, String> {
-        Ok(interface(&artifact.component()?).kinds())
+        let bytes = artifact.component().map_err(|error| error.to_string())?;
+        Ok(interface(&bytes).kinds())
     }
 
     /// A fresh instance, with `init` run in it.

@@ -23,17 +23,21 @@ const MAX_NAME: usize = 100;
 /// and `.`, and must not begin with a dot.
 ///
 /// # Errors
-/// A sentence that names the text and the rule.
-pub fn check_plugin_name(name: &str) -> Result<(), String> {
+/// If the name breaks one of these rules.
+pub fn check_plugin_name(name: &str) -> Result<(), InvalidPluginName> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if name.is_empty() || name.len() > MAX_NAME || name.starts_with('.') || !name.bytes().all(is_allowed) {
-        return Err(format!(
-            "`{name}` is not a valid plugin name: use up to {MAX_NAME} letters, digits, `-`, `_` and `.`, and no dot at the \
-             start"
-        ));
+        return Err(InvalidPluginName(name.to_owned()));
     }
     Ok(())
 }
+
+/// A text that cannot be the name of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a valid plugin name: use up to {MAX_NAME} letters, digits, `-`, `_` and `.`, and no dot at the start"
+)]
+pub struct InvalidPluginName(pub String);
 
 /// SHA-256 in hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {

@@ -43,10 +43,14 @@ impl fmt::Display for StageKind {
 }
 
 impl FromStr for StageKind {
-    type Err = String;
+    type Err = UnknownKind;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
-        found.ok_or_else(|| format!("`{text}` is not a kind of stage; use `preprocess`, `infer` or `postprocess`"))
+    fn from_str(text: &str) -> Result<Self, UnknownKind> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| UnknownKind(text.to_owned()))
     }
 }
+
+/// A text that does not name a kind of stage.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a kind of stage; use `preprocess`, `infer` or `postprocess`")]
+pub struct UnknownKind(pub String);

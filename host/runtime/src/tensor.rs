@@ -78,20 +78,32 @@ impl Tensor {
     /// Checks that dimensions and type need exactly the bytes that are there.
     ///
     /// # Errors
-    /// A sentence with both numbers of bytes.
-    pub fn check_size(&self) -> Result<(), String> {
-        let expected = self.dimensions.iter().try_fold(self.ty.size(), |bytes, &size| bytes.checked_mul(size as usize));
-        if expected == Some(self.data.len()) {
-            return Ok(());
+    /// If the number of bytes differs.
+    pub fn check_size(&self) -> Result<(), SizeMismatch> {
+        let needed = self.dimensions.iter().try_fold(self.ty.size(), |bytes, &size| bytes.checked_mul(size as usize));
+        let held = self.data.len();
+        match needed == Some(held) {
+            true => Ok(()),
+            false => Err(SizeMismatch { dimensions: self.dimensions.clone(), ty: self.ty, needed, held }),
         }
-        Err(format!(
-            "shape {:?} of {} needs {} bytes, the tensor holds {}",
-            self.dimensions,
-            self.ty,
-            expected.map_or("too many".to_owned(), |bytes| bytes.to_string()),
-            self.data.len()
-        ))
     }
+}
+
+/// A tensor whose bytes are more or fewer than its shape and type need.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "shape {dimensions:?} of {ty} needs {} bytes, the tensor holds {held}",
+    needed.map_or("too many".to_owned(), |bytes| bytes.to_string())
+)]
+pub struct SizeMismatch {
+    /// Sizes of the dimensions.
+    pub dimensions: Vec<u32>,
+    /// Type of the elements.
+    pub ty: TensorType,
+    /// The bytes that are needed; `None` if the number is too large for the machine.
+    pub needed: Option<usize>,
+    /// The bytes that are there.
+    pub held: usize,
 }
 
 impl fmt::Debug for Tensor {

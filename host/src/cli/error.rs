@@ -1,5 +1,6 @@
 //! A command that failed, and its exit code.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
@@ -23,6 +24,11 @@ pub(in crate::cli) enum Error {
 }
 
 impl Error {
+    /// A failure with the text of `error`.
+    pub(in crate::cli) fn failed(error: impl Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+
     /// Prints the error and returns its exit code.
     pub(in crate::cli) fn report(&self) -> ExitCode {
         eprintln!("plimsoll: {self}");

@@ -67,8 +67,8 @@ impl Config {
             }
         }
         for (name, settings) in &self.backends.0 {
-            if let Err(reason) = name.check(settings) {
-                return refused(&format!("backends.{}", name.as_str()), &reason);
+            if let Err(error) = name.check(settings) {
+                return refused(&format!("backends.{}", name.as_str()), &error.to_string());
             }
         }
         match times.iter().find(|(_, time)| time.is_some_and(|time| time > LONGEST)) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use plimsoll_runtime::component::exports::Interface;
+use plimsoll_runtime::component::{ComponentError, Rejection};
 use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::stage::StageCore;
 
@@ -148,7 +149,7 @@ impl Deployer {
         }
         let users = needed(&self.config).remove(name.as_str()).unwrap_or_default();
         if users.is_empty() {
-            self.check_unused(&release).map_err(rejected)?;
+            self.check_unused(&release).map_err(|error| rejected(error.to_string()))?;
         }
         let canaries: Vec<_> = users.iter().filter(|user| self.config.pipelines[*user].canary.is_some()).collect();
         for user in &canaries {
@@ -193,16 +194,16 @@ impl Deployer {
     }
 
     /// Checks a plugin that no pipeline uses against the worlds of the stages that it exports.
-    fn check_unused(&self, release: &Release) -> Result<(), String> {
-        let component = self.builder.preparer().compile(&release.artifact).map_err(|error| error.to_string())?;
-        let bytes = release.artifact.component()?;
-        let kinds = Interface::read(&bytes).map_err(|error| error.to_string())?.kinds();
-        if kinds.is_empty() {
-            return Err(
-                "it exports none of the three stages `plimsoll:stage/{preprocess,infer,postprocess}@0.1.0`".into()
-            );
-        }
-        kinds.into_iter().try_for_each(|kind| self.builder.preparer().link(&component, kind).map(drop))
+    fn check_unused(&self, release: &Release) -> Result<(), ComponentError> {
+        let component = self.builder.preparer().compile(&release.artifact)?;
+        let fits = || {
+            let kinds = Interface::read(&release.artifact.component()?).map_err(Rejection::Exports)?.kinds();
+            if kinds.is_empty() {
+                return Err(Rejection::NoStage);
+            }
+            kinds.into_iter().try_for_each(|kind| self.builder.preparer().link(&component, kind).map(drop))
+        };
+        fits().map_err(|reason| ComponentError { plugin: release.artifact.identity.name.to_string(), reason })
     }
 
     /// Makes a release the one that serves. The release before it stays ready for a rollback.

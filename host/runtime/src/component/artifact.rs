@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use wasmparser::Parser;
 
+use super::error::ArtifactError;
 use crate::identity::{Identity, digest};
 
 /// The metadata sections of a component
@@ -67,14 +68,14 @@ impl Artifact {
     ///
     /// # Errors
     /// If the stored copy is gone or was changed.
-    pub fn bytes(&self) -> Result<Bytes, String> {
+    pub fn bytes(&self) -> Result<Bytes, ArtifactError> {
         match &self.content {
             Content::InMemory(bytes) => Ok(bytes.clone()),
             Content::Stored(path) => {
-                let bytes = std::fs::read(path)
-                    .map_err(|error| format!("its stored copy {} cannot be read: {error}", path.display()))?;
+                let bytes =
+                    std::fs::read(path).map_err(|error| ArtifactError::Unreadable { path: path.clone(), error })?;
                 if digest(&bytes) != *self.identity.digest {
-                    return Err(format!("its stored copy {} was changed", path.display()));
+                    return Err(ArtifactError::Changed(path.clone()));
                 }
                 Ok(bytes.into())
             }
@@ -91,26 +92,20 @@ impl Artifact {
     ///
     /// # Errors
     /// If it is neither; the message says how to fix it.
-    pub fn component(&self) -> Result<Bytes, String> {
+    pub fn component(&self) -> Result<Bytes, ArtifactError> {
         let bytes = self.bytes()?;
         if Parser::is_component(&bytes) {
             return Ok(bytes);
         }
         if !Parser::is_core_wasm(&bytes) {
-            return Err("is not a component: it is not WebAssembly".to_owned());
+            return Err(ArtifactError::NotWebAssembly);
         }
-        let failed = |error: &dyn std::fmt::Display| {
-            format!(
-                "is a core module that cannot be converted to a component ({error}); build it for `wasm32-wasip2`, or \
-                 with wit-bindgen for `wasm32-unknown-unknown`"
-            )
-        };
         if !has_component_type(&bytes) {
-            return Err(failed(&"it has no description of its interface"));
+            return Err(ArtifactError::CoreModule("it has no description of its interface".to_owned()));
         }
-        let mut encoder = wit_component::ComponentEncoder::default();
-        encoder.validate(true).module(&bytes).map_err(|error| failed(&format!("{error:#}")))?;
-        encoder.encode().map(Bytes::from).map_err(|error| failed(&format!("{error:#}")))
+        let encoder = wit_component::ComponentEncoder::default().validate(true).module(&bytes);
+        let encoded = encoder.and_then(|mut encoder| encoder.encode());
+        encoded.map(Bytes::from).map_err(|error| ArtifactError::CoreModule(format!("{error:#}")))
     }
 }
 

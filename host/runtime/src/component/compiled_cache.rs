@@ -46,6 +46,38 @@ pub struct Note {
     pub init_in_every_instance: Option<String>,
 }
 
+/// A folder that cannot be used as a cache.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// The folder or its key cannot be created or read.
+    #[error("{}: {error}", folder.display())]
+    Io {
+        /// The folder.
+        folder: PathBuf,
+        /// The error of the file system.
+        error: io::Error,
+    },
+    /// The folder belongs to another user, or other users may write to it.
+    #[error(
+        "{}: other users could write code to it; change its owner to this user and run `chmod 700` on it",
+        .0.display()
+    )]
+    NotPrivate(PathBuf),
+}
+
+/// Why an entry cannot be trusted.
+#[derive(Debug, thiserror::Error)]
+enum EntryError {
+    #[error("it is truncated")]
+    Truncated,
+    #[error("it was not written by this cache")]
+    Foreign,
+    #[error("its note cannot be read: {0}")]
+    Note(serde_json::Error),
+    #[error("its code cannot be loaded: {0:#}")]
+    Code(wasmtime::Error),
+}
+
 impl EntryName {
     /// The name of code for `engine` that depends on `parts`, in this order.
     pub fn new<'a>(engine: &Engine, parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
@@ -66,16 +98,14 @@ impl CompiledCache {
     ///
     /// # Errors
     /// If the folder cannot be created, or another user could write to it; the message says how to fix it.
-    pub fn open(folder: &Path, max_bytes: u64) -> Result<Self, String> {
-        let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.display());
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| failed(&error))?;
-        let metadata = fs::metadata(folder).map_err(|error| failed(&error))?;
+    pub fn open(folder: &Path, max_bytes: u64) -> Result<Self, CacheError> {
+        let failed = |error| CacheError::Io { folder: folder.to_owned(), error };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        let metadata = fs::metadata(folder).map_err(failed)?;
         if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & OTHERS_MAY_WRITE != 0 {
-            return Err(failed(
-                &"other users could write code to it; change its owner to this user and run `chmod 700` on it",
-            ));
+            return Err(CacheError::NotPrivate(folder.to_owned()));
         }
-        let key = read_or_create_key(&folder.join(KEY_FILE)).map_err(|error| failed(&error))?;
+        let key = read_or_create_key(&folder.join(KEY_FILE)).map_err(failed)?;
         Ok(Self { folder: folder.to_owned(), key, max_bytes })
     }
 
@@ -84,8 +114,8 @@ impl CompiledCache {
         let path = self.path(name);
         let bytes = fs::read(&path).ok()?;
         let found = self.authenticate(name, &bytes).and_then(|(note, code)| {
-            let note = serde_json::from_slice(note).map_err(|error| error.to_string())?;
-            let component = load_trusted(engine, code).map_err(|error| format!("{error:#}"))?;
+            let note = serde_json::from_slice(note).map_err(EntryError::Note)?;
+            let component = load_trusted(engine, code).map_err(EntryError::Code)?;
             Ok((note, component))
         });
         match found {
@@ -141,10 +171,10 @@ impl CompiledCache {
         mac
     }
 
-    fn authenticate<'a>(&self, name: &EntryName, bytes: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), String> {
-        let short = || "it is truncated".to_owned();
+    fn authenticate<'a>(&self, name: &EntryName, bytes: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), EntryError> {
+        let short = || EntryError::Truncated;
         let (mac, rest) = bytes.split_at_checked(MAC_BYTES).ok_or_else(short)?;
-        self.mac(name, &[rest]).verify_slice(mac).map_err(|_| "it was not written by this cache".to_owned())?;
+        self.mac(name, &[rest]).verify_slice(mac).map_err(|_| EntryError::Foreign)?;
         let (length, rest) = rest.split_first_chunk::<LENGTH_BYTES>().ok_or_else(short)?;
         rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(short)
     }

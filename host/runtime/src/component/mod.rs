@@ -1,6 +1,7 @@
 //! Components: from the bytes of a file to a stage that can be instantiated.
 //!
 //! - [`artifact`]: the bytes, digest and metadata of a component.
+//! - [`error`]: why a component is rejected.
 //! - [`exports`]: its imports and exports, read without compiling it.
 //! - [`preparer`]: compiles, checks the world, runs `init`, takes a snapshot.
 //! - [`snapshot`]: the linear memory after `init` as the initial memory of every instance.
@@ -8,10 +9,12 @@
 
 pub mod artifact;
 pub mod compiled_cache;
+pub mod error;
 pub mod exports;
 pub mod preparer;
 pub mod snapshot;
 
 pub use artifact::{Artifact, Metadata};
-pub use compiled_cache::CompiledCache;
-pub use preparer::{ComponentError, Preparer};
+pub use compiled_cache::{CacheError, CompiledCache};
+pub use error::{ArtifactError, ComponentError, Rejection};
+pub use preparer::Preparer;

@@ -10,7 +10,8 @@ use wasmtime::{Engine, Store};
 
 use super::artifact::Artifact;
 use super::compiled_cache::{CompiledCache, EntryName, Note};
-use super::exports::{Interface, names_of};
+use super::error::{ComponentError, Rejection};
+use super::exports::Interface;
 use super::snapshot;
 use crate::cap::Meter;
 use crate::engine::Runtime;
@@ -23,14 +24,6 @@ use crate::stage::lifecycle::{LIFECYCLE, call_init};
 use crate::stage::linker::linker;
 use crate::stage::store::new_store;
 use crate::stage::{StageEnvironment, StageError, StoreState};
-
-/// Why a component was rejected.
-#[derive(Debug, thiserror::Error)]
-#[error("plugin `{plugin}`: {reason}")]
-pub struct ComponentError {
-    plugin: String,
-    reason: String,
-}
 
 /// Compiles components for one engine, at a low priority, and keeps the compiled code.
 pub struct Preparer {
@@ -84,20 +77,17 @@ impl Preparer {
     /// # Errors
     /// If the bytes are not a valid component.
     pub fn compile(&self, artifact: &Artifact) -> Result<Component, ComponentError> {
-        let rejected = |reason| rejected(artifact, reason);
-        let component = artifact.component().map_err(rejected)?;
-        self.compile_bytes(&component).map_err(rejected)
+        let compiled = artifact.component().map_err(Rejection::from).and_then(|bytes| self.compile_bytes(&bytes));
+        compiled.map_err(|reason| rejected(artifact, reason))
     }
 
-    fn compile_bytes(&self, component: &[u8]) -> Result<Component, String> {
+    fn compile_bytes(&self, component: &[u8]) -> Result<Component, Rejection> {
         self.has_compiled.store(true, Relaxed);
-        self.compilers
-            .install(|| Component::from_binary(&self.engine, component))
-            .map_err(|error| format!("is not a component that can be compiled: {error:#}"))
+        self.compilers.install(|| Component::from_binary(&self.engine, component)).map_err(Rejection::Compile)
     }
 
     /// As [`Preparer::compile_bytes`], but compiles the same bytes only once until [`Preparer::finish_build`].
-    fn compile_for_init(&self, component: &[u8]) -> Result<Component, String> {
+    fn compile_for_init(&self, component: &[u8]) -> Result<Component, Rejection> {
         let compiled = || self.for_init.lock().unwrap_or_else(PoisonError::into_inner);
         let digest = digest(component);
         if let Some(component) = compiled().get(&digest) {
@@ -121,7 +111,7 @@ impl Preparer {
         environment: StageEnvironment,
     ) -> Result<StageCore, ComponentError> {
         let rejected = |reason| rejected(artifact, reason);
-        let bytes = artifact.component().map_err(rejected)?;
+        let bytes = artifact.component().map_err(|error| rejected(error.into()))?;
         let has_init = Interface::read(&bytes).is_ok_and(|interface| interface.has_export(LIFECYCLE));
         let name = match has_init {
             true => initialized_name(&self.engine, artifact, &environment),
@@ -168,7 +158,7 @@ impl Preparer {
         kind: StageKind,
         limits: &Limits,
         environment: &StageEnvironment,
-    ) -> Result<(Component, Note), String> {
+    ) -> Result<(Component, Note), Rejection> {
         match self.snapshot(bytes, kind, limits, environment).await? {
             Ok(snapshot) => Ok((self.compile_bytes(&snapshot)?, Note::default())),
             Err(why) => Ok((self.compile_for_init(bytes)?, Note { init_in_every_instance: Some(why) })),
@@ -179,21 +169,16 @@ impl Preparer {
     ///
     /// # Errors
     /// The import or export that is missing or has the wrong type.
-    pub fn link(&self, component: &Component, kind: StageKind) -> Result<InstancePre<StoreState>, String> {
-        let kinds: Vec<_> = StageKind::ALL
+    pub fn link(&self, component: &Component, kind: StageKind) -> Result<InstancePre<StoreState>, Rejection> {
+        let exported: Vec<_> = StageKind::ALL
             .into_iter()
             .filter(|kind| component.get_export_index(None, kind.interface()).is_some())
             .collect();
-        if !kinds.contains(&kind) {
-            return Err(format!(
-                "is not a plugin of kind `{kind}`: it does not export `{}` (of the stages it exports {})",
-                kind.interface(),
-                names_of(&kinds)
-            ));
+        if !exported.contains(&kind) {
+            return Err(Rejection::Kind { kind, exported });
         }
-        let misfit = |error: wasmtime::Error| format!("does not fit its world: {error:#}");
-        let pre = self.linker.instantiate_pre(component).map_err(misfit)?;
-        StageExport::new(&pre, kind).map_err(misfit)?;
+        let pre = self.linker.instantiate_pre(component).map_err(Rejection::World)?;
+        StageExport::new(&pre, kind).map_err(Rejection::World)?;
         Ok(pre)
     }
 
@@ -205,34 +190,28 @@ impl Preparer {
         kind: StageKind,
         limits: &Limits,
         environment: &StageEnvironment,
-    ) -> Result<Result<Vec<u8>, String>, String> {
+    ) -> Result<Result<Vec<u8>, String>, Rejection> {
         // The time limit of `init` begins with its store; the time to compile does not count.
         let new_store = || {
             let meter = Arc::new(Meter::default());
             let state = StoreState::new(environment, *limits, meter, &self.scheduler, "init");
             new_store(&self.engine, state, Instant::now() + limits.init_deadline)
         };
-        let init = async |store: &mut Store<StoreState>, component: &Component| -> Result<Instance, String> {
-            let failed = |error: wasmtime::Error| {
-                let error = StageError::from_wasmtime(&error);
-                format!("`init` failed: {} ({}) {}", error.public, error.outcome.as_str(), error.detail)
-            };
+        let init = async |store: &mut Store<StoreState>, component: &Component| -> Result<Instance, Rejection> {
+            let failed = |error: wasmtime::Error| Rejection::InitFailed(StageError::from_wasmtime(&error));
             let pre = self.link(component, kind)?;
             let instance = pre.instantiate_async(&mut *store).await.map_err(failed)?;
             let schedule = Arc::clone(&store.data().schedule);
             let call = schedule.run_guest(call_init(store, &instance));
             let answer = tokio::time::timeout(limits.init_deadline, call).await;
-            answer
-                .map_err(|_| "`init` failed: its deadline passed (deadline)".to_owned())?
-                .map_err(failed)?
-                .map_err(|text| format!("`init` failed: {text}"))?;
+            answer.map_err(|_| Rejection::InitDeadline)?.map_err(failed)?.map_err(Rejection::Init)?;
             Ok(instance)
         };
         snapshot::take(|bytes| self.compile_for_init(bytes), bytes, new_store, init).await
     }
 }
 
-fn rejected(artifact: &Artifact, reason: String) -> ComponentError {
+fn rejected(artifact: &Artifact, reason: Rejection) -> ComponentError {
     ComponentError { plugin: artifact.identity.name.to_string(), reason }
 }
 

@@ -8,6 +8,7 @@ use wasmtime::component::{Component, ComponentNamedList, Instance, Lift, WasmLis
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
+use super::error::Rejection;
 use crate::stage::StoreState;
 
 /// Runs `init` (the callback instantiates and calls it) and returns the component with the resulting memory.
@@ -17,11 +18,11 @@ use crate::stage::StoreState;
 /// # Errors
 /// The error of `init`.
 pub async fn take(
-    compile: impl Fn(&[u8]) -> Result<Component, String>,
+    compile: impl Fn(&[u8]) -> Result<Component, Rejection>,
     bytes: &[u8],
     new_store: impl Fn() -> Store<StoreState>,
-    init: impl AsyncFn(&mut Store<StoreState>, &Component) -> Result<Instance, String>,
-) -> Result<Result<Vec<u8>, String>, String> {
+    init: impl AsyncFn(&mut Store<StoreState>, &Component) -> Result<Instance, Rejection>,
+) -> Result<Result<Vec<u8>, String>, Rejection> {
     let wizer = Wizer::new();
     let original = |why: String| async {
         let component = compile(bytes)?;
@@ -30,11 +31,11 @@ pub async fn take(
     };
     let (context, instrumented) = match wizer.instrument_component(bytes) {
         Ok(instrumented) => instrumented,
-        Err(error) => return original(format!("Wizer cannot snapshot this component: {error:#}")).await,
+        Err(error) => return original(Rejection::Snapshot(error).to_string()).await,
     };
     let component = match compile(&instrumented) {
         Ok(component) => component,
-        Err(error) => return original(format!("with Wizer's instrumentation it {error}")).await,
+        Err(error) => return original(format!("with Wizer's instrumentation: {error}")).await,
     };
     let mut store = new_store();
     let instance = init(&mut store, &component).await?;
@@ -50,7 +51,7 @@ pub async fn take(
     if access.memories.values().any(Option::is_none) {
         return Ok(Err("its memory is at its declared maximum, and Wizer needs one more page to read it".into()));
     }
-    Ok(snapshot.map_err(|error| format!("Wizer cannot snapshot this component: {error:#}")))
+    Ok(snapshot.map_err(|error| Rejection::Snapshot(error).to_string()))
 }
 
 /// Reads memories and globals through the exports that the instrumentation added.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::model::{Backend, LoadError};
+use super::model::{Backend, LoadError, SettingsError};
 use super::{onnxruntime, rten};
 
 /// Every backend, the default one first.
@@ -22,8 +22,8 @@ pub type OpenBackend = fn(&BackendSettings, &Path) -> Result<Box<dyn Backend>, L
 pub struct BackendEntry {
     /// The name in the configuration.
     pub name: &'static str,
-    /// Checks the settings. The error is a sentence that names the setting.
-    pub check: fn(&BackendSettings) -> Result<(), String>,
+    /// Checks the settings.
+    pub check: fn(&BackendSettings) -> Result<(), SettingsError>,
     /// Opens the backend.
     pub open: OpenBackend,
 }
@@ -46,8 +46,8 @@ impl BackendName {
     /// Checks the settings of this backend.
     ///
     /// # Errors
-    /// A sentence that names the setting.
-    pub fn check(self, settings: &BackendSettings) -> Result<(), String> {
+    /// Names the setting that is wrong.
+    pub fn check(self, settings: &BackendSettings) -> Result<(), SettingsError> {
         (self.0.check)(settings)
     }
 
@@ -87,15 +87,17 @@ impl fmt::Debug for BackendName {
 }
 
 impl FromStr for BackendName {
-    type Err = String;
+    type Err = UnknownBackend;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::all().find(|name| name.as_str() == text).ok_or_else(|| {
-            let known: Vec<_> = Self::all().map(Self::as_str).collect();
-            format!("there is no backend `{text}`; use `{}`", known.join("` or `"))
-        })
+    fn from_str(text: &str) -> Result<Self, UnknownBackend> {
+        Self::all().find(|name| name.as_str() == text).ok_or_else(|| UnknownBackend(text.to_owned()))
     }
 }
+
+/// A text that does not name a backend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no backend `{0}`; use `{known}`", known = BACKENDS.map(|entry| entry.name).join("` or `"))]
+pub struct UnknownBackend(pub String);
 
 impl<'de> Deserialize<'de> for BackendName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

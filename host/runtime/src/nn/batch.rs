@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::model::Model;
+use super::model::{Model, RunError};
 use crate::tensor::{Tensor, Tensors};
 
 mod rows;
@@ -43,7 +43,7 @@ struct Waiting {
     inputs: Vec<Tensor>,
     rows: u32,
     since: Instant,
-    answer: oneshot::Sender<Result<Tensors, String>>,
+    answer: oneshot::Sender<Result<Tensors, RunError>>,
 }
 
 impl Waiting {
@@ -76,13 +76,12 @@ impl Batcher {
     ///
     /// # Errors
     /// The library's own message.
-    pub async fn run(&self, inputs: Vec<Tensor>) -> Result<Tensors, String> {
+    pub async fn run(&self, inputs: Vec<Tensor>) -> Result<Tensors, RunError> {
         let rows = rows::rows(&inputs)?;
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting { inputs, rows, since: Instant::now(), answer };
-        let ended = |_| "the batch ended without an answer".to_owned();
-        self.sender.send(waiting).map_err(|_| "the batcher has ended".to_owned())?;
-        answered.await.map_err(ended)?
+        self.sender.send(waiting).map_err(|_| RunError::Ended)?;
+        answered.await.map_err(|_| RunError::Ended)?
     }
 }
 
@@ -156,8 +155,8 @@ fn take(queue: &mut VecDeque<Waiting>, max_batch: u32) -> Vec<Waiting> {
 }
 
 /// Runs the model. A panic of the backend is an error of the run.
-fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Tensors, String> {
-    catch_unwind(AssertUnwindSafe(|| model.run(inputs))).unwrap_or_else(|_| Err("the backend panicked".to_owned()))
+fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+    catch_unwind(AssertUnwindSafe(|| model.run(inputs))).unwrap_or(Err(RunError::Panicked))
 }
 
 /// Runs a batch and answers each run with its rows. If the batch fails, each run is repeated alone, so that the error of one
@@ -218,12 +217,12 @@ mod tests {
             1
         }
 
-        fn run(&self, inputs: &[Tensor]) -> Result<Tensors, String> {
-            let [input] = inputs else { return Err("one input".into()) };
+        fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+            let [input] = inputs else { return Err(RunError::backend("one input")) };
             self.runs.lock().expect("whole").push(input.dimensions[0]);
             let values: &[f32] = bytemuck::cast_slice(&input.data);
             if values.iter().any(|value| *value < 0.0) {
-                return Err("a negative number".into());
+                return Err(RunError::backend("a negative number"));
             }
             assert!(values.iter().all(|value| value.is_finite()), "the backend breaks");
             let doubled: Vec<f32> = values.iter().map(|value| value * 2.0).collect();
@@ -243,7 +242,7 @@ mod tests {
         vec![Tensor::new(vec![rows, 2], TensorType::Fp32, bytemuck::cast_slice(&values).to_vec())]
     }
 
-    fn first(outputs: Result<Tensors, String>) -> Result<(Vec<u32>, f32), String> {
+    fn first(outputs: Result<Tensors, RunError>) -> Result<(Vec<u32>, f32), RunError> {
         let outputs = outputs?;
         let (_, tensor) = &outputs[0];
         Ok((tensor.dimensions.clone(), bytemuck::cast_slice::<u8, f32>(&tensor.data)[0]))
@@ -308,9 +307,9 @@ mod tests {
             answers.push(run.await.expect("no panic"));
         }
         assert_eq!(answers[0], Ok((vec![1, 2], 2.0)));
-        assert_eq!(answers[1], Err("a negative number".into()));
+        assert_eq!(answers[1], Err(RunError::backend("a negative number")));
         assert_eq!(answers[2], Ok((vec![1, 2], 6.0)));
-        assert_eq!(answers[3], Err("the backend panicked".into()));
+        assert_eq!(answers[3], Err(RunError::Panicked));
         assert_eq!(*model.runs.lock().expect("whole"), [4, 1, 1, 1, 1], "together, then each alone");
     }
 

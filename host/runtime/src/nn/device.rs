@@ -25,20 +25,23 @@ impl fmt::Display for Device {
 }
 
 impl FromStr for Device {
-    type Err = String;
+    type Err = UnknownDevice;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, UnknownDevice> {
         let number = text.strip_prefix("cuda:").and_then(|number| number.parse::<u8>().ok());
         match (text, number) {
             ("cpu", _) => Ok(Self::Cpu),
             ("cuda", _) => Ok(Self::Cuda(0)),
             (_, Some(number)) => Ok(Self::Cuda(number.into())),
-            _ => Err(format!(
-                "`{text}` is not a valid target; use \"cpu\", \"cuda\" or \"cuda:N\" with the number of the GPU"
-            )),
+            _ => Err(UnknownDevice(text.to_owned())),
         }
     }
 }
+
+/// A text that does not name a device.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a valid target; use \"cpu\", \"cuda\" or \"cuda:N\" with the number of the GPU")]
+pub struct UnknownDevice(pub String);
 
 impl<'de> Deserialize<'de> for Device {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -57,7 +60,7 @@ mod tests {
             assert_eq!(device.to_string().parse(), Ok(device));
         }
         for wrong in ["gpu", "cuda:", "cuda:x", "cuda3", "cuda:-1", "CPU", ""] {
-            assert!(wrong.parse::<Device>().expect_err(wrong).contains("is not a valid target"));
+            assert!(wrong.parse::<Device>().expect_err(wrong).to_string().contains("is not a valid target"));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::batch::{self, BatchObserver, BatchRules, Batcher, HeldPermits};
-use super::model::{LoadError, Model, NnError, NnErrorKind, Signature};
+use super::model::{InputError, LoadError, Model, NnError, NnErrorKind, RunError, Signature};
 use crate::scheduling::cpu_time::thread_cpu_time;
 use crate::scheduling::{Scheduling, ShortRunDetector};
 use crate::tensor::{Tensor, Tensors};
@@ -48,7 +48,8 @@ impl LoadedModel {
         let batcher = match batches {
             None => None,
             Some((rules, observer)) => {
-                batch::check_batch_axis(model.inputs(), model.outputs()).map_err(LoadError)?;
+                batch::check_batch_axis(model.inputs(), model.outputs())
+                    .map_err(|error| LoadError(error.to_string()))?;
                 let (model_permits, backend_permits) = (Arc::clone(&model_permits), Arc::clone(&backend_permits));
                 let acquire = move || acquire_both(Arc::clone(&model_permits), Arc::clone(&backend_permits));
                 Some(Batcher::start(Arc::clone(&model), rules, observer, acquire))
@@ -72,7 +73,7 @@ impl LoadedModel {
     ///
     /// # Errors
     /// The model, the input, and what was expected and given.
-    pub fn check(&self, inputs: &[(String, Tensor)]) -> Result<(), String> {
+    pub fn check(&self, inputs: &[(String, Tensor)]) -> Result<(), InputError> {
         self.in_model_order(inputs.to_vec()).map(|_| ())
     }
 
@@ -92,13 +93,12 @@ impl LoadedModel {
     /// # Errors
     /// `InvalidArgument` names the model, the input, and what was expected and given.
     pub async fn run(self: Arc<Self>, inputs: Tensors) -> Result<Tensors, NnError> {
-        let ordered =
-            self.in_model_order(inputs).map_err(|message| NnError { kind: NnErrorKind::InvalidArgument, message })?;
+        let ordered = self
+            .in_model_order(inputs)
+            .map_err(|error| NnError { kind: NnErrorKind::InvalidArgument, message: error.to_string() })?;
         let name = &self.name;
-        let failed = |message: String| NnError {
-            kind: NnErrorKind::RuntimeError,
-            message: format!("model `{name}`: {message}"),
-        };
+        let failed =
+            |error: RunError| NnError { kind: NnErrorKind::RuntimeError, message: format!("model `{name}`: {error}") };
         if let Some(batcher) = &self.batcher {
             return batcher.run(ordered).await.map_err(failed);
         }
@@ -114,15 +114,18 @@ impl LoadedModel {
             this.run_and_record(&ordered)
         };
         let result = if is_short {
-            catch_unwind(AssertUnwindSafe(run)).map_err(|_| failed("the backend panicked".to_owned()))?
+            catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(RunError::Panicked))
         } else {
-            tokio::task::spawn_blocking(run).await.map_err(|error| failed(error.to_string()))?
+            tokio::task::spawn_blocking(run).await.unwrap_or_else(|error| match error.is_panic() {
+                true => Err(RunError::Panicked),
+                false => Err(RunError::Ended),
+            })
         };
         result.map_err(failed)
     }
 
     /// Runs the model and records how long it took.
-    fn run_and_record(&self, inputs: &[Tensor]) -> Result<Tensors, String> {
+    fn run_and_record(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
         let (clock, cpu_time) = (Instant::now(), thread_cpu_time());
         let result = self.model.run(inputs);
         // By wall-clock time no run is short while other threads use the core.
@@ -134,21 +137,24 @@ impl LoadedModel {
         result
     }
 
-    fn in_model_order(&self, mut given: Tensors) -> Result<Vec<Tensor>, String> {
-        let model = &self.name;
+    fn in_model_order(&self, mut given: Tensors) -> Result<Vec<Tensor>, InputError> {
+        let model = || self.name.clone();
         let expected = self.model.inputs();
-        let names = || expected.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join("`, `");
+        let known = || expected.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join("`, `");
         if let Some((name, _)) = given.iter().find(|(name, _)| expected.iter().all(|input| input.name != *name)) {
-            return Err(format!("model `{model}` has no input `{name}`; it takes `{}`", names()));
+            return Err(InputError::Unknown { model: model(), input: name.clone(), known: known() });
         }
         expected
             .iter()
             .map(|input| {
-                let position = given.iter().position(|(name, _)| *name == input.name).ok_or_else(|| {
-                    format!("model `{model}`: input `{}` is missing; it takes `{}`", input.name, names())
-                })?;
+                let name = || input.name.clone();
+                let position = given
+                    .iter()
+                    .position(|(name, _)| *name == input.name)
+                    .ok_or_else(|| InputError::Missing { model: model(), input: name(), known: known() })?;
                 let (_, tensor) = given.swap_remove(position);
-                input.check(&tensor).map_err(|what| format!("model `{model}`, input `{}`: {what}", input.name))?;
+                let misfit = |misfit| InputError::Misfit { model: model(), input: name(), misfit };
+                input.check(&tensor).map_err(misfit)?;
                 Ok(tensor)
             })
             .collect()
@@ -202,7 +208,7 @@ mod tests {
             true
         }
 
-        fn run(&self, _inputs: &[Tensor]) -> Result<Tensors, String> {
+        fn run(&self, _inputs: &[Tensor]) -> Result<Tensors, RunError> {
             self.threads.lock().expect("whole").push(std::thread::current().id());
             let time = *self.time.lock().expect("whole");
             assert!(time != Duration::MAX, "the backend breaks");

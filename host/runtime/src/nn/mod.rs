@@ -22,4 +22,7 @@ pub use backends::{BackendName, BackendSettings};
 pub use batch::{BatchObserver, BatchRules};
 pub use device::Device;
 pub use loaded_model::LoadedModel;
-pub use model::{Backend, LoadError, Model, ModelSource, NnError, NnErrorKind, Signature};
+pub use model::{
+    Backend, InputError, LoadError, Misfit, Model, ModelSource, NnError, NnErrorKind, RunError, SettingsError,
+    Signature,
+};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::device::Device;
-use crate::tensor::{Tensor, TensorType, Tensors};
+use crate::tensor::{SizeMismatch, Tensor, TensorType, Tensors};
 
 /// A library that runs models.
 pub trait Backend: Send + Sync {
@@ -31,8 +31,8 @@ pub trait Model: Send + Sync {
     /// Returns the outputs by name, in the model's order.
     ///
     /// # Errors
-    /// The library's own message.
-    fn run(&self, inputs: &[Tensor]) -> Result<Tensors, String>;
+    /// If the library fails, or a tensor has a type that the backend does not support.
+    fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError>;
 }
 
 /// Where a model comes from.
@@ -59,10 +59,117 @@ pub struct Signature {
     pub shape: Option<Vec<Option<u32>>>,
 }
 
-/// A model that cannot be loaded.
+/// A model that cannot be loaded. The text names the file or the library, and says how to fix it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct LoadError(pub String);
+
+/// Settings that a backend does not accept. The text names the setting.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SettingsError(pub String);
+
+/// A run of a model that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// The library's own message.
+    #[error("{0}")]
+    Backend(String),
+    /// The library panicked.
+    #[error("the backend panicked")]
+    Panicked,
+    /// The backend cannot take an input of this type.
+    #[error("the backend does not support tensors of {0}")]
+    InputType(TensorType),
+    /// The backend computes an input in a smaller type, and a number is too large for it.
+    #[error("the backend computes i64 as i32; {0} is too large")]
+    Narrowed(i64),
+    /// The model has an output that `wasi:nn` cannot express; the text names its type.
+    #[error("an output is {0}, which is not supported")]
+    OutputType(String),
+    /// The inputs cannot be part of a batch.
+    #[error("the inputs have batch axes of sizes {0:?}; one size of at least 1 is needed")]
+    Rows(Vec<u32>),
+    /// The outputs of a batch cannot be divided among its runs.
+    #[error("output `{name}` has shape {dimensions:?} for a batch of {rows} rows")]
+    BatchOutput {
+        /// The name of the output.
+        name: String,
+        /// Its shape.
+        dimensions: Vec<u32>,
+        /// The number of rows of the batch.
+        rows: u32,
+    },
+    /// The thread or task that made the run has ended.
+    #[error("the run ended without an answer")]
+    Ended,
+}
+
+impl RunError {
+    /// An error of the library.
+    pub fn backend(error: impl std::fmt::Display) -> Self {
+        Self::Backend(error.to_string())
+    }
+}
+
+/// A tensor that does not fit a signature.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// The bytes do not fit the shape.
+    #[error(transparent)]
+    Size(#[from] SizeMismatch),
+    /// The wrong element type.
+    #[error("{expected} is expected, {given} was given")]
+    Type {
+        /// The model's own type.
+        expected: TensorType,
+        /// The tensor's type.
+        given: TensorType,
+    },
+    /// The wrong shape.
+    #[error("shape [{expected}] is expected, {given:?} was given")]
+    Shape {
+        /// The sizes of the dimensions; `any` for a dynamic one.
+        expected: String,
+        /// The tensor's shape.
+        given: Vec<u32>,
+    },
+}
+
+/// Inputs that do not fit a model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InputError {
+    /// The model has no such input.
+    #[error("model `{model}` has no input `{input}`; it takes `{known}`")]
+    Unknown {
+        /// The model's name.
+        model: String,
+        /// The name that was given.
+        input: String,
+        /// The names of its inputs.
+        known: String,
+    },
+    /// An input was not given.
+    #[error("model `{model}`: input `{input}` is missing; it takes `{known}`")]
+    Missing {
+        /// The model's name.
+        model: String,
+        /// The input's name.
+        input: String,
+        /// The names of its inputs.
+        known: String,
+    },
+    /// An input does not fit.
+    #[error("model `{model}`, input `{input}`: {misfit}")]
+    Misfit {
+        /// The model's name.
+        model: String,
+        /// The input's name.
+        input: String,
+        /// How it differs.
+        misfit: Misfit,
+    },
+}
 
 /// The kind of an [`NnError`]: the error codes of `wasi:nn` that the host uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,10 +195,12 @@ pub struct NnError {
 
 impl Signature {
     /// Checks a tensor against this signature.
-    pub(super) fn check(&self, tensor: &Tensor) -> Result<(), String> {
+    pub(super) fn check(&self, tensor: &Tensor) -> Result<(), Misfit> {
         tensor.check_size()?;
-        if !self.types.is_empty() && !self.types.contains(&tensor.ty) {
-            return Err(format!("{} is expected, {} was given", self.types[0], tensor.ty));
+        if let Some(&expected) = self.types.first()
+            && !self.types.contains(&tensor.ty)
+        {
+            return Err(Misfit::Type { expected, given: tensor.ty });
         }
         let Some(shape) = &self.shape else { return Ok(()) };
         let fits = shape.len() == tensor.dimensions.len()
@@ -101,6 +210,6 @@ impl Signature {
         }
         let expected: Vec<_> =
             shape.iter().map(|size| size.map_or("any".to_owned(), |size| size.to_string())).collect();
-        Err(format!("shape [{}] is expected, {:?} was given", expected.join(", "), tensor.dimensions))
+        Err(Misfit::Shape { expected: expected.join(", "), given: tensor.dimensions.clone() })
     }
 }

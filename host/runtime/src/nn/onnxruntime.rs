@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::backends::{BackendEntry, BackendSettings};
 use super::device::Device;
-use super::model::{Backend, LoadError, Model, ModelSource, Signature};
+use super::model::{Backend, LoadError, Model, ModelSource, RunError, SettingsError, Signature};
 use crate::tensor::{Tensor, TensorType, Tensors};
 
 /// The backend in the list.
@@ -22,7 +22,8 @@ pub(super) const ENTRY: BackendEntry = BackendEntry {
     name: "onnxruntime",
     check: |settings| Settings::parse(settings).map(drop),
     open: |settings, folder| {
-        let Settings { library, threads, sessions } = Settings::parse(settings).map_err(LoadError)?;
+        let Settings { library, threads, sessions } =
+            Settings::parse(settings).map_err(|error| LoadError(error.to_string()))?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let sessions = sessions.unwrap_or(cores.min(DEFAULT_MAX_SESSIONS));
         let backend = OnnxRuntime::new(library.map(|path| folder.join(path)), threads.unwrap_or(1), sessions)?;
@@ -47,10 +48,10 @@ struct Settings {
 }
 
 impl Settings {
-    fn parse(settings: &BackendSettings) -> Result<Self, String> {
+    fn parse(settings: &BackendSettings) -> Result<Self, SettingsError> {
         match settings.is_null() {
             true => Ok(Self::default()),
-            false => Self::deserialize(settings).map_err(|error| error.to_string()),
+            false => Self::deserialize(settings).map_err(|error| SettingsError(error.to_string())),
         }
     }
 }
@@ -72,7 +73,7 @@ impl OnnxRuntime {
         let path = library
             .or_else(|| std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from))
             .ok_or_else(|| LoadError(absent("no library is configured")))?;
-        let failed = |error: String| LoadError(absent(&format!("{} cannot be loaded: {error}", path.display())));
+        let failed = |error| LoadError(absent(&format!("{} cannot be loaded: {error}", path.display())));
         let environment = environment(&path).map_err(failed)?;
         Ok(Self { environment, threads, sessions })
     }
@@ -80,23 +81,30 @@ impl OnnxRuntime {
 
 /// The library's environment. A process can have only one, so it is loaded once, with the library that is requested
 /// first.
-fn environment(library: &Path) -> Result<Environment, String> {
+fn environment(library: &Path) -> Result<Environment, LibraryError> {
     static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     match &*loaded {
         Some((known, environment)) if known == library => return Ok(environment.clone()),
         Some((known, _)) => {
-            return Err(format!(
-                "this process has already loaded {}; restart it to use another library",
-                known.display()
-            ));
+            return Err(LibraryError::AnotherIsLoaded(known.clone()));
         }
         None => {}
     }
-    let builder = ort::init_from(library).map_err(|error| error.to_string())?;
-    let environment = builder.with_name("plimsoll").with_telemetry(false).build().map_err(|error| error.to_string())?;
+    let environment = ort::init_from(library)?.with_name("plimsoll").with_telemetry(false).build()?;
     *loaded = Some((library.to_owned(), environment.clone()));
     Ok(environment)
+}
+
+/// Why the library cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum LibraryError {
+    #[error("this process has already loaded {}; restart it to use another library", .0.display())]
+    AnotherIsLoaded(PathBuf),
+    #[error(transparent)]
+    Load(#[from] ort::LoadDynamicError),
+    #[error(transparent)]
+    Ort(#[from] ort::Error),
 }
 
 fn absent(why: &str) -> String {
@@ -143,24 +151,31 @@ fn signature(outlet: &Outlet) -> Result<Signature, LoadError> {
 }
 
 impl OnnxRuntime {
-    fn session(&self, source: &ModelSource) -> Result<Session, String> {
-        let text = |error: &dyn std::fmt::Display| error.to_string();
-        let mut builder = Session::builder(&self.environment).map_err(|error| text(&error))?;
-        builder = builder.with_optimization_level(GraphOptimizationLevel::Level3).map_err(|error| text(&error))?;
-        builder = builder.with_intra_threads(self.threads).map_err(|error| text(&error))?;
+    fn session(&self, source: &ModelSource) -> Result<Session, SessionError> {
+        let mut builder = Session::builder(&self.environment)?;
+        builder = builder.with_optimization_level(GraphOptimizationLevel::Level3).map_err(ort::Error::from)?;
+        builder = builder.with_intra_threads(self.threads).map_err(ort::Error::from)?;
         if let Device::Cuda(device) = source.device {
             // Without `error_on_failure` the model would silently run on the CPU.
             let cuda = CUDA::default().with_device_id(device).build().error_on_failure();
-            builder = builder.with_execution_providers([cuda]).map_err(|error| {
-                format!(
-                    "target `{}`: {error}; it needs an NVIDIA GPU with its driver, and a library built for CUDA (the \
-                     PyPI package `onnxruntime-gpu` carries one)",
-                    source.device
-                )
-            })?;
+            builder = builder
+                .with_execution_providers([cuda])
+                .map_err(|error| SessionError::Device { device: source.device, error: error.into() })?;
         }
-        builder.commit_from_memory(&source.bytes).map_err(|error| text(&error))
+        Ok(builder.commit_from_memory(&source.bytes)?)
     }
+}
+
+/// Why a model has no session.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error(
+        "target `{device}`: {error}; it needs an NVIDIA GPU with its driver, and a library built for CUDA (the PyPI \
+         package `onnxruntime-gpu` carries one)"
+    )]
+    Device { device: Device, error: ort::Error },
+    #[error(transparent)]
+    Ort(#[from] ort::Error),
 }
 
 fn element_type(ty: TensorElementType) -> Option<TensorType> {
@@ -191,17 +206,18 @@ impl Model for Loaded {
         self.runs_on_calling_thread
     }
 
-    fn run(&self, inputs: &[Tensor]) -> Result<Tensors, String> {
+    fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
         let values = self
             .inputs
             .iter()
             .zip(inputs)
             .map(|(input, tensor)| Ok((input.name.as_str(), value(tensor)?)))
-            .collect::<Result<Vec<_>, String>>()?;
+            .collect::<Result<Vec<_>, RunError>>()?;
         let taken = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut session = Taken { idle: &self.idle, session: taken };
-        let session = session.session.as_mut().ok_or("there are more runs than sessions: a bug of the host")?;
-        let outputs = session.run(values).map_err(|error| error.to_string())?;
+        let more = || RunError::backend("there are more runs than sessions: a bug of the host");
+        let session = session.session.as_mut().ok_or_else(more)?;
+        let outputs = session.run(values).map_err(RunError::backend)?;
         outputs.iter().map(|(name, value)| Ok((name.to_owned(), output(&value)?))).collect()
     }
 }
@@ -219,13 +235,13 @@ impl Drop for Taken<'_> {
 }
 
 /// A view of the host's bytes. They are aligned because an allocation is.
-fn value(tensor: &Tensor) -> Result<SessionInputValue<'_>, String> {
-    fn view<'a, T>(shape: Vec<usize>, bytes: &'a [u8]) -> Result<SessionInputValue<'a>, String>
+fn value(tensor: &Tensor) -> Result<SessionInputValue<'_>, RunError> {
+    fn view<'a, T>(shape: Vec<usize>, bytes: &'a [u8]) -> Result<SessionInputValue<'a>, RunError>
     where
         T: bytemuck::Pod + ort::value::PrimitiveTensorElementType + std::fmt::Debug,
     {
-        let data = bytemuck::try_cast_slice::<u8, T>(bytes).map_err(|error| error.to_string())?;
-        let view = TensorRef::from_array_view((shape, data)).map_err(|error| error.to_string())?;
+        let data = bytemuck::try_cast_slice::<u8, T>(bytes).map_err(RunError::backend)?;
+        let view = TensorRef::from_array_view((shape, data)).map_err(RunError::backend)?;
         Ok(view.into())
     }
     let shape = tensor.dimensions.iter().map(|&size| size as usize).collect();
@@ -235,21 +251,21 @@ fn value(tensor: &Tensor) -> Result<SessionInputValue<'_>, String> {
         TensorType::U8 => view::<u8>(shape, &tensor.data),
         TensorType::I32 => view::<i32>(shape, &tensor.data),
         TensorType::I64 => view::<i64>(shape, &tensor.data),
-        other => Err(format!("tensors of {other} are not supported yet")),
+        other => Err(RunError::InputType(other)),
     }
 }
 
-fn output(value: &DynValue) -> Result<Tensor, String> {
-    fn extract<T>(value: &DynValue, ty: TensorType) -> Result<Tensor, String>
+fn output(value: &DynValue) -> Result<Tensor, RunError> {
+    fn extract<T>(value: &DynValue, ty: TensorType) -> Result<Tensor, RunError>
     where
         T: bytemuck::NoUninit + ort::value::PrimitiveTensorElementType,
     {
-        let (shape, data) = value.try_extract_tensor::<T>().map_err(|error| error.to_string())?;
+        let (shape, data) = value.try_extract_tensor::<T>().map_err(RunError::backend)?;
         let dimensions = shape.iter().map(|&size| size as u32).collect();
         Ok(Tensor::new(dimensions, ty, bytemuck::cast_slice(data).to_vec()))
     }
     let ValueType::Tensor { ty, .. } = value.dtype() else {
-        return Err("an output is not a tensor".to_owned());
+        return Err(RunError::OutputType("not a tensor".to_owned()));
     };
     match element_type(*ty) {
         Some(TensorType::Fp32) => extract::<f32>(value, TensorType::Fp32),
@@ -257,6 +273,6 @@ fn output(value: &DynValue) -> Result<Tensor, String> {
         Some(TensorType::U8) => extract::<u8>(value, TensorType::U8),
         Some(TensorType::I32) => extract::<i32>(value, TensorType::I32),
         Some(TensorType::I64) => extract::<i64>(value, TensorType::I64),
-        _ => Err(format!("outputs of {ty} are not supported")),
+        _ => Err(RunError::OutputType(format!("of the type {ty}"))),
     }
 }

@@ -5,7 +5,7 @@ use rten_tensor::Layout;
 
 use super::backends::BackendEntry;
 use super::device::Device;
-use super::model::{Backend, LoadError, Model, ModelSource, Signature};
+use super::model::{Backend, LoadError, Model, ModelSource, RunError, SettingsError, Signature};
 use super::onnx_rewrite::with_explicit_axes;
 use crate::tensor::{Tensor, TensorType, Tensors};
 
@@ -14,7 +14,7 @@ pub(super) const ENTRY: BackendEntry = BackendEntry {
     name: "rten",
     check: |settings| match settings.as_object().is_none_or(|settings| settings.is_empty()) {
         true => Ok(()),
-        false => Err("the backend `rten` has no settings".to_owned()),
+        false => Err(SettingsError("the backend `rten` has no settings".to_owned())),
     },
     open: |_, _| Ok(Box::new(Rten)),
 };
@@ -86,42 +86,37 @@ impl Model for Loaded {
         usize::MAX
     }
 
-    fn run(&self, inputs: &[Tensor]) -> Result<Tensors, String> {
+    fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
         let values = self
             .input_ids
             .iter()
             .zip(inputs)
             .map(|(&id, tensor)| Ok((id, value(tensor)?)))
-            .collect::<Result<Vec<_>, String>>()?;
-        let outputs = self.model.run(values, &self.output_ids, None).map_err(|error| error.to_string())?;
+            .collect::<Result<Vec<_>, RunError>>()?;
+        let outputs = self.model.run(values, &self.output_ids, None).map_err(RunError::backend)?;
         self.outputs.iter().zip(outputs).map(|(output, value)| Ok((output.name.clone(), tensor(value)?))).collect()
     }
 }
 
 /// A view of the tensor's bytes if they are aligned (an allocation always is), or else a copy.
-fn value(tensor: &Tensor) -> Result<ValueOrView<'_>, String> {
+fn value(tensor: &Tensor) -> Result<ValueOrView<'_>, RunError> {
     let shape: Vec<usize> = tensor.dimensions.iter().map(|&size| size as usize).collect();
     let bytes: &[u8] = &tensor.data;
-    fn from(error: impl std::error::Error) -> String {
-        error.to_string()
-    }
     Ok(match tensor.ty {
         TensorType::Fp32 => match bytemuck::try_cast_slice::<u8, f32>(bytes) {
-            Ok(data) => ValueView::from_shape(&shape[..], data).map_err(from)?.into(),
-            Err(_) => Value::from_shape(&shape[..], collect::<f32>(bytes)).map_err(from)?.into(),
+            Ok(data) => ValueView::from_shape(&shape[..], data).map_err(RunError::backend)?.into(),
+            Err(_) => Value::from_shape(&shape[..], collect::<f32>(bytes)).map_err(RunError::backend)?.into(),
         },
-        TensorType::I32 => Value::from_shape(&shape[..], collect::<i32>(bytes)).map_err(from)?.into(),
-        TensorType::U8 => ValueView::from_shape(&shape[..], bytes).map_err(from)?.into(),
+        TensorType::I32 => Value::from_shape(&shape[..], collect::<i32>(bytes)).map_err(RunError::backend)?.into(),
+        TensorType::U8 => ValueView::from_shape(&shape[..], bytes).map_err(RunError::backend)?.into(),
         TensorType::I64 => {
             let narrow: Vec<i32> = collect::<i64>(bytes)
                 .into_iter()
-                .map(|value| {
-                    i32::try_from(value).map_err(|_| format!("rten computes i64 as i32; {value} is too large"))
-                })
+                .map(|value| i32::try_from(value).map_err(|_| RunError::Narrowed(value)))
                 .collect::<Result<_, _>>()?;
-            Value::from_shape(&shape[..], narrow).map_err(from)?.into()
+            Value::from_shape(&shape[..], narrow).map_err(RunError::backend)?.into()
         }
-        other => return Err(format!("rten does not support tensors of {other}")),
+        other => return Err(RunError::InputType(other)),
     })
 }
 
@@ -129,13 +124,13 @@ fn collect<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(bytes: &[u8]) -> Vec
     bytemuck::allocation::pod_collect_to_vec(bytes)
 }
 
-fn tensor(value: Value) -> Result<Tensor, String> {
+fn tensor(value: Value) -> Result<Tensor, RunError> {
     let dimensions = value.shape().iter().map(|&size| size as u32).collect();
     let (ty, data) = match value {
         Value::FloatTensor(tensor) => (TensorType::Fp32, bytes(&tensor.into_data())),
         Value::Int32Tensor(tensor) => (TensorType::I32, bytes(&tensor.into_data())),
         Value::UInt8Tensor(tensor) => (TensorType::U8, tensor.into_data()),
-        _ => return Err("an output has a type that wasi:nn does not support".to_owned()),
+        other => return Err(RunError::OutputType(format!("of the type {:?}", other.dtype()))),
     };
     Ok(Tensor::new(dimensions, ty, data))
 }

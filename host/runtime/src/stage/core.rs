@@ -13,7 +13,7 @@ use super::store::{StoreState, new_store};
 use crate::cap::Meter;
 use crate::identity::Identity;
 use crate::kind::StageKind;
-use crate::nn::Signature;
+use crate::nn::{InputError, Signature};
 use crate::scheduling::{RunLengthPredictor, Scheduler};
 use crate::tensor::Tensors;
 
@@ -99,7 +99,7 @@ impl StageCore {
     ///
     /// # Errors
     /// The model, the input, and what was expected and given.
-    pub fn check_inputs(&self, inputs: &Tensors) -> Result<(), String> {
+    pub fn check_inputs(&self, inputs: &Tensors) -> Result<(), InputError> {
         self.environment.model().map_or(Ok(()), |model| model.check(inputs))
     }
 

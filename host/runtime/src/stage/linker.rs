@@ -35,7 +35,7 @@ pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<StoreState>>
         },
     )?;
     linker.instance(ASSETS)?.func_wrap("read", |store: StoreContextMut<'_, StoreState>, (name,): (String,)| {
-        Ok((store.data().asset(&name),))
+        Ok((store.data().asset(&name).map_err(|error| error.to_string()),))
     })?;
     linker.allow_shadowing(false);
     nn::graph::add_to_linker::<StoreState, HasSelf<StoreState>>(&mut linker, |state| state)?;
@@ -48,6 +48,6 @@ impl imports::plimsoll::stage::types::Host for StoreState {}
 
 impl imports::plimsoll::stage::assets::Host for StoreState {
     fn read(&mut self, name: String) -> wasmtime::Result<Result<Vec<u8>, String>> {
-        Ok(self.asset(&name).map(|bytes| bytes.to_vec()))
+        Ok(self.asset(&name).map(|bytes| bytes.to_vec()).map_err(|error| error.to_string()))
     }
 }

@@ -88,13 +88,21 @@ impl StoreState {
         &mut self.cap
     }
 
-    /// The bytes of an asset; the error names the assets that there are.
-    pub(super) fn asset(&self, name: &str) -> Result<Arc<Vec<u8>>, String> {
+    /// The bytes of an asset.
+    pub(super) fn asset(&self, name: &str) -> Result<Arc<Vec<u8>>, UnknownAsset> {
         self.assets.get(name).map(|asset| Arc::clone(&asset.bytes)).ok_or_else(|| {
-            let known: Vec<_> = self.assets.keys().map(String::as_str).collect();
-            format!("there is no asset `{name}`; the deployment has [{}]", known.join(", "))
+            let known = self.assets.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            UnknownAsset { name: name.to_owned(), known }
         })
     }
+}
+
+/// A guest asked for an asset that its deployment does not have.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no asset `{name}`; the deployment has [{known}]")]
+pub(super) struct UnknownAsset {
+    name: String,
+    known: String,
 }
 
 impl WasiView for StoreState {

@@ -66,7 +66,7 @@ pub(super) async fn put(
 ) -> Result<Response, ServeError> {
     let by = app.access.check(&headers)?;
     let rejected = |detail: String| ServeError::new(ErrorKind::PluginRejected, detail);
-    check_plugin_name(&name).map_err(rejected)?;
+    check_plugin_name(&name).map_err(|error| rejected(error.to_string()))?;
     let limit =
         Arc::clone(&app.deployments).change(async |_, deployer| deployer.config().deploy.max_plugin.as_u64()).await;
     let bytes = axum::body::to_bytes(body, usize::try_from(limit).unwrap_or(usize::MAX)).await.map_err(|error| {

@@ -121,7 +121,7 @@ impl Call {
             }
             inputs.push((input.name.clone(), input.to_nn().map_err(ServeError::invalid)?));
         }
-        stage.check_inputs(&inputs).map_err(|detail| ServeError::new(ErrorKind::TensorMismatch, detail))?;
+        stage.check_inputs(&inputs).map_err(|error| ServeError::new(ErrorKind::TensorMismatch, error.to_string()))?;
         if let Some((_, outputs)) = stage.signatures() {
             let known: Vec<_> = outputs.iter().map(|output| output.name.as_str()).collect();
             check_outputs(&known, &request.outputs, &self.model.name)?;

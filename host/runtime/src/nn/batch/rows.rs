@@ -1,37 +1,58 @@
 //! The rows of a batch: the check for a batch axis, and joining and splitting tensors by rows.
 
 use super::Waiting;
-use crate::nn::model::Signature;
+use crate::nn::model::{RunError, Signature};
 use crate::tensor::{Tensor, Tensors};
 
 /// Checks that the first dimension of every input and output is dynamic, so that runs can be batched.
 ///
 /// # Errors
-/// The input or output without a batch axis, and how to fix it.
-pub fn check_batch_axis(inputs: &[Signature], outputs: &[Signature]) -> Result<(), String> {
+/// If an input or output has no batch axis.
+pub fn check_batch_axis(inputs: &[Signature], outputs: &[Signature]) -> Result<(), NoBatchAxis> {
     for (what, signature) in inputs.iter().map(|input| ("input", input)).chain(outputs.iter().map(|o| ("output", o))) {
         let Some(shape) = &signature.shape else { continue };
-        let name = &signature.name;
+        let name = signature.name.clone();
         match shape.first() {
             Some(None) => {}
-            Some(Some(size)) => {
-                return Err(format!(
-                    "{what} `{name}` has a first dimension of fixed size {size}, so runs cannot be batched: export \
-                     the model with a dynamic batch axis, or remove `max_batch`"
-                ));
-            }
-            None => return Err(format!("{what} `{name}` is a scalar and has no batch axis: remove `max_batch`")),
+            Some(&Some(size)) => return Err(NoBatchAxis::Fixed { what, name, size }),
+            None => return Err(NoBatchAxis::Scalar { what, name }),
         }
     }
     Ok(())
 }
 
+/// An input or output (`what`) of a model that has no batch axis.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoBatchAxis {
+    /// Its first dimension has a fixed size.
+    #[error(
+        "{what} `{name}` has a first dimension of fixed size {size}, so runs cannot be batched: export the model with a \
+         dynamic batch axis, or remove `max_batch`"
+    )]
+    Fixed {
+        /// `input` or `output`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The size of the first dimension.
+        size: u32,
+    },
+    /// It has no dimensions.
+    #[error("{what} `{name}` is a scalar and has no batch axis: remove `max_batch`")]
+    Scalar {
+        /// `input` or `output`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+}
+
 /// The number of rows: the size of the first dimension, which is the same for every input.
-pub(super) fn rows(inputs: &[Tensor]) -> Result<u32, String> {
+pub(super) fn rows(inputs: &[Tensor]) -> Result<u32, RunError> {
     let sizes: Vec<_> = inputs.iter().map(|input| input.dimensions.first().copied().unwrap_or(0)).collect();
     match sizes.first() {
         Some(&rows) if rows > 0 && sizes.iter().all(|&size| size == rows) => Ok(rows),
-        _ => Err(format!("the inputs have batch axes of sizes {sizes:?}; one size of at least 1 is needed")),
+        _ => Err(RunError::Rows(sizes)),
     }
 }
 
@@ -51,13 +72,12 @@ pub(super) fn join(batch: &[Waiting]) -> Vec<Tensor> {
 }
 
 /// Splits every output into the rows of each run.
-pub(super) fn split(outputs: &Tensors, rows: &[u32]) -> Result<Vec<Tensors>, String> {
+pub(super) fn split(outputs: &Tensors, rows: &[u32]) -> Result<Vec<Tensors>, RunError> {
     let all: u32 = rows.iter().sum();
     let mut parts: Vec<Tensors> = rows.iter().map(|_| Vec::with_capacity(outputs.len())).collect();
     for (name, tensor) in outputs {
         if tensor.dimensions.first() != Some(&all) {
-            let shape = &tensor.dimensions;
-            return Err(format!("output `{name}` has shape {shape:?} for a batch of {all} rows"));
+            return Err(RunError::BatchOutput { name: name.clone(), dimensions: tensor.dimensions.clone(), rows: all });
         }
         let row = tensor.data.len() / all as usize;
         let mut at = 0;
@@ -85,8 +105,9 @@ mod tests {
             shape: Some(shape.to_vec()),
         };
         assert_eq!(check_batch_axis(&[signature(&[None, Some(3)])], &[]), Ok(()));
-        let refused = check_batch_axis(&[signature(&[None])], &[signature(&[Some(1), Some(3)])]).expect_err("fixed");
+        let fixed = check_batch_axis(&[signature(&[None])], &[signature(&[Some(1), Some(3)])]);
+        let refused = fixed.expect_err("fixed").to_string();
         assert!(refused.starts_with("output `x` has a first dimension of fixed size 1"), "{refused}");
-        assert!(check_batch_axis(&[signature(&[])], &[]).expect_err("a scalar").contains("scalar"));
+        assert!(check_batch_axis(&[signature(&[])], &[]).expect_err("a scalar").to_string().contains("scalar"));
     }
 }

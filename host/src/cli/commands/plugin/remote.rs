@@ -108,7 +108,7 @@ impl Deploy {
         let stem = self.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let (stem, version) = stem.split_once('@').map_or((stem, None), |(name, version)| (name, Some(version)));
         let name = self.name.as_deref().unwrap_or(stem);
-        check_plugin_name(name).map_err(Error::Failed)?;
+        check_plugin_name(name).map_err(Error::failed)?;
         let version = version.map(|version| format!("&version={}", in_query(version))).unwrap_or_default();
         let path = format!("/v1/plugins/{name}?sha256={}{version}", digest(&bytes));
         let answer = self.server.send(reqwest::Method::PUT, &path, bytes).await?;
@@ -130,7 +130,7 @@ pub(in crate::cli) struct Rollback {
 
 impl Rollback {
     pub(in crate::cli) async fn run(self) -> Result<(), Error> {
-        check_plugin_name(&self.name).map_err(Error::Failed)?;
+        check_plugin_name(&self.name).map_err(Error::failed)?;
         let query = self.to.map(|to| format!("?to={}", in_query(&to))).unwrap_or_default();
         let path = format!("/v1/plugins/{}/rollback{query}", self.name);
         let answer = self.server.send(reqwest::Method::POST, &path, Vec::new()).await?;
