@@ -1,4 +1,4 @@
-//! Builds the test guests and puts them where `src/lib.rs` finds them.
+//! Builds the test guests and copies them to the folder in which `src/lib.rs` looks for them.
 
 #[path = "../host/build/guests.rs"]
 mod guests;
@@ -6,7 +6,7 @@ mod guests;
 fn main() {
     guests::build("guests", "test-guests");
     guests::build("leaks", "leak-guests");
-    // The guest in C is built where there is a compiler for it; its test says so where it is missing.
+    // The C guest is built only if clang is installed. Without it, the test of the C guest prints that it is skipped.
     if std::process::Command::new("clang").arg("--version").output().is_ok() {
         guests::build_with("leaks", "leak-guests", &["-p", "c-guest"]);
     }

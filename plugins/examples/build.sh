@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds the example plugins: build.sh [all|javascript|python] [OUT]
 #
-# OUT gets js-preprocess.wasm and py-postprocess.wasm; without it that is target/examples in the repository. The
-# tools are installed into target/examples/tools, at the versions that the lock files beside the sources name,
-# and again only when those change. Exit code 2: wrong use; 3: node or python3 is missing.
+# Writes js-preprocess.wasm and py-postprocess.wasm to OUT (default: target/examples in the repository). The tools are
+# installed into target/examples/tools, in the versions of the lock files next to the sources. They are installed again
+# only when a lock file changes. Exit code 2: wrong usage; 3: node or python3 is missing or too old.
 set -euo pipefail
 
 examples=$(cd "$(dirname "$0")" && pwd)
@@ -36,7 +36,7 @@ need_python() {
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing "the module venv of python3 is missing: $needed"
 }
 
-# Takes a lock file and a folder; true when the tools in the folder were installed, to the end, by this very file.
+# Takes a lock file and a folder. True if the tools in the folder were completely installed from this lock file.
 installed() {
     cmp -s "$1" "$2/installed"
 }
@@ -45,7 +45,7 @@ install_node_tools() {
     local source=$examples/javascript folder=$tools/javascript
     installed "$source/package-lock.json" "$folder" && return
     mkdir -p "$folder"
-    # npm installs beside the package.json that it reads, and the source folder must stay clean.
+    # Copied first, because npm installs into the folder of its package.json and the source folder must stay clean.
     cp "$source/package.json" "$source/package-lock.json" "$folder"
     npm ci --prefix "$folder" --no-audit --no-fund
     cp "$source/package-lock.json" "$folder/installed"
@@ -60,8 +60,8 @@ install_python_tools() {
     cp "$source/requirements.txt" "$folder/installed"
 }
 
-# Appends a custom section to a component: the format has them at any place, and each size fits one byte here.
-# Takes the file, the section's name and its content, which may use printf's escapes.
+# Appends a custom section to a component. The format allows custom sections anywhere; the sizes here fit in one byte.
+# Takes the file, the name of the section and its content, which may contain escape sequences of printf.
 section() {
     local content size
     printf -v content '%b' "$3"
@@ -70,8 +70,8 @@ section() {
     printf "\\x00\\x$(printf %02x "$size")\\x$(printf %02x ${#2})%s%b" "$2" "$3" >>"$1"
 }
 
-# Says in the component what it is; `plimsoll inspect` and the host's reports show the version.
-# Takes the file and a sentence.
+# Writes version, description, authors and licence into the component; `plimsoll inspect` and the host's reports show
+# the version. Takes the file and the description.
 describe() {
     section "$1" version "$version"
     section "$1" description "$2"
@@ -82,8 +82,8 @@ describe() {
 build_javascript() {
     need_node
     install_node_tools
-    # Of WASI only the output streams stay, so that `console.log` reaches the host's log. wasi:http must go: the
-    # host does not offer it.
+    # Only the output streams of WASI are kept, so that `console.log` reaches the host's log. wasi:http must be disabled
+    # because the host does not provide it.
     (cd "$examples/javascript" && "$tools/javascript/node_modules/.bin/componentize-js" preprocess.js \
         --wit "$repository/wit" --world-name preprocessor \
         --disable http fetch-event random clocks --out "$work/js-preprocess.wasm")
@@ -95,9 +95,9 @@ build_javascript() {
 build_python() {
     need_python
     install_python_tools
-    # Importing a module leaves its bytecode beside it, so a copy is built.
+    # Built from a copy, because importing a module writes its bytecode next to it.
     cp "$examples/python/postprocess.py" "$work/"
-    # VIRTUAL_ENV keeps packages of other environments out.
+    # VIRTUAL_ENV excludes the packages of other environments.
     VIRTUAL_ENV="$tools/python" "$tools/python/bin/componentize-py" --quiet \
         --wit-path "$repository/wit" --world plimsoll:stage/postprocessor \
         componentize postprocess --python-path "$work" --output "$work/py-postprocess.wasm"
@@ -108,13 +108,13 @@ build_python() {
 
 what=${1:-all}
 [[ $# -le 2 && $what =~ ^(all|javascript|python)$ ]] || usage
-# Before anything is built, so that a missing tool is told at once.
+# Checked before anything is built, so that a missing tool is reported immediately.
 [[ $what == python ]] || need_node
 [[ $what == javascript ]] || need_python
 
 mkdir -p "${2:-$repository/target/examples}"
 out=$(cd "${2:-$repository/target/examples}" && pwd)
-# Finished files are moved out of here, so that an interrupted build leaves none that is half written.
+# Only finished files are moved to OUT, so that an interrupted build leaves no incomplete file there.
 work=$(mktemp -d "$out/build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 

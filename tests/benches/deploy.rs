@@ -48,7 +48,7 @@ async fn deployments(name: &str, folder: &TempDir, run: &str) -> (f64, f64) {
     );
     let mut config = Config::parse(&text, &own.join("plimsoll.toml")).expect("valid");
     config.cache_dir = Some(folder.path().join("cache"));
-    let server = Server::of(&config).await;
+    let server = Server::with_config(&config).await;
     let image = std::fs::read(data("digits/7.jpg")).expect("readable");
 
     let mut deployment_times = Vec::new();

@@ -159,8 +159,8 @@ def _uint8_image():
 
 def test_parameters_and_deadlines(client, image):
     inputs = [image_input(np.array([b"x"], dtype=np.object_))]
-    assert_refused(422, "told to", client.infer, "p", inputs, parameters={"do": "invalid"})
-    assert_refused(422, "told to", client.infer, "p", inputs, query_params={"do": "invalid"})
+    assert_refused(422, "requested by the test", client.infer, "p", inputs, parameters={"do": "invalid"})
+    assert_refused(422, "requested by the test", client.infer, "p", inputs, query_params={"do": "invalid"})
     parameters = {"do": "sleep", "ms": 60000}
     assert_refused(504, "deadline", client.infer, "p", inputs, timeout=200_000, parameters=parameters)
     result = client.infer("digits", [image_input(image("7.jpg"))], parameters={"chip": "wasm"})

@@ -1,5 +1,6 @@
-//! `image-core` against images that are broken in thousands of ways, from a fixed seed: no panic, no overflow, and no
-//! more time and memory than the limits allow. The dev profile checks arithmetic and the bounds of every index.
+//! Runs `image-core` on thousands of corrupted images, generated from fixed seeds. There must be no panic and no
+//! overflow, and time and memory must stay within the limits. The dev profile checks arithmetic overflow and the bounds
+//! of every index.
 
 use std::alloc::{GlobalAlloc, Layout as Block, System};
 use std::cell::Cell;
@@ -9,35 +10,37 @@ use image_core::{Channels, Layout, Limits, Mode, Pack, Settings, Target, prepare
 use plimsoll_tests::jpeg::Jpeg;
 use plimsoll_tests::shared;
 
-/// Broken images per file.
+/// The number of images per file: the file itself, and corrupted copies.
 const ROUNDS: usize = 60;
-/// Files that are larger take too long for a debug build.
-const LARGEST: usize = 40_000;
-/// What decoding may take.
+/// The maximum size of a file in bytes. Larger files take too long in a debug build.
+const MAX_FILE: usize = 40_000;
+/// The memory limit of decoding in bytes.
 const MAX_BYTES: u64 = 24 << 20;
-/// Decoders do not count all they take; nor does the limit count the tensor.
-const BESIDES: usize = 8 << 20;
-/// The decoder of TIFF has limits of its own, of 256 and 128 MiB, until it knows the size.
-const TIFF_BESIDES: usize = 384 << 20;
-/// One image, on a busy machine.
-const TIME: Duration = Duration::from_secs(10);
+/// Memory that the limit does not count: the tensor, and some allocations of the decoders.
+const UNCOUNTED: usize = 8 << 20;
+/// The same for TIFF. Until the decoder knows the size of the image, it uses its own limits of 256 and 128 MiB.
+const TIFF_UNCOUNTED: usize = 384 << 20;
+/// The maximum time for one image, on a busy machine.
+const MAX_TIME: Duration = Duration::from_secs(10);
 
 thread_local! {
+    /// Bytes that this thread has allocated and not freed.
     static HELD: Cell<isize> = const { Cell::new(0) };
-    static MOST: Cell<isize> = const { Cell::new(0) };
+    /// The peak of `HELD`.
+    static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
-/// Counts what this thread holds.
+/// An allocator that counts the bytes that each thread holds.
 struct Counting;
 
 fn count(bytes: isize) {
     let held = HELD.get() + bytes;
     HELD.set(held);
-    MOST.set(MOST.get().max(held));
+    PEAK.set(PEAK.get().max(held));
 }
 
 #[allow(unsafe_code, reason = "an allocator is the only way to see what a decoder allocates")]
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, block: Block) -> *mut u8 {
         count(block.size() as isize);
@@ -55,7 +58,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, block: Block, size: usize) -> *mut u8 {
-        // Both may be there for a moment.
+        // For a moment, both blocks may exist.
         count(size as isize);
         count(-(block.size() as isize));
         unsafe { System.realloc(pointer, block, size) }
@@ -65,7 +68,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The generator xorshift64*.
+/// The random number generator xorshift64*.
 struct Random(u64);
 
 impl Random {
@@ -77,20 +80,20 @@ impl Random {
     }
 }
 
-/// Bytes that mean something to one format or another.
-const TELLING: [u8; 12] = [0x00, 0x01, 0x7F, 0x80, 0xFF, 0xFE, 0xC0, 0xC4, 0xD8, 0xD9, 0xDA, 0xDD];
+/// Bytes that have a meaning in at least one format.
+const MEANINGFUL: [u8; 12] = [0x00, 0x01, 0x7F, 0x80, 0xFF, 0xFE, 0xC0, 0xC4, 0xD8, 0xD9, 0xDA, 0xDD];
 
-/// Breaks a file in one to eight places.
-fn broken(file: &[u8], random: &mut Random) -> Vec<u8> {
+/// Corrupts a file in one to eight places.
+fn corrupt(file: &[u8], random: &mut Random) -> Vec<u8> {
     let mut body = file.to_vec();
     for _ in 0..=random.below(8) {
-        // Half of the places are in the headers.
+        // Half of the changes are in the first 700 bytes, where the headers are.
         let end = if random.below(2) == 0 { body.len().min(700) } else { body.len() };
         let at = random.below(end);
         let length = random.below(40).min(body.len() - at);
         match random.below(6) {
             0 => body[at] ^= 1 << random.below(8),
-            1 => body[at] = TELLING[random.below(TELLING.len())],
+            1 => body[at] = MEANINGFUL[random.below(MEANINGFUL.len())],
             2 => drop(body.drain(at..at + length)),
             3 => {
                 let copied = body[at..at + length].to_vec();
@@ -136,8 +139,8 @@ fn settings(random: &mut Random) -> Settings {
     }
 }
 
-/// Breaks files of these extensions, of the corpus and made here.
-fn fuzz(extensions: &[&str], seed: u64, besides: usize) {
+/// Decodes corrupted files with these extensions. The files are those of the corpus and, for JPEG, generated ones.
+fn fuzz(extensions: &[&str], seed: u64, uncounted: usize) {
     let mut random = Random(seed);
     let mut files = Vec::new();
     if let Some(corpus) = shared("corpus") {
@@ -164,43 +167,43 @@ fn fuzz(extensions: &[&str], seed: u64, besides: usize) {
             }
         }
     }
-    files.retain(|(_, body)| !body.is_empty() && body.len() <= LARGEST);
-    let (mut decoded, mut refused) = (0, 0);
+    files.retain(|(_, body)| !body.is_empty() && body.len() <= MAX_FILE);
+    let (mut decoded, mut rejected) = (0, 0);
     for (name, file) in &files {
         for round in 0..ROUNDS {
-            let body = if round == 0 { file.clone() } else { broken(file, &mut random) };
+            let body = if round == 0 { file.clone() } else { corrupt(file, &mut random) };
             let settings = settings(&mut random);
             let (held, started) = (HELD.get(), Instant::now());
-            MOST.set(held);
+            PEAK.set(held);
             match prepare(&body, &settings) {
                 Ok(_) => decoded += 1,
-                Err(_) => refused += 1,
+                Err(_) => rejected += 1,
             }
-            let (bytes, time) = ((MOST.get() - held) as usize, started.elapsed());
-            let most = MAX_BYTES as usize + besides;
-            assert!(bytes <= most && time <= TIME, "{name}, round {round}: {bytes} bytes, {time:?}");
+            let (bytes, time) = ((PEAK.get() - held) as usize, started.elapsed());
+            let limit = MAX_BYTES as usize + uncounted;
+            assert!(bytes <= limit && time <= MAX_TIME, "{name}, round {round}: {bytes} bytes, {time:?}");
         }
     }
-    println!("{} files of {extensions:?}: {decoded} decoded, {refused} refused", files.len());
-    assert!(decoded > 100 && refused > 100, "{decoded} decoded, {refused} refused");
+    println!("{} files of {extensions:?}: {decoded} decoded, {rejected} rejected", files.len());
+    assert!(decoded > 100 && rejected > 100, "{decoded} decoded, {rejected} rejected");
 }
 
 #[test]
-fn broken_jpegs() {
-    fuzz(&["jpg", "jpeg"], 1, BESIDES);
+fn corrupted_jpegs_stay_within_the_limits() {
+    fuzz(&["jpg", "jpeg"], 1, UNCOUNTED);
 }
 
 #[test]
-fn broken_pngs() {
-    fuzz(&["png", "apng"], 2, BESIDES);
+fn corrupted_pngs_stay_within_the_limits() {
+    fuzz(&["png", "apng"], 2, UNCOUNTED);
 }
 
 #[test]
-fn broken_webps() {
-    fuzz(&["webp"], 3, BESIDES);
+fn corrupted_webps_stay_within_the_limits() {
+    fuzz(&["webp"], 3, UNCOUNTED);
 }
 
 #[test]
-fn broken_gifs_bmps_and_tiffs() {
-    fuzz(&["gif", "bmp", "tif", "tiff"], 4, TIFF_BESIDES);
+fn corrupted_gifs_bmps_and_tiffs_stay_within_the_limits() {
+    fuzz(&["gif", "bmp", "tif", "tiff"], 4, TIFF_UNCOUNTED);
 }

@@ -1,10 +1,10 @@
-//! Batches across isolated instances, over HTTP: the answers are those of single runs, and the metrics tell of batches.
+//! Batching across isolated instances, over HTTP: the replies are those of single runs, and the metrics count batches.
 
 use std::sync::Arc;
 
 use plimsoll_tests::{Server, TempDir, data};
 
-/// The demo's model with batches of up to 8, as `model` configures it.
+/// A pipeline with the demo's plugins. `model` is the content of `[models.m]`.
 fn config(model: &str) -> String {
     format!(
         "[models.m]\n{model}\n[pipelines.p]\nmodel = \"m\"\n[pipelines.p.preprocess]\nplugin = \"image-preprocess\"\n\
@@ -21,10 +21,10 @@ fn metric(text: &str, name: &str) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_requests_share_runs_and_get_their_own_answers() {
-    // Long enough that what is sent at once is gathered on the slowest machine.
+    // The delay is long enough that concurrent requests share a batch on the slowest machine, too.
     let file = "file = \"bundled:digits.onnx\"\nmax_batch = 8\nmax_delay = \"500ms\"";
     let server = Arc::new(Server::start(&config(file)).await);
-    let sent: Vec<_> = (0..16)
+    let requests: Vec<_> = (0..16)
         .map(|request| {
             let server = Arc::clone(&server);
             tokio::spawn(async move {
@@ -35,13 +35,13 @@ async fn concurrent_requests_share_runs_and_get_their_own_answers() {
             })
         })
         .collect();
-    for answer in sent {
-        let (digit, reply) = answer.await.expect("no panic");
+    for request in requests {
+        let (digit, reply) = request.await.expect("no panic");
         assert_eq!(reply.status, 200, "{}", reply.text);
         assert_eq!(reply.json()["predictions"][0]["label"], digit.to_string(), "{}", reply.text);
     }
     let text = server.get("/metrics").await.text;
-    // The sample of the deployment is a batch of its own.
+    // These include the sample of the deployment, which runs as a separate batch.
     let (batches, rows) = (
         metric(&text, "plimsoll_model_batch_rows_count{model=\"m\"}"),
         metric(&text, "plimsoll_model_batch_rows_sum{model=\"m\"}"),
@@ -52,10 +52,11 @@ async fn concurrent_requests_share_runs_and_get_their_own_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_batched_is_refused_at_the_key() {
+async fn an_invalid_batch_configuration_is_rejected_with_its_key() {
     let folder = TempDir::new().expect("a folder");
     let digits = plimsoll::base::bundled::file("digits.onnx").expect("bundled");
-    // The free dimension `batch` (field 2 of a dimension, five letters) as the number 1 (field 1), in as many bytes.
+    // Replaces the free dimension `batch` (field 2 of a dimension, five letters) by the fixed size 1 (field 1), encoded
+    // in the same number of bytes.
     let (free, fixed) = (b"\x12\x05batch", [0x08, 0x81, 0x80, 0x80, 0x80, 0x80, 0x00]);
     let mut model = digits.to_vec();
     while let Some(at) = model.windows(free.len()).position(|window| window == free) {
@@ -63,24 +64,24 @@ async fn what_cannot_be_batched_is_refused_at_the_key() {
     }
     let path = folder.path().join("fixed.onnx");
     std::fs::write(&path, model).expect("written");
-    let refused = Server::refused(&config(&format!("file = {path:?}\nmax_batch = 8"))).await;
-    assert!(refused.contains("models.m: input `image` has a first dimension of fixed size 1"), "{refused}");
+    let message = Server::rejection(&config(&format!("file = {path:?}\nmax_batch = 8"))).await;
+    assert!(message.contains("models.m: input `image` has a first dimension of fixed size 1"), "{message}");
 
     let file = "file = \"bundled:digits.onnx\"";
-    let refused = Server::refused(&config(&format!("{file}\nmax_batch = 1"))).await;
-    assert!(refused.contains("models.m.max_batch") && refused.contains("at least 2"), "{refused}");
-    let refused = Server::refused(&config(&format!("{file}\nmax_delay = \"1ms\""))).await;
-    assert!(refused.contains("models.m.max_delay"), "{refused}");
+    let message = Server::rejection(&config(&format!("{file}\nmax_batch = 1"))).await;
+    assert!(message.contains("models.m.max_batch") && message.contains("at least 2"), "{message}");
+    let message = Server::rejection(&config(&format!("{file}\nmax_delay = \"1ms\""))).await;
+    assert!(message.contains("models.m.max_delay"), "{message}");
 }
 
-/// The deadline of a request that waits for its batch to fill takes it out of the batch.
+/// A request that waits until its batch is full is removed from the batch at its deadline.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deadline_ends_the_wait_for_a_batch() {
+async fn a_request_that_waits_for_its_batch_ends_at_its_deadline() {
     let file = "file = \"bundled:digits.onnx\"\nmax_batch = 8\nmax_delay = \"20s\"";
     let config = config(file).replace("[pipelines.p]\n", "[pipelines.p]\ndeadline = \"300ms\"\n");
-    // The sample of the deployment would wait as long, so the first start is with a short delay.
+    // The sample of the deployment waits for the delay, too. With a short delay the configuration is accepted.
     let server = Server::start(&config.replace("20s", "1ms")).await;
     drop(server);
-    let refused = Server::refused(&config).await;
-    assert!(refused.contains("deadline"), "{refused}");
+    let message = Server::rejection(&config).await;
+    assert!(message.contains("deadline"), "{message}");
 }

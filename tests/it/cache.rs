@@ -1,4 +1,4 @@
-//! The compiled cache: a warm start compiles nothing, and what cannot be trusted is compiled again.
+//! The compiled cache: a warm start compiles nothing, and an entry that fails verification is compiled again.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ fn entries(site: &Site) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_warm_start_loads_and_what_was_tampered_with_is_compiled_again() {
+async fn a_warm_start_compiles_nothing_and_changed_entries_are_compiled_again() {
     let site = Site::new("");
     let text = std::fs::read_to_string(&site.config).expect("text");
     let rest = text.split_once('\n').expect("lines").1.to_owned();
@@ -24,11 +24,12 @@ async fn a_warm_start_loads_and_what_was_tampered_with_is_compiled_again() {
     site.serve().await.stop().await;
     let good = entries(&site);
     assert_eq!(good.len(), 2, "`stamp` and `noop-infer`");
-    let made: Vec<_> = good.iter().map(|(path, _)| inode(path)).collect();
+    let inodes: Vec<_> = good.iter().map(|(path, _)| inode(path)).collect();
     site.serve().await.stop().await;
-    assert_eq!(made, good.iter().map(|(path, _)| inode(path)).collect::<Vec<_>>(), "a warm start writes nothing");
+    assert_eq!(inodes, good.iter().map(|(path, _)| inode(path)).collect::<Vec<_>>(), "a warm start writes nothing");
 
-    // A flipped bit in the code, in the authentication, a truncated entry, and one entry in place of the other.
+    // A flipped bit in the code, a flipped bit in the authentication tag, truncated entries, an empty entry, and the
+    // bytes of the other entry.
     let (first, second) = (&good[0], &good[1]);
     let flipped = |at: usize| {
         let mut bytes = first.1.clone();
@@ -45,14 +46,17 @@ async fn a_warm_start_loads_and_what_was_tampered_with_is_compiled_again() {
         server.stop().await;
         let now = entries(&site);
         assert_eq!(now.len(), 2);
-        assert_ne!(now[0].1, bad, "it was compiled again and replaced");
+        assert_ne!(now[0].1, bad, "the entry is compiled again and replaced");
     }
-    // Entries of another key are foreign.
+    // Entries that were written with another key are not accepted.
     std::fs::write(site.folder.path().join("own-cache/key"), [7; 32]).expect("written");
     let before = entries(&site);
     site.serve().await.stop().await;
     let after = entries(&site);
-    assert!(before.iter().zip(&after).all(|((_, before), (_, after))| before != after), "compiled again, for this key");
+    assert!(
+        before.iter().zip(&after).all(|((_, before), (_, after))| before != after),
+        "all entries are compiled again with this key"
+    );
 }
 
 fn inode(path: &std::path::Path) -> (u64, u64) {

@@ -1,4 +1,4 @@
-//! The real binary: exit codes, messages, one request without a server, and a server that stops cleanly.
+//! The real binary: exit codes, messages, a request without a server, and a clean stop on a signal.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -17,7 +17,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The real binary serving on a free port; killed on drop.
+/// A process of the real binary that serves on a free port. It is killed on drop.
 pub(crate) struct Served {
     child: Child,
     /// `http://127.0.0.1:PORT`.
@@ -30,7 +30,7 @@ impl Served {
         Self::start_in(Path::new("."), config)
     }
 
-    /// Starts it in a folder.
+    /// Starts the binary with `folder` as its working directory.
     pub(crate) fn start_in(folder: &Path, config: &Path) -> Self {
         let mut child = Command::new(BINARY)
             .current_dir(folder)
@@ -44,7 +44,7 @@ impl Served {
         let mut log = String::new();
         let url = loop {
             let mut line = String::new();
-            assert_ne!(lines.read_line(&mut line).expect("text"), 0, "it ended before it listened: {log}");
+            assert_ne!(lines.read_line(&mut line).expect("text"), 0, "the process ended before it listened: {log}");
             log.push_str(&line);
             if let Some(at) = line.find("http://") {
                 break line[at..].split('"').next().expect("an address").to_owned();
@@ -57,7 +57,7 @@ impl Served {
         Self { child, url, log }
     }
 
-    /// SIGTERM, by the system's own `kill`.
+    /// Sends SIGTERM with the program `kill`.
     pub(crate) fn terminate(&self) {
         self.signal("-TERM");
     }
@@ -67,8 +67,8 @@ impl Served {
         assert!(status.success());
     }
 
-    /// Waits for its end; gives the exit code and the log.
-    pub(crate) fn ended(mut self) -> (Option<i32>, String) {
+    /// Waits until the process exits. Returns the exit code and the log.
+    pub(crate) fn wait_for_exit(mut self) -> (Option<i32>, String) {
         let status = self.child.wait().expect("a child");
         let log = std::mem::replace(&mut self.log, std::thread::spawn(String::new));
         (status.code(), log.join().expect("no panic"))
@@ -83,7 +83,7 @@ impl Drop for Served {
 }
 
 #[test]
-fn wrong_arguments_say_what_to_do() {
+fn messages_about_wrong_arguments_say_what_to_do() {
     let output = run(&["infer"]);
     assert_eq!(output.status.code(), Some(2));
     let message = text(&output.stderr);
@@ -94,7 +94,7 @@ fn wrong_arguments_say_what_to_do() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_served_ends_with_64_and_its_key() {
+fn an_invalid_configuration_exits_with_64_and_names_the_key() {
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("plimsoll.toml");
     std::fs::write(&file, guests_config("tester", "max_memroy = \"1MiB\"")).expect("written");
@@ -137,7 +137,7 @@ fn inspect_names_kind_imports_and_exports() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_lets_the_request_inside_finish_and_the_log_names_plugin_and_request() {
+async fn a_running_request_finishes_after_sigterm_and_the_log_names_plugin_and_request() {
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("plimsoll.toml");
     std::fs::write(&file, guests_config("tester", "")).expect("written");
@@ -156,7 +156,7 @@ async fn a_signal_lets_the_request_inside_finish_and_the_log_names_plugin_and_re
     let (reply, ()) = tokio::join!(slow, stop);
     assert_eq!(reply.expect("finished within the grace period").status(), 200);
 
-    let (code, log) = served.ended();
+    let (code, log) = served.wait_for_exit();
     assert_eq!(code, Some(0), "{log}");
     let events: Vec<serde_json::Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let guest_event = |message: &str, request: &str| {
@@ -170,7 +170,7 @@ async fn a_signal_lets_the_request_inside_finish_and_the_log_names_plugin_and_re
     assert!(guest_event("hello from stderr", "greeting"), "{log}");
     assert!(guest_event("the message boom", "panicking"), "{log}");
     let line = events.iter().find(|event| event["target"] == "plimsoll::request" && event["request"] == "slow");
-    let line = line.unwrap_or_else(|| panic!("no line for the request: {log}"));
+    let line = line.unwrap_or_else(|| panic!("the log has no line for the request: {log}"));
     assert_eq!((&line["pipeline"], &line["chip"], &line["outcome"]), (&"p".into(), &"echo".into(), &"ok".into()));
     for field in ["duration_ms", "preprocess_bytes", "infer_bytes", "postprocess_bytes"] {
         assert!(line[field].is_number(), "{field} in {line}");

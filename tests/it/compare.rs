@@ -1,11 +1,11 @@
-//! Who needs the memory, and whether a difference is due to the chip or to what is sent to it.
+//! `/v1/memory/compare`: which callers need the memory, and if the chip or its requests explain a difference.
 
 use plimsoll_tests::{Reply, Server, guests_config};
 use serde_json::{Value, json};
 
 const IMAGE: usize = 400_000;
 
-/// `leaker` on two chips that are the same.
+/// A pipeline with `leaker` and two identical chips.
 fn two_chips() -> String {
     let one = "[pipelines.p.chips.echo]\nplugin = \"echo-infer\"\n";
     let two = "[pipelines.p.chips.a]\nplugin = \"echo-infer\"\n[pipelines.p.chips.b]\nplugin = \"echo-infer\"\n";
@@ -41,9 +41,10 @@ async fn pair(server: &Server, by: &str, stage: &str, levels: [&str; 2]) -> Valu
     pairs.iter().find(wanted).unwrap_or_else(|| panic!("no pair {levels:?}: {comparison:#}")).clone()
 }
 
-/// The incident: the plugins are the same on both chips, and X sends 90 % malformed images, mostly to `b`.
+/// The incident: the plugins are the same on both chips. 90 % of the images of caller X are malformed, and X sends most
+/// of its images to `b`.
 #[tokio::test(flavor = "multi_thread")]
-async fn outcome_and_caller_and_not_the_chip_explain_the_incident() {
+async fn outcome_and_caller_explain_the_incident_and_the_chip_does_not() {
     let server = Server::start(&two_chips()).await;
     load(&server, "X", "b", 180, 162).await;
     load(&server, "X", "a", 20, 18).await;
@@ -56,9 +57,9 @@ async fn outcome_and_caller_and_not_the_chip_explain_the_incident() {
     let chip = pair(&server, "chip", "preprocess", ["a", "b"]).await;
     assert_eq!((&chip["more"], &chip["less"]), (&json!("b"), &json!("a")), "{chip:#}");
     let raw = chip["difference"].as_f64().expect("bytes");
-    // 165 of 330 runs on b end in the error path, 21 of 170 on a; it keeps one image more.
+    // 165 of 330 runs on b end in the error path, and 21 of 170 on a. The error path keeps one more image.
     let expected = (165.0 / 330.0 - 21.0 / 170.0) * IMAGE as f64;
-    assert!((raw - expected).abs() < 0.25 * expected, "{raw} for {expected}");
+    assert!((raw - expected).abs() < 0.25 * expected, "{raw}, expected {expected}");
     for standard in chip["standardised"].as_array().expect("a list") {
         let rest = standard["difference"].as_f64().expect("common strata");
         assert!(rest.abs() < 0.1 * raw, "{standard:#}");
@@ -70,16 +71,16 @@ async fn outcome_and_caller_and_not_the_chip_explain_the_incident() {
     assert!(sentence.contains("50 % of the runs of b end in invalid_input, 12 % of those of a"), "{sentence}");
     assert!(sentence.contains("55 % of the runs of b come from X, 12 % of those of a"), "{sentence}");
 
-    // The error path itself needs more, whoever comes into it and wherever.
+    // The error path itself needs more memory, for every caller and on every chip.
     let outcome = pair(&server, "outcome", "preprocess", ["invalid_input", "ok"]).await;
     assert_eq!((&outcome["more"], &outcome["explained_by"]), (&json!("invalid_input"), &json!(["outcome"])));
     let caller = pair(&server, "caller", "preprocess", ["X", "Y"]).await;
     assert_eq!((&caller["more"], &caller["explained_by"]), (&json!("X"), &json!(["outcome"])), "{caller:#}");
-    // Inference sees good images only.
+    // Only good images reach inference.
     let infer = pair(&server, "chip", "infer", ["a", "b"]).await;
     assert!(infer["sentence"].as_str().expect("text").contains("need the same"), "{infer:#}");
 
-    // One look finds the customer.
+    // The list of callers names the customer that needs the most memory.
     let callers = server.get("/v1/memory").await.json()["callers"].clone();
     let first = &callers["by_bytes"][0];
     assert_eq!((&first["caller"], &first["requests"], &first["requests_error"]), (&json!("X"), &json!(200), &json!(0)));
@@ -91,7 +92,7 @@ async fn outcome_and_caller_and_not_the_chip_explain_the_incident() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn versions_are_compared_with_the_same_mix() {
+async fn versions_are_compared_on_the_same_mix_of_requests() {
     let site = plimsoll_tests::Site::new("");
     let server = site.serve().await;
     for mark in [0, 9] {
@@ -99,7 +100,7 @@ async fn versions_are_compared_with_the_same_mix() {
             let put = server.send("PUT", "/v1/plugins/stamp", &[], plimsoll_tests::stamped(mark)).await;
             assert_eq!(put.status, 200, "{}", put.text);
         }
-        // The version that ends in 9 takes 8 MiB for a parameter that X sends often.
+        // Version 9 allocates 8 MiB for the parameter `do=grow`, which only X sends.
         for turn in 0..40 {
             let (query, caller) = if turn % 2 == 0 { ("?do=grow", "X") } else { ("", "Y") };
             let path = format!("/v1/pipelines/p/infer{query}");
@@ -110,13 +111,13 @@ async fn versions_are_compared_with_the_same_mix() {
     let version = pair(&server, "version", "preprocess", ["stamp@", "stamp@"]).await;
     assert_eq!(version["explained_by"], json!(["version"]), "{version:#}");
     let difference = version["difference"].as_f64().expect("bytes");
-    assert!((4e6..5e6).contains(&difference), "half of the runs take 8 MiB more: {difference}");
+    assert!((4e6..5e6).contains(&difference), "half of the runs need 8 MiB more: {difference}");
     let digest = plimsoll_runtime::identity::digest(&plimsoll_tests::stamped(9));
     assert!(version["more"].as_str().expect("text").ends_with(&digest[..12]), "{version:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_are_bounded_and_secrets_are_digests() {
+async fn the_number_of_callers_is_bounded_and_secrets_are_shown_as_digests() {
     let server = Server::start(&(two_chips() + "[memory]\ntop_callers = 4\n")).await;
     for turn in 0..120 {
         let name = format!("passer-by-{turn}");
@@ -154,7 +155,7 @@ async fn callers_are_bounded_and_secrets_are_digests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_questions_are_answered_with_the_mend() {
+async fn invalid_parameters_and_settings_are_rejected_with_a_hint() {
     let server = Server::start(&two_chips()).await;
     for (path, status, code, words) in [
         ("/v1/memory/compare?by=size", 400, "invalid_parameter", "`chip`, `version`, `caller` and `outcome`"),
@@ -175,7 +176,7 @@ async fn wrong_questions_are_answered_with_the_mend() {
         ("[pipelines.p.record]\nmax_age = \"0s\"\n", "pipelines.p.record.max_age: nothing is that young"),
         ("[pipelines.p.record]\nsize = 1\n", "unknown field `size`"),
     ] {
-        let message = Server::refused(&(two_chips() + table)).await;
+        let message = Server::rejection(&(two_chips() + table)).await;
         assert!(message.contains(words), "{table}: {message}");
     }
 }

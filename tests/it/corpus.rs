@@ -1,11 +1,11 @@
-//! The corpus of valid and abnormal images: each ends as its index says, and none in a 5xx.
+//! The corpus of valid and abnormal images: each has the outcome that the index names, and none ends in a 5xx.
 
 use std::collections::BTreeMap;
 
 use plimsoll_tests::{Server, guests_config, shared};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_image_ends_as_the_index_says() {
+async fn every_image_has_the_outcome_in_the_index() {
     let Some(corpus) = shared("corpus") else { return };
     let config = guests_config("tester", "config = { width = 224, height = 224 }")
         .replace("plugin = \"tester\"", "plugin = \"image-preprocess\"");
@@ -42,7 +42,7 @@ async fn every_image_ends_as_the_index_says() {
     }
     let row = server.memory_row("preprocess", "ok").await.expect("a row");
     println!(
-        "high-water mark of preprocess where it decoded: p50 {} p99 {} max {}",
+        "high-water mark of preprocess for decoded images: p50 {} p99 {} max {}",
         row["p50"], row["p99"], row["max"]
     );
     assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));

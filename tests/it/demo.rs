@@ -1,14 +1,14 @@
-//! The bundled demo `digits`: real pictures in, the right labels out, on both chips.
+//! The bundled demo `digits`: real pictures get the right labels on both chips.
 
 use plimsoll::config::Config;
 use plimsoll_tests::{Server, data};
 
-/// Pillow rounds the resized pixels to whole levels and the plugin does not.
+/// The tolerance of probabilities. The reference (Pillow) rounds resized pixels to whole levels, the plugin does not.
 const TOLERANCE: f64 = 0.02;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pictures_get_their_labels_on_both_chips_and_the_chips_agree() {
-    let server = Server::of(&Config::load(None).expect("the demo parses")).await;
+    let server = Server::with_config(&Config::load(None).expect("the demo parses")).await;
     let expected: serde_json::Value =
         serde_json::from_slice(&std::fs::read(data("digits/expected.json")).expect("present")).expect("JSON");
     let expected = expected.as_object().expect("files");
@@ -25,7 +25,10 @@ async fn pictures_get_their_labels_on_both_chips_and_the_chips_agree() {
             let index = best["index"].as_u64().expect("a class") as usize;
             let reference = expected["probabilities"][index].as_f64().expect("a number");
             let probability = best["probability"].as_f64().expect("a number");
-            assert!((probability - reference).abs() < TOLERANCE, "{file} on {chip}: {probability} against {reference}");
+            assert!(
+                (probability - reference).abs() < TOLERANCE,
+                "{file} on {chip}: {probability}, expected {reference}"
+            );
             probabilities.push(probability);
         }
         assert!((probabilities[0] - probabilities[1]).abs() < 1e-4, "{file}: the chips differ: {probabilities:?}");
@@ -38,8 +41,8 @@ async fn pictures_get_their_labels_on_both_chips_and_the_chips_agree() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_callers_parameter_reaches_the_stage() {
-    let server = Server::of(&Config::load(None).expect("the demo parses")).await;
+async fn query_parameters_reach_the_stage() {
+    let server = Server::with_config(&Config::load(None).expect("the demo parses")).await;
     let picture = std::fs::read(data("digits/0.png")).expect("present");
     let reply = server.infer("digits", "?top_k=10", picture.clone()).await;
     assert_eq!(reply.json()["predictions"].as_array().expect("a list").len(), 10);

@@ -1,4 +1,4 @@
-//! Deployment over HTTP and by the command line, and what survives the process.
+//! Deployment over HTTP and by the command line, and the state that survives a restart.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use plimsoll_tests::{Server, Site, guest, guests_config, stamped, stamped_reply}
 use crate::cli::Served;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_plimsoll-under-test");
-const TOKEN: &str = "a-token-of-the-tests";
+const TOKEN: &str = "a-token-for-the-tests";
 
 async fn states(server: &Server) -> Vec<String> {
     let plugin = server.get("/v1/plugins/stamp").await.json();
@@ -19,7 +19,7 @@ async fn states(server: &Server) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn put_rollback_and_delete_do_what_they_say() {
+async fn put_rollback_and_delete_change_what_is_served() {
     let site = Site::new("");
     let server = site.serve().await;
     for mark in 1..=2 {
@@ -59,22 +59,22 @@ async fn put_rollback_and_delete_do_what_they_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_core_module_that_describes_itself_is_made_a_component() {
+async fn a_core_module_with_component_metadata_is_converted_to_a_component() {
     let bytes = std::fs::read(guest("core-module")).expect("built");
-    assert_eq!(&bytes[..8], b"\0asm\x01\0\0\0", "a core module, or this shows nothing");
+    assert_eq!(&bytes[..8], b"\0asm\x01\0\0\0", "the guest must be a core module for this test");
     let server = Server::start(&guests_config("tester", "")).await;
     let put = server.send("PUT", "/v1/plugins/tester", &[], bytes.clone()).await;
     assert_eq!((put.status, &put.json()["state"]), (200, &"serving".into()), "{}", put.text);
     let reply = server.infer("p", "", "").await;
     assert_eq!(reply.status, 200, "{}", reply.text);
-    // Its digest is that of the file, and not of what was made of it.
+    // The digest is that of the file, not that of the converted component.
     let digest = plimsoll_runtime::identity::digest(&bytes);
     assert!(reply.headers["x-plimsoll-plugins"].to_str().expect("text").contains(&digest[..12]));
     assert_eq!(reply.json()["tensors"][0]["name"], "image", "{}", reply.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_need_the_token_where_there_is_one() {
+async fn changes_need_the_token_if_one_is_configured() {
     let site = Site::new("");
     std::fs::write(site.folder.path().join("token"), format!("{TOKEN}\n")).expect("written");
     let text = std::fs::read_to_string(&site.config).expect("text");
@@ -95,7 +95,7 @@ async fn changes_need_the_token_where_there_is_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_web_pages_and_other_hosts_change_nothing() {
+async fn without_a_token_requests_from_web_pages_and_other_hosts_are_forbidden() {
     let site = Site::new("");
     let server = site.serve().await;
     for headers in [("origin", "http://localhost"), ("host", "rebound.example")] {
@@ -105,37 +105,48 @@ async fn without_a_token_web_pages_and_other_hosts_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_goes_on_with_what_was_deployed_and_a_rollback_stays() {
+async fn deployments_and_rollbacks_survive_a_restart() {
     let site = Site::new("");
     let server = site.serve().await;
     assert_eq!(server.send("PUT", "/v1/plugins/stamp", &[], stamped(1)).await.status, 200);
     server.stop().await;
     let server = site.serve().await;
-    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(1), "what was put is not in the folder, and stays");
+    assert_eq!(
+        server.infer("p", "", "").await.text,
+        stamped_reply(1),
+        "a release that was deployed over HTTP is not in the folder, but survives a restart"
+    );
     site.drop_in("stamp.wasm", &stamped(2));
-    server.until_reply(&stamped_reply(2)).await;
+    server.wait_for_reply(&stamped_reply(2)).await;
     assert_eq!(server.send("POST", "/v1/plugins/stamp/rollback", &[], Vec::new()).await.status, 200);
     server.stop().await;
 
     let server = site.serve().await;
-    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(1), "the file is there, and was rolled back");
+    assert_eq!(
+        server.infer("p", "", "").await.text,
+        stamped_reply(1),
+        "the file is still in the folder, but was rolled back"
+    );
     assert_eq!(states(&server).await, ["serving", "previous", "previous"]);
     server.stop().await;
 
-    // A bad file that came while nobody served does not keep the last good version from serving.
+    // A bad file that was added while no server ran does not prevent the last good version from serving.
     site.drop_in("stamp.wasm", b"\0asm no more");
     let server = site.serve().await;
     assert_eq!(server.infer("p", "", "").await.text, stamped_reply(1));
-    assert_eq!(server.until_state("stamp", "refused").await["source"], site.plugin("stamp.wasm").display().to_string());
+    assert_eq!(
+        server.wait_for_state("stamp", "refused").await["source"],
+        site.plugin("stamp.wasm").display().to_string()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_is_killed_while_it_deploys_serves_the_last_good_version() {
+async fn the_last_good_version_serves_after_a_kill_during_a_deployment() {
     let site = Site::new("");
     let client = reqwest::Client::new();
     let mut good = vec![stamped_reply(0)];
     for round in 1..=5u32 {
-        // In a folder of its own compiled cache, so that there is something to kill.
+        // Each round has an empty compiled cache, so that the deployment compiles when the process is killed.
         let text = std::fs::read_to_string(&site.config).expect("text");
         let rest = text.split_once('\n').expect("lines").1.to_owned();
         std::fs::write(&site.config, format!("cache_dir = \"cache-{round}\"\n{rest}")).expect("written");
@@ -147,7 +158,8 @@ async fn a_process_that_is_killed_while_it_deploys_serves_the_last_good_version(
         let put = tokio::spawn(put);
         tokio::time::sleep(std::time::Duration::from_millis(u64::from(round) * 15)).await;
         drop(served); // SIGKILL
-        // Killed before it was through, it serves the version before; after, this one: the answer may be lost on its way.
+        // If the kill came before the deployment ended, the previous version serves; otherwise the new one. The reply
+        // may be lost even if the deployment succeeded, so without a reply both are allowed.
         match put.await.expect("no panic").is_ok_and(|reply| reply.status() == 200) {
             true => good = vec![stamped_reply(round)],
             false => good.push(stamped_reply(round)),
@@ -181,7 +193,7 @@ async fn the_command_line_deploys_lists_and_rolls_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_versions_in_the_folder_the_lower_does_not_come_later() {
+async fn the_highest_version_in_the_folder_serves_also_after_reload_and_restart() {
     let site = Site::new("");
     std::fs::remove_file(site.plugin("stamp.wasm")).expect("there");
     site.drop_in("stamp@1.0.0.wasm", &stamped(1));
@@ -191,7 +203,7 @@ async fn of_two_versions_in_the_folder_the_lower_does_not_come_later() {
     site.write_config("deadline = \"9s\"");
     let end = Instant::now() + Duration::from_secs(60);
     while server.get("/v1/pipelines").await.json()["pipelines"][0]["deadline_seconds"] != 9.0 {
-        assert!(Instant::now() < end, "the configuration is not read");
+        assert!(Instant::now() < end, "the configuration is not reloaded");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(server.infer("p", "", "").await.text, stamped_reply(2), "after a reload");
@@ -201,7 +213,7 @@ async fn of_two_versions_in_the_folder_the_lower_does_not_come_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_that_was_changed_while_nobody_served_is_served() {
+async fn a_manifest_that_changed_while_no_server_ran_is_applied_at_start() {
     let site = Site::new("");
     let cap = async |server: &Server| {
         let plugin = server.get("/v1/plugins/stamp").await.json();
@@ -214,11 +226,11 @@ async fn a_manifest_that_was_changed_while_nobody_served_is_served() {
     site.drop_in("stamp.toml", b"max_memory = \"30MiB\"");
     let server = site.serve().await;
     assert_eq!(cap(&server).await, 30 << 20);
-    assert_eq!(states(&server).await, ["serving"], "the bytes are the same");
+    assert_eq!(states(&server).await, ["serving"], "the component is the same, so there is no new version");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_stays_when_the_configuration_is_named_in_another_way() {
+async fn a_rollback_survives_a_restart_with_another_path_to_the_same_configuration() {
     let site = Site::new("");
     let reply = async |served: &Served| {
         let post = reqwest::Client::new().post(format!("{}/v1/pipelines/p/infer", served.url));
@@ -228,24 +240,24 @@ async fn a_rollback_stays_when_the_configuration_is_named_in_another_way() {
     site.drop_in("stamp.wasm", &stamped(1));
     let end = Instant::now() + Duration::from_secs(60);
     while reply(&served).await != stamped_reply(1) {
-        assert!(Instant::now() < end, "it is not deployed");
+        assert!(Instant::now() < end, "version 1 is not deployed");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let back = reqwest::Client::new().post(format!("{}/v1/plugins/stamp/rollback", served.url));
     assert_eq!(back.send().await.expect("an answer").status(), 200);
     served.terminate();
-    served.ended();
+    served.wait_for_exit();
     let served = Served::start(&site.config);
     assert_eq!(reply(&served).await, stamped_reply(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_without_a_free_place_deploys_all_the_same() {
+async fn a_server_without_a_free_slot_still_deploys() {
     let site = Site::new("");
     let text = std::fs::read_to_string(&site.config).expect("text");
     std::fs::write(&site.config, text.replace("[server]\n", "[server]\nmax_concurrency = 1\n")).expect("written");
     let server = Arc::new(site.serve().await);
-    // Each sleeps twice, 300 ms before and 300 ms after the model, and the next waits for its place.
+    // Each request sleeps 300 ms before and 300 ms after the model, while the next waits for its slot.
     let busy: Vec<_> = (0..8)
         .map(|_| {
             let server = Arc::clone(&server);

@@ -1,4 +1,4 @@
-//! The example plugins in JavaScript and Python, built by their script and dropped into the folder of a server.
+//! The example plugins in JavaScript and Python: built by their script and copied to the plugin folder of a server.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use plimsoll_tests::{Server, TempDir, shared_cache};
 
-/// The digit 7 of `tests/data` as a binary PGM (Netpbm), which the JavaScript plugin reads.
+/// A digit 7 as a binary PGM (Netpbm), the format that the JavaScript plugin reads.
 fn seven() -> Vec<u8> {
-    // An 8×8 picture in the manner of the demo's data: dark ground, bright strokes.
+    // An 8×8 picture like those of the demo: bright strokes on a dark background.
     const ROWS: [&str; 8] =
         ["........", ".######.", ".######.", "....##..", "...##...", "...##...", "..##....", "..##...."];
     let pixels = ROWS.iter().flat_map(|row| row.bytes()).map(|byte| if byte == b'#' { 255 } else { 0 });
@@ -16,12 +16,12 @@ fn seven() -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plugins_in_javascript_and_python_are_dropped_in_and_answer() {
+async fn plugins_in_javascript_and_python_are_deployed_from_the_folder_and_reply() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/examples/build.sh");
     let output = tokio::task::block_in_place(|| Command::new(&script).output()).expect("bash starts");
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     if output.status.code() == Some(3) {
-        assert!(std::env::var_os("CI").is_none(), "{text}: and CI must not skip");
+        assert!(std::env::var_os("CI").is_none(), "{text}, and CI must not skip");
         eprintln!("SKIPPED: {text}");
         return;
     }
@@ -45,7 +45,7 @@ async fn plugins_in_javascript_and_python_are_dropped_in_and_answer() {
     write("image-preprocess", "classify-postprocess");
     let mut loaded = plimsoll::config::Config::load(Some(&config)).expect("valid");
     loaded.data_dir = Some(folder.path().join(".plimsoll"));
-    let server = Server::of(&loaded).await;
+    let server = Server::with_config(&loaded).await;
 
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/examples");
     for name in ["js-preprocess", "py-postprocess"] {
@@ -54,7 +54,7 @@ async fn plugins_in_javascript_and_python_are_dropped_in_and_answer() {
     }
     write("js-preprocess", "py-postprocess");
 
-    // An interpreter takes a while to compile.
+    // Compiling an interpreter can take minutes.
     let until = Instant::now() + Duration::from_secs(300);
     let reply = loop {
         let reply = server.infer("p", "", seven()).await;

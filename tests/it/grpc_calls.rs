@@ -1,4 +1,4 @@
-//! The Open Inference Protocol over gRPC: every call, raw and typed contents, health and reflection.
+//! The Open Inference Protocol over gRPC: all calls, raw and typed contents, health, reflection.
 
 use std::collections::HashMap;
 
@@ -30,7 +30,7 @@ pub(crate) fn text(value: &str) -> InferParameter {
     parameter(ParameterChoice::StringParam(value.into()))
 }
 
-/// A request with images in typed contents.
+/// A request with images as typed contents.
 pub(crate) fn images(model: &str, images: &[&[u8]], parameters: &[(&str, InferParameter)]) -> ModelInferRequest {
     let contents = InferTensorContents {
         bytes_contents: images.iter().map(|image| image.to_vec().into()).collect(),
@@ -61,13 +61,13 @@ fn tensor(datatype: &str, contents: Option<InferTensorContents>) -> InferInputTe
     }
 }
 
-fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, word: &str) {
-    let status = answer.expect_err("refused");
+fn assert_status<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, word: &str) {
+    let status = answer.expect_err("an error status");
     assert!(status.code() == code && status.message().contains(word), "{status:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_tells_what_there_is() {
+async fn grpc_metadata_names_server_models_versions_and_tensors() {
     let server = demo().await;
     let mut client = client(&server).await;
     assert!(client.server_live(ServerLiveRequest {}).await.expect("live").into_inner().live);
@@ -79,20 +79,20 @@ async fn grpc_tells_what_there_is() {
     let of = |(name, version): (String, String)| ModelMetadataRequest { name, version };
     let model = client.model_metadata(of(named("digits", ""))).await.expect("there").into_inner();
     assert_eq!((&*model.inputs[0].name, &*model.inputs[0].datatype), ("image", "BYTES"));
-    // Both surfaces tell the same.
+    // REST and gRPC return the same metadata.
     let rest = server.get("/v2/models/digits.infer").await.json();
     let infer = client.model_metadata(of(named("digits.infer", &model.versions[0]))).await.expect("there").into_inner();
     assert_eq!(infer.inputs[0].name, rest["inputs"][0]["name"].as_str().expect("a name"));
     assert_eq!(infer.inputs[0].shape.len(), rest["inputs"][0]["shape"].as_array().expect("a shape").len());
     let ready = |(name, version): (String, String)| ModelReadyRequest { name, version };
     assert!(client.model_ready(ready(named("digits", ""))).await.expect("there").into_inner().ready);
-    refused(client.model_ready(ready(named("ghost", ""))).await, Code::NotFound, "digits.infer");
-    refused(client.model_metadata(of(named("digits", "7"))).await, Code::NotFound, &model.versions[0]);
+    assert_status(client.model_ready(ready(named("ghost", ""))).await, Code::NotFound, "digits.infer");
+    assert_status(client.model_metadata(of(named("digits", "7"))).await, Code::NotFound, &model.versions[0]);
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_infers_from_typed_and_from_raw_contents() {
+async fn grpc_infers_from_typed_and_raw_contents() {
     let server = demo().await;
     let mut client = client(&server).await;
     let (seven, three) = (digit("7.jpg"), digit("3.jpg"));
@@ -100,7 +100,7 @@ async fn grpc_infers_from_typed_and_from_raw_contents() {
     let metadata = answer.metadata().clone();
     let message = answer.into_inner();
     assert_eq!((&*message.id, &*message.model_name), ("mine", "digits"));
-    let contents = &message.outputs[0].contents.as_ref().expect("typed, as the request").bytes_contents;
+    let contents = &message.outputs[0].contents.as_ref().expect("typed, like the request").bytes_contents;
     let labels: Vec<_> = contents.iter().map(|reply| label(std::str::from_utf8(reply).expect("text"))).collect();
     assert_eq!(labels, ["7", "3"]);
     assert_eq!(metadata.get("x-request-id").expect("an id"), "mine");
@@ -116,15 +116,15 @@ async fn grpc_infers_from_typed_and_from_raw_contents() {
     assert_eq!(label(std::str::from_utf8(&message.raw_output_contents[0][4..]).expect("text")), "7");
 
     raw.inputs[0].contents = images("digits", &[&seven], &[]).inputs[0].contents.clone();
-    refused(client.model_infer(raw.clone()).await, Code::InvalidArgument, "both `contents`");
+    assert_status(client.model_infer(raw.clone()).await, Code::InvalidArgument, "both `contents`");
     raw.inputs[0].contents = None;
     raw.raw_input_contents.clear();
-    refused(client.model_infer(raw).await, Code::InvalidArgument, "0 `raw_input_contents`");
+    assert_status(client.model_infer(raw).await, Code::InvalidArgument, "0 `raw_input_contents`");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_every_datatype_has_its_field() {
+async fn grpc_every_datatype_uses_its_field_of_the_contents() {
     let server = echo().await;
     let mut client = client(&server).await;
     let contents = InferTensorContents::default;
@@ -163,7 +163,7 @@ async fn grpc_every_datatype_has_its_field() {
     ] {
         let inputs = vec![tensor(datatype, Some(given))];
         let request = ModelInferRequest { model_name: "p.infer".into(), inputs, ..ModelInferRequest::default() };
-        refused(client.model_infer(request).await, Code::InvalidArgument, word);
+        assert_status(client.model_infer(request).await, Code::InvalidArgument, word);
     }
     for datatype in ["FP16", "BF16"] {
         let request = ModelInferRequest {
@@ -180,7 +180,7 @@ async fn grpc_every_datatype_has_its_field() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_codes_are_those_of_the_table() {
+async fn grpc_status_codes_match_the_table_in_the_documentation() {
     let server = Server::start(&guests_config("tester", "max_memory = \"32MiB\"")).await;
     let mut client = client(&server).await;
     let table =
@@ -193,7 +193,8 @@ async fn grpc_codes_are_those_of_the_table() {
         ("internal", Code::Internal, "internal"),
         ("panic", Code::Internal, "trap"),
     ] {
-        let status = client.model_infer(images("p", &[b"x"], &[("do", text(what))])).await.expect_err("refused");
+        let status =
+            client.model_infer(images("p", &[b"x"], &[("do", text(what))])).await.expect_err("an error status");
         assert_eq!(status.code(), code, "{what}: {status:?}");
         let problem =
             status.metadata().get_bin("plimsoll-problem-bin").expect("the problem").to_bytes().expect("bytes");
@@ -204,8 +205,12 @@ async fn grpc_codes_are_those_of_the_table() {
         let named = row.unwrap_or_else(|| panic!("no row for {word}")).replace('_', "").to_lowercase();
         assert!(named.contains(&name.to_lowercase()), "{word}: {row:?} does not name {name}");
     }
-    refused(client.model_infer(images("ghost", &[b"x"], &[])).await, Code::NotFound, "there is no model `ghost`");
-    refused(client.model_infer(images("p", &[b"x"], &[("chip", text("abacus"))])).await, Code::NotFound, "abacus");
+    assert_status(client.model_infer(images("ghost", &[b"x"], &[])).await, Code::NotFound, "there is no model `ghost`");
+    assert_status(
+        client.model_infer(images("p", &[b"x"], &[("chip", text("abacus"))])).await,
+        Code::NotFound,
+        "abacus",
+    );
     let partial = ("partial", parameter(ParameterChoice::BoolParam(true)));
     let message = client.model_infer(images("p", &[b"x"], &[("do", text("invalid")), partial])).await.expect("partial");
     let errors = &message.into_inner().outputs[1];
@@ -214,7 +219,7 @@ async fn grpc_codes_are_those_of_the_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_streams_answer_in_order_and_survive_errors() {
+async fn grpc_streams_reply_in_order_and_continue_after_errors() {
     let server = demo().await;
     let mut client = client(&server).await;
     let requests = ["4.png", "none", "7.jpg"].map(|name| {
@@ -224,8 +229,8 @@ async fn grpc_streams_answer_in_order_and_survive_errors() {
     let mut answers =
         client.model_stream_infer(tonic::codegen::tokio_stream::iter(requests)).await.expect("a stream").into_inner();
     let mut found = Vec::new();
-    while let Some(answer) = answers.message().await.expect("no error ends it") {
-        let response = answer.infer_response.expect("whose it is");
+    while let Some(answer) = answers.message().await.expect("no error ends the stream") {
+        let response = answer.infer_response.expect("a response with an id");
         let label = response.outputs.first().map(|output| {
             label(std::str::from_utf8(&output.contents.as_ref().expect("typed").bytes_contents[0]).expect("text"))
         });
@@ -238,7 +243,7 @@ async fn grpc_streams_answer_in_order_and_survive_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_repository_and_statistics() {
+async fn grpc_models_can_be_unloaded_and_loaded_and_have_statistics() {
     let folder = TempDir::new().expect("a folder");
     let token = folder.path().join("token");
     std::fs::write(&token, "correct horse battery").expect("written");
@@ -263,8 +268,12 @@ async fn grpc_repository_and_statistics() {
         }
         request
     };
-    refused(client.repository_model_unload(unload(None)).await, Code::Unauthenticated, "Authorization");
-    refused(client.repository_model_unload(unload(Some("wrong horse battery"))).await, Code::Unauthenticated, "token");
+    assert_status(client.repository_model_unload(unload(None)).await, Code::Unauthenticated, "Authorization");
+    assert_status(
+        client.repository_model_unload(unload(Some("wrong horse battery"))).await,
+        Code::Unauthenticated,
+        "token",
+    );
     client.repository_model_unload(unload(Some("correct horse battery"))).await.expect("unloaded");
     let ready = ModelReadyRequest { name: "p".into(), version: String::new() };
     assert!(!client.model_ready(ready.clone()).await.expect("known").into_inner().ready);
@@ -278,16 +287,16 @@ async fn grpc_repository_and_statistics() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_loopback_without_a_token_may_load() {
+async fn grpc_local_callers_may_load_models_if_no_token_is_configured() {
     let server = echo().await;
     let mut client = client(&server).await;
     let load = RepositoryModelLoadRequest { model_name: "p".into(), ..RepositoryModelLoadRequest::default() };
-    client.repository_model_load(load).await.expect("the authority is this machine");
+    client.repository_model_load(load).await.expect("the request comes from this machine");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_health_and_reflection() {
+async fn grpc_health_and_reflection_name_the_services() {
     use tonic_health::pb::health_client::HealthClient;
     use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
     use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
@@ -300,7 +309,7 @@ async fn grpc_health_and_reflection() {
         let answer = health.check(HealthCheckRequest { service: service.into() }).await.expect("known").into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving);
     }
-    refused(health.check(HealthCheckRequest { service: "ghost".into() }).await, Code::NotFound, "");
+    assert_status(health.check(HealthCheckRequest { service: "ghost".into() }).await, Code::NotFound, "");
     let mut reflection = ServerReflectionClient::new(channel);
     let asked = tonic_reflection::pb::v1::ServerReflectionRequest {
         host: String::new(),
@@ -321,14 +330,14 @@ async fn grpc_health_and_reflection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_has_a_port_of_its_own_where_that_is_configured() {
+async fn grpc_uses_only_its_own_port_if_one_is_configured() {
     let config = format!("[server]\ngrpc_listen = \"127.0.0.1:0\"\n{}", guests_config("tester", ""));
     let server = Server::start(&config).await;
     assert_ne!(server.url, server.grpc_url);
     let mut client = client(&server).await;
     client.model_infer(images("p", &[b"x"], &[])).await.expect("an answer");
     assert_eq!(server.get("/v2/health/live").await.status, 200);
-    // And only there.
+    // Each port serves only its own protocol.
     let mut other = GrpcInferenceServiceClient::new(channel(&server.url).await);
     assert!(other.server_live(ServerLiveRequest {}).await.is_err());
     let rest = server.client.get(format!("{}/v2/health/live", server.grpc_url)).send().await.expect("an answer");

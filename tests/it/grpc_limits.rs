@@ -1,4 +1,4 @@
-//! gRPC within limits: deadlines, callers who go away, the budget of bytes, and the stop of the server.
+//! Limits of gRPC: deadlines, callers that disconnect, the body budget, and shutdown.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,13 @@ use tonic::{Code, Request};
 
 use crate::grpc_calls::{channel, client, images, parameter, text};
 
-/// What a channel gives, as a stream.
+/// The messages of a channel as a stream.
 fn received(receiver: tokio::sync::mpsc::Receiver<ModelInferRequest>) -> impl Stream<Item = ModelInferRequest> + Send {
     futures_util::stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_deadlines_of_the_caller_bound_the_guests() {
+async fn grpc_deadlines_of_the_caller_stop_the_guests() {
     let server = Server::start(&format!("[server]\nmax_concurrency = 1\n{}", guests_config("tester", ""))).await;
     let mut client = client(&server).await;
     let micros = |micros| parameter(ParameterChoice::Int64Param(micros));
@@ -28,30 +28,31 @@ async fn grpc_deadlines_of_the_caller_bound_the_guests() {
         let status = client.model_infer(images("p", &[b"x"], &parameters)).await.expect_err("too late");
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
         assert!(started.elapsed() < Duration::from_secs(3), "{what}: {:?}", started.elapsed());
-        // By the header: the client's own timer ends at the answer's head, which a stream has at once.
+        // The header is set by hand, because the client's own timer ends at the response headers, which a stream sends
+        // immediately.
         let mut request = Request::new(tonic::codegen::tokio_stream::iter([images("p", &[b"x"], &parameters[..2])]));
         request.metadata_mut().insert("grpc-timeout", "300m".parse().expect("text"));
         let started = Instant::now();
         let mut answers = client.model_stream_infer(request).await.expect("a stream").into_inner();
-        let answer = answers.message().await.expect("no error ends it").expect("an answer");
+        let answer = answers.message().await.expect("no error ends the stream").expect("an answer");
         assert!(answer.error_message.contains("deadline"), "{answer:?}");
         assert!(started.elapsed() < Duration::from_secs(3), "{what}: {:?}", started.elapsed());
         client.model_infer(images("p", &[b"x"], &[])).await.expect("the guest was stopped");
     }
-    let counted = server.memory_row("preprocess", "deadline").await.expect("the guests met it");
+    let counted = server.memory_row("preprocess", "deadline").await.expect("a row");
     assert_eq!(counted["count"], 4);
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_callers_who_cancel_stop_the_guests() {
+async fn grpc_cancelled_calls_stop_their_guests() {
     let server = Server::start(&format!("[server]\nmax_concurrency = 1\n{}", guests_config("tester", ""))).await;
     let mut client = client(&server).await;
     for what in ["loop", "sleep"] {
         let request = images("p", &[b"x"], &[("do", text(what)), ("ms", text("60000"))]);
         let gone = tokio::time::timeout(Duration::from_millis(300), client.model_infer(request)).await;
-        assert!(gone.is_err(), "the guest goes on");
-        // The only place is free again long before the stage's deadline of ten seconds.
+        assert!(gone.is_err(), "the guest still runs");
+        // The only slot is free again long before the stage's deadline of ten seconds.
         let next = client.model_infer(images("p", &[b"x"], &[]));
         tokio::time::timeout(Duration::from_secs(5), next).await.expect("the guest was stopped").expect("an answer");
     }
@@ -60,7 +61,7 @@ async fn grpc_callers_who_cancel_stop_the_guests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_messages_are_held_against_the_budget_and_the_limit() {
+async fn grpc_messages_are_checked_against_the_body_budget_and_the_size_limit() {
     let config = guests_config("tester", "");
     let server = Server::start(&format!("[server]\nmax_body = \"1MiB\"\nbody_budget = \"1MiB\"\n{config}")).await;
     let mut client = client(&server).await;
@@ -70,46 +71,46 @@ async fn grpc_messages_are_held_against_the_budget_and_the_limit() {
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     assert!(status.message().contains("server.max_body"), "{status:?}");
 
-    // One holds most of the budget while its guest sleeps, so another does not fit beside it.
+    // One request uses most of the budget while its guest sleeps, so a second one does not fit.
     let slow = {
         let (mut client, big) = (client.clone(), big.clone());
         let request = images("p", &[&big], &[("do", text("sleep")), ("ms", text("1500"))]);
         tokio::spawn(async move { client.model_infer(request).await })
     };
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let status = client.model_infer(images("p", &[&big], &[])).await.expect_err("no room");
+    let status = client.model_infer(images("p", &[&big], &[])).await.expect_err("the budget is used up");
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert!(status.message().contains("server.body_budget"), "{status:?}");
-    slow.await.expect("no panic").expect("it was inside");
-    client.model_infer(images("p", &[&big], &[])).await.expect("there is room again");
+    slow.await.expect("no panic").expect("it was already accepted");
+    client.model_infer(images("p", &[&big], &[])).await.expect("the budget is free again");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_messages_that_do_not_arrive_are_not_waited_for() {
+async fn grpc_a_call_whose_message_does_not_arrive_ends_at_the_body_time_out() {
     let config = guests_config("tester", "");
     let server = Server::start(&format!("[server]\nbody_timeout = \"300ms\"\n{config}")).await;
     let mut client = client(&server).await;
-    // A call whose only message never comes, as no generated client makes it.
+    // A call whose only message is never sent. Generated clients cannot make such a call.
     let mut raw = tonic::client::Grpc::new(channel(&server.grpc_url).await);
     raw.ready().await.expect("connected");
     let started = Instant::now();
     let never = tonic::codegen::tokio_stream::pending::<ModelInferRequest>();
     let path = tonic::codegen::http::uri::PathAndQuery::from_static("/inference.GRPCInferenceService/ModelInfer");
     let codec = tonic_prost::ProstCodec::<ModelInferRequest, ModelInferResponse>::default();
-    let status = raw.client_streaming(Request::new(never), path, codec).await.expect_err("nothing came");
+    let status = raw.client_streaming(Request::new(never), path, codec).await.expect_err("no message was sent");
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert!(status.message().contains("server.body_timeout"), "{status:?}");
 
-    // A stream may be silent for as long as its caller likes.
+    // A stream may be silent for any time between its messages.
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     let messages = received(receiver);
     let opened = tokio::spawn(async move { client.model_stream_infer(messages).await });
     tokio::time::sleep(Duration::from_millis(800)).await;
-    sender.send(images("p", &[b"x"], &[])).await.expect("it waits");
+    sender.send(images("p", &[b"x"], &[])).await.expect("the stream is open");
     let mut answers = opened.await.expect("no panic").expect("a stream").into_inner();
     tokio::time::sleep(Duration::from_millis(800)).await;
-    sender.send(images("p", &[b"x"], &[])).await.expect("it waits");
+    sender.send(images("p", &[b"x"], &[])).await.expect("the stream is open");
     for _ in 0..2 {
         let answer = answers.message().await.expect("no error").expect("an answer");
         assert_eq!(answer.error_message, "");
@@ -119,7 +120,7 @@ async fn grpc_messages_that_do_not_arrive_are_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_requests_inside_end_when_the_server_stops() {
+async fn grpc_running_requests_finish_when_the_server_stops() {
     let server = Server::start(&guests_config("tester", "")).await;
     let mut client = client(&server).await;
     let slow = {
@@ -136,8 +137,8 @@ async fn grpc_requests_inside_end_when_the_server_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_connections_that_say_nothing_do_not_hold_up_the_stop() {
-    // A head that never ends is HTTP/1.1; what says nothing is neither.
+async fn grpc_silent_connections_do_not_delay_the_stop() {
+    // One connection never completes its HTTP/1.1 headers. The other sends nothing, so its protocol is unknown.
     let server = Server::start(&guests_config("tester", "")).await;
     let address = &server.url["http://".len()..];
     let mut half = tokio::net::TcpStream::connect(address).await.expect("connected");
@@ -151,9 +152,9 @@ async fn grpc_connections_that_say_nothing_do_not_hold_up_the_stop() {
     let _ = half.read_to_end(&mut rest).await;
 }
 
-/// Two bytes on the wire are hundreds in memory, so it is the number of parts that is bounded.
+/// A part of two bytes on the wire takes hundreds of bytes in memory, so the number of parts is limited.
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_messages_of_too_many_parts_are_refused_before_they_are_decoded() {
+async fn grpc_messages_with_too_many_parts_are_refused_before_they_are_decoded() {
     let server = Server::start(&guests_config("tester", "")).await;
     let mut client = client(&server).await;
     let one = || images("p", &[b"x"], &[]);
@@ -179,12 +180,12 @@ async fn grpc_messages_of_too_many_parts_are_refused_before_they_are_decoded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_streams_that_are_silent_hold_nothing_and_have_time_for_every_message() {
+async fn grpc_silent_streams_use_no_budget_and_every_message_has_its_own_time_out() {
     let config = guests_config("tester", "");
     let limits = "[server]\nmax_body = \"1MiB\"\nbody_budget = \"1MiB\"\nbody_timeout = \"2s\"\n";
     let server = Server::start(&format!("{limits}{config}")).await;
     let mut client = client(&server).await;
-    // More than a frame, and more than half of the budget.
+    // Larger than an HTTP/2 frame, and larger than half of the budget.
     let big = vec![0; 700 << 10];
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     let messages = received(receiver);
@@ -192,14 +193,14 @@ async fn grpc_streams_that_are_silent_hold_nothing_and_have_time_for_every_messa
         let mut client = client.clone();
         tokio::spawn(async move { client.model_stream_infer(messages).await })
     };
-    sender.send(images("p", &[&big], &[])).await.expect("it waits");
+    sender.send(images("p", &[&big], &[])).await.expect("the stream is open");
     let mut answers = opened.await.expect("no panic").expect("a stream").into_inner();
     assert_eq!(answers.message().await.expect("no error").expect("an answer").error_message, "");
-    client.model_infer(images("p", &[&big], &[])).await.expect("the stream holds nothing");
+    client.model_infer(images("p", &[&big], &[])).await.expect("the stream uses no budget");
 
-    // Its time begins with the message and not with the silence before it.
+    // The time-out starts with the message, not with the silence before it.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
-    sender.send(images("p", &[&big], &[])).await.expect("it waits");
+    sender.send(images("p", &[&big], &[])).await.expect("the stream is open");
     assert_eq!(answers.message().await.expect("it arrived in time").expect("an answer").error_message, "");
     drop(sender);
     server.stop().await;

@@ -1,4 +1,4 @@
-//! The routes, the headers and the problems; admission; disconnects; the stop of the server.
+//! Routes, headers and problem documents; admission; disconnects; shutdown.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use plimsoll_tests::{Reply, Server, data, guests_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_route_answers_and_every_error_is_a_problem() {
-    let server = Server::of(&Config::load(None).expect("the demo parses")).await;
+async fn every_route_replies_and_every_error_is_a_problem_document() {
+    let server = Server::with_config(&Config::load(None).expect("the demo parses")).await;
     let picture = std::fs::read(data("digits/0.png")).expect("present");
     let url = format!("{}/v1/pipelines/digits/infer", server.url);
     let reply = server.client.post(&url).header("x-plimsoll-chip", "wasm").header("x-request-id", "mine").body(picture);
@@ -65,7 +65,7 @@ async fn every_route_answers_and_every_error_is_a_problem() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_body_limit_holds_for_declared_and_for_chunked_bodies() {
+async fn the_body_limit_applies_to_bodies_with_content_length_and_chunked_bodies() {
     let server = Server::start(&format!("[server]\nmax_body = \"1MiB\"\n{}", guests_config("tester", ""))).await;
     assert_eq!(server.infer("p", "", vec![0; 1 << 20]).await.status, 200);
     let reply = server.infer("p", "", vec![0; (1 << 20) + 1]).await;
@@ -74,7 +74,7 @@ async fn the_body_limit_holds_for_declared_and_for_chunked_bodies() {
 
     let mut head = raw(&server, "transfer-encoding: chunked").await;
     for _ in 0..33 {
-        // The server may hang up as soon as the limit is passed.
+        // The server may close the connection as soon as the limit is exceeded.
         let _ = head.write_all(format!("8000\r\n{}\r\n", "x".repeat(0x8000)).as_bytes()).await;
     }
     let _ = head.write_all(b"0\r\n\r\n").await;
@@ -83,7 +83,7 @@ async fn the_body_limit_holds_for_declared_and_for_chunked_bodies() {
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
 }
 
-/// A connection with the head of an infer request sent.
+/// A connection on which the headers of an infer request were sent.
 async fn raw(server: &Server, header: &str) -> tokio::net::TcpStream {
     raw_query(server, "", header).await
 }
@@ -100,7 +100,7 @@ async fn raw_query(server: &Server, query: &str, header: &str) -> tokio::net::Tc
 async fn bodies_of_all_sizes_arrive_as_they_were_sent() {
     let server = Server::start(&guests_config("tester", "")).await;
     let carry = "?do=carry&post=carry";
-    // Around the sizes of a connection's buffer, and from where on a body has pages of its own.
+    // Sizes around the connection's buffer size, and around 512 KiB, from which on a body is stored in its own pages.
     for size in [1, 9_000, 65_536, 300_000, (512 << 10) - 1, 512 << 10, 3_000_000] {
         let body: Vec<u8> = (0..size).map(|at: usize| (at ^ at >> 8 ^ at >> 16) as u8).collect();
         for chunked in [false, true] {
@@ -127,26 +127,26 @@ async fn bodies_of_all_sizes_arrive_as_they_were_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_breaks_off_and_a_head_that_is_too_long_are_refused() {
+async fn an_incomplete_body_and_too_long_headers_are_refused() {
     let server = Server::start(&guests_config("tester", "")).await;
     for announced in [2_000, 2_000_000] {
         let mut stream = raw(&server, &format!("content-length: {announced}")).await;
         stream.write_all(&[7; 1_000]).await.expect("sent");
-        stream.shutdown().await.expect("no more is sent");
+        stream.shutdown().await.expect("closed for writing");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("broke off"), "{announced}: {answer}");
     }
     let mut stream = raw(&server, &format!("x-long: {}", "x".repeat(70_000))).await;
     let mut answer = String::new();
-    // The server hangs up while the head is still coming.
+    // The server closes the connection while the headers are still being sent.
     let _ = stream.read_to_string(&mut answer).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
     assert_eq!(server.infer("p", "", "").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_does_not_arrive_is_not_waited_for() {
+async fn a_request_whose_body_does_not_arrive_ends_at_the_body_time_out() {
     let server = Server::start(&format!("[server]\nbody_timeout = \"200ms\"\n{}", guests_config("tester", ""))).await;
     let mut stream = raw(&server, "content-length: 10").await;
     let mut answer = String::new();
@@ -155,13 +155,13 @@ async fn a_body_that_does_not_arrive_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_who_goes_away_stops_the_guest_and_is_counted_as_cancelled() {
+async fn a_disconnect_stops_the_guest_and_is_counted_as_cancelled() {
     let server = Server::start(&format!("[server]\nmax_concurrency = 1\n{}", guests_config("tester", ""))).await;
     for guest in ["?do=loop", "?do=sleep&ms=60000"] {
         let stream = raw_query(&server, guest, "content-length: 0").await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         drop(stream);
-        // The only place is free again long before the stage's deadline of ten seconds.
+        // The only slot is free again long before the stage's deadline of ten seconds.
         let next = tokio::time::timeout(Duration::from_secs(5), server.infer("p", "?do=ok", "")).await;
         assert_eq!(next.expect("the guest was stopped").status, 200);
     }
@@ -171,7 +171,7 @@ async fn a_caller_who_goes_away_stops_the_guest_and_is_counted_as_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_queue_answers_overloaded_with_retry_after() {
+async fn a_full_queue_replies_overloaded_with_retry_after() {
     let config = format!("[server]\nmax_concurrency = 1\nmax_queue = 1\n{}", guests_config("tester", ""));
     let server = Server::start(&config).await;
     let slow = || server.infer("p", "?do=sleep&ms=1000", "");
@@ -193,7 +193,7 @@ async fn a_full_queue_answers_overloaded_with_retry_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_grace_period_ends_a_request_that_does_not_end() {
+async fn a_request_that_does_not_end_is_stopped_after_the_grace_period() {
     let config = format!("[server]\ngrace_period = \"300ms\"\n{}", guests_config("tester", ""));
     let server = Server::start(&config).await;
     let mut stream = raw_query(&server, "?do=sleep&ms=60000", "content-length: 0").await;
@@ -203,7 +203,7 @@ async fn the_grace_period_ends_a_request_that_does_not_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reply_before_the_body_was_read_ends_the_connection_and_says_so() {
+async fn a_reply_before_the_whole_body_was_read_announces_that_the_connection_closes() {
     let server = Server::start(&guests_config("tester", "")).await;
     let address = &server.url["http://".len()..];
     for (path, sent, closes) in [("p", 10, false), ("nothing", 4, true)] {
@@ -215,7 +215,7 @@ async fn a_reply_before_the_body_was_read_ends_the_connection_and_says_so() {
         while !reply.contains("\r\n\r\n") {
             let mut part = [0; 4096];
             let read = stream.read(&mut part).await.expect("a reply");
-            assert_ne!(read, 0, "it ended after {reply:?}");
+            assert_ne!(read, 0, "the connection ended after {reply:?}");
             reply.push_str(&String::from_utf8_lossy(&part[..read]));
         }
         assert_eq!(reply.contains("\r\nconnection: close\r\n"), closes, "{reply}");

@@ -1,4 +1,4 @@
-//! `image-preprocess`: what each configuration makes of known pixels.
+//! `image-preprocess`: the output of each configuration for known pixels.
 
 use plimsoll_tests::{Server, data, guests_config};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ fn bmp(width: usize, pixels: &[[u8; 3]]) -> Vec<u8> {
     file
 }
 
-/// The elements of the tensor and the context that a configuration makes of a body.
+/// The elements of the tensor and the context that preprocessing with a configuration returns for a body.
 async fn prepared(config: &str, body: Vec<u8>) -> Value {
     let toml = guests_config("tester", &format!("config = {{ {config} }}"))
         .replace("plugin = \"tester\"", "plugin = \"image-preprocess\"");
@@ -34,7 +34,7 @@ const RED: [u8; 3] = [200, 10, 30];
 const BLUE: [u8; 3] = [5, 60, 250];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn layout_channels_and_numbers_are_as_configured() {
+async fn layout_channels_and_value_range_follow_the_configuration() {
     let image = bmp(2, &[RED, BLUE]);
     let size = "width = 2, height = 1";
     for (config, expected) in [
@@ -47,7 +47,7 @@ async fn layout_channels_and_numbers_are_as_configured() {
         let prepared = prepared(&format!("{size}, {config}"), image.clone()).await;
         assert_eq!(prepared["data"][0], expected, "{config}");
     }
-    // Luma by ITU-R BT.601 or BT.709: red is darker than white and lighter than black, between the two weights.
+    // The luma of red lies between the values by ITU-R BT.601 and BT.709.
     let gray = prepared(&format!("{size}, dtype = \"u8\", channels = \"gray\""), image).await;
     let red = gray["data"][0][0].as_u64().expect("a number");
     assert!((50..=70).contains(&red), "{gray}");
@@ -67,18 +67,18 @@ async fn stretch_letterbox_and_crop_place_the_image() {
     assert_eq!((&boxed["context"]["width"], &boxed["context"]["offset_y"]), (&json!(4), &json!(1.0)), "{boxed}");
     let cropped = prepared(&format!("width = 2, height = 2, resize = \"crop\", {gray}"), wide.clone()).await;
     assert_eq!(first(&cropped), [200, 5, 200, 5].map(Value::from));
-    // Antialiased: each half of a pixel counts, so a stretch to one pixel is the mean of the colours.
+    // Resizing is antialiased: every source pixel counts, so stretching to one pixel gives the mean of the colours.
     let stretched = prepared(&format!("width = 1, height = 1, {gray}"), wide).await;
     let mean = first(&stretched)[0].as_f64().expect("a number");
     assert!((mean - 102.5).abs() <= 1.0, "{mean}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_exif_orientation_is_applied_and_pixels_are_limited_before_they_are_decoded() {
+async fn the_exif_orientation_is_applied_and_the_pixel_limit_is_checked_before_decoding() {
     let config = "width = 8, height = 8, dtype = \"u8\", channels = \"gray\"";
     let plain = std::fs::read(data("digits/3.jpg")).expect("present");
     // APP1 with a big-endian TIFF header and one entry: tag 0x0112 (orientation), SHORT, count 1, value 6
-    // (Exif 2.32, 4.6.4): the picture is to be turned by 90 degrees clockwise.
+    // (Exif 2.32, 4.6.4): the picture must be rotated by 90 degrees clockwise.
     let tiff = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
     let mut turned = plain[..2].to_vec();
     turned.extend([0xff, 0xe1]);
@@ -97,7 +97,10 @@ async fn the_exif_orientation_is_applied_and_pixels_are_limited_before_they_are_
             assert!(difference.abs() <= 2.0, "row {row}, column {column}: {difference}");
         }
     }
-    assert_ne!(plain_pixels, turned_pixels, "a picture that looks the same turned proves nothing");
+    assert_ne!(
+        plain_pixels, turned_pixels,
+        "the picture must not look the same after the rotation, or this test proves nothing"
+    );
 
     let toml = guests_config("tester", &format!("config = {{ {config}, max_pixels = 4095 }}"))
         .replace("plugin = \"tester\"", "plugin = \"image-preprocess\"");

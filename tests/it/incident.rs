@@ -1,5 +1,5 @@
-//! The incident: a guest that keeps every failed request's image in a static gets 2,000 malformed images of 1 MB.
-//! The process stays flat, and the report shows who needed the memory.
+//! The incident: a guest keeps the image of every failed request in a static, and gets 2,000 malformed images of 1 MB.
+//! The memory of the process stays constant, and the report shows which stage and outcome needed the memory.
 
 use plimsoll_tests::bench_support::preprocess_in_one_instance;
 use plimsoll_tests::{Server, TempDir, guests_config};
@@ -15,7 +15,7 @@ async fn resident(client: &reqwest::Client, url: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leak_dies_with_its_instance() {
+async fn leaked_memory_is_freed_with_the_instance() {
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("plimsoll.toml");
     let toml = guests_config("leaker", "");
@@ -35,7 +35,7 @@ async fn a_leak_dies_with_its_instance() {
     println!("resident memory: {after_200} bytes after request 200, {after_2000} after request 2000");
     assert!(after_2000.abs_diff(after_200) < 4 << 20, "{after_200} → {after_2000}");
 
-    // The same plugin in one reused instance, for contrast: about one image per request.
+    // For comparison, the same plugin in one reused instance leaks about one image per request.
     let server = Server::start(&toml).await;
     let body = vec![b'x'; IMAGE];
     let pipeline = server.app.pipeline("p").expect("served");
@@ -45,10 +45,10 @@ async fn a_leak_dies_with_its_instance() {
     println!("reused instance: {per_request} bytes per request");
     assert!((0.9..1.2).contains(&(per_request / IMAGE as f64)), "{per_request}");
 
-    // One request through the door: its mark stands under the outcome of the malformed images.
+    // A real request: its high-water mark is in the row of the outcome of malformed images.
     let reply = server.infer("p", "", body).await;
     let row = server.memory_row("preprocess", "invalid_input").await.expect("a row");
     assert_eq!(row["max"], reply.high_water("preprocess"));
-    assert!(row["max"].as_u64().expect("bytes") >= 2 * IMAGE as u64, "the body and its copy: {row}");
+    assert!(row["max"].as_u64().expect("bytes") >= 2 * IMAGE as u64, "the body and its copy were held: {row}");
     assert_eq!(row["plugin"], "leaker");
 }

@@ -1,10 +1,10 @@
-//! No byte of one request is visible in the next.
+//! No byte of one request is visible to the next request.
 
 use plimsoll_tests::{Server, guests_config};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pattern_that_fills_memory_is_not_found_by_the_next_request() {
-    // One place, so that the searcher gets the very slot that was filled.
+    // With one request at a time, the searching guest gets the same memory slot that the previous guest filled.
     let config = format!("[server]\nmax_concurrency = 1\n{}", guests_config("tester", "max_memory = \"128MiB\""));
     let server = Server::start(&config).await;
     for bytes in [1 << 20, 16 << 20, 96 << 20] {

@@ -1,9 +1,9 @@
 //! The layers of the code: a file imports only files of its own layer or of layers below it, and no files import each
-//! other in a circle. Cargo enforces the direction between the crates `plimsoll`, `plimsoll-leak` and `plimsoll-runtime`;
-//! this reads the imports inside each of them.
+//! other in a circle. Cargo enforces the direction between the crates `plimsoll`, `plimsoll-leak` and
+//! `plimsoll-runtime`. These tests check the imports inside each crate.
 //!
-//! Every path that begins with `crate` or `super` counts, also inside macros. A name that a module re-exports counts as an
-//! import of the file that defines it.
+//! Every path that begins with `crate` or `super` counts, also inside macros. A name that a module re-exports counts as
+//! an import of the file that defines it.
 
 mod imports;
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use imports::{Crate, File};
 
-/// The layers of a crate from the ground up, each with its top-level modules.
+/// The layers of a crate from bottom to top, each with its top-level modules.
 type Layers = &'static [&'static [&'static str]];
 
 const SERVER: Layers = &[&["base"], &["records"], &["config"], &["deploy"], &["serve"], &["cli"]];
@@ -87,7 +87,7 @@ fn read(folder: &str) -> Crate {
                 open.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(&root).expect("below the root").display().to_string();
-                files.push((name, std::fs::read_to_string(&path).expect("a text")));
+                files.push((name, std::fs::read_to_string(&path).expect("text")));
             }
         }
     }

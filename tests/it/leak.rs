@@ -1,5 +1,5 @@
-//! The leak laboratory on planted leaks: the verdict is right for every guest, the root where there is one, and the
-//! function that allocated. The guests are in `tests/leaks`; its README says what is planted in each.
+//! The leak laboratory on planted leaks: for every guest it reports the right verdict, the root if there is one, and
+//! the allocating function. The guests are in `tests/leaks`; its README describes the leak in each.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde_json::Value;
 const BINARY: &str = env!("CARGO_BIN_EXE_plimsoll-under-test");
 const ALL: &[&str] = &["ok", "unsupported_media_type", "invalid_input"];
 
-/// The laboratory at work on one plugin.
+/// Runs the laboratory; the reports are written to a temporary folder.
 pub(crate) struct Laboratory {
     folder: TempDir,
 }
@@ -21,7 +21,7 @@ impl Laboratory {
         Self { folder: TempDir::new().expect("a folder") }
     }
 
-    /// Where the report is written.
+    /// The path of a file of the report.
     pub(crate) fn out(&self, file: &str) -> PathBuf {
         self.folder.path().join("out").join(file)
     }
@@ -41,7 +41,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A small corpus of each outcome, with large and small files: sound ones in `valid`, broken ones in `abnormal`.
+/// A small corpus with large and small files for every outcome: valid files in `valid`, broken files in `abnormal`.
 fn corpus() -> TempDir {
     let corpus = TempDir::new().expect("a folder");
     let put = |name: &str, bytes: &[u8]| {
@@ -49,7 +49,7 @@ fn corpus() -> TempDir {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         std::fs::write(path, bytes).expect("written");
     };
-    put("notes.txt", b"files beside the subfolders are no inputs");
+    put("notes.txt", b"files next to the subfolders are not inputs");
     for digit in 0..10 {
         let extension = if [3, 7].contains(&digit) { "jpg" } else { "png" };
         let bytes = std::fs::read(data(&format!("digits/{digit}.{extension}"))).expect("a digit");
@@ -61,20 +61,20 @@ fn corpus() -> TempDir {
     large.extend([0xFF, 0xD9]);
     put("valid/large.jpg", &large);
     put("abnormal/empty", b"");
-    put("abnormal/words.txt", b"these words are no image");
+    put("abnormal/words.txt", b"this text isn't an image");
     put("abnormal/large.bin", &vec![b'x'; 150_000]);
     corpus
 }
 
-/// What is planted in a guest.
+/// The leak that is planted in a guest.
 struct Planted {
     guest: &'static str,
-    /// The outcomes that leak; all others must not.
+    /// The outcomes that leak. All others must not leak.
     leaks_on: &'static [&'static str],
-    /// Bytes of one leak, as the guest asks for them.
+    /// Bytes of one leak, as the guest requests them from the allocator.
     bytes: f64,
     held_by: HeldBy,
-    /// The function that allocates what survives.
+    /// The function that allocates the leaked blocks.
     allocated_by: &'static str,
 }
 
@@ -128,8 +128,8 @@ const PLANTED: &[Planted] = {
     ]
 };
 
-/// How far growth may be from what is planted: allocators round up, and the lists of blocks grow too. What is doubled
-/// as it grows is anywhere between half and twice of it.
+/// Returns true if the measured growth is close enough to the planted leak. Allocators round up, and the lists of
+/// blocks grow, too. The growth of a buffer that doubles its size is between half and twice the planted leak.
 fn fits(planted: &Planted, bytes: f64) -> bool {
     let (low, high) = match planted.guest {
         "growing_log" => (0.5, 2.0),
@@ -139,8 +139,8 @@ fn fits(planted: &Planted, bytes: f64) -> bool {
     bytes >= low * planted.bytes && bytes <= high * planted.bytes + 40.0
 }
 
-/// Looks at one guest; gives its row of the table, and what is wrong.
-fn look(planted: &Planted, corpus: &Path) -> (String, Vec<String>) {
+/// Runs the laboratory on one guest. Returns its row of the table, and the differences from the planted leak.
+fn check_guest(planted: &Planted, corpus: &Path) -> (String, Vec<String>) {
     let laboratory = Laboratory::new();
     let output = laboratory.run(&guest(planted.guest), corpus, &[]);
     let mut wrong = Vec::new();
@@ -184,7 +184,7 @@ fn look(planted: &Planted, corpus: &Path) -> (String, Vec<String>) {
     (row, wrong)
 }
 
-/// What holds most of the surviving bytes.
+/// The holder of most of the surviving bytes.
 fn held_by(report: &Value) -> String {
     let mut holders: Vec<(String, u64)> = Vec::new();
     for group in report["groups"].as_array().expect("groups") {
@@ -203,12 +203,12 @@ fn held_by(report: &Value) -> String {
     holders.into_iter().max_by_key(|(_, bytes)| *bytes).map_or("-".to_owned(), |(holder, _)| holder)
 }
 
-/// Whether the stack that allocated most of what survives a class has the function on it.
+/// Returns true if `function` is on the stack that allocated most of the surviving blocks of a class.
 fn allocated_by(report: &Value, class: usize, function: &str) -> bool {
     let stacks = report["stacks"].as_array().expect("stacks");
     let most = stacks.iter().find(|stack| stack["class"] == class && stack["inuse_objects"].as_u64() > Some(0));
     let Some(most) = most else {
-        // A block that is doubled as it grows was not moved in every class of the one traced round.
+        // A buffer that doubles its size is not reallocated in every class of the single traced round.
         return stacks.iter().any(|stack| has_function(stack, function));
     };
     has_function(most, function)
@@ -220,12 +220,12 @@ fn has_function(stack: &Value, function: &str) -> bool {
 }
 
 #[test]
-fn planted_leaks_are_found_and_what_only_looks_like_one_is_not() {
+fn planted_leaks_are_found_and_other_growth_is_not_reported_as_a_leak() {
     let corpus = corpus();
     let mut table = format!("{:<18} {:<11} {:>9} {:>9}  held by\n", "guest", "verdict", "found", "planted");
     let mut wrong = Vec::new();
     for planted in PLANTED {
-        let (row, mistakes) = look(planted, corpus.path());
+        let (row, mistakes) = check_guest(planted, corpus.path());
         let _ = writeln!(table, "{row}");
         wrong.extend(mistakes.into_iter().map(|mistake| format!("{}: {mistake}", planted.guest)));
     }
@@ -234,7 +234,7 @@ fn planted_leaks_are_found_and_what_only_looks_like_one_is_not() {
 }
 
 #[test]
-fn what_leaks_on_large_images_only_is_told_with_the_size() {
+fn a_leak_on_large_images_only_is_reported_with_their_size() {
     let (laboratory, corpus) = (Laboratory::new(), corpus());
     let output = laboratory.run(&guest("large_images"), corpus.path(), &[]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
@@ -260,7 +260,7 @@ fn what_leaks_on_large_images_only_is_told_with_the_size() {
 }
 
 #[test]
-fn another_allocator_is_detected_and_the_output_says_so() {
+fn an_unknown_allocator_is_detected_and_reported() {
     let (laboratory, corpus) = (Laboratory::new(), corpus());
     let output = laboratory.run(&guest("other_allocator"), corpus.path(), &["--rounds", "32"]);
     assert_eq!(output.status.code(), Some(1), "{}{}", text(&output.stdout), text(&output.stderr));
@@ -273,7 +273,7 @@ fn another_allocator_is_detected_and_the_output_says_so() {
 }
 
 #[test]
-fn later_stages_get_what_the_earlier_ones_make() {
+fn later_stages_get_the_output_of_earlier_stages() {
     let (laboratory, corpus) = (Laboratory::new(), corpus());
     let config = corpus.path().join("plimsoll.toml");
     std::fs::write(&config, guests_config("steady", "")).expect("written");
@@ -284,9 +284,9 @@ fn later_stages_get_what_the_earlier_ones_make() {
     ] {
         let output = laboratory.run(&guest(plugin), corpus.path(), &pipeline);
         assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
-        let said = text(&output.stderr);
-        // The eleven sound images reach these stages, the others are declined before.
-        assert!(said.contains("13 of the corpus's files do not reach the stage"), "{said}");
+        let log = text(&output.stderr);
+        // The eleven valid images reach these stages. Preprocessing rejects the others.
+        assert!(log.contains("13 of the corpus's files do not reach the stage"), "{log}");
         let report = laboratory.report();
         assert_eq!(report["samples"], 11);
         assert_eq!(held_by(&report), held);
@@ -299,11 +299,11 @@ fn later_stages_get_what_the_earlier_ones_make() {
 }
 
 #[test]
-fn a_guest_in_c_is_told_by_its_own_names() {
+fn a_leak_in_c_is_reported_with_the_names_of_its_source() {
     let plugin = guest("c_guest");
     if !plugin.is_file() {
-        assert!(std::env::var_os("CI").is_none(), "there is no clang, and CI must not skip");
-        eprintln!("SKIPPED: c-guest was not built, for there is no clang; install it and touch tests/build.rs");
+        assert!(std::env::var_os("CI").is_none(), "clang is not installed, and CI must not skip");
+        eprintln!("SKIPPED: c-guest was not built because clang is not installed; install it and touch tests/build.rs");
         return;
     }
     let (laboratory, corpus) = (Laboratory::new(), corpus());
@@ -321,30 +321,35 @@ fn a_guest_in_c_is_told_by_its_own_names() {
 }
 
 #[test]
-fn mistakes_are_told_with_the_mend() {
+fn invalid_arguments_and_files_are_rejected_with_a_hint() {
     let (laboratory, corpus) = (Laboratory::new(), corpus());
     let empty = TempDir::new().expect("a folder");
-    let refused = |plugin: &Path, corpus: &Path, arguments: &[&str], words: &str| {
+    let assert_rejected = |plugin: &Path, corpus: &Path, arguments: &[&str], words: &str| {
         let output = laboratory.run(plugin, corpus, arguments);
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains(words), "{said}");
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(words), "{message}");
     };
     let plugin = guest("steady");
-    refused(&plugin, corpus.path(), &["--rounds", "3"], "--rounds must be at least 4");
-    refused(&plugin, corpus.path(), &["--kind", "infer"], "is no infer plugin; of the stages it exports preprocess");
-    refused(&plugin, corpus.path(), &["--parameter", "x"], "write it as NAME=VALUE");
-    refused(&plugin, empty.path(), &[], "has no file; give a folder of inputs");
-    refused(&plugin, &empty.path().join("none"), &[], "cannot be read");
-    refused(&empty.path().join("none.wasm"), corpus.path(), &[], "none.wasm cannot be read");
-    refused(&corpus.path().join("notes.txt"), corpus.path(), &[], "is not a component");
+    assert_rejected(&plugin, corpus.path(), &["--rounds", "3"], "--rounds must be at least 4");
+    assert_rejected(
+        &plugin,
+        corpus.path(),
+        &["--kind", "infer"],
+        "is no infer plugin; of the stages it exports preprocess",
+    );
+    assert_rejected(&plugin, corpus.path(), &["--parameter", "x"], "write it as NAME=VALUE");
+    assert_rejected(&plugin, empty.path(), &[], "has no files; give a folder of inputs");
+    assert_rejected(&plugin, &empty.path().join("none"), &[], "cannot be read");
+    assert_rejected(&empty.path().join("none.wasm"), corpus.path(), &[], "none.wasm cannot be read");
+    assert_rejected(&corpus.path().join("notes.txt"), corpus.path(), &[], "is not a component");
 }
 
 #[test]
-fn samples_that_end_the_instance_are_left_out_and_named() {
+fn a_corpus_of_which_every_sample_ends_the_instance_is_rejected() {
     let (laboratory, corpus) = (Laboratory::new(), corpus());
     let panics = ["--parameter", "do=panic", "--rounds", "4"];
     let output = laboratory.run(&guest("tester"), corpus.path(), &panics);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("each of them ends it"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("every sample ends the instance"), "{}", text(&output.stderr));
 }

@@ -1,5 +1,5 @@
-//! The incident that Plimsoll was built for, solved by one command over the corpus of real images; and the files that
-//! the report consists of.
+//! The incident for which Plimsoll was built, solved by one command on the corpus of real images; and the files of the
+//! report.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,23 +10,23 @@ use plimsoll_tests::{TempDir, data, guest, shared};
 use crate::leak::{Laboratory, text};
 
 #[test]
-fn one_command_names_outcome_bytes_static_and_line() {
+fn one_command_finds_outcome_bytes_static_and_source_line_of_the_leak() {
     let Some(corpus) = shared("corpus") else { return };
     let laboratory = Laboratory::new();
     let started = Instant::now();
     let output = laboratory.run(&guest("incident"), &corpus, &[]);
     let seconds = started.elapsed().as_secs_f64();
     let summary = text(&output.stdout);
-    println!("{summary}\nthe whole took {seconds:.1} s");
+    println!("{summary}\nthe run took {seconds:.1} s");
     assert_eq!(output.status.code(), Some(1), "{summary}{}", text(&output.stderr));
 
     let report = laboratory.report();
     let classes = report["classes"].as_array().expect("classes");
     let leaking: Vec<_> = classes.iter().enumerate().filter(|(_, class)| class["verdict"] == "leaks").collect();
-    let [(index, class)] = leaking[..] else { panic!("one class leaks, not {}", leaking.len()) };
+    let [(index, class)] = leaking[..] else { panic!("{} classes leak, expected one", leaking.len()) };
     assert_eq!(class["outcome"], "invalid_input");
 
-    // What each request keeps is its image: the mean size of the files that end so.
+    // Each failing request keeps its image, so the growth is the mean size of the files with this outcome.
     let calls = std::fs::read_to_string(laboratory.out("growth.csv")).expect("figures");
     let sizes: Vec<u64> = calls
         .lines()
@@ -37,7 +37,7 @@ fn one_command_names_outcome_bytes_static_and_line() {
     let mean = sizes.iter().sum::<u64>() as f64 / sizes.len() as f64;
     let found = class["growth"]["bytes"].as_f64().expect("a number");
     println!("mean image {mean:.0} bytes, found {found:.0} bytes per request");
-    assert!((found / mean - 1.0).abs() < 0.05, "{found} of {mean}");
+    assert!((found / mean - 1.0).abs() < 0.05, "{found}, expected {mean}");
 
     let group = &report["groups"][0];
     assert_eq!(
@@ -55,34 +55,37 @@ fn one_command_names_outcome_bytes_static_and_line() {
     for words in ["static incident::IMAGE_FORMAT_ERRORS", "allocated by incident::read_image", "invalid_input"] {
         assert!(summary.contains(words), "{words}");
     }
-    files(&laboratory, stack["inuse_space"].as_u64().expect("bytes"));
+    check_files(&laboratory, stack["inuse_space"].as_u64().expect("bytes"));
 }
 
-/// Every file of the report is there and is what it says.
-fn files(laboratory: &Laboratory, in_use: u64) {
+/// Checks that every file of the report exists and has the expected content.
+fn check_files(laboratory: &Laboratory, in_use: u64) {
     let read = |name: &str| std::fs::read(laboratory.out(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     let page = text(&read("report.html"));
     for words in ["<!DOCTYPE html>", "incident::IMAGE_FORMAT_ERRORS", "incident::read_image", "</html>"] {
         assert!(page.contains(words), "report.html has no {words}");
     }
-    assert!(page.contains("<svg") && page.contains("srcdoc=\"&lt;svg"), "the chart and the flamegraph are in the page");
-    assert!(!page.contains("<link") && !page.contains(" src="), "the page needs nothing else");
+    assert!(
+        page.contains("<svg") && page.contains("srcdoc=\"&lt;svg"),
+        "the page must contain the chart and the flame graph"
+    );
+    assert!(!page.contains("<link") && !page.contains(" src="), "the page must not load other files");
     assert!(text(&read("growth.svg")).contains("invalid_input in abnormal"));
     let flame = text(&read("flame.svg"));
     assert!(flame.contains("incident::read_image"));
     let dot = text(&read("retention.dot"));
     assert!(dot.starts_with("digraph") && dot.contains("incident::IMAGE_FORMAT_ERRORS"), "{dot}");
-    profile(&laboratory.out("heap.pb.gz"), in_use);
+    check_profile(&laboratory.out("heap.pb.gz"), in_use);
 }
 
-/// The profile as an independent reader sees it: the npm package `pprof-format`.
-fn profile(path: &Path, in_use: u64) {
+/// Checks the profile with an independent reader: the npm package `pprof-format`.
+fn check_profile(path: &Path, in_use: u64) {
     let folder = TempDir::new().expect("a folder");
     let install = ["install", "--silent", "--no-audit", "--no-fund", "--prefix", ".", "pprof-format@2.3.2"];
     let installed = Command::new("npm").args(install).current_dir(folder.path()).output();
     if !installed.as_ref().is_ok_and(|output| output.status.success()) {
         assert!(std::env::var_os("CI").is_none(), "pprof-format is not installed, and CI must not skip: {installed:?}");
-        eprintln!("SKIPPED: the profile is not read, for npm does not install its reader pprof-format");
+        eprintln!("SKIPPED: the profile is not checked because npm cannot install its reader pprof-format");
         return;
     }
     let script = data("read_pprof.cjs");
@@ -102,7 +105,7 @@ fn profile(path: &Path, in_use: u64) {
         frames.iter().any(|frame| frame[0] == "incident::read_image")
     };
     let sample = samples.iter().find(of_images).expect("the stack that allocated the images");
-    // Two rounds were traced: both count as allocated, the second as in use.
+    // Two rounds were traced: both count as allocated, and only the second as in use.
     let space = |index: usize| sample["values"][index].as_u64().expect("a number");
     assert_eq!((space(0), space(2)), (in_use, 2 * in_use));
     assert_eq!(space(3), 2 * space(1));

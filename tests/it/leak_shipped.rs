@@ -1,4 +1,4 @@
-//! The shipped plugins themselves: none of them leaks on any class of the corpus.
+//! The shipped plugins do not leak on any class of the corpus.
 
 use std::path::Path;
 
@@ -7,11 +7,11 @@ use plimsoll_tests::{TempDir, shared};
 
 use crate::leak::{Laboratory, text};
 
-/// Four rounds are the fewest that can be compared.
+/// Four rounds are the minimum that the laboratory accepts.
 const ROUNDS: [&str; 3] = ["--rounds", "4", "--no-trace"];
 
-/// Runs a shipped plugin in the laboratory; gives the outcomes that it was seen with.
-fn does_not_leak(plugin: &str, corpus: &Path, arguments: &[&str]) -> Vec<String> {
+/// Checks in the laboratory that a shipped plugin does not leak. Returns the outcomes of its runs.
+fn assert_no_leak(plugin: &str, corpus: &Path, arguments: &[&str]) -> Vec<String> {
     let laboratory = Laboratory::new();
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join(format!("{plugin}.wasm"));
@@ -29,7 +29,7 @@ fn does_not_leak(plugin: &str, corpus: &Path, arguments: &[&str]) -> Vec<String>
 #[test]
 fn image_preprocess_does_not_leak_on_any_outcome() {
     let Some(corpus) = shared("corpus") else { return };
-    let outcomes = does_not_leak("image-preprocess", &corpus, &["--pipeline", "digits"]);
+    let outcomes = assert_no_leak("image-preprocess", &corpus, &["--pipeline", "digits"]);
     for outcome in ["ok", "unsupported_media_type", "invalid_input", "too_large"] {
         assert!(outcomes.iter().any(|seen| seen == outcome), "{outcome} is not among {outcomes:?}");
     }
@@ -41,7 +41,7 @@ fn the_other_shipped_plugins_do_not_leak() {
     let valid = corpus.join("valid");
     let demo = ["--pipeline", "digits"];
     for plugin in ["infer-native", "infer-wasm", "classify-postprocess"] {
-        let outcomes = does_not_leak(plugin, &valid, &demo);
+        let outcomes = assert_no_leak(plugin, &valid, &demo);
         assert_eq!(outcomes, ["ok"], "{plugin}");
     }
     let folder = TempDir::new().expect("a folder");
@@ -49,6 +49,6 @@ fn the_other_shipped_plugins_do_not_leak() {
     let models = models.canonicalize().expect("there");
     std::fs::write(&config, crate::models::config(&models, "rten", None)).expect("written");
     let faces = ["--config", config.to_str().expect("text"), "--pipeline", "faces", "--chip", "cpu"];
-    let outcomes = does_not_leak("detect-postprocess", &valid, &faces);
+    let outcomes = assert_no_leak("detect-postprocess", &valid, &faces);
     assert_eq!(outcomes, ["ok"], "detect-postprocess");
 }

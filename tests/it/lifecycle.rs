@@ -1,16 +1,16 @@
-//! `lifecycle.init`: run once at deployment, snapshotted, refused when it fails.
+//! `lifecycle.init`: it runs once at deployment and its result is snapshotted. A plugin whose `init` fails is rejected.
 
 use std::time::Instant;
 
 use plimsoll_tests::{Server, TempDir, guests_config};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_init_that_fails_is_refused_with_its_reason() {
+async fn a_plugin_whose_init_fails_is_rejected_with_the_reason() {
     for (plugin, words) in [
         ("init-fails", vec!["`init` failed", "the weights are missing"]),
         ("init-panics", vec!["`init` failed", "trap"]),
     ] {
-        let message = Server::refused(&guests_config(plugin, "")).await;
+        let message = Server::rejection(&guests_config(plugin, "")).await;
         assert!(message.starts_with("test.toml: pipelines.p.preprocess.plugin: "), "{message}");
         for word in words {
             assert!(message.contains(word), "{word:?} is missing in {message}");
@@ -19,16 +19,17 @@ async fn an_init_that_fails_is_refused_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_init_that_does_not_end_is_refused_at_its_deadline() {
+async fn a_plugin_whose_init_does_not_end_is_rejected_at_the_deadline_of_init() {
     let config = guests_config("init-loops", "")
         .replace("[plugins.init-loops]\n", "[plugins.init-loops]\ninit_deadline = \"300ms\"\n");
-    let message = Server::refused(&config).await;
+    let message = Server::rejection(&config).await;
     assert!(message.contains("pipelines.p.preprocess.plugin") && message.contains("deadline"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_time_of_init_begins_when_the_plugin_is_compiled() {
-    // In a cache of its own: it is compiled for longer than `init` may take, which fills 16 MiB in many ticks of the epoch.
+async fn the_deadline_of_init_starts_after_compilation() {
+    // With an empty cache: compiling takes longer than `init` may take. `init` fills 16 MiB, which takes many epoch
+    // ticks.
     let cache = TempDir::new().expect("a folder");
     let config = guests_config("init-big", "")
         .replace("[plugins.init-big]\n", "[plugins.init-big]\ninit_deadline = \"200ms\"\n");
@@ -38,8 +39,8 @@ async fn the_time_of_init_begins_when_the_plugin_is_compiled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_memory_that_cannot_grow_has_no_snapshot_and_is_served() {
-    // In a cache of its own, which does not know yet that there is no snapshot.
+async fn a_component_whose_memory_cannot_grow_is_served_without_a_snapshot() {
+    // With an empty cache, which does not yet record that there is no snapshot.
     let cache = TempDir::new().expect("a folder");
     let server = Server::start(&format!("cache_dir = {:?}\n{}", cache.path(), guests_config("init-full", ""))).await;
     for _ in 0..2 {
@@ -50,15 +51,16 @@ async fn a_memory_that_cannot_grow_has_no_snapshot_and_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_instance_starts_from_what_init_left() {
-    // It checks a 16 MiB static that `init` filled, and `init` printed: handles must not be in the snapshot.
+async fn every_instance_starts_with_the_state_that_init_left() {
+    // The guest checks a 16 MiB static that `init` filled. `init` also prints, which opens handles; a snapshot must not
+    // contain handles.
     let server = Server::start(&guests_config("init-prints", "")).await;
     for _ in 0..5 {
         let reply = server.infer("p", "", "").await;
         assert_eq!(reply.status, 200, "{}", reply.text);
         assert!(reply.high_water("preprocess") >= 16 << 20);
     }
-    // Because of those handles there is no snapshot, and `init` ran in every instance, after `initial`.
+    // Because of these handles there is no snapshot, and `init` ran in every instance after `initial` was measured.
     let row = server.memory_row("preprocess", "ok").await.expect("a row");
     assert!(row["initial"].as_u64().expect("bytes") < 16 << 20, "{row}");
     assert!(row["grown_max"].as_u64().expect("bytes") >= 16 << 20, "{row}");
@@ -66,6 +68,6 @@ async fn every_instance_starts_from_what_init_left() {
     let server = Server::start(&guests_config("init-big", "")).await;
     assert_eq!(server.infer("p", "", "").await.status, 200);
     let row = server.memory_row("preprocess", "ok").await.expect("a row");
-    assert!(row["initial"].as_u64().expect("bytes") >= 16 << 20, "the snapshot is there from the start: {row}");
+    assert!(row["initial"].as_u64().expect("bytes") >= 16 << 20, "the initial memory includes the snapshot: {row}");
     assert_eq!(row["grown_max"], 0, "{row}");
 }

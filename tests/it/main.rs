@@ -1,4 +1,4 @@
-//! The integration tests, in one binary. Each module tests through the door that users use.
+//! The integration tests, in one binary. Each module tests through the interfaces that users use.
 
 mod batching;
 mod cache;

@@ -1,15 +1,16 @@
-//! The high-water mark is exact, and a cap of N refuses N + 1 page.
+//! The high-water mark is exact, and a cap of N pages refuses page N + 1.
 
 use plimsoll_tests::{Server, TempDir, guests_config};
 
 const PAGE: u64 = 64 << 10;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_mark_rises_by_what_is_allocated() {
+async fn the_high_water_mark_rises_by_the_allocated_pages() {
     let server = Server::start(&guests_config("tester", "")).await;
     let base = server.infer("p", "?do=ok", "").await.high_water("preprocess");
     assert_eq!(base % PAGE, 0);
-    // What the first block rises by depends on what the allocator still had free; from there on every page counts.
+    // The rise for the first block depends on the free memory that the allocator still has. After it, every page
+    // counts.
     let mut marks = Vec::new();
     for pages in [16, 64, 65, 512] {
         let mark = server.infer("p", &format!("?do=alloc&bytes={}", pages * PAGE), "").await.high_water("preprocess");
@@ -21,16 +22,16 @@ async fn the_mark_rises_by_what_is_allocated() {
         assert_eq!(mark - first, (pages - first_pages) * PAGE, "{marks:?}");
     }
     let (_, last) = marks[3];
-    // A fresh instance: the next request is at the base again.
+    // The next request gets a fresh instance, so its mark is the base again.
     assert_eq!(server.infer("p", "?do=ok", "").await.high_water("preprocess"), base);
     let row = server.memory_row("preprocess", "ok").await.expect("a row");
     assert_eq!(row["max"], last);
     assert_eq!(row["count"], 6);
 }
 
-/// A component in text with two memories of one page each, which grows them by three and five pages.
+/// The component has two memories of one page each, and grows them by three and five pages.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_memories_are_summed_and_the_cap_is_exact_to_the_page() {
+async fn two_memories_are_added_up_and_the_cap_is_exact_to_the_page() {
     let folder = TempDir::new().expect("a folder");
     let text = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/wat/two-memories.wat");
     let file = folder.path().join("two-memories.wasm");
@@ -51,8 +52,9 @@ async fn two_memories_are_summed_and_the_cap_is_exact_to_the_page() {
         (&(2 * PAGE).into(), &(10 * PAGE).into(), &(8 * PAGE).into())
     );
 
-    // One page less than it needs: the last growth is refused. The sample meets it already, so it never serves.
-    let message = Server::refused(&config(9)).await;
+    // With one page less than needed, the last growth is refused. The sample already reaches the cap, so the
+    // configuration is rejected.
+    let message = Server::rejection(&config(9)).await;
     let words = format!("memory_limit: the memory limit of {} bytes refused {} bytes", 9 * PAGE, 10 * PAGE);
     assert!(message.starts_with("test.toml: pipelines.p: ") && message.contains(&words), "{message}");
 }

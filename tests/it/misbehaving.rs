@@ -1,4 +1,4 @@
-//! Guests that misbehave: each has its own status and code, and the host serves before, during and after.
+//! Guests that misbehave: each case has its own status and code, and the host serves before, during and after it.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ async fn server() -> Server {
 
 async fn check(server: &Server, query: &str, status: u16, code: &str) -> Reply {
     let healthy = async {
-        // Another request while the misbehaving one is inside.
+        // Another request while the misbehaving one runs.
         tokio::time::sleep(Duration::from_millis(20)).await;
         server.infer("p", "?do=ok", "").await
     };
@@ -23,7 +23,7 @@ async fn check(server: &Server, query: &str, status: u16, code: &str) -> Reply {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_way_to_misbehave_has_its_status_and_code() {
+async fn every_misbehaviour_has_its_status_and_code() {
     let server = server().await;
     check(&server, "?do=ok", 200, "ok").await;
     for (query, status, code) in [
@@ -45,7 +45,7 @@ async fn every_way_to_misbehave_has_its_status_and_code() {
         ("?do=authority", 200, "ok"),
         ("?do=hello", 200, "ok"),
     ] {
-        // The infer stage has the default deadline of ten seconds, so it gets its own below.
+        // The infer stage has the default deadline of ten seconds, so the deadline test below checks it.
         if query.contains("infer=loop") {
             continue;
         }
@@ -55,7 +55,7 @@ async fn every_way_to_misbehave_has_its_status_and_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn growth_without_bound_meets_the_cap_and_the_reply_says_where() {
+async fn unlimited_growth_ends_at_the_cap_and_the_reply_names_stage_and_plugin() {
     let server = server().await;
     let reply = check(&server, "?do=grow", 413, "memory_limit").await;
     let problem = reply.json();
@@ -65,7 +65,7 @@ async fn growth_without_bound_meets_the_cap_and_the_reply_says_where() {
     let high_water = problem["high_water_bytes"].as_u64().expect("bytes");
     assert!((60 << 20..=64 << 20).contains(&high_water), "{high_water}");
     assert_eq!(problem["request_id"], reply.headers["x-request-id"].to_str().expect("text"));
-    // A later stage's cap is the deployment's fault, not the caller's.
+    // If a later stage reaches its cap, this is a fault of the deployment, not of the caller.
     let config = guests_config("tester", "")
         .replace("plugin = \"echo-infer\"", "plugin = \"echo-infer\"\nmax_memory = \"8MiB\"");
     let server = Server::start(&config).await;
@@ -73,7 +73,7 @@ async fn growth_without_bound_meets_the_cap_and_the_reply_says_where() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deadline_fires_soon_after_its_time_and_the_requests_deadline_bounds_all_stages() {
+async fn a_deadline_ends_a_guest_soon_and_the_deadline_of_the_request_covers_all_stages() {
     let config = guests_config("tester", "")
         .replace("[pipelines.p.preprocess]", "[pipelines.p]\ndeadline = \"300ms\"\n[pipelines.p.preprocess]");
     let server = Server::start(&config).await;
@@ -81,13 +81,13 @@ async fn a_deadline_fires_soon_after_its_time_and_the_requests_deadline_bounds_a
         let started = Instant::now();
         let reply = server.infer("p", query, "").await;
         assert_eq!((reply.status, reply.code().as_str()), (504, "deadline"), "{query}");
-        // Not a measurement: it tells the request's 300 ms from the stages' default of ten seconds.
+        // Not a measurement: this only distinguishes the request's 300 ms from the stages' default of ten seconds.
         assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tensor_that_does_not_fit_is_told_by_model_and_input() {
+async fn a_tensor_mismatch_is_reported_with_model_and_input() {
     let config = guests_config("tester", "")
         .replace("plugin = \"echo-infer\"", "plugin = \"infer-native\"\nmodel = \"digits\"")
         + "[models.digits]\nfile = \"bundled:digits.onnx\"\n";

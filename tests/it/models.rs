@@ -1,15 +1,16 @@
-//! Two real pretrained models as pipelines, against their reference outputs; the resizers differ slightly.
+//! Two real pretrained models as pipelines, compared with their reference outputs. The tolerances allow for another
+//! resizer.
 
 use std::path::{Path, PathBuf};
 
 use plimsoll_tests::{Server, shared};
 
-/// The library of the second backend, where the variable `ORT_DYLIB_PATH` names it.
+/// The library of the second backend, if the variable `ORT_DYLIB_PATH` names it.
 fn onnxruntime() -> Option<PathBuf> {
     let path = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from).filter(|path| path.is_file());
     if path.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "ORT_DYLIB_PATH names no library, and CI must not skip");
-        eprintln!("SKIPPED: the backend onnxruntime; ORT_DYLIB_PATH names no library");
+        assert!(std::env::var_os("CI").is_none(), "ORT_DYLIB_PATH does not name a library, and CI must not skip");
+        eprintln!("SKIPPED: the backend onnxruntime; ORT_DYLIB_PATH does not name a library");
     }
     path
 }
@@ -17,7 +18,7 @@ fn onnxruntime() -> Option<PathBuf> {
 pub(crate) fn config(models: &Path, backend: &str, library: Option<&Path>) -> String {
     let library = library.map_or(String::new(), |path| format!("[backends.onnxruntime]\nlibrary = {path:?}\n"));
     let models = models.display();
-    // Inference in the guest knows no backend, so it is tested once.
+    // Inference in the guest does not depend on the backend, so it is tested once.
     let wasm = |pipeline: &str| match backend {
         "rten" => format!("[pipelines.{pipeline}.chips.wasm]\nplugin = \"infer-wasm\"\n"),
         _ => String::new(),
@@ -102,7 +103,7 @@ async fn check_chip(server: &Server, models: &Path, backend: &str) {
             for corner in 0..4 {
                 let pixel = |value: &serde_json::Value| value[corner].as_f64().expect("a number");
                 let difference = pixel(&found["box"]) - pixel(&wanted["box_pixels"]);
-                assert!(difference.abs() < 3.0, "{backend} {}: {found} for {wanted}", expected["image"]);
+                assert!(difference.abs() < 3.0, "{backend} {}: {found}, expected {wanted}", expected["image"]);
             }
         }
     }
@@ -120,27 +121,27 @@ async fn faces_and_things_are_found_on_onnxruntime() {
     check(&models, "onnxruntime", Some(&library)).await;
 }
 
-/// A GPU that is not there must not become the processor without a word.
+/// A missing GPU must not be replaced silently by the CPU.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_is_not_there_is_refused() {
+async fn a_configuration_with_an_unavailable_target_is_rejected() {
     let Some(models) = shared("models") else { return };
     let at = |backend: &str, target: &str, library: Option<&Path>| {
         let backend_line = format!("backend = \"{backend}\"\n");
         config(&models, backend, library).replacen(&backend_line, &format!("{backend_line}target = \"{target}\"\n"), 1)
     };
-    let refused = Server::refused(&at("rten", "cuda", None)).await;
-    assert!(refused.contains("models.ultraface: target: the backend `rten` runs on the CPU only"), "{refused}");
-    let refused = Server::refused(&at("rten", "gpu", None)).await;
-    assert!(refused.contains("`gpu` is not a valid target") && refused.contains("cuda:N"), "{refused}");
+    let message = Server::rejection(&at("rten", "cuda", None)).await;
+    assert!(message.contains("models.ultraface: target: the backend `rten` runs on the CPU only"), "{message}");
+    let message = Server::rejection(&at("rten", "gpu", None)).await;
+    assert!(message.contains("`gpu` is not a valid target") && message.contains("cuda:N"), "{message}");
     let Some(library) = onnxruntime() else { return };
-    let refused = Server::refused(&at("onnxruntime", "cuda:1", Some(&library))).await;
-    assert!(refused.contains("target `cuda:1`") && refused.contains("onnxruntime-gpu"), "{refused}");
+    let message = Server::rejection(&at("onnxruntime", "cuda:1", Some(&library))).await;
+    assert!(message.contains("target `cuda:1`") && message.contains("onnxruntime-gpu"), "{message}");
 }
 
-/// The network sees the same face in other proportions, so its box moves a little; a wrong way back from the
-/// letterbox would move it by the border, a sixth of the image's side.
+/// The network sees the same face with other proportions, so its box moves slightly. A wrong transformation from the
+/// letterbox back to the image would move it by the border, which is a sixth of the image's side.
 #[tokio::test(flavor = "multi_thread")]
-async fn boxes_come_back_from_a_letterbox_in_the_pixels_of_the_original() {
+async fn boxes_from_a_letterbox_are_in_pixels_of_the_original_image() {
     let Some(models) = shared("models") else { return };
     let toml =
         config(&models, "rten", None).replace("height = 240,", "height = 240, resize = \"letterbox\", pad = 127,");
@@ -158,7 +159,7 @@ async fn boxes_come_back_from_a_letterbox_in_the_pixels_of_the_original() {
             for corner in 0..4 {
                 let difference = found["box"][corner].as_f64().expect("a number")
                     - wanted["box_pixels"][corner].as_f64().expect("a number");
-                assert!(difference.abs() < side / 16.0, "{}: {found} for {wanted}", expected["image"]);
+                assert!(difference.abs() < side / 16.0, "{}: {found}, expected {wanted}", expected["image"]);
                 boxes += 1;
             }
         }

@@ -1,4 +1,4 @@
-//! Components in a registry: Debian's `docker-registry`, on a free port of the loopback interface.
+//! Components in an OCI registry: Debian's `docker-registry`, on a free port of the loopback interface.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -8,18 +8,18 @@ use plimsoll::base::oci::{Credentials, OciError, OciReference, pull, pull_as, pu
 use plimsoll_runtime::identity::digest;
 use plimsoll_tests::{TempDir, guest};
 
-/// More than any component of the tests has.
-const PLENTY: u64 = 64 << 20;
+/// A size limit that is larger than every component of the tests.
+const LARGE_LIMIT: u64 = 64 << 20;
 
 const BINARY: &str = "docker-registry";
 
-/// The user `user` with the password `password`, as `htpasswd -B` writes it.
+/// The entry of the user `user` with the password `password`, as `htpasswd -B` writes it.
 const USERS: &str = "user:$2b$04$L/tlWNI.0G1BRB2vdM3CUeQbRzospAPVd4mJPzG3E6fFHHk/m8zoW";
 
-/// A digest that nothing has.
+/// A digest that no manifest has.
 const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
-/// A registry with a folder of its own; killed on drop.
+/// A registry process with its own folder. It is killed on drop.
 struct Registry {
     child: Child,
     /// `127.0.0.1:PORT`.
@@ -28,10 +28,11 @@ struct Registry {
 }
 
 impl Registry {
-    /// A registry that is open to everybody. There is none when the program is not installed.
+    /// Starts a registry without authentication. If the program is not installed, prints the reason and returns `None`;
+    /// the caller then skips its test.
     ///
     /// # Panics
-    /// When it is not installed and `CI` is set; otherwise the reason is printed and the test is skipped by its caller.
+    /// If the program is not installed and `CI` is set.
     fn start() -> Option<Self> {
         Self::start_with("")
     }
@@ -61,12 +62,12 @@ impl Registry {
         let mut lines = BufReader::new(child.stderr.take().expect("piped"));
         let address = loop {
             let mut line = String::new();
-            assert_ne!(lines.read_line(&mut line).expect("text"), 0, "it ended before it listened");
+            assert_ne!(lines.read_line(&mut line).expect("text"), 0, "the registry ended before it listened");
             if let Some((_, rest)) = line.split_once("listening on ") {
                 break rest.split('"').next().expect("an address").to_owned();
             }
         };
-        // It would block on a full pipe.
+        // The registry would block on a full pipe, so its log is read to the end.
         std::thread::spawn(move || lines.read_to_string(&mut String::new()));
         Some(Self { child, address, folder })
     }
@@ -75,13 +76,13 @@ impl Registry {
         format!("oci://{}/{rest}", self.address).parse().expect("a reference")
     }
 
-    /// The file in which the registry keeps what has a digest.
+    /// The file in which the registry stores the blob with a digest.
     fn file(&self, digest: &str) -> PathBuf {
         let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
         self.folder.path().join("docker/registry/v2/blobs/sha256").join(&hex[..2]).join(hex).join("data")
     }
 
-    /// Puts a blob by the protocol itself; gives its digest.
+    /// Uploads a blob with plain HTTP requests. Returns its digest.
     async fn put_blob(&self, name: &str, bytes: &[u8]) -> String {
         let client = reqwest::Client::new();
         let upload = client.post(format!("http://{}/v2/{name}/blobs/uploads/", self.address)).send().await;
@@ -92,7 +93,7 @@ impl Registry {
         digest
     }
 
-    /// Puts a manifest of the layers, by the protocol itself.
+    /// Uploads a manifest with these layers, and the layers, with plain HTTP requests.
     async fn put_manifest(&self, name: &str, tag: &str, config: &str, layers: &[(&str, &[u8])]) {
         let mut described = Vec::new();
         for &(media_type, bytes) in layers {
@@ -124,7 +125,7 @@ fn component() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_is_pushed_is_pulled() {
+async fn a_pushed_component_can_be_pulled_by_tag_and_digest() {
     let Some(registry) = Registry::start() else { return };
     let component = component();
     let tagged = registry.reference("team/noop:1.0");
@@ -150,36 +151,36 @@ async fn what_is_pushed_is_pulled() {
 }
 
 #[tokio::test]
-async fn another_digest_than_the_pinned_one_is_refused() {
+async fn a_digest_that_differs_from_the_pinned_one_is_rejected() {
     let Some(registry) = Registry::start() else { return };
     let tagged = registry.reference("noop:1");
     let digest = push(&tagged, component().into()).await.expect("pushed");
-    let error = pull(&tagged.pinned(NO_DIGEST), PLENTY).await.expect_err("refused");
+    let error = pull(&tagged.pinned(NO_DIGEST), LARGE_LIMIT).await.expect_err("refused");
     assert!(matches!(&error, OciError::Digest { expected, found, .. } if expected == NO_DIGEST && *found == digest));
     assert!(error.to_string().contains(NO_DIGEST) && error.to_string().contains(&digest), "{error}");
-    // Without a tag there is nothing to compare with.
-    let error = pull(&registry.reference(&format!("noop@{NO_DIGEST}")), PLENTY).await.expect_err("refused");
+    // A reference without a tag names an unknown manifest, so there is no other digest to report.
+    let error = pull(&registry.reference(&format!("noop@{NO_DIGEST}")), LARGE_LIMIT).await.expect_err("refused");
     assert!(matches!(error, OciError::Unknown { .. }), "{error}");
 }
 
 #[tokio::test]
-async fn a_pinned_component_stays_when_its_tag_moves_on() {
+async fn a_pinned_component_can_be_pulled_after_its_tag_has_moved() {
     let Some(registry) = Registry::start() else { return };
     let tagged = registry.reference("noop:1");
     let first = push(&tagged, component().into()).await.expect("pushed");
     let other = std::fs::read(guest("echo-infer")).expect("built");
     let second = push(&tagged, other.into()).await.expect("pushed");
     assert_ne!(first, second);
-    assert!(pull(&tagged.pinned(&first), PLENTY).await.expect("pulled").bytes == component());
-    assert_eq!(pull(&tagged, PLENTY).await.expect("pulled").manifest_digest, second);
+    assert!(pull(&tagged.pinned(&first), LARGE_LIMIT).await.expect("pulled").bytes == component());
+    assert_eq!(pull(&tagged, LARGE_LIMIT).await.expect("pulled").manifest_digest, second);
 }
 
 #[tokio::test]
-async fn unknown_tags_and_names_are_told() {
+async fn unknown_tags_and_names_are_reported() {
     let Some(registry) = Registry::start() else { return };
     push(&registry.reference("noop:1"), component().into()).await.expect("pushed");
     for name in ["noop:2", "other:1"] {
-        let error = pull(&registry.reference(name), PLENTY).await.expect_err("not there");
+        let error = pull(&registry.reference(name), LARGE_LIMIT).await.expect_err("not there");
         assert!(matches!(error, OciError::Unknown { .. }), "{error:?}");
         assert!(error.to_string().contains(&format!("/{name}: ")), "{error}");
     }
@@ -195,25 +196,25 @@ async fn changed_bytes_in_the_registry_are_detected() {
     let mut changed = component();
     *changed.last_mut().expect("not empty") ^= 1;
     std::fs::write(registry.file(&layer), &changed).expect("written");
-    let error = pull(&tagged, PLENTY).await.expect_err("refused");
+    let error = pull(&tagged, LARGE_LIMIT).await.expect_err("refused");
     let found = format!("sha256:{}", digest(&changed));
     assert!(error.to_string().contains(&layer) && error.to_string().contains(&found), "{error}");
 
     std::fs::write(registry.file(&layer), &changed[..changed.len() / 2]).expect("written");
-    pull(&tagged, PLENTY).await.expect_err("refused");
+    pull(&tagged, LARGE_LIMIT).await.expect_err("refused");
     std::fs::write(registry.file(&layer), component()).expect("written");
-    pull(&tagged, PLENTY).await.expect("whole again");
+    pull(&tagged, LARGE_LIMIT).await.expect("the layer is restored");
 
     let text = std::fs::read_to_string(registry.file(&manifest)).expect("stored");
     std::fs::write(registry.file(&manifest), text.replace("\"annotations\"", "\"annotation5\"")).expect("written");
     for reference in [&tagged, &tagged.pinned(&manifest)] {
-        let error = pull(reference, PLENTY).await.expect_err("refused");
+        let error = pull(reference, LARGE_LIMIT).await.expect_err("refused");
         assert!(matches!(&error, OciError::Digest { expected, .. } if *expected == manifest), "{error:?}");
     }
 }
 
 #[tokio::test]
-async fn other_artifacts_are_refused() {
+async fn artifacts_that_are_not_components_are_rejected() {
     let Some(registry) = Registry::start() else { return };
     let wasm = "application/vnd.wasm.config.v0+json";
     let component = component();
@@ -224,19 +225,19 @@ async fn other_artifacts_are_refused() {
         (wasm, vec![layer, layer], "2 layers"),
     ] {
         registry.put_manifest("other", "1", config, &layers).await;
-        let error = pull(&registry.reference("other:1"), PLENTY).await.expect_err("refused");
+        let error = pull(&registry.reference("other:1"), LARGE_LIMIT).await.expect_err("refused");
         assert!(matches!(error, OciError::NotWasm { .. }) && error.to_string().contains(part), "{error}");
     }
-    // The same by hand, and right.
+    // The same upload with a valid manifest is accepted.
     registry.put_manifest("other", "1", wasm, &[layer]).await;
-    assert!(pull(&registry.reference("other:1"), PLENTY).await.expect("pulled").bytes == component);
+    assert!(pull(&registry.reference("other:1"), LARGE_LIMIT).await.expect("pulled").bytes == component);
 
     let error = push(&registry.reference("text:1"), b"text"[..].into()).await.expect_err("refused");
     assert!(matches!(error, OciError::NotWasm { .. }), "{error}");
 }
 
 #[tokio::test]
-async fn larger_than_allowed_is_refused() {
+async fn a_component_above_the_size_limit_is_rejected() {
     let Some(registry) = Registry::start() else { return };
     let tagged = registry.reference("noop:1");
     push(&tagged, component().into()).await.expect("pushed");
@@ -244,7 +245,7 @@ async fn larger_than_allowed_is_refused() {
     let error = pull(&tagged, size - 1).await.expect_err("refused");
     assert!(matches!(error, OciError::TooLarge { size: found, limit, .. } if found == size && limit == size - 1));
 
-    // More bytes than the manifest declares: the limit cannot be got round.
+    // The layer has more bytes than the manifest declares. The limit applies to the real size.
     let layer = registry.file(&digest(&component()));
     std::fs::write(layer, [component(), component()].concat()).expect("written");
     let error = pull(&tagged, size).await.expect_err("refused");
@@ -252,32 +253,32 @@ async fn larger_than_allowed_is_refused() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_reached_says_why() {
+async fn an_unreachable_registry_is_reported_with_the_reason() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
     drop(listener);
     let reference: OciReference = format!("{address}/noop:1").parse().expect("a reference");
-    let error = pull(&reference, PLENTY).await.expect_err("nobody there");
+    let error = pull(&reference, LARGE_LIMIT).await.expect_err("unreachable");
     assert!(matches!(error, OciError::Refused { .. }), "{error:?}");
     assert!(error.to_string().contains(&reference.to_string()), "{error}");
 
     // Names below `invalid` never exist (RFC 2606).
     let reference: OciReference = "registry.invalid/noop:1".parse().expect("a reference");
-    let error = push(&reference, component().into()).await.expect_err("nobody there");
+    let error = push(&reference, component().into()).await.expect_err("unreachable");
     assert!(matches!(error, OciError::UnknownHost { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn credentials_are_used_and_told_when_wrong() {
+async fn credentials_are_used_and_wrong_ones_are_reported() {
     let Some(registry) = Registry::start_with("auth: {htpasswd: {realm: test, path: \"USERS\"}}\n") else { return };
     let tagged = registry.reference("noop:1");
     let right = Credentials::basic("user", "password");
     let digest = push_as(&tagged, component().into(), right.clone()).await.expect("pushed");
-    let pulled = pull_as(&tagged, PLENTY, right).await.expect("pulled");
+    let pulled = pull_as(&tagged, LARGE_LIMIT, right).await.expect("pulled");
     assert_eq!((pulled.manifest_digest, pulled.bytes == component()), (digest, true));
 
     for wrong in [Credentials::basic("user", "secret"), Credentials::anonymous()] {
-        let pulled = pull_as(&tagged, PLENTY, wrong.clone()).await.expect_err("refused");
+        let pulled = pull_as(&tagged, LARGE_LIMIT, wrong.clone()).await.expect_err("refused");
         let pushed = push_as(&tagged, component().into(), wrong).await.expect_err("refused");
         for error in [pulled, pushed] {
             assert!(matches!(error, OciError::Unauthorized { .. }), "{error:?}");

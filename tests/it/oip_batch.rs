@@ -1,5 +1,5 @@
-//! Many images in one request: each in its own instances, answered in order, with errors of its own where that is
-//! asked for.
+//! Several images in one request: each runs in its own instances, the results are in order, and with `partial` each
+//! image has its own error.
 
 use plimsoll_tests::{Server, guests_config};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::oip_rest::{demo, digit, images, label};
 const NAMES: [&str; 5] = ["4.png", "7.jpg", "1.png", "3.jpg", "9.png"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_images_of_one_request_are_answered_in_order() {
+async fn oip_results_have_the_order_of_the_images() {
     let server = demo().await;
     let pictures: Vec<_> = NAMES.iter().map(|name| digit(name)).collect();
     let pictures: Vec<_> = pictures.iter().map(Vec::as_slice).collect();
@@ -20,7 +20,7 @@ async fn oip_images_of_one_request_are_answered_in_order() {
     let labels: Vec<_> =
         output["data"].as_array().expect("texts").iter().map(|text| label(text.as_str().expect("text"))).collect();
     assert_eq!(labels, ["4", "7", "1", "3", "9"]);
-    // Each was a request: in instances of its own, and counted.
+    // Each image ran in its own instances and counts as an inference.
     let row = server.memory_row("preprocess", "ok").await.expect("a row");
     assert_eq!(row["count"], 5);
     let stats = server.get("/v2/models/digits/stats").await.json();
@@ -29,7 +29,7 @@ async fn oip_images_of_one_request_are_answered_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_a_bad_image_fails_the_whole_or_only_itself() {
+async fn oip_a_bad_image_fails_the_whole_request_or_with_partial_only_itself() {
     let server = demo().await;
     let (good, bad) = (digit("7.jpg"), b"no image".to_vec());
     let input = images(&[&good, &good, &bad, &good]);
@@ -62,9 +62,9 @@ async fn oip_a_bad_image_fails_the_whole_or_only_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_no_byte_of_an_image_is_seen_by_the_next_of_its_batch() {
+async fn oip_no_byte_of_an_image_is_visible_to_the_next_image_of_the_request() {
     let server = Server::start(&guests_config("tester", "")).await;
-    // Each image fills memory with a pattern that the next would find if it had the same instance.
+    // Each image fills memory with a pattern that the next image would find in a reused instance.
     let request = |what: &str| json!({ "parameters": { "do": what, "bytes": 8 << 20 }, "inputs": [images(&[b"a", b"b", b"c", b"d"])] });
     for what in ["fill", "search", "fill", "search"] {
         let reply = server.infer_json("p", &request(what)).await;
@@ -74,20 +74,20 @@ async fn oip_no_byte_of_an_image_is_seen_by_the_next_of_its_batch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_a_caller_who_goes_away_stops_all_images() {
+async fn oip_a_disconnect_stops_the_guests_of_all_images() {
     let config = guests_config("tester", "");
     let server = Server::start(&format!("[server]\nmax_concurrency = 2\nmax_queue = 1\n{config}")).await;
     let request = json!({ "parameters": { "do": "loop" }, "inputs": [images(&[b"a", b"b", b"c", b"d"])] });
     let gone = tokio::time::timeout(std::time::Duration::from_millis(500), server.infer_json("p", &request)).await;
-    assert!(gone.is_err(), "the guests loop");
-    // The only places are free again long before the stages' deadline of ten seconds.
+    assert!(gone.is_err(), "the guests still loop");
+    // Both slots are free again long before the stages' deadline of ten seconds.
     let next = tokio::time::timeout(std::time::Duration::from_secs(5), server.infer("p", "?do=ok", "")).await;
     assert_eq!(next.expect("the guests were stopped").status, 200);
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_a_deadline_is_that_of_the_whole_batch() {
+async fn oip_the_deadline_applies_to_the_whole_request() {
     let server = Server::start(&guests_config("tester", "")).await;
     let request = json!({ "parameters": { "do": "sleep", "ms": 400, "timeout": 600_000, "partial": true },
                           "inputs": [images(&[b"a".as_slice(); 16])] });
@@ -96,7 +96,7 @@ async fn oip_a_deadline_is_that_of_the_whole_batch() {
     assert!(started.elapsed() < std::time::Duration::from_secs(3), "{:?}", started.elapsed());
     let body = reply.json();
     let errors = body["outputs"][1]["data"].as_array().expect("texts");
-    assert_eq!(errors[0], "", "the first was in time");
+    assert_eq!(errors[0], "", "the first image was in time");
     assert!(errors[15].as_str().expect("text").contains("\"deadline\""), "{body}");
     server.stop().await;
 }

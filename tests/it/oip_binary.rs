@@ -1,4 +1,4 @@
-//! The binary tensor data extension in both directions, raw binary requests, and packed bodies.
+//! The binary tensor data extension in both directions, raw binary requests, and compressed bodies.
 
 use std::io::{Read, Write};
 
@@ -9,7 +9,7 @@ use crate::oip_rest::{demo, digit, echo, label};
 
 const HEADER: &str = "inference-header-content-length";
 
-/// JSON with tensors behind it.
+/// A body of JSON and binary tensors. Returns it with the length of the JSON.
 fn body(request: &Value, tails: &[&[u8]]) -> (String, Vec<u8>) {
     let json = request.to_string().into_bytes();
     (json.len().to_string(), [json.as_slice(), &tails.concat()].concat())
@@ -20,7 +20,7 @@ async fn post(server: &Server, model: &str, request: &Value, tails: &[&[u8]]) ->
     server.send("POST", &format!("/v2/models/{model}/infer"), &[(HEADER, &length)], body).await
 }
 
-/// The JSON of a reply and the bytes behind it.
+/// The JSON of a reply and the binary data after it.
 fn parts(reply: &Reply) -> (Value, Vec<u8>) {
     assert_eq!(reply.status, 200, "{}", reply.text);
     let length: usize = reply.headers[HEADER].to_str().expect("text").parse().expect("a number");
@@ -33,7 +33,7 @@ fn element(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_binary_images_and_binary_replies() {
+async fn oip_images_and_replies_may_be_binary() {
     let server = demo().await;
     let picture = element(&digit("7.jpg"));
     let mut request = json!({ "parameters": { "binary_data_output": true }, "inputs": [{
@@ -45,7 +45,7 @@ async fn oip_binary_images_and_binary_replies() {
     assert_eq!(length, tail.len() - 4);
     assert_eq!(label(std::str::from_utf8(&tail[4..]).expect("text")), "7");
 
-    // The output's own word goes before the request's, in both directions.
+    // The parameter of an output takes precedence over that of the request, in both directions.
     request["outputs"] = json!([{ "name": "output", "parameters": { "binary_data": false } }]);
     let reply = post(&server, "digits", &request, &[&picture]).await;
     assert!(reply.status == 200 && !reply.headers.contains_key(HEADER), "{}", reply.text);
@@ -62,7 +62,7 @@ async fn oip_binary_images_and_binary_replies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_raw_binary_request_of_a_network() {
+async fn oip_a_raw_binary_request_is_accepted_by_a_model_with_one_input() {
     let server = demo().await;
     let numbers: Vec<u8> = (0..64).flat_map(|_| 0.5_f32.to_le_bytes()).collect();
     let reply = server.send("POST", "/v2/models/digits.infer/infer", &[(HEADER, "0")], numbers.clone()).await;
@@ -77,7 +77,7 @@ async fn oip_raw_binary_request_of_a_network() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_every_datatype_comes_in_binary() {
+async fn oip_every_datatype_is_accepted_in_binary() {
     let server = echo().await;
     for (datatype, bytes, given, expected) in [
         ("BOOL", vec![0, 1], "UINT8", vec![0, 1]),
@@ -100,7 +100,7 @@ async fn oip_every_datatype_comes_in_binary() {
         assert_eq!(json["outputs"][0]["datatype"], given, "{datatype}");
         assert_eq!(tail, expected, "{datatype}");
     }
-    // Several inputs, of which one is JSON; the bytes stand in the order of the inputs.
+    // Several inputs, one with JSON data. The binary data is in the order of the inputs.
     let request = json!({ "inputs": [
         { "name": "a", "shape": [2], "datatype": "UINT8", "parameters": { "binary_data_size": 2 } },
         { "name": "b", "shape": [1], "datatype": "INT32", "data": [5] },
@@ -118,7 +118,7 @@ async fn oip_every_datatype_comes_in_binary() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_binary_parts_that_lie_are_refused() {
+async fn oip_binary_sizes_that_do_not_match_the_data_are_refused() {
     let server = echo().await;
     let input = |size: Value, shape: Value, datatype: &str| json!({ "inputs": [{ "name": "x", "shape": shape, "datatype": datatype, "parameters": { "binary_data_size": size } }] });
     for (request, tail, word) in [
@@ -145,7 +145,7 @@ async fn oip_binary_parts_that_lie_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_packed_requests_and_replies() {
+async fn oip_requests_and_replies_may_be_compressed() {
     let server = demo().await;
     let picture = element(&digit("7.jpg"));
     let request = json!({ "parameters": { "binary_data_output": true }, "inputs": [{
@@ -156,21 +156,24 @@ async fn oip_packed_requests_and_replies() {
     gzip.write_all(&plain).expect("memory");
     let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), level);
     zlib.write_all(&plain).expect("memory");
-    for (encoding, packed) in [("gzip", gzip.finish().expect("memory")), ("deflate", zlib.finish().expect("memory"))] {
+    for (encoding, compressed) in
+        [("gzip", gzip.finish().expect("memory")), ("deflate", zlib.finish().expect("memory"))]
+    {
         let headers = [(HEADER, length.as_str()), ("content-encoding", encoding), ("accept-encoding", encoding)];
-        let reply = server.send("POST", "/v2/models/digits/infer", &headers, packed.clone()).await;
+        let reply = server.send("POST", "/v2/models/digits/infer", &headers, compressed.clone()).await;
         assert_eq!(reply.status, 200, "{encoding}: {}", reply.text);
         assert_eq!(reply.headers["content-encoding"], encoding);
-        let mut whole = Vec::new();
+        let mut decompressed = Vec::new();
         match encoding {
-            "gzip" => flate2::read::GzDecoder::new(&reply.bytes[..]).read_to_end(&mut whole),
-            _ => flate2::read::ZlibDecoder::new(&reply.bytes[..]).read_to_end(&mut whole),
+            "gzip" => flate2::read::GzDecoder::new(&reply.bytes[..]).read_to_end(&mut decompressed),
+            _ => flate2::read::ZlibDecoder::new(&reply.bytes[..]).read_to_end(&mut decompressed),
         }
-        .expect("packed");
+        .expect("compressed");
         let header: usize = reply.headers[HEADER].to_str().expect("text").parse().expect("a number");
-        assert_eq!(label(std::str::from_utf8(&whole[header + 4..]).expect("text")), "7", "{encoding}");
+        assert_eq!(label(std::str::from_utf8(&decompressed[header + 4..]).expect("text")), "7", "{encoding}");
 
-        let cut = server.send("POST", "/v2/models/digits/infer", &headers, packed[..packed.len() / 2].to_vec()).await;
+        let cut =
+            server.send("POST", "/v2/models/digits/infer", &headers, compressed[..compressed.len() / 2].to_vec()).await;
         assert!(cut.status == 400 && cut.text.contains("Content-Encoding"), "{}", cut.text);
     }
     let reply = server.send("POST", "/v2/models/digits/infer", &[("content-encoding", "br")], plain).await;
@@ -179,7 +182,7 @@ async fn oip_packed_requests_and_replies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_packed_bodies_may_not_unpack_beyond_the_limit() {
+async fn oip_the_body_limit_applies_to_decompressed_bodies() {
     let config = plimsoll_tests::guests_config("tester", "");
     let server = Server::start(&format!("[server]\nmax_body = \"1MiB\"\n{config}")).await;
     let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -188,7 +191,7 @@ async fn oip_packed_bodies_may_not_unpack_beyond_the_limit() {
     assert!(bomb.len() < 1 << 20);
     let reply = server.send("POST", "/v2/models/p/infer", &[("content-encoding", "gzip")], bomb).await;
     assert!(reply.status == 413 && reply.text.contains("server.max_body"), "{}", reply.text);
-    // Numbers that are short in JSON may not be long as tensors either.
+    // The limit also applies to tensors: a number that is short in JSON may take eight bytes in a tensor.
     let data = vec![0; 200_000];
     let input = json!({ "name": "x", "shape": [200_000], "datatype": "FP64", "data": data });
     let reply = server.infer_json("p.infer", &json!({ "inputs": [input] })).await;

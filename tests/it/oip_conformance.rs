@@ -1,4 +1,4 @@
-//! The real clients from PyPI, unmodified, against the real server: the suites in `tests/conformance`.
+//! Runs the suites in `tests/conformance`: unmodified clients from PyPI against the real server.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,10 @@ fn suite() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance")
 }
 
-/// A missing prerequisite: seen at home, a failure where `CI` or `PLIMSOLL_CONFORMANCE` is set.
+/// Skips a test because a prerequisite is missing.
+///
+/// # Panics
+/// If `CI` or `PLIMSOLL_CONFORMANCE` is set.
 fn skip<T>(reason: &str) -> Option<T> {
     let required = ["CI", "PLIMSOLL_CONFORMANCE"].iter().any(|name| std::env::var_os(name).is_some());
     assert!(!required, "{reason}, and CI must not skip");
@@ -20,7 +23,7 @@ fn skip<T>(reason: &str) -> Option<T> {
     None
 }
 
-/// A virtual environment with these requirements, made once below `target`.
+/// The Python of a virtual environment with these requirements. The environment is created once, below `target`.
 fn environment(requirements: &str) -> Option<PathBuf> {
     let file = suite().join(requirements);
     let wanted = std::fs::read_to_string(&file).expect("there");
@@ -28,7 +31,7 @@ fn environment(requirements: &str) -> Option<PathBuf> {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/conformance").join(file.file_stem().expect("a name"));
     let stamp = folder.join("requirements.txt");
     let python = folder.join("bin/python");
-    // Tests run in processes of their own, and two may want the same environment at once.
+    // Tests may run in separate processes, and two of them may need the same environment at the same time.
     std::fs::create_dir_all(folder.parent().expect("below target")).expect("writable");
     let lock = std::fs::File::create(folder.with_extension("lock")).expect("writable");
     lock.lock().expect("locked");
@@ -37,23 +40,23 @@ fn environment(requirements: &str) -> Option<PathBuf> {
     }
     let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).status();
     if !made.is_ok_and(|status| status.success()) {
-        return skip("python3 with venv is missing, so no client of the protocol is tried");
+        return skip("python3 with venv is missing, so the clients of the protocol are not tested");
     }
     let arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
     let installed = Command::new(&python).args(arguments).arg(&file).status();
     if !installed.is_ok_and(|status| status.success()) {
-        return skip("pip cannot install the clients of the protocol, so none is tried");
+        return skip("pip cannot install the clients of the protocol, so they are not tested");
     }
     std::fs::write(&stamp, wanted).expect("written");
     Some(python)
 }
 
-/// The demo and a pipeline of test guests on one server.
+/// A server with the demo and a pipeline of test guests.
 async fn server() -> Server {
     Server::start(&format!("{DEMO}\n{}", guests_config("tester", ""))).await
 }
 
-async fn pytest(python: &Path, files: &[&str]) {
+async fn run_pytest(python: &Path, files: &[&str]) {
     let server = server().await;
     let mut command = Command::new(python);
     command.current_dir(suite()).env("PLIMSOLL_ADDRESS", &server.url["http://".len()..]);
@@ -63,29 +66,29 @@ async fn pytest(python: &Path, files: &[&str]) {
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     println!("{text}");
     assert!(output.status.success(), "{text}");
-    assert!(!text.contains("skipped"), "nothing is skipped: {text}");
+    assert!(!text.contains("skipped"), "no test may be skipped: {text}");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_conformance_of_tritonclient_and_kserve() {
+async fn oip_conformance_with_tritonclient_and_kserve() {
     let Some(python) = environment("requirements.txt") else { return };
-    pytest(&python, &["test_triton_http.py", "test_triton_grpc.py", "test_triton_aio.py"]).await;
-    // Apart, for both clients register the messages of the protocol in their process.
-    pytest(&python, &["test_kserve.py"]).await;
-    pytest(&python, &["test_examples.py"]).await;
+    run_pytest(&python, &["test_triton_http.py", "test_triton_grpc.py", "test_triton_aio.py"]).await;
+    // In a separate process, because both clients register the messages of the protocol in their process.
+    run_pytest(&python, &["test_kserve.py"]).await;
+    run_pytest(&python, &["test_examples.py"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_fuzz_schemathesis_finds_no_server_error_in_the_document() {
+async fn oip_fuzz_schemathesis_finds_no_server_error() {
     let Some(python) = environment("requirements.txt") else { return };
-    pytest(&python, &["test_schemathesis.py"]).await;
+    run_pytest(&python, &["test_schemathesis.py"]).await;
 }
 
-/// `mlserver infer` reads requests from a file, a line each, and writes the responses to another. It drops the parameters
-/// of inputs, so images cannot be sent by it as base64; tensors can.
+/// `mlserver infer` reads requests from a file, one per line, and writes the responses to another file. It drops the
+/// parameters of inputs, so it cannot send images as base64, but it can send tensors.
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_conformance_of_the_command_line_of_mlserver() {
+async fn oip_conformance_with_the_command_line_of_mlserver() {
     let Some(python) = environment("requirements-mlserver.txt") else { return };
     let server = server().await;
     let folder = TempDir::new().expect("a folder");
@@ -125,8 +128,8 @@ async fn oip_conformance_of_the_command_line_of_mlserver() {
         let direct = server.infer_json("digits.infer", &request(row)).await.json();
         let numbers = |value: &Value| -> Vec<f64> { serde_json::from_value(value.clone()).expect("numbers") };
         let (direct, by_mlserver) = (numbers(&direct["outputs"][0]["data"]), numbers(&answers[&(row as u64)]));
-        let alike = direct.iter().zip(&by_mlserver).all(|(a, b)| (a - b).abs() < 1e-4);
-        assert!(direct.len() == 10 && by_mlserver.len() == 10 && alike, "{direct:?} {by_mlserver:?}");
+        let are_equal = direct.iter().zip(&by_mlserver).all(|(a, b)| (a - b).abs() < 1e-4);
+        assert!(direct.len() == 10 && by_mlserver.len() == 10 && are_equal, "{direct:?} {by_mlserver:?}");
     }
     server.stop().await;
 }

@@ -1,5 +1,5 @@
-//! Requests that nobody means: only 2xx and 4xx come back, soon, and the process does not grow by more than the
-//! bodies' limits.
+//! Generated requests: every reply is a 2xx or 4xx and arrives in time, and the memory of the process does not grow by
+//! more than a few times the body limit.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn limited() -> String {
     )
 }
 
-/// Sends what is generated and judges the answers.
+/// Sends the generated cases and checks the replies.
 fn fuzz<T: std::fmt::Debug>(
     strategy: &impl Strategy<Value = T>,
     send: &impl AsyncFn(&Server, T) -> Option<(u16, String)>,
@@ -32,8 +32,8 @@ fn fuzz<T: std::fmt::Debug>(
             runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), send(&server, case)).await });
         let answered = answered.map_err(|_| TestCaseError::fail("no answer within ten seconds"))?;
         if let Some((status, body)) = answered {
-            let fine = (200..300).contains(&status) || (400..500).contains(&status);
-            prop_assert!(fine, "status {status}: {body}");
+            let is_expected = (200..300).contains(&status) || (400..500).contains(&status);
+            prop_assert!(is_expected, "status {status}: {body}");
             if status >= 400 {
                 let body: Value =
                     serde_json::from_str(&body).map_err(|e| TestCaseError::fail(format!("{e}: {body}")))?;
@@ -46,11 +46,11 @@ fn fuzz<T: std::fmt::Debug>(
         panic!("{error}");
     }
     let after = runtime.block_on(server.infer("p", "", ""));
-    assert_eq!(after.status, 200, "the server is as it was");
+    assert_eq!(after.status, 200, "the server still serves");
     runtime.block_on(server.stop());
 }
 
-/// Any JSON, more often than not with the words of the protocol in it.
+/// Any JSON, which often contains the words of the protocol.
 fn any_json() -> impl Strategy<Value = Value> {
     let word = prop::sample::select(vec![
         "inputs",
@@ -92,8 +92,8 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A request that is nearly right: one member of its input is any JSON.
-fn nearly() -> impl Strategy<Value = Value> {
+/// A request that is valid except for one member of its input, which is any JSON.
+fn nearly_valid() -> impl Strategy<Value = Value> {
     let member = prop::sample::select(vec!["name", "shape", "datatype", "data", "parameters"]);
     let datatype =
         prop::sample::select(vec!["BYTES", "BOOL", "INT8", "UINT16", "INT64", "UINT64", "FP16", "FP32", "FP64"]);
@@ -115,7 +115,7 @@ async fn post(server: &Server, model: &str, headers: &[(&str, &str)], body: Vec<
 
 #[test]
 fn oip_fuzz_any_json() {
-    let request = prop_oneof![any_json(), any_json().prop_map(|value| json!({ "inputs": [value] })), nearly()];
+    let request = prop_oneof![any_json(), any_json().prop_map(|value| json!({ "inputs": [value] })), nearly_valid()];
     fuzz(&(model(), request), &async |server, (model, request)| {
         post(server, model, &[], request.to_string().into_bytes()).await
     });
@@ -128,7 +128,7 @@ fn oip_fuzz_any_bytes() {
 }
 
 #[test]
-fn oip_fuzz_header_lengths_and_sizes_that_lie() {
+fn oip_fuzz_wrong_header_lengths_and_sizes() {
     let number = prop_oneof![
         (0_i128..200).boxed(),
         any::<i64>().prop_map(i128::from).boxed(),
@@ -138,25 +138,25 @@ fn oip_fuzz_header_lengths_and_sizes_that_lie() {
     let shape = prop::collection::vec(prop_oneof![0_u64..9, any::<u64>()], 0..5);
     let datatype = prop::sample::select(vec!["BYTES", "BOOL", "INT16", "FP16", "BF16", "FP32", "FP64", "UINT64"]);
     let tail = prop::collection::vec(any::<u8>(), 0..200);
-    let honest = any::<bool>();
-    let case = (model(), number.clone(), number, shape, datatype, tail, honest);
-    fuzz(&case, &async |server, (model, header, size, shape, datatype, tail, honest)| {
+    let is_correct = any::<bool>();
+    let case = (model(), number.clone(), number, shape, datatype, tail, is_correct);
+    fuzz(&case, &async |server, (model, header, size, shape, datatype, tail, is_correct)| {
         let size =
-            if honest { json!(tail.len()) } else { serde_json::from_str(&size.to_string()).unwrap_or(Value::Null) };
+            if is_correct { json!(tail.len()) } else { serde_json::from_str(&size.to_string()).unwrap_or(Value::Null) };
         let input = json!({ "name": "image", "shape": shape, "datatype": datatype, "parameters": { "binary_data_size": size } });
         let text = json!({ "inputs": [input] }).to_string().into_bytes();
-        let header = if honest { text.len().to_string() } else { header.to_string() };
+        let header = if is_correct { text.len().to_string() } else { header.to_string() };
         post(server, model, &[(HEADER, &header)], [text, tail].concat()).await
     });
 }
 
 #[test]
-fn oip_fuzz_packed_bodies() {
+fn oip_fuzz_compressed_bodies() {
     let encoding = prop::sample::select(vec!["gzip", "deflate", "identity", "br", "gzip, deflate"]);
     let bytes = prop::collection::vec(any::<u8>(), 0..200);
-    fuzz(&(encoding, bytes, any::<bool>()), &async |server, (encoding, bytes, packed)| {
+    fuzz(&(encoding, bytes, any::<bool>()), &async |server, (encoding, bytes, compressed)| {
         let mut body = Vec::new();
-        match (packed, encoding) {
+        match (compressed, encoding) {
             (true, "gzip") => {
                 std::io::Read::read_to_end(
                     &mut flate2::read::GzEncoder::new(&bytes[..], flate2::Compression::fast()),
@@ -170,9 +170,9 @@ fn oip_fuzz_packed_bodies() {
     });
 }
 
-/// What costs the most for its length in JSON must not cost more than a few bodies.
+/// JSON that takes the most memory for its length must not take more memory than a few bodies.
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_fuzz_bodies_that_are_all_overhead_do_not_grow_the_process() {
+async fn oip_fuzz_bodies_with_the_most_overhead_do_not_use_unlimited_memory() {
     const BODY: usize = 8 << 20;
     let server = Server::start(&format!(
         "[server]\nmax_body = \"8MiB\"\nbody_budget = \"64MiB\"\n{}",
@@ -205,7 +205,7 @@ async fn oip_fuzz_bodies_that_are_all_overhead_do_not_grow_the_process() {
             let reply = server.send("POST", &format!("/v2/models/{model}/infer"), &[], body.clone()).await;
             assert!((400..500).contains(&reply.status), "{index}: {} {}", reply.status, reply.text);
             let grown = resident(&server).await.saturating_sub(before);
-            // The client of this process holds the body twice, the server once, and its tensors once.
+            // The client in this process holds the body twice, the server holds it once, and its tensors once.
             assert!(grown < 12 * BODY as u64, "body {index} for {model}: {grown} bytes more");
         }
     }

@@ -1,4 +1,4 @@
-//! The repository extension and the statistics extension.
+//! The model repository extension and the statistics extension of the Open Inference Protocol.
 
 use plimsoll::config::Config;
 use plimsoll_tests::{Server, Site, TempDir, guests_config, stamped};
@@ -35,13 +35,13 @@ async fn oip_a_pipeline_is_unloaded_and_loaded_again() {
     }
     let reply = server.infer("digits", "", digit("7.jpg")).await;
     assert!(reply.status == 404 && reply.text.contains("is unloaded"), "{}", reply.text);
-    assert_eq!(server.get("/v2/health/ready").await.status, 200, "it is not waited for");
+    assert_eq!(server.get("/v2/health/ready").await.status, 200, "an unloaded pipeline does not affect readiness");
 
     let (status, _) = post(&server, "/v2/repository/models/digits/load", &[], "{\"parameters\":{}}").await;
     assert_eq!(status, 200);
     let reply = server.infer_json("digits", &json!({ "inputs": [images(&[&digit("7.jpg")])] })).await;
     assert_eq!((reply.status, &reply.json()["model_version"]), (200, &version), "{}", reply.text);
-    assert_eq!(post(&server, "/v2/repository/models/digits/load", &[], "").await.0, 200, "anew");
+    assert_eq!(post(&server, "/v2/repository/models/digits/load", &[], "").await.0, 200, "loading again is allowed");
 
     for (path, body, status, word) in [
         ("ghost/load", "", 404, "no pipeline `ghost`"),
@@ -57,7 +57,7 @@ async fn oip_a_pipeline_is_unloaded_and_loaded_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_loading_needs_the_administration_token_and_listing_does_not() {
+async fn oip_loading_needs_the_admin_token_and_listing_does_not() {
     let folder = TempDir::new().expect("a folder");
     let token = folder.path().join("token");
     std::fs::write(&token, "correct horse battery").expect("written");
@@ -75,7 +75,7 @@ async fn oip_loading_needs_the_administration_token_and_listing_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_what_is_unloaded_stays_so_while_plugins_and_configuration_change() {
+async fn oip_an_unloaded_pipeline_stays_unloaded_when_plugins_or_configuration_change() {
     let site = Site::new("");
     let server = site.serve().await;
     assert_eq!(post(&server, "/v2/repository/models/p/unload", &[], "").await.0, 200);
@@ -89,7 +89,11 @@ async fn oip_what_is_unloaded_stays_so_while_plugins_and_configuration_change() 
     reloaded.expect("served");
     assert_eq!(server.get("/v2/models/p/ready").await.status, 503);
     assert_eq!(post(&server, "/v2/repository/models/p/load", &[], "").await.0, 200);
-    assert_eq!(server.infer("p", "", "").await.text, plimsoll_tests::stamped_reply(1), "with the version of meanwhile");
+    assert_eq!(
+        server.infer("p", "", "").await.text,
+        plimsoll_tests::stamped_reply(1),
+        "the pipeline uses the version that was deployed while it was unloaded"
+    );
     server.stop().await;
 }
 
@@ -106,12 +110,12 @@ async fn oip_a_new_version_of_a_plugin_is_a_new_version_of_the_model() {
     assert_eq!(server.get(&format!("/v2/models/p/versions/{after}")).await.status, 200);
     let reply = server.send("POST", "/v1/plugins/stamp/rollback", &[], Vec::new()).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
-    assert_eq!(version().await, before, "the same again is the same version");
+    assert_eq!(version().await, before, "the same plugins give the same version");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_a_trial_is_a_second_version_that_can_be_asked_for() {
+async fn oip_a_canary_is_a_second_version_that_requests_can_name() {
     let site = Site::new("canary = { share = \"1%\", requests = 100000 }");
     let server = site.serve().await;
     let old = server.get("/v2/models/p").await.json()["versions"][0].as_str().expect("text").to_owned();
@@ -131,7 +135,7 @@ async fn oip_a_trial_is_a_second_version_that_can_be_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_statistics_count_what_was_answered_and_what_was_not() {
+async fn oip_statistics_count_successful_and_failed_requests() {
     let server = Server::start(&guests_config("tester", "")).await;
     for parameters in [json!({}), json!({ "do": "sleep", "ms": 50 }), json!({ "do": "invalid" })] {
         server.infer_json("p", &json!({ "parameters": parameters, "inputs": [images(&[b"x"])] })).await;
@@ -145,7 +149,7 @@ async fn oip_statistics_count_what_was_answered_and_what_was_not() {
     assert_eq!(rows.len(), 2, "{stats}");
     let (whole, infer) = (&rows[0], &rows[1]);
     assert_eq!((&whole["name"], &infer["name"]), (&json!("p"), &json!("p.infer")));
-    // Whatever route a request came by, it is counted.
+    // Requests are counted on every route.
     assert_eq!((&whole["inference_count"], &whole["execution_count"]), (&json!(3), &json!(3)));
     let times = &whole["inference_stats"];
     assert_eq!((&times["success"]["count"], &times["fail"]["count"]), (&json!(3), &json!(1)));

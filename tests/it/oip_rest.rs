@@ -1,4 +1,4 @@
-//! The Open Inference Protocol over REST: what there is, JSON both ways, every datatype, errors.
+//! The Open Inference Protocol over REST: metadata, JSON in both directions, all datatypes, errors.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,12 +6,12 @@ use plimsoll::config::Config;
 use plimsoll_tests::{Reply, Server, data, guests_config};
 use serde_json::{Value, json};
 
-/// The bundled demo.
+/// A server with the bundled demo.
 pub(crate) async fn demo() -> Server {
-    Server::of(&Config::load(None).expect("the demo parses")).await
+    Server::with_config(&Config::load(None).expect("the demo parses")).await
 }
 
-/// A server whose `p.infer` gives its inputs back.
+/// A server whose model `p.infer` returns its inputs.
 pub(crate) async fn echo() -> Server {
     Server::start(&guests_config("tester", "")).await
 }
@@ -20,14 +20,14 @@ pub(crate) fn digit(name: &str) -> Vec<u8> {
     std::fs::read(data(&format!("digits/{name}"))).expect("present")
 }
 
-/// An input of images in base64.
+/// An input tensor of images in base64.
 pub(crate) fn images(images: &[&[u8]]) -> Value {
     let texts: Vec<_> = images.iter().map(|image| STANDARD.encode(image)).collect();
     json!({ "name": "image", "shape": [images.len()], "datatype": "BYTES",
             "parameters": { "content_type": "base64" }, "data": texts })
 }
 
-/// The label that a reply of `classify-postprocess` has first.
+/// The first label in a reply of `classify-postprocess`.
 pub(crate) fn label(text: &str) -> String {
     let reply: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
     reply["predictions"][0]["label"].as_str().expect("a label").to_owned()
@@ -54,7 +54,7 @@ async fn oip_metadata_names_server_models_versions_and_tensors() {
     assert_eq!(model["inputs"], json!([{ "name": "image", "datatype": "BYTES", "shape": [1] }]));
     assert_eq!(model["outputs"], json!([{ "name": "output", "datatype": "BYTES", "shape": [1] }]));
     let version = model["versions"][0].as_str().expect("a version").to_owned();
-    assert!(version.bytes().all(|byte| byte.is_ascii_digit()), "Triton's clients want digits: {version}");
+    assert!(version.bytes().all(|byte| byte.is_ascii_digit()), "Triton's clients expect only digits: {version}");
 
     let infer = server.get("/v2/models/digits.infer").await.json();
     assert_eq!(infer["inputs"][0]["datatype"], "FP32");
@@ -68,7 +68,7 @@ async fn oip_metadata_names_server_models_versions_and_tensors() {
             assert_eq!((reply.status, reply.json()), (200, json!({ "name": name, "ready": true })));
         }
     }
-    // What serves the same has the same version, in every process.
+    // The same plugins and models have the same version in every process.
     let other = demo().await;
     assert_eq!(other.get("/v2/models/digits").await.json()["versions"][0], version);
 
@@ -92,7 +92,7 @@ async fn oip_metadata_names_server_models_versions_and_tensors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_json_takes_an_image_and_gives_the_reply_of_postprocessing() {
+async fn oip_a_json_request_with_an_image_returns_the_reply_of_postprocessing() {
     let server = demo().await;
     let request = json!({ "id": "mine", "inputs": [images(&[&digit("7.jpg")])] });
     let reply = server.infer_json("digits", &request).await;
@@ -122,7 +122,7 @@ async fn oip_json_takes_an_image_and_gives_the_reply_of_postprocessing() {
     assert!(reply.json().get("id").is_none());
     assert_eq!(label(reply.json()["outputs"][0]["data"][0].as_str().expect("text")), "3");
 
-    // Both are counted as any other request is.
+    // Both requests are counted like all others.
     let row = server.memory_row("preprocess", "ok").await.expect("a row");
     assert_eq!(row["pipeline"], "digits");
     let metrics = server.get("/metrics").await.text;
@@ -134,7 +134,7 @@ async fn oip_json_takes_an_image_and_gives_the_reply_of_postprocessing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_infer_stage_takes_the_tensors_of_the_network() {
+async fn oip_the_infer_model_takes_the_tensors_of_the_network() {
     let server = demo().await;
     let metadata = server.get("/v2/models/digits.infer").await.json();
     let (input, output) = (&metadata["inputs"][0]["name"], &metadata["outputs"][0]["name"]);
@@ -187,9 +187,9 @@ async fn oip_infer_stage_takes_the_tensors_of_the_network() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_every_datatype_of_json_reaches_the_stage_and_comes_back() {
+async fn oip_every_datatype_in_json_reaches_the_stage_and_is_returned() {
     let server = echo().await;
-    // What `wasi:nn` lacks comes back as the next wider type that it has.
+    // A datatype that `wasi:nn` does not have is returned as the next wider type.
     for (datatype, data, given) in [
         ("BOOL", json!([true, false, 1]), ("UINT8", json!([1, 0, 1]))),
         ("UINT8", json!([0, 255, 7]), ("UINT8", json!([0, 255, 7]))),
@@ -232,7 +232,7 @@ async fn oip_every_datatype_of_json_reaches_the_stage_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_parameters_reach_the_stages_and_outcomes_have_the_statuses_of_problems() {
+async fn oip_parameters_reach_the_stages_and_every_outcome_has_its_status() {
     let server = Server::start(&guests_config("tester", "max_memory = \"32MiB\"")).await;
     let infer = async |parameters: Value| {
         let request = json!({ "id": "t", "parameters": parameters, "inputs": [images(&[b"x"])] });
@@ -240,7 +240,7 @@ async fn oip_parameters_reach_the_stages_and_outcomes_have_the_statuses_of_probl
     };
     assert_eq!(infer(json!({ "do": "ok" })).await.status, 200);
     let reply = infer(json!({ "do": "alloc", "bytes": 1_000_000 })).await;
-    assert_eq!(reply.status, 200, "numbers come as text: {}", reply.text);
+    assert_eq!(reply.status, 200, "the stage gets numbers as text: {}", reply.text);
     for (what, status, code, stage) in [
         ("unsupported", 415, "unsupported_media_type", "preprocess"),
         ("invalid", 422, "invalid_input", "preprocess"),
@@ -274,14 +274,14 @@ async fn oip_parameters_reach_the_stages_and_outcomes_have_the_statuses_of_probl
         let (found, _, text) = error(&infer(parameters).await);
         assert!(found == status && text.contains(word), "{text}");
     }
-    // What never came to a stage is counted, too.
+    // Requests that do not reach a stage are counted, too.
     let metrics = server.get("/metrics").await.text;
     assert!(metrics.contains("outcome=\"invalid_input\"} 6"), "{metrics}");
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oip_images_that_are_none_are_refused_with_the_mend() {
+async fn oip_inputs_that_are_not_images_are_refused_with_a_hint() {
     let server = demo().await;
     let input = |name: &str, datatype: &str, data: Value| json!({ "name": name, "shape": [1], "datatype": datatype, "data": data });
     for (inputs, word) in [

@@ -1,4 +1,4 @@
-//! `plimsoll plugin new` and `plimsoll plugin build`: the crate that is made builds as it is, and what is built serves.
+//! `plimsoll plugin new` and `plimsoll plugin build`: the new crate builds without changes, and its component serves.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,13 +7,16 @@ use std::process::{Command, Output};
 
 use plimsoll_tests::TempDir;
 
-/// What cargo and clippy set for the build around the tests; not meant for the crates that the tests build.
-const OUTER: [&str; 5] = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "RUSTC"];
+/// Variables that cargo and clippy set for the build of the tests. They must not affect the crates that the tests
+/// build.
+const OUTER_BUILD: [&str; 5] =
+    ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "RUSTC"];
 
-/// A folder in which commands run, with one target directory for every crate in it: what crates share is compiled once.
-struct Workplace(TempDir);
+/// A temporary folder in which commands run. All crates in it use one target directory, so that common dependencies are
+/// compiled once.
+struct WorkFolder(TempDir);
 
-impl Workplace {
+impl WorkFolder {
     fn new() -> Self {
         Self(TempDir::new().expect("a folder"))
     }
@@ -30,7 +33,7 @@ impl Workplace {
     fn command(&self, program: &str, folder: &str) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.path(folder)).env("CARGO_TARGET_DIR", self.path("target")).env_remove("RUST_LOG");
-        for variable in OUTER {
+        for variable in OUTER_BUILD {
             command.env_remove(variable);
         }
         command
@@ -41,15 +44,15 @@ impl Workplace {
         self.command(binary, "").args(arguments).output().expect("the binary starts")
     }
 
-    /// The standard output of a command that succeeds.
-    fn done(&self, arguments: &[&str]) -> String {
+    /// Runs a command that must succeed. Returns its standard output.
+    fn run_ok(&self, arguments: &[&str]) -> String {
         let output = self.plimsoll(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
         text(&output.stdout)
     }
 
-    /// The message of a command that is refused with this code, which has all of the words.
-    fn refused(&self, code: i32, arguments: &[&str], words: &[&str]) {
+    /// Runs a command that must fail with this exit code and a message that contains all words.
+    fn assert_fails(&self, code: i32, arguments: &[&str], words: &[&str]) {
         let output = self.plimsoll(arguments);
         let message = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
@@ -67,7 +70,7 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
 
-/// The files below a folder by their path in it.
+/// The files below a folder, by their path relative to it.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).expect("a folder") {
@@ -83,37 +86,37 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn a_pipeline_of_new_plugins_is_built_checked_and_answers() {
-    let place = Workplace::new();
+fn a_pipeline_of_new_plugins_can_be_built_checked_and_run() {
+    let work = WorkFolder::new();
     let sdk = repository().join("plugins/sdk");
-    place.done(&["plugin", "new", "raw-pixels", "--kind", "preprocess"]);
-    place.done(&["plugin", "new", "by-name", "--kind", "infer", "--sdk", sdk.to_str().expect("text")]);
-    place.done(&["plugin", "new", "as-json", "--kind", "postprocess", "--path", "nested/json"]);
-    assert!(!place.path("by-name/plimsoll").exists(), "an SDK was given, so none is copied");
+    work.run_ok(&["plugin", "new", "raw-pixels", "--kind", "preprocess"]);
+    work.run_ok(&["plugin", "new", "by-name", "--kind", "infer", "--sdk", sdk.to_str().expect("text")]);
+    work.run_ok(&["plugin", "new", "as-json", "--kind", "postprocess", "--path", "nested/json"]);
+    assert!(!work.path("by-name/plimsoll").exists(), "the SDK is not copied if `--sdk` is given");
 
-    fs::create_dir(place.path("plugins")).expect("made");
+    fs::create_dir(work.path("plugins")).expect("made");
     for (folder, name, kind) in [
         ("raw-pixels", "raw-pixels", "preprocess"),
         ("by-name", "by-name", "infer"),
         ("nested/json", "as-json", "postprocess"),
     ] {
-        let stdout = place.done(&["plugin", "build", folder, "--out", "plugins"]);
+        let stdout = work.run_ok(&["plugin", "build", folder, "--out", "plugins"]);
         let file = format!("plugins/{name}.wasm");
         for line in
             [format!("name      {name}"), format!("kind      {kind}"), format!("next: `plimsoll plugin deploy {file}`")]
         {
             assert!(stdout.lines().any(|given| given == line), "{line:?} is missing in {stdout}");
         }
-        // The README's pipeline has the plugin between shipped ones.
-        let readme = fs::read_to_string(place.path(folder).join("README.md")).expect("a README");
+        // The pipeline in the README combines the plugin with shipped plugins.
+        let readme = fs::read_to_string(work.path(folder).join("README.md")).expect("a README");
         assert!(!readme.contains("{{"), "{readme}");
         let pipeline = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a pipeline");
-        place.write("readme.toml", pipeline);
-        let checked = place.done(&["check", "--config", "readme.toml"]);
+        work.write("readme.toml", pipeline);
+        let checked = work.run_ok(&["check", "--config", "readme.toml"]);
         assert!(checked.contains(name), "{checked}");
     }
 
-    place.write(
+    work.write(
         "plimsoll.toml",
         "[models.digits]\nfile = \"bundled:digits.onnx\"\n\
          [pipelines.demo]\nmodel = \"digits\"\n\
@@ -121,25 +124,30 @@ fn a_pipeline_of_new_plugins_is_built_checked_and_answers() {
          [pipelines.demo.chips.native]\nplugin = \"by-name\"\n\
          [pipelines.demo.postprocess]\nplugin = \"as-json\"\n",
     );
-    let checked = place.done(&["check", "--config", "plimsoll.toml"]);
+    let checked = work.run_ok(&["check", "--config", "plimsoll.toml"]);
     assert!(checked.contains("can be served"), "{checked}");
-    assert!(checked.contains("raw-pixels 0.1.0"), "the component says its crate's version: {checked}");
-    place.write("picture.raw", [0; 64]);
-    let reply = place.done(&["infer", "demo", "picture.raw", "--config", "plimsoll.toml"]);
+    assert!(checked.contains("raw-pixels 0.1.0"), "the component has the version of its crate: {checked}");
+    work.write("picture.raw", [0; 64]);
+    let reply = work.run_ok(&["infer", "demo", "picture.raw", "--config", "plimsoll.toml"]);
     assert!(reply.starts_with(r#"{"outputs":[{"name":"logits","shape":[1,10],"values":["#), "{reply}");
-    place.write("short.raw", [0; 63]);
-    place.refused(1, &["infer", "demo", "short.raw", "--config", "plimsoll.toml"], &["invalid_input", "has 63 bytes"]);
-
-    // Without `--out` the component lies in the crate.
-    place.done(&["plugin", "build", "nested/json"]);
-    assert_eq!(
-        fs::read(place.path("nested/json/as-json.wasm")).expect("built"),
-        fs::read(place.path("plugins/as-json.wasm")).expect("built")
+    work.write("short.raw", [0; 63]);
+    work.assert_fails(
+        1,
+        &["infer", "demo", "short.raw", "--config", "plimsoll.toml"],
+        &["invalid_input", "has 63 bytes"],
     );
 
-    // The tests of the examples run without a host; in release, for that shares what was compiled above.
+    // Without `--out` the component is written to the folder of the crate.
+    work.run_ok(&["plugin", "build", "nested/json"]);
+    assert_eq!(
+        fs::read(work.path("nested/json/as-json.wasm")).expect("built"),
+        fs::read(work.path("plugins/as-json.wasm")).expect("built")
+    );
+
+    // The tests of the generated crates run without a host. They use the release profile, because its dependencies are
+    // already compiled.
     for folder in ["raw-pixels", "nested/json"] {
-        let output = place.command("cargo", folder).args(["test", "--release"]).output().expect("cargo starts");
+        let output = work.command("cargo", folder).args(["test", "--release"]).output().expect("cargo starts");
         let stdout = text(&output.stdout);
         assert!(output.status.success(), "{stdout}{}", text(&output.stderr));
         assert!(stdout.contains("test compute::tests::"), "{stdout}");
@@ -147,30 +155,33 @@ fn a_pipeline_of_new_plugins_is_built_checked_and_answers() {
 }
 
 #[test]
-fn the_copy_of_the_sdk_is_whole_and_stands_alone() {
-    let place = Workplace::new();
-    place.done(&["plugin", "new", "copied", "--kind", "infer"]);
-    let copy = place.path("copied/plimsoll");
+fn the_copy_of_the_sdk_is_complete_and_independent_of_the_workspace() {
+    let work = WorkFolder::new();
+    work.run_ok(&["plugin", "new", "copied", "--kind", "infer"]);
+    let copy = work.path("copied/plimsoll");
     for folder in ["wit", "plugins/sdk/src"] {
-        // File by file, so that a failure shows names and not bytes.
+        // The files are compared one by one, so that a failure shows names and not contents.
         let (mut given, wanted) = (files(&copy.join(folder)), files(&repository().join(folder)));
         for (name, bytes) in wanted {
             let name = name.display().to_string();
             let copied = given.remove(Path::new(&name));
-            assert!(copied.is_some_and(|copied| copied == bytes), "{folder}/{name} is no copy: is it in the list?");
+            assert!(
+                copied.is_some_and(|copied| copied == bytes),
+                "{folder}/{name} is not an exact copy: is it in the list of copied files?"
+            );
         }
-        assert!(given.is_empty(), "{folder} has too much: {:?}", given.keys());
+        assert!(given.is_empty(), "{folder} has additional files: {:?}", given.keys());
     }
     let manifest = fs::read_to_string(copy.join("plugins/sdk/Cargo.toml")).expect("a manifest");
     for line in ["name = \"plimsoll-sdk\"", "edition = \"2024\"", "[dependencies.wit-bindgen]"] {
         assert!(manifest.contains(line), "{line:?} is missing in {manifest}");
     }
-    assert!(!manifest.contains("workspace = true"), "something is inherited still: {manifest}");
+    assert!(!manifest.contains("workspace = true"), "the manifest still inherits from the workspace: {manifest}");
 
-    // Wherever it lies: here in a workspace that knows nothing of it.
-    place.write("Cargo.toml", "[workspace]\n");
+    // The copy also works inside a workspace that does not list it as a member.
+    work.write("Cargo.toml", "[workspace]\n");
     for folder in ["copied", "copied/plimsoll/plugins/sdk"] {
-        let output = place.command("cargo", folder).args(["metadata", "--no-deps", "--format-version=1"]).output();
+        let output = work.command("cargo", folder).args(["metadata", "--no-deps", "--format-version=1"]).output();
         let output = output.expect("cargo starts");
         assert!(output.status.success(), "{folder}: {}", text(&output.stderr));
         let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -180,8 +191,8 @@ fn the_copy_of_the_sdk_is_whole_and_stands_alone() {
 }
 
 #[test]
-fn names_and_folders_that_cannot_be_are_refused() {
-    let place = Workplace::new();
+fn invalid_names_and_folders_that_are_not_empty_are_rejected() {
+    let work = WorkFolder::new();
     for (name, words) in [
         ("MyPlugin", ["`MyPlugin`", "`my-plugin` would do"]),
         ("my_plugin", ["`my_plugin`", "`my-plugin` would do"]),
@@ -195,42 +206,50 @@ fn names_and_folders_that_cannot_be_are_refused() {
         ("plimsoll-sdk", ["`plimsoll-sdk`", "reserved"]),
         ("com1", ["`com1`", "reserved"]),
     ] {
-        place.refused(1, &["plugin", "new", name, "--kind", "infer"], &words);
+        work.assert_fails(1, &["plugin", "new", name, "--kind", "infer"], &words);
     }
     let long = "a".repeat(65);
-    place.refused(1, &["plugin", "new", &long, "--kind", "infer"], &["65 letters", "64 are the most"]);
-    place.refused(1, &["plugin", "new", "--kind", "infer", "--", "-dash"], &["`-dash`"]);
-    place.refused(2, &["plugin", "new", "good", "--kind", "decode"], &["preprocess", "infer", "postprocess"]);
-    assert!(files(&place.path("")).is_empty(), "a refused name leaves nothing behind");
+    work.assert_fails(1, &["plugin", "new", &long, "--kind", "infer"], &["65 letters", "64 are the most"]);
+    work.assert_fails(1, &["plugin", "new", "--kind", "infer", "--", "-dash"], &["`-dash`"]);
+    work.assert_fails(2, &["plugin", "new", "good", "--kind", "decode"], &["preprocess", "infer", "postprocess"]);
+    assert!(files(&work.path("")).is_empty(), "no file is created for a rejected name");
 
-    place.write("taken/notes.txt", "mine");
-    place.refused(1, &["plugin", "new", "taken", "--kind", "infer"], &["taken is not empty", "--path"]);
-    place.refused(1, &["plugin", "new", "good", "--kind", "infer", "--path", "taken"], &["taken is not empty"]);
-    place.refused(1, &["plugin", "new", "good", "--kind", "infer", "--path", "taken/notes.txt"], &["taken/notes.txt"]);
-    assert_eq!(files(&place.path("taken")).len(), 1, "nothing was written");
-    place.refused(1, &["plugin", "new", "good", "--kind", "infer", "--sdk", "taken"], &["--sdk taken", "plugins/sdk"]);
-    assert!(!place.path("good").exists());
+    work.write("taken/notes.txt", "mine");
+    work.assert_fails(1, &["plugin", "new", "taken", "--kind", "infer"], &["taken is not empty", "--path"]);
+    work.assert_fails(1, &["plugin", "new", "good", "--kind", "infer", "--path", "taken"], &["taken is not empty"]);
+    work.assert_fails(
+        1,
+        &["plugin", "new", "good", "--kind", "infer", "--path", "taken/notes.txt"],
+        &["taken/notes.txt"],
+    );
+    assert_eq!(files(&work.path("taken")).len(), 1, "nothing was written");
+    work.assert_fails(
+        1,
+        &["plugin", "new", "good", "--kind", "infer", "--sdk", "taken"],
+        &["--sdk taken", "plugins/sdk"],
+    );
+    assert!(!work.path("good").exists());
 
-    fs::create_dir(place.path("empty")).expect("made");
-    place.done(&["plugin", "new", "empty", "--kind", "infer"]);
+    fs::create_dir(work.path("empty")).expect("made");
+    work.run_ok(&["plugin", "new", "empty", "--kind", "infer"]);
 }
 
 #[test]
-fn what_is_no_plugin_is_not_taken() {
-    let place = Workplace::new();
+fn a_crate_that_does_not_build_a_plugin_is_rejected() {
+    let work = WorkFolder::new();
     let manifest = "[package]\nname = \"other\"\nedition = \"2024\"\n[workspace]\n";
     let cdylib = format!("{manifest}[lib]\ncrate-type = [\"cdylib\"]\n");
-    place.refused(1, &["plugin", "build"], &["Cargo.toml cannot be read", "plimsoll plugin new"]);
-    place.write("many/Cargo.toml", "[workspace]\n");
-    place.refused(1, &["plugin", "build", "many"], &["many/Cargo.toml", "`package.name`"]);
-    place.write("library/Cargo.toml", manifest);
-    place.write("library/src/lib.rs", "");
-    place.refused(1, &["plugin", "build", "library"], &["library makes no component", "cdylib"]);
-    place.write("broken/Cargo.toml", &cdylib);
-    place.write("broken/src/lib.rs", "compile_error!(\"on purpose\");");
-    place.refused(1, &["plugin", "build", "broken"], &["on purpose", "broken does not build"]);
-    place.write("silent/Cargo.toml", &cdylib);
-    place.write("silent/src/lib.rs", "");
-    place.refused(1, &["plugin", "build", "silent"], &["plugin `other`", "exports none of", "export_preprocess!"]);
-    assert!(!place.path("silent/other.wasm").exists(), "what is no plugin is not copied");
+    work.assert_fails(1, &["plugin", "build"], &["Cargo.toml cannot be read", "plimsoll plugin new"]);
+    work.write("many/Cargo.toml", "[workspace]\n");
+    work.assert_fails(1, &["plugin", "build", "many"], &["many/Cargo.toml", "`package.name`"]);
+    work.write("library/Cargo.toml", manifest);
+    work.write("library/src/lib.rs", "");
+    work.assert_fails(1, &["plugin", "build", "library"], &["library makes no component", "cdylib"]);
+    work.write("broken/Cargo.toml", &cdylib);
+    work.write("broken/src/lib.rs", "compile_error!(\"on purpose\");");
+    work.assert_fails(1, &["plugin", "build", "broken"], &["on purpose", "broken does not build"]);
+    work.write("silent/Cargo.toml", &cdylib);
+    work.write("silent/src/lib.rs", "");
+    work.assert_fails(1, &["plugin", "build", "silent"], &["plugin `other`", "exports none of", "export_preprocess!"]);
+    assert!(!work.path("silent/other.wasm").exists(), "the component is not copied because it is not a plugin");
 }

@@ -1,5 +1,6 @@
-//! The crate `image-core`, of which `image-preprocess` is made: its results against a full decode and an exact resize,
-//! with and without vector instructions, natively and in wasm; and the memory it takes.
+//! The crate `image-core`, on which `image-preprocess` is based: its results are compared with a full decode and an
+//! exact resize, with and without vector instructions. `preprocess_wasm` compares native code with wasm, and checks the
+//! memory.
 
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use image_core::{Channels, Elements, Layout, Limits, Mode, Pack, Rejected, Setti
 use plimsoll_tests::jpeg::{Jpeg, Scan};
 use plimsoll_tests::shared;
 
-/// The plugin's defaults, with bytes for elements, pixel by pixel.
+/// The defaults of the plugin, except that the elements are bytes and the channels are interleaved.
 pub(crate) fn settings(width: u32, height: u32) -> Settings {
     Settings {
         target: Target { width, height, mode: Mode::Stretch, shorter: None },
@@ -30,7 +31,7 @@ pub(crate) fn settings(width: u32, height: u32) -> Settings {
     }
 }
 
-/// The files of a folder of the corpus with their contents.
+/// The files in a folder of the corpus, with their contents.
 pub(crate) fn corpus(folder: &str) -> Option<Vec<(PathBuf, Vec<u8>)>> {
     let entries = std::fs::read_dir(shared("corpus")?.join(folder)).expect("a folder");
     let mut files: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
@@ -38,10 +39,10 @@ pub(crate) fn corpus(folder: &str) -> Option<Vec<(PathBuf, Vec<u8>)>> {
     Some(files.into_iter().map(|file| (file.clone(), std::fs::read(file).expect("readable"))).collect())
 }
 
-/// The whole image as `image` decodes it, turned.
+/// The whole image, decoded by the crate `image`, with its orientation applied.
 fn decoded(body: &[u8]) -> Option<RgbImage> {
     let mut decoder = ImageReader::new(Cursor::new(body)).with_guessed_format().ok()?.into_decoder().ok()?;
-    // Some WebP files have the prefix of JPEG, which `image` does not know there.
+    // Some WebP files have the EXIF prefix of JPEG, which `image` does not expect in WebP.
     let exif = decoder.exif_metadata().ok().flatten().unwrap_or_default();
     let exif = Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0").unwrap_or(&exif));
     let orientation = exif.unwrap_or(decoder.orientation().unwrap_or(Orientation::NoTransforms));
@@ -50,8 +51,8 @@ fn decoded(body: &[u8]) -> Option<RgbImage> {
     Some(image.to_rgb8())
 }
 
-/// Weights of the samples from the first one on, for each pixel of the result: the triangle filter, widened with the
-/// reduction.
+/// For each pixel of the result: the index of the first sample, and the weights of the samples from there on. They are
+/// those of a triangle filter that is widened by the reduction factor.
 fn weights(size: u32, result: u32) -> Vec<(usize, Vec<f64>)> {
     let scale = f64::from(size) / f64::from(result);
     let reach = scale.max(1.0);
@@ -65,7 +66,7 @@ fn weights(size: u32, result: u32) -> Vec<(usize, Vec<f64>)> {
     (0..result).map(window).collect()
 }
 
-/// The image resized with no rounding on the way.
+/// The image resized without intermediate rounding.
 fn resized(image: &RgbImage, width: u32, height: u32) -> Vec<f64> {
     let (across, down) = (weights(image.width(), width), weights(image.height(), height));
     let source = image.as_raw();
@@ -89,11 +90,11 @@ fn resized(image: &RgbImage, width: u32, height: u32) -> Vec<f64> {
 fn bytes(elements: Elements) -> Vec<u8> {
     match elements {
         Elements::U8(bytes) => bytes,
-        Elements::F32(_) => panic!("bytes were asked for"),
+        Elements::F32(_) => panic!("the settings require bytes"),
     }
 }
 
-/// The mean and the greatest difference of what a body becomes and what it should.
+/// The mean and the largest difference between the result for a body and the exact result.
 fn difference(body: &[u8], settings: &Settings) -> (f64, f64) {
     let ours = bytes(prepare(body, settings).expect("an image").0);
     let expected = resized(&decoded(body).expect("an image"), settings.target.width, settings.target.height);
@@ -101,7 +102,7 @@ fn difference(body: &[u8], settings: &Settings) -> (f64, f64) {
     (each.clone().sum::<f64>() / expected.len() as f64, each.fold(0.0, f64::max))
 }
 
-/// A picture in smooth colours with some grain.
+/// A picture with smooth colours and some grain.
 fn picture(component: usize, x: f64, y: f64) -> f64 {
     let grain = ((x * 12.9898 + y * 78.233).sin() * 43_758.545).fract() * 12.0;
     match component {
@@ -112,7 +113,7 @@ fn picture(component: usize, x: f64, y: f64) -> f64 {
 }
 
 #[test]
-fn the_corpus_comes_out_as_a_full_decode_and_an_exact_resize_give_it() {
+fn results_for_the_corpus_match_a_full_decode_and_an_exact_resize() {
     let Some(files) = corpus("valid") else { return };
     let mut rows = Vec::new();
     for (file, body) in &files {
@@ -122,19 +123,21 @@ fn the_corpus_comes_out_as_a_full_decode_and_an_exact_resize_give_it() {
         }
     }
     rows.sort_by(|a, b| b.0.total_cmp(&a.0));
-    println!("   mean     max  of 255, against `image` and a resize in f64");
+    println!("   mean     max  of 255, compared with `image` and a resize in f64");
     for (mean, most, file) in &rows {
         println!("{mean:7.3} {most:7.2}  {file}");
     }
     assert!(rows.len() > 100, "{}", rows.len());
-    // Rounding alone makes a quarter of a level. The most is of a photo whose colours leave what RGB can hold.
+    // Rounding alone gives a mean of a quarter of a level. The largest difference is that of a photo with colours
+    // outside of RGB.
     assert!(rows.iter().all(|(mean, ..)| *mean < 0.55), "{:?}", rows[0]);
     let mean = rows.iter().map(|(mean, ..)| mean).sum::<f64>() / rows.len() as f64;
     println!("mean of {} files: {mean:.3}", rows.len());
     assert!(mean < 0.3, "{mean}");
 }
 
-/// Images in every layout of components, with restart markers and without, of sizes that fill their blocks or not.
+/// Images with all layouts of components, with and without restart markers, and with sizes that are multiples of the
+/// block size or not.
 fn layouts() -> impl Iterator<Item = Jpeg> {
     let samplings: [&[(usize, usize)]; 8] = [
         &[(1, 1)],
@@ -156,7 +159,7 @@ fn layouts() -> impl Iterator<Item = Jpeg> {
 }
 
 #[test]
-fn every_layout_of_a_baseline_jpeg_is_streamed_as_zune_jpeg_decodes_it() {
+fn streaming_a_baseline_jpeg_matches_the_full_decode_for_every_layout() {
     for jpeg in layouts() {
         let body = jpeg.encode(picture);
         for (width, height) in [(224, 224), (37, 61), (1, 1)] {
@@ -168,7 +171,7 @@ fn every_layout_of_a_baseline_jpeg_is_streamed_as_zune_jpeg_decodes_it() {
 }
 
 #[test]
-fn a_progressive_image_is_the_sequential_one_to_the_last_bit() {
+fn a_progressive_image_gives_the_same_bits_as_the_sequential_one() {
     for sequential in layouts() {
         let progressive = sequential.clone().progressive();
         let (one, many) = (sequential.encode(picture), progressive.encode(picture));
@@ -184,21 +187,21 @@ fn a_progressive_image_is_the_sequential_one_to_the_last_bit() {
 }
 
 #[test]
-fn means_may_come_by_components_and_in_pairs_and_bands_one_by_one() {
+fn progressive_scans_may_split_components_and_bands_in_any_way() {
     let scan = |components, first, last, refines, low| Scan { components, first, last, refines, low };
     for sampling in [[(2, 2), (1, 1), (1, 1)], [(2, 1), (1, 2), (1, 1)]] {
         for (width, height) in [(331, 255), (320, 256)] {
             let sequential = Jpeg { restart: 3, ..Jpeg::new(width, height, &sampling) };
             let one = prepare(&sequential.encode(picture), &settings(99, 77));
             assert!(one.is_ok());
-            // 63 bands of luma, and no more than 100 scans in all.
+            // 63 bands of luma, and at most 100 scans in total.
             let mut scans = vec![scan(0..1, 0, 0, false, 2), scan(1..3, 0, 0, false, 0)];
             scans.extend((1..64).map(|index| scan(0..1, index, index, false, 0)));
             scans.extend([scan(0..1, 0, 0, true, 1), scan(1..2, 1, 63, false, 0), scan(2..3, 1, 63, false, 0)]);
             scans.push(scan(0..1, 0, 0, true, 0));
             let many = Jpeg { scans: scans.clone(), ..sequential.clone() };
             assert!(one == prepare(&many.encode(picture), &settings(99, 77)), "{width} x {height}, {sampling:?}");
-            // 63 bands of blue are too many: `zune-jpeg` decides.
+            // 63 more bands of blue exceed the limit of 100 scans, so `zune-jpeg` decodes the image, which rejects it.
             let blue = scans.iter().position(|scan| scan.components == (1..2)).expect("a scan of it");
             scans.splice(blue..=blue, (1..64).map(|index| scan(1..2, index, index, false, 0)));
             let refused = prepare(&Jpeg { scans, ..sequential }.encode(picture), &settings(99, 77));
@@ -208,7 +211,7 @@ fn means_may_come_by_components_and_in_pairs_and_bands_one_by_one() {
 }
 
 #[test]
-fn red_green_and_blue_without_a_transform_stay_what_they_are() {
+fn an_rgb_jpeg_without_a_colour_transform_keeps_its_colours() {
     for adobe in [0, 1] {
         let jpeg = Jpeg { adobe: Some(adobe), ..Jpeg::new(300, 250, &[(1, 1); 3]) };
         let body = jpeg.encode(|component, x, y| if component == 0 { 200.0 } else { picture(0, x, y) });
@@ -219,7 +222,7 @@ fn red_green_and_blue_without_a_transform_stay_what_they_are() {
     }
 }
 
-/// The image with a segment more, before all others.
+/// The image with an additional segment before all others.
 fn with_segment(image: &[u8], marker: u8, content: &[u8]) -> Vec<u8> {
     let length = (content.len() as u16 + 2).to_be_bytes();
     [&image[..2], &[0xFF, marker], &length, content, &image[2..]].concat()
@@ -236,7 +239,7 @@ fn all_orientations_are_applied_in_every_mode() {
     for orientation in 1..=8_u8 {
         let turned = with_segment(&plain, 0xE1, &exif(orientation));
         let image = decoded(&turned).expect("an image");
-        // The same pixels without a turn, as another format.
+        // The same pixels with the orientation applied, in another format.
         let mut upright = Cursor::new(Vec::new());
         image.write_to(&mut upright, image::ImageFormat::Bmp).expect("written");
         for mode in [Mode::Stretch, Mode::Crop, Mode::Letterbox] {
@@ -260,7 +263,7 @@ fn all_orientations_are_applied_in_every_mode() {
 }
 
 #[test]
-fn a_draft_is_close_to_the_whole_and_only_made_where_there_is_enough() {
+fn a_draft_is_close_to_the_full_decode_and_only_used_for_large_reductions() {
     for sampling in [&[(2, 2), (1, 1), (1, 1)], &[(2, 1), (1, 1), (1, 1)], &[(1, 1); 3]] {
         let body = Jpeg::new(1200, 1000, sampling).encode(picture);
         let draft = |side| Settings { draft: true, ..settings(side, side) };
@@ -273,10 +276,10 @@ fn a_draft_is_close_to_the_whole_and_only_made_where_there_is_enough() {
 }
 
 #[test]
-fn broken_data_are_decided_by_zune_jpeg() {
+fn broken_data_have_the_result_of_zune_jpeg() {
     let whole = Jpeg { restart: 5, ..Jpeg::new(640, 480, &[(2, 2), (1, 1), (1, 1)]) }.encode(picture);
     let half = &whole[..whole.len() / 2];
-    // A marker that no scan has, and one that is missing.
+    // A marker that is invalid in a scan, and a missing marker.
     let mut marker = whole.clone();
     let at = marker.windows(2).rposition(|pair| pair == [0xFF, 0xD3]).expect("a restart marker");
     marker[at + 1] = 0xC4;
@@ -284,7 +287,8 @@ fn broken_data_are_decided_by_zune_jpeg() {
     missing.drain(at..at + 2);
     let progressive = Jpeg::new(640, 480, &[(2, 2), (1, 1), (1, 1)]).progressive().encode(picture);
     let scans: Vec<_> = (0..progressive.len() - 1).filter(|&at| progressive[at..at + 2] == [0xFF, 0xDA]).collect();
-    // The last scan is a bit for each mean, the one before adds a bit to coefficients that a scan before that brought.
+    // The last scan adds one bit to each DC coefficient. The scan before it adds one bit to coefficients of an earlier
+    // scan.
     let without = |scan: usize| [&progressive[..scans[scan]], &progressive[scans[scan + 1]..]].concat();
     let last = scans.len() - 1;
     for (what, body) in [
@@ -292,8 +296,8 @@ fn broken_data_are_decided_by_zune_jpeg() {
         ("marker", &marker),
         ("missing", &missing),
         ("half a progressive image", &progressive[..progressive.len() / 2]),
-        ("a bit that never came", &without(last - 4)),
-        ("no means", &without(0)),
+        ("a missing bit", &without(last - 4)),
+        ("no DC coefficients", &without(0)),
     ] {
         let ours = prepare(body, &settings(64, 64));
         match decoded(body) {
@@ -309,7 +313,7 @@ fn broken_data_are_decided_by_zune_jpeg() {
 }
 
 #[test]
-fn broken_headers_are_refused_whatever_the_size() {
+fn broken_headers_are_rejected_for_every_target_size() {
     let whole = Jpeg::new(320, 240, &[(2, 2), (1, 1), (1, 1)]).encode(picture);
     let mut ids = whole.clone();
     let frame = ids.windows(2).position(|pair| pair == [0xFF, 0xC0]).expect("a frame");
@@ -321,7 +325,7 @@ fn broken_headers_are_refused_whatever_the_size() {
         ("identifiers", ids),
         ("extension of XMP", with_segment(&whole, 0xE1, b"http://ns.adobe.com/xmp/extension/\0short")),
     ] {
-        // Streamed were it sound, and enlarged.
+        // At the first size a valid image would be streamed, at the second it would be enlarged.
         for side in [64, 1_000] {
             let ours = prepare(&body, &settings(side, side));
             assert!(matches!(ours, Err(Rejected::Broken(_))), "{what}, {side}");
@@ -330,7 +334,7 @@ fn broken_headers_are_refused_whatever_the_size() {
 }
 
 #[test]
-fn an_empty_exif_block_does_not_hide_the_one_before_it() {
+fn an_empty_exif_block_does_not_replace_an_earlier_one() {
     let whole = Jpeg::new(320, 240, &[(2, 2), (1, 1), (1, 1)]).encode(picture);
     let empty = with_segment(&whole, 0xE1, b"Exif\0\0");
     let (_, context) = prepare(&with_segment(&empty, 0xE1, &exif(6)), &settings(64, 64)).expect("an image");
@@ -338,7 +342,7 @@ fn an_empty_exif_block_does_not_hide_the_one_before_it() {
 }
 
 #[test]
-fn vectors_and_scalars_give_the_same_bits() {
+fn vector_and_scalar_code_give_the_same_bits() {
     let mut bodies = Vec::new();
     for folder in ["valid", "abnormal"] {
         bodies.extend(corpus(folder).unwrap_or_default().into_iter().map(|(_, body)| body));

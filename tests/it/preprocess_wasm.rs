@@ -1,4 +1,5 @@
-//! `image-preprocess` in the host against `image-core` natively: the same bits, and memory within bounds.
+//! Compares `image-preprocess` in the host with native `image-core`: the results have the same bits, and the memory
+//! stays within limits.
 
 use std::io::Cursor;
 use std::time::Duration;
@@ -13,13 +14,13 @@ use plimsoll_tests::{Server, guests_config};
 
 use crate::preprocess::{corpus, settings};
 
-/// A server whose preprocess stage is the plugin; `stage` is added to its table.
+/// A server whose preprocess stage is `image-preprocess`. `stage` is added to `[pipelines.p.preprocess]`.
 async fn server(stage: &str) -> Server {
     let config = guests_config("tester", stage).replace("plugin = \"tester\"", "plugin = \"image-preprocess\"");
     Server::start(&config).await
 }
 
-/// One run of the stage, as a request has it, and the memory it needed.
+/// Runs the stage once, like a request does. Returns its result and its memory usage.
 async fn run(server: &Server, body: &[u8]) -> (Result<(Tensors, Vec<u8>), StageError>, Usage) {
     let pipeline = server.app.pipeline("p").expect("configured");
     let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
@@ -29,7 +30,7 @@ async fn run(server: &Server, body: &[u8]) -> (Result<(Tensors, Vec<u8>), StageE
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wasm_and_native_give_the_same_bits_and_the_same_refusals() {
+async fn wasm_and_native_code_give_the_same_bits_and_the_same_errors() {
     let mut bodies = corpus("valid").unwrap_or_default();
     bodies.extend(corpus("abnormal").unwrap_or_default());
     let layouts = [(2, 2), (2, 1), (1, 2), (4, 1), (1, 1)];
@@ -81,7 +82,7 @@ async fn wasm_and_native_give_the_same_bits_and_the_same_refusals() {
     }
 }
 
-/// Smooth colours with as much detail as makes an ordinary photo's 1.5 bits a pixel.
+/// A picture with smooth colours and detail. Like an ordinary photo, it takes about 1.5 bits per pixel.
 fn photo(component: usize, x: f64, y: f64) -> f64 {
     let grain = ((x * 12.9898 + y * 78.233).sin() * 43_758.545).fract() * 12.0;
     let detail = if component == 0 { grain + 14.0 * (x / 3.1).sin() * (y / 2.3).cos() } else { 0.0 };
@@ -105,9 +106,9 @@ async fn twelve_megapixels_of_baseline_jpeg_need_less_than_8_mib() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_takes_memory_by_the_pixel_is_refused_by_its_size_before_the_cap_refuses_it() {
-    // Besides what is limited, there are the body, the tensor and the instance.
-    const BESIDES: u64 = 6 << 20;
+async fn images_that_decode_into_too_much_memory_are_refused_before_the_cap_is_reached() {
+    // Memory of the tensor and the instance, which `max_decoded_bytes` does not limit. The body is added separately.
+    const OTHER_MEMORY: u64 = 6 << 20;
     let stage = "max_memory = \"112MiB\"\nconfig = { width = 224, height = 224, max_decoded_bytes = 36000000 }";
     const LIMIT: u64 = 36_000_000;
     let server = server(stage).await;
@@ -124,12 +125,12 @@ async fn what_takes_memory_by_the_pixel_is_refused_by_its_size_before_the_cap_re
     for megapixels in [1, 5, 12] {
         let (width, height) = (1000 * megapixels, 1000);
         let progressive = |sampling: &[(usize, usize)]| Jpeg::new(width, height, sampling).progressive().encode(photo);
-        let broken = Jpeg::new(width, height, &HALVED).encode(photo);
+        let complete = Jpeg::new(width, height, &HALVED).encode(photo);
         for (what, body) in [
             ("progressive", progressive(&HALVED)),
             ("progressive in full colour", progressive(&[(1, 1); 3])),
             ("progressive gray", progressive(&[(1, 1)])),
-            ("broken off", broken[..broken.len() * 3 / 4].to_vec()),
+            ("truncated", complete[..complete.len() * 3 / 4].to_vec()),
             ("WebP", encoded(width, height, image::ImageFormat::WebP, false)),
             ("WebP with alpha", encoded(width, height, image::ImageFormat::WebP, true)),
             ("BMP", encoded(width, height, image::ImageFormat::Bmp, false)),
@@ -138,7 +139,7 @@ async fn what_takes_memory_by_the_pixel_is_refused_by_its_size_before_the_cap_re
             let (result, usage) = run(&server, &body).await;
             let text = result.as_ref().err().map(|error| error.public.clone()).unwrap_or_default();
             println!("{megapixels:>2} megapixels, {what}, {} bytes: {} {text}", body.len(), usage.high_water);
-            assert!(usage.high_water <= LIMIT + body.len() as u64 + BESIDES, "{what}: {}", usage.high_water);
+            assert!(usage.high_water <= LIMIT + body.len() as u64 + OTHER_MEMORY, "{what}: {}", usage.high_water);
             match result {
                 Ok(_) => decoded += 1,
                 Err(error) => {

@@ -1,11 +1,11 @@
-//! The plugin in the README is complete, under 30 lines, and works.
+//! The plugin in the README is complete, has fewer than 30 lines, and works.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use plimsoll_tests::{Server, TempDir, guests_config};
 
-/// The first fenced block of a language.
+/// The first fenced code block in a language.
 fn block<'a>(text: &'a str, language: &str) -> &'a str {
     let start = format!("```{language}\n");
     let from = text.find(&start).unwrap_or_else(|| panic!("the README has no {start:?}")) + start.len();
@@ -13,7 +13,7 @@ fn block<'a>(text: &'a str, language: &str) -> &'a str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_plugin_of_the_readme_builds_and_serves() {
+async fn the_plugin_in_the_readme_builds_and_serves() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let readme = std::fs::read_to_string(root.join("README.md")).expect("a README");
     let source = block(&readme, "rust");
@@ -24,7 +24,7 @@ async fn the_plugin_of_the_readme_builds_and_serves() {
     std::fs::create_dir(folder.path().join("src")).expect("made");
     std::fs::write(folder.path().join("Cargo.toml"), manifest).expect("written");
     std::fs::write(folder.path().join("src/lib.rs"), source).expect("written");
-    // The versions of the shipped plugins, so that nothing new is fetched.
+    // Uses the dependency versions of the shipped plugins, so that nothing is downloaded.
     std::fs::copy(root.join("plugins/Cargo.lock"), folder.path().join("Cargo.lock")).expect("copied");
     let status = Command::new(env!("CARGO"))
         .current_dir(folder.path())

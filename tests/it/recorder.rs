@@ -1,4 +1,4 @@
-//! The recorder keeps the inputs that matter, within its bounds, for their owner only; `replay` runs them again.
+//! The recorder keeps notable inputs within its limits, readable only by their owner. `replay` runs them again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::cli::{run, text};
 
-/// `tester` with a recorder in a folder of its own.
+/// A pipeline with `tester` that records to `dir`.
 fn config(dir: &Path, bounds: &str) -> String {
     let table = format!("[pipelines.p.record]\ndir = {dir:?}\n{bounds}\n");
     guests_config("tester", "max_memory = \"32MiB\"\ndeadline = \"500ms\"") + &table
@@ -32,26 +32,26 @@ fn facts(dir: &Path) -> Vec<Value> {
         .collect()
 }
 
-/// Waits until so many recordings are there.
-async fn until_recorded(dir: &Path, count: usize) {
-    until(|| files(dir, "json").len() == count, &format!("{count} recordings in {}", dir.display())).await;
+/// Waits until there are `count` recordings.
+async fn wait_for_recordings(dir: &Path, count: usize) {
+    wait_until(|| files(dir, "json").len() == count, &format!("{count} recordings in {}", dir.display())).await;
 }
 
-async fn until(condition: impl Fn() -> bool, what: &str) {
+async fn wait_until(condition: impl Fn() -> bool, what: &str) {
     let end = Instant::now() + Duration::from_secs(20);
     while !condition() {
-        assert!(Instant::now() < end, "{what}");
+        assert!(Instant::now() < end, "still waiting after 20 s: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn inputs_that_matter_are_kept_for_their_owner() {
+async fn notable_inputs_are_kept_with_the_reason_and_readable_by_their_owner_only() {
     let folder = TempDir::new().expect("a folder");
     let dir = folder.path().join("deep/recordings");
     let server = Server::start(&config(&dir, "")).await;
     assert_eq!(fs::metadata(&dir).expect("made at start").permissions().mode() & 0o777, 0o700);
-    // With each: why it is kept, or nothing.
+    // Each query with the reasons for which its input is kept; empty if it is not kept.
     let cases: [(&str, &[&str]); 11] = [
         ("do=ok", &["high_water preprocess", "high_water infer", "high_water postprocess"]),
         ("do=ok", &[]),
@@ -68,13 +68,13 @@ async fn inputs_that_matter_are_kept_for_their_owner() {
     let mut wanted = Vec::new();
     for (at, (query, kept_for)) in cases.into_iter().enumerate() {
         let path = format!("/v1/pipelines/p/infer?{query}");
-        // A caller's id must not become a path.
+        // The id of the request must not be used as a path.
         let headers = [("x-request-id", "../../evil"), ("content-type", "image/x-test"), ("x-plimsoll-caller", "acme")];
         server.send("POST", &path, &headers, format!("body {at}").into_bytes()).await;
         if !kept_for.is_empty() {
             wanted.push((at, kept_for));
-            // In turn, so that the order on disk is that of the requests.
-            until_recorded(&dir, wanted.len()).await;
+            // Waits for each recording, so that the order on disk is that of the requests.
+            wait_for_recordings(&dir, wanted.len()).await;
         }
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -107,7 +107,7 @@ async fn inputs_that_matter_are_kept_for_their_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_and_age_are_bounded_and_what_is_torn_goes() {
+async fn bytes_and_age_are_limited_and_incomplete_recordings_are_removed() {
     const BODY: usize = 30_000;
     let folder = TempDir::new().expect("a folder");
     let dir = folder.path().to_owned();
@@ -116,7 +116,7 @@ async fn bytes_and_age_are_bounded_and_what_is_torn_goes() {
     for turn in 0..8_u8 {
         server.infer("p", "?do=panic", vec![b'0' + turn; BODY]).await;
         let newest = || files(&dir, "json").last().filter(|path| !names.contains(*path)).cloned();
-        until(|| newest().is_some(), "the newest is there").await;
+        wait_until(|| newest().is_some(), "the newest recording is written").await;
         let newest = newest().expect("just seen");
         names.push(newest);
         let bytes: u64 =
@@ -124,8 +124,8 @@ async fn bytes_and_age_are_bounded_and_what_is_torn_goes() {
         assert!(bytes <= 100_000, "{bytes} bytes after {turn}");
     }
     let bodies: Vec<_> = files(&dir, "body").iter().map(|path| fs::read(path).expect("read")[0]).collect();
-    assert_eq!(bodies, *b"567", "the oldest went first");
-    // Larger than all there may be: it is not kept, and pushes nothing out.
+    assert_eq!(bodies, *b"567", "the oldest recordings are removed first");
+    // A body above `max_bytes` is not kept, and does not remove other recordings.
     server.infer("p", "?do=panic", vec![b'9'; 100_001]).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(files(&dir, "json").len(), 3);
@@ -134,49 +134,49 @@ async fn bytes_and_age_are_bounded_and_what_is_torn_goes() {
     let kept = files(&dir, "json");
     let old = SystemTime::now() - Duration::from_secs(8 * 24 * 60 * 60);
     fs::File::options().write(true).open(&kept[0]).and_then(|file| file.set_modified(old)).expect("set");
-    let torn = dir.join("01a20c64-f40a-7247-af59-5dbb88958c5f.body");
-    let draft = torn.with_extension("draft");
+    let incomplete = dir.join("01a20c64-f40a-7247-af59-5dbb88958c5f.body");
+    let draft = incomplete.with_extension("draft");
     let foreign = dir.join("notes.body");
-    for path in [&torn, &draft, &foreign] {
+    for path in [&incomplete, &draft, &foreign] {
         fs::write(path, "x").expect("written");
     }
     let server = Server::start(&config(&dir, "max_bytes = 100000")).await;
-    until(|| !kept[0].exists(), "what is older than a week goes").await;
+    wait_until(|| !kept[0].exists(), "recordings older than a week are removed").await;
     assert!(kept[1].exists() && kept[2].exists());
-    assert!(!torn.exists() && !draft.exists() && foreign.exists(), "{:?}", files(&dir, "body"));
+    assert!(!incomplete.exists() && !draft.exists() && foreign.exists(), "{:?}", files(&dir, "body"));
     server.stop().await;
 }
 
 fn size(path: &Path) -> u64 {
-    // One that was just replaced has none.
+    // A file that was just removed has no size.
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_kept_where_the_recorder_is_off() {
+async fn nothing_is_recorded_if_the_recorder_is_off() {
     let site = Site::new("");
     let server = site.serve().await;
     server.infer("p", "?do=grow", "private").await;
     server.stop().await;
     let recordings = site.folder.path().join(".plimsoll/recordings");
     assert!(site.folder.path().join(".plimsoll").is_dir() && !recordings.exists());
-    // A check and a request without a server record nothing, either.
+    // `check`, and `infer` without a server, do not record either.
     site.write_config("record = {}");
     let config = site.config.to_str().expect("text");
     assert_eq!(run(&["check", "--config", config]).status.code(), Some(0));
     assert_eq!(run(&["infer", "p", config, "--config", config]).status.code(), Some(0));
     assert!(!recordings.exists());
-    // Switched on while it serves: in the data folder.
+    // When the recorder is switched on while the server runs, it records to the data folder.
     let server = site.serve().await;
     server.infer("p", "", "private").await;
-    until_recorded(&recordings.join("p"), 1).await;
+    wait_for_recordings(&recordings.join("p"), 1).await;
     site.write_config("");
     let end = Instant::now() + Duration::from_secs(20);
     while server.app.pipeline("p").expect("served").recorder.is_some() {
-        assert!(Instant::now() < end, "it is switched off");
+        assert!(Instant::now() < end, "the recorder is not switched off");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // A file stands in its way.
+    // The path of the recordings is a file.
     site.write_config("record = { dir = \"plimsoll.toml\" }");
     server.stop().await;
     let config = plimsoll::config::Config::load(Some(&site.config)).expect("valid");
@@ -184,7 +184,7 @@ async fn nothing_is_kept_where_the_recorder_is_off() {
     assert!(refused.contains("pipelines.p.record.dir: ") && refused.contains("cannot keep recordings"), "{refused}");
 }
 
-/// The cells of a table by the stage that the line is about.
+/// The rows of the table by stage (the second column).
 fn by_stage(stdout: &str) -> BTreeMap<String, Vec<Vec<String>>> {
     let mut stages: BTreeMap<String, Vec<Vec<String>>> = BTreeMap::new();
     for line in stdout.lines().skip(1) {
@@ -195,14 +195,15 @@ fn by_stage(stdout: &str) -> BTreeMap<String, Vec<Vec<String>>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn recordings_run_again_by_the_same_and_by_another_version() {
+async fn recordings_are_replayed_with_the_same_and_with_another_version() {
     let site = Site::new("record = {}");
     let dir = site.folder.path().join(".plimsoll/recordings/p");
-    // The first of a process is the highest of its kind, so each is kept.
+    // The first request of a process has the highest high-water mark so far, so it is kept. Each request needs a new
+    // server.
     for (count, query) in [(1, "?do=grow"), (2, "?do=trap")] {
         let server = site.serve().await;
         assert_eq!(server.infer("p", query, "image").await.status, 200);
-        until_recorded(&dir, count).await;
+        wait_for_recordings(&dir, count).await;
         server.stop().await;
     }
     let (config, dir) = (site.config.to_str().expect("text"), dir.to_str().expect("text").to_owned());
@@ -215,12 +216,16 @@ async fn recordings_run_again_by_the_same_and_by_another_version() {
     for lines in stages.values() {
         assert_eq!(lines.len(), 2);
         for cells in lines {
-            assert_eq!((&cells[2], &cells[3]), (&cells[4], &cells[5]), "the same version ends the same: {stdout}");
+            assert_eq!(
+                (&cells[2], &cells[3]),
+                (&cells[4], &cells[5]),
+                "the same version has the same outcome: {stdout}"
+            );
             assert_eq!((&cells[6], cells[8].as_str()), (&cells[7], "+0"), "{stdout}");
         }
     }
 
-    // The other version takes 8 MiB for the first, and traps at the second.
+    // The other version allocates 8 MiB for the first recording, and traps on the second.
     let other = site.folder.path().join("other.wasm");
     fs::write(&other, stamped(9)).expect("written");
     let replaced = format!("stamp={}", other.display());
@@ -235,9 +240,9 @@ async fn recordings_run_again_by_the_same_and_by_another_version() {
     assert!((8 << 20..9 << 20).contains(&difference), "{stdout}");
     assert_eq!((grow[5].as_str(), trap[3].as_str(), trap[5].as_str()), ("ok", "ok", "trap"), "{stdout}");
     let [_, absent] = &stages["infer"][..] else { panic!("{stdout}") };
-    assert_eq!(&absent[4..], ["-", "-", absent[6].as_str(), "-", "-"], "after the trap nothing ran: {stdout}");
+    assert_eq!(&absent[4..], ["-", "-", absent[6].as_str(), "-", "-"], "no stage runs after the trap: {stdout}");
 
-    // What cannot be run is named, and the rest is run.
+    // A recording that cannot be read is named, and the others are replayed.
     let names = files(Path::new(&dir), "json");
     fs::write(&names[0], "{").expect("written");
     let output = run(&["replay", &dir, "--config", config]);

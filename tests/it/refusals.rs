@@ -1,13 +1,13 @@
-//! What is no good is refused with its reason, and what served before serves on.
+//! A release that cannot serve is rejected with the reason, and the running version stays in place.
 
 use plimsoll_tests::{Server, Site, TempDir, guest, guests_config, stamped, stamped_reply};
 
-/// Puts a component and gives the reason of its refusal; the version before it must answer.
-async fn refused(server: &Server, name: &str, bytes: Vec<u8>) -> String {
+/// Deploys a component that must be rejected, and checks that the running version still replies. Returns the reason.
+async fn rejection_reason(server: &Server, name: &str, bytes: Vec<u8>) -> String {
     let reply = server.send("PUT", &format!("/v1/plugins/{name}"), &[], bytes).await;
     assert_eq!((reply.status, reply.code().as_str()), (422, "plugin_refused"), "{}", reply.text);
     let reason = reply.json()["detail"].as_str().expect("text").to_owned();
-    let shown = server.until_state(name, "refused").await;
+    let shown = server.wait_for_state(name, "refused").await;
     assert!(reason.ends_with(shown["reason"].as_str().expect("text")), "{shown} is not {reason}");
     assert_eq!(server.infer("p", "", "").await.status, 200);
     reason
@@ -18,20 +18,20 @@ fn bytes(name: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_fit_is_refused_with_its_reason() {
+async fn components_that_are_not_valid_plugins_are_rejected_with_the_reason() {
     let config = guests_config("tester", "max_memory = \"12MiB\"\ndeadline = \"1s\"")
         .replace("[plugins.tester]\n", "[plugins.tester]\ninit_deadline = \"500ms\"\n");
     let server = Server::start(&config).await;
     let whole = bytes("tester");
     let import = wat::parse_file(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/wat/bad-import.wat"));
-    let broken = |reason: &str, words: &[&str]| {
+    let assert_contains = |reason: &str, words: &[&str]| {
         for word in words {
             assert!(reason.contains(word), "{word:?} is missing in: {reason}");
         }
     };
     for (what, component, words) in [
         ("random bytes", vec![7; 5000], vec!["is not a component"]),
-        ("a torn file", whole[..whole.len() / 2].to_vec(), vec!["is not a component"]),
+        ("half of a component", whole[..whole.len() / 2].to_vec(), vec!["is not a component"]),
         (
             "a core module without metadata",
             wat::parse_str("(module)").expect("valid"),
@@ -46,11 +46,11 @@ async fn what_does_not_fit_is_refused_with_its_reason() {
         ("an init that fails", bytes("init-fails"), vec!["`init` failed", "the weights are missing"]),
         ("an init that traps", bytes("init-panics"), vec!["`init` failed", "trap"]),
         ("an init that loops", bytes("init-loops"), vec!["`init` failed", "deadline"]),
-        ("an init that takes too much", bytes("init-big"), vec!["memory_limit", "12582912"]),
+        ("an init that needs too much memory", bytes("init-big"), vec!["memory_limit", "12582912"]),
     ] {
-        let reason = refused(&server, "tester", component).await;
+        let reason = rejection_reason(&server, "tester", component).await;
         println!("{what}: {reason}");
-        broken(&reason, &words);
+        assert_contains(&reason, &words);
     }
     let metrics = server.get("/metrics").await.text;
     assert!(metrics.contains("plimsoll_deployments_total{plugin=\"tester\",result=\"refused\"} 9"), "{metrics}");
@@ -59,29 +59,29 @@ async fn what_does_not_fit_is_refused_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sample_that_is_not_answered_is_a_refusal() {
+async fn a_release_that_fails_on_the_sample_is_rejected() {
     let site = Site::new("sample = \"sample.bin\"");
     std::fs::write(site.folder.path().join("sample.bin"), b"x").expect("written");
     let server = site.serve().await;
     let invalid = bytes("leaker");
-    let reason = refused(&server, "stamp", invalid).await;
+    let reason = rejection_reason(&server, "stamp", invalid).await;
     assert!(reason.contains("is not a plugin of kind `postprocess`"), "{reason}");
 
-    // The sample is for the whole pipeline: this preprocessing fits its world and breaks the model's stage.
+    // The sample runs through the whole pipeline. This component is a valid preprocess plugin, but fails on the sample.
     let config = guests_config("tester", "")
         .replace("[pipelines.p.preprocess]", "[pipelines.p]\nsample = \"s\"\n[pipelines.p.preprocess]");
     let folder = TempDir::new().expect("a folder");
     std::fs::write(folder.path().join("s"), b"no picture").expect("written");
     let config = config.replace("\"s\"", &format!("{:?}", folder.path().join("s")));
     let server = Server::start(&config).await;
-    let reason = refused(&server, "tester", bytes("leaker")).await;
+    let reason = rejection_reason(&server, "tester", bytes("leaker")).await;
     assert!(reason.contains("the sample of pipeline `p`") && reason.contains("invalid_input"), "{reason}");
-    let reason = refused(&server, "echo-infer", bytes("tester")).await;
+    let reason = rejection_reason(&server, "echo-infer", bytes("tester")).await;
     assert!(reason.contains("is not a plugin of kind `infer`"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn digests_and_sizes_are_held_against_what_was_said() {
+async fn releases_with_a_wrong_digest_or_above_the_size_limit_are_rejected() {
     let site = Site::new("");
     let server = site.serve().await;
     let reply = server.send("PUT", &format!("/v1/plugins/stamp?sha256={}", "0".repeat(64)), &[], stamped(1)).await;
@@ -90,12 +90,12 @@ async fn digests_and_sizes_are_held_against_what_was_said() {
 
     site.drop_in("stamp.toml", format!("sha256 = \"{}\"", "0".repeat(64)).as_bytes());
     site.drop_in("stamp.wasm", &stamped(1));
-    let refused = server.until_state("stamp", "refused").await;
-    assert!(refused["reason"].as_str().expect("text").contains("digest mismatch"), "{refused}");
-    // The mended manifest makes the same file a release.
+    let version = server.wait_for_state("stamp", "refused").await;
+    assert!(version["reason"].as_str().expect("text").contains("digest mismatch"), "{version}");
+    // With a corrected manifest, the same file is accepted.
     let digest = plimsoll_runtime::identity::digest(&stamped(1));
     site.drop_in("stamp.toml", format!("sha256 = \"{digest}\"").as_bytes());
-    server.until_reply(&stamped_reply(1)).await;
+    server.wait_for_reply(&stamped_reply(1)).await;
 
     std::fs::write(
         &site.config,
@@ -108,6 +108,6 @@ async fn digests_and_sizes_are_held_against_what_was_said() {
     let reply = server.send("PUT", "/v1/plugins/stamp", &[], stamped(2)).await;
     assert_eq!((reply.status, reply.code().as_str()), (413, "too_large"), "{}", reply.text);
     site.drop_in("other.wasm", &stamped(2));
-    let refused = server.until_state("other", "refused").await;
-    assert!(refused["reason"].as_str().expect("text").contains("deploy.max_plugin"), "{refused}");
+    let version = server.wait_for_state("other", "refused").await;
+    assert!(version["reason"].as_str().expect("text").contains("deploy.max_plugin"), "{version}");
 }

@@ -1,4 +1,4 @@
-//! A changed configuration is served without a restart, or changes nothing.
+//! A changed configuration is applied without a restart. An invalid one is rejected and changes nothing.
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use plimsoll_tests::{Server, Site, TempDir, another_version, data, guests_config
 
 use crate::cli::Served;
 
-async fn until_deadline(server: &Server, seconds: f64) {
+async fn wait_for_deadline(server: &Server, seconds: f64) {
     let until = Instant::now() + Duration::from_secs(60);
     loop {
         let shown = server.get("/v1/pipelines").await.json()["pipelines"][0]["deadline_seconds"].clone();
@@ -20,30 +20,30 @@ async fn until_deadline(server: &Server, seconds: f64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_file_is_served_and_a_wrong_one_changes_nothing() {
+async fn a_changed_configuration_is_applied_and_an_invalid_one_changes_nothing() {
     let site = Site::new("deadline = \"7s\"");
     let server = site.serve().await;
-    until_deadline(&server, 7.0).await;
+    wait_for_deadline(&server, 7.0).await;
     site.write_config("deadline = \"8s\"");
-    until_deadline(&server, 8.0).await;
+    wait_for_deadline(&server, 8.0).await;
 
-    let refused = |metrics: &str| metrics.contains("plimsoll_config_reloads_total{result=\"refused\"} 2");
+    let two_were_rejected = |metrics: &str| metrics.contains("plimsoll_config_reloads_total{result=\"refused\"} 2");
     for wrong in ["deadline = \"soon\"", "default_chip = \"none\""] {
         site.write_config(wrong);
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     let metrics = server.get("/metrics").await.text;
-    assert!(refused(&metrics), "{metrics}");
-    until_deadline(&server, 8.0).await;
+    assert!(two_were_rejected(&metrics), "{metrics}");
+    wait_for_deadline(&server, 8.0).await;
     assert_eq!(server.infer("p", "", "").await.text, stamped_reply(0));
 
     site.write_config("deadline = \"9s\"");
-    until_deadline(&server, 9.0).await;
+    wait_for_deadline(&server, 9.0).await;
 }
 
-/// A configuration that names another file of a model is admitted like everything else: a broken one changes nothing.
+/// A configuration that names another model file is applied if the file is valid. A broken model file changes nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_model_is_served_and_a_broken_one_changes_nothing() {
+async fn a_changed_model_is_applied_and_a_broken_one_changes_nothing() {
     let folder = TempDir::new().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     let digits = plimsoll::base::bundled::file("digits.onnx").expect("bundled");
@@ -64,7 +64,7 @@ async fn a_changed_model_is_served_and_a_broken_one_changes_nothing() {
     write("good.onnx", "infer-native");
     let mut loaded = plimsoll::config::Config::load(Some(&config)).expect("valid");
     loaded.data_dir = Some(path(".plimsoll"));
-    let server = Server::of(&loaded).await;
+    let server = Server::with_config(&loaded).await;
     let seven = std::fs::read(data("digits/7.jpg")).expect("there");
     let label = async || {
         let reply = server.infer("p", "", seven.clone()).await;
@@ -83,9 +83,9 @@ async fn a_changed_model_is_served_and_a_broken_one_changes_nothing() {
     write("broken.onnx", "infer-native");
     until("refused").await;
     assert_eq!(label().await, "7");
-    // The same weights in other bytes are another model.
+    // The same weights in a file with other bytes are another model.
     let mut other = digits.to_vec();
-    // `doc_string` of the model, field 6 of ModelProto: a key, a length, a byte.
+    // Appends `doc_string` (field 6 of ModelProto): the key, the length and one byte.
     other.extend([0x32, 1, b'x']);
     std::fs::write(path("other.onnx"), other).expect("written");
     write("other.onnx", "infer-native");
@@ -93,9 +93,9 @@ async fn a_changed_model_is_served_and_a_broken_one_changes_nothing() {
     assert_eq!(label().await, "7");
 }
 
-/// What a refused configuration has read is not served by the next change, and does not keep it from happening.
+/// Files that a rejected configuration has read are not used by the next change, and do not prevent it.
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_were_refused_are_of_no_later_change() {
+async fn files_of_a_rejected_configuration_do_not_affect_later_changes() {
     let folder = TempDir::new().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     let labels = plimsoll::base::bundled::file("digits-labels.txt").expect("bundled");
@@ -113,7 +113,7 @@ async fn files_that_were_refused_are_of_no_later_change() {
     std::fs::write(path("plimsoll.toml"), text).expect("written");
     let mut config = plimsoll::config::Config::load(Some(&path("plimsoll.toml"))).expect("valid");
     config.data_dir = Some(path(".plimsoll"));
-    let server = Server::of(&config).await;
+    let server = Server::with_config(&config).await;
     let seven = std::fs::read(data("digits/7.jpg")).expect("there");
     let version = AtomicU8::new(0);
     let deploy = async || {
@@ -134,33 +134,34 @@ async fn files_that_were_refused_are_of_no_later_change() {
         assert_eq!(deploy().await, "7");
         std::fs::write(path(broken), good).expect("written");
     }
-    // A file is read again when somebody asks for it, and not by the way.
+    // A changed file is read again only if a load is requested, not when a plugin is deployed.
     std::fs::write(path("labels.txt"), String::from_utf8_lossy(labels).replace('7', "seven")).expect("written");
     assert_eq!(deploy().await, "7");
     let load = server.send("POST", "/v2/repository/models/p/load", &[], Vec::new()).await;
     assert_eq!(load.status, 200, "{}", load.text);
     assert_eq!(deploy().await, "seven");
-    // Also after it was read: what serves has it.
+    // A removed model file does not prevent a deployment, because the running pipeline has its content.
     std::fs::remove_file(path("digits.onnx")).expect("there");
     assert_eq!(deploy().await, "seven");
 }
 
-/// A plugin that leaves the configuration is retired; its file was seen, and must serve all the same when it returns.
+/// A plugin that is removed from the configuration is retired. Its unchanged file must serve again when the plugin is
+/// added again, although the file was already seen.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_that_left_the_configuration_may_return() {
+async fn a_plugin_can_be_removed_from_the_configuration_and_added_again() {
     let folder = TempDir::new().expect("a folder");
     let start = async |preprocess: &str| {
         let config = guests_config(preprocess, "");
         let mut config = plimsoll::config::Config::parse(&config, &folder.path().join("plimsoll.toml")).expect("valid");
         config.data_dir = Some(folder.path().join(".plimsoll"));
         config.cache_dir = Some(shared_cache());
-        Server::of(&config).await
+        Server::with_config(&config).await
     };
     start("noop-preprocess").await.stop().await;
     let server = start("tester").await;
     let end = Instant::now() + Duration::from_secs(60);
     while server.get("/v1/plugins/noop-preprocess").await.status != 404 {
-        assert!(Instant::now() < end, "it is not retired, so this shows nothing");
+        assert!(Instant::now() < end, "the plugin is not retired, so the test proves nothing");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     server.stop().await;
@@ -170,26 +171,26 @@ async fn a_plugin_that_left_the_configuration_may_return() {
 }
 
 #[test]
-fn sighup_reads_the_file_again() {
+fn sighup_reloads_the_configuration() {
     let site = Site::new("");
     let served = Served::start(&site.config);
-    // Nothing has changed, so only the signal can be the cause.
+    // The file has not changed, so only the signal can cause a reload.
     std::thread::sleep(Duration::from_millis(300));
     served.signal("-HUP");
     std::thread::sleep(Duration::from_millis(1500));
     served.terminate();
-    let (code, log) = served.ended();
+    let (code, log) = served.wait_for_exit();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(log.matches("\"action\":\"reload\"").count(), 1, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_data_folder_a_new_configuration_keeps_the_plugins() {
+async fn a_reload_keeps_the_plugins_if_there_is_no_data_folder() {
     let site = Site::new("deadline = \"7s\"");
-    // A file in the folder's place: nothing can be written there, whoever tries.
+    // A file at the path of the data folder: nothing can be written there, even by root.
     std::fs::write(site.folder.path().join(".plimsoll"), "").expect("written");
     let server = site.serve().await;
     site.write_config("deadline = \"8s\"");
-    until_deadline(&server, 8.0).await;
+    wait_for_deadline(&server, 8.0).await;
     assert_eq!(server.infer("p", "", "").await.text, stamped_reply(0));
 }

@@ -1,4 +1,4 @@
-//! The memory report: windows, live instances, host-side bytes, CSV, advice, `plimsoll top`.
+//! The memory report: time windows, live instances, host memory, CSV, recommendations, `plimsoll top`.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::cli::{Served, run, text};
 const PAGE: u64 = 64 << 10;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn windows_forget_and_the_rest_does_not() {
+async fn time_windows_expire_and_the_totals_do_not() {
     let server = Server::start(&guests_config("tester", "")).await;
     for _ in 0..3 {
         server.infer("p", "?do=ok", "").await;
@@ -48,7 +48,7 @@ async fn live(server: &Server) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn live_instances_are_counted_down_on_every_way_out() {
+async fn the_count_of_live_instances_returns_to_zero_after_every_outcome() {
     let server = Server::start(&guests_config("tester", "deadline = \"800ms\"")).await;
     for query in ["?do=ok", "?do=panic", "?do=invalid", "?do=loop", "?do=grow"] {
         server.infer("p", query, "").await;
@@ -58,7 +58,7 @@ async fn live_instances_are_counted_down_on_every_way_out() {
     let until = async |wanted| {
         let end = Instant::now() + Duration::from_secs(20);
         while live(&server).await != wanted {
-            assert!(Instant::now() < end, "{wanted} live instances are wanted");
+            assert!(Instant::now() < end, "expected {wanted} live instances");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -67,11 +67,11 @@ async fn live_instances_are_counted_down_on_every_way_out() {
     let metrics = server.get("/metrics").await.text;
     let gauge = "plimsoll_stage_live_instances{pipeline=\"p\",stage=\"preprocess\",plugin=\"tester\"} 1";
     assert!(metrics.contains(gauge), "{metrics}");
-    // The pool is that of this process, so it holds at least this instance.
+    // The pool is shared by all servers of this process, so it holds at least this instance.
     let used = metrics.lines().find_map(|line| line.strip_prefix("plimsoll_pool_used{what=\"memories\"} "));
     assert!(used.is_some_and(|used| used.parse::<u64>().expect("a number") >= 1), "{metrics}");
     assert_eq!(slow.await.expect("no panic").expect("an answer").status(), 200);
-    // The caller goes away.
+    // The caller disconnects.
     let gone = server.client.post(&url).timeout(Duration::from_millis(200)).send().await;
     assert!(gone.is_err());
     until(0).await;
@@ -80,14 +80,14 @@ async fn live_instances_are_counted_down_on_every_way_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_host_holds_for_a_stage_is_reported() {
+async fn memory_that_the_host_holds_for_a_stage_is_reported() {
     let server = Server::start(&guests_config("tester", "max_memory = \"64MiB\"")).await;
     server.infer("p", "?do=ok", "").await;
     assert_eq!(server.infer("p", "?do=tensors", "").await.code(), "memory_limit");
     let row = server.memory_row("preprocess", "memory_limit").await.expect("a row");
     assert_eq!(row["refused_growths"], 1);
     assert!(row["host_max"].as_u64() > Some(40 << 20), "{row:#}");
-    assert!(row["resources_max"].as_u64() >= Some(10), "tensors of 4 MiB that it never dropped: {row:#}");
+    assert!(row["resources_max"].as_u64() >= Some(10), "the guest never dropped its tensors of 4 MiB: {row:#}");
     let ok = server.memory_row("preprocess", "ok").await.expect("a row");
     assert!(ok["resources_max"].as_u64() < Some(10), "{ok:#}");
 
@@ -102,7 +102,7 @@ async fn what_the_host_holds_for_a_stage_is_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn csv_polls_make_a_time_series() {
+async fn csv_reports_have_stable_columns_and_the_figures_of_the_json_report() {
     let server = Server::start(&guests_config("tester", "")).await;
     let mut series = Vec::new();
     for query in ["?do=ok", "?do=invalid"] {
@@ -115,8 +115,8 @@ async fn csv_polls_make_a_time_series() {
         text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
     };
     let (first, second) = (table(&series[0]), table(&series[1]));
-    assert_eq!(first[0], second[0], "one header");
-    assert_eq!((first.len(), second.len()), (1 + 3, 1 + 4), "a line for each row");
+    assert_eq!(first[0], second[0], "the headers are the same");
+    assert_eq!((first.len(), second.len()), (1 + 3, 1 + 4), "one header and one line for each row");
     let report = server.get("/v1/memory").await.json();
     let rows = report["stages"].as_array().expect("rows");
     for (line, row) in second[1..].iter().zip(rows) {
@@ -135,7 +135,7 @@ async fn csv_polls_make_a_time_series() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn advice_is_given_and_checked_against_a_configuration() {
+async fn caps_are_recommended_and_a_configuration_is_checked_against_them() {
     let server = Server::start(&guests_config("tester", "")).await;
     for _ in 0..20 {
         server.infer("p", &format!("?do=alloc&bytes={}", 100 * PAGE), "").await;
@@ -147,7 +147,7 @@ async fn advice_is_given_and_checked_against_a_configuration() {
     let preprocess = of("preprocess");
     let p999 = preprocess["p999"].as_u64().expect("bytes");
     let recommended = preprocess["recommended"].as_u64().expect("bytes");
-    assert_eq!(recommended, (p999 / PAGE * 5).div_ceil(4) * PAGE, "a quarter more, in pages");
+    assert_eq!(recommended, (p999 / PAGE * 5).div_ceil(4) * PAGE, "a quarter more than p99.9, in whole pages");
     assert!(preprocess["warning"].as_str().expect("a warning").contains("wasteful"), "{preprocess:#}");
     assert_eq!((of("infer")["chip"].as_str(), preprocess.get("chip")), (Some("echo"), None));
 
@@ -178,7 +178,7 @@ async fn advice_is_given_and_checked_against_a_configuration() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn top_prints_the_report_once() {
+async fn top_once_prints_the_report_and_exits() {
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("plimsoll.toml");
     let cache = format!("cache_dir = {:?}\n", shared_cache());

@@ -1,4 +1,4 @@
-//! Versions are exchanged while a load of requests runs.
+//! New versions are deployed while requests run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,15 +7,15 @@ use std::time::Duration;
 use plimsoll_tests::{Site, TempDir, stamped, stamped_reply};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_swaps_under_load_lose_no_request_and_keep_no_memory() {
-    // Resident memory is that of the whole process, so nothing else may run in it.
+async fn a_hundred_deployments_under_load_fail_no_request_and_leak_no_memory() {
+    // Resident memory is that of the whole process, so the test runs alone in a new process.
     if std::env::var_os("ALONE").is_none() {
-        let name = "swap::a_hundred_swaps_under_load_lose_no_request_and_keep_no_memory";
+        let name = "swap::a_hundred_deployments_under_load_fail_no_request_and_leak_no_memory";
         let mut alone = tokio::process::Command::new(std::env::current_exe().expect("a file"));
         let output = alone.args(["--exact", name, "--nocapture"]).env("ALONE", "1").output().await.expect("it starts");
-        let (told, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        println!("{told}");
-        assert!(output.status.success() && told.contains("1 passed"), "{told}{log}");
+        let (stdout, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        println!("{stdout}");
+        assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}{log}");
         return;
     }
     const SWAPS: u32 = 100;
@@ -31,13 +31,13 @@ async fn a_hundred_swaps_under_load_lose_no_request_and_keep_no_memory() {
                     let reply = server.infer("p", "", "").await;
                     assert_eq!(reply.status, 200, "{}", reply.text);
                     let (first, last) = reply.text.split_once(' ').expect("two marks");
-                    assert_eq!(first, last, "one version answers a request, first to last");
+                    assert_eq!(first, last, "the first and the last stage of a request must have the same version");
                     let plugins = reply.headers["x-plimsoll-plugins"].to_str().expect("text").to_owned();
                     let digests: Vec<_> = plugins.split(", ").filter(|entry| entry.contains("=stamp@")).collect();
                     assert_eq!(digests.len(), 2, "{plugins}");
                     assert_eq!(digests[0].rsplit('+').next(), digests[1].rsplit('+').next(), "{plugins}");
                     replies += 1;
-                    // A load that leaves nothing of the machine would starve the compiler, which has a low priority.
+                    // The compiler has a low priority. Without pauses the requests would starve it.
                     tokio::time::sleep(Duration::from_millis(4)).await;
                 }
                 replies
@@ -48,7 +48,7 @@ async fn a_hundred_swaps_under_load_lose_no_request_and_keep_no_memory() {
     let mut after_tenth = 0;
     for swap in 1..=SWAPS {
         site.drop_in("stamp.wasm", &stamped(swap));
-        server.until_reply(&stamped_reply(swap)).await;
+        server.wait_for_reply(&stamped_reply(swap)).await;
         if swap == 10 {
             after_tenth = resident();
         }
@@ -60,10 +60,10 @@ async fn a_hundred_swaps_under_load_lose_no_request_and_keep_no_memory() {
         replies += task.await.expect("no request failed");
     }
     println!("{SWAPS} swaps, {replies} replies, resident memory {after_tenth} -> {after_last} bytes");
-    assert!(replies > u64::from(SWAPS), "the load ran: {replies}");
+    assert!(replies > u64::from(SWAPS), "too few requests ran: {replies}");
     assert!(after_last < after_tenth + (8 << 20), "{after_tenth} -> {after_last}");
 
-    // Three previous versions stay; of those before them nothing does, also not in the reports.
+    // Three previous versions are kept. Older versions are dropped, and their series, too.
     let plugin = server.get("/v1/plugins/stamp").await.json();
     let states: Vec<_> =
         plugin["versions"].as_array().expect("a list").iter().map(|version| &version["state"]).collect();
@@ -79,11 +79,11 @@ async fn a_hundred_swaps_under_load_lose_no_request_and_keep_no_memory() {
 }
 
 fn resident() -> u64 {
-    plimsoll::base::process::process_memory().resident_bytes.expect("the system tells")
+    plimsoll::base::process::process_memory().resident_bytes.expect("the system reports it")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_inside_ends_on_the_version_with_which_it_began() {
+async fn a_running_request_ends_on_the_version_on_which_it_started() {
     let site = Site::new("");
     let server = Arc::new(site.serve().await);
     let slow = tokio::spawn({
@@ -98,15 +98,15 @@ async fn a_request_inside_ends_on_the_version_with_which_it_began() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_may_be_renamed_into_place_written_slowly_or_come_in_bursts() {
+async fn files_may_be_renamed_into_the_folder_written_slowly_or_replaced_in_bursts() {
     let site = Site::new("");
     let server = site.serve().await;
     // An atomic rename.
     std::fs::write(site.folder.path().join("draft"), stamped(1)).expect("written");
     std::fs::rename(site.folder.path().join("draft"), site.plugin("stamp.wasm")).expect("renamed");
-    server.until_reply(&stamped_reply(1)).await;
+    server.wait_for_reply(&stamped_reply(1)).await;
 
-    // Slowly, with pauses: what is torn is waited for, and nothing is refused.
+    // Written slowly, with pauses: the server waits for the complete file, and rejects nothing.
     use std::io::Write;
     let bytes = stamped(2);
     let mut file = std::fs::File::create(site.plugin("stamp.wasm")).expect("created");
@@ -115,40 +115,44 @@ async fn files_may_be_renamed_into_place_written_slowly_or_come_in_bursts() {
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
     drop(file);
-    server.until_reply(&stamped_reply(2)).await;
+    server.wait_for_reply(&stamped_reply(2)).await;
 
     // A burst is one deployment.
     for mark in 3..=20 {
         site.drop_in("stamp.wasm", &stamped(mark));
     }
-    server.until_reply(&stamped_reply(20)).await;
+    server.wait_for_reply(&stamped_reply(20)).await;
     let plugin = server.get("/v1/plugins/stamp").await.json();
     let states: Vec<_> =
         plugin["versions"].as_array().expect("a list").iter().map(|version| &version["state"]).collect();
-    assert_eq!(states, ["serving", "previous", "previous", "previous"], "0, 1, 2 and 20, and none refused");
+    assert_eq!(
+        states,
+        ["serving", "previous", "previous", "previous"],
+        "the versions are 20, 2, 1 and 0, and none is rejected"
+    );
 
-    // A version in the file's name, and a manifest with a limit beside it.
+    // The file name contains a version, and there is a manifest with a limit.
     site.drop_in("stamp.toml", b"max_memory = \"3MiB\"\n");
     site.drop_in("stamp@2.0.0.wasm", &stamped(30));
-    server.until_reply(&stamped_reply(30)).await;
+    server.wait_for_reply(&stamped_reply(30)).await;
     let plugin = server.get("/v1/plugins/stamp").await.json();
     assert_eq!((&plugin["version"], &plugin["stages"][0]["max_memory"]), (&"2.0.0".into(), &(3 << 20).into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_gone_retires_a_plugin_unless_a_pipeline_needs_it() {
+async fn removing_a_file_retires_the_plugin_unless_a_pipeline_needs_it() {
     let site = Site::new("");
     let server = site.serve().await;
     site.drop_in("other.wasm", &stamped(5));
-    server.until_state("other", "unused").await;
+    server.wait_for_state("other", "unused").await;
     std::fs::remove_file(site.plugin("other.wasm")).expect("removed");
     std::fs::remove_file(site.plugin("stamp.wasm")).expect("removed");
     let until = std::time::Instant::now() + Duration::from_secs(60);
     while server.get("/v1/plugins/other").await.status != 404 {
-        assert!(std::time::Instant::now() < until, "it is not retired");
+        assert!(std::time::Instant::now() < until, "the plugin is not retired");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // One look at the folder finds both gone, and handles one after the other.
+    // One scan of the folder finds that both files are removed, and handles one after the other.
     let note = loop {
         let stamp = server.get("/v1/plugins/stamp").await.json();
         if let Some(note) = stamp["note"].as_str() {
@@ -162,17 +166,17 @@ async fn a_file_that_is_gone_retires_a_plugin_unless_a_pipeline_needs_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_sends_no_event_is_found_by_the_clock() {
+async fn a_change_without_a_file_event_is_found_by_polling() {
     let site = Site::new("");
-    // The file behind a link lies in a folder that nobody watches.
+    // The target of the symbolic link is in a folder that is not watched.
     let folder = TempDir::new().expect("a folder");
     let elsewhere = folder.path().join("stamp.bin");
     std::fs::write(&elsewhere, stamped(0)).expect("written");
     std::fs::remove_file(site.plugin("stamp.wasm")).expect("removed");
     std::os::unix::fs::symlink(&elsewhere, site.plugin("stamp.wasm")).expect("linked");
     let server = site.serve().await;
-    server.until_reply(&stamped_reply(0)).await;
+    server.wait_for_reply(&stamped_reply(0)).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     std::fs::write(&elsewhere, stamped(1)).expect("written");
-    server.until_reply(&stamped_reply(1)).await;
+    server.wait_for_reply(&stamped_reply(1)).await;
 }

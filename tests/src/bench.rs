@@ -1,4 +1,4 @@
-//! What benchmarks in process share: whether figures are wanted, a runtime, times of one thing, and a table.
+//! Helpers for the in-process benchmarks: measuring or smoke run, a runtime, timing loops, and the result table.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -10,26 +10,26 @@ use tokio::runtime::Runtime;
 
 use crate::{guest, shared_cache};
 
-/// Whether figures are wanted. `cargo bench` passes `--bench`; `cargo test --benches` does not, and wants to know only
-/// that it runs.
+/// Returns true if results are measured. `cargo bench` passes `--bench`; `cargo test --benches` does not, because it
+/// only checks that the benchmark runs.
 pub fn measures() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }
 
-/// `many` where figures are wanted, or else 2, for medians have to be of something.
+/// Returns `many` if results are measured, otherwise 2, because a median needs at least one value.
 pub fn count(many: usize) -> usize {
     if measures() { many } else { 2 }
 }
 
-/// A runtime of one worker. Compiling a plugin needs one whose threads may block.
+/// A multi-threaded runtime with one worker. Compiling a plugin blocks its thread, which this kind of runtime allows.
 ///
 /// # Panics
-/// When the kernel gives no thread.
+/// If the thread cannot be created.
 pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
 }
 
-/// A configuration of one pipeline `p` with one chip `none`: the given preprocess plugin, and guests that do nothing.
+/// A configuration of one pipeline `p` with one chip `none`: the given preprocess plugin, then guests that do nothing.
 pub fn noop_config(preprocess: &str) -> String {
     let file = |name: &str| format!("[plugins.{name}]\nfile = {:?}\n", guest(name));
     format!(
@@ -41,22 +41,22 @@ pub fn noop_config(preprocess: &str) -> String {
     )
 }
 
-/// What a configuration serves, with the compiled cache that all tests share.
+/// Builds the application of a configuration, with the compiled cache that all tests share.
 ///
 /// # Panics
-/// When the configuration is refused.
+/// If the configuration is rejected.
 pub async fn app(toml: &str) -> App {
     let config = Config::parse(toml, Path::new("bench.toml")).expect("valid");
     let config = Config { cache_dir: Some(shared_cache()), ..config };
     App::build(&config).await.expect("served")
 }
 
-/// Where benchmarks write: `target` beside the packages.
+/// The folder to which benchmarks write: `target` of the workspace.
 pub fn target() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")
 }
 
-/// Microseconds of one run in each of `blocks` blocks of `runs`, in ascending order.
+/// The mean time of one run in µs for each of `blocks` blocks of `runs` runs, in ascending order.
 pub fn times(blocks: usize, runs: u32, mut run: impl FnMut()) -> Vec<f64> {
     let block = |_| {
         let started = Instant::now();
@@ -70,31 +70,31 @@ pub fn times(blocks: usize, runs: u32, mut run: impl FnMut()) -> Vec<f64> {
     times
 }
 
-/// What lies at `part` (0 to 1) of figures in ascending order: 0 is the least, 0.5 the median.
+/// The quantile `part` (0 to 1) of numbers in ascending order: 0 is the minimum, 0.5 the median.
 ///
 /// # Panics
-/// When there is none.
+/// If `sorted` is empty.
 pub fn quantile(sorted: &[f64], part: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * part).round() as usize]
 }
 
-/// A table whose rows are printed as they come, and written as JSON at the end.
+/// A table that prints each row when it is added, and writes all rows as JSON at the end.
 pub struct Table {
     bench: &'static str,
-    /// Titles of what a row is about, with the width of each column.
+    /// Titles of the text columns, with the width of each column.
     labels: Vec<(&'static str, usize)>,
-    /// Titles of its figures, with the decimals that are printed.
+    /// Titles of the number columns, with the number of decimals that are printed.
     figures: Vec<(&'static str, usize)>,
     rows: Vec<Value>,
 }
 
-/// Spaces between figures, at least.
+/// The minimum number of spaces between figures.
 const GAP: usize = 2;
-/// The least width of a figure.
+/// The minimum width of a figure.
 const FIGURE: usize = 8;
 
 impl Table {
-    /// Prints the head of a benchmark's table: columns of text with their widths, then figures with their decimals.
+    /// Prints the header of a benchmark's table: text columns with their widths, then figures with their decimals.
     pub fn new(bench: &'static str, labels: &[(&'static str, usize)], figures: &[(&'static str, usize)]) -> Self {
         let table = Self { bench, labels: labels.to_vec(), figures: figures.to_vec(), rows: Vec::new() };
         let figures: Vec<_> = figures.iter().map(|(title, _)| (*title).to_owned()).collect();
@@ -118,7 +118,7 @@ impl Table {
     /// Prints a row. A figure that is not a number is printed as `-`, and is `null` in JSON.
     ///
     /// # Panics
-    /// When the row has another number of columns than the table.
+    /// If the row does not have as many columns as the table.
     pub fn row(&mut self, labels: &[&str], figures: &[f64]) {
         assert_eq!((labels.len(), figures.len()), (self.labels.len(), self.figures.len()), "columns");
         let text = |(figure, (_, decimals)): (&f64, &(_, usize))| {
@@ -131,10 +131,11 @@ impl Table {
         self.rows.push(Value::Object(labels.chain(figures).collect::<Map<_, _>>()));
     }
 
-    /// Prints what the figures are, and writes the table to `target/bench/NAME.json` where figures are wanted.
+    /// Prints `note`, which explains the figures. If results are measured, writes the table to
+    /// `target/bench/NAME.json`.
     ///
     /// # Panics
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn end(self, note: &str) {
         println!("{note}");
         if !measures() {
@@ -149,7 +150,7 @@ impl Table {
     }
 }
 
-/// The key of a column in JSON: its title, as a word of ASCII.
+/// The JSON key of a column: its title with `u` for `µ`, `per` for `/` and `_` for spaces.
 fn key(title: &str) -> String {
     title.replace('µ', "u").replace('/', " per ").split_whitespace().collect::<Vec<_>>().join("_")
 }

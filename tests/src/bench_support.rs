@@ -1,4 +1,5 @@
-//! Runs that no request makes: reused instances, which show what fresh ones hide, and bare calls for benchmarks.
+//! Stage runs outside of the request path: reused instances, which show leaks that fresh instances hide, and bare calls
+//! for benchmarks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,10 +9,9 @@ use plimsoll::serve::App;
 use plimsoll_runtime::cap::{Meter, Usage};
 use plimsoll_runtime::scheduling::Scheduler;
 use plimsoll_runtime::stage::call::Prepared;
-use plimsoll_runtime::stage::core::{Limits, StageCore};
 use plimsoll_runtime::stage::store::{set_cap, set_deadline};
 use plimsoll_runtime::stage::{
-    InferStage, PostprocessStage, PreprocessStage, Reply, Request, StageEnvironment, StoreState,
+    InferStage, Limits, PostprocessStage, PreprocessStage, Reply, Request, StageCore, StageEnvironment, StoreState,
 };
 use plimsoll_runtime::tensor::Tensors;
 use wasmtime::component::{Instance, InstancePre};
@@ -20,13 +20,14 @@ use wasmtime::{Engine, Store};
 /// Long enough for every call of a test or a benchmark on one instance.
 const ONE_DAY: Duration = Duration::from_secs(86_400);
 
-/// So many epoch ticks that the guest never reaches its deadline.
+/// A number of epoch ticks so large that the guest never reaches its deadline.
 const NEVER: u64 = u64::MAX / 2;
 
-/// Runs preprocessing on each body in **one** instance, as no request does, and returns the memory held after each.
+/// Runs preprocessing on every body in **one** instance, which no request does. Returns the memory usage after each
+/// body.
 ///
 /// # Errors
-/// The first trap or limit. A failure that the plugin returns ends nothing.
+/// The first trap or exceeded limit. A failure that the plugin returns does not end the sequence.
 pub async fn preprocess_in_one_instance(stage: &PreprocessStage, bodies: &[&[u8]]) -> wasmtime::Result<Vec<Usage>> {
     let meter = Arc::new(Meter::default());
     let mut store = stage.new_store(Arc::clone(&meter), "", Instant::now() + stage.limits.deadline);
@@ -45,11 +46,11 @@ pub fn bare_state(stage: &StageCore) -> StoreState {
     StoreState::new(stage.environment(), stage.limits, Arc::default(), &stage.scheduler, "")
 }
 
-/// The bare wasmtime calls of one preprocess run: store, instantiate, call, drop. There is no cap, no deadline and no
+/// Only the wasmtime calls of one preprocess run: store, instantiate, call, drop. There is no cap, no deadline and no
 /// report, so the difference to a real run is the cost of the host.
 ///
 /// # Errors
-/// Why a call failed.
+/// If a call fails.
 pub async fn preprocess_bare(
     stage: &PreprocessStage,
     state: StoreState,
@@ -63,18 +64,18 @@ pub async fn preprocess_bare(
     stage.export().call(&mut store, &instance, request, body).await.map(drop)
 }
 
-/// A part of a store that can be left out, to measure its cost.
+/// The part of a store that is left out, to measure its cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Without {
     /// Nothing is left out.
     Nothing,
     /// The cap on linear memories and tables.
     Cap,
-    /// The deadline: what a guest does at an epoch tick.
+    /// The deadline: the check that a guest makes at every epoch tick.
     Deadline,
 }
 
-/// The store of a run of a plugin without settings and model.
+/// The store for one run of a plugin that has no settings and no model.
 pub fn store_without(
     engine: &Engine,
     scheduler: &Arc<Scheduler>,
@@ -96,12 +97,12 @@ pub fn store_without(
 /// Instantiates a linked component in a store, and drops both.
 ///
 /// # Errors
-/// Why the instance could not be created.
+/// If the instance cannot be created.
 pub async fn instantiate_in(mut store: Store<StoreState>, pre: &InstancePre<StoreState>) -> wasmtime::Result<()> {
     pre.instantiate_async(&mut store).await.map(drop)
 }
 
-/// A store and an instance that serve one call after another, as no request has them: the difference to a real run is
+/// A store and an instance that serve one call after another, which no request does. The difference to a real run is
 /// the cost of fresh instances.
 pub struct ReusedInstance<'a, S> {
     stage: &'a S,
@@ -110,10 +111,10 @@ pub struct ReusedInstance<'a, S> {
 }
 
 impl<'a, S: std::ops::Deref<Target = StageCore>> ReusedInstance<'a, S> {
-    /// Instantiates a stage for calls within one day.
+    /// Instantiates a stage with a deadline of one day.
     ///
     /// # Errors
-    /// Why the instance could not be created.
+    /// If the instance cannot be created.
     pub async fn new(stage: &'a S) -> wasmtime::Result<Self> {
         let mut store = stage.new_store(Arc::default(), "", Instant::now() + ONE_DAY);
         let instance = stage.instantiate(&mut store).await?;
@@ -121,13 +122,13 @@ impl<'a, S: std::ops::Deref<Target = StageCore>> ReusedInstance<'a, S> {
     }
 }
 
-/// The answer of a call, or an error for a failure that the plugin returned.
+/// Turns a failure that the plugin returned into an error.
 fn answered<T>(answer: Result<T, plimsoll_runtime::stage::Failure>) -> wasmtime::Result<T> {
     answer.map_err(|failure| wasmtime::format_err!("{failure:?}"))
 }
 
 impl ReusedInstance<'_, PreprocessStage> {
-    /// As [`PreprocessStage::run`].
+    /// Like [`PreprocessStage::run`].
     ///
     /// # Errors
     /// A trap, or a failure that the plugin returned.
@@ -139,7 +140,7 @@ impl ReusedInstance<'_, PreprocessStage> {
 }
 
 impl ReusedInstance<'_, InferStage> {
-    /// As [`InferStage::run`].
+    /// Like [`InferStage::run`].
     ///
     /// # Errors
     /// A trap, or a failure that the plugin returned.
@@ -151,7 +152,7 @@ impl ReusedInstance<'_, InferStage> {
 }
 
 impl ReusedInstance<'_, PostprocessStage> {
-    /// As [`PostprocessStage::run`].
+    /// Like [`PostprocessStage::run`].
     ///
     /// # Errors
     /// A trap, or a failure that the plugin returned.
@@ -167,7 +168,7 @@ impl ReusedInstance<'_, PostprocessStage> {
     }
 }
 
-/// The record of a request, as a route starts it.
+/// A request record like the one that a route creates.
 pub fn request_record(
     app: &App,
     pipeline: &str,

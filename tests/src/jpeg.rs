@@ -1,5 +1,5 @@
-//! A JPEG encoder for tests, which can be told the layouts that cameras seldom write: any sampling factors, restart
-//! intervals, one component or three, colours as they are, progressive scans.
+//! A JPEG encoder for tests. It also writes the layouts that cameras rarely write: any sampling factors, restart
+//! intervals, one component or three, colours without a transform, progressive scans.
 
 mod writer;
 
@@ -8,25 +8,25 @@ use std::f64::consts::PI;
 pub use writer::Scan;
 use writer::Writer;
 
-/// MCUs after which the picture repeats itself, in both directions: so that a large image is made quickly.
+/// The picture repeats after this number of MCUs in both directions, so that a large image is encoded quickly.
 const PERIOD: usize = 16;
 
-/// What an encoded image is like.
+/// The parameters of an encoded image.
 #[derive(Clone, Debug)]
 pub struct Jpeg {
-    /// In pixels.
+    /// The width in pixels.
     pub width: usize,
-    /// In pixels.
+    /// The height in pixels.
     pub height: usize,
-    /// Horizontal and vertical factor of each component, one or three of them.
+    /// The horizontal and vertical sampling factor of each component. There are one or three components.
     pub sampling: Vec<(usize, usize)>,
-    /// MCUs between restart markers, 0 for none.
+    /// The number of MCUs between restart markers; 0 for no markers.
     pub restart: usize,
-    /// The step of every coefficient.
+    /// The quantisation step of all coefficients.
     pub quantiser: u8,
-    /// The scans of a progressive image; none make a sequential one.
+    /// The scans of a progressive image. Without scans the image is sequential.
     pub scans: Vec<Scan>,
-    /// The colour transform that an Adobe segment names; without one there is a JFIF segment.
+    /// The colour transform in the Adobe segment. If `None`, the file has a JFIF segment instead.
     pub adobe: Option<u8>,
 }
 
@@ -46,8 +46,8 @@ impl Jpeg {
         Jpeg { width, height, sampling, restart: 0, quantiser: 6, scans: Vec::new(), adobe: None }
     }
 
-    /// The same, but progressive: the coefficients without their lowest two bits, then each of those; the means without
-    /// their lowest bit, which comes last.
+    /// The same image, but progressive. The first scan has the DC coefficients without their lowest bit, which the last
+    /// scan adds. Between them are the AC coefficients without their lowest two bits, then each of these two bits.
     #[must_use]
     pub fn progressive(self) -> Jpeg {
         let all = 0..self.sampling.len();
@@ -60,10 +60,10 @@ impl Jpeg {
         Jpeg { scans, ..self }
     }
 
-    /// The encoded image. `sample` gives the value of a component from 0 to 255 at a place in pixels.
+    /// Encodes the image. `sample` returns the value (0 to 255) of a component at a position in pixels.
     ///
     /// # Panics
-    /// When the file would be none.
+    /// If the image has no component.
     pub fn encode(&self, sample: impl Fn(usize, f64, f64) -> f64) -> Vec<u8> {
         let widest = self.sampling.iter().map(|it| it.0).max().expect("a component");
         let tallest = self.sampling.iter().map(|it| it.1).max().expect("a component");
@@ -138,7 +138,7 @@ impl Jpeg {
         segment(file, 0xDA, &head);
         let mut bits = Writer::new(file);
         let mut means = [0; 3];
-        // A scan of one component has its blocks alone, as many as it needs.
+        // A scan of one component is not interleaved: it has only the blocks that the component needs.
         let alone = planes.len() == 1;
         let size = if alone { planes[0].own } else { size };
         for mcu in 0..size.0 * size.1 {
@@ -166,7 +166,7 @@ struct Plane {
     down: usize,
     columns: usize,
     rows: usize,
-    /// Blocks that a scan of this component alone has.
+    /// The columns and rows of blocks in a scan of this component alone.
     own: (usize, usize),
     blocks: Vec<Block>,
 }

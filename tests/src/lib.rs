@@ -1,5 +1,5 @@
-//! What the integration tests share: test guests, a configuration written to a folder of its own, and a real
-//! server on port 0.
+//! Helpers shared by the integration tests: test guests, a configuration in its own folder, and a real server on port
+//! 0.
 
 pub mod bench;
 pub mod bench_support;
@@ -15,20 +15,21 @@ pub use server::{Reply, Server};
 pub use site::{Site, another_version, stamped, stamped_reply};
 pub use tempfile::TempDir;
 
-/// The component of a guest in `tests/guests`, built from source by the build script.
+/// The path of a guest's component. The build script builds it from the source in `tests/guests`.
 pub fn guest(name: &str) -> PathBuf {
     Path::new(env!("OUT_DIR")).join(format!("{}.wasm", name.replace('-', "_")))
 }
 
-/// A file of `tests/data`.
+/// The path of a file in `tests/data`.
 pub fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(name)
 }
 
-/// A folder beside the project (`corpus`, `models`), which not everybody has.
+/// The path of a folder next to the repository (`corpus`, `models`). It is optional: without it, the reason is printed,
+/// the result is `None`, and the caller skips its test.
 ///
 /// # Panics
-/// When it is missing and `CI` is set; otherwise the reason is printed and the test is skipped by its caller.
+/// If the folder is missing and `CI` is set.
 pub fn shared(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(name);
     if path.is_dir() {
@@ -39,7 +40,7 @@ pub fn shared(name: &str) -> Option<PathBuf> {
     None
 }
 
-/// A configuration of one pipeline `p` over the guests: the given preprocess plugin, then `echo-infer` and
+/// A configuration of one pipeline `p` of test guests: the given preprocess plugin, then `echo-infer` and
 /// `echo-postprocess`. `stage` is added to `[pipelines.p.preprocess]`.
 pub fn guests_config(preprocess: &str, stage: &str) -> String {
     let file = |name: &str| format!("[plugins.{name}]\nfile = {:?}\n", guest(name));
@@ -53,8 +54,8 @@ pub fn guests_config(preprocess: &str, stage: &str) -> String {
     )
 }
 
-/// One compiled cache for all tests, for compiling the guests again for each would take most of the time. What is
-/// about the cache itself takes its own.
+/// One compiled cache for all tests, because compiling the guests again for each test would take most of the time.
+/// Tests of the cache itself use their own.
 pub fn shared_cache() -> PathBuf {
     Path::new(env!("OUT_DIR")).join("compiled-cache")
 }

@@ -1,11 +1,11 @@
-//! Two things timed against each other, for benchmarks.
+//! Compares the times of two functions, for benchmarks.
 
-/// Figures of both sides, one of each for every pair of blocks.
+/// The times of both sides, one pair for every pair of blocks.
 pub struct Pairs(Vec<(f64, f64)>);
 
 impl Pairs {
-    /// Times blocks of both sides in pairs, in turned order, so that whatever else the machine does meets both alike.
-    /// Each side runs a block of its own and gives the time of one run in it.
+    /// Times blocks of both sides in pairs. The order alternates, so that other load on the machine affects both sides
+    /// equally. Each side runs one block and returns the time of one run in it.
     pub async fn run(count: usize, mut one: impl AsyncFnMut() -> f64, mut other: impl AsyncFnMut() -> f64) -> Self {
         let mut pairs = Vec::with_capacity(count);
         for pair in 0..count {
@@ -19,10 +19,10 @@ impl Pairs {
         Self(pairs)
     }
 
-    /// The median over all pairs of what `figure` makes of both sides' times.
+    /// The median of `figure` over all pairs. `figure` gets the times of both sides.
     ///
     /// # Panics
-    /// When there is no pair.
+    /// If there is no pair.
     pub fn median(&self, figure: impl Fn(f64, f64) -> f64) -> f64 {
         let mut figures: Vec<_> = self.0.iter().map(|&(one, other)| figure(one, other)).collect();
         figures.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! A real server in the process of a test, and what it answers.
+//! A real server in the process of a test, and its replies.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,37 +10,37 @@ use tempfile::TempDir;
 
 use crate::shared_cache;
 
-/// A server of this process on a free port of the loopback interface.
+/// A server in this process, on a free port of the loopback interface.
 pub struct Server {
     /// `http://127.0.0.1:PORT`.
     pub url: String,
-    /// `http://127.0.0.1:PORT` of gRPC, which is the same unless the configuration has another listener.
+    /// `http://127.0.0.1:PORT` of gRPC. It is the same as `url` unless the configuration sets `grpc_listen`.
     pub grpc_url: String,
-    /// Its application, for what no route shows.
+    /// The application, for checks that no route allows.
     pub app: Arc<App>,
-    /// For requests.
+    /// The HTTP client for requests.
     pub client: reqwest::Client,
-    /// The folder in which its deployments are remembered, unless the configuration names one.
+    /// The data folder, which stores deployments. It is not used if the configuration names another.
     _data: TempDir,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
 }
 
 impl Server {
-    /// Serves the configuration in `toml`; relative paths start at the current folder.
+    /// Serves the configuration in `toml`. Relative paths start at the current folder.
     ///
     /// # Panics
-    /// When the configuration is refused; [`Server::refused`] is for that.
+    /// If the configuration is rejected. Use [`Server::rejection`] to test that.
     pub async fn start(toml: &str) -> Self {
         let config = Config::parse(toml, Path::new("test.toml")).expect("the configuration parses");
-        Self::of(&config).await
+        Self::with_config(&config).await
     }
 
     /// Serves a configuration.
     ///
     /// # Panics
-    /// As [`Server::start`].
-    pub async fn of(config: &Config) -> Self {
+    /// If the configuration is rejected.
+    pub async fn with_config(config: &Config) -> Self {
         plimsoll::base::telemetry::start(plimsoll::base::telemetry::LogFormat::Human);
         let data = tempfile::tempdir().expect("a folder");
         let mut config = config.clone();
@@ -63,73 +63,73 @@ impl Server {
         Self { url, grpc_url, app, client: reqwest::Client::new(), _data: data, stop: Some(stop), task: Some(task) }
     }
 
-    /// The message with which a configuration is refused.
+    /// Returns the message with which a configuration is rejected.
     ///
     /// # Panics
-    /// When it is served.
-    pub async fn refused(toml: &str) -> String {
+    /// If the configuration is accepted.
+    pub async fn rejection(toml: &str) -> String {
         let config = match Config::parse(toml, Path::new("test.toml")) {
             Ok(config) => config,
             Err(error) => return error.to_string(),
         };
         let config = Config { cache_dir: Some(shared_cache()), ..config };
-        App::build(&config).await.err().expect("the configuration is refused").to_string()
+        App::build(&config).await.err().expect("the configuration is rejected").to_string()
     }
 
-    /// Posts a body to a pipeline; `query` is appended, for example `?chip=wasm`.
+    /// Posts a body to a pipeline. `query` is appended to the URL, for example `?chip=wasm`.
     ///
     /// # Panics
-    /// When the server does not answer.
+    /// If the server does not reply.
     pub async fn infer(&self, pipeline: &str, query: &str, body: impl Into<reqwest::Body>) -> Reply {
         let url = format!("{}/v1/pipelines/{pipeline}/infer{query}", self.url);
         let response = self.client.post(url).body(body).send().await.expect("an answer");
-        Reply::of(response).await
+        Reply::read(response).await
     }
 
-    /// Gets a route.
+    /// Sends a GET request.
     ///
     /// # Panics
-    /// When the server does not answer.
+    /// If the server does not reply.
     pub async fn get(&self, path: &str) -> Reply {
-        Reply::of(self.client.get(format!("{}{path}", self.url)).send().await.expect("an answer")).await
+        Reply::read(self.client.get(format!("{}{path}", self.url)).send().await.expect("an answer")).await
     }
 
     /// Posts JSON to a model of the Open Inference Protocol.
     ///
     /// # Panics
-    /// When the server does not answer.
+    /// If the server does not reply.
     pub async fn infer_json(&self, model: &str, request: &serde_json::Value) -> Reply {
         self.send("POST", &format!("/v2/models/{model}/infer"), &[], request.to_string().into_bytes()).await
     }
 
-    /// The row of `/v1/memory` for a stage and outcome.
+    /// The row of `/v1/memory` for a stage and an outcome.
     ///
     /// # Panics
-    /// When the report is no JSON.
+    /// If the report is not valid JSON.
     pub async fn memory_row(&self, stage: &str, outcome: &str) -> Option<serde_json::Value> {
         let report = self.get("/v1/memory").await.json();
         let rows = report["stages"].as_array().expect("rows").clone();
         rows.into_iter().find(|row| row["stage"] == stage && row["outcome"] == outcome)
     }
 
-    /// Sends a request with a method of its own.
+    /// Sends a request with any method and headers.
     ///
     /// # Panics
-    /// When the server does not answer.
+    /// If the server does not reply.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         let mut request = self.client.request(method, format!("{}{path}", self.url)).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Reply::of(request.send().await.expect("an answer")).await
+        Reply::read(request.send().await.expect("an answer")).await
     }
 
-    /// Waits until the pipeline `p` replies so; at most a minute.
+    /// Waits until the reply of pipeline `p` is `wanted`, at most one minute.
     ///
     /// # Panics
-    /// When it does not.
-    pub async fn until_reply(&self, wanted: &str) {
+    /// If a request fails, or after one minute.
+    pub async fn wait_for_reply(&self, wanted: &str) {
         let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
         loop {
             let reply = self.infer("p", "", "").await;
@@ -137,16 +137,17 @@ impl Server {
             if reply.text == wanted {
                 return;
             }
-            assert!(std::time::Instant::now() < until, "{wanted} is wanted, {} is served", reply.text);
+            assert!(std::time::Instant::now() < until, "expected {wanted}, found {}", reply.text);
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }
 
-    /// Waits until `GET /v1/plugins/{name}` shows a version in this state, and gives that version; at most a minute.
+    /// Waits until `GET /v1/plugins/{name}` shows a version in the state `state`, at most one minute. Returns that
+    /// version.
     ///
     /// # Panics
-    /// When there is none.
-    pub async fn until_state(&self, name: &str, state: &str) -> serde_json::Value {
+    /// If there is no such version after one minute.
+    pub async fn wait_for_state(&self, name: &str, state: &str) -> serde_json::Value {
         let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
         loop {
             let reply = self.get(&format!("/v1/plugins/{name}")).await;
@@ -160,15 +161,15 @@ impl Server {
         }
     }
 
-    /// Asks the server to stop and waits until it has.
+    /// Stops the server and waits until it has stopped.
     ///
     /// # Panics
-    /// When it ends with an error.
+    /// If the server ends with an error.
     pub async fn stop(mut self) {
         drop(self.stop.take());
         self.task.take().expect("once").await.expect("no panic").expect("no error");
-        // A change that goes on, or a connection that is closing, still holds the application, and with it the data
-        // folder that the next server of a test may want. In a process of its own they would have ended with it.
+        // A deployment that still runs, or a connection that is closing, keeps the application alive, and with it the
+        // data folder, which the next server of the test may need. A separate process would end both on exit.
         for _ in 0..1_000 {
             if Arc::strong_count(&self.app) == 1 {
                 break;
@@ -178,7 +179,7 @@ impl Server {
     }
 }
 
-/// An answer, read whole.
+/// A reply with its whole body.
 #[derive(Debug)]
 pub struct Reply {
     /// The status code.
@@ -192,7 +193,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    async fn of(response: reqwest::Response) -> Self {
+    async fn read(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await.expect("a whole body");
         Self { status, headers, text: String::from_utf8_lossy(&bytes).into_owned(), bytes: bytes.into() }
@@ -201,15 +202,15 @@ impl Reply {
     /// The body as JSON.
     ///
     /// # Panics
-    /// When it is none.
+    /// If the body is not valid JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    /// The member `code` of a problem, or `ok`.
+    /// The member `code` of the problem document, or `ok` if the status is 200.
     ///
     /// # Panics
-    /// When an error is not a problem.
+    /// If the status is not 200 and the body is not a problem document.
     pub fn code(&self) -> String {
         if self.status == 200 {
             return "ok".into();
@@ -221,7 +222,7 @@ impl Reply {
     /// The high-water mark of a stage, from the reply's header.
     ///
     /// # Panics
-    /// When there is no such entry.
+    /// If the header has no entry for the stage.
     pub fn high_water(&self, stage: &str) -> u64 {
         let header = self.headers["x-plimsoll-memory"].to_str().expect("text");
         let entry = header.split(", ").find_map(|entry| entry.strip_prefix(&format!("{stage}=")));

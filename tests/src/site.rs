@@ -1,4 +1,4 @@
-//! A folder as users have it: a configuration, and plugins that are dropped in.
+//! A folder like that of a user: a configuration, and plugins that are copied into the plugin folder.
 
 use std::path::PathBuf;
 
@@ -7,10 +7,10 @@ use tempfile::TempDir;
 
 use crate::{Server, guest, shared_cache};
 
-/// The guest `stamp` with the mark `MARK-<mark>`, eight digits: another version of the same plugin.
+/// The guest `stamp` with the mark `MARK-<mark>` (eight digits). Each mark is another version of the same plugin.
 ///
 /// # Panics
-/// When the built guest has not exactly one mark.
+/// If the built guest does not contain exactly one mark.
 pub fn stamped(mark: u32) -> Vec<u8> {
     let mut bytes = std::fs::read(guest("stamp")).expect("built");
     let places: Vec<_> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"MARK-00000000")).collect();
@@ -19,29 +19,30 @@ pub fn stamped(mark: u32) -> Vec<u8> {
     bytes
 }
 
-/// The same component as another version: with one more custom section (id 0, size 3, a name of one byte, one byte).
+/// The same component as another version: it gets an additional custom section (id 0, size 3, a name of one byte, one
+/// byte of content).
 pub fn another_version(component: &[u8], mark: u8) -> Vec<u8> {
     [component, &[0, 3, 1, b'v', mark]].concat()
 }
 
-/// The text that two stages of [`stamped`] reply.
+/// The reply of a pipeline whose first and last stage is [`stamped`].
 pub fn stamped_reply(mark: u32) -> String {
     format!("MARK-{mark:08} MARK-{mark:08}")
 }
 
 /// A folder with `plimsoll.toml`, `plugins/stamp.wasm` (mark 0) and a pipeline `p` of `stamp`, `noop-infer`, `stamp`.
 pub struct Site {
-    /// The folder.
+    /// The folder; removed on drop.
     pub folder: TempDir,
-    /// The configuration's file.
+    /// The path of the configuration file.
     pub config: PathBuf,
 }
 
 impl Site {
-    /// Makes the folder; `more` is added to the configuration, under `[pipelines.p]`.
+    /// Creates the folder. `more` is added to the configuration under `[pipelines.p]`.
     ///
     /// # Panics
-    /// When the disk does not take it.
+    /// If the file cannot be written.
     pub fn new(more: &str) -> Self {
         let folder = TempDir::new().expect("a folder");
         let config = folder.path().join("plimsoll.toml");
@@ -52,10 +53,10 @@ impl Site {
         this
     }
 
-    /// Writes the configuration anew.
+    /// Writes the configuration again, with another `more`.
     ///
     /// # Panics
-    /// When the disk does not take it.
+    /// If the file cannot be written.
     pub fn write_config(&self, more: &str) {
         let text = format!(
             "cache_dir = {:?}\n[server]\nlisten = \"127.0.0.1:0\"\n[plugins.noop-infer]\nfile = {:?}\n[pipelines.p]\n{more}\n\
@@ -70,23 +71,24 @@ impl Site {
     /// Copies a file into the plugin folder, as `cp` does.
     ///
     /// # Panics
-    /// When the disk does not take it.
+    /// If the file cannot be written.
     pub fn drop_in(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.plugin(name), bytes).expect("written");
     }
 
-    /// A path in the plugin folder.
+    /// The path of a file in the plugin folder.
     pub fn plugin(&self, name: &str) -> PathBuf {
         self.folder.path().join("plugins").join(name)
     }
 
-    /// Serves it in this process. Its data folder is its own, so a second server goes on where the first ended.
+    /// Starts a server for this folder in this process. The data folder is inside the folder, so a second server
+    /// continues with the state of the first.
     ///
     /// # Panics
-    /// When it is refused.
+    /// If the configuration is rejected.
     pub async fn serve(&self) -> Server {
         let mut config = Config::load(Some(&self.config)).expect("valid");
         config.data_dir = Some(self.folder.path().join(".plimsoll"));
-        Server::of(&config).await
+        Server::with_config(&config).await
     }
 }

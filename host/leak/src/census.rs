@@ -1,5 +1,5 @@
-//! What is it? The blocks that survive: grouped by who holds them, by size and class, and as the difference between
-//! two moments.
+//! What survives? Groups the surviving blocks by what holds them, and by size and class, and compares the end with the
+//! first round.
 
 use std::collections::BTreeMap;
 
@@ -10,66 +10,65 @@ use super::heap::Block;
 use super::retention::{Chain, References, Root};
 use super::run::Run;
 
-/// Bytes of a block that are shown.
+/// Maximum bytes of a block's contents that are shown.
 const SHOWN: usize = 16;
-/// Inputs that are named for a group.
+/// Maximum inputs that are named for a [`BlockKind`].
 const NAMED: usize = 3;
 
-/// Blocks that were made after the first round, are in use at the end, and are held in the same way.
+/// Blocks that were allocated after the first round, are in use at the end, and are held in the same way.
 #[derive(Debug, Clone, Serialize)]
 pub struct Group {
-    /// Index of the class whose calls made them.
+    /// Index of the class whose calls allocated the blocks.
     pub class: usize,
-    /// How many.
+    /// Number of blocks.
     pub blocks: usize,
-    /// Their bytes.
+    /// Sum of the blocks' bytes.
     pub bytes: u64,
-    /// The smallest and the largest block's bytes.
+    /// Bytes of the smallest and of the largest block.
     pub sizes: (u32, u32),
-    /// The chain that holds one of them, the others being held by its like; `None` where nothing that lives leads to
-    /// them.
+    /// The chain that holds one of the blocks; similar chains hold the others. `None` if the blocks are unreachable.
     pub chain: Option<Chain>,
-    /// Whether blocks that nothing leads to refer to each other.
+    /// True if a block of the group is unreachable and another unreachable block refers to it.
     pub is_ring: bool,
 }
 
 /// Surviving blocks of one size and class.
 #[derive(Debug, Clone, Serialize)]
 pub struct BlockKind {
-    /// Index of the class whose calls made them.
+    /// Index of the class whose calls allocated the blocks.
     pub class: usize,
-    /// Bytes of each.
+    /// Bytes of each block.
     pub size: u32,
-    /// How many.
+    /// Number of blocks.
     pub blocks: usize,
-    /// The first bytes of one of them, in hexadecimal.
+    /// The first bytes of one block, in hexadecimal.
     pub first_bytes: String,
-    /// The inputs that made them; the first few.
+    /// The first few inputs whose calls allocated the blocks.
     pub inputs: Vec<String>,
-    /// How many inputs made them.
+    /// Number of inputs whose calls allocated the blocks.
     pub input_count: usize,
 }
 
-/// How many blocks of one size there were at two moments.
+/// The number of blocks of one size after the first round and at the end.
 #[derive(Debug, Clone, Serialize)]
 pub struct Difference {
-    /// Bytes of each.
+    /// Bytes of each block.
     pub size: u32,
-    /// After the first round.
+    /// Number of blocks after the first round.
     pub before: usize,
-    /// At the end.
+    /// Number of blocks at the end.
     pub after: usize,
 }
 
 impl Difference {
-    /// Bytes that came or (negative) went.
+    /// Bytes added; negative if there are fewer at the end.
     pub fn bytes(&self) -> i64 {
         (self.after as i64 - self.before as i64) * i64::from(self.size)
     }
 }
 
-/// The index, class and block of every survivor that was made after the first round.
-fn young<'a>(
+/// Index, class, block and sample of every survivor that was allocated after the first round.
+fn survivors_after_first_round<'a>(
     run: &'a Run<'_>,
     class_of: &'a dyn Fn(usize) -> usize,
 ) -> impl Iterator<Item = (usize, usize, Block, usize)> + 'a {
@@ -79,12 +78,12 @@ fn young<'a>(
     })
 }
 
-/// Groups survivors by class and by who holds them, most bytes first. `class_of` gives a sample's class.
+/// Groups survivors by class and by what holds them, most bytes first. `class_of` returns a sample's class.
 pub fn groups(run: &Run<'_>, references: &References, class_of: &dyn Fn(usize) -> usize) -> Vec<Group> {
-    // Chains are alike if they begin at the same root and are equally long: sizes differ with the inputs. Links of one
-    // size in a row are one step of any length: a linked list.
+    // Chains are similar if they have the same root and the same number of steps. Sizes are not compared, because they
+    // depend on the inputs. Consecutive links of the same size are one step: a linked list of any length.
     let mut groups: BTreeMap<(usize, Option<(Root, usize)>), Group> = BTreeMap::new();
-    for (index, class, block, _) in young(run, class_of) {
+    for (index, class, block, _) in survivors_after_first_round(run, class_of) {
         let chain = references.chain(index);
         let key = chain.as_ref().map(|chain| (chain.root.clone(), steps(chain)));
         let group = groups.entry((class, key)).or_insert_with(|| Group {
@@ -105,7 +104,7 @@ pub fn groups(run: &Run<'_>, references: &References, class_of: &dyn Fn(usize) -
     groups
 }
 
-/// How many links a chain has, those of one size in a row counted once.
+/// The number of links of a chain; consecutive links of the same size count once.
 fn steps(chain: &Chain) -> usize {
     let changes = chain.blocks.windows(2).filter(|pair| pair[0].size != pair[1].size).count();
     changes + 1
@@ -115,7 +114,7 @@ fn steps(chain: &Chain) -> usize {
 pub fn kinds(run: &Run<'_>, samples: &[Sample], class_of: &dyn Fn(usize) -> usize) -> Vec<BlockKind> {
     let mut kinds: BTreeMap<(usize, u32), (BlockKind, Vec<usize>)> = BTreeMap::new();
     let memory = run.subject.memory();
-    for (_, class, block, sample) in young(run, class_of) {
+    for (_, class, block, sample) in survivors_after_first_round(run, class_of) {
         let (kind, inputs) = kinds.entry((class, block.size)).or_insert_with(|| {
             let bytes = memory.get(block.address as usize..).unwrap_or_default();
             let shown = &bytes[..bytes.len().min(SHOWN).min(block.usable() as usize)];
@@ -141,7 +140,7 @@ pub fn kinds(run: &Run<'_>, samples: &[Sample], class_of: &dyn Fn(usize) -> usiz
     kinds
 }
 
-/// The sizes of which there are more or fewer blocks at the end than after the first round; what grew most first.
+/// The block sizes whose number of blocks changed between the first round and the end; largest growth first.
 pub fn difference(run: &Run<'_>) -> Vec<Difference> {
     let mut sizes: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
     for block in &run.after_first_round {

@@ -1,5 +1,5 @@
-//! The corpus: what the stage under test is fed with. For preprocessing that is the files themselves, for the later
-//! stages what the pipeline's earlier stages make of them.
+//! The corpus: the inputs of the stage under test. A preprocess stage gets the files themselves. Later stages get the
+//! output of the pipeline's earlier stages.
 
 use std::path::{Path, PathBuf};
 
@@ -10,40 +10,41 @@ use plimsoll_runtime::tensor::Tensor;
 
 /// One input.
 pub struct Sample {
-    /// The path below the corpus folder.
+    /// The path relative to the corpus folder.
     pub name: String,
-    /// The subfolder that it lies in: half of its class. Empty where the corpus has none.
+    /// The subfolder of the file. Subfolder and outcome together are the class. Empty if the corpus has no subfolders.
     pub folder: String,
     /// Bytes of the file.
     pub size: usize,
     /// The request's parameters.
     pub parameters: Vec<(String, String)>,
-    /// What the stage gets.
+    /// The arguments of the stage.
     pub feed: Feed,
 }
 
-/// What each kind of stage is called with.
+/// The arguments of each kind of stage.
 pub enum Feed {
-    /// Preprocessing: the body.
+    /// Preprocessing: the request body.
     Body(Vec<u8>),
-    /// Inference: the tensors of preprocessing.
+    /// Inference: the output tensors of preprocessing.
     Inputs(Vec<(String, Tensor)>),
-    /// Postprocessing: the tensors of inference, and the context of preprocessing.
+    /// Postprocessing: the output tensors of inference, and the context of preprocessing.
     Outputs(Vec<(String, Tensor)>, Vec<u8>),
 }
 
-/// The samples, and those that an earlier stage had no answer for.
+/// The samples, and the files that an earlier stage failed on.
 pub struct Corpus {
-    /// In the order of their names.
+    /// Sorted by name.
     pub samples: Vec<Sample>,
-    /// Files that did not reach the stage, each with the reason.
+    /// Files that do not reach the stage, each with the error of the earlier stage.
     pub skipped: Vec<(String, String)>,
 }
 
-/// Reads every file of a folder. Where it has subfolders, files beside them are notes about the corpus and no inputs.
+/// Reads every file of a folder and its subfolders. If there are subfolders, files next to them are ignored, because
+/// they are notes about the corpus. Hidden files are ignored.
 ///
 /// # Errors
-/// When it cannot be read, or has no file.
+/// If the folder or a file cannot be read, or there is no file.
 pub fn read(folder: &Path, parameters: &[(String, String)]) -> Result<Vec<Sample>, String> {
     let mut files = Vec::new();
     let unreadable = |path: &Path, error| format!("the corpus {} cannot be read: {error}", path.display());
@@ -71,7 +72,7 @@ pub fn read(folder: &Path, parameters: &[(String, String)]) -> Result<Vec<Sample
     }
     files.sort();
     if files.is_empty() {
-        return Err(format!("the corpus {} has no file; give a folder of inputs with --corpus", folder.display()));
+        return Err(format!("the corpus {} has no files; give a folder of inputs with --corpus", folder.display()));
     }
     files
         .iter()
@@ -89,11 +90,11 @@ pub fn read(folder: &Path, parameters: &[(String, String)]) -> Result<Vec<Sample
         .collect()
 }
 
-/// Turns bodies into what a stage of `kind` gets, by the pipeline's stages before it; each runs in a fresh instance.
+/// Turns files into the arguments of a stage of `kind`: runs the pipeline's earlier stages, each in a fresh instance.
 pub async fn feed(samples: Vec<Sample>, kind: StageKind, pipeline: &Pipeline, chip: &str) -> Corpus {
     let mut corpus = Corpus { samples: Vec::new(), skipped: Vec::new() };
     for sample in samples {
-        match through(&sample, kind, pipeline, chip).await {
+        match run_earlier_stages(&sample, kind, pipeline, chip).await {
             Ok(feed) => corpus.samples.push(Sample { feed, ..sample }),
             Err(reason) => corpus.skipped.push((sample.name, reason)),
         }
@@ -101,8 +102,8 @@ pub async fn feed(samples: Vec<Sample>, kind: StageKind, pipeline: &Pipeline, ch
     corpus
 }
 
-async fn through(sample: &Sample, kind: StageKind, pipeline: &Pipeline, chip: &str) -> Result<Feed, String> {
-    let Feed::Body(body) = &sample.feed else { return Err("it is not a file of the corpus".to_owned()) };
+async fn run_earlier_stages(sample: &Sample, kind: StageKind, pipeline: &Pipeline, chip: &str) -> Result<Feed, String> {
+    let Feed::Body(body) = &sample.feed else { return Err("the sample is not a file of the corpus".to_owned()) };
     if kind == StageKind::Preprocess {
         return Ok(Feed::Body(body.clone()));
     }
@@ -113,7 +114,7 @@ async fn through(sample: &Sample, kind: StageKind, pipeline: &Pipeline, chip: &s
     if kind == StageKind::Infer {
         return Ok(Feed::Inputs(inputs));
     }
-    let infer = pipeline.chip(chip).ok_or_else(|| format!("there is no chip `{chip}`"))?;
+    let infer = pipeline.chip(chip).ok_or_else(|| format!("the pipeline has no chip `{chip}`"))?;
     let outputs = infer.run(&mut log, &request, inputs).await.map_err(failed)?;
     Ok(Feed::Outputs(outputs, context))
 }

@@ -1,5 +1,5 @@
-//! What DWARF says of a core module: which function and line an instruction came from, and which static lies at an
-//! address ([DWARF 5](https://dwarfstd.org/dwarf5std.html); for WebAssembly, addresses of code count from the start
+//! The DWARF debug information of a core module: the function and line of an instruction, and the static at an
+//! address ([DWARF 5](https://dwarfstd.org/dwarf5std.html); for WebAssembly, code addresses are relative to the start
 //! of the code section: <https://yurydelendik.github.io/webassembly-dwarf/>).
 
 use gimli::{AttributeValue, DebuggingInformationEntry, Dwarf, EndianSlice, LittleEndian, Operation, Unit};
@@ -8,56 +8,56 @@ use super::module::{CoreModule, demangle};
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
-/// DWARF of one core module; empty where the component was stripped.
+/// The DWARF of one core module; empty if the component was stripped.
 pub struct DebugInfo<'a> {
     lines: Option<addr2line::Context<Slice<'a>>>,
     code_start: u64,
-    /// By address.
+    /// Sorted by address.
     statics: Vec<Static>,
 }
 
-/// A variable with an address of its own.
+/// A variable with a fixed address.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Static {
     /// The name with its namespaces, for example `leaker::FAILED`.
     pub name: String,
-    /// Its address in linear memory.
+    /// The address in linear memory.
     pub address: u32,
-    /// Bytes.
+    /// Bytes; 0 if not known.
     pub size: u32,
 }
 
-/// A function on a call stack, inlined ones included.
+/// A function on a call stack; it may be inlined.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub struct Location {
-    /// Demangled.
+    /// The demangled name.
     pub function: String,
     /// The source file; absent without DWARF.
     pub file: Option<String>,
-    /// The line, from 1; absent without DWARF.
+    /// The line, counted from 1; absent without DWARF.
     pub line: Option<u32>,
 }
 
 impl Location {
-    /// Whether it belongs to Rust's libraries or to generated bindings, which allocate on somebody's behalf. With a
-    /// file that decides, else the name.
+    /// Returns true if the function belongs to Rust's libraries or to generated bindings, which allocate on behalf of
+    /// the plugin's own code. The file decides if it is known, otherwise the name.
     pub fn is_library(&self) -> bool {
         if let Some(file) = &self.file {
-            // What Rust's libraries and its wasi-libc were built from.
+            // The source paths of Rust's libraries and of Rust's wasi-libc.
             return ["/rustc/", "wasisdk:"].iter().any(|prefix| file.starts_with(prefix))
                 || file.contains("/rust/deps/");
         }
         const LIBRARIES: [&str; 7] = ["alloc::", "core::", "std::", "hashbrown::", "__rust", "__rdl", "cabi_"];
-        // `<T as alloc::…>` is theirs, too.
+        // `<T as alloc::…>` is an implementation of a library's trait, and counts as the library's.
         let name = self.function.trim_start_matches(['<', '&', '[']);
-        let of_trait = name.split_once(" as ").map_or(name, |(_, name)| name);
-        LIBRARIES.iter().any(|library| name.starts_with(library) || of_trait.starts_with(library))
+        let trait_name = name.split_once(" as ").map_or(name, |(_, name)| name);
+        LIBRARIES.iter().any(|library| name.starts_with(library) || trait_name.starts_with(library))
     }
 }
 
 impl<'a> DebugInfo<'a> {
-    /// Reads the debug sections. What is missing or broken is left out: names then come from the name section, and
-    /// statics from their addresses.
+    /// Reads the debug sections. Missing or broken parts are left out: function names then come from the name section,
+    /// and statics are identified by their addresses.
     pub fn of_module(module: &'a CoreModule) -> Self {
         let load = |id: gimli::SectionId| -> Result<Slice<'a>, gimli::Error> {
             Ok(EndianSlice::new(module.section(id.name()), LittleEndian))
@@ -68,24 +68,24 @@ impl<'a> DebugInfo<'a> {
         Self { lines, code_start: module.code_start, statics }
     }
 
-    /// Whether instructions can be told by file and line.
+    /// Returns true if the file and line of instructions are known.
     pub fn has_lines(&self) -> bool {
         self.lines.is_some()
     }
 
-    /// Every static that has a name, by address.
+    /// Every static that has a name, sorted by address.
     pub fn statics(&self) -> &[Static] {
         &self.statics
     }
 
-    /// The static that an address lies in.
+    /// The static that contains an address.
     pub fn static_at(&self, address: u32) -> Option<&Static> {
         let after = self.statics.partition_point(|known| known.address <= address);
         self.statics[..after].last().filter(|known| address - known.address < known.size.max(1))
     }
 
-    /// The functions at an instruction, the innermost inlined one first. `offset` counts from the module's first
-    /// byte; any byte of the instruction will do.
+    /// The functions at an instruction, innermost inlined function first. `offset` is relative to the module's first
+    /// byte, and may point to any byte of the instruction.
     pub fn locations(&self, module: &CoreModule, offset: u32) -> Vec<Location> {
         let mut found = Vec::new();
         let probe = u64::from(offset).checked_sub(self.code_start);
@@ -109,7 +109,7 @@ impl<'a> DebugInfo<'a> {
     }
 }
 
-/// Walks every unit for variables whose location is a plain address.
+/// Finds the variables of all units whose location is a fixed address.
 fn statics(dwarf: &Dwarf<Slice<'_>>) -> gimli::Result<Vec<Static>> {
     let mut found = Vec::new();
     let mut units = dwarf.units();
@@ -124,7 +124,7 @@ fn statics(dwarf: &Dwarf<Slice<'_>>) -> gimli::Result<Vec<Static>> {
                 gimli::DW_TAG_variable => {
                     add_variable(dwarf, &unit, entry, &namespaces, &mut found)?;
                 }
-                // A static inside a function is named with the function.
+                // The name of a static inside a function includes the function.
                 gimli::DW_TAG_namespace | gimli::DW_TAG_subprogram | gimli::DW_TAG_structure_type => {
                     namespaces.push((depth, text(dwarf, &unit, entry, gimli::DW_AT_name)?));
                 }
@@ -137,7 +137,7 @@ fn statics(dwarf: &Dwarf<Slice<'_>>) -> gimli::Result<Vec<Static>> {
     Ok(found)
 }
 
-/// Adds what a variable's location says: one static, or the pieces into which optimisation took it apart.
+/// Adds a variable: as one static, or as several if optimisation split it into pieces.
 fn add_variable(
     dwarf: &Dwarf<Slice<'_>>,
     unit: &Unit<Slice<'_>>,
@@ -158,7 +158,7 @@ fn add_variable(
         _ => 0,
     };
     for (address, size) in pieces {
-        // The linker leaves 0 or the highest address for what it dropped.
+        // The linker sets the address of removed variables to 0 or to the highest address.
         if let Some(address) = u32::try_from(address).ok().filter(|&address| address != 0 && address != u32::MAX) {
             found.push(Static { name: name.clone(), address, size: size.unwrap_or(whole) });
         }
@@ -166,14 +166,15 @@ fn add_variable(
     Ok(())
 }
 
-/// Levels that `thread_local!` puts between a thread-local's name and its storage.
+/// Returns true for the levels that `thread_local!` adds between a thread-local's name and its storage.
 fn is_noise(name: &str) -> bool {
     name.starts_with('{') || name == "__RUST_STD_INTERNAL_VAL" || name == "__rust_std_internal_init_fn"
 }
 
-/// The addresses that a location says, each with its size where it is a piece of the whole. Position-independent code
-/// has an address as a sum of the base that the module was loaded at (a global, 0 in a component) and an offset, and a
-/// thread-local, which is a static where there are no threads, as a constant.
+/// The addresses in a location expression, each with its size in bytes if it is a piece of the variable. In
+/// position-independent code an address is the sum of the module's load address (a global, 0 in a component) and an
+/// offset. The address of a thread-local is a constant, because without threads it is a static. Empty if the expression
+/// has other operations.
 fn addresses(
     expression: gimli::Expression<Slice<'_>>,
     unit: &Unit<Slice<'_>>,
@@ -198,9 +199,9 @@ fn addresses(
     Ok(pieces)
 }
 
-/// Bytes of a type; 0 where it does not say.
+/// Bytes of a type; 0 if not known.
 fn size_of(unit: &Unit<Slice<'_>>, offset: gimli::UnitOffset, depth: usize) -> gimli::Result<u32> {
-    const DEEPEST: usize = 16;
+    const MAX_DEPTH: usize = 16;
     let entry = unit.entry(offset)?;
     if let Some(size) = entry.attr_value(gimli::DW_AT_byte_size).and_then(|value| value.udata_value()) {
         return Ok(size as u32);
@@ -209,7 +210,7 @@ fn size_of(unit: &Unit<Slice<'_>>, offset: gimli::UnitOffset, depth: usize) -> g
         return Ok(u32::from(unit.encoding().address_size));
     }
     let Some(AttributeValue::UnitRef(inner)) = entry.attr_value(gimli::DW_AT_type) else { return Ok(0) };
-    if depth == DEEPEST {
+    if depth == MAX_DEPTH {
         return Ok(0);
     }
     let element = size_of(unit, inner, depth + 1)?;
@@ -228,6 +229,7 @@ fn size_of(unit: &Unit<Slice<'_>>, offset: gimli::UnitOffset, depth: usize) -> g
     Ok(u64::from(element).saturating_mul(count).min(u64::from(u32::MAX)) as u32)
 }
 
+/// An attribute's string, if the entry has that attribute.
 fn text(
     dwarf: &Dwarf<Slice<'_>>,
     unit: &Unit<Slice<'_>>,

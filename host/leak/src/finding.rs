@@ -1,4 +1,4 @@
-//! What a study finds.
+//! The results of a study.
 
 use serde::Serialize;
 
@@ -11,85 +11,85 @@ use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
 
-/// What was found. Written as `report.json`.
+/// The results of one study. Serialized as `report.json`.
 #[derive(Debug, Serialize)]
 pub struct Study {
-    /// Which plugin.
+    /// The plugin.
     pub plugin: Identity,
-    /// The kind of stage that it was run as.
+    /// The kind of stage that the plugin was run as.
     pub kind: StageKind,
-    /// Whether its heap could be walked; otherwise only linear memory was seen.
+    /// True if the heap could be walked. Otherwise only the size of linear memory is known.
     pub heap_is_known: bool,
-    /// Rounds that were run.
+    /// Number of complete rounds.
     pub rounds: usize,
-    /// Samples in each round.
+    /// Number of samples in each round.
     pub samples: usize,
-    /// Why it ended before its last round.
+    /// The reason, if the run ended before its last round.
     pub stopped: Option<String>,
-    /// Samples that end an instance, and how; they were left out.
+    /// Samples that were left out because they end the instance, each with its outcome.
     pub excluded: Vec<(String, Outcome)>,
-    /// All samples together.
+    /// The finding for all samples together.
     pub all: Finding,
-    /// Bytes of tensors that the host holds because the guest does not let go of their handles.
+    /// The finding for the tensor bytes that the host holds because the guest does not drop their handles.
     pub host: Finding,
-    /// Whether linear memory grows although the blocks in it do not: it is fragmented.
+    /// True if linear memory grows although the bytes in use do not: the heap is fragmented.
     pub fragments: bool,
     /// Each class of samples.
     pub classes: Vec<Class>,
-    /// Who holds the survivors; most bytes first.
+    /// The survivors by what holds them; most bytes first.
     pub groups: Vec<Group>,
-    /// What the survivors are; most bytes first.
+    /// The survivors by size; most bytes first.
     pub kinds: Vec<BlockKind>,
-    /// What is there at the end and was not after the first round.
+    /// The difference between the heap after the first round and at the end.
     pub difference: Vec<Difference>,
     /// Call stacks that allocated; most bytes in use first.
     pub stacks: Vec<StackReport>,
-    /// Why there are no call stacks.
+    /// The reason, if there are no call stacks.
     pub no_stacks: Option<String>,
-    /// Whether the plugin carries DWARF: without it there are no lines and no names of statics.
+    /// True if the plugin has DWARF. Without DWARF, source lines and the names of statics are not known.
     pub has_debug_info: bool,
-    /// Every call of the first run.
+    /// Every call of the run over all samples.
     #[serde(skip)]
     pub calls: Vec<Call>,
 }
 
-/// A verdict with its figures.
+/// A verdict and the numbers it is based on.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
     /// The verdict.
     pub verdict: Verdict,
     /// Growth per request.
     pub growth: Growth,
-    /// What was held before the first round and after each; empty for a class that was not run alone.
+    /// The memory held before the first round and after each round; empty for a class that was not run alone.
     pub held: Vec<Held>,
 }
 
-/// A class of samples: those of one subfolder that end in one way.
+/// A class of samples: those of one subfolder that have the same outcome.
 #[derive(Debug, Clone, Serialize)]
 pub struct Class {
-    /// How they end.
+    /// The outcome of the samples.
     pub outcome: Outcome,
-    /// The corpus's subfolder.
+    /// The subfolder of the corpus.
     pub folder: String,
-    /// How many samples.
+    /// Number of samples.
     pub samples: usize,
-    /// The verdict over these samples alone.
+    /// The finding for these samples alone.
     #[serde(flatten)]
     pub finding: Finding,
-    /// Which of its samples make it grow, where not all do.
+    /// The samples that cause the growth, if only some do.
     pub growing: Option<Growing>,
 }
 
-/// The samples of a class that make it grow.
+/// The samples of a class that cause its growth.
 #[derive(Debug, Clone, Serialize)]
 pub struct Growing {
-    /// How many of the class's samples.
+    /// Number of these samples.
     pub samples: usize,
-    /// The smallest of them in bytes.
+    /// Bytes of the smallest of these samples.
     pub smallest: usize,
-    /// The largest sample in bytes that does not.
+    /// Bytes of the largest other sample of the class.
     pub largest_other: usize,
-    /// One of them.
+    /// The name of the smallest of these samples.
     pub example: String,
 }
 
@@ -98,9 +98,9 @@ pub struct Growing {
 pub struct StackReport {
     /// Index of the class.
     pub class: usize,
-    /// The innermost function first, inlined ones included.
+    /// The functions, innermost first, including inlined functions.
     pub frames: Vec<Location>,
-    /// What it allocated.
+    /// What the call stack allocated.
     #[serde(flatten)]
     pub totals: Totals,
 }
@@ -116,7 +116,7 @@ impl Class {
 }
 
 impl StackReport {
-    /// The innermost function that is the plugin's own, and not of the libraries that allocate on its behalf.
+    /// The innermost function that is the plugin's own code and not a library's.
     pub fn own(&self) -> Option<&Location> {
         self.frames.iter().find(|location| !location.is_library())
     }

@@ -1,68 +1,68 @@
-//! The heap of a guest as its allocator left it in linear memory: dlmalloc's chunks, walked from the first to the top.
+//! The guest's heap: reads the chunks of dlmalloc in linear memory, from the first chunk to the top chunk.
 //!
-//! Two builds of dlmalloc 2.8.6 are in use: wasi-libc's in C (what Rust for `wasm32-wasip2` and C guests have), with
-//! chunks of 16 bytes' alignment that begin after the statics, and Rust's own for `wasm32-unknown-unknown`, with 8
-//! bytes' alignment, that begins at a page it grew. Both have the same chunk: a word that belongs to the chunk
-//! before, then `size | flags`, then the caller's bytes ("Doug Lea's malloc", `malloc.c`, "Chunk representations").
-//! Nothing says where the first chunk is, so it is looked for: only from there does a chain of sizes lead, with
-//! every flag in its place, to a top that ends with the memory.
+//! Two builds of dlmalloc 2.8.6 are in use. wasi-libc's build in C serves Rust for `wasm32-wasip2` and C guests: its
+//! chunks are aligned to 16 bytes and begin after the statics. Rust's own build serves `wasm32-unknown-unknown`: its
+//! chunks are aligned to 8 bytes and begin at a page that it grew. Both have the same chunk layout: a word that belongs
+//! to the previous chunk, then `size | flags`, then the caller's bytes ("Doug Lea's malloc", `malloc.c`, "Chunk
+//! representations"). The address of the first chunk is not recorded anywhere, so it is searched for: only from the
+//! first chunk does a chain of sizes, with consistent flags, lead to a top chunk that ends with the memory.
 
-/// This chunk's predecessor is in use.
+/// Flag: the previous chunk is in use.
 const PREVIOUS_IN_USE: u32 = 1;
-/// This chunk is in use.
+/// Flag: this chunk is in use.
 const IN_USE: u32 = 2;
 const FLAGS: u32 = 7;
-/// What marks the end of a segment that something else's memory follows.
+/// The size word at the end of a segment that is followed by memory of another owner.
 const FENCEPOST: u32 = 7;
-/// Four words: a free chunk holds its links.
+/// Bytes of the smallest chunk: four words, because a free chunk holds two links.
 const SMALLEST: u32 = 16;
-/// The space that is kept after the top chunk, at most: 40 bytes in Rust's build, 56 in C's.
+/// Maximum bytes that are reserved after the top chunk: 40 bytes in Rust's build, 56 in C's.
 const LARGEST_TOP_FOOT: u32 = 128;
 const PAGE: u32 = 64 << 10;
-/// The caller's bytes begin after two words.
+/// Offset of the caller's bytes in a chunk: two words.
 const HEADER: u32 = 8;
-/// Of an allocated chunk the caller may use all but its own word of size.
+/// Bytes of an allocated chunk that the caller cannot use: the size word.
 const OVERHEAD: u32 = 4;
 
 /// An allocation that is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Block {
-    /// Where the caller's bytes begin.
+    /// Address of the caller's first byte.
     pub address: u32,
-    /// Bytes that the allocator gives it, its own word included: what it costs.
+    /// Bytes of the whole chunk, including the size word.
     pub size: u32,
 }
 
 impl Block {
-    /// The bytes that its owner may use.
+    /// Bytes that the caller may use.
     pub fn usable(&self) -> u32 {
         self.size - OVERHEAD
     }
 
-    /// Whether an address lies in it. Its last word, which is also the first of the next chunk, is left out: the
-    /// allocator's own pointers go there.
+    /// Returns true if the block contains an address. The last word, which is also the first word of the next chunk, is
+    /// excluded, because the allocator's own pointers refer to it.
     pub fn contains(&self, address: u32) -> bool {
         address >= self.address && address - self.address < self.size - HEADER
     }
 }
 
-/// Where the heap begins.
+/// A heap that was found in linear memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heap {
     start: u32,
 }
 
-/// The blocks in use, by address.
+/// The blocks in use at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Blocks {
-    /// By address.
+    /// Sorted by address.
     pub blocks: Vec<Block>,
-    /// Their sizes' sum.
+    /// Sum of the blocks' sizes.
     pub bytes: u64,
 }
 
 impl Blocks {
-    /// The block that an address lies in, with its index.
+    /// The block that contains an address, with its index.
     pub fn holding(&self, address: u32) -> Option<(usize, Block)> {
         let after = self.blocks.partition_point(|block| block.address <= address);
         let index = after.checked_sub(1)?;
@@ -71,14 +71,14 @@ impl Blocks {
 }
 
 impl Heap {
-    /// Looks for dlmalloc's heap in `memory`, from the address `from` where statics begin. `None` where there is no
-    /// such heap: nothing has been allocated yet, or another allocator is at work.
+    /// Searches for dlmalloc's heap in `memory`, starting at the address `from`. `None` if there is no such heap:
+    /// nothing has been allocated yet, or the guest uses another allocator.
     pub fn find(memory: &[u8], from: u32) -> Option<Self> {
         let end = u32::try_from(memory.len()).unwrap_or(u32::MAX);
         let mut start = from.next_multiple_of(8);
         while start < end.saturating_sub(SMALLEST) {
             let head = word(memory, start + 4)?;
-            // Cheap tests first: almost every address fails them.
+            // Cheap checks first, because almost every address fails them.
             let plausible = head & PREVIOUS_IN_USE != 0 && head & !FLAGS >= SMALLEST;
             if plausible && end - start > head & !FLAGS {
                 let heap = Self { start };
@@ -91,42 +91,42 @@ impl Heap {
         None
     }
 
-    /// Where the first chunk is: statics end before it.
+    /// Address of the first chunk. The statics end before it.
     pub fn start(&self) -> u32 {
         self.start
     }
 
-    /// Every block in use, or `None` where the chain breaks: the heap was damaged, or is none.
+    /// Every block in use. `None` if the chain of chunks is broken: the heap is corrupt, or it is not a dlmalloc heap.
     pub fn walk(&self, memory: &[u8]) -> Option<Blocks> {
         let mut blocks = Blocks::default();
-        let mut segment = Some(self.start);
-        let mut reached_a_top = false;
-        while let Some(start) = segment {
-            let walked = walk_segment(memory, start, &mut blocks)?;
-            reached_a_top |= walked.is_top;
-            segment = next_segment(memory, walked.end);
+        let mut next = Some(self.start);
+        let mut has_top = false;
+        while let Some(start) = next {
+            let segment = walk_segment(memory, start, &mut blocks)?;
+            has_top |= segment.ends_with_top;
+            next = next_segment(memory, segment.end);
         }
-        reached_a_top.then_some(blocks)
+        has_top.then_some(blocks)
     }
 }
 
-/// A segment that was walked.
-struct Walked {
-    /// Where it ends.
+/// The end of a segment.
+struct SegmentEnd {
+    /// The address after the segment.
     end: u32,
-    /// Whether that is at the top chunk, from which new memory is taken.
-    is_top: bool,
+    /// True if the segment ends with the top chunk, from which the allocator takes new memory.
+    ends_with_top: bool,
 }
 
-/// Walks one segment and adds its blocks.
-fn walk_segment(memory: &[u8], start: u32, blocks: &mut Blocks) -> Option<Walked> {
+/// Walks one segment and adds its blocks. `None` if the chain of chunks is broken.
+fn walk_segment(memory: &[u8], start: u32, blocks: &mut Blocks) -> Option<SegmentEnd> {
     let end = u32::try_from(memory.len()).unwrap_or(u32::MAX);
     let mut chunk = start;
     let mut previous_in_use = true;
     loop {
         let head = word(memory, chunk.checked_add(4)?)?;
         if head == FENCEPOST {
-            return Some(Walked { end: chunk + HEADER, is_top: false });
+            return Some(SegmentEnd { end: chunk + HEADER, ends_with_top: false });
         }
         let size = head & !FLAGS;
         if size < SMALLEST || !size.is_multiple_of(8) || end - chunk < size {
@@ -142,13 +142,13 @@ fn walk_segment(memory: &[u8], start: u32, blocks: &mut Blocks) -> Option<Walked
             blocks.bytes += u64::from(size);
         } else {
             let foot = word(memory, next.checked_add(4)?)?;
-            // Only after the top does a word without flags stand where a chunk's size would: the top's foot, which
-            // reaches to the end of the segment, and memory is had in whole pages.
+            // Only the foot after the top chunk has a size word without flags. It extends to the end of the segment,
+            // which is a page boundary because memory grows by whole pages.
             if foot & FLAGS == 0 && (SMALLEST..=LARGEST_TOP_FOOT).contains(&foot) {
                 let end = next.checked_add(foot)?;
-                return end.is_multiple_of(PAGE).then_some(Walked { end, is_top: true });
+                return end.is_multiple_of(PAGE).then_some(SegmentEnd { end, ends_with_top: true });
             }
-            // A free chunk's size stands once more at its end.
+            // The size of a free chunk is repeated at its end.
             if word(memory, next)? != size {
                 return None;
             }
@@ -158,7 +158,8 @@ fn walk_segment(memory: &[u8], start: u32, blocks: &mut Blocks) -> Option<Walked
     }
 }
 
-/// After one segment another may begin, at a page: something else grew the memory between them.
+/// The start of the next segment, if there is one. It begins at a page boundary, after memory that was grown by other
+/// code.
 fn next_segment(memory: &[u8], end: u32) -> Option<u32> {
     let length = u32::try_from(memory.len()).unwrap_or(u32::MAX);
     let mut page = end.checked_next_multiple_of(PAGE)?;
@@ -176,7 +177,7 @@ fn next_segment(memory: &[u8], end: u32) -> Option<u32> {
     None
 }
 
-/// The little-endian word at an address.
+/// Reads the little-endian word at an address.
 pub fn word(memory: &[u8], address: u32) -> Option<u32> {
     let address = address as usize;
     Some(u32::from_le_bytes(memory.get(address..address.checked_add(4)?)?.try_into().ok()?))
@@ -186,7 +187,7 @@ pub fn word(memory: &[u8], address: u32) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// A page with a chunk in use, one free and one in use, then the top, as dlmalloc leaves them; statics before.
+    /// A page as dlmalloc writes it: statics, a chunk in use, a free chunk, a chunk in use, and the top chunk.
     fn page() -> Vec<u8> {
         let mut memory = vec![0; PAGE as usize];
         let mut put = |address: u32, value: u32| {
@@ -211,21 +212,21 @@ mod tests {
         let expected = [Block { address: 1032, size: 48 }, Block { address: 1144, size: 32 }];
         assert_eq!((blocks.blocks.as_slice(), blocks.bytes), (&expected[..], 80));
         assert_eq!(blocks.holding(1040), Some((0, expected[0])));
-        assert_eq!(blocks.holding(1072), None, "the next chunk's own word");
+        assert_eq!(blocks.holding(1072), None, "the first word of the next chunk");
     }
 
     #[test]
-    fn a_broken_chain_is_no_heap() {
+    fn a_broken_chain_is_not_a_heap() {
         let mut memory = page();
         memory[1140] |= PREVIOUS_IN_USE as u8;
-        assert_eq!(Heap::find(&memory, 1024).map(|heap| heap.start()), Some(1136), "only what is behind the break");
+        assert_eq!(Heap::find(&memory, 1024).map(|heap| heap.start()), Some(1136), "the part after the break");
         memory[PAGE as usize - 52] = 0;
         assert_eq!(Heap::find(&memory, 0), None);
     }
 
     #[test]
-    fn no_bytes_make_the_walk_fail_otherwise_than_by_finding_nothing() {
-        // A linear congruential generator (Knuth's constants) is random enough, and the same every time.
+    fn random_bytes_never_make_the_walk_panic() {
+        // A linear congruential generator (Knuth's constants) is random enough and reproducible.
         let mut state = 1u64;
         let mut byte = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

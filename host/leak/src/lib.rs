@@ -1,11 +1,13 @@
-//! The leak laboratory: fresh instances hide a plugin's leaks, and here they are made visible on purpose. A corpus runs
-//! through one long-lived instance; what survives is counted, named and traced to who holds and who allocated it.
+//! The leak laboratory: makes the leaks of a plugin visible that fresh instances hide. It runs a corpus through one
+//! long-lived instance. Then it counts the blocks that survive, names them, and finds what holds them and which code
+//! allocated them.
 //!
-//! - [`study`]: the experiments in their order; [`finding`]: what they say. [`report`]: the files and the summary of it.
-//! - [`corpus`]: the inputs. [`subject`]: the instance. [`run`]: rounds over the inputs, with a look after each call.
+//! - [`study`]: the experiments in their order; [`finding`]: their results. [`report`]: the summary and the files.
+//! - [`corpus`]: the inputs. [`subject`]: the instance. [`run`]: rounds over the inputs; the heap is read after each call.
 //! - [`heap`]: dlmalloc's chunks in linear memory. [`verdict`]: does it leak?
-//! - [`census`]: what survives. [`retention`]: who holds it. [`allocations`]: who allocated it.
-//! - [`module`], [`debug_info`]: what the core module and its DWARF say.
+//! - [`census`]: what survives. [`retention`]: what holds it. [`allocations`]: which code allocated it, found by
+//!   `malloc_tracer`.
+//! - [`module`], [`debug_info`]: the contents of the core module and its DWARF.
 
 pub mod allocations;
 pub mod census;
@@ -13,6 +15,7 @@ pub mod corpus;
 pub mod debug_info;
 pub mod finding;
 pub mod heap;
+mod malloc_tracer;
 pub mod module;
 pub mod report;
 pub mod retention;

@@ -1,46 +1,46 @@
-//! The core module of a component that owns its linear memory, as its bytes describe it: functions with their names
-//! and their instructions' offsets, initialised data, the stack pointer.
+//! The core module that defines a component's linear memory, read from its bytes: functions with names and instruction
+//! offsets, initialised data, the stack pointer.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use wasmparser::{DataKind, Encoding, ExternalKind, KnownCustom, Name, Operator, Parser, Payload, TypeRef};
 
-/// A core module inside a component. Offsets count from the module's first byte, as the engine counts them.
+/// A core module inside a component. Offsets are relative to the module's first byte, as in the engine.
 #[derive(Debug, Default)]
 pub struct CoreModule {
-    /// The module's own bytes.
+    /// The module's bytes.
     pub bytes: Vec<u8>,
-    /// The functions that it defines, in their order.
+    /// The functions that the module defines, in index order.
     pub functions: Vec<Function>,
-    /// How many functions it imports; they come first in the index space.
+    /// Number of imported functions; they come first in the index space.
     pub imported_functions: u32,
-    /// Its active data segments, by address.
+    /// The active data segments, sorted by address.
     pub data: Vec<Segment>,
-    /// The index of the global that is the stack pointer, and its value while nothing runs.
+    /// The index of the stack pointer's global, and its value while no call runs.
     pub stack_pointer: Option<(u32, u32)>,
-    /// Where the heap begins at the earliest, if a symbol of the linker says so.
+    /// The lowest possible address of the heap, if the linker's symbol `__heap_base` is present.
     pub heap_base: Option<u32>,
-    /// Offset of the code section's contents: DWARF counts addresses of code from there.
+    /// Offset of the code section's contents. DWARF's code addresses are relative to it.
     pub code_start: u64,
-    /// What it exports, for telling modules of one component apart.
+    /// The names of the exported functions. They distinguish the modules of one component.
     pub exports: Vec<String>,
     sections: HashMap<String, Range<usize>>,
 }
 
-/// Initialised data.
+/// A data segment: initialised data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
-    /// Where it lies in linear memory.
+    /// The address in linear memory.
     pub address: u32,
     /// Bytes.
     pub length: u32,
-    /// Where its bytes stand in the module.
+    /// The offset of the segment's bytes in the module.
     offset: usize,
 }
 
 impl Segment {
-    /// The address after its last byte.
+    /// The address after the last byte.
     pub fn end(&self) -> u32 {
         self.address.saturating_add(self.length)
     }
@@ -49,24 +49,24 @@ impl Segment {
 /// A function that the module defines.
 #[derive(Debug, Default, Clone)]
 pub struct Function {
-    /// The name as the name section has it, demangled; `func[N]` without one.
+    /// The demangled name from the name section; `func[N]` if there is none.
     pub name: String,
     /// Offset of the first instruction.
     pub entry: u32,
-    /// Offsets of every instruction that leaves the function: its `return`s and its last `end`.
+    /// Offsets of all instructions that leave the function: each `return`, and the last `end`.
     pub exits: Vec<u32>,
     /// Offset after the last instruction.
     pub end: u32,
-    /// How many parameters and results it has.
+    /// The numbers of parameters and results.
     pub arity: (usize, usize),
 }
 
 impl CoreModule {
-    /// Finds the module that defines a linear memory. Where several do, the largest is taken: it is the plugin's
-    /// own, the others are adapters.
+    /// Reads the module that defines a linear memory. If several do, the largest is the plugin's own, and the others
+    /// are adapters.
     ///
     /// # Errors
-    /// When the component cannot be read, or has no linear memory.
+    /// If the component cannot be read, or has no linear memory.
     pub fn of_component(component: &[u8]) -> Result<Self, String> {
         let modules = core_modules(component).map_err(|error| format!("the component cannot be read: {error}"))?;
         let with_memory = modules.into_iter().filter(|range| defines_memory(&component[range.clone()]));
@@ -126,7 +126,7 @@ impl CoreModule {
                         let DataKind::Active { offset_expr, .. } = segment.kind else { continue };
                         if let Operator::I32Const { value } = offset_expr.get_operators_reader().read()? {
                             let length = segment.data.len() as u32;
-                            let offset = segment.range.end as usize - segment.data.len();
+                            let offset = segment.range.end - segment.data.len();
                             this.data.push(Segment { address: value.cast_unsigned(), length, offset });
                         }
                     }
@@ -135,10 +135,10 @@ impl CoreModule {
                 Payload::CodeSectionEntry(body) => {
                     let signature = signatures.get(this.functions.len()).copied().unwrap_or_default();
                     let arity = types.get(signature as usize).copied().unwrap_or_default();
-                    this.functions.push(function(&body, arity)?);
+                    this.functions.push(read_function(&body, arity)?);
                 }
                 Payload::CustomSection(section) => {
-                    let start = section.data_offset() as usize;
+                    let start = section.data_offset();
                     this.sections.insert(section.name().to_owned(), start..start + section.data().len());
                     if let KnownCustom::Name(reader) = section.as_known() {
                         for name in reader {
@@ -157,7 +157,7 @@ impl CoreModule {
             let index = this.imported_functions + index as u32;
             function.name = names.get(&index).map_or_else(|| format!("func[{index}]"), |name| demangle(name));
         }
-        // Position-independent code has the linker's symbols in globals.
+        // In position-independent code the linker's symbols are globals.
         let heap_base = global_names.iter().find(|(_, name)| name.ends_with("__heap_base")).map(|(&index, _)| index);
         this.heap_base = heap_base
             .and_then(|index| index.checked_sub(imported_globals))
@@ -167,12 +167,12 @@ impl CoreModule {
         Ok(this)
     }
 
-    /// The contents of a custom section, for example `.debug_info`; empty where there is none.
+    /// The contents of a custom section, for example `.debug_info`; empty if there is none.
     pub fn section(&self, name: &str) -> &[u8] {
         self.sections.get(name).map_or(&[], |range| &self.bytes[range.clone()])
     }
 
-    /// The word that the linker put at an address; `None` outside of initialised data.
+    /// The initial value of the word at an address; `None` outside of initialised data.
     pub fn initial_word(&self, address: u32) -> Option<u32> {
         let after = self.data.partition_point(|segment| segment.address <= address);
         let segment = self.data[..after].last().filter(|segment| address + 4 <= segment.end())?;
@@ -180,19 +180,20 @@ impl CoreModule {
         Some(u32::from_le_bytes(self.bytes.get(at..at + 4)?.try_into().ok()?))
     }
 
-    /// Whether functions have names.
+    /// Returns true if there is a name section.
     pub fn has_names(&self) -> bool {
         self.sections.contains_key("name")
     }
 
-    /// The function whose instructions an offset lies in.
+    /// The function that contains the instruction at an offset.
     pub fn function_at(&self, offset: u32) -> Option<&Function> {
         let after = self.functions.partition_point(|function| function.entry <= offset);
         self.functions[..after].last().filter(|function| offset < function.end)
     }
 }
 
-/// wasm-ld calls it `__stack_pointer` and makes it the first mutable global.
+/// The index and initial value of the stack pointer: the global `__stack_pointer`, or without names the first mutable
+/// global, because wasm-ld puts the stack pointer there.
 fn stack_pointer(globals: &[(bool, Option<u32>)], imported: u32, names: &HashMap<u32, String>) -> Option<(u32, u32)> {
     let named = names.iter().find(|(_, name)| *name == "__stack_pointer").map(|(&index, _)| index);
     let index = named
@@ -209,7 +210,7 @@ fn read_names(map: wasmparser::NameMap<'_>, into: &mut HashMap<u32, String>) -> 
     Ok(())
 }
 
-fn function(body: &wasmparser::FunctionBody<'_>, arity: (usize, usize)) -> wasmparser::Result<Function> {
+fn read_function(body: &wasmparser::FunctionBody<'_>, arity: (usize, usize)) -> wasmparser::Result<Function> {
     let mut reader = body.get_operators_reader()?;
     let entry = reader.original_position() as u32;
     let mut exits = Vec::new();
@@ -225,19 +226,17 @@ fn function(body: &wasmparser::FunctionBody<'_>, arity: (usize, usize)) -> wasmp
     Ok(Function { name: String::new(), entry, exits, end: body.range().end as u32, arity })
 }
 
-/// A symbol as people read it: without its mangling and without the hash that legacy mangling appends.
+/// The readable form of a symbol: demangled, without the hash that legacy mangling appends.
 pub fn demangle(name: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(name))
 }
 
-/// Where the core modules of a component lie, those of nested components included.
+/// The byte ranges of a component's core modules, including those of nested components.
 fn core_modules(component: &[u8]) -> wasmparser::Result<Vec<Range<usize>>> {
     let mut modules = Vec::new();
     for payload in Parser::new(0).parse_all(component) {
         match payload? {
-            Payload::ModuleSection { unchecked_range, .. } => {
-                modules.push(unchecked_range.start as usize..unchecked_range.end as usize)
-            }
+            Payload::ModuleSection { unchecked_range, .. } => modules.push(unchecked_range.start..unchecked_range.end),
             Payload::Version { encoding: Encoding::Module, range, .. } if range.start == 0 => {
                 modules.push(0..component.len());
             }

@@ -1,12 +1,15 @@
-//! Who holds what survives? A conservative scan: every aligned word of the statics and of the live stack that is an
-//! address inside a block counts as a reference to it, and so does every such word inside a block that is reached.
+//! What holds the survivors? A conservative scan: each aligned word of the statics and of the live stack counts as a
+//! reference to a block if its value is an address inside the block. Words inside reached blocks count as well.
 //!
 //! ("Conservative" as in Boehm and Weiser, "Garbage Collection in an Uncooperative Environment", 1988: a number that
-//! happens to be an address is taken for one. So the report counts how many blocks hang on the like of a chain, and shows
-//! the one that holds most.)
+//! happens to equal an address counts as a reference. Therefore the report counts the blocks that are held by similar
+//! chains, and shows the chains that hold most bytes first.)
 //!
-//! No roots are: constants, which still have the value that the linker gave them; the stack below the stack pointer, for what stands there is dead; and the allocator's own state,
-//! whose pointers lead to free chunks (where it has no name, a stale one of them may lead to a block or two).
+//! Not treated as roots:
+//! - constants, which still have the value that the linker gave them;
+//! - the stack below the stack pointer, because its contents are dead;
+//! - the allocator's own state, whose pointers lead to free chunks. If it has no name in DWARF, it is not recognised,
+//!   and a stale pointer in it may lead to one or two blocks.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -17,12 +20,12 @@ use super::debug_info::DebugInfo;
 use super::heap::{Block, Blocks, Heap, word};
 use super::module::CoreModule;
 
-/// A chain from a root to a block, root first.
+/// A chain of references from a root to a block.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Chain {
-    /// What the chain begins at.
+    /// The start of the chain.
     pub root: Root,
-    /// The blocks from the first that the root refers to, to the block that is held.
+    /// The blocks, from the one that the root refers to, to the one that is held.
     pub blocks: Vec<Link>,
 }
 
@@ -33,18 +36,18 @@ pub struct Link {
     pub size: u32,
 }
 
-/// Where a chain begins.
+/// The start of a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Root {
-    /// A static that DWARF names.
+    /// A static with a name in DWARF.
     Static {
-        /// Its name.
+        /// The static's name.
         name: String,
     },
     /// A static without a name.
     Address {
-        /// Its address.
+        /// The word's address.
         address: u32,
     },
     /// A word of the live stack.
@@ -63,36 +66,37 @@ impl std::fmt::Display for Root {
 
 /// The references between blocks at one moment.
 pub struct References {
-    /// For each block the word that led to it first, breadth first from the roots.
-    reached: Vec<Option<From>>,
-    /// Whether any block refers to it.
+    /// For each block what referred to it first, in a breadth-first search from the roots; `None` if it is unreachable.
+    reached: Vec<Option<Referrer>>,
+    /// For each block, true if an unreachable block refers to it.
     referred: Vec<bool>,
     blocks: Vec<Block>,
     roots: Vec<Root>,
 }
 
+/// An index into the roots or into the blocks.
 #[derive(Debug, Clone, Copy)]
-enum From {
+enum Referrer {
     Root(usize),
     Block(usize),
 }
 
-/// What the scan has to know of the memory beside the blocks.
+/// The memory layout that the scan needs in addition to the blocks.
 pub struct Layout<'a, 'd> {
     /// The linear memory.
     pub memory: &'a [u8],
-    /// Where statics lie: from the first of them to the heap.
+    /// The addresses of the statics, from the first static to the heap.
     pub statics: Range<u32>,
     /// The live part of the stack.
     pub stack: Range<u32>,
-    /// The core module: a word that still has its initial value is no reference to what was allocated since.
+    /// The core module: a word that still has its initial value is not a reference to a later allocation.
     pub module: &'a CoreModule,
     /// DWARF, for names.
     pub debug_info: &'a DebugInfo<'d>,
 }
 
 impl References {
-    /// Scans the memory. `heap` is where the blocks lie.
+    /// Scans the memory for references to `blocks`, which are in `heap`.
     pub fn scan(layout: &Layout<'_, '_>, heap: Heap, blocks: &Blocks) -> Self {
         let mut this = Self {
             reached: vec![None; blocks.blocks.len()],
@@ -101,8 +105,8 @@ impl References {
             roots: Vec::new(),
         };
         let mut root_indices: HashMap<Root, usize> = HashMap::new();
-        // References to a block's beginning go first, for almost all are; those into its middle (hash tables have
-        // such) only lead to what nothing else leads to.
+        // Exact references, to the beginning of a block, take precedence because almost all references are exact.
+        // References into the middle (hash tables have them) only add blocks that are not reached otherwise.
         for exact in [true, false] {
             let mut queue = VecDeque::new();
             for range in [layout.statics.clone(), layout.stack.clone()] {
@@ -118,13 +122,13 @@ impl References {
                             this.roots.push(root);
                             this.roots.len() - 1
                         });
-                        this.reached[target] = Some(From::Root(index));
+                        this.reached[target] = Some(Referrer::Root(index));
                         queue.push_back(target);
                     }
                 }
             }
             if !exact {
-                // What the exact references reached may hold the rest by inexact ones.
+                // The blocks that are already reached may hold others through inexact references.
                 queue.extend((0..blocks.blocks.len()).filter(|&index| this.reached[index].is_some()));
             }
             while let Some(source) = queue.pop_front() {
@@ -132,14 +136,14 @@ impl References {
                 for address in words(block.address..block.address + block.usable()) {
                     let Some(target) = target(layout.memory, address, heap, blocks, exact) else { continue };
                     if this.reached[target].is_none() {
-                        this.reached[target] = Some(From::Block(source));
+                        this.reached[target] = Some(Referrer::Block(source));
                         queue.push_back(target);
                     }
                 }
             }
         }
         for (source, block) in blocks.blocks.iter().enumerate() {
-            // Only a dead block's references are left to be looked at: for rings.
+            // To find rings, only the references of unreachable blocks are needed.
             if this.reached[source].is_some() {
                 continue;
             }
@@ -152,17 +156,17 @@ impl References {
         this
     }
 
-    /// The chain that leads to a block by its index; `None` where none does.
+    /// The chain that leads to the block with this index; `None` if it is unreachable.
     pub fn chain(&self, index: usize) -> Option<Chain> {
         let mut links = vec![Link { size: self.blocks[index].size }];
         let mut at = index;
         loop {
             match self.reached[at]? {
-                From::Root(root) => {
+                Referrer::Root(root) => {
                     links.reverse();
                     return Some(Chain { root: self.roots[root].clone(), blocks: links });
                 }
-                From::Block(source) => {
+                Referrer::Block(source) => {
                     links.push(Link { size: self.blocks[source].size });
                     at = source;
                 }
@@ -170,16 +174,19 @@ impl References {
         }
     }
 
-    /// Whether a block that nothing leads to is at least referred to by another such block: a ring of references.
+    /// Returns true if the block is unreachable and an unreachable block refers to it: a ring of references.
     pub fn is_in_ring(&self, index: usize) -> bool {
         self.reached[index].is_none() && self.referred[index]
     }
 }
 
+/// The addresses of the aligned words in a range.
 fn words(range: Range<u32>) -> impl Iterator<Item = u32> {
     (range.start.next_multiple_of(4)..range.end).step_by(4)
 }
 
+/// The index of the block that the word at `address` refers to. If `exact` is true, only references to the beginning of
+/// a block count.
 fn target(memory: &[u8], address: u32, heap: Heap, blocks: &Blocks, exact: bool) -> Option<usize> {
     let value = word(memory, address)?;
     if value < heap.start() || value as usize >= memory.len() {
@@ -189,13 +196,13 @@ fn target(memory: &[u8], address: u32, heap: Heap, blocks: &Blocks, exact: bool)
     (!exact || block.address == value).then_some(index)
 }
 
-/// The root that a word is part of; `None` for the allocator's.
+/// The root that contains the word at `address`; `None` for the allocator's state.
 fn root(debug_info: &DebugInfo<'_>, address: u32, is_stack: bool) -> Option<Root> {
-    /// dlmalloc's state and its parameters, as C names them.
-    const OF_THE_ALLOCATOR: [&str; 2] = ["_gm_", "mparams"];
+    /// The names of dlmalloc's state and parameters in C.
+    const ALLOCATOR_STATICS: [&str; 2] = ["_gm_", "mparams"];
     match debug_info.static_at(address) {
         _ if is_stack => Some(Root::Stack),
-        Some(known) if OF_THE_ALLOCATOR.contains(&known.name.as_str()) => None,
+        Some(known) if ALLOCATOR_STATICS.contains(&known.name.as_str()) => None,
         Some(known) => Some(Root::Static { name: known.name.clone() }),
         None => Some(Root::Address { address }),
     }

@@ -1,4 +1,4 @@
-//! The experiment: rounds over the samples in one instance, with a look at the heap after every call.
+//! The experiment: rounds over the samples in one instance. The heap is read after every call.
 
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use super::subject::{PluginUnderTest, Subject, outcome, survives};
 use super::verdict::Held;
 use plimsoll_runtime::outcome::Outcome;
 
-/// An instance that traps cannot go on; an input that does it is left out from then on, but not any number of them.
+/// Maximum number of samples that are left out because they end the instance, for example by a trap.
 const MAX_EXCLUDED: usize = 32;
 
 /// One call.
@@ -18,59 +18,60 @@ const MAX_EXCLUDED: usize = 32;
 pub struct Call {
     /// The sample's index.
     pub sample: usize,
-    /// From 1.
+    /// The round, counted from 1.
     pub round: usize,
-    /// How it ended.
+    /// The outcome of the call.
     pub outcome: Outcome,
-    /// What is in use on the heap after it; `None` where the allocator is not known.
+    /// Heap memory in use after the call; `None` if the allocator is not dlmalloc.
     pub live: Option<Held>,
-    /// Bytes of linear memory after it.
+    /// Bytes of linear memory after the call.
     pub linear: u64,
-    /// Bytes of tensors that the host holds after it.
+    /// Bytes of tensors that the host holds after the call.
     pub host: u64,
 }
 
-/// A block that is in use at the end, with the call that made it.
+/// A block that is in use at the end, and the call that allocated it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Survivor {
     /// The block.
     pub block: Block,
-    /// Index into [`Run::calls`]; `None` if it was there before the first call.
+    /// Index into [`Run::calls`]; `None` if the block was there before the first call.
     pub born: Option<usize>,
 }
 
-/// What an experiment saw, and the instance as it was at its end.
+/// The results of an experiment, and the instance at its end.
 pub struct Run<'a> {
-    /// In their order.
+    /// The calls, in order.
     pub calls: Vec<Call>,
-    /// Whole rounds that were run.
+    /// Number of complete rounds.
     pub rounds: usize,
     /// The indices of the samples of each round.
     pub samples: Vec<usize>,
-    /// Samples that end an instance, and how: they were left out.
+    /// Samples that were left out because they end the instance, each with its outcome.
     pub excluded: Vec<(usize, Outcome)>,
-    /// Why it ended before its last round.
+    /// The reason, if the run ended before its last round.
     pub stopped: Option<String>,
-    /// What was in use on the heap before the first call.
+    /// Heap memory in use before the first call.
     pub before: Held,
     /// Bytes of linear memory before the first call.
     pub linear_before: u64,
-    /// Every block in use at the end, by address.
+    /// Every block in use at the end, sorted by address.
     pub survivors: Vec<Survivor>,
     /// Every block in use after the first round.
     pub after_first_round: Vec<Block>,
-    /// `None` where the allocator is not dlmalloc.
+    /// `None` if the allocator is not dlmalloc.
     pub heap: Option<Heap>,
-    /// For a look at its memory.
+    /// The instance, so that its memory can be read.
     pub subject: Subject<'a>,
 }
 
 impl<'a> Run<'a> {
-    /// Runs `rounds` rounds over the samples with these indices, always in the same order: the heap is compared at
-    /// the ends of rounds, and there must then be nothing new about the latest input.
+    /// Runs `rounds` rounds over the samples with the indices `chosen`, always in the same order. The heap is compared
+    /// between ends of rounds, so the latest input must be the same at each of them. Samples that end the instance are
+    /// left out, and the run starts again.
     ///
     /// # Errors
-    /// When no instance starts, or every sample ends it.
+    /// If no instance starts, or too many samples end it.
     pub async fn execute(
         plugin: &'a PluginUnderTest,
         samples: &[Sample],
@@ -83,11 +84,11 @@ impl<'a> Run<'a> {
             let chosen: Vec<_> =
                 chosen.iter().copied().filter(|sample| excluded.iter().all(|(gone, _)| gone != sample)).collect();
             if chosen.is_empty() {
-                return Err("no sample can be run twice in one instance: each of them ends it".into());
+                return Err("no sample can be run twice in one instance: every sample ends the instance".into());
             }
             let (run, ended) = Self::attempt(plugin, samples, chosen, rounds, progress).await?;
             match ended {
-                // The heap is full of what leaked: what was seen so far is the answer.
+                // Leaked memory has reached the limit: the calls so far are enough for a verdict.
                 Some((_, Outcome::MemoryLimit)) if run.rounds >= super::verdict::MIN_ROUNDS => {
                     return Ok(Self { excluded, stopped: Some("the memory limit was reached".into()), ..run });
                 }
@@ -97,8 +98,8 @@ impl<'a> Run<'a> {
                 }
                 Some((_, outcome)) => {
                     return Err(format!(
-                        "more than {MAX_EXCLUDED} samples end the instance (the last in {}); give a corpus that the \
-                         plugin survives, or a larger --max-memory",
+                        "more than {MAX_EXCLUDED} samples end the instance (the last outcome: {}); remove them from \
+                         the corpus, or set a larger --max-memory",
                         outcome.as_str()
                     ));
                 }
@@ -107,7 +108,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// One instance, until its last round or until a call ends it; then with that call's sample and outcome.
+    /// Runs one instance until the last round, or until a call ends it. Then the sample and outcome of that call are
+    /// returned too.
     async fn attempt(
         plugin: &'a PluginUnderTest,
         samples: &[Sample],
@@ -116,7 +118,7 @@ impl<'a> Run<'a> {
         progress: &ProgressBar,
     ) -> Result<(Self, Option<(usize, Outcome)>), String> {
         let subject = plugin.subject().await?;
-        let mut watch = Watch::new(&subject, plugin);
+        let mut watch = HeapWatch::new(&subject, plugin);
         let before = watch.held().unwrap_or_default();
         let mut run = Self {
             calls: Vec::with_capacity(chosen.len() * rounds),
@@ -140,7 +142,7 @@ impl<'a> Run<'a> {
                     ended = Some((sample, outcome));
                     break 'rounds;
                 }
-                watch.look(&run.subject, run.calls.len());
+                watch.update(&run.subject, run.calls.len());
                 run.calls.push(Call {
                     sample,
                     round,
@@ -162,7 +164,7 @@ impl<'a> Run<'a> {
         Ok((run, ended))
     }
 
-    /// What was held before the first round and after each: of the heap where it is known, else of linear memory.
+    /// Memory held before the first round and after each round: of the heap if it is known, otherwise linear memory.
     pub fn held(&self) -> Vec<Held> {
         if self.heap.is_none() {
             return self.linear_held();
@@ -170,17 +172,18 @@ impl<'a> Run<'a> {
         self.ends_of_rounds(self.before, |call| call.live.unwrap_or_default())
     }
 
-    /// Bytes of linear memory before the first round and after each.
+    /// Bytes of linear memory before the first round and after each round.
     pub fn linear_held(&self) -> Vec<Held> {
         let before = Held { bytes: self.linear_before, blocks: 0 };
         self.ends_of_rounds(before, |call| Held { bytes: call.linear, blocks: 0 })
     }
 
-    /// Bytes of tensors that the host held before the first round and after each.
+    /// Bytes of tensors that the host held before the first round and after each round.
     pub fn host_held(&self) -> Vec<Held> {
         self.ends_of_rounds(Held::default(), |call| Held { bytes: call.host, blocks: 0 })
     }
 
+    /// `before` and the value of `of` for the last call of each complete round.
     fn ends_of_rounds(&self, before: Held, of: impl Fn(&Call) -> Held) -> Vec<Held> {
         let mut held = vec![before];
         let ends = self.calls.chunks_exact(self.samples.len()).filter_map(|round| round.last());
@@ -189,27 +192,33 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The heap from call to call.
-struct Watch {
-    /// Statics end there: the heap begins no earlier.
+/// Follows the heap from call to call.
+struct HeapWatch {
+    /// The end of the statics. The heap begins at this address or after it.
     statics_end: u32,
     heap: Option<Heap>,
     blocks: Blocks,
-    /// For each of `blocks` the call that made it.
+    /// For each entry of `blocks` the index of the call that allocated it.
     births: Vec<Option<usize>>,
-    /// Calls without a heap to be found, after which none is looked for any more.
-    patience: usize,
+    /// Remaining searches for the heap.
+    attempts: usize,
 }
 
-impl Watch {
-    /// A heap that is not there after this many calls is none of dlmalloc's.
-    const PATIENCE: usize = 16;
+impl HeapWatch {
+    /// Maximum number of searches: one before the first call and one after each call. If none succeeds, the allocator
+    /// is not dlmalloc.
+    const MAX_ATTEMPTS: usize = 16;
 
     fn new(subject: &Subject<'_>, plugin: &PluginUnderTest) -> Self {
         let data_end = plugin.module.data.iter().map(Segment::end).max().unwrap_or(0);
         let statics_end = plugin.module.heap_base.unwrap_or(data_end).max(data_end);
-        let mut this =
-            Self { statics_end, heap: None, blocks: Blocks::default(), births: Vec::new(), patience: Self::PATIENCE };
+        let mut this = Self {
+            statics_end,
+            heap: None,
+            blocks: Blocks::default(),
+            births: Vec::new(),
+            attempts: Self::MAX_ATTEMPTS,
+        };
         this.find(subject.memory());
         if let Some(blocks) = this.heap.and_then(|heap| heap.walk(subject.memory())) {
             this.births = vec![None; blocks.blocks.len()];
@@ -219,18 +228,18 @@ impl Watch {
     }
 
     fn find(&mut self, memory: &[u8]) {
-        if self.heap.is_none() && self.patience > 0 {
-            self.patience -= 1;
+        if self.heap.is_none() && self.attempts > 0 {
+            self.attempts -= 1;
             self.heap = Heap::find(memory, self.statics_end);
         }
     }
 
-    /// Looks at the heap after the call with this index. Blocks that were not there before were made by it.
-    fn look(&mut self, subject: &Subject<'_>, call: usize) {
+    /// Reads the heap after the call with the index `call`. New blocks were allocated by this call.
+    fn update(&mut self, subject: &Subject<'_>, call: usize) {
         let memory = subject.memory();
         self.find(memory);
         let Some(blocks) = self.heap.and_then(|heap| heap.walk(memory)) else {
-            // Once found and then broken: another allocator's bytes that looked like a heap.
+            // Found and later broken: bytes of another allocator that looked like a heap.
             self.heap = None;
             self.blocks = Blocks::default();
             self.births.clear();

@@ -1,11 +1,11 @@
-//! The study of one plugin: the experiments in their order, and what they say.
+//! The study of one plugin: runs the experiments in order and collects their results.
 //!
-//! 1. All samples, in rounds, in one instance ([`Run`]): does it grow at all?
-//! 2. If it does, each class of samples in an instance of its own: which of them makes it grow, and by how much?
-//!    (What a class adds to the first run is no answer: a static that keeps the latest image grows with each large
-//!    image and shrinks with the next small one.)
-//! 3. The survivors of the first run: what they are, and who holds them.
-//! 4. The classes that leak once more, with allocations traced: who allocated what survives?
+//! 1. Run all samples, in rounds, in one instance ([`Run`]): does memory grow at all?
+//! 2. If it grows, run each class of samples in its own instance: which classes cause the growth, and by how much?
+//!    (The growth that a class adds to the first run is not a measure: a static that keeps the latest image grows with
+//!    each large image and shrinks with the next small one.)
+//! 3. Examine the survivors of the first run: what are they, and what holds them?
+//! 4. Run the leaking classes again with traced allocations: which code allocated the survivors?
 
 use std::collections::BTreeMap;
 
@@ -23,17 +23,19 @@ use super::subject::PluginUnderTest;
 use super::verdict::{self, Growth, Held, Verdict};
 use plimsoll_runtime::outcome::Outcome;
 
-/// Requests per round below which a class's samples are repeated, so that its figures do not hang on one call.
+/// Minimum requests per round for a class. The samples of a smaller class are repeated, so that the verdict does not
+/// depend on a single call.
 const MIN_REQUESTS: usize = 16;
-/// Rounds of the traced run: one to warm up, one to see.
+/// Rounds of the traced run: one to warm up, one to count the blocks that are not freed.
 const TRACED_ROUNDS: usize = 2;
 
-/// How a study is made.
+/// Options of a study.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Rounds over the corpus, at least [`verdict::MIN_ROUNDS`]; powers of two compare equal octaves.
+    /// Rounds over the corpus, at least [`verdict::MIN_ROUNDS`]. With a power of two, the second half of the rounds is
+    /// exactly twice as long as the quarter that it is compared with.
     pub rounds: usize,
-    /// Whether allocations are traced.
+    /// True if allocations are traced.
     pub trace: bool,
 }
 
@@ -41,7 +43,7 @@ impl Study {
     /// Studies a plugin.
     ///
     /// # Errors
-    /// When no instance starts, or none lives through the samples.
+    /// If no instance starts, or too many samples end the instance.
     pub async fn run(
         plugin: &PluginUnderTest,
         samples: &[Sample],
@@ -70,9 +72,9 @@ impl Study {
             let class = if grows {
                 progress.set_message(format!("{} alone", outcome.as_str()));
                 let rounds = run.rounds;
-                isolated(plugin, samples, members, rounds, progress).await?
+                run_alone(plugin, samples, members, rounds, progress).await?
             } else {
-                // Where nothing grows, what one class adds another takes away.
+                // If there is no growth overall, any growth by one class is undone by another class.
                 (Finding::STEADY, None)
             };
             let (finding, growing) = class;
@@ -80,7 +82,7 @@ impl Study {
         }
         let debug_info = DebugInfo::of_module(&plugin.module);
         let class_of = |sample: usize| class_of_sample.get(&sample).copied().unwrap_or(0);
-        let groups = match scan(&mut run, plugin, &debug_info) {
+        let groups = match scan_references(&mut run, plugin, &debug_info) {
             Some(references) => census::groups(&run, &references, &class_of),
             None => Vec::new(),
         };
@@ -104,7 +106,7 @@ impl Study {
             calls: run.calls.clone(),
             classes: found,
         };
-        let chosen = study.worth_tracing(&classes, &run.samples);
+        let chosen = study.samples_to_trace(&classes, &run.samples);
         drop(run);
         if options.trace {
             progress.set_message("tracing allocations");
@@ -115,19 +117,19 @@ impl Study {
                 Err(reason) => study.no_stacks = Some(reason),
             }
         } else {
-            study.no_stacks = Some("tracing was switched off".into());
+            study.no_stacks = Some("tracing is turned off by --no-trace".into());
         }
         Ok(study)
     }
 
-    /// Whether anything leaks.
+    /// Returns true if anything leaks.
     pub fn leaks(&self) -> bool {
         let classes = self.classes.iter().map(|class| &class.finding);
         [&self.all, &self.host].into_iter().chain(classes).any(|finding| finding.verdict == Verdict::Leaks)
     }
 
-    /// The samples of the classes that leak; all of them where none does.
-    fn worth_tracing(&self, members: &BTreeMap<(Outcome, String), Vec<usize>>, all: &[usize]) -> Vec<usize> {
+    /// The samples of the leaking classes; all samples if no class leaks.
+    fn samples_to_trace(&self, members: &BTreeMap<(Outcome, String), Vec<usize>>, all: &[usize]) -> Vec<usize> {
         let leaking =
             self.classes.iter().zip(members.values()).filter(|(class, _)| class.finding.verdict == Verdict::Leaks);
         let chosen: Vec<_> = leaking.flat_map(|(_, members)| members.iter().copied()).collect();
@@ -136,7 +138,7 @@ impl Study {
 }
 
 impl Finding {
-    /// Nothing grows; without figures of its own.
+    /// No growth, for a class that was not run alone.
     const STEADY: Self = Self {
         verdict: Verdict::Steady,
         growth: Growth { bytes: 0.0, bytes_within: 0.0, blocks: 0.0 },
@@ -148,7 +150,7 @@ impl Finding {
     }
 }
 
-/// The samples of each outcome and subfolder.
+/// The sample indices of each class, by outcome and subfolder.
 fn classes_of(run: &Run<'_>, samples: &[Sample]) -> BTreeMap<(Outcome, String), Vec<usize>> {
     let mut classes: BTreeMap<_, Vec<usize>> = BTreeMap::new();
     for call in run.calls.iter().take_while(|call| call.round == 1) {
@@ -157,8 +159,8 @@ fn classes_of(run: &Run<'_>, samples: &[Sample]) -> BTreeMap<(Outcome, String), 
     classes
 }
 
-/// Runs the samples of one class alone.
-async fn isolated(
+/// Runs the samples of one class alone in a fresh instance.
+async fn run_alone(
     plugin: &PluginUnderTest,
     samples: &[Sample],
     members: &[usize],
@@ -172,13 +174,14 @@ async fn isolated(
     let requests = run.samples.len();
     let heap = Finding::of(run.held(), requests);
     let host = Finding::of(run.host_held(), requests);
-    // The worse of the two is the class's.
+    // The worse of the two is reported for the class.
     let finding = if host.verdict == Verdict::Leaks && heap.verdict != Verdict::Leaks { host } else { heap };
     let growing = (finding.verdict == Verdict::Leaks).then(|| growing(&run, samples)).flatten();
     Ok((finding, growing))
 }
 
-/// Which samples make it grow, in the second half of a run; `None` where all do, or none is seen to.
+/// The samples that cause the growth in the second half of a run; `None` if all samples do, or none could be
+/// identified.
 fn growing(run: &Run<'_>, samples: &[Sample]) -> Option<Growing> {
     let mut growth: BTreeMap<usize, (i64, usize)> = BTreeMap::new();
     let bytes = |call: &Call| call.live.map_or(call.linear, |live| live.bytes) as i64;
@@ -203,21 +206,25 @@ fn growing(run: &Run<'_>, samples: &[Sample]) -> Option<Growing> {
     })
 }
 
-/// The references between the blocks at the end of a run.
-fn scan(run: &mut Run<'_>, plugin: &PluginUnderTest, debug_info: &DebugInfo<'_>) -> Option<References> {
+/// The references between the blocks at the end of a run; `None` if the heap is not known.
+fn scan_references(run: &mut Run<'_>, plugin: &PluginUnderTest, debug_info: &DebugInfo<'_>) -> Option<References> {
     let heap = run.heap?;
-    let rest = plugin.module.stack_pointer.map_or(0, |(_, rest)| rest);
-    let stack = run.subject.stack_pointer().unwrap_or(rest)..rest;
-    let first = plugin.module.data.first().map_or(rest, |segment| segment.address);
-    // wasm-ld puts the stack before the statics or after them; only what is not stack is static.
-    let statics =
-        if rest > first && rest <= heap.start() { first.max(rest)..heap.start() } else { first..heap.start() };
+    // The stack grows down from its base, which is the stack pointer's value while no call runs.
+    let stack_base = plugin.module.stack_pointer.map_or(0, |(_, value)| value);
+    let stack = run.subject.stack_pointer().unwrap_or(stack_base)..stack_base;
+    let first = plugin.module.data.first().map_or(stack_base, |segment| segment.address);
+    // wasm-ld puts the stack before or after the statics. The statics must not include the stack.
+    let statics = if stack_base > first && stack_base <= heap.start() {
+        first.max(stack_base)..heap.start()
+    } else {
+        first..heap.start()
+    };
     let blocks = Blocks { blocks: run.survivors.iter().map(|survivor| survivor.block).collect(), bytes: 0 };
     let layout = Layout { memory: run.subject.memory(), statics, stack, module: &plugin.module, debug_info };
     Some(References::scan(&layout, heap, &blocks))
 }
 
-/// The traced stacks with the names of their functions.
+/// The traced call stacks with the names of their functions.
 fn stacks(allocations: &Allocations, plugin: &PluginUnderTest, debug_info: &DebugInfo<'_>) -> Vec<StackReport> {
     let mut known: BTreeMap<u32, Vec<Location>> = BTreeMap::new();
     let mut stacks: Vec<_> = allocations

@@ -1,9 +1,9 @@
-//! The stage under test: one long-lived instance, which no request ever gets, and the handles through which its
-//! memory is read between calls.
+//! The stage under test: one long-lived instance, which never serves requests, and the handles that read its memory
+//! between calls.
 //!
 //! The component runs unmodified. The engine's debugging interface (`Config::guest_debug`) gives handles to memories
-//! and globals that are not exported. A core dump after a trap would give them too, but in wasmtime 48 a trap closes
-//! the whole store to further calls (`components.trapped`), so it can only be the last word.
+//! and globals that are not exported. A core dump after a trap has the same contents, but in wasmtime 48 a trap closes
+//! the whole store to further calls (`components.trapped`), so a dump is only possible at the end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -26,11 +26,11 @@ use plimsoll_runtime::stage::{Failure, Limits, Request, StageEnvironment, StageE
 use super::corpus::{Feed, Sample};
 use super::module::CoreModule;
 
-/// A plugin compiled for the laboratory: any number of subjects are made of it.
+/// A plugin compiled for the laboratory. Any number of subjects can be created from it.
 pub struct PluginUnderTest {
-    /// Which plugin.
+    /// The plugin.
     pub artifact: Artifact,
-    /// What its core module says of itself.
+    /// The plugin's core module.
     pub module: CoreModule,
     /// The kind of stage.
     pub kind: StageKind,
@@ -43,10 +43,10 @@ pub struct PluginUnderTest {
 }
 
 impl PluginUnderTest {
-    /// Compiles a plugin as a stage of one kind, with the deployment and the limits that its subjects get.
+    /// Compiles a plugin as a stage of one kind. Its subjects get `environment` and `limits`.
     ///
     /// # Errors
-    /// When it is no plugin of that kind; the message names what is missing.
+    /// If the component is not a plugin of that kind; the message names what is missing.
     pub fn new(
         artifact: Artifact,
         kind: StageKind,
@@ -60,7 +60,8 @@ impl PluginUnderTest {
         let component =
             tokio::task::block_in_place(|| preparer.compile(&artifact)).map_err(|error| error.to_string())?;
         let pre = preparer.link(&component, kind).map_err(|error| error.to_string())?;
-        let export = StageExport::new(&pre, kind).map_err(|error| format!("does not fit its world: {error:#}"))?;
+        let export =
+            StageExport::new(&pre, kind).map_err(|error| format!("the component does not fit its world: {error:#}"))?;
         let has_init = interface(&bytes).has_export(LIFECYCLE);
         Ok(Self { artifact, module, kind, runtime, pre, export, environment, limits, has_init })
     }
@@ -74,10 +75,10 @@ impl PluginUnderTest {
         Ok(interface(&bytes).kinds())
     }
 
-    /// A fresh instance, with `init` run in it.
+    /// Creates a fresh instance and runs `init` in it.
     ///
     /// # Errors
-    /// When it does not start, or `init` fails.
+    /// If the instance does not start, or `init` fails.
     pub async fn subject(&self) -> Result<Subject<'_>, String> {
         let meter = Arc::new(Meter::default());
         let state =
@@ -87,25 +88,25 @@ impl PluginUnderTest {
         store.set_hostcall_fuel(usize::MAX);
         let clock = Clock::default();
         clock.allow(self.limits.init_deadline.max(self.limits.deadline));
-        let watch = clock.clone();
+        let deadline = clock.clone();
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
-            if watch.has_passed() { Err(DeadlinePassed.into()) } else { Ok(UpdateDeadline::Yield(1)) }
+            if deadline.has_passed() { Err(DeadlinePassed.into()) } else { Ok(UpdateDeadline::Yield(1)) }
         });
-        let told = |error: wasmtime::Error| StageError::from_wasmtime(&error).to_string();
-        let instance = self.pre.instantiate_async(&mut store).await.map_err(told)?;
+        let message = |error: wasmtime::Error| StageError::from_wasmtime(&error).to_string();
+        let instance = self.pre.instantiate_async(&mut store).await.map_err(message)?;
         meter.mark_initial();
         if self.has_init {
             call_init(&mut store, &instance)
                 .await
-                .map_err(told)?
+                .map_err(message)?
                 .map_err(|reason| format!("`init` failed: {reason}"))?;
         }
         let (module, memory, stack_pointer) = self.handles(&mut store)?;
         Ok(Subject { plugin: self, store, instance, meter, clock, module, memory, stack_pointer, calls: 0 })
     }
 
-    /// The core instance whose module is [`PluginUnderTest::module`], and its memory and stack pointer.
+    /// The compiled form of [`PluginUnderTest::module`], and the memory and stack pointer of its instance.
     fn handles(&self, store: &mut Store<StoreState>) -> Result<(Module, Memory, Option<Global>), String> {
         for instance in store.debug_all_instances() {
             let module = instance.module(&*store).clone();
@@ -121,30 +122,32 @@ impl PluginUnderTest {
             let global = self.module.stack_pointer.and_then(|(index, _)| instance.debug_global(&mut *store, index));
             return Ok((module, memory, global));
         }
-        Err("the instance has no linear memory that could be looked at".into())
+        Err("the memory of the instance cannot be read: no core instance matches the component's core module".into())
     }
 }
 
-/// The end of the call that goes on, in milliseconds since the clock was made.
+/// The deadline of the current call. Clones share it.
 #[derive(Clone)]
 struct Clock {
-    made: Instant,
+    created: Instant,
+    /// In milliseconds after `created`.
     end: Arc<AtomicU64>,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { made: Instant::now(), end: Arc::default() }
+        Self { created: Instant::now(), end: Arc::default() }
     }
 }
 
 impl Clock {
+    /// Sets the deadline to `time` from now.
     fn allow(&self, time: Duration) {
-        self.end.store((self.made.elapsed() + time).as_millis() as u64, Relaxed);
+        self.end.store((self.created.elapsed() + time).as_millis() as u64, Relaxed);
     }
 
     fn has_passed(&self) -> bool {
-        self.made.elapsed().as_millis() as u64 >= self.end.load(Relaxed)
+        self.created.elapsed().as_millis() as u64 >= self.end.load(Relaxed)
     }
 }
 
@@ -163,7 +166,10 @@ pub struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// Runs the stage on a sample. A subject that trapped, or met a limit, answers no further call.
+    /// Runs the stage on a sample. After a trap or an exceeded limit the subject cannot be called again.
+    ///
+    /// # Errors
+    /// If the stage reports a failure, traps, or exceeds a limit.
     pub async fn call(&mut self, sample: &Sample) -> Result<(), StageError> {
         self.calls += 1;
         let request = Request {
@@ -196,13 +202,12 @@ impl Subject<'_> {
         })
     }
 
-    /// The linear memory as it is now.
+    /// The current contents of linear memory.
     pub fn memory(&self) -> &[u8] {
         self.memory.data(&self.store)
     }
 
-    /// Bytes of tensors that the host holds for the instance: those whose handles the guest has let go are not among
-    /// them.
+    /// Bytes of tensors that the host holds for the instance, because the guest has not dropped their handles.
     pub fn host_bytes(&self) -> u64 {
         self.store.data().tensor_bytes()
     }
@@ -212,7 +217,7 @@ impl Subject<'_> {
         self.meter.usage().high_water
     }
 
-    /// Where the live part of the stack begins; it ends at the stack pointer's value at rest.
+    /// The start of the live part of the stack. It ends at the value that the stack pointer has while no call runs.
     pub fn stack_pointer(&mut self) -> Option<u32> {
         let global = self.stack_pointer?;
         global.get(&mut self.store).i32().map(i32::cast_unsigned)
@@ -224,12 +229,12 @@ fn interface(component: &[u8]) -> Interface {
     Interface::read(component).unwrap_or_default()
 }
 
-/// The word for how a call ended.
+/// The outcome of a call.
 pub fn outcome(result: &Result<(), StageError>) -> Outcome {
     result.as_ref().map_or_else(|error| error.outcome, |()| Outcome::Ok)
 }
 
-/// Whether an instance may be called again after a call that ended so.
+/// Returns true if an instance can be called again after a call with this outcome.
 pub fn survives(outcome: Outcome) -> bool {
     matches!(
         outcome,

@@ -1,45 +1,45 @@
-//! Does it leak? The judgement of a series of live bytes, one figure after each round over the corpus.
+//! Does it leak? Judges a series of live bytes, one number after each round over the corpus.
 //!
-//! The rounds are compared by octaves: what was added in the second half of all rounds against what was added in the
-//! quarter before it. A leak adds as much per round as before, so the second half adds twice as much; that also holds
-//! for a block that is doubled whenever it is full. A cache that fills logarithmically adds the same in each octave,
-//! one that is full adds nothing, and what is made once was made in the first round. So the ratio is 2 for a leak,
-//! at most 1 for what comes to rest, and needs no knowledge of sizes.
+//! The rounds are compared by octaves: the growth in the second half of all rounds is divided by the growth in the
+//! quarter before it. A leak adds the same amount in each round, so the second half adds twice as much. This is also
+//! true for a block that doubles its size whenever it is full. A cache that fills logarithmically adds the same amount
+//! in each octave. A full cache adds nothing. Memory that is allocated only once is allocated in the first round.
+//! Therefore the ratio is 2 for a leak and at most 1 for growth that ends, whatever the sizes are.
 
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-/// Rounds below which there is nothing to compare.
+/// Minimum number of rounds for a comparison.
 pub const MIN_ROUNDS: usize = 4;
-/// Half-way between the growth of a leak (2) and that of a logarithm (1).
+/// The middle between the ratio of a leak (2) and that of logarithmic growth (1).
 const LEAK_RATIO: f64 = 1.5;
-/// What one block may take beyond what was asked for: the allocator splits off no rest smaller than its smallest
-/// chunk.
+/// Maximum bytes that a block can have in addition to the requested bytes, because the allocator does not split off a
+/// remainder that is smaller than its smallest chunk.
 const SLACK_PER_BLOCK: f64 = 16.0;
 
-/// What is held at one moment.
+/// Memory that is held at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Held {
     /// Bytes.
     pub bytes: u64,
-    /// Blocks; 0 where only bytes are known.
+    /// Blocks; 0 if only bytes are known.
     pub blocks: u64,
 }
 
-/// What the figures say.
+/// The result of judging a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It grows as fast as before for as long as it runs.
+    /// Memory grows at a constant rate and does not stop growing.
     Leaks,
-    /// It grows, but ever more slowly: a cache that fills, or too few rounds.
+    /// Memory grows more and more slowly: a cache is filling, or there are too few rounds.
     WarmingUp,
-    /// It does not grow.
+    /// Memory does not grow.
     Steady,
 }
 
 impl Verdict {
-    /// As reports print it.
+    /// The name of this verdict in reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Leaks => "leaks",
@@ -54,19 +54,19 @@ impl Verdict {
 pub struct Growth {
     /// Mean bytes per request.
     pub bytes: f64,
-    /// Half of the width of the 95 % confidence interval of `bytes` (Student's t over rounds).
+    /// Half the width of the 95 % confidence interval of `bytes` (Student's t over rounds).
     pub bytes_within: f64,
     /// Mean blocks per request.
     pub blocks: f64,
 }
 
-/// Judges a series: `held[0]` before the first round, `held[r]` after round `r`.
+/// Judges a series. `held[0]` is the memory before the first round, `held[r]` the memory after round `r`.
 ///
 /// # Panics
-/// With fewer than [`MIN_ROUNDS`] rounds.
+/// If there are fewer than [`MIN_ROUNDS`] rounds.
 pub fn judge(held: &[Held]) -> Verdict {
     let rounds = held.len() - 1;
-    assert!(rounds >= MIN_ROUNDS, "{rounds} rounds");
+    assert!(rounds >= MIN_ROUNDS, "{rounds} rounds, at least {MIN_ROUNDS} are needed");
     let between = |from: usize, to: usize| held[to].bytes as f64 - held[from].bytes as f64;
     let late = between(rounds / 2, rounds);
     let early = between(rounds / 4, rounds / 2);
@@ -78,12 +78,13 @@ pub fn judge(held: &[Held]) -> Verdict {
     if early > 0.0 {
         return if late >= LEAK_RATIO * early { Verdict::Leaks } else { Verdict::WarmingUp };
     }
-    // Nothing before, something now: a leak only if it goes on and on.
+    // No growth before, but growth now: a leak only if memory grew in at least half of the late rounds, and in more than
+    // one.
     let grew = (rounds / 2..rounds).filter(|&round| held[round + 1].bytes > held[round].bytes).count();
     if grew > 1 && 2 * grew >= rounds - rounds / 2 { Verdict::Leaks } else { Verdict::WarmingUp }
 }
 
-/// Growth per request, with `requests` in each round.
+/// Growth per request; `requests` is the number of requests in each round.
 pub fn growth(held: &[Held], requests: usize) -> Growth {
     let steps: Vec<f64> = held[1..]
         .windows(2)
@@ -111,10 +112,10 @@ mod tests {
     }
 
     #[test]
-    fn octaves_tell_growth_that_goes_on_from_growth_that_ends() {
+    fn octaves_distinguish_a_leak_from_growth_that_ends() {
         assert_eq!(judge(&series(|round| 5_000 + u64::from(round) * 1_000)), Verdict::Leaks);
-        assert_eq!(judge(&series(|round| u64::from(round * 1_000).next_power_of_two())), Verdict::Leaks, "doubled");
-        assert_eq!(judge(&series(|round| if round == 0 { 0 } else { 9_000 })), Verdict::Steady, "made once");
+        assert_eq!(judge(&series(|round| u64::from(round * 1_000).next_power_of_two())), Verdict::Leaks, "doubling");
+        assert_eq!(judge(&series(|round| if round == 0 { 0 } else { 9_000 })), Verdict::Steady, "allocated once");
         let logarithmic = |round: u32| (f64::from(round + 1).ln() * 10_000.0) as u64;
         assert_eq!(judge(&series(logarithmic)), Verdict::WarmingUp);
         assert_eq!(judge(&series(|round| if round > 5 { 9_000 } else { 1_000 })), Verdict::WarmingUp, "once, late");
@@ -122,7 +123,7 @@ mod tests {
         let slack = series(|_| 20_000).into_iter().enumerate();
         let slack: Vec<_> =
             slack.map(|(at, held)| Held { bytes: held.bytes + at as u64, blocks: held.blocks }).collect();
-        assert_eq!(judge(&slack), Verdict::Steady, "a byte more in all is the allocator's slack");
+        assert_eq!(judge(&slack), Verdict::Steady, "one more byte per round is slack of the allocator");
     }
 
     #[test]

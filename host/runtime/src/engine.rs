@@ -1,5 +1,6 @@
 //! The wasmtime engine: one for the process, with pooled instances and an epoch that advances.
 
+use std::io;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -55,7 +56,7 @@ impl Runtime {
                 Engine::new(&config())?
             }
         };
-        Ok(Self::of_engine(engine, scheduling))
+        Self::with_engine(engine, scheduling)
     }
 
     /// An engine whose guests can be inspected: their memories, globals and frames. Guests run slower. Instances are
@@ -64,11 +65,11 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::new`].
     pub fn with_guest_debug() -> wasmtime::Result<Self> {
-        Ok(Self::of_engine(Engine::new(config().guest_debug(true))?, Scheduling::Fair))
+        Self::with_engine(Engine::new(config().guest_debug(true))?, Scheduling::Fair)
     }
 
-    fn of_engine(engine: Engine, scheduling: Scheduling) -> Self {
-        Self { _ticker: Ticker::start(engine.clone()), engine, scheduler: Arc::new(Scheduler::new(scheduling)) }
+    fn with_engine(engine: Engine, scheduling: Scheduling) -> wasmtime::Result<Self> {
+        Ok(Self { _ticker: Ticker::start(engine.clone())?, engine, scheduler: Arc::new(Scheduler::new(scheduling)) })
     }
 
     /// The current use of the instance pool; `None` if instances are allocated on demand.
@@ -161,17 +162,14 @@ struct Ticker {
 }
 
 impl Ticker {
-    fn start(engine: Engine) -> Self {
+    fn start(engine: Engine) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("epoch".into())
-            .spawn(move || {
-                while stopped.recv_timeout(TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    engine.increment_epoch();
-                }
-            })
-            .expect("the process can start one thread");
-        Self { stop: Some(stop), thread: Some(thread) }
+        let thread = std::thread::Builder::new().name("epoch".into()).spawn(move || {
+            while stopped.recv_timeout(TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                engine.increment_epoch();
+            }
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }
 

@@ -52,6 +52,9 @@
 //! # }
 //! ```
 
+#![warn(clippy::expect_used, clippy::unwrap_used)]
+#![cfg_attr(test, allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic"))]
+
 pub mod cap;
 pub mod component;
 pub mod engine;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::identity::digest;
+use sha2::{Digest, Sha256};
+
 use crate::stage::{InferStage, PostprocessStage, PreprocessStage, Reply, Request, RunObserver, StageCore, StageError};
 use crate::tensor::Tensors;
 
@@ -111,6 +112,6 @@ impl Pipeline {
 
 /// 32 bits of the SHA-256 of all parts, as a decimal number.
 fn version(parts: impl Iterator<Item = String>) -> String {
-    let digest = digest(parts.collect::<Vec<_>>().join("\n").as_bytes());
-    u32::from_str_radix(&digest[..8], 16).expect("eight hexadecimal digits are a u32").to_string()
+    let digest = Sha256::digest(parts.collect::<Vec<_>>().join("\n"));
+    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]).to_string()
 }

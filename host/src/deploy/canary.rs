@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use plimsoll_runtime::identity::Identity;
 use serde::Serialize;
 
-use super::serving::ServedPipeline;
+use super::served_pipeline::ServedPipeline;
 use crate::config::CanaryRules;
 use crate::records::canary_side::{CanaryFigures, CanarySide, CanarySignal};
 

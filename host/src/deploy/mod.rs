@@ -5,7 +5,7 @@
 //! Requests keep the pipeline that they began with, so an old version is dropped when its last request ends. A rejected
 //! release leaves the running version in place.
 //!
-//! - [`deployments`]: what is served, and the lock for changes. [`serving`]: what is served. [`views`]: what is known of
+//! - [`deployments`]: what is served, and the lock for changes. [`serving`], [`served_pipeline`]: what is served. [`views`]: what is known of
 //!   plugins, for the administration routes.
 //! - [`release`], [`manifest`]: a version of a plugin, and its author's settings. [`catalog`]: all versions of every plugin.
 //!   [`journal`]: what a restart remembers.
@@ -37,6 +37,7 @@ pub mod release;
 pub mod release_selection;
 pub mod rollback;
 pub mod sample;
+pub mod served_pipeline;
 pub mod serving;
 pub mod start;
 pub mod views;
@@ -45,4 +46,5 @@ pub mod watch;
 pub use deployer::{ChangeError, DeployedState, Deployer};
 pub use deployments::Deployments;
 pub use release::{Release, ReleaseSource};
-pub use serving::{NotServed, Served, ServedPipeline, Serving};
+pub use served_pipeline::{NotServed, ServedPipeline};
+pub use serving::{Served, Serving};

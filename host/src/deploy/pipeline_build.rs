@@ -12,7 +12,7 @@ use plimsoll_runtime::stage::{
 use super::build_error::BuildError;
 use super::build_state::BuildState;
 use super::release::Release;
-use super::serving::ServedPipeline;
+use super::served_pipeline::ServedPipeline;
 use crate::base::defaults::{DEADLINE, INIT_DEADLINE, MAX_MEMORY, MAX_OUTPUT, REQUEST_DEADLINE};
 use crate::config::{self, Config};
 

@@ -11,7 +11,7 @@ use super::build_error::BuildError;
 use super::build_state::BuildState;
 use super::file_store::Files;
 use super::pipeline_build::{PipelineBuild, Selection};
-use super::serving::ServedPipeline;
+use super::served_pipeline::ServedPipeline;
 use crate::config::Config;
 use crate::records::metrics::BatchMetrics;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::{Request, RunLog, StageError};
 
-use super::serving::ServedPipeline;
+use super::served_pipeline::ServedPipeline;
 
 /// A small JPEG, for pipelines that configure no sample.
 const BUNDLED: &[u8] = include_bytes!("../../demo/sample.jpg");

@@ -1,20 +1,16 @@
 //! What is served now, and what is known of every plugin.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use plimsoll_runtime::pipeline::Pipeline;
-use plimsoll_runtime::stage::{Asset, InferStage, StageCore};
-use plimsoll_runtime::text::shortened;
+use plimsoll_runtime::stage::StageCore;
 
 use super::canary::Canary;
 use super::catalog::Catalog;
-use crate::config::CanaryRules;
+use super::served_pipeline::{NotServed, ServedPipeline};
 use crate::records::Records;
 use crate::records::canary_side::{CanarySide, CanarySignal};
-use crate::records::recording::InputRecorder;
 
 /// The state of the server that deployments change and requests read.
 pub struct Serving {
@@ -43,57 +39,8 @@ pub struct Route {
     pub canary: Option<Arc<Canary>>,
 }
 
-/// A pipeline with what the host does around it.
-pub struct ServedPipeline {
-    /// The stages.
-    pub pipeline: Pipeline,
-    /// The body that a new version must answer; `None` for the bundled one.
-    pub sample: Option<Asset>,
-    /// How a new version is put on canary; `None` if it serves at once.
-    pub canary: Option<CanaryRules>,
-    /// Records inputs; `None` if they are not recorded.
-    pub recorder: Option<Arc<InputRecorder>>,
-}
-
-impl Deref for ServedPipeline {
-    type Target = Pipeline;
-
-    fn deref(&self) -> &Pipeline {
-        &self.pipeline
-    }
-}
-
 /// The pipeline of a request, and the side of the canary that counts the request.
 pub type Routed = (Arc<ServedPipeline>, Option<Arc<CanarySide>>);
-
-/// A pipeline or chip that is not served.
-#[derive(Debug, thiserror::Error)]
-pub enum NotServed {
-    /// There is no such pipeline.
-    #[error("there is no pipeline `{}`; there are {known}", shortened(name))]
-    Pipeline {
-        /// The name that was given.
-        name: String,
-        /// The names that there are, joined by commas.
-        known: String,
-    },
-    /// The pipeline is unloaded.
-    #[error("pipeline `{name}` is unloaded; POST /v2/repository/models/{name}/load loads it again")]
-    Unloaded {
-        /// Its name.
-        name: String,
-    },
-    /// The pipeline has no such chip.
-    #[error("pipeline `{pipeline}` has no chip `{}`; it has {known}", shortened(chip))]
-    Chip {
-        /// The pipeline.
-        pipeline: String,
-        /// The name that was given.
-        chip: String,
-        /// The chips that it has, joined by commas.
-        known: String,
-    },
-}
 
 impl Route {
     /// A pipeline without a canary.
@@ -147,20 +94,6 @@ impl Served {
     pub fn stages_of(&self, plugin: &str) -> Vec<Arc<StageCore>> {
         let stages = self.routes.values().flat_map(|route| route.stable.stages());
         stages.filter(|(_, stage)| &*stage.plugin.name == plugin).map(|(_, stage)| Arc::clone(stage)).collect()
-    }
-}
-
-impl ServedPipeline {
-    /// The infer stage of a chip.
-    ///
-    /// # Errors
-    /// If there is no such chip.
-    pub fn find_chip(&self, name: &str) -> Result<&InferStage, NotServed> {
-        self.chip(name).ok_or_else(|| NotServed::Chip {
-            pipeline: self.name.clone(),
-            chip: name.to_owned(),
-            known: self.chips.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
-        })
     }
 }
 

@@ -1,14 +1,14 @@
-//! The postprocess stage of classifiers: the scores of one image become its best labels.
+//! Postprocess stage for classifiers: converts the scores of one image into its most probable labels.
 //!
-//! Reply: `{"predictions":[{"label":"7","index":7,"probability":0.98}, …]}`, most probable first; of equal
-//! classes the lower index comes first.
+//! Reply: `{"predictions":[{"label":"7","index":7,"probability":0.98}, …]}`, most probable first. If two classes
+//! have the same probability, the lower index comes first.
 //!
 //! Configuration:
-//! - `top_k`: the number of predictions (default 5). A caller overrides it by the query parameter `top_k`.
-//!   More than there are classes means all of them.
-//! - `scores`: `softmax` (default) where the model gives logits, `ready` where it gives probabilities.
-//! - `labels`: the asset with one label a line. Without it a label is its index as text.
-//! - `output`: the name of the tensor with the scores (f32, one image); not needed where there is only one.
+//! - `top_k`: the number of predictions (default 5). A caller can override it with the query parameter `top_k`.
+//!   A number greater than the number of classes returns all classes.
+//! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities.
+//! - `labels`: the asset with one label per line. Without it, the label is the class index as text.
+//! - `output`: the name of the tensor with the scores (f32, one image). Optional if the model has one output.
 
 mod scores;
 
@@ -23,9 +23,10 @@ struct Classify;
 
 export_postprocess!(Classify with init);
 
-/// What `init` leaves for every request.
+/// The configuration, read once by `init` and used by every request.
 struct Settings {
     top_k: usize,
+    /// True if the scores are probabilities, so softmax is skipped.
     ready: bool,
     labels: Option<Vec<String>>,
     output: String,
@@ -50,7 +51,7 @@ impl Init for Classify {
         config::only(&["top_k", "scores", "labels", "output"])?;
         let top_k = config::parse("top_k", 5)?;
         if top_k == 0 {
-            return Err("configuration key `top_k`: at least 1 is needed".into());
+            return Err("configuration key `top_k`: must be at least 1".into());
         }
         let settings = Settings {
             top_k,
@@ -58,29 +59,29 @@ impl Init for Classify {
             labels: config::get("labels").map(|name| labels::read(&name)).transpose()?,
             output: config::get("output").unwrap_or_default(),
         };
-        SETTINGS.set(settings).map_err(|_| "the plugin is initialised already".into())
+        SETTINGS.set(settings).map_err(|_| "the plugin is already initialised".into())
     }
 }
 
 impl Postprocess for Classify {
     fn run(request: Request, outputs: Vec<NamedTensor>, _context: Vec<u8>) -> Result<Reply, Failure> {
         let settings = SETTINGS.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
-        let top_k = requested(&request)?.unwrap_or(settings.top_k);
+        let top_k = requested_top_k(&request)?.unwrap_or(settings.top_k);
 
         let output = tensor::find(&outputs, &settings.output).map_err(Failure::Internal)?;
-        let given = tensor::to_f32(output).map_err(Failure::Internal)?;
+        let scores = tensor::to_f32(output).map_err(Failure::Internal)?;
         let labels = settings.labels.as_deref();
-        if let Some(labels) = labels.filter(|labels| labels.len() != given.len()) {
+        if let Some(labels) = labels.filter(|labels| labels.len() != scores.len()) {
             let (shape, count) = (output.dimensions(), labels.len());
             return Err(Failure::Internal(format!(
                 "the output of shape {shape:?} has {} scores, but there are {count} labels",
-                given.len()
+                scores.len()
             )));
         }
-        let probabilities = if settings.ready { given } else { scores::softmax(given) };
-        // A score that is no number is a fault of the model or its preprocessing; no ranking of it is true.
+        let probabilities = if settings.ready { scores } else { scores::softmax(scores) };
+        // NaN or infinity means that the model or its preprocessing is wrong, so a ranking would be meaningless.
         if let Some(index) = probabilities.iter().position(|value| !value.is_finite()) {
-            return Err(Failure::Internal(format!("the model's score of class {index} is no finite number")));
+            return Err(Failure::Internal(format!("the model's score of class {index} is not a finite number")));
         }
 
         let predictions = scores::best(&probabilities, top_k)
@@ -92,18 +93,21 @@ impl Postprocess for Classify {
             })
             .collect();
         let body = serde_json::to_vec(&Answer { predictions })
-            .map_err(|error| Failure::Internal(format!("the reply is not written: {error}")))?;
+            .map_err(|error| Failure::Internal(format!("the reply cannot be serialised: {error}")))?;
         Ok(Reply { content_type: "application/json".into(), body })
     }
 }
 
-/// The caller's own `top_k`; of several the last counts.
-fn requested(request: &Request) -> Result<Option<usize>, Failure> {
+/// The query parameter `top_k`, if the caller set it. If it is repeated, the last value counts.
+fn requested_top_k(request: &Request) -> Result<Option<usize>, Failure> {
     let Some((_, text)) = request.parameters.iter().rev().find(|(name, _)| name == "top_k") else {
         return Ok(None);
     };
     match text.parse() {
         Ok(top_k) if top_k > 0 => Ok(Some(top_k)),
-        _ => Err(Failure::InvalidInput(format!("query parameter `top_k`: {text:?} is no whole number of 1 or more"))),
+        _ => {
+            let message = format!("query parameter `top_k`: {text:?} is not a whole number of at least 1");
+            Err(Failure::InvalidInput(message))
+        }
     }
 }

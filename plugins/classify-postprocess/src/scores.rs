@@ -1,7 +1,7 @@
-//! Scores into probabilities, and the best of them.
+//! Converts scores into probabilities and selects the best ones.
 
-/// The softmax. The greatest score is subtracted first, so that no exponential overflows; a score of -∞ (a
-/// masked class) has probability 0.
+/// The softmax of the scores. The greatest score is subtracted first so that no exponential overflows. A score of -∞
+/// (a masked class) has probability 0.
 pub fn softmax(mut scores: Vec<f32>) -> Vec<f32> {
     let greatest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0_f64;
@@ -15,8 +15,8 @@ pub fn softmax(mut scores: Vec<f32>) -> Vec<f32> {
     scores
 }
 
-/// The indices of the `count` greatest values, or of all if there are fewer; the greatest first, and of
-/// equal ones the lower index first.
+/// The indices of the `count` greatest values, or of all values if there are fewer. The greatest value comes first;
+/// for equal values, the lower index comes first.
 pub fn best(values: &[f32], count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));

@@ -1,13 +1,13 @@
-//! The way back from the network's input to the caller's image: the context of `image-preprocess`.
+//! Converts coordinates of the model's input to pixels of the caller's image, from the context of `image-preprocess`.
 
 use serde::Deserialize;
 
-/// The keys of the context; an original pixel is `(input - offset) / scale`. `resize` is not needed here.
+/// The context. A pixel of the original image is `(input - offset) / scale`. The key `resize` is not needed here.
 #[derive(Deserialize)]
 pub struct Geometry {
-    /// Of the original, in pixels.
+    /// Width of the original image in pixels.
     pub width: u32,
-    /// Of the original, in pixels.
+    /// Height of the original image in pixels.
     pub height: u32,
     input_width: f64,
     input_height: f64,
@@ -21,19 +21,19 @@ impl Geometry {
     /// Reads the context.
     ///
     /// # Errors
-    /// A sentence, when it is of another preprocessing stage.
+    /// If the context has another format than that of `image-preprocess`.
     pub fn parse(context: &[u8]) -> Result<Geometry, String> {
         let geometry: Geometry = serde_json::from_slice(context)
-            .map_err(|error| format!("the context is not one of `image-preprocess`: {error}"))?;
+            .map_err(|error| format!("the context does not have the format of `image-preprocess`: {error}"))?;
         if geometry.scale_x > 0.0 && geometry.scale_y > 0.0 {
             Ok(geometry)
         } else {
-            Err("the context is not one of `image-preprocess`: its scales are not positive".into())
+            Err("the context does not have the format of `image-preprocess`: its scales are not positive".into())
         }
     }
 
-    /// A box in fractions of the input, in pixels of the original and clamped to it; none where nothing of
-    /// it lies on the original (such as a box on a letterbox's border).
+    /// Converts a box from fractions of the model's input to pixels of the original image, clamped to the image.
+    /// Returns `None` if the box lies entirely outside of it, for example on the border that `letterbox` adds.
     pub fn to_original(&self, [x1, y1, x2, y2]: [f32; 4]) -> Option<[f32; 4]> {
         let x = |fraction: f32| {
             let pixel = (f64::from(fraction) * self.input_width - self.offset_x) / self.scale_x;

@@ -1,17 +1,18 @@
-//! The postprocess stage of detectors that decode their boxes in the graph (such as UltraFace): scores of
-//! shape `[1, N, C]`, and boxes `[1, N, 4]` as x1, y1, x2, y2 in fractions of the network's input.
+//! Postprocess stage for detectors that decode their boxes inside the model (such as UltraFace). The model's outputs
+//! are scores of shape `[1, N, C]`, and boxes of shape `[1, N, 4]` as x1, y1, x2, y2 in fractions of the model's input.
 //!
 //! Reply: `{"width":W,"height":H,"detections":[{"label":"face","index":1,"score":0.99,"box":[x1,y1,x2,y2]}]}`,
-//! best first. Width, height and boxes are in pixels of the caller's image with its orientation applied; the
-//! boxes are clamped to it. Preprocessing must be `image-preprocess`, or hand on a context as it does.
+//! best first. Width, height and boxes are in pixels of the caller's image after its orientation was applied; the
+//! boxes are clamped to the image. The preprocess stage must be `image-preprocess` or write the same context.
 //!
 //! Configuration:
-//! - `scores`, `boxes`: the names of the two tensors, both f32 (default: these words).
-//! - `score_threshold`: what a score must exceed (default 0.7).
-//! - `iou_threshold`: the overlap above which the weaker of two boxes of one class is dropped (default 0.3).
-//! - `background_class`: the class that means "nothing here" (default 0; -1 where there is none).
-//! - `max_detections`: the most detections in a reply (default 100).
-//! - `labels`: the asset with one label a line. Without it a label is its index as text.
+//! - `scores`, `boxes`: the names of the two output tensors, both f32 (defaults `scores` and `boxes`).
+//! - `score_threshold`: a box is reported only if its score is greater (default 0.7).
+//! - `iou_threshold`: of two boxes of one class, the one with the lower score is dropped if their overlap (intersection
+//!   over union) is greater (default 0.3).
+//! - `background_class`: the index of the class that means "no object" (default 0; -1 if the model has none).
+//! - `max_detections`: the maximum number of detections in a reply (default 100).
+//! - `labels`: the asset with one label per line. Without it, the label is the class index as text.
 
 mod geometry;
 mod select;
@@ -27,7 +28,7 @@ struct Detect;
 
 export_postprocess!(Detect with init);
 
-/// What `init` leaves for every request.
+/// The configuration, read once by `init` and used by every request.
 struct Settings {
     scores: String,
     boxes: String,
@@ -80,11 +81,11 @@ impl Init for Detect {
                 max_detections: config::parse("max_detections", 100)?,
             },
         };
-        SETTINGS.set(settings).map_err(|_| "the plugin is initialised already".into())
+        SETTINGS.set(settings).map_err(|_| "the plugin is already initialised".into())
     }
 }
 
-/// A threshold, from 0 to 1.
+/// Reads a threshold from the configuration and checks that it is from 0 to 1.
 fn fraction(key: &str, default: f32) -> Result<f32, String> {
     let value = config::parse(key, default)?;
     if (0.0..=1.0).contains(&value) {
@@ -98,7 +99,7 @@ impl Postprocess for Detect {
     fn run(_request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure> {
         let settings = SETTINGS.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
         let geometry = geometry::Geometry::parse(&context).map_err(Failure::Internal)?;
-        let found = find(settings, &outputs).map_err(Failure::Internal)?;
+        let found = select_boxes(settings, &outputs).map_err(Failure::Internal)?;
 
         let detections = found
             .into_iter()
@@ -113,28 +114,28 @@ impl Postprocess for Detect {
             .collect();
         let answer = Answer { width: geometry.width, height: geometry.height, detections };
         let body = serde_json::to_vec(&answer)
-            .map_err(|error| Failure::Internal(format!("the reply is not written: {error}")))?;
+            .map_err(|error| Failure::Internal(format!("the reply cannot be serialised: {error}")))?;
         Ok(Reply { content_type: "application/json".into(), body })
     }
 }
 
-/// Checks the shapes of the two tensors against each other and the labels, and selects.
-fn find(settings: &Settings, outputs: &[NamedTensor]) -> Result<Vec<select::Found>, String> {
+/// Checks that the shapes of the two tensors and the number of labels match, and selects the boxes to report.
+fn select_boxes(settings: &Settings, outputs: &[NamedTensor]) -> Result<Vec<select::Found>, String> {
     let scores = tensor::find(outputs, &settings.scores)?;
     let boxes = tensor::find(outputs, &settings.boxes)?;
     let (scores_shape, boxes_shape) = (scores.dimensions(), boxes.dimensions());
     let classes = match (scores_shape.as_slice(), boxes_shape.as_slice()) {
-        (&[1, anchors, classes], &[1, others, 4]) if anchors == others && classes > 0 => classes as usize,
+        (&[1, anchors, classes], &[1, boxes, 4]) if anchors == boxes && classes > 0 => classes as usize,
         _ => {
             return Err(format!(
-                "scores of shape [1, N, C] and boxes of shape [1, N, 4] are needed, the model gave \
+                "expected scores of shape [1, N, C] and boxes of shape [1, N, 4], but the model returned \
                  {scores_shape:?} and {boxes_shape:?}"
             ));
         }
     };
     if let Some(labels) = settings.labels.as_ref().filter(|labels| labels.len() != classes) {
         let count = labels.len();
-        return Err(format!("the model's scores are of {classes} classes, but there are {count} labels"));
+        return Err(format!("the model's scores have {classes} classes, but there are {count} labels"));
     }
     let (scores, boxes) = (tensor::to_f32(scores)?, tensor::to_f32(boxes)?);
     Ok(select::select(&settings.rule, &scores, classes, &boxes))

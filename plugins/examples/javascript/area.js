@@ -1,8 +1,8 @@
-// Resizes by the mean of the covered area: every pixel of the image counts by how much of it is covered, so
-// that nothing is left out however much smaller the result is.
+// Resizes by area averaging: each output pixel is the mean of the area that it covers, so every pixel of the image
+// counts, however much smaller the result is.
 
-// Takes the image's size, a function that writes row `y` into a Float32Array, and the size of the result;
-// gives the result row by row. Only one row of the image is held as numbers at a time.
+// Takes the size of the image, a function that writes row `y` into a Float32Array, and the size of the result. Returns
+// the result, row-major. Only one row of the image is in memory as floats at a time.
 export function averageArea(image, readRow, width, height) {
   const row = new Float32Array(image.width);
   const narrow = new Float32Array(width);
@@ -13,7 +13,7 @@ export function averageArea(image, readRow, width, height) {
   let read = -1;
   rows.forEach((span, y) => {
     for (let source = span.first; source <= span.last; source++) {
-      // Two neighbours share the row on their border; it is read once.
+      // Two adjacent output rows can share the row on their border; it is read only once.
       if (source !== read) {
         readRow(source, row);
         columns.forEach((column, x) => (narrow[x] = mean(row, column)));
@@ -26,8 +26,8 @@ export function averageArea(image, readRow, width, height) {
   return result;
 }
 
-// For each of `count` pixels the stretch of the `size` original ones that it covers: from `from` to `to`, which
-// the originals `first` to `last` lie in, wholly or in part.
+// For each of `count` output pixels, returns the span of the `size` original pixels that it covers: from `from` to
+// `to`. The pixels `first` to `last` lie in the span, fully or partly.
 function spans(size, count) {
   return Array.from({ length: count }, (_, index) => {
     const from = (index * size) / count;
@@ -36,12 +36,12 @@ function spans(size, count) {
   });
 }
 
-// How much of the original pixel `index` lies in the span, from 0 to 1.
+// The share of the original pixel `index` that lies in the span, from 0 to 1.
 function covered(span, index) {
   return Math.min(span.to, index + 1) - Math.max(span.from, index);
 }
 
-// Only the first and the last pixel can lie in the span in part.
+// The mean of the pixels in the span. Only the first and the last pixel can be covered partly.
 function mean(row, span) {
   const { first, last } = span;
   let sum = covered(span, first) * row[first];

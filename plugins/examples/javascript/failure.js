@@ -1,5 +1,5 @@
-// The cases of `plimsoll:stage/types.failure`. A thrown object with `tag` and `val` becomes the error of the
-// export's result; anything else that is thrown is a trap.
+// The cases of `plimsoll:stage/types.failure`. A thrown object with `tag` and `val` becomes the error of the export's
+// result. Any other exception is a trap.
 
 export function unsupportedMediaType(val) {
   throw { tag: "unsupported-media-type", val };

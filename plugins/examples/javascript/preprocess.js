@@ -1,15 +1,15 @@
-// The preprocess stage for scans: a binary PGM or PPM becomes the grey input tensor of a model.
+// Preprocess stage for scans: converts a binary PGM or PPM image into the grey input tensor of a model.
 //
-// The bytes alone decide what the body is: the caller's Content-Type is ignored. Of several images in one body
-// the first counts. Each pixel of the input is the mean of the area that it covers in the image; the aspect
-// ratio is not kept. The tensor is f32 of shape [1, 1, height, width] with values from 0 (black) to 1 (white).
+// The format is detected from the bytes; the caller's Content-Type is ignored. If the body contains several images, the
+// first one is used. Each pixel of the input is the mean of the area that it covers in the image; the aspect ratio is
+// not kept. The tensor is f32 of shape [1, 1, height, width] with values from 0 (black) to 1 (white).
 //
 // Configuration:
 // - `width`, `height`: the size of the model's input in pixels; both are required.
-// - `input`: the name of the tensor, that is of the model's input (default `image`).
-// - `max_pixels`: the most pixels that an image may have (default 4000000).
+// - `input`: the name of the tensor, which is the name of the model's input (default `image`).
+// - `max_pixels`: the maximum number of pixels of an image (default 4000000).
 //
-// The context is that of `image-preprocess`, so that its postprocess stages work behind this one too.
+// The context has the format of `image-preprocess`, so that postprocess stages for that plugin also work with this one.
 
 import { get } from "wasi:config/store@0.2.0-rc.1";
 import { Tensor } from "wasi:nn/tensor@0.2.0-rc-2024-10-28";
@@ -29,27 +29,27 @@ export const preprocess = {
       tooLarge(`the image has ${image.width} x ${image.height} pixels; the limit is ${maxPixels} pixels`);
     }
     const grey = averageArea(image, (y, row) => readGreyRow(body, image, y, row), width, height);
-    // A sample above white is against the format; it must not leave the range that the model was trained on.
+    // A sample above white is invalid. It is clamped so that it stays in the range that the model was trained on.
     const pixels = grey.map((value) => Math.min(value / image.white, 1));
 
-    // The bytes of a wasi:nn tensor are little-endian, and so are those of a Float32Array in WebAssembly.
+    // The bytes of a wasi:nn tensor are little-endian, like those of a Float32Array in WebAssembly.
     const tensor = new Tensor(new Uint32Array([1, 1, height, width]), "FP32", new Uint8Array(pixels.buffer));
     return { tensors: [[get("input") ?? "image", tensor]], context: context(image, width, height) };
   },
 };
 
-// The text of a key as a whole number of 1 or more. Whoever deploys sets it, so a wrong one is no caller's fault.
+// Reads a key as a whole number of at least 1. A wrong value is a configuration error, so it is not the caller's fault.
 function configNumber(key, fallback) {
   const text = get(key);
   if (text === undefined && fallback !== undefined) return fallback;
   const value = Number(text);
   if (!Number.isSafeInteger(value) || value < 1) {
-    internal(`configuration key \`${key}\`: ${text ?? "nothing"} is no whole number of 1 or more`);
+    internal(`configuration key \`${key}\`: ${text ?? "nothing"} is not a whole number of at least 1`);
   }
   return value;
 }
 
-// Where a point of the input lies in the original: at (input - offset) / scale.
+// The context for postprocessing: a point of the input is at (input - offset) / scale in the original image.
 function context(image, width, height) {
   return new TextEncoder().encode(
     JSON.stringify({

@@ -1,16 +1,16 @@
-"""The postprocess stage of classifiers: the scores of one image become its best labels.
+"""Postprocess stage for classifiers: converts the scores of one image into its most probable labels.
 
-Reply: `{"predictions": [{"label": "7", "index": 7, "probability": 0.98}, …]}`, most probable first; of equal
-classes the lower index comes first.
+Reply: `{"predictions": [{"label": "7", "index": 7, "probability": 0.98}, …]}`, most probable first. If two classes
+have the same probability, the lower index comes first.
 
 Configuration:
-- `top_k`: the number of predictions (default 5). A caller overrides it by the query parameter `top_k`.
-- `labels`: the asset with one label a line. Without it a label is its index as text.
-- `output`: the name of the tensor with the scores (f32, one image); not needed where there is only one.
+- `top_k`: the number of predictions (default 5). A caller can override it with the query parameter `top_k`.
+- `labels`: the asset with one label per line. Without it, the label is the class index as text.
+- `output`: the name of the tensor with the scores (f32, one image). Optional if the model has one output.
 
-Modules are imported here at the top: the build runs this file once and keeps the interpreter as it is
-afterwards, and there are no files to import from later. That goes for what Python imports unasked, too, such as
-codecs other than UTF-8.
+All modules must be imported at the top of this file: the build runs the file once and stores the state of the
+interpreter, and during a request there are no files to import from. This also applies to modules that Python
+imports implicitly, such as codecs other than UTF-8.
 """
 
 import json
@@ -26,7 +26,7 @@ from wit_world.imports.types import Failure_Internal, Failure_InvalidInput, Repl
 
 class Postprocess(exports.Postprocess):
     def run(self, request, outputs, context):
-        # An `Err` becomes the stage's failure; any other exception is a trap.
+        # An `Err` becomes the failure of the stage. Any other exception is a trap.
         top_k = requested_top_k(request.parameters) or configured_top_k()
         scores = read_scores(outputs, store.get("output"))
         labels = read_labels(store.get("labels"), len(scores))
@@ -40,42 +40,42 @@ class Postprocess(exports.Postprocess):
 
 
 def requested_top_k(parameters):
-    """The caller's own `top_k`, or None; of several the last counts."""
+    """The query parameter `top_k`, or None. If it is repeated, the last value counts."""
     texts = [value for name, value in parameters if name == "top_k"]
     if not texts:
         return None
     top_k = whole_number(texts[-1])
     if top_k is None:
-        raise Err(Failure_InvalidInput(f"query parameter `top_k`: {texts[-1]!r} is no whole number of 1 or more"))
+        raise Err(Failure_InvalidInput(f"query parameter `top_k`: {texts[-1]!r} is not a whole number of at least 1"))
     return top_k
 
 
 def configured_top_k():
-    """The deployment's `top_k`: a wrong one is no caller's fault."""
+    """The configured `top_k`. A wrong value is a configuration error, so it is not the caller's fault."""
     text = store.get("top_k") or "5"
     top_k = whole_number(text)
     if top_k is None:
-        raise Err(Failure_Internal(f"configuration key `top_k`: {text!r} is no whole number of 1 or more"))
+        raise Err(Failure_Internal(f"configuration key `top_k`: {text!r} is not a whole number of at least 1"))
     return top_k
 
 
 def whole_number(text):
-    """The number of 1 or more that the text is, or None. More digits than any count has are no number."""
+    """Parses a whole number of at least 1. None if the text is not one, or has more than 18 digits."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         return None
     return int(text) or None
 
 
 def read_scores(outputs, name):
-    """The elements of the tensor `name`, or of the only one where no name is configured."""
+    """The elements of the tensor `name`, or of the only tensor if no name is configured."""
     named = dict(outputs)
     if name is None and len(outputs) == 1:
         name = outputs[0][0]
     if name not in named:
-        raise Err(Failure_Internal(f"there is no tensor {name!r} among {list(named)}"))
+        raise Err(Failure_Internal(f"there is no tensor {name!r}; the tensors are {list(named)}"))
     tensor = named[name]
     if tensor.ty() != TensorType.FP32:
-        raise Err(Failure_Internal(f"a tensor of f32 is needed, {name!r} holds {tensor.ty().name}"))
+        raise Err(Failure_Internal(f"expected a tensor of f32, but {name!r} has elements of type {tensor.ty().name}"))
     data = tensor.data()
     # The bytes of a wasi:nn tensor are little-endian.
     scores = struct.unpack(f"<{len(data) // 4}f", data)
@@ -85,7 +85,7 @@ def read_scores(outputs, name):
 
 
 def read_labels(name, count):
-    """One label for each class: the lines of the asset `name`, or the indices where there is none."""
+    """One label for each class: the lines of the asset `name`, or the class indices if no asset is configured."""
     if name is None:
         return [str(index) for index in range(count)]
     try:
@@ -96,17 +96,17 @@ def read_labels(name, count):
         raise Err(Failure_Internal(f"labels `{name}`: {error}"))
     labels = [line.strip() for line in text.removeprefix("\ufeff").rstrip().split("\n")]
     if len(labels) != count:
-        raise Err(Failure_Internal(f"the model gives {count} scores, but `{name}` has {len(labels)} labels"))
+        raise Err(Failure_Internal(f"the model returned {count} scores, but `{name}` has {len(labels)} labels"))
     return labels
 
 
 def softmax(scores):
-    """The probabilities. A score of -inf (a masked class) has probability 0."""
+    """The probabilities of the scores. A score of -inf (a masked class) has probability 0."""
     # The greatest score is subtracted first, so that no exponential overflows.
     greatest = max(scores)
     exponentials = [math.exp(score - greatest) for score in scores]
     total = sum(exponentials)
-    # A score that is no number is a fault of the model or its preprocessing; no ranking of it is true.
+    # NaN or infinity means that the model or its preprocessing is wrong, so a ranking would be meaningless.
     if math.isnan(total):
-        raise Err(Failure_Internal("a score of the model is no finite number"))
+        raise Err(Failure_Internal("a score of the model is not a finite number"))
     return [exponential / total for exponential in exponentials]

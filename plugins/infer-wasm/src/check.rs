@@ -1,12 +1,12 @@
-//! The tensors of preprocessing against the inputs of the model: names, types, shapes. Each error says what
-//! the model expects, since the deployment's configuration must be brought in line with it.
+//! Checks the names and shapes of the tensors from preprocessing against the inputs of the model. Each error says what
+//! the model expects, because that is what the configuration of the preprocess stage must produce.
 
 use std::fmt;
 
 use plimsoll_sdk::{NamedTensor, Tensor};
 use rten::{Dimension, Model, NodeId, ValueType};
 
-/// An input as the model declares it. Type and shape may be left open.
+/// An input as the model declares it. A model may leave the type and the shape open.
 pub struct Input {
     pub id: NodeId,
     pub name: String,
@@ -35,8 +35,8 @@ impl fmt::Display for Input {
 }
 
 impl Input {
-    /// Whether a tensor of this shape can be the input; dimensions that the model leaves open take any size.
-    fn takes(&self, given: &[u32]) -> bool {
+    /// True if a tensor of this shape fits the input. Dimensions that the model leaves open accept any size.
+    fn accepts(&self, given: &[u32]) -> bool {
         let Some(shape) = &self.shape else { return true };
         shape.len() == given.len()
             && shape.iter().zip(given).all(|(dimension, &size)| match dimension {
@@ -46,7 +46,7 @@ impl Input {
     }
 }
 
-/// The model's inputs in their order.
+/// The model's inputs, in the order of the model.
 pub fn inputs(model: &Model) -> Vec<Input> {
     let ids = model.input_ids().iter();
     ids.filter_map(|&id| {
@@ -57,15 +57,18 @@ pub fn inputs(model: &Model) -> Vec<Input> {
     .collect()
 }
 
-/// Each input with its tensor.
+/// Finds the tensor for each input.
 ///
 /// # Errors
-/// A sentence, when a tensor is missing, left over, there twice or of another shape.
-pub fn pair<'a>(expected: &'a [Input], given: &'a [NamedTensor]) -> Result<Vec<(&'a Input, &'a Tensor)>, String> {
+/// If a tensor is missing, superfluous, duplicated or has the wrong shape.
+pub fn match_inputs<'a>(
+    expected: &'a [Input],
+    given: &'a [NamedTensor],
+) -> Result<Vec<(&'a Input, &'a Tensor)>, String> {
     let mismatch = || {
         let expected: Vec<String> = expected.iter().map(Input::to_string).collect();
         let given: Vec<&str> = given.iter().map(|(name, _)| name.as_str()).collect();
-        format!("the model's inputs are {}; given are tensors named {given:?}", expected.join(", "))
+        format!("the model's inputs are {}, but the stage received tensors named {given:?}", expected.join(", "))
     };
     if expected.len() != given.len() {
         return Err(mismatch());
@@ -75,10 +78,10 @@ pub fn pair<'a>(expected: &'a [Input], given: &'a [NamedTensor]) -> Result<Vec<(
         .map(|input| {
             let (_, tensor) = given.iter().find(|(name, _)| *name == input.name).ok_or_else(mismatch)?;
             let shape = tensor.dimensions();
-            if input.takes(&shape) {
+            if input.accepts(&shape) {
                 Ok((input, tensor))
             } else {
-                Err(format!("the model's input {input} was given a tensor {:?} {shape:?}", tensor.ty()))
+                Err(format!("the model's input {input} received a tensor {:?} of shape {shape:?}", tensor.ty()))
             }
         })
         .collect()

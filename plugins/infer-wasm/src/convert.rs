@@ -1,4 +1,5 @@
-//! Tensors of `wasi:nn` into values of rten and back. Both are row-major; `wasi:nn` is little-endian bytes.
+//! Converts tensors of `wasi:nn` to values of rten and back. Both are row-major; the bytes of `wasi:nn` are
+//! little-endian.
 
 use plimsoll_sdk::{Tensor, TensorType, tensor};
 use rten::{DataType, Value, ValueType};
@@ -6,11 +7,11 @@ use rten_tensor::{AsView, Layout};
 
 use crate::check::Input;
 
-/// The value for an input.
+/// Converts a tensor to the value for an input. An i64 tensor is accepted for an i32 input if its elements fit, because
+/// rten narrows the i64 of ONNX to i32.
 ///
 /// # Errors
-/// A sentence, when the tensor is of another type than the input. An i64 tensor is taken for an i32 input
-/// if its elements fit: rten narrows the i64 of ONNX to i32.
+/// If the tensor has another type than the input, or an i64 element does not fit.
 pub fn to_value(input: &Input, tensor: &Tensor) -> Result<Value, String> {
     let given = tensor.ty();
     let shape: Vec<usize> = tensor.dimensions().iter().map(|&size| size as usize).collect();
@@ -26,14 +27,14 @@ pub fn to_value(input: &Input, tensor: &Tensor) -> Result<Value, String> {
             let data = tensor.data();
             let elements = data.as_chunks().0.iter().map(|&bytes| {
                 i32::try_from(i64::from_le_bytes(bytes))
-                    .map_err(|_| format!("the tensor for the model's input {input} holds a number beyond i32"))
+                    .map_err(|_| format!("the tensor for the model's input {input} has a value outside the i32 range"))
             });
             (DataType::Int32, value(input, shape, elements.collect::<Result<Vec<i32>, String>>()?)?)
         }
-        other => return Err(format!("the model's input {input} was given a tensor {other:?}, which is not read")),
+        other => return Err(format!("the model's input {input} received a tensor {other:?}, which is not supported")),
     };
     if input.kind.is_some_and(|expected| expected != ValueType::Tensor(kind)) {
-        return Err(format!("the model's input {input} was given a tensor {given:?}"));
+        return Err(format!("the model's input {input} received a tensor {given:?}"));
     }
     Ok(value)
 }
@@ -46,10 +47,10 @@ where
         .map_err(|error| format!("the tensor for the model's input {input} is malformed: {error}"))
 }
 
-/// The tensor for an output. An i8 value becomes i32, since `wasi:nn` has no i8.
+/// Converts the value of an output to a tensor. An i8 value becomes i32 because `wasi:nn` has no i8.
 ///
 /// # Errors
-/// A sentence with the output's name, when it is no tensor.
+/// If the value is not a tensor of a supported type. The text names the output.
 pub fn from_value(name: &str, value: Value) -> Result<Tensor, String> {
     let sizes = |shape: &[usize]| shape.iter().map(|&size| size as u32).collect::<Vec<u32>>();
     match value {

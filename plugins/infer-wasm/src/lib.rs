@@ -1,13 +1,13 @@
-//! The infer stage that needs no backend of the host: the ONNX model runs inside the guest, on the CPU, on the
-//! calling thread. The model is read and optimised once at deployment, and every instance starts with it.
+//! Infer stage without a backend of the host: the ONNX model runs inside the guest, on the CPU, on the calling thread.
+//! The model is read and optimised once, at deployment; every instance starts with the model in memory.
 //!
 //! Configuration:
 //! - `model_asset`: the asset with the ONNX model (default `model.onnx`).
-//! - `model`: set by the host for every infer stage, and not used here.
+//! - `model`: the host sets it for every infer stage; not used here.
 
 mod check;
 mod convert;
-// The host runs models with rten too and needs the same correction; the file stands with the host.
+// Shared with the host, which also runs models with rten and needs the same correction of the model.
 #[path = "../../../host/runtime/src/nn/onnx_rewrite.rs"]
 mod onnx;
 
@@ -27,12 +27,12 @@ impl Init for Wasm {
         config::only(&["model_asset", "model"])?;
         let name = config::get("model_asset").unwrap_or_else(|| "model.onnx".into());
         let bytes = onnx::with_explicit_axes(assets::read(&name)?);
-        // Time and memory spent here are spent once, since instances start from what this leaves.
+        // This costs time and memory once only: instances start from a snapshot that is taken after `init`.
         let model = ModelOptions::with_all_ops()
             .prepack_weights(true)
             .load(bytes)
             .map_err(|error| format!("model `{name}`: {error}"))?;
-        MODEL.set(model).map_err(|_| "the plugin is initialised already".into())
+        MODEL.set(model).map_err(|_| "the plugin is already initialised".into())
     }
 }
 
@@ -45,13 +45,13 @@ impl Infer for Wasm {
 
 fn infer(model: &Model, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, String> {
     let expected = check::inputs(model);
-    let values: Vec<(NodeId, ValueOrView)> = check::pair(&expected, inputs)?
+    let values: Vec<(NodeId, ValueOrView)> = check::match_inputs(&expected, inputs)?
         .into_iter()
         .map(|(input, tensor)| Ok((input.id, convert::to_value(input, tensor)?.into())))
         .collect::<Result<_, String>>()?;
-    // Without threads in the target, the pool of rten and the one of rayon below it run on the caller's thread.
+    // The target has no threads, so the thread pools of rten and rayon run everything on the calling thread.
     let outputs =
-        model.run(values, model.output_ids(), None).map_err(|error| format!("the model does not run: {error}"))?;
+        model.run(values, model.output_ids(), None).map_err(|error| format!("running the model failed: {error}"))?;
     model
         .output_ids()
         .iter()

@@ -1,7 +1,7 @@
-//! The contract as `wit-bindgen` generates it: the imports once, and for each world only its export.
-#![allow(missing_docs, reason = "generated; the documentation stands in wit/stage.wit")]
+//! The bindings that `wit-bindgen` generates from `wit/`: the imports once, and for each world only its export.
+#![allow(missing_docs, reason = "generated; the documentation is in wit/stage.wit")]
 
-/// Every import of every kind of plugin; the worlds below share its types.
+/// The imports of all kinds of plugins. The worlds below share these types.
 pub mod imports {
     wit_bindgen::generate!({ path: "../../wit", world: "imports", generate_all });
 }
@@ -9,7 +9,7 @@ pub mod imports {
 pub use imports::plimsoll::stage::types::{Failure, NamedTensor, Prepared, Reply, Request};
 pub use imports::wasi::nn::tensor::{Tensor, TensorType};
 
-/// The files of the deployment.
+/// The files of the plugin's deployment.
 pub use imports::plimsoll::stage::assets;
 /// `wasi:nn`: graphs, execution contexts and their errors.
 pub use imports::wasi::nn;

@@ -1,19 +1,18 @@
-//! The guest library of Plimsoll: what a plugin in Rust is written with.
+//! SDK for Plimsoll plugins in Rust.
 //!
 //! A plugin is a `cdylib` for `wasm32-wasip2` with one implementation of [`Preprocess`], [`Infer`] or
 //! [`Postprocess`] and one line of [`export_preprocess!`], [`export_infer!`] or [`export_postprocess!`].
-//! A plugin that has something to prepare once per deployment implements [`Init`] too and adds `with init`
-//! to that line.
+//! To prepare something once per deployment, a plugin also implements [`Init`] and adds `with init` to that line.
 //!
 //! # Layout
 //! - [`stage`]: the three traits, [`Init`], and the macros that export them.
 //! - [`tensor`]: f32 and u8 tensors.
-//! - [`config`]: the deployment's configuration, typed.
-//! - [`labels`]: label files, one label a line.
-//! - [`bindings`]: the generated contract (`wit/`), for whatever the helpers do not cover.
+//! - [`config`]: typed access to the plugin's configuration.
+//! - [`labels`]: label files with one label per line.
+//! - [`bindings`]: the bindings generated from `wit/`, for everything that the helpers do not cover.
 //!
-//! Whatever a plugin prints becomes a log event of the host that names the plugin and the request, and so
-//! does the message of a panic.
+//! The host logs everything that a plugin prints, and the message of a panic, as log events with the names of the
+//! plugin and the request.
 
 pub mod bindings;
 pub mod config;

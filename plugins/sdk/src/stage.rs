@@ -1,50 +1,50 @@
-//! The traits that a plugin implements, one for each kind of stage, and the macros that export them.
+//! The traits that a plugin implements, one per kind of stage, and the macros that export them.
 
 use crate::{Failure, NamedTensor, Prepared, Reply, Request};
 
-/// A stage that turns the body of a request into the tensors of a model.
+/// A stage that converts the body of a request into the input tensors of a model.
 pub trait Preprocess {
-    /// Takes the request and its body as it came over HTTP; gives the model's inputs by name and a
-    /// context that reaches postprocessing unchanged.
+    /// Converts the body, as it was received over HTTP. Returns the model's inputs with their names, and a context
+    /// that is passed to postprocessing unchanged.
     ///
     /// # Errors
-    /// The [`Failure`] that says whose fault it is: it decides the status of the reply.
+    /// The [`Failure`] decides the HTTP status of the reply.
     fn run(request: Request, body: Vec<u8>) -> Result<Prepared, Failure>;
 }
 
 /// A stage that runs a model on one kind of chip.
 pub trait Infer {
-    /// Takes the tensors of preprocessing; gives the tensors of the model's outputs by name.
+    /// Runs the model on the tensors from preprocessing. Returns the model's outputs with their names.
     ///
     /// # Errors
-    /// The [`Failure`] that says whose fault it is.
+    /// The [`Failure`] decides the HTTP status of the reply.
     fn run(request: Request, inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>, Failure>;
 }
 
-/// A stage that turns the tensors of a model into the reply.
+/// A stage that converts the output tensors of a model into the reply.
 pub trait Postprocess {
-    /// Takes the tensors of inference and the context of preprocessing; gives the caller's reply.
+    /// Converts the tensors from inference, with the context from preprocessing, into the reply to the caller.
     ///
     /// # Errors
-    /// The [`Failure`] that says whose fault it is.
+    /// The [`Failure`] decides the HTTP status of the reply.
     fn run(request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure>;
 }
 
-/// What a plugin prepares once per deployment: every instance starts from the memory that it leaves.
+/// Preparation that runs once per deployment. Every instance starts with the memory as [`Init::init`] left it.
 pub trait Init {
-    /// Reads weights, builds tables, checks the configuration. It must not keep handles (open streams,
-    /// tensors) in statics: they belong to the instance that made them.
+    /// Reads weights, builds tables, checks the configuration. It must not keep handles (open streams, tensors) in
+    /// statics, because a handle is only valid in the instance that created it.
     ///
-    /// What it allocates and frees again is free heap in the snapshot. An instance that finds enough of it need not grow
-    /// its memory, which costs the host two calls of the kernel for each request.
+    /// Memory that `init` allocates and frees is free heap in the snapshot. An instance with enough free heap does not
+    /// grow its memory, which saves the host two system calls per request.
     ///
     /// # Errors
-    /// The text is shown to the person who deploys, and the plugin is refused.
+    /// An error rejects the plugin. Its text is shown to the person who deploys the plugin.
     fn init() -> Result<(), String>;
 }
 
 /// Exports a type as the stage `preprocess`: `export_preprocess!(Type);`, or
-/// `export_preprocess!(Type with init);` where the type implements [`Init`] too.
+/// `export_preprocess!(Type with init);` if the type also implements [`Init`].
 #[macro_export]
 macro_rules! export_preprocess {
     ($type:ident) => {
@@ -114,7 +114,7 @@ macro_rules! export_postprocess {
     };
 }
 
-/// Exports [`Init`]; the `with init` form of the macros above uses it.
+/// Exports [`Init`]. Used by the `with init` form of the macros above.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! export_init {

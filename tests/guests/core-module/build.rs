@@ -1,4 +1,4 @@
-//! Leaves out the linker's last step, in which a core module becomes a component.
+//! Skips the last step of the linker, which turns the core module into a component.
 
 fn main() {
     println!("cargo::rustc-link-arg-cdylib=--skip-wit-component");

@@ -1,4 +1,4 @@
-//! A memory of 2 MiB that is declared to have no more.
+//! A linear memory of 2 MiB whose declared maximum is also 2 MiB.
 
 fn main() {
     println!("cargo::rustc-link-arg=--initial-memory=2097152");

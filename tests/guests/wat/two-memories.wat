@@ -1,9 +1,9 @@
-;; A preprocess stage with two linear memories in two core modules of one component; each starts at one page.
-;; A request makes A grow by 3 pages and B by 5, and is answered by the failure invalid-input: "done", or
-;; "refused" where the host let either growth fail without a trap. It stands for a plugin that hides memory
-;; from a limit that counts only one. A body too large for A's first page makes A grow for that besides.
+;; A preprocess stage with two linear memories in two core modules of one component; each starts with one page.
+;; A request makes memory A grow by 3 pages and memory B by 5 pages, and fails with invalid-input: "done", or
+;; "refused" if the host let one of the growths fail without a trap. It represents a plugin that evades a limit
+;; which counts only one memory. A body that does not fit in A's first page makes A grow further.
 ;;
-;; The component around the core modules is wit-component's, for the world `preprocessor` of wit/stage.wit.
+;; wit-component generated the component around the core modules, for the world `preprocessor` of wit/stage.wit.
 (component
   (type $ty-wasi:nn/tensor@0.2.0-rc-2024-10-28
     (instance
@@ -41,7 +41,7 @@
     )
   )
   (import "plimsoll:stage/types@0.1.0" (instance $plimsoll:stage/types@0.1.0 (type $ty-plimsoll:stage/types@0.1.0)))
-  ;; Memory B, in a core module of its own; grow: by 5 pages, the size before or -1.
+  ;; Memory B, in a separate core module. `grow` adds 5 pages and returns the previous size in pages, or -1.
   (core module $b
     (memory $b 1)
     (func (export "grow") (result i32)
@@ -50,7 +50,8 @@
     )
   )
   (core instance $b (instantiate $b))
-  ;; Memory A, which the lifted function uses; run: A by 3 pages, B by 5, then invalid-input "done" or "refused".
+  ;; Memory A, which the lifted function uses. `run` grows A by 3 pages and B by 5, then returns invalid-input "done" or
+  ;; "refused".
   (core module $main
     (type (func (result i32)))
     (type (func (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))

@@ -124,7 +124,8 @@ fn module(name: &str) -> Vec<String> {
     module
 }
 
-/// A path from the root of the crate. A path that begins with neither `crate`, `super` nor `self` may name a child module.
+/// A path from the root of the crate. A path that begins with neither `crate`, `super` nor `self` may name a child
+/// module.
 fn absolute(path: &[String], module: &[String]) -> Option<Vec<String>> {
     let mut base = module.to_vec();
     let mut rest = path;

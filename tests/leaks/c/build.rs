@@ -1,9 +1,9 @@
-//! Compiles the C code with clang, which is the only thing that is needed beside Rust: an object goes to the linker as
-//! it is, so there is no archiver, and the code includes no header, so there is no C library's development package.
+//! Compiles the C code with clang, the only requirement in addition to Rust: no archiver is needed because the
+//! object is passed to the linker directly, and no C development package is needed because the code includes no header.
 
 use std::process::Command;
 
-/// Named here, since a compiler that the environment asks for is meant for the host.
+/// Fixed here, because a compiler that is set in the environment is meant for the host.
 const CLANG: &str = "clang";
 const SOURCE: &str = "src/requests.c";
 
@@ -14,7 +14,7 @@ fn main() {
         return;
     }
     let mut build = cc::Build::new();
-    // clang of Debian 12 knows WASI, but not its second preview; the objects are the same.
+    // clang of Debian 12 supports WASI preview 1 but not preview 2; the objects are the same.
     build.compiler(CLANG).target("wasm32-wasip1").file(SOURCE).opt_level(2).debug(true).flag("-ffreestanding");
     for object in build.compile_intermediates() {
         println!("cargo::rustc-link-arg={}", object.display());

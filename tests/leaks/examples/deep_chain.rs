@@ -1,7 +1,7 @@
-//! Planted: sessions by outcome in a registry. A session never ends, and each of its requests leaves its image.
+//! Planted: a registry with one session per outcome. A session never ends and keeps the image of each request.
 //!
-//! Right verdict: leaks 1,500 bytes per request on every outcome. The way to them is long: `REGISTRY` → the map's
-//! table → the counted session → the buffer of its vector → the image. They were allocated by `record_image`.
+//! Correct verdict: leaks 1,500 bytes per request, for every outcome. The chain of references is long: `REGISTRY` →
+//! table of the map → `Rc` of the session → buffer of its vector → image. They were allocated by `record_image`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

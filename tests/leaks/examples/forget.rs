@@ -1,6 +1,6 @@
-//! Planted: a buffer that is handed over to nobody: forgotten as if someone else would free it.
+//! Planted: a buffer that is forgotten, as if other code had taken ownership and would free it.
 //!
-//! Right verdict: leaks 2,000 bytes per request on every outcome. Nothing refers to them. They were allocated by
+//! Correct verdict: leaks 2,000 bytes per request, for every outcome. Nothing refers to them. They were allocated by
 //! `hand_over_pixels`.
 
 use std::hint::black_box;
@@ -21,7 +21,7 @@ impl Preprocess for Forget {
 
 #[inline(never)]
 fn hand_over_pixels(fill: u8) {
-    // A buffer that nothing could ever read is one that the compiler may leave out.
+    // Without `black_box` the compiler may remove the buffer, because nothing reads it.
     let mut pixels = vec![fill; 2_000];
     black_box(pixels.as_mut_ptr());
     mem::forget(pixels);

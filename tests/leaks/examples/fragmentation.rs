@@ -1,10 +1,10 @@
-//! Planted: fragmentation. Every sixteenth call reads two keys, each into a buffer of 64 KiB that is then cut to the
-//! key's 24 bytes. Both keys are kept, one at each end of what was the first buffer, so the hole between them is a
-//! little too small for every buffer to come.
+//! Planted: fragmentation. Every sixteenth call reads two keys, each into a buffer of 64 KiB that is then shrunk to the
+//! 24 bytes of the key. Both keys are kept, one at each end of the former first buffer, so the gap between them is a
+//! little too small for every later buffer.
 //!
-//! Right verdict: no leak. Linear memory grows by 64 KiB every sixteenth call, for the first 8,192 calls. What is in
-//! use stays the same from the first call on: the ring of keys is full from then on, and a new key takes the place of
-//! the oldest. `KEYS` holds the keys, `read_key` and `fill_ring` allocated them.
+//! Correct verdict: no leak. Linear memory grows by 64 KiB every sixteenth call, for the first 8,192 calls. The number
+//! of live bytes is constant from the first call on, because the ring of keys is full and each new key replaces the
+//! oldest key. `KEYS` holds the keys; `read_key` and `fill_ring` allocated them.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -12,7 +12,7 @@ use std::sync::{LazyLock, Mutex};
 
 use plimsoll_sdk::{Failure, Prepared, Preprocess, Request, export_preprocess};
 
-/// All of them together are smaller than one buffer, so the place of those that went is none for a buffer.
+/// All keys together are smaller than one buffer, so the space of removed keys never fits a buffer.
 const KEYS_KEPT: usize = 1_024;
 const KEY: usize = 24;
 const BUFFER: usize = 64 << 10;
@@ -29,7 +29,7 @@ impl Preprocess for Fragmentation {
     fn run(request: Request, body: Vec<u8>) -> Result<Prepared, Failure> {
         let answer = leaks::answer(&body);
         let fill = body.len() as u8;
-        // The request goes first: where it lay, it would leave a larger hole.
+        // The request is dropped first. If it were freed later, it would leave a larger gap.
         drop((request, body));
         let mut keys = KEYS.lock().expect("a guest has one thread");
         if CALLS.fetch_add(1, Relaxed).is_multiple_of(CALLS_PER_PAIR) {

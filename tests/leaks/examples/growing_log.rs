@@ -1,8 +1,8 @@
-//! Planted: a log in memory that every request appends a line of 100 bytes to. It is one block, which is doubled when
-//! it is full: between two doublings nothing is seen to grow.
+//! Planted: a log in memory to which every request appends a line of 100 bytes. It is one block that doubles when it is
+//! full. Between two doublings no growth is visible.
 //!
-//! Right verdict: leaks on every outcome, 100 bytes per request in the long run, as steps that double. The block
-//! hangs on `LOG` and was allocated by `append_line`.
+//! Correct verdict: leaks for every outcome, 100 bytes per request in the long run, in steps that double. The block is
+//! held by `LOG` and was allocated by `append_line`.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -25,5 +25,5 @@ impl Preprocess for GrowingLog {
 #[inline(never)]
 fn append_line(id: &str, bytes: usize) {
     let mut log = LOG.lock().expect("a guest has one thread");
-    writeln!(log, "{id:<60.60}{bytes:>39}").expect("a vector takes all that is written to it");
+    writeln!(log, "{id:<60.60}{bytes:>39}").expect("writing to a vector never fails");
 }

@@ -1,8 +1,8 @@
-//! Planted: a tensor whose handle is forgotten. Its bytes lie in the host, which holds them for the guest until the
-//! handle is dropped; linear memory shows nothing.
+//! Planted: a tensor whose handle is forgotten. The host stores its bytes for the guest until the handle is dropped, so
+//! linear memory shows nothing.
 //!
-//! Right verdict: leaks 4,096 bytes of tensors per request on every outcome, in the host. No static holds them, and
-//! no allocation of the guest made them: `make_thumbnail` did.
+//! Correct verdict: leaks 4,096 bytes of tensors per request in the host, for every outcome. No static holds them and
+//! no allocation of the guest contains them; `make_thumbnail` created the tensors.
 
 use std::mem;
 

@@ -1,21 +1,21 @@
-//! Planted: the incident that Plimsoll was built for. The errors for broken images are made once, at module level, and
-//! raised again and again; each raise chains another entry to the error's traceback, an entry holds the frames of its
+//! Planted: the incident for which Plimsoll was built. The errors for broken images are created once, at module level,
+//! and raised again and again. Each raise appends an entry to the error's traceback, an entry holds the frames of its
 //! request, and a frame holds the whole image.
 //!
-//! Right verdict: leaks on invalid-input only, by the image's size and the bookkeeping of two vectors. The images hang
-//! on `IMAGE_FORMAT_ERRORS` and were allocated by `read_image`.
+//! Correct verdict: leaks for invalid-input only, the size of the image plus the entries of two vectors. The images are
+//! held by `IMAGE_FORMAT_ERRORS` and were allocated by `read_image`.
 
 use std::sync::Mutex;
 
 use plimsoll_sdk::{Failure, Prepared, Preprocess, Request, export_preprocess};
 
-/// The local variables of a function at the moment when an error went through it.
+/// The local variables of a function at the moment when an error passed through it.
 struct Frame {
     _function: &'static str,
     _image: Vec<u8>,
 }
 
-/// The frames that one raise went through.
+/// The frames through which one raise passed.
 type Traceback = Vec<Frame>;
 
 struct FormatError {
@@ -30,7 +30,7 @@ impl FormatError {
 }
 
 static IMAGE_FORMAT_ERRORS: Mutex<[FormatError; 2]> =
-    Mutex::new([FormatError::new("the JPEG breaks off"), FormatError::new("the PNG breaks off")]);
+    Mutex::new([FormatError::new("the JPEG is truncated"), FormatError::new("the PNG is truncated")]);
 
 struct Incident;
 

@@ -1,6 +1,6 @@
-//! Planted: a static that keeps the latest image, and only that: the one before it is freed.
+//! Planted: a static that keeps only the latest image; the previous image is freed.
 //!
-//! Right verdict: no leak, though a look after each call sees another size. `LATEST` holds the image, `keep_image`
+//! Correct verdict: no leak, although the size differs after each call. `LATEST` holds the image; `keep_image`
 //! allocated it.
 
 use std::sync::Mutex;

@@ -1,7 +1,7 @@
-//! Planted: large bodies, whatever they are, get a preview that is kept.
+//! Planted: a preview of every large body is kept, whatever its format.
 //!
-//! Right verdict: leaks 10,000 bytes per body of more than 100,000 bytes, in each class that has such bodies, and
-//! nothing in the others. They hang on `PREVIEWS` and were allocated by `make_preview`.
+//! Correct verdict: leaks 10,000 bytes per body of more than 100,000 bytes, in each class with such bodies, and nothing
+//! in the others. They are held by `PREVIEWS` and were allocated by `make_preview`.
 
 use std::sync::Mutex;
 
@@ -25,7 +25,7 @@ impl Preprocess for LargeImages {
     }
 }
 
-/// Ten thousand bytes, evenly from the whole body.
+/// Ten thousand bytes at equal distances from the whole body.
 #[inline(never)]
 fn make_preview(body: &[u8]) -> Vec<u8> {
     let mut preview = vec![0; 10_000];

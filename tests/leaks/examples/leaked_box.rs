@@ -1,7 +1,7 @@
-//! Planted: settings that are made `'static` by `Box::leak`, which is sound where it is done once, but here each
-//! request does it and drops the reference.
+//! Planted: settings that `Box::leak` makes `'static`. That is fine if it happens once, but here every request does it
+//! and drops the reference.
 //!
-//! Right verdict: leaks 4,096 bytes per request on every outcome. Nothing refers to them. They were allocated by
+//! Correct verdict: leaks 4,096 bytes per request, for every outcome. Nothing refers to them. They were allocated by
 //! `static_settings`.
 
 use std::hint::black_box;

@@ -1,7 +1,7 @@
-//! Planted: an infer stage that keeps a summary of every request; its outputs are its inputs.
+//! Planted: an infer stage that keeps a summary of every request and returns its inputs as outputs.
 //!
-//! Right verdict: leaks 640 bytes per request, in every class that reaches inference. They hang on `SUMMARIES` and
-//! were allocated by `keep_summary`.
+//! Correct verdict: leaks 640 bytes per request, in every class that reaches inference. They are held by `SUMMARIES`
+//! and were allocated by `keep_summary`.
 
 use std::sync::Mutex;
 

@@ -1,8 +1,8 @@
-//! Planted: a postprocess stage that keeps what it answered: 2,048 bytes, followed by the context, in one block. It
-//! replies with JSON.
+//! Planted: a postprocess stage that keeps its replies: 2,048 bytes followed by the context, in one block. It replies
+//! with JSON.
 //!
-//! Right verdict: leaks 2,048 bytes and the context's length per request, in every class that reaches postprocessing.
-//! They hang on `ANSWERED` and were allocated by `keep_answer`.
+//! Correct verdict: leaks 2,048 bytes plus the length of the context per request, in every class that reaches
+//! postprocessing. They are held by `ANSWERED` and were allocated by `keep_answer`.
 
 use std::sync::Mutex;
 

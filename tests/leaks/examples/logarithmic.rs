@@ -1,7 +1,7 @@
-//! Planted: a cache that fills ever more slowly. It gets an entry of 256 bytes when the number of calls is a power of
-//! two, so it has grown by ten entries after a thousand calls and by twenty after a million.
+//! Planted: a cache that grows more and more slowly. It gets an entry of 256 bytes when the number of calls is a power
+//! of two: ten entries after a thousand calls and twenty after a million.
 //!
-//! Right verdict: no leak. It may be said to be warming up.
+//! Correct verdict: no leak. The verdict "warming up" is also correct.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};

@@ -1,7 +1,7 @@
-//! Planted: the beginnings of the last 32 images, 1,000 bytes of each. What is kept changes with every call, its
-//! amount does not once the queue is full.
+//! Planted: the first 1,000 bytes of the last 32 images. The contents change with every call; the size is constant once
+//! the queue is full.
 //!
-//! Right verdict: no leak. `RECENT` holds the beginnings, `keep_beginning` allocated them.
+//! Correct verdict: no leak. `RECENT` holds the beginnings; `keep_beginning` allocated them.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;

@@ -1,7 +1,7 @@
-//! Planted: a cache by request id. No id comes twice, so no entry is ever read, and none is ever removed.
+//! Planted: a cache with the request id as key. Every id is unique, so no entry is ever read. No entry is ever removed.
 //!
-//! Right verdict: leaks on every outcome, per request a value of 300 bytes, the copy of the id that is its key, and
-//! the table's growth. All hang on `ANSWERS`; value and key were allocated by `cache_answer`.
+//! Correct verdict: leaks for every outcome: per request a value of 300 bytes, the copy of the id (the key), and the
+//! growth of the table. All are held by `ANSWERS`; value and key were allocated by `cache_answer`.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};

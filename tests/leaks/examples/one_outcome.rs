@@ -1,7 +1,7 @@
-//! Planted: every body of an unknown kind is noted for a report that nobody ever fetches.
+//! Planted: every body of an unknown format is recorded for a report that is never read.
 //!
-//! Right verdict: leaks 5,000 bytes per request on unsupported-media-type only. They hang on `UNKNOWN_KINDS` and were
-//! allocated by `note_unknown_kind`.
+//! Correct verdict: leaks 5,000 bytes per request, for unsupported-media-type only. They are held by `UNKNOWN_KINDS`
+//! and were allocated by `note_unknown_kind`.
 
 use std::sync::Mutex;
 

@@ -1,7 +1,7 @@
-//! Planted: two tables that are made when they are first needed: one of 1 MiB at the first call, and one of 200 KiB
-//! at the first invalid input, which comes late in a corpus of sound images.
+//! Planted: two tables that are built when they are first needed: one of 1 MiB at the first call, and one of 200 KiB
+//! at the first invalid input, which comes late in a corpus of valid images.
 //!
-//! Right verdict: no leak. `CURVE` and `REPAIRS` hold the tables, `build_curve` and `build_repairs` allocated them.
+//! Correct verdict: no leak. `CURVE` and `REPAIRS` hold the tables; `build_curve` and `build_repairs` allocated them.
 
 use std::hint::black_box;
 use std::sync::LazyLock;

@@ -1,7 +1,7 @@
-//! Planted: a history in a static, in the heap of an allocator whose blocks the laboratory cannot read (talc).
+//! Planted: a history in a static, in the heap of an allocator (talc) whose blocks `plimsoll leak` cannot read.
 //!
-//! Right verdict: leaks 8,000 bytes per request, as linear memory shows them: in pages of 64 KiB and for all classes
-//! together. What `HISTORY` holds, and that `remember_request` allocated it, can only be known from the call stacks.
+//! Correct verdict: leaks 8,000 bytes per request, visible only in linear memory, in pages of 64 KiB, for all classes
+//! together. Only the call stacks show that `HISTORY` holds them and that `remember_request` allocated them.
 
 use std::sync::Mutex;
 

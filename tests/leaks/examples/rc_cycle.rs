@@ -1,7 +1,7 @@
-//! Planted: two counted nodes that hold each other, so that neither count ever comes to zero.
+//! Planted: two reference-counted nodes that hold each other, so that neither count reaches zero.
 //!
-//! Right verdict: leaks on every outcome, per request two blocks with 500 bytes of payload each. No root holds them:
-//! they refer to each other only. They were allocated by `new_node`.
+//! Correct verdict: leaks for every outcome, per request two blocks with 500 bytes of payload each. No root holds them:
+//! they only refer to each other. They were allocated by `new_node`.
 
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -34,6 +34,6 @@ fn link_image_and_request(fill: u8) {
 
 #[inline(never)]
 fn new_node(fill: u8) -> Rc<Node> {
-    // Payload that nothing could ever read is payload that the compiler may leave out.
+    // Without `black_box` the compiler may remove the payload, because nothing reads it.
     black_box(Rc::new(Node { _payload: [fill; 500], other: RefCell::default() }))
 }

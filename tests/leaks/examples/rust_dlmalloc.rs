@@ -1,7 +1,7 @@
-//! Planted: a history in a static, in a heap of another build of dlmalloc: Rust's own, with 8 bytes' alignment where
-//! wasi-libc's has 16. wasi-libc's is there too, with a heap of its own that hardly anything lies in.
+//! Planted: a history in a static, in the heap of another build of dlmalloc: the Rust crate, with an alignment of 8
+//! bytes instead of wasi-libc's 16. The dlmalloc of wasi-libc is also present, with its own, almost empty heap.
 //!
-//! Right verdict: leaks 1,200 bytes per request on every outcome. They hang on `HISTORY` and were allocated by
+//! Correct verdict: leaks 1,200 bytes per request, for every outcome. They are held by `HISTORY` and were allocated by
 //! `remember_request`.
 
 use std::sync::Mutex;

@@ -1,6 +1,6 @@
-//! Planted: a history in a static that is only ever added to.
+//! Planted: a history in a static to which every request adds and from which nothing is removed.
 //!
-//! Right verdict: leaks 1,000 bytes per request on every outcome. They hang on `HISTORY` and were allocated by
+//! Correct verdict: leaks 1,000 bytes per request, for every outcome. They are held by `HISTORY` and were allocated by
 //! `remember_request`.
 
 use std::sync::Mutex;

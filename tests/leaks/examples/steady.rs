@@ -1,12 +1,12 @@
-//! Planted: nothing. Each call makes and drops many blocks of many sizes, as decoders do.
+//! Planted: nothing. Each call allocates and frees many blocks of many sizes, like a decoder.
 //!
-//! Right verdict: no leak, and no growth at all after the first round. `split_rows` allocates most.
+//! Correct verdict: no leak, and no growth at all after the first round. `split_rows` allocates most of the blocks.
 
 use std::hint::black_box;
 
 use plimsoll_sdk::{Failure, Prepared, Preprocess, Request, export_preprocess};
 
-/// Rows that one call makes at most.
+/// The maximum number of rows per call.
 const ROWS: usize = 200;
 
 struct Steady;
@@ -16,7 +16,7 @@ export_preprocess!(Steady);
 impl Preprocess for Steady {
     fn run(_request: Request, body: Vec<u8>) -> Result<Prepared, Failure> {
         let mut rows = split_rows(&body);
-        // Every other row goes first, so that the rest is freed from among holes.
+        // Every other row is freed first, so that the remaining rows are freed between gaps.
         let mut odd = false;
         rows.retain(|_| {
             odd = !odd;

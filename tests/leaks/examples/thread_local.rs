@@ -1,8 +1,8 @@
-//! Planted: scratch buffers that a thread-local collects and nothing takes out again. A guest has one thread, so its
+//! Planted: scratch buffers that are added to a thread-local and never removed. A guest has one thread, so its
 //! thread-locals are statics.
 //!
-//! Right verdict: leaks 777 bytes per request on every outcome. They hang on the thread-local `SCRATCH` and were
-//! allocated by `take_scratch`.
+//! Correct verdict: leaks 777 bytes per request, for every outcome. They are held by the thread-local `SCRATCH` and
+//! were allocated by `take_scratch`.
 
 use std::cell::RefCell;
 

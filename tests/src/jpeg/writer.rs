@@ -1,33 +1,33 @@
-//! Blocks into the bits of a scan (ITU-T T.81, annexes F and G).
+//! Writes blocks as the bits of a scan (ITU-T T.81, annexes F and G).
 
 use std::ops::Range;
 
 use super::Block;
 
-/// What a scan of a progressive image brings.
+/// The content of one scan of a progressive image.
 #[derive(Clone, Debug)]
 pub struct Scan {
-    /// Of which components.
+    /// The components of the scan.
     pub components: Range<usize>,
-    /// The first coefficient in zigzag order.
+    /// The first coefficient, in zigzag order.
     pub first: usize,
-    /// The last.
+    /// The last coefficient, in zigzag order.
     pub last: usize,
-    /// Whether it adds a bit to what has come.
+    /// True if the scan adds one bit to coefficients of earlier scans.
     pub refines: bool,
-    /// The lowest bit that it brings.
+    /// The lowest bit that the scan contains.
     pub low: u32,
 }
 
 impl Scan {
-    /// The end of the scan's head.
+    /// The last three bytes of the scan header: the band and the bit positions.
     pub(super) fn band(&self) -> [u8; 3] {
         let high = if self.refines { self.low + 1 } else { 0 };
         [self.first as u8, self.last as u8, (high << 4 | self.low) as u8]
     }
 }
 
-/// The code of the twelve DC sizes, each with a word of four bits.
+/// The Huffman table of the twelve DC sizes. Every code word has four bits.
 pub(super) fn dc_code() -> Vec<u8> {
     let mut code = vec![0; 16];
     code[3] = 12;
@@ -35,25 +35,25 @@ pub(super) fn dc_code() -> Vec<u8> {
     code
 }
 
-/// The code of the AC symbols, each with a word of eight bits.
+/// The Huffman table of the AC symbols. Every code word has eight bits.
 pub(super) fn ac_code() -> Vec<u8> {
     let symbols = ac_symbols();
     [&[0; 7][..], &[symbols.len() as u8], &[0; 8], &symbols].concat()
 }
 
-/// The AC symbols; a symbol's word is its place.
+/// The AC symbols. The code word of a symbol is its index.
 fn ac_symbols() -> Vec<u8> {
     (0..16).flat_map(|run| (0..=10).map(move |size| run << 4 | size)).collect()
 }
 
-/// The bits of a scan on their way into the file.
+/// Writes the bits of a scan to the file.
 pub(super) struct Writer<'f> {
     file: &'f mut Vec<u8>,
     buffer: u64,
     count: u32,
-    /// Blocks in which the band ended since the last word.
+    /// The number of blocks whose band ended since the last code word (the end-of-band run).
     ended: u64,
-    /// Bits of coefficients that had come before, which stand after the next word.
+    /// Correction bits of coefficients of earlier scans. They are written after the next code word.
     corrections: Vec<u64>,
 }
 
@@ -81,7 +81,7 @@ impl<'f> Writer<'f> {
         self.put((1 << missing) - 1, missing);
     }
 
-    /// The marker after so many others.
+    /// Writes a restart marker. `number` is the number of restart markers before it.
     pub(super) fn restart(&mut self, number: usize) {
         self.flush();
         self.file.extend([0xFF, 0xD0 + number as u8 % 8]);
@@ -100,7 +100,7 @@ impl<'f> Writer<'f> {
         corrections.into_iter().for_each(|bit| self.put(bit, 1));
     }
 
-    /// Writes in how many blocks the band has ended.
+    /// Writes the end-of-band run and its correction bits.
     fn end_band(&mut self) {
         if self.ended > 0 {
             let bits = self.ended.ilog2();
@@ -112,7 +112,8 @@ impl<'f> Writer<'f> {
         }
     }
 
-    /// A block; in a progressive image the ends of its band are counted. `mean` is that of the block before.
+    /// Writes a block. A progressive image writes end-of-band runs instead of single end-of-band symbols. `mean` is the
+    /// DC coefficient of the previous block.
     pub(super) fn block(&mut self, block: &Block, scan: &Scan, progressive: bool, mean: &mut i32) {
         if scan.first == 0 {
             if scan.refines {
@@ -128,11 +129,11 @@ impl<'f> Writer<'f> {
         let others = &block[scan.first.max(1)..=scan.last];
         match scan.refines {
             true => self.refine(others, scan.low),
-            false => self.bring(others, scan.low, progressive),
+            false => self.first_bits(others, scan.low, progressive),
         }
     }
 
-    fn bring(&mut self, others: &[i32], low: u32, progressive: bool) {
+    fn first_bits(&mut self, others: &[i32], low: u32, progressive: bool) {
         let mut zeros = 0;
         for value in others.iter().map(|value| value / (1 << low)) {
             if value == 0 {

@@ -1,14 +1,14 @@
-//! Who holds what survives, as a [Graphviz](https://graphviz.org/doc/info/lang.html) graph.
+//! A [Graphviz](https://graphviz.org/doc/info/lang.html) graph of what holds the survivors.
 
 use std::fmt::Write as _;
 
 use crate::finding::Study;
 use plimsoll_runtime::text::grouped;
 
-/// Groups that are drawn.
+/// Maximum number of groups that are drawn.
 const DRAWN: usize = 24;
 
-/// One path from a root to each group of survivors; equal beginnings are drawn once.
+/// Draws one path from a root to each group of survivors. A common beginning of several paths is drawn once.
 pub(super) fn graph(study: &Study) -> String {
     let mut text = String::from("digraph retention {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n");
     let mut nodes: Vec<String> = Vec::new();
@@ -25,8 +25,8 @@ pub(super) fn graph(study: &Study) -> String {
         let class = study.classes.get(group.class).map(super::super::finding::Class::name).unwrap_or_default();
         let (root, links) = match &group.chain {
             Some(chain) => (chain.root.to_string(), &chain.blocks[..chain.blocks.len() - 1]),
-            None if group.is_ring => ("only each other (a ring)".to_owned(), &[][..]),
-            None => ("nothing (forgotten)".to_owned(), &[][..]),
+            None if group.is_ring => ("nothing (a reference cycle)".to_owned(), &[][..]),
+            None => ("nothing (unreachable)".to_owned(), &[][..]),
         };
         let mut path = root.clone();
         let mut from = node(path.clone(), root, ", style=filled, fillcolor=\"#ffe0b0\"", &mut text);
@@ -44,7 +44,7 @@ pub(super) fn graph(study: &Study) -> String {
             format!("{}…{}", grouped(u64::from(small)), grouped(u64::from(large)))
         };
         let label = format!(
-            "{sizes}-byte block × {}\n{} bytes\nmade by: {class}",
+            "{sizes}-byte block × {}\n{} bytes\nallocated by: {class}",
             grouped(group.blocks as u64),
             grouped(group.bytes)
         );

@@ -1,17 +1,17 @@
-//! The flamegraph of allocations.
+//! The flame graph of allocations.
 
 use inferno::flamegraph;
 
 use crate::finding::Study;
 
-/// Pixels; without a width the graph would take that of whatever it stands in, once, when it is loaded.
+/// Pixels. Without a fixed width, the graph takes the width of its container once, when it is loaded.
 const WIDTH: usize = 1100;
 
-/// A flamegraph of the bytes in use, or, where nothing stays in use, of all bytes that were allocated. `None` without
-/// call stacks.
+/// A flame graph of the bytes in use, or of all allocated bytes if nothing stays in use. `None` if there are no call
+/// stacks.
 ///
 /// # Errors
-/// When it cannot be drawn.
+/// If the graph cannot be drawn.
 pub(super) fn svg(study: &Study) -> Result<Option<String>, String> {
     if study.stacks.is_empty() {
         return Ok(None);
@@ -22,7 +22,7 @@ pub(super) fn svg(study: &Study) -> Result<Option<String>, String> {
         .iter()
         .filter_map(|stack| {
             let bytes = if in_use { stack.totals.inuse_space } else { stack.totals.alloc_space };
-            // The outermost first; a semicolon would part a name in two.
+            // The outermost function first. A semicolon separates functions, so a name must not contain one.
             let frames = stack.frames.iter().rev().map(|frame| frame.function.replace(';', ","));
             let class = std::iter::once(study.classes[stack.class].name());
             (bytes > 0).then(|| format!("{} {bytes}", class.chain(frames).collect::<Vec<_>>().join(";")))
@@ -32,7 +32,7 @@ pub(super) fn svg(study: &Study) -> Result<Option<String>, String> {
     options.title = if in_use {
         "bytes allocated in the second round and still in use after it".to_owned()
     } else {
-        "bytes allocated in two rounds; none stays in use".to_owned()
+        "bytes allocated in two rounds; no block stays in use".to_owned()
     };
     options.count_name = "bytes".to_owned();
     options.image_width = Some(WIDTH);

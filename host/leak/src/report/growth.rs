@@ -1,24 +1,24 @@
-//! Growth as figures and as a chart.
+//! Growth as a table of numbers and as a chart.
 
 use plotters::prelude::*;
 
 use crate::corpus::Sample;
 use crate::finding::{Finding, Study};
 
-/// One line for each call of the first run.
+/// A table with one row for each call of the run over all samples.
 ///
 /// # Errors
-/// None that is known: the writer is a buffer.
+/// No known errors, because the writer is a buffer.
 pub(super) fn csv(study: &Study, samples: &[Sample]) -> Result<String, String> {
-    let told = |error: &dyn std::fmt::Display| format!("growth.csv: {error}");
+    let failed = |error: &dyn std::fmt::Display| format!("growth.csv: {error}");
     let mut writer = csv::Writer::from_writer(Vec::new());
     let head =
         ["call", "round", "sample", "folder", "outcome", "live_bytes", "live_blocks", "linear_bytes", "host_bytes"];
-    writer.write_record(head).map_err(|error| told(&error))?;
+    writer.write_record(head).map_err(|error| failed(&error))?;
     for (index, call) in study.calls.iter().enumerate() {
         let sample = &samples[call.sample];
-        let live = |figure: fn(&crate::verdict::Held) -> u64| {
-            call.live.as_ref().map_or(String::new(), |held| figure(held).to_string())
+        let live = |value: fn(&crate::verdict::Held) -> u64| {
+            call.live.as_ref().map_or(String::new(), |held| value(held).to_string())
         };
         let row = [
             (index + 1).to_string(),
@@ -31,17 +31,16 @@ pub(super) fn csv(study: &Study, samples: &[Sample]) -> Result<String, String> {
             call.linear.to_string(),
             call.host.to_string(),
         ];
-        writer.write_record(&row).map_err(|error| told(&error))?;
+        writer.write_record(&row).map_err(|error| failed(&error))?;
     }
-    let bytes = writer.into_inner().map_err(|error| told(&error))?;
-    String::from_utf8(bytes).map_err(|error| told(&error))
+    let bytes = writer.into_inner().map_err(|error| failed(&error))?;
+    String::from_utf8(bytes).map_err(|error| failed(&error))
 }
 
-/// Bytes held over requests, from before the first to the last: by all samples together, and by each class that was
-/// run alone.
+/// A chart of the bytes held over requests: for all samples together, and for each class that was run alone.
 ///
 /// # Errors
-/// When the chart cannot be drawn.
+/// If the chart cannot be drawn.
 pub(super) fn svg(study: &Study) -> Result<String, String> {
     let line = |name: String, finding: &Finding, samples: usize| {
         let points = finding.held.iter().enumerate();

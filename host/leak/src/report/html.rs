@@ -1,4 +1,4 @@
-//! `report.html`: everything on one page that needs nothing else.
+//! `report.html`: everything on one page, which loads no other files.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -8,7 +8,7 @@ use crate::finding::{Class, Finding, Study};
 use crate::verdict::Verdict;
 use plimsoll_runtime::text::grouped;
 
-/// Rows of the longer tables.
+/// Maximum rows of the longer tables.
 const ROWS: usize = 20;
 
 const STYLE: &str = "
@@ -20,7 +20,7 @@ pre { background: #f6f6f6; padding: 1rem; overflow-x: auto } svg { max-width: 10
 iframe { width: 100%; height: 32rem; border: 1px solid #ddd }
 ";
 
-/// The page. `chart` and `flame` are SVG documents.
+/// The page as text. `chart` and `flame` are SVG documents, `dot` is a Graphviz graph.
 pub(super) fn page(study: &Study, chart: &str, flame: Option<&str>, dot: &str) -> String {
     let page = html! {
         (DOCTYPE)
@@ -39,19 +39,19 @@ pub(super) fn page(study: &Study, chart: &str, flame: Option<&str>, dot: &str) -
                 }
                 h2 { "Does it leak?" }
                 (classes(study))
-                (PreEscaped(graphic(chart)))
-                h2 { "Who holds what survives?" }
+                (PreEscaped(svg_element(chart)))
+                h2 { "What holds the surviving blocks?" }
                 (holders(study))
-                h2 { "Who allocated it?" }
+                h2 { "Which code allocated them?" }
                 (stacks(study))
                 @if let Some(flame) = flame {
-                    // Its script takes the first graphic of the document for its own, so it gets a document of its own.
-                    iframe title="flamegraph" srcdoc=(graphic(flame)) {}
+                    // The flame graph needs its own document, because its script uses the first SVG of its document.
+                    iframe title="flame graph" srcdoc=(svg_element(flame)) {}
                 }
-                h2 { "What is it?" }
+                h2 { "What do they contain?" }
                 (survivors(study))
                 h2 { "The graph of holders" }
-                p { "For Graphviz; also in " code { "retention.dot" } "." }
+                p { "This is the file " code { "retention.dot" } ", for Graphviz." }
                 pre { (dot) }
             }
         }
@@ -59,8 +59,8 @@ pub(super) fn page(study: &Study, chart: &str, flame: Option<&str>, dot: &str) -
     page.into_string()
 }
 
-/// An SVG document inside a page has no XML declaration.
-fn graphic(document: &str) -> &str {
+/// The `<svg>` element of an SVG document, without the XML declaration, which HTML does not allow.
+fn svg_element(document: &str) -> &str {
     &document[document.find("<svg").unwrap_or(0)..]
 }
 
@@ -95,9 +95,9 @@ fn classes(study: &Study) -> Markup {
         @for class in &study.classes {
             @if let Some(growing) = &class.growing {
                 p {
-                    (class.name()) ": " (growing.samples) " of " (class.samples) " samples make it grow, from "
-                    (grouped(growing.smallest as u64)) " bytes on; the largest that does not has "
-                    (grouped(growing.largest_other as u64)) "."
+                    (class.name()) ": " (growing.samples) " of " (class.samples) " samples cause the growth. The smallest "
+                    "of them has " (grouped(growing.smallest as u64)) " bytes, the largest other sample "
+                    (grouped(growing.largest_other as u64)) " bytes."
                 }
             }
         }
@@ -134,7 +134,7 @@ fn survivors(study: &Study) -> Markup {
             }
         }
         table {
-            tr { th.n { "block size" } th.n { "after round 1" } th.n { "at the end" } th.n { "bytes more" } }
+            tr { th.n { "block size" } th.n { "after round 1" } th.n { "at the end" } th.n { "bytes added" } }
             @for row in study.difference.iter().take(ROWS) {
                 tr {
                     td.n { (grouped(u64::from(row.size))) }

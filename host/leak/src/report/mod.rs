@@ -1,12 +1,12 @@
-//! What a study leaves: a summary for the terminal, and files.
+//! The output of a study: a summary for the terminal, and files.
 //!
-//! | file | what |
+//! | file | contents |
 //! | --- | --- |
-//! | `report.html` | everything, in one page that needs nothing else |
+//! | `report.html` | everything, in one page that loads no other files |
 //! | `report.json` | the [`Study`], for programs |
-//! | `growth.csv`, `growth.svg` | every call with what was held after it; bytes over requests by class |
-//! | `heap.pb.gz`, `flame.svg` | call stacks that allocated, for `pprof` and for the eye |
-//! | `retention.dot` | who holds what survives, for Graphviz |
+//! | `growth.csv`, `growth.svg` | each call and the memory held after it; a chart of bytes over requests by class |
+//! | `heap.pb.gz`, `flame.svg` | the call stacks that allocated: a profile for `pprof`, and a flame graph |
+//! | `retention.dot` | what holds the survivors, for Graphviz |
 
 mod dot;
 mod flame;
@@ -23,12 +23,12 @@ use super::corpus::Sample;
 use super::finding::Study;
 use plimsoll_runtime::text::grouped;
 
-/// Writes every file into a folder, which is made where it is missing.
+/// Writes all files into a folder. Creates the folder if it does not exist.
 ///
 /// # Errors
-/// The file that cannot be written, and why.
+/// If a file cannot be written; the message names it.
 pub fn write(study: &Study, samples: &[Sample], folder: &Path) -> Result<(), String> {
-    std::fs::create_dir_all(folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
+    std::fs::create_dir_all(folder).map_err(|error| format!("{} cannot be created: {error}", folder.display()))?;
     let put = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
         std::fs::write(&path, bytes).map_err(|error| format!("{} cannot be written: {error}", path.display()))
@@ -41,7 +41,8 @@ pub fn write(study: &Study, samples: &[Sample], folder: &Path) -> Result<(), Str
     put("growth.csv", growth::csv(study, samples)?.as_bytes())?;
     put("growth.svg", chart.as_bytes())?;
     put("retention.dot", dot.as_bytes())?;
-    // Without call stacks there is nothing to profile, and an old profile must not pass for a new one.
+    // Without call stacks there is no profile. The profile of an earlier study is removed, so that it is not mistaken
+    // for the new one.
     for (name, bytes) in [("heap.pb.gz", pprof::profile(study)?), ("flame.svg", flame.clone().map(String::into_bytes))]
     {
         match bytes {

@@ -1,6 +1,6 @@
-//! The call stacks as a profile that `pprof` and its relatives read: gzip over
-//! [profile.proto](https://github.com/google/pprof/blob/main/proto/profile.proto), of which these are the messages and
-//! fields that are used.
+//! The call stacks as a profile for `pprof` and compatible tools: a gzipped
+//! [profile.proto](https://github.com/google/pprof/blob/main/proto/profile.proto). Only the messages and fields that
+//! are used are defined here.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -84,7 +84,7 @@ struct Function {
     filename: i64,
 }
 
-/// The tables of a profile, each entry once.
+/// A profile with its tables; each entry is added once.
 #[derive(Default)]
 struct Tables {
     profile: Profile,
@@ -134,16 +134,16 @@ impl Tables {
 }
 
 /// The gzipped profile: sample types `inuse_space`, `inuse_objects`, `alloc_space`, `alloc_objects`, and the class as
-/// the label `class`. `None` without call stacks.
+/// the label `class`. `None` if there are no call stacks.
 ///
 /// # Errors
-/// None that is known: the writer is a buffer.
+/// No known errors, because the writer is a buffer.
 pub(super) fn profile(study: &Study) -> Result<Option<Vec<u8>>, String> {
     if study.stacks.is_empty() {
         return Ok(None);
     }
     let mut tables = Tables::default();
-    // The table's first entry is the empty string.
+    // The first entry of the string table must be the empty string.
     tables.string("");
     for (name, unit) in
         [("inuse_space", "bytes"), ("inuse_objects", "count"), ("alloc_space", "bytes"), ("alloc_objects", "count")]

@@ -9,19 +9,19 @@ use crate::finding::{Class, StackReport, Study};
 use crate::verdict::Verdict;
 use plimsoll_runtime::text::grouped;
 
-/// Groups and stacks that are shown for a class.
+/// Maximum groups, call stacks and block sizes that are shown for a class.
 const SHOWN: usize = 3;
-/// Callers that are shown below the function that allocated.
+/// Maximum callers that are shown below the function that allocated.
 const CALLERS: usize = 4;
 
-/// What was found, in a screen or two of plain text.
+/// The results of a study as plain text.
 pub fn summary(study: &Study) -> String {
     let mut text = String::new();
     head(&mut text, study);
     table(&mut text, study);
     for (index, class) in study.classes.iter().enumerate().filter(|(_, class)| class.finding.verdict == Verdict::Leaks)
     {
-        answers(&mut text, study, index, class);
+        leaking_class(&mut text, study, index, class);
     }
     if !study.difference.is_empty() && study.all.verdict != Verdict::Steady {
         difference(&mut text, study);
@@ -70,7 +70,7 @@ fn table(text: &mut String, study: &Study) {
     }
 }
 
-fn answers(text: &mut String, study: &Study, index: usize, class: &Class) {
+fn leaking_class(text: &mut String, study: &Study, index: usize, class: &Class) {
     let start = text.len();
     if let Some(growing) = &class.growing {
         let _ = write!(
@@ -81,7 +81,7 @@ fn answers(text: &mut String, study: &Study, index: usize, class: &Class) {
         if growing.smallest > growing.largest_other {
             let _ = write!(
                 text,
-                "; all have {} bytes or more, the others at most {}",
+                "; these have {} bytes or more, the others at most {}",
                 grouped(growing.smallest as u64),
                 grouped(growing.largest_other as u64)
             );
@@ -107,7 +107,7 @@ fn answers(text: &mut String, study: &Study, index: usize, class: &Class) {
     for kind in study.kinds.iter().filter(|kind| kind.class == index).take(SHOWN) {
         let _ = writeln!(
             text,
-            "  survivor     {} bytes × {}, begins {}, made by {}",
+            "  survivor     {} bytes × {}, begins with {}, allocated by {}",
             grouped(u64::from(kind.size)),
             kind.blocks,
             kind.first_bytes,
@@ -119,7 +119,7 @@ fn answers(text: &mut String, study: &Study, index: usize, class: &Class) {
     }
 }
 
-/// `static NAME → 48-byte block → 1,048,592-byte block × 12`.
+/// For example `static NAME → 48-byte block → 1,048,592-byte block × 12 (12,583,104 bytes)`.
 pub(super) fn chain(group: &Group) -> String {
     let sizes = match group.sizes {
         (small, large) if small == large => grouped(u64::from(small)),
@@ -128,7 +128,7 @@ pub(super) fn chain(group: &Group) -> String {
     let last = format!("{sizes}-byte block × {} ({} bytes)", grouped(group.blocks as u64), grouped(group.bytes));
     match &group.chain {
         Some(chain) => {
-            // Links of one size in a row are a list.
+            // Consecutive links of the same size are a linked list.
             let mut between = String::new();
             let mut links = chain.blocks[..chain.blocks.len() - 1].iter().peekable();
             while let Some(link) = links.next() {
@@ -141,17 +141,18 @@ pub(super) fn chain(group: &Group) -> String {
             }
             format!("{} → {between}{last}", chain.root)
         }
-        None if group.is_ring => format!("nothing that lives, only by each other (a ring of references): {last}"),
-        None => format!("nothing: no reference leads to it (forgotten, or leaked on purpose): {last}"),
+        None if group.is_ring => format!("nothing (unreachable: a reference cycle): {last}"),
+        None => format!("nothing (unreachable: forgotten, or leaked on purpose): {last}"),
     }
 }
 
-/// The callers of the function that allocated, libraries left out.
+/// The callers of the plugin's own function that allocated.
 fn callers(stack: &StackReport) -> impl Iterator<Item = &Location> {
     let own = stack.own();
     stack.frames.iter().skip_while(move |frame| Some(*frame) != own).skip(1).take(CALLERS)
 }
 
+/// The function with its file and line, if they are known.
 pub(super) fn location(location: &Location) -> String {
     match (&location.file, location.line) {
         (Some(file), Some(line)) => format!("{} ({file}:{line})", location.function),
@@ -160,7 +161,7 @@ pub(super) fn location(location: &Location) -> String {
 }
 
 fn difference(text: &mut String, study: &Study) {
-    let _ = writeln!(text, "\n{:>12}  {:>12}  {:>12}  {:>14}", "block size", "round 1", "at the end", "bytes more");
+    let _ = writeln!(text, "\n{:>12}  {:>12}  {:>12}  {:>14}", "block size", "round 1", "at the end", "bytes added");
     for row in study.difference.iter().take(5) {
         let sign = if row.bytes() < 0 { "-" } else { "+" };
         let _ = writeln!(
@@ -180,47 +181,47 @@ fn remarks(text: &mut String, study: &Study) {
     };
     if !study.heap_is_known {
         remark(
-            "The allocator is not dlmalloc, so only the growth of linear memory was seen: fragmentation looks like a \
-             leak, and nothing is known of blocks.",
+            "The allocator is not dlmalloc, so only the growth of linear memory is known. Fragmentation looks like a \
+             leak, and blocks cannot be listed.",
         );
     }
     if study.fragments {
         remark(
-            "Linear memory grows although what is in use does not: the heap is fragmented. Fresh instances are not \
-             concerned; a cap must leave room for it.",
+            "Linear memory grows although the bytes in use do not: the heap is fragmented. Fresh instances are not \
+             affected. The memory cap must be large enough for the fragmentation of one request.",
         );
     }
     if study.host.verdict == Verdict::Leaks {
         remark(
-            "Tensors leak: the plugin keeps handles of `wasi:nn` tensors that it made, and the host holds their bytes. \
-             It must drop each, or hand it on.",
+            "Tensors leak: the plugin keeps handles of `wasi:nn` tensors that it created, and the host holds their \
+             bytes. The plugin must drop each handle or return it.",
         );
     }
     if study.all.verdict == Verdict::WarmingUp {
         remark(
-            "It grows, but ever more slowly: a cache that fills, or something that is made late. More --rounds tell \
-             whether it comes to rest.",
+            "Memory grows more and more slowly: a cache is filling, or something was allocated late. Run it with more \
+             --rounds to see whether the growth ends.",
         );
     }
     let none_alone = study.classes.iter().all(|class| class.finding.verdict != Verdict::Leaks);
     if study.all.verdict == Verdict::Leaks && none_alone {
-        remark("No class leaks alone: it takes a mix of them, for example one kind of input after another.");
+        remark("No class leaks alone. Only a mix of classes leaks, for example one kind of input after another.");
     }
     if study.leaks() && !study.has_debug_info {
         remark(
-            "The plugin has no DWARF, so statics are told by their addresses and functions without lines. Build it \
-             with `debug = 2` and `strip = \"none\"` in its profile to see names and lines.",
+            "The plugin has no DWARF, so statics have no names and functions have no source lines. Build it with \
+             `debug = 2` and `strip = \"none\"` in its profile to see names and lines.",
         );
     }
     if let Some(reason) = &study.no_stacks {
         remark(&format!("No call stacks: {reason}."));
     }
     if let Some(reason) = &study.stopped {
-        remark(&format!("It ended after {} rounds: {reason}.", study.rounds));
+        remark(&format!("The run ended after {} rounds: {reason}.", study.rounds));
     }
     if let Some((sample, how)) = study.excluded.first() {
         remark(&format!(
-            "{} samples end an instance and were left out; the first, {sample}, in {}.",
+            "{} samples were left out because they end the instance, for example {sample} ({}).",
             study.excluded.len(),
             how.as_str()
         ));

@@ -46,10 +46,13 @@ pub async fn take(
     // `init` is done. The host reads its memory without the cap and the deadline of `init`.
     store.data_mut().cap.remove();
     store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
-    let mut access = Access { store: &mut store, instance, memories: HashMap::new() };
+    let mut access = Access { store: &mut store, instance, memories: HashMap::new(), failed: None };
     let snapshot = wizer.snapshot_component(&context, &mut access).await;
     if access.memories.values().any(Option::is_none) {
         return Ok(Err("its memory is at its declared maximum, and Wizer needs one more page to read it".into()));
+    }
+    if let Some(error) = access.failed {
+        return Ok(Err(format!("its globals cannot be read after `init`: {error:#}")));
     }
     Ok(snapshot.map_err(|error| Rejection::Snapshot(error).to_string()))
 }
@@ -61,6 +64,8 @@ struct Access<'a> {
     /// Each memory by the export that reads it; `None` if it could not grow. Wizer reads each memory twice, and reading grows
     /// it by a page, so it is read only once.
     memories: HashMap<String, Option<WasmList<u8>>>,
+    /// Why a global could not be read. The snapshot is discarded then.
+    failed: Option<wasmtime::Error>,
 }
 
 impl Access<'_> {
@@ -68,10 +73,10 @@ impl Access<'_> {
     where
         (R,): ComponentNamedList + Lift,
     {
-        // Wizer has just added these exports, so this fails only because of a bug in Wizer.
-        let interface = self.instance.get_export_index(&mut *self.store, None, interface).expect("added by Wizer");
-        let index = self.instance.get_export_index(&mut *self.store, Some(&interface), name).expect("added by Wizer");
-        let function = self.instance.get_typed_func::<(), (R,)>(&mut *self.store, index).expect("as Wizer types it");
+        let missing = || wasmtime::Error::msg(format!("the instrumented component does not export `{name}`"));
+        let interface = self.instance.get_export_index(&mut *self.store, None, interface).ok_or_else(missing)?;
+        let index = self.instance.get_export_index(&mut *self.store, Some(&interface), name).ok_or_else(missing)?;
+        let function = self.instance.get_typed_func::<(), (R,)>(&mut *self.store, index)?;
         Ok(function.call_async(&mut *self.store, ()).await?.0)
     }
 
@@ -80,10 +85,13 @@ impl Access<'_> {
         (R,): ComponentNamedList + Lift,
     {
         // If a memory could not grow, the instance cannot be called any more, and the snapshot is discarded.
-        if self.memories.values().any(Option::is_none) {
+        if self.memories.values().any(Option::is_none) || self.failed.is_some() {
             return R::default();
         }
-        self.call(interface, name).await.expect("reading a global does not trap")
+        self.call(interface, name).await.unwrap_or_else(|error| {
+            self.failed = Some(error);
+            R::default()
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The list of backends. To add one, write a file next to `rten.rs` and add its entry to [`BACKENDS`].
+//! The list of backends. To add one, write a file in this folder with an `ENTRY`, and add its name to the list.
 
 use std::fmt;
 use std::path::Path;
@@ -6,27 +6,18 @@ use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::model::{Backend, LoadError, SettingsError};
-use super::{onnxruntime, rten};
+use super::model::{Backend, BackendEntry, BackendSettings, LoadError, SettingsError};
 
-/// Every backend, the default one first.
-const BACKENDS: [&BackendEntry; 2] = [&rten::ENTRY, &onnxruntime::ENTRY];
+macro_rules! backends {
+    ($($module:ident),*) => {
+        $(pub mod $module;)*
 
-/// The settings of a backend, as the table `[backends.NAME]` has them.
-pub type BackendSettings = serde_json::Value;
-
-/// Opens a backend with its settings. Relative paths in them start at the given folder.
-pub type OpenBackend = fn(&BackendSettings, &Path) -> Result<Box<dyn Backend>, LoadError>;
-
-/// A backend in the list.
-pub struct BackendEntry {
-    /// The name in the configuration.
-    pub name: &'static str,
-    /// Checks the settings.
-    pub check: fn(&BackendSettings) -> Result<(), SettingsError>,
-    /// Opens the backend.
-    pub open: OpenBackend,
+        /// Every backend, the default one first.
+        const BACKENDS: &[&BackendEntry] = &[$(&$module::ENTRY),*];
+    };
 }
+
+backends![rten, onnxruntime];
 
 /// The name of a backend in the list.
 #[derive(Clone, Copy)]
@@ -35,7 +26,7 @@ pub struct BackendName(&'static BackendEntry);
 impl BackendName {
     /// The names of all backends.
     pub fn all() -> impl Iterator<Item = Self> {
-        BACKENDS.into_iter().map(Self)
+        BACKENDS.iter().copied().map(Self)
     }
 
     /// The name in the configuration.
@@ -96,7 +87,7 @@ impl FromStr for BackendName {
 
 /// A text that does not name a backend.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no backend `{0}`; use `{known}`", known = BACKENDS.map(|entry| entry.name).join("` or `"))]
+#[error("there is no backend `{0}`; use `{known}`", known = BackendName::all().map(BackendName::as_str).collect::<Vec<_>>().join("` or `"))]
 pub struct UnknownBackend(pub String);
 
 impl<'de> Deserialize<'de> for BackendName {

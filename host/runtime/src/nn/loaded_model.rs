@@ -165,6 +165,7 @@ fn bytes(inputs: &[Tensor]) -> usize {
     inputs.iter().map(|input| input.data.len()).sum()
 }
 
+#[expect(clippy::expect_used, reason = "the semaphore is never closed")]
 async fn acquire(permits: Arc<Semaphore>) -> OwnedSemaphorePermit {
     permits.acquire_owned().await.expect("the semaphore is never closed")
 }

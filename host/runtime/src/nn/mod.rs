@@ -2,7 +2,7 @@
 //!
 //! - [`model`]: the traits [`Backend`] and [`Model`], and the check of inputs against a model's signature.
 //! - [`backends`]: the list of backends; a new one is registered there.
-//! - [`rten`], [`onnxruntime`]: the backends. [`device`]: the devices that they run on.
+//!   [`backends::rten`], [`backends::onnxruntime`]: the backends. [`device`]: the devices that they run on.
 //! - [`loaded_model`]: one run: checks the inputs, waits for permits, chooses the thread.
 //! - [`handles`]: the resources of `wasi:nn` that a guest holds.
 //! - [`batch`]: combines runs that wait for the same model into one run.
@@ -15,14 +15,12 @@ pub mod handles;
 pub mod loaded_model;
 pub mod model;
 pub mod onnx_rewrite;
-pub mod onnxruntime;
-pub mod rten;
 
-pub use backends::{BackendName, BackendSettings};
+pub use backends::BackendName;
 pub use batch::{BatchObserver, BatchRules};
 pub use device::Device;
 pub use loaded_model::LoadedModel;
 pub use model::{
-    Backend, InputError, LoadError, Misfit, Model, ModelSource, NnError, NnErrorKind, RunError, SettingsError,
-    Signature,
+    Backend, BackendEntry, BackendSettings, InputError, LoadError, Misfit, Model, ModelSource, NnError, NnErrorKind,
+    RunError, SettingsError, Signature,
 };

@@ -1,6 +1,6 @@
 //! The interface between stages and the libraries that run models.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::device::Device;
@@ -14,6 +14,22 @@ pub trait Backend: Send + Sync {
     /// What is wrong with the file or with the library, and how to fix it.
     fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError>;
 }
+
+/// A backend in the list ([`super::backends`]).
+pub struct BackendEntry {
+    /// The name in the configuration.
+    pub name: &'static str,
+    /// Checks the settings.
+    pub check: fn(&BackendSettings) -> Result<(), SettingsError>,
+    /// Opens the backend.
+    pub open: OpenBackend,
+}
+
+/// The settings of a backend, as the table `[backends.NAME]` has them; null if there is no table.
+pub type BackendSettings = serde_json::Value;
+
+/// Opens a backend with its settings. Relative paths in them start at the given folder.
+pub type OpenBackend = fn(&BackendSettings, &Path) -> Result<Box<dyn Backend>, LoadError>;
 
 /// A model that is ready to run, shared by all requests.
 pub trait Model: Send + Sync {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Scheduling;
 use super::cpu_time::thread_cpu_time;
+use super::mode::Scheduling;
 
 /// How often a running guest checks its deadline, and lets other tasks run. With longer ticks a deadline fires later, and
 /// other requests wait longer: next to a slow pipeline, a fast one had a median of 10 ms with ticks of 5 ms, and of 7 ms
@@ -43,6 +43,7 @@ impl Scheduler {
         self.scheduling
     }
 
+    #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
     async fn acquire(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed")
     }

@@ -12,19 +12,11 @@
 
 pub mod cpu_permits;
 pub mod cpu_time;
+pub mod mode;
 pub mod run_length;
 pub mod short_runs;
 
 pub use cpu_permits::{CpuSchedule, Scheduler};
+pub use mode::Scheduling;
 pub use run_length::RunLengthPredictor;
 pub use short_runs::ShortRunDetector;
-
-/// Whether the scheduling heuristics are on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Scheduling {
-    /// All three heuristics are on.
-    #[default]
-    Fair,
-    /// All three heuristics are off.
-    Off,
-}

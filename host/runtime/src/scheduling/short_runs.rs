@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::Scheduling;
+use super::mode::Scheduling;
 
 /// A run of at most this time is short. Guests hold a thread for longer (`engine::TICK`).
 const SHORT: Duration = Duration::from_micros(250);

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
 use super::environment::StageEnvironment;
 use super::lifecycle::call_init;
+use super::limits::Limits;
 use super::store::{StoreState, new_store};
 use crate::cap::Meter;
 use crate::identity::Identity;
@@ -16,19 +17,6 @@ use crate::kind::StageKind;
 use crate::nn::{InputError, Signature};
 use crate::scheduling::{RunLengthPredictor, Scheduler};
 use crate::tensor::Tensors;
-
-/// The limits of a stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// The cap on the sum of all linear memories, in bytes. It also limits the tensors that the stage makes.
-    pub max_memory: u64,
-    /// The time of one run, including the time it waits for the backend.
-    pub deadline: Duration,
-    /// The time of `init`, which runs once per deployment.
-    pub init_deadline: Duration,
-    /// Maximum bytes of a reply, and of a context.
-    pub max_output: u64,
-}
 
 /// A plugin with its environment and limits, ready to be instantiated for every request.
 pub struct StageCore {

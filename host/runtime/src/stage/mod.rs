@@ -6,7 +6,7 @@
 //!   [`wasi_nn`]: those of `wasi:nn`. [`guest_output`]: the guest's stdout and stderr as log events.
 //! - [`error`]: a stage that failed.
 //! - [`lifecycle`]: the optional `init` of a plugin.
-//! - [`core`]: what the three kinds of stage share. [`run`]: one run: instantiate, call, drop.
+//! - [`core`]: the part that the three kinds of stage share. [`limits`]: cap, times and output of a stage. [`run`]: one run: instantiate, call, drop.
 //! - [`observer`]: the interface that every run reports to.
 //! - [`typed`]: the three kinds of stage.
 
@@ -17,6 +17,7 @@ pub mod environment;
 pub mod error;
 pub mod guest_output;
 pub mod lifecycle;
+pub mod limits;
 pub mod linker;
 pub mod observer;
 pub mod run;
@@ -25,9 +26,10 @@ pub mod typed;
 pub mod wasi_nn;
 
 pub use bindings::{Failure, Reply, Request};
-pub use core::{Limits, StageCore};
+pub use core::StageCore;
 pub use environment::{Asset, StageEnvironment};
 pub use error::StageError;
+pub use limits::Limits;
 pub use observer::{RunLog, RunObserver, StageReport};
 pub use store::StoreState;
 pub use typed::{InferStage, PostprocessStage, PreprocessStage};

@@ -9,10 +9,10 @@ use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 
-use super::core::Limits;
 use super::environment::{Asset, StageEnvironment};
 use super::error::DeadlinePassed;
 use super::guest_output::{GuestIdentity, LogStream};
+use super::limits::Limits;
 use crate::cap::{MemoryCap, Meter};
 use crate::nn::{LoadedModel, NnError};
 use crate::scheduling::cpu_permits::TickAction;

@@ -72,7 +72,9 @@ impl Leak {
         let samples = corpus::read(&self.corpus, &self.parameters()?).map_err(failed)?;
 
         let (environment, corpus) = match (&self.pipeline, kind) {
-            (None, StageKind::Preprocess) => (StageEnvironment::default(), corpus::Corpus { samples, skipped: Vec::new() }),
+            (None, StageKind::Preprocess) => {
+                (StageEnvironment::default(), corpus::Corpus { samples, skipped: Vec::new() })
+            }
             (None, _) => {
                 return Err(failed(format!(
                     "`{name}` is a {} plugin, and its inputs are what a pipeline's earlier stages make of the corpus; \
@@ -111,8 +113,8 @@ impl Leak {
     }
 
     fn kind(&self, artifact: &Artifact) -> Result<StageKind, Error> {
-        let kinds =
-            PluginUnderTest::kinds(artifact).map_err(|error| Error::Inconclusive(format!("{}: {error}", self.plugin.display())))?;
+        let kinds = PluginUnderTest::kinds(artifact)
+            .map_err(|error| Error::Inconclusive(format!("{}: {error}", self.plugin.display())))?;
         let what = names_of(&kinds);
         match (self.kind, kinds.as_slice()) {
             (Some(kind), _) if kinds.contains(&kind) => Ok(kind),

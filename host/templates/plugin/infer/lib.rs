@@ -1,6 +1,6 @@
-//! The infer stage `{{name}}`: hands the tensors of preprocessing to the pipeline's model, which the host runs.
+//! The infer stage `{{name}}`: passes the tensors from preprocessing to the pipeline's model, which the host runs.
 //!
-//! Configuration: `model`, the name of a model in `plimsoll.toml`; the host sets it from the pipeline's `model`.
+//! Configuration: `model`, the name of a model in `plimsoll.toml`. The host sets it to the `model` of the pipeline.
 
 use plimsoll_sdk::nn::errors::{Error, ErrorCode};
 use plimsoll_sdk::nn::graph;
@@ -13,18 +13,20 @@ export_infer!(Stage);
 impl Infer for Stage {
     fn run(_request: Request, inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>, Failure> {
         let model = config::get("model").ok_or_else(|| {
-            Failure::Internal("no model is configured: set the pipeline's `model`".into())
+            Failure::Internal("no model is configured; set `model` of the pipeline".into())
         })?;
-        // By name, since the host has loaded the model already and lets a stage use no other.
+        // By name, because the host has already loaded the model. It does not let a
+        // stage use any other model.
         let graph = graph::load_by_name(&model).map_err(failure)?;
         let context = graph.init_execution_context().map_err(failure)?;
-        // Tensors are handles: neither these nor the model's outputs have been copied into the plugin.
-        // `plimsoll_sdk::tensor` reads and makes them where a stage changes them before or after the model.
+        // Tensors are handles: neither the inputs nor the outputs are copied into the plugin. To change tensors
+        // before or after the model, read and create them here with `plimsoll_sdk::tensor`.
         context.compute(inputs).map_err(failure)
     }
 }
 
-/// The status of the reply when the model cannot answer. The text of `Internal` goes to the log only.
+/// Converts an error of the model to a failure, which decides the status of the reply. The text of `Internal` is only
+/// logged, not sent to the caller.
 fn failure(error: Error) -> Failure {
     match error.code() {
         ErrorCode::TooLarge => Failure::TooLarge(error.data()),

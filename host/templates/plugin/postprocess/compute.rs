@@ -1,15 +1,15 @@
-//! What the stage computes, apart from the calls to the host, so that `cargo test` runs it on any machine.
+//! The computation of the stage, without calls to the host, so that `cargo test` runs on the development machine.
 
 use serde::Serialize;
 
-/// A tensor as the reply shows it.
+/// A tensor in the reply.
 #[derive(Serialize)]
 pub struct Output {
     /// The name of the model's output.
     pub name: String,
-    /// The sizes of its dimensions.
+    /// The sizes of the dimensions.
     pub shape: Vec<u32>,
-    /// Its elements, row-major.
+    /// The elements, row-major.
     pub values: Vec<f32>,
 }
 
@@ -21,18 +21,18 @@ struct Answer {
 /// The body of the reply.
 ///
 /// # Errors
-/// A sentence that names the output with a value that is no finite number: JSON has no word for it.
+/// If a value is not a finite number, because JSON cannot represent it. The text names the output.
 pub fn json(outputs: Vec<Output>) -> Result<Vec<u8>, String> {
     for output in &outputs {
         if let Some(index) = output.values.iter().position(|value| !value.is_finite()) {
             return Err(format!(
-                "value {index} of output `{}` is no finite number",
+                "value {index} of output `{}` is not a finite number",
                 output.name
             ));
         }
     }
     serde_json::to_vec(&Answer { outputs })
-        .map_err(|error| format!("the reply is not written: {error}"))
+        .map_err(|error| format!("the reply cannot be serialised: {error}"))
 }
 
 #[cfg(test)]
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_no_number_is_named() {
+    fn the_error_names_the_value_that_is_not_finite() {
         let error = json(vec![output(&[0.5, f32::NAN])]).expect_err("JSON has no NaN");
         assert!(error.contains("value 1 of output `logits`"), "{error}");
     }

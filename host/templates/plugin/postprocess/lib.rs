@@ -1,4 +1,4 @@
-//! The postprocess stage `{{name}}`: the reply is the model's outputs, tensors of f32, as JSON.
+//! The postprocess stage `{{name}}`: returns the model's outputs, which must be f32 tensors, as JSON.
 //!
 //! Reply: `{"outputs":[{"name":"logits","shape":[1,3],"values":[0.5,-1.0,2.25]}, …]}`.
 
@@ -19,7 +19,7 @@ impl Postprocess for Stage {
         _context: Vec<u8>,
     ) -> Result<Reply, Failure> {
         let outputs: Result<Vec<_>, _> = outputs.into_iter().map(read).collect();
-        // Whatever is wrong here is wrong with the model or this plugin, never with the caller's request.
+        // An error here is a fault of the model or of this plugin, never of the caller's request.
         let body = outputs.and_then(compute::json).map_err(Failure::Internal)?;
         Ok(Reply {
             content_type: "application/json".into(),

@@ -1,7 +1,7 @@
-//! The preprocess stage `{{name}}`: the bytes of the body become the tensor `image`, f32 from 0 to 1.
+//! The preprocess stage `{{name}}`: converts the bytes of the body into the tensor `image` of f32 values from 0 to 1.
 //!
-//! Configuration: `shape`, the sizes of the tensor's dimensions, for example `[1, 1, 8, 8]`; the body must fill it.
-//! Without it the tensor is one row, as long as the body.
+//! Configuration: `shape`, the sizes of the tensor's dimensions, for example `[1, 1, 8, 8]`. The body must have one
+//! byte per element. Without `shape`, the tensor is one row with all bytes of the body.
 
 mod compute;
 
@@ -15,20 +15,20 @@ struct Stage;
 
 export_preprocess!(Stage with init);
 
-/// What `init` leaves for every request: the configured shape, if there is one.
+/// The configured shape, if any: read once by `init`, used by every request.
 static SHAPE: OnceLock<Option<Vec<u32>>> = OnceLock::new();
 
 impl Init for Stage {
-    /// Runs once when the plugin is deployed, so the place to refuse a wrong configuration.
+    /// Runs once when the plugin is deployed. An error here rejects an invalid configuration before any request.
     fn init() -> Result<(), String> {
         config::only(&["shape"])?;
         let shape: Option<Vec<u32>> = config::list("shape")?;
         if shape.as_ref().is_some_and(|sizes| sizes.contains(&0)) {
-            return Err("configuration key `shape`: a dimension of size 0 holds nothing".into());
+            return Err("configuration key `shape`: a dimension must not be 0".into());
         }
         SHAPE
             .set(shape)
-            .map_err(|_| "the plugin is initialised already".into())
+            .map_err(|_| "the plugin is already initialised".into())
     }
 }
 
@@ -39,7 +39,7 @@ impl Preprocess for Stage {
             .ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
         let shape = compute::shape(configured.as_deref(), body.len())?;
         let image = tensor::from_f32(&shape, &compute::scaled(&body));
-        // The context reaches postprocessing unchanged; the size of an original image would go there.
+        // The context is passed to postprocessing unchanged. Example: the size of the original image.
         Ok(Prepared {
             tensors: vec![("image".into(), image)],
             context: Vec::new(),

@@ -1,5 +1,5 @@
-//! A core module and no component: it carries wit-bindgen's description of its interface, from which the host makes a
-//! component of it.
+//! A core module instead of a component. It contains wit-bindgen's description of its interface, with which the host
+//! converts it to a component.
 
 use plimsoll_sdk::{Failure, Prepared, Preprocess, Request, export_preprocess, tensor};
 

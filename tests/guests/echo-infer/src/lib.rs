@@ -1,6 +1,6 @@
-//! Hands its inputs back as outputs without copying them. With the query parameter `infer` it misbehaves in
-//! the middle of the pipeline, when the request already holds tensors: `loop` (never returns), `panic`
-//! (traps), `grow` (takes memory until there is no more).
+//! Returns its inputs as outputs without copying them. With the query parameter `infer` it misbehaves in the middle of
+//! the pipeline, when the request already has tensors: `loop` (never returns), `panic` (traps), `grow` (allocates
+//! memory without end).
 
 use std::hint::black_box;
 
@@ -17,7 +17,7 @@ impl Infer for Echo {
             Some("loop") => loop {
                 black_box(0);
             },
-            Some("panic") => panic!("infer was told to panic"),
+            Some("panic") => panic!("infer panics as requested"),
             Some("grow") => {
                 let mut blocks = Vec::new();
                 loop {

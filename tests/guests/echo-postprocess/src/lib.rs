@@ -1,7 +1,7 @@
-//! Replies with a description of what it was given: `{"tensors":[{"name","shape","bytes"}],"context_bytes"}`.
-//! With the query parameter `post` it replies with the elements of the tensors (`data`:
-//! `{"data":[[…]],"context":…}`) or with the bytes of the first one (`carry`), or misbehaves at the end of the pipeline:
-//! `big` (a reply of `bytes` bytes), `panic` (traps).
+//! Replies with a description of its tensors: `{"tensors":[{"name","shape","bytes"}],"context_bytes"}`. With the query
+//! parameter `post` it replies with the elements of the tensors (`data`: `{"data":[[…]],"context":…}`) or with the
+//! bytes of the first tensor (`carry`), or misbehaves at the end of the pipeline: `big` (a reply of `bytes` bytes),
+//! `panic` (traps).
 
 use plimsoll_sdk::{Failure, NamedTensor, Postprocess, Reply, Request, TensorType, export_postprocess, tensor};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ impl Postprocess for Echo {
                 let body = outputs.first().map(|(_, tensor)| tensor.data()).unwrap_or_default();
                 return Ok(Reply { content_type: "application/octet-stream".into(), body });
             }
-            Some("panic") => panic!("postprocess was told to panic"),
+            Some("panic") => panic!("postprocess panics as requested"),
             Some("big") => {
                 let bytes = parameter(&request, "bytes").and_then(|text| text.parse().ok());
                 let bytes = bytes.ok_or_else(|| Failure::InvalidInput("parameter `bytes` must be a number".into()))?;

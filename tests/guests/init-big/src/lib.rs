@@ -1,5 +1,4 @@
-//! Leaves 16 MiB of touched memory behind in init: stands for a plugin with large tables, for the
-//! benchmarks of snapshots.
+//! Writes a table of 16 MiB in init: represents a plugin with large tables, for the benchmarks of snapshots.
 
 use std::sync::OnceLock;
 

@@ -1,4 +1,4 @@
-//! Refuses its deployment with a sentence: stands for a plugin whose files or configuration are wrong.
+//! Returns an error from init: represents a plugin whose files or configuration are wrong.
 
 use plimsoll_sdk::{Failure, Init, Prepared, Preprocess, Request, export_preprocess, tensor};
 

@@ -1,4 +1,4 @@
-//! Has an init, and a memory at its declared maximum: nothing can be added to it.
+//! Has an init and a linear memory at its declared maximum, which cannot grow.
 
 use std::sync::OnceLock;
 

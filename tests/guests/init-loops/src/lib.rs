@@ -1,4 +1,4 @@
-//! Never comes back from init: stands for a plugin that would hang the deployment.
+//! Never returns from init: represents a plugin that would block the deployment forever.
 
 use std::hint::black_box;
 

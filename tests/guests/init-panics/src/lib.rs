@@ -1,4 +1,4 @@
-//! Panics in init: stands for a plugin whose bug shows while it prepares, as a trap and not as an error.
+//! Panics in init: represents a plugin whose init fails with a trap instead of returning an error.
 
 use plimsoll_sdk::{Failure, Init, Prepared, Preprocess, Request, export_preprocess, tensor};
 

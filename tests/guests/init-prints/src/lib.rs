@@ -1,6 +1,6 @@
-//! Prints in init and leaves 16 MiB of a known pattern behind, which run checks before it prints too: shows
-//! that output of init is logged, that what init leaves reaches every request intact, and that printing
-//! still works after a snapshot. It writes into the pattern afterwards: no later request may see that.
+//! Init prints a line and writes 16 MiB of a known pattern. Run checks the pattern, overwrites it and prints a line.
+//! Tests that the output of init is logged, that every request gets the memory of init unchanged although earlier
+//! requests overwrote it, and that printing works after a snapshot.
 
 use std::sync::Mutex;
 
@@ -30,7 +30,7 @@ impl Preprocess for Prints {
         let mut pattern = PATTERN.lock().expect("a guest has one thread");
         let intact = |(index, &byte): (usize, &u8)| byte == if index % STEP == 0 { 7 } else { 0 };
         if pattern.len() != BYTES || !pattern.iter().enumerate().all(intact) {
-            return Err(Failure::Internal("what init left is not intact".into()));
+            return Err(Failure::Internal("the pattern of init has changed".into()));
         }
         pattern.fill(0xEE);
         println!("run was here");

@@ -1,6 +1,6 @@
-//! Keeps the image of every failed request in a static and never lets go: the incident of module-level
-//! error objects that held their inputs. In an instance that outlived its request, memory would grow with
-//! every malformed image, and one caller's bytes would lie beside the next caller's.
+//! Keeps the image of every failed request in a static and never frees it, like the incident with module-level error
+//! objects that kept their inputs. If an instance were reused for several requests, its memory would grow with every
+//! malformed image, and the bytes of one caller would be in memory during the request of the next caller.
 
 use std::sync::Mutex;
 

@@ -1,5 +1,5 @@
-//! The least that an infer stage can do: its inputs are its outputs. It stands for no misbehaviour; what
-//! a request costs with it is what the host costs.
+//! The minimal infer stage: returns its inputs as outputs. Benchmarks use it to measure the cost of the host, because
+//! the stage itself costs almost nothing.
 
 use plimsoll_sdk::{Failure, Infer, NamedTensor, Request, export_infer};
 

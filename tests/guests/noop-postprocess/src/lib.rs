@@ -1,5 +1,5 @@
-//! The least that a postprocess stage can do: the reply `ok`. It stands for no misbehaviour; what a
-//! request costs with it is what the host costs.
+//! The minimal postprocess stage: replies with `ok`. Benchmarks use it to measure the cost of the host, because the
+//! stage itself costs almost nothing.
 
 use plimsoll_sdk::{Failure, NamedTensor, Postprocess, Reply, Request, export_postprocess};
 

@@ -1,5 +1,5 @@
-//! The least that a preprocess stage can do: one tensor `image` of four bytes. It stands for no
-//! misbehaviour; what a request costs with it is what the host costs.
+//! The minimal preprocess stage: returns one tensor `image` of four bytes. Benchmarks use it to measure the cost of the
+//! host, because the stage itself costs almost nothing.
 
 use plimsoll_sdk::{Failure, Prepared, Preprocess, Request, export_preprocess, tensor};
 

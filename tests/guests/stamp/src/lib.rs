@@ -1,5 +1,5 @@
-//! A plugin of two kinds with a mark that a test replaces in the built file: a reply tells which version of it ran as
-//! preprocessing and which as postprocessing.
+//! A plugin that is both a preprocess and a postprocess stage. It contains a mark that tests replace in the built file,
+//! so that the reply shows which version ran as preprocess stage and which as postprocess stage.
 use plimsoll_sdk::{Failure, NamedTensor, Postprocess, Prepared, Preprocess, Reply, Request};
 use plimsoll_sdk::{export_postprocess, export_preprocess, tensor};
 
@@ -8,15 +8,15 @@ struct Stamp;
 export_preprocess!(Stamp);
 export_postprocess!(Stamp);
 
-/// Hidden from the optimiser, so that it stands in the file once, as it is.
+/// Hidden from the optimiser with `black_box`, so that the file contains the mark exactly once and unchanged.
 fn mark() -> &'static [u8] {
     std::hint::black_box(b"MARK-00000000")
 }
 
-fn obey(request: &Request) {
+fn misbehave(request: &Request) {
     for (key, value) in &request.parameters {
         match (key.as_str(), value.as_str()) {
-            ("do", "trap") if mark().ends_with(b"9") => panic!("told to"),
+            ("do", "trap") if mark().ends_with(b"9") => panic!("requested by the test"),
             ("do", "grow") if mark().ends_with(b"9") => drop(std::hint::black_box(vec![1u8; 8 << 20])),
             ("do", "sleep") => std::thread::sleep(std::time::Duration::from_millis(300)),
             _ => {}
@@ -26,7 +26,7 @@ fn obey(request: &Request) {
 
 impl Preprocess for Stamp {
     fn run(request: Request, _body: Vec<u8>) -> Result<Prepared, Failure> {
-        obey(&request);
+        misbehave(&request);
         let image = tensor::from_u8(&[4], &[0; 4]);
         Ok(Prepared { tensors: vec![("image".into(), image)], context: mark().to_vec() })
     }

@@ -1,7 +1,7 @@
-//! A preprocess stage that misbehaves in whichever way the query parameter `do` says; `ok`, or no `do`, is
-//! its good behaviour: one f32 tensor `image` of 1×1×8×8 zeros and an empty context.
+//! A preprocess stage that misbehaves as requested by the query parameter `do`. With `ok` or without `do` it returns
+//! one f32 tensor `image` of 1×1×8×8 zeros and an empty context.
 //!
-//! The commands are the arms of `run` below and stand one by one in `tests/guests/README.md`.
+//! The commands are the arms of `run` below; `tests/guests/README.md` describes each of them.
 
 mod memory;
 
@@ -20,11 +20,11 @@ export_preprocess!(Tester);
 
 impl Preprocess for Tester {
     fn run(request: Request, body: Vec<u8>) -> Result<Prepared, Failure> {
-        let told = || "told to".to_owned();
+        let text = || "requested by the test".to_owned();
         match parameter(&request, "do").unwrap_or("ok") {
             "ok" => {}
             "carry" => return Ok(prepared("image", tensor::from_u8(&[body.len() as u32], &body))),
-            "grow" => memory::take(usize::MAX),
+            "grow" => memory::allocate(usize::MAX),
             "alloc" => drop(black_box(vec![1_u8; number(&request, "bytes")?])),
             "fill" => memory::fill(number(&request, "bytes")?),
             "search" => memory::search(number(&request, "bytes")?)?,
@@ -41,7 +41,7 @@ impl Preprocess for Tester {
                 println!("hello from stdout");
                 eprint!("hello from stderr");
             }
-            "authority" => authority(),
+            "authority" => check_sandbox(),
             "shape" => return Ok(prepared("image", tensor::from_f32(&[1, 3, 10, 10], &[0.0; 300]))),
             "name" => return Ok(prepared("nonsense", image())),
             "type" => return Ok(prepared("image", tensor::from_u8(&IMAGE, &[0; 64]))),
@@ -57,10 +57,10 @@ impl Preprocess for Tester {
                     kept.push(tensor::from_u8(&[4 << 20], &bytes));
                 }
             }
-            "unsupported" => return Err(Failure::UnsupportedMediaType(told())),
-            "invalid" => return Err(Failure::InvalidInput(told())),
-            "large" => return Err(Failure::TooLarge(told())),
-            "internal" => return Err(Failure::Internal(told())),
+            "unsupported" => return Err(Failure::UnsupportedMediaType(text())),
+            "invalid" => return Err(Failure::InvalidInput(text())),
+            "large" => return Err(Failure::TooLarge(text())),
+            "internal" => return Err(Failure::Internal(text())),
             other => return Err(Failure::InvalidInput(format!("unknown value of `do`: {other:?}"))),
         }
         Ok(prepared("image", image()))
@@ -85,21 +85,21 @@ fn prepared(name: &str, tensor: Tensor) -> Prepared {
     Prepared { tensors: vec![(name.into(), tensor)], context: Vec::new() }
 }
 
-/// Work after the call keeps it from becoming a loop; the end that it never reaches keeps the compiler from
-/// knowing that it has none.
+/// Recurses until the stack is exhausted. The operation after the call prevents a tail call. The end condition, which
+/// is never reached, hides the endless recursion from the compiler.
 #[inline(never)]
 fn recurse(depth: u64) -> u64 {
     if black_box(depth) == u64::MAX { depth } else { black_box(recurse(depth + 1)) ^ depth }
 }
 
-/// Reaches for what the sandbox must not give, and panics where it gives it.
-fn authority() {
+/// Tries to access everything that the sandbox must deny. Panics if an access succeeds.
+fn check_sandbox() {
     assert!(fs::read("/etc/passwd").is_err(), "a file was read");
     assert!(fs::read_dir("/").is_err(), "a directory was listed");
     assert!(fs::write("/tmp/plimsoll", "x").is_err(), "a file was written");
     assert_eq!(env::vars_os().count(), 0, "there are environment variables");
     assert_eq!(env::args_os().count(), 0, "there are arguments");
-    // Nothing listens on port 1: a network that is there refuses the connection, one that is not there denies it.
+    // Nothing listens on port 1: with network access the connection would be refused; without it, access is denied.
     let error = TcpStream::connect("127.0.0.1:1").expect_err("a connection was made");
     assert_ne!(error.kind(), std::io::ErrorKind::ConnectionRefused, "the network was reached");
 }

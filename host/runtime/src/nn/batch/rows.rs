@@ -1,6 +1,6 @@
 //! The rows of a batch: the check for a batch axis, and joining and splitting tensors by rows.
 
-use super::Waiting;
+use super::waiting::Waiting;
 use crate::nn::model::{RunError, Signature};
 use crate::tensor::{Tensor, Tensors};
 

@@ -12,13 +12,14 @@ use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
 
 use serde::Deserialize;
 
-use super::backends::{BackendEntry, BackendSettings};
-use super::device::Device;
-use super::model::{Backend, LoadError, Model, ModelSource, RunError, SettingsError, Signature};
+use crate::nn::device::Device;
+use crate::nn::model::{
+    Backend, BackendEntry, BackendSettings, LoadError, Model, ModelSource, RunError, SettingsError, Signature,
+};
 use crate::tensor::{Tensor, TensorType, Tensors};
 
 /// The backend in the list.
-pub(super) const ENTRY: BackendEntry = BackendEntry {
+pub(in crate::nn) const ENTRY: BackendEntry = BackendEntry {
     name: "onnxruntime",
     check: |settings| Settings::parse(settings).map(drop),
     open: |settings, folder| {

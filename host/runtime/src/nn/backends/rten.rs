@@ -3,14 +3,13 @@
 use rten::{DataType, Dimension, Model as RtenModel, NodeId, Value, ValueOrView, ValueType, ValueView};
 use rten_tensor::Layout;
 
-use super::backends::BackendEntry;
-use super::device::Device;
-use super::model::{Backend, LoadError, Model, ModelSource, RunError, SettingsError, Signature};
-use super::onnx_rewrite::with_explicit_axes;
+use crate::nn::device::Device;
+use crate::nn::model::{Backend, BackendEntry, LoadError, Model, ModelSource, RunError, SettingsError, Signature};
+use crate::nn::onnx_rewrite::with_explicit_axes;
 use crate::tensor::{Tensor, TensorType, Tensors};
 
 /// The backend in the list. It has no settings.
-pub(super) const ENTRY: BackendEntry = BackendEntry {
+pub(in crate::nn) const ENTRY: BackendEntry = BackendEntry {
     name: "rten",
     check: |settings| match settings.as_object().is_none_or(|settings| settings.is_empty()) {
         true => Ok(()),

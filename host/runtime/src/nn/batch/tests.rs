@@ -1,0 +1,140 @@
+//! The batcher with a model that doubles its input.
+
+use std::sync::Mutex;
+
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::nn::model::Signature;
+use crate::tensor::TensorType;
+
+/// Doubles each input; fails if one is negative, and panics if one is infinite.
+struct Double {
+    signatures: Vec<Signature>,
+    runs: Mutex<Vec<u32>>,
+}
+
+impl Model for Double {
+    fn inputs(&self) -> &[Signature] {
+        &self.signatures
+    }
+
+    fn outputs(&self) -> &[Signature] {
+        &self.signatures
+    }
+
+    fn concurrent_runs(&self) -> usize {
+        1
+    }
+
+    fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+        let [input] = inputs else { return Err(RunError::backend("one input")) };
+        self.runs.lock().expect("whole").push(input.dimensions[0]);
+        let values: &[f32] = bytemuck::cast_slice(&input.data);
+        if values.iter().any(|value| *value < 0.0) {
+            return Err(RunError::backend("a negative number"));
+        }
+        assert!(values.iter().all(|value| value.is_finite()), "the backend breaks");
+        let doubled: Vec<f32> = values.iter().map(|value| value * 2.0).collect();
+        let data = bytemuck::cast_slice(&doubled).to_vec();
+        Ok(vec![("y".into(), Tensor::new(input.dimensions.clone(), input.ty, data))])
+    }
+}
+
+struct Unobserved;
+
+impl BatchObserver for Unobserved {
+    fn batch(&self, _rows: u32, _requests: usize, _waited: Duration) {}
+}
+
+fn numbers(rows: u32, value: f32) -> Vec<Tensor> {
+    let values = vec![value; rows as usize * 2];
+    vec![Tensor::new(vec![rows, 2], TensorType::Fp32, bytemuck::cast_slice(&values).to_vec())]
+}
+
+fn first(outputs: Result<Tensors, RunError>) -> Result<(Vec<u32>, f32), RunError> {
+    let outputs = outputs?;
+    let (_, tensor) = &outputs[0];
+    Ok((tensor.dimensions.clone(), bytemuck::cast_slice::<u8, f32>(&tensor.data)[0]))
+}
+
+/// A batcher whose backend runs one batch for each permit of the gate.
+fn batcher(max_batch: u32) -> (Arc<Double>, Arc<Semaphore>, Arc<Batcher>) {
+    let model = Arc::new(Double { signatures: Vec::new(), runs: Mutex::default() });
+    let gate = Arc::new(Semaphore::new(0));
+    let rules = BatchRules { max_batch, max_delay: Duration::ZERO };
+    let held = Arc::clone(&gate);
+    let permits = move || {
+        let gate = Arc::clone(&held);
+        async move {
+            let permit = gate.acquire_owned().await.expect("never closed");
+            permit.forget();
+            Box::new(()) as HeldPermits
+        }
+    };
+    let shared: Arc<dyn Model> = model.clone();
+    (model, gate, Arc::new(Batcher::start(shared, rules, Arc::new(Unobserved), permits)))
+}
+
+/// Lets every other task run until it waits.
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn runs_that_wait_at_the_same_time_share_a_batch_and_get_their_own_rows() {
+    let (model, gate, batcher) = batcher(8);
+    let runs: Vec<_> = (1..=4u8)
+        .map(|n| {
+            let batcher = Arc::clone(&batcher);
+            tokio::spawn(async move { first(batcher.run(numbers(n.into(), n.into())).await) })
+        })
+        .collect();
+    settle().await;
+    gate.add_permits(2);
+    for (n, run) in (1..=4u8).zip(runs) {
+        assert_eq!(run.await.expect("no panic"), Ok((vec![n.into(), 2], 2.0 * f32::from(n))));
+    }
+    let runs = model.runs.lock().expect("whole").clone();
+    assert_eq!((runs.len(), runs.iter().sum::<u32>()), (2, 10), "at most 8 rows at once: {runs:?}");
+}
+
+#[tokio::test]
+async fn an_error_reaches_only_the_run_that_caused_it() {
+    let (model, gate, batcher) = batcher(8);
+    let runs: Vec<_> = [1.0, -1.0, 3.0, f32::INFINITY]
+        .map(|value| {
+            let batcher = Arc::clone(&batcher);
+            tokio::spawn(async move { first(batcher.run(numbers(1, value)).await) })
+        })
+        .into();
+    settle().await;
+    gate.add_permits(1);
+    let mut answers = Vec::new();
+    for run in runs {
+        answers.push(run.await.expect("no panic"));
+    }
+    assert_eq!(answers[0], Ok((vec![1, 2], 2.0)));
+    assert_eq!(answers[1], Err(RunError::backend("a negative number")));
+    assert_eq!(answers[2], Ok((vec![1, 2], 6.0)));
+    assert_eq!(answers[3], Err(RunError::Panicked));
+    assert_eq!(*model.runs.lock().expect("whole"), [4, 1, 1, 1, 1], "together, then each alone");
+}
+
+#[tokio::test]
+async fn a_disconnected_caller_is_removed_from_the_batch() {
+    let (model, gate, batcher) = batcher(8);
+    let gone = tokio::spawn({
+        let batcher = Arc::clone(&batcher);
+        async move { batcher.run(numbers(5, 1.0)).await }
+    });
+    let stays = tokio::spawn(async move { first(batcher.run(numbers(1, 2.0)).await) });
+    settle().await;
+    gone.abort();
+    settle().await;
+    gate.add_permits(1);
+    assert_eq!(stays.await.expect("no panic"), Ok((vec![1, 2], 4.0)));
+    assert_eq!(*model.runs.lock().expect("whole"), [1]);
+}

@@ -1,0 +1,16 @@
+//! The limits of a stage: its cap, its times, its output.
+
+use std::time::Duration;
+
+/// The limits of a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The cap on the sum of all linear memories, in bytes. It also limits the tensors that the stage makes.
+    pub max_memory: u64,
+    /// The time of one run, including the time it waits for the backend.
+    pub deadline: Duration,
+    /// The time of `init`, which runs once per deployment.
+    pub init_deadline: Duration,
+    /// Maximum bytes of a reply, and of a context.
+    pub max_output: u64,
+}

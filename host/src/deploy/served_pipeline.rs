@@ -1,0 +1,74 @@
+//! A pipeline as the server has it, and the errors of looking one up.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use plimsoll_runtime::pipeline::Pipeline;
+use plimsoll_runtime::stage::{Asset, InferStage};
+use plimsoll_runtime::text::shortened;
+
+use crate::config::CanaryRules;
+use crate::records::recording::InputRecorder;
+
+/// A pipeline with what the host does around it.
+pub struct ServedPipeline {
+    /// The stages.
+    pub pipeline: Pipeline,
+    /// The body that a new version must answer; `None` for the bundled one.
+    pub sample: Option<Asset>,
+    /// How a new version is put on canary; `None` if it serves at once.
+    pub canary: Option<CanaryRules>,
+    /// Records inputs; `None` if they are not recorded.
+    pub recorder: Option<Arc<InputRecorder>>,
+}
+
+impl Deref for ServedPipeline {
+    type Target = Pipeline;
+
+    fn deref(&self) -> &Pipeline {
+        &self.pipeline
+    }
+}
+
+impl ServedPipeline {
+    /// The infer stage of a chip.
+    ///
+    /// # Errors
+    /// If there is no such chip.
+    pub fn find_chip(&self, name: &str) -> Result<&InferStage, NotServed> {
+        self.chip(name).ok_or_else(|| NotServed::Chip {
+            pipeline: self.name.clone(),
+            chip: name.to_owned(),
+            known: self.chips.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+/// A pipeline or chip that is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum NotServed {
+    /// There is no such pipeline.
+    #[error("there is no pipeline `{}`; there are {known}", shortened(name))]
+    Pipeline {
+        /// The name that was given.
+        name: String,
+        /// The names that there are, joined by commas.
+        known: String,
+    },
+    /// The pipeline is unloaded.
+    #[error("pipeline `{name}` is unloaded; POST /v2/repository/models/{name}/load loads it again")]
+    Unloaded {
+        /// Its name.
+        name: String,
+    },
+    /// The pipeline has no such chip.
+    #[error("pipeline `{pipeline}` has no chip `{}`; it has {known}", shortened(chip))]
+    Chip {
+        /// The pipeline.
+        pipeline: String,
+        /// The name that was given.
+        chip: String,
+        /// The chips that it has, joined by commas.
+        known: String,
+    },
+}
