@@ -286,7 +286,7 @@ fn later_stages_get_the_output_of_earlier_stages() {
         assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
         let log = text(&output.stderr);
         // The eleven valid images reach these stages. Preprocessing rejects the others.
-        assert!(log.contains("13 of the corpus's files do not reach the stage"), "{log}");
+        assert!(log.contains("13 files of the corpus do not reach the stage"), "{log}");
         let report = laboratory.report();
         assert_eq!(report["samples"], 11);
         assert_eq!(held_by(&report), held);
@@ -295,7 +295,7 @@ fn later_stages_get_the_output_of_earlier_stages() {
     }
     let output = laboratory.run(&guest("leaky_infer"), corpus.path(), &[]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("name one with --pipeline"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("name the pipeline with --pipeline"), "{}", text(&output.stderr));
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn invalid_arguments_and_files_are_rejected_with_a_hint() {
         &plugin,
         corpus.path(),
         &["--kind", "infer"],
-        "is no infer plugin; of the stages it exports preprocess",
+        "is not a plugin of kind `infer`; kinds that it exports: preprocess",
     );
     assert_rejected(&plugin, corpus.path(), &["--parameter", "x"], "write it as NAME=VALUE");
     assert_rejected(&plugin, empty.path(), &[], "has no files; give a folder of inputs");

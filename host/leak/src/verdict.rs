@@ -78,8 +78,8 @@ pub fn judge(held: &[Held]) -> Verdict {
     if early > 0.0 {
         return if late >= LEAK_RATIO * early { Verdict::Leaks } else { Verdict::WarmingUp };
     }
-    // No growth before, but growth now: a leak only if memory grew in at least half of the late rounds, and in more than
-    // one.
+    // No growth before, but growth now: a leak only if memory grew in at least half of the late rounds, and more than
+    // once.
     let grew = (rounds / 2..rounds).filter(|&round| held[round + 1].bytes > held[round].bytes).count();
     if grew > 1 && 2 * grew >= rounds - rounds / 2 { Verdict::Leaks } else { Verdict::WarmingUp }
 }

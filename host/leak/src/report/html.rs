@@ -34,7 +34,7 @@ pub(super) fn page(study: &Study, chart: &str, flame: Option<&str>, dot: &str) -
                 h1 { (study.plugin.name) " " (study.plugin.version) ": " (verdict(if study.leaks() { Verdict::Leaks } else { study.all.verdict })) }
                 p {
                     (study.kind.as_str()) ", sha256 " code { (study.plugin.digest) } br;
-                    (study.samples) " samples × " (study.rounds) " rounds in one instance, by "
+                    (study.samples) " samples × " (study.rounds) " rounds in one instance, measured by "
                     (if study.heap_is_known { "live heap bytes" } else { "linear memory (the allocator is not dlmalloc)" })
                 }
                 h2 { "Does it leak?" }
@@ -95,8 +95,8 @@ fn classes(study: &Study) -> Markup {
         @for class in &study.classes {
             @if let Some(growing) = &class.growing {
                 p {
-                    (class.name()) ": " (growing.samples) " of " (class.samples) " samples cause the growth. The smallest "
-                    "of them has " (grouped(growing.smallest as u64)) " bytes, the largest other sample "
+                    (class.name()) ": " (growing.samples) " of " (class.samples) " samples cause the growth. The "
+                    "smallest of these has " (grouped(growing.smallest as u64)) " bytes, the largest other sample has "
                     (grouped(growing.largest_other as u64)) " bytes."
                 }
             }

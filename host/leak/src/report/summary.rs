@@ -42,7 +42,7 @@ fn head(text: &mut String, study: &Study) {
         &study.plugin.digest[..12]
     );
     let what = if study.heap_is_known { "live heap bytes" } else { "linear memory" };
-    let _ = writeln!(text, "{} samples × {} rounds in one instance, by {what}\n", study.samples, study.rounds);
+    let _ = writeln!(text, "{} samples × {} rounds in one instance, measured by {what}\n", study.samples, study.rounds);
 }
 
 fn table(text: &mut String, study: &Study) {
@@ -188,7 +188,7 @@ fn remarks(text: &mut String, study: &Study) {
     if study.fragments {
         remark(
             "Linear memory grows although the bytes in use do not: the heap is fragmented. Fresh instances are not \
-             affected. The memory cap must be large enough for the fragmentation of one request.",
+             affected, but the memory cap must leave room for fragmentation.",
         );
     }
     if study.host.verdict == Verdict::Leaks {

@@ -1,4 +1,4 @@
-//! `plimsoll leak`.
+//! `plimsoll leak`: runs a plugin in the leak laboratory.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,32 +26,32 @@ use crate::serve::App;
 pub(in crate::cli) struct Leak {
     /// The component under test, a `.wasm` file.
     plugin: PathBuf,
-    /// The folder of inputs; subfolders are classes of them.
+    /// The folder of inputs; each subfolder is a separate class.
     #[arg(long, value_name = "DIR")]
     corpus: PathBuf,
-    /// The pipeline that gives the plugin its configuration, assets and model, and, where it is no preprocess plugin,
-    /// makes its inputs of the corpus.
+    /// The pipeline that provides the plugin's configuration, assets and model. For infer and postprocess plugins, its
+    /// earlier stages turn the corpus into the plugin's inputs.
     #[arg(long, value_name = "NAME")]
     pipeline: Option<String>,
-    /// The chip of that pipeline; default the pipeline's.
+    /// The chip of the pipeline; default: the pipeline's default chip.
     #[arg(long, value_name = "NAME")]
     chip: Option<String>,
-    /// The kind of stage, where the component can be several.
+    /// The kind of stage; needed if the component exports several.
     #[arg(long, value_parser = stage_kind::parser())]
     kind: Option<StageKind>,
-    /// Rounds over the corpus; powers of two compare best.
+    /// Rounds over the corpus, at least 4; a power of two gives the best comparison.
     #[arg(long, default_value_t = 8)]
     rounds: usize,
-    /// A request parameter, as in the query of a URL; may be given several times.
+    /// A request parameter, as in the query of a URL; can be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     parameter: Vec<String>,
-    /// The memory limit of the one instance, which has to hold all that leaks.
+    /// The memory limit of the instance, which must hold everything that leaks.
     #[arg(long, value_name = "BYTES", default_value = "2GiB")]
     max_memory: bytesize::ByteSize,
-    /// Where the report is written.
+    /// The folder to which the report is written.
     #[arg(long, value_name = "DIR", default_value = "leak-report")]
     out: PathBuf,
-    /// Do not trace allocations: no call stacks, but sooner done.
+    /// Do not trace allocations: faster, but without call stacks.
     #[arg(long)]
     no_trace: bool,
     #[command(flatten)]
@@ -62,7 +62,9 @@ impl Leak {
     pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
         let failed = |text: String| Error::Inconclusive(text);
         if self.rounds < MIN_ROUNDS {
-            return Err(failed(format!("--rounds must be at least {MIN_ROUNDS}: growth is compared between rounds")));
+            return Err(failed(format!(
+                "--rounds must be at least {MIN_ROUNDS}, because growth is compared between rounds"
+            )));
         }
         let bytes = std::fs::read(&self.plugin)
             .map_err(|error| failed(format!("{} cannot be read: {error}", self.plugin.display())))?;
@@ -77,16 +79,16 @@ impl Leak {
             }
             (None, _) => {
                 return Err(failed(format!(
-                    "`{name}` is a {} plugin, and its inputs are what a pipeline's earlier stages make of the corpus; \
-                     name one with --pipeline (and its file with --config)",
+                    "`{name}` is a plugin of kind `{}`, and its inputs come from the earlier stages of a pipeline; name \
+                     the pipeline with --pipeline (and its file with --config)",
                     kind.as_str()
                 )));
             }
-            (Some(pipeline), _) => self.of_pipeline(pipeline, kind, samples).await?,
+            (Some(pipeline), _) => self.environment_and_corpus(pipeline, kind, samples).await?,
         };
         if let Some((file, reason)) = corpus.skipped.first() {
             eprintln!(
-                "{} of the corpus's files do not reach the stage; the first, {file}, ends in {reason}",
+                "{} files of the corpus do not reach the stage, for example {file}: {reason}",
                 corpus.skipped.len()
             );
         }
@@ -108,26 +110,26 @@ impl Leak {
         progress.finish_and_clear();
         print!("{}", report::summary(&study));
         report::write(&study, &corpus.samples, &self.out).map_err(failed)?;
-        println!("\nwritten to {}: open report.html", self.out.display());
+        println!("\nThe report is in {}; open report.html.", self.out.display());
         Ok(ExitCode::from(u8::from(study.leaks())))
     }
 
     fn kind(&self, artifact: &Artifact) -> Result<StageKind, Error> {
         let kinds = PluginUnderTest::kinds(artifact)
             .map_err(|error| Error::Inconclusive(format!("{}: {error}", self.plugin.display())))?;
-        let what = names_of(&kinds);
+        let exported = names_of(&kinds);
         match (self.kind, kinds.as_slice()) {
             (Some(kind), _) if kinds.contains(&kind) => Ok(kind),
             (None, [only]) => Ok(*only),
             (Some(kind), _) => {
                 let name = kind.as_str();
                 Err(Error::Inconclusive(format!(
-                    "{} is no {name} plugin; of the stages it exports {what}",
+                    "{} is not a plugin of kind `{name}`; kinds that it exports: {exported}",
                     self.plugin.display()
                 )))
             }
             (None, _) => Err(Error::Inconclusive(format!(
-                "{} exports {what} of the stages; say with --kind which one is meant",
+                "{} must export exactly one kind of stage, or --kind must choose one; kinds that it exports: {exported}",
                 self.plugin.display()
             ))),
         }
@@ -136,13 +138,13 @@ impl Leak {
     fn parameters(&self) -> Result<Vec<(String, String)>, Error> {
         let pair = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
         let pairs = self.parameter.iter().map(|text| {
-            pair(text).ok_or_else(|| Error::Inconclusive(format!("`{text}` is no parameter; write it as NAME=VALUE")))
+            pair(text).ok_or_else(|| Error::Inconclusive(format!("`{text}` is not a valid parameter; write it as NAME=VALUE")))
         });
         pairs.collect()
     }
 
-    /// What a pipeline gives a stage of this kind, and the corpus as it reaches that stage.
-    async fn of_pipeline(
+    /// The environment of the pipeline's stage of this kind, and the corpus as inputs of that stage.
+    async fn environment_and_corpus(
         &self,
         name: &str,
         kind: StageKind,
