@@ -336,7 +336,7 @@ fn invalid_arguments_and_files_are_rejected_with_a_hint() {
         &plugin,
         corpus.path(),
         &["--kind", "infer"],
-        "is not a plugin of kind `infer`; kinds that it exports: preprocess",
+        "is not a plugin of kind `infer`. Exported kinds: preprocess",
     );
     assert_rejected(&plugin, corpus.path(), &["--parameter", "x"], "write it as NAME=VALUE");
     assert_rejected(&plugin, empty.path(), &[], "has no files; give a folder of inputs");

@@ -2,7 +2,7 @@
 //! allocation with its call stack, size and address.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::{DebugEvent, DebugHandler, FrameHandle, ModulePC, StoreContextMut, Val};
 
@@ -30,8 +30,8 @@ enum Role {
     Free { old: u32 },
 }
 
-/// The role of a function, by name and number of parameters. Covers wasi-libc's functions, dlmalloc's own functions, and
-/// Rust's allocator shims, because optimisation can inline all others. The number of parameters distinguishes
+/// The role of a function, by name and number of parameters. Covers wasi-libc's functions, dlmalloc's own functions,
+/// and Rust's allocator shims, because optimisation can inline some of them. The number of parameters distinguishes
 /// functions that have the same name.
 fn role(name: &str, parameters: usize) -> Option<Role> {
     let base = name.rsplit("::").next().unwrap_or(name);
@@ -55,7 +55,7 @@ fn role(name: &str, parameters: usize) -> Option<Role> {
     }
 }
 
-/// The malloc family of one module. Functions are identified by their index among the functions that the module defines.
+/// The malloc family of one module. Function indices count only the functions that the module defines.
 pub(crate) struct Family {
     /// By function index.
     functions: HashMap<u32, Role>,
@@ -131,7 +131,7 @@ impl Tracer {
 
     /// Takes the events since the previous call. Call this after every call of the subject.
     pub(crate) fn take(&self) -> Vec<Event> {
-        let mut state = self.state.lock().expect("no holder panics");
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.pending = None;
         std::mem::take(&mut state.events)
     }
@@ -141,10 +141,9 @@ impl Tracer {
         let Some(frame) = store.debug_exit_frames().next() else { return Ok(()) };
         let Some((function, offset)) = frame.wasm_function_index_and_pc(&mut *store)? else { return Ok(()) };
         let (function, offset) = (function.as_u32(), offset.raw());
-        let mut state = self.state.lock().expect("no holder panics");
-        let is_pending = state.pending.as_ref().is_some_and(|pending| pending.function == function);
-        if is_pending && self.family.exits.get(&offset) == Some(&function) {
-            let pending = state.pending.take().expect("checked above");
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_exit = self.family.exits.get(&offset) == Some(&function);
+        if let Some(pending) = state.pending.take_if(|pending| is_exit && pending.function == function) {
             let result = last_on_stack(&frame, store)?;
             pending.finish(result, store, &mut state.events);
         } else if self.family.entries.get(&offset) == Some(&function) && state.pending.is_none() {

@@ -13,10 +13,14 @@ const ROWS: usize = 20;
 
 const STYLE: &str = "
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .8rem; text-align: left; border-bottom: 1px solid #ddd }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } code, pre { font: 13px/1.4 ui-monospace, monospace }
+table { border-collapse: collapse; margin: 1rem 0 }
+td, th { padding: .2rem .8rem; text-align: left; border-bottom: 1px solid #ddd }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
+code, pre { font: 13px/1.4 ui-monospace, monospace }
 .leaks { color: #b00020; font-weight: 600 } .steady { color: #1b6e2d } .warming { color: #8a5a00 }
-pre { background: #f6f6f6; padding: 1rem; overflow-x: auto } svg { max-width: 100%; height: auto } td code { white-space: nowrap }
+pre { background: #f6f6f6; padding: 1rem; overflow-x: auto }
+svg { max-width: 100%; height: auto }
+td code { white-space: nowrap }
 iframe { width: 100%; height: 32rem; border: 1px solid #ddd }
 ";
 
@@ -31,11 +35,15 @@ pub(super) fn page(study: &Study, chart: &str, flame: Option<&str>, dot: &str) -
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                h1 { (study.plugin.name) " " (study.plugin.version) ": " (verdict(if study.leaks() { Verdict::Leaks } else { study.all.verdict })) }
+                h1 {
+                    (study.plugin.name) " " (study.plugin.version) ": "
+                    (verdict(if study.leaks() { Verdict::Leaks } else { study.all.verdict }))
+                }
                 p {
                     (study.kind.as_str()) ", sha256 " code { (study.plugin.digest) } br;
                     (study.samples) " samples × " (study.rounds) " rounds in one instance, measured by "
-                    (if study.heap_is_known { "live heap bytes" } else { "linear memory (the allocator is not dlmalloc)" })
+                    @if study.heap_is_known { "live heap bytes" }
+                    @else { "linear memory (the allocator is not dlmalloc)" }
                 }
                 h2 { "Does it leak?" }
                 (classes(study))
@@ -87,7 +95,10 @@ fn classes(study: &Study) -> Markup {
     };
     html! {
         table {
-            tr { th { "class" } th.n { "samples" } th { "verdict" } th.n { "bytes per request (95 %)" } th.n { "blocks" } }
+            tr {
+                th { "class" } th.n { "samples" } th { "verdict" } th.n { "bytes per request (95 %)" }
+                th.n { "blocks per request" }
+            }
             @for class in &study.classes { (row(&class.name(), class.samples, &class.finding)) }
             (row("(all)", study.samples, &study.all))
             (row("(host tensors)", study.samples, &study.host))
@@ -154,7 +165,8 @@ fn stacks(study: &Study) -> Markup {
             p {
                 (class_name(study, stack.class)) ": "
                 strong { (stack.own().map(location).unwrap_or_default()) } ", "
-                (grouped(stack.totals.inuse_space)) " bytes in " (grouped(stack.totals.inuse_objects)) " blocks per round"
+                (grouped(stack.totals.inuse_space)) " bytes in "
+                (grouped(stack.totals.inuse_objects)) " blocks per round"
             }
             pre { (stack.frames.iter().map(location).collect::<Vec<_>>().join("\n")) }
         }

@@ -33,7 +33,7 @@ pub fn write(study: &Study, samples: &[Sample], folder: &Path) -> Result<(), Str
         let path = folder.join(name);
         std::fs::write(&path, bytes).map_err(|error| format!("{} cannot be written: {error}", path.display()))
     };
-    let json = serde_json::to_vec_pretty(study).expect("plain data");
+    let json = serde_json::to_vec_pretty(study).map_err(|error| format!("report.json: {error}"))?;
     let chart = growth::svg(study)?;
     let flame = flame::svg(study)?;
     let dot = dot::graph(study);

@@ -26,7 +26,7 @@ use crate::serve::App;
 pub(in crate::cli) struct Leak {
     /// The component under test, a `.wasm` file.
     plugin: PathBuf,
-    /// The folder of inputs; each subfolder is a separate class.
+    /// The folder of inputs; subfolders are judged separately.
     #[arg(long, value_name = "DIR")]
     corpus: PathBuf,
     /// The pipeline that provides the plugin's configuration, assets and model. For infer and postprocess plugins, its
@@ -79,8 +79,8 @@ impl Leak {
             }
             (None, _) => {
                 return Err(failed(format!(
-                    "`{name}` is a plugin of kind `{}`, and its inputs come from the earlier stages of a pipeline; name \
-                     the pipeline with --pipeline (and its file with --config)",
+                    "`{name}` is a plugin of kind `{}`, and its inputs come from the earlier stages of a pipeline; \
+                     name the pipeline with --pipeline (and its file with --config)",
                     kind.as_str()
                 )));
             }
@@ -124,12 +124,12 @@ impl Leak {
             (Some(kind), _) => {
                 let name = kind.as_str();
                 Err(Error::Inconclusive(format!(
-                    "{} is not a plugin of kind `{name}`; kinds that it exports: {exported}",
+                    "{} is not a plugin of kind `{name}`. Exported kinds: {exported}",
                     self.plugin.display()
                 )))
             }
             (None, _) => Err(Error::Inconclusive(format!(
-                "{} must export exactly one kind of stage, or --kind must choose one; kinds that it exports: {exported}",
+                "{} does not export exactly one kind of stage; choose one with --kind. Exported kinds: {exported}",
                 self.plugin.display()
             ))),
         }
@@ -138,7 +138,9 @@ impl Leak {
     fn parameters(&self) -> Result<Vec<(String, String)>, Error> {
         let pair = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
         let pairs = self.parameter.iter().map(|text| {
-            pair(text).ok_or_else(|| Error::Inconclusive(format!("`{text}` is not a valid parameter; write it as NAME=VALUE")))
+            pair(text).ok_or_else(|| {
+                Error::Inconclusive(format!("`{text}` is not a valid parameter; write it as NAME=VALUE"))
+            })
         });
         pairs.collect()
     }
