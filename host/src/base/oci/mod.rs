@@ -7,7 +7,7 @@
 //!
 //! - [`OciReference`]: what an artifact is called.
 //! - [`Credentials`]: whose access is used.
-//! - [`transfer`]: pull and push. [`session`]: the requests to one registry. [`layout`]: the manifest of an artifact.
+//! - [`transfer`]: pull and push. `session`: the requests to one registry. `layout`: the manifest of an artifact.
 //! - [`error`]: why a pull or push failed.
 
 pub mod credentials;

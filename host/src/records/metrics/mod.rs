@@ -1,6 +1,6 @@
 //! The metrics of `GET /metrics`, in the OpenMetrics text format.
 //!
-//! Each file has the metrics of one subject; a metric is declared and registered in one place ([`families::family`]). The
+//! Each file has the metrics of one subject; a metric is declared and registered in one place (`families::family`). The
 //! names of metrics are part of the public interface (README).
 
 pub mod batches;

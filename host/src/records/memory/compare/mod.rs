@@ -7,7 +7,7 @@
 //! the mix of strata; what goes away is.
 //!
 //! - [`samples`]: what is compared. [`standardise`]: direct standardisation of two levels.
-//! - [`sentence`]: what explains a difference, in words. [`levels`]: the comparison of all levels of all stages.
+//! - `sentence`: what explains a difference, in words. [`levels`]: the comparison of all levels of all stages.
 
 pub mod levels;
 pub mod samples;
