@@ -1,11 +1,11 @@
-//! Which part of the image lies where in the model's input, and the way back for postprocessing.
+//! Maps the image to the model's input, and describes the inverse mapping for postprocessing.
 
 use serde::Serialize;
 
 /// How the image is fitted into the input.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Width and height are resized each for itself.
+    /// Width and height are resized independently.
     Stretch,
     /// The whole image, centred, with a border.
     Letterbox,
@@ -13,21 +13,21 @@ pub enum Mode {
     Crop,
 }
 
-/// The model's input.
+/// The size of the model's input, and how images are fitted into it.
 #[derive(Clone, Copy)]
 pub struct Target {
-    /// In pixels.
+    /// The width in pixels.
     pub width: u32,
-    /// In pixels.
+    /// The height in pixels.
     pub height: u32,
-    /// How the image is fitted into it.
+    /// How the image is fitted into the input.
     pub mode: Mode,
-    /// For [`Mode::Crop`]: the length to which the shorter side is resized.
+    /// For [`Mode::Crop`]: the length in pixels to which the shorter side is resized.
     pub shorter: Option<u32>,
 }
 
-/// One direction: the image's side is resized to `full` pixels; of these, `count` from `start` on are shown
-/// in the input from `at` on.
+/// One direction. The image's side is resized to `full` pixels. The `count` pixels from `start` on are visible; they
+/// are placed in the input from `at` on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Axis {
     pub(crate) full: u64,
@@ -36,38 +36,38 @@ pub(crate) struct Axis {
     pub(crate) at: u32,
 }
 
-/// The two directions of the image as a viewer sees it, and the context.
+/// Both directions of the image after the orientation is applied, and the context.
 pub(crate) struct Plan {
     pub(crate) x: Axis,
     pub(crate) y: Axis,
     pub(crate) context: Context,
 }
 
-/// What postprocessing gets, as JSON. A point of the input is at `(input - offset) / scale` in the original.
+/// The context for postprocessing, sent as JSON. A point of the input is at `(input - offset) / scale` in the original.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Context {
-    /// Of the original with its orientation applied, in pixels.
+    /// The width of the original in pixels, after the orientation is applied.
     pub width: u32,
-    /// As the width.
+    /// The height of the original in pixels, after the orientation is applied.
     pub height: u32,
-    /// The mode, by its name in the configuration.
+    /// The name of the mode, as in the configuration.
     pub resize: &'static str,
-    /// Of the model's input, in pixels.
+    /// The width of the model's input in pixels.
     pub input_width: u32,
-    /// Of the model's input, in pixels.
+    /// The height of the model's input in pixels.
     pub input_height: u32,
-    /// Pixels of the input for one of the original.
+    /// The number of input pixels per pixel of the original, horizontally.
     pub scale_x: f64,
-    /// As `scale_x`.
+    /// The number of input pixels per pixel of the original, vertically.
     pub scale_y: f64,
-    /// Where the original's left edge lies in the input.
+    /// The position of the original's left edge in the input, in pixels.
     pub offset_x: f64,
-    /// Where its upper edge lies.
+    /// The position of the original's upper edge in the input, in pixels.
     pub offset_y: f64,
 }
 
 impl Target {
-    /// The plan for an image of this width and height.
+    /// Computes the plan for an image of this width and height.
     pub(crate) fn plan(&self, (width, height): (u32, u32)) -> Plan {
         let (fit_x, fit_y) = (ratio(self.width, width), ratio(self.height, height));
         let (x, y, resize) = match self.mode {
@@ -108,19 +108,19 @@ impl Target {
 }
 
 impl Axis {
-    /// The centre of `full` pixels fills the input; rounding may have left one too few.
+    /// The centre of `full` pixels fills the input. Because of rounding, `full` may be one pixel too small.
     fn crop(full: u64, input: u32) -> Axis {
         let full = full.max(u64::from(input));
         Axis { full, start: (full - u64::from(input)) / 2, count: input, at: 0 }
     }
 
-    /// `full` pixels in the centre of the input; rounding may have left one too many.
+    /// `full` pixels in the centre of the input. Because of rounding, `full` may be one pixel too large.
     fn letterbox(full: u64, input: u32) -> Axis {
         let count = u32::try_from(full).unwrap_or(input).min(input);
         Axis { full: u64::from(count), start: 0, count, at: (input - count) / 2 }
     }
 
-    /// The same pixels when the side is counted from its other end.
+    /// The same pixels, counted from the opposite end of the side.
     pub(crate) fn mirrored(self) -> Axis {
         Axis { start: self.full - self.start - u64::from(self.count), ..self }
     }

@@ -1,8 +1,8 @@
-//! JPEG: streamed where it is sequential, progressive with its coefficients kept, and by `zune-jpeg` where it is neither, or
-//! not sound.
+//! JPEG: sequential images are streamed, progressive images are decoded with their coefficients kept, and all other or
+//! broken images are decoded by `zune-jpeg`.
 //!
-//! What is not read here, or found broken on the way, is begun again by `zune-jpeg`, which alone decides what becomes
-//! of it.
+//! If this decoder does not support an image, or finds it broken while decoding, `zune-jpeg` decodes the image from the
+//! beginning. Only `zune-jpeg` decides whether the image is refused.
 
 mod band;
 mod bits;
@@ -25,14 +25,15 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
         let (width, height) = (side(headers.width), side(headers.height));
         limits.check_size("JPEG", width, height)?;
         let mut output = settings.output((width, height), orientation(headers.exif));
-        // Where an image is enlarged, its colours are clamped before and not after; and it is small.
+        // Enlarged images go to the fallback, because their colours must be clamped before resizing, but this decoder
+        // clamps after resizing. Such images are small.
         if u64::from(width) >= output.x.full && u64::from(height) >= output.y.full {
             let decoded = if headers.progressive {
-                let bytes = progressive::bytes(&headers, settings, &output);
+                let bytes = progressive::estimated_bytes(&headers, settings, &output);
                 limits.check_bytes("a progressive JPEG image", width, height, bytes)?;
                 progressive::decode::<L>(body, &mut headers, settings, &mut output)
             } else {
-                limits.check_bytes("a JPEG image", width, height, plane::bytes(&headers, &output))?;
+                limits.check_bytes("a JPEG image", width, height, plane::estimated_bytes(&headers, &output))?;
                 scan::decode::<L>(body, &headers, settings, &mut output)
             };
             if decoded.is_ok() {

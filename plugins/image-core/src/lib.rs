@@ -1,14 +1,15 @@
-//! An encoded image into the elements of a tensor, in memory that does not grow with the pixels where the format allows
-//! it. It builds for wasm and natively, so that it can be tested, fuzzed and compared outside a plugin.
+//! Converts an encoded image to the elements of a tensor. If the format allows it, memory use does not grow with the
+//! number of pixels. The crate builds for wasm and natively, so that it can be tested, fuzzed and compared outside a
+//! plugin.
 //!
 //! In reading order:
-//! - [`Settings`], [`prepare`]: what is wanted, and the way of a body.
-//! - `format`, `limits`: the format by the first bytes, and what an image may cost.
-//! - `geometry`: which part of the image lies where in the input.
-//! - `jpeg`, `png`, `webp`, `other`: one module for each way to decode.
-//! - `rows`, `resample`, `windows`, `kernels`: rows on their way to their size, as they come.
-//! - `output`: resized rows into elements.
-//! - `lanes`: the vector instructions that the kernels and the JPEG decoder are written with.
+//! - [`Settings`], [`prepare`]: the settings and the entry point.
+//! - `format`, `limits`: detects the format from the first bytes; limits on pixels and memory.
+//! - `geometry`: maps the image to the model's input.
+//! - `jpeg`, `png`, `webp`, `other`: one module for each decoder.
+//! - `rows`, `resample`, `windows`, `kernels`: resize rows as they are decoded.
+//! - `output`: converts resized rows to elements.
+//! - `lanes`: the vector instructions used by the kernels and the JPEG decoder.
 
 mod format;
 mod geometry;
@@ -33,34 +34,34 @@ pub use limits::{Limits, Rejected};
 use output::Output;
 pub use output::{Channels, Elements, Layout, Pack};
 
-/// What is wanted of every image.
+/// The settings that apply to every image.
 #[derive(Clone)]
 pub struct Settings {
     /// How the image is fitted into the input.
     pub target: Target,
-    /// How values become elements.
+    /// How values are converted to elements.
     pub pack: Pack,
-    /// What an image may cost.
+    /// The maximum pixels and memory of an image.
     pub limits: Limits,
-    /// Whether a JPEG that is eight times larger than its size in the input is decoded at 1/8.
+    /// True if a JPEG that is at least eight times as large as its resized size is decoded at 1/8.
     pub draft: bool,
 }
 
 impl Settings {
-    /// An output for an image of this size as it lies in the file.
+    /// Creates the output for an image of this size as stored in the file, that is, before the orientation is applied.
     fn output(&self, size: (u32, u32), orientation: Orientation) -> Output<'_> {
         Output::new(&self.target, &self.pack, size, orientation)
     }
 }
 
-/// The orientation that an EXIF block asks for. A block that is missing or broken asks for none.
+/// Reads the orientation from an EXIF block. If the block is missing or broken, the image is not transformed.
 fn orientation(exif: Option<&[u8]>) -> Orientation {
-    // Some files have the prefix that the block has in a JPEG.
+    // Some files of other formats contain the prefix that the block has in a JPEG.
     let exif = exif.map(|exif| exif.strip_prefix(b"Exif\0\0").unwrap_or(exif));
     exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms)
 }
 
-/// Makes the elements of the tensor of an encoded image (of an animation, its first frame), and the context for
+/// Converts an encoded image (the first frame of an animation) to the elements of the tensor and the context for
 /// postprocessing.
 ///
 /// # Errors
@@ -69,10 +70,10 @@ pub fn prepare(body: &[u8], settings: &Settings) -> Result<(Elements, Context), 
     prepare_on::<Best>(body, settings)
 }
 
-/// The same without vector instructions: slower, and with the same result to the last bit. Tests compare the two.
+/// Like [`prepare`], but without vector instructions: slower, with a bit-identical result. Tests compare the two.
 ///
 /// # Errors
-/// As [`prepare`].
+/// See [`Rejected`].
 pub fn prepare_scalar(body: &[u8], settings: &Settings) -> Result<(Elements, Context), Rejected> {
     prepare_on::<Scalar>(body, settings)
 }

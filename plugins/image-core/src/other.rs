@@ -1,4 +1,4 @@
-//! GIF, BMP and TIFF, by `image`: the whole image is decoded, and its rows are resized.
+//! GIF, BMP and TIFF, by the crate `image`: decodes the whole image, then resizes its rows.
 
 use std::io::Cursor;
 
@@ -27,11 +27,12 @@ pub(crate) fn prepare<'a, L: Lanes>(
     limits.check_size(&format!("{format:?}"), width, height)?;
     let mut output = settings.output((width, height), decoder.orientation().unwrap_or(Orientation::NoTransforms));
     let pixels = decoder.total_bytes();
-    // The decoder of TIFF has the pixels once more for itself.
+    // The TIFF decoder holds a second copy of the pixels.
     let copies = if format == ImageFormat::Tiff { 2 } else { 1 };
     let needed = pixels.saturating_mul(copies).saturating_add(rows_bytes(width, height, output.y));
     let left = limits.check_bytes(&format!("the {format:?} image"), width, height, needed)?;
-    // The decoder of TIFF takes its own pixels off the budget itself; the others count only what they need besides.
+    // The TIFF decoder deducts its own copy from the budget. The other decoders count only memory in addition to the
+    // pixels.
     budget.max_alloc = Some(left + pixels * (copies - 1));
     decoder.set_limits(budget).map_err(rejected)?;
     let image = DynamicImage::from_decoder(decoder).map_err(rejected)?;

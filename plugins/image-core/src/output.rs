@@ -1,4 +1,5 @@
-//! Resized rows into the elements of the tensor: colour, orientation, border, channel order, normalisation, layout.
+//! Converts resized rows to the elements of the tensor: colour, orientation, border, channel order, normalisation and
+//! layout.
 
 use image::metadata::Orientation;
 
@@ -11,12 +12,12 @@ pub enum Channels {
     Rgb,
     /// Blue, green, red.
     Bgr,
-    /// Luma by ITU-R 601-2.
+    /// Luma as defined by ITU-R 601-2.
     Gray,
 }
 
 impl Channels {
-    /// How many there are.
+    /// The number of channels.
     pub fn count(self) -> usize {
         if self == Channels::Gray { 1 } else { 3 }
     }
@@ -31,26 +32,26 @@ pub enum Layout {
     Nhwc,
 }
 
-/// What becomes of the bytes; see the configuration keys of the same names.
+/// How values are converted to elements; see the configuration keys of the same names.
 #[derive(Clone)]
 pub struct Pack {
-    /// Of the model's input.
+    /// The width of the model's input in pixels.
     pub width: u32,
-    /// Of the model's input.
+    /// The height of the model's input in pixels.
     pub height: u32,
     /// The channels and their order.
     pub order: Channels,
     /// The order of the dimensions.
     pub layout: Layout,
-    /// Whether a value v of the image becomes 255 - v.
+    /// True if each value v of the image is replaced by 255 - v.
     pub invert: bool,
-    /// The border's value.
+    /// The border's value, before `mean` and `scale`.
     pub pad: u8,
-    /// What is subtracted from the values, in the order of the tensor's channels.
+    /// The number subtracted from the values of each channel, in the order of the tensor's channels.
     pub mean: [f32; 3],
-    /// What the difference is multiplied with, in the same order.
+    /// The factor of each channel, applied after the subtraction, in the same order.
     pub scale: [f32; 3],
-    /// Whether the elements are bytes.
+    /// True if the elements are bytes, false if they are `f32`.
     pub bytes: bool,
 }
 
@@ -64,18 +65,18 @@ pub enum Elements {
 }
 
 impl Pack {
-    /// How many channels the tensor has.
+    /// The number of channels of the tensor.
     pub fn channels(&self) -> usize {
         self.order.count()
     }
 
-    /// How many bytes the tensor has.
+    /// The size of the tensor in bytes.
     pub fn tensor_bytes(&self) -> usize {
         let element = if self.bytes { 1 } else { size_of::<f32>() };
         element * self.shape().iter().map(|&side| side as usize).product::<usize>()
     }
 
-    /// The tensor's shape: one image.
+    /// The tensor's shape, for a batch of one image.
     pub fn shape(&self) -> [u32; 4] {
         let (channels, width, height) = (self.channels() as u32, self.width, self.height);
         match self.layout {
@@ -85,26 +86,27 @@ impl Pack {
     }
 }
 
-/// What the rows of a result are made of.
+/// The channels of resized rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Colour {
-    /// Luma alone.
+    /// Luma only.
     Gray,
     /// Red, green and blue.
     Rgb,
-    /// Luma and the two colour differences of JFIF.
+    /// Luma and the two chroma channels of JFIF.
     YCbCr,
 }
 
-/// The tensor while it is made. Rows come as they lie in the file, and are turned by where they are put.
+/// The tensor while it is filled. Rows arrive in file order; the position that each pixel is written to applies the
+/// orientation.
 pub(crate) struct Output<'a> {
     pack: &'a Pack,
     elements: Elements,
-    /// Of the image as it lies in the file: what is shown of it, and how it is resized.
+    /// The axes of the image as stored in the file: the visible part and the resizing.
     pub(crate) x: Axis,
     pub(crate) y: Axis,
     context: Context,
-    /// Where the first element of the first row goes, and the distances to the next pixel, row and channel.
+    /// The index of the first element of the first row, and the distances to the next pixel, row and channel.
     origin: isize,
     column_step: isize,
     row_step: isize,
@@ -114,14 +116,14 @@ pub(crate) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    /// For an image of this size as it lies in the file, which a viewer turns as `orientation` says.
+    /// Creates the output for an image of this size as stored in the file, to be shown with `orientation`.
     pub(crate) fn new(target: &Target, pack: &'a Pack, (width, height): (u32, u32), orientation: Orientation) -> Self {
         use Orientation::{
             FlipHorizontal, FlipVertical, Rotate90, Rotate90FlipH, Rotate180, Rotate270, Rotate270FlipH,
         };
         let turned = matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH);
         let Plan { x: across, y: down, context } = target.plan(if turned { (height, width) } else { (width, height) });
-        // The plan is for the image as a viewer sees it.
+        // The plan applies to the image after the orientation is applied.
         let (mut x, mut y) = if turned { (down, across) } else { (across, down) };
         let x_mirrored = matches!(orientation, Rotate180 | Rotate270 | FlipHorizontal | Rotate270FlipH);
         let y_mirrored = matches!(orientation, Rotate180 | Rotate90 | FlipVertical | Rotate270FlipH);
@@ -150,7 +152,7 @@ impl<'a> Output<'a> {
         let bordered = across.count < pack.width || down.count < pack.height;
         let scratch = || vec![0.0; x.count as usize];
         Output {
-            elements: pack.blank(bordered),
+            elements: pack.blank_tensor(bordered),
             pack,
             x,
             y,
@@ -164,7 +166,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Puts the next row: the samples of each channel of `colour`, from 0 to 255.
+    /// Writes the next row: the samples of each channel of `colour`, from 0 to 255.
     pub(crate) fn put(&mut self, colour: Colour, row: [&[f32]; 3]) {
         let [mut first, mut second, mut third] = std::mem::take(&mut self.scratch);
         let gray = self.pack.order == Channels::Gray;
@@ -172,15 +174,15 @@ impl<'a> Output<'a> {
             (Colour::Gray, true) | (Colour::YCbCr, true) => self.put_channel(0, row[0]),
             (Colour::Gray, false) => (0..3).for_each(|channel| self.put_channel(channel, row[0])),
             (Colour::Rgb, true) => {
-                // The weights of ITU-R 601-2 as Pillow has them.
+                // The weights of ITU-R 601-2, as in Pillow.
                 for (((luma, r), g), b) in first.iter_mut().zip(row[0]).zip(row[1]).zip(row[2]) {
-                    *luma = clamped((19_595.0 * r + 38_470.0 * g + 7_471.0 * b) * (1.0 / 65_536.0));
+                    *luma = clamp_to_byte((19_595.0 * r + 38_470.0 * g + 7_471.0 * b) * (1.0 / 65_536.0));
                 }
                 self.put_channel(0, &first);
             }
             (Colour::Rgb, false) => self.put_pixels(row),
             (Colour::YCbCr, false) => {
-                colours([&mut first, &mut second, &mut third], row);
+                ycbcr_to_rgb([&mut first, &mut second, &mut third], row);
                 self.put_pixels([&first, &second, &third]);
             }
         }
@@ -199,22 +201,22 @@ impl<'a> Output<'a> {
         let step = self.column_step;
         let (mean, scale) = (self.pack.mean[channel], self.pack.scale[channel]);
         match (&mut self.elements, self.pack.invert) {
-            (Elements::F32(to), false) => place(to, first, step, values, |value| (value - mean) * scale),
-            (Elements::F32(to), true) => place(to, first, step, values, |value| (255.0 - value - mean) * scale),
-            (Elements::U8(to), false) => place(to, first, step, values, |value| (value + 0.5) as u8),
-            (Elements::U8(to), true) => place(to, first, step, values, |value| 255 - (value + 0.5) as u8),
+            (Elements::F32(to), false) => write_row(to, first, step, values, |value| (value - mean) * scale),
+            (Elements::F32(to), true) => write_row(to, first, step, values, |value| (255.0 - value - mean) * scale),
+            (Elements::U8(to), false) => write_row(to, first, step, values, |value| (value + 0.5) as u8),
+            (Elements::U8(to), true) => write_row(to, first, step, values, |value| 255 - (value + 0.5) as u8),
         }
     }
 
-    /// The finished tensor, and the context for postprocessing.
+    /// Returns the finished tensor and the context for postprocessing.
     pub(crate) fn finish(self) -> (Elements, Context) {
         (self.elements, self.context)
     }
 }
 
 impl Pack {
-    /// A tensor without an image: the border everywhere, where there is one.
-    fn blank(&self, bordered: bool) -> Elements {
+    /// Creates a tensor without an image. If there is a border, all elements have its value, otherwise 0.
+    fn blank_tensor(&self, bordered: bool) -> Elements {
         let channels = self.channels();
         let pixels = (self.width * self.height) as usize;
         if self.bytes {
@@ -242,19 +244,24 @@ impl Pack {
     }
 }
 
-/// Elements that are computed between two looks for the deadline, which WebAssembly takes at every turn of a loop.
-const AT_ONCE: usize = 16;
+/// Elements computed per loop iteration. A larger number saves time, because compiled WebAssembly checks its deadline
+/// in every iteration.
+const CHUNK: usize = 16;
 
-/// Luma and colour differences into red, green and blue, as JFIF has it.
-fn colours(rgb: [&mut [f32]; 3], [y, cb, cr]: [&[f32]; 3]) {
+/// Converts luma and chroma to red, green and blue, as defined by JFIF.
+fn ycbcr_to_rgb(rgb: [&mut [f32]; 3], [y, cb, cr]: [&[f32]; 3]) {
     let pixel = |y: f32, cb: f32, cr: f32| {
         let (cb, cr) = (cb - 128.0, cr - 128.0);
-        [clamped(y + 1.402 * cr), clamped(y - 0.344_136 * cb - 0.714_136 * cr), clamped(y + 1.772 * cb)]
+        [
+            clamp_to_byte(y + 1.402 * cr),
+            clamp_to_byte(y - 0.344_136 * cb - 0.714_136 * cr),
+            clamp_to_byte(y + 1.772 * cb),
+        ]
     };
-    let [r, g, b] = rgb.map(|channel| channel.as_chunks_mut::<AT_ONCE>());
-    let [y, cb, cr] = [y, cb, cr].map(|channel| channel.as_chunks::<AT_ONCE>());
+    let [r, g, b] = rgb.map(|channel| channel.as_chunks_mut::<CHUNK>());
+    let [y, cb, cr] = [y, cb, cr].map(|channel| channel.as_chunks::<CHUNK>());
     for (((r, g), b), ((y, cb), cr)) in r.0.iter_mut().zip(g.0).zip(b.0).zip(y.0.iter().zip(cb.0).zip(cr.0)) {
-        for at in 0..AT_ONCE {
+        for at in 0..CHUNK {
             [r[at], g[at], b[at]] = pixel(y[at], cb[at], cr[at]);
         }
     }
@@ -263,15 +270,15 @@ fn colours(rgb: [&mut [f32]; 3], [y, cb, cr]: [&[f32]; 3]) {
     }
 }
 
-/// Puts a row of elements `step` places apart.
-fn place<T>(to: &mut [T], first: isize, step: isize, values: &[f32], element: impl Fn(f32) -> T) {
+/// Writes a row of elements, `step` places apart; a negative step writes backwards from `first`.
+fn write_row<T>(to: &mut [T], first: isize, step: isize, values: &[f32], element: impl Fn(f32) -> T) {
     let first = first as usize;
     match step {
         1 => {
-            let (to, to_rest) = to[first..][..values.len()].as_chunks_mut::<AT_ONCE>();
-            let (values, rest) = values.as_chunks::<AT_ONCE>();
+            let (to, to_rest) = to[first..][..values.len()].as_chunks_mut::<CHUNK>();
+            let (values, rest) = values.as_chunks::<CHUNK>();
             for (to, values) in to.iter_mut().zip(values) {
-                for at in 0..AT_ONCE {
+                for at in 0..CHUNK {
                     to[at] = element(values[at]);
                 }
             }
@@ -285,8 +292,8 @@ fn place<T>(to: &mut [T], first: isize, step: isize, values: &[f32], element: im
     }
 }
 
-fn clamped(value: f32) -> f32 {
-    // Two comparisons, which vector instructions have; `clamp` also minds NaN, which no sample is.
+fn clamp_to_byte(value: f32) -> f32 {
+    // Two comparisons, because vector instructions exist for them; `clamp` would also handle NaN, which does not occur.
     let value = if value < 0.0 { 0.0 } else { value };
     if value > 255.0 { 255.0 } else { value }
 }

@@ -1,4 +1,4 @@
-//! PNG, by `png`: row by row, unless it is interlaced.
+//! PNG, by the crate `png`: decodes row by row, or the whole image if it is interlaced.
 
 use std::io::Cursor;
 
@@ -10,7 +10,7 @@ use crate::output::{Colour, Output};
 use crate::rows::{Rows, convert, convert_big_endian, rows_bytes};
 use crate::{Settings, orientation};
 
-/// What the decoder keeps besides rows: the window of deflate twice, and its buffers.
+/// Bytes that the decoder holds in addition to rows: two deflate windows and its buffers.
 const DECODER_BYTES: u64 = 512 << 10;
 
 pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Result<Output<'a>, Rejected> {
@@ -58,7 +58,7 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
         }
     }
     rows.finish();
-    // The rows may be there and the end of the file not.
+    // All rows may be present although the end of the file is missing.
     reader.next_row().map_err(rejected)?;
     Ok(output)
 }
@@ -76,8 +76,12 @@ fn copy(source: &[u8], samples: ColorType, depth: BitDepth, row: &mut [u8]) -> R
         (ColorType::GrayscaleAlpha, BitDepth::Sixteen) => convert_big_endian::<2, 1>(source, row),
         (ColorType::Rgb, BitDepth::Sixteen) => convert_big_endian::<3, 3>(source, row),
         (ColorType::Rgba, BitDepth::Sixteen) => convert_big_endian::<4, 3>(source, row),
-        // Smaller samples and palettes are expanded.
-        _ => return Err(Rejected::Unknown(format!("a PNG of {samples:?} with {depth:?} bits is not read"))),
+        // Not reached by smaller samples and palettes, because the decoder expands them.
+        _ => {
+            return Err(Rejected::Unknown(format!(
+                "PNG images of {samples:?} with {depth:?} bits per sample are not supported"
+            )));
+        }
     }
     Ok(())
 }

@@ -1,23 +1,23 @@
-//! Resizing as the rows come: what is kept is a row of sums for every row of the result that is under way, never the
-//! image.
+//! Resizes rows as they arrive. Instead of the image, only one row of sums is stored for each unfinished row of the
+//! result.
 //!
-//! Where the height shrinks, rows are summed down first and each finished sum goes across once. Where it grows, each
-//! row goes across once and the last few are mixed for every row of the result: there the sums would be more than the
-//! rows.
+//! If the height shrinks, the vertical filter runs first, and the horizontal filter runs once for each finished sum. If
+//! the height grows, the horizontal filter runs once for each row, and the last few rows are combined into each row of
+//! the result, because there would be more sums than rows.
 
 use std::marker::PhantomData;
 
 use crate::geometry::Axis;
-use crate::kernels::{FRACTION, accumulate, across, narrow};
+use crate::kernels::{FRACTION, accumulate, filter_row, narrow};
 use crate::lanes::Lanes;
 use crate::windows::{ONE, Windows};
 
-/// How many rows are summed at once; it bounds the rows of the result that are under way.
+/// The number of rows that are added up at once. It limits the number of unfinished rows of the result.
 const ROWS_AT_ONCE: usize = 16;
-/// Where the height grows, a window has at most three rows.
-const RECENT: usize = 4;
+/// The number of rows kept if the height grows. A window then has at most three rows.
+const RECENT_ROWS: usize = 4;
 
-/// One direction of a plane of samples: `length` are stored, which stand for a side of `size`.
+/// One direction of a plane of samples: `length` samples are stored, which represent a side of `size` samples.
 #[derive(Clone, Copy)]
 pub(crate) struct Side {
     pub(crate) size: f64,
@@ -25,62 +25,62 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    /// A side whose samples are its pixels.
+    /// A side with one sample per pixel.
     pub(crate) fn of(length: usize) -> Side {
         Side { size: length as f64, length }
     }
 }
 
-/// A plane on its way to its size in the input, with one or three interleaved channels.
+/// Resizes a plane with one or three interleaved channels to its size in the input.
 pub(crate) struct Resampler<L> {
     channels: usize,
-    /// Samples of a row, padding included.
+    /// Samples of a row, including padding.
     width: usize,
     height: usize,
-    across: Windows,
-    down: Windows,
+    horizontal: Windows,
+    vertical: Windows,
     order: Order,
-    /// One row of each channel before it goes across.
+    /// One row of each channel, the input of the horizontal filter.
     samples: Vec<i16>,
     sample_stride: usize,
-    /// Rows that have come.
+    /// The number of rows that have arrived.
     seen: usize,
-    /// Rows of the result that are finished.
+    /// The number of finished rows of the result.
     done: usize,
-    /// Finished rows that were not taken, each `channels` times `columns` floats.
+    /// Finished rows that were not discarded yet, each `channels` times `columns` floats.
     finished: Vec<f32>,
     columns: usize,
     lanes: PhantomData<L>,
 }
 
 enum Order {
-    /// `slots` rows of sums, taken in turn.
-    DownFirst { sums: Vec<i32>, slots: usize },
-    /// The last rows after they went across.
-    AcrossFirst { recent: Vec<f32> },
+    /// `slots` rows of sums, used as a ring.
+    VerticalFirst { sums: Vec<i32>, slots: usize },
+    /// The last rows, resized horizontally.
+    HorizontalFirst { recent: Vec<f32> },
 }
 
 impl<L: Lanes> Resampler<L> {
-    /// For rows of `channels` times `stored` bytes, `stored` being at least the width's length.
+    /// For rows of `channels` times `stored` bytes; `stored` is at least `width.length`.
     pub(crate) fn new(channels: usize, stored: usize, width: Side, height: Side, x: Axis, y: Axis) -> Self {
-        let across = Windows::new(width.size, width.length, x, 8);
-        let down = Windows::new(height.size, height.length, y, 1);
-        let columns = across.count().next_multiple_of(4);
-        let sample_stride = stored + across.span() + 8;
+        let horizontal = Windows::new(width.size, width.length, x, 8);
+        let vertical = Windows::new(height.size, height.length, y, 1);
+        let columns = horizontal.count().next_multiple_of(4);
+        let sample_stride = stored + horizontal.span() + 8;
         let scale = height.size / y.full as f64;
         let order = if scale >= 1.0 {
             let alive = (ROWS_AT_ONCE as f64 + 2.0 * scale + 2.0) / scale;
-            let slots = (alive.ceil() as usize + 2).min(down.count());
-            Order::DownFirst { sums: vec![0; slots * stored * channels], slots }
+            let slots = (alive.ceil() as usize + 2).min(vertical.count());
+            Order::VerticalFirst { sums: vec![0; slots * stored * channels], slots }
         } else {
-            Order::AcrossFirst { recent: vec![0.0; RECENT * channels * columns] }
+            Order::HorizontalFirst { recent: vec![0.0; RECENT_ROWS * channels * columns] }
         };
         Resampler {
             channels,
             width: stored,
             height: height.length,
-            across,
-            down,
+            horizontal,
+            vertical,
             order,
             samples: vec![0; channels * sample_stride],
             sample_stride,
@@ -92,35 +92,37 @@ impl<L: Lanes> Resampler<L> {
         }
     }
 
-    /// Takes the next rows, which stand `stride` bytes apart; those beyond the height are padding.
+    /// Processes the next rows, which start `stride` bytes apart. Rows beyond the height are padding and ignored.
     pub(crate) fn feed(&mut self, rows: &[u8], stride: usize, count: usize) {
         let count = count.min(self.height - self.seen);
         for first in (0..count).step_by(ROWS_AT_ONCE) {
-            let some = ROWS_AT_ONCE.min(count - first);
+            let group = ROWS_AT_ONCE.min(count - first);
             let rows = &rows[first * stride..];
-            if matches!(self.order, Order::DownFirst { .. }) {
-                self.feed_down(rows, stride, some);
+            if matches!(self.order, Order::VerticalFirst { .. }) {
+                self.feed_vertical_first(rows, stride, group);
             } else {
-                for row in 0..some {
-                    self.feed_across(&rows[row * stride..]);
+                for row in 0..group {
+                    self.feed_horizontal_first(&rows[row * stride..]);
                 }
             }
         }
     }
 
-    fn feed_down(&mut self, rows: &[u8], stride: usize, count: usize) {
-        let Order::DownFirst { sums, slots } = &mut self.order else { unreachable!("asked before") };
+    fn feed_vertical_first(&mut self, rows: &[u8], stride: usize, count: usize) {
+        let Order::VerticalFirst { sums, slots } = &mut self.order else {
+            unreachable!("the caller checked the order")
+        };
         let (from, to) = (self.seen, self.seen + count);
         self.seen = to;
         let length = self.width * self.channels;
-        for window in self.done..self.down.count() {
-            let (start, end) = (self.down.start(window), self.down.end(window));
+        for window in self.done..self.vertical.count() {
+            let (start, end) = (self.vertical.start(window), self.vertical.end(window));
             if start >= to {
                 break;
             }
             let (first, last) = (start.max(from), end.min(to));
             let sums = &mut sums[window % *slots * length..][..length];
-            let weights = &self.down.weights(window)[first - start..last - start];
+            let weights = &self.vertical.weights(window)[first - start..last - start];
             accumulate::<L>(&rows[(first - from) * stride..], stride, weights, sums, start >= from);
             if end > to {
                 continue;
@@ -140,14 +142,14 @@ impl<L: Lanes> Resampler<L> {
             for (samples, out) in
                 self.samples.chunks_exact(self.sample_stride).zip(self.finished[at..].chunks_exact_mut(self.columns))
             {
-                across::<L>(samples, &self.across, out);
+                filter_row::<L>(samples, &self.horizontal, out);
             }
             self.done = window + 1;
         }
     }
 
-    fn feed_across(&mut self, row: &[u8]) {
-        let Order::AcrossFirst { recent } = &mut self.order else { unreachable!("asked before") };
+    fn feed_horizontal_first(&mut self, row: &[u8]) {
+        let Order::HorizontalFirst { recent } = &mut self.order else { unreachable!("the caller checked the order") };
         let length = self.channels * self.columns;
         let widen = |sample: u8| i16::from(sample) << FRACTION;
         let row = &row[..self.width * self.channels];
@@ -163,19 +165,19 @@ impl<L: Lanes> Resampler<L> {
             },
             widen,
         );
-        let place = &mut recent[self.seen % RECENT * length..][..length];
+        let place = &mut recent[self.seen % RECENT_ROWS * length..][..length];
         for (samples, out) in self.samples.chunks_exact(self.sample_stride).zip(place.chunks_exact_mut(self.columns)) {
-            across::<L>(samples, &self.across, out);
+            filter_row::<L>(samples, &self.horizontal, out);
         }
         self.seen += 1;
-        while self.done < self.down.count() && self.down.end(self.done) <= self.seen {
+        while self.done < self.vertical.count() && self.vertical.end(self.done) <= self.seen {
             let at = self.finished.len();
             self.finished.resize(at + length, 0.0);
             let out = &mut self.finished[at..];
-            let start = self.down.start(self.done);
-            for (row, &weight) in (start..self.down.end(self.done)).zip(self.down.weights(self.done)) {
+            let start = self.vertical.start(self.done);
+            for (row, &weight) in (start..self.vertical.end(self.done)).zip(self.vertical.weights(self.done)) {
                 let weight = f32::from(weight) * (1.0 / ONE as f32);
-                let row = &recent[row % RECENT * length..][..length];
+                let row = &recent[row % RECENT_ROWS * length..][..length];
                 for (sum, sample) in out.iter_mut().zip(row) {
                     *sum += sample * weight;
                 }
@@ -184,31 +186,32 @@ impl<L: Lanes> Resampler<L> {
         }
     }
 
-    /// Rows of the result that are finished and not taken.
+    /// The number of finished rows of the result that were not discarded yet.
     pub(crate) fn ready(&self) -> usize {
         self.finished.len() / (self.channels * self.columns)
     }
 
-    /// The channel of a row of the result that is ready, the oldest being 0.
+    /// One channel of a finished row of the result; row 0 is the oldest.
     pub(crate) fn row(&self, ready: usize, channel: usize) -> &[f32] {
         let row = ready * self.channels + channel;
-        &self.finished[row * self.columns..][..self.across.count()]
+        &self.finished[row * self.columns..][..self.horizontal.count()]
     }
 
-    /// Forgets so many of the oldest rows that are ready.
-    pub(crate) fn take(&mut self, rows: usize) {
+    /// Discards the given number of finished rows, oldest first.
+    pub(crate) fn discard_rows(&mut self, rows: usize) {
         self.finished.drain(..rows * self.channels * self.columns);
     }
 }
 
-/// About how many bytes [`Resampler::new`] takes for an image of this size.
+/// Estimates the bytes that [`Resampler::new`] allocates for an image of this size.
 pub(crate) fn resampler_bytes(channels: usize, width: u64, height: u64, y: Axis) -> u64 {
     let scale = (height as f64 / y.full as f64).max(1.0);
     let slots = ((ROWS_AT_ONCE as f64 + 2.0 * scale + 2.0) / scale + 3.0).min(f64::from(y.count));
     (width as f64 * channels as f64 * (4.0 * slots + 4.0)) as u64 + 2 * height
 }
 
-/// Interleaved channels into a row for each, by `whole` where there is one and by `each` where there are three.
+/// Splits interleaved channels into one row for each channel. `whole` converts the row if there is one channel; `each`
+/// converts every sample if there are three.
 fn split<T: Copy>(
     from: &[T],
     channels: usize,

@@ -1,5 +1,5 @@
-//! Rows of a decoded image as bytes, one or three to a pixel, and their way through the resampler. Only a row at a time
-//! is converted, so an image is never held twice.
+//! Converts rows of a decoded image to bytes, one or three per pixel, and feeds them to the resampler. One row at a
+//! time is converted, so there is never a second copy of the image.
 
 use image::{DynamicImage, GenericImageView, Pixel};
 
@@ -26,13 +26,13 @@ impl Sample for u16 {
 }
 
 impl Sample for f32 {
-    // The cast saturates, and NaN becomes 0.
+    // The cast saturates and converts NaN to 0.
     fn byte(self) -> u8 {
         (self * 255.0 + 0.5) as u8
     }
 }
 
-/// The row `y` of a decoded image in `C` bytes a pixel: 3 is RGB, 1 is gray, for images that have no colour.
+/// Copies row `y` of a decoded image as `C` bytes per pixel: 3 is RGB, 1 is gray, for images without colour.
 pub(crate) fn copy_row<const C: usize>(image: &DynamicImage, y: u32, out: &mut [u8]) {
     let from = image.width() as usize * y as usize;
     match image {
@@ -46,7 +46,7 @@ pub(crate) fn copy_row<const C: usize>(image: &DynamicImage, y: u32, out: &mut [
         DynamicImage::ImageRgba16(it) => convert::<_, 4, C>(&it.as_raw()[4 * from..], out),
         DynamicImage::ImageRgb32F(it) => convert::<_, 3, C>(&it.as_raw()[3 * from..], out),
         DynamicImage::ImageRgba32F(it) => convert::<_, 4, C>(&it.as_raw()[4 * from..], out),
-        // A kind that a later version of the crate may add: slower, but right.
+        // For kinds that a later version of the crate may add: slower, but correct.
         other => {
             for (x, pixel) in (0..).zip(out.as_chunks_mut::<C>().0) {
                 *pixel = std::array::from_fn(|channel| other.get_pixel(x, y).to_rgb().0[channel]);
@@ -55,7 +55,8 @@ pub(crate) fn copy_row<const C: usize>(image: &DynamicImage, y: u32, out: &mut [
     }
 }
 
-/// Pixels of `N` samples (1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha) as `C` bytes each, as many as `out` takes.
+/// Converts pixels of `N` samples (1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha) to `C` bytes each, until `out` is
+/// full.
 pub(crate) fn convert<T: Sample, const N: usize, const C: usize>(samples: &[T], out: &mut [u8]) {
     for (pixel, out) in samples.as_chunks::<N>().0.iter().zip(out.as_chunks_mut::<C>().0) {
         let step = usize::from(N > 2);
@@ -63,7 +64,7 @@ pub(crate) fn convert<T: Sample, const N: usize, const C: usize>(samples: &[T], 
     }
 }
 
-/// Samples of 16 bits as a file has them.
+/// Like [`convert`], for samples of 16 bits in big-endian order, as stored in a file.
 pub(crate) fn convert_big_endian<const N: usize, const C: usize>(samples: &[u8], out: &mut [u8]) {
     for (pixel, out) in samples.as_chunks::<2>().0.chunks_exact(N).zip(out.as_chunks_mut::<C>().0) {
         let step = usize::from(N > 2);
@@ -71,7 +72,7 @@ pub(crate) fn convert_big_endian<const N: usize, const C: usize>(samples: &[u8],
     }
 }
 
-/// Decoded rows on their way into the tensor.
+/// Collects decoded rows, resizes them and writes them to the tensor.
 pub(crate) struct Rows<'o, 'a, L> {
     output: &'o mut Output<'a>,
     resampler: Resampler<L>,
@@ -81,11 +82,11 @@ pub(crate) struct Rows<'o, 'a, L> {
     rows: usize,
 }
 
-/// As many rows as the resampler sums at once.
+/// The number of rows that the resampler adds up at once.
 const STRIP: usize = 16;
 
 impl<'o, 'a, L: Lanes> Rows<'o, 'a, L> {
-    /// For an image of this size as it lies in the file; its rows are [`Colour::Gray`] or [`Colour::Rgb`].
+    /// For an image of this size as stored in the file. `colour` is [`Colour::Gray`] or [`Colour::Rgb`].
     pub(crate) fn new(output: &'o mut Output<'a>, width: u32, height: u32, colour: Colour) -> Self {
         let channels = if colour == Colour::Gray { 1 } else { 3 };
         let (width, height) = (width as usize, height as usize);
@@ -94,7 +95,7 @@ impl<'o, 'a, L: Lanes> Rows<'o, 'a, L> {
         Rows { output, resampler, colour, strip: vec![0; STRIP * row_bytes], row_bytes, rows: 0 }
     }
 
-    /// Takes the next row: `write` fills its bytes.
+    /// Adds the next row; `write` fills its bytes.
     pub(crate) fn push<E>(&mut self, write: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<(), E> {
         write(&mut self.strip[self.rows * self.row_bytes..][..self.row_bytes])?;
         self.rows += 1;
@@ -104,7 +105,7 @@ impl<'o, 'a, L: Lanes> Rows<'o, 'a, L> {
         Ok(())
     }
 
-    /// After the last row.
+    /// Processes the remaining rows. Call after the last row.
     pub(crate) fn finish(mut self) {
         self.flush();
     }
@@ -118,11 +119,11 @@ impl<'o, 'a, L: Lanes> Rows<'o, 'a, L> {
                 |channel: usize| self.resampler.row(row, if self.colour == Colour::Gray { 0 } else { channel });
             self.output.put(self.colour, [channel(0), channel(1), channel(2)]);
         }
-        self.resampler.take(ready);
+        self.resampler.discard_rows(ready);
     }
 }
 
-/// About how many bytes [`Rows`] takes.
+/// Estimates the bytes that [`Rows`] allocates.
 pub(crate) fn rows_bytes(width: u32, height: u32, y: Axis) -> u64 {
     let (width, height) = (u64::from(width), u64::from(height));
     3 * STRIP as u64 * width + resampler_bytes(3, width, height, y)

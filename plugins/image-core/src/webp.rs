@@ -1,4 +1,4 @@
-//! WebP, by `image-webp`: the whole image is decoded, and its rows are resized.
+//! WebP, by the crate `image-webp`: decodes the whole image, then resizes its rows.
 
 use std::io::Cursor;
 
@@ -10,7 +10,7 @@ use crate::output::{Colour, Output};
 use crate::rows::{Rows, convert, rows_bytes};
 use crate::{Settings, orientation};
 
-/// What the decoder keeps besides pixels: Huffman codes and probabilities.
+/// Bytes that the decoder holds in addition to pixels: Huffman codes and probabilities.
 const DECODER_BYTES: u64 = 512 << 10;
 
 pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Result<Output<'a>, Rejected> {
@@ -47,19 +47,19 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     Ok(output)
 }
 
-/// What the decoder holds at once for each pixel, the result included, in half bytes.
+/// The decoder's peak memory for each pixel, including the result, in half bytes.
 fn half_bytes(decoder: &mut WebPDecoder<Cursor<&[u8]>>) -> u64 {
     let result = if decoder.has_alpha() { 8 } else { 6 };
     if decoder.is_animated() {
-        // A canvas and a frame of four bytes each.
+        // A canvas and a frame of four bytes per pixel each.
         return result + 16;
     }
     match (decoder.is_lossy(), decoder.has_alpha()) {
-        // Luma, and two colour differences for every four pixels.
+        // Luma, and two chroma samples for every four pixels.
         (true, false) => result + 3,
-        // The same, and alpha, which is decoded as if it were a whole lossless image.
+        // The same, and alpha, which is decoded like a complete lossless image.
         (true, true) => result + 3 + 2 + 8,
-        // A lossless image without alpha is decoded with alpha first.
+        // A lossless image without alpha is first decoded with alpha.
         (false, false) => result + 8,
         (false, true) => result,
     }
@@ -68,7 +68,9 @@ fn half_bytes(decoder: &mut WebPDecoder<Cursor<&[u8]>>) -> u64 {
 fn rejected(limits: &Limits, error: DecodingError) -> Rejected {
     match error {
         DecodingError::MemoryLimitExceeded | DecodingError::ImageTooLarge => limits.exceeded("WebP", error),
-        DecodingError::UnsupportedFeature(feature) => Rejected::Unknown(format!("WebP with {feature} is not read")),
+        DecodingError::UnsupportedFeature(feature) => {
+            Rejected::Unknown(format!("WebP images with {feature} are not supported"))
+        }
         error => Rejected::broken("WebP", error),
     }
 }

@@ -1,4 +1,4 @@
-//! The configuration of the stage, read and checked once at deployment; the keys stand in `lib.rs`.
+//! The configuration of the stage, read and checked once at deployment; the keys are described in `lib.rs`.
 
 use image_core::{Channels, Layout, Limits, Mode, Pack, Settings, Target};
 use plimsoll_sdk::config;
@@ -21,22 +21,22 @@ const KEYS: &[&str] = &[
     "draft",
 ];
 
-/// More than any model takes; the product of two such sides and 16 bytes still fits the guest's memory.
+/// Larger than the input of any model. Two such sides multiplied by 16 bytes still fit into the guest's memory.
 const MAX_SIDE: u32 = 4096;
 
-/// What `init` leaves for every request.
-pub(crate) struct Configured {
+/// The configuration that `init` prepares for all requests.
+pub(crate) struct Configuration {
     pub(crate) settings: Settings,
     /// The name of the tensor.
     pub(crate) input: String,
 }
 
-impl Configured {
+impl Configuration {
     /// Reads every key.
     ///
     /// # Errors
-    /// A sentence that names the key which is unknown, missing, malformed or at odds with another.
-    pub(crate) fn read() -> Result<Configured, String> {
+    /// A message that names the key that is unknown, missing, malformed or in conflict with another key.
+    pub(crate) fn read() -> Result<Configuration, String> {
         config::only(KEYS)?;
         let (width, height) = (side("width")?, side("height")?);
         let mode = config::choice(
@@ -48,7 +48,7 @@ impl Configured {
         let shorter = config::get("resize_shorter").map(|_| config::parse("resize_shorter", 0)).transpose()?;
         if let Some(shorter) = shorter.filter(|&shorter| shorter < width.max(height)) {
             return Err(format!(
-                "configuration key `resize_shorter`: {shorter} is less than a side of the input ({width} x {height})"
+                "configuration key `resize_shorter`: {shorter} is smaller than a side of the input ({width} x {height})"
             ));
         }
 
@@ -77,41 +77,41 @@ impl Configured {
             },
             draft: config::parse("draft", false)?,
         };
-        Ok(Configured { settings, input: config::get("input").unwrap_or_else(|| "image".into()) })
+        Ok(Configuration { settings, input: config::get("input").unwrap_or_else(|| "image".into()) })
     }
 }
 
-/// A side of the input, which has no default.
+/// Reads a side of the input. The key is required.
 fn side(key: &str) -> Result<u32, String> {
     if config::get(key).is_none() {
-        return Err(format!("configuration key `{key}` is missing: the size of the model's input in pixels"));
+        return Err(format!("configuration key `{key}` is missing; set it to the size of the model's input in pixels"));
     }
     match config::parse(key, 0)? {
         value @ 1..=MAX_SIDE => Ok(value),
-        value => Err(format!("configuration key `{key}`: {value} is not between 1 and {MAX_SIDE}")),
+        value => Err(format!("configuration key `{key}`: {value} is not between 1 and {MAX_SIDE} pixels")),
     }
 }
 
-/// Refuses a key that would have no effect, since whoever wrote it expects one.
-fn only_with(key: &str, holds: bool, needed: &str) -> Result<(), String> {
-    if holds || config::get(key).is_none() {
+/// Rejects a key that would have no effect, because its author expects an effect.
+fn only_with(key: &str, applies: bool, needed: &str) -> Result<(), String> {
+    if applies || config::get(key).is_none() {
         Ok(())
     } else {
-        Err(format!("configuration key `{key}` goes only with {needed}"))
+        Err(format!("configuration key `{key}` can only be used with {needed}"))
     }
 }
 
-/// A list of one number, or of one for each channel.
+/// Reads a list of one number, or of one number for each channel.
 fn per_channel(key: &str, channels: usize, default: f32) -> Result<[f32; 3], String> {
     let values = config::list::<f32>(key)?.unwrap_or_else(|| vec![default]);
     if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-        return Err(format!("configuration key `{key}`: {value} is no finite number"));
+        return Err(format!("configuration key `{key}`: {value} is not a finite number"));
     }
     match *values.as_slice() {
         [one] => Ok([one; 3]),
         [first, second, third] if channels == 3 => Ok([first, second, third]),
         _ => Err(format!(
-            "configuration key `{key}`: {} numbers for {channels} channel(s); one, or one for each, is needed",
+            "configuration key `{key}`: {} numbers for {channels} channel(s); give one number, or one for each channel",
             values.len()
         )),
     }

@@ -1,55 +1,56 @@
-//! A scan of a progressive image brings a band of coefficients, or one bit more for each of them (ITU-T T.81, G.1.2).
+//! One scan of a progressive image: it has a band of coefficients, or one more bit of each coefficient (ITU-T T.81,
+//! G.1.2).
 
-use super::bits::{Bits, Restarts, Unsound};
+use super::bits::{BitReader, InvalidData, Restarts};
 use super::headers::TRANSPOSED;
-use super::huffman::{Code, END};
-use super::scan::number;
+use super::huffman::{Code, END_OF_BLOCK};
+use super::scan::signed_bits;
 use crate::lanes::Lanes;
 
-/// What the head of a scan says of the coefficients.
+/// The band of coefficients that a scan has, as declared in its header.
 pub(super) struct Band {
-    /// The first and the last in zigzag order.
+    /// The first and the last coefficient in zigzag order.
     pub(super) first: usize,
     pub(super) last: usize,
-    /// Whether the scan adds a bit to what has come of them: `Ah` is not 0.
+    /// True if the scan adds one bit to coefficients of earlier scans: `Ah` is not 0.
     pub(super) refines: bool,
-    /// The lowest bit that it brings: `Al`.
+    /// The lowest bit that the scan has: `Al`.
     pub(super) low: u32,
 }
 
 /// The coefficients of a block.
 #[derive(Clone)]
 pub(super) struct Block {
-    /// In columns.
+    /// Column by column.
     pub(super) coefficients: [i16; 64],
-    /// Which of them beyond the mean are not 0, in zigzag order: a scan that refines asks for a bit for each of those, and
-    /// looks at no others.
-    others: u64,
+    /// A bit mask of the AC coefficients that are not 0, in zigzag order. A refining scan has one bit for each of these
+    /// coefficients and does not read the others.
+    nonzero_ac: u64,
 }
 
 impl Block {
-    pub(super) const EMPTY: Block = Block { coefficients: [0; 64], others: 0 };
+    pub(super) const EMPTY: Block = Block { coefficients: [0; 64], nonzero_ac: 0 };
 
     pub(super) fn columns(&self) -> &[[i16; 8]; 8] {
         self.coefficients.as_chunks().0.as_array().expect("eight")
     }
 
-    /// The place of the last coefficient in zigzag order, 0 where there is none but the mean.
+    /// The index of the last non-zero coefficient in zigzag order; 0 if there are no AC coefficients.
     pub(super) fn last(&self) -> usize {
-        63 - (self.others | 1).leading_zeros() as usize
+        63 - (self.nonzero_ac | 1).leading_zeros() as usize
     }
 
     #[inline(always)]
     fn set(&mut self, index: usize, value: i16) {
         self.coefficients[usize::from(TRANSPOSED[index & 63] & 63)] = value;
-        self.others |= 1 << index;
+        self.nonzero_ac |= 1 << index;
     }
 
-    /// Adds a bit to a coefficient that is not 0.
+    /// Adds one bit to a coefficient that is not 0.
     #[inline(always)]
-    fn refine<L: Lanes>(&mut self, bits: &mut Bits<L>, index: usize, bit: i16) {
+    fn refine<L: Lanes>(&mut self, bits: &mut BitReader<L>, index: usize, bit: i16) {
         let coefficient = &mut self.coefficients[usize::from(TRANSPOSED[index & 63] & 63)];
-        // All ones, if the bit is set.
+        // All ones if the bit is set, otherwise 0.
         let set = ((bits.peek() as i64) >> 63) as i16;
         bits.skip(1);
         let sign = *coefficient >> 15;
@@ -58,70 +59,71 @@ impl Block {
 }
 
 impl Band {
-    /// The end of a scan's head; `None` where no sound image has such a band.
+    /// Parses the last three bytes of a scan's header. Returns `None` if the band is not valid.
     pub(super) fn read([first, last, bits]: [u8; 3]) -> Option<Band> {
         let (high, low) = (bits >> 4, bits & 15);
         let band = Band { first: first.into(), last: last.into(), refines: high > 0, low: low.into() };
-        let orderly = first <= last && last < 64 && (first == 0) == (last == 0);
-        (orderly && low <= 13 && (high == 0 || high == low + 1)).then_some(band)
+        let valid = first <= last && last < 64 && (first == 0) == (last == 0);
+        (valid && low <= 13 && (high == 0 || high == low + 1)).then_some(band)
     }
 
-    /// Whether it is the mean of a block, and no other coefficient.
-    pub(super) fn is_mean(&self) -> bool {
+    /// True if the band is the DC coefficient.
+    pub(super) fn is_dc(&self) -> bool {
         self.first == 0
     }
 
-    /// Decodes a scan of other coefficients into rows of blocks; gives what stands after it.
+    /// Decodes a scan of AC coefficients into rows of blocks. Returns the data after the scan.
     pub(super) fn decode<'b, 'k, L: Lanes>(
         &self,
-        mut bits: Bits<'b, L>,
+        mut bits: BitReader<'b, L>,
         code: &Code,
         rows: impl Iterator<Item = &'k mut [Block]>,
         mut restarts: Restarts,
-    ) -> Result<&'b [u8], Unsound> {
-        // The blocks in which nothing more comes: EOBRUN.
-        let mut ended = 0;
+    ) -> Result<&'b [u8], InvalidData> {
+        // The number of further blocks without new coefficients in this band: EOBRUN.
+        let mut eob_run = 0;
         for block in rows.flatten() {
-            if restarts.is_next() {
+            if restarts.is_due() {
                 bits.restart()?;
-                ended = 0;
+                eob_run = 0;
             }
-            bits.before_block()?;
-            ended = match self.refines {
-                false if ended > 0 => Some(ended - 1),
-                false => self.bring(&mut bits, code, block),
-                true => self.refine(&mut bits, code, block, ended),
+            bits.ensure_block()?;
+            eob_run = match self.refines {
+                false if eob_run > 0 => Some(eob_run - 1),
+                false => self.decode_first(&mut bits, code, block),
+                true => self.refine(&mut bits, code, block, eob_run),
             }
-            .ok_or(Unsound)?;
+            .ok_or(InvalidData)?;
         }
-        bits.end()
+        bits.expect_marker()
     }
 
-    /// The number of blocks in which the band ends, this one not counted.
+    /// Reads the number of further blocks in which the band has ended, excluding the current one. `size` is its number
+    /// of bits.
     #[inline(always)]
-    fn ended<L: Lanes>(bits: &mut Bits<L>, size: u32) -> u32 {
+    fn read_eob_run<L: Lanes>(bits: &mut BitReader<L>, size: u32) -> u32 {
         let more = (bits.peek() >> 32 >> 1 >> (31 - size)) as u32;
         bits.skip(size);
         (1 << size) - 1 + more
     }
 
-    /// Brings the coefficients of a block. Gives in how many more the band ends.
+    /// Decodes the band of a block in its first scan. Returns the number of further blocks in which the band has ended.
     #[inline(never)]
-    fn bring<L: Lanes>(&self, bits: &mut Bits<L>, code: &Code, block: &mut Block) -> Option<u32> {
+    fn decode_first<L: Lanes>(&self, bits: &mut BitReader<L>, code: &Code, block: &mut Block) -> Option<u32> {
         let mut index = self.first;
         while index <= self.last {
             let look = bits.peek();
             let entry = code.entry(look)?;
             bits.skip(entry.bits());
-            if entry.run() >= END {
-                return Some(Self::ended(bits, entry.ends()));
+            if entry.run() >= END_OF_BLOCK {
+                return Some(Self::read_eob_run(bits, entry.eob_run_bits()));
             }
             index += entry.run() as usize;
             if index > self.last {
                 return None;
             }
             if entry.size() > 0 {
-                let value = number(look, entry.bits() - entry.size(), entry.size());
+                let value = signed_bits(look, entry.bits() - entry.size(), entry.size());
                 block.set(index, (value << self.low) as i16);
             }
             index += 1;
@@ -129,28 +131,29 @@ impl Band {
         Some(0)
     }
 
-    /// Adds a bit to the coefficients of a block that are not 0, and brings those that only this bit has. `ended` is in how
-    /// many blocks no more of the latter come; gives the same for the next block.
+    /// Adds one bit to the coefficients of a block that are not 0, and sets the coefficients whose first bit is in this
+    /// scan. `eob_run` is the number of blocks, including this one, that have none of the latter. Returns this number
+    /// for the next block.
     #[inline(never)]
-    fn refine<L: Lanes>(&self, bits: &mut Bits<L>, code: &Code, block: &mut Block, ended: u32) -> Option<u32> {
+    fn refine<L: Lanes>(&self, bits: &mut BitReader<L>, code: &Code, block: &mut Block, eob_run: u32) -> Option<u32> {
         let bit = 1 << self.low;
         let mut index = self.first;
-        let mut left = ended.checked_sub(1);
+        let mut left = eob_run.checked_sub(1);
         while left.is_none() && index <= self.last {
             let look = bits.peek();
             let entry = code.entry(look)?;
             bits.skip(entry.bits());
-            if entry.run() >= END {
-                left = Some(Self::ended(bits, entry.ends()));
+            if entry.run() >= END_OF_BLOCK {
+                left = Some(Self::read_eob_run(bits, entry.eob_run_bits()));
                 break;
             }
-            // So many zeros stay as they are. The coefficients between them get their bit.
+            // Skip this number of zero coefficients. The non-zero coefficients between them get their bit.
             let mut zeros = entry.run() as usize;
             loop {
                 if index > self.last {
                     return None;
                 }
-                let before = (block.others >> index).trailing_zeros() as usize;
+                let before = (block.nonzero_ac >> index).trailing_zeros() as usize;
                 index += zeros.min(before);
                 if index > self.last {
                     return None;
@@ -164,14 +167,14 @@ impl Band {
             }
             match entry.size() {
                 0 => {}
-                1 => block.set(index, if number(look, entry.bits() - 1, 1) > 0 { bit } else { -bit }),
+                1 => block.set(index, if signed_bits(look, entry.bits() - 1, 1) > 0 { bit } else { -bit }),
                 _ => return None,
             }
             index += 1;
         }
         if let Some(left) = left {
-            // All bits from `index` to `last`; where that is 63, the 2 is shifted out.
-            let mut rest = block.others >> index << index & (2_u64 << self.last).wrapping_sub(1);
+            // All bits from `index` to `last`. If `last` is 63, the 2 is shifted out and the mask has all bits.
+            let mut rest = block.nonzero_ac >> index << index & (2_u64 << self.last).wrapping_sub(1);
             while rest != 0 {
                 block.refine(bits, rest.trailing_zeros() as usize, bit);
                 rest &= rest - 1;

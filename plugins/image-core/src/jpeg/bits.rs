@@ -1,48 +1,51 @@
-//! The coded data as bits: a window over them, without the zeros that stand after each 0xFF, and in reverse order, so
-//! that a look at the bits is one little-endian load (WebAssembly cannot reverse bytes).
+//! Reads the coded data as bits. A window of the data is buffered without the zero bytes that are stuffed after each
+//! 0xFF. It is stored in reverse order, so that reading bits is one little-endian load (WebAssembly cannot reverse
+//! bytes).
 
 use std::marker::PhantomData;
 
 use crate::lanes::Lanes;
 
-/// Bytes of the window, a power of two.
+/// The size of the window in bytes, a power of two.
 const WINDOW: usize = 32 << 10;
-/// More than a block can take: a difference and 63 coefficients, at most 27 bits each, and a look beyond.
-const BLOCK: usize = 256;
+/// An upper bound of the bytes of a block: a DC difference and 63 AC coefficients of at most 27 bits each, and the bits
+/// that are read in advance.
+const BLOCK_BYTES: usize = 256;
 
-/// The data are broken, or end too soon.
+/// The data are broken, use an unsupported feature or end too early. The fallback decoder decides whether the image is
+/// refused.
 #[derive(Debug)]
-pub(super) struct Unsound;
+pub(super) struct InvalidData;
 
-/// A place in the coded data.
-pub(super) struct Bits<'a, L> {
-    /// What was not read into the window.
+/// Reads the coded data bit by bit.
+pub(super) struct BitReader<'a, L> {
+    /// The data that are not yet in the window.
     rest: &'a [u8],
-    /// Byte n of the data stands at `WINDOW - 1 - n`, and zeros after the last.
+    /// Byte n of the data is at `WINDOW - 1 - n`. The last byte is followed by zeros, at lower indices.
     window: Box<[u8; WINDOW + 8]>,
-    /// Bits of the window that are behind.
+    /// The number of bits of the window that were consumed.
     at: usize,
-    /// Bytes in the window.
+    /// The number of data bytes in the window.
     end: usize,
-    /// Where `at` calls for more.
-    low: usize,
-    /// Whether the data in the window are the last before a marker.
+    /// The window is refilled when `at` reaches this number of bits.
+    refill_at: usize,
+    /// True if the window contains all data up to the next marker or the end of the body.
     last: bool,
     lanes: PhantomData<L>,
 }
 
-impl<'a, L: Lanes> Bits<'a, L> {
-    pub(super) fn new(data: &'a [u8]) -> Result<Self, Unsound> {
-        let window = vec![0; WINDOW + 8].try_into().expect("just as long");
-        let mut bits = Bits { rest: data, window, at: 0, end: 0, low: 0, last: false, lanes: PhantomData };
-        bits.more()?;
+impl<'a, L: Lanes> BitReader<'a, L> {
+    pub(super) fn new(data: &'a [u8]) -> Result<Self, InvalidData> {
+        let window = vec![0; WINDOW + 8].try_into().expect("same length");
+        let mut bits = BitReader { rest: data, window, at: 0, end: 0, refill_at: 0, last: false, lanes: PhantomData };
+        bits.refill()?;
         Ok(bits)
     }
 
-    /// The next bits, at least 57, the first on top.
+    /// The next bits, at least 57; the first is the most significant.
     #[inline(always)]
     pub(super) fn peek(&self) -> u64 {
-        // The mask changes nothing, for a block never leads so far; with it no check of bounds is needed.
+        // The mask never changes the value, because a block does not reach that far. It removes the bounds check.
         let byte = (WINDOW - 8).wrapping_sub(self.at >> 3) & (WINDOW - 1);
         let eight = self.window[byte..byte + 8].first_chunk().expect("eight");
         u64::from_le_bytes(*eight) << (self.at & 7)
@@ -53,60 +56,61 @@ impl<'a, L: Lanes> Bits<'a, L> {
         self.at += bits as usize;
     }
 
-    /// Sees to it that the window holds a whole block; to be called before each.
+    /// Ensures that the window has a whole block. Call before each block.
     #[inline(always)]
-    pub(super) fn before_block(&mut self) -> Result<(), Unsound> {
-        if self.at >= self.low { self.more() } else { Ok(()) }
+    pub(super) fn ensure_block(&mut self) -> Result<(), InvalidData> {
+        if self.at >= self.refill_at { self.refill() } else { Ok(()) }
     }
 
-    /// Checks that no more was read than there is; to be called after the last block.
-    pub(super) fn check(&self) -> Result<(), Unsound> {
-        if self.at > 8 * self.end { Err(Unsound) } else { Ok(()) }
+    /// Checks that no bits beyond the data were consumed. Call after the last block.
+    pub(super) fn check_end(&self) -> Result<(), InvalidData> {
+        if self.at > 8 * self.end { Err(InvalidData) } else { Ok(()) }
     }
 
-    /// Checks that all was read up to a marker, or the end of the body; gives what is there.
-    pub(super) fn end(&mut self) -> Result<&'a [u8], Unsound> {
+    /// Checks that all data up to a marker or the end of the body were consumed. Returns the rest, which begins with
+    /// the marker.
+    pub(super) fn expect_marker(&mut self) -> Result<&'a [u8], InvalidData> {
         if !self.last {
-            self.more()?;
+            self.refill()?;
         }
-        self.check()?;
-        // What is left can only be less than a byte: then the marker is where it should be.
+        self.check_end()?;
+        // Less than a byte may be left; otherwise the marker is not where it should be.
         if !self.last || self.end > self.at.div_ceil(8) {
-            return Err(Unsound);
+            return Err(InvalidData);
         }
         Ok(self.rest)
     }
 
-    /// Goes on after a restart marker, which must be the next.
-    pub(super) fn restart(&mut self) -> Result<(), Unsound> {
-        let [0xFF, 0xD0..=0xD7, rest @ ..] = self.end()? else { return Err(Unsound) };
+    /// Continues after a restart marker, which must be next.
+    pub(super) fn restart(&mut self) -> Result<(), InvalidData> {
+        let [0xFF, 0xD0..=0xD7, rest @ ..] = self.expect_marker()? else { return Err(InvalidData) };
         self.rest = rest;
         (self.at, self.end, self.last) = (0, 0, false);
-        self.more()
+        self.refill()
     }
 
     #[cold]
     #[inline(never)]
-    fn more(&mut self) -> Result<(), Unsound> {
+    fn refill(&mut self) -> Result<(), InvalidData> {
         if self.last {
-            return self.check();
+            return self.check_end();
         }
-        let behind = self.at >> 3;
-        self.window.copy_within(WINDOW - self.end..WINDOW - behind, WINDOW - (self.end - behind));
+        let consumed = self.at >> 3;
+        self.window.copy_within(WINDOW - self.end..WINDOW - consumed, WINDOW - (self.end - consumed));
         self.at &= 7;
-        self.end -= behind;
+        self.end -= consumed;
         self.fill();
-        // Zeros for the looks beyond the end.
+        // Zeros, because bits beyond the end may be read in advance.
         let free = WINDOW - self.end;
-        self.window[free.saturating_sub(BLOCK)..free].fill(0);
-        self.low = if self.last { 8 * self.end + 1 } else { 8 * (self.end - BLOCK) };
+        self.window[free.saturating_sub(BLOCK_BYTES)..free].fill(0);
+        self.refill_at = if self.last { 8 * self.end + 1 } else { 8 * (self.end - BLOCK_BYTES) };
         Ok(())
     }
 
-    /// Reads until the window is full but for the zeros, or a marker or the end of the body comes.
+    /// Reads until the window is full except for the zeros, or until a marker or the end of the body.
     #[inline(always)]
     fn fill(&mut self) {
-        const FULL: usize = WINDOW - BLOCK - 16;
+        const FULL: usize = WINDOW - BLOCK_BYTES - 16;
         while self.end < FULL {
             if let Some(sixteen) = self.rest.first_chunk::<16>() {
                 let lanes = L::load_u8(sixteen);
@@ -144,8 +148,8 @@ impl<'a, L: Lanes> Bits<'a, L> {
     }
 }
 
-/// What stands after the coded data of a scan, which are passed over.
-pub(super) fn after<L: Lanes>(mut data: &[u8]) -> &[u8] {
+/// Skips the coded data of a scan. Returns the data after the scan.
+pub(super) fn skip_coded_data<L: Lanes>(mut data: &[u8]) -> &[u8] {
     loop {
         while let Some(sixteen) = data.first_chunk::<16>()
             && L::load_u8(sixteen).ff_mask() == 0
@@ -162,21 +166,21 @@ pub(super) fn after<L: Lanes>(mut data: &[u8]) -> &[u8] {
     }
 }
 
-/// Says before which MCUs a restart marker stands.
+/// Counts the MCUs between restart markers.
 pub(super) struct Restarts {
     interval: usize,
     left: usize,
 }
 
 impl Restarts {
-    /// For a scan with so many MCUs between them; 0 is none.
+    /// For a scan with a marker after every `interval` MCUs; 0 means no markers.
     pub(super) fn new(interval: usize) -> Self {
         Restarts { interval, left: interval }
     }
 
-    /// Whether one stands before the next MCU.
+    /// Advances by one MCU. Returns true if a restart marker precedes this MCU.
     #[inline(always)]
-    pub(super) fn is_next(&mut self) -> bool {
+    pub(super) fn is_due(&mut self) -> bool {
         if self.interval == 0 {
             return false;
         }

@@ -1,5 +1,5 @@
-//! What is not read here: CMYK images, components of a sequential image in scans of their own, images that are enlarged, and
-//! what is broken. `zune-jpeg` decodes the whole image, and its rows are resized.
+//! Images that the streaming decoder does not support: CMYK images, sequential images with components in separate
+//! scans, images that are enlarged, and broken images. `zune-jpeg` decodes the whole image, then its rows are resized.
 
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
@@ -13,7 +13,7 @@ use crate::output::{Colour, Output};
 use crate::rows::{Rows, rows_bytes};
 use crate::{Settings, orientation};
 
-/// What the decoder keeps besides pixels, coefficients and rows of samples: tables.
+/// Bytes that the decoder holds in addition to pixels, coefficients and rows of samples: its tables.
 const DECODER_BYTES: u64 = 256 << 10;
 
 pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Result<Output<'a>, Rejected> {
@@ -50,13 +50,13 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     Ok(output)
 }
 
-/// What the decoder takes and does not count against its limits: the coefficients of an image whose scans do not each hold
-/// whole pixels (progressive, or one scan for each component), two bytes each, which are all kept until the last scan; and
-/// the samples of one row of MCUs on their way to pixels.
+/// Bytes that the decoder allocates and does not count towards its limits: first the coefficients, then the samples of
+/// one row of MCUs before they are converted to pixels. The coefficients take two bytes each and are kept until the
+/// last scan if the scans do not have whole pixels (progressive, or one scan for each component).
 fn decoder_bytes(body: &[u8], width: u32, height: u32) -> (u64, u64) {
     let (mut components, mut coefficients, mut samples) = (0, 0, 0);
     let mut at = 2;
-    while let Some((marker, segment)) = headers::next(body, &mut at) {
+    while let Some((marker, segment)) = headers::next_segment(body, &mut at) {
         match marker {
             0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
                 components = segment.get(5).copied().unwrap_or(0);
@@ -68,7 +68,8 @@ fn decoder_bytes(body: &[u8], width: u32, height: u32) -> (u64, u64) {
                 let mcus = u64::from(width).div_ceil(8 * widest) * u64::from(height).div_ceil(8 * tallest);
                 coefficients = samplings.iter().map(|(across, down)| 128 * across * down * mcus).sum();
                 let row = |across: u64| u64::from(width).div_ceil(8 * widest) * 8 * across;
-                // Of two bytes, as zune-jpeg 0.5.15 makes them: 8 rows and 2 beside them, 16 upsampled and 1, 8 of scratch.
+                // Samples of two bytes, as allocated by zune-jpeg 0.5.15: 8 rows and 2 neighbouring rows, 16 upsampled
+                // rows and 1 more, 8 rows of scratch.
                 let kept = samplings.iter().map(|&(across, down)| {
                     let larger = widest.div_ceil(across) * tallest.div_ceil(down);
                     row(across) * (20 * down + 34 * down * larger)

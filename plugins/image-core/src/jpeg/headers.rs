@@ -1,35 +1,36 @@
-//! The headers of an image that is read here: 8 bits, Huffman codes, one or three components; sequential with all of them
-//! interleaved in one scan, or progressive.
+//! The headers of the supported images: 8 bits, Huffman codes, one or three components; either sequential with all
+//! components interleaved in one scan, or progressive.
 
 use super::huffman::Code;
 
-/// What stands before the coded data.
+/// The headers before the coded data.
 pub(super) struct Headers<'a> {
     pub(super) width: usize,
     pub(super) height: usize,
     pub(super) components: Vec<Component>,
-    /// The greatest sampling factors.
+    /// The largest horizontal and vertical sampling factor.
     pub(super) widest: usize,
     pub(super) tallest: usize,
-    /// In the order in which blocks hold their coefficients, see [`TRANSPOSED`].
+    /// Quantisation tables in the coefficient order of blocks, see [`TRANSPOSED`].
     pub(super) quantisers: [Option<[i16; 64]>; 4],
-    /// Codes of the DC differences, then of the AC coefficients, four of each.
+    /// Four codes of the DC differences, then four codes of the AC coefficients.
     pub(super) codes: [Option<Code>; 8],
-    /// MCUs between restart markers; 0 where there are none.
+    /// The number of MCUs between restart markers; 0 if there are no markers.
     pub(super) restart: usize,
-    /// Whether the components are red, green and blue.
+    /// True if the components are red, green and blue.
     pub(super) rgb: bool,
-    /// The EXIF block; of several, the last.
+    /// The EXIF block; the last one if there are several.
     pub(super) exif: Option<&'a [u8]>,
-    /// Whether the coefficients come in many scans.
+    /// True if the image is progressive: its coefficients are spread over several scans.
     pub(super) progressive: bool,
-    /// Where the coded data begin; in a progressive image, where the marker of the first scan stands.
+    /// The offset of the coded data in the body; in a progressive image, the offset of the marker of the first scan.
     pub(super) data: usize,
 }
 
-/// A component: what it samples, and its tables.
+/// A component: its sampling factors and the numbers of its tables.
 pub(super) struct Component {
     pub(super) id: u8,
+    /// The horizontal and the vertical sampling factor: the blocks of an MCU in each direction.
     pub(super) across: usize,
     pub(super) down: usize,
     pub(super) quantiser: usize,
@@ -37,8 +38,9 @@ pub(super) struct Component {
     pub(super) ac: usize,
 }
 
-/// Where the coefficients of a block go, from zigzag order to columns: the inverse transform works on vectors of a
-/// column and so transposes once instead of twice. What lies beyond a block, in a broken image, goes to place 64.
+/// Maps zigzag order to the position in a block, which is stored column by column. The inverse transform works on
+/// vectors of one column, so it transposes once instead of twice. In a broken image, indices beyond the block map to
+/// position 64.
 pub(super) const TRANSPOSED: [u8; 128] = {
     const ZIGZAG: [u8; 64] = [
         0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14,
@@ -54,13 +56,13 @@ pub(super) const TRANSPOSED: [u8; 128] = {
     places
 };
 
-/// How an extension of XMP begins (Adobe, "XMP Specification Part 3", 1.1.3.1).
+/// The prefix of an XMP extension (Adobe, "XMP Specification Part 3", 1.1.3.1).
 const XMP_EXTENSION: &[u8] = b"http://ns.adobe.com/xmp/extension/\0";
 
-/// The marker at a place of the body, or after what is none, and its segment; goes on behind it.
-pub(super) fn next<'a>(body: &'a [u8], at: &mut usize) -> Option<(u8, &'a [u8])> {
+/// Returns the next marker at or after `at` and its segment. Moves `at` to the byte after the segment.
+pub(super) fn next_segment<'a>(body: &'a [u8], at: &mut usize) -> Option<(u8, &'a [u8])> {
     loop {
-        // Bytes that are no marker are passed over, as are fill bytes.
+        // Skip fill bytes and other bytes that are not part of a marker.
         while *body.get(*at)? != 0xFF || matches!(body.get(*at + 1)?, 0x00 | 0xFF) {
             *at += 1;
         }
@@ -79,8 +81,8 @@ pub(super) fn next<'a>(body: &'a [u8], at: &mut usize) -> Option<(u8, &'a [u8])>
     }
 }
 
-/// The headers, if this is an image that is read here. Anything unusual makes it one that cannot, so that `zune-jpeg`
-/// decides what becomes of it, whatever its size.
+/// Reads the headers. Returns `None` if the image is unusual in any way; then `zune-jpeg` decodes or refuses it,
+/// whatever its size.
 pub(super) fn read(body: &[u8]) -> Option<Headers<'_>> {
     let mut headers = Headers {
         width: 0,
@@ -99,7 +101,7 @@ pub(super) fn read(body: &[u8]) -> Option<Headers<'_>> {
     let (mut jfif, mut transform) = (false, None);
     let mut at = 2;
     loop {
-        let (marker, segment) = next(body, &mut at)?;
+        let (marker, segment) = next_segment(body, &mut at)?;
         match marker {
             0xC0 | 0xC1 => headers.frame(segment)?,
             0xC2 => {
@@ -118,7 +120,7 @@ pub(super) fn read(body: &[u8]) -> Option<Headers<'_>> {
                 break;
             }
             0xDB => headers.quantisation(segment)?,
-            // An extension of XMP begins with a digest, a length and a place.
+            // An XMP extension begins with a digest, a length and an offset, 40 bytes in total.
             0xE1 if segment.strip_prefix(XMP_EXTENSION).is_some_and(|rest| rest.len() < 40) => return None,
             0xE1 => {
                 let exif = segment.strip_prefix(b"Exif\0\0").filter(|exif| !exif.is_empty());
@@ -135,7 +137,7 @@ pub(super) fn read(body: &[u8]) -> Option<Headers<'_>> {
             _ => {}
         }
     }
-    // The rules of libjpeg, which all others follow.
+    // The rules of libjpeg, which all other decoders follow.
     let ids = headers.components.iter().map(|component| component.id);
     headers.rgb = headers.components.len() == 3
         && match transform {
@@ -154,7 +156,7 @@ impl Headers<'_> {
         self.width = usize::from(u16::from_be_bytes([*x1, *x0]));
         self.height = usize::from(u16::from_be_bytes([*y1, *y0]));
         for [id, sampling, quantiser] in components.as_chunks::<3>().0 {
-            // The blocks of a single component come one by one, whatever it says of its sampling.
+            // A single component has one block per MCU, whatever its sampling factors are.
             let sampling = if *count == 1 { 0x11 } else { *sampling };
             let (across, down, quantiser) = (usize::from(sampling >> 4), usize::from(sampling & 15), *quantiser);
             if !(1..=4).contains(&across) || !(1..=4).contains(&down) || quantiser > 3 {
@@ -171,7 +173,7 @@ impl Headers<'_> {
         Some(())
     }
 
-    /// Takes in what may stand between scans, too: Huffman codes and the restart interval.
+    /// Reads a segment that is also allowed between scans: Huffman codes or the restart interval.
     pub(super) fn tables(&mut self, marker: u8, segment: &[u8]) -> Option<()> {
         if marker == 0xC4 {
             return self.huffman(segment);

@@ -1,22 +1,23 @@
-//! Huffman codes as tables.
+//! Huffman codes as look-up tables.
 
-/// The code words that one look-up decodes. Between 9 and 12 bits the speed differs by less than 5 %.
-pub(super) const LOOK_UP: u32 = 10;
-/// The bits that one look-up passes over where the coefficients do not matter.
-pub(super) const SKIP: u32 = 13;
-/// The run that stands for the end of a block, or of a band: no less leads beyond 63.
-pub(super) const END: u32 = 64;
+/// The longest code word, in bits, that one look-up decodes. Between 9 and 12 bits the speed differs by less than 5 %.
+pub(super) const LOOKUP_BITS: u32 = 10;
+/// The bits used by one look-up to skip coefficients that do not matter.
+pub(super) const SKIP_BITS: u32 = 13;
+/// The run that represents the end of a block or band. It is the smallest run that leads beyond index 63 from
+/// any index.
+pub(super) const END_OF_BLOCK: u32 = 64;
 
-/// What a look-up gives, packed: bits of the code word and of the number after it, bits of that number, the zeros before
-/// it, and where a band ends, the bits of the number of blocks it ends in. A whole of 0 is a code word that is longer than
-/// the look-up.
+/// The result of a look-up, packed: the bits of the code word plus those of the number after it, the bits of that
+/// number, the run of zeros before it, and at the end of a band the bits of the number of blocks it ends in. 0 means
+/// that the code word is longer than the look-up.
 #[derive(Clone, Copy)]
 pub(super) struct Entry(u32);
 
 impl Entry {
     fn new(length: u32, symbol: u8, ac: bool) -> Entry {
         let (run, size) = if ac { (u32::from(symbol >> 4), u32::from(symbol & 15)) } else { (0, u32::from(symbol)) };
-        let run = if ac && size == 0 && run < 15 { END | run << 8 } else { run };
+        let run = if ac && size == 0 && run < 15 { END_OF_BLOCK | run << 8 } else { run };
         Entry((length + size) | size << 8 | run << 16)
     }
 
@@ -30,41 +31,44 @@ impl Entry {
         self.0 >> 8 & 15
     }
 
-    /// [`END`] or more where the block ends.
+    /// The run of zeros; [`END_OF_BLOCK`] or more if the block ends.
     #[inline(always)]
     pub(super) fn run(self) -> u32 {
         self.0 >> 16
     }
 
-    /// The bits of the number of blocks in which the band ends, see T.81, G.1.2.2. They stand after [`Entry::bits`].
+    /// The number of bits of the count of blocks in which the band ends, see T.81, G.1.2.2. These bits follow the
+    /// [`Entry::bits`].
     #[inline(always)]
-    pub(super) fn ends(self) -> u32 {
+    pub(super) fn eob_run_bits(self) -> u32 {
         self.0 >> 24
     }
 }
 
 /// A Huffman code.
 pub(super) struct Code {
-    table: Box<[Entry; 1 << LOOK_UP]>,
-    /// For longer code words, by their length: the greatest, and the distance from a code word to its symbol.
-    greatest: [i32; 17],
-    distance: [i32; 17],
+    table: Box<[Entry; 1 << LOOKUP_BITS]>,
+    /// For longer code words, indexed by length: the largest code word, and the offset from a code word to the index of
+    /// its symbol.
+    largest: [i32; 17],
+    symbol_offset: [i32; 17],
     symbols: [u8; 256],
     ac: bool,
 }
 
 impl Code {
-    /// The code with so many words of each length from 1 to 16, if it is one that 8-bit images have.
+    /// Builds the code with `counts` code words of each length from 1 to 16 bits. Returns `None` if it is not valid for
+    /// 8-bit images.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8], ac: bool) -> Option<Code> {
-        // A coefficient has at most 10 bits and a difference 11; so two of them fit one look at the bits.
+        // A coefficient has at most 10 bits and a DC difference 11. So two of these fit into one `peek`.
         let sizes = if ac { |symbol: &u8| symbol & 15 <= 10 } else { |symbol: &u8| *symbol <= 11 };
         if symbols.len() > 256 || !symbols.iter().all(sizes) {
             return None;
         }
         let mut code = Code {
-            table: vec![Entry(0); 1 << LOOK_UP].try_into().ok()?,
-            greatest: [-1; 17],
-            distance: [0; 17],
+            table: vec![Entry(0); 1 << LOOKUP_BITS].try_into().ok()?,
+            largest: [-1; 17],
+            symbol_offset: [0; 17],
             symbols: [0; 256],
             ac,
         };
@@ -72,12 +76,12 @@ impl Code {
         let (mut word, mut index) = (0_i32, 0);
         for (length, &count) in (1_u32..).zip(counts) {
             let count = usize::from(count);
-            code.distance[length as usize] = index as i32 - word;
+            code.symbol_offset[length as usize] = index as i32 - word;
             if word + count as i32 > 1 << length {
                 return None;
             }
-            if length <= LOOK_UP {
-                let copies = 1 << (LOOK_UP - length);
+            if length <= LOOKUP_BITS {
+                let copies = 1 << (LOOKUP_BITS - length);
                 for symbol in &symbols[index..index + count] {
                     code.table[word as usize * copies..][..copies].fill(Entry::new(length, *symbol, ac));
                     word += 1;
@@ -87,27 +91,27 @@ impl Code {
             }
             index += count;
             if count > 0 {
-                code.greatest[length as usize] = word - 1;
+                code.largest[length as usize] = word - 1;
             }
             word <<= 1;
         }
         Some(code)
     }
 
-    /// Decodes the code word at the top of `bits`; `None` where there is no such word.
+    /// Decodes the code word in the most significant bits of `bits`. Returns `None` if there is no such code word.
     #[inline(always)]
     pub(super) fn entry(&self, bits: u64) -> Option<Entry> {
-        let entry = self.table[(bits >> (64 - LOOK_UP)) as usize];
+        let entry = self.table[(bits >> (64 - LOOKUP_BITS)) as usize];
         if entry.0 != 0 { Some(entry) } else { self.long_entry(bits) }
     }
 
     #[cold]
     #[inline(never)]
     fn long_entry(&self, bits: u64) -> Option<Entry> {
-        for length in LOOK_UP + 1..=16 {
+        for length in LOOKUP_BITS + 1..=16 {
             let word = (bits >> (64 - length)) as i32;
-            if word <= self.greatest[length as usize] {
-                let index = word + self.distance[length as usize];
+            if word <= self.largest[length as usize] {
+                let index = word + self.symbol_offset[length as usize];
                 let symbol = *self.symbols.get(usize::try_from(index).ok()?)?;
                 return Some(Entry::new(length, symbol, self.ac));
             }
@@ -115,43 +119,44 @@ impl Code {
         None
     }
 
-    /// A table over [`SKIP`] bits for passing over AC coefficients, see [`Leap`].
-    pub(super) fn leaps(&self) -> Box<[Leap; 1 << SKIP]> {
-        let leaps: Box<[Leap]> = (0..1 << SKIP).map(|window| self.leap(window)).collect();
-        leaps.try_into().unwrap_or_else(|_| unreachable!("just as many"))
+    /// A table indexed by [`SKIP_BITS`] bits for skipping AC coefficients, see [`Skip`].
+    pub(super) fn skip_table(&self) -> Box<[Skip; 1 << SKIP_BITS]> {
+        let skip_table: Box<[Skip]> = (0..1 << SKIP_BITS).map(|window| self.skip(window)).collect();
+        skip_table.try_into().unwrap_or_else(|_| unreachable!("same length"))
     }
 
-    /// As many whole coefficients as the window holds; where it holds none, more steps than a block has.
-    fn leap(&self, window: u32) -> Leap {
+    /// Skips as many whole coefficients as `window` has. If it has none, `steps` is more than a block has.
+    fn skip(&self, window: u32) -> Skip {
         let (mut bits, mut steps) = (0, 0);
-        while bits < SKIP {
-            let left = window << bits & ((1 << SKIP) - 1);
-            let entry = self.table[(left >> (SKIP - LOOK_UP)) as usize];
-            // The number after the last code word may lie beyond the window, for it does not matter.
-            if entry.0 == 0 || entry.bits() - entry.size() > SKIP - bits {
+        while bits < SKIP_BITS {
+            let left = window << bits & ((1 << SKIP_BITS) - 1);
+            let entry = self.table[(left >> (SKIP_BITS - LOOKUP_BITS)) as usize];
+            // The number after the last code word may extend beyond the window, because its value does not matter.
+            if entry.0 == 0 || entry.bits() - entry.size() > SKIP_BITS - bits {
                 break;
             }
             bits += entry.bits();
-            if entry.run() >= END {
-                return Leap::new(bits, steps, true);
+            if entry.run() >= END_OF_BLOCK {
+                return Skip::new(bits, steps, true);
             }
             steps += entry.run() + 1;
             if steps >= 63 {
                 break;
             }
         }
-        Leap::new(bits, if bits == 0 { 64 } else { steps }, false)
+        Skip::new(bits, if bits == 0 { 64 } else { steps }, false)
     }
 }
 
-/// A step over some AC coefficients: bits (at most [`SKIP`] and a number), coefficients, and whether the block ends. In
-/// two bytes, so that the table takes 16 KiB and the first cache has room for the data beside it.
+/// How to skip some AC coefficients, packed: the number of bits (at most [`SKIP_BITS`] plus a number), the number of
+/// coefficients, and whether the block ends. It has two bytes, so that the table takes 16 KiB and leaves room for other
+/// data in the L1 cache.
 #[derive(Clone, Copy)]
-pub(super) struct Leap(u16);
+pub(super) struct Skip(u16);
 
-impl Leap {
-    fn new(bits: u32, steps: u32, ends: bool) -> Leap {
-        Leap((bits | steps << 5 | u32::from(ends) << 12) as u16)
+impl Skip {
+    fn new(bits: u32, steps: u32, ends: bool) -> Skip {
+        Skip((bits | steps << 5 | u32::from(ends) << 12) as u16)
     }
 
     #[inline(always)]

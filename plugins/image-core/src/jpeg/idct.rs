@@ -1,15 +1,15 @@
-//! A block of coefficients into samples: the inverse transform of Loeffler, Ligtenberg and Moschytz in 32-bit whole
-//! numbers, as libjpeg's "islow" has it, whose every bit it gives; and its reductions for decoding at 1/8.
+//! Converts a block of coefficients to samples: the inverse transform of Loeffler, Ligtenberg and Moschytz in 32-bit
+//! integers, bit-identical to libjpeg's "islow"; and its reductions for decoding at 1/8.
 
 use crate::lanes::Lanes;
 
 /// The fraction bits of the factors.
-const BITS: u32 = 13;
-/// The fraction bits that are kept between the two passes.
-const KEPT: u32 = 2;
+const CONST_BITS: u32 = 13;
+/// The fraction bits of the values between the two passes.
+const PASS1_BITS: u32 = 2;
 
 const fn fixed(value: f64) -> i16 {
-    let scaled = value * (1 << BITS) as f64;
+    let scaled = value * (1 << CONST_BITS) as f64;
     (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i16
 }
 
@@ -19,12 +19,12 @@ fn factors<L: Lanes>(first: f64, second: f64) -> L {
     L::splat_i32(i32::from(fixed(first) as u16) | i32::from(fixed(second)) << 16)
 }
 
-/// Two vectors of 32-bit lanes: the low and the high half of eight.
+/// Eight 32-bit lanes in two vectors: the low half and the high half.
 #[derive(Clone, Copy)]
 struct Wide<L>(L, L);
 
 impl<L: Lanes> Wide<L> {
-    /// The sum of both, each times its factor.
+    /// The sum of both vectors, each multiplied by its factor.
     #[inline(always)]
     fn dot(first: L, second: L, by: L) -> Self {
         Wide(first.low_i16(second).dot(by), first.high_i16(second).dot(by))
@@ -40,11 +40,11 @@ impl<L: Lanes> Wide<L> {
         Wide(self.0.sub_i32(other.0), self.1.sub_i32(other.1))
     }
 
-    /// Lanes of 16 bits with [`BITS`] fraction bits, and what rounds the final shift.
+    /// Widens lanes of 16 bits to 32 bits with [`CONST_BITS`] fraction bits, and adds the rounding of the final shift.
     #[inline(always)]
-    fn of(lanes: L, rounding: L) -> Self {
+    fn from_i16(lanes: L, rounding: L) -> Self {
         let zero = L::splat_i16(0);
-        let wide = |half: L| half.shift_right_i32::<{ 16 - BITS }>().add_i32(rounding);
+        let wide = |half: L| half.shift_right_i32::<{ 16 - CONST_BITS }>().add_i32(rounding);
         Wide(wide(zero.low_i16(lanes)), wide(zero.high_i16(lanes)))
     }
 
@@ -54,7 +54,7 @@ impl<L: Lanes> Wide<L> {
     }
 }
 
-/// One pass over eight vectors. With `LOW` only the first four are not 0.
+/// One pass over eight vectors. With `LOW`, only the first four are not 0.
 #[inline(always)]
 fn pass<L: Lanes, const SHIFT: u32, const LOW: bool>(x: [L; 8]) -> [L; 8] {
     let zero = L::splat_i16(0);
@@ -63,8 +63,8 @@ fn pass<L: Lanes, const SHIFT: u32, const LOW: bool>(x: [L; 8]) -> [L; 8] {
 
     let t3 = Wide::dot(x[2], high(x[6]), factors(0.541_196_100 + 0.765_366_865, 0.541_196_100));
     let t2 = Wide::dot(x[2], high(x[6]), factors(0.541_196_100, 0.541_196_100 - 1.847_759_065));
-    let t0 = Wide::of(if LOW { x[0] } else { x[0].add_i16(x[4]) }, rounding);
-    let t1 = if LOW { t0 } else { Wide::of(x[0].sub_i16(x[4]), rounding) };
+    let t0 = Wide::from_i16(if LOW { x[0] } else { x[0].add_i16(x[4]) }, rounding);
+    let t1 = if LOW { t0 } else { Wide::from_i16(x[0].sub_i16(x[4]), rounding) };
     let even = [t0.add(t3), t1.add(t2), t1.sub(t2), t0.sub(t3)];
 
     let (x5, x7) = (high(x[5]), high(x[7]));
@@ -83,7 +83,7 @@ fn pass<L: Lanes, const SHIFT: u32, const LOW: bool>(x: [L; 8]) -> [L; 8] {
 }
 
 #[inline(always)]
-fn transposed<L: Lanes>(x: [L; 8]) -> [L; 8] {
+fn transpose<L: Lanes>(x: [L; 8]) -> [L; 8] {
     let a = [x[0].low_i16(x[1]), x[0].high_i16(x[1]), x[2].low_i16(x[3]), x[2].high_i16(x[3])];
     let b = [x[4].low_i16(x[5]), x[4].high_i16(x[5]), x[6].low_i16(x[7]), x[6].high_i16(x[7])];
     let c = [a[0].low_i32(a[2]), a[0].high_i32(a[2]), a[1].low_i32(a[3]), a[1].high_i32(a[3])];
@@ -100,8 +100,8 @@ fn transposed<L: Lanes>(x: [L; 8]) -> [L; 8] {
     ]
 }
 
-/// The samples of a block, row by row. The coefficients and quantisers stand in columns. With `LOW` the block has
-/// none beyond the first ten in zigzag order, which all lie in the first four columns and rows.
+/// The samples of a block, row by row. Coefficients and quantisers are stored column by column. With `LOW`, only the
+/// first ten coefficients in zigzag order may be non-zero; these are all in the first four columns and rows.
 #[inline(always)]
 pub(super) fn block<L: Lanes, const LOW: bool>(coefficients: &[[i16; 8]; 8], quantiser: &[i16; 64]) -> [[u8; 8]; 8] {
     let quantiser = quantiser.as_chunks::<8>().0;
@@ -109,8 +109,8 @@ pub(super) fn block<L: Lanes, const LOW: bool>(coefficients: &[[i16; 8]; 8], qua
     for index in 0..if LOW { 4 } else { 8 } {
         x[index] = L::load_i16(&coefficients[index]).mul_i16(L::load_i16(&quantiser[index]));
     }
-    let x = transposed(pass::<L, { BITS - KEPT }, LOW>(x));
-    let x = pass::<L, { BITS + KEPT + 3 }, LOW>(x);
+    let x = transpose(pass::<L, { CONST_BITS - PASS1_BITS }, LOW>(x));
+    let x = pass::<L, { CONST_BITS + PASS1_BITS + 3 }, LOW>(x);
     let [a, b] = x[0].narrow_samples(x[1]);
     let [c, d] = x[2].narrow_samples(x[3]);
     let [e, f] = x[4].narrow_samples(x[5]);
@@ -118,32 +118,33 @@ pub(super) fn block<L: Lanes, const LOW: bool>(coefficients: &[[i16; 8]; 8], qua
     [a, b, c, d, e, f, g, h]
 }
 
-/// The one sample of a block that has no more than its mean.
+/// The sample value of a block that only has a DC coefficient.
 #[inline(always)]
-pub(super) fn mean(coefficient: i16, quantiser: i16) -> u8 {
+pub(super) fn dc_sample(coefficient: i16, quantiser: i16) -> u8 {
     ((i32::from(coefficient.wrapping_mul(quantiser)) + 1028) >> 3).clamp(0, 255) as u8
 }
 
 /// The means of the four quarters of a block, row by row; `LOW` as for [`block`].
 #[inline(always)]
 pub(super) fn quarters<const LOW: bool>(coefficients: &[[i16; 8]; 8], quantiser: &[i16; 64]) -> [[u8; 2]; 2] {
-    // The mean over half a cosine; the even ones have none but the first.
-    const HALVES: [(usize, f64); 4] =
+    // The mean of each basis cosine over half of the block. It is 0 for even frequencies except frequency 0.
+    const ODD_FACTORS: [(usize, f64); 4] =
         [(1, 0.906_127_446), (3, -0.318_189_645), (5, 0.212_607_524), (7, -0.180_239_955)];
     const SHIFT: u32 = 12;
-    let odd_ones = || HALVES.iter().take(if LOW { 2 } else { 4 });
+    let odd_factors = || ODD_FACTORS.iter().take(if LOW { 2 } else { 4 });
     let at = |column: usize, row: usize| i32::from(coefficients[column][row].wrapping_mul(quantiser[8 * column + row]));
     #[inline(always)]
-    fn halves(of: impl Fn(usize) -> i32, odd_ones: impl Iterator<Item = &'static (usize, f64)>) -> [i32; 2] {
-        let even = of(0) << SHIFT;
-        let odd: i32 = odd_ones.map(|&(index, factor)| of(index) * ((factor * 4096.0).round() as i32)).sum();
+    fn halves(value: impl Fn(usize) -> i32, odd_factors: impl Iterator<Item = &'static (usize, f64)>) -> [i32; 2] {
+        let even = value(0) << SHIFT;
+        let odd: i32 = odd_factors.map(|&(index, factor)| value(index) * ((factor * 4096.0).round() as i32)).sum();
         [even + odd, even - odd].map(|half| (half + (1 << (SHIFT - 1))) >> SHIFT)
     }
     let mut columns = [[0; 2]; 8];
-    columns[0] = halves(|row| at(0, row), odd_ones());
-    for &(column, _) in odd_ones() {
-        columns[column] = halves(|row| at(column, row), odd_ones());
+    columns[0] = halves(|row| at(0, row), odd_factors());
+    for &(column, _) in odd_factors() {
+        columns[column] = halves(|row| at(column, row), odd_factors());
     }
-    [0, 1]
-        .map(|row| halves(|column| columns[column][row], odd_ones()).map(|sum| ((sum + 1028) >> 3).clamp(0, 255) as u8))
+    [0, 1].map(|row| {
+        halves(|column| columns[column][row], odd_factors()).map(|sum| ((sum + 1028) >> 3).clamp(0, 255) as u8)
+    })
 }

@@ -1,4 +1,4 @@
-//! The lanes on arrays: for machines without an implementation of their own, and the reference for the others.
+//! [`Lanes`] on arrays: for machines without a vector implementation, and the reference for the other implementations.
 
 use std::array::from_fn;
 
@@ -9,7 +9,7 @@ use super::Lanes;
 pub(crate) struct Scalar([u8; 16]);
 
 impl Scalar {
-    fn of_i16(lanes: [i16; 8]) -> Self {
+    fn from_i16(lanes: [i16; 8]) -> Self {
         let mut bytes = [0; 16];
         for (bytes, lane) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(lanes) {
             *bytes = lane.to_le_bytes();
@@ -17,7 +17,7 @@ impl Scalar {
         Self(bytes)
     }
 
-    fn of_i32(lanes: [i32; 4]) -> Self {
+    fn from_i32(lanes: [i32; 4]) -> Self {
         let mut bytes = [0; 16];
         for (bytes, lane) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(lanes) {
             *bytes = lane.to_le_bytes();
@@ -33,17 +33,17 @@ impl Scalar {
         from_fn(|lane| i32::from_le_bytes(from_fn(|byte| self.0[4 * lane + byte])))
     }
 
-    fn each_i16(self, other: Self, of: impl Fn(i16, i16) -> i16) -> Self {
+    fn zip_i16(self, other: Self, operation: impl Fn(i16, i16) -> i16) -> Self {
         let (left, right) = (self.i16(), other.i16());
-        Self::of_i16(from_fn(|lane| of(left[lane], right[lane])))
+        Self::from_i16(from_fn(|lane| operation(left[lane], right[lane])))
     }
 
-    fn each_i32(self, other: Self, of: impl Fn(i32, i32) -> i32) -> Self {
+    fn zip_i32(self, other: Self, operation: impl Fn(i32, i32) -> i32) -> Self {
         let (left, right) = (self.i32(), other.i32());
-        Self::of_i32(from_fn(|lane| of(left[lane], right[lane])))
+        Self::from_i32(from_fn(|lane| operation(left[lane], right[lane])))
     }
 
-    /// Groups of `SIZE` bytes, one of `self` and one of `other` in turn, from the byte `from` of each.
+    /// Interleaves groups of `SIZE` bytes, alternating between `self` and `other`, from byte `from` of each.
     fn interleave<const SIZE: usize>(self, other: Self, from: usize) -> Self {
         Self(from_fn(|byte| {
             let group = byte / SIZE;
@@ -58,10 +58,10 @@ impl Lanes for Scalar {
         Self(*from)
     }
     fn load_i16(from: &[i16; 8]) -> Self {
-        Self::of_i16(*from)
+        Self::from_i16(*from)
     }
     fn load_i32(from: &[i32; 4]) -> Self {
-        Self::of_i32(*from)
+        Self::from_i32(*from)
     }
     fn store_i16(self, to: &mut [i16; 8]) {
         *to = self.i16();
@@ -73,40 +73,40 @@ impl Lanes for Scalar {
         *to = from_fn(|byte| self.0[15 - byte]);
     }
     fn splat_i16(value: i16) -> Self {
-        Self::of_i16([value; 8])
+        Self::from_i16([value; 8])
     }
     fn splat_i32(value: i32) -> Self {
-        Self::of_i32([value; 4])
+        Self::from_i32([value; 4])
     }
 
     fn add_i16(self, other: Self) -> Self {
-        self.each_i16(other, i16::wrapping_add)
+        self.zip_i16(other, i16::wrapping_add)
     }
     fn sub_i16(self, other: Self) -> Self {
-        self.each_i16(other, i16::wrapping_sub)
+        self.zip_i16(other, i16::wrapping_sub)
     }
     fn mul_i16(self, other: Self) -> Self {
-        self.each_i16(other, i16::wrapping_mul)
+        self.zip_i16(other, i16::wrapping_mul)
     }
     fn add_i32(self, other: Self) -> Self {
-        self.each_i32(other, i32::wrapping_add)
+        self.zip_i32(other, i32::wrapping_add)
     }
     fn sub_i32(self, other: Self) -> Self {
-        self.each_i32(other, i32::wrapping_sub)
+        self.zip_i32(other, i32::wrapping_sub)
     }
     fn dot(self, other: Self) -> Self {
         let (left, right) = (self.i16(), other.i16());
         let product = |lane: usize| i32::from(left[lane]) * i32::from(right[lane]);
-        Self::of_i32(from_fn(|lane| product(2 * lane).wrapping_add(product(2 * lane + 1))))
+        Self::from_i32(from_fn(|lane| product(2 * lane).wrapping_add(product(2 * lane + 1))))
     }
     fn shift_right_i32<const BITS: u32>(self) -> Self {
-        Self::of_i32(self.i32().map(|lane| lane >> BITS))
+        Self::from_i32(self.i32().map(|lane| lane >> BITS))
     }
 
     fn narrow_i32(self, high: Self) -> Self {
         let (low, high) = (self.i32(), high.i32());
         let lane = |lane: usize| if lane < 4 { low[lane] } else { high[lane - 4] };
-        Self::of_i16(from_fn(|index| lane(index).clamp(i16::MIN.into(), i16::MAX.into()) as i16))
+        Self::from_i16(from_fn(|index| lane(index).clamp(i16::MIN.into(), i16::MAX.into()) as i16))
     }
     fn narrow_samples(self, high: Self) -> [[u8; 8]; 2] {
         [self, high].map(|half| half.i16().map(|lane| (lane.clamp(-128, 127) + 128) as u8))

@@ -1,43 +1,43 @@
-//! The lanes on the 128-bit vectors of WebAssembly.
+//! [`Lanes`] on the 128-bit vectors of WebAssembly.
 
 use core::arch::wasm32::*;
 
 use super::Lanes;
 
-/// A vector.
+/// A vector of 128 bits.
 #[derive(Clone, Copy)]
 pub(crate) struct Simd128(v128);
 
 impl Lanes for Simd128 {
     #[inline(always)]
     fn load_u8(from: &[u8; 16]) -> Self {
-        // SAFETY: the reference is to as many bytes.
+        // SAFETY: the reference covers exactly the bytes that are accessed.
         Self(unsafe { v128_load(from.as_ptr().cast()) })
     }
     #[inline(always)]
     fn load_i16(from: &[i16; 8]) -> Self {
-        // SAFETY: the reference is to as many bytes.
+        // SAFETY: the reference covers exactly the bytes that are accessed.
         Self(unsafe { v128_load(from.as_ptr().cast()) })
     }
     #[inline(always)]
     fn load_i32(from: &[i32; 4]) -> Self {
-        // SAFETY: the reference is to as many bytes.
+        // SAFETY: the reference covers exactly the bytes that are accessed.
         Self(unsafe { v128_load(from.as_ptr().cast()) })
     }
     #[inline(always)]
     fn store_i16(self, to: &mut [i16; 8]) {
-        // SAFETY: the reference is to as many bytes.
+        // SAFETY: the reference covers exactly the bytes that are accessed.
         unsafe { v128_store(to.as_mut_ptr().cast(), self.0) }
     }
     #[inline(always)]
     fn store_i32(self, to: &mut [i32; 4]) {
-        // SAFETY: the reference is to as many bytes.
+        // SAFETY: the reference covers exactly the bytes that are accessed.
         unsafe { v128_store(to.as_mut_ptr().cast(), self.0) }
     }
     #[inline(always)]
     fn store_reversed(self, to: &mut [u8; 16]) {
-        // SAFETY: the reference is to as many bytes.
         let reversed = i8x16_shuffle::<15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0>(self.0, self.0);
+        // SAFETY: the reference covers exactly the bytes that are accessed.
         unsafe { v128_store(to.as_mut_ptr().cast(), reversed) }
     }
     #[inline(always)]
@@ -125,7 +125,7 @@ impl Lanes for Simd128 {
     fn scaled(self, factor: f32) -> [f32; 4] {
         let floats = f32x4_mul(f32x4_convert_i32x4(self.0), f32x4_splat(factor));
         let mut lanes = [0.0; 4];
-        // SAFETY: the reference is to as many bytes.
+        // SAFETY: the reference covers exactly the bytes that are accessed.
         unsafe { v128_store(lanes.as_mut_ptr().cast(), floats) };
         lanes
     }

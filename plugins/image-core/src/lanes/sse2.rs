@@ -1,43 +1,43 @@
-//! The lanes on SSE2, which every x86-64 has.
+//! [`Lanes`] on SSE2, which every x86-64 processor has.
 
 use core::arch::x86_64::*;
 
 use super::Lanes;
 
-/// A vector.
+/// A vector of 128 bits.
 #[derive(Clone, Copy)]
 pub(crate) struct Sse2(__m128i);
 
 impl Lanes for Sse2 {
     #[inline(always)]
     fn load_u8(from: &[u8; 16]) -> Self {
-        // SAFETY: the reference is to as many bytes, and x86-64 has SSE2.
+        // SAFETY: the reference covers exactly the bytes that are accessed, and x86-64 has SSE2.
         Self(unsafe { _mm_loadu_si128(from.as_ptr().cast()) })
     }
     #[inline(always)]
     fn load_i16(from: &[i16; 8]) -> Self {
-        // SAFETY: the reference is to as many bytes, and x86-64 has SSE2.
+        // SAFETY: the reference covers exactly the bytes that are accessed, and x86-64 has SSE2.
         Self(unsafe { _mm_loadu_si128(from.as_ptr().cast()) })
     }
     #[inline(always)]
     fn load_i32(from: &[i32; 4]) -> Self {
-        // SAFETY: the reference is to as many bytes, and x86-64 has SSE2.
+        // SAFETY: the reference covers exactly the bytes that are accessed, and x86-64 has SSE2.
         Self(unsafe { _mm_loadu_si128(from.as_ptr().cast()) })
     }
     #[inline(always)]
     fn store_i16(self, to: &mut [i16; 8]) {
-        // SAFETY: the reference is to as many bytes, and x86-64 has SSE2.
+        // SAFETY: the reference covers exactly the bytes that are accessed, and x86-64 has SSE2.
         unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), self.0) }
     }
     #[inline(always)]
     fn store_i32(self, to: &mut [i32; 4]) {
-        // SAFETY: the reference is to as many bytes, and x86-64 has SSE2.
+        // SAFETY: the reference covers exactly the bytes that are accessed, and x86-64 has SSE2.
         unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), self.0) }
     }
     #[inline(always)]
     fn store_reversed(self, to: &mut [u8; 16]) {
-        // SAFETY: the reference is to as many bytes, and x86-64 has SSE2.
-        // SSE2 has no shuffle of bytes, but the processor reverses eight of them at once.
+        // SSE2 cannot shuffle bytes, but one instruction reverses the bytes of a 64-bit integer.
+        // SAFETY: both types have sixteen bytes without padding.
         let halves: [u64; 2] = unsafe { core::mem::transmute(self.0) };
         let (low, high) = to.split_at_mut(8);
         low.copy_from_slice(&halves[1].to_be_bytes());
@@ -97,7 +97,7 @@ impl Lanes for Sse2 {
     fn narrow_samples(self, high: Self) -> [[u8; 8]; 2] {
         // SAFETY: x86-64 has SSE2.
         let samples = unsafe { _mm_xor_si128(_mm_packs_epi16(self.0, high.0), _mm_set1_epi8(-128)) };
-        // SAFETY: both are sixteen bytes without padding.
+        // SAFETY: both types have sixteen bytes without padding.
         unsafe { core::mem::transmute(samples) }
     }
     #[inline(always)]
@@ -149,7 +149,7 @@ impl Lanes for Sse2 {
     fn scaled(self, factor: f32) -> [f32; 4] {
         // SAFETY: x86-64 has SSE2.
         let floats = unsafe { _mm_mul_ps(_mm_cvtepi32_ps(self.0), _mm_set1_ps(factor)) };
-        // SAFETY: both are sixteen bytes without padding.
+        // SAFETY: both types have sixteen bytes without padding.
         unsafe { core::mem::transmute(floats) }
     }
 }
