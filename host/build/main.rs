@@ -1,4 +1,4 @@
-//! Builds the shipped plugins and puts them where `src/base/bundled.rs` includes them, and the gRPC service.
+//! Builds the bundled plugins, which `src/base/bundled.rs` includes, and generates the gRPC service.
 
 mod guests;
 mod proto;

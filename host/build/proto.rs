@@ -1,4 +1,4 @@
-//! Generates the gRPC service of `proto/` with a compiler of its own, so that nobody needs `protoc`.
+//! Generates the gRPC service of `proto/` with a compiler in Rust, so that `protoc` is not needed.
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -13,7 +13,7 @@ pub(crate) fn build() {
     fs::write(out.join("inference.bin"), prost::Message::encode_to_vec(&descriptor)).expect("OUT_DIR is writable");
     tonic_prost_build::configure()
         .bytes(".")
-        // Messages are counted before they are decoded, see there.
+        // This codec counts the parts of messages before it decodes them; see its documentation.
         .codec_path("crate::serve::grpc::codec::Counted")
         .compile_fds(descriptor)
         .unwrap_or_else(|error| panic!("{PROTO}: {error}"));

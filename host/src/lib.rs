@@ -1,14 +1,15 @@
-//! Plimsoll: a WebAssembly-plugin inference host. Every request gets a fresh instance of each stage with a memory cap, and
-//! the host reports how high each stage's linear memory rose.
+//! Plimsoll: a WebAssembly-plugin inference host. Every request gets a fresh instance of each stage with a memory cap,
+//! and the host reports the high-water mark of each stage's linear memory.
 //!
 //! # Layout, from the top down; each layer uses only the layers below it
 //! - [`cli`]: the command line; `serve` loads the configuration and starts the server.
-//! - [`serve`]: the routes of HTTP and gRPC, admission, errors. Next to it, the leak laboratory: the crate `plimsoll-leak`.
-//! - [`deploy`]: how versions of plugins and configurations come and go; everything wrong is rejected here.
-//! - [`config`]: `plimsoll.toml` as the user writes it.
-//! - [`records`]: the memory and time that requests needed, and the reports of it.
+//! - [`serve`]: the routes of HTTP and gRPC, admission, errors. Next to it, the leak laboratory: the crate
+//!   `plimsoll-leak`.
+//! - [`deploy`]: changes versions of plugins and configurations, and rejects invalid ones.
+//! - [`config`]: the user's configuration, `plimsoll.toml`.
+//! - [`records`]: the memory and time that requests used, and the reports about it.
 //! - The crate `plimsoll-runtime`: one run of one plugin, models, and the pipeline.
-//! - [`base`]: parts that use nothing else.
+//! - [`base`]: parts that use no other layer.
 
 pub mod base;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! The binary `plimsoll`; all of it is in the library, so that a test can do whatever this does.
+//! The binary `plimsoll`. All its code is in the library, so that tests can use it.
 
 fn main() -> std::process::ExitCode {
     plimsoll::cli::main()

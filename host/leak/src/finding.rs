@@ -30,7 +30,8 @@ pub struct Study {
     pub excluded: Vec<(String, Outcome)>,
     /// The finding for all samples together.
     pub all: Finding,
-    /// The finding for the tensor bytes that the host holds because the guest does not drop their handles.
+    /// The finding for tensor bytes in host memory that cannot be freed because the guest has not dropped their
+    /// handles.
     pub host: Finding,
     /// True if linear memory grows although the bytes in use do not: the heap is fragmented.
     pub fragments: bool,

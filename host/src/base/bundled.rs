@@ -1,4 +1,5 @@
-//! The contents of the binary: the shipped plugins, built from `plugins/` by the build script, and the demo's files.
+//! Files that the binary contains: the shipped plugins, which the build script builds from `plugins/`, and the demo's
+//! files.
 
 macro_rules! component {
     ($file:literal) => {
@@ -19,7 +20,7 @@ const FILES: [(&str, &[u8]); 2] = [
     ("digits-labels.txt", include_bytes!("../../demo/digits-labels.txt")),
 ];
 
-/// The component of a shipped plugin.
+/// The component of a shipped plugin; `None` if there is no shipped plugin with this name.
 pub fn plugin(name: &str) -> Option<&'static [u8]> {
     PLUGINS.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes)
 }
@@ -32,7 +33,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// The version of the shipped plugins.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// A file that a configuration names as `bundled:NAME`.
+/// The content of a file that a configuration refers to as `bundled:NAME`; `None` if there is no such file.
 pub fn file(name: &str) -> Option<&'static [u8]> {
     FILES.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes)
 }

@@ -1,14 +1,14 @@
-//! Limits that hold where the configuration says nothing.
+//! Default limits, used if the configuration sets none.
 
 use std::time::Duration;
 
-/// A stage's cap: room for a 12-megapixel photo.
+/// The cap of a stage in bytes: room for a 12-megapixel photo.
 pub const MAX_MEMORY: u64 = 256 << 20;
-/// A stage's time.
+/// The deadline of a stage run.
 pub const DEADLINE: Duration = Duration::from_secs(10);
-/// A reply's bytes.
+/// Maximum size of a reply in bytes.
 pub const MAX_OUTPUT: u64 = 16 << 20;
-/// The time of `init`: it reads weights.
+/// The deadline of `init`. It is longer than that of a stage run, because `init` reads weights.
 pub const INIT_DEADLINE: Duration = Duration::from_secs(30);
-/// A request's time.
+/// The deadline of a whole request.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(30);

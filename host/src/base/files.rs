@@ -1,11 +1,11 @@
-//! What a file looks like from outside.
+//! Metadata of files, used to detect changes.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Size in bytes, modification time (seconds, nanoseconds) and inode number of a file. A change of the file changes at
-/// least one of them.
+/// Size in bytes, modification time (seconds, nanoseconds) and inode number of a file. At least one of these values
+/// differs after the file has changed.
 pub type FileStat = (u64, i64, i64, u64);
 
 /// Reads the [`FileStat`] of a file; `None` if there is no such file.

@@ -1,7 +1,7 @@
-//! Base: parts that use nothing else of this crate.
+//! Base: parts that do not depend on the rest of this crate.
 //!
-//! - [`defaults`]: limits that apply where the configuration sets none.
-//! - [`files`]: what a file looks like from outside. [`bundled`]: the plugins and files that the binary contains.
+//! - [`defaults`]: limits that apply if the configuration sets none.
+//! - [`files`]: metadata of files. [`bundled`]: the plugins and files that the binary contains.
 //! - [`oci`]: components in registries.
 //! - [`process`]: the memory of the process. [`allocator`]: returns freed memory to the operating system.
 //! - [`telemetry`]: the log.

@@ -1,18 +1,19 @@
-//! The process as the operating system sees it: resident memory, and that of its cgroup, whose limit is what kills.
+//! The memory of the process as the operating system sees it: resident memory, and the memory of its cgroup. The kernel
+//! kills the process if its cgroup exceeds its limit.
 
 use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 
-/// Memory in bytes; absent where the operating system does not tell.
+/// Memory in bytes. Values that the operating system does not report are absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct ProcessMemory {
     /// Resident memory of the process.
     pub resident_bytes: Option<u64>,
-    /// Memory of the process's cgroup, its page cache included.
+    /// Memory of the process's cgroup, including its page cache.
     pub cgroup_bytes: Option<u64>,
-    /// The cgroup's limit, where it has one.
+    /// The limit of the cgroup. Absent if it has none.
     pub cgroup_limit_bytes: Option<u64>,
 }
 
@@ -24,16 +25,16 @@ pub fn process_memory() -> ProcessMemory {
     ProcessMemory { resident_bytes, cgroup_bytes, cgroup_limit_bytes }
 }
 
-/// Usage and limit of the memory cgroup that `membership`, the text of `/proc/self/cgroup`, names below `root`.
+/// Usage and limit of the process's memory cgroup below `root`. `membership` is the text of `/proc/self/cgroup`.
 ///
-/// In version 2 there is one line `0::PATH`, in version 1 one for each controller (cgroups(7)). In a container the path
-/// may be that of the host, and its own files then stand at the root.
+/// In version 2, `membership` has one line `0::PATH`; in version 1, it has one line for each controller (cgroups(7)).
+/// In a container, the path may be that of the host. In that case the container's own files are at the root.
 fn cgroup(root: &Path, membership: &str) -> Option<(Option<u64>, Option<u64>)> {
     let number = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let read = |base: &Path, path: &str, usage: &str, limit: &str| {
         let own = base.join(path.trim_start_matches('/'));
         [own.as_path(), base].into_iter().find_map(|folder| {
-            // Version 1 says "no limit" by a number near 2^63, version 2 by the word `max`.
+            // Version 1 represents "no limit" as a number near 2^63, version 2 as the word `max`.
             let limit = number(&folder.join(limit)).filter(|bytes| *bytes < 1 << 62);
             number(&folder.join(usage)).map(|usage| (Some(usage), limit))
         })

@@ -1,21 +1,21 @@
-//! The log: human or JSON lines on stderr, filtered by `RUST_LOG` (default `info`).
+//! The log: human-readable or JSON lines on stderr, filtered by `RUST_LOG` (default `info`).
 
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-/// The form of log lines.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Human-readable lines.
     #[default]
     Human,
     /// One JSON object per line.
     Json,
 }
 
-/// Starts the log. A second call in the same process changes nothing.
+/// Starts the log. A second call in the same process has no effect.
 pub fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()

@@ -1,4 +1,4 @@
-//! A command that failed, and its exit code.
+//! The error of a command, and its exit code.
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -8,10 +8,10 @@ use crate::config::ConfigError;
 /// `EX_USAGE` of sysexits.h: the configuration cannot be served.
 const EX_USAGE: u8 = 64;
 
-/// The same as clap's code for wrong arguments: `plimsoll leak` is inconclusive.
+/// `plimsoll leak` is inconclusive. clap uses the same code for wrong arguments.
 const EX_INCONCLUSIVE: u8 = 2;
 
-/// Why a command failed.
+/// The reason a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum Error {
     #[error(transparent)]
@@ -24,7 +24,7 @@ pub(in crate::cli) enum Error {
 }
 
 impl Error {
-    /// A failure with the text of `error`.
+    /// Creates a failure with the text of `error`.
     pub(in crate::cli) fn failed(error: impl Display) -> Self {
         Self::Failed(error.to_string())
     }

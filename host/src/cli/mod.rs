@@ -1,8 +1,9 @@
-//! The command line. Exit codes: 0 for success, 1 for a failure (of `leak`: it leaks), 2 for wrong arguments (of `leak`:
-//! inconclusive), 64 for a configuration that cannot be served.
+//! The command line. Exit codes: 0 for success, 1 for a failure (`leak`: the plugin leaks), 2 for wrong arguments
+//! (`leak`: also an inconclusive result), 64 for a configuration that cannot be served.
 //!
 //! - `commands`: the list of commands, each in its own file. `run`: parses the arguments and runs the command.
-//! - `error`: exit codes. `source`: the options that name the configuration. `stage_kind`, `table`: arguments and tables.
+//! - `error`: exit codes. `source`: the options that name the configuration. `stage_kind`: the stage kind as an
+//!   argument. `table`: plain-text tables.
 
 mod commands;
 mod error;

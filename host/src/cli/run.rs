@@ -9,14 +9,15 @@ use super::commands::Command;
 use super::error::Error;
 use crate::base::telemetry::{self, LogFormat};
 
-/// How long the process waits for threads of backends after the command, because a run of a backend cannot be stopped.
+/// How long the process waits for backend threads after the command. A model run cannot be interrupted, so it may still
+/// be active.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A WebAssembly-plugin inference host: a fresh, capped instance of every stage for every request.
 #[derive(Debug, Parser)]
 #[command(name = "plimsoll", version, arg_required_else_help = false)]
 struct Cli {
-    /// The form of log lines on stderr; RUST_LOG filters them.
+    /// The format of log lines on stderr; RUST_LOG filters them.
     #[arg(long, global = true, value_enum, default_value_t, env = "PLIMSOLL_LOG")]
     log: LogFormat,
     #[command(subcommand)]
@@ -30,10 +31,10 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return Error::Failed(format!("the runtime does not start: {error}")).report(),
+        Err(error) => return Error::Failed(format!("the async runtime cannot be started: {error}")).report(),
     };
     let result = runtime.block_on(cli.command.unwrap_or_default().run());
-    // Requests that are cut off still write their log line.
+    // Requests that are aborted here still write their log line.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     result.unwrap_or_else(|error| error.report())
 }

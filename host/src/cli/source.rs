@@ -6,10 +6,10 @@ use clap::Args;
 
 use crate::config::{Config, ConfigError};
 
-/// Where the configuration comes from.
+/// The location of the configuration.
 #[derive(Debug, Clone, Default, Args)]
 pub(in crate::cli) struct ConfigSource {
-    /// The configuration file; without it the bundled demo is served.
+    /// The configuration file; default the bundled demo.
     #[arg(long, value_name = "FILE", env = "PLIMSOLL_CONFIG")]
     config: Option<PathBuf>,
     /// The folder of plugins; overrides the file's `plugin_dir`.
@@ -18,7 +18,7 @@ pub(in crate::cli) struct ConfigSource {
 }
 
 impl ConfigSource {
-    /// Loads the configuration.
+    /// Loads the configuration and applies the overrides of the command line.
     pub(in crate::cli) fn load(&self) -> Result<Config, ConfigError> {
         let mut config = Config::load(self.config.as_deref())?;
         if let Some(folder) = &self.plugins {

@@ -1,4 +1,4 @@
-//! The kind of a stage as an argument.
+//! The kind of a stage as a command-line argument.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use plimsoll_runtime::kind::StageKind;

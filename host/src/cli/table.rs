@@ -1,9 +1,10 @@
 //! Tables in plain text.
 
-/// Lines of a table under a header: the first `texts` columns to the left, numbers to the right.
+/// Returns the lines of a table with a header. The first `texts` columns are left-aligned. The others are numbers and
+/// right-aligned.
 pub(super) fn lines(header: &[&str], rows: &[Vec<String>], texts: usize) -> Vec<String> {
     let header = header.iter().map(|&title| title.to_owned()).collect();
-    // What comes from elsewhere, such as a plugin's version, must not steer the terminal.
+    // Some texts, such as a plugin's version, are not trusted, so their control characters must not reach the terminal.
     let shown = |cell: &String| cell.replace(char::is_control, "?");
     let all: Vec<Vec<String>> =
         std::iter::once(&header).chain(rows).map(|row: &Vec<String>| row.iter().map(shown).collect()).collect();

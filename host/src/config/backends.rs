@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use plimsoll_runtime::nn::{BackendName, BackendSettings};
 use serde::Deserialize;
 
-/// The settings of each backend, which defines them itself.
+/// The settings of each backend. Each backend defines its own settings.
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]
 pub struct Backends(pub HashMap<BackendName, BackendSettings>);
 

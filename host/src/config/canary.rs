@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-/// A pipeline's `canary`: a share such as `"5%"`, or a table that has the rules of the decision too.
+/// A pipeline's `canary`: a share such as `"5%"`, or a table that also has the rules of the decision.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CanaryRules {
@@ -16,10 +16,12 @@ pub struct CanaryRules {
     /// Requests of the new version after which it is promoted; default 1,000.
     #[serde(default = "CanaryRules::default_requests")]
     pub requests: u64,
-    /// How many times the old version's rate of traps, memory limits and passed deadlines is too much; default 2.
+    /// A new version is rolled back if its rate of traps, memory limits and passed deadlines is more than this many
+    /// times the old version's; default 2.
     #[serde(default = "CanaryRules::default_failure_factor")]
     pub failure_factor: f64,
-    /// How many times the old version's p99 high-water mark is too much; default 1.5.
+    /// A new version is rolled back if its p99 high-water mark is more than this many times the old version's; default
+    /// 1.5.
     #[serde(default = "CanaryRules::default_memory_factor")]
     pub memory_factor: f64,
 }
@@ -37,16 +39,16 @@ impl CanaryRules {
         1.5
     }
 
-    /// The first number that parses but cannot work, as a sentence.
+    /// Returns an error message for the first number that is out of range.
     pub(super) fn mistake(&self) -> Option<&'static str> {
         if !(self.share > 0.0 && self.share <= 0.5) {
-            return Some("the share must be above 0% and at most 50%: the old version is what the new one is held to");
+            return Some("the share must be above 0% and at most 50%, because the old version is the reference");
         }
         if self.requests == 0 {
             return Some("`requests` must be at least 1");
         }
         let factors = [self.failure_factor, self.memory_factor];
-        factors.iter().any(|factor| !(factor.is_finite() && *factor >= 1.0)).then_some("factors must be 1 or more")
+        factors.iter().any(|factor| !(factor.is_finite() && *factor >= 1.0)).then_some("the factors must be at least 1")
     }
 }
 
@@ -57,7 +59,9 @@ fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
 
 fn parse_share(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-    number.map(|percent| percent / 100.0).ok_or_else(|| format!("`{text}` is no share; write it as \"5%\""))
+    number
+        .map(|percent| percent / 100.0)
+        .ok_or_else(|| format!("`{text}` is not a valid share; write it as a percentage such as \"5%\""))
 }
 
 /// Reads `canary = "5%"` or `canary = { share = "5%", … }`.

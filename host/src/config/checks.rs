@@ -1,4 +1,4 @@
-//! Checks of settings that parse but cannot work.
+//! Checks settings that parse but are not valid.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,30 +11,33 @@ use super::file::Config;
 use super::memory::MAX_CALLERS;
 use super::server::Server;
 
-/// Places for requests; each reserves address space for the memories of a stage.
+/// Maximum of `max_concurrency`. Each concurrent request reserves address space for the linear memories of a stage.
 const MAX_CONCURRENCY: u32 = 10_000;
-/// The longest time that can be configured: more is a mistake, and the clock's arithmetic must hold.
+/// The longest time that can be configured. A longer time is a mistake, and could overflow the arithmetic of the clock.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Config {
     /// Checks every number of the file.
     ///
     /// # Errors
-    /// The first that cannot work, with its key.
+    /// If a number is not valid. The error is the first one, with its key.
     pub(super) fn check_numbers(&self) -> Result<(), ConfigError> {
         let refused = |key: &str, reason: &str| Err(ConfigError::new(&self.path, key, reason));
         let Server { max_concurrency, body_budget, max_body, body_timeout, grace_period, .. } = &self.server;
         if !(1..=MAX_CONCURRENCY).contains(max_concurrency) {
-            return refused("server.max_concurrency", "a number from 1 to 10000 is needed");
+            return refused("server.max_concurrency", "must be a number from 1 to 10000");
         }
         if body_budget < max_body {
-            return refused("server.body_budget", "it is less than `server.max_body`, so the largest body never fits");
+            return refused(
+                "server.body_budget",
+                "must be at least `server.max_body`; otherwise the largest body never fits",
+            );
         }
         if let Some((key, reason)) = self.memory_mistake() {
             return refused(&key, &reason);
         }
         if self.deploy.poll.is_zero() {
-            return refused("deploy.poll", "folders cannot be looked at all the time; 1s is often");
+            return refused("deploy.poll", "must be greater than 0, for example \"1s\"");
         }
         let mut times = vec![("server.body_timeout".to_owned(), Some(*body_timeout))];
         times.push(("server.grace_period".to_owned(), Some(*grace_period)));
@@ -42,11 +45,14 @@ impl Config {
         for (name, model) in &self.models {
             match (model.max_batch, model.max_delay) {
                 (Some(0 | 1), _) => {
-                    let reason = "a batch of at least 2 is needed; leave it out for runs that are alone";
+                    let reason = "must be at least 2; remove it to disable batching";
                     return refused(&format!("models.{name}.max_batch"), reason);
                 }
                 (None, Some(_)) => {
-                    return refused(&format!("models.{name}.max_delay"), "it means nothing without `max_batch`");
+                    return refused(
+                        &format!("models.{name}.max_delay"),
+                        "has no effect without `max_batch`; set `max_batch` too",
+                    );
                 }
                 _ => times.push((format!("models.{name}.max_delay"), model.max_delay)),
             }
@@ -72,31 +78,31 @@ impl Config {
             }
         }
         match times.iter().find(|(_, time)| time.is_some_and(|time| time > LONGEST)) {
-            Some((key, _)) => refused(key, "no time may be longer than a day"),
+            Some((key, _)) => refused(key, "must not be longer than a day"),
             None => Ok(()),
         }
     }
 
-    /// Settings of these tables that parse but cannot work: key and reason.
+    /// Returns key and reason of the first setting of `[memory]` or `record` that is not valid.
     pub(super) fn memory_mistake(&self) -> Option<(String, String)> {
         if !(1..=MAX_CALLERS).contains(&self.memory.top_callers) {
-            return Some(("memory.top_callers".into(), format!("a number from 1 to {MAX_CALLERS} is needed")));
+            return Some(("memory.top_callers".into(), format!("must be a number from 1 to {MAX_CALLERS}")));
         }
         let mut folders: Vec<(PathBuf, &str)> = Vec::new();
         for (name, record) in self.pipelines.iter().filter_map(|(name, it)| Some((name, it.record.as_ref()?))) {
             let told = |key: &str, reason: String| Some((format!("pipelines.{name}.record.{key}"), reason));
             if record.max_bytes.as_u64() == 0 {
-                return told("max_bytes", "nothing fits into 0 bytes; leave the table out to record nothing".into());
+                return told("max_bytes", "must be greater than 0; remove the table to disable recording".into());
             }
             if record.max_age.is_zero() {
-                return told("max_age", "nothing is that young; leave the table out to record nothing".into());
+                return told("max_age", "must be greater than 0; remove the table to disable recording".into());
             }
             if record.dir.is_none() && check_plugin_name(name).is_err() {
-                return told("dir", "the pipeline's name is no name of a folder, so name one".into());
+                return told("dir", "must be set, because the pipeline's name is not a valid folder name".into());
             }
             let dir = self.record_dir(name)?;
             if let Some((_, other)) = folders.iter().find(|(known, _)| *known == dir) {
-                return told("dir", format!("pipeline `{other}` records into the same folder; give each its own"));
+                return told("dir", format!("pipeline `{other}` records into the same folder; set different folders"));
             }
             folders.push((dir, name));
         }

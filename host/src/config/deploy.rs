@@ -10,14 +10,14 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Deploy {
-    /// Previous versions of each plugin that stay ready for a rollback.
+    /// Number of previous versions of each plugin that stay ready for a rollback.
     pub keep: usize,
-    /// How often folders are looked at, for file systems that send no events.
+    /// How often folders are scanned, for file systems that send no events.
     #[serde(with = "humantime_serde")]
     pub poll: Duration,
-    /// The largest component that is taken.
+    /// Maximum size of a component.
     pub max_plugin: ByteSize,
-    /// Bytes of compiled code that the cache keeps; the least recently used go first.
+    /// Maximum bytes of compiled code in the cache; the least recently used code is removed first.
     pub max_cache: ByteSize,
 }
 
@@ -26,7 +26,7 @@ impl Default for Deploy {
         Self {
             keep: 3,
             poll: Duration::from_secs(2),
-            // Components that carry an interpreter of Python have about 40 MiB.
+            // Components that contain a Python interpreter have about 40 MiB.
             max_plugin: ByteSize::mib(128),
             max_cache: ByteSize::gib(2),
         }
@@ -37,6 +37,7 @@ impl Default for Deploy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
-    /// The file that holds the bearer token of the administration routes; else the variable `PLIMSOLL_ADMIN_TOKEN`.
+    /// The file with the bearer token of the administration routes. If it is not set, the token is read from the
+    /// environment variable `PLIMSOLL_ADMIN_TOKEN`.
     pub token_file: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `plimsoll.toml`: what the user writes. Every table refuses unknown keys.
+//! `plimsoll.toml`: the user's configuration. Every table rejects unknown keys.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,28 +23,28 @@ pub const DEMO: &str = include_str!("../../demo/plimsoll.toml");
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where and how HTTP is served.
+    /// Addresses and limits of the server.
     #[serde(default)]
     pub server: Server,
     /// Folder of `<name>.wasm` files, relative to the file; default `plugins`.
     #[serde(default)]
     pub plugin_dir: Option<PathBuf>,
-    /// Where deployments are remembered, relative to the file; default `.plimsoll`.
+    /// Folder of the deployments that are kept across restarts, relative to the file; default `.plimsoll`.
     #[serde(default)]
     pub data_dir: Option<PathBuf>,
-    /// Where compiled code is kept, relative to the file; default `cache` in the data folder.
+    /// Folder of the compiled code, relative to the file; default `cache` in the data folder.
     #[serde(default)]
     pub cache_dir: Option<PathBuf>,
-    /// How plugins are deployed.
+    /// Settings for the deployment of plugins.
     #[serde(default)]
     pub deploy: Deploy,
-    /// Who may deploy over HTTP.
+    /// Access to the administration routes.
     #[serde(default)]
     pub admin: Admin,
-    /// How callers are told apart in the memory report.
+    /// How the memory report distinguishes callers.
     #[serde(default)]
     pub memory: Memory,
-    /// Plugins by name: their source and defaults. A plain list of `oci://` references will do, too.
+    /// Plugins by name: their source and defaults. A plain list of `oci://` references is also allowed.
     #[serde(default, deserialize_with = "plugins")]
     pub plugins: BTreeMap<String, Plugin>,
     /// Settings of the libraries that run models.
@@ -55,18 +55,18 @@ pub struct Config {
     pub models: BTreeMap<String, Model>,
     /// Pipelines by name.
     pub pipelines: BTreeMap<String, Pipeline>,
-    /// The file this came from; relative paths start at its folder.
+    /// The path of the file; relative paths start at its folder.
     #[serde(skip)]
     pub path: PathBuf,
-    /// What the file looked like just before it was read, so that a later change of it is not missed.
+    /// The metadata of the file just before it was read, so that a later change is not missed.
     #[serde(skip)]
     pub seen: Option<FileStat>,
-    /// What the command line said.
+    /// The settings of the command line.
     #[serde(skip)]
     pub overrides: Overrides,
 }
 
-/// Settings of the command line, which go before those of the file.
+/// Settings of the command line. They take precedence over the file.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     /// The plugin folder.
@@ -76,7 +76,7 @@ pub struct Overrides {
 }
 
 impl Config {
-    /// Takes over what was set on the command line, which goes before the file, from the configuration before.
+    /// Applies the command-line settings of the configuration before, because they take precedence over the file.
     pub fn keep_overrides(&mut self, before: &Self) {
         self.overrides = before.overrides.clone();
         if let Some(folder) = &self.overrides.plugins {
@@ -87,7 +87,7 @@ impl Config {
         }
     }
 
-    /// A path as the file means it.
+    /// Resolves a path that is relative to the file's folder.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
@@ -97,7 +97,7 @@ impl Config {
         self.resolve(self.plugin_dir.as_deref().unwrap_or(Path::new("plugins")))
     }
 
-    /// The folder in which deployments are remembered.
+    /// The folder of the deployments that are kept across restarts.
     pub fn data_dir(&self) -> PathBuf {
         self.resolve(self.data_dir.as_deref().unwrap_or(Path::new(".plimsoll")))
     }
@@ -114,10 +114,10 @@ impl Config {
         Some(record.dir.as_deref().map_or_else(default, |dir| self.resolve(dir)))
     }
 
-    /// The bytes of a file: of a bundled one where the path begins with `bundled:`.
+    /// Reads a file, or a bundled file if the path begins with `bundled:`.
     ///
     /// # Errors
-    /// The path and why it cannot be read.
+    /// If the file cannot be read. The message has the path and the reason.
     pub fn read(&self, path: &Path) -> Result<Vec<u8>, String> {
         if let Some(name) = path.to_str().and_then(|path| path.strip_prefix("bundled:")) {
             return bundled::file(name).map(<[u8]>::to_vec).ok_or_else(|| format!("there is no bundled file `{name}`"));

@@ -7,10 +7,10 @@ use super::file::{Config, DEMO};
 use crate::base::files::stat;
 
 impl Config {
-    /// Reads a file, or the bundled demo where `path` is `None`.
+    /// Reads a file, or the bundled demo if `path` is `None`.
     ///
     /// # Errors
-    /// What cannot be read or parsed, with line and key.
+    /// If the file cannot be read or parsed, or a setting is not valid. The error has the line or key.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let Some(path) = path else { return Self::parse(DEMO, Path::new("(bundled demo)")) };
         let seen = stat(path);

@@ -1,4 +1,4 @@
-//! The tables about what requests needed: `[memory]`, and a pipeline's `record`.
+//! The tables for the memory report and recordings: `[memory]`, and a pipeline's `record`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,15 +28,16 @@ impl Default for Memory {
     }
 }
 
-/// `[pipelines.NAME.record]`: keeps inputs that set a new high-water mark or met a limit. An empty table will do.
+/// `[pipelines.NAME.record]`: keeps inputs that set a new high-water mark or met a limit. An empty table
+/// is enough.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Record {
-    /// Where they are kept, relative to the file; default `recordings/NAME` in the data folder.
+    /// Folder of the recordings, relative to the file; default `recordings/NAME` in the data folder.
     pub dir: Option<PathBuf>,
-    /// Bytes on disk; the oldest go first.
+    /// Maximum bytes on disk; the oldest recordings are deleted first.
     pub max_bytes: ByteSize,
-    /// How long one is kept.
+    /// How long a recording is kept.
     #[serde(with = "humantime_serde")]
     pub max_age: Duration,
 }
@@ -49,5 +50,7 @@ impl Default for Record {
 
 fn header<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderName, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse().map_err(|_| D::Error::custom(format!("`{text}` is no name of a header; write one as \"x-customer\"")))
+    text.parse().map_err(|_| {
+        D::Error::custom(format!("`{text}` is not a valid header name; use a name such as \"x-customer\""))
+    })
 }

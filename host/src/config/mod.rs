@@ -1,7 +1,7 @@
 //! `plimsoll.toml`: the user's configuration. Every table rejects unknown keys.
 //!
 //! [`file`](mod@file): the whole file and where it came from. `load` reads it, and `checks` finds settings
-//! that parse but cannot work. The other modules have one table each.
+//! that parse but are not valid. The other modules have one table each.
 
 pub mod backends;
 pub mod canary;

@@ -18,7 +18,7 @@ pub struct Model {
     /// The device to run on; default: the CPU.
     #[serde(default)]
     pub target: Device,
-    /// Rows of one run at most, gathered from requests that wait at the same time; default none: each run is alone.
+    /// Maximum rows of one run, combined from requests that wait at the same time. By default runs are not combined.
     pub max_batch: Option<u32>,
     /// How long the first request of a batch waits for others; default 2 ms.
     #[serde(default, with = "humantime_serde")]
@@ -26,9 +26,9 @@ pub struct Model {
 }
 
 impl Model {
-    /// The rules of its batches; `None` if runs are not combined.
+    /// The batching rules; `None` if runs are not combined.
     pub fn batch_rules(&self) -> Option<BatchRules> {
-        /// Shorter than a run of all but the smallest networks, so that a single caller hardly waits.
+        /// Shorter than a run of all but the smallest networks, so a single caller waits only a little longer.
         const DEFAULT_MAX_DELAY: Duration = Duration::from_millis(2);
         let max_batch = self.max_batch?;
         Some(BatchRules { max_batch, max_delay: self.max_delay.unwrap_or(DEFAULT_MAX_DELAY) })

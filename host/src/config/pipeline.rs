@@ -16,10 +16,10 @@ use super::memory::Record;
 pub struct Pipeline {
     /// The name of the model that the infer stages run.
     pub model: Option<String>,
-    /// Time of a whole request, its queueing included; default 30 s.
+    /// Maximum time of a whole request, including its time in the queue; default 30 s.
     #[serde(default, with = "humantime_serde")]
     pub deadline: Option<Duration>,
-    /// The chip of requests that name none; needed where there are several.
+    /// The chip of requests that name none; required if the pipeline has several chips.
     pub default_chip: Option<String>,
     /// The first stage.
     pub preprocess: Stage,
@@ -27,13 +27,13 @@ pub struct Pipeline {
     pub chips: BTreeMap<String, Stage>,
     /// The last stage.
     pub postprocess: Stage,
-    /// A body that every new version must answer before it serves; default a small bundled image, which it may
-    /// also decline.
+    /// A request body that every new version must answer before it serves. The default is a small bundled image, which
+    /// a version may also refuse.
     pub sample: Option<PathBuf>,
-    /// The share of requests that a new version gets until it has proven itself; default none.
+    /// The share of requests that a new version gets until it is promoted. By default it gets all requests at once.
     #[serde(default, deserialize_with = "canary")]
     pub canary: Option<CanaryRules>,
-    /// Which inputs are kept on disk; default none.
+    /// Limits of the inputs that are kept on disk. By default no inputs are kept.
     pub record: Option<Record>,
 }
 
@@ -45,22 +45,22 @@ pub struct Stage {
     pub plugin: String,
     /// Overrides the pipeline's model; infer stages only.
     pub model: Option<String>,
-    /// The cap over the sum of the stage's linear memories.
+    /// The cap for the sum of the stage's linear memories.
     pub max_memory: Option<ByteSize>,
-    /// The time of one run.
+    /// Maximum time of one run.
     #[serde(default, with = "humantime_serde")]
     pub deadline: Option<Duration>,
-    /// Bytes of a reply or a context.
+    /// Maximum bytes of a reply or a context.
     pub max_output: Option<ByteSize>,
-    /// `wasi:config/store` of the plugin.
+    /// The values of the plugin's `wasi:config/store`.
     #[serde(default)]
     pub config: BTreeMap<String, toml::Value>,
-    /// Files that the plugin may read: its name for them, and the path.
+    /// Files that the plugin may read: the name that the plugin uses, and the path.
     #[serde(default)]
     pub assets: BTreeMap<String, PathBuf>,
 }
 
-/// The text by which `wasi:config/store` gives a value: arrays as their items joined by commas.
+/// The text of a value in `wasi:config/store`. The items of an array are joined by commas.
 pub fn text_of(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => text.clone(),

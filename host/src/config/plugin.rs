@@ -1,4 +1,4 @@
-//! `[plugins.NAME]`, or `plugins = ["oci://…"]`: where plugins come from, and their default limits.
+//! `[plugins.NAME]`, or `plugins = ["oci://…"]`: the sources of plugins, and their default limits.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,17 +19,18 @@ pub struct Plugin {
     /// The component's file, or an `oci://` reference; default `<name>.wasm` or `<name>@<version>.wasm` in the
     /// plugin folder, then the bundled plugins.
     pub file: Option<PathBuf>,
-    /// Default of the cap for stages of this plugin.
+    /// Default cap for stages of this plugin.
     pub max_memory: Option<ByteSize>,
-    /// The time of `lifecycle.init`, which runs once at deployment; default 30 s.
+    /// Maximum time of `lifecycle.init`, which runs once at deployment; default 30 s.
     #[serde(default, with = "humantime_serde")]
     pub init_deadline: Option<Duration>,
-    /// Default of the deadline for stages of this plugin.
+    /// Default deadline for stages of this plugin.
     #[serde(default, with = "humantime_serde")]
     pub deadline: Option<Duration>,
 }
 
-/// Reads `[plugins.NAME]` tables, or `plugins = ["oci://…"]`: each under the last segment of its repository.
+/// Reads `[plugins.NAME]` tables, or `plugins = ["oci://…"]`. The name of a plugin from a reference is the last segment
+/// of its repository.
 pub(super) fn plugins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Plugin>, D::Error> {
     struct Either;
     impl<'de> Visitor<'de> for Either {
@@ -46,7 +47,7 @@ pub(super) fn plugins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTre
                 let name = reference.plugin_name().to_owned();
                 let plugin = Plugin { file: Some(PathBuf::from(&text)), ..Plugin::default() };
                 if plugins.insert(name.clone(), plugin).is_some() {
-                    return Err(A::Error::custom(format!("two references give the plugin `{name}`")));
+                    return Err(A::Error::custom(format!("two references have the plugin name `{name}`")));
                 }
             }
             Ok(plugins)

@@ -1,4 +1,4 @@
-//! `[server]`: where and how HTTP is served.
+//! `[server]`: addresses and limits of the server.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,31 +11,31 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
-    /// Address and port; port 0 takes a free one.
+    /// Address and port of HTTP; port 0 selects a free port.
     pub listen: SocketAddr,
     /// Address and port of gRPC; default the same as HTTP.
     pub grpc_listen: Option<SocketAddr>,
-    /// How long requests may go on after a signal to stop.
+    /// How long running requests may continue after a signal to stop.
     #[serde(with = "humantime_serde")]
     pub grace_period: Duration,
-    /// Bytes of one request's body.
+    /// Maximum bytes of one request's body.
     pub max_body: ByteSize,
-    /// Bytes of all bodies that are held at once.
+    /// Maximum bytes of all bodies that are in memory at the same time.
     pub body_budget: ByteSize,
     /// How long a body may take to arrive.
     #[serde(with = "humantime_serde")]
     pub body_timeout: Duration,
-    /// Requests whose stages run at once; the rest queue.
+    /// Maximum number of requests whose stages run at the same time; other requests wait in the queue.
     pub max_concurrency: u32,
-    /// Requests that wait; more are answered `overloaded`.
+    /// Maximum number of requests in the queue; more requests are refused with `overloaded`.
     pub max_queue: u32,
-    /// Whether long runs share the cores so that short runs stay fast; false to find out whether a latency problem is
-    /// caused by it.
+    /// True if long runs share the cores so that short runs stay fast. Set it to false to find out if this causes a
+    /// latency problem.
     pub fair_scheduling: bool,
 }
 
 impl Server {
-    /// Whether the scheduling heuristics are on.
+    /// The mode of the scheduling heuristics.
     pub fn scheduling(&self) -> Scheduling {
         if self.fair_scheduling { Scheduling::Fair } else { Scheduling::Off }
     }
@@ -50,7 +50,7 @@ impl Default for Server {
             max_body: ByteSize::mib(32),
             body_budget: ByteSize::mib(512),
             body_timeout: Duration::from_secs(30),
-            // A stage that waits for its backend holds its place, so more than there are cores.
+            // More than the number of cores, because a stage that waits for its backend keeps its slot.
             max_concurrency: 32,
             max_queue: 256,
             fair_scheduling: true,

@@ -2,13 +2,13 @@
 
 use crate::config::{Config, ConfigError};
 
-/// A pipeline that cannot be built: the key in the configuration, the reason, and the plugin if one is at fault.
+/// A pipeline that cannot be built: the key in the configuration, the reason, and the plugin that caused it, if any.
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: {reason}")]
 pub struct BuildError {
     /// For example `pipelines.digits.preprocess.plugin`.
     pub key: String,
-    /// Why, in one sentence.
+    /// The reason, in one sentence.
     pub reason: String,
     /// The plugin whose release was rejected.
     pub plugin: Option<String>,
@@ -23,7 +23,7 @@ impl BuildError {
         Self { plugin: Some(plugin.to_owned()), ..Self::new(key, reason) }
     }
 
-    /// The same error for the whole configuration.
+    /// Converts it to an error of the configuration file.
     pub fn in_config(self, config: &Config) -> ConfigError {
         ConfigError::new(&config.path, self.key, self.reason)
     }

@@ -1,5 +1,5 @@
-//! What builds share: compiled stages, files and recorders that are still in use are used again, so a change costs only
-//! what it changes.
+//! The state that builds share. Compiled stages, files and recorders that are still in use are reused, so a build
+//! creates only the parts that changed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -13,23 +13,23 @@ use crate::config::{Config, Record};
 use crate::records::metrics::BatchMetrics;
 use crate::records::recording::{InputRecorder, RecordingRules};
 
-/// The parts of pipelines that can be used again.
+/// The parts of pipelines that later builds can reuse.
 pub struct BuildState {
     pub(super) preparer: Preparer,
     pub(super) files: FileStore,
-    /// Every stage that is still in use: by a pipeline that serves, by a version that is kept for rollback, or by the current
-    /// build.
+    /// Every stage that is still in use: by a pipeline that serves, by a version that is kept for rollback, or by the
+    /// current build.
     pub(super) stages: Vec<Weak<StageCore>>,
     /// The recorders by pipeline; `None` if inputs are never recorded.
     recorders: Option<HashMap<String, Arc<InputRecorder>>>,
 }
 
 impl BuildState {
-    /// The state for one engine, with the compiled cache that the configuration names. If the cache cannot be opened, the
-    /// host compiles at every start and logs a warning.
+    /// The state for one engine, with the compiled cache that the configuration names. If the cache cannot be opened,
+    /// the host compiles at every start and logs a warning.
     ///
     /// # Errors
-    /// If the machine cannot start compiler threads, or because of a bug of this program.
+    /// If compiler threads cannot be started, or because of a bug in this program.
     pub fn new(runtime: &Runtime, config: &Config, batches: BatchMetrics) -> wasmtime::Result<Self> {
         let cache = match CompiledCache::open(&config.cache_dir(), config.deploy.max_cache.as_u64()) {
             Ok(cache) => Some(cache),
@@ -46,12 +46,12 @@ impl BuildState {
         })
     }
 
-    /// From now on pipelines record inputs, if the configuration says so. Only a server calls this.
+    /// Makes later builds record inputs, if the configuration says so. Only a server calls this.
     pub fn record_inputs(&mut self) {
         self.recorders = Some(HashMap::new());
     }
 
-    /// Drops what no configured pipeline or model uses.
+    /// Drops the models and recorders that are no longer configured, and the stages that are no longer in use.
     pub(super) fn retain(&mut self, config: &Config) {
         self.stages.retain(|stage| stage.strong_count() > 0);
         self.files.retain_models(config);
@@ -60,7 +60,7 @@ impl BuildState {
         }
     }
 
-    /// The recorder of a pipeline: the open one, unless its limits have changed.
+    /// Returns the recorder of a pipeline. An open recorder is reused unless its folder or limits have changed.
     pub(super) fn recorder(&mut self, config: &Config, pipeline: &str) -> Result<Option<Arc<InputRecorder>>, String> {
         let Some(open) = &mut self.recorders else { return Ok(None) };
         let Some(rules) = recording_rules(config, pipeline) else {
@@ -77,7 +77,7 @@ impl BuildState {
     }
 }
 
-/// The limits of a pipeline's recordings; `None` if it records nothing.
+/// The folder and limits of a pipeline's recordings; `None` if it records nothing.
 fn recording_rules(config: &Config, pipeline: &str) -> Option<RecordingRules> {
     let Record { max_bytes, max_age, .. } = config.pipelines.get(pipeline)?.record.as_ref()?;
     let dir = config.record_dir(pipeline)?;

@@ -15,8 +15,8 @@ use crate::records::canary_side::{CanaryFigures, CanarySide, CanarySignal};
 const MIN_FAILURES: u64 = 3;
 /// Minimum requests of a new version before its high-water marks are considered.
 const MIN_REQUESTS: u64 = 20;
-/// 2^64 divided by the golden ratio. Multiples of it are spread evenly, so the share is kept at every moment, and no regular
-/// pattern of requests falls into step with it.
+/// 2^64 divided by the golden ratio. Its multiples modulo 2^64 are spread evenly. So the share is kept at every moment,
+/// and a regular pattern of requests cannot coincide with the selection.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// A pipeline with a new version of one plugin, next to the version that serves.
@@ -30,7 +30,7 @@ pub struct Canary {
     new: Arc<CanarySide>,
 }
 
-/// The figures of a canary, as they are logged and shown.
+/// The figures of a canary, for the log and the administration routes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CanaryComparison {
     /// The pipeline.
@@ -43,14 +43,14 @@ pub struct CanaryComparison {
     pub old: CanaryFigures,
 }
 
-/// What the figures of a canary say.
+/// The decision that follows from the figures of a canary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CanaryVerdict {
     /// There are not enough requests yet.
     Undecided,
     /// The new version may serve.
     Promote,
-    /// The new version must not serve, with the reason.
+    /// The new version must not serve; contains the reason.
     RollBack(String),
 }
 
@@ -106,7 +106,7 @@ impl Canary {
         }
     }
 
-    /// What the figures so far say.
+    /// The decision that follows from the figures so far.
     pub fn verdict(&self) -> CanaryVerdict {
         judge(&self.comparison(), &self.rules)
     }
@@ -117,16 +117,16 @@ fn judge(figures: &CanaryComparison, rules: &CanaryRules) -> CanaryVerdict {
     let rate = |side: &CanaryFigures| side.failures as f64 / side.requests.max(1) as f64;
     if new.failures >= MIN_FAILURES && rate(new) > rules.failure_factor * rate(old) {
         return CanaryVerdict::RollBack(format!(
-            "canary in pipeline `{pipeline}`: {} of {} requests ended in a trap, a memory limit or a deadline, with \
-             the old version {} of {} (no more than {} times its rate is allowed)",
+            "canary in pipeline `{pipeline}`: {} of {} requests ended in a trap, a memory limit or a deadline, but \
+             {} of {} with the old version (at most {} times its rate is allowed)",
             new.failures, new.requests, old.failures, old.requests, rules.failure_factor
         ));
     }
     let enough = new.requests >= MIN_REQUESTS.min(rules.requests) && old.requests > 0;
     if enough && new.p99 as f64 > rules.memory_factor * old.p99 as f64 {
         return CanaryVerdict::RollBack(format!(
-            "canary in pipeline `{pipeline}`: the p99 high-water mark is {} bytes after {} requests, with the old \
-             version {} (no more than {} times is allowed)",
+            "canary in pipeline `{pipeline}`: the p99 high-water mark is {} bytes after {} requests, but {} bytes \
+             with the old version (at most {} times as much is allowed)",
             new.p99, new.requests, old.p99, rules.memory_factor
         ));
     }
@@ -147,15 +147,23 @@ mod tests {
     }
 
     #[test]
-    fn the_figures_decide() {
+    fn the_verdict_follows_from_the_figures() {
         let judge = |new, old| judge(&comparison(new, old), &rules());
         assert_eq!(judge((10, 0, 100), (200, 0, 100)), CanaryVerdict::Undecided);
         assert_eq!(judge((1_000, 0, 100), (20_000, 0, 100)), CanaryVerdict::Promote);
-        assert_eq!(judge((1_000, 2, 100), (20_000, 0, 100)), CanaryVerdict::Promote, "two failures are no rate");
+        assert_eq!(
+            judge((1_000, 2, 100), (20_000, 0, 100)),
+            CanaryVerdict::Promote,
+            "two failures are too few for a rate"
+        );
         assert!(matches!(judge((50, 3, 100), (1_000, 0, 100)), CanaryVerdict::RollBack(_)));
         assert_eq!(judge((50, 5, 100), (1_000, 100, 100)), CanaryVerdict::Undecided, "the old version fails as often");
         assert!(matches!(judge((50, 0, 151), (1_000, 0, 100)), CanaryVerdict::RollBack(_)));
-        assert_eq!(judge((5, 0, 151), (1_000, 0, 100)), CanaryVerdict::Undecided, "five requests are no percentile");
+        assert_eq!(
+            judge((5, 0, 151), (1_000, 0, 100)),
+            CanaryVerdict::Undecided,
+            "five requests are too few for a percentile"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Decides canaries: a candidate that did well serves alone, one that did not is rolled back.
+//! Decides canaries: promotes a candidate with good figures, and rolls back a candidate with bad ones.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,7 +11,7 @@ use super::deployer::{ChangeError, Deployer, audit, audit_rejection, candidates}
 use super::serving::{Route, Served, Serving};
 
 impl Deployer {
-    /// Decides the canaries that have enough figures.
+    /// Decides the canaries that have enough requests.
     pub async fn decide_canaries(&mut self, serving: &Serving) {
         for (name, candidate) in candidates(serving) {
             let served = serving.served.load_full();
@@ -47,8 +47,8 @@ impl Deployer {
         }
     }
 
-    /// Ends the canary of a plugin: the old version continues to serve, and the candidate is rejected. Returns the version
-    /// that serves.
+    /// Ends the canary of a plugin: the old version continues to serve, and the candidate is rejected. Returns the
+    /// version that serves.
     ///
     /// # Errors
     /// If the plugin has no canary.
@@ -75,7 +75,8 @@ impl Deployer {
             });
             (identity, old)
         };
-        // Nothing is built here, so a file that cannot be read now does not keep the candidate in service.
+        // The existing routes are filtered and nothing is built, so an unreadable file cannot keep the candidate in
+        // service.
         let served = serving.served.load();
         let without = |route: &Route| Route {
             stable: Arc::clone(&route.stable),

@@ -1,4 +1,4 @@
-//! The catalog: every plugin with its versions: the serving one, the canary, the previous and the rejected ones.
+//! The catalog: every plugin with its serving version, its canary, and its previous and rejected versions.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const MAX_REJECTED: usize = 5;
 /// The plugins by name.
 pub type Catalog = BTreeMap<String, CatalogEntry>;
 
-/// What is known of a plugin.
+/// The versions and the state of a plugin.
 #[derive(Default)]
 pub struct CatalogEntry {
     /// The version that serves, or would serve if a pipeline used the plugin.
@@ -31,7 +31,7 @@ pub struct CatalogEntry {
     pub rejected: VecDeque<RejectedVersion>,
     /// Files and references that were handled.
     pub handled: BTreeMap<String, HandledFile>,
-    /// A note for people, for example that its file is gone.
+    /// A note for the administrator, for example that the plugin's file is missing.
     pub note: Option<String>,
 }
 
@@ -50,11 +50,12 @@ pub struct RejectedVersion {
     pub identity: Identity,
     /// Where it came from.
     pub source: String,
-    /// Why, in one sentence.
+    /// The reason, in one sentence.
     pub reason: String,
-    /// When.
+    /// When it was rejected.
     pub at: SystemTime,
-    /// True if the next start or a new configuration may try it again. A version that was rolled back is not tried again.
+    /// True if the next start or a new configuration may try it again. A version that was rolled back is not tried
+    /// again.
     pub retry: bool,
 }
 
@@ -66,14 +67,14 @@ impl CatalogEntry {
         self.rejected.truncate(MAX_REJECTED);
     }
 
-    /// Makes a release the one that serves. The release before it becomes the latest previous version, with its stages; at
+    /// Makes a release the serving one. The release before it becomes the latest previous version, with its stages; at
     /// most `keep` previous versions stay. Returns the identities of the versions that were dropped.
     pub fn serve(&mut self, release: Arc<Release>, stages: Vec<Arc<StageCore>>, keep: usize) -> Vec<Identity> {
         let digest = Arc::clone(&release.artifact.identity.digest);
         if let Some(old) = self.serving.replace(release) {
             self.previous.push_front(PreviousVersion { release: old, stages });
         }
-        // A version is in one place only: the serving version is not a previous one, and none is listed twice.
+        // Each version is listed once: the serving version is not a previous one, and no previous version is repeated.
         let mut known = vec![digest];
         self.previous.retain(|previous| {
             let digest = &previous.release.artifact.identity.digest;
@@ -90,7 +91,7 @@ impl CatalogEntry {
         self.serving.is_some() || self.compiling.is_some() || !self.rejected.is_empty()
     }
 
-    /// What the journal remembers of it. Files with a version that may be tried again are not remembered as handled.
+    /// The record for the journal. It leaves out the handled files of versions that may be tried again.
     pub fn record(&self) -> PluginRecord {
         let again: Vec<_> =
             self.rejected.iter().filter(|rejected| rejected.retry).map(|rejected| &*rejected.identity.digest).collect();

@@ -1,4 +1,4 @@
-//! The deployer: it admits releases and replaces what is served. A change happens completely or not at all.
+//! The deployer admits releases and replaces the served pipelines. A change happens completely or not at all.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use super::sample::run_sample;
 use super::serving::{Route, Served, Serving};
 use crate::config::{self, Config};
 
-/// Makes changes. There is one, behind the lock of [`super::Deployments`].
+/// Makes changes. There is a single deployer, behind the lock of [`super::Deployments`].
 pub struct Deployer {
     pub(super) config: Config,
     pub(super) builder: PipelineBuilder,
     /// `None` if deployments are not remembered: without a server, or if the data folder cannot be written to.
     pub(super) journal: Option<Journal>,
     pub(super) folder: PluginFolder,
-    /// Pipelines that are configured and unloaded; `config` does not contain them.
+    /// Pipelines that are configured but unloaded; `config` does not contain them.
     pub(super) unloaded: BTreeMap<String, config::Pipeline>,
 }
 
@@ -68,7 +68,7 @@ pub enum ChangeError {
     Rejected {
         /// The plugin.
         plugin: String,
-        /// Why, in one sentence.
+        /// The reason, in one sentence.
         reason: String,
     },
     /// There is no such plugin or version.
@@ -85,7 +85,8 @@ impl Deployer {
         &self.config
     }
 
-    /// Frees the memory that only the change needed. Returns true if something was compiled. Call this after every change.
+    /// Frees the memory that only the change needed. Returns true if something was compiled. Call this after every
+    /// change.
     pub(super) fn finish_build(&self) -> bool {
         self.builder.preparer().finish_build()
     }
@@ -93,7 +94,7 @@ impl Deployer {
     /// Admits a release and makes it serve, or begins its canary. `by` is the origin of the change, for the audit log.
     ///
     /// # Errors
-    /// Why the release was rejected; the old version continues to serve.
+    /// If the release is rejected. The old version continues to serve.
     pub async fn deploy(
         &mut self,
         serving: &Serving,
@@ -130,7 +131,7 @@ impl Deployer {
         result
     }
 
-    /// Records a rejected version where people look for it: in the log, in `GET /v1/plugins` and in a metric.
+    /// Records a rejected version in the log, in `GET /v1/plugins` and in a metric.
     pub(super) fn reject(&self, serving: &Serving, by: &str, rejected: RejectedVersion) {
         audit_rejection(by, "deploy", &rejected.identity, &rejected.reason);
         serving.records.metrics.record_deployment(&rejected.identity.name, "refused");
@@ -157,7 +158,8 @@ impl Deployer {
             let other = served.routes.get(*user).and_then(|route| route.canary.as_ref()).map(|canary| canary.plugin());
             if let Some(other) = other.filter(|other| ***other != *name) {
                 return Err(ChangeError::Conflict(format!(
-                    "pipeline `{user}` has a canary of `{other}`; `{name}` waits until it is decided"
+                    "pipeline `{user}` has a canary of plugin `{other}`, which must be decided before plugin `{name}` \
+                     is deployed"
                 )));
             }
         }
@@ -206,7 +208,7 @@ impl Deployer {
         fits().map_err(|reason| ComponentError { plugin: release.artifact.identity.name.to_string(), reason })
     }
 
-    /// Makes a release the one that serves. The release before it stays ready for a rollback.
+    /// Makes a release the serving one. The release before it stays ready for a rollback.
     pub(super) async fn promote(
         &mut self,
         serving: &Serving,
@@ -228,7 +230,7 @@ impl Deployer {
         Ok(())
     }
 
-    /// Builds the selected versions and the canaries of the candidates, and replaces what is served in one step.
+    /// Builds the selected versions and the canaries of the candidates, and replaces the served pipelines in one step.
     pub(super) async fn replace(
         &mut self,
         serving: &Serving,

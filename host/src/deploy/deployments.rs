@@ -1,4 +1,4 @@
-//! Deployments: what is served, and the one way to change it.
+//! The served state, and the only way to change it.
 
 use std::sync::Arc;
 
@@ -11,20 +11,20 @@ use crate::base::allocator;
 use crate::config::{Config, ConfigError};
 use crate::records::Records;
 
-/// What is served, with the deployer that changes it.
+/// The served state, with the deployer that changes it.
 pub struct Deployments {
-    /// What is served, and what is known of every plugin.
+    /// The served pipelines, and the catalog of plugins.
     pub serving: Arc<Serving>,
     /// Locked during a change, so that there is one change at a time.
     deployer: Mutex<Deployer>,
 }
 
 impl Deployments {
-    /// Builds everything that the configuration names. If `remembers`, the deployments of the data folder go on, and new
-    /// ones are remembered there.
+    /// Builds everything that the configuration names. If `remembers` is true, the deployments in the journal of the
+    /// data folder continue, and new deployments are written to it.
     ///
     /// # Errors
-    /// The first thing that cannot be served: file, key, reason.
+    /// If something cannot be served: file, key and reason of the first error.
     pub async fn start(
         runtime: &Runtime,
         config: &Config,
@@ -40,8 +40,8 @@ impl Deployments {
         Ok(Self { serving, deployer: Mutex::new(deployer) })
     }
 
-    /// Makes a change on a thread of its own, because compiling would block a thread that serves requests. The change is
-    /// completed even if the caller goes away. It waits for the change before it.
+    /// Makes a change on a separate thread, because compiling would block a thread that serves requests. Waits until
+    /// the change before it ends. The change is completed even if the caller disconnects.
     ///
     /// # Panics
     /// If the change panics.

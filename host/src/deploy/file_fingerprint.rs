@@ -1,4 +1,4 @@
-//! What a component file and its manifest look like from outside.
+//! The fingerprint of a component file and its manifest.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::release::manifest_beside;
 use crate::base::files::{FileStat, stat};
 
-/// What a component file and its manifest look like from outside: a change of either changes this.
+/// The file metadata of a component file and its manifest. It changes if either file changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FileFingerprint {
     component: FileStat,

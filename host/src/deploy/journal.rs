@@ -1,8 +1,8 @@
-//! What is remembered over a restart: which version of each plugin serves, which came before, and which files were
-//! handled already. The copies of the components lie beside it, named by their digests.
+//! The state that is kept across restarts: which version of each plugin serves, which versions served before, and which
+//! files were already handled. Copies of the components are stored next to the journal, named by their digests.
 //!
-//! A process that is killed finds the journal as it was before or after a change, never between: the file is replaced
-//! by an atomic rename, after the component that it names is on disk.
+//! The journal file is replaced by an atomic rename, after the component that it names is on disk. If the process is
+//! killed, the file has the state from before or after a change, never a partial one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -22,33 +22,33 @@ use super::release::{Release, ReleaseSource};
 #[derive(Debug)]
 pub struct Journal {
     folder: PathBuf,
-    /// Held for its lock.
+    /// Locks the folder while it is open.
     _lock: File,
 }
 
 /// The journal's content.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct JournalState {
-    /// By plugin.
+    /// The records by plugin.
     pub plugins: BTreeMap<String, PluginRecord>,
 }
 
-/// What is remembered of a plugin.
+/// The record of a plugin.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PluginRecord {
     /// The version that serves.
     pub serving: Option<VersionRecord>,
-    /// The version on trial.
+    /// The version on canary.
     #[serde(default)]
     pub candidate: Option<VersionRecord>,
-    /// Those that served before, the latest first.
+    /// The versions that served before, the latest first.
     pub previous: Vec<VersionRecord>,
-    /// Files and references that were handled, with the digest that they had.
+    /// Files and references that were handled, with their digests at that time.
     #[serde(rename = "seen")]
     pub handled: BTreeMap<String, HandledFile>,
 }
 
-/// A version.
+/// The record of a version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VersionRecord {
     version: String,
@@ -65,12 +65,12 @@ pub struct VersionRecord {
 pub struct HandledFile {
     /// SHA-256 of the component.
     pub digest: String,
-    /// What the file looked like; a registry's reference looks like nothing.
+    /// The fingerprint of the file; the default value for a reference to a registry.
     pub fingerprint: FileFingerprint,
 }
 
 impl VersionRecord {
-    /// What is remembered of a release.
+    /// Creates the record of a release.
     pub fn of(release: &Release) -> Self {
         let identity = &release.artifact.identity;
         Self {
@@ -83,7 +83,7 @@ impl VersionRecord {
         }
     }
 
-    /// Whether the binary carried it.
+    /// Returns true if the release is bundled in the binary.
     pub fn is_bundled(&self) -> bool {
         ReleaseSource::parse(&self.source) == ReleaseSource::Bundled
     }
@@ -92,44 +92,47 @@ impl VersionRecord {
 const JOURNAL: &str = "plugins.json";
 
 impl Journal {
-    /// Opens the folder, and makes it where it is missing. Gives `None`, and says so in the log, where it cannot be
-    /// written to: then nothing survives the process.
+    /// Opens the folder, and creates it if it is missing. If the folder cannot be written to, logs a warning and
+    /// returns `None`; then a restart forgets all deployments.
     ///
     /// # Errors
-    /// When another process has it.
+    /// If another process uses the folder.
     pub fn open(folder: &Path) -> Result<Option<Self>, String> {
         match lock(folder) {
             Ok(lock) => Ok(Some(Self { folder: folder.to_owned(), _lock: lock })),
             Err(TryLockError::WouldBlock) => Err(format!(
-                "another process serves from the data folder {}; give this one its own by `data_dir`",
+                "the data folder {} is in use by another process; set `data_dir` to a different folder",
                 folder.display()
             )),
             Err(TryLockError::Error(error)) => {
-                tracing::warn!("a restart forgets deployments: the data folder {}: {error}", folder.display());
+                tracing::warn!(
+                    "cannot use the data folder {}, so a restart forgets deployments: {error}",
+                    folder.display()
+                );
                 Ok(None)
             }
         }
     }
 
-    /// What was remembered; nothing at the first start.
+    /// Reads the state; it is empty at the first start.
     ///
     /// # Errors
-    /// When the file is not a journal.
+    /// If the file cannot be read or is not a valid journal.
     pub fn read(&self) -> Result<JournalState, String> {
         let path = self.folder.join(JOURNAL);
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                format!("{} is no journal of deployments: {error}; remove it to start from the folder", path.display())
+                format!("{} is not a valid journal: {error}; remove it to start from the plugin folder", path.display())
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(JournalState::default()),
             Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
         }
     }
 
-    /// Replaces what is remembered, and removes the components that it no longer names.
+    /// Replaces the state, and removes the components that it no longer names.
     ///
     /// # Errors
-    /// What the disk said.
+    /// If a file cannot be written or removed.
     pub fn write(&self, state: &JournalState) -> io::Result<()> {
         write_durably(&self.folder.join(JOURNAL), &serde_json::to_vec_pretty(state).expect("strings and numbers"))?;
         let plugins = state.plugins.values();
@@ -144,11 +147,11 @@ impl Journal {
         Ok(())
     }
 
-    /// Puts a copy of a component on disk, and gives the artifact that reads it from there. The next
-    /// [`Journal::write`] removes it again unless it is named.
+    /// Stores a copy of a component on disk, and returns the artifact that reads it from there. The next
+    /// [`Journal::write`] removes the copy if the state does not name it.
     ///
     /// # Errors
-    /// What the disk said.
+    /// If the component cannot be read or written.
     pub fn keep(&self, artifact: Artifact) -> io::Result<Artifact> {
         let path = self.component(&artifact.identity.digest);
         if !path.is_file() {
@@ -158,16 +161,16 @@ impl Journal {
         Ok(artifact.stored_at(&path))
     }
 
-    /// The release that an entry stands for.
+    /// Reads the release of a record.
     ///
     /// # Errors
-    /// When its component is gone or was changed.
+    /// If the component cannot be read or was changed, or the manifest is invalid.
     pub fn release(&self, name: &str, entry: &VersionRecord) -> Result<Release, String> {
         let path = self.component(&entry.digest);
         let bytes = fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
         let artifact = Artifact::new(name, Some(&entry.version), bytes.into());
         if *artifact.identity.digest != entry.digest {
-            return Err(format!("{} has been changed", path.display()));
+            return Err(format!("{} was changed: it has a different digest", path.display()));
         }
         let manifest = match entry.manifest.as_str() {
             "" => Manifest::default(),
@@ -190,7 +193,7 @@ fn lock(folder: &Path) -> Result<File, TryLockError> {
     Ok(file)
 }
 
-/// Whole and on disk, or not there at all.
+/// Writes a file so that after a crash it is either complete or unchanged.
 fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("draft");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;

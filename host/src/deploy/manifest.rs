@@ -1,5 +1,5 @@
-//! `<name>.toml` beside `<name>.wasm`: what the plugin's author says about limits, configuration and files. The
-//! pipelines' own tables and `[plugins.NAME]` go before it.
+//! The manifest of a plugin: `<name>.toml` next to `<name>.wasm`, with the author's limits, configuration and files.
+//! The tables of the pipelines and `[plugins.NAME]` take precedence over it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,29 +8,29 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-/// The file, as its author writes it.
+/// The content of the file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The digest that the component must have, hexadecimal.
     pub sha256: Option<String>,
-    /// The cap over the sum of a stage's linear memories.
+    /// The cap for the sum of a stage's linear memories.
     pub max_memory: Option<ByteSize>,
-    /// The time of one run.
+    /// The maximum time of one run.
     #[serde(default, with = "humantime_serde")]
     pub deadline: Option<Duration>,
-    /// The time of `lifecycle.init`.
+    /// The maximum time of `lifecycle.init`.
     #[serde(default, with = "humantime_serde")]
     pub init_deadline: Option<Duration>,
-    /// `wasi:config/store`.
+    /// The values of `wasi:config/store`.
     #[serde(default)]
     pub config: BTreeMap<String, toml::Value>,
     /// A folder whose files the plugin may read by their names; relative to the manifest.
     pub assets: Option<PathBuf>,
-    /// The text itself, which the journal keeps.
+    /// The text of the file, for the journal.
     #[serde(skip)]
     pub text: String,
-    /// Where it lies, for messages and relative paths.
+    /// The path of the file, for messages and relative paths.
     #[serde(skip)]
     pub path: PathBuf,
 }
@@ -42,17 +42,17 @@ impl Manifest {
     /// Reads a file.
     ///
     /// # Errors
-    /// What cannot be read or parsed.
+    /// If the file cannot be read or parsed.
     pub fn read(path: &Path) -> Result<Self, String> {
         let text =
             std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
         Self::parse(text, path)
     }
 
-    /// Parses the text of a file that lies at `path`.
+    /// Parses the text of the file at `path`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// If the text is not a valid manifest.
     pub fn parse(text: String, path: &Path) -> Result<Self, String> {
         let mut this: Self = toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
         if [this.deadline, this.init_deadline].iter().flatten().any(|time| *time > LONGEST) {
@@ -66,7 +66,7 @@ impl Manifest {
     /// Compares the component's digest with the pinned one.
     ///
     /// # Errors
-    /// When they differ.
+    /// If they differ.
     pub fn check_digest(&self, digest: &str) -> Result<(), String> {
         match &self.sha256 {
             Some(pinned) if !pinned.eq_ignore_ascii_case(digest) => {
@@ -76,10 +76,10 @@ impl Manifest {
         }
     }
 
-    /// The files of the assets folder by name.
+    /// Reads the files of the assets folder, by name.
     ///
     /// # Errors
-    /// What cannot be read.
+    /// If the folder or a file cannot be read.
     pub fn read_assets(&self) -> Result<BTreeMap<String, Vec<u8>>, String> {
         let Some(folder) = &self.assets else { return Ok(BTreeMap::new()) };
         let folder = self.path.parent().unwrap_or(Path::new("")).join(folder);

@@ -1,20 +1,20 @@
-//! Deployment: how versions of plugins and configurations come and go while requests run.
+//! Deployment: changes versions of plugins and configurations while requests run.
 //!
-//! There is one way to make a change, and one change at a time: a [`release`] is admitted (compiled, checked against its
-//! world, `init` run, a sample answered), pipelines are built with it, and the set of pipelines is replaced in one step.
-//! Requests keep the pipeline that they began with, so an old version is dropped when its last request ends. A rejected
-//! release leaves the running version in place.
+//! All changes are made in the same way, one at a time. A [`release`] is admitted: it is compiled and checked against
+//! its world, `init` runs, and it answers a sample. Pipelines are built with it, and the set of pipelines is replaced
+//! in one step. Requests keep the pipeline that they began with, so an old version is dropped when its last request
+//! ends. A rejected release leaves the running version in place.
 //!
-//! - [`deployments`]: what is served, and the lock for changes. [`serving`], [`served_pipeline`]: what is served. [`views`]: what is known of
-//!   plugins, for the administration routes.
-//! - [`release`], [`manifest`]: a version of a plugin, and its author's settings. [`catalog`]: all versions of every plugin.
-//!   [`journal`]: what a restart remembers.
-//! - [`deployer`]: admits a release. [`rollback`]: rolls back and retires. [`canary`], [`canary_decision`]: a new version on
-//!   a share of the requests. [`model_repository`]: unloads and loads pipelines.
-//! - [`start`]: the first deployment, and a new configuration. [`release_selection`]: which release serves if there are
-//!   several.
+//! - [`deployments`]: the served state, and the lock for changes. [`serving`], [`served_pipeline`]: its content.
+//!   [`views`]: plugins as the administration routes show them.
+//! - [`release`], [`manifest`]: a version of a plugin, and its author's settings. [`catalog`]: all versions of every
+//!   plugin. [`journal`]: the state that is kept across restarts.
+//! - [`deployer`]: admits a release. [`rollback`]: rolls back and retires. [`canary`], [`canary_decision`]: a new
+//!   version on a share of the requests. [`model_repository`]: unloads and loads pipelines.
+//! - [`start`]: the deployment at start, and the change to a new configuration. [`release_selection`]: selects the
+//!   release that serves if there are several.
 //! - [`plugin_folder`], [`watch`]: the plugin folder, and when it is scanned.
-//! - [`pipeline_builder`], [`pipeline_build`], [`build_state`], [`file_store`]: from the configuration to pipelines.
+//! - [`pipeline_builder`], [`pipeline_build`], [`build_state`], [`file_store`]: build pipelines from the configuration.
 //!   [`sample`]: the sample that every new version must answer.
 
 pub mod build_error;

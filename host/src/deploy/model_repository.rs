@@ -10,8 +10,8 @@ use super::serving::Serving;
 use crate::config::{self, Config};
 
 impl Deployer {
-    /// Takes a pipeline out of service. Running requests are completed. The pipeline stays unloaded until it is loaded again
-    /// or the process ends.
+    /// Takes a pipeline out of service. Running requests are completed. The pipeline stays unloaded until it is loaded
+    /// again or the process ends.
     ///
     /// # Errors
     /// If there is no such pipeline.
@@ -23,7 +23,7 @@ impl Deployer {
         self.unloaded.insert(name.to_owned(), pipeline);
         if let Err(reason) = self.rebuild(serving).await {
             self.restore(name);
-            return Err(ChangeError::Conflict(format!("pipeline `{name}` is not unloaded: {reason}")));
+            return Err(ChangeError::Conflict(format!("cannot unload pipeline `{name}`: {reason}")));
         }
         tracing::info!(target: "plimsoll::audit", by, action = "unload", pipeline = name, "change");
         Ok(())
@@ -32,7 +32,7 @@ impl Deployer {
     /// Puts a pipeline into service again, or builds it again with the current files.
     ///
     /// # Errors
-    /// If there is no such pipeline, or it cannot be served; what was served before continues to be served.
+    /// If there is no such pipeline, or it cannot be served; the pipelines served before stay in place.
     pub async fn load(&mut self, serving: &Serving, name: &str, by: &str) -> Result<(), ChangeError> {
         let was_unloaded = self.unloaded.contains_key(name);
         if !was_unloaded && !self.config.pipelines.contains_key(name) {
@@ -46,7 +46,7 @@ impl Deployer {
                 self.unloaded.insert(name.to_owned(), pipeline);
             }
             tracing::warn!(target: "plimsoll::audit", by, action = "load", pipeline = name, result = "refused", "{reason}");
-            return Err(ChangeError::Conflict(format!("pipeline `{name}` is not loaded: {reason}")));
+            return Err(ChangeError::Conflict(format!("cannot load pipeline `{name}`: {reason}")));
         }
         tracing::info!(target: "plimsoll::audit", by, action = "load", pipeline = name, "change");
         Ok(())
@@ -69,7 +69,7 @@ impl Deployer {
         let pipelines = self.builder.build(&self.config, &selection, &mut held).await.map_err(|e| e.to_string())?;
         let served = serving.served.load_full();
         for (name, pipeline) in &pipelines {
-            // A pipeline that answers as before needs no sample.
+            // A pipeline with an unchanged version needs no sample.
             if served.routes.get(name).is_none_or(|route| route.stable.version != pipeline.version) {
                 run_sample(pipeline, None).await.map_err(|failed| failed.reason)?;
             }
@@ -82,6 +82,6 @@ impl Deployer {
     fn unknown(&self, name: &str) -> ChangeError {
         let known: Vec<_> = self.config.pipelines.keys().chain(self.unloaded.keys()).map(String::as_str).collect();
         let name = shortened(name);
-        ChangeError::NotFound(format!("there is no pipeline `{name}`; there are {}", known.join(", ")))
+        ChangeError::NotFound(format!("there is no pipeline `{name}`; the pipelines are {}", known.join(", ")))
     }
 }

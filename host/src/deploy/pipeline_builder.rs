@@ -1,4 +1,4 @@
-//! Builds pipelines: from a configuration and one release of each plugin to pipelines that are ready to run.
+//! Builds ready-to-run pipelines from a configuration and one release of each plugin.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,16 +18,17 @@ use crate::records::metrics::BatchMetrics;
 /// Pipelines by name.
 pub type Pipelines = BTreeMap<String, Arc<ServedPipeline>>;
 
-/// Builds pipelines, and keeps the parts that can be used again.
+/// Builds pipelines, and keeps the parts that later builds can reuse.
 pub struct PipelineBuilder {
     state: BuildState,
 }
 
 impl PipelineBuilder {
-    /// A builder for one engine. If `records_inputs`, the pipelines record inputs as configured; only a server does.
+    /// Creates a builder for one engine. If `records_inputs` is true, the pipelines record inputs as configured. Only a
+    /// server sets it.
     ///
     /// # Errors
-    /// If the machine cannot start compiler threads, or because of a bug of this program.
+    /// If compiler threads cannot be started, or because of a bug in this program.
     pub fn new(
         runtime: &Runtime,
         config: &Config,
@@ -41,16 +42,16 @@ impl PipelineBuilder {
         Ok(Self { state })
     }
 
-    /// The preparer, for plugins that no pipeline uses yet.
+    /// The preparer, to check plugins that no pipeline uses yet.
     pub fn preparer(&self) -> &Preparer {
         &self.state.preparer
     }
 
-    /// Builds every pipeline of the configuration with the selected releases. The new stages are added to `held`, so that a
-    /// repeated build can use them again.
+    /// Builds every pipeline of the configuration with the selected releases. New stages are added to `held`, which
+    /// keeps them alive, so that a repeated build can reuse them.
     ///
     /// # Errors
-    /// The first thing that cannot be served.
+    /// If a pipeline or a model cannot be built. The error is the first one.
     pub async fn build(
         &mut self,
         config: &Config,
@@ -70,12 +71,13 @@ impl PipelineBuilder {
         Ok(pipelines)
     }
 
-    /// Makes the next build read every file again, for a new configuration. Returns the files that were read.
+    /// Makes the next build read every file again, for a new configuration. Returns the files read so far, so that
+    /// `restore_files` can restore them.
     pub(super) fn invalidate_files(&mut self) -> Files {
         self.state.files.invalidate()
     }
 
-    /// Brings back the files that were read before.
+    /// Restores the files that `invalidate_files` returned.
     pub(super) fn restore_files(&mut self, before: Files) {
         self.state.files.restore(before);
     }

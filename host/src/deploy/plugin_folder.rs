@@ -1,4 +1,4 @@
-//! The plugin folder as an inbox: which files are new, whole and at rest.
+//! The plugin folder: finds component files that are new or changed, and completely written.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,13 +12,13 @@ use super::file_fingerprint::FileFingerprint;
 use super::needed::declared;
 use crate::config::Config;
 
-/// A file that has not changed for so long is taken to be written. Writers that pause longer are caught by
-/// [`is_truncated`], and by the next scan.
+/// A file that has not changed for this time is assumed to be completely written. If a writer pauses longer,
+/// [`is_truncated`] or the next scan detects it.
 const AT_REST: Duration = Duration::from_millis(25);
-/// How long the rest of a file that ends inside a section is waited for.
+/// How long to wait for the rest of a file that ends inside a section.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A component file for a plugin.
+/// A component file of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ComponentFile {
     /// The plugin's name.
@@ -27,7 +27,7 @@ pub struct ComponentFile {
     pub version: Option<String>,
     /// The file.
     pub path: PathBuf,
-    /// What it looks like now.
+    /// Its fingerprint when the folder was scanned.
     pub fingerprint: FileFingerprint,
 }
 
@@ -36,9 +36,9 @@ pub struct ComponentFile {
 pub struct Scan {
     /// Files that are new or changed, and at rest.
     pub ready: Vec<ComponentFile>,
-    /// All files that are there.
+    /// All component files that exist.
     pub present: Vec<PathBuf>,
-    /// Whether some file is still being written: look again soon.
+    /// True if a file is still being written, so that the folder must be scanned again soon.
     pub pending: bool,
 }
 
@@ -56,12 +56,12 @@ impl PluginFolder {
         self.handled.insert(found.path.clone(), found.fingerprint);
     }
 
-    /// Makes the next look find a file again.
+    /// Makes the next scan find a file again.
     pub fn mark_unhandled(&mut self, found: &ComponentFile) {
         self.handled.remove(&found.path);
     }
 
-    /// Looks at the folder and at the files that the configuration names.
+    /// Scans the folder and the files that the configuration names.
     pub fn scan(&mut self, config: &Config) -> Scan {
         let mut scan = Scan::default();
         for found in list(config) {
@@ -86,7 +86,7 @@ impl PluginFolder {
     }
 }
 
-/// Whether what has not changed since then is taken to be written.
+/// Returns true if a file that has not changed since then is assumed to be completely written.
 pub(super) fn is_at_rest(since: Instant) -> bool {
     since.elapsed() >= AT_REST
 }
@@ -95,9 +95,10 @@ fn is_file_truncated(path: &Path) -> bool {
     fs::read(path).is_ok_and(|bytes| is_truncated(&bytes))
 }
 
-/// Every component file of the folder (but for plugins whose file the configuration names), and the named files; for
-/// each plugin in the order of their versions. Their paths are absolute: they are remembered over a restart, which may
-/// name the configuration in another way.
+/// Lists the component files of the folder, and the files that the configuration names. If the configuration names the
+/// file of a plugin, the folder's files of this plugin are left out. The files of a plugin are in the order of their
+/// versions. The paths are absolute, because the journal keeps them and the next start may use another path to the
+/// configuration.
 pub fn list(config: &Config) -> Vec<ComponentFile> {
     let mut all = Vec::new();
     for entry in fs::read_dir(config.plugin_dir()).into_iter().flatten().flatten() {
@@ -128,7 +129,7 @@ pub fn list(config: &Config) -> Vec<ComponentFile> {
     found
 }
 
-/// A file without a version goes before those with one, and 1.10 after 1.9.
+/// The sort key of a file: a file without a version comes first, and 1.10 comes after 1.9.
 fn order(found: &ComponentFile) -> (Option<semver::Version>, Option<&str>) {
     let version = found.version.as_deref();
     (version.and_then(|version| semver::Version::parse(version).ok()), version)

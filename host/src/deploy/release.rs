@@ -1,4 +1,4 @@
-//! A release: one version of a plugin as it was handed in, from wherever it came.
+//! A release: one version of a plugin as it was handed in, from any source.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use plimsoll_runtime::component::artifact::UNVERSIONED;
 use super::manifest::Manifest;
 use crate::base::bundled;
 
-/// One version of a plugin, with what its author says about it.
+/// One version of a plugin, with its author's manifest.
 #[derive(Debug, Clone)]
 pub struct Release {
     /// The component.
@@ -27,7 +27,7 @@ pub struct Release {
 /// Where a release came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReleaseSource {
-    /// The binary carries it.
+    /// It is bundled in the binary.
     Bundled,
     /// A file, in the plugin folder or named in the configuration.
     File(PathBuf),
@@ -61,17 +61,17 @@ impl ReleaseSource {
 }
 
 impl Release {
-    /// The shipped plugin of this name.
+    /// The bundled plugin of this name.
     pub fn bundled(name: &str) -> Option<Self> {
         let bytes = bundled::plugin(name)?;
         Some(Self::new(name, None, Bytes::from_static(bytes), Manifest::default(), ReleaseSource::Bundled))
     }
 
-    /// A component's bytes with their manifest.
+    /// Creates a release from the bytes of a component and its manifest.
     pub fn new(name: &str, version: Option<&str>, bytes: Bytes, manifest: Manifest, source: ReleaseSource) -> Self {
         let is_shipped = bundled::plugin(name).is_some_and(|bundled| bundled == bytes);
         let mut artifact = Artifact::new(name, version, bytes);
-        // A shipped plugin has the version of this program, also as a file.
+        // A bundled plugin has the version of this program, also if it is deployed from a file.
         if is_shipped && *artifact.identity.version == *UNVERSIONED {
             artifact.identity.version = bundled::VERSION.into();
         }
@@ -81,7 +81,8 @@ impl Release {
     /// Reads a component and the manifest that belongs to it.
     ///
     /// # Errors
-    /// What cannot be read, is larger than `max_bytes`, or is not what the manifest pins.
+    /// If a file cannot be read, the component is larger than `max_bytes`, or its digest is not the one in the
+    /// manifest.
     pub fn from_file(name: &str, version: Option<&str>, path: &Path, max_bytes: u64) -> Result<Self, RejectReason> {
         let bytes = read_bounded(path, max_bytes)?;
         let manifest = manifest_beside(name, path).map_or(Ok(Manifest::default()), |path| Manifest::read(&path))?;
@@ -94,10 +95,10 @@ impl Release {
 /// Why a file was rejected, in one sentence.
 type RejectReason = String;
 
-/// `<file's stem>.toml`, else `<name>.toml`, beside the component.
+/// The manifest next to a component: `<file's stem>.toml` if it exists, otherwise `<name>.toml`.
 pub(super) fn manifest_beside(name: &str, component: &Path) -> Option<PathBuf> {
     let own = component.with_extension("toml");
-    // `blur@1.2.wasm`: `with_extension` takes off `wasm` only.
+    // `with_extension` replaces only `wasm`: `blur@1.2.wasm` becomes `blur@1.2.toml`.
     [own, component.with_file_name(format!("{name}.toml"))].into_iter().find(|path| path.is_file())
 }
 
@@ -108,13 +109,13 @@ fn read_bounded(path: &Path, max_bytes: u64) -> Result<Bytes, RejectReason> {
     Ok(std::fs::read(path).map_err(told)?.into())
 }
 
-/// Holds a component's size against `deploy.max_plugin`.
+/// Checks a component's size against `deploy.max_plugin`.
 ///
 /// # Errors
-/// The size and the limit.
+/// If the component is larger. The message has the size and the limit.
 pub fn check_size(size: u64, max_bytes: u64) -> Result<(), RejectReason> {
     if size > max_bytes {
-        return Err(format!("has {size} bytes, and {max_bytes} are allowed (`deploy.max_plugin`)"));
+        return Err(format!("it has {size} bytes, but at most {max_bytes} are allowed (`deploy.max_plugin`)"));
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Selects the release of each plugin that serves, if there is a choice: a new one, or else the one that served before the
-//! restart, or else the one in the binary.
+//! Selects the release that each plugin serves with. A new release takes precedence over the one that served before the
+//! restart, which takes precedence over the bundled one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ struct Choice {
 }
 
 impl Deployer {
-    /// Selects a release for every plugin that the configuration needs, and builds its pipelines. Selected and rejected
-    /// releases are entered in the catalog.
+    /// Selects a release for every plugin that the configuration needs, and builds its pipelines. Adds the selected and
+    /// rejected releases to the catalog.
     pub(super) async fn select(&mut self, config: &Config, catalog: &mut Catalog) -> Result<Pipelines, ConfigError> {
         let mut choices = BTreeMap::new();
         for (name, key) in wanted(config) {
@@ -60,7 +60,10 @@ impl Deployer {
             };
             let newest = std::mem::replace(&mut choice.newest, last);
             let identity = newest.artifact.identity.clone();
-            tracing::warn!(plugin = name, digest = %identity.digest, "{error}; the version before it continues to serve");
+            tracing::warn!(
+                plugin = name, digest = %identity.digest,
+                "{error}; the previous version continues to serve"
+            );
             let (source, at) = (newest.source.to_string(), SystemTime::now());
             let rejected = RejectedVersion { identity, source, reason: error.reason, at, retry: true };
             catalog.entry(name.clone()).or_default().reject(rejected);
@@ -83,8 +86,8 @@ impl Deployer {
         Ok(pipelines)
     }
 
-    /// The releases that a plugin may serve with: a new file or reference, or else the one that served before, or else the one
-    /// in the binary.
+    /// Finds the releases that a plugin may serve with. A new file or reference comes first, then the release that
+    /// served before, then the bundled one.
     async fn choice(&mut self, config: &Config, catalog: &mut Catalog, name: &str) -> Result<Choice, String> {
         let plugin = catalog.entry(name.to_owned()).or_default();
         let last = plugin.serving.clone();
@@ -110,8 +113,8 @@ impl Deployer {
             Some(Ok((what, fingerprint, release))) => {
                 let digest = release.artifact.identity.digest.to_string();
                 let known = plugin.handled.insert(what, HandledFile { digest: digest.clone(), fingerprint });
-                // The same bytes with a new modification time are not a new release: the folder was copied or restored.
-                // But a changed manifest makes them a new one.
+                // The same bytes with a new modification time are not a new release, because the folder may have been
+                // copied or restored. The same bytes with a changed manifest are a new release.
                 let is_changed = last.as_ref().is_some_and(|last| {
                     last.artifact.identity == release.artifact.identity && last.manifest.text != release.manifest.text
                 });
@@ -119,7 +122,7 @@ impl Deployer {
                 if is_known { None } else { Some(Arc::new(release)) }
             }
             Some(Err(reason)) if last.is_some() => {
-                tracing::warn!(plugin = name, "{reason}; the version that served before continues to serve");
+                tracing::warn!(plugin = name, "{reason}; the previous version continues to serve");
                 None
             }
             Some(Err(reason)) => return Err(reason),
@@ -135,8 +138,8 @@ impl Deployer {
         }
     }
 
-    /// The file with the highest version, unless it was handled and the plugin serves. (A plugin that was retired and is needed
-    /// again has nothing but its file.)
+    /// Returns the unhandled file with the highest version. If the plugin does not serve, handled files count as
+    /// unhandled, because a retired plugin that is needed again has only its file.
     fn newest_file(&mut self, config: &Config, name: &str, plugin: &mut CatalogEntry) -> Option<ComponentFile> {
         let files: Vec<_> = plugin_folder::list(config).into_iter().filter(|found| found.name == name).collect();
         let is_handled = |found: &ComponentFile| {
@@ -147,7 +150,8 @@ impl Deployer {
         handled.iter().for_each(|found| self.folder.mark_handled(found));
         fresh.iter().for_each(|found| self.folder.mark_handled(found));
         let newest = fresh.pop();
-        // A new file with a lower version is marked as handled, so that it is not the newest new file the next time.
+        // New files with lower versions are recorded as handled. Otherwise the next selection would take one of these
+        // files.
         for found in fresh {
             if let Ok(release) = release_of_file(config, &found) {
                 let digest = release.artifact.identity.digest.to_string();
@@ -158,13 +162,13 @@ impl Deployer {
         newest
     }
 
-    /// Enters the selected release in the catalog, with its copy on disk.
+    /// Makes the selected release the serving one in the catalog, and keeps a copy of its component on disk.
     fn enter(&self, catalog: &mut Catalog, name: &str, choice: Choice) {
         let mut release = choice.newest;
         if let (Some(journal), true) = (&self.journal, release.source != ReleaseSource::Bundled) {
             match journal.keep(release.artifact.clone()) {
                 Ok(artifact) => release = Arc::new(Release { artifact, ..(*release).clone() }),
-                Err(error) => tracing::warn!(plugin = name, "cannot keep a copy: {error}"),
+                Err(error) => tracing::warn!(plugin = name, "cannot keep a copy of the component: {error}"),
             }
         }
         let plugin = catalog.entry(name.to_owned()).or_default();
@@ -177,7 +181,7 @@ impl Deployer {
     }
 }
 
-/// The plugins that a configuration needs or declares, each with the key that names it.
+/// The plugins that a configuration needs or declares, each with the configuration key that names it.
 fn wanted(config: &Config) -> BTreeMap<String, String> {
     let mut wanted: BTreeMap<_, _> =
         config.plugins.keys().map(|name| (name.clone(), format!("plugins.{name}"))).collect();
@@ -198,7 +202,7 @@ fn unknown(config: &Config, name: &str) -> String {
     }
     let known: Vec<_> = bundled::names().collect();
     format!(
-        "there is no plugin `{name}`: neither {} nor a bundled one ({})",
+        "there is no plugin `{name}`: {} does not exist, and the bundled plugins are {}",
         config.plugin_dir().join(format!("{name}.wasm")).display(),
         known.join(", ")
     )

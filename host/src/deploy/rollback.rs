@@ -12,11 +12,12 @@ use super::release::Release;
 use super::serving::Serving;
 
 impl Deployer {
-    /// Rolls back to the latest previous version, or to the one with the version `to` or a digest that begins with `to`. If
-    /// the plugin has a canary, that is ended instead. Returns the version that serves now.
+    /// Rolls back to the latest previous version, or to the one with the version `to` or a digest that begins with `to`
+    /// (at least 6 digits). If `to` is `None` and the plugin has a canary, ends the canary instead. Returns the version
+    /// that serves now.
     ///
     /// # Errors
-    /// If there is no such version.
+    /// If there is no such version, or it is rejected.
     pub async fn rollback(
         &mut self,
         serving: &Serving,
@@ -25,7 +26,7 @@ impl Deployer {
         by: &str,
     ) -> Result<Identity, ChangeError> {
         if to.is_none() && serving.catalog().get(name).is_some_and(|plugin| plugin.candidate.is_some()) {
-            return self.end_canary(serving, name, "rolled back by hand during its canary", by);
+            return self.end_canary(serving, name, "rolled back manually during its canary", by);
         }
         let release = {
             let plugins = serving.catalog();
@@ -63,9 +64,9 @@ impl Deployer {
         };
         if !users.is_empty() {
             let pipelines = users.join("`, `");
-            return Err(ChangeError::Conflict(format!("plugin `{name}` is needed by the pipeline `{pipelines}`")));
+            return Err(ChangeError::Conflict(format!("plugin `{name}` is needed by pipeline `{pipelines}`")));
         }
-        // Handled files are still remembered, so that a file that is still in the folder does not bring the plugin back.
+        // The handled files are kept, so that a file that is still in the folder does not deploy the plugin again.
         let retired =
             std::mem::replace(plugin, CatalogEntry { handled: plugin.handled.clone(), ..CatalogEntry::default() });
         drop(plugins);

@@ -9,7 +9,7 @@ use super::served_pipeline::ServedPipeline;
 
 /// A small JPEG, for pipelines that configure no sample.
 const BUNDLED: &[u8] = include_bytes!("../../demo/sample.jpg");
-/// Added to the pipeline's deadline, because compiled code runs for the first time, on a machine that is compiling.
+/// Added to the pipeline's deadline, because the code runs for the first time, while the machine is compiling.
 const SLACK: Duration = Duration::from_secs(5);
 
 /// The stage that failed the sample.
@@ -17,16 +17,16 @@ const SLACK: Duration = Duration::from_secs(5);
 pub struct SampleError {
     /// The plugin of the stage.
     pub plugin: String,
-    /// Why, in one sentence.
+    /// The reason, in one sentence.
     pub reason: String,
 }
 
-/// Runs the sample through the pipeline: on the chips that run `plugin`, or else on the default chip; on every chip if no
-/// plugin is named. The configured sample must be answered. The bundled sample may also be refused, because the plugin may
-/// not read JPEG; but no stage may trap or exceed a limit.
+/// Runs the sample through the pipeline. If `plugin` is given, the sample runs on the chips with this plugin, or on the
+/// default chip if there are none. Otherwise it runs on every chip. The configured sample must be answered. The bundled
+/// sample may also be refused, because the plugin may not read JPEG, but no stage may trap or exceed a limit.
 ///
 /// # Errors
-/// The stage that failed.
+/// If a stage fails.
 pub async fn run_sample(pipeline: &ServedPipeline, plugin: Option<&str>) -> Result<(), SampleError> {
     let of_plugin: Vec<_> = match plugin {
         None => pipeline.chips.keys().collect(),
@@ -53,7 +53,7 @@ pub async fn run_sample(pipeline: &ServedPipeline, plugin: Option<&str>) -> Resu
             return Err(SampleError {
                 plugin: failed.stage.plugin.name.to_string(),
                 reason: format!(
-                    "the sample of pipeline `{}` on chip `{chip}`: stage {} (plugin {}) ended in {}: {public}{}",
+                    "the sample of pipeline `{}` failed on chip `{chip}`: stage {} (plugin {}) ended in {}: {public}{}",
                     pipeline.name,
                     failed.stage.kind,
                     failed.stage.plugin.name,

@@ -1,4 +1,4 @@
-//! A pipeline as the server has it, and the errors of looking one up.
+//! A served pipeline, and the errors of looking one up.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use plimsoll_runtime::text::shortened;
 use crate::config::CanaryRules;
 use crate::records::recording::InputRecorder;
 
-/// A pipeline with what the host does around it.
+/// A pipeline with its settings for deployment and recording.
 pub struct ServedPipeline {
     /// The stages.
     pub pipeline: Pipeline,
-    /// The body that a new version must answer; `None` for the bundled one.
+    /// The request body that a new version must answer; `None` for the bundled sample.
     pub sample: Option<Asset>,
     /// How a new version is put on canary; `None` if it serves at once.
     pub canary: Option<CanaryRules>,
@@ -48,11 +48,11 @@ impl ServedPipeline {
 #[derive(Debug, thiserror::Error)]
 pub enum NotServed {
     /// There is no such pipeline.
-    #[error("there is no pipeline `{}`; there are {known}", shortened(name))]
+    #[error("there is no pipeline `{}`; the pipelines are {known}", shortened(name))]
     Pipeline {
         /// The name that was given.
         name: String,
-        /// The names that there are, joined by commas.
+        /// The names of the served pipelines, joined by commas.
         known: String,
     },
     /// The pipeline is unloaded.
@@ -68,7 +68,7 @@ pub enum NotServed {
         pipeline: String,
         /// The name that was given.
         chip: String,
-        /// The chips that it has, joined by commas.
+        /// The names of its chips, joined by commas.
         known: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What is served now, and what is known of every plugin.
+//! The served pipelines, and the catalog of plugins.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ pub struct Serving {
     catalog: Mutex<Catalog>,
     /// Wakes the task that decides canaries.
     pub canary_signal: Arc<CanarySignal>,
-    /// The memory and time that requests needed.
+    /// The memory and time that requests used.
     pub records: Arc<Records>,
 }
 
@@ -27,11 +27,11 @@ pub struct Serving {
 pub struct Served {
     /// The pipelines by name.
     pub routes: BTreeMap<String, Route>,
-    /// The names of pipelines that are configured and unloaded.
+    /// The names of pipelines that are configured but unloaded.
     pub unloaded: BTreeSet<String>,
 }
 
-/// A pipeline, and its canary.
+/// A pipeline, and its canary if there is one.
 pub struct Route {
     /// The version that serves.
     pub stable: Arc<ServedPipeline>,
@@ -48,7 +48,7 @@ impl Route {
         Self { stable, canary: None }
     }
 
-    /// The pipeline for the next request.
+    /// Selects the pipeline for the next request.
     pub fn route_request(&self) -> Routed {
         match &self.canary {
             None => (Arc::clone(&self.stable), None),
@@ -57,7 +57,7 @@ impl Route {
         }
     }
 
-    /// The versions that are served: the stable one, and the canary's.
+    /// The versions that are served: the stable version and the canary's.
     pub fn versions(&self) -> Vec<String> {
         let mut versions = vec![self.stable.version.clone()];
         let canary = self.canary.as_ref().map(|canary| canary.pipeline.version.clone());
@@ -65,7 +65,7 @@ impl Route {
         versions
     }
 
-    /// The pipeline of a version; a request for it counts on its side of the canary.
+    /// The pipeline of a version. A request for it counts for that side of the canary.
     pub fn version(&self, version: &str) -> Option<Routed> {
         if let Some(canary) = self.canary.as_ref().filter(|canary| canary.pipeline.version == version) {
             return Some((Arc::clone(&canary.pipeline), Some(canary.side(true))));
@@ -108,7 +108,7 @@ impl Serving {
         }
     }
 
-    /// The pipeline that serves under a name.
+    /// The stable pipeline of a name.
     ///
     /// # Errors
     /// If there is no such pipeline, or it is unloaded.
@@ -121,7 +121,7 @@ impl Serving {
         self.served.load().routes.keys().cloned().collect()
     }
 
-    /// What is known of every plugin. Hold the lock only to read or write it.
+    /// Locks the catalog. Hold the lock only while you read or write it.
     pub fn catalog(&self) -> MutexGuard<'_, Catalog> {
         self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! The first deployment, and a new configuration.
+//! The deployment at start, and the change to a new configuration.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::config::{Config, ConfigError};
 use crate::records::metrics::BatchMetrics;
 
 impl Deployer {
-    /// Builds everything that the configuration names with the newest release of each plugin, or with the one that served
-    /// before if the newest is rejected.
+    /// Builds everything that the configuration names. Each plugin gets its newest release, or the one that served
+    /// before if the newest is rejected. If `remembers` is true, the journal is read and later written.
     ///
     /// # Errors
-    /// What cannot be served with any release.
+    /// If something cannot be served with any release, or the journal cannot be opened.
     pub async fn start(
         runtime: &Runtime,
         config: &Config,
@@ -57,7 +57,7 @@ impl Deployer {
         self.write_journal(serving);
     }
 
-    /// Begins the canaries again that the end of the process interrupted.
+    /// Begins the canaries again that a restart or a new configuration interrupted.
     async fn resume_canaries(&mut self, serving: &Serving) {
         let waiting: Vec<_> = serving
             .catalog()
@@ -73,16 +73,16 @@ impl Deployer {
         }
     }
 
-    /// Serves a new configuration, or changes nothing.
+    /// Serves a new configuration. If it is rejected, nothing changes.
     ///
     /// # Errors
-    /// The first thing that cannot be served: file, key, reason.
+    /// If something cannot be served: file, key and reason of the first error.
     pub async fn reload(&mut self, serving: &Serving, config: Config) -> Result<(), ConfigError> {
         let started = Instant::now();
         let (folder, files) = (self.folder.clone(), self.builder.invalidate_files());
         let result = self.apply(serving, config).await;
         if result.is_err() {
-            // Files that the new configuration would have used are still to be deployed.
+            // Restored, because files that were marked as handled for the new configuration were not deployed.
             self.folder = folder;
             self.builder.restore_files(files);
         }
@@ -104,12 +104,13 @@ impl Deployer {
     async fn apply(&mut self, serving: &Serving, mut config: Config) -> Result<(), ConfigError> {
         let unloaded = self.take_unloaded(&mut config);
         for setting in needs_restart(&self.config, &config) {
-            tracing::warn!("{}: the change of `{setting}` takes effect at the next start", config.path.display());
+            tracing::warn!("{}: the change to `{setting}` takes effect at the next start", config.path.display());
         }
-        // Until then recordings stay in the folder of the journal and the cache.
+        // Until the next start the old folders are used, so that recordings stay next to the open journal and cache.
         config.data_dir.clone_from(&self.config.data_dir);
         config.cache_dir.clone_from(&self.config.cache_dir);
-        // The known releases come from memory, because there may be no journal. Rejected ones may be tried again.
+        // The known releases come from memory, because there may be no journal. Rejected releases may be tried again,
+        // so they are left out.
         let known = |plugin: &CatalogEntry| CatalogEntry {
             serving: plugin.serving.clone(),
             handled: plugin.record().handled,
@@ -120,7 +121,7 @@ impl Deployer {
         let pipelines = self.select(&config, &mut catalog).await?;
         self.config = config;
         self.unloaded = unloaded;
-        // Selected and rejected releases are entered in the catalog; everything else in it stays.
+        // The selected and rejected releases are added to the catalog; its other content stays.
         for (name, chosen) in catalog {
             let stages = serving.served.load().stages_of(&name);
             let mut plugins = serving.catalog();
@@ -147,7 +148,7 @@ impl Deployer {
         Ok(())
     }
 
-    /// The catalog from the journal.
+    /// Creates the catalog from the journal.
     fn remembered(&self, state: &JournalState) -> Catalog {
         let mut catalog = Catalog::new();
         for (name, record) in &state.plugins {
@@ -165,7 +166,7 @@ impl Deployer {
 
     fn release_of(&self, name: &str, version: &VersionRecord) -> Option<Arc<Release>> {
         if version.is_bundled() {
-            // Another version of this program has another component.
+            // A different version of this program may bundle a different component.
             return Release::bundled(name)
                 .filter(|release| *release.artifact.identity.digest == version.digest)
                 .map(Arc::new);
@@ -173,7 +174,11 @@ impl Deployer {
         match self.journal.as_ref()?.release(name, version) {
             Ok(release) => Some(Arc::new(release)),
             Err(reason) => {
-                tracing::warn!(plugin = name, digest = version.digest, "a remembered version is lost: {reason}");
+                tracing::warn!(
+                    plugin = name,
+                    digest = version.digest,
+                    "cannot restore a version from the journal: {reason}"
+                );
                 None
             }
         }

@@ -19,7 +19,7 @@ use crate::records::memory::report::Row;
 pub struct PluginView {
     /// Its name.
     pub name: String,
-    /// The version that serves, or would if a pipeline used it.
+    /// The version that serves, or would serve if a pipeline used the plugin.
     pub version: Option<Arc<str>>,
     /// SHA-256 of that version.
     pub digest: Option<Arc<str>>,
@@ -32,17 +32,17 @@ pub struct PluginView {
     pub bytes: Option<usize>,
     /// The stages that run it.
     pub stages: Vec<StageView>,
-    /// What a person should know.
+    /// A note for the administrator, for example that the plugin's file is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// The canary, by pipeline.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub canary: Vec<CanaryComparison>,
-    /// Every version that is known, the newest first within each state.
+    /// All known versions, the newest first within each state.
     pub versions: Vec<VersionView>,
 }
 
-/// Where a plugin works, and within which limits.
+/// A stage that runs a plugin, with its limits.
 #[derive(Debug, Clone, Serialize)]
 pub struct StageView {
     /// The pipeline.
@@ -63,27 +63,27 @@ pub struct StageView {
 pub struct VersionView {
     /// `compiling`, `canary`, `serving`, `unused` (it would serve, but no pipeline uses it), `previous` or `refused`.
     pub state: &'static str,
-    /// From the file's name or the component's metadata.
+    /// The version, from the file's name or the component's metadata.
     pub version: Arc<str>,
     /// SHA-256 of the component.
     pub digest: Arc<str>,
     /// Where it came from.
     pub source: String,
-    /// Why it was refused.
+    /// Why it was rejected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Seconds since 1970 when it was handed in, or refused.
+    /// When it was handed in or rejected, in seconds since 1970.
     pub at: f64,
     /// Stage runs since start.
     pub runs: u64,
-    /// Those that ended in a trap, a memory limit or a passed deadline.
+    /// Stage runs that ended in a trap, a memory limit or a passed deadline.
     pub failures: u64,
     /// Highest high-water mark in bytes since start.
     pub high_water: u64,
 }
 
 impl CatalogEntry {
-    /// The view of this plugin; `rows` are those of the memory report, of every plugin.
+    /// Creates the view of this plugin. `rows` are the rows of the memory report, for all plugins.
     pub fn view(&self, name: &str, stages: Vec<StageView>, canary: Vec<CanaryComparison>, rows: &[Row]) -> PluginView {
         let mut versions = Vec::new();
         let mut add = |state, identity: &Identity, source: String, reason: Option<String>, at: SystemTime| {

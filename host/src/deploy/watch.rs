@@ -1,5 +1,5 @@
-//! Watches the plugin folder and the configuration file: on file system events where there are any, periodically where
-//! there are none, and on SIGHUP.
+//! Watches the plugin folder and the configuration file. They are scanned on file system events, on SIGHUP, and
+//! periodically, because some file systems send no events.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -29,10 +29,10 @@ const SOON: Duration = Duration::from_millis(10);
 /// How long the watcher pauses after a panic.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Watches until the deployments are dropped, and decides canaries. A panic during one change must not end this for the
-/// changes after it.
+/// Watches until the deployments are dropped, and decides canaries. If a change panics, the watcher is restarted, so
+/// that later changes are still made.
 pub async fn watch(deployments: Weak<Deployments>) {
-    // A set, because it ends its task when it is dropped.
+    // A set, because it aborts its task when it is dropped.
     let mut task = JoinSet::new();
     task.spawn(watch_once(deployments.clone()));
     while task.join_next().await.is_some_and(|ended| ended.is_err_and(|error| error.is_panic())) {
@@ -77,7 +77,7 @@ async fn watch_once(deployments: Weak<Deployments>) {
     }
 }
 
-/// The folders to watch, as far as they exist.
+/// The folders to watch, without those that do not exist.
 fn folders(config: &Config) -> Vec<PathBuf> {
     let mut folders = vec![config.plugin_dir()];
     if config.path.is_file() {
@@ -88,22 +88,24 @@ fn folders(config: &Config) -> Vec<PathBuf> {
     folders
 }
 
-/// Wakes at every event that may be a change. Without a watcher, only the timer wakes.
+/// Starts a watcher that sends to `wake` at every event that may be a change. If it cannot be started, only the timer
+/// wakes the task.
 fn start_watcher(wake: mpsc::Sender<()>, folders: &[PathBuf]) -> Option<RecommendedWatcher> {
     let on_event = move |event: notify::Result<notify::Event>| {
-        // A scan reads files; this must not wake the watcher.
+        // A scan reads files. These reads must not wake the task.
         let only_read = matches!(&event, Ok(event) if matches!(event.kind, EventKind::Access(access)
             if access != AccessKind::Close(AccessMode::Write)));
         if !only_read {
-            // A full channel wakes the watcher in any case.
+            // If the channel is full, the task is woken anyway.
             let _ = wake.try_send(());
         }
     };
-    let failed = |error: notify::Error| tracing::warn!("no file system events: {error}; folders are polled");
+    let failed =
+        |error: notify::Error| tracing::warn!("file system events are not available, so folders are polled: {error}");
     let mut watcher = notify::recommended_watcher(on_event).map_err(failed).ok()?;
     for folder in folders {
         if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-            tracing::warn!("no file system events of {}: {error}; it is polled", folder.display());
+            tracing::warn!("cannot watch the folder {}, so it is polled: {error}", folder.display());
         }
     }
     Some(watcher)
@@ -114,12 +116,13 @@ fn start_watcher(wake: mpsc::Sender<()>, folders: &[PathBuf]) -> Option<Recommen
 struct ConfigFile {
     handled: Option<FileStat>,
     changing: Option<(FileStat, Instant)>,
-    /// True after SIGHUP: the file is read even if it has not changed, once nothing is being written.
+    /// True after SIGHUP: once no file is being written, the file is read even if it has not changed.
     is_requested: bool,
 }
 
 impl ConfigFile {
-    /// Returns whether the file has changed and is completely written, and whether it is still being written.
+    /// Returns two flags: true if the file has changed and is completely written, and true if it is still being
+    /// written.
     fn check(&mut self, config: &Config) -> (bool, bool) {
         let Some(now) = stat(&config.path) else { return (false, false) };
         // The file may have changed between the start and this first check.
@@ -142,10 +145,10 @@ impl ConfigFile {
 }
 
 impl Deployer {
-    /// Scans the plugin folder and the configuration file once, and makes the changes. Returns true if something is still
-    /// being written.
+    /// Scans the plugin folder and the configuration file once, and makes the changes. Returns true if something is
+    /// still being written.
     async fn scan(&mut self, serving: &Serving, file: &mut ConfigFile) -> bool {
-        // Several files that are written together are deployed together, after the last of them is complete.
+        // Files that are written together are deployed together, after the last file is complete.
         let mut scan = self.folder.scan(&self.config);
         if scan.pending {
             return true;
@@ -167,7 +170,7 @@ impl Deployer {
 
     async fn read_config(&mut self, serving: &Serving) {
         if !self.config.path.is_file() {
-            tracing::info!("there is no configuration file to read again; the bundled demo continues to be served");
+            tracing::info!("there is no configuration file to reload; the bundled demo continues to be served");
             return;
         }
         let config = Config::load(Some(&self.config.path)).map(|mut config| {
@@ -192,10 +195,10 @@ impl Deployer {
             Ok(release) => {
                 let digest = release.artifact.identity.digest.to_string();
                 self.remember_handled(serving, &found.name, what.clone(), &digest, found.fingerprint);
-                // Before the deployment, so that a release that panics it is not tried again and again.
+                // Before the deployment, so that a release that causes a panic is not tried repeatedly.
                 self.folder.mark_handled(found);
                 if let Err(ChangeError::Conflict(reason)) = self.deploy(serving, release, "folder").await {
-                    // It is not handled, so the next scan tries again.
+                    // The file is marked as not handled, so that the next scan tries it again.
                     tracing::info!("{reason}");
                     serving.catalog().entry(found.name.clone()).or_default().handled.remove(&what);
                     self.folder.mark_unhandled(found);
@@ -211,7 +214,7 @@ impl Deployer {
         }
     }
 
-    /// A file that is gone retires its plugin, unless a pipeline still needs it.
+    /// Retires the plugins whose files are gone. A plugin that a pipeline still needs continues to serve, with a note.
     fn note_missing_files(&mut self, serving: &Serving, present: &[PathBuf]) {
         let mut gone = Vec::new();
         for (name, plugin) in serving.catalog().iter() {
@@ -226,7 +229,7 @@ impl Deployer {
             match needed(&self.config).remove(name.as_str()) {
                 Some(users) => {
                     let note = format!(
-                        "its file {} is gone; it continues to serve because the pipeline `{}` needs it",
+                        "its file {} is gone; the plugin continues to serve because pipeline `{}` needs it",
                         path.display(),
                         users.join("`, `")
                     );

@@ -1,4 +1,4 @@
-//! The figures of one side of a canary: what the old or the new version did since the canary began.
+//! The figures of one side of a canary: the requests of the old or the new version since the canary began.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,14 +9,14 @@ use plimsoll_runtime::outcome::Outcome;
 use serde::Serialize;
 use tokio::sync::Notify;
 
-/// The largest high-water mark that a side distinguishes, in pages: 8 GiB.
+/// The largest high-water mark that the histogram holds, in pages of 64 KiB: 8 GiB. Higher marks count as this one.
 const MAX_PAGES: u64 = 1 << 17;
 
 /// One side of a canary: the old or the new version.
 pub struct CanarySide {
     plugin: Arc<str>,
     figures: Mutex<Figures>,
-    /// Notified after each request of the new version.
+    /// Set after each request of the new version.
     signal: Arc<CanarySignal>,
     is_new: bool,
 }
@@ -25,11 +25,11 @@ pub struct CanarySide {
 struct Figures {
     requests: u64,
     failures: u64,
-    /// In pages of 64 KiB.
+    /// High-water marks in pages of 64 KiB.
     marks: Histogram<u64>,
 }
 
-/// Wakes the task that decides canaries, once for each decision.
+/// Wakes the task that decides canaries. Signals that arrive before the task wakes are merged into one.
 #[derive(Default)]
 pub struct CanarySignal {
     notify: Notify,
@@ -43,7 +43,7 @@ impl CanarySignal {
         }
     }
 
-    /// Waits until a canary has new figures.
+    /// Waits until a canary has new figures, then clears the signal.
     pub async fn wait(&self) {
         self.notify.notified().await;
         self.is_set.store(false, Relaxed);
@@ -53,28 +53,28 @@ impl CanarySignal {
 /// The figures of one side.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct CanaryFigures {
-    /// Answered requests.
+    /// Requests that reached the plugin and have ended.
     pub requests: u64,
-    /// Requests that ended in a trap, a memory limit or a passed deadline of the plugin.
+    /// Runs of the plugin that ended in a trap, a memory limit or a passed deadline.
     pub failures: u64,
-    /// 99th percentile of the plugin's high-water mark in bytes.
+    /// 99th percentile of the plugin's high-water marks in bytes.
     pub p99: u64,
 }
 
 impl CanarySide {
-    /// The side of the new (`is_new`) or the old version of `plugin`.
+    /// Creates the side of the new (`is_new`) or the old version of `plugin`.
     pub fn new(plugin: &Arc<str>, is_new: bool, signal: &Arc<CanarySignal>) -> Self {
         let marks = Histogram::new_with_bounds(1, MAX_PAGES, 2).expect("the bounds are valid");
         let figures = Mutex::new(Figures { requests: 0, failures: 0, marks });
         Self { plugin: Arc::clone(plugin), figures, signal: Arc::clone(signal), is_new }
     }
 
-    /// Returns true if this is the plugin of the canary.
+    /// Returns true if `plugin` is the plugin of the canary.
     pub fn is_of(&self, plugin: &str) -> bool {
         plugin == &*self.plugin
     }
 
-    /// Counts a stage run, if it is of the canary's plugin. `high_water` is in bytes.
+    /// Counts a stage run if it belongs to the canary's plugin. `high_water` is in bytes.
     pub fn record_stage(&self, plugin: &str, outcome: Outcome, high_water: u64) {
         if !self.is_of(plugin) {
             return;

@@ -6,7 +6,7 @@ use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
 use serde::Serialize;
 
-/// High-water marks and metrics are counted by these properties.
+/// The properties that identify a series. High-water marks and metrics are counted for each combination of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct SeriesKey {
     /// The pipeline's name.
@@ -17,7 +17,7 @@ pub struct SeriesKey {
     pub plugin: Arc<str>,
     /// The plugin's version.
     pub version: Arc<str>,
-    /// SHA-256 of the plugin, hexadecimal: two builds may have the same version.
+    /// SHA-256 of the plugin in hexadecimal. It is part of the key because two builds may have the same version.
     pub digest: Arc<str>,
     /// The chip that the request was routed to.
     pub chip: Arc<str>,

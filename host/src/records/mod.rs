@@ -1,7 +1,8 @@
-//! Records: the memory and time that requests needed, and the reports of it.
+//! Records: the memory and time that requests needed, and the reports about them.
 //!
-//! - [`request`]: the record of one request. The runtime reports every stage run to it; dropping it reports the request.
-//! - [`store`]: everything that is counted since start. [`metrics`]: the metrics of Prometheus. [`statistics`]: counts and
+//! - [`request`]: the record of one request. The runtime reports every stage run to it. Dropping the record counts and
+//!   logs the request.
+//! - [`store`]: everything that is counted since start. [`metrics`]: the Prometheus metrics. [`statistics`]: counts and
 //!   times by model and version.
 //! - [`memory`]: the memory report: high-water marks, callers, comparisons, advice.
 //! - [`canary_side`]: the figures of one side of a canary.

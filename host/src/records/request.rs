@@ -1,5 +1,5 @@
-//! The record of one request: what each stage needed and how it ended. Dropping the record reports it, so a request that
-//! is cancelled is counted and logged like any other.
+//! The record of one request: the memory and time that each stage needed, and how it ended. Dropping the record counts
+//! and logs the request, so a cancelled request is counted and logged like any other.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,17 +16,17 @@ use super::recording::{Facts, InputRecorder, StageFacts, is_recorded};
 use super::store::Records;
 use super::time::timestamp;
 
-/// What is known of a request at its start.
+/// The properties of a request that are known at its start.
 pub struct RequestStart<'a> {
     /// The request's id.
     pub id: String,
     /// The pipeline.
     pub pipeline: &'a str,
-    /// The chip; [`RequestRecord::set_chip`] can change it before the first stage.
+    /// The chip. [`RequestRecord::set_chip`] can change it before the first stage.
     pub chip: &'a str,
-    /// The time limit of the request.
+    /// The time limit of the request, from its start.
     pub deadline: Duration,
-    /// Name and version of the requested model, to count it in the statistics of the Open Inference Protocol.
+    /// Name and version of the requested model, for the statistics of the Open Inference Protocol.
     pub model: Option<(&'a str, &'a str)>,
     /// The side of a canary that the request is on.
     pub canary_side: Option<Arc<CanarySide>>,
@@ -34,7 +34,7 @@ pub struct RequestStart<'a> {
     pub caller: Option<&'a [u8]>,
 }
 
-/// The record of a request on its way through a pipeline.
+/// The record of a request that runs through a pipeline.
 pub struct RequestRecord {
     /// The request's id.
     pub id: String,
@@ -48,13 +48,13 @@ pub struct RequestRecord {
     canary_side: Option<Arc<CanarySide>>,
     /// The input, if the pipeline records inputs.
     input: Option<Box<Input>>,
-    /// The time until the stages could run.
+    /// The time that the request waited in the queue before its stages could run.
     queue_time: Duration,
     /// The series of the stage that is running.
     running: Option<Arc<StageSeries>>,
 }
 
-/// Where a request is counted.
+/// The places where a request is counted.
 #[derive(Clone)]
 struct Counted {
     records: Arc<Records>,
@@ -64,7 +64,7 @@ struct Counted {
     model: Option<(Arc<str>, Arc<str>)>,
 }
 
-/// The common part of the records of one batch of images.
+/// The values that the records of one batch of images share.
 pub struct Siblings {
     id: String,
     pipeline: String,
@@ -74,7 +74,7 @@ pub struct Siblings {
     canary_side: Option<Arc<CanarySide>>,
 }
 
-/// The part of a record that replies show.
+/// The part of a record that is returned to the caller.
 #[derive(Debug, Clone)]
 pub struct RequestSummary {
     /// The request's id.
@@ -86,7 +86,8 @@ pub struct RequestSummary {
 }
 
 impl RequestSummary {
-    /// Adds the summary of another request of the same batch: durations are added, of the marks the highest is kept.
+    /// Adds the summary of another request of the same batch. Durations of the same stage are summed; the highest
+    /// high-water mark is kept.
     pub fn add(&mut self, other: Self) {
         for report in other.stages {
             match self.stages.iter_mut().find(|known| known.stage == report.stage && known.digest == report.digest) {
@@ -100,18 +101,18 @@ impl RequestSummary {
     }
 }
 
-/// The parts of a recording that the record itself does not have.
+/// The parts of a recording that are not part of the record itself.
 struct Input {
     recorder: Arc<InputRecorder>,
     content_type: Option<String>,
     parameters: Vec<(String, String)>,
     body: Bytes,
-    /// The stages whose mark was the highest of their series.
+    /// The stages whose high-water mark was the highest of their series so far.
     highest: Vec<StageKind>,
 }
 
 impl RequestRecord {
-    /// Starts the record of a request. From here on the request is counted and logged, however it ends.
+    /// Starts the record of a request. From now on the request is counted and logged, regardless of how it ends.
     pub fn start(start: RequestStart<'_>, records: &Arc<Records>) -> Self {
         let RequestStart { id, pipeline, chip, deadline, model, canary_side, caller } = start;
         let counted = Counted {
@@ -156,7 +157,7 @@ impl RequestRecord {
         self.queue_time = time;
     }
 
-    /// Keeps the input in memory until the request ends, because the request may turn out to be one that is recorded.
+    /// Keeps the input in memory until the request ends, because only then it is known whether the input is recorded.
     pub fn keep_input(&mut self, recorder: &Arc<InputRecorder>, request: &Request, body: &Bytes) {
         self.input = Some(Box::new(Input {
             recorder: Arc::clone(recorder),
@@ -167,7 +168,7 @@ impl RequestRecord {
         }));
     }
 
-    /// The part that further requests of the same batch share.
+    /// Returns the values that further requests of the same batch share.
     pub fn siblings(&self) -> Siblings {
         Siblings {
             id: self.id.clone(),
@@ -179,7 +180,7 @@ impl RequestRecord {
         }
     }
 
-    /// The part that replies show.
+    /// Returns the part that is returned to the caller.
     pub fn summary(&self) -> RequestSummary {
         RequestSummary { id: self.id.clone(), chip: self.chip.clone(), stages: self.stages.clone() }
     }
@@ -189,12 +190,12 @@ impl RequestRecord {
         self.stages.last().map_or(0, |report| report.usage.high_water)
     }
 
-    /// The reports of the stages so far.
+    /// The reports of the stages that have ended so far.
     pub fn stages(&self) -> &[StageReport] {
         &self.stages
     }
 
-    /// Sets how the request ended. Without this it counts as cancelled.
+    /// Sets how the request ended. Without this call the request counts as cancelled.
     pub fn finish(&mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
@@ -212,7 +213,7 @@ impl RunObserver for RequestRecord {
     }
 
     fn stage_ended(&mut self, report: StageReport, error: Option<&StageError>) {
-        // A failure that says more than the caller may read is logged completely.
+        // Details that the caller must not see go to the log only.
         if let Some(error) = error.filter(|error| !error.detail.is_empty()) {
             tracing::warn!(
                 target: "plimsoll::stage",
@@ -239,7 +240,7 @@ impl RunObserver for RequestRecord {
 }
 
 impl Siblings {
-    /// The record of the request at `index`: it has its own id, and the deadline of the batch.
+    /// Creates the record of the request at `index` of the batch. It has its own id and the deadline of the batch.
     pub fn record(&self, index: usize) -> RequestRecord {
         RequestRecord {
             id: format!("{}.{index}", self.id),
@@ -262,7 +263,7 @@ impl Drop for RequestRecord {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         let Self { id, pipeline, chip, stages, outcome, counted, canary_side, queue_time, .. } = self;
-        // A request that never reached the plugin of the canary says nothing about it.
+        // A request that never reached the plugin of the canary gives no evidence about it, so it is not counted.
         if let Some(side) = canary_side.as_ref().filter(|side| stages.iter().any(|stage| side.is_of(&stage.plugin))) {
             side.record_request();
         }
@@ -301,7 +302,7 @@ impl Drop for RequestRecord {
 }
 
 impl Input {
-    /// Records the input if it set a new high-water mark or ended in a limit or a trap.
+    /// Records the input if it set a new high-water mark, or if it ended in a memory limit, a deadline or a trap.
     fn record(self, outcome: Outcome, stages: &[StageReport], facts: impl FnOnce() -> Facts) {
         let Self { recorder, content_type, parameters, body, highest } = self;
         let mut kept_for: Vec<_> = highest.iter().map(|stage| format!("high_water {stage}")).collect();

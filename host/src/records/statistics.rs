@@ -1,4 +1,4 @@
-//! Counts and times by model and version, as Triton's statistics extension defines them. Requests of every route are
+//! Counts and times by model and version, as Triton's statistics extension defines them. Requests on every route are
 //! counted.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,8 @@ use plimsoll_runtime::stage::StageReport;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Maximum number of models and versions that are kept. Deployments come and go while the process runs.
+/// Maximum number of rows (one for each model and version). The limit is needed because every deployment can add a
+/// version while the process runs. At the limit, the row with the oldest last request is removed.
 const MAX_ROWS: usize = 4_096;
 
 /// Model and version.
@@ -23,12 +24,12 @@ pub struct ModelStatisticsStore {
     rows: Mutex<BTreeMap<Key, Row>>,
 }
 
-/// A count and the time of all it counts.
+/// A count of events and their total time.
 #[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
 pub struct Counted {
-    /// How many.
+    /// The number of events.
     pub count: u64,
-    /// Their nanoseconds.
+    /// Their total time in nanoseconds.
     pub ns: u64,
 }
 
@@ -37,19 +38,19 @@ pub struct Counted {
 pub struct Times {
     /// Requests that were answered.
     pub success: Counted,
-    /// Requests that were not.
+    /// Requests that failed.
     pub fail: Counted,
-    /// Their time in the queue.
+    /// The time of successful requests in the queue.
     pub queue: Counted,
-    /// Their preprocessing.
+    /// The preprocessing of successful requests.
     pub compute_input: Counted,
-    /// Their inference.
+    /// The inference of successful requests.
     pub compute_infer: Counted,
-    /// Their postprocessing.
+    /// The postprocessing of successful requests.
     pub compute_output: Counted,
-    /// There is no cache of responses.
+    /// Always 0: there is no response cache.
     pub cache_hit: Counted,
-    /// There is no cache of responses.
+    /// Always 0: there is no response cache.
     pub cache_miss: Counted,
 }
 
@@ -66,13 +67,13 @@ pub struct ModelStatistics {
     pub name: String,
     /// The version.
     pub version: String,
-    /// When the latest request ended, in milliseconds since the epoch.
+    /// When the latest request ended, in milliseconds since the Unix epoch.
     pub last_inference: u64,
-    /// Images, or calls with tensors, that were answered.
+    /// The number of images, or of calls with tensors, that were answered.
     pub inference_count: u64,
-    /// The same: each is run in instances of its own.
+    /// Equal to `inference_count`: each image or call runs in its own instances.
     pub execution_count: u64,
-    /// The time of each part.
+    /// The time spent in each part.
     pub inference_stats: Times,
     /// Always empty: requests are batched by the backend, not by the model.
     #[schema(value_type = Vec<Object>)]
@@ -119,7 +120,7 @@ impl ModelStatisticsStore {
             times.fail.add(duration);
             return;
         }
-        // As in Triton, only successful requests count in the parts.
+        // As in Triton, only successful requests count towards the parts.
         times.success.add(duration);
         times.queue.add(queued);
         for report in stages {
@@ -131,7 +132,7 @@ impl ModelStatisticsStore {
         }
     }
 
-    /// The statistics of a version of a model; all zero if it had no request.
+    /// The statistics of a version of a model. All values are 0 if it had no request.
     pub fn of(&self, name: &str, version: &str) -> ModelStatistics {
         let rows = self.rows();
         let Row { last_inference, times } = rows.get(&(name.into(), version.into())).copied().unwrap_or_default();

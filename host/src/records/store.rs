@@ -8,7 +8,7 @@ use super::statistics::ModelStatisticsStore;
 
 /// The records of a process.
 pub struct Records {
-    /// The metrics of Prometheus.
+    /// The Prometheus metrics.
     pub metrics: Arc<Metrics>,
     /// High-water marks and callers.
     pub memory: MemoryStats,
@@ -17,8 +17,9 @@ pub struct Records {
 }
 
 impl Records {
-    /// Nothing is counted yet. `caller_header` names the header that identifies the caller, for reports; `top_callers` is the
-    /// number of callers that are tracked by bytes, and by requests.
+    /// Creates empty records. `caller_header` is the name of the header that identifies the caller; reports show it.
+    /// `top_callers` is the number of callers that are tracked by bytes, and also the number that are tracked by
+    /// requests.
     pub fn new(caller_header: &str, top_callers: usize) -> Self {
         let metrics = Arc::new(Metrics::new());
         Self {

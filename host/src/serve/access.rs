@@ -1,5 +1,5 @@
-//! Who may administrate: requests with the bearer token (RFC 6750), or all local users if no token is set and the server
-//! listens on the loopback interface only.
+//! Authorization of administration requests. They need the bearer token (RFC 6750). If no token is set and the server
+//! listens on the loopback interface only, all local users may administrate.
 
 use std::fmt;
 
@@ -11,16 +11,16 @@ use super::error::{ErrorKind, ServeError};
 use crate::config::{Config, ConfigError, Server};
 
 const TOKEN_VARIABLE: &str = "PLIMSOLL_ADMIN_TOKEN";
-/// A shorter token could be guessed.
+/// Minimum characters of a token, because a shorter one could be guessed.
 const MIN_TOKEN: usize = 16;
 
-/// Who may administrate over HTTP and gRPC.
+/// The requests that may administrate over HTTP and gRPC.
 pub enum Access {
     /// Requests with the token; this is its SHA-256.
     Token([u8; 32]),
     /// All local users, because the server listens on the loopback interface and no token is set.
     Loopback,
-    /// No request, because no token is set and others can reach the port.
+    /// No request, because no token is set and the port can be reached from other machines.
     Closed,
 }
 
@@ -40,7 +40,7 @@ impl fmt::Display for Access {
 }
 
 impl Access {
-    /// Reads the token that the configuration or the variable names.
+    /// Reads the token from the configured file or from the environment variable `PLIMSOLL_ADMIN_TOKEN`.
     ///
     /// # Errors
     /// If the file cannot be read, or the token is too short.
@@ -62,10 +62,10 @@ impl Access {
         }
     }
 
-    /// Checks that a request may change something. Returns its origin for the audit log: `token` or `loopback`.
+    /// Checks that a request may administrate. Returns its origin for the audit log: `token` or `loopback`.
     ///
     /// # Errors
-    /// If it may not.
+    /// If the request may not administrate.
     pub fn check(&self, headers: &HeaderMap) -> Result<&'static str, ServeError> {
         let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         match self {
@@ -80,7 +80,8 @@ impl Access {
                 Err(ServeError::new(ErrorKind::Unauthorized, detail))
             }
             Self::Loopback => {
-                // A web page that is open on this machine can send requests here, but they have an `Origin`.
+                // A web page in a browser on this machine can send requests here, too. They have an `Origin`, or the
+                // `Host` of the web page.
                 let host = text(header::HOST).map_or("", |host| host.rsplit_once(':').map_or(host, |(host, _)| host));
                 let local = host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(is_loopback);
                 if headers.contains_key(header::ORIGIN) || !local {

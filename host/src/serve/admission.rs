@@ -1,4 +1,4 @@
-//! The bounds on requests: a budget of bytes for bodies, and a bounded queue for a bounded number of concurrent requests.
+//! The limits on requests: a byte budget for bodies, the number of concurrent requests, and the length of their queue.
 //! Permits are released on drop, so every exit path frees the slot.
 
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::records::RequestRecord;
 /// The budget is counted in steps of this many bytes, because a semaphore counts in 32 bits.
 const STEP: u64 = 1 << 10;
 
-/// The three bounds of `[server]`.
+/// The three limits of `[server]`.
 pub struct Admission {
     bytes: Arc<Semaphore>,
     queue: Arc<Semaphore>,
     slots: Arc<Semaphore>,
 }
 
-/// A bound was exceeded.
+/// A limit was reached.
 #[derive(Debug, thiserror::Error)]
 #[error("the host is busy: {0}; try again in a moment")]
 pub struct Overloaded(&'static str);
@@ -33,7 +33,7 @@ impl From<Overloaded> for ServeError {
 }
 
 impl Admission {
-    /// The bounds as configured.
+    /// Creates the limits as configured.
     pub fn new(server: &Server) -> Self {
         // Rounded up like bodies, so that a body as large as the budget fits.
         let steps = usize::try_from(server.body_budget.as_u64().div_ceil(STEP)).unwrap_or(usize::MAX);
@@ -45,7 +45,7 @@ impl Admission {
         }
     }
 
-    /// Reserves `bytes` bytes of the budget for a body. Hold the permit as long as the body.
+    /// Reserves `bytes` bytes of the budget for a body. Keep the permit as long as the body.
     ///
     /// # Errors
     /// If the budget is spent.
@@ -56,7 +56,7 @@ impl Admission {
             .map_err(|_| Overloaded("the byte budget for bodies (`server.body_budget`) is spent"))
     }
 
-    /// Takes a queue slot. Hold the permit until the request ends.
+    /// Takes a queue slot. Keep the permit until the request ends.
     ///
     /// # Errors
     /// If the queue is full.
@@ -64,7 +64,8 @@ impl Admission {
         Arc::clone(&self.queue).try_acquire_owned().map_err(|_| Overloaded("the queue (`server.max_queue`) is full"))
     }
 
-    /// Waits for a slot among the requests whose stages run, until the request's deadline.
+    /// Waits for one of the `server.max_concurrency` slots, at most until the request's deadline. Records the waiting
+    /// time.
     ///
     /// # Errors
     /// If the deadline passes first.

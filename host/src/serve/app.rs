@@ -1,4 +1,4 @@
-//! The application: everything that the routes need.
+//! The application state that all routes share.
 
 use std::sync::Arc;
 
@@ -12,35 +12,35 @@ use crate::config::{Config, ConfigError, Server};
 use crate::deploy::{Deployments, NotServed, Served, ServedPipeline, Serving};
 use crate::records::Records;
 
-/// Everything that the routes need.
+/// The application state that all routes share.
 pub struct App {
-    /// What is served, and the one way to change it.
+    /// The plugins and pipelines that are served. All changes go through it.
     pub deployments: Arc<Deployments>,
-    /// The memory and time that requests needed.
+    /// The records of requests: their memory, times and counts.
     pub records: Arc<Records>,
-    /// The bounds on requests.
+    /// The limits on requests.
     pub admission: Admission,
-    /// Who may administrate over HTTP and gRPC.
+    /// The requests that may administrate over HTTP and gRPC.
     pub access: Access,
     /// The header that identifies the caller.
     pub caller_header: HeaderName,
-    /// `[server]` at start.
+    /// `[server]` as it was at start.
     pub server: Server,
-    /// The engine; kept for its epoch thread and its pool.
+    /// The engine with its instance pool. Its epoch thread runs only while this value lives.
     pub runtime: Runtime,
 }
 
 impl App {
-    /// Builds everything the configuration names, for this process only: deployments are not remembered, and plugins come
-    /// from the plugin folder and the binary.
+    /// Builds everything that the configuration names, for this process only: deployments are not stored, and plugins
+    /// come from the plugin folder and the binary.
     ///
     /// # Errors
-    /// The first thing that cannot be served: file, key, reason.
+    /// If something cannot be served. The error names the file, the key and the reason of the first problem.
     pub async fn build(config: &Config) -> Result<Self, ConfigError> {
         Self::start(config, false).await
     }
 
-    /// Builds everything for a server: the deployments that the data folder remembers go on.
+    /// Builds everything for a server. Continues the deployments that are stored in the data folder.
     ///
     /// # Errors
     /// As [`App::build`], and if another process serves from the same data folder.
@@ -49,7 +49,7 @@ impl App {
     }
 
     async fn start(config: &Config, remembers: bool) -> Result<Self, ConfigError> {
-        // One slot more than concurrent requests: a change instantiates the stages that it deploys, one at a time.
+        // One slot more than concurrent requests, because a deployment instantiates its stages, one at a time.
         let runtime = Runtime::new(config.server.max_concurrency + 1, config.server.scheduling())
             .map_err(|error| ConfigError::new(&config.path, "", format!("the engine does not start: {error:#}")))?;
         let access = Access::new(config)?;
@@ -66,7 +66,7 @@ impl App {
         })
     }
 
-    /// What is served, and what is known of every plugin.
+    /// The served pipelines and the state of every plugin.
     pub fn serving(&self) -> &Serving {
         &self.deployments.serving
     }
@@ -76,7 +76,7 @@ impl App {
         &self.serving().served
     }
 
-    /// The pipeline that serves under a name.
+    /// Finds a served pipeline by its name.
     ///
     /// # Errors
     /// If there is no such pipeline, or it is unloaded.

@@ -1,5 +1,6 @@
-//! Adds `Connection: close` to replies that are sent before the request body was fully read. The connection cannot be used
-//! again then, and without the header a client would send its next request to a closed connection (RFC 9112, section 9.6).
+//! Adds `Connection: close` to replies that are sent before the request body was fully read. Such a connection cannot
+//! be used again. Without the header, a client would send its next request to a closed connection (RFC 9112, section
+//! 9.6).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::task::{Context, Poll};
 use axum::http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-/// A body that records when all of it was read.
+/// A body that records that it was fully read.
 pub(super) struct WatchedBody {
     body: Incoming,
     is_read: Arc<AtomicBool>,
@@ -21,7 +22,7 @@ pub(super) struct CloseUnread {
     version: Version,
 }
 
-/// Watches the body of a request.
+/// Wraps the body of a request, and returns the object to apply to its reply.
 pub(super) fn watch(request: Request<Incoming>) -> (Request<WatchedBody>, CloseUnread) {
     let is_read = Arc::new(AtomicBool::new(request.body().is_end_stream()));
     let unread = CloseUnread { is_read: Arc::clone(&is_read), version: request.version() };
@@ -29,7 +30,8 @@ pub(super) fn watch(request: Request<Incoming>) -> (Request<WatchedBody>, CloseU
 }
 
 impl CloseUnread {
-    /// Adds `Connection: close` if the body was not fully read. HTTP/2 needs no header: it only ends the stream.
+    /// Adds `Connection: close` if the body was not fully read. HTTP/2 needs no header, because only the stream ends,
+    /// not the connection.
     pub(super) fn apply<B>(&self, mut reply: Response<B>) -> Response<B> {
         if !self.is_read.load(Relaxed) && self.version <= Version::HTTP_11 {
             reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

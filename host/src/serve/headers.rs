@@ -1,4 +1,4 @@
-//! The headers of requests and replies, in HTTP and in the metadata of gRPC.
+//! The headers of requests and replies. gRPC has them as metadata.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use plimsoll_runtime::stage::StageReport;
@@ -6,7 +6,7 @@ use plimsoll_runtime::stage::StageReport;
 use crate::records::RequestSummary;
 
 const CHIP: &str = "x-plimsoll-chip";
-/// The versions that answered: `preprocess=NAME@VERSION+DIGEST`, with the first twelve digits of the digest.
+/// The plugin of each stage that ran: `preprocess=NAME@VERSION+DIGEST`, with the first twelve digits of the digest.
 const PLUGINS: &str = "x-plimsoll-plugins";
 const MEMORY: &str = "x-plimsoll-memory";
 /// The request's id, in requests and replies.
@@ -42,7 +42,7 @@ pub fn set_headers(headers: &mut HeaderMap, summary: &RequestSummary) {
     }
 }
 
-/// The caller's id of the request, or else a new one.
+/// The request's id: the id that the caller sent if it is usable, a new one otherwise.
 pub fn request_id(headers: &HeaderMap) -> String {
     let given = text(headers, REQUEST_ID).filter(|id| is_usable_id(id));
     given.map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
@@ -53,7 +53,7 @@ pub fn is_usable_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The chip that a request names.
+/// The chip that a request names: in the query parameter `chip`, or in the header.
 pub fn chip<'a>(headers: &'a HeaderMap, parameters: &'a [(String, String)]) -> Option<&'a str> {
     let parameter = parameters.iter().find(|(key, _)| key == "chip").map(|(_, value)| value.as_str());
     parameter.or_else(|| text(headers, CHIP))

@@ -1,11 +1,12 @@
-//! Serving: the routes of HTTP and gRPC, and what they share.
+//! Serving: the HTTP routes and the gRPC services, and the code that they share.
 //!
-//! - [`app`]: everything that the routes need. [`server`]: accepts connections and stops without losing a request.
-//! - [`admission`]: the bounds on requests. [`access`]: who may administrate.
-//! - [`error`]: a request that failed. [`problem`]: the same as a reply of HTTP.
+//! - [`app`]: the application state. [`server`]: accepts connections, and finishes running requests before it stops.
+//!   [`close_unread`]: closes connections whose request body was not read.
+//! - [`admission`]: the limits on requests. [`access`]: authorization of administration requests.
+//! - [`error`]: the error of a request. [`problem`]: its HTTP reply.
 //! - [`headers`]: the headers of requests and replies.
-//! - [`oip`]: the Open Inference Protocol without a transport.
-//! - [`http`]: the routes of HTTP. [`grpc`]: the services of gRPC.
+//! - [`oip`]: the Open Inference Protocol, independent of the transport.
+//! - [`http`]: the HTTP routes. [`grpc`]: the gRPC services.
 
 pub mod access;
 pub mod admission;

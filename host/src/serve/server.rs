@@ -1,4 +1,4 @@
-//! The server: accepts connections of HTTP/1.1 and HTTP/2, and stops without losing a request.
+//! The server: accepts HTTP/1.1 and HTTP/2 connections, and finishes running requests before it stops.
 
 use std::io;
 use std::pin::pin;
@@ -21,25 +21,26 @@ use tower::ServiceExt;
 use super::app::App;
 use super::{close_unread, grpc, http};
 
-/// How long a connection may take to send the head of a request: one that never ends would stay for ever. It also ends
-/// connections that are kept and not used, so it is longer than clients and load balancers keep theirs (60 to 90 s): who
-/// ends first cannot meet a request of the other's on its way.
+/// Time limit for a connection to send the head of a request. Without it, a connection whose head is never complete
+/// would stay open forever. It also closes idle connections. So it is longer than the idle time-outs of clients and
+/// load balancers (60 to 90 s): they close first, and the server does not close a connection while a request is on its
+/// way.
 const HEAD_TIME: Duration = Duration::from_secs(120);
-/// What a connection of HTTP/1 keeps for reading, and the longest head of a request. hyper's default is six times as much:
-/// 20 MB with 16 callers that send photos.
+/// Bytes of the read buffer of an HTTP/1 connection, and so the maximum length of a request head. hyper's default is
+/// six times as large: 20 MB in total with 16 callers that send photos.
 const READ_BUFFER: usize = 64 << 10;
-/// Requests of one HTTP/2 connection at once. More wait at the client.
+/// Maximum concurrent requests of one HTTP/2 connection. The client holds back further requests.
 const MAX_STREAMS: u32 = 256;
-/// How often an HTTP/2 connection is asked whether it is still there.
+/// Interval of the pings that detect a dead HTTP/2 connection.
 const PING: Duration = Duration::from_secs(20);
-/// How long to wait when no connection can be accepted, as when there are no file descriptors.
+/// Pause after a connection could not be accepted, for example because there are no free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Where the server listens.
+/// The sockets on which the server listens.
 pub struct Listeners {
-    /// HTTP, and gRPC where that has no listener of its own.
+    /// For HTTP. Also for gRPC if `grpc` is `None`.
     pub http: TcpListener,
-    /// gRPC alone.
+    /// For gRPC only.
     pub grpc: Option<TcpListener>,
 }
 
@@ -49,11 +50,11 @@ impl From<TcpListener> for Listeners {
     }
 }
 
-/// Serves until `shutdown` completes, then stops accepting and lets the requests inside finish within the
+/// Serves until `shutdown` completes. Then it accepts no more connections, and running requests may finish within the
 /// grace period.
 ///
 /// # Errors
-/// Never yet: a listener that has no connection to give is asked again.
+/// None at present: if a connection cannot be accepted, the server logs a warning and tries again.
 pub async fn serve(
     app: Arc<App>,
     listeners: impl Into<Listeners>,
@@ -80,16 +81,16 @@ pub async fn serve(
         match accepted {
             (Ok((stream, _)), router) => connections.serve(stream, router),
             (Err(error), _) => {
-                tracing::warn!("no connection can be accepted: {error}");
+                tracing::warn!("cannot accept a connection, trying again: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
-    tracing::info!("stopping: no new connections; requests inside have {grace:?}");
+    tracing::info!("stopping: accepting no new connections; running requests may finish within {grace:?}");
     drop((http_listener, grpc_listener));
     health.stopping().await;
     if tokio::time::timeout(grace, connections.ended()).await.is_err() {
-        tracing::warn!("the grace period is over; the requests still inside are cut off");
+        tracing::warn!("the grace period is over; the requests that still run are cancelled");
     }
     watch.abort();
     Ok(())
@@ -102,7 +103,7 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, std::n
     }
 }
 
-/// The connections that are open.
+/// The open connections.
 struct Connections {
     builder: Builder<TokioExecutor>,
     graceful: GracefulShutdown,
@@ -125,7 +126,7 @@ impl Connections {
     }
 
     fn serve(&mut self, stream: TcpStream, router: &Router) {
-        // Small frames of HTTP/2 would wait for each other.
+        // Otherwise small HTTP/2 frames would be delayed by Nagle's algorithm.
         let _ = stream.set_nodelay(true);
         let asked = Arc::new(AtomicBool::new(false));
         let service = {
@@ -144,8 +145,8 @@ impl Connections {
         while self.tasks.try_join_next().is_some() {}
         self.tasks.spawn(async move {
             let mut connection = pin!(connection);
-            // Until it is known which version of HTTP a connection speaks, no timer of hyper's runs; and the head of a
-            // first request may be half there when the server stops.
+            // hyper starts its timers only after the HTTP version of the connection is known, so the first request
+            // needs a time limit here. When the server stops, it must not wait for an incomplete first head.
             let patience = async {
                 tokio::select! {
                     () = tokio::time::sleep(HEAD_TIME) => {}
@@ -169,7 +170,8 @@ impl Connections {
     }
 }
 
-/// HTTP/2 names the host in the request line; administration looks for the header.
+/// Adds the `Host` header if it is missing. HTTP/2 has the host in `:authority`, but [`Access`](super::access::Access)
+/// checks the header.
 fn with_host(mut request: Request<Incoming>) -> Request<Incoming> {
     if !request.headers().contains_key(header::HOST)
         && let Some(host) = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok())

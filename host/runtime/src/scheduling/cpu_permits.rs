@@ -1,8 +1,8 @@
 //! CPU permits: long-running guests share the cores, so that short runs do not wait behind all of them.
 //!
 //! A guest that ends, or waits for the host, before it has computed for one epoch tick needs no permit. Any other guest
-//! needs one; there is one permit per core. A guest without a permit waits on the semaphore, not in tokio's run queue. So
-//! a new request waits for at most one tick of the guest that has the core, however many long runs there are.
+//! needs one; there is one permit per core. A guest without a permit waits on the semaphore, not in tokio's run queue.
+//! So a new request waits for at most one tick of the guest that has the core, however many long runs there are.
 
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,9 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::cpu_time::thread_cpu_time;
 use super::mode::Scheduling;
 
-/// How often a running guest checks its deadline, and lets other tasks run. With longer ticks a deadline fires later, and
-/// other requests wait longer: next to a slow pipeline, a fast one had a median of 10 ms with ticks of 5 ms, and of 7 ms
-/// with these; ticks of 1 ms did not reduce it further.
+/// How often a running guest checks its deadline and lets other tasks run. With longer ticks, deadlines fire later and
+/// other requests wait longer. The median latency of a fast pipeline next to a slow one was 10 ms with ticks of 5 ms,
+/// and 7 ms with ticks of 2 ms. Ticks of 1 ms did not reduce it further.
 pub const TICK: Duration = Duration::from_millis(2);
 
 /// After this many ticks (50 ms) a permit goes to the next waiting guest, if there is one.
@@ -38,7 +38,7 @@ impl Scheduler {
         Self { permits: Arc::new(Semaphore::new(permits)), scheduling }
     }
 
-    /// Whether the heuristics are on.
+    /// The mode of the heuristics.
     pub fn scheduling(&self) -> Scheduling {
         self.scheduling
     }
@@ -52,7 +52,7 @@ impl Scheduler {
 /// The future that a guest waits for before it continues.
 pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What a guest does at an epoch tick.
+/// The action of a guest at an epoch tick.
 pub enum TickAction {
     /// It continues at once.
     Continue,
@@ -62,8 +62,8 @@ pub enum TickAction {
     Wait(Wait),
 }
 
-/// The schedule of one run of a guest: its CPU permit, if it has one, and how long it has computed. Dropping it frees the
-/// permit.
+/// The schedule of one run of a guest: its CPU permit, if it has one, and how long it has computed. Dropping it frees
+/// the permit.
 pub struct CpuSchedule {
     scheduler: Arc<Scheduler>,
     run: Mutex<Run>,
@@ -161,9 +161,9 @@ impl CpuSchedule {
 }
 
 impl Run {
-    /// Returns true if the guest has computed for about one tick since it was resumed. Wall-clock time alone does not say
-    /// so, because other threads may have had the core. Reading the CPU time is a system call, so it is read only after the
-    /// wall clock says that a tick has passed.
+    /// Returns true if the guest has computed for about one tick since it was resumed. Wall-clock time alone is not
+    /// sufficient, because other threads may have used the core. Reading the CPU time is a system call, so it is read
+    /// only after a tick of wall-clock time has passed.
     fn is_long(&mut self) -> bool {
         // A run does not begin at a tick, so its first tick is shorter.
         let about_one_tick = TICK * 4 / 5;

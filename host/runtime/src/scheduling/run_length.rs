@@ -1,17 +1,19 @@
 //! Predicts from the body size whether a run will be long.
 //!
-//! A run that is predicted to be long waits for its CPU permit (`cpu_permits.rs`) before it gets an instance. So of runs
-//! that end within one permit (50 ms), no more hold memory than compute, and runs end in the order in which they came.
+//! A run that is predicted to be long waits for its CPU permit (`cpu_permits.rs`) before it gets an instance. So among
+//! runs that end within one permit (50 ms), at most as many hold memory as compute, and they end in the order of
+//! arrival.
 //!
-//! A short run that is predicted to be long waits for others. A long run that is not predicted takes its memory early and
-//! has no other cost. So a size is predicted to be long only if no recent run of that size or more was short.
+//! If a short run is predicted to be long, it waits for other runs. If a long run is not predicted to be long, it takes
+//! its memory early; there is no other cost. Therefore a size is predicted to be long only if no recent run of that
+//! size or more was short.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A run of at least this many epoch ticks (8 ms) is long.
 const LONG: u32 = 4;
 
-/// The size in bytes that is taken for long before any run was recorded: a photo of about five megapixels.
+/// The size in bytes that is assumed to be long before any run is recorded: a photo of about five megapixels.
 const INITIAL_GUESS: usize = 1 << 20;
 
 /// After this many long runs of sizes that were short, the short sizes are forgotten.
@@ -81,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_predicted_where_the_size_says_nothing() {
+    fn no_run_is_predicted_to_be_long_if_sizes_do_not_correlate_with_lengths() {
         let predictor = RunLengthPredictor::default();
         for _ in 0..10 * MAX_CONTRADICTIONS {
             predictor.record(60_000, LONG);

@@ -1,30 +1,30 @@
 //! Detects models whose runs are so short that they should run on the calling thread.
 //!
-//! Moving a run to another thread and back takes about as long as a short run on an idle machine, and many times as long
-//! on a busy one.
+//! Moving a run to another thread and back takes about as long as a short run on an idle machine, and many times as
+//! long on a busy one.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::mode::Scheduling;
 
-/// A run of at most this time is short. Guests hold a thread for longer (`engine::TICK`).
+/// A run of at most this time is short. A guest may occupy a thread for longer (`cpu_permits::TICK`).
 const SHORT: Duration = Duration::from_micros(250);
 
-/// The next run is taken for short after this many short runs in a row.
+/// After this many short runs in a row, the next run is expected to be short.
 const SHORT_RUNS: u32 = 16;
 
 /// The recorded run times of one model.
 pub struct ShortRunDetector {
     enabled: bool,
-    /// How many runs in a row were short; a long run subtracts [`SHORT_RUNS`].
+    /// The number of short runs in a row; a long run subtracts [`SHORT_RUNS`].
     short_runs: AtomicU32,
     /// The size in bytes of the largest inputs whose run was short recently. Larger inputs may take any time.
     short_bytes: AtomicUsize,
 }
 
 impl ShortRunDetector {
-    /// Nothing is recorded yet. With [`Scheduling::Off`] no run is ever taken for short.
+    /// Nothing is recorded yet. With [`Scheduling::Off`] no run is ever expected to be short.
     pub fn new(scheduling: Scheduling) -> Self {
         let enabled = scheduling == Scheduling::Fair;
         Self { enabled, short_runs: AtomicU32::new(0), short_bytes: AtomicUsize::new(0) }

@@ -1,4 +1,4 @@
-//! Whose access to a registry is used.
+//! The credentials for a registry.
 
 use docker_credential::{CredentialRetrievalError as Retrieval, DockerCredential};
 use oci_client::secrets::RegistryAuth;
@@ -6,45 +6,46 @@ use oci_client::secrets::RegistryAuth;
 use super::reference::OciReference;
 use super::variables::{PASSWORD, USERNAME};
 
-/// The name under which docker keeps the access to its own registry.
+/// The key under which docker stores the credentials for Docker Hub.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 
-/// A user's name and password, or none. They are never written to a log.
+/// A user name and password, or none. They are never logged.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     pub(super) auth: RegistryAuth,
-    /// Where they are from, for messages.
+    /// The origin of the credentials, for messages.
     pub(super) origin: &'static str,
 }
 
 impl Credentials {
-    /// No credentials: what a registry gives to everybody.
+    /// No credentials: anonymous access.
     pub fn anonymous() -> Self {
         Self { auth: RegistryAuth::Anonymous, origin: "no credentials" }
     }
 
-    /// A user's name with a password or access token.
+    /// A user name with a password or access token.
     pub fn basic(username: &str, password: &str) -> Self {
         let auth = RegistryAuth::Basic(username.to_owned(), password.to_owned());
-        Self { auth, origin: "the credentials given" }
+        Self { auth, origin: "the given credentials" }
     }
 
-    /// Finds the credentials for a reference's registry: [`USERNAME`] and [`PASSWORD`] where both are set (for every
-    /// registry), else what `docker login` stored for this registry, else none.
+    /// Finds the credentials for a reference's registry. If both [`USERNAME`] and [`PASSWORD`] are set, they are used
+    /// for every registry. Otherwise the credentials that `docker login` stored for this registry are used, if there
+    /// are any.
     ///
-    /// What is wrong with docker's configuration is logged, and none are used.
+    /// If docker's configuration cannot be used, a warning is logged and no credentials are used.
     pub async fn find(reference: &OciReference) -> Self {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         match (set(USERNAME), set(PASSWORD)) {
             (Some(username), Some(password)) => {
-                return Self { origin: "the credentials of the environment", ..Self::basic(&username, &password) };
+                return Self { origin: "the credentials from the environment", ..Self::basic(&username, &password) };
             }
             (None, None) => {}
-            _ => tracing::warn!("only one of {USERNAME} and {PASSWORD} is set, and is not used"),
+            _ => tracing::warn!("only one of {USERNAME} and {PASSWORD} is set, so it is ignored; set both"),
         }
         let registry = reference.registry().to_owned();
         let key = if registry == "docker.io" { DOCKER_HUB_KEY.to_owned() } else { registry.clone() };
-        // Docker keeps credentials in programs of their own, which take their time.
+        // Docker may store credentials in helper programs, and running one blocks the thread.
         let found = tokio::task::spawn_blocking(move || docker_credential::get_credential(&key)).await;
         found.map_or_else(|_| Self::anonymous(), |found| Self::of_docker(&registry, found))
     }
@@ -52,19 +53,20 @@ impl Credentials {
     fn of_docker(registry: &str, found: Result<DockerCredential, Retrieval>) -> Self {
         let reason = match found {
             Ok(DockerCredential::UsernamePassword(username, password)) => {
-                return Self { origin: "the credentials of `docker login`", ..Self::basic(&username, &password) };
+                return Self { origin: "the credentials from `docker login`", ..Self::basic(&username, &password) };
             }
-            // A token for OAuth 2, which the client does not speak.
-            Ok(DockerCredential::IdentityToken(_)) => "it is an identity token, which is not understood".to_owned(),
-            // The usual case: nobody has logged in. A configuration that is missing is not told from a broken one.
+            // An OAuth 2 token, which the client does not support.
+            Ok(DockerCredential::IdentityToken(_)) => "identity tokens are not supported".to_owned(),
+            // The usual case: there was no login. The library does not distinguish a missing configuration from a
+            // broken one.
             Err(Retrieval::NoCredentialConfigured | Retrieval::ConfigNotFound | Retrieval::ConfigReadError) => {
                 return Self::anonymous();
             }
-            // The words of docker's helper programs for a registry that nobody has logged in to.
+            // The message of docker's helper programs for a registry without a login.
             Err(Retrieval::HelperFailure { stdout, .. }) if stdout.contains("credentials not found") => {
                 return Self::anonymous();
             }
-            // What a helper printed may hold a secret.
+            // The output of a helper may contain a secret, so it is not logged.
             Err(Retrieval::HelperFailure { helper, .. }) => format!("`{helper}` failed"),
             Err(error) => error.to_string(),
         };
@@ -78,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_docker_cannot_give_is_done_without() {
+    fn no_credentials_are_used_if_docker_cannot_provide_them() {
         let login = DockerCredential::UsernamePassword("user".into(), "secret".into());
         let credentials = Credentials::of_docker("registry.example", Ok(login));
         assert_eq!(credentials.auth, RegistryAuth::Basic("user".into(), "secret".into()));

@@ -1,113 +1,113 @@
-//! Why an artifact was not pulled or pushed.
+//! The errors of pull and push.
 
 use std::time::Duration;
 
 use super::variables::{PASSWORD, USERNAME};
 
-/// Maximum characters of a foreign text in a message.
+/// Maximum characters of a text from elsewhere (a registry, a library) in a message.
 const LONGEST_TEXT: usize = 300;
 
-/// Why an artifact was not pulled or pushed.
+/// The reason why an artifact was not pulled or pushed.
 #[derive(Debug, thiserror::Error)]
 pub enum OciError {
-    /// The text is no reference.
-    #[error("`{text}` is no reference to an artifact: {mistake}")]
+    /// The text is not a valid reference.
+    #[error("`{text}` is not a valid artifact reference: {mistake}")]
     Reference {
         /// The text, without a password.
         text: String,
-        /// What is wrong with it and how it is mended.
+        /// What is wrong with it, and how to fix it.
         mistake: String,
     },
-    /// The registry's name has no address.
-    #[error("{reference}: the host of `{registry}` is not known; check the registry's name")]
+    /// The registry's host name cannot be resolved.
+    #[error("{reference}: the host of `{registry}` cannot be resolved; check the registry's name")]
     UnknownHost {
-        /// What was asked for.
+        /// The requested reference.
         reference: String,
         /// The registry.
         registry: String,
     },
-    /// Nothing listens there.
-    #[error("{reference}: `{registry}` refuses the connection; check the port and whether the registry is running")]
+    /// The connection was refused.
+    #[error("{reference}: `{registry}` refused the connection; check the port and whether the registry is running")]
     Refused {
-        /// What was asked for.
+        /// The requested reference.
         reference: String,
         /// The registry.
         registry: String,
     },
-    /// The registry does not let this user do this.
+    /// The registry denies access.
     #[error(
-        "{reference}: `{registry}` denies access with {used}; log in with `docker login {registry}`, or set {USERNAME} and \
-         {PASSWORD}"
+        "{reference}: `{registry}` denied access with {used}; log in with `docker login {registry}`, or set {USERNAME} \
+         and {PASSWORD}"
     )]
     Unauthorized {
-        /// What was asked for.
+        /// The requested reference.
         reference: String,
         /// The registry.
         registry: String,
-        /// Where the credentials are from that it did not accept.
+        /// The origin of the credentials that were rejected.
         used: &'static str,
     },
-    /// The registry does not have it.
+    /// The registry does not have the artifact.
     #[error("{reference}: `{registry}` has no such artifact; check the name and the tag or digest")]
     Unknown {
-        /// What was asked for.
+        /// The requested reference.
         reference: String,
         /// The registry.
         registry: String,
     },
-    /// The bytes are not those that were asked for.
-    #[error("{reference}: {what} has the digest {found} instead of {expected}")]
+    /// The bytes do not have the expected digest.
+    #[error("{reference}: {what} has the digest {found}, expected {expected}")]
     Digest {
-        /// What was asked for.
+        /// The requested reference.
         reference: String,
-        /// Whose digest it is.
+        /// The object with the wrong digest.
         what: &'static str,
-        /// The digest that it should have.
+        /// The expected digest.
         expected: String,
-        /// The digest that it has.
+        /// The actual digest.
         found: String,
     },
-    /// It is another kind of artifact, or the bytes to push are no WebAssembly.
-    #[error("{reference}: this is no WebAssembly component: {reason}")]
+    /// It is another kind of artifact, or the bytes to push are not WebAssembly.
+    #[error("{reference}: not a WebAssembly component: {reason}")]
     NotWasm {
-        /// What was asked for.
+        /// The requested reference.
         reference: String,
-        /// What it is.
+        /// What is wrong.
         reason: String,
     },
     /// The component is larger than the caller allows.
-    #[error("{reference}: the component has {size} bytes, and {limit} are allowed")]
+    #[error("{reference}: the component has {size} bytes; {limit} are allowed")]
     TooLarge {
-        /// What was asked for.
+        /// The requested reference.
         reference: String,
         /// The size that the manifest declares.
         size: u64,
         /// The caller's limit.
         limit: u64,
     },
-    /// The registry is too slow.
+    /// The registry did not respond in time.
     #[error("{reference}: `{registry}` did not {what} within {limit:?}")]
     TimedOut {
-        /// What was asked for.
+        /// The requested reference.
         reference: String,
         /// The registry.
         registry: String,
-        /// What it should have done.
+        /// The action that it did not complete.
         what: &'static str,
-        /// In which time.
+        /// The time limit.
         limit: Duration,
     },
-    /// Anything else, in the words of the registry or of the network's libraries.
+    /// Any other error. The text is from the registry or from a network library.
     #[error("{reference}: {reason}")]
     Failed {
-        /// What was asked for.
+        /// The requested reference.
         reference: String,
         /// What happened.
         reason: String,
     },
 }
 
-/// A text of others in one line of bounded length.
+/// Converts a text from elsewhere to one line of limited length.
 pub(super) fn bounded(text: &str) -> String {
     let line = |character: char| if character.is_control() { ' ' } else { character };
     let mut characters = text.trim().chars();

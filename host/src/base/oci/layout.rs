@@ -1,4 +1,4 @@
-//! What a wasm component looks like as an artifact:
+//! The manifest and config of a WebAssembly component as an artifact:
 //! [Wasm OCI Artifact layout](https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/).
 
 use std::collections::BTreeMap;
@@ -16,22 +16,22 @@ use super::reference::is_sha256;
 /// The media type of an artifact's manifest.
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// The media type by which an artifact is known to be WebAssembly.
+/// The media type of the config. It marks an artifact as WebAssembly.
 const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 
 /// The media type of the component itself.
 const LAYER: &str = "application/wasm";
 
-/// The time of creation, which the layout has a place for: always the same, so that pushing the same component twice
-/// makes the same manifest and the same digest.
+/// The creation time in the config. It is constant, so that pushing the same component twice creates the same manifest
+/// and the same digest.
 const CREATED: &str = "1970-01-01T00:00:00Z";
 
 /// The component in a manifest.
 #[derive(Debug)]
 pub(super) struct Layer {
-    /// `sha256:` and its digits.
+    /// `sha256:` and 64 hexadecimal digits.
     pub(super) digest: String,
-    /// Its size in bytes, as the manifest says.
+    /// The component's size in bytes, as the manifest declares it.
     pub(super) size: u64,
 }
 
@@ -54,7 +54,7 @@ struct Descriptor {
 /// Finds the component in a manifest.
 ///
 /// # Errors
-/// Why the manifest is not one of a single component.
+/// A message that says why the manifest does not describe a single component.
 pub(super) fn layer(manifest: &[u8]) -> Result<Layer, String> {
     let manifest: Manifest =
         serde_json::from_slice(manifest).map_err(|error| format!("its manifest cannot be read: {error}"))?;
@@ -63,25 +63,25 @@ pub(super) fn layer(manifest: &[u8]) -> Result<Layer, String> {
     }
     let config = manifest.config.map(|config| config.media_type).unwrap_or_default();
     if config != CONFIG {
-        return Err(format!("its config is `{}` instead of `{CONFIG}`", bounded(&config)));
+        return Err(format!("its config is `{}`, expected `{CONFIG}`", bounded(&config)));
     }
-    // Of several layers the layout says that a consumer should reject them.
+    // The layout specification says that a consumer should reject several layers.
     let [layer] = manifest.layers.as_slice() else {
-        return Err(format!("it has {} layers instead of one", manifest.layers.len()));
+        return Err(format!("it has {} layers, expected exactly one", manifest.layers.len()));
     };
     if layer.media_type != LAYER {
-        return Err(format!("its layer is `{}` instead of `{LAYER}`", bounded(&layer.media_type)));
+        return Err(format!("its layer is `{}`, expected `{LAYER}`", bounded(&layer.media_type)));
     }
     if !is_sha256(&layer.digest) {
-        return Err("its layer has no SHA-256".into());
+        return Err("the digest of its layer is not a valid SHA-256".into());
     }
     Ok(Layer { digest: layer.digest.clone(), size: layer.size })
 }
 
-/// The config of a component, or of a core module that can be made one.
+/// Creates the config of a component, or of a core module that can be made into a component.
 ///
 /// # Errors
-/// Why the bytes are not WebAssembly.
+/// A message that says why the bytes are not WebAssembly.
 pub(super) fn config(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let mut config = json!({
         "created": CREATED,
@@ -96,12 +96,12 @@ pub(super) fn config(bytes: &[u8]) -> Result<Vec<u8>, String> {
     } else if Parser::is_core_wasm(bytes) {
         config["os"] = "wasip1".into();
     } else {
-        return Err("it does not begin as WebAssembly does".into());
+        return Err("it does not start with a WebAssembly header".into());
     }
     Ok(config.to_string().into_bytes())
 }
 
-/// The manifest of a component and its config.
+/// Creates the manifest of a component and its config.
 pub(super) fn manifest(config: &[u8], component: &[u8], annotations: &BTreeMap<String, String>) -> Vec<u8> {
     let descriptor = |media_type: &str, bytes: &[u8]| json!({ "mediaType": media_type, "digest": format!("sha256:{}", digest(bytes)), "size": bytes.len() });
     let manifest = json!({
@@ -114,9 +114,9 @@ pub(super) fn manifest(config: &[u8], component: &[u8], annotations: &BTreeMap<S
     manifest.to_string().into_bytes()
 }
 
-/// What a component's metadata say about it, as
-/// [annotations](https://github.com/opencontainers/image-spec/blob/main/annotations.md); `name` is its title where
-/// they have none.
+/// Converts a component's metadata to
+/// [annotations](https://github.com/opencontainers/image-spec/blob/main/annotations.md). `name` is the title if the
+/// metadata has none.
 pub(super) fn annotations(name: &str, bytes: &[u8]) -> BTreeMap<String, String> {
     let payload = wasm_metadata::Payload::from_binary(bytes).ok();
     let metadata = payload.as_ref().map(wasm_metadata::Payload::metadata);
@@ -144,7 +144,7 @@ pub(super) fn annotations(name: &str, bytes: &[u8]) -> BTreeMap<String, String> 
 mod tests {
     use super::*;
 
-    /// A component without content, and a core module without content.
+    /// An empty component and an empty core module.
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
     const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_is_read_back() {
+    fn a_created_manifest_can_be_read() {
         let config = config(COMPONENT).expect("a component");
         let manifest = manifest(&config, COMPONENT, &annotations("empty", COMPONENT));
         let found = layer(&manifest).expect("a layer");
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_become_annotations() {
+    fn metadata_is_converted_to_annotations() {
         use wasm_metadata::AddMetadataField::Set;
         let mut metadata = wasm_metadata::AddMetadata::default();
         metadata.name = Set("Resize".into());
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn components_modules_and_other_bytes_are_told_apart() {
+    fn components_modules_and_other_bytes_are_distinguished() {
         let component = read(&config(COMPONENT).expect("a component"));
         assert_eq!((&component["os"], &component["component"]["imports"]), (&json!("wasip2"), &json!([])));
         let module = read(&config(MODULE).expect("a module"));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn other_manifests_say_what_they_are() {
+    fn unsupported_manifests_are_rejected_with_the_reason() {
         let digest = format!("sha256:{}", digest(COMPONENT));
         let wasm = json!({ "mediaType": LAYER, "digest": digest, "size": 8 });
         let of = |config: &str, layers: serde_json::Value| {
@@ -210,7 +210,7 @@ mod tests {
             (of(CONFIG, json!([])), "0 layers"),
             (of(CONFIG, json!([wasm, wasm])), "2 layers"),
             (of(CONFIG, json!([other])), "its layer is `text/plain`"),
-            (of(CONFIG, json!([md5])), "no SHA-256"),
+            (of(CONFIG, json!([md5])), "not a valid SHA-256"),
             (of(CONFIG, json!([negative])), "cannot be read"),
         ] {
             let error = layer(manifest.as_bytes()).expect_err(&manifest);

@@ -1,14 +1,16 @@
-//! Components in registries: pulled and pushed as OCI artifacts.
+//! Pulls components from registries and pushes them, as OCI artifacts.
 //!
-//! The layout is the CNCF's [Wasm OCI Artifact layout](https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/),
-//! the protocol the [OCI distribution specification](https://github.com/opencontainers/distribution-spec/blob/main/spec.md).
-//! A registry is not trusted: the manifest must have the digest that the reference has, and the component the digest
-//! and the size that the manifest has.
+//! The layout is the CNCF's [Wasm OCI Artifact layout](https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/).
+//! The protocol is the
+//! [OCI distribution specification](https://github.com/opencontainers/distribution-spec/blob/main/spec.md).
 //!
-//! - [`OciReference`]: what an artifact is called.
-//! - [`Credentials`]: whose access is used.
+//! A registry is not trusted: the manifest must have the digest in the reference, and the component must have the
+//! digest and the size in the manifest.
+//!
+//! - [`OciReference`]: the name of an artifact.
+//! - [`Credentials`]: the credentials for a registry.
 //! - [`transfer`]: pull and push. `session`: the requests to one registry. `layout`: the manifest of an artifact.
-//! - [`error`]: why a pull or push failed.
+//! - [`error`]: the errors of pull and push.
 
 pub mod credentials;
 pub mod error;

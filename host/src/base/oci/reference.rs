@@ -1,4 +1,4 @@
-//! What an artifact in a registry is called: `oci://registry/name:tag@sha256:…`.
+//! The reference to an artifact in a registry: `oci://registry/name:tag@sha256:…`.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -6,22 +6,23 @@ use std::str::FromStr;
 
 use super::error::{OciError, bounded};
 
-/// The tag of a reference that has neither tag nor digest, as with docker.
+/// The tag of a reference that has neither tag nor digest; the same as docker's.
 const DEFAULT_TAG: &str = "latest";
 
-/// The longest repository that registries take.
+/// Maximum length of a repository name that registries accept, in characters.
 const LONGEST_REPOSITORY: usize = 255;
 
-/// The longest tag: [distribution specification](https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests).
+/// Maximum length of a tag in characters, from the
+/// [distribution specification](https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests).
 const LONGEST_TAG: usize = 128;
 
-/// The hexadecimal digits of a SHA-256.
+/// Number of hexadecimal digits of a SHA-256.
 const SHA256_DIGITS: usize = 64;
 
-/// Where an artifact is, and where the digest is given, exactly which.
+/// The location of an artifact. With a digest, it identifies exactly one artifact.
 ///
-/// The registry is always written out: docker's short names (`alpine` for `docker.io/library/alpine`) are refused,
-/// because a plugin's name would be one.
+/// The registry is required: docker's short names (`alpine` for `docker.io/library/alpine`) are rejected, because the
+/// name of a plugin would be a valid short name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OciReference {
     registry: String,
@@ -41,7 +42,7 @@ impl OciReference {
         &self.repository
     }
 
-    /// The tag. There is none where only a digest was given.
+    /// The tag. `None` if only a digest was given.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
@@ -51,18 +52,18 @@ impl OciReference {
         self.digest.as_deref()
     }
 
-    /// What a plugin from here is called unless the configuration says otherwise: the repository's last segment.
+    /// The default name of a plugin with this reference: the last segment of the repository.
     pub fn plugin_name(&self) -> &str {
         self.repository.rsplit('/').next().unwrap_or(&self.repository)
     }
 
-    /// The same with the digest of a manifest, so that it names these bytes for good.
+    /// Returns a copy with the digest of a manifest, so that it always refers to the same bytes.
     #[must_use]
     pub fn pinned(&self, digest: &str) -> Self {
         Self { digest: Some(digest.to_owned()), ..self.clone() }
     }
 
-    /// Whether the registry is on this machine. Such ones are spoken to over plain HTTP, as docker does.
+    /// Returns true if the registry is on this machine. Like docker, the client uses plain HTTP for such registries.
     pub fn is_loopback(&self) -> bool {
         let host = self.host();
         let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -72,7 +73,7 @@ impl OciReference {
     }
 
     fn host(&self) -> &str {
-        // The colons of an IPv6 address stand before its bracket.
+        // In an IPv6 address all colons are before the closing bracket.
         match self.registry.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => host,
             _ => &self.registry,
@@ -96,11 +97,11 @@ impl fmt::Display for OciReference {
 impl FromStr for OciReference {
     type Err = OciError;
 
-    /// Reads `oci://registry/name:tag@sha256:…`. `oci://`, tag and digest may be left out; without both of the latter
-    /// the tag is `latest`.
+    /// Parses `oci://registry/name:tag@sha256:…`. `oci://`, tag and digest are optional. Without tag and digest, the
+    /// tag is `latest`.
     ///
     /// # Errors
-    /// [`OciError::Reference`], with the mistake and the mend.
+    /// [`OciError::Reference`], which names the mistake and how to fix it.
     fn from_str(text: &str) -> Result<Self, OciError> {
         parse(text).map_err(|mistake| {
             let bare = text.strip_prefix("oci://").unwrap_or(text);
@@ -113,7 +114,8 @@ impl FromStr for OciReference {
     }
 }
 
-/// Whether what stands on both sides of an `@` is a user, maybe with a password, and the registry's host.
+/// Returns true if the text before an `@` is a user (optionally with a password) and the text after it begins with the
+/// host of a registry.
 fn is_user(before: &str, after: &str) -> bool {
     !before.contains('/') && !after.starts_with("sha256:")
 }
@@ -125,7 +127,7 @@ fn parse(text: &str) -> Result<OciReference, String> {
     }
     let (name, digest) = match bare.split_once('@') {
         Some((user, rest)) if is_user(user, rest) => {
-            return Err("user names and passwords do not belong into it; they come from the environment".into());
+            return Err("user names and passwords are not allowed in it; set them in the environment".into());
         }
         Some((name, digest)) => (name, Some(digest)),
         None => (bare, None),
@@ -141,7 +143,7 @@ fn parse(text: &str) -> Result<OciReference, String> {
     check_repository(repository)?;
     tag.map_or(Ok(()), check_tag)?;
     if digest.is_some_and(|digest| !is_sha256(digest)) {
-        return Err("its digest is not `sha256:` and 64 lower-case hexadecimal digits".into());
+        return Err("its digest must be `sha256:` and 64 lower-case hexadecimal digits".into());
     }
     let tag = tag.or(digest.is_none().then_some(DEFAULT_TAG));
     Ok(OciReference {
@@ -152,14 +154,15 @@ fn parse(text: &str) -> Result<OciReference, String> {
     })
 }
 
-/// Whether it is `sha256:` and the digits, lower case as the
-/// [image specification](https://github.com/opencontainers/image-spec/blob/main/descriptor.md#sha-256) wants them.
+/// Returns true if `digest` is `sha256:` and 64 hexadecimal digits. They must be lower case, as the
+/// [image specification](https://github.com/opencontainers/image-spec/blob/main/descriptor.md#sha-256) requires.
 pub(super) fn is_sha256(digest: &str) -> bool {
     let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == SHA256_DIGITS && hex.bytes().all(hexadecimal))
 }
 
-/// `host`, `host:port`, or an IPv6 address in brackets; told apart from a segment of a path as docker does it.
+/// Accepts `host`, `host:port`, or an IPv6 address in brackets. Uses docker's rules to distinguish a host from a path
+/// segment.
 fn check_registry(registry: &str) -> Result<(), String> {
     let (host, port, well_formed) = match registry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) => {
@@ -177,15 +180,16 @@ fn check_registry(registry: &str) -> Result<(), String> {
         }
     };
     if !well_formed || port.is_some_and(|port| port.parse::<u16>().is_err()) {
-        return Err(format!("`{registry}` is no registry; write `host` or `host:port`"));
+        return Err(format!("`{registry}` is not a valid registry; write `host` or `host:port`"));
     }
     if port.is_none() && !host.contains(['.', ':']) && !host.eq_ignore_ascii_case("localhost") {
-        return Err(format!("`{registry}` is no registry; write the whole name, such as `docker.io/{registry}/…`"));
+        return Err(format!("`{registry}` is not a full registry name; write one such as `docker.io/{registry}/…`"));
     }
     Ok(())
 }
 
-/// Segments of lower-case letters and digits, joined inside by one `.`, one or two `_`, or any number of `-`.
+/// Accepts segments of lower-case letters and digits. Inside a segment, one `.`, one or two `_`, or any number of `-`
+/// may separate them.
 fn check_repository(repository: &str) -> Result<(), String> {
     if repository.is_empty() {
         return Err("the name after the registry is missing; write `oci://registry/name:tag`".into());
@@ -203,7 +207,9 @@ fn check_repository(repository: &str) -> Result<(), String> {
     if repository.split('/').all(well_formed) {
         return Ok(());
     }
-    Err(format!("`{repository}` is no name; write lower-case letters, digits and single `.`, `_` or `-` between them"))
+    Err(format!(
+        "`{repository}` is not a valid name; use lower-case letters, digits and single `.`, `_` or `-` between them"
+    ))
 }
 
 fn check_tag(tag: &str) -> Result<(), String> {
@@ -211,7 +217,10 @@ fn check_tag(tag: &str) -> Result<(), String> {
     if !tag.is_empty() && tag.len() <= LONGEST_TAG && tag.bytes().all(allowed) && !tag.starts_with(['.', '-']) {
         return Ok(());
     }
-    Err(format!("`{tag}` is no tag; write up to {LONGEST_TAG} letters, digits, `.`, `_` and `-`, no `.` or `-` first"))
+    Err(format!(
+        "`{tag}` is not a valid tag; use up to {LONGEST_TAG} letters, digits, `.`, `_` and `-`, \
+         not starting with `.` or `-`"
+    ))
 }
 
 #[cfg(test)]
@@ -225,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn references_are_read_and_written_back() {
+    fn references_are_parsed_and_formatted() {
         for (text, whole) in [
             ("oci://localhost:5000/team/resize:1.2", "oci://localhost:5000/team/resize:1.2"),
             ("Registry.Example/resize", "oci://registry.example/resize:latest"),
@@ -243,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn only_this_machine_is_loopback() {
+    fn only_addresses_of_this_machine_are_loopback() {
         for (registry, loopback) in [
             ("localhost", true),
             ("LOCALHOST:5000", true),
@@ -260,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named_with_their_mend() {
+    fn errors_name_the_mistake_and_how_to_fix_it() {
         for (text, part) in [
             ("", "the registry is missing"),
             ("resize:1", "the registry is missing"),
@@ -277,9 +286,9 @@ mod tests {
             ("registry.example/../b", "lower-case"),
             ("registry.example/a___b", "lower-case"),
             ("registry.example/a?b", "lower-case"),
-            ("registry.example/resize:", "is no tag"),
-            ("registry.example/resize:.1", "is no tag"),
-            ("registry.example/resize:1:2", "is no tag"),
+            ("registry.example/resize:", "is not a valid tag"),
+            ("registry.example/resize:.1", "is not a valid tag"),
+            ("registry.example/resize:1:2", "is not a valid tag"),
             ("registry.example/resize@sha256:abc", "64 lower-case hexadecimal digits"),
             ("registry.example/resize@", "64 lower-case hexadecimal digits"),
         ] {
@@ -288,6 +297,6 @@ mod tests {
         }
         let error =
             "oci://user:secret@registry.example/resize".parse::<OciReference>().expect_err("refused").to_string();
-        assert!(error.contains("passwords do not belong") && !error.contains("secret"), "{error}");
+        assert!(error.contains("passwords are not allowed") && !error.contains("secret"), "{error}");
     }
 }

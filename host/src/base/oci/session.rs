@@ -1,4 +1,4 @@
-//! The conversation with one registry about one artifact, and its failures in words for people.
+//! The requests to one registry for one artifact. Converts the client's errors to messages for users.
 
 use std::error::Error;
 use std::io;
@@ -17,17 +17,18 @@ use super::error::{OciError, bounded};
 use super::layout;
 use super::reference::OciReference;
 
-/// How long a registry may take to accept a connection. A packet that is lost is sent again after 1, 3 and 7 seconds;
-/// who has not answered then is not there.
+/// Time-out for connecting to a registry. A lost packet is sent again after 1, 3 and 7 seconds; a registry that has not
+/// answered by then is unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a registry may be silent in the middle of an answer.
+/// Maximum time without data in the middle of a response.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// This machine's names, as the client's list of hosts without a proxy has them.
+/// The names of this machine, in the format of the client's list of hosts that bypass the proxy.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
-/// Manifests that registries are asked for: also those that are then refused, so that the message can say why.
+/// Media types of manifests that are requested. They include types that are rejected later, so that the message can say
+/// why.
 const MANIFESTS: [&str; 4] =
     [layout::MANIFEST, OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE];
 
@@ -48,27 +49,28 @@ impl<'a> Session<'a> {
         let loopback = reference.is_loopback();
         let config = ClientConfig {
             protocol: if loopback { ClientProtocol::Http } else { ClientProtocol::Https },
-            // What is plain must not leave this machine. The environment's proxies are taken unless there is another,
-            // so this is another, which is for none of this machine's names.
+            // Plain HTTP must not leave this machine. The client would use the proxy from the environment unless
+            // another one is set. So a dummy proxy is set, and all names of this machine bypass it.
             http_proxy: loopback.then(|| "http://localhost".to_owned()),
             no_proxy: loopback.then(|| LOOPBACK.to_owned()),
-            // One request for a blob: some registries take no chunks as small as the client's.
+            // Sends each blob in one request, because some registries reject chunks as small as the client's.
             use_monolithic_push: true,
             platform_resolver: None,
             connect_timeout: Some(CONNECT_TIMEOUT),
-            // While something is sent the registry has nothing to say.
+            // No read time-out for a push: the registry sends nothing while it receives a blob.
             read_timeout: matches!(operation, RegistryOperation::Pull).then_some(SILENCE_TIMEOUT),
             user_agent: concat!("plimsoll/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         };
         let failed = |error| {
-            let reason = format!("no HTTPS client can be made; are CA certificates installed? ({})", cause(&error));
+            let reason =
+                format!("cannot create an HTTPS client; check that CA certificates are installed ({})", cause(&error));
             failed(reference, &reason)
         };
-        // Not `Client::new`, which goes on without the settings when they cannot be used.
+        // `Client::new` is not used, because it silently ignores a configuration that cannot be used.
         let client = Client::try_from(config).map_err(failed)?;
         let session = Self { client, reference, credentials };
-        // The client does this by itself, but then keeps its errors to itself, too.
+        // The client would authenticate by itself later, but then it would not report the errors.
         let authenticated = session.client.auth(&session.image(), &session.credentials.auth, operation).await;
         authenticated.map_err(|error| session.told(error))?;
         Ok(session)
@@ -77,13 +79,13 @@ impl<'a> Session<'a> {
     fn image(&self) -> Reference {
         let (registry, repository) = (self.reference.registry().to_owned(), self.reference.repository().to_owned());
         match (self.reference.digest(), self.reference.tag()) {
-            // The digest alone says which: a tag that has moved on takes nothing away from it.
+            // The digest alone identifies the manifest, even if the tag has moved since.
             (Some(digest), _) => Reference::with_digest(registry, repository, digest.to_owned()),
             (None, tag) => Reference::with_tag(registry, repository, tag.unwrap_or_default().to_owned()),
         }
     }
 
-    /// The manifest's bytes and their digest, which is the reference's where that has one.
+    /// Pulls the manifest. Returns its bytes and their digest, which equals the digest of the reference if it has one.
     pub(super) async fn manifest(&self) -> Result<(Bytes, String), OciError> {
         let (manifest, _) = match self.raw_manifest(&self.image()).await {
             Ok(answer) => answer,
@@ -95,7 +97,7 @@ impl<'a> Session<'a> {
         };
         let found = format!("sha256:{}", digest(&manifest));
         match self.reference.digest() {
-            // The client has compared them already, with the registry's header in between.
+            // Also checked here, because the client compares the digests only through the registry's response header.
             Some(expected) if expected != found => Err(self.mismatch("the manifest", expected.to_owned(), found)),
             _ => Ok((manifest, found)),
         }
@@ -105,23 +107,25 @@ impl<'a> Session<'a> {
         self.client.pull_manifest_raw(image, &self.credentials.auth, &MANIFESTS).await
     }
 
-    /// Why there is no such manifest: where the tag names another digest than the reference, that is the mistake.
+    /// The error for a manifest that the registry does not have. If the tag refers to another digest than the
+    /// reference, the error is that mismatch.
     async fn unknown(&self) -> OciError {
         if let (Some(tag), Some(expected)) = (self.reference.tag(), self.reference.digest()) {
             let (registry, repository) = (self.reference.registry(), self.reference.repository());
             let tagged = Reference::with_tag(registry.to_owned(), repository.to_owned(), tag.to_owned());
             if let Ok((manifest, _)) = self.raw_manifest(&tagged).await {
                 let found = format!("sha256:{}", digest(&manifest));
-                return self.mismatch("what the tag names", expected.to_owned(), found);
+                return self.mismatch("the manifest of the tag", expected.to_owned(), found);
             }
         }
         let registry = self.reference.registry().to_owned();
         OciError::Unknown { reference: self.reference.to_string(), registry }
     }
 
-    /// The component's bytes, as many as the manifest says and with the digest that it says.
+    /// Pulls the component. Its size and digest are those that the manifest declares.
     pub(super) async fn component(&self, layer: &layout::Layer) -> Result<Vec<u8>, OciError> {
-        // By its digest alone. A manifest may also list URLs for a layer, and so have a host ask anybody for anything.
+        // Only the digest is used. A manifest may also list URLs for a layer, and with them it could make the host send
+        // requests to any address.
         let stream = self.client.pull_blob_stream(&self.image(), layer.digest.as_str()).await;
         let mut stream = stream.map_err(|error| self.told(error))?;
         let mut bytes = Vec::new();
@@ -132,7 +136,7 @@ impl<'a> Session<'a> {
             }
             bytes.extend_from_slice(&chunk);
         }
-        // The client has compared these, too.
+        // The client checks this digest, too.
         let found = format!("sha256:{}", digest(&bytes));
         if found != layer.digest {
             return Err(self.mismatch("the component", layer.digest.clone(), found));
@@ -143,7 +147,7 @@ impl<'a> Session<'a> {
         Ok(bytes)
     }
 
-    /// Pushes what makes up an artifact, the manifest last; gives the manifest's digest.
+    /// Pushes the parts of an artifact, the manifest last. Returns the manifest's digest.
     pub(super) async fn push(&self, component: Bytes, config: Vec<u8>, manifest: Vec<u8>) -> Result<String, OciError> {
         let image = self.image();
         for blob in [component, config.into()] {
@@ -168,11 +172,11 @@ impl<'a> Session<'a> {
     fn wrong_size(&self, more_or_less: &str, size: u64) -> OciError {
         failed(
             self.reference,
-            &format!("the component has {more_or_less} than the {size} bytes that its manifest says"),
+            &format!("the component has {more_or_less} than the {size} bytes that its manifest declares"),
         )
     }
 
-    /// The client's error in the words of this module.
+    /// Converts the client's error to one of this module.
     fn told(&self, error: OciDistributionError) -> OciError {
         use OciDistributionError as E;
         let (reference, registry) = (self.reference.to_string(), self.reference.registry().to_owned());
@@ -189,10 +193,10 @@ impl<'a> Session<'a> {
                     if error.message.is_empty() { format!("{:?}", error.code) } else { error.message.clone() }
                 };
                 let words: Vec<_> = envelope.errors.iter().map(words).collect();
-                failed(self.reference, &format!("`{registry}` says: {}", words.join("; ")))
+                failed(self.reference, &format!("`{registry}` reported: {}", words.join("; ")))
             }
             E::ServerError { code, message, .. } => {
-                failed(self.reference, &format!("`{registry}` answers with status {code}: {message}"))
+                failed(self.reference, &format!("`{registry}` responded with status {code}: {message}"))
             }
             E::DigestError(DigestError::VerificationError { expected, actual }) => {
                 self.mismatch("the component", expected, actual)
@@ -202,17 +206,17 @@ impl<'a> Session<'a> {
                 timed_out(self.reference, "accept a connection", CONNECT_TIMEOUT)
             }
             E::RequestError(error) => self.unreachable(&error),
-            // The stream of a blob wraps the errors that it is read with and checked by.
+            // The stream of a blob wraps network errors and digest errors in an I/O error.
             E::IoError(error) => match error.into_inner().map(|inner| inner.downcast::<DigestError>()) {
                 Some(Ok(error)) => self.told(E::DigestError(*error)),
                 Some(Err(error)) => self.unreachable(&*error),
-                None => failed(self.reference, "the answer cannot be read"),
+                None => failed(self.reference, "the response cannot be read"),
             },
             error => failed(self.reference, &error.to_string()),
         }
     }
 
-    /// An error of the network. Its libraries tell some kinds apart only by their words.
+    /// Converts a network error. The network libraries distinguish some kinds of errors only by their messages.
     fn unreachable(&self, error: &(dyn Error + 'static)) -> OciError {
         let (reference, registry) = (self.reference.to_string(), self.reference.registry().to_owned());
         let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
@@ -230,7 +234,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Whether the registry says that it does not have the manifest.
+/// Returns true if the registry reports that it does not have the manifest.
 fn is_unknown(error: &OciDistributionError) -> bool {
     use OciErrorCode::{ManifestUnknown, NameUnknown, NotFound};
     match error {
@@ -242,12 +246,12 @@ fn is_unknown(error: &OciDistributionError) -> bool {
     }
 }
 
-/// An error and what it was caused by.
+/// Iterates over an error and its causes, the outermost first.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// The words of the first cause; those of the outer errors say only that there is one.
+/// The message of the innermost error. The messages of the outer errors only say that there is a cause.
 fn cause(error: &(dyn Error + 'static)) -> String {
     chain(error).last().map(ToString::to_string).unwrap_or_default()
 }

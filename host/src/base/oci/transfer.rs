@@ -19,17 +19,17 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 pub struct Pulled {
     /// The component.
     pub bytes: Vec<u8>,
-    /// `sha256:` and the digits of its manifest.
+    /// The digest of its manifest: `sha256:` and 64 hexadecimal digits.
     pub manifest_digest: String,
-    /// The reference with that digest: it names these bytes for good.
+    /// The reference with that digest. It always refers to these bytes.
     pub reference: String,
 }
 
-/// Pulls the component that a reference names, with the [`Credentials`] that are found for its registry.
+/// Pulls the component of a reference, with the [`Credentials`] that are found for its registry.
 ///
 /// # Errors
-/// [`OciError`]: when it is not there or not reachable, is no component, is larger than `max_bytes`, or is not what
-/// its digests say.
+/// [`OciError`] if the registry cannot be reached, or if the artifact does not exist, is not a component, is larger
+/// than `max_bytes`, or does not match its digests.
 pub async fn pull(reference: &OciReference, max_bytes: u64) -> Result<Pulled, OciError> {
     within_time(reference, async {
         let credentials = Credentials::find(reference).await;
@@ -38,7 +38,7 @@ pub async fn pull(reference: &OciReference, max_bytes: u64) -> Result<Pulled, Oc
     .await
 }
 
-/// [`pull`] with credentials that the caller has.
+/// [`pull`] with the given credentials.
 ///
 /// # Errors
 /// As [`pull`].
@@ -46,11 +46,11 @@ pub async fn pull_as(reference: &OciReference, max_bytes: u64, credentials: Cred
     within_time(reference, fetch(reference, max_bytes, credentials)).await
 }
 
-/// Pushes a component, or a core module that can be made one, with the [`Credentials`] that are found for the
-/// registry; gives the digest of its manifest. The same component makes the same digest every time.
+/// Pushes a component, or a core module that can be made into a component, with the [`Credentials`] that are found for
+/// the registry. Returns the digest of its manifest. The same component always has the same digest.
 ///
 /// # Errors
-/// [`OciError`]: when the reference has a digest, the bytes are no WebAssembly, or the registry does not take them.
+/// [`OciError`] if the reference has a digest, the bytes are not WebAssembly, or the registry does not accept them.
 pub async fn push(reference: &OciReference, bytes: Bytes) -> Result<String, OciError> {
     within_time(reference, async {
         let credentials = Credentials::find(reference).await;
@@ -59,7 +59,7 @@ pub async fn push(reference: &OciReference, bytes: Bytes) -> Result<String, OciE
     .await
 }
 
-/// [`push`] with credentials that the caller has.
+/// [`push`] with the given credentials.
 ///
 /// # Errors
 /// As [`push`].
@@ -88,7 +88,7 @@ async fn fetch(reference: &OciReference, max_bytes: u64, credentials: Credential
 
 async fn store(reference: &OciReference, bytes: Bytes, credentials: Credentials) -> Result<String, OciError> {
     if reference.digest().is_some() {
-        let mistake = "leave the digest out; a push takes a tag and gives the digest".to_owned();
+        let mistake = "remove the digest; a push needs a tag and prints the digest".to_owned();
         return Err(OciError::Reference { text: reference.to_string(), mistake });
     }
     let not_wasm = |reason| OciError::NotWasm { reference: reference.to_string(), reason };

@@ -16,12 +16,12 @@ use crate::serve::App;
 pub(in crate::cli) struct Check {
     #[command(flatten)]
     source: ConfigSource,
-    /// A saved body of `GET /v1/memory`: print which `max_memory` each stage should have after it.
+    /// A saved body of `GET /v1/memory`: print the `max_memory` that it recommends for each stage.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
 
-/// The part of a saved report that advice comes from.
+/// The part of a saved report that contains the advice.
 #[derive(Deserialize)]
 struct Saved {
     advice: Vec<Advice>,
@@ -61,14 +61,15 @@ fn read(path: &Path) -> Result<Saved, Error> {
     let failed = |what: String| Error::Failed(format!("{} {what}", path.display()));
     let text = std::fs::read(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
     serde_json::from_slice(&text).map_err(|error| {
-        failed(format!("is no memory report: {error}; save one with `curl -o FILE http://HOST:PORT/v1/memory`"))
+        failed(format!("is not a memory report: {error}; save one with `curl -o FILE http://HOST:PORT/v1/memory`"))
     })
 }
 
-/// The advice, held against the caps of this configuration where it has the stage.
+/// Prints the advice. Each stage is checked against its cap in this configuration. If the configuration does not have
+/// the stage, it is checked against the cap in the report.
 fn print(saved: Saved, app: &App) {
     if saved.advice.is_empty() {
-        println!("\nthe report has no stage runs yet, so there is no advice");
+        println!("\nthe report contains no stage runs, so there is no advice");
         return;
     }
     let judged: Vec<_> = saved

@@ -19,7 +19,7 @@ pub(in crate::cli) struct Infer {
     pipeline: String,
     /// The image file to send.
     image: PathBuf,
-    /// The chip; default the pipeline's.
+    /// The chip; default the pipeline's default chip.
     #[arg(long)]
     chip: Option<String>,
     #[command(flatten)]

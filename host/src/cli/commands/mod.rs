@@ -30,22 +30,22 @@ macro_rules! commands {
 }
 
 commands! {
-    /// Serve the pipelines over HTTP (the default; without a file the bundled demo `digits`).
+    /// Serve the pipelines over HTTP (the default command; without a configuration the bundled demo `digits`).
     serve::Serve,
-    /// Run one request without a server; print the reply and a table of the memory it needed.
+    /// Run one request without a server; print the reply and a table of its memory use.
     infer::Infer,
-    /// Show what a component is: its kind, imports, exports and size.
+    /// Show the kind, imports, exports and size of a component.
     inspect::Inspect,
-    /// Look for leaks in a plugin: run a corpus through one long-lived instance of it and name what survives.
+    /// Look for leaks in a plugin: run a corpus through one long-lived instance and report the memory that survives.
     ///
     /// Exit code 0 if it does not leak, 1 if it does, 2 if the result is inconclusive.
     leak::Leak,
     /// Create, deploy and roll back plugins.
     #[command(subcommand)]
     plugin::Plugin,
-    /// Build everything the configuration names, and report whether it can be served.
+    /// Build everything that the configuration names, and report whether it can be served.
     check::Check,
-    /// Show the memory report of a running server, live.
+    /// Show the memory report of a running server and keep it up to date.
     top::Top,
     /// Run recorded inputs again, with the same or another version of a plugin.
     replay::Replay,

@@ -1,4 +1,4 @@
-//! `plimsoll replay`: recorded inputs again, by the same or another version of a plugin.
+//! `plimsoll replay`: runs recorded inputs again, with the same or another version of a plugin.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,17 +22,17 @@ pub(in crate::cli) struct Replay {
     dir: PathBuf,
     #[command(flatten)]
     source: ConfigSource,
-    /// Run another file as this plugin; may be given for several.
+    /// Run this file instead of the plugin NAME. Repeat the option for several plugins.
     #[arg(long, value_name = "NAME=FILE.wasm", value_parser = replacement)]
     plugin: Vec<(String, PathBuf)>,
-    /// Run all of them on this chip; default the recorded one.
+    /// Run all recordings on this chip; default the recorded chip.
     #[arg(long)]
     chip: Option<String>,
 }
 
 fn replacement(text: &str) -> Result<(String, PathBuf), String> {
     let (name, file) = text.split_once('=').ok_or("write it as NAME=FILE.wasm")?;
-    // Given on the command line, so relative to where the command runs.
+    // A path on the command line is relative to the current folder.
     let file = std::path::absolute(file).map_err(|error| error.to_string())?;
     if !file.is_file() {
         return Err(format!("there is no file {}", file.display()));
@@ -80,7 +80,7 @@ impl Replay {
             if !needed(&config).contains_key(name.as_str()) {
                 let known: Vec<_> = needed(&config).into_keys().map(str::to_owned).collect();
                 return Err(Error::Failed(format!(
-                    "--plugin {name}=…: no pipeline uses a plugin `{name}`; they use {}",
+                    "--plugin {name}=…: no pipeline uses a plugin `{name}`; the pipelines use {}",
                     known.join(", ")
                 )));
             }
@@ -89,7 +89,7 @@ impl Replay {
         Ok(config)
     }
 
-    /// Runs one recording; gives what its stages needed then and now.
+    /// Runs one recording. Returns the facts of its stages as recorded and as replayed.
     async fn one(&self, app: &App, name: &str) -> Result<(Vec<StageFacts>, Vec<StageFacts>), String> {
         let (facts, body) = store::read(Path::new(&self.dir), name)?;
         let Facts { request, pipeline, chip, content_type, parameters, stages, .. } = facts;
@@ -98,15 +98,15 @@ impl Replay {
         let infer = pipeline.find_chip(chip).map_err(|error| error.to_string())?;
         let request = Request { id: request, content_type, parameters };
         let mut log = RunLog::new(pipeline.deadline);
-        // The stages' reports say how the request ended, as those of the recording do.
+        // The result is ignored, because the reports of the stages contain the outcome, as in the recording.
         let _ = pipeline.run(infer, &mut log, &request, &body).await;
         Ok((stages, log.reports().iter().map(StageFacts::from).collect()))
     }
 }
 
-/// A line for each stage that ran at least once.
+/// Returns a row for each stage that was recorded or replayed.
 fn compared(name: &str, recorded: &[StageFacts], replayed: &[StageFacts]) -> Vec<Vec<String>> {
-    // The last group of the UUID is random; the groups before it are the time, which many may share.
+    // The last group of the UUID is random. The groups before it are the time, which several recordings may share.
     let short = name.rsplit('-').next().unwrap_or(name);
     let mut rows = Vec::new();
     for stage in StageKind::ALL.map(StageKind::as_str) {

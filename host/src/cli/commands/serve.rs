@@ -17,7 +17,7 @@ use crate::serve::{App, Listeners};
 pub(in crate::cli) struct Serve {
     #[command(flatten)]
     source: ConfigSource,
-    /// Address and port; overrides the file's `server.listen`. Port 0 takes a free one.
+    /// Address and port; overrides the file's `server.listen`. Port 0 selects a free port.
     #[arg(long, value_name = "ADDR", env = "PLIMSOLL_LISTEN")]
     listen: Option<SocketAddr>,
 }

@@ -15,11 +15,11 @@ use serde_json::Value;
 use crate::cli::error::Error;
 use crate::cli::table;
 
-/// Callers that are shown.
+/// Maximum number of callers that are shown.
 const CALLERS: usize = 10;
-/// Polling faster would be a load of its own.
+/// The shortest interval. Faster polling would load the server noticeably.
 const SHORTEST: Duration = Duration::from_millis(100);
-/// A server that is overloaded must not hold up the keys for ever.
+/// Time-out of a request to the server, because keys are not read while a request waits.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
@@ -27,10 +27,10 @@ pub(in crate::cli) struct Top {
     /// The server's address.
     #[arg(long, value_name = "URL", env = "PLIMSOLL_SERVER", default_value = "http://127.0.0.1:8080")]
     server: String,
-    /// Print the report once, as plain text, and end.
+    /// Print the report once as plain text, then exit.
     #[arg(long)]
     once: bool,
-    /// How often the report is fetched.
+    /// The time between two requests for the report.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval)]
     interval: Duration,
 }
@@ -38,7 +38,7 @@ pub(in crate::cli) struct Top {
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = parse_duration(text).map_err(|error| format!("{error}; write it as `2s` or `500ms`"))?;
     if interval < SHORTEST {
-        return Err(format!("the shortest is {}", format_duration(SHORTEST)));
+        return Err(format!("the shortest interval is {}", format_duration(SHORTEST)));
     }
     Ok(interval)
 }
@@ -46,7 +46,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 impl Top {
     pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
         let client = reqwest::Client::builder().timeout(PATIENCE).build();
-        let client = client.map_err(|error| Error::Failed(format!("no request can be made: {error}")))?;
+        let client = client.map_err(|error| Error::Failed(format!("the HTTP client cannot be created: {error}")))?;
         let first = self.fetch(&client).await?;
         if self.once {
             for line in lines(&first) {
@@ -55,9 +55,11 @@ impl Top {
             return Ok(ExitCode::SUCCESS);
         }
         if !std::io::stdout().is_terminal() {
-            return Err(Error::Failed("the output is no terminal; `--once` prints the report as plain text".into()));
+            return Err(Error::Failed(
+                "the output is not a terminal; use `--once` to print the report as plain text".into(),
+            ));
         }
-        let mut terminal = ratatui::try_init().map_err(|error| Error::Failed(format!("the terminal: {error}")))?;
+        let mut terminal = ratatui::try_init().map_err(|error| Error::Failed(format!("terminal error: {error}")))?;
         let result = self.watch(&client, &mut terminal, lines(&first)).await;
         ratatui::restore();
         result.map(|()| ExitCode::SUCCESS)
@@ -67,21 +69,21 @@ impl Top {
         let url = format!("{}/v1/memory", self.server.trim_end_matches('/'));
         let unreachable = |error: reqwest::Error| {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            Error::Failed(format!("{url} does not answer: {error}{cause}; name the server with --server"))
+            Error::Failed(format!("{url} does not answer: {error}{cause}; set the address of the server with --server"))
         };
         let text = client.get(&url).send().await.map_err(unreachable)?.text().await.map_err(unreachable)?;
         let report = serde_json::from_str(&text).ok().filter(|report: &Value| report["stages"].is_array());
-        report.ok_or_else(|| Error::Failed(format!("{url} does not answer as a Plimsoll server does")))
+        report.ok_or_else(|| Error::Failed(format!("the reply of {url} is not a memory report; check --server")))
     }
 
-    /// Shows the report until `q`; the arrows scroll.
+    /// Shows the report until `q`, Esc or Ctrl-C is pressed. The arrow keys scroll.
     async fn watch(
         &self,
         client: &reqwest::Client,
         terminal: &mut ratatui::DefaultTerminal,
         mut shown: Vec<Shown>,
     ) -> Result<(), Error> {
-        let told = |error: std::io::Error| Error::Failed(format!("the terminal: {error}"));
+        let told = |error: std::io::Error| Error::Failed(format!("terminal error: {error}"));
         let mut top = 0_u16;
         loop {
             let text = Text::from_iter(shown.iter().map(|line| Line::styled(line.text.as_str(), line.style)));
@@ -90,11 +92,11 @@ impl Top {
             terminal
                 .draw(|frame| frame.render_widget(Paragraph::new(text).scroll((top, 0)), frame.area()))
                 .map_err(told)?;
-            // Nothing else runs in this process, so its one task may wait for keys.
+            // Blocking this task is harmless, because the process has no other task.
             if !event::poll(self.interval).map_err(told)? {
                 match self.fetch(client).await {
                     Ok(report) => shown = lines(&report),
-                    // It may come back; what is shown is the last report, and the first line says so.
+                    // The server may come back. Until then the last report stays, and its first line shows the error.
                     Err(error) => shown[0] = Shown { text: error.to_string(), style: REVERSED },
                 }
                 continue;
@@ -121,7 +123,7 @@ struct Shown {
     style: Style,
 }
 
-/// The report as lines: a head, the stages, the callers.
+/// The report as lines: a summary, the stages, the callers.
 fn lines(report: &Value) -> Vec<Shown> {
     let plain = |text: String| Shown { text, style: Style::new() };
     let seconds = report["uptime_seconds"].as_f64().unwrap_or(0.0).max(0.0) as u64;

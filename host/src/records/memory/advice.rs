@@ -5,54 +5,55 @@ use plimsoll_runtime::cap::PAGE;
 use plimsoll_runtime::text::grouped;
 use serde::{Deserialize, Serialize};
 
-/// The recommended cap is so many times the 99.9th percentile: room for an input that is somewhat larger than any seen.
+/// The recommended cap is this multiple of the 99.9th percentile: room for an input that is somewhat larger than those
+/// seen.
 const HEADROOM: f64 = 1.25;
-/// A cap of more than so many times what is recommended is wasteful: it is what one bad request may take.
+/// A cap above this multiple of the recommended cap is wasteful, because one bad request can use memory up to the cap.
 const WASTEFUL: f64 = 4.0;
-/// Fewer runs have no 99.9th percentile; their maximum stands for it.
+/// Minimum number of runs for a 99.9th percentile. With fewer runs, the percentile is their maximum.
 const ENOUGH_RUNS: u64 = 1_000;
 
-/// What one stage needed, and what its cap should be. Sizes in bytes.
+/// The memory that one stage needed, and its recommended cap. Sizes are in bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Advice {
     /// The pipeline.
     pub pipeline: String,
     /// `preprocess`, `infer` or `postprocess`.
     pub stage: String,
-    /// The chip of an infer stage.
+    /// The chip of an infer stage; absent for other stages.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub chip: Option<String>,
     /// The plugin.
     pub plugin: String,
-    /// Its version.
+    /// The plugin's version.
     pub version: String,
     /// SHA-256 of the plugin.
     pub digest: String,
-    /// Stage runs; those whose caller went away, or that got no instance, are left out.
+    /// Number of stage runs, without those that were cancelled and those that got no instance.
     pub runs: u64,
     /// 99.9th percentile of the high-water marks.
     pub p999: u64,
-    /// Highest mark.
+    /// Highest high-water mark.
     pub max: u64,
-    /// Runs that the cap ended.
+    /// Number of runs that ended because of the cap.
     pub limit_met: u64,
-    /// The cap now.
+    /// The current cap.
     pub max_memory: u64,
     /// The recommended cap: a whole number of pages.
     pub recommended: u64,
-    /// What is wrong with the cap now; absent where it will do.
+    /// The problem of the current cap. Absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub warning: Option<String>,
 }
 
-/// The figures that advice is made of.
+/// The figures from which advice is computed.
 #[derive(Debug)]
 pub struct Needs {
     /// High-water marks in pages.
     pub pages: Histogram<u64>,
-    /// The highest in bytes.
+    /// The highest mark in bytes.
     pub max: u64,
-    /// Runs that the cap ended.
+    /// Number of runs that ended because of the cap.
     pub limit_met: u64,
 }
 
@@ -65,23 +66,23 @@ impl Default for Needs {
 }
 
 impl Needs {
-    /// Runs, and the 99.9th percentile of their marks in bytes.
+    /// The number of runs, and the 99.9th percentile of their high-water marks in bytes.
     pub fn figures(&self) -> (u64, u64) {
         (self.pages.len(), (self.pages.value_at_quantile(0.999) * PAGE).min(self.max))
     }
 }
 
 impl Advice {
-    /// Recommends a cap and judges the one that is set.
+    /// Sets the recommended cap, and a warning if the current cap `max_memory` is too small or too large.
     #[must_use]
     pub fn judged(mut self, max_memory: u64) -> Self {
         let pages = (self.p999 as f64 * HEADROOM / PAGE as f64).ceil() as u64;
         self.recommended = pages.max(1) * PAGE;
         self.max_memory = max_memory;
-        let few = if self.runs < ENOUGH_RUNS { format!(" ({} runs are few)", self.runs) } else { String::new() };
+        let few = if self.runs < ENOUGH_RUNS { format!(" (only {} runs so far)", self.runs) } else { String::new() };
         self.warning = if self.limit_met > 0 && max_memory < self.recommended {
             Some(format!(
-                "the cap of {} bytes ended {} of {} runs, so what they need is not known; {} bytes is the least to try{few}",
+                "the cap of {} bytes ended {} of {} runs, so their real need is unknown; try at least {} bytes{few}",
                 grouped(max_memory),
                 self.limit_met,
                 self.runs,
@@ -89,13 +90,13 @@ impl Advice {
             ))
         } else if max_memory < self.recommended {
             Some(format!(
-                "the cap is close: {} bytes, and the 99.9th percentile is {}{few}",
+                "the cap is close: {} bytes; the 99.9th percentile is {} bytes{few}",
                 grouped(max_memory),
                 grouped(self.p999)
             ))
         } else if max_memory as f64 > WASTEFUL * self.recommended as f64 {
             Some(format!(
-                "the cap is wasteful: {} bytes, which is {:.0} times what is recommended{few}",
+                "the cap is wasteful: {} bytes are {:.0} times the recommended cap{few}",
                 grouped(max_memory),
                 max_memory as f64 / self.recommended as f64
             ))
@@ -105,7 +106,7 @@ impl Advice {
         self
     }
 
-    /// The name of the stage as the configuration's key has it.
+    /// The stage's key in the configuration.
     pub fn key(&self) -> String {
         match &self.chip {
             Some(chip) => format!("pipelines.{}.chips.{chip}", self.pipeline),
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn caps_are_judged_by_the_percentile_with_headroom() {
-        // One run in 10,000 is beyond the percentile.
+        // One run in 10,000 is above the percentile.
         let fits = advice(&[(40, 9_999), (100, 1)], 0, 60);
         assert_eq!((fits.p999, fits.recommended, fits.max), (40 * PAGE, 50 * PAGE, 100 * PAGE));
         assert_eq!(fits.warning, None);
@@ -155,8 +156,8 @@ mod tests {
         assert!(warned(advice(&[(40, 10_000)], 0, 201)).starts_with("the cap is wasteful"));
         assert_eq!(advice(&[(40, 10_000)], 0, 200).warning, None);
         assert!(warned(advice(&[(40, 100)], 7, 40)).contains("ended 7 of 100 runs"));
-        assert!(warned(advice(&[(40, 100)], 7, 40)).contains("100 runs are few"));
-        // 41 · 1.25 is no whole number of pages.
+        assert!(warned(advice(&[(40, 100)], 7, 40)).contains("only 100 runs so far"));
+        // 41 · 1.25 is not a whole number of pages, so it is rounded up.
         assert_eq!(advice(&[(41, 10_000)], 0, 60).recommended, 52 * PAGE);
     }
 }

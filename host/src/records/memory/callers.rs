@@ -1,9 +1,10 @@
-//! Who sends what needs the memory: the callers with the most bytes and with the most requests, within a bound.
+//! The callers that cause the most bytes of memory growth, and those with the most requests. The number of tracked
+//! callers is limited.
 //!
 //! Two Filtered Space-Saving sketches (Homem and Carvalho, "Finding top-k elements in data streams", Information
 //! Sciences 180, 2010, after Metwally, Agrawal and El Abbadi, "Efficient Computation of Frequent and Top-k Elements in
-//! Data Streams", ICDT 2005) keep `top_callers` names each. An estimate is never too low, and too high by no more than
-//! its error, which is shown beside it.
+//! Data Streams", ICDT 2005) hold up to `top_callers` names each. An estimate is never too low. It is too high by at
+//! most its error, which the report shows next to it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,34 +16,34 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use topk::FilteredSpaceSaving;
 
-/// Characters of a caller's name that are kept.
+/// Maximum length of a caller's name in bytes. Longer names are cut.
 const MAX_NAME: usize = 64;
-/// Digits of the digest that stands for a secret.
+/// Hexadecimal digits of the digest that is shown instead of a secret.
 const DIGEST_DIGITS: usize = 12;
-/// Headers whose values are secrets: what is shown is a digest, by which a caller can still be told from others.
+/// Headers whose values are secrets. A digest is shown instead of the value, so callers can still be distinguished.
 const SECRETS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
-/// The caller of requests without the header.
+/// The name of the caller of requests without the header.
 const NO_CALLER: &str = "(none)";
-/// Where callers are counted that are not tracked.
+/// The name under which all callers that are not tracked are counted.
 pub const OTHERS: &str = "(other)";
 
-/// A number that stands for a tracked caller; never given twice.
+/// The number of a tracked caller. Numbers are not reused.
 pub type CallerId = u32;
-/// All callers that are not tracked.
+/// The number of all callers that are not tracked.
 pub const OTHERS_ID: CallerId = 0;
 const NO_CALLER_ID: CallerId = 1;
 
 /// The caller of a request.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// As it is shown.
+    /// The name, as reports show it.
     pub name: Arc<str>,
-    /// `None` where it is not tracked.
+    /// `None` if the caller is not tracked.
     known: Option<Arc<Known>>,
 }
 
 impl Caller {
-    /// [`OTHERS_ID`] where it is not tracked.
+    /// The caller's number; [`OTHERS_ID`] if it is not tracked.
     pub fn id(&self) -> CallerId {
         self.known.as_ref().map_or(OTHERS_ID, |known| known.id)
     }
@@ -59,12 +60,13 @@ struct Tracked {
     by_bytes: FilteredSpaceSaving<Arc<str>>,
     by_count: FilteredSpaceSaving<Arc<str>>,
     known: HashMap<Arc<str>, Arc<Known>>,
-    /// Of `known`; four times what the sketches hold, so that those that fell out of them go many at a time.
+    /// Maximum length of `known`: four times the capacity of a sketch, so that callers that fell out of both sketches
+    /// are removed in large groups.
     room: usize,
     next: CallerId,
 }
 
-/// Exact figures since the caller is tracked.
+/// Exact figures of a caller from the time at which tracking began.
 #[derive(Debug, Default)]
 struct Known {
     id: CallerId,
@@ -82,38 +84,39 @@ impl Known {
 /// A caller in the report.
 #[derive(Debug, Clone, Serialize)]
 pub struct CallerRow {
-    /// The header's value, up to 64 characters of it; `(none)` without the header.
+    /// The header's value, cut to 64 characters; `(none)` for requests without the header.
     pub caller: Arc<str>,
-    /// Requests; an upper bound.
+    /// Number of requests; an upper bound.
     pub requests: u64,
-    /// By how much `requests` may be too high.
+    /// Maximum amount by which `requests` may be too high.
     pub requests_error: u64,
-    /// Bytes by which the inputs made the stages grow over what an instance holds anyway, summed over all stages of all
-    /// requests; an upper bound.
+    /// Bytes by which linear memory grew over its size after instantiation, summed over all stages of all requests; an
+    /// upper bound.
     pub bytes: u64,
-    /// By how much `bytes` may be too high.
+    /// Maximum amount by which `bytes` may be too high.
     pub bytes_error: u64,
-    /// Highest mark of one stage run, in bytes, since the caller is tracked.
+    /// Highest high-water mark of one stage run in bytes, since tracking of the caller began.
     pub max: u64,
-    /// Requests by outcome since the caller is tracked; only those that occurred.
+    /// Requests by outcome since tracking of the caller began. Outcomes that did not occur are absent.
     pub outcomes: BTreeMap<&'static str, u64>,
 }
 
 /// The part of the report about callers.
 #[derive(Debug, Clone, Serialize)]
 pub struct CallerReport {
-    /// The header that names the caller.
+    /// The header that identifies the caller.
     pub header: String,
-    /// How many callers each list holds at most.
+    /// Maximum number of callers in each list.
     pub tracked: usize,
-    /// Those with the most bytes first.
+    /// The callers with the most bytes, in descending order.
     pub by_bytes: Vec<CallerRow>,
-    /// Those with the most requests first.
+    /// The callers with the most requests, in descending order.
     pub by_count: Vec<CallerRow>,
 }
 
 impl Callers {
-    /// Tracks up to `top` callers by bytes and as many by requests, named by `header`.
+    /// Tracks up to `top` callers by bytes and the same number by requests. `header` is the header that identifies
+    /// callers.
     pub fn new(header: &str, top: usize) -> Self {
         let name: Arc<str> = NO_CALLER.into();
         let known = Arc::new(Known { id: NO_CALLER_ID, ..Known::default() });
@@ -133,7 +136,7 @@ impl Callers {
         self.no_caller.clone()
     }
 
-    /// The caller whom a value of the header names.
+    /// Returns the caller that a header value identifies.
     pub fn caller(&self, value: &[u8]) -> Caller {
         if self.hashes {
             return self.named(&format!("sha256:{}", &hex(&Sha256::digest(value))[..DIGEST_DIGITS]));
@@ -165,8 +168,8 @@ impl Callers {
         Caller { name, known }
     }
 
-    /// Counts a request that made its stages grow by `bytes` together and to a mark of `max` in one of them. Gives the numbers of
-    /// callers that are tracked no longer, which is seldom anybody.
+    /// Counts a request. Its stages grew by `bytes` in total, and `max` is the highest of their high-water marks.
+    /// Returns the numbers of callers that are no longer tracked; the list is almost always empty.
     pub fn record(&self, caller: &Caller, outcome: Outcome, bytes: u64, max: u64) -> Vec<CallerId> {
         let mut tracked = self.lock();
         tracked.by_bytes.insert(Arc::clone(&caller.name), bytes);
@@ -179,19 +182,19 @@ impl Callers {
             return Vec::new();
         }
         let gone = if tracked.known.len() >= tracked.room { tracked.prune() } else { Vec::new() };
-        // Another request of the same caller may have been here first.
+        // A concurrent request of the same caller may have added it already.
         let known = tracked.known.get(&caller.name).map(Arc::clone).unwrap_or_else(|| tracked.add(&caller.name));
         known.count(outcome, max);
         gone
     }
 
-    /// The names of the tracked callers by their numbers.
+    /// The names of the tracked callers by number.
     pub fn names(&self) -> HashMap<CallerId, Arc<str>> {
         let tracked = self.lock();
         tracked.known.iter().map(|(name, known)| (known.id, Arc::clone(name))).collect()
     }
 
-    /// The lists as of now.
+    /// Returns the current lists.
     pub fn report(&self, header: &str) -> CallerReport {
         let tracked = self.lock();
         let row = |name: &Arc<str>| {
@@ -232,7 +235,8 @@ impl Tracked {
         self.by_bytes.get(name).is_some() || self.by_count.get(name).is_some()
     }
 
-    /// Drops the callers that are in neither list. At least half of the room is free then.
+    /// Drops the callers that are in neither list and returns their numbers. Afterwards at least half of `room` is
+    /// free.
     fn prune(&mut self) -> Vec<CallerId> {
         let Self { by_bytes, by_count, known, .. } = self;
         let in_a_list = |name: &Arc<str>| by_bytes.get(name).is_some() || by_count.get(name).is_some();
@@ -261,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_heavy_are_found_among_many_and_the_bound_holds() {
+    fn top_callers_are_found_among_many_and_the_number_of_tracked_callers_is_limited() {
         let callers = Callers::new("x", 10);
         let mut gone = 0;
         for turn in 0..20_000u32 {
@@ -281,6 +285,6 @@ mod tests {
         assert_eq!((report.by_bytes.len(), report.by_count.len()), (10, 10));
         let tracked = callers.lock();
         assert!(tracked.known.len() <= tracked.room, "{}", tracked.known.len());
-        assert!(gone > 0, "somebody fell out");
+        assert!(gone > 0, "no caller was dropped");
     }
 }

@@ -1,9 +1,9 @@
 //! High-water marks of one series: since start, and over three sliding windows.
 //!
-//! Linear memory is a whole number of 64 KiB pages, and a plugin has few different marks. So since start there is an
-//! HDR histogram of pages that grows with its largest value (2 KiB for marks below 16 MiB, 12 KiB at most), and a slot
-//! of a window is a short sorted list. A row costs about 5 KiB for its windows where marks take a handful of values,
-//! and `MAX_VALUES` bounds it to 20 KiB whatever callers send.
+//! Linear memory is a whole number of 64 KiB pages, and the marks of a plugin have few different values. Therefore the
+//! marks since start are an HDR histogram of pages that grows with its largest value (2 KiB for marks below 16 MiB, 12
+//! KiB at most), and each slot of a window is a short sorted list. The windows of a series need about 5 KiB if the
+//! marks have a handful of values. `MAX_VALUES` limits them to 20 KiB, regardless of what callers send.
 
 use std::collections::VecDeque;
 
@@ -11,25 +11,27 @@ use hdrhistogram::Histogram;
 use plimsoll_runtime::cap::{PAGE, Usage};
 use serde::Serialize;
 
-/// Four memories of 4 GiB, in pages.
+/// The largest high-water mark that is counted, in pages: four linear memories of 4 GiB each. Higher marks count as
+/// this one.
 const MAX_PAGES: u64 = 4 << 16;
-/// Significant bits of a value in a slot: it is rounded up by less than 1 %, two significant digits, and whole pages
-/// are exact below 16 MiB.
+/// Significant bits of a value in a slot. A value is rounded up by less than 1 % (two significant digits). Below
+/// 16 MiB, whole pages are exact.
 const BITS: u32 = 8;
-/// Different values of one slot; where there are more, the slot is rounded more coarsely, down to powers of two, of
-/// which there are 19.
+/// Maximum number of different values in one slot. If there are more, the slot rounds more coarsely, in the extreme to
+/// powers of two, of which there are 19.
 const MAX_VALUES: usize = 32;
 
-/// The sliding windows, by the name of their member in the report: the width of a slot in seconds, and how many slots
-/// are counted. The slot that goes on is the last of them, so a window is up to one slot shorter than its name.
+/// The sliding windows: the name of their member in the report, the width of a slot in seconds, and the number of
+/// slots. The last slot is the current one, which is not complete, so a window is up to one slot shorter than its name
+/// says.
 pub const WINDOWS: [(&str, u64, u64); 3] = [("1m", 10, 6), ("10m", 60, 10), ("1h", 60, 60)];
 
-/// Count, maximum and percentiles of high-water marks, in bytes; all 0 where nothing was counted.
+/// Count of runs, and maximum and percentiles of their high-water marks in bytes. All are 0 if nothing was counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Figures {
-    /// Stage runs.
+    /// Number of stage runs.
     pub count: u64,
-    /// Highest mark; exact.
+    /// Highest mark. It is exact.
     pub max: u64,
     /// Median.
     pub p50: u64,
@@ -53,27 +55,29 @@ pub struct Windows {
     pub hour: Figures,
 }
 
-/// What stage runs of one series needed.
+/// The memory that the stage runs of one series needed.
 pub struct Marks {
     pages: Histogram<u64>,
-    /// Exact, in bytes.
+    /// Highest mark in bytes. It is exact.
     pub max: u64,
-    /// Of the latest run, in bytes.
+    /// Linear memory of the latest run after instantiation, in bytes.
     pub initial: u64,
     /// Largest growth over `initial`, in bytes.
     pub grown_max: u64,
-    /// Growths that the cap refused.
+    /// Number of growths that the cap refused.
     pub refused: u64,
-    /// Most bytes of tensors that the host held for one run.
+    /// Maximum bytes of tensors that the host held for one run.
     pub host_max: u64,
-    /// Most resources that one run left in its store.
+    /// Maximum number of resources that one run left in its store.
     pub resources_max: u64,
+    /// The slots of the shortest window.
     fine: Ring,
+    /// The slots of the two longer windows.
     coarse: Ring,
 }
 
 impl Marks {
-    /// Nothing yet.
+    /// Creates empty marks.
     pub fn new() -> Self {
         let mut pages = Histogram::new_with_bounds(1, 2, 2).expect("valid bounds");
         pages.auto(true);
@@ -91,10 +95,10 @@ impl Marks {
         }
     }
 
-    /// Counts one run, `now` seconds after start; says whether its mark is higher than every one before.
+    /// Counts one run that ended `now` seconds after start. Returns true if its mark is higher than all earlier ones.
     pub fn record(&mut self, usage: &Usage, now: u64) -> bool {
         let pages = usage.high_water.div_ceil(PAGE).min(MAX_PAGES);
-        // It grows up to `MAX_PAGES`, so nothing is refused.
+        // The histogram resizes itself, and the value is at most `MAX_PAGES`, so this cannot fail.
         let _ = self.pages.record(pages);
         self.fine.record(now, pages as u32, usage.high_water);
         self.coarse.record(now, pages as u32, usage.high_water);
@@ -126,7 +130,7 @@ impl Marks {
 
     /// Adds the marks since start to a histogram of pages.
     pub fn add_to(&self, pages: &mut Histogram<u64>) {
-        // It grows as needed.
+        // The histogram resizes itself, so this cannot fail.
         let _ = pages.add(&self.pages);
     }
 }
@@ -137,22 +141,24 @@ impl Default for Marks {
     }
 }
 
-/// The latest slots of one width; only those in which something was counted.
+/// The latest slots of one width. Slots without a run are not stored.
 struct Ring {
-    /// Seconds.
+    /// The width of a slot in seconds.
     width: u64,
+    /// The number of slots that are kept.
     keep: u64,
     slots: VecDeque<Slot>,
 }
 
-/// What was counted within one width of time.
+/// The runs of one slot of time.
 struct Slot {
+    /// Seconds since start, divided by the width.
     number: u64,
-    /// In bytes.
+    /// Highest mark in bytes. It is exact.
     max: u64,
-    /// Significant bits of the values.
+    /// Significant bits to which values are rounded.
     bits: u32,
-    /// Pages and runs, sorted by pages.
+    /// Mark in pages, and the number of runs with that mark; sorted by pages.
     runs: Vec<(u32, u32)>,
 }
 
@@ -163,7 +169,8 @@ impl Ring {
 
     fn record(&mut self, now: u64, pages: u32, bytes: u64) {
         let number = now / self.width;
-        // Runs that end on two threads at a slot's edge may come in either order; the later slot takes both.
+        // Two threads may report runs around the edge of a slot in either order. In that case both count in the later
+        // slot.
         if self.slots.back().is_none_or(|slot| slot.number < number) {
             while self.slots.front().is_some_and(|slot| slot.number + self.keep <= number) {
                 self.slots.pop_front();
@@ -215,7 +222,7 @@ impl Slot {
     }
 }
 
-/// Rounds up to so many significant bits.
+/// Rounds `pages` up to `bits` significant bits.
 fn rounded(pages: u32, bits: u32) -> u32 {
     let dropped = (u32::BITS - pages.leading_zeros()).saturating_sub(bits);
     let mask = (1 << dropped) - 1;
@@ -231,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_forget_what_is_older_than_they_are() {
+    fn runs_that_are_older_than_a_window_are_removed_from_it() {
         let mut marks = Marks::new();
         assert!(marks.record(&usage(100), 0));
         assert!(!marks.record(&usage(100), 1));
@@ -249,13 +256,13 @@ mod tests {
         assert_eq!((later.ten_minutes, later.hour.count), (Figures::default(), 101));
         assert_eq!(marks.windows(75 + 3600).hour, Figures::default());
         assert_eq!(marks.since_start().count, 101);
-        // The ring keeps no more than its slots.
+        // A ring never holds more slots than its limit.
         (0..1000).for_each(|minute| _ = marks.record(&usage(2), minute * 60));
         assert_eq!((marks.fine.slots.len(), marks.coarse.slots.len()), (1, 60));
     }
 
     #[test]
-    fn a_slot_stays_small_and_rounds_up_by_little() {
+    fn the_size_of_a_slot_is_limited_and_its_values_are_rounded_up_slightly() {
         for pages in [1, 255, 256, 257, 1_000, 65_535, 262_144] {
             let value = rounded(pages, BITS);
             assert!(value >= pages && f64::from(value - pages) < f64::from(pages) * 0.01, "{pages} → {value}");
@@ -266,7 +273,7 @@ mod tests {
         assert!(slot.runs.len() <= MAX_VALUES, "{}", slot.runs.len());
         let figures = marks.windows(0).minute;
         assert_eq!((figures.count, figures.max), (10_000, 10_000 * PAGE));
-        // Coarse where there are many values, but never too low.
+        // With many different values the result is coarse, but never too low.
         assert!((5_000 * PAGE..=8_192 * PAGE).contains(&figures.p50), "{figures:?}");
         assert_eq!(marks.since_start().max, 10_000 * PAGE);
     }

@@ -1,11 +1,14 @@
-//! The memory report: the memory that stage runs needed, the callers that need it, and what follows from it, next to the
-//! resident memory of the process. Resident memory must stay flat; the report says who needs how much.
+//! The memory report: the memory that stage runs needed, the callers that caused it, the recommended caps, and the
+//! resident memory of the process. Resident memory must stay flat. The report shows which plugins and callers need how
+//! much.
 //!
-//! - [`stats`]: counts stage runs and requests. [`series`]: by pipeline, stage, plugin, version, chip and outcome.
+//! - [`stats`]: counts stage runs and requests. [`series`]: the counts by pipeline, stage, plugin, version, chip and
+//!   outcome.
 //! - [`marks`]: high-water marks since start and in sliding windows.
 //! - [`callers`]: the callers with the most bytes and the most requests.
-//! - [`compare`]: whether a difference is due to the chip or to the mix of inputs. [`advice`]: the cap a stage should have.
-//! - [`report`]: all of it as JSON and CSV.
+//! - [`compare`]: finds out if a difference is due to the chip or to the mix of inputs. [`advice`]: the recommended cap
+//!   of each stage.
+//! - [`report`]: the whole report as JSON and CSV.
 
 pub mod advice;
 pub mod callers;

@@ -1,4 +1,4 @@
-//! The bodies of `GET /v1/memory`: JSON for programs and people, CSV for a time series.
+//! The bodies of `GET /v1/memory`: JSON for programs and people, CSV for time series.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,21 +22,21 @@ use crate::records::time::timestamp;
 /// The body of `GET /v1/memory`.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// When it was made: RFC 3339, UTC.
+    /// The time of the report: RFC 3339, UTC.
     pub time: String,
     /// Seconds since start.
     pub uptime_seconds: f64,
     /// The process as the operating system sees it.
     pub process: ProcessMemory,
-    /// The pool of instances; absent where they are allocated on demand.
+    /// The instance pool. Absent if instances are allocated on demand.
     pub pool: Option<PoolUsage>,
-    /// Instances that are live now.
+    /// Instances that are live now, by pipeline, stage and plugin.
     pub live: Vec<Live>,
-    /// One row for each combination that has occurred.
+    /// One row for each series that has occurred.
     pub stages: Vec<Row>,
-    /// Who sends what needs the memory, in all pipelines.
+    /// The callers that cause the most memory growth and the most requests, in all pipelines.
     pub callers: CallerReport,
-    /// What each stage's cap should be.
+    /// The recommended cap of each stage.
     pub advice: Vec<Advice>,
 }
 
@@ -49,28 +49,28 @@ pub struct Live {
     pub stage: StageKind,
     /// The plugin.
     pub plugin: Arc<str>,
-    /// How many.
+    /// The number of live instances.
     pub instances: i64,
 }
 
-/// High-water marks of one combination, in bytes.
+/// High-water marks of one series, in bytes.
 #[derive(Debug, Serialize)]
 pub struct Row {
-    /// The combination.
+    /// The series.
     #[serde(flatten)]
     pub key: SeriesKey,
-    /// Since start.
+    /// The figures since start.
     #[serde(flatten)]
     pub figures: Figures,
-    /// Linear memory of the latest run right after instantiation.
+    /// Linear memory of the latest run after instantiation.
     pub initial: u64,
     /// Largest growth over `initial`.
     pub grown_max: u64,
-    /// Growths that the cap refused.
+    /// Number of growths that the cap refused.
     pub refused_growths: u64,
-    /// Most bytes of tensors that the host held for one run.
+    /// Maximum bytes of tensors that the host held for one run.
     pub host_max: u64,
-    /// Most resources (tensors, streams …) that one run left in the host's table for its store.
+    /// Maximum number of resources (tensors, streams …) that one run left in the host's table for its store.
     pub resources_max: u64,
     /// The cap of the latest run.
     pub max_memory: u64,
@@ -79,7 +79,7 @@ pub struct Row {
 }
 
 impl MemoryStats {
-    /// The rows as of `now`; of one pipeline, or of all.
+    /// Returns the rows at the time `now`, of one pipeline or of all.
     pub fn rows(&self, pipeline: Option<&str>, now: Instant) -> Vec<Row> {
         let now = self.seconds(now);
         let mut rows = Vec::new();
@@ -105,7 +105,8 @@ impl MemoryStats {
         rows
     }
 
-    /// The report as of `now`; of one pipeline, or of all.
+    /// Returns the report at the time `now`, of one pipeline or of all. The part about callers always covers all
+    /// pipelines.
     pub fn report(&self, pool: Option<PoolUsage>, pipeline: Option<&str>, now: Instant) -> Report {
         Report {
             time: timestamp(),
@@ -119,7 +120,7 @@ impl MemoryStats {
         }
     }
 
-    /// What a factor's levels needed, and what explains the differences; of one pipeline, or of all.
+    /// Compares the memory that the levels of a factor needed and explains the differences, in one pipeline or in all.
     pub fn compare(&self, by: Factor, pipeline: Option<&str>) -> Comparison {
         let names = self.callers.names();
         let others: Arc<str> = OTHERS.into();
@@ -132,7 +133,7 @@ impl MemoryStats {
                 for (outcome, series) in stage.series() {
                     let outcome = outcomes.entry(outcome).or_insert_with(|| outcome.as_str().into());
                     for (caller, cell) in &series.lock().cells {
-                        // One that fell out of the lists this very moment is one of the others.
+                        // A caller that was dropped from the lists in this moment counts as one of the others.
                         let caller = names.get(caller).filter(|_| *caller != OTHERS_ID).unwrap_or(&others);
                         samples.push(Sample {
                             pipeline: Arc::clone(&route.pipeline),
@@ -161,7 +162,7 @@ impl MemoryStats {
             .collect()
     }
 
-    /// One for each version of each stage; of an infer stage, on each chip.
+    /// One entry for each version of each stage; for infer stages, also for each chip.
     fn advice(&self, pipeline: Option<&str>) -> Vec<Advice> {
         let mut needs: BTreeMap<_, (Needs, u64)> = BTreeMap::new();
         for route in self.routes().iter().filter(|route| pipeline.is_none_or(|name| *route.pipeline == *name)) {
@@ -212,8 +213,8 @@ impl MemoryStats {
 }
 
 impl Report {
-    /// One line for each row, with the time and the process's memory in each: lines of several reports make a time
-    /// series. Sizes are in bytes.
+    /// Returns the rows as CSV. Each line contains the time and the memory of the process, so the lines of several
+    /// reports form a time series. Sizes are in bytes.
     pub fn csv(&self) -> String {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let mut header: Vec<String> = [

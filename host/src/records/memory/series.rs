@@ -1,5 +1,5 @@
-//! The series that stage runs are counted in. A request looks up its route once, and in it each stage its series, by
-//! comparing names, so nothing is allocated. A series holds its metrics, so they need no lookup.
+//! The series in which stage runs are counted. A request looks up its route once; each stage then looks up its series
+//! in that route. Lookups compare names, so they do not allocate. A series holds its metrics, so they need no lookup.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -18,7 +18,8 @@ use super::marks::Marks;
 use crate::records::key::SeriesKey;
 use crate::records::metrics::{Metrics, StageMetrics};
 
-/// Cells of the comparison, over all series and callers; callers beyond them are counted together.
+/// Maximum number of cells of the comparison, over all series and callers. Callers that exceed it are counted together
+/// as [`OTHERS_ID`].
 const MAX_CELLS: usize = 10_000;
 
 /// A pipeline on a chip.
@@ -29,7 +30,7 @@ pub struct Route {
     pub chip: Arc<str>,
     seconds: Histogram,
     requests: [OnceLock<Counter>; Outcome::ALL.len()],
-    /// A few for each stage: the versions that served since start and are not forgotten.
+    /// A few for each stage: the versions that served since start and are not yet removed.
     stages: RwLock<Vec<Arc<StageSeries>>>,
 }
 
@@ -41,22 +42,22 @@ pub struct StageSeries {
     pub plugin: Identity,
     /// The cap of the latest run, in bytes.
     pub max_memory: AtomicU64,
-    /// Instances that are live now: of the stage's plugin, in all versions and on all chips.
+    /// Instances of the stage's plugin that are live now, in all versions and on all chips.
     pub live: Gauge,
     outcomes: [OnceLock<Box<Series>>; Outcome::ALL.len()],
 }
 
-/// Runs of a stage that ended in one way.
+/// Runs of a stage with the same outcome.
 pub struct Series {
     counts: Mutex<Counts>,
     metrics: StageMetrics,
 }
 
-/// The part of a series under its lock.
+/// The part of a series that the lock protects.
 pub struct Counts {
-    /// Their high-water marks.
+    /// The high-water marks of the runs.
     pub marks: Marks,
-    /// By caller, sorted.
+    /// The cells by caller, sorted by the caller's number.
     pub cells: Vec<(CallerId, Cell)>,
 }
 
@@ -78,7 +79,7 @@ impl Route {
         counter.get_or_init(|| metrics.requests(&self.pipeline, &self.chip, outcome)).inc();
     }
 
-    /// The series of a stage.
+    /// Returns the series of a stage and creates it if needed.
     pub fn stage(&self, stage: &StageCore, metrics: &Metrics) -> Arc<StageSeries> {
         let known = |stages: &[Arc<StageSeries>]| stages.iter().find(|series| series.is_of(stage)).map(Arc::clone);
         if let Some(series) = known(&self.stages.read().unwrap_or_else(PoisonError::into_inner)) {
@@ -100,12 +101,13 @@ impl Route {
         series
     }
 
-    /// Every series of the route.
+    /// All series of the route.
     pub(super) fn stages(&self) -> Vec<Arc<StageSeries>> {
         self.stages.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Removes the series of a version that is gone. A run that has not ended yet is counted in the removed series.
+    /// Removes and returns the series of a version that no longer exists. A run that has not ended yet is counted in
+    /// the removed series.
     pub(super) fn remove(&self, plugin: &Identity) -> Vec<Arc<StageSeries>> {
         let is_gone =
             |series: &Arc<StageSeries>| series.plugin.name == plugin.name && series.plugin.digest == plugin.digest;
@@ -127,7 +129,7 @@ impl Route {
 
 impl StageSeries {
     fn is_of(&self, stage: &StageCore) -> bool {
-        // Almost always the very same strings.
+        // Almost always the pointers are equal, so the text is not compared.
         let same = |a: &Arc<str>, b: &Arc<str>| Arc::ptr_eq(a, b) || a == b;
         let Identity { name, version, digest } = &self.plugin;
         self.stage == stage.kind
@@ -136,7 +138,8 @@ impl StageSeries {
             && same(version, &stage.plugin.version)
     }
 
-    /// Counts a run that ended `now` seconds after start. Returns true if its mark is the highest of its series.
+    /// Counts a run that ended `now` seconds after start. Returns true if its high-water mark is the highest
+    /// of its series so far.
     pub(super) fn record(
         &self,
         route: &Route,
@@ -158,14 +161,14 @@ impl StageSeries {
         }
         let mut counts = series.lock();
         let is_higher = counts.marks.record(&report.usage, now);
-        // A run without an instance says nothing of what its caller needs.
+        // A run that got no instance says nothing about the memory that its caller needs.
         if report.usage.high_water > 0 {
             counts.cell(caller, cells).record(report.usage.high_water);
         }
         is_higher
     }
 
-    /// The series that have occurred.
+    /// The series of the outcomes that have occurred.
     pub(super) fn series(&self) -> impl Iterator<Item = (Outcome, &Series)> {
         let outcomes = Outcome::ALL.into_iter().zip(&self.outcomes);
         outcomes.filter_map(|(outcome, series)| Some((outcome, &**series.get()?)))
@@ -196,7 +199,8 @@ impl Counts {
         &mut self.cells[at].1
     }
 
-    /// Where the callers stand that are not tracked, or where they would: first, for their number is the least.
+    /// The position of the cell for callers that are not tracked; an error with the position to insert it if it is
+    /// absent. It is always the first, because [`OTHERS_ID`] is the smallest number.
     fn others(&self) -> Result<usize, (usize, CallerId)> {
         match self.cells.first() {
             Some((OTHERS_ID, _)) => Ok(0),
@@ -204,7 +208,7 @@ impl Counts {
         }
     }
 
-    /// Counts callers that are tracked no longer with the others.
+    /// Merges the cells of callers that are no longer tracked into the cell of [`OTHERS_ID`].
     pub(super) fn fold(&mut self, gone: &[CallerId], all: &AtomicUsize) {
         let mut sum = Cell::default();
         let folded = self.cells.extract_if(.., |(caller, _)| gone.contains(caller));
@@ -215,7 +219,7 @@ impl Counts {
         }
     }
 
-    /// Cells that count against the bound.
+    /// The number of cells that count towards `MAX_CELLS`.
     pub(super) fn bounded_cells(&self) -> usize {
         self.cells.iter().filter(|(caller, _)| *caller != OTHERS_ID).count()
     }
@@ -226,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_are_bounded_and_fold_into_the_others() {
+    fn cells_are_limited_and_merged_into_the_others() {
         let all = AtomicUsize::new(MAX_CELLS - 2);
         let mut counts = Counts { marks: Marks::new(), cells: Vec::new() };
         for caller in [7, 5, 9, 11, 5] {

@@ -13,7 +13,7 @@ use super::callers::{Caller, Callers};
 use super::series::{Route, StageSeries};
 use crate::records::metrics::Metrics;
 
-/// By pipeline, then by chip.
+/// Routes by pipeline, then by chip.
 type Routes = BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Route>>>;
 
 /// The memory that stage runs and requests needed since start.
@@ -23,14 +23,14 @@ pub struct MemoryStats {
     pub(super) callers: Callers,
     /// The name of the header that identifies the caller.
     pub(super) caller_header: String,
-    /// The number of cells of the comparison.
+    /// The number of cells of the comparison, over all series.
     cells: AtomicUsize,
-    /// The same events are counted for Prometheus.
+    /// The Prometheus metrics, which count the same events.
     metrics: Arc<Metrics>,
 }
 
 impl MemoryStats {
-    /// Nothing is counted yet. `top_callers` callers are tracked by bytes, and as many by requests.
+    /// Creates empty statistics. `top_callers` callers are tracked by bytes, and the same number by requests.
     pub fn new(caller_header: &str, top_callers: usize, metrics: Arc<Metrics>) -> Self {
         Self {
             started: Instant::now(),
@@ -42,7 +42,8 @@ impl MemoryStats {
         }
     }
 
-    /// The route of a pipeline on a chip. Both are names in the configuration, so there are few.
+    /// Returns the route of a pipeline on a chip and creates it if needed. Both names are from the configuration, so
+    /// there are few routes.
     pub fn route(&self, pipeline: &str, chip: &str) -> Arc<Route> {
         let known = |routes: &Routes| routes.get(pipeline).and_then(|chips| chips.get(chip)).map(Arc::clone);
         if let Some(route) = known(&self.routes.read().unwrap_or_else(PoisonError::into_inner)) {
@@ -58,12 +59,12 @@ impl MemoryStats {
         route
     }
 
-    /// The caller that a value of the header identifies. Requests without the header share one caller.
+    /// Returns the caller that a header value identifies. Requests without the header share one caller.
     pub fn caller(&self, value: Option<&[u8]>) -> Caller {
         value.map_or_else(|| self.callers.no_caller(), |value| self.callers.caller(value))
     }
 
-    /// Counts one stage run that ended `now`. Returns true if its mark is the highest of its series.
+    /// Counts one stage run that ended `now`. Returns true if its high-water mark is the highest of its series so far.
     pub fn record_stage(
         &self,
         route: &Route,
@@ -85,7 +86,8 @@ impl MemoryStats {
         stages: &[StageReport],
     ) {
         route.record(outcome, duration.as_secs_f64(), &self.metrics);
-        // The memory of an instance without any input is not the caller's doing. It would hide callers whose requests end early.
+        // Only growth counts, because the initial memory of an instance is not caused by the caller. It would hide
+        // callers whose requests end early.
         let grown = stages.iter().map(|report| report.usage.grown()).sum();
         let max = stages.iter().map(|report| report.usage.high_water).max().unwrap_or(0);
         let gone = self.callers.record(caller, outcome, grown, max);
@@ -98,7 +100,8 @@ impl MemoryStats {
         }
     }
 
-    /// Removes the series of a version that is gone for good. There may be any number of such versions.
+    /// Removes the series of a version that was removed for good. Without this, memory would grow with every
+    /// deployment.
     pub fn remove(&self, plugin: &Identity) {
         for route in self.routes() {
             for series in route.remove(plugin) {
@@ -110,7 +113,7 @@ impl MemoryStats {
         }
     }
 
-    /// Every route.
+    /// All routes.
     pub(super) fn routes(&self) -> Vec<Arc<Route>> {
         let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
         routes.values().flat_map(BTreeMap::values).map(Arc::clone).collect()

@@ -1,4 +1,4 @@
-//! The metrics of the batches of models.
+//! The metrics of model batches.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::families::{MakeHistogram, family, histograms, rows, seconds};
 
-/// The metrics of the batches of all models. A clone counts into the same metrics.
+/// The batch metrics of all models. Clones share the same metrics.
 #[derive(Clone)]
 pub struct BatchMetrics {
     rows: Family<ModelLabels, Histogram, MakeHistogram>,
@@ -25,7 +25,7 @@ struct ModelLabels {
     model: String,
 }
 
-/// The metrics of the batches of one model.
+/// The batch metrics of one model.
 struct ModelBatches {
     rows: Histogram,
     requests: Counter,
@@ -36,13 +36,13 @@ impl BatchMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let waited = "Time that the first request of a batch waited";
         Self {
-            rows: histograms(registry, "model_batch_rows", "Rows of a batch of a model", None, rows),
+            rows: histograms(registry, "model_batch_rows", "Rows in a model batch", None, rows),
             requests: family(registry, "model_batched_requests", "Runs that were combined into batches", None),
             waited: histograms(registry, "model_batch_wait", waited, Some(Unit::Seconds), seconds),
         }
     }
 
-    /// The observer of the batches of a model.
+    /// Returns the observer that counts the batches of a model.
     pub fn for_model(&self, model: &str) -> Arc<dyn BatchObserver> {
         let labels = ModelLabels { model: model.to_owned() };
         Arc::new(ModelBatches {

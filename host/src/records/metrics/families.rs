@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-/// Makes a histogram, with its buckets.
+/// Creates an empty histogram with its buckets.
 pub(super) type MakeHistogram = fn() -> Histogram;
 
 /// Declares and registers a family of counters or gauges.

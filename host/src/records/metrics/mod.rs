@@ -1,7 +1,7 @@
 //! The metrics of `GET /metrics`, in the OpenMetrics text format.
 //!
-//! Each file has the metrics of one subject; a metric is declared and registered in one place (`families::family`). The
-//! names of metrics are part of the public interface (README).
+//! Each file has the metrics of one subject. One call (such as `families::family`) declares and registers a metric.
+//! Metric names are part of the public interface (README).
 
 pub mod batches;
 pub mod deployments;

@@ -1,4 +1,4 @@
-//! The metrics of the process and of the instance pool. They are set when the metrics are read.
+//! The metrics of the process and of the instance pool. They are updated when the metrics are read.
 
 use plimsoll_runtime::engine::PoolUsage;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -9,7 +9,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::families::family;
 use crate::base::process::ProcessMemory;
 
-/// The metrics of the process.
+/// The metrics of the process and of the instance pool.
 pub(super) struct ProcessMetrics {
     resident: Gauge,
     cgroup: Family<CgroupLabels, Gauge>,
@@ -25,7 +25,7 @@ struct CgroupLabels {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct PoolLabels {
-    /// `component_instances`, `memories` …
+    /// The resource: `component_instances`, `memories` …
     what: &'static str,
 }
 
@@ -45,7 +45,7 @@ impl ProcessMetrics {
         }
     }
 
-    /// Sets the metrics to the current values.
+    /// Updates the metrics to the given values.
     pub(super) fn set(&self, process: &ProcessMemory, pool: Option<&PoolUsage>) {
         let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let ProcessMemory { resident_bytes, cgroup_bytes, cgroup_limit_bytes } = process;

@@ -40,17 +40,17 @@ impl Metrics {
         }
     }
 
-    /// The metrics of the batches of models.
+    /// The metrics of model batches.
     pub fn batches(&self) -> BatchMetrics {
         self.batches.clone()
     }
 
-    /// The counter of the requests of a route with this outcome.
+    /// The counter of a route's requests with this outcome.
     pub(crate) fn requests(&self, pipeline: &str, chip: &str, outcome: Outcome) -> Counter {
         self.requests.requests(pipeline, chip, outcome)
     }
 
-    /// The times of a route's requests.
+    /// The histogram of the durations of a route's requests, in seconds.
     pub(crate) fn request_seconds(&self, pipeline: &str, chip: &str) -> Histogram {
         self.requests.seconds(pipeline, chip)
     }
@@ -60,7 +60,7 @@ impl Metrics {
         self.stages.series(key)
     }
 
-    /// The live instances of a plugin as a stage of a pipeline.
+    /// The number of live instances of a plugin as a stage of a pipeline.
     pub(crate) fn live(&self, pipeline: &str, stage: StageKind, plugin: &str) -> Gauge {
         self.stages.live(pipeline, stage, plugin)
     }
@@ -70,7 +70,8 @@ impl Metrics {
         self.stages.remove(key);
     }
 
-    /// Counts the result of a deployment: `serving`, `canary`, `unused`, `unchanged`, `refused`, `promoted`, `rollback`.
+    /// Counts the result of a deployment: `serving`, `canary`, `unused`, `unchanged`, `refused`, `promoted`,
+    /// `rollback`.
     pub(crate) fn record_deployment(&self, plugin: &str, result: &str) {
         self.deployments.record_deployment(plugin, result);
     }
@@ -80,7 +81,7 @@ impl Metrics {
         self.deployments.record_reload(result);
     }
 
-    /// The text of `GET /metrics`.
+    /// Updates the process metrics and returns the text of `GET /metrics`.
     pub fn encode(&self, process: &ProcessMemory, pool: Option<&PoolUsage>) -> String {
         self.process.set(process, pool);
         let mut text = String::new();

@@ -32,17 +32,17 @@ impl RequestMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         Self {
             requests: family(registry, "requests", "Requests by outcome", None),
-            seconds: histograms(registry, "request_duration", "Time of a request", Some(Unit::Seconds), seconds),
+            seconds: histograms(registry, "request_duration", "Duration of a request", Some(Unit::Seconds), seconds),
         }
     }
 
-    /// The counter of the requests of a route with this outcome.
+    /// The counter of a route's requests with this outcome.
     pub(super) fn requests(&self, pipeline: &str, chip: &str, outcome: Outcome) -> Counter {
         let labels = RequestLabels { pipeline: pipeline.to_owned(), chip: chip.to_owned(), outcome: outcome.as_str() };
         self.requests.get_or_create_owned(&labels)
     }
 
-    /// The times of a route's requests.
+    /// The histogram of the durations of a route's requests, in seconds.
     pub(super) fn seconds(&self, pipeline: &str, chip: &str) -> Histogram {
         let labels = PipelineLabels { pipeline: pipeline.to_owned(), chip: chip.to_owned() };
         self.seconds.get_or_create_owned(&labels)

@@ -13,11 +13,11 @@ use crate::records::key::SeriesKey;
 
 /// The metrics of one series of stage runs.
 pub struct StageMetrics {
-    /// The times of the runs.
+    /// The durations of the runs, in seconds.
     pub seconds: Histogram,
     /// The high-water marks of the runs, in bytes.
     pub high_water: Histogram,
-    /// The growths that the cap refused.
+    /// The number of growths that the cap refused.
     pub refused: Counter,
 }
 
@@ -42,7 +42,7 @@ struct StageLabels {
     stage: &'static str,
     plugin: String,
     version: String,
-    /// The first twelve digits of the SHA-256.
+    /// The first 12 hexadecimal digits of the SHA-256.
     digest: String,
     chip: String,
     outcome: &'static str,
@@ -65,17 +65,17 @@ impl StageLabels {
 
 impl StageFamilies {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let marks = "High-water mark of linear memory of a stage run";
-        let refused = "Growths refused by the memory cap";
+        let marks = "High-water mark of the linear memory of a stage run";
+        let refused = "Memory growths that the cap refused";
         Self {
-            seconds: histograms(registry, "stage_duration", "Time of a stage run", Some(Unit::Seconds), seconds),
+            seconds: histograms(registry, "stage_duration", "Duration of a stage run", Some(Unit::Seconds), seconds),
             high_water: histograms(registry, "stage_high_water", marks, Some(Unit::Bytes), bytes),
             refused: family(registry, "stage_refused_growths", refused, None),
             live: family(registry, "stage_live_instances", "Live instances", None),
         }
     }
 
-    /// The metrics of a series.
+    /// Returns the metrics of a series and creates them if needed.
     pub(super) fn series(&self, key: &SeriesKey) -> StageMetrics {
         let labels = StageLabels::of(key);
         StageMetrics {
@@ -93,7 +93,7 @@ impl StageFamilies {
         self.refused.remove(&labels);
     }
 
-    /// The live instances of a plugin as a stage of a pipeline.
+    /// The number of live instances of a plugin as a stage of a pipeline.
     pub(super) fn live(&self, pipeline: &str, stage: StageKind, plugin: &str) -> Gauge {
         let labels = LiveLabels { pipeline: pipeline.to_owned(), stage: stage.as_str(), plugin: plugin.to_owned() };
         self.live.get_or_create_owned(&labels)

@@ -1,4 +1,4 @@
-//! The facts of a recorded request.
+//! The facts of a recorded request: the content of `ID.json`.
 
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::StageReport;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The facts of a recorded request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
-    /// RFC 3339, UTC.
+    /// The time at which the request ended: RFC 3339, UTC.
     pub time: String,
     /// The request's id, which the caller may have chosen.
     pub request: String,
@@ -15,7 +15,7 @@ pub struct Facts {
     pub pipeline: String,
     /// The chip.
     pub chip: String,
-    /// As the report shows it.
+    /// The caller, as the memory report shows it.
     pub caller: String,
     /// The header `content-type`.
     pub content_type: Option<String>,
@@ -23,9 +23,9 @@ pub struct Facts {
     pub parameters: Vec<(String, String)>,
     /// How the request ended.
     pub outcome: String,
-    /// Why it was kept: `high_water STAGE`, or the outcome.
+    /// Why it was recorded: `high_water STAGE`, or the outcome.
     pub kept_for: Vec<String>,
-    /// What its stages needed.
+    /// The memory that its stages needed, and how they ended.
     pub stages: Vec<StageFacts>,
 }
 
@@ -36,7 +36,7 @@ pub struct StageFacts {
     pub stage: String,
     /// The plugin.
     pub plugin: String,
-    /// Its version.
+    /// The plugin's version.
     pub version: String,
     /// SHA-256 of the plugin.
     pub digest: String,
@@ -62,7 +62,7 @@ impl From<&StageReport> for StageFacts {
     }
 }
 
-/// Returns true if an input with this outcome is recorded, whatever memory it needed.
+/// Returns true if inputs with this outcome are always recorded, regardless of the memory they needed.
 pub fn is_recorded(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::MemoryLimit | Outcome::Deadline | Outcome::Trap)
 }

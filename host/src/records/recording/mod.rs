@@ -1,11 +1,12 @@
-//! Recordings: inputs that set a new high-water mark, or ended in a memory limit, a deadline or a trap. They are kept on
-//! disk with the facts of their request, so that `plimsoll replay` can run them again.
+//! Recordings: inputs that set a new high-water mark, or ended in a memory limit, a deadline or a trap. They are kept
+//! on disk with the facts of their request, so that `plimsoll replay` can run them again.
 //!
-//! A recording is two files with the same name, `ID.body` and `ID.json`. The latter is written last and by a rename, so if
-//! it exists, the recording is complete. Names are generated here, so a caller cannot influence a path. Only the owner can
-//! read the files, because they are callers' images.
+//! A recording consists of two files, `ID.body` and `ID.json`. `ID.json` is written last and with a rename, so the
+//! recording is complete if it exists. The host generates the names, so a caller cannot influence a path. Only the
+//! owner can read the files, because they contain callers' images.
 //!
-//! - [`facts`]: what is written next to a body. [`recorder`]: the queue and the writer thread. [`store`]: the folder.
+//! - [`facts`]: the data of `ID.json`. [`rules`]: the limits. [`recorder`]: the queue and the writer thread.
+//!   [`store`]: the folder.
 
 pub mod facts;
 pub mod recorder;

@@ -1,4 +1,4 @@
-//! Records inputs through a bounded queue. One thread writes; a request never waits for the disk.
+//! Records inputs through a bounded queue. One thread writes to the disk, so requests never wait for the disk.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -14,14 +14,15 @@ use super::facts::Facts;
 use super::rules::RecordingRules;
 use super::store::RecordingStore;
 
-/// Recordings that wait for the disk.
+/// Maximum number of recordings that wait for the disk.
 const QUEUE: usize = 64;
-/// Bytes of bodies that wait for the disk; their requests no longer hold the budget for bodies.
+/// Maximum bytes of bodies that wait for the disk. This limit is needed because the requests of these bodies no longer
+/// hold a part of the budget for bodies.
 const QUEUE_BYTES: u64 = 64 << 20;
 
 /// Records the inputs of one pipeline. It owns the thread that writes them.
 pub struct InputRecorder {
-    /// Its bounds.
+    /// The folder and its limits.
     pub rules: RecordingRules,
     queue: Option<SyncSender<(Facts, Bytes)>>,
     waiting: Arc<AtomicU64>,
@@ -30,10 +31,11 @@ pub struct InputRecorder {
 }
 
 impl InputRecorder {
-    /// Creates the folder if it is missing, and removes the recordings that exceed the limits.
+    /// Creates the folder if it is missing and starts the writer thread, which first removes the recordings that exceed
+    /// the limits.
     ///
     /// # Errors
-    /// The folder, and what the disk said.
+    /// The I/O error if the folder cannot be created or read, or if the thread cannot be started.
     pub fn open(rules: &RecordingRules) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&rules.dir)?;
         let mut store = RecordingStore::open(rules)?;
@@ -45,7 +47,8 @@ impl InputRecorder {
         Ok(Self { rules: rules.clone(), queue: Some(queue), waiting, dropped: AtomicU64::new(0), writer: Some(writer) })
     }
 
-    /// Passes a recording to the writer thread. If too many are waiting, the recording is dropped and a warning is logged.
+    /// Passes a recording to the writer thread. If too many recordings or bytes are waiting, the recording is dropped
+    /// and counted; a warning is logged.
     pub fn record(&self, facts: Facts, body: Bytes) {
         let bytes = body.len() as u64;
         let before = self.waiting.fetch_add(bytes, Relaxed);
@@ -54,9 +57,13 @@ impl InputRecorder {
         if !sent {
             self.waiting.fetch_sub(bytes, Relaxed);
             let dropped = self.dropped.fetch_add(1, Relaxed) + 1;
-            // The first one, then ever more rarely, so that many dropped recordings do not fill the log.
+            // Logs at 1, 2, 4, 8 … dropped recordings, so that many of them do not fill the log.
             if dropped.is_power_of_two() {
-                tracing::warn!(folder = %self.rules.dir.display(), dropped, "recordings come faster than the disk takes them");
+                tracing::warn!(
+                    folder = %self.rules.dir.display(),
+                    dropped,
+                    "recording dropped: the disk is too slow for the rate of recordings"
+                );
             }
         }
     }
@@ -79,8 +86,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recordings_that_the_disk_cannot_keep_up_with_are_dropped_and_counted() {
-        // There is no writer.
+    fn recordings_are_dropped_and_counted_if_the_queue_is_full() {
+        // No thread reads the queue.
         let (queue, _jobs) = sync_channel(3);
         let rules = RecordingRules { dir: PathBuf::new(), max_bytes: u64::MAX, max_age: Duration::MAX };
         let (waiting, dropped) = (Arc::new(AtomicU64::new(0)), AtomicU64::new(0));
@@ -101,10 +108,10 @@ mod tests {
         let large = Bytes::from(vec![0; QUEUE_BYTES as usize - 1]);
         recorder.record(facts.clone(), large.clone());
         recorder.record(facts.clone(), large);
-        assert_eq!(figures(), (QUEUE_BYTES - 1, 1), "the bytes are bounded");
+        assert_eq!(figures(), (QUEUE_BYTES - 1, 1), "the bytes in the queue are limited");
         for _ in 0..4 {
             recorder.record(facts.clone(), Bytes::new());
         }
-        assert_eq!(figures(), (QUEUE_BYTES - 1, 3), "the number is bounded too");
+        assert_eq!(figures(), (QUEUE_BYTES - 1, 3), "the number of recordings in the queue is limited too");
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 /// The folder of recordings, and its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordingRules {
-    /// Their folder.
+    /// The folder.
     pub dir: PathBuf,
-    /// Bytes on disk; the oldest go first.
+    /// Maximum bytes on disk. If they are exceeded, the oldest recordings are removed first.
     pub max_bytes: u64,
-    /// How long one is kept.
+    /// Maximum age of a recording. Older ones are removed.
     pub max_age: Duration,
 }

@@ -1,4 +1,4 @@
-//! The folder of recordings, and its one writer.
+//! The folder of recordings. Only one thread writes to it.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -14,18 +14,20 @@ use bytes::Bytes;
 use super::facts::Facts;
 use super::rules::RecordingRules;
 
-/// How often recordings are looked at that may have grown too old.
+/// How often recordings that are too old are removed while no input is recorded.
 const TICK: Duration = Duration::from_secs(60);
 
-/// The folder as its one writer knows it.
+/// The folder as the writer thread sees it.
 pub(super) struct RecordingStore {
     rules: RecordingRules,
-    /// The oldest first: name, bytes, and when it was written.
+    /// The recordings, oldest first: name, bytes, and the time at which it was written.
     kept: VecDeque<(String, u64, SystemTime)>,
+    /// Total bytes of `kept`.
     bytes: u64,
 }
 
 impl RecordingStore {
+    /// Lists the recordings in the folder and removes incomplete ones.
     pub(super) fn open(rules: &RecordingRules) -> io::Result<Self> {
         let mut kept = Vec::new();
         for name in names(&rules.dir)? {
@@ -41,7 +43,7 @@ impl RecordingStore {
         Ok(this)
     }
 
-    /// What a process that ended in the middle left behind.
+    /// Removes the files of recordings that were not complete when an earlier process ended.
     fn remove_incomplete(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.rules.dir)? {
             let path = entry?.path();
@@ -57,13 +59,18 @@ impl RecordingStore {
         Ok(())
     }
 
+    /// Writes the recordings from `jobs` until the recorder is dropped.
     pub(super) fn write_all(&mut self, jobs: &Receiver<(Facts, Bytes)>, waiting: &AtomicU64) {
         loop {
             self.prune(0);
             match jobs.recv_timeout(TICK) {
                 Ok((facts, body)) => {
                     if let Err(error) = self.put(&facts, &body) {
-                        tracing::warn!(folder = %self.rules.dir.display(), request = facts.request, "an input was not recorded: {error}");
+                        tracing::warn!(
+                            folder = %self.rules.dir.display(),
+                            request = facts.request,
+                            "cannot record the input: {error}"
+                        );
                     }
                     waiting.fetch_sub(body.len() as u64, Relaxed);
                 }
@@ -77,13 +84,13 @@ impl RecordingStore {
         let text = serde_json::to_vec_pretty(recorded)?;
         let size = (text.len() + bytes.len()) as u64;
         if size > self.rules.max_bytes {
-            let why = format!("its {size} bytes are more than `record.max_bytes` ({})", self.rules.max_bytes);
+            let why = format!("its {size} bytes exceed `record.max_bytes` ({})", self.rules.max_bytes);
             return Err(io::Error::other(why));
         }
-        // Room first, so that the bound holds at every moment.
+        // Makes room before writing, so that the limit holds at every moment.
         self.prune(size);
         let dir = &self.rules.dir;
-        // Their order is that of time, and nobody can guess them.
+        // A UUID of version 7 sorts by time, and it cannot be guessed.
         let name = uuid::Uuid::now_v7().to_string();
         let draft = dir.join(format!("{name}.draft"));
         let done = write(&body(dir, &name), bytes)
@@ -99,7 +106,7 @@ impl RecordingStore {
         Ok(())
     }
 
-    /// Removes the oldest until there is room for so many bytes more, and what is too old.
+    /// Removes recordings that are too old, then the oldest ones until `room` more bytes fit.
     fn prune(&mut self, room: u64) {
         let now = SystemTime::now();
         while let Some((name, bytes, at)) = self.kept.front() {
@@ -107,7 +114,7 @@ impl RecordingStore {
             if !is_old && self.bytes + room <= self.rules.max_bytes {
                 break;
             }
-            // The facts first: a body alone is no recording.
+            // The facts are removed first, because a body without facts does not count as a recording.
             for path in [facts(&self.rules.dir, name), body(&self.rules.dir, name)] {
                 if let Err(error) = fs::remove_file(&path)
                     && error.kind() != io::ErrorKind::NotFound
@@ -121,10 +128,10 @@ impl RecordingStore {
     }
 }
 
-/// The names of the whole recordings in a folder, the oldest first.
+/// The names of the complete recordings in a folder, oldest first.
 ///
 /// # Errors
-/// What the disk said.
+/// The I/O error if the folder cannot be read.
 pub fn names(dir: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -137,10 +144,10 @@ pub fn names(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Reads a recording.
+/// Reads the facts and the body of a recording.
 ///
 /// # Errors
-/// The file, and what is wrong with it.
+/// A message with the file and what is wrong with it.
 pub fn read(dir: &Path, name: &str) -> Result<(Facts, Vec<u8>), String> {
     let bytes = |path: PathBuf| {
         let read = fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()));
@@ -148,7 +155,7 @@ pub fn read(dir: &Path, name: &str) -> Result<(Facts, Vec<u8>), String> {
     };
     let (text, path) = bytes(facts(dir, name))?;
     let facts = serde_json::from_slice(&text)
-        .map_err(|error| format!("{} is no recording of this program: {error}", path.display()))?;
+        .map_err(|error| format!("{} is not a valid Plimsoll recording: {error}", path.display()))?;
     Ok((facts, bytes(body(dir, name))?.0))
 }
 
@@ -160,7 +167,7 @@ fn facts(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.json"))
 }
 
-/// A new file that only the owner can read, from its first moment.
+/// Writes a new file. It is created with mode 0600, so that only the owner can ever read it.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)

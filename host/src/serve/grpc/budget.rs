@@ -1,5 +1,6 @@
-//! The bytes of gRPC messages are held against `server.body_budget` and `server.body_timeout` as bodies of HTTP are.
-//! A message says its length in its first five bytes, so no more is reserved than it has.
+//! Applies `server.max_body`, `server.body_budget` and `server.body_timeout` to gRPC messages, as to HTTP bodies. The
+//! first five bytes of a message contain its length, so only its own length is reserved. A message that exceeds a
+//! limit gets its status here, because it is refused before the service decodes it.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -18,21 +19,23 @@ use tower::Service;
 
 use crate::serve::App;
 
-/// A service whose messages are counted.
+/// A service whose request messages count against the budget.
 #[derive(Clone)]
 pub(super) struct Budgeted<S> {
     app: Arc<App>,
     service: S,
 }
 
-/// What a request holds of the budget: in its extensions, so that it is held as long as the message.
+/// The part of the budget that a request has reserved. It is in the request's extensions, so that the handler can keep
+/// it as long as the message.
 #[derive(Clone, Default)]
 pub(super) struct Held(Arc<Mutex<Reserved>>);
 
 #[derive(Default)]
 struct Reserved {
     permits: Vec<OwnedSemaphorePermit>,
-    /// The longest message so far: there is one at a time.
+    /// Bytes of the longest message so far. The messages of a stream are handled one at a time and share this
+    /// reservation.
     bytes: u64,
 }
 
@@ -82,31 +85,36 @@ where
     }
 }
 
-/// The calls whose callers send many messages.
+/// The methods with a stream of request messages.
 const STREAMS: [&str; 2] = ["/ModelStreamInfer", "/ServerReflectionInfo"];
-/// Bytes in front of a message: whether it is packed, and its length.
+/// Bytes of the prefix of a message: one for the compression flag, four for the length.
 const HEAD: usize = 5;
 
-/// A body of messages.
+/// A request body that contains gRPC messages.
 struct Messages {
     body: Body,
     app: Arc<App>,
     held: Held,
-    /// Whether there was a message.
+    /// True after the prefix of the first message was read.
     has_begun: bool,
     head: [u8; HEAD],
     head_read: usize,
-    /// Bytes of the current message that are still to come.
+    /// Bytes of the current message that have not arrived yet.
     left: usize,
     time: Duration,
-    /// Whether the call has one message, which is waited for from the start; a stream may begin with silence.
+    /// True if the call has exactly one message. Its time-out starts with the call. The client of a stream may wait as
+    /// long as it likes before its first message.
     is_unary: bool,
-    /// Rings when the current message takes too long.
+    /// Completes when the time-out of the current message passes.
     late: Pin<Box<Sleep>>,
 }
 
 impl Messages {
-    /// Follows the messages through a piece of the body. Says whether one begins in it.
+    /// Finds the messages in the next bytes of the body and reserves their length. Returns true if a message begins in
+    /// these bytes.
+    ///
+    /// # Errors
+    /// If a message is larger than `server.max_body`, or the budget is spent.
     fn follow(&mut self, mut bytes: &[u8]) -> Result<bool, Status> {
         let mut begins = false;
         while !bytes.is_empty() {
@@ -135,7 +143,7 @@ impl Messages {
         let limit = self.app.server.max_body.as_u64();
         if bytes > limit {
             return Err(Status::resource_exhausted(format!(
-                "the message has {bytes} bytes, {limit} are allowed (`server.max_body`)"
+                "the message has {bytes} bytes, but {limit} are allowed (`server.max_body`)"
             )));
         }
         let mut reserved = self.held.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,7 +155,7 @@ impl Messages {
         Ok(())
     }
 
-    /// Whether somebody waits for the rest of a message, or for the only one of a call.
+    /// Returns true if a message is incomplete, or if the only message of a call has not begun.
     fn is_inside(&self) -> bool {
         self.left > 0 || self.head_read > 0 || (self.is_unary && !self.has_begun)
     }
@@ -165,7 +173,8 @@ impl http_body::Body for Messages {
                     Ok(begins) => begins == Some(true),
                     Err(status) => return Poll::Ready(Some(Err(status))),
                 };
-                // The time of a stream's message begins with it; that of the only one of a call, with the call.
+                // The time-out of a message in a stream starts with the message. If a call has only one message, its
+                // time-out starts with the call.
                 if !this.is_inside() || (begins && !this.is_unary) {
                     let until = tokio::time::Instant::now() + this.time;
                     this.late.as_mut().reset(until);
@@ -173,7 +182,7 @@ impl http_body::Body for Messages {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                Poll::Ready(Some(Err(Status::cancelled(format!("the message broke off: {error}")))))
+                Poll::Ready(Some(Err(Status::cancelled(format!("the message could not be received: {error}")))))
             }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending if this.is_inside() => {
@@ -182,7 +191,8 @@ impl http_body::Body for Messages {
                 Poll::Ready(Some(Err(Status::deadline_exceeded(detail))))
             }
             Poll::Pending => {
-                // Who asks for more has answered what there was, so a stream holds nothing while it is silent.
+                // The service polls for the next message only after it has handled the previous one. So an idle stream
+                // releases its reservation.
                 if !this.is_unary {
                     *this.held.0.lock().unwrap_or_else(PoisonError::into_inner) = Reserved::default();
                 }

@@ -1,5 +1,6 @@
-//! Messages are counted before they are decoded. A tensor or a parameter of two bytes on the wire becomes hundreds in
-//! memory, so a message within `server.max_body` could take gigabytes before anybody sees how many it has.
+//! Counts the tensors, parameters and elements of a message before it is decoded. Decoding turns a tensor or a
+//! parameter of two bytes on the wire into hundreds of bytes in memory. Without this check, a message within
+//! `server.max_body` could take gigabytes before its parts are counted.
 
 use std::any::TypeId;
 use std::marker::PhantomData;
@@ -13,14 +14,14 @@ use super::inference::{ModelInferRequest, RepositoryModelLoadRequest, Repository
 use crate::serve::oip::request::{MAX_PARAMETERS, MAX_TENSORS};
 use crate::serve::oip::tensor::{MAX_DIMENSIONS, MAX_ELEMENTS};
 
-/// Elements of BYTES of all tensors of a message.
+/// Maximum BYTES elements in `contents`, of all tensors of a message together.
 const ALL_ELEMENTS: usize = 4 * MAX_ELEMENTS as usize;
-/// Parameters of a message and all its tensors.
+/// Maximum parameters of a message and its tensors together.
 const ALL_PARAMETERS: usize = 16 * MAX_PARAMETERS;
-/// The bytes that a shape has at most: ten for each number.
+/// Maximum bytes of an encoded shape: a varint has up to ten bytes.
 const SHAPE: usize = 10 * MAX_DIMENSIONS;
 
-/// Protocol buffers, of which those that may have many parts are counted.
+/// A Protocol Buffers codec. It counts the parts of the messages that may have many.
 pub(crate) struct Counted<T, U>(PhantomData<(T, U)>);
 
 impl<T, U> Default for Counted<T, U> {
@@ -48,7 +49,7 @@ where
     }
 }
 
-/// See [`Counted`].
+/// The decoder of [`Counted`].
 pub(crate) struct CountedDecoder<U>(ProstDecoder<U>);
 
 impl<U: Message + Default + 'static> Decoder for CountedDecoder<U> {
@@ -57,7 +58,7 @@ impl<U: Message + Default + 'static> Decoder for CountedDecoder<U> {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         let is = |of: TypeId| TypeId::of::<U>() == of;
-        // A whole message lies in one piece there.
+        // tonic passes a complete message in one contiguous chunk.
         let bytes = prost::bytes::Buf::chunk(buffer);
         let counted = if is(TypeId::of::<ModelInferRequest>()) {
             Count::default().message(bytes)
@@ -75,7 +76,8 @@ impl<U: Message + Default + 'static> Decoder for CountedDecoder<U> {
     }
 }
 
-/// What a message has so far. The numbers are those of `proto/open_inference.proto`.
+/// The number of parts that were found in a message so far. The field numbers below are those of
+/// `proto/open_inference.proto`.
 #[derive(Default)]
 struct Count {
     inputs: usize,
@@ -85,7 +87,7 @@ struct Count {
     elements: usize,
 }
 
-/// Counts the parameters of a message that loads or unloads a model: its field 3.
+/// Counts the parameters (field 3) of a message that loads or unloads a model.
 fn parameters_of(bytes: &[u8]) -> Result<(), String> {
     let mut parameters = 0;
     for field in Fields(bytes) {
@@ -96,7 +98,10 @@ fn parameters_of(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// One more, if there may be.
+/// Increments a count.
+///
+/// # Errors
+/// If the count exceeds `limit`.
 fn add(count: &mut usize, limit: usize, what: &str) -> Result<(), String> {
     *count += 1;
     if *count > limit { Err(format!("the message has more than {limit} {what}")) } else { Ok(()) }
@@ -135,14 +140,14 @@ impl Count {
                 3 => {
                     shape += field.len().max(1);
                     if shape > SHAPE {
-                        return Err(format!("a shape has more than {MAX_DIMENSIONS} dimensions"));
+                        return Err(format!("the shape of an input has more than {MAX_DIMENSIONS} dimensions"));
                     }
                 }
                 4 => add(&mut self.parameters, ALL_PARAMETERS, "parameters")?,
                 5 => {
                     for field in Fields(field) {
                         if field?.0 == 8 {
-                            add(&mut self.elements, ALL_ELEMENTS, "elements of BYTES")?;
+                            add(&mut self.elements, ALL_ELEMENTS, "BYTES elements")?;
                         }
                     }
                 }
@@ -153,9 +158,10 @@ impl Count {
     }
 }
 
-/// The fields of a message: their numbers, and the bytes of those that have a length. What is no field ends the count with
-/// an error, and so does a group, which this protocol does not have: the decoder would go on there, and a length that
-/// leads beyond its message has it decode what stands after.
+/// Iterates over the fields of a message. Yields the number of each field, and its bytes if the field is
+/// length-delimited. Bytes that are not a valid field are an error, and so is a group, which this protocol does not
+/// have. The decoder is less strict: it skips groups, and a length that exceeds the enclosing message makes it decode
+/// the bytes after that message.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
@@ -165,7 +171,7 @@ impl<'a> Iterator for Fields<'a> {
         if self.0.is_empty() {
             return None;
         }
-        Some(self.field().ok_or_else(|| "the message is none of this protocol".to_owned()))
+        Some(self.field().ok_or_else(|| "the message is not a valid message of this protocol".to_owned()))
     }
 }
 
@@ -204,21 +210,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_hidden_from_the_count() {
+    fn unknown_fields_groups_and_wrong_lengths_do_not_bypass_the_count() {
         let inputs = [0x2A, 0].repeat(MAX_TENSORS + 1);
         let told = |bytes: &[u8]| Count::default().message(bytes).expect_err("too many");
         assert_eq!(told(&inputs), "the message has more than 1024 inputs");
-        // An unknown field of each kind: a number, eight bytes, some bytes, four bytes.
+        // An unknown field of each wire type: a varint, eight bytes, length-delimited, four bytes.
         let before = [&[0x78, 1][..], &[0x79, 1, 2, 3, 4, 5, 6, 7, 8], &[0x7A, 1, 9], &[0x7D, 1, 2, 3, 4]].concat();
         assert_eq!(told(&[before, inputs.clone()].concat()), "the message has more than 1024 inputs");
-        // An unknown group, which the decoder passes over.
+        // An unknown group, which the decoder skips.
         let group = [&[0x7B, 0x7C][..], &inputs].concat();
         assert!(ModelInferRequest::decode(&group[..]).is_ok_and(|message| message.inputs.len() > MAX_TENSORS));
-        assert!(told(&group).contains("none of this protocol"));
-        // An input of five bytes, whose contents say that they have more: the decoder would take what stands after.
+        assert!(told(&group).contains("not a valid message of this protocol"));
+        // An input of five bytes whose `contents` has a larger length: the decoder would read the bytes after the
+        // input.
         let beyond = [&[0x2A, 5, 0x2A, 0x80, 0x80, 0x80, 0x01][..], &[0x42, 0].repeat(1 << 20)].concat();
-        assert!(told(&beyond).contains("none of this protocol"));
-        // The parameters of a load.
+        assert!(told(&beyond).contains("not a valid message of this protocol"));
+        // The parameters of a load request.
         let parameters = [0x1A, 0].repeat(MAX_PARAMETERS + 1);
         assert!(parameters_of(&parameters).expect_err("too many").contains("256 parameters"));
         assert_eq!(Count::default().message(&inputs[2..]), Ok(()));

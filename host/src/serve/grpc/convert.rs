@@ -1,4 +1,4 @@
-//! Messages of gRPC from and to what `crate::serve::oip` has.
+//! Converts gRPC messages from and to the types of `crate::serve::oip`.
 
 use std::collections::HashMap;
 
@@ -18,11 +18,14 @@ use crate::serve::oip::parameter::{Parameter, Parameters};
 use crate::serve::oip::request::{MAX_PARAMETERS, MAX_TENSORS, Request, RequestedOutput, Response};
 use crate::serve::oip::tensor::{Data, Datatype, Tensor, count, read_binary};
 
-/// A request, and whether its tensors were typed: then the answer's are, too.
+/// Converts a request. Also returns true if its tensors are in `contents` and not in `raw_input_contents`. The response
+/// then uses `contents`, too.
 pub(super) fn request(message: ModelInferRequest) -> Result<(Request, bool), ServeError> {
     let ModelInferRequest { id, parameters, inputs, outputs, raw_input_contents, .. } = message;
     if inputs.len() > MAX_TENSORS || outputs.len() > MAX_TENSORS {
-        return Err(ServeError::invalid(format!("a request may have {MAX_TENSORS} inputs and as many outputs")));
+        return Err(ServeError::invalid(format!(
+            "a request may have at most {MAX_TENSORS} inputs and {MAX_TENSORS} outputs"
+        )));
     }
     let typed = raw_input_contents.is_empty() && inputs.iter().any(|input| input.contents.is_some());
     if !typed && inputs.len() != raw_input_contents.len() {
@@ -50,7 +53,7 @@ fn tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<Tensor, ServeEr
     let shape = sizes.map_err(|_| told(format!("the shape {shape:?} has a negative size")))?;
     let data = match (raw, contents) {
         (Some(_), Some(contents)) if contents != InferTensorContents::default() => {
-            return Err(told("it has both `contents` and `raw_input_contents`; one of them is needed".to_owned()));
+            return Err(told("it has both `contents` and `raw_input_contents`; send only one".to_owned()));
         }
         (Some(raw), _) => read_binary(datatype, &shape, raw).map_err(told)?,
         (None, contents) => {
@@ -61,13 +64,13 @@ fn tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<Tensor, ServeEr
     Ok(Tensor { name, datatype, shape, parameters: of_parameters(parameters)?, data })
 }
 
-/// The elements from the field of their datatype.
+/// Reads the elements from the field of their datatype.
 fn typed(datatype: Datatype, count: u64, contents: InferTensorContents) -> Result<Data, String> {
     let check = |found: usize| {
         if found as u64 == count {
             return Ok(());
         }
-        Err(format!("the shape has {count} elements, the field of {datatype} in `contents` has {found}"))
+        Err(format!("the shape has {count} elements, but the field of {datatype} in `contents` has {found}"))
     };
     fn numbers<T: Copy, const SIZE: usize>(
         values: &[T],
@@ -76,7 +79,7 @@ fn typed(datatype: Datatype, count: u64, contents: InferTensorContents) -> Resul
     ) -> Result<Data, String> {
         let mut data = BytesMut::with_capacity(values.len() * SIZE);
         for value in values {
-            data.put_slice(&bytes(*value).ok_or_else(|| format!("a number is outside of {datatype}"))?);
+            data.put_slice(&bytes(*value).ok_or_else(|| format!("a value is out of range for {datatype}"))?);
         }
         Ok(Data::Fixed(data.freeze()))
     }
@@ -149,7 +152,8 @@ fn to_parameters(parameters: Parameters) -> HashMap<String, InferParameter> {
     parameters.map(|(name, value)| (name, InferParameter { parameter_choice: Some(choice(value)) })).collect()
 }
 
-/// A response; its tensors are typed where the request's were and every output has a field for that.
+/// Converts a response. The outputs are in `contents` if `typed` is true and every output has a field there. Otherwise
+/// all outputs are in `raw_output_contents`.
 pub(super) fn response(response: Response, typed: bool) -> ModelInferResponse {
     let Response { model_name, model_version, id, parameters, outputs } = response;
     let halves = |tensor: &Tensor| matches!(tensor.datatype, Datatype::Fp16 | Datatype::Bf16);
@@ -185,7 +189,7 @@ pub(super) fn response(response: Response, typed: bool) -> ModelInferResponse {
     }
 }
 
-/// The elements in the field of their datatype.
+/// Writes the elements to the field of their datatype.
 fn contents(tensor: &Tensor) -> InferTensorContents {
     let mut contents = InferTensorContents::default();
     let bytes = match &tensor.data {
@@ -217,12 +221,14 @@ fn contents(tensor: &Tensor) -> InferTensorContents {
         Datatype::Int64 => contents.int64_contents = numbers!(i64),
         Datatype::Fp32 => contents.fp32_contents = numbers!(f32),
         Datatype::Fp64 => contents.fp64_contents = numbers!(f64),
-        Datatype::Fp16 | Datatype::Bf16 | Datatype::Bytes => unreachable!("raw, or elements"),
+        Datatype::Fp16 | Datatype::Bf16 | Datatype::Bytes => {
+            unreachable!("FP16 and BF16 are sent raw, BYTES are handled above")
+        }
     }
     contents
 }
 
-/// The statistics of a version of a model.
+/// Converts the statistics of a model version.
 pub(super) fn statistics(statistics: statistics::ModelStatistics) -> ModelStatistics {
     let statistics::ModelStatistics {
         name,

@@ -1,8 +1,9 @@
 //! The Open Inference Protocol over gRPC, with `grpc.health.v1` and server reflection.
 //!
-//! - `services`: all services. `service`: the calls of the protocol. `convert`: their messages from and to `crate::serve::oip`.
-//! - `budget`: the bytes of messages count as bodies do. `codec`: how many of what they have, before they are decoded.
-//! - `error`: which problem is which code of gRPC.
+//! - `services`: all gRPC services and their routes. `service`: the methods of the protocol. `convert`: converts its
+//!   messages from and to `crate::serve::oip`.
+//! - `budget`: applies the limits on bodies to messages. `codec`: counts the parts of a message before it is decoded.
+//! - `error`: converts an error to a gRPC status.
 
 mod budget;
 mod codec;
@@ -16,7 +17,7 @@ mod services;
     unreachable_pub,
     clippy::all,
     clippy::allow_attributes_without_reason,
-    reason = "generated; the documentation stands in proto/"
+    reason = "generated; the documentation is in proto/"
 )]
 pub mod inference {
     include!(concat!(env!("OUT_DIR"), "/inference.rs"));

@@ -1,4 +1,4 @@
-//! The calls of `GRPCInferenceService`.
+//! The methods of `GRPCInferenceService`.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::serve::oip::infer::run;
 use crate::serve::oip::model::{self, Model, ModelMetadata};
 use crate::serve::oip::{EXTENSIONS, SERVER_NAME, SERVER_VERSION, repository, statistics};
 
-/// The service over an [`App`].
+/// The implementation of `GRPCInferenceService`.
 #[derive(Clone)]
 pub(super) struct Service {
     app: Arc<App>,
@@ -39,7 +39,7 @@ pub(super) struct Service {
 
 type Answered<T> = Result<Response<T>, Status>;
 
-/// The time that a caller gives by `grpc-timeout`.
+/// Parses `grpc-timeout`, the time-out that the caller sets. `None` if it is missing or not valid.
 fn timeout(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -55,7 +55,7 @@ fn timeout(metadata: &MetadataMap) -> Option<Duration> {
     })
 }
 
-/// The answer of an infer call, and the summary of its request.
+/// The result of an infer call, and the summary of its request. There is no summary if the model was not found.
 struct Inferred {
     summary: Option<RequestSummary>,
     result: Result<ModelInferResponse, ServeError>,
@@ -66,7 +66,7 @@ impl Service {
         Self { app: Arc::clone(app) }
     }
 
-    /// One inference. `headers` are the call's metadata; in a stream, `time` applies to this message only.
+    /// Runs one inference. `headers` are the call's metadata; in a stream, `time` applies to this message only.
     async fn infer(&self, headers: &HeaderMap, time: Option<Duration>, message: ModelInferRequest) -> Inferred {
         let app = &self.app;
         let mut id = request_id(headers);
@@ -96,7 +96,7 @@ impl Service {
     }
 }
 
-/// Sets the headers of HTTP as metadata.
+/// Sets the same values as metadata that HTTP sends as headers.
 fn set_metadata(metadata: &mut MetadataMap, summary: &RequestSummary) {
     for (name, value) in summary_headers(summary) {
         if let Ok(value) = MetadataValue::try_from(value) {
@@ -105,7 +105,7 @@ fn set_metadata(metadata: &mut MetadataMap, summary: &RequestSummary) {
     }
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "for `map_err`, which passes it by value")]
+#[allow(clippy::needless_pass_by_value, reason = "`map_err` passes the error by value")]
 fn refused(error: ServeError) -> Status {
     status(&error)
 }
@@ -161,7 +161,7 @@ impl GrpcInferenceService for Service {
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answered<ModelInferResponse> {
         let time = timeout(request.metadata());
         let (metadata, extensions, message) = request.into_parts();
-        // Held until the answer is complete, because tensors share the message's bytes.
+        // The reservation is kept until the response is complete, because the tensors share the message's bytes.
         let _held = extensions.get::<Held>().cloned();
         let Inferred { summary, result } = self.infer(&metadata.into_headers(), time, message).await;
         match result {
@@ -178,7 +178,8 @@ impl GrpcInferenceService for Service {
         }
     }
 
-    /// The messages of a stream are taken one after the other. An error of one is its answer; the stream goes on.
+    /// Handles the messages of a stream one after the other. If a request fails, its response has the error message and
+    /// the stream continues.
     async fn model_stream_infer(
         &self,
         request: Request<Streaming<ModelInferRequest>>,
@@ -201,7 +202,7 @@ impl GrpcInferenceService for Service {
                     Ok(response) => {
                         ModelStreamInferResponse { error_message: String::new(), infer_response: Some(response) }
                     }
-                    // The answer of an error says whose it is.
+                    // The response repeats the request's id, so that the client can assign the error to its request.
                     Err(error) => ModelStreamInferResponse {
                         error_message: error.detail,
                         infer_response: Some(ModelInferResponse { id, ..ModelInferResponse::default() }),
@@ -209,7 +210,7 @@ impl GrpcInferenceService for Service {
                 })
             }
         });
-        // What cannot be read ends the stream, and it is told once.
+        // A message that cannot be received or decoded ends the stream after one error.
         let answers = answers.scan(false, |ended, answer: Result<_, Status>| {
             let is_over = std::mem::replace(ended, answer.is_err());
             std::future::ready((!is_over).then_some(answer))

@@ -1,4 +1,4 @@
-//! The services of gRPC, and their routes.
+//! The gRPC services and their routes.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,24 +19,24 @@ use super::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use super::service;
 use crate::serve::App;
 
-/// The descriptor that reflection serves.
+/// The encoded file descriptor set that server reflection serves.
 const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inference.bin"));
 
 type Inference = GrpcInferenceServiceServer<service::Service>;
 
-/// The services, before they are routes.
+/// All gRPC services. [`Services::router`] creates their routes.
 pub struct Services {
     app: Arc<App>,
-    /// What `grpc.health.v1` answers.
+    /// The status that `grpc.health.v1` reports.
     pub health: Health,
 }
 
-/// Tells `grpc.health.v1` how it stands.
+/// Sets the status that `grpc.health.v1` reports.
 #[derive(Clone)]
 pub struct Health(HealthReporter);
 
 impl Health {
-    /// Says that the server is about to stop.
+    /// Sets the status to `NOT_SERVING`, because the server is about to stop.
     pub async fn stopping(&self) {
         for name in ["", Inference::NAME] {
             self.0.set_service_status(name, ServingStatus::NotServing).await;
@@ -44,7 +44,7 @@ impl Health {
     }
 }
 
-/// The routes of a service, with its messages held against the budget.
+/// Adds the routes of a service. The messages of the service count against the budget.
 fn routes<S>(router: Router, app: &Arc<App>, service: S) -> Router
 where
     S: Service<Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
@@ -55,15 +55,15 @@ where
 }
 
 impl Services {
-    /// All of them, over a built [`App`].
+    /// Creates the services. Their status is `SERVING`.
     pub fn new(app: &Arc<App>) -> Self {
         let reporter = HealthReporter::new();
-        // The reporter is nobody else's yet, so this does not wait.
+        // Nothing else uses the reporter yet, so this completes without waiting.
         let _ = reporter.set_service_status(Inference::NAME, ServingStatus::Serving).now_or_never();
         Self { app: Arc::clone(app), health: Health(reporter) }
     }
 
-    /// Their routes.
+    /// Returns the routes of all services.
     pub fn router(&self) -> Router {
         let app = &self.app;
         let limit = usize::try_from(app.server.max_body.as_u64()).unwrap_or(usize::MAX);
@@ -76,8 +76,8 @@ impl Services {
         let health = HealthServer::new(HealthService::from_health_reporter(self.health.0.clone()));
         let router = routes(Router::new(), app, service);
         let router = routes(router, app, health);
-        // Older clients ask for the first version.
-        let router = routes(router, app, reflection().build_v1alpha().expect("the descriptors are whole"));
-        routes(router, app, reflection().build_v1().expect("the descriptors are whole"))
+        // Older clients use version v1alpha of reflection.
+        let router = routes(router, app, reflection().build_v1alpha().expect("the built-in descriptors are valid"));
+        routes(router, app, reflection().build_v1().expect("the built-in descriptors are valid"))
     }
 }

@@ -1,6 +1,7 @@
-//! Administration: what is served, and the routes that change it.
+//! Administration: the routes that list and change the plugins that are served.
 //!
-//! All requests may read. Changes need the bearer token, or a local user if no token is set (`access.rs`).
+//! All clients may read. Changes need the bearer token. If no token is set and the server listens on the loopback
+//! interface only, all local users may make changes (`access.rs`).
 
 use std::sync::Arc;
 
@@ -19,18 +20,18 @@ use crate::serve::App;
 use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::problem::Problem;
 
-/// `GET /v1/plugins`.
+/// Lists the plugins and their versions.
 #[utoipa::path(get, path = "/v1/plugins", tag = "administration",
                responses((status = 200, description = "The plugins and their versions", body = Object)))]
 pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
     Json(json!({ "plugins": app.serving().plugin_views() })).into_response()
 }
 
-/// `GET /v1/plugins/{name}`.
+/// Returns one plugin with its versions.
 #[utoipa::path(get, path = "/v1/plugins/{name}", tag = "administration",
                params(("name" = String, Path, description = "The plugin")),
                responses((status = 200, description = "The plugin and its versions", body = Object),
-                         (status = 404, description = "There is none", body = Problem,
+                         (status = 404, description = "There is no such plugin", body = Problem,
                           content_type = "application/problem+json")))]
 pub(super) async fn show(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
     match app.serving().plugin_views().into_iter().find(|view| view.name == name) {
@@ -39,23 +40,23 @@ pub(super) async fn show(State(app): State<Arc<App>>, Path(name): Path<String>) 
     }
 }
 
-/// Query of `PUT`.
+/// The query of `PUT`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Put {
     /// The digest that the body must have.
     sha256: Option<String>,
-    /// The version, where the component does not say or something else is to be said.
+    /// The version. If it is not given, the version in the component is used.
     version: Option<String>,
 }
 
-/// `PUT /v1/plugins/{name}`: deploys the component in the body, and answers when it serves or is refused.
+/// Deploys the component in the body. Replies when the component serves or is rejected.
 #[utoipa::path(put, path = "/v1/plugins/{name}", tag = "administration", security(("token" = [])),
                params(("name" = String, Path, description = "The plugin"),
                       ("sha256" = Option<String>, Query, description = "The digest that the body must have"),
-                      ("version" = Option<String>, Query, description = "The version")),
+                      ("version" = Option<String>, Query, description = "The version; default the component's")),
                request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component"),
-               responses((status = 200, description = "Where it stands now", body = Object),
-                         (status = "4XX", description = "Refused", body = Problem,
+               responses((status = 200, description = "The version and its state", body = Object),
+                         (status = "4XX", description = "The change is rejected", body = Problem,
                           content_type = "application/problem+json")))]
 pub(super) async fn put(
     State(app): State<Arc<App>>,
@@ -84,11 +85,11 @@ pub(super) async fn put(
     Ok(state_reply(&identity, deploy.await?))
 }
 
-/// `DELETE /v1/plugins/{name}`.
+/// Retires a plugin.
 #[utoipa::path(delete, path = "/v1/plugins/{name}", tag = "administration", security(("token" = [])),
                params(("name" = String, Path, description = "The plugin")),
-               responses((status = 200, description = "It is retired", body = Object),
-                         (status = "4XX", description = "Refused", body = Problem,
+               responses((status = 200, description = "The plugin is retired", body = Object),
+                         (status = "4XX", description = "The change is rejected", body = Problem,
                           content_type = "application/problem+json")))]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
@@ -101,19 +102,19 @@ pub(super) async fn delete(
     Ok(Json(json!({ "name": name, "state": "retired" })).into_response())
 }
 
-/// Query of `rollback`.
+/// The query of `rollback`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Rollback {
-    /// The version, or the beginning of the digest; default the latest previous one.
+    /// The version, or the first digits of its digest; default the latest previous version.
     to: Option<String>,
 }
 
-/// `POST /v1/plugins/{name}/rollback`.
+/// Rolls a plugin back to a previous version.
 #[utoipa::path(post, path = "/v1/plugins/{name}/rollback", tag = "administration", security(("token" = [])),
                params(("name" = String, Path, description = "The plugin"),
-                      ("to" = Option<String>, Query, description = "A version, or the beginning of its digest")),
-               responses((status = 200, description = "Where it stands now", body = Object),
-                         (status = "4XX", description = "Refused", body = Problem,
+                      ("to" = Option<String>, Query, description = "A version, or the first digits of its digest")),
+               responses((status = 200, description = "The version and its state", body = Object),
+                         (status = "4XX", description = "The change is rejected", body = Problem,
                           content_type = "application/problem+json")))]
 pub(super) async fn rollback(
     State(app): State<Arc<App>>,

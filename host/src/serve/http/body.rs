@@ -1,4 +1,5 @@
-//! Bodies: received within the budget, the limit and the time; unpacked within the same limit.
+//! Request and reply bodies. A body is received within the memory budget, the size limit and the time-out, and is
+//! decompressed within the same size limit.
 
 use std::io::Read;
 use std::pin::{Pin, pin};
@@ -15,11 +16,11 @@ use crate::serve::App;
 use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::headers::text;
 
-/// A body, read whole, and its part of the budget: what was announced, or all of `max_body` where that says nothing
-/// of what it will hold.
+/// Reads the whole body. Returns it with its permit on the memory budget: the `Content-Length`, or all of `max_body` if
+/// the body is compressed or has no `Content-Length`, because its size in memory is then unknown.
 ///
 /// # Errors
-/// There is no room, or it is too large, too slow, or breaks off.
+/// If the budget is used up, or the body is too large, too slow, or cannot be received.
 pub(super) async fn receive(
     app: &App,
     headers: &HeaderMap,
@@ -39,7 +40,7 @@ pub(super) async fn receive(
     match tokio::time::timeout_at(until.into(), read).await {
         Ok(Ok(body)) => Ok((body, budget)),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit)),
-        Ok(Err(error)) => Err(ServeError::invalid(format!("the body broke off: {error}"))),
+        Ok(Err(error)) => Err(ServeError::invalid(format!("the body could not be received: {error}"))),
         Err(_) => {
             let detail =
                 format!("the body did not arrive within {:?} (`server.body_timeout`)", app.server.body_timeout);
@@ -48,15 +49,17 @@ pub(super) async fn receive(
     }
 }
 
-/// An announced body of so many bytes gets pages of its own.
+/// A body with a `Content-Length` of at least this many bytes gets its own memory mapping.
 const OWN_PAGES: usize = 512 << 10;
 
-/// Reads a body to its end. One that comes in a single piece is not copied, and none that was announced is held twice.
+/// Reads a body to its end. A body that arrives in a single piece is not copied. A body with a `Content-Length` is
+/// never in memory twice.
 async fn read(body: Body, declared: Option<u64>, limit: u64) -> Result<Bytes, BoxError> {
     let bytes = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
     let mut pieces = pin!(Limited::new(body, bytes(limit)));
-    // What was announced is within the limit, and takes nothing before it comes. The allocator would keep the memory of
-    // large bodies, in an arena for each thread that has received some; pages of its own go back to the kernel.
+    // The announced length is within the limit, and the mapping uses no memory before the bytes arrive. The allocator
+    // would keep the memory of large bodies in an arena for each thread that received one. A separate mapping is
+    // returned to the kernel.
     if let Some(declared) = declared.map(bytes)
         && declared >= OWN_PAGES
         && let Ok(mut whole) = memmap2::MmapMut::map_anon(declared)
@@ -64,7 +67,7 @@ async fn read(body: Body, declared: Option<u64>, limit: u64) -> Result<Bytes, Bo
         let mut filled = 0;
         while let Some(piece) = next(&mut pieces).await? {
             let end = filled + piece.len();
-            whole.get_mut(filled..end).ok_or("it is longer than was announced")?.copy_from_slice(&piece);
+            whole.get_mut(filled..end).ok_or("it is longer than its `Content-Length`")?.copy_from_slice(&piece);
             filled = end;
         }
         return Ok(Bytes::from_owner(whole).slice(..filled));
@@ -84,7 +87,7 @@ async fn read(body: Body, declared: Option<u64>, limit: u64) -> Result<Bytes, Bo
     Ok(if whole.is_empty() { first } else { whole.into() })
 }
 
-/// The next piece of a body that has data.
+/// Returns the next piece of the body that has data, or `None` at the end.
 async fn next(body: &mut Pin<&mut Limited<Body>>) -> Result<Option<Bytes>, BoxError> {
     while let Some(frame) = body.frame().await {
         match frame?.into_data() {
@@ -95,10 +98,10 @@ async fn next(body: &mut Pin<&mut Limited<Body>>) -> Result<Option<Bytes>, BoxEr
     Ok(None)
 }
 
-/// Unpacks what `Content-Encoding` says, on a thread for blocking work.
+/// Decompresses the body according to `Content-Encoding`, on a thread for blocking work.
 ///
 /// # Errors
-/// An encoding that is not known, a body that is not in it, or more bytes than the limit.
+/// If the encoding is not supported, the body is not valid in it, or the decompressed body is larger than the limit.
 pub(super) async fn unpack(app: &App, headers: &HeaderMap, body: Bytes) -> Result<Bytes, ServeError> {
     let limit = app.server.max_body.as_u64();
     let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
@@ -111,7 +114,7 @@ pub(super) async fn unpack(app: &App, headers: &HeaderMap, body: Bytes) -> Resul
     };
     let unpacking = move || {
         let broken = |error: std::io::Error| {
-            ServeError::invalid(format!("the body is not what `Content-Encoding` says: {error}"))
+            ServeError::invalid(format!("the body cannot be decompressed as `Content-Encoding` says: {error}"))
         };
         let mut unpacked = Vec::new();
         let read = match encoding.as_str() {
@@ -131,9 +134,10 @@ pub(super) async fn unpack(app: &App, headers: &HeaderMap, body: Bytes) -> Resul
     tokio::task::spawn_blocking(unpacking).await.expect("unpacking does not panic")
 }
 
-/// Packs a reply as `Accept-Encoding` has it; gives the encoding's name. `None`: it goes as it is.
+/// Compresses a reply according to `Accept-Encoding`. Returns the name of the encoding and the compressed body, or
+/// `None` if the reply is sent uncompressed.
 pub(super) fn pack(headers: &HeaderMap, body: &[u8]) -> Option<(&'static str, Vec<u8>)> {
-    /// Shorter replies grow by packing, or hardly shrink.
+    /// Shorter replies, in bytes, hardly shrink or even grow when they are compressed.
     const WORTH_IT: usize = 256;
     if body.len() < WORTH_IT {
         return None;

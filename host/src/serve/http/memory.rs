@@ -1,4 +1,5 @@
-//! `GET /v1/memory` and `/v1/memory/compare`: what requests needed. Reading is for everybody who reaches the port.
+//! `GET /v1/memory` and `/v1/memory/compare`: the memory use of requests. Every client that reaches the port may read
+//! these reports.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,13 +17,13 @@ use crate::serve::problem::Problem;
 
 type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
-/// `GET /v1/memory?pipeline=…&format=json|csv`.
+/// Reports the memory use of requests: `GET /v1/memory?pipeline=…&format=json|csv`.
 #[utoipa::path(get, path = "/v1/memory", tag = "reports",
-               params(("pipeline" = Option<String>, Query, description = "Only this one"),
+               params(("pipeline" = Option<String>, Query, description = "Only this pipeline"),
                       ("format" = Option<String>, Query, description = "`json` or `csv`")),
-               responses((status = 200, description = "High-water marks",
+               responses((status = 200, description = "The memory report: high-water marks of the stages and callers",
                           content((Object = "application/json"), (String = "text/csv"))),
-                         (status = "4XX", description = "The caller's mistake", body = Problem,
+                         (status = "4XX", description = "Client error", body = Problem,
                           content_type = "application/problem+json")))]
 pub(super) async fn report(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ServeError> {
     let [pipeline, format] = named(parameters, ["pipeline", "format"])?;
@@ -31,28 +32,29 @@ pub(super) async fn report(State(app): State<Arc<App>>, parameters: Parameters) 
     match format.as_deref() {
         None | Some("json") => Ok(Json(report()).into_response()),
         Some("csv") => Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], report().csv()).into_response()),
-        Some(other) => Err(wrong(format!("`format={other}` is no format of the report; write `json` or `csv`"))),
+        Some(other) => Err(wrong(format!("`format={other}` is not a format of the report; use `json` or `csv`"))),
     }
 }
 
+/// Compares the memory use of groups of requests:
 /// `GET /v1/memory/compare?by=chip|version|caller|outcome&pipeline=…`.
 #[utoipa::path(get, path = "/v1/memory/compare", tag = "reports",
                params(("by" = String, Query, description = "`chip`, `version`, `caller` or `outcome`"),
-                      ("pipeline" = Option<String>, Query, description = "Only this one")),
-               responses((status = 200, description = "Differences, standardised", body = Object),
-                         (status = "4XX", description = "The caller's mistake", body = Problem,
+                      ("pipeline" = Option<String>, Query, description = "Only this pipeline")),
+               responses((status = 200, description = "The standardised differences between the groups", body = Object),
+                         (status = "4XX", description = "Client error", body = Problem,
                           content_type = "application/problem+json")))]
 pub(super) async fn compare(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ServeError> {
     let [by, pipeline] = named(parameters, ["by", "pipeline"])?;
     let by = by.ok_or_else(|| {
-        wrong("what is to be compared is not said; add `?by=` and one of `chip`, `version`, `caller` and `outcome`")
+        wrong("the parameter `by` is missing; add `?by=` with one of `chip`, `version`, `caller` and `outcome`")
     })?;
     let by: Factor = by.parse().map_err(wrong)?;
     let pipeline = known_pipeline(&app, pipeline)?;
     Ok(Json(app.records.memory.compare(by, pipeline.as_deref())).into_response())
 }
 
-/// The values of the parameters that a route has; any other, or one given twice, is a mistake.
+/// Returns the values of the route's parameters. An unknown parameter, or one that is given twice, is an error.
 fn named<const N: usize>(parameters: Parameters, names: [&str; N]) -> Result<[Option<String>; N], ServeError> {
     let Query(pairs) = parameters.map_err(|rejection| wrong(rejection.body_text()))?;
     let mut values = [const { None }; N];
@@ -68,7 +70,7 @@ fn named<const N: usize>(parameters: Parameters, names: [&str; N]) -> Result<[Op
     Ok(values)
 }
 
-/// Checks that the pipeline is served.
+/// Returns the pipeline name after checking that the pipeline is served.
 fn known_pipeline(app: &App, pipeline: Option<String>) -> Result<Option<String>, ServeError> {
     if let Some(name) = &pipeline {
         app.pipeline(name)?;

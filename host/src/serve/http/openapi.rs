@@ -1,5 +1,5 @@
-//! The OpenAPI 3.1 document of all routes, at `/openapi.json`. The router is made of the same descriptions of its
-//! handlers, so a route that is served is documented.
+//! The OpenAPI 3.1 document of all routes, at `/openapi.json`. The router is built from the same handler descriptions,
+//! so every route that is served is also documented.
 
 use std::sync::Arc;
 
@@ -11,22 +11,23 @@ use utoipa::{OpenApi, PartialSchema};
 use super::oip::routes::VERSIONED;
 use super::oip::schema::{InferenceRequest, InferenceResponse, ProtocolError};
 
-/// What no handler says: title, tags, the token.
+/// The parts of the document that no handler describes: the title, the tags and the shared schemas.
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Plimsoll", description = "A WebAssembly-plugin inference host.", license(name = "Apache-2.0")),
     tags(
         (name = "inference", description = "The Open Inference Protocol: pipelines are models."),
-        (name = "repository", description = "Models are loaded and unloaded."),
-        (name = "pipelines", description = "The host's own route for one image."),
-        (name = "administration", description = "Plugins come and go."),
-        (name = "reports", description = "What requests needed."),
+        (name = "repository", description = "Loads and unloads models."),
+        (name = "pipelines", description = "The host's own inference route: one image per request."),
+        (name = "administration", description = "Deploys, retires and rolls back plugins."),
+        (name = "reports", description = "The memory use of requests, and metrics."),
     ),
     components(schemas(InferenceRequest, InferenceResponse, ProtocolError))
 )]
 pub(super) struct Description;
 
-/// Adds what is served twice: the routes of a version answer as those of the model.
+/// Completes the document. Adds the routes of model versions (the model's routes with one more parameter), the route of
+/// the document itself, and the bearer token.
 pub(super) fn complete(mut document: Document) -> Document {
     const MODEL: &str = "/v2/models/{model}";
     for rest in VERSIONED {
@@ -37,7 +38,7 @@ pub(super) fn complete(mut document: Document) -> Document {
                 .name("version")
                 .parameter_in(ParameterIn::Path)
                 .required(Required::True)
-                .description(Some("A version that is served"))
+                .description(Some("A version of the model that is served"))
                 .schema(Some(String::schema()));
             operation.parameters.get_or_insert_default().push(version.build().into());
             operation.operation_id = operation.operation_id.take().map(|id| format!("{id}_of_version"));
@@ -47,7 +48,7 @@ pub(super) fn complete(mut document: Document) -> Document {
     let own = OperationBuilder::new()
         .tag("reports")
         .operation_id(Some("openapi"))
-        .summary(Some("This document."))
+        .summary(Some("Returns this document."))
         .response("200", ResponseBuilder::new().description("OpenAPI 3.1"));
     document.paths.paths.insert("/openapi.json".to_owned(), PathItem::new(HttpMethod::Get, own));
     let scheme = utoipa::openapi::security::SecurityScheme::Http(utoipa::openapi::security::Http::new(

@@ -1,4 +1,4 @@
-//! The router of HTTP.
+//! The HTTP router.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::base::process::process_memory;
 use crate::serve::App;
 use crate::serve::error::{ErrorKind, ServeError};
 
-/// Every route of HTTP.
+/// Builds the router with all HTTP routes.
 pub fn router(app: Arc<App>) -> Router {
     let documented = OpenApiRouter::with_openapi(openapi::Description::openapi())
         .routes(routes!(infer::infer))
@@ -45,7 +45,7 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// An error in the form of the routes around it.
+/// The error in the format of the routes at `path`: the protocol's format below `/v2`, a problem elsewhere.
 fn error_reply(path: &str, error: ServeError) -> Response {
     match path == "/v2" || path.starts_with("/v2/") {
         true => oip::error::OipError(error).into_response(),
@@ -53,7 +53,7 @@ fn error_reply(path: &str, error: ServeError) -> Response {
     }
 }
 
-/// What is served.
+/// Lists the pipelines that are served.
 #[utoipa::path(get, path = "/v1/pipelines", tag = "administration",
                responses((status = 200, description = "The pipelines, with plugins and limits", body = Object)))]
 async fn pipelines(State(app): State<Arc<App>>) -> Response {
@@ -81,7 +81,7 @@ async fn pipelines(State(app): State<Arc<App>>) -> Response {
     Json(json!({ "pipelines": pipelines })).into_response()
 }
 
-/// Metrics in the text format of OpenMetrics.
+/// Returns the metrics in the OpenMetrics text format.
 #[utoipa::path(get, path = "/metrics", tag = "reports",
                responses((status = 200, description = "OpenMetrics", body = String,
                           content_type = "application/openmetrics-text")))]

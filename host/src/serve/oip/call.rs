@@ -1,4 +1,4 @@
-//! A request on its way: its record, and what its parameters ask for.
+//! A request in progress: its record, and the settings from its parameters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use crate::records::{RequestRecord, RequestStart, RequestSummary};
 use crate::serve::App;
 use crate::serve::error::{ErrorKind, ServeError};
 
-/// Maximum images of one request: each needs an instance of three stages.
+/// Maximum images of one request, because each image needs instances of three stages.
 pub const MAX_IMAGES: usize = 256;
 
 /// The parameters that the host interprets. All others are passed to the stages.
 const HOST_PARAMETERS: [&str; 5] = ["binary_data_output", "chip", "partial", "raw_input", "timeout"];
 
-/// A request on its way, with its record.
+/// A request in progress, with its record.
 pub struct Call {
     pub(super) app: Arc<App>,
     pub(super) model: Model,
@@ -30,15 +30,15 @@ pub struct Call {
     pub record: RequestRecord,
     /// The chip that the transport names; a parameter takes precedence.
     pub chip: Option<String>,
-    /// Parameters for the stages from the transport.
+    /// Parameters for the stages that the transport provides, for example query parameters.
     pub query: Vec<(String, String)>,
 }
 
 /// A response or an error, and the summary of the request.
 pub struct Answer {
-    /// The summary, for the headers.
+    /// The summary, which becomes headers or metadata.
     pub summary: RequestSummary,
-    /// The response.
+    /// The response or the error.
     pub result: Result<Response, ServeError>,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Settings {
 }
 
 impl Call {
-    /// Begins a request. From here on it is counted and logged, however it ends.
+    /// Starts a request. It is counted and logged from now on, however it ends.
     pub fn open(app: &Arc<App>, model: Model, id: String, caller: Option<&[u8]>) -> Self {
         let Model { pipeline, canary_side, .. } = &model;
         let start = RequestStart {
@@ -71,14 +71,14 @@ impl Call {
         &self.model
     }
 
-    /// Ends a request that did not reach its stages.
+    /// Ends a request with an error before its stages run.
     pub fn refuse(mut self, error: ServeError) -> Answer {
         self.record.finish(error.kind.outcome());
         let error = error.for_request(&self.record.id);
         Answer { summary: self.record.summary(), result: Err(error) }
     }
 
-    /// Interprets the host's parameters; all others become parameters of the stages.
+    /// Interprets the host's parameters. All others become parameters of the stages.
     pub(super) fn settings(&mut self, parameters: &Parameters) -> Result<Settings, ServeError> {
         let wrong = |name: &str, what: &str| ServeError::invalid(format!("the parameter `{name}` must be {what}"));
         let chip = match parameters.get("chip") {
@@ -89,7 +89,7 @@ impl Call {
         if let Some(timeout) = parameters.get("timeout") {
             let micros = timeout.as_integer().and_then(|micros| u64::try_from(micros).ok());
             let micros = micros.ok_or_else(|| wrong("timeout", "a number of microseconds"))?;
-            // For Triton's clients, 0 means no time-out.
+            // Clients of Triton use 0 for "no time-out".
             if micros > 0 {
                 self.record.limit_deadline(Duration::from_micros(micros));
             }
@@ -107,7 +107,7 @@ impl Call {
         Ok(Settings { chip, partial, request })
     }
 
-    /// The inputs as tensors of `wasi:nn`, checked against the model if the stage has one.
+    /// Converts the inputs to `wasi:nn` tensors. If the stage has a model, checks inputs and outputs against it.
     pub(super) fn tensors(&self, settings: &Settings, request: &Request) -> Result<Tensors, ServeError> {
         if settings.partial {
             let model = &self.model.name;
@@ -129,12 +129,14 @@ impl Call {
         Ok(inputs)
     }
 
-    /// The images of the only input of a pipeline.
+    /// Returns the images, which are the elements of the pipeline's only input. Sets their media type in `settings`.
     pub(super) fn images(&self, settings: &mut Settings, request: &Request) -> Result<Vec<Bytes>, ServeError> {
         let model = &self.model.name;
         let [input] = request.inputs.as_slice() else {
             let given = request.inputs.len();
-            return Err(ServeError::invalid(format!("model `{model}` takes one input, `{IMAGE}`; {given} were given")));
+            return Err(ServeError::invalid(format!(
+                "model `{model}` takes one input, `{IMAGE}`, but {given} were given"
+            )));
         };
         if input.name != IMAGE {
             let given = shortened(&input.name);
@@ -143,7 +145,7 @@ impl Call {
         let Data::Elements(images) = &input.data else {
             let given = input.datatype;
             return Err(ServeError::invalid(format!(
-                "input `{IMAGE}` of model `{model}` is an encoded image of the datatype BYTES, {given} was given; \
+                "input `{IMAGE}` of model `{model}` must be encoded images with datatype BYTES, but {given} was given; \
                  `{model}{}` takes tensors",
                 INFER
             )));
@@ -151,7 +153,7 @@ impl Call {
         if images.is_empty() || images.len() > MAX_IMAGES {
             let given = images.len();
             return Err(ServeError::invalid(format!(
-                "one request may have 1 to {} images, {given} were given",
+                "one request may have 1 to {} images, but {given} were given",
                 MAX_IMAGES
             )));
         }

@@ -1,4 +1,5 @@
-//! The images of one request: each is a request of its own, in its own instances; they are answered in order.
+//! Runs the images of one request. Each image runs as a separate request, in its own instances. The results are in the
+//! order of the images.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::serve::App;
 use crate::serve::error::ServeError;
 use crate::serve::problem::Problem;
 
-/// The part that all images of a request share.
+/// The data that all images of a request share.
 struct Shared {
     app: Arc<App>,
     pipeline: Arc<ServedPipeline>,
@@ -43,7 +44,7 @@ pub(super) async fn run(
         Ok(images) => images,
         Err(error) => return refused(call, error),
     };
-    // One queue slot for all images: the images that wait delay only this request.
+    // The request takes one queue slot for all its images, because waiting images delay only this request.
     let _queued = match call.app.admission.enter_queue() {
         Ok(queued) => queued,
         Err(overloaded) => return refused(call, overloaded.into()),
@@ -99,8 +100,8 @@ pub(super) async fn run(
     (summary, outputs.map(|outputs| (parameters, outputs)))
 }
 
-/// Runs as many images at once as there are cores; returns each with its index, in order. Without `partial`, the first error
-/// cancels the other images, which are then left out. Dropping the future cancels all of them.
+/// Runs up to one image per core concurrently. Returns each result with the image's index, in order. If `partial` is
+/// false, the first error cancels the other images, and they have no result. Dropping the future cancels all images.
 async fn run_images(
     shared: &Arc<Shared>,
     first: RequestRecord,

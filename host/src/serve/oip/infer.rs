@@ -1,4 +1,4 @@
-//! Inference: from a request with tensors to a response.
+//! Runs inference requests.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::serve::error::{ErrorKind, ServeError};
 /// The parameters and outputs of a response.
 type Outputs = (Parameters, Vec<Tensor>);
 
-/// Runs the stages of a request.
+/// Runs a request and returns its response or error.
 pub async fn run(mut call: Call, mut request: Request) -> Answer {
     let settings = match call.settings(&request.parameters) {
         Ok(settings) => settings,
@@ -34,7 +34,7 @@ pub async fn run(mut call: Call, mut request: Request) -> Answer {
     Answer { summary, result }
 }
 
-/// Runs the infer stage alone, with the caller's own tensors.
+/// Runs only the infer stage, with the tensors of the caller.
 async fn run_infer(
     mut call: Call,
     settings: Settings,
@@ -70,7 +70,7 @@ async fn run_infer(
         Err(failed) => {
             call.record.finish(failed.error.outcome);
             let error = ServeError::from_stage(&failed, call.record.high_water());
-            // Here the caller made the tensors.
+            // Here the tensors are the caller's, so a mismatch is the caller's error.
             Err(match failed.error.outcome {
                 Outcome::TensorMismatch => error.with_kind(ErrorKind::TensorMismatch),
                 _ => error,

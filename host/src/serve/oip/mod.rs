@@ -1,10 +1,11 @@
-//! The Open Inference Protocol without its transport: the common part of REST (`http/oip/`) and gRPC (`grpc/`).
+//! The Open Inference Protocol, independent of the transport: the code that REST (`http/oip/`) and gRPC (`grpc/`)
+//! share.
 //!
 //! - [`model`]: a pipeline, or its infer stage, as a model.
 //! - [`request`]: requests and responses. [`tensor`]: their tensors. [`parameter`]: their parameters.
-//! - [`call`]: a request on its way. [`infer`]: runs its stages. [`images`]: many images in one request.
-//! - [`repository`]: models are listed, loaded and unloaded.
-//! - [`statistics`]: counts and times by model and version.
+//! - [`call`]: a request in progress. [`infer`]: runs its stages. [`images`]: runs the images of one request.
+//! - [`repository`]: lists, loads and unloads models.
+//! - [`statistics`]: counts and times per model and version.
 
 pub mod call;
 pub mod images;

@@ -1,4 +1,4 @@
-//! Models: every pipeline is a model that takes encoded images, and its infer stage is another one that takes tensors.
+//! Models. Every pipeline is a model that takes encoded images. Its infer stage is a second model that takes tensors.
 
 use std::sync::Arc;
 
@@ -14,31 +14,31 @@ use crate::records::canary_side::CanarySide;
 use crate::serve::App;
 use crate::serve::error::ServeError;
 
-/// The suffix of a model's name that means the infer stage of the pipeline.
+/// The suffix of the name of an infer stage: the model `<pipeline>.infer` is the infer stage of `<pipeline>`.
 pub const INFER: &str = ".infer";
 /// The input of a pipeline: an encoded image.
 pub const IMAGE: &str = "image";
 /// The output of a pipeline: the reply of its postprocessing.
 pub const OUTPUT: &str = "output";
-/// The second output of a request with `partial`: the problem of each image, empty where there is none.
+/// The second output of a request with `partial`: the problem JSON of each image; empty if the image succeeded.
 pub const ERRORS: &str = "errors";
 
-/// Which part of a pipeline is the model.
+/// The part of a pipeline that a model is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// All three stages.
     Whole,
-    /// The infer stage alone.
+    /// Only the infer stage.
     Infer,
 }
 
-/// A model that was found, in the version that serves this request.
+/// A model, in the version that serves a request.
 pub struct Model {
-    /// As the caller names it.
+    /// The name that the caller uses.
     pub name: String,
     /// The pipeline, in the version that serves the request.
     pub pipeline: Arc<ServedPipeline>,
-    /// The side of the canary that counts the request.
+    /// The side of the canary that counts the request, if a canary runs.
     pub canary_side: Option<Arc<CanarySide>>,
     /// The part of the pipeline.
     pub part: Part,
@@ -51,7 +51,7 @@ pub struct TensorMetadata {
     pub name: String,
     /// The type of its elements.
     pub datatype: &'static str,
-    /// Sizes of the dimensions; -1 is a free one.
+    /// Sizes of the dimensions; -1 means that any size is accepted.
     pub shape: Vec<i64>,
 }
 
@@ -64,22 +64,22 @@ pub struct ModelMetadata {
     pub versions: Vec<String>,
     /// `plimsoll_pipeline` or `plimsoll_infer`.
     pub platform: &'static str,
-    /// What it takes.
+    /// Its inputs.
     pub inputs: Vec<TensorMetadata>,
-    /// What it gives.
+    /// Its outputs.
     pub outputs: Vec<TensorMetadata>,
 }
 
 impl Model {
-    /// Finds the model of a request. Without a version (or with an empty one), a canary may get the request.
+    /// Finds the model of a request. If no version is given (or an empty one), a canary may get the request.
     ///
     /// # Errors
-    /// If there is no such model or version; the message names those that there are.
+    /// If there is no such model or version. The message names the existing ones.
     pub fn find(app: &App, name: &str, version: Option<&str>) -> Result<Self, ServeError> {
         Self::find_with(app, name, version, Route::route_request)
     }
 
-    /// Looks a model up without canary routing.
+    /// Looks up a model without canary routing.
     ///
     /// # Errors
     /// As [`Model::find`].
@@ -87,7 +87,7 @@ impl Model {
         Self::find_with(app, name, version, |route| (Arc::clone(&route.stable), None))
     }
 
-    /// Returns true if a model is configured and unloaded.
+    /// Returns true if a model is configured but unloaded.
     pub fn is_unloaded(app: &App, name: &str) -> bool {
         let served = app.served().load();
         let is_unloaded = |name: &str| served.unloaded.contains(name);
@@ -112,7 +112,10 @@ impl Model {
                 return Err(ServeError::not_found(detail));
             }
             let known = names(&served.routes.keys().cloned().collect::<Vec<_>>()).join(", ");
-            return Err(ServeError::not_found(format!("there is no model `{}`; there are {known}", shortened(name))));
+            return Err(ServeError::not_found(format!(
+                "there is no model `{}`; the models are {known}",
+                shortened(name)
+            )));
         };
         let found = |(pipeline, canary_side)| Self { name: name.to_owned(), pipeline, canary_side, part };
         match version.filter(|version| !version.is_empty()) {
@@ -120,12 +123,14 @@ impl Model {
             Some(version) => route.version(version).map(found).ok_or_else(|| {
                 let known = route.versions().join(", ");
                 let version = shortened(version);
-                ServeError::not_found(format!("model `{name}` has no version `{version}`; served are {known}"))
+                ServeError::not_found(format!(
+                    "model `{name}` has no version `{version}`; the served versions are {known}"
+                ))
             }),
         }
     }
 
-    /// The inputs and outputs of the model.
+    /// Returns the name, versions, inputs and outputs of the model.
     pub fn metadata(&self, app: &App) -> ModelMetadata {
         let versions = app.served().load().routes.get(&self.pipeline.name).map_or_else(Vec::new, Route::versions);
         let bytes =
@@ -142,7 +147,7 @@ impl Model {
     }
 }
 
-/// The names of the models of these pipelines.
+/// Returns the names of all models of these pipelines.
 pub fn names(pipelines: &[String]) -> Vec<String> {
     pipelines.iter().flat_map(|pipeline| [pipeline.clone(), format!("{pipeline}{INFER}")]).collect()
 }

@@ -1,4 +1,4 @@
-//! Parameters: a name and a number, a text or a truth value. The stages get all of them as text.
+//! Parameters: a name with a Boolean, a number or a string. The stages get all values as strings.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,26 +14,26 @@ pub type Parameters = BTreeMap<String, Parameter>;
 pub enum Parameter {
     /// `true` or `false`.
     Bool(bool),
-    /// A whole number.
+    /// An integer.
     Integer(i128),
     /// Any other number.
     Number(f64),
-    /// A text.
+    /// A string.
     Text(String),
 }
 
 impl Parameter {
-    /// The truth value, if it is one.
+    /// The value, if it is a Boolean.
     pub fn as_bool(&self) -> Option<bool> {
         if let Self::Bool(value) = self { Some(*value) } else { None }
     }
 
-    /// The whole number, if it is one.
+    /// The value, if it is an integer.
     pub fn as_integer(&self) -> Option<i128> {
         if let Self::Integer(value) = self { Some(*value) } else { None }
     }
 
-    /// The text, if it is one.
+    /// The value, if it is a string.
     pub fn as_text(&self) -> Option<&str> {
         if let Self::Text(value) = self { Some(value) } else { None }
     }
@@ -76,7 +76,7 @@ impl Serialize for Parameter {
     }
 }
 
-/// By hand, for serde's own way to tell the cases apart copies the whole value first, however large.
+/// Written by hand, because serde's `untagged` first copies the whole value, which may be large.
 impl<'de> Deserialize<'de> for Parameter {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Scalar;
@@ -85,7 +85,7 @@ impl<'de> Deserialize<'de> for Parameter {
             type Value = Parameter;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a parameter: a text, a number, or true or false")
+                f.write_str("a parameter: a string, a number, true or false")
             }
 
             fn visit_bool<E: Error>(self, value: bool) -> Result<Parameter, E> {

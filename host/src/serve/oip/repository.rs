@@ -1,5 +1,5 @@
-//! The repository extension: which models there are, and loading and unloading them. Its models are the pipelines;
-//! the infer stage of one comes and goes with it.
+//! The protocol's model repository extension: lists, loads and unloads models. The infer stage of a pipeline is loaded
+//! and unloaded together with the pipeline.
 
 use std::sync::Arc;
 
@@ -14,18 +14,18 @@ use crate::serve::error::ServeError;
 /// A version of a model in the index.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct IndexEntry {
-    /// The model.
+    /// The name of the model.
     pub name: String,
-    /// The version; absent where it is unloaded.
+    /// The version; absent if the model is unloaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// `READY` or `UNAVAILABLE`.
     pub state: &'static str,
-    /// Why it is in that state, where that needs a reason.
+    /// The reason of the state: `unloaded`, or empty if the model is ready.
     pub reason: &'static str,
 }
 
-/// The models, loaded or not; `ready`: only those that are.
+/// Lists the models. If `ready` is true, only the loaded models.
 pub fn index(app: &App, ready: bool) -> Vec<IndexEntry> {
     let served = app.served().load();
     let mut entries = Vec::new();
@@ -48,10 +48,11 @@ pub fn index(app: &App, ready: bool) -> Vec<IndexEntry> {
     entries
 }
 
-/// Loads a pipeline, or loads it anew. `parameters` are the names of those that the caller gave.
+/// Loads a pipeline that was unloaded. A pipeline that is loaded is built again from the current files. `parameters`
+/// are the names of the request's parameters; none are supported.
 ///
 /// # Errors
-/// When there is no such pipeline, it cannot be served, or a parameter asks for what cannot be.
+/// If there is no such pipeline, the pipeline cannot be served, or there is a parameter.
 pub async fn load(app: Arc<App>, name: String, parameters: &[String], by: &'static str) -> Result<(), ServeError> {
     if let Some(parameter) = parameters.first() {
         return Err(ServeError::invalid(format!(
@@ -67,7 +68,7 @@ pub async fn load(app: Arc<App>, name: String, parameters: &[String], by: &'stat
 /// Unloads a pipeline.
 ///
 /// # Errors
-/// When there is no such pipeline.
+/// If there is no such pipeline.
 pub async fn unload(app: Arc<App>, name: String, by: &'static str) -> Result<(), ServeError> {
     let name = pipeline_name(&app, name)?;
     let unload =
@@ -75,13 +76,14 @@ pub async fn unload(app: Arc<App>, name: String, by: &'static str) -> Result<(),
     Ok(unload.await?)
 }
 
-/// An infer stage is loaded and unloaded by its pipeline's name only.
+/// Checks that the name is not that of an infer stage, because a pipeline and its infer stage are loaded and unloaded
+/// together, by the name of the pipeline.
 fn pipeline_name(app: &App, name: String) -> Result<String, ServeError> {
     let served = app.served().load();
     let known = |name: &str| served.routes.contains_key(name) || served.unloaded.contains(name);
     match name.strip_suffix(INFER) {
         Some(pipeline) if !known(&name) && known(pipeline) => Err(ServeError::invalid(format!(
-            "model `{name}` comes and goes with its pipeline; name the model `{pipeline}`"
+            "model `{name}` is loaded and unloaded with its pipeline; use the name `{pipeline}`"
         ))),
         _ => Ok(name),
     }

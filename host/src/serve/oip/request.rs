@@ -1,4 +1,4 @@
-//! Requests and responses of the protocol, without a transport.
+//! Requests and responses of the protocol, independent of the transport.
 
 use bytes::Bytes;
 use plimsoll_runtime::text::shortened;
@@ -7,12 +7,12 @@ use super::parameter::Parameters;
 use super::tensor::{Data, Datatype, Tensor};
 use crate::serve::error::ServeError;
 
-/// Maximum inputs, and outputs, of a request.
+/// Maximum inputs of a request, and maximum outputs.
 pub const MAX_TENSORS: usize = 1_024;
 /// Maximum parameters of a request, and of one of its tensors.
 pub const MAX_PARAMETERS: usize = 256;
 
-/// The parameter `content_type` of an input whose JSON strings are base64 and not the bytes themselves.
+/// The value of an input's parameter `content_type` that marks its JSON strings as base64 of the bytes.
 pub const BASE64: &str = "base64";
 
 /// A request.
@@ -24,7 +24,7 @@ pub struct Request {
     pub parameters: Parameters,
     /// The inputs, in the caller's order.
     pub inputs: Vec<Tensor>,
-    /// The requested outputs; all outputs if none is named.
+    /// The requested outputs. All outputs if the list is empty.
     pub outputs: Vec<RequestedOutput>,
 }
 
@@ -42,7 +42,7 @@ pub struct RequestedOutput {
 pub struct Response {
     /// The model's name.
     pub model_name: String,
-    /// The version that answered.
+    /// The version that served the request.
     pub model_version: String,
     /// The request's id.
     pub id: Option<String>,
@@ -58,7 +58,7 @@ pub(super) fn check_outputs(known: &[&str], requested: &[RequestedOutput], model
         None => Ok(()),
         Some(other) => {
             let (other, known) = (shortened(&other.name), known.join("`, `"));
-            Err(ServeError::invalid(format!("model `{model}` has no output `{other}`; it gives `{known}`")))
+            Err(ServeError::invalid(format!("model `{model}` has no output `{other}`; its outputs are `{known}`")))
         }
     }
 }
@@ -79,7 +79,7 @@ pub(super) fn select(
         .map(|wanted| {
             let at = outputs.iter().position(|output| output.name == wanted.name);
             let at = at.ok_or_else(|| {
-                ServeError::invalid(format!("the output `{}` is asked for twice", shortened(&wanted.name)))
+                ServeError::invalid(format!("the output `{}` is requested twice", shortened(&wanted.name)))
             })?;
             Ok(outputs.swap_remove(at))
         })

@@ -1,4 +1,4 @@
-//! The statistics extension: counts and times by model and version.
+//! The protocol's statistics extension: counts and times per model and version.
 
 use super::model::{Model, names};
 use crate::deploy::serving::Route;
@@ -6,10 +6,11 @@ use crate::records::statistics::ModelStatistics;
 use crate::serve::App;
 use crate::serve::error::ServeError;
 
-/// The statistics of every served version of a model, or of all models, or of one version.
+/// Returns the statistics of one version of a model, of all its served versions if no version is given, or of all
+/// models if no name is given.
 ///
 /// # Errors
-/// When there is no such model or version.
+/// If there is no such model or version.
 pub fn list(app: &App, name: Option<&str>, version: Option<&str>) -> Result<Vec<ModelStatistics>, ServeError> {
     let served = app.served().load();
     let of = |name: &str, version: &str| app.records.statistics.of(name, version);

@@ -1,5 +1,6 @@
-//! Tensors as the protocol names them. The elements of BYTES are kept apart; all others are bytes, little-endian and
-//! row-major, which is also what `wasi:nn` has. Bytes are shared with the body that they came in.
+//! The tensors of the protocol. BYTES elements are stored one by one. All other elements are stored as bytes,
+//! little-endian and row-major, as in `wasi:nn`. Reading binary input does not copy it: the tensor shares the memory of
+//! the request body.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,9 +11,10 @@ use plimsoll_runtime::text::shortened;
 
 use super::parameter::Parameters;
 
-/// Elements of one BYTES tensor, each of which costs the host more than its four bytes in the body.
+/// Maximum elements of one BYTES tensor. An empty element has four bytes in the body, but takes more memory in the
+/// host.
 pub const MAX_ELEMENTS: u64 = 65_536;
-/// Dimensions of a tensor.
+/// Maximum dimensions of a tensor.
 pub const MAX_DIMENSIONS: usize = 32;
 
 /// The datatypes of the protocol.
@@ -42,9 +44,9 @@ pub enum Datatype {
     Fp32,
     /// Double precision.
     Fp64,
-    /// The upper half of single precision.
+    /// The upper 16 bits of single precision.
     Bf16,
-    /// Elements of any length.
+    /// Byte strings of any length.
     Bytes,
 }
 
@@ -66,7 +68,7 @@ impl Datatype {
         (Self::Bytes, "BYTES"),
     ];
 
-    /// As the protocol writes it.
+    /// The name in the protocol.
     pub fn as_str(self) -> &'static str {
         Self::ALL.iter().find(|(datatype, _)| *datatype == self).map_or("", |(_, name)| name)
     }
@@ -82,7 +84,7 @@ impl Datatype {
         })
     }
 
-    /// The protocol's word for a type of `wasi:nn`.
+    /// The datatype that corresponds to a `wasi:nn` type.
     pub fn from_nn(ty: TensorType) -> Self {
         match ty {
             TensorType::Fp16 => Self::Fp16,
@@ -102,7 +104,7 @@ impl FromStr for Datatype {
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.iter().find(|(_, name)| *name == text).map(|(datatype, _)| *datatype).ok_or_else(|| {
             let names: Vec<_> = Self::ALL.iter().map(|(_, name)| *name).collect();
-            format!("there is no datatype `{}`; there are {}", shortened(text), names.join(", "))
+            format!("there is no datatype `{}`; the datatypes are {}", shortened(text), names.join(", "))
         })
     }
 }
@@ -116,9 +118,9 @@ impl fmt::Display for Datatype {
 /// The elements of a tensor.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Data {
-    /// Elements of one size, back to back.
+    /// The bytes of elements of a fixed size, without gaps.
     Fixed(Bytes),
-    /// The elements of BYTES.
+    /// The elements of a BYTES tensor.
     Elements(Vec<Bytes>),
 }
 
@@ -133,7 +135,7 @@ pub struct Tensor {
     pub shape: Vec<u64>,
     /// Its own parameters.
     pub parameters: Parameters,
-    /// As many elements as the shape says.
+    /// The elements, as many as the shape has.
     pub data: Data,
 }
 
@@ -146,21 +148,22 @@ impl fmt::Debug for Data {
     }
 }
 
-/// How many elements a shape has.
+/// Returns the number of elements of a shape.
 ///
 /// # Errors
-/// When that is no number, or the elements of BYTES are too many.
+/// If there are too many dimensions, if the number of elements or bytes exceeds 64 bits, or if a BYTES tensor has too
+/// many elements.
 pub fn count(shape: &[u64], datatype: Datatype) -> Result<u64, String> {
     if shape.len() > MAX_DIMENSIONS {
-        return Err(format!("the shape has {} dimensions; {MAX_DIMENSIONS} are allowed", shape.len()));
+        return Err(format!("the shape has {} dimensions, but {MAX_DIMENSIONS} are allowed", shape.len()));
     }
     let count = shape.iter().try_fold(1_u64, |count, &size| count.checked_mul(size));
     let bytes = count.and_then(|count| count.checked_mul(datatype.size().unwrap_or(1)));
     let (Some(count), Some(_)) = (count, bytes) else {
-        return Err(format!("the shape {shape:?} of {datatype} has more elements than can be"));
+        return Err(format!("the shape {shape:?} of {datatype} has too many elements"));
     };
     if datatype == Datatype::Bytes && count > MAX_ELEMENTS {
-        return Err(format!("a BYTES tensor may have {MAX_ELEMENTS} elements, the shape {shape:?} has {count}"));
+        return Err(format!("a BYTES tensor may have {MAX_ELEMENTS} elements, but the shape {shape:?} has {count}"));
     }
     Ok(count)
 }
@@ -168,13 +171,13 @@ pub fn count(shape: &[u64], datatype: Datatype) -> Result<u64, String> {
 /// Reads the binary form of a tensor's elements.
 ///
 /// # Errors
-/// What the shape asks for and the bytes do not hold.
+/// If the bytes do not match the shape and the datatype.
 pub fn read_binary(datatype: Datatype, shape: &[u64], bytes: Bytes) -> Result<Data, String> {
     let count = count(shape, datatype)?;
     let Some(size) = datatype.size() else { return elements(count, bytes).map(Data::Elements) };
     if bytes.len() as u64 != count * size {
         return Err(format!(
-            "the shape {shape:?} of {datatype} needs {} bytes, {} were given",
+            "the shape {shape:?} of {datatype} needs {} bytes, but {} were given",
             count * size,
             bytes.len()
         ));
@@ -182,41 +185,41 @@ pub fn read_binary(datatype: Datatype, shape: &[u64], bytes: Bytes) -> Result<Da
     if datatype == Datatype::Bool
         && let Some(other) = bytes.iter().find(|byte| **byte > 1)
     {
-        return Err(format!("a BOOL is the byte 0 or 1, not {other}"));
+        return Err(format!("a BOOL element must be the byte 0 or 1, not {other}"));
     }
     Ok(Data::Fixed(bytes))
 }
 
-/// The elements of BYTES, each behind its length in four bytes.
+/// Splits the binary form of a BYTES tensor into its elements. Four bytes with its length precede each element.
 fn elements(count: u64, mut bytes: Bytes) -> Result<Vec<Bytes>, String> {
     let mut elements = Vec::new();
     for index in 0..count {
         let cut = |what: &str| format!("element {index} of {count} of the BYTES tensor is cut off: {what}");
         let Some((length, _)) = bytes.split_first_chunk::<4>() else {
-            return Err(cut("its length of 4 bytes is not there"));
+            return Err(cut("the 4 bytes of its length are missing"));
         };
         let length = u32::from_le_bytes(*length) as usize;
         let _ = bytes.split_to(4);
         if length > bytes.len() {
-            return Err(cut(&format!("it says that it has {length} bytes, {} are left", bytes.len())));
+            return Err(cut(&format!("its length is {length} bytes, but {} bytes remain", bytes.len())));
         }
         elements.push(bytes.split_to(length));
     }
     if bytes.is_empty() {
         return Ok(elements);
     }
-    Err(format!("{} bytes are left behind the {count} elements of the BYTES tensor", bytes.len()))
+    Err(format!("there are {} bytes after the {count} elements of the BYTES tensor", bytes.len()))
 }
 
 impl Data {
-    /// The binary form.
+    /// Returns the binary form.
     pub fn to_binary(&self) -> Bytes {
         match self {
             Self::Fixed(bytes) => bytes.clone(),
             Self::Elements(elements) => {
                 let mut bytes = BytesMut::with_capacity(elements.iter().map(|element| element.len() + 4).sum());
                 for element in elements {
-                    bytes.put_u32_le(u32::try_from(element.len()).expect("`max_output` is a part of memory"));
+                    bytes.put_u32_le(u32::try_from(element.len()).expect("an element fits in 32-bit linear memory"));
                     bytes.put_slice(element);
                 }
                 bytes.freeze()
@@ -226,17 +229,18 @@ impl Data {
 }
 
 impl Tensor {
-    /// The tensor as `wasi:nn` has it. Whole numbers of a type that it lacks become the next wider one that it has.
+    /// Converts the tensor to a `wasi:nn` tensor. Integers of a type that `wasi:nn` does not have become the next wider
+    /// type that it has.
     ///
     /// # Errors
-    /// What `wasi:nn` cannot hold.
+    /// If `wasi:nn` cannot represent the tensor.
     pub fn to_nn(&self) -> Result<NnTensor, String> {
         let shape =
-            || format!("input `{}`: the shape {:?} has a size beyond 32 bits", shortened(&self.name), self.shape);
+            || format!("input `{}`: the shape {:?} has a size that exceeds 32 bits", shortened(&self.name), self.shape);
         let dimensions = self.shape.iter().map(|&size| u32::try_from(size)).collect::<Result<Vec<_>, _>>();
         let dimensions = dimensions.map_err(|_| shape())?;
         let Data::Fixed(bytes) = &self.data else {
-            return Err(format!("input `{}`: a stage takes numbers, not BYTES", shortened(&self.name)));
+            return Err(format!("input `{}`: a stage takes numeric tensors, not BYTES", shortened(&self.name)));
         };
         let (ty, data) = match self.datatype {
             Datatype::Bool | Datatype::Uint8 => (TensorType::U8, bytes.to_vec()),
@@ -260,18 +264,18 @@ impl Tensor {
                 let (numbers, _) = bytes.as_chunks::<8>();
                 if let Some(large) = numbers.iter().map(|eight| u64::from_le_bytes(*eight)).find(|&n| n >> 63 != 0) {
                     return Err(format!(
-                        "input `{}`: a stage takes INT64, and {large} is larger",
+                        "input `{}`: a stage takes UINT64 as INT64, but {large} is larger than the maximum of INT64",
                         shortened(&self.name)
                     ));
                 }
                 (TensorType::I64, bytes.to_vec())
             }
-            Datatype::Bytes => unreachable!("its elements are not fixed"),
+            Datatype::Bytes => unreachable!("BYTES tensors are not `Data::Fixed`"),
         };
         Ok(NnTensor::new(dimensions, ty, data))
     }
 
-    /// A tensor that a stage gave.
+    /// Converts an output tensor of a stage.
     pub fn from_nn(name: String, tensor: NnTensor) -> Self {
         let data = std::sync::Arc::try_unwrap(tensor.data).unwrap_or_else(|shared| shared.to_vec());
         Self {

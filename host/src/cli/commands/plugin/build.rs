@@ -19,7 +19,7 @@ pub(in crate::cli) struct Build {
     /// The folder of the plugin's crate.
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// Where the component goes; without it NAME.wasm in the crate's folder. In an existing folder it keeps that name.
+    /// The file to write, or an existing folder to write NAME.wasm to; default NAME.wasm in the crate's folder.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -32,7 +32,7 @@ impl Build {
         let built = build(&self.dir).map_err(Error::Failed)?;
         let bytes =
             fs::read(&built).map_err(|error| Error::Failed(format!("{} cannot be read: {error}", built.display())))?;
-        // Before it is copied: whoever watches the folder must not meet what is no plugin.
+        // Checked before the copy, because a server that watches the folder must not find a file that is not a plugin.
         let kinds = kinds(&bytes).map_err(|why| Error::Failed(format!("plugin `{name}`: {why}")))?;
         let bytes = with_metadata(&bytes, &package).map_err(|why| Error::Failed(format!("plugin `{name}`: {why}")))?;
 
@@ -55,16 +55,20 @@ impl Build {
     }
 }
 
-/// The table `package` of the crate in a folder; it has a name.
+/// Reads the table `package` of the crate in a folder.
+///
+/// # Errors
+/// If the manifest cannot be read, or the package has no name.
 fn package(dir: &Path) -> Result<toml::Table, String> {
     let path = dir.join("Cargo.toml");
     let shown = path.display();
     let text = fs::read_to_string(&path).map_err(|error| {
         format!(
-            "{shown} cannot be read: {error}; name the folder of a plugin's crate, or make one: `plimsoll plugin new`"
+            "{shown} cannot be read: {error}; name the folder of a plugin's crate, or create one with `plimsoll plugin \
+             new`"
         )
     })?;
-    let manifest: toml::Table = text.parse().map_err(|error| format!("{shown} is no TOML: {error}"))?;
+    let manifest: toml::Table = text.parse().map_err(|error| format!("{shown} is not valid TOML: {error}"))?;
     let package = manifest.get("package").and_then(toml::Value::as_table);
     let named = package.filter(|package| package.get("name").is_some_and(toml::Value::is_str)).cloned();
     named.ok_or_else(|| format!("{shown} has no `package.name`: name the folder of one crate"))
@@ -74,7 +78,7 @@ fn text(package: &toml::Table, key: &str) -> Option<String> {
     package.get(key).and_then(toml::Value::as_str).map(str::to_owned)
 }
 
-/// The component with what its crate says of it, which cargo does not write: so that the server knows the version.
+/// Returns the component with the crate's metadata. Cargo does not write it, and the server reads the version from it.
 fn with_metadata(bytes: &[u8], package: &toml::Table) -> Result<Vec<u8>, String> {
     use wasm_metadata::{AddMetadata, AddMetadataField as Field};
     let mut metadata = AddMetadata::default();
@@ -96,17 +100,19 @@ fn with_metadata(bytes: &[u8], package: &toml::Table) -> Result<Vec<u8>, String>
     metadata.to_wasm(bytes).map_err(|error| format!("its metadata cannot be written: {error:#}"))
 }
 
-/// `rust-toolchain.toml` may name toolchain and target, but rustup's automatic installation may be off.
+/// Installs the target if it is missing. `rust-toolchain.toml` may name the toolchain and the target, but rustup's
+/// automatic installation may be disabled.
 fn ensure_target(dir: &Path) -> Result<(), String> {
     let asked = Command::new("rustc").current_dir(dir).args(["--print", "target-libdir", "--target", TARGET]).output();
-    let asked = asked.map_err(|error| format!("`rustc` does not start ({error}): install Rust, https://rustup.rs"))?;
+    let asked =
+        asked.map_err(|error| format!("`rustc` cannot be started ({error}): install Rust from https://rustup.rs"))?;
     if !asked.status.success() {
         let words = String::from_utf8_lossy(&asked.stderr);
         // rustup may add a trace of its own calls, after an empty line.
         let why = words.split("\n\n").next().unwrap_or_default().trim();
         return Err(format!(
-            "`rustc` does not work in {}: {why}\nif the toolchain of its rust-toolchain.toml is missing, `rustup toolchain \
-             install` in that folder installs it",
+            "`rustc` does not work in {}: {why}\nif the toolchain of its rust-toolchain.toml is missing, run `rustup \
+             toolchain install` in that folder",
             dir.display()
         ));
     }
@@ -119,26 +125,26 @@ fn ensure_target(dir: &Path) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "the target {TARGET} is not installed and `rustup target add {TARGET}` failed. Install it by that command (or \
-         your distribution's package of the Rust standard library for {TARGET}), then build again."
+        "the target {TARGET} is not installed and `rustup target add {TARGET}` failed. Install it with that command \
+         (or your distribution's package of the Rust standard library for {TARGET}), then build again."
     ))
 }
 
-/// Runs cargo and gives the path of the component that it says it made.
+/// Runs cargo and returns the path of the component that cargo reports.
 fn build(dir: &Path) -> Result<PathBuf, String> {
     let mut cargo = Command::new("cargo");
     cargo
         .current_dir(dir)
         .args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"])
         .stderr(Stdio::inherit());
-    // Flags and wrappers of another build around this one. RUSTFLAGS would also replace those of the crate's
-    // `.cargo/config.toml` without a word.
+    // A cargo build that runs this command sets these variables for itself. RUSTFLAGS would also silently replace the
+    // flags in the crate's `.cargo/config.toml`.
     for variable in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "RUSTC"] {
         cargo.env_remove(variable);
     }
-    let output = cargo.output().map_err(|error| format!("`cargo` does not start: {error}"))?;
+    let output = cargo.output().map_err(|error| format!("`cargo` cannot be started: {error}"))?;
     if !output.status.success() {
-        return Err(format!("the crate in {} does not build; the reason stands above", dir.display()));
+        return Err(format!("the crate in {} does not build; see the errors above", dir.display()));
     }
     let manifest = dir.join("Cargo.toml").canonicalize().map_err(|error| format!("{}: {error}", dir.display()))?;
     let messages = String::from_utf8_lossy(&output.stdout);
@@ -147,13 +153,16 @@ fn build(dir: &Path) -> Result<PathBuf, String> {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .find_map(|message| component_of(&message, &manifest));
     component.ok_or_else(|| {
-        format!("the crate in {} makes no component: set `crate-type = [\"cdylib\"]` under `[lib]`", dir.display())
+        format!(
+            "the crate in {} does not produce a component: set `crate-type = [\"cdylib\"]` under `[lib]`",
+            dir.display()
+        )
     })
 }
 
-/// The component that a message of cargo announces for the crate of this manifest.
+/// Returns the component that a message of cargo reports for the crate of this manifest.
 ///
-/// [The messages](https://doc.rust-lang.org/cargo/reference/external-tools.html#artifact-messages).
+/// [Format of the messages](https://doc.rust-lang.org/cargo/reference/external-tools.html#artifact-messages).
 fn component_of(message: &Value, manifest: &Path) -> Option<PathBuf> {
     let texts = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -169,18 +178,18 @@ fn component_of(message: &Value, manifest: &Path) -> Option<PathBuf> {
     texts(&message["filenames"]).into_iter().find(|name| name.ends_with(".wasm")).map(PathBuf::from)
 }
 
-/// The stages that a component is, read from its bytes: to compile it would take seconds.
+/// Returns the stage kinds of a component. They are read from its bytes, because compilation would take seconds.
 fn kinds(bytes: &[u8]) -> Result<Vec<StageKind>, String> {
     if !wasmparser::Parser::is_component(bytes) {
-        return Err(format!("cargo did not build a component; the target {TARGET} does"));
+        return Err(format!("cargo did not build a component; build for the target {TARGET}"));
     }
     let interface =
         Interface::read(bytes).map_err(|error| format!("cargo did not build a valid component: {error}"))?;
     let (kinds, exports) = (interface.kinds(), interface.exports);
     if kinds.is_empty() {
         return Err(format!(
-            "exports none of {}: one line of `export_preprocess!`, `export_infer!` or `export_postprocess!` is missing \
-             (it exports {})",
+            "the component exports none of {}: one line of `export_preprocess!`, `export_infer!` or \
+             `export_postprocess!` is missing (it exports {})",
             StageKind::ALL.map(StageKind::interface).join(", "),
             if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") }
         ));
@@ -188,13 +197,13 @@ fn kinds(bytes: &[u8]) -> Result<Vec<StageKind>, String> {
     Ok(kinds)
 }
 
-/// Writes the component beside its place and moves it there, so that a server that watches the folder never reads
-/// half of it.
+/// Writes the component to a temporary file next to `out` and renames it, so that a server that watches the folder
+/// never reads an incomplete file.
 fn place(bytes: &[u8], out: &Path) -> Result<(), String> {
     let partial = out.with_extension("wasm.partial");
     let placed = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, out));
     placed.map_err(|error| {
-        // What is left of it is of no use; that it may stay is no second error.
+        // The incomplete file is useless. If it cannot be removed, only the first error is reported.
         let _ = fs::remove_file(&partial);
         format!("{} cannot be written: {error}", out.display())
     })

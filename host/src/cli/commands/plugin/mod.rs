@@ -1,4 +1,4 @@
-//! `plimsoll plugin`: make a plugin, and deploy it to a server that runs.
+//! `plimsoll plugin`: creates a plugin and deploys it to a running server.
 
 mod build;
 mod name;
@@ -15,19 +15,19 @@ use crate::cli::error::Error;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Plugin {
-    /// Make a new plugin: a crate that builds and deploys as it is.
+    /// Create a new plugin: a crate that can be built and deployed without changes.
     New(new::New),
-    /// Build a plugin's crate, check what it is, and put the component where it is wanted.
+    /// Build a plugin's crate, check the component, and copy it to the given place.
     Build(build::Build),
     /// List the plugins of a running server with their versions.
     List(remote::List),
-    /// Deploy a component to a running server, and wait until it serves or is refused.
+    /// Deploy a component to a running server, and wait until it serves or is rejected.
     Deploy(remote::Deploy),
-    /// Bring the previous version of a plugin back.
+    /// Roll a plugin back to its previous version.
     Rollback(remote::Rollback),
-    /// Fetch a component from an OCI registry.
+    /// Download a component from an OCI registry.
     Pull(registry::Pull),
-    /// Put a component into an OCI registry.
+    /// Upload a component to an OCI registry.
     Push(registry::Push),
 }
 

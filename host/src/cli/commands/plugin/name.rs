@@ -1,37 +1,40 @@
-//! Names of plugins that are a crate, a file and a word of the configuration at once.
+//! Names for new plugins. A name must be valid for a crate, for a file and in the configuration.
 
-/// Words that no crate can be called: the keywords of Rust (its reserved ones too), the crates that every Rust
-/// program sees, and the SDK's own name.
+/// Words that cannot be the name of a crate: the keywords of Rust (including the reserved ones), the crates that every
+/// Rust program sees, and the SDK's name.
 const TAKEN: &str = "abstract alloc as async await become box break const continue core crate do dyn else enum extern \
     false final fn for gen if impl in let loop macro match mod move mut override plimsoll-sdk priv proc-macro pub ref \
     return self static std struct super test trait true try type typeof unsafe unsized use virtual where while yield";
 
-/// Names of devices, which Windows gives to no folder.
+/// Names of devices, which Windows does not allow as folder names.
 const DEVICES: &[&str] = &["aux", "con", "nul", "prn"];
 
-/// More than any file system or registry of components takes.
+/// The maximum length of a name, in bytes. File systems and component registries accept names of this length.
 const LONGEST: usize = 64;
 
-/// Whether a plugin can be called `name`.
+/// Checks that `name` is a valid name for a new plugin.
 ///
 /// # Errors
-/// A sentence with the name, what is wrong with it, and a name that would do where one is near.
+/// If it is not valid. The message contains the name, the reason, and a similar valid name if there is one.
 pub(super) fn check(name: &str) -> Result<(), String> {
     if !is_kebab_case(name) {
         let near = kebab_case(name);
-        let mend = if is_kebab_case(&near) { format!("; `{near}` would do") } else { String::new() };
+        let mend = if is_kebab_case(&near) { format!("; for example `{near}`") } else { String::new() };
         return Err(format!(
-            "`{name}` cannot name a plugin: it takes lower-case letters and digits in words joined by single \
-             hyphens, and begins with a letter{mend}"
+            "`{name}` is not a valid plugin name: a name consists of words of lower-case letters and digits, joined \
+             by single hyphens, and begins with a letter{mend}"
         ));
     }
     if name.len() > LONGEST {
-        return Err(format!("`{name}` cannot name a plugin: it has {} letters, {LONGEST} are the most", name.len()));
+        return Err(format!(
+            "`{name}` is not a valid plugin name: it has {} characters, the maximum is {LONGEST}",
+            name.len()
+        ));
     }
     if TAKEN.split(' ').any(|taken| taken == name) || is_device(name) {
         return Err(format!(
-            "`{name}` cannot name a plugin: the word is reserved, so no crate or folder can have it; `{name}-stage` \
-             would do"
+            "`{name}` is not a valid plugin name: the word is reserved and cannot be the name of a crate or folder; \
+             use another name, for example `{name}-stage`"
         ));
     }
     Ok(())
@@ -44,7 +47,8 @@ fn is_kebab_case(name: &str) -> bool {
             .all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()))
 }
 
-/// The nearest name in the right form: words split where they are capitalised or something else stands between.
+/// Converts a name to the required form. A new word begins at a capital letter and after characters that are not
+/// allowed.
 fn kebab_case(name: &str) -> String {
     let mut near = String::new();
     let mut after_small = false;
@@ -61,7 +65,7 @@ fn kebab_case(name: &str) -> String {
     near.trim_end_matches('-').to_owned()
 }
 
-/// `com1` to `lpt9` among them.
+/// Returns true for the name of a Windows device, including the ports `com1` to `lpt9`.
 fn is_device(name: &str) -> bool {
     let port = name.strip_prefix("com").or_else(|| name.strip_prefix("lpt"));
     DEVICES.contains(&name) || port.is_some_and(|number| number.len() == 1 && number.as_bytes()[0].is_ascii_digit())

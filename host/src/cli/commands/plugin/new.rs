@@ -10,7 +10,7 @@ use super::{name, sdk};
 use crate::cli::error::Error;
 use crate::cli::stage_kind;
 
-/// The folder of the SDK's copy in a new crate.
+/// The folder in a new crate that contains the copy of the SDK.
 const COPY: &str = "plimsoll";
 
 macro_rules! template {
@@ -23,10 +23,10 @@ macro_rules! template {
 pub(in crate::cli) struct New {
     /// The plugin's name, lower-case words joined by hyphens: the name of its crate and of its `.wasm` file.
     name: String,
-    /// The stage of a pipeline that the plugin is.
+    /// The kind of stage that the plugin implements.
     #[arg(long, value_parser = stage_kind::parser())]
     kind: StageKind,
-    /// The folder to make; without it NAME in the current folder.
+    /// The folder to create; default NAME in the current folder.
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
     /// Depend on the SDK in this folder, `plugins/sdk` of a checkout, instead of a copy in the new crate.
@@ -43,12 +43,12 @@ impl New {
         for (path, text) in files {
             write(&folder.join(path), &text).map_err(Error::Failed)?;
         }
-        println!("made the {} plugin `{}` in {}", self.kind.as_str(), self.name, folder.display());
-        println!("next: `plimsoll plugin build {}`; its README.md tells the rest", folder.display());
+        println!("created the {} plugin `{}` in {}", self.kind.as_str(), self.name, folder.display());
+        println!("next: `plimsoll plugin build {}`; its README.md describes the other steps", folder.display());
         Ok(())
     }
 
-    /// Path and text of everything in the crate.
+    /// Returns the path and text of every file of the crate.
     fn files(&self) -> Result<Vec<(PathBuf, String)>, String> {
         let template = Template::of(self.kind);
         let mut copy = Vec::new();
@@ -59,7 +59,7 @@ impl New {
                 format!("{COPY}/{}", sdk::FOLDER)
             }
         };
-        // Written as TOML, for a path may hold whatever a file system allows.
+        // Written as a TOML string, because a path may contain characters such as quotes.
         let dependency = toml::Value::from(dependency).to_string();
         let stage = |kind: StageKind, shipped: &'static str| if kind == self.kind { &self.name } else { shipped };
         let profile = sdk::profile();
@@ -93,17 +93,17 @@ impl New {
     }
 }
 
-/// What one kind of plugin has of its own.
+/// The parts of a new crate that depend on the kind of the plugin.
 struct Template {
     /// Path and text of its sources.
     sources: &'static [(&'static str, &'static str)],
-    /// Lines of `[dependencies]` beside the SDK.
+    /// Lines of `[dependencies]` in addition to the SDK.
     dependencies: &'static str,
-    /// The README's words about what the example does.
+    /// The README's text about the example.
     about: &'static str,
-    /// The README's words about its tests.
+    /// The README's text about the tests.
     test: &'static str,
-    /// The preprocess stage's `config` in the README's pipeline, which feeds the bundled model.
+    /// The preprocess stage's `config` in the README's pipeline. It matches the input of the bundled model.
     config: &'static str,
 }
 
@@ -122,7 +122,7 @@ impl Template {
                 test: TEST,
                 config: "{ shape = [1, 1, 8, 8] }",
             },
-            // All that it does is to call the host, so there is nothing to test without one.
+            // An infer plugin only calls the host, so there is nothing to test without a host.
             StageKind::Infer => Self {
                 sources: &[("src/lib.rs", template!("infer/lib.rs"))],
                 dependencies: "",
@@ -144,13 +144,13 @@ impl Template {
     }
 }
 
-/// A template with every `{{word}}` replaced. Words are replaced in their order, so those whose text has words
-/// itself would have to come first; none has.
+/// Returns the template with every `{{word}}` replaced. Words are replaced in order, so a word whose text contains
+/// other words would have to come first. None does.
 fn filled(template: &str, words: &[(&str, &str)]) -> String {
     words.iter().fold(template.to_owned(), |text, (word, value)| text.replace(&format!("{{{{{word}}}}}"), value))
 }
 
-/// Refuses a place where something is already.
+/// Checks that the folder does not exist or is empty.
 fn vacant(folder: &Path) -> Result<(), String> {
     let shown = folder.display();
     match fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
@@ -161,21 +161,24 @@ fn vacant(folder: &Path) -> Result<(), String> {
     }
 }
 
-/// The absolute path of an SDK on this machine, so that the crate builds wherever it lies.
+/// Returns the absolute path of a local SDK, so that the crate builds in any folder.
+///
+/// # Errors
+/// If the folder does not contain the SDK, or its path is not UTF-8.
 fn checked_sdk(folder: &Path) -> Result<String, String> {
     let refused = |why: &dyn std::fmt::Display| {
-        format!("--sdk {}: {why}; the folder `plugins/sdk` of a checkout is meant", folder.display())
+        format!("--sdk {}: {why}; use the folder `plugins/sdk` of a checkout", folder.display())
     };
     let manifest = fs::read_to_string(folder.join("Cargo.toml"))
         .map_err(|error| refused(&format!("its Cargo.toml cannot be read: {error}")))?;
     let manifest: toml::Table =
-        manifest.parse().map_err(|error| refused(&format!("its Cargo.toml is no TOML: {error}")))?;
+        manifest.parse().map_err(|error| refused(&format!("its Cargo.toml is not valid TOML: {error}")))?;
     let name = manifest.get("package").and_then(|package| package.get("name")).and_then(toml::Value::as_str);
     if name != Some("plimsoll-sdk") {
         return Err(refused(&"it is not the crate `plimsoll-sdk`"));
     }
     let absolute = std::path::absolute(folder).map_err(|error| refused(&error))?;
-    absolute.into_os_string().into_string().map_err(|_| refused(&"its path is no UTF-8, which cargo needs"))
+    absolute.into_os_string().into_string().map_err(|_| refused(&"its path is not valid UTF-8, which cargo needs"))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {

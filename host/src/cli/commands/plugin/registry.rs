@@ -11,9 +11,9 @@ use crate::config::Deploy;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Pull {
-    /// `oci://registry/name:tag`, or with `@sha256:…` behind it.
+    /// `oci://registry/name:tag`, optionally followed by `@sha256:…`.
     reference: OciReference,
-    /// Where the component goes; default NAME.wasm.
+    /// The file to write; default NAME.wasm.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

@@ -8,19 +8,19 @@ use serde_json::Value;
 
 use crate::cli::error::Error;
 
-/// Which server, and the right to change something there.
+/// The server's address, and the token for its administration.
 #[derive(Debug, Args)]
 struct Server {
     /// The server's address.
     #[arg(long, value_name = "URL", env = "PLIMSOLL_SERVER", default_value = "http://127.0.0.1:8080")]
     server: String,
-    /// The file that holds the administration token; else the variable PLIMSOLL_ADMIN_TOKEN.
+    /// The file with the administration token; default the token in the variable PLIMSOLL_ADMIN_TOKEN.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
 impl Server {
-    /// Sends a request and gives the JSON of its answer.
+    /// Sends a request and returns the JSON of the reply.
     async fn send(&self, method: reqwest::Method, path: &str, body: Vec<u8>) -> Result<Value, Error> {
         let url = format!("{}{path}", self.server.trim_end_matches('/'));
         let mut request = reqwest::Client::new().request(method, &url).body(body);
@@ -36,13 +36,13 @@ impl Server {
         }
         let unreachable = |error: reqwest::Error| {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            Error::Failed(format!("{url} does not answer: {error}{cause}; name the server with --server"))
+            Error::Failed(format!("{url} does not answer: {error}{cause}; set the address of the server with --server"))
         };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let text = response.text().await.map_err(unreachable)?;
         let answer: Value = serde_json::from_str(&text)
-            .map_err(|_| Error::Failed(format!("{url} answers {status}, and not as a Plimsoll server does")))?;
+            .map_err(|_| Error::Failed(format!("{url} replied with {status} and without JSON; check --server")))?;
         if !status.is_success() {
             return Err(Error::Failed(answer["detail"].as_str().unwrap_or(&text).to_owned()));
         }
@@ -94,7 +94,7 @@ impl List {
 pub(in crate::cli) struct Deploy {
     /// The component, a `.wasm` file.
     file: PathBuf,
-    /// The plugin's name; default the file's, up to an `@`.
+    /// The plugin's name; default the file name up to an `@`, without `.wasm`.
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
@@ -121,7 +121,7 @@ impl Deploy {
 pub(in crate::cli) struct Rollback {
     /// The plugin's name.
     name: String,
-    /// The version, or the beginning of the digest; default the latest previous one.
+    /// The version, or the first digits of its digest; default the latest previous version.
     #[arg(long)]
     to: Option<String>,
     #[command(flatten)]
@@ -139,7 +139,7 @@ impl Rollback {
     }
 }
 
-/// A version as a query has it: of what semantic versions are made of, `+` alone means something else there.
+/// Encodes a version for a query. Of the characters of semantic versions, only `+` has another meaning in a query.
 fn in_query(version: &str) -> String {
     version.replace('+', "%2B")
 }

@@ -1,4 +1,4 @@
-//! The comparison of the levels of one factor within every stage.
+//! Compares the levels of one factor within every stage.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::samples::{Cell, Factor, Sample};
 use super::sentence::{Verdict, sentence};
 use super::standardise::{Sides, Standardised};
 
-/// Levels of one stage that are compared with each other: those with the most bytes.
+/// Maximum number of levels of one stage that are compared. The levels with the most bytes are chosen.
 const MAX_LEVELS: usize = 8;
 /// A difference below this share of the larger mean is negligible.
 const NEGLIGIBLE: f64 = 0.01;
@@ -18,9 +18,9 @@ const NEGLIGIBLE: f64 = 0.01;
 /// The body of `GET /v1/memory/compare`.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
-    /// What is compared.
+    /// The factor whose levels are compared.
     pub by: Factor,
-    /// One for each stage of each pipeline; for versions, of each plugin.
+    /// One entry for each stage of each pipeline. If versions are compared, one entry for each plugin of each stage.
     pub stages: Vec<StageComparison>,
 }
 
@@ -33,42 +33,42 @@ pub struct StageComparison {
     pub stage: StageKind,
     /// The levels, those with the most bytes first.
     pub levels: Vec<Level>,
-    /// How many more levels there are, which are not compared.
+    /// The number of further levels that are not compared.
     pub levels_left_out: usize,
-    /// Every two of the levels.
+    /// One entry for every two of the levels.
     pub pairs: Vec<Pair>,
 }
 
-/// One chip, version, caller or outcome.
+/// One level of a factor: one chip, version, caller or outcome.
 #[derive(Debug, Serialize)]
 pub struct Level {
     /// Its name.
     pub level: Arc<str>,
-    /// Stage runs.
+    /// Number of stage runs.
     pub runs: u64,
     /// Mean high-water mark in bytes.
     pub mean: f64,
-    /// Highest mark in bytes.
+    /// Highest high-water mark in bytes.
     pub max: u64,
 }
 
-/// Two levels, `more` being the one with the higher mean.
+/// Two levels. `more` is the one with the higher mean.
 #[derive(Debug, Serialize)]
 pub struct Pair {
     /// The level with the higher mean.
     pub more: Arc<str>,
-    /// The other.
+    /// The level with the lower mean.
     pub less: Arc<str>,
-    /// How much higher the mean is, in bytes.
+    /// The difference of the two means in bytes.
     pub difference: f64,
     /// Standard error of `difference`, in bytes.
     pub standard_error: f64,
-    /// The difference with the same mix of each factor, and of all of them.
+    /// The difference with the same mix of each single factor, then with the same mix of all factors together.
     pub standardised: Vec<Standardised>,
-    /// What explains the difference: factors whose mix does, or what is compared itself; empty where there is no
-    /// difference or it cannot be told.
+    /// The explanation: the factors whose mix explains the difference, or the compared factor itself. Empty if there is
+    /// no difference or if the data does not explain it.
     pub explained_by: Vec<Factor>,
-    /// All of this in a sentence.
+    /// The result as a sentence.
     pub sentence: String,
 }
 
@@ -76,7 +76,7 @@ pub struct Pair {
 pub fn compare(by: Factor, samples: &[Sample]) -> Comparison {
     let mut stages: BTreeMap<(&str, StageKind, &str), Vec<&Sample>> = BTreeMap::new();
     for sample in samples {
-        // Versions of two plugins that take the same place are no versions of each other.
+        // Versions are compared only within one plugin, even if two plugins serve as the same stage.
         let plugin = if by == Factor::Version { &*sample.plugin } else { "" };
         stages.entry((&sample.pipeline, sample.stage, plugin)).or_default().push(sample);
     }
@@ -108,7 +108,7 @@ fn stage(by: Factor, samples: &[&Sample]) -> StageComparison {
     StageComparison { pipeline: Arc::clone(pipeline), stage: *stage, levels, levels_left_out, pairs }
 }
 
-/// The difference of two levels, and what explains it.
+/// Computes the difference of two levels and its explanation.
 fn pair(sides: &Sides<'_>) -> Pair {
     let [more, less] = sides.totals();
     let difference = more.mean() - less.mean();
@@ -150,8 +150,9 @@ mod tests {
     }
 
     #[test]
-    fn a_mix_of_outcomes_and_callers_is_told_from_the_chip() {
-        // X sends 90 % malformed images, 9 of 10 to b; the others send 2 % and use both chips alike.
+    fn a_difference_due_to_outcomes_and_callers_is_not_attributed_to_the_chip() {
+        // 90 % of the images of X are malformed, and X sends 9 of 10 to b. The others send 2 % malformed images and use
+        // both chips equally.
         let samples = [
             sample("b", "X", "invalid_input", 810, 60),
             sample("b", "X", "ok", 90, 20),
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chip_that_needs_more_whatever_is_sent_is_named() {
+    fn a_chip_that_needs_more_for_every_caller_is_named() {
         let samples = [
             sample("b", "X", "ok", 500, 40),
             sample("a", "X", "ok", 100, 20),
@@ -192,13 +193,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_is_not_told() {
-        // Each chip has its own caller, and all end alike.
+    fn an_unclear_cause_is_reported_as_unclear() {
+        // Each chip has its own caller, and all runs have the same outcome.
         let samples = [sample("b", "X", "ok", 100, 40), sample("a", "Y", "ok", 100, 20)];
         let pair = pair(Factor::Chip, &samples);
         assert!(pair.explained_by.is_empty(), "{pair:?}");
-        assert!(pair.sentence.contains("cannot be told"), "{}", pair.sentence);
-        // Half is the mix, half the chip.
+        assert!(pair.sentence.contains("do not show whether"), "{}", pair.sentence);
+        // Half of the difference is due to the mix, half to the chip.
         let samples = [
             sample("b", "X", "ok", 50, 30),
             sample("b", "X", "trap", 50, 50),
@@ -206,7 +207,7 @@ mod tests {
             sample("a", "X", "trap", 10, 40),
         ];
         let pair = self::pair(Factor::Chip, &samples);
-        assert!(pair.explained_by.is_empty() && pair.sentence.contains("explains a part"), "{}", pair.sentence);
+        assert!(pair.explained_by.is_empty() && pair.sentence.contains("explains one part"), "{}", pair.sentence);
     }
 
     #[test]
@@ -225,7 +226,7 @@ mod tests {
         let pages = standard.difference.expect("common strata") / PAGE as f64;
         assert!((pages - 8.0).abs() < 1e-9, "{pages}");
         assert!((standard.coverage - 100.0 / 120.0).abs() < 1e-9, "{standard:?}");
-        assert_eq!(standard.standard_error, Some(0.0), "all runs of a stratum are alike");
+        assert_eq!(standard.standard_error, Some(0.0), "all runs of a stratum need the same memory");
         // (10·30 + 30·50 + 20·90) / 60 and (50·20 + 10·45) / 60 pages.
         assert!((pair.difference / PAGE as f64 - (60.0 - 1450.0 / 60.0)).abs() < 1e-9, "{pair:?}");
     }

@@ -1,4 +1,4 @@
-//! What is compared: high-water marks, told apart by what may have to do with them.
+//! The input of the comparison: high-water marks, grouped by the factors that may influence them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use plimsoll_runtime::cap::PAGE;
 use plimsoll_runtime::kind::StageKind;
 use serde::Serialize;
 
-/// What memory is compared by, and what a mix can be a mix of.
+/// A property of a stage run by which memory is compared, and whose mix may explain a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Factor {
@@ -23,10 +23,10 @@ pub enum Factor {
 }
 
 impl Factor {
-    /// All of them.
+    /// All factors.
     pub const ALL: [Self; 4] = [Self::Chip, Self::Version, Self::Caller, Self::Outcome];
 
-    /// The word for it in the query and in sentences.
+    /// The name of the factor in the query and in sentences.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Chip => "chip",
@@ -36,8 +36,8 @@ impl Factor {
         }
     }
 
-    /// What may lie behind a difference between levels of this factor. Two chips may well have two versions of an
-    /// infer plugin, and then no stratum is common; so a version lies behind nothing.
+    /// The factors that may cause a difference between levels of this factor. Version is never one of them, because two
+    /// chips often have different versions of an infer plugin; the two sides then have no stratum in common.
     pub(super) fn confounders(self) -> &'static [Self] {
         match self {
             Self::Chip => &[Self::Outcome, Self::Caller],
@@ -60,21 +60,21 @@ impl FromStr for Factor {
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|factor| factor.as_str() == text);
         known.ok_or_else(|| {
-            format!("`by={text}` is nothing to compare by; write one of `chip`, `version`, `caller` and `outcome`")
+            format!("`by={text}` is not supported; use one of `chip`, `version`, `caller` and `outcome`")
         })
     }
 }
 
-/// High-water marks of the stage runs that are alike in everything that is told apart.
+/// High-water marks of the stage runs that have the same level of every factor.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Cell {
-    /// Stage runs.
+    /// Number of stage runs.
     pub runs: u64,
-    /// In pages, for the mean.
+    /// The sum of the marks in pages, for the mean.
     pub(super) sum: u64,
-    /// In pages squared, for the standard error.
+    /// The sum of the squared marks in pages squared, for the standard error.
     squares: f64,
-    /// In bytes.
+    /// The highest mark in bytes.
     pub(super) max: u64,
 }
 
@@ -88,7 +88,7 @@ impl Cell {
         self.max = self.max.max(high_water);
     }
 
-    /// Takes over what another cell counted.
+    /// Adds the counts of another cell.
     pub fn add(&mut self, other: &Self) {
         self.runs += other.runs;
         self.sum += other.sum;
@@ -96,7 +96,7 @@ impl Cell {
         self.max = self.max.max(other.max);
     }
 
-    /// Bytes.
+    /// The mean high-water mark in bytes.
     pub(super) fn mean(&self) -> f64 {
         self.sum as f64 * PAGE as f64 / self.runs.max(1) as f64
     }
@@ -110,7 +110,7 @@ impl Cell {
     }
 }
 
-/// A cell, and what it is told apart by.
+/// A cell with the properties that identify it.
 #[derive(Debug, Clone)]
 pub struct Sample {
     /// The pipeline.

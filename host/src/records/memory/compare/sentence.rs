@@ -1,34 +1,40 @@
-//! What explains a difference, as a verdict and as a sentence.
+//! Explains a difference: as a verdict and as a sentence.
 
 use plimsoll_runtime::text::grouped;
 
 use super::samples::Factor;
 use super::standardise::{Sides, Standardised};
 
-/// A factor explains a difference if so much of it goes away with the factor's mix.
+/// A factor explains a difference if at least this share of it disappears with the same mix of the factor.
 const EXPLAINS: f64 = 0.8;
-/// And the compared levels do themselves where no more than this goes away.
+/// The compared levels themselves explain a difference if at most this share of it disappears.
 const EXPLAINS_NOT: f64 = 0.2;
-/// A standardised difference speaks for all runs only if the common strata hold so many of them.
+/// A standardised difference represents all runs only if the common strata hold at least this share of them.
 const MIN_COVERAGE: f64 = 0.5;
 
-/// What explains a difference.
+/// The explanation of a difference.
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict {
+    /// The difference is negligible or may be chance.
     NoDifference,
+    /// The mix of these factors explains it.
     Mix(Vec<Factor>),
+    /// The compared factor itself explains it.
     Itself,
+    /// The mix explains one part, and the compared factor the rest.
     Partly,
+    /// The data does not show the cause.
     CannotTell,
 }
 
 impl Verdict {
-    /// `standardised` has an entry for each factor, then one for all of them.
+    /// Decides what explains a difference. `standardised` has an entry for each factor, then one for all factors
+    /// together.
     pub(super) fn of(standardised: &[Standardised]) -> Self {
         let told = |standard: &&Standardised| standard.explained.is_some() && standard.coverage >= MIN_COVERAGE;
         let explains = |standard: &&Standardised| {
             let noise = standard.standard_error.unwrap_or(0.0) * 2.0;
-            // What is left of most of it may be chance.
+            // If most of the difference disappears, the rest may be chance.
             let is_chance = standard.difference.is_some_and(|rest| rest.abs() <= noise);
             standard.explained.is_some_and(|share| share >= EXPLAINS || (share >= 0.5 && is_chance))
         };
@@ -45,7 +51,7 @@ impl Verdict {
         let Some(all) = standardised.iter().rev().find(told) else { return Self::CannotTell };
         match all.explained.unwrap_or(0.0) {
             _ if explains(&all) => Self::Mix(all.same.clone()),
-            // A single factor that could be compared says nothing of the one that could not.
+            // If only one factor could be compared, the other one may still be the cause.
             _ if all.same.len() == 1 => Self::CannotTell,
             share if share <= EXPLAINS_NOT => Self::Itself,
             _ => Self::Partly,
@@ -53,12 +59,15 @@ impl Verdict {
     }
 }
 
-/// What explains a difference of `raw` bytes, in a sentence.
+/// Explains a difference of `raw` bytes in a sentence.
 pub(super) fn sentence(sides: &Sides, raw: f64, standardised: &[Standardised], verdict: &Verdict) -> String {
     let Sides { by, more, less, .. } = sides;
     let (a, b) = (format!("{by} {more}"), format!("{by} {less}"));
     if *verdict == Verdict::NoDifference {
-        return format!("{a} and {b} need the same: their means differ by {} bytes.", grouped(raw.round() as u64));
+        return format!(
+            "{a} and {b} need the same memory: their means differ by {} bytes.",
+            grouped(raw.round() as u64)
+        );
     }
     let mut parts = Vec::new();
     for standard in standardised.iter().filter(|standard| standard.same.len() == 1) {
@@ -80,7 +89,9 @@ pub(super) fn sentence(sides: &Sides, raw: f64, standardised: &[Standardised], v
                 )
             }
             Some(share) => format!("the mix of {factor}s explains {}{shares}", percent(share.clamp(0.0, 1.0))),
-            None => format!("the mix of {factor}s cannot be compared because they have none in common{shares}"),
+            None => {
+                format!("the mix of {factor}s cannot be compared because the two sides have none in common{shares}")
+            }
         });
     }
     let all = standardised.last();
@@ -88,7 +99,7 @@ pub(super) fn sentence(sides: &Sides, raw: f64, standardised: &[Standardised], v
     let remains = remains.map_or_else(String::new, |rest| {
         let direction = if rest < 0.0 { "less" } else { "more" };
         format!(
-            "; with the same mix of all of them {a} needs {} bytes {direction} than {b}",
+            "; with the same mix of all factors {a} needs {} bytes {direction} than {b}",
             grouped(rest.abs().round() as u64)
         )
     });
@@ -99,8 +110,8 @@ pub(super) fn sentence(sides: &Sides, raw: f64, standardised: &[Standardised], v
             format!("so {}, not the {by}, {verb} it", names.join(" and "))
         }
         Verdict::Itself => format!("so it is due to the {by} itself"),
-        Verdict::Partly => format!("so the mix explains a part, and the {by} the rest"),
-        Verdict::CannotTell => format!("so whether it is due to the {by} cannot be told from these requests"),
+        Verdict::Partly => format!("so the mix explains one part, and the {by} the rest"),
+        Verdict::CannotTell => format!("so these requests do not show whether it is due to the {by}"),
         Verdict::NoDifference => unreachable!("answered above"),
     };
     format!(

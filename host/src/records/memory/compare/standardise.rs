@@ -10,19 +10,19 @@ use super::samples::{Cell, Factor, Sample};
 /// A difference of means with the same mix of some factors on both sides.
 #[derive(Debug, Serialize)]
 pub struct Standardised {
-    /// The factors.
+    /// The factors whose mix is the same on both sides.
     pub same: Vec<Factor>,
-    /// Bytes by which `more` needs more (negative: less); absent where no stratum occurs on both sides.
+    /// Bytes by which `more` needs more than `less` (negative: less). Absent if no stratum occurs on both sides.
     pub difference: Option<f64>,
-    /// Its standard error in bytes.
+    /// Standard error of `difference` in bytes.
     pub standard_error: Option<f64>,
-    /// The share of both sides' runs that are in strata that occur on both; the rest is not compared.
+    /// The share (0 to 1) of both sides' runs in strata that occur on both sides. The other runs are not compared.
     pub coverage: f64,
-    /// The share of the raw difference that goes away.
+    /// The share of the raw difference that disappears with the same mix (1: all of it).
     pub explained: Option<f64>,
 }
 
-/// Two levels with their samples.
+/// Two levels of a factor with their samples.
 pub(super) struct Sides<'a> {
     pub(super) by: Factor,
     pub(super) more: &'a Arc<str>,
@@ -43,12 +43,12 @@ fn strata<'a>(samples: &[&'a Sample], factors: &[Factor]) -> Strata<'a> {
 }
 
 impl Sides<'_> {
-    /// The runs of both levels together: of the one that needs more, and of the other.
+    /// All runs of each level: first of the level that needs more, then of the other.
     pub(super) fn totals(&self) -> [Cell; 2] {
         [&self.mores, &self.lesses].map(|side| strata(side, &[]).remove(&vec![]).unwrap_or_default())
     }
 
-    /// The difference with the same mix of `factors` on both sides; `raw` is the difference as it is, in bytes.
+    /// The difference with the same mix of `factors` on both sides. `raw` is the difference as measured, in bytes.
     pub(super) fn standardised(&self, factors: &[Factor], raw: f64) -> Standardised {
         let (mores, lesses) = (strata(&self.mores, factors), strata(&self.lesses, factors));
         let all: u64 = mores.values().chain(lesses.values()).map(|cell| cell.runs).sum();
@@ -70,7 +70,8 @@ impl Sides<'_> {
         }
     }
 
-    /// The level of a factor whose share differs most between the sides, with its shares on both.
+    /// The level of a factor whose share exceeds that of the other side the most, with its shares on both sides: first
+    /// of `more`, then of `less`.
     pub(super) fn most_different(&self, factor: Factor) -> Option<(String, f64, f64)> {
         let shares = |samples: &[&Sample]| {
             let strata = strata(samples, &[factor]);
@@ -80,7 +81,8 @@ impl Sides<'_> {
         let (mores, lesses): (BTreeMap<String, f64>, BTreeMap<_, _>) = (shares(&self.mores), shares(&self.lesses));
         let share = |side: &BTreeMap<String, f64>, level: &String| side.get(level).copied().unwrap_or(0.0);
         let levels: BTreeSet<_> = mores.keys().chain(lesses.keys()).collect();
-        // What `more` has more of is what makes it need more.
+        // Only levels that are more frequent in `more` can explain why it needs more, so the sign of the difference
+        // counts.
         let by_share = |a: &f64, b: &f64| a.total_cmp(b);
         let level = levels.into_iter().max_by(|a, b| {
             by_share(&(share(&mores, a) - share(&lesses, a)), &(share(&mores, b) - share(&lesses, b)))

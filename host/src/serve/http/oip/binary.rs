@@ -1,4 +1,4 @@
-//! The binary tensor data extension: JSON, and behind it the bytes of tensors.
+//! The protocol's binary tensor data extension: a body of JSON, followed by the bytes of tensors.
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName};
@@ -11,17 +11,17 @@ use crate::serve::oip::parameter::Parameters;
 use crate::serve::oip::request::{BASE64, Request, RequestedOutput};
 use crate::serve::oip::tensor::{Data, Datatype, Tensor, count, read_binary};
 
-/// How many bytes of the body are its JSON.
+/// The header with the length of the JSON at the start of the body, in bytes.
 pub(super) const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
-/// The parameter of an input that is binary.
+/// The parameter with the size of a binary input, in bytes.
 const SIZE: &str = "binary_data_size";
-/// The parameter of an output that is to be binary.
+/// The parameter that requests one output as binary data.
 const BINARY: &str = "binary_data";
-/// The parameter of a request whose outputs are all to be binary.
+/// The parameter that requests all outputs as binary data.
 const BINARY_OUTPUT: &str = "binary_data_output";
 
-/// Where the JSON of a body ends; `None` where it is all JSON.
+/// Returns the length of the JSON at the start of the body, in bytes, or `None` if the whole body is JSON.
 pub(super) fn header_length(headers: &HeaderMap, body: &Bytes) -> Result<Option<usize>, ServeError> {
     let Some(value) = headers.get(HEADER_LENGTH) else { return Ok(None) };
     let length = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
@@ -36,18 +36,18 @@ pub(super) fn header_length(headers: &HeaderMap, body: &Bytes) -> Result<Option<
     if length > body.len() { Err(wrong()) } else { Ok(Some(length)) }
 }
 
-/// Reads a request of JSON and the binary part behind it. `limit`: bytes that its tensors may have.
+/// Reads a request: its JSON and the binary part that follows it. `limit`: maximum size of its tensors, in bytes.
 pub(super) fn read(mut body: Bytes, header: Option<usize>, limit: u64) -> Result<Request, ServeError> {
     let tail = header.map_or_else(Bytes::new, |length| body.split_off(length));
     let wire: WireRequest<'_> = serde_json::from_slice(&body)
-        .map_err(|error| ServeError::invalid(format!("the body is no inference request in JSON: {error}")))?;
+        .map_err(|error| ServeError::invalid(format!("the body is not a valid inference request in JSON: {error}")))?;
     let mut parts = Parts { tail, left: limit, limit };
     let Few(inputs) = wire.inputs;
     let inputs = inputs.into_iter().map(|input| parts.input(input)).collect::<Result<_, _>>()?;
     if !parts.tail.is_empty() {
         let left = parts.tail.len();
         return Err(ServeError::invalid(format!(
-            "{left} bytes are left behind the binary inputs; is a `{SIZE}` too small?"
+            "the body has {left} bytes after the last binary input; check each `{SIZE}`"
         )));
     }
     let outputs = wire.outputs.unwrap_or_default().0;
@@ -58,7 +58,8 @@ pub(super) fn read(mut body: Bytes, header: Option<usize>, limit: u64) -> Result
     Ok(Request { id: wire.id, parameters: wire.parameters.unwrap_or_default().0, inputs, outputs })
 }
 
-/// The binary part, from which inputs take theirs in order.
+/// The binary part of a body, from which the inputs take their bytes in order, and the limit on the size of all
+/// tensors.
 struct Parts {
     tail: Bytes,
     left: u64,
@@ -73,14 +74,14 @@ impl Parts {
         let datatype: Datatype = datatype.parse().map_err(told)?;
         let data = match (parameters.get(SIZE), data) {
             (Some(_), Some(_)) => {
-                return Err(told(format!("it has both `data` and `{SIZE}`; one of them says where its elements are")));
+                return Err(told(format!("it has both `data` and the parameter `{SIZE}`; remove one of them")));
             }
             (None, None) => return Err(told(format!("it has neither `data` nor the parameter `{SIZE}`"))),
             (Some(size), None) => {
                 let left = self.tail.len();
                 let size = size.as_integer().and_then(|size| usize::try_from(size).ok()).filter(|size| *size <= left);
                 let size = size.ok_or_else(|| {
-                    told(format!("its `{SIZE}` must be a number up to the {left} bytes that are left of the body"))
+                    told(format!("its `{SIZE}` must be a number up to the {left} bytes that remain in the body"))
                 })?;
                 read_binary(datatype, &shape, self.tail.split_to(size)).map_err(told)?
             }
@@ -94,7 +95,7 @@ impl Parts {
         Ok(Tensor { name, datatype, shape, parameters, data })
     }
 
-    /// Numbers are shorter in JSON than they are as tensors, so what they become is held against the limit, too.
+    /// Checks the size of the tensors against the limit, too, because a number can be shorter in JSON than in a tensor.
     fn take(&mut self, bytes: u64) -> Result<(), ServeError> {
         self.left = self.left.checked_sub(bytes).ok_or_else(|| {
             let detail = format!("the tensors have more than {} bytes (`server.max_body`)", self.limit);
@@ -104,7 +105,7 @@ impl Parts {
     }
 }
 
-/// A request that is nothing but the bytes of the model's only input.
+/// Makes the request for a body that consists only of the bytes of the model's only input.
 pub(super) fn raw(body: Bytes, model: &Model) -> Result<Request, ServeError> {
     let input = match model.part {
         Part::Whole => Tensor {
@@ -127,13 +128,13 @@ fn raw_tensor(body: Bytes, model: &Model) -> Result<Tensor, ServeError> {
     let inputs = stage.and_then(|stage| stage.signatures()).map_or(&[][..], |(inputs, _)| inputs);
     let [input] = inputs else {
         return Err(ServeError::invalid(format!(
-            "a raw binary request is for models with one input, `{name}` has {}; send JSON with `{SIZE}`",
+            "a raw binary request needs a model with one input, but `{name}` has {}; send JSON with `{SIZE}`",
             inputs.len()
         )));
     };
     let (Some(ty), Some(shape)) = (input.types.first(), &input.shape) else {
         return Err(ServeError::invalid(format!(
-            "model `{name}` does not say its input's type and shape; send JSON with `{SIZE}`"
+            "the type and shape of the input of model `{name}` are not known; send JSON with `{SIZE}`"
         )));
     };
     let datatype = Datatype::from_nn(*ty);
@@ -142,7 +143,8 @@ fn raw_tensor(body: Bytes, model: &Model) -> Result<Tensor, ServeError> {
     let free = shape.iter().filter(|size| size.is_none()).count();
     if free > 1 {
         return Err(ServeError::invalid(format!(
-            "model `{name}` has {free} free dimensions, a raw binary request can fill one"
+            "the input of model `{name}` has {free} free dimensions, but a raw binary request supports one; send JSON \
+             with `{SIZE}`"
         )));
     }
     let rows = if free == 0 { 1 } else { (body.len() as u64).checked_div(row).unwrap_or(0) };
@@ -152,7 +154,7 @@ fn raw_tensor(body: Bytes, model: &Model) -> Result<Tensor, ServeError> {
     Ok(Tensor { name: input.name.clone(), datatype, shape, parameters: Parameters::new(), data })
 }
 
-/// Which outputs a request wants as bytes.
+/// The outputs that a request asks for as binary data.
 pub(super) struct WantsBinary {
     all: bool,
     outputs: Vec<(String, bool)>,

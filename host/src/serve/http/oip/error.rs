@@ -1,5 +1,5 @@
-//! Errors in the form of the protocol: `{"error": "…"}`, which is all that its clients read, with the members of the problem
-//! (`problem.rs`) next to it.
+//! Errors in the format of the protocol: `{"error": "…"}`, the only member that its clients read, plus the members of
+//! the problem (`problem.rs`).
 
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::serve::error::ServeError;
 use crate::serve::problem::{Problem, reply};
 
-/// An error that is answered in the protocol's form.
+/// An error that is sent in the format of the protocol.
 #[derive(Debug)]
 pub(in crate::serve::http) struct OipError(pub(in crate::serve::http) ServeError);
 

@@ -1,4 +1,4 @@
-//! `POST /v2/models/{model}[/versions/{version}]/infer`.
+//! Inference over REST: `POST /v2/models/{model}[/versions/{version}]/infer`.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::serve::oip::infer::run;
 use crate::serve::oip::model::Model;
 use crate::serve::oip::request::Request;
 
-/// One inference; the answer has the datatypes and the form that were asked for.
+/// Runs one inference. The response has the requested outputs, as JSON or as binary data.
 #[utoipa::path(
     post,
     path = "/v2/models/{model}/infer",
@@ -31,11 +31,11 @@ use crate::serve::oip::request::Request;
     tag = "inference",
     params(("model" = String, Path, description = "A pipeline, or `<pipeline>.infer`"),
            ("Inference-Header-Content-Length" = Option<u64>, Header,
-            description = "Bytes of JSON where binary tensors stand behind it; 0: the body is the only input's bytes")),
+            description = "Bytes of JSON if binary tensors follow it; 0: the body is the bytes of the only input")),
     request_body(content = schema::InferenceRequest),
     responses((status = 200, description = "The outputs", body = schema::InferenceResponse),
-              (status = "4XX", description = "The caller's mistake", body = schema::ProtocolError),
-              (status = "5XX", description = "A stage's or the host's fault", body = schema::ProtocolError))
+              (status = "4XX", description = "Client error", body = schema::ProtocolError),
+              (status = "5XX", description = "A stage or the host failed", body = schema::ProtocolError))
 )]
 pub(in crate::serve::http) async fn infer(
     State(app): State<Arc<App>>,

@@ -1,6 +1,7 @@
-//! The JSON of requests and responses. What a caller can make long is bounded before it is kept.
+//! The JSON of requests and responses. Lists and objects of a request have a maximum length, which is checked while
+//! they are parsed.
 //!
-//! - `elements`: the elements of a request's tensors. `answer`: the response.
+//! - `elements`: reads the elements of a request's tensors. `answer`: writes the response.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -19,7 +20,7 @@ mod elements;
 pub(super) use answer::write;
 pub(super) use elements::read_elements;
 
-/// A request as it is written.
+/// A request in its JSON form.
 #[derive(Debug, DeriveDeserialize)]
 pub(super) struct WireRequest<'a> {
     #[serde(default)]
@@ -32,7 +33,7 @@ pub(super) struct WireRequest<'a> {
     pub(super) outputs: Option<Few<WireWanted, MAX_TENSORS>>,
 }
 
-/// An input as it is written; its elements are read when its datatype is known.
+/// An input in its JSON form. `data` stays unparsed until the datatype is known.
 #[derive(Debug, DeriveDeserialize)]
 pub(super) struct WireInput<'a> {
     pub(super) name: String,
@@ -44,7 +45,7 @@ pub(super) struct WireInput<'a> {
     pub(super) data: Option<&'a RawValue>,
 }
 
-/// An output that is asked for.
+/// An output that the request asks for.
 #[derive(Debug, DeriveDeserialize)]
 pub(super) struct WireWanted {
     pub(super) name: String,
@@ -52,7 +53,7 @@ pub(super) struct WireWanted {
     pub(super) parameters: Option<Limited>,
 }
 
-/// A list that may not have more than `N` items.
+/// A list of at most `N` items.
 #[derive(Debug)]
 pub(super) struct Few<T, const N: usize>(pub(super) Vec<T>);
 
@@ -89,7 +90,7 @@ impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Few<T, N> {
     }
 }
 
-/// Parameters, of which there may not be too many.
+/// At most [`MAX_PARAMETERS`] parameters.
 #[derive(Debug, Default)]
 pub(super) struct Limited(pub(super) Parameters);
 

@@ -1,4 +1,4 @@
-//! What there is, and whether it is ready.
+//! Metadata and readiness of the server and of models.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::serve::App;
 use crate::serve::oip::model::{Model, ModelMetadata};
 use crate::serve::oip::{EXTENSIONS, SERVER_NAME, SERVER_VERSION};
 
-/// Name, version and extensions.
+/// The name, version and extensions of the server.
 #[derive(Serialize, ToSchema)]
 pub(in crate::serve::http) struct ServerMetadata {
     name: &'static str,
@@ -25,53 +25,53 @@ pub(in crate::serve::http) struct ServerMetadata {
     extensions: [&'static str; EXTENSIONS.len()],
 }
 
-/// Whether the server lives.
+/// The liveness of the server.
 #[derive(Serialize, ToSchema)]
 pub(in crate::serve::http) struct Live {
     live: bool,
 }
 
-/// Whether every pipeline can run.
+/// The readiness of the server: true if every pipeline can run.
 #[derive(Serialize, ToSchema)]
 pub(in crate::serve::http) struct Ready {
     ready: bool,
 }
 
-/// Whether a model can run.
+/// The readiness of a model: true if it can run.
 #[derive(Serialize, ToSchema)]
 pub(in crate::serve::http) struct ModelReady {
     name: String,
     ready: bool,
 }
 
-/// What the server is.
+/// Returns the name, version and extensions of the server.
 #[utoipa::path(get, path = "/v2", operation_id = "server_metadata", tag = "inference",
-               responses((status = 200, description = "What the server is", body = ServerMetadata)))]
+               responses((status = 200, description = "Name, version and extensions", body = ServerMetadata)))]
 pub(in crate::serve::http) async fn server() -> Json<ServerMetadata> {
     Json(ServerMetadata { name: SERVER_NAME, version: SERVER_VERSION, extensions: EXTENSIONS })
 }
 
-/// Whether the server lives.
+/// Returns the liveness of the server.
 #[utoipa::path(get, path = "/v2/health/live", operation_id = "server_live", tag = "inference",
-               responses((status = 200, description = "It lives", body = Live)))]
+               responses((status = 200, description = "The server is live", body = Live)))]
 pub(in crate::serve::http) async fn live() -> Json<Live> {
     Json(Live { live: true })
 }
 
-/// Whether every pipeline can run. The port opens only after every pipeline is built, so whoever can ask finds them
-/// ready; one that was unloaded is not waited for.
+/// Returns the readiness of the server. The port opens only after every pipeline is built, so a client that can connect
+/// always gets `true`. Unloaded pipelines do not count.
 #[utoipa::path(get, path = "/v2/health/ready", operation_id = "server_ready", tag = "inference",
                responses((status = 200, description = "Every pipeline can run", body = Ready),
-                         (status = 503, description = "One cannot", body = Ready)))]
+                         (status = 503, description = "A pipeline cannot run", body = Ready)))]
 pub(in crate::serve::http) async fn ready() -> Json<Ready> {
     Json(Ready { ready: true })
 }
 
-/// What a model takes and gives.
+/// Returns the inputs and outputs of a model.
 #[utoipa::path(get, path = "/v2/models/{model}", operation_id = "model_metadata", tag = "inference",
                params(("model" = String, Path, description = "A pipeline, or `<pipeline>.infer`")),
-               responses((status = 200, description = "What it takes and gives", body = ModelMetadata),
-                         (status = 404, description = "There is none", body = ProtocolError)))]
+               responses((status = 200, description = "The inputs and outputs", body = ModelMetadata),
+                         (status = 404, description = "There is no such model", body = ProtocolError)))]
 pub(in crate::serve::http) async fn model(
     State(app): State<Arc<App>>,
     path: Result<Path<ModelPath>, PathRejection>,
@@ -80,12 +80,12 @@ pub(in crate::serve::http) async fn model(
     Ok(Json(Model::lookup(&app, &model, version.as_deref())?.metadata(&app)))
 }
 
-/// Whether a model can run.
+/// Returns the readiness of a model.
 #[utoipa::path(get, path = "/v2/models/{model}/ready", operation_id = "model_ready", tag = "inference",
                params(("model" = String, Path, description = "A pipeline, or `<pipeline>.infer`")),
-               responses((status = 200, description = "It can", body = ModelReady),
-                         (status = 404, description = "There is none", body = ProtocolError),
-                         (status = 503, description = "It is unloaded", body = ModelReady)))]
+               responses((status = 200, description = "The model can run", body = ModelReady),
+                         (status = 404, description = "There is no such model", body = ProtocolError),
+                         (status = 503, description = "The model is unloaded", body = ModelReady)))]
 pub(in crate::serve::http) async fn model_ready(
     State(app): State<Arc<App>>,
     path: Result<Path<ModelPath>, PathRejection>,

@@ -1,10 +1,11 @@
 //! The Open Inference Protocol over REST: the routes below `/v2`.
 //!
-//! - [`routes`]: the list of routes. [`path`]: the model in a path. [`schema`]: the schemas of the OpenAPI document.
-//! - [`infer`]: `POST …/infer`. [`json`], [`binary`]: the forms of its body.
+//! - [`routes`]: the list of routes. [`path`]: the model in the path of a route. [`schema`]: the schemas of the OpenAPI
+//!   document.
+//! - [`infer`]: `POST …/infer`. [`json`], [`binary`]: the formats of its body.
 //! - [`metadata`]: metadata and readiness.
-//! - [`repository`], [`statistics`]: the extensions of these names.
-//! - [`error`]: `{"error": …}` with the members of a problem.
+//! - [`repository`], [`statistics`]: the protocol's extensions with these names.
+//! - [`error`]: the error body, `{"error": …}` with the members of a problem.
 
 pub(super) mod binary;
 pub(super) mod error;

@@ -1,4 +1,4 @@
-//! The model in a route's path.
+//! The model name and version in the path of a route.
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::error::OipError;
 use crate::serve::error::ServeError;
 
-/// The model in a route's path.
+/// The model name and version in the path of a route.
 #[derive(Debug, Deserialize)]
 pub(in crate::serve::http) struct ModelPath {
     pub(super) model: String,
@@ -15,7 +15,7 @@ pub(in crate::serve::http) struct ModelPath {
     pub(super) version: Option<String>,
 }
 
-/// The path of a route, or 404 if it is not valid UTF-8.
+/// Returns the model of the path, or error 404 if the path is not valid UTF-8.
 pub(super) fn model_path(path: Result<Path<ModelPath>, PathRejection>) -> Result<ModelPath, OipError> {
     path.map(|Path(path)| path).map_err(|_| OipError(ServeError::not_found("the model name is not valid UTF-8")))
 }

@@ -1,4 +1,4 @@
-//! The repository extension. Its loads and unloads need the administration token.
+//! The protocol's model repository extension. Loading and unloading need the administration token.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,31 +19,31 @@ use crate::serve::App;
 use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::oip::repository::{self, IndexEntry};
 
-/// Bytes of a body here: there is little to say.
+/// Maximum size of a body of these routes, in bytes. Their bodies are small.
 const MAX_BODY: usize = 64 << 10;
 
-/// Which models the index is to have.
+/// The body of an index request: selects the models.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub(in crate::serve::http) struct IndexRequest {
-    /// Only those that are ready.
+    /// True for only the models that are ready.
     #[serde(default)]
     ready: bool,
 }
 
-/// What a load or unload says besides the name.
+/// The body of a load or unload request.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub(in crate::serve::http) struct ChangeRequest {
-    /// `unload_dependents` of an unload; a load has none that can be heeded.
+    /// An unload ignores its parameters, for example `unload_dependents`. A load supports none.
     #[serde(default)]
     #[schema(value_type = Object)]
     parameters: BTreeMap<String, IgnoredAny>,
 }
 
-/// Which models there are, loaded or not.
+/// Lists the models, both loaded and unloaded.
 #[utoipa::path(post, path = "/v2/repository/index", operation_id = "repository_index", tag = "repository",
                request_body(content = IndexRequest),
                responses((status = 200, description = "The models", body = Vec<IndexEntry>),
-                         (status = "4XX", description = "The caller's mistake", body = ProtocolError)))]
+                         (status = "4XX", description = "Client error", body = ProtocolError)))]
 pub(in crate::serve::http) async fn index(
     State(app): State<Arc<App>>,
     body: Body,
@@ -52,12 +52,12 @@ pub(in crate::serve::http) async fn index(
     Ok(Json(repository::index(&app, ready)))
 }
 
-/// Loads a pipeline that was unloaded, or builds it anew with its files as they are now.
+/// Loads a pipeline that was unloaded. A pipeline that is loaded is built again from the current files.
 #[utoipa::path(post, path = "/v2/repository/models/{model}/load", operation_id = "repository_load", tag = "repository",
                params(("model" = String, Path, description = "A pipeline")),
                request_body(content = ChangeRequest),
-               responses((status = 200, description = "It serves"),
-                         (status = "4XX", description = "It does not", body = ProtocolError)))]
+               responses((status = 200, description = "The pipeline serves"),
+                         (status = "4XX", description = "The pipeline was not loaded", body = ProtocolError)))]
 pub(in crate::serve::http) async fn load(
     State(app): State<Arc<App>>,
     path: Result<Path<ModelPath>, PathRejection>,
@@ -76,8 +76,8 @@ pub(in crate::serve::http) async fn load(
 #[utoipa::path(post, path = "/v2/repository/models/{model}/unload", operation_id = "repository_unload", tag = "repository",
                params(("model" = String, Path, description = "A pipeline")),
                request_body(content = ChangeRequest),
-               responses((status = 200, description = "It serves no more"),
-                         (status = "4XX", description = "It serves on", body = ProtocolError)))]
+               responses((status = 200, description = "The pipeline is unloaded"),
+                         (status = "4XX", description = "The pipeline was not unloaded", body = ProtocolError)))]
 pub(in crate::serve::http) async fn unload(
     State(app): State<Arc<App>>,
     path: Result<Path<ModelPath>, PathRejection>,
@@ -91,7 +91,7 @@ pub(in crate::serve::http) async fn unload(
     Ok(StatusCode::OK)
 }
 
-/// A small body, which may be empty.
+/// Reads a small JSON body. An empty body gives the default.
 async fn read<T: DeserializeOwned + Default>(body: Body) -> Result<T, ServeError> {
     let bytes: Bytes = axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| {
         let detail = format!("the body did not arrive completely, or is larger than {MAX_BODY} bytes: {error}");
@@ -101,5 +101,5 @@ async fn read<T: DeserializeOwned + Default>(body: Body) -> Result<T, ServeError
         return Ok(T::default());
     }
     serde_json::from_slice(&bytes)
-        .map_err(|error| ServeError::invalid(format!("the body is not the JSON of this route: {error}")))
+        .map_err(|error| ServeError::invalid(format!("the body is not valid JSON for this route: {error}")))
 }

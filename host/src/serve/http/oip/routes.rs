@@ -10,10 +10,10 @@ use utoipa_axum::routes;
 use super::{infer, metadata, repository, statistics};
 use crate::serve::App;
 
-/// The suffixes of `/v2/models/{model}` that also exist for a version, with the same answer.
+/// The suffixes of `/v2/models/{model}` that are also routes below a version, with the same handlers.
 pub(in crate::serve::http) const VERSIONED: [&str; 4] = ["", "/ready", "/infer", "/stats"];
 
-/// The routes that the OpenAPI document names once.
+/// The routes that are registered with their OpenAPI description.
 pub(in crate::serve::http) fn documented() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(metadata::server))
@@ -29,7 +29,7 @@ pub(in crate::serve::http) fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(repository::unload))
 }
 
-/// The same routes for a version; the OpenAPI document derives them from the others.
+/// The same routes for a model version. The OpenAPI document derives their description from the routes of the model.
 pub(in crate::serve::http) fn versioned() -> Router<Arc<App>> {
     let at = |rest: &str| format!("/v2/models/{{model}}/versions/{{version}}{rest}");
     let [model, ready, infer, stats] = VERSIONED.map(at);

@@ -6,14 +6,14 @@ use utoipa::ToSchema;
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; `oip/json.rs` reads it")]
 pub(in crate::serve::http) struct InferenceRequest {
-    /// Echoed.
+    /// Returned in the response.
     id: Option<String>,
-    /// `chip`, `timeout` (µs), `partial`, `binary_data_output`; all others reach the stages.
+    /// `chip`, `timeout` (µs), `partial`, `binary_data_output`; all others are passed to the stages.
     #[schema(value_type = Option<Object>)]
     parameters: Option<()>,
-    /// For a pipeline: one, `image`, of BYTES.
+    /// For a pipeline: one input, `image`, of datatype BYTES.
     inputs: Vec<InferenceInput>,
-    /// The outputs that are wanted; all where none is named.
+    /// The requested outputs; default all.
     outputs: Option<Vec<WantedOutput>>,
 }
 
@@ -27,12 +27,12 @@ struct InferenceInput {
     /// `binary_data_size`; for BYTES in JSON also `content_type`: `base64`.
     #[schema(value_type = Option<Object>)]
     parameters: Option<()>,
-    /// The elements, nested or flat.
+    /// The elements, in one list or in nested lists.
     #[schema(value_type = Option<Vec<Object>>)]
     data: Option<()>,
 }
 
-/// An output that is asked for.
+/// An output that the request asks for.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used")]
 struct WantedOutput {
@@ -71,7 +71,7 @@ struct InferenceOutput {
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its schema is used; `oip/error.rs` writes it")]
 pub(in crate::serve::http) struct ProtocolError {
-    /// The sentence, which is all that the protocol's clients read.
+    /// The message. Clients of the protocol read only this member.
     error: String,
     status: u16,
     code: String,

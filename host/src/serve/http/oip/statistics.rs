@@ -1,4 +1,4 @@
-//! The statistics extension.
+//! The protocol's statistics extension.
 
 use std::sync::Arc;
 
@@ -21,18 +21,18 @@ pub(in crate::serve::http) struct Statistics {
     model_stats: Vec<ModelStatistics>,
 }
 
-/// Counts and times of every model.
+/// Returns the request counts and times of every model.
 #[utoipa::path(get, path = "/v2/models/stats", operation_id = "statistics", tag = "inference",
-               responses((status = 200, description = "Counts and times since start", body = Statistics)))]
+               responses((status = 200, description = "Counts and times since the server started", body = Statistics)))]
 pub(in crate::serve::http) async fn all(State(app): State<Arc<App>>) -> Result<Json<Statistics>, OipError> {
     Ok(Json(Statistics { model_stats: list(&app, None, None)? }))
 }
 
-/// Counts and times of a model.
+/// Returns the request counts and times of a model.
 #[utoipa::path(get, path = "/v2/models/{model}/stats", operation_id = "model_statistics", tag = "inference",
                params(("model" = String, Path, description = "A pipeline, or `<pipeline>.infer`")),
-               responses((status = 200, description = "Counts and times since start", body = Statistics),
-                         (status = 404, description = "There is none", body = ProtocolError)))]
+               responses((status = 200, description = "Counts and times since the server started", body = Statistics),
+                         (status = 404, description = "There is no such model", body = ProtocolError)))]
 pub(in crate::serve::http) async fn model(
     State(app): State<Arc<App>>,
     path: Result<Path<ModelPath>, PathRejection>,

@@ -1,4 +1,4 @@
-//! The JSON of a response.
+//! Writes the JSON of a response.
 
 use axum::body::Bytes;
 use base64::Engine as _;
@@ -32,7 +32,10 @@ struct WireOutput<'a> {
     data: Option<Box<RawValue>>,
 }
 
-/// Writes a response: its JSON, and the bytes of the outputs that are to be binary.
+/// Writes a response. Returns its JSON and the bytes of the outputs for which `binary` returns true.
+///
+/// # Errors
+/// If an output has a datatype without a JSON form and is not requested as binary.
 pub(in crate::serve::http::oip) fn write(
     response: &Response,
     binary: impl Fn(&str) -> bool,
@@ -78,12 +81,12 @@ fn write_elements(tensor: &Tensor, parameters: &mut Parameters) -> Result<Box<Ra
             return Ok(written.expect("texts"));
         }
     };
-    // One text, for a list of texts would take many times the tensor.
+    // All elements go into one string, because a list of strings would need many times the memory of the tensor.
     let mut list = vec![b'['];
     macro_rules! numbers {
         ($ty:ty) => {
             for number in bytes.as_chunks::<{ size_of::<$ty>() }>().0 {
-                // A number that JSON does not have becomes `null`.
+                // NaN and the infinities become `null`, because JSON has no such numbers.
                 serde_json::to_writer(&mut list, &<$ty>::from_le_bytes(*number)).expect("a number");
                 list.push(b',');
             }
@@ -108,10 +111,10 @@ fn write_elements(tensor: &Tensor, parameters: &mut Parameters) -> Result<Box<Ra
         datatype @ (Datatype::Fp16 | Datatype::Bf16) => {
             let name = &tensor.name;
             return Err(format!(
-                "output `{name}` is {datatype}, which has no JSON form; ask for it with `binary_data`: true"
+                "output `{name}` is {datatype}, which has no JSON form; request it with `binary_data`: true"
             ));
         }
-        Datatype::Bytes => unreachable!("its elements are not fixed"),
+        Datatype::Bytes => unreachable!("BYTES tensors are not `Data::Fixed`"),
     }
     if list.last() == Some(&b',') {
         list.pop();

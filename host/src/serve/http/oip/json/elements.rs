@@ -1,4 +1,4 @@
-//! The elements of a tensor, read straight into the bytes that they stand for.
+//! Reads the elements of a tensor from JSON directly into the bytes of the tensor.
 
 use std::fmt;
 
@@ -10,7 +10,11 @@ use serde_json::value::RawValue;
 
 use crate::serve::oip::tensor::{Data, Datatype};
 
-/// Reads the elements of a tensor, nested or flat; there must be `count` of them.
+/// Reads the elements of a tensor, in one list or in nested lists.
+///
+/// # Errors
+/// If the number of elements is not `count`, an element is not valid for the datatype, or the datatype has no JSON
+/// form.
 pub(in crate::serve::http::oip) fn read_elements(
     data: &RawValue,
     datatype: Datatype,
@@ -32,7 +36,7 @@ pub(in crate::serve::http::oip) fn read_elements(
     })
 }
 
-/// Elements on their way into bytes.
+/// The elements read so far.
 struct Elements {
     datatype: Datatype,
     count: u64,
@@ -54,7 +58,7 @@ impl Elements {
     fn integer(&mut self, value: i128) -> Result<(), String> {
         self.count_one()?;
         let datatype = self.datatype;
-        let outside = || format!("{value} is no {datatype}");
+        let outside = || format!("{value} is not a valid {datatype} value");
         macro_rules! put {
             ($ty:ty) => {
                 self.bytes.extend_from_slice(&<$ty>::try_from(value).map_err(|_| outside())?.to_le_bytes())
@@ -83,19 +87,19 @@ impl Elements {
             Datatype::Fp32 => {
                 let narrow = value as f32;
                 if narrow.is_infinite() {
-                    return Err(format!("{value} is no FP32"));
+                    return Err(format!("{value} is not a valid FP32 value"));
                 }
                 self.bytes.extend_from_slice(&narrow.to_le_bytes());
             }
             Datatype::Fp64 => self.bytes.extend_from_slice(&value.to_le_bytes()),
-            datatype => return Err(format!("{value} is no {datatype}")),
+            datatype => return Err(format!("{value} is not a valid {datatype} value")),
         }
         Ok(())
     }
 
     fn truth(&mut self, value: bool) -> Result<(), String> {
         if self.datatype != Datatype::Bool {
-            return Err(format!("{value} is no {}", self.datatype));
+            return Err(format!("{value} is not a valid {} value", self.datatype));
         }
         self.integer(value.into())
     }
@@ -103,10 +107,12 @@ impl Elements {
     fn text(&mut self, value: &str) -> Result<(), String> {
         self.count_one()?;
         if self.datatype != Datatype::Bytes {
-            return Err(format!("a text is no {}", self.datatype));
+            return Err(format!("a string is not a valid {} value", self.datatype));
         }
         let bytes = if self.base64 {
-            STANDARD.decode(value).map_err(|error| format!("element {} is no base64: {error}", self.found - 1))?
+            STANDARD
+                .decode(value)
+                .map_err(|error| format!("element {} is not valid base64: {error}", self.found - 1))?
         } else {
             value.as_bytes().to_vec()
         };
@@ -115,7 +121,7 @@ impl Elements {
     }
 }
 
-/// A list of elements or of lists; serde_json bounds how deep.
+/// A list of elements or of lists. serde_json limits the nesting depth.
 struct List<'a>(&'a mut Elements);
 
 impl<'de> DeserializeSeed<'de> for List<'_> {
@@ -130,7 +136,7 @@ impl<'de> Visitor<'de> for List<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "elements of {}, in a list or in nested lists", self.0.datatype)
+        write!(f, "{} elements in a list or in nested lists", self.0.datatype)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
