@@ -160,20 +160,20 @@ async fn invalid_parameters_and_settings_are_rejected_with_a_hint() {
     for (path, status, code, words) in [
         ("/v1/memory/compare?by=size", 400, "invalid_parameter", "`chip`, `version`, `caller` and `outcome`"),
         ("/v1/memory/compare", 400, "invalid_parameter", "add `?by=`"),
-        ("/v1/memory?format=xml", 400, "invalid_parameter", "write `json` or `csv`"),
+        ("/v1/memory?format=xml", 400, "invalid_parameter", "use `json` or `csv`"),
         ("/v1/memory?pipelin=p", 400, "invalid_parameter", "no parameter `pipelin`"),
         ("/v1/memory?format=csv&format=json", 400, "invalid_parameter", "given twice"),
-        ("/v1/memory?pipeline=q", 404, "not_found", "there are p"),
+        ("/v1/memory?pipeline=q", 404, "not_found", "the pipelines are p"),
     ] {
         let reply = server.get(path).await;
         assert_eq!((reply.status, reply.code().as_str()), (status, code), "{path}: {}", reply.text);
         assert!(reply.json()["detail"].as_str().expect("text").contains(words), "{path}: {}", reply.text);
     }
     for (table, words) in [
-        ("[memory]\ntop_callers = 0\n", "memory.top_callers: a number from 1"),
-        ("[memory]\ncaller_header = \"a b\"\n", "`a b` is no name of a header"),
-        ("[pipelines.p.record]\nmax_bytes = 0\n", "pipelines.p.record.max_bytes: nothing fits"),
-        ("[pipelines.p.record]\nmax_age = \"0s\"\n", "pipelines.p.record.max_age: nothing is that young"),
+        ("[memory]\ntop_callers = 0\n", "memory.top_callers: must be a number from 1"),
+        ("[memory]\ncaller_header = \"a b\"\n", "`a b` is not a valid header name"),
+        ("[pipelines.p.record]\nmax_bytes = 0\n", "pipelines.p.record.max_bytes: must be greater than 0"),
+        ("[pipelines.p.record]\nmax_age = \"0s\"\n", "pipelines.p.record.max_age: must be greater than 0"),
         ("[pipelines.p.record]\nsize = 1\n", "unknown field `size`"),
     ] {
         let message = Server::rejection(&(two_chips() + table)).await;

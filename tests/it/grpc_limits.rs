@@ -168,7 +168,7 @@ async fn grpc_messages_with_too_many_parts_are_refused_before_they_are_decoded()
         (inputs, "more than 1024 inputs"),
         (raw, "more than 1024 `raw_input_contents`"),
         (images("p", &[b"x"], &many), "more than 4096 parameters"),
-        (images("p", &vec![b"".as_slice(); 262_145], &[]), "more than 262144 elements of BYTES"),
+        (images("p", &vec![b"".as_slice(); 262_145], &[]), "more than 262144 BYTES elements"),
         (dimensions, "more than 32 dimensions"),
     ] {
         let status = client.model_infer(message).await.expect_err("too many");

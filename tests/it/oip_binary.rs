@@ -113,7 +113,7 @@ async fn oip_every_datatype_is_accepted_in_binary() {
     let half = json!({ "inputs": [{ "name": "x", "shape": [1], "datatype": "FP16",
                                     "parameters": { "binary_data_size": 2 } }] });
     let reply = post(&server, "p.infer", &half, &[&[0, 0]]).await;
-    assert!(reply.status == 400 && reply.text.contains("ask for it with `binary_data`"), "{}", reply.text);
+    assert!(reply.status == 400 && reply.text.contains("request it with `binary_data`"), "{}", reply.text);
     server.stop().await;
 }
 
@@ -123,14 +123,14 @@ async fn oip_binary_sizes_that_do_not_match_the_data_are_refused() {
     let input = |size: Value, shape: Value, datatype: &str| json!({ "inputs": [{ "name": "x", "shape": shape, "datatype": datatype, "parameters": { "binary_data_size": size } }] });
     for (request, tail, word) in [
         (input(json!(8), json!([2]), "FP32"), vec![0; 4], "up to the 4 bytes"),
-        (input(json!(4), json!([1]), "FP32"), vec![0; 8], "4 bytes are left behind"),
-        (input(json!(4), json!([2]), "FP32"), vec![0; 4], "needs 8 bytes, 4 were given"),
+        (input(json!(4), json!([1]), "FP32"), vec![0; 8], "4 bytes after the last binary input"),
+        (input(json!(4), json!([2]), "FP32"), vec![0; 4], "needs 8 bytes, but 4 were given"),
         (input(json!(-4), json!([1]), "FP32"), vec![0; 4], "must be a number"),
         (input(json!("4"), json!([1]), "FP32"), vec![0; 4], "must be a number"),
         (input(json!(1), json!([1]), "BOOL"), vec![2], "0 or 1, not 2"),
-        (input(json!(8), json!([1]), "BYTES"), vec![255, 255, 255, 255, 0, 0, 0, 0], "it says that it has 4294967295"),
-        (input(json!(2), json!([1]), "BYTES"), vec![0, 0], "its length of 4 bytes is not there"),
-        (input(json!(5), json!([1]), "BYTES"), vec![0, 0, 0, 0, 9], "1 bytes are left behind the 1 elements"),
+        (input(json!(8), json!([1]), "BYTES"), vec![255, 255, 255, 255, 0, 0, 0, 0], "its length is 4294967295"),
+        (input(json!(2), json!([1]), "BYTES"), vec![0, 0], "the 4 bytes of its length are missing"),
+        (input(json!(5), json!([1]), "BYTES"), vec![0, 0, 0, 0, 9], "1 bytes after the 1 elements"),
         (input(json!(0), json!([u32::MAX, u32::MAX]), "BYTES"), vec![], "may have 65536 elements"),
     ] {
         let reply = post(&server, "p.infer", &request, &[&tail]).await;

@@ -46,9 +46,9 @@ async fn oip_a_pipeline_is_unloaded_and_loaded_again() {
     for (path, body, status, word) in [
         ("ghost/load", "", 404, "no pipeline `ghost`"),
         ("ghost/unload", "", 404, "no pipeline `ghost`"),
-        ("digits.infer/unload", "", 400, "name the model `digits`"),
+        ("digits.infer/unload", "", 400, "use the name `digits`"),
         ("digits/load", "{\"parameters\":{\"config\":\"{}\"}}", 400, "plimsoll.toml"),
-        ("digits/load", "[", 400, "not the JSON"),
+        ("digits/load", "[", 400, "not valid JSON"),
     ] {
         let (found, body) = post(&server, &format!("/v2/repository/models/{path}"), &[], body).await;
         assert!(found == status && body["error"].as_str().expect("a sentence").contains(word), "{path}: {body}");

@@ -165,14 +165,14 @@ async fn oip_the_infer_model_takes_the_tensors_of_the_network() {
         (with("shape", json!([1, 1, 4, 16])), "tensor_mismatch", "is expected"),
         (with("datatype", json!("FP64")), "tensor_mismatch", "fp32 is expected, fp64 was given"),
         (with("data", json!([1.0, 2.0])), "invalid_input", "`data` has 2"),
-        (with("data", json!(vec!["x"; count])), "invalid_input", "a text is no FP32"),
+        (with("data", json!(vec!["x"; count])), "invalid_input", "a string is not a valid FP32 value"),
         (with("data", json!(vec![0.5; count + 1])), "invalid_input", "has more"),
         (with("datatype", json!("FP8")), "invalid_input", "there is no datatype `FP8`"),
-        (with("shape", json!([u64::MAX, 2])), "invalid_input", "more elements than can be"),
+        (with("shape", json!([u64::MAX, 2])), "invalid_input", "too many elements"),
         (with("shape", json!([-1, 64])), "invalid_input", "invalid value"),
         (json!({ "inputs": [] }), "tensor_mismatch", "is missing"),
         (json!({}), "invalid_input", "inputs"),
-        (json!([]), "invalid_input", "no inference request"),
+        (json!([]), "invalid_input", "not a valid inference request"),
     ] {
         let reply = server.infer_json("digits.infer", &request).await;
         let (status, found, text) = error(&reply);
@@ -211,15 +211,15 @@ async fn oip_every_datatype_in_json_reaches_the_stage_and_is_returned() {
         assert_eq!(output["shape"], json!([3, 1]));
     }
     for (datatype, data, word) in [
-        ("BOOL", json!([2]), "2 is no BOOL"),
-        ("UINT8", json!([256]), "256 is no UINT8"),
-        ("UINT8", json!([-1]), "-1 is no UINT8"),
-        ("INT8", json!([1.5]), "1.5 is no INT8"),
+        ("BOOL", json!([2]), "2 is not a valid BOOL value"),
+        ("UINT8", json!([256]), "256 is not a valid UINT8 value"),
+        ("UINT8", json!([-1]), "-1 is not a valid UINT8 value"),
+        ("INT8", json!([1.5]), "1.5 is not a valid INT8 value"),
         ("UINT64", json!([u64::MAX]), "is larger"),
-        ("FP32", json!([1e300]), "is no FP32"),
+        ("FP32", json!([1e300]), "is not a valid FP32 value"),
         ("FP16", json!([1.0]), "FP16 has no JSON form"),
         ("BF16", json!([1.0]), "BF16 has no JSON form"),
-        ("BYTES", json!(["x"]), "takes numbers, not BYTES"),
+        ("BYTES", json!(["x"]), "takes numeric tensors, not BYTES"),
         ("INT32", json!([null]), "null"),
         ("INT32", json!({ "a": 1 }), "INT32"),
     ] {
@@ -269,7 +269,7 @@ async fn oip_parameters_reach_the_stages_and_every_outcome_has_its_status() {
         (json!({ "chip": 7 }), 400, "`chip` must be"),
         (json!({ "timeout": -1 }), 400, "`timeout` must be"),
         (json!({ "partial": "yes" }), 400, "`partial` must be"),
-        (json!({ "nested": { "a": 1 } }), 400, "a parameter: a text, a number"),
+        (json!({ "nested": { "a": 1 } }), 400, "a parameter: a string, a number"),
     ] {
         let (found, _, text) = error(&infer(parameters).await);
         assert!(found == status && text.contains(word), "{text}");
@@ -287,15 +287,15 @@ async fn oip_inputs_that_are_not_images_are_refused_with_a_hint() {
     for (inputs, word) in [
         (json!([input("picture", "BYTES", json!(["x"]))]), "has no input `picture`; it takes `image`"),
         (json!([input("image", "UINT8", json!([1]))]), "`digits.infer` takes tensors"),
-        (json!([]), "takes one input, `image`; 0 were given"),
-        (json!([input("image", "BYTES", json!([1]))]), "1 is no BYTES"),
+        (json!([]), "takes one input, `image`, but 0 were given"),
+        (json!([input("image", "BYTES", json!([1]))]), "1 is not a valid BYTES value"),
         (json!([{ "name": "image", "shape": [1], "datatype": "BYTES" }]), "neither `data` nor"),
         (json!([{ "name": "image", "shape": [0], "datatype": "BYTES", "data": [] }]), "1 to 256 images"),
         (json!([{ "name": "image", "shape": [300], "datatype": "BYTES", "data": vec![""; 300] }]), "1 to 256 images"),
         (
             json!([{ "name": "image", "shape": [1], "datatype": "BYTES", "data": ["?"],
                   "parameters": { "content_type": "base64" } }]),
-            "no base64",
+            "not valid base64",
         ),
     ] {
         let (status, code, text) = error(&server.infer_json("digits", &json!({ "inputs": inputs })).await);

@@ -194,22 +194,22 @@ fn the_copy_of_the_sdk_is_complete_and_independent_of_the_workspace() {
 fn invalid_names_and_folders_that_are_not_empty_are_rejected() {
     let work = WorkFolder::new();
     for (name, words) in [
-        ("MyPlugin", ["`MyPlugin`", "`my-plugin` would do"]),
-        ("my_plugin", ["`my_plugin`", "`my-plugin` would do"]),
-        ("my--plugin", ["`my--plugin`", "`my-plugin` would do"]),
-        ("ends-", ["`ends-`", "`ends` would do"]),
+        ("MyPlugin", ["`MyPlugin`", "for example `my-plugin`"]),
+        ("my_plugin", ["`my_plugin`", "for example `my-plugin`"]),
+        ("my--plugin", ["`my--plugin`", "for example `my-plugin`"]),
+        ("ends-", ["`ends-`", "for example `ends`"]),
         ("2fast", ["`2fast`", "begins with a letter"]),
-        ("../up", ["`../up`", "`up` would do"]),
+        ("../up", ["`../up`", "for example `up`"]),
         ("größe", ["`größe`", "lower-case letters and digits"]),
         ("match", ["`match`", "reserved"]),
-        ("test", ["`test`", "`test-stage` would do"]),
+        ("test", ["`test`", "for example `test-stage`"]),
         ("plimsoll-sdk", ["`plimsoll-sdk`", "reserved"]),
         ("com1", ["`com1`", "reserved"]),
     ] {
         work.assert_fails(1, &["plugin", "new", name, "--kind", "infer"], &words);
     }
     let long = "a".repeat(65);
-    work.assert_fails(1, &["plugin", "new", &long, "--kind", "infer"], &["65 letters", "64 are the most"]);
+    work.assert_fails(1, &["plugin", "new", &long, "--kind", "infer"], &["65 characters", "maximum is 64"]);
     work.assert_fails(1, &["plugin", "new", "--kind", "infer", "--", "-dash"], &["`-dash`"]);
     work.assert_fails(2, &["plugin", "new", "good", "--kind", "decode"], &["preprocess", "infer", "postprocess"]);
     assert!(files(&work.path("")).is_empty(), "no file is created for a rejected name");
@@ -244,7 +244,7 @@ fn a_crate_that_does_not_build_a_plugin_is_rejected() {
     work.assert_fails(1, &["plugin", "build", "many"], &["many/Cargo.toml", "`package.name`"]);
     work.write("library/Cargo.toml", manifest);
     work.write("library/src/lib.rs", "");
-    work.assert_fails(1, &["plugin", "build", "library"], &["library makes no component", "cdylib"]);
+    work.assert_fails(1, &["plugin", "build", "library"], &["library does not produce a component", "cdylib"]);
     work.write("broken/Cargo.toml", &cdylib);
     work.write("broken/src/lib.rs", "compile_error!(\"on purpose\");");
     work.assert_fails(1, &["plugin", "build", "broken"], &["on purpose", "broken does not build"]);

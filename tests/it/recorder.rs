@@ -248,7 +248,7 @@ async fn recordings_are_replayed_with_the_same_and_with_another_version() {
     let output = run(&["replay", &dir, "--config", config]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(by_stage(&text(&output.stdout))["preprocess"].len(), 1, "{}", text(&output.stdout));
-    assert!(text(&output.stderr).contains("is no recording of this program"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("is not a valid Plimsoll recording"), "{}", text(&output.stderr));
     let empty = site.folder.path().join("plugins");
     for (arguments, code, words) in [
         (vec!["replay", &dir, "--config", config, "--chip", "x"], 1, "has no chip `x`; it has c"),

@@ -166,7 +166,7 @@ async fn caps_are_recommended_and_a_configuration_is_checked_against_them() {
     assert!(stdout.contains("warning: pipelines.p.chips.echo: the cap is wasteful"), "{stdout}");
 
     for (name, bytes, words) in
-        [("none.json", None, "cannot be read"), ("wrong.json", Some("{}"), "is no memory report")]
+        [("none.json", None, "cannot be read"), ("wrong.json", Some("{}"), "is not a memory report")]
     {
         if let Some(bytes) = bytes {
             std::fs::write(path(name), bytes).expect("written");
