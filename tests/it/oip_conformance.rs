@@ -16,7 +16,7 @@ fn suite() -> PathBuf {
 ///
 /// # Panics
 /// If `CI` or `PLIMSOLL_CONFORMANCE` is set.
-fn skip<T>(reason: &str) -> Option<T> {
+pub(crate) fn skip<T>(reason: &str) -> Option<T> {
     let required = ["CI", "PLIMSOLL_CONFORMANCE"].iter().any(|name| std::env::var_os(name).is_some());
     assert!(!required, "{reason}, and CI must not skip");
     eprintln!("SKIPPED: {reason}");
@@ -24,7 +24,7 @@ fn skip<T>(reason: &str) -> Option<T> {
 }
 
 /// The Python of a virtual environment with these requirements. The environment is created once, below `target`.
-fn environment(requirements: &str) -> Option<PathBuf> {
+pub(crate) fn environment(requirements: &str) -> Option<PathBuf> {
     let file = suite().join(requirements);
     let wanted = std::fs::read_to_string(&file).expect("there");
     let folder =

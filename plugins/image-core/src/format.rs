@@ -1,6 +1,9 @@
-//! Detects the format from the first bytes. File names and the Content-Type are ignored.
+//! Detects the format from the first bytes. File names and the Content-Type are ignored. Formats that are not supported
+//! are detected too, so that the error can name them.
 
-use image::ImageFormat;
+mod containers;
+mod signatures;
+mod text;
 
 use crate::limits::Rejected;
 
@@ -9,8 +12,9 @@ pub(crate) enum Format {
     Jpeg,
     Png,
     WebP,
-    /// GIF, BMP and TIFF.
-    Other(ImageFormat),
+    Gif,
+    Bmp,
+    Tiff,
 }
 
 /// Detects the format of a body.
@@ -18,24 +22,26 @@ pub(crate) enum Format {
 /// # Errors
 /// [`Rejected::Broken`] if the body is empty, [`Rejected::Unknown`] if its format is not supported.
 pub(crate) fn sniff(body: &[u8]) -> Result<Format, Rejected> {
-    use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
-    if body.is_empty() {
-        return Err(Rejected::Broken("the body is empty; it must be an image".into()));
+    match body {
+        [] => Err(Rejected::Broken("the body is empty; it must be an image".into())),
+        [0xFF, 0xD8, 0xFF, ..] => Ok(Format::Jpeg),
+        [0x89, b'P', b'N', b'G', 0x0D, 0x0A, 0x1A, 0x0A, ..] => Ok(Format::Png),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(Format::WebP),
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Ok(Format::Gif),
+        // A TIFF, but its first page is a preview of the photo.
+        [b'I', b'I', b'*', 0, _, _, _, _, b'C', b'R', ..] => Err(unsupported("Canon CR2 (raw camera) images")),
+        [b'I', b'I', b'*' | b'+', 0, ..] | [b'M', b'M', 0, b'*' | b'+', ..] => Ok(Format::Tiff),
+        [b'B', b'M', rest @ ..] if !text::is_text(rest) => Ok(Format::Bmp),
+        _ => Err(match signatures::name(body).or_else(|| containers::name(body)).or_else(|| text::name(body)) {
+            Some(name) => unsupported(name),
+            None => Rejected::Unknown(format!("the body is not an image of a known format; {SEND}")),
+        }),
     }
-    // BigTIFF: the decoder supports it, but `guess_format` does not recognise it.
-    if body.starts_with(b"II+\0") || body.starts_with(b"MM\0+") {
-        return Ok(Format::Other(Tiff));
-    }
-    match image::guess_format(body) {
-        Ok(Jpeg) => Ok(Format::Jpeg),
-        Ok(Png) => Ok(Format::Png),
-        Ok(WebP) => Ok(Format::WebP),
-        Ok(format @ (Bmp | Gif | Tiff)) => Ok(Format::Other(format)),
-        Ok(other) => Err(Rejected::Unknown(format!(
-            "{other:?} images are not supported; send a JPEG, PNG, WebP, GIF, BMP or TIFF image"
-        ))),
-        Err(_) => Err(Rejected::Unknown(
-            "the body is not an image of a known format; send a JPEG, PNG, WebP, GIF, BMP or TIFF image".into(),
-        )),
-    }
+}
+
+const SEND: &str = "send a JPEG, PNG, WebP, GIF, BMP or TIFF image";
+
+/// The error for a format that is not supported; `name` is in the plural.
+pub(crate) fn unsupported(name: &str) -> Rejected {
+    Rejected::Unknown(format!("{name} are not supported; {SEND}"))
 }

@@ -9,8 +9,10 @@ pub enum Mode {
     Stretch,
     /// The whole image, centred, with a border.
     Letterbox,
-    /// The centre of the image.
+    /// The centre of the image. Sizes and the start of the centre are rounded like in torchvision.
     Crop,
+    /// The centre of the image. Sizes are rounded to the nearest pixel, the start of the centre is rounded down.
+    CropNearest,
 }
 
 /// The size of the model's input, and how images are fitted into it.
@@ -22,7 +24,7 @@ pub struct Target {
     pub height: u32,
     /// How the image is fitted into the input.
     pub mode: Mode,
-    /// For [`Mode::Crop`]: the length in pixels to which the shorter side is resized.
+    /// For both crops: the length in pixels to which the shorter side is resized.
     pub shorter: Option<u32>,
 }
 
@@ -85,10 +87,16 @@ impl Target {
                 )
             }
             Mode::Crop => {
-                let scale = match self.shorter {
-                    Some(shorter) => ratio(shorter, width.min(height)),
-                    None => fit_x.max(fit_y),
-                };
+                let (to, from) = self.covering((width, height));
+                (
+                    Axis::torchvision(truncated(width, to, from), self.width),
+                    Axis::torchvision(truncated(height, to, from), self.height),
+                    "crop",
+                )
+            }
+            Mode::CropNearest => {
+                let (to, from) = self.covering((width, height));
+                let scale = ratio(to, from);
                 (Axis::crop(scaled(width, scale), self.width), Axis::crop(scaled(height, scale), self.height), "crop")
             }
         };
@@ -105,6 +113,17 @@ impl Target {
         };
         Plan { x, y, context }
     }
+
+    /// For a crop: the length to which a side of the image is resized, and the length of this side.
+    fn covering(&self, (width, height): (u32, u32)) -> (u32, u32) {
+        // Products instead of quotients: two quotients that should be equal may be rounded differently.
+        let wide = u64::from(self.width) * u64::from(height) >= u64::from(self.height) * u64::from(width);
+        match self.shorter {
+            Some(shorter) => (shorter, width.min(height)),
+            None if wide => (self.width, width),
+            None => (self.height, height),
+        }
+    }
 }
 
 impl Axis {
@@ -112,6 +131,14 @@ impl Axis {
     fn crop(full: u64, input: u32) -> Axis {
         let full = full.max(u64::from(input));
         Axis { full, start: (full - u64::from(input)) / 2, count: input, at: 0 }
+    }
+
+    /// Like [`Axis::crop`], but the start is rounded to the nearest pixel, and a half to the nearest even pixel, as
+    /// `center_crop` of torchvision does (`int(round((image_height - crop_height) / 2.0))` in Python).
+    fn torchvision(full: u64, input: u32) -> Axis {
+        let axis = Axis::crop(full, input);
+        let outside = axis.full - u64::from(input);
+        Axis { start: axis.start + u64::from(outside % 4 == 3), ..axis }
     }
 
     /// `full` pixels in the centre of the input. Because of rounding, `full` may be one pixel too large.
@@ -132,4 +159,10 @@ fn ratio(to: u32, from: u32) -> f64 {
 
 fn scaled(side: u32, scale: f64) -> u64 {
     ((f64::from(side) * scale).round() as u64).max(1)
+}
+
+/// The side of an image of which the side `from` becomes `to`, truncated, as torchvision's `Resize` does
+/// (`int(requested_new_short * long / short)` in Python).
+fn truncated(side: u32, to: u32, from: u32) -> u64 {
+    u64::from(side) * u64::from(to) / u64::from(from.max(1))
 }

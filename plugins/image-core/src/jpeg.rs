@@ -1,18 +1,32 @@
-//! JPEG: sequential images are streamed, progressive images are decoded with their coefficients kept, and all other or
-//! broken images are decoded by `zune-jpeg`.
+//! JPEG: sequential images with one scan are streamed; the coefficients of all other images are kept
+//! until the last scan.
 //!
-//! If this decoder does not support an image, or finds it broken while decoding, `zune-jpeg` decodes the image from the
-//! beginning. Only `zune-jpeg` decides whether the image is refused.
+//! Pixels are right if libjpeg-turbo, and so Pillow, gives the same. Images of an unsupported kind are refused with the
+//! reason. Broken images are refused, with one exception: if an image has restart markers and data are missing or
+//! changed between two of them, the rest of the image is decoded, as by libjpeg.
 
+mod arithmetic;
+mod arithmetic_scan;
 mod band;
 mod bits;
-mod fallback;
+mod colours;
+mod fault;
 mod headers;
 mod huffman;
 mod idct;
+mod pixels;
 mod plane;
-mod progressive;
+mod probabilities;
 mod scan;
+mod segments;
+mod sink;
+mod standard;
+mod stored;
+mod upsample;
+
+use fault::Fault;
+use plane::planes;
+use sink::Sink;
 
 use crate::lanes::Lanes;
 use crate::limits::Rejected;
@@ -21,29 +35,33 @@ use crate::{Settings, orientation};
 
 pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Result<Output<'a>, Rejected> {
     let limits = &settings.limits;
-    if let Some(mut headers) = headers::read(body) {
-        let (width, height) = (side(headers.width), side(headers.height));
-        limits.check_size("JPEG", width, height)?;
-        let mut output = settings.output((width, height), orientation(headers.exif));
-        // Enlarged images go to the fallback, because their colours must be clamped before resizing, but this decoder
-        // clamps after resizing. Such images are small.
-        if u64::from(width) >= output.x.full && u64::from(height) >= output.y.full {
-            let decoded = if headers.progressive {
-                let bytes = progressive::estimated_bytes(&headers, settings, &output);
-                limits.check_bytes("a progressive JPEG image", width, height, bytes)?;
-                progressive::decode::<L>(body, &mut headers, settings, &mut output)
-            } else {
-                limits.check_bytes("a JPEG image", width, height, plane::estimated_bytes(&headers, &output))?;
-                scan::decode::<L>(body, &headers, settings, &mut output)
-            };
-            if decoded.is_ok() {
-                return Ok(output);
-            }
-        }
-    }
-    fallback::prepare::<L>(body, settings)
-}
+    let mut headers = headers::read(body)?;
+    let (width, height) = (headers.width as u32, headers.height as u32);
+    limits.check_size("JPEG", width, height)?;
+    let exif = headers.exif.take();
+    let mut output = settings.output((width, height), orientation(exif.as_deref()));
+    drop(exif);
 
-fn side(side: usize) -> u32 {
-    u32::try_from(side).unwrap_or(u32::MAX)
+    let mut data = headers.first_scan;
+    let (_, segment) = segments::next_segment(body, &mut data).ok_or(Fault::Truncated)?;
+    let scan = headers.scan(segment)?;
+    if !headers.progressive && !headers.arithmetic && scan.components.len() == headers.components.len() {
+        let bytes = sink::estimated_bytes(&headers, settings, &output);
+        limits.check_bytes("a JPEG image", width, height, bytes)?;
+        let planes = planes::<L>(&headers, settings, &output);
+        let sink = Sink::new(&headers, settings, &mut output);
+        scan::decode(&body[data..], &headers, &scan, planes, sink)?;
+    } else {
+        let bytes = stored::estimated_bytes(&headers, settings, &output);
+        let kind = match (headers.arithmetic, headers.progressive) {
+            (true, _) => "an arithmetic-coded JPEG image",
+            (false, true) => "a progressive JPEG image",
+            (false, false) => "a JPEG image with several scans",
+        };
+        limits.check_bytes(kind, width, height, bytes)?;
+        let planes = planes::<L>(&headers, settings, &output);
+        let sink = Sink::new(&headers, settings, &mut output);
+        stored::decode(body, &mut headers, planes, sink)?;
+    }
+    Ok(output)
 }

@@ -6,27 +6,31 @@
 //! - [`Settings`], [`prepare`]: the settings and the entry point.
 //! - `format`, `limits`: detects the format from the first bytes; limits on pixels and memory.
 //! - `geometry`: maps the image to the model's input.
-//! - `jpeg`, `png`, `webp`, `other`: one module for each decoder.
+//! - `jpeg`, `png`, `webp`, `gif`, `bmp`, `tiff`: one module for each decoder.
 //! - `rows`, `resample`, `windows`, `kernels`: resize rows as they are decoded.
 //! - `output`: converts resized rows to elements.
 //! - `lanes`: the vector instructions used by the kernels and the JPEG decoder.
 
+mod bmp;
+mod exif;
 mod format;
 mod geometry;
+mod gif;
 mod jpeg;
 mod kernels;
 mod lanes;
 mod limits;
-mod other;
 mod output;
 mod png;
 mod resample;
 mod rows;
+mod tiff;
 mod webp;
 mod windows;
 
 use image::metadata::Orientation;
 
+use exif::orientation;
 use format::Format;
 pub use geometry::{Context, Mode, Target};
 use lanes::{Best, Lanes, Scalar};
@@ -54,13 +58,6 @@ impl Settings {
     }
 }
 
-/// Reads the orientation from an EXIF block. If the block is missing or broken, the image is not transformed.
-fn orientation(exif: Option<&[u8]>) -> Orientation {
-    // Some files of other formats contain the prefix that the block has in a JPEG.
-    let exif = exif.map(|exif| exif.strip_prefix(b"Exif\0\0").unwrap_or(exif));
-    exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms)
-}
-
 /// Converts an encoded image (the first frame of an animation) to the elements of the tensor and the context for
 /// postprocessing.
 ///
@@ -83,7 +80,9 @@ fn prepare_on<L: Lanes>(body: &[u8], settings: &Settings) -> Result<(Elements, C
         Format::Jpeg => jpeg::prepare::<L>(body, settings)?,
         Format::Png => png::prepare::<L>(body, settings)?,
         Format::WebP => webp::prepare::<L>(body, settings)?,
-        Format::Other(format) => other::prepare::<L>(body, format, settings)?,
+        Format::Tiff => tiff::prepare::<L>(body, settings)?,
+        Format::Gif => gif::prepare::<L>(body, settings)?,
+        Format::Bmp => bmp::prepare::<L>(body, settings)?,
     };
     Ok(output.finish())
 }

@@ -78,9 +78,8 @@ fn copy(source: &[u8], samples: ColorType, depth: BitDepth, row: &mut [u8]) -> R
         (ColorType::Rgba, BitDepth::Sixteen) => convert_big_endian::<4, 3>(source, row),
         // Not reached by smaller samples and palettes, because the decoder expands them.
         _ => {
-            return Err(Rejected::Unknown(format!(
-                "PNG images of {samples:?} with {depth:?} bits per sample are not supported"
-            )));
+            let bits = depth as u8;
+            return Err(Rejected::Unknown(format!("this PNG cannot be read: it has samples of {bits} bits")));
         }
     }
     Ok(())
@@ -89,6 +88,26 @@ fn copy(source: &[u8], samples: ColorType, depth: BitDepth, row: &mut [u8]) -> R
 fn rejected(limits: &Limits, error: DecodingError) -> Rejected {
     match error {
         DecodingError::LimitsExceeded => limits.exceeded("PNG", "its chunks are too large"),
-        error => Rejected::broken("PNG", error),
+        error => Rejected::broken("PNG", message(&error.to_string())),
+    }
+}
+
+/// The crate's message in words; it contains the names of its types.
+fn message(error: &str) -> String {
+    if error.starts_with("Corrupt deflate stream") {
+        return "its compressed data is damaged".into();
+    }
+    if error.starts_with("Invalid color/depth combination") {
+        return "its colour type cannot have its number of bits".into();
+    }
+    if error.starts_with("Transparency chunk found") {
+        return "its colour type cannot have a tRNS chunk".into();
+    }
+    // `ChunkType { type: IDAT, critical: true, ... }`
+    match error.split_once("ChunkType { type: ").and_then(|(before, rest)| Some((before, rest.split_once(" }")?))) {
+        Some((before, (chunk, after))) => {
+            format!("{before}{}{after}", chunk.split_once(", ").map_or(chunk, |(name, _)| name))
+        }
+        None => error.into(),
     }
 }

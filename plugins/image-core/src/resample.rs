@@ -11,25 +11,10 @@ use crate::geometry::Axis;
 use crate::kernels::{FRACTION, accumulate, filter_row, narrow};
 use crate::lanes::Lanes;
 use crate::windows::{ONE, Windows};
+pub(crate) use crate::windows::{Side, Upsampling};
 
 /// The number of rows that are added up at once. It limits the number of unfinished rows of the result.
 const ROWS_AT_ONCE: usize = 16;
-/// The number of rows kept if the height grows. A window then has at most three rows.
-const RECENT_ROWS: usize = 4;
-
-/// One direction of a plane of samples: `length` samples are stored, which represent a side of `size` samples.
-#[derive(Clone, Copy)]
-pub(crate) struct Side {
-    pub(crate) size: f64,
-    pub(crate) length: usize,
-}
-
-impl Side {
-    /// A side with one sample per pixel.
-    pub(crate) fn of(length: usize) -> Side {
-        Side { size: length as f64, length }
-    }
-}
 
 /// Resizes a plane with one or three interleaved channels to its size in the input.
 pub(crate) struct Resampler<L> {
@@ -56,24 +41,25 @@ pub(crate) struct Resampler<L> {
 enum Order {
     /// `slots` rows of sums, used as a ring.
     VerticalFirst { sums: Vec<i32>, slots: usize },
-    /// The last rows, resized horizontally.
-    HorizontalFirst { recent: Vec<f32> },
+    /// The last `rows` rows, resized horizontally; as many as the longest window has.
+    HorizontalFirst { recent: Vec<f32>, rows: usize },
 }
 
 impl<L: Lanes> Resampler<L> {
     /// For rows of `channels` times `stored` bytes; `stored` is at least `width.length`.
     pub(crate) fn new(channels: usize, stored: usize, width: Side, height: Side, x: Axis, y: Axis) -> Self {
-        let horizontal = Windows::new(width.size, width.length, x, 8);
-        let vertical = Windows::new(height.size, height.length, y, 1);
+        let horizontal = Windows::new(width, x, 8);
+        let vertical = Windows::new(height, y, 1);
         let columns = horizontal.count().next_multiple_of(4);
         let sample_stride = stored + horizontal.span() + 8;
-        let scale = height.size / y.full as f64;
+        let scale = height.length as f64 / y.full as f64;
         let order = if scale >= 1.0 {
-            let alive = (ROWS_AT_ONCE as f64 + 2.0 * scale + 2.0) / scale;
-            let slots = (alive.ceil() as usize + 2).min(vertical.count());
+            let alive = (ROWS_AT_ONCE + vertical.longest()) as f64 / scale;
+            let slots = (alive.ceil() as usize + 3).min(vertical.count());
             Order::VerticalFirst { sums: vec![0; slots * stored * channels], slots }
         } else {
-            Order::HorizontalFirst { recent: vec![0.0; RECENT_ROWS * channels * columns] }
+            let rows = vertical.longest();
+            Order::HorizontalFirst { recent: vec![0.0; rows * channels * columns], rows }
         };
         Resampler {
             channels,
@@ -149,7 +135,9 @@ impl<L: Lanes> Resampler<L> {
     }
 
     fn feed_horizontal_first(&mut self, row: &[u8]) {
-        let Order::HorizontalFirst { recent } = &mut self.order else { unreachable!("the caller checked the order") };
+        let Order::HorizontalFirst { recent, rows } = &mut self.order else {
+            unreachable!("the caller checked the order")
+        };
         let length = self.channels * self.columns;
         let widen = |sample: u8| i16::from(sample) << FRACTION;
         let row = &row[..self.width * self.channels];
@@ -165,7 +153,7 @@ impl<L: Lanes> Resampler<L> {
             },
             widen,
         );
-        let place = &mut recent[self.seen % RECENT_ROWS * length..][..length];
+        let place = &mut recent[self.seen % *rows * length..][..length];
         for (samples, out) in self.samples.chunks_exact(self.sample_stride).zip(place.chunks_exact_mut(self.columns)) {
             filter_row::<L>(samples, &self.horizontal, out);
         }
@@ -177,13 +165,18 @@ impl<L: Lanes> Resampler<L> {
             let start = self.vertical.start(self.done);
             for (row, &weight) in (start..self.vertical.end(self.done)).zip(self.vertical.weights(self.done)) {
                 let weight = f32::from(weight) * (1.0 / ONE as f32);
-                let row = &recent[row % RECENT_ROWS * length..][..length];
+                let row = &recent[row % *rows * length..][..length];
                 for (sum, sample) in out.iter_mut().zip(row) {
                     *sum += sample * weight;
                 }
             }
             self.done += 1;
         }
+    }
+
+    /// True if the height grows.
+    pub(crate) fn grows(&self) -> bool {
+        matches!(self.order, Order::HorizontalFirst { .. })
     }
 
     /// The number of finished rows of the result that were not discarded yet.
@@ -206,8 +199,25 @@ impl<L: Lanes> Resampler<L> {
 /// Estimates the bytes that [`Resampler::new`] allocates for an image of this size.
 pub(crate) fn resampler_bytes(channels: usize, width: u64, height: u64, y: Axis) -> u64 {
     let scale = (height as f64 / y.full as f64).max(1.0);
-    let slots = ((ROWS_AT_ONCE as f64 + 2.0 * scale + 2.0) / scale + 3.0).min(f64::from(y.count));
+    // A window has up to 2 * `scale` + 2 rows; upsampling adds one.
+    let slots = ((ROWS_AT_ONCE as f64 + 2.0 * scale + 3.0) / scale + 4.0).min(f64::from(y.count));
     (width as f64 * channels as f64 * (4.0 * slots + 4.0)) as u64 + 2 * height
+}
+
+/// Estimates the bytes of the windows of a resampler for one channel and of its rows of the result: those that are
+/// finished while `fed` rows are processed, until they are discarded, and if the height grows, the rows that are kept.
+/// They are few, unless the image is enlarged a lot.
+pub(crate) fn result_bytes(fed: u64, width: u64, height: u64, x: Axis, y: Axis) -> u64 {
+    let scale = height as f64 / y.full as f64;
+    let finished = ((fed as f64 + 3.0) / scale + 2.0).min(f64::from(y.count));
+    let kept = if scale < 1.0 { 6.0 } else { 0.0 };
+    // The memory for finished rows doubles when it is full.
+    let rows = (3.0 * finished + kept + 1.0) * 4.0 * f64::from(x.count + 3);
+    let windows = |length: u64, axis: Axis| {
+        let longest = (2.0 * length as f64 / axis.full as f64).max(2.0) + 3.0;
+        (f64::from(axis.count) + 3.0) * (2.0 * (longest + 8.0) + 24.0) + 8.0 * longest
+    };
+    (rows + windows(width, x) + windows(height, y)) as u64
 }
 
 /// Splits interleaved channels into one row for each channel. `whole` converts the row if there is one channel; `each`

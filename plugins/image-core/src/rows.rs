@@ -1,8 +1,6 @@
 //! Converts rows of a decoded image to bytes, one or three per pixel, and feeds them to the resampler. One row at a
 //! time is converted, so there is never a second copy of the image.
 
-use image::{DynamicImage, GenericImageView, Pixel};
-
 use crate::geometry::Axis;
 use crate::lanes::Lanes;
 use crate::output::{Colour, Output};
@@ -22,36 +20,6 @@ impl Sample for u8 {
 impl Sample for u16 {
     fn byte(self) -> u8 {
         ((u32::from(self) + 128) / 257) as u8
-    }
-}
-
-impl Sample for f32 {
-    // The cast saturates and converts NaN to 0.
-    fn byte(self) -> u8 {
-        (self * 255.0 + 0.5) as u8
-    }
-}
-
-/// Copies row `y` of a decoded image as `C` bytes per pixel: 3 is RGB, 1 is gray, for images without colour.
-pub(crate) fn copy_row<const C: usize>(image: &DynamicImage, y: u32, out: &mut [u8]) {
-    let from = image.width() as usize * y as usize;
-    match image {
-        DynamicImage::ImageLuma8(it) => convert::<_, 1, C>(&it.as_raw()[from..], out),
-        DynamicImage::ImageLumaA8(it) => convert::<_, 2, C>(&it.as_raw()[2 * from..], out),
-        DynamicImage::ImageRgb8(it) => convert::<_, 3, C>(&it.as_raw()[3 * from..], out),
-        DynamicImage::ImageRgba8(it) => convert::<_, 4, C>(&it.as_raw()[4 * from..], out),
-        DynamicImage::ImageLuma16(it) => convert::<_, 1, C>(&it.as_raw()[from..], out),
-        DynamicImage::ImageLumaA16(it) => convert::<_, 2, C>(&it.as_raw()[2 * from..], out),
-        DynamicImage::ImageRgb16(it) => convert::<_, 3, C>(&it.as_raw()[3 * from..], out),
-        DynamicImage::ImageRgba16(it) => convert::<_, 4, C>(&it.as_raw()[4 * from..], out),
-        DynamicImage::ImageRgb32F(it) => convert::<_, 3, C>(&it.as_raw()[3 * from..], out),
-        DynamicImage::ImageRgba32F(it) => convert::<_, 4, C>(&it.as_raw()[4 * from..], out),
-        // For kinds that a later version of the crate may add: slower, but correct.
-        other => {
-            for (x, pixel) in (0..).zip(out.as_chunks_mut::<C>().0) {
-                *pixel = std::array::from_fn(|channel| other.get_pixel(x, y).to_rgb().0[channel]);
-            }
-        }
     }
 }
 
@@ -111,15 +79,20 @@ impl<'o, 'a, L: Lanes> Rows<'o, 'a, L> {
     }
 
     fn flush(&mut self) {
-        self.resampler.feed(&self.strip, self.row_bytes, self.rows);
-        self.rows = 0;
-        let ready = self.resampler.ready();
-        for row in 0..ready {
-            let channel =
-                |channel: usize| self.resampler.row(row, if self.colour == Colour::Gray { 0 } else { channel });
-            self.output.put(self.colour, [channel(0), channel(1), channel(2)]);
+        // If the height grows, a row gives several rows of the result, so only one at a time is resized.
+        let part = if self.resampler.grows() { 1 } else { STRIP };
+        for first in (0..self.rows).step_by(part) {
+            let rows = &self.strip[first * self.row_bytes..];
+            self.resampler.feed(rows, self.row_bytes, part.min(self.rows - first));
+            let ready = self.resampler.ready();
+            for row in 0..ready {
+                let channel =
+                    |channel: usize| self.resampler.row(row, if self.colour == Colour::Gray { 0 } else { channel });
+                self.output.put(self.colour, [channel(0), channel(1), channel(2)]);
+            }
+            self.resampler.discard_rows(ready);
         }
-        self.resampler.discard_rows(ready);
+        self.rows = 0;
     }
 }
 

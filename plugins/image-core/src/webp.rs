@@ -1,5 +1,8 @@
 //! WebP, by the crate `image-webp`: decodes the whole image, then resizes its rows.
 
+mod animation;
+mod container;
+
 use std::io::Cursor;
 
 use image_webp::{DecodingError, WebPDecoder};
@@ -10,34 +13,58 @@ use crate::output::{Colour, Output};
 use crate::rows::{Rows, convert, rows_bytes};
 use crate::{Settings, orientation};
 
-/// Bytes that the decoder holds in addition to pixels: Huffman codes and probabilities.
+/// Bytes that the decoder holds in addition to pixels: Huffman codes and probabilities. It also holds some for each
+/// column.
 const DECODER_BYTES: u64 = 512 << 10;
 
 pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Result<Output<'a>, Rejected> {
     let limits = &settings.limits;
     let rejected = |error: DecodingError| rejected(limits, error);
-    let mut decoder = WebPDecoder::new(Cursor::new(body)).map_err(rejected)?;
+    let decoder = WebPDecoder::new(Cursor::new(body)).map_err(rejected)?;
     let (width, height) = decoder.dimensions();
     limits.check_size("WebP", width, height)?;
-    let exif = decoder.exif_metadata().ok().flatten();
-    let mut output = settings.output((width, height), orientation(exif.as_deref()));
+    let exif = container::chunk(body, b"EXIF");
+    let mut output = settings.output((width, height), orientation(exif));
 
-    let needed = half_bytes(&mut decoder) * u64::from(width) * u64::from(height) / 2;
-    let needed = needed + DECODER_BYTES + rows_bytes(width, height, output.y);
-    let left = limits.check_bytes("a WebP image", width, height, needed)?;
-    decoder.set_memory_limit(usize::try_from(left).unwrap_or(usize::MAX));
+    // The first frame of an animation is decoded as an image of its own, because the decoder would blend it with a
+    // background, which changes the colours of transparent pixels.
+    let frame = if decoder.is_animated() { Some(animation::first_frame(body)?) } else { None };
+    let (left, top) = frame.as_ref().map_or((0, 0), |frame| (frame.left, frame.top));
+    let still: &[u8] = frame.as_ref().map_or(body, |frame| &frame.image);
+    let mut decoder = if frame.is_some() { WebPDecoder::new(Cursor::new(still)).map_err(rejected)? } else { decoder };
+    let (across, down) = decoder.dimensions();
+    if frame.as_ref().is_some_and(|frame| (frame.width, frame.height) != (across, down))
+        || u64::from(left) + u64::from(across) > u64::from(width)
+        || u64::from(top) + u64::from(down) > u64::from(height)
+    {
+        return Err(Rejected::broken("WebP", "its first frame has a wrong size"));
+    }
+
+    let needed = half_bytes(&mut decoder) * u64::from(across) * u64::from(down) / 2;
+    // The decoder copies the compressed data, as does the frame.
+    let copies = still.len() as u64 * if frame.is_some() { 2 } else { 1 };
+    let needed = needed + copies + 256 * u64::from(across) + DECODER_BYTES + rows_bytes(width, height, output.y);
+    let left_bytes = limits.check_bytes("a WebP image", width, height, needed)?;
+    decoder.set_memory_limit(usize::try_from(left_bytes).unwrap_or(usize::MAX));
     let size = decoder.output_buffer_size().ok_or_else(|| limits.exceeded("WebP", "it is too large"))?;
     let mut image = vec![0; size];
     decoder.read_image(&mut image).map_err(rejected)?;
 
     let pixel = if decoder.has_alpha() { 4 } else { 3 };
     let mut rows = Rows::<L>::new(&mut output, width, height, Colour::Rgb);
-    for source in image.chunks_exact(pixel * width as usize) {
+    for y in 0..height {
+        let row_in_frame = y.checked_sub(top).filter(|row| *row < down);
+        let source = row_in_frame.map(|row| &image[row as usize * pixel * across as usize..]);
         let copied: Result<(), Rejected> = rows.push(|row| {
-            if pixel == 4 {
-                convert::<u8, 4, 3>(source, row)
-            } else {
-                row.copy_from_slice(source)
+            if across < width || source.is_none() {
+                // Pixels beside the frame are transparent black.
+                row.fill(0);
+            }
+            let row = &mut row[3 * left as usize..][..3 * across as usize];
+            match source {
+                Some(source) if pixel == 4 => convert::<u8, 4, 3>(source, row),
+                Some(source) => row.copy_from_slice(&source[..row.len()]),
+                None => {}
             }
             Ok(())
         });
@@ -50,10 +77,6 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
 /// The decoder's peak memory for each pixel, including the result, in half bytes.
 fn half_bytes(decoder: &mut WebPDecoder<Cursor<&[u8]>>) -> u64 {
     let result = if decoder.has_alpha() { 8 } else { 6 };
-    if decoder.is_animated() {
-        // A canvas and a frame of four bytes per pixel each.
-        return result + 16;
-    }
     match (decoder.is_lossy(), decoder.has_alpha()) {
         // Luma, and two chroma samples for every four pixels.
         (true, false) => result + 3,

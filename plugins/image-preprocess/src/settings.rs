@@ -8,6 +8,7 @@ const KEYS: &[&str] = &[
     "height",
     "resize",
     "resize_shorter",
+    "crop_rounding",
     "pad",
     "channels",
     "invert",
@@ -44,7 +45,10 @@ impl Configuration {
             &[("stretch", Mode::Stretch), ("letterbox", Mode::Letterbox), ("crop", Mode::Crop)],
         )?;
         only_with("resize_shorter", mode == Mode::Crop, "`resize = \"crop\"`")?;
+        only_with("crop_rounding", mode == Mode::Crop, "`resize = \"crop\"`")?;
         only_with("pad", mode == Mode::Letterbox, "`resize = \"letterbox\"`")?;
+        let nearest = config::choice("crop_rounding", &[("torchvision", false), ("nearest", true)])?;
+        let mode = if nearest { Mode::CropNearest } else { mode };
         let shorter = config::get("resize_shorter").map(|_| config::parse("resize_shorter", 0)).transpose()?;
         if let Some(shorter) = shorter.filter(|&shorter| shorter < width.max(height)) {
             return Err(format!(

@@ -1,7 +1,8 @@
 //! One scan of a progressive image: it has a band of coefficients, or one more bit of each coefficient (ITU-T T.81,
 //! G.1.2).
 
-use super::bits::{BitReader, InvalidData, Restarts};
+use super::bits::{BitReader, Restarts};
+use super::fault::Fault;
 use super::headers::TRANSPOSED;
 use super::huffman::{Code, END_OF_BLOCK};
 use super::scan::signed_bits;
@@ -40,8 +41,29 @@ impl Block {
         63 - (self.nonzero_ac | 1).leading_zeros() as usize
     }
 
+    /// Sets the index of the last non-zero coefficient.
+    pub(super) fn set_last(&mut self, last: usize) {
+        self.nonzero_ac = 1 << last;
+    }
+
+    /// The index of the last non-zero AC coefficient up to `last`; 0 if there is none.
+    pub(super) fn last_before(&self, last: usize) -> usize {
+        let until = self.nonzero_ac & (2_u64 << last).wrapping_sub(1);
+        63 - (until | 1).leading_zeros() as usize
+    }
+
+    pub(super) fn is_nonzero(&self, index: usize) -> bool {
+        self.nonzero_ac >> index & 1 == 1
+    }
+
+    /// Moves a coefficient away from 0.
+    pub(super) fn grow(&mut self, index: usize, by: i16) {
+        let coefficient = &mut self.coefficients[usize::from(TRANSPOSED[index])];
+        *coefficient = coefficient.wrapping_add(if *coefficient < 0 { -by } else { by });
+    }
+
     #[inline(always)]
-    fn set(&mut self, index: usize, value: i16) {
+    pub(super) fn set(&mut self, index: usize, value: i16) {
         self.coefficients[usize::from(TRANSPOSED[index & 63] & 63)] = value;
         self.nonzero_ac |= 1 << index;
     }
@@ -59,17 +81,15 @@ impl Block {
 }
 
 impl Band {
+    /// All bits of all coefficients: the band of a scan of a sequential image.
+    pub(super) const WHOLE: Band = Band { first: 0, last: 63, refines: false, low: 0 };
+
     /// Parses the last three bytes of a scan's header. Returns `None` if the band is not valid.
     pub(super) fn read([first, last, bits]: [u8; 3]) -> Option<Band> {
         let (high, low) = (bits >> 4, bits & 15);
         let band = Band { first: first.into(), last: last.into(), refines: high > 0, low: low.into() };
         let valid = first <= last && last < 64 && (first == 0) == (last == 0);
         (valid && low <= 13 && (high == 0 || high == low + 1)).then_some(band)
-    }
-
-    /// True if the band is the DC coefficient.
-    pub(super) fn is_dc(&self) -> bool {
-        self.first == 0
     }
 
     /// Decodes a scan of AC coefficients into rows of blocks. Returns the data after the scan.
@@ -79,7 +99,7 @@ impl Band {
         code: &Code,
         rows: impl Iterator<Item = &'k mut [Block]>,
         mut restarts: Restarts,
-    ) -> Result<&'b [u8], InvalidData> {
+    ) -> Result<&'b [u8], Fault> {
         // The number of further blocks without new coefficients in this band: EOBRUN.
         let mut eob_run = 0;
         for block in rows.flatten() {
@@ -87,15 +107,19 @@ impl Band {
                 bits.restart()?;
                 eob_run = 0;
             }
+            if bits.is_starved() {
+                continue;
+            }
             bits.ensure_block()?;
             eob_run = match self.refines {
                 false if eob_run > 0 => Some(eob_run - 1),
                 false => self.decode_first(&mut bits, code, block),
                 true => self.refine(&mut bits, code, block, eob_run),
             }
-            .ok_or(InvalidData)?;
+            .ok_or(Fault::CodeWord)?;
+            bits.end_mcu()?;
         }
-        bits.expect_marker()
+        Ok(bits.finish())
     }
 
     /// Reads the number of further blocks in which the band has ended, excluding the current one. `size` is its number
@@ -119,12 +143,12 @@ impl Band {
                 return Some(Self::read_eob_run(bits, entry.eob_run_bits()));
             }
             index += entry.run() as usize;
-            if index > self.last {
+            if index > self.last && !code.tolerant {
                 return None;
             }
             if entry.size() > 0 {
                 let value = signed_bits(look, entry.bits() - entry.size(), entry.size());
-                block.set(index, (value << self.low) as i16);
+                block.set(index.min(63), (value << self.low) as i16);
             }
             index += 1;
         }
@@ -142,7 +166,12 @@ impl Band {
         while left.is_none() && index <= self.last {
             let look = bits.peek();
             let entry = code.entry(look)?;
-            bits.skip(entry.bits());
+            if entry.size() > 1 && !code.tolerant {
+                return None;
+            }
+            // A new coefficient has one bit, even if broken data declare more.
+            let length = entry.bits() - entry.size();
+            bits.skip(length + entry.size().min(1));
             if entry.run() >= END_OF_BLOCK {
                 left = Some(Self::read_eob_run(bits, entry.eob_run_bits()));
                 break;
@@ -151,24 +180,24 @@ impl Band {
             let mut zeros = entry.run() as usize;
             loop {
                 if index > self.last {
-                    return None;
+                    break;
                 }
                 let before = (block.nonzero_ac >> index).trailing_zeros() as usize;
                 index += zeros.min(before);
-                if index > self.last {
-                    return None;
-                }
-                if zeros < before {
+                if index > self.last || zeros < before {
                     break;
                 }
                 zeros -= before;
                 block.refine(bits, index, bit);
                 index += 1;
             }
-            match entry.size() {
-                0 => {}
-                1 => block.set(index, if signed_bits(look, entry.bits() - 1, 1) > 0 { bit } else { -bit }),
-                _ => return None,
+            if index > self.last && !code.tolerant {
+                return None;
+            }
+            if entry.size() > 0 {
+                // In broken data the band may be exceeded. libjpeg then sets the next coefficient.
+                let index = index.min(self.last + 1).min(63);
+                block.set(index, if signed_bits(look, length, 1) > 0 { bit } else { -bit });
             }
             index += 1;
         }

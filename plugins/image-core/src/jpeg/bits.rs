@@ -4,6 +4,8 @@
 
 use std::marker::PhantomData;
 
+use super::fault::Fault;
+use super::segments::skip_to_marker;
 use crate::lanes::Lanes;
 
 /// The size of the window in bytes, a power of two.
@@ -11,11 +13,6 @@ const WINDOW: usize = 32 << 10;
 /// An upper bound of the bytes of a block: a DC difference and 63 AC coefficients of at most 27 bits each, and the bits
 /// that are read in advance.
 const BLOCK_BYTES: usize = 256;
-
-/// The data are broken, use an unsupported feature or end too early. The fallback decoder decides whether the image is
-/// refused.
-#[derive(Debug)]
-pub(super) struct InvalidData;
 
 /// Reads the coded data bit by bit.
 pub(super) struct BitReader<'a, L> {
@@ -31,13 +28,30 @@ pub(super) struct BitReader<'a, L> {
     refill_at: usize,
     /// True if the window contains all data up to the next marker or the end of the body.
     last: bool,
+    /// True if the scan has restart markers. Then missing data are replaced by zeros up to the next restart marker.
+    resyncs: bool,
+    /// True if the data up to the next restart marker are missing.
+    starved: bool,
+    /// The number of the next restart marker.
+    next_restart: u8,
     lanes: PhantomData<L>,
 }
 
 impl<'a, L: Lanes> BitReader<'a, L> {
-    pub(super) fn new(data: &'a [u8]) -> Result<Self, InvalidData> {
-        let window = vec![0; WINDOW + 8].try_into().expect("same length");
-        let mut bits = BitReader { rest: data, window, at: 0, end: 0, refill_at: 0, last: false, lanes: PhantomData };
+    /// For a scan; `resyncs` is true if it has restart markers.
+    pub(super) fn new(data: &'a [u8], resyncs: bool) -> Result<Self, Fault> {
+        let mut bits = BitReader {
+            rest: data,
+            window: vec![0; WINDOW + 8].try_into().expect("same length"),
+            at: 0,
+            end: 0,
+            refill_at: 0,
+            last: false,
+            resyncs,
+            starved: false,
+            next_restart: 0,
+            lanes: PhantomData,
+        };
         bits.refill()?;
         Ok(bits)
     }
@@ -58,53 +72,82 @@ impl<'a, L: Lanes> BitReader<'a, L> {
 
     /// Ensures that the window has a whole block. Call before each block.
     #[inline(always)]
-    pub(super) fn ensure_block(&mut self) -> Result<(), InvalidData> {
+    pub(super) fn ensure_block(&mut self) -> Result<(), Fault> {
         if self.at >= self.refill_at { self.refill() } else { Ok(()) }
     }
 
-    /// Checks that no bits beyond the data were consumed. Call after the last block.
-    pub(super) fn check_end(&self) -> Result<(), InvalidData> {
-        if self.at > 8 * self.end { Err(InvalidData) } else { Ok(()) }
+    /// Checks that no bits beyond the data were consumed. Call after each MCU.
+    #[inline(always)]
+    pub(super) fn end_mcu(&mut self) -> Result<(), Fault> {
+        if self.at > 8 * self.end { self.overrun() } else { Ok(()) }
     }
 
-    /// Checks that all data up to a marker or the end of the body were consumed. Returns the rest, which begins with
-    /// the marker.
-    pub(super) fn expect_marker(&mut self) -> Result<&'a [u8], InvalidData> {
-        if !self.last {
-            self.refill()?;
-        }
-        self.check_end()?;
-        // Less than a byte may be left; otherwise the marker is not where it should be.
-        if !self.last || self.end > self.at.div_ceil(8) {
-            return Err(InvalidData);
-        }
-        Ok(self.rest)
+    /// True if the data of the next MCU are missing. The MCU then stays as it is.
+    #[inline(always)]
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved
     }
 
-    /// Continues after a restart marker, which must be next.
-    pub(super) fn restart(&mut self) -> Result<(), InvalidData> {
-        let [0xFF, 0xD0..=0xD7, rest @ ..] = self.expect_marker()? else { return Err(InvalidData) };
-        self.rest = rest;
-        (self.at, self.end, self.last) = (0, 0, false);
-        self.refill()
+    /// Returns the data after the scan, which begin with a marker, unless the body ends there. Call after the last MCU.
+    pub(super) fn finish(self) -> &'a [u8] {
+        // Bytes between the last MCU and the marker are ignored, as in libjpeg.
+        if self.last { self.rest } else { skip_to_marker::<L>(self.rest) }
+    }
+
+    /// Continues after a restart marker, see [`next_interval`].
+    pub(super) fn restart(&mut self) -> Result<(), Fault> {
+        let expected = self.next_restart;
+        self.next_restart = (expected + 1) & 7;
+        (self.at, self.end) = (0, 0);
+        match next_interval::<L>(self.rest, expected)? {
+            Interval::Data(data) => {
+                (self.rest, self.last, self.starved) = (data, false, false);
+                self.refill()
+            }
+            Interval::Missing(data) => {
+                (self.rest, self.last) = (data, true);
+                self.end_window();
+                Ok(())
+            }
+        }
+    }
+
+    /// Bits beyond the data were consumed, which are zeros.
+    #[cold]
+    #[inline(never)]
+    fn overrun(&mut self) -> Result<(), Fault> {
+        if self.rest.len() < 2 {
+            return Err(Fault::Truncated);
+        }
+        if !self.resyncs {
+            return Err(Fault::Interrupted);
+        }
+        self.starved = true;
+        // More zeros follow there.
+        self.at = 8 * self.end;
+        Ok(())
     }
 
     #[cold]
     #[inline(never)]
-    fn refill(&mut self) -> Result<(), InvalidData> {
+    fn refill(&mut self) -> Result<(), Fault> {
         if self.last {
-            return self.check_end();
+            return self.end_mcu();
         }
         let consumed = self.at >> 3;
         self.window.copy_within(WINDOW - self.end..WINDOW - consumed, WINDOW - (self.end - consumed));
         self.at &= 7;
         self.end -= consumed;
         self.fill();
-        // Zeros, because bits beyond the end may be read in advance.
+        self.end_window();
+        Ok(())
+    }
+
+    /// Writes zeros after the data, because bits beyond the end may be read in advance.
+    fn end_window(&mut self) {
         let free = WINDOW - self.end;
         self.window[free.saturating_sub(BLOCK_BYTES)..free].fill(0);
         self.refill_at = if self.last { 8 * self.end + 1 } else { 8 * (self.end - BLOCK_BYTES) };
-        Ok(())
     }
 
     /// Reads until the window is full except for the zeros, or until a marker or the end of the body.
@@ -148,20 +191,33 @@ impl<'a, L: Lanes> BitReader<'a, L> {
     }
 }
 
-/// Skips the coded data of a scan. Returns the data after the scan.
-pub(super) fn skip_coded_data<L: Lanes>(mut data: &[u8]) -> &[u8] {
+/// Where the data continue after a restart.
+pub(super) enum Interval<'a> {
+    /// After the restart marker.
+    Data(&'a [u8]),
+    /// The data of this interval are missing. The marker of a later interval or another marker follows.
+    Missing(&'a [u8]),
+}
+
+/// Searches the restart marker with the number `expected`. If another marker is next, data or a marker were lost. Then
+/// the rules of libjpeg (`jpeg_resync_to_restart`) decide where the data continue.
+pub(super) fn next_interval<L: Lanes>(data: &[u8], expected: u8) -> Result<Interval<'_>, Fault> {
+    let mut rest = skip_to_marker::<L>(data);
     loop {
-        while let Some(sixteen) = data.first_chunk::<16>()
-            && L::load_u8(sixteen).ff_mask() == 0
-        {
-            data = &data[16..];
-        }
-        match data {
-            [] | [0xFF] => return &[],
-            [0xFF, 0x00 | 0xD0..=0xD7, rest @ ..] => data = rest,
-            [0xFF, 0xFF, ..] => data = &data[1..],
-            [0xFF, ..] => return data,
-            [_, rest @ ..] => data = rest,
+        let [0xFF, marker, after @ ..] = rest else { return Err(Fault::Truncated) };
+        let ahead = match marker {
+            0xD0..=0xD7 => (marker - 0xD0).wrapping_sub(expected) & 7,
+            // Not a marker of any kind, thus data that were changed.
+            ..0xC0 => 7,
+            _ => 1,
+        };
+        match ahead {
+            // One of the next two markers, or the end of the scan.
+            1 | 2 => return Ok(Interval::Missing(rest)),
+            // One of the previous two markers: the expected one is still to come.
+            6 | 7 => rest = skip_to_marker::<L>(after),
+            // The expected marker, or one that is so far off that its number must be wrong.
+            _ => return Ok(Interval::Data(after)),
         }
     }
 }

@@ -1,9 +1,16 @@
-//! The headers of the supported images: 8 bits, Huffman codes, one or three components; either sequential with all
-//! components interleaved in one scan, or progressive.
+//! The headers of an image: its frame, tables and metadata before the first scan, and the header of each scan.
 
+use std::borrow::Cow;
+
+use super::arithmetic::Conditioning;
+use super::colours::{Colours, Markers};
+use super::fault::{Fault, unsupported};
 use super::huffman::Code;
+use super::segments::next_segment;
+use super::standard;
+use crate::limits::Rejected;
 
-/// The headers before the coded data.
+/// The headers before the first scan. Segments between scans update them.
 pub(super) struct Headers<'a> {
     pub(super) width: usize,
     pub(super) height: usize,
@@ -17,37 +24,51 @@ pub(super) struct Headers<'a> {
     pub(super) codes: [Option<Code>; 8],
     /// The number of MCUs between restart markers; 0 if there are no markers.
     pub(super) restart: usize,
-    /// True if the components are red, green and blue.
-    pub(super) rgb: bool,
-    /// The EXIF block; the last one if there are several.
-    pub(super) exif: Option<&'a [u8]>,
+    pub(super) colours: Colours,
+    /// The EXIF block. If it is split into several segments, these are joined.
+    pub(super) exif: Option<Cow<'a, [u8]>>,
     /// True if the image is progressive: its coefficients are spread over several scans.
     pub(super) progressive: bool,
-    /// The offset of the coded data in the body; in a progressive image, the offset of the marker of the first scan.
-    pub(super) data: usize,
+    /// True if the image is arithmetic-coded, false if it has Huffman codes.
+    pub(super) arithmetic: bool,
+    pub(super) conditioning: Conditioning,
+    /// The offset of the marker of the first scan.
+    pub(super) first_scan: usize,
 }
 
-/// A component: its sampling factors and the numbers of its tables.
+/// A component: its sampling factors and the number of its quantisation table.
 pub(super) struct Component {
     pub(super) id: u8,
     /// The horizontal and the vertical sampling factor: the blocks of an MCU in each direction.
     pub(super) across: usize,
     pub(super) down: usize,
     pub(super) quantiser: usize,
+}
+
+/// The header of a scan.
+pub(super) struct Scan {
+    pub(super) components: Vec<ScanComponent>,
+    /// `Ss`, `Se`, and `Ah` with `Al`.
+    pub(super) band: [u8; 3],
+}
+
+/// A component of a scan: its index in the frame, and the numbers of its tables for DC differences and AC coefficients.
+pub(super) struct ScanComponent {
+    pub(super) place: usize,
     pub(super) dc: usize,
     pub(super) ac: usize,
 }
 
 /// Maps zigzag order to the position in a block, which is stored column by column. The inverse transform works on
 /// vectors of one column, so it transposes once instead of twice. In a broken image, indices beyond the block map to
-/// position 64.
+/// the last position, as in libjpeg.
 pub(super) const TRANSPOSED: [u8; 128] = {
     const ZIGZAG: [u8; 64] = [
         0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14,
         21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60,
         61, 54, 47, 55, 62, 63,
     ];
-    let mut places = [64; 128];
+    let mut places = [63; 128];
     let mut index = 0;
     while index < 64 {
         places[index] = ZIGZAG[index] >> 3 | (ZIGZAG[index] & 7) << 3;
@@ -56,34 +77,11 @@ pub(super) const TRANSPOSED: [u8; 128] = {
     places
 };
 
-/// The prefix of an XMP extension (Adobe, "XMP Specification Part 3", 1.1.3.1).
-const XMP_EXTENSION: &[u8] = b"http://ns.adobe.com/xmp/extension/\0";
-
-/// Returns the next marker at or after `at` and its segment. Moves `at` to the byte after the segment.
-pub(super) fn next_segment<'a>(body: &'a [u8], at: &mut usize) -> Option<(u8, &'a [u8])> {
-    loop {
-        // Skip fill bytes and other bytes that are not part of a marker.
-        while *body.get(*at)? != 0xFF || matches!(body.get(*at + 1)?, 0x00 | 0xFF) {
-            *at += 1;
-        }
-        let marker = body[*at + 1];
-        *at += 2;
-        match marker {
-            0x01 | 0xD0..=0xD8 => {}
-            0xD9 => return Some((marker, &[])),
-            _ => {
-                let length = usize::from(u16::from_be_bytes(*body.get(*at..)?.first_chunk()?));
-                let segment = body.get(*at + 2..*at + length)?;
-                *at += length;
-                return Some((marker, segment));
-            }
-        }
-    }
-}
-
-/// Reads the headers. Returns `None` if the image is unusual in any way; then `zune-jpeg` decodes or refuses it,
-/// whatever its size.
-pub(super) fn read(body: &[u8]) -> Option<Headers<'_>> {
+/// Reads the headers up to the first scan.
+///
+/// # Errors
+/// If they are broken, or the image is of an unsupported kind.
+pub(super) fn read(body: &[u8]) -> Result<Headers<'_>, Rejected> {
     let mut headers = Headers {
         width: 0,
         height: 0,
@@ -93,122 +91,171 @@ pub(super) fn read(body: &[u8]) -> Option<Headers<'_>> {
         quantisers: [None; 4],
         codes: Default::default(),
         restart: 0,
-        rgb: false,
+        colours: Colours::Gray,
         exif: None,
         progressive: false,
-        data: 0,
+        arithmetic: false,
+        conditioning: Conditioning::default(),
+        first_scan: 0,
     };
-    let (mut jfif, mut transform) = (false, None);
+    let mut markers = Markers::default();
     let mut at = 2;
     loop {
-        let (marker, segment) = next_segment(body, &mut at)?;
+        let (marker, segment) = next_segment(body, &mut at).ok_or(Fault::Truncated)?;
         match marker {
-            0xC0 | 0xC1 => headers.frame(segment)?,
-            0xC2 => {
-                headers.frame(segment)?;
-                headers.progressive = true;
+            0xC0..=0xC2 | 0xC9 | 0xCA => {
+                headers.frame(marker, segment)?;
+                headers.progressive = matches!(marker, 0xC2 | 0xCA);
+                headers.arithmetic = matches!(marker, 0xC9 | 0xCA);
             }
-            0xC4 | 0xDD => headers.tables(marker, segment)?,
-            0xC3..=0xCF | 0xD9 | 0xDC => return None,
-            0xDA if headers.progressive => {
-                headers.data = at - segment.len() - 4;
-                break;
-            }
+            0xC3 | 0xC5..=0xC7 | 0xCB | 0xCD..=0xCF => return Err(unsupported_frame(marker)),
+            0xD9 => return Err(Fault::NoScan.into()),
             0xDA => {
-                headers.scan(segment)?;
-                headers.data = at;
+                headers.first_scan = at - segment.len() - 4;
                 break;
             }
-            0xDB => headers.quantisation(segment)?,
-            // An XMP extension begins with a digest, a length and an offset, 40 bytes in total.
-            0xE1 if segment.strip_prefix(XMP_EXTENSION).is_some_and(|rest| rest.len() < 40) => return None,
-            0xE1 => {
-                let exif = segment.strip_prefix(b"Exif\0\0").filter(|exif| !exif.is_empty());
-                headers.exif = exif.or(headers.exif);
-            }
-            0xE0 => jfif |= segment.starts_with(b"JFIF\0"),
-            0xEE if segment.starts_with(b"Adobe") => {
-                let value = *segment.get(11)?;
-                if value > 2 {
-                    return None;
-                }
-                transform = Some(value);
-            }
-            _ => {}
+            0xE0 | 0xEE => markers.read(marker, segment),
+            0xE1 => headers.exif(segment),
+            _ => headers.table(marker, segment)?,
         }
     }
-    // The rules of libjpeg, which all other decoders follow.
-    let ids = headers.components.iter().map(|component| component.id);
-    headers.rgb = headers.components.len() == 3
-        && match transform {
-            Some(transform) => transform == 0,
-            None => !jfif && ids.eq(*b"RGB"),
-        };
-    Some(headers)
+    if headers.components.is_empty() {
+        return Err(Fault::Segment(0xDA).into());
+    }
+    headers.colours = markers.colours(&headers.components);
+    if !headers.progressive && !headers.arithmetic {
+        standard::define_missing(&mut headers.codes);
+    }
+    Ok(headers)
 }
 
-impl Headers<'_> {
-    fn frame(&mut self, segment: &[u8]) -> Option<()> {
-        let [8, y1, y0, x1, x0, count @ (1 | 3), components @ ..] = segment else { return None };
+/// The reason why an image with this frame marker is refused.
+fn unsupported_frame(marker: u8) -> Rejected {
+    let number = marker - 0xC0;
+    unsupported(match marker {
+        0xC3 => "lossless JPEG (SOF3)".to_owned(),
+        0xCB => "lossless arithmetic-coded JPEG (SOF11)".to_owned(),
+        _ => format!("hierarchical JPEG (SOF{number})"),
+    })
+}
+
+impl<'a> Headers<'a> {
+    /// The number of MCUs in a row and in a column, if a scan has several components.
+    pub(super) fn mcus(&self) -> (usize, usize) {
+        (self.width.div_ceil(8 * self.widest), self.height.div_ceil(8 * self.tallest))
+    }
+
+    /// The number of samples in a row and in a column of a component.
+    pub(super) fn samples(&self, component: &Component) -> (usize, usize) {
+        ((self.width * component.across).div_ceil(self.widest), (self.height * component.down).div_ceil(self.tallest))
+    }
+
+    /// Reads the frame header (T.81, B.2.2).
+    fn frame(&mut self, marker: u8, segment: &[u8]) -> Result<(), Rejected> {
+        let broken = || Rejected::from(Fault::Segment(marker));
+        let [precision, y1, y0, x1, x0, count, components @ ..] = segment else { return Err(broken()) };
         if !self.components.is_empty() || components.len() != 3 * usize::from(*count) {
-            return None;
+            return Err(broken());
+        }
+        if *precision != 8 {
+            return Err(unsupported(format!("JPEG with {precision} bits per sample")));
         }
         self.width = usize::from(u16::from_be_bytes([*x1, *x0]));
         self.height = usize::from(u16::from_be_bytes([*y1, *y0]));
+        if self.height == 0 {
+            return Err(unsupported("JPEG that declares its height after its first scan (DNL)"));
+        }
+        if !matches!(count, 1 | 3 | 4) {
+            return Err(unsupported(format!("JPEG with {count} components")));
+        }
         for [id, sampling, quantiser] in components.as_chunks::<3>().0 {
-            // A single component has one block per MCU, whatever its sampling factors are.
-            let sampling = if *count == 1 { 0x11 } else { *sampling };
-            let (across, down, quantiser) = (usize::from(sampling >> 4), usize::from(sampling & 15), *quantiser);
+            let (across, down, quantiser) =
+                (usize::from(sampling >> 4), usize::from(sampling & 15), usize::from(*quantiser));
             if !(1..=4).contains(&across) || !(1..=4).contains(&down) || quantiser > 3 {
-                return None;
+                return Err(broken());
             }
+            if self.components.iter().any(|component| component.id == *id) {
+                return Err(broken());
+            }
+            // A single component has one block per MCU, whatever its sampling factors are.
+            let (across, down) = if *count == 1 { (1, 1) } else { (across, down) };
             self.widest = self.widest.max(across);
             self.tallest = self.tallest.max(down);
-            let quantiser = usize::from(quantiser);
-            if self.components.iter().any(|component| component.id == *id) {
-                return None;
-            }
-            self.components.push(Component { id: *id, across, down, quantiser, dc: 0, ac: 0 });
+            self.components.push(Component { id: *id, across, down, quantiser });
         }
-        Some(())
+        let fractional =
+            |it: &Component| !self.widest.is_multiple_of(it.across) || !self.tallest.is_multiple_of(it.down);
+        if self.components.iter().any(fractional) {
+            return Err(unsupported("JPEG with sampling factors that are not multiples of each other"));
+        }
+        Ok(())
     }
 
-    /// Reads a segment that is also allowed between scans: Huffman codes or the restart interval.
-    pub(super) fn tables(&mut self, marker: u8, segment: &[u8]) -> Option<()> {
-        if marker == 0xC4 {
-            return self.huffman(segment);
-        }
-        self.restart = usize::from(u16::from_be_bytes(*segment.as_array()?));
-        Some(())
+    /// Reads an APP1 segment. The parts of an EXIF block of more than 64 KB are in several segments; as in Pillow, all
+    /// EXIF segments are joined. If there are several complete blocks, the first one counts.
+    fn exif(&mut self, segment: &'a [u8]) {
+        let Some(part) = segment.strip_prefix(b"Exif\0\0") else { return };
+        self.exif = Some(match self.exif.take() {
+            None => Cow::Borrowed(part),
+            Some(mut exif) => {
+                exif.to_mut().extend(part);
+                exif
+            }
+        });
     }
 
-    fn scan(&mut self, segment: &[u8]) -> Option<()> {
-        let (count, tables) = segment.split_first()?;
-        if usize::from(*count) != self.components.len() || self.components.is_empty() {
-            return None;
+    /// Reads a segment that is also allowed between scans: tables and the restart interval. Other segments are ignored.
+    pub(super) fn table(&mut self, marker: u8, segment: &[u8]) -> Result<(), Fault> {
+        let read = match marker {
+            0xC4 => self.huffman(segment),
+            0xCC => self.conditioning(segment),
+            0xDB => self.quantisation(segment),
+            0xDD => segment.as_array().map(|interval| self.restart = usize::from(u16::from_be_bytes(*interval))),
+            _ => Some(()),
+        };
+        read.ok_or(Fault::Segment(marker))
+    }
+
+    /// Reads the header of a scan (T.81, B.2.3), and prepares the codes for its data.
+    pub(super) fn scan(&mut self, segment: &[u8]) -> Result<Scan, Fault> {
+        let broken = Fault::Segment(0xDA);
+        let (components, band) = segment.split_last_chunk::<3>().ok_or(broken)?;
+        let (count, components) = components.split_first().ok_or(broken)?;
+        if components.len() != 2 * usize::from(*count) || *count == 0 {
+            return Err(broken);
         }
-        for (component, [id, tables]) in self.components.iter_mut().zip(tables.as_chunks::<2>().0) {
-            (component.dc, component.ac) = (usize::from(tables >> 4), usize::from(tables & 15));
-            if component.id != *id || component.dc > 3 || component.ac > 3 {
-                return None;
+        let mut scan = Scan { components: Vec::with_capacity(4), band: *band };
+        for [id, tables] in components.as_chunks::<2>().0 {
+            let place = self.components.iter().position(|component| component.id == *id).ok_or(broken)?;
+            // Components must be in the order of the frame, and each only once.
+            if scan.components.last().is_some_and(|last| place <= last.place) {
+                return Err(broken);
             }
-            if self.quantisers[component.quantiser].is_none()
-                || self.codes[component.dc].is_none()
-                || self.codes[4 + component.ac].is_none()
-            {
-                return None;
+            let (dc, ac) = (usize::from(tables >> 4), usize::from(tables & 15));
+            if dc > 3 || ac > 3 {
+                return Err(broken);
             }
+            scan.components.push(ScanComponent { place, dc, ac });
         }
-        (tables.get(2 * usize::from(*count)..)? == [0, 63, 0]).then_some(())
+        // Restart markers limit the damage of broken data to an interval, so the rest of the image is of use.
+        let tolerant = self.restart > 0;
+        self.codes.iter_mut().flatten().for_each(|code| code.tolerant = tolerant);
+        Ok(scan)
+    }
+
+    /// The code of the DC differences with this number.
+    pub(super) fn dc_code(&self, number: usize) -> Result<&Code, Fault> {
+        self.codes[..4][number].as_ref().ok_or(Fault::MissingTable)
+    }
+
+    /// The code of the AC coefficients with this number.
+    pub(super) fn ac_code(&self, number: usize) -> Result<&Code, Fault> {
+        self.codes[4..][number].as_ref().ok_or(Fault::MissingTable)
     }
 
     fn quantisation(&mut self, mut segment: &[u8]) -> Option<()> {
         while let [kind, rest @ ..] = segment {
-            let wide = match kind >> 4 {
-                0 => false,
-                1 => true,
-                _ => return None,
-            };
+            let wide = kind >> 4 > 0;
             let quantiser = self.quantisers.get_mut(usize::from(kind & 15))?.insert([0; 64]);
             let (values, rest) = rest.split_at_checked(if wide { 128 } else { 64 })?;
             for (index, place) in TRANSPOSED[..64].iter().enumerate() {
@@ -221,6 +268,22 @@ impl Headers<'_> {
             segment = rest;
         }
         Some(())
+    }
+
+    fn conditioning(&mut self, segment: &[u8]) -> Option<()> {
+        let (pairs, rest) = segment.as_chunks::<2>();
+        for [table, value] in pairs {
+            let place = usize::from(table & 15);
+            match table >> 4 {
+                0 => {
+                    let (low, high) = (value & 15, value >> 4);
+                    *self.conditioning.dc.get_mut(place).filter(|_| low <= high)? = (low, high);
+                }
+                1 => *self.conditioning.ac.get_mut(place)? = *value,
+                _ => return None,
+            }
+        }
+        rest.is_empty().then_some(())
     }
 
     fn huffman(&mut self, mut segment: &[u8]) -> Option<()> {

@@ -21,6 +21,12 @@ impl Entry {
         Entry((length + size) | size << 8 | run << 16)
     }
 
+    /// True for symbols of images of 8 bits: an AC coefficient has at most 10 bits and a DC difference 11. So two of
+    /// these fit into one `peek`.
+    fn is_valid(symbol: u8, ac: bool) -> bool {
+        if ac { symbol & 15 <= 10 } else { symbol <= 11 }
+    }
+
     #[inline(always)]
     pub(super) fn bits(self) -> u32 {
         self.0 & 0xFF
@@ -54,15 +60,19 @@ pub(super) struct Code {
     symbol_offset: [i32; 17],
     symbols: [u8; 256],
     ac: bool,
+    /// The length of the shortest code words without an entry in the table.
+    shortest: u32,
+    /// True if bits that are not a code word are skipped, see [`Code::entry`].
+    pub(super) tolerant: bool,
 }
 
+/// The bits that libjpeg skips if they are not a code word: one more than the longest code word has.
+const NO_CODE_WORD_BITS: u32 = 17;
+
 impl Code {
-    /// Builds the code with `counts` code words of each length from 1 to 16 bits. Returns `None` if it is not valid for
-    /// 8-bit images.
+    /// Builds the code with `counts` code words of each length from 1 to 16 bits. Returns `None` if it is not valid.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8], ac: bool) -> Option<Code> {
-        // A coefficient has at most 10 bits and a DC difference 11. So two of these fit into one `peek`.
-        let sizes = if ac { |symbol: &u8| symbol & 15 <= 10 } else { |symbol: &u8| *symbol <= 11 };
-        if symbols.len() > 256 || !symbols.iter().all(sizes) {
+        if symbols.len() > 256 {
             return None;
         }
         let mut code = Code {
@@ -71,6 +81,8 @@ impl Code {
             symbol_offset: [0; 17],
             symbols: [0; 256],
             ac,
+            shortest: LOOKUP_BITS + 1,
+            tolerant: false,
         };
         code.symbols[..symbols.len()].copy_from_slice(symbols);
         let (mut word, mut index) = (0_i32, 0);
@@ -83,7 +95,12 @@ impl Code {
             if length <= LOOKUP_BITS {
                 let copies = 1 << (LOOKUP_BITS - length);
                 for symbol in &symbols[index..index + count] {
-                    code.table[word as usize * copies..][..copies].fill(Entry::new(length, *symbol, ac));
+                    // A symbol that does not occur in images of 8 bits gets no entry, so `long_entry` refuses it.
+                    if Entry::is_valid(*symbol, ac) {
+                        code.table[word as usize * copies..][..copies].fill(Entry::new(length, *symbol, ac));
+                    } else {
+                        code.shortest = code.shortest.min(length);
+                    }
                     word += 1;
                 }
             } else {
@@ -98,7 +115,8 @@ impl Code {
         Some(code)
     }
 
-    /// Decodes the code word in the most significant bits of `bits`. Returns `None` if there is no such code word.
+    /// Decodes the code word in the most significant bits of `bits`. If there is no such code word, returns `None`; or if
+    /// the code is tolerant, some skipped bits without a coefficient, as libjpeg does.
     #[inline(always)]
     pub(super) fn entry(&self, bits: u64) -> Option<Entry> {
         let entry = self.table[(bits >> (64 - LOOKUP_BITS)) as usize];
@@ -108,15 +126,18 @@ impl Code {
     #[cold]
     #[inline(never)]
     fn long_entry(&self, bits: u64) -> Option<Entry> {
-        for length in LOOKUP_BITS + 1..=16 {
+        for length in self.shortest..=16 {
             let word = (bits >> (64 - length)) as i32;
             if word <= self.largest[length as usize] {
-                let index = word + self.symbol_offset[length as usize];
-                let symbol = *self.symbols.get(usize::try_from(index).ok()?)?;
-                return Some(Entry::new(length, symbol, self.ac));
+                let index = usize::try_from(word + self.symbol_offset[length as usize]).ok()?;
+                let symbol = *self.symbols.get(index)?;
+                if Entry::is_valid(symbol, self.ac) {
+                    return Some(Entry::new(length, symbol, self.ac));
+                }
+                break;
             }
         }
-        None
+        self.tolerant.then(|| Entry::new(NO_CODE_WORD_BITS, 0, self.ac))
     }
 
     /// A table indexed by [`SKIP_BITS`] bits for skipping AC coefficients, see [`Skip`].

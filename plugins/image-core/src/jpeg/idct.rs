@@ -118,10 +118,11 @@ pub(super) fn block<L: Lanes, const LOW: bool>(coefficients: &[[i16; 8]; 8], qua
     [a, b, c, d, e, f, g, h]
 }
 
-/// The sample value of a block that only has a DC coefficient.
+/// The sample value of a block that only has a DC coefficient. In broken data it may overflow, as in libjpeg-turbo.
 #[inline(always)]
 pub(super) fn dc_sample(coefficient: i16, quantiser: i16) -> u8 {
-    ((i32::from(coefficient.wrapping_mul(quantiser)) + 1028) >> 3).clamp(0, 255) as u8
+    let scaled = coefficient.wrapping_mul(quantiser).wrapping_mul(1 << PASS1_BITS);
+    ((i32::from(scaled) + (1028 << PASS1_BITS)) >> (PASS1_BITS + 3)).clamp(0, 255) as u8
 }
 
 /// The means of the four quarters of a block, row by row; `LOW` as for [`block`].

@@ -1,55 +1,54 @@
-//! Collects the samples of a component in a strip, block by block, and resizes strip by strip. Luma and chroma are
-//! resized separately from their own resolutions and converted to colours afterwards, when there are few pixels.
+//! Collects the samples of a component in a strip, block by block.
 
+use super::fault::Fault;
 use super::headers::{Component, Headers};
 use super::idct;
+use super::sink::{converts_first, needs_only_luma};
 use crate::Settings;
 use crate::lanes::Lanes;
-use crate::output::{Channels, Colour, Output};
-use crate::resample::{Resampler, Side, resampler_bytes};
-
-/// Bytes of the tables, the window of the coded data, and the rows that wait for the rows of other components.
-const DECODER_BYTES: u64 = 256 << 10;
+use crate::output::Output;
+use crate::resample::{Resampler, Side, Upsampling, resampler_bytes, result_bytes};
 
 /// The samples of a component before resizing.
 pub(super) struct Plane<L> {
     /// The blocks of an MCU, horizontally and vertically.
     pub(super) across: usize,
     pub(super) down: usize,
-    pub(super) quantiser: [i16; 64],
+    quantiser: [i16; 64],
     /// Samples per side of a block, see [`block_sizes`].
     pub(super) block_size: usize,
     pub(super) strip: Vec<u8>,
     pub(super) stride: usize,
-    /// `None` if `block_size` is 0.
-    resampler: Option<Resampler<L>>,
+    /// `None` if the component is not needed, or its pixels are converted to colours before they are resized.
+    pub(super) resampler: Option<Resampler<L>>,
 }
 
-/// Estimates the bytes that the planes allocate.
-pub(super) fn estimated_bytes(headers: &Headers, output: &Output) -> u64 {
-    let sum: u64 = headers
-        .components
-        .iter()
-        .map(|component| {
-            let width = (headers.width * component.across / headers.widest) as u64;
-            let height = (headers.height * component.down / headers.tallest) as u64;
-            8 * component.down as u64 * width + resampler_bytes(1, width, height, output.y)
-        })
-        .sum();
-    sum + DECODER_BYTES
+/// Estimates the bytes that the planes and their rows of the result allocate.
+pub(super) fn planes_bytes(headers: &Headers, output: &Output) -> u64 {
+    let sizes = headers.components.iter().map(|component| {
+        let (width, height) = headers.samples(component);
+        let strip = 8 * component.down as u64;
+        // If the height grows, a strip is resized in parts.
+        let fed = if (headers.height as u64) < output.y.full { component.down as u64 } else { strip };
+        let rows = result_bytes(fed, width as u64, height as u64, output.x, output.y);
+        strip * width as u64 + resampler_bytes(1, width as u64, height as u64, output.y) + rows
+    });
+    sizes.sum()
 }
 
 /// The samples per side of a block for each component: 8; or 1 or 2 in a draft; or 0 if the component is not needed for
 /// the tensor.
 pub(super) fn block_sizes(headers: &Headers, settings: &Settings, output: &Output) -> impl Iterator<Item = usize> {
     let shrinks_by_8 = |side: usize, full: u64| side as u64 >= 8 * full;
-    let draft =
-        settings.draft && shrinks_by_8(headers.width, output.x.full) && shrinks_by_8(headers.height, output.y.full);
-    let gray = is_gray(headers, settings);
+    let draft = settings.draft
+        && shrinks_by_8(headers.width, output.x.full)
+        && shrinks_by_8(headers.height, output.y.full)
+        && !converts_first(headers, settings, output);
+    let only_luma = needs_only_luma(headers, settings);
     headers.components.iter().enumerate().map(move |(index, component)| {
         // In a draft, a component with one sample for four pixels has four samples per block, as in libjpeg.
         let subsampled = 2 * component.across <= headers.widest && 2 * component.down <= headers.tallest;
-        match (gray && index > 0, draft) {
+        match (only_luma && index > 0, draft) {
             (true, _) => 0,
             (_, false) => 8,
             (_, true) => 1 + usize::from(subsampled),
@@ -57,71 +56,60 @@ pub(super) fn block_sizes(headers: &Headers, settings: &Settings, output: &Outpu
     })
 }
 
-/// True if only luma is needed.
-fn is_gray(headers: &Headers, settings: &Settings) -> bool {
-    settings.pack.order == Channels::Gray && !headers.rgb
-}
-
-/// Creates a plane for each component, and returns the colours of their rows. `None` if a component has no quantiser.
-pub(super) fn planes<L: Lanes>(
-    headers: &Headers,
-    settings: &Settings,
-    output: &Output,
-) -> Option<(Vec<Plane<L>>, Colour)> {
+/// Creates a plane for each component.
+pub(super) fn planes<L: Lanes>(headers: &Headers, settings: &Settings, output: &Output) -> Vec<Plane<L>> {
     let components = headers.components.iter().zip(block_sizes(headers, settings, output));
-    let planes = components.map(|(component, block_size)| Plane::new(headers, component, block_size, output));
-    let colour = match (headers.components.len(), headers.rgb) {
-        (1, _) => Colour::Gray,
-        (_, true) => Colour::Rgb,
-        (_, false) if is_gray(headers, settings) => Colour::Gray,
-        _ => Colour::YCbCr,
-    };
-    Some((planes.collect::<Option<_>>()?, colour))
+    let resizes = !converts_first(headers, settings, output);
+    components.map(|(component, size)| Plane::new(headers, component, size, resizes.then_some(output))).collect()
 }
 
-/// Resizes the strips, and passes the rows that are finished in all components to the output.
-pub(super) fn flush_strips<'p, L: Lanes + 'p>(
-    planes: impl Iterator<Item = &'p mut Plane<L>>,
-    colour: Colour,
-    output: &mut Output,
-) {
-    let mut ready = usize::MAX;
-    let mut resamplers = [const { None }; 3];
-    for (plane, place) in planes.zip(&mut resamplers) {
-        if let Some(resampler) = &mut plane.resampler {
-            resampler.feed(&plane.strip, plane.stride, plane.down * plane.block_size);
-            ready = ready.min(resampler.ready());
-            *place = Some(resampler);
-        }
-    }
-    for row in 0..ready {
-        let channel = |plane: usize| resamplers[plane].as_ref().map_or(&[][..], |resampler| resampler.row(row, 0));
-        output.put(colour, [channel(0), channel(1), channel(2)]);
-    }
-    for resampler in resamplers.into_iter().flatten() {
-        resampler.discard_rows(ready);
-    }
+/// How libjpeg converts the samples of a component to pixels, horizontally and vertically.
+pub(super) fn upsampling(headers: &Headers, component: &Component) -> [Upsampling; 2] {
+    let ratios = (headers.widest / component.across, headers.tallest / component.down);
+    let smooth = match ratios {
+        (2, 1 | 2) => headers.samples(component).0 > 2,
+        (1, 2) => true,
+        _ => false,
+    };
+    [ratios.0, ratios.1].map(|ratio| match ratio {
+        1 => Upsampling::None,
+        _ if smooth => Upsampling::Triangle,
+        ratio => Upsampling::Repeat(ratio),
+    })
 }
 
 impl<L: Lanes> Plane<L> {
-    fn new(headers: &Headers, component: &Component, block_size: usize, output: &Output) -> Option<Self> {
-        let blocks = headers.width.div_ceil(8 * headers.widest) * component.across;
+    /// The samples are resized to the size of the output, if there is one.
+    fn new(headers: &Headers, component: &Component, block_size: usize, output: Option<&Output>) -> Self {
+        let blocks = headers.mcus().0 * component.across;
         let stride = (blocks * block_size).next_multiple_of(16);
-        let side = |pixels: usize, sampling: usize, most: usize| {
+        let [across, down] = upsampling(headers, component);
+        let side = |pixels: usize, sampling: usize, most: usize, upsampling: Upsampling| {
+            if block_size == 8 && upsampling != Upsampling::None {
+                return Side { size: pixels as f64, length: (pixels * sampling).div_ceil(most), upsampling };
+            }
+            // In a draft, the samples are resized from their own resolution.
             let size = pixels as f64 * sampling as f64 / most as f64 * block_size as f64 / 8.0;
-            Side { size, length: size.ceil() as usize }
+            Side { size, length: size.ceil() as usize, upsampling: Upsampling::None }
         };
-        let width = side(headers.width, component.across, headers.widest);
-        let height = side(headers.height, component.down, headers.tallest);
-        Some(Plane {
+        let width = side(headers.width, component.across, headers.widest, across);
+        let height = side(headers.height, component.down, headers.tallest, down);
+        let output = output.filter(|_| block_size > 0);
+        Plane {
             across: component.across,
             down: component.down,
-            quantiser: headers.quantisers[component.quantiser]?,
+            quantiser: [0; 64],
             block_size,
             strip: vec![0; stride * component.down * block_size],
             stride,
-            resampler: (block_size > 0).then(|| Resampler::new(1, stride, width, height, output.x, output.y)),
-        })
+            resampler: output.map(|output| Resampler::new(1, stride, width, height, output.x, output.y)),
+        }
+    }
+
+    /// Copies the quantisation table of the component. Call before its first scan.
+    pub(super) fn define_quantiser(&mut self, headers: &Headers, component: usize) -> Result<(), Fault> {
+        self.quantiser = headers.quantisers[headers.components[component].quantiser].ok_or(Fault::MissingTable)?;
+        Ok(())
     }
 
     /// The sample value of a block that only has a DC coefficient.

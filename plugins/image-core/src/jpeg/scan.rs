@@ -1,16 +1,16 @@
 //! Decodes the only scan of a sequential image, MCU by MCU.
 
-use super::bits::{BitReader, InvalidData, Restarts};
-use super::headers::{Headers, TRANSPOSED};
+use super::bits::{BitReader, Restarts};
+use super::fault::Fault;
+use super::headers::{Headers, Scan, TRANSPOSED};
 use super::huffman::{Code, END_OF_BLOCK, SKIP_BITS, Skip};
-use super::plane::{Plane, flush_strips, planes};
-use crate::Settings;
+use super::plane::Plane;
+use super::segments::next_segment;
+use super::sink::Sink;
 use crate::lanes::Lanes;
-use crate::output::Output;
 
-/// The coefficients of a block, column by column, followed by space for coefficients beyond the block (in broken
-/// images).
-type Block = [i16; 128];
+/// The coefficients of a block, column by column.
+pub(super) type Coefficients = [i16; 64];
 
 /// A component and its codes.
 struct Coded<'h, L> {
@@ -23,33 +23,38 @@ struct Coded<'h, L> {
     predictor: i16,
 }
 
-/// Decodes the scan into the output.
+/// Decodes the scan, which has all components, into the output. `data` begins with its coded data.
 ///
 /// # Errors
 /// If the data are broken or end too early. The content of the output is then unusable.
 pub(super) fn decode<L: Lanes>(
-    body: &[u8],
+    data: &[u8],
     headers: &Headers,
-    settings: &Settings,
-    output: &mut Output,
-) -> Result<(), InvalidData> {
-    let (planes, colour) = planes::<L>(headers, settings, output).ok_or(InvalidData)?;
-    let mut coded = Vec::with_capacity(3);
-    for (component, plane) in headers.components.iter().zip(planes) {
-        let code = |place: usize| headers.codes[place].as_ref().ok_or(InvalidData);
-        let (dc, ac) = (code(component.dc)?, code(4 + component.ac)?);
+    scan: &Scan,
+    planes: Vec<Plane<L>>,
+    mut sink: Sink<L>,
+) -> Result<(), Fault> {
+    let mut coded = Vec::with_capacity(4);
+    for (component, mut plane) in scan.components.iter().zip(planes) {
+        plane.define_quantiser(headers, component.place)?;
+        let (dc, ac) = (headers.dc_code(component.dc)?, headers.ac_code(component.ac)?);
         let skips = (plane.block_size < 2).then(|| ac.skip_table());
         coded.push(Coded { plane, dc, ac, skips, predictor: 0 });
     }
 
-    let mut bits = BitReader::<L>::new(&body[headers.data..])?;
-    let mut block: Block = [0; 128];
+    let mut bits = BitReader::<L>::new(data, headers.restart > 0)?;
+    let mut block: Coefficients = [0; 64];
     let mut restarts = Restarts::new(headers.restart);
-    for _ in 0..headers.height.div_ceil(8 * headers.tallest) {
-        for mcu in 0..headers.width.div_ceil(8 * headers.widest) {
+    let (columns, rows) = headers.mcus();
+    for _ in 0..rows {
+        for mcu in 0..columns {
             if restarts.is_due() {
                 bits.restart()?;
                 coded.iter_mut().for_each(|coded| coded.predictor = 0);
+            }
+            if bits.is_starved() {
+                coded.iter_mut().for_each(|coded| coded.skip(mcu));
+                continue;
             }
             for coded in &mut coded {
                 match (&coded.skips, coded.plane.block_size) {
@@ -58,9 +63,24 @@ pub(super) fn decode<L: Lanes>(
                     (None, _) => coded.decode::<8>(&mut bits, &mut block, mcu)?,
                 }
             }
+            bits.end_mcu()?;
         }
-        bits.check_end()?;
-        flush_strips(coded.iter_mut().map(|coded| &mut coded.plane), colour, output);
+        sink.take_strips(coded.iter_mut().map(|coded| &mut coded.plane));
+    }
+    sink.finish();
+    check_end(bits.finish())
+}
+
+/// Checks that no second frame follows. In broken data it may be the frame of an embedded image.
+fn check_end(rest: &[u8]) -> Result<(), Fault> {
+    let mut at = 0;
+    while let Some((marker, _)) = next_segment(rest, &mut at) {
+        match marker {
+            0xC4 | 0xC8 | 0xCC => {}
+            0xC0..=0xCF => return Err(Fault::ScanOrder),
+            0xD9 | 0xDA => break,
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -72,17 +92,17 @@ impl<L: Lanes> Coded<'_, L> {
     fn decode<const SIZE: usize>(
         &mut self,
         bits: &mut BitReader<L>,
-        block: &mut Block,
+        block: &mut Coefficients,
         mcu: usize,
-    ) -> Result<(), InvalidData> {
+    ) -> Result<(), Fault> {
         for down in 0..self.plane.down {
             for across in 0..self.plane.across {
                 bits.ensure_block()?;
-                self.predictor = self.predictor.wrapping_add(dc_difference(bits, self.dc).ok_or(InvalidData)?);
+                self.predictor = self.predictor.wrapping_add(dc_difference(bits, self.dc).ok_or(Fault::CodeWord)?);
                 let at = (down * self.plane.stride + mcu * self.plane.across + across) * self.plane.block_size;
                 if SIZE == 1 {
                     let skips = self.skips.as_ref().expect("present for blocks of one sample");
-                    skip_ac(bits, self.ac, skips).ok_or(InvalidData)?;
+                    skip_ac(bits, self.ac, skips).ok_or(Fault::CodeWord)?;
                     let dc_sample = self.plane.dc_sample(self.predictor);
                     if let Some(sample) = self.plane.strip.get_mut(at) {
                         *sample = dc_sample;
@@ -90,9 +110,8 @@ impl<L: Lanes> Coded<'_, L> {
                     continue;
                 }
                 block[0] = self.predictor;
-                let last = ac_coefficients(bits, self.ac, block).ok_or(InvalidData)?;
-                let columns: &mut [[i16; 8]; 8] =
-                    block.as_chunks_mut().0.first_chunk_mut().expect("the block has 128 places");
+                let last = ac_coefficients(bits, self.ac, block).ok_or(Fault::CodeWord)?;
+                let columns: &mut [[i16; 8]; 8] = block.as_chunks_mut().0.as_mut_array().expect("eight columns");
                 self.plane.block::<SIZE>(columns, last, at);
                 match last {
                     ..10 => columns[..4].fill([0; 8]),
@@ -101,6 +120,18 @@ impl<L: Lanes> Coded<'_, L> {
             }
         }
         Ok(())
+    }
+}
+
+impl<L: Lanes> Coded<'_, L> {
+    /// Fills the blocks of an MCU whose data are missing with gray, as libjpeg does.
+    #[cold]
+    fn skip(&mut self, mcu: usize) {
+        let size = self.plane.block_size;
+        let width = self.plane.across * size;
+        for row in 0..self.plane.down * size {
+            self.plane.strip[row * self.plane.stride + mcu * width..][..width].fill(128);
+        }
     }
 }
 
@@ -125,7 +156,11 @@ pub(super) fn dc_difference<L: Lanes>(bits: &mut BitReader<L>, code: &Code) -> O
 /// Decodes the AC coefficients of a block. Returns the index of the last coefficient in zigzag order; 0 if there are
 /// none.
 #[inline(always)]
-fn ac_coefficients<L: Lanes>(bits: &mut BitReader<L>, code: &Code, block: &mut Block) -> Option<usize> {
+pub(super) fn ac_coefficients<L: Lanes>(
+    bits: &mut BitReader<L>,
+    code: &Code,
+    block: &mut Coefficients,
+) -> Option<usize> {
     let (mut index, mut last) = (1, 0);
     loop {
         // Two coefficients per `peek` and two `peek`s per iteration, because compiled WebAssembly checks its deadline
@@ -139,7 +174,7 @@ fn ac_coefficients<L: Lanes>(bits: &mut BitReader<L>, code: &Code, block: &mut B
                 if entry.run() >= END_OF_BLOCK {
                     return Some(last);
                 }
-                let place = usize::from(TRANSPOSED[index & 127]) & 127;
+                let place = usize::from(TRANSPOSED[index & 127]) & 63;
                 block[place] = signed_bits(look, entry.bits() - entry.size(), entry.size()) as i16;
                 last = index.min(63);
                 index += 1;

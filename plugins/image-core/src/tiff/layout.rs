@@ -1,0 +1,388 @@
+//! What the tags of the first page say about its pixels. Everything that is not read exactly is refused here, before
+//! decoding, with a message that names it.
+
+use super::colour::{Colours, YCbCr};
+use super::directory::{Directory, Values};
+use super::{broken, unsupported};
+use crate::limits::Rejected;
+
+/// More than the longest side of an image; tiles may extend beyond it.
+const MAX_CHUNK_WIDTH: u32 = 1 << 20;
+
+/// How the rows of a strip or tile are coded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compression {
+    Stored,
+    /// One-dimensional codes; rows begin at a byte.
+    FaxRows,
+    /// Group 3; true if it has two-dimensional codes.
+    FaxGroup3(bool),
+    FaxGroup4,
+    Lzw,
+    Jpeg,
+    Deflate,
+    PackBits,
+}
+
+/// How samples are predicted from the samples to their left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Predictor {
+    None,
+    Horizontal,
+    Float,
+}
+
+/// The place of a strip or tile: its plane, and its row and column among all strips or tiles.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) plane: usize,
+    pub(super) row: u32,
+    pub(super) column: u32,
+}
+
+/// The pixels of the first page.
+pub(super) struct Layout<'a> {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) big_endian: bool,
+    /// The bits of a sample: 1, 2, 4, 8 or 16, or 32 or 64 if `float`.
+    pub(super) bits: u32,
+    pub(super) float: bool,
+    /// The samples of a pixel in the file.
+    pub(super) samples: usize,
+    /// The samples of a pixel that are decoded: those of the colour, and alpha if the colour is multiplied by it.
+    pub(super) kept: usize,
+    pub(super) premultiplied: bool,
+    /// True if each sample is stored in a plane of its own.
+    pub(super) planar: bool,
+    pub(super) colours: Colours,
+    /// The width and height in pixels that share two chroma samples; 1 and 1 if nothing is shared.
+    pub(super) shared: (u32, u32),
+    pub(super) compression: Compression,
+    pub(super) predictor: Predictor,
+    /// True if the first pixel of a byte is in its lowest bit.
+    pub(super) reversed: bool,
+    pub(super) jpeg_tables: &'a [u8],
+    /// True if the JPEG decoder converts luma and chroma to red, green and blue.
+    pub(super) jpeg_ycbcr: bool,
+    pub(super) tiled: bool,
+    /// The width and height of a strip or tile; the last ones may extend beyond the image.
+    pub(super) chunk_width: u32,
+    pub(super) chunk_height: u32,
+    offsets: Values<'a>,
+    lengths: Option<Values<'a>>,
+}
+
+impl<'a> Layout<'a> {
+    /// Reads the tags. The size is not yet checked against the limits.
+    pub(super) fn read(tags: &Directory<'a>) -> Result<Self, Rejected> {
+        refuse_raw_and_previews(tags)?;
+        let side = |tag| {
+            let side = tags.optional(tag)?.ok_or_else(|| broken("it has no size"))?;
+            Ok::<u32, Rejected>(u32::try_from(side).unwrap_or(u32::MAX))
+        };
+        let (width, height) = (side(256)?, side(257)?);
+        let tiled = tags.find(324)?.is_some();
+        let (chunk_width, chunk_height) = if tiled {
+            (side(322)?, side(323)?)
+        } else {
+            (width, u32::try_from(tags.number(278, u64::from(height))?).unwrap_or(u32::MAX).min(height))
+        };
+        if chunk_width > MAX_CHUNK_WIDTH || chunk_width == 0 && tiled || chunk_height == 0 && height > 0 {
+            return Err(broken(format!("it has strips or tiles of {chunk_width} x {chunk_height} pixels")));
+        }
+
+        let compression = compression(tags)?;
+        let samples = usize::try_from(tags.number(277, 1)?).unwrap_or(usize::MAX);
+        let bits = uniform(tags.find(258)?, samples, 1)?.ok_or_else(|| {
+            unsupported("samples of different sizes", "images whose samples all have the same number of bits")
+        })?;
+        let float = match uniform(tags.find(339)?, samples, 1)? {
+            Some(1) => false,
+            Some(3) => true,
+            Some(2) => return Err(unsupported("signed samples", "unsigned and floating-point samples")),
+            Some(5 | 6) => return Err(unsupported("complex samples", "unsigned and floating-point samples")),
+            _ => return Err(unsupported("samples of an undefined format", "unsigned and floating-point samples")),
+        };
+        let photometric = tags.optional(262)?.ok_or_else(|| broken("it has no PhotometricInterpretation"))?;
+        let (mut colours, wanted, name) = colours(tags, photometric, bits)?;
+        check_bits(&colours, name, bits, float)?;
+        if samples < wanted {
+            return Err(broken(format!("a pixel has {samples} samples, {name} needs {wanted}")));
+        }
+        if samples > wanted && bits < 8 {
+            return Err(unsupported(
+                &format!("{name} with {} more sample(s) of {bits} bits", samples - wanted),
+                "additional samples of 8 bits or more",
+            ));
+        }
+        // ExtraSamples: 1 is alpha that the colour is multiplied by.
+        let premultiplied = samples > wanted && tags.number(338, 0)? == 1 && !matches!(colours, Colours::Palette(_));
+        if premultiplied && !matches!(colours, Colours::Gray { inverted: false } | Colours::Rgb) {
+            return Err(unsupported(&format!("{name} multiplied by alpha"), "RGB and gray multiplied by alpha"));
+        }
+        let planar = match tags.number(284, 1)? {
+            1 => false,
+            2 => samples > 1,
+            other => return Err(broken(format!("PlanarConfiguration {other} does not exist"))),
+        };
+
+        let jpeg = compression == Compression::Jpeg;
+        let (mut shared, mut jpeg_ycbcr) = ((1, 1), false);
+        if let Colours::YCbCr(_) = colours {
+            if !jpeg {
+                shared = sharing(tags, planar)?;
+            } else if !planar {
+                // The decoder converts them.
+                jpeg_ycbcr = true;
+                colours = Colours::Rgb;
+            }
+        }
+        if shared != (1, 1) && samples != wanted {
+            return Err(unsupported("subsampled YCbCr with additional samples", "subsampled YCbCr without them"));
+        }
+        let together = if planar { 1 } else { samples };
+        let decodable = bits == 8 && !float && matches!(together, 1 | 3 | 4) && !(jpeg_ycbcr && together == 4);
+        if jpeg && (!decodable || matches!(colours, Colours::Palette(_))) {
+            return Err(unsupported(
+                &format!("JPEG compression of {name} with {samples} sample(s) of {bits} bits"),
+                "JPEG compression of gray, RGB, YCbCr and CMYK with 8 bits, and of RGB with one more sample",
+            ));
+        }
+        let fax = matches!(compression, Compression::FaxRows | Compression::FaxGroup3(_) | Compression::FaxGroup4);
+        if fax && (bits, samples) != (1, 1) {
+            return Err(broken(format!("it has CCITT compression and {samples} sample(s) of {bits} bits")));
+        }
+        let reversed = match tags.number(266, 1)? {
+            1 => false,
+            2 => !jpeg,
+            other => return Err(broken(format!("FillOrder {other} does not exist"))),
+        };
+        let predictor = match compression {
+            // Only these two compressions use it (TIFF 6.0, section 14; libtiff ignores it for all others).
+            Compression::Lzw | Compression::Deflate => predictor(tags.number(317, 1)?, bits, float, shared)?,
+            _ => Predictor::None,
+        };
+
+        let chunks = if tiled { (324, 325) } else { (273, 279) };
+        let offsets = tags.find(chunks.0)?.ok_or_else(|| broken("it has neither strips nor tiles"))?;
+        let layout = Layout {
+            width,
+            height,
+            big_endian: tags.big_endian,
+            bits,
+            float,
+            samples,
+            kept: wanted + usize::from(premultiplied),
+            premultiplied,
+            planar,
+            colours,
+            shared,
+            compression,
+            predictor,
+            reversed,
+            jpeg_tables: if jpeg { tags.find(347)?.map_or(&[][..], |tables| tables.bytes) } else { &[] },
+            jpeg_ycbcr,
+            tiled,
+            chunk_width,
+            chunk_height,
+            offsets,
+            lengths: tags.find(chunks.1)?,
+        };
+        let chunks = layout.chunks_per_plane() * if planar { samples as u64 } else { 1 };
+        if offsets.count as u64 != chunks {
+            return Err(broken(format!("it has {} strips or tiles instead of {chunks}", offsets.count)));
+        }
+        Ok(layout)
+    }
+
+    pub(super) fn chunks_across(&self) -> u32 {
+        self.width.div_ceil(self.chunk_width.max(1))
+    }
+
+    fn chunks_per_plane(&self) -> u64 {
+        u64::from(self.chunks_across()) * u64::from(self.height.div_ceil(self.chunk_height.max(1)))
+    }
+
+    /// The samples of a pixel within one strip or tile.
+    pub(super) fn chunk_samples(&self) -> usize {
+        if self.planar { 1 } else { self.samples }
+    }
+
+    /// The bytes of a stored row of a strip or tile; the rows that share chroma samples count as one.
+    pub(super) fn row_bytes(&self) -> u64 {
+        let (across, down) = (u64::from(self.shared.0), u64::from(self.shared.1));
+        if self.shared != (1, 1) {
+            return u64::from(self.chunk_width).div_ceil(across) * (across * down + 2);
+        }
+        (u64::from(self.chunk_width) * self.chunk_samples() as u64).saturating_mul(u64::from(self.bits)).div_ceil(8)
+    }
+
+    /// Returns the compressed bytes of a strip or tile. If they are not compressed, the `needed` bytes are returned: some
+    /// writers declare too much, or nothing, or the wrong length of an only strip (libtiff ignores these too).
+    pub(super) fn chunk(&self, tags: &Directory<'a>, place: Place, needed: u64) -> Result<&'a [u8], Rejected> {
+        let Place { plane, row, column } = place;
+        let within = u64::from(row) * u64::from(self.chunks_across()) + u64::from(column);
+        let index = plane as u64 * self.chunks_per_plane() + within;
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        let at = self.offsets.integer(index)?;
+        let only = self.offsets.count == 1;
+        let length = match (self.lengths.map(|lengths| lengths.integer(index)).transpose()?, self.compression) {
+            (Some(declared), Compression::Stored) if declared < needed && !only => declared,
+            (_, Compression::Stored) => needed,
+            (Some(declared), _) => declared,
+            (None, _) if only => u64::MAX,
+            (None, _) => return Err(broken("the lengths of its strips or tiles are missing")),
+        };
+        let bytes = tags.bytes(at, length);
+        if at == 0 || bytes.is_empty() || length != u64::MAX && (bytes.len() as u64) < length {
+            return Err(broken(format!("strip or tile {index} is not in the file")));
+        }
+        Ok(bytes)
+    }
+
+    /// The largest declared length of a strip or tile in bytes.
+    pub(super) fn longest_chunk(&self, body: &[u8]) -> u64 {
+        let lengths = |lengths: Values| (0..lengths.count).filter_map(move |index| lengths.integer(index).ok()).max();
+        self.lengths.and_then(lengths).unwrap_or(u64::MAX).min(body.len() as u64)
+    }
+}
+
+/// Refuses files whose first page is not the picture: raw camera files, and previews of the picture.
+fn refuse_raw_and_previews(tags: &Directory<'_>) -> Result<(), Rejected> {
+    // DNGVersion.
+    if tags.find(50_706)?.is_some() {
+        return Err(crate::format::unsupported("DNG (raw camera) images"));
+    }
+    // Bit 0 of NewSubfileType: a smaller version of another page or of a sub-directory.
+    let preview = tags.number(254, 0)? & 1 == 1;
+    if preview && (tags.has_next || tags.find(330)?.is_some()) {
+        return Err(Rejected::Unknown(
+            "the first page of this TIFF is a preview of another picture in it; only first pages that are the picture \
+             itself are supported"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
+fn compression(tags: &Directory<'_>) -> Result<Compression, Rejected> {
+    let name = match tags.number(259, 1)? {
+        1 => return Ok(Compression::Stored),
+        2 => return Ok(Compression::FaxRows),
+        3 => return Ok(Compression::FaxGroup3(tags.number(292, 0)? & 1 == 1)),
+        4 => return Ok(Compression::FaxGroup4),
+        5 => return Ok(Compression::Lzw),
+        7 => return Ok(Compression::Jpeg),
+        8 | 32_946 => return Ok(Compression::Deflate),
+        32_773 => return Ok(Compression::PackBits),
+        6 => "old-style JPEG",
+        9 | 10 | 34_661 => "JBIG",
+        32_766 => "NeXT",
+        32_771 => "word-aligned CCITT",
+        32_809 => "ThunderScan",
+        33_003 | 33_005 | 34_712 => "JPEG 2000",
+        34_676 | 34_677 => "SGI Log",
+        34_887 => "LERC",
+        34_892 => "lossy JPEG (DNG)",
+        34_925 => "LZMA",
+        34_933 => "PNG",
+        34_934 | 22_610 => "JPEG XR",
+        50_000 => "Zstandard",
+        50_001 => "WebP",
+        50_002 | 52_546 => "JPEG XL",
+        other => return Err(unsupported(&format!("compression {other}"), COMPRESSIONS)),
+    };
+    Err(unsupported(&format!("{name} compression"), COMPRESSIONS))
+}
+
+const COMPRESSIONS: &str =
+    "the compressions none, PackBits, LZW, Deflate, JPEG, and CCITT modified Huffman, group 3 and group 4";
+
+/// Returns the value that all samples have in common, or `None` if they differ. One value may stand for all.
+fn uniform(values: Option<Values<'_>>, samples: usize, default: u32) -> Result<Option<u32>, Rejected> {
+    let Some(values) = values else { return Ok(Some(default)) };
+    if samples == 0 || samples > usize::from(u16::MAX) || values.count < samples && values.count > 1 {
+        return Err(broken(format!("a pixel has {samples} samples and {} sizes of them", values.count)));
+    }
+    let first = values.integer(0)?;
+    for index in 1..samples.min(values.count) {
+        if values.integer(index)? != first {
+            return Ok(None);
+        }
+    }
+    Ok(Some(u32::try_from(first).unwrap_or(u32::MAX)))
+}
+
+/// Returns the colours, the number of samples that they need, and their name.
+fn colours(tags: &Directory<'_>, photometric: u64, bits: u32) -> Result<(Colours, usize, &'static str), Rejected> {
+    const SUPPORTED: &str = "gray, RGB, palette, CMYK and YCbCr";
+    let name = match photometric {
+        0 | 1 => return Ok((Colours::Gray { inverted: photometric == 0 }, 1, "gray")),
+        2 => return Ok((Colours::Rgb, 3, "RGB")),
+        3 => {
+            let map = tags.find(320)?.ok_or_else(|| broken("it has no palette"))?;
+            return Ok((Colours::palette(map, bits)?, 1, "a palette"));
+        }
+        5 if tags.number(332, 1)? != 1 => "inks other than CMYK",
+        5 => return Ok((Colours::Cmyk, 4, "CMYK")),
+        6 => return Ok((Colours::YCbCr(YCbCr::read(tags)?), 3, "YCbCr")),
+        4 => "its first page for a transparency mask",
+        8..=10 => "L*a*b* colours",
+        32_803 => "raw camera data (a colour filter array)",
+        34_892 => "raw camera data (linear)",
+        32_844 | 32_845 => "LogL or LogLuv colours",
+        other => return Err(unsupported(&format!("PhotometricInterpretation {other}"), SUPPORTED)),
+    };
+    Err(unsupported(name, SUPPORTED))
+}
+
+fn check_bits(colours: &Colours, name: &str, bits: u32, float: bool) -> Result<(), Rejected> {
+    let (fits, supported) = match colours {
+        Colours::Gray { .. } if float => (matches!(bits, 32 | 64), "floating-point samples of 32 and 64 bits"),
+        Colours::Rgb if float => (matches!(bits, 32 | 64), "floating-point samples of 32 and 64 bits"),
+        Colours::Gray { .. } => (matches!(bits, 1 | 2 | 4 | 8 | 16), "gray samples of 1, 2, 4, 8 and 16 bits"),
+        Colours::Palette(_) => (!float && matches!(bits, 1 | 2 | 4 | 8), "palettes of 1, 2, 4 and 8 bits"),
+        Colours::Rgb => (matches!(bits, 8 | 16), "RGB samples of 8 and 16 bits"),
+        Colours::Cmyk => (!float && matches!(bits, 8 | 16), "CMYK samples of 8 and 16 bits"),
+        Colours::YCbCr(_) => (!float && bits == 8, "YCbCr samples of 8 bits"),
+    };
+    let kind = if float { "floating-point samples" } else { "samples" };
+    if fits { Ok(()) } else { Err(unsupported(&format!("{bits}-bit {kind} for {name}"), supported)) }
+}
+
+/// Reads YCbCrSubSampling.
+fn sharing(tags: &Directory<'_>, planar: bool) -> Result<(u32, u32), Rejected> {
+    let shared = match tags.find(530)? {
+        Some(values) => (values.integer(0)?, values.integer(1)?),
+        None => (2, 2),
+    };
+    let valid = |side: u64| matches!(side, 1 | 2 | 4);
+    if !valid(shared.0) || !valid(shared.1) {
+        return Err(broken(format!("its YCbCrSubSampling is {} x {}", shared.0, shared.1)));
+    }
+    if planar && shared != (1, 1) {
+        return Err(unsupported(
+            "subsampled YCbCr in separate planes",
+            "subsampled YCbCr in one plane and YCbCr without subsampling",
+        ));
+    }
+    Ok((shared.0 as u32, shared.1 as u32))
+}
+
+fn predictor(predictor: u64, bits: u32, float: bool, shared: (u32, u32)) -> Result<Predictor, Rejected> {
+    match predictor {
+        1 => Ok(Predictor::None),
+        2 if bits >= 8 && shared == (1, 1) => Ok(Predictor::Horizontal),
+        3 if float => Ok(Predictor::Float),
+        2 => Err(unsupported(
+            "a predictor with samples of fewer than 8 bits or with subsampling",
+            "predictors for samples of 8 bits or more, without subsampling",
+        )),
+        3 => Err(unsupported(
+            "the floating-point predictor for integers",
+            "the floating-point predictor for floating-point samples",
+        )),
+        other => Err(unsupported(&format!("predictor {other}"), "predictors 1, 2 and 3")),
+    }
+}
