@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::nn::Signature;
 use plimsoll_runtime::pipeline::{Pipeline, PipelineParts};
 use plimsoll_runtime::stage::{
     Asset, InferStage, Limits, PostprocessStage, PreprocessStage, StageCore, StageEnvironment,
 };
+use serde_json::json;
 
 use super::build_error::BuildError;
 use super::build_state::BuildState;
@@ -19,8 +21,14 @@ use crate::config::{self, Config};
 /// The release that serves for each plugin.
 pub type Selection = BTreeMap<String, Arc<Release>>;
 
-/// The asset name by which an infer plugin reads the file of its model, if it runs the model itself.
+/// The asset name under which an infer plugin that runs its model itself reads the model's file.
 const MODEL_ASSET: &str = "model.onnx";
+
+/// The asset from which a postprocess plugin reads what the model declares, see `plimsoll_sdk::model`.
+const DECLARED_ASSET: &str = "plimsoll/model.json";
+
+/// The plugins whose outputs are those of the model. Others may change them.
+const UNCHANGED: [&str; 2] = ["infer-native", "infer-wasm"];
 
 /// The build of one pipeline.
 pub(super) struct PipelineBuild<'a> {
@@ -35,7 +43,7 @@ impl PipelineBuild<'_> {
     /// Builds the pipeline, stage by stage.
     ///
     /// # Errors
-    /// The first thing that cannot be served.
+    /// If a part of the pipeline cannot be built. The error is the first one.
     pub(super) async fn run(mut self, pipeline: &config::Pipeline) -> Result<ServedPipeline, BuildError> {
         let name = self.pipeline;
         let key = |rest: &str| format!("pipelines.{name}.{rest}");
@@ -46,22 +54,26 @@ impl PipelineBuild<'_> {
             (chip, _) => {
                 let names: Vec<_> = pipeline.chips.keys().map(String::as_str).collect();
                 let what = chip.as_ref().map_or("is missing".to_owned(), |chip| format!("there is no chip `{chip}`"));
-                return Err(BuildError::new(key("default_chip"), format!("{what}; name one of {}", names.join(", "))));
+                return Err(BuildError::new(
+                    key("default_chip"),
+                    format!("{what}; set it to one of {}", names.join(", ")),
+                ));
             }
         };
         let sample = pipeline.sample.as_ref().map(|path| self.state.files.asset(self.config, path)).transpose();
         let sample = sample.map_err(|reason| BuildError::new(key("sample"), reason))?;
         let misfit = |key: String| move |error: wasmtime::Error| BuildError::new(key, format!("{error:#}"));
-        let preprocess = self.stage(None, StageKind::Preprocess, &pipeline.preprocess, None).await?;
+        let preprocess = self.stage(None, StageKind::Preprocess, &pipeline.preprocess, None, None).await?;
         let preprocess = PreprocessStage::new(preprocess).map_err(misfit(key("preprocess.plugin")))?;
         let mut chips = BTreeMap::new();
         for (chip, stage) in &pipeline.chips {
             let model = stage.model.as_deref().or(pipeline.model.as_deref());
-            let infer = self.stage(Some(chip), StageKind::Infer, stage, model).await?;
+            let infer = self.stage(Some(chip), StageKind::Infer, stage, model, None).await?;
             let infer = InferStage::new(infer).map_err(misfit(key(&format!("chips.{chip}.plugin"))))?;
             chips.insert(chip.clone(), infer);
         }
-        let postprocess = self.stage(None, StageKind::Postprocess, &pipeline.postprocess, None).await?;
+        let declared = self.declared(pipeline);
+        let postprocess = self.stage(None, StageKind::Postprocess, &pipeline.postprocess, None, declared).await?;
         let postprocess = PostprocessStage::new(postprocess).map_err(misfit(key("postprocess.plugin")))?;
         let recorder = self.state.recorder(self.config, name);
         let recorder = recorder.map_err(|reason| BuildError::new(key("record.dir"), reason))?;
@@ -77,6 +89,7 @@ impl PipelineBuild<'_> {
         kind: StageKind,
         stage: &config::Stage,
         model: Option<&str>,
+        declared: Option<Asset>,
     ) -> Result<Arc<StageCore>, BuildError> {
         let pipeline = self.pipeline;
         let key = match chip {
@@ -94,7 +107,7 @@ impl PipelineBuild<'_> {
         if kind != StageKind::Infer && stage.model.is_some() {
             return Err(at("model", "only an infer stage has a model".to_owned()));
         }
-        let environment = self.environment(release, stage, model, &at, &rejected)?;
+        let environment = self.environment(release, stage, model, declared, &at, &rejected)?;
         let limits = self.limits(release, stage);
         let is_same = |known: &Arc<StageCore>| known.matches(identity, kind, &limits, &environment);
         if let Some(known) = self.state.stages.iter().filter_map(Weak::upgrade).find(is_same) {
@@ -106,10 +119,33 @@ impl PipelineBuild<'_> {
         ready
             .instantiate_only()
             .await
-            .map_err(|error| rejected("max_memory", format!("no instance starts: {error}")))?;
+            .map_err(|error| rejected("max_memory", format!("an instance cannot start: {error}")))?;
         self.state.stages.push(Arc::downgrade(&ready));
         self.held.push(Arc::clone(&ready));
         Ok(ready)
+    }
+
+    /// The inputs and outputs that the model declares, as JSON. `None` if the chips have different models, or a chip's
+    /// plugin may change the outputs.
+    fn declared(&mut self, pipeline: &config::Pipeline) -> Option<Asset> {
+        let mut models = pipeline.chips.values().map(|stage| {
+            let model = stage.model.as_deref().or(pipeline.model.as_deref());
+            model.filter(|_| UNCHANGED.contains(&stage.plugin.as_str()))
+        });
+        let name = models.next()??;
+        if models.any(|other| other != Some(name)) {
+            return None;
+        }
+        let (model, _) = self.state.files.model(self.config, name).ok()?;
+        let values = |signatures: &[Signature]| -> serde_json::Value {
+            let value = |it: &Signature| {
+                let ty = it.types.first().map(|ty| ty.as_str());
+                json!({ "name": it.name, "type": ty, "shape": it.shape })
+            };
+            signatures.iter().map(value).collect()
+        };
+        let json = json!({ "inputs": values(model.inputs()), "outputs": values(model.outputs()) });
+        Some(Asset::new(Arc::new(json.to_string().into_bytes())))
     }
 
     /// Settings, assets and model of a stage. Those of the pipeline take precedence over those of the manifest.
@@ -118,6 +154,7 @@ impl PipelineBuild<'_> {
         release: &Release,
         stage: &config::Stage,
         model: Option<&str>,
+        declared: Option<Asset>,
         at: &dyn Fn(&str, String) -> BuildError,
         rejected: &dyn Fn(&str, String) -> BuildError,
     ) -> Result<StageEnvironment, BuildError> {
@@ -132,17 +169,25 @@ impl PipelineBuild<'_> {
             let asset = self.state.files.asset(self.config, path);
             assets.insert(name.clone(), asset.map_err(|reason| at(&format!("assets.{name:?}"), reason))?);
         }
+        if let Some(declared) = declared {
+            assets.insert(DECLARED_ASSET.to_owned(), declared);
+        }
         let mut loaded = None;
         if let Some(name) = model {
-            let (model, bytes) = self.state.files.model(self.config, name).map_err(|reason| at("model", reason))?;
+            let (model, files) = self.state.files.model(self.config, name).map_err(|reason| at("model", reason))?;
             settings.entry("model".to_owned()).or_insert_with(|| name.to_owned());
+            let bytes = Arc::clone(&files.bytes);
             assets.entry(MODEL_ASSET.to_owned()).or_insert_with(|| Asset::with_digest(bytes, model.digest()));
+            for (location, bytes) in &files.external {
+                assets.entry(location.clone()).or_insert_with(|| Asset::new(Arc::clone(bytes)));
+            }
             loaded = Some((name.to_owned(), model));
         }
         Ok(StageEnvironment::new(Arc::clone(&release.artifact.identity.name), settings, assets, loaded))
     }
 
-    /// The limits of the stage, or else of `[plugins.NAME]`, of the manifest, or the defaults.
+    /// The limits of a stage. Its own settings take precedence over `[plugins.NAME]`, then the manifest, then the
+    /// defaults.
     fn limits(&self, release: &Release, stage: &config::Stage) -> Limits {
         let table = self.config.plugins.get(&stage.plugin);
         let manifest = &release.manifest;

@@ -8,14 +8,19 @@
 //!   A number greater than the number of classes returns all classes.
 //! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities.
 //! - `labels`: the asset with one label per line. Without it, the label is the class index as text.
-//! - `output`: the name of the tensor with the scores (f32, one image). Optional if the model has one output.
+//! - `output`: the name of the tensor with the scores. Optional if the model has one output.
+//!
+//! The scores must be f32 and belong to one image: shape `[C]`, `[1, C]`, `[1, C, 1, 1]` or `[1, 1, C]` with C classes.
+//! Other shapes are rejected, as are scores that are NaN or infinite; -∞ is accepted as a logit (a masked class). If the
+//! model declares its outputs, the type, the shape and the number of labels are checked at deployment.
 
 mod scores;
+mod shape;
 
 use std::sync::OnceLock;
 
 use plimsoll_sdk::{
-    Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, labels, tensor,
+    Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, labels, model, tensor,
 };
 use serde::Serialize;
 
@@ -59,6 +64,10 @@ impl Init for Classify {
             labels: config::get("labels").map(|name| labels::read(&name)).transpose()?,
             output: config::get("output").unwrap_or_default(),
         };
+        if let Some(outputs) = model::outputs()? {
+            let labels = settings.labels.as_ref().map(Vec::len);
+            shape::check_declared(&outputs, &settings.output, labels, !settings.ready)?;
+        }
         SETTINGS.set(settings).map_err(|_| "the plugin is already initialised".into())
     }
 }
@@ -68,22 +77,9 @@ impl Postprocess for Classify {
         let settings = SETTINGS.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
         let top_k = requested_top_k(&request)?.unwrap_or(settings.top_k);
 
-        let output = tensor::find(&outputs, &settings.output).map_err(Failure::Internal)?;
-        let scores = tensor::to_f32(output).map_err(Failure::Internal)?;
-        let labels = settings.labels.as_deref();
-        if let Some(labels) = labels.filter(|labels| labels.len() != scores.len()) {
-            let (shape, count) = (output.dimensions(), labels.len());
-            return Err(Failure::Internal(format!(
-                "the output of shape {shape:?} has {} scores, but there are {count} labels",
-                scores.len()
-            )));
-        }
+        let scores = checked_scores(settings, &outputs).map_err(Failure::Internal)?;
         let probabilities = if settings.ready { scores } else { scores::softmax(scores) };
-        // NaN or infinity means that the model or its preprocessing is wrong, so a ranking would be meaningless.
-        if let Some(index) = probabilities.iter().position(|value| !value.is_finite()) {
-            return Err(Failure::Internal(format!("the model's score of class {index} is not a finite number")));
-        }
-
+        let labels = settings.labels.as_deref();
         let predictions = scores::best(&probabilities, top_k)
             .into_iter()
             .map(|index| Prediction {
@@ -95,6 +91,26 @@ impl Postprocess for Classify {
         let body = serde_json::to_vec(&Answer { predictions })
             .map_err(|error| Failure::Internal(format!("the reply cannot be serialised: {error}")))?;
         Ok(Reply { content_type: "application/json".into(), body })
+    }
+}
+
+/// The scores of one image, one for each class. Checks their shape, their values and the number of labels.
+fn checked_scores(settings: &Settings, outputs: &[NamedTensor]) -> Result<Vec<f32>, String> {
+    let output = tensor::find(outputs, &settings.output)?;
+    let name = match outputs {
+        [(only, _)] => only,
+        _ => &settings.output,
+    };
+    let sizes: Vec<_> = output.dimensions().into_iter().map(Some).collect();
+    shape::classes(name, &sizes)?;
+    let scores = tensor::to_f32(output).map_err(|error| format!("output `{name}`: {error}"))?;
+    shape::check_classes(name, scores.len(), settings.labels.as_ref().map(Vec::len), !settings.ready)?;
+    // NaN or infinity means that the model or its preprocessing is wrong, so a ranking would be meaningless.
+    match scores::first_invalid(&scores, !settings.ready) {
+        None => Ok(scores),
+        Some(class) => {
+            Err(format!("output `{name}`: the score of class {class} is not a finite number ({})", scores[class]))
+        }
     }
 }
 

@@ -1,4 +1,13 @@
-//! Converts scores into probabilities and selects the best ones.
+//! Checks scores, converts them into probabilities and selects the best ones.
+
+/// The class of the first score that is NaN or infinite. For softmax, a score of -∞ is valid if another score is finite.
+pub fn first_invalid(scores: &[f32], is_softmax: bool) -> Option<usize> {
+    let is_masked = |score: f32| is_softmax && score == f32::NEG_INFINITY;
+    match scores.iter().position(|&score| !score.is_finite() && !is_masked(score)) {
+        None if scores.iter().all(|&score| is_masked(score)) => Some(0),
+        found => found,
+    }
+}
 
 /// The softmax of the scores. The greatest score is subtracted first so that no exponential overflows. A score of -∞
 /// (a masked class) has probability 0.

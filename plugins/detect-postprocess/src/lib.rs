@@ -13,14 +13,18 @@
 //! - `background_class`: the index of the class that means "no object" (default 0; -1 if the model has none).
 //! - `max_detections`: the maximum number of detections in a reply (default 100).
 //! - `labels`: the asset with one label per line. Without it, the label is the class index as text.
+//!
+//! A score or coordinate that is NaN or infinite is an error, also in boxes that would not be reported. If the model
+//! declares its outputs, their types and shapes and the number of labels are checked at deployment.
 
+mod check;
 mod geometry;
 mod select;
 
 use std::sync::OnceLock;
 
 use plimsoll_sdk::{
-    Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, labels, tensor,
+    Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, labels, model, tensor,
 };
 use serde::Serialize;
 
@@ -34,6 +38,17 @@ struct Settings {
     boxes: String,
     labels: Option<Vec<String>>,
     rule: select::Rule,
+}
+
+impl Settings {
+    fn expected(&self) -> check::Expected<'_> {
+        check::Expected {
+            scores: &self.scores,
+            boxes: &self.boxes,
+            labels: self.labels.as_ref().map(Vec::len),
+            background: self.rule.background,
+        }
+    }
 }
 
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
@@ -81,6 +96,9 @@ impl Init for Detect {
                 max_detections: config::parse("max_detections", 100)?,
             },
         };
+        if let Some(outputs) = model::outputs()? {
+            check::declared(&outputs, &settings.expected())?;
+        }
         SETTINGS.set(settings).map_err(|_| "the plugin is already initialised".into())
     }
 }
@@ -119,24 +137,16 @@ impl Postprocess for Detect {
     }
 }
 
-/// Checks that the shapes of the two tensors and the number of labels match, and selects the boxes to report.
+/// Checks the two tensors and selects the boxes to report.
 fn select_boxes(settings: &Settings, outputs: &[NamedTensor]) -> Result<Vec<select::Found>, String> {
-    let scores = tensor::find(outputs, &settings.scores)?;
-    let boxes = tensor::find(outputs, &settings.boxes)?;
-    let (scores_shape, boxes_shape) = (scores.dimensions(), boxes.dimensions());
-    let classes = match (scores_shape.as_slice(), boxes_shape.as_slice()) {
-        (&[1, anchors, classes], &[1, boxes, 4]) if anchors == boxes && classes > 0 => classes as usize,
-        _ => {
-            return Err(format!(
-                "expected scores of shape [1, N, C] and boxes of shape [1, N, 4], but the model returned \
-                 {scores_shape:?} and {boxes_shape:?}"
-            ));
-        }
-    };
-    if let Some(labels) = settings.labels.as_ref().filter(|labels| labels.len() != classes) {
-        let count = labels.len();
-        return Err(format!("the model's scores have {classes} classes, but there are {count} labels"));
-    }
-    let (scores, boxes) = (tensor::to_f32(scores)?, tensor::to_f32(boxes)?);
+    let expected = settings.expected();
+    let scores = tensor::find(outputs, expected.scores)?;
+    let boxes = tensor::find(outputs, expected.boxes)?;
+    let known = |shape: Vec<u32>| shape.into_iter().map(Some).collect::<Vec<_>>();
+    let classes = check::classes(&expected, &known(scores.dimensions()), &known(boxes.dimensions()))?;
+    let classes = classes.ok_or("the number of classes is not known")?;
+    let read = |name, output| tensor::to_f32(output).map_err(|error| format!("output `{name}`: {error}"));
+    let (scores, boxes) = (read(expected.scores, scores)?, read(expected.boxes, boxes)?);
+    check::numbers(&expected, &scores, classes, &boxes)?;
     Ok(select::select(&settings.rule, &scores, classes, &boxes))
 }

@@ -22,16 +22,15 @@ pub struct Found {
     pub r#box: [f32; 4],
 }
 
-/// Returns the boxes to report, best first. `scores` has `classes` numbers for each box, `boxes` has four.
+/// Returns the boxes to report, best first. `scores` has `classes` numbers for each box, `boxes` has four. All numbers
+/// must be finite.
 pub fn select(rule: &Rule, scores: &[f32], classes: usize, boxes: &[f32]) -> Vec<Found> {
     let mut kept = Vec::new();
     for class in (0..classes).filter(|&class| Some(class) != rule.background) {
-        // NaN is not greater than the threshold, so boxes with a NaN score are dropped here.
         let mut candidates: Vec<Found> = scores
             .chunks_exact(classes)
             .zip(boxes.as_chunks().0)
             .filter(|(scores, _)| scores[class] > rule.score_threshold)
-            .filter(|(_, corners)| corners.iter().all(|value| value.is_finite()))
             .map(|(scores, &r#box)| Found { class, score: scores[class], r#box })
             .collect();
         candidates.sort_by(|a, b| b.score.total_cmp(&a.score));

@@ -9,6 +9,7 @@
 //! - [`tensor`]: f32 and u8 tensors.
 //! - [`config`]: typed access to the plugin's configuration.
 //! - [`labels`]: label files with one label per line.
+//! - `model`: the inputs and outputs that the model declares. Needs the feature `model`.
 //! - [`bindings`]: the bindings generated from `wit/`, for everything that the helpers do not cover.
 //!
 //! The host logs everything that a plugin prints, and the message of a panic, as log events with the names of the
@@ -17,6 +18,8 @@
 pub mod bindings;
 pub mod config;
 pub mod labels;
+#[cfg(feature = "model")]
+pub mod model;
 pub mod stage;
 pub mod tensor;
 
