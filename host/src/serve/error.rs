@@ -1,5 +1,5 @@
-//! A request that failed, without a transport. HTTP (`problem.rs`) and gRPC (`grpc/error.rs`) each have one function that
-//! maps [`ErrorKind`] to their status.
+//! The error of a request, independent of the transport. HTTP (`problem.rs`) and gRPC (`grpc/error.rs`) each have one
+//! function that maps [`ErrorKind`] to a status.
 
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
@@ -7,15 +7,17 @@ use plimsoll_runtime::pipeline::PipelineError;
 
 use crate::deploy::{ChangeError, NotServed};
 
-/// What went wrong.
+/// The kind of an error. It decides the status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The request is malformed, or its body ended early.
     InvalidRequest,
-    /// A query parameter that the route does not have, or cannot use.
+    /// A query parameter is unknown, or its value is not valid.
     InvalidParameter,
-    /// The caller's own tensor does not fit the model.
+    /// A tensor of the caller does not match the model.
     TensorMismatch,
+    /// A form does not contain exactly one image.
+    UnsuitableForm,
     /// The body has a `Content-Encoding` that is not supported.
     UnsupportedEncoding,
     /// The body is too large.
@@ -24,17 +26,17 @@ pub enum ErrorKind {
     BodyTimeout,
     /// There is no such pipeline, chip, model, plugin or route.
     NotFound,
-    /// The route has another method.
+    /// The route does not support this method.
     MethodNotAllowed,
     /// The administration token is missing or wrong.
     Unauthorized,
-    /// The request may not change anything.
+    /// The request may not administrate.
     Forbidden,
-    /// Another change or state prevents the change now.
+    /// Another change, or the current state, prevents the change.
     Conflict,
     /// A release was rejected.
     PluginRejected,
-    /// A bound on requests was exceeded.
+    /// A limit on requests was reached.
     Overloaded,
     /// The deadline passed in the queue.
     QueueDeadline,
@@ -43,12 +45,13 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The outcome by which a request with this error is counted.
+    /// The outcome under which a request with this error is counted.
     pub fn outcome(self) -> Outcome {
         match self {
             Self::InvalidRequest
             | Self::InvalidParameter
             | Self::TensorMismatch
+            | Self::UnsuitableForm
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::Unauthorized
@@ -67,11 +70,11 @@ impl ErrorKind {
 /// A request that failed.
 #[derive(Debug)]
 pub struct ServeError {
-    /// What went wrong.
+    /// The kind of the error.
     pub kind: ErrorKind,
     /// The message for the caller.
     pub detail: String,
-    /// Where it happened. Boxed, so that a `Result` with an error stays small.
+    /// The stage or image in which the error happened. Boxed, so that a `Result` with this error stays small.
     pub location: Option<Box<ErrorLocation>>,
     /// The request's id, if it has one.
     pub request_id: Option<String>,
@@ -112,12 +115,12 @@ impl ServeError {
         Self::new(ErrorKind::InvalidRequest, detail)
     }
 
-    /// There is no such thing.
+    /// The requested thing does not exist.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotFound, detail)
     }
 
-    /// A stage that failed; `high_water` is its linear memory in bytes.
+    /// The error of a stage that failed. `high_water` is the high-water mark of its linear memory, in bytes.
     pub fn from_stage(failed: &PipelineError<'_>, high_water: u64) -> Self {
         let PipelineError { stage, error } = failed;
         let location = StageLocation {
@@ -133,7 +136,7 @@ impl ServeError {
         }
     }
 
-    /// The same error as another kind.
+    /// Changes the kind.
     #[must_use]
     pub fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.kind = kind;

@@ -1,4 +1,5 @@
-//! Errors as RFC 9457 `application/problem+json`: the only place where an error becomes a status of HTTP.
+//! Converts a [`ServeError`] to an HTTP reply: its status, and a body in `application/problem+json` (RFC 9457). Only
+//! this file maps an error to an HTTP status.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -10,11 +11,11 @@ use utoipa::ToSchema;
 use super::error::{ErrorKind, ServeError};
 use super::headers::REQUEST_ID;
 
-/// The body of an error.
+/// The body of an error reply.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Problem<'a> {
     status: u16,
-    /// The word by which clients distinguish errors.
+    /// A fixed identifier of the error, by which clients distinguish errors.
     code: &'static str,
     title: &'static str,
     detail: &'a str,
@@ -43,6 +44,7 @@ pub fn status(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid_input"),
         ErrorKind::InvalidParameter => (StatusCode::BAD_REQUEST, "invalid_parameter"),
         ErrorKind::TensorMismatch => (StatusCode::BAD_REQUEST, "tensor_mismatch"),
+        ErrorKind::UnsuitableForm => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_input"),
         ErrorKind::UnsupportedEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
         ErrorKind::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
         ErrorKind::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
@@ -63,7 +65,7 @@ fn stage_status(stage: StageKind, outcome: Outcome) -> StatusCode {
         Outcome::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Outcome::InvalidInput => StatusCode::UNPROCESSABLE_ENTITY,
         Outcome::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        // In preprocessing it is the input that needs more than the cap; in later stages it is the deployment.
+        // In the preprocess stage, the input needs more memory than the cap. In later stages the deployment does.
         Outcome::MemoryLimit if stage == StageKind::Preprocess => StatusCode::PAYLOAD_TOO_LARGE,
         Outcome::Deadline => StatusCode::GATEWAY_TIMEOUT,
         Outcome::NoCapacity => StatusCode::SERVICE_UNAVAILABLE,
@@ -105,13 +107,13 @@ impl<'a> From<&'a ServeError> for Problem<'a> {
 }
 
 impl Problem<'_> {
-    /// The JSON of an error.
+    /// Returns the problem JSON of an error.
     pub fn json(error: &ServeError) -> Vec<u8> {
-        serde_json::to_vec(&Problem::from(error)).expect("a problem is always valid JSON")
+        serde_json::to_vec(&Problem::from(error)).expect("a problem can always be written as JSON")
     }
 }
 
-/// A reply with the status and the headers of an error.
+/// Creates a reply with the status and the headers of an error.
 pub fn reply(error: &ServeError, content_type: &'static str, body: Vec<u8>) -> Response {
     let (status, _) = status(error.kind);
     let mut response = (status, body).into_response();

@@ -1,4 +1,5 @@
-//! Errors as statuses of gRPC: the only place where an error becomes a code of gRPC. `docs/protocol.md` has the same table.
+//! Converts a [`ServeError`] to a gRPC status. `docs/protocol.md` has the same table. Only two other files create a
+//! status, both for messages that are refused before they are decoded: `budget.rs` and `codec.rs`.
 
 use plimsoll_runtime::outcome::Outcome;
 use tonic::metadata::MetadataValue;
@@ -7,7 +8,7 @@ use tonic::{Code, Status};
 use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::problem::Problem;
 
-/// The metadata that has the problem of HTTP as JSON.
+/// The metadata key of the error as problem JSON, the same JSON that HTTP sends (RFC 9457).
 const PROBLEM: &str = "plimsoll-problem-bin";
 
 fn code(kind: ErrorKind) -> Code {
@@ -15,6 +16,7 @@ fn code(kind: ErrorKind) -> Code {
         ErrorKind::InvalidRequest
         | ErrorKind::InvalidParameter
         | ErrorKind::TensorMismatch
+        | ErrorKind::UnsuitableForm
         | ErrorKind::UnsupportedEncoding => Code::InvalidArgument,
         ErrorKind::BodyTooLarge => Code::ResourceExhausted,
         ErrorKind::BodyTimeout | ErrorKind::QueueDeadline => Code::DeadlineExceeded,
@@ -35,14 +37,14 @@ fn stage_code(outcome: Outcome) -> Code {
         Outcome::Deadline => Code::DeadlineExceeded,
         Outcome::NoCapacity => Code::Unavailable,
         Outcome::Cancelled => Code::Cancelled,
-        // A tensor mismatch between two stages is not the caller's mistake.
+        // This mismatch is between two stages, so it is not the caller's error.
         Outcome::Ok | Outcome::Internal | Outcome::TensorMismatch | Outcome::OutputLimit | Outcome::Trap => {
             Code::Internal
         }
     }
 }
 
-/// The status of an error, with the problem of HTTP as metadata.
+/// Returns the status of an error, with the problem JSON as metadata.
 pub(super) fn status(error: &ServeError) -> Status {
     let mut status = Status::new(code(error.kind), error.detail.as_str());
     status.metadata_mut().insert_bin(PROBLEM, MetadataValue::from_bytes(&Problem::json(error)));

@@ -1,4 +1,4 @@
-//! `POST /v1/pipelines/{pipeline}/infer`: the way of a request, from top to bottom.
+//! `POST /v1/pipelines/{pipeline}/infer`. The code follows the path of a request from top to bottom.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::{Reply, Request, RunObserver};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::body;
+use super::{body, form};
 use crate::deploy::ServedPipeline;
 use crate::deploy::serving::Route;
 use crate::records::{RequestRecord, RequestStart};
@@ -26,12 +26,13 @@ use crate::serve::problem::Problem;
     path = "/v1/pipelines/{pipeline}/infer",
     tag = "pipelines",
     params(("pipeline" = String, Path, description = "The pipeline"),
-           ("chip" = Option<String>, Query, description = "The chip; further parameters reach the stages")),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "An encoded image"),
-    responses((status = 200, description = "The reply of postprocessing, in its own media type"),
-              (status = "4XX", description = "The caller's mistake", body = Problem,
+           ("chip" = Option<String>, Query, description = "The chip; all other parameters are passed to the stages")),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream",
+                 description = "An encoded image, or `multipart/form-data` with one file; `Content-Encoding` may be `gzip` or `deflate`"),
+    responses((status = 200, description = "The reply of the postprocess stage, in the media type that it sets"),
+              (status = "4XX", description = "Client error", body = Problem,
                content_type = "application/problem+json"),
-              (status = "5XX", description = "A stage's or the host's fault", body = Problem,
+              (status = "5XX", description = "A stage or the host failed", body = Problem,
                content_type = "application/problem+json"))
 )]
 pub(super) async fn infer(
@@ -45,7 +46,7 @@ pub(super) async fn infer(
     let Ok(Path(name)) = name else {
         return ServeError::not_found("the pipeline name is not valid UTF-8").for_request(&id).into_response();
     };
-    // From here on the request stays on this version of the pipeline, whatever is deployed meanwhile.
+    // From here on the request stays on this version of the pipeline, even if another version is deployed meanwhile.
     let routed = app.served().load().route(&name).map(Route::route_request);
     let (pipeline, canary_side) = match routed {
         Ok(routed) => routed,
@@ -60,7 +61,7 @@ pub(super) async fn infer(
         content_type: text(&headers, &header::CONTENT_TYPE).map(str::to_owned),
         parameters: parameters.into_iter().filter(|(key, _)| key != "chip").collect(),
     };
-    // From here on the request is counted and logged when the record is dropped, however it ends.
+    // From here on every exit path counts and logs the request, because dropping the record does so.
     let start = RequestStart {
         id: id.clone(),
         pipeline: &name,
@@ -72,7 +73,7 @@ pub(super) async fn infer(
     };
     let mut record = RequestRecord::start(start, &app.records);
 
-    let mut response = match run(&app, &pipeline, &chip, &request, &headers, body, &mut record).await {
+    let mut response = match run(&app, &pipeline, &chip, request, &headers, body, &mut record).await {
         Ok(reply) => {
             record.finish(Outcome::Ok);
             let content_type = HeaderValue::from_str(&reply.content_type)
@@ -93,22 +94,36 @@ async fn run(
     app: &App,
     pipeline: &ServedPipeline,
     chip: &str,
-    request: &Request,
+    request: Request,
     headers: &HeaderMap,
     body: Body,
     record: &mut RequestRecord,
 ) -> Result<Reply, ServeError> {
     let (body, _permits) = admit(app, headers, body, record).await?;
+    let body = body::unpack(app, headers, body).await?;
+    let (request, body) = read_form(request, body).await?;
     if let Some(recorder) = &pipeline.recorder {
-        record.keep_input(recorder, request, &body);
+        record.keep_input(recorder, &request, &body);
     }
     let infer = pipeline.find_chip(chip)?;
-    let reply = pipeline.run(infer, record, request, &body).await;
+    let reply = pipeline.run(infer, record, &request, &body).await;
     reply.map_err(|failed| ServeError::from_stage(&failed, record.high_water()))
 }
 
-/// Reserves bytes for the body, receives it, takes a queue slot, and waits for a slot to run. In this order, so that a slow
-/// sender holds nothing but the bytes that it announced.
+/// If the body is a form, replaces it by the file in it. The stages see the media type of the file, and the text fields of
+/// the form as parameters.
+async fn read_form(mut request: Request, body: Bytes) -> Result<(Request, Bytes), ServeError> {
+    let Some(content_type) = request.content_type.take_if(|content_type| form::is_form(content_type)) else {
+        return Ok((request, body));
+    };
+    let form = form::read(&content_type, body).await?;
+    request.content_type = form.content_type;
+    request.parameters.extend(form.fields);
+    Ok((request, form.file))
+}
+
+/// Reserves bytes for the body, receives it, takes a queue slot, and waits for a permit to run. The order matters:
+/// while a slow client sends its body, its request holds only the bytes that it announced.
 async fn admit(
     app: &App,
     headers: &HeaderMap,

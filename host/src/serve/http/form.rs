@@ -1,0 +1,88 @@
+//! Forms: `multipart/form-data` (RFC 7578), as browsers and the clients of form-based services send a file.
+
+use std::convert::Infallible;
+
+use axum::body::Bytes;
+use multer::{Constraints, Multipart};
+use plimsoll_runtime::text::shortened;
+
+use crate::serve::error::{ErrorKind, ServeError};
+
+/// Maximum number of text fields.
+const MAX_FIELDS: usize = 64;
+/// Maximum bytes of one text field.
+const MAX_FIELD_BYTES: usize = 8 << 10;
+
+/// The contents of a form.
+pub(super) struct Form {
+    /// The bytes of the file.
+    pub(super) file: Bytes,
+    /// The media type of the file, if the form states it.
+    pub(super) content_type: Option<String>,
+    /// The text fields, which are passed to the stages like query parameters.
+    pub(super) fields: Vec<(String, String)>,
+}
+
+/// True if the media type is that of a form.
+pub(super) fn is_form(content_type: &str) -> bool {
+    let media_type = content_type.split(';').next().unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case("multipart/form-data")
+}
+
+/// Reads a form that must contain exactly one file.
+///
+/// # Errors
+/// If the form is malformed, or does not contain exactly one file.
+pub(super) async fn read(content_type: &str, body: Bytes) -> Result<Form, ServeError> {
+    let boundary = multer::parse_boundary(content_type).map_err(malformed)?;
+    let stream = futures_util::stream::once(std::future::ready(Ok::<_, Infallible>(body)));
+    let mut parts = Multipart::with_constraints(stream, boundary, Constraints::new());
+    let mut file = None;
+    let mut fields = Vec::new();
+    let mut files = 0;
+    while let Some(part) = parts.next_field().await.map_err(malformed)? {
+        // RFC 7578, section 4.2: a part with a file has a file name.
+        if part.file_name().is_some() {
+            files += 1;
+            let content_type = part.content_type().map(ToString::to_string);
+            file = Some((part.bytes().await.map_err(malformed)?, content_type));
+            continue;
+        }
+        let name = part.name().unwrap_or_default().to_owned();
+        let value = part.bytes().await.map_err(malformed)?;
+        if fields.len() == MAX_FIELDS || value.len() > MAX_FIELD_BYTES {
+            return Err(wrong(format!(
+                "a form may have at most {MAX_FIELDS} text fields of at most {MAX_FIELD_BYTES} bytes; send the image as a \
+                 file, with a file name"
+            )));
+        }
+        if name == "chip" {
+            return Err(wrong("the field `chip` of a form is not used; set the query parameter `chip`"));
+        }
+        let Ok(value) = String::from_utf8(value.to_vec()) else {
+            let name = shortened(&name);
+            return Err(wrong(format!(
+                "the field `{name}` of the form is not UTF-8; send an image as a file, with a file name"
+            )));
+        };
+        fields.push((name, value));
+    }
+    match (files, file) {
+        (1, Some((file, content_type))) => Ok(Form { file, content_type, fields }),
+        (0, _) => {
+            Err(wrong("the form has no file; send the image as one part with a file name, or as the body itself"))
+        }
+        (count, _) => Err(wrong(format!(
+            "the form has {count} files, but one request takes one image; send one request for each"
+        ))),
+    }
+}
+
+/// A form whose contents are not those of a request.
+fn wrong(detail: impl Into<String>) -> ServeError {
+    ServeError::new(ErrorKind::UnsuitableForm, detail)
+}
+
+fn malformed(error: multer::Error) -> ServeError {
+    ServeError::invalid(format!("the body is not valid multipart/form-data: {error}"))
+}
