@@ -1,5 +1,5 @@
-//! Builds a workspace of guests for `wasm32-wasip2` by one nested cargo build. Shared by the build scripts of
-//! the host (`plugins/`) and of the tests (`tests/guests/`).
+//! Builds a workspace of guests for `wasm32-wasip2` with one nested cargo build. The build scripts of the host
+//! (`plugins/`) and of the tests (`tests/guests/`) share it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,29 +8,26 @@ use std::{env, fs};
 const TARGET: &str = "wasm32-wasip2";
 
 /// Builds every default member of the workspace at `workspace` (relative to the package) into the target directory
-/// `target/<name>` and copies the components to `OUT_DIR`. Rebuilt when the guests, the SDK or the contract
-/// change; a failed guest build fails the build.
+/// `target/<name>` and copies the components to `OUT_DIR`. Cargo runs this again if the guests, the SDK or the contract
+/// change. If the guests do not build, the build fails.
 #[allow(unreachable_pub, reason = "shared by two build scripts")]
 pub fn build(workspace: &str, name: &str) {
     build_with(workspace, name, &["--lib", "--examples"]);
 }
 
-/// As [`build`], with what cargo is to build.
+/// Like [`build`], but passes `what` to cargo to select the targets, for example `--lib`.
 #[allow(unreachable_pub, reason = "shared by two build scripts")]
 pub fn build_with(workspace: &str, name: &str, what: &[&str]) {
     let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let workspace = package.join(workspace);
-    // OUT_DIR is target/<profile>/build/<package>/out: the guests' own target directory stands beside the
-    // profiles, so that all of them share one build of the guests.
-    let target = out.ancestors().nth(4).expect("OUT_DIR lies in a target directory").join(name);
+    // OUT_DIR is target/<profile>/build/<package>/out. The guests' target directory is next to the profiles, so that
+    // all profiles share one build of the guests.
+    let target = out.ancestors().nth(4).expect("OUT_DIR is in a target directory").join(name);
 
-    for watched in [
-        workspace.clone(),
-        package.join("../plugins/sdk"),
-        package.join("../wit"),
-        package.join("../host/runtime/src/nn/onnx_rewrite.rs"),
-    ] {
+    for watched in
+        [workspace.clone(), package.join("../plugins/sdk"), package.join("../wit"), package.join("../host/onnx")]
+    {
         println!("cargo:rerun-if-changed={}", watched.display());
     }
     ensure_target();
@@ -47,7 +44,7 @@ pub fn build_with(workspace: &str, name: &str, what: &[&str]) {
         cargo.env_remove(variable);
     }
     let status = cargo.status().expect("cargo starts");
-    assert!(status.success(), "the guests in {} do not build; the reason stands above", workspace.display());
+    assert!(status.success(), "building the guests in {} failed; see the output above", workspace.display());
 
     let built = target.join(TARGET).join("release");
     copy_components(&built, &out);
@@ -59,7 +56,7 @@ fn copy_components(from: &Path, to: &Path) {
     for entry in entries {
         let path = entry.expect("readable folder").path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        // Beside each example cargo puts the same file under a name with a hash, NAME-0123456789abcdef.wasm.
+        // Next to each example, cargo writes the same file with a hash in its name: NAME-0123456789abcdef.wasm.
         if name.ends_with(".wasm") && !name.contains('-') {
             fs::copy(&path, to.join(name)).expect("OUT_DIR is writable");
         }
@@ -78,7 +75,7 @@ fn ensure_target() {
     let added = Command::new("rustup").args(["target", "add", TARGET]).status();
     assert!(
         added.is_ok_and(|status| status.success()),
-        "the target {TARGET} is not installed and `rustup target add {TARGET}` failed. Install it by that command \
+        "the target {TARGET} is not installed and `rustup target add {TARGET}` failed. Install it with this command \
          (or your distribution's package of the Rust standard library for {TARGET}), then build again."
     );
 }

@@ -1,5 +1,6 @@
 //! The integration tests, in one binary. Each module tests through the interfaces that users use.
 
+mod batch_rows;
 mod batching;
 mod cache;
 mod canary;
@@ -13,6 +14,9 @@ mod examples;
 mod grpc_calls;
 mod grpc_limits;
 mod http;
+mod http_bodies;
+mod image_cases;
+mod image_fidelity;
 mod images;
 mod incident;
 mod isolation;
@@ -23,6 +27,7 @@ mod leak_shipped;
 mod lifecycle;
 mod memory;
 mod misbehaving;
+mod model_cases;
 mod models;
 mod oci;
 mod oip_batch;
@@ -32,6 +37,7 @@ mod oip_fuzz;
 mod oip_openapi;
 mod oip_repository;
 mod oip_rest;
+mod onnx_conformance;
 mod plugin_new;
 mod preprocess;
 mod preprocess_wasm;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use plimsoll_tests::{Server, shared};
 
 /// The library of the second backend, if the variable `ORT_DYLIB_PATH` names it.
-fn onnxruntime() -> Option<PathBuf> {
+pub(crate) fn onnxruntime() -> Option<PathBuf> {
     let path = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from).filter(|path| path.is_file());
     if path.is_none() {
         assert!(std::env::var_os("CI").is_none(), "ORT_DYLIB_PATH does not name a library, and CI must not skip");

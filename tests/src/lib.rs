@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod bench_support;
 pub mod jpeg;
+pub mod onnx;
 pub mod pairs;
 
 mod server;

@@ -1,5 +1,5 @@
-//! The files that the configuration names: models, assets and samples. A file is read once; a deployment of a plugin does
-//! not read it again, a new configuration does.
+//! The files that the configuration names: models, assets and samples. Each file is read once. A new configuration
+//! reads the files again; a deployment of a plugin does not.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use plimsoll_runtime::identity::digest;
-use plimsoll_runtime::nn::{Backend, BackendName, Device, LoadError, LoadedModel, ModelSource};
+use plimsoll_runtime::nn::{Backend, BackendName, Device, LoadError, LoadedModel, ModelSource, external_files};
 use plimsoll_runtime::stage::Asset;
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::records::metrics::BatchMetrics;
 
-/// A backend with the bound on its concurrent runs.
+/// A backend, and the semaphore that limits its concurrent runs.
 type OpenBackend = (Box<dyn Backend>, Arc<Semaphore>);
 
-/// Loads files, and keeps them.
+/// Loads and keeps files.
 pub struct FileStore {
     backends: HashMap<BackendName, OpenBackend>,
     files: Files,
@@ -37,20 +37,68 @@ struct KnownModel {
     backend: BackendName,
     device: Device,
     model: Arc<LoadedModel>,
-    /// Dropped when no stage has the file as an asset.
-    bytes: Weak<Vec<u8>>,
-    /// True if the file was read since the configuration was.
+    /// Dropped when no stage has the files as assets.
+    files: Weak<ModelFiles>,
+    /// True if the file was read after the current configuration was loaded.
     is_checked: bool,
 }
 
+/// The files of a model.
+pub(super) struct ModelFiles {
+    /// The model.
+    pub(super) bytes: Arc<Vec<u8>>,
+    /// The files next to it that contain its weights, by their paths in the model.
+    pub(super) external: Vec<(String, Arc<Vec<u8>>)>,
+}
+
+impl ModelFiles {
+    /// Reads a model and the files that it names.
+    fn read(config: &Config, path: &Path) -> Result<Self, String> {
+        let bytes = config.read(path).map_err(|reason| format!("file: {reason}"))?;
+        let locations = external_files(&bytes).map_err(|error| format!("file: {}: {error}", path.display()))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let read = |location: String| {
+            let beside = folder.join(&location);
+            check_inside(&config.resolve(folder), &config.resolve(&beside))
+                .and_then(|()| config.read(&beside))
+                .map(|bytes| (location, Arc::new(bytes)))
+                .map_err(|reason| format!("file: {} stores weights in another file: {reason}", path.display()))
+        };
+        let external = locations.into_iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Self { bytes: Arc::new(bytes), external })
+    }
+
+    /// The digest of the model; with other files, of all files.
+    fn digest(&self) -> String {
+        let model = digest(&self.bytes);
+        if self.external.is_empty() {
+            return model;
+        }
+        let files = self.external.iter().map(|(location, bytes)| format!("{location}\0{}\n", digest(bytes)));
+        digest(format!("{model}\n{}", files.collect::<String>()).as_bytes())
+    }
+}
+
+/// Checks that a file is in the folder, also if it is a link. A file that does not exist passes; reading it fails.
+fn check_inside(folder: &Path, file: &Path) -> Result<(), String> {
+    let (Ok(folder), Ok(target)) = (folder.canonicalize(), file.canonicalize()) else { return Ok(()) };
+    match target.starts_with(&folder) {
+        true => Ok(()),
+        false => Err(format!(
+            "{} is a link to a file outside of the model's folder; store the file itself there",
+            file.display()
+        )),
+    }
+}
+
 impl FileStore {
-    /// Nothing is loaded yet. `batches` counts the batches of models.
+    /// Creates an empty store. `batches` counts the batches of models.
     pub fn new(batches: BatchMetrics) -> Self {
         Self { backends: HashMap::new(), files: Files::default(), batches }
     }
 
-    /// Makes the next build read every file again, for a new configuration. Returns the files that were read, so that
-    /// [`FileStore::restore`] can bring them back if the new configuration is rejected.
+    /// Makes the next build read every file again, for a new configuration. Returns the files read so far, so that
+    /// [`FileStore::restore`] can restore them if the new configuration is rejected.
     pub(super) fn invalidate(&mut self) -> Files {
         let before = self.files.clone();
         self.files.assets.clear();
@@ -58,12 +106,12 @@ impl FileStore {
         before
     }
 
-    /// Brings back the files that were read before.
+    /// Restores the files that [`FileStore::invalidate`] returned.
     pub(super) fn restore(&mut self, before: Files) {
         self.files = before;
     }
 
-    /// Drops the models that the configuration no longer has.
+    /// Drops the models that are no longer configured.
     pub(super) fn retain_models(&mut self, config: &Config) {
         self.files.models.retain(|name, _| config.models.contains_key(name));
     }
@@ -78,19 +126,19 @@ impl FileStore {
         Ok(asset)
     }
 
-    /// A model that the configuration names, and the bytes of its file.
-    pub(super) fn model(&mut self, config: &Config, name: &str) -> Result<(Arc<LoadedModel>, Arc<Vec<u8>>), String> {
+    /// A model that the configuration names, and its files.
+    pub(super) fn model(&mut self, config: &Config, name: &str) -> Result<(Arc<LoadedModel>, Arc<ModelFiles>), String> {
         let Some(wanted) = config.models.get(name) else {
             let known: Vec<_> = config.models.keys().map(String::as_str).collect();
-            return Err(format!("there is no model `{name}`; declared are [{}]", known.join(", ")));
+            return Err(format!("there is no model `{name}`; the configured models are [{}]", known.join(", ")));
         };
         if let Some(known) = self.files.models.get(name).filter(|known| known.is_checked)
-            && let Some(bytes) = known.bytes.upgrade()
+            && let Some(files) = known.files.upgrade()
         {
-            return Ok((Arc::clone(&known.model), bytes));
+            return Ok((Arc::clone(&known.model), files));
         }
-        let bytes = Arc::new(config.read(&wanted.file).map_err(|reason| format!("file: {reason}"))?);
-        let digest = digest(&bytes);
+        let files = Arc::new(ModelFiles::read(config, &wanted.file)?);
+        let digest = files.digest();
         let is_same = |known: &&mut KnownModel| {
             known.model.digest() == digest
                 && known.backend == wanted.backend
@@ -99,10 +147,10 @@ impl FileStore {
         };
         if let Some(known) = self.files.models.get_mut(name).filter(is_same) {
             known.is_checked = true;
-            // The stages hold the bytes that they were built with; these are the same.
-            let bytes = known.bytes.upgrade().unwrap_or(bytes);
-            known.bytes = Arc::downgrade(&bytes);
-            return Ok((Arc::clone(&known.model), bytes));
+            // Stages keep the bytes that they were built with. Those are equal, so the new copy is dropped.
+            let files = known.files.upgrade().unwrap_or(files);
+            known.files = Arc::downgrade(&files);
+            return Ok((Arc::clone(&known.model), files));
         }
         let batches = wanted.batch_rules().map(|rules| (rules, self.batches.for_model(name)));
         let scheduling = config.server.scheduling();
@@ -110,7 +158,8 @@ impl FileStore {
         let source = ModelSource {
             name: name.to_owned(),
             path: wanted.file.clone(),
-            bytes: Arc::clone(&bytes),
+            bytes: Arc::clone(&files.bytes),
+            external: files.external.clone(),
             device: wanted.target,
         };
         let failed = |error: LoadError| error.to_string();
@@ -121,11 +170,11 @@ impl FileStore {
             backend: wanted.backend,
             device: wanted.target,
             model: Arc::clone(&model),
-            bytes: Arc::downgrade(&bytes),
+            files: Arc::downgrade(&files),
             is_checked: true,
         };
         self.files.models.insert(name.to_owned(), known);
-        Ok((model, bytes))
+        Ok((model, files))
     }
 
     fn backend(&mut self, config: &Config, name: BackendName) -> Result<&OpenBackend, String> {

@@ -21,7 +21,17 @@ pub fn to_value(input: &Input, tensor: &Tensor) -> Result<Value, String> {
         TensorType::I32 => {
             let data = tensor.data();
             let elements: Vec<i32> = data.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes)).collect();
-            (DataType::Int32, value(input, shape, elements)?)
+            // There is no tensor type of one signed byte, so its elements come as 32-bit integers.
+            if input.kind == Some(ValueType::Tensor(DataType::Int8)) {
+                let narrow = elements.into_iter().map(|element| {
+                    i8::try_from(element).map_err(|_| {
+                        format!("the tensor for the model's input {input} has a value outside the i8 range")
+                    })
+                });
+                (DataType::Int8, value(input, shape, narrow.collect::<Result<Vec<i8>, String>>()?)?)
+            } else {
+                (DataType::Int32, value(input, shape, elements)?)
+            }
         }
         TensorType::I64 => {
             let data = tensor.data();

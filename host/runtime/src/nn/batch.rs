@@ -11,9 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::model::{Model, RunError};
 use crate::tensor::{Tensor, Tensors};
 
+mod row_check;
 mod rows;
 mod waiting;
 
+pub use row_check::{RowsTouch, check_rows};
 pub use rows::check_batch_axis;
 use waiting::Waiting;
 

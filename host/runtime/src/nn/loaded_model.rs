@@ -33,7 +33,7 @@ impl LoadedModel {
     /// `batches`, runs are combined into batches; this needs a tokio runtime.
     ///
     /// # Errors
-    /// If batches are requested and the model has no batch axis.
+    /// If batches are requested, and the model has no batch axis or its rows depend on each other.
     pub fn new(
         name: String,
         digest: String,
@@ -50,6 +50,7 @@ impl LoadedModel {
             Some((rules, observer)) => {
                 batch::check_batch_axis(model.inputs(), model.outputs())
                     .map_err(|error| LoadError(error.to_string()))?;
+                batch::check_rows(&*model, rules.max_batch).map_err(|error| LoadError(error.to_string()))?;
                 let (model_permits, backend_permits) = (Arc::clone(&model_permits), Arc::clone(&backend_permits));
                 let acquire = move || acquire_both(Arc::clone(&model_permits), Arc::clone(&backend_permits));
                 Some(Batcher::start(Arc::clone(&model), rules, observer, acquire))

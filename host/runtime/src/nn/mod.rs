@@ -6,7 +6,6 @@
 //! - [`loaded_model`]: one run: checks the inputs, waits for permits, chooses the thread.
 //! - [`handles`]: the resources of `wasi:nn` that a guest holds.
 //! - [`batch`]: combines runs that wait for the same model into one run.
-//! - [`onnx_rewrite`]: corrects older ONNX files for rten.
 
 pub mod backends;
 pub mod batch;
@@ -14,7 +13,6 @@ pub mod device;
 pub mod handles;
 pub mod loaded_model;
 pub mod model;
-pub mod onnx_rewrite;
 
 pub use backends::BackendName;
 pub use batch::{BatchObserver, BatchRules};
@@ -24,3 +22,4 @@ pub use model::{
     Backend, BackendEntry, BackendSettings, InputError, LoadError, Misfit, Model, ModelSource, NnError, NnErrorKind,
     RunError, SettingsError, Signature,
 };
+pub use plimsoll_onnx::external_files;

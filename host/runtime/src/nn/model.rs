@@ -60,6 +60,9 @@ pub struct ModelSource {
     pub path: PathBuf,
     /// The file's bytes.
     pub bytes: Arc<Vec<u8>>,
+    /// The files next to the model that contain weights: their paths as the model names them, and their bytes. Backends
+    /// read no other files.
+    pub external: Vec<(String, Arc<Vec<u8>>)>,
     /// The device to run on.
     pub device: Device,
 }

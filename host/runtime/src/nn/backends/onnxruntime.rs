@@ -8,7 +8,7 @@ use ort::environment::Environment;
 use ort::ep::CUDA;
 use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
 use ort::value::Outlet;
-use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
+use ort::value::{DynValue, Tensor as OwnedTensor, TensorElementType, TensorRef, ValueType};
 
 use serde::Deserialize;
 
@@ -130,24 +130,41 @@ struct Loaded {
 impl Backend for OnnxRuntime {
     fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
         let failed = |error| LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display()));
+        plimsoll_onnx::check_onnxruntime(&source.bytes)
+            .map_err(|error| LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display())))?;
         let idle = (0..self.sessions.max(1)).map(|_| self.session(source)).collect::<Result<Vec<_>, _>>();
         let idle = idle.map_err(failed)?;
         let session = &idle[0];
-        let signatures = |outlets: &[Outlet]| outlets.iter().map(signature).collect::<Result<_, _>>();
+        let without_shape = plimsoll_onnx::values_without_shape(&source.bytes);
+        let signatures = |outlets: &[Outlet]| {
+            let signatures = outlets.iter().map(|outlet| signature(outlet, &without_shape)).collect::<Result<_, _>>();
+            signatures.map_err(|error: LoadError| {
+                LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display()))
+            })
+        };
         let (inputs, outputs) = (signatures(session.inputs())?, signatures(session.outputs())?);
         let runs_on_calling_thread = source.device == Device::Cpu && self.threads == 1;
         Ok(Box::new(Loaded { sessions: idle.len(), idle: Mutex::new(idle), runs_on_calling_thread, inputs, outputs }))
     }
 }
 
-fn signature(outlet: &Outlet) -> Result<Signature, LoadError> {
+/// The library reports a value without a declared shape like a scalar, so `without_shape` names such values.
+fn signature(outlet: &Outlet, without_shape: &[String]) -> Result<Signature, LoadError> {
     let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
         return Err(LoadError(format!("`{}` is not a tensor", outlet.name())));
     };
+    let Some(known) = element_type(*ty) else {
+        return Err(LoadError(format!(
+            "`{}` has the element type {ty}, which the host does not support; export the model with an input or output of \
+             float, double, uint8, int32 or int64",
+            outlet.name()
+        )));
+    };
+    let has_shape = without_shape.iter().all(|name| name != outlet.name());
     Ok(Signature {
         name: outlet.name().to_owned(),
-        types: element_type(*ty).into_iter().collect(),
-        shape: Some(shape.iter().map(|&size| u32::try_from(size).ok()).collect()),
+        types: vec![known],
+        shape: has_shape.then(|| shape.iter().map(|&size| u32::try_from(size).ok()).collect()),
     })
 }
 
@@ -162,6 +179,12 @@ impl OnnxRuntime {
             builder = builder
                 .with_execution_providers([cuda])
                 .map_err(|error| SessionError::Device { device: source.device, error: error.into() })?;
+        }
+        // Without this, the library would look for the files in the working directory.
+        for (location, bytes) in &source.external {
+            builder = builder
+                .with_external_initializer_file_in_memory(location, bytes.as_slice().into())
+                .map_err(ort::Error::from)?;
         }
         Ok(builder.commit_from_memory(&source.bytes)?)
     }
@@ -235,15 +258,19 @@ impl Drop for Taken<'_> {
     }
 }
 
-/// A view of the host's bytes. They are aligned because an allocation is.
+/// A view of the host's bytes, or a copy if they are not aligned: an empty or a shared buffer may start anywhere.
 fn value(tensor: &Tensor) -> Result<SessionInputValue<'_>, RunError> {
     fn view<'a, T>(shape: Vec<usize>, bytes: &'a [u8]) -> Result<SessionInputValue<'a>, RunError>
     where
         T: bytemuck::Pod + ort::value::PrimitiveTensorElementType + std::fmt::Debug,
     {
-        let data = bytemuck::try_cast_slice::<u8, T>(bytes).map_err(RunError::backend)?;
-        let view = TensorRef::from_array_view((shape, data)).map_err(RunError::backend)?;
-        Ok(view.into())
+        match bytemuck::try_cast_slice::<u8, T>(bytes) {
+            Ok(data) => Ok(TensorRef::from_array_view((shape, data)).map_err(RunError::backend)?.into()),
+            Err(_) => {
+                let data: Vec<T> = bytemuck::allocation::pod_collect_to_vec(bytes);
+                Ok(OwnedTensor::from_array((shape, data)).map_err(RunError::backend)?.into())
+            }
+        }
     }
     let shape = tensor.dimensions.iter().map(|&size| size as usize).collect();
     match tensor.ty {

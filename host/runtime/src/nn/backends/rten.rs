@@ -1,11 +1,12 @@
 //! The embedded backend: [rten](https://docs.rs/rten), pure Rust, nothing to install.
 
-use rten::{DataType, Dimension, Model as RtenModel, NodeId, Value, ValueOrView, ValueType, ValueView};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rten::{DataType, Dimension, Model as RtenModel, ModelOptions, NodeId, Value, ValueOrView, ValueType, ValueView};
 use rten_tensor::Layout;
 
 use crate::nn::device::Device;
 use crate::nn::model::{Backend, BackendEntry, LoadError, Model, ModelSource, RunError, SettingsError, Signature};
-use crate::nn::onnx_rewrite::with_explicit_axes;
 use crate::tensor::{Tensor, TensorType, Tensors};
 
 /// The backend in the list. It has no settings.
@@ -37,29 +38,40 @@ impl Backend for Rten {
                 source.device
             )));
         }
-        let model = RtenModel::load(with_explicit_axes(source.bytes.to_vec()))
-            .map_err(|error| LoadError(format!("rten cannot load {}: {error}", source.path.display())))?;
-        let named = |ids: &[NodeId]| -> (Vec<NodeId>, Vec<Signature>) {
-            ids.iter().filter_map(|&id| Some((id, signature(&model, id)?))).unzip()
-        };
-        let (input_ids, inputs) = named(model.input_ids());
-        let (output_ids, outputs) = named(model.output_ids());
+        let failed = |reason: String| LoadError(format!("rten cannot load {}: {reason}", source.path.display()));
+        let prepared = plimsoll_onnx::prepare(source.bytes.to_vec()).map_err(|error| failed(error.to_string()))?;
+        let mut options = ModelOptions::with_all_ops();
+        for (location, bytes) in &source.external {
+            options.external_data(location, bytes.to_vec());
+        }
+        // rten panics for some models, for example while it computes constants.
+        let model = catch_unwind(AssertUnwindSafe(|| options.load(prepared.bytes)))
+            .map_err(|_| failed("it panicked while it loaded the model; use the backend `onnxruntime`".to_owned()))?
+            .map_err(|error| failed(format!("{error}; use the backend `onnxruntime`")))?;
+        let name = |&id: &NodeId| model.node_info(id).and_then(|info| info.name()).unwrap_or_default().to_owned();
+        let input_ids = model.input_ids().to_vec();
+        let inputs = input_ids.iter().map(|id| signature(&model, *id, name(id))).collect();
+        let output_ids = model.output_ids().to_vec();
+        if prepared.outputs.len() != output_ids.len() {
+            return Err(failed("it lost an output of the model; use the backend `onnxruntime`".to_owned()));
+        }
+        let outputs = output_ids.iter().zip(prepared.outputs).map(|(&id, name)| signature(&model, id, name)).collect();
         Ok(Box::new(Loaded { inputs, input_ids, output_ids, outputs, model }))
     }
 }
 
-/// The signature of an input or output; `None` if it has no name.
-fn signature(model: &RtenModel, id: NodeId) -> Option<Signature> {
-    let info = model.node_info(id)?;
+/// The signature of an input or output.
+fn signature(model: &RtenModel, id: NodeId, name: String) -> Signature {
     let size = |size: &Dimension| match size {
         Dimension::Fixed(size) => u32::try_from(*size).ok(),
         Dimension::Symbolic(_) => None,
     };
-    Some(Signature {
-        name: info.name()?.to_owned(),
-        types: info.dtype().map(types).unwrap_or_default(),
-        shape: info.shape().map(|shape| shape.iter().map(size).collect()),
-    })
+    let info = model.node_info(id);
+    Signature {
+        name,
+        types: info.as_ref().and_then(|info| info.dtype()).map(types).unwrap_or_default(),
+        shape: info.and_then(|info| info.shape()).map(|shape| shape.iter().map(size).collect()),
+    }
 }
 
 /// rten computes 64-bit integers as 32-bit integers; both are accepted for its 32-bit inputs.
@@ -68,6 +80,8 @@ fn types(ty: ValueType) -> Vec<TensorType> {
         ValueType::Tensor(DataType::Float) => vec![TensorType::Fp32],
         ValueType::Tensor(DataType::Int32) => vec![TensorType::I32, TensorType::I64],
         ValueType::Tensor(DataType::UInt8) => vec![TensorType::U8],
+        // There is no tensor type of one signed byte, so its elements are passed as 32-bit integers.
+        ValueType::Tensor(DataType::Int8) => vec![TensorType::I32],
         _ => Vec::new(),
     }
 }
@@ -90,7 +104,11 @@ impl Model for Loaded {
             .input_ids
             .iter()
             .zip(inputs)
-            .map(|(&id, tensor)| Ok((id, value(tensor)?)))
+            .map(|(&id, tensor)| {
+                let is_int8 =
+                    self.model.node_info(id).and_then(|info| info.dtype()) == Some(ValueType::Tensor(DataType::Int8));
+                Ok((id, if is_int8 { narrow_value(tensor)? } else { value(tensor)? }))
+            })
             .collect::<Result<Vec<_>, RunError>>()?;
         let outputs = self.model.run(values, &self.output_ids, None).map_err(RunError::backend)?;
         self.outputs.iter().zip(outputs).map(|(output, value)| Ok((output.name.clone(), tensor(value)?))).collect()
@@ -119,6 +137,16 @@ fn value(tensor: &Tensor) -> Result<ValueOrView<'_>, RunError> {
     })
 }
 
+/// The value for an input of signed bytes.
+fn narrow_value(tensor: &Tensor) -> Result<ValueOrView<'_>, RunError> {
+    let shape: Vec<usize> = tensor.dimensions.iter().map(|&size| size as usize).collect();
+    let narrow = collect::<i32>(&tensor.data)
+        .into_iter()
+        .map(|value| i8::try_from(value).map_err(|_| RunError::Narrowed(value.into())))
+        .collect::<Result<Vec<i8>, _>>()?;
+    Ok(Value::from_shape(&shape[..], narrow).map_err(RunError::backend)?.into())
+}
+
 fn collect<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(bytes: &[u8]) -> Vec<T> {
     bytemuck::allocation::pod_collect_to_vec(bytes)
 }
@@ -129,6 +157,10 @@ fn tensor(value: Value) -> Result<Tensor, RunError> {
         Value::FloatTensor(tensor) => (TensorType::Fp32, bytes(&tensor.into_data())),
         Value::Int32Tensor(tensor) => (TensorType::I32, bytes(&tensor.into_data())),
         Value::UInt8Tensor(tensor) => (TensorType::U8, tensor.into_data()),
+        Value::Int8Tensor(tensor) => {
+            let wide: Vec<i32> = tensor.into_data().iter().map(|&value| i32::from(value)).collect();
+            (TensorType::I32, bytes(&wide))
+        }
         other => return Err(RunError::OutputType(format!("of the type {:?}", other.dtype()))),
     };
     Ok(Tensor::new(dimensions, ty, data))

@@ -1,0 +1,286 @@
+//! What follows from a node about its outputs: element type, rank, sizes of lists, and the largest absolute value.
+
+use rten_onnx::onnx::{DataType, NodeProto};
+
+use crate::node::{Attributes, Edit};
+use crate::types::{Info, KEPT_ELEMENTS, Values};
+
+/// The largest size of a dimension that the bounds assume. Larger images and lists do not fit into the memory of a stage.
+const LARGEST_SIZE: f64 = 65_536.0;
+/// The largest number of elements of a tensor that the bounds assume.
+const LARGEST_COUNT: f64 = 67_108_864.0;
+
+/// What is known about the outputs of a node of the standard operator set, in order. `If` and `Loop` are not handled
+/// here.
+pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info> {
+    let operator = node.op_type.as_deref().unwrap_or_default();
+    let unknown = Info::unknown();
+    let input = |index: usize| node.input(index).and_then(|name| values.get(name)).unwrap_or(&unknown);
+    let count = node.output.len();
+    let rank = rank(node, operator, opset, values);
+    let mut outputs: Vec<Info> = (0..count).map(|_| Info::of_type(input(0).ty, rank)).collect();
+    let Some(first) = outputs.first_mut() else { return outputs };
+    let inputs = || node.input.iter().filter(|name| !name.is_empty());
+    let is_constant = |name: &String| values.get(name).is_some_and(|info| info.is_constant);
+    first.is_constant = inputs().count() > 0 && inputs().all(is_constant) && !operator.starts_with("Random");
+    first.ty = first_type(node, operator, values);
+    (first.bound, first.is_size) = bound(node, operator, values);
+    if rank == Some(1) {
+        first.sizes = length(node, operator, values).map(|length| vec![Some(length)]);
+    } else if keeps_sizes(operator) {
+        first.sizes.clone_from(&input(0).sizes);
+    }
+    if matches!(operator, "Identity" | "Unsqueeze" | "Squeeze" | "Reshape" | "Cast")
+        && (operator != "Cast" || first.ty == input(0).ty)
+    {
+        first.constant.clone_from(&input(0).constant);
+        first.exceeds_32_bits = input(0).exceeds_32_bits;
+    }
+    for (index, output) in outputs.iter_mut().enumerate().skip(1) {
+        output.ty = match operator {
+            "TopK" | "MaxPool" => Some(DataType::INT64),
+            "Dropout" => Some(DataType::BOOL),
+            "DynamicQuantizeLinear" if index == 1 => Some(DataType::FLOAT),
+            "DynamicQuantizeLinear" => Some(DataType::UINT8),
+            _ => output.ty,
+        };
+        if operator == "TopK" {
+            output.bound = LARGEST_COUNT;
+        }
+    }
+    outputs
+}
+
+fn first_type(node: &NodeProto, operator: &str, values: &Values) -> Option<DataType> {
+    let input = |index: usize| node.input(index).and_then(|name| values.get(name)).and_then(|info| info.ty);
+    let attribute =
+        |name: &str| node.int(name).filter(|&ty| ty != 0).and_then(|ty| i32::try_from(ty).ok()).map(DataType);
+    match operator {
+        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor" | "Not" | "IsNaN"
+        | "IsInf" => Some(DataType::BOOL),
+        "Shape" | "Size" | "ArgMax" | "ArgMin" | "NonZero" | "NonMaxSuppression" | "SequenceLength" => {
+            Some(DataType::INT64)
+        }
+        "Cast" | "BitCast" => attribute("to"),
+        "CastLike" => input(1),
+        "ConstantOfShape" => match node.attribute("value") {
+            Some(value) => value.t.as_ref().and_then(|tensor| tensor.data_type),
+            None => Some(DataType::FLOAT),
+        },
+        "EyeLike" => attribute("dtype").or_else(|| input(0)),
+        "RandomNormal" | "RandomUniform" => attribute("dtype").or(Some(DataType::FLOAT)),
+        "RandomNormalLike" | "RandomUniformLike" => attribute("dtype").or_else(|| input(0)),
+        "Multinomial" => attribute("dtype").or(Some(DataType::INT32)),
+        "Where" => input(1).or_else(|| input(2)),
+        "OneHot" => input(2),
+        "QuantizeLinear" => input(2).or_else(|| attribute("output_dtype")).or(Some(DataType::UINT8)),
+        "DequantizeLinear" => input(1),
+        "DynamicQuantizeLinear" => Some(DataType::UINT8),
+        "MatMulInteger" | "ConvInteger" => Some(DataType::INT32),
+        "SequenceEmpty" => attribute("dtype").or(Some(DataType::FLOAT)),
+        "SequenceInsert" => input(1),
+        _ => input(0),
+    }
+}
+
+/// Operators whose first output has the sizes of the first input.
+fn keeps_sizes(operator: &str) -> bool {
+    matches!(
+        operator,
+        "Abs"
+            | "BatchNormalization"
+            | "Cast"
+            | "CastLike"
+            | "Ceil"
+            | "Clip"
+            | "Cos"
+            | "CumSum"
+            | "Dropout"
+            | "Elu"
+            | "Erf"
+            | "Exp"
+            | "Floor"
+            | "Gelu"
+            | "HardSigmoid"
+            | "HardSwish"
+            | "Identity"
+            | "InstanceNormalization"
+            | "IsInf"
+            | "IsNaN"
+            | "LayerNormalization"
+            | "LeakyRelu"
+            | "Log"
+            | "LogSoftmax"
+            | "Neg"
+            | "Not"
+            | "PRelu"
+            | "Reciprocal"
+            | "Relu"
+            | "Round"
+            | "Sigmoid"
+            | "Sign"
+            | "Sin"
+            | "Softmax"
+            | "Softplus"
+            | "Softsign"
+            | "Sqrt"
+            | "Swish"
+            | "Tan"
+            | "Tanh"
+            | "Trilu"
+            | "QuantizeLinear"
+            | "DequantizeLinear"
+    )
+}
+
+fn rank(node: &NodeProto, operator: &str, opset: i64, values: &Values) -> Option<usize> {
+    let info = |index: usize| node.input(index).and_then(|name| values.get(name));
+    let rank = |index: usize| info(index).and_then(|info| info.rank);
+    let length =
+        |index: usize| info(index).and_then(|info| info.size(0)).and_then(|length| usize::try_from(length).ok());
+    // Axes are an input since operator set 13 (since 18 for most reductions), and an attribute before.
+    let axes = || match node.ints("axes") {
+        Some(axes) => Some(axes.len()),
+        None => length(1),
+    };
+    match operator {
+        "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Pow" | "And" | "Or" | "Xor" | "Equal" | "Greater"
+        | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Min" | "Max" | "Sum" | "Mean" | "Where" => {
+            (0..node.input.len()).map(rank).try_fold(0, |most, rank| Some(most.max(rank?)))
+        }
+        "MatMul" | "MatMulInteger" => match (rank(0)?, rank(1)?) {
+            (1, 1) => Some(0),
+            (1, other) | (other, 1) => Some(other - 1),
+            (left, right) => Some(left.max(right)),
+        },
+        "Gemm" | "Flatten" | "NonZero" | "NonMaxSuppression" => Some(2),
+        "Shape" | "Range" => Some(1),
+        "Size" | "SequenceLength" => Some(0),
+        "Reshape" => node.ints("shape").map(<[i64]>::len).or_else(|| length(1)),
+        "ConstantOfShape" => length(0),
+        "Expand" => Some(rank(0)?.max(length(1)?)),
+        "Squeeze" => match (node.ints("axes"), node.input(1)) {
+            (None, None) => None,
+            _ => rank(0)?.checked_sub(axes()?),
+        },
+        "Unsqueeze" => Some(rank(0)? + axes()?),
+        "Gather" => (rank(0)? + rank(1)?).checked_sub(1),
+        "GatherElements" | "Transpose" if rank(0).is_none() => node.ints("perm").map(<[i64]>::len).or_else(|| rank(1)),
+        "OneHot" => Some(rank(0)? + 1),
+        "ArgMax" | "ArgMin" => rank(0)?.checked_sub(usize::from(node.int_or("keepdims", 1) == 0)),
+        _ if operator.starts_with("Reduce") => {
+            let has_axes = node.ints("axes").is_some() || node.input(1).is_some();
+            match (node.int_or("keepdims", 1), has_axes) {
+                (0, false) if node.int_or("noop_with_empty_axes", 0) == 0 || opset < 13 => Some(0),
+                (0, _) => rank(0)?.checked_sub(axes()?),
+                _ => rank(0),
+            }
+        }
+        "GatherND" | "Einsum" | "Multinomial" | "RandomNormal" | "RandomUniform" | "SequenceAt"
+        | "ConcatFromSequence" | "SplitToSequence" => None,
+        "Conv" | "ConvInteger" | "ConvTranspose" => rank(0).or_else(|| rank(1)),
+        "MaxPool" | "AveragePool" => rank(0).or_else(|| node.ints("kernel_shape").map(|kernel| kernel.len() + 2)),
+        _ => rank(0),
+    }
+}
+
+/// The number of elements of a one-dimensional first output.
+fn length(node: &NodeProto, operator: &str, values: &Values) -> Option<i64> {
+    let info = |index: usize| node.input(index).and_then(|name| values.get(name));
+    let size = |index: usize| info(index).and_then(|info| info.size(0));
+    match operator {
+        "Shape" => {
+            let rank = info(0)?.rank? as i64;
+            let place = |value: i64| if value < 0 { (value + rank).max(0) } else { value.min(rank) };
+            Some((place(node.int_or("end", rank)) - place(node.int_or("start", 0))).max(0))
+        }
+        "Unsqueeze" => (info(0)?.rank? == 0).then_some(1),
+        "Concat" => (0..node.input.len()).map(size).sum(),
+        "Gather" if info(0)?.rank? == 1 => size(1),
+        "Cast" | "Identity" | "Floor" | "Ceil" | "Round" | "Neg" | "Abs" | "Sqrt" | "Not" | "Clip" => size(0),
+        // One-dimensional inputs of the same length, of length 1, or scalars.
+        "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Min" | "Max" | "Equal" | "Greater" | "GreaterOrEqual" | "Less"
+        | "LessOrEqual" | "And" | "Or" | "Where" => (0..node.input.len())
+            .map(|index| if info(index)?.rank? == 0 { Some(1) } else { size(index) })
+            .try_fold(1, |most, length| Some(most.max(length?))),
+        "ConstantOfShape" | "Expand" => info(if operator == "Expand" { 1 } else { 0 })
+            .and_then(|shape| shape.constant.as_deref())
+            .and_then(|sizes| (sizes.len() == 1).then(|| sizes[0] as i64))
+            .filter(|&length| length > 1 || operator == "ConstantOfShape"),
+        "Slice" => {
+            let length = size(0)?;
+            let one = |index: usize, attribute: &str| match node.ints(attribute) {
+                Some(&[value]) => Some(value),
+                _ => match info(index)?.constant.as_deref()? {
+                    [value] => Some(*value as i64),
+                    _ => None,
+                },
+            };
+            let step = if node.input(4).is_some() { one(4, "steps")? } else { 1 };
+            let place = |value: i64| if value < 0 { (value + length).max(0) } else { value.min(length) };
+            let (start, end) = (place(one(1, "starts")?), place(one(2, "ends")?));
+            (step == 1).then_some((end - start).max(0))
+        }
+        _ => None,
+    }
+}
+
+/// The largest absolute value of the first output, and whether it is computed from sizes only.
+fn bound(node: &NodeProto, operator: &str, values: &Values) -> (f64, bool) {
+    const UNKNOWN: (f64, bool) = (f64::INFINITY, false);
+    let unknown = Info::unknown();
+    let info = |index: usize| node.input(index).and_then(|name| values.get(name)).unwrap_or(&unknown);
+    let inputs = || (0..node.input.len()).filter(|&index| node.input(index).is_some()).map(info);
+    let largest = || inputs().fold(0.0, |bound: f64, info| bound.max(info.bound));
+    let is_size = inputs().any(|info| info.is_size) && inputs().all(|info| info.bound.is_finite());
+    // A product of sizes is the size of a tensor, which is limited.
+    let limited = |bound: f64| if is_size && bound > LARGEST_COUNT { LARGEST_COUNT } else { bound };
+    match operator {
+        "Shape" => (LARGEST_SIZE, true),
+        "Size" => (LARGEST_COUNT, true),
+        "ArgMax" | "ArgMin" | "NonZero" | "NonMaxSuppression" | "SequenceLength" => (LARGEST_COUNT, false),
+        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor" | "Not" | "IsNaN"
+        | "IsInf" => (1.0, false),
+        "Cast" | "CastLike" => match info(0).ty {
+            Some(DataType::BOOL) => (1.0, false),
+            Some(DataType::UINT8 | DataType::INT8) => (255.0, false),
+            _ => (info(0).bound, info(0).is_size),
+        },
+        "Identity" | "Unsqueeze" | "Squeeze" | "Reshape" | "Transpose" | "Flatten" | "Slice" | "Split" | "Tile"
+        | "Expand" | "Gather" | "GatherND" | "GatherElements" | "ReduceMax" | "ReduceMin" | "Abs" | "Neg" | "Floor"
+        | "TopK" | "DepthToSpace" | "Trilu" => (info(0).bound, info(0).is_size),
+        "Ceil" | "Round" => (info(0).bound + 1.0, info(0).is_size),
+        "Concat" | "Min" | "Max" | "Range" | "ScatterElements" | "ScatterND" | "Scatter" => (largest(), is_size),
+        "Where" => (info(1).bound.max(info(2).bound), info(1).is_size || info(2).is_size),
+        "OneHot" => (info(2).bound, false),
+        "ConstantOfShape" => match node.attribute("value").and_then(|value| value.t.as_ref()) {
+            Some(tensor) => (Info::constant(tensor).bound, false),
+            None => (0.0, false),
+        },
+        "Clip" => {
+            let limit = |index: usize, name: &str| match node.float(name) {
+                Some(value) => f64::from(value).abs(),
+                None => info(index).bound,
+            };
+            (limit(1, "min").max(limit(2, "max")).min(info(0).bound), false)
+        }
+        "Add" | "Sub" | "Sum" => (inputs().map(|info| info.bound).sum(), is_size),
+        "Mul" => {
+            let product: f64 = inputs().map(|info| info.bound).product();
+            let all_sizes = inputs().all(|info| info.is_size);
+            (if all_sizes { limited(product) } else { product }, is_size)
+        }
+        "Div" => match (info(0).ty, &info(1).constant) {
+            (Some(DataType::INT32 | DataType::INT64), _) => (info(0).bound, is_size),
+            (_, Some(divisors)) => {
+                let smallest = divisors.iter().fold(f64::INFINITY, |least: f64, value| least.min(value.abs()));
+                (info(0).bound / smallest, is_size)
+            }
+            _ => UNKNOWN,
+        },
+        "Mod" => (largest(), is_size),
+        "ReduceProd" if info(0).is_size => (LARGEST_COUNT, true),
+        "ReduceSum" | "CumSum" if info(0).is_size => (limited(info(0).bound * KEPT_ELEMENTS as f64), true),
+        _ => UNKNOWN,
+    }
+}

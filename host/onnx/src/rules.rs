@@ -1,0 +1,235 @@
+//! The rules: what the engine computes as ONNX defines it, what is replaced, and what is rejected.
+//!
+//! Each rule was checked with ONNX's node tests and with models that a generator makes, against onnxruntime; see
+//! `tests/conformance`.
+
+#![expect(clippy::needless_pass_by_value, reason = "all rules have the same signature")]
+
+mod arithmetic;
+mod control;
+mod integers;
+mod kinds;
+mod quantize;
+mod reduce;
+mod resize;
+mod select;
+mod shape;
+mod softmax;
+mod windows;
+
+use rten_onnx::onnx::{DataType, NodeProto, TensorProto, ValueInfoProto};
+
+use crate::node::{self, Attributes, Edit};
+use crate::rejected::{OTHER_BACKEND, Reason, Rejected};
+use crate::site::Site;
+use crate::tensor;
+use crate::types::Info;
+pub(crate) use control::join_branches;
+pub(crate) use kinds::check_result;
+use kinds::{ANY, FLOATS, Kinds, NUMBERS};
+
+/// What replaces a node: the node itself, or others.
+type Replaced = Result<Vec<NodeProto>, Reason>;
+
+/// A rule: the element types of the first input, and a function that checks and replaces the node.
+type Rule = (Kinds, fn(NodeProto, &mut Site) -> Replaced);
+
+/// Applies the rule of a node.
+pub(crate) fn apply(node: NodeProto, site: &mut Site) -> Replaced {
+    if !node::is_standard(node.domain.as_deref()) {
+        return Err(Reason::unsupported("supports only operators of the ONNX standard"));
+    }
+    let Some((kinds, rule)) = rule(node.op_type.as_deref().unwrap_or_default()) else {
+        return Err(Reason::unsupported("does not support this operator"));
+    };
+    kinds::check(&node, 0, kinds, site)?;
+    kinds::check_double(&node, site)?;
+    integers::check(&node, site)?;
+    rule(node, site)
+}
+
+fn rule(operator: &str) -> Option<Rule> {
+    Some(match operator {
+        "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "Ceil" | "Cos" | "Cosh" | "Elu" | "Erf" | "Exp"
+        | "Floor" | "Gelu" | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "Log" | "PRelu" | "Reciprocal" | "Round"
+        | "Sigmoid" | "Sin" | "Sinh" | "Softplus" | "Softsign" | "Sqrt" | "Swish" | "Tan" | "Tanh" | "IsNaN"
+        | "Mean" => (FLOATS, keep),
+        "IsInf" => (FLOATS, arithmetic::is_inf),
+        "Add" | "Sub" | "Mul" => (NUMBERS, arithmetic::binary),
+        "Abs" | "Neg" | "Mod" | "Min" | "Max" | "Sum" => (NUMBERS, arithmetic::all_inputs),
+        "Clip" | "Relu" => (NUMBERS, arithmetic::clip),
+        "Div" => (NUMBERS, arithmetic::div),
+        "Sign" => (NUMBERS, arithmetic::sign),
+        "Pow" => (NUMBERS, arithmetic::pow),
+        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => (NUMBERS, keep),
+        "And" | "Or" | "Xor" | "Not" => (NUMBERS, keep),
+        "Where" => (NUMBERS, arithmetic::where_),
+        "Cast" => (ANY, arithmetic::cast),
+        "CastLike" => (ANY, arithmetic::cast_like),
+        "BitCast" => (FLOATS | NUMBERS, arithmetic::bit_cast),
+        "MatMul" => (FLOATS, arithmetic::mat_mul),
+        "Gemm" | "Einsum" => (FLOATS, keep),
+        "Softmax" | "LogSoftmax" => (FLOATS, softmax::softmax),
+        "ArgMax" | "ArgMin" => (NUMBERS, select::arg),
+        "TopK" => (NUMBERS, keep),
+        "NonMaxSuppression" => (FLOATS, select::non_max_suppression),
+        "NonZero" => (NUMBERS, shape::non_zero),
+        "OneHot" => (NUMBERS, select::one_hot),
+        "Conv" => (FLOATS, windows::conv),
+        "ConvInteger" => (ANY, windows::conv_integer),
+        "ConvTranspose" => (FLOATS, windows::conv_transpose),
+        "MaxPool" | "AveragePool" => (FLOATS, windows::pool),
+        "GlobalAveragePool" | "GlobalMaxPool" => (FLOATS, keep),
+        "GridSample" => (FLOATS, windows::grid_sample),
+        "Resize" => (FLOATS, resize::resize),
+        "Upsample" => (FLOATS, resize::upsample),
+        "ReduceMean" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" => (FLOATS, reduce::reduce),
+        "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1" | "ReduceSumSquare" => {
+            (NUMBERS, reduce::reduce)
+        }
+        "CumSum" => (NUMBERS, keep),
+        "BatchNormalization" | "InstanceNormalization" | "LpNormalization" | "RMSNormalization" => {
+            (FLOATS, first_output)
+        }
+        "LayerNormalization" => (FLOATS, first_output),
+        "Attention" => (FLOATS, shape::attention),
+        "RotaryEmbedding" => (FLOATS, keep),
+        "GRU" => (FLOATS, control::gru),
+        "LSTM" => (FLOATS, control::lstm),
+        "QuantizeLinear" => (FLOATS, quantize::quantize),
+        "DequantizeLinear" => (ANY, quantize::dequantize),
+        "DynamicQuantizeLinear" => (FLOATS, quantize::dynamic_quantize),
+        "MatMulInteger" => (ANY, quantize::mat_mul_integer),
+        "Dropout" => (FLOATS, control::dropout),
+        "If" => (ANY, keep),
+        "Loop" => (ANY, control::loop_),
+        "Pad" => (ANY, shape::pad),
+        "Concat" => (NUMBERS, keep),
+        "DepthToSpace" => (FLOATS, keep),
+        "Expand" => (ANY, shape::expand),
+        "EyeLike" | "Flatten" | "Gather" | "GatherElements" | "GatherND" | "Identity" | "Reshape"
+        | "ReverseSequence" | "Shape" | "Size" | "Split" | "Tile" | "Transpose" | "Trilu" => (ANY, keep),
+        "Scatter" | "ScatterElements" => (ANY, shape::scatter_elements),
+        "ScatterND" => (ANY, shape::scatter_nd),
+        "Slice" => (ANY, shape::slice),
+        "Squeeze" | "Unsqueeze" => (ANY, shape::axes),
+        "Constant" | "ConstantOfShape" => (ANY, keep),
+        "Range" => (NUMBERS, keep),
+        "Multinomial" | "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" => (ANY, keep),
+        "SequenceInsert" => (ANY, control::sequence_insert),
+        "ConcatFromSequence" | "SequenceAt" | "SequenceConstruct" | "SequenceEmpty" | "SequenceErase"
+        | "SequenceLength" | "SplitToSequence" => (ANY, keep),
+        _ => return None,
+    })
+}
+
+/// The engine computes the node correctly.
+fn keep(node: NodeProto, _: &mut Site) -> Replaced {
+    Ok(vec![node])
+}
+
+/// Checks that an attribute of integers has the only value that the engine supports.
+fn only_int(node: &NodeProto, name: &str, supported: i64) -> Result<(), Reason> {
+    let is_other = node.int(name).is_some_and(|value| value != supported)
+        || node.ints(name).is_some_and(|values| values.iter().any(|&value| value != supported));
+    if is_other { Err(Reason::unsupported(format!("supports only `{name}` = {supported}"))) } else { Ok(()) }
+}
+
+/// Checks that a text attribute has one of the values that the engine supports.
+fn only_text(node: &NodeProto, name: &str, supported: &[&str]) -> Result<(), Reason> {
+    let value = node.text_or(name, supported[0]);
+    if supported.contains(&value) {
+        return Ok(());
+    }
+    Err(Reason::unsupported(format!("does not support `{name}` = `{value}`; it supports `{}`", supported.join("`, `"))))
+}
+
+/// The engine computes only the first output.
+fn first_output(node: NodeProto, _: &mut Site) -> Replaced {
+    if (1..node.output.len()).any(|index| node.output(index).is_some()) {
+        return Err(Reason::unsupported("computes only the first output of this operator"));
+    }
+    Ok(vec![node])
+}
+
+/// Checks a constant of the model.
+pub(crate) fn check_constant(name: &str, tensor: &TensorProto) -> Result<(), Rejected> {
+    let of = |why: String| Rejected::model(format!("constant `{name}`: {why}; {OTHER_BACKEND}"));
+    let ty = tensor.data_type.unwrap_or(kinds::UNDEFINED);
+    check_type(ty).map_err(|reason| of(format!("{} {}", crate::ENGINE, reason.why)))?;
+    if ty == DataType::DOUBLE
+        && tensor::floats(tensor).is_some_and(|values| values.iter().any(|&value| exceeds_float(value)))
+    {
+        return Err(of("the engine computes DOUBLE as FLOAT, and a value exceeds the range of FLOAT".into()));
+    }
+    Ok(())
+}
+
+fn exceeds_float(value: f64) -> bool {
+    value.is_finite() && (value as f32).is_infinite()
+}
+
+/// Reads a `Constant`, and checks it.
+pub(crate) fn constant(node: &NodeProto) -> Result<Vec<Info>, Reason> {
+    let name = node.output(0).unwrap_or_default();
+    let tensor = if let Some(value) = node.attribute("value") {
+        value.t.clone().ok_or_else(|| Reason::unsupported("needs the value of the constant as a tensor"))?
+    } else if let Some(value) = node.int("value_int") {
+        TensorProto { dims: Vec::new(), ..tensor::of_ints(name, &[value]) }
+    } else if let Some(values) = node.ints("value_ints") {
+        tensor::of_ints(name, values)
+    } else if let Some(value) = node.float("value_float") {
+        tensor::scalar(name, DataType::FLOAT, value)
+    } else if let Some(values) = node.attribute("value_floats") {
+        tensor::of_floats(name, &[values.floats.len() as i64], &values.floats)
+    } else {
+        return Err(Reason::unsupported("supports only constants of numbers"));
+    };
+    check_constant(name, &tensor).map_err(|error| Reason::unsupported(error.to_string()))?;
+    Ok(vec![Info::constant(&tensor)])
+}
+
+/// Checks an element type.
+pub(crate) fn check_type(ty: DataType) -> Result<(), Reason> {
+    match ty {
+        DataType::FLOAT
+        | DataType::FLOAT16
+        | DataType::DOUBLE
+        | DataType::INT32
+        | DataType::INT64
+        | DataType::BOOL
+        | DataType::UINT8
+        | DataType::INT8 => Ok(()),
+        other => Err(Reason::unsupported(format!("does not support the element type {}", kinds::name(other)))),
+    }
+}
+
+/// Checks an input of a graph.
+pub(crate) fn check_input(value: &ValueInfoProto, info: &Info, is_main: bool) -> Result<(), Rejected> {
+    check_value("input", value, info, is_main)
+}
+
+/// Checks an output of a graph.
+pub(crate) fn check_output(value: &ValueInfoProto, info: &Info, is_main: bool) -> Result<(), Rejected> {
+    if info.exceeds_32_bits {
+        let name = value.name.as_deref().unwrap_or_default();
+        return Err(Rejected::model(format!(
+            "output `{name}`: {} computes 64-bit integers as 32-bit integers, and a value exceeds them; {OTHER_BACKEND}",
+            crate::ENGINE
+        )));
+    }
+    check_value("output", value, info, is_main)
+}
+
+fn check_value(what: &str, value: &ValueInfoProto, info: &Info, is_main: bool) -> Result<(), Rejected> {
+    let name = value.name.as_deref().unwrap_or_default();
+    let of = |why: &str| Rejected::model(format!("{what} `{name}`: {} {why}; {OTHER_BACKEND}", crate::ENGINE));
+    if let Some(ty) = info.ty {
+        kinds::check_result(ty, what).map_err(|reason| of(&reason.why))?;
+    }
+    let is_other = value.r#type.as_ref().is_some_and(|ty| ty.tensor_type.is_none());
+    if is_main && is_other {
+        return Err(of("supports only tensors here, not sequences, maps or optional values"));
+    }
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! Arithmetic, comparison and conversion of elements, and products of matrices.
+
+use rten_onnx::onnx::{DataType, NodeProto};
+
+use super::kinds::{self, FLOATS, NUMBERS, WHOLE, kind};
+use super::{Replaced, keep};
+use crate::node::{Attributes, cast as cast_node, new};
+use crate::rejected::Reason;
+use crate::site::Site;
+
+/// All inputs must have a type that the engine supports.
+pub(super) fn all_inputs(node: NodeProto, site: &mut Site) -> Replaced {
+    for index in 1..node.input.len() {
+        kinds::check(&node, index, NUMBERS, site)?;
+    }
+    keep(node, site)
+}
+
+/// `Add`, `Sub` and `Mul`.
+pub(super) fn binary(node: NodeProto, site: &mut Site) -> Replaced {
+    kinds::check(&node, 1, NUMBERS, site)?;
+    // The engine recognises GELU with constants that differ by up to 0.0001 from those of the standard.
+    const GELU: f64 = 0.044_715;
+    let resembles = |index: usize| {
+        let difference = site.info(&node, index).constant.and_then(|values| Some((values.first()? - GELU).abs()));
+        difference.is_some_and(|difference| difference > 1e-5 && difference < 2e-4)
+    };
+    if node.op_type.as_deref() == Some("Mul") && (resembles(0) || resembles(1)) {
+        return Err(Reason::unsupported("replaces this constant by the similar one of GELU (0.044715)"));
+    }
+    with_equal_ranks(node, site)
+}
+
+/// Gives both inputs the same number of dimensions where the engine would lose some: it removes operations with 0 and 1,
+/// joins operations with constants, and divides by one element, without regard to the dimensions that an input of one
+/// element adds. Constants lose their leading dimensions of size 1, because the engine's joined operators need that.
+fn with_equal_ranks(mut node: NodeProto, site: &mut Site) -> Replaced {
+    // These keep the dimensions of the left input.
+    let keeps_left = matches!(node.op_type.as_deref(), Some("Div" | "Pow"));
+    let mut nodes = Vec::new();
+    for index in 0..2 {
+        let (one, other) = (site.info(&node, index), site.info(&node, 1 - index));
+        let Some(rank) = one.rank else { continue };
+        let sizes = one.sizes.clone().unwrap_or_default();
+        let is_divisor = index == 1 && keeps_left;
+        let may_have_one_element = sizes.iter().all(|size| size.is_none_or(|size| size == 1));
+        match other.rank {
+            Some(known) if known < rank && may_have_one_element && (one.is_constant || is_divisor) => {
+                node.input[1 - index] = widened(&node.input[1 - index], rank - known, &mut nodes, site);
+            }
+            Some(known) if known >= rank && one.is_constant && !other.is_constant && (index == 1 || !keeps_left) => {
+                let leading = sizes.iter().take_while(|&&size| size == Some(1)).count();
+                if leading > 0 {
+                    let rest: Vec<i64> = sizes[leading..].iter().map(|size| size.unwrap_or(1)).collect();
+                    let (shape, trimmed) = (site.ints(&rest), site.name("trimmed"));
+                    nodes.push(new("Reshape", &[&node.input[index], &shape], &trimmed));
+                    node.input[index] = trimmed;
+                }
+            }
+            None if rank > 1 && one.is_constant && may_have_one_element => return Err(rank_needed()),
+            _ => {}
+        }
+    }
+    nodes.push(node);
+    Ok(nodes)
+}
+
+/// A value with more leading dimensions of size 1.
+fn widened(value: &str, dimensions: usize, nodes: &mut Vec<NodeProto>, site: &mut Site) -> String {
+    let axes = site.ints(&(0..dimensions as i64).collect::<Vec<_>>());
+    let widened = site.name("widened");
+    nodes.push(new("Unsqueeze", &[value, &axes], &widened));
+    widened
+}
+
+/// `Clip` and `Relu`. The engine gives the lower bound for NaN, so NaN in the weights of a model would look like a result.
+pub(super) fn clip(node: NodeProto, site: &mut Site) -> Replaced {
+    if site.has_nan {
+        return Err(Reason::with_fix(
+            "replaces NaN by the lower bound, and the model contains a constant with NaN",
+            "repair the weights",
+        ));
+    }
+    all_inputs(node, site)
+}
+
+/// `IsInf` of both signs.
+pub(super) fn is_inf(node: NodeProto, site: &mut Site) -> Replaced {
+    super::only_int(&node, "detect_positive", 1)?;
+    super::only_int(&node, "detect_negative", 1)?;
+    keep(node, site)
+}
+
+/// The engine multiplies by the inverse of a divisor of one element. The result can differ in the last bit, which matters
+/// if it is rounded to an integer afterwards. It divides exactly if the divisor has the shape of the dividend.
+pub(super) fn div(node: NodeProto, site: &mut Site) -> Replaced {
+    kinds::check(&node, 1, NUMBERS, site)?;
+    let divisor = site.info(&node, 1);
+    let is_whole = site.info(&node, 0).ty.is_some_and(|ty| kind(ty) == WHOLE);
+    let one_element =
+        divisor.sizes.as_ref().is_none_or(|sizes| sizes.iter().all(|&size| size.is_none_or(|size| size == 1)));
+    // A power of two has an exact inverse.
+    let is_exact =
+        divisor.constant.as_ref().is_some_and(|values| values.iter().all(|value| (value.to_bits() << 12) == 0));
+    if is_whole || !one_element || is_exact || !site.is_rounded(&node.output[0]) {
+        return with_equal_ranks(node, site);
+    }
+    exact_div(node, site)
+}
+
+/// `Div(x, Expand(divisor, Shape(x)))`.
+pub(super) fn exact_div(mut node: NodeProto, site: &mut Site) -> Replaced {
+    let (shape, divisor) = (site.name("shape"), site.name("divisor"));
+    let nodes = vec![new("Shape", &[&node.input[0]], &shape), new("Expand", &[&node.input[1], &shape], &divisor)];
+    node.input[1] = divisor;
+    Ok(nodes.into_iter().chain([node]).collect())
+}
+
+/// The engine gives 1 for the sign of 0.0: `Where(x == 0, 0, Sign(x))`.
+pub(super) fn sign(mut node: NodeProto, site: &mut Site) -> Replaced {
+    let ty = site.info(&node, 0).ty;
+    if ty.is_some_and(|ty| kind(ty) == WHOLE) {
+        return keep(node, site);
+    }
+    let Some(ty) = ty else { return Err(type_needed()) };
+    let (input, output) = (node.input[0].clone(), node.output[0].clone());
+    let (zero, is_zero, sign) = (site.scalar(ty, 0.0), site.name("is_zero"), site.name("sign"));
+    node.output[0].clone_from(&sign);
+    Ok(vec![new("Equal", &[&input, &zero], &is_zero), node, new("Where", &[&is_zero, &zero, &sign], &output)])
+}
+
+/// The engine has `Pow` with exponents of FLOAT.
+pub(super) fn pow(mut node: NodeProto, site: &mut Site) -> Replaced {
+    if site.info(&node, 0).ty.is_some_and(|ty| kind(ty) == WHOLE) {
+        return Err(Reason::with_fix("computes powers of integers in FLOAT", "cast the base to FLOAT"));
+    }
+    let exponent = site.info(&node, 1);
+    if exponent.ty.is_some_and(|ty| kind(ty) != FLOATS) {
+        let converted = site.name("exponent");
+        let conversion = cast_node(&node.input[1], DataType::FLOAT, &converted);
+        node.input[1] = converted;
+        return Ok(vec![conversion, node]);
+    }
+    with_equal_ranks(node, site)
+}
+
+/// The values must have a type that the engine supports.
+pub(super) fn where_(node: NodeProto, site: &mut Site) -> Replaced {
+    kinds::check(&node, 1, NUMBERS, site)?;
+    kinds::check(&node, 2, NUMBERS, site)?;
+    if (0..3).all(|index| site.info(&node, index).constant.is_some()) {
+        return Err(Reason::unsupported("computes `Where` of constants with a wrong shape"));
+    }
+    // The engine joins `Where(IsNaN(x), constant, x)` without regard to dimensions that the constant adds.
+    let ranks: Option<Vec<usize>> = (0..3).map(|index| site.info(&node, index).rank).collect();
+    let most = ranks.as_ref().and_then(|ranks| ranks.iter().max().copied());
+    if let (Some(ranks), Some(most)) = (ranks, most)
+        && ranks[1] != ranks[2]
+    {
+        let mut node = node;
+        let mut nodes = Vec::new();
+        for (index, &rank) in ranks.iter().enumerate() {
+            if rank < most {
+                node.input[index] = widened(&node.input[index], most - rank, &mut nodes, site);
+            }
+        }
+        nodes.push(node);
+        return Ok(nodes);
+    }
+    keep(node, site)
+}
+
+/// The engine converts to BOOL like to INT32.
+pub(super) fn cast(node: NodeProto, site: &mut Site) -> Replaced {
+    let to = node.int("to").and_then(|ty| i32::try_from(ty).ok()).map_or(kinds::UNDEFINED, DataType);
+    cast_to(node, to, site)
+}
+
+/// Like [`cast`], to the type of the second input.
+pub(super) fn cast_like(node: NodeProto, site: &mut Site) -> Replaced {
+    let Some(to) = site.info(&node, 1).ty else { return Err(type_needed()) };
+    let converted = cast_node(&node.input[0], to, &node.output[0]);
+    super::integers::check(&converted, site)?;
+    cast_to(converted, to, site)
+}
+
+fn cast_to(node: NodeProto, to: DataType, site: &mut Site) -> Replaced {
+    super::check_type(to)?;
+    let Some(from) = site.info(&node, 0).ty else { return Err(type_needed()) };
+    if to != DataType::BOOL || from == DataType::BOOL {
+        return keep(node, site);
+    }
+    let mut input = node.input[0].clone();
+    let mut nodes = Vec::new();
+    let mut compared = from;
+    // The engine compares numbers of 32 bits.
+    if kind(from) & NUMBERS == 0 {
+        let wider = site.name("int32");
+        nodes.push(cast_node(&input, DataType::INT32, &wider));
+        (input, compared) = (wider, DataType::INT32);
+    }
+    let (zero, is_zero) = (site.scalar(compared, 0.0), site.name("is_zero"));
+    nodes.push(new("Equal", &[&input, &zero], &is_zero));
+    nodes.push(new("Not", &[&is_zero], &node.output[0]));
+    Ok(nodes)
+}
+
+/// The engine has only FLOAT and INT32 with four bytes.
+pub(super) fn bit_cast(node: NodeProto, site: &mut Site) -> Replaced {
+    let to = node.int("to").and_then(|ty| i32::try_from(ty).ok()).map_or(kinds::UNDEFINED, DataType);
+    let four_bytes = |ty: DataType| matches!(ty, DataType::FLOAT | DataType::INT32);
+    if site.info(&node, 0).ty.is_none_or(|ty| !four_bytes(ty)) || !four_bytes(to) {
+        return Err(Reason::unsupported("reinterprets only FLOAT and INT32"));
+    }
+    keep(node, site)
+}
+
+/// The engine returns a wrong shape for a matrix times a vector: the vector becomes a matrix with one column.
+pub(super) fn mat_mul(mut node: NodeProto, site: &mut Site) -> Replaced {
+    match (site.info(&node, 0).rank, site.info(&node, 1).rank) {
+        (_, Some(2..)) | (Some(1), _) => keep(node, site),
+        (Some(_), Some(1)) => {
+            let (column, product, output) = (site.name("column"), site.name("product"), node.output[0].clone());
+            let last = site.ints(&[-1]);
+            let to_column = new("Unsqueeze", &[&node.input[1], &last], &column);
+            node.input[1] = column;
+            node.output[0].clone_from(&product);
+            Ok(vec![to_column, node, new("Squeeze", &[&product, &last], &output)])
+        }
+        _ => Err(rank_needed()),
+    }
+}
+
+/// The rule needs an element type that is not known.
+pub(super) fn type_needed() -> Reason {
+    Reason::with_fix(
+        "needs the element type of the input, which the file does not state",
+        "run `onnx.shape_inference.infer_shapes` on the model",
+    )
+}
+
+/// The rule needs a number of dimensions that is not known.
+pub(super) fn rank_needed() -> Reason {
+    Reason::with_fix(
+        "needs the number of dimensions of the inputs, which the file does not state",
+        "run `onnx.shape_inference.infer_shapes` on the model",
+    )
+}

@@ -1,0 +1,92 @@
+//! Subgraphs, recurrent operators, and operators for training.
+
+use rten_onnx::onnx::NodeProto;
+
+use super::{Replaced, keep};
+use crate::node::{Attributes, Edit};
+use crate::rejected::Reason;
+use crate::site::Site;
+use crate::types::Info;
+
+/// What is known about the outputs of `If` and `Loop`, given the outputs of their subgraphs.
+pub(crate) fn join_branches(node: &NodeProto, subgraphs: &[Vec<Info>]) -> Vec<Info> {
+    let is_loop = node.op_type.as_deref() == Some("Loop");
+    // The first output of a loop's body is the condition.
+    let skipped = usize::from(is_loop);
+    (0..node.output.len())
+        .map(|index| {
+            let all: Vec<&Info> = subgraphs.iter().filter_map(|outputs| outputs.get(index + skipped)).collect();
+            let Some(first) = all.first() else { return Info::unknown() };
+            let bound =
+                if is_loop { f64::INFINITY } else { all.iter().fold(0.0, |most: f64, info| most.max(info.bound)) };
+            let rank = first.rank.filter(|_| !is_loop && all.iter().all(|info| info.rank == first.rank));
+            Info { ty: first.ty, rank, bound, ..Info::unknown() }
+        })
+        .collect()
+}
+
+/// The engine does not create the lists of a loop that never runs.
+pub(super) fn loop_(node: NodeProto, site: &mut Site) -> Replaced {
+    let has_lists = node.output.len() > node.input.len().saturating_sub(2);
+    if has_lists && site.info(&node, 0).constant.is_some_and(|count| count == [0.0]) {
+        return Err(Reason::unsupported("does not support a loop that runs 0 times and collects values"));
+    }
+    keep(node, site)
+}
+
+/// The engine has one of two variants of the reset gate.
+pub(super) fn gru(node: NodeProto, site: &mut Site) -> Replaced {
+    if node.int_or("linear_before_reset", 0) == 0 {
+        return Err(Reason::unsupported("supports only `linear_before_reset = 1`"));
+    }
+    recurrent(node, site)
+}
+
+/// `LSTM`.
+pub(super) fn lstm(node: NodeProto, site: &mut Site) -> Replaced {
+    if node.input(7).is_some() {
+        return Err(Reason::unsupported("does not support peepholes"));
+    }
+    super::only_int(&node, "input_forget", 0)?;
+    recurrent(node, site)
+}
+
+fn recurrent(node: NodeProto, site: &mut Site) -> Replaced {
+    if node.input(4).is_some() {
+        return Err(Reason::unsupported("ignores `sequence_lens`"));
+    }
+    let standard = ["Sigmoid", "Tanh", "Tanh"];
+    let gates = if node.op_type.as_deref() == Some("GRU") { 2 } else { 3 };
+    let other = node.attribute("activations").is_some_and(|attribute| {
+        attribute.strings.iter().enumerate().any(|(index, name)| name != standard[index % gates])
+    });
+    if other {
+        return Err(Reason::unsupported("supports only the default `activations`"));
+    }
+    super::only_int(&node, "layout", 0)?;
+    if node.float("clip").is_some_and(|clip| clip != 0.0) {
+        return Err(Reason::unsupported("does not support `clip`"));
+    }
+    keep(node, site)
+}
+
+/// The engine counts negative positions from another end.
+pub(super) fn sequence_insert(node: NodeProto, site: &mut Site) -> Replaced {
+    let position = site.info(&node, 2).constant;
+    if node.input(2).is_some() && position.is_none_or(|values| values.iter().any(|&value| value < 0.0)) {
+        return Err(Reason::with_fix("inserts at other positions", "use a constant position that is not negative"));
+    }
+    keep(node, site)
+}
+
+/// Without training, `Dropout` has no effect.
+pub(super) fn dropout(node: NodeProto, site: &mut Site) -> Replaced {
+    if node.output(1).is_some() {
+        return Err(Reason::unsupported("does not compute the mask"));
+    }
+    let training = site.info(&node, 2).constant;
+    if node.input(2).is_some() && training.is_none_or(|values| values.iter().any(|&value| value != 0.0)) {
+        return Err(Reason::with_fix("cannot train", "export the model for inference (`training_mode` false)"));
+    }
+    keep(node, site)
+}

@@ -1,0 +1,141 @@
+//! Padding, and attention.
+
+use rten_onnx::onnx::{DataType, NodeProto};
+
+use super::arithmetic::rank_needed;
+use super::{Replaced, keep};
+use crate::infer;
+use crate::node::{Attributes, Edit, new};
+use crate::rejected::Reason;
+use crate::site::Site;
+
+/// `Pad`.
+pub(super) fn pad(node: NodeProto, site: &mut Site) -> Replaced {
+    if node.input(3).is_some() {
+        return Err(Reason::with_fix("does not support `axes`", "give pads for every dimension"));
+    }
+    keep(node, site)
+}
+
+/// `Expand`. The engine panics if it computes a shape with fewer dimensions than the input.
+pub(super) fn expand(mut node: NodeProto, site: &mut Site) -> Replaced {
+    let (rank, length) = (site.info(&node, 0).rank, site.info(&node, 1).size(0));
+    match (rank, length.and_then(|length| usize::try_from(length).ok())) {
+        (Some(rank), Some(length)) if length < rank => {
+            let (ones, whole) = (site.ints(&vec![1; rank - length]), site.name("shape"));
+            let concat = new("Concat", &[&ones, &node.input[1]], &whole).with_int("axis", 0);
+            node.input[1] = whole;
+            Ok(vec![concat, node])
+        }
+        _ => keep(node, site),
+    }
+}
+
+/// `Slice`. If the axes are absent, the engine takes the steps for the axes.
+pub(super) fn slice(mut node: NodeProto, site: &mut Site) -> Replaced {
+    if node.input(4).is_some() && node.input(3).is_none() {
+        let length = (1..3).find_map(|index| site.info(&node, index).size(0));
+        let Some(length) = length else {
+            return Err(Reason::with_fix("needs `axes` if there are `steps`", "give the axes of the slice"));
+        };
+        node.input[3] = site.ints(&(0..length).collect::<Vec<_>>());
+    }
+    check_backward_starts(&node, site)?;
+    keep(node, site)
+}
+
+/// The engine panics if a slice with a negative step starts before the first element.
+fn check_backward_starts(node: &NodeProto, site: &Site) -> Result<(), Reason> {
+    let steps = site.info(node, 4);
+    let may_be_negative = |index: usize| match &steps.constant {
+        Some(steps) => steps.get(index).is_none_or(|&step| step < 0.0),
+        None => true,
+    };
+    if node.input(4).is_none() || steps.constant.as_ref().is_some_and(|steps| steps.iter().all(|&step| step > 0.0)) {
+        return Ok(());
+    }
+    let (data, starts, axes) = (site.info(node, 0), site.info(node, 1), site.info(node, 3));
+    let is_valid = |index: usize, start: f64| {
+        let axis = axes.constant.as_ref().and_then(|axes| axes.get(index)).map(|&axis| axis as i64);
+        let size = axis.and_then(|axis| data.size(axis));
+        !may_be_negative(index) || start >= -1.0 || size.is_some_and(|size| start >= -size as f64)
+    };
+    let known =
+        starts.constant.is_some_and(|starts| starts.iter().enumerate().all(|(index, &start)| is_valid(index, start)));
+    if known {
+        Ok(())
+    } else {
+        Err(Reason::with_fix("cannot slice backwards from a computed start", "use constant `starts`"))
+    }
+}
+
+/// `Scatter` and `ScatterElements`. The engine pairs the rows of data and indices, which is right only if their sizes
+/// are equal in all dimensions except `axis`.
+pub(super) fn scatter_elements(node: NodeProto, site: &mut Site) -> Replaced {
+    let (data, indices) = (site.info(&node, 0), site.info(&node, 1));
+    if node.attribute("reduction").is_some() && data.ty == Some(DataType::BOOL) {
+        return Err(Reason::unsupported("does not support `reduction` of BOOL"));
+    }
+    let (Some(sizes), Some(others)) = (&data.sizes, &indices.sizes) else { return Err(rank_needed()) };
+    let axis = node.int_or("axis", 0);
+    let axis = if axis < 0 { axis + sizes.len() as i64 } else { axis };
+    let is_same = |(index, (size, other)): (usize, (&Option<i64>, &Option<i64>))| {
+        index as i64 == axis || size.is_some() && size == other
+    };
+    if !sizes.iter().zip(others).enumerate().all(is_same) {
+        return Err(Reason::unsupported(
+            "supports only indices with the sizes of the data in all dimensions except `axis`, and needs these sizes",
+        ));
+    }
+    keep(node, site)
+}
+
+/// `ScatterND`.
+pub(super) fn scatter_nd(node: NodeProto, site: &mut Site) -> Replaced {
+    if node.attribute("reduction").is_some() && site.info(&node, 0).ty == Some(DataType::BOOL) {
+        return Err(Reason::unsupported("does not support `reduction` of BOOL"));
+    }
+    keep(node, site)
+}
+
+/// `NonZero`.
+pub(super) fn non_zero(node: NodeProto, site: &mut Site) -> Replaced {
+    if site.info(&node, 0).rank == Some(0) {
+        return Err(Reason::with_fix("does not support scalars here", "reshape the input to one dimension"));
+    }
+    keep(node, site)
+}
+
+/// `Squeeze` and `Unsqueeze`. The engine needs the axes as a list.
+pub(super) fn axes(mut node: NodeProto, site: &mut Site) -> Replaced {
+    let axes = site.info(&node, 1);
+    if let (Some(0), Some(&[axis])) = (axes.rank, axes.constant.as_deref()) {
+        node.input[1] = site.ints(&[axis as i64]);
+    }
+    // The engine joins `Reshape(Expand(Unsqueeze(x)))` to one operator that ignores the position of the new dimension. A
+    // `Transpose` that changes nothing keeps them apart.
+    if node.op_type.as_deref() == Some("Unsqueeze") && site.is_repeated(&node.output[0]) {
+        let known = infer::outputs(&node, site.opset, site.values).first().and_then(|output| output.rank);
+        let rank = known.ok_or_else(rank_needed)?;
+        let (inner, output) = (site.name("unsqueezed"), node.output[0].clone());
+        node.output[0].clone_from(&inner);
+        let mut transpose = new("Transpose", &[&inner], &output);
+        transpose.set_ints("perm", &(0..rank as i64).collect::<Vec<_>>());
+        return Ok(vec![node, transpose]);
+    }
+    keep(node, site)
+}
+
+/// `Attention`.
+pub(super) fn attention(node: NodeProto, site: &mut Site) -> Replaced {
+    if node.output(3).is_some() {
+        return Err(Reason::unsupported("does not compute the output `qk_matmul_output`"));
+    }
+    if node.int_or("is_causal", 0) != 0 && node.input(4).is_some() {
+        return Err(Reason::unsupported("does not support `is_causal` with past keys"));
+    }
+    if node.input(6).is_some() {
+        return Err(Reason::unsupported("does not support `nonpad_kv_seqlen`"));
+    }
+    keep(node, site)
+}

@@ -1,0 +1,67 @@
+//! What a rule sees of the model, and what it may create.
+
+use std::collections::HashSet;
+
+use rten_onnx::onnx::{DataType, NodeProto, TensorProto};
+
+use crate::node::Edit;
+use crate::tensor;
+use crate::types::{Info, Values};
+
+/// A node that is being corrected, and what its rule may use and create.
+pub(crate) struct Site<'a> {
+    /// The version of the standard operator set.
+    pub(crate) opset: i64,
+    /// What is known about the values before this node.
+    pub(crate) values: &'a Values,
+    /// New constants of the graph.
+    pub(crate) constants: Vec<TensorProto>,
+    pub(crate) names: &'a mut HashSet<String>,
+    pub(crate) created: &'a mut usize,
+    pub(crate) rounded: &'a HashSet<String>,
+    pub(crate) repeated: &'a HashSet<String>,
+    /// True if a constant of the model contains NaN.
+    pub(crate) has_nan: bool,
+}
+
+impl Site<'_> {
+    /// True if a value is rounded to integers, directly or after elementwise operators.
+    pub(crate) fn is_rounded(&self, value: &str) -> bool {
+        self.rounded.contains(value)
+    }
+
+    /// True if a value is expanded and then reshaped.
+    pub(crate) fn is_repeated(&self, value: &str) -> bool {
+        self.repeated.contains(value)
+    }
+
+    /// What is known about an input of a node; nothing if the input is absent.
+    pub(crate) fn info(&self, node: &NodeProto, index: usize) -> Info {
+        node.input(index).and_then(|name| self.values.get(name)).cloned().unwrap_or_else(Info::unknown)
+    }
+
+    /// A name that no other value has.
+    pub(crate) fn name(&mut self, purpose: &str) -> String {
+        loop {
+            *self.created += 1;
+            let name = format!("plimsoll.{purpose}.{}", self.created);
+            if self.names.insert(name.clone()) {
+                return name;
+            }
+        }
+    }
+
+    /// Adds a constant list of integers; returns its name.
+    pub(crate) fn ints(&mut self, values: &[i64]) -> String {
+        let name = self.name("ints");
+        self.constants.push(tensor::of_ints(&name, values));
+        name
+    }
+
+    /// Adds a constant scalar; returns its name.
+    pub(crate) fn scalar(&mut self, ty: DataType, value: f32) -> String {
+        let name = self.name("scalar");
+        self.constants.push(tensor::scalar(&name, ty, value));
+        name
+    }
+}

@@ -1,0 +1,114 @@
+//! What is known about the values of a model without running it.
+
+use std::collections::HashMap;
+
+use rten_onnx::onnx::{DataType, TensorProto, ValueInfoProto};
+
+use crate::tensor;
+
+/// Constants with at most so many elements are kept to decide rules.
+pub(crate) const KEPT_ELEMENTS: usize = 64;
+
+/// What is known about a value.
+#[derive(Clone, Debug)]
+pub(crate) struct Info {
+    /// The element type that the file declares or that follows from the operators.
+    pub(crate) ty: Option<DataType>,
+    /// The number of dimensions.
+    pub(crate) rank: Option<usize>,
+    /// The size of each dimension, if the rank is known; `None` for a size that is not known.
+    pub(crate) sizes: Option<Vec<Option<i64>>>,
+    /// The elements of a small constant: integers or numbers.
+    pub(crate) constant: Option<Vec<f64>>,
+    /// True for a constant of any size.
+    pub(crate) is_constant: bool,
+    /// The largest absolute value of an element; infinite if it depends on the input.
+    pub(crate) bound: f64,
+    /// True if the elements are computed from sizes of tensors only.
+    pub(crate) is_size: bool,
+    /// True for an integer constant with an element that 32 bits cannot represent.
+    pub(crate) exceeds_32_bits: bool,
+}
+
+impl Info {
+    /// Nothing is known.
+    pub(crate) fn unknown() -> Info {
+        Info {
+            ty: None,
+            rank: None,
+            sizes: None,
+            constant: None,
+            is_constant: false,
+            bound: f64::INFINITY,
+            is_size: false,
+            exceeds_32_bits: false,
+        }
+    }
+
+    pub(crate) fn of_type(ty: Option<DataType>, rank: Option<usize>) -> Info {
+        Info { ty, rank, ..Info::unknown() }
+    }
+
+    /// An input, an output or another declared value.
+    pub(crate) fn declared(value: &ValueInfoProto) -> Info {
+        let Some(tensor) = value.r#type.as_ref().and_then(|ty| ty.tensor_type.as_ref()) else { return Info::unknown() };
+        let sizes: Option<Vec<_>> = tensor
+            .shape
+            .as_ref()
+            .map(|shape| shape.dim.iter().map(|size| size.dim_value.filter(|&size| size >= 0)).collect());
+        Info { ty: tensor.elem_type, rank: sizes.as_ref().map(Vec::len), sizes, ..Info::unknown() }
+    }
+
+    /// A constant.
+    pub(crate) fn constant(tensor: &TensorProto) -> Info {
+        let sizes = tensor.dims.iter().map(|&size| Some(size)).collect();
+        let mut info =
+            Info { ty: tensor.data_type, rank: Some(tensor.dims.len()), sizes: Some(sizes), ..Info::unknown() };
+        info.is_constant = true;
+        let whole = tensor::integers(tensor);
+        info.exceeds_32_bits =
+            whole.as_ref().is_some_and(|values| values.iter().any(|&value| i32::try_from(value).is_err()));
+        let values = whole.map(|values| values.into_iter().map(|value| value as f64).collect());
+        let values: Option<Vec<f64>> = values.or_else(|| tensor::floats(tensor));
+        if let Some(values) = values {
+            info.bound = values.iter().fold(0.0, |bound: f64, value| bound.max(value.abs()));
+            info.constant = (values.len() <= KEPT_ELEMENTS).then_some(values);
+        }
+        info
+    }
+
+    /// The size of one dimension; a negative `axis` counts from the last.
+    pub(crate) fn size(&self, axis: i64) -> Option<i64> {
+        let sizes = self.sizes.as_ref()?;
+        let axis = if axis < 0 { axis + sizes.len() as i64 } else { axis };
+        *sizes.get(usize::try_from(axis).ok()?)?
+    }
+}
+
+/// The values that a node can use, by name.
+#[derive(Clone, Default)]
+pub(crate) struct Values {
+    known: HashMap<String, Info>,
+}
+
+impl Values {
+    /// Adds or replaces a value.
+    pub(crate) fn insert(&mut self, name: &str, info: Info) {
+        self.known.insert(name.to_owned(), info);
+    }
+
+    /// What is known about a value.
+    pub(crate) fn get(&self, name: &str) -> Option<&Info> {
+        self.known.get(name)
+    }
+
+    /// Adds an output of a node. What the file declares about it completes what the operator says.
+    pub(crate) fn define(&mut self, name: &str, mut info: Info, declared: Option<&Info>) {
+        if let Some(declared) = declared {
+            info.ty = info.ty.or(declared.ty);
+            info.rank = info.rank.or(declared.rank);
+            info.sizes = info.sizes.take().or_else(|| declared.sizes.clone());
+        }
+        self.insert(name, info);
+    }
+}

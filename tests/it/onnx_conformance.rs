@@ -1,0 +1,311 @@
+//! ONNX's own node tests on every backend. Each test gives the right result, or the model is rejected when it is loaded,
+//! or the result is random by nature. The list `tests/data/onnx_node_tests.tsv` states which; a right test may not become
+//! a rejected one.
+//!
+//! The tests are in the PyPI package `onnx` 1.22.0 (`onnx/backend/test/data/node`); the variable `ONNX_NODE_TESTS` names
+//! their folder. With the variable `PLIMSOLL_WRITE_LIST` the list is written instead of compared.
+
+mod protos;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_runtime::nn::{BackendName, Device, LoadedModel, ModelSource};
+use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::scheduling::Scheduling;
+use plimsoll_runtime::stage::{Request, RunLog};
+use plimsoll_runtime::tensor::{TensorType, Tensors};
+use plimsoll_tests::{Server, guests_config};
+use rten_onnx::onnx::{DataType, ModelProto};
+use tokio::sync::Semaphore;
+
+use protos::{ABSOLUTE, Numbers, Value};
+
+/// The result of a test on a backend.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    Right,
+    Rejected,
+    Random,
+}
+
+impl Verdict {
+    fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Right => "right",
+            Verdict::Rejected => "rejected",
+            Verdict::Random => "random",
+        }
+    }
+}
+
+/// Tests whose outputs are random: the expected output is one of many.
+fn is_random(test: &str) -> bool {
+    test.contains("bernoulli") || test.contains("training_dropout") && !test.contains("zero_ratio")
+}
+
+/// The folders of ONNX's node tests, or `None` with a reason.
+fn node_tests() -> Option<Vec<PathBuf>> {
+    folders("ONNX_NODE_TESTS")
+}
+
+/// The folders in the folder that a variable names.
+fn folders(variable: &str) -> Option<Vec<PathBuf>> {
+    let folder = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_dir());
+    let Some(folder) = folder else {
+        assert!(std::env::var_os("CI").is_none(), "{variable} does not name a folder, and CI must not skip");
+        eprintln!("SKIPPED: {variable} does not name a folder");
+        return None;
+    };
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    let mut tests: Vec<_> = entries.map(|entry| entry.expect("readable").path()).filter(|test| test.is_dir()).collect();
+    tests.sort();
+    Some(tests)
+}
+
+/// The absolute tolerance of a test. Fourier transforms compute sums of numbers up to 100 in FLOAT, of which some cancel to
+/// 0; the runner's tolerance is made for double precision.
+fn tolerance(test: &str) -> f64 {
+    if test.starts_with("test_dft") || test.starts_with("test_stft") { 5e-4 } else { ABSOLUTE }
+}
+
+fn name(test: &Path) -> String {
+    test.file_name().expect("a name").to_string_lossy().into_owned()
+}
+
+/// Runs one test. An error means that the result is wrong, or that the model failed after it was loaded.
+async fn run(backend: &dyn plimsoll_runtime::nn::Backend, test: &Path, absolute: f64) -> Result<Verdict, String> {
+    let path = test.join("model.onnx");
+    let bytes = Arc::new(std::fs::read(&path).expect("a model"));
+    let source = ModelSource { name: "m".into(), path, bytes, external: Vec::new(), device: Device::Cpu };
+    let model = match backend.load(&source) {
+        Ok(model) => model,
+        Err(error) => {
+            assert!(error.to_string().contains("model.onnx"), "names the file: {error}");
+            return Ok(Verdict::Rejected);
+        }
+    };
+    let permits = Arc::new(Semaphore::new(1));
+    let model = LoadedModel::new("m".into(), String::new(), model, permits, None, Scheduling::Fair);
+    let model = Arc::new(model.expect("no batches"));
+    for set in 0.. {
+        let data = test.join(format!("test_data_set_{set}"));
+        if !data.is_dir() {
+            break;
+        }
+        let inputs: Result<Tensors, String> = model
+            .inputs()
+            .iter()
+            .enumerate()
+            .map(|(index, input)| {
+                let value = protos::read(&data.join(format!("input_{index}.pb")))?;
+                Ok((input.name.clone(), value.to_tensor(input.types.first().copied())?))
+            })
+            .collect();
+        let outputs = Arc::clone(&model).run(inputs?).await.map_err(|error| format!("run: {}", error.message))?;
+        for (index, (output, tensor)) in outputs.iter().enumerate() {
+            let expected = protos::read(&data.join(format!("output_{index}.pb")))?;
+            let Value::Tensor(expected) = expected else { return Err(format!("{output}: not a tensor")) };
+            let difference = Numbers::of(tensor).difference(&expected, absolute);
+            if let Some(difference) = difference {
+                return if is_random(&name(test)) {
+                    Ok(Verdict::Random)
+                } else {
+                    Err(format!("{output}: {difference}"))
+                };
+            }
+        }
+    }
+    // By chance, a random result can be the expected one.
+    Ok(if is_random(&name(test)) { Verdict::Random } else { Verdict::Right })
+}
+
+fn list_path() -> PathBuf {
+    plimsoll_tests::data("onnx_node_tests.tsv")
+}
+
+/// The expected verdicts of one column of the list.
+pub(crate) fn expected(column: &str) -> BTreeMap<String, String> {
+    let list = std::fs::read_to_string(list_path()).unwrap_or_default();
+    let mut lines = list.lines();
+    let head: Vec<_> = lines.next().unwrap_or_default().split('\t').collect();
+    let Some(column) = head.iter().position(|name| *name == column) else { return BTreeMap::new() };
+    lines
+        .map(|line| {
+            let fields: Vec<_> = line.split('\t').collect();
+            (fields[0].to_owned(), fields[column].to_owned())
+        })
+        .collect()
+}
+
+/// Runs all tests on a backend, and compares them with the list.
+async fn check(backend: &str, settings: serde_json::Value) {
+    let Some(tests) = node_tests() else { return };
+    let opened = backend.parse::<BackendName>().expect("known").open(&settings, Path::new("")).expect("opened");
+    let mut results = Vec::new();
+    for test in &tests {
+        results.push((name(test), run(&*opened, test, tolerance(&name(test))).await));
+    }
+    compare(backend, results);
+}
+
+/// Compares the results of all tests with a column of the list.
+fn compare(column: &str, results: Vec<(String, Result<Verdict, String>)>) {
+    let writes = std::env::var_os("PLIMSOLL_WRITE_LIST").is_some();
+    let expected = expected(column);
+    let total = results.len();
+    let (mut wrong, mut counts, mut found) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+    for (name, result) in results {
+        let verdict = match result {
+            Ok(verdict) => verdict.as_str(),
+            Err(reason) => {
+                wrong.push(format!("{name}: {reason}"));
+                "wrong"
+            }
+        };
+        *counts.entry(verdict).or_insert(0) += 1;
+        let before = expected.get(&name).map(String::as_str);
+        if verdict != "wrong" && before != Some(verdict) && !writes {
+            wrong.push(format!("{name}: {verdict} instead of {}", before.unwrap_or("nothing")));
+        }
+        found.insert(name, verdict.to_owned());
+    }
+    println!("{column}: {counts:?} of {total}");
+    if writes {
+        write_column(column, &found);
+    }
+    assert!(wrong.is_empty(), "{} of {total}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Replaces one column of the list.
+fn write_column(column: &str, found: &BTreeMap<String, String>) {
+    let columns = ["rten", "onnxruntime", "infer-wasm"];
+    let mut all: BTreeMap<&str, BTreeMap<String, String>> =
+        columns.into_iter().map(|column| (column, expected(column))).collect();
+    all.insert(column, found.clone());
+    let mut text = format!("test\t{}\n", columns.join("\t"));
+    for test in found.keys() {
+        let fields: Vec<_> = columns.map(|column| all[column].get(test).map_or("-", String::as_str)).into();
+        writeln!(text, "{test}\t{}", fields.join("\t")).expect("text");
+    }
+    std::fs::write(list_path(), text).expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_tests_are_right_or_rejected_with_rten() {
+    check("rten", serde_json::Value::Null).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_tests_are_right_or_rejected_with_onnxruntime() {
+    let Some(library) = crate::models::onnxruntime() else { return };
+    check("onnxruntime", serde_json::json!({ "library": library, "sessions": 1 })).await;
+}
+
+/// The absolute tolerance for models of many operators, in which rounding errors add up.
+const GENERATED: f64 = 1e-5;
+
+/// Models of `tests/conformance/onnx_models`; the variable `ONNX_GENERATED` names their folder.
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_models_are_right_or_rejected_with_rten() {
+    let Some(tests) = folders("ONNX_GENERATED") else { return };
+    let rten =
+        "rten".parse::<BackendName>().expect("known").open(&serde_json::Value::Null, Path::new("")).expect("opened");
+    let (mut wrong, mut counts) = (Vec::new(), BTreeMap::new());
+    for test in &tests {
+        let name = name(test);
+        let kind = match run(&*rten, test, GENERATED).await {
+            Ok(verdict) => verdict.as_str(),
+            // Numbers that the host does not pass on, such as 64-bit integers beyond 32 bits.
+            Err(reason) if reason.contains("computes i64 as i32") || reason.contains("an input of the type") => {
+                "refused"
+            }
+            // NaN through `Clip` is the one known difference, see `host/docs/fidelity.md`.
+            Err(reason) if name.contains("clip") && reason.contains("NaN") => "known",
+            Err(reason) => {
+                wrong.push(format!("{name}: {reason}"));
+                "wrong"
+            }
+        };
+        *counts.entry(kind).or_insert(0) += 1;
+    }
+    println!("rten: {counts:?} of {}", tests.len());
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), tests.len(), wrong.join("\n"));
+    assert!(counts.get("right").is_some_and(|&right| 2 * right > tests.len()), "most are right: {counts:?}");
+}
+
+/// The body of a request to the guest `model-runner`; `None` if an input is not a tensor.
+fn wasm_body(test: &Path, set: &Path) -> Option<Vec<u8>> {
+    let model = std::fs::read(test.join("model.onnx")).expect("a model");
+    let graph = ModelProto::parse_buf(&model).expect("a model").graph.expect("a graph");
+    let mut body = Vec::new();
+    let bytes = |bytes: &[u8], body: &mut Vec<u8>| {
+        body.extend((bytes.len() as u32).to_le_bytes());
+        body.extend(bytes);
+    };
+    bytes(&model, &mut body);
+    let is_constant = |name: &Option<String>| graph.initializer.iter().any(|constant| constant.name == *name);
+    for (index, input) in graph.input.iter().filter(|input| !is_constant(&input.name)).enumerate() {
+        let declared = input.r#type.as_ref().and_then(|ty| ty.tensor_type.as_ref()).and_then(|tensor| tensor.elem_type);
+        let (number, ty) = match declared? {
+            DataType::FLOAT | DataType::FLOAT16 => (0u32, TensorType::Fp32),
+            DataType::UINT8 => (1, TensorType::U8),
+            DataType::INT32 | DataType::BOOL | DataType::INT8 => (2, TensorType::I32),
+            DataType::INT64 => (3, TensorType::I64),
+            _ => return None,
+        };
+        let tensor = protos::read(&set.join(format!("input_{index}.pb"))).ok()?.to_tensor(Some(ty)).ok()?;
+        bytes(input.name.as_deref().unwrap_or_default().as_bytes(), &mut body);
+        body.extend(number.to_le_bytes());
+        body.extend((tensor.dimensions.len() as u32).to_le_bytes());
+        tensor.dimensions.iter().for_each(|size| body.extend(size.to_le_bytes()));
+        bytes(&tensor.data, &mut body);
+    }
+    Some(body)
+}
+
+/// Runs one test in WebAssembly.
+async fn run_in_wasm(server: &Server, test: &Path) -> Result<Verdict, String> {
+    let pipeline = server.app.pipeline("p").expect("configured");
+    for set in 0.. {
+        let data = test.join(format!("test_data_set_{set}"));
+        if !data.is_dir() {
+            break;
+        }
+        // The model is rejected because of the type of an input; the backend rten shows with which message.
+        let Some(body) = wasm_body(test, &data) else { return Ok(Verdict::Rejected) };
+        let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
+        let mut log = RunLog::new(Duration::from_secs(60));
+        let outputs = match pipeline.preprocess.run(&mut log, &request, &body).await {
+            Ok((outputs, _)) => outputs,
+            Err(error) if error.outcome == Outcome::UnsupportedMediaType => return Ok(Verdict::Rejected),
+            Err(error) => return Err(error.public),
+        };
+        for (index, (output, tensor)) in outputs.iter().enumerate() {
+            let expected = protos::read(&data.join(format!("output_{index}.pb")))?;
+            let Value::Tensor(expected) = expected else { return Err(format!("{output}: not a tensor")) };
+            if let Some(difference) = Numbers::of(tensor).difference(&expected, ABSOLUTE) {
+                return if is_random(&name(test)) {
+                    Ok(Verdict::Random)
+                } else {
+                    Err(format!("{output}: {difference}"))
+                };
+            }
+        }
+    }
+    Ok(if is_random(&name(test)) { Verdict::Random } else { Verdict::Right })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_tests_are_right_or_rejected_in_wasm() {
+    let server = Server::start(&guests_config("model-runner", "")).await;
+    let Some(tests) = node_tests() else { return };
+    let mut results = Vec::new();
+    for test in &tests {
+        results.push((name(test), run_in_wasm(&server, test).await));
+    }
+    compare("infer-wasm", results);
+}

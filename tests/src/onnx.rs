@@ -1,0 +1,116 @@
+//! Small ONNX models, made by tests.
+
+use std::cell::RefCell;
+
+use rten_onnx::onnx::{
+    AttributeProto, AttributeType, DataType, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    TensorProto, TensorShapeProto, TypeProto, TypeProtoTensor, ValueInfoProto,
+};
+
+/// A model under construction. Values are FLOAT.
+#[derive(Clone, Default)]
+pub struct Onnx {
+    graph: GraphProto,
+    opset: i64,
+}
+
+impl Onnx {
+    /// An empty model of an operator set.
+    pub fn new(opset: i64) -> Self {
+        Self { opset, ..Self::default() }
+    }
+
+    /// Adds an input; `None` is a dynamic size.
+    #[must_use]
+    pub fn input(mut self, name: &str, shape: &[Option<i64>]) -> Self {
+        self.graph.input.push(value(name, shape));
+        self
+    }
+
+    /// Adds an output.
+    #[must_use]
+    pub fn output(mut self, name: &str, shape: &[Option<i64>]) -> Self {
+        self.graph.output.push(value(name, shape));
+        self
+    }
+
+    /// Adds a constant of FLOAT.
+    #[must_use]
+    pub fn floats(mut self, name: &str, shape: &[i64], values: &[f32]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.graph.initializer.push(constant(name, shape, DataType::FLOAT, bytes));
+        self
+    }
+
+    /// Adds a constant of INT64 with one dimension.
+    #[must_use]
+    pub fn ints(mut self, name: &str, values: &[i64]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.graph.initializer.push(constant(name, &[values.len() as i64], DataType::INT64, bytes));
+        self
+    }
+
+    /// Adds a constant scalar of INT64.
+    #[must_use]
+    pub fn int_scalar(mut self, name: &str, value: i64) -> Self {
+        self.graph.initializer.push(constant(name, &[], DataType::INT64, value.to_le_bytes().to_vec()));
+        self
+    }
+
+    /// Adds a node with integer attributes.
+    #[must_use]
+    pub fn node(mut self, operator: &str, inputs: &[&str], output: &str, attributes: &[(&str, i64)]) -> Self {
+        let attribute = attributes.iter().map(|&(name, value)| AttributeProto {
+            name: Some(name.into()),
+            i: Some(value),
+            r#type: Some(AttributeType::INT),
+            ..AttributeProto::default()
+        });
+        self.graph.node.push(NodeProto {
+            name: Some(format!("node_{output}")),
+            op_type: Some(operator.into()),
+            input: inputs.iter().map(|&name| name.to_owned()).collect(),
+            output: vec![output.to_owned()],
+            attribute: attribute.collect(),
+            ..NodeProto::default()
+        });
+        self
+    }
+
+    /// The bytes of the file.
+    ///
+    /// # Panics
+    /// If the model cannot be written.
+    pub fn bytes(&self) -> Vec<u8> {
+        let model = ModelProto {
+            ir_version: Some(8),
+            graph: Some(self.graph.clone()),
+            opset_import: vec![OperatorSetIdProto { domain: None, version: Some(self.opset) }],
+            ..ModelProto::default()
+        };
+        model.write_buf().expect("a model")
+    }
+}
+
+fn value(name: &str, shape: &[Option<i64>]) -> ValueInfoProto {
+    let dim = shape.iter().enumerate().map(|(index, size)| Dimension {
+        dim_value: *size,
+        dim_param: size.is_none().then(|| format!("size_{index}")),
+    });
+    let tensor =
+        TypeProtoTensor { elem_type: Some(DataType::FLOAT), shape: Some(TensorShapeProto { dim: dim.collect() }) };
+    ValueInfoProto {
+        name: Some(name.into()),
+        r#type: Some(TypeProto { tensor_type: Some(tensor), ..TypeProto::default() }),
+    }
+}
+
+fn constant(name: &str, shape: &[i64], ty: DataType, bytes: Vec<u8>) -> TensorProto {
+    TensorProto {
+        name: Some(name.into()),
+        dims: shape.to_vec(),
+        data_type: Some(ty),
+        raw_data: Some(RefCell::new(bytes)),
+        ..TensorProto::default()
+    }
+}
