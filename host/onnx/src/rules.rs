@@ -145,7 +145,8 @@ fn only_text(node: &NodeProto, name: &str, supported: &[&str]) -> Result<(), Rea
 }
 
 /// The engine computes only the first output.
-fn first_output(node: NodeProto, _: &mut Site) -> Replaced {
+fn first_output(mut node: NodeProto, site: &mut Site) -> Replaced {
+    site.remove_unused_outputs(&mut node);
     if (1..node.output.len()).any(|index| node.output(index).is_some()) {
         return Err(Reason::unsupported("computes only the first output of this operator"));
     }

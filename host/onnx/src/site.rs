@@ -20,6 +20,7 @@ pub(crate) struct Site<'a> {
     pub(crate) created: &'a mut usize,
     pub(crate) rounded: &'a HashSet<String>,
     pub(crate) repeated: &'a HashSet<String>,
+    pub(crate) used: &'a HashSet<String>,
     /// True if a constant of the model contains NaN.
     pub(crate) has_nan: bool,
 }
@@ -28,6 +29,19 @@ impl Site<'_> {
     /// True if a value is rounded to integers, directly or after elementwise operators.
     pub(crate) fn is_rounded(&self, value: &str) -> bool {
         self.rounded.contains(value)
+    }
+
+    /// Removes the outputs after the first that nothing uses. Exporters declare outputs of operators that only training
+    /// needs.
+    pub(crate) fn remove_unused_outputs(&self, node: &mut NodeProto) {
+        for output in node.output.iter_mut().skip(1) {
+            if !self.used.contains(output) {
+                output.clear();
+            }
+        }
+        while node.output.last().is_some_and(String::is_empty) {
+            node.output.pop();
+        }
     }
 
     /// True if a value is expanded and then reshaped.

@@ -22,6 +22,7 @@ pub(crate) fn model(model: &mut ModelProto, opset: i64) -> Result<(), Rejected> 
         booleans: HashMap::new(),
         rounded: HashSet::new(),
         repeated: HashSet::new(),
+        used: HashSet::new(),
         has_nan: contains_nan(graph),
     };
     walk.collect_names(graph);
@@ -50,6 +51,8 @@ struct Walk {
     rounded: HashSet<String>,
     /// Values that are expanded and then reshaped.
     repeated: HashSet<String>,
+    /// Values that a node takes or a graph returns.
+    used: HashSet<String>,
     has_nan: bool,
 }
 
@@ -57,7 +60,9 @@ impl Walk {
     fn collect_names(&mut self, graph: &GraphProto) {
         let values = graph.input.iter().chain(&graph.output).filter_map(|value| value.name.clone());
         self.names.extend(values.chain(graph.initializer.iter().filter_map(|tensor| tensor.name.clone())));
+        self.used.extend(graph.output.iter().filter_map(|value| value.name.clone()));
         for node in &graph.node {
+            self.used.extend(node.input.iter().cloned());
             self.names.extend(node.input.iter().chain(&node.output).cloned());
             for attribute in &node.attribute {
                 if let Some(graph) = &attribute.g {
@@ -210,6 +215,7 @@ impl Walk {
                 created: &mut self.created,
                 rounded: &self.rounded,
                 repeated: &self.repeated,
+                used: &self.used,
                 has_nan: self.has_nan,
             };
             site.name(purpose)
@@ -265,6 +271,7 @@ impl Walk {
             created: &mut self.created,
             rounded: &self.rounded,
             repeated: &self.repeated,
+            used: &self.used,
             has_nan: self.has_nan,
         };
         let corrected = rules::apply(std::mem::take(node), &mut site).map_err(|reason| rejected(&reason))?;

@@ -80,7 +80,8 @@ pub(super) fn sequence_insert(node: NodeProto, site: &mut Site) -> Replaced {
 }
 
 /// Without training, `Dropout` has no effect.
-pub(super) fn dropout(node: NodeProto, site: &mut Site) -> Replaced {
+pub(super) fn dropout(mut node: NodeProto, site: &mut Site) -> Replaced {
+    site.remove_unused_outputs(&mut node);
     if node.output(1).is_some() {
         return Err(Reason::unsupported("does not compute the mask"));
     }

@@ -127,7 +127,8 @@ pub(super) fn axes(mut node: NodeProto, site: &mut Site) -> Replaced {
 }
 
 /// `Attention`.
-pub(super) fn attention(node: NodeProto, site: &mut Site) -> Replaced {
+pub(super) fn attention(mut node: NodeProto, site: &mut Site) -> Replaced {
+    site.remove_unused_outputs(&mut node);
     if node.output(3).is_some() {
         return Err(Reason::unsupported("does not compute the output `qk_matmul_output`"));
     }

@@ -46,6 +46,7 @@ pub(super) fn conv_transpose(mut node: NodeProto, site: &mut Site) -> Replaced {
 
 /// `MaxPool` and `AveragePool`.
 pub(super) fn pool(mut node: NodeProto, site: &mut Site) -> Replaced {
+    site.remove_unused_outputs(&mut node);
     if node.output(1).is_some() {
         return Err(Reason::unsupported("does not compute the indices of `MaxPool`"));
     }
