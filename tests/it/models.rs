@@ -51,7 +51,7 @@ model = "squeezenet"
 default_chip = "cpu"
 [pipelines.things.preprocess]
 plugin = "image-preprocess"
-config = {{ width = 224, height = 224, resize = "crop", resize_shorter = 256, channels = "bgr", input = "data_0" }}
+config = {{ width = 224, height = 224, resize = "crop", resize_shorter = 256, crop_rounding = "nearest", channels = "bgr", input = "data_0" }}
 [pipelines.things.chips.cpu]
 plugin = "infer-native"
 {wasm_things}[pipelines.things.postprocess]

@@ -72,7 +72,7 @@ async fn oip_a_raw_binary_request_is_accepted_by_a_model_with_one_input() {
     assert!(reply.status == 400 && reply.text.contains("bytes"), "{}", reply.text);
     let echo = echo().await;
     let reply = echo.send("POST", "/v2/models/p.infer/infer", &[(HEADER, "0")], numbers).await;
-    assert!(reply.status == 400 && reply.text.contains("models with one input"), "{}", reply.text);
+    assert!(reply.status == 400 && reply.text.contains("a model with one input"), "{}", reply.text);
     server.stop().await;
 }
 

@@ -133,7 +133,8 @@ fn results_for_the_corpus_match_a_full_decode_and_an_exact_resize() {
     assert!(rows.len() > 100, "{}", rows.len());
     // Rounding alone gives a mean of a quarter of a level. The largest difference is that of a photo with colours
     // outside of RGB.
-    assert!(rows.iter().all(|(mean, ..)| *mean < 0.55), "{:?}", rows[0]);
+    // `image` enlarges chroma differently from libjpeg, whose pixels `image_cases` and `image_fidelity` compare.
+    assert!(rows.iter().all(|(mean, ..)| *mean < 0.6), "{:?}", rows[0]);
     let mean = rows.iter().map(|(mean, ..)| mean).sum::<f64>() / rows.len() as f64;
     println!("mean of {} files: {mean:.3}", rows.len());
     assert!(mean < 0.3, "{mean}");

@@ -210,6 +210,6 @@ async fn top_once_prints_the_report_and_exits() {
     drop(served);
     let output = run(&["top", "--once", "--server", "http://127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("name the server with --server"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("set the address of the server with --server"), "{}", text(&output.stderr));
     assert_eq!(run(&["top", "--interval", "1ms"]).status.code(), Some(2));
 }

@@ -34,22 +34,22 @@ pub(super) fn is_form(content_type: &str) -> bool {
 /// # Errors
 /// If the form is malformed, or does not contain exactly one file.
 pub(super) async fn read(content_type: &str, body: Bytes) -> Result<Form, ServeError> {
-    let boundary = multer::parse_boundary(content_type).map_err(malformed)?;
+    let boundary = multer::parse_boundary(content_type).map_err(|error| malformed(&error))?;
     let stream = futures_util::stream::once(std::future::ready(Ok::<_, Infallible>(body)));
     let mut parts = Multipart::with_constraints(stream, boundary, Constraints::new());
     let mut file = None;
     let mut fields = Vec::new();
     let mut files = 0;
-    while let Some(part) = parts.next_field().await.map_err(malformed)? {
+    while let Some(part) = parts.next_field().await.map_err(|error| malformed(&error))? {
         // RFC 7578, section 4.2: a part with a file has a file name.
         if part.file_name().is_some() {
             files += 1;
             let content_type = part.content_type().map(ToString::to_string);
-            file = Some((part.bytes().await.map_err(malformed)?, content_type));
+            file = Some((part.bytes().await.map_err(|error| malformed(&error))?, content_type));
             continue;
         }
         let name = part.name().unwrap_or_default().to_owned();
-        let value = part.bytes().await.map_err(malformed)?;
+        let value = part.bytes().await.map_err(|error| malformed(&error))?;
         if fields.len() == MAX_FIELDS || value.len() > MAX_FIELD_BYTES {
             return Err(wrong(format!(
                 "a form may have at most {MAX_FIELDS} text fields of at most {MAX_FIELD_BYTES} bytes; send the image as a \
@@ -83,6 +83,6 @@ fn wrong(detail: impl Into<String>) -> ServeError {
     ServeError::new(ErrorKind::UnsuitableForm, detail)
 }
 
-fn malformed(error: multer::Error) -> ServeError {
+fn malformed(error: &multer::Error) -> ServeError {
     ServeError::invalid(format!("the body is not valid multipart/form-data: {error}"))
 }
