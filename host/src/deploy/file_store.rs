@@ -37,8 +37,7 @@ struct KnownModel {
     backend: BackendName,
     device: Device,
     model: Arc<LoadedModel>,
-    /// Dropped when no stage has the files as assets.
-    files: Weak<ModelFiles>,
+    files: WeakFiles,
     /// True if the file was read after the current configuration was loaded.
     is_checked: bool,
 }
@@ -76,6 +75,26 @@ impl ModelFiles {
         }
         let files = self.external.iter().map(|(location, bytes)| format!("{location}\0{}\n", digest(bytes)));
         digest(format!("{model}\n{}", files.collect::<String>()).as_bytes())
+    }
+}
+
+/// The files of a model, as long as a stage has each of them as an asset.
+#[derive(Clone)]
+struct WeakFiles {
+    bytes: Weak<Vec<u8>>,
+    external: Vec<(String, Weak<Vec<u8>>)>,
+}
+
+impl WeakFiles {
+    fn new(files: &ModelFiles) -> Self {
+        let external = files.external.iter().map(|(location, bytes)| (location.clone(), Arc::downgrade(bytes)));
+        Self { bytes: Arc::downgrade(&files.bytes), external: external.collect() }
+    }
+
+    /// `None` if no stage has one of the files any more.
+    fn upgrade(&self) -> Option<ModelFiles> {
+        let external = self.external.iter().map(|(location, bytes)| Some((location.clone(), bytes.upgrade()?)));
+        Some(ModelFiles { bytes: self.bytes.upgrade()?, external: external.collect::<Option<_>>()? })
     }
 }
 
@@ -127,7 +146,7 @@ impl FileStore {
     }
 
     /// A model that the configuration names, and its files.
-    pub(super) fn model(&mut self, config: &Config, name: &str) -> Result<(Arc<LoadedModel>, Arc<ModelFiles>), String> {
+    pub(super) fn model(&mut self, config: &Config, name: &str) -> Result<(Arc<LoadedModel>, ModelFiles), String> {
         let Some(wanted) = config.models.get(name) else {
             let known: Vec<_> = config.models.keys().map(String::as_str).collect();
             return Err(format!("there is no model `{name}`; the configured models are [{}]", known.join(", ")));
@@ -137,7 +156,7 @@ impl FileStore {
         {
             return Ok((Arc::clone(&known.model), files));
         }
-        let files = Arc::new(ModelFiles::read(config, &wanted.file)?);
+        let files = ModelFiles::read(config, &wanted.file)?;
         let digest = files.digest();
         let is_same = |known: &&mut KnownModel| {
             known.model.digest() == digest
@@ -149,7 +168,7 @@ impl FileStore {
             known.is_checked = true;
             // Stages keep the bytes that they were built with. Those are equal, so the new copy is dropped.
             let files = known.files.upgrade().unwrap_or(files);
-            known.files = Arc::downgrade(&files);
+            known.files = WeakFiles::new(&files);
             return Ok((Arc::clone(&known.model), files));
         }
         let batches = wanted.batch_rules().map(|rules| (rules, self.batches.for_model(name)));
@@ -170,7 +189,7 @@ impl FileStore {
             backend: wanted.backend,
             device: wanted.target,
             model: Arc::clone(&model),
-            files: Arc::downgrade(&files),
+            files: WeakFiles::new(&files),
             is_checked: true,
         };
         self.files.models.insert(name.to_owned(), known);
