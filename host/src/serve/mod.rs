@@ -1,7 +1,7 @@
 //! Serving: the HTTP routes and the gRPC services, and the code that they share.
 //!
 //! - [`app`]: the application state. [`server`]: accepts connections, and finishes running requests before it stops.
-//!   [`close_unread`]: closes connections whose request body was not read.
+//!   `connections`: the open connections. [`close_unread`]: closes connections whose request body was not read.
 //! - [`admission`]: the limits on requests. [`access`]: authorization of administration requests.
 //! - [`error`]: the error of a request. [`problem`]: its HTTP reply.
 //! - [`headers`]: the headers of requests and replies.
@@ -12,6 +12,7 @@ pub mod access;
 pub mod admission;
 pub mod app;
 pub mod close_unread;
+mod connections;
 pub mod error;
 pub mod grpc;
 pub mod headers;
