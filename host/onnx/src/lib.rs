@@ -3,19 +3,19 @@
 //!
 //! rten reads every file as a recent operator set, computes 64-bit integers as 32-bit integers, and implements some
 //! operators differently from the [ONNX operator specification](https://onnx.ai/onnx/operators/). This crate walks
-//! through a model before rten sees it. For each node, one rule of [`rules`] decides: the node stays, it is replaced by
+//! through a model before rten sees it. For each node, one rule of `rules` decides: the node stays, it is replaced by
 //! nodes with exactly the same meaning that rten computes correctly, or the model is rejected with the reason. Operators
 //! without a rule are rejected.
 //!
 //! In reading order:
-//! - [`prepare`]: the entry point. [`Rejected`]: the error.
-//! - [`walk`]: visits the nodes of the graph and of the subgraphs in `If` and `Loop`. [`site`]: what a rule sees.
-//! - [`rules`]: one function per operator or family of operators.
-//! - [`types`]: what is known about a value: element type, rank, sizes, constant, and how large its integers can be.
-//!   [`infer`]: what follows from a node about its outputs.
-//! - [`node`]: reads attributes and creates nodes. [`tensor`]: reads and creates constants.
-//! - [`onnxruntime`]: nodes that the other backend computes differently.
-//! - [`external`]: tensors that are stored in files next to the model.
+//! - `prepare`: the entry point. [`Rejected`]: the error.
+//! - `walk`: visits the nodes of the graph and of the subgraphs in `If` and `Loop`. `site`: what a rule sees.
+//! - `rules`: one function per operator or family of operators.
+//! - `types`: what is known about a value: element type, rank, sizes, constant, and how large its integers can be.
+//!   `infer`: what follows from a node about its outputs.
+//! - `node`: reads attributes and creates nodes. `tensor`: reads and creates constants.
+//! - `onnxruntime`: nodes that the other backend computes differently.
+//! - `external`: tensors that are stored in files next to the model.
 //!
 //! The host and the guest `infer-wasm` use the same crate, so both give the same answers.
 
