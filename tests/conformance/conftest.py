@@ -21,6 +21,12 @@ def address():
 
 
 @pytest.fixture(scope="session")
+def administrator():
+    """The header of a client that may administrate."""
+    return {"authorization": f"Bearer {os.environ['PLIMSOLL_ADMIN_TOKEN']}"}
+
+
+@pytest.fixture(scope="session")
 def digit():
     """A function that returns the bytes of an image file by its name."""
     return lambda name: (DIGITS / name).read_bytes()

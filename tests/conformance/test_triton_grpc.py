@@ -109,12 +109,12 @@ def test_stream_errors_do_not_end_the_stream(client, image):
     assert label(found[2][0].as_numpy("output")[0]) == "3"
 
 
-def test_repository_and_statistics(client, image):
+def test_repository_and_statistics(client, image, administrator):
     states = {entry.name: entry.state for entry in client.get_model_repository_index().models}
     assert states["digits"] == "READY"
-    client.unload_model("p")
+    client.unload_model("p", headers=administrator)
     assert not client.is_model_ready("p")
-    client.load_model("p")
+    client.load_model("p", headers=administrator)
     assert client.is_model_ready("p")
     client.infer("digits", [image_input(image("7.jpg"))])
     rows = client.get_inference_statistics("digits").model_stats

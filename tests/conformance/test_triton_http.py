@@ -180,17 +180,17 @@ def test_async_infer(client, image):
     assert [label(answer.get_result().as_numpy("output")[0]) for answer in sent] == ["7", "3"]
 
 
-def test_repository_and_statistics(client, image):
+def test_repository_and_statistics(client, image, administrator):
     index = {entry["name"]: entry["state"] for entry in client.get_model_repository_index()}
     assert index["digits"] == "READY" and index["p.infer"] == "READY"
-    client.unload_model("p")
+    client.unload_model("p", headers=administrator)
     assert not client.is_model_ready("p")
     index = {entry["name"]: entry["state"] for entry in client.get_model_repository_index()}
     assert index["p"] == "UNAVAILABLE"
-    client.load_model("p")
+    client.load_model("p", headers=administrator)
     assert client.is_model_ready("p")
     before = client.get_inference_statistics("digits")["model_stats"][0]["inference_count"]
     client.infer("digits", [image_input(image("7.jpg"))])
     after = client.get_inference_statistics("digits")["model_stats"][0]["inference_count"]
     assert after == before + 1
-    assert_refused(400, "plimsoll.toml", client.load_model, "p", config="{}")
+    assert_refused(400, "plimsoll.toml", client.load_model, "p", headers=administrator, config="{}")

@@ -39,7 +39,7 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     let (width, height) = (headers.width as u32, headers.height as u32);
     limits.check_size("JPEG", width, height)?;
     let exif = headers.exif.take();
-    let mut output = settings.output((width, height), orientation(exif.as_deref()));
+    let mut output = settings.output((width, height), orientation(exif.as_deref(), headers.xmp));
     drop(exif);
 
     let mut data = headers.first_scan;

@@ -7,6 +7,9 @@ use crate::windows::{ONE, Windows};
 /// The fraction bits of a sample between the passes. With its eight integer bits, a sample fills 15 bits.
 pub(crate) const FRACTION: u32 = 7;
 
+/// The fraction bits of the vertical filter's sums that a sample does not have.
+const DROPPED: u32 = ONE.trailing_zeros() - FRACTION;
+
 /// The factor that converts a sum of the horizontal pass to a sample.
 const UNIT: f32 = 1.0 / (ONE as f32 * (1 << FRACTION) as f32);
 
@@ -46,8 +49,7 @@ fn accumulate_rows<L: Lanes, const ROWS: usize>(
 ) {
     let zero = L::splat_i32(0);
     let width = sums.len();
-    let weight = |row: usize| if row < ROWS { weights[row] } else { 0 };
-    let pairs: [L; 4] = std::array::from_fn(|row| L::splat_i32(pair(weight(2 * row), weight(2 * row + 1))));
+    let pairs = weight_pairs::<L, ROWS>(weights);
     let (blocks, rest) = sums.as_chunks_mut::<16>();
     let count = blocks.len();
     let chunks: [&[[u8; 16]]; ROWS] =
@@ -58,20 +60,77 @@ fn accumulate_rows<L: Lanes, const ROWS: usize>(
         if !begin {
             lanes = [L::load_i32(&sums[0]), L::load_i32(&sums[1]), L::load_i32(&sums[2]), L::load_i32(&sums[3])];
         }
-        // Unrolled by hand, because for WebAssembly the compiler keeps a loop here, with its sums in memory.
-        lanes = add_two_rows::<L, ROWS, 0>(lanes, &chunks, block, pairs[0]);
-        lanes = add_two_rows::<L, ROWS, 2>(lanes, &chunks, block, pairs[1]);
-        lanes = add_two_rows::<L, ROWS, 4>(lanes, &chunks, block, pairs[2]);
-        lanes = add_two_rows::<L, ROWS, 6>(lanes, &chunks, block, pairs[3]);
+        lanes = add_rows(lanes, &chunks, block, pairs);
         for (lane, sums) in lanes.into_iter().zip(sums) {
             lane.store_i32(sums);
         }
     }
     for (at, sum) in (16 * count..).zip(rest) {
-        let column = rows[at..].iter().step_by(stride);
-        let added: i32 = column.zip(weights).map(|(&sample, &weight)| i32::from(sample) * i32::from(weight)).sum();
+        let added = column_sum(rows, at, stride, weights);
         *sum = if begin { added } else { *sum + added };
     }
+}
+
+/// The vertical filter for a window of at most eight rows that are all there: [`accumulate`] and [`narrow`] in one step.
+pub(crate) fn filter_columns<L: Lanes>(rows: &[u8], stride: usize, weights: &[i16], samples: &mut [i16]) {
+    match weights.len() {
+        1 => filter_column_rows::<L, 1>(rows, stride, weights, samples),
+        2 => filter_column_rows::<L, 2>(rows, stride, weights, samples),
+        3 => filter_column_rows::<L, 3>(rows, stride, weights, samples),
+        4 => filter_column_rows::<L, 4>(rows, stride, weights, samples),
+        5 => filter_column_rows::<L, 5>(rows, stride, weights, samples),
+        6 => filter_column_rows::<L, 6>(rows, stride, weights, samples),
+        7 => filter_column_rows::<L, 7>(rows, stride, weights, samples),
+        _ => filter_column_rows::<L, 8>(rows, stride, weights, samples),
+    }
+}
+
+#[inline(never)]
+fn filter_column_rows<L: Lanes, const ROWS: usize>(rows: &[u8], stride: usize, weights: &[i16], samples: &mut [i16]) {
+    let half = L::splat_i32(1 << (DROPPED - 1));
+    let width = samples.len();
+    let pairs = weight_pairs::<L, ROWS>(weights);
+    let (blocks, rest) = samples.as_chunks_mut::<16>();
+    let count = blocks.len();
+    let chunks: [&[[u8; 16]]; ROWS] =
+        std::array::from_fn(|row| &rows[row * stride..][..width].as_chunks::<16>().0[..count]);
+    for (block, samples) in blocks.iter_mut().enumerate() {
+        let [a, b, c, d] = add_rows([half; 4], &chunks, block, pairs).map(|sums| sums.shift_right_i32::<DROPPED>());
+        let samples = samples.as_chunks_mut::<8>().0;
+        a.narrow_i32(b).store_i16(&mut samples[0]);
+        c.narrow_i32(d).store_i16(&mut samples[1]);
+    }
+    for (at, sample) in (16 * count..).zip(rest) {
+        *sample = ((column_sum(rows, at, stride, weights) + (1 << (DROPPED - 1))) >> DROPPED) as i16;
+    }
+}
+
+/// The weights of `ROWS` rows, each vector with those of two rows.
+#[inline(always)]
+fn weight_pairs<L: Lanes, const ROWS: usize>(weights: &[i16]) -> [L; 4] {
+    let weight = |row: usize| if row < ROWS { weights[row] } else { 0 };
+    std::array::from_fn(|row| L::splat_i32(pair(weight(2 * row), weight(2 * row + 1))))
+}
+
+/// The weighted sum of one column.
+fn column_sum(rows: &[u8], at: usize, stride: usize, weights: &[i16]) -> i32 {
+    let column = rows[at..].iter().step_by(stride);
+    column.zip(weights).map(|(&sample, &weight)| i32::from(sample) * i32::from(weight)).sum()
+}
+
+/// Adds a block of sixteen columns of all rows to the sums.
+#[inline(always)]
+fn add_rows<L: Lanes, const ROWS: usize>(
+    mut sums: [L; 4],
+    chunks: &[&[[u8; 16]]; ROWS],
+    block: usize,
+    pairs: [L; 4],
+) -> [L; 4] {
+    // Unrolled by hand, because for WebAssembly the compiler keeps a loop here, with its sums in memory.
+    sums = add_two_rows::<L, ROWS, 0>(sums, chunks, block, pairs[0]);
+    sums = add_two_rows::<L, ROWS, 2>(sums, chunks, block, pairs[1]);
+    sums = add_two_rows::<L, ROWS, 4>(sums, chunks, block, pairs[2]);
+    add_two_rows::<L, ROWS, 6>(sums, chunks, block, pairs[3])
 }
 
 /// Adds the rows `ROW` and `ROW + 1` to the sums, if they exist.
@@ -100,7 +159,6 @@ fn add_two_rows<L: Lanes, const ROWS: usize, const ROW: usize>(
 /// Converts the sums of the vertical filter to samples with [`FRACTION`] fraction bits.
 #[inline(never)]
 pub(crate) fn narrow<L: Lanes>(sums: &[i32], samples: &mut [i16]) {
-    const DROPPED: u32 = ONE.trailing_zeros() - FRACTION;
     let half = L::splat_i32(1 << (DROPPED - 1));
     let (blocks, rest) = sums.as_chunks::<16>();
     let (out, out_rest) = samples.as_chunks_mut::<16>();
@@ -116,50 +174,118 @@ pub(crate) fn narrow<L: Lanes>(sums: &[i32], samples: &mut [i16]) {
     }
 }
 
-/// The horizontal filter for one row. `row` must continue for a window's span after its last sample; the values there
-/// do not matter, because their weights are 0. `out` has one element for each window, rounded up to a multiple of four.
-pub(crate) fn filter_row<L: Lanes>(row: &[i16], windows: &Windows, out: &mut [f32]) {
+/// The horizontal filter for a row of `N` channels, one or three. Each channel must continue for a window's span after
+/// its last sample; the values there do not matter, because their weights are 0. `out` has one element for each window,
+/// rounded up to a multiple of four.
+pub(crate) fn filter_row<L: Lanes, const N: usize>(row: [&[i16]; N], windows: &Windows, out: [&mut [f32]; N]) {
     // If the number of vectors is a constant, there is no loop over them. This saves time, because compiled WebAssembly
     // checks its deadline in every iteration of a loop.
-    match windows.span() / 8 {
-        1 => filter_row_with(windows, out, |start, weights| window_sum::<L, 1>(row, start, weights)),
-        2 => filter_row_with(windows, out, |start, weights| window_sum::<L, 2>(row, start, weights)),
-        3 => filter_row_with(windows, out, |start, weights| window_sum::<L, 3>(row, start, weights)),
-        4 => filter_row_with(windows, out, |start, weights| window_sum::<L, 4>(row, start, weights)),
-        5 => filter_row_with(windows, out, |start, weights| window_sum::<L, 5>(row, start, weights)),
-        _ => filter_row_with(windows, out, |start, weights| {
-            let samples = row[start as usize..][..weights.len()].as_chunks::<8>().0;
-            let mut sum = L::splat_i32(0);
-            for (samples, weights) in samples.iter().zip(weights.as_chunks::<8>().0) {
-                sum = sum.add_i32(L::load_i16(samples).dot(L::load_i16(weights)));
-            }
-            sum
-        }),
+    match windows.span() {
+        4 => filter_row_with::<L, N, 4>(row, windows, out),
+        8 => filter_row_with::<L, N, 8>(row, windows, out),
+        16 => filter_row_with::<L, N, 16>(row, windows, out),
+        24 => filter_row_with::<L, N, 24>(row, windows, out),
+        32 => filter_row_with::<L, N, 32>(row, windows, out),
+        40 => filter_row_with::<L, N, 40>(row, windows, out),
+        _ => filter_row_with::<L, N, 0>(row, windows, out),
     }
 }
 
-/// The sum of a window of `VECTORS` vectors of eight samples, as four partial sums.
-#[inline(always)]
-fn window_sum<L: Lanes, const VECTORS: usize>(row: &[i16], start: u32, weights: &[i16]) -> L {
-    let samples = row[start as usize..][..8 * VECTORS].as_chunks::<8>().0;
-    let weights = weights[..8 * VECTORS].as_chunks::<8>().0;
-    let product = |vector: usize| L::load_i16(&samples[vector]).dot(L::load_i16(&weights[vector]));
-    let mut sum = product(0);
-    for vector in 1..VECTORS {
-        sum = sum.add_i32(product(vector));
+/// Like [`filter_row`], for windows of `SPAN` weights; 0 means any number.
+#[inline(never)]
+fn filter_row_with<L: Lanes, const N: usize, const SPAN: usize>(
+    row: [&[i16]; N],
+    windows: &Windows,
+    out: [&mut [f32]; N],
+) {
+    // The same length, so that one check of the bounds is enough for all channels.
+    let length = row[0].len();
+    let row = row.map(|channel| &channel[..length]);
+    let out = out.map(|channel| channel.as_chunks_mut::<4>().0);
+    for (group, (starts, weights)) in windows.groups_of_four().enumerate() {
+        // Not a loop over the channels, for the reason above. The results are stored last, so that the starts and weights
+        // are read and checked once for all channels.
+        let starts = starts.map(first_sample);
+        let first = four_windows::<L, SPAN>(row[0], starts, weights);
+        if N == 3 {
+            let second = four_windows::<L, SPAN>(row[1], starts, weights);
+            let third = four_windows::<L, SPAN>(row[2], starts, weights);
+            out[1][group] = second.scaled(UNIT);
+            out[2][group] = third.scaled(UNIT);
+        }
+        out[0][group] = first.scaled(UNIT);
     }
-    sum
 }
 
-/// Filters every window with `one`, which gets the first sample and the weights of a window and returns four partial
-/// sums.
+/// The index of a window's first sample. The mask never changes it. It tells the compiler that adding the length of the
+/// window does not overflow, which saves a comparison.
 #[inline(always)]
-fn filter_row_with<L: Lanes>(windows: &Windows, out: &mut [f32], one: impl Fn(u32, &[i16]) -> L) {
-    let span = windows.span();
-    for ((starts, weights), out) in windows.groups_of_four().zip(out.as_chunks_mut::<4>().0) {
-        let one = |window: usize| one(starts[window], &weights[window * span..][..span]);
-        let (a, b, c, d) = (one(0), one(1), one(2), one(3));
-        let (ab, cd) = (a.low_i32(b).add_i32(a.high_i32(b)), c.low_i32(d).add_i32(c.high_i32(d)));
-        *out = ab.low_i64(cd).add_i32(ab.high_i64(cd)).scaled(UNIT);
+fn first_sample(start: u32) -> usize {
+    (start & (u32::MAX >> 1)) as usize
+}
+
+/// The sums of four windows.
+#[inline(always)]
+fn four_windows<L: Lanes, const SPAN: usize>(row: &[i16], starts: [usize; 4], weights: &[i16]) -> L {
+    match SPAN {
+        0 => long_windows(row, starts, weights),
+        4 => short_windows(row, starts, weights),
+        _ => windows_of::<L, SPAN>(row, starts, weights),
     }
+}
+
+/// The sums of four windows of four samples.
+#[inline(always)]
+fn short_windows<L: Lanes>(row: &[i16], starts: [usize; 4], weights: &[i16]) -> L {
+    let weights = weights[..16].as_chunks::<8>().0;
+    let two = |first: usize, second: usize| {
+        let mut samples = [0; 8];
+        samples[..4].copy_from_slice(&row[first..first + 4]);
+        samples[4..].copy_from_slice(&row[second..second + 4]);
+        L::load_i16(&samples)
+    };
+    let ab = two(starts[0], starts[1]).dot(L::load_i16(&weights[0]));
+    let cd = two(starts[2], starts[3]).dot(L::load_i16(&weights[1]));
+    let (ac, bd) = (ab.low_i32(cd), ab.high_i32(cd));
+    ac.low_i32(bd).add_i32(ac.high_i32(bd))
+}
+
+/// The sums of four windows of `SPAN` samples, a multiple of eight.
+#[inline(always)]
+fn windows_of<L: Lanes, const SPAN: usize>(row: &[i16], starts: [usize; 4], weights: &[i16]) -> L {
+    let weights = &weights[..4 * SPAN];
+    let one = |window: usize| {
+        let samples = row[starts[window]..starts[window] + SPAN].as_chunks::<8>().0;
+        let weights = weights[SPAN * window..][..SPAN].as_chunks::<8>().0;
+        let product = |vector: usize| L::load_i16(&samples[vector]).dot(L::load_i16(&weights[vector]));
+        let mut sum = product(0);
+        for vector in 1..SPAN / 8 {
+            sum = sum.add_i32(product(vector));
+        }
+        sum
+    };
+    add_lanes(one(0), one(1), one(2), one(3))
+}
+
+/// The sums of four windows of any number of vectors.
+#[inline(always)]
+fn long_windows<L: Lanes>(row: &[i16], starts: [usize; 4], weights: &[i16]) -> L {
+    let span = weights.len() / 4;
+    let one = |window: usize| {
+        let samples = row[starts[window]..][..span].as_chunks::<8>().0;
+        let weights = weights[window * span..][..span].as_chunks::<8>().0;
+        let mut sum = L::splat_i32(0);
+        for (samples, weights) in samples.iter().zip(weights) {
+            sum = sum.add_i32(L::load_i16(samples).dot(L::load_i16(weights)));
+        }
+        sum
+    };
+    add_lanes(one(0), one(1), one(2), one(3))
+}
+
+/// The sums of the lanes of four vectors.
+#[inline(always)]
+fn add_lanes<L: Lanes>(a: L, b: L, c: L, d: L) -> L {
+    let (ab, cd) = (a.low_i32(b).add_i32(a.high_i32(b)), c.low_i32(d).add_i32(c.high_i32(d)));
+    ab.low_i64(cd).add_i32(ab.high_i64(cd))
 }

@@ -1,5 +1,7 @@
 //! PNG, by the crate `png`: decodes row by row, or the whole image if it is interlaced.
 
+mod metadata;
+
 use std::io::Cursor;
 
 use png::{BitDepth, ColorType, Decoder, DecodingError, Reader, Transformations};
@@ -24,7 +26,8 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     let (width, height) = decoder.read_header_info().map_err(rejected)?.size();
     limits.check_size("PNG", width, height)?;
     let mut reader = decoder.read_info().map_err(rejected)?;
-    let orientation = orientation(reader.info().exif_metadata.as_deref());
+    let metadata = metadata::read(body);
+    let orientation = orientation(metadata.exif, metadata.xmp.as_deref());
     let mut output = settings.output((width, height), orientation);
 
     let interlaced = reader.info().interlaced;

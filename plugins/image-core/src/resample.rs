@@ -8,7 +8,7 @@
 use std::marker::PhantomData;
 
 use crate::geometry::Axis;
-use crate::kernels::{FRACTION, accumulate, filter_row, narrow};
+use crate::kernels::{FRACTION, accumulate, filter_columns, filter_row, narrow};
 use crate::lanes::Lanes;
 use crate::windows::{ONE, Windows};
 pub(crate) use crate::windows::{Side, Upsampling};
@@ -16,10 +16,12 @@ pub(crate) use crate::windows::{Side, Upsampling};
 /// The number of rows that are added up at once. It limits the number of unfinished rows of the result.
 const ROWS_AT_ONCE: usize = 16;
 
-/// Resizes a plane with one or three interleaved channels to its size in the input.
+/// Resizes a plane with one or three channels to its size in the input.
 pub(crate) struct Resampler<L> {
     channels: usize,
-    /// Samples of a row, including padding.
+    /// True if a row has one channel after the other, false if it has one pixel after the other.
+    planar: bool,
+    /// Samples of a row of one channel, including padding.
     width: usize,
     height: usize,
     horizontal: Windows,
@@ -32,8 +34,9 @@ pub(crate) struct Resampler<L> {
     seen: usize,
     /// The number of finished rows of the result.
     done: usize,
-    /// Finished rows that were not discarded yet, each `channels` times `columns` floats.
+    /// Rows of `channels` times `columns` floats. The first `ready` are finished and were not discarded yet.
     finished: Vec<f32>,
+    ready: usize,
     columns: usize,
     lanes: PhantomData<L>,
 }
@@ -46,10 +49,10 @@ enum Order {
 }
 
 impl<L: Lanes> Resampler<L> {
-    /// For rows of `channels` times `stored` bytes; `stored` is at least `width.length`.
+    /// For rows of `channels` times `stored` bytes; `stored` is at least `width.length`. The channels are interleaved.
     pub(crate) fn new(channels: usize, stored: usize, width: Side, height: Side, x: Axis, y: Axis) -> Self {
-        let horizontal = Windows::new(width, x, 8);
-        let vertical = Windows::new(height, y, 1);
+        let horizontal = Windows::new(width, x, true);
+        let vertical = Windows::new(height, y, false);
         let columns = horizontal.count().next_multiple_of(4);
         let sample_stride = stored + horizontal.span() + 8;
         let scale = height.length as f64 / y.full as f64;
@@ -63,6 +66,7 @@ impl<L: Lanes> Resampler<L> {
         };
         Resampler {
             channels,
+            planar: channels == 1,
             width: stored,
             height: height.length,
             horizontal,
@@ -73,9 +77,15 @@ impl<L: Lanes> Resampler<L> {
             seen: 0,
             done: 0,
             finished: Vec::new(),
+            ready: 0,
             columns,
             lanes: PhantomData,
         }
+    }
+
+    /// Like [`Resampler::new`], for rows with one channel after the other.
+    pub(crate) fn planar(channels: usize, stored: usize, width: Side, height: Side, x: Axis, y: Axis) -> Self {
+        Resampler { planar: true, ..Resampler::new(channels, stored, width, height, x, y) }
     }
 
     /// Processes the next rows, which start `stride` bytes apart. Rows beyond the height are padding and ignored.
@@ -107,29 +117,34 @@ impl<L: Lanes> Resampler<L> {
                 break;
             }
             let (first, last) = (start.max(from), end.min(to));
-            let sums = &mut sums[window % *slots * length..][..length];
             let weights = &self.vertical.weights(window)[first - start..last - start];
-            accumulate::<L>(&rows[(first - from) * stride..], stride, weights, sums, start >= from);
-            if end > to {
-                continue;
+            let rows = &rows[(first - from) * stride..];
+            if self.planar && start >= from && end <= to && weights.len() <= 8 {
+                let samples = self.samples.chunks_exact_mut(self.sample_stride);
+                for (channel, samples) in samples.enumerate() {
+                    let rows = &rows[channel * self.width..];
+                    filter_columns::<L>(rows, stride, weights, &mut samples[..self.width]);
+                }
+            } else {
+                let sums = &mut sums[window % *slots * length..][..length];
+                accumulate::<L>(rows, stride, weights, sums, start >= from);
+                if end > to {
+                    continue;
+                }
+                split::<i32>(
+                    sums,
+                    self.channels,
+                    self.planar,
+                    &mut self.samples,
+                    self.sample_stride,
+                    |sums, samples| {
+                        narrow::<L>(sums, samples);
+                    },
+                    |sum| ((sum + (1 << 6)) >> 7) as i16,
+                );
             }
-            split::<i32>(
-                sums,
-                self.channels,
-                &mut self.samples,
-                self.sample_stride,
-                |sums, samples| {
-                    narrow::<L>(sums, samples);
-                },
-                |sum| ((sum + (1 << 6)) >> 7) as i16,
-            );
-            let at = self.finished.len();
-            self.finished.resize(at + self.channels * self.columns, 0.0);
-            for (samples, out) in
-                self.samples.chunks_exact(self.sample_stride).zip(self.finished[at..].chunks_exact_mut(self.columns))
-            {
-                filter_row::<L>(samples, &self.horizontal, out);
-            }
+            let out = next_row(&mut self.finished, &mut self.ready, self.channels * self.columns);
+            filter::<L>(&self.samples, self.sample_stride, &self.horizontal, out);
             self.done = window + 1;
         }
     }
@@ -144,6 +159,7 @@ impl<L: Lanes> Resampler<L> {
         split::<u8>(
             row,
             self.channels,
+            self.planar,
             &mut self.samples,
             self.sample_stride,
             |row, samples| {
@@ -154,14 +170,11 @@ impl<L: Lanes> Resampler<L> {
             widen,
         );
         let place = &mut recent[self.seen % *rows * length..][..length];
-        for (samples, out) in self.samples.chunks_exact(self.sample_stride).zip(place.chunks_exact_mut(self.columns)) {
-            filter_row::<L>(samples, &self.horizontal, out);
-        }
+        filter::<L>(&self.samples, self.sample_stride, &self.horizontal, place);
         self.seen += 1;
         while self.done < self.vertical.count() && self.vertical.end(self.done) <= self.seen {
-            let at = self.finished.len();
-            self.finished.resize(at + length, 0.0);
-            let out = &mut self.finished[at..];
+            let out = next_row(&mut self.finished, &mut self.ready, length);
+            out.fill(0.0);
             let start = self.vertical.start(self.done);
             for (row, &weight) in (start..self.vertical.end(self.done)).zip(self.vertical.weights(self.done)) {
                 let weight = f32::from(weight) * (1.0 / ONE as f32);
@@ -181,7 +194,7 @@ impl<L: Lanes> Resampler<L> {
 
     /// The number of finished rows of the result that were not discarded yet.
     pub(crate) fn ready(&self) -> usize {
-        self.finished.len() / (self.channels * self.columns)
+        self.ready
     }
 
     /// One channel of a finished row of the result; row 0 is the oldest.
@@ -192,7 +205,9 @@ impl<L: Lanes> Resampler<L> {
 
     /// Discards the given number of finished rows, oldest first.
     pub(crate) fn discard_rows(&mut self, rows: usize) {
-        self.finished.drain(..rows * self.channels * self.columns);
+        let length = self.channels * self.columns;
+        self.finished.copy_within(rows * length..self.ready * length, 0);
+        self.ready -= rows;
     }
 }
 
@@ -220,18 +235,45 @@ pub(crate) fn result_bytes(fed: u64, width: u64, height: u64, x: Axis, y: Axis) 
     (rows + windows(width, x) + windows(height, y)) as u64
 }
 
-/// Splits interleaved channels into one row for each channel. `whole` converts the row if there is one channel; `each`
-/// converts every sample if there are three.
+/// The place of the next finished row. Rows are not removed from the vector, so it is seldom enlarged.
+fn next_row<'r>(finished: &'r mut Vec<f32>, ready: &mut usize, length: usize) -> &'r mut [f32] {
+    let at = *ready * length;
+    *ready += 1;
+    if finished.len() < at + length {
+        finished.resize(at + length, 0.0);
+    }
+    &mut finished[at..at + length]
+}
+
+/// Filters a row of one or three channels horizontally, which start `stride` samples apart.
+fn filter<L: Lanes>(samples: &[i16], stride: usize, windows: &Windows, out: &mut [f32]) {
+    if samples.len() == stride {
+        return filter_row::<L, 1>([samples], windows, [out]);
+    }
+    let columns = out.len() / 3;
+    let (first, rest) = out.split_at_mut(columns);
+    let (second, third) = rest.split_at_mut(columns);
+    let row = [&samples[..stride], &samples[stride..2 * stride], &samples[2 * stride..]];
+    filter_row::<L, 3>(row, windows, [first, second, third]);
+}
+
+/// Converts a row to one row of samples for each channel. `whole` converts a channel if the row is `planar`, and `each`
+/// converts every sample of interleaved channels.
 fn split<T: Copy>(
     from: &[T],
     channels: usize,
+    planar: bool,
     to: &mut [i16],
     stride: usize,
     whole: impl Fn(&[T], &mut [i16]),
     each: impl Fn(T) -> i16,
 ) {
-    if channels == 1 {
-        return whole(from, &mut to[..from.len()]);
+    if planar {
+        let width = from.len() / channels;
+        for (from, to) in from.chunks_exact(width).zip(to.chunks_exact_mut(stride)) {
+            whole(from, &mut to[..width]);
+        }
+        return;
     }
     let (first, rest) = to.split_at_mut(stride);
     let (second, third) = rest.split_at_mut(stride);

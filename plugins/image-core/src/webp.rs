@@ -23,8 +23,8 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     let decoder = WebPDecoder::new(Cursor::new(body)).map_err(rejected)?;
     let (width, height) = decoder.dimensions();
     limits.check_size("WebP", width, height)?;
-    let exif = container::chunk(body, b"EXIF");
-    let mut output = settings.output((width, height), orientation(exif));
+    let orientation = orientation(container::chunk(body, b"EXIF"), container::chunk(body, b"XMP "));
+    let mut output = settings.output((width, height), orientation);
 
     // The first frame of an animation is decoded as an image of its own, because the decoder would blend it with a
     // background, which changes the colours of transparent pixels.

@@ -89,10 +89,10 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
-    /// If a plane has one sample for two pixels, its side may be half a sample shorter than the stored samples. The
-    /// number of weights of a window is rounded up to a multiple of `group`. Antialiased like Pillow's BILINEAR: the
-    /// triangle widens in proportion to the reduction.
-    pub(crate) fn new(side: Side, axis: Axis, group: usize) -> Windows {
+    /// If a plane has one sample for two pixels, its side may be half a sample shorter than the stored samples. If
+    /// `padded`, the number of weights of a window is rounded up to 4 or to a multiple of 8, the lanes of half a vector
+    /// and of a vector. Antialiased like Pillow's BILINEAR: the triangle widens in proportion to the reduction.
+    pub(crate) fn new(side: Side, axis: Axis, padded: bool) -> Windows {
         let scale = side.size / axis.full as f64;
         let radius = scale.max(1.0);
         let length = side.pixels();
@@ -108,7 +108,11 @@ impl Windows {
         let starts: Vec<_> = pixels.iter().map(|pixels| samples(pixels).0 as u32).collect();
         let lengths: Vec<_> = pixels.iter().map(samples).map(|(first, last)| (last - first + 1) as u32).collect();
         let longest = lengths.iter().max().map_or(1, |&most| most as usize);
-        let span = longest.next_multiple_of(group);
+        let span = match longest {
+            _ if !padded => longest,
+            ..=4 => 4,
+            _ => longest.next_multiple_of(8),
+        };
         let mut weights = vec![0; span * starts.len()];
         let mut shares = vec![0.0; longest];
         for (index, places) in weights.chunks_exact_mut(span).enumerate() {

@@ -2,15 +2,16 @@
 //!
 //! It reads JPEG, PNG, WebP, GIF, BMP and TIFF. The format is detected from the bytes; the caller's Content-Type is
 //! ignored. Only the first frame of an animation and the first page of a TIFF are used. The EXIF orientation is
-//! applied; a broken EXIF block is ignored. Alpha is dropped: a transparent pixel gets the colour that is stored
-//! with it. Samples of more than 8 bits are rounded to 8.
+//! applied, or that in XMP if EXIF has none; a broken block is ignored. Alpha is dropped: a transparent pixel gets the
+//! colour that is stored with it. Samples of more than 8 bits are rounded to 8.
 //!
-//! Memory use depends on the format. A baseline or extended sequential JPEG with all components in one scan and a PNG
-//! that is not interlaced are streamed: they need the body, the tensor and a few MiB. All other images need memory for
-//! each pixel, and are refused if the total is more than `max_decoded_bytes`. The bytes per pixel are: 2.1 to 6.4
-//! (progressive JPEG, because the coefficients are kept), 3 (a baseline JPEG that is not streamed because it is broken
-//! or smaller than the input; 6 to 9 if it is progressive), 4.5 (lossy WebP), 7 (lossless WebP; 4 to 11 for both kinds
-//! with alpha), and 1 to 16 (GIF, BMP, TIFF, interlaced PNG).
+//! Memory use depends on the format. A baseline or extended sequential JPEG with all components in one scan, and a PNG
+//! or GIF that is not interlaced, are streamed: they need the body, the tensor and a few MiB. So is a TIFF, except for
+//! one strip of JPEG or of fax, or one row of tiles. All other images need memory for each pixel, and are refused if
+//! the total is more than `max_decoded_bytes`. The bytes per pixel are: 2.1 to 8.5 (JPEG that is progressive, is
+//! arithmetic-coded or has several scans, because the coefficients are kept: 2.1 gray, 3.2 with chroma at a quarter,
+//! 6.4 with full chroma, 8.5 with four inks), 4.5 (lossy WebP), 7 (lossless WebP; 4 to 11 for both kinds with alpha),
+//! 1 to 8 (interlaced PNG), 3 to 4 (BMP) and 1 (interlaced GIF).
 //!
 //! Configuration:
 //! - `width`, `height`: the size of the model's input in pixels; both are required.
@@ -39,9 +40,8 @@
 //!
 //! A model expects the preprocessing that it was trained with. The same configuration in other libraries, with 8 bits
 //! per sample and differences in steps of 255:
-//! - Pillow, `resize` with `BILINEAR`: equal except for rounding. `tests/conformance/images` compares 2,400 files of 421
-//!   kinds: the mean difference of an image is at most 0.5, the largest difference 4 for JPEG (its planes are resized
-//!   before they are converted to RGB) and 1 for all other formats.
+//! - Pillow, `resize` with `BILINEAR`: equal except for rounding. `tests/conformance/images` compares 2,400 files of 437
+//!   kinds: the mean difference of an image is at most 0.5, the largest difference 4.
 //! - torchvision, `Resize(resize_shorter)` then `CenterCrop`, on Pillow images: `crop` is equal except for the same
 //!   rounding. torchvision truncates the longer side and rounds the start of the centre to the nearest pixel, a half to
 //!   the even one. That is the default because most models with a centre crop are trained with it.

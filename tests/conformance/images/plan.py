@@ -17,13 +17,14 @@ import png
 import tiff
 import tiff_tools
 import webp
+import xmp
 from kinds import Case, available
 from reference import Target
 
 # The modules register their kinds when they are imported.
 MODULES = (
     (jpeg, jpeg_tools, jpeg_markers, jpeg_exif, jpeg_damage, jpeg_lossless),
-    (png, webp, gif, bmp, tiff, tiff_tools),
+    (png, webp, gif, bmp, tiff, tiff_tools, xmp),
 )
 # The number of files of the whole suite.
 ALL = 2400

@@ -8,7 +8,9 @@ import numpy
 
 STORED, DEFLATE, PACKBITS = 1, 8, 32773
 WHITE, BLACK, RGB, PALETTE, INKS, YCBCR = 0, 1, 2, 3, 5, 6
-SHORT, LONG, RATIONAL = 3, 4, 5
+BYTE, SHORT, LONG, RATIONAL, UNDEFINED = 1, 3, 4, 5, 7
+# The letters of `struct` for the types; those that are missing have four bytes.
+LETTERS = {BYTE: "B", SHORT: "H", UNDEFINED: "B"}
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -127,7 +129,7 @@ def directory(entries, order, big, at):
         if form == RATIONAL:
             data = b"".join(struct.pack(order + "II", *item) for item in items)
         else:
-            data = struct.pack(f"{order}{len(items)}{'H' if form == SHORT else 'I'}", *(int(item) for item in items))
+            data = struct.pack(f"{order}{len(items)}{LETTERS.get(form, 'I')}", *(int(item) for item in items))
         out += struct.pack(order + "HH" + number, tag, form, len(items))
         if len(data) <= field:
             out += data.ljust(field, b"\0")

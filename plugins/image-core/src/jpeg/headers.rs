@@ -27,6 +27,8 @@ pub(super) struct Headers<'a> {
     pub(super) colours: Colours,
     /// The EXIF block. If it is split into several segments, these are joined.
     pub(super) exif: Option<Cow<'a, [u8]>>,
+    /// The last XMP segment.
+    pub(super) xmp: Option<&'a [u8]>,
     /// True if the image is progressive: its coefficients are spread over several scans.
     pub(super) progressive: bool,
     /// True if the image is arithmetic-coded, false if it has Huffman codes.
@@ -93,6 +95,7 @@ pub(super) fn read(body: &[u8]) -> Result<Headers<'_>, Rejected> {
         restart: 0,
         colours: Colours::Gray,
         exif: None,
+        xmp: None,
         progressive: false,
         arithmetic: false,
         conditioning: Conditioning::default(),
@@ -115,7 +118,7 @@ pub(super) fn read(body: &[u8]) -> Result<Headers<'_>, Rejected> {
                 break;
             }
             0xE0 | 0xEE => markers.read(marker, segment),
-            0xE1 => headers.exif(segment),
+            0xE1 => headers.metadata(segment),
             _ => headers.table(marker, segment)?,
         }
     }
@@ -192,8 +195,12 @@ impl<'a> Headers<'a> {
     }
 
     /// Reads an APP1 segment. The parts of an EXIF block of more than 64 KB are in several segments; as in Pillow, all
-    /// EXIF segments are joined. If there are several complete blocks, the first one counts.
-    fn exif(&mut self, segment: &'a [u8]) {
+    /// EXIF segments are joined. If there are several complete blocks, the first one counts. Of XMP segments, the last
+    /// one counts.
+    fn metadata(&mut self, segment: &'a [u8]) {
+        if let Some(xmp) = segment.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0") {
+            self.xmp = Some(xmp);
+        }
         let Some(part) = segment.strip_prefix(b"Exif\0\0") else { return };
         self.exif = Some(match self.exif.take() {
             None => Cow::Borrowed(part),

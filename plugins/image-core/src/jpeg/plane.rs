@@ -78,11 +78,15 @@ pub(super) fn upsampling(headers: &Headers, component: &Component) -> [Upsamplin
     })
 }
 
+/// The samples from one row of a strip to the next.
+pub(super) fn strip_stride(headers: &Headers, component: &Component, block_size: usize) -> usize {
+    (headers.mcus().0 * component.across * block_size).next_multiple_of(16)
+}
+
 impl<L: Lanes> Plane<L> {
     /// The samples are resized to the size of the output, if there is one.
     fn new(headers: &Headers, component: &Component, block_size: usize, output: Option<&Output>) -> Self {
-        let blocks = headers.mcus().0 * component.across;
-        let stride = (blocks * block_size).next_multiple_of(16);
+        let stride = strip_stride(headers, component, block_size);
         let [across, down] = upsampling(headers, component);
         let side = |pixels: usize, sampling: usize, most: usize, upsampling: Upsampling| {
             if block_size == 8 && upsampling != Upsampling::None {
