@@ -2,10 +2,11 @@
 //! model needs it; it is not linked.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::ep::CUDA;
+use ort::logging::LogLevel;
 use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
 use ort::value::Outlet;
 use ort::value::{DynValue, Tensor as OwnedTensor, TensorElementType, TensorRef, ValueType};
@@ -92,9 +93,22 @@ fn environment(library: &Path) -> Result<Environment, LibraryError> {
         }
         None => {}
     }
-    let environment = ort::init_from(library)?.with_name("plimsoll").with_telemetry(false).build()?;
+    // Without a logger the library writes to stderr on the thread of the request, which waits if nothing reads stderr.
+    let environment =
+        ort::init_from(library)?.with_name("plimsoll").with_telemetry(false).with_logger(Arc::new(log)).build()?;
+    // With a logger, `build` sets the most verbose level.
+    environment.set_log_level(LogLevel::Error);
     *loaded = Some((library.to_owned(), environment.clone()));
     Ok(environment)
+}
+
+/// Logs a message of the library. What it informs about is too much for the level `info` of the host.
+fn log(level: LogLevel, _category: &str, _id: &str, location: &str, message: &str) {
+    match level {
+        LogLevel::Verbose | LogLevel::Info => tracing::debug!(target: "plimsoll::onnxruntime", location, "{message}"),
+        LogLevel::Warning => tracing::warn!(target: "plimsoll::onnxruntime", location, "{message}"),
+        LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "plimsoll::onnxruntime", location, "{message}"),
+    }
 }
 
 /// Why the library cannot be used.
@@ -173,6 +187,9 @@ impl OnnxRuntime {
         let mut builder = Session::builder(&self.environment)?;
         builder = builder.with_optimization_level(GraphOptimizationLevel::Level3).map_err(ort::Error::from)?;
         builder = builder.with_intra_threads(self.threads).map_err(ort::Error::from)?;
+        // Without this, sums of two products of 8-bit integers saturate at 16 bits on processors without VNNI, so
+        // quantised models give other results there: onnxruntime's documentation on quantization, "U8S8 saturation".
+        builder = builder.with_config_entry("session.x64quantprecision", "1").map_err(ort::Error::from)?;
         if let Device::Cuda(device) = source.device {
             // Without `error_on_failure` the model would silently run on the CPU.
             let cuda = CUDA::default().with_device_id(device).build().error_on_failure();
