@@ -1,0 +1,51 @@
+//! A million requests, half of them malformed, while plugins are deployed, rolled back and reloaded:
+//! `cargo bench --bench soak`. The number of requests can be set: `PLIMSOLL_SOAK=100000`.
+//!
+//! Fails if a reply is not the right one for its request.
+
+use std::path::Path;
+
+use plimsoll_tests::bench::{Table, measures};
+use plimsoll_tests::soak::Soak;
+
+#[tokio::main]
+async fn main() {
+    let requests = std::env::var("PLIMSOLL_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
+    let requests = if measures() { requests } else { 2_000 };
+    let soak = Soak { requests, clients: 16, seed: 1, change_every: (requests / 200).max(100) };
+    let report = soak.run(Path::new(env!("CARGO_BIN_EXE_plimsoll-under-test"))).await;
+    for (kind, count) in &report.counts {
+        println!("{count:>9} {kind}");
+    }
+    for (tenth, resident) in report.resident.iter().enumerate() {
+        println!("{:>9} requests: resident {:.2} MiB", requests / 10 * (tenth as u64 + 1), mib(*resident as f64));
+    }
+    let figures = [
+        ("requests", 0),
+        ("changes", 0),
+        ("unexpected", 0),
+        ("grown KiB", 0),
+        ("quiet p99 ms", 2),
+        ("p99 ms", 2),
+        ("s", 0),
+    ];
+    let mut table = Table::new("soak", &[("soak", 10)], &figures);
+    table.row(
+        &["mixed"],
+        &[
+            requests as f64,
+            report.changes as f64,
+            report.unexpected_count as f64,
+            report.growth() as f64 / 1024.0,
+            report.quiet_p99,
+            report.mixed_p99,
+            report.seconds,
+        ],
+    );
+    table.end("resident memory after the last tenth against the second; p99 of good requests alone and in the mixture");
+    assert!(report.unexpected.is_empty(), "{:#?}", report.unexpected);
+}
+
+fn mib(bytes: f64) -> f64 {
+    bytes / f64::from(1 << 20)
+}

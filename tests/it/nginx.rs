@@ -1,0 +1,116 @@
+//! The server behind nginx, with nginx's default headers, with kept-alive connections, and with bodies that nginx passes
+//! on as they come.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use plimsoll_tests::{Site, TempDir, stamped, stamped_reply};
+
+/// nginx in front of a server. It ends on drop.
+struct Nginx {
+    child: Child,
+    url: String,
+    _folder: TempDir,
+}
+
+impl Nginx {
+    /// Starts nginx. `None` if it is not installed; then the reason is printed.
+    ///
+    /// # Panics
+    /// If it is not installed and `CI` is set, or does not start.
+    async fn start(upstream: &str, location: &str) -> Option<Self> {
+        if !["/usr/sbin/nginx", "/usr/bin/nginx"].iter().any(|path| Path::new(path).exists()) {
+            assert!(std::env::var_os("CI").is_none(), "nginx is missing, and CI must not skip");
+            eprintln!("SKIPPED: nginx is not installed (Debian package `nginx-light`)");
+            return None;
+        }
+        let folder = TempDir::new().expect("a folder");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("free").local_addr().expect("bound").port();
+        let upstream = upstream.trim_start_matches("http://");
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|name| format!("{name}_temp_path {};\n", folder.path().join(name).display()));
+        let text = format!(
+            "daemon off;\nuser root;\nworker_processes 1;\npid {pid};\nerror_log stderr;\n\
+             events {{ worker_connections 256; }}\n\
+             http {{\n{temporary}access_log off;\nclient_max_body_size 64m;\n\
+             upstream plimsoll {{ server {upstream}; keepalive 8; }}\n\
+             server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://plimsoll; {location} }} }}\n}}\n",
+            pid = folder.path().join("pid").display(),
+            temporary = temporary.concat(),
+        );
+        let file = folder.path().join("nginx.conf");
+        std::fs::write(&file, text).expect("written");
+        let mut command = Command::new("nginx");
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").arg("-p").arg(folder.path()).arg("-c").arg(&file);
+        let child = command.stderr(Stdio::inherit()).spawn().expect("nginx starts");
+        let this = Self { child, url: format!("http://127.0.0.1:{port}"), _folder: folder };
+        for _ in 0..500 {
+            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                return Some(this);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("nginx does not listen after 10 seconds");
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // SIGTERM, so that the master ends its workers.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outer_client_behind_nginx_cannot_administrate_without_the_token() {
+    let site = Site::new("");
+    let server = site.serve().await;
+    // nginx's default `Host` is the name of the upstream; some set it to an address of the loopback interface.
+    for location in ["", "proxy_set_header Host localhost;", "proxy_set_header Host $host;"] {
+        let Some(nginx) = Nginx::start(&server.url, location).await else { return };
+        let client = reqwest::Client::new();
+        let url = |path: &str| format!("{}{path}", nginx.url);
+        let requests = [
+            client.put(url("/v1/plugins/stamp")).body(stamped(1)),
+            client.delete(url("/v1/plugins/stamp")),
+            client.post(url("/v1/plugins/stamp/rollback")),
+            client.post(url("/v2/repository/models/p/unload")),
+            client.post(url("/v2/repository/models/p/load")),
+        ];
+        for request in requests {
+            let reply = request.send().await.expect("an answer");
+            assert_eq!(reply.status(), 401, "{location}: {}", reply.url());
+            assert!(reply.headers().contains_key("www-authenticate"), "{:?}", reply.headers());
+        }
+        let reply = client.post(url("/v1/pipelines/p/infer")).send().await.expect("an answer");
+        assert_eq!(reply.text().await.expect("text"), stamped_reply(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_through_nginx_fails_with_kept_alive_connections_and_unbuffered_bodies() {
+    let site = Site::new("");
+    let server = site.serve().await;
+    let kept = "proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_request_buffering off;";
+    let Some(nginx) = Nginx::start(&server.url, kept).await else { return };
+    let url = format!("{}/v1/pipelines/p/infer", nginx.url);
+    let clients: Vec<_> = (0..4)
+        .map(|number: usize| {
+            let url = url.clone();
+            tokio::spawn(async move {
+                let client = reqwest::Client::new();
+                for size in 0..100 {
+                    let body = vec![b'x'; (size * 4_001 + number) % 300_000];
+                    let reply = client.post(&url).body(body).send().await.expect("an answer");
+                    assert_eq!(reply.status(), 200, "{size}");
+                    assert_eq!(reply.text().await.expect("text"), stamped_reply(0));
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.expect("every request is answered");
+    }
+}
