@@ -11,9 +11,15 @@
 //! - The crate `plimsoll-runtime`: one run of one plugin, models, and the pipeline.
 //! - [`base`]: parts that use no other layer.
 
+// A server never prints: a print waits for a reader, and panics without one. `base::telemetry` writes the log.
+#[warn(clippy::print_stderr, clippy::print_stdout)]
 pub mod base;
 pub mod cli;
+#[warn(clippy::print_stderr, clippy::print_stdout)]
 pub mod config;
+#[warn(clippy::print_stderr, clippy::print_stdout)]
 pub mod deploy;
+#[warn(clippy::print_stderr, clippy::print_stdout)]
 pub mod records;
+#[warn(clippy::print_stderr, clippy::print_stdout)]
 pub mod serve;

@@ -90,6 +90,12 @@ fn noop(runtime: &Runtime, app: &App) {
 async fn serve(app: App) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/v1/pipelines/p/infer", listener.local_addr().expect("bound"));
-    tokio::spawn(plimsoll::serve::serve(Arc::new(app), listener, std::future::pending()));
+    let (stop, stops) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        let served = plimsoll::serve::serve(Arc::new(app), listener, stops).await;
+        // The server stops if nobody can ask it to stop any more.
+        drop(stop);
+        served
+    });
     url
 }

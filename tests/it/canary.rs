@@ -2,6 +2,8 @@
 
 use plimsoll_tests::{Server, Site, another_version, guest, stamped, stamped_reply};
 
+use crate::reload::wait_for_reloads;
+
 const RULES: &str = "canary = { share = \"25%\", requests = 40 }";
 
 /// Sends `count` requests. Returns how many were answered by the new version: its reply is `new`, or the status is 500.
@@ -94,4 +96,31 @@ async fn requests_to_a_chip_without_the_plugin_do_not_count_for_its_canary() {
     assert_eq!((&view["canary"][0]["new"]["requests"], &view["canary"][0]["old"]["requests"]), (&0.into(), &0.into()));
     send_requests(&server, 60, "", "").await;
     server.wait_for_state("noop-infer", "previous").await;
+}
+
+/// A reload continues a canary with its figures if nothing of it has changed. Otherwise it begins again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_keeps_a_running_canary_unless_its_rules_change() {
+    let site = Site::new("canary = { share = \"25%\", requests = 400 }");
+    let server = site.serve().await;
+    let put = server.send("PUT", "/v1/plugins/stamp", &[], stamped(1)).await;
+    assert_eq!(put.json()["state"], "canary", "{}", put.text);
+    let new = send_requests(&server, 40, "", &stamped_reply(1)).await;
+    let requests = async || {
+        let view = server.get("/v1/plugins/stamp").await.json();
+        view["canary"][0]["new"]["requests"].as_u64().unwrap_or_else(|| panic!("no canary: {view}"))
+    };
+    assert_eq!(requests().await, new as u64);
+    let text = std::fs::read_to_string(&site.config).expect("text");
+    std::fs::write(&site.config, text.replace("[server]", "[deploy]\npoll = \"3s\"\n[server]")).expect("written");
+    wait_for_reloads(&server, "served", 1).await;
+    assert_eq!(requests().await, new as u64, "nothing of the canary has changed");
+    let more = send_requests(&server, 40, "", &stamped_reply(1)).await;
+    assert_eq!(requests().await, (new + more) as u64);
+    let text = std::fs::read_to_string(&site.config).expect("text");
+    std::fs::write(&site.config, text.replace("requests = 400", "requests = 300")).expect("written");
+    wait_for_reloads(&server, "served", 2).await;
+    assert_eq!(requests().await, 0, "a canary with other rules begins again");
+    let back = server.send("POST", "/v1/plugins/stamp/rollback", &[], Vec::new()).await;
+    assert_eq!(back.status, 200, "{}", back.text);
 }

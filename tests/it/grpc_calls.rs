@@ -287,11 +287,15 @@ async fn grpc_models_can_be_unloaded_and_loaded_and_have_statistics() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_local_callers_may_load_models_if_no_token_is_configured() {
+async fn grpc_local_callers_need_the_token_that_the_server_made() {
     let server = echo().await;
     let mut client = client(&server).await;
     let load = RepositoryModelLoadRequest { model_name: "p".into(), ..RepositoryModelLoadRequest::default() };
-    client.repository_model_load(load).await.expect("the request comes from this machine");
+    assert_status(client.repository_model_load(load.clone()).await, Code::Unauthenticated, "admin-token");
+    let mut load = Request::new(load);
+    let bearer = format!("bearer {}", server.token.as_deref().expect("a token"));
+    load.metadata_mut().insert("authorization", bearer.parse().expect("text"));
+    client.repository_model_load(load).await.expect("the token of the data folder");
     server.stop().await;
 }
 

@@ -17,6 +17,15 @@ fn received(receiver: tokio::sync::mpsc::Receiver<ModelInferRequest>) -> impl St
     futures_util::stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)))
 }
 
+/// Waits until a guest runs, at most one minute. Then its request has been received and admitted.
+async fn wait_for_guest(server: &Server) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while server.app.runtime.pool_usage().expect("a pool").component_instances == 0 {
+        assert!(Instant::now() < until, "no guest runs");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_deadlines_of_the_caller_stop_the_guests() {
     let server = Server::start(&format!("[server]\nmax_concurrency = 1\n{}", guests_config("tester", ""))).await;
@@ -63,7 +72,10 @@ async fn grpc_cancelled_calls_stop_their_guests() {
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_messages_are_checked_against_the_body_budget_and_the_size_limit() {
     let config = guests_config("tester", "");
-    let server = Server::start(&format!("[server]\nmax_body = \"1MiB\"\nbody_budget = \"1MiB\"\n{config}")).await;
+    let server = Server::start(&format!(
+        "[server]\nmax_body = \"1MiB\"\nbody_budget = \"1MiB\"\nbudget_wait = \"0s\"\n{config}"
+    ))
+    .await;
     let mut client = client(&server).await;
     let big = vec![0; 700 << 10];
     client.model_infer(images("p", &[&big], &[])).await.expect("it fits");
@@ -74,10 +86,10 @@ async fn grpc_messages_are_checked_against_the_body_budget_and_the_size_limit() 
     // One request uses most of the budget while its guest sleeps, so a second one does not fit.
     let slow = {
         let (mut client, big) = (client.clone(), big.clone());
-        let request = images("p", &[&big], &[("do", text("sleep")), ("ms", text("1500"))]);
+        let request = images("p", &[&big], &[("do", text("sleep")), ("ms", text("3000"))]);
         tokio::spawn(async move { client.model_infer(request).await })
     };
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    wait_for_guest(&server).await;
     let status = client.model_infer(images("p", &[&big], &[])).await.expect_err("the budget is used up");
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert!(status.message().contains("server.body_budget"), "{status:?}");
@@ -128,7 +140,7 @@ async fn grpc_running_requests_finish_when_the_server_stops() {
         let request = images("p", &[b"x"], &[("do", text("sleep")), ("ms", text("1000"))]);
         tokio::spawn(async move { client.model_infer(request).await })
     };
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    wait_for_guest(&server).await;
     let started = Instant::now();
     server.stop().await;
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());

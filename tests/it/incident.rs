@@ -2,14 +2,22 @@
 //! The memory of the process stays constant, and the report shows which stage and outcome needed the memory.
 
 use plimsoll_tests::bench_support::preprocess_in_one_instance;
-use plimsoll_tests::{Server, TempDir, guests_config};
+use plimsoll_tests::{Server, TempDir, guests_config, made_token};
 
 use crate::cli::Served;
 
 const IMAGE: usize = 1_000_000;
 
-async fn resident(client: &reqwest::Client, url: &str) -> u64 {
-    let report = client.get(format!("{url}/v1/memory")).send().await.expect("an answer").bytes().await.expect("whole");
+async fn resident(client: &reqwest::Client, url: &str, token: &str) -> u64 {
+    let report = client
+        .get(format!("{url}/v1/memory"))
+        .bearer_auth(token)
+        .send()
+        .await
+        .expect("an answer")
+        .bytes()
+        .await
+        .expect("whole");
     let report: serde_json::Value = serde_json::from_slice(&report).expect("JSON");
     report["process"]["resident_bytes"].as_u64().expect("bytes")
 }
@@ -22,16 +30,17 @@ async fn leaked_memory_is_freed_with_the_instance() {
     std::fs::write(&file, &toml).expect("written");
     let served = Served::start(&file);
     let client = reqwest::Client::new();
+    let token = made_token(folder.path());
     let mut after_200 = 0;
     for request in 1..=2000 {
         let body = vec![b'x'; IMAGE];
         let reply = client.post(format!("{}/v1/pipelines/p/infer", served.url)).body(body).send().await.expect("sent");
         assert_eq!(reply.status(), 422);
         if request == 200 {
-            after_200 = resident(&client, &served.url).await;
+            after_200 = resident(&client, &served.url, &token).await;
         }
     }
-    let after_2000 = resident(&client, &served.url).await;
+    let after_2000 = resident(&client, &served.url, &token).await;
     println!("resident memory: {after_200} bytes after request 200, {after_2000} after request 2000");
     assert!(after_2000.abs_diff(after_200) < 4 << 20, "{after_200} → {after_2000}");
 

@@ -4,9 +4,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use base64::Engine;
 use plimsoll::base::oci::{Credentials, OciError, OciReference, pull, pull_as, push, push_as};
 use plimsoll_runtime::identity::digest;
 use plimsoll_tests::{TempDir, guest};
+
+use crate::start_stop::without_certificates;
 
 /// A size limit that is larger than every component of the tests.
 const LARGE_LIMIT: u64 = 64 << 20;
@@ -287,4 +290,47 @@ async fn credentials_are_used_and_wrong_ones_are_reported() {
             assert!(!message.contains("secret"), "{message}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_registry_on_this_machine_needs_no_ca_certificates() {
+    let htpasswd = "auth: {htpasswd: {realm: test, path: \"USERS\"}}\n";
+    for (more, password) in [("", ""), (htpasswd, "password")] {
+        let Some(registry) = Registry::start_with(more) else { return };
+        let (file, reference) = (guest("noop-preprocess"), format!("oci://{}/team/noop:1.0", registry.address));
+        let pulled = registry.folder.path().join("pulled.wasm");
+        let (file, pulled_path) = (file.to_str().expect("text"), pulled.to_str().expect("text"));
+        let run = |password: &str, arguments: &[&str]| {
+            // As `docker login` writes it.
+            let login = base64::engine::general_purpose::STANDARD.encode(format!("user:{password}"));
+            let logins = match password {
+                "" => serde_json::json!({}),
+                _ => serde_json::json!({ "auths": { registry.address.as_str(): { "auth": login } } }),
+            };
+            std::fs::write(registry.folder.path().join("config.json"), logins.to_string()).expect("written");
+            let mut command = without_certificates();
+            command.args(arguments).env("DOCKER_CONFIG", registry.folder.path());
+            let output = command.output().expect("the binary starts");
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        let (code, message) = run(password, &["plugin", "push", file, &reference]);
+        assert_eq!(code, Some(0), "{message}");
+        let (code, message) = run(password, &["plugin", "pull", &reference, "--out", pulled_path]);
+        assert_eq!(code, Some(0), "{message}");
+        assert!(std::fs::read(&pulled).expect("pulled") == component());
+        // The messages are those of the other client.
+        let unknown = format!("oci://{}/team/noop:2.0", registry.address);
+        let (code, message) = run(password, &["plugin", "pull", &unknown, "--out", pulled_path]);
+        assert!(code == Some(1) && message.contains("no such artifact"), "{message}");
+        if !more.is_empty() {
+            let (code, message) = run("wrong", &["plugin", "pull", &reference, "--out", pulled_path]);
+            assert!(code == Some(1) && message.contains("docker login"), "{message}");
+        }
+    }
+    let (code, message) = {
+        let output = without_certificates().args(["plugin", "pull", "oci://registry.invalid/noop:1"]).output();
+        let output = output.expect("the binary starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert!(code == Some(1) && message.contains("CA certificates") && !message.contains("panicked"), "{message}");
 }

@@ -60,6 +60,7 @@ async fn run_pytest(python: &Path, files: &[&str]) {
     let server = server().await;
     let mut command = Command::new(python);
     command.current_dir(suite()).env("PLIMSOLL_ADDRESS", &server.url["http://".len()..]);
+    command.env("PLIMSOLL_ADMIN_TOKEN", server.token.as_deref().expect("the server made a token"));
     command.args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider", "--strict-markers"]).args(files);
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it starts");

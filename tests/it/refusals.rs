@@ -2,6 +2,8 @@
 
 use plimsoll_tests::{Server, Site, TempDir, guest, guests_config, stamped, stamped_reply};
 
+use crate::reload::wait_for_reloads;
+
 /// Deploys a component that must be rejected, and checks that the running version still replies. Returns the reason.
 async fn rejection_reason(server: &Server, name: &str, bytes: Vec<u8>) -> String {
     let reply = server.send("PUT", &format!("/v1/plugins/{name}"), &[], bytes).await;
@@ -104,7 +106,7 @@ async fn releases_with_a_wrong_digest_or_above_the_size_limit_are_rejected() {
             .replace("[server]", "[deploy]\nmax_plugin = \"4KiB\"\n[server]"),
     )
     .expect("written");
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    wait_for_reloads(&server, "served", 1).await;
     let reply = server.send("PUT", "/v1/plugins/stamp", &[], stamped(2)).await;
     assert_eq!((reply.status, reply.code().as_str()), (413, "too_large"), "{}", reply.text);
     site.drop_in("other.wasm", &stamped(2));

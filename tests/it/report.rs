@@ -190,7 +190,7 @@ async fn top_once_prints_the_report_and_exits() {
         let reply = client.post(url).header("x-plimsoll-caller", "acme").send().await.expect("an answer");
         assert_eq!(reply.status(), status);
     }
-    let output = run(&["top", "--once", "--server", &served.url]);
+    let output = run(&["top", "--once", "--server", &served.url, "--config", file.to_str().expect("text")]);
     let stdout = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{stdout}{}", text(&output.stderr));
     assert!(stdout.starts_with("plimsoll  20") && stdout.contains("resident "), "{stdout}");
@@ -204,7 +204,7 @@ async fn top_once_prints_the_report_and_exits() {
     let caller = stdout.lines().find(|line| line.starts_with("acme")).expect("the caller");
     assert!(caller.contains("invalid_input 1, ok 2") && caller.contains(" 3 "), "{caller}");
 
-    let output = run(&["top", "--server", &served.url]);
+    let output = run(&["top", "--server", &served.url, "--config", file.to_str().expect("text")]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("--once"), "{}", text(&output.stderr));
     drop(served);

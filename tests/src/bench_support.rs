@@ -176,6 +176,15 @@ pub fn request_record(
     deadline: Duration,
     caller: Option<&[u8]>,
 ) -> RequestRecord {
-    let start = RequestStart { id: String::new(), pipeline, chip, deadline, model: None, canary_side: None, caller };
+    let start = RequestStart {
+        id: String::new(),
+        pipeline,
+        chip,
+        deadline,
+        model: None,
+        canary_side: None,
+        caller,
+        origin: None,
+    };
     RequestRecord::start(start, &app.records)
 }

@@ -6,6 +6,7 @@ pub mod bench_support;
 pub mod jpeg;
 pub mod onnx;
 pub mod pairs;
+pub mod soak;
 
 mod server;
 mod site;
@@ -53,6 +54,15 @@ pub fn guests_config(preprocess: &str, stage: &str) -> String {
         file("echo-infer"),
         file("echo-postprocess"),
     )
+}
+
+/// The token that a server made in the folder `.plimsoll` next to its configuration.
+///
+/// # Panics
+/// If there is no token.
+pub fn made_token(folder: &Path) -> String {
+    let token = std::fs::read_to_string(folder.join(".plimsoll/admin-token")).expect("the server made a token");
+    token.trim().to_owned()
 }
 
 /// One compiled cache for all tests, because compiling the guests again for each test would take most of the time.

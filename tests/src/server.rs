@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use plimsoll::config::Config;
 use plimsoll::serve::App;
-use plimsoll::serve::Listeners;
+use plimsoll::serve::{Listener, Listeners, Stop};
 use tempfile::TempDir;
 
 use crate::shared_cache;
+
+/// The routes that need the token of administration.
+const ADMINISTRATION: [&str; 3] = ["/v1/plugins", "/v1/memory", "/v2/repository/models"];
 
 /// A server in this process, on a free port of the loopback interface.
 pub struct Server {
@@ -16,13 +19,18 @@ pub struct Server {
     pub url: String,
     /// `http://127.0.0.1:PORT` of gRPC. It is the same as `url` unless the configuration sets `grpc_listen`.
     pub grpc_url: String,
+    /// `http://127.0.0.1:PORT` of administration, reports and metrics. It is the same as `url` unless the configuration
+    /// sets `admin.listen`.
+    pub admin_url: String,
+    /// The token of administration that the server made; `None` if the configuration names one.
+    pub token: Option<String>,
     /// The application, for checks that no route allows.
     pub app: Arc<App>,
     /// The HTTP client for requests.
     pub client: reqwest::Client,
     /// The data folder, which stores deployments. It is not used if the configuration names another.
     _data: TempDir,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    stop: Option<tokio::sync::mpsc::Sender<Stop>>,
     task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
 }
 
@@ -41,7 +49,7 @@ impl Server {
     /// # Panics
     /// If the configuration is rejected.
     pub async fn with_config(config: &Config) -> Self {
-        plimsoll::base::telemetry::start(plimsoll::base::telemetry::LogFormat::Human);
+        plimsoll::base::telemetry::start(plimsoll::base::telemetry::LogFormat::Human).expect("the log starts");
         let data = tempfile::tempdir().expect("a folder");
         let mut config = config.clone();
         config.data_dir.get_or_insert_with(|| data.path().to_owned());
@@ -49,18 +57,32 @@ impl Server {
         let app = Arc::new(App::open(&config).await.expect("the configuration is served"));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let grpc = match config.server.grpc_listen {
-            None => None,
-            Some(address) => Some(tokio::net::TcpListener::bind(address).await.expect("a free port")),
+        let grpc = match &config.server.grpc_listen {
+            None => Vec::new(),
+            Some(listen) => Listener::bind_all(listen).await.expect("a free port"),
         };
-        let grpc_url =
-            grpc.as_ref().map_or(url.clone(), |grpc| format!("http://{}", grpc.local_addr().expect("bound")));
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let shutdown = async {
-            let _ = stopped.await;
+        let grpc_url = grpc.first().map_or(url.clone(), Listener::to_string);
+        let (stop, stops) = tokio::sync::mpsc::channel(1);
+        let admin = match &config.admin.listen {
+            None => Vec::new(),
+            Some(listen) => Listener::bind_all(listen).await.expect("a free port"),
         };
-        let task = tokio::spawn(plimsoll::serve::serve(Arc::clone(&app), Listeners { http: listener, grpc }, shutdown));
-        Self { url, grpc_url, app, client: reqwest::Client::new(), _data: data, stop: Some(stop), task: Some(task) }
+        let admin_url = admin.first().map_or(url.clone(), Listener::to_string);
+        let token = std::fs::read_to_string(config.data_dir().join("admin-token")).ok();
+        let token = token.filter(|_| config.admin.token_file.is_none()).map(|token| token.trim().to_owned());
+        let listeners = Listeners { http: vec![listener.into()], grpc, admin };
+        let task = tokio::spawn(plimsoll::serve::serve(Arc::clone(&app), listeners, stops));
+        Self {
+            url,
+            grpc_url,
+            admin_url,
+            token,
+            app,
+            client: reqwest::Client::new(),
+            _data: data,
+            stop: Some(stop),
+            task: Some(task),
+        }
     }
 
     /// Returns the message with which a configuration is rejected.
@@ -91,7 +113,7 @@ impl Server {
     /// # Panics
     /// If the server does not reply.
     pub async fn get(&self, path: &str) -> Reply {
-        Reply::read(self.client.get(format!("{}{path}", self.url)).send().await.expect("an answer")).await
+        self.send("GET", path, &[], Vec::new()).await
     }
 
     /// Posts JSON to a model of the Open Inference Protocol.
@@ -112,11 +134,28 @@ impl Server {
         rows.into_iter().find(|row| row["stage"] == stage && row["outcome"] == outcome)
     }
 
-    /// Sends a request with any method and headers.
+    /// Sends a request with any method and headers. Administration gets the token that the server made, unless the
+    /// headers have an `authorization`.
     ///
     /// # Panics
     /// If the server does not reply.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
+        let administers = ADMINISTRATION.iter().any(|prefix| path.starts_with(prefix));
+        let is_given = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+        let Some(token) = self.token.as_ref().filter(|_| administers && !is_given) else {
+            return self.send_plainly(method, path, headers, body).await;
+        };
+        let authorization = format!("Bearer {token}");
+        let mut headers = headers.to_vec();
+        headers.push(("authorization", &authorization));
+        self.send_plainly(method, path, &headers, body).await
+    }
+
+    /// Sends a request with these headers only, never with the token of administration.
+    ///
+    /// # Panics
+    /// If the server does not reply.
+    pub async fn send_plainly(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         let mut request = self.client.request(method, format!("{}{path}", self.url)).body(body);
         for (name, value) in headers {
@@ -168,10 +207,11 @@ impl Server {
     pub async fn stop(mut self) {
         drop(self.stop.take());
         self.task.take().expect("once").await.expect("no panic").expect("no error");
-        // A deployment that still runs, or a connection that is closing, keeps the application alive, and with it the
-        // data folder, which the next server of the test may need. A separate process would end both on exit.
-        for _ in 0..1_000 {
-            if Arc::strong_count(&self.app) == 1 {
+        // A connection that is closing keeps the application alive, and a deployment or a scan that still runs on its own
+        // thread keeps the deployments. Both keep the data folder, which the next server of the test may need. A separate
+        // process would end both on exit.
+        for _ in 0..6_000 {
+            if Arc::strong_count(&self.app) == 1 && Arc::strong_count(&self.app.deployments) == 1 {
                 break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;

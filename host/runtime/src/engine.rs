@@ -1,6 +1,8 @@
 //! The wasmtime engine: one for the process, with pooled instances and an epoch that advances.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -37,7 +39,7 @@ pub struct Runtime {
     pub engine: Engine,
     /// Schedules the guests of this engine.
     pub scheduler: Arc<Scheduler>,
-    _ticker: Ticker,
+    ticker: Ticker,
 }
 
 impl Runtime {
@@ -69,13 +71,32 @@ impl Runtime {
     }
 
     fn with_engine(engine: Engine, scheduling: Scheduling) -> wasmtime::Result<Self> {
-        Ok(Self { _ticker: Ticker::start(engine.clone())?, engine, scheduler: Arc::new(Scheduler::new(scheduling)) })
+        let ticks = engine.clone();
+        let ticker = Ticker::start(move || ticks.increment_epoch())?;
+        Ok(Self { ticker, engine, scheduler: Arc::new(Scheduler::new(scheduling)) })
     }
 
     /// The current use of the instance pool; `None` if instances are allocated on demand.
     pub fn pool_usage(&self) -> Option<PoolUsage> {
         PoolUsage::read(&self.engine)
     }
+
+    /// The state of the thread that advances the epoch. If it does not run, no deadline of a guest is enforced.
+    pub fn epoch_thread(&self) -> EpochThread {
+        EpochThread {
+            is_running: self.ticker.thread.as_ref().is_some_and(|thread| !thread.is_finished()),
+            panics: self.ticker.panics.load(Relaxed),
+        }
+    }
+}
+
+/// The state of the thread that advances the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochThread {
+    /// True unless the thread has ended.
+    pub is_running: bool,
+    /// How often it panicked, and went on.
+    pub panics: u64,
 }
 
 /// The pool of instances: slots in use, and what unused slots still hold.
@@ -159,17 +180,26 @@ pub fn pool(slots: u32) -> PoolingAllocationConfig {
 struct Ticker {
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    panics: Arc<AtomicU64>,
 }
 
 impl Ticker {
-    fn start(engine: Engine) -> io::Result<Self> {
-        let (stop, stopped) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("epoch".into()).spawn(move || {
+    /// Calls `tick` every [`TICK`]. A panic is counted, and the thread goes on.
+    fn start(mut tick: impl FnMut() + Send + 'static) -> io::Result<Self> {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let panics = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&panics);
+        let mut run = move || {
             while stopped.recv_timeout(TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
-                engine.increment_epoch();
+                tick();
+            }
+        };
+        let thread = std::thread::Builder::new().name("epoch".into()).spawn(move || {
+            while catch_unwind(AssertUnwindSafe(&mut run)).is_err() {
+                counted.fetch_add(1, Relaxed);
             }
         })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        Ok(Self { stop: Some(stop), thread: Some(thread), panics })
     }
 }
 
@@ -179,5 +209,25 @@ impl Drop for Ticker {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_epoch_advances_after_a_panic_which_is_counted() {
+        let (ticked, ticks) = mpsc::channel();
+        let mut count = 0;
+        let ticker = Ticker::start(move || {
+            count += 1;
+            assert_ne!(count, 2, "the second tick panics");
+            let _ = ticked.send(count);
+        });
+        let ticker = ticker.expect("a thread");
+        let seen: Vec<u32> = ticks.iter().take(3).collect();
+        assert_eq!(seen, [1, 3, 4]);
+        assert_eq!(ticker.panics.load(Relaxed), 1);
     }
 }

@@ -3,7 +3,7 @@
 //! configuration file and no global state, so another Rust service can embed it.
 //!
 //! # Layout, from the ground up; each layer uses only those above it in this list
-//! - Base: [`identity`], [`text`].
+//! - Base: [`identity`], [`panics`], [`text`].
 //! - Contract: [`kind`], [`outcome`], [`tensor`].
 //! - [`scheduling`]: which thread runs what, and when. [`cap`]: the memory cap and the meter of the high-water mark.
 //! - [`nn`]: models and backends. [`engine`]: wasmtime, its pool and its epoch.
@@ -28,7 +28,7 @@
 //! let preparer = Preparer::new(&runtime, None)?;
 //!
 //! // Load a component and make a stage of it: compile, check its world, run `init`, take a snapshot.
-//! let artifact = Artifact::new("brightness", None, std::fs::read("brightness.wasm")?.into());
+//! let artifact = Artifact::new("brightness", None, std::fs::read("brightness.wasm")?.into())?;
 //! let limits = Limits {
 //!     max_memory: 16 << 20,
 //!     deadline: Duration::from_secs(1),
@@ -52,7 +52,7 @@
 //! # }
 //! ```
 
-#![warn(clippy::expect_used, clippy::unwrap_used)]
+#![warn(clippy::expect_used, clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic"))]
 
 pub mod cap;
@@ -62,6 +62,7 @@ pub mod identity;
 pub mod kind;
 pub mod nn;
 pub mod outcome;
+pub mod panics;
 pub mod pipeline;
 pub mod scheduling;
 pub mod stage;

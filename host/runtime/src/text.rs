@@ -13,19 +13,79 @@ pub fn grouped(value: u64) -> String {
     text
 }
 
-/// Shortens a text that a caller sent to 100 bytes, so that it fits into a message.
+/// Shortens a text that a caller sent to 100 bytes, so that it fits into a message, and escapes it as [`printable`].
 pub fn shortened(text: &str) -> String {
     const LONGEST: usize = 100;
-    let end = text.floor_char_boundary(LONGEST);
-    if end < text.len() { format!("{}…", &text[..end]) } else { text.to_owned() }
+    printable(text, LONGEST)
+}
+
+/// Makes a text from elsewhere (a plugin, a registry, a caller) safe to print: at most `longest` bytes of it, and
+/// characters that are not printable are escaped (`\u{1b}`). These are control characters, which could make terminals do
+/// something or forge lines, and invisible ones, which could reverse the direction of the text around them.
+pub fn printable(text: &str, longest: usize) -> String {
+    let end = text.floor_char_boundary(longest);
+    let mut shown = escaped(&text[..end], |_| false);
+    if end < text.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// As [`printable`], but of any length, and ends of lines stay. For reports of many lines.
+pub fn printable_lines(text: &str) -> String {
+    escaped(text, |letter| letter == '\n')
+}
+
+fn escaped(text: &str, stays: impl Fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if stays(letter) || letter == ' ' || letter.is_ascii_graphic() {
+            shown.push(letter);
+        } else {
+            // After another letter, because a combining character is escaped only at the start of a text.
+            shown.extend(String::from_iter(['x', letter]).escape_debug().skip(1));
+        }
+    }
+    shown
+}
+
+/// Joins names for a message: the first ten, and how many more there are.
+pub fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    const MOST: usize = 10;
+    let more = names.len().saturating_sub(MOST);
+    let listed = names.take(MOST).collect::<Vec<_>>().join(", ");
+    if more == 0 { listed } else { format!("{listed} and {more} more") }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use super::{grouped, listed, printable, printable_lines};
+
+    #[test]
+    fn at_most_ten_names_are_listed() {
+        let names: Vec<String> = (0..500).map(|number| number.to_string()).collect();
+        assert_eq!(listed(names[..2].iter().map(String::as_str)), "0, 1");
+        assert_eq!(listed(names.iter().map(String::as_str)), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 490 more");
+    }
 
     #[test]
     fn thousands_are_grouped_from_the_right() {
         assert_eq!([0, 999, 1_000, 3_145_728].map(grouped), ["0", "999", "1,000", "3,145,728"]);
+    }
+
+    #[test]
+    fn characters_that_are_not_printable_are_escaped() {
+        for (text, shown) in [
+            ("José, 日本 \"it's\" a\\b — e\u{301}", "José, 日本 \"it's\" a\\b — e\u{301}"),
+            ("\u{1b}[2J\r\n\0\u{7f}\u{9b}", "\\u{1b}[2J\\r\\n\\0\\u{7f}\\u{9b}"),
+            (
+                "a\u{202e}b\u{2066}\u{200b}\u{feff}\u{2028}\u{61c}\u{e0041}",
+                "a\\u{202e}b\\u{2066}\\u{200b}\\u{feff}\\u{2028}\\u{61c}\\u{e0041}",
+            ),
+        ] {
+            assert_eq!(printable(text, 1_000), shown);
+        }
+        assert_eq!(printable("ééé", 3), "é…");
+        assert_eq!(printable_lines("a\n\tb"), "a\n\\tb");
     }
 }

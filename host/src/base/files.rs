@@ -1,6 +1,10 @@
-//! Metadata of files, used to detect changes.
+//! Metadata of files and folders, used to detect changes.
+//!
+//! A file that does not exist and a file that cannot be looked at are different results: what cannot be seen is not
+//! gone.
 
-use std::fs;
+use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -8,8 +12,43 @@ use std::path::Path;
 /// differs after the file has changed.
 pub type FileStat = (u64, i64, i64, u64);
 
-/// Reads the [`FileStat`] of a file; `None` if there is no such file.
+/// The time at which the metadata of a file changed (seconds, nanoseconds), for example its owner or its permissions.
+pub type ChangeTime = (i64, i64);
+
+/// The device and the inode number of a folder. They differ if another folder has taken its place, for example the
+/// empty folder below a mount that was dropped.
+pub type FolderId = (u64, u64);
+
+/// Reads the [`FileStat`] of a file; `None` if there is no such file, or it cannot be looked at.
 pub fn stat(path: &Path) -> Option<FileStat> {
-    let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-    Some((metadata.len(), metadata.mtime(), metadata.mtime_nsec(), metadata.ino()))
+    look_at_file(path).ok().flatten().map(|(stat, _)| stat)
+}
+
+/// Reads the [`FileStat`] of a file, and the time at which its metadata changed; `None` if there is no such file.
+///
+/// # Errors
+/// If the file cannot be looked at. A link to a file that does not exist is an error, because the folder of the file
+/// may be a mount that was dropped.
+pub fn look_at_file(path: &Path) -> io::Result<Option<(FileStat, ChangeTime)>> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let read = |it: &Metadata| ((it.len(), it.mtime(), it.mtime_nsec(), it.ino()), (it.ctime(), it.ctime_nsec()));
+    Ok(metadata.is_file().then(|| read(&metadata)))
+}
+
+/// Reads the [`FolderId`] of a folder.
+///
+/// # Errors
+/// If there is no such folder, or it cannot be looked at.
+pub fn folder_id(path: &Path) -> io::Result<FolderId> {
+    let metadata = fs::metadata(path)?;
+    match metadata.is_dir() {
+        true => Ok((metadata.dev(), metadata.ino())),
+        false => Err(io::ErrorKind::NotADirectory.into()),
+    }
 }

@@ -1,15 +1,23 @@
 //! Base: parts that do not depend on the rest of this crate.
 //!
 //! - [`defaults`]: limits that apply if the configuration sets none.
-//! - [`files`]: metadata of files. [`bundled`]: the plugins and files that the binary contains.
-//! - [`oci`]: components in registries.
-//! - [`process`]: the memory of the process. [`allocator`]: returns freed memory to the operating system.
-//! - [`telemetry`]: the log.
+//! - [`files`]: metadata of files. [`watched_files`]: files that are read again. [`bundled`]: the plugins and files that the binary contains.
+//! - [`oci`]: components in registries. [`secrets`]: random secrets, and files for secrets.
+//! - [`process`]: the memory of the process. [`descriptors`]: the limit of open file descriptors. [`allocator`]: returns freed memory to the operating system.
+//! - [`nearest`]: the word that was probably meant.
+//! - [`telemetry`]: the log. `line_queue`: the queue of its lines. [`panics`]: counts and logs panics.
 
 pub mod allocator;
 pub mod bundled;
 pub mod defaults;
+pub mod descriptors;
 pub mod files;
+mod line_queue;
+mod log_fields;
+pub mod nearest;
 pub mod oci;
+pub mod panics;
 pub mod process;
+pub mod secrets;
 pub mod telemetry;
+pub mod watched_files;

@@ -1,9 +1,29 @@
 //! The log: human-readable or JSON lines on stderr, filtered by `RUST_LOG` (default `info`).
+//!
+//! A thread of its own writes the lines. So a reader of stderr that is gone or slow, or a full disk, costs lines and
+//! nothing else. Everything that the process writes to stderr goes through this thread.
 
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+
+use super::line_queue::LineQueue;
+use super::log_fields::SafeFields;
+
+/// How long the process waits at exit for a reader that does not read.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long it waits at exit for a reader that reads.
+const EXIT_LIMIT: Duration = Duration::from_secs(5);
+
+static LINES: LineQueue = LineQueue::new();
+static WRITER: OnceLock<JoinHandle<()>> = OnceLock::new();
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -16,14 +36,107 @@ pub enum LogFormat {
 }
 
 /// Starts the log. A second call in the same process has no effect.
-pub fn start(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+///
+/// # Errors
+/// If the thread that writes the lines cannot be started.
+pub fn start(format: LogFormat) -> io::Result<()> {
+    if WRITER.get().is_some() {
+        return Ok(());
+    }
+    let (filter, refused) = filter();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let _ = match format {
-        LogFormat::Human => builder.try_init(),
+        .with_writer(|| QueueWriter)
+        // Errors would go to stderr with `eprintln!`, which waits for a reader and panics without one.
+        .log_internal_errors(false)
+        .with_ansi(io::stderr().is_terminal());
+    let started = match format {
+        LogFormat::Human => builder.fmt_fields(SafeFields).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
+    if started.is_err() {
+        // Another thread was faster, or the process has a log of its own.
+        return Ok(());
+    }
+    let _ = WRITER.set(std::thread::Builder::new().name("log".into()).spawn(write_lines)?);
+    if let Some(refused) = refused {
+        tracing::warn!("{refused}");
+    }
+    Ok(())
+}
+
+/// Prints a line to stderr, after the log lines so far.
+pub fn print_line(line: &str) {
+    LINES.push(format!("{line}\n").as_bytes());
+}
+
+/// Waits until the lines are written, if stderr can take them. Call this before the process exits.
+pub fn finish() {
+    LINES.flush(PATIENCE, EXIT_LIMIT);
+}
+
+/// Waits for at most `limit` until the lines are written.
+pub(super) fn flush(limit: Duration) {
+    LINES.flush(limit, limit);
+}
+
+/// The number of log lines that were lost because nothing read stderr, or because it could not be written.
+pub fn dropped_lines() -> u64 {
+    LINES.dropped()
+}
+
+/// Returns true while lines are written, or if the log was not started.
+pub fn is_running() -> bool {
+    WRITER.get().is_none_or(|writer| !writer.is_finished())
+}
+
+/// The filter of `RUST_LOG`, and what is wrong with it.
+fn filter() -> (EnvFilter, Option<String>) {
+    let default = || EnvFilter::new("info");
+    match std::env::var(EnvFilter::DEFAULT_ENV) {
+        Ok(wanted) if !wanted.trim().is_empty() => match EnvFilter::try_new(&wanted) {
+            Ok(filter) => (filter, None),
+            Err(error) => {
+                let wanted = wanted.escape_debug();
+                let refused = format!("RUST_LOG is not valid, so `info` applies instead of `{wanted}`: {error}");
+                (default(), Some(refused))
+            }
+        },
+        _ => (default(), None),
+    }
+}
+
+/// Writes the lines until the process ends.
+fn write_lines() {
+    loop {
+        // A second handle, because one of the standard library is locked while it writes, and would stop a panic that
+        // is printed meanwhile.
+        let stderr: Box<dyn Write> = match io::stderr().as_fd().try_clone_to_owned() {
+            Ok(stderr) => Box::new(File::from(stderr)),
+            Err(_) => Box::new(io::stderr()),
+        };
+        let report = |lines| {
+            tracing::warn!(
+                target: "plimsoll::log",
+                lines,
+                "log lines were lost: stderr was not read fast enough, or could not be written"
+            );
+        };
+        // A panic is counted and logged by its hook.
+        let _ = catch_unwind(AssertUnwindSafe(|| LINES.write_to(stderr, report)));
+    }
+}
+
+/// Passes a line to the queue. `tracing-subscriber` writes each line with one call.
+struct QueueWriter;
+
+impl Write for QueueWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        LINES.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

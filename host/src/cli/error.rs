@@ -3,6 +3,9 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use plimsoll_runtime::text::printable_lines;
+
+use crate::base::telemetry;
 use crate::config::ConfigError;
 
 /// `EX_USAGE` of sysexits.h: the configuration cannot be served.
@@ -31,7 +34,8 @@ impl Error {
 
     /// Prints the error and returns its exit code.
     pub(in crate::cli) fn report(&self) -> ExitCode {
-        eprintln!("plimsoll: {self}");
+        // The message may contain texts of plugins, registries and servers.
+        telemetry::print_line(&printable_lines(&format!("plimsoll: {self}")));
         match self {
             Self::Config(_) => ExitCode::from(EX_USAGE),
             Self::Failed(_) => ExitCode::FAILURE,

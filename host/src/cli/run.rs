@@ -1,12 +1,15 @@
 //! Parses the arguments and runs the command.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::commands::Command;
 use super::error::Error;
+use crate::base::panics;
 use crate::base::telemetry::{self, LogFormat};
 
 /// How long the process waits for backend threads after the command. A model run cannot be interrupted, so it may still
@@ -27,13 +30,28 @@ struct Cli {
 /// Parses the arguments, runs the command, and returns its exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::start(cli.log);
+    if let Err(error) = telemetry::start(cli.log) {
+        // Without the thread of the log, this is the only line that is written.
+        let _ = writeln!(io::stderr(), "plimsoll: the thread of the log cannot be started: {error}");
+        return ExitCode::FAILURE;
+    }
+    panics::log_panics();
+    let code = run(cli.command.unwrap_or_default());
+    telemetry::finish();
+    code
+}
+
+fn run(command: Command) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return Error::Failed(format!("the async runtime cannot be started: {error}")).report(),
     };
-    let result = runtime.block_on(cli.command.unwrap_or_default().run());
+    let result = runtime.block_on(async {
+        // Without a handler, a write beyond the limit of file sizes (`ulimit -f`) ends the process. With one it is an error.
+        let _ = signal(SignalKind::from_raw(libc::SIGXFSZ));
+        command.run().await
+    });
     // Requests that are aborted here still write their log line.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     result.unwrap_or_else(|error| error.report())

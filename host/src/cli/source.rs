@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Overrides};
 
 /// The location of the configuration.
 #[derive(Debug, Clone, Default, Args)]
@@ -15,18 +15,27 @@ pub(in crate::cli) struct ConfigSource {
     /// The folder of plugins; overrides the file's `plugin_dir`.
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
+    /// The folder of the state that survives a restart; overrides the file's `data_dir`.
+    #[arg(long, value_name = "DIR", env = "PLIMSOLL_DATA_DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 impl ConfigSource {
+    /// The configuration file and the data folder of a server that is already running.
+    pub(in crate::cli) fn at(config: Option<PathBuf>, data_dir: Option<PathBuf>) -> Self {
+        Self { config, plugins: None, data_dir }
+    }
+
     /// Loads the configuration and applies the overrides of the command line.
     pub(in crate::cli) fn load(&self) -> Result<Config, ConfigError> {
         let mut config = Config::load(self.config.as_deref())?;
-        if let Some(folder) = &self.plugins {
-            // A path on the command line is relative to the current folder.
-            let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
-            config.overrides.plugins = Some(folder.clone());
-            config.plugin_dir = Some(folder);
-        }
+        // A path on the command line is relative to the current folder.
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        config.apply_overrides(Overrides {
+            plugins: self.plugins.as_ref().map(absolute),
+            data_dir: self.data_dir.as_ref().map(absolute),
+            listen: None,
+        });
         Ok(config)
     }
 }

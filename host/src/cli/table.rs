@@ -1,11 +1,16 @@
 //! Tables in plain text.
 
+use plimsoll_runtime::text::printable;
+
+/// Maximum bytes of a cell.
+const LONGEST: usize = 1_024;
+
 /// Returns the lines of a table with a header. The first `texts` columns are left-aligned. The others are numbers and
 /// right-aligned.
 pub(super) fn lines(header: &[&str], rows: &[Vec<String>], texts: usize) -> Vec<String> {
     let header = header.iter().map(|&title| title.to_owned()).collect();
-    // Some texts, such as a plugin's version, are not trusted, so their control characters must not reach the terminal.
-    let shown = |cell: &String| cell.replace(char::is_control, "?");
+    // Some texts, such as the names of callers, are not trusted.
+    let shown = |cell: &String| printable(cell, LONGEST);
     let all: Vec<Vec<String>> =
         std::iter::once(&header).chain(rows).map(|row: &Vec<String>| row.iter().map(shown).collect()).collect();
     let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -25,6 +30,6 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [vec!["long name".to_owned(), "7".to_owned()], vec!["a\u{1b}[".to_owned(), "12345".to_owned()]];
         let lines = super::lines(&["name", "bytes"], &rows, 1);
-        assert_eq!(lines, ["name       bytes", "long name      7", "a?[        12345"]);
+        assert_eq!(lines, ["name       bytes", "long name      7", "a\\u{1b}[   12345"]);
     }
 }

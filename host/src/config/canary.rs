@@ -7,7 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 /// A pipeline's `canary`: a share such as `"5%"`, or a table that also has the rules of the decision.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CanaryRules {
     /// The part of the requests that the new version gets, from 0 to 0.5; written as `"5%"`.

@@ -23,7 +23,7 @@ impl Config {
     /// If a number is not valid. The error is the first one, with its key.
     pub(super) fn check_numbers(&self) -> Result<(), ConfigError> {
         let refused = |key: &str, reason: &str| Err(ConfigError::new(&self.path, key, reason));
-        let Server { max_concurrency, body_budget, max_body, body_timeout, grace_period, .. } = &self.server;
+        let Server { max_concurrency, body_budget, max_body, body_timeout, drain, grace_period, .. } = &self.server;
         if !(1..=MAX_CONCURRENCY).contains(max_concurrency) {
             return refused("server.max_concurrency", "must be a number from 1 to 10000");
         }
@@ -33,13 +33,23 @@ impl Config {
                 "must be at least `server.max_body`; otherwise the largest body never fits",
             );
         }
+        if let Some((key, reason)) = self.admission_mistake() {
+            return refused(&key, reason);
+        }
         if let Some((key, reason)) = self.memory_mistake() {
+            return refused(&key, &reason);
+        }
+        if let Some((key, reason)) = self.plugin_name_mistake() {
             return refused(&key, &reason);
         }
         if self.deploy.poll.is_zero() {
             return refused("deploy.poll", "must be greater than 0, for example \"1s\"");
         }
         let mut times = vec![("server.body_timeout".to_owned(), Some(*body_timeout))];
+        times.push(("server.drain".to_owned(), Some(*drain)));
+        times.push(("server.budget_wait".to_owned(), Some(self.server.budget_wait)));
+        times.push(("server.reply_timeout".to_owned(), Some(self.server.reply_timeout)));
+        times.push(("deploy.upload_timeout".to_owned(), Some(self.deploy.upload_timeout)));
         times.push(("server.grace_period".to_owned(), Some(*grace_period)));
         times.push(("deploy.poll".to_owned(), Some(self.deploy.poll)));
         for (name, model) in &self.models {
@@ -81,6 +91,35 @@ impl Config {
             Some((key, _)) => refused(key, "must not be longer than a day"),
             None => Ok(()),
         }
+    }
+
+    /// Returns key and reason of the first limit on requests that is not valid.
+    fn admission_mistake(&self) -> Option<(String, &'static str)> {
+        let Server { max_connections, max_caller_concurrency, max_caller_rate, reply_timeout, .. } = &self.server;
+        let counts = [("max_connections", max_connections), ("max_caller_concurrency", max_caller_concurrency)];
+        if let Some((key, _)) = counts.iter().find(|(_, count)| **count == Some(0)) {
+            return Some((format!("server.{key}"), "must be at least 1; remove it for the default"));
+        }
+        if max_caller_rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
+            return Some(("server.max_caller_rate".into(), "must be greater than 0; remove it for no limit"));
+        }
+        if reply_timeout.is_zero() {
+            return Some(("server.reply_timeout".into(), "must be greater than 0, for example \"30s\""));
+        }
+        let blocked = self.pipelines.iter().find(|(_, pipeline)| pipeline.max_concurrency == Some(0));
+        blocked.map(|(name, _)| (format!("pipelines.{name}.max_concurrency"), "must be at least 1"))
+    }
+
+    /// Returns key and reason of the first name of a plugin that is not valid. Names are parts of paths and log lines.
+    fn plugin_name_mistake(&self) -> Option<(String, String)> {
+        let mut names: Vec<_> = self.plugins.keys().map(|name| ("plugins".to_owned(), name)).collect();
+        for (name, pipeline) in &self.pipelines {
+            names.push((format!("pipelines.{name}.preprocess.plugin"), &pipeline.preprocess.plugin));
+            names.push((format!("pipelines.{name}.postprocess.plugin"), &pipeline.postprocess.plugin));
+            let chips = pipeline.chips.iter();
+            names.extend(chips.map(|(chip, stage)| (format!("pipelines.{name}.chips.{chip}.plugin"), &stage.plugin)));
+        }
+        names.into_iter().find_map(|(key, name)| Some((key, check_plugin_name(name).err()?.to_string())))
     }
 
     /// Returns key and reason of the first setting of `[memory]` or `record` that is not valid.

@@ -1,6 +1,5 @@
-//! The tables about deployments: `[deploy]` and `[admin]`.
+//! `[deploy]`: how plugins are deployed.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -15,8 +14,13 @@ pub struct Deploy {
     /// How often folders are scanned, for file systems that send no events.
     #[serde(with = "humantime_serde")]
     pub poll: Duration,
+    /// If true, a release is only deployed if a restart remembers it.
+    pub require_durable: bool,
     /// Maximum size of a component.
     pub max_plugin: ByteSize,
+    /// How long an upload of a component may take.
+    #[serde(with = "humantime_serde")]
+    pub upload_timeout: Duration,
     /// Maximum bytes of compiled code in the cache; the least recently used code is removed first.
     pub max_cache: ByteSize,
 }
@@ -26,18 +30,11 @@ impl Default for Deploy {
         Self {
             keep: 3,
             poll: Duration::from_secs(2),
+            require_durable: false,
             // Components that contain a Python interpreter have about 40 MiB.
             max_plugin: ByteSize::mib(128),
+            upload_timeout: Duration::from_secs(300),
             max_cache: ByteSize::gib(2),
         }
     }
-}
-
-/// `[admin]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Admin {
-    /// The file with the bearer token of the administration routes. If it is not set, the token is read from the
-    /// environment variable `PLIMSOLL_ADMIN_TOKEN`.
-    pub token_file: Option<PathBuf>,
 }

@@ -1,18 +1,21 @@
 //! `plimsoll.toml`: the user's configuration. Every table rejects unknown keys.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::admin::Admin;
+use super::auth::Auth;
 use super::backends::Backends;
-use super::deploy::{Admin, Deploy};
+use super::deploy::Deploy;
+use super::listen::Listen;
 use super::memory::Memory;
 use super::model::Model;
 use super::pipeline::Pipeline;
 use super::plugin::{Plugin, plugins};
 use super::server::Server;
+use super::tls::Tls;
 use crate::base::bundled;
 use crate::base::files::FileStat;
 
@@ -41,6 +44,12 @@ pub struct Config {
     /// Access to the administration routes.
     #[serde(default)]
     pub admin: Admin,
+    /// The keys of callers.
+    #[serde(default)]
+    pub auth: Auth,
+    /// The certificate of the server; without it connections are not encrypted.
+    #[serde(default)]
+    pub tls: Option<Tls>,
     /// How the memory report distinguishes callers.
     #[serde(default)]
     pub memory: Memory,
@@ -71,20 +80,30 @@ pub struct Config {
 pub struct Overrides {
     /// The plugin folder.
     pub plugins: Option<PathBuf>,
-    /// Address and port.
-    pub listen: Option<SocketAddr>,
+    /// The folder of the deployments that are kept across restarts.
+    pub data_dir: Option<PathBuf>,
+    /// The addresses of HTTP.
+    pub listen: Option<Listen>,
 }
 
 impl Config {
     /// Applies the command-line settings of the configuration before, because they take precedence over the file.
     pub fn keep_overrides(&mut self, before: &Self) {
-        self.overrides = before.overrides.clone();
-        if let Some(folder) = &self.overrides.plugins {
+        self.apply_overrides(before.overrides.clone());
+    }
+
+    /// Applies settings of the command line. They take precedence over the file, also when it is read again.
+    pub fn apply_overrides(&mut self, overrides: Overrides) {
+        if let Some(folder) = &overrides.plugins {
             self.plugin_dir = Some(folder.clone());
         }
-        if let Some(address) = self.overrides.listen {
-            self.server.listen = address;
+        if let Some(folder) = &overrides.data_dir {
+            self.data_dir = Some(folder.clone());
         }
+        if let Some(addresses) = &overrides.listen {
+            self.server.listen = addresses.clone();
+        }
+        self.overrides = overrides;
     }
 
     /// Resolves a path that is relative to the file's folder.

@@ -26,6 +26,10 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let mut config: Self = toml::from_str(text).map_err(|error| ConfigError::new(path, "", error))?;
         config.path = path.to_owned();
+        config.server.listen = config.server.listen.resolved(|path| config.resolve(path));
+        config.server.grpc_listen =
+            config.server.grpc_listen.as_ref().map(|listen| listen.resolved(|path| config.resolve(path)));
+        config.admin.listen = config.admin.listen.as_ref().map(|listen| listen.resolved(|path| config.resolve(path)));
         if config.pipelines.is_empty() {
             return Err(ConfigError::new(path, "pipelines", "there is no pipeline; declare one as `[pipelines.NAME]`"));
         }

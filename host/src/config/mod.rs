@@ -3,23 +3,31 @@
 //! [`file`](mod@file): the whole file and where it came from. `load` reads it, and `checks` finds settings
 //! that parse but are not valid. The other modules have one table each.
 
+pub mod admin;
+pub mod auth;
 pub mod backends;
 pub mod canary;
 mod checks;
 pub mod deploy;
 pub mod error;
 pub mod file;
+pub mod listen;
 mod load;
 pub mod memory;
 pub mod model;
 pub mod pipeline;
 pub mod plugin;
 pub mod server;
+pub mod tls;
 
+pub use admin::{Admin, TOKEN_FILE, TOKEN_VARIABLE};
+pub use auth::Auth;
 pub use canary::CanaryRules;
-pub use deploy::{Admin, Deploy};
+pub use deploy::Deploy;
 pub use error::ConfigError;
-pub use file::{Config, DEMO};
+pub use file::{Config, DEMO, Overrides};
+pub use listen::{Listen, ListenAddress};
 pub use memory::{Memory, Record};
 pub use pipeline::{Pipeline, Stage, text_of};
 pub use server::Server;
+pub use tls::Tls;

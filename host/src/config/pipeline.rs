@@ -19,6 +19,10 @@ pub struct Pipeline {
     /// Maximum time of a whole request, including its time in the queue; default 30 s.
     #[serde(default, with = "humantime_serde")]
     pub deadline: Option<Duration>,
+    /// Maximum number of its requests that run at the same time; default a fair share of `server.max_concurrency`.
+    pub max_concurrency: Option<u32>,
+    /// Maximum number of its requests in the queue; default a fair share of `server.max_queue`.
+    pub max_queue: Option<u32>,
     /// The chip of requests that name none; required if the pipeline has several chips.
     pub default_chip: Option<String>,
     /// The first stage.

@@ -7,14 +7,21 @@ use bytesize::ByteSize;
 use plimsoll_runtime::scheduling::Scheduling;
 use serde::Deserialize;
 
+use super::listen::Listen;
+use crate::records::metrics::Buckets;
+
 /// `[server]`.
 #[derive(Debug, Clone, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
-    /// Address and port of HTTP; port 0 selects a free port.
-    pub listen: SocketAddr,
-    /// Address and port of gRPC; default the same as HTTP.
-    pub grpc_listen: Option<SocketAddr>,
+    /// The addresses of HTTP.
+    pub listen: Listen,
+    /// The addresses of gRPC; default the same as HTTP.
+    pub grpc_listen: Option<Listen>,
+    /// How long the server continues to serve after SIGTERM, while it reports that it is not ready. In this time a
+    /// load balancer stops sending requests.
+    #[serde(with = "humantime_serde")]
+    pub drain: Duration,
     /// How long running requests may continue after a signal to stop.
     #[serde(with = "humantime_serde")]
     pub grace_period: Duration,
@@ -25,16 +32,39 @@ pub struct Server {
     /// How long a body may take to arrive.
     #[serde(with = "humantime_serde")]
     pub body_timeout: Duration,
+    /// Minimum bytes per second at which a body must arrive, measured over 10 s; 0 for no minimum.
+    pub body_min_rate: ByteSize,
+    /// How long a request waits for bytes if a byte budget is spent; then it is refused with `overloaded`.
+    #[serde(with = "humantime_serde")]
+    pub budget_wait: Duration,
+    /// Maximum bytes of all replies that are being sent.
+    pub reply_budget: ByteSize,
+    /// How long a client may take nothing of its reply; then the reply is cut off.
+    #[serde(with = "humantime_serde")]
+    pub reply_timeout: Duration,
+    /// Maximum number of open connections; default three quarters of the descriptors that the process may open.
+    pub max_connections: Option<u32>,
+    /// Maximum number of requests of one caller at the same time; no limit by default.
+    pub max_caller_concurrency: Option<u32>,
+    /// Maximum number of requests per second of one caller; no limit by default.
+    pub max_caller_rate: Option<f64>,
     /// Maximum number of requests whose stages run at the same time; other requests wait in the queue.
     pub max_concurrency: u32,
     /// Maximum number of requests in the queue; more requests are refused with `overloaded`.
     pub max_queue: u32,
+    /// `coarse` for fewer buckets in the histograms of `/metrics`.
+    pub metric_buckets: Buckets,
     /// True if long runs share the cores so that short runs stay fast. Set it to false to find out if this causes a
     /// latency problem.
     pub fair_scheduling: bool,
 }
 
 impl Server {
+    /// Returns true if only this machine can connect.
+    pub fn is_local(&self) -> bool {
+        self.listen.is_local() && self.grpc_listen.as_ref().is_none_or(Listen::is_local)
+    }
+
     /// The mode of the scheduling heuristics.
     pub fn scheduling(&self) -> Scheduling {
         if self.fair_scheduling { Scheduling::Fair } else { Scheduling::Off }
@@ -44,15 +74,24 @@ impl Server {
 impl Default for Server {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)).into(),
             grpc_listen: None,
+            drain: Duration::from_secs(5),
             grace_period: Duration::from_secs(30),
             max_body: ByteSize::mib(32),
             body_budget: ByteSize::mib(512),
             body_timeout: Duration::from_secs(30),
+            body_min_rate: ByteSize::kib(1),
+            budget_wait: Duration::from_secs(3),
+            reply_budget: ByteSize::mib(512),
+            reply_timeout: Duration::from_secs(30),
+            max_connections: None,
+            max_caller_concurrency: None,
+            max_caller_rate: None,
             // More than the number of cores, because a stage that waits for its backend keeps its slot.
             max_concurrency: 32,
             max_queue: 256,
+            metric_buckets: Buckets::Fine,
             fair_scheduling: true,
         }
     }

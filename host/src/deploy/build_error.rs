@@ -3,10 +3,10 @@
 use crate::config::{Config, ConfigError};
 
 /// A pipeline that cannot be built: the key in the configuration, the reason, and the plugin that caused it, if any.
-#[derive(Debug, thiserror::Error)]
-#[error("{key}: {reason}")]
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{key}{}{reason}", if key.is_empty() { "" } else { ": " })]
 pub struct BuildError {
-    /// For example `pipelines.digits.preprocess.plugin`.
+    /// For example `pipelines.digits.preprocess.plugin`; empty if the plugin itself is at fault.
     pub key: String,
     /// The reason, in one sentence.
     pub reason: String,

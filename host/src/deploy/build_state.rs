@@ -8,20 +8,25 @@ use plimsoll_runtime::component::{CompiledCache, Preparer};
 use plimsoll_runtime::engine::Runtime;
 use plimsoll_runtime::stage::StageCore;
 
+use super::build_progress::BuildProgress;
 use super::file_store::FileStore;
 use crate::config::{Config, Record};
-use crate::records::metrics::BatchMetrics;
+use crate::records::Records;
+use crate::records::background::BackgroundTasks;
 use crate::records::recording::{InputRecorder, RecordingRules};
 
-/// The parts of pipelines that later builds can reuse.
+/// The parts of pipelines that later builds can reuse. A clone shares them.
+#[derive(Clone)]
 pub struct BuildState {
-    pub(super) preparer: Preparer,
+    pub(super) preparer: Arc<Preparer>,
+    pub(super) progress: Arc<BuildProgress>,
     pub(super) files: FileStore,
     /// Every stage that is still in use: by a pipeline that serves, by a version that is kept for rollback, or by the
     /// current build.
     pub(super) stages: Vec<Weak<StageCore>>,
     /// The recorders by pipeline; `None` if inputs are never recorded.
     recorders: Option<HashMap<String, Arc<InputRecorder>>>,
+    background: BackgroundTasks,
 }
 
 impl BuildState {
@@ -30,7 +35,7 @@ impl BuildState {
     ///
     /// # Errors
     /// If compiler threads cannot be started, or because of a bug in this program.
-    pub fn new(runtime: &Runtime, config: &Config, batches: BatchMetrics) -> wasmtime::Result<Self> {
+    pub fn new(runtime: &Runtime, config: &Config, records: &Records) -> wasmtime::Result<Self> {
         let cache = match CompiledCache::open(&config.cache_dir(), config.deploy.max_cache.as_u64()) {
             Ok(cache) => Some(cache),
             Err(reason) => {
@@ -38,11 +43,17 @@ impl BuildState {
                 None
             }
         };
+        let progress = Arc::new(BuildProgress::default());
         Ok(Self {
-            preparer: Preparer::new(runtime, cache)?,
-            files: FileStore::new(batches),
+            preparer: Arc::new(Preparer::new(runtime, cache)?.on_compile({
+                let progress = Arc::clone(&progress);
+                move |identity| progress.compiling(identity)
+            })),
+            progress,
+            files: FileStore::new(records.metrics.batches()),
             stages: Vec::new(),
             recorders: None,
+            background: records.background.clone(),
         })
     }
 
@@ -60,6 +71,13 @@ impl BuildState {
         }
     }
 
+    /// Adds the stages of another state that are still in use.
+    pub(super) fn add_stages(&mut self, other: &Self) {
+        let known = |new: &Weak<StageCore>| self.stages.iter().any(|stage| stage.ptr_eq(new));
+        let new: Vec<_> = other.stages.iter().filter(|stage| !known(stage)).cloned().collect();
+        self.stages.extend(new);
+    }
+
     /// Returns the recorder of a pipeline. An open recorder is reused unless its folder or limits have changed.
     pub(super) fn recorder(&mut self, config: &Config, pipeline: &str) -> Result<Option<Arc<InputRecorder>>, String> {
         let Some(open) = &mut self.recorders else { return Ok(None) };
@@ -70,7 +88,7 @@ impl BuildState {
         if let Some(known) = open.get(pipeline).filter(|known| known.rules == rules) {
             return Ok(Some(Arc::clone(known)));
         }
-        let new = InputRecorder::open(&rules).map(Arc::new);
+        let new = InputRecorder::open(&rules, &self.background).map(Arc::new);
         let new = new.map_err(|error| format!("cannot keep recordings in {}: {error}", rules.dir.display()))?;
         open.insert(pipeline.to_owned(), Arc::clone(&new));
         Ok(Some(new))

@@ -75,6 +75,11 @@ impl Canary {
         Self { pipeline, candidate: candidate.clone(), rules: rules.clone(), requests, old, new }
     }
 
+    /// Returns true if nothing of this canary is different in a new build of its pipeline.
+    pub fn is_unchanged_in(&self, pipeline: &ServedPipeline) -> bool {
+        self.pipeline.version == pipeline.version && pipeline.canary.as_ref() == Some(&self.rules)
+    }
+
     /// Returns true if this is the canary of that version.
     pub fn is_of(&self, candidate: &Identity) -> bool {
         self.candidate == *candidate

@@ -1,13 +1,15 @@
 //! Decides canaries: promotes a candidate with good figures, and rolls back a candidate with bad ones.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use plimsoll_runtime::identity::Identity;
 
 use super::canary::CanaryVerdict;
-use super::catalog::RejectedVersion;
+use super::catalog::{RejectedVersion, VersionFigures};
 use super::deployer::{ChangeError, Deployer, audit, audit_rejection, candidates};
+use super::needed::needed;
 use super::serving::{Route, Served, Serving};
 
 impl Deployer {
@@ -47,6 +49,47 @@ impl Deployer {
         }
     }
 
+    /// Continues the canaries of `before` in the routes that are served now, with their figures, if nothing of theirs has
+    /// changed: both versions of the pipeline, and the rules. Returns their plugins.
+    pub(super) async fn continue_canaries(&mut self, serving: &Serving, before: &Served) -> Vec<String> {
+        let mut continued = Vec::new();
+        for (name, candidate) in candidates(serving) {
+            let mut selection = self.selection(serving);
+            selection.insert(name.clone(), Arc::clone(&candidate));
+            let config = self.config.clone();
+            // A candidate that cannot be built is reported when its canary begins again.
+            let Ok(pipelines) = self.builder.build(&config, &selection, &mut Vec::new()).await else { continue };
+            let served = serving.served.load_full();
+            let mut users = needed(&config).remove(name.as_str()).unwrap_or_default();
+            users.retain(|user| config.pipelines[user].canary.is_some());
+            let was_there = |(user, route): (&String, &Route)| {
+                let is_of = route.canary.as_ref().is_some_and(|canary| canary.is_of(&candidate.artifact.identity));
+                is_of.then(|| user.clone())
+            };
+            let is_unchanged = |user: &String| {
+                let (old, new) = (before.routes.get(user)?, served.routes.get(user)?);
+                let canary = old.canary.as_ref().filter(|canary| canary.is_unchanged_in(&pipelines[user]))?;
+                (old.stable.version == new.stable.version).then(|| (user.clone(), Arc::clone(canary)))
+            };
+            let unchanged: BTreeMap<_, _> = users.iter().filter_map(is_unchanged).collect();
+            if unchanged.is_empty() || !before.routes.iter().filter_map(was_there).eq(users.iter().cloned()) {
+                continue;
+            }
+            if unchanged.len() < users.len() {
+                continue;
+            }
+            let route = |(user, route): (&String, &Route)| {
+                let continued = unchanged.get(user).map(|canary| canary.continued_in(Arc::clone(&pipelines[user])));
+                let canary = continued.map(Arc::new).or_else(|| route.canary.clone());
+                (user.clone(), Route { stable: Arc::clone(&route.stable), canary })
+            };
+            let routes = served.routes.iter().map(route).collect();
+            serving.served.store(Arc::new(Served { routes, unloaded: served.unloaded.clone() }));
+            continued.push(name);
+        }
+        continued
+    }
+
     /// Ends the canary of a plugin: the old version continues to serve, and the candidate is rejected. Returns the
     /// version that serves.
     ///
@@ -60,6 +103,7 @@ impl Deployer {
         by: &str,
     ) -> Result<Identity, ChangeError> {
         let no_canary = || ChangeError::Conflict(format!("plugin `{name}` has no canary"));
+        let rows = serving.records.memory.rows(None, Instant::now());
         let (candidate, old) = {
             let mut plugins = serving.catalog();
             let plugin = plugins.get_mut(name).ok_or_else(no_canary)?;
@@ -72,6 +116,7 @@ impl Deployer {
                 reason: reason.to_owned(),
                 at: SystemTime::now(),
                 retry: false,
+                figures: VersionFigures::of(&identity, &rows),
             });
             (identity, old)
         };

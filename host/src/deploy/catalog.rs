@@ -1,14 +1,16 @@
 //! The catalog: every plugin with its serving version, its canary, and its previous and rejected versions.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::stage::StageCore;
+use serde::Serialize;
 
 use super::journal::{HandledFile, PluginRecord, VersionRecord};
-use super::release::Release;
+use super::release::{Release, ReleaseSource};
 
 /// Maximum number of rejected versions of a plugin that are kept.
 const MAX_REJECTED: usize = 5;
@@ -57,6 +59,36 @@ pub struct RejectedVersion {
     /// True if the next start or a new configuration may try it again. A version that was rolled back is not tried
     /// again.
     pub retry: bool,
+    /// Its runs before it was rolled back.
+    pub figures: VersionFigures,
+}
+
+/// The stage runs of a version.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct VersionFigures {
+    /// Stage runs since start.
+    pub runs: u64,
+    /// Stage runs that ended in a trap, a memory limit or a passed deadline.
+    pub failures: u64,
+    /// Highest high-water mark in bytes since start.
+    pub high_water: u64,
+}
+
+/// The files of a catalog that were handled or that serve. A file that is not among them was never seen.
+pub fn known_files(catalog: &Catalog) -> BTreeSet<PathBuf> {
+    let mut files = BTreeSet::new();
+    for plugin in catalog.values() {
+        files.extend(plugin.handled.keys().filter(|what| !is_reference(what)).map(PathBuf::from));
+        if let Some(ReleaseSource::File(path)) = plugin.serving.as_ref().map(|release| &release.source) {
+            files.insert(path.clone());
+        }
+    }
+    files
+}
+
+/// Returns true if a key of [`CatalogEntry::handled`] is a reference to a registry, not a path.
+fn is_reference(what: &str) -> bool {
+    what.starts_with("oci:")
 }
 
 impl CatalogEntry {
@@ -68,8 +100,8 @@ impl CatalogEntry {
     }
 
     /// Makes a release the serving one. The release before it becomes the latest previous version, with its stages; at
-    /// most `keep` previous versions stay. Returns the identities of the versions that were dropped.
-    pub fn serve(&mut self, release: Arc<Release>, stages: Vec<Arc<StageCore>>, keep: usize) -> Vec<Identity> {
+    /// most `keep` previous versions stay.
+    pub fn serve(&mut self, release: Arc<Release>, stages: Vec<Arc<StageCore>>, keep: usize) {
         let digest = Arc::clone(&release.artifact.identity.digest);
         if let Some(old) = self.serving.replace(release) {
             self.previous.push_front(PreviousVersion { release: old, stages });
@@ -82,8 +114,60 @@ impl CatalogEntry {
             known.push(Arc::clone(digest));
             new
         });
-        let gone = self.previous.drain(keep.min(self.previous.len())..);
-        gone.map(|previous| previous.release.artifact.identity.clone()).collect()
+        self.previous.truncate(keep);
+    }
+
+    /// The versions that may run, and so may have figures: they serve, are on canary, or can be rolled back to.
+    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+        let releases = self.serving.iter().chain(&self.candidate);
+        let releases = releases.chain(self.previous.iter().map(|previous| &previous.release));
+        releases.map(|release| &release.artifact.identity).chain(&self.compiling)
+    }
+
+    /// Returns true if the same bytes were handled at this place before, so that a file with new metadata is not a new
+    /// release: it was touched, copied or restored. A restart decides in the same way. The same bytes with a changed
+    /// manifest are a new release, and a release that may be tried again is tried again.
+    pub fn is_handled(&self, what: &str, release: &Release) -> bool {
+        let identity = &release.artifact.identity;
+        let is_same = self.handled.get(what).is_some_and(|handled| *handled.digest == *identity.digest);
+        let has_new_manifest = self.serving.as_ref().is_some_and(|serving| {
+            serving.artifact.identity == *identity && serving.manifest.text != release.manifest.text
+        });
+        let is_retried = self.rejected.iter().any(|it| it.retry && it.identity.digest == identity.digest);
+        is_same && !has_new_manifest && !is_retried
+    }
+
+    /// Forgets the handled files and references that are gone, and what was rejected of them. A version that is known
+    /// keeps its entry, so that its file does not deploy it again if it comes back. Returns true if something was
+    /// forgotten.
+    pub fn forget_gone(
+        &mut self,
+        is_file_gone: impl Fn(&Path) -> bool,
+        is_reference_gone: impl Fn(&str) -> bool,
+    ) -> bool {
+        let is_gone = |what: &str| match is_reference(what) {
+            true => is_reference_gone(what),
+            false => is_file_gone(Path::new(what)),
+        };
+        let before = (self.handled.len(), self.rejected.len());
+        if self.identities().next().is_none() {
+            let is_kept = |it: &RejectedVersion| match ReleaseSource::parse(&it.source) {
+                ReleaseSource::File(path) => !is_file_gone(&path),
+                ReleaseSource::Oci(reference) => !is_reference_gone(&reference),
+                ReleaseSource::Bundled | ReleaseSource::Http => true,
+            };
+            self.rejected.retain(is_kept);
+        }
+        let versions = self.identities().map(|identity| &identity.digest);
+        let versions = versions.chain(self.rejected.iter().map(|rejected| &rejected.identity.digest));
+        let known: BTreeSet<_> = versions.map(Arc::clone).collect();
+        self.handled.retain(|what, handled| known.contains(&*handled.digest) || !is_gone(what));
+        before != (self.handled.len(), self.rejected.len())
+    }
+
+    /// Returns true if nothing is left of the plugin.
+    pub fn is_empty(&self) -> bool {
+        self.identities().next().is_none() && self.rejected.is_empty() && self.handled.is_empty()
     }
 
     /// Returns true if there is something to show. A retired plugin has only its handled files.
@@ -91,15 +175,25 @@ impl CatalogEntry {
         self.serving.is_some() || self.compiling.is_some() || !self.rejected.is_empty()
     }
 
-    /// The record for the journal. It leaves out the handled files of versions that may be tried again.
+    /// The record for the journal. It leaves out the handled files of versions that may be tried again. It also leaves
+    /// out the versions of which no copy is kept: if the serving version is one of them, a restart continues with the
+    /// version before it, and finds its file again.
     pub fn record(&self) -> PluginRecord {
-        let again: Vec<_> =
-            self.rejected.iter().filter(|rejected| rejected.retry).map(|rejected| &*rejected.identity.digest).collect();
-        let handled = self.handled.iter().filter(|(_, handled)| !again.contains(&&*handled.digest));
+        let retried = self.rejected.iter().filter(|rejected| rejected.retry).map(|rejected| &rejected.identity);
+        let lost = self.serving.iter().chain(&self.candidate).filter(|release| !release.is_kept());
+        let lost = lost.map(|release| &release.artifact.identity);
+        let again: BTreeSet<&str> = retried.chain(lost).map(|identity| &*identity.digest).collect();
+        let handled = self.handled.iter().filter(|(_, handled)| !again.contains(&*handled.digest));
+        let kept = |release: &&Arc<Release>| release.is_kept();
+        let mut previous = self.previous.iter().map(|previous| &previous.release).filter(kept);
+        let serving = match &self.serving {
+            Some(lost) if !lost.is_kept() => previous.next(),
+            serving => serving.as_ref(),
+        };
         PluginRecord {
-            serving: self.serving.as_deref().map(VersionRecord::of),
-            candidate: self.candidate.as_deref().map(VersionRecord::of),
-            previous: self.previous.iter().map(|previous| VersionRecord::of(&previous.release)).collect(),
+            serving: serving.map(|release| VersionRecord::of(release)),
+            candidate: self.candidate.as_ref().filter(kept).map(|release| VersionRecord::of(release)),
+            previous: previous.map(|release| VersionRecord::of(release)).collect(),
             handled: handled.map(|(what, handled)| (what.clone(), handled.clone())).collect(),
         }
     }

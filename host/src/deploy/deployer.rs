@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use plimsoll_runtime::component::exports::Interface;
 use plimsoll_runtime::component::{ComponentError, Rejection};
@@ -11,27 +11,35 @@ use plimsoll_runtime::stage::StageCore;
 
 use super::build_error::BuildError;
 use super::canary::Canary;
-use super::catalog::RejectedVersion;
+use super::catalog::{RejectedVersion, VersionFigures};
 use super::file_fingerprint::FileFingerprint;
-use super::journal::{HandledFile, Journal, JournalState};
+use super::journal::{HandledFile, Journal};
+use super::lost_copies::LostCopies;
 use super::needed::needed;
 use super::pipeline_build::Selection;
 use super::pipeline_builder::{PipelineBuilder, Pipelines};
 use super::plugin_folder::PluginFolder;
+use super::rehearsed::Rehearsed;
 use super::release::Release;
-use super::sample::run_sample;
 use super::serving::{Route, Served, Serving};
+use super::unreadable::Unreadable;
 use crate::config::{self, Config};
 
 /// Makes changes. There is a single deployer, behind the lock of [`super::Deployments`].
 pub struct Deployer {
     pub(super) config: Config,
     pub(super) builder: PipelineBuilder,
-    /// `None` if deployments are not remembered: without a server, or if the data folder cannot be written to.
+    /// `None` if deployments are not remembered, because there is no server.
     pub(super) journal: Option<Journal>,
     pub(super) folder: PluginFolder,
+    pub(super) unreadable: Unreadable,
+    pub(super) lost_copies: LostCopies,
     /// Pipelines that are configured but unloaded; `config` does not contain them.
     pub(super) unloaded: BTreeMap<String, config::Pipeline>,
+    /// What the rehearsal of the present change found.
+    pub(super) rehearsed: Rehearsed,
+    /// True for the copy of a rehearsal.
+    pub(super) is_rehearsal: bool,
 }
 
 /// The state of a release after a successful deployment.
@@ -77,6 +85,16 @@ pub enum ChangeError {
     /// Another change or state prevents it now.
     #[error("{0}")]
     Conflict(String),
+    /// A restart would forget it, and `deploy.require_durable` is set.
+    #[error(
+        "plugin `{plugin}` is not deployed, because a restart would forget it (`deploy.require_durable`): {reason}"
+    )]
+    NotDurable {
+        /// The plugin.
+        plugin: String,
+        /// The reason, in one sentence.
+        reason: String,
+    },
 }
 
 impl Deployer {
@@ -101,7 +119,8 @@ impl Deployer {
         release: Release,
         by: &str,
     ) -> Result<DeployedState, ChangeError> {
-        let started = Instant::now();
+        let started = self.rehearsed.started();
+        self.adopt_rehearsal();
         let identity = release.artifact.identity.clone();
         let source = release.source.to_string();
         serving.catalog().entry(identity.name.to_string()).or_default().compiling = Some(identity.clone());
@@ -123,7 +142,8 @@ impl Deployer {
             }
             Err(ChangeError::Rejected { reason, .. }) => {
                 let (reason, at) = (reason.clone(), SystemTime::now());
-                self.reject(serving, by, RejectedVersion { identity, source, reason, at, retry: true });
+                let figures = VersionFigures::default();
+                self.reject(serving, by, RejectedVersion { identity, source, reason, at, retry: true, figures });
             }
             Err(other) => audit_rejection(by, "deploy", &identity, &other.to_string()),
         }
@@ -138,24 +158,23 @@ impl Deployer {
         serving.catalog().entry(rejected.identity.name.to_string()).or_default().reject(rejected);
     }
 
-    async fn admit(&mut self, serving: &Serving, mut release: Release) -> Result<DeployedState, ChangeError> {
-        let name = release.artifact.identity.name.to_string();
-        let rejected = |reason: String| ChangeError::Rejected { plugin: name.clone(), reason };
-        let known = serving.catalog().get(&name).and_then(|plugin| plugin.serving.clone());
+    /// Checks if a release can be deployed now, before anything is built. Returns a state if there is nothing to do.
+    pub(super) fn check_change(
+        &self,
+        serving: &Serving,
+        release: &Release,
+    ) -> Result<Option<DeployedState>, ChangeError> {
+        let name = &*release.artifact.identity.name;
+        let known = serving.catalog().get(name).and_then(|plugin| plugin.serving.clone());
         if let Some(known) = known {
             let is_same = known.artifact.identity == release.artifact.identity;
             if is_same && known.manifest.text == release.manifest.text {
-                return Ok(DeployedState::Unchanged);
+                return Ok(Some(DeployedState::Unchanged));
             }
         }
-        let users = needed(&self.config).remove(name.as_str()).unwrap_or_default();
-        if users.is_empty() {
-            self.check_unused(&release).map_err(|error| rejected(error.to_string()))?;
-        }
-        let canaries: Vec<_> = users.iter().filter(|user| self.config.pipelines[*user].canary.is_some()).collect();
-        for user in &canaries {
-            let served = serving.served.load();
-            let other = served.routes.get(*user).and_then(|route| route.canary.as_ref()).map(|canary| canary.plugin());
+        let served = serving.served.load();
+        for user in self.users_with_canary(name) {
+            let other = served.routes.get(&user).and_then(|route| route.canary.as_ref()).map(|canary| canary.plugin());
             if let Some(other) = other.filter(|other| ***other != *name) {
                 return Err(ChangeError::Conflict(format!(
                     "pipeline `{user}` has a canary of plugin `{other}`, which must be decided before plugin `{name}` \
@@ -163,40 +182,44 @@ impl Deployer {
                 )));
             }
         }
-        if let Some(journal) = &self.journal {
-            match journal.keep(release.artifact.clone()) {
-                Ok(artifact) => release.artifact = artifact,
-                Err(error) => {
-                    tracing::warn!(plugin = name, "cannot keep a copy, so a restart forgets this version: {error}")
-                }
-            }
+        Ok(None)
+    }
+
+    /// The pipelines that use a plugin and put its new versions on canary.
+    fn users_with_canary(&self, name: &str) -> Vec<String> {
+        let mut users = needed(&self.config).remove(name).unwrap_or_default();
+        users.retain(|user| self.config.pipelines[user].canary.is_some());
+        users
+    }
+
+    async fn admit(&mut self, serving: &Serving, mut release: Release) -> Result<DeployedState, ChangeError> {
+        if let Some(state) = self.check_change(serving, &release)? {
+            return Ok(state);
         }
+        let name = release.artifact.identity.name.to_string();
+        let rejected = |error: BuildError| ChangeError::Rejected { plugin: name.clone(), reason: error.to_string() };
+        self.keep(serving, &mut release)?;
         let release = Arc::new(release);
         let mut held = Vec::new();
-        let mut selection = self.selection(serving);
-        selection.insert(name.clone(), Arc::clone(&release));
-        let pipelines = self.builder.build(&self.config, &selection, &mut held).await;
-        let pipelines = pipelines.map_err(|error| rejected(error.to_string()))?;
-        for user in &users {
-            run_sample(&pipelines[user], Some(&name)).await.map_err(|failed| rejected(failed.reason))?;
-        }
+        self.try_release(serving, &release, &mut held).await?;
+        self.write_ahead(serving, &release)?;
         let is_first = serving.catalog().get(&name).is_none_or(|plugin| plugin.serving.is_none());
-        if !canaries.is_empty() && !is_first {
+        if !self.users_with_canary(&name).is_empty() && !is_first {
             let mut candidates = candidates(serving);
             candidates.retain(|(other, _)| *other != name);
             candidates.push((name.clone(), Arc::clone(&release)));
             let selection = self.selection(serving);
-            let begun = self.replace(serving, &selection, &candidates, &mut held).await;
-            begun.map_err(|error| rejected(error.to_string()))?;
+            self.replace(serving, &selection, &candidates, &mut held).await.map_err(rejected)?;
             serving.catalog().entry(name.clone()).or_default().candidate = Some(release);
             return Ok(DeployedState::Canary);
         }
-        self.promote(serving, &name, release, &mut held).await.map_err(|error| rejected(error.to_string()))?;
-        Ok(if users.is_empty() { DeployedState::Unused } else { DeployedState::Serving })
+        self.promote(serving, &name, release, &mut held).await.map_err(rejected)?;
+        let is_used = needed(&self.config).contains_key(name.as_str());
+        Ok(if is_used { DeployedState::Serving } else { DeployedState::Unused })
     }
 
     /// Checks a plugin that no pipeline uses against the worlds of the stages that it exports.
-    fn check_unused(&self, release: &Release) -> Result<(), ComponentError> {
+    pub(super) fn check_unused(&self, release: &Release) -> Result<(), ComponentError> {
         let component = self.builder.preparer().compile(&release.artifact)?;
         let fits = || {
             let kinds = Interface::read(&release.artifact.component()?).map_err(Rejection::Exports)?.kinds();
@@ -224,9 +247,7 @@ impl Deployer {
         let mut plugins = serving.catalog();
         let plugin = plugins.entry(name.to_owned()).or_default();
         plugin.candidate = None;
-        let gone = plugin.serve(release, stages, self.config.deploy.keep);
-        drop(plugins);
-        gone.iter().for_each(|identity| serving.records.memory.remove(identity));
+        plugin.serve(release, stages, self.config.deploy.keep);
         Ok(())
     }
 
@@ -280,15 +301,6 @@ impl Deployer {
     ) {
         let handled = HandledFile { digest: digest.to_owned(), fingerprint };
         serving.catalog().entry(name.to_owned()).or_default().handled.insert(what, handled);
-    }
-
-    /// Writes the journal.
-    pub(super) fn write_journal(&self, serving: &Serving) {
-        let Some(journal) = &self.journal else { return };
-        let plugins = serving.catalog().iter().map(|(name, plugin)| (name.clone(), plugin.record())).collect();
-        if let Err(error) = journal.write(&JournalState { plugins }) {
-            tracing::error!("cannot write the journal of deployments, so a restart forgets this change: {error}");
-        }
     }
 }
 

@@ -1,11 +1,14 @@
 //! The served state, and the only way to change it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use plimsoll_runtime::engine::Runtime;
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
 use super::deployer::Deployer;
+use super::rehearsed::Rehearsed;
 use super::serving::Serving;
 use crate::base::allocator;
 use crate::config::{Config, ConfigError};
@@ -15,8 +18,10 @@ use crate::records::Records;
 pub struct Deployments {
     /// The served pipelines, and the catalog of plugins.
     pub serving: Arc<Serving>,
-    /// Locked during a change, so that there is one change at a time.
+    /// Locked during a change, so that there is one change at a time. Nothing slow is done under this lock.
     deployer: Mutex<Deployer>,
+    /// Locked during a change that pulls or compiles, so that only one at a time needs memory for it.
+    builds: Mutex<()>,
 }
 
 impl Deployments {
@@ -31,17 +36,17 @@ impl Deployments {
         remembers: bool,
         records: Arc<Records>,
     ) -> Result<Self, ConfigError> {
-        let (mut deployer, catalog, served) =
-            Deployer::start(runtime, config, remembers, records.metrics.batches()).await?;
+        let (mut deployer, catalog, served) = Deployer::start(runtime, config, remembers, &records).await?;
         let serving = Arc::new(Serving::new(served, catalog, records));
         deployer.finish_start(&serving).await;
         deployer.finish_build();
         allocator::trim();
-        Ok(Self { serving, deployer: Mutex::new(deployer) })
+        Ok(Self { serving, deployer: Mutex::new(deployer), builds: Mutex::new(()) })
     }
 
-    /// Makes a change on a separate thread, because compiling would block a thread that serves requests. Waits until
-    /// the change before it ends. The change is completed even if the caller disconnects.
+    /// Makes a change that neither pulls nor compiles, on a separate thread, because it may read files. Waits until the
+    /// change before it ends, but not for a [`Deployments::build`]. The change is completed even if the caller
+    /// disconnects.
     ///
     /// # Panics
     /// If the change panics.
@@ -52,15 +57,102 @@ impl Deployments {
         let runtime = tokio::runtime::Handle::current();
         let changed = tokio::task::spawn_blocking(move || {
             let mut deployer = runtime.block_on(self.deployer.lock());
-            let before = self.serving.served.load_full();
-            let result = runtime.block_on(work(&self.serving, &mut deployer));
-            let is_changed = !Arc::ptr_eq(&before, &self.serving.served.load());
-            drop(before);
-            if deployer.finish_build() || is_changed {
-                allocator::trim();
-            }
-            result
+            let turn = self.builds.try_lock();
+            self.make_change(&runtime, &mut deployer, turn.is_ok(), work)
         });
         changed.await.expect("a change does not panic")
+    }
+
+    /// Makes changes that may pull or compile, on a separate thread. They are made one after another, as those of the
+    /// callers before. They are completed even if the caller disconnects.
+    ///
+    /// # Panics
+    /// If a change panics.
+    pub async fn build<R: Send + 'static>(self: Arc<Self>, work: impl FnOnce(&Build<'_>) -> R + Send + 'static) -> R {
+        let runtime = tokio::runtime::Handle::current();
+        let built = tokio::task::spawn_blocking(move || {
+            let turn = runtime.block_on(self.builds.lock());
+            let result = work(&Build { deployments: &self, runtime: &runtime });
+            drop(turn);
+            result
+        });
+        built.await.expect("a change does not panic")
+    }
+
+    /// Makes a change with the locked deployer, then frees what only the change needed. `builds` is true if no other
+    /// change may be compiling.
+    fn make_change<R>(
+        &self,
+        runtime: &Handle,
+        deployer: &mut Deployer,
+        builds: bool,
+        work: impl AsyncFnOnce(&Serving, &mut Deployer) -> R,
+    ) -> R {
+        let before = self.serving.served.load_full();
+        let result = runtime.block_on(work(&self.serving, deployer));
+        let is_changed = !Arc::ptr_eq(&before, &self.serving.served.load());
+        deployer.rehearsed = Rehearsed::default();
+        drop(before);
+        if (builds && deployer.finish_build()) || is_changed {
+            allocator::trim();
+        }
+        result
+    }
+}
+
+/// The turn to make changes that may pull or compile.
+pub struct Build<'a> {
+    deployments: &'a Deployments,
+    runtime: &'a Handle,
+}
+
+impl Build<'_> {
+    /// How often a rehearsal is repeated because another change was made meanwhile. The repetitions are short, because
+    /// the parts are there.
+    const REHEARSALS: usize = 3;
+
+    /// The served state.
+    pub fn serving(&self) -> &Serving {
+        &self.deployments.serving
+    }
+
+    /// Makes a change that neither pulls nor compiles.
+    pub fn change<R>(&self, work: impl AsyncFnOnce(&Serving, &mut Deployer) -> R) -> R {
+        let mut deployer = self.runtime.block_on(self.deployments.deployer.lock());
+        self.deployments.make_change(self.runtime, &mut deployer, true, work)
+    }
+
+    /// Makes a change that may pull or compile. It is first rehearsed on a copy of the deployer, without the lock. This
+    /// compiles what is new, so that the change itself takes only milliseconds. If what is served has changed
+    /// meanwhile, the rehearsal is repeated.
+    pub fn make<R>(
+        &self,
+        rehearse: &impl AsyncFn(&Serving, &mut Deployer),
+        work: impl AsyncFnOnce(&Serving, &mut Deployer) -> R,
+    ) -> R {
+        let Self { deployments, runtime } = self;
+        let serving = self.serving();
+        let mut rehearsed = Rehearsed::begin();
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let (mut rehearsal, before) = {
+                let deployer = runtime.block_on(deployments.deployer.lock());
+                (deployer.rehearsal(rehearsed), serving.served.load_full())
+            };
+            // A rehearsal that panics has no result. Then the change itself panics, and is recorded by its caller.
+            let rehearsing = || runtime.block_on(rehearse(serving, &mut rehearsal));
+            let is_complete = catch_unwind(AssertUnwindSafe(rehearsing)).is_ok();
+            rehearsed = if is_complete { rehearsal.end_rehearsal() } else { Rehearsed::default() };
+            let mut deployer = runtime.block_on(deployments.deployer.lock());
+            let is_current = Arc::ptr_eq(&before, &serving.served.load());
+            if !is_current {
+                rehearsed.forget_trials();
+            }
+            if is_current || attempt == Self::REHEARSALS {
+                deployer.rehearsed = rehearsed;
+                return deployments.make_change(runtime, &mut deployer, true, work);
+            }
+        }
     }
 }

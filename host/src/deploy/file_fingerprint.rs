@@ -1,23 +1,38 @@
 //! The fingerprint of a component file and its manifest.
 
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::release::manifest_beside;
-use crate::base::files::{FileStat, stat};
+use crate::base::files::{ChangeTime, FileStat, look_at_file};
 
-/// The file metadata of a component file and its manifest. It changes if either file changes.
+/// The file metadata of a component file and its manifest. It changes if either file changes, also if only the owner or
+/// the permissions of a file change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FileFingerprint {
     component: FileStat,
     manifest: FileStat,
+    /// When the metadata of the component and of the manifest changed. Journals of older versions do not have it.
+    #[serde(default)]
+    changed: [ChangeTime; 2],
 }
 
 impl FileFingerprint {
     /// The fingerprint of the component of the plugin `name`; `None` if there is no such file.
-    pub fn read(name: &str, component: &Path) -> Option<Self> {
-        let manifest = manifest_beside(name, component).and_then(|path| stat(&path)).unwrap_or_default();
-        Some(Self { component: stat(component)?, manifest })
+    ///
+    /// # Errors
+    /// If the component or its manifest cannot be looked at.
+    pub fn read(name: &str, component: &Path) -> io::Result<Option<Self>> {
+        let Some((stat, changed)) = look_at_file(component)? else { return Ok(None) };
+        let manifest = manifest_beside(name, component)?.map(|path| look_at_file(&path)).transpose()?.flatten();
+        let (manifest, manifest_changed) = manifest.unwrap_or_default();
+        Ok(Some(Self { component: stat, manifest, changed: [changed, manifest_changed] }))
+    }
+
+    /// The size of the component in bytes.
+    pub fn size(&self) -> u64 {
+        self.component.0
     }
 }

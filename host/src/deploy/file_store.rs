@@ -15,9 +15,10 @@ use crate::config::Config;
 use crate::records::metrics::BatchMetrics;
 
 /// A backend, and the semaphore that limits its concurrent runs.
-type OpenBackend = (Box<dyn Backend>, Arc<Semaphore>);
+type OpenBackend = (Arc<dyn Backend>, Arc<Semaphore>);
 
-/// Loads and keeps files.
+/// Loads and keeps files. A clone shares what was read so far.
+#[derive(Clone)]
 pub struct FileStore {
     backends: HashMap<BackendName, OpenBackend>,
     files: Files,
@@ -26,7 +27,7 @@ pub struct FileStore {
 
 /// The files that were read.
 #[derive(Clone, Default)]
-pub(super) struct Files {
+struct Files {
     models: HashMap<String, KnownModel>,
     /// Assets and samples by the paths in the configuration.
     assets: HashMap<PathBuf, Asset>,
@@ -116,18 +117,10 @@ impl FileStore {
         Self { backends: HashMap::new(), files: Files::default(), batches }
     }
 
-    /// Makes the next build read every file again, for a new configuration. Returns the files read so far, so that
-    /// [`FileStore::restore`] can restore them if the new configuration is rejected.
-    pub(super) fn invalidate(&mut self) -> Files {
-        let before = self.files.clone();
+    /// Makes the next build read every file again, for a new configuration.
+    pub(super) fn invalidate(&mut self) {
         self.files.assets.clear();
         self.files.models.values_mut().for_each(|known| known.is_checked = false);
-        before
-    }
-
-    /// Restores the files that [`FileStore::invalidate`] returned.
-    pub(super) fn restore(&mut self, before: Files) {
-        self.files = before;
     }
 
     /// Drops the models that are no longer configured.
@@ -182,6 +175,7 @@ impl FileStore {
             device: wanted.target,
         };
         let failed = |error: LoadError| error.to_string();
+        tracing::info!("loading the model {name} …");
         let loaded = backend.load(&source).map_err(failed)?;
         let model = LoadedModel::new(name.to_owned(), digest, loaded, Arc::clone(permits), batches, scheduling);
         let model = Arc::new(model.map_err(failed)?);
@@ -205,6 +199,6 @@ impl FileStore {
         let backend = name.open(&config.backends.of(name), &folder).map_err(|error| error.to_string())?;
         // More concurrent runs than cores would only slow each other down.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(entry.insert((backend, Arc::new(Semaphore::new(cores)))))
+        Ok(entry.insert((backend.into(), Arc::new(Semaphore::new(cores)))))
     }
 }

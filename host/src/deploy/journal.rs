@@ -3,18 +3,25 @@
 //!
 //! The journal file is replaced by an atomic rename, after the component that it names is on disk. If the process is
 //! killed, the file has the state from before or after a change, never a partial one.
+//!
+//! A folder that cannot be written to is still read. Then changes are not durable: [`Journal::problem`] has the reason
+//! until a later write succeeds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use plimsoll_runtime::component::Artifact;
+use plimsoll_runtime::component::artifact::UNVERSIONED;
+use plimsoll_runtime::identity::check_version;
 use serde::{Deserialize, Serialize};
 
 use super::file_fingerprint::FileFingerprint;
+use super::folder_look::KnownFolders;
 use super::manifest::Manifest;
 use super::release::{Release, ReleaseSource};
 
@@ -22,8 +29,10 @@ use super::release::{Release, ReleaseSource};
 #[derive(Debug)]
 pub struct Journal {
     folder: PathBuf,
-    /// Locks the folder while it is open.
-    _lock: File,
+    /// Locks the folder while it is open. Empty if the folder cannot be written to.
+    lock: OnceLock<File>,
+    /// Why the latest state is not on disk.
+    problem: Mutex<Option<String>>,
 }
 
 /// The journal's content.
@@ -31,6 +40,9 @@ pub struct Journal {
 pub struct JournalState {
     /// The records by plugin.
     pub plugins: BTreeMap<String, PluginRecord>,
+    /// The folders in which component files were found.
+    #[serde(default)]
+    pub folders: KnownFolders,
 }
 
 /// The record of a plugin.
@@ -90,28 +102,34 @@ impl VersionRecord {
 }
 
 const JOURNAL: &str = "plugins.json";
+/// The folder of the copies of components, in the data folder.
+const COMPONENTS: &str = "components";
+/// The extension of files that are being written.
+const DRAFT: &str = "draft";
 
 impl Journal {
-    /// Opens the folder, and creates it if it is missing. If the folder cannot be written to, logs a warning and
-    /// returns `None`; then a restart forgets all deployments.
+    /// Opens the folder, and creates it if it is missing. If it cannot be written to, logs a warning; then it is only
+    /// read, and a restart forgets new deployments.
     ///
     /// # Errors
     /// If another process uses the folder.
-    pub fn open(folder: &Path) -> Result<Option<Self>, String> {
+    pub fn open(folder: &Path) -> Result<Self, String> {
+        let this = Self { folder: folder.to_owned(), lock: OnceLock::new(), problem: Mutex::default() };
         match lock(folder) {
-            Ok(lock) => Ok(Some(Self { folder: folder.to_owned(), _lock: lock })),
-            Err(TryLockError::WouldBlock) => Err(format!(
-                "the data folder {} is in use by another process; set `data_dir` to a different folder",
-                folder.display()
-            )),
-            Err(TryLockError::Error(error)) => {
-                tracing::warn!(
-                    "cannot use the data folder {}, so a restart forgets deployments: {error}",
+            Ok(lock) => drop(this.lock.set(lock)),
+            Err(TryLockError::WouldBlock) => {
+                return Err(format!(
+                    "the data folder {} is in use by another process; set `data_dir` to a different folder",
                     folder.display()
-                );
-                Ok(None)
+                ));
+            }
+            Err(TryLockError::Error(error)) => {
+                let reason = format!("cannot write to the data folder {}: {error}", folder.display());
+                tracing::warn!("{reason}; a restart forgets new deployments");
+                this.set_problem(Some(reason));
             }
         }
+        Ok(this)
     }
 
     /// Reads the state; it is empty at the first start.
@@ -125,38 +143,108 @@ impl Journal {
                 format!("{} is not a valid journal: {error}; remove it to start from the plugin folder", path.display())
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(JournalState::default()),
+            // The folder belongs to another user, or is no folder. Opening it has logged a warning.
+            Err(error)
+                if self.lock.get().is_none()
+                    && matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory) =>
+            {
+                Ok(JournalState::default())
+            }
             Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
         }
     }
 
-    /// Replaces the state, and removes the components that it no longer names.
+    /// Removes what an earlier process left: drafts, and components that the state does not name. They could fill the
+    /// disk, and then no state can be written.
+    pub fn remove_leftovers(&self, state: &JournalState) {
+        if self.lock.get().is_none() {
+            return;
+        }
+        // The lock shows that no other process is writing.
+        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|file| file.path());
+        for draft in files.filter(|path| path.extension().is_some_and(|extension| extension == DRAFT)) {
+            let _ = fs::remove_file(draft);
+        }
+        self.remove_unnamed(state);
+    }
+
+    /// Why the latest state is not on disk, if it is not.
+    pub fn problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the problem before.
+    fn set_problem(&self, problem: Option<String>) -> Option<String> {
+        std::mem::replace(&mut *self.problem.lock().unwrap_or_else(PoisonError::into_inner), problem)
+    }
+
+    /// Replaces the state, and removes the components that it no longer names. A failure is logged once, until a state
+    /// can be written again.
     ///
     /// # Errors
-    /// If a file cannot be written or removed.
-    pub fn write(&self, state: &JournalState) -> io::Result<()> {
-        write_durably(&self.folder.join(JOURNAL), &serde_json::to_vec_pretty(state).expect("strings and numbers"))?;
+    /// If the state cannot be written: the reason.
+    pub fn write(&self, state: &JournalState) -> Result<(), String> {
+        let written = self.lock_again().and_then(|()| {
+            let text = serde_json::to_vec_pretty(state).map_err(io::Error::other)?;
+            write_durably(&self.folder.join(JOURNAL), &text)
+        });
+        match written {
+            Ok(()) => {
+                if self.set_problem(None).is_some() {
+                    tracing::info!("the journal of deployments is written again; a restart forgets nothing");
+                }
+                self.remove_unnamed(state);
+                Ok(())
+            }
+            Err(error) => {
+                let reason = format!("cannot write to the data folder {}: {error}", self.folder.display());
+                if self.set_problem(Some(reason.clone())).is_none() {
+                    tracing::error!("{reason}; a restart forgets the latest changes");
+                }
+                Err(reason)
+            }
+        }
+    }
+
+    /// Locks the folder if it could not be locked before, for example because it was read-only.
+    fn lock_again(&self) -> io::Result<()> {
+        if self.lock.get().is_none() {
+            let lock = lock(&self.folder).map_err(|error| match error {
+                TryLockError::Error(error) => error,
+                TryLockError::WouldBlock => io::Error::other("another process uses it"),
+            })?;
+            let _ = self.lock.set(lock);
+        }
+        Ok(())
+    }
+
+    /// Removes the components that a state does not name. A component that cannot be removed only takes space.
+    fn remove_unnamed(&self, state: &JournalState) {
         let plugins = state.plugins.values();
         let entries = plugins.flat_map(|plugin| plugin.serving.iter().chain(&plugin.candidate).chain(&plugin.previous));
         let named: BTreeSet<_> = entries.map(|entry| format!("{}.wasm", entry.digest)).collect();
-        for file in fs::read_dir(self.folder.join("components"))? {
-            let file = file?;
-            if !named.contains(&*file.file_name().to_string_lossy()) {
-                fs::remove_file(file.path())?;
+        for file in fs::read_dir(self.folder.join(COMPONENTS)).into_iter().flatten().flatten() {
+            if !named.contains(&*file.file_name().to_string_lossy())
+                && let Err(error) = fs::remove_file(file.path())
+            {
+                tracing::warn!("cannot remove {}: {error}", file.path().display());
             }
         }
-        Ok(())
     }
 
     /// Stores a copy of a component on disk, and returns the artifact that reads it from there. The next
     /// [`Journal::write`] removes the copy if the state does not name it.
     ///
     /// # Errors
-    /// If the component cannot be read or written.
-    pub fn keep(&self, artifact: Artifact) -> io::Result<Artifact> {
+    /// If the component cannot be read or written: the reason.
+    pub fn keep(&self, artifact: Artifact) -> Result<Artifact, String> {
         let path = self.component(&artifact.identity.digest);
         if !path.is_file() {
-            let bytes = artifact.bytes().map_err(io::Error::other)?;
-            write_durably(&path, &bytes)?;
+            let bytes = artifact.bytes().map_err(|error| error.to_string())?;
+            let written = self.lock_again().and_then(|()| write_durably(&path, &bytes));
+            written.map_err(|error| {
+                format!("cannot write a copy of the component to the data folder {}: {error}", self.folder.display())
+            })?;
         }
         Ok(artifact.stored_at(&path))
     }
@@ -168,7 +256,8 @@ impl Journal {
     pub fn release(&self, name: &str, entry: &VersionRecord) -> Result<Release, String> {
         let path = self.component(&entry.digest);
         let bytes = fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-        let artifact = Artifact::new(name, Some(&entry.version), bytes.into());
+        let artifact = Artifact::new(name, Some(&usable_version(&entry.version)), bytes.into());
+        let artifact = artifact.map_err(|error| error.to_string())?;
         if *artifact.identity.digest != entry.digest {
             return Err(format!("{} was changed: it has a different digest", path.display()));
         }
@@ -181,24 +270,42 @@ impl Journal {
     }
 
     fn component(&self, digest: &str) -> PathBuf {
-        self.folder.join("components").join(format!("{digest}.wasm"))
+        self.folder.join(COMPONENTS).join(format!("{digest}.wasm"))
     }
 }
 
+/// The version of a record. An older version of this program accepted any text, so what is not allowed now is replaced.
+fn usable_version(version: &str) -> String {
+    if check_version(version).is_ok() {
+        return version.to_owned();
+    }
+    let is_allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '+' | '-');
+    let usable: String = version.chars().take(40).map(|letter| if is_allowed(letter) { letter } else { '_' }).collect();
+    if usable.is_empty() { UNVERSIONED.to_owned() } else { usable }
+}
+
 fn lock(folder: &Path) -> Result<File, TryLockError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join("components")).map_err(TryLockError::Error)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join(COMPONENTS)).map_err(TryLockError::Error)?;
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join("lock"));
     let file = file.map_err(TryLockError::Error)?;
     file.try_lock()?;
     Ok(file)
 }
 
-/// Writes a file so that after a crash it is either complete or unchanged.
+/// Writes a file so that after a crash it is either complete or unchanged. If it fails, the draft is removed, because it
+/// could take the last space of the disk.
 fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let draft = path.with_extension("draft");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    let draft = path.with_extension(DRAFT);
+    let written = write_all_to_disk(&draft, bytes).and_then(|()| fs::rename(&draft, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    written?;
+    File::open(path.parent().unwrap_or(path))?.sync_all()
+}
+
+fn write_all_to_disk(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
-    File::open(path.parent().expect("a file in a folder"))?.sync_all()
+    file.sync_all()
 }

@@ -9,37 +9,53 @@
 //!   [`views`]: plugins as the administration routes show them.
 //! - [`release`], [`manifest`]: a version of a plugin, and its author's settings. [`catalog`]: all versions of every
 //!   plugin. [`journal`]: the state that is kept across restarts.
+//! - `rehearsal`, `rehearsed`: the slow parts of a change, done before it and without the lock.
 //! - [`deployer`]: admits a release. [`rollback`]: rolls back and retires. [`canary`], [`canary_decision`]: a new
 //!   version on a share of the requests. [`model_repository`]: unloads and loads pipelines.
 //! - [`start`]: the deployment at start, and the change to a new configuration. [`release_selection`]: selects the
-//!   release that serves if there are several.
-//! - [`plugin_folder`], [`watch`]: the plugin folder, and when it is scanned.
+//!   release that serves if there are several. [`version_order`], [`newest_file`]: which of several files is the newest.
+//! - [`folder_look`], [`plugin_folder`]: the plugin folder and its changes. [`scan`], [`watch`]: one scan, and when.
+//!   [`unreadable`]: what of it cannot be read. [`durability`], [`lost_copies`]: whether a restart
+//!   remembers a change.
+//!   [`forget`]: forgets what is gone.
 //! - [`pipeline_builder`], [`pipeline_build`], [`build_state`], [`file_store`]: build pipelines from the configuration.
+//!   [`build_progress`]: says what takes long.
 //!   [`sample`]: the sample that every new version must answer.
 
 pub mod build_error;
+pub mod build_progress;
 pub mod build_state;
 pub mod canary;
 pub mod canary_decision;
 pub mod catalog;
 pub mod deployer;
 pub mod deployments;
+pub mod durability;
 pub mod file_fingerprint;
 pub mod file_store;
+pub mod folder_look;
+pub mod forget;
 pub mod journal;
+pub mod lost_copies;
 pub mod manifest;
 pub mod model_repository;
 pub mod needed;
+pub mod newest_file;
 pub mod pipeline_build;
 pub mod pipeline_builder;
 pub mod plugin_folder;
+mod rehearsal;
+mod rehearsed;
 pub mod release;
 pub mod release_selection;
 pub mod rollback;
 pub mod sample;
+pub mod scan;
 pub mod served_pipeline;
 pub mod serving;
 pub mod start;
+pub mod unreadable;
+pub mod version_order;
 pub mod views;
 pub mod watch;
 

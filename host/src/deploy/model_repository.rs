@@ -1,9 +1,12 @@
 //! Unloads pipelines and loads them again, for the repository extension of the Open Inference Protocol.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use plimsoll_runtime::stage::StageCore;
 use plimsoll_runtime::text::shortened;
 
+use super::build_error::BuildError;
 use super::deployer::{ChangeError, Deployer, candidates};
 use super::sample::run_sample;
 use super::serving::Serving;
@@ -39,9 +42,12 @@ impl Deployer {
             return Err(self.unknown(name));
         }
         self.restore(name);
-        let files = self.builder.invalidate_files();
+        let before = self.builder.clone();
+        if !self.adopt_rehearsal() {
+            self.builder.invalidate_files();
+        }
         if let Err(reason) = self.rebuild(serving).await {
-            self.builder.restore_files(files);
+            self.builder = before;
             if was_unloaded && let Some(pipeline) = self.config.pipelines.remove(name) {
                 self.unloaded.insert(name.to_owned(), pipeline);
             }
@@ -52,7 +58,7 @@ impl Deployer {
         Ok(())
     }
 
-    fn restore(&mut self, name: &str) {
+    pub(super) fn restore(&mut self, name: &str) {
         if let Some((name, pipeline)) = self.unloaded.remove_entry(name) {
             self.config.pipelines.insert(name, pipeline);
         }
@@ -64,18 +70,45 @@ impl Deployer {
     }
 
     async fn rebuild(&mut self, serving: &Serving) -> Result<(), String> {
-        let selection = self.selection(serving);
         let mut held = Vec::new();
-        let pipelines = self.builder.build(&self.config, &selection, &mut held).await.map_err(|e| e.to_string())?;
+        self.try_rebuild(serving, &mut held).await.map_err(|error| error.to_string())?;
+        let selection = self.selection(serving);
+        let candidates = candidates(serving);
+        self.replace(serving, &selection, &candidates, &mut held).await.map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    /// Builds the pipelines with the releases that serve, and runs the samples of those that are different from before.
+    pub(super) async fn try_rebuild(
+        &mut self,
+        serving: &Serving,
+        held: &mut Vec<Arc<StageCore>>,
+    ) -> Result<(), BuildError> {
+        let trial = "rebuild".to_owned();
+        if let Some(known) = self.rehearsed.trial(&trial) {
+            return known;
+        }
+        let result = self.build_and_sample_changed(serving, held).await;
+        self.rehearsed.held.extend(held.iter().cloned());
+        self.rehearsed.record_trial(trial, &result);
+        result
+    }
+
+    async fn build_and_sample_changed(
+        &mut self,
+        serving: &Serving,
+        held: &mut Vec<Arc<StageCore>>,
+    ) -> Result<(), BuildError> {
+        let selection = self.selection(serving);
+        let pipelines = self.builder.build(&self.config, &selection, held).await?;
         let served = serving.served.load_full();
         for (name, pipeline) in &pipelines {
             // A pipeline with an unchanged version needs no sample.
             if served.routes.get(name).is_none_or(|route| route.stable.version != pipeline.version) {
-                run_sample(pipeline, None).await.map_err(|failed| failed.reason)?;
+                let failed = run_sample(pipeline, None).await;
+                failed.map_err(|failed| BuildError::for_plugin(&failed.plugin, "", failed.reason))?;
             }
         }
-        let candidates = candidates(serving);
-        self.replace(serving, &selection, &candidates, &mut held).await.map_err(|error| error.to_string())?;
         Ok(())
     }
 

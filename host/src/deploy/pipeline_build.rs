@@ -80,7 +80,14 @@ impl PipelineBuild<'_> {
         let deadline = pipeline.deadline.unwrap_or(REQUEST_DEADLINE);
         let name = name.to_owned();
         let stages = Pipeline::new(PipelineParts { name, preprocess, chips, default_chip, postprocess, deadline });
-        Ok(ServedPipeline { pipeline: stages, sample, canary: pipeline.canary.clone(), recorder })
+        Ok(ServedPipeline {
+            pipeline: stages,
+            sample,
+            canary: pipeline.canary.clone(),
+            max_concurrency: pipeline.max_concurrency,
+            max_queue: pipeline.max_queue,
+            recorder,
+        })
     }
 
     async fn stage(

@@ -8,17 +8,18 @@ use plimsoll_runtime::engine::Runtime;
 use plimsoll_runtime::stage::StageCore;
 
 use super::build_error::BuildError;
+use super::build_progress::BuildProgress;
 use super::build_state::BuildState;
-use super::file_store::Files;
 use super::pipeline_build::{PipelineBuild, Selection};
 use super::served_pipeline::ServedPipeline;
 use crate::config::Config;
-use crate::records::metrics::BatchMetrics;
+use crate::records::Records;
 
 /// Pipelines by name.
 pub type Pipelines = BTreeMap<String, Arc<ServedPipeline>>;
 
-/// Builds pipelines, and keeps the parts that later builds can reuse.
+/// Builds pipelines, and keeps the parts that later builds can reuse. A clone shares these parts.
+#[derive(Clone)]
 pub struct PipelineBuilder {
     state: BuildState,
 }
@@ -29,13 +30,8 @@ impl PipelineBuilder {
     ///
     /// # Errors
     /// If compiler threads cannot be started, or because of a bug in this program.
-    pub fn new(
-        runtime: &Runtime,
-        config: &Config,
-        batches: BatchMetrics,
-        records_inputs: bool,
-    ) -> wasmtime::Result<Self> {
-        let mut state = BuildState::new(runtime, config, batches)?;
+    pub fn new(runtime: &Runtime, config: &Config, records: &Records, records_inputs: bool) -> wasmtime::Result<Self> {
+        let mut state = BuildState::new(runtime, config, records)?;
         if records_inputs {
             state.record_inputs();
         }
@@ -45,6 +41,11 @@ impl PipelineBuilder {
     /// The preparer, to check plugins that no pipeline uses yet.
     pub fn preparer(&self) -> &Preparer {
         &self.state.preparer
+    }
+
+    /// The log lines about what is built.
+    pub(super) fn progress(&self) -> &BuildProgress {
+        &self.state.progress
     }
 
     /// Builds every pipeline of the configuration with the selected releases. New stages are added to `held`, which
@@ -71,14 +72,13 @@ impl PipelineBuilder {
         Ok(pipelines)
     }
 
-    /// Makes the next build read every file again, for a new configuration. Returns the files read so far, so that
-    /// `restore_files` can restore them.
-    pub(super) fn invalidate_files(&mut self) -> Files {
-        self.state.files.invalidate()
+    /// Makes the next build read every file again, for a new configuration.
+    pub(super) fn invalidate_files(&mut self) {
+        self.state.files.invalidate();
     }
 
-    /// Restores the files that `invalidate_files` returned.
-    pub(super) fn restore_files(&mut self, before: Files) {
-        self.state.files.restore(before);
+    /// Adds the stages of another builder that are still in use.
+    pub(super) fn add_stages(&mut self, other: &Self) {
+        self.state.add_stages(&other.state);
     }
 }

@@ -1,15 +1,14 @@
 //! The plugin folder: finds component files that are new or changed, and completely written.
 
-use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use plimsoll_runtime::component::artifact::is_truncated;
-use plimsoll_runtime::identity::check_plugin_name;
 
 use super::file_fingerprint::FileFingerprint;
-use super::needed::declared;
+use super::folder_look::{ComponentFile, KnownFolders, Look};
 use crate::config::Config;
 
 /// A file that has not changed for this time is assumed to be completely written. If a writer pauses longer,
@@ -18,26 +17,13 @@ const AT_REST: Duration = Duration::from_millis(25);
 /// How long to wait for the rest of a file that ends inside a section.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A component file of a plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ComponentFile {
-    /// The plugin's name.
-    pub name: String,
-    /// The version in the file's name.
-    pub version: Option<String>,
-    /// The file.
-    pub path: PathBuf,
-    /// Its fingerprint when the folder was scanned.
-    pub fingerprint: FileFingerprint,
-}
-
 /// The result of one folder scan.
 #[derive(Debug, Default)]
 pub struct Scan {
     /// Files that are new or changed, and at rest.
     pub ready: Vec<ComponentFile>,
-    /// All component files that exist.
-    pub present: Vec<PathBuf>,
+    /// Everything that was found.
+    pub look: Look,
     /// True if a file is still being written, so that the folder must be scanned again soon.
     pub pending: bool,
 }
@@ -47,9 +33,20 @@ pub struct Scan {
 pub struct PluginFolder {
     handled: HashMap<PathBuf, FileFingerprint>,
     moving: HashMap<PathBuf, (FileFingerprint, Instant)>,
+    folders: KnownFolders,
 }
 
 impl PluginFolder {
+    /// Continues with the folders that the journal remembers.
+    pub fn with_folders(folders: KnownFolders) -> Self {
+        Self { folders, ..Self::default() }
+    }
+
+    /// The folders in which files were found, for the journal.
+    pub fn folders(&self) -> &KnownFolders {
+        &self.folders
+    }
+
     /// Marks a file as handled in the state in which it was found.
     pub fn mark_handled(&mut self, found: &ComponentFile) {
         self.moving.remove(&found.path);
@@ -61,27 +58,32 @@ impl PluginFolder {
         self.handled.remove(&found.path);
     }
 
-    /// Scans the folder and the files that the configuration names.
-    pub fn scan(&mut self, config: &Config) -> Scan {
-        let mut scan = Scan::default();
-        for found in list(config) {
-            scan.present.push(found.path.clone());
+    /// Looks at the folder and at the files that the configuration names. `known` are the files of earlier looks.
+    pub fn look(&mut self, config: &Config, known: &BTreeSet<PathBuf>) -> Look {
+        Look::take(config, known, &mut self.folders)
+    }
+
+    /// Looks, and finds the files that are new or changed.
+    pub fn scan(&mut self, config: &Config, known: &BTreeSet<PathBuf>) -> Scan {
+        let mut scan = Scan { look: self.look(config, known), ..Scan::default() };
+        for found in &scan.look.files {
             if self.handled.get(&found.path) == Some(&found.fingerprint) {
                 continue;
             }
             let now = Instant::now();
             let (seen, since) = *self.moving.entry(found.path.clone()).or_insert((found.fingerprint, now));
             if seen != found.fingerprint {
-                self.moving.insert(found.path, (found.fingerprint, now));
+                self.moving.insert(found.path.clone(), (found.fingerprint, now));
                 scan.pending = true;
-            } else if !is_at_rest(since) || (since.elapsed() < PATIENCE && is_file_truncated(&found.path)) {
+            } else if !is_at_rest(since) || (since.elapsed() < PATIENCE && is_file_truncated(config, found)) {
                 scan.pending = true;
             } else {
-                scan.ready.push(found);
+                scan.ready.push(found.clone());
             }
         }
-        self.handled.retain(|path, _| scan.present.contains(path));
-        self.moving.retain(|path, _| scan.present.contains(path));
+        self.handled.retain(|path, _| !scan.look.is_gone(path));
+        self.moving.retain(|path, _| !scan.look.is_gone(path));
+        self.folders.retain(|folder, _| known.iter().any(|path| path.starts_with(folder)) || scan.look.holds(folder));
         scan
     }
 }
@@ -91,46 +93,8 @@ pub(super) fn is_at_rest(since: Instant) -> bool {
     since.elapsed() >= AT_REST
 }
 
-fn is_file_truncated(path: &Path) -> bool {
-    fs::read(path).is_ok_and(|bytes| is_truncated(&bytes))
-}
-
-/// Lists the component files of the folder, and the files that the configuration names. If the configuration names the
-/// file of a plugin, the folder's files of this plugin are left out. The files of a plugin are in the order of their
-/// versions. The paths are absolute, because the journal keeps them and the next start may use another path to the
-/// configuration.
-pub fn list(config: &Config) -> Vec<ComponentFile> {
-    let mut all = Vec::new();
-    for entry in fs::read_dir(config.plugin_dir()).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let Some(stem) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".wasm")) else { continue };
-        let (name, version) = match stem.split_once('@') {
-            Some((name, version)) => (name, Some(version.to_owned())),
-            None => (stem, None),
-        };
-        if check_plugin_name(name).is_ok() && declared(config, name).is_none() {
-            all.push((name.to_owned(), version, path));
-        }
-    }
-    for name in config.plugins.keys() {
-        if let Some(file) = declared(config, name).filter(|file| !file.starts_with("oci:")) {
-            all.push((name.clone(), None, config.resolve(file)));
-        }
-    }
-    let mut found: Vec<_> = all
-        .into_iter()
-        .filter_map(|(name, version, path)| {
-            let path = std::path::absolute(path).ok()?;
-            let fingerprint = FileFingerprint::read(&name, &path)?;
-            Some(ComponentFile { name, version, path, fingerprint })
-        })
-        .collect();
-    found.sort_by(|a, b| (&a.name, order(a)).cmp(&(&b.name, order(b))));
-    found
-}
-
-/// The sort key of a file: a file without a version comes first, and 1.10 comes after 1.9.
-fn order(found: &ComponentFile) -> (Option<semver::Version>, Option<&str>) {
-    let version = found.version.as_deref();
-    (version.and_then(|version| semver::Version::parse(version).ok()), version)
+/// A file that is larger than allowed is not truncated: it is rejected because of its size.
+fn is_file_truncated(config: &Config, found: &ComponentFile) -> bool {
+    found.fingerprint.size() <= config.deploy.max_plugin.as_u64()
+        && File::open(&found.path).and_then(is_truncated).unwrap_or(false)
 }

@@ -1,15 +1,19 @@
 //! A release: one version of a plugin as it was handed in, from any source.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use plimsoll_runtime::component::Artifact;
 use plimsoll_runtime::component::artifact::UNVERSIONED;
+use plimsoll_runtime::identity::InvalidVersion;
 
 use super::manifest::Manifest;
 use crate::base::bundled;
+use crate::base::files::look_at_file;
 
 /// One version of a plugin, with its author's manifest.
 #[derive(Debug, Clone)]
@@ -64,18 +68,27 @@ impl Release {
     /// The bundled plugin of this name.
     pub fn bundled(name: &str) -> Option<Self> {
         let bytes = bundled::plugin(name)?;
-        Some(Self::new(name, None, Bytes::from_static(bytes), Manifest::default(), ReleaseSource::Bundled))
+        Self::new(name, None, Bytes::from_static(bytes), Manifest::default(), ReleaseSource::Bundled).ok()
     }
 
     /// Creates a release from the bytes of a component and its manifest.
-    pub fn new(name: &str, version: Option<&str>, bytes: Bytes, manifest: Manifest, source: ReleaseSource) -> Self {
+    ///
+    /// # Errors
+    /// If the version, or the one in the component's metadata, is not valid.
+    pub fn new(
+        name: &str,
+        version: Option<&str>,
+        bytes: Bytes,
+        manifest: Manifest,
+        source: ReleaseSource,
+    ) -> Result<Self, InvalidVersion> {
         let is_shipped = bundled::plugin(name).is_some_and(|bundled| bundled == bytes);
-        let mut artifact = Artifact::new(name, version, bytes);
+        let mut artifact = Artifact::new(name, version, bytes)?;
         // A bundled plugin has the version of this program, also if it is deployed from a file.
         if is_shipped && *artifact.identity.version == *UNVERSIONED {
             artifact.identity.version = bundled::VERSION.into();
         }
-        Self { artifact, manifest, source, at: SystemTime::now() }
+        Ok(Self { artifact, manifest, source, at: SystemTime::now() })
     }
 
     /// Reads a component and the manifest that belongs to it.
@@ -83,37 +96,80 @@ impl Release {
     /// # Errors
     /// If a file cannot be read, the component is larger than `max_bytes`, or its digest is not the one in the
     /// manifest.
-    pub fn from_file(name: &str, version: Option<&str>, path: &Path, max_bytes: u64) -> Result<Self, RejectReason> {
+    pub fn from_file(name: &str, version: Option<&str>, path: &Path, max_bytes: u64) -> Result<Self, FileError> {
         let bytes = read_bounded(path, max_bytes)?;
-        let manifest = manifest_beside(name, path).map_or(Ok(Manifest::default()), |path| Manifest::read(&path))?;
-        let release = Self::new(name, version, bytes, manifest, ReleaseSource::File(path.to_owned()));
-        release.manifest.check_digest(&release.artifact.identity.digest)?;
+        let manifest = match manifest_beside(name, path).map_err(|error| FileError::unreadable(path, &error))? {
+            Some(manifest) => {
+                let text = std::fs::read_to_string(&manifest).map_err(|error| match error.kind() {
+                    // Bytes that are not text do not become text when they are read again.
+                    io::ErrorKind::InvalidData => FileError::Rejected(format!("{}: {error}", manifest.display())),
+                    _ => FileError::unreadable(&manifest, &error),
+                })?;
+                Manifest::parse(text, &manifest).map_err(FileError::Rejected)?
+            }
+            None => Manifest::default(),
+        };
+        let release = Self::new(name, version, bytes, manifest, ReleaseSource::File(path.to_owned()))
+            .map_err(|error| FileError::Rejected(format!("{}: its version {error}", path.display())))?;
+        release.manifest.check_digest(&release.artifact.identity.digest).map_err(FileError::Rejected)?;
         Ok(release)
+    }
+
+    /// Returns true if a restart finds the component again: it is bundled, or there is a copy on disk.
+    pub fn is_kept(&self) -> bool {
+        self.source == ReleaseSource::Bundled || self.artifact.is_stored()
     }
 }
 
-/// Why a file was rejected, in one sentence.
-type RejectReason = String;
-
-/// The manifest next to a component: `<file's stem>.toml` if it exists, otherwise `<name>.toml`.
-pub(super) fn manifest_beside(name: &str, component: &Path) -> Option<PathBuf> {
-    let own = component.with_extension("toml");
-    // `with_extension` replaces only `wasm`: `blur@1.2.wasm` becomes `blur@1.2.toml`.
-    [own, component.with_file_name(format!("{name}.toml"))].into_iter().find(|path| path.is_file())
+/// Why a file does not become a release, in one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file cannot be read now. It says nothing about the content, so the file is tried again.
+    #[error("{0}")]
+    Unreadable(String),
+    /// The content is rejected.
+    #[error("{0}")]
+    Rejected(String),
 }
 
-fn read_bounded(path: &Path, max_bytes: u64) -> Result<Bytes, RejectReason> {
-    let told = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
-    let size = std::fs::metadata(path).map_err(told)?.len();
-    check_size(size, max_bytes)?;
-    Ok(std::fs::read(path).map_err(told)?.into())
+impl FileError {
+    fn unreadable(path: &Path, error: &io::Error) -> Self {
+        Self::Unreadable(format!("{} cannot be read: {error}", path.display()))
+    }
+}
+
+/// The manifest next to a component: `<file's stem>.toml` if it exists, otherwise `<name>.toml`.
+///
+/// # Errors
+/// If a file cannot be looked at. Then it is unknown whether the component has a manifest with limits.
+pub(super) fn manifest_beside(name: &str, component: &Path) -> io::Result<Option<PathBuf>> {
+    let own = component.with_extension("toml");
+    // `with_extension` replaces only `wasm`: `blur@1.2.wasm` becomes `blur@1.2.toml`.
+    for path in [own, component.with_file_name(format!("{name}.toml"))] {
+        if look_at_file(&path)?.is_some() {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+fn read_bounded(path: &Path, max_bytes: u64) -> Result<Bytes, FileError> {
+    let unreadable = |error: io::Error| FileError::unreadable(path, &error);
+    let file = File::open(path).map_err(unreadable)?;
+    let size = file.metadata().map_err(unreadable)?.len();
+    check_size(size, max_bytes).map_err(FileError::Rejected)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    // The limit holds also if the file grows while it is read.
+    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+    check_size(bytes.len() as u64, max_bytes).map_err(FileError::Rejected)?;
+    Ok(bytes.into())
 }
 
 /// Checks a component's size against `deploy.max_plugin`.
 ///
 /// # Errors
 /// If the component is larger. The message has the size and the limit.
-pub fn check_size(size: u64, max_bytes: u64) -> Result<(), RejectReason> {
+pub fn check_size(size: u64, max_bytes: u64) -> Result<(), String> {
     if size > max_bytes {
         return Err(format!("it has {size} bytes, but at most {max_bytes} are allowed (`deploy.max_plugin`)"));
     }

@@ -1,24 +1,22 @@
 //! Selects the release that each plugin serves with. A new release takes precedence over the one that served before the
 //! restart, which takes precedence over the bundled one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use plimsoll_runtime::stage::StageCore;
-
-use super::build_error::BuildError;
-use super::catalog::{Catalog, CatalogEntry, RejectedVersion};
+use super::catalog::{Catalog, CatalogEntry, RejectedVersion, VersionFigures};
 use super::deployer::Deployer;
 use super::file_fingerprint::FileFingerprint;
+use super::folder_look::ComponentFile;
 use super::journal::HandledFile;
 use super::manifest::Manifest;
 use super::needed::declared;
+use super::newest_file::{NoNewest, newest};
 use super::pipeline_build::Selection;
 use super::pipeline_builder::Pipelines;
-use super::plugin_folder::{self, ComponentFile};
-use super::release::{Release, ReleaseSource};
-use super::sample::run_sample;
+use super::release::{FileError, Release, ReleaseSource};
+use crate::base::files::look_at_file;
 use crate::base::{bundled, oci};
 use crate::config::{Config, ConfigError};
 
@@ -41,7 +39,7 @@ impl Deployer {
         loop {
             let selection: Selection =
                 choices.iter().map(|(name, choice)| (name.clone(), Arc::clone(&choice.newest))).collect();
-            let error = match self.build_and_sample(config, &selection, &mut held).await {
+            let error = match self.try_selection(config, &selection, None, &mut held).await {
                 Ok(pipelines) => {
                     for (name, choice) in choices {
                         self.enter(catalog, &name, choice);
@@ -60,30 +58,17 @@ impl Deployer {
             };
             let newest = std::mem::replace(&mut choice.newest, last);
             let identity = newest.artifact.identity.clone();
-            tracing::warn!(
-                plugin = name, digest = %identity.digest,
-                "{error}; the previous version continues to serve"
-            );
+            if !self.is_rehearsal {
+                tracing::warn!(
+                    plugin = name, digest = %identity.digest,
+                    "{error}; the previous version continues to serve"
+                );
+            }
             let (source, at) = (newest.source.to_string(), SystemTime::now());
-            let rejected = RejectedVersion { identity, source, reason: error.reason, at, retry: true };
+            let figures = VersionFigures::default();
+            let rejected = RejectedVersion { identity, source, reason: error.reason, at, retry: true, figures };
             catalog.entry(name.clone()).or_default().reject(rejected);
         }
-    }
-
-    /// Builds pipelines and runs their samples.
-    async fn build_and_sample(
-        &mut self,
-        config: &Config,
-        selection: &Selection,
-        held: &mut Vec<Arc<StageCore>>,
-    ) -> Result<Pipelines, BuildError> {
-        let pipelines = self.builder.build(config, selection, held).await?;
-        for (name, pipeline) in &pipelines {
-            run_sample(pipeline, None)
-                .await
-                .map_err(|failed| BuildError::for_plugin(&failed.plugin, format!("pipelines.{name}"), failed.reason))?;
-        }
-        Ok(pipelines)
     }
 
     /// Finds the releases that a plugin may serve with. A new file or reference comes first, then the release that
@@ -97,15 +82,21 @@ impl Deployer {
                     None
                 } else {
                     Some(
-                        pull(config, name, reference)
+                        self.pull(config, name, reference)
                             .await
                             .map(|release| (reference.to_owned(), FileFingerprint::default(), release)),
                     )
                 }
             }
-            _ => self.newest_file(config, name, plugin).map(|found| {
-                let release = release_of_file(config, &found)?;
-                self.folder.mark_handled(&found);
+            _ => self.newest_file(config, name, plugin).map_err(|error| error.to_string()).transpose().map(|found| {
+                let found = found?;
+                let release = release_of_file(config, &found).map_err(|error| {
+                    if matches!(error, FileError::Unreadable(_)) {
+                        // So that a scan tries it again.
+                        self.folder.mark_unhandled(&found);
+                    }
+                    error.to_string()
+                })?;
                 Ok((found.path.display().to_string(), found.fingerprint, release))
             }),
         };
@@ -122,7 +113,9 @@ impl Deployer {
                 if is_known { None } else { Some(Arc::new(release)) }
             }
             Some(Err(reason)) if last.is_some() => {
-                tracing::warn!(plugin = name, "{reason}; the previous version continues to serve");
+                if !self.is_rehearsal {
+                    tracing::warn!(plugin = name, "{reason}; the previous version continues to serve");
+                }
                 None
             }
             Some(Err(reason)) => return Err(reason),
@@ -140,16 +133,27 @@ impl Deployer {
 
     /// Returns the unhandled file with the highest version. If the plugin does not serve, handled files count as
     /// unhandled, because a retired plugin that is needed again has only its file.
-    fn newest_file(&mut self, config: &Config, name: &str, plugin: &mut CatalogEntry) -> Option<ComponentFile> {
-        let files: Vec<_> = plugin_folder::list(config).into_iter().filter(|found| found.name == name).collect();
+    ///
+    /// # Errors
+    /// If there are several and none is the newest. Then they stay unhandled, and the scan that finds only one of them
+    /// deploys it.
+    fn newest_file(
+        &mut self,
+        config: &Config,
+        name: &str,
+        plugin: &mut CatalogEntry,
+    ) -> Result<Option<ComponentFile>, NoNewest> {
+        let mut files = self.folder.look(config, &BTreeSet::new()).files;
+        files.retain(|found| found.name == name);
         let is_handled = |found: &ComponentFile| {
             let handled = plugin.handled.get(&*found.path.display().to_string());
             plugin.serving.is_some() && handled.is_some_and(|handled| handled.fingerprint == found.fingerprint)
         };
         let (handled, mut fresh): (Vec<_>, Vec<_>) = files.into_iter().partition(is_handled);
         handled.iter().for_each(|found| self.folder.mark_handled(found));
+        let newest = newest(&fresh)?.cloned();
         fresh.iter().for_each(|found| self.folder.mark_handled(found));
-        let newest = fresh.pop();
+        fresh.retain(|found| Some(found) != newest.as_ref());
         // New files with lower versions are recorded as handled. Otherwise the next selection would take one of these
         // files.
         for found in fresh {
@@ -159,16 +163,27 @@ impl Deployer {
                 plugin.handled.insert(found.path.display().to_string(), handled);
             }
         }
-        newest
+        Ok(newest)
+    }
+
+    /// Pulls a reference, unless the rehearsal has pulled it.
+    async fn pull(&mut self, config: &Config, name: &str, reference: &str) -> Result<Release, String> {
+        let key = (name.to_owned(), reference.to_owned());
+        if let Some(known) = self.rehearsed.pulled.get(&key) {
+            return known.clone();
+        }
+        let pulled = pull(config, name, reference).await;
+        self.rehearsed.pulled.insert(key, pulled.clone());
+        pulled
     }
 
     /// Makes the selected release the serving one in the catalog, and keeps a copy of its component on disk.
     fn enter(&self, catalog: &mut Catalog, name: &str, choice: Choice) {
         let mut release = choice.newest;
         if let (Some(journal), true) = (&self.journal, release.source != ReleaseSource::Bundled) {
-            match journal.keep(release.artifact.clone()) {
-                Ok(artifact) => release = Arc::new(Release { artifact, ..(*release).clone() }),
-                Err(error) => tracing::warn!(plugin = name, "cannot keep a copy of the component: {error}"),
+            // If this fails, `write_journal` tries it again and reports it.
+            if let Ok(artifact) = journal.keep(release.artifact.clone()) {
+                release = Arc::new(Release { artifact, ..(*release).clone() });
             }
         }
         let plugin = catalog.entry(name.to_owned()).or_default();
@@ -198,25 +213,37 @@ fn wanted(config: &Config) -> BTreeMap<String, String> {
 
 fn unknown(config: &Config, name: &str) -> String {
     if let Some(file) = declared(config, name) {
-        return format!("{} cannot be read: there is no such file", config.resolve(file).display());
+        let file = config.resolve(file);
+        let reason = look_at_file(&file).map_or_else(|error| error.to_string(), |_| "there is no such file".to_owned());
+        return format!("{} cannot be read: {reason}", file.display());
     }
+    let folder = config.plugin_dir();
+    let file = folder.join(format!("{name}.wasm"));
+    let folder_error = std::fs::read_dir(&folder).err().filter(|error| error.kind() != std::io::ErrorKind::NotFound);
+    let (what, reason) = match (folder_error, look_at_file(&file)) {
+        (Some(error), _) => (folder, format!("cannot be read: {error}")),
+        (None, Err(error)) => (file, format!("cannot be read: {error}")),
+        (None, Ok(_)) => (file, "does not exist".to_owned()),
+    };
     let known: Vec<_> = bundled::names().collect();
     format!(
-        "there is no plugin `{name}`: {} does not exist, and the bundled plugins are {}",
-        config.plugin_dir().join(format!("{name}.wasm")).display(),
+        "there is no plugin `{name}`: {} {reason}, and the bundled plugins are {}",
+        what.display(),
         known.join(", ")
     )
 }
 
 /// Reads the release of a component file.
-pub(super) fn release_of_file(config: &Config, found: &ComponentFile) -> Result<Release, String> {
+pub(super) fn release_of_file(config: &Config, found: &ComponentFile) -> Result<Release, FileError> {
     let max = config.deploy.max_plugin.as_u64();
     Release::from_file(&found.name, found.version.as_deref(), &found.path, max)
 }
 
 async fn pull(config: &Config, name: &str, reference: &str) -> Result<Release, String> {
     let parsed: oci::OciReference = reference.parse().map_err(|error: oci::OciError| error.to_string())?;
+    tracing::info!("pulling {reference} …");
     let pulled = oci::pull(&parsed, config.deploy.max_plugin.as_u64()).await.map_err(|error| error.to_string())?;
     let source = ReleaseSource::Oci(reference.to_owned());
-    Ok(Release::new(name, None, pulled.bytes.into(), Manifest::default(), source))
+    Release::new(name, None, pulled.bytes.into(), Manifest::default(), source)
+        .map_err(|error| format!("{reference}: its version {error}"))
 }

@@ -72,9 +72,7 @@ impl Deployer {
         drop(plugins);
         if let Some(release) = retired.serving {
             audit(by, "retire", &release.artifact.identity, "gone");
-            serving.records.memory.remove(&release.artifact.identity);
         }
-        retired.previous.iter().for_each(|previous| serving.records.memory.remove(&previous.release.artifact.identity));
         self.write_journal(serving);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use plimsoll_runtime::pipeline::Pipeline;
 use plimsoll_runtime::stage::{Asset, InferStage};
-use plimsoll_runtime::text::shortened;
+use plimsoll_runtime::text::{listed, shortened};
 
 use crate::config::CanaryRules;
 use crate::records::recording::InputRecorder;
@@ -18,6 +18,10 @@ pub struct ServedPipeline {
     pub sample: Option<Asset>,
     /// How a new version is put on canary; `None` if it serves at once.
     pub canary: Option<CanaryRules>,
+    /// Maximum number of its requests that run at the same time; `None` for a fair share.
+    pub max_concurrency: Option<u32>,
+    /// Maximum number of its requests in the queue; `None` for a fair share.
+    pub max_queue: Option<u32>,
     /// Records inputs; `None` if they are not recorded.
     pub recorder: Option<Arc<InputRecorder>>,
 }
@@ -39,7 +43,7 @@ impl ServedPipeline {
         self.chip(name).ok_or_else(|| NotServed::Chip {
             pipeline: self.name.clone(),
             chip: name.to_owned(),
-            known: self.chips.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+            known: listed(self.chips.keys().map(String::as_str)),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use plimsoll_runtime::stage::StageCore;
+use plimsoll_runtime::text::listed;
 
 use super::canary::Canary;
 use super::catalog::Catalog;
@@ -83,10 +84,9 @@ impl Served {
     pub fn route(&self, name: &str) -> Result<&Route, NotServed> {
         self.routes.get(name).ok_or_else(|| match self.unloaded.contains(name) {
             true => NotServed::Unloaded { name: name.to_owned() },
-            false => NotServed::Pipeline {
-                name: name.to_owned(),
-                known: self.routes.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
-            },
+            false => {
+                NotServed::Pipeline { name: name.to_owned(), known: listed(self.routes.keys().map(String::as_str)) }
+            }
         })
     }
 

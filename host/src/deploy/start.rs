@@ -2,20 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
 
 use plimsoll_runtime::engine::Runtime;
 
-use super::catalog::{Catalog, CatalogEntry, PreviousVersion};
+use super::catalog::{Catalog, CatalogEntry, PreviousVersion, known_files};
 use super::deployer::Deployer;
 use super::journal::{Journal, JournalState, VersionRecord};
+use super::lost_copies::LostCopies;
 use super::needed::needed;
 use super::pipeline_builder::PipelineBuilder;
-use super::plugin_folder::{self, PluginFolder};
+use super::plugin_folder::PluginFolder;
+use super::rehearsed::Rehearsed;
 use super::release::Release;
 use super::serving::{Route, Served, Serving};
-use crate::config::{Config, ConfigError};
-use crate::records::metrics::BatchMetrics;
+use super::unreadable::Unreadable;
+use crate::config::{self, Config, ConfigError};
+use crate::records::Records;
 
 impl Deployer {
     /// Builds everything that the configuration names. Each plugin gets its newest release, or the one that served
@@ -27,24 +29,41 @@ impl Deployer {
         runtime: &Runtime,
         config: &Config,
         remembers: bool,
-        batches: BatchMetrics,
+        records: &Records,
     ) -> Result<(Self, Catalog, Served), ConfigError> {
         let whole = |reason: String| ConfigError::new(&config.path, "", reason);
-        let journal = if remembers { Journal::open(&config.data_dir()).map_err(whole)? } else { None };
+        let journal = if remembers { Some(Journal::open(&config.data_dir()).map_err(whole)?) } else { None };
         let state = journal.as_ref().map_or_else(|| Ok(JournalState::default()), Journal::read).map_err(whole)?;
-        let builder = PipelineBuilder::new(runtime, config, batches, remembers)
+        if let Some(journal) = &journal {
+            journal.remove_leftovers(&state);
+        }
+        let builder = PipelineBuilder::new(runtime, config, records, remembers)
             .map_err(|error| whole(format!("the engine does not start: {error:#}")))?;
-        let folder = PluginFolder::default();
-        let mut this = Self { config: config.clone(), builder, journal, folder, unloaded: BTreeMap::new() };
+        let folder = PluginFolder::with_folders(state.folders.clone());
+        let mut this = Self {
+            config: config.clone(),
+            builder,
+            journal,
+            folder,
+            unreadable: Unreadable::default(),
+            lost_copies: LostCopies::default(),
+            unloaded: BTreeMap::new(),
+            rehearsed: Rehearsed::default(),
+            is_rehearsal: false,
+        };
         let mut catalog = this.remembered(&state);
+        this.builder.progress().begin_start(config);
         let pipelines = this.select(config, &mut catalog).await?;
+        this.builder.progress().end_start();
+        this.rehearsed = Rehearsed::default();
         let routes = pipelines.into_iter().map(|(name, stable)| (name, Route::new(stable))).collect();
         Ok((this, catalog, Served { routes, unloaded: BTreeSet::new() }))
     }
 
     /// Completes the start: marks handled files, resumes canaries and writes the journal.
     pub async fn finish_start(&mut self, serving: &Serving) {
-        for found in plugin_folder::list(&self.config) {
+        let known = known_files(&serving.catalog());
+        for found in self.folder.look(&self.config, &known).files {
             let is_handled = |plugin: &CatalogEntry| {
                 let handled = plugin.handled.get(&*found.path.display().to_string());
                 handled.is_some_and(|handled| handled.fingerprint == found.fingerprint)
@@ -53,16 +72,18 @@ impl Deployer {
                 self.folder.mark_handled(&found);
             }
         }
-        self.resume_canaries(serving).await;
+        self.resume_canaries(serving, &[]).await;
+        self.rehearsed = Rehearsed::default();
         self.write_journal(serving);
     }
 
-    /// Begins the canaries again that a restart or a new configuration interrupted.
-    async fn resume_canaries(&mut self, serving: &Serving) {
+    /// Begins the canaries again that a restart or a new configuration interrupted, except those that have continued.
+    async fn resume_canaries(&mut self, serving: &Serving, continued: &[String]) {
         let waiting: Vec<_> = serving
             .catalog()
-            .values_mut()
-            .filter_map(|plugin| plugin.candidate.take())
+            .iter_mut()
+            .filter(|(name, _)| !continued.contains(name))
+            .filter_map(|(_, plugin)| plugin.candidate.take())
             .map(|release| (*release).clone())
             .collect();
         for release in waiting {
@@ -78,13 +99,16 @@ impl Deployer {
     /// # Errors
     /// If something cannot be served: file, key and reason of the first error.
     pub async fn reload(&mut self, serving: &Serving, config: Config) -> Result<(), ConfigError> {
-        let started = Instant::now();
-        let (folder, files) = (self.folder.clone(), self.builder.invalidate_files());
+        let started = self.rehearsed.started();
+        let (folder, builder) = (self.folder.clone(), self.builder.clone());
+        if !self.adopt_rehearsal() {
+            self.builder.invalidate_files();
+        }
         let result = self.apply(serving, config).await;
         if result.is_err() {
             // Restored, because files that were marked as handled for the new configuration were not deployed.
             self.folder = folder;
-            self.builder.restore_files(files);
+            self.builder = builder;
         }
         serving.records.metrics.record_reload(if result.is_ok() { "served" } else { "refused" });
         match &result {
@@ -101,23 +125,12 @@ impl Deployer {
         result
     }
 
-    async fn apply(&mut self, serving: &Serving, mut config: Config) -> Result<(), ConfigError> {
-        let unloaded = self.take_unloaded(&mut config);
+    async fn apply(&mut self, serving: &Serving, config: Config) -> Result<(), ConfigError> {
         for setting in needs_restart(&self.config, &config) {
             tracing::warn!("{}: the change to `{setting}` takes effect at the next start", config.path.display());
         }
-        // Until the next start the old folders are used, so that recordings stay next to the open journal and cache.
-        config.data_dir.clone_from(&self.config.data_dir);
-        config.cache_dir.clone_from(&self.config.cache_dir);
-        // The known releases come from memory, because there may be no journal. Rejected releases may be tried again,
-        // so they are left out.
-        let known = |plugin: &CatalogEntry| CatalogEntry {
-            serving: plugin.serving.clone(),
-            handled: plugin.record().handled,
-            ..CatalogEntry::default()
-        };
-        let mut catalog: Catalog =
-            serving.catalog().iter().map(|(name, plugin)| (name.clone(), known(plugin))).collect();
+        let (config, unloaded) = self.continued_config(config);
+        let mut catalog = self.known_releases(serving);
         let pipelines = self.select(&config, &mut catalog).await?;
         self.config = config;
         self.unloaded = unloaded;
@@ -130,8 +143,7 @@ impl Deployer {
             plugin.handled = chosen.handled;
             chosen.rejected.into_iter().for_each(|rejected| plugin.reject(rejected));
             if plugin.serving.as_ref().is_none_or(|old| old.artifact.identity != new.artifact.identity) {
-                let gone = plugin.serve(new, stages, self.config.deploy.keep);
-                gone.iter().for_each(|identity| serving.records.memory.remove(identity));
+                plugin.serve(new, stages, self.config.deploy.keep);
             } else {
                 // The bytes are the same, but the manifest may have changed.
                 plugin.serving = Some(new);
@@ -141,11 +153,35 @@ impl Deployer {
             routes: pipelines.into_iter().map(|(name, stable)| (name, Route::new(stable))).collect(),
             unloaded: self.unloaded.keys().cloned().collect(),
         };
-        serving.served.store(Arc::new(served));
-        self.resume_canaries(serving).await;
+        let before = serving.served.swap(Arc::new(served));
+        let continued = self.continue_canaries(serving, &before).await;
+        self.resume_canaries(serving, &continued).await;
         self.retire_gone(serving);
         self.write_journal(serving);
         Ok(())
+    }
+
+    /// A new configuration, with the settings of the present one that hold until the next start, and without the pipelines
+    /// that are unloaded.
+    pub(super) fn continued_config(&self, mut config: Config) -> (Config, BTreeMap<String, config::Pipeline>) {
+        let unloaded = self.take_unloaded(&mut config);
+        // Until the next start the old `[server]` holds. So each reload says again what still waits.
+        config.server.clone_from(&self.config.server);
+        // Until the next start the old folders are used, so that recordings stay next to the open journal and cache.
+        config.data_dir.clone_from(&self.config.data_dir);
+        config.cache_dir.clone_from(&self.config.cache_dir);
+        (config, unloaded)
+    }
+
+    /// The releases from which a new configuration selects. They come from memory, because there may be no journal.
+    /// Rejected releases may be tried again, so they are left out.
+    pub(super) fn known_releases(&self, serving: &Serving) -> Catalog {
+        let known = |plugin: &CatalogEntry| CatalogEntry {
+            serving: plugin.serving.clone(),
+            handled: plugin.record().handled,
+            ..CatalogEntry::default()
+        };
+        serving.catalog().iter().map(|(name, plugin)| (name.clone(), known(plugin))).collect()
     }
 
     /// Creates the catalog from the journal.
@@ -217,6 +253,12 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     }
     if old.admin != new.admin {
         settings.push("[admin]");
+    }
+    if old.auth != new.auth {
+        settings.push("[auth]");
+    }
+    if old.tls != new.tls {
+        settings.push("[tls]");
     }
     if old.memory != new.memory {
         settings.push("[memory]");

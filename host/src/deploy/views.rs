@@ -9,7 +9,7 @@ use plimsoll_runtime::kind::StageKind;
 use serde::Serialize;
 
 use super::canary::CanaryComparison;
-use super::catalog::{CatalogEntry, RejectedVersion};
+use super::catalog::{CatalogEntry, RejectedVersion, VersionFigures};
 use super::release::Release;
 use super::serving::{Served, Serving};
 use crate::records::memory::report::Row;
@@ -74,12 +74,24 @@ pub struct VersionView {
     pub reason: Option<String>,
     /// When it was handed in or rejected, in seconds since 1970.
     pub at: f64,
-    /// Stage runs since start.
-    pub runs: u64,
-    /// Stage runs that ended in a trap, a memory limit or a passed deadline.
-    pub failures: u64,
-    /// Highest high-water mark in bytes since start.
-    pub high_water: u64,
+    /// Its stage runs.
+    #[serde(flatten)]
+    pub figures: VersionFigures,
+}
+
+impl VersionFigures {
+    /// Sums up the rows of the memory report that belong to a version.
+    pub(super) fn of(version: &Identity, rows: &[Row]) -> Self {
+        let mut figures = Self::default();
+        for row in rows.iter().filter(|row| row.key.plugin == version.name && row.key.digest == version.digest) {
+            figures.runs += row.figures.count;
+            figures.high_water = figures.high_water.max(row.figures.max);
+            if row.key.outcome.is_plugin_failure() {
+                figures.failures += row.figures.count;
+            }
+        }
+        figures
+    }
 }
 
 impl CatalogEntry {
@@ -87,27 +99,15 @@ impl CatalogEntry {
     pub fn view(&self, name: &str, stages: Vec<StageView>, canary: Vec<CanaryComparison>, rows: &[Row]) -> PluginView {
         let mut versions = Vec::new();
         let mut add = |state, identity: &Identity, source: String, reason: Option<String>, at: SystemTime| {
-            let of_version =
-                rows.iter().filter(|row| row.key.plugin == identity.name && row.key.digest == identity.digest);
-            let mut view = VersionView {
+            versions.push(VersionView {
                 state,
                 version: Arc::clone(&identity.version),
                 digest: Arc::clone(&identity.digest),
                 source,
                 reason,
                 at: at.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()),
-                runs: 0,
-                failures: 0,
-                high_water: 0,
-            };
-            for row in of_version {
-                view.runs += row.figures.count;
-                view.high_water = view.high_water.max(row.figures.max);
-                if row.key.outcome.is_plugin_failure() {
-                    view.failures += row.figures.count;
-                }
-            }
-            versions.push(view);
+                figures: VersionFigures::of(identity, rows),
+            });
         };
         if let Some(identity) = &self.compiling {
             add("compiling", identity, String::new(), None, SystemTime::now());
@@ -125,6 +125,10 @@ impl CatalogEntry {
         for rejected in &self.rejected {
             let RejectedVersion { identity, source, reason, at, .. } = rejected;
             add("refused", identity, source.clone(), Some(reason.clone()), *at);
+        }
+        // The series of a version that was rolled back are gone. Its last figures are kept.
+        for (view, rejected) in versions.iter_mut().rev().zip(self.rejected.iter().rev()) {
+            view.figures = rejected.figures;
         }
         let serving = self.serving.as_deref();
         PluginView {

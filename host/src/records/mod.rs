@@ -4,10 +4,12 @@
 //!   logs the request.
 //! - [`store`]: everything that is counted since start. [`metrics`]: the Prometheus metrics. [`statistics`]: counts and
 //!   times by model and version.
+//! - [`background`]: the tasks that work beside the requests.
 //! - [`memory`]: the memory report: high-water marks, callers, comparisons, advice.
 //! - [`canary_side`]: the figures of one side of a canary.
 //! - [`recording`]: inputs that are kept on disk.
 
+pub mod background;
 pub mod canary_side;
 pub mod key;
 pub mod memory;
@@ -18,5 +20,5 @@ pub mod statistics;
 pub mod store;
 pub mod time;
 
-pub use request::{RequestRecord, RequestStart, RequestSummary};
+pub use request::{Origin, RequestRecord, RequestStart, RequestSummary};
 pub use store::Records;

@@ -1,6 +1,7 @@
 //! The record of one request: the memory and time that each stage needed, and how it ended. Dropping the record counts
 //! and logs the request, so a cancelled request is counted and logged like any other.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,19 @@ pub struct RequestStart<'a> {
     pub canary_side: Option<Arc<CanarySide>>,
     /// The value of the header that identifies the caller.
     pub caller: Option<&'a [u8]>,
+    /// Where the request came from. `None` without a server.
+    pub origin: Option<Origin>,
+}
+
+/// Where a request came from, for the log.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// The method of HTTP.
+    pub method: &'static str,
+    /// The route, or the path of the gRPC method.
+    pub route: &'static str,
+    /// The address of the client; `None` if it came over a unix socket.
+    pub client: Option<SocketAddr>,
 }
 
 /// The record of a request that runs through a pipeline.
@@ -44,6 +58,8 @@ pub struct RequestRecord {
     deadline: Instant,
     stages: Vec<StageReport>,
     outcome: Outcome,
+    status: Option<u16>,
+    origin: Option<Origin>,
     counted: Counted,
     canary_side: Option<Arc<CanarySide>>,
     /// The input, if the pipeline records inputs.
@@ -70,6 +86,7 @@ pub struct Siblings {
     pipeline: String,
     chip: String,
     deadline: Instant,
+    origin: Option<Origin>,
     counted: Counted,
     canary_side: Option<Arc<CanarySide>>,
 }
@@ -114,7 +131,7 @@ struct Input {
 impl RequestRecord {
     /// Starts the record of a request. From now on the request is counted and logged, regardless of how it ends.
     pub fn start(start: RequestStart<'_>, records: &Arc<Records>) -> Self {
-        let RequestStart { id, pipeline, chip, deadline, model, canary_side, caller } = start;
+        let RequestStart { id, pipeline, chip, deadline, model, canary_side, caller, origin } = start;
         let counted = Counted {
             route: records.memory.route(pipeline, chip),
             caller: records.memory.caller(caller),
@@ -130,6 +147,8 @@ impl RequestRecord {
             deadline: started + deadline,
             stages: Vec::with_capacity(StageKind::ALL.len()),
             outcome: Outcome::Cancelled,
+            status: None,
+            origin,
             counted,
             canary_side,
             input: None,
@@ -175,6 +194,7 @@ impl RequestRecord {
             pipeline: self.pipeline.clone(),
             chip: self.chip.clone(),
             deadline: self.deadline,
+            origin: self.origin,
             counted: self.counted.clone(),
             canary_side: self.canary_side.clone(),
         }
@@ -198,6 +218,12 @@ impl RequestRecord {
     /// Sets how the request ended. Without this call the request counts as cancelled.
     pub fn finish(&mut self, outcome: Outcome) {
         self.outcome = outcome;
+    }
+
+    /// Sets the HTTP status of the reply, for the log. Without this call it is 200 if the outcome is `ok`, and unknown
+    /// otherwise.
+    pub fn set_status(&mut self, status: u16) {
+        self.status = Some(status);
     }
 }
 
@@ -250,6 +276,8 @@ impl Siblings {
             deadline: self.deadline,
             stages: Vec::with_capacity(StageKind::ALL.len()),
             outcome: Outcome::Cancelled,
+            status: None,
+            origin: self.origin,
             counted: self.counted.clone(),
             canary_side: self.canary_side.clone(),
             input: None,
@@ -261,8 +289,12 @@ impl Siblings {
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.outcome = Outcome::Internal;
+        }
         let duration = self.started.elapsed();
-        let Self { id, pipeline, chip, stages, outcome, counted, canary_side, queue_time, .. } = self;
+        let Self { id, pipeline, chip, stages, outcome, counted, canary_side, queue_time, origin, .. } = self;
+        let status = self.status.or((*outcome == Outcome::Ok).then_some(200));
         // A request that never reached the plugin of the canary gives no evidence about it, so it is not counted.
         if let Some(side) = canary_side.as_ref().filter(|side| stages.iter().any(|stage| side.is_of(&stage.plugin))) {
             side.record_request();
@@ -292,6 +324,11 @@ impl Drop for RequestRecord {
             target: "plimsoll::request",
             request = %id, %pipeline, %chip,
             outcome = outcome.as_str(),
+            status,
+            method = origin.map(|origin| origin.method),
+            route = origin.map(|origin| origin.route),
+            caller = &*caller.name,
+            client = origin.map(|Origin { client, .. }| display(client.map_or_else(|| "unix".into(), |it| it.to_string()))),
             duration_ms = duration.as_secs_f64() * 1e3,
             preprocess_bytes = mark(StageKind::Preprocess),
             infer_bytes = mark(StageKind::Infer),

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::background::BackgroundTasks;
 use super::memory::MemoryStats;
-use super::metrics::Metrics;
+use super::metrics::{Buckets, Metrics};
 use super::statistics::ModelStatisticsStore;
 
 /// The records of a process.
@@ -14,16 +15,19 @@ pub struct Records {
     pub memory: MemoryStats,
     /// Counts and times by model and version.
     pub statistics: ModelStatisticsStore,
+    /// The tasks that work beside the requests.
+    pub background: BackgroundTasks,
 }
 
 impl Records {
     /// Creates empty records. `caller_header` is the name of the header that identifies the caller; reports show it.
     /// `top_callers` is the number of callers that are tracked by bytes, and also the number that are tracked by
-    /// requests.
-    pub fn new(caller_header: &str, top_callers: usize) -> Self {
-        let metrics = Arc::new(Metrics::new());
+    /// requests. `buckets` are those of the metrics.
+    pub fn new(caller_header: &str, top_callers: usize, buckets: Buckets) -> Self {
+        let metrics = Arc::new(Metrics::new(buckets));
         Self {
             memory: MemoryStats::new(caller_header, top_callers, Arc::clone(&metrics)),
+            background: BackgroundTasks::new(metrics.task_panics()),
             metrics,
             statistics: ModelStatisticsStore::default(),
         }

@@ -1,104 +1,123 @@
-//! Authorization of administration requests. They need the bearer token (RFC 6750). If no token is set and the server
-//! listens on the loopback interface only, all local users may administrate.
+//! The token of administration (RFC 6750). Without a configured token the server makes one and keeps it in the data
+//! folder, where only the user that runs the server can read it; the commands of this user find it there.
 
 use std::fmt;
+use std::path::Path;
 
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::error::{ErrorKind, ServeError};
-use crate::config::{Config, ConfigError, Server};
+use super::credentials::{Failure, bearer};
+use crate::base::secrets::{self, Kept};
+use crate::config::{Config, ConfigError, TOKEN_FILE, TOKEN_VARIABLE};
 
-const TOKEN_VARIABLE: &str = "PLIMSOLL_ADMIN_TOKEN";
 /// Minimum characters of a token, because a shorter one could be guessed.
 const MIN_TOKEN: usize = 16;
 
 /// The requests that may administrate over HTTP and gRPC.
-pub enum Access {
-    /// Requests with the token; this is its SHA-256.
-    Token([u8; 32]),
-    /// All local users, because the server listens on the loopback interface and no token is set.
-    Loopback,
-    /// No request, because no token is set and the port can be reached from other machines.
-    Closed,
+pub struct Access {
+    /// The SHA-256 of the token. Without it no request may administrate.
+    token: Option<[u8; 32]>,
+    /// Where the token is, for the log; or why there is none.
+    place: String,
+    /// Where the token is, for clients: without a path of this machine.
+    hint: &'static str,
 }
 
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Token(_) => "administration: open to requests with the bearer token",
-            Self::Loopback => {
-                "administration: open to all local users because no token is set (set `[admin] token_file`)"
-            }
-            Self::Closed => {
-                "administration: closed because no token is set (`admin.token_file` or the variable \
-                 PLIMSOLL_ADMIN_TOKEN) and the server does not listen on the loopback interface only"
-            }
-        })
+        match self.token {
+            Some(_) => write!(f, "administration: needs the token in {}", self.place),
+            None => write!(f, "administration: closed, because {}", self.place),
+        }
     }
 }
 
 impl Access {
-    /// Reads the token from the configured file or from the environment variable `PLIMSOLL_ADMIN_TOKEN`.
+    /// Reads the token from the configured file or from the environment variable. `None` if neither is set.
     ///
     /// # Errors
     /// If the file cannot be read, or the token is too short.
-    pub fn new(config: &Config) -> Result<Self, ConfigError> {
+    pub fn configured(config: &Config) -> Result<Option<Self>, ConfigError> {
         let failed = |reason: String| ConfigError::new(&config.path, "admin.token_file", reason);
-        let token = match &config.admin.token_file {
-            Some(path) => {
-                Some(String::from_utf8(config.read(path).map_err(failed)?).map_err(|error| failed(error.to_string()))?)
+        let (text, place, hint) = if let Some(path) = &config.admin.token_file {
+            let text = String::from_utf8(config.read(path).map_err(failed)?);
+            let text = text.map_err(|_| failed(format!("{} is not a text file", path.display())))?;
+            let path = config.resolve(path);
+            if secrets::is_readable_by_all(&path) {
+                let path = path.display();
+                tracing::warn!("every user of this machine can read the administration token; run `chmod 600 {path}`");
             }
-            None => std::env::var(TOKEN_VARIABLE).ok(),
+            (text, path.display().to_string(), "in the file that `[admin] token_file` names")
+        } else {
+            // An empty variable is how some tools unset one.
+            let text = std::env::var(TOKEN_VARIABLE).unwrap_or_default();
+            if text.is_empty() {
+                return Ok(None);
+            }
+            (text, format!("the variable {TOKEN_VARIABLE}"), "in the server's variable PLIMSOLL_ADMIN_TOKEN")
         };
-        match token.as_deref().map(str::trim) {
-            Some(token) if token.len() < MIN_TOKEN => Err(failed(format!(
-                "the administration token has fewer than {MIN_TOKEN} characters, so it can be guessed"
-            ))),
-            Some(token) => Ok(Self::Token(Sha256::digest(token).into())),
-            None if listens_on_loopback_only(&config.server) => Ok(Self::Loopback),
-            None => Ok(Self::Closed),
+        let token = text.trim();
+        if token.len() < MIN_TOKEN {
+            let key = if config.admin.token_file.is_some() { "admin.token_file" } else { TOKEN_VARIABLE };
+            let reason = format!(
+                "the administration token is too short, so it can be guessed; use at least {MIN_TOKEN} characters, for \
+                 example those of `openssl rand -hex 32`"
+            );
+            return Err(ConfigError::new(&config.path, key, reason));
+        }
+        Ok(Some(Self { token: Some(Sha256::digest(token).into()), place, hint }))
+    }
+
+    /// Reads the token in the data folder, or makes it. If that is not possible, administration is closed.
+    pub fn kept(folder: &Path) -> Self {
+        let path = folder.join(TOKEN_FILE);
+        let place = path.display().to_string();
+        match secrets::keep(&path) {
+            Ok((token, kept)) => {
+                if kept == Kept::Anew {
+                    tracing::warn!(
+                        "{place} was cut off, or other users could read it; it has a new administration token, and only \
+                         its owner can read it"
+                    );
+                }
+                let hint =
+                    "in the file `admin-token` of the server's data folder (`.plimsoll` unless `data_dir` is set)";
+                Self { token: Some(Sha256::digest(token).into()), place, hint }
+            }
+            Err(error) => Self::closed(format!(
+                "{place} cannot be read or written: {error}; mend that, or set `[admin] token_file` or {TOKEN_VARIABLE}"
+            )),
         }
     }
 
-    /// Checks that a request may administrate. Returns its origin for the audit log: `token` or `loopback`.
+    /// No request may administrate.
+    pub fn closed(why: impl Into<String>) -> Self {
+        Self { token: None, place: why.into(), hint: "" }
+    }
+
+    /// Checks the token of a request.
     ///
     /// # Errors
-    /// If the request may not administrate.
-    pub fn check(&self, headers: &HeaderMap) -> Result<&'static str, ServeError> {
-        let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        match self {
-            Self::Token(expected) => {
-                let given = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-                let digest: [u8; 32] = Sha256::digest(given.unwrap_or_default().trim()).into();
-                // The digests are compared in constant time, so that the time reveals nothing about the token.
-                if given.is_some() && bool::from(digest.ct_eq(expected)) {
-                    return Ok("token");
-                }
-                let detail = "this route needs the header `Authorization: Bearer TOKEN` with the administration token";
-                Err(ServeError::new(ErrorKind::Unauthorized, detail))
-            }
-            Self::Loopback => {
-                // A web page in a browser on this machine can send requests here, too. They have an `Origin`, or the
-                // `Host` of the web page.
-                let host = text(header::HOST).map_or("", |host| host.rsplit_once(':').map_or(host, |(host, _)| host));
-                let local = host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(is_loopback);
-                if headers.contains_key(header::ORIGIN) || !local {
-                    let detail = "without a token, this route is only for `localhost` and not for web pages";
-                    return Err(ServeError::new(ErrorKind::Forbidden, detail));
-                }
-                Ok("loopback")
-            }
-            Self::Closed => Err(ServeError::not_found(self.to_string())),
+    /// If there is no token, or it is not the right one.
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        let given = bearer(headers).ok_or(Failure::Missing)?;
+        let expected = self.token.as_ref().ok_or(Failure::Wrong)?;
+        let digest: [u8; 32] = Sha256::digest(given).into();
+        // The digests are compared in constant time, so that the time reveals nothing about the token.
+        if bool::from(digest.ct_eq(expected)) { Ok(()) } else { Err(Failure::Wrong) }
+    }
+
+    /// The message for a request whose token is missing or wrong.
+    pub(super) fn refusal(&self, failure: Failure) -> String {
+        let hint = self.hint;
+        match (self.token, failure) {
+            (None, _) => "administration is closed, because the server has no token; its log says why".to_owned(),
+            (_, Failure::Missing) => format!(
+                "this route needs the header `Authorization: Bearer TOKEN` with the administration token, which is {hint}"
+            ),
+            (_, Failure::Wrong) => format!("this is not the administration token, which is {hint}"),
         }
     }
-}
-
-fn listens_on_loopback_only(server: &Server) -> bool {
-    server.listen.ip().is_loopback() && server.grpc_listen.is_none_or(|grpc| grpc.ip().is_loopback())
-}
-
-fn is_loopback(address: std::net::IpAddr) -> bool {
-    address.is_loopback()
 }

@@ -1,85 +1,252 @@
-//! The limits on requests: a byte budget for bodies, the number of concurrent requests, and the length of their queue.
-//! Permits are released on drop, so every exit path frees the slot.
+//! The limits on requests: byte budgets for bodies, uploads and replies, the number of concurrent requests, the length of
+//! their queue, and the limits for each caller. Permits are released on drop, so every exit path frees the slot.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use plimsoll_runtime::stage::RunObserver;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::byte_budget::{BudgetError, ByteBudget, Reservation};
+use super::caller_limit::CallerLimit;
 use super::error::{ErrorKind, ServeError};
-use crate::config::Server;
+use super::fair_slots::{FairSlots, Share, Slot};
+use crate::config::Config;
+use crate::deploy::ServedPipeline;
 use crate::records::RequestRecord;
 
-/// The budget is counted in steps of this many bytes, because a semaphore counts in 32 bits.
-const STEP: u64 = 1 << 10;
+/// One connection may hold this part of the budgets: a quarter.
+const CONNECTION_PART: u64 = 4;
 
-/// The three limits of `[server]`.
+/// The limits on requests.
 pub struct Admission {
-    bytes: Arc<Semaphore>,
-    queue: Arc<Semaphore>,
-    slots: Arc<Semaphore>,
+    bodies: Arc<ByteBudget>,
+    uploads: Arc<ByteBudget>,
+    replies: Arc<ByteBudget>,
+    /// Bytes of bodies that one connection may hold, and bytes of one of them.
+    connection: (u64, u64),
+    wait: Duration,
+    places: Arc<FairSlots>,
+    slots: Arc<FairSlots>,
+    max_concurrency: u32,
+    /// The limits for each caller.
+    pub callers: Arc<CallerLimit>,
+}
+
+/// The budget of the bodies of one connection.
+#[derive(Clone)]
+pub struct ConnectionBudget(Arc<ByteBudget>);
+
+/// The bytes of a body in the budget of its connection and of the host.
+pub struct BodyBytes {
+    connection: Option<Reservation>,
+    host: Reservation,
+    key: &'static str,
+}
+
+/// The shares of a pipeline.
+#[derive(Clone, Copy)]
+pub struct Shares<'a> {
+    /// The pipeline.
+    pub pipeline: &'a ServedPipeline,
+    /// True if there is no other pipeline.
+    pub is_alone: bool,
 }
 
 /// A limit was reached.
 #[derive(Debug, thiserror::Error)]
-#[error("the host is busy: {0}; try again in a moment")]
-pub struct Overloaded(&'static str);
+pub enum Overloaded {
+    /// A byte budget.
+    #[error("the host is busy: {0} is spent; try again in a moment")]
+    Budget(&'static str),
+    /// The bytes of one connection.
+    #[error("the bodies on this connection hold as many bytes as one connection may; use more connections")]
+    Connection,
+    /// The queue.
+    #[error("the host is busy: {0}; try again in a moment")]
+    Queue(String),
+    /// The operating system gave no memory.
+    #[error("the host has no memory for the request; try again in a moment")]
+    Memory,
+    /// The body never fits into the budget.
+    #[error("the body needs {0} bytes in memory, which is more than {1}")]
+    TooLarge(u64, &'static str),
+}
 
 impl From<Overloaded> for ServeError {
     fn from(error: Overloaded) -> Self {
-        Self::new(ErrorKind::Overloaded, error.to_string())
+        let kind = match error {
+            Overloaded::TooLarge(..) => ErrorKind::BodyTooLarge,
+            _ => ErrorKind::Overloaded,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 
 impl Admission {
     /// Creates the limits as configured.
-    pub fn new(server: &Server) -> Self {
-        // Rounded up like bodies, so that a body as large as the budget fits.
-        let steps = usize::try_from(server.body_budget.as_u64().div_ceil(STEP)).unwrap_or(usize::MAX);
-        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)));
+    pub fn new(config: &Config) -> Self {
+        let server = &config.server;
+        let (largest, budget) = (server.max_body.as_u64(), server.body_budget.as_u64());
+        let plugin = config.deploy.max_plugin.as_u64();
+        let wait = server.budget_wait;
+        // A compressed body is in memory twice while it is decompressed.
+        let connection = (budget / CONNECTION_PART).max(largest.saturating_mul(2)).min(budget);
         Self {
-            bytes: semaphore(steps),
-            queue: semaphore((server.max_queue as usize) + server.max_concurrency as usize),
-            slots: semaphore(server.max_concurrency as usize),
+            bodies: ByteBudget::new(budget, largest, wait),
+            // Two components of the maximum size: one is received while another is compiled.
+            uploads: ByteBudget::new(plugin.saturating_mul(2), plugin, wait),
+            replies: ByteBudget::new(server.reply_budget.as_u64(), 0, wait),
+            connection: (connection, largest),
+            wait,
+            places: FairSlots::new(server.max_queue as usize + server.max_concurrency as usize),
+            slots: FairSlots::new(server.max_concurrency as usize),
+            max_concurrency: server.max_concurrency,
+            callers: CallerLimit::new(server),
         }
     }
 
-    /// Reserves `bytes` bytes of the budget for a body. Keep the permit as long as the body.
+    /// The budget of a new connection that carries several requests at once.
+    pub fn connection(&self) -> ConnectionBudget {
+        ConnectionBudget(ByteBudget::new(self.connection.0, self.connection.1, self.wait))
+    }
+
+    /// An empty reservation for the body of a request. It grows while the body arrives. Keep it as long as the body.
+    pub fn body(&self, connection: Option<&ConnectionBudget>) -> BodyBytes {
+        let connection = connection.map(|ConnectionBudget(budget)| budget.reserve());
+        let key = "the byte budget for bodies (`server.body_budget`)";
+        BodyBytes { connection, host: self.bodies.reserve(), key }
+    }
+
+    /// As [`Admission::body`], for a component that is uploaded.
+    pub fn upload(&self) -> BodyBytes {
+        let key = "the byte budget for uploads (twice `deploy.max_plugin` at start)";
+        BodyBytes { connection: None, host: self.uploads.reserve(), key }
+    }
+
+    /// Reserves the bytes of a reply. Keep the reservation until the reply is sent.
     ///
     /// # Errors
     /// If the budget is spent.
-    pub fn reserve_body(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Overloaded> {
-        let steps = u32::try_from(bytes.div_ceil(STEP)).unwrap_or(u32::MAX);
-        Arc::clone(&self.bytes)
-            .try_acquire_many_owned(steps)
-            .map_err(|_| Overloaded("the byte budget for bodies (`server.body_budget`) is spent"))
+    pub async fn reply(&self, bytes: u64) -> Result<Reservation, Overloaded> {
+        let mut reservation = self.begin_reply();
+        std::future::poll_fn(|context| self.poll_reply(&mut reservation, context, bytes)).await?;
+        Ok(reservation)
     }
 
-    /// Takes a queue slot. Keep the permit until the request ends.
+    /// An empty reservation for a reply.
+    pub fn begin_reply(&self) -> Reservation {
+        self.replies.reserve()
+    }
+
+    /// Reserves the bytes of a reply.
+    pub fn poll_reply(
+        &self,
+        reservation: &mut Reservation,
+        context: &mut Context<'_>,
+        bytes: u64,
+    ) -> Poll<Result<(), Overloaded>> {
+        // A reply that is larger than the budget may take all of it.
+        let grown = reservation.poll_grow(context, bytes.min(self.replies.total()));
+        grown.map_err(|_| Overloaded::Budget("the byte budget for replies (`server.reply_budget`)"))
+    }
+
+    /// Takes a queue slot. Keep it until the request ends.
     ///
     /// # Errors
-    /// If the queue is full.
-    pub fn enter_queue(&self) -> Result<OwnedSemaphorePermit, Overloaded> {
-        Arc::clone(&self.queue).try_acquire_owned().map_err(|_| Overloaded("the queue (`server.max_queue`) is full"))
+    /// If the queue is full, or the pipeline has its share of it.
+    pub fn enter_queue(&self, shares: Shares<'_>) -> Result<Slot, Overloaded> {
+        let name = &shares.pipeline.name;
+        let share = self.queue_share(shares);
+        self.places.try_take(name, share).ok_or_else(|| {
+            Overloaded::Queue(match share {
+                Share::All => "the queue (`server.max_queue`) is full".to_owned(),
+                Share::Fair => format!(
+                    "the queue (`server.max_queue`) is full, or pipeline `{name}` has its fair share of it \
+                     (`pipelines.{name}.max_queue` sets another limit)"
+                ),
+                Share::Fixed(_) => format!("the queue of pipeline `{name}` (`pipelines.{name}.max_queue`) is full"),
+            })
+        })
     }
 
-    /// Waits for one of the `server.max_concurrency` slots, at most until the request's deadline. Records the waiting
-    /// time.
+    /// Waits for one of the slots to run, at most until the request's deadline. Records the waiting time.
     ///
     /// # Errors
     /// If the deadline passes first.
-    pub async fn wait_for_slot(&self, record: &mut RequestRecord) -> Result<OwnedSemaphorePermit, ServeError> {
+    pub async fn wait_for_slot(&self, shares: Shares<'_>, record: &mut RequestRecord) -> Result<Slot, ServeError> {
         let since = Instant::now();
-        let slot = Arc::clone(&self.slots).acquire_owned();
-        let slot = tokio::time::timeout_at(record.deadline().into(), slot).await;
+        let name = &shares.pipeline.name;
+        let share = share(shares.pipeline.max_concurrency, shares.is_alone);
+        let slot = match self.slots.try_take(name, share) {
+            Some(slot) => Ok(slot),
+            None => tokio::time::timeout_at(record.deadline().into(), self.slots.take(name, share)).await,
+        };
         record.set_queue_time(since.elapsed());
-        match slot {
-            Ok(slot) => Ok(slot.expect("the semaphore is never closed")),
-            Err(_elapsed) => {
-                let detail = "the request's deadline passed while it was queued";
-                Err(ServeError::new(ErrorKind::QueueDeadline, detail))
-            }
+        slot.map_err(|_elapsed| {
+            let detail = "the request's deadline passed while it was queued";
+            ServeError::new(ErrorKind::QueueDeadline, detail)
+        })
+    }
+
+    /// A queue slot is held while the request runs, too.
+    fn queue_share(&self, shares: Shares<'_>) -> Share {
+        let running = shares.pipeline.max_concurrency.unwrap_or(self.max_concurrency).min(self.max_concurrency);
+        share(shares.pipeline.max_queue.map(|queue| queue.saturating_add(running)), shares.is_alone)
+    }
+}
+
+fn share(most: Option<u32>, is_alone: bool) -> Share {
+    match most {
+        Some(most) => Share::Fixed(most),
+        None if is_alone => Share::All,
+        None => Share::Fair,
+    }
+}
+
+impl BodyBytes {
+    /// Grows to `bytes`, if it is smaller. Waits for a short time if a budget is spent.
+    ///
+    /// # Errors
+    /// If a budget is spent, or too small.
+    pub async fn grow(&mut self, bytes: u64) -> Result<(), Overloaded> {
+        std::future::poll_fn(|context| self.poll_grow(context, bytes)).await
+    }
+
+    /// As [`BodyBytes::grow`]. After `Pending`, call it again with the same number.
+    pub fn poll_grow(&mut self, context: &mut Context<'_>, bytes: u64) -> Poll<Result<(), Overloaded>> {
+        if let Some(connection) = &mut self.connection
+            && let Err(error) = ready!(connection.poll_grow(context, bytes))
+        {
+            return Poll::Ready(Err(match error {
+                BudgetError::Spent => Overloaded::Connection,
+                BudgetError::TooLarge => Overloaded::TooLarge(bytes, self.key),
+            }));
+        }
+        self.host.poll_grow(context, bytes).map_err(|error| match error {
+            BudgetError::Spent => Overloaded::Budget(self.key),
+            BudgetError::TooLarge => Overloaded::TooLarge(bytes, self.key),
+        })
+    }
+
+    /// The reserved bytes.
+    pub fn bytes(&self) -> u64 {
+        self.host.bytes()
+    }
+
+    /// Declares that the body has arrived.
+    pub fn complete(&mut self) {
+        self.host.complete();
+        if let Some(connection) = &mut self.connection {
+            connection.complete();
+        }
+    }
+
+    /// Releases the bytes above `bytes`.
+    pub fn shrink(&mut self, bytes: u64) {
+        self.host.shrink(bytes);
+        if let Some(connection) = &mut self.connection {
+            connection.shrink(bytes);
         }
     }
 }

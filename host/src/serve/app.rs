@@ -7,10 +7,17 @@ use axum::http::HeaderName;
 use plimsoll_runtime::engine::Runtime;
 
 use super::access::Access;
-use super::admission::Admission;
-use crate::config::{Config, ConfigError, Server};
+use super::admission::{Admission, Shares};
+use super::keys::Keys;
+use super::stop::Stopping;
+use super::tls::Tls;
+use crate::base::telemetry;
+use crate::config::{Config, ConfigError, Listen, Server};
 use crate::deploy::{Deployments, NotServed, Served, ServedPipeline, Serving};
 use crate::records::Records;
+
+/// What identifies a caller with a key, in the memory report.
+const KEY_NAME: &str = "name of the key";
 
 /// The application state that all routes share.
 pub struct App {
@@ -19,13 +26,21 @@ pub struct App {
     /// The records of requests: their memory, times and counts.
     pub records: Arc<Records>,
     /// The limits on requests.
-    pub admission: Admission,
+    pub admission: Arc<Admission>,
     /// The requests that may administrate over HTTP and gRPC.
     pub access: Access,
+    /// The keys of callers; `None` if they need none.
+    pub keys: Option<Arc<Keys>>,
+    /// The certificate of the server; `None` if connections are not encrypted.
+    pub tls: Option<Arc<Tls>>,
+    /// The addresses of administration, reports and metrics, if they have their own.
+    pub admin_listen: Option<Listen>,
     /// The header that identifies the caller.
     pub caller_header: HeaderName,
     /// `[server]` as it was at start.
     pub server: Server,
+    /// Whether the server was asked to stop.
+    pub stopping: Stopping,
     /// The engine with its instance pool. Its epoch thread runs only while this value lives.
     pub runtime: Runtime,
 }
@@ -52,18 +67,40 @@ impl App {
         // One slot more than concurrent requests, because a deployment instantiates its stages, one at a time.
         let runtime = Runtime::new(config.server.max_concurrency + 1, config.server.scheduling())
             .map_err(|error| ConfigError::new(&config.path, "", format!("the engine does not start: {error:#}")))?;
-        let access = Access::new(config)?;
-        let records = Arc::new(Records::new(config.memory.caller_header.as_str(), config.memory.top_callers));
+        let access = Access::configured(config)?;
+        let tls = if remembers { Tls::configured(config)? } else { None };
+        let keys = if remembers { Keys::configured(config)? } else { None };
+        // With keys, their names are the callers.
+        let identity = if keys.is_some() { KEY_NAME } else { config.memory.caller_header.as_str() };
+        let records = Arc::new(Records::new(identity, config.memory.top_callers, config.server.metric_buckets));
         let deployments = Deployments::start(&runtime, config, remembers, Arc::clone(&records)).await?;
+        // Only now the data folder is locked, so no other server makes a token at the same time.
+        let access = access.unwrap_or_else(|| match remembers {
+            true => Access::kept(&config.data_dir()),
+            false => Access::closed("this process keeps nothing in a data folder"),
+        });
         Ok(Self {
             deployments: Arc::new(deployments),
             records,
-            admission: Admission::new(&config.server),
+            admission: Arc::new(Admission::new(config)),
             access,
+            keys,
+            tls,
+            admin_listen: config.admin.listen.clone(),
             caller_header: config.memory.caller_header.clone(),
             server: config.server.clone(),
+            stopping: Stopping::default(),
             runtime,
         })
+    }
+
+    /// Returns true if the server is ready for new requests: it was not asked to stop, and everything that works beside
+    /// the requests works.
+    pub fn is_ready(&self) -> bool {
+        !self.stopping.has_begun()
+            && self.records.background.ended().is_empty()
+            && self.runtime.epoch_thread().is_running
+            && telemetry::is_running()
     }
 
     /// The served pipelines and the state of every plugin.
@@ -74,6 +111,11 @@ impl App {
     /// The pipelines that are served now.
     pub fn served(&self) -> &ArcSwap<Served> {
         &self.serving().served
+    }
+
+    /// The shares of a pipeline in slots and queue.
+    pub fn shares<'a>(&self, pipeline: &'a ServedPipeline) -> Shares<'a> {
+        Shares { pipeline, is_alone: self.served().load().routes.len() < 2 }
     }
 
     /// Finds a served pipeline by its name.

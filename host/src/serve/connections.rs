@@ -1,23 +1,35 @@
 //! The open connections. HTTP/1.1 and HTTP/2 are served on the same port.
 
+use std::convert::Infallible;
+use std::future::{poll_fn, ready};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Version, header};
+use futures_util::future::Either;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
-use super::close_unread;
+use super::admission::Admission;
+use super::app::App;
+use super::client::Client;
+use super::connection_limit::{ConnectionLimit, Place};
+use super::handler_panics::{Asked, HandlerPanics};
+use super::listener::Peer;
+use super::{close_unread, entrance, reply_body};
+use crate::base::descriptors;
 
 /// Time limit for a connection to send the head of a request. Without it, a connection whose head is never complete
 /// would stay open forever. It also closes idle connections. So it is longer than the idle time-outs of clients and
@@ -32,83 +44,188 @@ const MAX_STREAMS: u32 = 256;
 /// Interval of the pings that detect a dead HTTP/2 connection.
 const PING: Duration = Duration::from_secs(20);
 
+/// Time in which an idle connection must end that has to make room for another.
+const END_TIME: Duration = Duration::from_secs(1);
+
+/// What the server asks of its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// Requests are served, and clients are asked to use a new connection for their next request.
+    Draining,
+    /// Every connection ends after its running requests.
+    Stopping,
+}
+
 /// The open connections.
 pub(super) struct Connections {
-    builder: Builder<TokioExecutor>,
-    graceful: GracefulShutdown,
-    /// Becomes true when the server stops.
-    stopping: watch::Sender<bool>,
+    builder: Arc<Builder<TokioExecutor>>,
+    phase: watch::Sender<Phase>,
+    /// True while the server drains. Requests read it, so it is not behind the lock of `phase`.
+    is_draining: Arc<AtomicBool>,
     tasks: tokio::task::JoinSet<()>,
+    panics: HandlerPanics,
+    limit: Arc<ConnectionLimit>,
+    admission: Arc<Admission>,
+    reply_timeout: Duration,
+}
+
+/// The requests of a connection so far.
+#[derive(Default)]
+struct Requests {
+    any: AtomicBool,
+    http2: AtomicBool,
 }
 
 impl Connections {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(app: &App) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(READ_BUFFER);
         builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).keep_alive_interval(PING);
         Self {
-            builder,
-            graceful: GracefulShutdown::new(),
-            stopping: watch::Sender::new(false),
+            builder: Arc::new(builder),
+            phase: watch::Sender::new(Phase::Serving),
+            is_draining: Arc::default(),
             tasks: tokio::task::JoinSet::new(),
+            panics: HandlerPanics::new(&app.records),
+            limit: Arc::new(ConnectionLimit::new(app.server.max_connections, descriptors::limit())),
+            admission: Arc::clone(&app.admission),
+            reply_timeout: app.server.reply_timeout,
         }
     }
 
+    /// The bound on open connections.
+    pub(super) fn limit(&self) -> Arc<ConnectionLimit> {
+        Arc::clone(&self.limit)
+    }
+
     /// Serves a connection in a task of its own.
-    pub(super) fn serve<S>(&mut self, stream: S, router: &Router)
+    pub(super) fn serve<S>(&mut self, stream: S, peer: Peer, router: &Router, place: Place)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let asked = Arc::new(AtomicBool::new(false));
+        let requests = Arc::new(Requests::default());
         let service = {
-            let (router, asked) = (router.clone(), Arc::clone(&asked));
-            tower::service_fn(move |request: Request<Incoming>| {
-                asked.store(true, Relaxed);
-                let (request, close_unread) = close_unread::watch(with_host(request));
-                let reply = router.clone().oneshot(request);
-                async move { reply.await.map(|reply| close_unread.apply(reply)) }
+            let (router, requests, is_draining) =
+                (router.clone(), Arc::clone(&requests), Arc::clone(&self.is_draining));
+            let panics = self.panics.clone();
+            let client = Client { address: peer, name: None };
+            let (open, admission, reply_timeout) =
+                (Arc::clone(&place.connection), Arc::clone(&self.admission), self.reply_timeout);
+            // A connection of HTTP/1 has one body at a time, so it needs no budget of its own.
+            let budget = OnceLock::new();
+            tower::service_fn(move |mut request: Request<Incoming>| {
+                requests.any.store(true, Relaxed);
+                let is_http2 = request.version() == Version::HTTP_2;
+                if is_http2 {
+                    requests.http2.store(true, Relaxed);
+                    request.extensions_mut().insert(budget.get_or_init(|| admission.connection()).clone());
+                }
+                let (running, admission) = (open.begin(), Arc::clone(&admission));
+                let is_draining = Arc::clone(&is_draining);
+                let refusal = entrance::prepare(&mut request, &client);
+                let (request, close_unread) = close_unread::watch(request);
+                let reply = match refusal {
+                    Some(refusal) => Either::Left(ready(Ok(refusal))),
+                    None => {
+                        let asked = Asked::by(&request);
+                        Either::Right(panics.clone().reply(asked, router.clone().oneshot(request)))
+                    }
+                };
+                async move {
+                    let mut reply = close_unread.apply(reply.await?);
+                    if !reply_body::is_small(&reply) {
+                        reply = reply_body::count(reply, &admission, reply_timeout, running).await;
+                    }
+                    if !is_http2 && is_draining.load(Relaxed) {
+                        reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    Ok::<_, Infallible>(reply)
+                }
             })
         };
         let service = TowerToHyperService::new(service);
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = self.graceful.watch(connection);
-        let mut stopping = self.stopping.subscribe();
+        let builder = Arc::clone(&self.builder);
+        let mut phases = self.phase.subscribe();
         while self.tasks.try_join_next().is_some() {}
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.reply_timeout));
+        place.open();
         self.tasks.spawn(async move {
-            let mut connection = pin!(connection);
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
+            let mut must_end = pin!(tokio::time::sleep(Duration::MAX));
+            let mut is_ending = false;
             // hyper starts its timers only after the HTTP version of the connection is known, so the first request
-            // needs a time limit here. When the server stops, it must not wait for an incomplete first head.
-            let patience = async {
+            // needs a time limit here.
+            let mut first_head = pin!(tokio::time::sleep(HEAD_TIME));
+            let mut is_timed = true;
+            let mut phase = *phases.borrow_and_update();
+            let mut goes_away = false;
+            loop {
+                // HTTP/2 has no `connection: close`. The frame GOAWAY lets running requests finish, and the client opens
+                // a connection for the next one. Without a request so far, it would only connect in vain.
+                let waits_for_request = phase == Phase::Draining && !goes_away;
+                let ends_or_asks = poll_fn(|context| match connection.as_mut().poll(context) {
+                    Poll::Ready(_) => Poll::Ready(true),
+                    Poll::Pending if waits_for_request && requests.http2.load(Relaxed) => Poll::Ready(false),
+                    Poll::Pending => Poll::Pending,
+                });
+                // The connection comes first, so that a request that has arrived is seen before the connection is told
+                // to end.
                 tokio::select! {
-                    () = tokio::time::sleep(HEAD_TIME) => {}
-                    _ = stopping.wait_for(|stopping| *stopping) => {}
+                    biased;
+                    has_ended = ends_or_asks => {
+                        if has_ended {
+                            return;
+                        }
+                        connection.as_mut().graceful_shutdown();
+                        goes_away = true;
+                    }
+                    () = &mut first_head, if is_timed => {
+                        is_timed = false;
+                        if !requests.any.load(Relaxed) {
+                            return;
+                        }
+                    }
+                    () = place.connection.must_close(), if !is_ending => {
+                        if !requests.any.load(Relaxed) {
+                            return;
+                        }
+                        connection.as_mut().graceful_shutdown();
+                        must_end.as_mut().reset(Instant::now() + END_TIME);
+                        is_ending = true;
+                    }
+                    // The head of a next request that is never complete is not waited for.
+                    () = &mut must_end, if is_ending => {
+                        if place.connection.is_idle() {
+                            return;
+                        }
+                        must_end.as_mut().reset(Instant::now() + END_TIME);
+                    }
+                    Ok(()) = phases.changed() => {
+                        phase = *phases.borrow_and_update();
+                        if phase == Phase::Stopping {
+                            // An incomplete first head is not waited for.
+                            if !requests.any.load(Relaxed) {
+                                return;
+                            }
+                            connection.as_mut().graceful_shutdown();
+                        }
+                    }
                 }
-            };
-            tokio::select! {
-                biased;
-                _ = &mut connection => return,
-                () = patience => {}
-            }
-            if asked.load(Relaxed) {
-                let _ = connection.await;
             }
         });
     }
 
-    /// Asks every connection to end after its running requests, and waits until all have ended.
-    pub(super) async fn ended(self) {
-        self.stopping.send_replace(true);
-        self.graceful.shutdown().await;
+    /// Asks clients to use new connections, and continues to serve them meanwhile.
+    pub(super) fn drain(&self) {
+        self.is_draining.store(true, Relaxed);
+        self.phase.send_replace(Phase::Draining);
     }
-}
 
-/// Adds the `Host` header if it is missing. HTTP/2 has the host in `:authority`, but [`Access`](super::access::Access)
-/// checks the header.
-fn with_host(mut request: Request<Incoming>) -> Request<Incoming> {
-    if !request.headers().contains_key(header::HOST)
-        && let Some(host) = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok())
-    {
-        request.headers_mut().insert(header::HOST, host);
+    /// Asks every connection to end after its running requests, and waits until all have ended.
+    pub(super) async fn ended(mut self) {
+        self.phase.send_replace(Phase::Stopping);
+        while self.tasks.join_next().await.is_some() {}
     }
-    request
 }

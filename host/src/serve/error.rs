@@ -28,18 +28,22 @@ pub enum ErrorKind {
     NotFound,
     /// The route does not support this method.
     MethodNotAllowed,
-    /// The administration token is missing or wrong.
+    /// The token of administration, or the key of a caller, is missing or wrong.
     Unauthorized,
-    /// The request may not administrate.
-    Forbidden,
     /// Another change, or the current state, prevents the change.
     Conflict,
     /// A release was rejected.
     PluginRejected,
+    /// A restart would forget the change.
+    NotDurable,
     /// A limit on requests was reached.
     Overloaded,
+    /// The caller has reached its limit; it may try again after this many seconds.
+    CallerLimit(u32),
     /// The deadline passed in the queue.
     QueueDeadline,
+    /// The server failed because of an error in its own code.
+    Internal,
     /// A stage of this kind ended with this outcome.
     Stage(StageKind, Outcome),
 }
@@ -55,13 +59,13 @@ impl ErrorKind {
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::Unauthorized
-            | Self::Forbidden
             | Self::Conflict
             | Self::PluginRejected => Outcome::InvalidInput,
             Self::UnsupportedEncoding => Outcome::UnsupportedMediaType,
             Self::BodyTooLarge => Outcome::TooLarge,
             Self::BodyTimeout | Self::QueueDeadline => Outcome::Deadline,
-            Self::Overloaded => Outcome::NoCapacity,
+            Self::Overloaded | Self::NotDurable | Self::CallerLimit(_) => Outcome::NoCapacity,
+            Self::Internal => Outcome::Internal,
             Self::Stage(_, outcome) => outcome,
         }
     }
@@ -177,6 +181,7 @@ impl From<ChangeError> for ServeError {
             ChangeError::Rejected { .. } => ErrorKind::PluginRejected,
             ChangeError::NotFound(_) => ErrorKind::NotFound,
             ChangeError::Conflict(_) => ErrorKind::Conflict,
+            ChangeError::NotDurable { .. } => ErrorKind::NotDurable,
         };
         Self::new(kind, error.to_string())
     }

@@ -1,25 +1,55 @@
 //! Serving: the HTTP routes and the gRPC services, and the code that they share.
 //!
 //! - [`app`]: the application state. [`server`]: accepts connections, and finishes running requests before it stops.
-//!   `connections`: the open connections. [`close_unread`]: closes connections whose request body was not read.
-//! - [`admission`]: the limits on requests. [`access`]: authorization of administration requests.
+//!   [`listener`]: its sockets, also unix sockets ([`unix_socket`]). [`stop`]: the requests to stop it.
+//!   `connections`: the open connections. `handler_panics`: the reply if a
+//!   handler panics. [`close_unread`]: closes connections whose request body was not read.
+//! - [`admission`]: the limits on requests. [`byte_budget`]: a budget of bytes. [`fair_slots`]: slots that pipelines share.
+//!   [`caller_limit`]: the limits for each caller. [`pace`]: the time and the rate at which a body must arrive. [`access`]: the token of administration, which an
+//!   [`administrator`] has. [`credentials`]: the token or key of a request. [`keys`],
+//!   `authentication`: the keys of callers. [`tls`]: the certificate. `refresh`: reads both again. [`client`]: its address and name.
+//!   `entrance`: what is checked before a request is routed. [`part`]: the routes of an address.
+//! - `connection_limit`: the bound on open connections. `reply_body`: the limits on replies.
+//! - `blocking`: work that leaves the async workers.
 //! - [`error`]: the error of a request. [`problem`]: its HTTP reply.
 //! - [`headers`]: the headers of requests and replies.
 //! - [`oip`]: the Open Inference Protocol, independent of the transport.
 //! - [`http`]: the HTTP routes. [`grpc`]: the gRPC services.
 
 pub mod access;
+pub mod administrator;
 pub mod admission;
 pub mod app;
+mod authentication;
+mod blocking;
+pub mod byte_budget;
+pub mod caller_limit;
+pub mod client;
 pub mod close_unread;
+mod connection_limit;
 mod connections;
+pub mod credentials;
+mod entrance;
 pub mod error;
+pub mod fair_slots;
 pub mod grpc;
+mod handler_panics;
 pub mod headers;
 pub mod http;
+pub mod keys;
+pub mod listener;
 pub mod oip;
+pub mod pace;
+pub mod part;
 pub mod problem;
+mod refresh;
+mod reply_body;
 pub mod server;
+pub mod stop;
+pub mod tls;
+pub mod unix_socket;
 
 pub use app::App;
+pub use listener::Listener;
 pub use server::{Listeners, serve};
+pub use stop::Stop;

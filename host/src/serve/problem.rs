@@ -51,11 +51,13 @@ pub fn status(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
         ErrorKind::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
         ErrorKind::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
-        ErrorKind::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
         ErrorKind::Conflict => (StatusCode::CONFLICT, "conflict"),
         ErrorKind::PluginRejected => (StatusCode::UNPROCESSABLE_ENTITY, "plugin_refused"),
+        ErrorKind::NotDurable => (StatusCode::INSUFFICIENT_STORAGE, "not_durable"),
         ErrorKind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+        ErrorKind::CallerLimit(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
         ErrorKind::QueueDeadline => (StatusCode::GATEWAY_TIMEOUT, "deadline"),
+        ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         ErrorKind::Stage(stage, outcome) => (stage_status(stage, outcome), stage_code(outcome)),
     }
 }
@@ -119,8 +121,15 @@ pub fn reply(error: &ServeError, content_type: &'static str, body: Vec<u8>) -> R
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    match error.kind {
+        ErrorKind::CallerLimit(seconds) => drop(headers.insert(header::RETRY_AFTER, seconds.into())),
+        _ if status == StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        _ => {}
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"plimsoll\""));
     }
     if let Some(id) = error.request_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
         headers.insert(REQUEST_ID, id);

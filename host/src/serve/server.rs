@@ -1,87 +1,183 @@
-//! The server: accepts HTTP/1.1 and HTTP/2 connections, and finishes running requests before it stops.
+//! The server: accepts HTTP/1.1 and HTTP/2 connections. Before it stops it drains, and finishes running requests.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::{TcpListener, TcpStream};
+use futures_util::FutureExt;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::Receiver;
+use tokio_util::either::Either;
 
 use super::app::App;
 use super::connections::Connections;
-use super::{grpc, http};
+use super::listener::{Listener, Peer, Stream};
+use super::part::Part;
+use super::stop::{self, Stop};
+use super::tls::{Secured, Tls};
+use super::{grpc, http, refresh};
 
 /// Pause after a connection could not be accepted, for example because there are no free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// The sockets on which the server listens.
 pub struct Listeners {
-    /// For HTTP. Also for gRPC if `grpc` is `None`.
-    pub http: TcpListener,
+    /// For HTTP. Also for gRPC if `grpc` is empty.
+    pub http: Vec<Listener>,
     /// For gRPC only.
-    pub grpc: Option<TcpListener>,
+    pub grpc: Vec<Listener>,
+    /// For administration, reports and metrics, if these have addresses of their own.
+    pub admin: Vec<Listener>,
 }
 
 impl From<TcpListener> for Listeners {
     fn from(http: TcpListener) -> Self {
-        Self { http, grpc: None }
+        Self { http: vec![http.into()], grpc: Vec::new(), admin: Vec::new() }
     }
 }
 
-/// Serves until `shutdown` completes. Then it accepts no more connections, and running requests may finish within the
-/// grace period.
+/// Maximum number of connections that are still accepted when the server stops: those of the system's queue.
+const QUEUE: usize = 4096;
+
+/// Serves until a request to stop comes, or nobody can send one any more (which is the same as [`Stop::Now`]). Then it
+/// drains if it was asked to, accepts no more connections, and running requests may finish within the grace period.
 ///
 /// # Errors
 /// None at present: if a connection cannot be accepted, the server logs a warning and tries again.
-pub async fn serve(
-    app: Arc<App>,
-    listeners: impl Into<Listeners>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let grace = app.server.grace_period;
-    let Listeners { http: http_listener, grpc: grpc_listener } = listeners.into();
+pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Receiver<Stop>) -> io::Result<()> {
+    let (drain, grace) = (app.server.drain, app.server.grace_period);
+    let Listeners { http: http_listeners, grpc: grpc_listeners, admin: admin_listeners } = listeners.into();
+    let part = if app.admin_listen.is_some() { Part::Callers } else { Part::All };
     let watch = tokio::spawn(crate::deploy::watch::watch(Arc::downgrade(&app.deployments)));
     let services = grpc::Services::new(&app);
     let health = services.health.clone();
-    let mut connections = Connections::new();
-    let router = http::router(app);
-    let (router, grpc_router) = match &grpc_listener {
-        None => (router.merge(services.router()), Router::new()),
-        Some(_) => (router, services.router()),
+    let router = http::router(Arc::clone(&app), part);
+    let (router, grpc_router) = match grpc_listeners.is_empty() {
+        true => (router.merge(services.router(part)), Router::new()),
+        false => (router, services.router(part)),
     };
-    let mut shutdown = pin!(shutdown);
-    loop {
-        let accepted = tokio::select! {
-            () = &mut shutdown => break,
-            accepted = http_listener.accept() => (accepted, &router),
-            accepted = accept(grpc_listener.as_ref()) => (accepted, &grpc_router),
+    let admin_router =
+        http::router(Arc::clone(&app), Part::Administration).merge(services.router(Part::Administration));
+    let refresh = (app.keys.is_some() || app.tls.is_some()).then(|| {
+        let (background, app) = (app.records.background.clone(), Arc::downgrade(&app));
+        tokio::spawn(async move { background.supervise("refresh", || refresh::follow(app.clone())).await })
+    });
+    let mut doors = Doors { doors: Vec::new(), first: 0, tls: app.tls.clone() };
+    doors.doors.extend(http_listeners.into_iter().map(|listener| (listener, router.clone())));
+    doors.doors.extend(grpc_listeners.into_iter().map(|listener| (listener, grpc_router.clone())));
+    doors.doors.extend(admin_listeners.into_iter().map(|listener| (listener, admin_router.clone())));
+    drop((router, grpc_router, admin_router));
+    let mut connections = Connections::new(&app);
+
+    let asked = doors.serve_until(&mut connections, stops.recv()).await.unwrap_or(Stop::Now);
+    app.stopping.begin();
+    drop(app);
+    health.stopping().await;
+    if asked == Stop::Drain && !drain.is_zero() {
+        tracing::info!(
+            "draining for {drain:?}: the server is not ready, and still serves; a second signal ends the drain"
+        );
+        connections.drain();
+        let drained = async {
+            tokio::select! {
+                () = tokio::time::sleep(drain) => {}
+                _ = stop::next(&mut stops) => tracing::info!("the drain ends early, because of another signal"),
+            }
         };
-        match accepted {
-            (Ok((stream, _)), router) => {
-                // Otherwise small HTTP/2 frames would be delayed by Nagle's algorithm.
-                let _ = stream.set_nodelay(true);
-                connections.serve(stream, router);
-            }
-            (Err(error), _) => {
-                tracing::warn!("cannot accept a connection, trying again: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+        doors.serve_until(&mut connections, drained).await;
+    }
+    tracing::info!(
+        "stopping: accepting no new connections; running requests may finish within {grace:?}; another signal cancels \
+         them"
+    );
+    doors.close(&mut connections);
+    tokio::select! {
+        () = connections.ended() => {}
+        () = tokio::time::sleep(grace) => {
+            tracing::warn!("the grace period is over; the requests that still run are cancelled");
+        }
+        _ = stop::next(&mut stops) => {
+            tracing::warn!("the requests that still run are cancelled, because of another signal");
         }
     }
-    tracing::info!("stopping: accepting no new connections; running requests may finish within {grace:?}");
-    drop((http_listener, grpc_listener));
-    health.stopping().await;
-    if tokio::time::timeout(grace, connections.ended()).await.is_err() {
-        tracing::warn!("the grace period is over; the requests that still run are cancelled");
-    }
     watch.abort();
+    if let Some(refresh) = refresh {
+        refresh.abort();
+    }
     Ok(())
 }
 
-async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, std::net::SocketAddr)> {
-    match listener {
-        Some(listener) => listener.accept().await,
-        None => std::future::pending().await,
+/// The listeners, each with the routes of its connections.
+struct Doors {
+    doors: Vec<(Listener, Router)>,
+    /// The door that is asked first; another one each time, so that none is left out.
+    first: usize,
+    /// Encrypts the connections of ports.
+    tls: Option<Arc<Tls>>,
+}
+
+impl Doors {
+    /// Serves new connections until `end` completes.
+    async fn serve_until<T>(&mut self, connections: &mut Connections, end: impl Future<Output = T>) -> T {
+        let mut end = pin!(end);
+        let limit = connections.limit();
+        loop {
+            let next = async {
+                let place = limit.room().await;
+                (place, self.accept().await)
+            };
+            tokio::select! {
+                biased;
+                ended = &mut end => return ended,
+                (place, (stream, peer, router)) = next => connections.serve(stream, peer, router, place),
+            }
+        }
+    }
+
+    /// Waits for the next connection.
+    async fn accept(&mut self) -> (Secured<Stream>, Peer, &Router) {
+        let (stream, peer, door) = loop {
+            match poll_fn(|context| self.poll_accept(context)).await {
+                Ok(accepted) => break accepted,
+                Err(error) => {
+                    tracing::warn!("cannot accept a connection, trying again: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        };
+        if let Either::Left(stream) = &stream {
+            // Otherwise small HTTP/2 frames would be delayed by Nagle's algorithm.
+            let _ = stream.set_nodelay(true);
+        }
+        let is_port = matches!(stream, Either::Left(_));
+        let stream = match &self.tls {
+            Some(tls) if is_port => tls.secure(stream, peer),
+            _ => Secured::Plain(stream),
+        };
+        (stream, peer, &self.doors[door].1)
+    }
+
+    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer, usize)>> {
+        self.first = self.first.wrapping_add(1);
+        for offset in 0..self.doors.len() {
+            let door = self.first.wrapping_add(offset) % self.doors.len();
+            if let Poll::Ready(accepted) = self.doors[door].0.poll_accept(context) {
+                return Poll::Ready(accepted.map(|(stream, peer)| (stream, peer, door)));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Closes the listeners. The clients that the system has already let in are served first.
+    fn close(mut self, connections: &mut Connections) {
+        for _ in 0..QUEUE {
+            let Some((stream, peer, router)) = self.accept().now_or_never() else { return };
+            let place = connections.limit().extra();
+            connections.serve(stream, peer, router, place);
+        }
     }
 }

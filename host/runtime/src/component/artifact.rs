@@ -1,5 +1,6 @@
 //! A component before it is compiled: its bytes, its digest and its metadata sections.
 
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -7,10 +8,14 @@ use serde::Serialize;
 use wasmparser::Parser;
 
 use super::error::ArtifactError;
-use crate::identity::{Identity, digest};
+use crate::identity::{Identity, InvalidVersion, check_version, digest};
+
+/// Maximum bytes of a text of the metadata. It is kept in memory and shown in lists, and its author decides its length.
+const MAX_METADATA: usize = 1_024;
 
 /// The metadata sections of a component
-/// ([OCI annotations](https://github.com/opencontainers/image-spec/blob/main/annotations.md) as custom sections).
+/// ([OCI annotations](https://github.com/opencontainers/image-spec/blob/main/annotations.md) as custom sections). The texts are the author's: escape them
+/// with [`crate::text::printable`] where they are printed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Metadata {
     /// The authors.
@@ -47,21 +52,31 @@ enum Content {
 pub const UNVERSIONED: &str = "unversioned";
 
 impl Artifact {
-    /// Reads digest and metadata of a file's bytes. `name` is the plugin's name in the configuration; `version` is the version
-    /// in the file name, which takes precedence over the metadata.
-    pub fn new(name: &str, version: Option<&str>, bytes: Bytes) -> Self {
+    /// Reads digest and metadata of a file's bytes. `name` is the plugin's name in the configuration; `version` is the
+    /// version in the file name, which takes precedence over the metadata.
+    ///
+    /// # Errors
+    /// If the version is not valid.
+    pub fn new(name: &str, version: Option<&str>, bytes: Bytes) -> Result<Self, InvalidVersion> {
         let payload = wasm_metadata::Payload::from_binary(&bytes).ok();
         let metadata = payload.as_ref().map(wasm_metadata::Payload::metadata);
         let found = metadata.and_then(|metadata| metadata.version.as_ref()).map(ToString::to_string);
+        let found = found.filter(|version| !version.is_empty());
         let version = version.map(str::to_owned).or(found).unwrap_or_else(|| UNVERSIONED.to_owned());
-        let text = |field: Option<String>| field.filter(|text| !text.is_empty());
+        check_version(&version)?;
+        let text = |field: Option<String>| {
+            field.filter(|text| !text.is_empty()).map(|mut text| {
+                text.truncate(text.floor_char_boundary(MAX_METADATA));
+                text
+            })
+        };
         let metadata = metadata.map_or_else(Metadata::default, |metadata| Metadata {
             authors: text(metadata.authors.as_ref().map(ToString::to_string)),
             licenses: text(metadata.licenses.as_ref().map(ToString::to_string)),
             description: text(metadata.description.as_ref().map(ToString::to_string)),
         });
         let identity = Identity { name: name.into(), version: version.into(), digest: digest(&bytes).into() };
-        Self { identity, metadata, size: bytes.len(), content: Content::InMemory(bytes) }
+        Ok(Self { identity, metadata, size: bytes.len(), content: Content::InMemory(bytes) })
     }
 
     /// The file's bytes.
@@ -80,6 +95,11 @@ impl Artifact {
                 Ok(bytes.into())
             }
         }
+    }
+
+    /// Returns true if the bytes are read from a copy on disk.
+    pub fn is_stored(&self) -> bool {
+        matches!(self.content, Content::Stored(_))
     }
 
     /// Releases the bytes in memory; from now on they are read from a copy on disk.
@@ -119,38 +139,52 @@ fn has_component_type(module: &[u8]) -> bool {
 /// Returns true if a WebAssembly file ends inside a section: it is still being written, or is truncated. Bytes that are not
 /// WebAssembly are not truncated, only wrong.
 ///
-/// The sections are skipped by their sizes: [binary format](https://webassembly.github.io/spec/core/binary/modules.html).
-pub fn is_truncated(bytes: &[u8]) -> bool {
-    const HEADER: usize = 8;
-    if bytes.len() < HEADER {
-        return bytes.is_empty() || b"\0asm".starts_with(&bytes[..bytes.len().min(4)]);
+/// Only the headers of the sections are read: [binary format](https://webassembly.github.io/spec/core/binary/modules.html).
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn is_truncated(file: impl Read + Seek) -> io::Result<bool> {
+    const MAGIC: &[u8] = b"\0asm";
+    const VERSION_BYTES: i64 = 4;
+    let mut file = BufReader::new(file);
+    let length = file.seek(SeekFrom::End(0))?;
+    file.rewind()?;
+    let mut magic = Vec::new();
+    file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic)?;
+    if magic != MAGIC {
+        return Ok(MAGIC.starts_with(&magic));
     }
-    if !bytes.starts_with(b"\0asm") {
-        return false;
+    file.seek_relative(VERSION_BYTES)?;
+    let mut at = (MAGIC.len() as u64).saturating_add_signed(VERSION_BYTES);
+    while at < length {
+        // The section's id, then its size.
+        let mut byte = [0];
+        file.read_exact(&mut byte)?;
+        let Some((size, header)) = leb128(&mut file)? else { return Ok(true) };
+        at += 1 + header + size;
+        file.seek_relative(i64::try_from(size).unwrap_or(i64::MAX))?;
     }
-    let mut rest = &bytes[HEADER..];
-    while let [_id, tail @ ..] = rest {
-        let Some((size, length)) = leb128(tail) else { return true };
-        let Some(after) = tail.get(length + size..) else { return true };
-        rest = after;
-    }
-    false
+    Ok(at > length)
 }
 
-/// An unsigned LEB128 number of at most five bytes, and its length in bytes.
-fn leb128(bytes: &[u8]) -> Option<(usize, usize)> {
-    let mut value = 0usize;
-    for (index, byte) in bytes.iter().take(5).enumerate() {
-        value |= usize::from(byte & 0x7f) << (7 * index);
+/// An unsigned LEB128 number of at most five bytes, and its length in bytes; `None` if the file ends before, or the number
+/// is longer.
+fn leb128(file: &mut impl BufRead) -> io::Result<Option<(u64, u64)>> {
+    let mut value = 0;
+    for (index, byte) in (0..5).zip(file.bytes()) {
+        let byte = byte?;
+        value |= u64::from(byte & 0x7f) << (7 * index);
         if byte & 0x80 == 0 {
-            return Some((value, index + 1));
+            return Ok(Some((value, index + 1)));
         }
     }
-    None
+    Ok(None)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
 
     #[test]
@@ -160,6 +194,7 @@ mod tests {
         module.extend([0, 5, 1, b'a', 1, 2, 3]);
         module.extend([0, 0xc8, 0x01, 1, b'b']);
         module.extend([0; 198]);
+        let is_truncated = |bytes: &[u8]| is_truncated(Cursor::new(bytes)).expect("memory is readable");
         let whole: Vec<_> = (0..=module.len()).filter(|&length| !is_truncated(&module[..length])).collect();
         assert_eq!(whole, [8, 15, module.len()]);
         assert!(!is_truncated(b"this is not WebAssembly"));

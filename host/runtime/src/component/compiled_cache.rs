@@ -3,13 +3,15 @@
 //! wasmtime checks only the major version of compiled code, and loading foreign bytes means running foreign code. So an
 //! entry is named by everything that its code depends on (the component, the engine's settings and wasmtime's version, and
 //! for a snapshot the inputs of `init`), is kept in a folder that only its owner can write to, and is authenticated by
-//! HMAC-SHA-256 (RFC 2104) with a key in that folder. An entry that cannot be trusted is compiled again.
+//! HMAC-SHA-256 (RFC 2104) with a key in that folder. An entry that cannot be trusted is compiled again. The folder may be
+//! read-only, and may belong to root, who can change this process anyway.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::hash::{Hash, Hasher};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -18,6 +20,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::draft::{Draft, remove_dead_drafts};
 use crate::identity::hex;
 
 type Authenticator = Hmac<Sha256>;
@@ -25,14 +28,19 @@ type Authenticator = Hmac<Sha256>;
 const MAC_BYTES: usize = 32;
 const LENGTH_BYTES: usize = 4;
 const KEY_FILE: &str = "key";
+const KEY_BYTES: usize = 32;
+/// The user who may change every file anyway.
+const ROOT: u32 = 0;
 /// The write permissions of group and others. No other user may write to the folder.
 const OTHERS_MAY_WRITE: u32 = 0o022;
 
 /// A folder of compiled code.
 pub struct CompiledCache {
     folder: PathBuf,
-    key: [u8; 32],
+    key: [u8; KEY_BYTES],
     max_bytes: u64,
+    /// True if the last write failed. A failure is logged once, until a write succeeds.
+    has_failed: AtomicBool,
 }
 
 /// The name of an entry: a digest of everything that its code depends on.
@@ -49,7 +57,7 @@ pub struct Note {
 /// A folder that cannot be used as a cache.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// The folder or its key cannot be created or read.
+    /// The folder cannot be created or read.
     #[error("{}: {error}", folder.display())]
     Io {
         /// The folder.
@@ -57,11 +65,36 @@ pub enum CacheError {
         /// The error of the file system.
         error: io::Error,
     },
-    /// The folder belongs to another user, or other users may write to it.
+    /// The key cannot be read, or there is none and it cannot be created.
     #[error(
-        "{}: other users could write code to it; change its owner to this user and run `chmod 700` on it",
-        .0.display()
+        "{}: {error}; its key must be readable by the user of this process (user id {user}): run this program once as \
+         that user with a writable folder, or set `cache_dir` to another folder",
+        path.display()
     )]
+    Key {
+        /// The key.
+        path: PathBuf,
+        /// The user of this process.
+        user: u32,
+        /// The error of the file system.
+        error: io::Error,
+    },
+    /// The folder belongs to another user.
+    #[error(
+        "{} belongs to the user with the id {owner}, who could write code to it, but this process runs as {user}; run \
+         `chown -R {user}` on it, or set `cache_dir` to another folder",
+        folder.display()
+    )]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// The user of this process.
+        user: u32,
+    },
+    /// Users other than the owner may write to the folder.
+    #[error("{}: other users could write code to it; run `chmod 700` on it", .0.display())]
     NotPrivate(PathBuf),
 }
 
@@ -94,7 +127,8 @@ impl EntryName {
 }
 
 impl CompiledCache {
-    /// Opens the folder, and creates it if it is missing. `max_bytes` limits the size of the cache.
+    /// Opens the folder, and creates it if it is missing. Drafts of processes that died are removed. A folder that cannot
+    /// be written to is only read. `max_bytes` limits the size of the cache.
     ///
     /// # Errors
     /// If the folder cannot be created, or another user could write to it; the message says how to fix it.
@@ -102,17 +136,30 @@ impl CompiledCache {
         let failed = |error| CacheError::Io { folder: folder.to_owned(), error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         let metadata = fs::metadata(folder).map_err(failed)?;
-        if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & OTHERS_MAY_WRITE != 0 {
+        let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
+        if owner != user && owner != ROOT {
+            return Err(CacheError::Foreign { folder: folder.to_owned(), owner, user });
+        }
+        if metadata.mode() & OTHERS_MAY_WRITE != 0 {
             return Err(CacheError::NotPrivate(folder.to_owned()));
         }
-        let key = read_or_create_key(&folder.join(KEY_FILE)).map_err(failed)?;
-        Ok(Self { folder: folder.to_owned(), key, max_bytes })
+        remove_dead_drafts(folder);
+        let path = folder.join(KEY_FILE);
+        let key = read_or_create_key(folder, &path).map_err(|error| CacheError::Key { path, user, error })?;
+        Ok(Self { folder: folder.to_owned(), key, max_bytes, has_failed: AtomicBool::new(false) })
     }
 
     /// The code of an entry, or `None` if there is none that can be trusted.
     pub fn load(&self, engine: &Engine, name: &EntryName) -> Option<(Note, Component)> {
         let path = self.path(name);
-        let bytes = fs::read(&path).ok()?;
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!(entry = %path.display(), "cannot read an entry of the compiled cache: {error}");
+                return None;
+            }
+        };
         let found = self.authenticate(name, &bytes).and_then(|(note, code)| {
             let note = serde_json::from_slice(note).map_err(EntryError::Note)?;
             let component = load_trusted(engine, code).map_err(EntryError::Code)?;
@@ -132,14 +179,18 @@ impl CompiledCache {
         }
     }
 
-    /// Stores compiled code. A failure only makes the next start slower; it is logged.
+    /// Stores compiled code. A failure only makes the next start slower; it is logged once.
     pub fn store(&self, name: &EntryName, note: &Note, component: &Component) {
         let written = component.serialize().map_err(|error| format!("{error:#}")).and_then(|code| {
             let note = serde_json::to_vec(note).map_err(|error| error.to_string())?;
             self.write(name, &note, &code).map_err(|error| error.to_string())
         });
-        if let Err(reason) = written {
-            tracing::warn!(folder = %self.folder.display(), "cannot cache compiled code: {reason}");
+        let had_failed = self.has_failed.swap(written.is_err(), Relaxed);
+        if let Err(reason) = written
+            && !had_failed
+        {
+            let folder = self.folder.display();
+            tracing::warn!(%folder, "cannot cache compiled code, so the next start compiles it again: {reason}");
         }
     }
 
@@ -152,13 +203,8 @@ impl CompiledCache {
         let length = u32::try_from(note.len()).map_err(io::Error::other)?.to_le_bytes();
         let mac = self.mac(name, &[&length, note, code]).finalize().into_bytes();
         let path = self.path(name);
-        // The name includes the process, so that two processes never write to one file. The rename is atomic.
-        let draft = path.with_extension(format!("{}.tmp", std::process::id()));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        for part in [&mac[..], &length, note, code] {
-            file.write_all(part)?;
-        }
-        fs::rename(&draft, &path)?;
+        // Without `sync`: an entry that a power failure cuts off is compiled again.
+        Draft::create(&path)?.write(&[&mac, &length, note, code])?.publish(&path)?;
         self.prune(&path)
     }
 
@@ -180,25 +226,27 @@ impl CompiledCache {
         rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(short)
     }
 
-    /// Removes the least recently used entries (and drafts of processes that died) until the rest fits into the limit.
+    /// Removes the least recently used entries until the rest fits into the limit, and drafts of processes that died.
     fn prune(&self, keep: &Path) -> io::Result<()> {
+        remove_dead_drafts(&self.folder);
         let mut entries = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            let extension = entry.path().extension().map(|extension| extension.to_os_string());
-            if extension.is_some_and(|extension| extension == "cwasm" || extension == "tmp") && entry.path() != keep {
-                let metadata = entry.metadata()?;
-                entries.push((metadata.modified()?, metadata.len(), entry.path()));
+            let path = entry?.path();
+            let is_entry = path.extension().is_some_and(|extension| extension == "cwasm");
+            if is_entry && path != keep {
+                // Another process may have removed it.
+                let Ok(metadata) = fs::metadata(&path) else { continue };
+                entries.push((metadata.modified()?, metadata.len(), path));
             }
         }
         entries.sort();
-        let mut total: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum::<u64>() + fs::metadata(keep)?.len();
+        let kept = fs::metadata(keep).map_or(0, |metadata| metadata.len());
+        let mut total: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum::<u64>() + kept;
         for (_, bytes, path) in entries {
             if total <= self.max_bytes {
                 break;
             }
             total -= bytes;
-            // Another process may have removed it.
             let _ = fs::remove_file(path);
         }
         Ok(())
@@ -214,30 +262,28 @@ fn load_trusted(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     unsafe { Component::deserialize(engine, code) }
 }
 
-fn read_or_create_key(path: &Path) -> io::Result<[u8; 32]> {
-    let mut key = [0; 32];
-    match File::open(path) {
-        Ok(mut file) => {
-            file.set_permissions(Permissions::from_mode(0o600))?;
-            file.read_exact(&mut key)?;
-            return Ok(key);
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+/// Reads the key. A key that is missing, or was cut off when a disk was full or a process was killed, is made anew.
+fn read_or_create_key(folder: &Path, path: &Path) -> io::Result<[u8; KEY_BYTES]> {
+    let read = || match fs::read(path) {
+        Ok(bytes) => Ok(<[u8; KEY_BYTES]>::try_from(bytes).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    };
+    if let Some(key) = read()? {
+        // In a folder that is read-only this fails, but there other users cannot write entries either.
+        let _ = fs::set_permissions(path, Permissions::from_mode(0o600));
+        return Ok(key);
     }
+    // If two processes start at the same time, the second one reads the key of the first.
+    let lock = File::open(folder)?;
+    // If the file system has no locks, the second one has another key, and compiles again what the first one compiled.
+    let _ = lock.lock();
+    if let Some(key) = read()? {
+        return Ok(key);
+    }
+    let mut key = [0; KEY_BYTES];
     getrandom::fill(&mut key).map_err(io::Error::other)?;
-    let draft = path.with_extension(format!("{}.tmp", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    file.write_all(&key)?;
-    // If two processes start at the same time, the first one wins, and the other reads its key.
-    match fs::hard_link(&draft, path) {
-        Ok(()) => fs::remove_file(&draft)?,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            fs::remove_file(&draft)?;
-            return read_or_create_key(path);
-        }
-        Err(error) => return Err(error),
-    }
+    Draft::create(path)?.write(&[&key])?.sync()?.publish(path)?;
     Ok(key)
 }
 

@@ -5,10 +5,11 @@
 //! - [`exports`]: its imports and exports, read without compiling it.
 //! - [`preparer`]: compiles, checks the world, runs `init`, takes a snapshot.
 //! - [`snapshot`]: the linear memory after `init` as the initial memory of every instance.
-//! - [`compiled_cache`]: compiled code on disk.
+//! - [`compiled_cache`]: compiled code on disk. `draft`: its files while they are written.
 
 pub mod artifact;
 pub mod compiled_cache;
+mod draft;
 pub mod error;
 pub mod exports;
 pub mod preparer;

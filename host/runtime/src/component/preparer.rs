@@ -15,7 +15,7 @@ use super::exports::Interface;
 use super::snapshot;
 use crate::cap::Meter;
 use crate::engine::Runtime;
-use crate::identity::digest;
+use crate::identity::{Identity, digest};
 use crate::kind::StageKind;
 use crate::scheduling::Scheduler;
 use crate::stage::call::StageExport;
@@ -35,9 +35,14 @@ pub struct Preparer {
     compilers: rayon::ThreadPool,
     /// Components as they run `init`, by digest: they are the same for every stage of a plugin.
     for_init: Mutex<HashMap<String, Component>>,
+    /// Called before a component is compiled.
+    on_compile: Option<OnCompile>,
     /// True if something was compiled since the last call of [`Preparer::finish_build`].
     has_compiled: AtomicBool,
 }
+
+/// What is called before a component is compiled.
+type OnCompile = Box<dyn Fn(&Identity) + Send + Sync>;
 
 /// The niceness of compiler threads: the lowest priority that still gets some time on a machine that is never idle.
 const COMPILER_NICENESS: i32 = 10;
@@ -62,8 +67,23 @@ impl Preparer {
             cache,
             compilers,
             for_init: Mutex::default(),
+            on_compile: None,
             has_compiled: AtomicBool::new(false),
         })
+    }
+
+    /// Calls a function before a component is compiled, which may take seconds. It is not called for compiled code that
+    /// the cache has.
+    #[must_use]
+    pub fn on_compile(mut self, call: impl Fn(&Identity) + Send + Sync + 'static) -> Self {
+        self.on_compile = Some(Box::new(call));
+        self
+    }
+
+    fn note_compile(&self, artifact: &Artifact) {
+        if let Some(call) = &self.on_compile {
+            call(&artifact.identity);
+        }
     }
 
     /// Frees the memory that is only needed while stages are built. Returns true if something was compiled since the last
@@ -78,6 +98,7 @@ impl Preparer {
     /// # Errors
     /// If the bytes are not a valid component.
     pub fn compile(&self, artifact: &Artifact) -> Result<Component, ComponentError> {
+        self.note_compile(artifact);
         let compiled = artifact.component().map_err(Rejection::from).and_then(|bytes| self.compile_bytes(&bytes));
         compiled.map_err(|reason| rejected(artifact, reason))
     }
@@ -122,6 +143,7 @@ impl Preparer {
         let (component, note) = match cached {
             Some((note, component)) => (component, note),
             None => {
+                self.note_compile(artifact);
                 let compiled = if has_init {
                     self.initialized(&bytes, kind, &limits, &environment).await.map_err(rejected)?
                 } else {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::model::{Model, RunError};
+use crate::panics;
 use crate::tensor::{Tensor, Tensors};
 
 mod row_check;
@@ -32,6 +33,8 @@ pub struct BatchRules {
 pub trait BatchObserver: Send + Sync {
     /// A batch of `rows` rows for `requests` runs was formed; the first of them had waited for `waited`.
     fn batch(&self, rows: u32, requests: usize, waited: Duration);
+    /// The task that forms batches panicked. It goes on with the runs that come later.
+    fn panicked(&self);
 }
 
 /// The permits that are held while a batch runs.
@@ -49,13 +52,18 @@ impl Batcher {
         model: Arc<dyn Model>,
         rules: BatchRules,
         observer: Arc<dyn BatchObserver>,
-        permits: impl Fn() -> F + Send + 'static,
+        mut permits: impl Fn() -> F + Send + 'static,
     ) -> Self
     where
         F: Future<Output = HeldPermits> + Send + 'static,
     {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(form_batches(receiver, model, rules, observer, permits));
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            // The runs of the batch that was being formed are answered with an error, because a panic drops them.
+            while panics::catch(form_batches(&mut receiver, &model, rules, &*observer, &mut permits)).await.is_err() {
+                observer.panicked();
+            }
+        });
         Self { sender }
     }
 
@@ -74,11 +82,11 @@ impl Batcher {
 }
 
 async fn form_batches<F>(
-    mut receiver: mpsc::UnboundedReceiver<Waiting>,
-    model: Arc<dyn Model>,
+    receiver: &mut mpsc::UnboundedReceiver<Waiting>,
+    model: &Arc<dyn Model>,
     rules: BatchRules,
-    observer: Arc<dyn BatchObserver>,
-    permits: impl Fn() -> F,
+    observer: &dyn BatchObserver,
+    permits: &mut (impl Fn() -> F + Send),
 ) where
     F: Future<Output = HeldPermits> + Send,
 {
@@ -91,11 +99,11 @@ async fn form_batches<F>(
             }
         }
         let permits = permits().await;
-        fill(&mut queue, &mut receiver, rules).await;
+        fill(&mut queue, receiver, rules).await;
         let batch = take(&mut queue, rules.max_batch);
         let Some(first) = batch.first() else { continue };
         observer.batch(batch.iter().map(|waiting| waiting.rows).sum(), batch.len(), first.since.elapsed());
-        let model = Arc::clone(&model);
+        let model = Arc::clone(model);
         // Meanwhile the next batch forms, and waits for its own permits.
         tokio::task::spawn_blocking(move || {
             let _permits = permits;
@@ -142,9 +150,9 @@ fn take(queue: &mut VecDeque<Waiting>, max_batch: u32) -> Vec<Waiting> {
     batch
 }
 
-/// Runs the model. A panic of the backend is an error of the run.
-fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Tensors, RunError> {
-    catch_unwind(AssertUnwindSafe(|| model.run(inputs))).unwrap_or(Err(RunError::Panicked))
+/// Makes a run. A panic, for example of the backend, is an error of the run.
+fn caught<T>(run: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(RunError::Panicked))
 }
 
 /// Runs a batch and answers each run with its rows. If the batch fails, each run is repeated alone, so that the error of one
@@ -154,7 +162,7 @@ fn answer(model: &dyn Model, batch: Vec<Waiting>) {
         return answer_alone(model, batch);
     }
     let sizes: Vec<u32> = batch.iter().map(|waiting| waiting.rows).collect();
-    let parts = run(model, &rows::join(&batch)).and_then(|outputs| rows::split(&outputs, &sizes));
+    let parts = caught(|| model.run(&rows::join(&batch)).and_then(|outputs| rows::split(&outputs, &sizes)));
     match parts {
         Ok(parts) => {
             for (waiting, outputs) in batch.into_iter().zip(parts) {
@@ -171,7 +179,7 @@ fn answer(model: &dyn Model, batch: Vec<Waiting>) {
 /// Runs and answers each run alone.
 fn answer_alone(model: &dyn Model, batch: Vec<Waiting>) {
     for waiting in batch {
-        let result = run(model, &waiting.inputs);
+        let result = caught(|| model.run(&waiting.inputs));
         let _ = waiting.answer.send(result);
     }
 }

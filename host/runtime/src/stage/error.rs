@@ -1,12 +1,18 @@
 //! A stage that failed: how it ended, and what the caller and the log may read.
 
+use wasmtime::component::ResourceTableError;
+
 use super::bindings::Failure;
-use crate::cap::MemoryLimit;
+use super::limits::MAX_RESOURCES;
+use crate::cap::{MemoryLimit, is_out_of_memory};
 use crate::outcome::Outcome;
 
 /// Maximum bytes of a failure's text. It is copied to a reply or a log line, and a plugin could make it as long as its
 /// memory.
 const MAX_TEXT: usize = 16 << 10;
+
+/// A part of wasmtime's message about a call that passes more data than the host allows; its type is private.
+const FUEL: &str = "fuel allocated for hostcalls has been exhausted";
 
 /// A stage that gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +92,14 @@ impl StageError {
             this
         } else if error.is::<wasmtime::PoolConcurrencyLimitError>() {
             Self::new(Outcome::NoCapacity, "no instance is free; try again", detail)
+        } else if is_out_of_memory(error) {
+            Self::new(Outcome::NoCapacity, "the host has no memory for an instance; try again", detail)
+        } else if error.chain().any(|cause| cause.to_string().contains(FUEL)) {
+            let public = "the plugin passed more data to the host in one call than its `max_memory`";
+            Self::new(Outcome::OutputLimit, public, detail)
+        } else if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ResourceTableError::Full))) {
+            let public = format!("the plugin holds more than {MAX_RESOURCES} resources of the host");
+            Self::new(Outcome::OutputLimit, public, detail)
         } else if let Some(trap) = error.downcast_ref::<wasmtime::Trap>() {
             Self::new(Outcome::Trap, format!("the plugin broke: {trap}"), detail)
         } else {

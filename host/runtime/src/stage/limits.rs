@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Maximum number of resources in one store.
+pub(super) const MAX_RESOURCES: usize = 100_000;
+
 /// The limits of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

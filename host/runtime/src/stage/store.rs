@@ -12,14 +12,11 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use super::environment::{Asset, StageEnvironment};
 use super::error::DeadlinePassed;
 use super::guest_output::{GuestIdentity, LogStream};
-use super::limits::Limits;
+use super::limits::{Limits, MAX_RESOURCES};
 use crate::cap::{MemoryCap, Meter};
 use crate::nn::{LoadedModel, NnError};
 use crate::scheduling::cpu_permits::TickAction;
 use crate::scheduling::{CpuSchedule, Scheduler};
-
-/// Maximum number of resources in one store.
-const MAX_RESOURCES: usize = 100_000;
 
 /// Bytes that one host call may copy in addition to the stage's cap.
 const HOSTCALL_HEADROOM: usize = 1 << 20;

@@ -4,7 +4,7 @@ use docker_credential::{CredentialRetrievalError as Retrieval, DockerCredential}
 use oci_client::secrets::RegistryAuth;
 
 use super::reference::OciReference;
-use super::variables::{PASSWORD, USERNAME};
+use super::variables::{PASSWORD, REGISTRY, USERNAME};
 
 /// The key under which docker stores the credentials for Docker Hub.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -29,21 +29,31 @@ impl Credentials {
         Self { auth, origin: "the given credentials" }
     }
 
-    /// Finds the credentials for a reference's registry. If both [`USERNAME`] and [`PASSWORD`] are set, they are used
-    /// for every registry. Otherwise the credentials that `docker login` stored for this registry are used, if there
-    /// are any.
+    /// Finds the credentials for a reference's registry. If [`USERNAME`] and [`PASSWORD`] are set, they are used for the
+    /// registries in [`REGISTRY`]. For others, the credentials that `docker login` stored for this registry are used, if
+    /// there are any.
     ///
     /// If docker's configuration cannot be used, a warning is logged and no credentials are used.
     pub async fn find(reference: &OciReference) -> Self {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        match (set(USERNAME), set(PASSWORD)) {
-            (Some(username), Some(password)) => {
-                return Self { origin: "the credentials from the environment", ..Self::basic(&username, &password) };
+        let registry = reference.registry().to_owned();
+        match (set(USERNAME), set(PASSWORD), set(REGISTRY)) {
+            (Some(username), Some(password), Some(registries)) => {
+                if names(&registries, &registry) {
+                    return Self {
+                        origin: "the credentials from the environment",
+                        ..Self::basic(&username, &password)
+                    };
+                }
             }
-            (None, None) => {}
+            (Some(_), Some(_), None) => tracing::warn!(
+                registry,
+                "{USERNAME} and {PASSWORD} are not sent, because {REGISTRY} does not say to which registry; set it to \
+                 `{registry}` if they are for this one"
+            ),
+            (None, None, _) => {}
             _ => tracing::warn!("only one of {USERNAME} and {PASSWORD} is set, so it is ignored; set both"),
         }
-        let registry = reference.registry().to_owned();
         let key = if registry == "docker.io" { DOCKER_HUB_KEY.to_owned() } else { registry.clone() };
         // Docker may store credentials in helper programs, and running one blocks the thread.
         let found = tokio::task::spawn_blocking(move || docker_credential::get_credential(&key)).await;
@@ -75,9 +85,23 @@ impl Credentials {
     }
 }
 
+/// Returns true if the list of registries has this one. A host without a port is the registry at its usual port.
+fn names(registries: &str, registry: &str) -> bool {
+    registries.split(',').any(|known| known.trim().eq_ignore_ascii_case(registry))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_environment_names_its_registries() {
+        assert!(names("registry.example", "registry.example"));
+        assert!(names("other.example:5000, Registry.Example", "registry.example"));
+        for other in ["example", "registry.example:5000", "registry.example.other", "evil-registry.example", ""] {
+            assert!(!names("registry.example", other), "{other}");
+        }
+    }
 
     #[test]
     fn no_credentials_are_used_if_docker_cannot_provide_them() {

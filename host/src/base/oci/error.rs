@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::variables::{PASSWORD, USERNAME};
+use plimsoll_runtime::text::printable;
 
-/// Maximum characters of a text from elsewhere (a registry, a library) in a message.
+use super::variables::{PASSWORD, REGISTRY, USERNAME};
+
+/// Maximum bytes of a text from elsewhere (a registry, a library) in a message.
 const LONGEST_TEXT: usize = 300;
 
 /// The reason why an artifact was not pulled or pushed.
@@ -36,8 +38,8 @@ pub enum OciError {
     },
     /// The registry denies access.
     #[error(
-        "{reference}: `{registry}` denied access with {used}; log in with `docker login {registry}`, or set {USERNAME} \
-         and {PASSWORD}"
+        "{reference}: `{registry}` denied access with {used}; log in with `docker login {registry}`, or set {USERNAME}, \
+         {PASSWORD} and {REGISTRY}"
     )]
     Unauthorized {
         /// The requested reference.
@@ -109,11 +111,5 @@ pub enum OciError {
 
 /// Converts a text from elsewhere to one line of limited length.
 pub(super) fn bounded(text: &str) -> String {
-    let line = |character: char| if character.is_control() { ' ' } else { character };
-    let mut characters = text.trim().chars();
-    let mut kept: String = characters.by_ref().take(LONGEST_TEXT).map(line).collect();
-    if characters.next().is_some() {
-        kept.push('…');
-    }
-    kept
+    printable(&text.split_whitespace().collect::<Vec<_>>().join(" "), LONGEST_TEXT)
 }

@@ -9,12 +9,14 @@
 //!
 //! - [`OciReference`]: the name of an artifact.
 //! - [`Credentials`]: the credentials for a registry.
-//! - [`transfer`]: pull and push. `session`: the requests to one registry. `layout`: the manifest of an artifact.
+//! - [`transfer`]: pull and push. `session`: the requests to one registry.
+//!   `plain_client`: the same on machines without CA certificates. `layout`: the manifest of an artifact.
 //! - [`error`]: the errors of pull and push.
 
 pub mod credentials;
 pub mod error;
 mod layout;
+mod plain_client;
 pub mod reference;
 mod session;
 pub mod transfer;

@@ -65,11 +65,7 @@ impl OciReference {
 
     /// Returns true if the registry is on this machine. Like docker, the client uses plain HTTP for such registries.
     pub fn is_loopback(&self) -> bool {
-        let host = self.host();
-        let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        host == "localhost"
-            || host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback())
-            || v6.and_then(|host| host.parse().ok()).is_some_and(|address: Ipv6Addr| address.is_loopback())
+        is_loopback_host(self.host())
     }
 
     fn host(&self) -> &str {
@@ -221,6 +217,14 @@ fn check_tag(tag: &str) -> Result<(), String> {
         "`{tag}` is not a valid tag; use up to {LONGEST_TAG} letters, digits, `.`, `_` and `-`, \
          not starting with `.` or `-`"
     ))
+}
+
+/// Returns true if a host is this machine. An IPv6 address is in brackets.
+pub(super) fn is_loopback_host(host: &str) -> bool {
+    let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    host == "localhost"
+        || host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback())
+        || v6.and_then(|host| host.parse().ok()).is_some_and(|address: Ipv6Addr| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ impl Infer {
             model: None,
             canary_side: None,
             caller: None,
+            origin: None,
         };
         let mut record = RequestRecord::start(start, &app.records);
         let result = pipeline.run(infer, &mut record, &request, &body).await;

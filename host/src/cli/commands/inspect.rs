@@ -3,15 +3,21 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bytes::Bytes;
 use clap::Args;
+use plimsoll_runtime::component::artifact::UNVERSIONED;
 use plimsoll_runtime::component::exports::{Interface, names_of};
 use plimsoll_runtime::component::{Artifact, Metadata, Preparer};
 use plimsoll_runtime::engine::Runtime;
 use plimsoll_runtime::scheduling::Scheduling;
 use plimsoll_runtime::stage::lifecycle::LIFECYCLE;
+use plimsoll_runtime::text::{printable, shortened};
 use wasmtime::component::types::ComponentItem;
 
 use crate::cli::error::Error;
+
+/// Maximum bytes of a text of the file that are printed.
+const LONGEST: usize = 1_024;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Inspect {
@@ -24,20 +30,31 @@ impl Inspect {
         let failed = |error: &dyn std::fmt::Display| Error::Failed(format!("{}: {error}", self.file.display()));
         let bytes = std::fs::read(&self.file).map_err(|error| failed(&error))?;
         let name = self.file.file_stem().and_then(|name| name.to_str()).unwrap_or("plugin");
-        let artifact = Artifact::new(name, None, bytes.into());
+        let bytes = Bytes::from(bytes);
+        // The file is shown also if its version is not valid, with the reason why a deployment would reject it.
+        let (artifact, invalid) = match Artifact::new(name, None, bytes.clone()) {
+            Ok(artifact) => (artifact, None),
+            Err(invalid) => {
+                let artifact = Artifact::new(name, Some(UNVERSIONED), bytes).map_err(|error| failed(&error))?;
+                (artifact, Some(invalid))
+            }
+        };
         let runtime = Runtime::new(1, Scheduling::Off).map_err(|error| failed(&error))?;
         let preparer = Preparer::new(&runtime, None).map_err(|error| failed(&error))?;
         let component = preparer.compile(&artifact).map_err(|error| failed(&error))?;
         let ty = component.component_type();
 
-        println!("name      {}", artifact.identity.name);
-        println!("version   {}", artifact.identity.version);
+        println!("name      {}", shortened(&artifact.identity.name));
+        match invalid {
+            Some(invalid) => println!("version   {invalid}; a deployment of this file is rejected"),
+            None => println!("version   {}", artifact.identity.version),
+        }
         println!("sha256    {}", artifact.identity.digest);
         println!("size      {}", bytesize::ByteSize::b(artifact.size as u64));
         let Metadata { authors, licenses, description } = &artifact.metadata;
         for (what, text) in [("authors", authors), ("licence", licenses), ("about", description)] {
             if let Some(text) = text {
-                println!("{what:<9} {text}");
+                println!("{what:<9} {}", printable(text, LONGEST));
             }
         }
         let bytes = artifact.component().map_err(|error| failed(&error))?;
@@ -48,7 +65,7 @@ impl Inspect {
         println!("init      {}", if init { "yes: snapshotted at deployment" } else { "none" });
         let list = |what: &str, items: Vec<(String, &'static str)>| {
             for (name, kind) in items {
-                println!("{what:<9} {name} ({kind})");
+                println!("{what:<9} {} ({kind})", printable(&name, LONGEST));
             }
         };
         let engine = &runtime.engine;

@@ -15,6 +15,7 @@ use plimsoll_runtime::component::Artifact;
 use plimsoll_runtime::component::exports::names_of;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::stage::{Limits, StageEnvironment};
+use plimsoll_runtime::text::{printable_lines, shortened};
 
 use crate::base::defaults::{DEADLINE, INIT_DEADLINE, MAX_OUTPUT};
 use crate::cli::error::Error;
@@ -68,8 +69,10 @@ impl Leak {
         }
         let bytes = std::fs::read(&self.plugin)
             .map_err(|error| failed(format!("{} cannot be read: {error}", self.plugin.display())))?;
-        let name = self.plugin.file_stem().and_then(|name| name.to_str()).unwrap_or("plugin").to_owned();
+        let name = self.plugin.file_stem().and_then(|name| name.to_str()).unwrap_or("plugin");
+        let name = shortened(name);
         let artifact = Artifact::new(&name, None, bytes.into());
+        let artifact = artifact.map_err(|error| failed(format!("{}: its version {error}", self.plugin.display())))?;
         let kind = self.kind(&artifact)?;
         let samples = corpus::read(&self.corpus, &self.parameters()?).map_err(failed)?;
 
@@ -108,7 +111,7 @@ impl Leak {
         let options = Options { rounds: self.rounds, trace: !self.no_trace };
         let study = Study::run(&plugin, &corpus.samples, options, &progress).await.map_err(at_plugin)?;
         progress.finish_and_clear();
-        print!("{}", report::summary(&study));
+        print!("{}", printable_lines(&report::summary(&study)));
         report::write(&study, &corpus.samples, &self.out).map_err(failed)?;
         println!("\nThe report is in {}; open report.html.", self.out.display());
         Ok(ExitCode::from(u8::from(study.leaks())))

@@ -45,8 +45,13 @@ commands! {
     plugin::Plugin,
     /// Build everything that the configuration names, and report whether it can be served.
     check::Check,
+    /// Ask a running server whether it is ready: exit code 0 if it is, 1 if not.
+    health::Health,
     /// Show the memory report of a running server and keep it up to date.
     top::Top,
+    /// Make keys for callers.
+    #[command(subcommand)]
+    key::Key,
     /// Run recorded inputs again, with the same or another version of a plugin.
     replay::Replay,
 }

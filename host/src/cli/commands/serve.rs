@@ -1,58 +1,85 @@
 //! `plimsoll serve`.
 
-use std::net::SocketAddr;
+use std::path::absolute;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
+use crate::base::descriptors;
 use crate::cli::error::Error;
+use crate::cli::signals;
 use crate::cli::source::ConfigSource;
-use crate::serve::{App, Listeners};
+use crate::config::{Config, ConfigError, Listen, ListenAddress, Overrides};
+use crate::serve::{App, Listener, Listeners, Stop};
 
 #[derive(Debug, Default, Args)]
 pub(in crate::cli) struct Serve {
     #[command(flatten)]
     source: ConfigSource,
-    /// Address and port; overrides the file's `server.listen`. Port 0 selects a free port.
-    #[arg(long, value_name = "ADDR", env = "PLIMSOLL_LISTEN")]
-    listen: Option<SocketAddr>,
+    /// HOST:PORT or unix:PATH; overrides the file's `server.listen`. Port 0 selects a free port. May be repeated, or
+    /// have several addresses with commas between them.
+    #[arg(long, value_name = "ADDR", env = "PLIMSOLL_LISTEN", value_delimiter = ',')]
+    listen: Vec<ListenAddress>,
 }
 
 impl Serve {
     pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
+        // First of all, because the system ignores a signal that the first process of a container does not handle.
+        let signals = signals::watch();
+        let mut stops = signals.map_err(|error| Error::Failed(format!("cannot wait for signals: {error}")))?;
         let started = Instant::now();
         let mut config = self.source.load()?;
-        if let Some(address) = self.listen {
-            config.overrides.listen = Some(address);
-            config.server.listen = address;
+        if !self.listen.is_empty() {
+            let listen = Listen(self.listen).resolved(|path| absolute(path).unwrap_or_else(|_| path.to_owned()));
+            let overrides = config.overrides.clone();
+            config.apply_overrides(Overrides { listen: Some(listen), ..overrides });
         }
-        let app = Arc::new(App::open(&config).await?);
-        let address = app.server.listen;
-        let http = TcpListener::bind(address).await.map_err(|error| {
-            Error::Failed(format!("cannot listen on {address}: {error}; choose another address with --listen"))
-        })?;
-        let grpc = match app.server.grpc_listen {
-            None => None,
-            Some(address) => Some(TcpListener::bind(address).await.map_err(|error| {
-                Error::Failed(format!("cannot listen on {address} for gRPC: {error}; change `server.grpc_listen`"))
-            })?),
+        descriptors::raise_limit();
+        let Some(app) = open(config, &mut stops).await? else { return Ok(ExitCode::SUCCESS) };
+        let app = Arc::new(app);
+        let http = Listener::bind_all(&app.server.listen)
+            .await
+            .map_err(|why| Error::Failed(format!("{why} (`server.listen`; --listen overrides it)")))?;
+        let grpc = match &app.server.grpc_listen {
+            None => Vec::new(),
+            Some(listen) => Listener::bind_all(listen)
+                .await
+                .map_err(|why| Error::Failed(format!("{why} (for gRPC: `server.grpc_listen`)")))?,
         };
-        let address = http.local_addr().map_err(|error| Error::Failed(error.to_string()))?;
+        let admin = match &app.admin_listen {
+            None => Vec::new(),
+            Some(listen) => Listener::bind_all(listen)
+                .await
+                .map_err(|why| Error::Failed(format!("{why} (for administration: `admin.listen`)")))?,
+        };
         tracing::info!("{}", app.access);
-        tracing::info!(
-            pipelines = app.serving().pipeline_names().join(","),
-            ready_ms = started.elapsed().as_millis() as u64,
-            "listening on http://{address}"
-        );
-        if let Some(address) = grpc.as_ref().and_then(|listener| listener.local_addr().ok()) {
-            tracing::info!("listening for gRPC on {address}");
+        let is_encrypted = app.tls.is_some();
+        let shown = |listener: &Listener| match is_encrypted {
+            true => listener.to_string().replacen("http://", "https://", 1),
+            false => listener.to_string(),
+        };
+        for (at, listener) in http.iter().enumerate() {
+            if at == 0 {
+                tracing::info!(
+                    pipelines = app.serving().pipeline_names().join(","),
+                    ready_ms = started.elapsed().as_millis() as u64,
+                    "listening on {}",
+                    shown(listener)
+                );
+            } else {
+                tracing::info!("listening on {}", shown(listener));
+            }
         }
-        let shutdown = shutdown().map_err(|error| Error::Failed(format!("cannot wait for signals: {error}")))?;
-        crate::serve::serve(app, Listeners { http, grpc }, shutdown)
+        for listener in &grpc {
+            tracing::info!("listening for gRPC on {}", listener.to_string().trim_start_matches("http://"));
+        }
+        for listener in &admin {
+            tracing::info!("listening for administration, reports and metrics on {}", shown(listener));
+        }
+        crate::serve::serve(app, Listeners { http, grpc, admin }, stops)
             .await
             .map_err(|error| Error::Failed(error.to_string()))?;
         tracing::info!("stopped");
@@ -60,14 +87,19 @@ impl Serve {
     }
 }
 
-/// Completes on SIGINT or SIGTERM.
-fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+/// Builds everything that the configuration names. Returns `None` if a signal comes meanwhile.
+async fn open(config: Config, stops: &mut mpsc::Receiver<Stop>) -> Result<Option<App>, ConfigError> {
+    // On a thread of its own, because compiling would keep this task from seeing a signal.
+    let runtime = tokio::runtime::Handle::current();
+    let mut app = tokio::task::spawn_blocking(move || runtime.block_on(App::open(&config)));
+    tokio::select! {
+        app = &mut app => match app {
+            Ok(app) => app.map(Some),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        },
+        _ = stops.recv() => {
+            tracing::info!("stopped by a signal before the start was complete; nothing was served");
+            Ok(None)
         }
-    })
+    }
 }

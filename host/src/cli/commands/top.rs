@@ -12,6 +12,7 @@ use ratatui::text::{Line, Text};
 use ratatui::widgets::Paragraph;
 use serde_json::Value;
 
+use crate::cli::administration::{Administrated, Administration};
 use crate::cli::error::Error;
 use crate::cli::table;
 
@@ -24,9 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Top {
-    /// The server's address.
-    #[arg(long, value_name = "URL", env = "PLIMSOLL_SERVER", default_value = "http://127.0.0.1:8080")]
-    server: String,
+    #[command(flatten)]
+    server: Administration,
     /// Print the report once as plain text, then exit.
     #[arg(long)]
     once: bool,
@@ -45,8 +45,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 impl Top {
     pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
-        let client = reqwest::Client::builder().timeout(PATIENCE).build();
-        let client = client.map_err(|error| Error::Failed(format!("the HTTP client cannot be created: {error}")))?;
+        let client = self.server.client(Some(PATIENCE))?;
         let first = self.fetch(&client).await?;
         if self.once {
             for line in lines(&first) {
@@ -65,21 +64,18 @@ impl Top {
         result.map(|()| ExitCode::SUCCESS)
     }
 
-    async fn fetch(&self, client: &reqwest::Client) -> Result<Value, Error> {
-        let url = format!("{}/v1/memory", self.server.trim_end_matches('/'));
-        let unreachable = |error: reqwest::Error| {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            Error::Failed(format!("{url} does not answer: {error}{cause}; set the address of the server with --server"))
-        };
-        let text = client.get(&url).send().await.map_err(unreachable)?.text().await.map_err(unreachable)?;
-        let report = serde_json::from_str(&text).ok().filter(|report: &Value| report["stages"].is_array());
-        report.ok_or_else(|| Error::Failed(format!("the reply of {url} is not a memory report; check --server")))
+    async fn fetch(&self, client: &Administrated) -> Result<Value, Error> {
+        let path = "/v1/memory";
+        let reply = client.send(reqwest::Method::GET, path, Vec::new()).await?;
+        let report = serde_json::from_str(&reply.text).ok().filter(|report: &Value| report["stages"].is_array());
+        let shown = client.shown(path);
+        report.ok_or_else(|| Error::Failed(format!("the reply of {shown} is not a memory report; check --server")))
     }
 
     /// Shows the report until `q`, Esc or Ctrl-C is pressed. The arrow keys scroll.
     async fn watch(
         &self,
-        client: &reqwest::Client,
+        client: &Administrated,
         terminal: &mut ratatui::DefaultTerminal,
         mut shown: Vec<Shown>,
     ) -> Result<(), Error> {

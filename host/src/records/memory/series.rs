@@ -106,12 +106,20 @@ impl Route {
         self.stages.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Removes and returns the series of a version that no longer exists. A run that has not ended yet is counted in
-    /// the removed series.
-    pub(super) fn remove(&self, plugin: &Identity) -> Vec<Arc<StageSeries>> {
-        let is_gone =
-            |series: &Arc<StageSeries>| series.plugin.name == plugin.name && series.plugin.digest == plugin.digest;
-        self.stages.write().unwrap_or_else(PoisonError::into_inner).extract_if(.., |series| is_gone(series)).collect()
+    /// Removes and returns the series of versions that are gone, except those in which a stage runs now.
+    pub(super) fn retain(&self, is_known: impl Fn(&Identity) -> bool) -> Vec<Arc<StageSeries>> {
+        if self.stages.read().unwrap_or_else(PoisonError::into_inner).iter().all(|series| is_known(&series.plugin)) {
+            return Vec::new();
+        }
+        let mut stages = self.stages.write().unwrap_or_else(PoisonError::into_inner);
+        // The lock is held, so nothing else can begin to use a series that is not in use.
+        stages.extract_if(.., |series| !is_known(&series.plugin) && Arc::strong_count(series) == 1).collect()
+    }
+
+    /// Returns true if the route has a series of a plugin in this stage.
+    pub(super) fn has(&self, stage: StageKind, plugin: &str) -> bool {
+        let stages = self.stages.read().unwrap_or_else(PoisonError::into_inner);
+        stages.iter().any(|series| series.stage == stage && *series.plugin.name == *plugin)
     }
 
     pub(super) fn key(&self, series: &StageSeries, outcome: Outcome) -> SeriesKey {
@@ -153,12 +161,10 @@ impl StageSeries {
             let counts = Mutex::new(Counts { marks: Marks::new(), cells: Vec::new() });
             Box::new(Series { counts, metrics: metrics.stage(&route.key(self, outcome)) })
         });
-        let StageMetrics { seconds, high_water, refused } = &series.metrics;
+        let StageMetrics { seconds, high_water, .. } = &series.metrics;
         seconds.observe(report.duration.as_secs_f64());
         high_water.observe(report.usage.high_water as f64);
-        if report.usage.refused > 0 {
-            refused.inc_by(report.usage.refused);
-        }
+        series.metrics.count_refused(report.usage.refused);
         let mut counts = series.lock();
         let is_higher = counts.marks.record(&report.usage, now);
         // A run that got no instance says nothing about the memory that its caller needs.

@@ -100,14 +100,21 @@ impl MemoryStats {
         }
     }
 
-    /// Removes the series of a version that was removed for good. Without this, memory would grow with every
-    /// deployment.
-    pub fn remove(&self, plugin: &Identity) {
-        for route in self.routes() {
-            for series in route.remove(plugin) {
-                for (outcome, known) in series.series() {
+    /// Removes the series of the versions that are gone. Without this, memory would grow with every deployment. Call it
+    /// again later: a request that began before its version was removed counts in a series that it may create anew, and
+    /// a series in which a stage runs is only removed by a later call.
+    pub fn retain(&self, is_known: impl Fn(&Identity) -> bool) {
+        let routes = self.routes();
+        for route in &routes {
+            for removed in route.retain(&is_known) {
+                for (outcome, known) in removed.series() {
                     self.cells.fetch_sub(known.lock().bounded_cells(), Relaxed);
-                    self.metrics.remove(&route.key(&series, outcome));
+                    self.metrics.remove(&route.key(&removed, outcome));
+                }
+                let (stage, plugin) = (removed.stage, &removed.plugin.name);
+                let others = routes.iter().filter(|other| other.pipeline == route.pipeline);
+                if !others.into_iter().any(|other| other.has(stage, plugin)) {
+                    self.metrics.remove_live(&route.pipeline, stage, plugin);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The metrics of model batches.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use plimsoll_runtime::nn::BatchObserver;
@@ -10,11 +10,16 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::families::{MakeHistogram, family, histograms, rows, seconds};
+use super::families::{Buckets, MakeHistogram, family, histograms, rows, seconds};
+use super::faults::TaskPanics;
+
+/// The name of the tasks that form batches.
+const TASK: &str = "batches";
 
 /// The batch metrics of all models. Clones share the same metrics.
 #[derive(Clone)]
 pub struct BatchMetrics {
+    task_panics: TaskPanics,
     rows: Family<ModelLabels, Histogram, MakeHistogram>,
     requests: Family<ModelLabels, Counter>,
     waited: Family<ModelLabels, Histogram, MakeHistogram>,
@@ -25,38 +30,45 @@ struct ModelLabels {
     model: String,
 }
 
-/// The batch metrics of one model.
+/// The batch metrics of one model. They become series with the first batch.
 struct ModelBatches {
-    rows: Histogram,
-    requests: Counter,
-    waited: Histogram,
+    all: BatchMetrics,
+    labels: ModelLabels,
+    series: OnceLock<(Histogram, Counter, Histogram)>,
 }
 
 impl BatchMetrics {
-    pub(super) fn register(registry: &mut Registry) -> Self {
+    pub(super) fn register(registry: &mut Registry, buckets: Buckets, task_panics: TaskPanics) -> Self {
         let waited = "Time that the first request of a batch waited";
         Self {
+            task_panics,
             rows: histograms(registry, "model_batch_rows", "Rows in a model batch", None, rows),
             requests: family(registry, "model_batched_requests", "Runs that were combined into batches", None),
-            waited: histograms(registry, "model_batch_wait", waited, Some(Unit::Seconds), seconds),
+            waited: histograms(registry, "model_batch_wait", waited, Some(Unit::Seconds), seconds(buckets)),
         }
     }
 
     /// Returns the observer that counts the batches of a model.
     pub fn for_model(&self, model: &str) -> Arc<dyn BatchObserver> {
         let labels = ModelLabels { model: model.to_owned() };
-        Arc::new(ModelBatches {
-            rows: self.rows.get_or_create_owned(&labels),
-            requests: self.requests.get_or_create_owned(&labels),
-            waited: self.waited.get_or_create_owned(&labels),
-        })
+        self.task_panics.register(TASK);
+        Arc::new(ModelBatches { all: self.clone(), labels, series: OnceLock::new() })
     }
 }
 
 impl BatchObserver for ModelBatches {
     fn batch(&self, rows: u32, requests: usize, waited: Duration) {
-        self.rows.observe(f64::from(rows));
-        self.requests.inc_by(requests as u64);
-        self.waited.observe(waited.as_secs_f64());
+        let Self { all, labels, series } = self;
+        let (all_rows, all_requests, all_waited) = series.get_or_init(|| {
+            let (rows, waited) = (all.rows.get_or_create_owned(labels), all.waited.get_or_create_owned(labels));
+            (rows, all.requests.get_or_create_owned(labels), waited)
+        });
+        all_rows.observe(f64::from(rows));
+        all_requests.inc_by(requests as u64);
+        all_waited.observe(waited.as_secs_f64());
+    }
+
+    fn panicked(&self) {
+        self.all.task_panics.inc(TASK);
     }
 }

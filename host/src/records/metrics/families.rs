@@ -8,6 +8,17 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+/// How many buckets the histograms have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Buckets {
+    /// Each bucket is twice as large as the one before: about 18 buckets.
+    #[default]
+    Fine,
+    /// Each bucket is eight times as large as the one before: 6 buckets.
+    Coarse,
+}
+
 /// Creates an empty histogram with its buckets.
 pub(super) type MakeHistogram = fn() -> Histogram;
 
@@ -53,8 +64,11 @@ fn register(
 }
 
 /// Buckets from 0.1 ms to 13 s.
-pub(super) fn seconds() -> Histogram {
-    Histogram::new(exponential_buckets(1e-4, 2.0, 18))
+pub(super) fn seconds(buckets: Buckets) -> MakeHistogram {
+    match buckets {
+        Buckets::Fine => || Histogram::new(exponential_buckets(1e-4, 2.0, 18)),
+        Buckets::Coarse => || Histogram::new(exponential_buckets(4e-4, 8.0, 6)),
+    }
 }
 
 /// Buckets from 1 to 512 rows.
@@ -63,6 +77,9 @@ pub(super) fn rows() -> Histogram {
 }
 
 /// Buckets from 64 KiB to 4 GiB, the range of a linear memory.
-pub(super) fn bytes() -> Histogram {
-    Histogram::new(exponential_buckets(65536.0, 2.0, 17))
+pub(super) fn bytes(buckets: Buckets) -> MakeHistogram {
+    match buckets {
+        Buckets::Fine => || Histogram::new(exponential_buckets(65536.0, 2.0, 17)),
+        Buckets::Coarse => || Histogram::new(exponential_buckets(262_144.0, 8.0, 6)),
+    }
 }

@@ -5,12 +5,16 @@
 
 pub mod batches;
 pub mod deployments;
+pub mod doors;
 pub mod families;
+pub mod faults;
 pub mod process;
 pub mod registry;
 pub mod requests;
 pub mod stages;
 
 pub use batches::BatchMetrics;
+pub use families::Buckets;
+pub use faults::TaskPanics;
 pub use registry::Metrics;
 pub use stages::StageMetrics;

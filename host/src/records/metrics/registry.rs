@@ -11,6 +11,9 @@ use prometheus_client::registry::Registry;
 
 use super::batches::BatchMetrics;
 use super::deployments::DeploymentMetrics;
+use super::doors::DoorMetrics;
+use super::families::Buckets;
+use super::faults::{FaultMetrics, TaskPanics};
 use super::process::ProcessMetrics;
 use super::requests::RequestMetrics;
 use super::stages::{StageFamilies, StageMetrics};
@@ -22,20 +25,25 @@ pub struct Metrics {
     requests: RequestMetrics,
     stages: StageFamilies,
     deployments: DeploymentMetrics,
+    doors: DoorMetrics,
     process: ProcessMetrics,
     batches: BatchMetrics,
+    faults: FaultMetrics,
     registry: Registry,
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(buckets: Buckets) -> Self {
         let mut registry = Registry::with_prefix("plimsoll");
+        let faults = FaultMetrics::register(&mut registry);
         Self {
-            requests: RequestMetrics::register(&mut registry),
-            stages: StageFamilies::register(&mut registry),
+            requests: RequestMetrics::register(&mut registry, buckets),
+            stages: StageFamilies::register(&mut registry, buckets),
             deployments: DeploymentMetrics::register(&mut registry),
+            doors: DoorMetrics::register(&mut registry),
             process: ProcessMetrics::register(&mut registry),
-            batches: BatchMetrics::register(&mut registry),
+            batches: BatchMetrics::register(&mut registry, buckets, faults.tasks.clone()),
+            faults,
             registry,
         }
     }
@@ -43,6 +51,16 @@ impl Metrics {
     /// The metrics of model batches.
     pub fn batches(&self) -> BatchMetrics {
         self.batches.clone()
+    }
+
+    /// The panics of background tasks.
+    pub(crate) fn task_panics(&self) -> TaskPanics {
+        self.faults.tasks.clone()
+    }
+
+    /// Counts a request whose handler panicked.
+    pub(crate) fn record_handler_panic(&self) {
+        self.faults.record_handler_panic();
     }
 
     /// The counter of a route's requests with this outcome.
@@ -70,6 +88,11 @@ impl Metrics {
         self.stages.remove(key);
     }
 
+    /// Removes the number of live instances of a plugin as a stage of a pipeline.
+    pub(crate) fn remove_live(&self, pipeline: &str, stage: StageKind, plugin: &str) {
+        self.stages.remove_live(pipeline, stage, plugin);
+    }
+
     /// Counts the result of a deployment: `serving`, `canary`, `unused`, `unchanged`, `refused`, `promoted`,
     /// `rollback`.
     pub(crate) fn record_deployment(&self, plugin: &str, result: &str) {
@@ -81,9 +104,31 @@ impl Metrics {
         self.deployments.record_reload(result);
     }
 
+    /// Removes the counters of a plugin that is gone. Without this, memory would grow with every plugin.
+    pub(crate) fn remove_plugin(&self, plugin: &str) {
+        self.deployments.remove_plugin(plugin);
+    }
+
+    /// Sets how many folders and files of plugins cannot be read, and counts a scan that failed.
+    pub(crate) fn set_unreadable(&self, count: usize, has_failed: bool) {
+        self.deployments.set_unreadable(count, has_failed);
+    }
+
+    /// Records whether a restart would find the present deployments.
+    pub(crate) fn record_journal(&self, is_durable: bool) {
+        self.deployments.record_journal(is_durable);
+    }
+
+    /// Counts a request whose credentials were refused. `realm` is `administration` or `callers`; `reason` is `missing`
+    /// or `wrong`.
+    pub(crate) fn record_authentication_failure(&self, realm: &'static str, reason: &'static str) {
+        self.doors.record_failure(realm, reason);
+    }
+
     /// Updates the process metrics and returns the text of `GET /metrics`.
     pub fn encode(&self, process: &ProcessMemory, pool: Option<&PoolUsage>) -> String {
         self.process.set(process, pool);
+        self.faults.update();
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");
         text

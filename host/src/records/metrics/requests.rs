@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::families::{MakeHistogram, family, histograms, seconds};
+use super::families::{Buckets, MakeHistogram, family, histograms, seconds};
 
 /// The metrics of requests.
 pub(super) struct RequestMetrics {
@@ -29,10 +29,16 @@ struct PipelineLabels {
 }
 
 impl RequestMetrics {
-    pub(super) fn register(registry: &mut Registry) -> Self {
+    pub(super) fn register(registry: &mut Registry, buckets: Buckets) -> Self {
         Self {
             requests: family(registry, "requests", "Requests by outcome", None),
-            seconds: histograms(registry, "request_duration", "Duration of a request", Some(Unit::Seconds), seconds),
+            seconds: histograms(
+                registry,
+                "request_duration",
+                "Duration of a request",
+                Some(Unit::Seconds),
+                seconds(buckets),
+            ),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The metrics of stage runs.
 
+use std::sync::OnceLock;
+
 use plimsoll_runtime::kind::StageKind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -8,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::families::{MakeHistogram, bytes, family, histograms, seconds};
+use super::families::{Buckets, MakeHistogram, bytes, family, histograms, seconds};
 use crate::records::key::SeriesKey;
 
 /// The metrics of one series of stage runs.
@@ -17,8 +19,24 @@ pub struct StageMetrics {
     pub seconds: Histogram,
     /// The high-water marks of the runs, in bytes.
     pub high_water: Histogram,
-    /// The number of growths that the cap refused.
-    pub refused: Counter,
+    refused: Refused,
+}
+
+/// The number of growths that the cap refused. It becomes a series with the first one, because most stages have none.
+struct Refused {
+    family: Family<StageLabels, Counter>,
+    labels: StageLabels,
+    counter: OnceLock<Counter>,
+}
+
+impl StageMetrics {
+    /// Counts growths that the cap refused.
+    pub fn count_refused(&self, growths: u64) {
+        let Refused { family, labels, counter } = &self.refused;
+        if growths > 0 {
+            counter.get_or_init(|| family.get_or_create_owned(labels)).inc_by(growths);
+        }
+    }
 }
 
 /// The metrics of all stage runs.
@@ -64,12 +82,18 @@ impl StageLabels {
 }
 
 impl StageFamilies {
-    pub(super) fn register(registry: &mut Registry) -> Self {
+    pub(super) fn register(registry: &mut Registry, buckets: Buckets) -> Self {
         let marks = "High-water mark of the linear memory of a stage run";
         let refused = "Memory growths that the cap refused";
         Self {
-            seconds: histograms(registry, "stage_duration", "Duration of a stage run", Some(Unit::Seconds), seconds),
-            high_water: histograms(registry, "stage_high_water", marks, Some(Unit::Bytes), bytes),
+            seconds: histograms(
+                registry,
+                "stage_duration",
+                "Duration of a stage run",
+                Some(Unit::Seconds),
+                seconds(buckets),
+            ),
+            high_water: histograms(registry, "stage_high_water", marks, Some(Unit::Bytes), bytes(buckets)),
             refused: family(registry, "stage_refused_growths", refused, None),
             live: family(registry, "stage_live_instances", "Live instances", None),
         }
@@ -81,7 +105,7 @@ impl StageFamilies {
         StageMetrics {
             seconds: self.seconds.get_or_create_owned(&labels),
             high_water: self.high_water.get_or_create_owned(&labels),
-            refused: self.refused.get_or_create_owned(&labels),
+            refused: Refused { family: self.refused.clone(), labels, counter: OnceLock::new() },
         }
     }
 
@@ -97,5 +121,11 @@ impl StageFamilies {
     pub(super) fn live(&self, pipeline: &str, stage: StageKind, plugin: &str) -> Gauge {
         let labels = LiveLabels { pipeline: pipeline.to_owned(), stage: stage.as_str(), plugin: plugin.to_owned() };
         self.live.get_or_create_owned(&labels)
+    }
+
+    /// Removes the number of live instances of a plugin that is gone.
+    pub(super) fn remove_live(&self, pipeline: &str, stage: StageKind, plugin: &str) {
+        let labels = LiveLabels { pipeline: pipeline.to_owned(), stage: stage.as_str(), plugin: plugin.to_owned() };
+        self.live.remove(&labels);
     }
 }

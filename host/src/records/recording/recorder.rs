@@ -3,6 +3,7 @@
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use super::facts::Facts;
 use super::rules::RecordingRules;
 use super::store::RecordingStore;
+use crate::records::background::{BackgroundTasks, RESTART_PAUSE};
 
 /// Maximum number of recordings that wait for the disk.
 const QUEUE: usize = 64;
@@ -36,14 +38,26 @@ impl InputRecorder {
     ///
     /// # Errors
     /// The I/O error if the folder cannot be created or read, or if the thread cannot be started.
-    pub fn open(rules: &RecordingRules) -> io::Result<Self> {
+    pub fn open(rules: &RecordingRules, background: &BackgroundTasks) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&rules.dir)?;
         let mut store = RecordingStore::open(rules)?;
         let (queue, jobs) = sync_channel(QUEUE);
         let waiting = Arc::new(AtomicU64::new(0));
         let written = Arc::clone(&waiting);
-        let writer =
-            std::thread::Builder::new().name("recorder".into()).spawn(move || store.write_all(&jobs, &written))?;
+        let task = background.register("recorder");
+        let writer = std::thread::Builder::new().name("recorder".into()).spawn(move || {
+            while catch_unwind(AssertUnwindSafe(|| store.write_all(&jobs, &written))).is_err() {
+                task.record_panic();
+                std::thread::sleep(RESTART_PAUSE);
+                // The list of recordings may be wrong after a panic.
+                match RecordingStore::open(&store.rules) {
+                    Ok(reopened) => store = reopened,
+                    Err(error) => {
+                        tracing::warn!(folder = %store.rules.dir.display(), "cannot list recordings: {error}")
+                    }
+                }
+            }
+        })?;
         Ok(Self { rules: rules.clone(), queue: Some(queue), waiting, dropped: AtomicU64::new(0), writer: Some(writer) })
     }
 

@@ -19,11 +19,23 @@ const TICK: Duration = Duration::from_secs(60);
 
 /// The folder as the writer thread sees it.
 pub(super) struct RecordingStore {
-    rules: RecordingRules,
+    pub(super) rules: RecordingRules,
     /// The recordings, oldest first: name, bytes, and the time at which it was written.
     kept: VecDeque<(String, u64, SystemTime)>,
     /// Total bytes of `kept`.
     bytes: u64,
+}
+
+/// The part of the queue that a body takes until it is written, also if that panics.
+struct Room<'a> {
+    waiting: &'a AtomicU64,
+    bytes: u64,
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(self.bytes, Relaxed);
+    }
 }
 
 impl RecordingStore {
@@ -65,6 +77,7 @@ impl RecordingStore {
             self.prune(0);
             match jobs.recv_timeout(TICK) {
                 Ok((facts, body)) => {
+                    let _room = Room { waiting, bytes: body.len() as u64 };
                     if let Err(error) = self.put(&facts, &body) {
                         tracing::warn!(
                             folder = %self.rules.dir.display(),
@@ -72,7 +85,6 @@ impl RecordingStore {
                             "cannot record the input: {error}"
                         );
                     }
-                    waiting.fetch_sub(body.len() as u64, Relaxed);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,

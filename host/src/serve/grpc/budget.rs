@@ -1,23 +1,24 @@
-//! Applies `server.max_body`, `server.body_budget` and `server.body_timeout` to gRPC messages, as to HTTP bodies. The
-//! first five bytes of a message contain its length, so only its own length is reserved. A message that exceeds a
-//! limit gets its status here, because it is refused before the service decodes it.
+//! Applies `server.max_body`, `server.body_budget`, `server.body_timeout` and `server.body_min_rate` to gRPC messages, as
+//! to HTTP bodies. The first five bytes of a message contain its length, which is checked at once; its bytes are reserved
+//! when they arrive. A message that exceeds a limit gets its status here, because it is refused before the service
+//! decodes it.
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes};
 use axum::http::Request;
 use http_body::{Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Sleep;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::server::NamedService;
 use tower::Service;
 
 use crate::serve::App;
+use crate::serve::admission::{BodyBytes, ConnectionBudget, Overloaded};
+use crate::serve::pace::{Late, Pace};
 
 /// A service whose request messages count against the budget.
 #[derive(Clone)]
@@ -27,16 +28,14 @@ pub(super) struct Budgeted<S> {
 }
 
 /// The part of the budget that a request has reserved. It is in the request's extensions, so that the handler can keep
-/// it as long as the message.
-#[derive(Clone, Default)]
-pub(super) struct Held(Arc<Mutex<Reserved>>);
+/// it as long as the message. The messages of a stream are handled one at a time and share it.
+#[derive(Clone)]
+pub(super) struct Held(Arc<Mutex<BodyBytes>>);
 
-#[derive(Default)]
-struct Reserved {
-    permits: Vec<OwnedSemaphorePermit>,
-    /// Bytes of the longest message so far. The messages of a stream are handled one at a time and share this
-    /// reservation.
-    bytes: u64,
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, BodyBytes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<S> Budgeted<S> {
@@ -62,23 +61,25 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> S::Future {
-        let held = Held::default();
+        let connection = request.extensions().get::<ConnectionBudget>();
+        let held = Held(Arc::new(Mutex::new(self.app.admission.body(connection))));
         request.extensions_mut().insert(held.clone());
         let is_unary = !STREAMS.iter().any(|stream| request.uri().path().ends_with(stream));
-        let time = self.app.server.body_timeout;
-        let app = Arc::clone(&self.app);
+        let pace = Pace::start(&self.app.server, self.app.server.body_timeout);
+        let limit = self.app.server.max_body.as_u64();
         let request = request.map(|body| {
             Body::new(Messages {
                 body,
-                app,
+                limit,
                 held,
                 has_begun: false,
                 is_unary,
                 head: [0; HEAD],
                 head_read: 0,
                 left: 0,
-                time,
-                late: Box::pin(tokio::time::sleep(time)),
+                message: 0,
+                ready: None,
+                pace,
             })
         });
         self.service.call(request)
@@ -93,7 +94,7 @@ const HEAD: usize = 5;
 /// A request body that contains gRPC messages.
 struct Messages {
     body: Body,
-    app: Arc<App>,
+    limit: u64,
     held: Held,
     /// True after the prefix of the first message was read.
     has_begun: bool,
@@ -101,30 +102,42 @@ struct Messages {
     head_read: usize,
     /// Bytes of the current message that have not arrived yet.
     left: usize,
-    time: Duration,
+    /// Bytes of the current message that have arrived.
+    message: u64,
+    /// A frame that waits until its bytes are reserved: the frame, the bytes, and since when it waits.
+    ready: Option<(Frame<Bytes>, u64, Instant)>,
+    pace: Pace,
     /// True if the call has exactly one message. Its time-out starts with the call. The client of a stream may wait as
     /// long as it likes before its first message.
     is_unary: bool,
-    /// Completes when the time-out of the current message passes.
-    late: Pin<Box<Sleep>>,
+}
+
+/// What the next bytes of a body contain.
+#[derive(Default)]
+struct Found {
+    /// A message begins.
+    begins: bool,
+    /// Bytes of the longest message, as far as it has arrived.
+    longest: u64,
 }
 
 impl Messages {
-    /// Finds the messages in the next bytes of the body and reserves their length. Returns true if a message begins in
-    /// these bytes.
+    /// Finds the messages in the next bytes of the body.
     ///
     /// # Errors
-    /// If a message is larger than `server.max_body`, or the budget is spent.
-    fn follow(&mut self, mut bytes: &[u8]) -> Result<bool, Status> {
-        let mut begins = false;
+    /// If a message is larger than `server.max_body`.
+    fn follow(&mut self, mut bytes: &[u8]) -> Result<Found, Status> {
+        let mut found = Found::default();
         while !bytes.is_empty() {
             if self.left > 0 {
                 let part = self.left.min(bytes.len());
                 self.left -= part;
+                self.message += part as u64;
+                found.longest = found.longest.max(self.message);
                 bytes = &bytes[part..];
                 continue;
             }
-            begins |= self.head_read == 0;
+            found.begins |= self.head_read == 0;
             self.head[self.head_read] = bytes[0];
             self.head_read += 1;
             bytes = &bytes[1..];
@@ -132,27 +145,33 @@ impl Messages {
                 self.head_read = 0;
                 self.has_begun = true;
                 let [_, length @ ..] = self.head;
-                self.left = u32::from_be_bytes(length) as usize;
-                self.reserve(self.left as u64)?;
+                let (length, limit) = (u32::from_be_bytes(length), self.limit);
+                if u64::from(length) > limit {
+                    return Err(Status::resource_exhausted(format!(
+                        "the message has {length} bytes, but {limit} are allowed (`server.max_body`)"
+                    )));
+                }
+                (self.left, self.message) = (length as usize, 0);
             }
         }
-        Ok(begins)
+        Ok(found)
     }
 
-    fn reserve(&mut self, bytes: u64) -> Result<(), Status> {
-        let limit = self.app.server.max_body.as_u64();
-        if bytes > limit {
-            return Err(Status::resource_exhausted(format!(
-                "the message has {bytes} bytes, but {limit} are allowed (`server.max_body`)"
-            )));
+    /// Waits until the bytes of the frame that has arrived are reserved.
+    fn poll_reserved(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        let Some((_, bytes, since)) = &self.ready else { return Poll::Ready(Ok(())) };
+        let (bytes, since) = (*bytes, *since);
+        let mut held = self.held.lock();
+        ready!(held.poll_grow(context, bytes)).map_err(|error| match error {
+            Overloaded::TooLarge(..) => Status::resource_exhausted(error.to_string()),
+            _ => Status::unavailable(error.to_string()),
+        })?;
+        if self.left == 0 && self.head_read == 0 {
+            held.complete();
         }
-        let mut reserved = self.held.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if bytes > reserved.bytes {
-            let permit = self.app.admission.reserve_body(bytes - reserved.bytes);
-            reserved.permits.push(permit.map_err(|error| Status::unavailable(error.to_string()))?);
-            reserved.bytes = bytes;
-        }
-        Ok(())
+        drop(held);
+        self.pace.pause(since.elapsed());
+        Poll::Ready(Ok(()))
     }
 
     /// Returns true if a message is incomplete, or if the only message of a call has not begun.
@@ -167,42 +186,52 @@ impl http_body::Body for Messages {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                let begins = match frame.data_ref().map(|data| this.follow(data)).transpose() {
-                    Ok(begins) => begins == Some(true),
-                    Err(status) => return Poll::Ready(Some(Err(status))),
-                };
-                // The time-out of a message in a stream starts with the message. If a call has only one message, its
-                // time-out starts with the call.
-                if !this.is_inside() || (begins && !this.is_unary) {
-                    let until = tokio::time::Instant::now() + this.time;
-                    this.late.as_mut().reset(until);
+        if this.ready.is_none() {
+            match Pin::new(&mut this.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    this.pace.arrived(bytes);
+                    let found = match frame.data_ref().map(|data| this.follow(data)).transpose() {
+                        Ok(found) => found.unwrap_or_default(),
+                        Err(status) => return Poll::Ready(Some(Err(status))),
+                    };
+                    // The time-out of a message in a stream starts with the message. If a call has only one message,
+                    // its time-out starts with the call.
+                    if !this.is_inside() || (found.begins && !this.is_unary) {
+                        this.pace.restart();
+                    }
+                    this.ready = Some((frame, found.longest, Instant::now()));
                 }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                Poll::Ready(Some(Err(Status::cancelled(format!("the message could not be received: {error}")))))
-            }
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending if this.is_inside() => {
-                std::task::ready!(this.late.as_mut().poll(cx));
-                let detail = format!("the message did not arrive within {:?} (`server.body_timeout`)", this.time);
-                Poll::Ready(Some(Err(Status::deadline_exceeded(detail))))
-            }
-            Poll::Pending => {
-                // The service polls for the next message only after it has handled the previous one. So an idle stream
-                // releases its reservation.
-                if !this.is_unary {
-                    *this.held.0.lock().unwrap_or_else(PoisonError::into_inner) = Reserved::default();
+                Poll::Ready(Some(Err(error))) => {
+                    let detail = format!("the message could not be received: {error}");
+                    return Poll::Ready(Some(Err(Status::cancelled(detail))));
                 }
-                Poll::Pending
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending if this.is_inside() => {
+                    let late = ready!(this.pace.poll_late(cx));
+                    let key = if matches!(late, Late::Time(_)) { " (`server.body_timeout`)" } else { "" };
+                    return Poll::Ready(Some(Err(Status::deadline_exceeded(format!("the message {late}{key}")))));
+                }
+                Poll::Pending => {
+                    // The service polls for the next message only after it has handled the previous one. So an idle
+                    // stream releases its reservation.
+                    if !this.is_unary {
+                        this.held.lock().shrink(0);
+                    }
+                    return Poll::Pending;
+                }
             }
         }
+        let reserved = ready!(this.poll_reserved(cx));
+        let frame = this.ready.take().map(|(frame, ..)| frame);
+        Poll::Ready(match reserved {
+            Ok(()) => frame.map(Ok),
+            Err(status) => Some(Err(status)),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ready.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

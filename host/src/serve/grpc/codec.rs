@@ -11,6 +11,7 @@ use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 use super::inference::{ModelInferRequest, RepositoryModelLoadRequest, RepositoryModelUnloadRequest};
+use crate::serve::blocking;
 use crate::serve::oip::request::{MAX_PARAMETERS, MAX_TENSORS};
 use crate::serve::oip::tensor::{MAX_DIMENSIONS, MAX_ELEMENTS};
 
@@ -60,6 +61,7 @@ impl<U: Message + Default + 'static> Decoder for CountedDecoder<U> {
         let is = |of: TypeId| TypeId::of::<U>() == of;
         // tonic passes a complete message in one contiguous chunk.
         let bytes = prost::bytes::Buf::chunk(buffer);
+        let length = bytes.len();
         let counted = if is(TypeId::of::<ModelInferRequest>()) {
             Count::default().message(bytes)
         } else if is(TypeId::of::<RepositoryModelLoadRequest>()) || is(TypeId::of::<RepositoryModelUnloadRequest>()) {
@@ -68,7 +70,7 @@ impl<U: Message + Default + 'static> Decoder for CountedDecoder<U> {
             Ok(())
         };
         counted.map_err(Status::invalid_argument)?;
-        self.0.decode(buffer)
+        blocking::run_in_place(length, || self.0.decode(buffer))
     }
 
     fn buffer_settings(&self) -> BufferSettings {

@@ -18,14 +18,14 @@ fn code(kind: ErrorKind) -> Code {
         | ErrorKind::TensorMismatch
         | ErrorKind::UnsuitableForm
         | ErrorKind::UnsupportedEncoding => Code::InvalidArgument,
-        ErrorKind::BodyTooLarge => Code::ResourceExhausted,
+        ErrorKind::BodyTooLarge | ErrorKind::CallerLimit(_) => Code::ResourceExhausted,
         ErrorKind::BodyTimeout | ErrorKind::QueueDeadline => Code::DeadlineExceeded,
         ErrorKind::NotFound => Code::NotFound,
         ErrorKind::MethodNotAllowed => Code::Unimplemented,
         ErrorKind::Unauthorized => Code::Unauthenticated,
-        ErrorKind::Forbidden => Code::PermissionDenied,
-        ErrorKind::Conflict | ErrorKind::PluginRejected => Code::FailedPrecondition,
+        ErrorKind::Conflict | ErrorKind::PluginRejected | ErrorKind::NotDurable => Code::FailedPrecondition,
         ErrorKind::Overloaded => Code::Unavailable,
+        ErrorKind::Internal => Code::Internal,
         ErrorKind::Stage(_, outcome) => stage_code(outcome),
     }
 }
@@ -45,7 +45,7 @@ fn stage_code(outcome: Outcome) -> Code {
 }
 
 /// Returns the status of an error, with the problem JSON as metadata.
-pub(super) fn status(error: &ServeError) -> Status {
+pub(in crate::serve) fn status(error: &ServeError) -> Status {
     let mut status = Status::new(code(error.kind), error.detail.as_str());
     status.metadata_mut().insert_bin(PROBLEM, MetadataValue::from_bytes(&Problem::json(error)));
     status

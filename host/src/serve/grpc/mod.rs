@@ -23,4 +23,5 @@ pub mod inference {
     include!(concat!(env!("OUT_DIR"), "/inference.rs"));
 }
 
+pub(in crate::serve) use error::status;
 pub use services::{Health, Services};

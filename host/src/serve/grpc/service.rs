@@ -4,8 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{Extensions, HeaderMap};
 use futures_util::{Stream, StreamExt};
+use prost::Message as _;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -23,19 +24,27 @@ use super::inference::{
     ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
 };
 use crate::records::RequestSummary;
-use crate::serve::App;
+use crate::serve::administrator::Administrator;
+use crate::serve::client::Client;
 use crate::serve::error::ServeError;
 use crate::serve::headers::{REQUEST_ID, chip, is_usable_id, request_id, summary_headers};
 use crate::serve::oip::call::{Answer, Call};
 use crate::serve::oip::infer::run;
 use crate::serve::oip::model::{self, Model, ModelMetadata};
 use crate::serve::oip::{EXTENSIONS, SERVER_NAME, SERVER_VERSION, repository, statistics};
+use crate::serve::part::Part;
+use crate::serve::{App, blocking};
 
 /// The implementation of `GRPCInferenceService`.
 #[derive(Clone)]
 pub(super) struct Service {
     app: Arc<App>,
+    part: Part,
 }
+
+/// The paths of the methods that infer, for the log.
+const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+const STREAM_INFER: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
 
 type Answered<T> = Result<Response<T>, Status>;
 
@@ -62,12 +71,18 @@ struct Inferred {
 }
 
 impl Service {
-    pub(super) fn new(app: &Arc<App>) -> Self {
-        Self { app: Arc::clone(app) }
+    pub(super) fn new(app: &Arc<App>, part: Part) -> Self {
+        Self { app: Arc::clone(app), part }
     }
 
     /// Runs one inference. `headers` are the call's metadata; in a stream, `time` applies to this message only.
-    async fn infer(&self, headers: &HeaderMap, time: Option<Duration>, message: ModelInferRequest) -> Inferred {
+    async fn infer(
+        &self,
+        headers: &HeaderMap,
+        (client, method): (&Client, &'static str),
+        time: Option<Duration>,
+        message: ModelInferRequest,
+    ) -> Inferred {
         let app = &self.app;
         let mut id = request_id(headers);
         if !headers.contains_key(REQUEST_ID) && is_usable_id(&message.id) {
@@ -77,22 +92,41 @@ impl Service {
             Ok(model) => model,
             Err(error) => return Inferred { summary: None, result: Err(error.for_request(&id)) },
         };
-        let caller = headers.get(&app.caller_header).map(HeaderValue::as_bytes);
-        let mut call = Call::open(app, model, id, caller);
+        let caller = client.caller(headers, &app.caller_header);
+        let mut call = Call::open(app, model, id, caller, client.origin("POST", method));
         call.chip = chip(headers, &[]).map(str::to_owned);
         if let Some(time) = time {
             call.record.limit_deadline(time);
         }
-        let (answer, typed) = match convert::request(message) {
+        let converted = match call.limit_caller(caller) {
+            Ok(()) => blocking::run(message.encoded_len(), move || convert::request(message)).await,
+            Err(error) => Err(error),
+        };
+        let (answer, typed) = match converted {
             Ok((request, typed)) => (run(call, request).await, typed),
             Err(error) => (call.refuse(error), false),
         };
         let Answer { summary, result } = answer;
-        Inferred { summary: Some(summary), result: result.map(|response| convert::response(response, typed)) }
+        let result = match result {
+            Ok(response) => Ok(blocking::run(response.bytes(), move || convert::response(response, typed)).await),
+            Err(error) => Err(error),
+        };
+        Inferred { summary: Some(summary), result }
     }
 
-    fn administrator(&self, metadata: MetadataMap) -> Result<&'static str, Status> {
-        self.app.access.check(&metadata.into_headers()).map_err(refused)
+    /// Checks that a call may administrate. Returns how it was authorized.
+    fn administrator(
+        &self,
+        metadata: MetadataMap,
+        extensions: &Extensions,
+        method: &str,
+    ) -> Result<&'static str, Status> {
+        if !self.part.administers() {
+            return Err(Status::unimplemented("administration has its own address (`[admin] listen`)"));
+        }
+        let client = Client::of(extensions);
+        let checked = Administrator::check(&self.app, &metadata.into_headers(), &client, method).map_err(refused)?;
+        Ok(checked.by)
     }
 }
 
@@ -119,7 +153,7 @@ impl GrpcInferenceService for Service {
     }
 
     async fn server_ready(&self, _: Request<ServerReadyRequest>) -> Answered<ServerReadyResponse> {
-        Ok(Response::new(ServerReadyResponse { ready: true }))
+        Ok(Response::new(ServerReadyResponse { ready: self.app.is_ready() }))
     }
 
     async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Answered<ModelReadyResponse> {
@@ -128,7 +162,7 @@ impl GrpcInferenceService for Service {
             return Ok(Response::new(ModelReadyResponse { ready: false }));
         }
         Model::lookup(&self.app, &name, Some(&version)).map_err(refused)?;
-        Ok(Response::new(ModelReadyResponse { ready: true }))
+        Ok(Response::new(ModelReadyResponse { ready: self.app.is_ready() }))
     }
 
     async fn server_metadata(&self, _: Request<ServerMetadataRequest>) -> Answered<ServerMetadataResponse> {
@@ -163,7 +197,8 @@ impl GrpcInferenceService for Service {
         let (metadata, extensions, message) = request.into_parts();
         // The reservation is kept until the response is complete, because the tensors share the message's bytes.
         let _held = extensions.get::<Held>().cloned();
-        let Inferred { summary, result } = self.infer(&metadata.into_headers(), time, message).await;
+        let Inferred { summary, result } =
+            self.infer(&metadata.into_headers(), (&Client::of(&extensions), INFER), time, message).await;
         match result {
             Ok(message) => {
                 let mut response = Response::new(message);
@@ -188,15 +223,17 @@ impl GrpcInferenceService for Service {
         let until = time.and_then(|time| tokio::time::Instant::now().checked_add(time));
         let (metadata, extensions, messages) = request.into_parts();
         let held = extensions.get::<Held>().cloned();
+        let client = Client::of(&extensions);
         let headers = Arc::new(metadata.into_headers());
         let this = self.clone();
         let answers = messages.then(move |message| {
             let (this, headers, held) = (this.clone(), Arc::clone(&headers), held.clone());
+            let client = client.clone();
             async move {
                 let message = message?;
                 let id = message.id.clone();
                 let left = until.map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
-                let Inferred { result, .. } = this.infer(&headers, left, message).await;
+                let Inferred { result, .. } = this.infer(&headers, (&client, STREAM_INFER), left, message).await;
                 drop(held);
                 Ok(match result {
                     Ok(response) => {
@@ -243,8 +280,8 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<RepositoryModelLoadRequest>,
     ) -> Answered<RepositoryModelLoadResponse> {
-        let (metadata, _, message) = request.into_parts();
-        let by = self.administrator(metadata)?;
+        let (metadata, extensions, message) = request.into_parts();
+        let by = self.administrator(metadata, &extensions, "RepositoryModelLoad")?;
         let parameters: Vec<_> = message.parameters.into_keys().collect();
         let loaded = repository::load(Arc::clone(&self.app), message.model_name, &parameters, by).await;
         loaded.map_err(refused)?;
@@ -255,8 +292,8 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<RepositoryModelUnloadRequest>,
     ) -> Answered<RepositoryModelUnloadResponse> {
-        let (metadata, _, message) = request.into_parts();
-        let by = self.administrator(metadata)?;
+        let (metadata, extensions, message) = request.into_parts();
+        let by = self.administrator(metadata, &extensions, "RepositoryModelUnload")?;
         repository::unload(Arc::clone(&self.app), message.model_name, by).await.map_err(refused)?;
         Ok(Response::new(RepositoryModelUnloadResponse {}))
     }

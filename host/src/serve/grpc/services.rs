@@ -1,11 +1,13 @@
 //! The gRPC services and their routes.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use futures_util::FutureExt;
 use tonic::server::NamedService;
@@ -18,6 +20,8 @@ use super::budget::Budgeted;
 use super::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use super::service;
 use crate::serve::App;
+use crate::serve::authentication::authenticate;
+use crate::serve::part::Part;
 
 /// The encoded file descriptor set that server reflection serves.
 const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inference.bin"));
@@ -35,12 +39,32 @@ pub struct Services {
 #[derive(Clone)]
 pub struct Health(HealthReporter);
 
+/// How often the status of `grpc.health.v1` is compared with the readiness of the server.
+const INTERVAL: Duration = Duration::from_secs(1);
+
 impl Health {
+    /// Reports it if the server stops or begins to be ready while it serves.
+    async fn follow(self, app: Weak<App>) {
+        let mut was_ready = true;
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            let Some(is_ready) = app.upgrade().map(|app| app.is_ready()) else { return };
+            if is_ready != was_ready {
+                self.set(if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+                was_ready = is_ready;
+            }
+        }
+    }
+
+    async fn set(&self, status: ServingStatus) {
+        for name in ["", Inference::NAME] {
+            self.0.set_service_status(name, status).await;
+        }
+    }
+
     /// Sets the status to `NOT_SERVING`, because the server is about to stop.
     pub async fn stopping(&self) {
-        for name in ["", Inference::NAME] {
-            self.0.set_service_status(name, ServingStatus::NotServing).await;
-        }
+        self.set(ServingStatus::NotServing).await;
     }
 }
 
@@ -55,19 +79,25 @@ where
 }
 
 impl Services {
-    /// Creates the services. Their status is `SERVING`.
+    /// Creates the services. Their status is `SERVING` while the server is ready.
     pub fn new(app: &Arc<App>) -> Self {
         let reporter = HealthReporter::new();
         // Nothing else uses the reporter yet, so this completes without waiting.
         let _ = reporter.set_service_status(Inference::NAME, ServingStatus::Serving).now_or_never();
-        Self { app: Arc::clone(app), health: Health(reporter) }
+        let health = Health(reporter);
+        let (background, app_followed, followed) =
+            (app.records.background.clone(), Arc::downgrade(app), health.clone());
+        tokio::spawn(async move {
+            background.supervise("grpc health", || followed.clone().follow(app_followed.clone())).await;
+        });
+        Self { app: Arc::clone(app), health }
     }
 
-    /// Returns the routes of all services.
-    pub fn router(&self) -> Router {
+    /// Returns the routes of all services, for an address with this part of the server.
+    pub fn router(&self, part: Part) -> Router {
         let app = &self.app;
         let limit = usize::try_from(app.server.max_body.as_u64()).unwrap_or(usize::MAX);
-        let service = Inference::new(service::Service::new(app)).max_decoding_message_size(limit);
+        let service = Inference::new(service::Service::new(app, part)).max_decoding_message_size(limit);
         let reflection = || {
             let of = tonic_reflection::server::Builder::configure();
             let of = of.register_encoded_file_descriptor_set(DESCRIPTOR);
@@ -75,9 +105,13 @@ impl Services {
         };
         let health = HealthServer::new(HealthService::from_health_reporter(self.health.0.clone()));
         let router = routes(Router::new(), app, service);
-        let router = routes(router, app, health);
         // Older clients use version v1alpha of reflection.
         let router = routes(router, app, reflection().build_v1alpha().expect("the built-in descriptors are valid"));
-        routes(router, app, reflection().build_v1().expect("the built-in descriptors are valid"))
+        let router = routes(router, app, reflection().build_v1().expect("the built-in descriptors are valid"));
+        let router = match app.keys {
+            Some(_) => router.route_layer(from_fn_with_state(Arc::clone(app), authenticate)),
+            None => router,
+        };
+        routes(router, app, health)
     }
 }

@@ -1,52 +1,53 @@
 //! Administration: the routes that list and change the plugins that are served.
 //!
-//! All clients may read. Changes need the bearer token. If no token is set and the server listens on the loopback
-//! interface only, all local users may make changes (`access.rs`).
+//! All of them need the token of administration ([`Administrator`]). The lists too, because they name files and show the
+//! messages of plugins.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use plimsoll_runtime::identity::{Identity, check_plugin_name};
-use serde::Deserialize;
-use serde_json::json;
+use plimsoll_runtime::text::shortened;
+use serde_json::{Value, json};
 
+use super::body::{self, Limits};
+use super::parameters::{NoParameters, Parameters, PluginName};
 use crate::deploy::manifest::Manifest;
-use crate::deploy::{DeployedState, Release, ReleaseSource};
-use crate::serve::App;
+use crate::deploy::{ChangeError, DeployedState, Release, ReleaseSource};
+use crate::serve::administrator::Administrator;
 use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::problem::Problem;
+use crate::serve::{App, blocking};
 
 /// Lists the plugins and their versions.
-#[utoipa::path(get, path = "/v1/plugins", tag = "administration",
-               responses((status = 200, description = "The plugins and their versions", body = Object)))]
-pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
+#[utoipa::path(get, path = "/v1/plugins", tag = "administration", security(("token" = [])),
+               responses((status = 200, description = "The plugins and their versions", body = Object),
+                         (status = "4XX", description = "Client error", body = Problem,
+                          content_type = "application/problem+json")))]
+pub(super) async fn list(State(app): State<Arc<App>>, _: Administrator, _: NoParameters) -> Response {
     Json(json!({ "plugins": app.serving().plugin_views() })).into_response()
 }
 
 /// Returns one plugin with its versions.
-#[utoipa::path(get, path = "/v1/plugins/{name}", tag = "administration",
+#[utoipa::path(get, path = "/v1/plugins/{name}", tag = "administration", security(("token" = [])),
                params(("name" = String, Path, description = "The plugin")),
                responses((status = 200, description = "The plugin and its versions", body = Object),
-                         (status = 404, description = "There is no such plugin", body = Problem,
+                         (status = "4XX", description = "There is no such plugin, or the token is missing", body = Problem,
                           content_type = "application/problem+json")))]
-pub(super) async fn show(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    _: Administrator,
+    PluginName(name): PluginName,
+    _: NoParameters,
+) -> Response {
     match app.serving().plugin_views().into_iter().find(|view| view.name == name) {
         Some(view) => Json(view).into_response(),
-        None => ServeError::not_found(format!("there is no plugin `{name}`")).into_response(),
+        None => ServeError::not_found(format!("there is no plugin `{}`", shortened(&name))).into_response(),
     }
-}
-
-/// The query of `PUT`.
-#[derive(Debug, Deserialize)]
-pub(super) struct Put {
-    /// The digest that the body must have.
-    sha256: Option<String>,
-    /// The version. If it is not given, the version in the component is used.
-    version: Option<String>,
 }
 
 /// Deploys the component in the body. Replies when the component serves or is rejected.
@@ -57,32 +58,49 @@ pub(super) struct Put {
                request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component"),
                responses((status = 200, description = "The version and its state", body = Object),
                          (status = "4XX", description = "The change is rejected", body = Problem,
-                          content_type = "application/problem+json")))]
+                          content_type = "application/problem+json"),
+                         (status = 507, description = "A restart would forget it (`deploy.require_durable`)",
+                          body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn put(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-    Query(query): Query<Put>,
+    Administrator { by }: Administrator,
+    PluginName(name): PluginName,
+    parameters: Parameters,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ServeError> {
-    let by = app.access.check(&headers)?;
+    let [sha256, version] = parameters.named(["sha256", "version"])?;
     let rejected = |detail: String| ServeError::new(ErrorKind::PluginRejected, detail);
     check_plugin_name(&name).map_err(|error| rejected(error.to_string()))?;
-    let limit =
-        Arc::clone(&app.deployments).change(async |_, deployer| deployer.config().deploy.max_plugin.as_u64()).await;
-    let bytes = axum::body::to_bytes(body, usize::try_from(limit).unwrap_or(usize::MAX)).await.map_err(|error| {
-        let detail = format!(
-            "the component did not arrive completely, or is larger than {limit} bytes (`deploy.max_plugin`): {error}"
-        );
-        ServeError::new(ErrorKind::BodyTooLarge, detail)
-    })?;
-    let manifest = Manifest { sha256: query.sha256, path: "the request".into(), ..Manifest::default() };
-    let release = Release::new(&name, query.version.as_deref(), bytes, manifest, ReleaseSource::Http);
+    let config = Arc::clone(&app.deployments).change(async |_, deployer| deployer.config().deploy.clone()).await;
+    let limits = Limits {
+        size: config.max_plugin.as_u64(),
+        size_key: "deploy.max_plugin",
+        time: config.upload_timeout,
+        time_key: "deploy.upload_timeout",
+        deadline: None,
+    };
+    // The bytes are counted until the component is deployed or rejected.
+    let (bytes, _counted) = body::receive_within(&app, &headers, body, &limits, app.admission.upload()).await?;
+    let manifest = Manifest { sha256, path: "the request".into(), ..Manifest::default() };
+    let digest = move || Release::new(&name, version.as_deref(), bytes, manifest, ReleaseSource::Http);
+    let release = blocking::run(blocking::LARGE, digest).await;
+    let release = release.map_err(|error| rejected(format!("the version {error}")))?;
     release.manifest.check_digest(&release.artifact.identity.digest).map_err(rejected)?;
     let identity = release.artifact.identity.clone();
-    let deploy =
-        app.deployments.clone().change(async move |serving, deployer| deployer.deploy(serving, release, by).await);
-    Ok(state_reply(&identity, deploy.await?))
+    let deploy = app.deployments.clone().build(move |build| {
+        let rehearsed = release.clone();
+        build.make(
+            &async |serving, deployer| deployer.rehearse_deploy(serving, &rehearsed).await,
+            async |serving, deployer| {
+                let name = Arc::clone(&release.artifact.identity.name);
+                let state = deployer.deploy(serving, release, by).await?;
+                Ok::<_, ChangeError>((state, deployer.durability(&name)))
+            },
+        )
+    });
+    let (state, durability) = deploy.await?;
+    Ok(state_reply(&identity, state, durability))
 }
 
 /// Retires a plugin.
@@ -93,20 +111,17 @@ pub(super) async fn put(
                           content_type = "application/problem+json")))]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
+    Administrator { by }: Administrator,
+    PluginName(name): PluginName,
+    _: NoParameters,
 ) -> Result<Response, ServeError> {
-    let by = app.access.check(&headers)?;
     let retired = name.clone();
-    app.deployments.clone().change(async move |serving, deployer| deployer.retire(serving, &retired, by)).await?;
-    Ok(Json(json!({ "name": name, "state": "retired" })).into_response())
-}
-
-/// The query of `rollback`.
-#[derive(Debug, Deserialize)]
-pub(super) struct Rollback {
-    /// The version, or the first digits of its digest; default the latest previous version.
-    to: Option<String>,
+    let retire = app.deployments.clone().change(async move |serving, deployer| {
+        deployer.retire(serving, &retired, by)?;
+        Ok::<_, ChangeError>(deployer.durability(&retired))
+    });
+    let durability = retire.await?;
+    Ok(with_durability(json!({ "name": name, "state": "retired" }), durability))
 }
 
 /// Rolls a plugin back to a previous version.
@@ -118,20 +133,30 @@ pub(super) struct Rollback {
                           content_type = "application/problem+json")))]
 pub(super) async fn rollback(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-    Query(query): Query<Rollback>,
-    headers: HeaderMap,
+    Administrator { by }: Administrator,
+    PluginName(name): PluginName,
+    parameters: Parameters,
 ) -> Result<Response, ServeError> {
-    let by = app.access.check(&headers)?;
-    let rollback = app
-        .deployments
-        .clone()
-        .change(async move |serving, deployer| deployer.rollback(serving, &name, query.to.as_deref(), by).await);
-    Ok(state_reply(&rollback.await?, DeployedState::Serving))
+    let [to] = parameters.named(["to"])?;
+    let rollback = app.deployments.clone().change(async move |serving, deployer| {
+        let identity = deployer.rollback(serving, &name, to.as_deref(), by).await?;
+        Ok::<_, ChangeError>((identity, deployer.durability(&name)))
+    });
+    let (identity, durability) = rollback.await?;
+    Ok(state_reply(&identity, DeployedState::Serving, durability))
 }
 
 /// The reply to a change: the version and its state.
-fn state_reply(identity: &Identity, state: DeployedState) -> Response {
+fn state_reply(identity: &Identity, state: DeployedState, durability: Result<(), String>) -> Response {
     let Identity { name, version, digest } = identity;
-    Json(json!({ "name": name, "version": version, "digest": digest, "state": state })).into_response()
+    with_durability(json!({ "name": name, "version": version, "digest": digest, "state": state }), durability)
+}
+
+/// Adds to a reply whether a restart remembers the change, and a warning if it does not.
+fn with_durability(mut reply: Value, durability: Result<(), String>) -> Response {
+    reply["durable"] = durability.is_ok().into();
+    if let Err(reason) = durability {
+        reply["warning"] = format!("a restart forgets this change: {reason}").into();
+    }
+    Json(reply).into_response()
 }

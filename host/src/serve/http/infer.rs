@@ -4,21 +4,26 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::{Reply, Request, RunObserver};
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::{body, form};
+use super::body::Limits;
+use super::parameters::Parameters;
+use super::{body, encoding, form};
 use crate::deploy::ServedPipeline;
 use crate::deploy::serving::Route;
 use crate::records::{RequestRecord, RequestStart};
 use crate::serve::App;
+use crate::serve::admission::{BodyBytes, ConnectionBudget};
+use crate::serve::caller_limit::CallerPlace;
+use crate::serve::client::Client;
 use crate::serve::error::ServeError;
+use crate::serve::fair_slots::Slot;
 use crate::serve::headers::{chip, request_id, set_headers, text};
-use crate::serve::problem::Problem;
+use crate::serve::problem::{Problem, status};
 
 /// Routes the request to a chip, admits it, reads its body, runs the stages, and replies.
 #[utoipa::path(
@@ -38,13 +43,19 @@ use crate::serve::problem::Problem;
 pub(super) async fn infer(
     State(app): State<Arc<App>>,
     name: Result<Path<String>, PathRejection>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parameters: Result<Parameters, ServeError>,
+    connection: Option<Extension<ConnectionBudget>>,
+    client: Client,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let id = request_id(&headers);
     let Ok(Path(name)) = name else {
         return ServeError::not_found("the pipeline name is not valid UTF-8").for_request(&id).into_response();
+    };
+    let parameters = match parameters.and_then(|parameters| parameters.check_own("chip")) {
+        Ok(parameters) => parameters,
+        Err(error) => return error.for_request(&id).into_response(),
     };
     // From here on the request stays on this version of the pipeline, even if another version is deployed meanwhile.
     let routed = app.served().load().route(&name).map(Route::route_request);
@@ -69,11 +80,13 @@ pub(super) async fn infer(
         deadline: pipeline.deadline,
         model: Some((&name, &pipeline.version)),
         canary_side,
-        caller: headers.get(&app.caller_header).map(HeaderValue::as_bytes),
+        caller: client.caller(&headers, &app.caller_header),
+        origin: Some(client.origin("POST", "/v1/pipelines/{pipeline}/infer")),
     };
     let mut record = RequestRecord::start(start, &app.records);
 
-    let mut response = match run(&app, &pipeline, &chip, request, &headers, body, &mut record).await {
+    let incoming = Incoming { client: &client, headers: &headers, connection: connection.as_deref(), body };
+    let mut response = match run(&app, &pipeline, &chip, request, incoming, &mut record).await {
         Ok(reply) => {
             record.finish(Outcome::Ok);
             let content_type = HeaderValue::from_str(&reply.content_type)
@@ -82,6 +95,7 @@ pub(super) async fn infer(
         }
         Err(error) => {
             record.finish(error.kind.outcome());
+            record.set_status(status(error.kind).0.as_u16());
             error.for_request(&id).into_response()
         }
     };
@@ -95,12 +109,10 @@ async fn run(
     pipeline: &ServedPipeline,
     chip: &str,
     request: Request,
-    headers: &HeaderMap,
-    body: Body,
+    incoming: Incoming<'_>,
     record: &mut RequestRecord,
 ) -> Result<Reply, ServeError> {
-    let (body, _permits) = admit(app, headers, body, record).await?;
-    let body = body::unpack(app, headers, body).await?;
+    let (body, _permits) = admit(app, pipeline, incoming, record).await?;
     let (request, body) = read_form(request, body).await?;
     if let Some(recorder) = &pipeline.recorder {
         record.keep_input(recorder, &request, &body);
@@ -122,16 +134,37 @@ async fn read_form(mut request: Request, body: Bytes) -> Result<(Request, Bytes)
     Ok((request, form.file))
 }
 
-/// Reserves bytes for the body, receives it, takes a queue slot, and waits for a permit to run. The order matters:
-/// while a slow client sends its body, its request holds only the bytes that it announced.
+/// The parts of a request from which its body is received.
+struct Incoming<'a> {
+    client: &'a Client,
+    headers: &'a HeaderMap,
+    connection: Option<&'a ConnectionBudget>,
+    body: Body,
+}
+
+/// What a request holds while it runs.
+struct Permits {
+    _caller: CallerPlace,
+    _body: BodyBytes,
+    _queued: Slot,
+    _slot: Slot,
+}
+
+/// Receives the body and decompresses it, takes a queue slot, and waits for a slot to run. The order matters: while a
+/// slow client sends its body, its request holds only the bytes that have arrived.
 async fn admit(
     app: &App,
-    headers: &HeaderMap,
-    body: Body,
+    pipeline: &ServedPipeline,
+    incoming: Incoming<'_>,
     record: &mut RequestRecord,
-) -> Result<(Bytes, [OwnedSemaphorePermit; 3]), ServeError> {
-    let (body, budget) = body::receive(app, headers, body, record.deadline()).await?;
-    let queued = app.admission.enter_queue()?;
-    let slot = app.admission.wait_for_slot(record).await?;
-    Ok((body, [budget, queued, slot]))
+) -> Result<(Bytes, Permits), ServeError> {
+    let Incoming { client, headers, connection, body } = incoming;
+    let caller = app.admission.callers.enter(client.caller(headers, &app.caller_header))?;
+    let (body, mut bytes) = body::receive(app, headers, connection, body, record.deadline()).await?;
+    let limits = Limits::of(app, None);
+    let body = encoding::unpack(headers, body, &limits, &mut bytes).await?;
+    let shares = app.shares(pipeline);
+    let queued = app.admission.enter_queue(shares)?;
+    let slot = app.admission.wait_for_slot(shares, record).await?;
+    Ok((body, Permits { _caller: caller, _body: bytes, _queued: queued, _slot: slot }))
 }

@@ -1,32 +1,35 @@
-//! `GET /v1/memory` and `/v1/memory/compare`: the memory use of requests. Every client that reaches the port may read
-//! these reports.
+//! `GET /v1/memory` and `/v1/memory/compare`: the memory use of requests. These reports need the token of administration,
+//! because they name all callers.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
+use super::parameters::Parameters;
 use crate::records::memory::compare::Factor;
 use crate::serve::App;
+use crate::serve::administrator::Administrator;
 use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::problem::Problem;
 
-type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
-
 /// Reports the memory use of requests: `GET /v1/memory?pipeline=…&format=json|csv`.
-#[utoipa::path(get, path = "/v1/memory", tag = "reports",
+#[utoipa::path(get, path = "/v1/memory", tag = "reports", security(("token" = [])),
                params(("pipeline" = Option<String>, Query, description = "Only this pipeline"),
                       ("format" = Option<String>, Query, description = "`json` or `csv`")),
                responses((status = 200, description = "The memory report: high-water marks of the stages and callers",
                           content((Object = "application/json"), (String = "text/csv"))),
                          (status = "4XX", description = "Client error", body = Problem,
                           content_type = "application/problem+json")))]
-pub(super) async fn report(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ServeError> {
-    let [pipeline, format] = named(parameters, ["pipeline", "format"])?;
+pub(super) async fn report(
+    State(app): State<Arc<App>>,
+    _: Administrator,
+    parameters: Parameters,
+) -> Result<Response, ServeError> {
+    let [pipeline, format] = parameters.named(["pipeline", "format"])?;
     let pipeline = known_pipeline(&app, pipeline)?;
     let report = || app.records.memory.report(app.runtime.pool_usage(), pipeline.as_deref(), Instant::now());
     match format.as_deref() {
@@ -38,36 +41,24 @@ pub(super) async fn report(State(app): State<Arc<App>>, parameters: Parameters) 
 
 /// Compares the memory use of groups of requests:
 /// `GET /v1/memory/compare?by=chip|version|caller|outcome&pipeline=…`.
-#[utoipa::path(get, path = "/v1/memory/compare", tag = "reports",
+#[utoipa::path(get, path = "/v1/memory/compare", tag = "reports", security(("token" = [])),
                params(("by" = String, Query, description = "`chip`, `version`, `caller` or `outcome`"),
                       ("pipeline" = Option<String>, Query, description = "Only this pipeline")),
                responses((status = 200, description = "The standardised differences between the groups", body = Object),
                          (status = "4XX", description = "Client error", body = Problem,
                           content_type = "application/problem+json")))]
-pub(super) async fn compare(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, ServeError> {
-    let [by, pipeline] = named(parameters, ["by", "pipeline"])?;
+pub(super) async fn compare(
+    State(app): State<Arc<App>>,
+    _: Administrator,
+    parameters: Parameters,
+) -> Result<Response, ServeError> {
+    let [by, pipeline] = parameters.named(["by", "pipeline"])?;
     let by = by.ok_or_else(|| {
         wrong("the parameter `by` is missing; add `?by=` with one of `chip`, `version`, `caller` and `outcome`")
     })?;
     let by: Factor = by.parse().map_err(wrong)?;
     let pipeline = known_pipeline(&app, pipeline)?;
     Ok(Json(app.records.memory.compare(by, pipeline.as_deref())).into_response())
-}
-
-/// Returns the values of the route's parameters. An unknown parameter, or one that is given twice, is an error.
-fn named<const N: usize>(parameters: Parameters, names: [&str; N]) -> Result<[Option<String>; N], ServeError> {
-    let Query(pairs) = parameters.map_err(|rejection| wrong(rejection.body_text()))?;
-    let mut values = [const { None }; N];
-    for (name, value) in pairs {
-        let Some(at) = names.iter().position(|known| *known == name) else {
-            let detail = format!("this route has no parameter `{name}`; it has `{}`", names.join("`, `"));
-            return Err(wrong(detail));
-        };
-        if values[at].replace(value).is_some() {
-            return Err(wrong(format!("the parameter `{name}` is given twice")));
-        }
-    }
-    Ok(values)
 }
 
 /// Returns the pipeline name after checking that the pipeline is served.

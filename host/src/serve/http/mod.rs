@@ -12,11 +12,14 @@
 
 pub mod admin;
 mod body;
+mod encoding;
 mod form;
 mod infer;
 mod memory;
 mod oip;
 mod openapi;
+mod parameters;
 mod router;
 
+pub(super) use oip::error::error_reply;
 pub use router::router;

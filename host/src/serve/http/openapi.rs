@@ -31,7 +31,8 @@ pub(super) struct Description;
 pub(super) fn complete(mut document: Document) -> Document {
     const MODEL: &str = "/v2/models/{model}";
     for rest in VERSIONED {
-        let mut item = document.paths.paths[&format!("{MODEL}{rest}")].clone();
+        // The part of administration has no models.
+        let Some(mut item) = document.paths.paths.get(&format!("{MODEL}{rest}")).cloned() else { continue };
         let operations = [&mut item.get, &mut item.post];
         for operation in operations.into_iter().flatten() {
             let version = ParameterBuilder::new()

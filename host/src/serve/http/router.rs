@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -13,28 +14,43 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{admin, infer, memory, oip, openapi};
+use super::oip::error::error_reply;
+use super::parameters::NoParameters;
+use super::{admin, encoding, infer, memory, oip, openapi};
 use crate::base::process::process_memory;
-use crate::serve::App;
+use crate::serve::authentication::authenticate;
 use crate::serve::error::{ErrorKind, ServeError};
+use crate::serve::part::Part;
+use crate::serve::{App, blocking};
 
-/// Builds the router with all HTTP routes.
-pub fn router(app: Arc<App>) -> Router {
-    let documented = OpenApiRouter::with_openapi(openapi::Description::openapi())
-        .routes(routes!(infer::infer))
-        .routes(routes!(pipelines))
-        .routes(routes!(admin::list))
-        .routes(routes!(admin::show, admin::put, admin::delete))
-        .routes(routes!(admin::rollback))
-        .routes(routes!(memory::report))
-        .routes(routes!(memory::compare))
-        .routes(routes!(metrics))
-        .merge(oip::routes::documented());
+/// Builds the router with the HTTP routes of a part of the server.
+pub fn router(app: Arc<App>, part: Part) -> Router {
+    // Everybody may use these.
+    let mut documented = OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(oip::routes::health());
+    if part.serves_callers() {
+        documented = documented.merge(match app.keys {
+            Some(_) => caller_routes().route_layer(from_fn_with_state(Arc::clone(&app), authenticate)),
+            None => caller_routes(),
+        });
+    }
+    // The routes that need the token check it themselves: they take an `Administrator`.
+    if part.administers() {
+        documented = documented
+            .routes(routes!(metrics))
+            .routes(routes!(admin::list))
+            .routes(routes!(admin::show, admin::put, admin::delete))
+            .routes(routes!(admin::rollback))
+            .routes(routes!(memory::report))
+            .routes(routes!(memory::compare))
+            .merge(oip::routes::administration());
+    }
+    if !part.serves_callers() {
+        documented = documented.merge(oip::routes::index());
+    }
     let (router, document) = documented.split_for_parts();
     let document = Arc::new(openapi::complete(document));
     router
-        .merge(oip::routes::versioned())
-        .route("/openapi.json", get(move || openapi::show(Arc::clone(&document))))
+        .route("/openapi.json", get(move |_: NoParameters| openapi::show(Arc::clone(&document))))
         .fallback(|uri: Uri| async move {
             error_reply(uri.path(), ServeError::not_found("no such route: GET /openapi.json lists all routes"))
         })
@@ -45,18 +61,19 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// The error in the format of the routes at `path`: the protocol's format below `/v2`, a problem elsewhere.
-fn error_reply(path: &str, error: ServeError) -> Response {
-    match path == "/v2" || path.starts_with("/v2/") {
-        true => oip::error::OipError(error).into_response(),
-        false => error.into_response(),
-    }
+/// The routes of callers.
+fn caller_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(infer::infer))
+        .routes(routes!(pipelines))
+        .merge(oip::routes::documented())
+        .merge(oip::routes::versioned().into())
 }
 
 /// Lists the pipelines that are served.
 #[utoipa::path(get, path = "/v1/pipelines", tag = "administration",
                responses((status = 200, description = "The pipelines, with plugins and limits", body = Object)))]
-async fn pipelines(State(app): State<Arc<App>>) -> Response {
+async fn pipelines(State(app): State<Arc<App>>, _: NoParameters) -> Response {
     let pipelines: Vec<_> = app
         .served()
         .load()
@@ -85,8 +102,18 @@ async fn pipelines(State(app): State<Arc<App>>) -> Response {
 #[utoipa::path(get, path = "/metrics", tag = "reports",
                responses((status = 200, description = "OpenMetrics", body = String,
                           content_type = "application/openmetrics-text")))]
-async fn metrics(State(app): State<Arc<App>>) -> Response {
+async fn metrics(State(app): State<Arc<App>>, _: NoParameters, headers: HeaderMap) -> Response {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    app.records.background.set_panics("epoch", app.runtime.epoch_thread().panics);
     let text = app.records.metrics.encode(&process_memory(), app.runtime.pool_usage().as_ref());
-    ([(header::CONTENT_TYPE, content_type)], text).into_response()
+    let encoding = encoding::accepted(&headers);
+    let pack = move || encoding.and_then(|encoding| Some((encoding, encoding.pack(text.as_bytes())?))).ok_or(text);
+    let mut response = match blocking::run(blocking::LARGE, pack).await {
+        Ok((encoding, packed)) => ([(header::CONTENT_ENCODING, encoding.name())], packed).into_response(),
+        Err(text) => text.into_response(),
+    };
+    let set = response.headers_mut();
+    set.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    set.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    response
 }

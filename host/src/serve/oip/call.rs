@@ -12,9 +12,11 @@ use super::model::{ERRORS, IMAGE, INFER, Model, OUTPUT};
 use super::parameter::Parameters;
 use super::request::{BASE64, Request, Response, check_outputs};
 use super::tensor::Data;
-use crate::records::{RequestRecord, RequestStart, RequestSummary};
+use crate::records::{Origin, RequestRecord, RequestStart, RequestSummary};
 use crate::serve::App;
+use crate::serve::caller_limit::CallerPlace;
 use crate::serve::error::{ErrorKind, ServeError};
+use crate::serve::problem::status;
 
 /// Maximum images of one request, because each image needs instances of three stages.
 pub const MAX_IMAGES: usize = 256;
@@ -30,6 +32,8 @@ pub struct Call {
     pub record: RequestRecord,
     /// The chip that the transport names; a parameter takes precedence.
     pub chip: Option<String>,
+    /// The place among the requests of its caller.
+    place: Option<CallerPlace>,
     /// Parameters for the stages that the transport provides, for example query parameters.
     pub query: Vec<(String, String)>,
 }
@@ -51,7 +55,7 @@ pub(super) struct Settings {
 
 impl Call {
     /// Starts a request. It is counted and logged from now on, however it ends.
-    pub fn open(app: &Arc<App>, model: Model, id: String, caller: Option<&[u8]>) -> Self {
+    pub fn open(app: &Arc<App>, model: Model, id: String, caller: Option<&[u8]>, origin: Origin) -> Self {
         let Model { pipeline, canary_side, .. } = &model;
         let start = RequestStart {
             id,
@@ -61,9 +65,19 @@ impl Call {
             model: Some((&model.name, &pipeline.version)),
             canary_side: canary_side.clone(),
             caller,
+            origin: Some(origin),
         };
         let record = RequestRecord::start(start, &app.records);
-        Self { app: Arc::clone(app), model, record, chip: None, query: Vec::new() }
+        Self { app: Arc::clone(app), model, record, chip: None, place: None, query: Vec::new() }
+    }
+
+    /// Counts the request against the limits of its caller.
+    ///
+    /// # Errors
+    /// If the caller has reached a limit.
+    pub fn limit_caller(&mut self, caller: Option<&[u8]>) -> Result<(), ServeError> {
+        self.place = Some(self.app.admission.callers.enter(caller)?);
+        Ok(())
     }
 
     /// The model.
@@ -74,6 +88,7 @@ impl Call {
     /// Ends a request with an error before its stages run.
     pub fn refuse(mut self, error: ServeError) -> Answer {
         self.record.finish(error.kind.outcome());
+        self.record.set_status(status(error.kind).0.as_u16());
         let error = error.for_request(&self.record.id);
         Answer { summary: self.record.summary(), result: Err(error) }
     }

@@ -17,7 +17,7 @@ use crate::deploy::ServedPipeline;
 use crate::records::{RequestRecord, RequestSummary};
 use crate::serve::App;
 use crate::serve::error::ServeError;
-use crate::serve::problem::Problem;
+use crate::serve::problem::{Problem, status};
 
 /// The data that all images of a request share.
 struct Shared {
@@ -45,7 +45,7 @@ pub(super) async fn run(
         Err(error) => return refused(call, error),
     };
     // The request takes one queue slot for all its images, because waiting images delay only this request.
-    let _queued = match call.app.admission.enter_queue() {
+    let _queued = match call.app.admission.enter_queue(call.app.shares(&call.model.pipeline)) {
         Ok(queued) => queued,
         Err(overloaded) => return refused(call, overloaded.into()),
     };
@@ -140,13 +140,16 @@ impl Shared {
         let result = self.try_run_image(&mut record, image).await;
         match &result {
             Ok(_) => record.finish(Outcome::Ok),
-            Err(error) => record.finish(error.kind.outcome()),
+            Err(error) => {
+                record.finish(error.kind.outcome());
+                record.set_status(status(error.kind).0.as_u16());
+            }
         }
         (record.summary(), result.map_err(|error| error.for_request(&record.id)))
     }
 
     async fn try_run_image(&self, record: &mut RequestRecord, image: Bytes) -> Result<Reply, ServeError> {
-        let _slot = self.app.admission.wait_for_slot(record).await?;
+        let _slot = self.app.admission.wait_for_slot(self.app.shares(&self.pipeline), record).await?;
         if let Some(recorder) = &self.pipeline.recorder {
             record.keep_input(recorder, &self.request, &image);
         }

@@ -12,6 +12,7 @@ use super::request::{Request, Response, select};
 use super::tensor::Tensor;
 use crate::records::RequestSummary;
 use crate::serve::error::{ErrorKind, ServeError};
+use crate::serve::problem::status;
 
 /// The parameters and outputs of a response.
 type Outputs = (Parameters, Vec<Tensor>);
@@ -50,8 +51,9 @@ async fn run_infer(
         Err(error) => return refused(call, error),
     };
     let permits = async {
-        let queued = call.app.admission.enter_queue()?;
-        Ok((queued, call.app.admission.wait_for_slot(&mut call.record).await?))
+        let shares = call.app.shares(&pipeline);
+        let queued = call.app.admission.enter_queue(shares)?;
+        Ok((queued, call.app.admission.wait_for_slot(shares, &mut call.record).await?))
     };
     let _permits = match permits.await {
         Ok(permits) => permits,
@@ -77,5 +79,8 @@ async fn run_infer(
             })
         }
     };
+    if let Err(error) = &result {
+        call.record.set_status(status(error.kind).0.as_u16());
+    }
     (call.record.summary(), result.map_err(|error| error.for_request(&call.record.id)))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use plimsoll_runtime::nn::Signature;
-use plimsoll_runtime::text::shortened;
+use plimsoll_runtime::text::{listed, shortened};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -111,7 +111,8 @@ impl Model {
                     format!("model `{name}` is unloaded; POST /v2/repository/models/{pipeline}/load loads it again");
                 return Err(ServeError::not_found(detail));
             }
-            let known = names(&served.routes.keys().cloned().collect::<Vec<_>>()).join(", ");
+            let known = names(&served.routes.keys().cloned().collect::<Vec<_>>());
+            let known = listed(known.iter().map(String::as_str));
             return Err(ServeError::not_found(format!(
                 "there is no model `{}`; the models are {known}",
                 shortened(name)

@@ -61,7 +61,12 @@ pub async fn load(app: Arc<App>, name: String, parameters: &[String], by: &'stat
         )));
     }
     let name = pipeline_name(&app, name)?;
-    let load = app.deployments.clone().change(async move |serving, deployer| deployer.load(serving, &name, by).await);
+    let load = app.deployments.clone().build(move |build| {
+        build
+            .make(&async |serving, deployer| deployer.rehearse_load(serving, &name).await, async |serving, deployer| {
+                deployer.load(serving, &name, by).await
+            })
+    });
     Ok(load.await?)
 }
 

@@ -52,6 +52,13 @@ pub struct Response {
     pub outputs: Vec<Tensor>,
 }
 
+impl Response {
+    /// Bytes of all outputs.
+    pub fn bytes(&self) -> usize {
+        self.outputs.iter().map(|output| output.data.bytes()).sum()
+    }
+}
+
 /// Checks that the model has all requested outputs.
 pub(super) fn check_outputs(known: &[&str], requested: &[RequestedOutput], model: &str) -> Result<(), ServeError> {
     match requested.iter().find(|output| !known.contains(&output.name.as_str())) {

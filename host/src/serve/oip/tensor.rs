@@ -212,6 +212,14 @@ fn elements(count: u64, mut bytes: Bytes) -> Result<Vec<Bytes>, String> {
 }
 
 impl Data {
+    /// Bytes of all elements.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Fixed(bytes) => bytes.len(),
+            Self::Elements(elements) => elements.iter().map(Bytes::len).sum(),
+        }
+    }
+
     /// Returns the binary form.
     pub fn to_binary(&self) -> Bytes {
         match self {

@@ -1,6 +1,7 @@
 //! The batcher with a model that doubles its input.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use tokio::sync::Semaphore;
 
@@ -45,6 +46,25 @@ struct Unobserved;
 
 impl BatchObserver for Unobserved {
     fn batch(&self, _rows: u32, _requests: usize, _waited: Duration) {}
+
+    fn panicked(&self) {}
+}
+
+/// Panics at the first batch, and counts the panics that it is told of.
+#[derive(Default)]
+struct Panicking {
+    batches: AtomicU32,
+    panics: AtomicU32,
+}
+
+impl BatchObserver for Panicking {
+    fn batch(&self, _rows: u32, _requests: usize, _waited: Duration) {
+        assert_ne!(self.batches.fetch_add(1, Relaxed), 0, "the first batch panics");
+    }
+
+    fn panicked(&self) {
+        self.panics.fetch_add(1, Relaxed);
+    }
 }
 
 fn numbers(rows: u32, value: f32) -> Vec<Tensor> {
@@ -60,6 +80,10 @@ fn first(outputs: Result<Tensors, RunError>) -> Result<(Vec<u32>, f32), RunError
 
 /// A batcher whose backend runs one batch for each permit of the gate.
 fn batcher(max_batch: u32) -> (Arc<Double>, Arc<Semaphore>, Arc<Batcher>) {
+    observed_batcher(max_batch, Arc::new(Unobserved))
+}
+
+fn observed_batcher(max_batch: u32, observer: Arc<dyn BatchObserver>) -> (Arc<Double>, Arc<Semaphore>, Arc<Batcher>) {
     let model = Arc::new(Double { signatures: Vec::new(), runs: Mutex::default() });
     let gate = Arc::new(Semaphore::new(0));
     let rules = BatchRules { max_batch, max_delay: Duration::ZERO };
@@ -73,7 +97,7 @@ fn batcher(max_batch: u32) -> (Arc<Double>, Arc<Semaphore>, Arc<Batcher>) {
         }
     };
     let shared: Arc<dyn Model> = model.clone();
-    (model, gate, Arc::new(Batcher::start(shared, rules, Arc::new(Unobserved), permits)))
+    (model, gate, Arc::new(Batcher::start(shared, rules, observer, permits)))
 }
 
 /// Lets every other task run until it waits.
@@ -137,4 +161,14 @@ async fn a_disconnected_caller_is_removed_from_the_batch() {
     gate.add_permits(1);
     assert_eq!(stays.await.expect("no panic"), Ok((vec![1, 2], 4.0)));
     assert_eq!(*model.runs.lock().expect("whole"), [1]);
+}
+
+#[tokio::test]
+async fn batches_are_formed_after_a_panic_which_is_reported() {
+    let observer = Arc::new(Panicking::default());
+    let (_, gate, batcher) = observed_batcher(8, observer.clone());
+    gate.add_permits(2);
+    assert_eq!(batcher.run(numbers(1, 1.0)).await.err(), Some(RunError::Ended));
+    assert_eq!(first(batcher.run(numbers(1, 2.0)).await), Ok((vec![1, 2], 4.0)));
+    assert_eq!(observer.panics.load(Relaxed), 1);
 }

@@ -34,3 +34,12 @@ impl IntoResponse for OipError {
         reply(&error, "application/json", body)
     }
 }
+
+/// The reply to a request that was refused before its handler, in the format of the routes at `path`: the protocol's format
+/// below `/v2`, a problem elsewhere.
+pub(in crate::serve) fn error_reply(path: &str, error: ServeError) -> Response {
+    match path == "/v2" || path.starts_with("/v2/") {
+        true => OipError(error).into_response(),
+        false => error.into_response(),
+    }
+}

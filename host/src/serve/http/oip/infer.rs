@@ -2,26 +2,29 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use plimsoll_runtime::stage::RunObserver;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::binary::{self, HEADER_LENGTH, WantsBinary};
 use super::error::OipError;
 use super::path::{ModelPath, model_path};
 use super::{json, schema};
-use crate::serve::App;
+use crate::serve::admission::{BodyBytes, ConnectionBudget};
+use crate::serve::client::Client;
 use crate::serve::error::ServeError;
 use crate::serve::headers::{REQUEST_ID, chip, is_usable_id, request_id, set_headers};
-use crate::serve::http::body;
+use crate::serve::http::body::{self, Limits};
+use crate::serve::http::encoding::{self, Encoding};
+use crate::serve::http::parameters::Parameters;
 use crate::serve::oip::call::{Answer, Call};
 use crate::serve::oip::infer::run;
 use crate::serve::oip::model::Model;
-use crate::serve::oip::request::Request;
+use crate::serve::oip::request::{self, Request};
+use crate::serve::{App, blocking};
 
 /// Runs one inference. The response has the requested outputs, as JSON or as binary data.
 #[utoipa::path(
@@ -40,33 +43,40 @@ use crate::serve::oip::request::Request;
 pub(in crate::serve::http) async fn infer(
     State(app): State<Arc<App>>,
     path: Result<Path<ModelPath>, PathRejection>,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    query: Result<Parameters, ServeError>,
+    client: Client,
+    connection: Option<Extension<ConnectionBudget>>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let id = request_id(&headers);
+    let route = match &path {
+        Ok(Path(ModelPath { version: Some(_), .. })) => "/v2/models/{model}/versions/{version}/infer",
+        _ => "/v2/models/{model}/infer",
+    };
     let model =
         model_path(path).and_then(|ModelPath { model, version }| Ok(Model::find(&app, &model, version.as_deref())?));
     let model = match model {
         Ok(model) => model,
         Err(OipError(error)) => return OipError(error.for_request(&id)).into_response(),
     };
-    let mut call = Call::open(&app, model, id, headers.get(&app.caller_header).map(HeaderValue::as_bytes));
-    let query = match query {
-        Ok(Query(query)) => query,
-        Err(rejection) => {
-            let error = ServeError::invalid(rejection.body_text());
-            return reply(&headers, call.refuse(error), None);
-        }
+    let mut call =
+        Call::open(&app, model, id, client.caller(&headers, &app.caller_header), client.origin("POST", route));
+    if let Err(error) = call.limit_caller(client.caller(&headers, &app.caller_header)) {
+        return reply(&headers, call.refuse(error), None).await;
+    }
+    let query = match query.and_then(|query| query.check_own("chip")) {
+        Ok(query) => query,
+        Err(error) => return reply(&headers, call.refuse(error), None).await,
     };
     call.chip = chip(&headers, &query).map(str::to_owned);
     call.query = query;
     // The permit for the body's bytes is held until the answer is complete, because tensors share them.
-    match read(&app, &mut call, &headers, body).await {
-        Err(refused) => reply(&headers, call.refuse(refused), None),
+    match read(&app, &mut call, &headers, connection.as_deref(), body).await {
+        Err(refused) => reply(&headers, call.refuse(refused), None).await,
         Ok((request, wants_binary, _budget)) => {
             let answer = run(call, request).await;
-            reply(&headers, answer, Some(&wants_binary))
+            reply(&headers, answer, Some(wants_binary)).await
         }
     }
 }
@@ -75,14 +85,15 @@ async fn read(
     app: &App,
     call: &mut Call,
     headers: &HeaderMap,
+    connection: Option<&ConnectionBudget>,
     body: Body,
-) -> Result<(Request, WantsBinary, OwnedSemaphorePermit), ServeError> {
-    let (body, budget) = body::receive(app, headers, body, call.record.deadline()).await?;
-    let body = body::unpack(app, headers, body).await?;
+) -> Result<(Request, WantsBinary, BodyBytes), ServeError> {
+    let (body, mut budget) = body::receive(app, headers, connection, body, call.record.deadline()).await?;
+    let body = encoding::unpack(headers, body, &Limits::of(app, None), &mut budget).await?;
     let limit = app.server.max_body.as_u64();
     let request = match binary::header_length(headers, &body) {
         Ok(Some(0)) => binary::raw(body, call.model()),
-        Ok(header) => binary::read(body, header, limit),
+        Ok(header) => blocking::run(body.len(), move || binary::read(body, header, limit)).await,
         Err(error) => Err(error),
     }?;
     // The id in the body is used unless a header has one.
@@ -95,27 +106,36 @@ async fn read(
     Ok((request, wants_binary, budget))
 }
 
-fn reply(headers: &HeaderMap, answer: Answer, wants_binary: Option<&WantsBinary>) -> Response {
+async fn reply(headers: &HeaderMap, answer: Answer, wants_binary: Option<WantsBinary>) -> Response {
     let Answer { summary, result } = answer;
-    let written = result.and_then(|response| {
-        let binary = |name: &str| wants_binary.is_some_and(|wants| wants.output(name));
-        json::write(&response, binary).map_err(|reason| ServeError::invalid(reason).for_request(&summary.id))
-    });
-    let mut response = match written {
-        Err(error) => OipError(error).into_response(),
-        Ok((json, tails)) => ok(headers, json, &tails),
+    let written = match result {
+        Err(error) => Err(error),
+        Ok(response) => {
+            let (headers, bytes) = (encoding::accepted(headers), response.bytes());
+            let write = move || write(&response, wants_binary.as_ref(), headers);
+            let written = blocking::run(bytes, write).await;
+            written.map_err(|reason| ServeError::invalid(reason).for_request(&summary.id))
+        }
     };
+    let mut response = written.unwrap_or_else(|error| OipError(error).into_response());
     set_headers(response.headers_mut(), &summary);
     response
 }
 
-fn ok(headers: &HeaderMap, json: Vec<u8>, tails: &[Bytes]) -> Response {
+/// Writes a response, and compresses it if the client accepts that.
+fn write(
+    response: &request::Response,
+    wants_binary: Option<&WantsBinary>,
+    accepted: Option<Encoding>,
+) -> Result<Response, String> {
+    let binary = |name: &str| wants_binary.is_some_and(|wants| wants.output(name));
+    let (json, tails) = json::write(response, binary)?;
     let header_length = json.len();
     let mut body = json;
     tails.iter().for_each(|tail| body.extend_from_slice(tail));
-    let packed = body::pack(headers, &body);
-    let encoding = packed.as_ref().map(|(name, _)| *name);
-    let mut response = (StatusCode::OK, packed.map_or(body, |(_, packed)| packed)).into_response();
+    let packed = accepted.and_then(|encoding| encoding.pack(&body));
+    let is_packed = packed.is_some();
+    let mut response = (StatusCode::OK, packed.unwrap_or(body)).into_response();
     let set = response.headers_mut();
     let content_type = if tails.is_empty() { "application/json" } else { "application/octet-stream" };
     set.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -123,8 +143,8 @@ fn ok(headers: &HeaderMap, json: Vec<u8>, tails: &[Bytes]) -> Response {
     if !tails.is_empty() {
         set.insert(HEADER_LENGTH, header_length.into());
     }
-    if let Some(encoding) = encoding {
-        set.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    if let Some(encoding) = accepted.filter(|_| is_packed) {
+        set.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
     }
-    response
+    Ok(response)
 }

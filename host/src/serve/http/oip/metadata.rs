@@ -14,6 +14,7 @@ use super::error::OipError;
 use super::path::{ModelPath, model_path};
 use super::schema::ProtocolError;
 use crate::serve::App;
+use crate::serve::http::parameters::NoParameters;
 use crate::serve::oip::model::{Model, ModelMetadata};
 use crate::serve::oip::{EXTENSIONS, SERVER_NAME, SERVER_VERSION};
 
@@ -47,24 +48,26 @@ pub(in crate::serve::http) struct ModelReady {
 /// Returns the name, version and extensions of the server.
 #[utoipa::path(get, path = "/v2", operation_id = "server_metadata", tag = "inference",
                responses((status = 200, description = "Name, version and extensions", body = ServerMetadata)))]
-pub(in crate::serve::http) async fn server() -> Json<ServerMetadata> {
+pub(in crate::serve::http) async fn server(_: NoParameters) -> Json<ServerMetadata> {
     Json(ServerMetadata { name: SERVER_NAME, version: SERVER_VERSION, extensions: EXTENSIONS })
 }
 
 /// Returns the liveness of the server.
 #[utoipa::path(get, path = "/v2/health/live", operation_id = "server_live", tag = "inference",
                responses((status = 200, description = "The server is live", body = Live)))]
-pub(in crate::serve::http) async fn live() -> Json<Live> {
+pub(in crate::serve::http) async fn live(_: NoParameters) -> Json<Live> {
     Json(Live { live: true })
 }
 
 /// Returns the readiness of the server. The port opens only after every pipeline is built, so a client that can connect
-/// always gets `true`. Unloaded pipelines do not count.
+/// gets `true` until the server is asked to stop. Unloaded pipelines do not count.
 #[utoipa::path(get, path = "/v2/health/ready", operation_id = "server_ready", tag = "inference",
                responses((status = 200, description = "Every pipeline can run", body = Ready),
-                         (status = 503, description = "A pipeline cannot run", body = Ready)))]
-pub(in crate::serve::http) async fn ready() -> Json<Ready> {
-    Json(Ready { ready: true })
+                         (status = 503, description = "The server is about to stop", body = Ready)))]
+pub(in crate::serve::http) async fn ready(State(app): State<Arc<App>>, _: NoParameters) -> Response {
+    let ready = app.is_ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Ready { ready })).into_response()
 }
 
 /// Returns the inputs and outputs of a model.
@@ -75,6 +78,7 @@ pub(in crate::serve::http) async fn ready() -> Json<Ready> {
 pub(in crate::serve::http) async fn model(
     State(app): State<Arc<App>>,
     path: Result<Path<ModelPath>, PathRejection>,
+    _: NoParameters,
 ) -> Result<Json<ModelMetadata>, OipError> {
     let ModelPath { model, version } = model_path(path)?;
     Ok(Json(Model::lookup(&app, &model, version.as_deref())?.metadata(&app)))
@@ -85,10 +89,11 @@ pub(in crate::serve::http) async fn model(
                params(("model" = String, Path, description = "A pipeline, or `<pipeline>.infer`")),
                responses((status = 200, description = "The model can run", body = ModelReady),
                          (status = 404, description = "There is no such model", body = ProtocolError),
-                         (status = 503, description = "The model is unloaded", body = ModelReady)))]
+                         (status = 503, description = "The model is unloaded, or the server is about to stop", body = ModelReady)))]
 pub(in crate::serve::http) async fn model_ready(
     State(app): State<Arc<App>>,
     path: Result<Path<ModelPath>, PathRejection>,
+    _: NoParameters,
 ) -> Result<Response, OipError> {
     let ModelPath { model, version } = model_path(path)?;
     if Model::is_unloaded(&app, &model) {
@@ -96,5 +101,7 @@ pub(in crate::serve::http) async fn model_ready(
         return Ok((StatusCode::SERVICE_UNAVAILABLE, body).into_response());
     }
     let model = Model::lookup(&app, &model, version.as_deref())?;
-    Ok(Json(ModelReady { name: model.name, ready: true }).into_response())
+    let ready = app.is_ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok((status, Json(ModelReady { name: model.name, ready })).into_response())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -16,11 +16,14 @@ use super::error::OipError;
 use super::path::{ModelPath, model_path};
 use super::schema::ProtocolError;
 use crate::serve::App;
-use crate::serve::error::{ErrorKind, ServeError};
+use crate::serve::administrator::Administrator;
+use crate::serve::error::ServeError;
+use crate::serve::http::body::{self, Limits};
+use crate::serve::http::parameters::{NoParameters, Parameters};
 use crate::serve::oip::repository::{self, IndexEntry};
 
 /// Maximum size of a body of these routes, in bytes. Their bodies are small.
-const MAX_BODY: usize = 64 << 10;
+const MAX_BODY: u64 = 64 << 10;
 
 /// The body of an index request: selects the models.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -46,9 +49,11 @@ pub(in crate::serve::http) struct ChangeRequest {
                          (status = "4XX", description = "Client error", body = ProtocolError)))]
 pub(in crate::serve::http) async fn index(
     State(app): State<Arc<App>>,
+    _: NoParameters,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Vec<IndexEntry>>, OipError> {
-    let IndexRequest { ready } = read(body).await?;
+    let IndexRequest { ready } = read(&app, &headers, body).await?;
     Ok(Json(repository::index(&app, ready)))
 }
 
@@ -60,13 +65,16 @@ pub(in crate::serve::http) async fn index(
                          (status = "4XX", description = "The pipeline was not loaded", body = ProtocolError)))]
 pub(in crate::serve::http) async fn load(
     State(app): State<Arc<App>>,
+    administrator: Result<Administrator, ServeError>,
+    parameters: Result<Parameters, ServeError>,
     path: Result<Path<ModelPath>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, OipError> {
-    let by = app.access.check(&headers)?;
+    let Administrator { by } = administrator?;
+    parameters?.none()?;
     let ModelPath { model, .. } = model_path(path)?;
-    let ChangeRequest { parameters } = read(body).await?;
+    let ChangeRequest { parameters } = read(&app, &headers, body).await?;
     let parameters: Vec<_> = parameters.into_keys().collect();
     repository::load(app, model, &parameters, by).await?;
     Ok(StatusCode::OK)
@@ -80,23 +88,24 @@ pub(in crate::serve::http) async fn load(
                          (status = "4XX", description = "The pipeline was not unloaded", body = ProtocolError)))]
 pub(in crate::serve::http) async fn unload(
     State(app): State<Arc<App>>,
+    administrator: Result<Administrator, ServeError>,
+    parameters: Result<Parameters, ServeError>,
     path: Result<Path<ModelPath>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, OipError> {
-    let by = app.access.check(&headers)?;
+    let Administrator { by } = administrator?;
+    parameters?.none()?;
     let ModelPath { model, .. } = model_path(path)?;
-    let ChangeRequest { parameters: _ } = read(body).await?;
+    let ChangeRequest { parameters: _ } = read(&app, &headers, body).await?;
     repository::unload(app, model, by).await?;
     Ok(StatusCode::OK)
 }
 
 /// Reads a small JSON body. An empty body gives the default.
-async fn read<T: DeserializeOwned + Default>(body: Body) -> Result<T, ServeError> {
-    let bytes: Bytes = axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| {
-        let detail = format!("the body did not arrive completely, or is larger than {MAX_BODY} bytes: {error}");
-        ServeError::new(ErrorKind::BodyTooLarge, detail)
-    })?;
+async fn read<T: DeserializeOwned + Default>(app: &App, headers: &HeaderMap, body: Body) -> Result<T, ServeError> {
+    let limits = Limits { size: MAX_BODY, size_key: "the limit of this route", ..Limits::of(app, None) };
+    let (bytes, _counted) = body::receive_within(app, headers, body, &limits, app.admission.body(None)).await?;
     if bytes.is_empty() {
         return Ok(T::default());
     }

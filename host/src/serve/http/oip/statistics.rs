@@ -13,6 +13,7 @@ use super::path::{ModelPath, model_path};
 use super::schema::ProtocolError;
 use crate::records::statistics::ModelStatistics;
 use crate::serve::App;
+use crate::serve::http::parameters::NoParameters;
 use crate::serve::oip::statistics::list;
 
 /// The statistics of models and versions.
@@ -24,7 +25,10 @@ pub(in crate::serve::http) struct Statistics {
 /// Returns the request counts and times of every model.
 #[utoipa::path(get, path = "/v2/models/stats", operation_id = "statistics", tag = "inference",
                responses((status = 200, description = "Counts and times since the server started", body = Statistics)))]
-pub(in crate::serve::http) async fn all(State(app): State<Arc<App>>) -> Result<Json<Statistics>, OipError> {
+pub(in crate::serve::http) async fn all(
+    State(app): State<Arc<App>>,
+    _: NoParameters,
+) -> Result<Json<Statistics>, OipError> {
     Ok(Json(Statistics { model_stats: list(&app, None, None)? }))
 }
 
@@ -36,6 +40,7 @@ pub(in crate::serve::http) async fn all(State(app): State<Arc<App>>) -> Result<J
 pub(in crate::serve::http) async fn model(
     State(app): State<Arc<App>>,
     path: Result<Path<ModelPath>, PathRejection>,
+    _: NoParameters,
 ) -> Result<Json<Statistics>, OipError> {
     let ModelPath { model, version } = model_path(path)?;
     Ok(Json(Statistics { model_stats: list(&app, Some(&model), version.as_deref())? }))

@@ -1,0 +1,103 @@
+//! Whether a restart remembers the changes: writes the journal and the copies of components, and tries again what
+//! failed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::catalog::CatalogEntry;
+use super::deployer::{ChangeError, Deployer};
+use super::journal::{JournalState, PluginRecord, VersionRecord};
+use super::release::Release;
+use super::serving::Serving;
+
+impl Deployer {
+    /// Whether a restart remembers the present state of a plugin.
+    ///
+    /// # Errors
+    /// If it does not: the reason, in one sentence.
+    pub fn durability(&self, plugin: &str) -> Result<(), String> {
+        let problem = self.journal.as_ref().and_then(|journal| journal.problem());
+        match problem.or_else(|| self.lost_copies.reason(plugin)) {
+            Some(reason) => Err(reason),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps a copy of the component of a new release. If that is not possible, a restart forgets the release.
+    ///
+    /// # Errors
+    /// If it is not possible, and `deploy.require_durable` is set.
+    pub(super) fn keep(&self, serving: &Serving, release: &mut Release) -> Result<(), ChangeError> {
+        // A copy that is kept already must stay: the write below would remove it, because no state names it yet.
+        let Some(journal) = self.journal.as_ref().filter(|_| !release.is_kept()) else { return Ok(()) };
+        let is_required = self.config.deploy.require_durable;
+        let not_durable = |reason| {
+            serving.records.metrics.record_journal(false);
+            ChangeError::NotDurable { plugin: release.artifact.identity.name.to_string(), reason }
+        };
+        if is_required {
+            // Fails before the release is compiled if nothing can be written at all.
+            journal.write(&self.journal_state(serving)).map_err(not_durable)?;
+        }
+        match journal.keep(release.artifact.clone()) {
+            Ok(artifact) => release.artifact = artifact,
+            Err(reason) if is_required => return Err(not_durable(reason)),
+            // `write_journal` tries it again and reports it.
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// If `deploy.require_durable` is set, writes to the journal that a release is about to serve. If the process is
+    /// killed now, the next start deploys it.
+    ///
+    /// # Errors
+    /// If the journal cannot be written. Then the release must not serve.
+    pub(super) fn write_ahead(&self, serving: &Serving, release: &Release) -> Result<(), ChangeError> {
+        let Some(journal) = self.journal.as_ref().filter(|_| self.config.deploy.require_durable) else { return Ok(()) };
+        let plugin = release.artifact.identity.name.to_string();
+        let mut state = self.journal_state(serving);
+        state.plugins.entry(plugin.clone()).or_default().candidate = Some(VersionRecord::of(release));
+        journal.write(&state).map_err(|reason| {
+            serving.records.metrics.record_journal(false);
+            ChangeError::NotDurable { plugin, reason }
+        })
+    }
+
+    /// Writes the journal, and the copies of components that could not be kept before. Also forgets the series of
+    /// versions that are gone. Call it after every change.
+    pub(super) fn write_journal(&self, serving: &Serving) {
+        self.forget_series(serving);
+        let Some(journal) = &self.journal else { return };
+        let mut lost = BTreeMap::new();
+        for (name, plugin) in serving.catalog().iter_mut() {
+            let releases = plugin.serving.iter_mut().chain(&mut plugin.candidate);
+            let releases = releases.chain(plugin.previous.iter_mut().map(|previous| &mut previous.release));
+            for release in releases.filter(|release| !release.is_kept()) {
+                match journal.keep(release.artifact.clone()) {
+                    Ok(artifact) => *release = Arc::new(Release { artifact, ..(**release).clone() }),
+                    Err(reason) => drop(lost.insert(name.clone(), reason)),
+                }
+            }
+        }
+        let is_written = journal.write(&self.journal_state(serving)).is_ok();
+        serving.records.metrics.record_journal(is_written && lost.is_empty());
+        self.lost_copies.set(lost);
+    }
+
+    /// Tries again what could not be written.
+    pub(super) fn retry_journal(&self, serving: &Serving) {
+        let has_problem = self.journal.as_ref().is_some_and(|journal| journal.problem().is_some());
+        let is_due = (has_problem || !self.lost_copies.is_empty()) && self.lost_copies.is_retry_due();
+        if is_due {
+            self.write_journal(serving);
+        }
+    }
+
+    fn journal_state(&self, serving: &Serving) -> JournalState {
+        let plugins = serving.catalog();
+        let plugins = plugins.iter().map(|(name, plugin)| (name.clone(), CatalogEntry::record(plugin)));
+        let plugins = plugins.filter(|(_, record)| *record != PluginRecord::default()).collect();
+        JournalState { plugins, folders: self.folder.folders().clone() }
+    }
+}

@@ -1,0 +1,163 @@
+//! One look at the plugin folder and at the files that the configuration names.
+//!
+//! What cannot be seen is not gone: a folder that cannot be read, or whose mount was dropped, says nothing about its
+//! files. The look has the reason, and [`Look::is_gone`] is false for what was there before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf, absolute};
+
+use plimsoll_runtime::component::artifact::UNVERSIONED;
+use plimsoll_runtime::identity::{check_plugin_name, check_version};
+
+use super::file_fingerprint::FileFingerprint;
+use super::needed::declared;
+use super::version_order::VersionOrder;
+use crate::base::files::{FolderId, folder_id};
+use crate::config::Config;
+
+/// A component file of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComponentFile {
+    /// The plugin's name.
+    pub name: String,
+    /// The version in the file's name.
+    pub version: Option<String>,
+    /// The file.
+    pub path: PathBuf,
+    /// Its fingerprint when the folder was scanned.
+    pub fingerprint: FileFingerprint,
+}
+
+impl ComponentFile {
+    /// The version in the file's name, or `unversioned` if there is none or it is not valid.
+    pub fn shown_version(&self) -> &str {
+        self.version.as_deref().filter(|version| check_version(version).is_ok()).unwrap_or(UNVERSIONED)
+    }
+}
+
+/// The folders as they were when component files were last found in them.
+pub type KnownFolders = BTreeMap<PathBuf, FolderId>;
+
+/// What one look found.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// The component files, by plugin. The files of a plugin are in the order of their versions. The paths are
+    /// absolute, because the journal keeps them and the next start may use another path to the configuration.
+    pub files: Vec<ComponentFile>,
+    /// The folders and files that could not be looked at, with the reason.
+    pub unseen: BTreeMap<PathBuf, String>,
+    present: BTreeSet<PathBuf>,
+}
+
+impl Look {
+    /// Looks for the component files of the folder, and for the files that the configuration names. If the
+    /// configuration names the file of a plugin, the folder's files of this plugin are left out. `known` are the files
+    /// of earlier looks; `folders` are their folders.
+    pub fn take(config: &Config, known: &BTreeSet<PathBuf>, folders: &mut KnownFolders) -> Self {
+        let mut look = Self::default();
+        if let Err(error) = look.fill(config, known, folders) {
+            // Relative paths cannot be resolved, because the working directory is gone.
+            look.unseen = known.iter().map(|path| (path.clone(), error.to_string())).collect();
+        }
+        look.files.sort_by(|a, b| (&a.name, order(a)).cmp(&(&b.name, order(b))));
+        look
+    }
+
+    /// Returns true if a file that was there before is gone. If it or its folder could not be looked at, it is not.
+    pub fn is_gone(&self, path: &Path) -> bool {
+        let is_unseen = |path: &Path| self.unseen.contains_key(path);
+        !is_unseen(path) && !path.parent().is_some_and(is_unseen) && !self.present.contains(path)
+    }
+
+    /// Returns true if a file of this look is in the folder.
+    pub fn holds(&self, folder: &Path) -> bool {
+        self.files.iter().any(|found| found.path.parent() == Some(folder))
+    }
+
+    fn fill(&mut self, config: &Config, known: &BTreeSet<PathBuf>, folders: &mut KnownFolders) -> io::Result<()> {
+        let folder = absolute(config.plugin_dir())?;
+        if let Err(error) = self.list_folder(config, &folder, known, folders) {
+            self.unseen.insert(folder, error.to_string());
+        }
+        for name in config.plugins.keys() {
+            let Some(file) = declared(config, name).filter(|file| !file.starts_with("oci:")) else { continue };
+            let path = absolute(config.resolve(file))?;
+            let Some(folder) = path.parent() else { continue };
+            let id = folder_id(folder);
+            self.add(name, None, &path);
+            if self.files.last().is_some_and(|found| found.path == path) {
+                folders.extend(id.ok().map(|id| (folder.to_owned(), id)));
+                continue;
+            }
+            // A file that was removed from the folder in which it was is gone. Of other folders nothing is known.
+            let reason = match id {
+                Ok(id) if folders.get(folder) == Some(&id) => None,
+                Ok(_) => Some(ANOTHER_FOLDER.to_owned()),
+                Err(error) => Some(format!("its folder: {error}")),
+            };
+            if let Some(reason) = reason.filter(|_| known.contains(&path)) {
+                self.unseen.entry(path).or_insert(reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn list_folder(
+        &mut self,
+        config: &Config,
+        folder: &Path,
+        known: &BTreeSet<PathBuf>,
+        folders: &mut KnownFolders,
+    ) -> io::Result<()> {
+        let had_files = known.iter().any(|path| path.parent() == Some(folder));
+        let id = match folder_id(folder) {
+            // A plugin folder is not required.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !had_files => return Ok(()),
+            id => id?,
+        };
+        let mut is_empty = true;
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let Some(stem) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".wasm")) else { continue };
+            let (name, version) = match stem.split_once('@') {
+                Some((name, version)) => (name, Some(version)),
+                None => (stem, None),
+            };
+            if check_plugin_name(name).is_ok() && declared(config, name).is_none() {
+                is_empty = false;
+                self.add(name, version, &path);
+            }
+        }
+        if is_empty && had_files && folders.get(folder) != Some(&id) {
+            return Err(io::Error::other(ANOTHER_FOLDER));
+        }
+        if !is_empty {
+            folders.insert(folder.to_owned(), id);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, name: &str, version: Option<&str>, path: &Path) {
+        match FileFingerprint::read(name, path) {
+            Ok(Some(fingerprint)) => {
+                let (name, version) = (name.to_owned(), version.map(str::to_owned));
+                self.present.insert(path.to_owned());
+                self.files.push(ComponentFile { name, version, path: path.to_owned(), fingerprint });
+            }
+            // It is not a file, or was removed at this moment.
+            Ok(None) => {}
+            Err(error) => drop(self.unseen.insert(path.to_owned(), error.to_string())),
+        }
+    }
+}
+
+/// The reason for a folder without files that is not the one in which the files were.
+const ANOTHER_FOLDER: &str = "another folder, without the files, has taken its place (was a mount dropped?)";
+
+/// The sort key of a file: a file without a version comes first, then those whose versions have no order.
+fn order(found: &ComponentFile) -> (bool, Option<VersionOrder>, Option<&str>) {
+    let version = found.version.as_deref();
+    (version.is_some(), version.and_then(VersionOrder::parse), version)
+}

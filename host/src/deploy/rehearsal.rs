@@ -1,0 +1,166 @@
+//! Rehearsals: the slow parts of a change, on a copy of the deployer and without its lock. They change nothing that is
+//! served. [`super::deployments::Build::make`] says how they are used.
+
+use std::sync::Arc;
+
+use plimsoll_runtime::stage::StageCore;
+
+use super::build_error::BuildError;
+use super::deployer::{ChangeError, Deployer, candidates};
+use super::lost_copies::LostCopies;
+use super::needed::needed;
+use super::pipeline_build::Selection;
+use super::pipeline_builder::Pipelines;
+use super::rehearsed::{Rehearsed, trial_name};
+use super::release::Release;
+use super::sample::run_sample;
+use super::serving::Serving;
+use super::unreadable::Unreadable;
+use crate::config::Config;
+
+impl Deployer {
+    /// A copy of the deployer for a rehearsal. `before` is what an earlier rehearsal of the same change found.
+    pub(super) fn rehearsal(&self, before: Rehearsed) -> Self {
+        let Rehearsed { builder, .. } = &before;
+        let builder = match builder {
+            Some(known) => {
+                let mut builder = known.clone();
+                builder.add_stages(&self.builder);
+                builder
+            }
+            None => self.builder.clone(),
+        };
+        Self {
+            config: self.config.clone(),
+            builder,
+            journal: None,
+            folder: self.folder.clone(),
+            unreadable: Unreadable::default(),
+            lost_copies: LostCopies::default(),
+            unloaded: self.unloaded.clone(),
+            rehearsed: before,
+            is_rehearsal: true,
+        }
+    }
+
+    /// Ends the rehearsal of which this is the copy. Returns what it found.
+    pub(super) fn end_rehearsal(self) -> Rehearsed {
+        let mut rehearsed = self.rehearsed;
+        rehearsed.builder = Some(self.builder);
+        rehearsed
+    }
+
+    /// Takes over what the rehearsal built. Returns false if there was none.
+    pub(super) fn adopt_rehearsal(&mut self) -> bool {
+        let Some(mut builder) = self.rehearsed.builder.take() else { return false };
+        builder.add_stages(&self.builder);
+        self.builder = builder;
+        true
+    }
+
+    /// Rehearses [`Deployer::deploy`].
+    pub async fn rehearse_deploy(&mut self, serving: &Serving, release: &Release) {
+        if !matches!(self.check_change(serving, release), Ok(None)) {
+            return;
+        }
+        let identity = release.artifact.identity.clone();
+        serving.catalog().entry(identity.name.to_string()).or_default().compiling = Some(identity.clone());
+        // A rejected release is remembered, and the deployment reports it.
+        let _ = self.try_release(serving, &Arc::new(release.clone()), &mut Vec::new()).await;
+    }
+
+    /// Rehearses [`Deployer::load`].
+    pub async fn rehearse_load(&mut self, serving: &Serving, name: &str) {
+        self.restore(name);
+        self.builder.invalidate_files();
+        let _ = self.try_rebuild(serving, &mut Vec::new()).await;
+    }
+
+    /// Rehearses [`Deployer::reload`].
+    pub(super) async fn rehearse_reload(&mut self, serving: &Serving, config: Config) {
+        self.builder.invalidate_files();
+        let (config, _) = self.continued_config(config);
+        let mut catalog = self.known_releases(serving);
+        if self.select(&config, &mut catalog).await.is_err() {
+            return;
+        }
+        let selection: Selection =
+            catalog.into_iter().filter_map(|(name, plugin)| Some((name, plugin.serving?))).collect();
+        for (name, candidate) in candidates(serving) {
+            let mut selection = selection.clone();
+            selection.insert(name.clone(), candidate);
+            let _ = self.try_selection(&config, &selection, Some(&name), &mut Vec::new()).await;
+        }
+    }
+
+    /// Builds the pipelines with a release, and runs their samples. Nothing is served with it yet.
+    pub(super) async fn try_release(
+        &mut self,
+        serving: &Serving,
+        release: &Arc<Release>,
+        held: &mut Vec<Arc<StageCore>>,
+    ) -> Result<(), ChangeError> {
+        let name = release.artifact.identity.name.to_string();
+        let rejected = |error: BuildError| ChangeError::Rejected { plugin: name.clone(), reason: error.to_string() };
+        let config = self.config.clone();
+        if !needed(&config).contains_key(name.as_str()) {
+            self.try_unused(release).map_err(rejected)?;
+        }
+        let mut selection = self.selection(serving);
+        selection.insert(name.clone(), Arc::clone(release));
+        self.try_selection(&config, &selection, Some(&name), held).await.map_err(rejected)?;
+        Ok(())
+    }
+
+    /// Builds pipelines and runs their samples, all of them or those of one plugin. What the rehearsal has tried is not
+    /// tried again.
+    pub(super) async fn try_selection(
+        &mut self,
+        config: &Config,
+        selection: &Selection,
+        plugin: Option<&str>,
+        held: &mut Vec<Arc<StageCore>>,
+    ) -> Result<Pipelines, BuildError> {
+        let trial = trial_name(selection, needed(config).into_keys(), plugin);
+        let known = self.rehearsed.trial(&trial);
+        if let Some(Err(error)) = known {
+            return Err(error);
+        }
+        let result = self.build_and_sample(config, selection, plugin, known.is_some(), held).await;
+        self.rehearsed.held.extend(held.iter().cloned());
+        self.rehearsed.record_trial(trial, &result);
+        result
+    }
+
+    async fn build_and_sample(
+        &mut self,
+        config: &Config,
+        selection: &Selection,
+        plugin: Option<&str>,
+        is_sampled: bool,
+        held: &mut Vec<Arc<StageCore>>,
+    ) -> Result<Pipelines, BuildError> {
+        let pipelines = self.builder.build(config, selection, held).await?;
+        let users = plugin.map(|plugin| needed(config).remove(plugin).unwrap_or_default());
+        let is_sampled = |name: &String| is_sampled || users.as_ref().is_some_and(|users| !users.contains(name));
+        for (name, pipeline) in pipelines.iter().filter(|(name, _)| !is_sampled(name)) {
+            run_sample(pipeline, plugin).await.map_err(|failed| {
+                // The reason names the pipeline.
+                let key = if plugin.is_some() { String::new() } else { format!("pipelines.{name}") };
+                BuildError::for_plugin(&failed.plugin, key, failed.reason)
+            })?;
+        }
+        Ok(pipelines)
+    }
+
+    /// Checks a plugin that no pipeline uses.
+    fn try_unused(&mut self, release: &Release) -> Result<(), BuildError> {
+        let trial = format!("unused {}", release.artifact.identity.digest);
+        if let Some(known) = self.rehearsed.trial(&trial) {
+            return known;
+        }
+        let result = self.check_unused(release).map_err(|error| BuildError::new("", error.to_string()));
+        self.rehearsed.record_trial(trial, &result);
+        result
+    }
+}

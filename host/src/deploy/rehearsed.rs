@@ -1,0 +1,69 @@
+//! What the rehearsal of a change found. The change itself then needs neither a registry nor a compiler.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use plimsoll_runtime::stage::StageCore;
+
+use super::build_error::BuildError;
+use super::pipeline_build::Selection;
+use super::pipeline_builder::PipelineBuilder;
+use super::release::Release;
+
+/// What the rehearsal of a change found.
+#[derive(Default)]
+pub(super) struct Rehearsed {
+    /// When the first rehearsal of the change began; `None` if there was none.
+    started: Option<Instant>,
+    /// The builder of the rehearsal, which knows everything that was read, loaded and compiled.
+    pub(super) builder: Option<PipelineBuilder>,
+    /// Keeps the new stages alive until the change uses them.
+    pub(super) held: Vec<Arc<StageCore>>,
+    /// What registries answered, by plugin and reference.
+    pub(super) pulled: BTreeMap<(String, String), Result<Release, String>>,
+    /// Whether releases can serve together: they were built, and answered their samples.
+    trials: BTreeMap<String, Result<(), BuildError>>,
+}
+
+impl Rehearsed {
+    /// Nothing yet, at the beginning of the first rehearsal of a change.
+    pub(super) fn begin() -> Self {
+        Self { started: Some(Instant::now()), ..Self::default() }
+    }
+
+    /// When the change began.
+    pub(super) fn started(&self) -> Instant {
+        self.started.unwrap_or_else(Instant::now)
+    }
+
+    /// The result of a trial.
+    pub(super) fn trial(&self, name: &str) -> Option<Result<(), BuildError>> {
+        self.trials.get(name).cloned()
+    }
+
+    /// Remembers the result of a trial.
+    pub(super) fn record_trial<T>(&mut self, name: String, result: &Result<T, BuildError>) {
+        self.trials.insert(name, result.as_ref().map(drop).map_err(Clone::clone));
+    }
+
+    /// Forgets the trials, because the state in which they were made has changed. What they built stays.
+    pub(super) fn forget_trials(&mut self) {
+        self.trials.clear();
+    }
+}
+
+/// The name of the trial of these releases. `plugin` is the one for which it is made, if it is not made for all.
+pub(super) fn trial_name<'a>(
+    selection: &Selection,
+    plugins: impl Iterator<Item = &'a str>,
+    plugin: Option<&str>,
+) -> String {
+    let mut name = format!("{plugin:?}");
+    for release in plugins.filter_map(|plugin| selection.get(plugin)) {
+        let identity = &release.artifact.identity;
+        let manifest = &release.manifest.text;
+        name.push_str(&format!("\n{}@{}+{} {manifest:?}", identity.name, identity.version, identity.digest));
+    }
+    name
+}

@@ -1,0 +1,30 @@
+//! The metrics of requests that were refused before they were routed to a pipeline.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+use super::families::family;
+
+/// The metrics of requests whose credentials were refused.
+pub(super) struct DoorMetrics {
+    failures: Family<FailureLabels, Counter>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FailureLabels {
+    realm: &'static str,
+    reason: &'static str,
+}
+
+impl DoorMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let help = "Requests whose token or key was missing or wrong";
+        Self { failures: family(registry, "authentication_failures", help, None) }
+    }
+
+    pub(super) fn record_failure(&self, realm: &'static str, reason: &'static str) {
+        self.failures.get_or_create(&FailureLabels { realm, reason }).inc();
+    }
+}

@@ -1,0 +1,64 @@
+//! Lets in the requests of callers that have a key, if callers need one ([`Keys`](super::keys::Keys)). A request without
+//! one is refused before its body is read. The name of the key becomes the caller of the request.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::administrator::refused;
+use super::app::App;
+use super::client::Client;
+use super::credentials::Failure;
+use super::http::error_reply;
+use crate::serve::error::ServeError;
+
+/// The methods of gRPC that need no key: the health of the server, and what needs the token of administration instead.
+const OPEN: [&str; 4] = [
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+    "/inference.GRPCInferenceService/RepositoryModelLoad",
+    "/inference.GRPCInferenceService/RepositoryModelUnload",
+];
+
+/// Checks the key of a request, if callers need one.
+pub(super) async fn authenticate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let Some(keys) = &app.keys else { return next.run(request).await };
+    let path = request.uri().path();
+    if OPEN.contains(&path) {
+        return next.run(request).await;
+    }
+    let client = Client::of(request.extensions());
+    match keys.check(request.headers()) {
+        Ok(name) => {
+            request.extensions_mut().insert(Client { name: Some(name), ..client });
+            next.run(request).await
+        }
+        Err(failure) => {
+            let what = format!("{} {path}", request.method());
+            let detail = match failure {
+                Failure::Missing => {
+                    "this server needs a key: send the header `Authorization: Bearer KEY` or `x-api-key: KEY`"
+                }
+                Failure::Wrong => "the key is not known; the server's operator has the list of keys",
+            };
+            let error = refused(&app, "callers", failure, &client, &what, detail);
+            reply(&request, error)
+        }
+    }
+}
+
+fn reply(request: &Request, error: ServeError) -> Response {
+    match is_grpc(request) {
+        true => super::grpc::status(&error).into_http::<Body>(),
+        false => error_reply(request.uri().path(), error),
+    }
+}
+
+fn is_grpc(request: &Request) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}

@@ -1,0 +1,167 @@
+//! The bound on open connections. If it is reached, the connections that are idle for the longest time are closed, so
+//! that a new client, for example a health check, gets in. Only if all are busy, new connections wait in the system's
+//! queue.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// Default maximum of connections. An idle connection takes a few kilobytes.
+const MOST: u64 = 16_384;
+/// How often idle connections are closed while a new one waits.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The bound on open connections.
+pub(super) struct ConnectionLimit {
+    max: usize,
+    room: Arc<Semaphore>,
+    open: Arc<Mutex<HashMap<u64, Arc<OpenConnection>>>>,
+    next: AtomicU64,
+    since: Instant,
+    /// True after the log told that the bound is reached.
+    is_told: AtomicBool,
+}
+
+/// An open connection.
+pub(super) struct OpenConnection {
+    /// Requests that are not completely answered.
+    running: AtomicUsize,
+    /// When it became idle, in milliseconds after the start of the server.
+    idle_since: AtomicU64,
+    is_closing: AtomicBool,
+    close: Notify,
+    since: Instant,
+}
+
+/// The place of an open connection, which is free again on drop.
+pub(super) struct Place {
+    /// The connection.
+    pub(super) connection: Arc<OpenConnection>,
+    number: u64,
+    open: Arc<Mutex<HashMap<u64, Arc<OpenConnection>>>>,
+    /// `None` if the bound does not apply.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// A request of a connection. The connection is idle when all of them are dropped.
+pub(super) struct Running(Arc<OpenConnection>);
+
+impl ConnectionLimit {
+    /// A bound of `max` connections, or of three quarters of the file descriptors.
+    pub(super) fn new(max: Option<u32>, descriptors: Option<u64>) -> Self {
+        let default = descriptors.map_or(MOST, |descriptors| (descriptors / 4 * 3).clamp(1, MOST));
+        let max = max.map_or(default as usize, |max| max as usize).min(Semaphore::MAX_PERMITS);
+        Self {
+            max,
+            room: Arc::new(Semaphore::new(max)),
+            open: Arc::default(),
+            next: AtomicU64::new(0),
+            since: Instant::now(),
+            is_told: AtomicBool::new(false),
+        }
+    }
+
+    /// Waits until there is room for another connection.
+    pub(super) async fn room(&self) -> Place {
+        let room = loop {
+            if let Ok(room) = Arc::clone(&self.room).try_acquire_owned() {
+                break room;
+            }
+            if !self.is_told.swap(true, Relaxed) {
+                let max = self.max;
+                tracing::warn!(
+                    "{max} connections are open (`server.max_connections`); for new ones, the longest idle are closed"
+                );
+            }
+            self.close_idle();
+            if let Ok(Ok(room)) = tokio::time::timeout(PAUSE, Arc::clone(&self.room).acquire_owned()).await {
+                break room;
+            }
+        };
+        if self.room.available_permits() > self.max / 4 {
+            self.is_told.store(false, Relaxed);
+        }
+        self.place(Some(room))
+    }
+
+    /// A place beyond the bound, for the clients that the system has let in before the server stops.
+    pub(super) fn extra(&self) -> Place {
+        self.place(None)
+    }
+
+    fn place(&self, room: Option<OwnedSemaphorePermit>) -> Place {
+        let connection = Arc::new(OpenConnection {
+            running: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(0),
+            is_closing: AtomicBool::new(false),
+            close: Notify::new(),
+            since: self.since,
+        });
+        let number = self.next.fetch_add(1, Relaxed);
+        Place { connection, number, open: Arc::clone(&self.open), _room: room }
+    }
+
+    /// Tells the connections that are idle for the longest time to close. Several at once, because looking for them takes
+    /// time.
+    fn close_idle(&self) {
+        let open = lock(&self.open);
+        let mut idle: Vec<_> = open.values().filter(|connection| connection.is_idle()).collect();
+        idle.retain(|connection| !connection.is_closing.load(Relaxed));
+        idle.sort_unstable_by_key(|connection| connection.idle_since.load(Relaxed));
+        let count = (self.max / 64).clamp(1, idle.len().div_ceil(4).max(1));
+        for connection in idle.into_iter().take(count) {
+            connection.is_closing.store(true, Relaxed);
+            connection.close.notify_one();
+        }
+    }
+}
+
+fn lock(open: &Mutex<HashMap<u64, Arc<OpenConnection>>>) -> MutexGuard<'_, HashMap<u64, Arc<OpenConnection>>> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Place {
+    /// A client has connected. Until then the place is only kept free.
+    pub(super) fn open(&self) {
+        self.connection.idle();
+        lock(&self.open).insert(self.number, Arc::clone(&self.connection));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.open).remove(&self.number);
+    }
+}
+
+impl OpenConnection {
+    /// A request begins.
+    pub(super) fn begin(self: &Arc<Self>) -> Running {
+        self.running.fetch_add(1, Relaxed);
+        Running(Arc::clone(self))
+    }
+
+    /// Returns true if no request is running.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.load(Relaxed) == 0
+    }
+
+    /// Waits until the connection must close to make room.
+    pub(super) async fn must_close(&self) {
+        self.close.notified().await;
+    }
+
+    fn idle(&self) {
+        self.idle_since.store(self.since.elapsed().as_millis() as u64, Relaxed);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.idle();
+        self.0.running.fetch_sub(1, Relaxed);
+    }
+}

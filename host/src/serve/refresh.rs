@@ -1,0 +1,23 @@
+//! Reads the keys of callers and the certificate again when their files change.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use super::app::App;
+
+/// How often the files are looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Follows the files until the application is gone.
+pub(super) async fn follow(app: Weak<App>) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let Some(app) = app.upgrade() else { return };
+        if let Some(keys) = &app.keys {
+            keys.refresh();
+        }
+        if let Some(tls) = &app.tls {
+            tls.refresh();
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The bodies of large replies. Their bytes count against `server.reply_budget` until they are sent, and a reply of which
+//! the client takes nothing for `server.reply_timeout` is cut off.
+//!
+//! The timer runs in a task of its own: hyper does not poll the body while the client takes nothing.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{Response, header};
+use axum::response::IntoResponse;
+use futures_util::FutureExt;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::task::JoinHandle;
+use tonic::Status;
+
+use super::admission::Admission;
+use super::byte_budget::Reservation;
+use super::connection_limit::Running;
+use super::error::ServeError;
+use super::headers::text;
+
+/// Replies and frames of at most this many bytes are not counted. One connection has at most 256 of them.
+const SMALL: usize = 16 << 10;
+/// hyper gets a reply in pieces of at most this many bytes, so that the rest of it stays here.
+const PIECE: usize = 128 << 10;
+/// The timer looks this often within the time-out.
+const LOOKS: u32 = 4;
+
+/// A reply that the client does not read.
+#[derive(Debug, thiserror::Error)]
+#[error("the client took nothing of its reply for {0:?} (`server.reply_timeout`)")]
+struct Unread(Duration);
+
+/// Returns true if a reply needs no count.
+pub(super) fn is_small(reply: &Response<Body>) -> bool {
+    reply.body().size_hint().exact().is_some_and(|bytes| bytes <= SMALL as u64)
+}
+
+/// Counts the bytes of a reply. `running` keeps its connection open until the reply is sent. If the budget is spent,
+/// returns an error instead of the reply.
+pub(super) async fn count(
+    reply: Response<Body>,
+    admission: &Arc<Admission>,
+    timeout: Duration,
+    running: Running,
+) -> Response<Body> {
+    let exact = reply.body().size_hint().exact();
+    let is_grpc = text(reply.headers(), header::CONTENT_TYPE).is_some_and(|of| of.starts_with("application/grpc"));
+    let (parts, inner) = reply.into_parts();
+    let admission = Arc::clone(admission);
+    let mut body =
+        ReplyBody { inner, exact, admission, timeout, next: None, reserving: None, held: None, _running: running };
+    // A message of gRPC is encoded when its body is polled, so its size is not known before.
+    if let Some(Some(Ok(frame))) = body.inner.frame().now_or_never() {
+        match frame.into_data() {
+            Ok(data) if data.len() > SMALL => match body.admission.reply(data.len() as u64).await {
+                Ok(reserved) => body.held = Some(Held::new(data, reserved, timeout)),
+                Err(error) if is_grpc => return Status::unavailable(error.to_string()).into_http(),
+                Err(error) => return ServeError::from(error).into_response(),
+            },
+            Ok(data) => body.next = Some(Frame::data(data)),
+            Err(trailers) => body.next = Some(trailers),
+        }
+    }
+    Response::from_parts(parts, Body::new(body))
+}
+
+/// The body of a large reply.
+struct ReplyBody {
+    inner: Body,
+    /// Bytes that are left, if they are known.
+    exact: Option<u64>,
+    admission: Arc<Admission>,
+    timeout: Duration,
+    /// A frame that has arrived from `inner`.
+    next: Option<Frame<Bytes>>,
+    /// The reservation for `next`, which is large.
+    reserving: Option<Reservation>,
+    /// The frame that is being sent.
+    held: Option<Held>,
+    _running: Running,
+}
+
+/// A large frame that is being sent.
+struct Held {
+    rest: Arc<Rest>,
+    timer: JoinHandle<()>,
+}
+
+/// The bytes that are left; `None` if the reply was cut off.
+type Rest = Mutex<Option<Unsent>>;
+
+struct Unsent {
+    bytes: Bytes,
+    /// Pieces that were taken so far.
+    taken: u64,
+    _reserved: Reservation,
+}
+
+fn lock(rest: &Rest) -> MutexGuard<'_, Option<Unsent>> {
+    rest.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Held {
+    fn new(bytes: Bytes, reserved: Reservation, timeout: Duration) -> Self {
+        let rest = Arc::new(Mutex::new(Some(Unsent { bytes, taken: 0, _reserved: reserved })));
+        let timer = tokio::spawn(cut_off(Arc::downgrade(&rest), timeout));
+        Self { rest, timer }
+    }
+
+    /// Takes the next piece, and tells if it is the last one. `None` if the reply was cut off.
+    fn take(&self) -> Option<(Bytes, bool)> {
+        let mut rest = lock(&self.rest);
+        let unsent = rest.as_mut()?;
+        unsent.taken += 1;
+        let piece = unsent.bytes.split_to(unsent.bytes.len().min(PIECE));
+        Some((piece, unsent.bytes.is_empty()))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.timer.abort();
+    }
+}
+
+/// Drops the bytes of a reply when the client has taken nothing for the time-out.
+async fn cut_off(rest: Weak<Rest>, timeout: Duration) {
+    let (mut seen, mut idle) = (0, 0);
+    loop {
+        tokio::time::sleep(timeout / LOOKS).await;
+        let Some(rest) = rest.upgrade() else { return };
+        let mut rest = lock(&rest);
+        let Some(unsent) = rest.as_ref() else { return };
+        (idle, seen) = (if unsent.taken == seen { idle + 1 } else { 0 }, unsent.taken);
+        if idle == LOOKS {
+            tracing::warn!(bytes = unsent.bytes.len(), "cut a reply off: {}", Unread(timeout));
+            *rest = None;
+            return;
+        }
+    }
+}
+
+impl http_body::Body for ReplyBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(held) = &this.held {
+                let Some((piece, is_last)) = held.take() else {
+                    return Poll::Ready(Some(Err(axum::Error::new(Unread(this.timeout)))));
+                };
+                if is_last {
+                    this.held = None;
+                }
+                return Poll::Ready(Some(Ok(this.sent(Frame::data(piece)))));
+            }
+            if let Some(reservation) = &mut this.reserving {
+                let bytes = this.next.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
+                let grown = ready!(this.admission.poll_reply(reservation, cx, bytes));
+                let reserved = this.reserving.take();
+                let data = this.next.take().and_then(|frame| frame.into_data().ok());
+                if let Err(error) = grown {
+                    return Poll::Ready(Some(Err(axum::Error::new(error))));
+                }
+                this.held = data.zip(reserved).map(|(data, reserved)| Held::new(data, reserved, this.timeout));
+                continue;
+            }
+            let frame = match this.next.take() {
+                Some(frame) => frame,
+                None => match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+                    Some(Ok(frame)) => frame,
+                    other => return Poll::Ready(other),
+                },
+            };
+            if frame.data_ref().is_none_or(|data| data.len() <= SMALL) {
+                return Poll::Ready(Some(Ok(this.sent(frame))));
+            }
+            this.next = Some(frame);
+            this.reserving = Some(this.admission.begin_reply());
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.held.is_none() && self.next.is_none() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.exact.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl ReplyBody {
+    fn sent(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+        self.exact = self.exact.map(|left| left.saturating_sub(bytes));
+        frame
+    }
+}

@@ -1,0 +1,39 @@
+//! Requests to stop the server, and what it reports meanwhile.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use tokio::sync::mpsc::Receiver;
+
+/// A request to stop the server. Each further request ends the present step at once: first the drain, then the time of
+/// the running requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The server first reports that it is not ready, and continues to serve for `server.drain`.
+    Drain,
+    /// The server accepts no more connections, and running requests may finish.
+    Now,
+}
+
+/// Waits for the next request to stop. If there will be no more, waits forever.
+pub(super) async fn next(stops: &mut Receiver<Stop>) -> Stop {
+    match stops.recv().await {
+        Some(stop) => stop,
+        None => std::future::pending().await,
+    }
+}
+
+/// True once the server was asked to stop: it is no longer ready for new requests.
+#[derive(Debug, Default)]
+pub struct Stopping(AtomicBool);
+
+impl Stopping {
+    /// From now on the server is not ready.
+    pub(super) fn begin(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    /// Returns true once the server was asked to stop.
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}

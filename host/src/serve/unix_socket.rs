@@ -1,0 +1,75 @@
+//! A unix socket in the file system. The file of a process that has ended is replaced; the file is removed at the end.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::task::{Context, Poll};
+
+use tokio::net::{UnixListener, UnixStream};
+
+/// The permissions of the socket's file: its owner and its group may connect.
+const MODE: u32 = 0o660;
+
+/// A unix socket on which the server listens.
+#[derive(Debug)]
+pub struct UnixSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode of the file. Another process may have replaced the file since.
+    file: Option<(u64, u64)>,
+}
+
+impl UnixSocket {
+    /// Listens on a path. A socket on which no process listens any more is replaced.
+    ///
+    /// # Errors
+    /// If another process listens there, the path has another kind of file, or the socket cannot be created.
+    pub async fn bind(path: &Path) -> Result<Self, String> {
+        if let Ok(found) = fs::symlink_metadata(path) {
+            if !found.file_type().is_socket() {
+                return Err("the file exists and is not a socket; remove it, or choose another path".to_owned());
+            }
+            match UnixStream::connect(path).await {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    // Its process has ended without removing it.
+                    fs::remove_file(path).map_err(|error| format!("cannot remove the socket of before: {error}"))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return Err("the socket belongs to another user; remove it, or choose another path".to_owned());
+                }
+                // A listener whose queue is full answers with another error.
+                Ok(_) | Err(_) => return Err("another process listens there".to_owned()),
+            }
+        }
+        let listener = UnixListener::bind(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => "its folder does not exist".to_owned(),
+            _ => error.to_string(),
+        })?;
+        let file = fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        let this = Self { listener, path: path.to_owned(), file };
+        let permitted = fs::set_permissions(path, fs::Permissions::from_mode(MODE));
+        permitted.map_err(|error| format!("cannot set the permissions of the socket: {error}"))?;
+        Ok(this)
+    }
+
+    /// The path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Accepts a connection.
+    pub(super) fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<UnixStream>> {
+        self.listener.poll_accept(context).map_ok(|(stream, _)| stream)
+    }
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        let now = fs::symlink_metadata(&self.path).ok().map(|file| (file.dev(), file.ino()));
+        if now.is_some() && now == self.file {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

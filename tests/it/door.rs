@@ -1,0 +1,409 @@
+//! The door of administration: closed without the token that the server made, which the commands find; and what the log
+//! and the replies tell about requests.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use plimsoll_tests::{Server, Site, TempDir, guests_config, made_token, shared_cache, stamped, stamped_reply};
+use serde_json::json;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_plimsoll-under-test");
+/// How long a test waits for something that should happen at once.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The command, without any variable that names a server, a configuration or a token.
+pub(crate) fn command(folder: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command.current_dir(folder);
+    for variable in ["RUST_LOG", "PLIMSOLL_ADMIN_TOKEN", "PLIMSOLL_CONFIG", "PLIMSOLL_DATA_DIR", "PLIMSOLL_SERVER"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+pub(crate) fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } = command(folder).args(arguments).output().expect("the binary starts");
+    (status.code(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
+}
+
+/// A folder with a `plimsoll.toml` of test guests, and `more` before the tables of the plugins.
+pub(crate) fn folder(more: &str) -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    let text = format!("cache_dir = {:?}\n{more}\n{}", shared_cache(), guests_config("tester", ""));
+    std::fs::write(folder.path().join("plimsoll.toml"), text).expect("written");
+    folder
+}
+
+/// A process that serves the `plimsoll.toml` of a folder on a free port. It is killed on drop.
+pub(crate) struct Process {
+    child: Child,
+    log: Arc<(Mutex<String>, Condvar)>,
+    /// The address in the log: `http://HOST:PORT` or `https://HOST:PORT`.
+    pub(crate) url: String,
+}
+
+impl Process {
+    pub(crate) fn serve(folder: &Path, more: &[&str]) -> Self {
+        let mut command = command(folder);
+        command.args(["serve", "--config", "plimsoll.toml", "--listen", "127.0.0.1:0"]).args(more);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let lines = BufReader::new(child.stderr.take().expect("piped"));
+        let log: Arc<(Mutex<String>, Condvar)> = Arc::default();
+        let written = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                let mut log = written.0.lock().expect("no panic");
+                log.push_str(&line);
+                log.push('\n');
+                written.1.notify_all();
+            }
+        });
+        let mut this = Self { child, log, url: String::new() };
+        let text = this.wait_for("listening on http");
+        let at = text.find("listening on http").expect("found") + "listening on ".len();
+        this.url =
+            text[at..].split(|end: char| end.is_whitespace() || end == '"').next().expect("an address").to_owned();
+        this
+    }
+
+    /// Waits until the log contains `words`. Returns the log so far.
+    pub(crate) fn wait_for(&self, words: &str) -> String {
+        let log = self.log.0.lock().expect("no panic");
+        let (log, _) = self.log.1.wait_timeout_while(log, PATIENCE, |log| !log.contains(words)).expect("no panic");
+        assert!(log.contains(words), "no {words:?} in the log: {log}");
+        log.clone()
+    }
+
+    fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends bytes and returns the reply until its end.
+fn exchange(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("connected");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut reply = Vec::new();
+    let _ = stream.read_to_end(&mut reply);
+    String::from_utf8_lossy(&reply).into_owned()
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).expect("a file").permissions().mode() & 0o777
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_administration_is_closed_on_the_loopback_interface_too() {
+    let site = Site::new("");
+    let server = site.serve().await;
+    for (method, path) in [
+        ("PUT", "/v1/plugins/stamp"),
+        ("DELETE", "/v1/plugins/stamp"),
+        ("POST", "/v1/plugins/stamp/rollback"),
+        ("GET", "/v1/plugins"),
+        ("GET", "/v1/plugins/stamp"),
+        ("GET", "/v1/memory"),
+        ("GET", "/v1/memory/compare?by=chip"),
+        ("POST", "/v2/repository/models/p/unload"),
+        ("POST", "/v2/repository/models/p/load"),
+        // A wrong parameter is not told to somebody without the token.
+        ("PUT", "/v1/plugins/stamp?sha265=x"),
+    ] {
+        for headers in [&[][..], &[("host", "localhost")], &[("authorization", "Bearer not-the-administration-token")]]
+        {
+            let reply = server.send_plainly(method, path, headers, stamped(1)).await;
+            assert_eq!(reply.status, 401, "{method} {path}: {}", reply.text);
+            assert_eq!(reply.headers["www-authenticate"], "Bearer realm=\"plimsoll\"", "{method} {path}");
+            assert_eq!(reply.json()["code"], "unauthorized");
+            assert!(reply.text.contains("admin-token"), "the reply says where the token is: {}", reply.text);
+        }
+    }
+    for (method, path) in [
+        ("GET", "/v2/health/live"),
+        ("GET", "/v2/health/ready"),
+        ("GET", "/metrics"),
+        ("GET", "/v1/pipelines"),
+        ("GET", "/v2/models/p"),
+        ("POST", "/v2/repository/index"),
+        ("GET", "/openapi.json"),
+    ] {
+        let reply = server.send_plainly(method, path, &[], Vec::new()).await;
+        assert_eq!(reply.status, 200, "{method} {path}: {}", reply.text);
+    }
+    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(0), "nothing was changed");
+    // The name of the scheme is case-insensitive.
+    let token = server.token.clone().expect("the server made a token");
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        let header = format!("{scheme} {token}");
+        let reply = server.send_plainly("GET", "/v1/plugins", &[("authorization", &header)], Vec::new()).await;
+        assert_eq!(reply.status, 200, "{scheme}: {}", reply.text);
+    }
+    for wrong in [format!("Basic {token}"), token.clone(), format!("Bearer {token}x"), "Bearer ".into()] {
+        let reply = server.send_plainly("GET", "/v1/plugins", &[("authorization", &wrong)], vec![]).await;
+        assert_eq!(reply.status, 401, "{wrong}");
+    }
+    let metrics = server.get("/metrics").await.text;
+    let count = |reason: &str| {
+        let name = format!("plimsoll_authentication_failures_total{{realm=\"administration\",reason=\"{reason}\"}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&*name));
+        line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse::<u32>().expect("a number")
+    };
+    assert_eq!((count("missing"), count("wrong")), (23, 11));
+}
+
+#[test]
+fn the_token_is_made_once_for_its_owner_and_the_commands_find_it() {
+    let folder = folder("");
+    let (served, elsewhere) = (Process::serve(folder.path(), &[]), TempDir::new().expect("a folder"));
+    let file = folder.path().join(".plimsoll/admin-token");
+    let token = made_token(folder.path());
+    assert!(token.len() >= 43 && mode(&file) == 0o600, "{:o}", mode(&file));
+    let log = served.wait_for("administration: needs the token in");
+    assert!(log.contains(".plimsoll/admin-token") && !log.contains(&token), "{log}");
+
+    let server = ["--server", &served.url];
+    for arguments in [&["plugin", "list"][..], &["top", "--once"]] {
+        let (code, text) = run(folder.path(), &[arguments, &server].concat());
+        assert_eq!(code, Some(0), "{arguments:?}: {text}");
+        // From elsewhere, the message says what to name; and then the token is found.
+        let (code, text) = run(elsewhere.path(), &[arguments, &server].concat());
+        assert_eq!(code, Some(1), "{text}");
+        for words in [".plimsoll/admin-token", "--config", "--data-dir", "PLIMSOLL_ADMIN_TOKEN", "--token-file"] {
+            assert!(text.contains(words), "no {words} in: {text}");
+        }
+        let config = folder.path().join("plimsoll.toml");
+        let config = config.to_str().expect("text");
+        for found in [
+            ["--config", config],
+            ["--data-dir", file.parent().and_then(Path::to_str).expect("text")],
+            ["--token-file", file.to_str().expect("text")],
+        ] {
+            let (code, text) = run(elsewhere.path(), &[arguments, &server, &found].concat());
+            assert_eq!(code, Some(0), "{found:?}: {text}");
+        }
+    }
+    std::fs::create_dir(elsewhere.path().join(".plimsoll")).expect("made");
+    std::fs::write(elsewhere.path().join(".plimsoll/admin-token"), "of-another-server").expect("written");
+    let (code, text) = run(elsewhere.path(), &["plugin", "list", "--server", &served.url]);
+    assert!(code == Some(1) && text.contains("is not the right one"), "{text}");
+    drop(served);
+
+    let served = Process::serve(folder.path(), &[]);
+    assert_eq!(made_token(folder.path()), token, "the token stays over a restart");
+    drop(served);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("set");
+    let served = Process::serve(folder.path(), &[]);
+    let log = served.wait_for("a new administration token");
+    let new = made_token(folder.path());
+    assert!(new != token && mode(&file) == 0o600 && !log.contains(&new), "{log}");
+}
+
+#[test]
+fn the_token_goes_only_to_servers_on_this_machine() {
+    let folder = TempDir::new().expect("a folder");
+    std::fs::create_dir(folder.path().join(".plimsoll")).expect("made");
+    std::fs::write(folder.path().join(".plimsoll/admin-token"), "the-secret-of-this-machine").expect("written");
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").expect("free");
+    let port = listener.local_addr().expect("bound").port();
+    let asked = std::thread::spawn(move || {
+        let mut heads = Vec::new();
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut head = [0; 4096];
+            let length = stream.read(&mut head).expect("a head");
+            heads.push(String::from_utf8_lossy(&head[..length]).to_lowercase());
+            let _ = stream.write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
+        }
+        heads
+    });
+    // Connects to this machine, but is no address of the loopback interface.
+    let (code, text) = run(folder.path(), &["plugin", "list", "--server", &format!("http://0.0.0.0:{port}")]);
+    assert!(code == Some(1) && text.contains("no token was sent"), "{text}");
+    let (code, text) = run(folder.path(), &["plugin", "list", "--server", &format!("http://127.0.0.1:{port}")]);
+    assert!(code == Some(1) && text.contains("is not the right one"), "{text}");
+    let heads = asked.join().expect("no panic");
+    assert!(!heads[0].contains("authorization") && heads[1].contains("the-secret-of-this-machine"), "{heads:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn administration_reports_and_metrics_can_have_a_port_of_their_own() {
+    let config = format!("[admin]\nlisten = \"127.0.0.1:0\"\n{}", guests_config("tester", ""));
+    let server = Server::start(&config).await;
+    let token = server.token.clone().expect("a token");
+    let ask = async |base: &str, method: &str, path: &str| {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+        let request = server.client.request(method, format!("{base}{path}")).bearer_auth(&token);
+        request.send().await.expect("an answer").status().as_u16()
+    };
+    for (method, path) in [
+        ("GET", "/v1/plugins"),
+        ("GET", "/v1/plugins/tester"),
+        ("GET", "/v1/memory"),
+        ("GET", "/v1/memory/compare?by=chip"),
+        ("GET", "/metrics"),
+        ("POST", "/v2/repository/models/p/load"),
+    ] {
+        assert_eq!(ask(&server.url, method, path).await, 404, "{path}");
+        assert_eq!(ask(&server.admin_url, method, path).await, 200, "{path}");
+    }
+    assert_eq!(ask(&server.url, "PUT", "/v1/plugins/tester").await, 404);
+    for (method, path) in [("POST", "/v1/pipelines/p/infer"), ("GET", "/v2/models/p"), ("GET", "/v1/pipelines")] {
+        assert_eq!(ask(&server.url, method, path).await, 200, "{path}");
+        assert_eq!(ask(&server.admin_url, method, path).await, 404, "{path}");
+    }
+    for path in ["/v2/health/ready", "/v2/health/live", "/openapi.json"] {
+        assert_eq!(ask(&server.url, "GET", path).await, 200, "{path}");
+        assert_eq!(ask(&server.admin_url, "GET", path).await, 200, "{path}");
+    }
+    let anonymous = server.client.get(format!("{}/v1/memory", server.admin_url)).send().await.expect("an answer");
+    assert_eq!(anonymous.status(), 401, "the token is needed there too");
+
+    use plimsoll::serve::grpc::inference::RepositoryModelLoadRequest;
+    use plimsoll::serve::grpc::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+    for (url, code) in [(&server.url, tonic::Code::Unimplemented), (&server.admin_url, tonic::Code::Ok)] {
+        let mut client = GrpcInferenceServiceClient::new(crate::grpc_calls::channel(url).await);
+        let load = RepositoryModelLoadRequest { model_name: "p".into(), ..Default::default() };
+        let mut load = tonic::Request::new(load);
+        load.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("text"));
+        let found = client.repository_model_load(load).await.map_or_else(|status| status.code(), |_| tonic::Code::Ok);
+        assert_eq!(found, code, "{url}");
+    }
+}
+
+#[test]
+fn the_request_line_is_complete_and_cannot_be_forged() {
+    for format in ["human", "json"] {
+        let folder = folder("");
+        let served = Process::serve(folder.path(), &["--log", format]);
+        let head = |path: &str, caller: &str| {
+            format!(
+                "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\
+                 x-plimsoll-caller: {caller}\r\n\r\n"
+            )
+        };
+        let forged = "x\" status=999 outcome=\"forged";
+        let reply = exchange(served.address(), &head("/v1/pipelines/p/infer", forged));
+        assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+        let reply = exchange(served.address(), &head("/v1/pipelines/p/infer?do=invalid", "acme"));
+        assert!(reply.starts_with("HTTP/1.1 422"), "{reply}");
+        let reply = exchange(served.address(), &head("/v2/models/p/infer", "acme"));
+        assert!(reply.starts_with("HTTP/1.1 400"), "{reply}");
+        let reply = exchange(served.address(), &head("/v1/plugins/%0aforged/rollback", "acme"));
+        assert!(reply.starts_with("HTTP/1.1 401"), "{reply}");
+        let log = served.wait_for("authentication failed");
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("plimsoll::request")).collect();
+        assert_eq!(lines.len(), 3, "{log}");
+        let wanted = [
+            (200, "/v1/pipelines/{pipeline}/infer"),
+            (422, "/v1/pipelines/{pipeline}/infer"),
+            (400, "/v2/models/{model}/infer"),
+        ];
+        for (line, (status, route)) in lines.iter().zip(wanted) {
+            if format == "human" {
+                for field in [format!(" status={status} "), " method=\"POST\" ".into(), format!(" route=\"{route}\" ")]
+                {
+                    assert!(line.contains(&field), "no {field:?} in {line}");
+                }
+                assert!(line.contains(" client=127.0.0.1:"), "{line}");
+                // Without its quoted texts, the line has each field once.
+                let mut outside = line.replace("\\\"", "");
+                while let Some(start) = outside.find('"') {
+                    let end = outside[start + 1..].find('"').expect("closed") + start + 1;
+                    outside.replace_range(start..=end, "…");
+                }
+                assert_eq!(outside.matches(" status=").count(), 1, "{line}");
+                assert_eq!(outside.matches(" outcome=").count(), 1, "{line}");
+            } else {
+                let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                assert_eq!((&event["status"], &event["route"]), (&json!(status), &json!(route)), "{line}");
+                assert_eq!(event["method"], "POST");
+                assert!(event["client"].as_str().expect("text").starts_with("127.0.0.1:"), "{line}");
+            }
+            let caller = if status == 200 { "x\" status=999 outcome=\"forged" } else { "acme" };
+            assert!(line.contains(&serde_json::to_string(caller).expect("text")), "{line}");
+        }
+        let failed = log.lines().find(|line| line.contains("authentication failed")).expect("a line");
+        assert!(failed.contains("plimsoll::audit") && failed.contains("127.0.0.1:"), "{failed}");
+        assert!(failed.contains("POST /v1/plugins/%0aforged/rollback"), "{failed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_without_a_valid_host_is_refused() {
+    let server = Server::start(&guests_config("tester", "")).await;
+    let address = server.url["http://".len()..].to_owned();
+    let ask = async |head: String| {
+        let address = address.clone();
+        tokio::task::spawn_blocking(move || exchange(&address, &head)).await.expect("no panic")
+    };
+    for (path, member) in [("/v1/pipelines", "\"detail\""), ("/v2/models/p", "\"error\"")] {
+        for hosts in ["", "host: a\r\nhost: b\r\n", "host: a b\r\n", "host: user@a\r\n", "host: a/b\r\n"] {
+            let reply = ask(format!("GET {path} HTTP/1.1\r\n{hosts}connection: close\r\n\r\n")).await;
+            assert!(reply.starts_with("HTTP/1.1 400"), "{hosts:?}: {reply}");
+            assert!(reply.contains("Host") && reply.contains(member), "{hosts:?}: {reply}");
+        }
+        for hosts in ["host: a\r\n", "host: [::1]:80\r\n", "host:\r\n"] {
+            let reply = ask(format!("GET {path} HTTP/1.1\r\n{hosts}connection: close\r\n\r\n")).await;
+            assert!(reply.starts_with("HTTP/1.1 200"), "{hosts:?}: {reply}");
+        }
+        let reply = ask(format!("GET {path} HTTP/1.0\r\n\r\n")).await;
+        assert!(reply.starts_with("HTTP/1.0 200"), "{reply}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slashes_at_the_end_of_a_path_are_ignored_and_models_have_a_configuration() {
+    let server = Server::start(&guests_config("tester", "")).await;
+    for path in ["/v2/", "/v2/health/live/", "/v2/models/p/", "/v2/models/p/ready//", "/v1/pipelines/", "/metrics/"] {
+        assert_eq!(server.get(path).await.status, 200, "{path}");
+    }
+    let reply = server.send("POST", "/v1/pipelines/p/infer/?do=invalid", &[], Vec::new()).await;
+    assert_eq!(reply.status, 422, "the query is kept: {}", reply.text);
+    assert_eq!(server.get("/v2/none/").await.status, 404);
+
+    let config = server.get("/v2/models/p/config").await.json();
+    assert_eq!((&config["name"], &config["max_batch_size"]), (&json!("p"), &json!(0)));
+    assert_eq!(config["input"], json!([{ "name": "image", "data_type": "TYPE_STRING", "dims": [1] }]));
+    let metadata = server.get("/v2/models/p.infer").await.json();
+    let config = server.get("/v2/models/p.infer/config").await.json();
+    for (tensors, wanted) in [("input", "inputs"), ("output", "outputs")] {
+        let names = |tensors: &serde_json::Value| -> Vec<_> {
+            tensors.as_array().expect("a list").iter().map(|tensor| tensor["name"].clone()).collect()
+        };
+        assert_eq!(names(&config[tensors]), names(&metadata[wanted]));
+    }
+    let version = metadata["versions"][0].as_str().expect("text").to_owned();
+    assert_eq!(server.get(&format!("/v2/models/p/versions/{version}/config")).await.status, 200);
+    let reply = server.get("/v2/models/ghost/config").await;
+    assert!(reply.status == 404 && reply.json()["error"].is_string(), "{}", reply.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_can_be_guessed_is_refused_with_the_key_that_sets_it() {
+    let file = TempDir::new().expect("a folder");
+    let path = file.path().join("token");
+    std::fs::write(&path, "short").expect("written");
+    let message = Server::rejection(&format!("[admin]\ntoken_file = {path:?}\n{}", guests_config("tester", ""))).await;
+    assert!(message.contains("admin.token_file") && message.contains("too short"), "{message}");
+
+    let folder = folder("");
+    let mut command = command(folder.path());
+    command.args(["serve", "--config", "plimsoll.toml"]).env("PLIMSOLL_ADMIN_TOKEN", "short");
+    let output = command.output().expect("the binary starts");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(64), "{text}");
+    assert!(text.contains("PLIMSOLL_ADMIN_TOKEN") && !text.contains("admin.token_file"), "{text}");
+}

@@ -1,0 +1,148 @@
+//! What is gone is forgotten: the host does not grow with versions, plugins and files that come and go.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use plimsoll_tests::{Server, Site, another_version, guest, stamped, stamped_reply};
+
+use crate::wrapped::until;
+
+/// What could grow: the series and their digests in the metrics, the rows of the memory report, the plugins and versions,
+/// the journal, and the copies of components.
+#[derive(Debug, PartialEq, Eq)]
+struct Sizes {
+    series: usize,
+    digests: usize,
+    rows: usize,
+    plugins: usize,
+    versions: usize,
+    handled: usize,
+    components: usize,
+}
+
+/// The bytes of the metrics and of the journal.
+type Bytes = [usize; 2];
+
+async fn sizes(site: &Site, server: &Server) -> (Sizes, Bytes) {
+    let metrics = server.get("/metrics").await.text;
+    let digests = metrics.lines().filter_map(|line| line.split("digest=\"").nth(1)).map(|rest| &rest[..12]);
+    let plugins = server.get("/v1/plugins").await.json();
+    let plugins = plugins["plugins"].as_array().expect("a list");
+    let data = site.folder.path().join(".plimsoll");
+    let journal = fs::read_to_string(data.join("plugins.json")).expect("a journal");
+    let state: serde_json::Value = serde_json::from_str(&journal).expect("JSON");
+    let records = state["plugins"].as_object().expect("a table");
+    let sizes = Sizes {
+        series: metrics.lines().filter(|line| !line.starts_with('#')).count(),
+        digests: digests.collect::<BTreeSet<_>>().len(),
+        rows: server.get("/v1/memory").await.json()["stages"].as_array().expect("rows").len(),
+        plugins: plugins.len(),
+        versions: plugins.iter().map(|plugin| plugin["versions"].as_array().expect("a list").len()).sum(),
+        handled: records.values().map(|record| record["seen"].as_object().expect("a table").len()).sum(),
+        components: fs::read_dir(data.join("components")).expect("a folder").count(),
+    };
+    (sizes, [metrics.len(), journal.len()])
+}
+
+/// Requests to both sides of a canary, so that both versions have series.
+async fn send_requests(server: &Server) {
+    for _ in 0..4 {
+        assert_eq!(server.infer("p", "", "").await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_versions_come_and_go_and_leave_nothing() {
+    const VERSIONS: u32 = 300;
+    let site = Site::new("canary = { share = \"50%\", requests = 1000 }");
+    let text = fs::read_to_string(&site.config).expect("text");
+    fs::write(&site.config, text.replace("[server]", "[deploy]\npoll = \"10ms\"\n[server]")).expect("written");
+    let server = site.serve().await;
+    let small = fs::read(guest("noop-preprocess")).expect("built");
+    let mut before = None;
+    for version in 1..=VERSIONS {
+        match version % 3 {
+            // A canary that is rolled back.
+            0 => {
+                let path = format!("/v1/plugins/stamp?version=1.0.{version}");
+                let put = server.send("PUT", &path, &[], stamped(version)).await;
+                assert_eq!(put.json()["state"], "canary", "{}", put.text);
+                send_requests(&server).await;
+                let back = server.send("POST", "/v1/plugins/stamp/rollback", &[], Vec::new()).await;
+                assert_eq!(back.status, 200, "{}", back.text);
+            }
+            // A file that is deployed and removed, each with its own name.
+            1 => {
+                let name = format!("plugin-{version}");
+                let file = format!("{name}@1.{version}.wasm");
+                let mark = u8::try_from(version % 251).expect("small");
+                site.drop_in(&file, &another_version(&small, mark));
+                server.wait_for_state(&name, "unused").await;
+                fs::remove_file(site.plugin(&file)).expect("removed");
+                let path = format!("/v1/plugins/{name}");
+                until("the removal", async || server.get(&path).await.status == 404).await;
+            }
+            // A plugin that is refused, over HTTP and as a file.
+            _ => {
+                let name = format!("refused-{version}");
+                let put = server.send("PUT", &format!("/v1/plugins/{name}"), &[], vec![7; 50]).await;
+                assert_eq!(put.status, 422, "{}", put.text);
+                let (name, file) = (format!("bad-{version}"), format!("bad-{version}.wasm"));
+                site.drop_in(&file, &version.to_le_bytes());
+                server.wait_for_state(&name, "refused").await;
+                fs::remove_file(site.plugin(&file)).expect("removed");
+                let path = format!("/v1/plugins/{name}");
+                until("the removal", async || server.get(&path).await.status == 404).await;
+            }
+        }
+        if version == VERSIONS / 4 {
+            // Until here the lists with a limit are filled: the latest rejected versions and plugins.
+            let filled = sizes(&site, &server).await;
+            assert_eq!(filled.0.digests, 2, "`stamp` and `noop-infer`: {filled:?}");
+            before = Some(filled);
+        }
+    }
+    let ((before, bytes_before), (after, bytes)) = (before.expect("measured"), sizes(&site, &server).await);
+    println!("{after:?}, metrics and journal have {bytes:?} bytes");
+    assert_eq!(before, after);
+    // Counts and names of more digits take some more bytes.
+    for (before, after) in bytes_before.into_iter().zip(bytes) {
+        assert!(after < before + before / 20, "{bytes_before:?} -> {bytes:?}");
+    }
+    assert_eq!(server.infer("p", "", "").await.text, stamped_reply(0));
+
+    // The figures of a canary that was rolled back are still shown.
+    let plugin = server.get("/v1/plugins/stamp").await.json();
+    let versions = plugin["versions"].as_array().expect("a list");
+    let refused: Vec<_> = versions.iter().filter(|version| version["state"] == "refused").collect();
+    assert_eq!(refused.len(), 5, "{plugin}");
+    assert!(refused.iter().all(|version| version["runs"].as_u64().expect("a count") > 0), "{plugin}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_outlives_its_version_leaves_no_series() {
+    let site = Site::new("");
+    let text = fs::read_to_string(&site.config).expect("text");
+    fs::write(&site.config, text.replace("[server]", "[deploy]\npoll = \"10ms\"\nkeep = 0\n[server]"))
+        .expect("written");
+    let server = std::sync::Arc::new(site.serve().await);
+    let old = plimsoll_runtime::identity::digest(&stamped(0))[..12].to_owned();
+    let slow = tokio::spawn({
+        let server = std::sync::Arc::clone(&server);
+        async move { server.infer("p", "?do=sleep", "").await.text }
+    });
+    until("the request runs", async || {
+        server
+            .get("/metrics")
+            .await
+            .text
+            .contains("plimsoll_stage_live_instances{pipeline=\"p\",stage=\"preprocess\",plugin=\"stamp\"} 1")
+    })
+    .await;
+    let put = server.send("PUT", "/v1/plugins/stamp", &[], stamped(1)).await;
+    assert_eq!(put.status, 200, "{}", put.text);
+    assert_eq!(slow.await.expect("no panic"), stamped_reply(0), "it ends on the version on which it began");
+    until("its series are forgotten", async || !server.get("/metrics").await.text.contains(&old)).await;
+    let report = server.get("/v1/memory").await.text;
+    assert!(!report.contains(&old), "{report}");
+}
