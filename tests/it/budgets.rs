@@ -194,6 +194,22 @@ async fn a_reply_that_is_not_read_is_counted_and_cut_off() {
     }
 }
 
+/// A client of HTTP/2 that takes one byte of its reply and then nothing would otherwise keep its connection for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_whose_replies_are_not_read_are_closed() {
+    let limits = "[server]\nmax_connections = 4\nreply_timeout = \"1s\"\n";
+    let server = Server::start(&format!("{limits}{}", guests_config("tester", ""))).await;
+    let mut unread = Vec::new();
+    for bytes in [100_000, 400_000, 100_000, 400_000] {
+        let mut request = http2(POST, &format!("{INFER}?post=big&bytes={bytes}"), 1, 1);
+        request.extend_from_slice(&[0, 0, 0, 0, 1, 0, 0, 0, 1]);
+        unread.push(raw(&server, &request).await);
+    }
+    let mut health = raw(&server, b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let reply = tokio::time::timeout(Duration::from_secs(20), read_all(&mut health)).await.expect("in time");
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_make_room_for_new_ones() {
     let server = Server::start(&format!("[server]\nmax_connections = 4\n{}", guests_config("tester", ""))).await;

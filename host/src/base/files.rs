@@ -19,6 +19,9 @@ pub type ChangeTime = (i64, i64);
 /// empty folder below a mount that was dropped.
 pub type FolderId = (u64, u64);
 
+/// The most bytes that a file of settings may have: a manifest, a certificate, the keys of callers.
+pub const MAX_SETTINGS: u64 = 1 << 20;
+
 /// Reads the [`FileStat`] of a file; `None` if there is no such file, or it cannot be looked at.
 pub fn stat(path: &Path) -> Option<FileStat> {
     look_at_file(path).ok().flatten().map(|(stat, _)| stat)
@@ -39,6 +42,29 @@ pub fn look_at_file(path: &Path) -> io::Result<Option<(FileStat, ChangeTime)>> {
     };
     let read = |it: &Metadata| ((it.len(), it.mtime(), it.mtime_nsec(), it.ino()), (it.ctime(), it.ctime_nsec()));
     Ok(metadata.is_file().then(|| read(&metadata)))
+}
+
+/// Reads a regular file of at most `limit` bytes. A FIFO or a device could block the reader, or never end.
+///
+/// # Errors
+/// If the file cannot be read, is not a regular file, or is larger.
+pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if metadata.len() > limit {
+        return Err(io::Error::other(format!("it has more than {limit} bytes")));
+    }
+    fs::read(path)
+}
+
+/// Reads a regular file of UTF-8 text. As [`read_regular`], with at most [`MAX_SETTINGS`] bytes.
+///
+/// # Errors
+/// As [`read_regular`], and if the text is not UTF-8.
+pub fn read_settings(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_regular(path, MAX_SETTINGS)?).map_err(|_| io::Error::other("it is not UTF-8 text"))
 }
 
 /// Reads the [`FolderId`] of a folder.

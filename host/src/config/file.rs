@@ -17,7 +17,7 @@ use super::plugin::{Plugin, plugins};
 use super::server::Server;
 use super::tls::Tls;
 use crate::base::bundled;
-use crate::base::files::FileStat;
+use crate::base::files::{self, FileStat};
 
 /// The demo that is served without any configuration file.
 pub const DEMO: &str = include_str!("../../demo/plimsoll.toml");
@@ -142,6 +142,6 @@ impl Config {
             return bundled::file(name).map(<[u8]>::to_vec).ok_or_else(|| format!("there is no bundled file `{name}`"));
         }
         let path = self.resolve(path);
-        std::fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+        files::read_regular(&path, u64::MAX).map_err(|error| format!("{} cannot be read: {error}", path.display()))
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+use crate::base::files;
+
 /// The content of the file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,8 +46,7 @@ impl Manifest {
     /// # Errors
     /// If the file cannot be read or parsed.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+        let text = files::read_settings(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
         Self::parse(text, path)
     }
 

@@ -7,6 +7,8 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 
+use plimsoll_runtime::text::shortened;
+
 use super::app::App;
 use super::client::Client;
 use super::credentials::Failure;
@@ -53,7 +55,7 @@ pub(super) fn refused(
     app.records.metrics.record_authentication_failure(realm, failure.as_str());
     // The token itself is never logged, because a wrong one is often the right one of another server.
     tracing::warn!(
-        target: "plimsoll::audit", realm, request = what, client = %client, reason = failure.as_str(),
+        target: "plimsoll::audit", realm, request = shortened(what), client = %client, reason = failure.as_str(),
         "authentication failed"
     );
     ServeError::new(ErrorKind::Unauthorized, detail)

@@ -29,6 +29,8 @@ pub(super) struct ConnectionLimit {
 pub(super) struct OpenConnection {
     /// Requests that are not completely answered.
     running: AtomicUsize,
+    /// Those of them whose reply was cut off because the client does not read it.
+    cut_off: AtomicUsize,
     /// When it became idle, in milliseconds after the start of the server.
     idle_since: AtomicU64,
     is_closing: AtomicBool,
@@ -46,8 +48,17 @@ pub(super) struct Place {
     _room: Option<OwnedSemaphorePermit>,
 }
 
-/// A request of a connection. The connection is idle when all of them are dropped.
-pub(super) struct Running(Arc<OpenConnection>);
+/// A request of a connection. The connection is idle when all of them are dropped or cut off.
+pub(super) struct Running {
+    connection: Arc<OpenConnection>,
+    is_cut_off: Arc<AtomicBool>,
+}
+
+/// Marks a request as cut off.
+pub(super) struct CutOff {
+    connection: Arc<OpenConnection>,
+    is_cut_off: Arc<AtomicBool>,
+}
 
 impl ConnectionLimit {
     /// A bound of `max` connections, or of three quarters of the file descriptors.
@@ -95,6 +106,7 @@ impl ConnectionLimit {
     fn place(&self, room: Option<OwnedSemaphorePermit>) -> Place {
         let connection = Arc::new(OpenConnection {
             running: AtomicUsize::new(0),
+            cut_off: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
             close: Notify::new(),
@@ -141,15 +153,15 @@ impl OpenConnection {
     /// A request begins.
     pub(super) fn begin(self: &Arc<Self>) -> Running {
         self.running.fetch_add(1, Relaxed);
-        Running(Arc::clone(self))
+        Running { connection: Arc::clone(self), is_cut_off: Arc::default() }
     }
 
-    /// Returns true if no request is running.
+    /// Returns true if no request is running, except those that were cut off.
     pub(super) fn is_idle(&self) -> bool {
-        self.running.load(Relaxed) == 0
+        self.running.load(Relaxed) <= self.cut_off.load(Relaxed)
     }
 
-    /// Waits until the connection must close to make room.
+    /// Waits until the connection must close: to make room, or because a reply was cut off.
     pub(super) async fn must_close(&self) {
         self.close.notified().await;
     }
@@ -159,9 +171,32 @@ impl OpenConnection {
     }
 }
 
+impl Running {
+    /// The mark of this request.
+    pub(super) fn mark(&self) -> CutOff {
+        CutOff { connection: Arc::clone(&self.connection), is_cut_off: Arc::clone(&self.is_cut_off) }
+    }
+}
+
+impl CutOff {
+    /// Marks the request, and tells the connection to close after its other requests. HTTP/2 has no other way: hyper polls
+    /// the body again only when the client reads on.
+    pub(super) fn set(&self) {
+        if !self.is_cut_off.swap(true, Relaxed) {
+            self.connection.cut_off.fetch_add(1, Relaxed);
+            self.connection.is_closing.store(true, Relaxed);
+            self.connection.close.notify_one();
+        }
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.idle();
-        self.0.running.fetch_sub(1, Relaxed);
+        self.connection.idle();
+        // In this order, so that a connection with other requests is never idle in between.
+        if self.is_cut_off.load(Relaxed) {
+            self.connection.cut_off.fetch_sub(1, Relaxed);
+        }
+        self.connection.running.fetch_sub(1, Relaxed);
     }
 }

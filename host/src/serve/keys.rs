@@ -2,7 +2,6 @@
 //! changes. If it cannot be read then, the keys stay as they were.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::credentials::{Failure, api_key};
+use crate::base::files;
 use crate::base::watched_files::WatchedFiles;
 use crate::config::{Config, ConfigError};
 
@@ -103,7 +103,7 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn read(path: &Path) -> Result<Names, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let text = files::read_settings(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
     parse(&text).map_err(|(line, reason)| format!("{}:{line}: {reason}", path.display()))
 }
 

@@ -13,11 +13,19 @@ pub(super) async fn follow(app: Weak<App>) {
     loop {
         tokio::time::sleep(INTERVAL).await;
         let Some(app) = app.upgrade() else { return };
-        if let Some(keys) = &app.keys {
-            keys.refresh();
-        }
-        if let Some(tls) = &app.tls {
-            tls.refresh();
+        // A mount that does not answer must not block a thread that serves requests.
+        let refreshing = tokio::task::spawn_blocking(move || {
+            if let Some(keys) = &app.keys {
+                keys.refresh();
+            }
+            if let Some(tls) = &app.tls {
+                tls.refresh();
+            }
+        });
+        if let Err(error) = refreshing.await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
         }
     }
 }

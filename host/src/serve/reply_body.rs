@@ -19,14 +19,14 @@ use tonic::Status;
 
 use super::admission::Admission;
 use super::byte_budget::Reservation;
-use super::connection_limit::Running;
+use super::connection_limit::{CutOff, Running};
 use super::error::ServeError;
 use super::headers::text;
 
 /// Replies and frames of at most this many bytes are not counted. One connection has at most 256 of them.
 const SMALL: usize = 16 << 10;
 /// hyper gets a reply in pieces of at most this many bytes, so that the rest of it stays here.
-const PIECE: usize = 128 << 10;
+const PIECE: usize = SMALL;
 /// The timer looks this often within the time-out.
 const LOOKS: u32 = 4;
 
@@ -52,13 +52,12 @@ pub(super) async fn count(
     let is_grpc = text(reply.headers(), header::CONTENT_TYPE).is_some_and(|of| of.starts_with("application/grpc"));
     let (parts, inner) = reply.into_parts();
     let admission = Arc::clone(admission);
-    let mut body =
-        ReplyBody { inner, exact, admission, timeout, next: None, reserving: None, held: None, _running: running };
+    let mut body = ReplyBody { inner, exact, admission, timeout, next: None, reserving: None, held: None, running };
     // A message of gRPC is encoded when its body is polled, so its size is not known before.
     if let Some(Some(Ok(frame))) = body.inner.frame().now_or_never() {
         match frame.into_data() {
             Ok(data) if data.len() > SMALL => match body.admission.reply(data.len() as u64).await {
-                Ok(reserved) => body.held = Some(Held::new(data, reserved, timeout)),
+                Ok(reserved) => body.held = Some(Held::new(data, reserved, timeout, body.running.mark())),
                 Err(error) if is_grpc => return Status::unavailable(error.to_string()).into_http(),
                 Err(error) => return ServeError::from(error).into_response(),
             },
@@ -82,7 +81,7 @@ struct ReplyBody {
     reserving: Option<Reservation>,
     /// The frame that is being sent.
     held: Option<Held>,
-    _running: Running,
+    running: Running,
 }
 
 /// A large frame that is being sent.
@@ -106,9 +105,9 @@ fn lock(rest: &Rest) -> MutexGuard<'_, Option<Unsent>> {
 }
 
 impl Held {
-    fn new(bytes: Bytes, reserved: Reservation, timeout: Duration) -> Self {
+    fn new(bytes: Bytes, reserved: Reservation, timeout: Duration, mark: CutOff) -> Self {
         let rest = Arc::new(Mutex::new(Some(Unsent { bytes, taken: 0, _reserved: reserved })));
-        let timer = tokio::spawn(cut_off(Arc::downgrade(&rest), timeout));
+        let timer = tokio::spawn(cut_off(Arc::downgrade(&rest), timeout, mark));
         Self { rest, timer }
     }
 
@@ -118,7 +117,9 @@ impl Held {
         let unsent = rest.as_mut()?;
         unsent.taken += 1;
         let piece = unsent.bytes.split_to(unsent.bytes.len().min(PIECE));
-        Some((piece, unsent.bytes.is_empty()))
+        let is_last = unsent.bytes.is_empty();
+        // hyper may keep the last piece for long. A slice of the reply would keep all of it in memory, uncounted.
+        Some((if is_last { Bytes::copy_from_slice(&piece) } else { piece }, is_last))
     }
 }
 
@@ -128,8 +129,8 @@ impl Drop for Held {
     }
 }
 
-/// Drops the bytes of a reply when the client has taken nothing for the time-out.
-async fn cut_off(rest: Weak<Rest>, timeout: Duration) {
+/// Drops the bytes of a reply when the client has taken nothing for the time-out. The connection closes then.
+async fn cut_off(rest: Weak<Rest>, timeout: Duration, mark: CutOff) {
     let (mut seen, mut idle) = (0, 0);
     loop {
         tokio::time::sleep(timeout / LOOKS).await;
@@ -140,6 +141,7 @@ async fn cut_off(rest: Weak<Rest>, timeout: Duration) {
         if idle == LOOKS {
             tracing::warn!(bytes = unsent.bytes.len(), "cut a reply off: {}", Unread(timeout));
             *rest = None;
+            mark.set();
             return;
         }
     }
@@ -169,7 +171,9 @@ impl http_body::Body for ReplyBody {
                 if let Err(error) = grown {
                     return Poll::Ready(Some(Err(axum::Error::new(error))));
                 }
-                this.held = data.zip(reserved).map(|(data, reserved)| Held::new(data, reserved, this.timeout));
+                this.held = data
+                    .zip(reserved)
+                    .map(|(data, reserved)| Held::new(data, reserved, this.timeout, this.running.mark()));
                 continue;
             }
             let frame = match this.next.take() {

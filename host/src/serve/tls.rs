@@ -19,6 +19,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::{Accept, TlsAcceptor, server};
 
 use super::listener::Peer;
+use crate::base::files;
 use crate::base::watched_files::WatchedFiles;
 use crate::config::{Config, ConfigError};
 
@@ -122,7 +123,8 @@ fn build(paths: &[std::path::PathBuf]) -> Result<ServerConfig, (&'static str, St
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+    files::read_regular(path, files::MAX_SETTINGS)
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
