@@ -257,7 +257,7 @@ fn an_invalid_filter_is_reported() {
 }
 
 #[test]
-fn a_panic_is_counted_and_does_not_write_to_stderr_itself() {
+fn a_panic_is_counted() {
     let previous = std::panic::take_hook();
     plimsoll::base::panics::log_panics();
     let before = plimsoll::base::panics::panics();

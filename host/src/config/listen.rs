@@ -29,11 +29,6 @@ pub enum ListenAddress {
 }
 
 impl Listen {
-    /// Returns true if only this machine can connect. A host name other than `localhost` may be any address.
-    pub fn is_local(&self) -> bool {
-        self.0.iter().all(ListenAddress::is_local)
-    }
-
     /// The same addresses; `resolve` gets the relative paths of unix sockets.
     #[must_use]
     pub fn resolved(&self, resolve: impl Fn(&Path) -> PathBuf) -> Self {
@@ -42,17 +37,6 @@ impl Listen {
             other => other.clone(),
         };
         Self(self.0.iter().map(resolve).collect())
-    }
-}
-
-impl ListenAddress {
-    fn is_local(&self) -> bool {
-        match self {
-            Self::Unix(_) => true,
-            Self::Tcp { host, .. } => {
-                host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-            }
-        }
     }
 }
 

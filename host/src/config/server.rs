@@ -60,11 +60,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// Returns true if only this machine can connect.
-    pub fn is_local(&self) -> bool {
-        self.listen.is_local() && self.grpc_listen.as_ref().is_none_or(Listen::is_local)
-    }
-
     /// The mode of the scheduling heuristics.
     pub fn scheduling(&self) -> Scheduling {
         if self.fair_scheduling { Scheduling::Fair } else { Scheduling::Off }
