@@ -2,7 +2,7 @@
 //! on as they come.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use plimsoll_tests::{Site, TempDir, stamped, stamped_reply};
@@ -11,20 +11,33 @@ use plimsoll_tests::{Site, TempDir, stamped, stamped_reply};
 struct Nginx {
     child: Child,
     url: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Nginx {
     /// Starts nginx. `None` if it is not installed; then the reason is printed.
     ///
     /// # Panics
-    /// If it is not installed and `CI` is set, or does not start.
+    /// If it is not installed and `CI` is set, or does not start after five attempts.
     async fn start(upstream: &str, location: &str) -> Option<Self> {
         if !["/usr/sbin/nginx", "/usr/bin/nginx"].iter().any(|path| Path::new(path).exists()) {
             assert!(std::env::var_os("CI").is_none(), "nginx is missing, and CI must not skip");
             eprintln!("SKIPPED: nginx is not installed (Debian package `nginx-light`)");
             return None;
         }
+        // The port is only free until another test takes it; nginx ends if it cannot have it.
+        let mut reasons = Vec::new();
+        for _ in 0..5 {
+            match Self::try_start(upstream, location).await {
+                Ok(this) => return Some(this),
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        panic!("nginx does not start: {reasons:?}");
+    }
+
+    /// Starts nginx on a port that was free just now. The error is what nginx wrote.
+    async fn try_start(upstream: &str, location: &str) -> Result<Self, String> {
         let folder = TempDir::new().expect("a folder");
         let port = std::net::TcpListener::bind("127.0.0.1:0").expect("free").local_addr().expect("bound").port();
         let upstream = upstream.trim_start_matches("http://");
@@ -41,24 +54,34 @@ impl Nginx {
         );
         let file = folder.path().join("nginx.conf");
         std::fs::write(&file, text).expect("written");
+        let log = folder.path().join("stderr");
         let mut command = Command::new("nginx");
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").arg("-p").arg(folder.path()).arg("-c").arg(&file);
-        let child = command.stderr(Stdio::inherit()).spawn().expect("nginx starts");
-        let this = Self { child, url: format!("http://127.0.0.1:{port}"), _folder: folder };
-        for _ in 0..500 {
-            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                return Some(this);
+        let child = command.stderr(std::fs::File::create(&log).expect("created")).spawn().expect("nginx starts");
+        let mut this = Self { child, url: format!("http://127.0.0.1:{port}"), folder };
+        let written = || std::fs::read_to_string(&log).unwrap_or_default();
+        for _ in 0..3_000 {
+            if let Some(status) = this.child.try_wait().expect("a child") {
+                return Err(format!("{status}: {}", written()));
+            }
+            // nginx writes the file once it listens. Something else may answer on the port.
+            if this.folder.path().join("pid").exists()
+                && tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+            {
+                return Ok(this);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("nginx does not listen after 10 seconds");
+        Err(format!("it does not listen after a minute: {}", written()))
     }
 }
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // SIGTERM, so that the master ends its workers.
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // SIGTERM, so that the master ends its workers.
+            let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        }
         let _ = self.child.wait();
     }
 }

@@ -1,6 +1,6 @@
 //! Adds `Connection: close` to replies that are sent before the request body was fully read. Such a connection cannot
 //! be used again. Without the header, a client would send its next request to a closed connection (RFC 9112, section
-//! 9.6).
+//! 9.6). What it still sends is read and discarded (`linger`), so that the reply reaches it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,10 +30,11 @@ pub(super) fn watch(request: Request<Incoming>) -> (Request<WatchedBody>, CloseU
 }
 
 impl CloseUnread {
-    /// Adds `Connection: close` if the body was not fully read. HTTP/2 needs no header, because only the stream ends,
-    /// not the connection.
-    pub(super) fn apply<B>(&self, mut reply: Response<B>) -> Response<B> {
+    /// Adds `Connection: close` if the body was not fully read, and sets `must_linger`. HTTP/2 needs neither, because
+    /// only the stream ends, not the connection.
+    pub(super) fn apply<B>(&self, mut reply: Response<B>, must_linger: &AtomicBool) -> Response<B> {
         if !self.is_read.load(Relaxed) && self.version <= Version::HTTP_11 {
+            must_linger.store(true, Relaxed);
             reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         reply
