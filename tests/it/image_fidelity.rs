@@ -19,17 +19,17 @@ use crate::oip_conformance::{environment, skip};
 const SAMPLE: usize = 150;
 /// The largest mean difference of an image and the largest difference of an element, of 255. Rounding alone gives a mean
 /// of a quarter.
-const LIMITS: (f64, u8) = (0.5, 4);
+pub(crate) const LIMITS: (f64, u8) = (0.5, 4);
 /// Each pipeline has a snapshot of the plugin, which has to be compiled.
 const PIPELINES_PER_SERVER: usize = 8;
 
 /// A line of the index.
-struct File {
-    name: String,
+pub(crate) struct File {
+    pub(crate) name: String,
     kind: String,
     may_be_refused: bool,
     /// Width and height after the orientation is applied.
-    size: (u64, u64),
+    pub(crate) size: (u64, u64),
     /// The configuration for the smaller, the equal and the larger target.
     settings: [String; 3],
 }
@@ -44,7 +44,7 @@ struct Row {
 }
 
 /// Runs the generator. Returns its folder, or `None` if Python is missing.
-fn generate() -> Option<TempDir> {
+pub(crate) fn generate() -> Option<TempDir> {
     let python = environment("requirements-images.txt")?;
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = Command::new(python);
@@ -66,7 +66,7 @@ fn generate() -> Option<TempDir> {
     Some(folder)
 }
 
-fn index(folder: &Path) -> Vec<File> {
+pub(crate) fn index(folder: &Path) -> Vec<File> {
     let text = std::fs::read_to_string(folder.join("index.tsv")).expect("an index");
     let mut lines = text.lines();
     let head = ["file", "kind", "expectation", "width", "height", "smaller", "equal", "larger"].join("\t");
@@ -134,7 +134,7 @@ async fn run(server: &Server, pipeline: &str, body: &[u8]) -> Result<(Vec<u8>, (
 }
 
 /// The mean and the largest difference.
-fn difference(ours: &[u8], expected: &[u8]) -> (f64, u8) {
+pub(crate) fn difference(ours: &[u8], expected: &[u8]) -> (f64, u8) {
     let each = ours.iter().zip(expected).map(|(ours, expected)| ours.abs_diff(*expected));
     let sum: u64 = each.clone().map(u64::from).sum();
     (sum as f64 / expected.len() as f64, each.max().unwrap_or(0))

@@ -48,8 +48,10 @@ pub(crate) trait Lanes: Copy {
 
     /// Converts eight lanes from 32 to 16 bits, saturating.
     fn narrow_i32(self, high: Self) -> Self;
-    /// Adds 128 to sixteen lanes of 16 bits and converts them to bytes, saturating: the samples of two rows of a block.
-    fn narrow_samples(self, high: Self) -> [[u8; 8]; 2];
+    /// Adds 128 to sixteen lanes of 16 bits and converts them to bytes, saturating.
+    fn narrow_samples(self, high: Self) -> Self;
+    /// The bytes of the low half and of the high half.
+    fn halves(self) -> [[u8; 8]; 2];
 
     /// `low_*` interleaves the lanes of the low halves of both vectors, `high_*` those of the high halves.
     fn low_u8(self, other: Self) -> Self;

@@ -6,11 +6,11 @@ use std::io::Cursor;
 
 use png::{BitDepth, ColorType, Decoder, DecodingError, Reader, Transformations};
 
+use crate::Settings;
 use crate::lanes::Lanes;
 use crate::limits::{Limits, Rejected};
 use crate::output::{Colour, Output};
 use crate::rows::{Rows, convert, convert_big_endian, rows_bytes};
-use crate::{Settings, orientation};
 
 /// Bytes that the decoder holds in addition to rows: two deflate windows and its buffers.
 const DECODER_BYTES: u64 = 512 << 10;
@@ -26,9 +26,7 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     let (width, height) = decoder.read_header_info().map_err(rejected)?.size();
     limits.check_size("PNG", width, height)?;
     let mut reader = decoder.read_info().map_err(rejected)?;
-    let metadata = metadata::read(body);
-    let orientation = orientation(metadata.exif, metadata.xmp.as_deref());
-    let mut output = settings.output((width, height), orientation);
+    let mut output = settings.output((width, height), metadata::read_orientation(body)?);
 
     let interlaced = reader.info().interlaced;
     let row_bytes = reader.output_line_size(width).unwrap_or(usize::MAX);

@@ -8,10 +8,8 @@ mod jpeg;
 mod layout;
 mod source;
 
-use image::metadata::Orientation;
-
 use crate::Settings;
-use crate::exif::xmp_value;
+use crate::exif;
 use crate::lanes::Lanes;
 use crate::limits::Rejected;
 use crate::output::Output;
@@ -25,13 +23,9 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     let layout = Layout::read(&tags)?;
     let (width, height) = (layout.width, layout.height);
     settings.limits.check_size("TIFF", width, height)?;
-    let orientation = match tags.optional(274)? {
-        Some(value) => u8::try_from(value).ok(),
-        // XMP; it cannot make the image unreadable.
-        None => tags.find(700).ok().flatten().and_then(|values| xmp_value(values.bytes)),
-    };
-    let orientation = orientation.and_then(Orientation::from_exif);
-    let mut output = settings.output((width, height), orientation.unwrap_or(Orientation::NoTransforms));
+    // Metadata cannot make the image unreadable. Tag 700 is XMP.
+    let xmp = tags.find(700).ok().flatten().map(|values| values.bytes);
+    let mut output = settings.output((width, height), exif::chosen(tags.orientation(), xmp));
     let needed = estimated_bytes(&layout, body).saturating_add(rows_bytes(width, height, output.y));
     let left = settings.limits.check_bytes("a TIFF image", width, height, needed)?;
 

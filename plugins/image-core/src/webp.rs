@@ -2,16 +2,16 @@
 
 mod animation;
 mod container;
-
-use std::io::Cursor;
+mod file;
 
 use image_webp::{DecodingError, WebPDecoder};
 
+use crate::Settings;
 use crate::lanes::Lanes;
 use crate::limits::{Limits, Rejected};
 use crate::output::{Colour, Output};
 use crate::rows::{Rows, convert, rows_bytes};
-use crate::{Settings, orientation};
+use file::File;
 
 /// Bytes that the decoder holds in addition to pixels: Huffman codes and probabilities. It also holds some for each
 /// column.
@@ -20,24 +20,29 @@ const DECODER_BYTES: u64 = 512 << 10;
 pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Result<Output<'a>, Rejected> {
     let limits = &settings.limits;
     let rejected = |error: DecodingError| rejected(limits, error);
-    let decoder = WebPDecoder::new(Cursor::new(body)).map_err(rejected)?;
+    let body = container::whole(body)?;
+    let decoder = WebPDecoder::new(File::new(body)).map_err(rejected)?;
     let (width, height) = decoder.dimensions();
     limits.check_size("WebP", width, height)?;
-    let orientation = orientation(container::chunk(body, b"EXIF"), container::chunk(body, b"XMP "));
-    let mut output = settings.output((width, height), orientation);
+    let mut output = settings.output((width, height), container::read_orientation(body));
 
     // The first frame of an animation is decoded as an image of its own, because the decoder would blend it with a
     // background, which changes the colours of transparent pixels.
     let frame = if decoder.is_animated() { Some(animation::first_frame(body)?) } else { None };
     let (left, top) = frame.as_ref().map_or((0, 0), |frame| (frame.left, frame.top));
     let still: &[u8] = frame.as_ref().map_or(body, |frame| &frame.image);
-    let mut decoder = if frame.is_some() { WebPDecoder::new(Cursor::new(still)).map_err(rejected)? } else { decoder };
+    let mut decoder = if frame.is_some() { WebPDecoder::new(File::new(still)).map_err(rejected)? } else { decoder };
     let (across, down) = decoder.dimensions();
     if frame.as_ref().is_some_and(|frame| (frame.width, frame.height) != (across, down))
         || u64::from(left) + u64::from(across) > u64::from(width)
         || u64::from(top) + u64::from(down) > u64::from(height)
     {
         return Err(Rejected::broken("WebP", "its first frame has a wrong size"));
+    }
+
+    // The decoder allocates by the size in the frame, and compares it with that of the file only afterwards.
+    if container::lossy_size(still)?.is_some_and(|size| size != (across, down)) {
+        return Err(Rejected::broken("WebP", "its image has another size than the file"));
     }
 
     let needed = half_bytes(&mut decoder) * u64::from(across) * u64::from(down) / 2;
@@ -75,7 +80,7 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
 }
 
 /// The decoder's peak memory for each pixel, including the result, in half bytes.
-fn half_bytes(decoder: &mut WebPDecoder<Cursor<&[u8]>>) -> u64 {
+fn half_bytes(decoder: &mut WebPDecoder<File<'_>>) -> u64 {
     let result = if decoder.has_alpha() { 8 } else { 6 };
     match (decoder.is_lossy(), decoder.has_alpha()) {
         // Luma, and two chroma samples for every four pixels.

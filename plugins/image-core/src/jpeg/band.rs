@@ -3,7 +3,7 @@
 
 use super::bits::{BitReader, Restarts};
 use super::fault::Fault;
-use super::headers::TRANSPOSED;
+use super::headers::ZIGZAG;
 use super::huffman::{Code, END_OF_BLOCK};
 use super::scan::signed_bits;
 use crate::lanes::Lanes;
@@ -22,7 +22,7 @@ pub(super) struct Band {
 /// The coefficients of a block.
 #[derive(Clone)]
 pub(super) struct Block {
-    /// Column by column.
+    /// Row by row.
     pub(super) coefficients: [i16; 64],
     /// A bit mask of the AC coefficients that are not 0, in zigzag order. A refining scan has one bit for each of these
     /// coefficients and does not read the others.
@@ -32,7 +32,7 @@ pub(super) struct Block {
 impl Block {
     pub(super) const EMPTY: Block = Block { coefficients: [0; 64], nonzero_ac: 0 };
 
-    pub(super) fn columns(&self) -> &[[i16; 8]; 8] {
+    pub(super) fn rows(&self) -> &[[i16; 8]; 8] {
         self.coefficients.as_chunks().0.as_array().expect("eight")
     }
 
@@ -58,20 +58,20 @@ impl Block {
 
     /// Moves a coefficient away from 0.
     pub(super) fn grow(&mut self, index: usize, by: i16) {
-        let coefficient = &mut self.coefficients[usize::from(TRANSPOSED[index])];
+        let coefficient = &mut self.coefficients[usize::from(ZIGZAG[index])];
         *coefficient = coefficient.wrapping_add(if *coefficient < 0 { -by } else { by });
     }
 
     #[inline(always)]
     pub(super) fn set(&mut self, index: usize, value: i16) {
-        self.coefficients[usize::from(TRANSPOSED[index & 63] & 63)] = value;
+        self.coefficients[usize::from(ZIGZAG[index & 63] & 63)] = value;
         self.nonzero_ac |= 1 << index;
     }
 
     /// Adds one bit to a coefficient that is not 0.
     #[inline(always)]
     fn refine<L: Lanes>(&mut self, bits: &mut BitReader<L>, index: usize, bit: i16) {
-        let coefficient = &mut self.coefficients[usize::from(TRANSPOSED[index & 63] & 63)];
+        let coefficient = &mut self.coefficients[usize::from(ZIGZAG[index & 63] & 63)];
         // All ones if the bit is set, otherwise 0.
         let set = ((bits.peek() as i64) >> 63) as i16;
         bits.skip(1);

@@ -18,7 +18,7 @@ pub(super) struct Headers<'a> {
     /// The largest horizontal and vertical sampling factor.
     pub(super) widest: usize,
     pub(super) tallest: usize,
-    /// Quantisation tables in the coefficient order of blocks, see [`TRANSPOSED`].
+    /// Quantisation tables in the coefficient order of blocks, see [`ZIGZAG`].
     pub(super) quantisers: [Option<[i16; 64]>; 4],
     /// Four codes of the DC differences, then four codes of the AC coefficients.
     pub(super) codes: [Option<Code>; 8],
@@ -61,11 +61,10 @@ pub(super) struct ScanComponent {
     pub(super) ac: usize,
 }
 
-/// Maps zigzag order to the position in a block, which is stored column by column. The inverse transform works on
-/// vectors of one column, so it transposes once instead of twice. In a broken image, indices beyond the block map to
-/// the last position, as in libjpeg.
-pub(super) const TRANSPOSED: [u8; 128] = {
-    const ZIGZAG: [u8; 64] = [
+/// Maps zigzag order to the position in a block, which is stored row by row. In a broken image, indices beyond the block
+/// map to the last position, as in libjpeg.
+pub(super) const ZIGZAG: [u8; 128] = {
+    const ORDER: [u8; 64] = [
         0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14,
         21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60,
         61, 54, 47, 55, 62, 63,
@@ -73,7 +72,7 @@ pub(super) const TRANSPOSED: [u8; 128] = {
     let mut places = [63; 128];
     let mut index = 0;
     while index < 64 {
-        places[index] = ZIGZAG[index] >> 3 | (ZIGZAG[index] & 7) << 3;
+        places[index] = ORDER[index];
         index += 1;
     }
     places
@@ -112,6 +111,7 @@ pub(super) fn read(body: &[u8]) -> Result<Headers<'_>, Rejected> {
                 headers.arithmetic = matches!(marker, 0xC9 | 0xCA);
             }
             0xC3 | 0xC5..=0xC7 | 0xCB | 0xCD..=0xCF => return Err(unsupported_frame(marker)),
+            0xF7 => return Err(unsupported("JPEG-LS (SOF55)")),
             0xD9 => return Err(Fault::NoScan.into()),
             0xDA => {
                 headers.first_scan = at - segment.len() - 4;
@@ -211,14 +211,16 @@ impl<'a> Headers<'a> {
         });
     }
 
-    /// Reads a segment that is also allowed between scans: tables and the restart interval. Other segments are ignored.
+    /// Reads a segment that is also allowed between scans: tables and the restart interval. DNL, application segments and
+    /// comments are ignored. As in libjpeg, all other markers are faults.
     pub(super) fn table(&mut self, marker: u8, segment: &[u8]) -> Result<(), Fault> {
         let read = match marker {
             0xC4 => self.huffman(segment),
             0xCC => self.conditioning(segment),
             0xDB => self.quantisation(segment),
             0xDD => segment.as_array().map(|interval| self.restart = usize::from(u16::from_be_bytes(*interval))),
-            _ => Some(()),
+            0xDC | 0xE0..=0xEF | 0xFE => Some(()),
+            _ => None,
         };
         read.ok_or(Fault::Segment(marker))
     }
@@ -265,7 +267,7 @@ impl<'a> Headers<'a> {
             let wide = kind >> 4 > 0;
             let quantiser = self.quantisers.get_mut(usize::from(kind & 15))?.insert([0; 64]);
             let (values, rest) = rest.split_at_checked(if wide { 128 } else { 64 })?;
-            for (index, place) in TRANSPOSED[..64].iter().enumerate() {
+            for (index, place) in ZIGZAG[..64].iter().enumerate() {
                 let value = match wide {
                     true => i16::from_be_bytes([values[2 * index], values[2 * index + 1]]),
                     false => i16::from(values[index]),

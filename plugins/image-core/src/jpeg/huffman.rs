@@ -72,7 +72,8 @@ const NO_CODE_WORD_BITS: u32 = 17;
 impl Code {
     /// Builds the code with `counts` code words of each length from 1 to 16 bits. Returns `None` if it is not valid.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8], ac: bool) -> Option<Code> {
-        if symbols.len() > 256 {
+        // As libjpeg, refuse a DC difference of more than 15 bits even if the image does not use it.
+        if symbols.len() > 256 || !ac && symbols.iter().any(|symbol| *symbol > 15) {
             return None;
         }
         let mut code = Code {
@@ -115,8 +116,9 @@ impl Code {
         Some(code)
     }
 
-    /// Decodes the code word in the most significant bits of `bits`. If there is no such code word, returns `None`; or if
-    /// the code is tolerant, some skipped bits without a coefficient, as libjpeg does.
+    /// Decodes the code word in the most significant bits of `bits`. Returns `None` if its symbol does not occur in images
+    /// of 8 bits. If there is no such code word, returns `None`; or if the code is tolerant, some skipped bits without a
+    /// coefficient, as libjpeg does.
     #[inline(always)]
     pub(super) fn entry(&self, bits: u64) -> Option<Entry> {
         let entry = self.table[(bits >> (64 - LOOKUP_BITS)) as usize];
@@ -131,10 +133,8 @@ impl Code {
             if word <= self.largest[length as usize] {
                 let index = usize::try_from(word + self.symbol_offset[length as usize]).ok()?;
                 let symbol = *self.symbols.get(index)?;
-                if Entry::is_valid(symbol, self.ac) {
-                    return Some(Entry::new(length, symbol, self.ac));
-                }
-                break;
+                // Tables are not damaged by what happens between restart markers, so this is not tolerated.
+                return Entry::is_valid(symbol, self.ac).then(|| Entry::new(length, symbol, self.ac));
             }
         }
         self.tolerant.then(|| Entry::new(NO_CODE_WORD_BITS, 0, self.ac))

@@ -15,8 +15,8 @@ const fn fixed(value: f64) -> i16 {
 
 /// Two factors for [`Lanes::dot`].
 #[inline(always)]
-fn factors<L: Lanes>(first: f64, second: f64) -> L {
-    L::splat_i32(i32::from(fixed(first) as u16) | i32::from(fixed(second)) << 16)
+fn factors<L: Lanes>(first: i16, second: i16) -> L {
+    L::splat_i32(i32::from(first as u16) | i32::from(second) << 16)
 }
 
 /// Eight 32-bit lanes in two vectors: the low half and the high half.
@@ -57,25 +57,38 @@ impl<L: Lanes> Wide<L> {
 /// One pass over eight vectors. With `LOW`, only the first four are not 0.
 #[inline(always)]
 fn pass<L: Lanes, const SHIFT: u32, const LOW: bool>(x: [L; 8]) -> [L; 8] {
+    // Sums of factors are sums of rounded factors, as in libjpeg.
+    const F0_299: i16 = fixed(0.298_631_336);
+    const F0_390: i16 = fixed(0.390_180_644);
+    const F0_541: i16 = fixed(0.541_196_100);
+    const F0_765: i16 = fixed(0.765_366_865);
+    const F0_900: i16 = fixed(0.899_976_223);
+    const F1_176: i16 = fixed(1.175_875_602);
+    const F1_501: i16 = fixed(1.501_321_110);
+    const F1_848: i16 = fixed(1.847_759_065);
+    const F1_962: i16 = fixed(1.961_570_560);
+    const F2_053: i16 = fixed(2.053_119_869);
+    const F2_563: i16 = fixed(2.562_915_447);
+    const F3_073: i16 = fixed(3.072_711_026);
     let zero = L::splat_i16(0);
     let rounding = L::splat_i32(1 << (SHIFT - 1));
     let high = |lanes: L| if LOW { zero } else { lanes };
 
-    let t3 = Wide::dot(x[2], high(x[6]), factors(0.541_196_100 + 0.765_366_865, 0.541_196_100));
-    let t2 = Wide::dot(x[2], high(x[6]), factors(0.541_196_100, 0.541_196_100 - 1.847_759_065));
+    let t3 = Wide::dot(x[2], high(x[6]), factors(F0_541 + F0_765, F0_541));
+    let t2 = Wide::dot(x[2], high(x[6]), factors(F0_541, F0_541 - F1_848));
     let t0 = Wide::from_i16(if LOW { x[0] } else { x[0].add_i16(x[4]) }, rounding);
     let t1 = if LOW { t0 } else { Wide::from_i16(x[0].sub_i16(x[4]), rounding) };
     let even = [t0.add(t3), t1.add(t2), t1.sub(t2), t0.sub(t3)];
 
     let (x5, x7) = (high(x[5]), high(x[7]));
     let (z3, z4) = if LOW { (x[3], x[1]) } else { (x7.add_i16(x[3]), x5.add_i16(x[1])) };
-    let z3_out = Wide::dot(z3, z4, factors(1.175_875_602 - 1.961_570_560, 1.175_875_602));
-    let z4_out = Wide::dot(z3, z4, factors(1.175_875_602, 1.175_875_602 - 0.390_180_644));
+    let z3_out = Wide::dot(z3, z4, factors(F1_176 - F1_962, F1_176));
+    let z4_out = Wide::dot(z3, z4, factors(F1_176, F1_176 - F0_390));
     let odd = [
-        Wide::dot(x7, x[1], factors(-0.899_976_223, 1.501_321_110 - 0.899_976_223)).add(z4_out),
-        Wide::dot(x5, x[3], factors(-2.562_915_447, 3.072_711_026 - 2.562_915_447)).add(z3_out),
-        Wide::dot(x5, x[3], factors(2.053_119_869 - 2.562_915_447, -2.562_915_447)).add(z4_out),
-        Wide::dot(x7, x[1], factors(0.298_631_336 - 0.899_976_223, -0.899_976_223)).add(z3_out),
+        Wide::dot(x7, x[1], factors(-F0_900, F1_501 - F0_900)).add(z4_out),
+        Wide::dot(x5, x[3], factors(-F2_563, F3_073 - F2_563)).add(z3_out),
+        Wide::dot(x5, x[3], factors(F2_053 - F2_563, -F2_563)).add(z4_out),
+        Wide::dot(x7, x[1], factors(F0_299 - F0_900, -F0_900)).add(z3_out),
     ];
     let sum = |index: usize| even[index].add(odd[index]).narrow::<SHIFT>();
     let difference = |index: usize| even[index].sub(odd[index]).narrow::<SHIFT>();
@@ -100,22 +113,71 @@ fn transpose<L: Lanes>(x: [L; 8]) -> [L; 8] {
     ]
 }
 
-/// The samples of a block, row by row. Coefficients and quantisers are stored column by column. With `LOW`, only the
-/// first ten coefficients in zigzag order may be non-zero; these are all in the first four columns and rows.
+/// Transposes the samples of a block: each vector has those of two columns, and then those of two rows.
+#[inline(always)]
+fn transpose_samples<L: Lanes>(x: [L; 4]) -> [L; 4] {
+    let a = [x[0].low_u8(x[2]), x[0].high_u8(x[2]), x[1].low_u8(x[3]), x[1].high_u8(x[3])];
+    let b = [a[0].low_u8(a[2]), a[0].high_u8(a[2]), a[1].low_u8(a[3]), a[1].high_u8(a[3])];
+    [b[0].low_u8(b[2]), b[0].high_u8(b[2]), b[1].low_u8(b[3]), b[1].high_u8(b[3])]
+}
+
+/// The samples of a block, row by row. Coefficients and quantisers are stored row by row too. With `LOW`, only the first
+/// ten coefficients in zigzag order may be non-zero; these are all in the first four columns and rows.
+///
+/// The first pass computes columns, the second rows, as in libjpeg: the other order rounds differently.
 #[inline(always)]
 pub(super) fn block<L: Lanes, const LOW: bool>(coefficients: &[[i16; 8]; 8], quantiser: &[i16; 64]) -> [[u8; 8]; 8] {
     let quantiser = quantiser.as_chunks::<8>().0;
+    if is_flat::<LOW>(coefficients) {
+        return flat_block::<L, LOW>(&coefficients[0], &quantiser[0]);
+    }
     let mut x = [L::splat_i16(0); 8];
     for index in 0..if LOW { 4 } else { 8 } {
         x[index] = L::load_i16(&coefficients[index]).mul_i16(L::load_i16(&quantiser[index]));
     }
-    let x = transpose(pass::<L, { CONST_BITS - PASS1_BITS }, LOW>(x));
-    let x = pass::<L, { CONST_BITS + PASS1_BITS + 3 }, LOW>(x);
-    let [a, b] = x[0].narrow_samples(x[1]);
-    let [c, d] = x[2].narrow_samples(x[3]);
-    let [e, f] = x[4].narrow_samples(x[5]);
-    let [g, h] = x[6].narrow_samples(x[7]);
+    rows_pass::<L, LOW>(pass::<L, { CONST_BITS - PASS1_BITS }, LOW>(x))
+}
+
+/// The second pass, from the result of the first.
+#[inline(always)]
+fn rows_pass<L: Lanes, const LOW: bool>(x: [L; 8]) -> [[u8; 8]; 8] {
+    let x = pass::<L, { CONST_BITS + PASS1_BITS + 3 }, LOW>(transpose(x));
+    let columns = [0, 2, 4, 6].map(|column| x[column].narrow_samples(x[column + 1]));
+    let [[a, b], [c, d], [e, f], [g, h]] = transpose_samples(columns).map(L::halves);
     [a, b, c, d, e, f, g, h]
+}
+
+/// True if all coefficients are in the first row.
+#[inline(always)]
+fn is_flat<const LOW: bool>(coefficients: &[[i16; 8]; 8]) -> bool {
+    // Integers instead of arrays, and the other rows in a function of their own: otherwise the compiler joins all
+    // comparisons, although the first one almost always decides.
+    if LOW {
+        (number(&coefficients[1], 0) | number(&coefficients[2], 0) | number(&coefficients[3], 0)) == 0
+    } else {
+        (number(&coefficients[1], 0) | number(&coefficients[1], 4)) == 0 && are_zero(&coefficients[2..])
+    }
+}
+
+/// Four coefficients of a row as one number. It is 0 if all of them are.
+#[inline(always)]
+fn number(row: &[i16; 8], first: usize) -> u64 {
+    (0..4).fold(0, |number, index| number | u64::from(row[first + index] as u16) << (16 * index))
+}
+
+#[cold]
+#[inline(never)]
+fn are_zero(rows: &[[i16; 8]]) -> bool {
+    rows.iter().all(|row| *row == [0; 8])
+}
+
+/// The samples of a block whose coefficients are all in its first row. In broken data the first pass may overflow, as
+/// in libjpeg-turbo.
+#[inline(never)]
+fn flat_block<L: Lanes, const LOW: bool>(row: &[i16; 8], quantiser: &[i16; 8]) -> [[u8; 8]; 8] {
+    let x = L::load_i16(row).mul_i16(L::load_i16(quantiser));
+    let twice = x.add_i16(x);
+    rows_pass::<L, LOW>([twice.add_i16(twice); 8])
 }
 
 /// The sample value of a block that only has a DC coefficient. In broken data it may overflow, as in libjpeg-turbo.
@@ -133,7 +195,7 @@ pub(super) fn quarters<const LOW: bool>(coefficients: &[[i16; 8]; 8], quantiser:
         [(1, 0.906_127_446), (3, -0.318_189_645), (5, 0.212_607_524), (7, -0.180_239_955)];
     const SHIFT: u32 = 12;
     let odd_factors = || ODD_FACTORS.iter().take(if LOW { 2 } else { 4 });
-    let at = |column: usize, row: usize| i32::from(coefficients[column][row].wrapping_mul(quantiser[8 * column + row]));
+    let at = |column: usize, row: usize| i32::from(coefficients[row][column].wrapping_mul(quantiser[8 * row + column]));
     #[inline(always)]
     fn halves(value: impl Fn(usize) -> i32, odd_factors: impl Iterator<Item = &'static (usize, f64)>) -> [i32; 2] {
         let even = value(0) << SHIFT;

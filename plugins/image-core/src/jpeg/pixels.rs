@@ -221,10 +221,10 @@ fn ycbcr_to_rgb<L: Lanes>([y, cb, cr]: [&[u8]; 3], [r, g, b]: [&mut [u8]; 3]) {
         let [red, green, blue] =
             [scaled::<L, 14>(chroma, RED, 128), scaled::<L, 16>(chroma, GREEN, 0), scaled::<L, 14>(chroma, BLUE, 128)];
         let (y, cr) = ([y.low_u8(zero), y.high_u8(zero)], [cr.low_u8(zero), cr.high_u8(zero)]);
-        *r = joined(y[0].add_i16(red[0]).narrow_samples(y[1].add_i16(red[1])));
+        *r = joined(y[0].add_i16(red[0]).narrow_samples(y[1].add_i16(red[1])).halves());
         let green = [0, 1].map(|half| y[half].sub_i16(cr[half]).add_i16(green[half]));
-        *g = joined(green[0].narrow_samples(green[1]));
-        *b = joined(y[0].add_i16(blue[0]).narrow_samples(y[1].add_i16(blue[1])));
+        *g = joined(green[0].narrow_samples(green[1]).halves());
+        *b = joined(y[0].add_i16(blue[0]).narrow_samples(y[1].add_i16(blue[1])).halves());
     }
     let byte = |value: i32| value.clamp(0, 255) as u8;
     for ((y, (cb, cr)), ((r, g), b)) in y.1.iter().zip(cb.1.iter().zip(cr.1)).zip(r.1.iter_mut().zip(g.1).zip(b.1)) {

@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::headers::{Component, Headers};
 use super::idct;
-use super::sink::{converts_first, needs_only_luma};
+use super::sink::{converts_first, is_draft, needs_only_luma};
 use crate::Settings;
 use crate::lanes::Lanes;
 use crate::output::Output;
@@ -39,11 +39,7 @@ pub(super) fn planes_bytes(headers: &Headers, output: &Output) -> u64 {
 /// The samples per side of a block for each component: 8; or 1 or 2 in a draft; or 0 if the component is not needed for
 /// the tensor.
 pub(super) fn block_sizes(headers: &Headers, settings: &Settings, output: &Output) -> impl Iterator<Item = usize> {
-    let shrinks_by_8 = |side: usize, full: u64| side as u64 >= 8 * full;
-    let draft = settings.draft
-        && shrinks_by_8(headers.width, output.x.full)
-        && shrinks_by_8(headers.height, output.y.full)
-        && !converts_first(headers, settings, output);
+    let draft = is_draft(headers, settings, output);
     let only_luma = needs_only_luma(headers, settings);
     headers.components.iter().enumerate().map(move |(index, component)| {
         // In a draft, a component with one sample for four pixels has four samples per block, as in libjpeg.
@@ -125,28 +121,28 @@ impl<L: Lanes> Plane<L> {
     /// Writes the samples of a block to the strip at offset `at`. `last` is the index of its last non-zero coefficient
     /// in zigzag order.
     #[inline(always)]
-    pub(super) fn block<const SIZE: usize>(&mut self, columns: &[[i16; 8]; 8], last: usize, at: usize) {
-        let dc_sample = self.dc_sample(columns[0][0]);
+    pub(super) fn block<const SIZE: usize>(&mut self, rows: &[[i16; 8]; 8], last: usize, at: usize) {
+        let dc_sample = self.dc_sample(rows[0][0]);
         let (strip, stride, quantiser) = (&mut self.strip[at..], self.stride, &self.quantiser);
         match (SIZE, last) {
             (2, 0) => copy([[dc_sample; 2]; 2], strip, stride),
-            (2, ..10) => copy(idct::quarters::<true>(columns, quantiser), strip, stride),
-            (2, _) => copy(idct::quarters::<false>(columns, quantiser), strip, stride),
+            (2, ..10) => copy(idct::quarters::<true>(rows, quantiser), strip, stride),
+            (2, _) => copy(idct::quarters::<false>(rows, quantiser), strip, stride),
             (_, 0) => copy([[dc_sample; 8]; 8], strip, stride),
-            (_, ..10) => copy(low_block::<L>(columns, quantiser), strip, stride),
-            (_, _) => copy(full_block::<L>(columns, quantiser), strip, stride),
+            (_, ..10) => copy(low_block::<L>(rows, quantiser), strip, stride),
+            (_, _) => copy(full_block::<L>(rows, quantiser), strip, stride),
         }
     }
 }
 
 #[inline(never)]
-fn full_block<L: Lanes>(columns: &[[i16; 8]; 8], quantiser: &[i16; 64]) -> [[u8; 8]; 8] {
-    idct::block::<L, false>(columns, quantiser)
+fn full_block<L: Lanes>(rows: &[[i16; 8]; 8], quantiser: &[i16; 64]) -> [[u8; 8]; 8] {
+    idct::block::<L, false>(rows, quantiser)
 }
 
 #[inline(never)]
-fn low_block<L: Lanes>(columns: &[[i16; 8]; 8], quantiser: &[i16; 64]) -> [[u8; 8]; 8] {
-    idct::block::<L, true>(columns, quantiser)
+fn low_block<L: Lanes>(rows: &[[i16; 8]; 8], quantiser: &[i16; 64]) -> [[u8; 8]; 8] {
+    idct::block::<L, true>(rows, quantiser)
 }
 
 #[inline(always)]

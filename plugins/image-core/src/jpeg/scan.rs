@@ -2,14 +2,14 @@
 
 use super::bits::{BitReader, Restarts};
 use super::fault::Fault;
-use super::headers::{Headers, Scan, TRANSPOSED};
+use super::headers::{Headers, Scan, ZIGZAG};
 use super::huffman::{Code, END_OF_BLOCK, SKIP_BITS, Skip};
 use super::plane::Plane;
 use super::segments::next_segment;
 use super::sink::Sink;
 use crate::lanes::Lanes;
 
-/// The coefficients of a block, column by column.
+/// The coefficients of a block, row by row.
 pub(super) type Coefficients = [i16; 64];
 
 /// A component and its codes.
@@ -111,11 +111,11 @@ impl<L: Lanes> Coded<'_, L> {
                 }
                 block[0] = self.predictor;
                 let last = ac_coefficients(bits, self.ac, block).ok_or(Fault::CodeWord)?;
-                let columns: &mut [[i16; 8]; 8] = block.as_chunks_mut().0.as_mut_array().expect("eight columns");
-                self.plane.block::<SIZE>(columns, last, at);
+                let rows: &mut [[i16; 8]; 8] = block.as_chunks_mut().0.as_mut_array().expect("eight rows");
+                self.plane.block::<SIZE>(rows, last, at);
                 match last {
-                    ..10 => columns[..4].fill([0; 8]),
-                    _ => *columns = [[0; 8]; 8],
+                    ..10 => rows[..4].fill([0; 8]),
+                    _ => *rows = [[0; 8]; 8],
                 }
             }
         }
@@ -174,7 +174,7 @@ pub(super) fn ac_coefficients<L: Lanes>(
                 if entry.run() >= END_OF_BLOCK {
                     return Some(last);
                 }
-                let place = usize::from(TRANSPOSED[index & 127]) & 63;
+                let place = usize::from(ZIGZAG[index & 127]) & 63;
                 block[place] = signed_bits(look, entry.bits() - entry.size(), entry.size()) as i16;
                 last = index.min(63);
                 index += 1;

@@ -13,8 +13,8 @@ pub(super) fn next_segment<'a>(body: &'a [u8], at: &mut usize) -> Option<(u8, &'
         let marker = body[*at + 1];
         *at += 2;
         match marker {
-            0x01 | 0xD0..=0xD8 => {}
-            0xD9 => return Some((marker, &[])),
+            0x01 | 0xD0..=0xD7 => {}
+            0xD8 | 0xD9 => return Some((marker, &[])),
             _ => {
                 let length = usize::from(u16::from_be_bytes(*body.get(*at..)?.first_chunk()?));
                 let segment = body.get(*at + 2..*at + length)?;

@@ -1,6 +1,6 @@
 //! Where the samples of all components go, one row of MCUs at a time. There are two ways to the output:
 //! - By plane: luma and chroma are resized separately from their own resolutions and converted to colours afterwards,
-//!   when there are few pixels.
+//!   when there are few pixels. For gray results and drafts.
 //! - By pixel, see [`Pixels`]: they are converted to colours first, and the colours are resized.
 
 use super::colours::Colours;
@@ -25,26 +25,31 @@ pub(super) enum Sink<'o, 'a, L> {
     Pixels(Box<Pixels<'o, 'a, L>>),
 }
 
-/// The number of pixels of the image for each pixel of the result from which on luma and chroma are resized first.
-const MANY: u64 = 6;
-/// The number of pixels of an image that is converted first even if it has many pixels for each pixel of the result,
-/// because it takes little time in any case.
+/// The number of pixels of an image that is never a draft, because it takes little time in any case.
 const SMALL: u64 = 1 << 16;
 
 /// True if the image is converted to colours before it is resized. The result is then that of a full decode and a resize.
-/// If luma and chroma are resized first, it is the same except near colours outside of RGB, because these are clamped
-/// later: at edges of saturated colours. The mean of many pixels differs little, and a large image with many pixels for
-/// each pixel of the result would take a lot longer, so such images are resized first. CMYK images are never, because
-/// their conversion is not linear.
+/// If luma and chroma are resized first, it differs at edges of saturated colours, because colours outside of RGB are
+/// clamped later: by up to 56 of 255 in coloured text. So only drafts are resized first, which are not exact in any case.
+/// CMYK images are never, because their conversion is not linear.
 pub(super) fn converts_first(headers: &Headers, settings: &Settings, output: &Output) -> bool {
-    let pixels = headers.width as u64 * headers.height as u64;
-    let many = MANY.saturating_mul(output.x.full).saturating_mul(output.y.full);
-    let grows = (headers.width as u64) < output.x.full || (headers.height as u64) < output.y.full;
+    let is_small = headers.width as u64 * headers.height as u64 <= SMALL;
     match headers.colours {
         Colours::Gray | Colours::Rgb => false,
-        Colours::YCbCr => (grows || pixels < many || pixels <= SMALL) && !needs_only_luma(headers, settings),
+        Colours::YCbCr => (is_small || !may_be_draft(headers, settings, output)) && !needs_only_luma(headers, settings),
         Colours::Cmyk | Colours::Ycck => true,
     }
+}
+
+/// True if drafts are configured, and one eighth of the image is still at least as large as its resized size.
+fn may_be_draft(headers: &Headers, settings: &Settings, output: &Output) -> bool {
+    let shrinks_by_8 = |side: usize, full: u64| side as u64 >= 8 * full;
+    settings.draft && shrinks_by_8(headers.width, output.x.full) && shrinks_by_8(headers.height, output.y.full)
+}
+
+/// True if only a part of the image's frequencies is decoded.
+pub(super) fn is_draft(headers: &Headers, settings: &Settings, output: &Output) -> bool {
+    may_be_draft(headers, settings, output) && !converts_first(headers, settings, output)
 }
 
 /// True if the tensor needs only luma.

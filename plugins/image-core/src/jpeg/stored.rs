@@ -96,8 +96,8 @@ pub(super) fn decode<L: Lanes>(
             Some((0xD9, _)) if !stored.iter().all(StoredComponent::is_complete) => return Err(Fault::MissingScan),
             Some((0xD9, _)) => break,
             Some((marker, segment)) => headers.table(marker, segment)?,
-            // Without a marker at the end, further scans may be missing.
-            None if stored.iter().all(StoredComponent::is_complete) => break,
+            // Without a marker at the end, further scans may be missing. A marker without its whole segment is a fault.
+            None if at + 1 >= body.len() && stored.iter().all(StoredComponent::is_complete) => break,
             None => return Err(Fault::Truncated),
         }
     }
@@ -290,8 +290,8 @@ impl<L: Lanes> StoredComponent<L> {
                     for (column, block) in blocks.iter().enumerate() {
                         let at = (row * self.plane.stride + column) * self.plane.block_size;
                         match self.plane.block_size {
-                            2 => self.plane.block::<2>(block.columns(), block.last(), at),
-                            _ => self.plane.block::<8>(block.columns(), block.last(), at),
+                            2 => self.plane.block::<2>(block.rows(), block.last(), at),
+                            _ => self.plane.block::<8>(block.rows(), block.last(), at),
                         }
                     }
                 }

@@ -108,8 +108,13 @@ impl Lanes for Scalar {
         let lane = |lane: usize| if lane < 4 { low[lane] } else { high[lane - 4] };
         Self::from_i16(from_fn(|index| lane(index).clamp(i16::MIN.into(), i16::MAX.into()) as i16))
     }
-    fn narrow_samples(self, high: Self) -> [[u8; 8]; 2] {
-        [self, high].map(|half| half.i16().map(|lane| (lane.clamp(-128, 127) + 128) as u8))
+    fn narrow_samples(self, high: Self) -> Self {
+        let (low, high) = (self.i16(), high.i16());
+        let lane = |lane: usize| if lane < 8 { low[lane] } else { high[lane - 8] };
+        Self(from_fn(|index| (lane(index).clamp(-128, 127) + 128) as u8))
+    }
+    fn halves(self) -> [[u8; 8]; 2] {
+        [from_fn(|byte| self.0[byte]), from_fn(|byte| self.0[8 + byte])]
     }
 
     fn low_u8(self, other: Self) -> Self {

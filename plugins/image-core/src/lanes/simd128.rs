@@ -81,9 +81,12 @@ impl Lanes for Simd128 {
         Self(i16x8_narrow_i32x4(self.0, high.0))
     }
     #[inline(always)]
-    fn narrow_samples(self, high: Self) -> [[u8; 8]; 2] {
-        let samples = v128_xor(i8x16_narrow_i16x8(self.0, high.0), i8x16_splat(-128));
-        [u64x2_extract_lane::<0>(samples), u64x2_extract_lane::<1>(samples)].map(u64::to_le_bytes)
+    fn narrow_samples(self, high: Self) -> Self {
+        Self(v128_xor(i8x16_narrow_i16x8(self.0, high.0), i8x16_splat(-128)))
+    }
+    #[inline(always)]
+    fn halves(self) -> [[u8; 8]; 2] {
+        [u64x2_extract_lane::<0>(self.0), u64x2_extract_lane::<1>(self.0)].map(u64::to_le_bytes)
     }
     #[inline(always)]
     fn low_u8(self, other: Self) -> Self {

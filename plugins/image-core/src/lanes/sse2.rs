@@ -94,11 +94,14 @@ impl Lanes for Sse2 {
         Self(unsafe { _mm_packs_epi32(self.0, high.0) })
     }
     #[inline(always)]
-    fn narrow_samples(self, high: Self) -> [[u8; 8]; 2] {
+    fn narrow_samples(self, high: Self) -> Self {
         // SAFETY: x86-64 has SSE2.
-        let samples = unsafe { _mm_xor_si128(_mm_packs_epi16(self.0, high.0), _mm_set1_epi8(-128)) };
+        Self(unsafe { _mm_xor_si128(_mm_packs_epi16(self.0, high.0), _mm_set1_epi8(-128)) })
+    }
+    #[inline(always)]
+    fn halves(self) -> [[u8; 8]; 2] {
         // SAFETY: both types have sixteen bytes without padding.
-        unsafe { core::mem::transmute(samples) }
+        unsafe { core::mem::transmute(self.0) }
     }
     #[inline(always)]
     fn low_u8(self, other: Self) -> Self {

@@ -1,65 +1,174 @@
-//! EXIF and XMP of a PNG. They may stand after the image, and the crate `png` reads only what stands before it.
+//! The orientation of a PNG. Its chunks may stand after the image, and the crate `png` reads only what stands before it.
 
 use std::borrow::Cow;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
+use flate2::Crc;
 use flate2::read::ZlibDecoder;
+use image::metadata::Orientation;
+
+use crate::exif::orientation;
+use crate::limits::Rejected;
 
 /// The metadata that can contain an orientation. If there are several of a kind, the last one is used, as in Pillow.
 #[derive(Default)]
-pub(super) struct Metadata<'a> {
-    pub(super) exif: Option<&'a [u8]>,
-    pub(super) xmp: Option<Cow<'a, [u8]>>,
+struct Metadata<'a> {
+    /// A chunk `eXIf`, or a text with the keyword `exif`.
+    exif: Option<&'a [u8]>,
+    /// EXIF as text, as ImageMagick writes it. It is used if there is no other EXIF.
+    profile: Option<Cow<'a, [u8]>>,
+    /// XMP as text.
+    xmp: Option<Cow<'a, [u8]>>,
+    /// XMP as international text. It is used if there is no other XMP.
+    international_xmp: Option<Cow<'a, [u8]>>,
 }
 
-/// The keyword of a text chunk with XMP.
+/// The keywords of the texts.
+const EXIF: &[u8] = b"exif";
+const PROFILE: &[u8] = b"Raw profile type exif";
 const XMP: &[u8] = b"XML:com.adobe.xmp";
-/// The maximum bytes of compressed XMP after decompression, as in Pillow.
+/// The maximum bytes of a compressed text after decompression, as in Pillow.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
-/// Reads the metadata. Ends at an incomplete chunk.
-pub(super) fn read(body: &[u8]) -> Metadata<'_> {
+/// Reads the orientation.
+///
+/// # Errors
+/// If a chunk that could contain it is damaged.
+pub(super) fn read_orientation(body: &[u8]) -> Result<Orientation, Rejected> {
     let mut metadata = Metadata::default();
     // The signature has eight bytes.
     let mut rest = body.get(8..).unwrap_or_default();
-    while let Some((name, data, after)) = next_chunk(rest) {
-        match name {
-            b"eXIf" => metadata.exif = Some(data),
-            b"tEXt" | b"zTXt" | b"iTXt" => metadata.xmp = xmp(name, data).or(metadata.xmp),
+    while let Some((chunk, after)) = next_chunk(rest) {
+        match chunk.name {
+            b"eXIf" | b"tEXt" | b"zTXt" | b"iTXt" => metadata.read(&chunk)?,
+            b"IEND" => break,
             _ => {}
         }
         rest = after;
     }
-    metadata
+    // A truncated file may have lost its orientation, although all pixels are there.
+    if let None | Some(b"eXIf" | b"tEXt" | b"zTXt" | b"iTXt") = rest.get(4..8) {
+        return Err(Rejected::broken("PNG", "its end is missing"));
+    }
+    let profile = metadata.profile.as_deref().and_then(profile_block);
+    let xmp = metadata.xmp.filter(|xmp| !xmp.is_empty()).or(metadata.international_xmp);
+    Ok(orientation(metadata.exif.or(profile.as_deref()), xmp.as_deref()))
 }
 
-/// A chunk: its length, its name, its data and a checksum.
-fn next_chunk(bytes: &[u8]) -> Option<(&[u8; 4], &[u8], &[u8])> {
+/// A chunk: its name, its data and their checksum.
+struct Chunk<'a> {
+    name: &'a [u8; 4],
+    data: &'a [u8],
+    checksum: u32,
+}
+
+/// Returns the next chunk and the bytes after it. `None` at an incomplete chunk.
+fn next_chunk(bytes: &[u8]) -> Option<(Chunk<'_>, &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (name, rest) = rest.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
     let (data, rest) = rest.split_at_checked(length)?;
-    Some((name, data, rest.get(4..)?))
+    let (checksum, rest) = rest.split_first_chunk()?;
+    Some((Chunk { name, data, checksum: u32::from_be_bytes(*checksum) }, rest))
 }
 
-/// The text of a text chunk, if its keyword is that of XMP.
-fn xmp<'a>(name: &[u8; 4], data: &'a [u8]) -> Option<Cow<'a, [u8]>> {
-    let text = data.strip_prefix(XMP)?.strip_prefix(b"\0")?;
-    let (compressed, text) = match name {
-        b"tEXt" => (false, text),
-        // The method of compression; there is only one.
-        b"zTXt" => (true, text.strip_prefix(b"\0")?),
-        _ => {
-            let [compressed, _, rest @ ..] = text else { return None };
-            // The language and the translated keyword.
-            let mut parts = rest.splitn(3, |byte| *byte == 0);
-            (*compressed != 0, parts.nth(2)?)
+impl<'a> Metadata<'a> {
+    /// Reads a chunk of metadata.
+    fn read(&mut self, chunk: &Chunk<'a>) -> Result<(), Rejected> {
+        let (keyword, text) = match chunk.data.iter().position(|byte| *byte == 0) {
+            Some(end) => (&chunk.data[..end], &chunk.data[end + 1..]),
+            None => (chunk.data, &[][..]),
+        };
+        if chunk.name != b"eXIf" && ![EXIF, PROFILE, XMP].contains(&keyword) {
+            return Ok(());
         }
-    };
-    if !compressed {
-        return Some(Cow::Borrowed(text));
+        let mut checksum = Crc::new();
+        checksum.update(chunk.name);
+        checksum.update(chunk.data);
+        if checksum.sum() != chunk.checksum {
+            let name = String::from_utf8_lossy(chunk.name);
+            return Err(Rejected::broken("PNG", format!("its {name} chunk is damaged")));
+        }
+        match chunk.name {
+            b"eXIf" => self.exif = Some(chunk.data),
+            b"tEXt" if keyword == EXIF => self.exif = Some(text),
+            b"tEXt" => self.set(keyword, Some(Cow::Borrowed(text))),
+            b"zTXt" => self.set(keyword, compressed_text(text)),
+            _ => {
+                let Some((text, is_utf8)) = international_text(text) else { return Ok(()) };
+                if keyword == XMP {
+                    self.international_xmp = Some(text.clone());
+                }
+                // The language, the translated keyword and the text must be UTF-8.
+                if is_utf8 && std::str::from_utf8(&text).is_ok() {
+                    self.set(keyword, Some(text));
+                }
+            }
+        }
+        Ok(())
     }
-    let mut plain = Vec::new();
-    ZlibDecoder::new(text).take(MAX_TEXT_BYTES).read_to_end(&mut plain).ok()?;
-    Some(Cow::Owned(plain))
+
+    fn set(&mut self, keyword: &[u8], text: Option<Cow<'a, [u8]>>) {
+        match keyword {
+            PROFILE => self.profile = text.or(self.profile.take()),
+            XMP => self.xmp = text.or(self.xmp.take()),
+            _ => {}
+        }
+    }
+}
+
+/// The text of a chunk `zTXt`; empty if its data are damaged. `None` if the method of compression is unknown or the text
+/// is too long.
+fn compressed_text(text: &[u8]) -> Option<Cow<'_, [u8]>> {
+    match text {
+        [] => Some(Cow::Borrowed(&[])),
+        [0, compressed @ ..] => match decompress(compressed) {
+            Ok(text) => text.map(Cow::Owned),
+            Err(_) => Some(Cow::Borrowed(&[])),
+        },
+        _ => None,
+    }
+}
+
+/// The text of a chunk `iTXt`, and true if its language and its translated keyword are UTF-8. `None` if there is none.
+fn international_text(text: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
+    let [flag, method, rest @ ..] = text else { return None };
+    let mut parts = rest.splitn(3, |byte| *byte == 0);
+    let [language, keyword, text] = [parts.next()?, parts.next()?, parts.next()?];
+    let is_utf8 = [language, keyword].iter().all(|part| std::str::from_utf8(part).is_ok());
+    match (flag, method) {
+        (0, _) => Some((Cow::Borrowed(text), is_utf8)),
+        (_, 0) => Some((Cow::Owned(decompress(text).ok()??), is_utf8)),
+        _ => None,
+    }
+}
+
+/// Decompresses a text. If its end is missing, the rest is the text. `None` if it is too long.
+fn decompress(compressed: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
+    let mut text = Vec::new();
+    match ZlibDecoder::new(compressed).take(MAX_TEXT_BYTES + 1).read_to_end(&mut text) {
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(error),
+        _ => Ok(Some(text).filter(|text| text.len() as u64 <= MAX_TEXT_BYTES)),
+    }
+}
+
+/// The EXIF block in a profile of ImageMagick: two lines with its name and length follow an empty one, then it stands
+/// there in hexadecimal digits.
+fn profile_block(profile: &[u8]) -> Option<Vec<u8>> {
+    let lines = profile.split(|byte| *byte == b'\n').skip(3);
+    let text: Vec<u8> = lines.flatten().copied().collect();
+    let mut digits = text.as_slice();
+    let mut block = Vec::with_capacity(digits.len() / 2);
+    loop {
+        // White space may stand between bytes, not between the digits of a byte.
+        digits = digits.trim_ascii_start();
+        let (byte, rest) = match digits {
+            [] => return Some(block),
+            [high, low, rest @ ..] => ([*high, *low], rest),
+            [_] => return None,
+        };
+        let [high, low] = byte.map(|digit| char::from(digit).to_digit(16));
+        block.push((high? << 4 | low?) as u8);
+        digits = rest;
+    }
 }

@@ -2,11 +2,14 @@
 //! count allocates nothing.
 
 use super::broken;
+use crate::exif::{self, integer};
 use crate::limits::Rejected;
 
 /// The first directory.
 pub(super) struct Directory<'a> {
     body: &'a [u8],
+    /// Where it begins.
+    at: u64,
     pub(super) big_endian: bool,
     /// True if it is a BigTIFF: counts and offsets have 8 bytes.
     big: bool,
@@ -42,7 +45,7 @@ impl<'a> Directory<'a> {
         let first = at.checked_add(length).ok_or_else(end)?;
         let entries = slice(body, first, bytes).ok_or_else(end)?;
         let next = first.checked_add(bytes).and_then(|at| number(at, if big { 8 } else { 4 }));
-        Ok(Directory { body, big_endian, big, entries, has_next: next.is_some_and(|next| next != 0) })
+        Ok(Directory { body, at, big_endian, big, entries, has_next: next.is_some_and(|next| next != 0) })
     }
 
     /// Returns the values of a tag, or `None` if the directory does not contain it.
@@ -70,6 +73,12 @@ impl<'a> Directory<'a> {
         };
         let bytes = bytes.ok_or_else(|| broken(format!("the values of tag {tag} are not in the file")))?;
         Ok(Some(Values { tag, kind, big_endian: self.big_endian, bytes, count: bytes.len() / width as usize }))
+    }
+
+    /// Returns the number of the orientation, or 0 if it is not valid. `None` if the directory does not contain it.
+    pub(super) fn orientation(&self) -> Option<u8> {
+        let Directory { body: file, at, big_endian, big, .. } = *self;
+        exif::Directory { file, at, big_endian, big }.orientation()
     }
 
     /// Returns the first value of a tag.
@@ -124,14 +133,4 @@ impl Values<'_> {
 fn slice(bytes: &[u8], at: u64, length: u64) -> Option<&[u8]> {
     let at = usize::try_from(at).ok()?;
     bytes.get(at..at.checked_add(usize::try_from(length).ok()?)?)
-}
-
-/// Reads an unsigned integer of at most 8 bytes.
-fn integer(bytes: &[u8], big_endian: bool) -> Option<u64> {
-    let add = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
-    match bytes.len() {
-        0 | 9.. => None,
-        _ if big_endian => Some(bytes.iter().fold(0, add)),
-        _ => Some(bytes.iter().rev().fold(0, add)),
-    }
 }

@@ -1,0 +1,389 @@
+"""Measures how Pillow turns images whose orientation is stored in unusual ways.
+
+    python tests/conformance/images/orientations.py > tests/data/orientations.tsv
+
+`tests/it/image_orientation.rs` holds the plugin against the table. Each line has the answers for one block of metadata
+in a JPEG, a PNG and a WebP, or for one file of its own:
+
+- `what`: what is unusual about it.
+- `jpeg`, `png`, `webp`: the answer if the block is the EXIF block of such a file, with XMP beside it that says 3; or
+  `file`, the answer for the whole file.
+- `hex`: the block or the file.
+
+An answer is the orientation that Pillow applies, or `error` if `ImageOps.exif_transpose` raises an exception. The value
+in most blocks is 6. So the answer is 6 if the block counts, 3 if Pillow goes on to XMP, and 1 if it does neither.
+
+The first lines are the files into which the blocks are inserted.
+"""
+
+import io
+import struct
+import sys
+import warnings
+import zlib
+
+import numpy
+import PIL
+from PIL import Image, ImageOps
+
+TAG = 0x0112
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+NAMES = {
+    1: "BYTE", 2: "ASCII", 3: "SHORT", 4: "LONG", 5: "RATIONAL", 6: "SBYTE", 7: "UNDEFINED", 8: "SSHORT", 9: "SLONG",
+    10: "SRATIONAL", 11: "FLOAT", 12: "DOUBLE", 13: "IFD", 14: "14", 16: "LONG8", 17: "SLONG8", 18: "IFD8",
+}  # fmt: skip
+CODES = {1: "B", 3: "H", 4: "L", 6: "b", 7: "B", 8: "h", 9: "l", 11: "f", 12: "d", 13: "L", 16: "Q", 17: "q", 18: "Q"}
+XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="3"/></x:xmpmeta>'
+KEYWORD = b"XML:com.adobe.xmp"
+TURN = Image.Transpose
+TURNS = {
+    1: None, 2: TURN.FLIP_LEFT_RIGHT, 3: TURN.ROTATE_180, 4: TURN.FLIP_TOP_BOTTOM, 5: TURN.TRANSPOSE,
+    6: TURN.ROTATE_270, 7: TURN.TRANSVERSE, 8: TURN.ROTATE_90,
+}  # fmt: skip
+
+# Pixels that no orientation maps to themselves; in a JPEG, each of them is a block.
+PIXELS = numpy.array([[20, 90, 160], [230, 55, 125]], "uint8")
+BLOCKS = numpy.kron(PIXELS, numpy.ones((8, 8), "uint8"))
+
+
+def data(order, kind, values):
+    """Values of a type."""
+    if kind == 2:
+        return b"".join(b"%d" % value for value in values)
+    if kind in (5, 10):
+        pairs = [value if isinstance(value, tuple) else (value, 1) for value in values]
+        return b"".join(struct.pack(order + ("LL" if kind == 5 else "ll"), *pair) for pair in pairs)
+    return b"".join(struct.pack(order + CODES.get(kind, "H"), value) for value in values)
+
+
+def entry(order, kind, values, tag=TAG, count=None):
+    """An entry of a directory: tag, type, number of values, and their bytes."""
+    return tag, kind, len(values) if count is None else count, data(order, kind, values)
+
+
+def directory(order, entries, *, big=False, at=8, magic=None, count=None):
+    """A TIFF header and one directory, which begins at `at`; the values that do not fit follow it."""
+    size, word = (20, "Q") if big else (12, "L")
+    magic = magic or struct.pack(order + "H", 43 if big else 42)
+    head = (b"II" if order == "<" else b"MM") + magic
+    head += struct.pack(order + "HHQ", 8, 0, 16) if big else struct.pack(order + "L", at)
+    at = 16 if big else at
+    first = at + (8 if big else 2) + size * len(entries) + (8 if big else 4)
+    body, rest = b"", b""
+    for tag, kind, number, values in entries:
+        width = 8 if big else 4
+        field = values.ljust(width, b"\0")
+        if len(values) > width:
+            field = struct.pack(order + word, first + len(rest))
+            rest += values + b"\0" * (len(values) % 2)
+        body += struct.pack(order + "HH" + word, tag, kind, number) + field
+    number = struct.pack(order + ("Q" if big else "H"), len(entries) if count is None else count)
+    return head.ljust(at, b"\0") + number + body + struct.pack(order + word, 0) + rest
+
+
+def chunk(name, content):
+    """A chunk of a PNG."""
+    return struct.pack(">L", len(content)) + name + content + struct.pack(">L", zlib.crc32(name + content))
+
+
+def saved(kind, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(BLOCKS if kind == "JPEG" else PIXELS).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+BASES = {"jpeg": saved("JPEG", quality=90), "png": saved("PNG"), "webp": saved("WEBP", lossless=True)}
+
+
+def jpeg(exif=None, xmp=XMP):
+    """A JPEG with an EXIF block, which begins with its prefix, and XMP."""
+    segments = b""
+    for content in (exif, xmp and b"http://ns.adobe.com/xap/1.0/\0" + xmp):
+        if content is not None:
+            segments += b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
+    return BASES["jpeg"][:2] + segments + BASES["jpeg"][2:]
+
+
+def png(before=b"", after=b""):
+    """A PNG with more chunks before and after the image."""
+    base = BASES["png"]
+    return base[:33] + before + base[33:-12] + after + base[-12:]
+
+
+def webp(exif=None, xmp=XMP, *, flags=None, first=False):
+    """A WebP with a header of features, and the chunks before or after the image."""
+    image = BASES["webp"][12:]
+    chunks = b""
+    for name, content in ((b"EXIF", exif), (b"XMP ", xmp)):
+        if content is not None:
+            chunks += name + struct.pack("<L", len(content)) + content + b"\0" * (len(content) % 2)
+    if flags is None:
+        flags = (8 if exif is not None else 0) | (4 if xmp is not None else 0)
+    height, width = PIXELS.shape
+    features = b"VP8X" + struct.pack("<LL", 10, flags) + struct.pack("<L", width - 1)[:3]
+    features += struct.pack("<L", height - 1)[:3]
+    content = b"WEBP" + features + (chunks + image if first else image + chunks)
+    return b"RIFF" + struct.pack("<L", len(content)) + content
+
+
+def tiff(order, orientation, *, big=False, late=False, xmp=True):
+    """A TIFF of one strip with more entries; XMP, if it has it, says 3."""
+    height, width = PIXELS.shape
+    pixels = PIXELS.tobytes()
+    entries = [(256, [width]), (257, [height]), (258, [8]), (259, [1]), (262, [1]), (277, [1]), (278, [height])]
+    entries = [entry(order, 3, values, tag) for tag, values in entries]
+    entries += [entry(order, 4, [0], 273), entry(order, 4, [len(pixels)], 279)]
+    entries += [(700, 1, len(XMP), XMP)] if xmp else []
+    entries = sorted(entries + orientation, key=lambda it: it[0] if not late else (it[0] == TAG, it[0]))
+    offset = len(directory(order, entries, big=big))
+    place = next(index for index, it in enumerate(entries) if it[0] == 273)
+    entries[place] = entry(order, 4, [offset], 273)
+    return directory(order, entries, big=big) + pixels
+
+
+def answer(body):
+    """The orientation that Pillow applies, or `error`."""
+    try:
+        found = numpy.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(body))).convert("L")).astype(int)
+    except Exception:  # Whatever it is, the file has no answer.
+        return "error"
+    for orientation, turn in TURNS.items():
+        image = Image.fromarray(BLOCKS if body.startswith(b"\xff\xd8") else PIXELS)
+        expected = numpy.asarray(image if turn is None else image.transpose(turn)).astype(int)
+        if expected.shape == found.shape and abs(expected - found).max() < 30:
+            return str(orientation)
+    raise AssertionError(body.hex())
+
+
+def blocks():
+    """What is unusual about a block, and the block."""
+    for order, name in ("<", "little-endian"), (">", "big-endian"):
+        for kind, title in NAMES.items():
+            for count in range(4):
+                values = [6, 3, 8][:count]
+                block = directory(order, [entry(order, kind, values)])
+                yield f"{title} x {count}, {name}", block
+        one = lambda *values, kind=3, order=order: directory(order, [entry(order, kind, list(values))])
+        for kind, value in (
+            (3, 0), (3, 9), (3, 262), (3, 65535), (4, 65542), (4, 2**32 - 1), (6, -6), (8, -2), (9, -6), (11, 6.5),
+            (11, 5.9999995), (11, float("nan")), (11, float("inf")), (12, 6.0000001), (5, (12, 2)), (5, (13, 2)),
+            (5, (6, 0)), (5, (0, 0)), (10, (-12, -2)), (10, (12, -2)),
+        ):  # fmt: skip
+            yield f"{NAMES[kind]} {value}, {name}", one(value, kind=kind)
+        six, eight = entry(order, 3, [6]), entry(order, 3, [8])
+        far = (0x010F, 2, 20, struct.pack(order + "L", 100_000))
+        huge = (0x010F, 2, 2**31, struct.pack(order + "L", 8))
+        below = (0x010F, 2, 30, struct.pack(order + "L", 8))
+        for what, entries in (
+            ("two entries", [six, eight]),
+            ("an entry without values, then one", [(TAG, 3, 0, b""), six]),
+            ("an entry of an unknown type, then one", [(TAG, 99, 1, b"\x08\0"), six]),
+            ("BYTE, then SHORT", [entry(order, 1, [8]), six]),
+            ("before it, values that are not in the file", [far, six]),
+            ("before it, more values than the file has", [huge, six]),
+            ("after it, values that are not in the file", [six, far]),
+            ("before it, values that overlap", [below, below, below, six]),
+            ("its values are not in the file", [(TAG, 3, 3, struct.pack(order + "L", 100_000))]),
+            ("its values are not in the file, then one", [(TAG, 3, 3, struct.pack(order + "L", 100_000)), six]),
+            ("its values are cut, then one", [(TAG, 3, 3, struct.pack(order + "L", 34)), six]),
+        ):
+            yield f"{what}, {name}", directory(order, entries)
+        block = directory(order, [six])
+        mixed = b"\0\x2a" if order == "<" else b"\x2a\0"
+        mixed_big = b"\0\x2b" if order == "<" else b"\x2b\0"
+        yield f"magic of the other order, {name}", directory(order, [six], magic=mixed)
+        yield f"magic of BigTIFF in the other order, {name}", directory(order, [six], magic=mixed_big)
+        yield f"wrong magic, {name}", directory(order, [six], magic=b"\x2c\x2c")
+        yield f"BigTIFF, {name}", directory(order, [six], big=True)
+        yield f"a directory far behind, {name}", directory(order, [six], at=70)
+        yield f"a directory at 9, {name}", directory(order, [six], at=9)
+        yield f"more entries declared, {name}", directory(order, [six], count=3)
+        yield f"fewer entries declared, {name}", directory(order, [far, six], count=1)
+        yield f"no next directory, {name}", block[:-4]
+        yield f"cut in its value, {name}", block[:20]
+        yield f"cut after its value, {name}", block[:22]
+        yield f"cut before its value, {name}", block[:18]
+        yield f"only a header, {name}", block[:8]
+        yield f"half a header, {name}", block[:5]
+        yield f"a second prefix, {name}", b"Exif\0\0" + block
+        yield f"a third prefix, {name}", b"Exif\0\0Exif\0\0" + block
+    yield "empty", b""
+    yield "one byte", b"M"
+    yield "text", b"no EXIF at all, but text"
+
+
+def profile(block, name=b"exif"):
+    """A block in the text form of ImageMagick."""
+    digits = block.hex()
+    lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+    return b"\n%s\n%8d\n%s\n" % (name, len(block), lines.encode())
+
+
+def text(keyword, content):
+    return chunk(b"tEXt", keyword + b"\0" + content)
+
+
+def compressed(keyword, content, method=0):
+    return chunk(b"zTXt", keyword + b"\0" + bytes([method]) + zlib.compress(content))
+
+
+def international(keyword, content, packed=0, language=b"", translated=b"", method=0):
+    content = zlib.compress(content) if packed else content
+    head = keyword + b"\0" + bytes([packed, method]) + language + b"\0" + translated + b"\0"
+    return chunk(b"iTXt", head + content)
+
+
+def files():
+    """What is unusual about a file, and the file."""
+    block, other = directory(">", [entry(">", 3, [6])]), directory("<", [entry("<", 3, [8])])
+    prefixed = b"Exif\0\0" + block
+    silent = directory(">", [entry(">", 3, [72], tag=0x0100)])
+    exif, raw = chunk(b"eXIf", block), b"Raw profile type exif"
+    packet = lambda value: b'<x tiff:Orientation="%d"/>' % value
+    xmp = text(KEYWORD, packet(3))
+    for what, before, after in (
+        ("Raw profile type exif in tEXt", text(raw, profile(prefixed)), b""),
+        ("Raw profile type exif in zTXt", compressed(raw, profile(prefixed)), b""),
+        ("Raw profile type exif in iTXt", international(raw, profile(prefixed)), b""),
+        ("Raw profile type exif in compressed iTXt", international(raw, profile(prefixed), 1), b""),
+        ("Raw profile type exif after the image", b"", compressed(raw, profile(prefixed))),
+        ("Raw profile type exif without prefix", text(raw, profile(block)), b""),
+        ("Raw profile type exif of one line", text(raw, b"\nexif\n%8d\n" % len(block) + block.hex().encode()), b""),
+        ("Raw profile type exif in capitals", text(raw, profile(prefixed).upper()), b""),
+        ("Raw profile type exif with spaces", text(raw, b"\n\n\n4d 4d\t00 2a\r\n" + block[4:].hex(" ").encode()), b""),
+        ("Raw profile type exif with odd digits", text(raw, profile(prefixed)[:-2]), b""),
+        ("Raw profile type exif with a split digit", text(raw, b"\n\n\n4\n" + block.hex()[1:].encode()), b""),
+        ("Raw profile type exif with a digit and a space", text(raw, b"\n\n\n4 " + block.hex()[1:].encode()), b""),
+        ("Raw profile type exif with another letter", text(raw, profile(prefixed).replace(b"4d", b"4g")), b""),
+        ("Raw profile type exif without lines", text(raw, b""), b""),
+        ("Raw profile type exif without digits, and XMP", text(raw, b"\nexif\n       0\n") + xmp, b""),
+        ("Raw profile type exif with another letter, and XMP", text(raw, b"\nexif\n2\nzz\n") + xmp, b""),
+        ("Raw profile type exif without orientation, and XMP", text(raw, profile(silent)) + xmp, b""),
+        ("Raw profile type exif and XMP", text(raw, profile(prefixed)) + xmp, b""),
+        ("Raw profile type exif and eXIf", text(raw, profile(other)) + exif, b""),
+        ("eXIf and Raw profile type exif", exif, text(raw, profile(other))),
+        ("Raw profile type exif and eXIf without orientation", text(raw, profile(other)) + chunk(b"eXIf", silent), b""),
+        ("Raw profile type exif twice", text(raw, profile(other)) + text(raw, profile(prefixed)), b""),
+        ("Raw profile type APP1", text(b"Raw profile type APP1", profile(prefixed, b"APP1")), b""),
+        ("Raw profile type xmp", text(b"Raw profile type xmp", profile(packet(6), b"xmp")), b""),
+        ("Raw profile type EXIF", text(b"Raw profile type EXIF", profile(prefixed)), b""),
+        ("exif in tEXt", text(b"exif", block), b""),
+        ("exif in tEXt and eXIf", text(b"exif", other) + exif, b""),
+        ("eXIf and exif in tEXt", chunk(b"eXIf", other) + text(b"exif", block), b""),
+        ("Exif in tEXt", text(b"Exif", block), b""),
+        ("exif in zTXt", compressed(b"exif", block), b""),
+        ("exif in iTXt", international(b"exif", block), b""),
+        ("two eXIf", chunk(b"eXIf", other) + exif, b""),
+        ("eXIf before and after", chunk(b"eXIf", other), exif),
+        ("eXIf with prefix", chunk(b"eXIf", prefixed), b""),
+        ("eXIf with two prefixes", chunk(b"eXIf", b"Exif\0\0" + prefixed), b""),
+        ("XMP in tEXt", text(KEYWORD, packet(6)), b""),
+        ("XMP in zTXt", compressed(KEYWORD, packet(6)), b""),
+        ("XMP in iTXt", international(KEYWORD, packet(6)), b""),
+        ("XMP in compressed iTXt", international(KEYWORD, packet(6), 1), b""),
+        ("XMP in iTXt with a language", international(KEYWORD, packet(6), 0, b"en", b"XMP"), b""),
+        ("XMP in compressed iTXt of an unknown method", international(KEYWORD, packet(6), 1, method=1), b""),
+        ("XMP in iTXt of an unknown method", international(KEYWORD, packet(6), 0, method=1), b""),
+        ("XMP in iTXt with flag 2", international(KEYWORD, packet(6), 2), b""),
+        ("XMP in zTXt of an unknown method", compressed(KEYWORD, packet(6), 1), b""),
+        ("XMP after the image", b"", international(KEYWORD, packet(6))),
+        ("XMP in tEXt, then in iTXt", text(KEYWORD, packet(8)) + international(KEYWORD, packet(6)), b""),
+        ("XMP in iTXt, then in tEXt", international(KEYWORD, packet(8)) + text(KEYWORD, packet(6)), b""),
+        ("XMP in iTXt, then empty in tEXt", international(KEYWORD, packet(6)) + text(KEYWORD, b""), b""),
+        ("XMP in iTXt, then without orientation", international(KEYWORD, packet(6)) + text(KEYWORD, b"<x/>"), b""),
+        ("XMP in iTXt that is not UTF-8", international(KEYWORD, packet(6) + b"\xff"), b""),
+        ("XMP in tEXt, then in iTXt that is not UTF-8",
+         text(KEYWORD, packet(6)) + international(KEYWORD, packet(8) + b"\xff"), b""),
+        ("XMP in iTXt with a language that is not UTF-8", international(KEYWORD, packet(6), 0, b"\xff"), b""),
+        ("XMP in zTXt that is cut", chunk(b"zTXt", KEYWORD + b"\0\0" + zlib.compress(packet(6) * 50, 0)[:-200]), b""),
+        ("XMP in zTXt that is damaged", chunk(b"zTXt", KEYWORD + b"\0\0" + b"\xff" * 30), b""),
+        ("XMP in iTXt, then damaged in zTXt",
+         international(KEYWORD, packet(6)) + chunk(b"zTXt", KEYWORD + b"\0\0" + b"\xff" * 30), b""),
+        ("XMP in tEXt, then damaged in iTXt",
+         text(KEYWORD, packet(6)) + chunk(b"iTXt", KEYWORD + b"\0\1\0\0\0" + b"\xff" * 30), b""),
+        ("XMP in zTXt without data", chunk(b"zTXt", KEYWORD + b"\0"), b""),
+        ("XMP in iTXt without data", chunk(b"iTXt", KEYWORD + b"\0\0\0"), b""),
+        ("XMP of more than 1 MiB", compressed(KEYWORD, b" " * (1 << 20) + packet(6)), b""),
+        ("xmp in tEXt", text(b"xmp", packet(6)), b""),
+        ("xmp in iTXt", international(b"xmp", packet(6)), b""),
+        ("XMP element", text(KEYWORD, b"<tiff:Orientation>6</tiff:Orientation>"), b""),
+        ("XMP in single quotes", text(KEYWORD, b"<x tiff:Orientation='6'/>"), b""),
+        ("XMP of two digits", text(KEYWORD, b'<x tiff:Orientation="62"/>'), b""),
+        ("XMP with a space", text(KEYWORD, b'<x tiff:Orientation= "6"/>'), b""),
+        ("XMP of UTF-16", text(KEYWORD, packet(6).decode().encode("utf-16")), b""),
+        ("XMP and eXIf of BYTE", xmp + chunk(b"eXIf", directory(">", [entry(">", 1, [6])])), b""),
+    ):
+        yield "png", what, png(before, after)
+
+    for what, body in (
+        ("EXIF", webp(block, None)),
+        ("EXIF with prefix", webp(prefixed, None)),
+        ("EXIF and XMP without the flag of EXIF", webp(block, flags=4)),
+        ("EXIF without flags", webp(block, flags=0)),
+        ("EXIF and XMP without the flag of XMP", webp(silent, flags=8)),
+        ("EXIF before the image", webp(block, None, first=True)),
+        ("XMP before the image", webp(None, first=True)),
+        ("EXIF that is empty", webp(b"")),
+        ("EXIF twice", _appended(webp(block, None), other)),
+        ("EXIF after a file without features", _appended(BASES["webp"], block)),
+        ("EXIF after the length of the file", webp(None, None, flags=8) + b"EXIF" + struct.pack("<L", len(block)) + block),
+    ):  # fmt: skip
+        yield "webp", what, body
+
+    for what, body in (
+        ("JPEG with two EXIF segments", _twice(prefixed, b"Exif\0\0" + other)),
+        ("JPEG with an empty EXIF segment and one", _twice(b"Exif\0\0", prefixed)),
+        ("JPEG with EXIF in two parts", _twice(prefixed[:20], b"Exif\0\0" + prefixed[20:])),
+        ("JPEG with EXIF without prefix", jpeg(block)),
+        ("JPEG with a prefix of one zero", jpeg(b"Exif\0" + block)),
+        ("JPEG with two XMP segments", _twice(None, None)),
+    ):
+        yield "jpeg", what, body
+
+    for order, name in ("<", "little-endian"), (">", "big-endian"):
+        for big in (False, True):
+            if big and order == ">":
+                continue  # Pillow does not read it.
+            form = "BigTIFF" if big else "TIFF"
+            for kind, title in NAMES.items():
+                for count in (1, 3) if big else (0, 1, 3):
+                    orientation = entry(order, kind, [6, 3, 8][:count])
+                    yield "tiff", f"{form}, {title} x {count}, {name}", tiff(order, [orientation], big=big)
+            for kind, value in ((3, 0), (3, 9), (4, 65542), (9, -6), (11, 6.5), (5, (12, 2)), (5, (6, 0))):
+                title = f"{form}, {NAMES[kind]} {value}, {name}"
+                yield "tiff", title, tiff(order, [entry(order, kind, [value])], big=big)
+            six = entry(order, 3, [6])
+            yield "tiff", f"{form}, no orientation, {name}", tiff(order, [], big=big)
+            yield "tiff", f"{form}, the last entry, {name}", tiff(order, [six], big=big, late=True)
+            yield "tiff", f"{form}, two, {name}", tiff(order, [six, entry(order, 3, [8])], big=big)
+            yield "tiff", f"{form}, unknown type and one, {name}", tiff(order, [(TAG, 99, 1, b"\x08\0"), six], big=big)
+
+
+def _appended(body, block):
+    """A WebP with one more EXIF chunk at its end."""
+    content = body[8:] + b"EXIF" + struct.pack("<L", len(block)) + block
+    return b"RIFF" + struct.pack("<L", len(content)) + content
+
+
+def _twice(first, second):
+    """Two EXIF segments, or two XMP segments that say 8 and 6."""
+    if first is None:
+        body = jpeg(None, b'<x tiff:Orientation="6"/>')
+        return jpeg(None, b'<x tiff:Orientation="8"/>')[: -len(BASES["jpeg"]) + 2] + body[2:]
+    return jpeg(first, None)[: -len(BASES["jpeg"]) + 2] + jpeg(second, None)[2:]
+
+
+def main():
+    warnings.simplefilter("ignore")
+    print(f"# Pillow {PIL.__version__}; written by tests/conformance/images/orientations.py")
+    for name, body in BASES.items():
+        print("base", name, body.hex(), sep="\t")
+    for what, block in blocks():
+        answers = answer(jpeg(b"Exif\0\0" + block)), answer(png(chunk(b"eXIf", block) + text(KEYWORD, XMP)))
+        print("block", what, *answers, answer(webp(block)), block.hex(), sep="\t")
+    for form, what, body in files():
+        print("file", form, what, answer(body), body.hex(), sep="\t")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
