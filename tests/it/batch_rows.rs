@@ -1,11 +1,12 @@
 //! A property of the check of `max_batch`, on random graphs and on each backend: a model whose operators treat each row
-//! alone is accepted, and an accepted model gives every row of a batch the answer that it gives the row alone.
+//! alone is accepted, and an accepted model gives every row of a batch the answer that it gives the row alone. The proof
+//! from the graph agrees with the numbers.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use plimsoll_runtime::nn::batch::check_rows;
-use plimsoll_runtime::nn::{Backend, BackendName, Device, Model, ModelSource};
+use plimsoll_runtime::nn::{Backend, BackendName, Device, Model, ModelSource, RowProof, prove_rows};
 use plimsoll_runtime::tensor::{Tensor, TensorType};
 use plimsoll_tests::onnx::Onnx;
 use proptest::prelude::*;
@@ -114,8 +115,15 @@ fn property(backend: &str, settings: &serde_json::Value) {
         proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
     )
     .run(&graphs, |(steps, rows)| {
-        let model = load(&*backend, model(&steps));
-        match check_rows(&*model, rows.len() as u32) {
+        let bytes = model(&steps);
+        let proof = prove_rows(&bytes);
+        let model = load(&*backend, bytes);
+        if steps.iter().any(|step| step.mixes_rows()) {
+            prop_assert!(matches!(proof, RowProof::Mixed(_)), "{proof:?}");
+        } else {
+            prop_assert_eq!(&proof, &RowProof::Separate);
+        }
+        match check_rows(&*model, rows.len() as u32, &proof) {
             Err(error) => prop_assert!(steps.iter().any(|step| step.mixes_rows()), "{error}"),
             Ok(()) => {
                 let together = run(&*model, &rows);
@@ -131,10 +139,12 @@ fn property(backend: &str, settings: &serde_json::Value) {
     result.unwrap_or_else(|error| panic!("{error}"));
     // Both must occur, otherwise the property says nothing.
     for steps in [vec![Step::SoftmaxOfBatch], vec![Step::CentreBatch], vec![Step::SumOfRowsBefore]] {
-        refused += usize::from(check_rows(&*load(&*backend, model(&steps)), 4).is_err());
+        let unproven = RowProof::Unknown(String::new());
+        refused += usize::from(check_rows(&*load(&*backend, model(&steps)), 4, &unproven).is_err());
     }
     for steps in [vec![Step::MatMul, Step::SoftmaxOfRow], vec![Step::CentreRow, Step::Residual]] {
-        accepted += usize::from(check_rows(&*load(&*backend, model(&steps)), 4).is_ok());
+        let unproven = RowProof::Unknown(String::new());
+        accepted += usize::from(check_rows(&*load(&*backend, model(&steps)), 4, &unproven).is_ok());
     }
     assert_eq!((accepted, refused), (2, 3));
 }

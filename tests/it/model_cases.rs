@@ -8,7 +8,7 @@ use plimsoll_tests::{Server, TempDir, guest, shared};
 use serde_json::{Value, json};
 
 /// The ways to run a model: backend and infer plugin.
-fn engines() -> Vec<(&'static str, &'static str)> {
+pub(crate) fn engines() -> Vec<(&'static str, &'static str)> {
     let mut engines = vec![("rten", "infer-native"), ("rten", "infer-wasm")];
     if crate::models::onnxruntime().is_some() {
         engines.push(("onnxruntime", "infer-native"));
@@ -17,7 +17,7 @@ fn engines() -> Vec<(&'static str, &'static str)> {
 }
 
 /// A pipeline `p` whose infer stage runs a model. `model` is added to `[models.m]`.
-fn config(file: &Path, (backend, plugin): (&str, &str), model: &str) -> String {
+pub(crate) fn config(file: &Path, (backend, plugin): (&str, &str), model: &str) -> String {
     let library = crate::models::onnxruntime().filter(|_| backend == "onnxruntime");
     let library =
         library.map_or(String::new(), |path| format!("[backends.onnxruntime]\nlibrary = {path:?}\nsessions = 1\n"));
@@ -47,7 +47,7 @@ fn image(cases: &Path) -> Value {
 }
 
 /// Compares an output with shape and values.
-fn assert_output(output: &Value, shape: &Value, data: &[f64], what: &str) {
+pub(crate) fn assert_output(output: &Value, shape: &Value, data: &[f64], what: &str) {
     assert_eq!(&output["shape"], shape, "{what}");
     let found: Vec<f64> =
         output["data"].as_array().expect("numbers").iter().map(|it| it.as_f64().expect("a number")).collect();

@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 
 use rten_onnx::onnx::{
-    AttributeProto, AttributeType, DataType, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    TensorProto, TensorShapeProto, TypeProto, TypeProtoTensor, ValueInfoProto,
+    AttributeProto, AttributeType, DataLocation, DataType, Dimension, GraphProto, ModelProto, NodeProto,
+    OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto, TypeProtoTensor,
+    ValueInfoProto,
 };
 
-/// A model under construction. Values are FLOAT.
+/// A model under construction. Values are FLOAT if nothing else is said.
 #[derive(Clone, Default)]
 pub struct Onnx {
     graph: GraphProto,
@@ -23,14 +24,28 @@ impl Onnx {
     /// Adds an input; `None` is a dynamic size.
     #[must_use]
     pub fn input(mut self, name: &str, shape: &[Option<i64>]) -> Self {
-        self.graph.input.push(value(name, shape));
+        self.graph.input.push(value(name, shape, DataType::FLOAT));
+        self
+    }
+
+    /// Adds an input of INT64.
+    #[must_use]
+    pub fn int_input(mut self, name: &str, shape: &[Option<i64>]) -> Self {
+        self.graph.input.push(value(name, shape, DataType::INT64));
+        self
+    }
+
+    /// Adds an output of INT64.
+    #[must_use]
+    pub fn int_output(mut self, name: &str, shape: &[Option<i64>]) -> Self {
+        self.graph.output.push(value(name, shape, DataType::INT64));
         self
     }
 
     /// Adds an output.
     #[must_use]
     pub fn output(mut self, name: &str, shape: &[Option<i64>]) -> Self {
-        self.graph.output.push(value(name, shape));
+        self.graph.output.push(value(name, shape, DataType::FLOAT));
         self
     }
 
@@ -54,6 +69,34 @@ impl Onnx {
     #[must_use]
     pub fn int_scalar(mut self, name: &str, value: i64) -> Self {
         self.graph.initializer.push(constant(name, &[], DataType::INT64, value.to_le_bytes().to_vec()));
+        self
+    }
+
+    /// Adds a constant whose elements are in a file next to the model, from the beginning of the file to its end.
+    #[must_use]
+    pub fn stored(mut self, name: &str, shape: &[i64], ty: DataType, location: &str) -> Self {
+        let entry = StringStringEntryProto { key: Some("location".into()), value: Some(location.into()) };
+        self.graph.initializer.push(TensorProto {
+            raw_data: None,
+            data_location: Some(DataLocation::EXTERNAL),
+            external_data: vec![entry],
+            ..constant(name, shape, ty, Vec::new())
+        });
+        self
+    }
+
+    /// Adds lists of integers to the attributes of the last node.
+    #[must_use]
+    pub fn with_lists(mut self, attributes: &[(&str, &[i64])]) -> Self {
+        let lists = attributes.iter().map(|&(name, values)| AttributeProto {
+            name: Some(name.into()),
+            ints: values.to_vec(),
+            r#type: Some(AttributeType::INTS),
+            ..AttributeProto::default()
+        });
+        if let Some(node) = self.graph.node.last_mut() {
+            node.attribute.extend(lists);
+        }
         self
     }
 
@@ -92,13 +135,12 @@ impl Onnx {
     }
 }
 
-fn value(name: &str, shape: &[Option<i64>]) -> ValueInfoProto {
+fn value(name: &str, shape: &[Option<i64>], ty: DataType) -> ValueInfoProto {
     let dim = shape.iter().enumerate().map(|(index, size)| Dimension {
         dim_value: *size,
         dim_param: size.is_none().then(|| format!("size_{index}")),
     });
-    let tensor =
-        TypeProtoTensor { elem_type: Some(DataType::FLOAT), shape: Some(TensorShapeProto { dim: dim.collect() }) };
+    let tensor = TypeProtoTensor { elem_type: Some(ty), shape: Some(TensorShapeProto { dim: dim.collect() }) };
     ValueInfoProto {
         name: Some(name.into()),
         r#type: Some(TypeProto { tensor_type: Some(tensor), ..TypeProto::default() }),

@@ -1,14 +1,10 @@
-//! What follows from a node about its outputs: element type, rank, sizes of lists, and the largest absolute value.
+//! What follows from a node about its outputs: element type, rank, and sizes of lists.
 
 use rten_onnx::onnx::{DataType, NodeProto};
 
 use crate::node::{Attributes, Edit};
-use crate::types::{Info, KEPT_ELEMENTS, Values};
-
-/// The largest size of a dimension that the bounds assume. Larger images and lists do not fit into the memory of a stage.
-const LARGEST_SIZE: f64 = 65_536.0;
-/// The largest number of elements of a tensor that the bounds assume.
-const LARGEST_COUNT: f64 = 67_108_864.0;
+use crate::types::{Info, Values};
+use crate::{bounds, fold, special};
 
 /// What is known about the outputs of a node of the standard operator set, in order. `If` and `Loop` are not handled
 /// here.
@@ -24,17 +20,26 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
     let is_constant = |name: &String| values.get(name).is_some_and(|info| info.is_constant);
     first.is_constant = inputs().count() > 0 && inputs().all(is_constant) && !operator.starts_with("Random");
     first.ty = first_type(node, operator, values);
-    (first.bound, first.is_size) = bound(node, operator, values);
+    first.bound = bounds::largest(node, operator, values);
+    first.never_negative = special::never_negative(node, operator, values);
+    let special = special::outputs(node, operator, values);
     if rank == Some(1) {
         first.sizes = length(node, operator, values).map(|length| vec![Some(length)]);
     } else if keeps_sizes(operator) {
         first.sizes.clone_from(&input(0).sizes);
+    } else if operator == "Transpose" {
+        first.sizes = transposed(node, input(0));
     }
     if matches!(operator, "Identity" | "Unsqueeze" | "Squeeze" | "Reshape" | "Cast")
         && (operator != "Cast" || first.ty == input(0).ty)
     {
         first.constant.clone_from(&input(0).constant);
         first.exceeds_32_bits = input(0).exceeds_32_bits;
+    } else if first.is_constant {
+        first.constant = fold::elements(node, operator, values);
+    }
+    for output in &mut outputs {
+        (output.may_be_nan, output.may_be_infinite) = special;
     }
     for (index, output) in outputs.iter_mut().enumerate().skip(1) {
         output.ty = match operator {
@@ -45,7 +50,7 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
             _ => output.ty,
         };
         if operator == "TopK" {
-            output.bound = LARGEST_COUNT;
+            output.bound = bounds::LARGEST_COUNT;
         }
     }
     outputs
@@ -131,6 +136,14 @@ fn keeps_sizes(operator: &str) -> bool {
             | "QuantizeLinear"
             | "DequantizeLinear"
     )
+}
+
+fn transposed(node: &NodeProto, input: &Info) -> Option<Vec<Option<i64>>> {
+    let sizes = input.sizes.as_ref()?;
+    match node.ints("perm") {
+        Some(order) => order.iter().map(|&axis| sizes.get(usize::try_from(axis).ok()?).copied()).collect(),
+        None => Some(sizes.iter().rev().copied().collect()),
+    }
 }
 
 fn rank(node: &NodeProto, operator: &str, opset: i64, values: &Values) -> Option<usize> {
@@ -222,65 +235,5 @@ fn length(node: &NodeProto, operator: &str, values: &Values) -> Option<i64> {
             (step == 1).then_some((end - start).max(0))
         }
         _ => None,
-    }
-}
-
-/// The largest absolute value of the first output, and whether it is computed from sizes only.
-fn bound(node: &NodeProto, operator: &str, values: &Values) -> (f64, bool) {
-    const UNKNOWN: (f64, bool) = (f64::INFINITY, false);
-    let unknown = Info::unknown();
-    let info = |index: usize| node.input(index).and_then(|name| values.get(name)).unwrap_or(&unknown);
-    let inputs = || (0..node.input.len()).filter(|&index| node.input(index).is_some()).map(info);
-    let largest = || inputs().fold(0.0, |bound: f64, info| bound.max(info.bound));
-    let is_size = inputs().any(|info| info.is_size) && inputs().all(|info| info.bound.is_finite());
-    // A product of sizes is the size of a tensor, which is limited.
-    let limited = |bound: f64| if is_size && bound > LARGEST_COUNT { LARGEST_COUNT } else { bound };
-    match operator {
-        "Shape" => (LARGEST_SIZE, true),
-        "Size" => (LARGEST_COUNT, true),
-        "ArgMax" | "ArgMin" | "NonZero" | "NonMaxSuppression" | "SequenceLength" => (LARGEST_COUNT, false),
-        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor" | "Not" | "IsNaN"
-        | "IsInf" => (1.0, false),
-        "Cast" | "CastLike" => match info(0).ty {
-            Some(DataType::BOOL) => (1.0, false),
-            Some(DataType::UINT8 | DataType::INT8) => (255.0, false),
-            _ => (info(0).bound, info(0).is_size),
-        },
-        "Identity" | "Unsqueeze" | "Squeeze" | "Reshape" | "Transpose" | "Flatten" | "Slice" | "Split" | "Tile"
-        | "Expand" | "Gather" | "GatherND" | "GatherElements" | "ReduceMax" | "ReduceMin" | "Abs" | "Neg" | "Floor"
-        | "TopK" | "DepthToSpace" | "Trilu" => (info(0).bound, info(0).is_size),
-        "Ceil" | "Round" => (info(0).bound + 1.0, info(0).is_size),
-        "Concat" | "Min" | "Max" | "Range" | "ScatterElements" | "ScatterND" | "Scatter" => (largest(), is_size),
-        "Where" => (info(1).bound.max(info(2).bound), info(1).is_size || info(2).is_size),
-        "OneHot" => (info(2).bound, false),
-        "ConstantOfShape" => match node.attribute("value").and_then(|value| value.t.as_ref()) {
-            Some(tensor) => (Info::constant(tensor).bound, false),
-            None => (0.0, false),
-        },
-        "Clip" => {
-            let limit = |index: usize, name: &str| match node.float(name) {
-                Some(value) => f64::from(value).abs(),
-                None => info(index).bound,
-            };
-            (limit(1, "min").max(limit(2, "max")).min(info(0).bound), false)
-        }
-        "Add" | "Sub" | "Sum" => (inputs().map(|info| info.bound).sum(), is_size),
-        "Mul" => {
-            let product: f64 = inputs().map(|info| info.bound).product();
-            let all_sizes = inputs().all(|info| info.is_size);
-            (if all_sizes { limited(product) } else { product }, is_size)
-        }
-        "Div" => match (info(0).ty, &info(1).constant) {
-            (Some(DataType::INT32 | DataType::INT64), _) => (info(0).bound, is_size),
-            (_, Some(divisors)) => {
-                let smallest = divisors.iter().fold(f64::INFINITY, |least: f64, value| least.min(value.abs()));
-                (info(0).bound / smallest, is_size)
-            }
-            _ => UNKNOWN,
-        },
-        "Mod" => (largest(), is_size),
-        "ReduceProd" if info(0).is_size => (LARGEST_COUNT, true),
-        "ReduceSum" | "CumSum" if info(0).is_size => (limited(info(0).bound * KEPT_ELEMENTS as f64), true),
-        _ => UNKNOWN,
     }
 }

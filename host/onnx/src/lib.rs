@@ -11,30 +11,44 @@
 //! - `prepare`: the entry point. [`Rejected`]: the error.
 //! - `walk`: visits the nodes of the graph and of the subgraphs in `If` and `Loop`. `site`: what a rule sees.
 //! - `rules`: one function per operator or family of operators.
-//! - `types`: what is known about a value: element type, rank, sizes, constant, and how large its integers can be.
-//!   `infer`: what follows from a node about its outputs.
+//! - `types`: what is known about a value. `infer`: what follows from a node about its outputs: element type, rank and
+//!   sizes; `bounds`: how large the numbers can be; `special`: whether they can be NaN, infinite or negative; `fold`: small
+//!   constants.
+//! - `uses`: what the model does with its values later. `symbols`: makes the declared shapes harmless.
 //! - `node`: reads attributes and creates nodes. `tensor`: reads and creates constants.
-//! - `onnxruntime`: nodes that the other backend computes differently.
-//! - `external`: tensors that are stored in files next to the model.
+//! - `onnxruntime`: the other backend: what it computes differently, trusts or optimises wrongly. `wire`: edits its files.
+//! - `rows`: the proof that the rows of a batch do not depend on each other.
+//! - `external`: tensors that are stored in files next to the model. `weights`: brings them into the model.
 //!
 //! The host and the guest `infer-wasm` use the same crate, so both give the same answers.
 
+mod bounds;
 mod external;
+mod fold;
 mod infer;
 mod node;
 mod onnxruntime;
 mod rejected;
+mod rows;
 mod rules;
 mod site;
+mod special;
+mod symbols;
 mod tensor;
 mod types;
+mod uses;
 mod walk;
+mod weights;
+mod wire;
 
 use rten_onnx::onnx::{ModelProto, ValueInfoProto};
 
 pub use external::{ExternalError, external_files};
-pub use onnxruntime::check_onnxruntime;
+pub use onnxruntime::{DeclaredShape, ForOnnxRuntime, prepare_onnxruntime, time_depends_on_values};
 pub use rejected::Rejected;
+pub use rows::{RowProof, prove_rows};
+pub use rules::{TOO_LARGE, too_large};
+pub use weights::File;
 
 /// The engine, as messages name it.
 const ENGINE: &str = "rten";
@@ -45,41 +59,61 @@ const NEWEST_OPSET: i64 = 27;
 pub struct Prepared {
     /// The ONNX file for the engine.
     pub bytes: Vec<u8>,
-    /// The names of the outputs, in order. The engine loses the names of outputs that it computes when it loads the model.
-    pub outputs: Vec<String>,
+    /// The outputs, in order. The engine loses the names of outputs that it computes when it loads the model.
+    pub outputs: Vec<Output>,
+    /// The names that the engine needs for the files with weights, in the order in which they were given.
+    pub files: Vec<String>,
+    /// True if the engine computes some operators of the model wrongly for NaN and infinities, so that inputs with
+    /// numbers that [`is_moderate`] does not accept must be refused.
+    pub needs_moderate_inputs: bool,
 }
 
-/// Converts an ONNX file to one that rten computes correctly.
+/// An output of a model.
+pub struct Output {
+    /// The name.
+    pub name: String,
+    /// The sizes of the dimensions as the file declares them, `None` for a dynamic one; `None` as a whole without a shape.
+    pub shape: Option<Vec<Option<u32>>>,
+}
+
+/// True if sums and products of a few such numbers stay finite in FLOAT.
+pub fn is_moderate(number: f32) -> bool {
+    number.abs() <= 1e18
+}
+
+/// Converts an ONNX file to one that rten computes correctly. `files` are the files that [`external_files`] names.
 ///
 /// Bytes that are not an ONNX model are returned unchanged; the engine rejects them.
 ///
 /// # Errors
 /// If rten would compute a node wrongly or cannot run it. The error names the node and how to continue.
-pub fn prepare(bytes: Vec<u8>) -> Result<Prepared, Rejected> {
-    let Ok(mut model) = ModelProto::parse_buf(&bytes) else { return Ok(Prepared { bytes, outputs: Vec::new() }) };
-    let Some(graph) = &model.graph else { return Ok(Prepared { bytes, outputs: Vec::new() }) };
-    let outputs = graph.output.iter().map(|output| output.name.clone().unwrap_or_default()).collect();
+pub fn prepare(bytes: Vec<u8>, files: &[File]) -> Result<Prepared, Rejected> {
+    let unchanged = |bytes| Prepared { bytes, outputs: Vec::new(), files: Vec::new(), needs_moderate_inputs: false };
+    let Ok(mut model) = ModelProto::parse_buf(&bytes) else { return Ok(unchanged(bytes)) };
+    let Some(graph) = &model.graph else { return Ok(unchanged(bytes)) };
+    drop(bytes);
+    let outputs = graph.output.iter().map(output).collect();
     let opset = opset(&model)?;
-    walk::model(&mut model, opset)?;
+    let special = weights::resolve(&mut model, files)?;
+    let needs_moderate_inputs = walk::model(&mut model, opset, special)?;
+    if let Some(graph) = &mut model.graph {
+        symbols::separate(graph);
+    }
     let bytes = model
         .write_buf()
         .map_err(|error| Rejected::model(format!("the corrected model cannot be written: {error}")))?;
-    Ok(Prepared { bytes, outputs })
+    let files = (0..files.len()).map(weights::engine_name).collect();
+    Ok(Prepared { bytes, outputs, files, needs_moderate_inputs })
 }
 
-/// The inputs and outputs of a model for which the file declares no shape, not even a number of dimensions.
-pub fn values_without_shape(bytes: &[u8]) -> Vec<String> {
-    let graph = ModelProto::parse_buf(bytes).ok().and_then(|model| model.graph).unwrap_or_default();
-    let has_shape = |value: &ValueInfoProto| {
-        value.r#type.as_ref().and_then(|ty| ty.tensor_type.as_ref()).is_some_and(|tensor| tensor.shape.is_some())
-    };
-    graph
-        .input
-        .iter()
-        .chain(&graph.output)
-        .filter(|value| !has_shape(value))
-        .filter_map(|value| value.name.clone())
-        .collect()
+fn output(value: &ValueInfoProto) -> Output {
+    let tensor = value.r#type.as_ref().and_then(|ty| ty.tensor_type.as_ref());
+    let shape = tensor.and_then(|tensor| tensor.shape.as_ref());
+    let size = |size: Option<i64>| size.and_then(|size| u32::try_from(size).ok());
+    Output {
+        name: value.name.clone().unwrap_or_default(),
+        shape: shape.map(|shape| shape.dim.iter().map(|dimension| size(dimension.dim_value)).collect()),
+    }
 }
 
 /// The version of the standard operator set.

@@ -113,3 +113,14 @@ pub(crate) fn new(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
 pub(crate) fn cast(input: &str, to: DataType, output: &str) -> NodeProto {
     new("Cast", &[input], output).with_int("to", i64::from(to.0))
 }
+
+/// A copy of a node without its name and attributes.
+pub(crate) fn copy(node: &NodeProto) -> NodeProto {
+    NodeProto {
+        op_type: node.op_type.clone(),
+        domain: node.domain.clone(),
+        input: node.input.clone(),
+        output: node.output.clone(),
+        ..NodeProto::default()
+    }
+}

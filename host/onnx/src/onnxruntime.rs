@@ -1,18 +1,74 @@
-//! The few nodes that onnxruntime 1.32 computes differently from ONNX's node tests.
+//! Prepares models for onnxruntime 1.32: rejects the few nodes that it computes differently from ONNX's node tests, and
+//! keeps it from trusting what a file only claims, from optimising away exactness, and from ending the process.
 
-use rten_onnx::onnx::{GraphProto, ModelProto, NodeProto};
+mod analysis;
+mod edits;
+mod optimizers;
 
-use crate::node::{Attributes, Edit};
+use std::collections::HashMap;
+
+use rten_onnx::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
+
+use crate::node::{self, Attributes, Edit};
 use crate::rejected::Rejected;
 use crate::tensor;
+use crate::types::Values;
 
-/// Checks a model before onnxruntime loads it.
+/// The sizes of the dimensions as a file declares them; `None` for a dynamic one.
+pub type DeclaredShape = Vec<Option<u32>>;
+
+/// A model that onnxruntime computes correctly.
+#[derive(Default)]
+pub struct ForOnnxRuntime {
+    /// The ONNX file for onnxruntime; `None` if it is the file as it was given.
+    pub bytes: Option<Vec<u8>>,
+    /// The optimisations that would change its answers.
+    pub disabled_optimizers: Vec<&'static str>,
+    /// The inputs and outputs with the shapes that the file declares; `None` if it declares none, not even a number of
+    /// dimensions.
+    pub declared: HashMap<String, Option<DeclaredShape>>,
+    /// True if a request can make a run longer without larger inputs.
+    pub time_depends_on_values: bool,
+}
+
+/// Prepares a model for onnxruntime.
+///
+/// Bytes that are not an ONNX model are accepted; onnxruntime rejects them.
 ///
 /// # Errors
 /// If onnxruntime would compute a node differently from ONNX. The error names the node and how to continue.
-pub fn check_onnxruntime(bytes: &[u8]) -> Result<(), Rejected> {
-    let Ok(model) = ModelProto::parse_buf(bytes) else { return Ok(()) };
-    model.graph.as_ref().map_or(Ok(()), check)
+pub fn prepare_onnxruntime(bytes: &[u8]) -> Result<ForOnnxRuntime, Rejected> {
+    let Ok(model) = ModelProto::parse_buf(bytes) else { return Ok(ForOnnxRuntime::default()) };
+    let Some(graph) = &model.graph else { return Ok(ForOnnxRuntime::default()) };
+    check(graph)?;
+    let import = model.opset_import.iter().find(|set| node::is_standard(set.domain.as_deref()));
+    let mut analysis = analysis::Analysis::new(import.and_then(|set| set.version).unwrap_or(1));
+    let found = analysis.graph(graph, &Values::default());
+    let disabled_optimizers = optimizers::disabled(&analysis);
+    Ok(ForOnnxRuntime {
+        bytes: edits::apply(bytes, &found, &mut analysis.names),
+        disabled_optimizers,
+        declared: graph.input.iter().chain(&graph.output).filter_map(declared).collect(),
+        time_depends_on_values: analysis.time_depends_on_values,
+    })
+}
+
+/// True if a request can make a run of a model longer without larger inputs: by the rounds of a loop, or by numbers that
+/// are sizes of results.
+pub fn time_depends_on_values(bytes: &[u8]) -> bool {
+    let Some(graph) = ModelProto::parse_buf(bytes).ok().and_then(|model| model.graph) else { return false };
+    let mut analysis = analysis::Analysis::default();
+    analysis.graph(&graph, &Values::default());
+    analysis.time_depends_on_values
+}
+
+/// The name and the declared shape of an input or output.
+fn declared(value: &ValueInfoProto) -> Option<(String, Option<DeclaredShape>)> {
+    let tensor = value.r#type.as_ref().and_then(|ty| ty.tensor_type.as_ref());
+    let shape = tensor
+        .and_then(|tensor| tensor.shape.as_ref())
+        .map(|shape| shape.dim.iter().map(|size| size.dim_value.and_then(|size| u32::try_from(size).ok())).collect());
+    Some((value.name.clone()?, shape))
 }
 
 fn check(graph: &GraphProto) -> Result<(), Rejected> {
@@ -22,7 +78,9 @@ fn check(graph: &GraphProto) -> Result<(), Rejected> {
             Some("Resize") if rounds_sizes(node, graph) => Some(
                 "computes `align_corners` differently for a scale that gives no whole size: give `sizes` instead of `scales`",
             ),
-            Some("ConvInteger") if node.input(3).is_some() => Some("supports no zero point per channel of the weights"),
+            Some("ConvInteger") if node.input(3).is_some_and(|name| !is_single(name, graph)) => {
+                Some("supports no zero point per channel of the weights")
+            }
             Some("Attention") if node.input(6).is_some() => Some("does not support `nonpad_kv_seqlen` with a mask"),
             _ => None,
         };
@@ -36,6 +94,13 @@ fn check(graph: &GraphProto) -> Result<(), Rejected> {
         }
     }
     Ok(())
+}
+
+/// True for a constant of one element, and for a value that a node computes.
+fn is_single(name: &str, graph: &GraphProto) -> bool {
+    let constant = graph.initializer.iter().find(|constant| constant.name.as_deref() == Some(name));
+    let is_input = graph.input.iter().any(|input| input.name.as_deref() == Some(name));
+    constant.map_or(!is_input, |constant| constant.dims.iter().product::<i64>() == 1)
 }
 
 /// True if a `Resize` aligns corners and its scales are not whole numbers, or not constant.

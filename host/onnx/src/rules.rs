@@ -7,10 +7,15 @@
 
 mod arithmetic;
 mod control;
+mod functions;
+mod fusion;
+mod guard;
 mod integers;
 mod kinds;
+mod nan;
 mod quantize;
 mod reduce;
+mod requested;
 mod resize;
 mod select;
 mod shape;
@@ -25,6 +30,7 @@ use crate::site::Site;
 use crate::tensor;
 use crate::types::Info;
 pub(crate) use control::join_branches;
+pub use guard::{TOO_LARGE, too_large};
 pub(crate) use kinds::check_result;
 use kinds::{ANY, FLOATS, Kinds, NUMBERS};
 
@@ -45,19 +51,31 @@ pub(crate) fn apply(node: NodeProto, site: &mut Site) -> Replaced {
     kinds::check(&node, 0, kinds, site)?;
     kinds::check_double(&node, site)?;
     integers::check(&node, site)?;
-    rule(node, site)
+    // The rule takes the node; names and numbers are needed afterwards.
+    let original = without_graphs(&node);
+    let replaced = rule(node, site)?;
+    let replaced = fusion::separate(&original, replaced, site)?;
+    let replaced = integers::guard(&original, replaced, site);
+    Ok(requested::guard(&original, replaced, site))
+}
+
+/// A copy of a node without its subgraphs and constants, which can be large.
+fn without_graphs(node: &NodeProto) -> NodeProto {
+    let attribute = node.attribute.iter().filter(|attribute| attribute.g.is_none() && attribute.t.is_none());
+    NodeProto { attribute: attribute.cloned().collect(), name: node.name.clone(), ..node::copy(node) }
 }
 
 fn rule(operator: &str) -> Option<Rule> {
     Some(match operator {
-        "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "Ceil" | "Cos" | "Cosh" | "Elu" | "Erf" | "Exp"
-        | "Floor" | "Gelu" | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "Log" | "PRelu" | "Reciprocal" | "Round"
-        | "Sigmoid" | "Sin" | "Sinh" | "Softplus" | "Softsign" | "Sqrt" | "Swish" | "Tan" | "Tanh" | "IsNaN"
-        | "Mean" => (FLOATS, keep),
+        "Acos" | "Asin" | "Atan" | "Atanh" | "Ceil" | "Cos" | "Cosh" | "Elu" | "Erf" | "Exp" | "Floor" | "Gelu"
+        | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "Log" | "PRelu" | "Reciprocal" | "Round" | "Sigmoid" | "Sin"
+        | "Sinh" | "Softsign" | "Sqrt" | "Swish" | "Tan" | "Tanh" | "IsNaN" | "Mean" => (FLOATS, keep),
+        "Acosh" | "Asinh" => (FLOATS, functions::area),
+        "Softplus" => (FLOATS, functions::softplus),
         "IsInf" => (FLOATS, arithmetic::is_inf),
         "Add" | "Sub" | "Mul" => (NUMBERS, arithmetic::binary),
         "Abs" | "Neg" | "Mod" | "Min" | "Max" | "Sum" => (NUMBERS, arithmetic::all_inputs),
-        "Clip" | "Relu" => (NUMBERS, arithmetic::clip),
+        "Clip" | "Relu" => (NUMBERS, nan::clip),
         "Div" => (NUMBERS, arithmetic::div),
         "Sign" => (NUMBERS, arithmetic::sign),
         "Pow" => (NUMBERS, arithmetic::pow),
@@ -71,7 +89,7 @@ fn rule(operator: &str) -> Option<Rule> {
         "Gemm" | "Einsum" => (FLOATS, keep),
         "Softmax" | "LogSoftmax" => (FLOATS, softmax::softmax),
         "ArgMax" | "ArgMin" => (NUMBERS, select::arg),
-        "TopK" => (NUMBERS, keep),
+        "TopK" => (NUMBERS, nan::top_k),
         "NonMaxSuppression" => (FLOATS, select::non_max_suppression),
         "NonZero" => (NUMBERS, shape::non_zero),
         "OneHot" => (NUMBERS, select::one_hot),
@@ -91,7 +109,7 @@ fn rule(operator: &str) -> Option<Rule> {
         "BatchNormalization" | "InstanceNormalization" | "LpNormalization" | "RMSNormalization" => {
             (FLOATS, first_output)
         }
-        "LayerNormalization" => (FLOATS, first_output),
+        "LayerNormalization" => (FLOATS, functions::layer_normalization),
         "Attention" => (FLOATS, shape::attention),
         "RotaryEmbedding" => (FLOATS, keep),
         "GRU" => (FLOATS, control::gru),
@@ -108,9 +126,10 @@ fn rule(operator: &str) -> Option<Rule> {
         "DepthToSpace" => (FLOATS, keep),
         "Expand" => (ANY, shape::expand),
         "EyeLike" | "Flatten" | "Gather" | "GatherElements" | "GatherND" | "Identity" | "Reshape"
-        | "ReverseSequence" | "Shape" | "Size" | "Split" | "Tile" | "Transpose" | "Trilu" => (ANY, keep),
+        | "ReverseSequence" | "Size" | "Split" | "Tile" | "Transpose" | "Trilu" => (ANY, keep),
         "Scatter" | "ScatterElements" => (ANY, shape::scatter_elements),
         "ScatterND" => (ANY, shape::scatter_nd),
+        "Shape" => (ANY, shape::shape),
         "Slice" => (ANY, shape::slice),
         "Squeeze" | "Unsqueeze" => (ANY, shape::axes),
         "Constant" | "ConstantOfShape" => (ANY, keep),
@@ -145,12 +164,16 @@ fn only_text(node: &NodeProto, name: &str, supported: &[&str]) -> Result<(), Rea
 }
 
 /// The engine computes only the first output.
-fn first_output(mut node: NodeProto, site: &mut Site) -> Replaced {
+fn first_output(node: NodeProto, site: &mut Site) -> Replaced {
+    Ok(vec![only_first_output(node, site)?])
+}
+
+fn only_first_output(mut node: NodeProto, site: &mut Site) -> Result<NodeProto, Reason> {
     site.remove_unused_outputs(&mut node);
     if (1..node.output.len()).any(|index| node.output(index).is_some()) {
         return Err(Reason::unsupported("computes only the first output of this operator"));
     }
-    Ok(vec![node])
+    Ok(node)
 }
 
 /// Checks a constant of the model.

@@ -7,6 +7,7 @@ use rten_onnx::onnx::{DataType, NodeProto, TensorProto};
 use crate::node::Edit;
 use crate::tensor;
 use crate::types::{Info, Values};
+use crate::uses::Uses;
 
 /// A node that is being corrected, and what its rule may use and create.
 pub(crate) struct Site<'a> {
@@ -18,35 +19,26 @@ pub(crate) struct Site<'a> {
     pub(crate) constants: Vec<TensorProto>,
     pub(crate) names: &'a mut HashSet<String>,
     pub(crate) created: &'a mut usize,
-    pub(crate) rounded: &'a HashSet<String>,
-    pub(crate) repeated: &'a HashSet<String>,
-    pub(crate) used: &'a HashSet<String>,
-    /// True if a constant of the model contains NaN.
-    pub(crate) has_nan: bool,
+    /// What the model does with its values.
+    pub(crate) uses: &'a Uses,
+    /// Set if the node fails while it runs when an integer exceeds 32 bits.
+    pub(crate) is_guarded: bool,
+    /// Set if an operator of the engine does not keep NaN, so that the inputs of the model must be finite.
+    pub(crate) loses_nan: &'a mut bool,
 }
 
 impl Site<'_> {
-    /// True if a value is rounded to integers, directly or after elementwise operators.
-    pub(crate) fn is_rounded(&self, value: &str) -> bool {
-        self.rounded.contains(value)
-    }
-
     /// Removes the outputs after the first that nothing uses. Exporters declare outputs of operators that only training
     /// needs.
     pub(crate) fn remove_unused_outputs(&self, node: &mut NodeProto) {
         for output in node.output.iter_mut().skip(1) {
-            if !self.used.contains(output) {
+            if !self.uses.is_used(output) {
                 output.clear();
             }
         }
         while node.output.last().is_some_and(String::is_empty) {
             node.output.pop();
         }
-    }
-
-    /// True if a value is expanded and then reshaped.
-    pub(crate) fn is_repeated(&self, value: &str) -> bool {
-        self.repeated.contains(value)
     }
 
     /// What is known about an input of a node; nothing if the input is absent.

@@ -51,18 +51,35 @@ pub(crate) fn floats(tensor: &TensorProto) -> Option<Vec<f64>> {
     }
 }
 
-/// True if a constant of FLOAT, DOUBLE or FLOAT16 contains NaN. Data in other files are not read.
-pub(crate) fn has_nan(tensor: &TensorProto) -> bool {
+/// True if an element of a constant of FLOAT, DOUBLE or FLOAT16 is of a kind. Data in other files are not read.
+pub(crate) fn contains(tensor: &TensorProto, is_kind: fn(f32) -> bool) -> bool {
     let Some(raw) = tensor.raw_data.as_ref().map(RefCell::borrow) else {
-        return tensor.float_data.iter().any(|value| value.is_nan())
-            || tensor.double_data.iter().any(|value| value.is_nan());
+        return tensor.float_data.iter().any(|&value| is_kind(value))
+            || tensor.double_data.iter().any(|&value| is_kind(value as f32))
+            || tensor.data_type == Some(DataType::FLOAT16)
+                && tensor.int32_data.iter().any(|&bits| is_kind(from_half(bits as u16)));
     };
-    match tensor.data_type {
-        Some(DataType::FLOAT) => raw.as_chunks().0.iter().any(|&bytes| f32::from_le_bytes(bytes).is_nan()),
-        Some(DataType::DOUBLE) => raw.as_chunks().0.iter().any(|&bytes| f64::from_le_bytes(bytes).is_nan()),
-        // All exponent bits are set and the mantissa is not 0 (IEEE 754).
-        Some(DataType::FLOAT16) => raw.as_chunks().0.iter().any(|&bytes| u16::from_le_bytes(bytes) & 0x7FFF > 0x7C00),
+    bytes_contain(tensor.data_type, &raw, is_kind)
+}
+
+/// True if an element of the bytes of FLOAT, DOUBLE or FLOAT16 is of a kind.
+pub(crate) fn bytes_contain(ty: Option<DataType>, bytes: &[u8], is_kind: fn(f32) -> bool) -> bool {
+    match ty {
+        Some(DataType::FLOAT) => bytes.as_chunks().0.iter().any(|&bytes| is_kind(f32::from_le_bytes(bytes))),
+        Some(DataType::DOUBLE) => bytes.as_chunks().0.iter().any(|&bytes| is_kind(f64::from_le_bytes(bytes) as f32)),
+        Some(DataType::FLOAT16) => {
+            bytes.as_chunks().0.iter().any(|&bytes| is_kind(from_half(u16::from_le_bytes(bytes))))
+        }
         _ => false,
+    }
+}
+
+/// NaN, infinity or 0, as the bits of a number of 16 bits say (IEEE 754); the value of a finite number is not needed.
+fn from_half(bits: u16) -> f32 {
+    match bits & 0x7FFF {
+        0x7C00 => f32::INFINITY,
+        0x7C01.. => f32::NAN,
+        _ => 0.0,
     }
 }
 

@@ -24,10 +24,14 @@ pub(crate) struct Info {
     pub(crate) is_constant: bool,
     /// The largest absolute value of an element; infinite if it depends on the input.
     pub(crate) bound: f64,
-    /// True if the elements are computed from sizes of tensors only.
-    pub(crate) is_size: bool,
+    /// True if no element is negative.
+    pub(crate) never_negative: bool,
     /// True for an integer constant with an element that 32 bits cannot represent.
     pub(crate) exceeds_32_bits: bool,
+    /// True if an element can be NaN although the inputs of the model are finite.
+    pub(crate) may_be_nan: bool,
+    /// True if an element can be infinite although the inputs of the model are finite.
+    pub(crate) may_be_infinite: bool,
 }
 
 impl Info {
@@ -40,8 +44,10 @@ impl Info {
             constant: None,
             is_constant: false,
             bound: f64::INFINITY,
-            is_size: false,
+            never_negative: false,
             exceeds_32_bits: false,
+            may_be_nan: true,
+            may_be_infinite: true,
         }
     }
 
@@ -65,16 +71,31 @@ impl Info {
         let mut info =
             Info { ty: tensor.data_type, rank: Some(tensor.dims.len()), sizes: Some(sizes), ..Info::unknown() };
         info.is_constant = true;
+        info.may_be_nan = tensor::contains(tensor, f32::is_nan);
+        info.may_be_infinite = tensor::contains(tensor, f32::is_infinite);
         let whole = tensor::integers(tensor);
         info.exceeds_32_bits =
             whole.as_ref().is_some_and(|values| values.iter().any(|&value| i32::try_from(value).is_err()));
         let values = whole.map(|values| values.into_iter().map(|value| value as f64).collect());
         let values: Option<Vec<f64>> = values.or_else(|| tensor::floats(tensor));
         if let Some(values) = values {
+            info.never_negative = values.iter().all(|&value| value >= 0.0);
             info.bound = values.iter().fold(0.0, |bound: f64, value| bound.max(value.abs()));
             info.constant = (values.len() <= KEPT_ELEMENTS).then_some(values);
         }
         info
+    }
+
+    /// An input of the model, whose numbers the caller of the engine checks.
+    pub(crate) fn checked_input(value: &ValueInfoProto) -> Info {
+        let info = Info::declared(value);
+        let never_negative = matches!(info.ty, Some(DataType::UINT8 | DataType::BOOL));
+        Info { may_be_nan: false, may_be_infinite: false, never_negative, ..info }
+    }
+
+    /// An input of a subgraph, whose shape and numbers change while a loop runs.
+    pub(crate) fn of_body(value: &ValueInfoProto) -> Info {
+        Info { sizes: None, ..Info::declared(value) }
     }
 
     /// The size of one dimension; a negative `axis` counts from the last.
@@ -109,6 +130,15 @@ impl Values {
             info.rank = info.rank.or(declared.rank);
             info.sizes = info.sizes.take().or_else(|| declared.sizes.clone());
         }
+        if info.ty.is_some_and(is_whole) {
+            (info.may_be_nan, info.may_be_infinite) = (false, false);
+        }
+        info.never_negative |= matches!(info.ty, Some(DataType::UINT8 | DataType::BOOL));
         self.insert(name, info);
     }
+}
+
+/// True for types of integers and BOOL.
+fn is_whole(ty: DataType) -> bool {
+    !matches!(ty, DataType::FLOAT | DataType::FLOAT16 | DataType::DOUBLE)
 }

@@ -4,40 +4,32 @@ use std::collections::{HashMap, HashSet};
 
 use rten_onnx::onnx::{DataType, GraphProto, ModelProto, NodeProto, TensorProto};
 
-use crate::infer;
-use crate::node::{self, Edit};
+use crate::node;
 use crate::rejected::{Reason, Rejected};
 use crate::rules;
 use crate::site::Site;
 use crate::tensor;
 use crate::types::{Info, Values};
+use crate::uses::Uses;
+use crate::weights::Special;
+use crate::{bounds, infer};
 
-/// Corrects the main graph and all subgraphs.
-pub(crate) fn model(model: &mut ModelProto, opset: i64) -> Result<(), Rejected> {
-    let Some(graph) = &mut model.graph else { return Ok(()) };
+/// Corrects the main graph and all subgraphs. `weights` are those in other files that contain NaN or infinities. Returns
+/// true if the engine must not get NaN or infinities as inputs.
+pub(crate) fn model(model: &mut ModelProto, opset: i64, weights: Special) -> Result<bool, Rejected> {
+    let Some(graph) = &mut model.graph else { return Ok(false) };
     let mut walk = Walk {
         opset,
         names: HashSet::new(),
         created: 0,
         booleans: HashMap::new(),
-        rounded: HashSet::new(),
-        repeated: HashSet::new(),
-        used: HashSet::new(),
-        has_nan: contains_nan(graph),
+        uses: Uses::of(graph),
+        weights,
+        loses_nan: false,
     };
     walk.collect_names(graph);
-    walk.collect_rounded(graph);
-    walk.collect_repeated(graph);
-    walk.graph(graph, &Values::default(), true)?;
-    Ok(())
-}
-
-/// True if a constant of the graph or its subgraphs contains NaN.
-fn contains_nan(graph: &GraphProto) -> bool {
-    let attributes = || graph.node.iter().flat_map(|node| &node.attribute);
-    graph.initializer.iter().any(tensor::has_nan)
-        || attributes().filter_map(|attribute| attribute.t.as_ref()).any(tensor::has_nan)
-        || attributes().filter_map(|attribute| attribute.g.as_ref()).any(contains_nan)
+    walk.graph(graph, &Values::default(), None)?;
+    Ok(walk.loses_nan)
 }
 
 struct Walk {
@@ -47,22 +39,16 @@ struct Walk {
     created: usize,
     /// Boolean inputs of the model, and the values that replace them.
     booleans: HashMap<String, String>,
-    /// Values that are rounded to integers, see [`Site::is_rounded`].
-    rounded: HashSet<String>,
-    /// Values that are expanded and then reshaped.
-    repeated: HashSet<String>,
-    /// Values that a node takes or a graph returns.
-    used: HashSet<String>,
-    has_nan: bool,
+    uses: Uses,
+    weights: Special,
+    loses_nan: bool,
 }
 
 impl Walk {
     fn collect_names(&mut self, graph: &GraphProto) {
         let values = graph.input.iter().chain(&graph.output).filter_map(|value| value.name.clone());
         self.names.extend(values.chain(graph.initializer.iter().filter_map(|tensor| tensor.name.clone())));
-        self.used.extend(graph.output.iter().filter_map(|value| value.name.clone()));
         for node in &graph.node {
-            self.used.extend(node.input.iter().cloned());
             self.names.extend(node.input.iter().chain(&node.output).cloned());
             for attribute in &node.attribute {
                 if let Some(graph) = &attribute.g {
@@ -72,80 +58,22 @@ impl Walk {
         }
     }
 
-    fn collect_repeated(&mut self, graph: &GraphProto) {
-        let is = |node: &NodeProto, operator: &str| node.op_type.as_deref() == Some(operator);
-        let reshaped: HashSet<&str> =
-            graph.node.iter().filter(|node| is(node, "Reshape")).filter_map(|node| node.input(0)).collect();
-        let expands = graph.node.iter().filter(|node| is(node, "Expand"));
-        let repeats = expands.filter(|node| node.output(0).is_some_and(|output| reshaped.contains(output)));
-        self.repeated.extend(repeats.filter_map(|node| node.input(0)).map(str::to_owned));
-        for subgraph in graph.node.iter().flat_map(|node| &node.attribute).filter_map(|attribute| attribute.g.as_ref())
-        {
-            self.collect_repeated(subgraph);
-        }
-    }
-
-    /// Follows the values that are rounded to integers backwards through elementwise operators.
-    fn collect_rounded(&mut self, graph: &GraphProto) {
-        for node in graph.node.iter().rev() {
-            for attribute in &node.attribute {
-                if let Some(graph) = &attribute.g {
-                    self.collect_rounded(graph);
-                }
-            }
-            let operator = node.op_type.as_deref().unwrap_or_default();
-            let rounds = matches!(
-                operator,
-                "Cast"
-                    | "CastLike"
-                    | "Ceil"
-                    | "DynamicQuantizeLinear"
-                    | "Equal"
-                    | "Floor"
-                    | "Greater"
-                    | "GreaterOrEqual"
-                    | "Less"
-                    | "LessOrEqual"
-                    | "Mod"
-                    | "QuantizeLinear"
-                    | "Round"
-            );
-            let elementwise = matches!(
-                operator,
-                "Abs"
-                    | "Add"
-                    | "Clip"
-                    | "Concat"
-                    | "Div"
-                    | "Expand"
-                    | "Gather"
-                    | "Identity"
-                    | "Max"
-                    | "Min"
-                    | "Mul"
-                    | "Neg"
-                    | "Relu"
-                    | "Reshape"
-                    | "Slice"
-                    | "Squeeze"
-                    | "Sub"
-                    | "Transpose"
-                    | "Unsqueeze"
-                    | "Where"
-            );
-            if rounds || elementwise && node.output.iter().any(|output| self.rounded.contains(output)) {
-                self.rounded.extend(node.input.iter().cloned());
-            }
-        }
-    }
-
-    /// Corrects a graph. `outer` are the values of the graphs around it. Returns what is known about its outputs.
-    fn graph(&mut self, graph: &mut GraphProto, outer: &Values, is_main: bool) -> Result<Vec<Info>, Rejected> {
+    /// Corrects a graph. `outer` are the values of the graphs around it, and `given` the types of its inputs by the node
+    /// that contains it; `None` for the main graph. Returns what is known about its outputs.
+    fn graph(
+        &mut self,
+        graph: &mut GraphProto,
+        outer: &Values,
+        given: Option<&[Option<DataType>]>,
+    ) -> Result<Vec<Info>, Rejected> {
+        let is_main = given.is_none();
         let mut values = outer.clone();
         let mut inserted = Vec::new();
         let mut constants = Vec::new();
-        for input in &graph.input {
-            let (name, info) = (input.name.as_deref().unwrap_or_default(), Info::declared(input));
+        for (index, input) in graph.input.iter().enumerate() {
+            let name = input.name.as_deref().unwrap_or_default();
+            let mut info = if is_main { Info::checked_input(input) } else { Info::of_body(input) };
+            info.ty = info.ty.or_else(|| *given?.get(index)?);
             let is_constant = graph.initializer.iter().any(|tensor| tensor.name.as_deref() == Some(name));
             if !is_constant {
                 rules::check_input(input, &info, is_main)?;
@@ -160,7 +88,10 @@ impl Walk {
         for constant in &graph.initializer {
             let name = constant.name.as_deref().unwrap_or_default();
             rules::check_constant(name, constant)?;
-            values.insert(name, Info::constant(constant));
+            let mut info = Info::constant(constant);
+            info.may_be_nan |= self.weights.nan.contains(name);
+            info.may_be_infinite |= self.weights.infinite.contains(name);
+            values.insert(name, info);
         }
         let declared: HashMap<String, Info> = graph
             .value_info
@@ -213,10 +144,9 @@ impl Walk {
                 constants: Vec::new(),
                 names: &mut self.names,
                 created: &mut self.created,
-                rounded: &self.rounded,
-                repeated: &self.repeated,
-                used: &self.used,
-                has_nan: self.has_nan,
+                uses: &self.uses,
+                is_guarded: false,
+                loses_nan: &mut self.loses_nan,
             };
             site.name(purpose)
         };
@@ -244,10 +174,17 @@ impl Walk {
         let name = name.unwrap_or_default();
         let rejected = |reason: &Reason| Rejected::node(&name, &operator, opset, reason);
 
+        if let Some(missing) = node.input.iter().find(|name| !name.is_empty() && values.get(name).is_none()) {
+            return Err(rejected(&Reason::unsupported(format!(
+                "does not know the value `{missing}`: nothing computes it before this node (sparse constants are not \
+                 supported)"
+            ))));
+        }
+        let given = body_types(node, values);
         let mut subgraphs = Vec::new();
         for attribute in &mut node.attribute {
             if let Some(graph) = &mut attribute.g {
-                subgraphs.push(self.graph(graph, values, false)?);
+                subgraphs.push(self.graph(graph, values, Some(&given))?);
             }
         }
         let known = if operator == "Constant" && node::is_standard(node.domain.as_deref()) {
@@ -257,7 +194,7 @@ impl Walk {
         } else {
             rules::join_branches(node, &subgraphs)
         };
-        let outputs: Vec<_> = node.output.iter().cloned().zip(known).filter(|(name, _)| !name.is_empty()).collect();
+        let mut outputs: Vec<_> = node.output.iter().cloned().zip(known).filter(|(name, _)| !name.is_empty()).collect();
         for (_, info) in &outputs {
             if let Some(ty) = info.ty {
                 rules::check_result(ty, &operator).map_err(|reason| rejected(&reason))?;
@@ -269,14 +206,33 @@ impl Walk {
             constants: Vec::new(),
             names: &mut self.names,
             created: &mut self.created,
-            rounded: &self.rounded,
-            repeated: &self.repeated,
-            used: &self.used,
-            has_nan: self.has_nan,
+            uses: &self.uses,
+            is_guarded: false,
+            loses_nan: &mut self.loses_nan,
         };
         let corrected = rules::apply(std::mem::take(node), &mut site).map_err(|reason| rejected(&reason))?;
         constants.append(&mut site.constants);
-        nodes.extend(corrected);
+        if site.is_guarded
+            && let Some((_, first)) = outputs.first_mut()
+        {
+            first.bound = bounds::GUARDED;
+        }
+        nodes.extend(corrected.into_iter().map(|node| named(node, &name)));
         Ok(outputs)
     }
+}
+
+/// Gives a node without a name one, which errors of the engine contain. `origin` is the node that it replaces. No value has
+/// such a name.
+fn named(mut node: NodeProto, origin: &str) -> NodeProto {
+    if node.name.as_ref().is_none_or(String::is_empty) {
+        node.name = Some(format!("{origin} ({})", node.op_type.as_deref().unwrap_or_default()));
+    }
+    node
+}
+
+/// The types of the inputs of a loop's body: the number of the iteration, the condition, and what the loop starts with.
+fn body_types(node: &NodeProto, values: &Values) -> Vec<Option<DataType>> {
+    let types = node.input.iter().skip(2).map(|name| values.get(name).and_then(|info| info.ty));
+    [Some(DataType::INT64), Some(DataType::BOOL)].into_iter().chain(types).collect()
 }

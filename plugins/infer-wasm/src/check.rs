@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use plimsoll_sdk::{NamedTensor, Tensor};
+use plimsoll_sdk::{NamedTensor, Tensor, TensorType};
 use rten::{Dimension, Model, NodeId, ValueType};
 
 /// An input as the model declares it. A model may leave the type and the shape open.
@@ -85,4 +85,23 @@ pub fn match_inputs<'a>(
             }
         })
         .collect()
+}
+
+/// Checks the numbers for a model that computes wrongly with NaN and infinities.
+///
+/// # Errors
+/// If a number is NaN, infinite or huge.
+pub fn numbers(input: &Input, tensor: &Tensor) -> Result<(), String> {
+    if tensor.ty() != TensorType::Fp32 {
+        return Ok(());
+    }
+    let data = tensor.data();
+    let mut numbers = data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
+    match numbers.find(|&number| !plimsoll_onnx::is_moderate(number)) {
+        Some(number) => Err(format!(
+            "the tensor for the model's input {input} contains {number:e}, and rten loses NaN and infinities in this \
+             model: send numbers up to 1e18, or use `infer-native` with the backend `onnxruntime`"
+        )),
+        None => Ok(()),
+    }
 }

@@ -1,6 +1,6 @@
 //! Loads and runs a model with rten.
 
-use plimsoll_sdk::NamedTensor;
+use plimsoll_sdk::{Failure, NamedTensor};
 use rten::{Model, ModelOptions, NodeId, ValueOrView};
 
 use crate::{check, convert};
@@ -10,6 +10,8 @@ pub struct Engine {
     model: Model,
     /// The names of the outputs; rten loses those of outputs that it computes when it loads the model.
     outputs: Vec<String>,
+    /// True if the model computes wrongly with NaN and infinities.
+    needs_moderate_inputs: bool,
 }
 
 /// Loads an ONNX model. `read` reads a file that the model stores weights in.
@@ -17,30 +19,48 @@ pub struct Engine {
 /// # Errors
 /// If a file cannot be read, or rten would compute the model wrongly or not at all; the text says how to continue.
 pub fn load(bytes: Vec<u8>, read: impl Fn(&str) -> Result<Vec<u8>, String>) -> Result<Engine, String> {
+    let paths = plimsoll_onnx::external_files(&bytes).map_err(|error| error.to_string())?;
+    let contents = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    let files: Vec<_> = paths.iter().zip(&contents).map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    let prepared = plimsoll_onnx::prepare(bytes, &files).map_err(|error| error.to_string())?;
     let mut options = ModelOptions::with_all_ops();
-    for file in plimsoll_onnx::external_files(&bytes).map_err(|error| error.to_string())? {
-        options.external_data(&file, read(&file)?);
+    for (name, bytes) in prepared.files.into_iter().zip(contents) {
+        options.external_data(&name, bytes);
     }
-    let prepared = plimsoll_onnx::prepare(bytes).map_err(|error| error.to_string())?;
     let model = options.prepack_weights(true).load(prepared.bytes).map_err(|error| error.to_string())?;
     if prepared.outputs.len() != model.output_ids().len() {
         return Err("rten lost an output of the model; use `infer-native` with the backend `onnxruntime`".into());
     }
-    Ok(Engine { model, outputs: prepared.outputs })
+    let outputs = prepared.outputs.into_iter().map(|output| output.name).collect();
+    Ok(Engine { model, outputs, needs_moderate_inputs: prepared.needs_moderate_inputs })
 }
 
 /// Runs a model.
 ///
 /// # Errors
 /// If the tensors do not fit the model, or rten fails.
-pub fn infer(Engine { model, outputs }: &Engine, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, String> {
+pub fn infer(engine: &Engine, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, Failure> {
+    let Engine { model, outputs, needs_moderate_inputs } = engine;
     let expected = check::inputs(model);
-    let values: Vec<(NodeId, ValueOrView)> = check::match_inputs(&expected, inputs)?
+    let tensors = check::match_inputs(&expected, inputs).map_err(Failure::Internal)?;
+    if *needs_moderate_inputs {
+        for (input, tensor) in &tensors {
+            check::numbers(input, tensor).map_err(Failure::InvalidInput)?;
+        }
+    }
+    let values: Vec<(NodeId, ValueOrView)> = tensors
         .into_iter()
         .map(|(input, tensor)| Ok((input.id, convert::to_value(input, tensor)?.into())))
-        .collect::<Result<_, String>>()?;
+        .collect::<Result<_, String>>()
+        .map_err(Failure::Internal)?;
     // The target has no threads, so the thread pools of rten and rayon run everything on the calling thread.
-    let results =
-        model.run(values, model.output_ids(), None).map_err(|error| format!("running the model failed: {error}"))?;
-    outputs.iter().zip(results).map(|(name, value)| Ok((name.clone(), convert::from_value(name, value)?))).collect()
+    let results = model.run(values, model.output_ids(), None).map_err(|error| {
+        let text = error.to_string();
+        match plimsoll_onnx::too_large(&text) {
+            Some(reason) => Failure::InvalidInput(format!("{reason}; {}", plimsoll_onnx::TOO_LARGE)),
+            None => Failure::Internal(format!("running the model failed: {text}")),
+        }
+    })?;
+    let named = outputs.iter().zip(results).map(|(name, value)| Ok((name.clone(), convert::from_value(name, value)?)));
+    named.collect::<Result<_, String>>().map_err(Failure::Internal)
 }

@@ -35,6 +35,6 @@ impl Init for Wasm {
 impl Infer for Wasm {
     fn run(_request: Request, inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>, Failure> {
         let model = MODEL.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
-        engine::infer(model, &inputs).map_err(Failure::Internal)
+        engine::infer(model, &inputs)
     }
 }

@@ -19,7 +19,7 @@ import time
 
 # Each of these modules registers its generators.
 import arithmetic, attention, casts, control_flow, convolution, detection, elementwise, indexing  # noqa: E401,F401
-import layout, matrices, networks, normalization, pooling, quantization, random_graphs, recurrent  # noqa: E401,F401
+import layout, lookalikes, matrices, networks, normalization, pooling, quantization, random_graphs, recurrent  # noqa: E401,F401
 import reductions, resampling, sequences, transformer_graphs, transforms  # noqa: E401,F401
 from builder import GENERATORS, ModelBuilder, random_for
 from reference import Rejected, finish, write

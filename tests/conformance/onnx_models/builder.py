@@ -99,6 +99,7 @@ class ModelBuilder:
         self.names_nodes = parent.names_nodes if parent else self.chance(0.5)
         self.has_dynamic_shapes = False if parent else self.chance(0.25)
         self.shares_dimensions = self.has_dynamic_shapes and self.chance(0.5)  # equal sizes get equal names
+        self.has_one_name = False  # True: all dimensions of all inputs have one name, whatever their sizes
         self.is_conditioned = False  # True: check that a small change of the inputs changes the outputs little
 
     # Random choices
@@ -258,6 +259,8 @@ class ModelBuilder:
 
     def declared_shape(self, name, shape):
         """The shape, or one with named dimensions if the model has dynamic shapes."""
+        if self.has_one_name:
+            return ["size"] * len(shape) if name in self.inputs else [f"{name}_{i}" for i in range(len(shape))]
         if not self.has_dynamic_shapes:
             return list(shape)
         if self.shares_dimensions:

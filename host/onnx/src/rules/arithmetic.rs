@@ -4,7 +4,7 @@ use rten_onnx::onnx::{DataType, NodeProto};
 
 use super::kinds::{self, FLOATS, NUMBERS, WHOLE, kind};
 use super::{Replaced, keep};
-use crate::node::{Attributes, cast as cast_node, new};
+use crate::node::{Attributes, Edit, cast as cast_node, new};
 use crate::rejected::Reason;
 use crate::site::Site;
 
@@ -19,15 +19,6 @@ pub(super) fn all_inputs(node: NodeProto, site: &mut Site) -> Replaced {
 /// `Add`, `Sub` and `Mul`.
 pub(super) fn binary(node: NodeProto, site: &mut Site) -> Replaced {
     kinds::check(&node, 1, NUMBERS, site)?;
-    // The engine recognises GELU with constants that differ by up to 0.0001 from those of the standard.
-    const GELU: f64 = 0.044_715;
-    let resembles = |index: usize| {
-        let difference = site.info(&node, index).constant.and_then(|values| Some((values.first()? - GELU).abs()));
-        difference.is_some_and(|difference| difference > 1e-5 && difference < 2e-4)
-    };
-    if node.op_type.as_deref() == Some("Mul") && (resembles(0) || resembles(1)) {
-        return Err(Reason::unsupported("replaces this constant by the similar one of GELU (0.044715)"));
-    }
     with_equal_ranks(node, site)
 }
 
@@ -73,17 +64,6 @@ fn widened(value: &str, dimensions: usize, nodes: &mut Vec<NodeProto>, site: &mu
     widened
 }
 
-/// `Clip` and `Relu`. The engine gives the lower bound for NaN, so NaN in the weights of a model would look like a result.
-pub(super) fn clip(node: NodeProto, site: &mut Site) -> Replaced {
-    if site.has_nan {
-        return Err(Reason::with_fix(
-            "replaces NaN by the lower bound, and the model contains a constant with NaN",
-            "repair the weights",
-        ));
-    }
-    all_inputs(node, site)
-}
-
 /// `IsInf` of both signs.
 pub(super) fn is_inf(node: NodeProto, site: &mut Site) -> Replaced {
     super::only_int(&node, "detect_positive", 1)?;
@@ -102,18 +82,53 @@ pub(super) fn div(node: NodeProto, site: &mut Site) -> Replaced {
     // A power of two has an exact inverse.
     let is_exact =
         divisor.constant.as_ref().is_some_and(|values| values.iter().all(|value| (value.to_bits() << 12) == 0));
-    if is_whole || !one_element || is_exact || !site.is_rounded(&node.output[0]) {
+    if is_whole || !one_element || is_exact || !site.uses.is_rounded(&node.output[0]) {
         return with_equal_ranks(node, site);
     }
-    exact_div(node, site)
+    let mut nodes = with_equal_ranks(node, site)?;
+    if let Some(division) = nodes.pop() {
+        nodes.extend(exact_div(division, site)?);
+    }
+    Ok(nodes)
 }
 
-/// `Div(x, Expand(divisor, Shape(x)))`.
+/// `Div(x, Expand(divisor, Shape(x)))`. One element is divided together with another, because the engine divides exactly
+/// only by more than one.
 pub(super) fn exact_div(mut node: NodeProto, site: &mut Site) -> Replaced {
+    let has_several = site.info(&node, 0).sizes.is_some_and(|sizes| sizes.iter().any(|size| size > &Some(1)));
+    let is_one = site.info(&node, 1).sizes.is_some_and(|sizes| sizes.iter().all(|&size| size == Some(1)));
+    let adds_none = site.info(&node, 1).rank.is_some_and(|rank| rank == 0 || Some(rank) <= site.info(&node, 0).rank);
+    if is_one && adds_none && !has_several {
+        return Ok(exact_div_of_list(node, site));
+    }
     let (shape, divisor) = (site.name("shape"), site.name("divisor"));
     let nodes = vec![new("Shape", &[&node.input[0]], &shape), new("Expand", &[&node.input[1], &shape], &divisor)];
     node.input[1] = divisor;
     Ok(nodes.into_iter().chain([node]).collect())
+}
+
+/// `Reshape(Slice(Div(Concat(Flatten(x), 1), divisors)), Shape(x))` for a divisor of one element.
+fn exact_div_of_list(mut node: NodeProto, site: &mut Site) -> Vec<NodeProto> {
+    let (input, divisor, output) = (node.input[0].clone(), node.input[1].clone(), node.output[0].clone());
+    let mut n = |purpose: &str| site.name(purpose);
+    let (shape, list, longer, length) = (n("shape"), n("list"), n("longer"), n("length"));
+    let (single, divisors, ratios, ratio) = (n("single"), n("divisors"), n("ratios"), n("ratio"));
+    let (flat, first, last) = (site.ints(&[-1]), site.ints(&[0]), site.ints(&[-1]));
+    let (scalar, one) = (site.scalar(DataType::FLOAT, 1.0), site.name("one"));
+    node.input = vec![longer.clone(), divisors.clone()];
+    node.output[0].clone_from(&ratios);
+    vec![
+        new("Reshape", &[&scalar, &flat], &one),
+        new("Shape", &[&input], &shape),
+        new("Reshape", &[&input, &flat], &list),
+        new("Concat", &[&list, &one], &longer).with_int("axis", 0),
+        new("Shape", &[&longer], &length),
+        new("Reshape", &[&divisor, &flat], &single),
+        new("Expand", &[&single, &length], &divisors),
+        node,
+        new("Slice", &[&ratios, &first, &last], &ratio),
+        new("Reshape", &[&ratio, &shape], &output),
+    ]
 }
 
 /// The engine gives 1 for the sign of 0.0: `Where(x == 0, 0, Sign(x))`.

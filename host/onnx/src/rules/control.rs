@@ -2,7 +2,7 @@
 
 use rten_onnx::onnx::NodeProto;
 
-use super::{Replaced, keep};
+use super::{Replaced, guard, keep};
 use crate::node::{Attributes, Edit};
 use crate::rejected::Reason;
 use crate::site::Site;
@@ -20,16 +20,26 @@ pub(crate) fn join_branches(node: &NodeProto, subgraphs: &[Vec<Info>]) -> Vec<In
             let bound =
                 if is_loop { f64::INFINITY } else { all.iter().fold(0.0, |most: f64, info| most.max(info.bound)) };
             let rank = first.rank.filter(|_| !is_loop && all.iter().all(|info| info.rank == first.rank));
-            Info { ty: first.ty, rank, bound, ..Info::unknown() }
+            let may_be_nan = is_loop || all.iter().any(|info| info.may_be_nan);
+            let may_be_infinite = is_loop || all.iter().any(|info| info.may_be_infinite);
+            Info { ty: first.ty, rank, bound, may_be_nan, may_be_infinite, ..Info::unknown() }
         })
         .collect()
 }
 
-/// The engine does not create the lists of a loop that never runs.
+/// The engine does not create the lists of a loop that never runs, and nothing can stop a loop that does not end.
 pub(super) fn loop_(node: NodeProto, site: &mut Site) -> Replaced {
     let has_lists = node.output.len() > node.input.len().saturating_sub(2);
-    if has_lists && site.info(&node, 0).constant.is_some_and(|count| count == [0.0]) {
+    let rounds = site.info(&node, 0).constant;
+    if has_lists && rounds.as_deref() == Some(&[0.0]) {
         return Err(Reason::unsupported("does not support a loop that runs 0 times and collects values"));
+    }
+    let is_endless = rounds.is_some_and(|rounds| rounds.iter().any(|&rounds| rounds > guard::LARGEST_ROUNDS.into()));
+    if is_endless || node.input(0).is_none() {
+        return Err(Reason::with_fix(
+            "cannot stop a loop that only a condition ends",
+            "give the loop a largest number of iterations, up to 1,000,000",
+        ));
     }
     keep(node, site)
 }

@@ -1,45 +1,42 @@
-//! 64-bit integers, which the engine computes as 32-bit integers: a node is rejected if its result can exceed them.
+//! 64-bit integers, which the engine computes as 32-bit integers: a constant that exceeds them is rejected, and a node
+//! whose result can exceed them fails if it does.
 
 use rten_onnx::onnx::{DataType, NodeProto};
 
+use super::guard;
 use super::kinds::{FLOATS, kind};
+use crate::bounds::GUARDED;
 use crate::infer;
 use crate::node::Attributes;
 use crate::rejected::Reason;
 use crate::site::Site;
+use crate::types::Info;
 
 /// The largest absolute value that the engine represents.
 const LARGEST: f64 = i32::MAX as f64;
 
-/// Operators whose results can be larger than their inputs.
-fn grows(operator: &str) -> bool {
-    matches!(
-        operator,
-        "Abs"
-            | "Add"
-            | "CumSum"
-            | "Mul"
-            | "Neg"
-            | "Pow"
-            | "ReduceL1"
-            | "ReduceProd"
-            | "ReduceSum"
-            | "ReduceSumSquare"
-            | "Sub"
-            | "Sum"
-    )
+/// The inputs with numbers, if the result of a node can be larger than its inputs.
+fn growing_inputs(node: &NodeProto) -> Vec<usize> {
+    let accumulates = matches!(node.text_or("reduction", "none"), "add" | "mul");
+    match node.op_type.as_deref().unwrap_or_default() {
+        "Add" | "Mul" | "Sub" | "Sum" => (0..node.input.len()).collect(),
+        "Abs" | "CumSum" | "Neg" | "ReduceL1" | "ReduceProd" | "ReduceSum" | "ReduceSumSquare" => vec![0],
+        "Scatter" | "ScatterElements" | "ScatterND" if accumulates => vec![0, 2],
+        _ => Vec::new(),
+    }
 }
 
 /// Checks a node that computes 64-bit integers.
 pub(super) fn check(node: &NodeProto, site: &Site) -> Result<(), Reason> {
     let operator = node.op_type.as_deref().unwrap_or_default();
-    for index in 0..node.input.len() {
-        if site.info(node, index).exceeds_32_bits && !may_exceed(operator, index, node) {
-            return Err(Reason::with_fix(
-                "computes 64-bit integers as 32-bit integers, and a constant exceeds them",
-                "use a smaller constant",
-            ));
-        }
+    let created = node.attribute("value").and_then(|value| value.t.as_ref()).map(Info::constant);
+    let creates = operator == "ConstantOfShape" && created.is_some_and(|value| value.exceeds_32_bits);
+    let takes = |index: usize| site.info(node, index).exceeds_32_bits && !may_exceed(operator, index, node);
+    if creates || (0..node.input.len()).any(takes) {
+        return Err(Reason::with_fix(
+            "computes 64-bit integers as 32-bit integers, and a constant exceeds them",
+            "use a smaller constant",
+        ));
     }
     let input = site.info(node, 0);
     // The least and the largest of no elements are the limits of the type.
@@ -53,24 +50,53 @@ pub(super) fn check(node: &NodeProto, site: &Site) -> Result<(), Reason> {
             ));
         }
     }
-    let Some(ty) = input.ty else { return Ok(()) };
-    let to_whole = operator == "Cast" && node.int("to") == Some(DataType::INT64.0.into()) && kind(ty) == FLOATS;
-    let is_whole = ty == DataType::INT64 && grows(operator);
-    if !to_whole && !is_whole {
-        return Ok(());
-    }
-    let largest = if to_whole {
-        input.bound
-    } else {
-        infer::outputs(node, site.opset, site.values).first().map_or(f64::INFINITY, |output| output.bound)
+    Ok(())
+}
+
+/// Lets a node fail while it runs if its 64-bit integers need more than 32 bits, or if it converts a number that its type
+/// cannot represent. `replaced` are the nodes of its rule.
+pub(super) fn guard(node: &NodeProto, replaced: Vec<NodeProto>, site: &mut Site) -> Vec<NodeProto> {
+    let input = site.info(node, 0);
+    let to = match node.op_type.as_deref() {
+        Some("Cast") => node.int("to").and_then(|ty| i32::try_from(ty).ok()).map(DataType),
+        Some("CastLike") => site.info(node, 1).ty,
+        _ => None,
     };
-    if largest <= LARGEST {
-        return Ok(());
+    if let Some(range) = to.and_then(range) {
+        let fits = input.ty.is_none_or(|ty| kind(ty) != FLOATS) || fits(&input, range);
+        if fits {
+            return replaced;
+        }
+        site.is_guarded = true;
+        return guard::conversion(node, range, replaced, site);
     }
-    Err(Reason::with_fix(
-        "computes 64-bit integers as 32-bit integers, and the result depends on the input and can exceed them",
-        "compute in FLOAT or INT32",
-    ))
+    let numbers = growing_inputs(node);
+    if input.ty != Some(DataType::INT64) || numbers.is_empty() {
+        return replaced;
+    }
+    let result = infer::outputs(node, site.opset, site.values);
+    if result.first().is_some_and(|output| output.bound <= GUARDED) {
+        return replaced;
+    }
+    site.is_guarded = true;
+    guard::integers(node, &numbers, replaced, site)
+}
+
+/// The numbers that an integer type represents: the middle, and the distance to the last number that is rounded to it.
+fn range(ty: DataType) -> Option<(f32, f32)> {
+    match ty {
+        DataType::INT32 | DataType::INT64 => Some((0.0, GUARDED as f32)),
+        DataType::UINT8 => Some((127.5, 128.49)),
+        DataType::INT8 => Some((-0.5, 128.49)),
+        _ => None,
+    }
+}
+
+/// True if all numbers of a value are in a range. Also false if the value can be NaN.
+fn fits(info: &Info, (center, reach): (f32, f32)) -> bool {
+    let (center, reach) = (f64::from(center), f64::from(reach));
+    let least = if info.never_negative { 0.0 } else { -info.bound };
+    !info.may_be_nan && info.bound - center <= reach && center - least <= reach
 }
 
 /// True if the engine treats a saturated constant like the constant: the end of a slice, or a value that a later node

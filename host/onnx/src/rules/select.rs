@@ -2,8 +2,8 @@
 
 use rten_onnx::onnx::{DataType, NodeProto};
 
+use super::Replaced;
 use super::kinds::{self, FLOATS, NUMBERS, kind};
-use super::{Replaced, keep};
 use crate::node::{Attributes, Edit, cast, new};
 use crate::rejected::Reason;
 use crate::site::Site;
@@ -13,8 +13,10 @@ use crate::site::Site;
 pub(super) fn arg(mut node: NodeProto, site: &mut Site) -> Replaced {
     let takes_last = node.int_or("select_last_index", 0) != 0;
     node.remove("select_last_index");
+    let mut nodes = super::nan::arg(&mut node, site);
     if takes_last {
-        return keep(node, site);
+        nodes.push(node);
+        return Ok(nodes);
     }
     let axis = node.int_or("axis", 0);
     let (input, output) = (node.input[0].clone(), node.output[0].clone());
@@ -25,14 +27,15 @@ pub(super) fn arg(mut node: NodeProto, site: &mut Site) -> Replaced {
     node.output[0].clone_from(&from_end);
     let (shape, size, last) = (site.name("shape"), site.name("size"), site.name("last"));
     let (place, one) = (site.scalar(DataType::INT64, axis as f32), site.scalar(DataType::INT64, 1.0));
-    Ok(vec![
+    nodes.extend([
         new("Slice", &[&input, &starts, &ends, &axes, &steps], &reversed),
         node,
         new("Shape", &[&input], &shape),
         new("Gather", &[&shape, &place], &size),
         new("Sub", &[&size, &one], &last),
         new("Sub", &[&last, &from_end], &output),
-    ])
+    ]);
+    Ok(nodes)
 }
 
 /// The engine suppresses boxes of other classes and images, and does not divide by the union.

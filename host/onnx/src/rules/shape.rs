@@ -31,8 +31,26 @@ pub(super) fn expand(mut node: NodeProto, site: &mut Site) -> Replaced {
     }
 }
 
-/// `Slice`. If the axes are absent, the engine takes the steps for the axes.
+/// `Shape`. The engine ignores `start` and `end` where it joins operators: `Slice(Shape(x), start, end)`.
+pub(super) fn shape(mut node: NodeProto, site: &mut Site) -> Replaced {
+    let (start, end) = (node.int_or("start", 0), node.int_or("end", i64::from(i32::MAX)));
+    if node.attribute("start").is_none() && node.attribute("end").is_none() {
+        return keep(node, site);
+    }
+    node.remove("start");
+    node.remove("end");
+    let (starts, ends, all) = (site.ints(&[start]), site.ints(&[end]), site.name("shape"));
+    let output = std::mem::replace(&mut node.output[0], all.clone());
+    Ok(vec![node, new("Slice", &[&all, &starts, &ends], &output)])
+}
+
+/// `Slice`. If the axes are absent, the engine takes the steps for the axes, and needs them in operator sets before 10.
 pub(super) fn slice(mut node: NodeProto, site: &mut Site) -> Replaced {
+    if node.attribute("axes").is_none()
+        && let Some(length) = node.ints("starts").map(<[i64]>::len)
+    {
+        node.set_ints("axes", &(0..length as i64).collect::<Vec<_>>());
+    }
     if node.input(4).is_some() && node.input(3).is_none() {
         let length = (1..3).find_map(|index| site.info(&node, index).size(0));
         let Some(length) = length else {
@@ -114,7 +132,7 @@ pub(super) fn axes(mut node: NodeProto, site: &mut Site) -> Replaced {
     }
     // The engine joins `Reshape(Expand(Unsqueeze(x)))` to one operator that ignores the position of the new dimension. A
     // `Transpose` that changes nothing keeps them apart.
-    if node.op_type.as_deref() == Some("Unsqueeze") && site.is_repeated(&node.output[0]) {
+    if node.op_type.as_deref() == Some("Unsqueeze") && site.uses.is_repeated(&node.output[0]) {
         let known = infer::outputs(&node, site.opset, site.values).first().and_then(|output| output.rank);
         let rank = known.ok_or_else(rank_needed)?;
         let (inner, output) = (site.name("unsqueezed"), node.output[0].clone());

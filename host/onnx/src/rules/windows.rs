@@ -61,7 +61,7 @@ pub(super) fn pool(mut node: NodeProto, site: &mut Site) -> Replaced {
         node.set_ints("strides", &vec![1; kernel.len()]);
     }
     set_padding(&mut node, &kernel, site)?;
-    keep(node, site)
+    if node.op_type.as_deref() == Some("MaxPool") { super::nan::max_pool(node, site) } else { keep(node, site) }
 }
 
 /// `GridSample` of images.
@@ -70,7 +70,11 @@ pub(super) fn grid_sample(node: NodeProto, site: &mut Site) -> Replaced {
     super::only_text(&node, "mode", &["bilinear", "linear"])?;
     super::only_text(&node, "padding_mode", &["zeros"])?;
     match site.info(&node, 0).rank {
-        Some(4) => keep(node, site),
+        Some(4) => {
+            // A place that is NaN or infinite has no defined result.
+            *site.loses_nan = true;
+            keep(node, site)
+        }
         Some(_) => Err(three_dimensions()),
         None => Err(rank_needed()),
     }

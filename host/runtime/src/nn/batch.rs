@@ -12,6 +12,7 @@ use super::model::{Model, RunError};
 use crate::panics;
 use crate::tensor::{Tensor, Tensors};
 
+mod probe_rows;
 mod row_check;
 mod rows;
 mod waiting;

@@ -4,9 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use plimsoll_onnx::RowProof;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::batch::{self, BatchObserver, BatchRules, Batcher, HeldPermits};
+use super::cancellation::Cancellation;
 use super::model::{InputError, LoadError, Model, NnError, NnErrorKind, RunError, Signature};
 use crate::scheduling::cpu_time::thread_cpu_time;
 use crate::scheduling::{Scheduling, ShortRunDetector};
@@ -30,7 +32,8 @@ pub struct LoadedModel {
 
 impl LoadedModel {
     /// `digest` is the SHA-256 of the file; `backend_permits` bounds the concurrent runs of the whole backend. With
-    /// `batches`, runs are combined into batches; this needs a tokio runtime.
+    /// `batches`, runs are combined into batches; this needs a tokio runtime, and what the model's graph tells about its
+    /// rows.
     ///
     /// # Errors
     /// If batches are requested, and the model has no batch axis or its rows depend on each other.
@@ -39,18 +42,18 @@ impl LoadedModel {
         digest: String,
         model: Box<dyn Model>,
         backend_permits: Arc<Semaphore>,
-        batches: Option<(BatchRules, Arc<dyn BatchObserver>)>,
+        batches: Option<(BatchRules, Arc<dyn BatchObserver>, RowProof)>,
         scheduling: Scheduling,
     ) -> Result<Self, LoadError> {
         let model: Arc<dyn Model> = model.into();
         let model_permits = Arc::new(Semaphore::new(model.concurrent_runs().min(Semaphore::MAX_PERMITS)));
-        let batch_rules = batches.as_ref().map(|(rules, _)| *rules);
+        let batch_rules = batches.as_ref().map(|(rules, ..)| *rules);
         let batcher = match batches {
             None => None,
-            Some((rules, observer)) => {
+            Some((rules, observer, proof)) => {
                 batch::check_batch_axis(model.inputs(), model.outputs())
                     .map_err(|error| LoadError(error.to_string()))?;
-                batch::check_rows(&*model, rules.max_batch).map_err(|error| LoadError(error.to_string()))?;
+                batch::check_rows(&*model, rules.max_batch, &proof).map_err(|error| LoadError(error.to_string()))?;
                 let (model_permits, backend_permits) = (Arc::clone(&model_permits), Arc::clone(&backend_permits));
                 let acquire = move || acquire_both(Arc::clone(&model_permits), Arc::clone(&backend_permits));
                 Some(Batcher::start(Arc::clone(&model), rules, observer, acquire))
@@ -98,21 +101,23 @@ impl LoadedModel {
             .in_model_order(inputs)
             .map_err(|error| NnError { kind: NnErrorKind::InvalidArgument, message: error.to_string() })?;
         let name = &self.name;
-        let failed =
-            |error: RunError| NnError { kind: NnErrorKind::RuntimeError, message: format!("model `{name}`: {error}") };
+        let failed = |error: RunError| NnError { kind: error.kind(), message: format!("model `{name}`: {error}") };
         if let Some(batcher) = &self.batcher {
             return batcher.run(ordered).await.map_err(failed);
         }
-        let is_short = self.short_runs.expects_short(bytes(&ordered));
+        let is_short = !self.model.time_depends_on_values() && self.short_runs.expects_short(bytes(&ordered));
         // A short run does not wait for the long runs of other models.
         let permits: HeldPermits = match is_short {
             true => Box::new(acquire(Arc::clone(&self.model_permits)).await),
             false => acquire_both(Arc::clone(&self.model_permits), Arc::clone(&self.backend_permits)).await,
         };
         let this = Arc::clone(&self);
+        let cancellation = Arc::new(Cancellation::default());
+        // If the caller is gone, this future is dropped; the run then ends as soon as the library can stop it.
+        let _end = CancelOnDrop(Arc::clone(&cancellation));
         let run = move || {
             let _permits = permits;
-            this.run_and_record(&ordered)
+            this.run_and_record(&ordered, &cancellation)
         };
         let result = if is_short {
             catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(RunError::Panicked))
@@ -126,9 +131,9 @@ impl LoadedModel {
     }
 
     /// Runs the model and records how long it took.
-    fn run_and_record(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+    fn run_and_record(&self, inputs: &[Tensor], cancellation: &Cancellation) -> Result<Tensors, RunError> {
         let (clock, cpu_time) = (Instant::now(), thread_cpu_time());
-        let result = self.model.run(inputs);
+        let result = self.model.run_unless_cancelled(inputs, cancellation);
         // By wall-clock time no run is short while other threads use the core.
         let time = match self.model.runs_on_calling_thread() {
             true => thread_cpu_time().saturating_sub(cpu_time),
@@ -147,7 +152,8 @@ impl LoadedModel {
         }
         expected
             .iter()
-            .map(|input| {
+            .enumerate()
+            .map(|(index, input)| {
                 let name = || input.name.clone();
                 let position = given
                     .iter()
@@ -155,10 +161,19 @@ impl LoadedModel {
                     .ok_or_else(|| InputError::Missing { model: model(), input: name(), known: known() })?;
                 let (_, tensor) = given.swap_remove(position);
                 let misfit = |misfit| InputError::Misfit { model: model(), input: name(), misfit };
-                input.check(&tensor).map_err(misfit)?;
+                input.check(&tensor).and_then(|()| self.model.check_numbers(index, &tensor)).map_err(misfit)?;
                 Ok(tensor)
             })
             .collect()
+    }
+}
+
+/// Cancels a run if nothing waits for it any more.
+struct CancelOnDrop(Arc<Cancellation>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }
 

@@ -5,10 +5,12 @@
 //!   [`backends::rten`], [`backends::onnxruntime`]: the backends. [`device`]: the devices that they run on.
 //! - [`loaded_model`]: one run: checks the inputs, waits for permits, chooses the thread.
 //! - [`handles`]: the resources of `wasi:nn` that a guest holds.
+//! - [`cancellation`]: stops runs whose callers are gone.
 //! - [`batch`]: combines runs that wait for the same model into one run.
 
 pub mod backends;
 pub mod batch;
+pub mod cancellation;
 pub mod device;
 pub mod handles;
 pub mod loaded_model;
@@ -16,10 +18,11 @@ pub mod model;
 
 pub use backends::BackendName;
 pub use batch::{BatchObserver, BatchRules};
+pub use cancellation::Cancellation;
 pub use device::Device;
 pub use loaded_model::LoadedModel;
 pub use model::{
     Backend, BackendEntry, BackendSettings, InputError, LoadError, Misfit, Model, ModelSource, NnError, NnErrorKind,
     RunError, SettingsError, Signature,
 };
-pub use plimsoll_onnx::external_files;
+pub use plimsoll_onnx::{RowProof, external_files, prove_rows};

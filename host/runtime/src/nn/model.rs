@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::cancellation::Cancellation;
 use super::device::Device;
 use crate::tensor::{SizeMismatch, Tensor, TensorType, Tensors};
 
@@ -43,12 +44,33 @@ pub trait Model: Send + Sync {
     fn runs_on_calling_thread(&self) -> bool {
         false
     }
+    /// Checks the numbers of an input before a run; `index` is its place in [`Model::inputs`].
+    ///
+    /// # Errors
+    /// If the library computes wrongly with one of the numbers.
+    fn check_numbers(&self, index: usize, tensor: &Tensor) -> Result<(), Misfit> {
+        let _ = (index, tensor);
+        Ok(())
+    }
     /// Runs the model; blocks the thread. `inputs` are in the order of [`Model::inputs`] and fit it.
     /// Returns the outputs by name, in the model's order.
     ///
     /// # Errors
     /// If the library fails, or a tensor has a type that the backend does not support.
     fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError>;
+    /// As [`Model::run`], but ends early with [`RunError::Cancelled`] after `cancellation` was cancelled, if the library can
+    /// do that.
+    ///
+    /// # Errors
+    /// As [`Model::run`].
+    fn run_unless_cancelled(&self, inputs: &[Tensor], cancellation: &Cancellation) -> Result<Tensors, RunError> {
+        if cancellation.is_cancelled() { Err(RunError::Cancelled) } else { self.run(inputs) }
+    }
+    /// Returns true if a request can make a run longer without larger inputs, for example by the number of rounds of a
+    /// loop.
+    fn time_depends_on_values(&self) -> bool {
+        false
+    }
 }
 
 /// Where a model comes from.
@@ -91,9 +113,15 @@ pub struct SettingsError(pub String);
 /// A run of a model that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RunError {
-    /// The library's own message.
+    /// The library cannot compute these inputs; its own message.
     #[error("{0}")]
     Backend(String),
+    /// The device failed; the library's own message.
+    #[error("{0}")]
+    Device(String),
+    /// The caller is gone.
+    #[error("the run was stopped because its caller is gone")]
+    Cancelled,
     /// The library panicked.
     #[error("the backend panicked")]
     Panicked,
@@ -103,6 +131,9 @@ pub enum RunError {
     /// The backend computes an input in a smaller type, and a number is too large for it.
     #[error("the backend computes i64 as i32; {0} is too large")]
     Narrowed(i64),
+    /// A number that follows from the inputs is too large for the backend.
+    #[error("{0}")]
+    TooLarge(String),
     /// The model has an output that `wasi:nn` cannot express; the text names its type.
     #[error("an output is {0}, which is not supported")]
     OutputType(String),
@@ -125,7 +156,22 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// An error of the library.
+    /// The kind of error for the guest. On the CPU, whether a run fails depends on its inputs only.
+    pub(super) fn kind(&self) -> NnErrorKind {
+        match self {
+            Self::Backend(_) | Self::InputType(_) | Self::Narrowed(_) | Self::Rows(_) | Self::TooLarge(_) => {
+                NnErrorKind::InvalidArgument
+            }
+            Self::Device(_)
+            | Self::Cancelled
+            | Self::Panicked
+            | Self::OutputType(_)
+            | Self::BatchOutput { .. }
+            | Self::Ended => NnErrorKind::RuntimeError,
+        }
+    }
+
+    /// An error of the library about the inputs.
     pub fn backend(error: impl std::fmt::Display) -> Self {
         Self::Backend(error.to_string())
     }
@@ -153,6 +199,9 @@ pub enum Misfit {
         /// The tensor's shape.
         given: Vec<u32>,
     },
+    /// A number with which the backend computes wrongly.
+    #[error("{0}")]
+    Number(String),
 }
 
 /// Inputs that do not fit a model.

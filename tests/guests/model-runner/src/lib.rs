@@ -43,7 +43,7 @@ impl Preprocess for ModelRunner {
         }
         let model =
             engine::load(model, |file| Err(format!("no file {file}"))).map_err(Failure::UnsupportedMediaType)?;
-        let tensors = engine::infer(&model, &inputs).map_err(Failure::Internal)?;
+        let tensors = engine::infer(&model, &inputs)?;
         Ok(Prepared { tensors, context: Vec::new() })
     }
 }

@@ -1,18 +1,21 @@
 //! The backend `onnxruntime`: fast, and with support for accelerators. The library is loaded at run time, when the first
 //! model needs it; it is not linked.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::ep::CUDA;
 use ort::logging::LogLevel;
-use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
+use ort::session::{RunOptions, Session, SessionInputValue, builder::GraphOptimizationLevel};
 use ort::value::Outlet;
 use ort::value::{DynValue, Tensor as OwnedTensor, TensorElementType, TensorRef, ValueType};
 
+use plimsoll_onnx::{DeclaredShape, ForOnnxRuntime};
 use serde::Deserialize;
 
+use crate::nn::cancellation::Cancellation;
 use crate::nn::device::Device;
 use crate::nn::model::{
     Backend, BackendEntry, BackendSettings, LoadError, Model, ModelSource, RunError, SettingsError, Signature,
@@ -137,6 +140,8 @@ struct Loaded {
     sessions: usize,
     /// True on the CPU with one thread.
     runs_on_calling_thread: bool,
+    time_depends_on_values: bool,
+    device: Device,
     inputs: Vec<Signature>,
     outputs: Vec<Signature>,
 }
@@ -144,26 +149,35 @@ struct Loaded {
 impl Backend for OnnxRuntime {
     fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
         let failed = |error| LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display()));
-        plimsoll_onnx::check_onnxruntime(&source.bytes)
+        let prepared = plimsoll_onnx::prepare_onnxruntime(&source.bytes)
             .map_err(|error| LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display())))?;
-        let idle = (0..self.sessions.max(1)).map(|_| self.session(source)).collect::<Result<Vec<_>, _>>();
+        let idle = (0..self.sessions.max(1)).map(|_| self.session(source, &prepared)).collect::<Result<Vec<_>, _>>();
         let idle = idle.map_err(failed)?;
         let session = &idle[0];
-        let without_shape = plimsoll_onnx::values_without_shape(&source.bytes);
         let signatures = |outlets: &[Outlet]| {
-            let signatures = outlets.iter().map(|outlet| signature(outlet, &without_shape)).collect::<Result<_, _>>();
+            let signatures =
+                outlets.iter().map(|outlet| signature(outlet, &prepared.declared)).collect::<Result<_, _>>();
             signatures.map_err(|error: LoadError| {
                 LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display()))
             })
         };
         let (inputs, outputs) = (signatures(session.inputs())?, signatures(session.outputs())?);
         let runs_on_calling_thread = source.device == Device::Cpu && self.threads == 1;
-        Ok(Box::new(Loaded { sessions: idle.len(), idle: Mutex::new(idle), runs_on_calling_thread, inputs, outputs }))
+        Ok(Box::new(Loaded {
+            sessions: idle.len(),
+            idle: Mutex::new(idle),
+            runs_on_calling_thread,
+            time_depends_on_values: prepared.time_depends_on_values,
+            device: source.device,
+            inputs,
+            outputs,
+        }))
     }
 }
 
-/// The library reports a value without a declared shape like a scalar, so `without_shape` names such values.
-fn signature(outlet: &Outlet, without_shape: &[String]) -> Result<Signature, LoadError> {
+/// `declared` are the shapes that the file declares. The library derives shapes from the inputs, which is what it will
+/// return, but it reports a value without a shape like a scalar.
+fn signature(outlet: &Outlet, declared: &HashMap<String, Option<DeclaredShape>>) -> Result<Signature, LoadError> {
     let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
         return Err(LoadError(format!("`{}` is not a tensor", outlet.name())));
     };
@@ -174,18 +188,24 @@ fn signature(outlet: &Outlet, without_shape: &[String]) -> Result<Signature, Loa
             outlet.name()
         )));
     };
-    let has_shape = without_shape.iter().all(|name| name != outlet.name());
-    Ok(Signature {
-        name: outlet.name().to_owned(),
-        types: vec![known],
-        shape: has_shape.then(|| shape.iter().map(|&size| u32::try_from(size).ok()).collect()),
-    })
+    let derived: DeclaredShape = shape.iter().map(|&size| u32::try_from(size).ok()).collect();
+    let declared = declared.get(outlet.name()).cloned().flatten();
+    let shape = match declared {
+        declared if derived.is_empty() => declared,
+        Some(declared) if declared.len() == derived.len() => {
+            Some(derived.iter().zip(declared).map(|(derived, declared)| derived.or(declared)).collect())
+        }
+        _ => Some(derived),
+    };
+    Ok(Signature { name: outlet.name().to_owned(), types: vec![known], shape })
 }
 
 impl OnnxRuntime {
-    fn session(&self, source: &ModelSource) -> Result<Session, SessionError> {
+    fn session(&self, source: &ModelSource, prepared: &ForOnnxRuntime) -> Result<Session, SessionError> {
         let mut builder = Session::builder(&self.environment)?;
         builder = builder.with_optimization_level(GraphOptimizationLevel::Level3).map_err(ort::Error::from)?;
+        let disabled = prepared.disabled_optimizers.join(";");
+        builder = builder.with_disabled_optimizers(disabled).map_err(ort::Error::from)?;
         builder = builder.with_intra_threads(self.threads).map_err(ort::Error::from)?;
         // Without this, sums of two products of 8-bit integers saturate at 16 bits on processors without VNNI, so
         // quantised models give other results there: onnxruntime's documentation on quantization, "U8S8 saturation".
@@ -203,7 +223,7 @@ impl OnnxRuntime {
                 .with_external_initializer_file_in_memory(location, bytes.as_slice().into())
                 .map_err(ort::Error::from)?;
         }
-        Ok(builder.commit_from_memory(&source.bytes)?)
+        Ok(builder.commit_from_memory(prepared.bytes.as_deref().unwrap_or(&source.bytes))?)
     }
 }
 
@@ -247,7 +267,15 @@ impl Model for Loaded {
         self.runs_on_calling_thread
     }
 
+    fn time_depends_on_values(&self) -> bool {
+        self.time_depends_on_values
+    }
+
     fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+        self.run_unless_cancelled(inputs, &Cancellation::default())
+    }
+
+    fn run_unless_cancelled(&self, inputs: &[Tensor], cancellation: &Cancellation) -> Result<Tensors, RunError> {
         let values = self
             .inputs
             .iter()
@@ -258,9 +286,26 @@ impl Model for Loaded {
         let mut session = Taken { idle: &self.idle, session: taken };
         let more = || RunError::backend("there are more runs than sessions: a bug of the host");
         let session = session.session.as_mut().ok_or_else(more)?;
-        let outputs = session.run(values).map_err(RunError::backend)?;
+        let options = Arc::new(RunOptions::new().map_err(|error| RunError::Device(error.to_string()))?);
+        let flag = Arc::clone(&options);
+        let stop = move || {
+            if let Err(error) = flag.terminate() {
+                tracing::error!("a run of onnxruntime cannot be stopped: {error}");
+            }
+        };
+        let result = cancellation.during(stop, || session.run_with_options(values, &*options));
+        let outputs = result.map_err(|error| match self.device {
+            _ if cancellation.is_cancelled() => RunError::Cancelled,
+            Device::Cpu => RunError::backend(reason(error.message())),
+            Device::Cuda(_) => RunError::Device(error.to_string()),
+        })?;
         outputs.iter().map(|(name, value)| Ok((name.to_owned(), output(&value)?))).collect()
     }
+}
+
+/// The library's message without the part about its own code.
+fn reason(message: &str) -> &str {
+    message.strip_prefix("Non-zero status code returned while running ").unwrap_or(message)
 }
 
 /// A session in use. It is returned when its run ends, also after a panic, which leaves the session usable.

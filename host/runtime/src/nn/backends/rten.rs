@@ -6,7 +6,9 @@ use rten::{DataType, Dimension, Model as RtenModel, ModelOptions, NodeId, Value,
 use rten_tensor::Layout;
 
 use crate::nn::device::Device;
-use crate::nn::model::{Backend, BackendEntry, LoadError, Model, ModelSource, RunError, SettingsError, Signature};
+use crate::nn::model::{
+    Backend, BackendEntry, LoadError, Misfit, Model, ModelSource, RunError, SettingsError, Signature,
+};
 use crate::tensor::{Tensor, TensorType, Tensors};
 
 /// The backend in the list. It has no settings.
@@ -28,6 +30,9 @@ struct Loaded {
     input_ids: Vec<NodeId>,
     output_ids: Vec<NodeId>,
     outputs: Vec<Signature>,
+    /// True if the model computes wrongly with NaN and infinities.
+    needs_moderate_inputs: bool,
+    time_depends_on_values: bool,
 }
 
 impl Backend for Rten {
@@ -39,10 +44,12 @@ impl Backend for Rten {
             )));
         }
         let failed = |reason: String| LoadError(format!("rten cannot load {}: {reason}", source.path.display()));
-        let prepared = plimsoll_onnx::prepare(source.bytes.to_vec()).map_err(|error| failed(error.to_string()))?;
+        let files: Vec<_> = source.external.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+        let prepared =
+            plimsoll_onnx::prepare(source.bytes.to_vec(), &files).map_err(|error| failed(error.to_string()))?;
         let mut options = ModelOptions::with_all_ops();
-        for (location, bytes) in &source.external {
-            options.external_data(location, bytes.to_vec());
+        for (name, (_, bytes)) in prepared.files.iter().zip(&source.external) {
+            options.external_data(name, bytes.to_vec());
         }
         // rten panics for some models, for example while it computes constants.
         let model = catch_unwind(AssertUnwindSafe(|| options.load(prepared.bytes)))
@@ -55,8 +62,24 @@ impl Backend for Rten {
         if prepared.outputs.len() != output_ids.len() {
             return Err(failed("it lost an output of the model; use the backend `onnxruntime`".to_owned()));
         }
-        let outputs = output_ids.iter().zip(prepared.outputs).map(|(&id, name)| signature(&model, id, name)).collect();
-        Ok(Box::new(Loaded { inputs, input_ids, output_ids, outputs, model }))
+        let outputs = output_ids
+            .iter()
+            .zip(prepared.outputs)
+            .map(|(&id, output)| {
+                let signature = signature(&model, id, output.name);
+                // The engine may not know a shape that the file declares.
+                Signature { shape: signature.shape.or(output.shape), ..signature }
+            })
+            .collect();
+        Ok(Box::new(Loaded {
+            inputs,
+            input_ids,
+            output_ids,
+            outputs,
+            needs_moderate_inputs: prepared.needs_moderate_inputs,
+            time_depends_on_values: plimsoll_onnx::time_depends_on_values(&source.bytes),
+            model,
+        }))
     }
 }
 
@@ -99,20 +122,70 @@ impl Model for Loaded {
         usize::MAX
     }
 
+    fn time_depends_on_values(&self) -> bool {
+        self.time_depends_on_values
+    }
+
+    fn check_numbers(&self, index: usize, tensor: &Tensor) -> Result<(), Misfit> {
+        let too_large = |number: i64, from: &str, to: &str| {
+            let text =
+                format!("the backend computes {from} as {to}; {number} is too large; use the backend `onnxruntime`");
+            Misfit::Number(text)
+        };
+        match tensor.ty {
+            TensorType::Fp32 if self.needs_moderate_inputs => match find(&tensor.data, plimsoll_onnx::is_moderate) {
+                Some(number) => Err(Misfit::Number(format!(
+                    "it contains {number:e}, and the backend `rten` loses NaN and infinities in this model; send numbers \
+                     up to 1e18, or use the backend `onnxruntime`"
+                ))),
+                None => Ok(()),
+            },
+            TensorType::I64 => {
+                let mut numbers = tensor.data.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes));
+                let found = numbers.find(|&number| i32::try_from(number).is_err());
+                found.map_or(Ok(()), |number| Err(too_large(number, "i64", "i32")))
+            }
+            TensorType::I32 if self.is_int8(self.input_ids[index]) => {
+                let mut numbers = tensor.data.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes));
+                let found = numbers.find(|&number| i8::try_from(number).is_err());
+                found.map_or(Ok(()), |number| Err(too_large(number.into(), "i32", "i8")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
         let values = self
             .input_ids
             .iter()
             .zip(inputs)
-            .map(|(&id, tensor)| {
-                let is_int8 =
-                    self.model.node_info(id).and_then(|info| info.dtype()) == Some(ValueType::Tensor(DataType::Int8));
-                Ok((id, if is_int8 { narrow_value(tensor)? } else { value(tensor)? }))
-            })
+            .map(|(&id, tensor)| Ok((id, if self.is_int8(id) { narrow_value(tensor)? } else { value(tensor)? })))
             .collect::<Result<Vec<_>, RunError>>()?;
-        let outputs = self.model.run(values, &self.output_ids, None).map_err(RunError::backend)?;
+        let outputs = self.model.run(values, &self.output_ids, None).map_err(|error| {
+            let text = error.to_string();
+            match plimsoll_onnx::too_large(&text) {
+                Some(reason) => RunError::TooLarge(format!("{reason}; {}", plimsoll_onnx::TOO_LARGE)),
+                None => RunError::Backend(text),
+            }
+        })?;
         self.outputs.iter().zip(outputs).map(|(output, value)| Ok((output.name.clone(), tensor(value)?))).collect()
     }
+}
+
+impl Loaded {
+    fn is_int8(&self, id: NodeId) -> bool {
+        self.model.node_info(id).and_then(|info| info.dtype()) == Some(ValueType::Tensor(DataType::Int8))
+    }
+}
+
+/// The first number that is not accepted.
+fn find(data: &[u8], accepts: impl Fn(f32) -> bool) -> Option<f32> {
+    let (elements, _) = data.as_chunks::<4>();
+    // Whole chunks are compared, because the compiler makes vector instructions of that.
+    let chunk = elements
+        .chunks(1_024)
+        .find(|chunk| !chunk.iter().fold(true, |all, &bytes| all & accepts(f32::from_le_bytes(bytes))))?;
+    chunk.iter().map(|&bytes| f32::from_le_bytes(bytes)).find(|&number| !accepts(number))
 }
 
 /// A view of the tensor's bytes if they are aligned (an allocation always is), or else a copy.

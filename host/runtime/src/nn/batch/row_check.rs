@@ -1,29 +1,49 @@
 //! Checks at admission that the rows of a batch do not depend on each other, so that no caller's answer depends on who
 //! else is in the batch.
 //!
-//! The check runs rows that differ alone and together, in both orders and in batches of several sizes, and compares. A
-//! model that mixes rows (a normalisation over the batch, a suppression of boxes across images) is refused.
+//! There are two checks. The graph of the model may prove that rows stay apart, or show where they are mixed (the crate
+//! `plimsoll-onnx`, module `rows`). In any case rows that differ run alone and together, in both orders and in batches of
+//! several sizes, and are compared; if the graph does not tell, with more rows and closer. A model that mixes rows (a
+//! normalisation over the batch, a suppression of boxes across images) is refused.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
+use plimsoll_onnx::RowProof;
+
+use super::probe_rows::{PROVEN, UNPROVEN, is_optional, same_as, value};
 use crate::nn::model::{Model, RunError, Signature};
 use crate::tensor::{Tensor, TensorType, Tensors};
 
-/// The largest accepted difference, as a share of the largest absolute value in the row. A larger batch changes the order
-/// of sums, and accelerators compute with reduced precision (TF32 has 10 bits of mantissa, 2⁻¹⁰ ≈ 0.001).
+/// The largest accepted difference, as a share of the absolute value. A larger batch changes the order of sums, and
+/// accelerators compute with reduced precision (TF32 has 10 bits of mantissa, 2⁻¹⁰ ≈ 0.001).
 const TOLERANCE: f32 = 1e-3;
+/// The share of the largest absolute value in the row that is accepted too, if the graph does not prove that the rows stay
+/// apart. Sums that cancel have an error of the size of what cancels; FLOAT has 24 bits of mantissa (2⁻²⁴ ≈ 6e-8).
+const CANCELLATION: f32 = 2e-6;
 /// Absolute difference that is always accepted; for rows of zeros.
 const ABSOLUTE: f32 = 1e-6;
 /// Sizes that are tried for dynamic dimensions other than the batch axis, until the model runs: usual sizes of images, then
 /// small ones.
 const SIZES: [u32; 10] = [224, 64, 32, 16, 8, 4, 2, 1, 320, 640];
-/// The rows of the check, one for each pattern of [`Random::value`]. Larger batches need memory and time, and show
-/// nothing new.
-const ROWS: u32 = 8;
+/// The same for models without images.
+const LENGTHS: [u32; 7] = [16, 8, 64, 4, 2, 1, 224];
+/// The most time for the largest batch of the check, estimated from the time of one row.
+const MAX_TIME: Duration = Duration::from_secs(3);
+/// The largest batch of the check. Larger ones need memory and time.
+const LARGEST: u32 = 64;
+/// The most bytes of the inputs of a batch of the check, except for one of eight rows.
+const MAX_BYTES: usize = 64 << 20;
 
 /// Why runs of a model cannot be combined.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RowsTouch {
+    /// The graph of the model mixes rows.
+    #[error(
+        "`max_batch` cannot be used: {0}, so one row would change another's answer: remove `max_batch`, or export the \
+         model without operators that mix the rows of a batch"
+    )]
+    Mixed(String),
     /// A value of a row differs in a batch.
     #[error(
         "`max_batch` cannot be used: output `{output}` of row {row} differs by {difference} in a batch of {rows} rows \
@@ -73,31 +93,72 @@ pub enum RowsTouch {
     },
 }
 
-/// Runs rows alone and in batches, and compares.
+/// Checks what the graph tells about the rows of a model, runs rows alone and in batches, and compares.
 ///
 /// # Errors
-/// The output, the row and the difference.
-pub fn check_rows(model: &dyn Model, max_batch: u32) -> Result<(), RowsTouch> {
+/// The output, and the node or the row with the difference.
+pub fn check_rows(model: &dyn Model, max_batch: u32, proof: &RowProof) -> Result<(), RowsTouch> {
     let inputs = model.inputs();
     let (size, first) = find_size(model, inputs)?;
-    let mut alone = vec![first];
-    for row in 1..ROWS {
-        alone.push(run(model, &batch(inputs, size, &[row])).map_err(RowsTouch::Run)?);
-    }
-    let forwards: Vec<u32> = (0..ROWS).collect();
-    let backwards: Vec<u32> = forwards.iter().rev().copied().collect();
-    let most = max_batch.min(ROWS) as usize;
-    for order in [&forwards, &backwards] {
-        for rows in order.chunks(2).chain([&order[..most]]) {
-            let count = rows.len() as u32;
-            let together =
-                run(model, &batch(inputs, size, rows)).map_err(|error| RowsTouch::Batch { rows: count, error })?;
-            for (place, &row) in rows.iter().enumerate() {
-                compare(&alone[row as usize], &together, place, count)?;
-            }
+    let started = Instant::now();
+    let is_proven = *proof == RowProof::Separate;
+    let mut alone: Vec<(u32, Tensors)> = vec![(0, first)];
+    for row in 1..if is_proven { PROVEN } else { UNPROVEN } {
+        match run(model, &batch(inputs, size, &[row])) {
+            Ok(outputs) => alone.push((row, outputs)),
+            // Not every model takes extreme numbers.
+            Err(_) if is_optional(row) => {}
+            Err(error) => return Err(RowsTouch::Run(error)),
         }
     }
-    Ok(())
+    let row_time = started.elapsed() / alone.len() as u32;
+    let most = (MAX_TIME.as_micros() / row_time.as_micros().max(1)).min(LARGEST.into()) as usize;
+    for rows in batches(alone.len(), max_batch, is_proven, bytes(&batch(inputs, size, &[0])), most) {
+        let count = rows.len() as u32;
+        let patterns: Vec<u32> = rows.iter().map(|&row| alone[row].0).collect();
+        let together =
+            run(model, &batch(inputs, size, &patterns)).map_err(|error| RowsTouch::Batch { rows: count, error })?;
+        for (place, &row) in rows.iter().enumerate() {
+            compare(&alone[row].1, &together, place, count, is_proven)?;
+        }
+    }
+    // Last, because a difference says more.
+    match proof {
+        RowProof::Mixed(why) => Err(RowsTouch::Mixed(why.clone())),
+        RowProof::Separate => Ok(()),
+        RowProof::Unknown(why) => {
+            tracing::warn!(
+                "`max_batch`: the graph of the model does not prove that its rows are independent ({why}); a comparison of \
+                 {} rows in batches of at most {} found no difference",
+                alone.len(),
+                max_batch.min(LARGEST)
+            );
+            Ok(())
+        }
+    }
+}
+
+fn bytes(inputs: &[Tensor]) -> usize {
+    inputs.iter().map(|input| input.data.len()).sum()
+}
+
+/// The batches of the check, each as places in a list of `rows` rows: pairs and one larger batch, in both orders; if the
+/// graph proves nothing, each row also with the first, and a batch as large as they may be.
+fn batches(rows: usize, max_batch: u32, is_proven: bool, row_bytes: usize, most_rows: usize) -> Vec<Vec<usize>> {
+    let forwards: Vec<usize> = (0..rows).collect();
+    let backwards: Vec<usize> = forwards.iter().rev().copied().collect();
+    let most = (max_batch as usize).min(PROVEN as usize).min(rows);
+    let mut batches = Vec::new();
+    for order in [&forwards, &backwards] {
+        batches.extend(order.chunks(2).map(<[usize]>::to_vec));
+        batches.push(order[..most].to_vec());
+    }
+    if !is_proven {
+        batches.extend((1..rows).map(|row| vec![0, row]));
+        let fitting = (MAX_BYTES / row_bytes.max(1)).min(most_rows).max(PROVEN as usize);
+        batches.push((0..fitting.min(max_batch as usize)).map(|place| place % rows).collect());
+    }
+    batches
 }
 
 /// The size of the other dynamic dimensions with which the model runs, and the result of the first row.
@@ -106,8 +167,10 @@ fn find_size(model: &dyn Model, inputs: &[Signature]) -> Result<(u32, Tensors), 
         Some(shape) => shape.iter().skip(1).any(Option::is_none),
         None => true,
     });
+    let has_images = inputs.iter().any(|input| input.shape.as_ref().is_none_or(|shape| shape.len() > 2));
+    let sizes = if has_images { &SIZES[..] } else { &LENGTHS[..] };
     let mut first_error = None;
-    for &size in if is_dynamic { &SIZES[..] } else { &SIZES[..1] } {
+    for &size in if is_dynamic { sizes } else { &sizes[..1] } {
         match run(model, &batch(inputs, size, &[0])) {
             Ok(outputs) => return Ok((size, outputs)),
             Err(error) => first_error = first_error.or(Some(error)),
@@ -136,7 +199,7 @@ fn batch(inputs: &[Signature], size: u32, rows: &[u32]) -> Vec<Tensor> {
             let mut data = Vec::with_capacity(rows.len() * elements as usize * ty.size());
             for &row in rows {
                 let mut random = Random::for_row(row, index);
-                (0..elements).for_each(|_| push(&mut data, ty, random.value(row)));
+                (0..elements).for_each(|element| value(&mut data, ty, row, element, random.next()));
             }
             let dimensions = [rows.len() as u32].into_iter().chain(others).collect();
             Tensor::new(dimensions, ty, data)
@@ -144,53 +207,26 @@ fn batch(inputs: &[Signature], size: u32, rows: &[u32]) -> Vec<Tensor> {
         .collect()
 }
 
-/// Adds one element. Integers are 0 or 1, which are valid as indices, flags and labels.
-fn push(data: &mut Vec<u8>, ty: TensorType, value: f32) {
-    match ty {
-        TensorType::Fp32 => data.extend(value.to_le_bytes()),
-        TensorType::Fp64 => data.extend(f64::from(value).to_le_bytes()),
-        TensorType::Bf16 => data.extend(((value.to_bits() >> 16) as u16).to_le_bytes()),
-        // Half precision: 0 or 1.
-        TensorType::Fp16 => data.extend(if value < 0.5 { 0u16 } else { 0x3C00 }.to_le_bytes()),
-        // Numbers up to 1 use the whole range of a byte; the cast saturates.
-        TensorType::U8 => data.push(if value.abs() <= 1.0 { value.abs() * 255.0 } else { value } as u8),
-        TensorType::I32 => data.extend(i32::from(value >= 0.5).to_le_bytes()),
-        TensorType::I64 => data.extend(i64::from(value >= 0.5).to_le_bytes()),
-    }
-}
-
 /// Reproducible numbers (Marsaglia, "Xorshift RNGs", 2003).
 struct Random(u32);
 
 impl Random {
     fn for_row(row: u32, input: usize) -> Self {
+        let row = same_as(row);
         Random(0x9E37_79B9 ^ (row + 1).wrapping_mul(0x85EB_CA6B) ^ (input as u32 + 1).wrapping_mul(0xC2B2_AE35))
     }
 
-    /// The next number. Rows differ in level, range and sign as well as in detail, because a model can be insensitive to
-    /// one kind of input: an activation may set all positive or all negative values to 0.
-    fn value(&mut self, row: u32) -> f32 {
+    /// The next number from 0 to 1.
+    fn next(&mut self) -> f32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 17;
         self.0 ^= self.0 << 5;
-        let uniform = (self.0 >> 8) as f32 / (1 << 24) as f32;
-        match row {
-            0 => uniform,
-            1 => 4.0 * uniform - 2.0,
-            2 => 0.9 + 0.1 * uniform,
-            3 => 0.6,
-            4 => -3.0 * uniform,
-            5 => 255.0 * uniform,
-            // Mostly zeros.
-            6 if uniform < 0.75 => 0.0,
-            6 => 40.0 * (uniform - 0.875),
-            _ => 0.5 * uniform - 0.25,
-        }
+        (self.0 >> 8) as f32 / (1 << 24) as f32
     }
 }
 
 /// Compares a row of a batch with the row alone.
-fn compare(alone: &Tensors, together: &Tensors, place: usize, rows: u32) -> Result<(), RowsTouch> {
+fn compare(alone: &Tensors, together: &Tensors, place: usize, rows: u32, is_proven: bool) -> Result<(), RowsTouch> {
     for ((name, one), (_, all)) in alone.iter().zip(together) {
         let shape = |tensor: &Tensor, rows: u32| RowsTouch::Shape {
             output: name.clone(),
@@ -206,18 +242,21 @@ fn compare(alone: &Tensors, together: &Tensors, place: usize, rows: u32) -> Resu
         let bytes = one.data.len();
         let (one, all) = (numbers(one.ty, &one.data), numbers(one.ty, &all.data[place * bytes..][..bytes]));
         let largest = one.iter().filter(|value| value.is_finite()).fold(0.0, |most: f32, value| most.max(value.abs()));
-        let allowed = largest * TOLERANCE + ABSOLUTE;
+        let of_largest = largest * if is_proven { TOLERANCE } else { CANCELLATION } + ABSOLUTE;
         let mut worst = (0.0, 0.0, 0.0);
+        let mut differs = false;
         for (&alone, &together) in one.iter().zip(&all) {
             let same = alone == together || alone.is_nan() && together.is_nan();
             let difference = if same { 0.0 } else { (alone - together).abs() };
             // NaN on one side only gives a difference of NaN, which is not accepted.
-            if difference.is_nan() || difference > worst.0 {
+            let is_accepted = same || difference <= alone.abs().max(together.abs()) * TOLERANCE + of_largest;
+            differs |= !is_accepted;
+            if !is_accepted && (difference.is_nan() || difference > worst.0) {
                 worst = (difference, alone, together);
             }
         }
         let (difference, alone, together) = worst;
-        if difference.is_nan() || difference > allowed {
+        if differs {
             let (output, row) = (name.clone(), place as u32);
             return Err(RowsTouch::Value { output, row, rows, difference, alone, together });
         }

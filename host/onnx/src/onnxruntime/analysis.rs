@@ -1,0 +1,210 @@
+//! What decides how onnxruntime may run a model: the divisions of integers, and the nodes that round data.
+
+use std::collections::{HashMap, HashSet};
+
+use rten_onnx::onnx::{DataType, GraphProto, NodeProto, TensorProto};
+
+use crate::infer;
+use crate::node::{self, Attributes, Edit};
+use crate::types::{Info, Values};
+
+/// What the analysis found in a graph. Nodes are counted in the order of the file.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The divisions of signed integers by numbers that are not constant.
+    pub(crate) divisions: HashMap<usize, Division>,
+    /// The graphs in the attributes of nodes, by node and attribute.
+    pub(crate) subgraphs: HashMap<(usize, usize), Found>,
+    /// The types of the outputs.
+    outputs: Vec<Option<DataType>>,
+}
+
+/// A division of integers whose operands can be the least number and −1.
+#[derive(Clone, Copy)]
+pub(crate) struct Division {
+    /// INT32 or INT64.
+    pub(crate) ty: DataType,
+    /// True for `Div`, false for `Mod`.
+    pub(crate) is_quotient: bool,
+}
+
+/// Walks through a model.
+#[derive(Default)]
+pub(crate) struct Analysis {
+    opset: i64,
+    /// Values that depend on the elements of inputs, not only on their sizes.
+    data: HashSet<String>,
+    /// Means over axes that are not kept, see [`Analysis::squeezes_means`].
+    means: HashSet<String>,
+    /// True if numbers are rounded to integers or compared, so that the smallest difference can change the answer.
+    pub(crate) rounds_data: bool,
+    /// True if a number is centred or scaled with a mean over axes that are not kept. onnxruntime takes it for a
+    /// normalisation, which keeps them.
+    pub(crate) squeezes_means: bool,
+    /// True if a request can make a run longer without larger inputs.
+    pub(crate) time_depends_on_values: bool,
+    /// The names of all values, which new names must differ from.
+    pub(crate) names: HashSet<String>,
+}
+
+impl Analysis {
+    /// An analysis for a version of the standard operator set.
+    pub(crate) fn new(opset: i64) -> Self {
+        Analysis { opset, ..Analysis::default() }
+    }
+
+    /// Analyses a graph. `outer` are the values of the graphs around it.
+    pub(crate) fn graph(&mut self, graph: &GraphProto, outer: &Values) -> Found {
+        let mut found = Found::default();
+        let mut values = outer.clone();
+        for constant in &graph.initializer {
+            let name = constant.name.as_deref().unwrap_or_default();
+            self.names.insert(name.to_owned());
+            values.insert(name, constant_info(constant));
+        }
+        for input in &graph.input {
+            let name = input.name.as_deref().unwrap_or_default();
+            self.names.insert(name.to_owned());
+            if graph.initializer.iter().all(|constant| constant.name.as_deref() != Some(name)) {
+                values.insert(name, Info { sizes: None, ..Info::declared(input) });
+                self.data.insert(name.to_owned());
+            }
+        }
+        let declared: HashMap<&str, Option<DataType>> = graph
+            .value_info
+            .iter()
+            .chain(&graph.output)
+            .filter_map(|value| Some((value.name.as_deref()?, Info::declared(value).ty)))
+            .collect();
+        for (index, node) in graph.node.iter().enumerate() {
+            self.names.extend(node.input.iter().chain(&node.output).cloned());
+            let mut inner = Vec::new();
+            for (at, attribute) in node.attribute.iter().enumerate() {
+                if let Some(subgraph) = &attribute.g {
+                    let subgraph = self.graph(subgraph, &values);
+                    inner.push(subgraph.outputs.clone());
+                    found.subgraphs.insert((index, at), subgraph);
+                }
+            }
+            self.follow_data(node, &values);
+            if let Some(division) = division(node, &values, &declared) {
+                found.divisions.insert(index, division);
+            }
+            for (output, mut info) in node.output.iter().zip(self.outputs(node, &values, &inner)) {
+                if let Some(Some(ty)) = declared.get(output.as_str()) {
+                    info.ty = Some(*ty);
+                }
+                values.insert(output, info);
+            }
+        }
+        let ty = |name: &Option<String>| values.get(name.as_deref()?).and_then(|info| info.ty);
+        found.outputs = graph.output.iter().map(|output| ty(&output.name).or(Info::declared(output).ty)).collect();
+        found
+    }
+
+    /// What is known about the outputs of a node.
+    fn outputs(&self, node: &NodeProto, values: &Values, inner: &[Vec<Option<DataType>>]) -> Vec<Info> {
+        let operator = node.op_type.as_deref().unwrap_or_default();
+        let of = |ty: Option<DataType>| Info::of_type(ty, None);
+        if !node::is_standard(node.domain.as_deref()) {
+            return vec![of(None); node.output.len()];
+        }
+        match operator {
+            "Constant" => vec![constant_node(node)],
+            "If" => {
+                (0..node.output.len()).map(|index| of(inner.iter().find_map(|branch| *branch.get(index)?))).collect()
+            }
+            // The first output of a body is its condition.
+            "Loop" => {
+                (1..=node.output.len()).map(|index| of(inner.first().and_then(|body| *body.get(index)?))).collect()
+            }
+            "Scan" => {
+                (0..node.output.len()).map(|index| of(inner.first().and_then(|body| *body.get(index)?))).collect()
+            }
+            "HannWindow" | "HammingWindow" | "BlackmanWindow" | "MelWeightMatrix" => vec![of(None); node.output.len()],
+            _ => infer::outputs(node, self.opset, values),
+        }
+    }
+
+    /// Follows the elements of inputs, and notes where they are rounded.
+    fn follow_data(&mut self, node: &NodeProto, values: &Values) {
+        let operator = node.op_type.as_deref().unwrap_or_default();
+        let has_graph = node.attribute.iter().any(|attribute| attribute.g.is_some());
+        let is_data = has_graph || node.input.iter().any(|input| self.data.contains(input));
+        if is_data && !matches!(operator, "Shape" | "Size") {
+            self.data.extend(node.output.iter().cloned());
+        }
+        let takes_data = |index: usize| node.input.get(index).is_some_and(|input| self.data.contains(input));
+        self.time_depends_on_values |= match operator {
+            "Loop" => true,
+            "ConstantOfShape" => takes_data(0),
+            "Range" => (0..3).any(takes_data),
+            "Expand" | "OneHot" | "Pad" | "Tile" | "Upsample" => takes_data(1),
+            "Resize" => (1..4).any(takes_data),
+            _ => false,
+        };
+        let of = |info: &Info| info.ty;
+        let is_number = node.input(0).and_then(|name| values.get(name)).and_then(of).is_none_or(is_float);
+        let rounds = match operator {
+            "Floor" | "Ceil" | "Round" | "Sign" | "Mod" | "Equal" | "Greater" | "GreaterOrEqual" | "Less"
+            | "LessOrEqual" => true,
+            "Cast" => node.int("to").and_then(|to| i32::try_from(to).ok()).map(DataType).is_none_or(|to| !is_float(to)),
+            "CastLike" => true,
+            _ => false,
+        };
+        self.rounds_data |= rounds && is_number && node.input.iter().any(|input| self.data.contains(input));
+
+        let is_mean = operator == "ReduceMean" && node.int_or("keepdims", 1) == 0;
+        let takes_mean = node.input.iter().any(|input| self.means.contains(input));
+        if is_mean || operator == "Cast" && takes_mean {
+            self.means.extend(node.output.iter().cloned());
+        }
+        self.squeezes_means |= takes_mean && matches!(operator, "Sub" | "Add" | "Sqrt" | "Pow" | "Mul" | "Div");
+    }
+}
+
+/// Numbers with a fraction.
+fn is_float(ty: DataType) -> bool {
+    matches!(ty, DataType::FLOAT | DataType::DOUBLE | DataType::FLOAT16 | DataType::BFLOAT16)
+}
+
+/// What is known about a constant. The elements matter for integers only.
+fn constant_info(tensor: &TensorProto) -> Info {
+    match tensor.data_type {
+        Some(DataType::INT32 | DataType::INT64) => Info::constant(tensor),
+        ty => Info::of_type(ty, None),
+    }
+}
+
+fn constant_node(node: &NodeProto) -> Info {
+    let ints = |values: &[i64]| Info {
+        constant: Some(values.iter().map(|&value| value as f64).collect()),
+        ..Info::of_type(Some(DataType::INT64), None)
+    };
+    if let Some(tensor) = node.attribute("value").and_then(|value| value.t.as_ref()) {
+        return constant_info(tensor);
+    }
+    if let Some(value) = node.int("value_int") {
+        return ints(&[value]);
+    }
+    if let Some(values) = node.ints("value_ints") {
+        return ints(values);
+    }
+    let is_number = node.attribute("value_float").is_some() || node.attribute("value_floats").is_some();
+    Info::of_type(is_number.then_some(DataType::FLOAT), None)
+}
+
+/// The node as a division that can overflow.
+fn division(node: &NodeProto, values: &Values, declared: &HashMap<&str, Option<DataType>>) -> Option<Division> {
+    let operator = node.op_type.as_deref().unwrap_or_default();
+    if !node::is_standard(node.domain.as_deref()) || !matches!(operator, "Div" | "Mod") {
+        return None;
+    }
+    let info = |index: usize| node.input(index).and_then(|name| values.get(name));
+    let of_output = || node.output(0).and_then(|name| declared.get(name).copied().flatten());
+    let ty = info(0).and_then(|info| info.ty).or_else(|| info(1).and_then(|info| info.ty)).or_else(of_output)?;
+    let divides_by = info(1).and_then(|info| info.constant.as_ref());
+    let is_safe = divides_by.is_some_and(|values| values.iter().all(|&value| value != -1.0));
+    let can_overflow = matches!(ty, DataType::INT32 | DataType::INT64) && !is_safe;
+    can_overflow.then_some(Division { ty, is_quotient: operator == "Div" })
+}

@@ -1,0 +1,315 @@
+//! Operators that move elements without computing.
+
+use rten_onnx::onnx::NodeProto;
+
+use super::Proof;
+use super::size::Size;
+use super::value::{Rows, Value, mixed};
+use crate::node::Attributes;
+
+/// `axis` counted from the front.
+pub(super) fn from_front(axis: i64, rank: usize) -> Option<usize> {
+    let axis = if axis < 0 { axis + rank as i64 } else { axis };
+    usize::try_from(axis).ok().filter(|&axis| axis < rank)
+}
+
+impl Proof {
+    /// `Reshape`. The rows stay together if the axes before them keep their product.
+    pub(super) fn reshape(&mut self, input: &Value, shape: &Value, keeps_zero: bool) -> Value {
+        let (Some(sizes), Some(wanted)) = (&input.sizes, &shape.elements) else {
+            return match input.is_free() && shape.is_free() {
+                true => Value::new(Rows::Free, None),
+                false => Value::unknown("has a shape that is not known before a run"),
+            };
+        };
+        let mut result: Vec<Size> = Vec::new();
+        let mut open = None;
+        for (axis, size) in wanted.iter().enumerate() {
+            match size.as_number() {
+                Some(0) if !keeps_zero => match sizes.get(axis) {
+                    Some(size) => result.push(size.clone()),
+                    None => return Value::unknown("has a wrong shape"),
+                },
+                Some(-1) => {
+                    open = Some(axis);
+                    result.push(Size::number(1));
+                }
+                _ => result.push(size.clone()),
+            }
+        }
+        if let Some(open) = open {
+            let rest = Size::product(sizes).zip(Size::product(&result));
+            match rest.and_then(|(all, others)| all.divided_by(&others)) {
+                Some(size) => result[open] = size,
+                None if input.is_free() => result[open] = self.symbol(),
+                None => return Value::unknown("has a shape that does not tell where the rows are"),
+            }
+        }
+        let Rows::Along(axis) = input.rows else {
+            let elements = input.elements.clone().filter(|_| result.len() <= 1);
+            return Value { elements, ..Value::new(input.rows.clone(), Some(result)) };
+        };
+        let before = Size::product(&sizes[..axis]);
+        let place = (0..result.len()).find(|&place| result[place].has_rows());
+        let others = result.iter().filter(|size| size.has_rows()).count();
+        match place {
+            Some(place)
+                if others == 1
+                    && result[place].is_multiple_of_rows()
+                    && before.is_some()
+                    && Size::product(&result[..place]) == before =>
+            {
+                Value::new(Rows::Along(place), Some(result))
+            }
+            Some(_) => Value::unknown("has a shape that does not keep the rows apart"),
+            None => Value::unknown("has a shape without the number of rows"),
+        }
+    }
+
+    /// `Flatten`.
+    pub(super) fn flatten(&mut self, input: &Value, axis: i64) -> Value {
+        let (Some(sizes), Some(rank)) = (&input.sizes, input.rank()) else {
+            return Value::new(input.rows.clone(), None);
+        };
+        let at = usize::try_from(if axis < 0 { axis + rank as i64 } else { axis }).unwrap_or(0).min(rank);
+        let result = vec![
+            Size::product(&sizes[..at]).unwrap_or_else(|| self.symbol()),
+            Size::product(&sizes[at..]).unwrap_or_else(|| self.symbol()),
+        ];
+        let rows = match input.rows {
+            Rows::Along(0) if at > 0 => Rows::Along(0),
+            Rows::Along(place) if place == at && result[0].as_number() == Some(1) => Rows::Along(1),
+            Rows::Along(_) => Rows::Unknown("has a shape that does not keep the rows apart".into()),
+            ref other => other.clone(),
+        };
+        Value::new(rows, Some(result))
+    }
+
+    /// `Transpose`.
+    pub(super) fn transpose(&mut self, input: &Value, node: &NodeProto) -> Value {
+        let Some(sizes) = &input.sizes else {
+            return self.without_sizes(input, "turns axes of a value of unknown rank");
+        };
+        let order: Option<Vec<usize>> = match node.ints("perm") {
+            Some(order) => order.iter().map(|&axis| from_front(axis, sizes.len())).collect(),
+            None => Some((0..sizes.len()).rev().collect()),
+        };
+        let Some(order) = order.filter(|order| order.len() == sizes.len()) else {
+            return Value::unknown("is not valid");
+        };
+        let rows = match input.rows {
+            Rows::Along(axis) => Rows::Along(order.iter().position(|&from| from == axis).unwrap_or_default()),
+            ref other => other.clone(),
+        };
+        Value::new(rows, Some(order.iter().map(|&axis| sizes[axis].clone()).collect()))
+    }
+
+    /// The rows of an input whose sizes are not known, if there are none.
+    pub(super) fn without_sizes(&mut self, input: &Value, why: &str) -> Value {
+        match &input.rows {
+            Rows::Along(_) => Value::unknown(why),
+            other => Value::new(other.clone(), None),
+        }
+    }
+
+    /// `Squeeze` and `Unsqueeze`. `axes` are constant.
+    pub(super) fn squeeze(&mut self, input: &Value, axes: Option<Vec<i64>>, adds: bool) -> Value {
+        let (Some(sizes), Some(axes)) = (&input.sizes, axes) else {
+            return self.without_sizes(input, "changes axes that are not known");
+        };
+        let rank = if adds { sizes.len() + axes.len() } else { sizes.len() };
+        let Some(axes) = axes.iter().map(|&axis| from_front(axis, rank)).collect::<Option<Vec<_>>>() else {
+            return Value::unknown("is not valid");
+        };
+        // The axes of the larger shape that the smaller one has.
+        let kept: Vec<usize> = (0..rank).filter(|axis| !axes.contains(axis)).collect();
+        let result: Vec<Size> = if adds {
+            let size = |axis| kept.iter().position(|&it| it == axis).map_or(Size::number(1), |at| sizes[at].clone());
+            (0..rank).map(size).collect()
+        } else {
+            kept.iter().map(|&axis| sizes[axis].clone()).collect()
+        };
+        let rows = match input.rows {
+            Rows::Along(axis) if adds => Rows::Along(kept[axis]),
+            Rows::Along(axis) => match kept.iter().position(|&it| it == axis) {
+                Some(place) => Rows::Along(place),
+                None => Rows::Unknown("removes the axis of the rows".into()),
+            },
+            ref other => other.clone(),
+        };
+        let elements = input.elements.clone().filter(|_| result.len() <= 1);
+        Value { elements, ..Value::new(rows, Some(result)) }
+    }
+
+    /// `Concat`.
+    pub(super) fn concat(&mut self, inputs: &[&Value], axis: i64) -> Value {
+        if inputs.iter().all(|input| input.elements.is_some() && input.rank().is_some_and(|rank| rank <= 1)) {
+            let elements = inputs.iter().flat_map(|input| input.elements.clone().unwrap_or_default()).collect();
+            return Value::list(elements, false);
+        }
+        if let Some(unknown) = inputs.iter().find(|input| matches!(input.rows, Rows::Unknown(_))) {
+            return Value::new(unknown.rows.clone(), None);
+        }
+        let Some(rank) = inputs.iter().find_map(|input| input.rank()) else {
+            let rows: Vec<&Value> = inputs.to_vec();
+            return match rows.iter().all(|value| value.is_free()) {
+                true => Value::new(Rows::Free, None),
+                false => Value::unknown("joins values of unknown rank"),
+            };
+        };
+        let Some(axis) = from_front(axis, rank) else { return Value::unknown("is not valid") };
+        let sizes: Option<Vec<Size>> = inputs.iter().find_map(|input| input.sizes.clone());
+        let sizes = sizes.map(|mut sizes| {
+            let total: Option<i64> = inputs.iter().map(|input| input.size(axis)?.as_number()).sum();
+            sizes[axis] = total.map_or_else(|| self.symbol(), Size::number);
+            sizes
+        });
+        let places: Vec<usize> = inputs
+            .iter()
+            .filter_map(|input| match input.rows {
+                Rows::Along(place) => Some(place),
+                _ => None,
+            })
+            .collect();
+        match places.first() {
+            None => Value::new(Rows::Free, sizes),
+            Some(&place) if place == axis || places.iter().any(|&other| other != place) => mixed("joins rows"),
+            Some(_) if places.len() < inputs.len() => Value::unknown("joins rows with a constant"),
+            Some(&place) => Value::new(Rows::Along(place), sizes),
+        }
+    }
+
+    /// `Slice` with constant axes: the axis of the rows must stay whole.
+    pub(super) fn slice(
+        &mut self,
+        input: &Value,
+        starts: &Value,
+        ends: &Value,
+        axes: Option<Vec<i64>>,
+        steps: Option<&[i64]>,
+    ) -> Value {
+        let bounds = starts.numbers().zip(ends.numbers());
+        if let (Some(elements), Some((start, end))) = (&input.elements, &bounds)
+            && let ([start], [end], None | Some([1])) = (start.as_slice(), end.as_slice(), steps)
+            && input.rank() == Some(1)
+        {
+            let length = elements.len() as i64;
+            let at = |bound: i64| (if bound < 0 { bound + length } else { bound }).clamp(0, length) as usize;
+            let (start, end) = (at(*start), at(*end));
+            return Value::list(elements.get(start..end.max(start)).unwrap_or_default().to_vec(), false);
+        }
+        let rank = input.rank();
+        let axes = axes.or_else(|| starts.size(0)?.as_number().map(|count| (0..count).collect()));
+        let (Some(rank), Some(axes)) = (rank, axes) else {
+            return self.without_sizes(input, "cuts axes that are not known");
+        };
+        let Some(cut) = axes.iter().map(|&axis| from_front(axis, rank)).collect::<Option<Vec<_>>>() else {
+            return Value::unknown("is not valid");
+        };
+        let mut sizes = input.sizes.clone().unwrap_or_default();
+        for (at, &axis) in cut.iter().enumerate() {
+            let range = bounds.as_ref().and_then(|(starts, ends)| Some((*starts.get(at)?, *ends.get(at)?)));
+            let step = steps.map_or(Some(1), |steps| steps.get(at).copied());
+            // TensorFlow's exporter writes 1e9 for the end. No batch has a million rows.
+            let is_whole = matches!(range, Some((0, end)) if end >= 1_000_000) && step == Some(1);
+            if is_whole {
+                continue;
+            }
+            if input.rows == Rows::Along(axis) {
+                return mixed("cuts rows by their place in the batch");
+            }
+            let known = range.zip(step).zip(sizes[axis].as_number()).and_then(|(((start, end), step), size)| {
+                let bound = |bound: i64| (if bound < 0 { bound + size } else { bound }).clamp(0, size);
+                (step == 1).then(|| Size::number((bound(end) - bound(start)).max(0)))
+            });
+            sizes[axis] = known.unwrap_or_else(|| self.symbol());
+        }
+        // The bounds may not depend on other rows either.
+        if !starts.is_free() || !ends.is_free() {
+            return Value::unknown("cuts by numbers of the request");
+        }
+        Value::new(input.rows.clone(), Some(sizes))
+    }
+
+    /// `Expand`, and `Tile` with `sizes` as the sizes of its result.
+    pub(super) fn expand(&mut self, input: &Value, shape: &Value) -> Value {
+        let Some(wanted) = &shape.elements else {
+            return match input.is_free() && shape.is_free() {
+                true => Value::new(Rows::Free, None),
+                false => Value::unknown("has a shape that is not known before a run"),
+            };
+        };
+        if input.rank().is_none() && input.is_free() && wanted.iter().all(|size| !size.has_rows()) {
+            return Value::new(Rows::Free, None);
+        }
+        if input.rank().is_none() {
+            return Value::unknown("expands a value of unknown rank");
+        }
+        let target = Value::new(Rows::Free, Some(wanted.clone()));
+        let Some(sizes) = self.broadcast(&[input, &target]) else { return Value::unknown("is not valid") };
+        self.filled(input, sizes)
+    }
+
+    /// A result whose new axes repeat the input: with the number of rows as one size, each row is the same.
+    pub(super) fn filled(&mut self, input: &Value, sizes: Vec<Size>) -> Value {
+        let with_rows: Vec<usize> = (0..sizes.len()).filter(|&axis| sizes[axis].has_rows()).collect();
+        let rows = match (&input.rows, with_rows.as_slice()) {
+            (Rows::Free, []) => Rows::Free,
+            (Rows::Free, [axis]) if sizes[*axis].is_multiple_of_rows() => {
+                let own = input.rank().unwrap_or_default();
+                let from_end = sizes.len() - axis;
+                let is_new = own < from_end || input.size(own - from_end).and_then(Size::as_number) == Some(1);
+                if is_new { Rows::Along(*axis) } else { Rows::Unknown("repeats a constant for the rows".into()) }
+            }
+            (Rows::Along(axis), places) => {
+                let place = sizes.len() + axis - input.rank().unwrap_or_default();
+                if places.iter().all(|&other| other == place) {
+                    Rows::Along(place)
+                } else {
+                    Rows::Unknown("repeats rows by their number".into())
+                }
+            }
+            (Rows::Mixed(why), _) => Rows::Mixed(why.clone()),
+            (Rows::Unknown(why), _) => Rows::Unknown(why.clone()),
+            _ => Rows::Unknown("has the number of rows in its shape".into()),
+        };
+        Value::new(rows, Some(sizes))
+    }
+
+    /// `Gather`.
+    pub(super) fn gather(&mut self, data: &Value, indices: &Value, axis: i64) -> Value {
+        if let (Some(elements), Some(at)) = (&data.elements, indices.numbers())
+            && data.rank() == Some(1)
+        {
+            let length = elements.len() as i64;
+            let found: Option<Vec<Size>> = at
+                .iter()
+                .map(|&at| elements.get(usize::try_from(if at < 0 { at + length } else { at }).ok()?).cloned())
+                .collect();
+            if let Some(found) = found {
+                return Value::list(found, indices.rank() == Some(0));
+            }
+        }
+        if let Some(unknown) = [data, indices].iter().find(|input| matches!(input.rows, Rows::Unknown(_))) {
+            return Value::new(unknown.rows.clone(), None);
+        }
+        if data.is_free() && indices.is_free() {
+            return Value::new(Rows::Free, None);
+        }
+        let (Some(data_sizes), Some(index_sizes)) = (&data.sizes, &indices.sizes) else {
+            return Value::unknown("takes elements of values of unknown rank");
+        };
+        let Some(axis) = from_front(axis, data_sizes.len()) else { return Value::unknown("is not valid") };
+        let sizes = [&data_sizes[..axis], index_sizes, &data_sizes[axis + 1..]].concat();
+        let rows = match (&data.rows, &indices.rows) {
+            (Rows::Free, Rows::Along(place)) => Rows::Along(axis + place),
+            (Rows::Along(place), Rows::Free) if *place == axis => {
+                return mixed("takes rows by their place in the batch");
+            }
+            (Rows::Along(place), Rows::Free) if *place < axis => Rows::Along(*place),
+            (Rows::Along(place), Rows::Free) => Rows::Along(place + index_sizes.len() - 1),
+            _ => return mixed("takes elements of other rows"),
+        };
+        Value::new(rows, Some(sizes))
+    }
+}

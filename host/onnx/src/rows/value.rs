@@ -1,0 +1,75 @@
+//! What is known about a value: how it depends on the rows of a batch, and its sizes.
+
+use super::size::Size;
+
+/// How a value depends on the rows of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// Not at all, and not on their number either.
+    Free,
+    /// The axis consists of one block for each row, in their order, and each block depends on its row only.
+    Along(usize),
+    /// Several rows decide the same element; the text says where.
+    Mixed(String),
+    /// Not known; the text says since where.
+    Unknown(String),
+}
+
+/// A value of a graph.
+#[derive(Clone, Debug)]
+pub(crate) struct Value {
+    pub(crate) rows: Rows,
+    /// The sizes of the dimensions, if the number of dimensions is known.
+    pub(crate) sizes: Option<Vec<Size>>,
+    /// The elements of a scalar or list of integers, if they are known.
+    pub(crate) elements: Option<Vec<Size>>,
+}
+
+impl Value {
+    pub(crate) fn new(rows: Rows, sizes: Option<Vec<Size>>) -> Value {
+        Value { rows, sizes, elements: None }
+    }
+
+    pub(crate) fn unknown(why: impl Into<String>) -> Value {
+        Value::new(Rows::Unknown(why.into()), None)
+    }
+
+    /// A list, or a scalar, of known elements.
+    pub(crate) fn list(elements: Vec<Size>, is_scalar: bool) -> Value {
+        let depends = elements.iter().any(Size::has_rows);
+        let rows = if depends { Rows::Unknown("it depends on the number of rows".into()) } else { Rows::Free };
+        let sizes = if is_scalar { Vec::new() } else { vec![Size::number(elements.len() as i64)] };
+        Value { rows, sizes: Some(sizes), elements: Some(elements) }
+    }
+
+    pub(crate) fn rank(&self) -> Option<usize> {
+        self.sizes.as_ref().map(Vec::len)
+    }
+
+    pub(crate) fn size(&self, axis: usize) -> Option<&Size> {
+        self.sizes.as_ref()?.get(axis)
+    }
+
+    pub(crate) fn is_free(&self) -> bool {
+        self.rows == Rows::Free
+    }
+
+    /// The elements as numbers.
+    pub(crate) fn numbers(&self) -> Option<Vec<i64>> {
+        self.elements.as_ref()?.iter().map(Size::as_number).collect()
+    }
+}
+
+/// A value of which several rows decide the same element.
+pub(super) fn mixed(why: &str) -> Value {
+    Value::new(Rows::Mixed(why.into()), None)
+}
+
+/// The result of an operator of which nothing is known but its inputs.
+pub(super) fn free_or_unknown(inputs: &[&Value], why: &str) -> Value {
+    match inputs.iter().find(|input| !input.is_free()) {
+        None => Value::new(Rows::Free, None),
+        Some(Value { rows: Rows::Unknown(why), .. }) => Value::unknown(why.clone()),
+        Some(_) => Value::unknown(why),
+    }
+}

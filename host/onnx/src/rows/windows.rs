@@ -1,0 +1,130 @@
+//! Operators that look at windows of an image: convolutions, pools, resizes and paddings.
+
+use rten_onnx::onnx::NodeProto;
+
+use super::Proof;
+use super::layout::from_front;
+use super::size::Size;
+use super::value::{Rows, Value, mixed};
+use crate::node::Attributes;
+
+/// Operators on images: the first axis has the images, which are computed one by one.
+pub(super) fn image(proof: &mut Proof, node: &NodeProto, operator: &str, inputs: &[&Value]) -> Value {
+    let Some((image, others)) = inputs.split_first() else { return Value::unknown("is not valid") };
+    if operator == "BatchNormalization" && node.int_or("training_mode", 0) == 1 && matches!(image.rows, Rows::Along(_))
+    {
+        return mixed("is in training mode, which normalises rows together");
+    }
+    let others_are_free = match operator {
+        // The points of each image.
+        "GridSample" => others.iter().all(|other| other.rows == image.rows || other.is_free() && image.is_free()),
+        _ => others.iter().all(|other| other.is_free()),
+    };
+    if let Rows::Unknown(why) = &image.rows {
+        return Value::unknown(why.clone());
+    }
+    if !others_are_free {
+        return Value::unknown("has weights that are not constant");
+    }
+    let Rows::Along(axis) = image.rows else { return Value::new(Rows::Free, None) };
+    if axis != 0 {
+        return mixed("takes rows for channels or pixels");
+    }
+    if matches!(operator, "Resize" | "Upsample") && !keeps_rows(node, operator, inputs) {
+        return Value::unknown("may resize the axis of the rows");
+    }
+    if matches!(operator, "BatchNormalization" | "InstanceNormalization" | "GroupNormalization" | "LRN") {
+        return Value::new(Rows::Along(0), image.sizes.clone());
+    }
+    let Some(sizes) = &image.sizes else { return Value::new(Rows::Along(0), None) };
+    let mut result = sizes.clone();
+    for (axis, size) in result.iter_mut().enumerate().skip(1) {
+        *size = pooled(node, operator, inputs, axis, size).unwrap_or_else(|| proof.symbol());
+    }
+    Value::new(Rows::Along(0), Some(result))
+}
+
+/// True if the first of the scales or sizes is that of the rows.
+pub(super) fn keeps_rows(node: &NodeProto, operator: &str, inputs: &[&Value]) -> bool {
+    let given = |index: usize| node.input.get(index).is_some_and(|name| !name.is_empty());
+    if let Some(axes) = node.ints("axes") {
+        return axes.iter().all(|&axis| axis > 0);
+    }
+    if operator == "Resize" && given(3) {
+        let first = inputs[3].elements.as_ref().and_then(|sizes| sizes.first());
+        return first.is_some() && first == inputs[0].size(0);
+    }
+    // The scales are numbers, which are not kept here. A scale for the rows other than 1 changes their number, which the
+    // check of the shapes finds.
+    true
+}
+
+/// The size of an axis after a convolution or a pool, if it is a number.
+pub(super) fn pooled(node: &NodeProto, operator: &str, inputs: &[&Value], axis: usize, size: &Size) -> Option<Size> {
+    let spatial = axis.checked_sub(2);
+    match (operator, spatial) {
+        ("Conv", None) => inputs.get(1)?.size(0).cloned(),
+        ("GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool", Some(_)) => Some(Size::number(1)),
+        (
+            "AveragePool" | "MaxPool" | "LpPool" | "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" | "Resize"
+            | "Upsample",
+            None,
+        ) => Some(size.clone()),
+        ("Conv" | "AveragePool" | "MaxPool" | "LpPool", Some(at)) => {
+            let size = size.as_number()?;
+            let of = |name: &str, default: i64| node.ints(name).map_or(Some(default), |list| list.get(at).copied());
+            let kernel = match node.ints("kernel_shape") {
+                Some(kernel) => *kernel.get(at)?,
+                None => inputs.get(1)?.size(axis)?.as_number()?,
+            };
+            let (stride, dilation) = (of("strides", 1)?, of("dilations", 1)?);
+            if stride < 1 {
+                return None;
+            }
+            match node.text_or("auto_pad", "NOTSET") {
+                "SAME_UPPER" | "SAME_LOWER" => return Some(Size::number((size + stride - 1) / stride)),
+                "NOTSET" | "VALID" | "" => {}
+                _ => return None,
+            }
+            let pads = node.ints("pads").unwrap_or_default();
+            let pad = if pads.is_empty() { 0 } else { pads.get(at)? + pads.get(at + pads.len() / 2)? };
+            let free = size + pad - dilation * (kernel - 1) - 1;
+            let steps = if node.int_or("ceil_mode", 0) == 1 { (free + stride - 1) / stride } else { free / stride };
+            (free >= 0 && node.int_or("ceil_mode", 0) == 0).then(|| Size::number(steps + 1))
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn pad(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> Value {
+    let Some(input) = inputs.first() else { return Value::unknown("is not valid") };
+    let pads = node.ints("pads").map(<[i64]>::to_vec).or_else(|| inputs.get(1)?.numbers());
+    let has_axes = node.input.get(3).is_some_and(|name| !name.is_empty());
+    let (Rows::Along(axis), Some(sizes)) = (&input.rows, &input.sizes) else {
+        return proof.without_sizes(input, "pads a value of unknown rank");
+    };
+    let rank = sizes.len();
+    let axes = match (has_axes, inputs.get(3).and_then(|axes| axes.numbers())) {
+        (false, _) => Some((0..rank).collect::<Vec<_>>()),
+        (true, axes) => axes.and_then(|axes| axes.iter().map(|&axis| from_front(axis, rank)).collect()),
+    };
+    let (Some(pads), Some(axes)) = (pads, axes) else { return Value::unknown("pads by numbers that are not constant") };
+    if pads.len() != 2 * axes.len() {
+        return Value::unknown("is not valid");
+    }
+    let mut result = sizes.clone();
+    for (at, &padded) in axes.iter().enumerate() {
+        let (before, after) = (pads[at], pads[at + axes.len()]);
+        if (before, after) == (0, 0) {
+            continue;
+        }
+        if padded == *axis {
+            return mixed("pads the rows");
+        }
+        result[padded] = match sizes[padded].as_number() {
+            Some(size) => Size::number(size + before + after),
+            None => proof.symbol(),
+        };
+    }
+    Value::new(Rows::Along(*axis), Some(result))
+}

@@ -1,0 +1,139 @@
+//! Checks that the engine makes while it runs: nodes that fail if a number of a request is too large for it.
+
+use rten_onnx::onnx::{DataType, NodeProto};
+
+use crate::bounds::GUARDED;
+use crate::node::{Edit, cast, new};
+use crate::site::Site;
+
+/// The largest number of elements of a tensor whose sizes a request states.
+const LARGEST_COUNT: f32 = 268_435_456.0;
+
+/// The largest number of iterations of a loop that a request states.
+pub(super) const LARGEST_ROUNDS: f32 = 1_000_000.0;
+
+/// How the name of a check begins.
+const CHECK: &str = "plimsoll.check: ";
+
+/// What to do about a request that [`too_large`] explains.
+pub const TOO_LARGE: &str = "send smaller numbers, or use the backend `onnxruntime`";
+
+/// The reason if a run failed because a number of the request is too large for the engine: the name of the operator that
+/// failed is part of the engine's error.
+pub fn too_large(error: &str) -> Option<&str> {
+    let (_, after) = error.split_once(CHECK)?;
+    after.split_once('"').map(|(reason, _)| reason)
+}
+
+/// Makes a node that computes 64-bit integers fail if the result needs more than 32 bits: the node also runs in FLOAT.
+/// `first` and the inputs after it are numbers.
+pub(super) fn integers(
+    node: &NodeProto,
+    numbers: &[usize],
+    mut nodes: Vec<NodeProto>,
+    site: &mut Site,
+) -> Vec<NodeProto> {
+    let Some(last) = nodes.iter_mut().rev().find(|other| other.output.first() == node.output.first()) else {
+        return nodes;
+    };
+    let (unchecked, output) = (site.name("unchecked"), last.output[0].clone());
+    last.output[0].clone_from(&unchecked);
+    let mut estimate = node.clone();
+    let magnitude = site.name("magnitude");
+    for &index in numbers.iter().filter(|&&index| node.input(index).is_some()) {
+        let (number, size) = (site.name("number"), site.name("absolute"));
+        nodes.push(cast(&node.input[index], DataType::FLOAT, &number));
+        nodes.push(new("Abs", &[&number], &size));
+        estimate.input[index] = size;
+    }
+    // The sum of the absolute values is at least the absolute value of a sum or a difference.
+    if estimate.op_type.as_deref() == Some("Sub") {
+        estimate.op_type = Some("Add".into());
+    }
+    if matches!(estimate.op_type.as_deref(), Some("Neg" | "Abs" | "Cast" | "CastLike")) {
+        estimate = new("Identity", &[&estimate.input[0]], &magnitude);
+    }
+    estimate.name = None;
+    estimate.output[0].clone_from(&magnitude);
+    nodes.push(estimate);
+    let text = format!("{CHECK}an integer exceeds 32 bits at node `{}`", title(node));
+    nodes.extend(check(&magnitude, GUARDED as f32, text, &unchecked, &output, site));
+    nodes
+}
+
+/// Makes a conversion of FLOAT fail if a number is further than `reach` from `center`, where ONNX does not define the result.
+pub(super) fn conversion(
+    node: &NodeProto,
+    (center, reach): (f32, f32),
+    mut nodes: Vec<NodeProto>,
+    site: &mut Site,
+) -> Vec<NodeProto> {
+    let Some(position) = nodes.iter().position(|other| other.op_type.as_deref() == Some("Cast")) else { return nodes };
+    let input = nodes[position].input[0].clone();
+    let (middle, shifted, distance, checked) =
+        (site.scalar(DataType::FLOAT, center), site.name("shifted"), site.name("distance"), site.name("checked"));
+    let text = format!("{CHECK}a number does not fit the integer type at node `{}`", title(node));
+    let mut made = vec![new("Sub", &[&input, &middle], &shifted), new("Abs", &[&shifted], &distance)];
+    made.extend(check(&distance, reach, text, &input, &checked, site));
+    nodes[position].input[0] = checked;
+    nodes.splice(position..position, made);
+    nodes
+}
+
+/// Makes a node fail before it creates a tensor whose number of elements a request states, or runs that many times. `counts` gives numbers whose
+/// product is the number of elements at most; `made` are the nodes that compute them. Input `index` of the node is what the
+/// check lets pass.
+pub(super) fn sizes(
+    node: &NodeProto,
+    index: usize,
+    counts: &[&str],
+    mut made: Vec<NodeProto>,
+    mut nodes: Vec<NodeProto>,
+    site: &mut Site,
+) -> Vec<NodeProto> {
+    let Some(position) = nodes.iter().position(|other| other.op_type == node.op_type) else { return nodes };
+    let mut factors = Vec::new();
+    for count in counts {
+        let (number, size, product) = (site.name("number"), site.name("absolute"), site.name("product"));
+        made.push(cast(count, DataType::FLOAT, &number));
+        made.push(new("Abs", &[&number], &size));
+        made.push(new("ReduceProd", &[&size], &product).with_int("keepdims", 0));
+        factors.push(product);
+    }
+    let mut total = factors.remove(0);
+    for factor in factors {
+        let product = site.name("product");
+        made.push(new("Mul", &[&total, &factor], &product));
+        total = product;
+    }
+    let (largest, what) = match node.op_type.as_deref() {
+        Some("Loop") => (LARGEST_ROUNDS, "the number of iterations"),
+        _ => (LARGEST_COUNT, "a tensor"),
+    };
+    let (text, checked) = (format!("{CHECK}{what} is too large at node `{}`", title(node)), site.name("checked"));
+    made.extend(check(&total, largest, text, &nodes[position].input[index].clone(), &checked, site));
+    nodes[position].input[index] = checked;
+    nodes.splice(position..position, made);
+    nodes
+}
+
+/// `output = value + zeros[!(magnitude <= largest)]`, of which only `zeros[0]` exists. NaN does not pass.
+fn check(magnitude: &str, largest: f32, text: String, value: &str, output: &str, site: &mut Site) -> [NodeProto; 6] {
+    let (most, fits, too_large, zero) =
+        (site.name("most"), site.name("fits"), site.name("too_large"), site.name("zero"));
+    let (limit, list, typed) = (site.scalar(DataType::FLOAT, largest), site.ints(&[0]), site.name("typed"));
+    let mut gather = new("Gather", &[&list, &too_large], &zero).with_int("axis", 0);
+    gather.name = Some(text);
+    [
+        new("ReduceMax", &[magnitude], &most).with_int("keepdims", 0),
+        new("LessOrEqual", &[&most, &limit], &fits),
+        new("Not", &[&fits], &too_large),
+        gather,
+        new("CastLike", &[&zero, value], &typed),
+        new("Add", &[value, &typed], output),
+    ]
+}
+
+fn title(node: &NodeProto) -> &str {
+    node.name.as_deref().filter(|name| !name.is_empty()).or(node.output(0)).unwrap_or_default()
+}

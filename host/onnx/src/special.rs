@@ -1,0 +1,82 @@
+//! Where NaN and infinities come from: which values can contain them although the inputs of the model are finite. Sums and
+//! products of finite numbers are taken for finite.
+
+use rten_onnx::onnx::NodeProto;
+
+use crate::node::{Attributes, Edit};
+use crate::types::{Info, Values};
+
+/// Whether the outputs of a node can contain NaN, and infinities.
+pub(crate) fn outputs(node: &NodeProto, operator: &str, values: &Values) -> (bool, bool) {
+    let unknown = Info::unknown();
+    let info = |index: usize| node.input(index).and_then(|name| values.get(name)).unwrap_or(&unknown);
+    let inputs = || (0..node.input.len()).filter(|&index| node.input(index).is_some()).map(info);
+    let (nan, infinite) = (inputs().any(|info| info.may_be_nan), inputs().any(|info| info.may_be_infinite));
+    // The operators on infinities: differences, and products with 0, are NaN.
+    let computed = (nan || infinite, infinite);
+    match operator {
+        // They move, choose or compare numbers.
+        "Abs" | "Cast" | "CastLike" | "Ceil" | "Concat" | "ConcatFromSequence" | "DepthToSpace" | "Dropout"
+        | "Expand" | "Flatten" | "Floor" | "Gather" | "GatherElements" | "GatherND" | "GlobalMaxPool" | "Identity"
+        | "LeakyRelu" | "Max" | "MaxPool" | "Min" | "Neg" | "OneHot" | "Pad" | "ReduceMax" | "ReduceMin" | "Relu"
+        | "Reshape" | "ReverseSequence" | "Round" | "Scatter" | "ScatterElements" | "ScatterND" | "Slice" | "Split"
+        | "Squeeze" | "Tile" | "TopK" | "Transpose" | "Trilu" | "Unsqueeze" | "Softplus" | "Elu" => (nan, infinite),
+        "Where" => (info(1).may_be_nan || info(2).may_be_nan, info(1).may_be_infinite || info(2).may_be_infinite),
+        "ConstantOfShape" => match node.attribute("value").and_then(|value| value.t.as_ref()) {
+            Some(tensor) => {
+                let info = Info::constant(tensor);
+                (info.may_be_nan, info.may_be_infinite)
+            }
+            None => (false, false),
+        },
+        "Atan" | "Erf" | "HardSigmoid" | "Sigmoid" | "Sign" | "Tanh" => (nan, false),
+        "Clip" => (nan, infinite && (node.input(2).is_none() && node.float("max").is_none())),
+        "EyeLike" | "Range" => (false, false),
+        "Exp" | "Cosh" | "Sinh" | "Reciprocal" => (nan, true),
+        "Acos" | "Acosh" | "Asin" | "Atanh" => (true, infinite),
+        "Log" | "Mod" | "ReduceLogSum" => (true, true),
+        "Sqrt" => (nan || !info(0).never_negative, infinite),
+        "Div" if never_zero(info(1)) => (nan || infinite && info(1).may_be_infinite, infinite),
+        "Div" => (true, true),
+        "Pow" => match info(1).constant.as_deref() {
+            Some(exponents) if exponents.iter().all(|&exponent| exponent >= 0.0 && exponent.fract() == 0.0) => {
+                (nan, infinite)
+            }
+            _ => (true, true),
+        },
+        "BatchNormalization" | "InstanceNormalization" | "LayerNormalization" | "RMSNormalization"
+            if node.float("epsilon") == Some(0.0) =>
+        {
+            (true, true)
+        }
+        _ => computed,
+    }
+}
+
+/// True for a constant without zeros.
+fn never_zero(info: &Info) -> bool {
+    info.constant.as_deref().is_some_and(|values| values.iter().all(|&value| value != 0.0))
+}
+
+/// True if no element of the first output of a node is negative; NaN is not negative.
+pub(crate) fn never_negative(node: &NodeProto, operator: &str, values: &Values) -> bool {
+    let unknown = Info::unknown();
+    let info = |index: usize| node.input(index).and_then(|name| values.get(name)).unwrap_or(&unknown);
+    let all =
+        || (0..node.input.len()).filter(|&index| node.input(index).is_some()).all(|index| info(index).never_negative);
+    match operator {
+        "Abs" | "Exp" | "HardSigmoid" | "IsInf" | "IsNaN" | "NonZero" | "ReduceL1" | "ReduceL2" | "ReduceSumSquare"
+        | "Relu" | "Shape" | "Sigmoid" | "Size" | "Softmax" | "Softplus" | "Sqrt" | "ArgMax" | "ArgMin" => true,
+        "Add" | "Concat" | "Div" | "Max" | "Mean" | "Min" | "MatMul" | "Sum" => all(),
+        "Mul" => all() || node.input(0) == node.input(1),
+        "Pow" => {
+            let is_even = |exponents: &[f64]| exponents.iter().all(|exponent| exponent % 2.0 == 0.0);
+            info(0).never_negative || info(1).constant.as_deref().is_some_and(is_even)
+        }
+        "Cast" | "Expand" | "Flatten" | "Floor" | "Ceil" | "Round" | "Gather" | "Identity" | "MaxPool"
+        | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMax" | "ReduceMean" | "ReduceMin"
+        | "ReduceProd" | "ReduceSum" | "Reshape" | "Slice" | "Split" | "Squeeze" | "Tile" | "Transpose"
+        | "Unsqueeze" => info(0).never_negative,
+        _ => false,
+    }
+}
