@@ -7,6 +7,7 @@ use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::pipeline::Pipeline;
 use plimsoll_runtime::stage::{Request, RunLog, StageError};
 use plimsoll_runtime::tensor::Tensor;
+use plimsoll_runtime::text::printable;
 
 /// One input.
 pub struct Sample {
@@ -80,14 +81,19 @@ pub fn read(folder: &Path, parameters: &[(String, String)]) -> Result<Vec<Sample
             let body = std::fs::read(path).map_err(|error| unreadable(path, error))?;
             let relative = path.strip_prefix(folder).unwrap_or(path);
             Ok(Sample {
-                name: relative.display().to_string(),
-                folder: relative.parent().map_or(String::new(), |parent| parent.display().to_string()),
+                name: shown(relative),
+                folder: relative.parent().map(shown).unwrap_or_default(),
                 size: body.len(),
                 parameters: parameters.to_vec(),
                 feed: Feed::Body(body),
             })
         })
         .collect()
+}
+
+/// A path for reports. Reports are also for terminals and for XML, which have no control characters.
+fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy(), usize::MAX)
 }
 
 /// Turns files into the arguments of a stage of `kind`: runs the pipeline's earlier stages, each in a fresh instance.

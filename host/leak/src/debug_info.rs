@@ -4,7 +4,8 @@
 
 use gimli::{AttributeValue, DebuggingInformationEntry, Dwarf, EndianSlice, LittleEndian, Operation, Unit};
 
-use super::module::{CoreModule, demangle};
+use super::module::{CoreModule, LONGEST_NAME, demangle};
+use plimsoll_runtime::text::printable;
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
@@ -96,7 +97,7 @@ impl<'a> DebugInfo<'a> {
                 let name = frame.function.as_ref().and_then(|name| Some(demangle(name.raw_name().ok()?.as_ref())));
                 let Some(function) = name else { continue };
                 let location = frame.location;
-                let file = location.as_ref().and_then(|at| at.file).map(str::to_owned);
+                let file = location.as_ref().and_then(|at| at.file).map(|file| printable(file, LONGEST_NAME));
                 found.push(Location { function, file, line: location.and_then(|at| at.line) });
             }
         }
@@ -153,6 +154,7 @@ fn add_variable(
     let Some(name) = text(dwarf, unit, entry, gimli::DW_AT_name)? else { return Ok(()) };
     let path = namespaces.iter().filter_map(|(_, name)| name.as_deref()).chain([name.as_str()]);
     let name = path.filter(|name| !is_noise(name)).collect::<Vec<_>>().join("::");
+    let name = printable(&name, LONGEST_NAME);
     let whole = match entry.attr_value(gimli::DW_AT_type) {
         Some(AttributeValue::UnitRef(offset)) => size_of(unit, offset, 0)?,
         _ => 0,

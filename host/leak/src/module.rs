@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use plimsoll_runtime::text::printable;
 use wasmparser::{DataKind, Encoding, ExternalKind, KnownCustom, Name, Operator, Parser, Payload, TypeRef};
 
 /// A core module inside a component. Offsets are relative to the module's first byte, as in the engine.
@@ -226,9 +227,12 @@ fn read_function(body: &wasmparser::FunctionBody<'_>, arity: (usize, usize)) -> 
     Ok(Function { name: String::new(), entry, exits, end: body.range().end as u32, arity })
 }
 
+/// Maximum bytes of a name from a component. It goes to reports, terminals and XML, so it is escaped, too.
+pub(super) const LONGEST_NAME: usize = 1_000;
+
 /// The readable form of a symbol: demangled, without the hash that legacy mangling appends.
 pub fn demangle(name: &str) -> String {
-    format!("{:#}", rustc_demangle::demangle(name))
+    printable(&format!("{:#}", rustc_demangle::demangle(name)), LONGEST_NAME)
 }
 
 /// The byte ranges of a component's core modules, including those of nested components.

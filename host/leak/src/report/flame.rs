@@ -7,6 +7,15 @@ use crate::finding::Study;
 /// Pixels. Without a fixed width, the graph takes the width of its container once, when it is loaded.
 const WIDTH: usize = 1100;
 
+/// A name without what separates the parts of a line: a semicolon, and a space before a number.
+fn plain(name: &str) -> String {
+    let name = name.replace(';', ",");
+    match name.rsplit_once(' ') {
+        Some((first, last)) if last.starts_with(|letter: char| letter.is_ascii_digit()) => format!("{first}_{last}"),
+        _ => name,
+    }
+}
+
 /// A flame graph of the bytes in use, or of all allocated bytes if nothing stays in use. `None` if there are no call
 /// stacks.
 ///
@@ -22,9 +31,9 @@ pub(super) fn svg(study: &Study) -> Result<Option<String>, String> {
         .iter()
         .filter_map(|stack| {
             let bytes = if in_use { stack.totals.inuse_space } else { stack.totals.alloc_space };
-            // The outermost function first. A semicolon separates functions, so a name must not contain one.
-            let frames = stack.frames.iter().rev().map(|frame| frame.function.replace(';', ","));
-            let class = std::iter::once(study.classes[stack.class].name());
+            // The outermost function first.
+            let frames = stack.frames.iter().rev().map(|frame| plain(&frame.function));
+            let class = std::iter::once(plain(&study.classes[stack.class].name()));
             (bytes > 0).then(|| format!("{} {bytes}", class.chain(frames).collect::<Vec<_>>().join(";")))
         })
         .collect();

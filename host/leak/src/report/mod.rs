@@ -11,6 +11,8 @@
 mod dot;
 mod flame;
 mod growth;
+#[cfg(test)]
+mod hostile_names;
 mod html;
 mod pprof;
 mod summary;
