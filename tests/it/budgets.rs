@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Opens a connection and sends bytes.
-async fn raw(server: &Server, bytes: &[u8]) -> TcpStream {
+pub(crate) async fn raw(server: &Server, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(&server.url["http://".len()..]).await.expect("connected");
     stream.write_all(bytes).await.expect("sent");
     stream
@@ -23,7 +23,7 @@ async fn read_all(stream: &mut TcpStream) -> String {
 }
 
 /// The start of an HTTP/2 connection whose initial window has `window` bytes, and one HEADERS frame for each stream.
-fn http2(method: u8, path: &str, window: u32, streams: u32) -> Vec<u8> {
+pub(crate) fn http2(method: u8, path: &str, window: u32, streams: u32) -> Vec<u8> {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     bytes.extend_from_slice(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4]);
     bytes.extend_from_slice(&window.to_be_bytes());
@@ -42,7 +42,7 @@ fn http2(method: u8, path: &str, window: u32, streams: u32) -> Vec<u8> {
 
 /// `:method GET` and `:method POST` in the static table of HPACK.
 const GET: u8 = 0x82;
-const POST: u8 = 0x83;
+pub(crate) const POST: u8 = 0x83;
 
 const INFER: &str = "/v1/pipelines/p/infer";
 const SMALL_BUDGET: &str = "[server]\nmax_body = \"1MiB\"\nbody_budget = \"1MiB\"\nbudget_wait = \"0s\"\n";

@@ -146,3 +146,44 @@ async fn a_request_that_outlives_its_version_leaves_no_series() {
     let report = server.get("/v1/memory").await.text;
     assert!(!report.contains(&old), "{report}");
 }
+
+/// A host that reloads for months has other pipelines again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelines_and_chips_that_a_new_configuration_removed_are_forgotten() {
+    let site = Site::new("");
+    let text = fs::read_to_string(&site.config).expect("text");
+    let text = text.replace("[server]", "[deploy]\npoll = \"10ms\"\n[server]");
+    fs::write(&site.config, &text).expect("written");
+    let server = site.serve().await;
+    let stages = &text[text.find("[pipelines.p]").expect("a pipeline")..];
+    let mut before = None;
+    for round in 0..12 {
+        let (pipeline, chip) = (format!("q{round}"), format!("chip{round}"));
+        let more = stages.replace("pipelines.p", &format!("pipelines.{pipeline}"));
+        let chips = format!("default_chip = \"c\"\n[pipelines.p.chips.{chip}]\nplugin = \"noop-infer\"\n[pipelines.p.");
+        let changed = text.replacen("[pipelines.p.", &chips, 1);
+        fs::write(&site.config, format!("{changed}{more}")).expect("written");
+        until("the new pipeline", async || server.infer(&pipeline, "", "").await.status == 200).await;
+        let of_chip = server.infer("p", &format!("?chip={chip}"), "").await;
+        assert_eq!(of_chip.status, 200, "{}", of_chip.text);
+        let wrong = server.infer(&pipeline, "?chip=none", "").await;
+        assert_eq!(wrong.status, 404, "{}", wrong.text);
+        fs::write(&site.config, &text).expect("written");
+        until("the old pipelines", async || server.infer(&pipeline, "", "").await.status == 404).await;
+        let names = [format!("\"{pipeline}\""), format!("\"{chip}\"")];
+        let is_there = |text: &str| names.iter().any(|name| text.contains(name));
+        until("the metrics are forgotten", async || !is_there(&server.get("/metrics").await.text)).await;
+        assert!(!is_there(&server.get("/v1/memory").await.text));
+        assert_eq!(server.infer("p", "", "").await.status, 200);
+        let (found, _) = sizes(&site, &server).await;
+        assert_eq!(*before.get_or_insert_with(|| sizes_of(&found)), sizes_of(&found));
+    }
+    // What stays has kept its counts.
+    let metrics = server.get("/metrics").await.text;
+    let ok = "plimsoll_requests_total{pipeline=\"p\",chip=\"c\",outcome=\"ok\"} 12";
+    assert!(metrics.contains(ok), "{metrics}");
+}
+
+fn sizes_of(sizes: &Sizes) -> [usize; 4] {
+    [sizes.series, sizes.digests, sizes.rows, sizes.handled]
+}

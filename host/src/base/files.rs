@@ -5,7 +5,7 @@
 
 use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 /// Size in bytes, modification time (seconds, nanoseconds) and inode number of a file. At least one of these values
@@ -33,15 +33,41 @@ pub fn stat(path: &Path) -> Option<FileStat> {
 /// If the file cannot be looked at. A link to a file that does not exist is an error, because the folder of the file
 /// may be a mount that was dropped.
 pub fn look_at_file(path: &Path) -> io::Result<Option<(FileStat, ChangeTime)>> {
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
+    Ok(metadata(path)?.filter(Metadata::is_file).map(|it| stats(&it)))
+}
+
+/// As [`look_at_file`], for a name at which only a regular file makes sense.
+///
+/// # Errors
+/// Also if it is something else: a folder, a FIFO, a socket or a device. The message names it.
+pub fn look_at_regular_file(path: &Path) -> io::Result<Option<(FileStat, ChangeTime)>> {
+    let Some(metadata) = metadata(path)? else { return Ok(None) };
+    check_regular(&metadata)?;
+    Ok(Some(stats(&metadata)))
+}
+
+fn stats(it: &Metadata) -> (FileStat, ChangeTime) {
+    ((it.len(), it.mtime(), it.mtime_nsec(), it.ino()), (it.ctime(), it.ctime_nsec()))
+}
+
+fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn check_regular(metadata: &Metadata) -> io::Result<()> {
+    let kind = metadata.file_type();
+    let what = match () {
+        () if kind.is_file() => return Ok(()),
+        () if kind.is_dir() => "a folder",
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
     };
-    let read = |it: &Metadata| ((it.len(), it.mtime(), it.mtime_nsec(), it.ino()), (it.ctime(), it.ctime_nsec()));
-    Ok(metadata.is_file().then(|| read(&metadata)))
+    Err(io::Error::other(format!("it is {what}, not a regular file")))
 }
 
 /// Reads a regular file of at most `limit` bytes. A FIFO or a device could block the reader, or never end.
@@ -50,9 +76,7 @@ pub fn look_at_file(path: &Path) -> io::Result<Option<(FileStat, ChangeTime)>> {
 /// If the file cannot be read, is not a regular file, or is larger.
 pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
+    check_regular(&metadata)?;
     if metadata.len() > limit {
         return Err(io::Error::other(format!("it has more than {limit} bytes")));
     }

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::commands::Command;
 use super::error::Error;
+use super::{output, signals};
 use crate::base::panics;
 use crate::base::telemetry::{self, LogFormat};
 
@@ -29,6 +30,7 @@ struct Cli {
 
 /// Parses the arguments, runs the command, and returns its exit code.
 pub fn main() -> ExitCode {
+    let noted = signals::note();
     let cli = Cli::parse();
     if let Err(error) = telemetry::start(cli.log) {
         // Without the thread of the log, this is the only line that is written.
@@ -36,7 +38,14 @@ pub fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     panics::log_panics();
-    let code = run(cli.command.unwrap_or_default());
+    if let Err(error) = noted {
+        return Error::Failed(format!("cannot wait for signals: {error}")).report();
+    }
+    let command = cli.command.unwrap_or_default();
+    if !matches!(command, Command::Serve(_)) {
+        signals::end_process();
+    }
+    let code = output::finish(run(command));
     telemetry::finish();
     code
 }

@@ -1,6 +1,12 @@
-//! The signals that stop the server.
+//! The signals that stop the server. They are noted from the first moment of the process: a signal of the first
+//! milliseconds must neither be lost (by the first process of a container) nor end a server (SIGHUP).
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::{flag, low_level};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -10,7 +16,49 @@ use crate::serve::Stop;
 /// The number of signals that can wait. Each one ends a step of the stop, and there are three of them.
 const WAITING: usize = 4;
 
-/// Handles SIGTERM and SIGINT from now on. SIGHUP is handled too, so that one in the start does not end the process; the
+/// The signals that came so far.
+#[derive(Default)]
+struct Early {
+    hangup: Arc<AtomicBool>,
+    interrupt: Arc<AtomicBool>,
+    terminate: Arc<AtomicBool>,
+    /// True if a signal ends the process, because it is no server.
+    ends: Arc<AtomicBool>,
+}
+
+static EARLY: OnceLock<Early> = OnceLock::new();
+
+impl Early {
+    fn signals(&self) -> [(i32, &Arc<AtomicBool>); 3] {
+        [(SIGHUP, &self.hangup), (SIGINT, &self.interrupt), (SIGTERM, &self.terminate)]
+    }
+}
+
+/// Notes signals from now on. Call this before everything else.
+///
+/// # Errors
+/// If the system refuses a handler.
+pub(super) fn note() -> io::Result<()> {
+    let early = EARLY.get_or_init(Early::default);
+    for (signal, seen) in early.signals() {
+        flag::register(signal, Arc::clone(seen))?;
+        flag::register_conditional_default(signal, Arc::clone(&early.ends))?;
+    }
+    Ok(())
+}
+
+/// Lets signals end the process, also one that came before. Call this for a command that is no server.
+pub(super) fn end_process() {
+    let Some(early) = EARLY.get() else { return };
+    early.ends.store(true, SeqCst);
+    for (signal, seen) in early.signals() {
+        if seen.load(SeqCst) {
+            let _ = low_level::emulate_default_handler(signal);
+        }
+    }
+}
+
+/// Handles SIGTERM and SIGINT from now on, also one that came before. SIGHUP is handled too, so that one in the start does not end the process; the
 /// watcher of the configuration handles it later.
 ///
 /// # Errors
@@ -21,6 +69,13 @@ pub(super) fn watch() -> io::Result<mpsc::Receiver<Stop>> {
     // The handler stays for the life of the process.
     drop(signal(SignalKind::hangup())?);
     let (sender, receiver) = mpsc::channel(WAITING);
+    if let Some(early) = EARLY.get() {
+        for (seen, stop) in [(&early.interrupt, Stop::Now), (&early.terminate, Stop::Drain)] {
+            if seen.load(SeqCst) {
+                let _ = sender.try_send(stop);
+            }
+        }
+    }
     tokio::spawn(async move {
         loop {
             let stop = tokio::select! {

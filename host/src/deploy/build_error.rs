@@ -1,5 +1,6 @@
 //! A pipeline that cannot be built.
 
+use crate::base::address_space;
 use crate::config::{Config, ConfigError};
 
 /// A pipeline that cannot be built: the key in the configuration, the reason, and the plugin that caused it, if any.
@@ -12,19 +13,28 @@ pub struct BuildError {
     pub reason: String,
     /// The plugin whose release was rejected.
     pub plugin: Option<String>,
+    /// True if the host has no room for an instance now. It says nothing about the release, so it may be tried again.
+    pub is_temporary: bool,
 }
 
 impl BuildError {
     pub(super) fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { key: key.into(), reason: reason.into(), plugin: None }
+        Self { key: key.into(), reason: reason.into(), plugin: None, is_temporary: false }
     }
 
     pub(super) fn for_plugin(plugin: &str, key: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { plugin: Some(plugin.to_owned()), ..Self::new(key, reason) }
     }
 
+    /// Marks the error as one of the host's present state, if it is.
+    #[must_use]
+    pub(super) fn temporary(self, is_temporary: bool) -> Self {
+        Self { is_temporary, ..self }
+    }
+
     /// Converts it to an error of the configuration file.
     pub fn in_config(self, config: &Config) -> ConfigError {
-        ConfigError::new(&config.path, self.key, self.reason)
+        let hint = if self.is_temporary { address_space::hint() } else { String::new() };
+        ConfigError::new(&config.path, self.key, format!("{}{hint}", self.reason))
     }
 }

@@ -110,6 +110,9 @@ impl Deployer {
             let old = plugin.serving.as_ref().ok_or_else(no_canary)?.artifact.identity.clone();
             let candidate = plugin.candidate.take().ok_or_else(no_canary)?;
             let identity = candidate.artifact.identity.clone();
+            if identity.digest != old.digest {
+                plugin.withdraw(&identity.digest);
+            }
             plugin.reject(RejectedVersion {
                 identity: identity.clone(),
                 source: candidate.source.to_string(),

@@ -14,6 +14,8 @@ use super::release::{Release, ReleaseSource};
 
 /// Maximum number of rejected versions of a plugin that are kept.
 const MAX_REJECTED: usize = 5;
+/// Maximum number of digests that are kept of versions that were rolled back and have no file in the folder.
+const MAX_WITHDRAWN: usize = 20;
 
 /// The plugins by name.
 pub type Catalog = BTreeMap<String, CatalogEntry>;
@@ -33,6 +35,8 @@ pub struct CatalogEntry {
     pub rejected: VecDeque<RejectedVersion>,
     /// Files and references that were handled.
     pub handled: BTreeMap<String, HandledFile>,
+    /// The digests of versions that were rolled back, the latest first. No file deploys them again, whatever its name is.
+    pub withdrawn: VecDeque<Arc<str>>,
     /// A note for the administrator, for example that the plugin's file is missing.
     pub note: Option<String>,
 }
@@ -76,14 +80,7 @@ pub struct VersionFigures {
 
 /// The files of a catalog that were handled or that serve. A file that is not among them was never seen.
 pub fn known_files(catalog: &Catalog) -> BTreeSet<PathBuf> {
-    let mut files = BTreeSet::new();
-    for plugin in catalog.values() {
-        files.extend(plugin.handled.keys().filter(|what| !is_reference(what)).map(PathBuf::from));
-        if let Some(ReleaseSource::File(path)) = plugin.serving.as_ref().map(|release| &release.source) {
-            files.insert(path.clone());
-        }
-    }
-    files
+    catalog.values().flat_map(CatalogEntry::known_files).collect()
 }
 
 /// Returns true if a key of [`CatalogEntry::handled`] is a reference to a registry, not a path.
@@ -92,6 +89,16 @@ fn is_reference(what: &str) -> bool {
 }
 
 impl CatalogEntry {
+    /// The files that were handled or that serve.
+    pub fn known_files(&self) -> BTreeSet<PathBuf> {
+        let mut files: BTreeSet<_> =
+            self.handled.keys().filter(|what| !is_reference(what)).map(PathBuf::from).collect();
+        if let Some(ReleaseSource::File(path)) = self.serving.as_ref().map(|release| &release.source) {
+            files.insert(path.clone());
+        }
+        files
+    }
+
     /// Adds a rejected version.
     pub fn reject(&mut self, rejected: RejectedVersion) {
         self.rejected.retain(|other| other.identity.digest != rejected.identity.digest);
@@ -103,6 +110,7 @@ impl CatalogEntry {
     /// most `keep` previous versions stay.
     pub fn serve(&mut self, release: Arc<Release>, stages: Vec<Arc<StageCore>>, keep: usize) {
         let digest = Arc::clone(&release.artifact.identity.digest);
+        self.readmit(&digest);
         if let Some(old) = self.serving.replace(release) {
             self.previous.push_front(PreviousVersion { release: old, stages });
         }
@@ -117,6 +125,22 @@ impl CatalogEntry {
         self.previous.truncate(keep);
     }
 
+    /// Remembers that a version was rolled back.
+    pub fn withdraw(&mut self, digest: &Arc<str>) {
+        self.readmit(digest);
+        self.withdrawn.push_front(Arc::clone(digest));
+    }
+
+    /// Forgets that a version was rolled back, because it was deployed explicitly.
+    pub fn readmit(&mut self, digest: &str) {
+        self.withdrawn.retain(|other| **other != *digest);
+    }
+
+    /// Returns true if a version was rolled back, and not deployed since.
+    pub fn is_withdrawn(&self, digest: &str) -> bool {
+        self.withdrawn.iter().any(|other| **other == *digest)
+    }
+
     /// The versions that may run, and so may have figures: they serve, are on canary, or can be rolled back to.
     pub fn identities(&self) -> impl Iterator<Item = &Identity> {
         let releases = self.serving.iter().chain(&self.candidate);
@@ -124,17 +148,27 @@ impl CatalogEntry {
         releases.map(|release| &release.artifact.identity).chain(&self.compiling)
     }
 
-    /// Returns true if the same bytes were handled at this place before, so that a file with new metadata is not a new
-    /// release: it was touched, copied or restored. A restart decides in the same way. The same bytes with a changed
-    /// manifest are a new release, and a release that may be tried again is tried again.
+    /// Returns true if the bytes of a file were handled before, so that it is not a new release: it was touched, copied,
+    /// moved, restored, or is found by another path. A restart decides in the same way. Other bytes in a known file are
+    /// a new release, unless they were rolled back. The same bytes with a changed manifest are a new release, the version
+    /// that serves may get another name, and a release that may be tried again is tried again.
     pub fn is_handled(&self, what: &str, release: &Release) -> bool {
         let identity = &release.artifact.identity;
-        let is_same = self.handled.get(what).is_some_and(|handled| *handled.digest == *identity.digest);
-        let has_new_manifest = self.serving.as_ref().is_some_and(|serving| {
-            serving.artifact.identity == *identity && serving.manifest.text != release.manifest.text
+        if self.is_withdrawn(&identity.digest) {
+            return true;
+        }
+        let is_same = |handled: &HandledFile| *handled.digest == *identity.digest;
+        let known_here = self.handled.get(what);
+        let is_known = known_here.map_or_else(|| self.handled.values().any(is_same), is_same);
+        let is_changed = self.serving.as_ref().is_some_and(|serving| {
+            let known = &serving.artifact.identity;
+            let has_new_manifest = *known == *identity && serving.manifest.text != release.manifest.text;
+            let has_new_name =
+                known_here.is_none() && known.digest == identity.digest && known.version != identity.version;
+            has_new_manifest || has_new_name
         });
         let is_retried = self.rejected.iter().any(|it| it.retry && it.identity.digest == identity.digest);
-        is_same && !has_new_manifest && !is_retried
+        is_known && !is_changed && !is_retried
     }
 
     /// Forgets the handled files and references that are gone, and what was rejected of them. A version that is known
@@ -149,7 +183,7 @@ impl CatalogEntry {
             true => is_reference_gone(what),
             false => is_file_gone(Path::new(what)),
         };
-        let before = (self.handled.len(), self.rejected.len());
+        let before = (self.handled.len(), self.rejected.len(), self.withdrawn.len());
         if self.identities().next().is_none() {
             let is_kept = |it: &RejectedVersion| match ReleaseSource::parse(&it.source) {
                 ReleaseSource::File(path) => !is_file_gone(&path),
@@ -161,8 +195,22 @@ impl CatalogEntry {
         let versions = self.identities().map(|identity| &identity.digest);
         let versions = versions.chain(self.rejected.iter().map(|rejected| &rejected.identity.digest));
         let known: BTreeSet<_> = versions.map(Arc::clone).collect();
-        self.handled.retain(|what, handled| known.contains(&*handled.digest) || !is_gone(what));
-        before != (self.handled.len(), self.rejected.len())
+        let is_present = |(what, handled): (&String, &HandledFile)| (!is_gone(what)).then(|| handled.digest.clone());
+        let mut present: BTreeSet<_> = self.handled.iter().filter_map(is_present).collect();
+        let in_folder = present.clone();
+        // One entry of a version is enough, however often its file was renamed.
+        self.handled.retain(|what, handled| {
+            !is_gone(what) || (known.contains(&*handled.digest) && present.insert(handled.digest.clone()))
+        });
+        if self.identities().next().is_none() && self.handled.is_empty() {
+            self.withdrawn.clear();
+        }
+        let mut without_file = 0;
+        self.withdrawn.retain(|digest| {
+            without_file += usize::from(!in_folder.contains(&**digest));
+            in_folder.contains(&**digest) || without_file <= MAX_WITHDRAWN
+        });
+        before != (self.handled.len(), self.rejected.len(), self.withdrawn.len())
     }
 
     /// Returns true if nothing is left of the plugin.
@@ -195,6 +243,7 @@ impl CatalogEntry {
             candidate: self.candidate.as_ref().filter(kept).map(|release| VersionRecord::of(release)),
             previous: previous.map(|release| VersionRecord::of(release)).collect(),
             handled: handled.map(|(what, handled)| (what.clone(), handled.clone())).collect(),
+            withdrawn: self.withdrawn.iter().map(ToString::to_string).collect(),
         }
     }
 }

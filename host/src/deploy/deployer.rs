@@ -12,6 +12,7 @@ use plimsoll_runtime::stage::StageCore;
 use super::build_error::BuildError;
 use super::canary::Canary;
 use super::catalog::{RejectedVersion, VersionFigures};
+pub use super::change_error::{ChangeError, DeployedState};
 use super::file_fingerprint::FileFingerprint;
 use super::journal::{HandledFile, Journal};
 use super::lost_copies::LostCopies;
@@ -40,61 +41,6 @@ pub struct Deployer {
     pub(super) rehearsed: Rehearsed,
     /// True for the copy of a rehearsal.
     pub(super) is_rehearsal: bool,
-}
-
-/// The state of a release after a successful deployment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeployedState {
-    /// It answers requests.
-    Serving,
-    /// It is on canary.
-    Canary,
-    /// It was admitted, but no pipeline uses it.
-    Unused,
-    /// It was already serving.
-    Unchanged,
-}
-
-impl DeployedState {
-    /// The name in replies, logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Serving => "serving",
-            Self::Canary => "canary",
-            Self::Unused => "unused",
-            Self::Unchanged => "unchanged",
-        }
-    }
-}
-
-/// Why a change did not happen.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// The release was rejected.
-    #[error("plugin `{plugin}` is rejected: {reason}")]
-    Rejected {
-        /// The plugin.
-        plugin: String,
-        /// The reason, in one sentence.
-        reason: String,
-    },
-    /// There is no such plugin or version.
-    #[error("{0}")]
-    NotFound(String),
-    /// Another change or state prevents it now.
-    #[error("{0}")]
-    Conflict(String),
-    /// A restart would forget it, and `deploy.require_durable` is set.
-    #[error(
-        "plugin `{plugin}` is not deployed, because a restart would forget it (`deploy.require_durable`): {reason}"
-    )]
-    NotDurable {
-        /// The plugin.
-        plugin: String,
-        /// The reason, in one sentence.
-        reason: String,
-    },
 }
 
 impl Deployer {
@@ -197,7 +143,7 @@ impl Deployer {
             return Ok(state);
         }
         let name = release.artifact.identity.name.to_string();
-        let rejected = |error: BuildError| ChangeError::Rejected { plugin: name.clone(), reason: error.to_string() };
+        let rejected = |error: BuildError| ChangeError::of_build(&name, &error);
         self.keep(serving, &mut release)?;
         let release = Arc::new(release);
         let mut held = Vec::new();
@@ -210,7 +156,10 @@ impl Deployer {
             candidates.push((name.clone(), Arc::clone(&release)));
             let selection = self.selection(serving);
             self.replace(serving, &selection, &candidates, &mut held).await.map_err(rejected)?;
-            serving.catalog().entry(name.clone()).or_default().candidate = Some(release);
+            let mut plugins = serving.catalog();
+            let plugin = plugins.entry(name.clone()).or_default();
+            plugin.readmit(&release.artifact.identity.digest);
+            plugin.candidate = Some(release);
             return Ok(DeployedState::Canary);
         }
         self.promote(serving, &name, release, &mut held).await.map_err(rejected)?;

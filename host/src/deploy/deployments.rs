@@ -1,11 +1,12 @@
 //! The served state, and the only way to change it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use plimsoll_runtime::engine::Runtime;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::deployer::Deployer;
 use super::rehearsed::Rehearsed;
@@ -60,7 +61,27 @@ impl Deployments {
             let turn = self.builds.try_lock();
             self.make_change(&runtime, &mut deployer, turn.is_ok(), work)
         });
-        changed.await.expect("a change does not panic")
+        finished(changed).await
+    }
+
+    /// Makes a change that compiles nothing as a rule, such as a rollback: what it needs is kept, except after a restart.
+    /// So it is rehearsed first, without the lock, but does not wait for a [`Deployments::build`]. The change is completed
+    /// even if the caller disconnects.
+    ///
+    /// # Panics
+    /// If the change panics.
+    pub async fn rehearsed_change<R: Send + 'static>(
+        self: Arc<Self>,
+        rehearse: impl AsyncFn(&Serving, &mut Deployer) + Send + 'static,
+        work: impl AsyncFnOnce(&Serving, &mut Deployer) -> R + Send + 'static,
+    ) -> R {
+        let runtime = tokio::runtime::Handle::current();
+        let changed = tokio::task::spawn_blocking(move || {
+            let turn = self.builds.try_lock();
+            let build = Build { deployments: &self, runtime: &runtime, is_alone: turn.is_ok() };
+            build.make(&rehearse, work)
+        });
+        finished(changed).await
     }
 
     /// Makes changes that may pull or compile, on a separate thread. They are made one after another, as those of the
@@ -72,20 +93,20 @@ impl Deployments {
         let runtime = tokio::runtime::Handle::current();
         let built = tokio::task::spawn_blocking(move || {
             let turn = runtime.block_on(self.builds.lock());
-            let result = work(&Build { deployments: &self, runtime: &runtime });
+            let result = work(&Build { deployments: &self, runtime: &runtime, is_alone: true });
             drop(turn);
             result
         });
-        built.await.expect("a change does not panic")
+        finished(built).await
     }
 
-    /// Makes a change with the locked deployer, then frees what only the change needed. `builds` is true if no other
+    /// Makes a change with the locked deployer, then frees what only the change needed. `is_alone` is true if no other
     /// change may be compiling.
     fn make_change<R>(
         &self,
         runtime: &Handle,
         deployer: &mut Deployer,
-        builds: bool,
+        is_alone: bool,
         work: impl AsyncFnOnce(&Serving, &mut Deployer) -> R,
     ) -> R {
         let before = self.serving.served.load_full();
@@ -93,10 +114,20 @@ impl Deployments {
         let is_changed = !Arc::ptr_eq(&before, &self.serving.served.load());
         deployer.rehearsed = Rehearsed::default();
         drop(before);
-        if (builds && deployer.finish_build()) || is_changed {
+        if (is_alone && deployer.finish_build()) || is_changed {
             allocator::trim();
         }
         result
+    }
+}
+
+/// Waits for a change. If it panicked, the panic goes on here; it is counted already.
+async fn finished<R>(change: JoinHandle<R>) -> R {
+    match change.await.map_err(JoinError::try_into_panic) {
+        Ok(result) => result,
+        Err(Ok(panic)) => resume_unwind(panic),
+        // The process ends, and nothing waits for the result any more.
+        Err(Err(_)) => std::future::pending().await,
     }
 }
 
@@ -104,6 +135,8 @@ impl Deployments {
 pub struct Build<'a> {
     deployments: &'a Deployments,
     runtime: &'a Handle,
+    /// True if no other change may be compiling.
+    is_alone: bool,
 }
 
 impl Build<'_> {
@@ -119,7 +152,7 @@ impl Build<'_> {
     /// Makes a change that neither pulls nor compiles.
     pub fn change<R>(&self, work: impl AsyncFnOnce(&Serving, &mut Deployer) -> R) -> R {
         let mut deployer = self.runtime.block_on(self.deployments.deployer.lock());
-        self.deployments.make_change(self.runtime, &mut deployer, true, work)
+        self.deployments.make_change(self.runtime, &mut deployer, self.is_alone, work)
     }
 
     /// Makes a change that may pull or compile. It is first rehearsed on a copy of the deployer, without the lock. This
@@ -130,7 +163,7 @@ impl Build<'_> {
         rehearse: &impl AsyncFn(&Serving, &mut Deployer),
         work: impl AsyncFnOnce(&Serving, &mut Deployer) -> R,
     ) -> R {
-        let Self { deployments, runtime } = self;
+        let Self { deployments, runtime, is_alone } = self;
         let serving = self.serving();
         let mut rehearsed = Rehearsed::begin();
         let mut attempt = 0;
@@ -151,7 +184,7 @@ impl Build<'_> {
             }
             if is_current || attempt == Self::REHEARSALS {
                 deployer.rehearsed = rehearsed;
-                return deployments.make_change(runtime, &mut deployer, true, work);
+                return deployments.make_change(runtime, &mut deployer, *is_alone, work);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::release::manifest_beside;
-use crate::base::files::{ChangeTime, FileStat, look_at_file};
+use crate::base::files::{ChangeTime, FileStat, look_at_regular_file};
 
 /// The file metadata of a component file and its manifest. It changes if either file changes, also if only the owner or
 /// the permissions of a file change.
@@ -23,10 +23,10 @@ impl FileFingerprint {
     /// The fingerprint of the component of the plugin `name`; `None` if there is no such file.
     ///
     /// # Errors
-    /// If the component or its manifest cannot be looked at.
+    /// If the component or its manifest cannot be looked at, or is not a regular file.
     pub fn read(name: &str, component: &Path) -> io::Result<Option<Self>> {
-        let Some((stat, changed)) = look_at_file(component)? else { return Ok(None) };
-        let manifest = manifest_beside(name, component)?.map(|path| look_at_file(&path)).transpose()?.flatten();
+        let Some((stat, changed)) = look_at_regular_file(component)? else { return Ok(None) };
+        let manifest = manifest_beside(name, component)?.map(|path| look_at_regular_file(&path)).transpose()?.flatten();
         let (manifest, manifest_changed) = manifest.unwrap_or_default();
         Ok(Some(Self { component: stat, manifest, changed: [changed, manifest_changed] }))
     }

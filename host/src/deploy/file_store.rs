@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use plimsoll_runtime::identity::digest;
-use plimsoll_runtime::nn::{Backend, BackendName, Device, LoadError, LoadedModel, ModelSource, external_files};
+use plimsoll_runtime::nn::{
+    Backend, BackendName, Device, LoadError, LoadedModel, ModelSource, external_files, prove_rows,
+};
 use plimsoll_runtime::stage::Asset;
 use tokio::sync::Semaphore;
 
@@ -164,7 +166,7 @@ impl FileStore {
             known.files = WeakFiles::new(&files);
             return Ok((Arc::clone(&known.model), files));
         }
-        let batches = wanted.batch_rules().map(|rules| (rules, self.batches.for_model(name)));
+        let batches = wanted.batch_rules().map(|rules| (rules, self.batches.for_model(name), prove_rows(&files.bytes)));
         let scheduling = config.server.scheduling();
         let (backend, permits) = self.backend(config, wanted.backend)?;
         let source = ModelSource {

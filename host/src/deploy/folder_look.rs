@@ -146,7 +146,7 @@ impl Look {
                 self.present.insert(path.to_owned());
                 self.files.push(ComponentFile { name, version, path: path.to_owned(), fingerprint });
             }
-            // It is not a file, or was removed at this moment.
+            // It was removed at this moment.
             Ok(None) => {}
             Err(error) => drop(self.unseen.insert(path.to_owned(), error.to_string())),
         }

@@ -2,12 +2,18 @@
 //! Without this, memory, metrics and journal would grow with every deployment.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use plimsoll_runtime::identity::Identity;
 
 use super::catalog::{Catalog, CatalogEntry};
 use super::deployer::Deployer;
 use super::folder_look::Look;
-use super::release::ReleaseSource;
-use super::serving::Serving;
+use super::journal::HandledFile;
+use super::needed::needed;
+use super::release::{Release, ReleaseSource};
+use super::serving::{Route, Serving};
 
 /// Maximum number of plugins that were rejected over HTTP and have no other version. The latest stay.
 const MAX_REJECTED_PLUGINS: usize = 20;
@@ -39,14 +45,67 @@ impl Deployer {
         }
     }
 
-    /// Forgets the series of versions that can no longer run.
+    /// Retires the plugins whose files are gone. A plugin that a pipeline still needs continues to serve, with a note. A
+    /// file that was moved is not gone.
+    pub(super) fn note_missing_files(&mut self, serving: &Serving, look: &Look) {
+        let mut gone = Vec::new();
+        for (name, plugin) in serving.catalog().iter_mut() {
+            let Some(release) = &plugin.serving else { continue };
+            let ReleaseSource::File(path) = &release.source else { continue };
+            if !look.is_gone(path) {
+                continue;
+            }
+            let digest = &release.artifact.identity.digest;
+            let is_moved = |(what, handled): &(&String, &HandledFile)| {
+                *handled.digest == **digest && !look.is_gone(Path::new(what))
+            };
+            match plugin.handled.iter().find(is_moved) {
+                Some((what, _)) => {
+                    let source = ReleaseSource::File(what.into());
+                    plugin.serving = Some(Arc::new(Release { source, ..(**release).clone() }));
+                }
+                None if plugin.note.is_none() => gone.push((name.clone(), path.clone())),
+                None => {}
+            }
+        }
+        for (name, path) in gone {
+            match needed(&self.config).remove(name.as_str()) {
+                Some(users) => {
+                    let note = format!(
+                        "its file {} is gone; the plugin continues to serve because pipeline `{}` needs it",
+                        path.display(),
+                        users.join("`, `")
+                    );
+                    tracing::warn!(plugin = name, "{note}");
+                    serving.catalog().entry(name).or_default().note = Some(note);
+                }
+                None => {
+                    if let Err(error) = self.retire(serving, &name, "folder") {
+                        tracing::warn!(plugin = name, "{error}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forgets the series of versions that can no longer run, and those of pipelines, chips and models that are gone.
     pub(super) fn forget_series(&self, serving: &Serving) {
         let known: BTreeSet<_> = {
             let plugins = serving.catalog();
             let identities = plugins.values().flat_map(CatalogEntry::identities);
             identities.map(|identity| (identity.name.clone(), identity.digest.clone())).collect()
         };
-        serving.records.memory.retain(|it| known.contains(&(it.name.clone(), it.digest.clone())));
+        let served = serving.served.load();
+        let is_served = |pipeline: &str, chip: &str| {
+            let has_chip = |route: &Route| {
+                let canary = route.canary.as_ref().map(|canary| &canary.pipeline);
+                [Some(&route.stable), canary].into_iter().flatten().any(|pipeline| pipeline.chips.contains_key(chip))
+            };
+            served.unloaded.contains(pipeline) || served.routes.get(pipeline).is_some_and(has_chip)
+        };
+        let is_known = |it: &Identity| known.contains(&(it.name.clone(), it.digest.clone()));
+        serving.records.memory.retain(is_known, is_served);
+        serving.records.metrics.batches().retain(|model| self.config.models.contains_key(model));
     }
 }
 

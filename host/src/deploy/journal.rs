@@ -58,6 +58,9 @@ pub struct PluginRecord {
     /// Files and references that were handled, with their digests at that time.
     #[serde(rename = "seen")]
     pub handled: BTreeMap<String, HandledFile>,
+    /// The digests of versions that were rolled back, the latest first. Journals of older versions do not have it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withdrawn: Vec<String>,
 }
 
 /// The record of a version.

@@ -10,11 +10,13 @@
 //! - [`release`], [`manifest`]: a version of a plugin, and its author's settings. [`catalog`]: all versions of every
 //!   plugin. [`journal`]: the state that is kept across restarts.
 //! - `rehearsal`, `rehearsed`: the slow parts of a change, done before it and without the lock.
-//! - [`deployer`]: admits a release. [`rollback`]: rolls back and retires. [`canary`], [`canary_decision`]: a new
+//! - [`deployer`]: admits a release; [`change_error`]: why it does not. [`rollback`]: rolls back and retires. [`canary`], [`canary_decision`]: a new
 //!   version on a share of the requests. [`model_repository`]: unloads and loads pipelines.
 //! - [`start`]: the deployment at start, and the change to a new configuration. [`release_selection`]: selects the
-//!   release that serves if there are several. [`version_order`], [`newest_file`]: which of several files is the newest.
+//!   release that serves if there are several. [`version_order`], [`newest_file`],
+//!   `newest_release`: which of several files is the newest.
 //! - [`folder_look`], [`plugin_folder`]: the plugin folder and its changes. [`scan`], [`watch`]: one scan, and when.
+//!   `file_deployment`, `file_order`: what a new file does, and when it may replace the version that serves.
 //!   [`unreadable`]: what of it cannot be read. [`durability`], [`lost_copies`]: whether a restart
 //!   remembers a change.
 //!   [`forget`]: forgets what is gone.
@@ -28,10 +30,13 @@ pub mod build_state;
 pub mod canary;
 pub mod canary_decision;
 pub mod catalog;
+pub mod change_error;
 pub mod deployer;
 pub mod deployments;
 pub mod durability;
+mod file_deployment;
 pub mod file_fingerprint;
+mod file_order;
 pub mod file_store;
 pub mod folder_look;
 pub mod forget;
@@ -41,6 +46,7 @@ pub mod manifest;
 pub mod model_repository;
 pub mod needed;
 pub mod newest_file;
+mod newest_release;
 pub mod pipeline_build;
 pub mod pipeline_builder;
 pub mod plugin_folder;

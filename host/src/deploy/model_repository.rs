@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plimsoll_runtime::stage::StageCore;
-use plimsoll_runtime::text::shortened;
+use plimsoll_runtime::text::{listed, shortened};
 
 use super::build_error::BuildError;
 use super::deployer::{ChangeError, Deployer, candidates};
@@ -52,6 +52,9 @@ impl Deployer {
                 self.unloaded.insert(name.to_owned(), pipeline);
             }
             tracing::warn!(target: "plimsoll::audit", by, action = "load", pipeline = name, result = "refused", "{reason}");
+            if let (true, Some(plugin)) = (reason.is_temporary, &reason.plugin) {
+                return Err(ChangeError::NoCapacity { plugin: plugin.clone(), reason: reason.to_string() });
+            }
             return Err(ChangeError::Conflict(format!("cannot load pipeline `{name}`: {reason}")));
         }
         tracing::info!(target: "plimsoll::audit", by, action = "load", pipeline = name, "change");
@@ -69,13 +72,12 @@ impl Deployer {
         self.unloaded.keys().filter_map(|name| config.pipelines.remove_entry(name)).collect()
     }
 
-    async fn rebuild(&mut self, serving: &Serving) -> Result<(), String> {
+    async fn rebuild(&mut self, serving: &Serving) -> Result<(), BuildError> {
         let mut held = Vec::new();
-        self.try_rebuild(serving, &mut held).await.map_err(|error| error.to_string())?;
+        self.try_rebuild(serving, &mut held).await?;
         let selection = self.selection(serving);
         let candidates = candidates(serving);
-        self.replace(serving, &selection, &candidates, &mut held).await.map_err(|error| error.to_string())?;
-        Ok(())
+        self.replace(serving, &selection, &candidates, &mut held).await
     }
 
     /// Builds the pipelines with the releases that serve, and runs the samples of those that are different from before.
@@ -106,7 +108,9 @@ impl Deployer {
             // A pipeline with an unchanged version needs no sample.
             if served.routes.get(name).is_none_or(|route| route.stable.version != pipeline.version) {
                 let failed = run_sample(pipeline, None).await;
-                failed.map_err(|failed| BuildError::for_plugin(&failed.plugin, "", failed.reason))?;
+                failed.map_err(|failed| {
+                    BuildError::for_plugin(&failed.plugin, "", failed.reason).temporary(failed.is_temporary)
+                })?;
             }
         }
         Ok(())
@@ -114,7 +118,8 @@ impl Deployer {
 
     fn unknown(&self, name: &str) -> ChangeError {
         let known: Vec<_> = self.config.pipelines.keys().chain(self.unloaded.keys()).map(String::as_str).collect();
+        let known = listed(known.into_iter());
         let name = shortened(name);
-        ChangeError::NotFound(format!("there is no pipeline `{name}`; the pipelines are {}", known.join(", ")))
+        ChangeError::NotFound(format!("there is no pipeline `{name}`; the pipelines are {known}"))
     }
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
+use plimsoll_runtime::component::{ComponentError, Rejection};
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::nn::Signature;
+use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::pipeline::{Pipeline, PipelineParts};
 use plimsoll_runtime::stage::{
     Asset, InferStage, Limits, PostprocessStage, PreprocessStage, StageCore, StageEnvironment,
@@ -121,12 +123,17 @@ impl PipelineBuild<'_> {
             return Ok(known);
         }
         let ready = self.state.preparer.stage(&release.artifact, kind, limits, environment).await;
-        let ready = Arc::new(ready.map_err(|error| rejected("plugin", error.to_string()))?);
+        let has_no_capacity = |error: &ComponentError| match &error.reason {
+            Rejection::InitFailed(error) => error.outcome == Outcome::NoCapacity,
+            _ => false,
+        };
+        let ready =
+            Arc::new(ready.map_err(|error| rejected("plugin", error.to_string()).temporary(has_no_capacity(&error)))?);
         // If no instance starts within the cap, reject the deployment; otherwise every request would fail.
-        ready
-            .instantiate_only()
-            .await
-            .map_err(|error| rejected("max_memory", format!("an instance cannot start: {error}")))?;
+        ready.instantiate_only().await.map_err(|error| {
+            let is_temporary = error.outcome == Outcome::NoCapacity;
+            rejected("max_memory", format!("an instance cannot start: {error}")).temporary(is_temporary)
+        })?;
         self.state.stages.push(Arc::downgrade(&ready));
         self.held.push(Arc::clone(&ready));
         Ok(ready)

@@ -52,16 +52,21 @@ impl PipelineBuilder {
     /// keeps them alive, so that a repeated build can reuse them.
     ///
     /// # Errors
-    /// If a pipeline or a model cannot be built. The error is the first one.
+    /// If a pipeline or a model cannot be built. The error has the first pipeline, or all models.
     pub async fn build(
         &mut self,
         config: &Config,
         selection: &Selection,
         held: &mut Vec<Arc<StageCore>>,
     ) -> Result<Pipelines, BuildError> {
-        for name in config.models.keys() {
-            let model = self.state.files.model(config, name);
-            model.map_err(|reason| BuildError::new(format!("models.{name}"), reason))?;
+        let failures: Vec<_> = config
+            .models
+            .keys()
+            .filter_map(|name| Some((format!("models.{name}"), self.state.files.model(config, name).err()?)))
+            .collect();
+        if let Some(((key, reason), others)) = failures.split_first() {
+            let others: String = others.iter().map(|(key, reason)| format!("\n{key}: {reason}")).collect();
+            return Err(BuildError::new(key, format!("{reason}{others}")));
         }
         self.state.retain(config);
         let mut pipelines = BTreeMap::new();

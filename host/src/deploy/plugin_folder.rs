@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use plimsoll_runtime::component::artifact::is_truncated;
@@ -14,7 +14,8 @@ use crate::config::Config;
 /// A file that has not changed for this time is assumed to be completely written. If a writer pauses longer,
 /// [`is_truncated`] or the next scan detects it.
 const AT_REST: Duration = Duration::from_millis(25);
-/// How long to wait for the rest of a file that ends inside a section.
+/// How long to wait for the rest of a file that ends inside a section, and how long one file that changes holds up the
+/// changes of others.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The result of one folder scan.
@@ -32,8 +33,22 @@ pub struct Scan {
 #[derive(Debug, Clone, Default)]
 pub struct PluginFolder {
     handled: HashMap<PathBuf, FileFingerprint>,
-    moving: HashMap<PathBuf, (FileFingerprint, Instant)>,
+    moving: HashMap<PathBuf, Moving>,
+    /// Files that have changed for so long that nothing waits for them any more.
+    changing: BTreeSet<PathBuf>,
     folders: KnownFolders,
+}
+
+/// A file that is being written, or has just been.
+#[derive(Debug, Clone, Copy)]
+struct Moving {
+    seen: FileFingerprint,
+    /// When it was first seen like this.
+    since: Instant,
+    /// When it was first seen to change.
+    began: Instant,
+    /// True if it was found at rest since.
+    has_rested: bool,
 }
 
 impl PluginFolder {
@@ -50,6 +65,7 @@ impl PluginFolder {
     /// Marks a file as handled in the state in which it was found.
     pub fn mark_handled(&mut self, found: &ComponentFile) {
         self.moving.remove(&found.path);
+        self.changing.remove(&found.path);
         self.handled.insert(found.path.clone(), found.fingerprint);
     }
 
@@ -58,31 +74,46 @@ impl PluginFolder {
         self.handled.remove(&found.path);
     }
 
+    /// Returns true for a file that has changed for so long that nothing waits for it. It must not be read.
+    pub fn is_changing(&self, path: &Path) -> bool {
+        self.changing.contains(path)
+    }
+
     /// Looks at the folder and at the files that the configuration names. `known` are the files of earlier looks.
     pub fn look(&mut self, config: &Config, known: &BTreeSet<PathBuf>) -> Look {
         Look::take(config, known, &mut self.folders)
     }
 
-    /// Looks, and finds the files that are new or changed.
+    /// Looks, and finds the files that are new or changed. The changes of all files wait for one that is being written,
+    /// because files that are written together are deployed together; but only for a time. A file that changes for
+    /// longer counts as one that cannot be read, until it is at rest.
     pub fn scan(&mut self, config: &Config, known: &BTreeSet<PathBuf>) -> Scan {
         let mut scan = Scan { look: self.look(config, known), ..Scan::default() };
-        for found in &scan.look.files {
+        for found in scan.look.files.clone() {
             if self.handled.get(&found.path) == Some(&found.fingerprint) {
                 continue;
             }
             let now = Instant::now();
-            let (seen, since) = *self.moving.entry(found.path.clone()).or_insert((found.fingerprint, now));
-            if seen != found.fingerprint {
-                self.moving.insert(found.path.clone(), (found.fingerprint, now));
-                scan.pending = true;
-            } else if !is_at_rest(since) || (since.elapsed() < PATIENCE && is_file_truncated(config, found)) {
+            let new = Moving { seen: found.fingerprint, since: now, began: now, has_rested: false };
+            let moving = self.moving.entry(found.path.clone()).or_insert(new);
+            if moving.seen != found.fingerprint {
+                *moving = if moving.has_rested { new } else { Moving { began: moving.began, ..new } };
+            }
+            let (rests, lasts) = (moving.since.elapsed(), moving.began.elapsed());
+            if rests >= AT_REST && (rests >= PATIENCE || !is_file_truncated(config, &found)) {
+                moving.has_rested = true;
+                self.changing.remove(&found.path);
+                scan.ready.push(found);
+            } else if lasts < PATIENCE {
                 scan.pending = true;
             } else {
-                scan.ready.push(found.clone());
+                scan.look.unseen.insert(found.path.clone(), changes_for_long());
+                self.changing.insert(found.path.clone());
             }
         }
         self.handled.retain(|path, _| !scan.look.is_gone(path));
         self.moving.retain(|path, _| !scan.look.is_gone(path));
+        self.changing.retain(|path| self.moving.contains_key(path));
         self.folders.retain(|folder, _| known.iter().any(|path| path.starts_with(folder)) || scan.look.holds(folder));
         scan
     }
@@ -91,6 +122,16 @@ impl PluginFolder {
 /// Returns true if a file that has not changed since then is assumed to be completely written.
 pub(super) fn is_at_rest(since: Instant) -> bool {
     since.elapsed() >= AT_REST
+}
+
+/// Returns true if a file has changed for so long that other changes no longer wait for it.
+pub(super) fn is_for_long(began: Instant) -> bool {
+    began.elapsed() >= PATIENCE
+}
+
+/// The reason for a file that changes for so long.
+pub(super) fn changes_for_long() -> String {
+    format!("it has been changing for more than {} s; other changes no longer wait for it", PATIENCE.as_secs())
 }
 
 /// A file that is larger than allowed is not truncated: it is rejected because of its size.

@@ -101,7 +101,7 @@ impl Deployer {
         held: &mut Vec<Arc<StageCore>>,
     ) -> Result<(), ChangeError> {
         let name = release.artifact.identity.name.to_string();
-        let rejected = |error: BuildError| ChangeError::Rejected { plugin: name.clone(), reason: error.to_string() };
+        let rejected = |error: BuildError| ChangeError::of_build(&name, &error);
         let config = self.config.clone();
         if !needed(&config).contains_key(name.as_str()) {
             self.try_unused(release).map_err(rejected)?;
@@ -147,7 +147,7 @@ impl Deployer {
             run_sample(pipeline, plugin).await.map_err(|failed| {
                 // The reason names the pipeline.
                 let key = if plugin.is_some() { String::new() } else { format!("pipelines.{name}") };
-                BuildError::for_plugin(&failed.plugin, key, failed.reason)
+                BuildError::for_plugin(&failed.plugin, key, failed.reason).temporary(failed.is_temporary)
             })?;
         }
         Ok(pipelines)

@@ -13,7 +13,7 @@ use plimsoll_runtime::identity::InvalidVersion;
 
 use super::manifest::Manifest;
 use crate::base::bundled;
-use crate::base::files::look_at_file;
+use crate::base::files::{look_at_regular_file, read_settings};
 
 /// One version of a plugin, with its author's manifest.
 #[derive(Debug, Clone)]
@@ -100,9 +100,9 @@ impl Release {
         let bytes = read_bounded(path, max_bytes)?;
         let manifest = match manifest_beside(name, path).map_err(|error| FileError::unreadable(path, &error))? {
             Some(manifest) => {
-                let text = std::fs::read_to_string(&manifest).map_err(|error| match error.kind() {
+                let text = read_settings(&manifest).map_err(|error| match error.kind() {
                     // Bytes that are not text do not become text when they are read again.
-                    io::ErrorKind::InvalidData => FileError::Rejected(format!("{}: {error}", manifest.display())),
+                    io::ErrorKind::Other => FileError::Rejected(format!("{}: {error}", manifest.display())),
                     _ => FileError::unreadable(&manifest, &error),
                 })?;
                 Manifest::parse(text, &manifest).map_err(FileError::Rejected)?
@@ -141,12 +141,13 @@ impl FileError {
 /// The manifest next to a component: `<file's stem>.toml` if it exists, otherwise `<name>.toml`.
 ///
 /// # Errors
-/// If a file cannot be looked at. Then it is unknown whether the component has a manifest with limits.
+/// If a file cannot be looked at, or is not a regular file. Then it is unknown whether the component has a manifest with limits.
 pub(super) fn manifest_beside(name: &str, component: &Path) -> io::Result<Option<PathBuf>> {
     let own = component.with_extension("toml");
     // `with_extension` replaces only `wasm`: `blur@1.2.wasm` becomes `blur@1.2.toml`.
     for path in [own, component.with_file_name(format!("{name}.toml"))] {
-        if look_at_file(&path)?.is_some() {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        if look_at_regular_file(&path).map_err(named)?.is_some() {
             return Ok(Some(path));
         }
     }

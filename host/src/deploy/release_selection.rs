@@ -1,22 +1,20 @@
 //! Selects the release that each plugin serves with. A new release takes precedence over the one that served before the
 //! restart, which takes precedence over the bundled one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::catalog::{Catalog, CatalogEntry, RejectedVersion, VersionFigures};
+use super::catalog::{Catalog, RejectedVersion, VersionFigures};
 use super::deployer::Deployer;
 use super::file_fingerprint::FileFingerprint;
-use super::folder_look::ComponentFile;
 use super::journal::HandledFile;
 use super::manifest::Manifest;
 use super::needed::declared;
-use super::newest_file::{NoNewest, newest};
 use super::pipeline_build::Selection;
 use super::pipeline_builder::Pipelines;
 use super::release::{FileError, Release, ReleaseSource};
-use crate::base::files::look_at_file;
+use crate::base::files::look_at_regular_file;
 use crate::base::{bundled, oci};
 use crate::config::{Config, ConfigError};
 
@@ -49,7 +47,12 @@ impl Deployer {
                 Err(error) => error,
             };
             // If the release at fault is new, the one before it continues to serve.
-            let at_fault = error.plugin.as_ref().and_then(|name| Some((name, choices.get_mut(name)?)));
+            // What the host has no room for now says nothing about a release.
+            let at_fault = error
+                .plugin
+                .as_ref()
+                .filter(|_| !error.is_temporary)
+                .and_then(|name| Some((name, choices.get_mut(name)?)));
             let Some((name, choice, last)) = at_fault.and_then(|(name, choice)| {
                 let last = choice.last.take()?;
                 Some((name, choice, last))
@@ -89,8 +92,8 @@ impl Deployer {
                 }
             }
             _ => self.newest_file(config, name, plugin).map_err(|error| error.to_string()).transpose().map(|found| {
-                let found = found?;
-                let release = release_of_file(config, &found).map_err(|error| {
+                let (found, release) = found?;
+                let release = release.map_err(|error| {
                     if matches!(error, FileError::Unreadable(_)) {
                         // So that a scan tries it again.
                         self.folder.mark_unhandled(&found);
@@ -129,41 +132,6 @@ impl Deployer {
                 Ok(Choice { newest: Arc::new(release), last: None })
             }
         }
-    }
-
-    /// Returns the unhandled file with the highest version. If the plugin does not serve, handled files count as
-    /// unhandled, because a retired plugin that is needed again has only its file.
-    ///
-    /// # Errors
-    /// If there are several and none is the newest. Then they stay unhandled, and the scan that finds only one of them
-    /// deploys it.
-    fn newest_file(
-        &mut self,
-        config: &Config,
-        name: &str,
-        plugin: &mut CatalogEntry,
-    ) -> Result<Option<ComponentFile>, NoNewest> {
-        let mut files = self.folder.look(config, &BTreeSet::new()).files;
-        files.retain(|found| found.name == name);
-        let is_handled = |found: &ComponentFile| {
-            let handled = plugin.handled.get(&*found.path.display().to_string());
-            plugin.serving.is_some() && handled.is_some_and(|handled| handled.fingerprint == found.fingerprint)
-        };
-        let (handled, mut fresh): (Vec<_>, Vec<_>) = files.into_iter().partition(is_handled);
-        handled.iter().for_each(|found| self.folder.mark_handled(found));
-        let newest = newest(&fresh)?.cloned();
-        fresh.iter().for_each(|found| self.folder.mark_handled(found));
-        fresh.retain(|found| Some(found) != newest.as_ref());
-        // New files with lower versions are recorded as handled. Otherwise the next selection would take one of these
-        // files.
-        for found in fresh {
-            if let Ok(release) = release_of_file(config, &found) {
-                let digest = release.artifact.identity.digest.to_string();
-                let handled = HandledFile { digest, fingerprint: found.fingerprint };
-                plugin.handled.insert(found.path.display().to_string(), handled);
-            }
-        }
-        Ok(newest)
     }
 
     /// Pulls a reference, unless the rehearsal has pulled it.
@@ -214,13 +182,14 @@ fn wanted(config: &Config) -> BTreeMap<String, String> {
 fn unknown(config: &Config, name: &str) -> String {
     if let Some(file) = declared(config, name) {
         let file = config.resolve(file);
-        let reason = look_at_file(&file).map_or_else(|error| error.to_string(), |_| "there is no such file".to_owned());
+        let reason =
+            look_at_regular_file(&file).map_or_else(|error| error.to_string(), |_| "there is no such file".to_owned());
         return format!("{} cannot be read: {reason}", file.display());
     }
     let folder = config.plugin_dir();
     let file = folder.join(format!("{name}.wasm"));
     let folder_error = std::fs::read_dir(&folder).err().filter(|error| error.kind() != std::io::ErrorKind::NotFound);
-    let (what, reason) = match (folder_error, look_at_file(&file)) {
+    let (what, reason) = match (folder_error, look_at_regular_file(&file)) {
         (Some(error), _) => (folder, format!("cannot be read: {error}")),
         (None, Err(error)) => (file, format!("cannot be read: {error}")),
         (None, Ok(_)) => (file, "does not exist".to_owned()),
@@ -231,12 +200,6 @@ fn unknown(config: &Config, name: &str) -> String {
         what.display(),
         known.join(", ")
     )
-}
-
-/// Reads the release of a component file.
-pub(super) fn release_of_file(config: &Config, found: &ComponentFile) -> Result<Release, FileError> {
-    let max = config.deploy.max_plugin.as_u64();
-    Release::from_file(&found.name, found.version.as_deref(), &found.path, max)
 }
 
 async fn pull(config: &Config, name: &str, reference: &str) -> Result<Release, String> {

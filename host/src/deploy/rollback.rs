@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use plimsoll_runtime::identity::Identity;
+use plimsoll_runtime::text::listed;
 
 use super::build_error::BuildError;
 use super::catalog::CatalogEntry;
-use super::deployer::{ChangeError, Deployer, audit};
+use super::deployer::{ChangeError, Deployer, audit, candidates};
 use super::needed::needed;
 use super::release::Release;
 use super::serving::Serving;
@@ -25,30 +26,44 @@ impl Deployer {
         to: Option<&str>,
         by: &str,
     ) -> Result<Identity, ChangeError> {
-        if to.is_none() && serving.catalog().get(name).is_some_and(|plugin| plugin.candidate.is_some()) {
+        self.adopt_rehearsal();
+        if ends_canary(serving, name, to) {
             return self.end_canary(serving, name, "rolled back manually during its canary", by);
         }
-        let release = {
-            let plugins = serving.catalog();
-            let plugin =
-                plugins.get(name).ok_or_else(|| ChangeError::NotFound(format!("there is no plugin `{name}`")))?;
-            let wanted = |release: &&Arc<Release>| {
-                let Identity { version, digest, .. } = &release.artifact.identity;
-                to.is_none_or(|to| **version == *to || (to.len() >= 6 && digest.starts_with(to)))
-            };
-            plugin.previous.iter().map(|previous| &previous.release).find(wanted).cloned()
-        };
-        let release = release.ok_or_else(|| {
-            let what = to.map_or("no previous version".to_owned(), |to| format!("no previous version `{to}`"));
-            ChangeError::Conflict(format!("plugin `{name}` has {what}"))
-        })?;
+        let release = previous_release(serving, name, to)?;
         let identity = release.artifact.identity.clone();
-        let rejected = |error: BuildError| ChangeError::Rejected { plugin: name.to_owned(), reason: error.to_string() };
+        let rejected = |error: BuildError| ChangeError::of_build(name, &error);
+        let before = serving.catalog().get(name).and_then(|plugin| plugin.serving.clone());
         self.promote(serving, name, release, &mut Vec::new()).await.map_err(rejected)?;
+        if let (Some(before), Some(plugin)) = (before, serving.catalog().get_mut(name)) {
+            let before = &before.artifact.identity.digest;
+            if *before != identity.digest {
+                plugin.withdraw(before);
+            }
+        }
         audit(by, "rollback", &identity, "serving");
         serving.records.metrics.record_deployment(name, "rollback");
         self.write_journal(serving);
         Ok(identity)
+    }
+
+    /// Rehearses [`Deployer::rollback`]: after a restart, the stages of the previous versions must be built again.
+    pub async fn rehearse_rollback(&mut self, serving: &Serving, name: &str, to: Option<&str>) {
+        if ends_canary(serving, name, to) {
+            return;
+        }
+        // The rollback reports an error.
+        let Ok(release) = previous_release(serving, name, to) else { return };
+        let mut selection = self.selection(serving);
+        selection.insert(name.to_owned(), release);
+        let (config, mut held) = (self.config.clone(), Vec::new());
+        let _ = self.builder.build(&config, &selection, &mut held).await;
+        for (other, candidate) in candidates(serving).into_iter().filter(|(other, _)| *other != name) {
+            let mut selection = selection.clone();
+            selection.insert(other, candidate);
+            let _ = self.builder.build(&config, &selection, &mut held).await;
+        }
+        self.rehearsed.held.extend(held);
     }
 
     /// Takes a plugin out of service.
@@ -63,12 +78,16 @@ impl Deployer {
             return Err(ChangeError::NotFound(format!("there is no plugin `{name}`")));
         };
         if !users.is_empty() {
-            let pipelines = users.join("`, `");
-            return Err(ChangeError::Conflict(format!("plugin `{name}` is needed by pipeline `{pipelines}`")));
+            let pipelines = listed(users.iter().map(String::as_str));
+            return Err(ChangeError::Conflict(format!("plugin `{name}` is needed by these pipelines: {pipelines}")));
         }
         // The handled files are kept, so that a file that is still in the folder does not deploy the plugin again.
-        let retired =
-            std::mem::replace(plugin, CatalogEntry { handled: plugin.handled.clone(), ..CatalogEntry::default() });
+        let kept = CatalogEntry {
+            handled: plugin.handled.clone(),
+            withdrawn: plugin.withdrawn.clone(),
+            ..CatalogEntry::default()
+        };
+        let retired = std::mem::replace(plugin, kept);
         drop(plugins);
         if let Some(release) = retired.serving {
             audit(by, "retire", &release.artifact.identity, "gone");
@@ -76,4 +95,23 @@ impl Deployer {
         self.write_journal(serving);
         Ok(())
     }
+}
+
+/// Returns true if a rollback ends the canary of the plugin.
+fn ends_canary(serving: &Serving, name: &str, to: Option<&str>) -> bool {
+    to.is_none() && serving.catalog().get(name).is_some_and(|plugin| plugin.candidate.is_some())
+}
+
+/// The latest previous version, or the one that `to` names.
+fn previous_release(serving: &Serving, name: &str, to: Option<&str>) -> Result<Arc<Release>, ChangeError> {
+    let plugins = serving.catalog();
+    let plugin = plugins.get(name).ok_or_else(|| ChangeError::NotFound(format!("there is no plugin `{name}`")))?;
+    let wanted = |release: &&Arc<Release>| {
+        let Identity { version, digest, .. } = &release.artifact.identity;
+        to.is_none_or(|to| **version == *to || (to.len() >= 6 && digest.starts_with(to)))
+    };
+    plugin.previous.iter().map(|previous| &previous.release).find(wanted).cloned().ok_or_else(|| {
+        let what = to.map_or("no previous version".to_owned(), |to| format!("no previous version `{to}`"));
+        ChangeError::Conflict(format!("plugin `{name}` has {what}"))
+    })
 }

@@ -11,6 +11,10 @@ use super::served_pipeline::ServedPipeline;
 const BUNDLED: &[u8] = include_bytes!("../../demo/sample.jpg");
 /// Added to the pipeline's deadline, because the code runs for the first time, while the machine is compiling.
 const SLACK: Duration = Duration::from_secs(5);
+/// How often the sample is tried if the host has no room for an instance, and the pause after the first try; each further
+/// pause is twice as long.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The stage that failed the sample.
 #[derive(Debug)]
@@ -19,6 +23,8 @@ pub struct SampleError {
     pub plugin: String,
     /// The reason, in one sentence.
     pub reason: String,
+    /// True if the host had no room for an instance.
+    pub is_temporary: bool,
 }
 
 /// Runs the sample through the pipeline. If `plugin` is given, the sample runs on the chips with this plugin, or on the
@@ -42,8 +48,18 @@ pub async fn run_sample(pipeline: &ServedPipeline, plugin: Option<&str>) -> Resu
     for chip in chips {
         let Some(infer) = pipeline.chip(chip) else { continue };
         let request = Request { id: "sample".into(), content_type: content_type.clone(), parameters: Vec::new() };
-        let mut log = RunLog::new(pipeline.deadline + SLACK);
-        if let Err(failed) = pipeline.run(infer, &mut log, &request, sample).await {
+        let mut tries = 0;
+        let result = loop {
+            let mut log = RunLog::new(pipeline.deadline + SLACK);
+            let result = pipeline.run(infer, &mut log, &request, sample).await;
+            let is_full = result.as_ref().is_err_and(|failed| failed.error.outcome == Outcome::NoCapacity);
+            tries += 1;
+            if !is_full || tries == TRIES {
+                break result;
+            }
+            tokio::time::sleep(PAUSE * (1 << (tries - 1))).await;
+        };
+        if let Err(failed) = result {
             if pipeline.sample.is_none() && is_refusal(&failed.error) {
                 continue;
             }
@@ -52,6 +68,7 @@ pub async fn run_sample(pipeline: &ServedPipeline, plugin: Option<&str>) -> Resu
             let cause = detail.lines().next().filter(|line| !line.is_empty()).map(|line| format!(" ({line})"));
             return Err(SampleError {
                 plugin: failed.stage.plugin.name.to_string(),
+                is_temporary: *outcome == Outcome::NoCapacity,
                 reason: format!(
                     "the sample of pipeline `{}` failed on chip `{chip}`: stage {} (plugin {}) ended in {}: {public}{}",
                     pipeline.name,

@@ -5,19 +5,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use plimsoll_runtime::identity::Identity;
-
-use super::catalog::{RejectedVersion, VersionFigures, known_files};
-use super::deployer::{ChangeError, Deployer};
+use super::catalog::known_files;
+use super::deployer::Deployer;
 use super::deployments::Build;
-use super::folder_look::{ComponentFile, Look};
-use super::needed::needed;
+use super::file_deployment::{deploy_file, rejected_file};
 use super::newest_file::take_undecided;
-use super::plugin_folder::{Scan, is_at_rest};
-use super::release::{FileError, Release, ReleaseSource};
-use super::release_selection::release_of_file;
+use super::plugin_folder::{Scan, changes_for_long, is_at_rest, is_for_long};
 use super::serving::Serving;
 use crate::base::files::{FileStat, look_at_file};
 use crate::config::Config;
@@ -26,7 +21,8 @@ use crate::config::Config;
 #[derive(Debug, Default)]
 pub(super) struct ConfigFile {
     handled: Option<FileStat>,
-    changing: Option<(FileStat, Instant)>,
+    /// Its state, since when it has it, and when it was first seen to change.
+    changing: Option<(FileStat, Instant, Instant)>,
     /// True after SIGHUP: once no file is being written, the file is read even if it has not changed.
     pub(super) is_requested: bool,
 }
@@ -58,15 +54,14 @@ impl ConfigFile {
             self.changing = None;
             return Ok(FileChange::None);
         }
-        match self.changing {
-            Some((before, since)) if before == now => {
-                if is_at_rest(since) {
-                    return Ok(FileChange::Complete(now));
-                }
-            }
-            _ => self.changing = Some((now, Instant::now())),
+        let (before, since, began) = self.changing.unwrap_or((now, Instant::now(), Instant::now()));
+        let since = if before == now { since } else { Instant::now() };
+        self.changing = Some((now, since, began));
+        match is_at_rest(since) {
+            true => Ok(FileChange::Complete(now)),
+            false if is_for_long(began) => Err(changes_for_long()),
+            false => Ok(FileChange::Pending),
         }
-        Ok(FileChange::Pending)
     }
 }
 
@@ -103,7 +98,7 @@ pub(super) fn scan(build: &Build<'_>, file: &mut ConfigFile) -> bool {
         scan.unseen.insert(found.path, reason);
     }
     for found in std::mem::take(&mut scan.scan.ready) {
-        if let Err(reason) = deploy_file(build, &found) {
+        if let Err(reason) = deploy_file(build, &found, &scan.scan.look) {
             scan.unseen.insert(found.path, reason);
         }
     }
@@ -115,36 +110,6 @@ pub(super) fn scan(build: &Build<'_>, file: &mut ConfigFile) -> bool {
         deployer.retry_journal(serving);
     });
     scan.pending
-}
-
-/// Deploys a file of the plugin folder, unless it has the bytes that were handled before.
-///
-/// # Errors
-/// If it cannot be deployed now: the reason. It is tried again at the next scan.
-fn deploy_file(build: &Build<'_>, found: &ComponentFile) -> Result<(), String> {
-    let (config, was_told) =
-        build.change(async |_, deployer| (deployer.config().clone(), deployer.unreadable.is_told(&found.path)));
-    let release = release_of_file(&config, found);
-    let what = found.path.display().to_string();
-    let is_handled = |serving: &Serving, release: &Release| {
-        serving.catalog().get(&found.name).is_some_and(|plugin| plugin.is_handled(&what, release))
-    };
-    // A file that could not be deployed before is not compiled at every scan.
-    let rehearsed = release.as_ref().ok().filter(|release| !was_told && !is_handled(build.serving(), release)).cloned();
-    build.make(
-        &async |serving, deployer| {
-            if let Some(release) = &rehearsed {
-                deployer.rehearse_deploy(serving, release).await;
-            }
-        },
-        async |serving, deployer| {
-            let result = deployer.deploy_file(serving, found, release).await;
-            if let Some(plugin) = serving.catalog().get_mut(&found.name) {
-                plugin.compiling = None;
-            }
-            result
-        },
-    )
 }
 
 /// A scan whose changes are not made yet.
@@ -215,138 +180,5 @@ impl Deployer {
                 Ok(None)
             }
         }
-    }
-
-    /// Deploys the release of a file, unless it has the bytes that were handled before.
-    ///
-    /// # Errors
-    /// As [`deploy_file`].
-    async fn deploy_file(
-        &mut self,
-        serving: &Serving,
-        found: &ComponentFile,
-        release: Result<Release, FileError>,
-    ) -> Result<(), String> {
-        let what = found.path.display().to_string();
-        let mut release = match release {
-            Ok(release) => release,
-            Err(FileError::Unreadable(reason)) => {
-                if !self.unreadable.is_told(&found.path) {
-                    let rejected = rejected_file(found, reason.clone());
-                    serving.catalog().entry(found.name.clone()).or_default().reject(rejected);
-                }
-                return Err(reason);
-            }
-            Err(FileError::Rejected(reason)) => {
-                self.reject(serving, "folder", rejected_file(found, reason));
-                self.folder.mark_handled(found);
-                return Ok(());
-            }
-        };
-        let before = {
-            let mut plugins = serving.catalog();
-            let plugin = plugins.entry(found.name.clone()).or_default();
-            // It can be read again.
-            plugin.rejected.retain(|rejected| !rejected.identity.digest.is_empty() || rejected.source != what);
-            if plugin.is_handled(&what, &release) {
-                drop(plugins);
-                self.skip_file(serving, found, &release);
-                return Ok(());
-            }
-            plugin.handled.get(&what).cloned()
-        };
-        if self.unreadable.is_told(&found.path) {
-            // Tried before it is logged as a deployment, because it may fail at every scan.
-            self.keep(serving, &mut release).map_err(|error| error.to_string())?;
-        }
-        let digest = release.artifact.identity.digest.to_string();
-        self.remember_handled(serving, &found.name, what.clone(), &digest, found.fingerprint);
-        // Before the deployment, so that a release that causes a panic is not tried repeatedly.
-        self.folder.mark_handled(found);
-        let result = self.deploy(serving, release, "folder").await;
-        if let Err(ChangeError::Conflict(_) | ChangeError::NotDurable { .. }) = &result {
-            // The file is marked as not handled, so that the next scan tries it again.
-            let mut plugins = serving.catalog();
-            let handled = &mut plugins.entry(found.name.clone()).or_default().handled;
-            match before {
-                Some(before) => drop(handled.insert(what, before)),
-                None => drop(handled.remove(&what)),
-            }
-            drop(plugins);
-            self.folder.mark_unhandled(found);
-        }
-        match result {
-            Err(error @ ChangeError::NotDurable { .. }) => Err(error.to_string()),
-            // `deploy` has logged the result.
-            _ => Ok(()),
-        }
-    }
-
-    /// Marks a file as handled that has the bytes that were handled before.
-    fn skip_file(&mut self, serving: &Serving, found: &ComponentFile, release: &Release) {
-        let identity = &release.artifact.identity;
-        let what = found.path.display().to_string();
-        self.remember_handled(serving, &found.name, what, &identity.digest, found.fingerprint);
-        self.folder.mark_handled(found);
-        let is_serving = {
-            let mut plugins = serving.catalog();
-            let plugin = plugins.entry(found.name.clone()).or_default();
-            // The file may have been gone.
-            plugin.note = None;
-            let current = plugin.serving.iter().chain(&plugin.candidate);
-            current.map(|release| &release.artifact.identity.digest).any(|digest| *digest == identity.digest)
-        };
-        if !is_serving {
-            tracing::info!(
-                plugin = %identity.name, digest = %identity.digest,
-                "{} has the bytes of a version that was taken out of service before, so it is not deployed; \
-                 `plimsoll plugin deploy` deploys it",
-                found.path.display()
-            );
-        }
-        self.write_journal(serving);
-    }
-
-    /// Retires the plugins whose files are gone. A plugin that a pipeline still needs continues to serve, with a note.
-    fn note_missing_files(&mut self, serving: &Serving, look: &Look) {
-        let mut gone = Vec::new();
-        for (name, plugin) in serving.catalog().iter() {
-            let Some(ReleaseSource::File(path)) = plugin.serving.as_ref().map(|release| &release.source) else {
-                continue;
-            };
-            if plugin.note.is_none() && look.is_gone(path) {
-                gone.push((name.clone(), path.clone()));
-            }
-        }
-        for (name, path) in gone {
-            match needed(&self.config).remove(name.as_str()) {
-                Some(users) => {
-                    let note = format!(
-                        "its file {} is gone; the plugin continues to serve because pipeline `{}` needs it",
-                        path.display(),
-                        users.join("`, `")
-                    );
-                    tracing::warn!(plugin = name, "{note}");
-                    serving.catalog().entry(name).or_default().note = Some(note);
-                }
-                None => {
-                    if let Err(error) = self.retire(serving, &name, "folder") {
-                        tracing::warn!(plugin = name, "{error}");
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn rejected_file(found: &ComponentFile, reason: String) -> RejectedVersion {
-    let (name, version) = (found.name.as_str().into(), found.shown_version().into());
-    RejectedVersion {
-        identity: Identity { name, version, digest: "".into() },
-        source: found.path.display().to_string(),
-        reason,
-        at: SystemTime::now(),
-        retry: true,
-        figures: VersionFigures::default(),
     }
 }

@@ -16,6 +16,7 @@ use super::rehearsed::Rehearsed;
 use super::release::Release;
 use super::serving::{Route, Served, Serving};
 use super::unreadable::Unreadable;
+use crate::base::address_space;
 use crate::config::{self, Config, ConfigError};
 use crate::records::Records;
 
@@ -38,7 +39,7 @@ impl Deployer {
             journal.remove_leftovers(&state);
         }
         let builder = PipelineBuilder::new(runtime, config, records, remembers)
-            .map_err(|error| whole(format!("the engine does not start: {error:#}")))?;
+            .map_err(|error| whole(format!("the engine does not start: {error:#}{}", address_space::hint())))?;
         let folder = PluginFolder::with_folders(state.folders.clone());
         let mut this = Self {
             config: config.clone(),
@@ -179,6 +180,7 @@ impl Deployer {
         let known = |plugin: &CatalogEntry| CatalogEntry {
             serving: plugin.serving.clone(),
             handled: plugin.record().handled,
+            withdrawn: plugin.withdrawn.clone(),
             ..CatalogEntry::default()
         };
         serving.catalog().iter().map(|(name, plugin)| (name.clone(), known(plugin))).collect()
@@ -191,6 +193,7 @@ impl Deployer {
             let release = |version: &VersionRecord| self.release_of(name, version);
             let plugin = catalog.entry(name.clone()).or_default();
             plugin.handled = record.handled.clone();
+            plugin.withdrawn = record.withdrawn.iter().map(|digest| Arc::from(digest.as_str())).collect();
             plugin.serving = record.serving.as_ref().and_then(release);
             plugin.candidate = record.candidate.as_ref().and_then(release);
             let previous = record.previous.iter().filter_map(release);

@@ -1,10 +1,10 @@
 //! The order of versions: which of two versions is the newer one.
 //!
 //! Numbers are compared as numbers, also if one version has fewer of them (`1.10` is newer than `1.9`, and `1` equals
-//! `1.0.0`). A leading `v` does not count. A pre-release is older than its release, as in
-//! [Semantic Versioning](https://semver.org/#spec-item-11); unlike there, the numbers inside its words count too, so
-//! `rc10` is newer than `rc2`. Dates such as `2026.11.27` and `2026-11-27` are versions, too. Names such as `blue` have
-//! no order.
+//! `1.0.0`). A leading `v` does not count. A pre-release is older than its release, and pre-releases are compared as in
+//! [Semantic Versioning](https://semver.org/#spec-item-11): `rc.10` is newer than `rc.2`, but `rc10` is not newer than
+//! `rc2`. The build metadata, which has no precedence there, decides between versions that are equal otherwise. Dates
+//! such as `2026.11.27` and `2026-11-27` are versions, too. Names such as `blue` have no order.
 
 use std::cmp::Ordering;
 
@@ -30,13 +30,7 @@ enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Word {
     Number(Number),
-    Text(Vec<Piece>),
-}
-
-/// Digits, or the text between digits.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Piece {
-    Number(Number),
+    /// Compared by its ASCII letters.
     Text(String),
 }
 
@@ -98,19 +92,7 @@ fn word(text: &str) -> Option<Word> {
     if text.is_empty() {
         return None;
     }
-    if let Some(number) = Number::parse(text) {
-        return Some(Word::Number(number));
-    }
-    let mut pieces = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let starts_with_digit = rest.starts_with(|letter: char| letter.is_ascii_digit());
-        let end = rest.find(|letter: char| letter.is_ascii_digit() != starts_with_digit).unwrap_or(rest.len());
-        let (piece, after) = rest.split_at(end);
-        pieces.push(Number::parse(piece).map_or_else(|| Piece::Text(piece.to_owned()), Piece::Number));
-        rest = after;
-    }
-    Some(Word::Text(pieces))
+    Some(Number::parse(text).map_or_else(|| Word::Text(text.to_owned()), Word::Number))
 }
 
 #[cfg(test)]
@@ -132,8 +114,8 @@ mod tests {
             "1.0.0-beta.2",
             "1.0.0-beta.11",
             "1.0.0-rc.1",
-            "1.0-rc2",
             "1.0-rc10",
+            "1.0-rc2",
             "1.0.0",
             "1.0.0+1",
             "1.0.0+2",

@@ -204,7 +204,27 @@ fn share(most: Option<u32>, is_alone: bool) -> Share {
     }
 }
 
+fn of_connection(error: BudgetError, bytes: u64, key: &'static str) -> Overloaded {
+    match error {
+        BudgetError::Spent => Overloaded::Connection,
+        BudgetError::TooLarge => Overloaded::TooLarge(bytes, key),
+    }
+}
+
+fn of_host(error: BudgetError, bytes: u64, key: &'static str) -> Overloaded {
+    match error {
+        BudgetError::Spent => Overloaded::Budget(key),
+        BudgetError::TooLarge => Overloaded::TooLarge(bytes, key),
+    }
+}
+
 impl BodyBytes {
+    /// A reservation that can always grow, for fuzzing.
+    #[cfg(fuzzing)]
+    pub fn unlimited() -> Self {
+        Self { connection: None, host: ByteBudget::new(u64::MAX / 2, 0, Duration::ZERO).reserve(), key: "no budget" }
+    }
+
     /// Grows to `bytes`, if it is smaller. Waits for a short time if a budget is spent.
     ///
     /// # Errors
@@ -215,18 +235,27 @@ impl BodyBytes {
 
     /// As [`BodyBytes::grow`]. After `Pending`, call it again with the same number.
     pub fn poll_grow(&mut self, context: &mut Context<'_>, bytes: u64) -> Poll<Result<(), Overloaded>> {
-        if let Some(connection) = &mut self.connection
-            && let Err(error) = ready!(connection.poll_grow(context, bytes))
-        {
-            return Poll::Ready(Err(match error {
-                BudgetError::Spent => Overloaded::Connection,
-                BudgetError::TooLarge => Overloaded::TooLarge(bytes, self.key),
-            }));
+        if let Some(connection) = &mut self.connection {
+            ready!(connection.poll_grow(context, bytes)).map_err(|error| of_connection(error, bytes, self.key))?;
         }
-        self.host.poll_grow(context, bytes).map_err(|error| match error {
-            BudgetError::Spent => Overloaded::Budget(self.key),
-            BudgetError::TooLarge => Overloaded::TooLarge(bytes, self.key),
-        })
+        self.host.poll_grow(context, bytes).map_err(|error| of_host(error, bytes, self.key))
+    }
+
+    /// As [`BodyBytes::grow`], but fails at once if the bytes are not free.
+    ///
+    /// # Errors
+    /// If the bytes are not free, or a budget is too small.
+    pub fn try_grow(&mut self, bytes: u64) -> Result<(), Overloaded> {
+        if let Some(connection) = &mut self.connection {
+            connection.try_grow(bytes).map_err(|error| of_connection(error, bytes, self.key))?;
+        }
+        let grown = self.host.try_grow(bytes).map_err(|error| of_host(error, bytes, self.key));
+        if grown.is_err()
+            && let Some(connection) = &mut self.connection
+        {
+            connection.shrink(self.host.bytes());
+        }
+        grown
     }
 
     /// The reserved bytes.

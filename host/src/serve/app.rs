@@ -11,7 +11,7 @@ use super::admission::{Admission, Shares};
 use super::keys::Keys;
 use super::stop::Stopping;
 use super::tls::Tls;
-use crate::base::telemetry;
+use crate::base::{address_space, telemetry};
 use crate::config::{Config, ConfigError, Listen, Server};
 use crate::deploy::{Deployments, NotServed, Served, ServedPipeline, Serving};
 use crate::records::Records;
@@ -65,8 +65,10 @@ impl App {
 
     async fn start(config: &Config, remembers: bool) -> Result<Self, ConfigError> {
         // One slot more than concurrent requests, because a deployment instantiates its stages, one at a time.
-        let runtime = Runtime::new(config.server.max_concurrency + 1, config.server.scheduling())
-            .map_err(|error| ConfigError::new(&config.path, "", format!("the engine does not start: {error:#}")))?;
+        let runtime = Runtime::new(config.server.max_concurrency + 1, config.server.scheduling()).map_err(|error| {
+            let reason = format!("the engine does not start: {error:#}{}", address_space::hint());
+            ConfigError::new(&config.path, "", reason)
+        })?;
         let access = Access::configured(config)?;
         let tls = if remembers { Tls::configured(config)? } else { None };
         let keys = if remembers { Keys::configured(config)? } else { None };

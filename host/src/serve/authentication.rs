@@ -3,18 +3,15 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header;
 use axum::middleware::Next;
 use axum::response::Response;
 
 use super::administrator::refused;
 use super::app::App;
+use super::asked::Asked;
 use super::client::Client;
 use super::credentials::Failure;
-use super::http::error_reply;
-use crate::serve::error::ServeError;
 
 /// The methods of gRPC that need no key: the health of the server, and what needs the token of administration instead.
 const OPEN: [&str; 4] = [
@@ -46,19 +43,7 @@ pub(super) async fn authenticate(State(app): State<Arc<App>>, mut request: Reque
                 Failure::Wrong => "the key is not known; the server's operator has the list of keys",
             };
             let error = refused(&app, "callers", failure, &client, &what, detail);
-            reply(&request, error)
+            Asked::by(&request).refuse(error)
         }
     }
-}
-
-fn reply(request: &Request, error: ServeError) -> Response {
-    match is_grpc(request) {
-        true => super::grpc::status(&error).into_http::<Body>(),
-        false => error_reply(request.uri().path(), error),
-    }
-}
-
-fn is_grpc(request: &Request) -> bool {
-    let content_type = request.headers().get(header::CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }

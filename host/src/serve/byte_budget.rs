@@ -131,8 +131,8 @@ impl State {
                 claim.bytes += from_free;
                 claim.reserve += more - from_free;
                 self.end_wait(elder, Ok(()));
-            } else if self.free_reserve + claim.reserve == reserve {
-                // No complete reservation will give back a part of the reserve.
+            } else if self.free_reserve + self.waiting_in_reserve() == reserve {
+                // Every part of the reserve that is taken belongs to a reservation that waits, so none will be given back.
                 let youngest = self.waiting.iter().rev().find(|age| **age != elder && self.holds(**age)).copied();
                 if let Some(youngest) = youngest {
                     self.end_wait(youngest, Err(BudgetError::Spent));
@@ -166,6 +166,11 @@ impl State {
         self.settle(reserve);
     }
 
+    /// The bytes of the reserve that waiting reservations hold.
+    fn waiting_in_reserve(&self) -> u64 {
+        self.waiting.iter().filter_map(|age| self.claims.get(age)).map(|claim| claim.reserve).sum()
+    }
+
     fn holds(&self, age: u64) -> bool {
         self.claims.get(&age).is_some_and(|claim| claim.bytes > 0)
     }
@@ -191,6 +196,24 @@ impl Reservation {
     /// If no bytes become free in time, or the whole budget is smaller.
     pub async fn grow(&mut self, bytes: u64) -> Result<(), BudgetError> {
         std::future::poll_fn(|context| self.poll_grow(context, bytes)).await
+    }
+
+    /// As [`Reservation::grow`], but fails at once if the bytes are not free.
+    ///
+    /// # Errors
+    /// If the bytes are not free, or the whole budget is smaller.
+    pub fn try_grow(&mut self, bytes: u64) -> Result<(), BudgetError> {
+        if bytes <= self.bytes {
+            return Ok(());
+        }
+        if bytes > self.budget.total {
+            return Err(BudgetError::TooLarge);
+        }
+        if !self.budget.lock().try_take(self.age, bytes - self.bytes) {
+            return Err(BudgetError::Spent);
+        }
+        self.bytes = bytes;
+        Ok(())
     }
 
     /// As [`Reservation::grow`]. After `Pending`, call it again with the same number.

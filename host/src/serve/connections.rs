@@ -1,7 +1,7 @@
 //! The open connections. HTTP/1.1 and HTTP/2 are served on the same port.
 
 use std::convert::Infallible;
-use std::future::{poll_fn, ready};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -11,7 +11,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Version, header};
-use futures_util::future::Either;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -24,9 +23,11 @@ use tower::ServiceExt;
 
 use super::admission::Admission;
 use super::app::App;
+use super::asked::Asked;
 use super::client::Client;
 use super::connection_limit::{ConnectionLimit, Place};
-use super::handler_panics::{Asked, HandlerPanics};
+use super::handler_panics::HandlerPanics;
+use super::linger::Linger;
 use super::listener::Peer;
 use super::{close_unread, entrance, reply_body};
 use crate::base::descriptors;
@@ -75,6 +76,9 @@ pub(super) struct Connections {
 struct Requests {
     any: AtomicBool,
     http2: AtomicBool,
+    /// True if the client may still be sending what is not read: the last request was answered before its body had
+    /// arrived, or no request could be read so far.
+    unread: Arc<AtomicBool>,
 }
 
 impl Connections {
@@ -104,7 +108,7 @@ impl Connections {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let requests = Arc::new(Requests::default());
+        let requests = Arc::new(Requests { unread: Arc::new(true.into()), ..Requests::default() });
         let service = {
             let (router, requests, is_draining) =
                 (router.clone(), Arc::clone(&requests), Arc::clone(&self.is_draining));
@@ -116,6 +120,7 @@ impl Connections {
             let budget = OnceLock::new();
             tower::service_fn(move |mut request: Request<Incoming>| {
                 requests.any.store(true, Relaxed);
+                requests.unread.store(false, Relaxed);
                 let is_http2 = request.version() == Version::HTTP_2;
                 if is_http2 {
                     requests.http2.store(true, Relaxed);
@@ -123,19 +128,18 @@ impl Connections {
                 }
                 let (running, admission) = (open.begin(), Arc::clone(&admission));
                 let is_draining = Arc::clone(&is_draining);
-                let refusal = entrance::prepare(&mut request, &client);
+                let prepared = entrance::prepare(&mut request, &client);
+                let asked = Asked::by(&request);
                 let (request, close_unread) = close_unread::watch(request);
-                let reply = match refusal {
-                    Some(refusal) => Either::Left(ready(Ok(refusal))),
-                    None => {
-                        let asked = Asked::by(&request);
-                        Either::Right(panics.clone().reply(asked, router.clone().oneshot(request)))
-                    }
-                };
+                let (panics, router, unread) = (panics.clone(), router.clone(), Arc::clone(&requests.unread));
                 async move {
-                    let mut reply = close_unread.apply(reply.await?);
+                    let reply = match prepared {
+                        Ok(()) => panics.reply(&asked, router.oneshot(request)).await?,
+                        Err(refused) => asked.refuse(refused),
+                    };
+                    let mut reply = close_unread.apply(reply, &unread);
                     if !reply_body::is_small(&reply) {
-                        reply = reply_body::count(reply, &admission, reply_timeout, running).await;
+                        reply = reply_body::count(reply, &admission, reply_timeout, running, &asked).await;
                     }
                     if !is_http2 && is_draining.load(Relaxed) {
                         reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -150,9 +154,10 @@ impl Connections {
         while self.tasks.try_join_next().is_some() {}
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.reply_timeout));
+        let stream = Linger::new(Box::pin(stream), Arc::clone(&requests.unread));
         place.open();
         self.tasks.spawn(async move {
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
             let mut must_end = pin!(tokio::time::sleep(Duration::MAX));
             let mut is_ending = false;
             // hyper starts its timers only after the HTTP version of the connection is known, so the first request

@@ -1,6 +1,6 @@
 //! The credentials of a request: the bearer token (RFC 6750) or the API key in its headers. gRPC has them as metadata.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 
 use super::headers::text;
 
@@ -24,6 +24,22 @@ impl Failure {
             Self::Wrong => "wrong",
         }
     }
+}
+
+/// Checks that each header of credentials is given once. Otherwise this server and a proxy before it could mean different
+/// ones.
+///
+/// # Errors
+/// If one is repeated: its name and the mend.
+pub(super) fn check_single(headers: &HeaderMap) -> Result<(), &'static str> {
+    let is_repeated = |name: HeaderName| headers.get_all(name).iter().nth(1).is_some();
+    if is_repeated(header::AUTHORIZATION) {
+        return Err("the header `Authorization` is given more than once; send it once");
+    }
+    if is_repeated(HeaderName::from_static(API_KEY)) {
+        return Err("the header `x-api-key` is given more than once; send it once");
+    }
+    Ok(())
 }
 
 /// The token after `Authorization: Bearer`. The name of the scheme is case-insensitive (RFC 9110, section 11.1).

@@ -3,24 +3,25 @@
 
 use axum::http::uri::{Authority, PathAndQuery};
 use axum::http::{HeaderMap, Request, Uri, Version, header};
-use axum::response::Response;
 
 use super::client::Client;
+use super::credentials::check_single;
 use super::error::ServeError;
-use super::http::error_reply;
 
-/// Prepares a request for the router. Returns the reply if the request is refused.
-pub(super) fn prepare<B>(request: &mut Request<B>, client: &Client) -> Option<Response> {
+/// Prepares a request for the router.
+///
+/// # Errors
+/// If the request is refused.
+pub(super) fn prepare<B>(request: &mut Request<B>, client: &Client) -> Result<(), ServeError> {
     request.extensions_mut().insert(client.clone());
-    if request.version() <= Version::HTTP_11
-        && let Err(detail) = check_host(request.headers(), request.version())
-    {
-        return Some(error_reply(request.uri().path(), ServeError::invalid(detail)));
+    if request.version() <= Version::HTTP_11 {
+        check_host(request.headers(), request.version()).map_err(ServeError::invalid)?;
     }
+    check_single(request.headers()).map_err(ServeError::invalid)?;
     if let Some(uri) = without_slashes(request.uri()) {
         *request.uri_mut() = uri;
     }
-    None
+    Ok(())
 }
 
 /// Checks the header `Host` (RFC 9112, section 3.2). HTTP/1.0 may omit it.

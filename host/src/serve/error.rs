@@ -182,6 +182,7 @@ impl From<ChangeError> for ServeError {
             ChangeError::NotFound(_) => ErrorKind::NotFound,
             ChangeError::Conflict(_) => ErrorKind::Conflict,
             ChangeError::NotDurable { .. } => ErrorKind::NotDurable,
+            ChangeError::NoCapacity { .. } => ErrorKind::Overloaded,
         };
         Self::new(kind, error.to_string())
     }

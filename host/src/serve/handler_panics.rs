@@ -4,14 +4,11 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::http::{HeaderMap, Request, Uri, header};
 use axum::response::Response;
 use plimsoll_runtime::panics::catch;
-use tonic::Status;
 
+use super::asked::Asked;
 use super::error::{ErrorKind, ServeError};
-use super::http::error_reply;
 use crate::records::Records;
 
 /// The message for the caller. The reason is only in the log.
@@ -21,18 +18,6 @@ const DETAIL: &str = "the server failed because of an error in its own code; its
 #[derive(Clone)]
 pub(super) struct HandlerPanics(Arc<Records>);
 
-/// What is needed to reply to a request after it is gone.
-pub(super) struct Asked {
-    uri: Uri,
-    is_grpc: bool,
-}
-
-impl Asked {
-    pub(super) fn by<B>(request: &Request<B>) -> Self {
-        Self { uri: request.uri().clone(), is_grpc: is_grpc(request.headers()) }
-    }
-}
-
 impl HandlerPanics {
     pub(super) fn new(records: &Arc<Records>) -> Self {
         Self(Arc::clone(records))
@@ -41,28 +26,23 @@ impl HandlerPanics {
     /// Completes with the reply, or with an error in the format of the request if the handler panics.
     pub(super) async fn reply(
         self,
-        asked: Asked,
+        asked: &Asked,
         reply: impl Future<Output = Result<Response, Infallible>>,
     ) -> Result<Response, Infallible> {
         let Ok(reply) = catch(reply).await else {
             self.0.metrics.record_handler_panic();
-            let path = asked.uri.path();
+            let path = asked.path();
             tracing::error!(?path, "a request is answered with 500, because its handler panicked");
-            return Ok(match asked.is_grpc {
-                true => Status::internal(DETAIL).into_http::<Body>(),
-                false => error_reply(path, ServeError::new(ErrorKind::Internal, DETAIL)),
-            });
+            return Ok(asked.refuse(ServeError::new(ErrorKind::Internal, DETAIL)));
         };
         reply
     }
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use axum::http::{Request, header};
     use http_body_util::BodyExt;
 
     use super::*;
@@ -76,7 +56,7 @@ mod tests {
             assert!(!panics, "the handler panics");
             Ok(Response::new(Body::from("fine")))
         };
-        let reply = HandlerPanics::new(&records).reply(Asked::by(&request), handler).await;
+        let reply = HandlerPanics::new(&records).reply(&Asked::by(&request), handler).await;
         (records, reply.unwrap_or_else(|never| match never {}))
     }
 

@@ -3,13 +3,17 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::task::{Context, Poll};
 
-use tokio::net::{TcpListener, TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio_util::either::Either;
 
-use super::unix_socket::UnixSocket;
+use super::unix_socket::{UnixSocket, is_left_over};
 use crate::config::{Listen, ListenAddress};
+
+/// How many connections the system lets in before the server accepts them.
+const BACKLOG: u32 = 1024;
 
 /// An accepted connection.
 pub type Stream = Either<TcpStream, UnixStream>;
@@ -50,15 +54,7 @@ impl Listener {
     /// # Errors
     /// If the server cannot listen on one of them. The message names it.
     pub async fn bind_all(listen: &Listen) -> Result<Vec<Self>, String> {
-        let mut listeners = Vec::new();
-        for address in &listen.0 {
-            let bound = match address {
-                ListenAddress::Unix(path) => UnixSocket::bind(path).await.map(|socket| vec![Self::Unix(socket)]),
-                ListenAddress::Tcp { host, port } => bind_host(host, *port).await,
-            };
-            listeners.extend(bound.map_err(|why| format!("cannot listen on {address}: {why}"))?);
-        }
-        Ok(listeners)
+        Reserved::all(listen).await?.listen().await
     }
 
     /// Accepts a connection.
@@ -72,22 +68,75 @@ impl Listener {
     }
 }
 
-/// Listens on every address of a host. `localhost` may be an address of IPv4 and one of IPv6, and this machine may lack
+/// Addresses that are reserved for this process, but on which it does not listen yet: a client that connects is refused.
+#[derive(Debug, Default)]
+pub struct Reserved(Vec<(ListenAddress, Socket)>);
+
+/// A reserved address.
+#[derive(Debug)]
+enum Socket {
+    Tcp(SocketAddr, TcpSocket),
+    /// A unix socket cannot be reserved. That no other process uses it was checked.
+    Unix(PathBuf),
+}
+
+impl Reserved {
+    /// Reserves every address.
+    ///
+    /// # Errors
+    /// If the server cannot listen on one of them. The message names it.
+    pub async fn all(listen: &Listen) -> Result<Self, String> {
+        let mut reserved = Vec::new();
+        for address in &listen.0 {
+            let sockets = match address {
+                ListenAddress::Unix(path) => is_left_over(path).await.map(|_| vec![Socket::Unix(path.clone())]),
+                ListenAddress::Tcp { host, port } => bind_host(host, *port).await,
+            };
+            let sockets = sockets.map_err(|why| failed(address, &why))?;
+            reserved.extend(sockets.into_iter().map(|socket| (address.clone(), socket)));
+        }
+        Ok(Self(reserved))
+    }
+
+    /// Listens on every address.
+    ///
+    /// # Errors
+    /// If the server cannot listen on one of them. The message names it.
+    pub async fn listen(self) -> Result<Vec<Listener>, String> {
+        let mut listeners = Vec::new();
+        for (address, socket) in self.0 {
+            let listener = match socket {
+                Socket::Unix(path) => UnixSocket::bind(&path).await.map(Listener::Unix),
+                Socket::Tcp(at, socket) => {
+                    socket.listen(BACKLOG).map(Listener::Tcp).map_err(|error| explained(at, &error))
+                }
+            };
+            listeners.push(listener.map_err(|why| failed(&address, &why))?);
+        }
+        Ok(listeners)
+    }
+}
+
+fn failed(address: &ListenAddress, why: &str) -> String {
+    format!("cannot listen on {address}: {why}")
+}
+
+/// Reserves every address of a host. `localhost` may be an address of IPv4 and one of IPv6, and this machine may lack
 /// one of them.
-async fn bind_host(host: &str, port: u16) -> Result<Vec<Listener>, String> {
+async fn bind_host(host: &str, port: u16) -> Result<Vec<Socket>, String> {
     let found = lookup_host((host, port)).await;
     let mut addresses: Vec<_> = found.map_err(|error| format!("`{host}` has no address: {error}"))?.collect();
     addresses.sort_by_key(|address| address.is_ipv6());
     addresses.dedup();
-    let (mut listeners, mut missing) = (Vec::new(), None);
+    let (mut sockets, mut missing) = (Vec::new(), None);
     let mut port = port;
     for mut address in addresses {
         address.set_port(port);
-        match TcpListener::bind(address).await {
-            Ok(listener) => {
+        match bind(address) {
+            Ok(socket) => {
                 // A free port is selected once, for all addresses of the host.
-                port = listener.local_addr().map_or(port, |address| address.port());
-                listeners.push(Listener::Tcp(listener));
+                port = socket.local_addr().map_or(port, |address| address.port());
+                sockets.push(Socket::Tcp(address, socket));
             }
             Err(error) if is_missing(&error) => {
                 missing = Some(format!("{} is no address of this machine", address.ip()))
@@ -96,10 +145,18 @@ async fn bind_host(host: &str, port: u16) -> Result<Vec<Listener>, String> {
         }
     }
     match missing {
-        Some(missing) if listeners.is_empty() => Err(missing),
-        None if listeners.is_empty() => Err(format!("`{host}` has no address")),
-        _ => Ok(listeners),
+        Some(missing) if sockets.is_empty() => Err(missing),
+        None if sockets.is_empty() => Err(format!("`{host}` has no address")),
+        _ => Ok(sockets),
     }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Otherwise a restarted server would have to wait for the connections of the one before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// Returns true if this machine does not have the address, or not its family.

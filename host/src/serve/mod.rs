@@ -2,8 +2,9 @@
 //!
 //! - [`app`]: the application state. [`server`]: accepts connections, and finishes running requests before it stops.
 //!   [`listener`]: its sockets, also unix sockets ([`unix_socket`]). [`stop`]: the requests to stop it.
-//!   `connections`: the open connections. `handler_panics`: the reply if a
-//!   handler panics. [`close_unread`]: closes connections whose request body was not read.
+//!   `connections`: the open connections. `handler_panics`: the reply if a handler panics; `asked`: its
+//!   format. [`close_unread`]: closes
+//!   connections whose request body was not read; `linger`: so that the reply still reaches the client.
 //! - [`admission`]: the limits on requests. [`byte_budget`]: a budget of bytes. [`fair_slots`]: slots that pipelines share.
 //!   [`caller_limit`]: the limits for each caller. [`pace`]: the time and the rate at which a body must arrive. [`access`]: the token of administration, which an
 //!   [`administrator`] has. [`credentials`]: the token or key of a request. [`keys`],
@@ -20,6 +21,7 @@ pub mod access;
 pub mod administrator;
 pub mod admission;
 pub mod app;
+mod asked;
 mod authentication;
 mod blocking;
 pub mod byte_budget;
@@ -37,6 +39,7 @@ mod handler_panics;
 pub mod headers;
 pub mod http;
 pub mod keys;
+mod linger;
 pub mod listener;
 pub mod oip;
 pub mod pace;

@@ -9,19 +9,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{Response, header};
-use axum::response::IntoResponse;
+use axum::http::Response;
 use futures_util::FutureExt;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::task::JoinHandle;
-use tonic::Status;
 
 use super::admission::Admission;
+use super::asked::Asked;
 use super::byte_budget::Reservation;
 use super::connection_limit::{CutOff, Running};
-use super::error::ServeError;
-use super::headers::text;
 
 /// Replies and frames of at most this many bytes are not counted. One connection has at most 256 of them.
 const SMALL: usize = 16 << 10;
@@ -41,15 +38,15 @@ pub(super) fn is_small(reply: &Response<Body>) -> bool {
 }
 
 /// Counts the bytes of a reply. `running` keeps its connection open until the reply is sent. If the budget is spent,
-/// returns an error instead of the reply.
+/// returns an error in the format of the request instead of the reply.
 pub(super) async fn count(
     reply: Response<Body>,
     admission: &Arc<Admission>,
     timeout: Duration,
     running: Running,
+    asked: &Asked,
 ) -> Response<Body> {
     let exact = reply.body().size_hint().exact();
-    let is_grpc = text(reply.headers(), header::CONTENT_TYPE).is_some_and(|of| of.starts_with("application/grpc"));
     let (parts, inner) = reply.into_parts();
     let admission = Arc::clone(admission);
     let mut body = ReplyBody { inner, exact, admission, timeout, next: None, reserving: None, held: None, running };
@@ -58,8 +55,7 @@ pub(super) async fn count(
         match frame.into_data() {
             Ok(data) if data.len() > SMALL => match body.admission.reply(data.len() as u64).await {
                 Ok(reserved) => body.held = Some(Held::new(data, reserved, timeout, body.running.mark())),
-                Err(error) if is_grpc => return Status::unavailable(error.to_string()).into_http(),
-                Err(error) => return ServeError::from(error).into_response(),
+                Err(error) => return asked.refuse(error.into()),
             },
             Ok(data) => body.next = Some(Frame::data(data)),
             Err(trailers) => body.next = Some(trailers),

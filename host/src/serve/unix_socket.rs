@@ -26,22 +26,8 @@ impl UnixSocket {
     /// # Errors
     /// If another process listens there, the path has another kind of file, or the socket cannot be created.
     pub async fn bind(path: &Path) -> Result<Self, String> {
-        if let Ok(found) = fs::symlink_metadata(path) {
-            if !found.file_type().is_socket() {
-                return Err("the file exists and is not a socket; remove it, or choose another path".to_owned());
-            }
-            match UnixStream::connect(path).await {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    // Its process has ended without removing it.
-                    fs::remove_file(path).map_err(|error| format!("cannot remove the socket of before: {error}"))?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    return Err("the socket belongs to another user; remove it, or choose another path".to_owned());
-                }
-                // A listener whose queue is full answers with another error.
-                Ok(_) | Err(_) => return Err("another process listens there".to_owned()),
-            }
+        if is_left_over(path).await? {
+            fs::remove_file(path).map_err(|error| format!("cannot remove the socket of before: {error}"))?;
         }
         let listener = UnixListener::bind(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => "its folder does not exist".to_owned(),
@@ -62,6 +48,26 @@ impl UnixSocket {
     /// Accepts a connection.
     pub(super) fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<UnixStream>> {
         self.listener.poll_accept(context).map_ok(|(stream, _)| stream)
+    }
+}
+
+/// Returns true if the path has a socket of a process that has ended without removing it.
+///
+/// # Errors
+/// If another process listens there, or the path has another kind of file.
+pub(super) async fn is_left_over(path: &Path) -> Result<bool, String> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(false) };
+    if !found.file_type().is_socket() {
+        return Err("the file exists and is not a socket; remove it, or choose another path".to_owned());
+    }
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err("the socket belongs to another user; remove it, or choose another path".to_owned())
+        }
+        // A listener whose queue is full answers with another error.
+        Ok(_) | Err(_) => Err("another process listens there".to_owned()),
     }
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::cli::error::Error;
+use crate::cli::output::out;
 use crate::cli::source::ConfigSource;
 use crate::cli::table;
 use crate::records::memory::advice::Advice;
@@ -34,12 +35,14 @@ impl Check {
         let app = App::build(&config).await?;
         for route in app.served().load().routes.values() {
             let pipeline = &route.stable;
-            println!(
+            out!(
                 "pipeline {}: default chip {}, deadline {:?}",
-                pipeline.name, pipeline.default_chip, pipeline.deadline
+                pipeline.name,
+                pipeline.default_chip,
+                pipeline.deadline
             );
             for (_, stage) in pipeline.stages() {
-                println!(
+                out!(
                     "  {:<12} {} {} (max_memory {}, deadline {:?})",
                     stage.kind,
                     stage.plugin.name,
@@ -52,7 +55,7 @@ impl Check {
         if let Some(saved) = saved {
             print(saved, &app);
         }
-        println!("{} can be served", config.path.display());
+        out!("{} can be served", config.path.display());
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -69,7 +72,7 @@ fn read(path: &Path) -> Result<Saved, Error> {
 /// the stage, it is checked against the cap in the report.
 fn print(saved: Saved, app: &App) {
     if saved.advice.is_empty() {
-        println!("\nthe report contains no stage runs, so there is no advice");
+        out!("\nthe report contains no stage runs, so there is no advice");
         return;
     }
     let judged: Vec<_> = saved
@@ -86,16 +89,16 @@ fn print(saved: Saved, app: &App) {
         [advice.key(), plugin].into_iter().chain(numbers.map(|number| number.to_string())).collect()
     };
     let header = ["stage", "plugin", "runs", "p99.9", "max", "max_memory", "recommended"];
-    println!();
+    out!();
     for line in table::lines(&header, &judged.iter().map(row).collect::<Vec<_>>(), 2) {
-        println!("{line}");
+        out!("{line}");
     }
     for advice in &judged {
         if let Some(warning) = &advice.warning {
-            println!("warning: {}: {warning}", advice.key());
+            out!("warning: {}: {warning}", advice.key());
         }
     }
-    println!();
+    out!();
 }
 
 fn cap(app: &App, advice: &Advice) -> Option<u64> {

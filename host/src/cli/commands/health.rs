@@ -8,6 +8,7 @@ use reqwest::Method;
 
 use crate::cli::client::Client;
 use crate::cli::error::Error;
+use crate::cli::output::out;
 
 /// Time-out of the request. It is shorter than the usual time-out of a container's check, so that the message is seen.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,7 +34,7 @@ impl Health {
             reply.is_ok_and(|reply| reply[word] == value)
         };
         if reply.status.is_success() && says(true) {
-            println!("{word}");
+            out!("{word}");
             return Ok(ExitCode::SUCCESS);
         }
         Err(Error::Failed(match says(false) {

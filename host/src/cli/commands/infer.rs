@@ -1,6 +1,5 @@
 //! `plimsoll infer`: one request without a server.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,6 +8,7 @@ use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::Request;
 
 use crate::cli::error::Error;
+use crate::cli::output::{self, out};
 use crate::cli::source::ConfigSource;
 use crate::records::{RequestRecord, RequestStart};
 use crate::serve::App;
@@ -51,18 +51,15 @@ impl Infer {
         let result = pipeline.run(infer, &mut record, &request, &body).await;
         record.finish(result.as_ref().map_or_else(|failed| failed.error.outcome, |_| Outcome::Ok));
 
-        let mut out = std::io::stdout().lock();
-        let write = |error: std::io::Error| Error::Failed(format!("stdout: {error}"));
         if let Ok(reply) = &result {
-            out.write_all(&reply.body).map_err(write)?;
-            writeln!(out).map_err(write)?;
+            output::write(&reply.body);
+            out!();
         }
         let header = ["stage", "plugin", "outcome", "initial", "high water", "ms"];
         let [a, b, c, d, e, f] = header;
-        writeln!(out, "\n{a:<12} {b:<22} {c:<16} {d:>12} {e:>12} {f:>9}").map_err(write)?;
+        out!("\n{a:<12} {b:<22} {c:<16} {d:>12} {e:>12} {f:>9}");
         for stage in record.stages() {
-            writeln!(
-                out,
+            out!(
                 "{:<12} {:<22} {:<16} {:>12} {:>12} {:>9.3}",
                 stage.stage,
                 stage.plugin,
@@ -70,8 +67,7 @@ impl Infer {
                 stage.usage.initial,
                 stage.usage.high_water,
                 stage.duration.as_secs_f64() * 1e3
-            )
-            .map_err(write)?;
+            );
         }
         result.map(|_| ExitCode::SUCCESS).map_err(|failed| {
             Error::Failed(format!(

@@ -15,6 +15,7 @@ use plimsoll_runtime::text::{printable, shortened};
 use wasmtime::component::types::ComponentItem;
 
 use crate::cli::error::Error;
+use crate::cli::output::out;
 
 /// Maximum bytes of a text of the file that are printed.
 const LONGEST: usize = 1_024;
@@ -44,28 +45,28 @@ impl Inspect {
         let component = preparer.compile(&artifact).map_err(|error| failed(&error))?;
         let ty = component.component_type();
 
-        println!("name      {}", shortened(&artifact.identity.name));
+        out!("name      {}", shortened(&artifact.identity.name));
         match invalid {
-            Some(invalid) => println!("version   {invalid}; a deployment of this file is rejected"),
-            None => println!("version   {}", artifact.identity.version),
+            Some(invalid) => out!("version   {invalid}; a deployment of this file is rejected"),
+            None => out!("version   {}", artifact.identity.version),
         }
-        println!("sha256    {}", artifact.identity.digest);
-        println!("size      {}", bytesize::ByteSize::b(artifact.size as u64));
+        out!("sha256    {}", artifact.identity.digest);
+        out!("size      {}", bytesize::ByteSize::b(artifact.size as u64));
         let Metadata { authors, licenses, description } = &artifact.metadata;
         for (what, text) in [("authors", authors), ("licence", licenses), ("about", description)] {
             if let Some(text) = text {
-                println!("{what:<9} {}", printable(text, LONGEST));
+                out!("{what:<9} {}", printable(text, LONGEST));
             }
         }
         let bytes = artifact.component().map_err(|error| failed(&error))?;
         let kinds = Interface::read(&bytes).map_err(|error| failed(&error))?.kinds();
         let kind = if kinds.is_empty() { "not a plugin of this contract".to_owned() } else { names_of(&kinds) };
-        println!("kind      {kind}");
+        out!("kind      {kind}");
         let init = component.get_export_index(None, LIFECYCLE).is_some();
-        println!("init      {}", if init { "yes: snapshotted at deployment" } else { "none" });
+        out!("init      {}", if init { "yes: snapshotted at deployment" } else { "none" });
         let list = |what: &str, items: Vec<(String, &'static str)>| {
             for (name, kind) in items {
-                println!("{what:<9} {} ({kind})", printable(&name, LONGEST));
+                out!("{what:<9} {} ({kind})", printable(&name, LONGEST));
             }
         };
         let engine = &runtime.engine;

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use crate::base::telemetry::print_line;
 use crate::cli::error::Error;
+use crate::cli::output::out;
 use crate::serve::keys::new_key;
 
 #[derive(Debug, Subcommand)]
@@ -21,8 +23,10 @@ impl Key {
         let Self::New { name } = self;
         let (key, line) = new_key(&name).map_err(Error::Failed)?;
         // Two lines on stdout: a script can take the first for the caller and append the second to the file.
-        println!("{key}\n{line}");
-        eprintln!("The first line is the key: give it to the caller; it is not stored. Append the second to the file.");
+        out!("{key}\n{line}");
+        print_line(
+            "The first line is the key: give it to the caller; it is not stored. Append the second to the file.",
+        );
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -15,10 +15,12 @@ use plimsoll_runtime::component::Artifact;
 use plimsoll_runtime::component::exports::names_of;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::stage::{Limits, StageEnvironment};
-use plimsoll_runtime::text::{printable_lines, shortened};
+use plimsoll_runtime::text::{printable, printable_lines, shortened};
 
 use crate::base::defaults::{DEADLINE, INIT_DEADLINE, MAX_OUTPUT};
+use crate::base::telemetry::print_line;
 use crate::cli::error::Error;
+use crate::cli::output::{self, out};
 use crate::cli::source::ConfigSource;
 use crate::cli::stage_kind;
 use crate::serve::App;
@@ -90,10 +92,9 @@ impl Leak {
             (Some(pipeline), _) => self.environment_and_corpus(pipeline, kind, samples).await?,
         };
         if let Some((file, reason)) = corpus.skipped.first() {
-            eprintln!(
-                "{} files of the corpus do not reach the stage, for example {file}: {reason}",
-                corpus.skipped.len()
-            );
+            let skipped = corpus.skipped.len();
+            let example = printable(&format!("{file}: {reason}"), 1_000);
+            print_line(&format!("{skipped} files of the corpus do not reach the stage, for example {example}"));
         }
         if corpus.samples.is_empty() {
             return Err(failed("no file of the corpus reaches the stage".into()));
@@ -111,9 +112,9 @@ impl Leak {
         let options = Options { rounds: self.rounds, trace: !self.no_trace };
         let study = Study::run(&plugin, &corpus.samples, options, &progress).await.map_err(at_plugin)?;
         progress.finish_and_clear();
-        print!("{}", printable_lines(&report::summary(&study)));
+        output::write(printable_lines(&report::summary(&study)).as_bytes());
         report::write(&study, &corpus.samples, &self.out).map_err(failed)?;
-        println!("\nThe report is in {}; open report.html.", self.out.display());
+        out!("\nThe report is in {}; open report.html.", self.out.display());
         Ok(ExitCode::from(u8::from(study.leaks())))
     }
 

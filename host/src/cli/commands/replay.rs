@@ -8,6 +8,7 @@ use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::stage::{Request, RunLog};
 
 use crate::cli::error::Error;
+use crate::cli::output::out;
 use crate::cli::source::ConfigSource;
 use crate::cli::table;
 use crate::config::Config;
@@ -68,7 +69,7 @@ impl Replay {
             "difference",
         ];
         for line in table::lines(&header, &rows, 6) {
-            println!("{line}");
+            out!("{line}");
         }
         if failures.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(Error::Failed(failures.join("\n"))) }
     }

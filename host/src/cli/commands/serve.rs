@@ -13,6 +13,7 @@ use crate::cli::error::Error;
 use crate::cli::signals;
 use crate::cli::source::ConfigSource;
 use crate::config::{Config, ConfigError, Listen, ListenAddress, Overrides};
+use crate::serve::listener::Reserved;
 use crate::serve::{App, Listener, Listeners, Stop};
 
 #[derive(Debug, Default, Args)]
@@ -38,23 +39,11 @@ impl Serve {
             config.apply_overrides(Overrides { listen: Some(listen), ..overrides });
         }
         descriptors::raise_limit();
+        // Before everything is built, because that takes long, and the port may be in use.
+        let reserved = Addresses::reserve(&config).await?;
         let Some(app) = open(config, &mut stops).await? else { return Ok(ExitCode::SUCCESS) };
         let app = Arc::new(app);
-        let http = Listener::bind_all(&app.server.listen)
-            .await
-            .map_err(|why| Error::Failed(format!("{why} (`server.listen`; --listen overrides it)")))?;
-        let grpc = match &app.server.grpc_listen {
-            None => Vec::new(),
-            Some(listen) => Listener::bind_all(listen)
-                .await
-                .map_err(|why| Error::Failed(format!("{why} (for gRPC: `server.grpc_listen`)")))?,
-        };
-        let admin = match &app.admin_listen {
-            None => Vec::new(),
-            Some(listen) => Listener::bind_all(listen)
-                .await
-                .map_err(|why| Error::Failed(format!("{why} (for administration: `admin.listen`)")))?,
-        };
+        let Listeners { http, grpc, admin } = reserved.listen().await?;
         tracing::info!("{}", app.access);
         let is_encrypted = app.tls.is_some();
         let shown = |listener: &Listener| match is_encrypted {
@@ -84,6 +73,47 @@ impl Serve {
             .map_err(|error| Error::Failed(error.to_string()))?;
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The addresses of the server, which are reserved.
+struct Addresses {
+    http: Reserved,
+    grpc: Reserved,
+    admin: Reserved,
+}
+
+const OF_HTTP: &str = "`server.listen`; --listen overrides it";
+const OF_GRPC: &str = "for gRPC: `server.grpc_listen`";
+const OF_ADMINISTRATION: &str = "for administration: `admin.listen`";
+
+impl Addresses {
+    async fn reserve(config: &Config) -> Result<Self, Error> {
+        Ok(Self {
+            http: reserve(Some(&config.server.listen), OF_HTTP).await?,
+            grpc: reserve(config.server.grpc_listen.as_ref(), OF_GRPC).await?,
+            admin: reserve(config.admin.listen.as_ref(), OF_ADMINISTRATION).await?,
+        })
+    }
+
+    async fn listen(self) -> Result<Listeners, Error> {
+        let failed = |of: &str| {
+            let of = of.to_owned();
+            move |why| Error::Failed(format!("{why} ({of})"))
+        };
+        Ok(Listeners {
+            http: self.http.listen().await.map_err(failed(OF_HTTP))?,
+            grpc: self.grpc.listen().await.map_err(failed(OF_GRPC))?,
+            admin: self.admin.listen().await.map_err(failed(OF_ADMINISTRATION))?,
+        })
+    }
+}
+
+/// Reserves the addresses of the setting `of`.
+async fn reserve(listen: Option<&Listen>, of: &str) -> Result<Reserved, Error> {
+    match listen {
+        None => Ok(Reserved::default()),
+        Some(listen) => Reserved::all(listen).await.map_err(|why| Error::Failed(format!("{why} ({of})"))),
     }
 }
 

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::cli::administration::{Administrated, Administration};
 use crate::cli::error::Error;
+use crate::cli::output::out;
 use crate::cli::table;
 
 /// Maximum number of callers that are shown.
@@ -49,7 +50,7 @@ impl Top {
         let first = self.fetch(&client).await?;
         if self.once {
             for line in lines(&first) {
-                println!("{}", line.text);
+                out!("{}", line.text);
             }
             return Ok(ExitCode::SUCCESS);
         }

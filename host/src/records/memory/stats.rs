@@ -100,13 +100,17 @@ impl MemoryStats {
         }
     }
 
-    /// Removes the series of the versions that are gone. Without this, memory would grow with every deployment. Call it
-    /// again later: a request that began before its version was removed counts in a series that it may create anew, and
-    /// a series in which a stage runs is only removed by a later call.
-    pub fn retain(&self, is_known: impl Fn(&Identity) -> bool) {
+    /// Removes the series of the versions that are gone, and the routes (pipeline and chip) that are gone. Without this,
+    /// memory would grow with every deployment and every new configuration. Call it again later: a request that began
+    /// before its version was removed counts in a series that it may create anew, and a series in which a stage runs is
+    /// only removed by a later call.
+    pub fn retain(&self, is_known: impl Fn(&Identity) -> bool, is_served: impl Fn(&str, &str) -> bool) {
         let routes = self.routes();
+        let mut has_gone = false;
         for route in &routes {
-            for removed in route.retain(&is_known) {
+            let is_there = is_served(&route.pipeline, &route.chip);
+            has_gone |= !is_there;
+            for removed in route.retain(|plugin| is_there && is_known(plugin)) {
                 for (outcome, known) in removed.series() {
                     self.cells.fetch_sub(known.lock().bounded_cells(), Relaxed);
                     self.metrics.remove(&route.key(&removed, outcome));
@@ -118,6 +122,25 @@ impl MemoryStats {
                 }
             }
         }
+        drop(routes);
+        if has_gone {
+            self.remove_routes(is_served);
+        }
+    }
+
+    /// Removes the routes that are gone, except those that a request uses now.
+    fn remove_routes(&self, is_served: impl Fn(&str, &str) -> bool) {
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        for chips in routes.values_mut() {
+            // The lock is held, so nothing else can begin to use a route that is not in use.
+            let is_gone = |route: &Arc<Route>| {
+                !is_served(&route.pipeline, &route.chip) && Arc::strong_count(route) == 1 && route.stages().is_empty()
+            };
+            for (_, route) in chips.extract_if(.., |_, route| is_gone(route)) {
+                self.metrics.remove_route(&route.pipeline, &route.chip);
+            }
+        }
+        routes.retain(|_, chips| !chips.is_empty());
     }
 
     /// All routes.

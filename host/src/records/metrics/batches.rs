@@ -1,6 +1,7 @@
 //! The metrics of model batches.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use plimsoll_runtime::nn::BatchObserver;
@@ -23,6 +24,8 @@ pub struct BatchMetrics {
     rows: Family<ModelLabels, Histogram, MakeHistogram>,
     requests: Family<ModelLabels, Counter>,
     waited: Family<ModelLabels, Histogram, MakeHistogram>,
+    /// The models that have series.
+    models: Arc<Mutex<BTreeSet<String>>>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -45,6 +48,7 @@ impl BatchMetrics {
             rows: histograms(registry, "model_batch_rows", "Rows in a model batch", None, rows),
             requests: family(registry, "model_batched_requests", "Runs that were combined into batches", None),
             waited: histograms(registry, "model_batch_wait", waited, Some(Unit::Seconds), seconds(buckets)),
+            models: Arc::default(),
         }
     }
 
@@ -54,12 +58,27 @@ impl BatchMetrics {
         self.task_panics.register(TASK);
         Arc::new(ModelBatches { all: self.clone(), labels, series: OnceLock::new() })
     }
+
+    /// Removes the series of the models that are gone.
+    pub fn retain(&self, is_known: impl Fn(&str) -> bool) {
+        for model in self.models().extract_if(.., |model| !is_known(model)) {
+            let labels = ModelLabels { model };
+            self.rows.remove(&labels);
+            self.requests.remove(&labels);
+            self.waited.remove(&labels);
+        }
+    }
+
+    fn models(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.models.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl BatchObserver for ModelBatches {
     fn batch(&self, rows: u32, requests: usize, waited: Duration) {
         let Self { all, labels, series } = self;
         let (all_rows, all_requests, all_waited) = series.get_or_init(|| {
+            all.models().insert(labels.model.clone());
             let (rows, waited) = (all.rows.get_or_create_owned(labels), all.waited.get_or_create_owned(labels));
             (rows, all.requests.get_or_create_owned(labels), waited)
         });

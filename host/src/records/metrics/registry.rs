@@ -88,6 +88,11 @@ impl Metrics {
         self.stages.remove(key);
     }
 
+    /// Removes the requests of a pipeline on a chip.
+    pub(crate) fn remove_route(&self, pipeline: &str, chip: &str) {
+        self.requests.remove(pipeline, chip);
+    }
+
     /// Removes the number of live instances of a plugin as a stage of a pipeline.
     pub(crate) fn remove_live(&self, pipeline: &str, stage: StageKind, plugin: &str) {
         self.stages.remove_live(pipeline, stage, plugin);

@@ -48,6 +48,16 @@ impl RequestMetrics {
         self.requests.get_or_create_owned(&labels)
     }
 
+    /// Removes the metrics of a route that is gone.
+    pub(super) fn remove(&self, pipeline: &str, chip: &str) {
+        let (pipeline, chip) = (pipeline.to_owned(), chip.to_owned());
+        for outcome in Outcome::ALL {
+            let labels = RequestLabels { pipeline: pipeline.clone(), chip: chip.clone(), outcome: outcome.as_str() };
+            self.requests.remove(&labels);
+        }
+        self.seconds.remove(&PipelineLabels { pipeline, chip });
+    }
+
     /// The histogram of the durations of a route's requests, in seconds.
     pub(super) fn seconds(&self, pipeline: &str, chip: &str) -> Histogram {
         let labels = PipelineLabels { pipeline: pipeline.to_owned(), chip: chip.to_owned() };

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::facts::Facts;
 use super::rules::RecordingRules;
 use super::store::RecordingStore;
-use crate::records::background::{BackgroundTasks, RESTART_PAUSE};
+use crate::records::background::{BackgroundTasks, RESTART_PAUSE, RunningTask};
 
 /// Maximum number of recordings that wait for the disk.
 const QUEUE: usize = 64;
@@ -40,23 +41,13 @@ impl InputRecorder {
     /// The I/O error if the folder cannot be created or read, or if the thread cannot be started.
     pub fn open(rules: &RecordingRules, background: &BackgroundTasks) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&rules.dir)?;
-        let mut store = RecordingStore::open(rules)?;
+        let store = RecordingStore::open(rules)?;
         let (queue, jobs) = sync_channel(QUEUE);
         let waiting = Arc::new(AtomicU64::new(0));
         let written = Arc::clone(&waiting);
         let task = background.register("recorder");
         let writer = std::thread::Builder::new().name("recorder".into()).spawn(move || {
-            while catch_unwind(AssertUnwindSafe(|| store.write_all(&jobs, &written))).is_err() {
-                task.record_panic();
-                std::thread::sleep(RESTART_PAUSE);
-                // The list of recordings may be wrong after a panic.
-                match RecordingStore::open(&store.rules) {
-                    Ok(reopened) => store = reopened,
-                    Err(error) => {
-                        tracing::warn!(folder = %store.rules.dir.display(), "cannot list recordings: {error}")
-                    }
-                }
-            }
+            restart_after_panics(store, &task, RESTART_PAUSE, |store| store.write_all(&jobs, &written));
         })?;
         Ok(Self { rules: rules.clone(), queue: Some(queue), waiting, dropped: AtomicU64::new(0), writer: Some(writer) })
     }
@@ -83,6 +74,24 @@ impl InputRecorder {
     }
 }
 
+/// Writes to the folder until `write` returns. After a panic it is started again, after a pause.
+fn restart_after_panics(
+    mut store: RecordingStore,
+    task: &RunningTask,
+    pause: Duration,
+    mut write: impl FnMut(&mut RecordingStore),
+) {
+    while catch_unwind(AssertUnwindSafe(|| write(&mut store))).is_err() {
+        task.record_panic();
+        std::thread::sleep(pause);
+        // The list of recordings may be wrong after a panic.
+        match RecordingStore::open(&store.rules) {
+            Ok(reopened) => store = reopened,
+            Err(error) => tracing::warn!(folder = %store.rules.dir.display(), "cannot list recordings: {error}"),
+        }
+    }
+}
+
 impl Drop for InputRecorder {
     fn drop(&mut self) {
         drop(self.queue.take());
@@ -95,18 +104,11 @@ impl Drop for InputRecorder {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
-    use std::time::Duration;
 
     use super::*;
 
-    #[test]
-    fn recordings_are_dropped_and_counted_if_the_queue_is_full() {
-        // No thread reads the queue.
-        let (queue, _jobs) = sync_channel(3);
-        let rules = RecordingRules { dir: PathBuf::new(), max_bytes: u64::MAX, max_age: Duration::MAX };
-        let (waiting, dropped) = (Arc::new(AtomicU64::new(0)), AtomicU64::new(0));
-        let recorder = InputRecorder { rules, queue: Some(queue), waiting, dropped, writer: None };
-        let facts = Facts {
+    fn facts() -> Facts {
+        Facts {
             time: String::new(),
             request: String::new(),
             pipeline: String::new(),
@@ -117,7 +119,49 @@ mod tests {
             outcome: String::new(),
             kept_for: Vec::new(),
             stages: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_recorder_that_panics_is_restarted_and_goes_on_with_the_next_recording() {
+        let dir = std::env::temp_dir().join(format!("plimsoll-recorder-{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir(&dir).expect("made");
+        let records = crate::records::Records::new("x-caller", 1, crate::records::metrics::Buckets::Fine);
+        let task = records.background.register("recorder");
+        let rules = RecordingRules { dir: dir.clone(), max_bytes: u64::MAX, max_age: Duration::MAX };
+        let (queue, jobs) = sync_channel(QUEUE);
+        for body in ["one", "two", "three"] {
+            queue.send((facts(), Bytes::from(body))).expect("open");
+        }
+        drop(queue);
+        let (waiting, mut starts) = (AtomicU64::new(11), 0);
+        restart_after_panics(RecordingStore::open(&rules).expect("a folder"), &task, Duration::ZERO, |store| {
+            starts += 1;
+            if starts < 3 {
+                let _lost = jobs.recv();
+                panic!("the recorder panics");
+            }
+            store.write_all(&jobs, &waiting);
+        });
+        let bodies = std::fs::read_dir(&dir).expect("a folder").map(|entry| entry.expect("an entry").path());
+        let bodies = bodies.filter(|path| path.extension().is_some_and(|it| it == "body"));
+        let bodies: Vec<_> = bodies.map(|path| std::fs::read_to_string(path).expect("text")).collect();
+        std::fs::remove_dir_all(&dir).expect("removed");
+        assert_eq!((starts, bodies), (3, vec!["three".to_owned()]));
+        let metrics = records.metrics.encode(&crate::base::process::process_memory(), None);
+        let counted = "plimsoll_background_task_panics_total{task=\"recorder\"} 2\n";
+        assert!(metrics.contains(counted), "{metrics}");
+        assert!(records.background.ended().is_empty(), "it is ready");
+    }
+
+    #[test]
+    fn recordings_are_dropped_and_counted_if_the_queue_is_full() {
+        // No thread reads the queue.
+        let (queue, _jobs) = sync_channel(3);
+        let rules = RecordingRules { dir: PathBuf::new(), max_bytes: u64::MAX, max_age: Duration::MAX };
+        let (waiting, dropped) = (Arc::new(AtomicU64::new(0)), AtomicU64::new(0));
+        let recorder = InputRecorder { rules, queue: Some(queue), waiting, dropped, writer: None };
+        let facts = facts();
         let figures = || (recorder.waiting.load(Relaxed), recorder.dropped.load(Relaxed));
         let large = Bytes::from(vec![0; QUEUE_BYTES as usize - 1]);
         recorder.record(facts.clone(), large.clone());

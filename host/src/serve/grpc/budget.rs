@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use axum::body::{Body, Bytes};
 use axum::http::Request;
 use http_body::{Frame, SizeHint};
+use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::server::NamedService;
@@ -32,9 +33,46 @@ pub(super) struct Budgeted<S> {
 #[derive(Clone)]
 pub(super) struct Held(Arc<Mutex<BodyBytes>>);
 
+tokio::task_local! {
+    /// The reservation of the call whose messages are decoded.
+    static DECODES: Held;
+}
+
 impl Held {
+    /// Grows to the bytes that the message and its tensors take. Waits for a short time if the budget is spent.
+    ///
+    /// # Errors
+    /// If the budget is spent, or too small.
+    pub(super) async fn grow(&self, bytes: u64) -> Result<(), Overloaded> {
+        std::future::poll_fn(|context| self.lock().poll_grow(context, bytes)).await?;
+        self.lock().complete();
+        Ok(())
+    }
+
+    /// Runs `poll`, which may decode messages of the call.
+    pub(super) fn while_decoding<T>(&self, poll: impl FnOnce() -> T) -> T {
+        DECODES.sync_scope(self.clone(), poll)
+    }
+
     fn lock(&self) -> MutexGuard<'_, BodyBytes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reserves the bytes that the message being decoded will take. A decoder cannot wait, so it fails at once if they are
+/// not free.
+///
+/// # Errors
+/// If the budget is spent, or too small.
+pub(super) fn reserve_decoded(bytes: u64) -> Result<(), Status> {
+    let reserved = DECODES.try_with(|held| held.lock().try_grow(bytes));
+    reserved.unwrap_or(Ok(())).map_err(|error| overloaded(&error))
+}
+
+fn overloaded(error: &Overloaded) -> Status {
+    match error {
+        Overloaded::TooLarge(..) => Status::resource_exhausted(error.to_string()),
+        _ => Status::unavailable(error.to_string()),
     }
 }
 
@@ -54,19 +92,20 @@ where
 {
     type Response = S::Response;
     type Error = Infallible;
-    type Future = S::Future;
+    type Future = TaskLocalFuture<Held, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.service.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> S::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let connection = request.extensions().get::<ConnectionBudget>();
         let held = Held(Arc::new(Mutex::new(self.app.admission.body(connection))));
         request.extensions_mut().insert(held.clone());
         let is_unary = !STREAMS.iter().any(|stream| request.uri().path().ends_with(stream));
         let pace = Pace::start(&self.app.server, self.app.server.body_timeout);
         let limit = self.app.server.max_body.as_u64();
+        let decodes = held.clone();
         let request = request.map(|body| {
             Body::new(Messages {
                 body,
@@ -82,7 +121,7 @@ where
                 pace,
             })
         });
-        self.service.call(request)
+        DECODES.scope(decodes, self.service.call(request))
     }
 }
 
@@ -162,10 +201,7 @@ impl Messages {
         let Some((_, bytes, since)) = &self.ready else { return Poll::Ready(Ok(())) };
         let (bytes, since) = (*bytes, *since);
         let mut held = self.held.lock();
-        ready!(held.poll_grow(context, bytes)).map_err(|error| match error {
-            Overloaded::TooLarge(..) => Status::resource_exhausted(error.to_string()),
-            _ => Status::unavailable(error.to_string()),
-        })?;
+        ready!(held.poll_grow(context, bytes)).map_err(|error| overloaded(&error))?;
         if self.left == 0 && self.head_read == 0 {
             held.complete();
         }

@@ -10,15 +10,19 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
+use super::budget::reserve_decoded;
 use super::inference::{ModelInferRequest, RepositoryModelLoadRequest, RepositoryModelUnloadRequest};
 use crate::serve::blocking;
 use crate::serve::oip::request::{MAX_PARAMETERS, MAX_TENSORS};
-use crate::serve::oip::tensor::{MAX_DIMENSIONS, MAX_ELEMENTS};
+use crate::serve::oip::tensor::{MAX_DIMENSIONS, MAX_ELEMENTS, SHARED_ELEMENT};
 
 /// Maximum BYTES elements in `contents`, of all tensors of a message together.
 const ALL_ELEMENTS: usize = 4 * MAX_ELEMENTS as usize;
 /// Maximum parameters of a message and its tensors together.
 const ALL_PARAMETERS: usize = 16 * MAX_PARAMETERS;
+/// Elements of `contents` that take at most this many bytes in memory are decoded before their bytes are reserved. So small
+/// requests wait if the budget is spent.
+const SMALL: u64 = 256 << 10;
 /// Maximum bytes of an encoded shape: a varint has up to ten bytes.
 const SHAPE: usize = 10 * MAX_DIMENSIONS;
 
@@ -63,7 +67,12 @@ impl<U: Message + Default + 'static> Decoder for CountedDecoder<U> {
         let bytes = prost::bytes::Buf::chunk(buffer);
         let length = bytes.len();
         let counted = if is(TypeId::of::<ModelInferRequest>()) {
-            Count::default().message(bytes)
+            let mut count = Count::default();
+            let counted = count.message(bytes);
+            if count.decoded > SMALL {
+                reserve_decoded(count.decoded + length as u64)?;
+            }
+            counted
         } else if is(TypeId::of::<RepositoryModelLoadRequest>()) || is(TypeId::of::<RepositoryModelUnloadRequest>()) {
             parameters_of(bytes)
         } else {
@@ -87,6 +96,14 @@ struct Count {
     raw: usize,
     parameters: usize,
     elements: usize,
+    /// Bytes in memory of the elements in `contents` while they are decoded.
+    decoded: u64,
+}
+
+/// Counts the parts of an inference request, for fuzzing.
+#[cfg(fuzzing)]
+pub(super) fn count(bytes: &[u8]) -> Result<(), String> {
+    Count::default().message(bytes)
 }
 
 /// Counts the parameters (field 3) of a message that loads or unloads a model.
@@ -148,15 +165,31 @@ impl Count {
                 4 => add(&mut self.parameters, ALL_PARAMETERS, "parameters")?,
                 5 => {
                     for field in Fields(field) {
-                        if field?.0 == 8 {
+                        let (number, field) = field?;
+                        if number == 8 {
                             add(&mut self.elements, ALL_ELEMENTS, "BYTES elements")?;
                         }
+                        self.decoded += decoded(number, field);
                     }
                 }
                 _ => {}
             }
         }
         Ok(())
+    }
+}
+
+/// Bytes in memory of a field of `contents` while it is decoded. The list of its elements doubles when it is full.
+fn decoded(number: u64, field: &[u8]) -> u64 {
+    // A varint ends with a byte without the highest bit. A field that is not packed has one.
+    let varints = || field.iter().filter(|byte| **byte < 0x80).count().max(1) as u64;
+    2 * match number {
+        1 => varints(),
+        2 | 4 => 4 * varints(),
+        3 | 5 => 8 * varints(),
+        6 | 7 => field.len() as u64,
+        8 => SHARED_ELEMENT,
+        _ => 0,
     }
 }
 

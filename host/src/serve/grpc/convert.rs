@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use plimsoll_runtime::text::shortened;
+use prost::Message as _;
 
+use super::budget::Held;
 use super::inference::infer_parameter::ParameterChoice;
 use super::inference::model_infer_request::InferInputTensor;
 use super::inference::model_infer_response::InferOutputTensor;
@@ -13,10 +15,23 @@ use super::inference::{
     StatisticDuration,
 };
 use crate::records::statistics;
+use crate::serve::blocking;
 use crate::serve::error::ServeError;
 use crate::serve::oip::parameter::{Parameter, Parameters};
 use crate::serve::oip::request::{MAX_PARAMETERS, MAX_TENSORS, Request, RequestedOutput, Response};
-use crate::serve::oip::tensor::{Data, Datatype, Tensor, count, read_binary};
+use crate::serve::oip::tensor::{Data, Datatype, Tensor, count, memory_of_binary, read_binary};
+
+/// As [`request`], after its tensors are in the budget. Large messages are converted away from the async workers.
+pub(super) async fn budgeted_request(
+    message: ModelInferRequest,
+    held: Option<&Held>,
+) -> Result<(Request, bool), ServeError> {
+    let (length, memory) = (message.encoded_len(), memory_of(&message));
+    if let Some(held) = held.filter(|_| memory > 0) {
+        held.grow(memory.saturating_add(length as u64)).await?;
+    }
+    blocking::run(length, move || request(message)).await
+}
 
 /// Converts a request. Also returns true if its tensors are in `contents` and not in `raw_input_contents`. The response
 /// then uses `contents`, too.
@@ -43,6 +58,33 @@ pub(super) fn request(message: ModelInferRequest) -> Result<(Request, bool), Ser
         .collect::<Result<_, ServeError>>()?;
     let id = Some(id).filter(|id| !id.is_empty());
     Ok((Request { id, parameters: of_parameters(parameters)?, inputs, outputs }, typed))
+}
+
+/// Bytes in memory that the tensors of a message take besides its own bytes: the decoded elements of `contents` and those
+/// that are converted from them, and the lists of BYTES elements.
+fn memory_of(message: &ModelInferRequest) -> u64 {
+    let inputs = message.inputs.iter().enumerate().map(|(index, input)| {
+        let raw = message.raw_input_contents.get(index).map_or(0, |raw| {
+            let sizes: Result<Vec<u64>, _> = input.shape.iter().map(|&size| u64::try_from(size)).collect();
+            let Ok(datatype) = input.datatype.parse() else { return 0 };
+            sizes.map_or(0, |shape| memory_of_binary(datatype, &shape, raw.len()))
+        });
+        let typed = input.contents.as_ref().map_or(0, |contents| {
+            fn bytes<T>(list: &Vec<T>) -> u64 {
+                ((list.capacity() + list.len()) * size_of::<T>()) as u64
+            }
+            bytes(&contents.bool_contents)
+                + bytes(&contents.int_contents)
+                + bytes(&contents.int64_contents)
+                + bytes(&contents.uint_contents)
+                + bytes(&contents.uint64_contents)
+                + bytes(&contents.fp32_contents)
+                + bytes(&contents.fp64_contents)
+                + bytes(&contents.bytes_contents)
+        });
+        raw + typed
+    });
+    inputs.sum()
 }
 
 fn tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<Tensor, ServeError> {

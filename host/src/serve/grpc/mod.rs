@@ -25,3 +25,12 @@ pub mod inference {
 
 pub(in crate::serve) use error::status;
 pub use services::{Health, Services};
+
+/// Reads a message as the service does: counts its parts, decodes and converts it. `None` if it is refused. For the
+/// fuzzing target `grpc`.
+#[cfg(fuzzing)]
+pub fn read_message(bytes: &[u8]) -> Option<super::oip::request::Request> {
+    codec::count(bytes).ok()?;
+    let message = <inference::ModelInferRequest as prost::Message>::decode(bytes).ok()?;
+    convert::request(message).ok().map(|(request, _)| request)
+}

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axum::http::{Extensions, HeaderMap};
 use futures_util::{Stream, StreamExt};
-use prost::Message as _;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -81,7 +80,7 @@ impl Service {
         headers: &HeaderMap,
         (client, method): (&Client, &'static str),
         time: Option<Duration>,
-        message: ModelInferRequest,
+        (message, held): (ModelInferRequest, Option<&Held>),
     ) -> Inferred {
         let app = &self.app;
         let mut id = request_id(headers);
@@ -99,7 +98,7 @@ impl Service {
             call.record.limit_deadline(time);
         }
         let converted = match call.limit_caller(caller) {
-            Ok(()) => blocking::run(message.encoded_len(), move || convert::request(message)).await,
+            Ok(()) => convert::budgeted_request(message, held).await,
             Err(error) => Err(error),
         };
         let (answer, typed) = match converted {
@@ -196,9 +195,10 @@ impl GrpcInferenceService for Service {
         let time = timeout(request.metadata());
         let (metadata, extensions, message) = request.into_parts();
         // The reservation is kept until the response is complete, because the tensors share the message's bytes.
-        let _held = extensions.get::<Held>().cloned();
-        let Inferred { summary, result } =
-            self.infer(&metadata.into_headers(), (&Client::of(&extensions), INFER), time, message).await;
+        let held = extensions.get::<Held>().cloned();
+        let Inferred { summary, result } = self
+            .infer(&metadata.into_headers(), (&Client::of(&extensions), INFER), time, (message, held.as_ref()))
+            .await;
         match result {
             Ok(message) => {
                 let mut response = Response::new(message);
@@ -223,6 +223,7 @@ impl GrpcInferenceService for Service {
         let until = time.and_then(|time| tokio::time::Instant::now().checked_add(time));
         let (metadata, extensions, messages) = request.into_parts();
         let held = extensions.get::<Held>().cloned();
+        let decodes = held.clone();
         let client = Client::of(&extensions);
         let headers = Arc::new(metadata.into_headers());
         let this = self.clone();
@@ -233,8 +234,8 @@ impl GrpcInferenceService for Service {
                 let message = message?;
                 let id = message.id.clone();
                 let left = until.map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
+                let message = (message, held.as_ref());
                 let Inferred { result, .. } = this.infer(&headers, (&client, STREAM_INFER), left, message).await;
-                drop(held);
                 Ok(match result {
                     Ok(response) => {
                         ModelStreamInferResponse { error_message: String::new(), infer_response: Some(response) }
@@ -251,6 +252,12 @@ impl GrpcInferenceService for Service {
         let answers = answers.scan(false, |ended, answer: Result<_, Status>| {
             let is_over = std::mem::replace(ended, answer.is_err());
             std::future::ready((!is_over).then_some(answer))
+        });
+        // The messages are decoded while the answers are polled.
+        let mut answers = answers.boxed();
+        let answers = futures_util::stream::poll_fn(move |context| match &decodes {
+            Some(held) => held.while_decoding(|| answers.poll_next_unpin(context)),
+            None => answers.poll_next_unpin(context),
         });
         Ok(Response::new(answers.boxed()))
     }

@@ -138,10 +138,16 @@ pub(super) async fn rollback(
     parameters: Parameters,
 ) -> Result<Response, ServeError> {
     let [to] = parameters.named(["to"])?;
-    let rollback = app.deployments.clone().change(async move |serving, deployer| {
-        let identity = deployer.rollback(serving, &name, to.as_deref(), by).await?;
-        Ok::<_, ChangeError>((identity, deployer.durability(&name)))
-    });
+    let (rehearsed_name, rehearsed_to) = (name.clone(), to.clone());
+    let rollback = app.deployments.clone().rehearsed_change(
+        async move |serving, deployer| {
+            deployer.rehearse_rollback(serving, &rehearsed_name, rehearsed_to.as_deref()).await;
+        },
+        async move |serving, deployer| {
+            let identity = deployer.rollback(serving, &name, to.as_deref(), by).await?;
+            Ok::<_, ChangeError>((identity, deployer.durability(&name)))
+        },
+    );
     let (identity, durability) = rollback.await?;
     Ok(state_reply(&identity, DeployedState::Serving, durability))
 }

@@ -3,9 +3,11 @@
 use std::convert::Infallible;
 
 use axum::body::Bytes;
+use axum::http::header;
 use multer::{Constraints, Multipart};
 use plimsoll_runtime::text::shortened;
 
+use super::disposition::Disposition;
 use crate::serve::error::{ErrorKind, ServeError};
 
 /// Maximum number of text fields.
@@ -34,21 +36,48 @@ pub(super) fn is_form(content_type: &str) -> bool {
 /// # Errors
 /// If the form is malformed, or does not contain exactly one file.
 pub(super) async fn read(content_type: &str, body: Bytes) -> Result<Form, ServeError> {
-    let boundary = multer::parse_boundary(content_type).map_err(|error| malformed(&error))?;
+    let boundary = multer::parse_boundary(content_type).map_err(|error| {
+        let detail = format!("the boundary in its `Content-Type` cannot be read: {error}");
+        ServeError::invalid(format!("the body is not valid multipart/form-data: {detail}"))
+    })?;
+    if boundary.is_empty() {
+        return Err(ServeError::invalid(
+            "the body is not valid multipart/form-data: the boundary in `Content-Type` is empty",
+        ));
+    }
+    let has_bare_line_ends = has_bare_line_ends(&body, &boundary);
+    let malformed = |error: &multer::Error| {
+        if has_bare_line_ends {
+            let detail = "the lines of the form end with LF, but they must end with CR LF (RFC 2046)";
+            return ServeError::invalid(format!("the body is not valid multipart/form-data: {detail}"));
+        }
+        malformed(error)
+    };
     let stream = futures_util::stream::once(std::future::ready(Ok::<_, Infallible>(body)));
     let mut parts = Multipart::with_constraints(stream, boundary, Constraints::new());
     let mut file = None;
     let mut fields = Vec::new();
     let mut files = 0;
     while let Some(part) = parts.next_field().await.map_err(|error| malformed(&error))? {
+        let head = part.headers().get(header::CONTENT_DISPOSITION);
+        let disposition = head.map(|head| Disposition::parse(&String::from_utf8_lossy(head.as_bytes())));
+        let Disposition { name, file_name } = disposition.unwrap_or_default();
         // RFC 7578, section 4.2: a part with a file has a file name.
-        if part.file_name().is_some() {
-            files += 1;
+        if let Some(file_name) = file_name {
             let content_type = part.content_type().map(ToString::to_string);
-            file = Some((part.bytes().await.map_err(|error| malformed(&error))?, content_type));
+            let bytes = part.bytes().await.map_err(|error| malformed(&error))?;
+            // Browsers send this for a file field in which no file was chosen.
+            if !(file_name.is_empty() && bytes.is_empty()) {
+                files += 1;
+                file = Some((bytes, content_type));
+            }
             continue;
         }
-        let name = part.name().unwrap_or_default().to_owned();
+        let Some(name) = name else {
+            return Err(wrong(
+                "a part of the form has no name; give each part `Content-Disposition: form-data; name=\"...\"`",
+            ));
+        };
         let value = part.bytes().await.map_err(|error| malformed(&error))?;
         if fields.len() == MAX_FIELDS || value.len() > MAX_FIELD_BYTES {
             return Err(wrong(format!(
@@ -81,6 +110,15 @@ pub(super) async fn read(content_type: &str, body: Bytes) -> Result<Form, ServeE
 /// A form whose contents are not those of a request.
 fn wrong(detail: impl Into<String>) -> ServeError {
     ServeError::new(ErrorKind::UnsuitableForm, detail)
+}
+
+/// True if the line of the first boundary ends with LF only.
+fn has_bare_line_ends(body: &[u8], boundary: &str) -> bool {
+    let line = body
+        .split(|byte| *byte == b'\n')
+        .take(MAX_FIELDS)
+        .find(|line| line.strip_prefix(b"--").is_some_and(|line| line.starts_with(boundary.as_bytes())));
+    line.is_some_and(|line| line.len() < body.len() && !line.ends_with(b"\r"))
 }
 
 fn malformed(error: &multer::Error) -> ServeError {

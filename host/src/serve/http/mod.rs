@@ -12,6 +12,7 @@
 
 pub mod admin;
 mod body;
+mod disposition;
 mod encoding;
 mod form;
 mod infer;
@@ -23,3 +24,17 @@ mod router;
 
 pub(super) use oip::error::error_reply;
 pub use router::router;
+
+/// Reads the body of an inference request of the Open Inference Protocol: `header` bytes of JSON, or only JSON, with
+/// at most `limit` bytes of tensors. For the fuzzing target `oip`.
+///
+/// # Errors
+/// If the body is not a request.
+#[cfg(fuzzing)]
+pub fn read_oip_body(
+    body: bytes::Bytes,
+    header: Option<usize>,
+    limit: u64,
+) -> Result<super::oip::request::Request, super::error::ServeError> {
+    oip::read_body(body, header, limit)
+}

@@ -28,10 +28,7 @@ pub fn router(app: Arc<App>, part: Part) -> Router {
     // Everybody may use these.
     let mut documented = OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(oip::routes::health());
     if part.serves_callers() {
-        documented = documented.merge(match app.keys {
-            Some(_) => caller_routes().route_layer(from_fn_with_state(Arc::clone(&app), authenticate)),
-            None => caller_routes(),
-        });
+        documented = documented.merge(with_keys(&app, caller_routes()));
     }
     // The routes that need the token check it themselves: they take an `Administrator`.
     if part.administers() {
@@ -45,7 +42,7 @@ pub fn router(app: Arc<App>, part: Part) -> Router {
             .merge(oip::routes::administration());
     }
     if !part.serves_callers() {
-        documented = documented.merge(oip::routes::index());
+        documented = documented.merge(with_keys(&app, oip::routes::index()));
     }
     let (router, document) = documented.split_for_parts();
     let document = Arc::new(openapi::complete(document));
@@ -59,6 +56,14 @@ pub fn router(app: Arc<App>, part: Part) -> Router {
             error_reply(uri.path(), ServeError::new(ErrorKind::MethodNotAllowed, detail))
         })
         .with_state(app)
+}
+
+/// Lets in only callers that have a key, if they need one.
+fn with_keys(app: &Arc<App>, routes: OpenApiRouter<Arc<App>>) -> OpenApiRouter<Arc<App>> {
+    match app.keys {
+        Some(_) => routes.route_layer(from_fn_with_state(Arc::clone(app), authenticate)),
+        None => routes,
+    }
 }
 
 /// The routes of callers.

@@ -17,6 +17,9 @@ pub const MAX_ELEMENTS: u64 = 65_536;
 /// Maximum dimensions of a tensor.
 pub const MAX_DIMENSIONS: usize = 32;
 
+/// Bytes in memory of one element of a BYTES tensor that shares the bytes of a body.
+pub const SHARED_ELEMENT: u64 = size_of::<Bytes>() as u64;
+
 /// The datatypes of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Datatype {
@@ -190,9 +193,23 @@ pub fn read_binary(datatype: Datatype, shape: &[u64], bytes: Bytes) -> Result<Da
     Ok(Data::Fixed(bytes))
 }
 
+/// Maximum elements that the binary form of a BYTES tensor can have: `count` are announced, and each has four bytes for its
+/// length.
+fn most_elements(count: u64, bytes: usize) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX).min(bytes / 4)
+}
+
+/// Bytes in memory that [`read_binary`] takes besides the bytes it reads.
+pub fn memory_of_binary(datatype: Datatype, shape: &[u64], bytes: usize) -> u64 {
+    match count(shape, datatype) {
+        Ok(count) if datatype == Datatype::Bytes => most_elements(count, bytes) as u64 * SHARED_ELEMENT,
+        _ => 0,
+    }
+}
+
 /// Splits the binary form of a BYTES tensor into its elements. Four bytes with its length precede each element.
 fn elements(count: u64, mut bytes: Bytes) -> Result<Vec<Bytes>, String> {
-    let mut elements = Vec::new();
+    let mut elements = Vec::with_capacity(most_elements(count, bytes.len()));
     for index in 0..count {
         let cut = |what: &str| format!("element {index} of {count} of the BYTES tensor is cut off: {what}");
         let Some((length, _)) = bytes.split_first_chunk::<4>() else {

@@ -10,7 +10,9 @@ use plimsoll_runtime::identity::digest;
 use plimsoll_runtime::kind::StageKind;
 use serde_json::Value;
 
+use crate::base::telemetry::print_line;
 use crate::cli::error::Error;
+use crate::cli::output::out;
 
 const TARGET: &str = "wasm32-wasip2";
 
@@ -45,12 +47,12 @@ impl Build {
         let out = out.strip_prefix(".").unwrap_or(&out);
         place(&bytes, out).map_err(Error::Failed)?;
 
-        println!("name      {name}");
-        println!("kind      {}", kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", "));
-        println!("size      {}", bytesize::ByteSize::b(bytes.len() as u64));
-        println!("sha256    {}", digest(&bytes));
-        println!("file      {}", out.display());
-        println!("next: `plimsoll plugin deploy {}`", out.display());
+        out!("name      {name}");
+        out!("kind      {}", kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", "));
+        out!("size      {}", bytesize::ByteSize::b(bytes.len() as u64));
+        out!("sha256    {}", digest(&bytes));
+        out!("file      {}", out.display());
+        out!("next: `plimsoll plugin deploy {}`", out.display());
         Ok(())
     }
 }
@@ -119,7 +121,7 @@ fn ensure_target(dir: &Path) -> Result<(), String> {
     if Path::new(String::from_utf8_lossy(&asked.stdout).trim()).is_dir() {
         return Ok(());
     }
-    eprintln!("the target {TARGET} is missing; running `rustup target add {TARGET}`");
+    print_line(&format!("the target {TARGET} is missing; running `rustup target add {TARGET}`"));
     let added = Command::new("rustup").current_dir(dir).args(["target", "add", TARGET]).status();
     if added.is_ok_and(|status| status.success()) {
         return Ok(());

@@ -8,6 +8,7 @@ use plimsoll_runtime::kind::StageKind;
 
 use super::{name, sdk};
 use crate::cli::error::Error;
+use crate::cli::output::out;
 use crate::cli::stage_kind;
 
 /// The folder in a new crate that contains the copy of the SDK.
@@ -43,8 +44,8 @@ impl New {
         for (path, text) in files {
             write(&folder.join(path), &text).map_err(Error::Failed)?;
         }
-        println!("created the {} plugin `{}` in {}", self.kind.as_str(), self.name, folder.display());
-        println!("next: `plimsoll plugin build {}`; its README.md describes the other steps", folder.display());
+        out!("created the {} plugin `{}` in {}", self.kind.as_str(), self.name, folder.display());
+        out!("next: `plimsoll plugin build {}`; its README.md describes the other steps", folder.display());
         Ok(())
     }
 

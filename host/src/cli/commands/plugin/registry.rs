@@ -7,6 +7,7 @@ use plimsoll_runtime::identity::digest;
 
 use crate::base::oci::{self, OciReference};
 use crate::cli::error::Error;
+use crate::cli::output::out;
 use crate::config::Deploy;
 
 #[derive(Debug, Args)]
@@ -25,9 +26,9 @@ impl Pull {
         let pulled = oci::pull(&self.reference, limit).await.map_err(|error| failed(&error))?;
         let out = self.out.unwrap_or_else(|| PathBuf::from(format!("{}.wasm", self.reference.plugin_name())));
         std::fs::write(&out, &pulled.bytes).map_err(|error| failed(&format!("{}: {error}", out.display())))?;
-        println!("file      {}", out.display());
-        println!("sha256    {}", digest(&pulled.bytes));
-        println!("reference {}", pulled.reference);
+        out!("file      {}", out.display());
+        out!("sha256    {}", digest(&pulled.bytes));
+        out!("reference {}", pulled.reference);
         Ok(())
     }
 }
@@ -46,7 +47,7 @@ impl Push {
             .map_err(|error| Error::Failed(format!("{} cannot be read: {error}", self.file.display())))?;
         let manifest = oci::push(&self.reference, bytes.into()).await;
         let manifest = manifest.map_err(|error| Error::Failed(error.to_string()))?;
-        println!("{}@{manifest}", self.reference);
+        out!("{}@{manifest}", self.reference);
         Ok(())
     }
 }

@@ -8,9 +8,11 @@ use plimsoll_runtime::text::printable;
 use reqwest::Method;
 use serde_json::Value;
 
+use crate::base::telemetry::print_line;
 use crate::cli::administration::Administration;
 use crate::cli::client::Reply;
 use crate::cli::error::Error;
+use crate::cli::output::out;
 
 /// Maximum bytes of a text of the server that are printed.
 const LONGEST: usize = 4_096;
@@ -38,14 +40,20 @@ impl List {
     pub(in crate::cli) async fn run(self) -> Result<(), Error> {
         let answer = send(&self.server, Method::GET, "/v1/plugins", Vec::new()).await?;
         let plugins = answer["plugins"].as_array().map(Vec::as_slice).unwrap_or_default();
-        println!(
+        out!(
             "{:<24} {:<10} {:<14} {:<12} {:>10} {:>9} {:>12}  source",
-            "plugin", "state", "version", "digest", "runs", "failures", "high water"
+            "plugin",
+            "state",
+            "version",
+            "digest",
+            "runs",
+            "failures",
+            "high water"
         );
         for plugin in plugins {
             let text = |value: &Value| printable(value.as_str().unwrap_or_default(), LONGEST);
             for version in plugin["versions"].as_array().into_iter().flatten() {
-                println!(
+                out!(
                     "{:<24} {:<10} {:<14} {:<12.12} {:>10} {:>9} {:>12}  {}",
                     text(&plugin["name"]),
                     text(&version["state"]),
@@ -57,11 +65,11 @@ impl List {
                     text(&version["source"])
                 );
                 if let Some(reason) = version["reason"].as_str() {
-                    println!("{:<24} {}", "", printable(reason, LONGEST));
+                    out!("{:<24} {}", "", printable(reason, LONGEST));
                 }
             }
             if let Some(note) = plugin["note"].as_str() {
-                println!("{:<24} {}", "", printable(note, LONGEST));
+                out!("{:<24} {}", "", printable(note, LONGEST));
             }
         }
         Ok(())
@@ -91,7 +99,7 @@ impl Deploy {
         let version = version.map(|version| format!("&version={}", in_query(version))).unwrap_or_default();
         let path = format!("/v1/plugins/{name}?sha256={}{version}", digest(&bytes));
         let answer = send(&self.server, Method::PUT, &path, bytes).await?;
-        println!("{name} {} ({}) is {}", word(&answer["version"]), word(&answer["digest"]), word(&answer["state"]));
+        out!("{name} {} ({}) is {}", word(&answer["version"]), word(&answer["digest"]), word(&answer["state"]));
         print_warning(&answer);
         Ok(())
     }
@@ -115,7 +123,7 @@ impl Rollback {
         let query = self.to.map(|to| format!("?to={}", in_query(&to))).unwrap_or_default();
         let path = format!("/v1/plugins/{}/rollback{query}", self.name);
         let answer = send(&self.server, Method::POST, &path, Vec::new()).await?;
-        println!("{} {} ({}) is serving", self.name, word(&answer["version"]), word(&answer["digest"]));
+        out!("{} {} ({}) is serving", self.name, word(&answer["version"]), word(&answer["digest"]));
         print_warning(&answer);
         Ok(())
     }
@@ -124,7 +132,7 @@ impl Rollback {
 /// Prints the warning of a reply, for example that a restart forgets the change.
 fn print_warning(answer: &Value) {
     if let Some(warning) = answer["warning"].as_str() {
-        eprintln!("warning: {warning}");
+        print_line(&format!("warning: {warning}"));
     }
 }
 

@@ -4,12 +4,13 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName};
 use plimsoll_runtime::text::shortened;
 
-use super::json::{Few, WireInput, WireRequest, read_elements};
+use super::json::{Few, Limited, WireInput, WireRequest, memory_of_elements, read_elements};
+use crate::serve::admission::BodyBytes;
 use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::oip::model::{IMAGE, Model, Part};
 use crate::serve::oip::parameter::Parameters;
 use crate::serve::oip::request::{BASE64, Request, RequestedOutput};
-use crate::serve::oip::tensor::{Data, Datatype, Tensor, count, read_binary};
+use crate::serve::oip::tensor::{Data, Datatype, Tensor, count, memory_of_binary, read_binary};
 
 /// The header with the length of the JSON at the start of the body, in bytes.
 pub(super) const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -36,26 +37,77 @@ pub(super) fn header_length(headers: &HeaderMap, body: &Bytes) -> Result<Option<
     if length > body.len() { Err(wrong()) } else { Ok(Some(length)) }
 }
 
+/// Why a request was not read.
+pub(super) enum Unread {
+    /// It is refused.
+    Refused(ServeError),
+    /// Its tensors need this reservation, which is not free at once.
+    Waits(u64),
+}
+
+impl From<ServeError> for Unread {
+    fn from(error: ServeError) -> Self {
+        Self::Refused(error)
+    }
+}
+
 /// Reads a request: its JSON and the binary part that follows it. `limit`: maximum size of its tensors, in bytes.
-pub(super) fn read(mut body: Bytes, header: Option<usize>, limit: u64) -> Result<Request, ServeError> {
+/// `reserved` grows by the memory of the tensors before they are read. Afterwards it has the memory that the request
+/// still takes.
+pub(super) fn read(
+    mut body: Bytes,
+    header: Option<usize>,
+    limit: u64,
+    reserved: &mut BodyBytes,
+) -> Result<Request, Unread> {
+    let received = body.len() as u64;
     let tail = header.map_or_else(Bytes::new, |length| body.split_off(length));
     let wire: WireRequest<'_> = serde_json::from_slice(&body)
         .map_err(|error| ServeError::invalid(format!("the body is not a valid inference request in JSON: {error}")))?;
+    let memory = memory_of(&wire, &tail);
+    let all = received.saturating_add(memory);
+    if reserved.try_grow(all).is_err() {
+        return Err(Unread::Waits(all));
+    }
+    // The JSON is not needed after this function; tensors share the binary part.
+    let stays = if tail.is_empty() { memory } else { all };
     let mut parts = Parts { tail, left: limit, limit };
     let Few(inputs) = wire.inputs;
-    let inputs = inputs.into_iter().map(|input| parts.input(input)).collect::<Result<_, _>>()?;
+    let inputs = inputs.into_iter().map(|input| parts.input(input)).collect::<Result<_, ServeError>>()?;
     if !parts.tail.is_empty() {
         let left = parts.tail.len();
-        return Err(ServeError::invalid(format!(
+        return Err(Unread::Refused(ServeError::invalid(format!(
             "the body has {left} bytes after the last binary input; check each `{SIZE}`"
-        )));
+        ))));
     }
     let outputs = wire.outputs.unwrap_or_default().0;
     let outputs = outputs
         .into_iter()
         .map(|wanted| RequestedOutput { name: wanted.name, parameters: wanted.parameters.unwrap_or_default().0 })
         .collect();
+    reserved.shrink(stays);
     Ok(Request { id: wire.id, parameters: wire.parameters.unwrap_or_default().0, inputs, outputs })
+}
+
+/// Maximum bytes in memory of what is made from the JSON: the tensors, and the names and parameters of all parts.
+fn memory_of(wire: &WireRequest<'_>, tail: &Bytes) -> u64 {
+    /// Bytes in memory of a part or a parameter, besides its texts.
+    const PART: u64 = 256;
+    let parameters = |parameters: &Option<Limited>| -> u64 {
+        let parameters = parameters.iter().flat_map(|Limited(parameters)| parameters);
+        parameters.map(|(name, value)| PART + (name.len() + value.as_text().map_or(0, str::len)) as u64).sum()
+    };
+    let inputs = wire.inputs.0.iter().map(|input| {
+        let elements = input.datatype.parse().map_or(0, |datatype: Datatype| match input.data {
+            Some(data) => count(&input.shape.0, datatype).map_or(0, |count| memory_of_elements(data, datatype, count)),
+            None => memory_of_binary(datatype, &input.shape.0, tail.len()),
+        });
+        PART + input.name.len() as u64 + elements + parameters(&input.parameters)
+    });
+    let outputs = wire.outputs.iter().flat_map(|outputs| &outputs.0);
+    let outputs = outputs.map(|wanted| PART + wanted.name.len() as u64 + parameters(&wanted.parameters));
+    let id = wire.id.as_deref().map_or(0, str::len) as u64;
+    inputs.chain(outputs).sum::<u64>() + id + parameters(&wire.parameters)
 }
 
 /// The binary part of a body, from which the inputs take their bytes in order, and the limit on the size of all

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use plimsoll_runtime::stage::RunObserver;
 
-use super::binary::{self, HEADER_LENGTH, WantsBinary};
+use super::binary::{self, HEADER_LENGTH, Unread, WantsBinary};
 use super::error::OipError;
 use super::path::{ModelPath, model_path};
 use super::{json, schema};
@@ -93,7 +93,11 @@ async fn read(
     let limit = app.server.max_body.as_u64();
     let request = match binary::header_length(headers, &body) {
         Ok(Some(0)) => binary::raw(body, call.model()),
-        Ok(header) => blocking::run(body.len(), move || binary::read(body, header, limit)).await,
+        Ok(header) => {
+            let (request, reserved) = read_tensors(body, header, limit, budget).await?;
+            budget = reserved;
+            Ok(request)
+        }
         Err(error) => Err(error),
     }?;
     // The id in the body is used unless a header has one.
@@ -104,6 +108,28 @@ async fn read(
     }
     let wants_binary = WantsBinary::of(&request)?;
     Ok((request, wants_binary, budget))
+}
+
+/// Reads the tensors of a body, away from the async workers if it is large. If their memory is not free at once, waits for
+/// it and reads again.
+async fn read_tensors(
+    body: Bytes,
+    header: Option<usize>,
+    limit: u64,
+    mut reserved: BodyBytes,
+) -> Result<(Request, BodyBytes), ServeError> {
+    loop {
+        let again = body.clone();
+        let read = move || (binary::read(again, header, limit, &mut reserved), reserved);
+        let read = blocking::run(body.len(), read).await;
+        reserved = read.1;
+        match read.0 {
+            Ok(request) => return Ok((request, reserved)),
+            Err(Unread::Refused(error)) => return Err(error),
+            Err(Unread::Waits(bytes)) => reserved.grow(bytes).await?,
+        }
+        reserved.complete();
+    }
 }
 
 async fn reply(headers: &HeaderMap, answer: Answer, wants_binary: Option<WantsBinary>) -> Response {

@@ -18,7 +18,7 @@ mod answer;
 mod elements;
 
 pub(super) use answer::write;
-pub(super) use elements::read_elements;
+pub(super) use elements::{memory_of_elements, read_elements};
 
 /// A request in its JSON form.
 #[derive(Debug, DeriveDeserialize)]

@@ -7,6 +7,9 @@
 //! - [`repository`], [`statistics`]: the protocol's extensions with these names.
 //! - [`error`]: the error body, `{"error": …}` with the members of a problem.
 
+#[cfg(fuzzing)]
+use crate::serve::{error::ServeError, oip::request::Request};
+
 pub(super) mod binary;
 pub(super) mod config;
 pub(super) mod error;
@@ -18,3 +21,13 @@ pub(super) mod repository;
 pub(super) mod routes;
 pub(super) mod schema;
 pub(super) mod statistics;
+
+/// Reads a body as the route does, for the fuzzing target `oip`.
+#[cfg(fuzzing)]
+pub(super) fn read_body(body: bytes::Bytes, header: Option<usize>, limit: u64) -> Result<Request, ServeError> {
+    let mut reserved = crate::serve::admission::BodyBytes::unlimited();
+    binary::read(body, header, limit, &mut reserved).map_err(|unread| match unread {
+        binary::Unread::Refused(error) => error,
+        binary::Unread::Waits(bytes) => ServeError::invalid(format!("{bytes} bytes")),
+    })
+}

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::serve::oip::tensor::{Data, Datatype};
+use crate::serve::oip::tensor::{Data, Datatype, SHARED_ELEMENT};
 
 /// Reads the elements of a tensor, in one list or in nested lists.
 ///
@@ -24,7 +24,12 @@ pub(in crate::serve::http::oip) fn read_elements(
     if matches!(datatype, Datatype::Fp16 | Datatype::Bf16) {
         return Err(format!("{datatype} has no JSON form; send its bytes with `binary_data_size`"));
     }
-    let mut elements = Elements { datatype, count, base64, found: 0, bytes: Vec::new(), texts: Vec::new() };
+    let most = most_elements(data, count) as usize;
+    let (bytes, texts) = match datatype.size() {
+        Some(size) => (Vec::with_capacity(most * size as usize), Vec::new()),
+        None => (Vec::new(), Vec::with_capacity(most)),
+    };
+    let mut elements = Elements { datatype, count, base64, found: 0, bytes, texts };
     let mut deserializer = serde_json::Deserializer::from_str(data.get());
     List(&mut elements).deserialize(&mut deserializer).map_err(|error| error.to_string())?;
     if elements.found != count {
@@ -35,6 +40,24 @@ pub(in crate::serve::http::oip) fn read_elements(
         _ => Data::Fixed(elements.bytes.into()),
     })
 }
+
+/// Maximum elements that `data` can have: `count` are announced, and each takes at least a digit and a comma.
+fn most_elements(data: &RawValue, count: u64) -> u64 {
+    count.min(data.get().len() as u64 / 2 + 1)
+}
+
+/// Maximum bytes in memory that [`read_elements`] takes. It allocates this much before it reads the elements, so that
+/// it never grows.
+pub(in crate::serve::http::oip) fn memory_of_elements(data: &RawValue, datatype: Datatype, count: u64) -> u64 {
+    match datatype.size() {
+        Some(size) => most_elements(data, count) * size,
+        None => most_elements(data, count) * OWN_ELEMENT + data.get().len() as u64,
+    }
+}
+
+/// Bytes in memory of one element of a BYTES tensor that is not empty, besides its text: its place in the list, its own
+/// allocation, and the count of those that share it.
+const OWN_ELEMENT: u64 = SHARED_ELEMENT + 64;
 
 /// The elements read so far.
 struct Elements {

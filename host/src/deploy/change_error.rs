@@ -1,0 +1,77 @@
+//! The result of a change: the state of a release, or why the change did not happen.
+
+use super::build_error::BuildError;
+
+/// The state of a release after a successful deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeployedState {
+    /// It answers requests.
+    Serving,
+    /// It is on canary.
+    Canary,
+    /// It was admitted, but no pipeline uses it.
+    Unused,
+    /// It was already serving.
+    Unchanged,
+}
+
+impl DeployedState {
+    /// The name in replies, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Canary => "canary",
+            Self::Unused => "unused",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// Why a change did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The release was rejected.
+    #[error("plugin `{plugin}` is rejected: {reason}")]
+    Rejected {
+        /// The plugin.
+        plugin: String,
+        /// The reason, in one sentence.
+        reason: String,
+    },
+    /// There is no such plugin or version.
+    #[error("{0}")]
+    NotFound(String),
+    /// Another change or state prevents it now.
+    #[error("{0}")]
+    Conflict(String),
+    /// The host has no room for an instance now, so the release could not be tried.
+    #[error("plugin `{plugin}` cannot be tried now: {reason}")]
+    NoCapacity {
+        /// The plugin.
+        plugin: String,
+        /// The reason, in one sentence.
+        reason: String,
+    },
+    /// A restart would forget it, and `deploy.require_durable` is set.
+    #[error(
+        "plugin `{plugin}` is not deployed, because a restart would forget it (`deploy.require_durable`): {reason}"
+    )]
+    NotDurable {
+        /// The plugin.
+        plugin: String,
+        /// The reason, in one sentence.
+        reason: String,
+    },
+}
+
+impl ChangeError {
+    /// Why a change did not happen of which the pipelines could not be built.
+    pub(super) fn of_build(plugin: &str, error: &BuildError) -> Self {
+        let (plugin, reason) = (plugin.to_owned(), error.to_string());
+        match error.is_temporary {
+            true => Self::NoCapacity { plugin, reason },
+            false => Self::Rejected { plugin, reason },
+        }
+    }
+}

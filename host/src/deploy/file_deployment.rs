@@ -1,0 +1,182 @@
+//! Deploys the files of the plugin folder that a scan found.
+
+use std::time::SystemTime;
+
+use plimsoll_runtime::identity::Identity;
+
+use super::catalog::{RejectedVersion, VersionFigures};
+use super::deployer::{ChangeError, Deployer};
+use super::deployments::Build;
+use super::file_fingerprint::FileFingerprint;
+use super::file_order::{check_order, log_skipped};
+use super::folder_look::{ComponentFile, Look};
+use super::newest_release::release_of_file;
+use super::release::{FileError, Release};
+use super::serving::Serving;
+
+/// Deploys a file of the plugin folder, unless it has bytes that were handled before or a newer version serves.
+///
+/// # Errors
+/// If it cannot be deployed now: the reason. It is tried again at the next scan.
+pub(super) fn deploy_file(build: &Build<'_>, found: &ComponentFile, look: &Look) -> Result<(), String> {
+    let (config, was_told) =
+        build.change(async |_, deployer| (deployer.config().clone(), deployer.unreadable.is_told(&found.path)));
+    let release = release_of_file(&config, found);
+    if !FileFingerprint::read(&found.name, &found.path).is_ok_and(|now| now == Some(found.fingerprint)) {
+        // It was written while it was read. The next scan finds it again.
+        return Ok(());
+    }
+    let what = found.path.display().to_string();
+    let is_new = |release: &Release| {
+        let plugins = build.serving().catalog();
+        let plugin = plugins.get(&found.name);
+        plugin
+            .is_none_or(|it| !it.is_handled(&what, release) && check_order(it, release, |it| look.is_gone(it)).is_ok())
+    };
+    let mut rehearsed = None;
+    if let Ok(release) = &release
+        && is_new(release)
+    {
+        if was_told {
+            // It may fail at every scan, so it is tried before it is compiled and logged as a deployment.
+            let mut tried = release.clone();
+            let kept = build.change(async |serving, deployer| deployer.keep(serving, &mut tried));
+            kept.map_err(|error| error.to_string())?;
+        }
+        rehearsed = Some(release.clone());
+    }
+    build.make(
+        &async |serving, deployer| {
+            if let Some(release) = &rehearsed {
+                deployer.rehearse_deploy(serving, release).await;
+            }
+        },
+        async |serving, deployer| {
+            let result = deployer.deploy_file(serving, found, look, release).await;
+            if let Some(plugin) = serving.catalog().get_mut(&found.name) {
+                plugin.compiling = None;
+            }
+            result
+        },
+    )
+}
+
+impl Deployer {
+    /// Deploys the release of a file, unless it has bytes that were handled before or a newer version serves.
+    ///
+    /// # Errors
+    /// As [`deploy_file`].
+    async fn deploy_file(
+        &mut self,
+        serving: &Serving,
+        found: &ComponentFile,
+        look: &Look,
+        release: Result<Release, FileError>,
+    ) -> Result<(), String> {
+        let what = found.path.display().to_string();
+        let release = match release {
+            Ok(release) => release,
+            Err(FileError::Unreadable(reason)) => {
+                if !self.unreadable.is_told(&found.path) {
+                    let rejected = rejected_file(found, reason.clone());
+                    serving.catalog().entry(found.name.clone()).or_default().reject(rejected);
+                }
+                return Err(reason);
+            }
+            Err(FileError::Rejected(reason)) => {
+                self.reject(serving, "folder", rejected_file(found, reason));
+                self.folder.mark_handled(found);
+                return Ok(());
+            }
+        };
+        let before = {
+            let mut plugins = serving.catalog();
+            let plugin = plugins.entry(found.name.clone()).or_default();
+            // It can be read again.
+            plugin.rejected.retain(|rejected| !rejected.identity.digest.is_empty() || rejected.source != what);
+            if plugin.is_handled(&what, &release) {
+                drop(plugins);
+                self.skip_file(serving, found, &release);
+                return Ok(());
+            }
+            if let Err(reason) = check_order(plugin, &release, |path| look.is_gone(path)) {
+                drop(plugins);
+                self.refuse_older(serving, found, release, reason);
+                return Ok(());
+            }
+            plugin.handled.get(&what).cloned()
+        };
+        let digest = release.artifact.identity.digest.to_string();
+        self.remember_handled(serving, &found.name, what.clone(), &digest, found.fingerprint);
+        // Before the deployment, so that a release that causes a panic is not tried repeatedly.
+        self.folder.mark_handled(found);
+        let result = self.deploy(serving, release, "folder").await;
+        if let Err(ChangeError::Conflict(_) | ChangeError::NotDurable { .. } | ChangeError::NoCapacity { .. }) = &result
+        {
+            // The file is marked as not handled, so that the next scan tries it again.
+            let mut plugins = serving.catalog();
+            let handled = &mut plugins.entry(found.name.clone()).or_default().handled;
+            match before {
+                Some(before) => drop(handled.insert(what, before)),
+                None => drop(handled.remove(&what)),
+            }
+            drop(plugins);
+            self.folder.mark_unhandled(found);
+        }
+        match result {
+            Err(error @ (ChangeError::NotDurable { .. } | ChangeError::NoCapacity { .. })) => Err(error.to_string()),
+            // `deploy` has logged the result.
+            _ => Ok(()),
+        }
+    }
+
+    /// Marks a file as handled that has the bytes that were handled before.
+    fn skip_file(&mut self, serving: &Serving, found: &ComponentFile, release: &Release) {
+        let identity = &release.artifact.identity;
+        let what = found.path.display().to_string();
+        self.remember_handled(serving, &found.name, what, &identity.digest, found.fingerprint);
+        self.folder.mark_handled(found);
+        let is_serving = {
+            let mut plugins = serving.catalog();
+            let plugin = plugins.entry(found.name.clone()).or_default();
+            // The file may have been gone.
+            plugin.note = None;
+            let current = plugin.serving.iter().chain(&plugin.candidate);
+            current.map(|release| &release.artifact.identity.digest).any(|digest| *digest == identity.digest)
+        };
+        if !is_serving {
+            log_skipped(found, release);
+        }
+        self.write_journal(serving);
+    }
+
+    /// Refuses a file because a newer version serves. It is not tried again before its bytes change.
+    fn refuse_older(&mut self, serving: &Serving, found: &ComponentFile, release: Release, reason: String) {
+        let identity = release.artifact.identity;
+        let serving_digest = serving
+            .catalog()
+            .get(&found.name)
+            .and_then(|plugin| Some(plugin.serving.as_ref()?.artifact.identity.digest.clone()));
+        let what = found.path.display().to_string();
+        self.remember_handled(serving, &found.name, what, &identity.digest, found.fingerprint);
+        self.folder.mark_handled(found);
+        // A copy of the version that serves, with an older name, is no other version.
+        if serving_digest.as_ref() != Some(&identity.digest) {
+            self.reject(serving, "folder", RejectedVersion { identity, retry: false, ..rejected_file(found, reason) });
+        }
+        self.write_journal(serving);
+    }
+}
+
+/// The entry of a file that is rejected without a deployment.
+pub(super) fn rejected_file(found: &ComponentFile, reason: String) -> RejectedVersion {
+    let (name, version) = (found.name.as_str().into(), found.shown_version().into());
+    RejectedVersion {
+        identity: Identity { name, version, digest: "".into() },
+        source: found.path.display().to_string(),
+        reason,
+        at: SystemTime::now(),
+        retry: true,
+        figures: VersionFigures::default(),
+    }
+}

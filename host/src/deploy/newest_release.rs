@@ -1,0 +1,114 @@
+//! Finds the file of a plugin that may serve: the newest one whose bytes were not handled before.
+
+use std::time::SystemTime;
+
+use super::catalog::{CatalogEntry, RejectedVersion, VersionFigures};
+use super::deployer::Deployer;
+use super::file_order::{check_order, log_skipped};
+use super::folder_look::ComponentFile;
+use super::journal::HandledFile;
+use super::needed::declared;
+use super::newest_file::{NoNewest, newest};
+use super::release::{FileError, Release};
+use crate::config::Config;
+
+/// A file, and the release that it contains.
+type FoundRelease = (ComponentFile, Result<Release, FileError>);
+
+impl Deployer {
+    /// Returns the file with the highest version among those whose bytes were not handled before, unless a newer version
+    /// serves. If the plugin does not serve, handled files count as unhandled, because a retired plugin that is needed
+    /// again has only its files; those that were rolled back come last.
+    ///
+    /// # Errors
+    /// If there are several and none is the newest. Then they stay unhandled, and the scan that finds only one of them
+    /// deploys it.
+    pub(super) fn newest_file(
+        &mut self,
+        config: &Config,
+        name: &str,
+        plugin: &mut CatalogEntry,
+    ) -> Result<Option<FoundRelease>, NoNewest> {
+        let look = self.folder.look(config, &plugin.known_files());
+        let mut fresh = Vec::new();
+        for found in look.files.iter().filter(|found| found.name == name) {
+            if self.folder.is_changing(&found.path) {
+                continue;
+            }
+            let what = found.path.display().to_string();
+            let handled = plugin.handled.get(&what);
+            if plugin.serving.is_some() && handled.is_some_and(|handled| handled.fingerprint == found.fingerprint) {
+                self.folder.mark_handled(found);
+                continue;
+            }
+            let release = release_of_file(config, found);
+            match &release {
+                Ok(release) if plugin.serving.is_some() && plugin.is_handled(&what, release) => {
+                    let digest = &release.artifact.identity.digest;
+                    let serves = plugin.serving.as_ref().is_some_and(|it| it.artifact.identity.digest == *digest);
+                    if handled.is_none() && !serves && !self.is_rehearsal {
+                        log_skipped(found, release);
+                    }
+                    self.folder.mark_handled(found);
+                    remember(plugin, found, release);
+                }
+                _ => fresh.push((found.clone(), release)),
+            }
+        }
+        let is_withdrawn = |release: &Result<Release, FileError>| {
+            release.as_ref().is_ok_and(|release| plugin.is_withdrawn(&release.artifact.identity.digest))
+        };
+        if fresh.iter().any(|(_, release)| !is_withdrawn(release)) {
+            fresh.retain(|(_, release)| !is_withdrawn(release));
+        }
+        let files: Vec<_> = fresh.iter().map(|(found, _)| found.clone()).collect();
+        let Some(newest) = newest(&files)? else { return Ok(None) };
+        let mut chosen = None;
+        for (found, release) in fresh {
+            self.folder.mark_handled(&found);
+            if found == *newest {
+                chosen = Some((found, release));
+            } else if let Ok(release) = &release {
+                // New files with lower versions are recorded as handled. Otherwise the next selection would take one of
+                // these files.
+                remember(plugin, &found, release);
+            }
+        }
+        if let Some((found, Ok(release))) = &chosen
+            && declared(config, name).is_none()
+            && let Err(reason) = check_order(plugin, release, |path| look.is_gone(path))
+        {
+            remember(plugin, found, release);
+            let identity = release.artifact.identity.clone();
+            if plugin.serving.as_ref().is_some_and(|it| it.artifact.identity.digest == identity.digest) {
+                // A copy of the version that serves, with an older name, is no other version.
+                return Ok(None);
+            }
+            if !self.is_rehearsal {
+                tracing::warn!(plugin = name, "{} is refused: {reason}", found.path.display());
+            }
+            plugin.reject(RejectedVersion {
+                identity,
+                source: found.path.display().to_string(),
+                reason,
+                at: SystemTime::now(),
+                retry: false,
+                figures: VersionFigures::default(),
+            });
+            return Ok(None);
+        }
+        Ok(chosen)
+    }
+}
+
+/// Remembers that a file was handled.
+fn remember(plugin: &mut CatalogEntry, found: &ComponentFile, release: &Release) {
+    let handled = HandledFile { digest: release.artifact.identity.digest.to_string(), fingerprint: found.fingerprint };
+    plugin.handled.insert(found.path.display().to_string(), handled);
+}
+
+/// Reads the release of a component file.
+pub(super) fn release_of_file(config: &Config, found: &ComponentFile) -> Result<Release, FileError> {
+    let max = config.deploy.max_plugin.as_u64();
+    Release::from_file(&found.name, found.version.as_deref(), &found.path, max)
+}

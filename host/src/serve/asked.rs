@@ -1,0 +1,37 @@
+//! What is kept of a request, to refuse it in its own format after it is gone.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, Uri, header};
+use axum::response::Response;
+
+use super::error::ServeError;
+use super::http::error_reply;
+
+/// What is kept of a request.
+pub(super) struct Asked {
+    uri: Uri,
+    is_grpc: bool,
+}
+
+impl Asked {
+    pub(super) fn by<B>(request: &Request<B>) -> Self {
+        Self { uri: request.uri().clone(), is_grpc: is_grpc(request.headers()) }
+    }
+
+    /// The path of the request.
+    pub(super) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// The reply to the request if it is refused: a status of gRPC, the protocol's format below `/v2`, a problem elsewhere.
+    pub(super) fn refuse(&self, error: ServeError) -> Response {
+        match self.is_grpc {
+            true => super::grpc::status(&error).into_http::<Body>(),
+            false => error_reply(self.path(), error),
+        }
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}

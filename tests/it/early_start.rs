@@ -1,0 +1,182 @@
+//! The first moments of a server: signals are handled from the first one, and addresses are reserved before the long
+//! part of the start.
+
+use std::fs::{self, File};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use plimsoll_tests::{TempDir, guests_config, shared_cache};
+
+use crate::door::command;
+
+/// How long a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The bit of SIGHUP in the masks of `/proc/PID/status`.
+const HANGUP: u64 = 1;
+
+/// A process of `plimsoll serve` whose log is a file. It is killed on drop.
+struct Started {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Started {
+    fn serve(config: &str, listen: &str) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        fs::write(folder.path().join("plimsoll.toml"), config).expect("written");
+        let log = File::create(folder.path().join("log")).expect("created");
+        let mut command = command(folder.path());
+        command.args(["serve", "--config", "plimsoll.toml", "--listen", listen]);
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("the binary starts");
+        Self { child, folder }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).expect("a log")
+    }
+
+    /// Whether the process catches SIGHUP, and whether it has more than its first thread; at the same moment.
+    fn state(&self) -> (bool, bool) {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let value = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+            line.unwrap_or_default().trim().to_owned()
+        };
+        let caught = u64::from_str_radix(&value("SigCgt"), 16).unwrap_or(0);
+        (caught & HANGUP != 0, value("Threads").parse::<u32>().is_ok_and(|threads| threads > 1))
+    }
+
+    fn wait_for(&self, words: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.log().contains(words) {
+            assert!(Instant::now() < end, "no {words:?} in the log: {}", self.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            assert!(Instant::now() < end, "the process does not exit: {}", self.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn quick() -> String {
+    format!("cache_dir = {:?}\n{}", shared_cache(), guests_config("tester", ""))
+}
+
+/// A start that does not end by itself: an empty cache, and a plugin whose `init` runs for a long time.
+fn endless() -> String {
+    guests_config("init-loops", "").replace("[plugins.init-loops]\n", "[plugins.init-loops]\ninit_deadline = \"10m\"\n")
+}
+
+#[test]
+fn a_hangup_in_the_first_milliseconds_does_not_end_the_server() {
+    for _ in 0..10 {
+        let mut started = Started::serve(&quick(), "127.0.0.1:0");
+        let end = Instant::now() + PATIENCE;
+        // Threads begin after the handlers.
+        while !started.log().contains("listening on") {
+            let (catches, has_threads) = started.state();
+            assert!(catches || !has_threads, "the process has threads, and a hangup would end it");
+            if catches {
+                let sent = Command::new("kill").args(["-HUP", &started.child.id().to_string()]).status();
+                assert!(sent.expect("kill starts").success());
+            }
+            let ended = started.child.try_wait().expect("a child");
+            assert!(ended.is_none() && Instant::now() < end, "{ended:?}: {}", started.log());
+        }
+    }
+}
+
+#[test]
+fn a_command_that_is_no_server_is_ended_by_a_hangup() {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("plimsoll.toml"), endless()).expect("written");
+    let mut check = command(folder.path());
+    let log = File::create(folder.path().join("log")).expect("created");
+    let child = check.args(["check", "--config", "plimsoll.toml"]).stdout(Stdio::null()).stderr(log).spawn();
+    let mut started = Started { child: child.expect("the binary starts"), folder };
+    started.wait_for("compiling init-loops");
+    let sent = Command::new("kill").args(["-HUP", &started.child.id().to_string()]).status();
+    assert!(sent.expect("kill starts").success());
+    assert_eq!(started.exit_code(), None, "it was ended by the signal");
+}
+
+#[test]
+fn a_port_in_use_ends_the_start_before_anything_is_compiled() {
+    let used = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = used.local_addr().expect("bound").to_string();
+    let mut started = Started::serve(&endless(), &address);
+    assert_eq!(started.exit_code(), Some(1));
+    let log = started.log();
+    assert!(log.contains("another process uses port") && log.contains("`server.listen`"), "{log}");
+    assert!(!log.contains("compiling"), "{log}");
+    for (table, key) in [("server", "grpc_listen"), ("admin", "listen")] {
+        let mut started = Started::serve(&format!("[{table}]\n{key} = \"{address}\"\n{}", endless()), "127.0.0.1:0");
+        assert_eq!(started.exit_code(), Some(1));
+        assert!(started.log().contains(&format!("`{table}.{key}`")), "{}", started.log());
+    }
+}
+
+#[test]
+fn a_server_that_starts_accepts_no_connection() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("bound");
+    drop(free);
+    let started = Started::serve(&endless(), &address.to_string());
+    started.wait_for("compiling init-loops");
+    let refused = TcpStream::connect(address).expect_err("no connection");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn the_limit_of_descriptors_is_raised() {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("plimsoll.toml"), quick()).expect("written");
+    let log = File::create(folder.path().join("log")).expect("created");
+    let binary = command(folder.path()).get_program().to_owned();
+    let script = "ulimit -Sn 256; ulimit -Hn 3000; exec \"$0\" serve --config plimsoll.toml --listen 127.0.0.1:0";
+    let mut shell = Command::new("sh");
+    shell.current_dir(folder.path()).args(["-c", script]).arg(binary);
+    let child = shell.env_remove("RUST_LOG").stdout(Stdio::null()).stderr(log).spawn().expect("sh starts");
+    let started = Started { child, folder };
+    started.wait_for("listening on");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", started.child.id())).expect("limits");
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    let words: Vec<_> = files.split_whitespace().collect();
+    assert_eq!(words[3..5], ["3000", "3000"], "{files}");
+}
+
+/// Instances reserve much more address space than they use.
+#[test]
+fn a_limit_of_the_address_space_is_named() {
+    for kilobytes in ["300000", "4000000"] {
+        let folder = TempDir::new().expect("a folder");
+        fs::write(folder.path().join("plimsoll.toml"), quick()).expect("written");
+        let log = File::create(folder.path().join("log")).expect("created");
+        let binary = command(folder.path()).get_program().to_owned();
+        let script = format!("ulimit -v {kilobytes}; exec \"$0\" serve --config plimsoll.toml --listen 127.0.0.1:0");
+        let mut shell = Command::new("sh");
+        shell.current_dir(folder.path()).args(["-c", &script]).arg(binary);
+        let child = shell.env_remove("RUST_LOG").stdout(Stdio::null()).stderr(log).spawn().expect("sh starts");
+        let mut started = Started { child, folder };
+        assert_eq!(started.exit_code(), Some(64), "{}", started.log());
+        let log = started.log();
+        assert!(log.contains("`ulimit -v`") && log.contains("remove this limit"), "{log}");
+        assert!(!log.contains("panicked") && !log.contains("the plugin broke"), "{log}");
+    }
+}

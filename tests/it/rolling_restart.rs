@@ -1,0 +1,138 @@
+//! Hosts behind HAProxy that are restarted one after the other.
+
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::drain::{Connection, INFER, PATIENCE, READY, Reply};
+use crate::start_stop::{Process, Setup};
+
+/// HAProxy in front of hosts. It is killed on drop.
+struct HaProxy {
+    child: Child,
+    _folder: plimsoll_tests::TempDir,
+}
+
+impl Drop for HaProxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Returns `None` if HAProxy is not installed.
+fn haproxy(frontend: u16, hosts: &[String]) -> Option<HaProxy> {
+    // Debian installs it where only administrators look for programs.
+    let is_there = |program: &&str| {
+        Command::new(program).arg("-v").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+    };
+    let Some(program) = ["haproxy", "/usr/sbin/haproxy"].into_iter().find(is_there) else {
+        assert!(std::env::var_os("CI").is_none(), "haproxy is missing, and CI must not skip");
+        eprintln!("SKIPPED: haproxy is missing (Debian package haproxy)");
+        return None;
+    };
+    let folder = plimsoll_tests::TempDir::new().expect("a folder");
+    let mut config = format!(
+        "global\n  maxconn 1000\ndefaults\n  mode http\n  retries 0\n  timeout connect 5s\n  timeout client 60s\n  \
+         timeout server 60s\n  option http-keep-alive\n  http-reuse always\nfrontend front\n  bind 127.0.0.1:{frontend}\n  \
+         default_backend hosts\nbackend hosts\n  balance roundrobin\n  option httpchk GET {READY}\n  \
+         default-server check inter 100ms fall 1 rise 1\n"
+    );
+    for (at, host) in hosts.iter().enumerate() {
+        config.push_str(&format!("  server host{at} {}\n", host.trim_start_matches("http://")));
+    }
+    let file = folder.path().join("haproxy.cfg");
+    std::fs::write(&file, config).expect("written");
+    let child = Command::new(program)
+        .args(["-db", "-f"])
+        .arg(&file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("haproxy starts");
+    Some(HaProxy { child, _folder: folder })
+}
+
+/// A port that is free now.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("bound").port()
+}
+
+#[test]
+fn a_rolling_restart_behind_haproxy_without_retries_fails_no_request() {
+    // Long enough for a check of HAProxy on a busy machine.
+    let setups = [(); 3].map(|()| Setup::new("drain = \"3s\""));
+    let mut hosts: Vec<Process> = setups.iter().map(Setup::serve).collect();
+    let urls: Vec<_> = hosts.iter().map(Process::url).collect();
+    let front = free_port();
+    let Some(_proxy) = haproxy(front, &urls) else { return };
+    let front = format!("http://127.0.0.1:{front}");
+    let end = Instant::now() + PATIENCE;
+    while !TcpStream::connect(front.trim_start_matches("http://"))
+        .is_ok_and(|_| Connection::open(&front).try_request("POST", INFER).is_ok_and(|reply| reply.status == 200))
+    {
+        assert!(Instant::now() < end, "haproxy does not answer");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+
+    let (is_over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let failures = Mutex::new(Vec::new());
+    let count = |reply: Result<Reply, String>| {
+        asked.fetch_add(1, Relaxed);
+        let failed = match &reply {
+            Ok(reply) if reply.status == 200 => return reply.closes(),
+            Ok(reply) => format!("status {}", reply.status),
+            Err(error) => error.clone(),
+        };
+        failures.lock().expect("no panic").push(failed);
+        true
+    };
+    let restarted = std::thread::scope(|scope| {
+        for is_kept in [true, true, true, false, false, false] {
+            let (front, count, is_over) = (&front, &count, &is_over);
+            scope.spawn(move || {
+                let mut connection = Connection::open(front);
+                while !is_over.load(Relaxed) {
+                    let closes = count(connection.try_request("POST", INFER));
+                    if closes || !is_kept {
+                        connection = Connection::open(front);
+                    }
+                    // Not faster than the machine, so that all checks of HAProxy come in time.
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            });
+        }
+        let restarted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for ((host, setup), url) in hosts.iter_mut().zip(&setups).zip(&urls) {
+                host.signal("-TERM");
+                let (code, log) = host.wait_for_exit();
+                assert_eq!(code, Some(0), "{log}");
+                *host = setup.serve_on(url.trim_start_matches("http://"));
+                host.url();
+                // The next host may stop only after HAProxy uses this one again.
+                wait_for_requests(host);
+            }
+            let end = Instant::now() + PATIENCE;
+            while asked.load(Relaxed) < 2_000 {
+                assert!(Instant::now() < end, "only {} requests", asked.load(Relaxed));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }));
+        is_over.store(true, Relaxed);
+        restarted
+    });
+    if let Err(panic) = restarted {
+        std::panic::resume_unwind(panic);
+    }
+    let failures = failures.into_inner().expect("no panic");
+    println!("{} requests, {} failed", asked.load(Relaxed), failures.len());
+    assert!(failures.is_empty(), "{} of {} failed: {failures:?}", failures.len(), asked.load(Relaxed));
+}
+
+/// Waits until a host has served a request.
+fn wait_for_requests(host: &Process) {
+    host.wait_for("plimsoll::request");
+}
