@@ -46,7 +46,14 @@ model("loop", [node("Loop", ["m", "", "x"], ["y"], body=body)], x, y, [("m", np.
 branch = lambda name: helper.make_graph([node("Sign", ["x"], [name])], name, [], [helper.make_tensor_value_info(name, F, None)])
 model("if", [node("If", ["b"], ["y"], then_branch=branch("t"), else_branch=branch("e"))], x + [("b", TensorProto.BOOL, [])], y)
 model("layer-norm", [node("ReduceMean", ["x", "a"], ["m"]), node("Sub", ["x", "m"], ["d"]), node("Mul", ["d", "d"], ["q"]), node("ReduceMean", ["q", "a"], ["v"]), node("Add", ["v", "e"], ["ve"]), node("Sqrt", ["ve"], ["s"]), node("Div", ["d", "s"], ["y"])], x, y, [("a", np.array([-1], np.int64)), ("e", np.array(1e-5, np.float32))])
-put("journal", "state", json.dumps({"plugins": {"p": {"stable": {"version": "1.0.0", "digest": "sha256:"+"0"*64, "source": "http"}, "previous": None}}, "seen": {"p.wasm": "sha256:"+"1"*64}}).encode())
+at = {"secs_since_epoch": 1_700_000_000, "nanos_since_epoch": 1}
+version = {"version": "1.0.0", "digest": "0" * 64, "source": "/p.wasm", "manifest": "", "manifest_path": "", "at": at}
+file = {"digest": "0" * 64, "fingerprint": {"component": [1, 2, 3, 4], "manifest": [0, 0, 0, 0], "changed": [[5, 6], [0, 0]]}}
+plugin = {"serving": version, "candidate": None, "previous": [version], "seen": {"/p.wasm": file}, "withdrawn": ["1" * 64]}
+put("journal", "state", json.dumps({"plugins": {"p": plugin}}).encode())
+# A component with one core module, which has a memory of one page.
+core = b"\0asm\x01\0\0\0" + bytes([5, 3, 1, 0, 1])
+put("module", "memory", b"\0asm\x0d\0\x01\0" + bytes([1, len(core)]) + core)
 t = {"id": "1", "parameters": {"timeout": 5}, "inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [[1, 2.5], [3e-1, -0.0]]}, {"name": "s", "shape": [1], "datatype": "BYTES", "data": ["a\u00e9"]}], "outputs": [{"name": "y", "parameters": {"binary_data": True}}]}
 j = json.dumps(t).encode(); put("oip", "json", b"\xff\xff" + j)
 t["inputs"] = [{"name": "x", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": 8}}, {"name": "s", "shape": [2], "datatype": "BYTES", "parameters": {"binary_data_size": 9}}]

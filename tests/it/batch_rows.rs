@@ -86,7 +86,8 @@ fn model(steps: &[Step]) -> Vec<u8> {
     onnx.int_scalar("rows_scalar", 0).output(&format!("x{}", steps.len()), &shape).bytes()
 }
 
-fn load(backend: &dyn Backend, bytes: Vec<u8>) -> Box<dyn Model> {
+/// Loads a model as the host does.
+pub(crate) fn load(backend: &dyn Backend, bytes: Vec<u8>) -> Box<dyn Model> {
     let source = ModelSource {
         name: "m".into(),
         path: "m.onnx".into(),

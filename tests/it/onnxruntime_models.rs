@@ -1,30 +1,20 @@
 //! The backend `onnxruntime`: what it must not trust, must not optimise away, and must not die of.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use plimsoll_runtime::nn::{Backend, BackendName, Device, Model, ModelSource, RowProof, prove_rows};
+use plimsoll_runtime::nn::{Backend, BackendName, Model, RowProof, prove_rows};
 use plimsoll_runtime::tensor::{Tensor, TensorType};
 use plimsoll_tests::onnx::Onnx;
 use plimsoll_tests::{Server, TempDir};
 use rten_onnx::onnx::{DataType, ModelProto};
 use serde_json::json;
 
+use crate::batch_rows::load;
+
 fn backend() -> Option<Box<dyn Backend>> {
     let library = crate::models::onnxruntime()?;
     let settings = json!({ "library": library, "sessions": 1 });
     Some("onnxruntime".parse::<BackendName>().expect("known").open(&settings, Path::new("")).expect("opened"))
-}
-
-fn load(backend: &dyn Backend, bytes: Vec<u8>) -> Box<dyn Model> {
-    let source = ModelSource {
-        name: "m".into(),
-        path: "m.onnx".into(),
-        bytes: Arc::new(bytes),
-        external: Vec::new(),
-        device: Device::Cpu,
-    };
-    backend.load(&source).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn floats(shape: &[u32], values: &[f32]) -> Tensor {

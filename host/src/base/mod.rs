@@ -1,9 +1,11 @@
 //! Base: parts that do not depend on the rest of this crate.
 //!
 //! - [`defaults`]: limits that apply if the configuration sets none.
-//! - [`files`]: metadata of files. [`watched_files`]: files that are read again. [`bundled`]: the plugins and files that the binary contains.
+//! - [`files`]: metadata of files. [`watched_files`]: files that are read again. [`bundled`]: the plugins and files
+//!   that the binary contains.
 //! - [`oci`]: components in registries. [`secrets`]: random secrets, and files for secrets.
-//! - [`process`]: the memory of the process. [`descriptors`]: the limit of open file descriptors. [`address_space`]: that of addresses. [`allocator`]: returns freed memory to the operating system.
+//! - [`process`]: the memory of the process. [`descriptors`]: the limit of open file descriptors. [`address_space`]:
+//!   that of addresses. [`allocator`]: returns freed memory to the operating system.
 //! - [`nearest`]: the word that was probably meant.
 //! - [`telemetry`]: the log. `line_queue`: the queue of its lines. [`panics`]: counts and logs panics.
 

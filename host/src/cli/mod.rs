@@ -2,9 +2,11 @@
 //! (`leak`: also an inconclusive result), 64 for a configuration that cannot be served.
 //!
 //! - `commands`: the list of commands, each in its own file. `run`: parses the arguments and runs the command.
-//! - `error`: exit codes. `output`: what the commands print. `signals`: those that stop the server. `client`: requests to a running server.
+//! - `error`: exit codes. `output`: what the commands print. `signals`: those that stop the server. `client`:
+//!   requests to a running server.
 //!   `administration`: the options of commands that need its token.
-//! - `source`: the options that name the configuration. `stage_kind`: the stage kind as an argument. `table`: plain-text
+//! - `source`: the options that name the configuration. `stage_kind`: the stage kind as an argument. `table`:
+//!   plain-text
 //!   tables.
 
 mod administration;

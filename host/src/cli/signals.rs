@@ -58,8 +58,8 @@ pub(super) fn end_process() {
     }
 }
 
-/// Handles SIGTERM and SIGINT from now on, also one that came before. SIGHUP is handled too, so that one in the start does not end the process; the
-/// watcher of the configuration handles it later.
+/// Handles SIGTERM and SIGINT from now on, also one that came before. SIGHUP is handled too, so that one in the start does
+/// not end the process; the watcher of the configuration handles it later.
 ///
 /// # Errors
 /// If the system refuses a handler.

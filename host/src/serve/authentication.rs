@@ -9,9 +9,9 @@ use axum::response::Response;
 
 use super::administrator::refused;
 use super::app::App;
-use super::asked::Asked;
 use super::client::Client;
 use super::credentials::Failure;
+use super::refusal::RefusalFormat;
 
 /// The methods of gRPC that need no key: the health of the server, and what needs the token of administration instead.
 const OPEN: [&str; 4] = [
@@ -43,7 +43,7 @@ pub(super) async fn authenticate(State(app): State<Arc<App>>, mut request: Reque
                 Failure::Wrong => "the key is not known; the server's operator has the list of keys",
             };
             let error = refused(&app, "callers", failure, &client, &what, detail);
-            Asked::by(&request).refuse(error)
+            RefusalFormat::of(&request).refuse(error)
         }
     }
 }

@@ -23,12 +23,12 @@ use tower::ServiceExt;
 
 use super::admission::Admission;
 use super::app::App;
-use super::asked::Asked;
 use super::client::Client;
 use super::connection_limit::{ConnectionLimit, Place};
 use super::handler_panics::HandlerPanics;
 use super::linger::Linger;
 use super::listener::Peer;
+use super::refusal::RefusalFormat;
 use super::{close_unread, entrance, reply_body};
 use crate::base::descriptors;
 
@@ -129,17 +129,17 @@ impl Connections {
                 let (running, admission) = (open.begin(), Arc::clone(&admission));
                 let is_draining = Arc::clone(&is_draining);
                 let prepared = entrance::prepare(&mut request, &client);
-                let asked = Asked::by(&request);
+                let format = RefusalFormat::of(&request);
                 let (request, close_unread) = close_unread::watch(request);
                 let (panics, router, unread) = (panics.clone(), router.clone(), Arc::clone(&requests.unread));
                 async move {
                     let reply = match prepared {
-                        Ok(()) => panics.reply(&asked, router.oneshot(request)).await?,
-                        Err(refused) => asked.refuse(refused),
+                        Ok(()) => panics.reply(&format, router.oneshot(request)).await?,
+                        Err(refused) => format.refuse(refused),
                     };
                     let mut reply = close_unread.apply(reply, &unread);
                     if !reply_body::is_small(&reply) {
-                        reply = reply_body::count(reply, &admission, reply_timeout, running, &asked).await;
+                        reply = reply_body::count(reply, &admission, reply_timeout, running, &format).await;
                     }
                     if !is_http2 && is_draining.load(Relaxed) {
                         reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use axum::response::Response;
 use plimsoll_runtime::panics::catch;
 
-use super::asked::Asked;
 use super::error::{ErrorKind, ServeError};
+use super::refusal::RefusalFormat;
 use crate::records::Records;
 
 /// The message for the caller. The reason is only in the log.
@@ -26,14 +26,14 @@ impl HandlerPanics {
     /// Completes with the reply, or with an error in the format of the request if the handler panics.
     pub(super) async fn reply(
         self,
-        asked: &Asked,
+        format: &RefusalFormat,
         reply: impl Future<Output = Result<Response, Infallible>>,
     ) -> Result<Response, Infallible> {
         let Ok(reply) = catch(reply).await else {
             self.0.metrics.record_handler_panic();
-            let path = asked.path();
+            let path = format.path();
             tracing::error!(?path, "a request is answered with 500, because its handler panicked");
-            return Ok(asked.refuse(ServeError::new(ErrorKind::Internal, DETAIL)));
+            return Ok(format.refuse(ServeError::new(ErrorKind::Internal, DETAIL)));
         };
         reply
     }
@@ -56,7 +56,7 @@ mod tests {
             assert!(!panics, "the handler panics");
             Ok(Response::new(Body::from("fine")))
         };
-        let reply = HandlerPanics::new(&records).reply(&Asked::by(&request), handler).await;
+        let reply = HandlerPanics::new(&records).reply(&RefusalFormat::of(&request), handler).await;
         (records, reply.unwrap_or_else(|never| match never {}))
     }
 

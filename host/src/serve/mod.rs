@@ -2,14 +2,15 @@
 //!
 //! - [`app`]: the application state. [`server`]: accepts connections, and finishes running requests before it stops.
 //!   [`listener`]: its sockets, also unix sockets ([`unix_socket`]). [`stop`]: the requests to stop it.
-//!   `connections`: the open connections. `handler_panics`: the reply if a handler panics; `asked`: its
-//!   format. [`close_unread`]: closes
-//!   connections whose request body was not read; `linger`: so that the reply still reaches the client.
-//! - [`admission`]: the limits on requests. [`byte_budget`]: a budget of bytes. [`fair_slots`]: slots that pipelines share.
-//!   [`caller_limit`]: the limits for each caller. [`pace`]: the time and the rate at which a body must arrive. [`access`]: the token of administration, which an
-//!   [`administrator`] has. [`credentials`]: the token or key of a request. [`keys`],
-//!   `authentication`: the keys of callers. [`tls`]: the certificate. `refresh`: reads both again. [`client`]: its address and name.
-//!   `entrance`: what is checked before a request is routed. [`part`]: the routes of an address.
+//!   `connections`: the open connections. `handler_panics`: the reply if a handler panics; `refusal`: its format.
+//!   [`close_unread`]: closes connections whose request body was not read; `linger`: so that the reply still reaches
+//!   the client.
+//! - [`admission`]: the limits on requests. [`byte_budget`]: a budget of bytes. [`fair_slots`]: slots that pipelines
+//!   share. [`caller_limit`]: the limits for each caller. [`pace`]: the time and the rate at which a body must
+//!   arrive. [`access`]: the token of administration, which an [`administrator`] has. [`credentials`]: the token or
+//!   key of a request. [`keys`], `authentication`: the keys of callers. [`tls`]: the certificate. `refresh`: reads
+//!   both again. [`client`]: its address and name. `entrance`: what is checked before a request is routed. [`part`]:
+//!   the routes of an address.
 //! - `connection_limit`: the bound on open connections. `reply_body`: the limits on replies.
 //! - `blocking`: work that leaves the async workers.
 //! - [`error`]: the error of a request. [`problem`]: its HTTP reply.
@@ -21,7 +22,6 @@ pub mod access;
 pub mod administrator;
 pub mod admission;
 pub mod app;
-mod asked;
 mod authentication;
 mod blocking;
 pub mod byte_budget;
@@ -46,6 +46,7 @@ pub mod pace;
 pub mod part;
 pub mod problem;
 mod refresh;
+mod refusal;
 mod reply_body;
 pub mod server;
 pub mod stop;

@@ -16,9 +16,9 @@ use http_body_util::BodyExt;
 use tokio::task::JoinHandle;
 
 use super::admission::Admission;
-use super::asked::Asked;
 use super::byte_budget::Reservation;
 use super::connection_limit::{CutOff, Running};
+use super::refusal::RefusalFormat;
 
 /// Replies and frames of at most this many bytes are not counted. One connection has at most 256 of them.
 const SMALL: usize = 16 << 10;
@@ -44,7 +44,7 @@ pub(super) async fn count(
     admission: &Arc<Admission>,
     timeout: Duration,
     running: Running,
-    asked: &Asked,
+    format: &RefusalFormat,
 ) -> Response<Body> {
     let exact = reply.body().size_hint().exact();
     let (parts, inner) = reply.into_parts();
@@ -55,7 +55,7 @@ pub(super) async fn count(
         match frame.into_data() {
             Ok(data) if data.len() > SMALL => match body.admission.reply(data.len() as u64).await {
                 Ok(reserved) => body.held = Some(Held::new(data, reserved, timeout, body.running.mark())),
-                Err(error) => return asked.refuse(error.into()),
+                Err(error) => return format.refuse(error.into()),
             },
             Ok(data) => body.next = Some(Frame::data(data)),
             Err(trailers) => body.next = Some(trailers),

@@ -1,4 +1,4 @@
-//! What is kept of a request, to refuse it in its own format after it is gone.
+//! The format in which a request is refused. It is kept, because the request is gone when a reply cannot be sent.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Uri, header};
@@ -7,14 +7,14 @@ use axum::response::Response;
 use super::error::ServeError;
 use super::http::error_reply;
 
-/// What is kept of a request.
-pub(super) struct Asked {
+/// The path and the protocol of a request, which decide the format of its errors.
+pub(super) struct RefusalFormat {
     uri: Uri,
     is_grpc: bool,
 }
 
-impl Asked {
-    pub(super) fn by<B>(request: &Request<B>) -> Self {
+impl RefusalFormat {
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
         Self { uri: request.uri().clone(), is_grpc: is_grpc(request.headers()) }
     }
 
