@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
-use rten_onnx::onnx::{GraphProto, ModelProto, TensorProto};
+use rten_onnx::onnx::{GraphProto, TensorProto};
 
 use crate::tensor;
+use crate::well_formed::parse_model;
 
 /// A file that a model names is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +29,7 @@ pub enum ExternalError {
 /// # Errors
 /// If a path is absolute or leaves the folder.
 pub fn external_files(model: &[u8]) -> Result<Vec<String>, ExternalError> {
-    let Ok(model) = ModelProto::parse_buf(model) else { return Ok(Vec::new()) };
+    let Some(model) = parse_model(model) else { return Ok(Vec::new()) };
     let mut files = BTreeSet::new();
     if let Some(graph) = &model.graph {
         collect(graph, &mut files)?;

@@ -39,6 +39,7 @@ mod types;
 mod uses;
 mod walk;
 mod weights;
+mod well_formed;
 mod wire;
 
 use rten_onnx::onnx::{ModelProto, ValueInfoProto};
@@ -49,6 +50,7 @@ pub use rejected::Rejected;
 pub use rows::{RowProof, prove_rows};
 pub use rules::{TOO_LARGE, too_large};
 pub use weights::File;
+use well_formed::parse_model;
 
 /// The engine, as messages name it.
 const ENGINE: &str = "rten";
@@ -83,13 +85,15 @@ pub fn is_moderate(number: f32) -> bool {
 
 /// Converts an ONNX file to one that rten computes correctly. `files` are the files that [`external_files`] names.
 ///
-/// Bytes that are not an ONNX model are returned unchanged; the engine rejects them.
+/// A model without a graph is returned unchanged; the engine rejects it.
 ///
 /// # Errors
-/// If rten would compute a node wrongly or cannot run it. The error names the node and how to continue.
+/// If the bytes are not an ONNX model, on which the engine might never end, or if rten would compute a node wrongly or cannot run it. The error names the node and how to continue.
 pub fn prepare(bytes: Vec<u8>, files: &[File]) -> Result<Prepared, Rejected> {
     let unchanged = |bytes| Prepared { bytes, outputs: Vec::new(), files: Vec::new(), needs_moderate_inputs: false };
-    let Ok(mut model) = ModelProto::parse_buf(&bytes) else { return Ok(unchanged(bytes)) };
+    let Some(mut model) = parse_model(&bytes) else {
+        return Err(Rejected::model("the file is not a valid ONNX model; export or copy it again".into()));
+    };
     let Some(graph) = &model.graph else { return Ok(unchanged(bytes)) };
     drop(bytes);
     let outputs = graph.output.iter().map(output).collect();

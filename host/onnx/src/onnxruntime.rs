@@ -7,12 +7,13 @@ mod optimizers;
 
 use std::collections::HashMap;
 
-use rten_onnx::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use rten_onnx::onnx::{GraphProto, NodeProto, ValueInfoProto};
 
 use crate::node::{self, Attributes, Edit};
 use crate::rejected::Rejected;
 use crate::tensor;
 use crate::types::Values;
+use crate::well_formed::parse_model;
 
 /// The sizes of the dimensions as a file declares them; `None` for a dynamic one.
 pub type DeclaredShape = Vec<Option<u32>>;
@@ -38,7 +39,7 @@ pub struct ForOnnxRuntime {
 /// # Errors
 /// If onnxruntime would compute a node differently from ONNX. The error names the node and how to continue.
 pub fn prepare_onnxruntime(bytes: &[u8]) -> Result<ForOnnxRuntime, Rejected> {
-    let Ok(model) = ModelProto::parse_buf(bytes) else { return Ok(ForOnnxRuntime::default()) };
+    let Some(model) = parse_model(bytes) else { return Ok(ForOnnxRuntime::default()) };
     let Some(graph) = &model.graph else { return Ok(ForOnnxRuntime::default()) };
     check(graph)?;
     let import = model.opset_import.iter().find(|set| node::is_standard(set.domain.as_deref()));
@@ -56,7 +57,7 @@ pub fn prepare_onnxruntime(bytes: &[u8]) -> Result<ForOnnxRuntime, Rejected> {
 /// True if a request can make a run of a model longer without larger inputs: by the rounds of a loop, or by numbers that
 /// are sizes of results.
 pub fn time_depends_on_values(bytes: &[u8]) -> bool {
-    let Some(graph) = ModelProto::parse_buf(bytes).ok().and_then(|model| model.graph) else { return false };
+    let Some(graph) = parse_model(bytes).and_then(|model| model.graph) else { return false };
     let mut analysis = analysis::Analysis::default();
     analysis.graph(&graph, &Values::default());
     analysis.time_depends_on_values

@@ -15,10 +15,11 @@ mod windows;
 
 use std::collections::HashMap;
 
-use rten_onnx::onnx::{DataType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use rten_onnx::onnx::{DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
 use crate::node::{self, Attributes, Edit};
 use crate::tensor;
+use crate::well_formed::parse_model;
 use size::Size;
 use value::{Rows, Value};
 
@@ -35,7 +36,7 @@ pub enum RowProof {
 
 /// Tries to prove that the rows of a batch do not depend on each other. The first dimension of every input is the batch.
 pub fn prove_rows(bytes: &[u8]) -> RowProof {
-    let Some(model) = ModelProto::parse_buf(bytes).ok() else { return RowProof::Unknown("it is not ONNX".into()) };
+    let Some(model) = parse_model(bytes) else { return RowProof::Unknown("it is not ONNX".into()) };
     let Some(graph) = &model.graph else { return RowProof::Unknown("it has no graph".into()) };
     let import = model.opset_import.iter().find(|set| node::is_standard(set.domain.as_deref()));
     let mut proof = Proof { opset: import.and_then(|set| set.version).unwrap_or(1), symbols: 0 };

@@ -74,6 +74,16 @@ pub(crate) fn write(out: &mut Vec<u8>, number: u32, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
+/// True if the bytes are a list of numbers.
+pub(crate) fn numbers(mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        if varint(&mut bytes).is_none() {
+            return false;
+        }
+    }
+    true
+}
+
 fn varint(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
