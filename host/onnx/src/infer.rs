@@ -3,7 +3,7 @@
 use rten_onnx::onnx::{DataType, NodeProto};
 
 use crate::node::{Attributes, Edit};
-use crate::types::{Info, Values};
+use crate::types::{Info, MOST_DIMENSIONS, Values};
 use crate::{bounds, fold, special};
 
 /// What is known about the outputs of a node of the standard operator set, in order. `If` and `Loop` are not handled
@@ -13,7 +13,7 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
     let unknown = Info::unknown();
     let input = |index: usize| node.input(index).and_then(|name| values.get(name)).unwrap_or(&unknown);
     let count = node.output.len();
-    let rank = rank(node, operator, opset, values);
+    let rank = rank(node, operator, opset, values).filter(|&rank| rank <= MOST_DIMENSIONS);
     let mut outputs: Vec<Info> = (0..count).map(|_| Info::of_type(input(0).ty, rank)).collect();
     let Some(first) = outputs.first_mut() else { return outputs };
     let inputs = || node.input.iter().filter(|name| !name.is_empty());
@@ -163,7 +163,7 @@ fn rank(node: &NodeProto, operator: &str, opset: i64, values: &Values) -> Option
         }
         "MatMul" | "MatMulInteger" => match (rank(0)?, rank(1)?) {
             (1, 1) => Some(0),
-            (1, other) | (other, 1) => Some(other - 1),
+            (1, other) | (other, 1) => other.checked_sub(1),
             (left, right) => Some(left.max(right)),
         },
         "Gemm" | "Flatten" | "NonZero" | "NonMaxSuppression" => Some(2),
@@ -208,7 +208,7 @@ fn length(node: &NodeProto, operator: &str, values: &Values) -> Option<i64> {
             Some((place(node.int_or("end", rank)) - place(node.int_or("start", 0))).max(0))
         }
         "Unsqueeze" => (info(0)?.rank? == 0).then_some(1),
-        "Concat" => (0..node.input.len()).map(size).sum(),
+        "Concat" => (0..node.input.len()).map(size).try_fold(0_i64, |sum, length| sum.checked_add(length?)),
         "Gather" if info(0)?.rank? == 1 => size(1),
         "Cast" | "Identity" | "Floor" | "Ceil" | "Round" | "Neg" | "Abs" | "Sqrt" | "Not" | "Clip" => size(0),
         // One-dimensional inputs of the same length, of length 1, or scalars.

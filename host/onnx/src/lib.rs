@@ -15,28 +15,34 @@
 //!   sizes; `bounds`: how large the numbers can be; `special`: whether they can be NaN, infinite or negative; `fold`: small
 //!   constants.
 //! - `uses`: what the model does with its values later. `symbols`: makes the declared shapes harmless.
+//! - `well_formed` and `valid`: what the encoding, nodes and constants must have before anything else reads them.
 //! - `node`: reads attributes and creates nodes. `tensor`: reads and creates constants.
 //! - `onnxruntime`: the other backend: what it computes differently, trusts or optimises wrongly. `wire`: edits its files.
 //! - `rows`: the proof that the rows of a batch do not depend on each other.
+//! - `run_size`: how large the values of a run become, from the shapes of its inputs.
 //! - `external`: tensors that are stored in files next to the model. `weights`: brings them into the model.
 //!
 //! The host and the guest `infer-wasm` use the same crate, so both give the same answers.
 
+mod arity;
 mod bounds;
 mod external;
 mod fold;
 mod infer;
 mod node;
 mod onnxruntime;
+mod panics;
 mod rejected;
 mod rows;
 mod rules;
+mod run_size;
 mod site;
 mod special;
 mod symbols;
 mod tensor;
 mod types;
 mod uses;
+mod valid;
 mod walk;
 mod weights;
 mod well_formed;
@@ -49,6 +55,7 @@ pub use onnxruntime::{DeclaredShape, ForOnnxRuntime, prepare_onnxruntime, time_d
 pub use rejected::Rejected;
 pub use rows::{RowProof, prove_rows};
 pub use rules::{TOO_LARGE, too_large};
+pub use run_size::{KnownShape, LARGEST_VALUE, LargestValue, RunSizes};
 pub use weights::File;
 use well_formed::parse_model;
 
@@ -88,8 +95,13 @@ pub fn is_moderate(number: f32) -> bool {
 /// A model without a graph is returned unchanged; the engine rejects it.
 ///
 /// # Errors
-/// If the bytes are not an ONNX model, on which the engine might never end, or if rten would compute a node wrongly or cannot run it. The error names the node and how to continue.
+/// If the bytes are not an ONNX model, on which the engine might never end, or if rten would compute a node wrongly or
+/// cannot run it. The error names the node and how to continue.
 pub fn prepare(bytes: Vec<u8>, files: &[File]) -> Result<Prepared, Rejected> {
+    panics::rejected(|| prepare_checked(bytes, files))
+}
+
+fn prepare_checked(bytes: Vec<u8>, files: &[File]) -> Result<Prepared, Rejected> {
     let unchanged = |bytes| Prepared { bytes, outputs: Vec::new(), files: Vec::new(), needs_moderate_inputs: false };
     let Some(mut model) = parse_model(&bytes) else {
         return Err(Rejected::model("the file is not a valid ONNX model; export or copy it again".into()));
@@ -98,6 +110,7 @@ pub fn prepare(bytes: Vec<u8>, files: &[File]) -> Result<Prepared, Rejected> {
     drop(bytes);
     let outputs = graph.output.iter().map(output).collect();
     let opset = opset(&model)?;
+    valid::check(graph, opset)?;
     let special = weights::resolve(&mut model, files)?;
     let needs_moderate_inputs = walk::model(&mut model, opset, special)?;
     if let Some(graph) = &mut model.graph {

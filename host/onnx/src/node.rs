@@ -1,10 +1,16 @@
 //! Reads attributes of nodes, and creates nodes.
 
-use rten_onnx::onnx::{AttributeProto, AttributeType, DataType, NodeProto};
+use rten_onnx::onnx::{AttributeProto, AttributeType, DataType, ModelProto, NodeProto};
 
 /// True for the operator set of the ONNX standard.
 pub(crate) fn is_standard(domain: Option<&str>) -> bool {
     matches!(domain, None | Some("" | "ai.onnx"))
+}
+
+/// The version of the standard operator set; the first if the file states none.
+pub(crate) fn opset_or_first(model: &ModelProto) -> i64 {
+    let import = model.opset_import.iter().find(|set| is_standard(set.domain.as_deref()));
+    import.and_then(|set| set.version).unwrap_or(1)
 }
 
 /// Access to the attributes of a node.

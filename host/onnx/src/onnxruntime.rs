@@ -10,9 +10,11 @@ use std::collections::HashMap;
 use rten_onnx::onnx::{GraphProto, NodeProto, ValueInfoProto};
 
 use crate::node::{self, Attributes, Edit};
+use crate::panics;
 use crate::rejected::Rejected;
 use crate::tensor;
 use crate::types::Values;
+use crate::valid;
 use crate::well_formed::parse_model;
 
 /// The sizes of the dimensions as a file declares them; `None` for a dynamic one.
@@ -39,11 +41,16 @@ pub struct ForOnnxRuntime {
 /// # Errors
 /// If onnxruntime would compute a node differently from ONNX. The error names the node and how to continue.
 pub fn prepare_onnxruntime(bytes: &[u8]) -> Result<ForOnnxRuntime, Rejected> {
+    panics::rejected(|| prepare_checked(bytes))
+}
+
+fn prepare_checked(bytes: &[u8]) -> Result<ForOnnxRuntime, Rejected> {
     let Some(model) = parse_model(bytes) else { return Ok(ForOnnxRuntime::default()) };
     let Some(graph) = &model.graph else { return Ok(ForOnnxRuntime::default()) };
+    let opset = node::opset_or_first(&model);
+    valid::check(graph, opset)?;
     check(graph)?;
-    let import = model.opset_import.iter().find(|set| node::is_standard(set.domain.as_deref()));
-    let mut analysis = analysis::Analysis::new(import.and_then(|set| set.version).unwrap_or(1));
+    let mut analysis = analysis::Analysis::new(opset);
     let found = analysis.graph(graph, &Values::default());
     let disabled_optimizers = optimizers::disabled(&analysis);
     Ok(ForOnnxRuntime {
@@ -57,7 +64,13 @@ pub fn prepare_onnxruntime(bytes: &[u8]) -> Result<ForOnnxRuntime, Rejected> {
 /// True if a request can make a run of a model longer without larger inputs: by the rounds of a loop, or by numbers that
 /// are sizes of results.
 pub fn time_depends_on_values(bytes: &[u8]) -> bool {
-    let Some(graph) = parse_model(bytes).and_then(|model| model.graph) else { return false };
+    panics::rejected(|| Ok(depends_on_values(bytes))).unwrap_or(true)
+}
+
+fn depends_on_values(bytes: &[u8]) -> bool {
+    let Some(model) = parse_model(bytes) else { return false };
+    let opset = node::opset_or_first(&model);
+    let Some(graph) = model.graph.filter(|graph| valid::check(graph, opset).is_ok()) else { return false };
     let mut analysis = analysis::Analysis::default();
     analysis.graph(&graph, &Values::default());
     analysis.time_depends_on_values

@@ -18,7 +18,9 @@ use std::collections::HashMap;
 use rten_onnx::onnx::{DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
 use crate::node::{self, Attributes, Edit};
+use crate::panics;
 use crate::tensor;
+use crate::valid;
 use crate::well_formed::parse_model;
 use size::Size;
 use value::{Rows, Value};
@@ -36,10 +38,17 @@ pub enum RowProof {
 
 /// Tries to prove that the rows of a batch do not depend on each other. The first dimension of every input is the batch.
 pub fn prove_rows(bytes: &[u8]) -> RowProof {
+    panics::rejected(|| Ok(proof(bytes))).unwrap_or_else(|error| RowProof::Unknown(error.to_string()))
+}
+
+fn proof(bytes: &[u8]) -> RowProof {
     let Some(model) = parse_model(bytes) else { return RowProof::Unknown("it is not ONNX".into()) };
     let Some(graph) = &model.graph else { return RowProof::Unknown("it has no graph".into()) };
-    let import = model.opset_import.iter().find(|set| node::is_standard(set.domain.as_deref()));
-    let mut proof = Proof { opset: import.and_then(|set| set.version).unwrap_or(1), symbols: 0 };
+    let opset = node::opset_or_first(&model);
+    if let Err(error) = valid::check(graph, opset) {
+        return RowProof::Unknown(error.to_string());
+    }
+    let mut proof = Proof { opset, symbols: 0 };
     let outputs = proof.graph(graph, &HashMap::new(), true);
     let mut unknown = None;
     for (output, value) in graph.output.iter().zip(outputs) {

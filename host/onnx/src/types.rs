@@ -9,6 +9,9 @@ use crate::tensor;
 /// Constants with at most so many elements are kept to decide rules.
 pub(crate) const KEPT_ELEMENTS: usize = 64;
 
+/// Lists of sizes with more elements are not looked at: no tensor has so many dimensions.
+pub(crate) const MOST_DIMENSIONS: usize = 64;
+
 /// What is known about a value.
 #[derive(Clone, Debug)]
 pub(crate) struct Info {
@@ -96,6 +99,11 @@ impl Info {
     /// An input of a subgraph, whose shape and numbers change while a loop runs.
     pub(crate) fn of_body(value: &ValueInfoProto) -> Info {
         Info { sizes: None, ..Info::declared(value) }
+    }
+
+    /// The number of dimensions that a value states which is a list of sizes.
+    pub(crate) fn stated_rank(&self) -> Option<usize> {
+        self.size(0).and_then(|length| usize::try_from(length).ok()).filter(|&rank| rank <= MOST_DIMENSIONS)
     }
 
     /// The size of one dimension; a negative `axis` counts from the last.

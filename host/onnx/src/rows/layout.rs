@@ -123,6 +123,9 @@ impl Proof {
         };
         // The axes of the larger shape that the smaller one has.
         let kept: Vec<usize> = (0..rank).filter(|axis| !axes.contains(axis)).collect();
+        if adds && kept.len() != sizes.len() {
+            return Value::unknown("is not valid: it names an axis twice");
+        }
         let result: Vec<Size> = if adds {
             let size = |axis| kept.iter().position(|&it| it == axis).map_or(Size::number(1), |at| sizes[at].clone());
             (0..rank).map(size).collect()
@@ -160,7 +163,8 @@ impl Proof {
         let Some(axis) = from_front(axis, rank) else { return Value::unknown("is not valid") };
         let sizes: Option<Vec<Size>> = inputs.iter().find_map(|input| input.sizes.clone());
         let sizes = sizes.map(|mut sizes| {
-            let total: Option<i64> = inputs.iter().map(|input| input.size(axis)?.as_number()).sum();
+            let mut numbers = inputs.iter().map(|input| input.size(axis)?.as_number());
+            let total = numbers.try_fold(0_i64, |sum, size| sum.checked_add(size?));
             sizes[axis] = total.map_or_else(|| self.symbol(), Size::number);
             sizes
         });

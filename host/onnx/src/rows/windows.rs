@@ -122,7 +122,10 @@ pub(super) fn pad(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> Val
             return mixed("pads the rows");
         }
         result[padded] = match sizes[padded].as_number() {
-            Some(size) => Size::number(size + before + after),
+            Some(size) => size
+                .checked_add(before)
+                .and_then(|size| size.checked_add(after))
+                .map_or_else(|| proof.symbol(), Size::number),
             None => proof.symbol(),
         };
     }

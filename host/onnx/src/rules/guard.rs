@@ -7,7 +7,7 @@ use crate::node::{Edit, cast, new};
 use crate::site::Site;
 
 /// The largest number of elements of a tensor whose sizes a request states.
-const LARGEST_COUNT: f32 = 268_435_456.0;
+const LARGEST_COUNT: f32 = crate::LARGEST_VALUE as f32;
 
 /// The largest number of iterations of a loop that a request states.
 pub(super) const LARGEST_ROUNDS: f32 = 1_000_000.0;

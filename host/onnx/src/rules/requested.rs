@@ -65,7 +65,7 @@ fn steps(node: &NodeProto, nodes: &mut Vec<NodeProto>, site: &mut Site) -> Strin
 
 /// Numbers whose product is the number of elements of an `Expand`, or more if the numbers of dimensions are not known.
 fn broadcast(node: &NodeProto, sizes: &str, shape: &str, nodes: &mut Vec<NodeProto>, site: &mut Site) -> Vec<String> {
-    let length = site.info(node, 1).size(0).and_then(|length| usize::try_from(length).ok());
+    let length = site.info(node, 1).stated_rank();
     let (Some(rank), Some(length)) = (site.info(node, 0).rank, length) else {
         return vec![sizes.to_owned(), shape.to_owned()];
     };

@@ -19,8 +19,7 @@ pub(super) fn pad(node: NodeProto, site: &mut Site) -> Replaced {
 
 /// `Expand`. The engine panics if it computes a shape with fewer dimensions than the input.
 pub(super) fn expand(mut node: NodeProto, site: &mut Site) -> Replaced {
-    let (rank, length) = (site.info(&node, 0).rank, site.info(&node, 1).size(0));
-    match (rank, length.and_then(|length| usize::try_from(length).ok())) {
+    match (site.info(&node, 0).rank, site.info(&node, 1).stated_rank()) {
         (Some(rank), Some(length)) if length < rank => {
             let (ones, whole) = (site.ints(&vec![1; rank - length]), site.name("shape"));
             let concat = new("Concat", &[&ones, &node.input[1]], &whole).with_int("axis", 0);

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::batch::{self, BatchObserver, BatchRules, Batcher, HeldPermits};
 use super::cancellation::Cancellation;
 use super::model::{InputError, LoadError, Model, NnError, NnErrorKind, RunError, Signature};
+use super::size_limit::SizeLimit;
 use crate::scheduling::cpu_time::thread_cpu_time;
 use crate::scheduling::{Scheduling, ShortRunDetector};
 use crate::tensor::{Tensor, Tensors};
@@ -28,6 +29,7 @@ pub struct LoadedModel {
     /// Bounds the runs of the whole backend.
     backend_permits: Arc<Semaphore>,
     short_runs: ShortRunDetector,
+    size_limit: Option<SizeLimit>,
 }
 
 impl LoadedModel {
@@ -60,7 +62,24 @@ impl LoadedModel {
             }
         };
         let short_runs = ShortRunDetector::new(scheduling);
-        Ok(Self { name, digest, model, batcher, batch_rules, model_permits, backend_permits, short_runs })
+        Ok(Self {
+            name,
+            digest,
+            model,
+            batcher,
+            batch_rules,
+            model_permits,
+            backend_permits,
+            short_runs,
+            size_limit: None,
+        })
+    }
+
+    /// Refuses runs that would compute values which are too large to allocate. `bytes` are the model's file.
+    #[must_use]
+    pub fn with_size_limit(mut self, bytes: &[u8]) -> Self {
+        self.size_limit = SizeLimit::new(bytes, self.model.inputs());
+        self
     }
 
     /// The inputs of a run.
@@ -102,6 +121,9 @@ impl LoadedModel {
             .map_err(|error| NnError { kind: NnErrorKind::InvalidArgument, message: error.to_string() })?;
         let name = &self.name;
         let failed = |error: RunError| NnError { kind: error.kind(), message: format!("model `{name}`: {error}") };
+        if let Some(limit) = &self.size_limit {
+            limit.check(self.model.inputs(), &ordered).map_err(failed)?;
+        }
         if let Some(batcher) = &self.batcher {
             return batcher.run(ordered).await.map_err(failed);
         }

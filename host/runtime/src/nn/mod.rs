@@ -5,6 +5,7 @@
 //!   [`backends::rten`], [`backends::onnxruntime`]: the backends. [`device`]: the devices that they run on.
 //! - [`loaded_model`]: one run: checks the inputs, waits for permits, chooses the thread.
 //! - [`handles`]: the resources of `wasi:nn` that a guest holds.
+//! - `size_limit`: refuses runs whose values would be too large to allocate.
 //! - [`cancellation`]: stops runs whose callers are gone.
 //! - [`batch`]: combines runs that wait for the same model into one run.
 
@@ -15,6 +16,7 @@ pub mod device;
 pub mod handles;
 pub mod loaded_model;
 pub mod model;
+mod size_limit;
 
 pub use backends::BackendName;
 pub use batch::{BatchObserver, BatchRules};
@@ -25,4 +27,4 @@ pub use model::{
     Backend, BackendEntry, BackendSettings, InputError, LoadError, Misfit, Model, ModelSource, NnError, NnErrorKind,
     RunError, SettingsError, Signature,
 };
-pub use plimsoll_onnx::{RowProof, external_files, prove_rows};
+pub use plimsoll_onnx::{ExternalError, RowProof, external_files, prove_rows};

@@ -1,0 +1,110 @@
+//! Checks what everything after it relies on: nodes have their inputs and outputs, constants have as many numbers as their
+//! dimensions say, and sizes stay in a range in which sums and products of a few of them are exact.
+
+use std::cell::RefCell;
+
+use rten_onnx::onnx::{DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+
+use crate::arity;
+use crate::node::Attributes;
+use crate::rejected::Rejected;
+use crate::tensor;
+
+/// Attributes with sizes and distances. Larger numbers than 32 bits hold cannot be meant.
+const DISTANCES: &[&str] =
+    &["kernel_shape", "strides", "dilations", "pads", "output_padding", "output_shape", "blocksize", "group"];
+
+/// Checks all nodes, constants and declared shapes of a graph and of its subgraphs. `opset` is the version of the standard
+/// operator set.
+///
+/// # Errors
+/// The first that is not valid, with its name.
+pub(crate) fn check(graph: &GraphProto, opset: i64) -> Result<(), Rejected> {
+    for value in graph.input.iter().chain(&graph.output).chain(&graph.value_info) {
+        check_shape(value)?;
+    }
+    for constant in &graph.initializer {
+        check_tensor(constant.name.as_deref().unwrap_or_default(), constant)?;
+    }
+    for node in &graph.node {
+        arity::check(node, opset)?;
+        let name = node.name.as_deref().filter(|name| !name.is_empty()).or(node.output.first().map(String::as_str));
+        let name = name.unwrap_or_default();
+        check_distances(node, name)?;
+        for attribute in &node.attribute {
+            attribute.t.as_ref().map_or(Ok(()), |constant| check_tensor(name, constant))?;
+            attribute.g.as_ref().map_or(Ok(()), |body| check(body, opset))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_shape(value: &ValueInfoProto) -> Result<(), Rejected> {
+    let tensor = value.r#type.as_ref().and_then(|ty| ty.tensor_type.as_ref());
+    let Some(shape) = tensor.and_then(|tensor| tensor.shape.as_ref()) else { return Ok(()) };
+    match shape.dim.iter().filter_map(|size| size.dim_value).find(|&size| size > i64::from(i32::MAX)) {
+        Some(size) => Err(Rejected::model(format!(
+            "the shape of `{}` has a dimension of {size}, which no tensor can have: export the model again",
+            value.name.as_deref().unwrap_or_default()
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn check_distances(node: &NodeProto, name: &str) -> Result<(), Rejected> {
+    for attribute in DISTANCES {
+        let mut numbers = node.ints(attribute).unwrap_or_default().iter().copied().chain(node.int(attribute));
+        if let Some(number) = numbers.find(|&number| i32::try_from(number).is_err()) {
+            let operator = node.op_type.as_deref().unwrap_or_default();
+            return Err(Rejected::model(format!(
+                "node `{name}` ({operator}): `{attribute}` contains {number}, which is too large: export the model again"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Compares the dimensions of a constant with the numbers that the model stores for it.
+fn check_tensor(name: &str, constant: &TensorProto) -> Result<(), Rejected> {
+    let invalid = |why: String| Err(Rejected::model(format!("tensor `{name}`: {why}: export the model again")));
+    let size = |dims: &[i64]| {
+        dims.iter().try_fold(1_i64, |product, &size| if size < 0 { None } else { product.checked_mul(size) })
+    };
+    let dims = &constant.dims;
+    let Some(elements) = size(dims).filter(|_| dims.iter().all(|&size| size <= i64::from(i32::MAX))) else {
+        return invalid(format!("its dimensions {dims:?} are no shape"));
+    };
+    match stored(constant) {
+        Some(stored) if i64::try_from(stored) != Ok(elements) => {
+            invalid(format!("its dimensions {dims:?} need {elements} elements, but it has {stored}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The number of elements that a constant has in the model; `None` if they are in another file, or of a type that packs
+/// them.
+fn stored(constant: &TensorProto) -> Option<usize> {
+    if tensor::is_external(constant) {
+        return None;
+    }
+    let bytes = match constant.data_type? {
+        DataType::FLOAT | DataType::INT32 | DataType::UINT32 => 4,
+        DataType::DOUBLE | DataType::INT64 | DataType::UINT64 => 8,
+        DataType::INT8 | DataType::UINT8 | DataType::BOOL => 1,
+        DataType::FLOAT16 | DataType::BFLOAT16 | DataType::INT16 | DataType::UINT16 => 2,
+        _ => return None,
+    };
+    if let Some(raw) = constant.raw_data.as_ref().map(RefCell::borrow) {
+        // The rest of a division makes one more, so that it is noticed.
+        return Some(raw.len().div_ceil(bytes));
+    }
+    Some(match constant.data_type? {
+        DataType::FLOAT => constant.float_data.len(),
+        DataType::DOUBLE => constant.double_data.len(),
+        DataType::INT64 => constant.int64_data.len(),
+        // The parser does not keep these.
+        DataType::UINT32 | DataType::UINT64 => return None,
+        _ => constant.int32_data.len(),
+    })
+}

@@ -1,0 +1,64 @@
+//! A request whose inputs fit into every limit can need values that no machine can allocate, such as all pairs of a long
+//! list. It is refused before the engine runs, and the server keeps running.
+
+use plimsoll_tests::onnx::Onnx;
+use plimsoll_tests::{Server, TempDir};
+use serde_json::{Value, json};
+
+use crate::model_cases::{assert_output, config, engines};
+
+/// A column of `length` ones.
+fn column(length: usize) -> Value {
+    json!({ "inputs": [{ "name": "x", "shape": [length, 1], "datatype": "FP32", "data": vec![1; length] }] })
+}
+
+/// Serves a model with the input `x`, a column of any length, and the output `y` on every native engine. Sends a short column,
+/// whose answer is right, and a long one, which is refused with the node's name.
+async fn assert_bounded(model: &Onnx, expected: f64, node: &str) {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("model.onnx");
+    std::fs::write(&file, model.bytes()).expect("written");
+    for engine in engines().into_iter().filter(|engine| engine.1 == "infer-native") {
+        // The preprocess stage accepts no sample, because the model takes no images.
+        let config = config(&file, engine, "").replace("input = \"image\"", "max_pixels = 1");
+        let server = Server::start(&config).await;
+        for _ in 0..2 {
+            let reply = server.infer_json("p.infer", &column(100_000)).await;
+            assert_eq!(reply.status, 400, "{engine:?}: {}", reply.text);
+            for part in [node, "10000000000 elements", "at most 268435456", "send smaller inputs"] {
+                assert!(reply.text.contains(part), "{engine:?}: `{part}` in {}", reply.text);
+            }
+            let reply = server.infer_json("p.infer", &column(20)).await;
+            assert_eq!(reply.status, 200, "{engine:?}: {}", reply.text);
+            assert_output(&reply.json()["outputs"][0], &json!([1, 1]), &[expected], &format!("{engine:?}"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_pairs_of_a_long_list_are_refused() {
+    let model = Onnx::new(13)
+        .input("x", &[None, Some(1)])
+        .node("Transpose", &["x"], "row", &[])
+        .node("Add", &["x", "row"], "pairs", &[])
+        .node("ReduceMax", &["pairs"], "y", &[])
+        .output("y", &[Some(1), Some(1)]);
+    assert_bounded(&model, 2.0, "`pairs` (Add)").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scores_of_attention_over_a_long_list_are_refused() {
+    // Sizes that the model computes, as exporters write them.
+    let model = Onnx::new(13)
+        .input("x", &[None, Some(1)])
+        .ints("length", &[-1])
+        .node("Reshape", &["x", "length"], "list", &[])
+        .node("Shape", &["list"], "count", &[])
+        .ints("one", &[1])
+        .node("Concat", &["one", "count"], "wide", &[("axis", 0)])
+        .node("Reshape", &["list", "wide"], "keys", &[])
+        .node("MatMul", &["x", "keys"], "scores", &[])
+        .node("ReduceSum", &["scores"], "y", &[])
+        .output("y", &[Some(1), Some(1)]);
+    assert_bounded(&model, 400.0, "`scores` (MatMul)").await;
+}
