@@ -320,8 +320,8 @@ def main():
     (DEMO / "digits-labels.txt").write_text("".join(f"{d}\n" for d in range(10)))
 
     # One picture of each class: the first held-out image that is recognised with
-    # a clear margin, so that the last bit of another decoder or resizer cannot
-    # turn the answer. Being chosen so, they say nothing about the accuracy.
+    # a clear margin, so that rounding in another decoder or resizer cannot
+    # change the answer. They are selected, so they say nothing about accuracy.
     expected = {}
     for digit in range(10):
         kind, mode = ("JPEG", JPEG_MODES[digit]) if digit in JPEG_MODES else ("PNG", "L")

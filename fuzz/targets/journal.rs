@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use plimsoll::deploy::journal::JournalState;
+use plimsoll::deploy::journal_state::JournalState;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(state) = serde_json::from_slice::<JournalState>(bytes) else { return };

@@ -1,5 +1,5 @@
-//! Any bytes as an ONNX file: no panic in what prepares it for either engine, or reads how its rows depend on each other;
-//! and the names of external files stay inside the model's folder.
+//! Any bytes as an ONNX file: preparing it for an engine does not panic, nor does the proof that its rows are
+//! independent, and the names of external files stay inside the model's folder.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

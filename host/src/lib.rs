@@ -11,6 +11,9 @@
 //! - The crate `plimsoll-runtime`: one run of one plugin, models, and the pipeline.
 //! - [`base`]: parts that use no other layer.
 
+#![warn(clippy::expect_used, clippy::unwrap_used)]
+#![cfg_attr(test, allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic"))]
+
 // A server never prints: a print waits for a reader, and panics without one. `base::telemetry` writes the log.
 #[warn(clippy::print_stderr, clippy::print_stdout)]
 pub mod base;

@@ -93,7 +93,7 @@ async fn serve(app: App) -> String {
     let (stop, stops) = tokio::sync::mpsc::channel(1);
     tokio::spawn(async move {
         let served = plimsoll::serve::serve(Arc::new(app), listener, stops).await;
-        // The server stops if nobody can ask it to stop any more.
+        // The server stops when the sender of stop signals is dropped.
         drop(stop);
         served
     });

@@ -1,4 +1,5 @@
-//! Commands whose output nobody reads to the end (`plimsoll inspect FILE | head -1`) end silently, with their exit code.
+//! If the output of a command is not read to the end (`plimsoll inspect FILE | head -1`), the command ends silently,
+//! with its exit code.
 
 use std::fs::File;
 use std::path::Path;

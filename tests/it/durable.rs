@@ -1,4 +1,4 @@
-//! A deployment that a restart would forget is told. Full and read-only disks do no lasting harm.
+//! If a restart would lose a deployment, the reply and the log say so. Full and read-only disks do no lasting harm.
 
 use std::fs;
 use std::io::Write;
@@ -235,7 +235,7 @@ async fn a_cache_of_another_user_is_explained() {
         assert!(told.contains(word), "{word:?} is missing in {told}");
     }
     drop(served);
-    // A cache of root, for example in an image of a container, is read by every user who may read its key.
+    // A cache that belongs to root, for example in a container image, is used by all users who can read its key.
     chown(&cache, Some(0), None).expect("root may do that");
     let before = entries(&cache);
     let user = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"];

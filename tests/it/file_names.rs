@@ -160,7 +160,7 @@ async fn a_version_that_serves_keeps_serving_when_its_file_is_renamed() {
     until("the other plugin", async || versions(&served, "other").await == unused("1.0")).await;
     fs::rename(site.plugin("other@1.0.wasm"), site.plugin("other@1.1.wasm")).expect("renamed");
     until("the new name", async || versions(&served, "other").await == unused("1.1")).await;
-    // A copy with an older name changes nothing, also if it is the only one that is left.
+    // A copy with an older name changes nothing, even if it is the only file left.
     fs::copy(site.plugin("other@1.1.wasm"), site.plugin("other@0.9.wasm")).expect("copied");
     served.wait_for_scan(&site, "copied").await;
     assert_eq!(versions(&served, "other").await, unused("1.1"));

@@ -1,4 +1,5 @@
-//! What is gone is forgotten: the host does not grow with versions, plugins and files that come and go.
+//! The memory, metrics and files of the host do not grow with the number of versions, plugins and files that were added
+//! and removed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -182,6 +183,37 @@ async fn pipelines_and_chips_that_a_new_configuration_removed_are_forgotten() {
     let metrics = server.get("/metrics").await.text;
     let ok = "plimsoll_requests_total{pipeline=\"p\",chip=\"c\",outcome=\"ok\"} 12";
     assert!(metrics.contains(ok), "{metrics}");
+}
+
+/// The statistics of a model of a pipeline that is gone are forgotten; those of an unloaded pipeline stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_statistics_of_a_removed_model_begin_anew() {
+    let site = Site::new("");
+    let text = fs::read_to_string(&site.config).expect("text");
+    let text = text.replace("[server]", "[deploy]\npoll = \"10ms\"\n[server]");
+    let stages = &text[text.find("[pipelines.p]").expect("a pipeline")..];
+    let both = format!("{text}{}", stages.replace("pipelines.p", "pipelines.q"));
+    fs::write(&site.config, &both).expect("written");
+    let server = site.serve().await;
+    let count = async |model: &str| {
+        let stats = server.get(&format!("/v2/models/{model}/stats")).await.json();
+        stats["model_stats"][0]["inference_count"].as_u64().expect("a count")
+    };
+    for pipeline in ["p", "q", "q"] {
+        assert_eq!(server.infer(pipeline, "", "").await.status, 200);
+    }
+    assert_eq!((count("p").await, count("q").await), (1, 2));
+    for change in ["unload", "load"] {
+        let reply = server.send("POST", &format!("/v2/repository/models/q/{change}"), &[], Vec::new()).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+    }
+    assert_eq!(count("q").await, 2, "an unloaded pipeline is still there");
+
+    fs::write(&site.config, &text).expect("written");
+    until("the removal", async || server.infer("q", "", "").await.status == 404).await;
+    fs::write(&site.config, &both).expect("written");
+    until("the return", async || server.get("/v2/models/q/stats").await.status == 200).await;
+    assert_eq!((count("p").await, count("q").await), (1, 0));
 }
 
 fn sizes_of(sizes: &Sizes) -> [usize; 4] {

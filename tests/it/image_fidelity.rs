@@ -13,6 +13,7 @@ use plimsoll_runtime::stage::{Request, RunLog};
 use plimsoll_tests::{Server, TempDir, guests_config};
 use serde_json::Value;
 
+use crate::image_server::with_configurations;
 use crate::oip_conformance::{environment, skip};
 
 /// The number of files that are compared by default.
@@ -105,19 +106,6 @@ fn references(folder: &Path, file: &File) -> [Vec<u8>; 3] {
     references
 }
 
-/// A server with one pipeline for each configuration, named `t0`, `t1` and so on.
-async fn server(settings: &[&str]) -> Server {
-    let mut toml = guests_config("tester", "");
-    for (index, settings) in settings.iter().enumerate() {
-        toml += &format!(
-            "[pipelines.t{index}.preprocess]\nplugin = \"image-preprocess\"\nconfig = {{ {settings} }}\n\
-             [pipelines.t{index}.chips.echo]\nplugin = \"echo-infer\"\n\
-             [pipelines.t{index}.postprocess]\nplugin = \"echo-postprocess\"\n"
-        );
-    }
-    Server::start(&toml).await
-}
-
 /// Runs the preprocess stage of a pipeline once, like a request does. Returns the elements and the size of the image,
 /// or the outcome and the message.
 async fn run(server: &Server, pipeline: &str, body: &[u8]) -> Result<(Vec<u8>, (u64, u64)), (Outcome, String)> {
@@ -160,7 +148,7 @@ async fn generated_images_have_the_pixels_of_pillow() {
     let mut wrong = Vec::new();
     let settings: Vec<_> = by_settings.keys().copied().collect();
     for some in settings.chunks(PIPELINES_PER_SERVER) {
-        let server = server(some).await;
+        let server = with_configurations(some).await;
         for (pipeline, settings) in some.iter().enumerate() {
             for &(index, target) in &by_settings[settings] {
                 let file = &files[index];
@@ -214,7 +202,7 @@ async fn the_rounding_of_a_crop_is_configured() {
     let crop = "width = 224, height = 224, resize = \"crop\", resize_shorter = 235";
     let configurations = ["", ", crop_rounding = \"torchvision\"", ", crop_rounding = \"nearest\""]
         .map(|rounding| format!("{crop}, dtype = \"u8\"{rounding}"));
-    let server = server(&configurations.each_ref().map(String::as_str)).await;
+    let server = with_configurations(&configurations.each_ref().map(String::as_str)).await;
     // 641 x 235 / 480 is 313.8.
     for (pipeline, (full, left)) in [("t0", (313.0, -44.0)), ("t1", (313.0, -44.0)), ("t2", (314.0, -45.0))] {
         let reply = server.infer(pipeline, "?post=data", body.get_ref().clone()).await;

@@ -1,7 +1,9 @@
 //! `image-preprocess`: the output of each configuration for known pixels.
 
-use plimsoll_tests::{Server, data, guests_config};
+use plimsoll_tests::{Server, data};
 use serde_json::{Value, json};
+
+use crate::image_server::with_configurations;
 
 /// A 24-bit BMP of the given pixels (R, G, B), top row first.
 fn bmp(width: usize, pixels: &[[u8; 3]]) -> Vec<u8> {
@@ -20,14 +22,21 @@ fn bmp(width: usize, pixels: &[[u8; 3]]) -> Vec<u8> {
     file
 }
 
-/// The elements of the tensor and the context that preprocessing with a configuration returns for a body.
-async fn prepared(config: &str, body: Vec<u8>) -> Value {
-    let toml = guests_config("tester", &format!("config = {{ {config} }}"))
-        .replace("plugin = \"tester\"", "plugin = \"image-preprocess\"");
-    let server = Server::start(&toml).await;
-    let reply = server.infer("p", "?post=data", body).await;
-    assert_eq!(reply.status, 200, "{config}: {}", reply.text);
+/// The elements of the tensor and the context that preprocessing in a pipeline returns for a body.
+async fn prepared(server: &Server, pipeline: &str, body: &[u8]) -> Value {
+    let reply = server.infer(pipeline, "?post=data", body.to_vec()).await;
+    assert_eq!(reply.status, 200, "{pipeline}: {}", reply.text);
     reply.json()
+}
+
+/// What preprocessing with each configuration returns for a body.
+async fn prepared_with<const N: usize>(configurations: [&str; N], body: &[u8]) -> [Value; N] {
+    let server = with_configurations(&configurations).await;
+    let mut all = [const { Value::Null }; N];
+    for (index, found) in all.iter_mut().enumerate() {
+        *found = prepared(&server, &format!("t{index}"), body).await;
+    }
+    all
 }
 
 const RED: [u8; 3] = [200, 10, 30];
@@ -36,19 +45,20 @@ const BLUE: [u8; 3] = [5, 60, 250];
 #[tokio::test(flavor = "multi_thread")]
 async fn layout_channels_and_value_range_follow_the_configuration() {
     let image = bmp(2, &[RED, BLUE]);
-    let size = "width = 2, height = 1";
-    for (config, expected) in [
+    let cases = [
         ("dtype = \"u8\"", json!([200, 5, 10, 60, 30, 250])),
         ("dtype = \"u8\", layout = \"nhwc\"", json!([200, 10, 30, 5, 60, 250])),
         ("dtype = \"u8\", layout = \"nhwc\", channels = \"bgr\"", json!([30, 10, 200, 250, 60, 5])),
         ("dtype = \"u8\", invert = true", json!([55, 250, 245, 195, 225, 5])),
         ("mean = [100, 10, 50], scale = 0.5", json!([50.0, -47.5, 0.0, 25.0, -10.0, 100.0])),
-    ] {
-        let prepared = prepared(&format!("{size}, {config}"), image.clone()).await;
-        assert_eq!(prepared["data"][0], expected, "{config}");
+        ("dtype = \"u8\", channels = \"gray\"", Value::Null),
+    ];
+    let configurations = cases.each_ref().map(|(config, _)| format!("width = 2, height = 1, {config}"));
+    let [found @ .., gray] = prepared_with(configurations.each_ref().map(String::as_str), &image).await;
+    for ((config, expected), found) in cases.iter().zip(&found) {
+        assert_eq!(&found["data"][0], expected, "{config}");
     }
     // The luma of red lies between the values by ITU-R BT.601 and BT.709.
-    let gray = prepared(&format!("{size}, dtype = \"u8\", channels = \"gray\""), image).await;
     let red = gray["data"][0][0].as_u64().expect("a number");
     assert!((50..=70).contains(&red), "{gray}");
 }
@@ -59,16 +69,19 @@ async fn stretch_letterbox_and_crop_place_the_image() {
     let gray = "dtype = \"u8\", channels = \"rgb\", layout = \"nhwc\"";
     let first =
         |value: &Value| value["data"][0].as_array().expect("numbers").iter().step_by(3).cloned().collect::<Vec<_>>();
-    let boxed =
-        prepared(&format!("width = 4, height = 4, resize = \"letterbox\", pad = 7, {gray}"), wide.clone()).await;
+    let configurations = [
+        "width = 4, height = 4, resize = \"letterbox\", pad = 7",
+        "width = 2, height = 2, resize = \"crop\"",
+        "width = 1, height = 1",
+    ]
+    .map(|config| format!("{config}, {gray}"));
+    let [boxed, cropped, stretched] = prepared_with(configurations.each_ref().map(String::as_str), &wide).await;
     let row = [200, 200, 5, 5].map(Value::from);
     let pad = [7, 7, 7, 7].map(Value::from);
     assert_eq!(first(&boxed), [pad.clone(), row.clone(), row, pad].concat());
     assert_eq!((&boxed["context"]["width"], &boxed["context"]["offset_y"]), (&json!(4), &json!(1.0)), "{boxed}");
-    let cropped = prepared(&format!("width = 2, height = 2, resize = \"crop\", {gray}"), wide.clone()).await;
     assert_eq!(first(&cropped), [200, 5, 200, 5].map(Value::from));
     // Resizing is antialiased: every source pixel counts, so stretching to one pixel gives the mean of the colours.
-    let stretched = prepared(&format!("width = 1, height = 1, {gray}"), wide).await;
     let mean = first(&stretched)[0].as_f64().expect("a number");
     assert!((mean - 102.5).abs() <= 1.0, "{mean}");
 }
@@ -88,8 +101,9 @@ async fn the_exif_orientation_is_applied_and_the_pixel_limit_is_checked_before_d
     let numbers = |value: &Value| -> Vec<f64> {
         value["data"][0].as_array().expect("numbers").iter().map(|number| number.as_f64().expect("a number")).collect()
     };
+    let server = with_configurations(&[config, &format!("{config}, max_pixels = 4095")]).await;
     let (plain_pixels, turned_pixels) =
-        (numbers(&prepared(config, plain.clone()).await), numbers(&prepared(config, turned).await));
+        (numbers(&prepared(&server, "t0", &plain).await), numbers(&prepared(&server, "t0", &turned).await));
     let expected = |row: usize, column: usize| plain_pixels[(7 - column) * 8 + row];
     for row in 0..8 {
         for column in 0..8 {
@@ -102,10 +116,7 @@ async fn the_exif_orientation_is_applied_and_the_pixel_limit_is_checked_before_d
         "the picture must not look the same after the rotation, or this test proves nothing"
     );
 
-    let toml = guests_config("tester", &format!("config = {{ {config}, max_pixels = 4095 }}"))
-        .replace("plugin = \"tester\"", "plugin = \"image-preprocess\"");
-    let server = Server::start(&toml).await;
-    let reply = server.infer("p", "", plain).await;
+    let reply = server.infer("t1", "", plain).await;
     assert_eq!((reply.status, reply.code().as_str()), (413, "too_large"), "{}", reply.text);
     assert!(reply.text.contains("4096") && reply.text.contains("4095"), "{}", reply.text);
 }

@@ -1,5 +1,5 @@
-//! The log never hurts a request: a reader of stderr that is gone or does not read, a full disk and a closed stderr cost
-//! log lines and nothing else. All through the real binary.
+//! A log that cannot be written does not affect requests. If the reader of stderr has ended or does not read, if the
+//! disk is full, or if stderr is closed, only log lines are lost. All tests use the real binary.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -17,23 +17,35 @@ pub(crate) fn engines() -> Vec<(&'static str, &'static str)> {
 }
 
 /// A pipeline `p` whose infer stage runs a model. `model` is added to `[models.m]`.
-pub(crate) fn config(file: &Path, (backend, plugin): (&str, &str), model: &str) -> String {
+pub(crate) fn config(file: &Path, engine: (&str, &str), model: &str) -> String {
+    shared_config(engine) + &pipeline("p", "m", file, engine, model)
+}
+
+/// What all pipelines of an engine share.
+fn shared_config((backend, _): (&str, &str)) -> String {
     let library = crate::models::onnxruntime().filter(|_| backend == "onnxruntime");
     let library =
         library.map_or(String::new(), |path| format!("[backends.onnxruntime]\nlibrary = {path:?}\nsessions = 1\n"));
-    let guest_file = |name: &str| format!("[plugins.{name}]\nfile = {:?}\n", guest(name));
+    format!("{library}[plugins.echo-postprocess]\nfile = {:?}\n", guest("echo-postprocess"))
+}
+
+/// A pipeline whose infer stage runs a model. `more` is added to the table of the model.
+fn pipeline(name: &str, model: &str, file: &Path, (backend, plugin): (&str, &str), more: &str) -> String {
     format!(
-        "{library}{}[models.m]\nfile = {file:?}\nbackend = \"{backend}\"\n{model}\n[pipelines.p]\nmodel = \"m\"\n\
-         [pipelines.p.preprocess]\nplugin = \"image-preprocess\"\n\
-         config = {{ width = 8, height = 8, input = \"image\" }}\n[pipelines.p.chips.cpu]\nplugin = \"{plugin}\"\n\
-         [pipelines.p.postprocess]\nplugin = \"echo-postprocess\"\n",
-        guest_file("echo-postprocess"),
+        "[models.{model}]\nfile = {file:?}\nbackend = \"{backend}\"\n{more}\n[pipelines.{name}]\nmodel = \"{model}\"\n\
+         [pipelines.{name}.preprocess]\nplugin = \"image-preprocess\"\n\
+         config = {{ width = 8, height = 8, input = \"image\" }}\n[pipelines.{name}.chips.cpu]\nplugin = \"{plugin}\"\n\
+         [pipelines.{name}.postprocess]\nplugin = \"echo-postprocess\"\n",
     )
 }
 
-/// Runs the infer stage with the input of the cases. Returns the first output.
+/// Runs the infer stage of the pipeline `p` with the input of the cases. Returns the first output.
 async fn infer(server: &Server, input: &Value) -> Value {
-    let reply = server.infer_json("p.infer", &json!({ "inputs": [input] })).await;
+    infer_in(server, "p", input).await
+}
+
+async fn infer_in(server: &Server, pipeline: &str, input: &Value) -> Value {
+    let reply = server.infer_json(&format!("{pipeline}.infer"), &json!({ "inputs": [input] })).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     reply.json()["outputs"][0].clone()
 }
@@ -71,27 +83,33 @@ async fn every_model_of_the_cases_is_right_or_rejected_with_node_and_reason() {
         .collect();
     models.sort();
     assert!(models.len() >= 8, "{}", models.len());
-    for path in models {
-        let expected = std::fs::read(path.with_extension("onnx.right.json")).expect("present");
-        let expected: Value = serde_json::from_slice(&expected).expect("JSON");
-        let right = expected.as_object().expect("an object").iter().find(|(key, _)| key.starts_with("right"));
-        let right = right.expect("a right value").1;
-        let data: Vec<f64> = right["data"].as_array().expect("numbers").iter().filter_map(Value::as_f64).collect();
-        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-        // These cannot be rewritten for rten.
-        let unsupported = ["onnx_nms", "onnx_resize_cubic"].iter().any(|kind| name.starts_with(kind));
-        for engine in engines() {
+    for engine in engines() {
+        // One server has all models, because each server compiles the plugin.
+        let (mut toml, mut served) = (shared_config(engine), Vec::new());
+        for path in &models {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
             let what = format!("{name} on {engine:?}");
-            let config = config(&path, engine, "");
+            // These cannot be rewritten for rten.
+            let unsupported = ["onnx_nms", "onnx_resize_cubic"].iter().any(|kind| name.starts_with(kind));
             if unsupported && engine.0 == "rten" {
-                let message = Server::rejection(&config).await;
+                let message = Server::rejection(&config(path, engine, "")).await;
                 for part in ["operator set", "node `", "onnxruntime"] {
                     assert!(message.contains(part), "{what}: {message}");
                 }
                 continue;
             }
-            let server = Server::start(&config).await;
-            assert_output(&infer(&server, &image).await, &right["shape"], &data, &what);
+            let (pipeline_name, model) = (format!("p{}", served.len()), format!("m{}", served.len()));
+            toml += &pipeline(&pipeline_name, &model, path, engine, "");
+            served.push((pipeline_name, path, what));
+        }
+        let server = Server::start(&toml).await;
+        for (pipeline, path, what) in served {
+            let expected = std::fs::read(path.with_extension("onnx.right.json")).expect("present");
+            let expected: Value = serde_json::from_slice(&expected).expect("JSON");
+            let right = expected.as_object().expect("an object").iter().find(|(key, _)| key.starts_with("right"));
+            let right = right.expect("a right value").1;
+            let data: Vec<f64> = right["data"].as_array().expect("numbers").iter().filter_map(Value::as_f64).collect();
+            assert_output(&infer_in(&server, &pipeline, &image).await, &right["shape"], &data, &what);
         }
     }
 }

@@ -9,20 +9,16 @@ use plimsoll_runtime::cap::Usage;
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::{Request, RunLog, StageError};
 use plimsoll_runtime::tensor::Tensors;
+use plimsoll_tests::Server;
 use plimsoll_tests::jpeg::Jpeg;
-use plimsoll_tests::{Server, guests_config};
 
+use crate::image_server::{with_configurations, with_stages};
 use crate::preprocess::{corpus, settings};
 
-/// A server whose preprocess stage is `image-preprocess`. `stage` is added to `[pipelines.p.preprocess]`.
-async fn server(stage: &str) -> Server {
-    let config = guests_config("tester", stage).replace("plugin = \"tester\"", "plugin = \"image-preprocess\"");
-    Server::start(&config).await
-}
-
-/// Runs the stage once, like a request does. Returns its result and its memory usage.
-async fn run(server: &Server, body: &[u8]) -> (Result<(Tensors, Vec<u8>), StageError>, Usage) {
-    let pipeline = server.app.pipeline("p").expect("configured");
+/// Runs the preprocess stage of the pipeline `t{index}` once, like a request does. Returns its result and its memory
+/// usage.
+async fn run(server: &Server, index: usize, body: &[u8]) -> (Result<(Tensors, Vec<u8>), StageError>, Usage) {
+    let pipeline = server.app.pipeline(&format!("t{index}")).expect("configured");
     let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
     let mut log = RunLog::new(Duration::from_secs(60));
     let result = pipeline.preprocess.run(&mut log, &request, body).await;
@@ -49,15 +45,16 @@ async fn wasm_and_native_code_give_the_same_bits_and_the_same_errors() {
         settings.pack.layout = Layout::Nchw;
         settings
     };
-    for (config, settings) in [
+    let configurations = [
         ("width = 224, height = 224", floats(false)),
         ("width = 224, height = 224, draft = true", floats(true)),
         ("width = 150, height = 400, dtype = \"u8\", layout = \"nhwc\"", settings(150, 400)),
-    ] {
-        let server = server(&format!("config = {{ {config} }}")).await;
+    ];
+    let server = with_configurations(&configurations.each_ref().map(|(config, _)| *config)).await;
+    for (index, (config, settings)) in configurations.iter().enumerate() {
         for (file, body) in &bodies {
-            let (wasm, _) = run(&server, body).await;
-            match (wasm, prepare(body, &settings)) {
+            let (wasm, _) = run(&server, index, body).await;
+            match (wasm, prepare(body, settings)) {
                 (Ok((tensors, context)), Ok((elements, expected))) => {
                     let bytes = match elements {
                         Elements::F32(floats) => floats.iter().flat_map(|float| float.to_le_bytes()).collect(),
@@ -96,9 +93,11 @@ async fn twelve_megapixels_of_baseline_jpeg_need_less_than_8_mib() {
     let body = Jpeg { quantiser: 26, ..Jpeg::new(4000, 3000, &HALVED) }.encode(photo);
     println!("{} bytes", body.len());
     assert!((1_500_000..3_000_000).contains(&body.len()), "{} bytes", body.len());
-    for config in ["", ", draft = true", ", channels = \"gray\"", ", resize = \"crop\""] {
-        let server = server(&format!("max_memory = \"8MiB\"\nconfig = {{ width = 224, height = 224{config} }}")).await;
-        let (result, usage) = run(&server, &body).await;
+    let configurations = ["", ", draft = true", ", channels = \"gray\"", ", resize = \"crop\""];
+    let stage = |config: &str| format!("max_memory = \"8MiB\"\nconfig = {{ width = 224, height = 224{config} }}");
+    let server = with_stages(&configurations.map(stage)).await;
+    for (index, config) in configurations.into_iter().enumerate() {
+        let (result, usage) = run(&server, index, &body).await;
         result.expect("an image");
         println!("4000 x 3000{config}: high-water mark {}", usage.high_water);
         assert!(usage.high_water <= 8 << 20, "{config}: {}", usage.high_water);
@@ -111,7 +110,7 @@ async fn images_that_decode_into_too_much_memory_are_refused_before_the_cap_is_r
     const OTHER_MEMORY: u64 = 6 << 20;
     let stage = "max_memory = \"112MiB\"\nconfig = { width = 224, height = 224, max_decoded_bytes = 36000000 }";
     const LIMIT: u64 = 36_000_000;
-    let server = server(stage).await;
+    let server = with_stages(&[stage.into()]).await;
     let encoded = |width: usize, height: usize, format: image::ImageFormat, alpha: bool| {
         let mut file = Cursor::new(Vec::new());
         let image =
@@ -134,7 +133,7 @@ async fn images_that_decode_into_too_much_memory_are_refused_before_the_cap_is_r
             ("BMP", encoded(width, height, image::ImageFormat::Bmp, false)),
             ("TIFF", encoded(width, height, image::ImageFormat::Tiff, true)),
         ] {
-            let (result, usage) = run(&server, &body).await;
+            let (result, usage) = run(&server, 0, &body).await;
             let text = result.as_ref().err().map(|error| error.public.clone()).unwrap_or_default();
             println!("{megapixels:>2} megapixels, {what}, {} bytes: {} {text}", body.len(), usage.high_water);
             assert!(usage.high_water <= LIMIT + body.len() as u64 + OTHER_MEMORY, "{what}: {}", usage.high_water);

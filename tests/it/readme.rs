@@ -1,4 +1,4 @@
-//! The plugin in the README is complete, has fewer than 30 lines, and works.
+//! What the README says about `cargo run` is true, and its plugin is complete, has fewer than 30 lines, and works.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,9 +12,27 @@ fn block<'a>(text: &'a str, language: &str) -> &'a str {
     &text[from..from + text[from..].find("```").expect("closed")]
 }
 
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+/// The tests contain the binary once more. Without `default-run`, `cargo run` would ask which of the two it should run.
+#[test]
+fn cargo_run_in_the_repository_starts_the_server() {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(root()).args(["metadata", "--no-deps", "--format-version", "1", "--offline", "--locked"]);
+    let output = command.output().expect("cargo starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("a list");
+    let chosen: Vec<_> =
+        packages.iter().map(|package| &package["default_run"]).filter(|name| name.is_string()).collect();
+    assert_eq!(chosen, ["plimsoll"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_plugin_in_the_readme_builds_and_serves() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let root = root();
     let readme = std::fs::read_to_string(root.join("README.md")).expect("a README");
     let source = block(&readme, "rust");
     assert!(source.lines().count() < 30, "{} lines", source.lines().count());

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::drain::{Connection, INFER, PATIENCE, READY, Reply};
-use crate::start_stop::{Process, Setup};
+use crate::process::{Process, Setup};
 
 /// HAProxy in front of hosts. It is killed on drop.
 struct HaProxy {
@@ -24,7 +24,7 @@ impl Drop for HaProxy {
 
 /// Returns `None` if HAProxy is not installed.
 fn haproxy(frontend: u16, hosts: &[String]) -> Option<HaProxy> {
-    // Debian installs it where only administrators look for programs.
+    // Debian installs it in /usr/sbin, which the `PATH` of an ordinary user may not contain.
     let is_there = |program: &&str| {
         Command::new(program).arg("-v").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
     };
@@ -100,7 +100,7 @@ fn a_rolling_restart_behind_haproxy_without_retries_fails_no_request() {
                     if closes || !is_kept {
                         connection = Connection::open(front);
                     }
-                    // Not faster than the machine, so that all checks of HAProxy come in time.
+                    // Slower than the machine could, so that the health checks of HAProxy run in time.
                     std::thread::sleep(Duration::from_millis(2));
                 }
             });

@@ -43,7 +43,7 @@ async fn all_pairs_of_a_long_list_are_refused() {
         .node("Add", &["x", "row"], "pairs", &[])
         .node("ReduceMax", &["pairs"], "y", &[])
         .output("y", &[Some(1), Some(1)]);
-    assert_bounded(&model, 2.0, "`pairs` (Add)").await;
+    assert_bounded(&model, 2.0, "`node_pairs` (Add)").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,5 +60,5 @@ async fn the_scores_of_attention_over_a_long_list_are_refused() {
         .node("MatMul", &["x", "keys"], "scores", &[])
         .node("ReduceSum", &["scores"], "y", &[])
         .output("y", &[Some(1), Some(1)]);
-    assert_bounded(&model, 400.0, "`scores` (MatMul)").await;
+    assert_bounded(&model, 400.0, "`node_scores` (MatMul)").await;
 }

@@ -1,19 +1,27 @@
 //! Tensors that take more memory than their bytes in the request count against `server.body_budget`, too.
 
 use std::fmt::Write as _;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use plimsoll::serve::grpc::inference::model_infer_request::InferInputTensor;
 use plimsoll::serve::grpc::inference::{InferTensorContents, ModelInferRequest};
 use plimsoll_tests::{Reply, Server, guests_config};
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::grpc_calls::client;
+
+/// A call that is not answered yet.
+type Call = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
 
 const INFER: &str = "/v2/models/p.infer/infer";
 
 async fn server(budget: &str) -> Server {
-    let limits = format!("[server]\nmax_body = \"1MiB\"\nbody_budget = \"{budget}\"\nbudget_wait = \"0s\"\n");
+    server_that_waits(budget, "0s").await
+}
+
+async fn server_that_waits(budget: &str, wait: &str) -> Server {
+    let limits = format!("[server]\nmax_body = \"1MiB\"\nbody_budget = \"{budget}\"\nbudget_wait = \"{wait}\"\n");
     Server::start(&format!("{limits}{}", guests_config("tester", ""))).await
 }
 
@@ -35,6 +43,21 @@ fn request(datatype: &str, element: &str, count: usize, inputs: usize) -> Vec<u8
 /// The code of an error in the protocol's form.
 fn code(reply: &Reply) -> String {
     reply.json()["code"].as_str().unwrap_or_else(|| panic!("no code in {}", reply.text)).to_owned()
+}
+
+/// A request of gRPC with `count` numbers in their typed field. They take sixteen times their bytes while they are decoded.
+fn numbers(count: usize) -> ModelInferRequest {
+    ModelInferRequest {
+        model_name: "p.infer".into(),
+        inputs: vec![InferInputTensor {
+            name: "x".into(),
+            datatype: "INT64".into(),
+            shape: vec![count as i64],
+            contents: Some(InferTensorContents { int64_contents: vec![7; count], ..Default::default() }),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
 }
 
 async fn infer(server: &Server, body: Vec<u8>) -> Reply {
@@ -135,17 +158,6 @@ async fn many_json_bodies_at_once_are_answered_or_refused() {
 async fn typed_contents_of_grpc_count_as_they_are_in_memory() {
     let server = server("1MiB").await;
     let mut client = client(&server).await;
-    let numbers = |count: usize| ModelInferRequest {
-        model_name: "p.infer".into(),
-        inputs: vec![InferInputTensor {
-            name: "x".into(),
-            datatype: "INT64".into(),
-            shape: vec![count as i64],
-            contents: Some(InferTensorContents { int64_contents: vec![7; count], ..Default::default() }),
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
     client.model_infer(numbers(1_000)).await.expect("it fits");
     // 200,000 bytes of varints, which become 1,600,000 bytes. They are refused before they are decoded.
     let status = client.model_infer(numbers(200_000)).await.expect_err("too large");
@@ -164,4 +176,72 @@ async fn typed_contents_of_grpc_count_as_they_are_in_memory() {
     })
     .await;
     client.model_infer(numbers(1_000)).await.expect("an answer");
+}
+
+/// Inputs of one element each, with `count` parameters each. `last` is one more parameter of the last input.
+fn with_parameters(inputs: usize, count: usize, last: &str) -> Vec<u8> {
+    let parameters: Vec<_> = (0..count).map(|index| format!("\"p{index}\":1")).collect();
+    let parameters = parameters.join(",");
+    let input = |index: usize| {
+        let last = if index + 1 == inputs { last } else { "" };
+        format!(
+            "{{\"name\":\"x{index}\",\"datatype\":\"INT8\",\"shape\":[1],\"data\":[1],\
+             \"parameters\":{{{parameters}{last}}}}}"
+        )
+    };
+    let inputs: Vec<_> = (0..inputs).map(input).collect();
+    format!("{{\"inputs\":[{}]}}", inputs.join(",")).into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_of_json_count_before_they_are_parsed() {
+    let server = server("4MiB").await;
+    let reply = infer(&server, with_parameters(1, 200, "")).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let not_valid = ",\"nested\":{\"a\":1}";
+    let reply = infer(&server, with_parameters(2, 200, not_valid)).await;
+    assert_eq!((reply.status, code(&reply).as_str()), (400, "invalid_input"), "{}", reply.text);
+    assert!(reply.text.contains("input `x1`: its parameters are not valid"), "{}", reply.text);
+    // 80,000 parameters in less than one mebibyte. The last one is not valid, which only a parser finds.
+    let body = with_parameters(400, 200, not_valid);
+    assert!(body.len() < 1 << 20, "{}", body.len());
+    let reply = infer(&server, body).await;
+    assert_eq!((reply.status, code(&reply).as_str()), (413, "too_large"), "{}", reply.text);
+    assert!(reply.text.contains("server.body_budget"), "{}", reply.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_typed_messages_of_grpc_wait_until_the_budget_has_room() {
+    let server = server_that_waits("1MiB", "60s").await;
+    let client = client(&server).await;
+    let alone = {
+        let mut client = client.clone();
+        async move { client.model_infer(numbers(40_000)).await.map(drop) }
+    };
+    let in_a_stream = {
+        let mut client = client.clone();
+        async move {
+            let stream = tonic::codegen::tokio_stream::iter([numbers(40_000), numbers(10)]);
+            let mut answers = client.model_stream_infer(stream).await?.into_inner();
+            for _ in 0..2 {
+                let answer = answers.message().await?.expect("an answer to each message");
+                assert_eq!(answer.error_message, "");
+            }
+            Ok(())
+        }
+    };
+    let calls: [Call; 2] = [Box::pin(alone), Box::pin(in_a_stream)];
+    for call in calls {
+        let mut waiting = None;
+        while_another_runs(&server, async || {
+            let mut call = tokio::spawn(call);
+            // Without a wait, it is refused long before.
+            let answered = tokio::time::timeout(Duration::from_millis(500), &mut call).await;
+            assert!(answered.is_err(), "the budget is spent, but: {answered:?}");
+            waiting = Some(call);
+        })
+        .await;
+        let answered = waiting.expect("it was sent").await.expect("no panic");
+        answered.expect("the budget has room again");
+    }
 }

@@ -14,7 +14,7 @@ fn runner() -> TestRunner {
     TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
 }
 
-/// Parts of pre-releases that are easily equal or nearly equal. A number of SemVer has no zero at its start.
+/// Parts of pre-releases that are easily equal or nearly equal. SemVer numbers have no leading zero.
 fn word() -> impl Strategy<Value = String> {
     prop_oneof!["(0|[1-9][0-9]{0,2})", "[1-9][0-9]{18,22}", "(alpha|beta|rc|rc2|rc10|a-b|-|0a|A|1-1)", "[a-c-]{1,2}"]
 }
@@ -74,7 +74,7 @@ fn versions_of_semver_have_its_precedence() {
             &b[b.find(['-', '+']).unwrap_or(b.len())..]
         );
         for b in [b, same] {
-            // The crate has numbers of 64 bits, and compares longer ones of pre-releases by their digits, as it should.
+            // The crate has 64-bit numbers. It compares longer numbers of pre-releases correctly, by their digits.
             let (x, y) = (Version::parse(&a).expect("SemVer"), Version::parse(&b).expect("SemVer"));
             let (expected, found) = (x.cmp_precedence(&y), order(&a).cmp(&order(&b)));
             seen[match expected {

@@ -8,7 +8,7 @@ use rten_onnx::onnx::{
     ValueInfoProto,
 };
 
-/// A model under construction. Values are FLOAT if nothing else is said.
+/// A model under construction. Values are FLOAT unless another type is named.
 #[derive(Clone, Default)]
 pub struct Onnx {
     graph: GraphProto,

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 
 use super::corpus::Sample;
 use super::malloc_tracer::{Event, Family, Stack, Tracer};
-use super::subject::{PluginUnderTest, outcome, survives};
+use super::subject::{PluginUnderTest, SubjectError, outcome, survives};
 use plimsoll_runtime::outcome::Outcome;
 
 /// What one call stack allocated.
@@ -33,6 +33,28 @@ pub struct Allocations {
     pub unresolved: u64,
 }
 
+/// Why allocations cannot be traced.
+#[derive(Debug, thiserror::Error)]
+pub enum AllocationsError {
+    /// No function has the name of an allocator function.
+    #[error(
+        "allocations cannot be traced: none of the plugin's functions has the name of a known allocator function; \
+         build the plugin without stripping its names"
+    )]
+    NoAllocator,
+    /// The functions have no names.
+    #[error(
+        "allocations cannot be traced: the plugin has no name section; build the plugin without stripping its names"
+    )]
+    NoNames,
+    /// The instance does not start.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+    /// The breakpoints cannot be set.
+    #[error("{0:#}")]
+    Breakpoints(wasmtime::Error),
+}
+
 /// Runs rounds over the samples in a fresh instance and records each allocation. `class_of` returns the class of a
 /// sample, given its index and outcome.
 ///
@@ -45,19 +67,17 @@ pub async fn record(
     rounds: usize,
     class_of: impl Fn(usize, Outcome) -> usize,
     progress: &ProgressBar,
-) -> Result<Allocations, String> {
+) -> Result<Allocations, AllocationsError> {
     let family = Family::of(&plugin.module);
     if family.is_empty() {
-        let why = if plugin.module.has_names() {
-            "none of the plugin's functions has the name of a known allocator function"
-        } else {
-            "the plugin has no name section"
-        };
-        return Err(format!("allocations cannot be traced: {why}; build the plugin without stripping its names"));
+        return Err(match plugin.module.has_names() {
+            true => AllocationsError::NoAllocator,
+            false => AllocationsError::NoNames,
+        });
     }
     let mut subject = plugin.subject().await?;
     let tracer = Tracer::new(family);
-    tracer.attach(&mut subject)?;
+    tracer.attach(&mut subject).map_err(AllocationsError::Breakpoints)?;
     let mut allocations = Allocations { stacks: HashMap::new(), unresolved: 0 };
     // By address: the class and the call stack that allocated the block, and its bytes. `None` for blocks of the first
     // round.

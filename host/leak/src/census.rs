@@ -11,9 +11,9 @@ use super::retention::{Chain, References, Root};
 use super::run::Run;
 
 /// Maximum bytes of a block's contents that are shown.
-const SHOWN: usize = 16;
+const MAX_SHOWN_BYTES: usize = 16;
 /// Maximum inputs that are named for a [`BlockKind`].
-const NAMED: usize = 3;
+const MAX_NAMED_INPUTS: usize = 3;
 
 /// Blocks that were allocated after the first round, are in use at the end, and are held in the same way.
 #[derive(Debug, Clone, Serialize)]
@@ -117,7 +117,7 @@ pub fn kinds(run: &Run<'_>, samples: &[Sample], class_of: &dyn Fn(usize) -> usiz
     for (_, class, block, sample) in survivors_after_first_round(run, class_of) {
         let (kind, inputs) = kinds.entry((class, block.size)).or_insert_with(|| {
             let bytes = memory.get(block.address as usize..).unwrap_or_default();
-            let shown = &bytes[..bytes.len().min(SHOWN).min(block.usable() as usize)];
+            let shown = &bytes[..bytes.len().min(MAX_SHOWN_BYTES).min(block.usable() as usize)];
             let first_bytes = shown.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
             let kind =
                 BlockKind { class, size: block.size, blocks: 0, first_bytes, inputs: Vec::new(), input_count: 0 };
@@ -131,7 +131,7 @@ pub fn kinds(run: &Run<'_>, samples: &[Sample], class_of: &dyn Fn(usize) -> usiz
     let mut kinds: Vec<_> = kinds
         .into_values()
         .map(|(kind, inputs)| BlockKind {
-            inputs: inputs.iter().take(NAMED).map(|&sample| samples[sample].name.clone()).collect(),
+            inputs: inputs.iter().take(MAX_NAMED_INPUTS).map(|&sample| samples[sample].name.clone()).collect(),
             input_count: inputs.len(),
             ..kind
         })

@@ -1,6 +1,7 @@
 //! The corpus: the inputs of the stage under test. A preprocess stage gets the files themselves. Later stages get the
 //! output of the pipeline's earlier stages.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use plimsoll_runtime::kind::StageKind;
@@ -41,18 +42,48 @@ pub struct Corpus {
     pub skipped: Vec<(String, String)>,
 }
 
+/// Why there is no sample, or why one does not reach the stage under test.
+#[derive(Debug, thiserror::Error)]
+pub enum CorpusError {
+    /// A file or a folder cannot be read.
+    #[error("the corpus {} cannot be read: {error}", path.display())]
+    Unreadable {
+        /// The file or the folder.
+        path: PathBuf,
+        /// The error of the system.
+        error: io::Error,
+    },
+    /// There is no file.
+    #[error("the corpus {} has no files; give a folder of inputs with --corpus", .0.display())]
+    Empty(PathBuf),
+    /// The sample is the argument of a later stage already.
+    #[error("the sample is not a file of the corpus")]
+    NotAFile,
+    /// The pipeline has no such chip.
+    #[error("the pipeline has no chip `{0}`")]
+    UnknownChip(String),
+    /// An earlier stage failed.
+    #[error(transparent)]
+    EarlierStage(#[from] StageError),
+}
+
+impl CorpusError {
+    fn unreadable(path: &Path, error: io::Error) -> Self {
+        Self::Unreadable { path: path.to_owned(), error }
+    }
+}
+
 /// Reads every file of a folder and its subfolders. If there are subfolders, files next to them are ignored, because
 /// they are notes about the corpus. Hidden files are ignored.
 ///
 /// # Errors
 /// If the folder or a file cannot be read, or there is no file.
-pub fn read(folder: &Path, parameters: &[(String, String)]) -> Result<Vec<Sample>, String> {
+pub fn read(folder: &Path, parameters: &[(String, String)]) -> Result<Vec<Sample>, CorpusError> {
     let mut files = Vec::new();
-    let unreadable = |path: &Path, error| format!("the corpus {} cannot be read: {error}", path.display());
-    let entries = |path: &Path| -> Result<Vec<PathBuf>, String> {
+    let entries = |path: &Path| -> Result<Vec<PathBuf>, CorpusError> {
         let mut paths = Vec::new();
-        for entry in std::fs::read_dir(path).map_err(|error| unreadable(path, error))? {
-            let path = entry.map_err(|error| unreadable(path, error))?.path();
+        for entry in std::fs::read_dir(path).map_err(|error| CorpusError::unreadable(path, error))? {
+            let path = entry.map_err(|error| CorpusError::unreadable(path, error))?.path();
             if !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
                 paths.push(path);
             }
@@ -73,12 +104,12 @@ pub fn read(folder: &Path, parameters: &[(String, String)]) -> Result<Vec<Sample
     }
     files.sort();
     if files.is_empty() {
-        return Err(format!("the corpus {} has no files; give a folder of inputs with --corpus", folder.display()));
+        return Err(CorpusError::Empty(folder.to_owned()));
     }
     files
         .iter()
         .map(|path| {
-            let body = std::fs::read(path).map_err(|error| unreadable(path, error))?;
+            let body = std::fs::read(path).map_err(|error| CorpusError::unreadable(path, error))?;
             let relative = path.strip_prefix(folder).unwrap_or(path);
             Ok(Sample {
                 name: shown(relative),
@@ -102,25 +133,29 @@ pub async fn feed(samples: Vec<Sample>, kind: StageKind, pipeline: &Pipeline, ch
     for sample in samples {
         match run_earlier_stages(&sample, kind, pipeline, chip).await {
             Ok(feed) => corpus.samples.push(Sample { feed, ..sample }),
-            Err(reason) => corpus.skipped.push((sample.name, reason)),
+            Err(error) => corpus.skipped.push((sample.name, error.to_string())),
         }
     }
     corpus
 }
 
-async fn run_earlier_stages(sample: &Sample, kind: StageKind, pipeline: &Pipeline, chip: &str) -> Result<Feed, String> {
-    let Feed::Body(body) = &sample.feed else { return Err("the sample is not a file of the corpus".to_owned()) };
+async fn run_earlier_stages(
+    sample: &Sample,
+    kind: StageKind,
+    pipeline: &Pipeline,
+    chip: &str,
+) -> Result<Feed, CorpusError> {
+    let Feed::Body(body) = &sample.feed else { return Err(CorpusError::NotAFile) };
     if kind == StageKind::Preprocess {
         return Ok(Feed::Body(body.clone()));
     }
     let request = Request { id: "leak".into(), content_type: None, parameters: sample.parameters.clone() };
     let mut log = RunLog::new(pipeline.deadline);
-    let failed = |error: StageError| error.to_string();
-    let (inputs, context) = pipeline.preprocess.run(&mut log, &request, body).await.map_err(failed)?;
+    let (inputs, context) = pipeline.preprocess.run(&mut log, &request, body).await?;
     if kind == StageKind::Infer {
         return Ok(Feed::Inputs(inputs));
     }
-    let infer = pipeline.chip(chip).ok_or_else(|| format!("the pipeline has no chip `{chip}`"))?;
-    let outputs = infer.run(&mut log, &request, inputs).await.map_err(failed)?;
+    let infer = pipeline.chip(chip).ok_or_else(|| CorpusError::UnknownChip(chip.to_owned()))?;
+    let outputs = infer.run(&mut log, &request, inputs).await?;
     Ok(Feed::Outputs(outputs, context))
 }

@@ -119,12 +119,16 @@ impl Tracer {
     }
 
     /// Sets the breakpoints in a subject.
-    pub(crate) fn attach(&self, subject: &mut Subject<'_>) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// If the engine has no debugging interface, or does not accept a breakpoint.
+    pub(crate) fn attach(&self, subject: &mut Subject<'_>) -> wasmtime::Result<()> {
         subject.store.set_debug_handler(self.clone());
         let module = subject.module.clone();
-        let mut edit = subject.store.edit_breakpoints().ok_or("the engine has no debugging interface")?;
+        let edit = subject.store.edit_breakpoints();
+        let mut edit = edit.ok_or_else(|| wasmtime::Error::msg("the engine has no debugging interface"))?;
         for &offset in self.family.entries.keys().chain(self.family.exits.keys()) {
-            edit.add_breakpoint(&module, ModulePC::new(offset)).map_err(|error| format!("{error:#}"))?;
+            edit.add_breakpoint(&module, ModulePC::new(offset))?;
         }
         Ok(())
     }

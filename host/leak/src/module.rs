@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use plimsoll_runtime::text::printable;
-use wasmparser::{DataKind, Encoding, ExternalKind, KnownCustom, Name, Operator, Parser, Payload, TypeRef};
+use wasmparser::{
+    BinaryReaderError, DataKind, Encoding, ExternalKind, KnownCustom, Name, Operator, Parser, Payload, TypeRef,
+};
 
 /// A core module inside a component. Offsets are relative to the module's first byte, as in the engine.
 #[derive(Debug, Default)]
@@ -27,6 +29,20 @@ pub struct CoreModule {
     /// The names of the exported functions. They distinguish the modules of one component.
     pub exports: Vec<String>,
     sections: HashMap<String, Range<usize>>,
+}
+
+/// Why a component cannot be examined.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleError {
+    /// The component is damaged.
+    #[error("the component cannot be read: {0}")]
+    Component(BinaryReaderError),
+    /// No module of the component defines a linear memory.
+    #[error("the component has no linear memory")]
+    NoMemory,
+    /// The core module is damaged.
+    #[error("the core module cannot be read: {0}")]
+    CoreModule(BinaryReaderError),
 }
 
 /// A data segment: initialised data.
@@ -68,11 +84,11 @@ impl CoreModule {
     ///
     /// # Errors
     /// If the component cannot be read, or has no linear memory.
-    pub fn of_component(component: &[u8]) -> Result<Self, String> {
-        let modules = core_modules(component).map_err(|error| format!("the component cannot be read: {error}"))?;
+    pub fn of_component(component: &[u8]) -> Result<Self, ModuleError> {
+        let modules = core_modules(component).map_err(ModuleError::Component)?;
         let with_memory = modules.into_iter().filter(|range| defines_memory(&component[range.clone()]));
-        let range = with_memory.max_by_key(Range::len).ok_or("the component has no linear memory")?;
-        Self::read(&component[range]).map_err(|error| format!("the core module cannot be read: {error}"))
+        let range = with_memory.max_by_key(Range::len).ok_or(ModuleError::NoMemory)?;
+        Self::read(&component[range]).map_err(ModuleError::CoreModule)
     }
 
     fn read(bytes: &[u8]) -> wasmparser::Result<Self> {

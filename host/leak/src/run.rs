@@ -6,12 +6,30 @@ use serde::Serialize;
 use super::corpus::Sample;
 use super::heap::{Block, Blocks, Heap};
 use super::module::Segment;
-use super::subject::{PluginUnderTest, Subject, outcome, survives};
+use super::subject::{PluginUnderTest, Subject, SubjectError, outcome, survives};
 use super::verdict::Held;
 use plimsoll_runtime::outcome::Outcome;
 
 /// Maximum number of samples that are left out because they end the instance, for example by a trap.
 const MAX_EXCLUDED: usize = 32;
+
+/// Why there is no verdict about the samples.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The instance does not start.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+    /// Every sample ends the instance.
+    #[error("no sample can be run twice in one instance: every sample ends the instance")]
+    NoSampleSurvives,
+    /// Too many samples end the instance. The field is the outcome of the last one.
+    #[error(
+        "more than {MAX_EXCLUDED} samples end the instance (the last outcome: {}); remove them from the corpus, or set \
+         a larger --max-memory",
+        .0.as_str()
+    )]
+    TooManyExcluded(Outcome),
+}
 
 /// One call.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -78,13 +96,13 @@ impl<'a> Run<'a> {
         chosen: &[usize],
         rounds: usize,
         progress: &ProgressBar,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, RunError> {
         let mut excluded: Vec<(usize, Outcome)> = Vec::new();
         loop {
             let chosen: Vec<_> =
                 chosen.iter().copied().filter(|sample| excluded.iter().all(|(gone, _)| gone != sample)).collect();
             if chosen.is_empty() {
-                return Err("no sample can be run twice in one instance: every sample ends the instance".into());
+                return Err(RunError::NoSampleSurvives);
             }
             let (run, ended) = Self::attempt(plugin, samples, chosen, rounds, progress).await?;
             match ended {
@@ -96,13 +114,7 @@ impl<'a> Run<'a> {
                     progress.set_position(progress.position().saturating_sub(run.calls.len() as u64));
                     excluded.push(end);
                 }
-                Some((_, outcome)) => {
-                    return Err(format!(
-                        "more than {MAX_EXCLUDED} samples end the instance (the last outcome: {}); remove them from \
-                         the corpus, or set a larger --max-memory",
-                        outcome.as_str()
-                    ));
-                }
+                Some((_, outcome)) => return Err(RunError::TooManyExcluded(outcome)),
                 None => return Ok(Self { excluded, ..run }),
             }
         }
@@ -116,7 +128,7 @@ impl<'a> Run<'a> {
         chosen: Vec<usize>,
         rounds: usize,
         progress: &ProgressBar,
-    ) -> Result<(Self, Option<(usize, Outcome)>), String> {
+    ) -> Result<(Self, Option<(usize, Outcome)>), SubjectError> {
         let subject = plugin.subject().await?;
         let mut watch = HeapWatch::new(&subject, plugin);
         let before = watch.held().unwrap_or_default();

@@ -18,7 +18,7 @@ use super::debug_info::{DebugInfo, Location};
 use super::finding::{Class, Finding, Growing, StackReport, Study};
 use super::heap::Blocks;
 use super::retention::{Layout, References};
-use super::run::{Call, Run};
+use super::run::{Call, Run, RunError};
 use super::subject::PluginUnderTest;
 use super::verdict::{self, Growth, Held, Verdict};
 use plimsoll_runtime::outcome::Outcome;
@@ -49,7 +49,7 @@ impl Study {
         samples: &[Sample],
         options: Options,
         progress: &ProgressBar,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, RunError> {
         let chosen: Vec<_> = (0..samples.len()).collect();
         progress.set_length((chosen.len() * options.rounds) as u64);
         progress.set_message("all samples in one instance");
@@ -114,7 +114,7 @@ impl Study {
             let class = |sample, _| class_of(sample);
             match allocations::record(plugin, samples, &chosen, TRACED_ROUNDS, class, progress).await {
                 Ok(allocations) => study.stacks = stacks(&allocations, plugin, &debug_info),
-                Err(reason) => study.no_stacks = Some(reason),
+                Err(error) => study.no_stacks = Some(error.to_string()),
             }
         } else {
             study.no_stacks = Some("tracing is turned off by --no-trace".into());
@@ -166,7 +166,7 @@ async fn run_alone(
     members: &[usize],
     rounds: usize,
     progress: &ProgressBar,
-) -> Result<(Finding, Option<Growing>), String> {
+) -> Result<(Finding, Option<Growing>), RunError> {
     let times = MIN_REQUESTS.div_ceil(members.len());
     let chosen: Vec<_> = std::iter::repeat_n(members, times).flatten().copied().collect();
     progress.inc_length((chosen.len() * rounds) as u64);

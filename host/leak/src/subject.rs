@@ -14,7 +14,7 @@ use wasmtime::{Global, Memory, Module, Store, UpdateDeadline};
 
 use plimsoll_runtime::cap::Meter;
 use plimsoll_runtime::component::exports::Interface;
-use plimsoll_runtime::component::{Artifact, Preparer};
+use plimsoll_runtime::component::{Artifact, ArtifactError, ComponentError, Preparer, Rejection};
 use plimsoll_runtime::engine::Runtime;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
@@ -24,7 +24,42 @@ use plimsoll_runtime::stage::lifecycle::{LIFECYCLE, call_init};
 use plimsoll_runtime::stage::{Failure, Limits, Request, StageEnvironment, StageError, StoreState};
 
 use super::corpus::{Feed, Sample};
-use super::module::CoreModule;
+use super::module::{CoreModule, ModuleError};
+
+/// Why a plugin cannot be examined, or an instance of it does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SubjectError {
+    /// The engine with the debugging interface does not start.
+    #[error("the engine does not start: {0:#}")]
+    Engine(wasmtime::Error),
+    /// The compiler does not start.
+    #[error("{0:#}")]
+    Compiler(wasmtime::Error),
+    /// The artifact has no component.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// The core module cannot be examined.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// The component cannot be compiled.
+    #[error(transparent)]
+    Component(#[from] ComponentError),
+    /// The component is not a plugin of the kind.
+    #[error(transparent)]
+    Kind(#[from] Rejection),
+    /// Its exports do not have the types of the contract.
+    #[error("the component does not fit its world: {0:#}")]
+    World(wasmtime::Error),
+    /// The instance does not start, or `init` traps.
+    #[error("{0}")]
+    Start(StageError),
+    /// `init` returns an error.
+    #[error("`init` failed: {0}")]
+    Init(String),
+    /// The engine does not show the memory of the plugin.
+    #[error("the memory of the instance cannot be read: no core instance matches the component's core module")]
+    NoMemory,
+}
 
 /// A plugin compiled for the laboratory. Any number of subjects can be created from it.
 pub struct PluginUnderTest {
@@ -52,16 +87,14 @@ impl PluginUnderTest {
         kind: StageKind,
         environment: StageEnvironment,
         limits: Limits,
-    ) -> Result<Self, String> {
-        let runtime = Runtime::with_guest_debug().map_err(|error| format!("the engine does not start: {error:#}"))?;
-        let preparer = Preparer::new(&runtime, None).map_err(|error| format!("{error:#}"))?;
-        let bytes = artifact.component().map_err(|error| error.to_string())?;
+    ) -> Result<Self, SubjectError> {
+        let runtime = Runtime::with_guest_debug().map_err(SubjectError::Engine)?;
+        let preparer = Preparer::new(&runtime, None).map_err(SubjectError::Compiler)?;
+        let bytes = artifact.component()?;
         let module = CoreModule::of_component(&bytes)?;
-        let component =
-            tokio::task::block_in_place(|| preparer.compile(&artifact)).map_err(|error| error.to_string())?;
-        let pre = preparer.link(&component, kind).map_err(|error| error.to_string())?;
-        let export =
-            StageExport::new(&pre, kind).map_err(|error| format!("the component does not fit its world: {error:#}"))?;
+        let component = tokio::task::block_in_place(|| preparer.compile(&artifact))?;
+        let pre = preparer.link(&component, kind)?;
+        let export = StageExport::new(&pre, kind).map_err(SubjectError::World)?;
         let has_init = interface(&bytes).has_export(LIFECYCLE);
         Ok(Self { artifact, module, kind, runtime, pre, export, environment, limits, has_init })
     }
@@ -70,8 +103,8 @@ impl PluginUnderTest {
     ///
     /// # Errors
     /// If the bytes are not a component.
-    pub fn kinds(artifact: &Artifact) -> Result<Vec<StageKind>, String> {
-        let bytes = artifact.component().map_err(|error| error.to_string())?;
+    pub fn kinds(artifact: &Artifact) -> Result<Vec<StageKind>, ArtifactError> {
+        let bytes = artifact.component()?;
         Ok(interface(&bytes).kinds())
     }
 
@@ -79,7 +112,7 @@ impl PluginUnderTest {
     ///
     /// # Errors
     /// If the instance does not start, or `init` fails.
-    pub async fn subject(&self) -> Result<Subject<'_>, String> {
+    pub async fn subject(&self) -> Result<Subject<'_>, SubjectError> {
         let meter = Arc::new(Meter::default());
         let state =
             StoreState::new(&self.environment, self.limits, Arc::clone(&meter), &self.runtime.scheduler, "leak");
@@ -93,21 +126,18 @@ impl PluginUnderTest {
         store.epoch_deadline_callback(move |_| {
             if deadline.has_passed() { Err(DeadlinePassed.into()) } else { Ok(UpdateDeadline::Yield(1)) }
         });
-        let message = |error: wasmtime::Error| StageError::from_wasmtime(&error).to_string();
-        let instance = self.pre.instantiate_async(&mut store).await.map_err(message)?;
+        let failed = |error: wasmtime::Error| SubjectError::Start(StageError::from_wasmtime(&error));
+        let instance = self.pre.instantiate_async(&mut store).await.map_err(failed)?;
         meter.mark_initial();
         if self.has_init {
-            call_init(&mut store, &instance)
-                .await
-                .map_err(message)?
-                .map_err(|reason| format!("`init` failed: {reason}"))?;
+            call_init(&mut store, &instance).await.map_err(failed)?.map_err(SubjectError::Init)?;
         }
         let (module, memory, stack_pointer) = self.handles(&mut store)?;
         Ok(Subject { plugin: self, store, instance, meter, clock, module, memory, stack_pointer, calls: 0 })
     }
 
     /// The compiled form of [`PluginUnderTest::module`], and the memory and stack pointer of its instance.
-    fn handles(&self, store: &mut Store<StoreState>) -> Result<(Module, Memory, Option<Global>), String> {
+    fn handles(&self, store: &mut Store<StoreState>) -> Result<(Module, Memory, Option<Global>), SubjectError> {
         for instance in store.debug_all_instances() {
             let module = instance.module(&*store).clone();
             let exports: Vec<_> = module
@@ -122,7 +152,7 @@ impl PluginUnderTest {
             let global = self.module.stack_pointer.and_then(|(index, _)| instance.debug_global(&mut *store, index));
             return Ok((module, memory, global));
         }
-        Err("the memory of the instance cannot be read: no core instance matches the component's core module".into())
+        Err(SubjectError::NoMemory)
     }
 }
 

@@ -184,7 +184,7 @@ struct Ticker {
 }
 
 impl Ticker {
-    /// Calls `tick` every [`TICK`]. A panic is counted, and the thread goes on.
+    /// Calls `tick` every [`TICK`]. A panic is counted, and the thread continues.
     fn start(mut tick: impl FnMut() + Send + 'static) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel::<()>();
         let panics = Arc::new(AtomicU64::new(0));

@@ -51,9 +51,9 @@ fn escaped(text: &str, stays: impl Fn(char) -> bool) -> String {
 
 /// Joins names for a message: the first ten, and how many more there are.
 pub fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
-    const MOST: usize = 10;
-    let more = names.len().saturating_sub(MOST);
-    let listed = names.take(MOST).collect::<Vec<_>>().join(", ");
+    const MAX_LISTED: usize = 10;
+    let more = names.len().saturating_sub(MAX_LISTED);
+    let listed = names.take(MAX_LISTED).collect::<Vec<_>>().join(", ");
     if more == 0 { listed } else { format!("{listed} and {more} more") }
 }
 

@@ -1,7 +1,7 @@
 //! Metadata of files and folders, used to detect changes.
 //!
-//! A file that does not exist and a file that cannot be looked at are different results: what cannot be seen is not
-//! gone.
+//! A file that does not exist and a file that cannot be looked at are different results: a file that cannot be looked at
+//! may still exist.
 
 use std::fs::{self, Metadata};
 use std::io;

@@ -16,7 +16,7 @@ const LIMIT: usize = 1 << 20;
 const KEPT: usize = 64 << 10;
 /// A write to a pipe of at most this many bytes is not mixed with the writes of other processes (pipe(7), `PIPE_BUF`).
 const ATOMIC: usize = 4096;
-/// Pause of the writer after each batch. Under load it makes larger batches, and the threads that log need not wake it.
+/// Pause of the writer after each batch. Under load it makes larger batches, and the threads that log wake it less often.
 const PAUSE: Duration = Duration::from_millis(2);
 /// Pause before the next try if stderr does not block and is full.
 const RETRY: Duration = Duration::from_millis(10);
@@ -69,8 +69,8 @@ impl LineQueue {
         self.dropped.load(Relaxed)
     }
 
-    /// Writes the lines to `out`, for ever. When lines can be written after some were dropped, calls `report` with the
-    /// number of lines that were dropped.
+    /// Writes the lines to `out` until the process ends. When lines can be written after some were dropped, calls `report`
+    /// with the number of lines that were dropped.
     pub(super) fn write_to(&self, out: impl Write, report: impl Fn(u64)) -> Infallible {
         let mut output = Output { out, is_cut: false };
         let mut batch = Vec::new();
@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
 
-    /// A destination that writes what it is told to: a number of bytes, or an error.
+    /// A destination for tests. Each step is a number of bytes to write, or an error.
     struct Scripted {
         steps: Receiver<Result<usize, io::ErrorKind>>,
         written: Sender<String>,

@@ -1,4 +1,4 @@
-//! Finds the word that somebody probably meant.
+//! Finds the word that was probably meant.
 
 /// Words that are less alike than this are different words. `sha265` and `sha256` have 0.97, `to` and `by` 0.
 const ALIKE: f64 = 0.75;

@@ -19,11 +19,11 @@ const LENGTH: usize = (RANDOM * 4).div_ceil(3);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
     /// It was in the file.
-    Before,
+    Found,
     /// There was no file, so it was made now.
-    Now,
-    /// Other users could read or change the file, or the file was cut off, so the secret was made anew.
-    Anew,
+    Created,
+    /// Other users could read or change the file, or the file was cut off, so a new secret was made.
+    Replaced,
 }
 
 /// Makes a random secret in base64url.
@@ -49,13 +49,13 @@ pub fn keep(path: &Path) -> io::Result<(String, Kept)> {
                 // A file of the wrong kind is not a reason to read all of it.
                 let _ = Read::take(&mut file, LENGTH as u64 * 4).read_to_string(&mut text);
             }
-            (Some(text.trim().to_owned()).filter(|text| text.len() >= LENGTH), Kept::Anew)
+            (Some(text.trim().to_owned()).filter(|text| text.len() >= LENGTH), Kept::Replaced)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (None, Kept::Now),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (None, Kept::Created),
         Err(error) => return Err(error),
     };
     if let Some(secret) = found {
-        return Ok((secret, Kept::Before));
+        return Ok((secret, Kept::Found));
     }
     let secret = random()?;
     write(path, &secret)?;

@@ -1,7 +1,7 @@
 //! The log: human-readable or JSON lines on stderr, filtered by `RUST_LOG` (default `info`).
 //!
-//! A thread of its own writes the lines. So a reader of stderr that is gone or slow, or a full disk, costs lines and
-//! nothing else. Everything that the process writes to stderr goes through this thread.
+//! A thread of its own writes the lines. If stderr is closed, its reader is slow, or the disk is full, only log lines
+//! are lost. Everything that the process writes to stderr goes through this thread.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -109,8 +109,8 @@ fn filter() -> (EnvFilter, Option<String>) {
 /// Writes the lines until the process ends.
 fn write_lines() {
     loop {
-        // A second handle, because one of the standard library is locked while it writes, and would stop a panic that
-        // is printed meanwhile.
+        // A separate handle, because the standard library locks its own while it writes, and a thread that panics
+        // meanwhile would wait for the lock.
         let stderr: Box<dyn Write> = match io::stderr().as_fd().try_clone_to_owned() {
             Ok(stderr) => Box::new(File::from(stderr)),
             Err(_) => Box::new(io::stderr()),

@@ -32,6 +32,11 @@ impl Error {
         Self::Failed(error.to_string())
     }
 
+    /// As [`Error::failed`], for `plimsoll leak`.
+    pub(in crate::cli) fn inconclusive(error: impl Display) -> Self {
+        Self::Inconclusive(error.to_string())
+    }
+
     /// Prints the error and returns its exit code.
     pub(in crate::cli) fn report(&self) -> ExitCode {
         // The message may contain texts of plugins, registries and servers.

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::serve::Stop;
 
 /// The number of signals that can wait. Each one ends a step of the stop, and there are three of them.
-const WAITING: usize = 4;
+const MAX_WAITING: usize = 4;
 
 /// The signals that came so far.
 #[derive(Default)]
@@ -68,7 +68,7 @@ pub(super) fn watch() -> io::Result<mpsc::Receiver<Stop>> {
     let mut terminate = signal(SignalKind::terminate())?;
     // The handler stays for the life of the process.
     drop(signal(SignalKind::hangup())?);
-    let (sender, receiver) = mpsc::channel(WAITING);
+    let (sender, receiver) = mpsc::channel(MAX_WAITING);
     if let Some(early) = EARLY.get() {
         for (seen, stop) in [(&early.interrupt, Stop::Now), (&early.terminate, Stop::Drain)] {
             if seen.load(SeqCst) {

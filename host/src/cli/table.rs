@@ -3,14 +3,14 @@
 use plimsoll_runtime::text::printable;
 
 /// Maximum bytes of a cell.
-const LONGEST: usize = 1_024;
+const MAX_CELL: usize = 1_024;
 
 /// Returns the lines of a table with a header. The first `texts` columns are left-aligned. The others are numbers and
 /// right-aligned.
 pub(super) fn lines(header: &[&str], rows: &[Vec<String>], texts: usize) -> Vec<String> {
     let header = header.iter().map(|&title| title.to_owned()).collect();
     // Some texts, such as the names of callers, are not trusted.
-    let shown = |cell: &String| printable(cell, LONGEST);
+    let shown = |cell: &String| printable(cell, MAX_CELL);
     let all: Vec<Vec<String>> =
         std::iter::once(&header).chain(rows).map(|row: &Vec<String>| row.iter().map(shown).collect()).collect();
     let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

@@ -57,11 +57,14 @@ fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     parse_share(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
-fn parse_share(text: &str) -> Result<f64, String> {
+/// A text that is no share.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a valid share; write it as a percentage such as \"5%\"")]
+struct InvalidShare(String);
+
+fn parse_share(text: &str) -> Result<f64, InvalidShare> {
     let number = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-    number
-        .map(|percent| percent / 100.0)
-        .ok_or_else(|| format!("`{text}` is not a valid share; write it as a percentage such as \"5%\""))
+    number.map(|percent| percent / 100.0).ok_or_else(|| InvalidShare(text.to_owned()))
 }
 
 /// Reads `canary = "5%"` or `canary = { share = "5%", … }`.

@@ -14,7 +14,7 @@ use super::server::Server;
 /// Maximum of `max_concurrency`. Each concurrent request reserves address space for the linear memories of a stage.
 const MAX_CONCURRENCY: u32 = 10_000;
 /// The longest time that can be configured. A longer time is a mistake, and could overflow the arithmetic of the clock.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Config {
     /// Checks every number of the file.
@@ -87,7 +87,7 @@ impl Config {
                 return refused(&format!("backends.{}", name.as_str()), &error.to_string());
             }
         }
-        match times.iter().find(|(_, time)| time.is_some_and(|time| time > LONGEST)) {
+        match times.iter().find(|(_, time)| time.is_some_and(|time| time > MAX_TIME)) {
             Some((key, _)) => refused(key, "must not be longer than a day"),
             None => Ok(()),
         }
@@ -129,19 +129,22 @@ impl Config {
         }
         let mut folders: Vec<(PathBuf, &str)> = Vec::new();
         for (name, record) in self.pipelines.iter().filter_map(|(name, it)| Some((name, it.record.as_ref()?))) {
-            let told = |key: &str, reason: String| Some((format!("pipelines.{name}.record.{key}"), reason));
+            let mistake_at = |key: &str, reason: String| Some((format!("pipelines.{name}.record.{key}"), reason));
             if record.max_bytes.as_u64() == 0 {
-                return told("max_bytes", "must be greater than 0; remove the table to disable recording".into());
+                return mistake_at("max_bytes", "must be greater than 0; remove the table to disable recording".into());
             }
             if record.max_age.is_zero() {
-                return told("max_age", "must be greater than 0; remove the table to disable recording".into());
+                return mistake_at("max_age", "must be greater than 0; remove the table to disable recording".into());
             }
             if record.dir.is_none() && check_plugin_name(name).is_err() {
-                return told("dir", "must be set, because the pipeline's name is not a valid folder name".into());
+                return mistake_at("dir", "must be set, because the pipeline's name is not a valid folder name".into());
             }
             let dir = self.record_dir(name)?;
             if let Some((_, other)) = folders.iter().find(|(known, _)| *known == dir) {
-                return told("dir", format!("pipeline `{other}` records into the same folder; set different folders"));
+                return mistake_at(
+                    "dir",
+                    format!("pipeline `{other}` records into the same folder; set different folders"),
+                );
             }
             folders.push((dir, name));
         }

@@ -1,6 +1,7 @@
 //! `plimsoll.toml`: the user's configuration. Every table rejects unknown keys.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -86,6 +87,22 @@ pub struct Overrides {
     pub listen: Option<Listen>,
 }
 
+/// Why a file that the configuration names cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The binary has no such file.
+    #[error("there is no bundled file `{0}`")]
+    NotBundled(String),
+    /// The file is missing or cannot be read.
+    #[error("{} cannot be read: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The error of the file system.
+        error: io::Error,
+    },
+}
+
 impl Config {
     /// Applies the command-line settings of the configuration before, because they take precedence over the file.
     pub fn keep_overrides(&mut self, before: &Self) {
@@ -136,12 +153,13 @@ impl Config {
     /// Reads a file, or a bundled file if the path begins with `bundled:`.
     ///
     /// # Errors
-    /// If the file cannot be read. The message has the path and the reason.
-    pub fn read(&self, path: &Path) -> Result<Vec<u8>, String> {
+    /// If the file cannot be read.
+    pub fn read(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
         if let Some(name) = path.to_str().and_then(|path| path.strip_prefix("bundled:")) {
-            return bundled::file(name).map(<[u8]>::to_vec).ok_or_else(|| format!("there is no bundled file `{name}`"));
+            let bundled = bundled::file(name).map(<[u8]>::to_vec);
+            return bundled.ok_or_else(|| ReadError::NotBundled(name.to_owned()));
         }
         let path = self.resolve(path);
-        files::read_regular(&path, u64::MAX).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+        files::read_regular(&path, u64::MAX).map_err(|error| ReadError::Unreadable { path, error })
     }
 }

@@ -46,14 +46,19 @@ impl From<SocketAddr> for Listen {
     }
 }
 
-impl FromStr for ListenAddress {
-    type Err = String;
+/// A text that is no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` {why}; write HOST:PORT, for example 127.0.0.1:8080, or unix:PATH", text.escape_debug())]
+pub struct InvalidAddress {
+    text: String,
+    why: &'static str,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| {
-            let text = text.escape_debug();
-            format!("`{text}` {why}; write HOST:PORT, for example 127.0.0.1:8080, or unix:PATH")
-        };
+impl FromStr for ListenAddress {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        let wrong = |why| InvalidAddress { text: text.to_owned(), why };
         if let Some(path) = text.strip_prefix(UNIX) {
             // `unix:///run/a.sock` is the same as `unix:/run/a.sock`; gRPC clients use both.
             let path = path.strip_prefix("//").unwrap_or(path);

@@ -39,7 +39,7 @@ pub struct Server {
     pub budget_wait: Duration,
     /// Maximum bytes of all replies that are being sent.
     pub reply_budget: ByteSize,
-    /// How long a client may take nothing of its reply; then the reply is cut off.
+    /// How long a client may read nothing of its reply; then the reply is cut off.
     #[serde(with = "humantime_serde")]
     pub reply_timeout: Duration,
     /// Maximum number of open connections; default three quarters of the descriptors that the process may open.

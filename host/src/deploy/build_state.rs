@@ -2,6 +2,8 @@
 //! creates only the parts that changed.
 
 use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use plimsoll_runtime::component::{CompiledCache, Preparer};
@@ -27,6 +29,14 @@ pub struct BuildState {
     /// The recorders by pipeline; `None` if inputs are never recorded.
     recorders: Option<HashMap<String, Arc<InputRecorder>>>,
     background: BackgroundTasks,
+}
+
+/// A folder in which no recordings can be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot keep recordings in {}: {error}", folder.display())]
+pub(super) struct NoRecorder {
+    folder: PathBuf,
+    error: io::Error,
 }
 
 impl BuildState {
@@ -79,7 +89,11 @@ impl BuildState {
     }
 
     /// Returns the recorder of a pipeline. An open recorder is reused unless its folder or limits have changed.
-    pub(super) fn recorder(&mut self, config: &Config, pipeline: &str) -> Result<Option<Arc<InputRecorder>>, String> {
+    pub(super) fn recorder(
+        &mut self,
+        config: &Config,
+        pipeline: &str,
+    ) -> Result<Option<Arc<InputRecorder>>, NoRecorder> {
         let Some(open) = &mut self.recorders else { return Ok(None) };
         let Some(rules) = recording_rules(config, pipeline) else {
             open.remove(pipeline);
@@ -89,7 +103,7 @@ impl BuildState {
             return Ok(Some(Arc::clone(known)));
         }
         let new = InputRecorder::open(&rules, &self.background).map(Arc::new);
-        let new = new.map_err(|error| format!("cannot keep recordings in {}: {error}", rules.dir.display()))?;
+        let new = new.map_err(|error| NoRecorder { folder: rules.dir.clone(), error })?;
         open.insert(pipeline.to_owned(), Arc::clone(&new));
         Ok(Some(new))
     }

@@ -25,7 +25,7 @@ impl Deployer {
                 .collect();
             let verdicts: Vec<_> = canaries.iter().map(|canary| canary.verdict()).collect();
             for canary in canaries.iter().filter(|canary| canary.verdict() != CanaryVerdict::Undecided) {
-                let figures = serde_json::to_string(&canary.comparison()).expect("figures are always valid JSON");
+                let figures = serde_json::to_string(&canary.comparison()).unwrap_or_else(|error| error.to_string());
                 tracing::info!(target: "plimsoll::audit", plugin = name, %figures, "canary");
             }
             let failed = verdicts.iter().find_map(|verdict| match verdict {

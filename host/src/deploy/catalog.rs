@@ -9,7 +9,7 @@ use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::stage::StageCore;
 use serde::Serialize;
 
-use super::journal::{HandledFile, PluginRecord, VersionRecord};
+use super::journal_state::{HandledFile, PluginRecord, VersionRecord};
 use super::release::{Release, ReleaseSource};
 
 /// Maximum number of rejected versions of a plugin that are kept.
@@ -224,7 +224,7 @@ impl CatalogEntry {
     }
 
     /// The record for the journal. It leaves out the handled files of versions that may be tried again. It also leaves
-    /// out the versions of which no copy is kept: if the serving version is one of them, a restart continues with the
+    /// out the versions that have no copy on disk: if the serving version is one of them, a restart continues with the
     /// version before it, and finds its file again.
     pub fn record(&self) -> PluginRecord {
         let retried = self.rejected.iter().filter(|rejected| rejected.retry).map(|rejected| &rejected.identity);

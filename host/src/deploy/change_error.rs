@@ -66,7 +66,7 @@ pub enum ChangeError {
 }
 
 impl ChangeError {
-    /// Why a change did not happen of which the pipelines could not be built.
+    /// The error of a change whose pipelines could not be built.
     pub(super) fn of_build(plugin: &str, error: &BuildError) -> Self {
         let (plugin, reason) = (plugin.to_owned(), error.to_string());
         match error.is_temporary {

@@ -14,7 +14,8 @@ use super::canary::Canary;
 use super::catalog::{RejectedVersion, VersionFigures};
 pub use super::change_error::{ChangeError, DeployedState};
 use super::file_fingerprint::FileFingerprint;
-use super::journal::{HandledFile, Journal};
+use super::journal::Journal;
+use super::journal_state::HandledFile;
 use super::lost_copies::LostCopies;
 use super::needed::needed;
 use super::pipeline_build::Selection;
@@ -66,8 +67,12 @@ impl Deployer {
         by: &str,
     ) -> Result<DeployedState, ChangeError> {
         let started = self.rehearsed.started();
-        self.adopt_rehearsal();
         let identity = release.artifact.identity.clone();
+        if let Some(plugin) = serving.catalog().get_mut(&*identity.name) {
+            // The rehearsal has set it, and does not reset it if it panicked.
+            plugin.compiling = None;
+        }
+        self.adopt_rehearsal();
         let source = release.source.to_string();
         serving.catalog().entry(identity.name.to_string()).or_default().compiling = Some(identity.clone());
         let result = self.admit(serving, release).await;

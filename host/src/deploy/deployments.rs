@@ -64,8 +64,8 @@ impl Deployments {
         finished(changed).await
     }
 
-    /// Makes a change that compiles nothing as a rule, such as a rollback: what it needs is kept, except after a restart.
-    /// So it is rehearsed first, without the lock, but does not wait for a [`Deployments::build`]. The change is completed
+    /// Makes a change that usually compiles nothing, such as a rollback: what it needs is kept, except after a restart. So
+    /// it is rehearsed first, without the lock, but does not wait for a [`Deployments::build`]. The change is completed
     /// even if the caller disconnects.
     ///
     /// # Panics
@@ -121,7 +121,7 @@ impl Deployments {
     }
 }
 
-/// Waits for a change. If it panicked, the panic goes on here; it is counted already.
+/// Waits for a change. If it panicked, the panic continues here; it is counted already.
 async fn finished<R>(change: JoinHandle<R>) -> R {
     match change.await.map_err(JoinError::try_into_panic) {
         Ok(result) => result,
@@ -173,16 +173,20 @@ impl Build<'_> {
                 let deployer = runtime.block_on(deployments.deployer.lock());
                 (deployer.rehearsal(rehearsed), serving.served.load_full())
             };
-            // A rehearsal that panics has no result. Then the change itself panics, and is recorded by its caller.
+            // A rehearsal that panics is not repeated. The change continues the panic, so its caller records it.
             let rehearsing = || runtime.block_on(rehearse(serving, &mut rehearsal));
-            let is_complete = catch_unwind(AssertUnwindSafe(rehearsing)).is_ok();
-            rehearsed = if is_complete { rehearsal.end_rehearsal() } else { Rehearsed::default() };
+            let result = catch_unwind(AssertUnwindSafe(rehearsing));
+            let has_panicked = result.is_err();
+            rehearsed = match result {
+                Ok(()) => rehearsal.end_rehearsal(),
+                Err(panic) => Rehearsed::panicked(panic),
+            };
             let mut deployer = runtime.block_on(deployments.deployer.lock());
             let is_current = Arc::ptr_eq(&before, &serving.served.load());
             if !is_current {
                 rehearsed.forget_trials();
             }
-            if is_current || attempt == Self::REHEARSALS {
+            if is_current || has_panicked || attempt == Self::REHEARSALS {
                 deployer.rehearsed = rehearsed;
                 return deployments.make_change(runtime, &mut deployer, *is_alone, work);
             }

@@ -6,19 +6,25 @@ use std::sync::Arc;
 
 use super::catalog::CatalogEntry;
 use super::deployer::{ChangeError, Deployer};
-use super::journal::{JournalState, PluginRecord, VersionRecord};
+use super::journal::JournalError;
+use super::journal_state::{JournalState, PluginRecord, VersionRecord};
 use super::release::Release;
 use super::serving::Serving;
+
+/// Why a restart does not remember the present state of a plugin.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotRemembered(String);
 
 impl Deployer {
     /// Whether a restart remembers the present state of a plugin.
     ///
     /// # Errors
-    /// If it does not: the reason, in one sentence.
-    pub fn durability(&self, plugin: &str) -> Result<(), String> {
+    /// If it does not.
+    pub fn durability(&self, plugin: &str) -> Result<(), NotRemembered> {
         let problem = self.journal.as_ref().and_then(|journal| journal.problem());
         match problem.or_else(|| self.lost_copies.reason(plugin)) {
-            Some(reason) => Err(reason),
+            Some(reason) => Err(NotRemembered(reason)),
             None => Ok(()),
         }
     }
@@ -31,9 +37,10 @@ impl Deployer {
         // A copy that is kept already must stay: the write below would remove it, because no state names it yet.
         let Some(journal) = self.journal.as_ref().filter(|_| !release.is_kept()) else { return Ok(()) };
         let is_required = self.config.deploy.require_durable;
-        let not_durable = |reason| {
+        let not_durable = |error: JournalError| {
             serving.records.metrics.record_journal(false);
-            ChangeError::NotDurable { plugin: release.artifact.identity.name.to_string(), reason }
+            let plugin = release.artifact.identity.name.to_string();
+            ChangeError::NotDurable { plugin, reason: error.to_string() }
         };
         if is_required {
             // Fails before the release is compiled if nothing can be written at all.
@@ -41,7 +48,7 @@ impl Deployer {
         }
         match journal.keep(release.artifact.clone()) {
             Ok(artifact) => release.artifact = artifact,
-            Err(reason) if is_required => return Err(not_durable(reason)),
+            Err(error) if is_required => return Err(not_durable(error)),
             // `write_journal` tries it again and reports it.
             Err(_) => {}
         }
@@ -58,9 +65,9 @@ impl Deployer {
         let plugin = release.artifact.identity.name.to_string();
         let mut state = self.journal_state(serving);
         state.plugins.entry(plugin.clone()).or_default().candidate = Some(VersionRecord::of(release));
-        journal.write(&state).map_err(|reason| {
+        journal.write(&state).map_err(|error| {
             serving.records.metrics.record_journal(false);
-            ChangeError::NotDurable { plugin, reason }
+            ChangeError::NotDurable { plugin, reason: error.to_string() }
         })
     }
 
@@ -76,7 +83,7 @@ impl Deployer {
             for release in releases.filter(|release| !release.is_kept()) {
                 match journal.keep(release.artifact.clone()) {
                     Ok(artifact) => *release = Arc::new(Release { artifact, ..(**release).clone() }),
-                    Err(reason) => drop(lost.insert(name.clone(), reason)),
+                    Err(error) => drop(lost.insert(name.clone(), error.to_string())),
                 }
             }
         }

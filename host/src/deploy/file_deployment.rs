@@ -14,13 +14,24 @@ use super::newest_release::release_of_file;
 use super::release::{FileError, Release};
 use super::serving::Serving;
 
+/// Why a file cannot be deployed now. It is tried again at the next scan.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotDeployed {
+    /// It cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
+    /// The change cannot be made.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+}
+
 /// Deploys a file of the plugin folder, unless it has bytes that were handled before or a newer version serves.
 ///
 /// # Errors
-/// If it cannot be deployed now: the reason. It is tried again at the next scan.
-pub(super) fn deploy_file(build: &Build<'_>, found: &ComponentFile, look: &Look) -> Result<(), String> {
-    let (config, was_told) =
-        build.change(async |_, deployer| (deployer.config().clone(), deployer.unreadable.is_told(&found.path)));
+/// If it cannot be deployed now.
+pub(super) fn deploy_file(build: &Build<'_>, found: &ComponentFile, look: &Look) -> Result<(), NotDeployed> {
+    let (config, was_logged) =
+        build.change(async |_, deployer| (deployer.config().clone(), deployer.unreadable.is_logged(&found.path)));
     let release = release_of_file(&config, found);
     if !FileFingerprint::read(&found.name, &found.path).is_ok_and(|now| now == Some(found.fingerprint)) {
         // It was written while it was read. The next scan finds it again.
@@ -37,11 +48,10 @@ pub(super) fn deploy_file(build: &Build<'_>, found: &ComponentFile, look: &Look)
     if let Ok(release) = &release
         && is_new(release)
     {
-        if was_told {
+        if was_logged {
             // It may fail at every scan, so it is tried before it is compiled and logged as a deployment.
             let mut tried = release.clone();
-            let kept = build.change(async |serving, deployer| deployer.keep(serving, &mut tried));
-            kept.map_err(|error| error.to_string())?;
+            build.change(async |serving, deployer| deployer.keep(serving, &mut tried))?;
         }
         rehearsed = Some(release.clone());
     }
@@ -72,16 +82,16 @@ impl Deployer {
         found: &ComponentFile,
         look: &Look,
         release: Result<Release, FileError>,
-    ) -> Result<(), String> {
+    ) -> Result<(), NotDeployed> {
         let what = found.path.display().to_string();
         let release = match release {
             Ok(release) => release,
             Err(FileError::Unreadable(reason)) => {
-                if !self.unreadable.is_told(&found.path) {
+                if !self.unreadable.is_logged(&found.path) {
                     let rejected = rejected_file(found, reason.clone());
                     serving.catalog().entry(found.name.clone()).or_default().reject(rejected);
                 }
-                return Err(reason);
+                return Err(NotDeployed::Unreadable(reason));
             }
             Err(FileError::Rejected(reason)) => {
                 self.reject(serving, "folder", rejected_file(found, reason));
@@ -99,9 +109,9 @@ impl Deployer {
                 self.skip_file(serving, found, &release);
                 return Ok(());
             }
-            if let Err(reason) = check_order(plugin, &release, |path| look.is_gone(path)) {
+            if let Err(error) = check_order(plugin, &release, |path| look.is_gone(path)) {
                 drop(plugins);
-                self.refuse_older(serving, found, release, reason);
+                self.refuse_older(serving, found, release, error.to_string());
                 return Ok(());
             }
             plugin.handled.get(&what).cloned()
@@ -124,7 +134,7 @@ impl Deployer {
             self.folder.mark_unhandled(found);
         }
         match result {
-            Err(error @ (ChangeError::NotDurable { .. } | ChangeError::NoCapacity { .. })) => Err(error.to_string()),
+            Err(error @ (ChangeError::NotDurable { .. } | ChangeError::NoCapacity { .. })) => Err(error.into()),
             // `deploy` has logged the result.
             _ => Ok(()),
         }
@@ -160,7 +170,7 @@ impl Deployer {
         let what = found.path.display().to_string();
         self.remember_handled(serving, &found.name, what, &identity.digest, found.fingerprint);
         self.folder.mark_handled(found);
-        // A copy of the version that serves, with an older name, is no other version.
+        // A copy of the serving version with an older name is not another version.
         if serving_digest.as_ref() != Some(&identity.digest) {
             self.reject(serving, "folder", RejectedVersion { identity, retry: false, ..rejected_file(found, reason) });
         }

@@ -11,16 +11,21 @@ use super::folder_look::ComponentFile;
 use super::release::{Release, ReleaseSource};
 use super::version_order::VersionOrder;
 
+/// Why a file must not replace the version that serves, and how to deploy it all the same.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotNewer(String);
+
 /// Checks that no version of the plugin that serves or is on canary is newer than the release of a file. A version whose
 /// own file was overwritten or removed may be replaced by every file, also by an older one. So may a bundled one.
 ///
 /// # Errors
-/// If the release must not replace it: the reason, and how to deploy it all the same.
+/// If the release must not replace it.
 pub(super) fn check_order(
     plugin: &CatalogEntry,
     release: &Release,
     is_gone: impl Fn(&Path) -> bool,
-) -> Result<(), String> {
+) -> Result<(), NotNewer> {
     let ReleaseSource::File(file) = &release.source else { return Ok(()) };
     let new = &*release.artifact.identity.version;
     for (known, state) in
@@ -49,10 +54,10 @@ pub(super) fn check_order(
             Some(other) => format!(", or replace {} by it", other.display()),
             None => String::new(),
         };
-        return Err(format!(
+        return Err(NotNewer(format!(
             "{why}, which {state} and continues to; to deploy it all the same, run `plimsoll plugin deploy {}`{remove}",
             file.display()
-        ));
+        )));
     }
     Ok(())
 }

@@ -8,12 +8,12 @@ use std::sync::{Arc, Weak};
 
 use plimsoll_runtime::identity::digest;
 use plimsoll_runtime::nn::{
-    Backend, BackendName, Device, LoadError, LoadedModel, ModelSource, external_files, prove_rows,
+    Backend, BackendName, Device, ExternalError, LoadError, LoadedModel, ModelSource, external_files, prove_rows,
 };
 use plimsoll_runtime::stage::Asset;
 use tokio::sync::Semaphore;
 
-use crate::config::Config;
+use crate::config::{Config, ReadError};
 use crate::records::metrics::BatchMetrics;
 
 /// A backend, and the semaphore that limits its concurrent runs.
@@ -45,6 +45,37 @@ struct KnownModel {
     is_checked: bool,
 }
 
+/// Why a file that the configuration names cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FileStoreError {
+    /// An asset or a sample cannot be read.
+    #[error(transparent)]
+    Asset(ReadError),
+    /// There is no such model.
+    #[error("there is no model `{name}`; the configured models are [{known}]")]
+    UnknownModel { name: String, known: String },
+    /// The file of a model cannot be read.
+    #[error("file: {0}")]
+    Model(ReadError),
+    /// The model names files that it must not read.
+    #[error("file: {}: {error}", path.display())]
+    Locations { path: PathBuf, error: ExternalError },
+    /// A file with weights cannot be read.
+    #[error("file: {} stores weights in another file: {error}", path.display())]
+    Weights { path: PathBuf, error: ReadError },
+    /// A file with weights is a link out of the model's folder.
+    #[error(
+        "file: {} stores weights in another file: {} is a link to a file outside of the model's folder; store the file \
+         itself there",
+        path.display(),
+        weights.display()
+    )]
+    WeightsOutside { path: PathBuf, weights: PathBuf },
+    /// The backend does not load, or does not load the model.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
 /// The files of a model.
 pub(super) struct ModelFiles {
     /// The model.
@@ -55,16 +86,21 @@ pub(super) struct ModelFiles {
 
 impl ModelFiles {
     /// Reads a model and the files that it names.
-    fn read(config: &Config, path: &Path) -> Result<Self, String> {
-        let bytes = config.read(path).map_err(|reason| format!("file: {reason}"))?;
-        let locations = external_files(&bytes).map_err(|error| format!("file: {}: {error}", path.display()))?;
+    fn read(config: &Config, path: &Path) -> Result<Self, FileStoreError> {
+        let bytes = config.read(path).map_err(FileStoreError::Model)?;
+        let locations = external_files(&bytes);
+        let locations = locations.map_err(|error| FileStoreError::Locations { path: path.to_owned(), error })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let read = |location: String| {
             let beside = folder.join(&location);
-            check_inside(&config.resolve(folder), &config.resolve(&beside))
-                .and_then(|()| config.read(&beside))
-                .map(|bytes| (location, Arc::new(bytes)))
-                .map_err(|reason| format!("file: {} stores weights in another file: {reason}", path.display()))
+            let weights = config.resolve(&beside);
+            if is_outside(&config.resolve(folder), &weights) {
+                return Err(FileStoreError::WeightsOutside { path: path.to_owned(), weights });
+            }
+            match config.read(&beside) {
+                Ok(bytes) => Ok((location, Arc::new(bytes))),
+                Err(error) => Err(FileStoreError::Weights { path: path.to_owned(), error }),
+            }
         };
         let external = locations.into_iter().map(read).collect::<Result<_, _>>()?;
         Ok(Self { bytes: Arc::new(bytes), external })
@@ -101,16 +137,11 @@ impl WeakFiles {
     }
 }
 
-/// Checks that a file is in the folder, also if it is a link. A file that does not exist passes; reading it fails.
-fn check_inside(folder: &Path, file: &Path) -> Result<(), String> {
-    let (Ok(folder), Ok(target)) = (folder.canonicalize(), file.canonicalize()) else { return Ok(()) };
-    match target.starts_with(&folder) {
-        true => Ok(()),
-        false => Err(format!(
-            "{} is a link to a file outside of the model's folder; store the file itself there",
-            file.display()
-        )),
-    }
+/// Returns true if a file is not in the folder, for example because it is a link. A file that does not exist is not
+/// outside; reading it fails.
+fn is_outside(folder: &Path, file: &Path) -> bool {
+    let (Ok(folder), Ok(target)) = (folder.canonicalize(), file.canonicalize()) else { return false };
+    !target.starts_with(&folder)
 }
 
 impl FileStore {
@@ -131,20 +162,24 @@ impl FileStore {
     }
 
     /// An asset or a sample that the configuration names.
-    pub(super) fn asset(&mut self, config: &Config, path: &Path) -> Result<Asset, String> {
+    pub(super) fn asset(&mut self, config: &Config, path: &Path) -> Result<Asset, FileStoreError> {
         if let Some(known) = self.files.assets.get(path) {
             return Ok(known.clone());
         }
-        let asset = Asset::new(Arc::new(config.read(path)?));
+        let asset = Asset::new(Arc::new(config.read(path).map_err(FileStoreError::Asset)?));
         self.files.assets.insert(path.to_owned(), asset.clone());
         Ok(asset)
     }
 
     /// A model that the configuration names, and its files.
-    pub(super) fn model(&mut self, config: &Config, name: &str) -> Result<(Arc<LoadedModel>, ModelFiles), String> {
+    pub(super) fn model(
+        &mut self,
+        config: &Config,
+        name: &str,
+    ) -> Result<(Arc<LoadedModel>, ModelFiles), FileStoreError> {
         let Some(wanted) = config.models.get(name) else {
             let known: Vec<_> = config.models.keys().map(String::as_str).collect();
-            return Err(format!("there is no model `{name}`; the configured models are [{}]", known.join(", ")));
+            return Err(FileStoreError::UnknownModel { name: name.to_owned(), known: known.join(", ") });
         };
         if let Some(known) = self.files.models.get(name).filter(|known| known.is_checked)
             && let Some(files) = known.files.upgrade()
@@ -176,11 +211,10 @@ impl FileStore {
             external: files.external.clone(),
             device: wanted.target,
         };
-        let failed = |error: LoadError| error.to_string();
         tracing::info!("loading the model {name} …");
-        let loaded = backend.load(&source).map_err(failed)?;
+        let loaded = backend.load(&source)?;
         let model = LoadedModel::new(name.to_owned(), digest, loaded, Arc::clone(permits), batches, scheduling);
-        let model = Arc::new(model.map_err(failed)?);
+        let model = Arc::new(model?.with_size_limit(&files.bytes));
         let known = KnownModel {
             backend: wanted.backend,
             device: wanted.target,
@@ -192,13 +226,13 @@ impl FileStore {
         Ok((model, files))
     }
 
-    fn backend(&mut self, config: &Config, name: BackendName) -> Result<&OpenBackend, String> {
+    fn backend(&mut self, config: &Config, name: BackendName) -> Result<&OpenBackend, LoadError> {
         let entry = match self.backends.entry(name) {
             Entry::Occupied(known) => return Ok(known.into_mut()),
             Entry::Vacant(entry) => entry,
         };
         let folder = config.resolve(Path::new(""));
-        let backend = name.open(&config.backends.of(name), &folder).map_err(|error| error.to_string())?;
+        let backend = name.open(&config.backends.of(name), &folder)?;
         // More concurrent runs than cores would only slow each other down.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(entry.insert((backend.into(), Arc::new(Semaphore::new(cores)))))

@@ -91,7 +91,7 @@ impl Look {
                 folders.extend(id.ok().map(|id| (folder.to_owned(), id)));
                 continue;
             }
-            // A file that was removed from the folder in which it was is gone. Of other folders nothing is known.
+            // A file that was removed from the folder in which it was is gone. About other folders nothing is known.
             let reason = match id {
                 Ok(id) if folders.get(folder) == Some(&id) => None,
                 Ok(_) => Some(ANOTHER_FOLDER.to_owned()),

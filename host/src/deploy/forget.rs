@@ -1,4 +1,4 @@
-//! Forgets what is gone: files that were removed, plugins of which nothing is left, and the series of their versions.
+//! Forgets what is gone: files that were removed, plugins that have no version left, and the series of their versions.
 //! Without this, memory, metrics and journal would grow with every deployment.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use plimsoll_runtime::identity::Identity;
 use super::catalog::{Catalog, CatalogEntry};
 use super::deployer::Deployer;
 use super::folder_look::Look;
-use super::journal::HandledFile;
+use super::journal_state::HandledFile;
 use super::needed::needed;
 use super::release::{Release, ReleaseSource};
 use super::serving::{Route, Serving};
@@ -103,13 +103,15 @@ impl Deployer {
             };
             served.unloaded.contains(pipeline) || served.routes.get(pipeline).is_some_and(has_chip)
         };
+        let is_pipeline = |name: &str| served.unloaded.contains(name) || served.routes.contains_key(name);
+        serving.records.statistics.retain(is_pipeline);
         let is_known = |it: &Identity| known.contains(&(it.name.clone(), it.digest.clone()));
         serving.records.memory.retain(is_known, is_served);
         serving.records.metrics.batches().retain(|model| self.config.models.contains_key(model));
     }
 }
 
-/// Limits the plugins of which there are only versions that were rejected over HTTP.
+/// Limits the plugins that have only versions that were rejected over HTTP.
 fn forget_rejected(plugins: &mut Catalog) {
     let is_only_rejected = |plugin: &CatalogEntry| {
         let is_http = |source: &str| ReleaseSource::parse(source) == ReleaseSource::Http;

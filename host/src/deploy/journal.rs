@@ -7,23 +7,20 @@
 //! A folder that cannot be written to is still read. Then changes are not durable: [`Journal::problem`] has the reason
 //! until a later write succeeds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::SystemTime;
 
-use plimsoll_runtime::component::Artifact;
 use plimsoll_runtime::component::artifact::UNVERSIONED;
-use plimsoll_runtime::identity::check_version;
-use serde::{Deserialize, Serialize};
+use plimsoll_runtime::component::{Artifact, ArtifactError};
+use plimsoll_runtime::identity::{InvalidVersion, check_version};
 
-use super::file_fingerprint::FileFingerprint;
-use super::folder_look::KnownFolders;
-use super::manifest::Manifest;
-use super::release::{Release, ReleaseSource};
+use super::journal_state::{JournalState, VersionRecord};
+use super::manifest::{Manifest, ManifestError};
+use super::release::Release;
 
 /// The folder of deployments, locked for this process.
 #[derive(Debug)]
@@ -35,73 +32,56 @@ pub struct Journal {
     problem: Mutex<Option<String>>,
 }
 
-/// The journal's content.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct JournalState {
-    /// The records by plugin.
-    pub plugins: BTreeMap<String, PluginRecord>,
-    /// The folders in which component files were found.
-    #[serde(default)]
-    pub folders: KnownFolders,
-}
-
-/// The record of a plugin.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct PluginRecord {
-    /// The version that serves.
-    pub serving: Option<VersionRecord>,
-    /// The version on canary.
-    #[serde(default)]
-    pub candidate: Option<VersionRecord>,
-    /// The versions that served before, the latest first.
-    pub previous: Vec<VersionRecord>,
-    /// Files and references that were handled, with their digests at that time.
-    #[serde(rename = "seen")]
-    pub handled: BTreeMap<String, HandledFile>,
-    /// The digests of versions that were rolled back, the latest first. Journals of older versions do not have it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub withdrawn: Vec<String>,
-}
-
-/// The record of a version.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct VersionRecord {
-    version: String,
-    /// SHA-256 of the component.
-    pub digest: String,
-    source: String,
-    manifest: String,
-    manifest_path: PathBuf,
-    at: SystemTime,
-}
-
-/// A file that was handled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HandledFile {
-    /// SHA-256 of the component.
-    pub digest: String,
-    /// The fingerprint of the file; the default value for a reference to a registry.
-    pub fingerprint: FileFingerprint,
-}
-
-impl VersionRecord {
-    /// Creates the record of a release.
-    pub fn of(release: &Release) -> Self {
-        let identity = &release.artifact.identity;
-        Self {
-            version: identity.version.to_string(),
-            digest: identity.digest.to_string(),
-            source: release.source.to_string(),
-            manifest: release.manifest.text.clone(),
-            manifest_path: release.manifest.path.clone(),
-            at: release.at,
-        }
-    }
-
-    /// Returns true if the release is bundled in the binary.
-    pub fn is_bundled(&self) -> bool {
-        ReleaseSource::parse(&self.source) == ReleaseSource::Bundled
-    }
+/// Why a state or a component cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another process uses the folder.
+    #[error("the data folder {} is in use by another process; set `data_dir` to a different folder", .0.display())]
+    InUse(PathBuf),
+    /// A file cannot be read.
+    #[error("{} cannot be read: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The error of the file system.
+        error: io::Error,
+    },
+    /// The file is not a journal.
+    #[error("{} is not a valid journal: {error}; remove it to start from the plugin folder", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: serde_json::Error,
+    },
+    /// The state cannot be written.
+    #[error("cannot write to the data folder {}: {error}", folder.display())]
+    StateNotWritten {
+        /// The data folder.
+        folder: PathBuf,
+        /// The error of the file system.
+        error: io::Error,
+    },
+    /// The copy of a component cannot be written.
+    #[error("cannot write a copy of the component to the data folder {}: {error}", folder.display())]
+    CopyNotWritten {
+        /// The data folder.
+        folder: PathBuf,
+        /// The error of the file system.
+        error: io::Error,
+    },
+    /// The copy of a component has another digest.
+    #[error("{} was changed: it has a different digest", .0.display())]
+    Changed(PathBuf),
+    /// The bytes of a component that is to be copied cannot be read.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// The copy of a component has no valid version.
+    #[error(transparent)]
+    Version(#[from] InvalidVersion),
+    /// The manifest of a version is not valid any more.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
 }
 
 const JOURNAL: &str = "plugins.json";
@@ -116,18 +96,13 @@ impl Journal {
     ///
     /// # Errors
     /// If another process uses the folder.
-    pub fn open(folder: &Path) -> Result<Self, String> {
+    pub fn open(folder: &Path) -> Result<Self, JournalError> {
         let this = Self { folder: folder.to_owned(), lock: OnceLock::new(), problem: Mutex::default() };
         match lock(folder) {
             Ok(lock) => drop(this.lock.set(lock)),
-            Err(TryLockError::WouldBlock) => {
-                return Err(format!(
-                    "the data folder {} is in use by another process; set `data_dir` to a different folder",
-                    folder.display()
-                ));
-            }
+            Err(TryLockError::WouldBlock) => return Err(JournalError::InUse(folder.to_owned())),
             Err(TryLockError::Error(error)) => {
-                let reason = format!("cannot write to the data folder {}: {error}", folder.display());
+                let reason = this.not_written(error).to_string();
                 tracing::warn!("{reason}; a restart forgets new deployments");
                 this.set_problem(Some(reason));
             }
@@ -139,12 +114,10 @@ impl Journal {
     ///
     /// # Errors
     /// If the file cannot be read or is not a valid journal.
-    pub fn read(&self) -> Result<JournalState, String> {
+    pub fn read(&self) -> Result<JournalState, JournalError> {
         let path = self.folder.join(JOURNAL);
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                format!("{} is not a valid journal: {error}; remove it to start from the plugin folder", path.display())
-            }),
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| JournalError::Invalid { path, error }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(JournalState::default()),
             // The folder belongs to another user, or is no folder. Opening it has logged a warning.
             Err(error)
@@ -153,7 +126,7 @@ impl Journal {
             {
                 Ok(JournalState::default())
             }
-            Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+            Err(error) => Err(JournalError::Unreadable { path, error }),
         }
     }
 
@@ -185,8 +158,8 @@ impl Journal {
     /// can be written again.
     ///
     /// # Errors
-    /// If the state cannot be written: the reason.
-    pub fn write(&self, state: &JournalState) -> Result<(), String> {
+    /// If the state cannot be written.
+    pub fn write(&self, state: &JournalState) -> Result<(), JournalError> {
         let written = self.lock_again().and_then(|()| {
             let text = serde_json::to_vec_pretty(state).map_err(io::Error::other)?;
             write_durably(&self.folder.join(JOURNAL), &text)
@@ -200,13 +173,17 @@ impl Journal {
                 Ok(())
             }
             Err(error) => {
-                let reason = format!("cannot write to the data folder {}: {error}", self.folder.display());
-                if self.set_problem(Some(reason.clone())).is_none() {
-                    tracing::error!("{reason}; a restart forgets the latest changes");
+                let error = self.not_written(error);
+                if self.set_problem(Some(error.to_string())).is_none() {
+                    tracing::error!("{error}; a restart forgets the latest changes");
                 }
-                Err(reason)
+                Err(error)
             }
         }
+    }
+
+    fn not_written(&self, error: io::Error) -> JournalError {
+        JournalError::StateNotWritten { folder: self.folder.clone(), error }
     }
 
     /// Locks the folder if it could not be locked before, for example because it was read-only.
@@ -239,15 +216,13 @@ impl Journal {
     /// [`Journal::write`] removes the copy if the state does not name it.
     ///
     /// # Errors
-    /// If the component cannot be read or written: the reason.
-    pub fn keep(&self, artifact: Artifact) -> Result<Artifact, String> {
+    /// If the component cannot be read or written.
+    pub fn keep(&self, artifact: Artifact) -> Result<Artifact, JournalError> {
         let path = self.component(&artifact.identity.digest);
         if !path.is_file() {
-            let bytes = artifact.bytes().map_err(|error| error.to_string())?;
+            let bytes = artifact.bytes()?;
             let written = self.lock_again().and_then(|()| write_durably(&path, &bytes));
-            written.map_err(|error| {
-                format!("cannot write a copy of the component to the data folder {}: {error}", self.folder.display())
-            })?;
+            written.map_err(|error| JournalError::CopyNotWritten { folder: self.folder.clone(), error })?;
         }
         Ok(artifact.stored_at(&path))
     }
@@ -256,20 +231,18 @@ impl Journal {
     ///
     /// # Errors
     /// If the component cannot be read or was changed, or the manifest is invalid.
-    pub fn release(&self, name: &str, entry: &VersionRecord) -> Result<Release, String> {
+    pub fn release(&self, name: &str, entry: &VersionRecord) -> Result<Release, JournalError> {
         let path = self.component(&entry.digest);
-        let bytes = fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-        let artifact = Artifact::new(name, Some(&usable_version(&entry.version)), bytes.into());
-        let artifact = artifact.map_err(|error| error.to_string())?;
+        let bytes = fs::read(&path).map_err(|error| JournalError::Unreadable { path: path.clone(), error })?;
+        let artifact = Artifact::new(name, Some(&usable_version(&entry.version)), bytes.into())?;
         if *artifact.identity.digest != entry.digest {
-            return Err(format!("{} was changed: it has a different digest", path.display()));
+            return Err(JournalError::Changed(path));
         }
         let manifest = match entry.manifest.as_str() {
             "" => Manifest::default(),
             text => Manifest::parse(text.to_owned(), &entry.manifest_path)?,
         };
-        let source = ReleaseSource::parse(&entry.source);
-        Ok(Release { artifact: artifact.stored_at(&path), manifest, source, at: entry.at })
+        Ok(Release { artifact: artifact.stored_at(&path), manifest, source: entry.source(), at: entry.at })
     }
 
     fn component(&self, digest: &str) -> PathBuf {

@@ -1,13 +1,13 @@
-//! The plugins of which no copy could be kept, so that a restart forgets their latest version.
+//! The plugins whose latest version could not be copied to disk, so that a restart forgets it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often a write that failed is tried again, if there is no change in between.
-const RETRY: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The plugins of which no copy could be kept.
+/// The plugins whose latest version could not be copied to disk.
 #[derive(Debug, Default)]
 pub struct LostCopies {
     state: Mutex<State>,
@@ -33,7 +33,7 @@ impl LostCopies {
 
     /// Returns true if it is time to try again.
     pub fn is_retry_due(&self) -> bool {
-        self.lock().tried.is_none_or(|tried| tried.elapsed() >= RETRY)
+        self.lock().tried.is_none_or(|tried| tried.elapsed() >= RETRY_INTERVAL)
     }
 
     /// Sets the result of a try. What has changed since the last one is logged.

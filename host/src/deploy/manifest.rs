@@ -2,13 +2,12 @@
 //! The tables of the pipelines and `[plugins.NAME]` take precedence over it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Deserialize;
-
-use crate::base::files;
 
 /// The content of the file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -37,41 +36,72 @@ pub struct Manifest {
     pub path: PathBuf,
 }
 
+/// A manifest that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The text is not a manifest.
+    #[error("{}: {error}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the line.
+        error: Box<toml::de::Error>,
+    },
+    /// A time is longer than a day.
+    #[error("{}: no time may be longer than a day", .0.display())]
+    TooLong(PathBuf),
+    /// The component has another digest than the pinned one.
+    #[error("digest mismatch: {} pins sha256 {pinned}, but the file has {found}", path.display())]
+    Digest {
+        /// The file.
+        path: PathBuf,
+        /// The pinned digest.
+        pinned: String,
+        /// The digest of the component.
+        found: String,
+    },
+    /// The folder of assets, or a file in it, cannot be read.
+    #[error("assets folder {}: {error}", folder.display())]
+    Assets {
+        /// The folder.
+        folder: PathBuf,
+        /// The error of the file system.
+        error: io::Error,
+    },
+}
+
 /// The longest time that can be configured, as in `plimsoll.toml`.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Manifest {
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// If the file cannot be read or parsed.
-    pub fn read(path: &Path) -> Result<Self, String> {
-        let text = files::read_settings(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-        Self::parse(text, path)
-    }
-
     /// Parses the text of the file at `path`.
     ///
     /// # Errors
     /// If the text is not a valid manifest.
-    pub fn parse(text: String, path: &Path) -> Result<Self, String> {
-        let mut this: Self = toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-        if [this.deadline, this.init_deadline].iter().flatten().any(|time| *time > LONGEST) {
-            return Err(format!("{}: no time may be longer than a day", path.display()));
+    pub fn parse(text: String, path: &Path) -> Result<Self, ManifestError> {
+        let invalid = |error| ManifestError::Invalid { path: path.to_owned(), error: Box::new(error) };
+        let mut this: Self = toml::from_str(&text).map_err(invalid)?;
+        if [this.deadline, this.init_deadline].iter().flatten().any(|time| *time > MAX_TIME) {
+            return Err(ManifestError::TooLong(path.to_owned()));
         }
         this.text = text;
         this.path = path.to_owned();
         Ok(this)
     }
 
+    /// The file; `None` if the plugin has no manifest.
+    pub fn file(&self) -> Option<&Path> {
+        Some(&*self.path).filter(|path| !path.as_os_str().is_empty())
+    }
+
     /// Compares the component's digest with the pinned one.
     ///
     /// # Errors
     /// If they differ.
-    pub fn check_digest(&self, digest: &str) -> Result<(), String> {
+    pub fn check_digest(&self, digest: &str) -> Result<(), ManifestError> {
         match &self.sha256 {
             Some(pinned) if !pinned.eq_ignore_ascii_case(digest) => {
-                Err(format!("digest mismatch: {} pins sha256 {pinned}, but the file has {digest}", self.path.display()))
+                Err(ManifestError::Digest { path: self.path.clone(), pinned: pinned.clone(), found: digest.to_owned() })
             }
             _ => Ok(()),
         }
@@ -81,15 +111,15 @@ impl Manifest {
     ///
     /// # Errors
     /// If the folder or a file cannot be read.
-    pub fn read_assets(&self) -> Result<BTreeMap<String, Vec<u8>>, String> {
+    pub fn read_assets(&self) -> Result<BTreeMap<String, Vec<u8>>, ManifestError> {
         let Some(folder) = &self.assets else { return Ok(BTreeMap::new()) };
         let folder = self.path.parent().unwrap_or(Path::new("")).join(folder);
-        let told = |error: std::io::Error| format!("assets folder {}: {error}", folder.display());
+        let failed = |error| ManifestError::Assets { folder: folder.clone(), error };
         let mut files = BTreeMap::new();
-        for entry in std::fs::read_dir(&folder).map_err(told)? {
-            let entry = entry.map_err(told)?;
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
             if entry.path().is_file() {
-                let bytes = std::fs::read(entry.path()).map_err(told)?;
+                let bytes = std::fs::read(entry.path()).map_err(failed)?;
                 files.insert(entry.file_name().to_string_lossy().into_owned(), bytes);
             }
         }

@@ -8,7 +8,8 @@
 //! - [`deployments`]: the served state, and the lock for changes. [`serving`], [`served_pipeline`]: its content.
 //!   [`views`]: plugins as the administration routes show them.
 //! - [`release`], [`manifest`]: a version of a plugin, and its author's settings. [`catalog`]: all versions of every
-//!   plugin. [`journal`]: the state that is kept across restarts.
+//!   plugin. [`journal`], [`journal_state`]: the state that is kept across restarts.
+//!   [`upload`]: a release that came over HTTP.
 //! - `rehearsal`, `rehearsed`: the slow parts of a change, done before it and without the lock.
 //! - [`deployer`]: admits a release; [`change_error`]: why it does not. [`rollback`]: rolls back and retires. [`canary`], [`canary_decision`]: a new
 //!   version on a share of the requests. [`model_repository`]: unloads and loads pipelines.
@@ -41,6 +42,7 @@ pub mod file_store;
 pub mod folder_look;
 pub mod forget;
 pub mod journal;
+pub mod journal_state;
 pub mod lost_copies;
 pub mod manifest;
 pub mod model_repository;
@@ -61,6 +63,7 @@ pub mod served_pipeline;
 pub mod serving;
 pub mod start;
 pub mod unreadable;
+pub mod upload;
 pub mod version_order;
 pub mod views;
 pub mod watch;

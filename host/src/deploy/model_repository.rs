@@ -41,11 +41,11 @@ impl Deployer {
         if !was_unloaded && !self.config.pipelines.contains_key(name) {
             return Err(self.unknown(name));
         }
-        self.restore(name);
         let before = self.builder.clone();
         if !self.adopt_rehearsal() {
             self.builder.invalidate_files();
         }
+        self.restore(name);
         if let Err(reason) = self.rebuild(serving).await {
             self.builder = before;
             if was_unloaded && let Some(pipeline) = self.config.pipelines.remove(name) {

@@ -6,7 +6,7 @@ use std::fmt;
 use super::folder_look::ComponentFile;
 use super::version_order::VersionOrder;
 
-/// Several files of a plugin of which none is the newest.
+/// Several files of a plugin, none of which is the newest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct NoNewest {
     files: Vec<String>,
@@ -55,7 +55,7 @@ fn newest_of_many(files: &[ComponentFile]) -> Result<&ComponentFile, NoNewest> {
     }
 }
 
-/// Takes out the files of the plugins of which none is the newest, each with the reason.
+/// Removes from `files` those of plugins that have no newest file. Returns them, each with the reason.
 pub fn take_undecided(files: &mut Vec<ComponentFile>) -> Vec<(ComponentFile, String)> {
     let mut plugins: BTreeMap<String, Vec<ComponentFile>> = BTreeMap::new();
     for found in files.iter() {

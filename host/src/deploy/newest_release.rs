@@ -6,7 +6,7 @@ use super::catalog::{CatalogEntry, RejectedVersion, VersionFigures};
 use super::deployer::Deployer;
 use super::file_order::{check_order, log_skipped};
 use super::folder_look::ComponentFile;
-use super::journal::HandledFile;
+use super::journal_state::HandledFile;
 use super::needed::declared;
 use super::newest_file::{NoNewest, newest};
 use super::release::{FileError, Release};
@@ -76,21 +76,21 @@ impl Deployer {
         }
         if let Some((found, Ok(release))) = &chosen
             && declared(config, name).is_none()
-            && let Err(reason) = check_order(plugin, release, |path| look.is_gone(path))
+            && let Err(error) = check_order(plugin, release, |path| look.is_gone(path))
         {
             remember(plugin, found, release);
             let identity = release.artifact.identity.clone();
             if plugin.serving.as_ref().is_some_and(|it| it.artifact.identity.digest == identity.digest) {
-                // A copy of the version that serves, with an older name, is no other version.
+                // A copy of the serving version with an older name is not another version.
                 return Ok(None);
             }
             if !self.is_rehearsal {
-                tracing::warn!(plugin = name, "{} is refused: {reason}", found.path.display());
+                tracing::warn!(plugin = name, "{} is refused: {error}", found.path.display());
             }
             plugin.reject(RejectedVersion {
                 identity,
                 source: found.path.display().to_string(),
-                reason,
+                reason: error.to_string(),
                 at: SystemTime::now(),
                 retry: false,
                 figures: VersionFigures::default(),

@@ -63,7 +63,7 @@ impl PipelineBuild<'_> {
             }
         };
         let sample = pipeline.sample.as_ref().map(|path| self.state.files.asset(self.config, path)).transpose();
-        let sample = sample.map_err(|reason| BuildError::new(key("sample"), reason))?;
+        let sample = sample.map_err(|error| BuildError::new(key("sample"), error.to_string()))?;
         let misfit = |key: String| move |error: wasmtime::Error| BuildError::new(key, format!("{error:#}"));
         let preprocess = self.stage(None, StageKind::Preprocess, &pipeline.preprocess, None, None).await?;
         let preprocess = PreprocessStage::new(preprocess).map_err(misfit(key("preprocess.plugin")))?;
@@ -78,7 +78,7 @@ impl PipelineBuild<'_> {
         let postprocess = self.stage(None, StageKind::Postprocess, &pipeline.postprocess, None, declared).await?;
         let postprocess = PostprocessStage::new(postprocess).map_err(misfit(key("postprocess.plugin")))?;
         let recorder = self.state.recorder(self.config, name);
-        let recorder = recorder.map_err(|reason| BuildError::new(key("record.dir"), reason))?;
+        let recorder = recorder.map_err(|error| BuildError::new(key("record.dir"), error.to_string()))?;
         let deadline = pipeline.deadline.unwrap_or(REQUEST_DEADLINE);
         let name = name.to_owned();
         let stages = Pipeline::new(PipelineParts { name, preprocess, chips, default_chip, postprocess, deadline });
@@ -176,19 +176,20 @@ impl PipelineBuild<'_> {
         let texts = manifest.config.iter().chain(&stage.config);
         let mut settings: BTreeMap<_, _> = texts.map(|(key, value)| (key.clone(), config::text_of(value))).collect();
         let mut assets = BTreeMap::new();
-        for (name, bytes) in manifest.read_assets().map_err(|reason| rejected("plugin", reason))? {
+        for (name, bytes) in manifest.read_assets().map_err(|error| rejected("plugin", error.to_string()))? {
             assets.insert(name, Asset::new(Arc::new(bytes)));
         }
         for (name, path) in &stage.assets {
             let asset = self.state.files.asset(self.config, path);
-            assets.insert(name.clone(), asset.map_err(|reason| at(&format!("assets.{name:?}"), reason))?);
+            assets.insert(name.clone(), asset.map_err(|error| at(&format!("assets.{name:?}"), error.to_string()))?);
         }
         if let Some(declared) = declared {
             assets.insert(DECLARED_ASSET.to_owned(), declared);
         }
         let mut loaded = None;
         if let Some(name) = model {
-            let (model, files) = self.state.files.model(self.config, name).map_err(|reason| at("model", reason))?;
+            let loading = self.state.files.model(self.config, name);
+            let (model, files) = loading.map_err(|error| at("model", error.to_string()))?;
             settings.entry("model".to_owned()).or_insert_with(|| name.to_owned());
             let bytes = Arc::clone(&files.bytes);
             assets.entry(MODEL_ASSET.to_owned()).or_insert_with(|| Asset::with_digest(bytes, model.digest()));

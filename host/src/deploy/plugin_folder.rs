@@ -16,7 +16,7 @@ use crate::config::Config;
 const AT_REST: Duration = Duration::from_millis(25);
 /// How long to wait for the rest of a file that ends inside a section, and how long one file that changes holds up the
 /// changes of others.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// The result of one folder scan.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ pub struct Scan {
 #[derive(Debug, Clone, Default)]
 pub struct PluginFolder {
     handled: HashMap<PathBuf, FileFingerprint>,
-    moving: HashMap<PathBuf, Moving>,
+    unsettled: HashMap<PathBuf, UnsettledFile>,
     /// Files that have changed for so long that nothing waits for them any more.
     changing: BTreeSet<PathBuf>,
     folders: KnownFolders,
@@ -41,7 +41,7 @@ pub struct PluginFolder {
 
 /// A file that is being written, or has just been.
 #[derive(Debug, Clone, Copy)]
-struct Moving {
+struct UnsettledFile {
     seen: FileFingerprint,
     /// When it was first seen like this.
     since: Instant,
@@ -64,7 +64,7 @@ impl PluginFolder {
 
     /// Marks a file as handled in the state in which it was found.
     pub fn mark_handled(&mut self, found: &ComponentFile) {
-        self.moving.remove(&found.path);
+        self.unsettled.remove(&found.path);
         self.changing.remove(&found.path);
         self.handled.insert(found.path.clone(), found.fingerprint);
     }
@@ -94,26 +94,26 @@ impl PluginFolder {
                 continue;
             }
             let now = Instant::now();
-            let new = Moving { seen: found.fingerprint, since: now, began: now, has_rested: false };
-            let moving = self.moving.entry(found.path.clone()).or_insert(new);
-            if moving.seen != found.fingerprint {
-                *moving = if moving.has_rested { new } else { Moving { began: moving.began, ..new } };
+            let new = UnsettledFile { seen: found.fingerprint, since: now, began: now, has_rested: false };
+            let unsettled = self.unsettled.entry(found.path.clone()).or_insert(new);
+            if unsettled.seen != found.fingerprint {
+                *unsettled = if unsettled.has_rested { new } else { UnsettledFile { began: unsettled.began, ..new } };
             }
-            let (rests, lasts) = (moving.since.elapsed(), moving.began.elapsed());
-            if rests >= AT_REST && (rests >= PATIENCE || !is_file_truncated(config, &found)) {
-                moving.has_rested = true;
+            let (rests, lasts) = (unsettled.since.elapsed(), unsettled.began.elapsed());
+            if rests >= AT_REST && (rests >= LONGEST_WAIT || !is_file_truncated(config, &found)) {
+                unsettled.has_rested = true;
                 self.changing.remove(&found.path);
                 scan.ready.push(found);
-            } else if lasts < PATIENCE {
+            } else if lasts < LONGEST_WAIT {
                 scan.pending = true;
             } else {
-                scan.look.unseen.insert(found.path.clone(), changes_for_long());
+                scan.look.unseen.insert(found.path.clone(), ChangesForLong.to_string());
                 self.changing.insert(found.path.clone());
             }
         }
         self.handled.retain(|path, _| !scan.look.is_gone(path));
-        self.moving.retain(|path, _| !scan.look.is_gone(path));
-        self.changing.retain(|path| self.moving.contains_key(path));
+        self.unsettled.retain(|path, _| !scan.look.is_gone(path));
+        self.changing.retain(|path| self.unsettled.contains_key(path));
         self.folders.retain(|folder, _| known.iter().any(|path| path.starts_with(folder)) || scan.look.holds(folder));
         scan
     }
@@ -126,13 +126,16 @@ pub(super) fn is_at_rest(since: Instant) -> bool {
 
 /// Returns true if a file has changed for so long that other changes no longer wait for it.
 pub(super) fn is_for_long(began: Instant) -> bool {
-    began.elapsed() >= PATIENCE
+    began.elapsed() >= LONGEST_WAIT
 }
 
-/// The reason for a file that changes for so long.
-pub(super) fn changes_for_long() -> String {
-    format!("it has been changing for more than {} s; other changes no longer wait for it", PATIENCE.as_secs())
-}
+/// A file that changes for so long.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it has been changing for more than {} s; other changes no longer wait for it",
+    LONGEST_WAIT.as_secs()
+)]
+pub(super) struct ChangesForLong;
 
 /// A file that is larger than allowed is not truncated: it is rejected because of its size.
 fn is_file_truncated(config: &Config, found: &ComponentFile) -> bool {

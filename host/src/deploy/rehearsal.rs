@@ -43,15 +43,19 @@ impl Deployer {
         }
     }
 
-    /// Ends the rehearsal of which this is the copy. Returns what it found.
+    /// Ends the rehearsal for which this copy was made. Returns what it found.
     pub(super) fn end_rehearsal(self) -> Rehearsed {
         let mut rehearsed = self.rehearsed;
         rehearsed.builder = Some(self.builder);
         rehearsed
     }
 
-    /// Takes over what the rehearsal built. Returns false if there was none.
+    /// Takes over what the rehearsal built. Returns false if there was none. Call it before the change changes anything.
+    ///
+    /// # Panics
+    /// If the rehearsal panicked.
     pub(super) fn adopt_rehearsal(&mut self) -> bool {
+        self.rehearsed.resume_panic();
         let Some(mut builder) = self.rehearsed.builder.take() else { return false };
         builder.add_stages(&self.builder);
         self.builder = builder;

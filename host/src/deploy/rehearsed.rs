@@ -1,6 +1,9 @@
 //! What the rehearsal of a change found. The change itself then needs neither a registry nor a compiler.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +13,17 @@ use super::build_error::BuildError;
 use super::pipeline_build::Selection;
 use super::pipeline_builder::PipelineBuilder;
 use super::release::Release;
+
+/// Why a reference was not pulled. It is only text, because a rehearsal and the change itself report it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct PullError(String);
+
+impl PullError {
+    pub(super) fn new(reason: impl fmt::Display) -> Self {
+        Self(reason.to_string())
+    }
+}
 
 /// What the rehearsal of a change found.
 #[derive(Default)]
@@ -21,7 +35,9 @@ pub(super) struct Rehearsed {
     /// Keeps the new stages alive until the change uses them.
     pub(super) held: Vec<Arc<StageCore>>,
     /// What registries answered, by plugin and reference.
-    pub(super) pulled: BTreeMap<(String, String), Result<Release, String>>,
+    pub(super) pulled: BTreeMap<(String, String), Result<Release, PullError>>,
+    /// The panic of the rehearsal.
+    panic: Option<Box<dyn Any + Send>>,
     /// Whether releases can serve together: they were built, and answered their samples.
     trials: BTreeMap<String, Result<(), BuildError>>,
 }
@@ -30,6 +46,22 @@ impl Rehearsed {
     /// Nothing yet, at the beginning of the first rehearsal of a change.
     pub(super) fn begin() -> Self {
         Self { started: Some(Instant::now()), ..Self::default() }
+    }
+
+    /// The result of a rehearsal that panicked.
+    pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Self {
+        Self { panic: Some(panic), ..Self::default() }
+    }
+
+    /// Continues the panic of the rehearsal, if it panicked. Otherwise the change would panic once more in the same way,
+    /// and one fault would be logged and counted twice.
+    ///
+    /// # Panics
+    /// If the rehearsal panicked.
+    pub(super) fn resume_panic(&mut self) {
+        if let Some(panic) = self.panic.take() {
+            resume_unwind(panic);
+        }
     }
 
     /// When the change began.

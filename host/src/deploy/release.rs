@@ -98,20 +98,10 @@ impl Release {
     /// manifest.
     pub fn from_file(name: &str, version: Option<&str>, path: &Path, max_bytes: u64) -> Result<Self, FileError> {
         let bytes = read_bounded(path, max_bytes)?;
-        let manifest = match manifest_beside(name, path).map_err(|error| FileError::unreadable(path, &error))? {
-            Some(manifest) => {
-                let text = read_settings(&manifest).map_err(|error| match error.kind() {
-                    // Bytes that are not text do not become text when they are read again.
-                    io::ErrorKind::Other => FileError::Rejected(format!("{}: {error}", manifest.display())),
-                    _ => FileError::unreadable(&manifest, &error),
-                })?;
-                Manifest::parse(text, &manifest).map_err(FileError::Rejected)?
-            }
-            None => Manifest::default(),
-        };
+        let manifest = read_manifest(name, path)?;
         let release = Self::new(name, version, bytes, manifest, ReleaseSource::File(path.to_owned()))
             .map_err(|error| FileError::Rejected(format!("{}: its version {error}", path.display())))?;
-        release.manifest.check_digest(&release.artifact.identity.digest).map_err(FileError::Rejected)?;
+        release.manifest.check_digest(&release.artifact.identity.digest).map_err(FileError::rejected)?;
         Ok(release)
     }
 
@@ -136,6 +126,10 @@ impl FileError {
     fn unreadable(path: &Path, error: &io::Error) -> Self {
         Self::Unreadable(format!("{} cannot be read: {error}", path.display()))
     }
+
+    fn rejected(error: impl fmt::Display) -> Self {
+        Self::Rejected(error.to_string())
+    }
 }
 
 /// The manifest next to a component: `<file's stem>.toml` if it exists, otherwise `<name>.toml`.
@@ -154,25 +148,41 @@ pub(super) fn manifest_beside(name: &str, component: &Path) -> io::Result<Option
     Ok(None)
 }
 
+/// Reads the manifest next to a component; an empty one if there is none.
+///
+/// # Errors
+/// If it cannot be read, or is not valid.
+pub(super) fn read_manifest(name: &str, component: &Path) -> Result<Manifest, FileError> {
+    let found = manifest_beside(name, component).map_err(|error| FileError::unreadable(component, &error))?;
+    let Some(path) = found else { return Ok(Manifest::default()) };
+    let text = read_settings(&path).map_err(|error| match error.kind() {
+        // Bytes that are not text do not become text when they are read again.
+        io::ErrorKind::Other => FileError::Rejected(format!("{}: {error}", path.display())),
+        _ => FileError::unreadable(&path, &error),
+    })?;
+    Manifest::parse(text, &path).map_err(FileError::rejected)
+}
+
 fn read_bounded(path: &Path, max_bytes: u64) -> Result<Bytes, FileError> {
     let unreadable = |error: io::Error| FileError::unreadable(path, &error);
     let file = File::open(path).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
-    check_size(size, max_bytes).map_err(FileError::Rejected)?;
+    check_size(size, max_bytes).map_err(FileError::rejected)?;
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
     // The limit holds also if the file grows while it is read.
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
-    check_size(bytes.len() as u64, max_bytes).map_err(FileError::Rejected)?;
+    check_size(bytes.len() as u64, max_bytes).map_err(FileError::rejected)?;
     Ok(bytes.into())
 }
 
-/// Checks a component's size against `deploy.max_plugin`.
-///
-/// # Errors
-/// If the component is larger. The message has the size and the limit.
-pub fn check_size(size: u64, max_bytes: u64) -> Result<(), String> {
-    if size > max_bytes {
-        return Err(format!("it has {size} bytes, but at most {max_bytes} are allowed (`deploy.max_plugin`)"));
-    }
-    Ok(())
+/// A component that is larger than `deploy.max_plugin`.
+#[derive(Debug, thiserror::Error)]
+#[error("it has {size} bytes, but at most {max_bytes} are allowed (`deploy.max_plugin`)")]
+struct TooLarge {
+    size: u64,
+    max_bytes: u64,
+}
+
+fn check_size(size: u64, max_bytes: u64) -> Result<(), TooLarge> {
+    if size > max_bytes { Err(TooLarge { size, max_bytes }) } else { Ok(()) }
 }

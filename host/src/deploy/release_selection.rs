@@ -8,11 +8,13 @@ use std::time::SystemTime;
 use super::catalog::{Catalog, RejectedVersion, VersionFigures};
 use super::deployer::Deployer;
 use super::file_fingerprint::FileFingerprint;
-use super::journal::HandledFile;
+use super::journal_state::HandledFile;
 use super::manifest::Manifest;
 use super::needed::declared;
+use super::newest_file::NoNewest;
 use super::pipeline_build::Selection;
 use super::pipeline_builder::Pipelines;
+use super::rehearsed::PullError;
 use super::release::{FileError, Release, ReleaseSource};
 use crate::base::files::look_at_regular_file;
 use crate::base::{bundled, oci};
@@ -24,14 +26,28 @@ struct Choice {
     last: Option<Arc<Release>>,
 }
 
+/// Why there is no release with which a plugin may serve.
+#[derive(Debug, thiserror::Error)]
+enum NoRelease {
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    #[error(transparent)]
+    NoNewest(#[from] NoNewest),
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// There is no file and no bundled plugin. The text says where it was searched.
+    #[error("{0}")]
+    Unknown(String),
+}
+
 impl Deployer {
     /// Selects a release for every plugin that the configuration needs, and builds its pipelines. Adds the selected and
     /// rejected releases to the catalog.
     pub(super) async fn select(&mut self, config: &Config, catalog: &mut Catalog) -> Result<Pipelines, ConfigError> {
         let mut choices = BTreeMap::new();
-        for (name, key) in wanted(config) {
-            let choice = self.choice(config, catalog, &name).await;
-            choices.insert(name, choice.map_err(|reason| ConfigError::new(&config.path, key, reason))?);
+        for (name, key) in wanted_plugins(config) {
+            let choice = self.find_choice(config, catalog, &name).await;
+            choices.insert(name, choice.map_err(|error| ConfigError::new(&config.path, key, error))?);
         }
         let mut held = Vec::new();
         loop {
@@ -40,7 +56,7 @@ impl Deployer {
             let error = match self.try_selection(config, &selection, None, &mut held).await {
                 Ok(pipelines) => {
                     for (name, choice) in choices {
-                        self.enter(catalog, &name, choice);
+                        self.add_to_catalog(catalog, &name, choice);
                     }
                     return Ok(pipelines);
                 }
@@ -76,7 +92,7 @@ impl Deployer {
 
     /// Finds the releases that a plugin may serve with. A new file or reference comes first, then the release that
     /// served before, then the bundled one.
-    async fn choice(&mut self, config: &Config, catalog: &mut Catalog, name: &str) -> Result<Choice, String> {
+    async fn find_choice(&mut self, config: &Config, catalog: &mut Catalog, name: &str) -> Result<Choice, NoRelease> {
         let plugin = catalog.entry(name.to_owned()).or_default();
         let last = plugin.serving.clone();
         let fresh = match declared(config, name).and_then(|file| file.to_str()) {
@@ -87,20 +103,19 @@ impl Deployer {
                     Some(
                         self.pull(config, name, reference)
                             .await
-                            .map(|release| (reference.to_owned(), FileFingerprint::default(), release)),
+                            .map(|release| (reference.to_owned(), FileFingerprint::default(), release))
+                            .map_err(NoRelease::from),
                     )
                 }
             }
-            _ => self.newest_file(config, name, plugin).map_err(|error| error.to_string()).transpose().map(|found| {
+            _ => self.newest_file(config, name, plugin).transpose().map(|found| {
                 let (found, release) = found?;
-                let release = release.map_err(|error| {
-                    if matches!(error, FileError::Unreadable(_)) {
-                        // So that a scan tries it again.
-                        self.folder.mark_unhandled(&found);
-                    }
-                    error.to_string()
-                })?;
-                Ok((found.path.display().to_string(), found.fingerprint, release))
+                if matches!(release, Err(FileError::Unreadable(_))) {
+                    // So that a scan tries it again.
+                    self.folder.mark_unhandled(&found);
+                }
+                let release = release?;
+                Ok::<_, NoRelease>((found.path.display().to_string(), found.fingerprint, release))
             }),
         };
         let newest = match fresh {
@@ -115,27 +130,27 @@ impl Deployer {
                 let is_known = last.is_some() && !is_changed && known.is_some_and(|known| known.digest == digest);
                 if is_known { None } else { Some(Arc::new(release)) }
             }
-            Some(Err(reason)) if last.is_some() => {
+            Some(Err(error)) if last.is_some() => {
                 if !self.is_rehearsal {
-                    tracing::warn!(plugin = name, "{reason}; the previous version continues to serve");
+                    tracing::warn!(plugin = name, "{error}; the previous version continues to serve");
                 }
                 None
             }
-            Some(Err(reason)) => return Err(reason),
+            Some(Err(error)) => return Err(error),
             None => None,
         };
         match (newest, last) {
             (Some(newest), last) => Ok(Choice { newest, last }),
             (None, Some(last)) => Ok(Choice { newest: last, last: None }),
             (None, None) => {
-                let release = Release::bundled(name).ok_or_else(|| unknown(config, name))?;
+                let release = Release::bundled(name).ok_or_else(|| NoRelease::Unknown(unknown(config, name)))?;
                 Ok(Choice { newest: Arc::new(release), last: None })
             }
         }
     }
 
     /// Pulls a reference, unless the rehearsal has pulled it.
-    async fn pull(&mut self, config: &Config, name: &str, reference: &str) -> Result<Release, String> {
+    async fn pull(&mut self, config: &Config, name: &str, reference: &str) -> Result<Release, PullError> {
         let key = (name.to_owned(), reference.to_owned());
         if let Some(known) = self.rehearsed.pulled.get(&key) {
             return known.clone();
@@ -146,7 +161,7 @@ impl Deployer {
     }
 
     /// Makes the selected release the serving one in the catalog, and keeps a copy of its component on disk.
-    fn enter(&self, catalog: &mut Catalog, name: &str, choice: Choice) {
+    fn add_to_catalog(&self, catalog: &mut Catalog, name: &str, choice: Choice) {
         let mut release = choice.newest;
         if let (Some(journal), true) = (&self.journal, release.source != ReleaseSource::Bundled) {
             // If this fails, `write_journal` tries it again and reports it.
@@ -165,7 +180,7 @@ impl Deployer {
 }
 
 /// The plugins that a configuration needs or declares, each with the configuration key that names it.
-fn wanted(config: &Config) -> BTreeMap<String, String> {
+fn wanted_plugins(config: &Config) -> BTreeMap<String, String> {
     let mut wanted: BTreeMap<_, _> =
         config.plugins.keys().map(|name| (name.clone(), format!("plugins.{name}"))).collect();
     for (name, pipeline) in &config.pipelines {
@@ -179,6 +194,7 @@ fn wanted(config: &Config) -> BTreeMap<String, String> {
     wanted
 }
 
+/// Says where a plugin was searched.
 fn unknown(config: &Config, name: &str) -> String {
     if let Some(file) = declared(config, name) {
         let file = config.resolve(file);
@@ -202,11 +218,11 @@ fn unknown(config: &Config, name: &str) -> String {
     )
 }
 
-async fn pull(config: &Config, name: &str, reference: &str) -> Result<Release, String> {
-    let parsed: oci::OciReference = reference.parse().map_err(|error: oci::OciError| error.to_string())?;
+async fn pull(config: &Config, name: &str, reference: &str) -> Result<Release, PullError> {
+    let parsed: oci::OciReference = reference.parse().map_err(|error: oci::OciError| PullError::new(error))?;
     tracing::info!("pulling {reference} …");
-    let pulled = oci::pull(&parsed, config.deploy.max_plugin.as_u64()).await.map_err(|error| error.to_string())?;
+    let pulled = oci::pull(&parsed, config.deploy.max_plugin.as_u64()).await.map_err(PullError::new)?;
     let source = ReleaseSource::Oci(reference.to_owned());
     Release::new(name, None, pulled.bytes.into(), Manifest::default(), source)
-        .map_err(|error| format!("{reference}: its version {error}"))
+        .map_err(|error| PullError::new(format!("{reference}: its version {error}")))
 }

@@ -13,8 +13,8 @@ const BUNDLED: &[u8] = include_bytes!("../../demo/sample.jpg");
 const SLACK: Duration = Duration::from_secs(5);
 /// How often the sample is tried if the host has no room for an instance, and the pause after the first try; each further
 /// pause is twice as long.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(20);
+const MAX_TRIES: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// The stage that failed the sample.
 #[derive(Debug)]
@@ -54,10 +54,10 @@ pub async fn run_sample(pipeline: &ServedPipeline, plugin: Option<&str>) -> Resu
             let result = pipeline.run(infer, &mut log, &request, sample).await;
             let is_full = result.as_ref().is_err_and(|failed| failed.error.outcome == Outcome::NoCapacity);
             tries += 1;
-            if !is_full || tries == TRIES {
+            if !is_full || tries == MAX_TRIES {
                 break result;
             }
-            tokio::time::sleep(PAUSE * (1 << (tries - 1))).await;
+            tokio::time::sleep(FIRST_PAUSE * (1 << (tries - 1))).await;
         };
         if let Err(failed) = result {
             if pipeline.sample.is_none() && is_refusal(&failed.error) {

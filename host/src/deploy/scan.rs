@@ -1,9 +1,10 @@
 //! Scans the plugin folder and the configuration file once, and makes the changes.
 //!
-//! What cannot be read changes nothing: it is told once, and tried again at the next scan.
+//! What cannot be read changes nothing: it is logged once, and tried again at the next scan.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use super::deployer::Deployer;
 use super::deployments::Build;
 use super::file_deployment::{deploy_file, rejected_file};
 use super::newest_file::take_undecided;
-use super::plugin_folder::{Scan, changes_for_long, is_at_rest, is_for_long};
+use super::plugin_folder::{ChangesForLong, Scan, is_at_rest, is_for_long};
 use super::serving::Serving;
 use crate::base::files::{FileStat, look_at_file};
 use crate::config::Config;
@@ -21,7 +22,7 @@ use crate::config::Config;
 #[derive(Debug, Default)]
 pub(super) struct ConfigFile {
     handled: Option<FileStat>,
-    /// Its state, since when it has it, and when it was first seen to change.
+    /// Its state, when it was first seen in this state, and when it was first seen to change.
     changing: Option<(FileStat, Instant, Instant)>,
     /// True after SIGHUP: once no file is being written, the file is read even if it has not changed.
     pub(super) is_requested: bool,
@@ -37,17 +38,27 @@ enum FileChange {
     Complete(FileStat),
 }
 
+/// Why the configuration file cannot be read now.
+#[derive(Debug, thiserror::Error)]
+enum ConfigFileError {
+    #[error("it is missing")]
+    Missing,
+    #[error(transparent)]
+    Unreadable(#[from] io::Error),
+    #[error(transparent)]
+    Changing(#[from] ChangesForLong),
+}
+
 impl ConfigFile {
     /// Looks at the file.
     ///
     /// # Errors
     /// If the file cannot be looked at, or is missing although there was one.
-    fn check(&mut self, config: &Config) -> Result<FileChange, String> {
-        let now = match look_at_file(&config.path) {
-            Ok(Some((now, _))) => now,
-            Ok(None) if self.handled.or(config.seen).is_none() => return Ok(FileChange::None),
-            Ok(None) => return Err("it is missing".to_owned()),
-            Err(error) => return Err(error.to_string()),
+    fn check(&mut self, config: &Config) -> Result<FileChange, ConfigFileError> {
+        let now = match look_at_file(&config.path)? {
+            Some((now, _)) => now,
+            None if self.handled.or(config.seen).is_none() => return Ok(FileChange::None),
+            None => return Err(ConfigFileError::Missing),
         };
         // The file may have changed between the start and this first check.
         if *self.handled.get_or_insert(config.seen.unwrap_or(now)) == now {
@@ -59,7 +70,7 @@ impl ConfigFile {
         self.changing = Some((now, since, began));
         match is_at_rest(since) {
             true => Ok(FileChange::Complete(now)),
-            false if is_for_long(began) => Err(changes_for_long()),
+            false if is_for_long(began) => Err(ChangesForLong.into()),
             false => Ok(FileChange::Pending),
         }
     }
@@ -84,22 +95,22 @@ pub(super) fn scan(build: &Build<'_>, file: &mut ConfigFile) -> bool {
                 }
                 scan = build.change(async |serving, deployer| deployer.scan_again(serving));
             }
-            Err(reason) => build.change(async |_, deployer| {
-                drop(scan.unseen.insert(deployer.config.path.clone(), reason));
+            Err(error) => build.change(async |_, deployer| {
+                drop(scan.unseen.insert(deployer.config.path.clone(), error.to_string()));
             }),
         }
     }
     for (found, reason) in take_undecided(&mut scan.scan.ready) {
         build.change(async |serving, deployer| {
-            if !deployer.unreadable.is_told(&found.path) {
+            if !deployer.unreadable.is_logged(&found.path) {
                 deployer.reject(serving, "folder", rejected_file(&found, reason.clone()));
             }
         });
         scan.unseen.insert(found.path, reason);
     }
     for found in std::mem::take(&mut scan.scan.ready) {
-        if let Err(reason) = deploy_file(build, &found, &scan.scan.look) {
-            scan.unseen.insert(found.path, reason);
+        if let Err(error) = deploy_file(build, &found, &scan.scan.look) {
+            scan.unseen.insert(found.path, error.to_string());
         }
     }
     let BegunScan { scan, unseen } = scan;
@@ -126,8 +137,8 @@ impl Deployer {
         let mut begun = self.scan_again(serving);
         let change = match begun.scan.pending {
             true => FileChange::Pending,
-            false => file.check(&self.config).unwrap_or_else(|reason| {
-                begun.unseen.insert(self.config.path.clone(), reason);
+            false => file.check(&self.config).unwrap_or_else(|error| {
+                begun.unseen.insert(self.config.path.clone(), error.to_string());
                 FileChange::None
             }),
         };
@@ -149,19 +160,19 @@ impl Deployer {
     /// Reads the configuration file. Returns `None` if there is no new configuration, or it is not valid.
     ///
     /// # Errors
-    /// If the file cannot be read: the reason. It is tried again at the next scan.
+    /// If the file cannot be read. It is tried again at the next scan.
     fn read_config(
         &mut self,
         serving: &Serving,
         file: &mut ConfigFile,
         change: FileChange,
-    ) -> Result<Option<Config>, String> {
+    ) -> io::Result<Option<Config>> {
         if file.handled.or(self.config.seen).is_none() {
             file.is_requested = false;
             tracing::info!("there is no configuration file to reload; the bundled demo continues to be served");
             return Ok(None);
         }
-        fs::read(&self.config.path).map_err(|error| error.to_string())?;
+        fs::read(&self.config.path)?;
         file.is_requested = false;
         if let FileChange::Complete(now) = change {
             file.handled = Some(now);

@@ -7,7 +7,8 @@ use plimsoll_runtime::engine::Runtime;
 
 use super::catalog::{Catalog, CatalogEntry, PreviousVersion, known_files};
 use super::deployer::Deployer;
-use super::journal::{Journal, JournalState, VersionRecord};
+use super::journal::{Journal, JournalError};
+use super::journal_state::{JournalState, VersionRecord};
 use super::lost_copies::LostCopies;
 use super::needed::needed;
 use super::pipeline_builder::PipelineBuilder;
@@ -32,14 +33,17 @@ impl Deployer {
         remembers: bool,
         records: &Records,
     ) -> Result<(Self, Catalog, Served), ConfigError> {
-        let whole = |reason: String| ConfigError::new(&config.path, "", reason);
-        let journal = if remembers { Some(Journal::open(&config.data_dir()).map_err(whole)?) } else { None };
-        let state = journal.as_ref().map_or_else(|| Ok(JournalState::default()), Journal::read).map_err(whole)?;
+        let at_journal = |error: JournalError| ConfigError::new(&config.path, "", error);
+        let journal = if remembers { Some(Journal::open(&config.data_dir()).map_err(at_journal)?) } else { None };
+        let state = journal.as_ref().map_or_else(|| Ok(JournalState::default()), Journal::read);
+        let state = state.map_err(at_journal)?;
         if let Some(journal) = &journal {
             journal.remove_leftovers(&state);
         }
-        let builder = PipelineBuilder::new(runtime, config, records, remembers)
-            .map_err(|error| whole(format!("the engine does not start: {error:#}{}", address_space::hint())))?;
+        let builder = PipelineBuilder::new(runtime, config, records, remembers).map_err(|error| {
+            let reason = format!("the engine does not start: {error:#}{}", address_space::hint());
+            ConfigError::new(&config.path, "", reason)
+        })?;
         let folder = PluginFolder::with_folders(state.folders.clone());
         let mut this = Self {
             config: config.clone(),
@@ -52,7 +56,7 @@ impl Deployer {
             rehearsed: Rehearsed::default(),
             is_rehearsal: false,
         };
-        let mut catalog = this.remembered(&state);
+        let mut catalog = this.catalog_from_journal(&state);
         this.builder.progress().begin_start(config);
         let pipelines = this.select(config, &mut catalog).await?;
         this.builder.progress().end_start();
@@ -78,7 +82,7 @@ impl Deployer {
         self.write_journal(serving);
     }
 
-    /// Begins the canaries again that a restart or a new configuration interrupted, except those that have continued.
+    /// Restarts the canaries that a restart or a new configuration interrupted, except those that have continued.
     async fn resume_canaries(&mut self, serving: &Serving, continued: &[String]) {
         let waiting: Vec<_> = serving
             .catalog()
@@ -162,11 +166,11 @@ impl Deployer {
         Ok(())
     }
 
-    /// A new configuration, with the settings of the present one that hold until the next start, and without the pipelines
-    /// that are unloaded.
+    /// A new configuration, with those settings of the present one that apply until the next start, and without the
+    /// pipelines that are unloaded.
     pub(super) fn continued_config(&self, mut config: Config) -> (Config, BTreeMap<String, config::Pipeline>) {
         let unloaded = self.take_unloaded(&mut config);
-        // Until the next start the old `[server]` holds. So each reload says again what still waits.
+        // The old `[server]` applies until the next start, so each reload logs the pending changes again.
         config.server.clone_from(&self.config.server);
         // Until the next start the old folders are used, so that recordings stay next to the open journal and cache.
         config.data_dir.clone_from(&self.config.data_dir);
@@ -187,7 +191,7 @@ impl Deployer {
     }
 
     /// Creates the catalog from the journal.
-    fn remembered(&self, state: &JournalState) -> Catalog {
+    fn catalog_from_journal(&self, state: &JournalState) -> Catalog {
         let mut catalog = Catalog::new();
         for (name, record) in &state.plugins {
             let release = |version: &VersionRecord| self.release_of(name, version);

@@ -1,4 +1,5 @@
-//! The folders and files that cannot be read or deployed now. Each is told once, and once more when it is over.
+//! The folders and files that cannot be read or deployed now. Each is logged once, and once more when it can be read
+//! or deployed again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,35 +9,35 @@ use crate::records::metrics::Metrics;
 /// The folders and files that cannot be read now, with the reason.
 #[derive(Debug, Default)]
 pub struct Unreadable {
-    told: BTreeMap<PathBuf, String>,
+    logged: BTreeMap<PathBuf, String>,
 }
 
 impl Unreadable {
     /// Returns true if the path could not be read before either.
-    pub fn is_told(&self, path: &Path) -> bool {
-        self.told.contains_key(path)
+    pub fn is_logged(&self, path: &Path) -> bool {
+        self.logged.contains_key(path)
     }
 
     /// Adds the result of a scan that has not ended: it says nothing about the paths that it does not name.
     pub fn add(&mut self, now: &BTreeMap<PathBuf, String>, metrics: &Metrics) {
         for (path, reason) in now {
-            if !self.is_told(path) {
+            if !self.is_logged(path) {
                 tracing::warn!(
                     "{}: {reason}; what was known of it stays as it is, and it is tried again",
                     path.display()
                 );
-                self.told.insert(path.clone(), reason.clone());
+                self.logged.insert(path.clone(), reason.clone());
             }
         }
-        metrics.set_unreadable(self.told.len(), !now.is_empty());
+        metrics.set_unreadable(self.logged.len(), !now.is_empty());
     }
 
     /// Sets the result of a scan.
     pub fn replace(&mut self, now: &BTreeMap<PathBuf, String>, metrics: &Metrics) {
-        for path in self.told.keys().filter(|path| !now.contains_key(*path)) {
+        for path in self.logged.keys().filter(|path| !now.contains_key(*path)) {
             tracing::info!("{}: this problem is over", path.display());
         }
-        self.told.retain(|path, _| now.contains_key(path));
+        self.logged.retain(|path, _| now.contains_key(path));
         self.add(now, metrics);
     }
 }

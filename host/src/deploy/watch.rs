@@ -16,7 +16,7 @@ use crate::base::files::{FolderId, folder_id};
 use crate::config::Config;
 
 /// How soon the folder is scanned again if a file is still being written.
-const SOON: Duration = Duration::from_millis(10);
+const RESCAN_INTERVAL: Duration = Duration::from_millis(10);
 /// How often canaries are checked without a signal.
 const CANARY_CHECK: Duration = Duration::from_secs(60);
 
@@ -50,7 +50,7 @@ async fn watch_once(deployments: Weak<Deployments>) {
     let (wake, mut woken) = mpsc::channel(1);
     let mut watched: Option<(Vec<WatchedFolder>, Option<RecommendedWatcher>)> = None;
     let mut file = ConfigFile::default();
-    let mut next = SOON;
+    let mut next = RESCAN_INTERVAL;
     loop {
         tokio::select! {
             _ = woken.recv() => {}
@@ -62,7 +62,7 @@ async fn watch_once(deployments: Weak<Deployments>) {
             .build(move |build| {
                 let pending = scan(build, &mut file);
                 build.change(async |_, deployer| {
-                    let next = if pending { SOON } else { deployer.config().deploy.poll };
+                    let next = if pending { RESCAN_INTERVAL } else { deployer.config().deploy.poll };
                     (folders(deployer.config()), file, next)
                 })
             })

@@ -1,4 +1,4 @@
-//! The tasks and threads that work beside the requests. If one panics, it is restarted and counted. If one has ended and
+//! The background tasks and threads. If one panics, it is restarted and counted. If one has ended and
 //! cannot be restarted, the server reports that it is not ready.
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use super::metrics::TaskPanics;
 /// Pause before a task is restarted, so that one that always panics does not use a whole core or fill the log.
 pub const RESTART_PAUSE: Duration = Duration::from_secs(2);
 
-/// All tasks and threads that work beside the requests. Clones share the same state.
+/// All background tasks and threads. Clones share the same state.
 #[derive(Clone)]
 pub struct BackgroundTasks {
     panics: TaskPanics,
@@ -75,7 +75,7 @@ impl BackgroundTasks {
 }
 
 impl RunningTask {
-    /// Counts and logs a panic after which the task goes on.
+    /// Counts and logs a panic after which the task continues.
     pub fn record_panic(&self) {
         self.tasks.panics.inc(self.name);
         tracing::error!(task = self.name, "a background task panicked; it is restarted");

@@ -63,6 +63,7 @@ pub struct CanaryFigures {
 
 impl CanarySide {
     /// Creates the side of the new (`is_new`) or the old version of `plugin`.
+    #[expect(clippy::expect_used, reason = "the bounds are constants that the histogram accepts")]
     pub fn new(plugin: &Arc<str>, is_new: bool, signal: &Arc<CanarySignal>) -> Self {
         let marks = Histogram::new_with_bounds(1, MAX_PAGES, 2).expect("the bounds are valid");
         let figures = Mutex::new(Figures { requests: 0, failures: 0, marks });

@@ -1,10 +1,10 @@
 //! Records: the memory and time that requests needed, and the reports about them.
 //!
 //! - [`request`]: the record of one request. The runtime reports every stage run to it. Dropping the record counts and
-//!   logs the request.
+//!   logs the request. `request_summary`: the part of it that the reply shows.
 //! - [`store`]: everything that is counted since start. [`metrics`]: the Prometheus metrics. [`statistics`]: counts and
 //!   times by model and version.
-//! - [`background`]: the tasks that work beside the requests.
+//! - [`background`]: the background tasks and threads.
 //! - [`memory`]: the memory report: high-water marks, callers, comparisons, advice.
 //! - [`canary_side`]: the figures of one side of a canary.
 //! - [`recording`]: inputs that are kept on disk.
@@ -16,9 +16,11 @@ pub mod memory;
 pub mod metrics;
 pub mod recording;
 pub mod request;
+mod request_summary;
 pub mod statistics;
 pub mod store;
 pub mod time;
 
-pub use request::{Origin, RequestRecord, RequestStart, RequestSummary};
+pub use request::{Origin, RequestRecord, RequestStart};
+pub use request_summary::RequestSummary;
 pub use store::Records;

@@ -13,7 +13,10 @@ use plimsoll_runtime::stage::{Request, RunObserver, StageCore, StageError, Stage
 use super::canary_side::CanarySide;
 use super::memory::callers::Caller;
 use super::memory::series::{Route, StageSeries};
-use super::recording::{Facts, InputRecorder, StageFacts, is_recorded};
+use super::recording::kept_input::KeptInput;
+use super::recording::{Facts, InputRecorder, StageFacts};
+use super::request_summary::RequestSummary;
+use super::statistics::ModelRequest;
 use super::store::Records;
 use super::time::timestamp;
 
@@ -60,19 +63,19 @@ pub struct RequestRecord {
     outcome: Outcome,
     status: Option<u16>,
     origin: Option<Origin>,
-    counted: Counted,
+    accounting: Accounting,
     canary_side: Option<Arc<CanarySide>>,
     /// The input, if the pipeline records inputs.
-    input: Option<Box<Input>>,
+    input: Option<Box<KeptInput>>,
     /// The time that the request waited in the queue before its stages could run.
     queue_time: Duration,
     /// The series of the stage that is running.
     running: Option<Arc<StageSeries>>,
 }
 
-/// The places where a request is counted.
+/// Where a request is counted.
 #[derive(Clone)]
-struct Counted {
+struct Accounting {
     records: Arc<Records>,
     route: Arc<Route>,
     caller: Caller,
@@ -87,52 +90,15 @@ pub struct Siblings {
     chip: String,
     deadline: Instant,
     origin: Option<Origin>,
-    counted: Counted,
+    accounting: Accounting,
     canary_side: Option<Arc<CanarySide>>,
-}
-
-/// The part of a record that is returned to the caller.
-#[derive(Debug, Clone)]
-pub struct RequestSummary {
-    /// The request's id.
-    pub id: String,
-    /// The chip that the request was routed to.
-    pub chip: String,
-    /// The reports of its stages.
-    pub stages: Vec<StageReport>,
-}
-
-impl RequestSummary {
-    /// Adds the summary of another request of the same batch. Durations of the same stage are summed; the highest
-    /// high-water mark is kept.
-    pub fn add(&mut self, other: Self) {
-        for report in other.stages {
-            match self.stages.iter_mut().find(|known| known.stage == report.stage && known.digest == report.digest) {
-                None => self.stages.push(report),
-                Some(known) => {
-                    known.duration += report.duration;
-                    known.usage.high_water = known.usage.high_water.max(report.usage.high_water);
-                }
-            }
-        }
-    }
-}
-
-/// The parts of a recording that are not part of the record itself.
-struct Input {
-    recorder: Arc<InputRecorder>,
-    content_type: Option<String>,
-    parameters: Vec<(String, String)>,
-    body: Bytes,
-    /// The stages whose high-water mark was the highest of their series so far.
-    highest: Vec<StageKind>,
 }
 
 impl RequestRecord {
     /// Starts the record of a request. From now on the request is counted and logged, regardless of how it ends.
     pub fn start(start: RequestStart<'_>, records: &Arc<Records>) -> Self {
         let RequestStart { id, pipeline, chip, deadline, model, canary_side, caller, origin } = start;
-        let counted = Counted {
+        let accounting = Accounting {
             route: records.memory.route(pipeline, chip),
             caller: records.memory.caller(caller),
             model: model.map(|(name, version)| (name.into(), version.into())),
@@ -149,7 +115,7 @@ impl RequestRecord {
             outcome: Outcome::Cancelled,
             status: None,
             origin,
-            counted,
+            accounting,
             canary_side,
             input: None,
             queue_time: Duration::ZERO,
@@ -163,7 +129,7 @@ impl RequestRecord {
             return;
         }
         chip.clone_into(&mut self.chip);
-        self.counted.route = self.counted.records.memory.route(&self.pipeline, chip);
+        self.accounting.route = self.accounting.records.memory.route(&self.pipeline, chip);
     }
 
     /// Shortens the deadline to `time` after the start, if that is earlier.
@@ -178,13 +144,7 @@ impl RequestRecord {
 
     /// Keeps the input in memory until the request ends, because only then it is known whether the input is recorded.
     pub fn keep_input(&mut self, recorder: &Arc<InputRecorder>, request: &Request, body: &Bytes) {
-        self.input = Some(Box::new(Input {
-            recorder: Arc::clone(recorder),
-            content_type: request.content_type.clone(),
-            parameters: request.parameters.clone(),
-            body: body.clone(),
-            highest: Vec::new(),
-        }));
+        self.input = Some(Box::new(KeptInput::new(recorder, request, body)));
     }
 
     /// Returns the values that further requests of the same batch share.
@@ -195,7 +155,7 @@ impl RequestRecord {
             chip: self.chip.clone(),
             deadline: self.deadline,
             origin: self.origin,
-            counted: self.counted.clone(),
+            accounting: self.accounting.clone(),
             canary_side: self.canary_side.clone(),
         }
     }
@@ -233,7 +193,7 @@ impl RunObserver for RequestRecord {
     }
 
     fn stage_started(&mut self, stage: &StageCore) {
-        let series = self.counted.route.stage(stage, &self.counted.records.metrics);
+        let series = self.accounting.route.stage(stage, &self.accounting.records.metrics);
         series.live.inc();
         self.running = Some(series);
     }
@@ -255,10 +215,10 @@ impl RunObserver for RequestRecord {
         }
         if let Some(series) = self.running.take() {
             series.live.dec();
-            let Counted { records, route, caller, .. } = &self.counted;
+            let Accounting { records, route, caller, .. } = &self.accounting;
             let is_highest = records.memory.record_stage(route, &series, &report, caller, Instant::now());
             if let Some(input) = self.input.as_mut().filter(|_| is_highest) {
-                input.highest.push(report.stage);
+                input.add_highest(report.stage);
             }
         }
         self.stages.push(report);
@@ -278,7 +238,7 @@ impl Siblings {
             outcome: Outcome::Cancelled,
             status: None,
             origin: self.origin,
-            counted: self.counted.clone(),
+            accounting: self.accounting.clone(),
             canary_side: self.canary_side.clone(),
             input: None,
             queue_time: Duration::ZERO,
@@ -293,16 +253,17 @@ impl Drop for RequestRecord {
             self.outcome = Outcome::Internal;
         }
         let duration = self.started.elapsed();
-        let Self { id, pipeline, chip, stages, outcome, counted, canary_side, queue_time, origin, .. } = self;
+        let Self { id, pipeline, chip, stages, outcome, accounting, canary_side, queue_time, origin, .. } = self;
         let status = self.status.or((*outcome == Outcome::Ok).then_some(200));
         // A request that never reached the plugin of the canary gives no evidence about it, so it is not counted.
         if let Some(side) = canary_side.as_ref().filter(|side| stages.iter().any(|stage| side.is_of(&stage.plugin))) {
             side.record_request();
         }
-        let Counted { records, route, caller, model } = counted;
+        let Accounting { records, route, caller, model } = accounting;
         records.memory.record_request(route, caller, *outcome, duration, stages);
         if let Some((name, version)) = model {
-            records.statistics.record(name, version, *outcome, duration, *queue_time, stages);
+            let request = ModelRequest { pipeline, outcome: *outcome, duration, queue_time: *queue_time, stages };
+            records.statistics.record(name, version, &request);
         }
         if let Some(input) = self.input.take() {
             input.record(*outcome, stages, || Facts {
@@ -335,18 +296,5 @@ impl Drop for RequestRecord {
             postprocess_bytes = mark(StageKind::Postprocess),
             "request"
         );
-    }
-}
-
-impl Input {
-    /// Records the input if it set a new high-water mark, or if it ended in a memory limit, a deadline or a trap.
-    fn record(self, outcome: Outcome, stages: &[StageReport], facts: impl FnOnce() -> Facts) {
-        let Self { recorder, content_type, parameters, body, highest } = self;
-        let mut kept_for: Vec<_> = highest.iter().map(|stage| format!("high_water {stage}")).collect();
-        let ended = stages.iter().map(|report| report.outcome).chain([outcome]).find(|outcome| is_recorded(*outcome));
-        kept_for.extend(ended.map(|outcome| outcome.as_str().to_owned()));
-        if !kept_for.is_empty() {
-            recorder.record(Facts { content_type, parameters, kept_for, ..facts() }, body);
-        }
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Maximum number of rows (one for each model and version). The limit is needed because every deployment can add a
-/// version while the process runs. At the limit, the row with the oldest last request is removed.
+/// version while the process runs, and a version may come back. At the limit, the row with the oldest last request is removed.
 const MAX_ROWS: usize = 4_096;
 
 /// Model and version.
@@ -54,8 +54,23 @@ pub struct Times {
     pub cache_miss: Counted,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+/// A request that has ended.
+#[derive(Debug)]
+pub(super) struct ModelRequest<'a> {
+    /// The pipeline of the model.
+    pub(super) pipeline: &'a str,
+    pub(super) outcome: Outcome,
+    /// From its start to its end.
+    pub(super) duration: Duration,
+    /// The time in the queue.
+    pub(super) queue_time: Duration,
+    /// The stages that ran.
+    pub(super) stages: &'a [StageReport],
+}
+
+#[derive(Debug, Default)]
 struct Row {
+    pipeline: String,
     last_inference: u64,
     times: Times,
 }
@@ -95,15 +110,8 @@ impl Counted {
 
 impl ModelStatisticsStore {
     /// Counts a request that has ended.
-    pub fn record(
-        &self,
-        model: &Arc<str>,
-        version: &Arc<str>,
-        outcome: Outcome,
-        duration: Duration,
-        queued: Duration,
-        stages: &[StageReport],
-    ) {
+    pub(super) fn record(&self, model: &Arc<str>, version: &Arc<str>, request: &ModelRequest<'_>) {
+        let &ModelRequest { pipeline, outcome, duration, queue_time, stages } = request;
         let mut rows = self.rows();
         let key = (Arc::clone(model), Arc::clone(version));
         if rows.len() >= MAX_ROWS && !rows.contains_key(&key) {
@@ -112,7 +120,7 @@ impl ModelStatisticsStore {
                 rows.remove(&oldest);
             }
         }
-        let row = rows.entry(key).or_default();
+        let row = rows.entry(key).or_insert_with(|| Row { pipeline: pipeline.to_owned(), ..Row::default() });
         row.last_inference =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(0));
         let times = &mut row.times;
@@ -122,7 +130,7 @@ impl ModelStatisticsStore {
         }
         // As in Triton, only successful requests count towards the parts.
         times.success.add(duration);
-        times.queue.add(queued);
+        times.queue.add(queue_time);
         for report in stages {
             match report.stage {
                 StageKind::Preprocess => times.compute_input.add(report.duration),
@@ -132,10 +140,17 @@ impl ModelStatisticsStore {
         }
     }
 
+    /// Forgets the models of the pipelines that are gone. Call it again later: a request that began before its pipeline was
+    /// removed may end after it.
+    pub fn retain(&self, is_there: impl Fn(&str) -> bool) {
+        self.rows().retain(|_, row| is_there(&row.pipeline));
+    }
+
     /// The statistics of a version of a model. All values are 0 if it had no request.
     pub fn of(&self, name: &str, version: &str) -> ModelStatistics {
         let rows = self.rows();
-        let Row { last_inference, times } = rows.get(&(name.into(), version.into())).copied().unwrap_or_default();
+        let row = rows.get(&(name.into(), version.into()));
+        let (last_inference, times) = row.map(|row| (row.last_inference, row.times)).unwrap_or_default();
         ModelStatistics {
             name: name.to_owned(),
             version: version.to_owned(),

@@ -15,7 +15,7 @@ pub struct Records {
     pub memory: MemoryStats,
     /// Counts and times by model and version.
     pub statistics: ModelStatisticsStore,
-    /// The tasks that work beside the requests.
+    /// The background tasks and threads.
     pub background: BackgroundTasks,
 }
 

@@ -42,7 +42,7 @@ impl Access {
     pub fn configured(config: &Config) -> Result<Option<Self>, ConfigError> {
         let failed = |reason: String| ConfigError::new(&config.path, "admin.token_file", reason);
         let (text, place, hint) = if let Some(path) = &config.admin.token_file {
-            let text = String::from_utf8(config.read(path).map_err(failed)?);
+            let text = String::from_utf8(config.read(path).map_err(|error| failed(error.to_string()))?);
             let text = text.map_err(|_| failed(format!("{} is not a text file", path.display())))?;
             let path = config.resolve(path);
             if secrets::is_readable_by_all(&path) {
@@ -76,7 +76,7 @@ impl Access {
         let place = path.display().to_string();
         match secrets::keep(&path) {
             Ok((token, kept)) => {
-                if kept == Kept::Anew {
+                if kept == Kept::Replaced {
                     tracing::warn!(
                         "{place} was cut off, or other users could read it; it has a new administration token, and only \
                          its owner can read it"

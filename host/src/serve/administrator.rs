@@ -39,7 +39,7 @@ impl FromRequestParts<Arc<App>> for Administrator {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ServeError> {
         let what = format!("{} {}", parts.method, parts.uri.path());
-        Self::check(app, &parts.headers, &Client::of(&parts.extensions), &what)
+        Self::check(app, &parts.headers, &Client::from_extensions(&parts.extensions), &what)
     }
 }
 

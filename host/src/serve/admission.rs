@@ -26,8 +26,8 @@ pub struct Admission {
     /// Bytes of bodies that one connection may hold, and bytes of one of them.
     connection: (u64, u64),
     wait: Duration,
-    places: Arc<FairSlots>,
-    slots: Arc<FairSlots>,
+    queue_slots: Arc<FairSlots>,
+    run_slots: Arc<FairSlots>,
     max_concurrency: u32,
     /// The limits for each caller.
     pub callers: Arc<CallerLimit>,
@@ -99,8 +99,8 @@ impl Admission {
             replies: ByteBudget::new(server.reply_budget.as_u64(), 0, wait),
             connection: (connection, largest),
             wait,
-            places: FairSlots::new(server.max_queue as usize + server.max_concurrency as usize),
-            slots: FairSlots::new(server.max_concurrency as usize),
+            queue_slots: FairSlots::new(server.max_queue as usize + server.max_concurrency as usize),
+            run_slots: FairSlots::new(server.max_concurrency as usize),
             max_concurrency: server.max_concurrency,
             callers: CallerLimit::new(server),
         }
@@ -158,7 +158,7 @@ impl Admission {
     pub fn enter_queue(&self, shares: Shares<'_>) -> Result<Slot, Overloaded> {
         let name = &shares.pipeline.name;
         let share = self.queue_share(shares);
-        self.places.try_take(name, share).ok_or_else(|| {
+        self.queue_slots.try_take(name, share).ok_or_else(|| {
             Overloaded::Queue(match share {
                 Share::All => "the queue (`server.max_queue`) is full".to_owned(),
                 Share::Fair => format!(
@@ -178,9 +178,9 @@ impl Admission {
         let since = Instant::now();
         let name = &shares.pipeline.name;
         let share = share(shares.pipeline.max_concurrency, shares.is_alone);
-        let slot = match self.slots.try_take(name, share) {
+        let slot = match self.run_slots.try_take(name, share) {
             Some(slot) => Ok(slot),
-            None => tokio::time::timeout_at(record.deadline().into(), self.slots.take(name, share)).await,
+            None => tokio::time::timeout_at(record.deadline().into(), self.run_slots.take(name, share)).await,
         };
         record.set_queue_time(since.elapsed());
         slot.map_err(|_elapsed| {
@@ -204,14 +204,14 @@ fn share(most: Option<u32>, is_alone: bool) -> Share {
     }
 }
 
-fn of_connection(error: BudgetError, bytes: u64, key: &'static str) -> Overloaded {
+fn connection_error(error: BudgetError, bytes: u64, key: &'static str) -> Overloaded {
     match error {
         BudgetError::Spent => Overloaded::Connection,
         BudgetError::TooLarge => Overloaded::TooLarge(bytes, key),
     }
 }
 
-fn of_host(error: BudgetError, bytes: u64, key: &'static str) -> Overloaded {
+fn host_error(error: BudgetError, bytes: u64, key: &'static str) -> Overloaded {
     match error {
         BudgetError::Spent => Overloaded::Budget(key),
         BudgetError::TooLarge => Overloaded::TooLarge(bytes, key),
@@ -236,9 +236,9 @@ impl BodyBytes {
     /// As [`BodyBytes::grow`]. After `Pending`, call it again with the same number.
     pub fn poll_grow(&mut self, context: &mut Context<'_>, bytes: u64) -> Poll<Result<(), Overloaded>> {
         if let Some(connection) = &mut self.connection {
-            ready!(connection.poll_grow(context, bytes)).map_err(|error| of_connection(error, bytes, self.key))?;
+            ready!(connection.poll_grow(context, bytes)).map_err(|error| connection_error(error, bytes, self.key))?;
         }
-        self.host.poll_grow(context, bytes).map_err(|error| of_host(error, bytes, self.key))
+        self.host.poll_grow(context, bytes).map_err(|error| host_error(error, bytes, self.key))
     }
 
     /// As [`BodyBytes::grow`], but fails at once if the bytes are not free.
@@ -247,9 +247,9 @@ impl BodyBytes {
     /// If the bytes are not free, or a budget is too small.
     pub fn try_grow(&mut self, bytes: u64) -> Result<(), Overloaded> {
         if let Some(connection) = &mut self.connection {
-            connection.try_grow(bytes).map_err(|error| of_connection(error, bytes, self.key))?;
+            connection.try_grow(bytes).map_err(|error| connection_error(error, bytes, self.key))?;
         }
-        let grown = self.host.try_grow(bytes).map_err(|error| of_host(error, bytes, self.key));
+        let grown = self.host.try_grow(bytes).map_err(|error| host_error(error, bytes, self.key));
         if grown.is_err()
             && let Some(connection) = &mut self.connection
         {

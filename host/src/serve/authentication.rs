@@ -1,5 +1,5 @@
-//! Lets in the requests of callers that have a key, if callers need one ([`Keys`](super::keys::Keys)). A request without
-//! one is refused before its body is read. The name of the key becomes the caller of the request.
+//! Checks the key of a request, if callers need one ([`Keys`](super::keys::Keys)). A request without a valid key is
+//! refused before its body is read. The name of the key becomes the caller of the request.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(super) async fn authenticate(State(app): State<Arc<App>>, mut request: Reque
     if OPEN.contains(&path) {
         return next.run(request).await;
     }
-    let client = Client::of(request.extensions());
+    let client = Client::from_extensions(request.extensions());
     match keys.check(request.headers()) {
         Ok(name) => {
             request.extensions_mut().insert(Client { name: Some(name), ..client });
@@ -43,7 +43,7 @@ pub(super) async fn authenticate(State(app): State<Arc<App>>, mut request: Reque
                 Failure::Wrong => "the key is not known; the server's operator has the list of keys",
             };
             let error = refused(&app, "callers", failure, &client, &what, detail);
-            RefusalFormat::of(&request).refuse(error)
+            RefusalFormat::for_request(&request).refuse(error)
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 /// change of the thread.
 pub(in crate::serve) const LARGE: usize = 128 << 10;
 
-/// Runs work on `bytes` bytes: on a thread for blocking work if they are many, else here.
+/// Runs work on `bytes` bytes: on a thread for blocking work if they are many, otherwise on this thread.
 ///
 /// # Panics
 /// If the work panics.

@@ -4,62 +4,29 @@
 //! is the *reserve*: only the oldest waiting reservation (the *elder*) may take from it, until it is complete. A complete
 //! reservation waits for nothing and is released in time. So the elder always continues, and then the next one does. If
 //! the reserve is too small for the elder, the youngest waiting reservation fails and releases its bytes.
+//!
+//! `ledger`: which reservation holds which bytes.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::Sleep;
 
-/// A first step of at most this many bytes does not queue behind larger ones.
-const SMALL: u64 = 64 << 10;
+mod ledger;
+
+pub use ledger::BudgetError;
+use ledger::Ledger;
 
 /// A budget of bytes.
 pub struct ByteBudget {
-    state: Mutex<State>,
+    ledger: Mutex<Ledger>,
     next_age: AtomicU64,
     /// How long a reservation waits for bytes.
     wait: Duration,
     total: u64,
-    reserve: u64,
-}
-
-struct State {
-    /// Free bytes for every reservation.
-    free: u64,
-    /// Free bytes of the reserve.
-    free_reserve: u64,
-    /// The reservations that hold bytes or wait, by age; the oldest has the smallest number.
-    claims: BTreeMap<u64, Claim>,
-    waiting: BTreeSet<u64>,
-    elder: Option<u64>,
-}
-
-#[derive(Default)]
-struct Claim {
-    bytes: u64,
-    /// Bytes from the reserve; they are not part of `bytes`.
-    reserve: u64,
-    wait: Option<Wait>,
-}
-
-/// A reservation that waits, or whose wait has just ended.
-struct Wait {
-    more: u64,
-    waker: Waker,
-    ended: Option<Result<(), BudgetError>>,
-}
-
-/// A reservation that could not grow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BudgetError {
-    /// The budget is spent, and no bytes became free in time.
-    Spent,
-    /// The reservation would be larger than the whole budget.
-    TooLarge,
 }
 
 /// Bytes of a budget, which are released on drop.
@@ -77,14 +44,8 @@ impl ByteBudget {
     pub fn new(total: u64, largest: u64, wait: Duration) -> Arc<Self> {
         let total = total.max(1);
         let reserve = largest.min(total / 2);
-        let state = State {
-            free: total - reserve,
-            free_reserve: reserve,
-            claims: BTreeMap::new(),
-            waiting: BTreeSet::new(),
-            elder: None,
-        };
-        Arc::new(Self { state: Mutex::new(state), next_age: AtomicU64::new(0), wait, total, reserve })
+        let ledger = Mutex::new(Ledger::new(total, reserve));
+        Arc::new(Self { ledger, next_age: AtomicU64::new(0), wait, total })
     }
 
     /// The size of the budget in bytes.
@@ -98,89 +59,8 @@ impl ByteBudget {
         Reservation { budget: Arc::clone(self), age, bytes: 0, has_waited: false, timer: None }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// Takes bytes if they are free and no older reservation waits for them.
-    fn try_take(&mut self, age: u64, more: u64) -> bool {
-        let is_first_step = more <= SMALL && !self.claims.contains_key(&age);
-        if more > self.free || !(self.waiting.is_empty() || is_first_step) {
-            return false;
-        }
-        self.free -= more;
-        self.claims.entry(age).or_default().bytes += more;
-        true
-    }
-
-    /// Gives free bytes to the reservations that wait.
-    fn settle(&mut self, reserve: u64) {
-        if self.elder.is_none() {
-            self.elder = self.waiting.first().copied();
-        }
-        if let Some(elder) = self.elder.filter(|elder| self.waiting.contains(elder))
-            && let Some(claim) = self.claims.get_mut(&elder)
-        {
-            let more = claim.wait.as_ref().map_or(0, |wait| wait.more);
-            if more <= self.free + self.free_reserve {
-                let from_free = more.min(self.free);
-                self.free -= from_free;
-                self.free_reserve -= more - from_free;
-                claim.bytes += from_free;
-                claim.reserve += more - from_free;
-                self.end_wait(elder, Ok(()));
-            } else if self.free_reserve + self.waiting_in_reserve() == reserve {
-                // Every part of the reserve that is taken belongs to a reservation that waits, so none will be given back.
-                let youngest = self.waiting.iter().rev().find(|age| **age != elder && self.holds(**age)).copied();
-                if let Some(youngest) = youngest {
-                    self.end_wait(youngest, Err(BudgetError::Spent));
-                }
-            }
-        }
-        while let Some(oldest) = self.waiting.iter().find(|age| Some(**age) != self.elder).copied() {
-            let Some(claim) = self.claims.get_mut(&oldest) else { break };
-            let more = claim.wait.as_ref().map_or(0, |wait| wait.more);
-            if more > self.free {
-                break;
-            }
-            self.free -= more;
-            claim.bytes += more;
-            self.end_wait(oldest, Ok(()));
-        }
-    }
-
-    /// Removes a reservation from those that wait. It keeps its bytes.
-    fn give_up(&mut self, age: u64, reserve: u64) {
-        self.waiting.remove(&age);
-        if let Some(claim) = self.claims.get_mut(&age) {
-            claim.wait = None;
-            if claim.bytes + claim.reserve == 0 {
-                self.claims.remove(&age);
-            }
-        }
-        if self.elder == Some(age) {
-            self.elder = None;
-        }
-        self.settle(reserve);
-    }
-
-    /// The bytes of the reserve that waiting reservations hold.
-    fn waiting_in_reserve(&self) -> u64 {
-        self.waiting.iter().filter_map(|age| self.claims.get(age)).map(|claim| claim.reserve).sum()
-    }
-
-    fn holds(&self, age: u64) -> bool {
-        self.claims.get(&age).is_some_and(|claim| claim.bytes > 0)
-    }
-
-    fn end_wait(&mut self, age: u64, ended: Result<(), BudgetError>) {
-        self.waiting.remove(&age);
-        if let Some(wait) = self.claims.get_mut(&age).and_then(|claim| claim.wait.as_mut()) {
-            wait.ended = Some(ended);
-            wait.waker.wake_by_ref();
-        }
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -225,24 +105,16 @@ impl Reservation {
             return Poll::Ready(Err(BudgetError::TooLarge));
         }
         let more = bytes - self.bytes;
-        let mut state = self.budget.lock();
+        let mut ledger = self.budget.lock();
         if self.timer.is_none() {
-            if state.try_take(self.age, more) {
+            if ledger.try_take(self.age, more) {
                 self.bytes = bytes;
                 return Poll::Ready(Ok(()));
             }
             self.has_waited = true;
-            let wait = Wait { more, waker: context.waker().clone(), ended: None };
-            state.claims.entry(self.age).or_default().wait = Some(wait);
-            state.waiting.insert(self.age);
-            state.settle(self.budget.reserve);
+            ledger.wait_for(self.age, more, context.waker());
         }
-        let wait = state.claims.get_mut(&self.age).and_then(|claim| claim.wait.as_mut());
-        let ended = wait.and_then(|wait| {
-            wait.waker.clone_from(context.waker());
-            wait.ended
-        });
-        let ended = match ended {
+        let ended = match ledger.ended(self.age, context.waker()) {
             Some(ended) => ended,
             None => {
                 let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.budget.wait)));
@@ -254,11 +126,9 @@ impl Reservation {
         match ended {
             Ok(()) => {
                 self.bytes = bytes;
-                if let Some(claim) = state.claims.get_mut(&self.age) {
-                    claim.wait = None;
-                }
+                ledger.forget_wait(self.age);
             }
-            Err(_) => state.give_up(self.age, self.budget.reserve),
+            Err(_) => ledger.give_up(self.age),
         }
         Poll::Ready(ended)
     }
@@ -269,11 +139,7 @@ impl Reservation {
         if !self.has_waited {
             return;
         }
-        let mut state = self.budget.lock();
-        if state.elder == Some(self.age) {
-            state.elder = None;
-            state.settle(self.budget.reserve);
-        }
+        self.budget.lock().complete(self.age);
     }
 
     /// Releases the bytes above `bytes`.
@@ -283,14 +149,7 @@ impl Reservation {
         }
         let less = self.bytes - bytes;
         self.bytes = bytes;
-        let mut state = self.budget.lock();
-        let Some(claim) = state.claims.get_mut(&self.age) else { return };
-        let from_reserve = less.min(claim.reserve);
-        claim.reserve -= from_reserve;
-        claim.bytes = claim.bytes.saturating_sub(less - from_reserve);
-        state.free_reserve += from_reserve;
-        state.free += less - from_reserve;
-        state.settle(self.budget.reserve);
+        self.budget.lock().give_back(self.age, less);
     }
 }
 
@@ -300,17 +159,14 @@ impl Drop for Reservation {
         if self.bytes == 0 && self.timer.is_none() {
             return;
         }
-        let mut state = self.budget.lock();
-        if let Some(claim) = state.claims.remove(&self.age) {
-            state.free += claim.bytes;
-            state.free_reserve += claim.reserve;
-        }
-        state.give_up(self.age, self.budget.reserve);
+        self.budget.lock().remove(self.age);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
 
     const WAIT: Duration = Duration::from_millis(50);
@@ -334,8 +190,7 @@ mod tests {
         second.complete();
         assert_eq!(now(&mut first, 150), Some(Ok(())), "75 bytes of the reserve are free");
         drop((first, second));
-        let state = budget.lock();
-        assert_eq!((state.free, state.free_reserve, state.claims.len(), state.elder), (150, 150, 0, None));
+        assert_eq!(budget.lock().unused(), Some((150, 150)));
     }
 
     #[tokio::test]
@@ -370,7 +225,6 @@ mod tests {
         let mut gone = budget.reserve();
         assert_eq!(now(&mut gone, 999_000), None);
         drop((gone, small, large));
-        let state = budget.lock();
-        assert_eq!((state.free, state.claims.len(), state.waiting.len()), (1_000_000, 0, 0));
+        assert_eq!(budget.lock().unused(), Some((1_000_000, 0)));
     }
 }

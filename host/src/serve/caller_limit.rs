@@ -31,8 +31,8 @@ struct Caller {
 }
 
 /// A request of a caller. The drop ends it.
-pub struct CallerPlace {
-    of: Option<(Arc<CallerLimit>, u64)>,
+pub struct CallerSlot {
+    entered: Option<(Arc<CallerLimit>, u64)>,
 }
 
 impl CallerLimit {
@@ -50,9 +50,9 @@ impl CallerLimit {
     ///
     /// # Errors
     /// If the caller has reached a limit.
-    pub fn enter(self: &Arc<Self>, caller: Option<&[u8]>) -> Result<CallerPlace, ServeError> {
+    pub fn enter(self: &Arc<Self>, caller: Option<&[u8]>) -> Result<CallerSlot, ServeError> {
         if self.max_concurrency.is_none() && self.max_rate.is_none() {
-            return Ok(CallerPlace { of: None });
+            return Ok(CallerSlot { entered: None });
         }
         let now = Instant::now();
         let burst = self.burst();
@@ -87,7 +87,7 @@ impl CallerLimit {
             caller.tokens -= 1.0;
         }
         caller.running += 1;
-        Ok(CallerPlace { of: Some((Arc::clone(self), key)) })
+        Ok(CallerSlot { entered: Some((Arc::clone(self), key)) })
     }
 
     fn burst(&self) -> f64 {
@@ -107,9 +107,9 @@ impl Caller {
     }
 }
 
-impl Drop for CallerPlace {
+impl Drop for CallerSlot {
     fn drop(&mut self) {
-        let Some((limit, key)) = self.of.take() else { return };
+        let Some((limit, key)) = self.entered.take() else { return };
         let mut callers = limit.lock();
         if let Some(caller) = callers.get_mut(&key) {
             caller.running -= 1;

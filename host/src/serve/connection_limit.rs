@@ -21,8 +21,8 @@ pub(super) struct ConnectionLimit {
     open: Arc<Mutex<HashMap<u64, Arc<OpenConnection>>>>,
     next: AtomicU64,
     since: Instant,
-    /// True after the log told that the bound is reached.
-    is_told: AtomicBool,
+    /// True after the log said that the bound is reached.
+    is_logged: AtomicBool,
 }
 
 /// An open connection.
@@ -38,8 +38,8 @@ pub(super) struct OpenConnection {
     since: Instant,
 }
 
-/// The place of an open connection, which is free again on drop.
-pub(super) struct Place {
+/// The slot of an open connection, which is free again on drop.
+pub(super) struct ConnectionSlot {
     /// The connection.
     pub(super) connection: Arc<OpenConnection>,
     number: u64,
@@ -71,17 +71,17 @@ impl ConnectionLimit {
             open: Arc::default(),
             next: AtomicU64::new(0),
             since: Instant::now(),
-            is_told: AtomicBool::new(false),
+            is_logged: AtomicBool::new(false),
         }
     }
 
     /// Waits until there is room for another connection.
-    pub(super) async fn room(&self) -> Place {
+    pub(super) async fn room(&self) -> ConnectionSlot {
         let room = loop {
             if let Ok(room) = Arc::clone(&self.room).try_acquire_owned() {
                 break room;
             }
-            if !self.is_told.swap(true, Relaxed) {
+            if !self.is_logged.swap(true, Relaxed) {
                 let max = self.max;
                 tracing::warn!(
                     "{max} connections are open (`server.max_connections`); for new ones, the longest idle are closed"
@@ -93,17 +93,17 @@ impl ConnectionLimit {
             }
         };
         if self.room.available_permits() > self.max / 4 {
-            self.is_told.store(false, Relaxed);
+            self.is_logged.store(false, Relaxed);
         }
-        self.place(Some(room))
+        self.slot(Some(room))
     }
 
-    /// A place beyond the bound, for the clients that the system has let in before the server stops.
-    pub(super) fn extra(&self) -> Place {
-        self.place(None)
+    /// A slot beyond the bound, for the clients in the system's queue when the server stops.
+    pub(super) fn extra(&self) -> ConnectionSlot {
+        self.slot(None)
     }
 
-    fn place(&self, room: Option<OwnedSemaphorePermit>) -> Place {
+    fn slot(&self, room: Option<OwnedSemaphorePermit>) -> ConnectionSlot {
         let connection = Arc::new(OpenConnection {
             running: AtomicUsize::new(0),
             cut_off: AtomicUsize::new(0),
@@ -113,11 +113,10 @@ impl ConnectionLimit {
             since: self.since,
         });
         let number = self.next.fetch_add(1, Relaxed);
-        Place { connection, number, open: Arc::clone(&self.open), _room: room }
+        ConnectionSlot { connection, number, open: Arc::clone(&self.open), _room: room }
     }
 
-    /// Tells the connections that are idle for the longest time to close. Several at once, because looking for them takes
-    /// time.
+    /// Closes the connections that are idle for the longest time. Several at once, because looking for them takes time.
     fn close_idle(&self) {
         let open = lock(&self.open);
         let mut idle: Vec<_> = open.values().filter(|connection| connection.is_idle()).collect();
@@ -135,15 +134,15 @@ fn lock(open: &Mutex<HashMap<u64, Arc<OpenConnection>>>) -> MutexGuard<'_, HashM
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Place {
-    /// A client has connected. Until then the place is only kept free.
+impl ConnectionSlot {
+    /// A client has connected. Until then the slot is only kept free.
     pub(super) fn open(&self) {
         self.connection.idle();
         lock(&self.open).insert(self.number, Arc::clone(&self.connection));
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         lock(&self.open).remove(&self.number);
     }

@@ -24,7 +24,7 @@ use tower::ServiceExt;
 use super::admission::Admission;
 use super::app::App;
 use super::client::Client;
-use super::connection_limit::{ConnectionLimit, Place};
+use super::connection_limit::{ConnectionLimit, ConnectionSlot};
 use super::handler_panics::HandlerPanics;
 use super::linger::Linger;
 use super::listener::Peer;
@@ -48,7 +48,7 @@ const PING: Duration = Duration::from_secs(20);
 /// Time in which an idle connection must end that has to make room for another.
 const END_TIME: Duration = Duration::from_secs(1);
 
-/// What the server asks of its connections.
+/// What the connections have to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Serving,
@@ -104,7 +104,7 @@ impl Connections {
     }
 
     /// Serves a connection in a task of its own.
-    pub(super) fn serve<S>(&mut self, stream: S, peer: Peer, router: &Router, place: Place)
+    pub(super) fn serve<S>(&mut self, stream: S, peer: Peer, router: &Router, slot: ConnectionSlot)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -115,7 +115,7 @@ impl Connections {
             let panics = self.panics.clone();
             let client = Client { address: peer, name: None };
             let (open, admission, reply_timeout) =
-                (Arc::clone(&place.connection), Arc::clone(&self.admission), self.reply_timeout);
+                (Arc::clone(&slot.connection), Arc::clone(&self.admission), self.reply_timeout);
             // A connection of HTTP/1 has one body at a time, so it needs no budget of its own.
             let budget = OnceLock::new();
             tower::service_fn(move |mut request: Request<Incoming>| {
@@ -129,7 +129,7 @@ impl Connections {
                 let (running, admission) = (open.begin(), Arc::clone(&admission));
                 let is_draining = Arc::clone(&is_draining);
                 let prepared = entrance::prepare(&mut request, &client);
-                let format = RefusalFormat::of(&request);
+                let format = RefusalFormat::for_request(&request);
                 let (request, close_unread) = close_unread::watch(request);
                 let (panics, router, unread) = (panics.clone(), router.clone(), Arc::clone(&requests.unread));
                 async move {
@@ -155,7 +155,7 @@ impl Connections {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.reply_timeout));
         let stream = Linger::new(Box::pin(stream), Arc::clone(&requests.unread));
-        place.open();
+        slot.open();
         self.tasks.spawn(async move {
             let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
             let mut must_end = pin!(tokio::time::sleep(Duration::MAX));
@@ -168,14 +168,14 @@ impl Connections {
             let mut goes_away = false;
             loop {
                 // HTTP/2 has no `connection: close`. The frame GOAWAY lets running requests finish, and the client opens
-                // a connection for the next one. Without a request so far, it would only connect in vain.
+                // a connection for the next one. A client that has sent no request yet would only connect once more.
                 let waits_for_request = phase == Phase::Draining && !goes_away;
                 let ends_or_asks = poll_fn(|context| match connection.as_mut().poll(context) {
                     Poll::Ready(_) => Poll::Ready(true),
                     Poll::Pending if waits_for_request && requests.http2.load(Relaxed) => Poll::Ready(false),
                     Poll::Pending => Poll::Pending,
                 });
-                // The connection comes first, so that a request that has arrived is seen before the connection is told
+                // The connection comes first, so that a request that has arrived is seen before the connection is asked
                 // to end.
                 tokio::select! {
                     biased;
@@ -192,7 +192,7 @@ impl Connections {
                             return;
                         }
                     }
-                    () = place.connection.must_close(), if !is_ending => {
+                    () = slot.connection.must_close(), if !is_ending => {
                         if !requests.any.load(Relaxed) {
                             return;
                         }
@@ -202,7 +202,7 @@ impl Connections {
                     }
                     // The head of a next request that is never complete is not waited for.
                     () = &mut must_end, if is_ending => {
-                        if place.connection.is_idle() {
+                        if slot.connection.is_idle() {
                             return;
                         }
                         must_end.as_mut().reset(Instant::now() + END_TIME);

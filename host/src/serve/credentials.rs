@@ -30,7 +30,7 @@ impl Failure {
 /// ones.
 ///
 /// # Errors
-/// If one is repeated: its name and the mend.
+/// If one is repeated. The message names it.
 pub(super) fn check_single(headers: &HeaderMap) -> Result<(), &'static str> {
     let is_repeated = |name: HeaderName| headers.get_all(name).iter().nth(1).is_some();
     if is_repeated(header::AUTHORIZATION) {

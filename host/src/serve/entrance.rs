@@ -1,5 +1,5 @@
 //! What happens to every request before it is routed: a request that no client may send is refused, slashes at the end
-//! of the path are ignored, and the request learns its client.
+//! of the path are ignored, and the client is stored in the request.
 
 use axum::http::uri::{Authority, PathAndQuery};
 use axum::http::{HeaderMap, Request, Uri, Version, header};

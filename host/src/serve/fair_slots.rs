@@ -39,7 +39,7 @@ struct User {
 /// A slot, which is released on drop.
 pub struct Slot {
     /// `None` after the slot was released.
-    of: Option<(Arc<FairSlots>, Arc<str>)>,
+    taken: Option<(Arc<FairSlots>, Arc<str>)>,
 }
 
 impl FairSlots {
@@ -55,7 +55,7 @@ impl FairSlots {
         let is_free = state.users.get(&name).is_some_and(|user| user.waiting.is_empty() && state.may_take(user));
         if is_free {
             state.take(&name);
-            return Some(Slot { of: Some((Arc::clone(self), name)) });
+            return Some(Slot { taken: Some((Arc::clone(self), name)) });
         }
         state.forget_idle(&name);
         None
@@ -107,9 +107,9 @@ impl FairSlots {
                 return;
             };
             state.take(&name);
-            if let Err(mut slot) = sender.send(Slot { of: Some((Arc::clone(self), Arc::clone(&name))) }) {
+            if let Err(mut slot) = sender.send(Slot { taken: Some((Arc::clone(self), Arc::clone(&name))) }) {
                 // Its drop would wait for the lock that this function holds.
-                slot.of = None;
+                slot.taken = None;
                 state.give_back(&name);
             }
         }
@@ -160,7 +160,7 @@ impl State {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some((slots, name)) = self.of.take() {
+        if let Some((slots, name)) = self.taken.take() {
             let mut state = slots.lock();
             state.give_back(&name);
             slots.settle(&mut state);

@@ -56,7 +56,7 @@ mod tests {
             assert!(!panics, "the handler panics");
             Ok(Response::new(Body::from("fine")))
         };
-        let reply = HandlerPanics::new(&records).reply(&RefusalFormat::of(&request), handler).await;
+        let reply = HandlerPanics::new(&records).reply(&RefusalFormat::for_request(&request), handler).await;
         (records, reply.unwrap_or_else(|never| match never {}))
     }
 

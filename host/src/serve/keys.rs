@@ -2,7 +2,8 @@
 //! changes. If it cannot be read then, the keys stay as they were.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -12,8 +13,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::credentials::{Failure, api_key};
-use crate::base::files;
 use crate::base::watched_files::WatchedFiles;
+use crate::base::{files, secrets};
 use crate::config::{Config, ConfigError};
 
 /// The prefix of a hash in the file.
@@ -22,6 +23,44 @@ const HASH: &str = "sha256:";
 const KEY: &str = "plimsoll_";
 /// Maximum length of a name.
 const MAX_NAME: usize = 64;
+
+/// Why a key cannot be made, or the file of keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The name of a caller is not valid.
+    #[error("a caller's name has 1 to {MAX_NAME} letters, digits and the characters . _ @ + -")]
+    Name,
+    /// The system has no random bytes.
+    #[error("no random bytes: {0}")]
+    Random(io::Error),
+    /// The file cannot be read.
+    #[error("{} cannot be read: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The error of the system.
+        error: io::Error,
+    },
+    /// A line has no hash.
+    #[error("a line is NAME sha256:HASH with 64 hexadecimal digits; `plimsoll key new NAME` prints one")]
+    NoHash,
+    /// A line has more words.
+    #[error("there is more than a name and a hash; `#` begins a comment")]
+    MoreWords,
+    /// Two lines have the same hash.
+    #[error("an earlier line has the same hash; every key needs its own")]
+    SameHash,
+    /// A line of the file is not valid.
+    #[error("{}:{line}: {reason}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The number of the line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: Box<KeysError>,
+    },
+}
 
 /// The SHA-256 of a key.
 type KeyHash = [u8; 32];
@@ -58,7 +97,7 @@ impl Keys {
     pub(super) fn check(&self, headers: &HeaderMap) -> Result<Arc<str>, Failure> {
         let given = api_key(headers).ok_or(Failure::Missing)?;
         let digest: KeyHash = Sha256::digest(given).into();
-        // The time of the search depends on the digest only, from which nobody can conclude a key; and the digests are
+        // The time of the search depends only on the digest, which does not reveal the key; and the digests are
         // compared in constant time.
         let names = self.names.load();
         let (known, name) = names.get_key_value(&digest).ok_or(Failure::Wrong)?;
@@ -86,45 +125,43 @@ impl Keys {
 ///
 /// # Errors
 /// If the name is not valid, or the system has no random bytes.
-pub fn new_key(name: &str) -> Result<(String, String), String> {
+pub fn new_key(name: &str) -> Result<(String, String), KeysError> {
     check_name(name)?;
-    let secret = crate::base::secrets::random().map_err(|error| format!("no random bytes: {error}"))?;
+    let secret = secrets::random().map_err(KeysError::Random)?;
     let key = format!("{KEY}{secret}");
     let line = format!("{name} {HASH}{}", hex(&Sha256::digest(&key)));
     Ok((key, line))
 }
 
-fn check_name(name: &str) -> Result<(), String> {
+fn check_name(name: &str) -> Result<(), KeysError> {
     let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || b"._@+-".contains(&byte);
     match (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(is_valid) {
         true => Ok(()),
-        false => Err(format!("a caller's name has 1 to {MAX_NAME} letters, digits and the characters . _ @ + -")),
+        false => Err(KeysError::Name),
     }
 }
 
-fn read(path: &Path) -> Result<Names, String> {
-    let text = files::read_settings(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    parse(&text).map_err(|(line, reason)| format!("{}:{line}: {reason}", path.display()))
+fn read(path: &Path) -> Result<Names, KeysError> {
+    let text = files::read_settings(path).map_err(|error| KeysError::File { path: path.to_owned(), error })?;
+    parse(&text).map_err(|(line, reason)| KeysError::Line { path: path.to_owned(), line, reason: Box::new(reason) })
 }
 
 /// Parses the lines `NAME sha256:HASH`. A `#` begins a comment. An error has the number of its line.
-fn parse(text: &str) -> Result<Names, (usize, String)> {
+fn parse(text: &str) -> Result<Names, (usize, KeysError)> {
     let mut names = Names::new();
     for (line, number) in text.lines().zip(1..) {
         let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
         let Some(name) = words.next() else { continue };
-        let told = |reason: &str| (number, reason.to_owned());
-        check_name(name).map_err(|reason| (number, reason))?;
+        let at_line = |reason| (number, reason);
+        check_name(name).map_err(at_line)?;
         let hash = words.next().and_then(|word| word.strip_prefix(HASH)).and_then(hash);
         // The line is not shown, because it may have a key instead of its hash.
-        let hash = hash.ok_or_else(|| {
-            told("a line is NAME sha256:HASH with 64 hexadecimal digits; `plimsoll key new NAME` prints one")
-        })?;
+        let hash = hash.ok_or_else(|| at_line(KeysError::NoHash))?;
         if words.next().is_some() {
-            return Err(told("there is more than a name and a hash; `#` begins a comment"));
+            return Err(at_line(KeysError::MoreWords));
         }
         if names.insert(hash, name.into()).is_some() {
-            return Err(told("an earlier line has the same hash; every key needs its own"));
+            return Err(at_line(KeysError::SameHash));
         }
     }
     Ok(names)
@@ -156,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_told_with_its_line_and_without_the_key() {
+    fn an_error_has_its_line_and_not_the_key() {
         let hash = "0".repeat(64);
         for (line, words) in [
             ("acme plimsoll_secret".to_owned(), "sha256:HASH"),
@@ -166,7 +203,8 @@ mod tests {
             (format!("acme sha256:{hash} more"), "more than"),
             (format!("acme sha256:{hash}\nother sha256:{hash}"), "same hash"),
         ] {
-            let (number, reason) = parse(&format!("\n{line}")).expect_err("not valid");
+            let (number, error) = parse(&format!("\n{line}")).expect_err("not valid");
+            let reason = error.to_string();
             assert_eq!(number, 1 + line.lines().count());
             assert!(reason.contains(words) && !reason.contains("plimsoll_secret"), "{reason}");
         }

@@ -1,4 +1,4 @@
-//! A connection that the server closes while its client still sends is read for a moment longer.
+//! If the server closes a connection while its client still sends, it continues to read for a bounded time.
 //!
 //! If a server closes a connection that has unread bytes, the system resets it, and the reply that was just sent may be
 //! lost: a client or proxy that is still sending sees an error instead of the reason for which it was refused. So the
@@ -23,10 +23,10 @@ const SILENCE: Duration = Duration::from_secs(5);
 const MAX_BYTES: usize = 256 << 20;
 /// The bytes that are discarded at a time.
 const PIECE: usize = 16 << 10;
-/// The bytes after which other connections have their turn.
+/// The bytes after which the task yields to other connections.
 const TURN: usize = 1 << 20;
 
-/// A stream that is read for a moment after its end, if its client may still be sending.
+/// A stream that is read for a bounded time after its end, if its client may still be sending.
 pub(super) struct Linger<S> {
     stream: S,
     must_linger: Arc<AtomicBool>,

@@ -1,16 +1,18 @@
 //! Serving: the HTTP routes and the gRPC services, and the code that they share.
 //!
 //! - [`app`]: the application state. [`server`]: accepts connections, and finishes running requests before it stops.
-//!   [`listener`]: its sockets, also unix sockets ([`unix_socket`]). [`stop`]: the requests to stop it.
+//!   [`listener`]: its sockets: ports ([`port`]), and unix sockets ([`unix_socket`]). [`stop`]: the requests to stop it.
 //!   `connections`: the open connections. `handler_panics`: the reply if a handler panics; `refusal`: its format.
 //!   [`close_unread`]: closes connections whose request body was not read; `linger`: so that the reply still reaches
 //!   the client.
 //! - [`admission`]: the limits on requests. [`byte_budget`]: a budget of bytes. [`fair_slots`]: slots that pipelines
 //!   share. [`caller_limit`]: the limits for each caller. [`pace`]: the time and the rate at which a body must
-//!   arrive. [`access`]: the token of administration, which an [`administrator`] has. [`credentials`]: the token or
-//!   key of a request. [`keys`], `authentication`: the keys of callers. [`tls`]: the certificate. `refresh`: reads
-//!   both again. [`client`]: its address and name. `entrance`: what is checked before a request is routed. [`part`]:
-//!   the routes of an address.
+//!   arrive.
+//! - [`access`]: the token of administration, which an [`administrator`] has. [`credentials`]: the token or key of a
+//!   request. [`keys`], `authentication`: the keys of callers. [`tls`]: the certificate. `secured`: an encrypted
+//!   connection. `refresh`: reads keys and certificate again.
+//! - [`client`]: the address and name of the client of a request. `entrance`: what is checked before a request is routed.
+//!   [`part`]: the routes of an address.
 //! - `connection_limit`: the bound on open connections. `reply_body`: the limits on replies.
 //! - `blocking`: work that leaves the async workers.
 //! - [`error`]: the error of a request. [`problem`]: its HTTP reply.
@@ -44,10 +46,12 @@ pub mod listener;
 pub mod oip;
 pub mod pace;
 pub mod part;
+pub mod port;
 pub mod problem;
 mod refresh;
 mod refusal;
 mod reply_body;
+mod secured;
 pub mod server;
 pub mod stop;
 pub mod tls;

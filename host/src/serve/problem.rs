@@ -110,6 +110,7 @@ impl<'a> From<&'a ServeError> for Problem<'a> {
 
 impl Problem<'_> {
     /// Returns the problem JSON of an error.
+    #[expect(clippy::expect_used, reason = "the members are texts and numbers, which JSON has")]
     pub fn json(error: &ServeError) -> Vec<u8> {
         serde_json::to_vec(&Problem::from(error)).expect("a problem can always be written as JSON")
     }

@@ -1,4 +1,5 @@
-//! The format in which a request is refused. It is kept, because the request is gone when a reply cannot be sent.
+//! The format in which a request is refused. It is stored before the handler takes the request, and used if the
+//! handler's reply cannot be sent.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Uri, header};
@@ -14,7 +15,7 @@ pub(super) struct RefusalFormat {
 }
 
 impl RefusalFormat {
-    pub(super) fn of<B>(request: &Request<B>) -> Self {
+    pub(super) fn for_request<B>(request: &Request<B>) -> Self {
         Self { uri: request.uri().clone(), is_grpc: is_grpc(request.headers()) }
     }
 

@@ -22,7 +22,7 @@ use super::refusal::RefusalFormat;
 
 /// Replies and frames of at most this many bytes are not counted. One connection has at most 256 of them.
 const SMALL: usize = 16 << 10;
-/// hyper gets a reply in pieces of at most this many bytes, so that the rest of it stays here.
+/// hyper gets a reply in pieces of at most this many bytes, so that the rest of it stays in the budget.
 const PIECE: usize = SMALL;
 /// The timer looks this often within the time-out.
 const LOOKS: u32 = 4;
@@ -107,7 +107,7 @@ impl Held {
         Self { rest, timer }
     }
 
-    /// Takes the next piece, and tells if it is the last one. `None` if the reply was cut off.
+    /// Takes the next piece, and returns whether it is the last one. `None` if the reply was cut off.
     fn take(&self) -> Option<(Bytes, bool)> {
         let mut rest = lock(&self.rest);
         let unsent = rest.as_mut()?;

@@ -17,8 +17,9 @@ use super::app::App;
 use super::connections::Connections;
 use super::listener::{Listener, Peer, Stream};
 use super::part::Part;
+use super::secured::Secured;
 use super::stop::{self, Stop};
-use super::tls::{Secured, Tls};
+use super::tls::Tls;
 use super::{grpc, http, refresh};
 
 /// Pause after a connection could not be accepted, for example because there are no free file descriptors.
@@ -43,8 +44,9 @@ impl From<TcpListener> for Listeners {
 /// Maximum number of connections that are still accepted when the server stops: those of the system's queue.
 const QUEUE: usize = 4096;
 
-/// Serves until a request to stop comes, or nobody can send one any more (which is the same as [`Stop::Now`]). Then it
-/// drains if it was asked to, accepts no more connections, and running requests may finish within the grace period.
+/// Serves until it receives a request to stop, or the channel of these requests is closed (which is the same as
+/// [`Stop::Now`]). Then it drains if it was asked to, accepts no more connections, and running requests may finish within
+/// the grace period.
 ///
 /// # Errors
 /// None at present: if a connection cannot be accepted, the server logs a warning and tries again.
@@ -66,35 +68,39 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
         let (background, app) = (app.records.background.clone(), Arc::downgrade(&app));
         tokio::spawn(async move { background.supervise("refresh", || refresh::follow(app.clone())).await })
     });
-    let mut doors = Doors { doors: Vec::new(), first: 0, tls: app.tls.clone() };
-    doors.doors.extend(http_listeners.into_iter().map(|listener| (listener, router.clone())));
-    doors.doors.extend(grpc_listeners.into_iter().map(|listener| (listener, grpc_router.clone())));
-    doors.doors.extend(admin_listeners.into_iter().map(|listener| (listener, admin_router.clone())));
+    let mut endpoints = Endpoints { endpoints: Vec::new(), first: 0, tls: app.tls.clone() };
+    endpoints.endpoints.extend(http_listeners.into_iter().map(|listener| (listener, router.clone())));
+    endpoints.endpoints.extend(grpc_listeners.into_iter().map(|listener| (listener, grpc_router.clone())));
+    endpoints.endpoints.extend(admin_listeners.into_iter().map(|listener| (listener, admin_router.clone())));
     drop((router, grpc_router, admin_router));
     let mut connections = Connections::new(&app);
 
-    let asked = doors.serve_until(&mut connections, stops.recv()).await.unwrap_or(Stop::Now);
+    let asked = endpoints.serve_until(&mut connections, stops.recv()).await.unwrap_or(Stop::Now);
+    let drains = asked == Stop::Drain && !drain.is_zero();
+    if drains {
+        // Before readiness tells of the drain, so that the reply which does so closes its connection.
+        connections.drain();
+    }
     app.stopping.begin();
     drop(app);
     health.stopping().await;
-    if asked == Stop::Drain && !drain.is_zero() {
+    if drains {
         tracing::info!(
             "draining for {drain:?}: the server is not ready, and still serves; a second signal ends the drain"
         );
-        connections.drain();
         let drained = async {
             tokio::select! {
                 () = tokio::time::sleep(drain) => {}
                 _ = stop::next(&mut stops) => tracing::info!("the drain ends early, because of another signal"),
             }
         };
-        doors.serve_until(&mut connections, drained).await;
+        endpoints.serve_until(&mut connections, drained).await;
     }
     tracing::info!(
         "stopping: accepting no new connections; running requests may finish within {grace:?}; another signal cancels \
          them"
     );
-    doors.close(&mut connections);
+    endpoints.close(&mut connections);
     tokio::select! {
         () = connections.ended() => {}
         () = tokio::time::sleep(grace) => {
@@ -112,35 +118,35 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
 }
 
 /// The listeners, each with the routes of its connections.
-struct Doors {
-    doors: Vec<(Listener, Router)>,
-    /// The door that is asked first; another one each time, so that none is left out.
+struct Endpoints {
+    endpoints: Vec<(Listener, Router)>,
+    /// The endpoint that is polled first. It changes with each poll, so that every endpoint is served.
     first: usize,
     /// Encrypts the connections of ports.
     tls: Option<Arc<Tls>>,
 }
 
-impl Doors {
+impl Endpoints {
     /// Serves new connections until `end` completes.
     async fn serve_until<T>(&mut self, connections: &mut Connections, end: impl Future<Output = T>) -> T {
         let mut end = pin!(end);
         let limit = connections.limit();
         loop {
             let next = async {
-                let place = limit.room().await;
-                (place, self.accept().await)
+                let slot = limit.room().await;
+                (slot, self.accept().await)
             };
             tokio::select! {
                 biased;
                 ended = &mut end => return ended,
-                (place, (stream, peer, router)) = next => connections.serve(stream, peer, router, place),
+                (slot, (stream, peer, router)) = next => connections.serve(stream, peer, router, slot),
             }
         }
     }
 
     /// Waits for the next connection.
     async fn accept(&mut self) -> (Secured<Stream>, Peer, &Router) {
-        let (stream, peer, door) = loop {
+        let (stream, peer, endpoint) = loop {
             match poll_fn(|context| self.poll_accept(context)).await {
                 Ok(accepted) => break accepted,
                 Err(error) => {
@@ -158,26 +164,26 @@ impl Doors {
             Some(tls) if is_port => tls.secure(stream, peer),
             _ => Secured::Plain(stream),
         };
-        (stream, peer, &self.doors[door].1)
+        (stream, peer, &self.endpoints[endpoint].1)
     }
 
     fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer, usize)>> {
         self.first = self.first.wrapping_add(1);
-        for offset in 0..self.doors.len() {
-            let door = self.first.wrapping_add(offset) % self.doors.len();
-            if let Poll::Ready(accepted) = self.doors[door].0.poll_accept(context) {
-                return Poll::Ready(accepted.map(|(stream, peer)| (stream, peer, door)));
+        for offset in 0..self.endpoints.len() {
+            let endpoint = self.first.wrapping_add(offset) % self.endpoints.len();
+            if let Poll::Ready(accepted) = self.endpoints[endpoint].0.poll_accept(context) {
+                return Poll::Ready(accepted.map(|(stream, peer)| (stream, peer, endpoint)));
             }
         }
         Poll::Pending
     }
 
-    /// Closes the listeners. The clients that the system has already let in are served first.
+    /// Closes the listeners. The clients in the system's queue are served first.
     fn close(mut self, connections: &mut Connections) {
         for _ in 0..QUEUE {
             let Some((stream, peer, router)) = self.accept().now_or_never() else { return };
-            let place = connections.limit().extra();
-            connections.serve(stream, peer, router, place);
+            let slot = connections.limit().extra();
+            connections.serve(stream, peer, router, slot);
         }
     }
 }

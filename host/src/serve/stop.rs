@@ -1,4 +1,4 @@
-//! Requests to stop the server, and what it reports meanwhile.
+//! Requests to stop the server.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 

@@ -2,30 +2,23 @@
 //! they change; if the new ones are not valid, the certificate stays as it was.
 
 use std::io;
-use std::path::Path;
-use std::pin::Pin;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
-use tokio_rustls::{Accept, TlsAcceptor, server};
+use tokio_rustls::{TlsAcceptor, rustls};
 
 use super::listener::Peer;
+use super::secured::Secured;
 use crate::base::files;
 use crate::base::watched_files::WatchedFiles;
 use crate::config::{Config, ConfigError};
-
-/// Time limit of a handshake. Without it, a client that says nothing would keep its connection for the time limit of a
-/// request's head.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 /// The certificate of the server.
 pub struct Tls {
@@ -33,24 +26,27 @@ pub struct Tls {
     config: ArcSwap<ServerConfig>,
 }
 
-/// A connection, encrypted if the server has a certificate. The handshake happens when the connection is first read, so
-/// accepting a connection waits for no client.
-pub(super) enum Secured<S> {
-    /// Not encrypted.
-    Plain(S),
-    /// The handshake has not ended yet.
-    Handshake(Box<Handshake<S>>),
-    /// Encrypted.
-    Encrypted(Box<server::TlsStream<S>>),
-    /// The handshake has failed.
-    Failed,
-}
-
-/// A handshake, and its time limit.
-pub(super) struct Handshake<S> {
-    accept: Accept<S>,
-    late: Pin<Box<Sleep>>,
-    peer: Peer,
+/// Why the files of the certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum TlsError {
+    #[error("no file is named")]
+    NoFile,
+    #[error("{} cannot be read: {error}", path.display())]
+    Unreadable { path: PathBuf, error: io::Error },
+    #[error("{} is not PEM: {error}", path.display())]
+    NotPem { path: PathBuf, error: pem::Error },
+    #[error("{} has no certificate in PEM", .0.display())]
+    NoCertificate(PathBuf),
+    #[error("{} has no private key in PEM: {error}", path.display())]
+    NoKey { path: PathBuf, error: pem::Error },
+    #[error("{} and {} do not belong together: {error}", key.display(), cert.display())]
+    Mismatch { key: PathBuf, cert: PathBuf, error: Box<rustls::Error> },
+    #[error("{}: {error}", path.display())]
+    Authority { path: PathBuf, error: rustls::Error },
+    #[error("{}: {error}", path.display())]
+    Authorities { path: PathBuf, error: VerifierBuilderError },
+    #[error("{0}")]
+    Protocols(rustls::Error),
 }
 
 impl Tls {
@@ -63,7 +59,7 @@ impl Tls {
         let mut paths = vec![config.resolve(&tls.cert), config.resolve(&tls.key)];
         paths.extend(tls.client_ca.as_ref().map(|path| config.resolve(path)));
         let files = WatchedFiles::new(paths);
-        let failed = |(key, reason): (&str, String)| ConfigError::new(&config.path, format!("tls.{key}"), reason);
+        let failed = |(key, reason): (&str, TlsError)| ConfigError::new(&config.path, format!("tls.{key}"), reason);
         let built = build(files.paths()).map_err(failed)?;
         Ok(Some(Arc::new(Self { files, config: ArcSwap::from_pointee(built) })))
     }
@@ -86,146 +82,54 @@ impl Tls {
 
     /// Encrypts a connection.
     pub(super) fn secure<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: Peer) -> Secured<S> {
-        let accept = TlsAcceptor::from(self.config.load_full()).accept(stream);
-        Secured::Handshake(Box::new(Handshake { accept, late: Box::pin(sleep(HANDSHAKE_TIME)), peer }))
+        Secured::handshake(TlsAcceptor::from(self.config.load_full()).accept(stream), peer)
     }
 }
 
 /// Builds the configuration of rustls from the files of certificate and key, and of the authorities of clients if there
 /// are any. An error names the key of the configuration.
-fn build(paths: &[std::path::PathBuf]) -> Result<ServerConfig, (&'static str, String)> {
-    let [cert, key, clients @ ..] = paths else { return Err(("cert", "no file is named".to_owned())) };
+fn build(paths: &[PathBuf]) -> Result<ServerConfig, (&'static str, TlsError)> {
+    let [cert, key, clients @ ..] = paths else { return Err(("cert", TlsError::NoFile)) };
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| ("cert", error.to_string()))?;
+    let builder = builder.map_err(|error| ("cert", TlsError::Protocols(error)))?;
     let builder = match clients.first() {
         None => builder.with_no_client_auth(),
         Some(path) => {
+            let in_client_ca = |error| ("client_ca", error);
             let mut roots = RootCertStore::empty();
-            for certificate in certificates(path).map_err(|reason| ("client_ca", reason))? {
+            for certificate in certificates(path).map_err(in_client_ca)? {
                 let added = roots.add(certificate);
-                added.map_err(|error| ("client_ca", format!("{}: {error}", path.display())))?;
+                added.map_err(|error| in_client_ca(TlsError::Authority { path: path.clone(), error }))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            let verifier = verifier.map_err(|error| ("client_ca", format!("{}: {error}", path.display())))?;
-            builder.with_client_cert_verifier(verifier)
+            let failed = |error| in_client_ca(TlsError::Authorities { path: path.clone(), error });
+            builder.with_client_cert_verifier(verifier.map_err(failed)?)
         }
     };
-    let chain = certificates(cert).map_err(|reason| ("cert", reason))?;
-    let text = read(key).map_err(|reason| ("key", reason))?;
+    let chain = certificates(cert).map_err(|error| ("cert", error))?;
+    let in_key = |error| ("key", error);
+    let text = read(key).map_err(in_key)?;
     let secret = PrivateKeyDer::from_pem_slice(&text);
-    let secret = secret.map_err(|error| ("key", format!("{} has no private key in PEM: {error}", key.display())))?;
-    let mut config = builder.with_single_cert(chain, secret).map_err(|error| {
-        ("key", format!("{} and {} do not belong together: {error}", key.display(), cert.display()))
-    })?;
+    let secret = secret.map_err(|error| in_key(TlsError::NoKey { path: key.clone(), error }))?;
+    let mut config = builder
+        .with_single_cert(chain, secret)
+        .map_err(|error| in_key(TlsError::Mismatch { key: key.clone(), cert: cert.clone(), error: error.into() }))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     files::read_regular(path, files::MAX_SETTINGS)
-        .map_err(|error| format!("{} cannot be read: {error}", path.display()))
+        .map_err(|error| TlsError::Unreadable { path: path.to_owned(), error })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let found = found.map_err(|error| format!("{} is not PEM: {error}", path.display()))?;
+    let found = found.map_err(|error| TlsError::NotPem { path: path.to_owned(), error })?;
     if found.is_empty() {
-        return Err(format!("{} has no certificate in PEM", path.display()));
+        return Err(TlsError::NoCertificate(path.to_owned()));
     }
     Ok(found)
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
-    /// Completes the handshake.
-    fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self::Handshake(handshake) = self else {
-            return Poll::Ready(match self {
-                Self::Failed => Err(io::ErrorKind::NotConnected.into()),
-                _ => Ok(()),
-            });
-        };
-        let opened = match Pin::new(&mut handshake.accept).poll(context) {
-            Poll::Ready(opened) => opened,
-            Poll::Pending => {
-                ready!(handshake.late.as_mut().poll(context));
-                Err(io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long"))
-            }
-        };
-        let client = handshake.peer;
-        match opened {
-            Ok(stream) => *self = Self::Encrypted(Box::new(stream)),
-            Err(error) => {
-                let client = client.map(tracing::field::display);
-                tracing::info!(target: "plimsoll::tls", client, "no TLS connection: {error}");
-                *self = Self::Failed;
-                return Poll::Ready(Err(error));
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Secured<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        ready!(self.poll_open(context))?;
-        match &mut *self {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Encrypted(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Handshake(_) | Self::Failed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Secured<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_open(context))?;
-        match &mut *self {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Encrypted(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Handshake(_) | Self::Failed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_open(context))?;
-        match &mut *self {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Encrypted(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Handshake(_) | Self::Failed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            // The slices of a reply become one record.
-            _ => true,
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Encrypted(stream) => Pin::new(stream).poll_flush(context),
-            Self::Handshake(_) | Self::Failed => Poll::Ready(Ok(())),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Encrypted(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Handshake(_) | Self::Failed => Poll::Ready(Ok(())),
-        }
-    }
 }

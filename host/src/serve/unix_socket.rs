@@ -11,6 +11,32 @@ use tokio::net::{UnixListener, UnixStream};
 /// The permissions of the socket's file: its owner and its group may connect.
 const MODE: u32 = 0o660;
 
+/// Why the server cannot listen on a unix socket.
+#[derive(Debug, thiserror::Error)]
+pub enum UnixSocketError {
+    /// The file of a process that has ended cannot be removed.
+    #[error("cannot remove the socket of before: {0}")]
+    Remove(io::Error),
+    /// The folder does not exist.
+    #[error("its folder does not exist")]
+    NoFolder,
+    /// The socket cannot be created.
+    #[error("{0}")]
+    Create(io::Error),
+    /// The permissions of the file cannot be set.
+    #[error("cannot set the permissions of the socket: {0}")]
+    Permissions(io::Error),
+    /// The path has another kind of file.
+    #[error("the file exists and is not a socket; remove it, or choose another path")]
+    NotSocket,
+    /// The socket belongs to another user.
+    #[error("the socket belongs to another user; remove it, or choose another path")]
+    OtherUser,
+    /// Another process listens on the socket.
+    #[error("another process listens there")]
+    InUse,
+}
+
 /// A unix socket on which the server listens.
 #[derive(Debug)]
 pub struct UnixSocket {
@@ -25,18 +51,17 @@ impl UnixSocket {
     ///
     /// # Errors
     /// If another process listens there, the path has another kind of file, or the socket cannot be created.
-    pub async fn bind(path: &Path) -> Result<Self, String> {
+    pub async fn bind(path: &Path) -> Result<Self, UnixSocketError> {
         if is_left_over(path).await? {
-            fs::remove_file(path).map_err(|error| format!("cannot remove the socket of before: {error}"))?;
+            fs::remove_file(path).map_err(UnixSocketError::Remove)?;
         }
         let listener = UnixListener::bind(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => "its folder does not exist".to_owned(),
-            _ => error.to_string(),
+            io::ErrorKind::NotFound => UnixSocketError::NoFolder,
+            _ => UnixSocketError::Create(error),
         })?;
         let file = fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()));
         let this = Self { listener, path: path.to_owned(), file };
-        let permitted = fs::set_permissions(path, fs::Permissions::from_mode(MODE));
-        permitted.map_err(|error| format!("cannot set the permissions of the socket: {error}"))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(MODE)).map_err(UnixSocketError::Permissions)?;
         Ok(this)
     }
 
@@ -55,19 +80,17 @@ impl UnixSocket {
 ///
 /// # Errors
 /// If another process listens there, or the path has another kind of file.
-pub(super) async fn is_left_over(path: &Path) -> Result<bool, String> {
+pub(super) async fn is_left_over(path: &Path) -> Result<bool, UnixSocketError> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(false) };
     if !found.file_type().is_socket() {
-        return Err("the file exists and is not a socket; remove it, or choose another path".to_owned());
+        return Err(UnixSocketError::NotSocket);
     }
     match UnixStream::connect(path).await {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err("the socket belongs to another user; remove it, or choose another path".to_owned())
-        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(UnixSocketError::OtherUser),
         // A listener whose queue is full answers with another error.
-        Ok(_) | Err(_) => Err("another process listens there".to_owned()),
+        Ok(_) | Err(_) => Err(UnixSocketError::InUse),
     }
 }
 

@@ -22,6 +22,8 @@ mod segments;
 mod sink;
 mod standard;
 mod stored;
+mod stored_component;
+mod tables;
 mod upsample;
 
 use fault::Fault;

@@ -217,7 +217,7 @@ fn filter_row_with<L: Lanes, const N: usize, const SPAN: usize>(
     }
 }
 
-/// The index of a window's first sample. The mask never changes it. It tells the compiler that adding the length of the
+/// The index of a window's first sample. The mask never changes it. It shows the compiler that adding the length of the
 /// window does not overflow, which saves a comparison.
 #[inline(always)]
 fn first_sample(start: u32) -> usize {

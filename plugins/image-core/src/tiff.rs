@@ -7,6 +7,7 @@ mod directory;
 mod jpeg;
 mod layout;
 mod source;
+mod tags;
 
 use crate::Settings;
 use crate::exif;
@@ -16,7 +17,8 @@ use crate::output::Output;
 use crate::rows::{Rows, rows_bytes};
 use chunk::Chunk;
 use directory::Directory;
-use layout::{Compression, Layout, Place};
+use layout::{Layout, Place};
+use tags::Compression;
 
 pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Result<Output<'a>, Rejected> {
     let tags = Directory::read(body)?;

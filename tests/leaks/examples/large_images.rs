@@ -25,7 +25,7 @@ impl Preprocess for LargeImages {
     }
 }
 
-/// Ten thousand bytes at equal distances from the whole body.
+/// Ten thousand bytes of the body, at equal distances.
 #[inline(never)]
 fn make_preview(body: &[u8]) -> Vec<u8> {
     let mut preview = vec![0; 10_000];

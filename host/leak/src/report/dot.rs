@@ -6,7 +6,7 @@ use crate::finding::Study;
 use plimsoll_runtime::text::grouped;
 
 /// Maximum number of groups that are drawn.
-const DRAWN: usize = 24;
+const MAX_GROUPS: usize = 24;
 
 /// Draws one path from a root to each group of survivors. A common beginning of several paths is drawn once.
 pub(super) fn graph(study: &Study) -> String {
@@ -21,7 +21,7 @@ pub(super) fn graph(study: &Study) -> String {
         let _ = writeln!(text, "  n{} [label={label:?}{style}];", nodes.len() - 1);
         nodes.len() - 1
     };
-    for group in study.groups.iter().take(DRAWN) {
+    for group in study.groups.iter().take(MAX_GROUPS) {
         let class = study.classes.get(group.class).map(super::super::finding::Class::name).unwrap_or_default();
         let (root, links) = match &group.chain {
             Some(chain) => (chain.root.to_string(), &chain.blocks[..chain.blocks.len() - 1]),

@@ -2,6 +2,7 @@
 
 use inferno::flamegraph;
 
+use super::error::ReportError;
 use crate::finding::Study;
 
 /// Pixels. Without a fixed width, the graph takes the width of its container once, when it is loaded.
@@ -21,7 +22,7 @@ fn plain(name: &str) -> String {
 ///
 /// # Errors
 /// If the graph cannot be drawn.
-pub(super) fn svg(study: &Study) -> Result<Option<String>, String> {
+pub(super) fn svg(study: &Study) -> Result<Option<String>, ReportError> {
     if study.stacks.is_empty() {
         return Ok(None);
     }
@@ -47,6 +48,6 @@ pub(super) fn svg(study: &Study) -> Result<Option<String>, String> {
     options.image_width = Some(WIDTH);
     let mut svg = Vec::new();
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)
-        .map_err(|error| format!("flame.svg: {error}"))?;
-    String::from_utf8(svg).map(Some).map_err(|error| format!("flame.svg: {error}"))
+        .map_err(|error| ReportError::content("flame.svg", error))?;
+    String::from_utf8(svg).map(Some).map_err(|error| ReportError::content("flame.svg", error))
 }

@@ -2,6 +2,7 @@
 
 use plotters::prelude::*;
 
+use super::error::ReportError;
 use crate::corpus::Sample;
 use crate::finding::{Finding, Study};
 
@@ -9,8 +10,8 @@ use crate::finding::{Finding, Study};
 ///
 /// # Errors
 /// No known errors, because the writer is a buffer.
-pub(super) fn csv(study: &Study, samples: &[Sample]) -> Result<String, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("growth.csv: {error}");
+pub(super) fn csv(study: &Study, samples: &[Sample]) -> Result<String, ReportError> {
+    let failed = |error: &dyn std::fmt::Display| ReportError::content("growth.csv", error);
     let mut writer = csv::Writer::from_writer(Vec::new());
     let head =
         ["call", "round", "sample", "folder", "outcome", "live_bytes", "live_blocks", "linear_bytes", "host_bytes"];
@@ -41,7 +42,7 @@ pub(super) fn csv(study: &Study, samples: &[Sample]) -> Result<String, String> {
 ///
 /// # Errors
 /// If the chart cannot be drawn.
-pub(super) fn svg(study: &Study) -> Result<String, String> {
+pub(super) fn svg(study: &Study) -> Result<String, ReportError> {
     let line = |name: String, finding: &Finding, samples: usize| {
         let points = finding.held.iter().enumerate();
         (name, points.map(|(round, held)| ((round * samples) as f64, held.bytes as f64)).collect())
@@ -85,6 +86,6 @@ pub(super) fn svg(study: &Study) -> Result<String, String> {
         area.present()?;
         Ok(())
     })();
-    drawn.map_err(|error| format!("growth.svg: {error}"))?;
+    drawn.map_err(|error| ReportError::content("growth.svg", error))?;
     Ok(svg)
 }

@@ -9,6 +9,7 @@
 //! | `retention.dot` | what holds the survivors, for Graphviz |
 
 mod dot;
+mod error;
 mod flame;
 mod growth;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod summary;
 
 use std::path::Path;
 
+pub use error::ReportError;
 pub use summary::summary;
 
 use super::corpus::Sample;
@@ -29,13 +31,13 @@ use plimsoll_runtime::text::grouped;
 ///
 /// # Errors
 /// If a file cannot be written; the message names it.
-pub fn write(study: &Study, samples: &[Sample], folder: &Path) -> Result<(), String> {
-    std::fs::create_dir_all(folder).map_err(|error| format!("{} cannot be created: {error}", folder.display()))?;
+pub fn write(study: &Study, samples: &[Sample], folder: &Path) -> Result<(), ReportError> {
+    std::fs::create_dir_all(folder).map_err(|error| ReportError::Folder { folder: folder.to_owned(), error })?;
     let put = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
-        std::fs::write(&path, bytes).map_err(|error| format!("{} cannot be written: {error}", path.display()))
+        std::fs::write(&path, bytes).map_err(|error| ReportError::not_written(&path, error))
     };
-    let json = serde_json::to_vec_pretty(study).map_err(|error| format!("report.json: {error}"))?;
+    let json = serde_json::to_vec_pretty(study).map_err(|error| ReportError::content("report.json", error))?;
     let chart = growth::svg(study)?;
     let flame = flame::svg(study)?;
     let dot = dot::graph(study);
@@ -51,7 +53,7 @@ pub fn write(study: &Study, samples: &[Sample], folder: &Path) -> Result<(), Str
             Some(bytes) => put(name, &bytes)?,
             None => match std::fs::remove_file(folder.join(name)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(format!("the old {name} cannot be removed: {error}"));
+                    return Err(ReportError::NotRemoved { name, error });
                 }
                 _ => {}
             },

@@ -9,6 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message;
 
+use super::error::ReportError;
 use crate::debug_info::Location as Frame;
 use crate::finding::Study;
 
@@ -138,7 +139,7 @@ impl Tables {
 ///
 /// # Errors
 /// No known errors, because the writer is a buffer.
-pub(super) fn profile(study: &Study) -> Result<Option<Vec<u8>>, String> {
+pub(super) fn profile(study: &Study) -> Result<Option<Vec<u8>>, ReportError> {
     if study.stacks.is_empty() {
         return Ok(None);
     }
@@ -167,6 +168,7 @@ pub(super) fn profile(study: &Study) -> Result<Option<Vec<u8>>, String> {
         tables.profile.sample.push(sample);
     }
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(&tables.profile.encode_to_vec()).map_err(|error| format!("heap.pb.gz: {error}"))?;
-    encoder.finish().map(Some).map_err(|error| format!("heap.pb.gz: {error}"))
+    let failed = |error: std::io::Error| ReportError::content("heap.pb.gz", error);
+    encoder.write_all(&tables.profile.encode_to_vec()).map_err(failed)?;
+    encoder.finish().map(Some).map_err(failed)
 }

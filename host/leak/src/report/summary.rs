@@ -10,7 +10,7 @@ use crate::verdict::Verdict;
 use plimsoll_runtime::text::grouped;
 
 /// Maximum groups, call stacks and block sizes that are shown for a class.
-const SHOWN: usize = 3;
+const MAX_SHOWN: usize = 3;
 /// Maximum callers that are shown below the function that allocated.
 const CALLERS: usize = 4;
 
@@ -88,11 +88,11 @@ fn leaking_class(text: &mut String, study: &Study, index: usize, class: &Class) 
         }
         text.push('\n');
     }
-    for group in study.groups.iter().filter(|group| group.class == index).take(SHOWN) {
+    for group in study.groups.iter().filter(|group| group.class == index).take(MAX_SHOWN) {
         let _ = writeln!(text, "  held by      {}", chain(group));
     }
     let stacks = study.stacks.iter().filter(|stack| stack.class == index && stack.totals.inuse_objects > 0);
-    for stack in stacks.take(SHOWN) {
+    for stack in stacks.take(MAX_SHOWN) {
         let _ = writeln!(
             text,
             "  allocated by {}, {} bytes in {} blocks per round",
@@ -104,7 +104,7 @@ fn leaking_class(text: &mut String, study: &Study, index: usize, class: &Class) 
             let _ = writeln!(text, "               ← {}", location(caller));
         }
     }
-    for kind in study.kinds.iter().filter(|kind| kind.class == index).take(SHOWN) {
+    for kind in study.kinds.iter().filter(|kind| kind.class == index).take(MAX_SHOWN) {
         let _ = writeln!(
             text,
             "  survivor     {} bytes × {}, begins with {}, allocated by {}",

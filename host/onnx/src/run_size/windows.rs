@@ -114,7 +114,7 @@ pub(super) fn resize(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Va
     };
     for (at, &axis) in axes.iter().enumerate() {
         let size = (dims[axis] as f64 * scales.get(at)?).floor();
-        (size >= 0.0 && size < 9e18).then_some(())?;
+        (0.0..9e18).contains(&size).then_some(())?;
         dims[axis] = size as i64;
     }
     Some(dims)

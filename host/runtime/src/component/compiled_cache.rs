@@ -6,10 +6,10 @@
 //! HMAC-SHA-256 (RFC 2104) with a key in that folder. An entry that cannot be trusted is compiled again. The folder may be
 //! read-only, and may belong to root, who can change this process anyway.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::cache_key::{KEY_BYTES, KEY_FILE, read_or_create_key};
 use super::draft::{Draft, remove_dead_drafts};
 use crate::identity::hex;
 
@@ -27,8 +28,6 @@ type Authenticator = Hmac<Sha256>;
 
 const MAC_BYTES: usize = 32;
 const LENGTH_BYTES: usize = 4;
-const KEY_FILE: &str = "key";
-const KEY_BYTES: usize = 32;
 /// The user who may change every file anyway.
 const ROOT: u32 = 0;
 /// The write permissions of group and others. No other user may write to the folder.
@@ -260,31 +259,6 @@ fn load_trusted(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // authenticated them with a key that only this user can read, together with a name that includes the hash of wasmtime's
     // version and of the engine's settings. They are in memory, so they cannot change after the check.
     unsafe { Component::deserialize(engine, code) }
-}
-
-/// Reads the key. A key that is missing, or was cut off when a disk was full or a process was killed, is made anew.
-fn read_or_create_key(folder: &Path, path: &Path) -> io::Result<[u8; KEY_BYTES]> {
-    let read = || match fs::read(path) {
-        Ok(bytes) => Ok(<[u8; KEY_BYTES]>::try_from(bytes).ok()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    };
-    if let Some(key) = read()? {
-        // In a folder that is read-only this fails, but there other users cannot write entries either.
-        let _ = fs::set_permissions(path, Permissions::from_mode(0o600));
-        return Ok(key);
-    }
-    // If two processes start at the same time, the second one reads the key of the first.
-    let lock = File::open(folder)?;
-    // If the file system has no locks, the second one has another key, and compiles again what the first one compiled.
-    let _ = lock.lock();
-    if let Some(key) = read()? {
-        return Ok(key);
-    }
-    let mut key = [0; KEY_BYTES];
-    getrandom::fill(&mut key).map_err(io::Error::other)?;
-    Draft::create(path)?.write(&[&key])?.sync()?.publish(path)?;
-    Ok(key)
 }
 
 /// Hashes with SHA-256 what implements [`Hash`].

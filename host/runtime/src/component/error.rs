@@ -56,9 +56,6 @@ pub enum Rejection {
     /// `init` returned an error: the plugin's own message.
     #[error("`init` failed: {0}")]
     Init(String),
-    /// Wizer failed after `init`.
-    #[error("Wizer cannot snapshot this component: {0:#}")]
-    Snapshot(wasmtime::Error),
 }
 
 /// Why an artifact has no component.

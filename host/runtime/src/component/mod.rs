@@ -5,9 +5,11 @@
 //! - [`exports`]: its imports and exports, read without compiling it.
 //! - [`preparer`]: compiles, checks the world, runs `init`, takes a snapshot.
 //! - [`snapshot`]: the linear memory after `init` as the initial memory of every instance.
-//! - [`compiled_cache`]: compiled code on disk. `draft`: its files while they are written.
+//! - [`compiled_cache`]: compiled code on disk. `cache_key`: the key of its entries. `draft`: its files while they are
+//!   written.
 
 pub mod artifact;
+mod cache_key;
 pub mod compiled_cache;
 mod draft;
 pub mod error;

@@ -12,7 +12,7 @@ use super::artifact::Artifact;
 use super::compiled_cache::{CompiledCache, EntryName, Note};
 use super::error::{ComponentError, Rejection};
 use super::exports::Interface;
-use super::snapshot;
+use super::snapshot::{self, NoSnapshot};
 use crate::cap::Meter;
 use crate::engine::Runtime;
 use crate::identity::{Identity, digest};
@@ -184,7 +184,7 @@ impl Preparer {
     ) -> Result<(Component, Note), Rejection> {
         match self.snapshot(bytes, kind, limits, environment).await? {
             Ok(snapshot) => Ok((self.compile_bytes(&snapshot)?, Note::default())),
-            Err(why) => Ok((self.compile_for_init(bytes)?, Note { init_in_every_instance: Some(why) })),
+            Err(why) => Ok((self.compile_for_init(bytes)?, Note { init_in_every_instance: Some(why.to_string()) })),
         }
     }
 
@@ -213,7 +213,7 @@ impl Preparer {
         kind: StageKind,
         limits: &Limits,
         environment: &StageEnvironment,
-    ) -> Result<Result<Vec<u8>, String>, Rejection> {
+    ) -> Result<Result<Vec<u8>, NoSnapshot>, Rejection> {
         // The time limit of `init` begins with its store; the time to compile does not count.
         let new_store = || {
             let meter = Arc::new(Meter::default());

@@ -11,6 +11,26 @@ use wasmtime_wizer::{ComponentInstanceState, Wizer};
 use super::error::Rejection;
 use crate::stage::StoreState;
 
+/// Why there is no snapshot, although `init` succeeded.
+#[derive(Debug, thiserror::Error)]
+pub enum NoSnapshot {
+    /// Wizer does not support the component.
+    #[error("Wizer cannot snapshot this component: {0:#}")]
+    Wizer(wasmtime::Error),
+    /// The instrumented component cannot be compiled.
+    #[error("with Wizer's instrumentation: {0}")]
+    Instrumented(Rejection),
+    /// The snapshot would contain a handle (of a stream, of a tensor) that no instance has.
+    #[error("`init` leaves host handles open (a stream that it printed to, a tensor)")]
+    OpenHandles,
+    /// The memory cannot grow.
+    #[error("its memory is at its declared maximum, and Wizer needs one more page to read it")]
+    FullMemory,
+    /// The globals cannot be read.
+    #[error("its globals cannot be read after `init`: {0:#}")]
+    Globals(wasmtime::Error),
+}
+
 /// Runs `init` (the callback instantiates and calls it) and returns the component with the resulting memory.
 /// `compile` compiles a component for the engine of the stores.
 /// The inner error says why no snapshot is possible; in this case `init` has run in an instance of the original.
@@ -22,26 +42,25 @@ pub async fn take(
     bytes: &[u8],
     new_store: impl Fn() -> Store<StoreState>,
     init: impl AsyncFn(&mut Store<StoreState>, &Component) -> Result<Instance, Rejection>,
-) -> Result<Result<Vec<u8>, String>, Rejection> {
+) -> Result<Result<Vec<u8>, NoSnapshot>, Rejection> {
     let wizer = Wizer::new();
-    let original = |why: String| async {
+    let original = |why: NoSnapshot| async {
         let component = compile(bytes)?;
         init(&mut new_store(), &component).await?;
         Ok(Err(why))
     };
     let (context, instrumented) = match wizer.instrument_component(bytes) {
         Ok(instrumented) => instrumented,
-        Err(error) => return original(Rejection::Snapshot(error).to_string()).await,
+        Err(error) => return original(NoSnapshot::Wizer(error)).await,
     };
     let component = match compile(&instrumented) {
         Ok(component) => component,
-        Err(error) => return original(format!("with Wizer's instrumentation: {error}")).await,
+        Err(error) => return original(NoSnapshot::Instrumented(error)).await,
     };
     let mut store = new_store();
     let instance = init(&mut store, &component).await?;
     if !store.data().table.is_empty() {
-        // The snapshot would contain a handle (of a stream, of a tensor) that no instance has.
-        return Ok(Err("`init` leaves host handles open (a stream that it printed to, a tensor)".into()));
+        return Ok(Err(NoSnapshot::OpenHandles));
     }
     // `init` is done. The host reads its memory without the cap and the deadline of `init`.
     store.data_mut().cap.remove();
@@ -49,12 +68,12 @@ pub async fn take(
     let mut access = Access { store: &mut store, instance, memories: HashMap::new(), failed: None };
     let snapshot = wizer.snapshot_component(&context, &mut access).await;
     if access.memories.values().any(Option::is_none) {
-        return Ok(Err("its memory is at its declared maximum, and Wizer needs one more page to read it".into()));
+        return Ok(Err(NoSnapshot::FullMemory));
     }
     if let Some(error) = access.failed {
-        return Ok(Err(format!("its globals cannot be read after `init`: {error:#}")));
+        return Ok(Err(NoSnapshot::Globals(error)));
     }
-    Ok(snapshot.map_err(|error| Rejection::Snapshot(error).to_string()))
+    Ok(snapshot.map_err(NoSnapshot::Wizer))
 }
 
 /// Reads memories and globals through the exports that the instrumentation added.

@@ -34,7 +34,7 @@ pub struct BatchRules {
 pub trait BatchObserver: Send + Sync {
     /// A batch of `rows` rows for `requests` runs was formed; the first of them had waited for `waited`.
     fn batch(&self, rows: u32, requests: usize, waited: Duration);
-    /// The task that forms batches panicked. It goes on with the runs that come later.
+    /// The task that forms batches panicked. It continues with later runs.
     fn panicked(&self);
 }
 

@@ -11,7 +11,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A run of at least this many epoch ticks (8 ms) is long.
-const LONG: u32 = 4;
+const MIN_LONG_TICKS: u32 = 4;
 
 /// The size in bytes that is assumed to be long before any run is recorded: a photo of about five megapixels.
 const INITIAL_GUESS: usize = 1 << 20;
@@ -47,7 +47,7 @@ impl RunLengthPredictor {
     /// Records a run that ended well: the size of its body, and for how many epoch ticks it computed.
     pub fn record(&self, bytes: usize, ticks: u32) {
         let mut sizes = self.sizes();
-        if ticks < LONG {
+        if ticks < MIN_LONG_TICKS {
             sizes.short = sizes.short.max(Some(bytes));
             if bytes >= sizes.long {
                 sizes.contradictions = 0;
@@ -76,8 +76,8 @@ mod tests {
     fn sizes_above_all_short_runs_are_predicted_to_be_long() {
         let predictor = RunLengthPredictor::default();
         assert!(!predictor.predicts_long(INITIAL_GUESS - 1) && predictor.predicts_long(INITIAL_GUESS), "no runs yet");
-        predictor.record(500_000, LONG);
-        predictor.record(60_000, LONG - 1);
+        predictor.record(500_000, MIN_LONG_TICKS);
+        predictor.record(60_000, MIN_LONG_TICKS - 1);
         let long = [499_999, 500_000, 60_000].map(|bytes| predictor.predicts_long(bytes));
         assert_eq!(long, [false, true, false]);
     }
@@ -86,15 +86,15 @@ mod tests {
     fn no_run_is_predicted_to_be_long_if_sizes_do_not_correlate_with_lengths() {
         let predictor = RunLengthPredictor::default();
         for _ in 0..10 * MAX_CONTRADICTIONS {
-            predictor.record(60_000, LONG);
-            predictor.record(100_000, LONG - 1);
+            predictor.record(60_000, MIN_LONG_TICKS);
+            predictor.record(100_000, MIN_LONG_TICKS - 1);
             assert!(!predictor.predicts_long(60_000) && !predictor.predicts_long(100_000));
         }
         assert!(predictor.predicts_long(100_001));
         // One short run of a large body is forgotten after many long runs of that size.
         predictor.record(2_000_000, 0);
         assert!(!predictor.predicts_long(2_000_000));
-        (0..MAX_CONTRADICTIONS).for_each(|_| predictor.record(2_000_000, LONG));
+        (0..MAX_CONTRADICTIONS).for_each(|_| predictor.record(2_000_000, MIN_LONG_TICKS));
         assert!(predictor.predicts_long(2_000_000));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::mode::Scheduling;
 
 /// A run of at most this time is short. A guest may occupy a thread for longer (`cpu_permits::TICK`).
-const SHORT: Duration = Duration::from_micros(250);
+const MAX_SHORT_RUN: Duration = Duration::from_micros(250);
 
 /// After this many short runs in a row, the next run is expected to be short.
 const SHORT_RUNS: u32 = 16;
@@ -37,7 +37,7 @@ impl ShortRunDetector {
 
     /// Records a run on inputs of `bytes` bytes that took `time`.
     pub fn record(&self, bytes: usize, time: Duration) {
-        let is_short = time <= SHORT;
+        let is_short = time <= MAX_SHORT_RUN;
         let _ = match is_short {
             true => self.short_bytes.fetch_max(bytes, Relaxed),
             false => self.short_bytes.fetch_min(bytes.saturating_sub(1), Relaxed),

@@ -57,10 +57,10 @@ impl Credentials {
         let key = if registry == "docker.io" { DOCKER_HUB_KEY.to_owned() } else { registry.clone() };
         // Docker may store credentials in helper programs, and running one blocks the thread.
         let found = tokio::task::spawn_blocking(move || docker_credential::get_credential(&key)).await;
-        found.map_or_else(|_| Self::anonymous(), |found| Self::of_docker(&registry, found))
+        found.map_or_else(|_| Self::anonymous(), |found| Self::from_docker(&registry, found))
     }
 
-    fn of_docker(registry: &str, found: Result<DockerCredential, Retrieval>) -> Self {
+    fn from_docker(registry: &str, found: Result<DockerCredential, Retrieval>) -> Self {
         let reason = match found {
             Ok(DockerCredential::UsernamePassword(username, password)) => {
                 return Self { origin: "the credentials from `docker login`", ..Self::basic(&username, &password) };
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn no_credentials_are_used_if_docker_cannot_provide_them() {
         let login = DockerCredential::UsernamePassword("user".into(), "secret".into());
-        let credentials = Credentials::of_docker("registry.example", Ok(login));
+        let credentials = Credentials::from_docker("registry.example", Ok(login));
         assert_eq!(credentials.auth, RegistryAuth::Basic("user".into(), "secret".into()));
         assert!(!format!("{credentials:?}").contains("secret"));
         let failure = |stdout: &str| Retrieval::HelperFailure {
@@ -121,7 +121,7 @@ mod tests {
             Err(failure("credentials not found in native keychain")),
             Err(failure("locked")),
         ] {
-            assert_eq!(Credentials::of_docker("registry.example", found).auth, RegistryAuth::Anonymous);
+            assert_eq!(Credentials::from_docker("registry.example", found).auth, RegistryAuth::Anonymous);
         }
     }
 }

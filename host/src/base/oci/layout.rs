@@ -26,6 +26,27 @@ const LAYER: &str = "application/wasm";
 /// and the same digest.
 const CREATED: &str = "1970-01-01T00:00:00Z";
 
+/// Why an artifact, or the bytes to push, are not a component.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LayoutError {
+    #[error("its manifest cannot be read: {0}")]
+    Manifest(serde_json::Error),
+    #[error("it is an index of several artifacts; name one of them by its digest")]
+    Index,
+    #[error("its config is `{0}`, expected `{CONFIG}`")]
+    ConfigType(String),
+    #[error("it has {0} layers, expected exactly one")]
+    Layers(usize),
+    #[error("its layer is `{0}`, expected `{LAYER}`")]
+    LayerType(String),
+    #[error("the digest of its layer is not a valid SHA-256")]
+    LayerDigest,
+    #[error("it cannot be read: {0}")]
+    Component(wasmparser::BinaryReaderError),
+    #[error("it does not start with a WebAssembly header")]
+    NotWasm,
+}
+
 /// The component in a manifest.
 #[derive(Debug)]
 pub(super) struct Layer {
@@ -54,26 +75,25 @@ struct Descriptor {
 /// Finds the component in a manifest.
 ///
 /// # Errors
-/// A message that says why the manifest does not describe a single component.
-pub(super) fn layer(manifest: &[u8]) -> Result<Layer, String> {
-    let manifest: Manifest =
-        serde_json::from_slice(manifest).map_err(|error| format!("its manifest cannot be read: {error}"))?;
+/// If the manifest does not describe a single component.
+pub(super) fn layer(manifest: &[u8]) -> Result<Layer, LayoutError> {
+    let manifest: Manifest = serde_json::from_slice(manifest).map_err(LayoutError::Manifest)?;
     if manifest.manifests.is_some() {
-        return Err("it is an index of several artifacts; name one of them by its digest".into());
+        return Err(LayoutError::Index);
     }
     let config = manifest.config.map(|config| config.media_type).unwrap_or_default();
     if config != CONFIG {
-        return Err(format!("its config is `{}`, expected `{CONFIG}`", bounded(&config)));
+        return Err(LayoutError::ConfigType(bounded(&config)));
     }
     // The layout specification says that a consumer should reject several layers.
     let [layer] = manifest.layers.as_slice() else {
-        return Err(format!("it has {} layers, expected exactly one", manifest.layers.len()));
+        return Err(LayoutError::Layers(manifest.layers.len()));
     };
     if layer.media_type != LAYER {
-        return Err(format!("its layer is `{}`, expected `{LAYER}`", bounded(&layer.media_type)));
+        return Err(LayoutError::LayerType(bounded(&layer.media_type)));
     }
     if !is_sha256(&layer.digest) {
-        return Err("the digest of its layer is not a valid SHA-256".into());
+        return Err(LayoutError::LayerDigest);
     }
     Ok(Layer { digest: layer.digest.clone(), size: layer.size })
 }
@@ -81,22 +101,21 @@ pub(super) fn layer(manifest: &[u8]) -> Result<Layer, String> {
 /// Creates the config of a component, or of a core module that can be made into a component.
 ///
 /// # Errors
-/// A message that says why the bytes are not WebAssembly.
-pub(super) fn config(bytes: &[u8]) -> Result<Vec<u8>, String> {
+/// If the bytes are not WebAssembly.
+pub(super) fn config(bytes: &[u8]) -> Result<Vec<u8>, LayoutError> {
     let mut config = json!({
         "created": CREATED,
         "architecture": "wasm",
         "layerDigests": [format!("sha256:{}", digest(bytes))],
     });
     if Parser::is_component(bytes) {
-        let Interface { imports, exports } =
-            Interface::read(bytes).map_err(|error| format!("it cannot be read: {error}"))?;
+        let Interface { imports, exports } = Interface::read(bytes).map_err(LayoutError::Component)?;
         config["os"] = "wasip2".into();
         config["component"] = json!({ "imports": imports, "exports": exports });
     } else if Parser::is_core_wasm(bytes) {
         config["os"] = "wasip1".into();
     } else {
-        return Err("it does not start with a WebAssembly header".into());
+        return Err(LayoutError::NotWasm);
     }
     Ok(config.to_string().into_bytes())
 }
@@ -213,7 +232,7 @@ mod tests {
             (of(CONFIG, json!([md5])), "not a valid SHA-256"),
             (of(CONFIG, json!([negative])), "cannot be read"),
         ] {
-            let error = layer(manifest.as_bytes()).expect_err(&manifest);
+            let error = layer(manifest.as_bytes()).expect_err(&manifest).to_string();
             assert!(error.contains(part), "{manifest}: {error}");
         }
     }

@@ -7,15 +7,17 @@
 //! A registry is not trusted: the manifest must have the digest in the reference, and the component must have the
 //! digest and the size in the manifest.
 //!
-//! - [`OciReference`]: the name of an artifact.
+//! - [`OciReference`]: the name of an artifact. `parse`: parses it.
 //! - [`Credentials`]: the credentials for a registry.
 //! - [`transfer`]: pull and push. `session`: the requests to one registry.
 //!   `plain_client`: the same on machines without CA certificates. `layout`: the manifest of an artifact.
-//! - [`error`]: the errors of pull and push.
+//! - [`error`]: the errors of pull and push. `explain`: makes them of the errors of the client.
 
 pub mod credentials;
 pub mod error;
+mod explain;
 mod layout;
+mod parse;
 mod plain_client;
 pub mod reference;
 mod session;

@@ -1,9 +1,7 @@
-//! The requests to one registry for one artifact. Converts the client's errors to messages for users.
+//! The requests to one registry for one artifact.
 
-use std::error::Error;
 use std::io;
 use std::pin::Pin;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -13,19 +11,14 @@ use oci_client::manifest::{IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
 use plimsoll_runtime::identity::digest;
+use reqwest::header::HeaderValue;
 
 use super::credentials::Credentials;
-use super::error::{OciError, bounded};
+use super::error::OciError;
+use super::explain::{CONNECT_TIMEOUT, SILENCE_TIMEOUT, cause, explain, failed, mismatch};
 use super::layout;
 use super::plain_client::{PlainClient, has_certificates, read_manifest, with_access};
 use super::reference::OciReference;
-
-/// Time-out for connecting to a registry. A lost packet is sent again after 1, 3 and 7 seconds; a registry that has not
-/// answered by then is unreachable.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Maximum time without data in the middle of a response.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The names of this machine, in the format of the client's list of hosts that bypass the proxy.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
@@ -111,7 +104,7 @@ impl<'a> Session<'a> {
                 client.authenticate(&self.credentials.auth, actions).await
             }
         };
-        authenticated.map_err(|error| self.told(error))
+        authenticated.map_err(|error| self.explain(error))
     }
 
     fn image(&self) -> Reference {
@@ -131,7 +124,7 @@ impl<'a> Session<'a> {
             Err(OciDistributionError::DigestError(DigestError::VerificationError { expected, actual })) => {
                 return Err(self.mismatch("the manifest", expected, actual));
             }
-            Err(error) => return Err(self.told(error)),
+            Err(error) => return Err(self.explain(error)),
         };
         let found = format!("sha256:{}", digest(&manifest));
         match self.reference.digest() {
@@ -183,10 +176,10 @@ impl<'a> Session<'a> {
         // Only the digest is used. A manifest may also list URLs for a layer, and with them it could make the host send
         // requests to any address.
         let stream = self.blob(&layer.digest).await;
-        let mut stream = stream.map_err(|error| self.told(error))?;
+        let mut stream = stream.map_err(|error| self.explain(error))?;
         let mut bytes = Vec::new();
         while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| self.told(OciDistributionError::IoError(error)))?;
+            let chunk = chunk.map_err(|error| self.explain(OciDistributionError::IoError(error)))?;
             if (bytes.len() + chunk.len()) as u64 > layer.size {
                 return Err(self.wrong_size("more", layer.size));
             }
@@ -226,28 +219,24 @@ impl<'a> Session<'a> {
                 Transport::Oci(client) => client.push_blob(&image, blob, &name).await.map(drop),
                 Transport::Plain(client) => client.push_blob(blob, &name).await,
             };
-            pushed.map_err(|error| self.told(error))?;
+            pushed.map_err(|error| self.explain(error))?;
         }
         let name = format!("sha256:{}", digest(&manifest));
         let pushed = match &self.transport {
             Transport::Oci(client) => {
-                let media_type = layout::MANIFEST.parse().expect("a constant without control characters");
+                let media_type = HeaderValue::from_static(layout::MANIFEST);
                 client.push_manifest_raw(&image, manifest, media_type).await.map(drop)
             }
             Transport::Plain(client) => {
                 client.push_manifest(image.tag().unwrap_or_default(), manifest, layout::MANIFEST).await
             }
         };
-        pushed.map_err(|error| self.told(error))?;
+        pushed.map_err(|error| self.explain(error))?;
         Ok(name)
     }
 
-    pub(super) fn not_wasm(&self, reason: String) -> OciError {
-        OciError::NotWasm { reference: self.reference.to_string(), reason }
-    }
-
     fn mismatch(&self, what: &'static str, expected: String, found: String) -> OciError {
-        OciError::Digest { reference: self.reference.to_string(), what, expected, found }
+        mismatch(self.reference, what, expected, found)
     }
 
     fn wrong_size(&self, more_or_less: &str, size: u64) -> OciError {
@@ -257,61 +246,8 @@ impl<'a> Session<'a> {
         )
     }
 
-    /// Converts the client's error to one of this module.
-    fn told(&self, error: OciDistributionError) -> OciError {
-        use OciDistributionError as E;
-        let (reference, registry) = (self.reference.to_string(), self.reference.registry().to_owned());
-        match error {
-            E::UnauthorizedError { .. } | E::AuthenticationFailure(_) | E::ServerError { code: 401 | 403, .. } => {
-                OciError::Unauthorized { reference, registry, used: self.credentials.origin }
-            }
-            E::RegistryError { envelope, .. } => {
-                let denied = |code: &OciErrorCode| matches!(code, OciErrorCode::Unauthorized | OciErrorCode::Denied);
-                if envelope.errors.iter().any(|error| denied(&error.code)) {
-                    return OciError::Unauthorized { reference, registry, used: self.credentials.origin };
-                }
-                let words = |error: &oci_client::errors::OciError| {
-                    if error.message.is_empty() { format!("{:?}", error.code) } else { error.message.clone() }
-                };
-                let words: Vec<_> = envelope.errors.iter().map(words).collect();
-                failed(self.reference, &format!("`{registry}` reported: {}", words.join("; ")))
-            }
-            E::ServerError { code, message, .. } => {
-                failed(self.reference, &format!("`{registry}` responded with status {code}: {message}"))
-            }
-            E::DigestError(DigestError::VerificationError { expected, actual }) => {
-                self.mismatch("the component", expected, actual)
-            }
-            E::DigestError(error) => failed(self.reference, &error.to_string()),
-            E::RequestError(error) if error.is_timeout() && error.is_connect() => {
-                timed_out(self.reference, "accept a connection", CONNECT_TIMEOUT)
-            }
-            E::RequestError(error) => self.unreachable(&error),
-            // The stream of a blob wraps network errors and digest errors in an I/O error.
-            E::IoError(error) => match error.into_inner().map(|inner| inner.downcast::<DigestError>()) {
-                Some(Ok(error)) => self.told(E::DigestError(*error)),
-                Some(Err(error)) => self.unreachable(&*error),
-                None => failed(self.reference, "the response cannot be read"),
-            },
-            error => failed(self.reference, &error.to_string()),
-        }
-    }
-
-    /// Converts a network error. The network libraries distinguish some kinds of errors only by their messages.
-    fn unreachable(&self, error: &(dyn Error + 'static)) -> OciError {
-        let (reference, registry) = (self.reference.to_string(), self.reference.registry().to_owned());
-        let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-        if chain(error).any(|error| error.downcast_ref().is_some_and(refused)) {
-            return OciError::Refused { reference, registry };
-        }
-        if chain(error).any(|error| error.to_string() == "dns error") {
-            return OciError::UnknownHost { reference, registry };
-        }
-        if chain(error).any(|error| error.to_string().ends_with("timed out")) {
-            return timed_out(self.reference, "send anything", SILENCE_TIMEOUT);
-        }
-        let protocol = if self.reference.is_loopback() { "HTTP" } else { "HTTPS" };
-        failed(self.reference, &format!("`{registry}` cannot be used over {protocol}: {}", cause(error)))
+    fn explain(&self, error: OciDistributionError) -> OciError {
+        explain(self.reference, self.credentials.origin, error)
     }
 }
 
@@ -325,22 +261,4 @@ fn is_unknown(error: &OciDistributionError) -> bool {
         OciDistributionError::ServerError { code, .. } => *code == 404,
         _ => false,
     }
-}
-
-/// Iterates over an error and its causes, the outermost first.
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
-}
-
-/// The message of the innermost error. The messages of the outer errors only say that there is a cause.
-fn cause(error: &(dyn Error + 'static)) -> String {
-    chain(error).last().map(ToString::to_string).unwrap_or_default()
-}
-
-pub(super) fn timed_out(reference: &OciReference, what: &'static str, limit: Duration) -> OciError {
-    OciError::TimedOut { reference: reference.to_string(), registry: reference.registry().to_owned(), what, limit }
-}
-
-pub(super) fn failed(reference: &OciReference, reason: &str) -> OciError {
-    OciError::Failed { reference: reference.to_string(), reason: bounded(reason) }
 }

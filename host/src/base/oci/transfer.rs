@@ -7,9 +7,10 @@ use oci_client::RegistryOperation;
 
 use super::credentials::Credentials;
 use super::error::OciError;
-use super::layout;
+use super::explain::timed_out;
+use super::layout::{self, LayoutError};
 use super::reference::OciReference;
-use super::session::{Session, timed_out};
+use super::session::Session;
 
 /// The time limit of a whole pull or push: enough for 100 MiB at 3 Mbit/s.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -77,7 +78,7 @@ async fn within_time<T>(
 async fn fetch(reference: &OciReference, max_bytes: u64, credentials: Credentials) -> Result<Pulled, OciError> {
     let session = Session::open(reference, credentials, RegistryOperation::Pull).await?;
     let (manifest, manifest_digest) = session.manifest().await?;
-    let layer = layout::layer(&manifest).map_err(|reason| session.not_wasm(reason))?;
+    let layer = layout::layer(&manifest).map_err(|error| not_wasm(reference, &error))?;
     if layer.size > max_bytes {
         return Err(OciError::TooLarge { reference: reference.to_string(), size: layer.size, limit: max_bytes });
     }
@@ -91,9 +92,12 @@ async fn store(reference: &OciReference, bytes: Bytes, credentials: Credentials)
         let mistake = "remove the digest; a push needs a tag and prints the digest".to_owned();
         return Err(OciError::Reference { text: reference.to_string(), mistake });
     }
-    let not_wasm = |reason| OciError::NotWasm { reference: reference.to_string(), reason };
-    let config = layout::config(&bytes).map_err(not_wasm)?;
+    let config = layout::config(&bytes).map_err(|error| not_wasm(reference, &error))?;
     let manifest = layout::manifest(&config, &bytes, &layout::annotations(reference.plugin_name(), &bytes));
     let session = Session::open(reference, credentials, RegistryOperation::Push).await?;
     session.push(bytes, config, manifest).await
+}
+
+fn not_wasm(reference: &OciReference, error: &LayoutError) -> OciError {
+    OciError::NotWasm { reference: reference.to_string(), reason: error.to_string() }
 }

@@ -11,7 +11,7 @@ use crate::cli::error::Error;
 use crate::cli::output::out;
 
 /// Time-out of the request. It is shorter than the usual time-out of a container's check, so that the message is seen.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIME_OUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Health {
@@ -25,7 +25,7 @@ pub(in crate::cli) struct Health {
 
 impl Health {
     pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
-        let client = Client::new(&self.server, Some(PATIENCE))?;
+        let client = Client::new(&self.server, Some(TIME_OUT))?;
         let (path, word) = if self.live { ("/v2/health/live", "live") } else { ("/v2/health/ready", "ready") };
         let reply = client.send(client.request(Method::GET, path), path).await?;
         // Another program on this port may reply 200 to anything.

@@ -18,7 +18,7 @@ use crate::cli::error::Error;
 use crate::cli::output::out;
 
 /// Maximum bytes of a text of the file that are printed.
-const LONGEST: usize = 1_024;
+const MAX_TEXT: usize = 1_024;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Inspect {
@@ -55,7 +55,7 @@ impl Inspect {
         let Metadata { authors, licenses, description } = &artifact.metadata;
         for (what, text) in [("authors", authors), ("licence", licenses), ("about", description)] {
             if let Some(text) = text {
-                out!("{what:<9} {}", printable(text, LONGEST));
+                out!("{what:<9} {}", printable(text, MAX_TEXT));
             }
         }
         let bytes = artifact.component().map_err(|error| failed(&error))?;
@@ -66,7 +66,7 @@ impl Inspect {
         out!("init      {}", if init { "yes: snapshotted at deployment" } else { "none" });
         let list = |what: &str, items: Vec<(String, &'static str)>| {
             for (name, kind) in items {
-                out!("{what:<9} {} ({kind})", printable(&name, LONGEST));
+                out!("{what:<9} {} ({kind})", printable(&name, MAX_TEXT));
             }
         };
         let engine = &runtime.engine;

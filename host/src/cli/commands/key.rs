@@ -21,7 +21,7 @@ pub(in crate::cli) enum Key {
 impl Key {
     pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
         let Self::New { name } = self;
-        let (key, line) = new_key(&name).map_err(Error::Failed)?;
+        let (key, line) = new_key(&name).map_err(|error| Error::Failed(error.to_string()))?;
         // Two lines on stdout: a script can take the first for the caller and append the second to the file.
         out!("{key}\n{line}");
         print_line(

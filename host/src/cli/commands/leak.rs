@@ -1,5 +1,6 @@
 //! `plimsoll leak`: runs a plugin in the leak laboratory.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -76,7 +77,7 @@ impl Leak {
         let artifact = Artifact::new(&name, None, bytes.into());
         let artifact = artifact.map_err(|error| failed(format!("{}: its version {error}", self.plugin.display())))?;
         let kind = self.kind(&artifact)?;
-        let samples = corpus::read(&self.corpus, &self.parameters()?).map_err(failed)?;
+        let samples = corpus::read(&self.corpus, &self.parameters()?).map_err(Error::inconclusive)?;
 
         let (environment, corpus) = match (&self.pipeline, kind) {
             (None, StageKind::Preprocess) => {
@@ -105,15 +106,16 @@ impl Leak {
             init_deadline: INIT_DEADLINE * 10,
             max_output: MAX_OUTPUT,
         };
-        let at_plugin = |error: String| failed(format!("{}: {error}", self.plugin.display()));
-        let plugin = PluginUnderTest::new(artifact, kind, environment, limits).map_err(at_plugin)?;
-        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {eta} {msg}").expect("a valid template");
-        let progress = ProgressBar::new(0).with_style(style);
+        let at_plugin = |error: &dyn Display| failed(format!("{}: {error}", self.plugin.display()));
+        let plugin = PluginUnderTest::new(artifact, kind, environment, limits).map_err(|error| at_plugin(&error))?;
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {eta} {msg}");
+        let progress = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         let options = Options { rounds: self.rounds, trace: !self.no_trace };
-        let study = Study::run(&plugin, &corpus.samples, options, &progress).await.map_err(at_plugin)?;
+        let study = Study::run(&plugin, &corpus.samples, options, &progress).await;
+        let study = study.map_err(|error| at_plugin(&error))?;
         progress.finish_and_clear();
         output::write(printable_lines(&report::summary(&study)).as_bytes());
-        report::write(&study, &corpus.samples, &self.out).map_err(failed)?;
+        report::write(&study, &corpus.samples, &self.out).map_err(Error::inconclusive)?;
         out!("\nThe report is in {}; open report.html.", self.out.display());
         Ok(ExitCode::from(u8::from(study.leaks())))
     }
@@ -157,10 +159,9 @@ impl Leak {
         samples: Vec<corpus::Sample>,
     ) -> Result<(StageEnvironment, corpus::Corpus), Error> {
         let app = App::build(&self.source.load()?).await?;
-        let inconclusive = |error: crate::deploy::NotServed| Error::Inconclusive(error.to_string());
-        let pipeline = app.pipeline(name).map_err(inconclusive)?;
+        let pipeline = app.pipeline(name).map_err(Error::inconclusive)?;
         let chip = self.chip.as_deref().unwrap_or(&pipeline.default_chip);
-        let infer = pipeline.find_chip(chip).map_err(inconclusive)?;
+        let infer = pipeline.find_chip(chip).map_err(Error::inconclusive)?;
         let stage = match kind {
             StageKind::Preprocess => pipeline.preprocess.core(),
             StageKind::Infer => infer.core(),

@@ -1,5 +1,6 @@
 //! `plimsoll replay`: runs recorded inputs again, with the same or another version of a plugin.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,8 +13,9 @@ use crate::cli::output::out;
 use crate::cli::source::ConfigSource;
 use crate::cli::table;
 use crate::config::Config;
+use crate::deploy::NotServed;
 use crate::deploy::needed::needed;
-use crate::records::recording::store;
+use crate::records::recording::store::{self, RecordingError};
 use crate::records::recording::{Facts, StageFacts};
 use crate::serve::App;
 
@@ -31,14 +33,27 @@ pub(in crate::cli) struct Replay {
     chip: Option<String>,
 }
 
-fn replacement(text: &str) -> Result<(String, PathBuf), String> {
-    let (name, file) = text.split_once('=').ok_or("write it as NAME=FILE.wasm")?;
+/// Why a recording, or the plugin that replaces another one, cannot be run.
+#[derive(Debug, thiserror::Error)]
+enum ReplayError {
+    #[error("write it as NAME=FILE.wasm")]
+    NoName,
+    #[error(transparent)]
+    Path(#[from] io::Error),
+    #[error("there is no file {}", .0.display())]
+    NoFile(PathBuf),
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    /// The configuration has no such pipeline or chip.
+    #[error(transparent)]
+    NotServed(#[from] NotServed),
+}
+
+fn replacement(text: &str) -> Result<(String, PathBuf), ReplayError> {
+    let (name, file) = text.split_once('=').ok_or(ReplayError::NoName)?;
     // A path on the command line is relative to the current folder.
-    let file = std::path::absolute(file).map_err(|error| error.to_string())?;
-    if !file.is_file() {
-        return Err(format!("there is no file {}", file.display()));
-    }
-    Ok((name.to_owned(), file))
+    let file = std::path::absolute(file)?;
+    if file.is_file() { Ok((name.to_owned(), file)) } else { Err(ReplayError::NoFile(file)) }
 }
 
 impl Replay {
@@ -52,9 +67,9 @@ impl Replay {
         let mut rows = Vec::new();
         let mut failures = Vec::new();
         for name in &names {
-            match self.one(&app, name).await {
+            match self.replay_recording(&app, name).await {
                 Ok((recorded, replayed)) => rows.extend(compared(name, &recorded, &replayed)),
-                Err(reason) => failures.push(format!("recording {name} cannot be run: {reason}")),
+                Err(error) => failures.push(format!("recording {name} cannot be run: {error}")),
             }
         }
         let header = [
@@ -91,12 +106,12 @@ impl Replay {
     }
 
     /// Runs one recording. Returns the facts of its stages as recorded and as replayed.
-    async fn one(&self, app: &App, name: &str) -> Result<(Vec<StageFacts>, Vec<StageFacts>), String> {
+    async fn replay_recording(&self, app: &App, name: &str) -> Result<(Vec<StageFacts>, Vec<StageFacts>), ReplayError> {
         let (facts, body) = store::read(Path::new(&self.dir), name)?;
         let Facts { request, pipeline, chip, content_type, parameters, stages, .. } = facts;
-        let pipeline = app.pipeline(&pipeline).map_err(|error| error.to_string())?;
+        let pipeline = app.pipeline(&pipeline)?;
         let chip = self.chip.as_deref().unwrap_or(&chip);
-        let infer = pipeline.find_chip(chip).map_err(|error| error.to_string())?;
+        let infer = pipeline.find_chip(chip)?;
         let request = Request { id: request, content_type, parameters };
         let mut log = RunLog::new(pipeline.deadline);
         // The result is ignored, because the reports of the stages contain the outcome, as in the recording.

@@ -117,7 +117,7 @@ async fn reserve(listen: Option<&Listen>, of: &str) -> Result<Reserved, Error> {
     }
 }
 
-/// Builds everything that the configuration names. Returns `None` if a signal comes meanwhile.
+/// Builds everything that the configuration names. Returns `None` if a signal arrives before that is done.
 async fn open(config: Config, stops: &mut mpsc::Receiver<Stop>) -> Result<Option<App>, ConfigError> {
     // On a thread of its own, because compiling would keep this task from seeing a signal.
     let runtime = tokio::runtime::Handle::current();

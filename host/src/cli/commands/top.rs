@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use humantime_serde::re::humantime::{format_duration, parse_duration};
+use humantime_serde::re::humantime::{DurationError, format_duration, parse_duration};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Text};
@@ -20,9 +20,9 @@ use crate::cli::table;
 /// Maximum number of callers that are shown.
 const CALLERS: usize = 10;
 /// The shortest interval. Faster polling would load the server noticeably.
-const SHORTEST: Duration = Duration::from_millis(100);
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// Time-out of a request to the server, because keys are not read while a request waits.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIME_OUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Top {
@@ -36,17 +36,23 @@ pub(in crate::cli) struct Top {
     interval: Duration,
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = parse_duration(text).map_err(|error| format!("{error}; write it as `2s` or `500ms`"))?;
-    if interval < SHORTEST {
-        return Err(format!("the shortest interval is {}", format_duration(SHORTEST)));
-    }
-    Ok(interval)
+/// A text that is no interval.
+#[derive(Debug, thiserror::Error)]
+enum InvalidInterval {
+    #[error("{0}; write it as `2s` or `500ms`")]
+    NotADuration(DurationError),
+    #[error("the shortest interval is {}", format_duration(MIN_INTERVAL))]
+    TooShort,
+}
+
+fn interval(text: &str) -> Result<Duration, InvalidInterval> {
+    let interval = parse_duration(text).map_err(InvalidInterval::NotADuration)?;
+    if interval < MIN_INTERVAL { Err(InvalidInterval::TooShort) } else { Ok(interval) }
 }
 
 impl Top {
     pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
-        let client = self.server.client(Some(PATIENCE))?;
+        let client = self.server.client(Some(TIME_OUT))?;
         let first = self.fetch(&client).await?;
         if self.once {
             for line in lines(&first) {
@@ -80,7 +86,7 @@ impl Top {
         terminal: &mut ratatui::DefaultTerminal,
         mut shown: Vec<Shown>,
     ) -> Result<(), Error> {
-        let told = |error: std::io::Error| Error::Failed(format!("terminal error: {error}"));
+        let failed = |error: std::io::Error| Error::Failed(format!("terminal error: {error}"));
         let mut top = 0_u16;
         loop {
             let text = Text::from_iter(shown.iter().map(|line| Line::styled(line.text.as_str(), line.style)));
@@ -88,9 +94,9 @@ impl Top {
             top = top.min(last);
             terminal
                 .draw(|frame| frame.render_widget(Paragraph::new(text).scroll((top, 0)), frame.area()))
-                .map_err(told)?;
+                .map_err(failed)?;
             // Blocking this task is harmless, because the process has no other task.
-            if !event::poll(self.interval).map_err(told)? {
+            if !event::poll(self.interval).map_err(failed)? {
                 match self.fetch(client).await {
                     Ok(report) => shown = lines(&report),
                     // The server may come back. Until then the last report stays, and its first line shows the error.
@@ -98,7 +104,7 @@ impl Top {
                 }
                 continue;
             }
-            let Event::Key(key) = event::read().map_err(told)? else { continue };
+            let Event::Key(key) = event::read().map_err(failed)? else { continue };
             let interrupted = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
             match key.code {
                 _ if key.kind != KeyEventKind::Press => {}

@@ -5,6 +5,8 @@ use plimsoll_runtime::cap::PAGE;
 use plimsoll_runtime::text::grouped;
 use serde::{Deserialize, Serialize};
 
+use super::marks::new_histogram;
+
 /// The recommended cap is this multiple of the 99.9th percentile: room for an input that is somewhat larger than those
 /// seen.
 const HEADROOM: f64 = 1.25;
@@ -59,9 +61,7 @@ pub struct Needs {
 
 impl Default for Needs {
     fn default() -> Self {
-        let mut pages = Histogram::new_with_bounds(1, 2, 2).expect("valid bounds");
-        pages.auto(true);
-        Self { pages, max: 0, limit_met: 0 }
+        Self { pages: new_histogram(), max: 0, limit_met: 0 }
     }
 }
 

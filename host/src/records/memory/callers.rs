@@ -62,7 +62,7 @@ struct Tracked {
     known: HashMap<Arc<str>, Arc<Known>>,
     /// Maximum length of `known`: four times the capacity of a sketch, so that callers that fell out of both sketches
     /// are removed in large groups.
-    room: usize,
+    capacity: usize,
     next: CallerId,
 }
 
@@ -124,7 +124,7 @@ impl Callers {
             by_bytes: FilteredSpaceSaving::new(top),
             by_count: FilteredSpaceSaving::new(top),
             known: HashMap::from([(Arc::clone(&name), Arc::clone(&known))]),
-            room: 4 * top + 1,
+            capacity: 4 * top + 1,
             next: NO_CALLER_ID + 1,
         };
         let hashes = SECRETS.iter().any(|secret| header.eq_ignore_ascii_case(secret));
@@ -164,7 +164,7 @@ impl Callers {
             return Caller { name: Arc::clone(name), known: Some(Arc::clone(known)) };
         }
         let name: Arc<str> = name.into();
-        let known = (tracked.known.len() < tracked.room).then(|| tracked.add(&name));
+        let known = (tracked.known.len() < tracked.capacity).then(|| tracked.add(&name));
         Caller { name, known }
     }
 
@@ -181,7 +181,7 @@ impl Callers {
         if !tracked.in_a_list(&caller.name) {
             return Vec::new();
         }
-        let gone = if tracked.known.len() >= tracked.room { tracked.prune() } else { Vec::new() };
+        let gone = if tracked.known.len() >= tracked.capacity { tracked.prune() } else { Vec::new() };
         // A concurrent request of the same caller may have added it already.
         let known = tracked.known.get(&caller.name).map(Arc::clone).unwrap_or_else(|| tracked.add(&caller.name));
         known.count(outcome, max);
@@ -235,7 +235,7 @@ impl Tracked {
         self.by_bytes.get(name).is_some() || self.by_count.get(name).is_some()
     }
 
-    /// Drops the callers that are in neither list and returns their numbers. Afterwards at least half of `room` is
+    /// Drops the callers that are in neither list and returns their numbers. Afterwards at least half of `capacity` is
     /// free.
     fn prune(&mut self) -> Vec<CallerId> {
         let Self { by_bytes, by_count, known, .. } = self;
@@ -284,7 +284,7 @@ mod tests {
         assert!(row.requests >= 5_000 && row.requests - row.requests_error <= 5_000, "{row:?}");
         assert_eq!((report.by_bytes.len(), report.by_count.len()), (10, 10));
         let tracked = callers.lock();
-        assert!(tracked.known.len() <= tracked.room, "{}", tracked.known.len());
+        assert!(tracked.known.len() <= tracked.capacity, "{}", tracked.known.len());
         assert!(gone > 0, "no caller was dropped");
     }
 }

@@ -76,11 +76,18 @@ pub struct Marks {
     coarse: Ring,
 }
 
+/// An empty histogram of pages that grows with its largest value.
+#[expect(clippy::expect_used, reason = "the bounds are constants that the histogram accepts")]
+pub(super) fn new_histogram() -> Histogram<u64> {
+    let mut pages = Histogram::new_with_bounds(1, 2, 2).expect("the bounds are valid");
+    pages.auto(true);
+    pages
+}
+
 impl Marks {
     /// Creates empty marks.
     pub fn new() -> Self {
-        let mut pages = Histogram::new_with_bounds(1, 2, 2).expect("valid bounds");
-        pages.auto(true);
+        let pages = new_histogram();
         let [(_, fine, slots), _, (_, coarse, most)] = WINDOWS;
         Self {
             pages,

@@ -215,6 +215,7 @@ impl MemoryStats {
 impl Report {
     /// Returns the rows as CSV. Each line contains the time and the memory of the process, so the lines of several
     /// reports form a time series. Sizes are in bytes.
+    #[expect(clippy::expect_used, reason = "a writer to memory does not fail, and every cell is text")]
     pub fn csv(&self) -> String {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let mut header: Vec<String> = [

@@ -131,6 +131,7 @@ impl Metrics {
     }
 
     /// Updates the process metrics and returns the text of `GET /metrics`.
+    #[expect(clippy::expect_used, reason = "writing to a string does not fail")]
     pub fn encode(&self, process: &ProcessMemory, pool: Option<&PoolUsage>) -> String {
         self.process.set(process, pool);
         self.faults.update();

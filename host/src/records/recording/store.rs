@@ -26,13 +26,13 @@ pub(super) struct RecordingStore {
     bytes: u64,
 }
 
-/// The part of the queue that a body takes until it is written, also if that panics.
-struct Room<'a> {
+/// The bytes that a body takes in the queue until it is written, also if that panics.
+struct QueuedBytes<'a> {
     waiting: &'a AtomicU64,
     bytes: u64,
 }
 
-impl Drop for Room<'_> {
+impl Drop for QueuedBytes<'_> {
     fn drop(&mut self) {
         self.waiting.fetch_sub(self.bytes, Relaxed);
     }
@@ -77,7 +77,7 @@ impl RecordingStore {
             self.prune(0);
             match jobs.recv_timeout(TICK) {
                 Ok((facts, body)) => {
-                    let _room = Room { waiting, bytes: body.len() as u64 };
+                    let _queued = QueuedBytes { waiting, bytes: body.len() as u64 };
                     if let Err(error) = self.put(&facts, &body) {
                         tracing::warn!(
                             folder = %self.rules.dir.display(),
@@ -99,7 +99,7 @@ impl RecordingStore {
             let why = format!("its {size} bytes exceed `record.max_bytes` ({})", self.rules.max_bytes);
             return Err(io::Error::other(why));
         }
-        // Makes room before writing, so that the limit holds at every moment.
+        // Removes old recordings before writing, so that the limit holds at every moment.
         self.prune(size);
         let dir = &self.rules.dir;
         // A UUID of version 7 sorts by time, and it cannot be guessed.
@@ -118,12 +118,12 @@ impl RecordingStore {
         Ok(())
     }
 
-    /// Removes recordings that are too old, then the oldest ones until `room` more bytes fit.
-    fn prune(&mut self, room: u64) {
+    /// Removes recordings that are too old, then the oldest ones until `new_bytes` more fit.
+    fn prune(&mut self, new_bytes: u64) {
         let now = SystemTime::now();
         while let Some((name, bytes, at)) = self.kept.front() {
             let is_old = now.duration_since(*at).is_ok_and(|age| age > self.rules.max_age);
-            if !is_old && self.bytes + room <= self.rules.max_bytes {
+            if !is_old && self.bytes + new_bytes <= self.rules.max_bytes {
                 break;
             }
             // The facts are removed first, because a body without facts does not count as a recording.
@@ -138,6 +138,27 @@ impl RecordingStore {
             self.kept.pop_front();
         }
     }
+}
+
+/// A recording that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// A file cannot be read.
+    #[error("{} cannot be read: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The error of the file system.
+        error: io::Error,
+    },
+    /// The facts are not those of a recording.
+    #[error("{} is not a valid Plimsoll recording: {error}", path.display())]
+    Invalid {
+        /// The file of the facts.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: serde_json::Error,
+    },
 }
 
 /// The names of the complete recordings in a folder, oldest first.
@@ -159,16 +180,13 @@ pub fn names(dir: &Path) -> io::Result<Vec<String>> {
 /// Reads the facts and the body of a recording.
 ///
 /// # Errors
-/// A message with the file and what is wrong with it.
-pub fn read(dir: &Path, name: &str) -> Result<(Facts, Vec<u8>), String> {
-    let bytes = |path: PathBuf| {
-        let read = fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()));
-        read.map(|bytes| (bytes, path))
-    };
-    let (text, path) = bytes(facts(dir, name))?;
-    let facts = serde_json::from_slice(&text)
-        .map_err(|error| format!("{} is not a valid Plimsoll recording: {error}", path.display()))?;
-    Ok((facts, bytes(body(dir, name))?.0))
+/// If a file cannot be read, or the facts are not valid.
+pub fn read(dir: &Path, name: &str) -> Result<(Facts, Vec<u8>), RecordingError> {
+    let bytes =
+        |path: &Path| fs::read(path).map_err(|error| RecordingError::Unreadable { path: path.to_owned(), error });
+    let path = facts(dir, name);
+    let facts = serde_json::from_slice(&bytes(&path)?).map_err(|error| RecordingError::Invalid { path, error })?;
+    Ok((facts, bytes(&body(dir, name))?))
 }
 
 fn body(dir: &Path, name: &str) -> PathBuf {

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes};
@@ -17,8 +17,9 @@ use tonic::Status;
 use tonic::server::NamedService;
 use tower::Service;
 
+use super::reservation::{CallReservation, overloaded};
 use crate::serve::App;
-use crate::serve::admission::{BodyBytes, ConnectionBudget, Overloaded};
+use crate::serve::admission::ConnectionBudget;
 use crate::serve::pace::{Late, Pace};
 
 /// A service whose request messages count against the budget.
@@ -26,54 +27,6 @@ use crate::serve::pace::{Late, Pace};
 pub(super) struct Budgeted<S> {
     app: Arc<App>,
     service: S,
-}
-
-/// The part of the budget that a request has reserved. It is in the request's extensions, so that the handler can keep
-/// it as long as the message. The messages of a stream are handled one at a time and share it.
-#[derive(Clone)]
-pub(super) struct Held(Arc<Mutex<BodyBytes>>);
-
-tokio::task_local! {
-    /// The reservation of the call whose messages are decoded.
-    static DECODES: Held;
-}
-
-impl Held {
-    /// Grows to the bytes that the message and its tensors take. Waits for a short time if the budget is spent.
-    ///
-    /// # Errors
-    /// If the budget is spent, or too small.
-    pub(super) async fn grow(&self, bytes: u64) -> Result<(), Overloaded> {
-        std::future::poll_fn(|context| self.lock().poll_grow(context, bytes)).await?;
-        self.lock().complete();
-        Ok(())
-    }
-
-    /// Runs `poll`, which may decode messages of the call.
-    pub(super) fn while_decoding<T>(&self, poll: impl FnOnce() -> T) -> T {
-        DECODES.sync_scope(self.clone(), poll)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BodyBytes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Reserves the bytes that the message being decoded will take. A decoder cannot wait, so it fails at once if they are
-/// not free.
-///
-/// # Errors
-/// If the budget is spent, or too small.
-pub(super) fn reserve_decoded(bytes: u64) -> Result<(), Status> {
-    let reserved = DECODES.try_with(|held| held.lock().try_grow(bytes));
-    reserved.unwrap_or(Ok(())).map_err(|error| overloaded(&error))
-}
-
-fn overloaded(error: &Overloaded) -> Status {
-    match error {
-        Overloaded::TooLarge(..) => Status::resource_exhausted(error.to_string()),
-        _ => Status::unavailable(error.to_string()),
-    }
 }
 
 impl<S> Budgeted<S> {
@@ -92,7 +45,7 @@ where
 {
     type Response = S::Response;
     type Error = Infallible;
-    type Future = TaskLocalFuture<Held, S::Future>;
+    type Future = TaskLocalFuture<CallReservation, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.service.poll_ready(cx)
@@ -100,12 +53,12 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let connection = request.extensions().get::<ConnectionBudget>();
-        let held = Held(Arc::new(Mutex::new(self.app.admission.body(connection))));
+        let held = CallReservation::new(self.app.admission.body(connection));
         request.extensions_mut().insert(held.clone());
         let is_unary = !STREAMS.iter().any(|stream| request.uri().path().ends_with(stream));
         let pace = Pace::start(&self.app.server, self.app.server.body_timeout);
         let limit = self.app.server.max_body.as_u64();
-        let decodes = held.clone();
+        let decoding = held.clone();
         let request = request.map(|body| {
             Body::new(Messages {
                 body,
@@ -121,7 +74,7 @@ where
                 pace,
             })
         });
-        DECODES.scope(decodes, self.service.call(request))
+        decoding.scope(self.service.call(request))
     }
 }
 
@@ -134,7 +87,7 @@ const HEAD: usize = 5;
 struct Messages {
     body: Body,
     limit: u64,
-    held: Held,
+    held: CallReservation,
     /// True after the prefix of the first message was read.
     has_begun: bool,
     head: [u8; HEAD],
@@ -200,14 +153,18 @@ impl Messages {
     fn poll_reserved(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Status>> {
         let Some((_, bytes, since)) = &self.ready else { return Poll::Ready(Ok(())) };
         let (bytes, since) = (*bytes, *since);
-        let mut held = self.held.lock();
-        ready!(held.poll_grow(context, bytes)).map_err(|error| overloaded(&error))?;
-        if self.left == 0 && self.head_read == 0 {
-            held.complete();
-        }
-        drop(held);
+        let is_complete = self.left == 0 && self.head_read == 0;
+        ready!(self.held.poll_grow(context, bytes, is_complete)).map_err(|error| overloaded(&error))?;
         self.pace.pause(since.elapsed());
         Poll::Ready(Ok(()))
+    }
+
+    /// Waits until the bytes that the decoder wants are reserved. Returns true if it wanted some.
+    fn poll_wanted(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Status>> {
+        let Some((bytes, since)) = self.held.wanted() else { return Poll::Ready(Ok(false)) };
+        ready!(self.held.poll_grow(context, bytes, true)).map_err(|error| overloaded(&error))?;
+        self.pace.pause(since.elapsed());
+        Poll::Ready(Ok(true))
     }
 
     /// Returns true if a message is incomplete, or if the only message of a call has not begun.
@@ -222,6 +179,12 @@ impl http_body::Body for Messages {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
+        match ready!(this.poll_wanted(cx)) {
+            // Without new bytes, the decoder tries again with those that it has.
+            Ok(true) => return Poll::Ready(Some(Ok(Frame::data(Bytes::new())))),
+            Ok(false) => {}
+            Err(status) => return Poll::Ready(Some(Err(status))),
+        }
         if this.ready.is_none() {
             match Pin::new(&mut this.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -252,7 +215,7 @@ impl http_body::Body for Messages {
                     // The service polls for the next message only after it has handled the previous one. So an idle
                     // stream releases its reservation.
                     if !this.is_unary {
-                        this.held.lock().shrink(0);
+                        this.held.release();
                     }
                     return Poll::Pending;
                 }
@@ -267,7 +230,7 @@ impl http_body::Body for Messages {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ready.is_none() && self.body.is_end_stream()
+        self.ready.is_none() && self.held.wanted().is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -10,8 +10,8 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
-use super::budget::reserve_decoded;
 use super::inference::{ModelInferRequest, RepositoryModelLoadRequest, RepositoryModelUnloadRequest};
+use super::reservation::reserve_decoded;
 use crate::serve::blocking;
 use crate::serve::oip::request::{MAX_PARAMETERS, MAX_TENSORS};
 use crate::serve::oip::tensor::{MAX_DIMENSIONS, MAX_ELEMENTS, SHARED_ELEMENT};
@@ -62,29 +62,44 @@ impl<U: Message + Default + 'static> Decoder for CountedDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        let is = |of: TypeId| TypeId::of::<U>() == of;
+        let is = |other: TypeId| TypeId::of::<U>() == other;
         // tonic passes a complete message in one contiguous chunk.
         let bytes = prost::bytes::Buf::chunk(buffer);
         let length = bytes.len();
         let counted = if is(TypeId::of::<ModelInferRequest>()) {
             let mut count = Count::default();
             let counted = count.message(bytes);
-            if count.decoded > SMALL {
-                reserve_decoded(count.decoded + length as u64)?;
+            // Without its bytes, the message stays in the buffer, and is decoded when they are reserved.
+            if counted.is_ok() && count.decoded > SMALL && !reserve_decoded(count.decoded + length as u64)? {
+                return Ok(None);
             }
             counted
         } else if is(TypeId::of::<RepositoryModelLoadRequest>()) || is(TypeId::of::<RepositoryModelUnloadRequest>()) {
-            parameters_of(bytes)
+            count_parameters(bytes)
         } else {
             Ok(())
         };
-        counted.map_err(Status::invalid_argument)?;
+        counted.map_err(|error| Status::invalid_argument(error.to_string()))?;
         blocking::run_in_place(length, || self.0.decode(buffer))
     }
 
     fn buffer_settings(&self) -> BufferSettings {
         self.0.buffer_settings()
     }
+}
+
+/// Why a message is refused before it is decoded.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CountError {
+    /// It has too many parts of a kind.
+    #[error("the message has more than {limit} {what}")]
+    TooMany { limit: usize, what: &'static str },
+    /// The shape of an input is too long.
+    #[error("the shape of an input has more than {MAX_DIMENSIONS} dimensions")]
+    Dimensions,
+    /// Its bytes are not fields.
+    #[error("the message is not a valid message of this protocol")]
+    Malformed,
 }
 
 /// The number of parts that were found in a message so far. The field numbers below are those of
@@ -102,12 +117,12 @@ struct Count {
 
 /// Counts the parts of an inference request, for fuzzing.
 #[cfg(fuzzing)]
-pub(super) fn count(bytes: &[u8]) -> Result<(), String> {
+pub(super) fn count(bytes: &[u8]) -> Result<(), CountError> {
     Count::default().message(bytes)
 }
 
 /// Counts the parameters (field 3) of a message that loads or unloads a model.
-fn parameters_of(bytes: &[u8]) -> Result<(), String> {
+fn count_parameters(bytes: &[u8]) -> Result<(), CountError> {
     let mut parameters = 0;
     for field in Fields(bytes) {
         if field?.0 == 3 {
@@ -121,13 +136,13 @@ fn parameters_of(bytes: &[u8]) -> Result<(), String> {
 ///
 /// # Errors
 /// If the count exceeds `limit`.
-fn add(count: &mut usize, limit: usize, what: &str) -> Result<(), String> {
+fn add(count: &mut usize, limit: usize, what: &'static str) -> Result<(), CountError> {
     *count += 1;
-    if *count > limit { Err(format!("the message has more than {limit} {what}")) } else { Ok(()) }
+    if *count > limit { Err(CountError::TooMany { limit, what }) } else { Ok(()) }
 }
 
 impl Count {
-    fn message(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn message(&mut self, bytes: &[u8]) -> Result<(), CountError> {
         for field in Fields(bytes) {
             let (number, field) = field?;
             match number {
@@ -151,7 +166,7 @@ impl Count {
         Ok(())
     }
 
-    fn input(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn input(&mut self, bytes: &[u8]) -> Result<(), CountError> {
         let mut shape = 0;
         for field in Fields(bytes) {
             let (number, field) = field?;
@@ -159,7 +174,7 @@ impl Count {
                 3 => {
                     shape += field.len().max(1);
                     if shape > SHAPE {
-                        return Err(format!("the shape of an input has more than {MAX_DIMENSIONS} dimensions"));
+                        return Err(CountError::Dimensions);
                     }
                 }
                 4 => add(&mut self.parameters, ALL_PARAMETERS, "parameters")?,
@@ -200,13 +215,13 @@ fn decoded(number: u64, field: &[u8]) -> u64 {
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = Result<(u64, &'a [u8]), String>;
+    type Item = Result<(u64, &'a [u8]), CountError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
             return None;
         }
-        Some(self.field().ok_or_else(|| "the message is not a valid message of this protocol".to_owned()))
+        Some(self.field().ok_or(CountError::Malformed))
     }
 }
 
@@ -247,22 +262,22 @@ mod tests {
     #[test]
     fn unknown_fields_groups_and_wrong_lengths_do_not_bypass_the_count() {
         let inputs = [0x2A, 0].repeat(MAX_TENSORS + 1);
-        let told = |bytes: &[u8]| Count::default().message(bytes).expect_err("too many");
-        assert_eq!(told(&inputs), "the message has more than 1024 inputs");
+        let refused = |bytes: &[u8]| Count::default().message(bytes).expect_err("too many").to_string();
+        assert_eq!(refused(&inputs), "the message has more than 1024 inputs");
         // An unknown field of each wire type: a varint, eight bytes, length-delimited, four bytes.
         let before = [&[0x78, 1][..], &[0x79, 1, 2, 3, 4, 5, 6, 7, 8], &[0x7A, 1, 9], &[0x7D, 1, 2, 3, 4]].concat();
-        assert_eq!(told(&[before, inputs.clone()].concat()), "the message has more than 1024 inputs");
+        assert_eq!(refused(&[before, inputs.clone()].concat()), "the message has more than 1024 inputs");
         // An unknown group, which the decoder skips.
         let group = [&[0x7B, 0x7C][..], &inputs].concat();
         assert!(ModelInferRequest::decode(&group[..]).is_ok_and(|message| message.inputs.len() > MAX_TENSORS));
-        assert!(told(&group).contains("not a valid message of this protocol"));
+        assert!(refused(&group).contains("not a valid message of this protocol"));
         // An input of five bytes whose `contents` has a larger length: the decoder would read the bytes after the
         // input.
         let beyond = [&[0x2A, 5, 0x2A, 0x80, 0x80, 0x80, 0x01][..], &[0x42, 0].repeat(1 << 20)].concat();
-        assert!(told(&beyond).contains("not a valid message of this protocol"));
+        assert!(refused(&beyond).contains("not a valid message of this protocol"));
         // The parameters of a load request.
         let parameters = [0x1A, 0].repeat(MAX_PARAMETERS + 1);
-        assert!(parameters_of(&parameters).expect_err("too many").contains("256 parameters"));
+        assert!(count_parameters(&parameters).expect_err("too many").to_string().contains("256 parameters"));
         assert_eq!(Count::default().message(&inputs[2..]), Ok(()));
     }
 }

@@ -1,5 +1,5 @@
-//! Converts a [`ServeError`] to a gRPC status. `docs/protocol.md` has the same table. Only two other files create a
-//! status, both for messages that are refused before they are decoded: `budget.rs` and `codec.rs`.
+//! Converts a [`ServeError`] to a gRPC status. `docs/protocol.md` has the same table. Only three other files create a
+//! status, all for messages that are refused before they are decoded: `budget.rs`, `reservation.rs` and `codec.rs`.
 
 use plimsoll_runtime::outcome::Outcome;
 use tonic::metadata::MetadataValue;

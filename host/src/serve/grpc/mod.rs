@@ -2,13 +2,18 @@
 //!
 //! - `services`: all gRPC services and their routes. `service`: the methods of the protocol. `convert`: converts its
 //!   messages from and to `crate::serve::oip`.
-//! - `budget`: applies the limits on bodies to messages. `codec`: counts the parts of a message before it is decoded.
+//!   `contents`: tensors in typed fields. `metadata`: the metadata of calls.
+//! - `budget`: applies the limits on bodies to messages. `reservation`: the bytes that a call holds. `codec`: counts the
+//!   parts of a message before it is decoded.
 //! - `error`: converts an error to a gRPC status.
 
 mod budget;
 mod codec;
+mod contents;
 mod convert;
 mod error;
+mod metadata;
+mod reservation;
 mod service;
 mod services;
 

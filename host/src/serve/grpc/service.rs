@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use axum::http::{Extensions, HeaderMap};
 use futures_util::{Stream, StreamExt};
-use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::budget::Held;
 use super::convert;
 use super::error::status;
 use super::inference::grpc_inference_service_server::GrpcInferenceService;
@@ -22,11 +21,13 @@ use super::inference::{
     RepositoryModelUnloadRequest, RepositoryModelUnloadResponse, ServerLiveRequest, ServerLiveResponse,
     ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
 };
+use super::metadata::{set_metadata, timeout};
+use super::reservation::CallReservation;
 use crate::records::RequestSummary;
 use crate::serve::administrator::Administrator;
 use crate::serve::client::Client;
 use crate::serve::error::ServeError;
-use crate::serve::headers::{REQUEST_ID, chip, is_usable_id, request_id, summary_headers};
+use crate::serve::headers::{REQUEST_ID, chip, is_usable_id, request_id};
 use crate::serve::oip::call::{Answer, Call};
 use crate::serve::oip::infer::run;
 use crate::serve::oip::model::{self, Model, ModelMetadata};
@@ -47,22 +48,6 @@ const STREAM_INFER: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
 
 type Answered<T> = Result<Response<T>, Status>;
 
-/// Parses `grpc-timeout`, the time-out that the caller sets. `None` if it is missing or not valid.
-fn timeout(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let number: u64 = number.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(number.saturating_mul(3600)),
-        "M" => Duration::from_secs(number.saturating_mul(60)),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
-    })
-}
-
 /// The result of an infer call, and the summary of its request. There is no summary if the model was not found.
 struct Inferred {
     summary: Option<RequestSummary>,
@@ -80,7 +65,7 @@ impl Service {
         headers: &HeaderMap,
         (client, method): (&Client, &'static str),
         time: Option<Duration>,
-        (message, held): (ModelInferRequest, Option<&Held>),
+        (message, held): (ModelInferRequest, Option<&CallReservation>),
     ) -> Inferred {
         let app = &self.app;
         let mut id = request_id(headers);
@@ -123,18 +108,9 @@ impl Service {
         if !self.part.administers() {
             return Err(Status::unimplemented("administration has its own address (`[admin] listen`)"));
         }
-        let client = Client::of(extensions);
+        let client = Client::from_extensions(extensions);
         let checked = Administrator::check(&self.app, &metadata.into_headers(), &client, method).map_err(refused)?;
         Ok(checked.by)
-    }
-}
-
-/// Sets the same values as metadata that HTTP sends as headers.
-fn set_metadata(metadata: &mut MetadataMap, summary: &RequestSummary) {
-    for (name, value) in summary_headers(summary) {
-        if let Ok(value) = MetadataValue::try_from(value) {
-            metadata.insert(name, value);
-        }
     }
 }
 
@@ -195,9 +171,14 @@ impl GrpcInferenceService for Service {
         let time = timeout(request.metadata());
         let (metadata, extensions, message) = request.into_parts();
         // The reservation is kept until the response is complete, because the tensors share the message's bytes.
-        let held = extensions.get::<Held>().cloned();
+        let held = extensions.get::<CallReservation>().cloned();
         let Inferred { summary, result } = self
-            .infer(&metadata.into_headers(), (&Client::of(&extensions), INFER), time, (message, held.as_ref()))
+            .infer(
+                &metadata.into_headers(),
+                (&Client::from_extensions(&extensions), INFER),
+                time,
+                (message, held.as_ref()),
+            )
             .await;
         match result {
             Ok(message) => {
@@ -222,9 +203,9 @@ impl GrpcInferenceService for Service {
         let time = timeout(request.metadata());
         let until = time.and_then(|time| tokio::time::Instant::now().checked_add(time));
         let (metadata, extensions, messages) = request.into_parts();
-        let held = extensions.get::<Held>().cloned();
-        let decodes = held.clone();
-        let client = Client::of(&extensions);
+        let held = extensions.get::<CallReservation>().cloned();
+        let decoding = held.clone();
+        let client = Client::from_extensions(&extensions);
         let headers = Arc::new(metadata.into_headers());
         let this = self.clone();
         let answers = messages.then(move |message| {
@@ -255,7 +236,7 @@ impl GrpcInferenceService for Service {
         });
         // The messages are decoded while the answers are polled.
         let mut answers = answers.boxed();
-        let answers = futures_util::stream::poll_fn(move |context| match &decodes {
+        let answers = futures_util::stream::poll_fn(move |context| match &decoding {
             Some(held) => held.while_decoding(|| answers.poll_next_unpin(context)),
             None => answers.poll_next_unpin(context),
         });

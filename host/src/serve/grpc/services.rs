@@ -99,15 +99,19 @@ impl Services {
         let limit = usize::try_from(app.server.max_body.as_u64()).unwrap_or(usize::MAX);
         let service = Inference::new(service::Service::new(app, part)).max_decoding_message_size(limit);
         let reflection = || {
-            let of = tonic_reflection::server::Builder::configure();
-            let of = of.register_encoded_file_descriptor_set(DESCRIPTOR);
-            of.register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            let builder = tonic_reflection::server::Builder::configure();
+            let builder = builder.register_encoded_file_descriptor_set(DESCRIPTOR);
+            builder.register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
         let health = HealthServer::new(HealthService::from_health_reporter(self.health.0.clone()));
         let router = routes(Router::new(), app, service);
         // Older clients use version v1alpha of reflection.
-        let router = routes(router, app, reflection().build_v1alpha().expect("the built-in descriptors are valid"));
-        let router = routes(router, app, reflection().build_v1().expect("the built-in descriptors are valid"));
+        #[expect(clippy::expect_used, reason = "the build script and a library made the descriptors")]
+        let (v1alpha, v1) = (
+            reflection().build_v1alpha().expect("the built-in descriptors are valid"),
+            reflection().build_v1().expect("the built-in descriptors are valid"),
+        );
+        let router = routes(routes(router, app, v1alpha), app, v1);
         let router = match app.keys {
             Some(_) => router.route_layer(from_fn_with_state(Arc::clone(app), authenticate)),
             None => router,

@@ -16,8 +16,9 @@ use serde_json::{Value, json};
 
 use super::body::{self, Limits};
 use super::parameters::{NoParameters, Parameters, PluginName};
-use crate::deploy::manifest::Manifest;
-use crate::deploy::{ChangeError, DeployedState, Release, ReleaseSource};
+use crate::deploy::durability::NotRemembered;
+use crate::deploy::upload::Upload;
+use crate::deploy::{ChangeError, DeployedState};
 use crate::serve::administrator::Administrator;
 use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::problem::Problem;
@@ -72,22 +73,21 @@ pub(super) async fn put(
     let [sha256, version] = parameters.named(["sha256", "version"])?;
     let rejected = |detail: String| ServeError::new(ErrorKind::PluginRejected, detail);
     check_plugin_name(&name).map_err(|error| rejected(error.to_string()))?;
-    let config = Arc::clone(&app.deployments).change(async |_, deployer| deployer.config().deploy.clone()).await;
+    let config = Arc::clone(&app.deployments).change(async |_, deployer| deployer.config().clone()).await;
     let limits = Limits {
-        size: config.max_plugin.as_u64(),
+        size: config.deploy.max_plugin.as_u64(),
         size_key: "deploy.max_plugin",
-        time: config.upload_timeout,
+        time: config.deploy.upload_timeout,
         time_key: "deploy.upload_timeout",
         deadline: None,
     };
     // The bytes are counted until the component is deployed or rejected.
     let (bytes, _counted) = body::receive_within(&app, &headers, body, &limits, app.admission.upload()).await?;
-    let manifest = Manifest { sha256, path: "the request".into(), ..Manifest::default() };
-    let digest = move || Release::new(&name, version.as_deref(), bytes, manifest, ReleaseSource::Http);
-    let release = blocking::run(blocking::LARGE, digest).await;
-    let release = release.map_err(|error| rejected(format!("the version {error}")))?;
-    release.manifest.check_digest(&release.artifact.identity.digest).map_err(rejected)?;
+    let upload = Upload { name, version, sha256, bytes };
+    let release = blocking::run(blocking::LARGE, move || upload.into_release(&config)).await;
+    let release = release.map_err(|error| rejected(error.to_string()))?;
     let identity = release.artifact.identity.clone();
+    let manifest = release.manifest.file().map(|file| file.display().to_string());
     let deploy = app.deployments.clone().build(move |build| {
         let rehearsed = release.clone();
         build.make(
@@ -100,7 +100,8 @@ pub(super) async fn put(
         )
     });
     let (state, durability) = deploy.await?;
-    Ok(state_reply(&identity, state, durability))
+    let reply = manifest.map_or_else(|| json!({}), |file| json!({ "manifest": file }));
+    Ok(state_reply(reply, &identity, state, durability))
 }
 
 /// Retires a plugin.
@@ -149,17 +150,26 @@ pub(super) async fn rollback(
         },
     );
     let (identity, durability) = rollback.await?;
-    Ok(state_reply(&identity, DeployedState::Serving, durability))
+    Ok(state_reply(json!({}), &identity, DeployedState::Serving, durability))
 }
 
-/// The reply to a change: the version and its state.
-fn state_reply(identity: &Identity, state: DeployedState, durability: Result<(), String>) -> Response {
+/// Adds the version and its state to the reply to a change.
+fn state_reply(
+    mut reply: Value,
+    identity: &Identity,
+    state: DeployedState,
+    durability: Result<(), NotRemembered>,
+) -> Response {
     let Identity { name, version, digest } = identity;
-    with_durability(json!({ "name": name, "version": version, "digest": digest, "state": state }), durability)
+    for (key, value) in [("name", name), ("version", version), ("digest", digest)] {
+        reply[key] = (&**value).into();
+    }
+    reply["state"] = state.as_str().into();
+    with_durability(reply, durability)
 }
 
 /// Adds to a reply whether a restart remembers the change, and a warning if it does not.
-fn with_durability(mut reply: Value, durability: Result<(), String>) -> Response {
+fn with_durability(mut reply: Value, durability: Result<(), NotRemembered>) -> Response {
     reply["durable"] = durability.is_ok().into();
     if let Err(reason) = durability {
         reply["warning"] = format!("a restart forgets this change: {reason}").into();

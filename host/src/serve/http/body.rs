@@ -37,7 +37,7 @@ pub(super) struct Limits {
 
 impl Limits {
     /// The limits of a request that must end at `deadline`.
-    pub(super) fn of(app: &App, deadline: Option<Instant>) -> Self {
+    pub(super) fn for_request(app: &App, deadline: Option<Instant>) -> Self {
         let (size, time) = (app.server.max_body.as_u64(), app.server.body_timeout);
         Self { size, size_key: "server.max_body", time, time_key: "server.body_timeout", deadline }
     }
@@ -67,7 +67,7 @@ pub(super) async fn receive(
     body: Body,
     deadline: Instant,
 ) -> Result<(Bytes, BodyBytes), ServeError> {
-    let limits = Limits::of(app, Some(deadline));
+    let limits = Limits::for_request(app, Some(deadline));
     receive_within(app, headers, body, &limits, app.admission.body(connection)).await
 }
 
@@ -154,7 +154,7 @@ impl Receiver<'_> {
         Ok(Bytes::from_owner(whole).slice(..filled))
     }
 
-    /// Reserves bytes. The clock of the sender stands still while the host waits for them.
+    /// Reserves bytes. The time for which the host waits for them does not count against the sender.
     async fn reserve(&mut self, bytes: u64) -> Result<(), ServeError> {
         if bytes > self.reserved.bytes() {
             let since = Instant::now();

@@ -18,7 +18,7 @@ use crate::deploy::serving::Route;
 use crate::records::{RequestRecord, RequestStart};
 use crate::serve::App;
 use crate::serve::admission::{BodyBytes, ConnectionBudget};
-use crate::serve::caller_limit::CallerPlace;
+use crate::serve::caller_limit::CallerSlot;
 use crate::serve::client::Client;
 use crate::serve::error::ServeError;
 use crate::serve::fair_slots::Slot;
@@ -144,7 +144,7 @@ struct Incoming<'a> {
 
 /// What a request holds while it runs.
 struct Permits {
-    _caller: CallerPlace,
+    _caller: CallerSlot,
     _body: BodyBytes,
     _queued: Slot,
     _slot: Slot,
@@ -161,7 +161,7 @@ async fn admit(
     let Incoming { client, headers, connection, body } = incoming;
     let caller = app.admission.callers.enter(client.caller(headers, &app.caller_header))?;
     let (body, mut bytes) = body::receive(app, headers, connection, body, record.deadline()).await?;
-    let limits = Limits::of(app, None);
+    let limits = Limits::for_request(app, None);
     let body = encoding::unpack(headers, body, &limits, &mut bytes).await?;
     let shares = app.shares(pipeline);
     let queued = app.admission.enter_queue(shares)?;

@@ -10,7 +10,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::parameters::Parameters;
-use crate::records::memory::compare::Factor;
+use crate::records::memory::compare::{Factor, UnknownFactor};
 use crate::serve::App;
 use crate::serve::administrator::Administrator;
 use crate::serve::error::{ErrorKind, ServeError};
@@ -56,7 +56,7 @@ pub(super) async fn compare(
     let by = by.ok_or_else(|| {
         wrong("the parameter `by` is missing; add `?by=` with one of `chip`, `version`, `caller` and `outcome`")
     })?;
-    let by: Factor = by.parse().map_err(wrong)?;
+    let by: Factor = by.parse().map_err(|error: UnknownFactor| wrong(error.to_string()))?;
     let pipeline = known_pipeline(&app, pipeline)?;
     Ok(Json(app.records.memory.compare(by, pipeline.as_deref())).into_response())
 }

@@ -25,7 +25,7 @@ use crate::serve::{App, blocking};
 
 /// Builds the router with the HTTP routes of a part of the server.
 pub fn router(app: Arc<App>, part: Part) -> Router {
-    // Everybody may use these.
+    // These need neither a key nor the token.
     let mut documented = OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(oip::routes::health());
     if part.serves_callers() {
         documented = documented.merge(with_keys(&app, caller_routes()));
@@ -58,7 +58,7 @@ pub fn router(app: Arc<App>, part: Part) -> Router {
         .with_state(app)
 }
 
-/// Lets in only callers that have a key, if they need one.
+/// Adds the check of the caller's key, if callers need one.
 fn with_keys(app: &Arc<App>, routes: OpenApiRouter<Arc<App>>) -> OpenApiRouter<Arc<App>> {
     match app.keys {
         Some(_) => routes.route_layer(from_fn_with_state(Arc::clone(app), authenticate)),

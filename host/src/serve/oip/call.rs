@@ -10,11 +10,11 @@ use plimsoll_runtime::text::shortened;
 
 use super::model::{ERRORS, IMAGE, INFER, Model, OUTPUT};
 use super::parameter::Parameters;
-use super::request::{BASE64, Request, Response, check_outputs};
+use super::request::{BASE64, Request, Response, check_outputs, invalid_input};
 use super::tensor::Data;
 use crate::records::{Origin, RequestRecord, RequestStart, RequestSummary};
 use crate::serve::App;
-use crate::serve::caller_limit::CallerPlace;
+use crate::serve::caller_limit::CallerSlot;
 use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::problem::status;
 
@@ -32,8 +32,8 @@ pub struct Call {
     pub record: RequestRecord,
     /// The chip that the transport names; a parameter takes precedence.
     pub chip: Option<String>,
-    /// The place among the requests of its caller.
-    place: Option<CallerPlace>,
+    /// The slot among the requests of its caller.
+    caller_slot: Option<CallerSlot>,
     /// Parameters for the stages that the transport provides, for example query parameters.
     pub query: Vec<(String, String)>,
 }
@@ -68,7 +68,7 @@ impl Call {
             origin: Some(origin),
         };
         let record = RequestRecord::start(start, &app.records);
-        Self { app: Arc::clone(app), model, record, chip: None, place: None, query: Vec::new() }
+        Self { app: Arc::clone(app), model, record, chip: None, caller_slot: None, query: Vec::new() }
     }
 
     /// Counts the request against the limits of its caller.
@@ -76,7 +76,7 @@ impl Call {
     /// # Errors
     /// If the caller has reached a limit.
     pub fn limit_caller(&mut self, caller: Option<&[u8]>) -> Result<(), ServeError> {
-        self.place = Some(self.app.admission.callers.enter(caller)?);
+        self.caller_slot = Some(self.app.admission.callers.enter(caller)?);
         Ok(())
     }
 
@@ -134,7 +134,7 @@ impl Call {
             if inputs.iter().any(|(name, _)| *name == input.name) {
                 return Err(ServeError::invalid(format!("the input `{}` is given twice", shortened(&input.name))));
             }
-            inputs.push((input.name.clone(), input.to_nn().map_err(ServeError::invalid)?));
+            inputs.push((input.name.clone(), input.to_nn().map_err(|error| invalid_input(&input.name, &error))?));
         }
         stage.check_inputs(&inputs).map_err(|error| ServeError::new(ErrorKind::TensorMismatch, error.to_string()))?;
         if let Some((_, outputs)) = stage.signatures() {

@@ -1,6 +1,7 @@
 //! Runs the images of one request. Each image runs as a separate request, in its own instances. The results are in the
 //! order of the images.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -122,7 +123,8 @@ async fn run_images(
             running.spawn(async move { (index, shared.run_image(record, image).await) });
         }
         let Some(joined) = running.join_next().await else { break };
-        let (index, result) = joined.expect("a run does not panic, and is not cancelled before this loop ends");
+        // A panic of a run is the panic of the request. No run is cancelled before this loop ends.
+        let (index, result) = joined.unwrap_or_else(|error| resume_unwind(error.into_panic()));
         let failed = result.1.is_err();
         ended.push((index, result));
         if failed && !partial {

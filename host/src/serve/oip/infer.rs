@@ -6,7 +6,7 @@ use plimsoll_runtime::outcome::Outcome;
 
 use super::call::{Answer, Call, Settings};
 use super::images;
-use super::model::Part;
+use super::model::ModelPart;
 use super::parameter::Parameters;
 use super::request::{Request, Response, select};
 use super::tensor::Tensor;
@@ -28,8 +28,8 @@ pub async fn run(mut call: Call, mut request: Request) -> Answer {
     let model_version = call.model.pipeline.version.clone();
     let model_name = call.model.name.clone();
     let (summary, result) = match call.model.part {
-        Part::Whole => images::run(call, settings, &request).await,
-        Part::Infer => run_infer(call, settings, &request).await,
+        ModelPart::Whole => images::run(call, settings, &request).await,
+        ModelPart::Infer => run_infer(call, settings, &request).await,
     };
     let result = result.map(|(parameters, outputs)| Response { model_name, model_version, id, parameters, outputs });
     Answer { summary, result }

@@ -2,12 +2,15 @@
 //! share.
 //!
 //! - [`model`]: a pipeline, or its infer stage, as a model.
-//! - [`request`]: requests and responses. [`tensor`]: their tensors. [`parameter`]: their parameters.
+//! - [`request`]: requests and responses. [`tensor`]: their tensors. [`datatype`]: the types of elements.
+//!   [`binary_form`]: the elements as bytes. [`parameter`]: parameters.
 //! - [`call`]: a request in progress. [`infer`]: runs its stages. [`images`]: runs the images of one request.
 //! - [`repository`]: lists, loads and unloads models.
 //! - [`statistics`]: counts and times per model and version.
 
+pub mod binary_form;
 pub mod call;
+pub mod datatype;
 pub mod images;
 pub mod infer;
 pub mod model;

@@ -7,7 +7,7 @@ use plimsoll_runtime::text::{listed, shortened};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::tensor::Datatype;
+use super::datatype::Datatype;
 use crate::deploy::ServedPipeline;
 use crate::deploy::serving::{Route, Routed};
 use crate::records::canary_side::CanarySide;
@@ -25,7 +25,7 @@ pub const ERRORS: &str = "errors";
 
 /// The part of a pipeline that a model is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum ModelPart {
     /// All three stages.
     Whole,
     /// Only the infer stage.
@@ -41,7 +41,7 @@ pub struct Model {
     /// The side of the canary that counts the request, if a canary runs.
     pub canary_side: Option<Arc<CanarySide>>,
     /// The part of the pipeline.
-    pub part: Part,
+    pub part: ModelPart,
 }
 
 /// Name, type and shape of an input or output.
@@ -102,8 +102,8 @@ impl Model {
     ) -> Result<Self, ServeError> {
         let served = app.served().load();
         let (route, pipeline, part) = match (served.routes.get(name), name.strip_suffix(INFER)) {
-            (None, Some(pipeline)) => (served.routes.get(pipeline), pipeline, Part::Infer),
-            (route, _) => (route, name, Part::Whole),
+            (None, Some(pipeline)) => (served.routes.get(pipeline), pipeline, ModelPart::Infer),
+            (route, _) => (route, name, ModelPart::Whole),
         };
         let Some(route) = route else {
             if Self::is_unloaded(app, name) {
@@ -137,8 +137,8 @@ impl Model {
         let bytes =
             |name: &str| TensorMetadata { name: name.into(), datatype: Datatype::Bytes.as_str(), shape: vec![1] };
         let (platform, inputs, outputs) = match self.part {
-            Part::Whole => ("plimsoll_pipeline", vec![bytes(IMAGE)], vec![bytes(OUTPUT)]),
-            Part::Infer => {
+            ModelPart::Whole => ("plimsoll_pipeline", vec![bytes(IMAGE)], vec![bytes(OUTPUT)]),
+            ModelPart::Infer => {
                 let stage = self.pipeline.chip(&self.pipeline.default_chip);
                 let (inputs, outputs) = stage.and_then(|stage| stage.signatures()).unwrap_or_default();
                 ("plimsoll_infer", tensor_metadata(inputs), tensor_metadata(outputs))

@@ -1,10 +1,13 @@
 //! Requests and responses of the protocol, independent of the transport.
 
+use std::fmt;
+
 use bytes::Bytes;
 use plimsoll_runtime::text::shortened;
 
+use super::datatype::Datatype;
 use super::parameter::Parameters;
-use super::tensor::{Data, Datatype, Tensor};
+use super::tensor::{Data, Tensor};
 use crate::serve::error::ServeError;
 
 /// Maximum inputs of a request, and maximum outputs.
@@ -57,6 +60,11 @@ impl Response {
     pub fn bytes(&self) -> usize {
         self.outputs.iter().map(|output| output.data.bytes()).sum()
     }
+}
+
+/// The error for an input that is not valid.
+pub fn invalid_input(name: &str, reason: &dyn fmt::Display) -> ServeError {
+    ServeError::invalid(format!("input `{}`: {reason}", shortened(name)))
 }
 
 /// Checks that the model has all requested outputs.

@@ -62,7 +62,7 @@ impl<'a> Decisions<'a> {
         decisions
     }
 
-    /// The data that were not read. They begin with a marker, or end before it.
+    /// The data that was not read yet. It begins with a marker, or is empty at the end of the file.
     pub(super) fn rest(&self) -> &'a [u8] {
         self.rest
     }

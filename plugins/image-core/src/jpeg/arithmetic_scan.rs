@@ -6,7 +6,7 @@ use super::bits::{Interval, Restarts, next_interval};
 use super::fault::Fault;
 use super::headers::{Headers, Scan};
 use super::segments::skip_coded_data;
-use super::stored::{Coefficients, StoredComponent};
+use super::stored_component::{Coefficients, StoredComponent};
 use crate::lanes::Lanes;
 
 /// The state that begins anew at each restart.

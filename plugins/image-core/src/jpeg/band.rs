@@ -3,9 +3,9 @@
 
 use super::bits::{BitReader, Restarts};
 use super::fault::Fault;
-use super::headers::ZIGZAG;
 use super::huffman::{Code, END_OF_BLOCK};
 use super::scan::signed_bits;
+use super::tables::ZIGZAG;
 use crate::lanes::Lanes;
 
 /// The band of coefficients that a scan has, as declared in its header.

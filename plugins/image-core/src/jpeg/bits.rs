@@ -123,7 +123,7 @@ impl<'a, L: Lanes> BitReader<'a, L> {
             return Err(Fault::Interrupted);
         }
         self.starved = true;
-        // More zeros follow there.
+        // From here on, the window contains only zeros.
         self.at = 8 * self.end;
         Ok(())
     }

@@ -258,7 +258,7 @@ fn joined([low, high]: [[u8; 8]; 2]) -> [u8; 16] {
     (u128::from(u64::from_le_bytes(low)) | u128::from(u64::from_le_bytes(high)) << 64).to_le_bytes()
 }
 
-/// The light that remains of an ink and of black, which is inverted; as in Pillow.
+/// The light that an ink and black leave, computed as in Pillow. Black is stored inverted.
 #[inline(always)]
 fn without_black(ink: u8, black: u8) -> u8 {
     let (ink, light) = (u32::from(ink), u32::from(black));

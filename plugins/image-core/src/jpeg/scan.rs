@@ -2,11 +2,12 @@
 
 use super::bits::{BitReader, Restarts};
 use super::fault::Fault;
-use super::headers::{Headers, Scan, ZIGZAG};
+use super::headers::{Headers, Scan};
 use super::huffman::{Code, END_OF_BLOCK, SKIP_BITS, Skip};
 use super::plane::Plane;
 use super::segments::next_segment;
 use super::sink::Sink;
+use super::tables::ZIGZAG;
 use crate::lanes::Lanes;
 
 /// The coefficients of a block, row by row.

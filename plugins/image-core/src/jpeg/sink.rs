@@ -30,8 +30,8 @@ const SMALL: u64 = 1 << 16;
 
 /// True if the image is converted to colours before it is resized. The result is then that of a full decode and a resize.
 /// If luma and chroma are resized first, it differs at edges of saturated colours, because colours outside of RGB are
-/// clamped later: by up to 56 of 255 in coloured text. So only drafts are resized first, which are not exact in any case.
-/// CMYK images are never, because their conversion is not linear.
+/// clamped later: by up to 56 of 255 in coloured text. So only drafts are resized first: they are never exact.
+/// CMYK images are always converted first, because their conversion is not linear.
 pub(super) fn converts_first(headers: &Headers, settings: &Settings, output: &Output) -> bool {
     let is_small = headers.width as u64 * headers.height as u64 <= SMALL;
     match headers.colours {

@@ -5,43 +5,19 @@ use super::arithmetic_scan;
 use super::band::{Band, Block};
 use super::bits::{BitReader, Restarts};
 use super::fault::Fault;
-use super::headers::{Component, Headers, Scan};
+use super::headers::{Headers, Scan};
 use super::huffman::Code;
 use super::plane::{Plane, block_sizes};
 use super::scan::{ac_coefficients, dc_difference};
 use super::segments::{next_segment, skip_coded_data};
 use super::sink::{self, Sink};
+use super::stored_component::{Coefficients, StoredComponent};
 use crate::Settings;
 use crate::lanes::Lanes;
 use crate::output::Output;
 
-/// The `lowest_bit` of a coefficient that no scan had yet.
-const NOT_DECODED: u32 = 16;
-
 /// The maximum number of scans, limited because each scan may visit all blocks. No encoder writes as many.
 const MAX_SCANS: usize = 100;
-
-/// A component and its coefficients.
-pub(super) struct StoredComponent<L> {
-    pub(super) plane: Plane<L>,
-    /// Blocks of a row, including those that pad its last MCU.
-    pub(super) stride: usize,
-    /// Blocks of a row and of a column in a scan of only this component (non-interleaved).
-    pub(super) columns: usize,
-    pub(super) rows: usize,
-    pub(super) coefficients: Coefficients,
-    /// The lowest bit that was decoded of each coefficient.
-    lowest_bit: [u32; 64],
-}
-
-/// The coefficients that are stored for each block of a component.
-pub(super) enum Coefficients {
-    /// None, because the component is not needed for the tensor. The value is scratch space for the current DC
-    /// coefficient.
-    Unused(i16),
-    Dc(Vec<i16>),
-    All(Vec<Block>),
-}
 
 /// A component of the current scan.
 struct Coded<'h> {
@@ -122,7 +98,7 @@ fn decode_scan<'b, L: Lanes>(
     let mut coded = Vec::with_capacity(4);
     for component in &scan.components {
         let stored = &mut stored[component.place];
-        if stored.lowest_bit[0] == NOT_DECODED {
+        if !stored.has_dc() {
             stored.plane.define_quantiser(headers, component.place)?;
         }
         stored.record_scan(&band)?;
@@ -217,85 +193,5 @@ impl Coded<'_> {
             _ => _ = ac_coefficients(bits, code, &mut [0; 64])?,
         }
         Some(())
-    }
-}
-
-impl<L: Lanes> StoredComponent<L> {
-    fn new(plane: Plane<L>, headers: &Headers, component: &Component) -> Self {
-        let (columns, rows) = headers.mcus();
-        let stride = columns * component.across;
-        let blocks = stride * rows * component.down;
-        let (width, height) = headers.samples(component);
-        let coefficients = match plane.block_size {
-            0 => Coefficients::Unused(0),
-            1 => Coefficients::Dc(vec![0; blocks]),
-            _ => Coefficients::All(vec![Block::EMPTY; blocks]),
-        };
-        StoredComponent {
-            plane,
-            stride,
-            columns: width.div_ceil(8),
-            rows: height.div_ceil(8),
-            coefficients,
-            lowest_bit: [NOT_DECODED; 64],
-        }
-    }
-
-    /// Records that a scan follows. Fails if this scan is not allowed at this point.
-    fn record_scan(&mut self, band: &Band) -> Result<(), Fault> {
-        let expected = if band.refines { band.low + 1 } else { NOT_DECODED };
-        // The DC coefficient must precede all others.
-        if band.first > 0 && self.lowest_bit[0] == NOT_DECODED {
-            return Err(Fault::ScanOrder);
-        }
-        for lowest_bit in &mut self.lowest_bit[band.first..=band.last] {
-            if *lowest_bit != expected {
-                return Err(Fault::ScanOrder);
-            }
-            *lowest_bit = band.low;
-        }
-        Ok(())
-    }
-
-    /// True if all bits of all coefficients were decoded.
-    fn is_complete(&self) -> bool {
-        self.lowest_bit == [0; 64]
-    }
-
-    /// The DC coefficient of a block.
-    #[inline(always)]
-    pub(super) fn dc(&mut self, block: usize) -> &mut i16 {
-        match &mut self.coefficients {
-            Coefficients::Unused(dc) => dc,
-            Coefficients::Dc(dcs) => &mut dcs[block],
-            Coefficients::All(blocks) => &mut blocks[block].coefficients[0],
-        }
-    }
-
-    /// Fills the strip with the samples of one row of MCUs.
-    #[inline(never)]
-    fn fill_strip(&mut self, row: usize) {
-        let blocks = row * self.plane.down * self.stride..(row + 1) * self.plane.down * self.stride;
-        match &self.coefficients {
-            Coefficients::Unused(_) => {}
-            Coefficients::Dc(dcs) => {
-                for (row, dcs) in dcs[blocks].chunks_exact(self.stride).enumerate() {
-                    for (column, dc) in dcs.iter().enumerate() {
-                        self.plane.strip[row * self.plane.stride + column] = self.plane.dc_sample(*dc);
-                    }
-                }
-            }
-            Coefficients::All(all) => {
-                for (row, blocks) in all[blocks].chunks_exact(self.stride).enumerate() {
-                    for (column, block) in blocks.iter().enumerate() {
-                        let at = (row * self.plane.stride + column) * self.plane.block_size;
-                        match self.plane.block_size {
-                            2 => self.plane.block::<2>(block.rows(), block.last(), at),
-                            _ => self.plane.block::<8>(block.rows(), block.last(), at),
-                        }
-                    }
-                }
-            }
-        }
     }
 }

@@ -160,7 +160,7 @@ fn profile_block(profile: &[u8]) -> Option<Vec<u8>> {
     let mut digits = text.as_slice();
     let mut block = Vec::with_capacity(digits.len() / 2);
     loop {
-        // White space may stand between bytes, not between the digits of a byte.
+        // White space is allowed between bytes, not between the digits of a byte.
         digits = digits.trim_ascii_start();
         let (byte, rest) = match digits {
             [] => return Some(block),

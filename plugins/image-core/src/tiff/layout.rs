@@ -1,36 +1,16 @@
 //! What the tags of the first page say about its pixels. Everything that is not read exactly is refused here, before
 //! decoding, with a message that names it.
 
-use super::colour::{Colours, YCbCr};
+use super::colour::Colours;
 use super::directory::{Directory, Values};
+use super::tags::{
+    Compression, Predictor, check_bits, colours, compression, predictor, refuse_raw_and_previews, sharing, uniform,
+};
 use super::{broken, unsupported};
 use crate::limits::Rejected;
 
 /// More than the longest side of an image; tiles may extend beyond it.
 const MAX_CHUNK_WIDTH: u32 = 1 << 20;
-
-/// How the rows of a strip or tile are coded.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compression {
-    Stored,
-    /// One-dimensional codes; rows begin at a byte.
-    FaxRows,
-    /// Group 3; true if it has two-dimensional codes.
-    FaxGroup3(bool),
-    FaxGroup4,
-    Lzw,
-    Jpeg,
-    Deflate,
-    PackBits,
-}
-
-/// How samples are predicted from the samples to their left.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Predictor {
-    None,
-    Horizontal,
-    Float,
-}
 
 /// The place of a strip or tile: its plane, and its row and column among all strips or tiles.
 #[derive(Clone, Copy)]
@@ -245,144 +225,5 @@ impl<'a> Layout<'a> {
     pub(super) fn longest_chunk(&self, body: &[u8]) -> u64 {
         let lengths = |lengths: Values| (0..lengths.count).filter_map(move |index| lengths.integer(index).ok()).max();
         self.lengths.and_then(lengths).unwrap_or(u64::MAX).min(body.len() as u64)
-    }
-}
-
-/// Refuses files whose first page is not the picture: raw camera files, and previews of the picture.
-fn refuse_raw_and_previews(tags: &Directory<'_>) -> Result<(), Rejected> {
-    // DNGVersion.
-    if tags.find(50_706)?.is_some() {
-        return Err(crate::format::unsupported("DNG (raw camera) images"));
-    }
-    // Bit 0 of NewSubfileType: a smaller version of another page or of a sub-directory.
-    let preview = tags.number(254, 0)? & 1 == 1;
-    if preview && (tags.has_next || tags.find(330)?.is_some()) {
-        return Err(Rejected::Unknown(
-            "the first page of this TIFF is a preview of another picture in it; only first pages that are the picture \
-             itself are supported"
-                .into(),
-        ));
-    }
-    Ok(())
-}
-
-fn compression(tags: &Directory<'_>) -> Result<Compression, Rejected> {
-    let name = match tags.number(259, 1)? {
-        1 => return Ok(Compression::Stored),
-        2 => return Ok(Compression::FaxRows),
-        3 => return Ok(Compression::FaxGroup3(tags.number(292, 0)? & 1 == 1)),
-        4 => return Ok(Compression::FaxGroup4),
-        5 => return Ok(Compression::Lzw),
-        7 => return Ok(Compression::Jpeg),
-        8 | 32_946 => return Ok(Compression::Deflate),
-        32_773 => return Ok(Compression::PackBits),
-        6 => "old-style JPEG",
-        9 | 10 | 34_661 => "JBIG",
-        32_766 => "NeXT",
-        32_771 => "word-aligned CCITT",
-        32_809 => "ThunderScan",
-        33_003 | 33_005 | 34_712 => "JPEG 2000",
-        34_676 | 34_677 => "SGI Log",
-        34_887 => "LERC",
-        34_892 => "lossy JPEG (DNG)",
-        34_925 => "LZMA",
-        34_933 => "PNG",
-        34_934 | 22_610 => "JPEG XR",
-        50_000 => "Zstandard",
-        50_001 => "WebP",
-        50_002 | 52_546 => "JPEG XL",
-        other => return Err(unsupported(&format!("compression {other}"), COMPRESSIONS)),
-    };
-    Err(unsupported(&format!("{name} compression"), COMPRESSIONS))
-}
-
-const COMPRESSIONS: &str =
-    "the compressions none, PackBits, LZW, Deflate, JPEG, and CCITT modified Huffman, group 3 and group 4";
-
-/// Returns the value that all samples have in common, or `None` if they differ. One value may stand for all.
-fn uniform(values: Option<Values<'_>>, samples: usize, default: u32) -> Result<Option<u32>, Rejected> {
-    let Some(values) = values else { return Ok(Some(default)) };
-    if samples == 0 || samples > usize::from(u16::MAX) || values.count < samples && values.count > 1 {
-        return Err(broken(format!("a pixel has {samples} samples and {} sizes of them", values.count)));
-    }
-    let first = values.integer(0)?;
-    for index in 1..samples.min(values.count) {
-        if values.integer(index)? != first {
-            return Ok(None);
-        }
-    }
-    Ok(Some(u32::try_from(first).unwrap_or(u32::MAX)))
-}
-
-/// Returns the colours, the number of samples that they need, and their name.
-fn colours(tags: &Directory<'_>, photometric: u64, bits: u32) -> Result<(Colours, usize, &'static str), Rejected> {
-    const SUPPORTED: &str = "gray, RGB, palette, CMYK and YCbCr";
-    let name = match photometric {
-        0 | 1 => return Ok((Colours::Gray { inverted: photometric == 0 }, 1, "gray")),
-        2 => return Ok((Colours::Rgb, 3, "RGB")),
-        3 => {
-            let map = tags.find(320)?.ok_or_else(|| broken("it has no palette"))?;
-            return Ok((Colours::palette(map, bits)?, 1, "a palette"));
-        }
-        5 if tags.number(332, 1)? != 1 => "inks other than CMYK",
-        5 => return Ok((Colours::Cmyk, 4, "CMYK")),
-        6 => return Ok((Colours::YCbCr(YCbCr::read(tags)?), 3, "YCbCr")),
-        4 => "its first page for a transparency mask",
-        8..=10 => "L*a*b* colours",
-        32_803 => "raw camera data (a colour filter array)",
-        34_892 => "raw camera data (linear)",
-        32_844 | 32_845 => "LogL or LogLuv colours",
-        other => return Err(unsupported(&format!("PhotometricInterpretation {other}"), SUPPORTED)),
-    };
-    Err(unsupported(name, SUPPORTED))
-}
-
-fn check_bits(colours: &Colours, name: &str, bits: u32, float: bool) -> Result<(), Rejected> {
-    let (fits, supported) = match colours {
-        Colours::Gray { .. } if float => (matches!(bits, 32 | 64), "floating-point samples of 32 and 64 bits"),
-        Colours::Rgb if float => (matches!(bits, 32 | 64), "floating-point samples of 32 and 64 bits"),
-        Colours::Gray { .. } => (matches!(bits, 1 | 2 | 4 | 8 | 16), "gray samples of 1, 2, 4, 8 and 16 bits"),
-        Colours::Palette(_) => (!float && matches!(bits, 1 | 2 | 4 | 8), "palettes of 1, 2, 4 and 8 bits"),
-        Colours::Rgb => (matches!(bits, 8 | 16), "RGB samples of 8 and 16 bits"),
-        Colours::Cmyk => (!float && matches!(bits, 8 | 16), "CMYK samples of 8 and 16 bits"),
-        Colours::YCbCr(_) => (!float && bits == 8, "YCbCr samples of 8 bits"),
-    };
-    let kind = if float { "floating-point samples" } else { "samples" };
-    if fits { Ok(()) } else { Err(unsupported(&format!("{bits}-bit {kind} for {name}"), supported)) }
-}
-
-/// Reads YCbCrSubSampling.
-fn sharing(tags: &Directory<'_>, planar: bool) -> Result<(u32, u32), Rejected> {
-    let shared = match tags.find(530)? {
-        Some(values) => (values.integer(0)?, values.integer(1)?),
-        None => (2, 2),
-    };
-    let valid = |side: u64| matches!(side, 1 | 2 | 4);
-    if !valid(shared.0) || !valid(shared.1) {
-        return Err(broken(format!("its YCbCrSubSampling is {} x {}", shared.0, shared.1)));
-    }
-    if planar && shared != (1, 1) {
-        return Err(unsupported(
-            "subsampled YCbCr in separate planes",
-            "subsampled YCbCr in one plane and YCbCr without subsampling",
-        ));
-    }
-    Ok((shared.0 as u32, shared.1 as u32))
-}
-
-fn predictor(predictor: u64, bits: u32, float: bool, shared: (u32, u32)) -> Result<Predictor, Rejected> {
-    match predictor {
-        1 => Ok(Predictor::None),
-        2 if bits >= 8 && shared == (1, 1) => Ok(Predictor::Horizontal),
-        3 if float => Ok(Predictor::Float),
-        2 => Err(unsupported(
-            "a predictor with samples of fewer than 8 bits or with subsampling",
-            "predictors for samples of 8 bits or more, without subsampling",
-        )),
-        3 => Err(unsupported(
-            "the floating-point predictor for integers",
-            "the floating-point predictor for floating-point samples",
-        )),
-        other => Err(unsupported(&format!("predictor {other}"), "predictors 1, 2 and 3")),
     }
 }

@@ -8,7 +8,8 @@ use hayro_ccitt::{DecodeSettings, DecoderContext, EncodingMode};
 use weezl::{BitOrder, LzwStatus};
 
 use super::broken;
-use super::layout::{Compression, Layout};
+use super::layout::Layout;
+use super::tags::Compression;
 use crate::limits::Rejected;
 
 /// Bytes that an LZW or Deflate decoder holds: its tables and its window.

@@ -1,26 +1,28 @@
 //! The backend `onnxruntime`: fast, and with support for accelerators. The library is loaded at run time, when the first
 //! model needs it; it is not linked.
 
+mod library;
+mod values;
+
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::ep::CUDA;
-use ort::logging::LogLevel;
-use ort::session::{RunOptions, Session, SessionInputValue, builder::GraphOptimizationLevel};
-use ort::value::Outlet;
-use ort::value::{DynValue, Tensor as OwnedTensor, TensorElementType, TensorRef, ValueType};
-
+use ort::session::{RunOptions, Session, builder::GraphOptimizationLevel};
+use ort::value::{Outlet, ValueType};
 use plimsoll_onnx::{DeclaredShape, ForOnnxRuntime};
 use serde::Deserialize;
 
+use self::library::environment;
+use self::values::{element_type, output, value};
 use crate::nn::cancellation::Cancellation;
 use crate::nn::device::Device;
 use crate::nn::model::{
     Backend, BackendEntry, BackendSettings, LoadError, Model, ModelSource, RunError, SettingsError, Signature,
 };
-use crate::tensor::{Tensor, TensorType, Tensors};
+use crate::tensor::{Tensor, Tensors};
 
 /// The backend in the list.
 pub(in crate::nn) const ENTRY: BackendEntry = BackendEntry {
@@ -82,47 +84,6 @@ impl OnnxRuntime {
         let environment = environment(&path).map_err(failed)?;
         Ok(Self { environment, threads, sessions })
     }
-}
-
-/// The library's environment. A process can have only one, so it is loaded once, with the library that is requested
-/// first.
-fn environment(library: &Path) -> Result<Environment, LibraryError> {
-    static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    match &*loaded {
-        Some((known, environment)) if known == library => return Ok(environment.clone()),
-        Some((known, _)) => {
-            return Err(LibraryError::AnotherIsLoaded(known.clone()));
-        }
-        None => {}
-    }
-    // Without a logger the library writes to stderr on the thread of the request, which waits if nothing reads stderr.
-    let environment =
-        ort::init_from(library)?.with_name("plimsoll").with_telemetry(false).with_logger(Arc::new(log)).build()?;
-    // With a logger, `build` sets the most verbose level.
-    environment.set_log_level(LogLevel::Error);
-    *loaded = Some((library.to_owned(), environment.clone()));
-    Ok(environment)
-}
-
-/// Logs a message of the library. What it informs about is too much for the level `info` of the host.
-fn log(level: LogLevel, _category: &str, _id: &str, location: &str, message: &str) {
-    match level {
-        LogLevel::Verbose | LogLevel::Info => tracing::debug!(target: "plimsoll::onnxruntime", location, "{message}"),
-        LogLevel::Warning => tracing::warn!(target: "plimsoll::onnxruntime", location, "{message}"),
-        LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "plimsoll::onnxruntime", location, "{message}"),
-    }
-}
-
-/// Why the library cannot be used.
-#[derive(Debug, thiserror::Error)]
-enum LibraryError {
-    #[error("this process has already loaded {}; restart it to use another library", .0.display())]
-    AnotherIsLoaded(PathBuf),
-    #[error(transparent)]
-    Load(#[from] ort::LoadDynamicError),
-    #[error(transparent)]
-    Ort(#[from] ort::Error),
 }
 
 fn absent(why: &str) -> String {
@@ -239,17 +200,6 @@ enum SessionError {
     Ort(#[from] ort::Error),
 }
 
-fn element_type(ty: TensorElementType) -> Option<TensorType> {
-    Some(match ty {
-        TensorElementType::Float32 => TensorType::Fp32,
-        TensorElementType::Float64 => TensorType::Fp64,
-        TensorElementType::Uint8 => TensorType::U8,
-        TensorElementType::Int32 => TensorType::I32,
-        TensorElementType::Int64 => TensorType::I64,
-        _ => return None,
-    })
-}
-
 impl Model for Loaded {
     fn inputs(&self) -> &[Signature] {
         &self.inputs
@@ -317,52 +267,5 @@ struct Taken<'a> {
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.session.take());
-    }
-}
-
-/// A view of the host's bytes, or a copy if they are not aligned: an empty or a shared buffer may start anywhere.
-fn value(tensor: &Tensor) -> Result<SessionInputValue<'_>, RunError> {
-    fn view<'a, T>(shape: Vec<usize>, bytes: &'a [u8]) -> Result<SessionInputValue<'a>, RunError>
-    where
-        T: bytemuck::Pod + ort::value::PrimitiveTensorElementType + std::fmt::Debug,
-    {
-        match bytemuck::try_cast_slice::<u8, T>(bytes) {
-            Ok(data) => Ok(TensorRef::from_array_view((shape, data)).map_err(RunError::backend)?.into()),
-            Err(_) => {
-                let data: Vec<T> = bytemuck::allocation::pod_collect_to_vec(bytes);
-                Ok(OwnedTensor::from_array((shape, data)).map_err(RunError::backend)?.into())
-            }
-        }
-    }
-    let shape = tensor.dimensions.iter().map(|&size| size as usize).collect();
-    match tensor.ty {
-        TensorType::Fp32 => view::<f32>(shape, &tensor.data),
-        TensorType::Fp64 => view::<f64>(shape, &tensor.data),
-        TensorType::U8 => view::<u8>(shape, &tensor.data),
-        TensorType::I32 => view::<i32>(shape, &tensor.data),
-        TensorType::I64 => view::<i64>(shape, &tensor.data),
-        other => Err(RunError::InputType(other)),
-    }
-}
-
-fn output(value: &DynValue) -> Result<Tensor, RunError> {
-    fn extract<T>(value: &DynValue, ty: TensorType) -> Result<Tensor, RunError>
-    where
-        T: bytemuck::NoUninit + ort::value::PrimitiveTensorElementType,
-    {
-        let (shape, data) = value.try_extract_tensor::<T>().map_err(RunError::backend)?;
-        let dimensions = shape.iter().map(|&size| size as u32).collect();
-        Ok(Tensor::new(dimensions, ty, bytemuck::cast_slice(data).to_vec()))
-    }
-    let ValueType::Tensor { ty, .. } = value.dtype() else {
-        return Err(RunError::OutputType("not a tensor".to_owned()));
-    };
-    match element_type(*ty) {
-        Some(TensorType::Fp32) => extract::<f32>(value, TensorType::Fp32),
-        Some(TensorType::Fp64) => extract::<f64>(value, TensorType::Fp64),
-        Some(TensorType::U8) => extract::<u8>(value, TensorType::U8),
-        Some(TensorType::I32) => extract::<i32>(value, TensorType::I32),
-        Some(TensorType::I64) => extract::<i64>(value, TensorType::I64),
-        _ => Err(RunError::OutputType(format!("of the type {ty}"))),
     }
 }

@@ -10,32 +10,42 @@ const TAKEN: &str = "abstract alloc as async await become box break const contin
 const DEVICES: &[&str] = &["aux", "con", "nul", "prn"];
 
 /// The maximum length of a name, in bytes. File systems and component registries accept names of this length.
-const LONGEST: usize = 64;
+const MAX_NAME: usize = 64;
+
+/// A name that a new plugin must not have.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InvalidName {
+    /// `example` is a similar name that is valid, as the end of the sentence; or it is empty.
+    #[error(
+        "`{name}` is not a valid plugin name: a name consists of words of lower-case letters and digits, joined by \
+         single hyphens, and begins with a letter{example}"
+    )]
+    NotKebabCase { name: String, example: String },
+    #[error("`{0}` is not a valid plugin name: it has {length} characters, the maximum is {MAX_NAME}", length = .0.len())]
+    TooLong(String),
+    #[error(
+        "`{0}` is not a valid plugin name: the word is reserved and cannot be the name of a crate or folder; use \
+         another name, for example `{0}-stage`"
+    )]
+    Reserved(String),
+}
 
 /// Checks that `name` is a valid name for a new plugin.
 ///
 /// # Errors
-/// If it is not valid. The message contains the name, the reason, and a similar valid name if there is one.
-pub(super) fn check(name: &str) -> Result<(), String> {
-    if !is_kebab_case(name) {
-        let near = kebab_case(name);
-        let mend = if is_kebab_case(&near) { format!("; for example `{near}`") } else { String::new() };
-        return Err(format!(
-            "`{name}` is not a valid plugin name: a name consists of words of lower-case letters and digits, joined \
-             by single hyphens, and begins with a letter{mend}"
-        ));
+/// If it is not valid.
+pub(super) fn check(name: &str) -> Result<(), InvalidName> {
+    let name = name.to_owned();
+    if !is_kebab_case(&name) {
+        let near = kebab_case(&name);
+        let example = if is_kebab_case(&near) { format!("; for example `{near}`") } else { String::new() };
+        return Err(InvalidName::NotKebabCase { name, example });
     }
-    if name.len() > LONGEST {
-        return Err(format!(
-            "`{name}` is not a valid plugin name: it has {} characters, the maximum is {LONGEST}",
-            name.len()
-        ));
+    if name.len() > MAX_NAME {
+        return Err(InvalidName::TooLong(name));
     }
-    if TAKEN.split(' ').any(|taken| taken == name) || is_device(name) {
-        return Err(format!(
-            "`{name}` is not a valid plugin name: the word is reserved and cannot be the name of a crate or folder; \
-             use another name, for example `{name}-stage`"
-        ));
+    if TAKEN.split(' ').any(|taken| taken == name) || is_device(&name) {
+        return Err(InvalidName::Reserved(name));
     }
     Ok(())
 }

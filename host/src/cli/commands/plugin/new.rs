@@ -1,6 +1,7 @@
 //! `plimsoll plugin new`.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -35,14 +36,27 @@ pub(in crate::cli) struct New {
     sdk: Option<PathBuf>,
 }
 
+/// Why a crate is not created.
+#[derive(Debug, thiserror::Error)]
+enum NewError {
+    #[error("{} is not empty: name another folder with `--path`, or empty it first", .0.display())]
+    NotEmpty(PathBuf),
+    #[error("{} cannot become the plugin's folder: {error}", folder.display())]
+    Folder { folder: PathBuf, error: io::Error },
+    #[error("--sdk {}: {reason}; use the folder `plugins/sdk` of a checkout", folder.display())]
+    Sdk { folder: PathBuf, reason: String },
+    #[error("{} cannot be written: {error}", path.display())]
+    NotWritten { path: PathBuf, error: io::Error },
+}
+
 impl New {
     pub(in crate::cli) fn run(self) -> Result<(), Error> {
-        name::check(&self.name).map_err(Error::Failed)?;
+        name::check(&self.name).map_err(Error::failed)?;
         let folder = self.path.clone().unwrap_or_else(|| PathBuf::from(&self.name));
-        vacant(&folder).map_err(Error::Failed)?;
-        let files = self.files().map_err(Error::Failed)?;
+        check_vacant(&folder).map_err(Error::failed)?;
+        let files = self.files().map_err(Error::failed)?;
         for (path, text) in files {
-            write(&folder.join(path), &text).map_err(Error::Failed)?;
+            write(&folder.join(path), &text).map_err(Error::failed)?;
         }
         out!("created the {} plugin `{}` in {}", self.kind.as_str(), self.name, folder.display());
         out!("next: `plimsoll plugin build {}`; its README.md describes the other steps", folder.display());
@@ -50,7 +64,7 @@ impl New {
     }
 
     /// Returns the path and text of every file of the crate.
-    fn files(&self) -> Result<Vec<(PathBuf, String)>, String> {
+    fn files(&self) -> Result<Vec<(PathBuf, String)>, NewError> {
         let template = Template::of(self.kind);
         let mut copy = Vec::new();
         let dependency = match &self.sdk {
@@ -152,13 +166,12 @@ fn filled(template: &str, words: &[(&str, &str)]) -> String {
 }
 
 /// Checks that the folder does not exist or is empty.
-fn vacant(folder: &Path) -> Result<(), String> {
-    let shown = folder.display();
+fn check_vacant(folder: &Path) -> Result<(), NewError> {
     match fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(format!("{shown} is not empty: name another folder with `--path`, or empty it first")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(format!("{shown} cannot become the plugin's folder: {error}")),
+        Ok(false) => Err(NewError::NotEmpty(folder.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(NewError::Folder { folder: folder.to_owned(), error }),
     }
 }
 
@@ -166,10 +179,8 @@ fn vacant(folder: &Path) -> Result<(), String> {
 ///
 /// # Errors
 /// If the folder does not contain the SDK, or its path is not UTF-8.
-fn checked_sdk(folder: &Path) -> Result<String, String> {
-    let refused = |why: &dyn std::fmt::Display| {
-        format!("--sdk {}: {why}; use the folder `plugins/sdk` of a checkout", folder.display())
-    };
+fn checked_sdk(folder: &Path) -> Result<String, NewError> {
+    let refused = |why: &dyn std::fmt::Display| NewError::Sdk { folder: folder.to_owned(), reason: why.to_string() };
     let manifest = fs::read_to_string(folder.join("Cargo.toml"))
         .map_err(|error| refused(&format!("its Cargo.toml cannot be read: {error}")))?;
     let manifest: toml::Table =
@@ -182,7 +193,7 @@ fn checked_sdk(folder: &Path) -> Result<String, String> {
     absolute.into_os_string().into_string().map_err(|_| refused(&"its path is not valid UTF-8, which cargo needs"))
 }
 
-fn write(path: &Path, text: &str) -> Result<(), String> {
+fn write(path: &Path, text: &str) -> Result<(), NewError> {
     let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(path, text));
-    written.map_err(|error| format!("{} cannot be written: {error}", path.display()))
+    written.map_err(|error| NewError::NotWritten { path: path.to_owned(), error })
 }

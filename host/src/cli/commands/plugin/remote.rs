@@ -1,6 +1,6 @@
 //! `plimsoll plugin list | deploy | rollback`: the administration routes of a running server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use plimsoll_runtime::identity::{check_plugin_name, check_version, digest};
@@ -15,7 +15,7 @@ use crate::cli::error::Error;
 use crate::cli::output::out;
 
 /// Maximum bytes of a text of the server that are printed.
-const LONGEST: usize = 4_096;
+const MAX_TEXT: usize = 4_096;
 
 /// Sends a request and returns the JSON of the reply.
 async fn send(server: &Administration, method: Method, path: &str, body: Vec<u8>) -> Result<Value, Error> {
@@ -51,7 +51,7 @@ impl List {
             "high water"
         );
         for plugin in plugins {
-            let text = |value: &Value| printable(value.as_str().unwrap_or_default(), LONGEST);
+            let text = |value: &Value| printable(value.as_str().unwrap_or_default(), MAX_TEXT);
             for version in plugin["versions"].as_array().into_iter().flatten() {
                 out!(
                     "{:<24} {:<10} {:<14} {:<12.12} {:>10} {:>9} {:>12}  {}",
@@ -65,11 +65,11 @@ impl List {
                     text(&version["source"])
                 );
                 if let Some(reason) = version["reason"].as_str() {
-                    out!("{:<24} {}", "", printable(reason, LONGEST));
+                    out!("{:<24} {}", "", printable(reason, MAX_TEXT));
                 }
             }
             if let Some(note) = plugin["note"].as_str() {
-                out!("{:<24} {}", "", printable(note, LONGEST));
+                out!("{:<24} {}", "", printable(note, MAX_TEXT));
             }
         }
         Ok(())
@@ -100,9 +100,23 @@ impl Deploy {
         let path = format!("/v1/plugins/{name}?sha256={}{version}", digest(&bytes));
         let answer = send(&self.server, Method::PUT, &path, bytes).await?;
         out!("{name} {} ({}) is {}", word(&answer["version"]), word(&answer["digest"]), word(&answer["state"]));
+        match (answer["manifest"].as_str(), manifest_beside(&self.file, name)) {
+            (Some(used), _) => out!("with the manifest {} of the server", printable(used, MAX_TEXT)),
+            (None, Some(unused)) => print_line(&format!(
+                "warning: {} is not used, because only the component is sent; put it into the plugin folder of the                  server, and deploy again",
+                unused.display()
+            )),
+            (None, None) => {}
+        }
         print_warning(&answer);
         Ok(())
     }
+}
+
+/// The manifest next to a component on this machine.
+fn manifest_beside(component: &Path, name: &str) -> Option<PathBuf> {
+    let named = component.with_file_name(format!("{name}.toml"));
+    [component.with_extension("toml"), named].into_iter().find(|path| path.is_file())
 }
 
 #[derive(Debug, Args)]
@@ -142,5 +156,5 @@ fn in_query(version: &str) -> String {
 }
 
 fn word(value: &Value) -> String {
-    printable(value.as_str().unwrap_or("?"), LONGEST)
+    printable(value.as_str().unwrap_or("?"), MAX_TEXT)
 }

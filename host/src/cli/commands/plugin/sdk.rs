@@ -1,6 +1,8 @@
 //! The SDK that is embedded in the binary. It is not published in a registry, so a new plugin gets a copy. The files
 //! have the same relative paths as in the repository, because the SDK's sources refer to the contract as `../../wit`.
 
+#![expect(clippy::expect_used, reason = "cargo has read the same manifests when it built this program")]
+
 use toml::{Table, Value};
 
 /// Embeds files of the repository with their paths. A test checks the list against the folders.

@@ -97,7 +97,7 @@ fn stage(by: Factor, samples: &[&Sample]) -> StageComparison {
         for (b, second) in &levels[at + 1..] {
             let (more, less) = if first.mean() >= second.mean() { (a, b) } else { (b, a) };
             let of = |level: &str| samples.iter().copied().filter(|sample| **sample.level(by) == *level).collect();
-            pairs.push(pair(&Sides { by, more, less, mores: of(more), lesses: of(less) }));
+            pairs.push(pair(&Sides { by, more, less, higher: of(more), lower: of(less) }));
         }
     }
     let levels = levels
@@ -124,7 +124,7 @@ fn pair(sides: &Sides<'_>) -> Pair {
     let explained_by = match &verdict {
         Verdict::Mix(factors) => factors.clone(),
         Verdict::Itself => vec![sides.by],
-        Verdict::NoDifference | Verdict::Partly | Verdict::CannotTell => Vec::new(),
+        Verdict::NoDifference | Verdict::Partly | Verdict::Unclear => Vec::new(),
     };
     let sentence = sentence(sides, difference, &standardised, &verdict);
     let (more, less) = (Arc::clone(sides.more), Arc::clone(sides.less));
@@ -238,6 +238,6 @@ mod tests {
         let stage = &comparison.stages[0];
         assert_eq!((stage.levels.len(), stage.levels_left_out, stage.pairs.len()), (8, 12, 28));
         assert_eq!((&*stage.levels[0].level, stage.levels[0].runs), ("c20", 20));
-        assert!("size".parse::<Factor>().expect_err("unknown").contains("`by=size`"));
+        assert!("size".parse::<Factor>().expect_err("unknown").to_string().contains("`by=size`"));
     }
 }

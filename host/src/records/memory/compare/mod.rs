@@ -16,4 +16,4 @@ mod sentence;
 pub mod standardise;
 
 pub use levels::{Comparison, compare};
-pub use samples::{Cell, Factor, Sample};
+pub use samples::{Cell, Factor, Sample, UnknownFactor};

@@ -54,14 +54,17 @@ impl fmt::Display for Factor {
     }
 }
 
-impl FromStr for Factor {
-    type Err = String;
+/// A text that names no factor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`by={0}` is not supported; use one of `chip`, `version`, `caller` and `outcome`")]
+pub struct UnknownFactor(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Factor {
+    type Err = UnknownFactor;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFactor> {
         let known = Self::ALL.into_iter().find(|factor| factor.as_str() == text);
-        known.ok_or_else(|| {
-            format!("`by={text}` is not supported; use one of `chip`, `version`, `caller` and `outcome`")
-        })
+        known.ok_or_else(|| UnknownFactor(text.to_owned()))
     }
 }
 

@@ -6,9 +6,9 @@ use super::samples::Factor;
 use super::standardise::{Sides, Standardised};
 
 /// A factor explains a difference if at least this share of it disappears with the same mix of the factor.
-const EXPLAINS: f64 = 0.8;
+const EXPLAINED_BY_MIX: f64 = 0.8;
 /// The compared levels themselves explain a difference if at most this share of it disappears.
-const EXPLAINS_NOT: f64 = 0.2;
+const NOT_EXPLAINED_BY_MIX: f64 = 0.2;
 /// A standardised difference represents all runs only if the common strata hold at least this share of them.
 const MIN_COVERAGE: f64 = 0.5;
 
@@ -24,36 +24,36 @@ pub(super) enum Verdict {
     /// The mix explains one part, and the compared factor the rest.
     Partly,
     /// The data does not show the cause.
-    CannotTell,
+    Unclear,
 }
 
 impl Verdict {
     /// Decides what explains a difference. `standardised` has an entry for each factor, then one for all factors
     /// together.
     pub(super) fn of(standardised: &[Standardised]) -> Self {
-        let told = |standard: &&Standardised| standard.explained.is_some() && standard.coverage >= MIN_COVERAGE;
+        let is_usable = |standard: &&Standardised| standard.explained.is_some() && standard.coverage >= MIN_COVERAGE;
         let explains = |standard: &&Standardised| {
             let noise = standard.standard_error.unwrap_or(0.0) * 2.0;
             // If most of the difference disappears, the rest may be chance.
             let is_chance = standard.difference.is_some_and(|rest| rest.abs() <= noise);
-            standard.explained.is_some_and(|share| share >= EXPLAINS || (share >= 0.5 && is_chance))
+            standard.explained.is_some_and(|share| share >= EXPLAINED_BY_MIX || (share >= 0.5 && is_chance))
         };
         let alone: Vec<_> = standardised
             .iter()
             .filter(|standard| standard.same.len() == 1)
-            .filter(told)
+            .filter(is_usable)
             .filter(explains)
             .map(|standard| standard.same[0])
             .collect();
         if !alone.is_empty() {
             return Self::Mix(alone);
         }
-        let Some(all) = standardised.iter().rev().find(told) else { return Self::CannotTell };
+        let Some(all) = standardised.iter().rev().find(is_usable) else { return Self::Unclear };
         match all.explained.unwrap_or(0.0) {
             _ if explains(&all) => Self::Mix(all.same.clone()),
             // If only one factor could be compared, the other one may still be the cause.
-            _ if all.same.len() == 1 => Self::CannotTell,
-            share if share <= EXPLAINS_NOT => Self::Itself,
+            _ if all.same.len() == 1 => Self::Unclear,
+            share if share <= NOT_EXPLAINED_BY_MIX => Self::Itself,
             _ => Self::Partly,
         }
     }
@@ -111,7 +111,7 @@ pub(super) fn sentence(sides: &Sides, raw: f64, standardised: &[Standardised], v
         }
         Verdict::Itself => format!("so it is due to the {by} itself"),
         Verdict::Partly => format!("so the mix explains one part, and the {by} the rest"),
-        Verdict::CannotTell => format!("so these requests do not show whether it is due to the {by}"),
+        Verdict::Unclear => format!("so these requests do not show whether it is due to the {by}"),
         Verdict::NoDifference => unreachable!("answered above"),
     };
     format!(

@@ -27,8 +27,8 @@ pub(super) struct Sides<'a> {
     pub(super) by: Factor,
     pub(super) more: &'a Arc<str>,
     pub(super) less: &'a Arc<str>,
-    pub(super) mores: Vec<&'a Sample>,
-    pub(super) lesses: Vec<&'a Sample>,
+    pub(super) higher: Vec<&'a Sample>,
+    pub(super) lower: Vec<&'a Sample>,
 }
 
 type Strata<'a> = BTreeMap<Vec<&'a str>, Cell>;
@@ -45,14 +45,14 @@ fn strata<'a>(samples: &[&'a Sample], factors: &[Factor]) -> Strata<'a> {
 impl Sides<'_> {
     /// All runs of each level: first of the level that needs more, then of the other.
     pub(super) fn totals(&self) -> [Cell; 2] {
-        [&self.mores, &self.lesses].map(|side| strata(side, &[]).remove(&vec![]).unwrap_or_default())
+        [&self.higher, &self.lower].map(|side| strata(side, &[]).remove(&vec![]).unwrap_or_default())
     }
 
     /// The difference with the same mix of `factors` on both sides. `raw` is the difference as measured, in bytes.
     pub(super) fn standardised(&self, factors: &[Factor], raw: f64) -> Standardised {
-        let (mores, lesses) = (strata(&self.mores, factors), strata(&self.lesses, factors));
-        let all: u64 = mores.values().chain(lesses.values()).map(|cell| cell.runs).sum();
-        let common: Vec<_> = mores.iter().filter_map(|(key, more)| Some((more, lesses.get(key)?))).collect();
+        let (higher, lower) = (strata(&self.higher, factors), strata(&self.lower, factors));
+        let all: u64 = higher.values().chain(lower.values()).map(|cell| cell.runs).sum();
+        let common: Vec<_> = higher.iter().filter_map(|(key, more)| Some((more, lower.get(key)?))).collect();
         let inside: u64 = common.iter().map(|(more, less)| more.runs + less.runs).sum();
         let (mut difference, mut variance) = (0.0, 0.0);
         for (more, less) in &common {
@@ -78,15 +78,15 @@ impl Sides<'_> {
             let all: u64 = strata.values().map(|cell| cell.runs).sum();
             strata.into_iter().map(|(key, cell)| (key[0].to_owned(), cell.runs as f64 / all.max(1) as f64)).collect()
         };
-        let (mores, lesses): (BTreeMap<String, f64>, BTreeMap<_, _>) = (shares(&self.mores), shares(&self.lesses));
+        let (higher, lower): (BTreeMap<String, f64>, BTreeMap<_, _>) = (shares(&self.higher), shares(&self.lower));
         let share = |side: &BTreeMap<String, f64>, level: &String| side.get(level).copied().unwrap_or(0.0);
-        let levels: BTreeSet<_> = mores.keys().chain(lesses.keys()).collect();
+        let levels: BTreeSet<_> = higher.keys().chain(lower.keys()).collect();
         // Only levels that are more frequent in `more` can explain why it needs more, so the sign of the difference
         // counts.
         let by_share = |a: &f64, b: &f64| a.total_cmp(b);
         let level = levels.into_iter().max_by(|a, b| {
-            by_share(&(share(&mores, a) - share(&lesses, a)), &(share(&mores, b) - share(&lesses, b)))
+            by_share(&(share(&higher, a) - share(&lower, a)), &(share(&higher, b) - share(&lower, b)))
         })?;
-        Some((level.clone(), share(&mores, level), share(&lesses, level)))
+        Some((level.clone(), share(&higher, level), share(&lower, level)))
     }
 }

@@ -1,16 +1,22 @@
 //! The protocol's binary tensor data extension: a body of JSON, followed by the bytes of tensors.
 
+use std::fmt;
+
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName};
 use plimsoll_runtime::text::shortened;
 
-use super::json::{Few, Limited, WireInput, WireRequest, memory_of_elements, read_elements};
+use super::json::{
+    BoundedList, PART, WireInput, WireRequest, memory_of_elements, memory_of_parameters, read_elements, read_parameters,
+};
 use crate::serve::admission::BodyBytes;
 use crate::serve::error::{ErrorKind, ServeError};
-use crate::serve::oip::model::{IMAGE, Model, Part};
-use crate::serve::oip::parameter::Parameters;
-use crate::serve::oip::request::{BASE64, Request, RequestedOutput};
-use crate::serve::oip::tensor::{Data, Datatype, Tensor, count, memory_of_binary, read_binary};
+use crate::serve::oip::binary_form::{memory_of_binary, read_binary};
+use crate::serve::oip::datatype::Datatype;
+use crate::serve::oip::model::{IMAGE, Model, ModelPart};
+use crate::serve::oip::parameter::{Parameter, Parameters};
+use crate::serve::oip::request::{BASE64, Request, RequestedOutput, invalid_input};
+use crate::serve::oip::tensor::{Data, Tensor, count};
 
 /// The header with the length of the JSON at the start of the body, in bytes.
 pub(super) const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -38,28 +44,28 @@ pub(super) fn header_length(headers: &HeaderMap, body: &Bytes) -> Result<Option<
 }
 
 /// Why a request was not read.
-pub(super) enum Unread {
+pub(super) enum ReadError {
     /// It is refused.
     Refused(ServeError),
     /// Its tensors need this reservation, which is not free at once.
-    Waits(u64),
+    NeedsMemory(u64),
 }
 
-impl From<ServeError> for Unread {
+impl From<ServeError> for ReadError {
     fn from(error: ServeError) -> Self {
         Self::Refused(error)
     }
 }
 
 /// Reads a request: its JSON and the binary part that follows it. `limit`: maximum size of its tensors, in bytes.
-/// `reserved` grows by the memory of the tensors before they are read. Afterwards it has the memory that the request
-/// still takes.
+/// `reserved` grows by the memory of the tensors and parameters before they are read. Afterwards it has the memory that
+/// the request still takes.
 pub(super) fn read(
     mut body: Bytes,
     header: Option<usize>,
     limit: u64,
     reserved: &mut BodyBytes,
-) -> Result<Request, Unread> {
+) -> Result<Request, ReadError> {
     let received = body.len() as u64;
     let tail = header.map_or_else(Bytes::new, |length| body.split_off(length));
     let wire: WireRequest<'_> = serde_json::from_slice(&body)
@@ -67,81 +73,91 @@ pub(super) fn read(
     let memory = memory_of(&wire, &tail);
     let all = received.saturating_add(memory);
     if reserved.try_grow(all).is_err() {
-        return Err(Unread::Waits(all));
+        return Err(ReadError::NeedsMemory(all));
     }
     // The JSON is not needed after this function; tensors share the binary part.
     let stays = if tail.is_empty() { memory } else { all };
-    let mut parts = Parts { tail, left: limit, limit };
-    let Few(inputs) = wire.inputs;
-    let inputs = inputs.into_iter().map(|input| parts.input(input)).collect::<Result<_, ServeError>>()?;
-    if !parts.tail.is_empty() {
-        let left = parts.tail.len();
-        return Err(Unread::Refused(ServeError::invalid(format!(
+    let mut reader = InputReader { tail, left: limit, limit };
+    let BoundedList(inputs) = wire.inputs;
+    let inputs = inputs.into_iter().map(|input| reader.input(input)).collect::<Result<_, ServeError>>()?;
+    if !reader.tail.is_empty() {
+        let left = reader.tail.len();
+        return Err(ReadError::Refused(ServeError::invalid(format!(
             "the body has {left} bytes after the last binary input; check each `{SIZE}`"
         ))));
     }
     let outputs = wire.outputs.unwrap_or_default().0;
     let outputs = outputs
         .into_iter()
-        .map(|wanted| RequestedOutput { name: wanted.name, parameters: wanted.parameters.unwrap_or_default().0 })
-        .collect();
+        .map(|wanted| match read_parameters(wanted.parameters) {
+            Ok(parameters) => Ok(RequestedOutput { name: wanted.name, parameters }),
+            Err(error) => {
+                let output = shortened(&wanted.name);
+                Err(ServeError::invalid(format!("output `{output}`: its parameters are not valid: {error}")))
+            }
+        })
+        .collect::<Result<_, ServeError>>()?;
+    let parameters = read_parameters(wire.parameters)
+        .map_err(|error| ServeError::invalid(format!("the parameters of the request are not valid: {error}")))?;
     reserved.shrink(stays);
-    Ok(Request { id: wire.id, parameters: wire.parameters.unwrap_or_default().0, inputs, outputs })
+    Ok(Request { id: wire.id, parameters, inputs, outputs })
 }
 
 /// Maximum bytes in memory of what is made from the JSON: the tensors, and the names and parameters of all parts.
 fn memory_of(wire: &WireRequest<'_>, tail: &Bytes) -> u64 {
-    /// Bytes in memory of a part or a parameter, besides its texts.
-    const PART: u64 = 256;
-    let parameters = |parameters: &Option<Limited>| -> u64 {
-        let parameters = parameters.iter().flat_map(|Limited(parameters)| parameters);
-        parameters.map(|(name, value)| PART + (name.len() + value.as_text().map_or(0, str::len)) as u64).sum()
-    };
     let inputs = wire.inputs.0.iter().map(|input| {
         let elements = input.datatype.parse().map_or(0, |datatype: Datatype| match input.data {
             Some(data) => count(&input.shape.0, datatype).map_or(0, |count| memory_of_elements(data, datatype, count)),
             None => memory_of_binary(datatype, &input.shape.0, tail.len()),
         });
-        PART + input.name.len() as u64 + elements + parameters(&input.parameters)
+        PART + input.name.len() as u64 + elements + memory_of_parameters(input.parameters)
     });
     let outputs = wire.outputs.iter().flat_map(|outputs| &outputs.0);
-    let outputs = outputs.map(|wanted| PART + wanted.name.len() as u64 + parameters(&wanted.parameters));
+    let outputs = outputs.map(|wanted| PART + wanted.name.len() as u64 + memory_of_parameters(wanted.parameters));
     let id = wire.id.as_deref().map_or(0, str::len) as u64;
-    inputs.chain(outputs).sum::<u64>() + id + parameters(&wire.parameters)
+    inputs.chain(outputs).sum::<u64>() + id + memory_of_parameters(wire.parameters)
 }
 
-/// The binary part of a body, from which the inputs take their bytes in order, and the limit on the size of all
-/// tensors.
-struct Parts {
+/// Reads the inputs of a request, in order. Each takes its bytes from the start of the rest of the binary part.
+struct InputReader {
+    /// The rest of the binary part.
     tail: Bytes,
+    /// Bytes that further tensors may have.
     left: u64,
+    /// Maximum bytes of all tensors.
     limit: u64,
 }
 
-impl Parts {
+impl InputReader {
     fn input(&mut self, input: WireInput<'_>) -> Result<Tensor, ServeError> {
-        let WireInput { name, shape: Few(shape), datatype, parameters, data } = input;
-        let told = |reason: String| ServeError::invalid(format!("input `{}`: {reason}", shortened(&name)));
-        let parameters = parameters.unwrap_or_default().0;
-        let datatype: Datatype = datatype.parse().map_err(told)?;
+        let WireInput { name, shape: BoundedList(shape), datatype, parameters, data } = input;
+        let invalid = |reason: &dyn fmt::Display| invalid_input(&name, reason);
+        let parameters = read_parameters(parameters)
+            .map_err(|error| invalid(&format_args!("its parameters are not valid: {error}")))?;
+        let datatype = datatype.parse::<Datatype>().map_err(|error| invalid(&error))?;
         let data = match (parameters.get(SIZE), data) {
             (Some(_), Some(_)) => {
-                return Err(told(format!("it has both `data` and the parameter `{SIZE}`; remove one of them")));
+                let reason = format_args!("it has both `data` and the parameter `{SIZE}`; remove one of them");
+                return Err(invalid(&reason));
             }
-            (None, None) => return Err(told(format!("it has neither `data` nor the parameter `{SIZE}`"))),
+            (None, None) => {
+                return Err(invalid(&format_args!("it has neither `data` nor the parameter `{SIZE}`")));
+            }
             (Some(size), None) => {
                 let left = self.tail.len();
                 let size = size.as_integer().and_then(|size| usize::try_from(size).ok()).filter(|size| *size <= left);
                 let size = size.ok_or_else(|| {
-                    told(format!("its `{SIZE}` must be a number up to the {left} bytes that remain in the body"))
+                    let reason =
+                        format_args!("its `{SIZE}` must be a number up to the {left} bytes that remain in the body");
+                    invalid(&reason)
                 })?;
-                read_binary(datatype, &shape, self.tail.split_to(size)).map_err(told)?
+                read_binary(datatype, &shape, self.tail.split_to(size)).map_err(|error| invalid(&error))?
             }
             (None, Some(data)) => {
-                let count = count(&shape, datatype).map_err(told)?;
+                let count = count(&shape, datatype).map_err(|error| invalid(&error))?;
                 self.take(count * datatype.size().unwrap_or(0))?;
                 let base64 = parameters.get("content_type").and_then(|value| value.as_text()) == Some(BASE64);
-                read_elements(data, datatype, count, base64).map_err(told)?
+                read_elements(data, datatype, count, base64).map_err(|error| invalid(&error))?
             }
         };
         Ok(Tensor { name, datatype, shape, parameters, data })
@@ -160,17 +176,16 @@ impl Parts {
 /// Makes the request for a body that consists only of the bytes of the model's only input.
 pub(super) fn raw(body: Bytes, model: &Model) -> Result<Request, ServeError> {
     let input = match model.part {
-        Part::Whole => Tensor {
+        ModelPart::Whole => Tensor {
             name: IMAGE.to_owned(),
             datatype: Datatype::Bytes,
             shape: vec![1],
             parameters: Parameters::new(),
             data: Data::Elements(vec![body]),
         },
-        Part::Infer => raw_tensor(body, model)?,
+        ModelPart::Infer => raw_tensor(body, model)?,
     };
-    let parameters =
-        Parameters::from([(BINARY_OUTPUT.to_owned(), crate::serve::oip::parameter::Parameter::Bool(true))]);
+    let parameters = Parameters::from([(BINARY_OUTPUT.to_owned(), Parameter::Bool(true))]);
     Ok(Request { parameters, inputs: vec![input], ..Request::default() })
 }
 
@@ -213,8 +228,8 @@ pub(super) struct WantsBinary {
 }
 
 impl WantsBinary {
-    pub(super) fn of(request: &Request) -> Result<Self, ServeError> {
-        let truth = |parameters: &Parameters, name: &str| match parameters.get(name) {
+    pub(super) fn read(request: &Request) -> Result<Self, ServeError> {
+        let boolean = |parameters: &Parameters, name: &str| match parameters.get(name) {
             None => Ok(None),
             Some(value) => value
                 .as_bool()
@@ -223,11 +238,11 @@ impl WantsBinary {
         };
         let mut outputs = Vec::new();
         for wanted in &request.outputs {
-            if let Some(binary) = truth(&wanted.parameters, BINARY)? {
+            if let Some(binary) = boolean(&wanted.parameters, BINARY)? {
                 outputs.push((wanted.name.clone(), binary));
             }
         }
-        Ok(Self { all: truth(&request.parameters, BINARY_OUTPUT)?.unwrap_or(false), outputs })
+        Ok(Self { all: boolean(&request.parameters, BINARY_OUTPUT)?.unwrap_or(false), outputs })
     }
 
     pub(super) fn output(&self, name: &str) -> bool {

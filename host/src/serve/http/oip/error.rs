@@ -27,6 +27,7 @@ impl<E: Into<ServeError>> From<E> for OipError {
 }
 
 impl IntoResponse for OipError {
+    #[expect(clippy::expect_used, reason = "the members are texts and numbers, which JSON has")]
     fn into_response(self) -> Response {
         let Self(error) = self;
         let body = ErrorBody { error: &error.detail, problem: Problem::from(&error) };

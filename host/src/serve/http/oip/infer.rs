@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use plimsoll_runtime::stage::RunObserver;
 
-use super::binary::{self, HEADER_LENGTH, Unread, WantsBinary};
+use super::binary::{self, HEADER_LENGTH, ReadError, WantsBinary};
 use super::error::OipError;
 use super::path::{ModelPath, model_path};
 use super::{json, schema};
@@ -89,7 +89,7 @@ async fn read(
     body: Body,
 ) -> Result<(Request, WantsBinary, BodyBytes), ServeError> {
     let (body, mut budget) = body::receive(app, headers, connection, body, call.record.deadline()).await?;
-    let body = encoding::unpack(headers, body, &Limits::of(app, None), &mut budget).await?;
+    let body = encoding::unpack(headers, body, &Limits::for_request(app, None), &mut budget).await?;
     let limit = app.server.max_body.as_u64();
     let request = match binary::header_length(headers, &body) {
         Ok(Some(0)) => binary::raw(body, call.model()),
@@ -106,7 +106,7 @@ async fn read(
     {
         id.clone_into(&mut call.record.id);
     }
-    let wants_binary = WantsBinary::of(&request)?;
+    let wants_binary = WantsBinary::read(&request)?;
     Ok((request, wants_binary, budget))
 }
 
@@ -125,8 +125,8 @@ async fn read_tensors(
         reserved = read.1;
         match read.0 {
             Ok(request) => return Ok((request, reserved)),
-            Err(Unread::Refused(error)) => return Err(error),
-            Err(Unread::Waits(bytes)) => reserved.grow(bytes).await?,
+            Err(ReadError::Refused(error)) => return Err(error),
+            Err(ReadError::NeedsMemory(bytes)) => reserved.grow(bytes).await?,
         }
         reserved.complete();
     }
@@ -140,7 +140,7 @@ async fn reply(headers: &HeaderMap, answer: Answer, wants_binary: Option<WantsBi
             let (headers, bytes) = (encoding::accepted(headers), response.bytes());
             let write = move || write(&response, wants_binary.as_ref(), headers);
             let written = blocking::run(bytes, write).await;
-            written.map_err(|reason| ServeError::invalid(reason).for_request(&summary.id))
+            written.map_err(|error| ServeError::invalid(error.to_string()).for_request(&summary.id))
         }
     };
     let mut response = written.unwrap_or_else(|error| OipError(error).into_response());
@@ -153,7 +153,7 @@ fn write(
     response: &request::Response,
     wants_binary: Option<&WantsBinary>,
     accepted: Option<Encoding>,
-) -> Result<Response, String> {
+) -> Result<Response, json::NoJsonForm> {
     let binary = |name: &str| wants_binary.is_some_and(|wants| wants.output(name));
     let (json, tails) = json::write(response, binary)?;
     let header_length = json.len();

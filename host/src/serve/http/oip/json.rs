@@ -17,64 +17,65 @@ use crate::serve::oip::tensor::MAX_DIMENSIONS;
 mod answer;
 mod elements;
 
-pub(super) use answer::write;
+pub(super) use answer::{NoJsonForm, write};
 pub(super) use elements::{memory_of_elements, read_elements};
 
-/// A request in its JSON form.
+/// A request in its JSON form. The parameters of all parts stay unparsed until their memory is reserved: a body can have
+/// hundreds of thousands.
 #[derive(Debug, DeriveDeserialize)]
 pub(super) struct WireRequest<'a> {
     #[serde(default)]
     pub(super) id: Option<String>,
-    #[serde(default)]
-    pub(super) parameters: Option<Limited>,
+    #[serde(default, borrow)]
+    pub(super) parameters: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(super) inputs: Few<WireInput<'a>, MAX_TENSORS>,
-    #[serde(default)]
-    pub(super) outputs: Option<Few<WireWanted, MAX_TENSORS>>,
+    pub(super) inputs: BoundedList<WireInput<'a>, MAX_TENSORS>,
+    #[serde(default, borrow)]
+    pub(super) outputs: Option<BoundedList<WireWanted<'a>, MAX_TENSORS>>,
 }
 
 /// An input in its JSON form. `data` stays unparsed until the datatype is known.
 #[derive(Debug, DeriveDeserialize)]
 pub(super) struct WireInput<'a> {
     pub(super) name: String,
-    pub(super) shape: Few<u64, MAX_DIMENSIONS>,
+    pub(super) shape: BoundedList<u64, MAX_DIMENSIONS>,
     pub(super) datatype: String,
-    #[serde(default)]
-    pub(super) parameters: Option<Limited>,
+    #[serde(default, borrow)]
+    pub(super) parameters: Option<&'a RawValue>,
     #[serde(default, borrow)]
     pub(super) data: Option<&'a RawValue>,
 }
 
 /// An output that the request asks for.
 #[derive(Debug, DeriveDeserialize)]
-pub(super) struct WireWanted {
+pub(super) struct WireWanted<'a> {
     pub(super) name: String,
-    #[serde(default)]
-    pub(super) parameters: Option<Limited>,
+    #[serde(default, borrow)]
+    pub(super) parameters: Option<&'a RawValue>,
 }
 
 /// A list of at most `N` items.
 #[derive(Debug)]
-pub(super) struct Few<T, const N: usize>(pub(super) Vec<T>);
+pub(super) struct BoundedList<T, const N: usize>(pub(super) Vec<T>);
 
-impl<T, const N: usize> Default for Few<T, N> {
+impl<T, const N: usize> Default for BoundedList<T, N> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Few<T, N> {
+impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for BoundedList<T, N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Items<T, const N: usize>(PhantomData<T>);
 
         impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Items<T, N> {
-            type Value = Few<T, N>;
+            type Value = BoundedList<T, N>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "a list of at most {N} items")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Few<T, N>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<BoundedList<T, N>, A::Error> {
                 let mut items = Vec::new();
                 while let Some(item) = seq.next_element()? {
                     if items.len() == N {
@@ -82,7 +83,7 @@ impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Few<T, N> {
                     }
                     items.push(item);
                 }
-                Ok(Few(items))
+                Ok(BoundedList(items))
             }
         }
 
@@ -90,9 +91,29 @@ impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Few<T, N> {
     }
 }
 
+/// Parses the parameters of a part of a request.
+///
+/// # Errors
+/// If they are not an object of at most [`MAX_PARAMETERS`] texts, numbers and Booleans.
+pub(super) fn read_parameters(parameters: Option<&RawValue>) -> serde_json::Result<Parameters> {
+    parameters.map_or_else(|| Ok(Parameters::new()), |text| serde_json::from_str(text.get()).map(|Limited(read)| read))
+}
+
+/// Maximum bytes in memory of what [`read_parameters`] makes.
+pub(super) fn memory_of_parameters(parameters: Option<&RawValue>) -> u64 {
+    /// The shortest parameter: an empty name and a digit, with a comma.
+    const SHORTEST: usize = r#""":0,"#.len();
+    let length = parameters.map_or(0, |parameters| parameters.get().len());
+    // The parse ends at the first parameter above the maximum.
+    let count = (length / SHORTEST).min(MAX_PARAMETERS + 1);
+    count as u64 * PART + length as u64
+}
+
+/// Bytes in memory of a part of a request or of a parameter, besides its texts.
+pub(super) const PART: u64 = 256;
+
 /// At most [`MAX_PARAMETERS`] parameters.
-#[derive(Debug, Default)]
-pub(super) struct Limited(pub(super) Parameters);
+struct Limited(Parameters);
 
 impl<'de> Deserialize<'de> for Limited {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -26,8 +26,8 @@ pub(super) mod statistics;
 #[cfg(fuzzing)]
 pub(super) fn read_body(body: bytes::Bytes, header: Option<usize>, limit: u64) -> Result<Request, ServeError> {
     let mut reserved = crate::serve::admission::BodyBytes::unlimited();
-    binary::read(body, header, limit, &mut reserved).map_err(|unread| match unread {
-        binary::Unread::Refused(error) => error,
-        binary::Unread::Waits(bytes) => ServeError::invalid(format!("{bytes} bytes")),
+    binary::read(body, header, limit, &mut reserved).map_err(|error| match error {
+        binary::ReadError::Refused(error) => error,
+        binary::ReadError::NeedsMemory(bytes) => ServeError::invalid(format!("{bytes} bytes")),
     })
 }

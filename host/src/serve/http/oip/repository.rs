@@ -104,7 +104,7 @@ pub(in crate::serve::http) async fn unload(
 
 /// Reads a small JSON body. An empty body gives the default.
 async fn read<T: DeserializeOwned + Default>(app: &App, headers: &HeaderMap, body: Body) -> Result<T, ServeError> {
-    let limits = Limits { size: MAX_BODY, size_key: "the limit of this route", ..Limits::of(app, None) };
+    let limits = Limits { size: MAX_BODY, size_key: "the limit of this route", ..Limits::for_request(app, None) };
     let (bytes, _counted) = body::receive_within(app, headers, body, &limits, app.admission.body(None)).await?;
     if bytes.is_empty() {
         return Ok(T::default());

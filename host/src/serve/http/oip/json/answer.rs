@@ -6,9 +6,19 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::serve::oip::binary_form::write_binary;
+use crate::serve::oip::datatype::Datatype;
 use crate::serve::oip::parameter::Parameters;
 use crate::serve::oip::request::Response;
-use crate::serve::oip::tensor::{Data, Datatype, Tensor};
+use crate::serve::oip::tensor::{Data, Tensor};
+
+/// An output that is not requested as binary data, but has no JSON form.
+#[derive(Debug, thiserror::Error)]
+#[error("output `{output}` is {datatype}, which has no JSON form; request it with `binary_data`: true")]
+pub(in crate::serve::http::oip) struct NoJsonForm {
+    output: String,
+    datatype: Datatype,
+}
 
 #[derive(Serialize)]
 struct WireResponse<'a> {
@@ -36,16 +46,17 @@ struct WireOutput<'a> {
 ///
 /// # Errors
 /// If an output has a datatype without a JSON form and is not requested as binary.
+#[expect(clippy::expect_used, reason = "the members are texts, numbers and valid JSON")]
 pub(in crate::serve::http::oip) fn write(
     response: &Response,
     binary: impl Fn(&str) -> bool,
-) -> Result<(Vec<u8>, Vec<Bytes>), String> {
+) -> Result<(Vec<u8>, Vec<Bytes>), NoJsonForm> {
     let mut tails = Vec::new();
     let mut outputs = Vec::with_capacity(response.outputs.len());
     for tensor in &response.outputs {
         let mut parameters = tensor.parameters.clone();
         let data = if binary(&tensor.name) {
-            let bytes = tensor.data.to_binary();
+            let bytes = write_binary(&tensor.data);
             parameters.insert("binary_data_size".to_owned(), (bytes.len() as u64).into());
             tails.push(bytes);
             None
@@ -62,10 +73,11 @@ pub(in crate::serve::http::oip) fn write(
         parameters: &response.parameters,
         outputs,
     };
-    Ok((serde_json::to_vec(&wire).expect("strings and numbers"), tails))
+    Ok((serde_json::to_vec(&wire).expect("a response is always valid JSON"), tails))
 }
 
-fn write_elements(tensor: &Tensor, parameters: &mut Parameters) -> Result<Box<RawValue>, String> {
+#[expect(clippy::expect_used, reason = "texts and numbers can be written as JSON, to memory")]
+fn write_elements(tensor: &Tensor, parameters: &mut Parameters) -> Result<Box<RawValue>, NoJsonForm> {
     let bytes = match &tensor.data {
         Data::Fixed(bytes) => bytes,
         Data::Elements(elements) => {
@@ -78,7 +90,7 @@ fn write_elements(tensor: &Tensor, parameters: &mut Parameters) -> Result<Box<Ra
                     serde_json::value::to_raw_value(&texts)
                 }
             };
-            return Ok(written.expect("texts"));
+            return Ok(written.expect("texts are always valid JSON"));
         }
     };
     // All elements go into one string, because a list of strings would need many times the memory of the tensor.
@@ -87,7 +99,8 @@ fn write_elements(tensor: &Tensor, parameters: &mut Parameters) -> Result<Box<Ra
         ($ty:ty) => {
             for number in bytes.as_chunks::<{ size_of::<$ty>() }>().0 {
                 // NaN and the infinities become `null`, because JSON has no such numbers.
-                serde_json::to_writer(&mut list, &<$ty>::from_le_bytes(*number)).expect("a number");
+                serde_json::to_writer(&mut list, &<$ty>::from_le_bytes(*number))
+                    .expect("a number is always valid JSON");
                 list.push(b',');
             }
         };
@@ -109,10 +122,7 @@ fn write_elements(tensor: &Tensor, parameters: &mut Parameters) -> Result<Box<Ra
         Datatype::Fp32 => numbers!(f32),
         Datatype::Fp64 => numbers!(f64),
         datatype @ (Datatype::Fp16 | Datatype::Bf16) => {
-            let name = &tensor.name;
-            return Err(format!(
-                "output `{name}` is {datatype}, which has no JSON form; request it with `binary_data`: true"
-            ));
+            return Err(NoJsonForm { output: tensor.name.clone(), datatype });
         }
         Datatype::Bytes => unreachable!("BYTES tensors are not `Data::Fixed`"),
     }
@@ -120,5 +130,6 @@ fn write_elements(tensor: &Tensor, parameters: &mut Parameters) -> Result<Box<Ra
         list.pop();
     }
     list.push(b']');
-    Ok(RawValue::from_string(String::from_utf8(list).expect("JSON is text")).expect("JSON"))
+    let list = String::from_utf8(list).expect("JSON is text");
+    Ok(RawValue::from_string(list).expect("a list of numbers is valid JSON"))
 }

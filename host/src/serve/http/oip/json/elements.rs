@@ -3,12 +3,36 @@
 use std::fmt;
 
 use axum::body::Bytes;
-use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use base64::{DecodeError, Engine as _};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::serve::oip::tensor::{Data, Datatype, SHARED_ELEMENT};
+use crate::serve::oip::datatype::Datatype;
+use crate::serve::oip::tensor::{Data, SHARED_ELEMENT};
+
+/// Why the elements of a tensor cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::serve::http::oip) enum ElementsError {
+    /// The datatype has no JSON form.
+    #[error("{0} has no JSON form; send its bytes with `binary_data_size`")]
+    NoJsonForm(Datatype),
+    /// It is not a list, or one of the other errors happened at a position in it.
+    #[error("{0}")]
+    Json(serde_json::Error),
+    /// There are fewer elements than the shape has.
+    #[error("the shape has {count} elements, `data` has {found}")]
+    TooFew { count: u64, found: u64 },
+    /// There are more elements than the shape has.
+    #[error("the shape has {0} elements, `data` has more")]
+    TooMany(u64),
+    /// The datatype does not have the value.
+    #[error("{value} is not a valid {datatype} value")]
+    Value { value: String, datatype: Datatype },
+    /// The text of an element is not base64.
+    #[error("element {index} is not valid base64: {error}")]
+    Base64 { index: u64, error: DecodeError },
+}
 
 /// Reads the elements of a tensor, in one list or in nested lists.
 ///
@@ -20,9 +44,9 @@ pub(in crate::serve::http::oip) fn read_elements(
     datatype: Datatype,
     count: u64,
     base64: bool,
-) -> Result<Data, String> {
+) -> Result<Data, ElementsError> {
     if matches!(datatype, Datatype::Fp16 | Datatype::Bf16) {
-        return Err(format!("{datatype} has no JSON form; send its bytes with `binary_data_size`"));
+        return Err(ElementsError::NoJsonForm(datatype));
     }
     let most = most_elements(data, count) as usize;
     let (bytes, texts) = match datatype.size() {
@@ -31,9 +55,9 @@ pub(in crate::serve::http::oip) fn read_elements(
     };
     let mut elements = Elements { datatype, count, base64, found: 0, bytes, texts };
     let mut deserializer = serde_json::Deserializer::from_str(data.get());
-    List(&mut elements).deserialize(&mut deserializer).map_err(|error| error.to_string())?;
+    List(&mut elements).deserialize(&mut deserializer).map_err(ElementsError::Json)?;
     if elements.found != count {
-        return Err(format!("the shape has {count} elements, `data` has {}", elements.found));
+        return Err(ElementsError::TooFew { count, found: elements.found });
     }
     Ok(match datatype {
         Datatype::Bytes => Data::Elements(elements.texts),
@@ -70,24 +94,24 @@ struct Elements {
 }
 
 impl Elements {
-    fn count_one(&mut self) -> Result<(), String> {
+    fn count_one(&mut self) -> Result<(), ElementsError> {
         self.found += 1;
-        if self.found > self.count {
-            return Err(format!("the shape has {} elements, `data` has more", self.count));
-        }
-        Ok(())
+        if self.found > self.count { Err(ElementsError::TooMany(self.count)) } else { Ok(()) }
     }
 
-    fn integer(&mut self, value: i128) -> Result<(), String> {
+    /// The error for a value that the datatype does not have.
+    fn invalid(&self, value: &dyn fmt::Display) -> ElementsError {
+        ElementsError::Value { value: value.to_string(), datatype: self.datatype }
+    }
+
+    fn integer(&mut self, value: i128) -> Result<(), ElementsError> {
         self.count_one()?;
-        let datatype = self.datatype;
-        let outside = || format!("{value} is not a valid {datatype} value");
         macro_rules! put {
             ($ty:ty) => {
-                self.bytes.extend_from_slice(&<$ty>::try_from(value).map_err(|_| outside())?.to_le_bytes())
+                self.bytes.extend_from_slice(&<$ty>::try_from(value).map_err(|_| self.invalid(&value))?.to_le_bytes())
             };
         }
-        match datatype {
+        match self.datatype {
             Datatype::Bool if (0..=1).contains(&value) => self.bytes.push(value as u8),
             Datatype::Uint8 => put!(u8),
             Datatype::Uint16 => put!(u16),
@@ -99,43 +123,42 @@ impl Elements {
             Datatype::Int64 => put!(i64),
             Datatype::Fp32 => self.bytes.extend_from_slice(&(value as f32).to_le_bytes()),
             Datatype::Fp64 => self.bytes.extend_from_slice(&(value as f64).to_le_bytes()),
-            Datatype::Bool | Datatype::Fp16 | Datatype::Bf16 | Datatype::Bytes => return Err(outside()),
+            Datatype::Bool | Datatype::Fp16 | Datatype::Bf16 | Datatype::Bytes => return Err(self.invalid(&value)),
         }
         Ok(())
     }
 
-    fn number(&mut self, value: f64) -> Result<(), String> {
+    fn number(&mut self, value: f64) -> Result<(), ElementsError> {
         self.count_one()?;
         match self.datatype {
             Datatype::Fp32 => {
                 let narrow = value as f32;
                 if narrow.is_infinite() {
-                    return Err(format!("{value} is not a valid FP32 value"));
+                    return Err(self.invalid(&value));
                 }
                 self.bytes.extend_from_slice(&narrow.to_le_bytes());
             }
             Datatype::Fp64 => self.bytes.extend_from_slice(&value.to_le_bytes()),
-            datatype => return Err(format!("{value} is not a valid {datatype} value")),
+            _ => return Err(self.invalid(&value)),
         }
         Ok(())
     }
 
-    fn truth(&mut self, value: bool) -> Result<(), String> {
+    fn boolean(&mut self, value: bool) -> Result<(), ElementsError> {
         if self.datatype != Datatype::Bool {
-            return Err(format!("{value} is not a valid {} value", self.datatype));
+            return Err(self.invalid(&value));
         }
         self.integer(value.into())
     }
 
-    fn text(&mut self, value: &str) -> Result<(), String> {
+    fn text(&mut self, value: &str) -> Result<(), ElementsError> {
         self.count_one()?;
         if self.datatype != Datatype::Bytes {
-            return Err(format!("a string is not a valid {} value", self.datatype));
+            return Err(self.invalid(&"a string"));
         }
         let bytes = if self.base64 {
-            STANDARD
-                .decode(value)
-                .map_err(|error| format!("element {} is not valid base64: {error}", self.found - 1))?
+            let decoded = STANDARD.decode(value);
+            decoded.map_err(|error| ElementsError::Base64 { index: self.found - 1, error })?
         } else {
             value.as_bytes().to_vec()
         };
@@ -168,7 +191,7 @@ impl<'de> Visitor<'de> for List<'_> {
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
-        self.0.truth(value).map_err(E::custom)
+        self.0.boolean(value).map_err(E::custom)
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {

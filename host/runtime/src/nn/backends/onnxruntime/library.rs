@@ -1,0 +1,48 @@
+//! The library of ONNX Runtime: loaded once in a process, with its messages in the log.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+
+/// The library's environment. A process can have only one, so it is loaded once, with the library that is requested
+/// first.
+pub(super) fn environment(library: &Path) -> Result<Environment, LibraryError> {
+    static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*loaded {
+        Some((known, environment)) if known == library => return Ok(environment.clone()),
+        Some((known, _)) => {
+            return Err(LibraryError::AnotherIsLoaded(known.clone()));
+        }
+        None => {}
+    }
+    // Without a logger the library writes to stderr on the thread of the request, which waits if nothing reads stderr.
+    let environment =
+        ort::init_from(library)?.with_name("plimsoll").with_telemetry(false).with_logger(Arc::new(log)).build()?;
+    // With a logger, `build` sets the most verbose level.
+    environment.set_log_level(LogLevel::Error);
+    *loaded = Some((library.to_owned(), environment.clone()));
+    Ok(environment)
+}
+
+/// Logs a message of the library. What it informs about is too much for the level `info` of the host.
+fn log(level: LogLevel, _category: &str, _id: &str, location: &str, message: &str) {
+    match level {
+        LogLevel::Verbose | LogLevel::Info => tracing::debug!(target: "plimsoll::onnxruntime", location, "{message}"),
+        LogLevel::Warning => tracing::warn!(target: "plimsoll::onnxruntime", location, "{message}"),
+        LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "plimsoll::onnxruntime", location, "{message}"),
+    }
+}
+
+/// Why the library cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LibraryError {
+    #[error("this process has already loaded {}; restart it to use another library", .0.display())]
+    AnotherIsLoaded(PathBuf),
+    #[error(transparent)]
+    Load(#[from] ort::LoadDynamicError),
+    #[error(transparent)]
+    Ort(#[from] ort::Error),
+}

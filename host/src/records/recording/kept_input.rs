@@ -1,0 +1,50 @@
+//! The input of a request that runs. It is kept in memory until the request ends, because only then it is known whether
+//! it is recorded.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::stage::{Request, StageReport};
+
+use super::facts::{Facts, is_recorded};
+use super::recorder::InputRecorder;
+
+/// The parts of a recording that are not part of the record of the request.
+pub(in crate::records) struct KeptInput {
+    recorder: Arc<InputRecorder>,
+    content_type: Option<String>,
+    parameters: Vec<(String, String)>,
+    body: Bytes,
+    /// The stages whose high-water mark was the highest of their series so far.
+    highest: Vec<StageKind>,
+}
+
+impl KeptInput {
+    pub(in crate::records) fn new(recorder: &Arc<InputRecorder>, request: &Request, body: &Bytes) -> Self {
+        Self {
+            recorder: Arc::clone(recorder),
+            content_type: request.content_type.clone(),
+            parameters: request.parameters.clone(),
+            body: body.clone(),
+            highest: Vec::new(),
+        }
+    }
+
+    /// Notes that the high-water mark of a stage was the highest of its series so far.
+    pub(in crate::records) fn add_highest(&mut self, stage: StageKind) {
+        self.highest.push(stage);
+    }
+
+    /// Records the input if it set a new high-water mark, or if it ended in a memory limit, a deadline or a trap.
+    pub(in crate::records) fn record(self, outcome: Outcome, stages: &[StageReport], facts: impl FnOnce() -> Facts) {
+        let Self { recorder, content_type, parameters, body, highest } = self;
+        let mut kept_for: Vec<_> = highest.iter().map(|stage| format!("high_water {stage}")).collect();
+        let ended = stages.iter().map(|report| report.outcome).chain([outcome]).find(|outcome| is_recorded(*outcome));
+        kept_for.extend(ended.map(|outcome| outcome.as_str().to_owned()));
+        if !kept_for.is_empty() {
+            recorder.record(Facts { content_type, parameters, kept_for, ..facts() }, body);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The part of a request's record that its reply shows.
+
+use plimsoll_runtime::stage::StageReport;
+
+/// The part of a record that is returned to the caller.
+#[derive(Debug, Clone)]
+pub struct RequestSummary {
+    /// The request's id.
+    pub id: String,
+    /// The chip that the request was routed to.
+    pub chip: String,
+    /// The reports of its stages.
+    pub stages: Vec<StageReport>,
+}
+
+impl RequestSummary {
+    /// Adds the summary of another request of the same batch. Durations of the same stage are summed; the highest
+    /// high-water mark is kept.
+    pub fn add(&mut self, other: Self) {
+        for report in other.stages {
+            match self.stages.iter_mut().find(|known| known.stage == report.stage && known.digest == report.digest) {
+                None => self.stages.push(report),
+                Some(known) => {
+                    known.duration += report.duration;
+                    known.usage.high_water = known.usage.high_water.max(report.usage.high_water);
+                }
+            }
+        }
+    }
+}
