@@ -8,6 +8,7 @@
 mod axes;
 mod numbers;
 mod operators;
+mod products;
 mod value;
 mod windows;
 
