@@ -2,8 +2,8 @@
 
 use rten_onnx::onnx::NodeProto;
 
-use super::value::Value;
 use super::products::{einsum, product};
+use super::value::Value;
 use super::{axes, numbers, windows};
 use crate::node::Attributes;
 
