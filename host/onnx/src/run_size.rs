@@ -14,7 +14,7 @@ mod windows;
 
 use std::collections::HashMap;
 
-use rten_onnx::onnx::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use rten_onnx::onnx::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
 use crate::node::{self, Edit};
 use crate::panics;
@@ -90,7 +90,7 @@ impl RunSizes {
         for (name, shape) in inputs {
             values.insert((*name).to_owned(), Value::of_dims(shape.iter().map(|&size| i64::from(size)).collect()));
         }
-        let mut estimate = Estimate { opset: self.opset, values, largest: None };
+        let mut estimate = Estimate { opset: self.opset, values, largest: None, hidden: Vec::new() };
         estimate.nodes(&self.graph);
         estimate
     }
@@ -101,6 +101,8 @@ struct Estimate {
     opset: i64,
     values: HashMap<String, Value>,
     largest: Option<LargestValue>,
+    /// What the names of the current graph stood for in the graphs around it.
+    hidden: Vec<(String, Option<Value>)>,
 }
 
 impl Estimate {
@@ -110,7 +112,7 @@ impl Estimate {
             for (name, value) in node.output.iter().zip(outputs) {
                 self.count(node, &value);
                 if !name.is_empty() {
-                    self.values.insert(name.clone(), value);
+                    self.define(name, value);
                 }
             }
         }
@@ -134,28 +136,41 @@ impl Estimate {
         outputs
     }
 
+    /// The outputs of a body, and its largest value. The names of the body are not known outside.
+    fn body(&mut self, body: &GraphProto) -> (Vec<Value>, Option<LargestValue>) {
+        let (largest, hidden) = (self.largest.take(), std::mem::take(&mut self.hidden));
+        for input in &body.input {
+            self.define(input.name.as_deref().unwrap_or_default(), Value::default());
+        }
+        for (name, value) in constants(body) {
+            self.define(&name, value);
+        }
+        self.nodes(body);
+        let of = |output: &ValueInfoProto| self.values.get(output.name.as_deref().unwrap_or_default()).cloned();
+        let outputs = body.output.iter().map(|output| of(output).unwrap_or_default()).collect();
+        for (name, value) in std::mem::replace(&mut self.hidden, hidden).into_iter().rev() {
+            match value {
+                Some(value) => self.values.insert(name, value),
+                None => self.values.remove(&name),
+            };
+        }
+        (outputs, std::mem::replace(&mut self.largest, largest))
+    }
+
+    fn define(&mut self, name: &str, value: Value) {
+        let before = self.values.insert(name.to_owned(), value);
+        self.hidden.push((name.to_owned(), before));
+    }
+
     /// The branches of an `If` and one round of a loop. A result whose shape differs between branches, or changes in a loop,
     /// is not known.
     fn bodies(&mut self, node: &NodeProto, bodies: &[&GraphProto]) -> Vec<Value> {
         let is_choice = node.op_type.as_deref() == Some("If");
-        let results = bodies.iter().map(|body| {
-            let mut inner = Estimate { opset: self.opset, values: self.values.clone(), largest: None };
-            for input in &body.input {
-                // The name can be that of a value outside.
-                inner.values.remove(input.name.as_deref().unwrap_or_default());
-            }
-            inner.values.extend(constants(body));
-            inner.nodes(body);
-            let outputs = body
-                .output
-                .iter()
-                .map(|output| inner.values.remove(output.name.as_deref().unwrap_or_default()).unwrap_or_default());
-            (outputs.collect::<Vec<_>>(), inner.largest)
-        });
-        let results: Vec<_> = results.collect();
-        for (_, largest) in &results {
-            self.keep_larger(largest.clone());
-        }
+        let results: Vec<_> = bodies.iter().map(|body| self.body(body)).collect();
+        // Only one branch of a choice runs.
+        let largest = results.iter().map(|(_, largest)| largest.clone());
+        let elements = |largest: &Option<LargestValue>| largest.as_ref().map(|largest| largest.elements);
+        self.keep_larger(if is_choice { largest.min_by_key(elements) } else { largest.max_by_key(elements) }.flatten());
         match results.as_slice() {
             [(yes, _), (no, _)] if is_choice => yes
                 .iter()

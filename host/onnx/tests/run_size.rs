@@ -6,7 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use plimsoll_onnx::RunSizes;
-use rten_onnx::onnx::{DataType, ModelProto, TensorProto};
+use rten_onnx::onnx::{
+    AttributeProto, AttributeType, DataType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+};
 use rten_onnx::protobuf::{DecodeMessage, ValueReader};
 
 /// The tensors `input_0.pb`, `input_1.pb` and so on of a test.
@@ -75,4 +77,43 @@ fn shapes_are_those_of_the_node_tests() {
     println!("{known} shapes are known, {unknown} are not");
     assert!(wrong.is_empty(), "{} are wrong: {wrong:#?}", wrong.len());
     assert!(known > 1_200, "only {known} shapes are known; {unknown} are not");
+}
+
+fn value(name: &str) -> ValueInfoProto {
+    ValueInfoProto { name: Some(name.into()), ..ValueInfoProto::default() }
+}
+
+fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
+    let names = |names: &[&str]| names.iter().map(|&name| name.into()).collect();
+    NodeProto { op_type: Some(operator.into()), input: names(inputs), output: names(&[output]), ..NodeProto::default() }
+}
+
+/// A branch of an `If` that computes a value, and returns its largest element.
+fn branch(name: &str, product: NodeProto) -> AttributeProto {
+    let node = vec![product, node("ReduceMax", &["inner"], "largest")];
+    let graph = GraphProto { node, output: vec![value("largest")], ..GraphProto::default() };
+    let (name, graph) = (Some(name.into()), Some(graph));
+    AttributeProto { name, g: graph, r#type: Some(AttributeType::GRAPH), ..AttributeProto::default() }
+}
+
+#[test]
+fn a_branch_that_may_not_run_is_not_counted() {
+    let products = || node("MatMul", &["column", "row"], "inner");
+    for (other, expected) in [(node("Identity", &["column"], "inner"), 5_000), (products(), 25_000_000)] {
+        let mut choice = node("If", &["condition"], "y");
+        choice.attribute = vec![branch("then_branch", products()), branch("else_branch", other)];
+        let graph = GraphProto {
+            input: vec![value("condition"), value("column"), value("row")],
+            node: vec![choice],
+            output: vec![value("y")],
+            ..GraphProto::default()
+        };
+        let bytes = ModelProto { graph: Some(graph), ..ModelProto::default() }.write_buf().expect("written");
+        let sizes = RunSizes::of_model(&bytes).expect("a model");
+        let inputs: [(&str, &[u32]); 3] = [("condition", &[]), ("column", &[5_000, 1]), ("row", &[1, 5_000])];
+        let largest = sizes.largest(&inputs).expect("no panic").expect("a value");
+        assert_eq!(largest.elements, expected);
+        // The names inside are not known outside, so the estimate can be repeated.
+        assert_eq!(sizes.largest(&inputs).expect("no panic"), Some(largest));
+    }
 }

@@ -106,6 +106,10 @@ pub(super) fn resize(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Va
         }
         return Some(dims);
     }
+    // The sizes then follow from a region, which is an input.
+    if node.text_or("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize" {
+        return None;
+    }
     let attribute = node.attribute("scales").map(|scales| scales.floats.iter().copied().map(f64::from).collect());
     let index = if operator == "Resize" && opset >= 11 { 2 } else { 1 };
     let scales: Vec<f64> = match attribute {
