@@ -81,13 +81,17 @@ impl Reservation {
     /// As [`Reservation::grow`], but fails at once if the bytes are not free.
     ///
     /// # Errors
-    /// If the bytes are not free, or the whole budget is smaller.
+    /// If the bytes are not free, the reservation waits for bytes, or the whole budget is smaller.
     pub fn try_grow(&mut self, bytes: u64) -> Result<(), BudgetError> {
         if bytes <= self.bytes {
             return Ok(());
         }
         if bytes > self.budget.total {
             return Err(BudgetError::TooLarge);
+        }
+        // The wait may have ended already, with bytes that `poll_grow` counts. They must not be taken twice.
+        if self.timer.is_some() {
+            return Err(BudgetError::Spent);
         }
         if !self.budget.lock().try_take(self.age, bytes - self.bytes) {
             return Err(BudgetError::Spent);
@@ -156,7 +160,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         // A reservation that has never grown has no claim.
-        if self.bytes == 0 && self.timer.is_none() {
+        if self.bytes == 0 && !self.has_waited {
             return;
         }
         self.budget.lock().remove(self.age);
@@ -206,6 +210,23 @@ mod tests {
         drop(second);
         assert_eq!(now(&mut first, 100), Some(Ok(())));
         assert_eq!(now(&mut first, 101), Some(Err(BudgetError::TooLarge)));
+    }
+
+    #[tokio::test]
+    async fn a_reservation_that_waits_takes_no_bytes_beside_its_wait() {
+        let budget = ByteBudget::new(100, 0, WAIT);
+        let (mut first, mut waits) = (budget.reserve(), budget.reserve());
+        assert_eq!(now(&mut first, 90), Some(Ok(())));
+        assert_eq!(now(&mut waits, 20), None);
+        drop(first);
+        assert_eq!(waits.try_grow(20), Err(BudgetError::Spent), "the bytes are granted, but not yet counted");
+        assert_eq!(now(&mut waits, 20), Some(Ok(())));
+        assert_eq!(waits.try_grow(30), Ok(()));
+        waits.shrink(0);
+        assert_eq!(now(&mut waits, 5), Some(Ok(())));
+        waits.shrink(0);
+        drop(waits);
+        assert_eq!(budget.lock().unused(), Some((100, 0)));
     }
 
     #[tokio::test]

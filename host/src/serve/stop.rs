@@ -1,6 +1,7 @@
 //! Requests to stop the server.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use tokio::sync::mpsc::Receiver;
 
@@ -29,11 +30,12 @@ pub struct Stopping(AtomicBool);
 impl Stopping {
     /// From now on the server is not ready.
     pub(super) fn begin(&self) {
-        self.0.store(true, Relaxed);
+        // What happened before, such as the start of the drain, is seen by those who see this.
+        self.0.store(true, Release);
     }
 
     /// Returns true once the server was asked to stop.
     pub fn has_begun(&self) -> bool {
-        self.0.load(Relaxed)
+        self.0.load(Acquire)
     }
 }

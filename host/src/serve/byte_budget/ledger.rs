@@ -175,7 +175,7 @@ impl Ledger {
     }
 
     fn holds(&self, age: u64) -> bool {
-        self.claims.get(&age).is_some_and(|claim| claim.bytes > 0)
+        self.claims.get(&age).is_some_and(|claim| claim.bytes + claim.reserve > 0)
     }
 
     fn end_wait(&mut self, age: u64, ended: Result<(), BudgetError>) {

@@ -78,6 +78,10 @@ impl CallReservation {
     /// Reserves bytes if they are free. Otherwise returns false, and the bytes are [`CallReservation::wanted`].
     fn try_grow(&self, bytes: u64) -> Result<bool, Overloaded> {
         let mut held = self.lock();
+        // The decoder also runs before the body is polled, when the wait may have ended. Only `poll_grow` ends it.
+        if held.wanted.is_some() {
+            return Ok(false);
+        }
         match held.reserved.try_grow(bytes) {
             Ok(()) => Ok(true),
             Err(error @ Overloaded::TooLarge(..)) => Err(error),

@@ -103,9 +103,10 @@ pub(super) fn read_parameters(parameters: Option<&RawValue>) -> serde_json::Resu
 pub(super) fn memory_of_parameters(parameters: Option<&RawValue>) -> u64 {
     /// The shortest parameter: an empty name and a digit, with a comma.
     const SHORTEST: usize = r#""":0,"#.len();
-    let length = parameters.map_or(0, |parameters| parameters.get().len());
-    // The parse ends at the first parameter above the maximum.
-    let count = (length / SHORTEST).min(MAX_PARAMETERS + 1);
+    let text = parameters.map_or("", RawValue::get);
+    let (length, colons) = (text.len(), text.bytes().filter(|&byte| byte == b':').count());
+    // Each parameter has a colon. The parse ends at the first parameter above the maximum.
+    let count = (length / SHORTEST).min(colons).min(MAX_PARAMETERS + 1);
     count as u64 * PART + length as u64
 }
 
