@@ -62,3 +62,38 @@ async fn the_scores_of_attention_over_a_long_list_are_refused() {
         .output("y", &[Some(1), Some(1)]);
     assert_bounded(&model, 400.0, "`node_scores` (MatMul)").await;
 }
+
+/// A run that fits is not combined with others to a batch that does not fit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_batch_would_be_too_large_runs_alone() {
+    let model = Onnx::new(13)
+        .input("x", &[None, None])
+        .ints("first", &[1])
+        .ints("second", &[2])
+        .ints("pairs", &[1, 2])
+        .node("Unsqueeze", &["x", "second"], "column", &[])
+        .node("Unsqueeze", &["x", "first"], "row", &[])
+        .node("Add", &["column", "row"], "sums", &[])
+        .node("ReduceSum", &["sums", "pairs"], "y", &[("keepdims", 0)])
+        .output("y", &[None]);
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("model.onnx");
+    std::fs::write(&file, model.bytes()).expect("written");
+    let config =
+        config(&file, ("rten", "infer-native"), "max_batch = 32").replace("input = \"image\"", "max_pixels = 1");
+    let server = Server::start(&config).await;
+    // 32 rows of 4,000 × 4,000 sums are too many, one row is not. The second run of each length is of a known shape.
+    for (length, sum, batches) in [(4_000, 32e6, 0), (4_000, 32e6, 0), (10, 200.0, 1), (4_000, 32e6, 1), (10, 200.0, 2)]
+    {
+        let x = json!({ "name": "x", "shape": [1, length], "datatype": "FP32", "data": vec![1; length] });
+        let reply = server.infer_json("p.infer", &json!({ "inputs": [x] })).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        assert_output(&reply.json()["outputs"][0], &json!([1]), &[sum], &format!("{length}"));
+        let metrics = server.get("/metrics").await.text;
+        let count = format!("plimsoll_model_batch_rows_count{{model=\"m\"}} {batches}\n");
+        assert!(
+            metrics.contains(&count) || (batches == 0 && !metrics.contains("model_batch_rows_count{")),
+            "{metrics}"
+        );
+    }
+}

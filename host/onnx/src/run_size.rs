@@ -3,7 +3,7 @@
 //! end the process.
 //!
 //! Shapes follow from the operators (ONNX operator specification); lists of sizes that a model computes are followed too.
-//! What is not known is not counted, so the result is a lower bound.
+//! What is not known is not counted. Loops are taken to run once.
 
 mod axes;
 mod numbers;
@@ -20,6 +20,7 @@ use crate::node::{self, Edit};
 use crate::panics;
 use crate::rejected::Rejected;
 use crate::tensor;
+use crate::types::MOST_DIMENSIONS;
 use crate::valid;
 use crate::well_formed::parse_model;
 use value::Value;
@@ -81,35 +82,38 @@ impl RunSizes {
         panics::rejected(|| {
             let estimate = self.run(inputs);
             let names = self.graph.output.iter().map(|output| output.name.clone().unwrap_or_default());
-            Ok(names.map(|name| (name.clone(), estimate.values.get(&name).and_then(|it| it.dims.clone()))).collect())
+            Ok(names.map(|name| (name.clone(), estimate.value(&name).and_then(|it| it.dims.clone()))).collect())
         })
     }
 
-    fn run(&self, inputs: &[(&str, &[u32])]) -> Estimate {
-        let mut values = self.constants.clone();
-        for (name, shape) in inputs {
-            values.insert((*name).to_owned(), Value::of_dims(shape.iter().map(|&size| i64::from(size)).collect()));
-        }
-        let mut estimate = Estimate { opset: self.opset, values, largest: None, hidden: Vec::new() };
+    fn run(&self, inputs: &[(&str, &[u32])]) -> Estimate<'_> {
+        let known = inputs.iter().filter(|(_, shape)| shape.len() <= MOST_DIMENSIONS);
+        let value = |shape: &[u32]| Value::of_dims(shape.iter().map(|&size| i64::from(size)).collect());
+        let values = known.map(|(name, shape)| ((*name).to_owned(), value(shape))).collect();
+        let constants = &self.constants;
+        let mut estimate = Estimate { opset: self.opset, constants, values, largest: None, hidden: Vec::new() };
         estimate.nodes(&self.graph);
         estimate
     }
 }
 
 /// A walk through a graph.
-struct Estimate {
+struct Estimate<'a> {
     opset: i64,
+    /// The constants of the main graph.
+    constants: &'a HashMap<String, Value>,
     values: HashMap<String, Value>,
     largest: Option<LargestValue>,
     /// What the names of the current graph stood for in the graphs around it.
     hidden: Vec<(String, Option<Value>)>,
 }
 
-impl Estimate {
+impl Estimate<'_> {
     fn nodes(&mut self, graph: &GraphProto) {
         for node in &graph.node {
             let outputs = self.outputs(node);
             for (name, value) in node.output.iter().zip(outputs) {
+                let value = value.if_valid();
                 self.count(node, &value);
                 if !name.is_empty() {
                     self.define(name, value);
@@ -127,7 +131,7 @@ impl Estimate {
             return Vec::new();
         }
         let unknown = Value::default();
-        let inputs: Vec<&Value> = node.input.iter().map(|name| self.values.get(name).unwrap_or(&unknown)).collect();
+        let inputs: Vec<&Value> = node.input.iter().map(|name| self.value(name).unwrap_or(&unknown)).collect();
         let outputs = operators::outputs(node, self.opset, &inputs);
         // Some operators compute a larger value than their outputs.
         if let Some(inner) = operators::inner(node, &inputs) {
@@ -146,7 +150,7 @@ impl Estimate {
             self.define(&name, value);
         }
         self.nodes(body);
-        let of = |output: &ValueInfoProto| self.values.get(output.name.as_deref().unwrap_or_default()).cloned();
+        let of = |output: &ValueInfoProto| self.value(output.name.as_deref().unwrap_or_default()).cloned();
         let outputs = body.output.iter().map(|output| of(output).unwrap_or_default()).collect();
         for (name, value) in std::mem::replace(&mut self.hidden, hidden).into_iter().rev() {
             match value {
@@ -155,6 +159,10 @@ impl Estimate {
             };
         }
         (outputs, std::mem::replace(&mut self.largest, largest))
+    }
+
+    fn value(&self, name: &str) -> Option<&Value> {
+        self.values.get(name).or_else(|| self.constants.get(name))
     }
 
     fn define(&mut self, name: &str, value: Value) {

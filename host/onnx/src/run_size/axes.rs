@@ -109,7 +109,7 @@ pub(super) fn split(node: &NodeProto, opset: i64, inputs: &[&Value]) -> Option<V
     };
     let sizes = given.unwrap_or_else(|| {
         // Since operator set 18 the last part may be smaller.
-        let part = if opset < 18 { dims[axis] / count } else { (dims[axis] + count - 1) / count };
+        let part = if opset < 18 { dims[axis] / count } else { dims[axis].saturating_add(count - 1) / count };
         (0..count).map(|at| part.min((dims[axis] - at * part).max(0))).collect()
     });
     let part = |&size: &i64| {

@@ -3,8 +3,11 @@
 use rten_onnx::onnx::{DataType, NodeProto};
 
 use super::of_attribute;
-use super::value::Value;
+use super::value::{KEPT_ELEMENTS, Value};
 use crate::node::Attributes;
+
+/// More elements than are kept.
+const MANY: usize = KEPT_ELEMENTS as usize + 1;
 
 /// The value of a `Constant`.
 pub(super) fn constant(node: &NodeProto) -> Value {
@@ -12,7 +15,7 @@ pub(super) fn constant(node: &NodeProto) -> Value {
         return of_attribute(value).unwrap_or_default();
     }
     #[expect(clippy::cast_precision_loss, reason = "larger numbers than 2^53 are no sizes")]
-    let whole = |numbers: &[i64]| Value::list(numbers.iter().map(|&number| number as f64).collect());
+    let whole = |numbers: &[i64]| Value::list(numbers.iter().take(MANY).map(|&number| number as f64).collect());
     if let Some(number) = node.int("value_int") {
         return Value { dims: Some(Vec::new()), ..whole(&[number]) };
     }
@@ -25,13 +28,13 @@ pub(super) fn constant(node: &NodeProto) -> Value {
     match node.attribute("value_floats") {
         Some(numbers) => Value {
             dims: Some(vec![numbers.floats.len() as i64]),
-            ..Value::list(numbers.floats.iter().copied().map(f64::from).collect())
+            ..Value::list(numbers.floats.iter().take(MANY).copied().map(f64::from).collect())
         },
         None => Value::default(),
     }
 }
 
-/// The elements of an elementwise operator with two or three inputs. `is_whole` is true if a division is one of integers.
+/// The elements of an elementwise operator with two or three inputs.
 pub(super) fn elementwise(operator: &str, inputs: &[&Value], count: u64) -> Option<Vec<f64>> {
     let lists: Vec<&[f64]> = inputs.iter().map(|input| input.elements.as_deref()).collect::<Option<_>>()?;
     let count = usize::try_from(count).ok()?;
@@ -39,6 +42,7 @@ pub(super) fn elementwise(operator: &str, inputs: &[&Value], count: u64) -> Opti
         return None;
     }
     // A division of integers is cut; other divisions compute scales, whose sizes are the same unless they are not whole.
+    #[expect(clippy::float_cmp, reason = "the numbers are not rounded")]
     let function: fn(&[f64]) -> Option<f64> = match operator {
         "Add" | "Sum" => |numbers| Some(numbers.iter().sum()),
         "Sub" => |numbers| Some(numbers[0] - numbers[1]),
@@ -49,7 +53,7 @@ pub(super) fn elementwise(operator: &str, inputs: &[&Value], count: u64) -> Opti
         },
         "Min" => |numbers| numbers.iter().copied().reduce(f64::min),
         "Max" => |numbers| numbers.iter().copied().reduce(f64::max),
-        "Equal" => |numbers| Some(f64::from(u8::from(numbers[0].to_bits() == numbers[1].to_bits()))),
+        "Equal" => |numbers| Some(f64::from(u8::from(numbers[0] == numbers[1]))),
         "Where" => |numbers| Some(if numbers[0] == 0.0 { numbers[2] } else { numbers[1] }),
         _ => return None,
     };

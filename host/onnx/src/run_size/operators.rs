@@ -156,9 +156,10 @@ fn first(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Value]) -> Opt
                 return None;
             };
             (block > 0).then_some(())?;
+            let square = block.checked_mul(block)?;
             of(match operator {
-                "DepthToSpace" => vec![batch, channels / (block * block), height * block, width * block],
-                _ => vec![batch, channels * block * block, height / block, width / block],
+                "DepthToSpace" => vec![batch, channels / square, height.checked_mul(block)?, width.checked_mul(block)?],
+                _ => vec![batch, channels.checked_mul(square)?, height / block, width / block],
             })
         }
         _ => layout(node, operator, opset, inputs)?,

@@ -1,5 +1,7 @@
 //! What is known about a value of a run.
 
+use crate::types::MOST_DIMENSIONS;
+
 /// Values with at most so many elements are followed, because they can be sizes.
 pub(super) const KEPT_ELEMENTS: u64 = 64;
 
@@ -29,6 +31,14 @@ impl Value {
 
     pub(super) fn scalar(element: f64) -> Self {
         Self { dims: Some(Vec::new()), elements: Some(vec![element]) }
+    }
+
+    /// Nothing is known about a value that has a negative size, or more dimensions than any tensor.
+    pub(super) fn if_valid(self) -> Self {
+        match &self.dims {
+            Some(dims) if dims.len() > MOST_DIMENSIONS || dims.iter().any(|&size| size < 0) => Self::default(),
+            _ => self,
+        }
     }
 
     pub(super) fn rank(&self) -> Option<usize> {

@@ -117,7 +117,8 @@ pub(super) fn resize(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Va
         None => inputs.get(index).filter(|_| given(index))?.elements.clone()?,
     };
     for (at, &axis) in axes.iter().enumerate() {
-        let size = (dims[axis] as f64 * scales.get(at)?).floor();
+        // The engines multiply in FLOAT.
+        let size = (dims[axis] as f32 * *scales.get(at)? as f32).floor();
         (0.0..9e18).contains(&size).then_some(())?;
         dims[axis] = size as i64;
     }

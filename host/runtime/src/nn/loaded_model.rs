@@ -124,7 +124,9 @@ impl LoadedModel {
         if let Some(limit) = &self.size_limit {
             limit.check(self.model.inputs(), &ordered).map_err(failed)?;
         }
-        if let Some(batcher) = &self.batcher {
+        if let Some(batcher) = &self.batcher
+            && self.fits_full_batch(&ordered)
+        {
             return batcher.run(ordered).await.map_err(failed);
         }
         let is_short = !self.model.time_depends_on_values() && self.short_runs.expects_short(bytes(&ordered));
@@ -150,6 +152,12 @@ impl LoadedModel {
             })
         };
         result.map_err(failed)
+    }
+
+    /// Returns true if the values of a full batch of such runs are not too large. Otherwise a run is made alone.
+    fn fits_full_batch(&self, inputs: &[Tensor]) -> bool {
+        let (Some(limit), Some(rules)) = (&self.size_limit, self.batch_rules) else { return true };
+        limit.check_batch(self.model.inputs(), inputs, rules.max_batch).is_ok()
     }
 
     /// Runs the model and records how long it took.

@@ -15,7 +15,7 @@ const REMEMBERED: usize = 64;
 pub(super) struct SizeLimit {
     /// Only locked for shapes that were not seen before.
     sizes: Mutex<RunSizes>,
-    /// The shapes of the inputs of runs that were accepted, the latest first.
+    /// The shapes of the inputs of runs that were accepted, those of the latest run first.
     accepted: Mutex<VecDeque<Vec<Vec<u32>>>>,
 }
 
@@ -35,20 +35,40 @@ impl SizeLimit {
     /// # Errors
     /// `TooLarge` names the node, the number of elements and the limit.
     pub(super) fn check(&self, inputs: &[Signature], tensors: &[Tensor]) -> Result<(), RunError> {
-        let is_same = |shapes: &Vec<Vec<u32>>| {
-            shapes.len() == tensors.len()
-                && shapes.iter().zip(tensors).all(|(shape, tensor)| *shape == tensor.dimensions)
+        self.check_shapes(inputs, tensors.iter().map(|tensor| tensor.dimensions.clone()).collect())
+    }
+
+    /// Checks the shapes of a batch of `rows` rows of such runs; the first dimension of each input is the batch.
+    ///
+    /// # Errors
+    /// As [`SizeLimit::check`].
+    pub(super) fn check_batch(&self, inputs: &[Signature], tensors: &[Tensor], rows: u32) -> Result<(), RunError> {
+        let of_batch = |tensor: &Tensor| {
+            let mut shape = tensor.dimensions.clone();
+            if let Some(first) = shape.first_mut() {
+                *first = rows.max(*first);
+            }
+            shape
         };
-        if self.accepted.lock().unwrap_or_else(PoisonError::into_inner).iter().any(is_same) {
-            return Ok(());
+        self.check_shapes(inputs, tensors.iter().map(of_batch).collect())
+    }
+
+    fn check_shapes(&self, inputs: &[Signature], shapes: Vec<Vec<u32>>) -> Result<(), RunError> {
+        {
+            let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(at) = accepted.iter().position(|other| *other == shapes) {
+                let found = accepted.remove(at);
+                if let Some(found) = found {
+                    accepted.push_front(found);
+                }
+                return Ok(());
+            }
         }
-        let shapes: Vec<(&str, &[u32])> = inputs
-            .iter()
-            .zip(tensors)
-            .map(|(input, tensor)| (input.name.as_str(), tensor.dimensions.as_slice()))
-            .collect();
+        let named: Vec<(&str, &[u32])> =
+            inputs.iter().zip(&shapes).map(|(input, shape)| (input.name.as_str(), shape.as_slice())).collect();
         let sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
-        let largest = sizes.largest(&shapes).map_err(|error| RunError::Backend(error.to_string()))?;
+        // A panic is logged and counted by the host. It is no fault of the caller.
+        let largest = sizes.largest(&named).map_err(|_| RunError::Panicked)?;
         drop(sizes);
         if let Some(largest) = largest.filter(|largest| largest.elements > LARGEST_VALUE) {
             return Err(RunError::TooLarge(format!(
@@ -58,7 +78,7 @@ impl SizeLimit {
             )));
         }
         let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-        accepted.push_front(tensors.iter().map(|tensor| tensor.dimensions.clone()).collect());
+        accepted.push_front(shapes);
         accepted.truncate(REMEMBERED);
         Ok(())
     }

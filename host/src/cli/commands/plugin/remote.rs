@@ -103,7 +103,8 @@ impl Deploy {
         match (answer["manifest"].as_str(), manifest_beside(&self.file, name)) {
             (Some(used), _) => out!("with the manifest {} of the server", printable(used, MAX_TEXT)),
             (None, Some(unused)) => print_line(&format!(
-                "warning: {} is not used, because only the component is sent; put it into the plugin folder of the                  server, and deploy again",
+                "warning: {} is not used, because only the component is sent; put it into the plugin folder of the \
+                 server, and deploy again",
                 unused.display()
             )),
             (None, None) => {}
