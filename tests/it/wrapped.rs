@@ -130,7 +130,8 @@ impl Wrapped {
     pub(crate) async fn send(&self, method: &str, path: &str, body: Vec<u8>) -> (u16, String) {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         // A server without file descriptors accepts no connection. The next try finds the open one in the client's pool.
-        let mut tries = if method == reqwest::Method::GET { 5 } else { 1 };
+        let is_repeatable = method == reqwest::Method::GET || path.ends_with("/infer");
+        let mut tries = if is_repeatable { 5 } else { 1 };
         let reply = loop {
             let request = self.client.request(method.clone(), format!("{}{path}", self.url)).bearer_auth(TOKEN);
             match request.timeout(PATIENCE / 5).body(body.clone()).send().await {
