@@ -1,5 +1,6 @@
 //! A million requests, half of them malformed, while plugins are deployed, rolled back and reloaded:
-//! `cargo bench --bench soak`. The number of requests can be set: `PLIMSOLL_SOAK=100000`.
+//! `cargo bench --bench soak`. The number of requests can be set, `PLIMSOLL_SOAK=100000`, and the
+//! number of requests between two changes, `PLIMSOLL_SOAK_EVERY=1000`.
 //!
 //! Fails if a reply is not the right one for its request.
 
@@ -10,9 +11,11 @@ use plimsoll_tests::soak::Soak;
 
 #[tokio::main]
 async fn main() {
-    let requests = std::env::var("PLIMSOLL_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
+    let number = |variable: &str| std::env::var(variable).ok().and_then(|text| text.parse().ok());
+    let requests = number("PLIMSOLL_SOAK").unwrap_or(1_000_000);
     let requests = if measures() { requests } else { 2_000 };
-    let soak = Soak { requests, clients: 16, seed: 1, change_every: (requests / 200).max(100) };
+    let change_every = number("PLIMSOLL_SOAK_EVERY").unwrap_or((requests / 200).max(100));
+    let soak = Soak { requests, clients: 16, seed: 1, change_every };
     let report = soak.run(Path::new(env!("CARGO_BIN_EXE_plimsoll-under-test"))).await;
     for (kind, count) in &report.counts {
         println!("{count:>9} {kind}");

@@ -27,8 +27,7 @@ fn require(
     if given >= required {
         return Ok(());
     }
-    let name = node.name.as_deref().filter(|name| !name.is_empty());
-    let name = name.or(node.output.first().map(String::as_str)).unwrap_or_default();
+    let name = node::title(node);
     Err(Rejected::model(format!(
         "node `{name}` ({operator}, operator set {opset}) has {given} {what}, but the operator has at least {required}: \
          export the model again"

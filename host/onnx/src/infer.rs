@@ -89,7 +89,7 @@ fn first_type(node: &NodeProto, operator: &str, values: &Values) -> Option<DataT
 }
 
 /// Operators whose first output has the sizes of the first input.
-fn keeps_sizes(operator: &str) -> bool {
+pub(crate) fn keeps_sizes(operator: &str) -> bool {
     matches!(
         operator,
         "Abs"

@@ -13,6 +13,11 @@ pub(crate) fn opset_or_first(model: &ModelProto) -> i64 {
     import.and_then(|set| set.version).unwrap_or(1)
 }
 
+/// The name of a node in messages: its own, or that of its first output.
+pub(crate) fn title(node: &NodeProto) -> &str {
+    node.name.as_deref().filter(|name| !name.is_empty()).or(node.output(0)).unwrap_or_default()
+}
+
 /// Access to the attributes of a node.
 pub(crate) trait Attributes {
     /// The attribute of this name.

@@ -99,7 +99,7 @@ fn check(graph: &GraphProto) -> Result<(), Rejected> {
             _ => None,
         };
         if let Some(reason) = reason {
-            let name = node.name.as_deref().filter(|name| !name.is_empty()).or(node.output(0)).unwrap_or_default();
+            let name = node::title(node);
             let operator = node.op_type.as_deref().unwrap_or_default();
             return Err(Rejected::model(format!("node `{name}` ({operator}): onnxruntime {reason}")));
         }

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use rten_onnx::onnx::{DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
-use crate::node::{self, Attributes, Edit};
+use crate::node::{self, Attributes};
 use crate::panics;
 use crate::tensor;
 use crate::valid;
@@ -98,7 +98,7 @@ impl Proof {
         for node in &graph.node {
             let mut outputs = self.node(node, &values);
             let operator = node.op_type.as_deref().unwrap_or_default();
-            let name = node.name.as_deref().filter(|name| !name.is_empty()).or(node.output(0)).unwrap_or_default();
+            let name = node::title(node);
             for (index, output) in node.output.iter().enumerate() {
                 let mut value = if index < outputs.len() {
                     std::mem::replace(&mut outputs[index], Value::unknown(""))

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 
 use rten_onnx::onnx::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
-use crate::node::{self, Edit};
+use crate::node;
 use crate::panics;
 use crate::rejected::Rejected;
 use crate::tensor;
@@ -197,7 +197,7 @@ impl Estimate<'_> {
 
     fn count(&mut self, node: &NodeProto, value: &Value) {
         let Some(elements) = value.count() else { return };
-        let name = node.name.as_deref().filter(|name| !name.is_empty()).or(node.output(0)).unwrap_or_default();
+        let name = node::title(node);
         if self.largest.as_ref().is_none_or(|largest| largest.elements < elements) {
             let operator = node.op_type.clone().unwrap_or_default();
             self.largest = Some(LargestValue { elements, node: name.to_owned(), operator });

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use rten_onnx::onnx::{DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
 use crate::arity;
-use crate::node::Attributes;
+use crate::node::{self, Attributes};
 use crate::rejected::Rejected;
 use crate::tensor;
 
@@ -28,8 +28,7 @@ pub(crate) fn check(graph: &GraphProto, opset: i64) -> Result<(), Rejected> {
     }
     for node in &graph.node {
         arity::check(node, opset)?;
-        let name = node.name.as_deref().filter(|name| !name.is_empty()).or(node.output.first().map(String::as_str));
-        let name = name.unwrap_or_default();
+        let name = node::title(node);
         check_distances(node, name)?;
         for attribute in &node.attribute {
             attribute.t.as_ref().map_or(Ok(()), |constant| check_tensor(name, constant))?;

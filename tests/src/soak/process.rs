@@ -15,7 +15,7 @@ const TOKEN: &str = "the-token-of-the-soak";
 /// Resident memory is read when it has not changed for this long.
 const REST: Duration = Duration::from_millis(300);
 
-/// The binary that serves three pipelines of test guests: `leaky`, `tester` and `stamp`.
+/// The binary that serves four pipelines of test guests: `leaky`, `tester`, `grower` and `stamp`.
 pub(super) struct Process {
     pub(super) url: String,
     folder: TempDir,
@@ -129,7 +129,7 @@ fn config() -> String {
         )
     };
     format!(
-        "cache_dir = {:?}\n{}{}{}{}{}{}{}\
+        "cache_dir = {:?}\n{}{}{}{}{}{}{}{}\
          [pipelines.stamp.preprocess]\nplugin = \"stamp\"\n[pipelines.stamp.chips.c]\nplugin = \"noop-infer\"\n\
          [pipelines.stamp.postprocess]\nplugin = \"stamp\"\n",
         shared_cache(),
@@ -139,6 +139,7 @@ fn config() -> String {
         file("echo-postprocess"),
         file("noop-infer"),
         echo("leaky", "leaker", ""),
+        echo("grower", "tester", "max_memory = \"4MiB\"\n"),
         echo("tester", "tester", "deadline = \"60ms\"\nmax_memory = \"4MiB\"\n"),
     )
 }

@@ -3,7 +3,7 @@
 use rten_onnx::onnx::{DataType, NodeProto};
 
 use crate::bounds::GUARDED;
-use crate::node::{Edit, cast, new};
+use crate::node::{Edit, cast, new, title};
 use crate::site::Site;
 
 /// The largest number of elements of a tensor whose sizes a request states.
@@ -132,8 +132,4 @@ fn check(magnitude: &str, largest: f32, text: String, value: &str, output: &str,
         new("CastLike", &[&zero, value], &typed),
         new("Add", &[value, &typed], output),
     ]
-}
-
-fn title(node: &NodeProto) -> &str {
-    node.name.as_deref().filter(|name| !name.is_empty()).or(node.output(0)).unwrap_or_default()
 }

@@ -5,6 +5,7 @@ use rten_onnx::onnx::NodeProto;
 use super::products::{einsum, product};
 use super::value::Value;
 use super::{axes, numbers, windows};
+use crate::infer;
 use crate::node::Attributes;
 
 /// What is known about the outputs of a node of the standard operator set.
@@ -52,80 +53,44 @@ fn first(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Value]) -> Opt
             let elements = input.elements.as_ref().and_then(|elements| numbers::rounded(node, operator, elements));
             Value { dims: input.dims.clone(), elements }
         }
-        // The sizes of the first input.
-        "Abs"
-        | "Acos"
+        _ if infer::keeps_sizes(operator) => shape_of(inputs.first()?),
+        // These keep the sizes of the first input, too.
+        "Acos"
         | "Acosh"
         | "Asin"
         | "Asinh"
         | "Atan"
         | "Atanh"
-        | "BatchNormalization"
         | "Bernoulli"
         | "BitCast"
         | "BitwiseNot"
-        | "CastLike"
         | "Celu"
-        | "Clip"
-        | "Cos"
         | "Cosh"
         | "CumProd"
-        | "CumSum"
-        | "DequantizeLinear"
         | "DynamicQuantizeLinear"
-        | "Elu"
-        | "Erf"
-        | "Exp"
         | "EyeLike"
-        | "Gelu"
         | "GroupNormalization"
-        | "HardSigmoid"
-        | "HardSwish"
         | "Hardmax"
-        | "InstanceNormalization"
-        | "IsInf"
-        | "IsNaN"
         | "LRN"
-        | "LayerNormalization"
-        | "LeakyRelu"
-        | "Log"
-        | "LogSoftmax"
         | "LpNormalization"
         | "MeanVarianceNormalization"
         | "Mish"
-        | "Neg"
-        | "Not"
-        | "QuantizeLinear"
         | "RMSNormalization"
         | "RandomNormalLike"
         | "RandomUniformLike"
-        | "Reciprocal"
-        | "Relu"
         | "ReverseSequence"
         | "RotaryEmbedding"
-        | "Round"
         | "Scatter"
         | "ScatterElements"
         | "ScatterND"
         | "Selu"
         | "Shrink"
-        | "Sigmoid"
-        | "Sign"
-        | "Sin"
         | "Sinh"
-        | "Softmax"
-        | "Softplus"
-        | "Softsign"
-        | "Sqrt"
-        | "Swish"
-        | "Tan"
-        | "Tanh"
         | "TensorScatter"
-        | "ThresholdedRelu"
-        | "Trilu" => shape_of(inputs.first()?),
+        | "ThresholdedRelu" => shape_of(inputs.first()?),
         "Add" | "And" | "BitShift" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "Div" | "Equal" | "Greater"
-        | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Max" | "Mean" | "Min" | "Mod" | "Mul" | "Or" | "PRelu"
-        | "Pow" | "Sub" | "Sum" | "Where" | "Xor"
+        | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Max" | "Mean" | "Min" | "Mod" | "Mul" | "Or" | "Pow" | "Sub"
+        | "Sum" | "Where" | "Xor"
             if opset >= 7 =>
         {
             let shapes = inputs.iter().map(|input| input.dims.as_deref()).collect::<Option<Vec<_>>>()?;
