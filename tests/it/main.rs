@@ -71,6 +71,7 @@ mod onnx_conformance;
 mod onnx_numbers;
 mod onnx_rules;
 mod onnxruntime_models;
+mod own_allocators;
 mod panic_hook;
 mod parameters;
 mod plugin_new;

@@ -9,7 +9,7 @@ use plimsoll_tests::TempDir;
 
 /// Variables that cargo and clippy set for the build of the tests. They must not affect the crates that the tests
 /// build.
-const OUTER_BUILD: [&str; 5] =
+pub(crate) const OUTER_BUILD: [&str; 5] =
     ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "RUSTC"];
 
 /// A temporary folder in which commands run. All crates in it use one target directory, so that common dependencies are

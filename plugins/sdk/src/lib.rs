@@ -12,6 +12,8 @@
 //! - `model`: the inputs and outputs that the model declares. Needs the feature `model`.
 //! - [`bindings`]: the bindings generated from `wit/`, for everything that the helpers do not cover.
 //!
+//! A plugin may have any `#[global_allocator]`: the host allocates arguments with it, too (`realloc`).
+//!
 //! The host logs everything that a plugin prints, and the message of a panic, as log events with the names of the
 //! plugin and the request.
 
@@ -20,6 +22,8 @@ pub mod config;
 pub mod labels;
 #[cfg(feature = "model")]
 pub mod model;
+#[cfg(all(target_family = "wasm", target_env = "p2"))]
+mod realloc;
 pub mod stage;
 pub mod tensor;
 
