@@ -222,6 +222,25 @@ async fn idle_connections_make_room_for_new_ones() {
     }
 }
 
+/// A connection whose first request is on the way is not idle, and without a client that waits no connection is closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_not_closed_before_their_first_request_arrives() {
+    let server = Server::start(&format!("[server]\nmax_connections = 1\n{}", guests_config("tester", ""))).await;
+    let request = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut first = raw(&server, b"").await;
+    let mut second = raw(&server, b"").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    first.write_all(request).await.expect("sent");
+    let reply = read_all(&mut first).await;
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+    // Now the first one has ended, because the second one waited. Nobody waits for the second one.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    second.write_all(request).await.expect("sent");
+    let mut start = [0; 12];
+    second.read_exact(&mut start).await.expect("a reply");
+    assert_eq!(&start, b"HTTP/1.1 200");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_compressed_and_coarse_on_request() {
     let coarse = format!("[server]\nmetric_buckets = \"coarse\"\n{}", guests_config("tester", ""));

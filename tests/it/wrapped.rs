@@ -108,7 +108,10 @@ impl Wrapped {
                 rest.lock().expect("no panic").extend([&line, "\n"]);
             }
         });
-        Self { child, url, log, client: reqwest::Client::new() }
+        // One connection for all requests. A client of HTTP/1.1 opens another one when the reply before is not completely
+        // read yet, and a server without file descriptors never accepts it.
+        let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
+        Self { child, url, log, client }
     }
 
     /// The process id.
@@ -129,16 +132,8 @@ impl Wrapped {
     /// Sends a request with the token. Returns status and text.
     pub(crate) async fn send(&self, method: &str, path: &str, body: Vec<u8>) -> (u16, String) {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
-        // A server without file descriptors accepts no connection. The next try finds the open one in the client's pool.
-        let is_repeatable = method == reqwest::Method::GET || path.ends_with("/infer");
-        let mut tries = if is_repeatable { 5 } else { 1 };
-        let reply = loop {
-            let request = self.client.request(method.clone(), format!("{}{path}", self.url)).bearer_auth(TOKEN);
-            match request.timeout(PATIENCE / 5).body(body.clone()).send().await {
-                Err(error) if error.is_timeout() && tries > 1 => tries -= 1,
-                reply => break reply.expect("an answer"),
-            }
-        };
+        let request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(TOKEN);
+        let reply = request.timeout(PATIENCE).body(body).send().await.expect("an answer");
         (reply.status().as_u16(), reply.text().await.expect("text"))
     }
 

@@ -13,6 +13,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 const MOST: u64 = 16_384;
 /// How often idle connections are closed while a new one waits.
 const PAUSE: Duration = Duration::from_millis(50);
+/// A connection without a request is not idle for this long: its first request is on the way. Otherwise a server whose
+/// other connections are all busy would close each new one before it is read.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// The bound on open connections.
 pub(super) struct ConnectionLimit {
@@ -33,6 +36,7 @@ pub(super) struct OpenConnection {
     cut_off: AtomicUsize,
     /// When it became idle, in milliseconds after the start of the server.
     idle_since: AtomicU64,
+    has_had_requests: AtomicBool,
     is_closing: AtomicBool,
     close: Notify,
     since: Instant,
@@ -75,7 +79,7 @@ impl ConnectionLimit {
         }
     }
 
-    /// Waits until there is room for another connection.
+    /// Waits until there is room for a connection that has arrived.
     pub(super) async fn room(&self) -> ConnectionSlot {
         let room = loop {
             if let Ok(room) = Arc::clone(&self.room).try_acquire_owned() {
@@ -108,6 +112,7 @@ impl ConnectionLimit {
             running: AtomicUsize::new(0),
             cut_off: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
+            has_had_requests: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
             close: Notify::new(),
             since: self.since,
@@ -119,7 +124,7 @@ impl ConnectionLimit {
     /// Closes the connections that are idle for the longest time. Several at once, because looking for them takes time.
     fn close_idle(&self) {
         let open = lock(&self.open);
-        let mut idle: Vec<_> = open.values().filter(|connection| connection.is_idle()).collect();
+        let mut idle: Vec<_> = open.values().filter(|connection| connection.is_idle() && !connection.is_new()).collect();
         idle.retain(|connection| !connection.is_closing.load(Relaxed));
         idle.sort_unstable_by_key(|connection| connection.idle_since.load(Relaxed));
         let count = (self.max / 64).clamp(1, idle.len().div_ceil(4).max(1));
@@ -135,7 +140,7 @@ fn lock(open: &Mutex<HashMap<u64, Arc<OpenConnection>>>) -> MutexGuard<'_, HashM
 }
 
 impl ConnectionSlot {
-    /// A client has connected. Until then the slot is only kept free.
+    /// The connection begins: it counts as idle until its first request.
     pub(super) fn open(&self) {
         self.connection.idle();
         lock(&self.open).insert(self.number, Arc::clone(&self.connection));
@@ -152,12 +157,19 @@ impl OpenConnection {
     /// A request begins.
     pub(super) fn begin(self: &Arc<Self>) -> Running {
         self.running.fetch_add(1, Relaxed);
+        self.has_had_requests.store(true, Relaxed);
         Running { connection: Arc::clone(self), is_cut_off: Arc::default() }
     }
 
     /// Returns true if no request is running, except those that were cut off.
     pub(super) fn is_idle(&self) -> bool {
         self.running.load(Relaxed) <= self.cut_off.load(Relaxed)
+    }
+
+    /// Returns true if its first request may still be on the way.
+    fn is_new(&self) -> bool {
+        let age = (self.since.elapsed().as_millis() as u64).saturating_sub(self.idle_since.load(Relaxed));
+        !self.has_had_requests.load(Relaxed) && Duration::from_millis(age) < FIRST_REQUEST
     }
 
     /// Waits until the connection must close: to make room, or because a reply was cut off.

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio_util::either::Either;
 
 use super::app::App;
+use super::connection_limit::ConnectionSlot;
 use super::connections::Connections;
 use super::listener::{Listener, Peer, Stream};
 use super::part::Part;
@@ -68,7 +69,7 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
         let (background, app) = (app.records.background.clone(), Arc::downgrade(&app));
         tokio::spawn(async move { background.supervise("refresh", || refresh::follow(app.clone())).await })
     });
-    let mut endpoints = Endpoints { endpoints: Vec::new(), first: 0, tls: app.tls.clone() };
+    let mut endpoints = Endpoints { endpoints: Vec::new(), first: 0, tls: app.tls.clone(), arrived: None };
     endpoints.endpoints.extend(http_listeners.into_iter().map(|listener| (listener, router.clone())));
     endpoints.endpoints.extend(grpc_listeners.into_iter().map(|listener| (listener, grpc_router.clone())));
     endpoints.endpoints.extend(admin_listeners.into_iter().map(|listener| (listener, admin_router.clone())));
@@ -124,6 +125,16 @@ struct Endpoints {
     first: usize,
     /// Encrypts the connections of ports.
     tls: Option<Arc<Tls>>,
+    /// A client that waits for room.
+    arrived: Option<Arrived>,
+}
+
+/// A connection that is accepted, and not served yet.
+struct Arrived {
+    stream: Secured<Stream>,
+    peer: Peer,
+    /// The index of its endpoint.
+    endpoint: usize,
 }
 
 impl Endpoints {
@@ -132,20 +143,30 @@ impl Endpoints {
         let mut end = pin!(end);
         let limit = connections.limit();
         loop {
+            // First the client, then its room: connections that are idle are closed only for one that has arrived.
             let next = async {
-                let slot = limit.room().await;
-                (slot, self.accept().await)
+                if self.arrived.is_none() {
+                    self.arrived = Some(self.accept().await);
+                }
+                limit.room().await
             };
             tokio::select! {
                 biased;
                 ended = &mut end => return ended,
-                (slot, (stream, peer, router)) = next => connections.serve(stream, peer, router, slot),
+                slot = next => self.serve_arrived(connections, slot),
             }
         }
     }
 
+    /// Serves the connection that has arrived, if there is one.
+    fn serve_arrived(&mut self, connections: &mut Connections, slot: ConnectionSlot) {
+        if let Some(Arrived { stream, peer, endpoint }) = self.arrived.take() {
+            connections.serve(stream, peer, &self.endpoints[endpoint].1, slot);
+        }
+    }
+
     /// Waits for the next connection.
-    async fn accept(&mut self) -> (Secured<Stream>, Peer, &Router) {
+    async fn accept(&mut self) -> Arrived {
         let (stream, peer, endpoint) = loop {
             match poll_fn(|context| self.poll_accept(context)).await {
                 Ok(accepted) => break accepted,
@@ -164,7 +185,7 @@ impl Endpoints {
             Some(tls) if is_port => tls.secure(stream, peer),
             _ => Secured::Plain(stream),
         };
-        (stream, peer, &self.endpoints[endpoint].1)
+        Arrived { stream, peer, endpoint }
     }
 
     fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer, usize)>> {
@@ -181,9 +202,14 @@ impl Endpoints {
     /// Closes the listeners. The clients in the system's queue are served first.
     fn close(mut self, connections: &mut Connections) {
         for _ in 0..QUEUE {
-            let Some((stream, peer, router)) = self.accept().now_or_never() else { return };
+            if self.arrived.is_none() {
+                self.arrived = self.accept().now_or_never();
+            }
+            if self.arrived.is_none() {
+                return;
+            }
             let slot = connections.limit().extra();
-            connections.serve(stream, peer, router, slot);
+            self.serve_arrived(connections, slot);
         }
     }
 }
