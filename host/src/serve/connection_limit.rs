@@ -124,7 +124,8 @@ impl ConnectionLimit {
     /// Closes the connections that are idle for the longest time. Several at once, because looking for them takes time.
     fn close_idle(&self) {
         let open = lock(&self.open);
-        let mut idle: Vec<_> = open.values().filter(|connection| connection.is_idle() && !connection.is_new()).collect();
+        let mut idle: Vec<_> =
+            open.values().filter(|connection| connection.is_idle() && !connection.is_new()).collect();
         idle.retain(|connection| !connection.is_closing.load(Relaxed));
         idle.sort_unstable_by_key(|connection| connection.idle_since.load(Relaxed));
         let count = (self.max / 64).clamp(1, idle.len().div_ceil(4).max(1));
