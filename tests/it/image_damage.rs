@@ -16,7 +16,7 @@ use crate::oip_conformance::skip;
 use crate::preprocess::{bytes, picture, settings};
 
 /// The damaged files for each kind of JPEG by default.
-const SAMPLE: usize = 25;
+const SAMPLE: usize = 50;
 const SIZE: (u32, u32) = (113, 83);
 /// A file is truncated by each number of bytes up to this one.
 const TRUNCATED: usize = 40;

@@ -52,7 +52,8 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
         limits.check_bytes("a JPEG image", width, height, bytes)?;
         let planes = planes::<L>(&headers, settings, &output);
         let sink = Sink::new(&headers, settings, &mut output);
-        scan::decode(&body[data..], &headers, &scan, planes, sink)?;
+        let rest = scan::decode(&body[data..], &headers, &scan, planes, sink)?;
+        headers.end(rest)?;
     } else {
         let bytes = stored::estimated_bytes(&headers, settings, &output);
         let kind = match (headers.arithmetic, headers.progressive) {

@@ -5,7 +5,6 @@ use super::fault::Fault;
 use super::headers::{Headers, Scan};
 use super::huffman::{Code, END_OF_BLOCK, SKIP_BITS, Skip};
 use super::plane::Plane;
-use super::segments::next_segment;
 use super::sink::Sink;
 use super::tables::ZIGZAG;
 use crate::lanes::Lanes;
@@ -24,17 +23,18 @@ struct Coded<'h, L> {
     predictor: i16,
 }
 
-/// Decodes the scan, which has all components, into the output. `data` begins with its coded data.
+/// Decodes the scan, which has all components, into the output. `data` begins with its coded data. Returns the data after
+/// it.
 ///
 /// # Errors
 /// If the data are broken or end too early. The content of the output is then unusable.
-pub(super) fn decode<L: Lanes>(
-    data: &[u8],
+pub(super) fn decode<'b, L: Lanes>(
+    data: &'b [u8],
     headers: &Headers,
     scan: &Scan,
     planes: Vec<Plane<L>>,
     mut sink: Sink<L>,
-) -> Result<(), Fault> {
+) -> Result<&'b [u8], Fault> {
     let mut coded = Vec::with_capacity(4);
     for (component, mut plane) in scan.components.iter().zip(planes) {
         plane.define_quantiser(headers, component.place)?;
@@ -69,21 +69,7 @@ pub(super) fn decode<L: Lanes>(
         sink.take_strips(coded.iter_mut().map(|coded| &mut coded.plane));
     }
     sink.finish();
-    check_end(bits.finish())
-}
-
-/// Checks that no second frame follows. In broken data it may be the frame of an embedded image.
-fn check_end(rest: &[u8]) -> Result<(), Fault> {
-    let mut at = 0;
-    while let Some((marker, _)) = next_segment(rest, &mut at) {
-        match marker {
-            0xC4 | 0xC8 | 0xCC => {}
-            0xC0..=0xCF => return Err(Fault::ScanOrder),
-            0xD9 | 0xDA => break,
-            _ => {}
-        }
-    }
-    Ok(())
+    Ok(bits.finish())
 }
 
 impl<L: Lanes> Coded<'_, L> {

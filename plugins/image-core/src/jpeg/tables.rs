@@ -4,6 +4,7 @@
 use super::fault::Fault;
 use super::headers::Headers;
 use super::huffman::Code;
+use super::segments::next_segment;
 
 /// Maps zigzag order to the position in a block, which is stored row by row. In a broken image, indices beyond the block
 /// map to the last position, as in libjpeg.
@@ -35,6 +36,28 @@ impl Headers<'_> {
             _ => None,
         };
         read.ok_or(Fault::Segment(marker))
+    }
+
+    /// Checks the data after the only scan up to the end of the image, as libjpeg does: a frame, a scan, the start of an
+    /// image or a segment that is not valid is a fault, because broken data contain a wrong marker, or another image.
+    /// Without a marker, the image ends with the data.
+    pub(super) fn end(&mut self, rest: &[u8]) -> Result<(), Fault> {
+        let mut at = 0;
+        loop {
+            let from = at;
+            match next_segment(rest, &mut at) {
+                Some((0xD9, _)) => return Ok(()),
+                Some((0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | 0xDA, _)) => {
+                    return Err(Fault::ScanOrder);
+                }
+                Some((marker, segment)) => self.table(marker, segment)?,
+                // A marker without its whole segment.
+                None if matches!(&rest[from..at], [.., 0xFF, 0x02..=0xCF | 0xD8..=0xFE]) => {
+                    return Err(Fault::Truncated);
+                }
+                None => return Ok(()),
+            }
+        }
     }
 
     /// The code of the DC differences with this number.
