@@ -19,6 +19,7 @@ const FILES: &[(&str, &str)] = files![
     "plugins/sdk/src/labels.rs",
     "plugins/sdk/src/model.rs",
     "plugins/sdk/src/lib.rs",
+    "plugins/sdk/src/realloc.rs",
     "plugins/sdk/src/stage.rs",
     "plugins/sdk/src/tensor.rs",
     "wit/deps/wasi-config/store.wit",
