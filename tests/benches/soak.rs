@@ -20,14 +20,20 @@ async fn main() {
     for (kind, count) in &report.counts {
         println!("{count:>9} {kind}");
     }
-    for (tenth, resident) in report.resident.iter().enumerate() {
-        println!("{:>9} requests: resident {:.2} MiB", requests / 10 * (tenth as u64 + 1), mib(*resident as f64));
+    for (tenth, (resident, slots)) in report.resident.iter().zip(&report.unused_slots).enumerate() {
+        println!(
+            "{:>9} requests: resident {:.2} MiB, {:.2} MiB of them in unused slots of the instance pool",
+            requests / 10 * (tenth as u64 + 1),
+            mib(*resident as f64),
+            mib(*slots as f64)
+        );
     }
     let figures = [
         ("requests", 0),
         ("changes", 0),
         ("unexpected", 0),
         ("grown KiB", 0),
+        ("in slots KiB", 0),
         ("quiet p99 ms", 2),
         ("p99 ms", 2),
         ("s", 0),
@@ -40,6 +46,7 @@ async fn main() {
             report.changes as f64,
             report.unexpected_count as f64,
             report.growth() as f64 / 1024.0,
+            report.growth_of_slots() as f64 / 1024.0,
             report.quiet_p99,
             report.mixed_p99,
             report.seconds,

@@ -8,25 +8,34 @@ use rustix::process::{Resource, getrlimit};
 /// allocation ends the process without a message that names the limit.
 const LEAST: u64 = 8 << 30;
 
+/// The limit of the address space leaves no room to build a plugin and run it.
+#[derive(Debug, thiserror::Error)]
+#[error("there is not enough address space{}", hint_for(.limit))]
+pub struct TooLittle {
+    /// The limit in bytes.
+    limit: u64,
+}
+
 /// Checks that the limit leaves room to build a plugin and run it.
 ///
 /// # Errors
-/// The reason and the mend, if it does not.
-pub fn check() -> Result<(), String> {
+/// [`TooLittle`] if it does not. The message says how to mend it.
+pub fn check() -> Result<(), TooLittle> {
     match getrlimit(Resource::As).current {
-        Some(bytes) if bytes < LEAST => Err(format!("there is not enough address space{}", hint())),
+        Some(limit) if limit < LEAST => Err(TooLittle { limit }),
         _ => Ok(()),
     }
 }
 
 /// What to add to the message of a failure that the limit may have caused; empty if there is no limit.
 pub fn hint() -> String {
-    match getrlimit(Resource::As).current {
-        Some(bytes) => format!(
-            "; the address space of this process is limited to {} (`ulimit -v`), and each linear memory reserves 4 GiB of \
-             it, so remove this limit and use `max_memory` or a cgroup instead",
-            bytesize::ByteSize::b(bytes)
-        ),
-        None => String::new(),
-    }
+    getrlimit(Resource::As).current.as_ref().map_or_else(String::new, hint_for)
+}
+
+fn hint_for(limit: &u64) -> String {
+    format!(
+        "; the address space of this process is limited to {} (`ulimit -v`), and each linear memory reserves 4 GiB of it, \
+         so remove this limit and use `max_memory` or a cgroup instead",
+        bytesize::ByteSize::b(*limit)
+    )
 }

@@ -64,7 +64,7 @@ impl App {
     }
 
     async fn start(config: &Config, remembers: bool) -> Result<Self, ConfigError> {
-        address_space::check().map_err(|reason| ConfigError::new(&config.path, "", reason))?;
+        address_space::check().map_err(|error| ConfigError::new(&config.path, "", error.to_string()))?;
         // One slot more than concurrent requests, because a deployment instantiates its stages, one at a time.
         let runtime = Runtime::new(config.server.max_concurrency + 1, config.server.scheduling()).map_err(|error| {
             let reason = format!("the engine does not start: {error:#}{}", address_space::hint());

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderMap, HeaderName, header};
 
+use super::error::ServeError;
 use super::headers::text;
 
 /// The header of an API key.
@@ -31,13 +32,13 @@ impl Failure {
 ///
 /// # Errors
 /// If one is repeated. The message names it.
-pub(super) fn check_single(headers: &HeaderMap) -> Result<(), &'static str> {
+pub(super) fn check_single(headers: &HeaderMap) -> Result<(), ServeError> {
     let is_repeated = |name: HeaderName| headers.get_all(name).iter().nth(1).is_some();
     if is_repeated(header::AUTHORIZATION) {
-        return Err("the header `Authorization` is given more than once; send it once");
+        return Err(ServeError::invalid("the header `Authorization` is given more than once; send it once"));
     }
     if is_repeated(HeaderName::from_static(API_KEY)) {
-        return Err("the header `x-api-key` is given more than once; send it once");
+        return Err(ServeError::invalid("the header `x-api-key` is given more than once; send it once"));
     }
     Ok(())
 }

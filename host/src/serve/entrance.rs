@@ -15,9 +15,9 @@ use super::error::ServeError;
 pub(super) fn prepare<B>(request: &mut Request<B>, client: &Client) -> Result<(), ServeError> {
     request.extensions_mut().insert(client.clone());
     if request.version() <= Version::HTTP_11 {
-        check_host(request.headers(), request.version()).map_err(ServeError::invalid)?;
+        check_host(request.headers(), request.version())?;
     }
-    check_single(request.headers()).map_err(ServeError::invalid)?;
+    check_single(request.headers())?;
     if let Some(uri) = without_slashes(request.uri()) {
         *request.uri_mut() = uri;
     }
@@ -25,19 +25,24 @@ pub(super) fn prepare<B>(request: &mut Request<B>, client: &Client) -> Result<()
 }
 
 /// Checks the header `Host` (RFC 9112, section 3.2). HTTP/1.0 may omit it.
-fn check_host(headers: &HeaderMap, version: Version) -> Result<(), &'static str> {
+fn check_host(headers: &HeaderMap, version: Version) -> Result<(), ServeError> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let Some(host) = hosts.next() else {
         return match version {
-            Version::HTTP_11 => Err("the header `Host` is missing; every request of HTTP/1.1 must have it"),
+            Version::HTTP_11 => {
+                Err(ServeError::invalid("the header `Host` is missing; every request of HTTP/1.1 must have it"))
+            }
             _ => Ok(()),
         };
     };
     if hosts.next().is_some() {
-        return Err("the header `Host` is given more than once");
+        return Err(ServeError::invalid("the header `Host` is given more than once"));
     }
     let is_host = |host: &[u8]| host.is_empty() || (!host.contains(&b'@') && Authority::try_from(host).is_ok());
-    if is_host(host.as_bytes()) { Ok(()) } else { Err("the header `Host` is not a host with an optional port") }
+    if !is_host(host.as_bytes()) {
+        return Err(ServeError::invalid("the header `Host` is not a host with an optional port"));
+    }
+    Ok(())
 }
 
 /// The address without slashes at the end of its path. `None` if there are none, as almost always.

@@ -42,6 +42,8 @@ pub struct Report {
     pub changes: u64,
     /// Resident memory in bytes after each tenth of the requests, without running requests.
     pub resident: Vec<u64>,
+    /// Of these, the bytes in parts of the instance pool's slots that no instance uses.
+    pub unused_slots: Vec<u64>,
     /// 99th percentile of the time of good requests in milliseconds, while only good requests ran.
     pub quiet_p99: f64,
     /// 99th percentile of the time of good requests in milliseconds, during the soak.
@@ -87,6 +89,7 @@ impl Soak {
             sent.fetch_add(self.requests / 10, Relaxed);
             report.add(phase, &mut times);
             report.resident.push(process.resident_at_rest().await);
+            report.unused_slots.push(process.inaccessible());
         }
         stop.store(true, Relaxed);
         let failed = changing.await.expect("no panic");
@@ -165,6 +168,11 @@ impl Report {
     /// How much resident memory grew, in bytes: after the last tenth of the requests, against after the second.
     pub fn growth(&self) -> i64 {
         self.resident[9] as i64 - self.resident[1] as i64
+    }
+
+    /// The same of the unused parts of slots.
+    pub fn growth_of_slots(&self) -> i64 {
+        self.unused_slots[9] as i64 - self.unused_slots[1] as i64
     }
 }
 

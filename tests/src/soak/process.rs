@@ -112,6 +112,24 @@ impl Process {
         last
     }
 
+    /// Resident bytes of memory that the process cannot access now: what the unused slots of the instance pool keep
+    /// beyond the first pages of the next instance.
+    pub(super) fn inaccessible(&self) -> u64 {
+        let pid = self.child.id().expect("it runs");
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).expect("it runs");
+        let (mut is_inaccessible, mut sum) = (false, 0);
+        for line in maps.lines() {
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next()) {
+                (Some("Rss:"), Some(kib)) if is_inaccessible => sum += kib.parse::<u64>().expect("a number") << 10,
+                // The first line of a mapping: addresses and permissions. All others begin with a name and a colon.
+                (Some(first), Some(permissions)) if !first.ends_with(':') => is_inaccessible = permissions == "---p",
+                _ => {}
+            }
+        }
+        sum
+    }
+
     fn resident(&self) -> u64 {
         let pid = self.child.id().expect("it runs");
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");

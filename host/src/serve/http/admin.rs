@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use super::body::{self, Limits};
 use super::parameters::{NoParameters, Parameters, PluginName};
 use crate::deploy::durability::NotRemembered;
-use crate::deploy::upload::Upload;
+use crate::deploy::release::FileError;
+use crate::deploy::upload::{Upload, UploadError};
 use crate::deploy::{ChangeError, DeployedState};
 use crate::serve::administrator::Administrator;
 use crate::serve::error::{ErrorKind, ServeError};
@@ -73,7 +74,8 @@ pub(super) async fn put(
     let [sha256, version] = parameters.named(["sha256", "version"])?;
     let rejected = |detail: String| ServeError::new(ErrorKind::PluginRejected, detail);
     check_plugin_name(&name).map_err(|error| rejected(error.to_string()))?;
-    let config = Arc::clone(&app.deployments).change(async |_, deployer| deployer.config().clone()).await;
+    let current_config = || Arc::clone(&app.deployments).change(async |_, deployer| deployer.config().clone());
+    let config = current_config().await;
     let limits = Limits {
         size: config.deploy.max_plugin.as_u64(),
         size_key: "deploy.max_plugin",
@@ -84,8 +86,13 @@ pub(super) async fn put(
     // The bytes are counted until the component is deployed or rejected.
     let (bytes, _counted) = body::receive_within(&app, &headers, body, &limits, app.admission.upload()).await?;
     let upload = Upload { name, version, sha256, bytes };
+    // A reload may have changed it during the upload.
+    let config = current_config().await;
     let release = blocking::run(blocking::LARGE, move || upload.into_release(&config)).await;
-    let release = release.map_err(|error| rejected(error.to_string()))?;
+    let release = release.map_err(|error| match error {
+        UploadError::Manifest(FileError::Unreadable(_)) => ServeError::new(ErrorKind::Internal, error.to_string()),
+        error => rejected(error.to_string()),
+    })?;
     let identity = release.artifact.identity.clone();
     let manifest = release.manifest.file().map(|file| file.display().to_string());
     let deploy = app.deployments.clone().build(move |build| {
