@@ -1,5 +1,6 @@
-//! Converts a [`ServeError`] to a gRPC status. `docs/protocol.md` has the same table. Only three other files create a
-//! status, all for messages that are refused before they are decoded: `budget.rs`, `reservation.rs` and `codec.rs`.
+//! Converts a [`ServeError`] to a gRPC status. `docs/protocol.md` has the same table. Four other files create a status:
+//! `budget.rs`, `reservation.rs` and `codec.rs` for messages that are refused before they are decoded, and `service.rs`
+//! for administration at an address that does not have it.
 
 use plimsoll_runtime::outcome::Outcome;
 use tonic::metadata::MetadataValue;
