@@ -14,7 +14,8 @@
 #![warn(clippy::expect_used, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic"))]
 
-// A server never prints: a print waits for a reader, and panics without one. `base::telemetry` writes the log.
+// A server never calls `println!`: it blocks if the reader is slow, and panics if there is none. `base::telemetry`
+// writes the log.
 #[warn(clippy::print_stderr, clippy::print_stdout)]
 pub mod base;
 pub mod cli;

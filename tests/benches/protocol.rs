@@ -15,7 +15,7 @@ use plimsoll_tests::Server;
 use plimsoll_tests::bench::{self, Table};
 use tonic::transport::{Channel, Endpoint};
 
-/// Size of the body in bytes, as a small image has it.
+/// Size of the body in bytes: that of a small image.
 const IMAGE: usize = 1 << 10;
 const BLOCKS: usize = 20;
 const BLOCK: Duration = Duration::from_millis(500);

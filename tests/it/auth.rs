@@ -134,7 +134,7 @@ async fn the_file_of_keys_is_read_again_and_a_broken_one_changes_nothing() {
     wait(&new, 401).await;
     std::fs::write(&file, format!("{old_line}\n{new_line}\n")).expect("written");
     wait(&new, 200).await;
-    // If the file is missing or broken, the keys before stay valid. Once it can be read again, its keys count.
+    // If the file is missing or broken, the previous keys stay valid. Once it can be read again, its keys are used.
     std::fs::remove_file(&file).expect("removed");
     std::fs::write(&file, "not a line of keys").expect("written");
     tokio::time::sleep(Duration::from_millis(1500)).await;

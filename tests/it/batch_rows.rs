@@ -23,15 +23,15 @@ enum Step {
     MatMul,
     /// Softmax over the columns of each row.
     SoftmaxOfRow,
-    /// The difference to a function of the sum of the row.
+    /// Each row minus a function of its sum.
     CentreRow,
     /// The sum with the result of an earlier step.
     Residual,
     /// Softmax over the rows of the batch.
     SoftmaxOfBatch,
-    /// The difference to a function of the sum of the batch.
+    /// Each row minus a function of the sum of the batch.
     CentreBatch,
-    /// The sum with all rows before.
+    /// Each row plus all rows before it.
     SumOfRowsBefore,
 }
 

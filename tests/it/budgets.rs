@@ -1,4 +1,5 @@
-//! Byte budgets: bytes count when they come, and what a client does not send or read is bounded in time.
+//! Byte budgets: bytes count when they arrive, and a client that does not send or does not read is cut off after a
+//! time.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -194,7 +195,7 @@ async fn a_reply_that_is_not_read_is_counted_and_cut_off() {
     }
 }
 
-/// A client of HTTP/2 that takes one byte of its reply and then nothing would otherwise keep its connection for ever.
+/// A client of HTTP/2 that takes one byte of its reply and then nothing would otherwise keep its connection forever.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_whose_replies_are_not_read_are_closed() {
     let limits = "[server]\nmax_connections = 4\nreply_timeout = \"1s\"\n";
@@ -222,7 +223,8 @@ async fn idle_connections_make_room_for_new_ones() {
     }
 }
 
-/// A connection whose first request is on the way is not idle, and without a client that waits no connection is closed.
+/// A connection whose first request is on the way is not idle, and connections are closed only if a client waits for
+/// one.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_not_closed_before_their_first_request_arrives() {
     let server = Server::start(&format!("[server]\nmax_connections = 1\n{}", guests_config("tester", ""))).await;
@@ -233,7 +235,7 @@ async fn connections_are_not_closed_before_their_first_request_arrives() {
     first.write_all(request).await.expect("sent");
     let reply = read_all(&mut first).await;
     assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
-    // Now the first one has ended, because the second one waited. Nobody waits for the second one.
+    // The first connection has ended, because the second one waited for it. No client waits for the second one.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     second.write_all(request).await.expect("sent");
     let mut start = [0; 12];

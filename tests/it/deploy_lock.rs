@@ -62,7 +62,7 @@ async fn a_rollback_does_not_wait_for_a_silent_registry() {
     let noop = format!("file = {:?}", guest("noop-infer"));
     assert!(text.contains(&noop), "{text}");
     std::fs::write(&site.config, text.replace(&noop, &format!("file = \"oci://{address}/noop:1\""))).expect("written");
-    // The registry accepts the connection and says nothing.
+    // The registry accepts the connection and sends nothing.
     let connection = tokio::time::timeout(Duration::from_secs(60), registry.accept()).await.expect("a reload pulls");
     let connection = connection.expect("a connection");
     let started = Instant::now();
@@ -73,7 +73,7 @@ async fn a_rollback_does_not_wait_for_a_silent_registry() {
     drop((connection, registry));
 }
 
-/// What a deployment was based on may change before it is complete. Then both changes hold.
+/// The versions on which a deployment is based may change before it is complete. Then both changes take effect.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_and_a_rollback_at_the_same_time_both_hold() {
     let site = Site::new("");
@@ -99,7 +99,7 @@ async fn a_deployment_and_a_rollback_at_the_same_time_both_hold() {
         assert_eq!(reply.text, stamped_reply(u32::from(round) - 1));
         let plugins = reply.headers["x-plimsoll-plugins"].to_str().expect("text");
         assert!(plugins.contains(&format!("infer=noop-infer@{round}+")), "{plugins}");
-        // Forward again, so that the next round rolls back to this round's version.
+        // Switches to the newer version again, so that the next round rolls back to this round's version.
         roll_back(&server, u32::from(round)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The door of administration: closed without the token that the server made, which the commands find.
+//! Administration needs the token that the server made. The commands find the token.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -165,7 +165,7 @@ fn the_token_is_made_once_for_its_owner_and_the_commands_find_it() {
     for arguments in [&["plugin", "list"][..], &["top", "--once"]] {
         let (code, text) = run(folder.path(), &[arguments, &server].concat());
         assert_eq!(code, Some(0), "{arguments:?}: {text}");
-        // From elsewhere, the message says what to name; and then the token is found.
+        // In another folder, the message names the options for the token. With one of them the token is found.
         let (code, text) = run(elsewhere.path(), &[arguments, &server].concat());
         assert_eq!(code, Some(1), "{text}");
         for words in [".plimsoll/admin-token", "--config", "--data-dir", "PLIMSOLL_ADMIN_TOKEN", "--token-file"] {
@@ -216,7 +216,7 @@ fn the_token_goes_only_to_servers_on_this_machine() {
         }
         heads
     });
-    // Connects to this machine, but is no address of the loopback interface.
+    // Connects to this machine, but is not an address of the loopback interface.
     let (code, text) = run(folder.path(), &["plugin", "list", "--server", &format!("http://0.0.0.0:{port}")]);
     assert!(code == Some(1) && text.contains("no token was sent"), "{text}");
     let (code, text) = run(folder.path(), &["plugin", "list", "--server", &format!("http://127.0.0.1:{port}")]);

@@ -1,4 +1,4 @@
-//! Requests at the door: the line of each in the log, the header `Host`, and slashes at the end of a path.
+//! Checks that apply to every request: its line in the log, the header `Host`, and slashes at the end of a path.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -134,7 +134,7 @@ async fn in_the_drain_grpc_is_not_serving_and_live_and_answers() {
     assert_eq!(next.status(), ServingStatus::NotServing, "pushed to the client that watches");
     let new = tonic::transport::Channel::from_shared(url).expect("a URL").connect().await.expect("a server");
     let mut inference = GrpcInferenceServiceClient::new(new);
-    // Each call has a connection of its own: the server asks the client to leave after the first one.
+    // Each call has its own connection: the server asks the client to leave after the first one.
     assert!(inference.server_live(ServerLiveRequest {}).await.expect("an answer").into_inner().live);
     drop(inference);
     for model in [None, Some("p")] {

@@ -1,4 +1,4 @@
-//! In the drain, connections of HTTP/2 are told to go away.
+//! In the drain, connections of HTTP/2 get the frame GOAWAY.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

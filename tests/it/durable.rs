@@ -61,7 +61,7 @@ async fn a_deployment_that_a_restart_forgets_is_told_and_remembered_later() {
     for folder in ["", "components"] {
         assert_eq!(drafts(&data(&site, &served, folder)), Vec::<PathBuf>::new(), "drafts keep the disk full");
     }
-    // A rollback is never prevented, only told.
+    // A rollback is never prevented; its reply only has a warning.
     let (status, reply) = served.json("POST", "/v1/plugins/stamp/rollback", Vec::new()).await;
     assert_eq!((status, &reply["durable"]), (200, &false.into()), "{reply}");
     let (status, reply) = served.json("POST", "/v1/plugins/stamp/rollback", Vec::new()).await;
@@ -117,7 +117,7 @@ async fn a_read_only_data_folder_is_read_and_deployments_are_told() {
     assert_eq!(served.metric("plimsoll_deployments_not_durable").await, 1);
 }
 
-/// A site with a compiled cache of its own, and the cache's folder.
+/// A site with its own compiled cache, and the cache's folder.
 fn site_with_cache() -> (Site, PathBuf) {
     let site = site("");
     let text = fs::read_to_string(&site.config).expect("text");
@@ -206,7 +206,7 @@ async fn a_read_only_cache_is_read() {
     let read_only = in_mounts("mount --bind own-cache own-cache; mount -o remount,bind,ro own-cache");
     let served = Wrapped::start(&read_only, &site);
     assert_eq!(served.reply().await, stamped_reply(0));
-    // Code that was compiled would be stored, and fail. So the log shows whether something was compiled.
+    // Compiled code would be stored, which fails here. So the log shows whether something was compiled.
     let is_told =
         |log: &str| log.contains("cannot use the compiled cache") || log.contains("cannot cache compiled code");
     assert!(!is_told(&served.log()), "{}", served.log());

@@ -55,7 +55,7 @@ async fn a_reply_before_the_end_of_the_body_is_not_lost() {
                 assert!(reply.to_ascii_lowercase().contains("connection: close"), "{request}: {reply}");
             }
         }
-        // What is no request is answered too.
+        // Bytes that are not a request get a reply, too.
         for _ in 0..ROUNDS {
             let head = format!("GET / HTTP/1.1\r\nhost: h\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
             let reply = send_first(&address, &head, 0).unwrap_or_else(|error| panic!("a large head: {error}"));

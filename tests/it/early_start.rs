@@ -1,5 +1,5 @@
-//! The first moments of a server: signals are handled from the first one, and addresses are reserved before the long
-//! part of the start.
+//! The start of a server: signals are handled from the first moment, and addresses are reserved before the long part of
+//! the start.
 
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};

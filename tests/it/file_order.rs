@@ -50,7 +50,7 @@ async fn an_older_file_does_not_replace_the_version_that_serves() {
     assert!(reason.contains("has no version"), "{reason}");
     server.stop().await;
 
-    // A restart decides in the same way, also about files that come meanwhile.
+    // A restart decides in the same way, also about files that were added while no server ran.
     site.drop_in("stamp@1.9.9.wasm", &stamped(99));
     let server = site.serve().await;
     assert_eq!(server.infer("p", "", "").await.text, stamped_reply(10));
@@ -78,7 +78,7 @@ async fn a_file_may_be_replaced_by_an_older_one() {
     // Other bytes in the same file have the same version.
     site.drop_in("stamp@1.9.wasm", &stamped(91));
     server.wait_for_reply(&stamped_reply(91)).await;
-    // A file without a version replaces what came over HTTP: it is how a plugin is deployed as a rule.
+    // A file without a version replaces a version that came over HTTP, because most plugin files have no version.
     let put = server.send("PUT", "/v1/plugins/other?version=2", &[], stamped(2)).await;
     assert_eq!(put.status, 200, "{}", put.text);
     site.drop_in("other.wasm", &stamped(20));

@@ -1,4 +1,4 @@
-//! Texts of plugins are foreign: where they are printed, their control characters are escaped and they are short.
+//! Texts of plugins are not trusted: where they are printed, control characters are escaped and the length is limited.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use plimsoll_tests::{Server, Site, TempDir, another_version, guest, guests_confi
 use crate::cli::{run, text};
 use crate::versions::with_section;
 
-/// An author that clears the screen, begins a line of its own and reverses the text after it.
+/// An author that clears the screen, begins a new line and reverses the text after it.
 const AUTHOR: &str = "Eve \u{1b}[2J\r\nversion   9.9.9\u{202e} José";
 
 fn component() -> Vec<u8> {

@@ -97,7 +97,7 @@ async fn three_hundred_versions_come_and_go_and_leave_nothing() {
             }
         }
         if version == VERSIONS / 4 {
-            // Until here the lists with a limit are filled: the latest rejected versions and plugins.
+            // The rounds so far fill the lists that have a limit: the latest rejected versions and plugins.
             let filled = sizes(&site, &server).await;
             assert_eq!(filled.0.digests, 2, "`stamp` and `noop-infer`: {filled:?}");
             before = Some(filled);
@@ -179,7 +179,7 @@ async fn pipelines_and_chips_that_a_new_configuration_removed_are_forgotten() {
         let (found, _) = sizes(&site, &server).await;
         assert_eq!(*before.get_or_insert_with(|| sizes_of(&found)), sizes_of(&found));
     }
-    // What stays has kept its counts.
+    // The series that stay have kept their counts.
     let metrics = server.get("/metrics").await.text;
     let ok = "plimsoll_requests_total{pipeline=\"p\",chip=\"c\",outcome=\"ok\"} 12";
     assert!(metrics.contains(ok), "{metrics}");

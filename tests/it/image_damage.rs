@@ -34,7 +34,7 @@ impl Random {
     }
 }
 
-/// Runs a program of libjpeg-turbo. Returns its output, or `None` if it fails. A warning is no failure.
+/// Runs a program of libjpeg-turbo. Returns its output, or `None` if it fails. A warning is not a failure.
 fn run(program: &str, arguments: &[&str], file: &Path) -> Option<Vec<u8>> {
     let output = Command::new(program).args(arguments).arg(file).stderr(Stdio::null()).output().expect("it starts");
     // Both programs exit with 2 after a warning.
@@ -209,7 +209,7 @@ fn a_damaged_jpeg_has_the_pixels_of_djpeg_or_is_refused() {
             }
         }
         println!("{kind:<44} {equal:5} as djpeg, {refused:5} refused");
-        // What can be repaired is not refused. Without restart markers, a file that ends early is.
+        // Damage that can be repaired is not refused. A file without restart markers that ends early is refused.
         if kind != "-optimize" && equal < count / 2 {
             wrong.push(format!("{kind}: only {equal} of {count} are decoded"));
         }

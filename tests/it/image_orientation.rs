@@ -111,7 +111,7 @@ fn orientations_are_those_of_pillow() {
     let mut check = |what: &str, answer: &str, base, file: &[u8]| {
         let found = applied(base, file);
         count += 1;
-        // What Pillow does not read may be refused or not.
+        // A file that Pillow does not read may be refused or not.
         if answer != "error" && found != Ok(answer.parse().expect("a number")) {
             wrong.push(format!("{what}: {answer} expected, {found:?}"));
         }

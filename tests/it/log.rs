@@ -12,7 +12,7 @@ use plimsoll_tests::{Site, TempDir, guest, stamped, stamped_reply};
 use crate::cli::run;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_plimsoll-under-test");
-/// Nothing here takes as long, unless it hangs.
+/// Only a process that hangs takes this long.
 const BOUND: Duration = Duration::from_secs(60);
 /// Requests that log more than 1 MiB together, the size of the queue.
 const LOUD_REQUESTS: usize = 300;
@@ -145,7 +145,7 @@ fn closed_stderr() -> Command {
     command
 }
 
-/// A pipe that is full and is not read; the first end must live as long as nothing shall break.
+/// A pipe that is full and is not read. Keep the reader as long as the writer is used: without it, writes fail.
 fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     // The capacity of a pipe (pipe(7)).

@@ -1,5 +1,4 @@
-//! What a registry is given, and what is taken from it: credentials go only to the registries that are named, and a
-//! manifest is read up to a limit.
+//! Credentials are sent only to the registries that are named, and a manifest is read up to a limit.
 
 use std::process::Command;
 use std::sync::{Arc, Mutex};

@@ -24,7 +24,7 @@ fn config(file: &Path, engine: (&'static str, &'static str)) -> String {
     crate::model_cases::config(file, engine, "").replace("input = \"image\"", "max_pixels = 1")
 }
 
-/// A model in a folder of its own.
+/// A model in its own folder.
 struct Stored {
     folder: TempDir,
     file: PathBuf,
@@ -63,7 +63,7 @@ pub(crate) async fn assert_right(model: &Onnx, inputs: &[Value], shape: &[usize]
     }
 }
 
-/// Runs a model with rten, which refuses the request and goes on.
+/// Runs a model with rten, which refuses the request and continues to run.
 pub(crate) async fn assert_refused(model: &Onnx, inputs: &[Value], parts: &[&str]) {
     let stored = Stored::new(model);
     for engine in engines().into_iter().filter(|engine| engine.0 == "rten") {

@@ -1,4 +1,5 @@
-//! The backend `onnxruntime`: what it must not trust, must not optimise away, and must not die of.
+//! The backend `onnxruntime`: declarations that it must not trust, operations that it must not optimise away, and
+//! inputs that must not crash it.
 
 use std::path::Path;
 
@@ -244,7 +245,8 @@ async fn all_models_that_cannot_be_loaded_are_reported() {
     }
 }
 
-/// A coupling that shows only for numbers that no probe has is found in the graph, and the node is named.
+/// A dependency between rows that appears only for numbers that no probe has is found in the graph, and the node is
+/// named.
 #[test]
 fn the_graph_tells_whether_rows_are_mixed() {
     let rows = |shape: &[Option<i64>]| Onnx::new(13).input("x", shape).output("y", shape);

@@ -9,7 +9,7 @@ use plimsoll::base::telemetry::{self, LogFormat};
 /// The variable that tells the child what to do.
 const TASK: &str = "PLIMSOLL_TEST_PANIC_HOOK";
 
-/// Not a test of its own: the other tests start it as a process.
+/// Not a separate test: the other tests start it as a process.
 #[test]
 #[ignore = "the other tests start it"]
 fn child() {

@@ -1,4 +1,4 @@
-//! A rollback that must build its version again, after a restart, holds up no other change.
+//! A rollback that must build its version again after a restart does not block other changes.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use plimsoll::base::bundled;
 use plimsoll::config::Config;
 use plimsoll_tests::{Server, Site, guest, guests_config, shared_cache};
 
-/// Serves the plugin `front` of a site with a cache of compiled code.
+/// Serves the plugin `front` of a site, with this cache of compiled code.
 async fn serve(site: &Site, cache: std::path::PathBuf) -> Server {
     let mut config = Config::load(Some(&site.config)).expect("valid");
     config.data_dir = Some(site.folder.path().join(".plimsoll"));
@@ -42,7 +42,7 @@ async fn a_rollback_that_compiles_holds_up_no_other_change() {
         let server = Arc::clone(&server);
         async move { server.send("POST", "/v1/plugins/front/rollback", &[], Vec::new()).await }
     });
-    // It is asked first, so it would have the lock.
+    // The rollback is requested first, so it would have the lock.
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     for name in ["one", "two"] {
         let gone = server.send("DELETE", &format!("/v1/plugins/{name}"), &[], Vec::new()).await;

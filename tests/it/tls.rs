@@ -89,7 +89,7 @@ fn https_is_served_with_both_versions_of_http_and_a_silent_client_is_let_go() {
     let served = Process::serve(folder.path(), &[]);
     assert!(served.url.starts_with("https://127.0.0.1:"), "{}", served.url);
     let address = served.url.trim_start_matches("https://").to_owned();
-    // Says nothing during all of the test.
+    // Sends nothing during the whole test.
     let mut silent = TcpStream::connect(&address).expect("connected");
 
     for (version, shown) in [("--http1.1", "1.1"), ("--http2", "2")] {

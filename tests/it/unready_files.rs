@@ -1,4 +1,5 @@
-//! Files of the plugin folder that are not complete, or are no files: nothing else waits for them, and the log names them.
+//! Paths in the plugin folder that are incomplete files, or are not regular files: nothing else waits for them, and the
+//! log names them.
 
 use std::fs;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! The order of versions is an order, and that of Semantic Versioning 2.0 for its versions.
+//! The order of versions is a total order. For versions of Semantic Versioning 2.0 it is the order defined there.
 
 use std::cmp::Ordering;
 

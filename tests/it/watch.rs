@@ -181,7 +181,7 @@ async fn a_file_without_permission_is_deployed_once_it_can_be_read() {
     served.wait_for_metric(refused, 2).await;
 }
 
-/// The file takes no space: it consists of holes.
+/// The file takes no disk space, because it is sparse.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_huge_file_is_refused_without_being_read() {
     let (site, served) = rolled_back(&["env"]).await;

@@ -1,4 +1,4 @@
-//! The real binary, started by another program that gives it other limits, another user or mounts of its own.
+//! The real binary, started by another program that gives it other limits, another user or its own mounts.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").expect("there").uid() == 0
 }
 
-/// The words that start a program in a mount namespace of its own, after the commands of `setup`.
+/// The words that start a program in its own mount namespace, after the commands of `setup`.
 pub(crate) fn in_mounts(setup: &str) -> Vec<String> {
     let unshare: &[&str] = if is_root() { &["unshare", "-m"] } else { &["unshare", "-Urm"] };
     let script = format!("set -e; {setup}; exec \"$@\"");

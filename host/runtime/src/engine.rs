@@ -95,7 +95,7 @@ impl Runtime {
 pub struct EpochThread {
     /// True unless the thread has ended.
     pub is_running: bool,
-    /// How often it panicked, and went on.
+    /// How often it panicked and continued.
     pub panics: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Names and digests: which plugin it is, exactly.
+//! The identity of a plugin: its name, version and digest.
 
 use std::sync::Arc;
 
@@ -45,8 +45,8 @@ pub struct InvalidPluginName(pub String);
 /// The longest version of a plugin, in bytes.
 const MAX_VERSION: usize = 64;
 
-/// Checks the version of a plugin. It stands in headers, labels of metrics and log lines, so it may have letters, digits,
-/// `.`, `+`, `_` and `-`.
+/// Checks the version of a plugin. It appears in headers, labels of metrics and log lines, so it may have letters,
+/// digits, `.`, `+`, `_` and `-`.
 ///
 /// # Errors
 /// If the version breaks one of these rules.

@@ -1,5 +1,5 @@
 //! Runs WebAssembly inference stages in process: a fresh instance of each stage for every request, with a memory cap, a
-//! deadline, and a report of how high its linear memory rose. The server `plimsoll` is built on it; it has no HTTP, no
+//! deadline, and a report of its high-water mark. The server `plimsoll` is built on it; it has no HTTP, no
 //! configuration file and no global state, so another Rust service can embed it.
 //!
 //! # Layout, from the ground up; each layer uses only those above it in this list

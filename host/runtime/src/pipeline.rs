@@ -54,7 +54,7 @@ pub struct PipelineError<'a> {
 }
 
 impl Pipeline {
-    /// Makes a pipeline of its parts.
+    /// Makes a pipeline from its parts.
     pub fn new(parts: PipelineParts) -> Self {
         let PipelineParts { name, preprocess, chips, default_chip, postprocess, deadline } = parts;
         let infer = chips.iter().map(|(chip, stage)| (chip.as_str(), &**stage.core()));

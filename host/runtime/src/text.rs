@@ -42,7 +42,8 @@ fn escaped(text: &str, stays: impl Fn(char) -> bool) -> String {
         if stays(letter) || letter == ' ' || letter.is_ascii_graphic() {
             shown.push(letter);
         } else {
-            // After another letter, because a combining character is escaped only at the start of a text.
+            // The letter is escaped after another one, because a combining character is escaped only at the start of a
+            // text.
             shown.extend(String::from_iter(['x', letter]).escape_debug().skip(1));
         }
     }

@@ -3,9 +3,9 @@
 
 use rustix::process::{Resource, getrlimit};
 
-/// The least limit under which anything is built: the reserved address space of one linear memory (4 GiB), and as much
-/// for its guard region, the compiler and the threads. Below it, allocations of a few bytes fail, and a failed
-/// allocation ends the process without a message that names the limit.
+/// Minimum limit with which the host starts: the reserved address space of one linear memory (4 GiB), and as much again
+/// for its guard region, the compiler and the threads. Under a lower limit, allocations of a few bytes fail, and a
+/// failed allocation ends the process without a message that names the limit.
 const LEAST: u64 = 8 << 30;
 
 /// The limit of the address space leaves no room to build a plugin and run it.
@@ -19,7 +19,7 @@ pub struct TooLittle {
 /// Checks that the limit leaves room to build a plugin and run it.
 ///
 /// # Errors
-/// [`TooLittle`] if it does not. The message says how to mend it.
+/// [`TooLittle`] if it does not: the reason, and how to fix it.
 pub fn check() -> Result<(), TooLittle> {
     match getrlimit(Resource::As).current {
         Some(limit) if limit < LEAST => Err(TooLittle { limit }),
@@ -27,7 +27,7 @@ pub fn check() -> Result<(), TooLittle> {
     }
 }
 
-/// What to add to the message of a failure that the limit may have caused; empty if there is no limit.
+/// The text to add to the message of a failure that the limit may have caused; empty if there is no limit.
 pub fn hint() -> String {
     getrlimit(Resource::As).current.as_ref().map_or_else(String::new, hint_for)
 }

@@ -8,7 +8,7 @@ pub(crate) fn trim() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[allow(unsafe_code, reason = "measured by `bench.py isolation`: 114 instead of 143 MiB resident before any load")]
     // SAFETY: the function takes no pointer, may be called by any thread at any time (malloc_trim(3): MT-Safe), and
-    // does not touch what is in use.
+    // does not touch memory that is in use.
     unsafe {
         libc::malloc_trim(0);
     }

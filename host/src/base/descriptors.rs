@@ -7,8 +7,8 @@ pub fn limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// Raises the limit as far as the system allows without more rights. The soft limit is often 1,024 for programs that
-/// cannot handle more.
+/// Raises the soft limit to the hard limit, which needs no privileges. The soft limit is often 1,024, because some
+/// programs cannot handle more.
 pub fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {

@@ -1,7 +1,7 @@
 //! Metadata of files and folders, used to detect changes.
 //!
-//! A file that does not exist and a file that cannot be looked at are different results: a file that cannot be looked at
-//! may still exist.
+//! To look at a file means to read its metadata. A file that does not exist and a file that cannot be looked at are
+//! different results: a file that cannot be looked at may still exist.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -39,7 +39,8 @@ pub fn look_at_file(path: &Path) -> io::Result<Option<(FileStat, ChangeTime)>> {
 /// As [`look_at_file`], for a name at which only a regular file makes sense.
 ///
 /// # Errors
-/// Also if it is something else: a folder, a FIFO, a socket or a device. The message names it.
+/// As [`look_at_file`], and if the name belongs to something else: a folder, a FIFO, a socket or a device. The message
+/// names it.
 pub fn look_at_regular_file(path: &Path) -> io::Result<Option<(FileStat, ChangeTime)>> {
     let Some(metadata) = metadata(path)? else { return Ok(None) };
     check_regular(&metadata)?;

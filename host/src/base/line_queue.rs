@@ -90,7 +90,7 @@ impl LineQueue {
                 }
                 rest = next;
             }
-            // Not after a failure, because the report could not be written either.
+            // Reports nothing after a failure, because the report could not be written either.
             let dropped = if is_lost { 0 } else { std::mem::take(&mut self.lock().unreported) };
             if dropped > 0 {
                 report(dropped);

@@ -1,5 +1,5 @@
-//! How the fields of a log line are written for humans: so that no text of a caller or a plugin can begin a line, look
-//! like a field, or control the terminal.
+//! Writes the fields of a log line for humans. No text of a caller or a plugin can begin a line, look like a field, or
+//! control the terminal.
 //!
 //! A text is written as it is if it cannot be mistaken for anything else. Otherwise it is written in quotes, with escapes
 //! (`\n`, `\u{1b}`). The JSON format does that for every text.

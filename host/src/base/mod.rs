@@ -5,7 +5,7 @@
 //!   that the binary contains.
 //! - [`oci`]: components in registries. [`secrets`]: random secrets, and files for secrets.
 //! - [`process`]: the memory of the process. [`descriptors`]: the limit of open file descriptors. [`address_space`]:
-//!   that of addresses. [`allocator`]: returns freed memory to the operating system.
+//!   the limit of the address space. [`allocator`]: returns freed memory to the operating system.
 //! - [`nearest`]: the word that was probably meant.
 //! - [`telemetry`]: the log. `line_queue`: the queue of its lines. [`panics`]: counts and logs panics.
 

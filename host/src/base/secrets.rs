@@ -46,7 +46,7 @@ pub fn keep(path: &Path) -> io::Result<(String, Kept)> {
         Ok(mut file) => {
             let mut text = String::new();
             if file.metadata()?.mode() & OF_OTHERS == 0 {
-                // A file of the wrong kind is not a reason to read all of it.
+                // Reads only the start, because a file of the wrong kind may be large.
                 let _ = Read::take(&mut file, LENGTH as u64 * 4).read_to_string(&mut text);
             }
             (Some(text.trim().to_owned()).filter(|text| text.len() >= LENGTH), Kept::Replaced)

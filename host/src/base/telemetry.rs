@@ -1,7 +1,7 @@
 //! The log: human-readable or JSON lines on stderr, filtered by `RUST_LOG` (default `info`).
 //!
-//! A thread of its own writes the lines. If stderr is closed, its reader is slow, or the disk is full, only log lines
-//! are lost. Everything that the process writes to stderr goes through this thread.
+//! A separate thread writes the lines. If stderr is closed, its reader is slow, or the disk is full, only log lines are
+//! lost. Everything that the process writes to stderr goes through this thread.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -19,7 +19,7 @@ use super::log_fields::SafeFields;
 
 /// How long the process waits at exit for a reader that does not read.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long it waits at exit for a reader that reads.
+/// How long the process waits at exit for a reader that reads, but slowly.
 const EXIT_LIMIT: Duration = Duration::from_secs(5);
 
 static LINES: LineQueue = LineQueue::new();
@@ -55,7 +55,7 @@ pub fn start(format: LogFormat) -> io::Result<()> {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     if started.is_err() {
-        // Another thread was faster, or the process has a log of its own.
+        // Another thread was faster, or the process has its own log.
         return Ok(());
     }
     let _ = WRITER.set(std::thread::Builder::new().name("log".into()).spawn(write_lines)?);

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::files::{ChangeTime, FileStat, look_at_file};
 
-/// What a look at a file shows; `None` if it cannot be looked at.
+/// The metadata of a file; `None` if it cannot be read.
 type Look = Option<(FileStat, ChangeTime)>;
 
-/// Files, and what the last look at them showed.
+/// Files, and their metadata at the last check.
 #[derive(Debug)]
 pub struct WatchedFiles {
     paths: Vec<PathBuf>,
@@ -16,7 +16,7 @@ pub struct WatchedFiles {
 }
 
 impl WatchedFiles {
-    /// Looks at the files. Call this before they are read, so that no change is missed.
+    /// Reads the metadata of the files. Call this before the files are read, so that no change is missed.
     pub fn new(paths: Vec<PathBuf>) -> Self {
         let seen = Mutex::new(look(&paths));
         Self { paths, seen }

@@ -62,7 +62,7 @@ impl Administration {
         };
         let found = |text: String, place: String| {
             let token = text.trim().to_owned();
-            // A header could not carry it, and the message of the client would not say why.
+            // Other tokens cannot be sent in a header, and the error of the HTTP client would not say why.
             match token.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
                 true => Ok((Some(token), place)),
                 false => Err(Error::Failed(format!("the token in {place} is not one line of ASCII characters"))),

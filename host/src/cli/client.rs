@@ -51,7 +51,7 @@ impl Client {
             }
             let is_local = is_local(&url);
             if is_local {
-                // A proxy would connect to itself.
+                // A proxy would connect to its own machine instead of this one.
                 builder = builder.no_proxy();
             }
             (text.trim_end_matches('/').to_owned(), url.scheme() == "https", is_local)

@@ -36,7 +36,7 @@ fn note(written: io::Result<()>) {
     }
 }
 
-/// Writes what is buffered. Returns the exit code of a command that ended with `code`.
+/// Writes the buffered output. Returns the exit code of a command that ended with `code`.
 pub(super) fn finish(code: ExitCode) -> ExitCode {
     note(io::stdout().lock().flush());
     match FAILED.get() {

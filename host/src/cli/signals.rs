@@ -1,5 +1,6 @@
-//! The signals that stop the server. They are noted from the first moment of the process: a signal of the first
-//! milliseconds must neither be lost (by the first process of a container) nor end a server (SIGHUP).
+//! The signals that stop the server. The process records them from its first moment. Otherwise a SIGTERM in the first
+//! milliseconds could be lost (the first process of a container ignores signals without a handler), and a SIGHUP could
+//! end the server.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -22,7 +23,7 @@ struct Early {
     hangup: Arc<AtomicBool>,
     interrupt: Arc<AtomicBool>,
     terminate: Arc<AtomicBool>,
-    /// True if a signal ends the process, because it is no server.
+    /// True if a signal ends the process, because the command is not a server.
     ends: Arc<AtomicBool>,
 }
 
@@ -34,7 +35,7 @@ impl Early {
     }
 }
 
-/// Notes signals from now on. Call this before everything else.
+/// Records signals from now on. Call this before everything else.
 ///
 /// # Errors
 /// If the system refuses a handler.
@@ -47,7 +48,8 @@ pub(super) fn note() -> io::Result<()> {
     Ok(())
 }
 
-/// Lets signals end the process, also one that came before. Call this for a command that is no server.
+/// From now on signals end the process; a signal that was recorded before ends it at once. Call this for a command that
+/// is not a server.
 pub(super) fn end_process() {
     let Some(early) = EARLY.get() else { return };
     early.ends.store(true, SeqCst);
@@ -58,8 +60,8 @@ pub(super) fn end_process() {
     }
 }
 
-/// Handles SIGTERM and SIGINT from now on, also one that came before. SIGHUP is handled too, so that one in the start does
-/// not end the process; the watcher of the configuration handles it later.
+/// Handles SIGTERM and SIGINT from now on, and those that were recorded before. Also sets a handler for SIGHUP, so that
+/// a SIGHUP during the start does not end the process; after the start the watcher of the configuration handles SIGHUP.
 ///
 /// # Errors
 /// If the system refuses a handler.

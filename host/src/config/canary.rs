@@ -57,7 +57,7 @@ fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     parse_share(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
-/// A text that is no share.
+/// A text that is not a valid share.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a valid share; write it as a percentage such as \"5%\"")]
 struct InvalidShare(String);

@@ -46,7 +46,7 @@ impl From<SocketAddr> for Listen {
     }
 }
 
-/// A text that is no address.
+/// A text that is not a valid address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` {why}; write HOST:PORT, for example 127.0.0.1:8080, or unix:PATH", text.escape_debug())]
 pub struct InvalidAddress {

@@ -13,7 +13,8 @@ pub struct BuildError {
     pub reason: String,
     /// The plugin whose release was rejected.
     pub plugin: Option<String>,
-    /// True if the host has no room for an instance now. It says nothing about the release, so it may be tried again.
+    /// True if the host has no room for an instance now. Then the error says nothing about the release, which may be
+    /// tried again.
     pub is_temporary: bool,
 }
 
@@ -26,7 +27,7 @@ impl BuildError {
         Self { plugin: Some(plugin.to_owned()), ..Self::new(key, reason) }
     }
 
-    /// Marks the error as one of the host's present state, if it is.
+    /// Sets whether the error is temporary: caused by the current state of the host.
     #[must_use]
     pub(super) fn temporary(self, is_temporary: bool) -> Self {
         Self { is_temporary, ..self }

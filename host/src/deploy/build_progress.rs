@@ -1,4 +1,4 @@
-//! Log lines about what takes long: a first start compiles every plugin, which takes seconds to minutes.
+//! Log lines about slow steps: a first start compiles every plugin, which takes seconds to minutes.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -75,7 +75,7 @@ impl Canary {
         Self { pipeline, candidate: candidate.clone(), rules: rules.clone(), requests, old, new }
     }
 
-    /// Returns true if nothing of this canary is different in a new build of its pipeline.
+    /// Returns true if a new build of its pipeline changes nothing of this canary.
     pub fn is_unchanged_in(&self, pipeline: &ServedPipeline) -> bool {
         self.pipeline.version == pipeline.version && pipeline.canary.as_ref() == Some(&self.rules)
     }

@@ -49,8 +49,8 @@ impl Deployer {
         }
     }
 
-    /// Continues the canaries of `before` in the routes that are served now, with their figures, if nothing of theirs has
-    /// changed: both versions of the pipeline, and the rules. Returns their plugins.
+    /// Continues the canaries of `before`, with their figures, in the routes that are served now. A canary continues
+    /// only if its rules and both versions of its pipeline are unchanged. Returns the plugins of these canaries.
     pub(super) async fn continue_canaries(&mut self, serving: &Serving, before: &Served) -> Vec<String> {
         let mut continued = Vec::new();
         for (name, candidate) in candidates(serving) {

@@ -148,10 +148,10 @@ impl CatalogEntry {
         releases.map(|release| &release.artifact.identity).chain(&self.compiling)
     }
 
-    /// Returns true if the bytes of a file were handled before, so that it is not a new release: it was touched, copied,
-    /// moved, restored, or is found by another path. A restart decides in the same way. Other bytes in a known file are
-    /// a new release, unless they were rolled back. The same bytes with a changed manifest are a new release, the version
-    /// that serves may get another name, and a release that may be tried again is tried again.
+    /// Returns true if the bytes of a file were handled before, so that it is not a new release: it was touched,
+    /// copied, moved, restored, or is found by another path. A restart decides in the same way. Other bytes in a known
+    /// file are a new release, unless they were rolled back. Handled bytes are a new release in three cases: the
+    /// manifest has changed, the version that serves has a new name, or a rejected release may be tried again.
     pub fn is_handled(&self, what: &str, release: &Release) -> bool {
         let identity = &release.artifact.identity;
         if self.is_withdrawn(&identity.digest) {
@@ -171,9 +171,9 @@ impl CatalogEntry {
         is_known && !is_changed && !is_retried
     }
 
-    /// Forgets the handled files and references that are gone, and what was rejected of them. A version that is known
-    /// keeps its entry, so that its file does not deploy it again if it comes back. Returns true if something was
-    /// forgotten.
+    /// Forgets the handled files and references that no longer exist, and the versions of them that were rejected. A
+    /// known version keeps its entry, so that it is not deployed again if its file comes back. Returns true if
+    /// something was forgotten.
     pub fn forget_gone(
         &mut self,
         is_file_gone: impl Fn(&Path) -> bool,

@@ -84,8 +84,8 @@ impl Deployments {
         finished(changed).await
     }
 
-    /// Makes changes that may pull or compile, on a separate thread. They are made one after another, as those of the
-    /// callers before. They are completed even if the caller disconnects.
+    /// Makes changes that may pull or compile, on a separate thread. Changes of several callers are made one after
+    /// another. They are completed even if the caller disconnects.
     ///
     /// # Panics
     /// If a change panics.
@@ -121,7 +121,7 @@ impl Deployments {
     }
 }
 
-/// Waits for a change. If it panicked, the panic continues here; it is counted already.
+/// Waits for a change. If the change panicked, the panic continues here; it was already counted.
 async fn finished<R>(change: JoinHandle<R>) -> R {
     match change.await.map_err(JoinError::try_into_panic) {
         Ok(result) => result,
@@ -131,7 +131,7 @@ async fn finished<R>(change: JoinHandle<R>) -> R {
     }
 }
 
-/// The turn to make changes that may pull or compile.
+/// Makes changes that may pull or compile.
 pub struct Build<'a> {
     deployments: &'a Deployments,
     runtime: &'a Handle,
@@ -141,7 +141,7 @@ pub struct Build<'a> {
 
 impl Build<'_> {
     /// How often a rehearsal is repeated because another change was made meanwhile. The repetitions are short, because
-    /// the parts are there.
+    /// the parts are already built.
     const REHEARSALS: usize = 3;
 
     /// The served state.

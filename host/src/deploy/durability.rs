@@ -1,5 +1,4 @@
-//! Whether a restart remembers the changes: writes the journal and the copies of components, and tries again what
-//! failed.
+//! Makes changes survive a restart: writes the journal and the copies of components, and repeats writes that failed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,7 +91,7 @@ impl Deployer {
         self.lost_copies.set(lost);
     }
 
-    /// Tries again what could not be written.
+    /// Repeats the writes that failed.
     pub(super) fn retry_journal(&self, serving: &Serving) {
         let has_problem = self.journal.as_ref().is_some_and(|journal| journal.problem().is_some());
         let is_due = (has_problem || !self.lost_copies.is_empty()) && self.lost_copies.is_retry_due();

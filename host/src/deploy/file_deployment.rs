@@ -49,7 +49,8 @@ pub(super) fn deploy_file(build: &Build<'_>, found: &ComponentFile, look: &Look)
         && is_new(release)
     {
         if was_logged {
-            // It may fail at every scan, so it is tried before it is compiled and logged as a deployment.
+            // Keeping a copy may fail at every scan, so it is tried before the release is compiled and logged as a
+            // deployment.
             let mut tried = release.clone();
             build.change(async |serving, deployer| deployer.keep(serving, &mut tried))?;
         }
@@ -118,7 +119,7 @@ impl Deployer {
         };
         let digest = release.artifact.identity.digest.to_string();
         self.remember_handled(serving, &found.name, what.clone(), &digest, found.fingerprint);
-        // Before the deployment, so that a release that causes a panic is not tried repeatedly.
+        // The file is marked before the deployment, so that a release that causes a panic is not tried repeatedly.
         self.folder.mark_handled(found);
         let result = self.deploy(serving, release, "folder").await;
         if let Err(ChangeError::Conflict(_) | ChangeError::NotDurable { .. } | ChangeError::NoCapacity { .. }) = &result
@@ -140,7 +141,7 @@ impl Deployer {
         }
     }
 
-    /// Marks a file as handled that has the bytes that were handled before.
+    /// Marks a file as handled, because its bytes were handled before.
     fn skip_file(&mut self, serving: &Serving, found: &ComponentFile, release: &Release) {
         let identity = &release.artifact.identity;
         let what = found.path.display().to_string();
@@ -149,7 +150,7 @@ impl Deployer {
         let is_serving = {
             let mut plugins = serving.catalog();
             let plugin = plugins.entry(found.name.clone()).or_default();
-            // The file may have been gone.
+            // The note may say that the file is missing.
             plugin.note = None;
             let current = plugin.serving.iter().chain(&plugin.candidate);
             current.map(|release| &release.artifact.identity.digest).any(|digest| *digest == identity.digest)

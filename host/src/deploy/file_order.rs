@@ -1,5 +1,5 @@
-//! Whether a new file of the plugin folder may replace the version that serves: an older file, or one whose version
-//! cannot be compared, does not replace it while the newer one is there.
+//! Decides if a new file of the plugin folder may replace the version that serves. An older file, or one whose version
+//! cannot be compared, does not replace it while the newer file exists.
 
 use std::cmp::Ordering;
 use std::path::Path;
@@ -16,8 +16,9 @@ use super::version_order::VersionOrder;
 #[error("{0}")]
 pub(super) struct NotNewer(String);
 
-/// Checks that no version of the plugin that serves or is on canary is newer than the release of a file. A version whose
-/// own file was overwritten or removed may be replaced by every file, also by an older one. So may a bundled one.
+/// Checks that no version of the plugin that serves or is on canary is newer than the release of a file. A version
+/// whose own file was overwritten or removed may be replaced by every file, also by an older one. The same holds for a
+/// bundled version.
 ///
 /// # Errors
 /// If the release must not replace it.

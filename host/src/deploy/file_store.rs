@@ -106,7 +106,7 @@ impl ModelFiles {
         Ok(Self { bytes: Arc::new(bytes), external })
     }
 
-    /// The digest of the model; with other files, of all files.
+    /// The digest of the model file, or of all files if the model has several.
     fn digest(&self) -> String {
         let model = digest(&self.bytes);
         if self.external.is_empty() {
@@ -117,7 +117,7 @@ impl ModelFiles {
     }
 }
 
-/// The files of a model, as long as a stage has each of them as an asset.
+/// The files of a model. They stay in memory only while a stage has each of them as an asset.
 #[derive(Clone)]
 struct WeakFiles {
     bytes: Weak<Vec<u8>>,

@@ -1,7 +1,8 @@
 //! One look at the plugin folder and at the files that the configuration names.
 //!
-//! What cannot be seen is not gone: a folder that cannot be read, or whose mount was dropped, says nothing about its
-//! files. The look has the reason, and [`Look::is_gone`] is false for what was there before.
+//! A file that cannot be seen does not count as removed: a folder that cannot be read, or whose mount was dropped, says
+//! nothing about its files. The look has the reason, and [`Look::is_gone`] is false for the files that were there
+//! before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -65,7 +66,8 @@ impl Look {
         look
     }
 
-    /// Returns true if a file that was there before is gone. If it or its folder could not be looked at, it is not.
+    /// Returns true if a file that was there before is gone. Returns false if the file or its folder could not be
+    /// looked at.
     pub fn is_gone(&self, path: &Path) -> bool {
         let is_unseen = |path: &Path| self.unseen.contains_key(path);
         !is_unseen(path) && !path.parent().is_some_and(is_unseen) && !self.present.contains(path)
@@ -91,7 +93,7 @@ impl Look {
                 folders.extend(id.ok().map(|id| (folder.to_owned(), id)));
                 continue;
             }
-            // A file that was removed from the folder in which it was is gone. About other folders nothing is known.
+            // A missing file counts as removed only if the folder is still the one in which the file was found.
             let reason = match id {
                 Ok(id) if folders.get(folder) == Some(&id) => None,
                 Ok(_) => Some(ANOTHER_FOLDER.to_owned()),
@@ -146,7 +148,7 @@ impl Look {
                 self.present.insert(path.to_owned());
                 self.files.push(ComponentFile { name, version, path: path.to_owned(), fingerprint });
             }
-            // It was removed at this moment.
+            // The file was removed during the scan.
             Ok(None) => {}
             Err(error) => drop(self.unseen.insert(path.to_owned(), error.to_string())),
         }

@@ -1,5 +1,5 @@
-//! Forgets what is gone: files that were removed, plugins that have no version left, and the series of their versions.
-//! Without this, memory, metrics and journal would grow with every deployment.
+//! Forgets what no longer exists: files that were removed, plugins that have no version left, and the series of their
+//! versions. Without this, memory, metrics and journal would grow with every deployment.
 
 use std::collections::BTreeSet;
 use std::path::Path;

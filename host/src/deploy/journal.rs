@@ -119,7 +119,7 @@ impl Journal {
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| JournalError::Invalid { path, error }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(JournalState::default()),
-            // The folder belongs to another user, or is no folder. Opening it has logged a warning.
+            // The folder belongs to another user, or is not a folder. A warning was logged when it was opened.
             Err(error)
                 if self.lock.get().is_none()
                     && matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory) =>
@@ -144,7 +144,7 @@ impl Journal {
         self.remove_unnamed(state);
     }
 
-    /// Why the latest state is not on disk, if it is not.
+    /// The reason why the latest state is not on disk; `None` if it is.
     pub fn problem(&self) -> Option<String> {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -198,7 +198,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Removes the components that a state does not name. A component that cannot be removed only takes space.
+    /// Removes the components that a state does not name. A component that cannot be removed only wastes disk space.
     fn remove_unnamed(&self, state: &JournalState) {
         let plugins = state.plugins.values();
         let entries = plugins.flat_map(|plugin| plugin.serving.iter().chain(&plugin.candidate).chain(&plugin.previous));
@@ -250,7 +250,8 @@ impl Journal {
     }
 }
 
-/// The version of a record. An older version of this program accepted any text, so what is not allowed now is replaced.
+/// The version of a record. An older version of this program accepted any text, so a text that is no longer allowed is
+/// replaced.
 fn usable_version(version: &str) -> String {
     if check_version(version).is_ok() {
         return version.to_owned();

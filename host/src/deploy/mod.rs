@@ -11,19 +11,18 @@
 //!   plugin. [`journal`], [`journal_state`]: the state that is kept across restarts.
 //!   [`upload`]: a release that came over HTTP.
 //! - `rehearsal`, `rehearsed`: the slow parts of a change, done before it and without the lock.
-//! - [`deployer`]: admits a release; [`change_error`]: why it does not. [`rollback`]: rolls back and retires. [`canary`], [`canary_decision`]: a new
-//!   version on a share of the requests. [`model_repository`]: unloads and loads pipelines.
+//! - [`deployer`]: admits a release; [`change_error`]: why it rejects one. [`rollback`]: rolls back and retires.
+//!   [`canary`], [`canary_decision`]: a new version on a share of the requests. [`model_repository`]: unloads and loads
+//!   pipelines.
 //! - [`start`]: the deployment at start, and the change to a new configuration. [`release_selection`]: selects the
 //!   release that serves if there are several. [`version_order`], [`newest_file`],
 //!   `newest_release`: which of several files is the newest.
 //! - [`folder_look`], [`plugin_folder`]: the plugin folder and its changes. [`scan`], [`watch`]: one scan, and when.
 //!   `file_deployment`, `file_order`: what a new file does, and when it may replace the version that serves.
-//!   [`unreadable`]: what of it cannot be read. [`durability`], [`lost_copies`]: whether a restart
-//!   remembers a change.
-//!   [`forget`]: forgets what is gone.
+//!   [`unreadable`]: the files and folders that cannot be read. [`durability`], [`lost_copies`]: whether a restart
+//!   remembers a change. [`forget`]: forgets what no longer exists.
 //! - [`pipeline_builder`], [`pipeline_build`], [`build_state`], [`file_store`]: build pipelines from the configuration.
-//!   [`build_progress`]: says what takes long.
-//!   [`sample`]: the sample that every new version must answer.
+//!   [`build_progress`]: log lines about slow steps. [`sample`]: the sample that every new version must answer.
 
 pub mod build_error;
 pub mod build_progress;

@@ -14,8 +14,8 @@ use crate::config::Config;
 /// A file that has not changed for this time is assumed to be completely written. If a writer pauses longer,
 /// [`is_truncated`] or the next scan detects it.
 const AT_REST: Duration = Duration::from_millis(25);
-/// How long to wait for the rest of a file that ends inside a section, and how long one file that changes holds up the
-/// changes of others.
+/// How long to wait for the rest of a file that ends inside a section, and how long other changes wait for a file that
+/// keeps changing.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// The result of one folder scan.
@@ -84,9 +84,9 @@ impl PluginFolder {
         Look::take(config, known, &mut self.folders)
     }
 
-    /// Looks, and finds the files that are new or changed. The changes of all files wait for one that is being written,
-    /// because files that are written together are deployed together; but only for a time. A file that changes for
-    /// longer counts as one that cannot be read, until it is at rest.
+    /// Looks, and finds the files that are new or changed. While a file is being written, all changes wait for it,
+    /// because files that are written together are deployed together. They wait for a limited time: a file that keeps
+    /// changing for longer counts as unreadable until it is at rest.
     pub fn scan(&mut self, config: &Config, known: &BTreeSet<PathBuf>) -> Scan {
         let mut scan = Scan { look: self.look(config, known), ..Scan::default() };
         for found in scan.look.files.clone() {
@@ -129,7 +129,7 @@ pub(super) fn is_for_long(began: Instant) -> bool {
     began.elapsed() >= LONGEST_WAIT
 }
 
-/// A file that changes for so long.
+/// A file that keeps changing for too long.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "it has been changing for more than {} s; other changes no longer wait for it",

@@ -85,7 +85,7 @@ impl Rehearsed {
     }
 }
 
-/// The name of the trial of these releases. `plugin` is the one for which it is made, if it is not made for all.
+/// The name of the trial of these releases. `plugin` is the plugin that is tried; `None` if all are.
 pub(super) fn trial_name<'a>(
     selection: &Selection,
     plugins: impl Iterator<Item = &'a str>,

@@ -1,4 +1,4 @@
-//! A release: one version of a plugin as it was handed in, from any source.
+//! A release: one version of a plugin as it was submitted, from any source.
 
 use std::fmt;
 use std::fs::File;
@@ -24,7 +24,7 @@ pub struct Release {
     pub manifest: Manifest,
     /// Where it came from.
     pub source: ReleaseSource,
-    /// When it was handed in.
+    /// When it was submitted.
     pub at: SystemTime,
 }
 
@@ -156,7 +156,7 @@ pub(super) fn read_manifest(name: &str, component: &Path) -> Result<Manifest, Fi
     let found = manifest_beside(name, component).map_err(|error| FileError::unreadable(component, &error))?;
     let Some(path) = found else { return Ok(Manifest::default()) };
     let text = read_settings(&path).map_err(|error| match error.kind() {
-        // Bytes that are not text do not become text when they are read again.
+        // The file is not text of the allowed size, so reading it again would not help.
         io::ErrorKind::Other => FileError::Rejected(format!("{}: {error}", path.display())),
         _ => FileError::unreadable(&path, &error),
     })?;

@@ -35,7 +35,7 @@ enum NoRelease {
     NoNewest(#[from] NoNewest),
     #[error(transparent)]
     File(#[from] FileError),
-    /// There is no file and no bundled plugin. The text says where it was searched.
+    /// There is no file and no bundled plugin. The text says where the plugin was searched for.
     #[error("{0}")]
     Unknown(String),
 }
@@ -62,8 +62,8 @@ impl Deployer {
                 }
                 Err(error) => error,
             };
-            // If the release at fault is new, the one before it continues to serve.
-            // What the host has no room for now says nothing about a release.
+            // If the release at fault is new, the one before it continues to serve. A temporary lack of room in the
+            // host says nothing about a release.
             let at_fault = error
                 .plugin
                 .as_ref()
@@ -111,7 +111,7 @@ impl Deployer {
             _ => self.newest_file(config, name, plugin).transpose().map(|found| {
                 let (found, release) = found?;
                 if matches!(release, Err(FileError::Unreadable(_))) {
-                    // So that a scan tries it again.
+                    // The next scan tries it again.
                     self.folder.mark_unhandled(&found);
                 }
                 let release = release?;
@@ -194,7 +194,7 @@ fn wanted_plugins(config: &Config) -> BTreeMap<String, String> {
     wanted
 }
 
-/// Says where a plugin was searched.
+/// The message for an unknown plugin: says where it was searched for.
 fn unknown(config: &Config, name: &str) -> String {
     if let Some(file) = declared(config, name) {
         let file = config.resolve(file);

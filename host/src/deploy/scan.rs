@@ -1,6 +1,6 @@
 //! Scans the plugin folder and the configuration file once, and makes the changes.
 //!
-//! What cannot be read changes nothing: it is logged once, and tried again at the next scan.
+//! A file that cannot be read changes nothing: this is logged once, and the next scan tries it again.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -78,7 +78,7 @@ impl VersionOrder {
     }
 }
 
-/// Returns true for a date with hyphens, such as `2026-11-27`: its month and day are no pre-release.
+/// Returns true for a date with hyphens, such as `2026-11-27`: its month and day are not a pre-release.
 fn is_date(text: &str) -> bool {
     text.split('-').map(str::len).eq([4, 2, 2]) && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
 }

@@ -72,7 +72,7 @@ pub struct VersionView {
     /// Why it was rejected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// When it was handed in or rejected, in seconds since 1970.
+    /// When it was submitted or rejected, in seconds since 1970.
     pub at: f64,
     /// Its stage runs.
     #[serde(flatten)]

@@ -76,7 +76,7 @@ async fn watch_once(deployments: Weak<Deployments>) {
     }
 }
 
-/// Waits for a signal, or for ever if its handler could not be installed.
+/// Waits for a signal, or forever if its handler could not be installed.
 async fn received(signal: Option<&mut Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),

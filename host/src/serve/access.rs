@@ -51,7 +51,7 @@ impl Access {
             }
             (text, path.display().to_string(), "in the file that `[admin] token_file` names")
         } else {
-            // An empty variable is how some tools unset one.
+            // Some tools unset a variable by setting it to an empty text.
             let text = std::env::var(TOKEN_VARIABLE).unwrap_or_default();
             if text.is_empty() {
                 return Ok(None);
@@ -70,7 +70,7 @@ impl Access {
         Ok(Some(Self { token: Some(Sha256::digest(token).into()), place, hint }))
     }
 
-    /// Reads the token in the data folder, or makes it. If that is not possible, administration is closed.
+    /// Reads the token in the data folder, or creates it. If that is not possible, no request may administrate.
     pub fn kept(folder: &Path) -> Self {
         let path = folder.join(TOKEN_FILE);
         let place = path.display().to_string();

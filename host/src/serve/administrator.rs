@@ -53,7 +53,7 @@ pub(super) fn refused(
     detail: &str,
 ) -> ServeError {
     app.records.metrics.record_authentication_failure(realm, failure.as_str());
-    // The token itself is never logged, because a wrong one is often the right one of another server.
+    // The token itself is never logged, because a wrong token is often the valid token of another server.
     tracing::warn!(
         target: "plimsoll::audit", realm, request = shortened(what), client = %client, reason = failure.as_str(),
         "authentication failed"

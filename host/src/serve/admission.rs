@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::deploy::ServedPipeline;
 use crate::records::RequestRecord;
 
-/// One connection may hold this part of the budgets: a quarter.
+/// The budget is divided by this number for one connection: it may hold a quarter.
 const CONNECTION_PART: u64 = 4;
 
 /// The limits on requests.

@@ -16,7 +16,7 @@ use crate::config::{Config, ConfigError, Listen, Server};
 use crate::deploy::{Deployments, NotServed, Served, ServedPipeline, Serving};
 use crate::records::Records;
 
-/// What identifies a caller with a key, in the memory report.
+/// The memory report names this as the identity of callers, if callers have keys.
 const KEY_NAME: &str = "name of the key";
 
 /// The application state that all routes share.
@@ -73,11 +73,11 @@ impl App {
         let access = Access::configured(config)?;
         let tls = if remembers { Tls::configured(config)? } else { None };
         let keys = if remembers { Keys::configured(config)? } else { None };
-        // With keys, their names are the callers.
+        // If callers have keys, the name of the key identifies the caller.
         let identity = if keys.is_some() { KEY_NAME } else { config.memory.caller_header.as_str() };
         let records = Arc::new(Records::new(identity, config.memory.top_callers, config.server.metric_buckets));
         let deployments = Deployments::start(&runtime, config, remembers, Arc::clone(&records)).await?;
-        // Only now the data folder is locked, so no other server makes a token at the same time.
+        // The data folder is locked by now, so no other server creates a token at the same time.
         let access = access.unwrap_or_else(|| match remembers {
             true => Access::kept(&config.data_dir()),
             false => Access::closed("this process keeps nothing in a data folder"),
@@ -97,8 +97,8 @@ impl App {
         })
     }
 
-    /// Returns true if the server is ready for new requests: it was not asked to stop, and everything that works beside
-    /// the requests works.
+    /// Returns true if the server is ready for new requests: it was not asked to stop, and all background tasks and
+    /// threads run.
     pub fn is_ready(&self) -> bool {
         !self.stopping.has_begun()
             && self.records.background.ended().is_empty()

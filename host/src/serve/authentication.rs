@@ -13,7 +13,8 @@ use super::client::Client;
 use super::credentials::Failure;
 use super::refusal::RefusalFormat;
 
-/// The methods of gRPC that need no key: the health of the server, and what needs the token of administration instead.
+/// The methods of gRPC that need no key: those of the health of the server, and those that need the token of
+/// administration instead.
 const OPEN: [&str; 4] = [
     "/inference.GRPCInferenceService/ServerLive",
     "/inference.GRPCInferenceService/ServerReady",

@@ -3,8 +3,8 @@
 use plimsoll_runtime::text::grouped;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// Work on at least this many bytes leaves the async workers. Less takes tens of microseconds, which is not longer than the
-/// change of the thread.
+/// Work on at least this many bytes leaves the async workers. Less work takes tens of microseconds, which is no longer
+/// than a switch to another thread.
 pub(in crate::serve) const LARGE: usize = 128 << 10;
 
 /// Runs work on `bytes` bytes: on a thread for blocking work if they are many, otherwise on this thread.

@@ -1,4 +1,4 @@
-//! A budget of bytes. A reservation grows while its bytes arrive, so what is only announced takes nothing.
+//! A budget of bytes. A reservation grows while its bytes arrive, so bytes that are only announced are not counted.
 //!
 //! Reservations that wait for each other could block each other, each with half of its bytes. So a part of the budget
 //! is the *reserve*: only the oldest waiting reservation (the *elder*) may take from it, until it is complete. A complete

@@ -30,7 +30,7 @@ struct Caller {
     refilled: Instant,
 }
 
-/// A request of a caller. The drop ends it.
+/// A request of a caller. Dropping it ends the request.
 pub struct CallerSlot {
     entered: Option<(Arc<CallerLimit>, u64)>,
 }

@@ -1,6 +1,6 @@
 //! Adds `Connection: close` to replies that are sent before the request body was fully read. Such a connection cannot
 //! be used again. Without the header, a client would send its next request to a closed connection (RFC 9112, section
-//! 9.6). What it still sends is read and discarded (`linger`), so that the reply reaches it.
+//! 9.6). What the client still sends is read and discarded (`linger`), so that the reply reaches the client.
 
 use std::pin::Pin;
 use std::sync::Arc;

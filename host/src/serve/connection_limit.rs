@@ -24,7 +24,7 @@ pub(super) struct ConnectionLimit {
     open: Arc<Mutex<HashMap<u64, Arc<OpenConnection>>>>,
     next: AtomicU64,
     since: Instant,
-    /// True after the log said that the bound is reached.
+    /// True after a warning was logged that the bound is reached.
     is_logged: AtomicBool,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct ConnectionLimit {
 pub(super) struct OpenConnection {
     /// Requests that are not completely answered.
     running: AtomicUsize,
-    /// Those of them whose reply was cut off because the client does not read it.
+    /// Running requests whose reply was cut off because the client does not read it.
     cut_off: AtomicUsize,
     /// When it became idle, in milliseconds after the start of the server.
     idle_since: AtomicU64,
@@ -121,7 +121,8 @@ impl ConnectionLimit {
         ConnectionSlot { connection, number, open: Arc::clone(&self.open), _room: room }
     }
 
-    /// Closes the connections that are idle for the longest time. Several at once, because looking for them takes time.
+    /// Closes the connections that are idle for the longest time. Closes several at once, because finding them takes
+    /// time.
     fn close_idle(&self) {
         let open = lock(&self.open);
         let mut idle: Vec<_> =
@@ -205,7 +206,7 @@ impl CutOff {
 impl Drop for Running {
     fn drop(&mut self) {
         self.connection.idle();
-        // In this order, so that a connection with other requests is never idle in between.
+        // The counters change in this order, so that a connection with other requests is never idle in between.
         if self.is_cut_off.load(Relaxed) {
             self.connection.cut_off.fetch_sub(1, Relaxed);
         }

@@ -45,10 +45,10 @@ const MAX_STREAMS: u32 = 256;
 /// Interval of the pings that detect a dead HTTP/2 connection.
 const PING: Duration = Duration::from_secs(20);
 
-/// Time in which an idle connection must end that has to make room for another.
+/// Time limit for the end of an idle connection that must make room for another.
 const END_TIME: Duration = Duration::from_secs(1);
 
-/// What the connections have to do.
+/// The phase of the server, which decides what the connections do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Serving,
@@ -103,7 +103,7 @@ impl Connections {
         Arc::clone(&self.limit)
     }
 
-    /// Serves a connection in a task of its own.
+    /// Serves a connection in its own task.
     pub(super) fn serve<S>(&mut self, stream: S, peer: Peer, router: &Router, slot: ConnectionSlot)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -116,7 +116,7 @@ impl Connections {
             let client = Client { address: peer, name: None };
             let (open, admission, reply_timeout) =
                 (Arc::clone(&slot.connection), Arc::clone(&self.admission), self.reply_timeout);
-            // A connection of HTTP/1 has one body at a time, so it needs no budget of its own.
+            // A connection of HTTP/1 has one body at a time, so it needs no separate budget.
             let budget = OnceLock::new();
             tower::service_fn(move |mut request: Request<Incoming>| {
                 requests.any.store(true, Relaxed);
@@ -200,7 +200,7 @@ impl Connections {
                         must_end.as_mut().reset(Instant::now() + END_TIME);
                         is_ending = true;
                     }
-                    // The head of a next request that is never complete is not waited for.
+                    // Does not wait for the head of a next request that never becomes complete.
                     () = &mut must_end, if is_ending => {
                         if slot.connection.is_idle() {
                             return;
@@ -210,7 +210,7 @@ impl Connections {
                     Ok(()) = phases.changed() => {
                         phase = *phases.borrow_and_update();
                         if phase == Phase::Stopping {
-                            // An incomplete first head is not waited for.
+                            // Does not wait for an incomplete first head.
                             if !requests.any.load(Relaxed) {
                                 return;
                             }

@@ -27,8 +27,8 @@ impl Failure {
     }
 }
 
-/// Checks that each header of credentials is given once. Otherwise this server and a proxy before it could mean different
-/// ones.
+/// Checks that each header of credentials is given once. Otherwise this server and a proxy before it could use
+/// different values.
 ///
 /// # Errors
 /// If one is repeated. The message names it.

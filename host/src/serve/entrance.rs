@@ -45,7 +45,7 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// The address without slashes at the end of its path. `None` if there are none, as almost always.
+/// The address without slashes at the end of its path. `None` if there are none, which is the usual case.
 fn without_slashes(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
     if path.len() < 2 || !path.ends_with('/') {

@@ -17,9 +17,9 @@ use tokio::time::{Instant, Sleep};
 
 /// The time for which a closed connection is read.
 const TIME: Duration = Duration::from_secs(30);
-/// It is read no longer if nothing arrives for this time.
+/// Reading ends if nothing arrives for this time.
 const SILENCE: Duration = Duration::from_secs(5);
-/// The bytes after which it is not read further. It bounds what a client can make the server discard.
+/// Reading ends after this many bytes. This bounds how much a client can make the server discard.
 const MAX_BYTES: usize = 256 << 20;
 /// The bytes that are discarded at a time.
 const PIECE: usize = 16 << 10;
@@ -41,7 +41,7 @@ enum State {
     /// The client's bytes are discarded.
     Discarding {
         until: Instant,
-        /// The end of the time, or of the silence.
+        /// When reading ends: at the end of the time, or of the silence.
         next: Pin<Box<Sleep>>,
     },
     Closed,
@@ -55,7 +55,7 @@ impl<S> Linger<S> {
 }
 
 impl<S: AsyncRead + Unpin> Linger<S> {
-    /// Discards what arrives. Completes when the client has closed, or no more is to be read.
+    /// Discards what arrives. Completes when the client has closed the connection, or when reading must end.
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut piece = [0; PIECE];
         let turn_ends = self.discarded.saturating_add(TURN);
@@ -73,8 +73,8 @@ impl<S: AsyncRead + Unpin> Linger<S> {
         Poll::Ready(())
     }
 
-    /// Completes when the client has sent for too long, or nothing for too long. `before` is what was discarded before
-    /// this call.
+    /// Completes when the client has been sending for too long, or has sent nothing for too long. `before` is the
+    /// number of bytes that were discarded before this call.
     fn poll_time(&mut self, context: &mut Context<'_>, before: usize) -> Poll<()> {
         let State::Discarding { until, next } = &mut self.state else { return Poll::Ready(()) };
         let now = Instant::now();

@@ -105,7 +105,7 @@ pub struct Reserved(Vec<(ListenAddress, Socket)>);
 #[derive(Debug)]
 enum Socket {
     Tcp(SocketAddr, TcpSocket),
-    /// A unix socket cannot be reserved. That no other process uses it was checked.
+    /// A unix socket cannot be reserved, but it was checked that no other process uses it.
     Unix(PathBuf),
 }
 

@@ -23,14 +23,14 @@ pub struct Pace {
     /// Bytes that must arrive in a window.
     wanted: u64,
     rate: u64,
-    /// Created when the body is waited for, which most small bodies never are.
+    /// Created when the server must wait for the body, which is rare for small bodies.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// A body that arrives too slowly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Late {
-    /// It did not arrive in its time.
+    /// It did not arrive in time.
     Time(Duration),
     /// Its rate is below `server.body_min_rate`, in bytes per second.
     Rate {

@@ -5,9 +5,9 @@
 pub enum Part {
     /// All routes.
     All,
-    /// The routes of callers. There are no others.
+    /// Only the routes of callers.
     Callers,
-    /// Administration, reports and metrics.
+    /// Only administration, reports and metrics.
     Administration,
 }
 

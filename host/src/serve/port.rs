@@ -94,7 +94,7 @@ pub(super) fn listen_on(address: SocketAddr, socket: TcpSocket) -> Result<TcpLis
 
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Otherwise a restarted server would have to wait for the connections of the one before.
+    // Without this, a restarted server would have to wait until the connections of the previous process have ended.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::app::App;
 
-/// How often the files are looked at.
+/// How often the files are checked.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Follows the files until the application is gone.
+/// Checks the files until the application is dropped.
 pub(super) async fn follow(app: Weak<App>) {
     loop {
         tokio::time::sleep(INTERVAL).await;

@@ -1,7 +1,7 @@
-//! The bodies of large replies. Their bytes count against `server.reply_budget` until they are sent, and a reply of which
-//! the client takes nothing for `server.reply_timeout` is cut off.
+//! The bodies of large replies. Their bytes count against `server.reply_budget` until they are sent, and a reply is cut
+//! off if the client reads nothing of it for `server.reply_timeout`.
 //!
-//! The timer runs in a task of its own: hyper does not poll the body while the client takes nothing.
+//! The timer runs in a separate task, because hyper does not poll the body while the client reads nothing.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -24,7 +24,7 @@ use super::refusal::RefusalFormat;
 const SMALL: usize = 16 << 10;
 /// hyper gets a reply in pieces of at most this many bytes, so that the rest of it stays in the budget.
 const PIECE: usize = SMALL;
-/// The timer looks this often within the time-out.
+/// How many times the timer checks the client within the time-out.
 const LOOKS: u32 = 4;
 
 /// A reply that the client does not read.
@@ -32,7 +32,7 @@ const LOOKS: u32 = 4;
 #[error("the client took nothing of its reply for {0:?} (`server.reply_timeout`)")]
 struct Unread(Duration);
 
-/// Returns true if a reply needs no count.
+/// Returns true if the bytes of a reply are not counted.
 pub(super) fn is_small(reply: &Response<Body>) -> bool {
     reply.body().size_hint().exact().is_some_and(|bytes| bytes <= SMALL as u64)
 }
@@ -125,7 +125,7 @@ impl Drop for Held {
     }
 }
 
-/// Drops the bytes of a reply when the client has taken nothing for the time-out. The connection closes then.
+/// Drops the bytes of a reply when the client has read nothing for the time-out. The connection closes then.
 async fn cut_off(rest: Weak<Rest>, timeout: Duration, mark: CutOff) {
     let (mut seen, mut idle) = (0, 0);
     loop {

@@ -11,12 +11,12 @@ use tokio_rustls::{Accept, server};
 
 use super::listener::Peer;
 
-/// Time limit of a handshake. Without it, a client that says nothing would keep its connection for the time limit of a
+/// Time limit of a handshake. Without it, a client that sends nothing would keep its connection for the time limit of a
 /// request's head.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 /// A connection, encrypted if the server has a certificate. The handshake happens when the connection is first read, so
-/// accepting a connection waits for no client.
+/// accepting a connection does not wait for the client.
 pub(super) enum Secured<S> {
     /// Not encrypted.
     Plain(S),

@@ -32,7 +32,7 @@ pub struct Listeners {
     pub http: Vec<Listener>,
     /// For gRPC only.
     pub grpc: Vec<Listener>,
-    /// For administration, reports and metrics, if these have addresses of their own.
+    /// For administration, reports and metrics, if these have their own addresses.
     pub admin: Vec<Listener>,
 }
 
@@ -79,7 +79,7 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
     let asked = endpoints.serve_until(&mut connections, stops.recv()).await.unwrap_or(Stop::Now);
     let drains = asked == Stop::Drain && !drain.is_zero();
     if drains {
-        // Before readiness tells of the drain, so that the reply which does so closes its connection.
+        // This comes before the readiness changes, so that a reply that reports the drain closes its connection.
         connections.drain();
     }
     app.stopping.begin();
@@ -143,7 +143,8 @@ impl Endpoints {
         let mut end = pin!(end);
         let limit = connections.limit();
         loop {
-            // First the client, then its room: connections that are idle are closed only for one that has arrived.
+            // The client is accepted before there is room for it, because idle connections are closed only for a client
+            // that has arrived.
             let next = async {
                 if self.arrived.is_none() {
                     self.arrived = Some(self.accept().await);

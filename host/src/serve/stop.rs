@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 
 use tokio::sync::mpsc::Receiver;
 
-/// A request to stop the server. Each further request ends the present step at once: first the drain, then the time of
-/// the running requests.
+/// A request to stop the server. Each further request ends the current step at once: first the drain, then the grace
+/// period of the running requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     /// The server first reports that it is not ready, and continues to serve for `server.drain`.
@@ -30,7 +30,7 @@ pub struct Stopping(AtomicBool);
 impl Stopping {
     /// From now on the server is not ready.
     pub(super) fn begin(&self) {
-        // What happened before, such as the start of the drain, is seen by those who see this.
+        // A thread that reads this value also sees what happened before it, such as the start of the drain.
         self.0.store(true, Release);
     }
 

@@ -1,4 +1,5 @@
-//! A unix socket in the file system. The file of a process that has ended is replaced; the file is removed at the end.
+//! A unix socket in the file system. The file of a process that has ended is replaced. The server removes its own file
+//! at the end.
 
 use std::fs;
 use std::io;

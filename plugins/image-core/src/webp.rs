@@ -26,7 +26,7 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     limits.check_size("WebP", width, height)?;
     let mut output = settings.output((width, height), container::read_orientation(body));
 
-    // The first frame of an animation is decoded as an image of its own, because the decoder would blend it with a
+    // The first frame of an animation is decoded as a separate image, because the decoder would blend it with a
     // background, which changes the colours of transparent pixels.
     let frame = if decoder.is_animated() { Some(animation::first_frame(body)?) } else { None };
     let (left, top) = frame.as_ref().map_or((0, 0), |frame| (frame.left, frame.top));

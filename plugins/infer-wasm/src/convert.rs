@@ -21,7 +21,7 @@ pub fn to_value(input: &Input, tensor: &Tensor) -> Result<Value, String> {
         TensorType::I32 => {
             let data = tensor.data();
             let elements: Vec<i32> = data.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes)).collect();
-            // There is no tensor type of one signed byte, so its elements come as 32-bit integers.
+            // There is no tensor type of one signed byte, so its elements are passed as 32-bit integers.
             if input.kind == Some(ValueType::Tensor(DataType::Int8)) {
                 let narrow = elements.into_iter().map(|element| {
                     i8::try_from(element).map_err(|_| {

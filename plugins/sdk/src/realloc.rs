@@ -1,9 +1,10 @@
 //! `cabi_realloc`: the function with which the host allocates arguments in the plugin's memory.
 //!
-//! On `wasm32-wasip2`, wit-bindgen leaves it to wasi-libc, whose weak `cabi_realloc` takes memory from C's `realloc`. The
-//! bindings then free this memory with the plugin's `#[global_allocator]`. With the default allocator both are the same
-//! heap. With another one, each body is freed by an allocator that never gave it out: it leaks, or the heap is destroyed.
-//! The strong symbol of this module takes precedence over the weak ones and uses the plugin's allocator.
+//! On `wasm32-wasip2`, wit-bindgen leaves it to wasi-libc, whose weak `cabi_realloc` takes memory from C's `realloc`.
+//! The bindings then free this memory with the plugin's `#[global_allocator]`. With the default allocator both are the
+//! same heap. With another one, each body is freed by an allocator that did not allocate it: the body leaks, or the
+//! heap is corrupted. The strong symbol of this module takes precedence over the weak ones and uses the plugin's
+//! allocator.
 //!
 //! This is the SDK's only module with `unsafe`.
 

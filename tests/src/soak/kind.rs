@@ -9,7 +9,7 @@ use super::raw;
 pub enum Kind {
     /// An image for the plugin that leaks.
     Image,
-    /// A pipeline whose plugin is replaced meanwhile: both stages must have the same version.
+    /// A pipeline whose plugin is replaced during the soak: both stages must have the same version.
     Stamp,
     /// Tensors of the Open Inference Protocol.
     Tensors,
@@ -17,7 +17,7 @@ pub enum Kind {
     Ready,
     /// The metrics.
     Metrics,
-    /// Bytes that are no image; the plugin keeps them.
+    /// Bytes that are not an image; the plugin keeps them.
     NoImage,
     /// A pipeline that does not exist.
     Nowhere,
@@ -25,7 +25,7 @@ pub enum Kind {
     Method,
     /// JSON that ends early.
     Json,
-    /// A body that is not gzip, though it says so.
+    /// A body that is not gzip, although its header says so.
     Gzip,
     /// An unknown `Content-Encoding`.
     Encoding,

@@ -135,7 +135,7 @@ impl Soak {
     }
 }
 
-/// What the clients of a phase saw.
+/// The results of the clients of a phase.
 #[derive(Default)]
 struct Phase {
     counts: BTreeMap<&'static str, u64>,
@@ -165,7 +165,8 @@ impl Report {
         times.extend(phase.times);
     }
 
-    /// How much resident memory grew, in bytes: after the last tenth of the requests, against after the second.
+    /// How much resident memory grew, in bytes: resident memory after the last tenth of the requests minus that after
+    /// the second tenth.
     pub fn growth(&self) -> i64 {
         self.resident[9] as i64 - self.resident[1] as i64
     }

@@ -46,7 +46,7 @@ impl Process {
                 break line[at..].split('"').next().expect("an address").to_owned();
             }
         };
-        // If nobody read the log, the pipe would fill up.
+        // If the log were not read, the pipe would fill up.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { url, folder, child, http: reqwest::Client::new() }
     }

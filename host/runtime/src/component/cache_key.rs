@@ -12,7 +12,8 @@ pub(super) const KEY_FILE: &str = "key";
 /// The length of the key.
 pub(super) const KEY_BYTES: usize = 32;
 
-/// Reads the key. A key that is missing, or was cut off when a disk was full or a process was killed, is made anew.
+/// Reads the key. A key that is missing, or was cut off when a disk was full or a process was killed, is replaced by a
+/// new one.
 pub(super) fn read_or_create_key(folder: &Path, path: &Path) -> io::Result<[u8; KEY_BYTES]> {
     let read = || match fs::read(path) {
         Ok(bytes) => Ok(<[u8; KEY_BYTES]>::try_from(bytes).ok()),
@@ -20,7 +21,7 @@ pub(super) fn read_or_create_key(folder: &Path, path: &Path) -> io::Result<[u8; 
         Err(error) => Err(error),
     };
     if let Some(key) = read()? {
-        // In a folder that is read-only this fails, but there other users cannot write entries either.
+        // This fails in a read-only folder, but there other users cannot write entries either.
         let _ = fs::set_permissions(path, Permissions::from_mode(0o600));
         return Ok(key);
     }

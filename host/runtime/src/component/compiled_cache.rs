@@ -28,7 +28,7 @@ type Authenticator = Hmac<Sha256>;
 
 const MAC_BYTES: usize = 32;
 const LENGTH_BYTES: usize = 4;
-/// The user who may change every file anyway.
+/// The user id of root, who can change every file anyway.
 const ROOT: u32 = 0;
 /// The write permissions of group and others. No other user may write to the folder.
 const OTHERS_MAY_WRITE: u32 = 0o022;
@@ -261,7 +261,7 @@ fn load_trusted(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     unsafe { Component::deserialize(engine, code) }
 }
 
-/// Hashes with SHA-256 what implements [`Hash`].
+/// A SHA-256 hasher for values that implement [`Hash`].
 struct Digester(Sha256);
 
 impl Hasher for Digester {

@@ -1,4 +1,5 @@
-//! The imports and exports of a component, read from its bytes. Compiling it to find out would take seconds.
+//! The imports and exports of a component, read from its bytes. Compiling the component to find them would take
+//! seconds.
 
 use wasmparser::{Parser, Payload};
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// What stops a run, for example a flag of the library.
+/// Stops a run, for example by a flag of the library.
 type Stop = Box<dyn Fn() + Send>;
 
 /// Stops one run of a model if its caller goes away. A backend that cannot stop a run ignores it.

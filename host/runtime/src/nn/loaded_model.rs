@@ -1,4 +1,4 @@
-//! A model that is ready, and one run of it on whatever backend.
+//! A model that is ready, and one run of it on any backend.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -34,8 +34,8 @@ pub struct LoadedModel {
 
 impl LoadedModel {
     /// `digest` is the SHA-256 of the file; `backend_permits` bounds the concurrent runs of the whole backend. With
-    /// `batches`, runs are combined into batches; this needs a tokio runtime, and what the model's graph tells about its
-    /// rows.
+    /// `batches`, runs are combined into batches; this needs a tokio runtime, and the proof from the model's graph
+    /// about its rows.
     ///
     /// # Errors
     /// If batches are requested, and the model has no batch axis or its rows depend on each other.
@@ -164,7 +164,7 @@ impl LoadedModel {
     fn run_and_record(&self, inputs: &[Tensor], cancellation: &Cancellation) -> Result<Tensors, RunError> {
         let (clock, cpu_time) = (Instant::now(), thread_cpu_time());
         let result = self.model.run_unless_cancelled(inputs, cancellation);
-        // By wall-clock time no run is short while other threads use the core.
+        // Measured by wall-clock time, no run would be short while other threads use the core.
         let time = match self.model.runs_on_calling_thread() {
             true => thread_cpu_time().saturating_sub(cpu_time),
             false => clock.elapsed(),

@@ -1,4 +1,5 @@
-//! Refuses runs that would need values too large to allocate. The engine would end the process, or the system would.
+//! Refuses runs that would need values too large to allocate. Otherwise the engine or the operating system would end
+//! the process.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -67,7 +68,7 @@ impl SizeLimit {
         let named: Vec<(&str, &[u32])> =
             inputs.iter().zip(&shapes).map(|(input, shape)| (input.name.as_str(), shape.as_slice())).collect();
         let sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
-        // A panic is logged and counted by the host. It is no fault of the caller.
+        // A panic is logged and counted by the host. It is not the fault of the caller.
         let largest = sizes.largest(&named).map_err(|_| RunError::Panicked)?;
         drop(sizes);
         if let Some(largest) = largest.filter(|largest| largest.elements > LARGEST_VALUE) {

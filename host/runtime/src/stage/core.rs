@@ -61,7 +61,7 @@ pub struct StageParts {
 }
 
 impl StageCore {
-    /// Makes a stage of its parts.
+    /// Makes a stage from its parts.
     pub fn new(parts: StageParts) -> Self {
         let StageParts { plugin, kind, limits, instance_pre, environment, init_in_every_instance, scheduler } = parts;
         let run_lengths = RunLengthPredictor::default();

@@ -22,7 +22,7 @@ pub struct StageError {
     pub outcome: Outcome,
     /// What the caller may read.
     pub public: String,
-    /// What only the log shows: the guest's own message, the backtrace.
+    /// The text that only the log shows: the guest's own message, the backtrace.
     pub detail: String,
     /// The limit in bytes, if one was exceeded.
     pub limit: Option<u64>,

@@ -1,5 +1,5 @@
-//! The interface that every stage run reports to. The runtime knows nothing about reports and metrics: whoever runs a
-//! stage passes an observer.
+//! The interface that every stage run reports to. The runtime knows nothing about reports and metrics: the code that
+//! runs a stage passes an observer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

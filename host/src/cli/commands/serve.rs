@@ -28,7 +28,7 @@ pub(in crate::cli) struct Serve {
 
 impl Serve {
     pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
-        // First of all, because the system ignores a signal that the first process of a container does not handle.
+        // This comes first, because the system ignores a signal that the first process of a container does not handle.
         let signals = signals::watch();
         let mut stops = signals.map_err(|error| Error::Failed(format!("cannot wait for signals: {error}")))?;
         let started = Instant::now();
@@ -39,7 +39,7 @@ impl Serve {
             config.apply_overrides(Overrides { listen: Some(listen), ..overrides });
         }
         descriptors::raise_limit();
-        // Before everything is built, because that takes long, and the port may be in use.
+        // Addresses are reserved before everything is built: a port may be in use, and building takes long.
         let reserved = Addresses::reserve(&config).await?;
         let Some(app) = open(config, &mut stops).await? else { return Ok(ExitCode::SUCCESS) };
         let app = Arc::new(app);
@@ -76,7 +76,7 @@ impl Serve {
     }
 }
 
-/// The addresses of the server, which are reserved.
+/// The reserved addresses of the server.
 struct Addresses {
     http: Reserved,
     grpc: Reserved,
@@ -119,7 +119,7 @@ async fn reserve(listen: Option<&Listen>, of: &str) -> Result<Reserved, Error> {
 
 /// Builds everything that the configuration names. Returns `None` if a signal arrives before that is done.
 async fn open(config: Config, stops: &mut mpsc::Receiver<Stop>) -> Result<Option<App>, ConfigError> {
-    // On a thread of its own, because compiling would keep this task from seeing a signal.
+    // Runs on a separate thread, because this task could not react to a signal while it compiles.
     let runtime = tokio::runtime::Handle::current();
     let mut app = tokio::task::spawn_blocking(move || runtime.block_on(App::open(&config)));
     tokio::select! {

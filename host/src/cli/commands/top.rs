@@ -36,7 +36,7 @@ pub(in crate::cli) struct Top {
     interval: Duration,
 }
 
-/// A text that is no interval.
+/// A text that is not a valid interval.
 #[derive(Debug, thiserror::Error)]
 enum InvalidInterval {
     #[error("{0}; write it as `2s` or `500ms`")]

@@ -133,7 +133,7 @@ impl MemoryStats {
                 for (outcome, series) in stage.series() {
                     let outcome = outcomes.entry(outcome).or_insert_with(|| outcome.as_str().into());
                     for (caller, cell) in &series.lock().cells {
-                        // A caller that was dropped from the lists in this moment counts as one of the others.
+                        // A caller that was just dropped from the lists is counted with the others.
                         let caller = names.get(caller).filter(|_| *caller != OTHERS_ID).unwrap_or(&others);
                         samples.push(Sample {
                             pipeline: Arc::clone(&route.pipeline),

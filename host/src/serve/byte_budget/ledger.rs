@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
 
-/// A first step of at most this many bytes does not queue behind larger ones.
+/// The first growth of a reservation by at most this many bytes does not wait behind larger ones.
 const SMALL: u64 = 64 << 10;
 
 /// A reservation that could not grow.
@@ -15,7 +15,7 @@ pub enum BudgetError {
     TooLarge,
 }
 
-/// The bytes of a budget: those that are free, and those of each reservation. A reservation is known by its age.
+/// The bytes of a budget: those that are free, and those of each reservation. A reservation is identified by its age.
 pub(super) struct Ledger {
     /// The size of the reserve.
     reserve: u64,
@@ -90,7 +90,7 @@ impl Ledger {
         }
     }
 
-    /// A reservation is complete: if it was the elder, another one may be.
+    /// Marks a reservation as complete. If it was the elder, another one may become the elder.
     pub(super) fn complete(&mut self, age: u64) {
         if self.elder == Some(age) {
             self.elder = None;
@@ -154,7 +154,7 @@ impl Ledger {
         }
     }
 
-    /// Removes a reservation from those that wait. It keeps its bytes.
+    /// Removes a reservation from those that wait. The reservation keeps its bytes.
     pub(super) fn give_up(&mut self, age: u64) {
         self.waiting.remove(&age);
         if let Some(claim) = self.claims.get_mut(&age) {

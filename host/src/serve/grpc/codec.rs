@@ -69,7 +69,7 @@ impl<U: Message + Default + 'static> Decoder for CountedDecoder<U> {
         let counted = if is(TypeId::of::<ModelInferRequest>()) {
             let mut count = Count::default();
             let counted = count.message(bytes);
-            // Without its bytes, the message stays in the buffer, and is decoded when they are reserved.
+            // If its bytes are not free, the message stays in the buffer, and is decoded after they are reserved.
             if counted.is_ok() && count.decoded > SMALL && !reserve_decoded(count.decoded + length as u64)? {
                 return Ok(None);
             }
@@ -196,7 +196,7 @@ impl Count {
 
 /// Bytes in memory of a field of `contents` while it is decoded. The list of its elements doubles when it is full.
 fn decoded(number: u64, field: &[u8]) -> u64 {
-    // A varint ends with a byte without the highest bit. A field that is not packed has one.
+    // A varint ends with a byte without the highest bit. A field that is not packed has one varint.
     let varints = || field.iter().filter(|byte| **byte < 0x80).count().max(1) as u64;
     2 * match number {
         1 => varints(),

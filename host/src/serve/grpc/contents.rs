@@ -20,7 +20,7 @@ pub(super) enum ContentsError {
     NoField(Datatype),
 }
 
-/// Bytes in memory of the decoded elements, and of those that [`read`] makes of them.
+/// Bytes in memory of the decoded elements, and of those to which [`read`] converts them.
 pub(super) fn memory_of(contents: &InferTensorContents) -> u64 {
     fn bytes<T>(list: &Vec<T>) -> u64 {
         ((list.capacity() + list.len()) * size_of::<T>()) as u64

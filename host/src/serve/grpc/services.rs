@@ -43,7 +43,7 @@ pub struct Health(HealthReporter);
 const INTERVAL: Duration = Duration::from_secs(1);
 
 impl Health {
-    /// Reports it if the server stops or begins to be ready while it serves.
+    /// Reports every change of the readiness of the server.
     async fn follow(self, app: Weak<App>) {
         let mut was_ready = true;
         loop {

@@ -1,5 +1,5 @@
-//! Request bodies. A body is received within its size limit, its time and the byte budget: the budget counts bytes when
-//! they arrive, and the memory that they really take.
+//! Request bodies. A body is received within its size limit, its time and the byte budget. The budget counts bytes when
+//! they arrive, by the memory that they really take.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -1,5 +1,5 @@
-//! The header `Content-Disposition` of a part of a form (RFC 6266, RFC 7578). multer reads it, too, but not
-//! `filename*`, and it finds `name=` inside of quoted values.
+//! The header `Content-Disposition` of a part of a form (RFC 6266, RFC 7578). multer also reads this header, but it
+//! ignores `filename*` and finds `name=` inside quoted values.
 
 /// What the header says about a part.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub(super) struct Disposition {
 }
 
 impl Disposition {
-    /// Reads the parameters of the header. Names of parameters are the same in upper and lower case.
+    /// Reads the parameters of the header. The names of parameters are case-insensitive.
     pub(super) fn parse(header: &str) -> Self {
         let mut found = Self::default();
         let mut rest = header.split_once(';').map_or("", |(_, parameters)| parameters);

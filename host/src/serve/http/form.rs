@@ -107,7 +107,7 @@ pub(super) async fn read(content_type: &str, body: Bytes) -> Result<Form, ServeE
     }
 }
 
-/// A form whose contents are not those of a request.
+/// The error for a form that does not have the contents of a request.
 fn wrong(detail: impl Into<String>) -> ServeError {
     ServeError::new(ErrorKind::UnsuitableForm, detail)
 }

@@ -49,7 +49,7 @@ pub enum BinaryError {
         /// The bytes after its length.
         left: usize,
     },
-    /// The bytes go on after the last BYTES element.
+    /// There are more bytes after the last BYTES element.
     #[error("there are {left} bytes after the {count} elements of the BYTES tensor")]
     BytesAfter {
         /// The bytes after the last element.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use plimsoll_runtime::tensor::TensorType;
 use plimsoll_runtime::text::shortened;
 
-/// A name that is no datatype.
+/// A name that is not a datatype.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no datatype `{0}`; the datatypes are {names}", names = Datatype::names())]
 pub struct UnknownDatatype(String);

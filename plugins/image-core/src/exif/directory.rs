@@ -1,8 +1,8 @@
 //! The orientation in a directory of tags: that of an EXIF block, or the first one of a TIFF file.
 //!
 //! EXIF's type of the value is SHORT (EXIF 2.32, 4.6.4), but writers use others too. As in Pillow, the first value of
-//! every type of number counts, if it is equal to an orientation. The bytes and texts of BYTE, ASCII and UNDEFINED are no
-//! numbers.
+//! every type of number counts, if it is equal to an orientation. The bytes and texts of BYTE, ASCII and UNDEFINED are
+//! not numbers.
 
 /// The tag of the orientation.
 const ORIENTATION: u64 = 0x0112;
@@ -23,7 +23,7 @@ impl<'a> Directory<'a> {
     pub(super) fn of_block(block: &'a [u8]) -> Option<Self> {
         let big_endian = match block.first_chunk()? {
             b"II*\0" | b"II\0*" => false,
-            // Pillow takes a big-endian BigTIFF for a TIFF, so its directory is where none is.
+            // Pillow reads a big-endian BigTIFF as a TIFF, and looks for the directory at a place where there is none.
             b"MM\0*" | b"MM*\0" | b"MM\0+" => true,
             _ => return None,
         };

@@ -9,7 +9,7 @@ use super::segments::skip_coded_data;
 use super::stored_component::{Coefficients, StoredComponent};
 use crate::lanes::Lanes;
 
-/// The state that begins anew at each restart.
+/// The state that is reset at each restart.
 struct State<'b> {
     decisions: Decisions<'b>,
     statistics: Box<Statistics>,

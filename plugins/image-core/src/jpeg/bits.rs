@@ -207,7 +207,7 @@ pub(super) fn next_interval<L: Lanes>(data: &[u8], expected: u8) -> Result<Inter
         let [0xFF, marker, after @ ..] = rest else { return Err(Fault::Truncated) };
         let ahead = match marker {
             0xD0..=0xD7 => (marker - 0xD0).wrapping_sub(expected) & 7,
-            // Not a marker of any kind, thus data that were changed.
+            // Not a marker of any kind: the data were changed.
             ..0xC0 => 7,
             _ => 1,
         };

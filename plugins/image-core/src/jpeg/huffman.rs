@@ -133,7 +133,7 @@ impl Code {
             if word <= self.largest[length as usize] {
                 let index = usize::try_from(word + self.symbol_offset[length as usize]).ok()?;
                 let symbol = *self.symbols.get(index)?;
-                // Tables are not damaged by what happens between restart markers, so this is not tolerated.
+                // Damage between restart markers does not change the tables, so this is not tolerated.
                 return Entry::is_valid(symbol, self.ac).then(|| Entry::new(length, symbol, self.ac));
             }
         }

@@ -150,7 +150,7 @@ fn rows_pass<L: Lanes, const LOW: bool>(x: [L; 8]) -> [[u8; 8]; 8] {
 /// True if all coefficients are in the first row.
 #[inline(always)]
 fn is_flat<const LOW: bool>(coefficients: &[[i16; 8]; 8]) -> bool {
-    // Integers instead of arrays, and the other rows in a function of their own: otherwise the compiler joins all
+    // Integers instead of arrays, and a separate function for the other rows: otherwise the compiler joins all
     // comparisons, although the first one almost always decides.
     if LOW {
         (number(&coefficients[1], 0) | number(&coefficients[2], 0) | number(&coefficients[3], 0)) == 0

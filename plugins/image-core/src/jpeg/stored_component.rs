@@ -6,7 +6,7 @@ use super::headers::{Component, Headers};
 use super::plane::Plane;
 use crate::lanes::Lanes;
 
-/// The `lowest_bit` of a coefficient that no scan had yet.
+/// The `lowest_bit` of a coefficient before the first scan that contains it.
 const NOT_DECODED: u32 = 16;
 
 /// A component and its coefficients.

@@ -1,4 +1,4 @@
-//! The orientation of a PNG. Its chunks may stand after the image, and the crate `png` reads only what stands before it.
+//! The orientation of a PNG. Its chunks may come after the image, and the crate `png` reads only the chunks before it.
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, Read};
@@ -62,7 +62,7 @@ struct Chunk<'a> {
     checksum: u32,
 }
 
-/// Returns the next chunk and the bytes after it. `None` at an incomplete chunk.
+/// Returns the next chunk and the bytes after it. `None` if the chunk is incomplete.
 fn next_chunk(bytes: &[u8]) -> Option<(Chunk<'_>, &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (name, rest) = rest.split_first_chunk::<4>()?;
@@ -152,8 +152,8 @@ fn decompress(compressed: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// The EXIF block in a profile of ImageMagick: two lines with its name and length follow an empty one, then it stands
-/// there in hexadecimal digits.
+/// The EXIF block in a profile of ImageMagick: an empty line, two lines with its name and length, and then its bytes in
+/// hexadecimal digits.
 fn profile_block(profile: &[u8]) -> Option<Vec<u8>> {
     let lines = profile.split(|byte| *byte == b'\n').skip(3);
     let text: Vec<u8> = lines.flatten().copied().collect();

@@ -42,8 +42,8 @@ impl<'a, 'l> Chunk<'a, 'l> {
         Ok(Chunk { layout, source, raw: vec![0; row_bytes as usize], line: 0 })
     }
 
-    /// Writes the next row, the samples of each pixel next to each other. If the samples have planes of their own, only
-    /// those of this plane are written.
+    /// Writes the next row, the samples of each pixel next to each other. If the samples are stored in separate planes,
+    /// only those of this plane are written.
     pub(super) fn next(&mut self, out: &mut [u8], plane: usize) -> Result<(), Rejected> {
         let layout = self.layout;
         if layout.shared != (1, 1) {

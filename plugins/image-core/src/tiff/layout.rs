@@ -33,7 +33,7 @@ pub(super) struct Layout<'a> {
     /// The samples of a pixel that are decoded: those of the colour, and alpha if the colour is multiplied by it.
     pub(super) kept: usize,
     pub(super) premultiplied: bool,
-    /// True if each sample is stored in a plane of its own.
+    /// True if each sample is stored in a separate plane.
     pub(super) planar: bool,
     pub(super) colours: Colours,
     /// The width and height in pixels that share two chroma samples; 1 and 1 if nothing is shared.
@@ -198,8 +198,8 @@ impl<'a> Layout<'a> {
         (u64::from(self.chunk_width) * self.chunk_samples() as u64).saturating_mul(u64::from(self.bits)).div_ceil(8)
     }
 
-    /// Returns the compressed bytes of a strip or tile. If they are not compressed, the `needed` bytes are returned: some
-    /// writers declare too much, or nothing, or the wrong length of an only strip (libtiff ignores these too).
+    /// Returns the compressed bytes of a strip or tile. If they are not compressed, the `needed` bytes are returned:
+    /// some writers declare too much, or nothing, or the wrong length of the only strip (libtiff ignores these too).
     pub(super) fn chunk(&self, tags: &Directory<'a>, place: Place, needed: u64) -> Result<&'a [u8], Rejected> {
         let Place { plane, row, column } = place;
         let within = u64::from(row) * u64::from(self.chunks_across()) + u64::from(column);

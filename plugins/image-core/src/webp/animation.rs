@@ -1,4 +1,4 @@
-//! The first frame of an animated WebP as a WebP image of its own (WebP Container Specification, "Animation").
+//! The first frame of an animated WebP as a separate WebP image (WebP Container Specification, "Animation").
 
 use super::container;
 use crate::limits::Rejected;

@@ -10,8 +10,8 @@ use crate::limits::Rejected;
 /// The part of the body that belongs to the file.
 ///
 /// # Errors
-/// If the file is longer than the body. Its image may be complete all the same, but a decoder would not always notice if
-/// it is not.
+/// If the file is longer than the body. The image may still be complete, but a decoder does not always notice if it is
+/// not.
 pub(super) fn whole(body: &[u8]) -> Result<&[u8], Rejected> {
     // "RIFF", the length of what follows.
     let length = body.get(4..8).and_then(|bytes| bytes.first_chunk()).map(|bytes| u32::from_le_bytes(*bytes));

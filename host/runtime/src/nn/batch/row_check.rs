@@ -1,10 +1,10 @@
-//! Checks at admission that the rows of a batch do not depend on each other, so that no caller's answer depends on who
-//! else is in the batch.
+//! Checks at admission that the rows of a batch do not depend on each other, so that no caller's answer depends on the
+//! other callers in the batch.
 //!
 //! There are two checks. The graph of the model may prove that rows stay apart, or show where they are mixed (the crate
-//! `plimsoll-onnx`, module `rows`). In any case rows that differ run alone and together, in both orders and in batches of
-//! several sizes, and are compared; if the graph does not tell, with more rows and closer. A model that mixes rows (a
-//! normalisation over the batch, a suppression of boxes across images) is refused.
+//! `plimsoll-onnx`, module `rows`). In any case rows that differ run alone and together, in both orders and in batches
+//! of several sizes, and are compared. If the graph proves nothing, there are more rows and the comparison is stricter.
+//! A model that mixes rows (a normalisation over the batch, a suppression of boxes across images) is rejected.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -93,7 +93,7 @@ pub enum RowsTouch {
     },
 }
 
-/// Checks what the graph tells about the rows of a model, runs rows alone and in batches, and compares.
+/// Checks what the graph proves about the rows of a model, runs rows alone and in batches, and compares.
 ///
 /// # Errors
 /// The output, and the node or the row with the difference.
@@ -106,7 +106,7 @@ pub fn check_rows(model: &dyn Model, max_batch: u32, proof: &RowProof) -> Result
     for row in 1..if is_proven { PROVEN } else { UNPROVEN } {
         match run(model, &batch(inputs, size, &[row])) {
             Ok(outputs) => alone.push((row, outputs)),
-            // Not every model takes extreme numbers.
+            // Not every model accepts extreme numbers.
             Err(_) if is_optional(row) => {}
             Err(error) => return Err(RowsTouch::Run(error)),
         }
@@ -122,7 +122,7 @@ pub fn check_rows(model: &dyn Model, max_batch: u32, proof: &RowProof) -> Result
             compare(&alone[row].1, &together, place, count, is_proven)?;
         }
     }
-    // Last, because a difference says more.
+    // This comes last, because a measured difference is a better explanation.
     match proof {
         RowProof::Mixed(why) => Err(RowsTouch::Mixed(why.clone())),
         RowProof::Separate => Ok(()),

@@ -50,7 +50,7 @@ impl BatchObserver for Unobserved {
     fn panicked(&self) {}
 }
 
-/// Panics at the first batch, and counts the panics that it is told of.
+/// Panics at the first batch, and counts the panics that are reported to it.
 #[derive(Default)]
 struct Panicking {
     batches: AtomicU32,

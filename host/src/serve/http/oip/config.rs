@@ -23,7 +23,7 @@ pub(in crate::serve::http) struct ModelConfig {
     name: String,
     platform: &'static str,
     backend: &'static str,
-    /// Always 0: the shapes of inputs and outputs have all their dimensions, that of the batch too.
+    /// Always 0: the shapes of inputs and outputs have all their dimensions, including that of the batch.
     max_batch_size: u32,
     input: Vec<TensorConfig>,
     output: Vec<TensorConfig>,
