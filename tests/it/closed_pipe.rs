@@ -49,7 +49,7 @@ fn a_reader_that_closes_the_pipe_ends_the_output_silently() {
 }
 
 #[test]
-fn a_stdout_that_cannot_be_written_is_told() {
+fn a_stdout_that_cannot_be_written_is_reported() {
     let folder = TempDir::new().expect("a folder");
     let component = guest("noop-infer").display().to_string();
     let full = File::options().write(true).open("/dev/full").expect("there");

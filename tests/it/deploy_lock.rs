@@ -28,7 +28,7 @@ async fn roll_back(server: &Server, mark: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_that_compile_nothing_go_past_a_release_that_is_compiled() {
+async fn changes_that_compile_nothing_do_not_wait_for_a_release_that_is_being_compiled() {
     let (_site, server) = served().await;
     let unused = server.send("PUT", "/v1/plugins/other", &[], stamped(5)).await;
     assert_eq!(unused.json()["state"], "unused", "{}", unused.text);
@@ -75,7 +75,7 @@ async fn a_rollback_does_not_wait_for_a_silent_registry() {
 
 /// The versions on which a deployment is based may change before it is complete. Then both changes take effect.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deployment_and_a_rollback_at_the_same_time_both_hold() {
+async fn a_deployment_and_a_rollback_at_the_same_time_both_take_effect() {
     let site = Site::new("");
     let text = std::fs::read_to_string(&site.config).expect("text");
     let (_, rest) = text.split_once('\n').expect("lines");

@@ -114,7 +114,7 @@ fn in_the_drain_the_server_is_not_ready_and_serves_new_and_kept_alive_connection
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_the_drain_grpc_is_not_serving_and_live_and_answers() {
+async fn in_the_drain_the_grpc_health_is_not_serving_and_calls_are_answered() {
     let setup = Setup::new(LONG);
     let mut process = setup.serve();
     let url = process.url();

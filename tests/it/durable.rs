@@ -38,7 +38,7 @@ fn drafts(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deployment_that_a_restart_forgets_is_told_and_remembered_later() {
+async fn a_deployment_that_a_restart_would_lose_gets_a_warning_and_is_stored_later() {
     let Some((site, served)) = on_a_small_disk("") else { return };
     let (status, reply) = served.json("PUT", "/v1/plugins/stamp?version=1.0.1", stamped(1)).await;
     assert_eq!((status, &reply["state"], &reply["durable"]), (200, &"serving".into(), &true.into()), "{reply}");
@@ -97,7 +97,7 @@ async fn a_deployment_that_must_be_durable_is_refused_if_it_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_only_data_folder_is_read_and_deployments_are_told() {
+async fn a_read_only_data_folder_is_read_and_deployments_get_a_warning() {
     if !can_run(&in_mounts("true")) {
         return;
     }
@@ -177,7 +177,7 @@ async fn a_cache_on_a_full_disk_leaves_no_drafts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_off_key_is_made_anew() {
+async fn a_truncated_key_is_replaced() {
     let (site, cache) = site_with_cache();
     drop(Wrapped::start(&["env"], &site));
     let before = entries(&cache);

@@ -103,7 +103,7 @@ fn a_hangup_in_the_first_milliseconds_does_not_end_the_server() {
 }
 
 #[test]
-fn a_command_that_is_no_server_is_ended_by_a_hangup() {
+fn sighup_ends_a_command_that_is_not_a_server() {
     let folder = TempDir::new().expect("a folder");
     fs::write(folder.path().join("plimsoll.toml"), endless()).expect("written");
     let mut check = command(folder.path());
@@ -133,7 +133,7 @@ fn a_port_in_use_ends_the_start_before_anything_is_compiled() {
 }
 
 #[test]
-fn a_server_that_starts_accepts_no_connection() {
+fn a_server_accepts_no_connection_before_its_start_is_complete() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = free.local_addr().expect("bound");
     drop(free);

@@ -187,7 +187,7 @@ async fn pipelines_and_chips_that_a_new_configuration_removed_are_forgotten() {
 
 /// The statistics of a model of a pipeline that is gone are forgotten; those of an unloaded pipeline stay.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_statistics_of_a_removed_model_begin_anew() {
+async fn the_statistics_of_a_removed_model_start_again_from_zero() {
     let site = Site::new("");
     let text = fs::read_to_string(&site.config).expect("text");
     let text = text.replace("[server]", "[deploy]\npoll = \"10ms\"\n[server]");

@@ -50,7 +50,7 @@ fn typed(bytes: &[u8], ty: DataType) -> Vec<u8> {
 
 /// A mean over an axis that is not kept is subtracted along another axis; a normalisation keeps it.
 #[test]
-fn a_mean_without_its_axis_is_not_taken_for_a_normalisation() {
+fn a_mean_over_an_axis_that_is_not_kept_is_not_fused_into_a_normalisation() {
     let Some(backend) = backend() else { return };
     let shape = [Some(3), Some(3)];
     let bytes = Onnx::new(13)

@@ -41,7 +41,7 @@ async fn a_reply_without_budget_is_refused_in_the_form_of_the_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_name_is_refused_shortly_however_many_pipelines_there_are() {
+async fn a_wrong_name_gets_a_short_message_however_many_pipelines_there_are() {
     let guests = guests_config("tester", "");
     let start = guests.find("[pipelines.p.preprocess]").expect("pipeline p");
     let many: String = (0..500)

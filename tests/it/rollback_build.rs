@@ -15,7 +15,7 @@ async fn serve(site: &Site, cache: std::path::PathBuf) -> Server {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_that_compiles_holds_up_no_other_change() {
+async fn a_rollback_that_compiles_does_not_block_other_changes() {
     let site = Site::new("");
     let guests = guests_config("front", "config = { width = 8, height = 8, channels = \"gray\", scale = 0.01 }");
     let declared = format!("[plugins.front]\nfile = {:?}\n", guest("front"));

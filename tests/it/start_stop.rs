@@ -148,7 +148,7 @@ fn a_name_is_resolved_and_several_addresses_are_served() {
 }
 
 #[test]
-fn an_address_that_is_none_is_explained() {
+fn an_invalid_address_is_explained() {
     for (address, words) in [
         ("8080", "has no port"),
         ("127.0.0.1:99999", "from 0 to 65535"),

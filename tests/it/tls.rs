@@ -81,7 +81,7 @@ fn subject(url: &str) -> String {
 }
 
 #[test]
-fn https_is_served_with_both_versions_of_http_and_a_silent_client_is_let_go() {
+fn https_is_served_with_both_versions_of_http_and_a_silent_client_is_disconnected() {
     if !have(&["openssl", "curl"]) {
         return;
     }

@@ -49,7 +49,7 @@ fn lines(served: &Wrapped, one: &str, other: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_grows_for_ever_holds_up_nothing_else() {
+async fn a_file_that_grows_forever_blocks_nothing_else() {
     let site = site("");
     let served = Wrapped::start(&["env"], &site);
     let growing = Growing::start(site.plugin("slow@2.wasm"), &stamped(2), b"\0");
@@ -74,7 +74,7 @@ async fn a_file_that_grows_for_ever_holds_up_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_that_changes_for_ever_holds_up_nothing_else() {
+async fn a_configuration_that_changes_forever_blocks_nothing_else() {
     let site = site("");
     let served = Wrapped::start(&["env"], &site);
     let text = fs::read(&site.config).expect("text");
@@ -94,7 +94,7 @@ fn make(program: &str, arguments: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_file_is_named_once_in_the_log() {
+async fn a_path_that_is_not_a_regular_file_is_logged_once() {
     let site = site("");
     let served = Wrapped::start(&["env"], &site);
     let path = |name: &str| site.plugin(name).display().to_string();
@@ -123,7 +123,7 @@ async fn what_is_no_file_is_named_once_in_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_that_is_no_file_is_told_at_the_start() {
+async fn a_component_that_is_not_a_regular_file_is_reported_at_the_start() {
     let site = Site::new("");
     fs::remove_file(site.plugin("stamp.wasm")).expect("there");
     make("mkfifo", &[&site.plugin("stamp.wasm").display().to_string()]);

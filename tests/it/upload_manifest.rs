@@ -70,7 +70,7 @@ async fn an_upload_is_refused_if_the_manifest_pins_another_digest_or_is_not_vali
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_line_tells_which_manifest_is_used() {
+async fn the_command_line_prints_which_manifest_is_used() {
     let site = Site::new("");
     let server = site.serve().await;
     let deploy = |folder: &TempDir| {

@@ -40,7 +40,7 @@ async fn the_highest_version_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn versions_without_an_order_are_refused_with_the_mend() {
+async fn versions_without_an_order_are_refused_and_the_message_says_how_to_fix_it() {
     for versions in [["blue", "green"], ["latest", "1.0"], ["1.0", "v1.0.0"]] {
         let site = site_with(&versions);
         let text = std::fs::read_to_string(&site.config).expect("text");

@@ -10,7 +10,7 @@ use crate::watch::{assert_unchanged, lines, roll_back, rolled_back};
 use crate::wrapped::{Wrapped, can_run, in_mounts, is_root, site, until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_that_cannot_be_read_changes_nothing_and_is_told_once() {
+async fn a_folder_that_cannot_be_read_changes_nothing_and_is_reported_once() {
     let (site, served) = rolled_back(&["env"]).await;
     let folder = site.folder.path().join("plugins");
     let away = site.folder.path().join("away");
@@ -108,7 +108,7 @@ async fn a_mount_that_drops_changes_nothing() {
 
 /// A configuration that cannot be read for a while does not count as removed either.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_that_is_missing_for_a_while_is_told_and_read_when_it_is_back() {
+async fn a_configuration_that_is_missing_for_a_while_is_reported_and_read_when_it_is_back() {
     let (site, served) = rolled_back(&["env"]).await;
     let text = fs::read_to_string(&site.config).expect("text");
     fs::remove_file(&site.config).expect("removed");

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_operating_system_lacks_memory() {
+    fn only_errors_of_the_operating_system_count_as_out_of_memory() {
         let of = |error: wasmtime::Error| is_out_of_memory(&error.context("mmap failed to allocate 0x10000 bytes"));
         assert!(of(rustix::io::Errno::NOMEM.into()));
         assert!(of(io::Error::from_raw_os_error(rustix::io::Errno::NOMEM.raw_os_error()).into()));

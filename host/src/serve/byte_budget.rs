@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_ends_in_time_and_a_small_first_step_passes() {
+    async fn a_wait_ends_in_time_and_a_small_first_growth_does_not_wait() {
         let budget = ByteBudget::new(1_000_000, 0, WAIT);
         let mut large = budget.reserve();
         assert_eq!(now(&mut large, 990_000), Some(Ok(())));

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_sends_for_ever_or_is_silent_is_not_waited_for() {
+    async fn the_server_does_not_wait_for_a_client_that_sends_forever_or_is_silent() {
         const EVER: Duration = Duration::from_secs(3_600);
         let discarded = close(Duration::from_millis(200), EVER, Duration::from_millis(1)).await;
         assert!(discarded > 1, "it sends until the time is over");

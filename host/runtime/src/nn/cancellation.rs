@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_is_stopped_while_it_lasts_and_never_after_it() {
+    fn a_run_is_stopped_while_it_lasts_and_not_after_it() {
         let stopped = Arc::new(AtomicU32::new(0));
         let stop = |count: &Arc<AtomicU32>| {
             let count = Arc::clone(count);
