@@ -8,7 +8,7 @@ use plimsoll_tests::{Reply, Server, TempDir, guests_config};
 use serde_json::json;
 use tonic::{Code, Request};
 
-use crate::door::run;
+use crate::admin_token::run;
 use crate::grpc_calls::{channel, images};
 
 /// Makes a key with the command. Returns the key and its line.

@@ -5,7 +5,7 @@ use plimsoll::serve::grpc::inference::{RepositoryIndexRequest, ServerLiveRequest
 use plimsoll_tests::{Reply, Server, TempDir, guests_config};
 use tonic::{Code, Request};
 
-use crate::door::run;
+use crate::admin_token::run;
 use crate::grpc_calls::{channel, client};
 
 /// Sends a request to an address, with these headers only.

@@ -1,5 +1,6 @@
 //! The integration tests, in one binary. Each module tests through the interfaces that users use.
 
+mod admin_token;
 mod auth;
 mod batch_rows;
 mod batching;
@@ -16,8 +17,6 @@ mod demo;
 mod deploy;
 mod deploy_lock;
 mod docker_registry;
-mod door;
-mod door_requests;
 mod drain;
 mod drain_http2;
 mod durable;
@@ -58,7 +57,7 @@ mod models;
 mod nginx;
 mod no_capacity;
 mod oci;
-mod oci_door;
+mod oci_limits;
 mod oip_batch;
 mod oip_binary;
 mod oip_conformance;
@@ -88,6 +87,7 @@ mod refusals;
 mod rehearsal_panics;
 mod reload;
 mod report;
+mod request_checks;
 mod rollback_build;
 mod rolling_restart;
 mod run_sizes;

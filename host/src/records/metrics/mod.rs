@@ -3,9 +3,9 @@
 //! Each file has the metrics of one subject. One call (such as `families::family`) declares and registers a metric.
 //! Metric names are part of the public interface (README).
 
+pub mod authentication;
 pub mod batches;
 pub mod deployments;
-pub mod doors;
 pub mod families;
 pub mod faults;
 pub mod process;

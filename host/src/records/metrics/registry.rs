@@ -9,9 +9,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::authentication::AuthenticationMetrics;
 use super::batches::BatchMetrics;
 use super::deployments::DeploymentMetrics;
-use super::doors::DoorMetrics;
 use super::families::Buckets;
 use super::faults::{FaultMetrics, TaskPanics};
 use super::process::ProcessMetrics;
@@ -25,7 +25,7 @@ pub struct Metrics {
     requests: RequestMetrics,
     stages: StageFamilies,
     deployments: DeploymentMetrics,
-    doors: DoorMetrics,
+    authentication: AuthenticationMetrics,
     process: ProcessMetrics,
     batches: BatchMetrics,
     faults: FaultMetrics,
@@ -40,7 +40,7 @@ impl Metrics {
             requests: RequestMetrics::register(&mut registry, buckets),
             stages: StageFamilies::register(&mut registry, buckets),
             deployments: DeploymentMetrics::register(&mut registry),
-            doors: DoorMetrics::register(&mut registry),
+            authentication: AuthenticationMetrics::register(&mut registry),
             process: ProcessMetrics::register(&mut registry),
             batches: BatchMetrics::register(&mut registry, buckets, faults.tasks.clone()),
             faults,
@@ -127,7 +127,7 @@ impl Metrics {
     /// Counts a request whose credentials were refused. `realm` is `administration` or `callers`; `reason` is `missing`
     /// or `wrong`.
     pub(crate) fn record_authentication_failure(&self, realm: &'static str, reason: &'static str) {
-        self.doors.record_failure(realm, reason);
+        self.authentication.record_failure(realm, reason);
     }
 
     /// Updates the process metrics and returns the text of `GET /metrics`.

@@ -1,4 +1,4 @@
-//! The metrics of requests that were refused before they were routed to a pipeline.
+//! The metrics of requests that were refused because of their credentials.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use super::families::family;
 
 /// The metrics of requests whose credentials were refused.
-pub(super) struct DoorMetrics {
+pub(super) struct AuthenticationMetrics {
     failures: Family<FailureLabels, Counter>,
 }
 
@@ -18,7 +18,7 @@ struct FailureLabels {
     reason: &'static str,
 }
 
-impl DoorMetrics {
+impl AuthenticationMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let help = "Requests whose token or key was missing or wrong";
         Self { failures: family(registry, "authentication_failures", help, None) }
