@@ -171,9 +171,9 @@ async fn a_cache_on_a_full_disk_leaves_no_drafts() {
     let cache = served.path(&cache.canonicalize().expect("there"));
     assert_eq!(served.reply().await, stamped_reply(0));
     assert_eq!((drafts(&cache), entries(&cache)), (Vec::new(), Vec::new()));
-    let told = |log: &str| log.lines().filter(|line| line.contains("cannot cache compiled code")).count();
-    until("the log", async || told(&served.log()) > 0).await;
-    assert_eq!(told(&served.log()), 1, "told once: {}", served.log());
+    let warnings = |log: &str| log.lines().filter(|line| line.contains("cannot cache compiled code")).count();
+    until("the log", async || warnings(&served.log()) > 0).await;
+    assert_eq!(warnings(&served.log()), 1, "one warning: {}", served.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,12 +207,12 @@ async fn a_read_only_cache_is_read() {
     let served = Wrapped::start(&read_only, &site);
     assert_eq!(served.reply().await, stamped_reply(0));
     // Compiled code would be stored, which fails here. So the log shows whether something was compiled.
-    let is_told =
+    let has_warning =
         |log: &str| log.contains("cannot use the compiled cache") || log.contains("cannot cache compiled code");
-    assert!(!is_told(&served.log()), "{}", served.log());
+    assert!(!has_warning(&served.log()), "{}", served.log());
     let (status, reply) = served.json("PUT", "/v1/plugins/stamp", stamped(1)).await;
     assert_eq!(status, 200, "{reply}");
-    until("the log", async || is_told(&served.log())).await;
+    until("the log", async || has_warning(&served.log())).await;
     assert_eq!(entries(&cache), before);
 }
 
@@ -229,10 +229,10 @@ async fn a_cache_of_another_user_is_explained() {
     let served = Wrapped::start(&["env"], &site);
     assert_eq!(served.reply().await, stamped_reply(0));
     let log = served.log();
-    let told = log.lines().find(|line| line.contains("cannot use the compiled cache"));
-    let told = told.unwrap_or_else(|| panic!("not told: {log}"));
+    let warning = log.lines().find(|line| line.contains("cannot use the compiled cache"));
+    let warning = warning.unwrap_or_else(|| panic!("no warning: {log}"));
     for word in ["own-cache", "belongs to the user with the id 54321", "runs as 0", "chown -R 0", "cache_dir"] {
-        assert!(told.contains(word), "{word:?} is missing in {told}");
+        assert!(warning.contains(word), "{word:?} is missing in {warning}");
     }
     drop(served);
     // A cache that belongs to root, for example in a container image, is used by all users who can read its key.

@@ -120,7 +120,7 @@ async fn a_canary_that_was_rolled_back_does_not_return_after_a_restart() {
     let (status, text) = served.send("POST", "/v1/plugins/stamp/rollback", Vec::new()).await;
     assert_eq!(status, 200, "{text}");
     drop(served);
-    // The figures of the canary are forgotten now, and its file is away for a while.
+    // After the restart the figures of the canary are lost. Its file is moved away for a while.
     let served = Wrapped::start(&["env"], &site);
     fs::rename(site.plugin("stamp@2.wasm"), site.plugin("away")).expect("renamed");
     served.wait_for_scan(&site, "scan-away").await;

@@ -29,7 +29,7 @@ async fn a_panic_of_a_rehearsal_is_counted_once_and_the_next_change_is_made() {
     });
     let result: Result<Result<(), _>, _> = tokio::spawn(change).await;
     let panic = result.expect_err("the change panics").into_panic();
-    assert_eq!(panic.downcast_ref::<&str>(), Some(&"on purpose"), "the panic of the rehearsal goes on");
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"on purpose"), "the panic of the rehearsal continues");
     assert_eq!(plimsoll::base::panics::panics(), before + 1);
     let metrics = server.get("/metrics").await.text;
     assert!(metrics.contains(&format!("plimsoll_panics_total {}\n", before + 1)), "{metrics}");

@@ -26,7 +26,7 @@ fn a_signal_in_the_start_ends_the_process_at_once() {
     for signal in ["-TERM", "-INT"] {
         let mut process = setup.serve();
         process.wait_for("compiling init-loops (1 of 3) …");
-        // A reload needs no action before the start is complete, and must not end the process.
+        // Before the start is complete, SIGHUP has no effect: it must not end the process.
         process.signal("-HUP");
         process.signal(signal);
         let (code, log) = process.wait_for_exit();
@@ -239,15 +239,15 @@ fn a_reload_that_changes_the_server_says_that_it_waits_for_the_next_start() {
     let log = process.wait_for("reload");
     let waits = "the change to `[server]` takes effect at the next start";
     assert!(log.contains(waits), "{log}");
-    // It still waits after another reload.
+    // After another reload the change still waits for the next start.
     process.signal("-HUP");
     let end = Instant::now() + PATIENCE;
     while process.wait_for(waits).matches(waits).count() < 2 {
-        assert!(Instant::now() < end, "the second reload does not say it");
+        assert!(Instant::now() < end, "the second reload does not log the pending change");
         std::thread::sleep(Duration::from_millis(20));
     }
     process.signal("-TERM");
     let (code, log) = process.wait_for_exit();
     assert_eq!(code, Some(0), "{log}");
-    assert!(!log.contains("draining"), "the old time holds: {log}");
+    assert!(!log.contains("draining"), "the old drain time applies: {log}");
 }

@@ -71,7 +71,7 @@ pub(crate) fn in_mounts(setup: &str) -> Vec<String> {
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !holds().await {
-        assert!(Instant::now() < end, "waited in vain: {what}");
+        assert!(Instant::now() < end, "timed out while waiting for: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
