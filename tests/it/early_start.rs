@@ -36,7 +36,7 @@ impl Started {
         fs::read_to_string(self.folder.path().join("log")).expect("a log")
     }
 
-    /// Whether the process catches SIGHUP, and whether it has more than its first thread; at the same moment.
+    /// Whether the process catches SIGHUP, and whether it has more than one thread, both at the same moment.
     fn state(&self) -> (bool, bool) {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let value = |key: &str| {

@@ -1,4 +1,4 @@
-//! A file that is newly in the folder replaces the version that serves only if it is the newer one.
+//! A file that is added to the folder replaces the version that serves only if its version is newer.
 
 use std::fs;
 
@@ -56,7 +56,7 @@ async fn an_older_file_does_not_replace_the_version_that_serves() {
     assert_eq!(server.infer("p", "", "").await.text, stamped_reply(10));
     assert!(refusal(&server, "1.9.9").await.contains("is older than"));
 
-    // It can be deployed all the same. Then a newer file replaces it.
+    // It can still be deployed explicitly. Then a newer file replaces it.
     let put = server.send("PUT", "/v1/plugins/stamp?version=1.9", &[], stamped(9)).await;
     assert_eq!(put.json()["state"], "serving", "{}", put.text);
     assert_eq!(server.infer("p", "", "").await.text, stamped_reply(9));

@@ -11,7 +11,7 @@ use super::folder_look::ComponentFile;
 use super::release::{Release, ReleaseSource};
 use super::version_order::VersionOrder;
 
-/// Why a file must not replace the version that serves, and how to deploy it all the same.
+/// Why a file must not replace the version that serves, and how to deploy it anyway.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct NotNewer(String);

@@ -114,7 +114,7 @@ impl Release {
 /// Why a file does not become a release, in one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The file cannot be read now. It says nothing about the content, so the file is tried again.
+    /// The file cannot be read now. This says nothing about its content, so it is tried again.
     #[error("{0}")]
     Unreadable(String),
     /// The content is rejected.

@@ -50,8 +50,8 @@ impl Upload {
     /// Reads the manifest, and creates the release.
     ///
     /// # Errors
-    /// If the version is not valid, the manifest cannot be used, or the digest is another one than the request or the
-    /// manifest pins.
+    /// If the version is not valid, the manifest cannot be used, or the digest differs from the one that the request or
+    /// the manifest pins.
     pub fn into_release(self, config: &Config) -> Result<Release, UploadError> {
         let Self { name, version, sha256, bytes } = self;
         // Before it becomes a part of a path.

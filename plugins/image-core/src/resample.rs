@@ -245,7 +245,7 @@ fn next_row<'r>(finished: &'r mut Vec<f32>, ready: &mut usize, length: usize) ->
     &mut finished[at..at + length]
 }
 
-/// Filters a row of one or three channels horizontally, which start `stride` samples apart.
+/// Filters a row horizontally. Its channels, one or three, start `stride` samples apart.
 fn filter<L: Lanes>(samples: &[i16], stride: usize, windows: &Windows, out: &mut [f32]) {
     if samples.len() == stride {
         return filter_row::<L, 1>([samples], windows, [out]);
