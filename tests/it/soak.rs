@@ -4,9 +4,9 @@ use std::path::Path;
 
 use plimsoll_tests::soak::Soak;
 
-/// Every one of some thousand requests, half of them malformed, gets the right reply while plugins are replaced, and
-/// memory does not grow with the requests: if the bodies that the plugin keeps (64 KiB on average) stayed, 75 MiB would
-/// be left after the second tenth. Some of it grows until every thread has compiled something.
+/// Thousands of requests, half of them malformed, get the right replies while plugins are replaced. Memory does not
+/// grow with the requests: if the bodies that the plugin keeps (64 KiB on average) stayed, memory would grow by 75 MiB
+/// after the second tenth. Memory grows a little until every thread has compiled something.
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_mixed_requests_get_the_right_replies_and_leave_no_memory() {
     let requests = std::env::var("PLIMSOLL_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(6_000);

@@ -1,10 +1,10 @@
 //! The compiled cache: code that was compiled once is not compiled again at the next start.
 //!
-//! wasmtime checks only the major version of compiled code, and loading foreign bytes means running foreign code. So an
-//! entry is named by everything that its code depends on (the component, the engine's settings and wasmtime's version, and
-//! for a snapshot the inputs of `init`), is kept in a folder that only its owner can write to, and is authenticated by
-//! HMAC-SHA-256 (RFC 2104) with a key in that folder. An entry that cannot be trusted is compiled again. The folder may be
-//! read-only, and may belong to root, who can change this process anyway.
+//! wasmtime checks only the major version of compiled code, and loading foreign bytes means running foreign code. So
+//! the name of an entry depends on everything that its code depends on: the component, the engine's settings and
+//! wasmtime's version, and for a snapshot the inputs of `init`. Entries are in a folder that only its owner can write
+//! to, and are authenticated by HMAC-SHA-256 (RFC 2104) with a key in that folder. An entry that cannot be trusted is
+//! compiled again. The folder may be read-only, and may belong to root, who can change this process anyway.
 
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};

@@ -38,9 +38,9 @@ impl Headers<'_> {
         read.ok_or(Fault::Segment(marker))
     }
 
-    /// Checks the data after the only scan up to the end of the image, as libjpeg does: a frame, a scan, the start of an
-    /// image or a segment that is not valid is a fault, because broken data contain a wrong marker, or another image.
-    /// Without a marker, the image ends with the data.
+    /// Checks the data after the only scan up to the end of the image, as libjpeg does. A frame, a scan, the start of
+    /// an image or a segment that is not valid is a fault: it is a wrong marker in broken data, or the start of another
+    /// image. Without a marker, the image ends with the data.
     pub(super) fn end(&mut self, rest: &[u8]) -> Result<(), Fault> {
         let mut at = 0;
         loop {
