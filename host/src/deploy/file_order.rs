@@ -56,7 +56,7 @@ pub(super) fn check_order(
             None => String::new(),
         };
         return Err(NotNewer(format!(
-            "{why}, which {state} and continues to; to deploy it all the same, run `plimsoll plugin deploy {}`{remove}",
+            "{why}, which {state} and stays in place; to deploy this file anyway, run `plimsoll plugin deploy {}`{remove}",
             file.display()
         )));
     }

@@ -23,7 +23,7 @@ pub enum PortError {
     #[error("`{0}` has no address")]
     NoAddress(String),
     /// No address of the host is an address of this machine.
-    #[error("{0} is no address of this machine")]
+    #[error("{0} is not an address of this machine")]
     NotOfThisMachine(IpAddr),
     /// Another process uses the port at some address of this machine.
     #[error("the port is in use; [::] is every address, of IPv4 too")]

@@ -16,7 +16,7 @@ const MODE: u32 = 0o660;
 #[derive(Debug, thiserror::Error)]
 pub enum UnixSocketError {
     /// The file of a process that has ended cannot be removed.
-    #[error("cannot remove the socket of before: {0}")]
+    #[error("cannot remove the socket of an earlier process: {0}")]
     Remove(io::Error),
     /// The folder does not exist.
     #[error("its folder does not exist")]
