@@ -85,7 +85,10 @@ impl Keys {
         let file = WatchedFiles::new(vec![path.clone()]);
         let names = read(&path).map_err(|reason| ConfigError::new(&config.path, "auth.keys_file", reason))?;
         if names.is_empty() {
-            tracing::warn!("{} has no key, so every request is refused; `plimsoll key new NAME` makes a key", path.display());
+            tracing::warn!(
+                "{} has no key, so every request is refused; `plimsoll key new NAME` makes a key",
+                path.display()
+            );
         }
         Ok(Some(Arc::new(Self { file, names: ArcSwap::from_pointee(names) })))
     }
