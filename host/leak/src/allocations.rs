@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 
-use super::corpus::Sample;
 use super::malloc_tracer::{Event, Family, Stack, Tracer};
 use super::subject::{PluginUnderTest, SubjectError, outcome, survives};
+use super::variation::Inputs;
 use plimsoll_runtime::outcome::Outcome;
 
 /// What one call stack allocated.
@@ -55,14 +55,14 @@ pub enum AllocationsError {
     Breakpoints(wasmtime::Error),
 }
 
-/// Runs rounds over the samples in a fresh instance and records each allocation. `class_of` returns the class of a
+/// Runs rounds over the inputs in a fresh instance and records each allocation. `class_of` returns the class of a
 /// sample, given its index and outcome.
 ///
 /// # Errors
 /// If no allocator function is known by name, or the instance does not start.
 pub async fn record(
     plugin: &PluginUnderTest,
-    samples: &[Sample],
+    inputs: &Inputs<'_>,
     chosen: &[usize],
     rounds: usize,
     class_of: impl Fn(usize, Outcome) -> usize,
@@ -82,9 +82,11 @@ pub async fn record(
     // By address: the class and the call stack that allocated the block, and its bytes. `None` for blocks of the first
     // round.
     let mut live: HashMap<u32, Option<(usize, Stack, u64)>> = HashMap::new();
+    let mut calls = 0;
     'rounds: for round in 0..rounds {
         for &sample in chosen {
-            let result = subject.call(&samples[sample]).await;
+            let result = subject.call(&inputs.variant(sample, calls)).await;
+            calls += 1;
             let outcome = outcome(&result);
             let events = tracer.take();
             let class = class_of(sample, outcome);

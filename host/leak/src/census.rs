@@ -1,13 +1,14 @@
 //! What survives? Groups the surviving blocks by what holds them, and by size and class, and compares the end with the
 //! first round.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::corpus::Sample;
 use super::heap::Block;
-use super::retention::{Chain, References, Root};
+use super::judge::Leaking;
+use super::retention::{Chain, Holder, References};
 use super::run::Run;
 
 /// Maximum bytes of a block's contents that are shown.
@@ -67,31 +68,37 @@ impl Difference {
     }
 }
 
-/// Index, class, block and sample of every survivor that was allocated after the first round.
-fn survivors_after_first_round<'a>(
+/// Index, class, block and sample of every survivor that leaks and was allocated after the first round.
+fn leaked<'a>(
     run: &'a Run<'_>,
+    leaking: &'a Leaking,
     class_of: &'a dyn Fn(usize) -> usize,
 ) -> impl Iterator<Item = (usize, usize, Block, usize)> + 'a {
     run.survivors.iter().enumerate().filter_map(move |(index, survivor)| {
-        let call = &run.calls[survivor.born?];
-        (call.round > 1).then(|| (index, class_of(call.sample), survivor.block, call.sample))
+        let call = run.calls.get(survivor.born?)?;
+        let is_leaked = call.round > 1 && leaking.contains(survivor.block);
+        is_leaked.then(|| (index, class_of(call.sample), survivor.block, call.sample))
     })
 }
 
-/// Groups survivors by class and by what holds them, most bytes first. `class_of` returns a sample's class.
-pub fn groups(run: &Run<'_>, references: &References, class_of: &dyn Fn(usize) -> usize) -> Vec<Group> {
+/// Groups the survivors that leak by class and by what holds them, most bytes first. `class_of` returns a sample's class.
+pub fn groups(
+    run: &Run<'_>,
+    leaking: &Leaking,
+    references: &References,
+    class_of: &dyn Fn(usize) -> usize,
+) -> Vec<Group> {
+    let holders = references.holders();
     // Chains are similar if they have the same root and the same number of steps. Sizes are not compared, because they
     // depend on the inputs. Consecutive links of the same size are one step: a linked list of any length.
-    let mut groups: BTreeMap<(usize, Option<(Root, usize)>), Group> = BTreeMap::new();
-    for (index, class, block, _) in survivors_after_first_round(run, class_of) {
-        let chain = references.chain(index);
-        let key = chain.as_ref().map(|chain| (chain.root.clone(), steps(chain)));
-        let group = groups.entry((class, key)).or_insert_with(|| Group {
+    let mut groups: BTreeMap<(usize, Option<Holder>), Group> = BTreeMap::new();
+    for (index, class, block, _) in leaked(run, leaking, class_of) {
+        let group = groups.entry((class, holders[index])).or_insert_with(|| Group {
             class,
             blocks: 0,
             bytes: 0,
             sizes: (u32::MAX, 0),
-            chain,
+            chain: references.chain(index),
             is_ring: false,
         });
         group.blocks += 1;
@@ -104,29 +111,26 @@ pub fn groups(run: &Run<'_>, references: &References, class_of: &dyn Fn(usize) -
     groups
 }
 
-/// The number of links of a chain; consecutive links of the same size count once.
-fn steps(chain: &Chain) -> usize {
-    let changes = chain.blocks.windows(2).filter(|pair| pair[0].size != pair[1].size).count();
-    changes + 1
-}
-
-/// Groups survivors by class and size, most bytes first.
-pub fn kinds(run: &Run<'_>, samples: &[Sample], class_of: &dyn Fn(usize) -> usize) -> Vec<BlockKind> {
-    let mut kinds: BTreeMap<(usize, u32), (BlockKind, Vec<usize>)> = BTreeMap::new();
+/// Groups the survivors that leak by class and size, most bytes first.
+pub fn kinds(
+    run: &Run<'_>,
+    leaking: &Leaking,
+    samples: &[Sample],
+    class_of: &dyn Fn(usize) -> usize,
+) -> Vec<BlockKind> {
+    let mut kinds: BTreeMap<(usize, u32), (BlockKind, BTreeSet<usize>)> = BTreeMap::new();
     let memory = run.subject.memory();
-    for (_, class, block, sample) in survivors_after_first_round(run, class_of) {
+    for (_, class, block, sample) in leaked(run, leaking, class_of) {
         let (kind, inputs) = kinds.entry((class, block.size)).or_insert_with(|| {
             let bytes = memory.get(block.address as usize..).unwrap_or_default();
             let shown = &bytes[..bytes.len().min(MAX_SHOWN_BYTES).min(block.usable() as usize)];
             let first_bytes = shown.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
             let kind =
                 BlockKind { class, size: block.size, blocks: 0, first_bytes, inputs: Vec::new(), input_count: 0 };
-            (kind, Vec::new())
+            (kind, BTreeSet::new())
         });
         kind.blocks += 1;
-        if !inputs.contains(&sample) {
-            inputs.push(sample);
-        }
+        inputs.insert(sample);
     }
     let mut kinds: Vec<_> = kinds
         .into_values()

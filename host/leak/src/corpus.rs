@@ -11,6 +11,7 @@ use plimsoll_runtime::tensor::Tensor;
 use plimsoll_runtime::text::printable;
 
 /// One input.
+#[derive(Clone)]
 pub struct Sample {
     /// The path relative to the corpus folder.
     pub name: String,
@@ -25,6 +26,7 @@ pub struct Sample {
 }
 
 /// The arguments of each kind of stage.
+#[derive(Clone)]
 pub enum Feed {
     /// Preprocessing: the request body.
     Body(Vec<u8>),

@@ -175,8 +175,9 @@ fn is_noise(name: &str) -> bool {
 
 /// The addresses in a location expression, each with its size in bytes if it is a piece of the variable. In
 /// position-independent code an address is the sum of the module's load address (a global, 0 in a component) and an
-/// offset. The address of a thread-local is a constant, because without threads it is a static. Empty if the expression
-/// has other operations.
+/// offset. The address of a thread-local is a constant, because without threads it is a static. A piece that is computed
+/// from a word in memory (the optimiser stored a flag instead of a whole value) is where that word is. Other pieces have no
+/// address.
 fn addresses(
     expression: gimli::Expression<Slice<'_>>,
     unit: &Unit<Slice<'_>>,
@@ -184,20 +185,34 @@ fn addresses(
     let mut operations = expression.operations(unit.encoding());
     let mut pieces = Vec::new();
     let mut address = None;
+    let mut stored: Option<(u64, u32)> = None;
+    let mut is_known = true;
     while let Some(operation) = operations.next()? {
         match operation {
+            Operation::Piece { size_in_bits, .. } => {
+                match (address.take(), stored.take()) {
+                    (_, Some((address, size))) => pieces.push((address, Some(size))),
+                    (Some(address), None) if is_known => pieces.push((address, Some(size_in_bits as u32 / 8))),
+                    _ => {}
+                }
+                is_known = true;
+            }
+            Operation::Deref { size, .. } => stored = stored.or(address.map(|address| (address, u32::from(size)))),
+            // What is computed from a stored word.
+            _ if stored.is_some() => {}
             Operation::Address { address: part } | Operation::UnsignedConstant { value: part } => {
                 address = Some(address.unwrap_or(0u64).wrapping_add(part));
             }
             Operation::PlusConstant { value } => address = address.map(|address| address.wrapping_add(value)),
             Operation::WasmGlobal { .. } | Operation::Plus | Operation::TLS => {}
-            Operation::Piece { size_in_bits, .. } => {
-                pieces.extend(address.take().map(|address| (address, Some(size_in_bits as u32 / 8))));
-            }
-            _ => return Ok(Vec::new()),
+            _ => is_known = false,
         }
     }
-    pieces.extend(address.map(|address| (address, None)));
+    match (address, stored) {
+        (_, Some((address, size))) => pieces.push((address, Some(size))),
+        (Some(address), None) if is_known => pieces.push((address, None)),
+        _ => {}
+    }
     Ok(pieces)
 }
 

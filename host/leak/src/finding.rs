@@ -1,12 +1,14 @@
 //! The results of a study.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::allocations::Totals;
 use super::census::{BlockKind, Difference, Group};
 use super::debug_info::Location;
-use super::run::Call;
-use super::verdict::{Growth, Held, Verdict};
+use super::record::Call;
+use super::verdict::{Finding, Verdict};
 use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
@@ -33,6 +35,15 @@ pub struct Study {
     /// The finding for tensor bytes in host memory that cannot be freed because the guest has not dropped their
     /// handles.
     pub host: Finding,
+    /// The finding for the number of resources of the host (tensors, streams, pollables, graphs, contexts) whose handles
+    /// the guest has not dropped. Its "bytes" are a number.
+    pub resources: Finding,
+    /// The kinds of resources of which there are more at the end than after the first round, each with its growth.
+    pub resource_kinds: BTreeMap<String, u64>,
+    /// The finding for bytes of linear memory that the allocator does not own: pages that the plugin grew itself.
+    pub beside_heap: Finding,
+    /// Number of samples for which the first round left a block that is still in use; 0 if not nearly all did.
+    pub kept_in_first_round: usize,
     /// True if linear memory grows although the bytes in use do not: the heap is fragmented.
     pub fragments: bool,
     /// Each class of samples.
@@ -54,17 +65,6 @@ pub struct Study {
     pub calls: Vec<Call>,
 }
 
-/// A verdict and the numbers it is based on.
-#[derive(Debug, Clone, Serialize)]
-pub struct Finding {
-    /// The verdict.
-    pub verdict: Verdict,
-    /// Growth per request.
-    pub growth: Growth,
-    /// The memory held before the first round and after each round; empty for a class that was not run alone.
-    pub held: Vec<Held>,
-}
-
 /// A class of samples: those of one subfolder that have the same outcome.
 #[derive(Debug, Clone, Serialize)]
 pub struct Class {
@@ -74,11 +74,42 @@ pub struct Class {
     pub folder: String,
     /// Number of samples.
     pub samples: usize,
+    /// Number of samples for which the first round left a block that is still in use; 0 if not nearly all did. A cache that is
+    /// keyed by content looks like this.
+    pub kept_in_first_round: usize,
     /// The finding for these samples alone.
     #[serde(flatten)]
     pub finding: Finding,
+    /// What the numbers of the finding count.
+    pub measure: Measure,
     /// The samples that cause the growth, if only some do.
     pub growing: Option<Growing>,
+}
+
+/// What the numbers of a finding count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Bytes of the heap; of linear memory if the heap is not known.
+    Heap,
+    /// Bytes of tensors that the host holds.
+    Tensors,
+    /// Bytes of linear memory beside the heap.
+    Pages,
+    /// Handles of resources of the host.
+    Handles,
+}
+
+impl Measure {
+    /// The unit in reports, after a number.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Heap => "",
+            Self::Tensors => " of tensors",
+            Self::Pages => " of pages",
+            Self::Handles => " handles",
+        }
+    }
 }
 
 /// The samples of a class that cause its growth.
@@ -104,6 +135,40 @@ pub struct StackReport {
     /// What the call stack allocated.
     #[serde(flatten)]
     pub totals: Totals,
+}
+
+/// What a study says about the plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Conclusion {
+    /// Something leaks.
+    Leaks,
+    /// Nothing grows over the rounds, but a class keeps something for each input.
+    Suspicion,
+    /// Nothing grows that can be seen, but the heap is not known.
+    Unknown,
+    /// Nothing leaks.
+    NoLeak,
+}
+
+impl Study {
+    /// What the study says about the plugin.
+    pub fn conclusion(&self) -> Conclusion {
+        match () {
+            () if self.leaks() => Conclusion::Leaks,
+            () if !self.heap_is_known => Conclusion::Unknown,
+            () if self.kept_in_first_round > 0 => Conclusion::Suspicion,
+            () if self.classes.iter().any(|class| class.kept_in_first_round > 0) => Conclusion::Suspicion,
+            () => Conclusion::NoLeak,
+        }
+    }
+
+    /// Returns true if anything leaks.
+    pub fn leaks(&self) -> bool {
+        let classes = self.classes.iter().map(|class| &class.finding);
+        let whole = [&self.all, &self.host, &self.resources, &self.beside_heap];
+        whole.into_iter().chain(classes).any(|finding| finding.verdict == Verdict::Leaks)
+    }
 }
 
 impl Class {

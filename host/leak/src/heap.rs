@@ -59,6 +59,8 @@ pub struct Blocks {
     pub blocks: Vec<Block>,
     /// Sum of the blocks' sizes.
     pub bytes: u64,
+    /// Bytes of linear memory that the heap's segments cover.
+    pub covered: u64,
 }
 
 impl Blocks {
@@ -104,6 +106,7 @@ impl Heap {
         while let Some(start) = next {
             let segment = walk_segment(memory, start, &mut blocks)?;
             has_top |= segment.ends_with_top;
+            blocks.covered += u64::from(segment.end - start);
             next = next_segment(memory, segment.end);
         }
         has_top.then_some(blocks)

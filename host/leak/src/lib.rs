@@ -3,8 +3,11 @@
 //! allocated them.
 //!
 //! - [`study`]: the experiments in their order; [`finding`]: their results. [`report`]: the summary and the files.
-//! - [`corpus`]: the inputs. [`subject`]: the instance. [`run`]: rounds over the inputs, and the heap after each call.
-//! - [`heap`]: dlmalloc's chunks in linear memory. [`verdict`]: does it leak?
+//! - [`corpus`]: the inputs. [`variation`]: inputs with new contents for each call. [`subject`]: the instance. [`run`]:
+//!   rounds over the inputs, in one instance, [`record`]ed; `class_run`: those of one class.
+//! - [`heap`]: dlmalloc's chunks in linear memory; `heap_watch` reads them between calls.
+//! - [`judge`]: does it leak? By the ages of blocks ([`population`]), by the doublings of [`containers`], by sums
+//!   ([`verdict`]); `suspicion`: what the rounds cannot show.
 //! - [`census`]: what survives. [`retention`]: what holds it. [`allocations`]: which code allocated it, found by
 //!   `malloc_tracer`.
 //! - [`module`], [`debug_info`]: the contents of the core module and its DWARF.
@@ -14,15 +17,23 @@
 
 pub mod allocations;
 pub mod census;
+mod class_run;
+pub mod containers;
 pub mod corpus;
 pub mod debug_info;
 pub mod finding;
 pub mod heap;
+mod heap_watch;
+pub mod judge;
 mod malloc_tracer;
 pub mod module;
+pub mod population;
+pub mod record;
 pub mod report;
 pub mod retention;
 pub mod run;
 pub mod study;
 pub mod subject;
+mod suspicion;
+pub mod variation;
 pub mod verdict;

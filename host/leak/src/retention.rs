@@ -74,6 +74,14 @@ pub struct References {
     roots: Vec<Root>,
 }
 
+/// What holds a block: a root, and the number of steps from it. Consecutive links of the same size are one step: a linked
+/// list of any length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    root: usize,
+    steps: usize,
+}
+
 /// An index into the roots or into the blocks.
 #[derive(Debug, Clone, Copy)]
 enum Referrer {
@@ -172,6 +180,39 @@ impl References {
                 }
             }
         }
+    }
+
+    /// For each block what holds it; `None` if it is unreachable.
+    pub fn holders(&self) -> Vec<Option<Holder>> {
+        let mut found: Vec<Option<Holder>> = vec![None; self.blocks.len()];
+        let mut path = Vec::new();
+        for index in 0..self.blocks.len() {
+            // Up to a block whose holder is known, then back.
+            let mut at = index;
+            let mut known = loop {
+                match (found[at], self.reached[at]) {
+                    (Some(holder), _) => break Some((holder, at)),
+                    (None, Some(Referrer::Root(root))) => {
+                        let holder = Holder { root, steps: 1 };
+                        found[at] = Some(holder);
+                        break Some((holder, at));
+                    }
+                    (None, Some(Referrer::Block(source))) => {
+                        path.push(at);
+                        at = source;
+                    }
+                    (None, None) => break None,
+                }
+            };
+            while let Some(next) = path.pop() {
+                known = known.map(|(holder, source)| {
+                    let is_like = self.blocks[source].size == self.blocks[next].size;
+                    (Holder { steps: holder.steps + usize::from(!is_like), ..holder }, next)
+                });
+                found[next] = known.map(|(holder, _)| holder);
+            }
+        }
+        found
     }
 
     /// Returns true if the block is unreachable and an unreachable block refers to it: a ring of references.

@@ -13,19 +13,20 @@ use indicatif::ProgressBar;
 
 use super::allocations::{self, Allocations};
 use super::census;
+use super::class_run::{self, ClassRun};
 use super::corpus::Sample;
 use super::debug_info::{DebugInfo, Location};
-use super::finding::{Class, Finding, Growing, StackReport, Study};
+use super::finding::{Class, Measure, StackReport, Study};
 use super::heap::Blocks;
+use super::judge;
 use super::retention::{Layout, References};
-use super::run::{Call, Run, RunError};
+use super::run::{Run, RunError};
 use super::subject::PluginUnderTest;
-use super::verdict::{self, Growth, Held, Verdict};
+use super::suspicion;
+use super::variation::Inputs;
+use super::verdict::{Finding, Verdict};
 use plimsoll_runtime::outcome::Outcome;
 
-/// Minimum requests per round for a class. The samples of a smaller class are repeated, so that the verdict does not
-/// depend on a single call.
-const MIN_REQUESTS: usize = 16;
 /// Rounds of the traced run: one to warm up, one to count the blocks that are not freed.
 const TRACED_ROUNDS: usize = 2;
 
@@ -52,38 +53,52 @@ impl Study {
     ) -> Result<Self, RunError> {
         let chosen: Vec<_> = (0..samples.len()).collect();
         progress.set_length((chosen.len() * options.rounds) as u64);
+        progress.set_message("inputs with other contents");
+        let inputs = Inputs::of(plugin, samples).await?;
         progress.set_message("all samples in one instance");
-        let mut run = Run::execute(plugin, samples, &chosen, options.rounds, progress).await?;
-        let all = Finding::of(run.held(), run.samples.len());
-        let host = Finding::of(run.host_held(), run.samples.len());
+        let mut run = Run::execute(plugin, &inputs, &chosen, options.rounds, progress).await?;
+        let heap = run.judge();
+        let [host, resources, beside_heap] = run.others();
 
-        let linear = verdict::judge(&run.linear_held());
-        let fragments = run.heap.is_some() && all.verdict == Verdict::Steady && linear != Verdict::Steady;
+        let linear = judge::series(&run.record.linear, run.samples.len()).verdict;
+        let fragments = run.heap.is_some()
+            && heap.finding.verdict == Verdict::Steady
+            && beside_heap.verdict == Verdict::Steady
+            && linear != Verdict::Steady;
 
-        let classes = classes_of(&run, samples);
+        let classes = class_run::classes_of(&run, samples);
         let class_of_sample: BTreeMap<usize, usize> = classes
             .values()
             .enumerate()
             .flat_map(|(class, members)| members.iter().map(move |&at| (at, class)))
             .collect();
-        let grows = [&all, &host].iter().any(|finding| finding.verdict != Verdict::Steady);
+        let findings = [&heap.finding, &host, &resources, &beside_heap];
+        let grows = findings.iter().any(|finding| finding.verdict != Verdict::Steady);
         let mut found = Vec::new();
         for ((outcome, folder), members) in &classes {
-            let class = if grows {
+            let alone = if grows {
                 progress.set_message(format!("{} alone", outcome.as_str()));
-                let rounds = run.rounds;
-                run_alone(plugin, samples, members, rounds, progress).await?
+                class_run::run_alone(plugin, &inputs, members, options.rounds, progress).await?
             } else {
                 // If there is no growth overall, any growth by one class is undone by another class.
-                (Finding::STEADY, None)
+                ClassRun { finding: Finding::STEADY, measure: Measure::Heap, growing: None }
             };
-            let (finding, growing) = class;
-            found.push(Class { outcome: *outcome, folder: folder.clone(), samples: members.len(), finding, growing });
+            let ClassRun { finding, measure, growing } = alone;
+            let kept = suspicion::kept_in_first_round(&run, members);
+            found.push(Class {
+                outcome: *outcome,
+                folder: folder.clone(),
+                samples: members.len(),
+                kept_in_first_round: kept,
+                finding,
+                measure,
+                growing,
+            });
         }
         let debug_info = DebugInfo::of_module(&plugin.module);
         let class_of = |sample: usize| class_of_sample.get(&sample).copied().unwrap_or(0);
         let groups = match scan_references(&mut run, plugin, &debug_info) {
-            Some(references) => census::groups(&run, &references, &class_of),
+            Some(references) => census::groups(&run, &heap.leaking, &references, &class_of),
             None => Vec::new(),
         };
         let mut study = Self {
@@ -94,11 +109,15 @@ impl Study {
             samples: run.samples.len(),
             stopped: run.stopped.clone(),
             excluded: run.excluded.iter().map(|(sample, how)| (samples[*sample].name.clone(), *how)).collect(),
-            all,
+            all: heap.finding,
             host,
+            resources,
+            resource_kinds: resource_kinds(&run),
+            beside_heap,
+            kept_in_first_round: suspicion::kept_in_first_round(&run, &run.samples),
             fragments,
             groups,
-            kinds: census::kinds(&run, samples, &class_of),
+            kinds: census::kinds(&run, &heap.leaking, samples, &class_of),
             difference: census::difference(&run),
             stacks: Vec::new(),
             no_stacks: None,
@@ -112,7 +131,7 @@ impl Study {
             progress.set_message("tracing allocations");
             progress.inc_length((chosen.len() * TRACED_ROUNDS) as u64);
             let class = |sample, _| class_of(sample);
-            match allocations::record(plugin, samples, &chosen, TRACED_ROUNDS, class, progress).await {
+            match allocations::record(plugin, &inputs, &chosen, TRACED_ROUNDS, class, progress).await {
                 Ok(allocations) => study.stacks = stacks(&allocations, plugin, &debug_info),
                 Err(error) => study.no_stacks = Some(error.to_string()),
             }
@@ -120,12 +139,6 @@ impl Study {
             study.no_stacks = Some("tracing is turned off by --no-trace".into());
         }
         Ok(study)
-    }
-
-    /// Returns true if anything leaks.
-    pub fn leaks(&self) -> bool {
-        let classes = self.classes.iter().map(|class| &class.finding);
-        [&self.all, &self.host].into_iter().chain(classes).any(|finding| finding.verdict == Verdict::Leaks)
     }
 
     /// The samples of the leaking classes; all samples if no class leaks.
@@ -137,73 +150,15 @@ impl Study {
     }
 }
 
-impl Finding {
-    /// No growth, for a class that was not run alone.
-    const STEADY: Self = Self {
-        verdict: Verdict::Steady,
-        growth: Growth { bytes: 0.0, bytes_within: 0.0, blocks: 0.0 },
-        held: Vec::new(),
+/// The kinds of resources of which there are more at the end than after the first round, each with its growth.
+fn resource_kinds(run: &Run<'_>) -> BTreeMap<String, u64> {
+    let kinds = &run.record.resources;
+    let (Some(first), Some(last)) = (kinds.get(1), kinds.get(run.rounds)) else { return BTreeMap::new() };
+    let grown = |(kind, &count): (&&'static str, &u64)| {
+        let more = count.saturating_sub(first.get(kind).copied().unwrap_or(0));
+        (more > 0).then(|| ((*kind).to_owned(), more))
     };
-
-    fn of(held: Vec<Held>, requests: usize) -> Self {
-        Self { verdict: verdict::judge(&held), growth: verdict::growth(&held, requests), held }
-    }
-}
-
-/// The sample indices of each class, by outcome and subfolder.
-fn classes_of(run: &Run<'_>, samples: &[Sample]) -> BTreeMap<(Outcome, String), Vec<usize>> {
-    let mut classes: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-    for call in run.calls.iter().take_while(|call| call.round == 1) {
-        classes.entry((call.outcome, samples[call.sample].folder.clone())).or_default().push(call.sample);
-    }
-    classes
-}
-
-/// Runs the samples of one class alone in a fresh instance.
-async fn run_alone(
-    plugin: &PluginUnderTest,
-    samples: &[Sample],
-    members: &[usize],
-    rounds: usize,
-    progress: &ProgressBar,
-) -> Result<(Finding, Option<Growing>), RunError> {
-    let times = MIN_REQUESTS.div_ceil(members.len());
-    let chosen: Vec<_> = std::iter::repeat_n(members, times).flatten().copied().collect();
-    progress.inc_length((chosen.len() * rounds) as u64);
-    let run = Run::execute(plugin, samples, &chosen, rounds, progress).await?;
-    let requests = run.samples.len();
-    let heap = Finding::of(run.held(), requests);
-    let host = Finding::of(run.host_held(), requests);
-    // The worse of the two is reported for the class.
-    let finding = if host.verdict == Verdict::Leaks && heap.verdict != Verdict::Leaks { host } else { heap };
-    let growing = (finding.verdict == Verdict::Leaks).then(|| growing(&run, samples)).flatten();
-    Ok((finding, growing))
-}
-
-/// The samples that cause the growth in the second half of a run; `None` if all samples do, or none could be
-/// identified.
-fn growing(run: &Run<'_>, samples: &[Sample]) -> Option<Growing> {
-    let mut growth: BTreeMap<usize, (i64, usize)> = BTreeMap::new();
-    let bytes = |call: &Call| call.live.map_or(call.linear, |live| live.bytes) as i64;
-    for pair in run.calls.windows(2).filter(|pair| pair[1].round > run.rounds / 2) {
-        let entry = growth.entry(pair[1].sample).or_default();
-        entry.0 += bytes(&pair[1]) - bytes(&pair[0]);
-        entry.1 += usize::from(bytes(&pair[1]) > bytes(&pair[0]));
-    }
-    let rounds = run.rounds - run.rounds / 2;
-    let (grow, rest): (Vec<_>, Vec<_>) =
-        growth.into_iter().partition(|(_, (bytes, times))| *bytes > 0 && 2 * times >= rounds);
-    if grow.is_empty() || rest.is_empty() {
-        return None;
-    }
-    let size = |(sample, _): &(usize, (i64, usize))| samples[*sample].size;
-    let example = grow.iter().min_by_key(|entry| size(entry)).map(|(sample, _)| samples[*sample].name.clone());
-    Some(Growing {
-        samples: grow.len(),
-        smallest: grow.iter().map(size).min()?,
-        largest_other: rest.iter().map(size).max()?,
-        example: example?,
-    })
+    last.iter().filter_map(grown).collect()
 }
 
 /// The references between the blocks at the end of a run; `None` if the heap is not known.
@@ -219,7 +174,7 @@ fn scan_references(run: &mut Run<'_>, plugin: &PluginUnderTest, debug_info: &Deb
     } else {
         first..heap.start()
     };
-    let blocks = Blocks { blocks: run.survivors.iter().map(|survivor| survivor.block).collect(), bytes: 0 };
+    let blocks = Blocks { blocks: run.survivors.iter().map(|survivor| survivor.block).collect(), ..Blocks::default() };
     let layout = Layout { memory: run.subject.memory(), statics, stack, module: &plugin.module, debug_info };
     Some(References::scan(&layout, heap, &blocks))
 }

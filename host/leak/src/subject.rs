@@ -5,6 +5,7 @@
 //! and globals that are not exported. A core dump after a trap has the same contents, but in wasmtime 48 a trap closes
 //! the whole store to further calls (`components.trapped`), so a dump is only possible at the end.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -240,6 +241,11 @@ impl Subject<'_> {
     /// Bytes of tensors that the host holds for the instance, because the guest has not dropped their handles.
     pub fn host_bytes(&self) -> u64 {
         self.store.data().tensor_bytes()
+    }
+
+    /// Number of resources of the host to which the instance has handles, by kind.
+    pub fn resources(&mut self) -> BTreeMap<&'static str, u64> {
+        self.store.data_mut().resources()
     }
 
     /// Bytes of all linear memories.

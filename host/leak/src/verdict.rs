@@ -12,7 +12,7 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 /// Minimum number of rounds for a comparison.
 pub const MIN_ROUNDS: usize = 4;
 /// The middle between the ratio of a leak (2) and that of logarithmic growth (1).
-const LEAK_RATIO: f64 = 1.5;
+pub(super) const LEAK_RATIO: f64 = 1.5;
 /// Maximum bytes that a block can have in addition to the requested bytes, because the allocator does not split off a
 /// remainder that is smaller than its smallest chunk.
 const SLACK_PER_BLOCK: f64 = 16.0;
@@ -60,6 +60,26 @@ pub struct Growth {
     pub blocks: f64,
 }
 
+/// A verdict and the numbers it is based on.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Growth per request.
+    pub growth: Growth,
+    /// The memory held before the first round and after each round; empty for a class that was not run alone.
+    pub held: Vec<Held>,
+}
+
+impl Finding {
+    /// No growth, for a class that was not run alone.
+    pub const STEADY: Self = Self {
+        verdict: Verdict::Steady,
+        growth: Growth { bytes: 0.0, bytes_within: 0.0, blocks: 0.0 },
+        held: Vec::new(),
+    };
+}
+
 /// Judges a series. `held[0]` is the memory before the first round, `held[r]` the memory after round `r`.
 ///
 /// # Panics
@@ -84,23 +104,57 @@ pub fn judge(held: &[Held]) -> Verdict {
     if grew > 1 && 2 * grew >= rounds - rounds / 2 { Verdict::Leaks } else { Verdict::WarmingUp }
 }
 
+/// Judges a series of which only the sum is known: as [`judge`], but the growth of the second half must be away from 0,
+/// and what a queue gains before it is emptied is no growth.
+///
+/// # Panics
+/// If there are fewer than [`MIN_ROUNDS`] rounds.
+pub fn judge_series(held: &[Held]) -> Verdict {
+    let verdict = judge(held);
+    if verdict != Verdict::Leaks {
+        return verdict;
+    }
+    let growth = late_growth(held, 1);
+    let (rounds, mut most, mut fall) = (held.len() - 1, 0, 0);
+    for held in &held[1..] {
+        most = most.max(held.bytes);
+        fall = fall.max(most - held.bytes);
+    }
+    let grown = held[rounds].bytes.saturating_sub(held[rounds / 2].bytes);
+    if growth.bytes <= growth.bytes_within || 2 * fall > grown { Verdict::WarmingUp } else { Verdict::Leaks }
+}
+
+/// Growth per request over the second half of the rounds, when what fills once has filled.
+pub fn late_growth(held: &[Held], requests: usize) -> Growth {
+    let rounds = held.len().saturating_sub(1);
+    // `growth` leaves out the first step.
+    growth(&held[(rounds / 2).saturating_sub(1)..], requests)
+}
+
 /// Growth per request; `requests` is the number of requests in each round.
 pub fn growth(held: &[Held], requests: usize) -> Growth {
-    let steps: Vec<f64> = held[1..]
-        .windows(2)
-        .map(|pair| (pair[1].bytes as f64 - pair[0].bytes as f64) / requests.max(1) as f64)
-        .collect();
+    let requests = requests.max(1) as f64;
+    let steps = held.get(1..).unwrap_or_default().windows(2);
+    let steps: Vec<f64> = steps.map(|pair| (pair[1].bytes as f64 - pair[0].bytes as f64) / requests).collect();
     let Some(last) = held.last().filter(|_| !steps.is_empty()) else { return Growth::default() };
-    let count = steps.len() as f64;
-    let mean = steps.iter().sum::<f64>() / count;
-    let blocks = (last.blocks as f64 - held[1].blocks as f64) / (count * requests.max(1) as f64);
-    let mut bytes_within = 0.0;
-    if steps.len() > 1 {
-        let variance = steps.iter().map(|step| (step - mean).powi(2)).sum::<f64>() / (count - 1.0);
-        let t = StudentsT::new(0.0, 1.0, count - 1.0).map_or(0.0, |t| t.inverse_cdf(0.975));
-        bytes_within = t * (variance / count).sqrt();
+    let (bytes, bytes_within) = interval(&steps);
+    let blocks = (last.blocks as f64 - held[1].blocks as f64) / (steps.len() as f64 * requests);
+    Growth { bytes, bytes_within, blocks }
+}
+
+/// The mean of some values, and half the width of its 95 % confidence interval (Student's t); 0 for fewer than two values.
+pub fn interval(values: &[f64]) -> (f64, f64) {
+    let count = values.len() as f64;
+    if values.is_empty() {
+        return (0.0, 0.0);
     }
-    Growth { bytes: mean, bytes_within, blocks }
+    let mean = values.iter().sum::<f64>() / count;
+    if values.len() < 2 {
+        return (mean, 0.0);
+    }
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    let t = StudentsT::new(0.0, 1.0, count - 1.0).map_or(0.0, |t| t.inverse_cdf(0.975));
+    (mean, t * (variance / count).sqrt())
 }
 
 #[cfg(test)]
@@ -124,6 +178,14 @@ mod tests {
         let slack: Vec<_> =
             slack.map(|(at, held)| Held { bytes: held.bytes + at as u64, blocks: held.blocks }).collect();
         assert_eq!(judge(&slack), Verdict::Steady, "one more byte per round is slack of the allocator");
+    }
+
+    #[test]
+    fn a_series_that_fluctuates_is_no_leak() {
+        let of = |bytes: [u64; 9]| bytes.map(|bytes| Held { bytes, blocks: 0 });
+        assert_eq!(judge_series(&of([0, 10, 20, 30, 40, 50, 60, 70, 80])), Verdict::Leaks);
+        assert_ne!(judge_series(&of([0, 60, 20, 80, 40, 0, 60, 20, 80])), Verdict::Leaks, "a queue that is emptied");
+        assert_ne!(judge_series(&of([0, 9, 2, 7, 3, 8, 5, 1, 9])), Verdict::Leaks);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use plotters::prelude::*;
 
 use super::error::ReportError;
 use crate::corpus::Sample;
-use crate::finding::{Finding, Study};
+use crate::finding::{Measure, Study};
+use crate::verdict::Finding;
 
 /// A table with one row for each call of the run over all samples.
 ///
@@ -47,7 +48,9 @@ pub(super) fn svg(study: &Study) -> Result<String, ReportError> {
         let points = finding.held.iter().enumerate();
         (name, points.map(|(round, held)| ((round * samples) as f64, held.bytes as f64)).collect())
     };
-    let alone = study.classes.iter().filter(|class| !class.finding.held.is_empty());
+    let has_bytes =
+        |class: &&crate::finding::Class| class.measure != Measure::Handles && !class.finding.held.is_empty();
+    let alone = study.classes.iter().filter(has_bytes);
     let lines: Vec<(String, Vec<(f64, f64)>)> = std::iter::once(line("(all)".to_owned(), &study.all, study.samples))
         .chain(alone.map(|class| line(class.name(), &class.finding, class.samples)))
         .collect();

@@ -9,10 +9,10 @@ use super::{dot, flame, growth, html, summary};
 use crate::allocations::Totals;
 use crate::census::Group;
 use crate::debug_info::Location;
-use crate::finding::{Class, Finding, StackReport, Study};
+use crate::finding::{Class, Measure, StackReport, Study};
 use crate::module::demangle;
 use crate::retention::{Chain, Link, Root};
-use crate::verdict::{Growth, Held, Verdict};
+use crate::verdict::{Finding, Growth, Held, Verdict};
 
 const NAME: &str = "<script>alert(1)</script>\"]; x -> y; \u{1b}[2J\u{0} 5";
 
@@ -23,8 +23,15 @@ fn study() -> Study {
         growth: Growth::default(),
         held: vec![Held { bytes: 1, blocks: 1 }, Held { bytes: 9, blocks: 2 }],
     };
-    let class =
-        Class { outcome: Outcome::Ok, folder: shown.clone(), samples: 1, finding: finding.clone(), growing: None };
+    let class = Class {
+        outcome: Outcome::Ok,
+        folder: shown.clone(),
+        samples: 1,
+        kept_in_first_round: 0,
+        finding: finding.clone(),
+        measure: Measure::Heap,
+        growing: None,
+    };
     let chain = Chain { root: Root::Static { name: shown.clone() }, blocks: vec![Link { size: 48 }] };
     let group = Group { class: 0, blocks: 1, bytes: 48, sizes: (48, 48), chain: Some(chain), is_ring: false };
     let frame = Location { function: demangle(NAME), file: Some(shown.clone()), line: Some(1) };
@@ -39,7 +46,11 @@ fn study() -> Study {
         stopped: Some(NAME.to_owned()),
         excluded: Vec::new(),
         all: finding.clone(),
-        host: finding,
+        host: finding.clone(),
+        resources: finding.clone(),
+        resource_kinds: [("pollables".to_owned(), 9)].into(),
+        beside_heap: finding,
+        kept_in_first_round: 0,
         fragments: false,
         classes: vec![class],
         groups: vec![group],

@@ -2,10 +2,10 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::per_request;
 use super::summary::{chain, location};
-use crate::finding::{Class, Finding, Study};
-use crate::verdict::Verdict;
+use super::{per_request, whole};
+use crate::finding::{Class, Measure, Study};
+use crate::verdict::{Finding, Verdict};
 use plimsoll_runtime::text::grouped;
 
 /// Maximum rows of the longer tables.
@@ -82,13 +82,13 @@ fn verdict(verdict: Verdict) -> Markup {
 }
 
 fn classes(study: &Study) -> Markup {
-    let row = |name: &str, samples: usize, finding: &Finding| {
+    let row = |name: &str, samples: usize, finding: &Finding, measure: Measure| {
         html! {
             tr {
                 td { (name) }
                 td.n { (samples) }
                 td { (verdict(finding.verdict)) }
-                td.n { (per_request(&finding.growth)) }
+                td.n { (per_request(&finding.growth)) (measure.unit()) }
                 td.n { (format!("{:.2}", finding.growth.blocks)) }
             }
         }
@@ -99,9 +99,8 @@ fn classes(study: &Study) -> Markup {
                 th { "class" } th.n { "samples" } th { "verdict" } th.n { "bytes per request (95 %)" }
                 th.n { "blocks per request" }
             }
-            @for class in &study.classes { (row(&class.name(), class.samples, &class.finding)) }
-            (row("(all)", study.samples, &study.all))
-            (row("(host tensors)", study.samples, &study.host))
+            @for class in &study.classes { (row(&class.name(), class.samples, &class.finding, class.measure)) }
+            @for (name, finding, measure) in whole(study) { (row(name, study.samples, finding, measure)) }
         }
         @for class in &study.classes {
             @if let Some(growing) = &class.growing {

@@ -20,12 +20,23 @@ mod summary;
 
 use std::path::Path;
 
+use serde::Serialize;
+
 pub use error::ReportError;
 pub use summary::summary;
 
 use super::corpus::Sample;
-use super::finding::Study;
+use super::finding::{Conclusion, Measure, Study};
+use super::verdict::{Finding, Verdict};
 use plimsoll_runtime::text::grouped;
+
+/// The contents of `report.json`.
+#[derive(Serialize)]
+struct WithConclusion<'a> {
+    conclusion: Conclusion,
+    #[serde(flatten)]
+    study: &'a Study,
+}
 
 /// Writes all files into a folder. Creates the folder if it does not exist.
 ///
@@ -37,7 +48,8 @@ pub fn write(study: &Study, samples: &[Sample], folder: &Path) -> Result<(), Rep
         let path = folder.join(name);
         std::fs::write(&path, bytes).map_err(|error| ReportError::not_written(&path, error))
     };
-    let json = serde_json::to_vec_pretty(study).map_err(|error| ReportError::content("report.json", error))?;
+    let json = serde_json::to_vec_pretty(&WithConclusion { conclusion: study.conclusion(), study })
+        .map_err(|error| ReportError::content("report.json", error))?;
     let chart = growth::svg(study)?;
     let flame = flame::svg(study)?;
     let dot = dot::graph(study);
@@ -60,6 +72,17 @@ pub fn write(study: &Study, samples: &[Sample], folder: &Path) -> Result<(), Rep
         }
     }
     put("report.html", html::page(study, &chart, flame.as_deref(), &dot).as_bytes())
+}
+
+/// The findings for all samples together: that of the heap, and of the others those that are not steady.
+fn whole(study: &Study) -> Vec<(&'static str, &Finding, Measure)> {
+    let others = [
+        ("(host tensors)", &study.host, Measure::Tensors),
+        ("(host handles)", &study.resources, Measure::Handles),
+        ("(own pages)", &study.beside_heap, Measure::Pages),
+    ];
+    let others = others.into_iter().filter(|(_, finding, _)| finding.verdict != Verdict::Steady);
+    std::iter::once(("(all)", &study.all, Measure::Heap)).chain(others).collect()
 }
 
 /// Bytes per request with its confidence interval.

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::per_request;
+use super::{per_request, whole};
 use crate::census::Group;
 use crate::debug_info::Location;
-use crate::finding::{Class, StackReport, Study};
-use crate::verdict::Verdict;
+use crate::finding::{Class, Measure, StackReport, Study};
+use crate::verdict::{Finding, Verdict};
 use plimsoll_runtime::text::grouped;
 
 /// Maximum groups, call stacks and block sizes that are shown for a class.
@@ -46,27 +46,26 @@ fn head(text: &mut String, study: &Study) {
 }
 
 fn table(text: &mut String, study: &Study) {
-    let width = study.classes.iter().map(|class| class.name().len()).max().unwrap_or(0).max("class".len());
+    let width = study.classes.iter().map(|class| class.name().len()).max().unwrap_or(0).max("(host tensors)".len());
     let _ = writeln!(
         text,
         "{:<width$}  {:>7}  {:<10}  {:>24}  {:>18}",
         "class", "samples", "verdict", "bytes per request (95 %)", "blocks per request"
     );
-    let mut row = |name: &str, samples: usize, finding: &crate::finding::Finding| {
+    let mut row = |name: &str, samples: usize, finding: &Finding, measure: Measure| {
         let _ = writeln!(
             text,
             "{name:<width$}  {samples:>7}  {:<10}  {:>24}  {:>18.2}",
             finding.verdict.as_str(),
-            per_request(&finding.growth),
+            per_request(&finding.growth) + measure.unit(),
             finding.growth.blocks
         );
     };
     for class in &study.classes {
-        row(&class.name(), class.samples, &class.finding);
+        row(&class.name(), class.samples, &class.finding, class.measure);
     }
-    row("(all)", study.samples, &study.all);
-    if study.host.verdict != Verdict::Steady {
-        row("(host tensors)", study.samples, &study.host);
+    for (name, finding, measure) in whole(study) {
+        row(name, study.samples, finding, measure);
     }
 }
 
@@ -197,7 +196,7 @@ fn remarks(text: &mut String, study: &Study) {
              bytes. The plugin must drop each handle or return it.",
         );
     }
-    if study.all.verdict == Verdict::WarmingUp {
+    if study.all.verdict == Verdict::WarmingUp && !study.leaks() {
         remark(
             "Memory grows more and more slowly: a cache is filling, or something was allocated late. Run it with more \
              --rounds to see whether the growth ends.",

@@ -1,11 +1,13 @@
 //! The store of one stage run: its data, its cap and its deadline.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 
@@ -14,9 +16,11 @@ use super::error::DeadlinePassed;
 use super::guest_output::{GuestIdentity, LogStream};
 use super::limits::{Limits, MAX_RESOURCES};
 use crate::cap::{MemoryCap, Meter};
+use crate::nn::handles::{ExecutionContext, Graph};
 use crate::nn::{LoadedModel, NnError};
 use crate::scheduling::cpu_permits::TickAction;
 use crate::scheduling::{CpuSchedule, Scheduler};
+use crate::tensor::Tensor;
 
 /// Bytes that one host call may copy in addition to the stage's cap.
 const HOSTCALL_HEADROOM: usize = 1 << 20;
@@ -75,6 +79,15 @@ impl StoreState {
         self.tensor_bytes
     }
 
+    /// Number of resources to which the guest has handles, by kind.
+    pub fn resources(&mut self) -> BTreeMap<&'static str, u64> {
+        let mut kinds = BTreeMap::new();
+        for resource in self.table.iter_mut() {
+            *kinds.entry(kind_of(resource)).or_insert(0) += 1;
+        }
+        kinds
+    }
+
     /// The CPU schedule of the run.
     pub fn schedule(&self) -> &Arc<CpuSchedule> {
         &self.schedule
@@ -91,6 +104,20 @@ impl StoreState {
             let known = self.assets.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             UnknownAsset { name: name.to_owned(), known }
         })
+    }
+}
+
+/// What a resource is, for people.
+fn kind_of(resource: &(dyn Any + Send)) -> &'static str {
+    match resource {
+        _ if resource.is::<Tensor>() => "tensors",
+        _ if resource.is::<Graph>() => "graphs",
+        _ if resource.is::<ExecutionContext>() => "execution contexts",
+        _ if resource.is::<NnError>() => "errors of wasi:nn",
+        _ if resource.is::<DynOutputStream>() => "output streams",
+        _ if resource.is::<DynInputStream>() => "input streams",
+        _ if resource.is::<DynPollable>() => "pollables",
+        _ => "other resources",
     }
 }
 

@@ -1,0 +1,94 @@
+//! Runs the samples of one class alone: which classes cause the growth, and by how much?
+
+use std::collections::BTreeMap;
+
+use indicatif::ProgressBar;
+
+use super::corpus::Sample;
+use super::finding::{Growing, Measure};
+use super::record::Call;
+use super::run::{Run, RunError};
+use super::subject::PluginUnderTest;
+use super::variation::Inputs;
+use super::verdict::{Finding, Verdict};
+use plimsoll_runtime::outcome::Outcome;
+
+/// Minimum requests per round for a class. The samples of a smaller class are repeated, so that the verdict does not
+/// depend on a single call.
+const MIN_REQUESTS: usize = 16;
+
+/// What a class does alone in a fresh instance.
+pub(super) struct ClassRun {
+    /// The verdict and its numbers.
+    pub(super) finding: Finding,
+    /// What the numbers count.
+    pub(super) measure: Measure,
+    /// The samples that cause the growth, if only some do.
+    pub(super) growing: Option<Growing>,
+}
+
+/// The sample indices of each class, by outcome and subfolder.
+pub(super) fn classes_of(run: &Run<'_>, samples: &[Sample]) -> BTreeMap<(Outcome, String), Vec<usize>> {
+    let mut classes: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for call in run.calls.iter().take_while(|call| call.round == 1) {
+        classes.entry((call.outcome, samples[call.sample].folder.clone())).or_default().push(call.sample);
+    }
+    classes
+}
+
+/// Runs the samples of one class alone in a fresh instance.
+pub(super) async fn run_alone(
+    plugin: &PluginUnderTest,
+    inputs: &Inputs<'_>,
+    members: &[usize],
+    rounds: usize,
+    progress: &ProgressBar,
+) -> Result<ClassRun, RunError> {
+    let times = MIN_REQUESTS.div_ceil(members.len());
+    let chosen: Vec<_> = std::iter::repeat_n(members, times).flatten().copied().collect();
+    progress.inc_length((chosen.len() * rounds) as u64);
+    let run = Run::execute(plugin, inputs, &chosen, rounds, progress).await?;
+    let (finding, measure) = worst(&run);
+    let growing = (finding.verdict == Verdict::Leaks).then(|| growing(&run, inputs.samples)).flatten();
+    Ok(ClassRun { finding, measure, growing })
+}
+
+/// The finding of a run that is reported for its class: what leaks most bytes; handles if nothing else leaks.
+fn worst(run: &Run<'_>) -> (Finding, Measure) {
+    let heap = run.judge().finding;
+    let [host, resources, beside_heap] = run.others();
+    let leaks = |finding: &Finding| finding.verdict == Verdict::Leaks;
+    let mut bytes = vec![(heap.clone(), Measure::Heap), (host, Measure::Tensors), (beside_heap, Measure::Pages)];
+    bytes.retain(|(finding, _)| leaks(finding));
+    let most = bytes.into_iter().max_by(|(a, _), (b, _)| a.growth.bytes.total_cmp(&b.growth.bytes));
+    let handles = leaks(&resources).then_some((resources, Measure::Handles));
+    most.or(handles).unwrap_or((heap, Measure::Heap))
+}
+
+/// The samples that cause the growth in the second half of a run; `None` if all samples do, or none could be
+/// identified.
+fn growing(run: &Run<'_>, samples: &[Sample]) -> Option<Growing> {
+    let mut growth: BTreeMap<usize, (i64, usize)> = BTreeMap::new();
+    let bytes = |call: &Call| call.live.map_or(call.linear, |live| live.bytes) as i64;
+    let is_known = |call: &Call| call.live.is_some() == run.heap.is_some();
+    let late = |pair: &&[Call]| pair[1].round > run.rounds / 2 && pair.iter().all(is_known);
+    for pair in run.calls.windows(2).filter(late) {
+        let entry = growth.entry(pair[1].sample).or_default();
+        entry.0 += bytes(&pair[1]) - bytes(&pair[0]);
+        entry.1 += usize::from(bytes(&pair[1]) > bytes(&pair[0]));
+    }
+    let rounds = run.rounds - run.rounds / 2;
+    let (grow, rest): (Vec<_>, Vec<_>) =
+        growth.into_iter().partition(|(_, (bytes, times))| *bytes > 0 && 2 * times >= rounds);
+    if grow.is_empty() || rest.is_empty() {
+        return None;
+    }
+    let size = |(sample, _): &(usize, (i64, usize))| samples[*sample].size;
+    let example = grow.iter().min_by_key(|entry| size(entry)).map(|(sample, _)| samples[*sample].name.clone());
+    Some(Growing {
+        samples: grow.len(),
+        smallest: grow.iter().map(size).min()?,
+        largest_other: rest.iter().map(size).max()?,
+        example: example?,
+    })
+}

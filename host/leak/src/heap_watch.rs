@@ -1,0 +1,151 @@
+//! Reads the heap between calls: which blocks are in use, and which call made each.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::containers::Containers;
+use super::heap::{Block, Blocks, Heap};
+use super::module::Segment;
+use super::record::Survivor;
+use super::subject::{PluginUnderTest, Subject};
+use super::verdict::Held;
+
+/// Blocks that may be read for each call. A larger heap is not read after every call, so that the time of a run is
+/// linear in its calls.
+const BLOCKS_PER_CALL: usize = 4_096;
+
+/// The heap, as it is read between calls.
+pub(super) struct HeapWatch {
+    /// The heap comes after all data.
+    statics_end: u32,
+    pub(super) heap: Option<Heap>,
+    blocks: Blocks,
+    /// For each block the index of the call that allocated it; `None` if it was there before the first call.
+    births: Vec<Option<usize>>,
+    /// Remaining searches for the heap.
+    attempts: usize,
+    /// The calls since the heap was read, each with its sample.
+    unread: Vec<(usize, usize)>,
+    /// The samples whose calls made blocks of a size, where the heap was read before and after the call.
+    made: HashSet<(usize, u32)>,
+    pub(super) containers: Containers,
+}
+
+impl HeapWatch {
+    /// Maximum searches. A guest that allocates at all does so during its first calls.
+    const MAX_ATTEMPTS: usize = 16;
+
+    pub(super) fn new(subject: &Subject<'_>, plugin: &PluginUnderTest) -> Self {
+        let module = &plugin.module;
+        let data_end = module.data.iter().map(Segment::end).max().unwrap_or(0);
+        let stack_base = module.stack_pointer.map_or(0, |(_, base)| base);
+        let mut this = Self {
+            statics_end: module.heap_base.unwrap_or_else(|| data_end.max(stack_base)),
+            heap: None,
+            blocks: Blocks::default(),
+            births: Vec::new(),
+            attempts: Self::MAX_ATTEMPTS,
+            unread: Vec::new(),
+            made: HashSet::new(),
+            containers: Containers::default(),
+        };
+        this.find(subject.memory());
+        if let Some(blocks) = this.heap.and_then(|heap| heap.walk(subject.memory())) {
+            this.births = vec![None; blocks.blocks.len()];
+            this.blocks = blocks;
+        }
+        this
+    }
+
+    fn find(&mut self, memory: &[u8]) {
+        if self.heap.is_none() && self.attempts > 0 {
+            self.attempts -= 1;
+            self.heap = Heap::find(memory, self.statics_end);
+        }
+    }
+
+    /// Reads the heap after the call with the index `call` of a sample, unless it is too large to be read after every
+    /// call and `must` is false. Returns false if the heap was not read.
+    pub(super) fn update(&mut self, subject: &Subject<'_>, call: usize, sample: usize, must: bool) -> bool {
+        self.unread.push((call, sample));
+        if !must && self.blocks.blocks.len() > BLOCKS_PER_CALL * self.unread.len() {
+            return false;
+        }
+        let calls = std::mem::take(&mut self.unread);
+        let memory = subject.memory();
+        self.find(memory);
+        let Some(blocks) = self.heap.and_then(|heap| heap.walk(memory)) else {
+            // Found and later broken: bytes of another allocator that looked like a heap.
+            self.heap = None;
+            self.blocks = Blocks::default();
+            self.births.clear();
+            return false;
+        };
+        let mut births = Vec::with_capacity(blocks.blocks.len());
+        let mut old = self.blocks.blocks.iter().zip(&self.births).peekable();
+        let (mut vanished, mut new) = (Vec::new(), Vec::new());
+        for block in &blocks.blocks {
+            while let Some((gone, _)) = old.next_if(|(known, _)| known.address < block.address) {
+                vanished.push(*gone);
+            }
+            let known = old.next_if(|(known, _)| known.address == block.address);
+            match known {
+                Some((known, born)) if known.size == block.size => births.push(*born),
+                replaced => {
+                    vanished.extend(replaced.map(|(gone, _)| *gone));
+                    births.push(Some(maker(&self.made, &calls, block.size, new.len())));
+                    new.push(*block);
+                }
+            }
+        }
+        vanished.extend(old.map(|(gone, _)| *gone));
+        if let [(_, sample)] = calls[..] {
+            self.made.extend(new.iter().map(|block| (sample, block.size)));
+        }
+        self.containers.update(call, &vanished, &new);
+        self.births = births;
+        self.blocks = blocks;
+        true
+    }
+
+    /// The heap memory in use; `None` if the heap is not known.
+    pub(super) fn held(&self) -> Option<Held> {
+        self.heap.map(|_| Held { bytes: self.blocks.bytes, blocks: self.blocks.blocks.len() as u64 })
+    }
+
+    /// The number of blocks of each size.
+    pub(super) fn sizes(&self) -> BTreeMap<u32, u64> {
+        let mut sizes = BTreeMap::new();
+        for block in &self.blocks.blocks {
+            *sizes.entry(block.size).or_insert(0) += 1;
+        }
+        sizes
+    }
+
+    /// The bytes of `linear` bytes of memory that the heap does not cover; 0 if the heap is not known.
+    pub(super) fn beside(&self, linear: u64) -> u64 {
+        self.heap.map_or(0, |_| linear.saturating_sub(self.blocks.covered))
+    }
+
+    /// The blocks in use.
+    pub(super) fn blocks(&self) -> &[Block] {
+        &self.blocks.blocks
+    }
+
+    /// The blocks in use with the calls that made them.
+    pub(super) fn survivors(&self) -> Vec<Survivor> {
+        let births = self.births.iter().copied();
+        self.blocks.blocks.iter().zip(births).map(|(&block, born)| Survivor { block, born }).collect()
+    }
+}
+
+/// The call of `calls` that made a block of `size` bytes: one whose sample has made such a block before; otherwise the
+/// last one. `number` is the block's number among the new ones, to distribute them.
+fn maker(made: &HashSet<(usize, u32)>, calls: &[(usize, usize)], size: u32, number: usize) -> usize {
+    let last = calls.last().map_or(0, |(call, _)| *call);
+    if calls.len() < 2 {
+        return last;
+    }
+    let likely = calls.iter().filter(|(_, sample)| made.contains(&(*sample, size)));
+    let likely: Vec<usize> = likely.map(|(call, _)| *call).collect();
+    if likely.is_empty() { last } else { likely[number % likely.len()] }
+}

@@ -1,0 +1,143 @@
+//! Judges a run: does the heap leak, and which of its blocks? Does anything else grow?
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+
+use super::containers::{self, Containers};
+use super::heap::Block;
+use super::population::{self, Trend};
+use super::record::{Call, Record, Survivor};
+use super::verdict::{self, Finding, Growth, Held, Verdict};
+
+/// Blocks per round below which bytes per request are taken from the first and the last of the blocks.
+const SPARSE: f64 = 2.0;
+
+/// The blocks that leak.
+#[derive(Debug, Clone, Default)]
+pub struct Leaking {
+    sizes: Vec<Range<u32>>,
+    addresses: HashSet<u32>,
+    /// True if only the sum of all blocks shows the leak.
+    is_everything: bool,
+}
+
+impl Leaking {
+    /// Returns true if the block belongs to what leaks; true for every block if that is not known.
+    pub fn contains(&self, block: Block) -> bool {
+        let is_known = !self.sizes.is_empty() || !self.addresses.is_empty();
+        self.is_everything
+            || !is_known
+            || self.addresses.contains(&block.address)
+            || self.sizes.iter().any(|sizes| sizes.contains(&block.size))
+    }
+}
+
+/// The result of judging a heap.
+pub struct HeapJudgement {
+    /// The verdict and its numbers.
+    pub finding: Finding,
+    /// What leaks.
+    pub leaking: Leaking,
+    /// True if more rounds can change the verdict.
+    pub is_open: bool,
+}
+
+/// Judges the heap of a run; its linear memory if the heap is not known. `record` is what was held after each round,
+/// `survivors` are the blocks at the end.
+pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Containers) -> HeapJudgement {
+    if !record.heap_is_known {
+        let finding = series(&record.linear, record.requests);
+        let is_open = finding.verdict == Verdict::WarmingUp;
+        return HeapJudgement { finding, leaking: Leaking::default(), is_open };
+    }
+    let round = |survivor: &Survivor| survivor.born.and_then(|call| calls.get(call)).map_or(0, |call| call.round);
+    let births: Vec<(u32, usize)> = survivors.iter().map(|one| (one.block.size, round(one))).collect();
+    let mut leaking = Leaking::default();
+    let mut is_open = false;
+    for (sizes, population) in population::by_size(&record.sizes, &births) {
+        let trend = population.trend();
+        is_open |= matches!(trend, Trend::Open { .. });
+        if trend.leaks() {
+            leaking.sizes.push(sizes);
+        }
+    }
+    let mut in_containers = Growth::default();
+    let arenas = containers::arenas(survivors.iter().map(|one| (one.block, one.born)));
+    for container in grown.all().chain(&arenas) {
+        let Some(growth) = container.growth(calls.len(), record.requests) else { continue };
+        is_open |= !growth.is_sure;
+        in_containers.bytes += growth.bytes;
+        in_containers.bytes_within += growth.within;
+        leaking.addresses.extend(&container.blocks);
+    }
+    let mut leaks = !leaking.sizes.is_empty() || !leaking.addresses.is_empty();
+    if !leaks {
+        // Blocks whose sizes never repeat are only seen in the sum.
+        let trend = population::all(&record.sizes, &births).trend();
+        is_open |= matches!(trend, Trend::Open { .. });
+        leaking.is_everything = trend.leaks() && verdict::judge_series(&record.heap) == Verdict::Leaks;
+        leaks = leaking.is_everything;
+    }
+    let growth = if leaks {
+        let growth = growth_of(record, calls, survivors, &leaking);
+        Growth {
+            bytes: growth.bytes + in_containers.bytes,
+            bytes_within: growth.bytes_within + in_containers.bytes_within,
+            ..growth
+        }
+    } else {
+        verdict::growth(&record.heap, record.requests)
+    };
+    let late = verdict::late_growth(&record.heap, record.requests);
+    let verdict = match verdict::judge(&record.heap) {
+        _ if leaks => Verdict::Leaks,
+        Verdict::Steady => Verdict::Steady,
+        // The sum is more than before, but it fluctuates.
+        _ if late.bytes <= late.bytes_within => Verdict::Steady,
+        _ => Verdict::WarmingUp,
+    };
+    let held = record.heap.clone();
+    HeapJudgement { finding: Finding { verdict, growth, held }, leaking, is_open }
+}
+
+/// The growth of the blocks whose sizes leak, over the second half of the rounds.
+fn growth_of(record: &Record, calls: &[Call], survivors: &[Survivor], leaking: &Leaking) -> Growth {
+    let rounds = record.rounds();
+    let is_leaking = |size: u32| leaking.is_everything || leaking.sizes.iter().any(|sizes| sizes.contains(&size));
+    let sum = |sizes: &BTreeMap<u32, u64>| {
+        let counted = sizes.iter().filter(|(size, _)| is_leaking(**size));
+        counted.fold(Held::default(), |sum, (&size, &count)| Held {
+            bytes: sum.bytes + u64::from(size) * count,
+            blocks: sum.blocks + count,
+        })
+    };
+    let held: Vec<Held> = record.sizes.iter().map(sum).collect();
+    let growth = verdict::late_growth(&held, record.requests);
+    if growth.blocks * record.requests as f64 >= SPARSE {
+        return growth;
+    }
+    // One block every few rounds: the last half of the rounds has a block more or less by chance.
+    let late = |call: &usize| calls.get(*call).is_some_and(|call| call.round > rounds / 2);
+    let made = survivors.iter().filter(|one| is_leaking(one.block.size));
+    let mut made: Vec<(usize, u32)> = made.filter_map(|one| Some((one.born.filter(late)?, one.block.size))).collect();
+    made.sort_unstable();
+    let (Some(&(first, _)), Some(&(last, _))) = (made.first(), made.last()) else { return growth };
+    if last == first {
+        return growth;
+    }
+    let after = made.iter().filter(|(call, _)| *call > first);
+    let (bytes, blocks) = after.fold((0.0, 0.0), |sum, &(_, size)| (sum.0 + f64::from(size), sum.1 + 1.0));
+    let requests = (last - first) as f64;
+    Growth { bytes: bytes / requests, bytes_within: growth.bytes_within, blocks: blocks / requests }
+}
+
+/// The finding for a series of bytes, or of a number of things: before the first round and after each round.
+pub fn series(values: &[u64], requests: usize) -> Finding {
+    let held: Vec<Held> = values.iter().map(|&bytes| Held { bytes, blocks: 0 }).collect();
+    let verdict = verdict::judge_series(&held);
+    let growth = match verdict {
+        Verdict::Leaks => verdict::late_growth(&held, requests),
+        _ => verdict::growth(&held, requests),
+    };
+    Finding { verdict, growth, held }
+}

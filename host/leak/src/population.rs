@@ -1,0 +1,218 @@
+//! Judges the blocks of a heap by their sizes and ages.
+//!
+//! The sum of all bytes hides a small leak beside a cache that fills, and a queue that is emptied now and then looks like
+//! a leak if the rounds happen to end at rising fill levels. So the blocks of each size are a population of their own,
+//! and what counts is when the blocks were made that are in use **at the end**:
+//!
+//! | population | blocks of earlier rounds that are in use at the end |
+//! | --- | --- |
+//! | leak | the same number of each round |
+//! | cache that fills, table of what was seen | fewer and fewer of the later rounds |
+//! | cache with eviction, queue that is emptied | none or few of the earlier rounds |
+//! | full cache with random eviction | fewer of the earlier rounds; the population does not grow |
+
+use std::collections::BTreeMap;
+
+use super::verdict;
+
+/// Minimum ratio of the blocks that are left of one part of the rounds to those of a later part, per round. It is 1 for a
+/// leak, and less for blocks that are replaced.
+const SURVIVAL: f64 = 0.6;
+/// Minimum ratio of the rate in the second half of the rounds to the rate in the quarter before. It is 1 for a leak, and
+/// at most 0.5 for logarithmic growth. The same as [`verdict::LEAK_RATIO`], per round.
+const PERSISTENCE: f64 = 0.6;
+/// Maximum deviation of the rates from each other if they do not vary.
+const TOLERANCE: f64 = 0.05;
+/// Minimum ratio of the growth of a population to the number of blocks that are left of the same rounds.
+const GROWTH: f64 = 0.5;
+/// Maximum fall before a population began to grow, relative to the growth: a queue that was emptied before is no leak.
+const FALL: f64 = 0.1;
+
+/// The blocks of one kind: their number after each round, and of the blocks at the end the round that made them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Population {
+    /// `counts[0]` before the first round, `counts[r]` after round `r`.
+    pub counts: Vec<u64>,
+    /// `born[r]`: blocks at the end that round `r` made; `born[0]` were there before.
+    pub born: Vec<u64>,
+}
+
+/// What the rounds so far say about a population.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trend {
+    /// It grows at a constant rate since the first quarter of the rounds or earlier, and keeps its old blocks.
+    Leaks,
+    /// It may be the beginning of a leak: more rounds tell.
+    Open {
+        /// True if it is a leak if there are no more rounds.
+        leaks: bool,
+    },
+    /// It does not grow, or ever more slowly, or it replaces its old blocks.
+    Bounded,
+}
+
+impl Trend {
+    /// Returns true if this is a leak, as far as is known.
+    pub fn leaks(self) -> bool {
+        matches!(self, Self::Leaks | Self::Open { leaks: true })
+    }
+}
+
+impl Population {
+    /// Blocks that are left for each round after `from`, up to `to`.
+    fn left(&self, from: usize, to: usize) -> &[u64] {
+        &self.born[from + 1..=to]
+    }
+
+    /// What the rounds so far say.
+    pub fn trend(&self) -> Trend {
+        let rounds = self.counts.len().saturating_sub(1);
+        if rounds < verdict::MIN_ROUNDS || self.born.len() != self.counts.len() {
+            return Trend::Bounded;
+        }
+        let (quarter, half) = (rounds / 4, rounds / 2);
+        let middle = half + (rounds - half) / 2;
+        let early = Rate::of(self.left(quarter, half));
+        let late = Rate::of(self.left(half, rounds));
+        let (third, last) = (Rate::of(self.left(half, middle)), Rate::of(self.left(middle, rounds)));
+        let all = Rate::of(self.left(quarter, rounds));
+        let growth = self.counts[rounds] as f64 - self.counts[half] as f64;
+        if growth <= 1.0 || late.mean <= 0.0 || growth < GROWTH * late.mean * (rounds - half) as f64 {
+            return Trend::Bounded;
+        }
+        if late.mean + late.within < (1.0 - TOLERANCE) * early.mean || late.mean < PERSISTENCE * early.mean {
+            // It grows ever more slowly; but a rate that varies that much is not known yet.
+            return if all.is_positive() { Trend::Bounded } else { Trend::Open { leaks: false } };
+        }
+        if early.mean >= SURVIVAL * late.mean && third.mean >= SURVIVAL * last.mean {
+            return if all.is_positive() { Trend::Leaks } else { Trend::Open { leaks: false } };
+        }
+        if third.mean < SURVIVAL * last.mean {
+            // Few old blocks are left. If there are none, all are replaced.
+            return if third.mean > 0.0 { Trend::Open { leaks: false } } else { Trend::Bounded };
+        }
+        // It began late. If it was larger before and fell, it is a queue that is filled and emptied.
+        let most = self.counts[..half].iter().max().copied().unwrap_or(0) as f64;
+        let fell = most - self.counts[half] as f64 > FALL * growth;
+        Trend::Open { leaks: !fell && late.is_positive() && last.mean >= PERSISTENCE * third.mean }
+    }
+}
+
+/// A mean per round, and half the width of its 95 % confidence interval.
+struct Rate {
+    mean: f64,
+    within: f64,
+}
+
+impl Rate {
+    fn of(values: &[u64]) -> Self {
+        let values: Vec<f64> = values.iter().map(|&value| value as f64).collect();
+        let (mean, within) = verdict::interval(&values);
+        Self { mean, within }
+    }
+
+    /// Returns true if the interval is above 0.
+    fn is_positive(&self) -> bool {
+        self.mean > self.within
+    }
+}
+
+/// Bytes within which sizes count as the same: an allocator does not split off a small rest.
+const SLACK: u32 = 16;
+
+/// The populations of a run. Each has its sizes, from the first up to and excluding the last: every size, and pairs of
+/// neighbouring sizes, because the same request may get a block with a small rest or without.
+pub fn by_size(rounds: &[BTreeMap<u32, u64>], survivors: &[(u32, usize)]) -> Vec<(std::ops::Range<u32>, Population)> {
+    let mut exact: BTreeMap<u32, Population> = BTreeMap::new();
+    let empty = || Population { counts: vec![0; rounds.len()], born: vec![0; rounds.len()] };
+    for (round, sizes) in rounds.iter().enumerate() {
+        for (&size, &count) in sizes {
+            exact.entry(size).or_insert_with(empty).counts[round] = count;
+        }
+    }
+    for &(size, round) in survivors {
+        if let Some(slot) = exact.get_mut(&size).and_then(|population| population.born.get_mut(round)) {
+            *slot += 1;
+        }
+    }
+    let mut found: Vec<_> = exact.iter().map(|(&size, one)| (size..size + 1, one.clone())).collect();
+    for (&size, one) in &exact {
+        let mut pair = one.clone();
+        let mut more = exact.range(size + 1..=size + SLACK).peekable();
+        if more.peek().is_some() {
+            for (_, other) in more {
+                let sum = |into: &mut [u64], from: &[u64]| into.iter_mut().zip(from).for_each(|(a, b)| *a += b);
+                sum(&mut pair.counts, &other.counts);
+                sum(&mut pair.born, &other.born);
+            }
+            found.push((size..size + SLACK + 1, pair));
+        }
+    }
+    found
+}
+
+/// All blocks as one population.
+pub fn all(rounds: &[BTreeMap<u32, u64>], survivors: &[(u32, usize)]) -> Population {
+    let counts = rounds.iter().map(|sizes| sizes.values().sum()).collect();
+    let mut born = vec![0; rounds.len()];
+    for &(_, round) in survivors {
+        if let Some(slot) = born.get_mut(round) {
+            *slot += 1;
+        }
+    }
+    Population { counts, born }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trend(counts: &[u64], born: &[u64]) -> Trend {
+        Population { counts: counts.to_vec(), born: born.to_vec() }.trend()
+    }
+
+    #[test]
+    fn a_population_leaks_if_the_same_number_of_each_round_is_left() {
+        let rising = [0, 10, 20, 30, 40, 50, 60, 70, 80];
+        assert_eq!(trend(&rising, &[0, 10, 10, 10, 10, 10, 10, 10, 10]), Trend::Leaks);
+        let beside_a_queue = [0, 30, 50, 40, 60, 70, 65, 95, 90];
+        assert_eq!(trend(&beside_a_queue, &[0, 10, 10, 10, 10, 10, 10, 10, 20]), Trend::Leaks, "beside a queue");
+        assert_eq!(trend(&rising, &[0, 0, 0, 0, 0, 0, 0, 0, 80]), Trend::Bounded, "a queue that is emptied");
+        assert!(!trend(&rising, &[0, 0, 0, 0, 1, 3, 9, 23, 44]).leaks(), "random eviction");
+        let full = [0, 24, 48, 72, 96, 120, 128, 128, 128];
+        assert_eq!(trend(&full, &[0, 0, 0, 8, 24, 24, 24, 24, 24]), Trend::Bounded, "a cache that is full");
+        let full = [0, 30, 60, 80, 80, 80, 80, 80, 81];
+        assert_eq!(trend(&full, &[0, 2, 3, 4, 5, 7, 12, 17, 31]), Trend::Bounded, "a full cache with random eviction");
+        let slower = [0, 400, 700, 900, 1_040, 1_140, 1_210, 1_260, 1_300];
+        assert_eq!(trend(&slower, &[0, 400, 300, 200, 140, 100, 70, 50, 40]), Trend::Bounded, "all keys are seen");
+        assert!(!trend(&[5, 5, 5, 5, 5, 5, 5, 5, 6], &[4, 0, 0, 0, 0, 0, 0, 0, 2]).leaks(), "one block");
+        assert!(!trend(&[0, 1, 2, 2, 3, 3, 3, 3, 4], &[0, 1, 1, 0, 1, 0, 0, 0, 1]).leaks(), "logarithmic");
+    }
+
+    #[test]
+    fn what_begins_late_is_open_and_counts_as_a_leak_if_nothing_was_lost_before() {
+        let late = [0, 0, 0, 0, 0, 10, 20, 30, 40];
+        assert_eq!(trend(&late, &[0, 0, 0, 0, 0, 10, 10, 10, 10]), Trend::Open { leaks: true });
+        let emptied = [0, 10, 20, 30, 0, 10, 20, 30, 40];
+        assert_eq!(trend(&emptied, &[0, 0, 0, 0, 0, 10, 10, 10, 10]), Trend::Open { leaks: false });
+    }
+
+    #[test]
+    fn a_size_and_the_same_size_with_a_rest_are_one_population() {
+        let round = |small: u64, large: u64| BTreeMap::from([(100, small), (116, large)]);
+        let rounds: Vec<_> = [(0, 0), (9, 1), (14, 6), (23, 7), (24, 16), (33, 17), (34, 26), (43, 27), (44, 36)]
+            .map(|(small, large)| round(small, large))
+            .to_vec();
+        let births = [(9, 1), (5, 5), (9, 1), (1, 9), (9, 1), (1, 9), (9, 1), (1, 9)];
+        let survivors: Vec<_> = births
+            .iter()
+            .enumerate()
+            .flat_map(|(at, &(small, large))| [vec![(100, at + 1); small], vec![(116, at + 1); large]].concat())
+            .collect();
+        let leaking: Vec<_> = by_size(&rounds, &survivors)
+            .into_iter()
+            .filter(|(_, population)| population.trend() == Trend::Leaks)
+            .collect();
+        assert!(leaking.iter().any(|(sizes, _)| *sizes == (100..117)), "{leaking:?}");
+    }
+}

@@ -1,0 +1,148 @@
+//! Varies the contents of inputs from round to round. A cache that is keyed by content grows with each new input, but not
+//! if every round repeats the same bytes.
+//!
+//! A variant has eight other bytes at a place that decoders ignore: a comment segment of a JPEG, a text chunk of a PNG,
+//! otherwise bytes after the end. All variants of an input have the same length.
+
+use std::borrow::Cow;
+
+use super::corpus::{Feed, Sample};
+use super::subject::{PluginUnderTest, SubjectError, outcome, survives};
+
+/// Where the changing bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In a comment segment after the start of a JPEG.
+    Comment,
+    /// In a `tEXt` chunk after the header of a PNG.
+    Text,
+    /// After the last byte.
+    End,
+}
+
+/// The samples, and for each the place where its contents can be varied without changing its outcome.
+pub struct Inputs<'a> {
+    /// The samples.
+    pub samples: &'a [Sample],
+    /// `None` for a sample whose contents cannot be varied.
+    places: Vec<Option<Place>>,
+}
+
+impl<'a> Inputs<'a> {
+    /// Tries for each sample where its contents can be varied.
+    ///
+    /// # Errors
+    /// If no instance starts.
+    pub async fn of(plugin: &PluginUnderTest, samples: &'a [Sample]) -> Result<Self, SubjectError> {
+        let mut subject = plugin.subject().await?;
+        let mut places = Vec::with_capacity(samples.len());
+        for sample in samples {
+            let mut chosen = None;
+            let candidates = places_of(sample);
+            let expected = if candidates.is_empty() { None } else { Some(outcome(&subject.call(sample).await)) };
+            // A sample that ends the instance is left out of the run, whatever its contents are.
+            let ends = expected.is_some_and(|expected| !survives(expected));
+            if ends {
+                subject = plugin.subject().await?;
+            }
+            for place in candidates.into_iter().filter(|_| !ends) {
+                let varied = outcome(&subject.call(&variant(sample, place, usize::MAX)).await);
+                if !survives(varied) {
+                    subject = plugin.subject().await?;
+                }
+                if Some(varied) == expected {
+                    chosen = Some(place);
+                    break;
+                }
+            }
+            places.push(chosen);
+        }
+        Ok(Self { samples, places })
+    }
+
+    /// The input for a call of the sample with an index. Each `number` gives other contents, if they can be varied.
+    pub fn variant(&self, sample: usize, number: usize) -> Cow<'a, Sample> {
+        match self.places.get(sample).copied().flatten() {
+            Some(place) => Cow::Owned(variant(&self.samples[sample], place, number)),
+            None => Cow::Borrowed(&self.samples[sample]),
+        }
+    }
+
+    /// Returns true if the contents of the sample with an index can be varied.
+    pub fn is_varied(&self, sample: usize) -> bool {
+        self.places.get(sample).is_some_and(Option::is_some)
+    }
+}
+
+/// The places to try for a body, the best first; empty if the sample has no body.
+fn places_of(sample: &Sample) -> Vec<Place> {
+    let Feed::Body(body) = &sample.feed else { return Vec::new() };
+    let inside = match body.as_slice() {
+        [0xFF, 0xD8, 0xFF, ..] => Some(Place::Comment),
+        [0x89, b'P', b'N', b'G', ..] if body.len() >= PNG_HEADER && body[12..16] == *b"IHDR" => Some(Place::Text),
+        _ => None,
+    };
+    inside.into_iter().chain((!body.is_empty()).then_some(Place::End)).collect()
+}
+
+/// Bytes of a PNG's signature and first chunk.
+const PNG_HEADER: usize = 33;
+
+/// The variant with a number; its bytes differ for all numbers below 2³².
+fn variant(sample: &Sample, place: Place, number: usize) -> Sample {
+    let mut varied = sample.clone();
+    if let Feed::Body(body) = &sample.feed {
+        varied.feed = Feed::Body(vary(body, place, number as u32));
+    }
+    varied
+}
+
+fn vary(body: &[u8], place: Place, number: u32) -> Vec<u8> {
+    let text = format!("{number:08x}");
+    let (at, inserted) = match place {
+        Place::Comment => (2, [&[0xFF, 0xFE, 0, 10], text.as_bytes()].concat()),
+        Place::Text => {
+            let chunk = [b"tEXtComment\0", text.as_bytes()].concat();
+            let length = (chunk.len() - 4) as u32;
+            let mut crc = flate2::Crc::new();
+            crc.update(&chunk);
+            (PNG_HEADER, [&length.to_be_bytes(), chunk.as_slice(), &crc.sum().to_be_bytes()].concat())
+        }
+        Place::End => (body.len(), text.into_bytes()),
+    };
+    [&body[..at], &inserted, &body[at..]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(body: &[u8]) -> Sample {
+        Sample {
+            name: String::new(),
+            folder: String::new(),
+            size: body.len(),
+            parameters: Vec::new(),
+            feed: Feed::Body(body.to_vec()),
+        }
+    }
+
+    #[test]
+    fn variants_differ_and_have_the_same_length() {
+        let png = include_bytes!("../../../tests/data/digits/0.png");
+        let jpeg = include_bytes!("../../../tests/data/digits/7.jpg");
+        for (body, first) in [(&png[..], Place::Text), (&jpeg[..], Place::Comment), (&b"words"[..], Place::End)] {
+            let sample = sample(body);
+            assert_eq!(places_of(&sample)[0], first);
+            for place in places_of(&sample) {
+                let [Feed::Body(one), Feed::Body(two)] = [1, 2].map(|number| variant(&sample, place, number).feed)
+                else {
+                    panic!("bodies")
+                };
+                assert_ne!(one, two);
+                assert_eq!(one.len(), two.len());
+            }
+        }
+        assert_eq!(places_of(&sample(b"")), []);
+    }
+}
