@@ -45,6 +45,8 @@ mod incident;
 mod isolation;
 mod layers;
 mod leak;
+mod leak_cases;
+mod leak_gate;
 mod leak_incident;
 mod leak_planted;
 mod leak_shipped;

@@ -1,12 +1,11 @@
 //! Which code allocated the survivors? Runs samples with every allocation traced, and counts bytes and blocks for each
 //! call stack.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use indicatif::ProgressBar;
-
 use super::malloc_tracer::{Event, Family, Stack, Tracer};
+use super::progress::Progress;
 use super::subject::{PluginUnderTest, SubjectError, outcome, survives};
 use super::variation::Inputs;
 use plimsoll_runtime::outcome::Outcome;
@@ -19,7 +18,7 @@ pub struct Totals {
     /// Blocks allocated.
     pub alloc_objects: u64,
     /// Bytes allocated after the first round and not freed. The first round is left out, because memory that is
-    /// allocated only once is not a leak.
+    /// allocated only once is not a leak; it counts for a class that allocated nothing later.
     pub inuse_space: u64,
     /// Blocks allocated after the first round and not freed.
     pub inuse_objects: u64,
@@ -66,7 +65,7 @@ pub async fn record(
     chosen: &[usize],
     rounds: usize,
     class_of: impl Fn(usize, Outcome) -> usize,
-    progress: &ProgressBar,
+    progress: &Progress,
 ) -> Result<Allocations, AllocationsError> {
     let family = Family::of(&plugin.module);
     if family.is_empty() {
@@ -79,9 +78,8 @@ pub async fn record(
     let tracer = Tracer::new(family);
     tracer.attach(&mut subject).map_err(AllocationsError::Breakpoints)?;
     let mut allocations = Allocations { stacks: HashMap::new(), unresolved: 0 };
-    // By address: the class and the call stack that allocated the block, and its bytes. `None` for blocks of the first
-    // round.
-    let mut live: HashMap<u32, Option<(usize, Stack, u64)>> = HashMap::new();
+    // By address: the round, the class and the call stack that allocated the block, and its bytes.
+    let mut live: HashMap<u32, (usize, usize, Stack, u64)> = HashMap::new();
     let mut calls = 0;
     'rounds: for round in 0..rounds {
         for &sample in chosen {
@@ -98,7 +96,7 @@ pub async fn record(
                         totals.alloc_objects += 1;
                         match address {
                             Some(address) => {
-                                live.insert(address, (round > 0).then(|| (class, stack, u64::from(size))));
+                                live.insert(address, (round, class, stack, u64::from(size)));
                             }
                             None => allocations.unresolved += 1,
                         }
@@ -108,13 +106,18 @@ pub async fn record(
                     }
                 }
             }
-            progress.inc(1);
+            progress.count();
             if !survives(outcome) {
                 break 'rounds;
             }
         }
     }
-    for (class, stack, size) in live.into_values().flatten() {
+    // A container that doubles may not have done so in the last rounds: then its block is one of the first round.
+    let later: HashSet<usize> = live.values().filter(|(round, ..)| *round > 0).map(|(_, class, ..)| *class).collect();
+    for (round, class, stack, size) in live.into_values() {
+        if round == 0 && later.contains(&class) {
+            continue;
+        }
         let totals = allocations.stacks.entry((class, stack)).or_default();
         totals.inuse_space += size;
         totals.inuse_objects += 1;

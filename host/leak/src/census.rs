@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::corpus::Sample;
 use super::heap::Block;
 use super::judge::Leaking;
-use super::retention::{Chain, Holder, References};
+use super::retention::{Chain, Holder, References, Root};
 use super::run::Run;
 
 /// Maximum bytes of a block's contents that are shown.
@@ -31,6 +31,18 @@ pub struct Group {
     pub chain: Option<Chain>,
     /// True if a block of the group is unreachable and another unreachable block refers to it.
     pub is_ring: bool,
+}
+
+impl Group {
+    /// What holds the group, without what is different in each build.
+    pub fn holder(&self) -> String {
+        match &self.chain {
+            Some(Chain { root: Root::Address { .. }, .. }) => "a static without a name".to_owned(),
+            Some(chain) => chain.root.to_string(),
+            None if self.is_ring => "nothing (unreachable: a reference cycle)".to_owned(),
+            None => "nothing (unreachable: forgotten, or leaked on purpose)".to_owned(),
+        }
+    }
 }
 
 /// Surviving blocks of one size and class.

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use indicatif::ProgressBar;
-
 use super::corpus::Sample;
 use super::finding::{Growing, Measure};
+use super::progress::Progress;
 use super::record::Call;
 use super::run::{Run, RunError};
 use super::subject::PluginUnderTest;
@@ -40,13 +39,14 @@ pub(super) fn classes_of(run: &Run<'_>, samples: &[Sample]) -> BTreeMap<(Outcome
 pub(super) async fn run_alone(
     plugin: &PluginUnderTest,
     inputs: &Inputs<'_>,
+    outcome: &str,
     members: &[usize],
     rounds: usize,
-    progress: &ProgressBar,
+    progress: &Progress,
 ) -> Result<ClassRun, RunError> {
     let times = MIN_REQUESTS.div_ceil(members.len());
     let chosen: Vec<_> = std::iter::repeat_n(members, times).flatten().copied().collect();
-    progress.inc_length((chosen.len() * rounds) as u64);
+    progress.step(&format!("{outcome} alone"), chosen.len() * rounds);
     let run = Run::execute(plugin, inputs, &chosen, rounds, progress).await?;
     let (finding, measure) = worst(&run);
     let growing = (finding.verdict == Verdict::Leaks).then(|| growing(&run, inputs.samples)).flatten();

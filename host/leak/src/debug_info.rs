@@ -39,16 +39,31 @@ pub struct Location {
     pub line: Option<u32>,
 }
 
+/// The function with its file and line, if they are known.
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => write!(f, "{} ({file}:{line})", self.function),
+            _ => f.write_str(&self.function),
+        }
+    }
+}
+
 impl Location {
-    /// Returns true if the function belongs to Rust's libraries or to generated bindings, which allocate on behalf of
-    /// the plugin's own code. The file decides if it is known, otherwise the name.
+    /// Returns true if the function belongs to a library (Rust's, C++'s, a crate from a registry) or to generated bindings,
+    /// which allocate on behalf of the plugin's own code. The file decides if it is known, otherwise the name.
     pub fn is_library(&self) -> bool {
         if let Some(file) = &self.file {
-            // The source paths of Rust's libraries and of Rust's wasi-libc.
-            return ["/rustc/", "wasisdk:"].iter().any(|prefix| file.starts_with(prefix))
-                || file.contains("/rust/deps/");
+            // The source paths of Rust's libraries, of wasi-libc, of C++'s libraries, and of crates from registries and
+            // repositories.
+            const PREFIXES: [&str; 3] = ["/rustc/", "wasisdk:", "wasi-libc"];
+            const PARTS: [&str; 6] =
+                ["/rust/deps/", "/registry/src/", "/git/checkouts/", "/c++/v1/", "/include/c++/", "/libcxx"];
+            return PREFIXES.iter().any(|prefix| file.starts_with(prefix))
+                || PARTS.iter().any(|part| file.contains(part));
         }
-        const LIBRARIES: [&str; 7] = ["alloc::", "core::", "std::", "hashbrown::", "__rust", "__rdl", "cabi_"];
+        const LIBRARIES: [&str; 9] =
+            ["alloc::", "core::", "std::", "hashbrown::", "__rust", "__rdl", "cabi_", "operator new", "void* std::"];
         // `<T as alloc::…>` is an implementation of a library's trait, and counts as the library's.
         let name = self.function.trim_start_matches(['<', '&', '[']);
         let trait_name = name.split_once(" as ").map_or(name, |(_, name)| name);
@@ -67,6 +82,11 @@ impl<'a> DebugInfo<'a> {
         let has_lines = !module.section(".debug_line").is_empty();
         let lines = has_lines.then(|| Dwarf::load(load).and_then(addr2line::Context::from_dwarf).ok()).flatten();
         Self { lines, code_start: module.code_start, statics }
+    }
+
+    /// The address after the last static; 0 if none has a name.
+    pub fn statics_end(&self) -> u32 {
+        self.statics.iter().map(|known| known.address.saturating_add(known.size)).max().unwrap_or(0)
     }
 
     /// Returns true if the file and line of instructions are known.

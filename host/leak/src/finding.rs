@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::allocations::Totals;
 use super::census::{BlockKind, Difference, Group};
@@ -87,7 +87,7 @@ pub struct Class {
 }
 
 /// What the numbers of a finding count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
     /// Bytes of the heap; of linear memory if the heap is not known.
@@ -101,6 +101,11 @@ pub enum Measure {
 }
 
 impl Measure {
+    /// Returns true if bytes are counted, not things.
+    pub fn is_bytes(self) -> bool {
+        self != Self::Handles
+    }
+
     /// The unit in reports, after a number.
     pub fn unit(self) -> &'static str {
         match self {
@@ -137,33 +142,19 @@ pub struct StackReport {
     pub totals: Totals,
 }
 
-/// What a study says about the plugin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Conclusion {
-    /// Something leaks.
-    Leaks,
-    /// Nothing grows over the rounds, but a class keeps something for each input.
-    Suspicion,
-    /// Nothing grows that can be seen, but the heap is not known.
-    Unknown,
-    /// Nothing leaks.
-    NoLeak,
-}
-
 impl Study {
-    /// What the study says about the plugin.
-    pub fn conclusion(&self) -> Conclusion {
-        match () {
-            () if self.leaks() => Conclusion::Leaks,
-            () if !self.heap_is_known => Conclusion::Unknown,
-            () if self.kept_in_first_round > 0 => Conclusion::Suspicion,
-            () if self.classes.iter().any(|class| class.kept_in_first_round > 0) => Conclusion::Suspicion,
-            () => Conclusion::NoLeak,
-        }
+    /// The findings for all samples together: that of the heap, and of the others those that are not steady.
+    pub fn whole(&self) -> Vec<(&'static str, &Finding, Measure)> {
+        let others = [
+            ("(host tensors)", &self.host, Measure::Tensors),
+            ("(host handles)", &self.resources, Measure::Handles),
+            ("(own pages)", &self.beside_heap, Measure::Pages),
+        ];
+        let others = others.into_iter().filter(|(_, finding, _)| finding.verdict != Verdict::Steady);
+        std::iter::once(("(all)", &self.all, Measure::Heap)).chain(others).collect()
     }
 
-    /// Returns true if anything leaks.
+    /// Returns true if anything leaks, known or not.
     pub fn leaks(&self) -> bool {
         let classes = self.classes.iter().map(|class| &class.finding);
         let whole = [&self.all, &self.host, &self.resources, &self.beside_heap];

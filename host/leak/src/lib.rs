@@ -3,6 +3,7 @@
 //! allocated them.
 //!
 //! - [`study`]: the experiments in their order; [`finding`]: their results. [`report`]: the summary and the files.
+//!   [`conclusion`]: what a CI does; [`known`]: the leaks that do not stop it. [`progress`]: how far a study is.
 //! - [`corpus`]: the inputs. [`variation`]: inputs with new contents for each call. [`subject`]: the instance. [`run`]:
 //!   rounds over the inputs, in one instance, [`record`]ed; `class_run`: those of one class.
 //! - [`heap`]: dlmalloc's chunks in linear memory; `heap_watch` reads them between calls.
@@ -18,6 +19,7 @@
 pub mod allocations;
 pub mod census;
 mod class_run;
+pub mod conclusion;
 pub mod containers;
 pub mod corpus;
 pub mod debug_info;
@@ -25,9 +27,11 @@ pub mod finding;
 pub mod heap;
 mod heap_watch;
 pub mod judge;
+pub mod known;
 mod malloc_tracer;
 pub mod module;
 pub mod population;
+pub mod progress;
 pub mod record;
 pub mod report;
 pub mod retention;

@@ -246,9 +246,11 @@ fn read_function(body: &wasmparser::FunctionBody<'_>, arity: (usize, usize)) -> 
 /// Maximum bytes of a name from a component. It goes to reports, terminals and XML, so it is escaped, too.
 pub(super) const LONGEST_NAME: usize = 1_000;
 
-/// The readable form of a symbol: demangled, without the hash that legacy mangling appends.
+/// The readable form of a symbol of Rust, without the hash that legacy mangling appends, or of C++.
 pub fn demangle(name: &str) -> String {
-    printable(&format!("{:#}", rustc_demangle::demangle(name)), LONGEST_NAME)
+    let rust = rustc_demangle::try_demangle(name).map(|rust| format!("{rust:#}")).ok();
+    let cpp = || cpp_demangle::Symbol::new(name).ok().and_then(|symbol| symbol.demangle().ok());
+    printable(&rust.or_else(cpp).unwrap_or_else(|| name.to_owned()), LONGEST_NAME)
 }
 
 /// The byte ranges of a component's core modules, including those of nested components.

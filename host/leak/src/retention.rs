@@ -237,13 +237,14 @@ fn target(memory: &[u8], address: u32, heap: Heap, blocks: &Blocks, exact: bool)
     (!exact || block.address == value).then_some(index)
 }
 
-/// The root that contains the word at `address`; `None` for the allocator's state.
+/// The root that contains the word at `address`; `None` for the allocator's state, and for the area in which bindings
+/// return results, which is dead between calls.
 fn root(debug_info: &DebugInfo<'_>, address: u32, is_stack: bool) -> Option<Root> {
-    /// The names of dlmalloc's state and parameters in C.
-    const ALLOCATOR_STATICS: [&str; 2] = ["_gm_", "mparams"];
+    /// The names of dlmalloc's state and parameters in C, and of wit-bindgen's return areas in Rust and C.
+    const NO_ROOTS: [&str; 4] = ["_gm_", "mparams", "_RET_AREA", "RET_AREA"];
     match debug_info.static_at(address) {
         _ if is_stack => Some(Root::Stack),
-        Some(known) if ALLOCATOR_STATICS.contains(&known.name.as_str()) => None,
+        Some(known) if NO_ROOTS.contains(&known.name.rsplit("::").next().unwrap_or_default()) => None,
         Some(known) => Some(Root::Static { name: known.name.clone() }),
         None => Some(Root::Address { address }),
     }

@@ -1,11 +1,10 @@
 //! The experiment: rounds over the samples in one instance. The heap is read after every call.
 
-use indicatif::ProgressBar;
-
 use super::containers::Containers;
 use super::heap::{Block, Heap};
 use super::heap_watch::HeapWatch;
 use super::judge::{self, HeapJudgement};
+use super::progress::Progress;
 use super::record::{Call, Record, Survivor};
 use super::subject::{PluginUnderTest, Subject, SubjectError, outcome, survives};
 use super::variation::Inputs;
@@ -80,7 +79,7 @@ impl<'a> Run<'a> {
         inputs: &Inputs<'_>,
         chosen: &[usize],
         rounds: usize,
-        progress: &ProgressBar,
+        progress: &Progress,
     ) -> Result<Self, RunError> {
         let mut excluded: Vec<(usize, Outcome)> = Vec::new();
         loop {
@@ -113,7 +112,7 @@ impl<'a> Run<'a> {
         inputs: &Inputs<'_>,
         chosen: Vec<usize>,
         rounds: usize,
-        progress: &ProgressBar,
+        progress: &Progress,
     ) -> Result<(Self, Option<(usize, Outcome)>), SubjectError> {
         let subject = plugin.subject().await?;
         let mut watch = HeapWatch::new(&subject, plugin);
@@ -152,7 +151,7 @@ impl<'a> Run<'a> {
                     linear: run.subject.linear_bytes(),
                     host: run.subject.host_bytes(),
                 });
-                progress.inc(1);
+                progress.count();
             }
             run.rounds = round;
             if round == 1 {
@@ -163,7 +162,7 @@ impl<'a> Run<'a> {
                 if run.is_enough(&watch) {
                     break;
                 }
-                progress.inc_length((run.samples.len() * goal) as u64);
+                progress.add(run.samples.len() * goal);
                 goal *= 2;
             }
         }

@@ -9,8 +9,6 @@
 
 use std::collections::BTreeMap;
 
-use indicatif::ProgressBar;
-
 use super::allocations::{self, Allocations};
 use super::census;
 use super::class_run::{self, ClassRun};
@@ -19,6 +17,7 @@ use super::debug_info::{DebugInfo, Location};
 use super::finding::{Class, Measure, StackReport, Study};
 use super::heap::Blocks;
 use super::judge;
+use super::progress::Progress;
 use super::retention::{Layout, References};
 use super::run::{Run, RunError};
 use super::subject::PluginUnderTest;
@@ -29,6 +28,9 @@ use plimsoll_runtime::outcome::Outcome;
 
 /// Rounds of the traced run: one to warm up, one to count the blocks that are not freed.
 const TRACED_ROUNDS: usize = 2;
+
+/// Bytes of the stack if wasm-ld is not told otherwise.
+const DEFAULT_STACK: u32 = 64 << 10;
 
 /// Options of a study.
 #[derive(Debug, Clone, Copy)]
@@ -49,13 +51,12 @@ impl Study {
         plugin: &PluginUnderTest,
         samples: &[Sample],
         options: Options,
-        progress: &ProgressBar,
+        progress: &Progress,
     ) -> Result<Self, RunError> {
         let chosen: Vec<_> = (0..samples.len()).collect();
-        progress.set_length((chosen.len() * options.rounds) as u64);
-        progress.set_message("inputs with other contents");
-        let inputs = Inputs::of(plugin, samples).await?;
-        progress.set_message("all samples in one instance");
+        progress.step("inputs with other contents", 2 * chosen.len());
+        let inputs = Inputs::of(plugin, samples, progress).await?;
+        progress.step("all samples in one instance", chosen.len() * options.rounds);
         let mut run = Run::execute(plugin, &inputs, &chosen, options.rounds, progress).await?;
         let heap = run.judge();
         let [host, resources, beside_heap] = run.others();
@@ -77,8 +78,7 @@ impl Study {
         let mut found = Vec::new();
         for ((outcome, folder), members) in &classes {
             let alone = if grows {
-                progress.set_message(format!("{} alone", outcome.as_str()));
-                class_run::run_alone(plugin, &inputs, members, options.rounds, progress).await?
+                class_run::run_alone(plugin, &inputs, outcome.as_str(), members, options.rounds, progress).await?
             } else {
                 // If there is no growth overall, any growth by one class is undone by another class.
                 ClassRun { finding: Finding::STEADY, measure: Measure::Heap, growing: None }
@@ -128,8 +128,7 @@ impl Study {
         let chosen = study.samples_to_trace(&classes, &run.samples);
         drop(run);
         if options.trace {
-            progress.set_message("tracing allocations");
-            progress.inc_length((chosen.len() * TRACED_ROUNDS) as u64);
+            progress.step("tracing allocations", chosen.len() * TRACED_ROUNDS);
             let class = |sample, _| class_of(sample);
             match allocations::record(plugin, &inputs, &chosen, TRACED_ROUNDS, class, progress).await {
                 Ok(allocations) => study.stacks = stacks(&allocations, plugin, &debug_info),
@@ -168,11 +167,15 @@ fn scan_references(run: &mut Run<'_>, plugin: &PluginUnderTest, debug_info: &Deb
     let stack_base = plugin.module.stack_pointer.map_or(0, |(_, value)| value);
     let stack = run.subject.stack_pointer().unwrap_or(stack_base)..stack_base;
     let first = plugin.module.data.first().map_or(stack_base, |segment| segment.address);
-    // wasm-ld puts the stack before or after the statics. The statics must not include the stack.
-    let statics = if stack_base > first && stack_base <= heap.start() {
-        first.max(stack_base)..heap.start()
+    let data_end = plugin.module.data.iter().map(super::module::Segment::end).max().unwrap_or(first);
+    let statics = if stack_base > data_end && stack_base <= heap.start() {
+        // wasm-ld's own order: the statics, the stack, the heap. Where the statics end is only known from their names;
+        // without names, the stack has the linker's default size.
+        let named = Some(debug_info.statics_end()).filter(|end| (data_end..=stack_base).contains(end));
+        first..named.unwrap_or_else(|| data_end.max(stack_base.saturating_sub(DEFAULT_STACK)))
     } else {
-        first..heap.start()
+        // `--stack-first`, as rustc has it.
+        first.max(stack_base)..heap.start()
     };
     let blocks = Blocks { blocks: run.survivors.iter().map(|survivor| survivor.block).collect(), ..Blocks::default() };
     let layout = Layout { memory: run.subject.memory(), statics, stack, module: &plugin.module, debug_info };

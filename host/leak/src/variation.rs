@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::corpus::{Feed, Sample};
+use super::progress::Progress;
 use super::subject::{PluginUnderTest, SubjectError, outcome, survives};
 
 /// Where the changing bytes are.
@@ -33,10 +34,15 @@ impl<'a> Inputs<'a> {
     ///
     /// # Errors
     /// If no instance starts.
-    pub async fn of(plugin: &PluginUnderTest, samples: &'a [Sample]) -> Result<Self, SubjectError> {
+    pub async fn of(
+        plugin: &PluginUnderTest,
+        samples: &'a [Sample],
+        progress: &Progress,
+    ) -> Result<Self, SubjectError> {
         let mut subject = plugin.subject().await?;
         let mut places = Vec::with_capacity(samples.len());
         for sample in samples {
+            progress.count();
             let mut chosen = None;
             let candidates = places_of(sample);
             let expected = if candidates.is_empty() { None } else { Some(outcome(&subject.call(sample).await)) };
@@ -46,6 +52,7 @@ impl<'a> Inputs<'a> {
                 subject = plugin.subject().await?;
             }
             for place in candidates.into_iter().filter(|_| !ends) {
+                progress.count();
                 let varied = outcome(&subject.call(&variant(sample, place, usize::MAX)).await);
                 if !survives(varied) {
                     subject = plugin.subject().await?;

@@ -8,6 +8,7 @@ use plimsoll_runtime::text::{printable, printable_lines};
 use super::{dot, flame, growth, html, summary};
 use crate::allocations::Totals;
 use crate::census::Group;
+use crate::conclusion::Conclusion;
 use crate::debug_info::Location;
 use crate::finding::{Class, Measure, StackReport, Study};
 use crate::module::demangle;
@@ -73,7 +74,7 @@ fn names_are_text_in_html_and_svg() {
     let study = study();
     let chart = growth::svg(&study).expect("drawn");
     let flame = flame::svg(&study).expect("drawn").expect("it has stacks");
-    let page = html::page(&study, &chart, Some(&flame), &dot::graph(&study));
+    let page = html::page(&study, Conclusion::Leaks, &chart, Some(&flame), &dot::graph(&study));
     for document in [&chart, &flame, &page] {
         assert!(document.contains("alert(1)"), "the name is shown: {document}");
         assert!(!document.contains("<script>alert"), "{document}");
@@ -104,7 +105,7 @@ fn names_end_no_string_of_the_graph() {
 
 #[test]
 fn names_give_no_commands_to_terminals() {
-    let summary = printable_lines(&summary(&study()));
+    let summary = printable_lines(&summary(&study(), &[]));
     assert!(summary.contains("\\u{1b}[2J"), "{summary}");
     assert_no_control_characters(&summary);
 }

@@ -2,8 +2,9 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::summary::{chain, location};
-use super::{per_request, whole};
+use super::per_request;
+use super::summary::chain;
+use crate::conclusion::Conclusion;
 use crate::finding::{Class, Measure, Study};
 use crate::verdict::{Finding, Verdict};
 use plimsoll_runtime::text::grouped;
@@ -25,7 +26,7 @@ iframe { width: 100%; height: 32rem; border: 1px solid #ddd }
 ";
 
 /// The page as text. `chart` and `flame` are SVG documents, `dot` is a Graphviz graph.
-pub(super) fn page(study: &Study, chart: &str, flame: Option<&str>, dot: &str) -> String {
+pub(super) fn page(study: &Study, conclusion: Conclusion, chart: &str, flame: Option<&str>, dot: &str) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -37,7 +38,7 @@ pub(super) fn page(study: &Study, chart: &str, flame: Option<&str>, dot: &str) -
             body {
                 h1 {
                     (study.plugin.name) " " (study.plugin.version) ": "
-                    (verdict(if study.leaks() { Verdict::Leaks } else { study.all.verdict }))
+                    (heading(study, conclusion))
                 }
                 p {
                     (study.kind.as_str()) ", sha256 " code { (study.plugin.digest) } br;
@@ -81,6 +82,16 @@ fn verdict(verdict: Verdict) -> Markup {
     html! { span class=(class) { (verdict.as_str()) } }
 }
 
+/// The conclusion; the verdict if nothing leaks.
+fn heading(study: &Study, conclusion: Conclusion) -> Markup {
+    let class = match conclusion {
+        Conclusion::Leaks => "leaks",
+        Conclusion::KnownLeaks | Conclusion::Suspicion | Conclusion::Unknown => "warming",
+        Conclusion::NoLeak => return verdict(study.all.verdict),
+    };
+    html! { span class=(class) { (super::summary::heading(study, conclusion)) } }
+}
+
 fn classes(study: &Study) -> Markup {
     let row = |name: &str, samples: usize, finding: &Finding, measure: Measure| {
         html! {
@@ -100,7 +111,7 @@ fn classes(study: &Study) -> Markup {
                 th.n { "blocks per request" }
             }
             @for class in &study.classes { (row(&class.name(), class.samples, &class.finding, class.measure)) }
-            @for (name, finding, measure) in whole(study) { (row(name, study.samples, finding, measure)) }
+            @for (name, finding, measure) in study.whole() { (row(name, study.samples, finding, measure)) }
         }
         @for class in &study.classes {
             @if let Some(growing) = &class.growing {
@@ -163,11 +174,11 @@ fn stacks(study: &Study) -> Markup {
         @for stack in study.stacks.iter().filter(|stack| stack.totals.inuse_objects > 0).take(ROWS) {
             p {
                 (class_name(study, stack.class)) ": "
-                strong { (stack.own().map(location).unwrap_or_default()) } ", "
+                strong { (stack.own().map(ToString::to_string).unwrap_or_default()) } ", "
                 (grouped(stack.totals.inuse_space)) " bytes in "
                 (grouped(stack.totals.inuse_objects)) " blocks per round"
             }
-            pre { (stack.frames.iter().map(location).collect::<Vec<_>>().join("\n")) }
+            pre { (stack.frames.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")) }
         }
     }
 }

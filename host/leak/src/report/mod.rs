@@ -3,7 +3,7 @@
 //! | file | contents |
 //! | --- | --- |
 //! | `report.html` | everything, in one page that loads no other files |
-//! | `report.json` | the [`Study`], for programs |
+//! | `report.json` | the conclusion, the leaks and the [`Study`], for programs and as a baseline |
 //! | `growth.csv`, `growth.svg` | each call and the memory held after it; a chart of bytes over requests by class |
 //! | `heap.pb.gz`, `flame.svg` | the call stacks that allocated: a profile for `pprof`, and a flame graph |
 //! | `retention.dot` | what holds the survivors, for Graphviz |
@@ -16,6 +16,7 @@ mod growth;
 mod hostile_names;
 mod html;
 mod pprof;
+mod remarks;
 mod summary;
 
 use std::path::Path;
@@ -25,15 +26,17 @@ use serde::Serialize;
 pub use error::ReportError;
 pub use summary::summary;
 
+use super::conclusion::Conclusion;
 use super::corpus::Sample;
-use super::finding::{Conclusion, Measure, Study};
-use super::verdict::{Finding, Verdict};
+use super::finding::Study;
+use super::known::Leak;
 use plimsoll_runtime::text::grouped;
 
 /// The contents of `report.json`.
 #[derive(Serialize)]
-struct WithConclusion<'a> {
+struct Contents<'a> {
     conclusion: Conclusion,
+    leaks: &'a [Leak],
     #[serde(flatten)]
     study: &'a Study,
 }
@@ -42,13 +45,13 @@ struct WithConclusion<'a> {
 ///
 /// # Errors
 /// If a file cannot be written; the message names it.
-pub fn write(study: &Study, samples: &[Sample], folder: &Path) -> Result<(), ReportError> {
+pub fn write(study: &Study, leaks: &[Leak], samples: &[Sample], folder: &Path) -> Result<(), ReportError> {
     std::fs::create_dir_all(folder).map_err(|error| ReportError::Folder { folder: folder.to_owned(), error })?;
     let put = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
         std::fs::write(&path, bytes).map_err(|error| ReportError::not_written(&path, error))
     };
-    let json = serde_json::to_vec_pretty(&WithConclusion { conclusion: study.conclusion(), study })
+    let json = serde_json::to_vec_pretty(&Contents { conclusion: Conclusion::of(study, leaks), leaks, study })
         .map_err(|error| ReportError::content("report.json", error))?;
     let chart = growth::svg(study)?;
     let flame = flame::svg(study)?;
@@ -71,18 +74,7 @@ pub fn write(study: &Study, samples: &[Sample], folder: &Path) -> Result<(), Rep
             },
         }
     }
-    put("report.html", html::page(study, &chart, flame.as_deref(), &dot).as_bytes())
-}
-
-/// The findings for all samples together: that of the heap, and of the others those that are not steady.
-fn whole(study: &Study) -> Vec<(&'static str, &Finding, Measure)> {
-    let others = [
-        ("(host tensors)", &study.host, Measure::Tensors),
-        ("(host handles)", &study.resources, Measure::Handles),
-        ("(own pages)", &study.beside_heap, Measure::Pages),
-    ];
-    let others = others.into_iter().filter(|(_, finding, _)| finding.verdict != Verdict::Steady);
-    std::iter::once(("(all)", &study.all, Measure::Heap)).chain(others).collect()
+    put("report.html", html::page(study, Conclusion::of(study, leaks), &chart, flame.as_deref(), &dot).as_bytes())
 }
 
 /// Bytes per request with its confidence interval.

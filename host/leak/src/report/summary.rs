@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::{per_request, whole};
+use super::{per_request, remarks};
 use crate::census::Group;
+use crate::conclusion::Conclusion;
 use crate::debug_info::Location;
 use crate::finding::{Class, Measure, StackReport, Study};
+use crate::known::Leak;
 use crate::verdict::{Finding, Verdict};
 use plimsoll_runtime::text::grouped;
 
@@ -14,10 +16,10 @@ const MAX_SHOWN: usize = 3;
 /// Maximum callers that are shown below the function that allocated.
 const CALLERS: usize = 4;
 
-/// The results of a study as plain text.
-pub fn summary(study: &Study) -> String {
+/// The results of a study as plain text. `leaks` are its leaks, in which the known ones are marked.
+pub fn summary(study: &Study, leaks: &[Leak]) -> String {
     let mut text = String::new();
-    head(&mut text, study);
+    head(&mut text, study, Conclusion::of(study, leaks));
     table(&mut text, study);
     for (index, class) in study.classes.iter().enumerate().filter(|(_, class)| class.finding.verdict == Verdict::Leaks)
     {
@@ -26,13 +28,23 @@ pub fn summary(study: &Study) -> String {
     if !study.difference.is_empty() && study.all.verdict != Verdict::Steady {
         difference(&mut text, study);
     }
-    remarks(&mut text, study);
+    remarks::add(&mut text, study, leaks);
     text
 }
 
-fn head(text: &mut String, study: &Study) {
-    let verdict = if study.leaks() { Verdict::Leaks } else { study.all.verdict };
-    let verdict = verdict.as_str().to_uppercase();
+/// The conclusion as a heading; the verdict if nothing leaks.
+pub(super) fn heading(study: &Study, conclusion: Conclusion) -> &'static str {
+    match conclusion {
+        Conclusion::Leaks => "leaks",
+        Conclusion::KnownLeaks => "known leaks",
+        Conclusion::Unknown => "unknown",
+        Conclusion::Suspicion => "suspicion",
+        Conclusion::NoLeak => study.all.verdict.as_str(),
+    }
+}
+
+fn head(text: &mut String, study: &Study, conclusion: Conclusion) {
+    let verdict = heading(study, conclusion).to_uppercase();
     let _ = writeln!(
         text,
         "{} {} ({}, sha256 {}…): {verdict}",
@@ -64,7 +76,7 @@ fn table(text: &mut String, study: &Study) {
     for class in &study.classes {
         row(&class.name(), class.samples, &class.finding, class.measure);
     }
-    for (name, finding, measure) in whole(study) {
+    for (name, finding, measure) in study.whole() {
         row(name, study.samples, finding, measure);
     }
 }
@@ -95,12 +107,12 @@ fn leaking_class(text: &mut String, study: &Study, index: usize, class: &Class) 
         let _ = writeln!(
             text,
             "  allocated by {}, {} bytes in {} blocks per round",
-            stack.own().map_or_else(|| "an unnamed function".to_owned(), location),
+            stack.own().map_or_else(|| "an unnamed function".to_owned(), ToString::to_string),
             grouped(stack.totals.inuse_space),
             grouped(stack.totals.inuse_objects)
         );
         for caller in callers(stack) {
-            let _ = writeln!(text, "               ← {}", location(caller));
+            let _ = writeln!(text, "               ← {}", caller);
         }
     }
     for kind in study.kinds.iter().filter(|kind| kind.class == index).take(MAX_SHOWN) {
@@ -140,23 +152,15 @@ pub(super) fn chain(group: &Group) -> String {
             }
             format!("{} → {between}{last}", chain.root)
         }
-        None if group.is_ring => format!("nothing (unreachable: a reference cycle): {last}"),
-        None => format!("nothing (unreachable: forgotten, or leaked on purpose): {last}"),
+        None => format!("{}: {last}", group.holder()),
     }
 }
 
-/// The callers of the plugin's own function that allocated.
+/// The plugin's own callers of its function that allocated.
 fn callers(stack: &StackReport) -> impl Iterator<Item = &Location> {
     let own = stack.own();
-    stack.frames.iter().skip_while(move |frame| Some(*frame) != own).skip(1).take(CALLERS)
-}
-
-/// The function with its file and line, if they are known.
-pub(super) fn location(location: &Location) -> String {
-    match (&location.file, location.line) {
-        (Some(file), Some(line)) => format!("{} ({file}:{line})", location.function),
-        _ => location.function.clone(),
-    }
+    let after = stack.frames.iter().skip_while(move |frame| Some(*frame) != own).skip(1);
+    after.filter(|frame| !frame.is_library()).take(CALLERS)
 }
 
 fn difference(text: &mut String, study: &Study) {
@@ -171,58 +175,5 @@ fn difference(text: &mut String, study: &Study) {
             grouped(row.after as u64),
             format!("{sign}{}", grouped(row.bytes().unsigned_abs()))
         );
-    }
-}
-
-fn remarks(text: &mut String, study: &Study) {
-    let mut remark = |words: &str| {
-        let _ = writeln!(text, "\n{words}");
-    };
-    if !study.heap_is_known {
-        remark(
-            "The allocator is not dlmalloc, so only the growth of linear memory is known. Fragmentation looks like a \
-             leak, and blocks cannot be listed.",
-        );
-    }
-    if study.fragments {
-        remark(
-            "Linear memory grows although the bytes in use do not: the heap is fragmented. Fresh instances are not \
-             affected, but the memory cap must leave room for fragmentation.",
-        );
-    }
-    if study.host.verdict == Verdict::Leaks {
-        remark(
-            "Tensors leak: the plugin keeps handles of `wasi:nn` tensors that it created, and the host holds their \
-             bytes. The plugin must drop each handle or return it.",
-        );
-    }
-    if study.all.verdict == Verdict::WarmingUp && !study.leaks() {
-        remark(
-            "Memory grows more and more slowly: a cache is filling, or something was allocated late. Run it with more \
-             --rounds to see whether the growth ends.",
-        );
-    }
-    let none_alone = study.classes.iter().all(|class| class.finding.verdict != Verdict::Leaks);
-    if study.all.verdict == Verdict::Leaks && none_alone {
-        remark("No class leaks alone. Only a mix of classes leaks, for example one kind of input after another.");
-    }
-    if study.leaks() && !study.has_debug_info {
-        remark(
-            "The plugin has no DWARF, so statics have no names and functions have no source lines. Build it with \
-             `debug = 2` and `strip = \"none\"` in its profile to see names and lines.",
-        );
-    }
-    if let Some(reason) = &study.no_stacks {
-        remark(&format!("No call stacks: {reason}."));
-    }
-    if let Some(reason) = &study.stopped {
-        remark(&format!("The run ended after {} rounds: {reason}.", study.rounds));
-    }
-    if let Some((sample, how)) = study.excluded.first() {
-        remark(&format!(
-            "{} samples were left out because they end the instance, for example {sample} ({}).",
-            study.excluded.len(),
-            how.as_str()
-        ));
     }
 }

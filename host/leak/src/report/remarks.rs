@@ -1,0 +1,92 @@
+//! The remarks at the end of the summary: what the numbers do not say.
+
+use std::fmt::Write as _;
+
+use crate::finding::Study;
+use crate::known::Leak;
+use crate::verdict::Verdict;
+use plimsoll_runtime::text::grouped;
+
+/// Adds the remarks.
+pub(super) fn add(text: &mut String, study: &Study, leaks: &[Leak]) {
+    let mut remark = |words: &str| {
+        let _ = writeln!(text, "\n{words}");
+    };
+    if !study.heap_is_known {
+        remark(
+            "The allocator is not dlmalloc, so only the growth of linear memory is known. Fragmentation looks like a \
+             leak, a leak in memory that the plugin reserved before is not seen, and blocks cannot be listed. Build the \
+             plugin with Rust's or wasi-libc's own allocator for an answer.",
+        );
+    }
+    if study.fragments {
+        remark(
+            "Linear memory grows although the bytes in use do not: the heap is fragmented. Fresh instances are not \
+             affected, but the memory cap must leave room for fragmentation.",
+        );
+    }
+    if study.beside_heap.verdict == Verdict::Leaks {
+        remark(
+            "Linear memory grows beside the allocator's heap: the plugin grows it itself (`memory.grow`), and never uses \
+             the pages again.",
+        );
+    }
+    if study.resources.verdict == Verdict::Leaks {
+        let kinds: Vec<_> =
+            study.resource_kinds.iter().map(|(kind, count)| format!("{} {kind}", grouped(*count))).collect();
+        remark(&format!(
+            "Handles leak: since the first round the plugin has not dropped the handles of {}. A handle must be dropped, or \
+             passed on.",
+            kinds.join(", ")
+        ));
+    }
+    let kept =
+        study.classes.iter().map(|class| class.kept_in_first_round).sum::<usize>().max(study.kept_in_first_round);
+    if kept > 0 && !study.leaks() {
+        remark(&format!(
+            "Suspicion: {kept} inputs left a block each in the first round that is still in use. What is kept for each \
+             input, for example in a cache whose key is the decoded image, grows without end with new inputs. Run it with \
+             a corpus of other inputs to see whether more is kept.",
+        ));
+    }
+    for leak in leaks {
+        if let Some(why) = &leak.known {
+            remark(&format!("The leak in {} is {why}.", leak.place));
+        }
+    }
+    if study.host.verdict == Verdict::Leaks {
+        remark(
+            "Tensors leak: the plugin keeps handles of `wasi:nn` tensors that it created, and the host holds their \
+             bytes. The plugin must drop each handle or return it.",
+        );
+    }
+    if study.all.verdict == Verdict::WarmingUp && !study.leaks() {
+        remark(
+            "Memory grows more and more slowly: a cache is filling, or something was allocated late. Run it with more \
+             --rounds to see whether the growth ends.",
+        );
+    }
+    let none_alone = study.classes.iter().all(|class| class.finding.verdict != Verdict::Leaks);
+    if study.all.verdict == Verdict::Leaks && none_alone {
+        remark("No class leaks alone. Only a mix of classes leaks, for example one kind of input after another.");
+    }
+    if study.leaks() && !study.has_debug_info {
+        remark(
+            "The plugin has no DWARF, so statics have no names and functions have no source lines. Build it with \
+             `debug = 2` and `strip = \"none\"` in its profile to see names and lines.",
+        );
+    }
+    if let Some(reason) = &study.no_stacks {
+        remark(&format!("No call stacks: {reason}."));
+    }
+    if let Some(reason) = &study.stopped {
+        remark(&format!("The run ended after {} rounds: {reason}.", study.rounds));
+    }
+    if let Some((sample, how)) = study.excluded.first() {
+        remark(&format!(
+            "{} samples were left out because they end the instance, for example {sample} ({}).",
+            study.excluded.len(),
+            how.as_str()
+        ));
+    }
+}
