@@ -42,6 +42,8 @@ pub struct Study {
     pub resource_kinds: BTreeMap<String, u64>,
     /// The finding for bytes of linear memory that the allocator does not own: pages that the plugin grew itself.
     pub beside_heap: Finding,
+    /// The plugin's own functions that grow its memory, if that is what leaks.
+    pub growers: Vec<Location>,
     /// Number of samples for which the first round left a block that is still in use; 0 if not nearly all did.
     pub kept_in_first_round: usize,
     /// True if linear memory grows although the bytes in use do not: the heap is fragmented.

@@ -72,6 +72,8 @@ pub struct Function {
     pub entry: u32,
     /// Offsets of all instructions that leave the function: each `return`, and the last `end`.
     pub exits: Vec<u32>,
+    /// Offsets of the instructions that grow a memory.
+    pub grows: Vec<u32>,
     /// Offset after the last instruction.
     pub end: u32,
     /// The numbers of parameters and results.
@@ -230,17 +232,19 @@ fn read_names(map: wasmparser::NameMap<'_>, into: &mut HashMap<u32, String>) -> 
 fn read_function(body: &wasmparser::FunctionBody<'_>, arity: (usize, usize)) -> wasmparser::Result<Function> {
     let mut reader = body.get_operators_reader()?;
     let entry = reader.original_position() as u32;
-    let mut exits = Vec::new();
+    let (mut exits, mut grows) = (Vec::new(), Vec::new());
     let mut last = entry;
     while !reader.eof() {
         let (operator, offset) = reader.read_with_offset()?;
         last = offset as u32;
-        if matches!(operator, Operator::Return) {
-            exits.push(last);
+        match operator {
+            Operator::Return => exits.push(last),
+            Operator::MemoryGrow { .. } => grows.push(last),
+            _ => {}
         }
     }
     exits.push(last);
-    Ok(Function { name: String::new(), entry, exits, end: body.range().end as u32, arity })
+    Ok(Function { name: String::new(), entry, exits, grows, end: body.range().end as u32, arity })
 }
 
 /// Maximum bytes of a name from a component. It goes to reports, terminals and XML, so it is escaped, too.

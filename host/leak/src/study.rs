@@ -7,7 +7,7 @@
 //! 3. Examine the survivors of the first run: what are they, and what holds them?
 //! 4. Run the leaking classes again with traced allocations: which code allocated the survivors?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::allocations::{self, Allocations};
 use super::census;
@@ -113,6 +113,7 @@ impl Study {
             host,
             resources,
             resource_kinds: resource_kinds(&run),
+            growers: if beside_heap.verdict == Verdict::Leaks { growers(plugin, &debug_info) } else { Vec::new() },
             beside_heap,
             kept_in_first_round: suspicion::kept_in_first_round(&run, &run.samples),
             fragments,
@@ -147,6 +148,16 @@ impl Study {
         let chosen: Vec<_> = leaking.flat_map(|(_, members)| members.iter().copied()).collect();
         if chosen.is_empty() { all.to_vec() } else { chosen }
     }
+}
+
+/// The plugin's own functions that grow its memory, without those of allocators.
+fn growers(plugin: &PluginUnderTest, debug_info: &DebugInfo<'_>) -> Vec<Location> {
+    let is_allocator = |name: &str| name == "sbrk" || name.contains("malloc");
+    let functions = plugin.module.functions.iter().filter(|function| !is_allocator(&function.name));
+    let offsets = functions.flat_map(|function| function.grows.iter().copied());
+    let own = |offset| debug_info.locations(&plugin.module, offset).into_iter().find(|frame| !frame.is_library());
+    let found: BTreeSet<Location> = offsets.filter_map(own).collect();
+    found.into_iter().collect()
 }
 
 /// The kinds of resources of which there are more at the end than after the first round, each with its growth.

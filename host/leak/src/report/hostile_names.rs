@@ -51,6 +51,7 @@ fn study() -> Study {
         resources: finding.clone(),
         resource_kinds: [("pollables".to_owned(), 9)].into(),
         beside_heap: finding,
+        growers: vec![frame.clone()],
         kept_in_first_round: 0,
         fragments: false,
         classes: vec![class],

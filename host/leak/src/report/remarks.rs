@@ -26,10 +26,12 @@ pub(super) fn add(text: &mut String, study: &Study, leaks: &[Leak]) {
         );
     }
     if study.beside_heap.verdict == Verdict::Leaks {
-        remark(
+        let growers: Vec<_> = study.growers.iter().map(ToString::to_string).collect();
+        let growers = if growers.is_empty() { "a function without a name".to_owned() } else { growers.join(", ") };
+        remark(&format!(
             "Linear memory grows beside the allocator's heap: the plugin grows it itself (`memory.grow`), and never uses \
-             the pages again.",
-        );
+             the pages again. It is grown in {growers}.",
+        ));
     }
     if study.resources.verdict == Verdict::Leaks {
         let kinds: Vec<_> =
