@@ -6,6 +6,7 @@ use plimsoll::base::bundled;
 use plimsoll_tests::{TempDir, shared};
 
 use crate::leak::{Laboratory, text};
+use crate::postprocess_cases::{body, pipelines};
 
 /// Four rounds are the minimum that the laboratory accepts.
 const ROUNDS: [&str; 3] = ["--rounds", "4", "--no-trace"];
@@ -51,4 +52,29 @@ fn the_other_shipped_plugins_do_not_leak() {
     let faces = ["--config", config.to_str().expect("text"), "--pipeline", "faces", "--chip", "cpu"];
     let outcomes = assert_no_leak("detect-postprocess", &valid, &faces);
     assert_eq!(outcomes, ["ok"], "detect-postprocess");
+}
+
+/// Postprocess plugins with the outputs of models that `given-tensors` returns: valid ones, and one with a NaN.
+#[test]
+fn postprocess_plugins_do_not_leak_on_replies_and_errors() {
+    let values = |first: f32| [first, 0.25, 0.5, 0.125, 3.0, 2.0, 0.75, 0.5];
+    for (plugin, shape, stage) in [
+        ("tensors-postprocess", &[8][..], ""),
+        ("embed-postprocess", &[1, 8], ""),
+        ("segment-postprocess", &[1, 2, 2, 2], "config = { format = \"polygons\" }"),
+        ("text-postprocess", &[1, 4, 2], "config = { dictionary = \"d\" }\nassets = { d = \"dictionary.txt\" }"),
+    ] {
+        let (folder, corpus) = (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));
+        for (index, first) in [1.0, 2.5, f32::NAN, -4.0].into_iter().enumerate() {
+            let body = body(&[("output", shape, &values(first))]);
+            std::fs::write(corpus.path().join(format!("{index}.body")), body).expect("written");
+        }
+        std::fs::write(folder.path().join("dictionary.txt"), "a\n").expect("written");
+        let config = folder.path().join("plimsoll.toml");
+        std::fs::write(&config, pipelines(plugin, &[stage.to_owned()])).expect("written");
+        let pipeline = ["--config", config.to_str().expect("text"), "--pipeline", "p0"];
+        let mut outcomes = assert_no_leak(plugin, corpus.path(), &pipeline);
+        outcomes.sort();
+        assert_eq!(outcomes, ["internal", "ok"], "{plugin}");
+    }
 }

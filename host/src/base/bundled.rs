@@ -7,12 +7,16 @@ macro_rules! component {
     };
 }
 
-const PLUGINS: [(&str, &[u8]); 5] = [
+const PLUGINS: [(&str, &[u8]); 9] = [
     ("classify-postprocess", component!("classify_postprocess.wasm")),
     ("detect-postprocess", component!("detect_postprocess.wasm")),
+    ("embed-postprocess", component!("embed_postprocess.wasm")),
     ("image-preprocess", component!("image_preprocess.wasm")),
     ("infer-native", component!("infer_native.wasm")),
     ("infer-wasm", component!("infer_wasm.wasm")),
+    ("segment-postprocess", component!("segment_postprocess.wasm")),
+    ("tensors-postprocess", component!("tensors_postprocess.wasm")),
+    ("text-postprocess", component!("text_postprocess.wasm")),
 ];
 
 const FILES: [(&str, &[u8]); 2] = [

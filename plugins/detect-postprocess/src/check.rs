@@ -1,136 +1,173 @@
-//! Checks that the model's outputs are the scores and boxes that this plugin decodes. At deployment the shapes are the
+//! Checks that the model's outputs have the shapes and numbers that the layout decodes. At deployment the shapes are the
 //! declared ones, in which `None` is a dynamic size; for a request all sizes are known.
 
 use plimsoll_sdk::model::{self, Declared, shape_text};
 
-/// The part of the configuration that the outputs must match.
-pub struct Expected<'a> {
-    /// The name of the output with the scores.
-    pub scores: &'a str,
-    /// The name of the output with the boxes.
-    pub boxes: &'a str,
-    /// The number of labels, if labels are configured.
-    pub labels: Option<usize>,
-    /// The class that means "no object", if the model has one.
-    pub background: Option<usize>,
+use crate::layout::{Kind, Role, Size};
+use crate::settings::Settings;
+
+/// A probability may be outside of 0 to 1 by this much, because quantised models round.
+const TOLERANCE: f32 = 0.01;
+
+/// The sizes of the outputs; `None` if they are dynamic.
+#[derive(Clone, Copy, Default)]
+pub struct Sizes {
+    /// The number of boxes.
+    pub boxes: Option<u32>,
+    /// The number of classes.
+    pub classes: Option<u32>,
+    /// The number of rows and columns of a grid.
+    pub grid: [Option<u32>; 2],
 }
 
 /// Checks the declared outputs of the model.
 ///
 /// # Errors
 /// If the plugin cannot decode them. The message says how to fix it.
-pub fn declared(outputs: &[Declared], expected: &Expected) -> Result<(), String> {
-    let scores = declared_output(outputs, "scores", expected.scores)?;
-    let boxes = declared_output(outputs, "boxes", expected.boxes)?;
-    // An output without a declared shape is treated as one of the right rank with dynamic sizes.
-    let any = || vec![None; 3];
-    let shape = |output: &Declared| output.shape.clone().unwrap_or_else(any);
-    classes(expected, &shape(scores), &shape(boxes)).map(|_| ())
+pub fn declared(outputs: &[Declared], settings: &Settings) -> Result<(), String> {
+    let mut shapes = Vec::with_capacity(4);
+    for (role, name) in settings.outputs() {
+        let output = declared_output(outputs, role, name)?;
+        // An output without a declared shape is treated as one of the right rank with dynamic sizes.
+        shapes.push(output.shape.clone().unwrap_or_else(|| vec![None; role.shape.len()]));
+    }
+    sizes(settings, &shapes).map(|_| ())
 }
 
-/// The declared output with the name that the configuration key `key` has. Checks its element type.
-fn declared_output<'a>(outputs: &'a [Declared], key: &str, name: &str) -> Result<&'a Declared, String> {
+/// The declared output with this name. Checks its element type.
+fn declared_output<'a>(outputs: &'a [Declared], role: &Role, name: &str) -> Result<&'a Declared, String> {
+    let key = role.key;
     let found = model::find(outputs, name).ok_or_else(|| {
+        let problem = match name {
+            "" => "the model does not have exactly one output".to_owned(),
+            _ => format!("the model has no output `{name}`"),
+        };
         format!(
-            "the model has no output `{name}`; its outputs are: {}. Set the configuration key `{key}` to the output \
-             with the {key}, or use another postprocess plugin",
+            "{problem}; its outputs are: {}. Set the configuration key `{key}` to the right output, set `layout` to the \
+             form of this model, or use another postprocess plugin",
             model::names(outputs)
         )
     })?;
     match found.element_type.as_deref() {
         None | Some("fp32") => Ok(found),
+        Some("i32" | "i64") if role.integers => Ok(found),
         Some(other) => Err(format!(
-            "output `{name}` has elements of type {other}, but {key} must have the type fp32: set the configuration \
-             key `{key}` to the output with the {key}, or export the model with {key} of type fp32"
+            "output `{}` has elements of type {other}, but `{key}` must have the type fp32: set the configuration key \
+             `{key}` to the right output, or export the model with this output as fp32",
+            found.name
         )),
     }
 }
 
-/// Checks the shapes of the two outputs and returns the number of classes, `None` if it is dynamic.
+/// Checks the shapes of the outputs, in the order of the layout, and returns the sizes.
 ///
 /// # Errors
-/// If the shapes are not `[1, N, C]` and `[1, N, 4]`, or if C does not match the labels or the background class. The
-/// message names the outputs.
-pub fn classes(expected: &Expected, scores: &[Option<u32>], boxes: &[Option<u32>]) -> Result<Option<usize>, String> {
-    let can_be = |size: Option<u32>, wanted: u32| size.is_none_or(|size| size == wanted);
-    let classes = match (scores, boxes) {
-        (&[image, anchors, classes], &[boxes_image, boxes_anchors, corners])
-            if can_be(image, 1)
-                && can_be(boxes_image, 1)
-                && anchors.is_none_or(|anchors| can_be(boxes_anchors, anchors))
-                && classes != Some(0)
-                && can_be(corners, 4) =>
-        {
-            classes.map(|classes| classes as usize)
-        }
-        _ => {
-            return Err(format!(
-                "expected scores of shape [1, N, C] and boxes of shape [1, N, 4], but output `{}` has the shape {} and \
-                 output `{}` has the shape {}: set the configuration keys `scores` and `boxes` to the right outputs, \
-                 or use another postprocess plugin if the model returns its boxes in another form",
-                expected.scores,
-                shape_text(scores),
-                expected.boxes,
-                shape_text(boxes)
-            ));
-        }
-    };
-    classes.map_or(Ok(()), |classes| check_classes(expected, classes))?;
-    Ok(classes)
-}
-
-fn check_classes(expected: &Expected, classes: usize) -> Result<(), String> {
-    let output = expected.scores;
-    if let Some(labels) = expected.labels.filter(|&labels| labels != classes) {
+/// If they are not those of the layout, or do not suit the labels or the background class. The message names the outputs.
+pub fn sizes(settings: &Settings, shapes: &[Vec<Option<u32>>]) -> Result<Sizes, String> {
+    let mut sizes = Sizes::default();
+    let are_right = settings.outputs().zip(shapes).all(|((role, _), shape)| sizes.match_shape(role, shape));
+    if !are_right || sizes.classes == Some(0) {
+        let found = settings.outputs().zip(shapes).map(|((role, name), shape)| {
+            let name = if name.is_empty() { "the only output" } else { name };
+            format!("`{}` ({name}) has the shape {}", role.key, shape_text(shape))
+        });
         return Err(format!(
-            "output `{output}` has the scores of {classes} classes, but the configured file of labels has {labels} \
-             labels: use the labels of this model, including the label of the background class"
+            "the layout `{}` expects {}, but {}: set the configuration key `layout` to the form of this model, set the \
+             keys of the outputs to the right names, or use another postprocess plugin",
+            settings.layout.name,
+            settings.layout.shapes(),
+            found.collect::<Vec<_>>().join(", ")
         ));
     }
-    match expected.background {
+    if let Some(classes) = sizes.classes {
+        check_classes(settings, sizes.boxes, classes as usize)?;
+    }
+    Ok(sizes)
+}
+
+impl Sizes {
+    /// Compares a shape with that of the layout. Remembers the sizes, which must be the same for all outputs.
+    fn match_shape(&mut self, role: &Role, shape: &[Option<u32>]) -> bool {
+        // A count may be a scalar, or have any number of dimensions of size 1.
+        if role.key == "count" {
+            return shape.iter().all(|size| size.is_none_or(|size| size == 1));
+        }
+        shape.len() == role.shape.len()
+            && role.shape.iter().zip(shape).all(|(wanted, found)| self.match_size(*wanted, *found))
+    }
+
+    fn match_size(&mut self, wanted: Size, found: Option<u32>) -> bool {
+        let Some(found) = found else { return true };
+        match wanted {
+            Size::Fixed(number) => found == number,
+            Size::Boxes => *self.boxes.get_or_insert(found) == found,
+            Size::Rows => *self.grid[0].get_or_insert(found) == found,
+            Size::Columns => *self.grid[1].get_or_insert(found) == found,
+            Size::Classes(more) => {
+                found.checked_sub(more).is_some_and(|classes| *self.classes.get_or_insert(classes) == classes)
+            }
+        }
+    }
+}
+
+fn check_classes(settings: &Settings, boxes: Option<u32>, classes: usize) -> Result<(), String> {
+    if let Some(labels) = settings.labels.as_ref().map(Vec::len).filter(|&labels| labels != classes) {
+        return Err(format!(
+            "the outputs have {classes} classes, but the configured file of labels has {labels} labels: use the labels of \
+             this model, including the label of the background class if the layout is `decoded`, or set the key `layout` \
+             to the form of this model"
+        ));
+    }
+    // Otherwise a model with the axes exchanged would be decoded: 84 boxes with 8,396 classes.
+    let single = matches!(settings.layout.kind, Kind::Yolov5 | Kind::Yolov8 | Kind::Yolox);
+    if single && settings.labels.is_none() && boxes.is_some_and(|boxes| boxes > 0 && (boxes as usize) < classes) {
+        return Err(format!(
+            "the output has {classes} classes and fewer boxes than classes, so its axes seem to be exchanged (`yolov5` is \
+             [1, N, 5 + C], `yolov8` is [1, 4 + C, N]): set the key `layout`; if the layout is right, set `labels`"
+        ));
+    }
+    match settings.rule.background {
         Some(background) if background >= classes => Err(format!(
-            "configuration key `background_class`: output `{output}` has the scores of {classes} classes, so there is \
-             no class {background}: set the key to the index of the background class, or to -1 if there is none"
+            "configuration key `background_class`: the outputs have {classes} classes, so there is no class \
+             {background}: set the key to the index of the background class, or to -1 if there is none"
         )),
         // Otherwise every reply would be without detections.
-        Some(0) if classes == 1 => Err(format!(
-            "configuration key `background_class`: output `{output}` has the scores of a single class, so it cannot be \
-             the background (the default is 0): set the key to -1"
-        )),
+        Some(0) if classes == 1 => Err(
+            "configuration key `background_class`: the outputs have a single class, so it cannot be the background (the \
+             default is 0): set the key to -1"
+                .to_owned(),
+        ),
         _ => Ok(()),
     }
 }
 
-/// Checks that all scores and coordinates are finite. NaN or infinity means that the model or its preprocessing is
-/// wrong, so the other boxes are not trusted either.
+/// Checks that all numbers of an output are finite. NaN or infinity means that the model or its preprocessing is wrong,
+/// so the other boxes are not trusted either.
 ///
 /// # Errors
 /// If a number is NaN or infinite. The message names the output and the index.
-pub fn numbers(expected: &Expected, scores: &[f32], classes: usize, boxes: &[f32]) -> Result<(), String> {
-    if let Some(index) = first_not_finite(scores) {
-        return Err(format!(
-            "output `{}`: the score of box {} for class {} is not a finite number ({})",
-            expected.scores,
-            index / classes,
-            index % classes,
-            scores[index]
-        ));
-    }
-    if let Some(index) = first_not_finite(boxes) {
-        return Err(format!(
-            "output `{}`: coordinate {} of box {} is not a finite number ({})",
-            expected.boxes,
-            ["x1", "y1", "x2", "y2"][index % 4],
-            index / 4,
-            boxes[index]
-        ));
-    }
-    Ok(())
-}
-
-/// The index of the first number that is NaN or infinite.
-fn first_not_finite(numbers: &[f32]) -> Option<usize> {
+pub fn finite(name: &str, numbers: &[f32]) -> Result<(), String> {
     // Without an early exit the compiler uses SIMD instructions.
     let are_finite = numbers.iter().fold(true, |are_finite, number| are_finite & number.is_finite());
-    if are_finite { None } else { numbers.iter().position(|number| !number.is_finite()) }
+    if are_finite {
+        return Ok(());
+    }
+    let index = numbers.iter().position(|number| !number.is_finite()).unwrap_or_default();
+    Err(format!("output `{name}`: element {index} is not a finite number ({})", numbers[index]))
+}
+
+/// Checks that scores are probabilities, also those of boxes that are not reported.
+///
+/// # Errors
+/// If a score is less than 0 or greater than 1.
+pub fn probabilities(name: &str, scores: &[f32]) -> Result<(), String> {
+    let is_valid = |score: f32| (-TOLERANCE..=1.0 + TOLERANCE).contains(&score);
+    if scores.iter().fold(true, |are_valid, &score| are_valid & is_valid(score)) {
+        return Ok(());
+    }
+    let wrong = scores.iter().find(|&&score| !is_valid(score)).unwrap_or(&f32::NAN);
+    Err(format!(
+        "output `{name}`: the score {wrong} is not a probability from 0 to 1: the model returns logits, or its outputs have \
+         another form than the configured `layout`"
+    ))
 }

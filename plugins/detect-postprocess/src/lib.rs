@@ -1,55 +1,84 @@
-//! Postprocess stage for detectors that decode their boxes inside the model (such as UltraFace). The model's outputs
-//! are scores of shape `[1, N, C]`, and boxes of shape `[1, N, 4]` as x1, y1, x2, y2 in fractions of the model's input.
+//! Postprocess stage for detectors: converts the outputs of a model to boxes in pixels of the caller's image.
 //!
 //! Reply: `{"width":W,"height":H,"detections":[{"label":"face","index":1,"score":0.99,"box":[x1,y1,x2,y2]}]}`,
 //! best first. Width, height and boxes are in pixels of the caller's image after its orientation was applied; the
 //! boxes are clamped to the image. The preprocess stage must be `image-preprocess` or write the same context.
 //!
+//! `layout` is the form of the model's outputs. N is the number of boxes, C the number of classes:
+//!
+//! | layout | outputs | for example | source |
+//! | --- | --- | --- | --- |
+//! | `decoded` (default) | `scores` [1, N, C], `boxes` [1, N, 4] as x1, y1, x2, y2 in fractions | UltraFace | its `predict` |
+//! | `yolov5` | [1, N, 5 + C]: centre, size, objectness, classes | YOLOv5, YOLOv7 | `non_max_suppression` of YOLOv5 |
+//! | `yolov8` | [1, 4 + C, N]: centre, size, classes | YOLOv8, v9, v11, v12 | `non_max_suppression` of Ultralytics |
+//! | `end-to-end` | [1, N, 6]: x1, y1, x2, y2, score, class | YOLOv10, YOLO26 | the same, `end2end` |
+//! | `yolox` | [1, N, 5 + C], relative to the cells of grids | YOLOX without `decode_in_inference` | `demo_postprocess` and `postprocess` of YOLOX |
+//! | `ssd` | `scores` [1, N], `boxes` [1, N, 4] as y1, x1, y2, x2 in fractions, `classes` [1, N], `count` [1] | SSD, EfficientDet | TensorFlow Object Detection API |
+//! | `detr` | `scores` [1, N, C + 1] as logits of a softmax, the last one "no object"; `boxes` [1, N, 4] as centre and size in fractions | DETR | `post_process_object_detection` of transformers |
+//! | `rt-detr` | `scores` [1, N, C] as logits of sigmoids, `boxes` as for `detr` | RT-DETR, Deformable DETR | the same, of RT-DETR |
+//! | `retinanet` | `scores` [1, N, C] as logits of sigmoids, `boxes` [1, N, 4] as differences from anchors | RetinaNet of torchvision, exported without its own postprocessing | `AnchorGenerator` and `BoxCoder` of torchvision; boxes are clipped to the image after suppression, not before |
+//! | `fastestdet` | [1, 5 + C, H, W]: objectness, box, classes of each cell | FastestDet | its `handle_preds` |
+//!
 //! Configuration:
-//! - `scores`, `boxes`: the names of the two output tensors, both f32 (defaults `scores` and `boxes`).
-//! - `score_threshold`: a box is reported only if its score is greater (default 0.7).
-//! - `iou_threshold`: of two boxes of one class, the one with the lower score is dropped if their overlap (intersection
-//!   over union) is greater (default 0.3).
-//! - `background_class`: the index of the class that means "no object" (default 0; -1 if the model has none).
-//! - `max_detections`: the maximum number of detections in a reply (default 100).
+//! - `layout`: see above.
+//! - `output`, or `scores`, `boxes`, `classes` and `count`: the names of the outputs that the layout reads. `output` is
+//!   optional if the model has one output. The others are by default `scores` and `boxes`, for `detr` and `rt-detr`
+//!   `logits` and `pred_boxes`, for `retinanet` `cls_logits` and `bbox_regression`, for `ssd` `detection_scores`,
+//!   `detection_boxes`, `detection_classes` and `num_detections`. `count = ""`: the model has no such output, and all rows are valid.
+//! - `coordinates`: `pixels` of the model's input or `fractions` of it (default: `pixels` for `yolov5`, `yolov8` and
+//!   `end-to-end`, otherwise `fractions`; `yolox`, `retinanet` and `fastestdet` have no choice).
+//! - `score_threshold`: a box is reported only if its score is greater (default 0.7 for `decoded`, 0.25 for `yolov5`,
+//!   `yolov8`, `end-to-end` and `fastestdet`, 0.3 for `yolox`, 0.05 for `retinanet`, 0.5 for the others). For `yolov5` and `yolox`
+//!   the score is objectness times probability, for `fastestdet` objectness^0.6 times probability^0.4.
+//! - `nms`: what happens to boxes that overlap a better one: `per-class` (they are dropped if they are of the same
+//!   class), `class-agnostic` (of any class), `soft` (the score is reduced, see `soft_sigma`) or `none`. Default:
+//!   `none` for `end-to-end`, `ssd`, `detr` and `rt-detr`, whose models do it themselves; otherwise `per-class`.
+//! - `iou_threshold`: two boxes overlap if their intersection over union is greater (default 0.3 for `decoded`, 0.45 for
+//!   `yolov5`, `yolox` and `fastestdet`, 0.7 for `yolov8`, 0.5 for the others).
+//! - `soft_sigma`: for `nms = "soft"`, with boxes of the same class: a score is multiplied by exp(-overlap² / sigma) for
+//!   each better box (default 0.5; Bodla et al., "Soft-NMS", ICCV 2017).
+//! - `multi_label`: `true` reports a box for each class over the threshold, `false` only for its best class (default
+//!   `true` for `decoded`, `false` for `yolov5`, `yolov8` and `yolox`; not for the others: `rt-detr` and `retinanet`
+//!   always report each class).
+//! - `background_class`: for `decoded`, the index of the class that means "no object" (default 0; -1 if the model has
+//!   none).
+//! - `first_class`: for `end-to-end` and `ssd`, the class index of the first label (default 0 and 1). The reply's
+//!   `index` is that of the label, from 0.
+//! - `strides`: for `yolox` and `retinanet`, the pixels of the cells of their grids (default 8, 16 and 32, for `retinanet`
+//!   also 64 and 128).
+//! - `anchor_sizes`: for `retinanet`, the sizes of the anchors in pixels, of the first grid first, equally many for each
+//!   grid (default 32, 40, 50, 64, 80, 101, 128, 161, 203, 256, 322, 406, 512, 645, 812).
+//! - `anchor_ratios`: for `retinanet`, the height of an anchor divided by its width (default 0.5, 1 and 2).
+//! - `max_per_class`, `max_detections`: the maximum number of detections of a class (default: no limit), and of a reply
+//!   (default 100).
 //! - `labels`: the asset with one label per line. Without it, the label is the class index as text.
 //!
-//! A score or coordinate that is NaN or infinite is an error, also in boxes that would not be reported. If the model
-//! declares its outputs, their types and shapes and the number of labels are checked at deployment.
+//! Of equal scores, the lower class comes first, then the first box. A model that returns what cannot be right is an
+//! error (500): a number that is NaN or infinite or a probability outside of 0 to 1, also in boxes that would not be
+//! reported; in boxes over the threshold, corners that are exchanged or far outside of the input, and a class without a
+//! label. If the model declares its outputs, their types and shapes and the number of labels are checked at deployment.
 
 mod check;
+mod decode;
 mod geometry;
+mod grids;
+mod layout;
 mod select;
+mod settings;
 
 use std::sync::OnceLock;
 
 use plimsoll_sdk::{
-    Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, labels, model, tensor,
+    Failure, Init, NamedTensor, Postprocess, Reply, Request, Tensor, TensorType, export_postprocess, model, tensor,
 };
 use serde::Serialize;
+
+use geometry::Geometry;
+use settings::Settings;
 
 struct Detect;
 
 export_postprocess!(Detect with init);
-
-/// The configuration, read once by `init` and used by every request.
-struct Settings {
-    scores: String,
-    boxes: String,
-    labels: Option<Vec<String>>,
-    rule: select::Rule,
-}
-
-impl Settings {
-    fn expected(&self) -> check::Expected<'_> {
-        check::Expected {
-            scores: &self.scores,
-            boxes: &self.boxes,
-            labels: self.labels.as_ref().map(Vec::len),
-            background: self.rule.background,
-        }
-    }
-}
 
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
 
@@ -70,59 +99,24 @@ struct Detection {
 
 impl Init for Detect {
     fn init() -> Result<(), String> {
-        config::only(&[
-            "scores",
-            "boxes",
-            "score_threshold",
-            "iou_threshold",
-            "background_class",
-            "max_detections",
-            "labels",
-        ])?;
-        let background: i64 = config::parse("background_class", 0)?;
-        let settings = Settings {
-            scores: config::get("scores").unwrap_or_else(|| "scores".into()),
-            boxes: config::get("boxes").unwrap_or_else(|| "boxes".into()),
-            labels: config::get("labels").map(|name| labels::read(&name)).transpose()?,
-            rule: select::Rule {
-                score_threshold: fraction("score_threshold", 0.7)?,
-                iou_threshold: fraction("iou_threshold", 0.3)?,
-                background: match background {
-                    -1 => None,
-                    class => Some(usize::try_from(class).map_err(|_| {
-                        format!("configuration key `background_class`: {class} is neither a class nor -1")
-                    })?),
-                },
-                max_detections: config::parse("max_detections", 100)?,
-            },
-        };
+        let settings = Settings::read()?;
         if let Some(outputs) = model::outputs()? {
-            check::declared(&outputs, &settings.expected())?;
+            check::declared(&outputs, &settings)?;
         }
         SETTINGS.set(settings).map_err(|_| "the plugin is already initialised".into())
-    }
-}
-
-/// Reads a threshold from the configuration and checks that it is from 0 to 1.
-fn fraction(key: &str, default: f32) -> Result<f32, String> {
-    let value = config::parse(key, default)?;
-    if (0.0..=1.0).contains(&value) {
-        Ok(value)
-    } else {
-        Err(format!("configuration key `{key}`: {value} is not between 0 and 1"))
     }
 }
 
 impl Postprocess for Detect {
     fn run(_request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure> {
         let settings = SETTINGS.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
-        let geometry = geometry::Geometry::parse(&context).map_err(Failure::Internal)?;
-        let found = select_boxes(settings, &outputs).map_err(Failure::Internal)?;
+        let geometry = Geometry::parse(&context).map_err(Failure::Internal)?;
+        let found = select_boxes(settings, &geometry, &outputs).map_err(Failure::Internal)?;
 
         let detections = found
             .into_iter()
             .filter_map(|found| {
-                let r#box = geometry.to_original(found.r#box)?;
+                let r#box = geometry.to_original(found.r#box, settings.unit)?;
                 let label = match &settings.labels {
                     Some(labels) => labels[found.class].clone(),
                     None => found.class.to_string(),
@@ -137,16 +131,34 @@ impl Postprocess for Detect {
     }
 }
 
-/// Checks the two tensors and selects the boxes to report.
-fn select_boxes(settings: &Settings, outputs: &[NamedTensor]) -> Result<Vec<select::Found>, String> {
-    let expected = settings.expected();
-    let scores = tensor::find(outputs, expected.scores)?;
-    let boxes = tensor::find(outputs, expected.boxes)?;
-    let known = |shape: Vec<u32>| shape.into_iter().map(Some).collect::<Vec<_>>();
-    let classes = check::classes(&expected, &known(scores.dimensions()), &known(boxes.dimensions()))?;
-    let classes = classes.ok_or("the number of classes is not known")?;
-    let read = |name, output| tensor::to_f32(output).map_err(|error| format!("output `{name}`: {error}"));
-    let (scores, boxes) = (read(expected.scores, scores)?, read(expected.boxes, boxes)?);
-    check::numbers(&expected, &scores, classes, &boxes)?;
-    Ok(select::select(&settings.rule, &scores, classes, &boxes))
+/// Checks the tensors and selects the boxes to report.
+fn select_boxes(
+    settings: &Settings,
+    geometry: &Geometry,
+    outputs: &[NamedTensor],
+) -> Result<Vec<select::Found>, String> {
+    let mut numbers = Vec::with_capacity(4);
+    let mut shapes = Vec::with_capacity(4);
+    for (role, name) in settings.outputs() {
+        let output = tensor::find(outputs, name)?;
+        shapes.push(output.dimensions().into_iter().map(Some).collect());
+        let name = if let ("", [(only, _)]) = (name, outputs) { only } else { name };
+        let values = read(output, role.integers).map_err(|error| format!("output `{name}`: {error}"))?;
+        numbers.push(decode::Numbers { name, values });
+    }
+    let sizes = check::sizes(settings, &shapes)?;
+    let found = decode::decode(settings, geometry, &numbers, sizes)?;
+    Ok(select::select(&settings.rule, found))
+}
+
+/// The elements of a tensor. Whole numbers are class indices and counts, which f32 has exactly up to 2^24.
+fn read(tensor: &Tensor, integers: bool) -> Result<Vec<f32>, String> {
+    let data = match tensor.ty() {
+        TensorType::I32 | TensorType::I64 if integers => tensor.data(),
+        _ => return tensor::to_f32(tensor),
+    };
+    Ok(match tensor.ty() {
+        TensorType::I32 => data.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes) as f32).collect(),
+        _ => data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes) as f32).collect(),
+    })
 }

@@ -1,59 +1,134 @@
-//! Selects a detector's boxes: first by score threshold, then by hard non-maximum suppression per class.
+//! Selects a detector's boxes: hard or soft non-maximum suppression, and the maximum numbers of boxes.
 
 /// The selection rule; see the configuration keys of the same names.
 pub struct Rule {
     /// A box is kept only if its score is greater than this.
     pub score_threshold: f32,
-    /// A box is dropped if its overlap with a better box of its class is greater than this.
-    pub iou_threshold: f32,
+    /// What happens to a box that overlaps a better one.
+    pub suppression: Suppression,
     /// The class that means "no object", if the model has one.
     pub background: Option<usize>,
+    /// The maximum number of boxes of a class to return.
+    pub max_per_class: usize,
     /// The maximum number of boxes to return.
     pub max_detections: usize,
 }
 
-/// A box that was selected.
+/// What happens to a box that overlaps a better one. Overlap is the intersection over the union.
+pub enum Suppression {
+    /// It is dropped if its overlap with a kept box of its class is greater than this.
+    PerClass(f32),
+    /// It is dropped if its overlap with a kept box of any class is greater than this.
+    ClassAgnostic(f32),
+    /// For each better box of its class, its score is multiplied by exp(-overlap² / this); it is dropped if its score is
+    /// then no longer over the threshold.
+    Soft(f32),
+    /// Nothing.
+    None,
+}
+
+/// A box with one of its classes.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     /// The index of the class.
     pub class: usize,
     /// Its score.
     pub score: f32,
-    /// x1, y1, x2, y2 as the model returned them.
+    /// x1, y1, x2, y2 in the unit of the model.
     pub r#box: [f32; 4],
 }
 
-/// Returns the boxes to report, best first. `scores` has `classes` numbers for each box, `boxes` has four. All numbers
-/// must be finite.
-pub fn select(rule: &Rule, scores: &[f32], classes: usize, boxes: &[f32]) -> Vec<Found> {
-    let mut kept = Vec::new();
-    for class in (0..classes).filter(|&class| Some(class) != rule.background) {
-        let mut candidates: Vec<Found> = scores
-            .chunks_exact(classes)
-            .zip(boxes.as_chunks().0)
-            .filter(|(scores, _)| scores[class] > rule.score_threshold)
-            .map(|(scores, &r#box)| Found { class, score: scores[class], r#box })
-            .collect();
-        candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
-        let first = kept.len();
-        for candidate in candidates {
-            // The reply has room for no more. Stopping here also keeps the work linear in the number of candidates.
-            if kept.len() - first == rule.max_detections {
-                break;
-            }
-            let better: &[Found] = &kept[first..];
-            if better.iter().all(|other| overlap(&other.r#box, &candidate.r#box) <= rule.iou_threshold) {
-                kept.push(candidate);
+/// Returns the boxes to report, best first; of equal scores the lower class, then the first box. The candidates are in
+/// the order of the model's boxes, and their scores are over the threshold.
+pub fn select(rule: &Rule, mut candidates: Vec<Found>) -> Vec<Found> {
+    candidates.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.class.cmp(&b.class)));
+    let mut kept = Kept { boxes: Vec::new(), per_class: Vec::new(), rule };
+    match rule.suppression {
+        Suppression::Soft(sigma) => soft(candidates, sigma, &mut kept),
+        _ => {
+            for candidate in candidates {
+                // The reply has room for no more. Stopping here also keeps the work linear in the number of candidates.
+                if kept.is_full() {
+                    break;
+                }
+                if kept.has_room(candidate.class) && !kept.suppresses(&candidate) {
+                    kept.push(candidate);
+                }
             }
         }
     }
-    kept.sort_by(|a, b| b.score.total_cmp(&a.score));
-    kept.truncate(rule.max_detections);
-    kept
+    kept.boxes
+}
+
+/// The boxes that are kept.
+struct Kept<'r> {
+    boxes: Vec<Found>,
+    per_class: Vec<usize>,
+    rule: &'r Rule,
+}
+
+impl Kept<'_> {
+    fn is_full(&self) -> bool {
+        self.boxes.len() >= self.rule.max_detections
+    }
+
+    fn has_room(&self, class: usize) -> bool {
+        self.per_class.get(class).is_none_or(|count| *count < self.rule.max_per_class) && self.rule.max_per_class > 0
+    }
+
+    fn suppresses(&self, candidate: &Found) -> bool {
+        let (limit, all_classes) = match self.rule.suppression {
+            Suppression::PerClass(limit) => (limit, false),
+            Suppression::ClassAgnostic(limit) => (limit, true),
+            Suppression::Soft(_) | Suppression::None => return false,
+        };
+        self.boxes.iter().any(|other| {
+            (all_classes || other.class == candidate.class)
+                && overlap(&other.r#box, &candidate.r#box) > f64::from(limit)
+        })
+    }
+
+    fn push(&mut self, found: Found) {
+        if self.per_class.len() <= found.class {
+            self.per_class.resize(found.class + 1, 0);
+        }
+        self.per_class[found.class] += 1;
+        self.boxes.push(found);
+    }
+}
+
+/// Soft-NMS with a Gaussian penalty (Bodla et al., "Soft-NMS", ICCV 2017), for each class. In f64, because a penalty may
+/// be so close to 1 that f32 would not see it, and then scores would be equal that are not.
+fn soft(candidates: Vec<Found>, sigma: f32, kept: &mut Kept) {
+    let threshold = f64::from(kept.rule.score_threshold);
+    let mut candidates: Vec<_> = candidates.into_iter().map(|found| (f64::from(found.score), found)).collect();
+    while !kept.is_full() {
+        // Of equal scores the lower class, then the first candidate.
+        let mut best: Option<(usize, f64, usize)> = None;
+        for (index, (score, found)) in candidates.iter().enumerate() {
+            if best.is_none_or(|(_, other, class)| *score > other || *score == other && found.class < class) {
+                best = Some((index, *score, found.class));
+            }
+        }
+        let Some((index, ..)) = best else { return };
+        let (score, found) = candidates.remove(index);
+        if !kept.has_room(found.class) {
+            candidates.retain(|(_, other)| other.class != found.class);
+            continue;
+        }
+        for (score, other) in candidates.iter_mut().filter(|(_, other)| other.class == found.class) {
+            let overlap = overlap(&found.r#box, &other.r#box);
+            *score *= (-overlap * overlap / f64::from(sigma)).exp();
+        }
+        candidates.retain(|(score, _)| *score > threshold);
+        kept.push(Found { score: score as f32, ..found });
+    }
 }
 
 /// Intersection over union. A box without area has an overlap of 0 with every box.
-fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
-    let area = |x1: f32, y1: f32, x2: f32, y2: f32| (x2 - x1).max(0.0) * (y2 - y1).max(0.0);
+fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f64 {
+    let [a, b] = [a, b].map(|corners| corners.map(f64::from));
+    let area = |x1: f64, y1: f64, x2: f64, y2: f64| (x2 - x1).max(0.0) * (y2 - y1).max(0.0);
     let shared = area(a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3]));
     let union = area(a[0], a[1], a[2], a[3]) + area(b[0], b[1], b[2], b[3]) - shared;
     if union > 0.0 { shared / union } else { 0.0 }

@@ -1,0 +1,112 @@
+//! Postprocess stage for embedding models: returns the vector of one image.
+//!
+//! Configuration:
+//! - `output`: the name of the tensor with the vector. Optional if the model has one output.
+//! - `pooling`: how one vector is made of several tokens, for outputs of shape `[1, T, D]`: `first` takes the first token
+//!   (CLS), `mean` the mean of all tokens. `none` (default) expects one vector: `[D]`, `[1, D]`, `[1, D, 1, 1]` or
+//!   `[1, 1, D]`.
+//! - `norm`: `l2` (default) divides the vector by its Euclidean length, so that a dot product of two vectors is their
+//!   cosine similarity; `none` leaves it.
+//! - `format`: `json` (default), `base64` or `npy`.
+//!
+//! | format | reply | media type |
+//! | --- | --- | --- |
+//! | `json` | `{"dimensions":2,"embedding":[0.6,0.8]}` | `application/json` |
+//! | `base64` | the same with the elements as base64 of little-endian f32, as OpenAI's `encoding_format` | `application/json` |
+//! | `npy` | an array of numpy, f32, of shape `[D]` | `application/octet-stream` |
+//!
+//! The output must be f32, f16 or bf16; sums are in f64. An element that is NaN or infinite is an error (500), and so is
+//! a vector of zeros if it shall be normalised: it has no direction. If the model declares its outputs, type and shape are
+//! checked at deployment.
+
+mod vector;
+
+use std::sync::OnceLock;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use plimsoll_sdk::{Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, model};
+use postprocess_core::{npy, outputs};
+use serde::Serialize;
+
+use vector::Pooling;
+
+struct Embed;
+
+export_postprocess!(Embed with init);
+
+/// The configuration, read once by `init` and used by every request.
+struct Settings {
+    output: String,
+    pooling: Pooling,
+    /// True if the vector is divided by its length.
+    normalise: bool,
+    format: Format,
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    Json,
+    Base64,
+    Npy,
+}
+
+static SETTINGS: OnceLock<Settings> = OnceLock::new();
+
+#[derive(Serialize)]
+struct Answer<T> {
+    dimensions: usize,
+    embedding: T,
+}
+
+impl Init for Embed {
+    fn init() -> Result<(), String> {
+        config::only(&["output", "pooling", "norm", "format"])?;
+        let poolings = [("none", Pooling::None), ("first", Pooling::First), ("mean", Pooling::Mean)];
+        let formats = [("json", Format::Json), ("base64", Format::Base64), ("npy", Format::Npy)];
+        let settings = Settings {
+            output: config::get("output").unwrap_or_default(),
+            pooling: config::choice("pooling", &poolings)?,
+            normalise: config::choice("norm", &[("l2", true), ("none", false)])?,
+            format: config::choice("format", &formats)?,
+        };
+        if let Some(declared) = model::outputs()? {
+            let output = outputs::declared(&declared, "output", &settings.output, outputs::FLOATS)?;
+            if let Some(shape) = &output.shape {
+                vector::tokens(&output.name, shape, settings.pooling)?;
+            }
+        }
+        SETTINGS.set(settings).map_err(|_| "the plugin is already initialised".into())
+    }
+}
+
+impl Postprocess for Embed {
+    fn run(_request: Request, outputs: Vec<NamedTensor>, _context: Vec<u8>) -> Result<Reply, Failure> {
+        let settings = SETTINGS.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
+        reply(settings, &outputs).map_err(Failure::Internal)
+    }
+}
+
+fn reply(settings: &Settings, tensors: &[NamedTensor]) -> Result<Reply, String> {
+    let (name, tensor) = outputs::find(tensors, &settings.output)?;
+    let tokens = vector::tokens(name, &outputs::shape(tensor), settings.pooling)?;
+    let mut vector = vector::pool(&outputs::numbers(name, tensor)?, tokens.unwrap_or(1), settings.pooling);
+    if settings.normalise {
+        vector::normalise(name, &mut vector)?;
+    }
+    let vector: Vec<f32> = vector.into_iter().map(|number| number as f32).collect();
+    let bytes = || -> Vec<u8> { vector.iter().flat_map(|number| number.to_le_bytes()).collect() };
+    let dimensions = vector.len();
+    let json =
+        |text: serde_json::Result<Vec<u8>>| text.map_err(|error| format!("the reply cannot be written: {error}"));
+    let body = match settings.format {
+        Format::Json => json(serde_json::to_vec(&Answer { dimensions, embedding: &vector }))?,
+        Format::Base64 => json(serde_json::to_vec(&Answer { dimensions, embedding: BASE64_STANDARD.encode(bytes()) }))?,
+        Format::Npy => npy::file("<f4", &[dimensions as u32], &bytes()),
+    };
+    let content_type = match settings.format {
+        Format::Npy => "application/octet-stream",
+        Format::Json | Format::Base64 => "application/json",
+    };
+    Ok(Reply { content_type: content_type.into(), body })
+}

@@ -1,0 +1,139 @@
+//! Postprocess stage for text recognisers that were trained with CTC: returns the text of one image.
+//!
+//! The output has, for each of T steps from left to right, the scores of C classes: the entries of a dictionary and a
+//! blank. Decoding is greedy (Graves et al., "Connectionist Temporal Classification", ICML 2006, best path): the best
+//! class of each step (of equal scores the first one); a class that follows itself counts once; blanks are removed.
+//!
+//! Reply: `{"text":"hi","confidence":0.9,"characters":[{"text":"h","confidence":0.8,"step":2}, …]}`. The confidence of a
+//! character is the probability of its class in its first step; that of the text is the mean of its characters, 0 for an
+//! empty text (as `CTCLabelDecode` of PaddleOCR).
+//!
+//! Configuration:
+//! - `dictionary`: the asset with one entry per line, in the order of the classes. An entry may be more than one character,
+//!   or a space. Required.
+//! - `blank`: the place of the blank among the classes: `first` (default, PaddleOCR) or `last`.
+//! - `space`: `true` adds a space as the last entry of the dictionary (`use_space_char` of PaddleOCR); default `false`.
+//! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities.
+//! - `layout`: `btc` (default) for an output of shape `[1, T, C]`, `tbc` for `[T, 1, C]`.
+//! - `output`: the name of the tensor. Optional if the model has one output.
+//!
+//! An error (500) is a score that is NaN or infinite; with `ready` a score that is not a probability; with `softmax` an
+//! output whose steps are all probabilities already, because their softmax would be meaningless. If the model declares its
+//! outputs, type, shape and the number of classes are checked at deployment.
+
+mod decode;
+mod dictionary;
+
+use std::sync::OnceLock;
+
+use plimsoll_sdk::model::shape_text;
+use plimsoll_sdk::{Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, model};
+use postprocess_core::outputs;
+use serde::Serialize;
+
+use dictionary::Dictionary;
+
+struct Text;
+
+export_postprocess!(Text with init);
+
+/// The configuration, read once by `init` and used by every request.
+struct Settings {
+    output: String,
+    dictionary: Dictionary,
+    /// True if the scores are probabilities.
+    ready: bool,
+    /// True if the steps are the first dimension.
+    steps_first: bool,
+}
+
+static SETTINGS: OnceLock<Settings> = OnceLock::new();
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    text: String,
+    confidence: f64,
+    characters: Vec<Character<'a>>,
+}
+
+#[derive(Serialize)]
+struct Character<'a> {
+    text: &'a str,
+    confidence: f32,
+    step: usize,
+}
+
+impl Init for Text {
+    fn init() -> Result<(), String> {
+        config::only(&["output", "dictionary", "blank", "space", "scores", "layout"])?;
+        let settings = Settings {
+            output: config::get("output").unwrap_or_default(),
+            dictionary: Dictionary::read()?,
+            ready: config::choice("scores", &[("softmax", false), ("ready", true)])?,
+            steps_first: config::choice("layout", &[("btc", false), ("tbc", true)])?,
+        };
+        if let Some(declared) = model::outputs()? {
+            let output = outputs::declared(&declared, "output", &settings.output, outputs::FLOATS)?;
+            if let Some(shape) = &output.shape {
+                check_shape(&settings, &output.name, shape)?;
+            }
+        }
+        SETTINGS.set(settings).map_err(|_| "the plugin is already initialised".into())
+    }
+}
+
+impl Postprocess for Text {
+    fn run(_request: Request, outputs: Vec<NamedTensor>, _context: Vec<u8>) -> Result<Reply, Failure> {
+        let settings = SETTINGS.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
+        reply(settings, &outputs).map_err(Failure::Internal)
+    }
+}
+
+fn reply(settings: &Settings, tensors: &[NamedTensor]) -> Result<Reply, String> {
+    let (name, tensor) = outputs::find(tensors, &settings.output)?;
+    check_shape(settings, name, &outputs::shape(tensor))?;
+    let scores = outputs::numbers(name, tensor)?;
+    let classes = settings.dictionary.classes();
+    decode::check(name, &scores, classes, settings.ready)?;
+    let read = |step: decode::Step| {
+        let text = settings.dictionary.entry(step.class)?;
+        Some(Character { text, confidence: step.probability, step: step.index })
+    };
+    let characters: Vec<_> = decode::best_path(&scores, classes, settings.ready).filter_map(read).collect();
+    let sum: f64 = characters.iter().map(|character| f64::from(character.confidence)).sum();
+    let answer = Answer {
+        text: characters.iter().map(|character| character.text).collect(),
+        confidence: if characters.is_empty() { 0.0 } else { sum / characters.len() as f64 },
+        characters,
+    };
+    let body = serde_json::to_vec(&answer).map_err(|error| format!("the reply cannot be written: {error}"))?;
+    Ok(Reply { content_type: "application/json".into(), body })
+}
+
+/// Checks the shape of the output. `None` is a dynamic size.
+fn check_shape(settings: &Settings, output: &str, shape: &[Option<u32>]) -> Result<(), String> {
+    let can_be_one = |size: Option<u32>| size.is_none_or(|size| size == 1);
+    let sizes = match (settings.steps_first, shape) {
+        (false, &[image, steps, classes]) | (true, &[steps, image, classes]) if can_be_one(image) => {
+            Some((steps, classes)).filter(|(steps, _)| *steps != Some(0))
+        }
+        _ => None,
+    };
+    let Some((_, classes)) = sizes else {
+        let expected =
+            if settings.steps_first { "[T, 1, C] (`layout = \"tbc\"`)" } else { "[1, T, C] (`layout = \"btc\"`)" };
+        return Err(format!(
+            "output `{output}` has the shape {}, but the plugin expects {expected}: set the configuration key `layout` to \
+             the form of this output, set `output` to another one, or use another postprocess plugin",
+            shape_text(shape)
+        ));
+    };
+    match classes {
+        Some(found) if found as usize != settings.dictionary.classes() => Err(format!(
+            "output `{output}` has {found} classes, but the dictionary has {} entries, and the blank is one more class: use \
+             the dictionary of this model, or set the configuration key `space`, which adds an entry",
+            settings.dictionary.classes() - 1
+        )),
+        _ => Ok(()),
+    }
+}
