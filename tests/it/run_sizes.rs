@@ -3,6 +3,7 @@
 
 use plimsoll_tests::onnx::Onnx;
 use plimsoll_tests::{Server, TempDir};
+use rten_onnx::onnx::DataType;
 use serde_json::{Value, json};
 
 use crate::model_cases::{assert_output, config, engines};
@@ -96,4 +97,82 @@ async fn a_run_whose_batch_would_be_too_large_runs_alone() {
             "{metrics}"
         );
     }
+}
+
+/// A list of ones.
+fn list(length: usize) -> Value {
+    json!({ "inputs": [{ "name": "x", "shape": [length], "datatype": "FP32", "data": vec![1; length] }] })
+}
+
+/// Serves a model with the input `x`, a list, and the output `y`. Sends a short list, whose answer is right, and a long one,
+/// which is refused.
+async fn assert_list_bounded(model: &Onnx, backends: &[&str], (short, sum): (usize, f64), long: usize, parts: &[&str]) {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("model.onnx");
+    std::fs::write(&file, model.bytes()).expect("written");
+    for engine in engines().into_iter().filter(|engine| engine.1 == "infer-native" && backends.contains(&engine.0)) {
+        let config = config(&file, engine, "").replace("input = \"image\"", "max_pixels = 1");
+        let server = Server::start(&config).await;
+        let reply = server.infer_json("p.infer", &list(long)).await;
+        assert_eq!(reply.status, 400, "{engine:?}: {}", reply.text);
+        for part in parts {
+            assert!(reply.text.contains(part), "{engine:?}: `{part}` in {}", reply.text);
+        }
+        let reply = server.infer_json("p.infer", &list(short)).await;
+        assert_eq!(reply.status, 200, "{engine:?}: {}", reply.text);
+        assert_output(&reply.json()["outputs"][0], &json!([1]), &[sum], &format!("{engine:?}"));
+    }
+}
+
+/// A loop with as many rounds as `x` has elements; `operands` are what each round joins. The result is the sum.
+fn joined(operands: [&str; 2]) -> Onnx {
+    let body = Onnx::new(13)
+        .typed_input("round", &[], DataType::INT64)
+        .typed_input("goes_on", &[], DataType::BOOL)
+        .input("state", &[None])
+        .node("Identity", &["goes_on"], "still_goes_on", &[])
+        .node("Concat", &operands, "next", &[("axis", 0)])
+        .typed_output("still_goes_on", &[], DataType::BOOL)
+        .output("next", &[None]);
+    Onnx::new(13)
+        .input("x", &[None])
+        .node("Size", &["x"], "rounds", &[])
+        .node("Loop", &["rounds", "", "x"], "all", &[])
+        .with_graph("body", body)
+        .node("ReduceSum", &["all"], "y", &[])
+        .output("y", &[Some(1)])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_grow_in_every_round_of_a_loop_are_refused_with_the_node() {
+    // 10 · 2¹⁰ elements, and 60 · 2⁶⁰; 30 · 31 elements, and 20,000 · 20,001.
+    let parts = ["node `node_next` (Concat)", "elements", "at most 268435456"];
+    assert_list_bounded(&joined(["state", "state"]), &["rten"], (10, 10_240.0), 60, &parts).await;
+    let parts = ["node `node_next` (Concat)", "400020000 elements"];
+    assert_list_bounded(&joined(["state", "x"]), &["rten"], (30, 930.0), 20_000, &parts).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_large_values_that_are_needed_at_the_same_time_are_refused() {
+    // Six products of all pairs, each of which the last node takes.
+    let mut onnx = Onnx::new(13)
+        .input("x", &[None])
+        .ints("row", &[1, -1])
+        .ints("column", &[-1, 1])
+        .ints("one", &[1])
+        .node("Reshape", &["x", "row"], "wide", &[])
+        .node("Reshape", &["x", "column"], "high", &[])
+        .node("Mul", &["wide", "high"], "p0", &[]);
+    for index in 1..6 {
+        onnx = onnx.node("Exp", &[&format!("p{}", index - 1)], &format!("p{index}"), &[]);
+    }
+    let all: Vec<String> = (0..6).map(|index| format!("p{index}")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let onnx = onnx
+        .node("Min", &all, "least", &[])
+        .node("ReduceSum", &["least"], "sum", &[])
+        .node("Reshape", &["sum", "one"], "y", &[])
+        .output("y", &[Some(1)]);
+    let parts = ["in all values", "node `node_least` (Min)", "at most 1073741824", "send smaller inputs"];
+    assert_list_bounded(&onnx, &["rten", "onnxruntime"], (3, 9.0), 14_000, &parts).await;
 }

@@ -49,6 +49,27 @@ impl Onnx {
         self
     }
 
+    /// Adds an input of a type.
+    #[must_use]
+    pub fn typed_input(mut self, name: &str, shape: &[Option<i64>], ty: DataType) -> Self {
+        self.graph.input.push(value(name, shape, ty));
+        self
+    }
+
+    /// Adds an output of a type.
+    #[must_use]
+    pub fn typed_output(mut self, name: &str, shape: &[Option<i64>], ty: DataType) -> Self {
+        self.graph.output.push(value(name, shape, ty));
+        self
+    }
+
+    /// States the shape of a value that is neither input nor output.
+    #[must_use]
+    pub fn claim(mut self, name: &str, shape: &[Option<i64>]) -> Self {
+        self.graph.value_info.push(value(name, shape, DataType::FLOAT));
+        self
+    }
+
     /// Adds a constant of FLOAT.
     #[must_use]
     pub fn floats(mut self, name: &str, shape: &[i64], values: &[f32]) -> Self {
@@ -96,6 +117,44 @@ impl Onnx {
         });
         if let Some(node) = self.graph.node.last_mut() {
             node.attribute.extend(lists);
+        }
+        self
+    }
+
+    /// Adds texts to the attributes of the last node.
+    #[must_use]
+    pub fn with_texts(mut self, attributes: &[(&str, &str)]) -> Self {
+        let texts = attributes.iter().map(|&(name, value)| AttributeProto {
+            name: Some(name.into()),
+            s: Some(value.into()),
+            r#type: Some(AttributeType::STRING),
+            ..AttributeProto::default()
+        });
+        if let Some(node) = self.graph.node.last_mut() {
+            node.attribute.extend(texts);
+        }
+        self
+    }
+
+    /// Sets the domain of the last node.
+    #[must_use]
+    pub fn with_domain(mut self, domain: &str) -> Self {
+        if let Some(node) = self.graph.node.last_mut() {
+            node.domain = Some(domain.into());
+        }
+        self
+    }
+
+    /// Adds a graph to the attributes of the last node: a branch, or the body of a loop.
+    #[must_use]
+    pub fn with_graph(mut self, name: &str, body: Onnx) -> Self {
+        if let Some(node) = self.graph.node.last_mut() {
+            node.attribute.push(AttributeProto {
+                name: Some(name.into()),
+                g: Some(body.graph),
+                r#type: Some(AttributeType::GRAPH),
+                ..AttributeProto::default()
+            });
         }
         self
     }

@@ -14,6 +14,7 @@
 //! - `types`: what is known about a value. `infer`: what follows from a node about its outputs: element type, rank and
 //!   sizes; `bounds`: how large the numbers can be; `special`: whether they can be NaN, infinite or negative; `fold`: small
 //!   constants.
+//! - `claims`: checks of what only the file says.
 //! - `uses`: what the model does with its values later. `symbols`: makes the declared shapes harmless.
 //! - `well_formed` and `valid`: what the encoding, nodes and constants must have before anything else reads them.
 //! - `node`: reads attributes and creates nodes. `tensor`: reads and creates constants.
@@ -26,6 +27,7 @@
 
 mod arity;
 mod bounds;
+mod claims;
 mod external;
 mod fold;
 mod infer;
@@ -55,7 +57,7 @@ pub use onnxruntime::{DeclaredShape, ForOnnxRuntime, prepare_onnxruntime, time_d
 pub use rejected::Rejected;
 pub use rows::{RowProof, prove_rows};
 pub use rules::{TOO_LARGE, too_large};
-pub use run_size::{KnownShape, LARGEST_VALUE, LargestValue, RunSizes};
+pub use run_size::{KnownShape, LARGEST_TOTAL, LARGEST_VALUE, LargestValue, RunPeaks, RunSizes};
 pub use weights::File;
 use well_formed::parse_model;
 

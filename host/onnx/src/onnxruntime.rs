@@ -2,7 +2,9 @@
 //! keeps it from trusting what a file only claims, from optimising away exactness, and from ending the process.
 
 mod analysis;
+mod division;
 mod edits;
+mod functions;
 mod optimizers;
 
 use std::collections::HashMap;
@@ -50,11 +52,20 @@ fn prepare_checked(bytes: &[u8]) -> Result<ForOnnxRuntime, Rejected> {
     let opset = node::opset_or_first(&model);
     valid::check(graph, opset)?;
     check(graph)?;
-    let mut analysis = analysis::Analysis::new(opset);
+    let functions =
+        functions::read(bytes).ok_or_else(|| Rejected::model("a function of the model is not valid".into()))?;
+    for function in &functions {
+        valid::check(&function.body, function.opset)?;
+        check(&function.body)?;
+    }
+    let mut analysis = analysis::Analysis::new(opset, functions);
     let found = analysis.graph(graph, &Values::default());
+    if let Some(problem) = analysis.problem.take() {
+        return Err(Rejected::model(problem));
+    }
     let disabled_optimizers = optimizers::disabled(&analysis);
     Ok(ForOnnxRuntime {
-        bytes: edits::apply(bytes, &found, &mut analysis.names),
+        bytes: edits::apply(bytes, &found, &analysis.functions, &mut analysis.names),
         disabled_optimizers,
         declared: graph.input.iter().chain(&graph.output).filter_map(declared).collect(),
         time_depends_on_values: analysis.time_depends_on_values,
@@ -94,6 +105,9 @@ fn check(graph: &GraphProto) -> Result<(), Rejected> {
             ),
             Some("ConvInteger") if node.input(3).is_some_and(|name| !is_single(name, graph)) => {
                 Some("supports no zero point per channel of the weights")
+            }
+            Some("SplitToSequence") if node.input(1).is_some() && node.int_or("keepdims", 1) == 0 => {
+                Some("removes a dimension with `keepdims = 0` although the sizes of the parts are given")
             }
             Some("Attention") if node.input(6).is_some() => Some("does not support `nonpad_kv_seqlen` with a mask"),
             _ => None,

@@ -7,6 +7,7 @@
 
 mod arithmetic;
 mod control;
+mod division;
 mod functions;
 mod fusion;
 mod guard;
@@ -14,6 +15,7 @@ mod integers;
 mod kinds;
 mod nan;
 mod quantize;
+mod range;
 mod reduce;
 mod requested;
 mod resize;
@@ -30,6 +32,7 @@ use crate::site::Site;
 use crate::tensor;
 use crate::types::Info;
 pub(crate) use control::join_branches;
+pub(crate) use guard::CHECK;
 pub use guard::{TOO_LARGE, too_large};
 pub(crate) use kinds::check_result;
 use kinds::{ANY, FLOATS, Kinds, NUMBERS};
@@ -74,9 +77,10 @@ fn rule(operator: &str) -> Option<Rule> {
         "Softplus" => (FLOATS, functions::softplus),
         "IsInf" => (FLOATS, arithmetic::is_inf),
         "Add" | "Sub" | "Mul" => (NUMBERS, arithmetic::binary),
-        "Abs" | "Neg" | "Mod" | "Min" | "Max" | "Sum" => (NUMBERS, arithmetic::all_inputs),
+        "Abs" | "Neg" | "Min" | "Max" | "Sum" => (NUMBERS, arithmetic::all_inputs),
         "Clip" | "Relu" => (NUMBERS, nan::clip),
-        "Div" => (NUMBERS, arithmetic::div),
+        "Div" => (NUMBERS, division::div),
+        "Mod" => (NUMBERS, division::mod_),
         "Sign" => (NUMBERS, arithmetic::sign),
         "Pow" => (NUMBERS, arithmetic::pow),
         "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => (NUMBERS, keep),
@@ -133,11 +137,12 @@ fn rule(operator: &str) -> Option<Rule> {
         "Slice" => (ANY, shape::slice),
         "Squeeze" | "Unsqueeze" => (ANY, shape::axes),
         "Constant" | "ConstantOfShape" => (ANY, keep),
-        "Range" => (NUMBERS, keep),
+        "Range" => (NUMBERS, range::range),
         "Multinomial" | "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" => (ANY, keep),
         "SequenceInsert" => (ANY, control::sequence_insert),
         "ConcatFromSequence" | "SequenceAt" | "SequenceConstruct" | "SequenceEmpty" | "SequenceErase"
-        | "SequenceLength" | "SplitToSequence" => (ANY, keep),
+        | "SequenceLength" => (ANY, keep),
+        "SplitToSequence" => (ANY, control::split_to_sequence),
         _ => return None,
     })
 }

@@ -3,11 +3,15 @@
 //! end the process.
 //!
 //! Shapes follow from the operators (ONNX operator specification); lists of sizes that a model computes are followed too.
-//! What is not known is not counted. Loops are taken to run once.
+//! What is not known is not counted. A loop is followed until its sizes stay the same or grow evenly; if it is not known how
+//! often it runs, one round is counted.
 
 mod axes;
+mod live;
+mod loops;
 mod numbers;
 mod operators;
+mod peaks;
 mod products;
 mod value;
 mod windows;
@@ -23,10 +27,18 @@ use crate::tensor;
 use crate::types::MOST_DIMENSIONS;
 use crate::valid;
 use crate::well_formed::parse_model;
+pub use peaks::{LargestValue, RunPeaks};
+use peaks::{at, keep_larger};
 use value::Value;
 
 /// The largest number of elements of one value in a run.
 pub const LARGEST_VALUE: u64 = 1 << 28;
+
+/// The largest number of elements of all values that a run needs at the same time.
+pub const LARGEST_TOTAL: u64 = 1 << 30;
+
+/// How many nodes an estimate may visit; loops in loops are followed less far then.
+const MOST_VISITS: usize = 200_000;
 
 /// The graph of a model without its weights.
 pub struct RunSizes {
@@ -34,17 +46,6 @@ pub struct RunSizes {
     opset: i64,
     /// The constants of the main graph.
     constants: HashMap<String, Value>,
-}
-
-/// The largest value of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LargestValue {
-    /// The number of elements.
-    pub elements: u64,
-    /// The node that computes it: its name, or the name of its first output.
-    pub node: String,
-    /// The operator of the node.
-    pub operator: String,
 }
 
 /// Sizes of dimensions of a value, if they are known.
@@ -66,12 +67,12 @@ impl RunSizes {
         panics::rejected(|| Ok(read())).ok().flatten()
     }
 
-    /// The largest value that a run with inputs of these shapes computes; `None` without nodes whose sizes are known.
+    /// The largest value that a run with inputs of these shapes computes, and all values that it needs at the same time.
     ///
     /// # Errors
     /// If the estimate panicked, which is a fault of this crate.
-    pub fn largest(&self, inputs: &[(&str, &[u32])]) -> Result<Option<LargestValue>, Rejected> {
-        panics::rejected(|| Ok(self.run(inputs).largest))
+    pub fn peaks(&self, inputs: &[(&str, &[u32])]) -> Result<RunPeaks, Rejected> {
+        panics::rejected(|| Ok(self.run(inputs).peaks))
     }
 
     /// The shapes of the outputs of a run with inputs of these shapes, as far as they are known.
@@ -91,7 +92,15 @@ impl RunSizes {
         let value = |shape: &[u32]| Value::of_dims(shape.iter().map(|&size| i64::from(size)).collect());
         let values = known.map(|(name, shape)| ((*name).to_owned(), value(shape))).collect();
         let constants = &self.constants;
-        let mut estimate = Estimate { opset: self.opset, constants, values, largest: None, hidden: Vec::new() };
+        let mut estimate = Estimate {
+            opset: self.opset,
+            constants,
+            values,
+            peaks: RunPeaks::default(),
+            live: 0,
+            visits: 0,
+            hidden: Vec::new(),
+        };
         estimate.nodes(&self.graph);
         estimate
     }
@@ -103,23 +112,42 @@ struct Estimate<'a> {
     /// The constants of the main graph.
     constants: &'a HashMap<String, Value>,
     values: HashMap<String, Value>,
-    largest: Option<LargestValue>,
+    peaks: RunPeaks,
+    /// The elements of the values that later nodes take.
+    live: u64,
+    /// The nodes that were visited.
+    visits: usize,
     /// What the names of the current graph stood for in the graphs around it.
     hidden: Vec<(String, Option<Value>)>,
 }
 
 impl Estimate<'_> {
     fn nodes(&mut self, graph: &GraphProto) {
-        for node in &graph.node {
+        let last_uses = live::LastUses::of(graph);
+        let mut computed = HashMap::new();
+        for (index, node) in graph.node.iter().enumerate() {
+            self.visits += 1;
             let outputs = self.outputs(node);
             for (name, value) in node.output.iter().zip(outputs) {
                 let value = value.if_valid();
+                let elements = value.count().unwrap_or(0);
                 self.count(node, &value);
                 if !name.is_empty() {
+                    self.live = self.live.saturating_add(elements);
+                    computed.insert(name.as_str(), elements);
                     self.define(name, value);
                 }
             }
+            self.count_total(node, 0);
+            for name in last_uses.after(index) {
+                self.live = self.live.saturating_sub(computed.remove(name).unwrap_or(0));
+            }
         }
+    }
+
+    /// True if loops must not be followed further.
+    fn is_exhausted(&self) -> bool {
+        self.visits > MOST_VISITS
     }
 
     fn outputs(&mut self, node: &NodeProto) -> Vec<Value> {
@@ -132,19 +160,27 @@ impl Estimate<'_> {
         }
         let unknown = Value::default();
         let inputs: Vec<&Value> = node.input.iter().map(|name| self.value(name).unwrap_or(&unknown)).collect();
+        let inner = operators::inner(node, &inputs);
+        let is_empty = inputs.first().is_some_and(|input| input.count() == Some(0));
         let outputs = operators::outputs(node, self.opset, &inputs);
+        if is_empty && matches!(node.op_type.as_deref(), Some("BatchNormalization" | "InstanceNormalization")) {
+            let (name, operator) = (node::title(node).to_owned(), node.op_type.clone().unwrap_or_default());
+            self.peaks.empty.get_or_insert((name, operator));
+        }
         // Some operators compute a larger value than their outputs.
-        if let Some(inner) = operators::inner(node, &inputs) {
+        if let Some(inner) = inner {
             self.count(node, &inner);
+            self.count_total(node, inner.count().unwrap_or(0));
         }
         outputs
     }
 
-    /// The outputs of a body, and its largest value. The names of the body are not known outside.
-    fn body(&mut self, body: &GraphProto) -> (Vec<Value>, Option<LargestValue>) {
-        let (largest, hidden) = (self.largest.take(), std::mem::take(&mut self.hidden));
-        for input in &body.input {
-            self.define(input.name.as_deref().unwrap_or_default(), Value::default());
+    /// The outputs of a body whose inputs are known, and its peaks. The names of the body are not known outside.
+    fn body(&mut self, body: &GraphProto, inputs: &[Value]) -> (Vec<Value>, RunPeaks) {
+        let (peaks, hidden, live) = (std::mem::take(&mut self.peaks), std::mem::take(&mut self.hidden), self.live);
+        for (index, input) in body.input.iter().enumerate() {
+            let value = inputs.get(index).cloned().unwrap_or_default();
+            self.define(input.name.as_deref().unwrap_or_default(), value);
         }
         for (name, value) in constants(body) {
             self.define(&name, value);
@@ -158,7 +194,9 @@ impl Estimate<'_> {
                 None => self.values.remove(&name),
             };
         }
-        (outputs, std::mem::replace(&mut self.largest, largest))
+        self.live = live;
+        let of_body = std::mem::replace(&mut self.peaks, peaks);
+        (outputs, of_body)
     }
 
     fn value(&self, name: &str) -> Option<&Value> {
@@ -170,44 +208,39 @@ impl Estimate<'_> {
         self.hidden.push((name.to_owned(), before));
     }
 
-    /// The branches of an `If` and one round of a loop. A result whose shape differs between branches, or changes in a loop,
-    /// is not known.
+    /// The branches of an `If`, or the rounds of a loop. A result whose shape differs between branches is not known.
     fn bodies(&mut self, node: &NodeProto, bodies: &[&GraphProto]) -> Vec<Value> {
-        let is_choice = node.op_type.as_deref() == Some("If");
-        let results: Vec<_> = bodies.iter().map(|body| self.body(body)).collect();
-        // Only one branch of a choice runs.
-        let largest = results.iter().map(|(_, largest)| largest.clone());
-        let elements = |largest: &Option<LargestValue>| largest.as_ref().map(|largest| largest.elements);
-        self.keep_larger(if is_choice { largest.min_by_key(elements) } else { largest.max_by_key(elements) }.flatten());
-        match results.as_slice() {
-            [(yes, _), (no, _)] if is_choice => yes
-                .iter()
-                .zip(no)
-                .map(|(yes, no)| {
-                    if yes.dims == no.dims {
-                        Value { dims: yes.dims.clone(), elements: None }
-                    } else {
-                        Value::default()
-                    }
-                })
-                .collect(),
-            _ => Vec::new(),
+        match (node.op_type.as_deref(), bodies) {
+            (Some("If"), [yes, no]) => {
+                let ((yes, of_yes), (no, of_no)) = (self.body(yes, &[]), self.body(no, &[]));
+                // Only one branch runs.
+                self.peaks.keep_larger(of_yes.smaller(of_no));
+                let same = |(yes, no): (&Value, &Value)| Value::of(yes.dims.clone().filter(|_| yes.dims == no.dims));
+                yes.iter().zip(&no).map(same).collect()
+            }
+            (Some("Loop"), [body]) => self.loop_(node, body),
+            (Some("Scan"), [body]) => self.scan(node, body),
+            _ => {
+                for body in bodies {
+                    let (_, peaks) = self.body(body, &[]);
+                    self.peaks.keep_larger(peaks);
+                }
+                Vec::new()
+            }
         }
     }
 
     fn count(&mut self, node: &NodeProto, value: &Value) {
-        let Some(elements) = value.count() else { return };
-        let name = node::title(node);
-        if self.largest.as_ref().is_none_or(|largest| largest.elements < elements) {
-            let operator = node.op_type.clone().unwrap_or_default();
-            self.largest = Some(LargestValue { elements, node: name.to_owned(), operator });
+        if let Some(elements) = value.count() {
+            keep_larger(&mut self.peaks.value, Some(at(node, elements)));
         }
     }
 
-    fn keep_larger(&mut self, other: Option<LargestValue>) {
-        let elements = |largest: &Option<LargestValue>| largest.as_ref().map(|largest| largest.elements);
-        if elements(&other) > elements(&self.largest) {
-            self.largest = other;
+    /// Counts the values that are needed while a node runs, and `more` elements.
+    fn count_total(&mut self, node: &NodeProto, more: u64) {
+        let elements = self.live.saturating_add(more);
+        if self.peaks.total.as_ref().is_none_or(|total| total.elements < elements) {
+            self.peaks.total = Some(at(node, elements));
         }
     }
 }

@@ -64,6 +64,13 @@ impl Site<'_> {
         name
     }
 
+    /// Adds a constant list of FLOAT; returns its name.
+    pub(crate) fn floats(&mut self, values: &[f32]) -> String {
+        let name = self.name("floats");
+        self.constants.push(tensor::of_floats(&name, &[values.len() as i64], values));
+        name
+    }
+
     /// Adds a constant scalar; returns its name.
     pub(crate) fn scalar(&mut self, ty: DataType, value: f32) -> String {
         let name = self.name("scalar");

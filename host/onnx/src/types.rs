@@ -131,18 +131,23 @@ impl Values {
         self.known.get(name)
     }
 
-    /// Adds an output of a node. What the file declares about it completes what the operator says.
-    pub(crate) fn define(&mut self, name: &str, mut info: Info, declared: Option<&Info>) {
+    /// Adds an output of a node. The type and the number of dimensions that the file declares complete what the operator
+    /// says; declared sizes may be out of date. Returns the number of dimensions if only the declaration says it.
+    pub(crate) fn define(&mut self, name: &str, mut info: Info, declared: Option<&Info>) -> Option<usize> {
+        let mut claimed = None;
         if let Some(declared) = declared {
             info.ty = info.ty.or(declared.ty);
-            info.rank = info.rank.or(declared.rank);
-            info.sizes = info.sizes.take().or_else(|| declared.sizes.clone());
+            if info.rank.is_none() {
+                info.rank = declared.rank.filter(|&rank| rank <= MOST_DIMENSIONS);
+                claimed = info.rank;
+            }
         }
         if info.ty.is_some_and(is_whole) {
             (info.may_be_nan, info.may_be_infinite) = (false, false);
         }
         info.never_negative |= matches!(info.ty, Some(DataType::UINT8 | DataType::BOOL));
         self.insert(name, info);
+        claimed
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use rten_onnx::onnx::{GraphProto, NodeProto};
+use rten_onnx::onnx::{GraphProto, NodeProto, ValueInfoProto};
 
 use crate::node::Edit;
 
@@ -92,17 +92,32 @@ impl Uses {
     fn collect_rounded(&mut self, graph: &GraphProto) {
         for node in graph.node.iter().rev() {
             let operator = node.op_type.as_deref().unwrap_or_default();
-            let is_rounded = node.output.iter().any(|output| self.rounded.contains(output));
+            let mut is_rounded = node.output.iter().any(|output| self.rounded.contains(output));
             for subgraph in subgraphs(node) {
                 if is_rounded {
-                    self.rounded.extend(subgraph.output.iter().filter_map(|output| output.name.clone()));
+                    self.mark_outputs(subgraph);
                 }
                 self.collect_rounded(subgraph);
+                // What a round of a loop gets is what the node got, or what the round before it returned.
+                let takes =
+                    |input: &ValueInfoProto| input.name.as_ref().is_some_and(|name| self.rounded.contains(name));
+                if !is_rounded && subgraph.input.iter().any(takes) {
+                    is_rounded = true;
+                    self.mark_outputs(subgraph);
+                    self.collect_rounded(subgraph);
+                }
             }
             if rounds(operator) || is_rounded && !loses_last_bits(operator) {
                 self.rounded.extend(node.input.iter().cloned());
             }
         }
+    }
+}
+
+impl Uses {
+    /// Marks all outputs of a subgraph as rounded.
+    fn mark_outputs(&mut self, subgraph: &GraphProto) {
+        self.rounded.extend(subgraph.output.iter().filter_map(|output| output.name.clone()));
     }
 }
 

@@ -12,7 +12,7 @@ use crate::tensor;
 use crate::types::{Info, Values};
 use crate::uses::Uses;
 use crate::weights::Special;
-use crate::{bounds, infer};
+use crate::{bounds, claims, infer};
 
 /// Corrects the main graph and all subgraphs. `weights` are those in other files that contain NaN or infinities. Returns
 /// true if the engine must not get NaN or infinities as inputs.
@@ -60,12 +60,7 @@ impl Walk {
 
     /// Corrects a graph. `outer` are the values of the graphs around it, and `given` the types of its inputs by the node
     /// that contains it; `None` for the main graph. Returns what is known about its outputs.
-    fn graph(
-        &mut self,
-        graph: &mut GraphProto,
-        outer: &Values,
-        given: Option<&[Option<DataType>]>,
-    ) -> Result<Vec<Info>, Rejected> {
+    fn graph(&mut self, graph: &mut GraphProto, outer: &Values, given: Option<&[Info]>) -> Result<Vec<Info>, Rejected> {
         let is_main = given.is_none();
         let mut values = outer.clone();
         let mut inserted = Vec::new();
@@ -73,7 +68,7 @@ impl Walk {
         for (index, input) in graph.input.iter().enumerate() {
             let name = input.name.as_deref().unwrap_or_default();
             let mut info = if is_main { Info::checked_input(input) } else { Info::of_body(input) };
-            info.ty = info.ty.or_else(|| *given?.get(index)?);
+            info.ty = info.ty.or_else(|| given?.get(index)?.ty);
             let is_constant = graph.initializer.iter().any(|tensor| tensor.name.as_deref() == Some(name));
             if !is_constant {
                 rules::check_input(input, &info, is_main)?;
@@ -110,8 +105,14 @@ impl Walk {
             }
             let outputs = self.node(&mut node, &values, &mut graph.node, &mut constants)?;
             for (name, info) in outputs {
-                values.define(&name, info, declared.get(&name));
+                if let Some(rank) = values.define(&name, info, declared.get(&name)) {
+                    self.site(&values, &mut constants, |site| claims::check_output(&name, rank, &mut graph.node, site));
+                }
             }
+        }
+        if let Some(given) = given {
+            let claimed = claims::unproven(graph, given, &values);
+            self.site(&values, &mut constants, |site| claims::check_inputs(graph, &claimed, site));
         }
         graph.initializer.append(&mut constants);
         for output in &graph.output {
@@ -129,6 +130,22 @@ impl Walk {
             .collect())
     }
 
+    /// Runs a function that creates nodes and constants.
+    fn site(&mut self, values: &Values, constants: &mut Vec<TensorProto>, create: impl FnOnce(&mut Site)) {
+        let mut site = Site {
+            opset: self.opset,
+            values,
+            constants: Vec::new(),
+            names: &mut self.names,
+            created: &mut self.created,
+            uses: &self.uses,
+            is_guarded: false,
+            loses_nan: &mut self.loses_nan,
+        };
+        create(&mut site);
+        constants.append(&mut site.constants);
+    }
+
     /// Adds `Not(Equal(input, 0))` for a boolean input, so that it only contains 0 and 1.
     fn normalise_booleans(
         &mut self,
@@ -138,17 +155,9 @@ impl Walk {
         values: &mut Values,
     ) {
         let mut new = |purpose: &str| {
-            let mut site = Site {
-                opset: self.opset,
-                values: &*values,
-                constants: Vec::new(),
-                names: &mut self.names,
-                created: &mut self.created,
-                uses: &self.uses,
-                is_guarded: false,
-                loses_nan: &mut self.loses_nan,
-            };
-            site.name(purpose)
+            let mut name = String::new();
+            self.site(values, constants, |site| name = site.name(purpose));
+            name
         };
         let (zero, is_zero, result) = (new("zero"), new("is_zero"), new("bool"));
         constants.push(tensor::scalar(&zero, DataType::INT32, 0.0));
@@ -180,7 +189,7 @@ impl Walk {
                  supported)"
             ))));
         }
-        let given = body_types(node, values);
+        let given = body_inputs(node, values);
         let mut subgraphs = Vec::new();
         for attribute in &mut node.attribute {
             if let Some(graph) = &mut attribute.g {
@@ -192,7 +201,7 @@ impl Walk {
         } else if subgraphs.is_empty() {
             infer::outputs(node, opset, values)
         } else {
-            rules::join_branches(node, &subgraphs)
+            rules::join_branches(node, &subgraphs, &given)
         };
         let mut outputs: Vec<_> = node.output.iter().cloned().zip(known).filter(|(name, _)| !name.is_empty()).collect();
         for (_, info) in &outputs {
@@ -231,8 +240,10 @@ fn named(mut node: NodeProto, origin: &str) -> NodeProto {
     node
 }
 
-/// The types of the inputs of a loop's body: the number of the iteration, the condition, and what the loop starts with.
-fn body_types(node: &NodeProto, values: &Values) -> Vec<Option<DataType>> {
-    let types = node.input.iter().skip(2).map(|name| values.get(name).and_then(|info| info.ty));
-    [Some(DataType::INT64), Some(DataType::BOOL)].into_iter().chain(types).collect()
+/// The inputs of a loop's body in the first round: the number of the iteration, the condition, and what the loop starts
+/// with.
+fn body_inputs(node: &NodeProto, values: &Values) -> Vec<Info> {
+    let start = |name: &String| values.get(name).cloned().unwrap_or_else(Info::unknown);
+    let scalar = |ty: DataType| Info::of_type(Some(ty), Some(0));
+    [scalar(DataType::INT64), scalar(DataType::BOOL)].into_iter().chain(node.input.iter().skip(2).map(start)).collect()
 }

@@ -8,6 +8,9 @@ use crate::wire::{fields, numbers};
 /// Maximum depth of messages in messages, as in the implementations of Protocol Buffers.
 const MAX_DEPTH: usize = 100;
 
+/// The number of the field of a model that has the graph (`onnx.proto`).
+const GRAPH: u32 = 7;
+
 /// What the bytes of a field are to the parser.
 #[derive(Clone, Copy)]
 enum Content {
@@ -67,6 +70,10 @@ impl Content {
 /// Parses an ONNX file; `None` if it is not one.
 pub(crate) fn parse_model(bytes: &[u8]) -> Option<ModelProto> {
     if !Content::Model.is_well_formed(bytes, 0) {
+        return None;
+    }
+    // Graphs of one file would be joined by other parsers; this one would take the last.
+    if fields(bytes)?.iter().filter(|field| field.number == GRAPH).count() > 1 {
         return None;
     }
     ModelProto::parse_buf(bytes).ok()

@@ -19,8 +19,8 @@ import time
 
 # Each of these modules registers its generators.
 import arithmetic, attention, casts, control_flow, convolution, detection, elementwise, indexing  # noqa: E401,F401
-import layout, lookalikes, matrices, networks, normalization, pooling, quantization, random_graphs, recurrent  # noqa: E401,F401
-import reductions, resampling, sequences, transformer_graphs, transforms  # noqa: E401,F401
+import layout, lookalikes, matrices, networks, normalization, odd_sizes, pooling, quantization, random_graphs  # noqa: E401,F401
+import recurrent, reductions, resampling, sequences, transformer_graphs, transforms  # noqa: E401,F401
 from builder import GENERATORS, ModelBuilder, random_for
 from reference import Rejected, finish, write
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use rten_onnx::onnx::{DataType, GraphProto, NodeProto, TensorProto};
 
+use super::functions::Function;
 use crate::infer;
 use crate::node::{self, Attributes, Edit};
 use crate::types::{Info, Values};
@@ -19,11 +20,21 @@ pub(crate) struct Found {
     outputs: Vec<Option<DataType>>,
 }
 
+impl Found {
+    /// Adds what another call of a function found. The types of two calls may differ.
+    fn join(&mut self, other: &Found) {
+        self.divisions.extend(other.divisions.iter().map(|(&at, &division)| (at, Division { ty: None, ..division })));
+        for (&at, inner) in &other.subgraphs {
+            self.subgraphs.entry(at).or_default().join(inner);
+        }
+    }
+}
+
 /// A division of integers whose operands can be the least number and −1.
 #[derive(Clone, Copy)]
 pub(crate) struct Division {
-    /// INT32 or INT64.
-    pub(crate) ty: DataType,
+    /// INT32 or INT64; `None` if the type is not known.
+    pub(crate) ty: Option<DataType>,
     /// True for `Div`, false for `Mod`.
     pub(crate) is_quotient: bool,
 }
@@ -45,12 +56,25 @@ pub(crate) struct Analysis {
     pub(crate) time_depends_on_values: bool,
     /// The names of all values, which new names must differ from.
     pub(crate) names: HashSet<String>,
+    /// The functions of the model.
+    pub(super) functions: Vec<Function>,
+    /// How many calls of functions the analysis is in, and how many it has seen.
+    depth: usize,
+    calls: usize,
+    /// Why the model cannot be made safe.
+    pub(super) problem: Option<String>,
 }
+
+/// Functions may not call themselves (ONNX, "Functions"); no model needs deeper or more calls.
+const MOST_DEPTH: usize = 32;
+const MOST_CALLS: usize = 20_000;
+/// The operator set from which on `Equal` compares numbers of all types.
+const COMPARES_ALL: i64 = 11;
 
 impl Analysis {
     /// An analysis for a version of the standard operator set.
-    pub(crate) fn new(opset: i64) -> Self {
-        Analysis { opset, ..Analysis::default() }
+    pub(super) fn new(opset: i64, functions: Vec<Function>) -> Self {
+        Analysis { opset, functions, ..Analysis::default() }
     }
 
     /// Analyses a graph. `outer` are the values of the graphs around it.
@@ -88,6 +112,14 @@ impl Analysis {
             }
             self.follow_data(node, &values);
             if let Some(division) = division(node, &values, &declared) {
+                if division.ty.is_none() && self.opset < COMPARES_ALL {
+                    let (name, opset) = (node::title(node), self.opset);
+                    self.problem.get_or_insert(format!(
+                        "node `{name}` (Div, operator set {opset}): onnxruntime ends the process if it divides the least \
+                         integer by -1, and the file does not state the type: run `onnx.shape_inference.infer_shapes` on \
+                         the model"
+                    ));
+                }
                 found.divisions.insert(index, division);
             }
             for (output, mut info) in node.output.iter().zip(self.outputs(node, &values, &inner)) {
@@ -103,11 +135,12 @@ impl Analysis {
     }
 
     /// What is known about the outputs of a node.
-    fn outputs(&self, node: &NodeProto, values: &Values, inner: &[Vec<Option<DataType>>]) -> Vec<Info> {
+    fn outputs(&mut self, node: &NodeProto, values: &Values, inner: &[Vec<Option<DataType>>]) -> Vec<Info> {
         let operator = node.op_type.as_deref().unwrap_or_default();
         let of = |ty: Option<DataType>| Info::of_type(ty, None);
         if !node::is_standard(node.domain.as_deref()) {
-            return vec![of(None); node.output.len()];
+            let types = self.call(node, values).unwrap_or_default();
+            return (0..node.output.len()).map(|index| of(types.get(index).copied().flatten())).collect();
         }
         match operator {
             "Constant" => vec![constant_node(node)],
@@ -124,6 +157,44 @@ impl Analysis {
             "HannWindow" | "HammingWindow" | "BlackmanWindow" | "MelWeightMatrix" => vec![of(None); node.output.len()],
             _ => infer::outputs(node, self.opset, values),
         }
+    }
+
+    /// Analyses the body of a function for a call. Returns the types of the outputs; `None` for another operator.
+    fn call(&mut self, node: &NodeProto, values: &Values) -> Option<Vec<Option<DataType>>> {
+        let is_called = |function: &Function| {
+            Some(function.domain.as_str()) == node.domain.as_deref()
+                && Some(function.name.as_str()) == node.op_type.as_deref()
+        };
+        let index = self.functions.iter().position(is_called)?;
+        self.calls += 1;
+        if self.depth >= MOST_DEPTH || self.calls > MOST_CALLS {
+            let name = node::title(node);
+            self.problem.get_or_insert(format!(
+                "node `{name}` calls a function, and the functions of the model call each other too often: export the \
+                 model without functions"
+            ));
+            return None;
+        }
+        let function = &mut self.functions[index];
+        let (mut body, opset) = (std::mem::take(&mut function.body), function.opset);
+        let mut given = Values::default();
+        for (formal, actual) in body.input.iter().zip(&node.input) {
+            let info = values.get(actual).cloned().unwrap_or_else(Info::unknown);
+            given.insert(formal.name.as_deref().unwrap_or_default(), info);
+        }
+        // The body has no declared inputs, so that what is known about them is kept; all of them depend on the request.
+        let inputs = std::mem::take(&mut body.input);
+        self.data.extend(inputs.iter().filter_map(|input| input.name.clone()));
+        let outer = std::mem::replace(&mut self.opset, opset);
+        self.depth += 1;
+        let found = self.graph(&body, &given);
+        self.depth -= 1;
+        self.opset = outer;
+        body.input = inputs;
+        let function = &mut self.functions[index];
+        function.body = body;
+        function.found.join(&found);
+        Some(found.outputs)
     }
 
     /// Follows the elements of inputs, and notes where they are rounded.
@@ -202,9 +273,14 @@ fn division(node: &NodeProto, values: &Values, declared: &HashMap<&str, Option<D
     }
     let info = |index: usize| node.input(index).and_then(|name| values.get(name));
     let of_output = || node.output(0).and_then(|name| declared.get(name).copied().flatten());
-    let ty = info(0).and_then(|info| info.ty).or_else(|| info(1).and_then(|info| info.ty)).or_else(of_output)?;
+    let ty = info(0).and_then(|info| info.ty).or_else(|| info(1).and_then(|info| info.ty)).or_else(of_output);
     let divides_by = info(1).and_then(|info| info.constant.as_ref());
     let is_safe = divides_by.is_some_and(|values| values.iter().all(|&value| value != -1.0));
-    let can_overflow = matches!(ty, DataType::INT32 | DataType::INT64) && !is_safe;
-    can_overflow.then_some(Division { ty, is_quotient: operator == "Div" })
+    let is_quotient = operator == "Div";
+    // onnxruntime itself computes the remainder safely; there, numbers with a fraction need their own rule.
+    let can_overflow = match ty {
+        Some(ty) => matches!(ty, DataType::INT32 | DataType::INT64),
+        None => is_quotient,
+    };
+    (can_overflow && !is_safe).then_some(Division { ty, is_quotient })
 }

@@ -2,22 +2,18 @@
 
 use std::collections::HashSet;
 
-use rten_onnx::onnx::{GraphProto, ModelProto, NodeProto};
-
-use super::analysis::{Division, Found};
-use crate::node;
-use crate::tensor;
+use super::analysis::Found;
+use super::functions::{self, Function};
 use crate::wire::{self, Field};
 
 /// Numbers of fields in the messages of ONNX (`onnx.proto`).
-mod field {
-    pub(super) const MODEL_GRAPH: u32 = 7;
-    pub(super) const GRAPH_NODE: u32 = 1;
-    pub(super) const GRAPH_INITIALIZER: u32 = 5;
+pub(super) mod field {
+    pub(in super::super) const MODEL_GRAPH: u32 = 7;
+    pub(in super::super) const GRAPH_NODE: u32 = 1;
     pub(super) const GRAPH_INPUT: u32 = 11;
     pub(super) const GRAPH_OUTPUT: u32 = 12;
     pub(super) const GRAPH_VALUE_INFO: u32 = 13;
-    pub(super) const NODE_INPUT: u32 = 1;
+    pub(in super::super) const NODE_INPUT: u32 = 1;
     pub(super) const NODE_OPERATOR: u32 = 4;
     pub(super) const NODE_ATTRIBUTE: u32 = 5;
     pub(super) const ATTRIBUTE_GRAPH: u32 = 6;
@@ -43,10 +39,31 @@ enum Place {
 }
 
 /// The edited model; `None` if the bytes are not a model.
-pub(super) fn apply(model: &[u8], found: &Found, names: &mut HashSet<String>) -> Option<Vec<u8>> {
+pub(super) fn apply(
+    model: &[u8],
+    found: &Found,
+    functions: &[Function],
+    names: &mut HashSet<String>,
+) -> Option<Vec<u8>> {
+    let mut functions = functions.iter();
     wire::edited(model, |member, out| {
-        let (field::MODEL_GRAPH, Some(graph)) = (member.number, member.value) else { return Some(false) };
-        wire::write(out, field::MODEL_GRAPH, &edit_graph(graph, found, Place::Main, names)?);
+        let Some(value) = member.value else { return Some(false) };
+        let edited = match member.number {
+            field::MODEL_GRAPH => edit_graph(value, found, Place::Main, names)?,
+            functions::field::MODEL_FUNCTION => edit_function(value, &functions.next()?.found, names)?,
+            _ => return Some(false),
+        };
+        wire::write(out, member.number, &edited);
+        Some(true)
+    })
+}
+
+fn edit_function(function: &[u8], found: &Found, names: &mut HashSet<String>) -> Option<Vec<u8>> {
+    let mut index = 0;
+    wire::edited(function, |member, out| {
+        let (functions::field::FUNCTION_NODE, Some(node)) = (member.number, member.value) else { return Some(false) };
+        edit_node(node, index, found, names, member.number, out)?;
+        index += 1;
         Some(true)
     })
 }
@@ -60,7 +77,7 @@ fn edit_graph(graph: &[u8], found: &Found, place: Place, names: &mut HashSet<Str
         let Some(value) = member.value else { return Some(false) };
         match member.number {
             field::GRAPH_NODE => {
-                edit_node(value, index, found, names, out)?;
+                edit_node(value, index, found, names, member.number, out)?;
                 index += 1;
             }
             field::GRAPH_INPUT if place == Place::Main => return Some(false),
@@ -118,9 +135,17 @@ fn with_open_sizes(ty: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-fn edit_node(node: &[u8], index: usize, found: &Found, names: &mut HashSet<String>, out: &mut Vec<u8>) -> Option<()> {
+/// Writes a node as a field of a number, after the nodes that it needs.
+fn edit_node(
+    node: &[u8],
+    index: usize,
+    found: &Found,
+    names: &mut HashSet<String>,
+    number: u32,
+    out: &mut Vec<u8>,
+) -> Option<()> {
     let inputs = match found.divisions.get(&index) {
-        Some(division) => Some(guard(node, *division, names, out)?),
+        Some(division) => Some(super::division::guard(node, *division, names, number, out)?),
         None => None,
     };
     let operator = wire::fields(node)?.iter().find(|member| member.number == field::NODE_OPERATOR)?.value?;
@@ -154,58 +179,6 @@ fn edit_node(node: &[u8], index: usize, found: &Found, names: &mut HashSet<Strin
         }
         Some(true)
     })?;
-    wire::write(out, field::GRAPH_NODE, &node);
-    Some(())
-}
-
-/// Adds nodes before a division so that it never divides by −1, because the least number divided by −1 ends the process
-/// on x86: `x / −1` becomes `−x / 1`, and `x mod −1` becomes `x mod 1`. Returns the new inputs.
-fn guard(node: &[u8], division: Division, names: &mut HashSet<String>, out: &mut Vec<u8>) -> Option<Vec<String>> {
-    let members = wire::fields(node)?;
-    let mut inputs = members
-        .iter()
-        .filter(|member| member.number == field::NODE_INPUT)
-        .filter_map(|member| Some(String::from_utf8_lossy(member.value?).into_owned()));
-    let (number, divisor) = (inputs.next()?, inputs.next()?);
-    let mut name = |purpose: &str| {
-        let mut counter = 0;
-        loop {
-            let name = format!("plimsoll.{purpose}.{counter}");
-            counter += 1;
-            if names.insert(name.clone()) {
-                return name;
-            }
-        }
-    };
-    let (minus_one, one) = (name("minus_one"), name("one"));
-    let (negates, safe_divisor) = (name("negates"), name("divisor"));
-    let mut nodes = vec![
-        node::new("Equal", &[&divisor, &minus_one], &negates),
-        node::new("Where", &[&negates, &one, &divisor], &safe_divisor),
-    ];
-    let safe_number = if division.is_quotient {
-        let (negated, safe_number) = (name("negated"), name("number"));
-        nodes.push(node::new("Neg", &[&number], &negated));
-        nodes.push(node::new("Where", &[&negates, &negated, &number], &safe_number));
-        safe_number
-    } else {
-        number
-    };
-    let initializer = vec![tensor::scalar(&minus_one, division.ty, -1.0), tensor::scalar(&one, division.ty, 1.0)];
-    append(nodes, initializer, out)?;
-    Some(vec![safe_number, safe_divisor])
-}
-
-/// Adds nodes and constants to a graph.
-fn append(node: Vec<NodeProto>, initializer: Vec<rten_onnx::onnx::TensorProto>, out: &mut Vec<u8>) -> Option<()> {
-    let graph = GraphProto { node, initializer, ..GraphProto::default() };
-    let model = ModelProto { graph: Some(graph), ..ModelProto::default() }.write_buf().ok()?;
-    let members = wire::fields(&model)?;
-    let graph = members.iter().find(|member| member.number == field::MODEL_GRAPH)?.value?;
-    for member in wire::fields(graph)? {
-        if matches!(member.number, field::GRAPH_NODE | field::GRAPH_INITIALIZER) {
-            wire::copy(out, &member);
-        }
-    }
+    wire::write(out, number, &node);
     Some(())
 }

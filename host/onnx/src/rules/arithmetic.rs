@@ -4,7 +4,7 @@ use rten_onnx::onnx::{DataType, NodeProto};
 
 use super::kinds::{self, FLOATS, NUMBERS, WHOLE, kind};
 use super::{Replaced, keep};
-use crate::node::{Attributes, Edit, cast as cast_node, new};
+use crate::node::{Attributes, cast as cast_node, new};
 use crate::rejected::Reason;
 use crate::site::Site;
 
@@ -25,7 +25,7 @@ pub(super) fn binary(node: NodeProto, site: &mut Site) -> Replaced {
 /// Gives both inputs the same number of dimensions where the engine would lose some: it removes operations with 0 and 1,
 /// joins operations with constants, and divides by one element, without regard to the dimensions that an input of one
 /// element adds. Constants lose their leading dimensions of size 1, because the engine's joined operators need that.
-fn with_equal_ranks(mut node: NodeProto, site: &mut Site) -> Replaced {
+pub(super) fn with_equal_ranks(mut node: NodeProto, site: &mut Site) -> Replaced {
     // These keep the dimensions of the left input.
     let keeps_left = matches!(node.op_type.as_deref(), Some("Div" | "Pow"));
     let mut nodes = Vec::new();
@@ -69,66 +69,6 @@ pub(super) fn is_inf(node: NodeProto, site: &mut Site) -> Replaced {
     super::only_int(&node, "detect_positive", 1)?;
     super::only_int(&node, "detect_negative", 1)?;
     keep(node, site)
-}
-
-/// The engine multiplies by the inverse of a divisor of one element. The result can differ in the last bit, which matters
-/// if it is rounded to an integer afterwards. It divides exactly if the divisor has the shape of the dividend.
-pub(super) fn div(node: NodeProto, site: &mut Site) -> Replaced {
-    kinds::check(&node, 1, NUMBERS, site)?;
-    let divisor = site.info(&node, 1);
-    let is_whole = site.info(&node, 0).ty.is_some_and(|ty| kind(ty) == WHOLE);
-    let one_element =
-        divisor.sizes.as_ref().is_none_or(|sizes| sizes.iter().all(|&size| size.is_none_or(|size| size == 1)));
-    // A power of two has an exact inverse.
-    let is_exact =
-        divisor.constant.as_ref().is_some_and(|values| values.iter().all(|value| (value.to_bits() << 12) == 0));
-    if is_whole || !one_element || is_exact || !site.uses.is_rounded(&node.output[0]) {
-        return with_equal_ranks(node, site);
-    }
-    let mut nodes = with_equal_ranks(node, site)?;
-    if let Some(division) = nodes.pop() {
-        nodes.extend(exact_div(division, site)?);
-    }
-    Ok(nodes)
-}
-
-/// `Div(x, Expand(divisor, Shape(x)))`. One element is divided together with another, because the engine divides exactly
-/// only by more than one.
-pub(super) fn exact_div(mut node: NodeProto, site: &mut Site) -> Replaced {
-    let has_several = site.info(&node, 0).sizes.is_some_and(|sizes| sizes.iter().any(|size| size > &Some(1)));
-    let is_one = site.info(&node, 1).sizes.is_some_and(|sizes| sizes.iter().all(|&size| size == Some(1)));
-    let adds_none = site.info(&node, 1).rank.is_some_and(|rank| rank == 0 || Some(rank) <= site.info(&node, 0).rank);
-    if is_one && adds_none && !has_several {
-        return Ok(exact_div_of_list(node, site));
-    }
-    let (shape, divisor) = (site.name("shape"), site.name("divisor"));
-    let nodes = vec![new("Shape", &[&node.input[0]], &shape), new("Expand", &[&node.input[1], &shape], &divisor)];
-    node.input[1] = divisor;
-    Ok(nodes.into_iter().chain([node]).collect())
-}
-
-/// `Reshape(Slice(Div(Concat(Flatten(x), 1), divisors)), Shape(x))` for a divisor of one element.
-fn exact_div_of_list(mut node: NodeProto, site: &mut Site) -> Vec<NodeProto> {
-    let (input, divisor, output) = (node.input[0].clone(), node.input[1].clone(), node.output[0].clone());
-    let mut n = |purpose: &str| site.name(purpose);
-    let (shape, list, longer, length) = (n("shape"), n("list"), n("longer"), n("length"));
-    let (single, divisors, ratios, ratio) = (n("single"), n("divisors"), n("ratios"), n("ratio"));
-    let (flat, first, last) = (site.ints(&[-1]), site.ints(&[0]), site.ints(&[-1]));
-    let (scalar, one) = (site.scalar(DataType::FLOAT, 1.0), site.name("one"));
-    node.input = vec![longer.clone(), divisors.clone()];
-    node.output[0].clone_from(&ratios);
-    vec![
-        new("Reshape", &[&scalar, &flat], &one),
-        new("Shape", &[&input], &shape),
-        new("Reshape", &[&input, &flat], &list),
-        new("Concat", &[&list, &one], &longer).with_int("axis", 0),
-        new("Shape", &[&longer], &length),
-        new("Reshape", &[&divisor, &flat], &single),
-        new("Expand", &[&single, &length], &divisors),
-        node,
-        new("Slice", &[&ratios, &first, &last], &ratio),
-        new("Reshape", &[&ratio, &shape], &output),
-    ]
 }
 
 /// The engine gives 1 for the sign of 0.0: `Where(x == 0, 0, Sign(x))`.
@@ -230,9 +170,18 @@ pub(super) fn bit_cast(node: NodeProto, site: &mut Site) -> Replaced {
     keep(node, site)
 }
 
-/// The engine returns a wrong shape for a matrix times a vector: the vector becomes a matrix with one column.
+/// The engine returns a wrong shape for a matrix times a vector, and for a vector times matrices without elements: the
+/// vector becomes a matrix with one column, or with one row.
 pub(super) fn mat_mul(mut node: NodeProto, site: &mut Site) -> Replaced {
     match (site.info(&node, 0).rank, site.info(&node, 1).rank) {
+        (Some(1), Some(3..)) => {
+            let (row, product, output) = (site.name("row"), site.name("product"), node.output[0].clone());
+            let (first, last) = (site.ints(&[0]), site.ints(&[-2]));
+            let to_row = new("Unsqueeze", &[&node.input[0], &first], &row);
+            node.input[0] = row;
+            node.output[0].clone_from(&product);
+            Ok(vec![to_row, node, new("Squeeze", &[&product, &last], &output)])
+        }
         (_, Some(2..)) | (Some(1), _) => keep(node, site),
         (Some(_), Some(1)) => {
             let (column, product, output) = (site.name("column"), site.name("product"), node.output[0].clone());

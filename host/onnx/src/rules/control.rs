@@ -8,8 +8,8 @@ use crate::rejected::Reason;
 use crate::site::Site;
 use crate::types::Info;
 
-/// What is known about the outputs of `If` and `Loop`, given the outputs of their subgraphs.
-pub(crate) fn join_branches(node: &NodeProto, subgraphs: &[Vec<Info>]) -> Vec<Info> {
+/// What is known about the outputs of `If` and `Loop`, given the outputs of their subgraphs, and what a loop starts with.
+pub(crate) fn join_branches(node: &NodeProto, subgraphs: &[Vec<Info>], start: &[Info]) -> Vec<Info> {
     let is_loop = node.op_type.as_deref() == Some("Loop");
     // The first output of a loop's body is the condition.
     let skipped = usize::from(is_loop);
@@ -19,7 +19,16 @@ pub(crate) fn join_branches(node: &NodeProto, subgraphs: &[Vec<Info>]) -> Vec<In
             let Some(first) = all.first() else { return Info::unknown() };
             let bound =
                 if is_loop { f64::INFINITY } else { all.iter().fold(0.0, |most: f64, info| most.max(info.bound)) };
-            let rank = first.rank.filter(|_| !is_loop && all.iter().all(|info| info.rank == first.rank));
+            let rank = if is_loop {
+                match start.get(index + 2) {
+                    // What the last round returned, or what the loop started with.
+                    Some(start) => first.rank.filter(|_| first.rank == start.rank),
+                    // What all rounds returned.
+                    None => first.rank.map(|rank| rank + 1),
+                }
+            } else {
+                first.rank.filter(|_| all.iter().all(|info| info.rank == first.rank))
+            };
             let may_be_nan = is_loop || all.iter().any(|info| info.may_be_nan);
             let may_be_infinite = is_loop || all.iter().any(|info| info.may_be_infinite);
             Info { ty: first.ty, rank, bound, may_be_nan, may_be_infinite, ..Info::unknown() }
@@ -76,6 +85,17 @@ fn recurrent(node: NodeProto, site: &mut Site) -> Replaced {
     super::only_int(&node, "layout", 0)?;
     if node.float("clip").is_some_and(|clip| clip != 0.0) {
         return Err(Reason::unsupported("does not support `clip`"));
+    }
+    keep(node, site)
+}
+
+/// ONNX ignores `keepdims` if the sizes of the parts are given; onnxruntime does not.
+pub(super) fn split_to_sequence(node: NodeProto, site: &mut Site) -> Replaced {
+    if node.input(1).is_some() && node.int_or("keepdims", 1) == 0 {
+        return Err(Reason::with_fix(
+            "returns other shapes than onnxruntime for `keepdims = 0` with sizes of the parts",
+            "export the model without `keepdims`",
+        ));
     }
     keep(node, site)
 }

@@ -13,7 +13,7 @@ const LARGEST_COUNT: f32 = crate::LARGEST_VALUE as f32;
 pub(super) const LARGEST_ROUNDS: f32 = 1_000_000.0;
 
 /// How the name of a check begins.
-const CHECK: &str = "plimsoll.check: ";
+pub(crate) const CHECK: &str = "plimsoll.check: ";
 
 /// What to do about a request that [`too_large`] explains.
 pub const TOO_LARGE: &str = "send smaller numbers, or use the backend `onnxruntime`";
@@ -91,7 +91,14 @@ pub(super) fn sizes(
     mut nodes: Vec<NodeProto>,
     site: &mut Site,
 ) -> Vec<NodeProto> {
-    let Some(position) = nodes.iter().position(|other| other.op_type == node.op_type) else { return nodes };
+    // A node that was replaced takes its sizes from an `Identity`.
+    let takes_sizes = |other: &NodeProto| {
+        other.op_type.as_deref() == Some("Identity") && other.input.first() == node.input.get(index)
+    };
+    let found = nodes.iter().position(|other| other.op_type == node.op_type).map(|position| (position, index));
+    let Some((position, index)) = found.or_else(|| Some((nodes.iter().position(takes_sizes)?, 0))) else {
+        return nodes;
+    };
     let mut factors = Vec::new();
     for count in counts {
         let (number, size, product) = (site.name("number"), site.name("absolute"), site.name("product"));
@@ -118,7 +125,14 @@ pub(super) fn sizes(
 }
 
 /// `output = value + zeros[!(magnitude <= largest)]`, of which only `zeros[0]` exists. NaN does not pass.
-fn check(magnitude: &str, largest: f32, text: String, value: &str, output: &str, site: &mut Site) -> [NodeProto; 6] {
+pub(super) fn check(
+    magnitude: &str,
+    largest: f32,
+    text: String,
+    value: &str,
+    output: &str,
+    site: &mut Site,
+) -> [NodeProto; 6] {
     let (most, fits, too_large, zero) =
         (site.name("most"), site.name("fits"), site.name("too_large"), site.name("zero"));
     let (limit, list, typed) = (site.scalar(DataType::FLOAT, largest), site.ints(&[0]), site.name("typed"));

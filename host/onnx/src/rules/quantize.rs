@@ -2,7 +2,8 @@
 
 use rten_onnx::onnx::{DataType, NodeProto};
 
-use super::arithmetic::{exact_div, rank_needed};
+use super::arithmetic::rank_needed;
+use super::division::exact_div;
 use super::{Replaced, keep};
 use crate::node::{Attributes, Edit, cast, new};
 use crate::rejected::Reason;
@@ -29,7 +30,7 @@ pub(super) fn quantize(node: NodeProto, site: &mut Site) -> Replaced {
     let mut nodes = Vec::new();
     let scale = along_axis(&node, 1, &mut nodes, site)?;
     let (ratio, rounded) = (site.name("ratio"), site.name("rounded"));
-    nodes.extend(exact_div(new("Div", &[&node.input[0], &scale], &ratio), site)?);
+    nodes.extend(exact_div(new("Div", &[&node.input[0], &scale], &ratio), site));
     nodes.push(new("Round", &[&ratio], &rounded));
     let mut sum = rounded;
     if zero_point.is_some() {
@@ -107,7 +108,7 @@ pub(super) fn dynamic_quantize(node: NodeProto, site: &mut Site) -> Replaced {
         new("Round", &[&clipped], &point),
         cast(&point, DataType::UINT8, &zero_point),
     ]);
-    nodes.extend(exact_div(new("Div", &[input, &scale], &ratio), site)?);
+    nodes.extend(exact_div(new("Div", &[input, &scale], &ratio), site));
     nodes.extend([
         new("Round", &[&ratio], &rounded),
         new("Add", &[&rounded, &point], &shifted),

@@ -1,12 +1,16 @@
 //! `Resize` and `Upsample`.
 
+mod indices;
+mod nearest;
+
 use rten_onnx::onnx::NodeProto;
 
+use super::Replaced;
 use super::arithmetic::rank_needed;
-use super::{Replaced, keep};
 use crate::node::{Attributes, Edit};
 use crate::rejected::Reason;
 use crate::site::Site;
+use indices::Axis;
 
 /// `Resize`. The engine computes `cubic` as `linear`, and with `align_corners` it derives the scale from rounded sizes.
 pub(super) fn resize(mut node: NodeProto, site: &mut Site) -> Replaced {
@@ -38,14 +42,75 @@ pub(super) fn resize(mut node: NodeProto, site: &mut Site) -> Replaced {
     if node.text_or("coordinate_transformation_mode", "half_pixel") == "align_corners" && node.input(3).is_none() {
         check_scales(&node, 2, site)?;
     }
-    keep(node, site)
+    resized(node, &mode, site)
 }
 
 /// `Upsample`, which operator set 10 replaced by `Resize`.
 pub(super) fn upsample(node: NodeProto, site: &mut Site) -> Replaced {
     let mode = node.text_or("mode", "nearest").to_owned();
     check_rank(&node, &mode, site)?;
-    keep(node, site)
+    resized(node, &mode, site)
+}
+
+/// The sizes of a resize, as far as they are known before the model runs.
+struct Geometry {
+    axes: Vec<Axis>,
+    /// The input with the sizes or scales.
+    input: usize,
+    /// True if it has sizes.
+    gives_sizes: bool,
+    /// The scales, if they are an attribute.
+    attribute: Option<Vec<f32>>,
+}
+
+impl Geometry {
+    /// `None` if the number of dimensions is not known.
+    fn of(node: &NodeProto, site: &Site) -> Option<Self> {
+        let is_upsample = node.op_type.as_deref() == Some("Upsample");
+        let is_empty = |index: usize| site.info(node, index).size(0) == Some(0);
+        // The engine takes the scales if both are given.
+        let has_scales = is_upsample || node.input(2).is_some() && !is_empty(2);
+        let input = if is_upsample { 1 } else { 2 + usize::from(!has_scales) };
+        let attribute = node.attribute("scales").map(|scales| scales.floats.clone());
+        let data = site.info(node, 0);
+        let given = site.info(node, input);
+        let rank = data.rank.or(given.stated_rank()).or(attribute.as_ref().map(Vec::len))?;
+        let number = |axis: usize| match &attribute {
+            Some(scales) => scales.get(axis).map(|&scale| f64::from(scale)),
+            None => given.constant.as_ref()?.get(axis).copied(),
+        };
+        let axis = |axis: usize| {
+            let (size, given) = (data.size(axis as i64), number(axis));
+            let (length, scale) = if has_scales {
+                let scale = given.map(|scale| scale as f32);
+                (size.zip(scale).map(|(size, scale)| (size as f32 * scale).floor() as i64), scale)
+            } else {
+                let length = given.map(|length| length as i64);
+                (length, size.zip(length).map(|(size, length)| length as f32 / size as f32))
+            };
+            Axis { size, length, scale, is_by_size: !has_scales }
+        };
+        Some(Self { axes: (0..rank).map(axis).collect(), input, gives_sizes: !has_scales, attribute })
+    }
+
+    /// True if the scales may keep all sizes although they are not all 1. onnxruntime then copies the value; ONNX does not
+    /// say that.
+    fn may_only_shift(&self) -> bool {
+        !self.gives_sizes
+            && self.axes.iter().all(Axis::may_keep_size)
+            && self.axes.iter().any(|axis| axis.scale.is_some_and(|scale| scale != 1.0) && axis.size != Some(1))
+    }
+}
+
+fn resized(node: NodeProto, mode: &str, site: &mut Site) -> Replaced {
+    let Some(geometry) = Geometry::of(&node, site) else { return Err(rank_needed()) };
+    if geometry.may_only_shift() {
+        return Err(Reason::with_fix(
+            "computes other elements than onnxruntime for a scale that does not change the size",
+            "give `sizes` instead of `scales`",
+        ));
+    }
+    if mode == "nearest" { nearest::nearest(node, &geometry, site) } else { Ok(vec![node]) }
 }
 
 /// The engine interpolates images only: four dimensions, of which the last two are resized.

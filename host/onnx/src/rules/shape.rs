@@ -77,6 +77,16 @@ fn check_backward_starts(node: &NodeProto, site: &Site) -> Result<(), Reason> {
         let size = axis.and_then(|axis| data.size(axis));
         !may_be_negative(index) || start >= -1.0 || size.is_some_and(|size| start >= -size as f64)
     };
+    // onnxruntime takes these for the first element, ONNX for the last.
+    let is_open = |end: &f64| *end == i64::MAX as f64 || *end == f64::from(i32::MAX);
+    let ends = site.info(node, 2).constant;
+    let is_ambiguous = |(index, end): (usize, &f64)| may_be_negative(index) && is_open(end);
+    if ends.is_none_or(|ends| ends.iter().enumerate().any(is_ambiguous)) {
+        return Err(Reason::with_fix(
+            "slices backwards to another end than onnxruntime if the end is the largest integer, or not constant",
+            "use constant `ends` such as the least integer",
+        ));
+    }
     let known =
         starts.constant.is_some_and(|starts| starts.iter().enumerate().all(|(index, &start)| is_valid(index, start)));
     if known {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use plimsoll_onnx::{LARGEST_VALUE, RunSizes};
+use plimsoll_onnx::{LARGEST_TOTAL, LARGEST_VALUE, RunSizes};
 
 use super::model::{RunError, Signature};
 use crate::tensor::Tensor;
@@ -69,13 +69,26 @@ impl SizeLimit {
             inputs.iter().zip(&shapes).map(|(input, shape)| (input.name.as_str(), shape.as_slice())).collect();
         let sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
         // A panic is logged and counted by the host. It is not the fault of the caller.
-        let largest = sizes.largest(&named).map_err(|_| RunError::Panicked)?;
+        let peaks = sizes.peaks(&named).map_err(|_| RunError::Panicked)?;
         drop(sizes);
-        if let Some(largest) = largest.filter(|largest| largest.elements > LARGEST_VALUE) {
+        if let Some((node, operator)) = peaks.empty {
+            return Err(RunError::TooLarge(format!(
+                "with inputs of these shapes, node `{node}` ({operator}) would get a value without elements, which the \
+                 backend cannot compute; send inputs with at least one element"
+            )));
+        }
+        if let Some(largest) = peaks.value.filter(|largest| largest.elements > LARGEST_VALUE) {
             return Err(RunError::TooLarge(format!(
                 "with inputs of these shapes, node `{}` ({}) would compute {} elements; at most {LARGEST_VALUE} are \
                  allowed in one value; send smaller inputs",
                 largest.node, largest.operator, largest.elements
+            )));
+        }
+        if let Some(total) = peaks.total.filter(|total| total.elements > LARGEST_TOTAL) {
+            return Err(RunError::TooLarge(format!(
+                "with inputs of these shapes, the model would need {} elements in all values at node `{}` ({}); at most \
+                 {LARGEST_TOTAL} are allowed at the same time; send smaller inputs",
+                total.elements, total.node, total.operator
             )));
         }
         let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,63 @@
+//! The largest value of a run, and all values that it needs at the same time.
+
+use rten_onnx::onnx::NodeProto;
+
+use crate::node;
+
+/// The largest value of a run, or all values that it needs at the same time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LargestValue {
+    /// The number of elements.
+    pub elements: u64,
+    /// The node that computes it, or that runs then: its name, or the name of its first output.
+    pub node: String,
+    /// The operator of the node.
+    pub operator: String,
+}
+
+/// The largest value of a run, and all its values at the time when they are most. `None` without values whose sizes are
+/// known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunPeaks {
+    /// The largest value.
+    pub value: Option<LargestValue>,
+    /// All values, without the inputs and the constants.
+    pub total: Option<LargestValue>,
+    /// A node that gets a value without elements, with which the engines panic or end the process: its name and operator.
+    pub empty: Option<(String, String)>,
+}
+
+impl RunPeaks {
+    pub(super) fn keep_larger(&mut self, other: RunPeaks) {
+        keep_larger(&mut self.value, other.value);
+        keep_larger(&mut self.total, other.total);
+        self.empty = self.empty.take().or(other.empty);
+    }
+
+    pub(super) fn smaller(self, other: RunPeaks) -> RunPeaks {
+        let smaller = |one: Option<LargestValue>, other: Option<LargestValue>| {
+            if elements(&one) < elements(&other) { one } else { other }
+        };
+        RunPeaks {
+            value: smaller(self.value, other.value),
+            total: smaller(self.total, other.total),
+            empty: self.empty.or(other.empty),
+        }
+    }
+}
+
+fn elements(value: &Option<LargestValue>) -> Option<u64> {
+    value.as_ref().map(|value| value.elements)
+}
+
+pub(super) fn keep_larger(value: &mut Option<LargestValue>, other: Option<LargestValue>) {
+    if elements(&other) > elements(value) {
+        *value = other;
+    }
+}
+
+/// A number of elements at a node.
+pub(super) fn at(node: &NodeProto, elements: u64) -> LargestValue {
+    let operator = node.op_type.clone().unwrap_or_default();
+    LargestValue { elements, node: node::title(node).to_owned(), operator }
+}
