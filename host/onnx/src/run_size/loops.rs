@@ -26,7 +26,7 @@ impl Estimate<'_> {
         let rounds = value(node.input(0)).integer().filter(|_| starts_true && never_ends(body, self));
         let states: Vec<Value> = (2..node.input.len()).map(|index| shape(&value(node.input(index)))).collect();
         let scalar = || Value::of_dims(Vec::new());
-        let result = self.rounds(body, vec![scalar(), scalar()], states, &[], rounds, 1);
+        let result = self.rounds(body, &[scalar(), scalar()], states, &[], rounds, 1);
         let stacked = |value: &Value| match (rounds, &value.dims) {
             (Some(rounds), Some(dims)) => Value::of_dims([&[rounds.max(0)], dims.as_slice()].concat()),
             _ => Value::default(),
@@ -53,7 +53,7 @@ impl Estimate<'_> {
             .map(Value::of)
             .collect();
         let start = (0..states).map(|index| shape(&value(index))).collect();
-        let result = self.rounds(body, Vec::new(), start, &parts, rounds, 0);
+        let result = self.rounds(body, &[], start, &parts, rounds, 0);
         let stacked = |(index, value): (usize, &Value)| {
             let mut dims = value.dims.clone()?;
             let place = axes::place(axis("scan_output_axes", index)?, dims.len() + 1)?;
@@ -76,7 +76,7 @@ impl Estimate<'_> {
     fn rounds(
         &mut self,
         body: &GraphProto,
-        first: Vec<Value>,
+        first: &[Value],
         mut states: Vec<Value>,
         parts: &[Value],
         rounds: Option<i64>,
