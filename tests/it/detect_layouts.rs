@@ -26,7 +26,7 @@ fn difference(found: &[Value], expected: &[Value]) -> Option<String> {
         let is_near =
             |a: &Value, b: &Value, limit: f64| (number(a) - number(b)).abs() <= limit * number(b).abs().max(1.0);
         let is_right = found["index"] == expected["index"]
-            && found["label"] == expected["index"].to_string()
+            && found["label"].as_str().and_then(|label| label.parse().ok()) == expected["index"].as_u64()
             && is_near(&found["score"], &expected["score"], 1e-5)
             && (0..4).all(|corner| is_near(&found["box"][corner], &expected["box"][corner], 1e-4));
         (!is_right).then(|| format!("{found} instead of {expected}"))

@@ -35,7 +35,7 @@ const DEFAULT_STACK: u32 = 64 << 10;
 /// Options of a study.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Rounds over the corpus, at least [`verdict::MIN_ROUNDS`]. With a power of two, the second half of the rounds is
+    /// Rounds over the corpus, at least [`super::verdict::MIN_ROUNDS`]. With a power of two, the second half of the rounds is
     /// exactly twice as long as the quarter that it is compared with.
     pub rounds: usize,
     /// True if allocations are traced.
