@@ -82,8 +82,7 @@ impl Leak {
                 "--rounds must be at least {MIN_ROUNDS}, because growth is compared between rounds"
             )));
         }
-        let known =
-            Known::read(self.baseline.as_deref(), self.suppressions.as_deref()).map_err(Error::inconclusive)?;
+        let known = Known::read(self.baseline.as_deref(), self.suppressions.as_deref()).map_err(Error::inconclusive)?;
         let bytes = std::fs::read(&self.plugin)
             .map_err(|error| failed(format!("{} cannot be read: {error}", self.plugin.display())))?;
         let name = self.plugin.file_stem().and_then(|name| name.to_str()).unwrap_or("plugin");
