@@ -33,7 +33,9 @@ async fn compressed_images_are_decompressed() {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(&image).expect("written");
     let deflated = encoder.finish().expect("finished");
-    assert_eq!(label(&post(&server, &[("content-encoding", "deflate")], deflated).await), "3");
+    assert_eq!(label(&post(&server, &[("content-encoding", "deflate")], deflated.clone()).await), "3");
+    let reply = post(&server, &[("content-encoding", "deflate")], [deflated, vec![0]].concat()).await;
+    assert_eq!((reply.status, reply.code().as_str()), (400, "invalid_input"), "{}", reply.text);
     assert_eq!(label(&post(&server, &[("content-encoding", "identity")], image.clone()).await), "3");
 
     let reply = post(&server, &[("content-encoding", "zstd")], image.clone()).await;

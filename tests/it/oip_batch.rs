@@ -100,3 +100,21 @@ async fn oip_the_deadline_applies_to_the_whole_request() {
     assert!(errors[15].as_str().expect("text").contains("\"deadline\""), "{body}");
     server.stop().await;
 }
+
+/// serde_json would keep the last one.
+#[tokio::test(flavor = "multi_thread")]
+async fn oip_a_parameter_that_is_given_twice_is_rejected() {
+    let server = demo().await;
+    let text = |parameters: &str| {
+        json!({ "inputs": [images(&[&digit("7.jpg")])] }).to_string().replacen('{', &format!("{{{parameters},"), 1)
+    };
+    for (parameters, status) in
+        [(r#""parameters":{"partial":true}"#, 200), (r#""parameters":{"partial":true,"partial":false}"#, 400)]
+    {
+        let body = text(parameters).into_bytes();
+        let reply = server.send("POST", "/v2/models/digits/infer", &[("content-type", "application/json")], body).await;
+        assert_eq!(reply.status, status, "{}", reply.text);
+        assert_eq!(reply.text.contains("`partial` is given more than once"), status == 400, "{}", reply.text);
+    }
+    server.stop().await;
+}

@@ -47,7 +47,13 @@ pub(super) async fn run_alone(
     let times = MIN_REQUESTS.div_ceil(members.len());
     let chosen: Vec<_> = std::iter::repeat_n(members, times).flatten().copied().collect();
     progress.step(&format!("{outcome} alone"), chosen.len() * rounds);
-    let run = Run::execute(plugin, inputs, &chosen, rounds, progress).await?;
+    let run = match Run::execute(plugin, inputs, &chosen, rounds, progress).await {
+        // A large leak fills the memory before there are enough rounds.
+        Err(RunError::NoSampleSurvives | RunError::TooManyExcluded(_)) if times > 1 => {
+            Run::execute(plugin, inputs, members, rounds, progress).await?
+        }
+        run => run?,
+    };
     let (finding, measure) = worst(&run);
     let growing = (finding.verdict == Verdict::Leaks).then(|| growing(&run, inputs.samples)).flatten();
     Ok(ClassRun { finding, measure, growing })

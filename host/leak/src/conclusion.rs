@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::finding::Study;
 use super::known::Leak;
+use super::verdict::Verdict;
 
 /// What a study says about the plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -24,12 +25,15 @@ pub enum Conclusion {
 impl Conclusion {
     /// What a study and its leaks say.
     pub fn of(study: &Study, leaks: &[Leak]) -> Self {
-        let kept = study.classes.iter().map(|class| class.kept_in_first_round);
+        // A leak that is known hides nothing else. What a class that leaks keeps in the first round is a part of its leak.
+        let others = study.classes.iter().filter(|class| class.finding.verdict != Verdict::Leaks);
+        let kept_by_all = if leaks.is_empty() { study.kept_in_first_round } else { 0 };
+        let is_suspicious = others.map(|class| class.kept_in_first_round).chain([kept_by_all]).any(|kept| kept > 0);
         match () {
             () if leaks.iter().any(|leak| leak.known.is_none()) => Self::Leaks,
-            () if !leaks.is_empty() => Self::KnownLeaks,
             () if !study.heap_is_known => Self::Unknown,
-            () if kept.chain([study.kept_in_first_round]).any(|kept| kept > 0) => Self::Suspicion,
+            () if is_suspicious => Self::Suspicion,
+            () if !leaks.is_empty() => Self::KnownLeaks,
             () => Self::NoLeak,
         }
     }

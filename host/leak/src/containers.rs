@@ -102,9 +102,11 @@ impl Containers {
     pub fn update(&mut self, call: usize, vanished: &[Block], new: &[Block]) {
         let comparable = vanished.len() * new.len() <= MAX_PAIRS;
         let mut free: Vec<Block> = if comparable { new.to_vec() } else { Vec::new() };
-        for old in vanished {
-            let known = self.tracked.remove(&old.address);
-            let fits = |block: &Block| block.size > old.size && block.size <= 2 * old.size + 64;
+        // All of them before any is added: a block may be where another container's block was.
+        let known: Vec<_> = vanished.iter().map(|old| self.tracked.remove(&old.address)).collect();
+        for (old, known) in vanished.iter().zip(known) {
+            let most = old.size.saturating_mul(2).saturating_add(64);
+            let fits = |block: &Block| block.size > old.size && block.size <= most;
             let place = |block: &Block| (block.address != old.address, block.size);
             let Some(next) = free.iter().copied().filter(fits).min_by_key(place) else { continue };
             free.retain(|block| *block != next);

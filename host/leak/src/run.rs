@@ -186,7 +186,9 @@ impl<'a> Run<'a> {
 
     /// Returns true if more rounds would not change the verdict, or there are too many calls already.
     fn is_enough(&self, watch: &HeapWatch) -> bool {
-        if !self.record.grows() || self.subject.linear_bytes() >= ENOUGH_MEMORY {
+        // Only what was added: a plugin may be large from the start.
+        let grown = self.subject.linear_bytes().saturating_sub(self.record.linear.first().copied().unwrap_or(0));
+        if !self.record.grows() || grown >= ENOUGH_MEMORY {
             return true;
         }
         if self.calls.len() < ENOUGH_CALLS || self.rounds < ENOUGH_ROUNDS {

@@ -103,8 +103,12 @@ impl Uses {
                     |input: &ValueInfoProto| input.name.as_ref().is_some_and(|name| self.rounded.contains(name));
                 if !is_rounded && subgraph.input.iter().any(takes) {
                     is_rounded = true;
+                    let before = self.rounded.len();
                     self.mark_outputs(subgraph);
-                    self.collect_rounded(subgraph);
+                    // Only if something is new: otherwise the time would double with each nested loop.
+                    if self.rounded.len() > before {
+                        self.collect_rounded(subgraph);
+                    }
                 }
             }
             if rounds(operator) || is_rounded && !loses_last_bits(operator) {

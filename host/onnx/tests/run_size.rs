@@ -117,3 +117,27 @@ fn a_branch_that_may_not_run_is_not_counted() {
         assert_eq!(sizes.peaks(&inputs).expect("no panic"), peaks);
     }
 }
+
+/// The estimate keeps the elements of short lists only: 2⁴² of them would end the process.
+#[test]
+fn a_list_that_doubles_again_and_again_is_not_kept() {
+    let axis = || AttributeProto {
+        name: Some("axis".into()),
+        i: Some(0),
+        r#type: Some(AttributeType::INT),
+        ..AttributeProto::default()
+    };
+    let mut nodes = vec![node("Shape", &["column"], "s0")];
+    for step in 0..40 {
+        let (last, next) = (format!("s{step}"), format!("s{}", step + 1));
+        let mut concat = node("Concat", &[&last, &last], &next);
+        concat.attribute = vec![axis()];
+        nodes.push(concat);
+    }
+    let graph =
+        GraphProto { input: vec![value("column")], node: nodes, output: vec![value("s40")], ..GraphProto::default() };
+    let bytes = ModelProto { graph: Some(graph), ..ModelProto::default() }.write_buf().expect("written");
+    let sizes = RunSizes::of_model(&bytes).expect("a model");
+    let peaks = sizes.peaks(&[("column", &[5_000, 1])]).expect("no panic");
+    assert!(peaks.value.is_some_and(|value| value.elements > 1 << 20));
+}

@@ -25,8 +25,9 @@ pub(super) fn guard(
         .filter(|member| member.number == field::NODE_INPUT)
         .filter_map(|member| Some(String::from_utf8_lossy(member.value?).into_owned()));
     let operands = (inputs.next()?, inputs.next()?);
+    // A number that is probably free: counting from 0 for each division would be quadratic.
+    let mut counter = names.len();
     let mut name = |purpose: &str| {
-        let mut counter = 0;
         loop {
             let name = format!("plimsoll.{purpose}.{counter}");
             counter += 1;

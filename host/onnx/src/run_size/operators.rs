@@ -172,9 +172,11 @@ fn layout(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Value]) -> Op
         "Tile" if opset >= 6 => of(axes::tile(dims(0)?, &list(1)?)?),
         "Concat" => {
             let result = of(axes::concat(inputs, node.int_or("axis", 1))?);
-            let elements = inputs.iter().map(|input| input.elements.clone()).collect::<Option<Vec<_>>>();
-            let is_list = result.rank() == Some(1);
-            Value { elements: elements.filter(|_| is_list).map(|lists| lists.concat()), ..result }
+            // A chain of these doubles the list each time.
+            let is_short =
+                result.rank() == Some(1) && result.count().is_some_and(|count| count <= super::value::KEPT_ELEMENTS);
+            let lists = || inputs.iter().map(|input| input.elements.clone()).collect::<Option<Vec<_>>>();
+            Value { elements: is_short.then(lists).flatten().map(|lists| lists.concat()), ..result }
         }
         "Slice" => axes::slice(node, inputs)?,
         "Pad" => of(axes::pad(node, inputs)?),

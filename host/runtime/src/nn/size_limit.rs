@@ -9,15 +9,20 @@ use plimsoll_onnx::{LARGEST_TOTAL, LARGEST_VALUE, RunSizes};
 use super::model::{RunError, Signature};
 use crate::tensor::Tensor;
 
-/// How many accepted combinations of shapes are remembered.
+/// How many combinations of shapes are remembered.
 const REMEMBERED: usize = 64;
+
+/// The shapes of the inputs of a run.
+type Shapes = Vec<Vec<u32>>;
+/// Why a run is refused.
+type Judgement = Result<(), String>;
 
 /// The limit of a model with dynamic dimensions.
 pub(super) struct SizeLimit {
     /// Only locked for shapes that were not seen before.
     sizes: Mutex<RunSizes>,
-    /// The shapes of the inputs of runs that were accepted, those of the latest run first.
-    accepted: Mutex<VecDeque<Vec<Vec<u32>>>>,
+    /// The shapes of the inputs of runs, those of the latest run first, and why they are refused.
+    judged: Mutex<VecDeque<(Shapes, Judgement)>>,
 }
 
 impl SizeLimit {
@@ -28,7 +33,7 @@ impl SizeLimit {
         if inputs.iter().all(is_fixed) {
             return None;
         }
-        Some(Self { sizes: Mutex::new(RunSizes::of_model(bytes)?), accepted: Mutex::default() })
+        Some(Self { sizes: Mutex::new(RunSizes::of_model(bytes)?), judged: Mutex::default() })
     }
 
     /// Checks the shapes of a run. `tensors` are in the order of `inputs`.
@@ -54,46 +59,53 @@ impl SizeLimit {
         self.check_shapes(inputs, tensors.iter().map(of_batch).collect())
     }
 
-    fn check_shapes(&self, inputs: &[Signature], shapes: Vec<Vec<u32>>) -> Result<(), RunError> {
+    fn check_shapes(&self, inputs: &[Signature], shapes: Shapes) -> Result<(), RunError> {
         {
-            let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(at) = accepted.iter().position(|other| *other == shapes) {
-                let found = accepted.remove(at);
-                if let Some(found) = found {
-                    accepted.push_front(found);
-                }
-                return Ok(());
+            let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(at) = judged.iter().position(|(other, _)| *other == shapes)
+                && let Some(found) = judged.remove(at)
+            {
+                let verdict = found.1.clone();
+                judged.push_front(found);
+                return verdict.map_err(RunError::TooLarge);
             }
         }
+        let verdict = self.judge(inputs, &shapes)?;
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        judged.push_front((shapes, verdict.clone()));
+        judged.truncate(REMEMBERED);
+        drop(judged);
+        verdict.map_err(RunError::TooLarge)
+    }
+
+    /// Estimates the sizes of a run. The inner error says why it is refused.
+    fn judge(&self, inputs: &[Signature], shapes: &[Vec<u32>]) -> Result<Judgement, RunError> {
         let named: Vec<(&str, &[u32])> =
-            inputs.iter().zip(&shapes).map(|(input, shape)| (input.name.as_str(), shape.as_slice())).collect();
+            inputs.iter().zip(shapes).map(|(input, shape)| (input.name.as_str(), shape.as_slice())).collect();
         let sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
         // A panic is logged and counted by the host. It is not the fault of the caller.
         let peaks = sizes.peaks(&named).map_err(|_| RunError::Panicked)?;
         drop(sizes);
         if let Some((node, operator)) = peaks.empty {
-            return Err(RunError::TooLarge(format!(
+            return Ok(Err(format!(
                 "with inputs of these shapes, node `{node}` ({operator}) would get a value without elements, which the \
                  backend cannot compute; send inputs with at least one element"
             )));
         }
         if let Some(largest) = peaks.value.filter(|largest| largest.elements > LARGEST_VALUE) {
-            return Err(RunError::TooLarge(format!(
+            return Ok(Err(format!(
                 "with inputs of these shapes, node `{}` ({}) would compute {} elements; at most {LARGEST_VALUE} are \
                  allowed in one value; send smaller inputs",
                 largest.node, largest.operator, largest.elements
             )));
         }
         if let Some(total) = peaks.total.filter(|total| total.elements > LARGEST_TOTAL) {
-            return Err(RunError::TooLarge(format!(
+            return Ok(Err(format!(
                 "with inputs of these shapes, the model would need {} elements in all values at node `{}` ({}); at most \
                  {LARGEST_TOTAL} are allowed at the same time; send smaller inputs",
                 total.elements, total.node, total.operator
             )));
         }
-        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-        accepted.push_front(shapes);
-        accepted.truncate(REMEMBERED);
-        Ok(())
+        Ok(Ok(()))
     }
 }

@@ -1,10 +1,11 @@
 //! `Content-Encoding`: decompresses request bodies and compresses replies.
 
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
-use flate2::read::{GzEncoder, MultiGzDecoder, ZlibDecoder, ZlibEncoder};
+use flate2::bufread::ZlibDecoder;
+use flate2::read::{GzEncoder, MultiGzDecoder, ZlibEncoder};
 use plimsoll_runtime::text::shortened;
 
 use super::body::{Limits, make_room};
@@ -17,6 +18,20 @@ use crate::serve::headers::text;
 const FIRST_STEP: u64 = 64 << 10;
 /// Maximum bytes by which the memory of a decompressed body grows at once.
 const MAX_STEP: u64 = 4 << 20;
+
+/// Decompresses zlib data that nothing may follow. The decoder alone ignores what follows.
+struct WholeZlib(ZlibDecoder<Cursor<Bytes>>);
+
+impl Read for WholeZlib {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buffer)?;
+        let input = self.0.get_ref();
+        if read == 0 && !buffer.is_empty() && input.position() < input.get_ref().len() as u64 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "bytes follow the end of the compressed data"));
+        }
+        Ok(read)
+    }
+}
 
 /// Decompresses the body according to `Content-Encoding`. `reserved` grows with the decompressed body, and shrinks to it
 /// at the end.
@@ -44,7 +59,7 @@ pub(super) async fn unpack(
     let packed = reserved.bytes();
     let mut decoder: Box<dyn Read + Send> = match encoding.as_str() {
         "gzip" | "x-gzip" => Box::new(MultiGzDecoder::new(Cursor::new(body))),
-        "deflate" => Box::new(ZlibDecoder::new(Cursor::new(body))),
+        "deflate" => Box::new(WholeZlib(ZlibDecoder::new(Cursor::new(body)))),
         other => {
             let other = shortened(other);
             let detail = format!("Content-Encoding `{other}` is not supported; use `gzip` or `deflate`");

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use plimsoll_runtime::text::shortened;
 use serde::Deserialize as DeriveDeserialize;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -130,6 +131,10 @@ impl<'de> Deserialize<'de> for Limited {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Limited, A::Error> {
                 let mut parameters = Parameters::new();
                 while let Some((name, value)) = map.next_entry::<String, Parameter>()? {
+                    if parameters.contains_key(&name) {
+                        let name = shortened(&name);
+                        return Err(A::Error::custom(format!("the parameter `{name}` is given more than once")));
+                    }
                     parameters.insert(name, value);
                     if parameters.len() > MAX_PARAMETERS {
                         return Err(A::Error::custom(format!("there are more than {MAX_PARAMETERS} parameters")));
