@@ -8,6 +8,8 @@ use plimsoll_tests::{Server, guests_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::wrapped::{Wrapped, can_run, site};
+
 /// Opens a connection and sends bytes.
 pub(crate) async fn raw(server: &Server, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(&server.url["http://".len()..]).await.expect("connected");
@@ -241,6 +243,30 @@ async fn connections_are_not_closed_before_their_first_request_arrives() {
     let mut start = [0; 12];
     second.read_exact(&mut start).await.expect("a reply");
     assert_eq!(&start, b"HTTP/1.1 200");
+}
+
+/// The default bound is 30 of the 40 descriptors, but the server needs more than 10 for itself, so the bound is never
+/// reached.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_are_closed_if_there_are_no_descriptors_for_new_ones() {
+    let limited = ["prlimit", "--nofile=40:40"];
+    if !can_run(&limited) {
+        return;
+    }
+    let site = site("");
+    let served = Wrapped::start(&limited, &site);
+    let address = served.address().to_owned();
+    let mut idle = Vec::new();
+    for _ in 0..60 {
+        idle.push(TcpStream::connect(&address).await.expect("connected"));
+    }
+    let mut client = TcpStream::connect(&address).await.expect("connected");
+    client.write_all(b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+    let mut start = [0; 12];
+    let read = tokio::time::timeout(Duration::from_secs(60), client.read_exact(&mut start)).await;
+    read.expect("a reply while the others are open").expect("a reply");
+    assert_eq!(&start, b"HTTP/1.1 200");
+    drop(idle);
 }
 
 #[tokio::test(flavor = "multi_thread")]

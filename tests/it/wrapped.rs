@@ -114,6 +114,11 @@ impl Wrapped {
         Self { child, url, log, client }
     }
 
+    /// Host and port.
+    pub(crate) fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
     /// The process id.
     pub(crate) fn pid(&self) -> String {
         self.child.id().to_string()

@@ -122,18 +122,19 @@ impl ConnectionLimit {
     }
 
     /// Closes the connections that are idle for the longest time. Closes several at once, because finding them takes
-    /// time.
-    fn close_idle(&self) {
+    /// time. Returns false if none is idle.
+    pub(super) fn close_idle(&self) -> bool {
         let open = lock(&self.open);
         let mut idle: Vec<_> =
             open.values().filter(|connection| connection.is_idle() && !connection.is_new()).collect();
         idle.retain(|connection| !connection.is_closing.load(Relaxed));
         idle.sort_unstable_by_key(|connection| connection.idle_since.load(Relaxed));
         let count = (self.max / 64).clamp(1, idle.len().div_ceil(4).max(1));
-        for connection in idle.into_iter().take(count) {
+        for connection in idle.iter().take(count) {
             connection.is_closing.store(true, Relaxed);
             connection.close.notify_one();
         }
+        !idle.is_empty()
     }
 }
 

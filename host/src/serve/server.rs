@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use axum::Router;
 use futures_util::FutureExt;
+use rustix::io::Errno;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
 use tokio_util::either::Either;
 
 use super::app::App;
-use super::connection_limit::ConnectionSlot;
+use super::connection_limit::{ConnectionLimit, ConnectionSlot};
 use super::connections::Connections;
 use super::listener::{Listener, Peer, Stream};
 use super::part::Part;
@@ -25,6 +26,8 @@ use super::{grpc, http, refresh};
 
 /// Pause after a connection could not be accepted, for example because there are no free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+/// The same if an idle connection is being closed to make room.
+const CLOSING_PAUSE: Duration = Duration::from_millis(50);
 
 /// The sockets on which the server listens.
 pub struct Listeners {
@@ -137,6 +140,12 @@ struct Arrived {
     endpoint: usize,
 }
 
+/// Returns true if the process or the system has no descriptors or no memory for a connection (accept(2)).
+fn is_lack_of_room(error: &io::Error) -> bool {
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|error| lacks.contains(&error))
+}
+
 impl Endpoints {
     /// Serves new connections until `end` completes.
     async fn serve_until<T>(&mut self, connections: &mut Connections, end: impl Future<Output = T>) -> T {
@@ -147,7 +156,7 @@ impl Endpoints {
             // that has arrived.
             let next = async {
                 if self.arrived.is_none() {
-                    self.arrived = Some(self.accept().await);
+                    self.arrived = Some(self.accept(&limit).await);
                 }
                 limit.room().await
             };
@@ -166,14 +175,20 @@ impl Endpoints {
         }
     }
 
-    /// Waits for the next connection.
-    async fn accept(&mut self) -> Arrived {
+    /// Waits for the next connection. While the process has no room for one, idle connections are closed: the bound on
+    /// connections does not know the descriptors that are used otherwise.
+    async fn accept(&mut self, limit: &ConnectionLimit) -> Arrived {
+        let mut is_logged = false;
         let (stream, peer, endpoint) = loop {
             match poll_fn(|context| self.poll_accept(context)).await {
                 Ok(accepted) => break accepted,
                 Err(error) => {
-                    tracing::warn!("cannot accept a connection, trying again: {error}");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    // Once for each connection: the pause may be short.
+                    if !std::mem::replace(&mut is_logged, true) {
+                        tracing::warn!("cannot accept a connection, trying again: {error}");
+                    }
+                    let is_closing = is_lack_of_room(&error) && limit.close_idle();
+                    tokio::time::sleep(if is_closing { CLOSING_PAUSE } else { ACCEPT_PAUSE }).await;
                 }
             }
         };
@@ -204,7 +219,7 @@ impl Endpoints {
     fn close(mut self, connections: &mut Connections) {
         for _ in 0..QUEUE {
             if self.arrived.is_none() {
-                self.arrived = self.accept().now_or_never();
+                self.arrived = self.accept(&connections.limit()).now_or_never();
             }
             if self.arrived.is_none() {
                 return;
