@@ -38,6 +38,12 @@ async fn oip_the_infer_model_takes_the_tensors_of_the_network() {
         (with("data", json!([1.0, 2.0])), "invalid_input", "`data` has 2"),
         (with("data", json!(vec!["x"; count])), "invalid_input", "a string is not a valid FP32 value"),
         (with("data", json!(vec![0.5; count + 1])), "invalid_input", "has more"),
+        // As many elements as the shape has, but in other lists.
+        (with("data", json!(vec![vec![0.5; count / 4]; 4])), "invalid_input", "nested lists of `data`"),
+        (with("data", json!([vec![0.5; count], Vec::<f64>::new()])), "invalid_input", "nested lists of `data`"),
+        (with("data", json!([[vec![vec![0.5; 8]; count / 8]], []])), "invalid_input", "nested lists of `data`"),
+        (with("data", json!([[[vec![0.5; 7], vec![0.5; count - 7]]]])), "invalid_input", "nested lists of `data`"),
+        (with("data", json!([[0.5], 0.5])), "invalid_input", "nested lists of `data`"),
         (with("datatype", json!("FP8")), "invalid_input", "there is no datatype `FP8`"),
         (with("shape", json!([u64::MAX, 2])), "invalid_input", "too many elements"),
         (with("shape", json!([-1, 64])), "invalid_input", "invalid value"),

@@ -157,7 +157,7 @@ impl InputReader {
                 let count = count(&shape, datatype).map_err(|error| invalid(&error))?;
                 self.take(count * datatype.size().unwrap_or(0))?;
                 let base64 = parameters.get("content_type").and_then(|value| value.as_text()) == Some(BASE64);
-                read_elements(data, datatype, count, base64).map_err(|error| invalid(&error))?
+                read_elements(data, datatype, &shape, count, base64).map_err(|error| invalid(&error))?
             }
         };
         Ok(Tensor { name, datatype, shape, parameters, data })

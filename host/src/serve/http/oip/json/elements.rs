@@ -26,6 +26,9 @@ pub(in crate::serve::http::oip) enum ElementsError {
     /// There are more elements than the shape has.
     #[error("the shape has {0} elements, `data` has more")]
     TooMany(u64),
+    /// The lists of `data` are nested in another way than the shape says.
+    #[error("the nested lists of `data` do not have the shape; nest them as the shape says, or send one flat list")]
+    Nested,
     /// The datatype does not have the value.
     #[error("{value} is not a valid {datatype} value")]
     Value { value: String, datatype: Datatype },
@@ -34,14 +37,16 @@ pub(in crate::serve::http::oip) enum ElementsError {
     Base64 { index: u64, error: DecodeError },
 }
 
-/// Reads the elements of a tensor, in one list or in nested lists.
+/// Reads the elements of a tensor, in one list or in lists that are nested as the shape says. `count` is the number of
+/// elements of the shape.
 ///
 /// # Errors
-/// If the number of elements is not `count`, an element is not valid for the datatype, or the datatype has no JSON
-/// form.
+/// If the number of elements is not `count`, the lists are nested in another way, an element is not valid for the
+/// datatype, or the datatype has no JSON form.
 pub(in crate::serve::http::oip) fn read_elements(
     data: &RawValue,
     datatype: Datatype,
+    shape: &[u64],
     count: u64,
     base64: bool,
 ) -> Result<Data, ElementsError> {
@@ -53,9 +58,10 @@ pub(in crate::serve::http::oip) fn read_elements(
         Some(size) => (Vec::with_capacity(most * size as usize), Vec::new()),
         None => (Vec::new(), Vec::with_capacity(most)),
     };
-    let mut elements = Elements { datatype, count, base64, found: 0, bytes, texts };
+    let mut elements =
+        Elements { datatype, shape, count, base64, found: 0, is_nested: false, depth: None, bytes, texts };
     let mut deserializer = serde_json::Deserializer::from_str(data.get());
-    List(&mut elements).deserialize(&mut deserializer).map_err(ElementsError::Json)?;
+    List { elements: &mut elements, depth: 0 }.deserialize(&mut deserializer).map_err(ElementsError::Json)?;
     if elements.found != count {
         return Err(ElementsError::TooFew { count, found: elements.found });
     }
@@ -84,16 +90,33 @@ pub(in crate::serve::http::oip) fn memory_of_elements(data: &RawValue, datatype:
 const OWN_ELEMENT: u64 = SHARED_ELEMENT + 64;
 
 /// The elements read so far.
-struct Elements {
+struct Elements<'s> {
     datatype: Datatype,
+    shape: &'s [u64],
     count: u64,
+    /// True if there are lists in the list.
+    is_nested: bool,
+    /// The number of lists around the first element, and so around each element.
+    depth: Option<usize>,
     base64: bool,
     found: u64,
     bytes: Vec<u8>,
     texts: Vec<Bytes>,
 }
 
-impl Elements {
+impl Elements<'_> {
+    /// Checks the lists around an element.
+    fn place(&mut self, depth: usize) -> Result<(), ElementsError> {
+        let is_expected = *self.depth.get_or_insert(depth) == depth && (depth <= 1 || depth == self.shape.len());
+        if is_expected { Ok(()) } else { Err(ElementsError::Nested) }
+    }
+
+    /// Checks a list that is complete. A list that is not nested has any length: its elements are counted.
+    fn close(&mut self, depth: usize, length: u64) -> Result<(), ElementsError> {
+        self.is_nested |= depth > 0;
+        if !self.is_nested || self.shape.get(depth) == Some(&length) { Ok(()) } else { Err(ElementsError::Nested) }
+    }
+
     fn count_one(&mut self) -> Result<(), ElementsError> {
         self.found += 1;
         if self.found > self.count { Err(ElementsError::TooMany(self.count)) } else { Ok(()) }
@@ -168,9 +191,13 @@ impl Elements {
 }
 
 /// A list of elements or of lists. serde_json limits the nesting depth.
-struct List<'a>(&'a mut Elements);
+struct List<'a, 's> {
+    elements: &'a mut Elements<'s>,
+    /// The number of lists around it.
+    depth: usize,
+}
 
-impl<'de> DeserializeSeed<'de> for List<'_> {
+impl<'de> DeserializeSeed<'de> for List<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -178,35 +205,38 @@ impl<'de> DeserializeSeed<'de> for List<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for List<'_> {
+impl<'de> Visitor<'de> for List<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} elements in a list or in nested lists", self.0.datatype)
+        write!(f, "{} elements in a list or in nested lists", self.elements.datatype)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(List(&mut *self.0))?.is_some() {}
-        Ok(())
+        let mut length = 0;
+        while seq.next_element_seed(List { elements: &mut *self.elements, depth: self.depth + 1 })?.is_some() {
+            length += 1;
+        }
+        self.elements.close(self.depth, length).map_err(A::Error::custom)
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
-        self.0.boolean(value).map_err(E::custom)
+        self.elements.place(self.depth).and_then(|()| self.elements.boolean(value)).map_err(E::custom)
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        self.0.integer(value.into()).map_err(E::custom)
+        self.elements.place(self.depth).and_then(|()| self.elements.integer(value.into())).map_err(E::custom)
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        self.0.integer(value.into()).map_err(E::custom)
+        self.elements.place(self.depth).and_then(|()| self.elements.integer(value.into())).map_err(E::custom)
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        self.0.number(value).map_err(E::custom)
+        self.elements.place(self.depth).and_then(|()| self.elements.number(value)).map_err(E::custom)
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
-        self.0.text(value).map_err(E::custom)
+        self.elements.place(self.depth).and_then(|()| self.elements.text(value)).map_err(E::custom)
     }
 }
