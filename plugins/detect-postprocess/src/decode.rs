@@ -1,7 +1,9 @@
 //! Reads the numbers of the outputs as boxes, one function for each form of the layouts.
 
+use postprocess_core::geometry::Geometry;
+
 use crate::check::{Sizes, finite, probabilities};
-use crate::geometry::Geometry;
+use crate::geometry;
 use crate::grids;
 use crate::layout::Kind;
 use crate::select::Found;
@@ -114,7 +116,7 @@ impl Candidates<'_> {
     /// Adds a box if its score is over the threshold.
     fn add(&mut self, class: usize, score: f32, r#box: [f32; 4]) -> Result<(), String> {
         if score > self.settings.rule.score_threshold && Some(class) != self.settings.rule.background {
-            self.geometry.check(&r#box, self.settings.unit)?;
+            geometry::check(self.geometry, &r#box, self.settings.unit)?;
             self.found.push(Found { class, score, r#box });
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The grids of `yolox` and `retinanet`: the places in the model's input to which their boxes are relative.
 
-use crate::geometry::Geometry;
+use postprocess_core::geometry::Geometry;
+
 use crate::settings::Settings;
 
 /// The greatest logarithm by which a box is larger than its anchor, as in torchvision.

@@ -71,9 +71,9 @@ use std::sync::OnceLock;
 use plimsoll_sdk::{
     Failure, Init, NamedTensor, Postprocess, Reply, Request, Tensor, TensorType, export_postprocess, model, tensor,
 };
+use postprocess_core::geometry::Geometry;
 use serde::Serialize;
 
-use geometry::Geometry;
 use settings::Settings;
 
 struct Detect;
@@ -116,7 +116,7 @@ impl Postprocess for Detect {
         let detections = found
             .into_iter()
             .filter_map(|found| {
-                let r#box = geometry.to_original(found.r#box, settings.unit)?;
+                let r#box = geometry::to_original(&geometry, found.r#box, settings.unit)?;
                 let label = match &settings.labels {
                     Some(labels) => labels[found.class].clone(),
                     None => found.class.to_string(),

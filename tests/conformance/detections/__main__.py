@@ -10,39 +10,16 @@ and `suppress.py`: the formulas of the projects that they name, written again wi
 
 import argparse
 import json
-import struct
+import sys
 from pathlib import Path
 
 import numpy as np
 
+sys.path.append(str(Path(__file__).parent.parent / "postprocess"))
+
+from common import body, geometry
 from layouts import LAYOUTS
 from suppress import to_original
-
-
-def geometry(random):
-    """A context of `image-preprocess`, for stretch, letterbox and crop, and an input of at most 160 pixels."""
-    width, height = (int(side) for side in random.integers(20, 900, 2))
-    inputs = [int(side) * 32 for side in random.integers(1, 6, 2)]
-    mode = str(random.choice(["stretch", "letterbox", "crop"]))
-    scale = [inputs[0] / width, inputs[1] / height]
-    if mode == "letterbox":
-        scale = [min(scale)] * 2
-    if mode == "crop":
-        scale = [max(scale)] * 2
-    full = [max(1, round(width * scale[0])), max(1, round(height * scale[1]))]
-    offset = [(inputs[axis] - full[axis]) // 2 for axis in range(2)]
-    return {
-        "width": width, "height": height, "resize": mode, "input_width": inputs[0], "input_height": inputs[1],
-        "scale_x": full[0] / width, "scale_y": full[1] / height, "offset_x": offset[0], "offset_y": offset[1],
-    }
-
-
-def body(tensors, context):
-    """The body for `given-tensors`."""
-    names = {"float32": "fp32", "int32": "i32", "int64": "i64"}
-    described = [{"name": name, "type": names[str(data.dtype)], "shape": data.shape} for name, data in tensors]
-    text = json.dumps({"tensors": described, "context": context}).encode()
-    return struct.pack("<I", len(text)) + text + b"".join(data.tobytes() for _, data in tensors)
 
 
 def make_case(layout, variant, random):

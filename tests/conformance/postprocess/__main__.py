@@ -15,24 +15,11 @@ replies.json, with status and media type. The reference never sees the plugin's 
 import argparse
 import importlib
 import json
-import struct
 from pathlib import Path
 
 import numpy as np
 
-from common import REFUSED
-
-
-def body(tensors, context):
-    """The body for `given-tensors`. A tensor is a name and an array, or a name, the bytes of bf16 and a shape."""
-    names = {"float16": "fp16", "float32": "fp32", "float64": "fp64", "uint8": "u8", "int32": "i32", "int64": "i64"}
-    described, data = [], b""
-    for name, array, *shape in tensors:
-        element = "bf16" if shape else names[str(array.dtype)]
-        described.append({"name": name, "type": element, "shape": shape[0] if shape else array.shape})
-        data += array.tobytes()
-    text = json.dumps({"tensors": described, "context": context}).encode()
-    return struct.pack("<I", len(text)) + text + data
+from common import REFUSED, body
 
 
 def cases(suite, count):

@@ -1,4 +1,7 @@
-"""What the suites share."""
+"""What the suites share, and those of `../detections`."""
+
+import json
+import struct
 
 import numpy as np
 
@@ -30,3 +33,15 @@ def geometry(random, largest=900):
 def spoil(random, array):
     """Makes one element NaN or infinite."""
     array.reshape(-1)[random.integers(array.size)] = random.choice([np.nan, np.inf, -np.inf])
+
+
+def body(tensors, context):
+    """The body for `given-tensors`. A tensor is a name and an array, or a name, the bytes of bf16 and a shape."""
+    names = {"float16": "fp16", "float32": "fp32", "float64": "fp64", "uint8": "u8", "int32": "i32", "int64": "i64"}
+    described, data = [], b""
+    for name, array, *shape in tensors:
+        element = "bf16" if shape else names[str(array.dtype)]
+        described.append({"name": name, "type": element, "shape": shape[0] if shape else array.shape})
+        data += array.tobytes()
+    text = json.dumps({"tensors": described, "context": context}).encode()
+    return struct.pack("<I", len(text)) + text + data
