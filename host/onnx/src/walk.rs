@@ -130,9 +130,9 @@ impl Walk {
             .collect())
     }
 
-    /// Runs a function that creates nodes and constants.
-    fn site(&mut self, values: &Values, constants: &mut Vec<TensorProto>, create: impl FnOnce(&mut Site)) {
-        let mut site = Site {
+    /// A place for new nodes in a graph with these values.
+    fn new_site<'a>(&'a mut self, values: &'a Values) -> Site<'a> {
+        Site {
             opset: self.opset,
             values,
             constants: Vec::new(),
@@ -141,7 +141,12 @@ impl Walk {
             uses: &self.uses,
             is_guarded: false,
             loses_nan: &mut self.loses_nan,
-        };
+        }
+    }
+
+    /// Runs a function that creates nodes and constants.
+    fn site(&mut self, values: &Values, constants: &mut Vec<TensorProto>, create: impl FnOnce(&mut Site)) {
+        let mut site = self.new_site(values);
         create(&mut site);
         constants.append(&mut site.constants);
     }
@@ -209,16 +214,7 @@ impl Walk {
                 rules::check_result(ty, &operator).map_err(|reason| rejected(&reason))?;
             }
         }
-        let mut site = Site {
-            opset,
-            values,
-            constants: Vec::new(),
-            names: &mut self.names,
-            created: &mut self.created,
-            uses: &self.uses,
-            is_guarded: false,
-            loses_nan: &mut self.loses_nan,
-        };
+        let mut site = self.new_site(values);
         let corrected = rules::apply(std::mem::take(node), &mut site).map_err(|reason| rejected(&reason))?;
         constants.append(&mut site.constants);
         if site.is_guarded
