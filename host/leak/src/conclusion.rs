@@ -25,14 +25,11 @@ pub enum Conclusion {
 impl Conclusion {
     /// What a study and its leaks say.
     pub fn of(study: &Study, leaks: &[Leak]) -> Self {
-        // A leak that is known hides nothing else. What a class that leaks keeps in the first round is a part of its leak.
-        let others = study.classes.iter().filter(|class| class.finding.verdict != Verdict::Leaks);
-        let kept_by_all = if leaks.is_empty() { study.kept_in_first_round } else { 0 };
-        let is_suspicious = others.map(|class| class.kept_in_first_round).chain([kept_by_all]).any(|kept| kept > 0);
+        // A leak that is known hides nothing else.
         match () {
             () if leaks.iter().any(|leak| leak.known.is_none()) => Self::Leaks,
             () if !study.heap_is_known => Self::Unknown,
-            () if is_suspicious => Self::Suspicion,
+            () if suspicious_inputs(study) > 0 => Self::Suspicion,
             () if !leaks.is_empty() => Self::KnownLeaks,
             () => Self::NoLeak,
         }
@@ -47,4 +44,11 @@ impl Conclusion {
             Self::Suspicion => 3,
         }
     }
+}
+
+/// The number of inputs that each left a block in the first round. What a class that leaks keeps is a part of its leak.
+pub fn suspicious_inputs(study: &Study) -> usize {
+    let steady = study.classes.iter().filter(|class| class.finding.verdict != Verdict::Leaks);
+    let by_class = steady.map(|class| class.kept_in_first_round).sum();
+    if study.leaks() { by_class } else { by_class.max(study.kept_in_first_round) }
 }

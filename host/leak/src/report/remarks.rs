@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::conclusion::suspicious_inputs;
 use crate::finding::Study;
 use crate::known::Leak;
 use crate::verdict::Verdict;
@@ -42,9 +43,8 @@ pub(super) fn add(text: &mut String, study: &Study, leaks: &[Leak]) {
             kinds.join(", ")
         ));
     }
-    let kept =
-        study.classes.iter().map(|class| class.kept_in_first_round).sum::<usize>().max(study.kept_in_first_round);
-    if kept > 0 && !study.leaks() {
+    let kept = suspicious_inputs(study);
+    if kept > 0 {
         remark(&format!(
             "Suspicion: {kept} inputs left a block each in the first round that is still in use. What is kept for each \
              input, for example in a cache whose key is the decoded image, grows without end with new inputs. Run it with \
