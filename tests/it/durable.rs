@@ -84,7 +84,7 @@ async fn a_deployment_that_must_be_durable_is_refused_if_it_is_not() {
     let detail = reply["detail"].as_str().expect("text");
     assert!(detail.contains("deploy.require_durable") && detail.contains("No space left"), "{detail}");
     assert_eq!(served.states("stamp").await, ["serving"]);
-    // The same holds for a file of the folder. It is tried again.
+    // The same holds for a file in the plugin folder. The next scan tries it again.
     site.drop_in("stamp.wasm", &stamped(2));
     served.wait_for_metric("plimsoll_unreadable_files", 1).await;
     served.wait_for_failed_scans(3).await;

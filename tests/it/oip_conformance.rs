@@ -75,7 +75,7 @@ async fn run_pytest(python: &Path, files: &[&str]) {
 async fn oip_conformance_with_tritonclient_and_kserve() {
     let Some(python) = environment("requirements.txt") else { return };
     run_pytest(&python, &["test_triton_http.py", "test_triton_grpc.py", "test_triton_aio.py"]).await;
-    // In a separate process, because both clients register the messages of the protocol in their process.
+    // In a separate process, because both clients register the same protobuf messages, and a process can do that only once.
     run_pytest(&python, &["test_kserve.py"]).await;
     run_pytest(&python, &["test_examples.py"]).await;
 }

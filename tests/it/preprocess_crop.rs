@@ -20,7 +20,7 @@ fn cropped(size: (u32, u32), shorter: u32, input: (u32, u32), mode: Mode) -> [f6
 }
 
 #[test]
-fn a_crop_is_that_of_torchvision_unless_the_nearest_pixel_is_configured() {
+fn a_crop_matches_torchvision_unless_the_nearest_pixel_is_configured() {
     // Computed by `_compute_resized_output_size` and `center_crop` of torchvision 0.29.2: `Resize(shorter)`, then
     // `CenterCrop(input)`. The second row of numbers is rounded to the nearest pixel instead.
     for (size, shorter, input, torchvision, nearest) in [

@@ -70,6 +70,29 @@ async fn an_upload_is_refused_if_the_manifest_pins_another_digest_or_is_not_vali
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_without_the_plugin_folder_does_not_drop_the_limits_of_the_manifest() {
+    let site = Site::new("");
+    site.drop_in("stamp.toml", b"max_memory = \"20MiB\"");
+    let server = site.serve().await;
+    let (plugins, away) = (site.folder.path().join("plugins"), site.folder.path().join("away"));
+    std::fs::rename(&plugins, &away).expect("renamed");
+    let missing = put(&server, "", stamped(1)).await;
+    std::fs::create_dir(&plugins).expect("made");
+    let empty = put(&server, "", stamped(1)).await;
+    for reply in [missing, empty] {
+        assert_eq!((reply.status, reply.code().as_str()), (500, "internal"), "{}", reply.text);
+        assert!(reply.text.contains("stamp.toml") && reply.text.contains("restore the folder"), "{}", reply.text);
+    }
+    assert_eq!((server.infer("p", "", "").await.text, cap(&server).await), (stamped_reply(0), 20));
+
+    // A manifest that was removed alone counts as removed.
+    std::fs::write(plugins.join("notes.txt"), "none").expect("written");
+    let reply = put(&server, "", stamped(1)).await;
+    assert_eq!((reply.status, &reply.json()["state"]), (200, &"serving".into()), "{}", reply.text);
+    assert_ne!(cap(&server).await, 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_prints_which_manifest_is_used() {
     let site = Site::new("");
     let server = site.serve().await;

@@ -64,7 +64,7 @@ fn the_order_of_versions_is_total_antisymmetric_and_transitive() {
 }
 
 #[test]
-fn versions_of_semver_have_its_precedence() {
+fn semantic_versions_are_ordered_by_their_precedence() {
     let mut seen = [0_u32; 3];
     let agrees = |(a, b): (String, String)| {
         // Half of the pairs have the same numbers, so that the pre-release decides.

@@ -46,7 +46,7 @@ async fn a_folder_that_cannot_be_read_changes_nothing_and_is_reported_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_without_descriptors_changes_nothing() {
+async fn a_lack_of_file_descriptors_changes_no_deployment() {
     if !can_run(&["prlimit", "--nofile=100:1000"]) {
         return;
     }
@@ -68,7 +68,7 @@ async fn a_process_without_descriptors_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mount_that_drops_changes_nothing() {
+async fn a_dropped_mount_changes_no_deployment() {
     let site = site("");
     let mounts = in_mounts("mount --bind store plugins");
     let store = site.folder.path().join("store");

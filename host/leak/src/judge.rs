@@ -22,7 +22,7 @@ pub struct Leaking {
 }
 
 impl Leaking {
-    /// Returns true if the block belongs to what leaks; true for every block if that is not known.
+    /// Returns true if the block is part of the leak, or if it is not known which blocks leak.
     pub fn contains(&self, block: Block) -> bool {
         let is_known = !self.sizes.is_empty() || !self.addresses.is_empty();
         self.is_everything

@@ -48,7 +48,7 @@ pub(crate) fn fields(message: &[u8]) -> Option<Vec<Field<'_>>> {
     Some(fields)
 }
 
-/// A copy of a message. `edit` writes the fields that it changes, and returns true for them; all others are copied.
+/// A copy of a message. `edit` returns true for a field that it wrote itself. All other fields are copied.
 pub(crate) fn edited(
     message: &[u8],
     mut edit: impl FnMut(&Field<'_>, &mut Vec<u8>) -> Option<bool>,

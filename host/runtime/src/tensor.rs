@@ -75,7 +75,7 @@ impl Tensor {
         Self { dimensions, ty, data: Arc::new(data), counted: false }
     }
 
-    /// Checks that dimensions and type need exactly the bytes that are there.
+    /// Checks that the data has exactly the size that dimensions and type need.
     ///
     /// # Errors
     /// If the number of bytes differs.

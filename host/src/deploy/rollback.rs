@@ -111,7 +111,13 @@ fn previous_release(serving: &Serving, name: &str, to: Option<&str>) -> Result<A
         to.is_none_or(|to| **version == *to || (to.len() >= 6 && digest.starts_with(to)))
     };
     plugin.previous.iter().map(|previous| &previous.release).find(wanted).cloned().ok_or_else(|| {
-        let what = to.map_or("no previous version".to_owned(), |to| format!("no previous version `{to}`"));
-        ChangeError::Conflict(format!("plugin `{name}` has {what}"))
+        let versions: Vec<_> =
+            plugin.previous.iter().map(|previous| &*previous.release.artifact.identity.version).collect();
+        ChangeError::Conflict(match to {
+            Some(to) if !versions.is_empty() => {
+                format!("plugin `{name}` has no previous version `{to}`; it has {}", versions.join(", "))
+            }
+            _ => format!("plugin `{name}` has no previous version"),
+        })
     })
 }

@@ -28,6 +28,13 @@ pub enum UploadError {
     /// The manifest in the plugin folder cannot be read.
     #[error("its manifest cannot be used: {0}")]
     Manifest(#[from] FileError),
+    /// The serving version has a manifest, and its whole folder is missing or empty.
+    #[error(
+        "the manifest {}, with the limits of the serving version, is gone with everything else in its folder (was a mount \
+         dropped?): restore the folder; or, to deploy without a manifest, put any file there",
+        .0.display()
+    )]
+    NoFolder(PathBuf),
     /// The manifest in the plugin folder pins another digest.
     #[error("{0}; change `sha256` there, or remove it")]
     Pinned(ManifestError),
@@ -47,16 +54,19 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Reads the manifest, and creates the release.
+    /// Reads the manifest, and creates the release. `manifest_before` is the manifest of the plugin's serving version.
     ///
     /// # Errors
-    /// If the version is not valid, the manifest cannot be used, or the digest differs from the one that the request or
-    /// the manifest pins.
-    pub fn into_release(self, config: &Config) -> Result<Release, UploadError> {
+    /// If the version is not valid, the manifest cannot be used or its whole folder is gone, or the digest differs from
+    /// the one that the request or the manifest pins.
+    pub fn into_release(self, config: &Config, manifest_before: Option<&Path>) -> Result<Release, UploadError> {
         let Self { name, version, sha256, bytes } = self;
         // Before it becomes a part of a path.
         version.as_deref().map_or(Ok(()), check_version)?;
         let manifest = read_manifest(&name, &component_file(config, &name, version.as_deref()))?;
+        if let Some(before) = manifest_before.filter(|before| manifest.file().is_none() && is_folder_gone(before)) {
+            return Err(UploadError::NoFolder(before.to_owned()));
+        }
         let release = Release::new(&name, version.as_deref(), bytes, manifest, ReleaseSource::Http)?;
         let found = &*release.artifact.identity.digest;
         match sha256 {
@@ -68,6 +78,13 @@ impl Upload {
         release.manifest.check_digest(found).map_err(UploadError::Pinned)?;
         Ok(release)
     }
+}
+
+/// Returns true if the folder of a file is missing, cannot be read, or is empty, as the folder under a dropped mount is.
+/// Then a file that is missing there does not count as removed.
+fn is_folder_gone(file: &Path) -> bool {
+    let Some(Ok(mut entries)) = file.parent().map(std::fs::read_dir) else { return true };
+    entries.next().is_none()
 }
 
 /// The file that the component would have on this machine. It need not exist.

@@ -30,7 +30,7 @@ pub struct Settings {
     pub output: String,
     /// Its form.
     pub layout: Layout,
-    /// For scores with a single channel.
+    /// The score from which a pixel belongs to the class, if the scores have a single channel.
     pub threshold: Option<f32>,
     /// The form of the reply.
     pub format: Format,

@@ -34,7 +34,7 @@ impl Value {
         Value::new(Rows::Unknown(why.into()), None)
     }
 
-    /// A list, or a scalar, of known elements.
+    /// A list of known elements, or a scalar with one.
     pub(crate) fn list(elements: Vec<Size>, is_scalar: bool) -> Value {
         let depends = elements.iter().any(Size::has_rows);
         let rows = if depends { Rows::Unknown("it depends on the number of rows".into()) } else { Rows::Free };

@@ -18,8 +18,8 @@ struct Rounds {
 }
 
 impl Estimate<'_> {
-    /// The outputs of a `Loop`. How often it runs is known if its number of rounds follows from sizes and its condition
-    /// never ends it.
+    /// The outputs of a `Loop`. Its number of rounds is known if it follows from sizes, and if the condition is always
+    /// true.
     pub(super) fn loop_(&mut self, node: &NodeProto, body: &GraphProto) -> Vec<Value> {
         let value = |name: Option<&str>| name.and_then(|name| self.value(name)).cloned().unwrap_or_default();
         let starts_true = node.input(1).is_none() || value(node.input(1)).elements == Some(vec![1.0]);

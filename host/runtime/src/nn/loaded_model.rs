@@ -281,7 +281,7 @@ mod tests {
 
         Arc::clone(&model).run(inputs(8)).await.expect("a run");
         assert!(!is_here(), "the first run is on another thread");
-        // Another process may interrupt a run, so there are more runs than needed.
+        // Another process may delay a run so that it counts as a long one, so there are more runs than needed.
         for _ in 0..1_000 {
             Arc::clone(&model).run(inputs(8)).await.expect("a run");
             if is_here() {

@@ -138,7 +138,7 @@ pub enum RunError {
     #[error("an output is {0}, which is not supported")]
     OutputType(String),
     /// The inputs cannot be part of a batch.
-    #[error("the inputs have batch axes of sizes {0:?}; one size of at least 1 is needed")]
+    #[error("the inputs have the batch sizes {0:?}: all inputs need the same one, at least 1")]
     Rows(Vec<u32>),
     /// The outputs of a batch cannot be divided among its runs.
     #[error("output `{name}` has shape {dimensions:?} for a batch of {rows} rows")]

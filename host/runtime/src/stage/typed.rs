@@ -33,7 +33,7 @@ macro_rules! typed_stage {
                 &self.core
             }
 
-            /// The export of this kind.
+            /// The component's export for this kind of stage.
             pub fn export(&self) -> &$export {
                 &self.export
             }

@@ -3,6 +3,7 @@
 //! All of them need the token of administration ([`Administrator`]). The lists too, because they name files and show the
 //! messages of plugins.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Json;
@@ -74,8 +75,16 @@ pub(super) async fn put(
     let [sha256, version] = parameters.named(["sha256", "version"])?;
     let rejected = |detail: String| ServeError::new(ErrorKind::PluginRejected, detail);
     check_plugin_name(&name).map_err(|error| rejected(error.to_string()))?;
-    let current_config = || Arc::clone(&app.deployments).change(async |_, deployer| deployer.config().clone());
-    let config = current_config().await;
+    let current = || {
+        let name = name.clone();
+        Arc::clone(&app.deployments).change(async move |serving, deployer| {
+            let catalog = serving.catalog();
+            let release = catalog.get(&name).and_then(|plugin| plugin.serving.as_ref());
+            let manifest = release.and_then(|release| release.manifest.file()).map(Path::to_owned);
+            (deployer.config().clone(), manifest)
+        })
+    };
+    let (config, _) = current().await;
     let limits = Limits {
         size: config.deploy.max_plugin.as_u64(),
         size_key: "deploy.max_plugin",
@@ -85,12 +94,14 @@ pub(super) async fn put(
     };
     // The bytes are counted until the component is deployed or rejected.
     let (bytes, _counted) = body::receive_within(&app, &headers, body, &limits, app.admission.upload()).await?;
+    // A reload or a deployment may have changed them during the upload.
+    let (config, manifest) = current().await;
     let upload = Upload { name, version, sha256, bytes };
-    // A reload may have changed it during the upload.
-    let config = current_config().await;
-    let release = blocking::run(blocking::LARGE, move || upload.into_release(&config)).await;
+    let release = blocking::run(blocking::LARGE, move || upload.into_release(&config, manifest.as_deref())).await;
     let release = release.map_err(|error| match error {
-        UploadError::Manifest(FileError::Unreadable(_)) => ServeError::new(ErrorKind::Internal, error.to_string()),
+        UploadError::Manifest(FileError::Unreadable(_)) | UploadError::NoFolder(_) => {
+            ServeError::new(ErrorKind::Internal, error.to_string())
+        }
         error => rejected(error.to_string()),
     })?;
     let identity = release.artifact.identity.clone();

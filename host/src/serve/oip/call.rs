@@ -32,7 +32,7 @@ pub struct Call {
     pub record: RequestRecord,
     /// The chip that the transport names; a parameter takes precedence.
     pub chip: Option<String>,
-    /// The slot among the requests of its caller.
+    /// The slot that the request holds in its caller's limit of concurrent requests.
     caller_slot: Option<CallerSlot>,
     /// Parameters for the stages that the transport provides, for example query parameters.
     pub query: Vec<(String, String)>,

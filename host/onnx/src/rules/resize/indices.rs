@@ -111,7 +111,7 @@ impl Axis {
         self.scale.is_some_and(|scale| scale.to_bits() << 9 == 0 && (1.0 / 1_024.0..=1_024.0).contains(&scale))
     }
 
-    /// True if a scale other than 1 may keep the size, and with it different elements.
+    /// True if the node may keep the size although its scale is not 1. Then its elements may differ from the input's.
     pub(super) fn may_keep_size(&self) -> bool {
         match (self.size, self.length, self.scale) {
             (Some(size), Some(length), _) => size == length,

@@ -83,7 +83,7 @@ pub enum RowsTouch {
          with fixed sizes for all dimensions except the first, or remove `max_batch`"
     )]
     Run(RunError),
-    /// A batch fails, but its rows run alone.
+    /// A batch fails, although each of its rows succeeds alone.
     #[error("`max_batch` cannot be used: a batch of {rows} rows fails ({error}): remove `max_batch`")]
     Batch {
         /// The rows of the batch.
