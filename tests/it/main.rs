@@ -43,6 +43,7 @@ mod image_reduced;
 mod image_server;
 mod images;
 mod incident;
+mod init;
 mod isolation;
 mod layers;
 mod leak;

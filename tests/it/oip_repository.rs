@@ -131,6 +131,10 @@ async fn oip_a_canary_is_a_second_version_that_requests_can_name() {
         assert_eq!(body["outputs"][0]["data"][0], plimsoll_tests::stamped_reply(mark), "{body}");
         assert_eq!(body["model_version"].as_str(), Some(version.as_str()));
     }
+    // Otherwise callers who name a version could decide the canary.
+    let canary = server.get("/v1/plugins/stamp").await.json()["canary"][0].clone();
+    let requests = ["new", "old"].map(|side| canary[side]["requests"].as_u64());
+    assert_eq!(requests, [Some(0), Some(0)], "requests that name a version do not count: {canary}");
     server.stop().await;
 }
 

@@ -21,6 +21,7 @@
 //! - `onnxruntime`: the other backend: what it computes differently, trusts or optimises wrongly. `wire`: edits its files.
 //! - `rows`: the proof that the rows of a batch do not depend on each other.
 //! - `run_size`: how large the values of a run become, from the shapes of its inputs.
+//! - `description`: what a file says about itself.
 //! - `external`: tensors that are stored in files next to the model. `weights`: brings them into the model.
 //!
 //! The host and the guest `infer-wasm` use the same crate, so both give the same answers.
@@ -28,6 +29,7 @@
 mod arity;
 mod bounds;
 mod claims;
+mod description;
 mod external;
 mod fold;
 mod infer;
@@ -52,6 +54,7 @@ mod wire;
 
 use rten_onnx::onnx::{ModelProto, ValueInfoProto};
 
+pub use description::{Description, ValueDescription, describe};
 pub use external::{ExternalError, external_files};
 pub use onnxruntime::{DeclaredShape, ForOnnxRuntime, prepare_onnxruntime, time_depends_on_values};
 pub use rejected::Rejected;

@@ -5,6 +5,7 @@
 //! - `error`: exit codes. `output`: what the commands print. `signals`: those that stop the server. `client`:
 //!   requests to a running server.
 //!   `administration`: the options of commands that need its token.
+//! - `init`: what `plimsoll init` works out about a model.
 //! - `source`: the options that name the configuration. `stage_kind`: the stage kind as an argument. `table`:
 //!   plain-text
 //!   tables.
@@ -13,6 +14,7 @@ mod administration;
 mod client;
 mod commands;
 mod error;
+mod init;
 mod output;
 mod run;
 mod signals;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use plimsoll_runtime::identity::Identity;
 use serde::Serialize;
 
+use super::canary_evidence::{ENOUGH, evidence};
 use super::served_pipeline::ServedPipeline;
 use crate::config::CanaryRules;
 use crate::records::canary_side::{CanaryFigures, CanarySide, CanarySignal};
@@ -41,6 +42,9 @@ pub struct CanaryComparison {
     pub new: CanaryFigures,
     /// The old version's figures over the same time.
     pub old: CanaryFigures,
+    /// The runs of the new and of the old version whose high-water mark is larger than the old version's p99 allows.
+    #[serde(skip)]
+    pub large: (u64, u64),
 }
 
 /// The decision that follows from the figures of a canary.
@@ -103,11 +107,14 @@ impl Canary {
 
     /// The figures so far.
     pub fn comparison(&self) -> CanaryComparison {
+        let (new, old) = (self.new.figures(), self.old.figures());
+        let allowed = self.rules.memory_factor * old.p99 as f64;
         CanaryComparison {
             pipeline: self.pipeline.name.clone(),
             wanted: self.rules.requests,
-            new: self.new.figures(),
-            old: self.old.figures(),
+            new,
+            old,
+            large: (self.new.runs_above(allowed), self.old.runs_above(allowed)),
         }
     }
 
@@ -117,10 +124,14 @@ impl Canary {
     }
 }
 
+/// A version is rolled back if it is clearly worse (a factor) and if that is not by chance (evidence). It is promoted if it
+/// had enough requests and is not worse; if it is worse, but perhaps by chance, the canary goes on.
 fn judge(figures: &CanaryComparison, rules: &CanaryRules) -> CanaryVerdict {
-    let CanaryComparison { new, old, pipeline, .. } = figures;
+    let CanaryComparison { new, old, pipeline, large, .. } = figures;
+    let share = new.requests as f64 / (new.requests + old.requests).max(1) as f64;
     let rate = |side: &CanaryFigures| side.failures as f64 / side.requests.max(1) as f64;
-    if new.failures >= MIN_FAILURES && rate(new) > rules.failure_factor * rate(old) {
+    let fails_more = new.failures >= MIN_FAILURES.min(rules.requests) && rate(new) > rules.failure_factor * rate(old);
+    if fails_more && evidence(new.failures, old.failures, share) >= ENOUGH {
         return CanaryVerdict::RollBack(format!(
             "canary in pipeline `{pipeline}`: {} of {} requests ended in a trap, a memory limit or a deadline, but \
              {} of {} with the old version (at most {} times its rate is allowed)",
@@ -128,14 +139,18 @@ fn judge(figures: &CanaryComparison, rules: &CanaryRules) -> CanaryVerdict {
         ));
     }
     let enough = new.requests >= MIN_REQUESTS.min(rules.requests) && old.requests > 0;
-    if enough && new.p99 as f64 > rules.memory_factor * old.p99 as f64 {
+    let is_larger = enough && new.p99 as f64 > rules.memory_factor * old.p99 as f64;
+    if is_larger && evidence(large.0, large.1, share) >= ENOUGH {
         return CanaryVerdict::RollBack(format!(
             "canary in pipeline `{pipeline}`: the p99 high-water mark is {} bytes after {} requests, but {} bytes \
              with the old version (at most {} times as much is allowed)",
             new.p99, new.requests, old.p99, rules.memory_factor
         ));
     }
-    if new.requests >= rules.requests { CanaryVerdict::Promote } else { CanaryVerdict::Undecided }
+    match new.requests >= rules.requests && !fails_more && !is_larger {
+        true => CanaryVerdict::Promote,
+        false => CanaryVerdict::Undecided,
+    }
 }
 
 #[cfg(test)]
@@ -146,14 +161,18 @@ mod tests {
         CanaryRules { share: 0.05, requests: 1_000, failure_factor: 2.0, memory_factor: 1.5 }
     }
 
-    fn comparison(new: (u64, u64, u64), old: (u64, u64, u64)) -> CanaryComparison {
+    fn comparison(new: (u64, u64, u64), old: (u64, u64, u64), large: (u64, u64)) -> CanaryComparison {
         let figures = |(requests, failures, p99)| CanaryFigures { requests, failures, p99 };
-        CanaryComparison { pipeline: "p".into(), wanted: 1_000, new: figures(new), old: figures(old) }
+        CanaryComparison { pipeline: "p".into(), wanted: 1_000, new: figures(new), old: figures(old), large }
     }
 
     #[test]
     fn the_verdict_follows_from_the_figures() {
-        let judge = |new, old| judge(&comparison(new, old), &rules());
+        // All runs of the new version are larger than those of the old one, if its p99 is.
+        let judge = |new: (u64, u64, u64), old: (u64, u64, u64)| {
+            let large = if new.2 > 150 { new.0 } else { 0 };
+            judge(&comparison(new, old, (large, 0)), &rules())
+        };
         assert_eq!(judge((10, 0, 100), (200, 0, 100)), CanaryVerdict::Undecided);
         assert_eq!(judge((1_000, 0, 100), (20_000, 0, 100)), CanaryVerdict::Promote);
         assert_eq!(
@@ -169,6 +188,26 @@ mod tests {
             CanaryVerdict::Undecided,
             "five requests are too few for a percentile"
         );
+    }
+
+    #[test]
+    fn what_may_be_by_chance_prolongs_the_canary() {
+        let judge = |new, old, large| judge(&comparison(new, old, large), &rules());
+        assert_eq!(judge((1_000, 3, 100), (1_000, 1, 100), (0, 0)), CanaryVerdict::Undecided, "three failures and one");
+        assert!(matches!(judge((1_000, 40, 100), (1_000, 10, 100), (0, 0)), CanaryVerdict::RollBack(_)));
+        // A few large images decide the p99 of few requests.
+        assert_eq!(judge((25, 0, 900), (75, 0, 100), (1, 0)), CanaryVerdict::Undecided);
+        assert_eq!(judge((1_000, 0, 900), (3_000, 0, 100), (11, 29)), CanaryVerdict::Undecided);
+        assert!(matches!(judge((1_000, 0, 900), (3_000, 0, 100), (40, 29)), CanaryVerdict::RollBack(_)));
+    }
+
+    #[test]
+    fn a_version_whose_requests_all_fail_is_never_promoted() {
+        for requests in 1..=30 {
+            let rules = CanaryRules { requests, share: 0.5, ..rules() };
+            let figures = comparison((requests, requests, 100), (requests, 0, 100), (0, 0));
+            assert_ne!(judge(&figures, &rules), CanaryVerdict::Promote, "{requests}");
+        }
     }
 
     #[test]

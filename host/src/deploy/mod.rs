@@ -28,6 +28,7 @@ pub mod build_error;
 pub mod build_progress;
 pub mod build_state;
 pub mod canary;
+mod canary_evidence;
 pub mod canary_decision;
 pub mod catalog;
 pub mod change_error;

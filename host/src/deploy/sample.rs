@@ -8,7 +8,7 @@ use plimsoll_runtime::stage::{Request, RunLog, StageError};
 use super::served_pipeline::ServedPipeline;
 
 /// A small JPEG, for pipelines that configure no sample.
-const BUNDLED: &[u8] = include_bytes!("../../demo/sample.jpg");
+pub const BUNDLED: &[u8] = include_bytes!("../../demo/sample.jpg");
 /// Added to the pipeline's deadline, because the code runs for the first time, while the machine is compiling.
 const SLACK: Duration = Duration::from_secs(5);
 /// How often the sample is tried if the host has no room for an instance, and the pause after the first try; each further

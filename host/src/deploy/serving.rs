@@ -66,13 +66,12 @@ impl Route {
         versions
     }
 
-    /// The pipeline of a version. A request for it counts for that side of the canary.
+    /// The pipeline of a version. A request for it does not count for a canary: its caller chose the version, so a few
+    /// callers could decide the canary, and their requests are no fair sample.
     pub fn version(&self, version: &str) -> Option<Routed> {
-        if let Some(canary) = self.canary.as_ref().filter(|canary| canary.pipeline.version == version) {
-            return Some((Arc::clone(&canary.pipeline), Some(canary.side(true))));
-        }
-        let side = self.canary.as_ref().map(|canary| canary.side(false));
-        (self.stable.version == version).then(|| (Arc::clone(&self.stable), side))
+        let canary = self.canary.iter().map(|canary| &canary.pipeline);
+        let pipeline = canary.chain([&self.stable]).find(|pipeline| pipeline.version == version);
+        pipeline.map(|pipeline| (Arc::clone(pipeline), None))
     }
 }
 

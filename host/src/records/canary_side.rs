@@ -102,6 +102,14 @@ impl CanarySide {
         CanaryFigures { requests: figures.requests, failures: figures.failures, p99 }
     }
 
+    /// The runs of the plugin whose high-water mark is larger than `bytes`.
+    pub fn runs_above(&self, bytes: f64) -> u64 {
+        // A mark is a whole number of pages. The histogram joins neighbouring marks, so this one is not counted either.
+        let pages = (bytes / PAGE as f64).min(MAX_PAGES as f64) as u64;
+        let figures = self.lock();
+        figures.marks.len() - figures.marks.count_between(0, pages)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Figures> {
         self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -27,4 +27,4 @@ pub use model::{
     Backend, BackendEntry, BackendSettings, InputError, LoadError, Misfit, Model, ModelSource, NnError, NnErrorKind,
     RunError, SettingsError, Signature,
 };
-pub use plimsoll_onnx::{ExternalError, RowProof, external_files, prove_rows};
+pub use plimsoll_onnx::{Description, ExternalError, RowProof, ValueDescription, describe, external_files, prove_rows};

@@ -32,6 +32,8 @@ macro_rules! commands {
 commands! {
     /// Serve the pipelines over HTTP (the default command; without a configuration the bundled demo `digits`).
     serve::Serve,
+    /// Make a folder that serves an ONNX model for images: configuration, model and labels.
+    init::Init,
     /// Run one request without a server; print the reply and a table of its memory use.
     infer::Infer,
     /// Show the kind, imports, exports and size of a component.

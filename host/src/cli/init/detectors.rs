@@ -1,0 +1,176 @@
+//! Recognises the families of detectors by the shapes and names of their outputs (`layout` of `detect-postprocess`).
+
+use super::image_input::ImageInput;
+use super::normalisation::Normalisation;
+use super::probe::Output;
+use super::setting::Setting;
+
+/// A family of detectors.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Detector {
+    /// The settings of `detect-postprocess`.
+    pub(in crate::cli) settings: Vec<Setting>,
+    /// The number of classes; `None` if the outputs do not show it.
+    pub(in crate::cli) classes: Option<u64>,
+    /// How its training prepared images.
+    pub(in crate::cli) training: Training,
+}
+
+/// How images were prepared for training, in the original implementation of a family.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cli) struct Training {
+    /// How values were normalised.
+    pub(in crate::cli) normalisation: Normalisation,
+    /// The border if the aspect ratio was kept; `None` if images were stretched.
+    pub(in crate::cli) letterbox: Option<i64>,
+    /// True if the channels were blue, green, red.
+    pub(in crate::cli) is_bgr: bool,
+    /// Whose training it is.
+    pub(in crate::cli) source: &'static str,
+}
+
+const fn training(
+    normalisation: Normalisation,
+    letterbox: Option<i64>,
+    is_bgr: bool,
+    source: &'static str,
+) -> Training {
+    Training { normalisation, letterbox, is_bgr, source }
+}
+
+const YOLO: Training = training(Normalisation::Unit, Some(114), false, "as YOLOv5 to YOLO26 are trained");
+const YOLOX: Training = training(Normalisation::Raw, Some(114), true, "as YOLOX is trained");
+const SSD: Training = training(Normalisation::Symmetric, None, false, "as SSD of TensorFlow is trained");
+const DETR: Training = training(Normalisation::Imagenet, None, false, "as DETR is trained");
+const RT_DETR: Training = training(Normalisation::Unit, None, false, "as RT-DETR is trained");
+const RETINANET: Training = training(Normalisation::Imagenet, None, false, "as RetinaNet of torchvision is trained");
+const FASTESTDET: Training = training(Normalisation::Unit, None, true, "as FastestDet is trained");
+const ULTRAFACE: Training =
+    training(Normalisation::Symmetric, None, false, "similar to UltraFace, which uses (v - 127) / 128");
+
+impl Detector {
+    /// Recognises a detector. Returns `None` if the outputs are not those of a known family. `is_ultralytics`: the metadata
+    /// says that Ultralytics exported it for detection.
+    pub(in crate::cli) fn recognise(input: &ImageInput, outputs: &[Output], is_ultralytics: bool) -> Option<Self> {
+        match outputs {
+            [output] => single(input, output, is_ultralytics),
+            [a, b] => pair(input, a, b).or_else(|| pair(input, b, a)),
+            _ => ssd(outputs),
+        }
+    }
+}
+
+/// The cells of grids with these strides.
+fn cells(input: &ImageInput, strides: &[u64]) -> u64 {
+    strides.iter().map(|stride| (input.width / stride) * (input.height / stride)).sum()
+}
+
+fn layout(name: &str, reason: String, classes: Option<u64>, training: Training) -> Detector {
+    Detector { settings: vec![Setting::known("layout", name, reason)], classes, training }
+}
+
+fn single(input: &ImageInput, output: &Output, is_ultralytics: bool) -> Option<Detector> {
+    let (small, large) = (cells(input, &[8, 16, 32]), cells(input, &[8, 16, 32, 64]));
+    match *output.shape {
+        [1, boxes, 6]
+            if !is_box_count(boxes, &[small * 3, large * 3, small, large]) && (boxes <= 1_000 || is_ultralytics) =>
+        {
+            let mut detector = layout("end-to-end", format!("{boxes} rows of corners, score and class"), None, YOLO);
+            detector.settings[0].is_assumed = !is_ultralytics;
+            Some(detector)
+        }
+        [1, boxes, numbers] if numbers >= 6 && is_box_count(boxes, &[small * 3, large * 3]) => {
+            let reason = format!("{boxes} boxes, 3 for each cell of its grids, with {numbers} numbers each");
+            Some(layout("yolov5", reason, Some(numbers - 5), YOLO))
+        }
+        [1, boxes, numbers] if numbers >= 6 && is_box_count(boxes, &[small, large]) => {
+            let reason = format!("{boxes} boxes, one for each cell of its grids, with {numbers} numbers each");
+            let mut detector = layout("yolox", reason, Some(numbers - 5), YOLOX);
+            detector.settings[0].is_assumed = true;
+            if boxes == large && large != small {
+                detector.settings.push(Setting::known("strides", vec![8_i64, 16, 32, 64], "the sizes of its grids"));
+            }
+            Some(detector)
+        }
+        [1, numbers, boxes]
+            if numbers >= 5 && (is_box_count(boxes, &[small, large]) || is_ultralytics) && boxes > numbers =>
+        {
+            let reason = format!("{numbers} rows for {boxes} boxes, one for each cell of its grids");
+            Some(layout("yolov8", reason, Some(numbers - 4), YOLO))
+        }
+        [1, numbers, height, width]
+            if numbers >= 6 && height * 16 == input.height && width * 16 == input.width && !input.is_nhwc =>
+        {
+            let reason = format!("{numbers} numbers for each cell of a grid of {width}x{height}");
+            let mut detector = layout("fastestdet", reason, Some(numbers - 5), FASTESTDET);
+            detector.settings[0].is_assumed = true;
+            Some(detector)
+        }
+        _ => None,
+    }
+}
+
+fn is_box_count(boxes: u64, expected: &[u64]) -> bool {
+    expected.contains(&boxes)
+}
+
+/// Scores [1, N, C] and boxes [1, N, 4].
+fn pair(input: &ImageInput, scores: &Output, boxes: &Output) -> Option<Detector> {
+    let (&[1, rows, classes], &[1, box_rows, 4]) = (&*scores.shape, &*boxes.shape) else { return None };
+    if rows != box_rows || classes == 0 {
+        return None;
+    }
+    // With four classes, only the names tell scores from boxes.
+    if classes == 4 && !boxes.name.to_lowercase().contains("box") {
+        return None;
+    }
+    let is_probability = matches!(scores.operator.as_deref(), Some("Softmax" | "Sigmoid"));
+    let anchors = cells(input, &[8, 16, 32, 64, 128]) * 9;
+    let (name, reason, count, training, is_sure) = if is_probability {
+        ("decoded", format!("{rows} rows of probabilities and of boxes"), classes, ULTRAFACE, false)
+    } else if rows == anchors {
+        ("retinanet", format!("{rows} boxes, 9 for each cell of its grids"), classes, RETINANET, true)
+    } else if rows == 100 {
+        ("detr", format!("{rows} queries"), classes - 1, DETR, boxes.name == "pred_boxes")
+    } else if rows <= 1_000 {
+        ("rt-detr", format!("{rows} queries"), classes, RT_DETR, boxes.name == "pred_boxes" && rows == 300)
+    } else {
+        ("decoded", format!("{rows} rows of scores and of boxes"), classes, ULTRAFACE, false)
+    };
+    let mut detector = layout(name, reason, Some(count), training);
+    detector.settings[0].is_assumed = !is_sure;
+    detector.settings.push(Setting::known("scores", scores.name.clone(), "the output with the scores"));
+    detector.settings.push(Setting::known("boxes", boxes.name.clone(), "the output with the boxes"));
+    if name == "decoded" {
+        let background = if classes > 1 { 0 } else { -1 };
+        let reason = "the class that means \"no object\"; -1 if the model has none";
+        detector.settings.push(Setting::assumed("background_class", background, reason));
+    }
+    Some(detector)
+}
+
+/// Boxes [1, N, 4], scores [1, N], classes [1, N] and perhaps their number [1], as TensorFlow's detectors end.
+fn ssd(outputs: &[Output]) -> Option<Detector> {
+    let boxes = outputs.iter().find(|output| matches!(*output.shape, [1, _, 4]))?;
+    let &[_, rows, _] = &*boxes.shape else { return None };
+    let named = |part: &str, exclude: &str| {
+        let is_it = |output: &&Output| {
+            let name = output.name.to_lowercase();
+            output.shape == [1, rows] && name.contains(part) && (exclude.is_empty() || !name.contains(exclude))
+        };
+        outputs.iter().find(is_it)
+    };
+    let (scores, classes) = (named("score", "class")?, named("class", "score")?);
+    let count = outputs.iter().find(|output| matches!(*output.shape, [1] | []));
+    let mut detector = layout("ssd", format!("{rows} boxes with scores and classes"), None, SSD);
+    for (key, output) in [("scores", scores), ("boxes", boxes), ("classes", classes)] {
+        detector.settings.push(Setting::known(key, output.name.clone(), format!("the output with the {key}")));
+    }
+    let count = count.map_or("", |count| &count.name);
+    detector.settings.push(Setting::known(
+        "count",
+        count,
+        "the output with the number of boxes; empty if there is none",
+    ));
+    Some(detector)
+}

@@ -1,0 +1,137 @@
+//! The input of a model for images: name, size, layout and type.
+
+use plimsoll_runtime::nn::{Description, ValueDescription};
+
+use super::setting::Setting;
+use crate::cli::error::Error;
+
+/// The input of a model for images.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct ImageInput {
+    /// The name.
+    pub(in crate::cli) name: String,
+    /// Pixels in a row.
+    pub(in crate::cli) width: u64,
+    /// Rows.
+    pub(in crate::cli) height: u64,
+    /// 3 for colours, 1 for gray.
+    pub(in crate::cli) channels: u64,
+    /// True if the channels are the last dimension.
+    pub(in crate::cli) is_nhwc: bool,
+    /// True for bytes, false for floating point numbers.
+    pub(in crate::cli) is_u8: bool,
+    /// True if the number of images is not fixed.
+    pub(in crate::cli) has_batch_axis: bool,
+    /// Where the size comes from; `None` if it is assumed.
+    pub(in crate::cli) size_source: Option<&'static str>,
+}
+
+impl ImageInput {
+    /// Finds the input. `size` is width and height as the user states them, `fallback` the size if nothing states it.
+    pub(in crate::cli) fn find(model: &Description, size: Option<(u64, u64)>, fallback: u64) -> Result<Self, Error> {
+        let [input] = &*model.inputs else { return Err(no_image(model, "it has more or fewer inputs than one")) };
+        let is_u8 = match input.element {
+            Some("UINT8") => true,
+            Some("FLOAT") => false,
+            _ => return Err(no_image(model, "images can be passed as FLOAT or UINT8 only")),
+        };
+        let Some(&[batch, a, b, c]) = input.shape.as_deref() else {
+            return Err(no_image(
+                model,
+                "an image has the shape [1, channels, height, width] or [1, height, width, channels]",
+            ));
+        };
+        if batch.is_some_and(|batch| batch != 1) {
+            let mend = "its number of images is fixed; a request is one image: export it with 1 image or with a dynamic \
+                        first dimension";
+            return Err(no_image(model, mend));
+        }
+        let is_channels = |size: Option<u64>| matches!(size, Some(1 | 3));
+        let (is_nhwc, channels, height, width) = match (is_channels(a), is_channels(c)) {
+            (true, false) => (false, a, b, c),
+            (false, true) => (true, c, a, b),
+            (true, true) => (false, a, b, c),
+            (false, false) => return Err(no_image(model, "neither dimension 1 nor dimension 3 has 1 or 3 channels")),
+        };
+        let stated = metadata_size(model);
+        let (width, height, size_source) = match (width, height, size, stated) {
+            (Some(width), Some(height), Some(size), _) if size != (width, height) => {
+                return Err(Error::Failed(format!(
+                    "the model fixes its input to {width}x{height}; leave out --size, or export the model again"
+                )));
+            }
+            (Some(width), Some(height), ..) => (width, height, Some("fixed by the model")),
+            (_, _, Some((width, height)), _) => (width, height, Some("--size")),
+            (_, _, None, Some((width, height))) => (width, height, Some("the model's metadata `imgsz`")),
+            (width, height, None, None) => (width.unwrap_or(fallback), height.unwrap_or(fallback), None),
+        };
+        Ok(Self {
+            name: input.name.clone(),
+            width,
+            height,
+            channels: channels.unwrap_or(3),
+            is_nhwc,
+            is_u8,
+            has_batch_axis: batch.is_none(),
+            size_source,
+        })
+    }
+
+    /// The shape of one image.
+    pub(in crate::cli) fn shape(&self) -> Option<Vec<u32>> {
+        let sizes = match self.is_nhwc {
+            true => [1, self.height, self.width, self.channels],
+            false => [1, self.channels, self.height, self.width],
+        };
+        sizes.into_iter().map(|size| u32::try_from(size).ok()).collect()
+    }
+
+    /// The settings of `image-preprocess` that follow from the input.
+    pub(in crate::cli) fn settings(&self) -> Vec<Setting> {
+        let pixels = |value: u64| toml::Value::Integer(value.try_into().unwrap_or(i64::MAX));
+        let size = |key, value| match self.size_source {
+            Some(source) => Setting::known(key, pixels(value), source),
+            None => Setting::assumed(key, pixels(value), "the model takes any size; use the one it was trained with"),
+        };
+        let mut settings = vec![
+            Setting::known("input", self.name.clone(), "the name of the model's input"),
+            size("width", self.width),
+            size("height", self.height),
+        ];
+        if self.is_nhwc {
+            settings.push(Setting::known("layout", "nhwc", "the model's channels are the last dimension"));
+        }
+        if self.is_u8 {
+            settings.push(Setting::known("dtype", "u8", "the model takes bytes"));
+        }
+        if self.channels == 1 {
+            settings.push(Setting::known("channels", "gray", "the model has one channel"));
+        }
+        settings
+    }
+}
+
+/// The size in Ultralytics' metadata, `imgsz = "[height, width]"`, as width and height.
+fn metadata_size(model: &Description) -> Option<(u64, u64)> {
+    let text = model.metadata.get("imgsz")?;
+    let mut numbers = text.trim_matches(['[', ']', '(', ')', ' ']).split(',').map(|number| number.trim().parse().ok());
+    let height = numbers.next()??;
+    let width = numbers.next().unwrap_or(Some(height))?;
+    (numbers.next().is_none() && width > 0 && height > 0).then_some((width, height))
+}
+
+fn no_image(model: &Description, why: &str) -> Error {
+    let text = |input: &ValueDescription| {
+        let size = |size: &Option<u64>| size.map_or("?".to_owned(), |size| size.to_string());
+        let shape = input.shape.as_ref().map_or("any shape".to_owned(), |shape| {
+            format!("[{}]", shape.iter().map(size).collect::<Vec<_>>().join(", "))
+        });
+        format!("`{}` ({} {shape})", input.name, input.element.unwrap_or("of an unknown type"))
+    };
+    let inputs: Vec<_> = model.inputs.iter().map(text).collect();
+    Error::Failed(format!(
+        "`plimsoll init` makes pipelines for models with one input that is an image, but this model has the inputs {}: {why}. \
+         For other inputs write a preprocess plugin (`plimsoll plugin new NAME --kind preprocess`) and a `plimsoll.toml`",
+        inputs.join(", ")
+    ))
+}

@@ -1,0 +1,18 @@
+//! What `plimsoll init` works out about a model, in the order in which it does so.
+//!
+//! - [`image_input`]: name, size, layout and type of the input for images.
+//! - [`probe`]: the backend that can run the model, and the shapes of its outputs.
+//! - [`task`]: which postprocess plugin fits the outputs; [`detectors`]: the families of detectors; [`labels`]: the names of
+//!   classes.
+//! - [`normalisation`]: how pixels become numbers.
+//! - [`setting`]: a line of a table `config`, with its reason.
+//! - [`folder`]: writes the folder.
+
+pub(in crate::cli) mod detectors;
+pub(in crate::cli) mod folder;
+pub(in crate::cli) mod image_input;
+pub(in crate::cli) mod labels;
+pub(in crate::cli) mod normalisation;
+pub(in crate::cli) mod probe;
+pub(in crate::cli) mod setting;
+pub(in crate::cli) mod task;

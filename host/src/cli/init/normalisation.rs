@@ -1,0 +1,94 @@
+//! How the values of pixels, from 0 to 255, become the numbers of a model's input.
+
+use clap::ValueEnum;
+
+use super::image_input::ImageInput;
+use super::setting::Setting;
+
+/// A normalisation that many models share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Normalisation {
+    /// Mean and standard deviation of ImageNet, as torchvision and timm.
+    Imagenet,
+    /// Mean and standard deviation of OpenAI's CLIP.
+    Clip,
+    /// From 0 to 1.
+    Unit,
+    /// From -1 to 1.
+    Symmetric,
+    /// From 0 to 255, unchanged.
+    Raw,
+}
+
+impl Normalisation {
+    /// The name on the command line.
+    pub(in crate::cli) fn as_str(self) -> &'static str {
+        match self {
+            Self::Imagenet => "imagenet",
+            Self::Clip => "clip",
+            Self::Unit => "unit",
+            Self::Symmetric => "symmetric",
+            Self::Raw => "raw",
+        }
+    }
+
+    /// What it does.
+    pub(in crate::cli) fn meaning(self) -> &'static str {
+        match self {
+            Self::Imagenet => "mean and standard deviation of ImageNet, as torchvision",
+            Self::Clip => "mean and standard deviation of CLIP",
+            Self::Unit => "0 to 1",
+            Self::Symmetric => "-1 to 1",
+            Self::Raw => "0 to 255, unchanged",
+        }
+    }
+
+    /// Mean and standard deviation in fractions of 255.
+    fn statistics(self, channels: u64) -> Option<(Vec<f64>, Vec<f64>)> {
+        let (mean, deviation) = match self {
+            Self::Imagenet => (vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
+            Self::Clip => {
+                (vec![0.481_454_66, 0.457_827_5, 0.408_210_73], vec![0.268_629_54, 0.261_302_58, 0.275_777_11])
+            }
+            Self::Unit => (vec![0.0], vec![1.0]),
+            Self::Symmetric => (vec![0.5], vec![0.5]),
+            Self::Raw => return None,
+        };
+        // For gray images, the mean over the three colours.
+        let average = |values: Vec<f64>| match values.len() {
+            3 if channels == 1 => vec![values.iter().sum::<f64>() / 3.0],
+            _ => values,
+        };
+        Some((average(mean), average(deviation)))
+    }
+
+    /// The settings of `image-preprocess`. `reason` says why this normalisation is used.
+    pub(in crate::cli) fn settings(self, input: &ImageInput, reason: &str, is_assumed: bool) -> Vec<Setting> {
+        if input.is_u8 {
+            return Vec::new();
+        }
+        let Some((mean, deviation)) = self.statistics(input.channels) else {
+            let value = toml::Value::Float(1.0);
+            let reason = format!("{}: {reason}", self.meaning());
+            return vec![Setting { is_assumed, ..Setting::known("scale", value, reason) }];
+        };
+        let value = |values: Vec<f64>| match &*values {
+            [value] => toml::Value::Float(*value),
+            _ => values.into(),
+        };
+        let mean: Vec<f64> = mean.into_iter().map(|mean| rounded(mean * 255.0)).collect();
+        let scale: Vec<f64> = deviation.into_iter().map(|deviation| 1.0 / (deviation * 255.0)).collect();
+        let reason = format!("{}: {reason}", self.meaning());
+        let mut settings = Vec::new();
+        if mean.iter().any(|&mean| mean != 0.0) {
+            settings.push(Setting { is_assumed, ..Setting::known("mean", value(mean), reason.clone()) });
+        }
+        settings.push(Setting { is_assumed, ..Setting::known("scale", value(scale), reason) });
+        settings
+    }
+}
+
+/// Without the digits that only binary fractions add.
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}

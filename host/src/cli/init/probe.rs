@@ -1,0 +1,111 @@
+//! Finds the backend that can run a model, and what the model returns for an image.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use plimsoll_runtime::nn::{BackendName, Description, Device, ModelSource, external_files};
+use plimsoll_runtime::tensor::{Tensor, TensorType};
+use serde_json::Value;
+
+use super::image_input::ImageInput;
+use crate::cli::error::Error;
+
+/// An output, as one run returned it.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Output {
+    /// The name.
+    pub(in crate::cli) name: String,
+    /// The sizes of its dimensions.
+    pub(in crate::cli) shape: Vec<u64>,
+    /// The element type.
+    pub(in crate::cli) ty: TensorType,
+    /// The operator that computes it, if the file shows it.
+    pub(in crate::cli) operator: Option<String>,
+}
+
+/// What one run showed.
+#[derive(Debug)]
+pub(in crate::cli) struct Probe {
+    /// The backend that ran the model.
+    pub(in crate::cli) backend: BackendName,
+    /// Why other backends are not used, one sentence each.
+    pub(in crate::cli) rejections: Vec<String>,
+    /// The outputs, in order.
+    pub(in crate::cli) outputs: Vec<Output>,
+}
+
+/// A model file, and the files with its weights: the paths as the model names them, and their bytes.
+pub(in crate::cli) struct ModelFiles {
+    /// The path of the model.
+    pub(in crate::cli) path: PathBuf,
+    /// Its bytes.
+    pub(in crate::cli) bytes: Arc<Vec<u8>>,
+    /// The files next to it.
+    pub(in crate::cli) external: Vec<(String, Arc<Vec<u8>>)>,
+}
+
+impl ModelFiles {
+    /// Reads the model and the files with its weights.
+    pub(in crate::cli) fn read(path: &Path) -> Result<Self, Error> {
+        let read = |path: &Path| {
+            std::fs::read(path)
+                .map(Arc::new)
+                .map_err(|error| Error::Failed(format!("{} cannot be read: {error}", path.display())))
+        };
+        let bytes = read(path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let external = external_files(&bytes).map_err(Error::failed)?;
+        let external = external.into_iter().map(|name| Ok((name.clone(), read(&folder.join(name))?)));
+        Ok(Self { path: path.to_owned(), bytes, external: external.collect::<Result<_, Error>>()? })
+    }
+}
+
+impl Probe {
+    /// Runs the model once with an image of zeros, on the first backend that can.
+    pub(in crate::cli) fn run(files: &ModelFiles, model: &Description, input: &ImageInput) -> Result<Self, Error> {
+        let mut rejections = Vec::new();
+        for backend in BackendName::all() {
+            match run_on(backend, files, input) {
+                Ok(outputs) => {
+                    let operator = |name: &str| {
+                        model
+                            .outputs
+                            .iter()
+                            .find(|output| output.name == name)
+                            .and_then(|output| output.operator.clone())
+                    };
+                    let outputs = outputs.into_iter().map(|(name, tensor)| Output {
+                        operator: operator(&name),
+                        name,
+                        shape: tensor.dimensions.into_iter().map(u64::from).collect(),
+                        ty: tensor.ty,
+                    });
+                    return Ok(Self { backend, rejections, outputs: outputs.collect() });
+                }
+                Err(why) => rejections.push(format!("`{}`: {why}", backend.as_str())),
+            }
+        }
+        Err(Error::Failed(format!("no backend can run {}:\n  {}", files.path.display(), rejections.join("\n  "))))
+    }
+}
+
+fn run_on(
+    backend: BackendName,
+    files: &ModelFiles,
+    input: &ImageInput,
+) -> Result<Vec<(String, Tensor)>, Box<dyn std::error::Error>> {
+    let source = ModelSource {
+        name: "model".to_owned(),
+        path: files.path.clone(),
+        bytes: Arc::clone(&files.bytes),
+        external: files.external.clone(),
+        device: Device::default(),
+    };
+    let opened = backend.open(&Value::Null, Path::new("."))?;
+    let model = opened.load(&source)?;
+    let shape = input.shape().ok_or("its input is too large")?;
+    let ty = if input.is_u8 { TensorType::U8 } else { TensorType::Fp32 };
+    let elements: usize = shape.iter().map(|&size| size as usize).product();
+    let image = Tensor::new(shape, ty, vec![0; elements * ty.size()]);
+    Ok(model.run(&[image])?)
+}

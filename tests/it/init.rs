@@ -1,0 +1,169 @@
+//! `plimsoll init`: from a model to a folder that serves the right answers.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use plimsoll::config::{Config, Stage, text_of};
+use plimsoll_tests::{TempDir, onnx::Onnx};
+use serde_json::Value;
+
+use crate::cli::{run, text};
+use crate::oip_conformance::environment;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_plimsoll-under-test");
+
+/// Runs `plimsoll init`. All folders share a data folder, so each plugin is compiled once.
+fn init(model: &Path, folder: &Path, arguments: &[&str]) -> Output {
+    let data = folder.parent().expect("a parent").join("data");
+    let mut command = Command::new(BINARY);
+    command.arg("init").arg(model).arg("--dir").arg(folder).args(arguments);
+    command.env("PLIMSOLL_DATA_DIR", data).env_remove("RUST_LOG").output().expect("the binary starts")
+}
+
+/// Generates the models. Returns `None` if Python is missing.
+fn generate(folder: &Path) -> Option<Vec<Value>> {
+    let python = environment("requirements-init.txt")?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/init_models");
+    let output =
+        Command::new(python).env("PYTHONDONTWRITEBYTECODE", "1").arg(script).arg(folder).output().expect("it starts");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let index = std::fs::read(folder.join("index.json")).expect("an index");
+    Some(serde_json::from_slice(&index).expect("a list"))
+}
+
+/// The first difference between a reply and the expected one, if there is one.
+fn difference(found: &Value, expected: &Value, path: &str) -> Option<String> {
+    match (found, expected) {
+        (Value::Object(a), Value::Object(b)) if a.len() == b.len() => b
+            .iter()
+            .find_map(|(key, value)| difference(a.get(key).unwrap_or(&Value::Null), value, &format!("{path}.{key}"))),
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).enumerate().find_map(|(index, (a, b))| difference(a, b, &format!("{path}[{index}]")))
+        }
+        (Value::Number(a), Value::Number(b)) => {
+            let (a, b) = (a.as_f64().expect("a number"), b.as_f64().expect("a number"));
+            // Pillow rounds a pixel in another way now and then.
+            ((a - b).abs() > 0.004 * b.abs().max(1.0)).then(|| format!("{path} is {a} instead of {b}"))
+        }
+        (a, b) => (a != b).then(|| format!("{path} is {a} instead of {b}")),
+    }
+}
+
+fn setting(stages: &[&Stage], key: &str) -> Option<String> {
+    stages.iter().find_map(|stage| stage.config.get(key)).map(text_of)
+}
+
+#[test]
+fn each_family_of_models_becomes_a_folder_that_serves_right_answers() {
+    let site = TempDir::new().expect("a folder");
+    let models = site.path().join("models");
+    let Some(index) = generate(&models) else { return };
+    let (mut wrong, mut compared) = (Vec::new(), 0);
+    for case in &index {
+        let file = case["model"].as_str().expect("a name");
+        let name = file.trim_end_matches(".onnx");
+        let folder = site.path().join(name);
+        let arguments: Vec<_> =
+            case["arguments"].as_array().expect("a list").iter().map(|it| it.as_str().expect("text")).collect();
+        let output = init(&models.join(file), &folder, &arguments);
+        let (printed, failed) = (text(&output.stdout), text(&output.stderr));
+        if !output.status.success() {
+            wrong.push(format!(
+                "{name}: {failed}\n{}",
+                std::fs::read_to_string(folder.join("plimsoll.toml")).unwrap_or_default()
+            ));
+            continue;
+        }
+        assert!(printed.contains("Reply to the bundled sample"), "{name}: {printed}");
+        let path = folder.join("plimsoll.toml");
+        let config = Config::load(Some(&path)).expect("a configuration");
+        let pipeline = &config.pipelines[name];
+        let stages = [&pipeline.preprocess, &pipeline.postprocess];
+        if pipeline.postprocess.plugin != case["plugin"].as_str().expect("text") {
+            wrong.push(format!("{name}: it has the plugin {}", pipeline.postprocess.plugin));
+        }
+        for (key, value) in case["settings"].as_object().expect("a table") {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            if setting(&stages, key).as_ref() != Some(&value) {
+                wrong.push(format!("{name}: {key} is {:?} instead of {value}", setting(&stages, key)));
+            }
+        }
+        if case["expected"].is_null() {
+            continue;
+        }
+        let image = models.join(case["image"].as_str().expect("a name"));
+        let [image, path] = [image, path].map(|path| path.display().to_string());
+        let data = site.path().join("data").display().to_string();
+        let output = run(&["infer", name, &image, "--config", &path, "--data-dir", &data]);
+        let reply = text(&output.stdout);
+        let reply = serde_json::from_str(reply.lines().next().unwrap_or_default()).unwrap_or(Value::from(reply));
+        compared += 1;
+        wrong.extend(difference(&reply, &case["expected"], name));
+    }
+    println!("{} models, {compared} answers compared with Pillow, onnxruntime and numpy", index.len());
+    assert!(wrong.is_empty(), "{} of {} models:\n{}", wrong.len(), index.len(), wrong.join("\n"));
+    assert!(index.len() >= 19 && compared >= 5);
+}
+
+/// A model in a folder of its own.
+fn model(model: &Onnx) -> (TempDir, PathBuf) {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("model.onnx");
+    std::fs::write(&path, model.bytes()).expect("written");
+    (folder, path)
+}
+
+/// The message of `plimsoll init`, which must fail without writing anything.
+fn refusal(path: &Path, arguments: &[&str]) -> String {
+    let folder = path.with_file_name("made");
+    let output = init(path, &folder, arguments);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    assert!(!folder.exists(), "nothing is written");
+    text(&output.stderr)
+}
+
+#[test]
+fn a_model_that_is_not_for_images_is_refused_with_its_inputs() {
+    for (shape, wanted) in [
+        (&[Some(1), Some(128)][..], "[1, channels, height, width]"),
+        (&[Some(8), Some(3), Some(32), Some(32)], "its number of images is fixed"),
+        (&[Some(1), Some(7), Some(32), Some(32)], "1 or 3 channels"),
+    ] {
+        let (_folder, path) = model(&Onnx::new(17).input("x", shape).output("y", shape).node("Relu", &["x"], "y", &[]));
+        let message = refusal(&path, &[]);
+        assert!(message.contains("`x` (FLOAT [") && message.contains(wanted), "{message}");
+    }
+    let (_folder, path) =
+        model(&Onnx::new(17).input("a", &[Some(1)]).input("b", &[Some(1)]).output("y", &[Some(1)]).node(
+            "Add",
+            &["a", "b"],
+            "y",
+            &[],
+        ));
+    let message = refusal(&path, &[]);
+    assert!(message.contains("`a`") && message.contains("`b`") && message.contains("plugin new"), "{message}");
+}
+
+#[test]
+fn what_the_user_states_must_fit_the_model() {
+    let image = [Some(1), Some(3), Some(32), Some(32)];
+    let scores = [Some(1), Some(3), Some(1), Some(1)];
+    let (folder, path) =
+        model(&Onnx::new(17).input("x", &image).output("y", &scores).node("GlobalAveragePool", &["x"], "y", &[]));
+    let labels = folder.path().join("labels.txt");
+    std::fs::write(&labels, "a\nb\n").expect("written");
+    let message = refusal(&path, &["--labels", labels.to_str().expect("text")]);
+    assert!(message.contains("it has 2 labels, and the model has 3 classes"), "{message}");
+    let message = refusal(&path, &["--size", "64x64"]);
+    assert!(message.contains("fixes its input to 32x32"), "{message}");
+    let text = folder.path().join("notes.onnx");
+    std::fs::write(&text, "notes").expect("written");
+    assert!(refusal(&text, &[]).contains("is not an ONNX model"));
+
+    let made = folder.path().join("made");
+    let output = init(&path, &made, &["--normalisation", "unit"]);
+    assert!(output.status.success(), "{}", crate::cli::text(&output.stderr));
+    let again = init(&path, &made, &[]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(crate::cli::text(&again.stderr).contains("is already there"), "{}", crate::cli::text(&again.stderr));
+}
