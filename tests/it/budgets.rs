@@ -18,7 +18,7 @@ pub(crate) async fn raw(server: &Server, bytes: &[u8]) -> TcpStream {
 }
 
 /// Reads until the server closes the connection.
-async fn read_all(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_all(stream: &mut TcpStream) -> String {
     let mut reply = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut reply)).await;
     read.expect("the server ends the connection in time").expect("read");

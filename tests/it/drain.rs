@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use plimsoll::serve::grpc::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use plimsoll::serve::grpc::inference::{ModelReadyRequest, ServerLiveRequest, ServerReadyRequest};
+use plimsoll::serve::grpc::inference::{ModelInferRequest, ModelReadyRequest, ServerLiveRequest, ServerReadyRequest};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -152,6 +152,32 @@ async fn in_the_drain_the_grpc_health_is_not_serving_and_calls_are_answered() {
     drop(watched);
     process.signal("-INT");
     assert_eq!(process.wait_for_exit().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_grpc_streams_end_before_the_grace_period_is_over() {
+    let setup = Setup::new("drain = \"0s\"");
+    let mut process = setup.serve();
+    let channel = tonic::transport::Channel::from_shared(process.url()).expect("a URL");
+    let channel = channel.connect().await.expect("a server");
+    let (mut health, mut inference) =
+        (HealthClient::new(channel.clone()), GrpcInferenceServiceClient::new(channel.clone()));
+    let mut watched = health.watch(HealthCheckRequest::default()).await.expect("a stream").into_inner();
+    let first = watched.message().await.expect("no error").expect("a status");
+    assert_eq!(first.status(), ServingStatus::Serving);
+    let (_sender, messages) = tokio::sync::mpsc::unbounded_channel::<ModelInferRequest>();
+    let messages =
+        futures_util::stream::unfold(messages, async |mut messages| Some((messages.recv().await?, messages)));
+    let mut answers = inference.model_stream_infer(messages).await.expect("a stream").into_inner();
+
+    process.signal("-TERM");
+    let next = watched.message().await.expect("no error").expect("a status");
+    assert_eq!(next.status(), ServingStatus::NotServing);
+    assert!(watched.message().await.expect("the stream ends without an error").is_none());
+    assert!(answers.message().await.expect("the stream ends without an error").is_none());
+    let (code, log) = process.wait_for_exit();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("the grace period is over"), "{log}");
 }
 
 #[test]

@@ -77,6 +77,7 @@ mod onnx_numbers;
 mod onnx_resize;
 mod onnx_rules;
 mod onnxruntime_models;
+mod open_streams;
 mod own_allocators;
 mod panic_hook;
 mod parameters;

@@ -40,7 +40,7 @@ pub struct App {
     /// `[server]` as it was at start.
     pub server: Server,
     /// Whether the server was asked to stop.
-    pub stopping: Stopping,
+    pub stopping: Arc<Stopping>,
     /// The engine with its instance pool. Its epoch thread runs only while this value lives.
     pub runtime: Runtime,
 }
@@ -92,7 +92,7 @@ impl App {
             admin_listen: config.admin.listen.clone(),
             caller_header: config.memory.caller_header.clone(),
             server: config.server.clone(),
-            stopping: Stopping::default(),
+            stopping: Arc::default(),
             runtime,
         })
     }

@@ -3,14 +3,18 @@
 //! queue.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::running::{Running, RunningState};
+
 /// Default maximum of connections. An idle connection takes a few kilobytes.
 const MOST: u64 = 16_384;
+/// Maximum of connections to the separate addresses of administration.
+const ADMINISTRATION: u32 = 64;
 /// How often idle connections are closed while a new one waits.
 const PAUSE: Duration = Duration::from_millis(50);
 /// A connection without a request is not idle for this long: its first request is on the way. Otherwise a server whose
@@ -31,9 +35,7 @@ pub(super) struct ConnectionLimit {
 /// An open connection.
 pub(super) struct OpenConnection {
     /// Requests that are not completely answered.
-    running: AtomicUsize,
-    /// Running requests whose reply was cut off because the client does not read it.
-    cut_off: AtomicUsize,
+    running: Mutex<Vec<Arc<RunningState>>>,
     /// When it became idle, in milliseconds after the start of the server.
     idle_since: AtomicU64,
     has_had_requests: AtomicBool,
@@ -52,19 +54,12 @@ pub(super) struct ConnectionSlot {
     _room: Option<OwnedSemaphorePermit>,
 }
 
-/// A request of a connection. The connection is idle when all of them are dropped or cut off.
-pub(super) struct Running {
-    connection: Arc<OpenConnection>,
-    is_cut_off: Arc<AtomicBool>,
-}
-
-/// Marks a request as cut off.
-pub(super) struct CutOff {
-    connection: Arc<OpenConnection>,
-    is_cut_off: Arc<AtomicBool>,
-}
-
 impl ConnectionLimit {
+    /// The bound for the separate addresses of administration. Callers cannot use up these connections.
+    pub(super) fn for_administration() -> Self {
+        Self::new(Some(ADMINISTRATION), None)
+    }
+
     /// A bound of `max` connections, or of three quarters of the file descriptors.
     pub(super) fn new(max: Option<u32>, descriptors: Option<u64>) -> Self {
         let default = descriptors.map_or(MOST, |descriptors| (descriptors / 4 * 3).clamp(1, MOST));
@@ -109,8 +104,7 @@ impl ConnectionLimit {
 
     fn slot(&self, room: Option<OwnedSemaphorePermit>) -> ConnectionSlot {
         let connection = Arc::new(OpenConnection {
-            running: AtomicUsize::new(0),
-            cut_off: AtomicUsize::new(0),
+            running: Mutex::default(),
             idle_since: AtomicU64::new(0),
             has_had_requests: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
@@ -131,8 +125,7 @@ impl ConnectionLimit {
         idle.sort_unstable_by_key(|connection| connection.idle_since.load(Relaxed));
         let count = (self.max / 64).clamp(1, idle.len().div_ceil(4).max(1));
         for connection in idle.iter().take(count) {
-            connection.is_closing.store(true, Relaxed);
-            connection.close.notify_one();
+            connection.close();
         }
         !idle.is_empty()
     }
@@ -159,14 +152,34 @@ impl Drop for ConnectionSlot {
 impl OpenConnection {
     /// A request begins.
     pub(super) fn begin(self: &Arc<Self>) -> Running {
-        self.running.fetch_add(1, Relaxed);
+        let state = Arc::new(RunningState::new(Arc::downgrade(self)));
+        self.running().push(Arc::clone(&state));
         self.has_had_requests.store(true, Relaxed);
-        Running { connection: Arc::clone(self), is_cut_off: Arc::default() }
+        Running::new(state)
     }
 
-    /// Returns true if no request is running, except those that were cut off.
+    /// A request is completely answered, or is gone.
+    pub(super) fn end(&self, state: &RunningState) {
+        self.idle();
+        let mut running = self.running();
+        if let Some(index) = running.iter().position(|other| std::ptr::eq(&**other, state)) {
+            running.swap_remove(index);
+        }
+    }
+
+    /// Returns true if nothing is computed for this connection, and nothing is sent to it.
     pub(super) fn is_idle(&self) -> bool {
-        self.running.load(Relaxed) <= self.cut_off.load(Relaxed)
+        self.running().iter().all(|state| state.is_idle())
+    }
+
+    /// Tells the connection to close after its other requests.
+    pub(super) fn close(&self) {
+        self.is_closing.store(true, Relaxed);
+        self.close.notify_one();
+    }
+
+    fn running(&self) -> MutexGuard<'_, Vec<Arc<RunningState>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns true if its first request may still be on the way.
@@ -182,35 +195,5 @@ impl OpenConnection {
 
     fn idle(&self) {
         self.idle_since.store(self.since.elapsed().as_millis() as u64, Relaxed);
-    }
-}
-
-impl Running {
-    /// The mark of this request.
-    pub(super) fn mark(&self) -> CutOff {
-        CutOff { connection: Arc::clone(&self.connection), is_cut_off: Arc::clone(&self.is_cut_off) }
-    }
-}
-
-impl CutOff {
-    /// Marks the request, and tells the connection to close after its other requests. HTTP/2 has no other way: hyper polls
-    /// the body again only when the client reads on.
-    pub(super) fn set(&self) {
-        if !self.is_cut_off.swap(true, Relaxed) {
-            self.connection.cut_off.fetch_add(1, Relaxed);
-            self.connection.is_closing.store(true, Relaxed);
-            self.connection.close.notify_one();
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.connection.idle();
-        // The counters change in this order, so that a connection with other requests is never idle in between.
-        if self.is_cut_off.load(Relaxed) {
-            self.connection.cut_off.fetch_sub(1, Relaxed);
-        }
-        self.connection.running.fetch_sub(1, Relaxed);
     }
 }

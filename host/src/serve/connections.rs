@@ -24,13 +24,12 @@ use tower::ServiceExt;
 use super::admission::Admission;
 use super::app::App;
 use super::client::Client;
-use super::connection_limit::{ConnectionLimit, ConnectionSlot};
+use super::connection_limit::ConnectionSlot;
 use super::handler_panics::HandlerPanics;
 use super::linger::Linger;
 use super::listener::Peer;
 use super::refusal::RefusalFormat;
 use super::{close_unread, entrance, reply_body};
-use crate::base::descriptors;
 
 /// Time limit for a connection to send the head of a request. Without it, a connection whose head is never complete
 /// would stay open forever. It also closes idle connections. So it is longer than the idle time-outs of clients and
@@ -40,6 +39,8 @@ const HEAD_TIME: Duration = Duration::from_secs(120);
 /// Bytes of the read buffer of an HTTP/1 connection, and so the maximum length of a request head. hyper's default is
 /// six times as large: 20 MB in total with 16 callers that send photos.
 const READ_BUFFER: usize = 64 << 10;
+/// Maximum bytes of the head of an HTTP/2 request, as RFC 9113 counts them: as many as for HTTP/1.
+const MAX_HEAD: u32 = 64 << 10;
 /// Maximum concurrent requests of one HTTP/2 connection. The client holds back further requests.
 const MAX_STREAMS: u32 = 256;
 /// Interval of the pings that detect a dead HTTP/2 connection.
@@ -66,7 +67,6 @@ pub(super) struct Connections {
     is_draining: Arc<AtomicBool>,
     tasks: tokio::task::JoinSet<()>,
     panics: HandlerPanics,
-    limit: Arc<ConnectionLimit>,
     admission: Arc<Admission>,
     reply_timeout: Duration,
 }
@@ -86,21 +86,20 @@ impl Connections {
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(READ_BUFFER);
         builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).keep_alive_interval(PING);
+        // A request with a longer head gets 431. One with a much longer head ends the connection, with all other requests
+        // on it, so the limit is not hyper's 16 KiB.
+        builder.http2().max_header_list_size(MAX_HEAD);
+        // A client may cancel all its requests at once. With h2's default of 20, this would end the connection too.
+        builder.http2().max_pending_accept_reset_streams(MAX_STREAMS as usize);
         Self {
             builder: Arc::new(builder),
             phase: watch::Sender::new(Phase::Serving),
             is_draining: Arc::default(),
             tasks: tokio::task::JoinSet::new(),
             panics: HandlerPanics::new(&app.records),
-            limit: Arc::new(ConnectionLimit::new(app.server.max_connections, descriptors::limit())),
             admission: Arc::clone(&app.admission),
             reply_timeout: app.server.reply_timeout,
         }
-    }
-
-    /// The bound on open connections.
-    pub(super) fn limit(&self) -> Arc<ConnectionLimit> {
-        Arc::clone(&self.limit)
     }
 
     /// Serves a connection in its own task.
@@ -127,6 +126,7 @@ impl Connections {
                     request.extensions_mut().insert(budget.get_or_init(|| admission.connection()).clone());
                 }
                 let (running, admission) = (open.begin(), Arc::clone(&admission));
+                request.extensions_mut().insert(Arc::clone(running.state()));
                 let is_draining = Arc::clone(&is_draining);
                 let prepared = entrance::prepare(&mut request, &client);
                 let format = RefusalFormat::for_request(&request);

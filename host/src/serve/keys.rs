@@ -109,17 +109,13 @@ impl Keys {
 
     /// Reads the file again if it has changed.
     pub(super) fn refresh(&self) {
-        if !self.file.have_changed() {
-            return;
-        }
-        for path in self.file.paths() {
-            match read(path) {
-                Ok(names) => {
-                    tracing::info!(target: "plimsoll::audit", action = "keys", keys = names.len(), "change");
-                    self.names.store(Arc::new(names));
-                }
-                Err(reason) => tracing::error!("{reason}; the keys of callers stay as they were"),
+        match self.file.read_if_changed(|paths| read(&paths[0])) {
+            Some(Ok(names)) => {
+                tracing::info!(target: "plimsoll::audit", action = "keys", keys = names.len(), "change");
+                self.names.store(Arc::new(names));
             }
+            Some(Err(reason)) => tracing::error!("{reason}; the keys of callers stay as they were; it is tried again"),
+            None => {}
         }
     }
 }

@@ -17,8 +17,8 @@ use tokio::task::JoinHandle;
 
 use super::admission::Admission;
 use super::byte_budget::Reservation;
-use super::connection_limit::{CutOff, Running};
 use super::refusal::RefusalFormat;
+use super::running::{Running, RunningState};
 
 /// Replies and frames of at most this many bytes are not counted. One connection has at most 256 of them.
 const SMALL: usize = 16 << 10;
@@ -48,13 +48,14 @@ pub(super) async fn count(
 ) -> Response<Body> {
     let exact = reply.body().size_hint().exact();
     let (parts, inner) = reply.into_parts();
+    running.replies();
     let admission = Arc::clone(admission);
     let mut body = ReplyBody { inner, exact, admission, timeout, next: None, reserving: None, held: None, running };
     // A message of gRPC is encoded when its body is polled, so its size is not known before.
     if let Some(Some(Ok(frame))) = body.inner.frame().now_or_never() {
         match frame.into_data() {
             Ok(data) if data.len() > SMALL => match body.admission.reply(data.len() as u64).await {
-                Ok(reserved) => body.held = Some(Held::new(data, reserved, timeout, body.running.mark())),
+                Ok(reserved) => body.held = Some(Held::new(data, reserved, timeout, Arc::clone(body.running.state()))),
                 Err(error) => return format.refuse(error.into()),
             },
             Ok(data) => body.next = Some(Frame::data(data)),
@@ -101,7 +102,7 @@ fn lock(rest: &Rest) -> MutexGuard<'_, Option<Unsent>> {
 }
 
 impl Held {
-    fn new(bytes: Bytes, reserved: Reservation, timeout: Duration, mark: CutOff) -> Self {
+    fn new(bytes: Bytes, reserved: Reservation, timeout: Duration, mark: Arc<RunningState>) -> Self {
         let rest = Arc::new(Mutex::new(Some(Unsent { bytes, taken: 0, _reserved: reserved })));
         let timer = tokio::spawn(cut_off(Arc::downgrade(&rest), timeout, mark));
         Self { rest, timer }
@@ -126,7 +127,7 @@ impl Drop for Held {
 }
 
 /// Drops the bytes of a reply when the client has read nothing for the time-out. The connection closes then.
-async fn cut_off(rest: Weak<Rest>, timeout: Duration, mark: CutOff) {
+async fn cut_off(rest: Weak<Rest>, timeout: Duration, mark: Arc<RunningState>) {
     let (mut seen, mut idle) = (0, 0);
     loop {
         tokio::time::sleep(timeout / LOOKS).await;
@@ -137,7 +138,7 @@ async fn cut_off(rest: Weak<Rest>, timeout: Duration, mark: CutOff) {
         if idle == LOOKS {
             tracing::warn!(bytes = unsent.bytes.len(), "cut a reply off: {}", Unread(timeout));
             *rest = None;
-            mark.set();
+            mark.cut_off();
             return;
         }
     }
@@ -149,6 +150,24 @@ impl http_body::Body for ReplyBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
+        let polled = this.poll_next(cx);
+        // While a reply waits for the budget, something is done for it.
+        this.running.state().asked(polled.is_pending() && this.reserving.is_none());
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.held.is_none() && self.next.is_none() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.exact.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl ReplyBody {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self;
         loop {
             if let Some(held) = &this.held {
                 let Some((piece, is_last)) = held.take() else {
@@ -169,7 +188,7 @@ impl http_body::Body for ReplyBody {
                 }
                 this.held = data
                     .zip(reserved)
-                    .map(|(data, reserved)| Held::new(data, reserved, this.timeout, this.running.mark()));
+                    .map(|(data, reserved)| Held::new(data, reserved, this.timeout, Arc::clone(this.running.state())));
                 continue;
             }
             let frame = match this.next.take() {
@@ -187,16 +206,6 @@ impl http_body::Body for ReplyBody {
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.held.is_none() && self.next.is_none() && self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.exact.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
-impl ReplyBody {
     fn sent(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
         let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
         self.exact = self.exact.map(|left| left.saturating_sub(bytes));

@@ -23,6 +23,7 @@ use super::secured::Secured;
 use super::stop::{self, Stop};
 use super::tls::Tls;
 use super::{grpc, http, refresh};
+use crate::base::descriptors;
 
 /// Pause after a connection could not be accepted, for example because there are no free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -72,11 +73,24 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
         let (background, app) = (app.records.background.clone(), Arc::downgrade(&app));
         tokio::spawn(async move { background.supervise("refresh", || refresh::follow(app.clone())).await })
     });
-    let mut endpoints = Endpoints { endpoints: Vec::new(), first: 0, tls: app.tls.clone(), arrived: None };
-    endpoints.endpoints.extend(http_listeners.into_iter().map(|listener| (listener, router.clone())));
-    endpoints.endpoints.extend(grpc_listeners.into_iter().map(|listener| (listener, grpc_router.clone())));
-    endpoints.endpoints.extend(admin_listeners.into_iter().map(|listener| (listener, admin_router.clone())));
-    drop((router, grpc_router, admin_router));
+    let with = |listeners: Vec<Listener>, router: Router| {
+        listeners.into_iter().map(move |listener| (listener, router.clone()))
+    };
+    let callers = with(http_listeners, router).chain(with(grpc_listeners, grpc_router)).collect();
+    let limit = Arc::new(ConnectionLimit::new(app.server.max_connections, descriptors::limit()));
+    let admin_limit = Arc::new(ConnectionLimit::for_administration());
+    let group = |endpoints, limit, others| ListenerGroup {
+        endpoints,
+        first: 0,
+        tls: app.tls.clone(),
+        arrived: None,
+        limit,
+        others,
+    };
+    let mut endpoints = Endpoints {
+        callers: group(callers, Arc::clone(&limit), Vec::new()),
+        administration: group(with(admin_listeners, admin_router).collect(), admin_limit, vec![limit]),
+    };
     let mut connections = Connections::new(&app);
 
     let asked = endpoints.serve_until(&mut connections, stops.recv()).await.unwrap_or(Stop::Now);
@@ -86,6 +100,7 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
         connections.drain();
     }
     app.stopping.begin();
+    let stopping = Arc::clone(&app.stopping);
     drop(app);
     health.stopping().await;
     if drains {
@@ -105,6 +120,7 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
          them"
     );
     endpoints.close(&mut connections);
+    stopping.close();
     tokio::select! {
         () = connections.ended() => {}
         () = tokio::time::sleep(grace) => {
@@ -121,8 +137,16 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
     Ok(())
 }
 
-/// The listeners, each with the routes of its connections.
+/// The listeners. Those of administration have a bound on connections of their own, so that callers cannot lock
+/// administrators out.
 struct Endpoints {
+    callers: ListenerGroup,
+    administration: ListenerGroup,
+}
+
+/// Listeners with one bound on their connections.
+struct ListenerGroup {
+    /// The listeners, each with the routes of its connections.
     endpoints: Vec<(Listener, Router)>,
     /// The endpoint that is polled first. It changes with each poll, so that every endpoint is served.
     first: usize,
@@ -130,6 +154,10 @@ struct Endpoints {
     tls: Option<Arc<Tls>>,
     /// A client that waits for room.
     arrived: Option<Arrived>,
+    /// The bound on its connections.
+    limit: Arc<ConnectionLimit>,
+    /// The bounds of other groups, whose idle connections take descriptors too.
+    others: Vec<Arc<ConnectionLimit>>,
 }
 
 /// A connection that is accepted, and not served yet.
@@ -150,22 +178,31 @@ impl Endpoints {
     /// Serves new connections until `end` completes.
     async fn serve_until<T>(&mut self, connections: &mut Connections, end: impl Future<Output = T>) -> T {
         let mut end = pin!(end);
-        let limit = connections.limit();
         loop {
-            // The client is accepted before there is room for it, because idle connections are closed only for a client
-            // that has arrived.
-            let next = async {
-                if self.arrived.is_none() {
-                    self.arrived = Some(self.accept(&limit).await);
-                }
-                limit.room().await
-            };
             tokio::select! {
                 biased;
                 ended = &mut end => return ended,
-                slot = next => self.serve_arrived(connections, slot),
+                slot = self.administration.next() => self.administration.serve_arrived(connections, slot),
+                slot = self.callers.next() => self.callers.serve_arrived(connections, slot),
             }
         }
+    }
+
+    /// Closes the listeners. The clients in the system's queue are served first.
+    fn close(self, connections: &mut Connections) {
+        self.administration.close(connections);
+        self.callers.close(connections);
+    }
+}
+
+impl ListenerGroup {
+    /// Waits for the next client, and for room for it. The client is accepted before there is room, because idle connections
+    /// are closed only for a client that has arrived.
+    async fn next(&mut self) -> ConnectionSlot {
+        if self.arrived.is_none() {
+            self.arrived = Some(self.accept().await);
+        }
+        self.limit.room().await
     }
 
     /// Serves the connection that has arrived, if there is one.
@@ -177,7 +214,7 @@ impl Endpoints {
 
     /// Waits for the next connection. While the process has no room for one, idle connections are closed: the bound on
     /// connections does not know the descriptors that are used otherwise.
-    async fn accept(&mut self, limit: &ConnectionLimit) -> Arrived {
+    async fn accept(&mut self) -> Arrived {
         let mut is_logged = false;
         let (stream, peer, endpoint) = loop {
             match poll_fn(|context| self.poll_accept(context)).await {
@@ -187,7 +224,8 @@ impl Endpoints {
                     if !std::mem::replace(&mut is_logged, true) {
                         tracing::warn!("cannot accept a connection, trying again: {error}");
                     }
-                    let is_closing = is_lack_of_room(&error) && limit.close_idle();
+                    let is_closing = is_lack_of_room(&error)
+                        && [&self.limit].into_iter().chain(&self.others).any(|limit| limit.close_idle());
                     tokio::time::sleep(if is_closing { CLOSING_PAUSE } else { ACCEPT_PAUSE }).await;
                 }
             }
@@ -219,12 +257,12 @@ impl Endpoints {
     fn close(mut self, connections: &mut Connections) {
         for _ in 0..QUEUE {
             if self.arrived.is_none() {
-                self.arrived = self.accept(&connections.limit()).now_or_never();
+                self.arrived = self.accept().now_or_never();
             }
             if self.arrived.is_none() {
                 return;
             }
-            let slot = connections.limit().extra();
+            let slot = self.limit.extra();
             self.serve_arrived(connections, slot);
         }
     }

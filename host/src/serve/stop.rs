@@ -1,9 +1,11 @@
 //! Requests to stop the server.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
 
 /// A request to stop the server. Each further request ends the current step at once: first the drain, then the grace
 /// period of the running requests.
@@ -23,19 +25,35 @@ pub(super) async fn next(stops: &mut Receiver<Stop>) -> Stop {
     }
 }
 
-/// True once the server was asked to stop: it is no longer ready for new requests.
+/// How far the server is with its stop.
 #[derive(Debug, Default)]
-pub struct Stopping(AtomicBool);
+pub struct Stopping {
+    /// True once the server was asked to stop: it is no longer ready for new requests.
+    has_begun: AtomicBool,
+    /// True once the connections end: streams that wait for their next message must end too.
+    is_closing: watch::Sender<bool>,
+}
 
 impl Stopping {
     /// From now on the server is not ready.
     pub(super) fn begin(&self) {
         // A thread that reads this value also sees what happened before it, such as the start of the drain.
-        self.0.store(true, Release);
+        self.has_begun.store(true, Release);
     }
 
     /// Returns true once the server was asked to stop.
     pub fn has_begun(&self) -> bool {
-        self.0.load(Acquire)
+        self.has_begun.load(Acquire)
+    }
+
+    /// From now on the connections end.
+    pub(super) fn close(&self) {
+        self.is_closing.send_replace(true);
+    }
+
+    /// Waits until the connections end.
+    pub(super) async fn closed(self: Arc<Self>) {
+        // The sender is in `self`, so it cannot be gone.
+        let _ = self.is_closing.subscribe().wait_for(|is_closing| *is_closing).await;
     }
 }

@@ -66,17 +66,15 @@ impl Tls {
 
     /// Reads the files again if they have changed.
     pub(super) fn refresh(&self) {
-        if !self.files.have_changed() {
-            return;
-        }
-        match build(self.files.paths()) {
-            Ok(config) => {
+        match self.files.read_if_changed(build) {
+            Some(Ok(config)) => {
                 self.config.store(Arc::new(config));
                 tracing::info!(target: "plimsoll::audit", action = "certificate", "change");
             }
-            Err((key, reason)) => {
-                tracing::error!("tls.{key}: {reason}; new connections get the certificate from before");
-            }
+            Some(Err((key, reason))) => tracing::error!(
+                "tls.{key}: {reason}; new connections get the certificate from before; it is tried again"
+            ),
+            None => {}
         }
     }
 

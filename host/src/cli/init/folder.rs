@@ -117,12 +117,17 @@ impl Contents<'_> {
     }
 }
 
+/// The longest key and value whose comment is aligned with others.
+const ALIGNED: usize = 40;
+
 /// A line for each setting, with its reason as a comment.
 fn settings(settings: &[Setting]) -> String {
     let mut text = String::new();
-    let width = settings.iter().map(|setting| setting.key.len() + setting.value.len()).max().unwrap_or(0);
+    // Comments are aligned, except those after long values.
+    let length = |setting: &Setting| setting.key.len() + setting.value.len();
+    let width = settings.iter().map(length).filter(|&length| length <= ALIGNED).max().unwrap_or(0);
     for Setting { key, value, reason, is_assumed } in settings {
-        let space = width - key.len() - value.len() + 3;
+        let space = width.saturating_sub(key.len() + value.len()) + 3;
         let mark = if *is_assumed { "CHECK: " } else { "" };
         let _ = writeln!(text, "{key} = {value}{:space$}# {mark}{}", "", one_line(reason));
     }

@@ -35,7 +35,7 @@ impl Normalisation {
     /// What it does.
     pub(in crate::cli) fn meaning(self) -> &'static str {
         match self {
-            Self::Imagenet => "mean and standard deviation of ImageNet, as torchvision",
+            Self::Imagenet => "mean and standard deviation of ImageNet",
             Self::Clip => "mean and standard deviation of CLIP",
             Self::Unit => "0 to 1",
             Self::Symmetric => "-1 to 1",

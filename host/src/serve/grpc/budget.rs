@@ -21,6 +21,7 @@ use super::reservation::{CallReservation, overloaded};
 use crate::serve::App;
 use crate::serve::admission::ConnectionBudget;
 use crate::serve::pace::{Late, Pace};
+use crate::serve::running::RunningState;
 
 /// A service whose request messages count against the budget.
 #[derive(Clone)]
@@ -55,6 +56,7 @@ where
         let connection = request.extensions().get::<ConnectionBudget>();
         let held = CallReservation::new(self.app.admission.body(connection));
         request.extensions_mut().insert(held.clone());
+        let running = request.extensions().get::<Arc<RunningState>>().cloned();
         let is_unary = !STREAMS.iter().any(|stream| request.uri().path().ends_with(stream));
         let pace = Pace::start(&self.app.server, self.app.server.body_timeout);
         let limit = self.app.server.max_body.as_u64();
@@ -66,6 +68,8 @@ where
                 held,
                 has_begun: false,
                 is_unary,
+                running,
+                closed: Box::pin(Arc::clone(&self.app.stopping).closed()),
                 head: [0; HEAD],
                 head_read: 0,
                 left: 0,
@@ -102,6 +106,10 @@ struct Messages {
     /// True if the call has exactly one message. Its time-out starts with the call. The client of a stream may wait as
     /// long as it likes before its first message.
     is_unary: bool,
+    /// Knows whether a message of a stream is handled; `None` without a connection.
+    running: Option<Arc<RunningState>>,
+    /// Completes when the server stops.
+    closed: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// What the next bytes of a body contain.
@@ -167,6 +175,13 @@ impl Messages {
         Poll::Ready(Ok(true))
     }
 
+    /// A message of a stream arrives, or all that arrived were handled.
+    fn set_message(&self, has_message: bool) {
+        if let Some(running) = self.running.as_ref().filter(|_| !self.is_unary) {
+            running.set_message(has_message);
+        }
+    }
+
     /// Returns true if a message is incomplete, or if the only message of a call has not begun.
     fn is_inside(&self) -> bool {
         self.left > 0 || self.head_read > 0 || (self.is_unary && !self.has_begun)
@@ -190,6 +205,7 @@ impl http_body::Body for Messages {
                 Poll::Ready(Some(Ok(frame))) => {
                     let bytes = frame.data_ref().map_or(0, Bytes::len);
                     this.pace.arrived(bytes);
+                    this.set_message(true);
                     let found = match frame.data_ref().map(|data| this.follow(data)).transpose() {
                         Ok(found) => found.unwrap_or_default(),
                         Err(status) => return Poll::Ready(Some(Err(status))),
@@ -214,10 +230,13 @@ impl http_body::Body for Messages {
                 Poll::Pending => {
                     // The service polls for the next message only after it has handled the previous one. So an idle
                     // stream releases its reservation.
-                    if !this.is_unary {
-                        this.held.release();
+                    if this.is_unary {
+                        return Poll::Pending;
                     }
-                    return Poll::Pending;
+                    this.held.release();
+                    this.set_message(false);
+                    // The client may keep an idle stream open for ever, so the server ends it before it stops.
+                    return this.closed.as_mut().poll(cx).map(|()| None);
                 }
             }
         }

@@ -16,6 +16,7 @@ mod metadata;
 mod reservation;
 mod service;
 mod services;
+mod watch;
 
 #[allow(
     missing_docs,

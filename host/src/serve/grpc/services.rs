@@ -19,6 +19,7 @@ use tower::Service;
 use super::budget::Budgeted;
 use super::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use super::service;
+use super::watch::EndingWatch;
 use crate::serve::App;
 use crate::serve::authentication::authenticate;
 use crate::serve::part::Part;
@@ -103,7 +104,8 @@ impl Services {
             let builder = builder.register_encoded_file_descriptor_set(DESCRIPTOR);
             builder.register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        let health = HealthServer::new(HealthService::from_health_reporter(self.health.0.clone()));
+        let health = HealthService::from_health_reporter(self.health.0.clone());
+        let health = HealthServer::new(EndingWatch { health, stopping: Arc::clone(&app.stopping) });
         let router = routes(Router::new(), app, service);
         // Older clients use version v1alpha of reflection.
         #[expect(clippy::expect_used, reason = "the build script and a library made the descriptors")]

@@ -1,0 +1,135 @@
+//! The running requests of a connection: what each of them waits for.
+//!
+//! If the server has no room for new connections, it closes those for which it does nothing. A request does not keep its
+//! connection open for ever: an endless stream without a message (`Watch` of `grpc.health.v1`, an idle `ModelStreamInfer`)
+//! waits for the server or the client, and a reply of any size may wait for a client that does not read it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock, Weak};
+use std::time::{Duration, Instant};
+
+use super::connection_limit::OpenConnection;
+
+/// The client reads nothing of a reply for this long: it does not keep its connection open any more.
+const UNREAD: Duration = Duration::from_secs(30);
+
+/// When the process began to count.
+static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+fn milliseconds() -> u64 {
+    BEGINNING.elapsed().as_millis() as u64
+}
+
+/// What a request waits for.
+pub(super) struct RunningState {
+    connection: Weak<OpenConnection>,
+    /// Its reply was cut off, because the client does not read it.
+    is_cut_off: AtomicBool,
+    /// The head of its reply is there, so the request itself is answered, except for messages of a stream.
+    is_replying: AtomicBool,
+    /// A stream of request messages has one in progress.
+    has_message: AtomicBool,
+    /// All that there is of the reply was taken, and more may come.
+    is_sent: AtomicBool,
+    /// When hyper last asked for a part of the reply, in milliseconds since [`BEGINNING`].
+    asked: AtomicU64,
+}
+
+impl RunningState {
+    pub(super) fn new(connection: Weak<OpenConnection>) -> Self {
+        Self {
+            connection,
+            is_cut_off: AtomicBool::new(false),
+            is_replying: AtomicBool::new(false),
+            has_message: AtomicBool::new(false),
+            is_sent: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns true if the server does nothing for the request, and the connection may close.
+    pub(super) fn is_idle(&self) -> bool {
+        if self.is_cut_off.load(Relaxed) {
+            return true;
+        }
+        if !self.is_replying.load(Relaxed) {
+            return false;
+        }
+        if self.is_sent.load(Relaxed) {
+            return !self.has_message.load(Relaxed);
+        }
+        milliseconds().saturating_sub(self.asked.load(Relaxed)) >= UNREAD.as_millis() as u64
+    }
+
+    /// hyper asks for the next part of the reply. `is_sent`: there is none at present.
+    pub(super) fn asked(&self, is_sent: bool) {
+        self.asked.store(milliseconds(), Relaxed);
+        self.is_sent.store(is_sent, Relaxed);
+    }
+
+    /// A message of a stream begins, or its handling is complete.
+    pub(super) fn set_message(&self, has_message: bool) {
+        self.has_message.store(has_message, Relaxed);
+    }
+
+    /// Marks the request as cut off, and tells the connection to close after its other requests. HTTP/2 has no other way:
+    /// hyper polls the body again only when the client reads on.
+    pub(super) fn cut_off(&self) {
+        if !self.is_cut_off.swap(true, Relaxed)
+            && let Some(connection) = self.connection.upgrade()
+        {
+            connection.close();
+        }
+    }
+}
+
+/// A request of a connection, until it is completely answered.
+pub(super) struct Running(Arc<RunningState>);
+
+impl Running {
+    pub(super) fn new(state: Arc<RunningState>) -> Self {
+        Self(state)
+    }
+
+    /// What it waits for.
+    pub(super) fn state(&self) -> &Arc<RunningState> {
+        &self.0
+    }
+
+    /// The head of its reply is there.
+    pub(super) fn replies(&self) {
+        self.0.asked(false);
+        self.0.is_replying.store(true, Relaxed);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.connection.upgrade() {
+            connection.end(&self.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_idle_only_if_the_server_does_nothing_for_it() {
+        let state = Arc::new(RunningState::new(Weak::new()));
+        assert!(!state.is_idle(), "it runs");
+        let running = Running::new(Arc::clone(&state));
+        running.replies();
+        assert!(!state.is_idle(), "its reply is sent");
+        state.asked(true);
+        assert!(state.is_idle(), "a stream waits for an event");
+        state.set_message(true);
+        assert!(!state.is_idle(), "a message of the stream is handled");
+        state.set_message(false);
+        state.asked(false);
+        assert!(!state.is_idle());
+        state.cut_off();
+        assert!(state.is_idle());
+    }
+}
