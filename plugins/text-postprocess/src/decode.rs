@@ -58,3 +58,18 @@ pub fn best_path(scores: &[f32], classes: usize, ready: bool) -> impl Iterator<I
         Some(Step { index, class, probability })
     })
 }
+
+/// A text of Arabic script in the order of reading, from one in the order of the image (`pred_reverse` of PaddleOCR). Runs
+/// of Latin letters, digits and some other characters keep their order.
+pub fn reversed(text: &str) -> String {
+    let is_kept = |character: char| character.is_ascii_alphanumeric() || " :*./%+-".contains(character);
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let run = rest.find(|character| !is_kept(character)).unwrap_or(rest.len());
+        let (part, after) = rest.split_at(if run == 0 { first.len_utf8() } else { run });
+        parts.push(part);
+        rest = after;
+    }
+    parts.into_iter().rev().collect()
+}

@@ -13,6 +13,10 @@
 //!   or a space. Required.
 //! - `blank`: the place of the blank among the classes: `first` (default, PaddleOCR) or `last`.
 //! - `space`: `true` adds a space as the last entry of the dictionary (`use_space_char` of PaddleOCR); default `false`.
+//! - `right_to_left`: `true` for models of Arabic script that read an image from left to right (PaddleOCR's, if the path of
+//!   the dictionary contains `arabic`): `text` is in the order of reading, as `pred_reverse` of PaddleOCR makes it. It is
+//!   reversed, but each run of `a` to `z`, `A` to `Z`, `0` to `9`, space and `:*./%+-` keeps its order. `characters` are in
+//!   the order of the steps. Default `false`.
 //! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities.
 //! - `layout`: `btc` (default) for an output of shape `[1, T, C]`, `tbc` for `[T, 1, C]`.
 //! - `output`: the name of the tensor. Optional if the model has one output.
@@ -45,6 +49,8 @@ struct Settings {
     ready: bool,
     /// True if the steps are the first dimension.
     steps_first: bool,
+    /// True if the text is reversed.
+    right_to_left: bool,
 }
 
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
@@ -65,12 +71,13 @@ struct Character<'a> {
 
 impl Init for Text {
     fn init() -> Result<(), String> {
-        config::only(&["output", "dictionary", "blank", "space", "scores", "layout"])?;
+        config::only(&["output", "dictionary", "blank", "space", "scores", "layout", "right_to_left"])?;
         let settings = Settings {
             output: config::get("output").unwrap_or_default(),
             dictionary: Dictionary::read()?,
             ready: config::choice("scores", &[("softmax", false), ("ready", true)])?,
             steps_first: config::choice("layout", &[("btc", false), ("tbc", true)])?,
+            right_to_left: config::parse("right_to_left", false)?,
         };
         if let Some(declared) = model::outputs()? {
             let output = outputs::declared(&declared, "output", &settings.output, outputs::FLOATS)?;
@@ -101,8 +108,9 @@ fn reply(settings: &Settings, tensors: &[NamedTensor]) -> Result<Reply, String> 
     };
     let characters: Vec<_> = decode::best_path(&scores, classes, settings.ready).filter_map(read).collect();
     let sum: f64 = characters.iter().map(|character| f64::from(character.confidence)).sum();
+    let text: String = characters.iter().map(|character| character.text).collect();
     let answer = Answer {
-        text: characters.iter().map(|character| character.text).collect(),
+        text: if settings.right_to_left { decode::reversed(&text) } else { text },
         confidence: if characters.is_empty() { 0.0 } else { sum / characters.len() as f64 },
         characters,
     };

@@ -1,6 +1,7 @@
 """`text-postprocess`: `CTCLabelDecode` of PaddleOCR (`ppocr/postprocess/rec_postprocess.py`), written again with numpy."""
 
 import json
+import re
 
 import numpy as np
 
@@ -14,6 +15,8 @@ VARIANTS = [
     {"config": {"dictionary": "d.txt", "blank": "last", "layout": "tbc"}, "assets": {"d.txt": b"a\r\nb\r\nch\r\n"}},
     {"config": {"dictionary": "d.txt", "space": True, "scores": "ready", "blank": "last"},
      "assets": {"d.txt": b"\xef\xbb\xbfx\ny"}},
+    {"config": {"dictionary": "d.txt", "right_to_left": True, "space": True},
+     "assets": {"d.txt": "\n".join("\u0627\u0628\u062a\u0660ab1:-%_\u00e9").encode()}},
 ]
 
 
@@ -25,6 +28,11 @@ def entries(variant):
 def softmax(values):
     powers = np.exp(values - values.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
+
+
+def pred_reverse(text):
+    """A character of the first kind is a part, and so is a run of others; the order of the parts is reversed."""
+    return "".join(re.findall(r"[^a-zA-Z0-9 :*./%+-]|[a-zA-Z0-9 :*./%+-]+", text, re.S)[::-1])
 
 
 def make(random, variant):
@@ -69,7 +77,8 @@ def compare(reply, media_type, expected, variant):
     assert media_type == "application/json"
     answer = json.loads(reply)
     assert set(answer) == {"text", "confidence", "characters"}
-    assert answer["text"] == "".join(text for text, _, _ in expected)
+    text = "".join(text for text, _, _ in expected)
+    assert answer["text"] == (pred_reverse(text) if variant["config"].get("right_to_left") else text)
     assert abs(answer["confidence"] - np.mean([one for _, one, _ in expected] or [0])) < 1e-6
     found = answer["characters"]
     assert [(one["text"], one["step"]) for one in found] == [(text, step) for text, _, step in expected]
