@@ -6,9 +6,6 @@ use plimsoll_sdk::model::{self, Declared, shape_text};
 use crate::layout::{Kind, Role, Size};
 use crate::settings::Settings;
 
-/// A probability may be outside of 0 to 1 by this much, because quantised models round.
-const TOLERANCE: f32 = 0.01;
-
 /// The sizes of the outputs; `None` if they are dynamic.
 #[derive(Clone, Copy, Default)]
 pub struct Sizes {
@@ -119,7 +116,7 @@ fn check_classes(settings: &Settings, boxes: Option<u32>, classes: usize) -> Res
         ));
     }
     // Otherwise a model with the axes exchanged would be decoded: 84 boxes with 8,396 classes.
-    let single = matches!(settings.layout.kind, Kind::Yolov5 | Kind::Yolov8 | Kind::Yolox);
+    let single = matches!(settings.layout.kind, Kind::Yolov5 | Kind::Yolov7 | Kind::Yolov8 | Kind::Yolox);
     if single && settings.labels.is_none() && boxes.is_some_and(|boxes| boxes > 0 && (boxes as usize) < classes) {
         return Err(format!(
             "the output has {classes} classes and fewer boxes than classes, so its axes seem to be exchanged (`yolov5` is \
@@ -154,20 +151,4 @@ pub fn finite(name: &str, numbers: &[f32]) -> Result<(), String> {
     }
     let index = numbers.iter().position(|number| !number.is_finite()).unwrap_or_default();
     Err(format!("output `{name}`: element {index} is not a finite number ({})", numbers[index]))
-}
-
-/// Checks that scores are probabilities, also those of boxes that are not reported.
-///
-/// # Errors
-/// If a score is less than 0 or greater than 1.
-pub fn probabilities(name: &str, scores: &[f32]) -> Result<(), String> {
-    let is_valid = |score: f32| (-TOLERANCE..=1.0 + TOLERANCE).contains(&score);
-    if scores.iter().fold(true, |are_valid, &score| are_valid & is_valid(score)) {
-        return Ok(());
-    }
-    let wrong = scores.iter().find(|&&score| !is_valid(score)).unwrap_or(&f32::NAN);
-    Err(format!(
-        "output `{name}`: the score {wrong} is not a probability from 0 to 1: the model returns logits, or its outputs have \
-         another form than the configured `layout`"
-    ))
 }

@@ -1,12 +1,13 @@
 //! Reads the numbers of the outputs as boxes, one function for each form of the layouts.
 
+use postprocess_core::boxes;
 use postprocess_core::geometry::Geometry;
+use postprocess_core::outputs::probabilities;
+use postprocess_core::select::Found;
 
-use crate::check::{Sizes, finite, probabilities};
-use crate::geometry;
+use crate::check::{Sizes, finite};
 use crate::grids;
 use crate::layout::Kind;
-use crate::select::Found;
 use crate::settings::Settings;
 
 /// The numbers of an output.
@@ -21,7 +22,7 @@ pub struct Numbers<'a> {
 pub struct Candidates<'a> {
     settings: &'a Settings,
     geometry: &'a Geometry,
-    found: Vec<Found>,
+    found: Vec<Found<()>>,
 }
 
 /// Returns the boxes over the threshold in the order of the model. `outputs` are those of the layout, in its order.
@@ -33,11 +34,11 @@ pub fn decode(
     geometry: &Geometry,
     outputs: &[Numbers],
     sizes: Sizes,
-) -> Result<Vec<Found>, String> {
+) -> Result<Vec<Found<()>>, String> {
     for output in outputs {
         finite(output.name, &output.values)?;
     }
-    let (boxes, classes) = (sizes.boxes.unwrap_or(0) as usize, sizes.classes.unwrap_or(0) as usize);
+    let (count, classes) = (sizes.boxes.unwrap_or(0) as usize, sizes.classes.unwrap_or(0) as usize);
     let mut candidates = Candidates { settings, geometry, found: Vec::new() };
     match (settings.layout.kind, outputs) {
         (Kind::Decoded, [scores, corners]) => {
@@ -46,19 +47,19 @@ pub fn decode(
                 candidates.scored(scores, |score| score, *corners)?;
             }
         }
-        (Kind::Yolov5 | Kind::Yolox, [rows]) => candidates.rows(rows, classes, boxes)?,
-        (Kind::Yolov8, [columns]) => candidates.columns(columns, boxes, classes)?,
+        (Kind::Yolov5 | Kind::Yolov7 | Kind::Yolox, [rows]) => candidates.rows(rows, classes, count)?,
+        (Kind::Yolov8, [columns]) => candidates.columns(columns, count, classes)?,
         (Kind::EndToEnd, [rows]) => {
             for [corners @ .., score, class] in rows.values.as_chunks::<6>().0 {
                 probabilities(rows.name, &[*score])?;
                 candidates.indexed(*class, *score, *corners, rows.name)?;
             }
         }
-        (Kind::Ssd, [scores, corners, indices, count @ ..]) => {
+        (Kind::Ssd, [scores, corners, indices, valid @ ..]) => {
             probabilities(scores.name, &scores.values)?;
-            let count = count.first().map_or(Ok(boxes), |count| valid_rows(count, boxes))?;
+            let valid = valid.first().map_or(Ok(count), |valid| valid_rows(valid, count))?;
             let rows = scores.values.iter().zip(corners.values.as_chunks::<4>().0).zip(&indices.values);
-            for ((score, [y1, x1, y2, x2]), class) in rows.take(count) {
+            for ((score, [y1, x1, y2, x2]), class) in rows.take(valid) {
                 candidates.indexed(*class, *score, [*x1, *y1, *x2, *y2], indices.name)?;
             }
         }
@@ -76,7 +77,7 @@ pub fn decode(
             }
         }
         (Kind::Retinanet, [logits, differences]) => {
-            let anchors = grids::anchors(settings, geometry, logits.name, boxes)?;
+            let anchors = grids::anchors(settings, geometry, logits.name, count)?;
             let rows = logits.values.chunks_exact(classes).zip(differences.values.as_chunks::<4>().0);
             for ((logits, differences), anchor) in rows.zip(anchors) {
                 candidates.scored(logits, sigmoid, corners(grids::moved(anchor, *differences)))?;
@@ -116,8 +117,11 @@ impl Candidates<'_> {
     /// Adds a box if its score is over the threshold.
     fn add(&mut self, class: usize, score: f32, r#box: [f32; 4]) -> Result<(), String> {
         if score > self.settings.rule.score_threshold && Some(class) != self.settings.rule.background {
-            geometry::check(self.geometry, &r#box, self.settings.unit)?;
-            self.found.push(Found { class, score, r#box });
+            boxes::check(self.geometry, &r#box, self.settings.unit)?;
+            // torchvision clips before the suppression, the other projects after it.
+            let is_clipped = self.settings.layout.kind == Kind::Retinanet;
+            let r#box = if is_clipped { boxes::clip(self.geometry, r#box) } else { r#box };
+            self.found.push(Found { class, score, r#box, extra: () });
         }
         Ok(())
     }
@@ -153,12 +157,17 @@ impl Candidates<'_> {
         self.add((class - first) as usize, score, r#box)
     }
 
-    /// Adds the boxes of YOLOv5 or YOLOX: rows of centre, size, objectness and the probabilities of the classes.
+    /// Adds the boxes of YOLOv5, YOLOv7 or YOLOX: rows of centre, size, objectness and the probabilities of the classes.
     fn rows(&mut self, output: &Numbers, classes: usize, boxes: usize) -> Result<(), String> {
         let cells = match self.settings.layout.kind {
             Kind::Yolox => grids::cells(self.settings, self.geometry, output.name, boxes)?,
             _ => Vec::new(),
         };
+        let (kind, threshold) = (self.settings.layout.kind, self.settings.rule.score_threshold);
+        // YOLOX has no threshold for the objectness alone, and a probability may be a little over 1.
+        let least_objectness = if kind == Kind::Yolox { threshold * 0.98 } else { threshold };
+        // The probability of the only class is not trained in YOLOv7.
+        let is_objectness = kind == Kind::Yolov7 && classes == 1;
         let mut scores = vec![0.0; classes];
         for (index, row) in output.values.chunks_exact(5 + classes).enumerate() {
             let Some(([x, y, width, height, objectness], probabilities_of_classes)) = row.split_first_chunk::<5>()
@@ -166,12 +175,11 @@ impl Candidates<'_> {
                 continue;
             };
             probabilities(output.name, &row[4..])?;
-            // No class of the box can be over the threshold; a probability may be a little over 1.
-            if *objectness * 1.01 <= self.settings.rule.score_threshold {
+            if *objectness <= least_objectness {
                 continue;
             }
             for (score, probability) in scores.iter_mut().zip(probabilities_of_classes) {
-                *score = probability * objectness;
+                *score = if is_objectness { *objectness } else { probability * objectness };
             }
             let centre = match cells.get(index) {
                 Some([column, row, stride]) => {
@@ -214,10 +222,12 @@ impl Candidates<'_> {
         let number = |channel: usize, cell: usize| output.values[channel * cells + cell];
         let mut scores = vec![0.0; classes];
         for cell in 0..cells {
-            // A probability may be a little less than 0, and has no power then.
-            let objectness = number(0, cell).max(0.0).powf(0.6);
+            // A probability may be a little less than 0, and has no power then. In f64, so that scores that should be
+            // equal are not different by the rounding of their powers.
+            let power = |probability: f32, exponent: f64| f64::from(probability.max(0.0)).powf(exponent);
+            let objectness = power(number(0, cell), 0.6);
             for (class, score) in scores.iter_mut().enumerate() {
-                *score = objectness * number(5 + class, cell).max(0.0).powf(0.4);
+                *score = (objectness * power(number(5 + class, cell), 0.4)) as f32;
             }
             let x = (number(1, cell).tanh() + (cell % columns) as f32) / columns as f32;
             let y = (number(2, cell).tanh() + (cell / columns) as f32) / rows as f32;

@@ -1,6 +1,8 @@
 //! The layouts: the forms in which detectors return their boxes, by name. Each has the shapes of its outputs and the
 //! defaults of the configuration.
 
+use postprocess_core::boxes::Unit;
+
 /// A size in the shape of an output.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Size {
@@ -35,6 +37,8 @@ pub enum Kind {
     Decoded,
     /// Rows of a box, its objectness and the probabilities of the classes.
     Yolov5,
+    /// Like `Yolov5`, but a single class has no probability of its own.
+    Yolov7,
     /// Columns of a box and the probabilities of the classes.
     Yolov8,
     /// Rows of corners, probability and class.
@@ -51,15 +55,6 @@ pub enum Kind {
     Retinanet,
     /// One box for each cell of one grid: objectness, box and the probabilities of the classes.
     Fastestdet,
-}
-
-/// The unit of coordinates.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
-    /// Pixels of the model's input.
-    Pixels,
-    /// Fractions of the width and the height of the model's input.
-    Fractions,
 }
 
 /// A layout.
@@ -104,6 +99,14 @@ pub const LAYOUTS: &[Layout] = &[
     Layout {
         name: "yolov5",
         kind: Kind::Yolov5,
+        outputs: ROWS,
+        unit: Unit::Pixels,
+        score_threshold: 0.25,
+        iou_threshold: Some(0.45),
+    },
+    Layout {
+        name: "yolov7",
+        kind: Kind::Yolov7,
         outputs: ROWS,
         unit: Unit::Pixels,
         score_threshold: 0.25,

@@ -9,14 +9,15 @@
 //! | layout | outputs | for example | source |
 //! | --- | --- | --- | --- |
 //! | `decoded` (default) | `scores` [1, N, C], `boxes` [1, N, 4] as x1, y1, x2, y2 in fractions | UltraFace | its `predict` |
-//! | `yolov5` | [1, N, 5 + C]: centre, size, objectness, classes | YOLOv5, YOLOv7 | `non_max_suppression` of YOLOv5 |
+//! | `yolov5` | [1, N, 5 + C]: centre, size, objectness, classes | YOLOv5 | `non_max_suppression` of YOLOv5 |
+//! | `yolov7` | the same; if there is a single class, its probability is not read, because YOLOv7 does not train it | YOLOv7 | `non_max_suppression` of YOLOv7 |
 //! | `yolov8` | [1, 4 + C, N]: centre, size, classes | YOLOv8, v9, v11, v12 | `non_max_suppression` of Ultralytics |
 //! | `end-to-end` | [1, N, 6]: x1, y1, x2, y2, score, class | YOLOv10, YOLO26 | the same, `end2end` |
 //! | `yolox` | [1, N, 5 + C], relative to the cells of grids | YOLOX without `decode_in_inference` | `demo_postprocess` and `postprocess` of YOLOX |
 //! | `ssd` | `scores` [1, N], `boxes` [1, N, 4] as y1, x1, y2, x2 in fractions, `classes` [1, N], `count` [1] | SSD, EfficientDet | TensorFlow Object Detection API |
 //! | `detr` | `scores` [1, N, C + 1] as logits of a softmax, the last one "no object"; `boxes` [1, N, 4] as centre and size in fractions | DETR | `post_process_object_detection` of transformers |
 //! | `rt-detr` | `scores` [1, N, C] as logits of sigmoids, `boxes` as for `detr` | RT-DETR, Deformable DETR | the same, of RT-DETR |
-//! | `retinanet` | `scores` [1, N, C] as logits of sigmoids, `boxes` [1, N, 4] as differences from anchors | RetinaNet of torchvision, exported without its own postprocessing | `AnchorGenerator` and `BoxCoder` of torchvision; boxes are clipped to the image after suppression, not before |
+//! | `retinanet` | `scores` [1, N, C] as logits of sigmoids, `boxes` [1, N, 4] as differences from anchors | RetinaNet of torchvision, exported without its own postprocessing | `AnchorGenerator`, `BoxCoder` and `postprocess_detections` of torchvision |
 //! | `fastestdet` | [1, 5 + C, H, W]: objectness, box, classes of each cell | FastestDet | its `handle_preds` |
 //!
 //! Configuration:
@@ -25,20 +26,21 @@
 //!   optional if the model has one output. The others are by default `scores` and `boxes`, for `detr` and `rt-detr`
 //!   `logits` and `pred_boxes`, for `retinanet` `cls_logits` and `bbox_regression`, for `ssd` `detection_scores`,
 //!   `detection_boxes`, `detection_classes` and `num_detections`. `count = ""`: the model has no such output, and all rows are valid.
-//! - `coordinates`: `pixels` of the model's input or `fractions` of it (default: `pixels` for `yolov5`, `yolov8` and
-//!   `end-to-end`, otherwise `fractions`; `yolox`, `retinanet` and `fastestdet` have no choice).
+//! - `coordinates`: `pixels` of the model's input or `fractions` of it (default: `pixels` for `yolov5`, `yolov7`, `yolov8`
+//!   and `end-to-end`, otherwise `fractions`; `yolox`, `retinanet` and `fastestdet` have no choice).
 //! - `score_threshold`: a box is reported only if its score is greater (default 0.7 for `decoded`, 0.25 for `yolov5`,
-//!   `yolov8`, `end-to-end` and `fastestdet`, 0.3 for `yolox`, 0.05 for `retinanet`, 0.5 for the others). For `yolov5` and `yolox`
-//!   the score is objectness times probability, for `fastestdet` objectness^0.6 times probability^0.4.
+//!   `yolov7`, `yolov8`, `end-to-end` and `fastestdet`, 0.3 for `yolox`, 0.05 for `retinanet`, 0.5 for the others). For
+//!   `yolov5`, `yolov7` and `yolox` the score is objectness times probability, for `fastestdet` objectness^0.6 times
+//!   probability^0.4. For `yolov5` and `yolov7` the objectness alone must be greater, too.
 //! - `nms`: what happens to boxes that overlap a better one: `per-class` (they are dropped if they are of the same
 //!   class), `class-agnostic` (of any class), `soft` (the score is reduced, see `soft_sigma`) or `none`. Default:
 //!   `none` for `end-to-end`, `ssd`, `detr` and `rt-detr`, whose models do it themselves; otherwise `per-class`.
 //! - `iou_threshold`: two boxes overlap if their intersection over union is greater (default 0.3 for `decoded`, 0.45 for
-//!   `yolov5`, `yolox` and `fastestdet`, 0.7 for `yolov8`, 0.5 for the others).
+//!   `yolov5`, `yolov7`, `yolox` and `fastestdet`, 0.7 for `yolov8`, 0.5 for the others).
 //! - `soft_sigma`: for `nms = "soft"`, with boxes of the same class: a score is multiplied by exp(-overlap² / sigma) for
 //!   each better box (default 0.5; Bodla et al., "Soft-NMS", ICCV 2017).
 //! - `multi_label`: `true` reports a box for each class over the threshold, `false` only for its best class (default
-//!   `true` for `decoded`, `false` for `yolov5`, `yolov8` and `yolox`; not for the others: `rt-detr` and `retinanet`
+//!   `true` for `decoded`, `false` for `yolov5`, `yolov7`, `yolov8` and `yolox`; not for the others: `rt-detr` and `retinanet`
 //!   always report each class).
 //! - `background_class`: for `decoded`, the index of the class that means "no object" (default 0; -1 if the model has
 //!   none).
@@ -53,6 +55,20 @@
 //!   (default 100).
 //! - `labels`: the asset with one label per line. Without it, the label is the class index as text.
 //!
+//! The sources were read and compared; what is different here:
+//! - Overlap and soft scores are computed in f64, without the pixel that some of them add to each side (`nms` of
+//!   `demo_utils.py` in YOLOX, `cpu_soft_nms`), without the 0.00001 that UltraFace adds to the union, and without moving
+//!   boxes of other classes far away (`max_wh` of YOLOv5). Boxes without area overlap with none.
+//! - A score that is equal to the threshold is not reported; `postprocess` of YOLOX reports it.
+//! - All boxes over the threshold are candidates. UltraFace takes the 200 best of a class, torchvision's RetinaNet the
+//!   1000 best of a grid, YOLOv5 to v11 the 30000 best. RT-DETR returns its 300 best: set `max_detections`.
+//! - `max_detections` is 300 in most sources. Boxes that lie outside of the image count towards it, as there, but are not
+//!   reported.
+//! - Boxes return to the original by the resizing that `image-preprocess` did, whose sides are whole pixels. `scale_boxes`
+//!   uses one factor for both sides, which differs by at most half a pixel of the input, and in YOLOv5 by one pixel.
+//! - `retinanet` is torchvision's. The anchors of detectron2 are not rounded and have another order, those of
+//!   keras-retinanet are in the centres of the cells and are moved by their corners: such models need another plugin.
+//!
 //! Of equal scores, the lower class comes first, then the first box. A model that returns what cannot be right is an
 //! error (500): a number that is NaN or infinite or a probability outside of 0 to 1, also in boxes that would not be
 //! reported; in boxes over the threshold, corners that are exchanged or far outside of the input, and a class without a
@@ -60,10 +76,8 @@
 
 mod check;
 mod decode;
-mod geometry;
 mod grids;
 mod layout;
-mod select;
 mod settings;
 
 use std::sync::OnceLock;
@@ -72,6 +86,7 @@ use plimsoll_sdk::{
     Failure, Init, NamedTensor, Postprocess, Reply, Request, Tensor, TensorType, export_postprocess, model, tensor,
 };
 use postprocess_core::geometry::Geometry;
+use postprocess_core::{boxes, select};
 use serde::Serialize;
 
 use settings::Settings;
@@ -116,7 +131,7 @@ impl Postprocess for Detect {
         let detections = found
             .into_iter()
             .filter_map(|found| {
-                let r#box = geometry::to_original(&geometry, found.r#box, settings.unit)?;
+                let r#box = boxes::to_original(&geometry, found.r#box, settings.unit)?;
                 let label = match &settings.labels {
                     Some(labels) => labels[found.class].clone(),
                     None => found.class.to_string(),
@@ -136,7 +151,7 @@ fn select_boxes(
     settings: &Settings,
     geometry: &Geometry,
     outputs: &[NamedTensor],
-) -> Result<Vec<select::Found>, String> {
+) -> Result<Vec<select::Found<()>>, String> {
     let mut numbers = Vec::with_capacity(4);
     let mut shapes = Vec::with_capacity(4);
     for (role, name) in settings.outputs() {

@@ -1,9 +1,10 @@
 //! The configuration of the stage, read and checked once at deployment; the keys are described in `lib.rs`.
 
 use plimsoll_sdk::{config, labels};
+use postprocess_core::boxes::Unit;
+use postprocess_core::select::{Rule, Suppression};
 
-use crate::layout::{Kind, LAYOUTS, Layout, Role, Unit};
-use crate::select::{Rule, Suppression};
+use crate::layout::{Kind, LAYOUTS, Layout, Role};
 
 /// The configuration, read once by `init` and used by every request.
 pub struct Settings {
@@ -80,7 +81,8 @@ impl Settings {
         only_with("strides", matches!(layout.kind, Kind::Yolox | Kind::Retinanet), layout)?;
         only_with("anchor_sizes", layout.kind == Kind::Retinanet, layout)?;
         only_with("anchor_ratios", layout.kind == Kind::Retinanet, layout)?;
-        let has_scores_of_classes = matches!(layout.kind, Kind::Decoded | Kind::Yolov5 | Kind::Yolov8 | Kind::Yolox);
+        let has_scores_of_classes =
+            matches!(layout.kind, Kind::Decoded | Kind::Yolov5 | Kind::Yolov7 | Kind::Yolov8 | Kind::Yolox);
         only_with("multi_label", has_scores_of_classes, layout)?;
         only_with("background_class", layout.kind == Kind::Decoded, layout)?;
 

@@ -36,6 +36,25 @@ pub fn declared<'a>(outputs: &'a [Declared], key: &str, name: &str, types: &[&st
     }
 }
 
+/// A probability may be outside of 0 to 1 by this much, because quantised models round.
+const TOLERANCE: f32 = 0.01;
+
+/// Checks that scores are probabilities, also those of boxes that are not reported.
+///
+/// # Errors
+/// If a score is less than 0 or greater than 1.
+pub fn probabilities(name: &str, scores: &[f32]) -> Result<(), String> {
+    let is_valid = |score: f32| (-TOLERANCE..=1.0 + TOLERANCE).contains(&score);
+    if scores.iter().fold(true, |are_valid, &score| are_valid & is_valid(score)) {
+        return Ok(());
+    }
+    let wrong = scores.iter().find(|&&score| !is_valid(score)).unwrap_or(&f32::NAN);
+    Err(format!(
+        "output `{name}`: the score {wrong} is not a probability from 0 to 1: the model returns logits, or its outputs have \
+         another form than the configured `layout`"
+    ))
+}
+
 /// The tensor with this name, or the only one if `name` is empty, and its name.
 ///
 /// # Errors

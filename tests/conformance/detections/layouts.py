@@ -25,7 +25,12 @@ def corners_of(centres):
 def probabilities(random, shape):
     """Scores; sometimes from a few values, so that many are equal."""
     scores = random.random(shape) ** random.choice([1, 3])
-    return (np.round(scores * 8) / 8 if random.random() < 0.3 else scores).astype(F32)
+    if random.random() < 0.3:
+        scores = np.round(scores * 8) / 8
+    if random.random() < 0.3:
+        # A quantised model may return a little more than 1.
+        scores[scores > 0.9] = 1.005
+    return scores.astype(F32)
 
 
 def centres(random, count, width, height):
@@ -91,7 +96,8 @@ class Decoded(Layout):
 
 
 class Yolov5(Layout):
-    """YOLOv5, `non_max_suppression` of `utils/general.py`: conf = objectness * class, then batched NMS."""
+    """YOLOv5, `non_max_suppression` of `utils/general.py`: rows whose objectness is over the threshold, then conf =
+    objectness * class, then rows whose conf is over the threshold, then batched NMS."""
     name, threshold, iou = "yolov5", 0.25, 0.45
     changes = [{"multi_label": True}, {"coordinates": "fractions"}]
 
@@ -100,10 +106,21 @@ class Yolov5(Layout):
         unit = (context["input_width"], context["input_height"]) if variant["coordinates"] == "pixels" else (1, 1)
         box, scores = centres(random, boxes, *unit), probabilities(random, (boxes, classes + 1))
         output = np.concatenate([box, scores], 1)
-        confidences = scores[:, 1:] * scores[:, :1]
         read = per_class if variant["multi_label"] else best_class
-        found = read(confidences, corners_of(box.astype(np.float64)))
+        candidates = scores[:, 0] > variant["score_threshold"]
+        found = read(self.confidences(scores[candidates]), corners_of(box[candidates].astype(np.float64)))
         return [("output0", output[None])], select(found, variant)
+
+    def confidences(self, scores):
+        return scores[:, 1:] * scores[:, :1]
+
+
+class Yolov7(Yolov5):
+    """YOLOv7, `non_max_suppression` of `utils/general.py`: with one class, conf = objectness."""
+    name = "yolov7"
+
+    def confidences(self, scores):
+        return scores[:, :1] if scores.shape[1] == 2 else super().confidences(scores)
 
 
 class Yolov8(Yolov5):
@@ -239,7 +256,14 @@ class Retinanet(Layout):
         # A box that is far outside of the input is an error, which another test tries.
         far = (np.abs(corners_of(box)) > 8 * min(context["input_width"], context["input_height"])).any(1)
         logits[far] = -10
-        found = per_class(sigmoid(logits.astype(np.float64)), corners_of(box))
+        # `clip_boxes_to_image`, before the suppression: the image is the part of the input that is no border.
+        edges = []
+        for size, side in [("width", "x"), ("height", "y")]:
+            start, length = context[f"offset_{side}"], context[size] * context[f"scale_{side}"]
+            edges.append((max(0, start), min(context[f"input_{size}"], start + length)))
+        (left, right), (top, bottom) = edges
+        corners = np.clip(corners_of(box), [left, top, left, top], [right, bottom, right, bottom])
+        found = per_class(sigmoid(logits.astype(np.float64)), corners)
         return [("cls_logits", logits[None]), ("bbox_regression", codes[None])], select(found, variant)
 
 
@@ -257,10 +281,11 @@ class Fastestdet(Layout):
         x, y = (np.tanh(wide[0]) + gx) / columns, (np.tanh(wide[1]) + gy) / rows
         box = np.stack([x, y, sigmoid(wide[2]), sigmoid(wide[3])], -1).reshape(-1, 4)
         wide = scores.astype(np.float64)
-        confidences = wide[0] ** 0.6 * wide[1:] ** 0.4
+        # Scores that are equal only in f32 are equal.
+        confidences = (wide[0] ** 0.6 * wide[1:] ** 0.4).astype(F32)
         return [("output", output[None])], select(best_class(confidences.reshape(classes, -1).T, corners_of(box)), variant)
 
 
 LAYOUTS = [
-    Decoded(), Yolov5(), Yolov8(), EndToEnd(), Yolox(), Ssd(), Detr(), RtDetr(), Retinanet(), Fastestdet()
+    Decoded(), Yolov5(), Yolov7(), Yolov8(), EndToEnd(), Yolox(), Ssd(), Detr(), RtDetr(), Retinanet(), Fastestdet()
 ]

@@ -1,13 +1,20 @@
 //! Checks boxes in the model's input, and converts them to pixels of the caller's image.
 
-use postprocess_core::geometry::Geometry;
-
-use crate::layout::Unit;
+use crate::geometry::Geometry;
 
 /// A box of a detector may reach out of the model's input, but not by this many times its size.
 const MAX_SIZES: f64 = 8.0;
 /// Corners may be exchanged by this fraction of the model's input, because numbers are rounded. Such a box has no area.
 const TOLERANCE: f64 = 0.002;
+
+/// The unit of coordinates.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Pixels of the model's input.
+    Pixels,
+    /// Fractions of the width and the height of the model's input.
+    Fractions,
+}
 
 /// Width and height of the model's input in this unit.
 fn size(geometry: &Geometry, unit: Unit) -> (f64, f64) {
@@ -47,15 +54,24 @@ pub fn check(geometry: &Geometry, corners: &[f32; 4], unit: Unit) -> Result<(), 
 /// Converts a box from the model's input to pixels of the original image, clamped to the image. Returns `None` if
 /// the box lies entirely outside of it, for example on the border that `letterbox` adds.
 pub fn to_original(geometry: &Geometry, [x1, y1, x2, y2]: [f32; 4], unit: Unit) -> Option<[f32; 4]> {
+    let ([x1, y1], [x2, y2]) = (point(geometry, [x1, y1], unit), point(geometry, [x2, y2], unit));
+    (x1 < x2 && y1 < y2).then_some([x1, y1, x2, y2])
+}
+
+/// Converts a point from the model's input to pixels of the original image, clamped to the image.
+pub fn point(geometry: &Geometry, [x, y]: [f32; 2], unit: Unit) -> [f32; 2] {
     let (width, height) = size(geometry, unit);
-    let x = |value: f32| {
-        let pixel = geometry.x(f64::from(value) / width * geometry.input_width);
-        pixel.clamp(0.0, f64::from(geometry.width)) as f32
-    };
-    let y = |value: f32| {
-        let pixel = geometry.y(f64::from(value) / height * geometry.input_height);
-        pixel.clamp(0.0, f64::from(geometry.height)) as f32
-    };
-    let corners = [x(x1), y(y1), x(x2), y(y2)];
-    (corners[0] < corners[2] && corners[1] < corners[3]).then_some(corners)
+    let x = geometry.x(f64::from(x) / width * geometry.input_width);
+    let y = geometry.y(f64::from(y) / height * geometry.input_height);
+    [x.clamp(0.0, f64::from(geometry.width)) as f32, y.clamp(0.0, f64::from(geometry.height)) as f32]
+}
+
+/// Cuts a box off at the edges of the image that the model sees, in pixels of the model's input.
+pub fn clip(geometry: &Geometry, [x1, y1, x2, y2]: [f32; 4]) -> [f32; 4] {
+    let (width, height) = (f64::from(geometry.width), f64::from(geometry.height));
+    let (left, right) = (geometry.input_x(0.0).max(0.0), geometry.input_x(width).min(geometry.input_width));
+    let (top, bottom) = (geometry.input_y(0.0).max(0.0), geometry.input_y(height).min(geometry.input_height));
+    // A context whose image is outside of the input has no such edges.
+    let within = |value: f32, first: f64, last: f64| value.min(last as f32).max(first as f32);
+    [within(x1, left, right), within(y1, top, bottom), within(x2, left, right), within(y2, top, bottom)]
 }

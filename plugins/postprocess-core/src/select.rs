@@ -15,6 +15,7 @@ pub struct Rule {
 }
 
 /// What happens to a box that overlaps a better one. Overlap is the intersection over the union.
+#[derive(Clone, Copy, PartialEq)]
 pub enum Suppression {
     /// It is dropped if its overlap with a kept box of its class is greater than this.
     PerClass(f32),
@@ -29,18 +30,20 @@ pub enum Suppression {
 
 /// A box with one of its classes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub struct Found<T> {
     /// The index of the class.
     pub class: usize,
     /// Its score.
     pub score: f32,
     /// x1, y1, x2, y2 in the unit of the model.
     pub r#box: [f32; 4],
+    /// What else belongs to the box.
+    pub extra: T,
 }
 
 /// Returns the boxes to report, best first; of equal scores the lower class, then the first box. The candidates are in
 /// the order of the model's boxes, and their scores are over the threshold.
-pub fn select(rule: &Rule, mut candidates: Vec<Found>) -> Vec<Found> {
+pub fn select<T>(rule: &Rule, mut candidates: Vec<Found<T>>) -> Vec<Found<T>> {
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.class.cmp(&b.class)));
     let mut kept = Kept { boxes: Vec::new(), per_class: Vec::new(), rule };
     match rule.suppression {
@@ -61,13 +64,13 @@ pub fn select(rule: &Rule, mut candidates: Vec<Found>) -> Vec<Found> {
 }
 
 /// The boxes that are kept.
-struct Kept<'r> {
-    boxes: Vec<Found>,
+struct Kept<'r, T> {
+    boxes: Vec<Found<T>>,
     per_class: Vec<usize>,
     rule: &'r Rule,
 }
 
-impl Kept<'_> {
+impl<T> Kept<'_, T> {
     fn is_full(&self) -> bool {
         self.boxes.len() >= self.rule.max_detections
     }
@@ -76,7 +79,7 @@ impl Kept<'_> {
         self.per_class.get(class).is_none_or(|count| *count < self.rule.max_per_class) && self.rule.max_per_class > 0
     }
 
-    fn suppresses(&self, candidate: &Found) -> bool {
+    fn suppresses(&self, candidate: &Found<T>) -> bool {
         let (limit, all_classes) = match self.rule.suppression {
             Suppression::PerClass(limit) => (limit, false),
             Suppression::ClassAgnostic(limit) => (limit, true),
@@ -88,7 +91,7 @@ impl Kept<'_> {
         })
     }
 
-    fn push(&mut self, found: Found) {
+    fn push(&mut self, found: Found<T>) {
         if self.per_class.len() <= found.class {
             self.per_class.resize(found.class + 1, 0);
         }
@@ -99,7 +102,7 @@ impl Kept<'_> {
 
 /// Soft-NMS with a Gaussian penalty (Bodla et al., "Soft-NMS", ICCV 2017), for each class. In f64, because a penalty may
 /// be so close to 1 that f32 would not see it, and then scores would be equal that are not.
-fn soft(candidates: Vec<Found>, sigma: f32, kept: &mut Kept) {
+fn soft<T>(candidates: Vec<Found<T>>, sigma: f32, kept: &mut Kept<T>) {
     let threshold = f64::from(kept.rule.score_threshold);
     let mut candidates: Vec<_> = candidates.into_iter().map(|found| (f64::from(found.score), found)).collect();
     while !kept.is_full() {
@@ -118,7 +121,10 @@ fn soft(candidates: Vec<Found>, sigma: f32, kept: &mut Kept) {
         }
         for (score, other) in candidates.iter_mut().filter(|(_, other)| other.class == found.class) {
             let overlap = overlap(&found.r#box, &other.r#box);
-            *score *= (-overlap * overlap / f64::from(sigma)).exp();
+            // Most boxes are apart, and for them the exponential is 1.
+            if overlap > 0.0 {
+                *score *= (-overlap * overlap / f64::from(sigma)).exp();
+            }
         }
         candidates.retain(|(score, _)| *score > threshold);
         kept.push(Found { score: score as f32, ..found });
@@ -127,6 +133,10 @@ fn soft(candidates: Vec<Found>, sigma: f32, kept: &mut Kept) {
 
 /// Intersection over union. A box without area has an overlap of 0 with every box.
 fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f64 {
+    // Most boxes are apart.
+    if a[2] <= b[0] || b[2] <= a[0] || a[3] <= b[1] || b[3] <= a[1] {
+        return 0.0;
+    }
     let [a, b] = [a, b].map(|corners| corners.map(f64::from));
     let area = |x1: f64, y1: f64, x2: f64, y2: f64| (x2 - x1).max(0.0) * (y2 - y1).max(0.0);
     let shared = area(a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3]));
