@@ -14,7 +14,9 @@
 //! - `labels`: for `rle` and `polygons`, the asset with one label per line. Without it, the label is the class index as
 //!   text.
 //!
-//! The class is the greatest score, of equal scores the first one (`numpy.argmax`). With `size = "original"` the preprocess
+//! The class is the greatest score, of equal scores the first one (`numpy.argmax`). The classes are enlarged, not the
+//! scores: torchvision and others interpolate the scores to the size of the image first, so that their edges between
+//! classes are smoother and differ by less than one place of the model's output. With `size = "original"` the preprocess
 //! stage must be `image-preprocess` or write the same context. If it crops the image, pixels outside of the crop have no
 //! class: 255 in a PNG (as "void" of PASCAL VOC), in no segment otherwise.
 //!
