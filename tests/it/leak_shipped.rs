@@ -62,6 +62,7 @@ fn postprocess_plugins_do_not_leak_on_replies_and_errors() {
         ("tensors-postprocess", &[8][..], ""),
         ("embed-postprocess", &[1, 8], ""),
         ("segment-postprocess", &[1, 2, 2, 2], "config = { format = \"polygons\" }"),
+        ("pose-postprocess", &[1, 2, 2, 2], "config = { layout = \"heatmaps\" }"),
         ("text-postprocess", &[1, 4, 2], "config = { dictionary = \"d\" }\nassets = { d = \"dictionary.txt\" }"),
     ] {
         let (folder, corpus) = (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));

@@ -26,6 +26,11 @@ async fn texts_are_those_of_paddleocr() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn poses_are_those_of_ultralytics_and_hrnet() {
+    compare_with_reference("pose-postprocess", "pose").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn outputs_that_the_model_does_not_have_are_rejected_by_tensors_postprocess() {
     let outputs = [floats("a", &[Some(1), None]), integers("b", &[])];
     for (config, wanted) in [
@@ -96,5 +101,30 @@ async fn models_of_another_dictionary_are_rejected_by_text_postprocess() {
     ] {
         let stage = format!("config = {{ {config} }}\n{assets}");
         check_admission("text-postprocess", &stage, &[output], wanted).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outputs_that_are_no_poses_are_rejected_by_pose_postprocess() {
+    let rows = |channels| floats("o", channels);
+    for (config, output, wanted) in [
+        ("", rows(&[Some(1), Some(56), Some(8400)]), None),
+        ("", rows(&[None, Some(56), None]), None),
+        ("dimensions = 2, classes = 2", rows(&[Some(1), Some(40), Some(8400)]), None),
+        ("", rows(&[Some(1), Some(57), Some(8400)]), Some("[1, 4 + 1 + K * 3, N] for `classes` 1")),
+        ("", rows(&[Some(1), Some(5), Some(8400)]), Some("has the shape [1, 5, 8400]")),
+        ("", rows(&[Some(1), Some(8402), Some(56)]), Some("axes seem to be exchanged")),
+        ("", rows(&[Some(2), Some(56), Some(8400)]), Some("has the shape [2, 56, 8400]")),
+        ("layout = \"end-to-end\"", rows(&[Some(1), Some(300), Some(57)]), None),
+        ("layout = \"end-to-end\"", rows(&[Some(1), Some(300), Some(56)]), Some("[1, N, 6 + K * 3]")),
+        ("layout = \"end-to-end\", classes = 2", rows(&[None, None, None]), Some("`classes` cannot be used with")),
+        ("layout = \"heatmaps\"", rows(&[Some(1), Some(17), Some(64), Some(48)]), None),
+        ("layout = \"heatmaps\"", rows(&[Some(1), Some(17), Some(64)]), Some("[1, K, H, W]")),
+        ("layout = \"heatmaps\"", rows(&[Some(1), Some(17), Some(0), Some(48)]), Some("[1, K, H, W]")),
+        ("layout = \"heatmaps\", nms = \"none\"", rows(&[None; 4]), Some("`nms` cannot be used with")),
+        ("nms = \"soft\"", rows(&[None, None, None]), Some("is not one of per-class, class-agnostic, none")),
+        ("classes = 0", rows(&[None, None, None]), Some("at least one class")),
+    ] {
+        check_admission("pose-postprocess", &format!("config = {{ {config} }}"), &[output], wanted).await;
     }
 }

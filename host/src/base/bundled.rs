@@ -7,13 +7,14 @@ macro_rules! component {
     };
 }
 
-const PLUGINS: [(&str, &[u8]); 9] = [
+const PLUGINS: [(&str, &[u8]); 10] = [
     ("classify-postprocess", component!("classify_postprocess.wasm")),
     ("detect-postprocess", component!("detect_postprocess.wasm")),
     ("embed-postprocess", component!("embed_postprocess.wasm")),
     ("image-preprocess", component!("image_preprocess.wasm")),
     ("infer-native", component!("infer_native.wasm")),
     ("infer-wasm", component!("infer_wasm.wasm")),
+    ("pose-postprocess", component!("pose_postprocess.wasm")),
     ("segment-postprocess", component!("segment_postprocess.wasm")),
     ("tensors-postprocess", component!("tensors_postprocess.wasm")),
     ("text-postprocess", component!("text_postprocess.wasm")),
