@@ -62,6 +62,30 @@ async fn a_canary_that_traps_or_needs_more_memory_is_rolled_back_automatically()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_unload_is_no_way_around_a_canary_and_no_candidate_is_lost_without_a_trace() {
+    let site = Site::new(RULES);
+    let server = site.serve().await;
+    let put = async |mark: u32| {
+        let reply = server.send("PUT", "/v1/plugins/stamp", &[], stamped(mark)).await;
+        reply.json()["state"].as_str().expect("a state").to_owned()
+    };
+    assert_eq!(put(1).await, "canary");
+    assert_eq!(put(2).await, "canary");
+    let replaced = server.wait_for_state("stamp", "refused").await;
+    assert!(replaced["reason"].as_str().expect("text").contains("before its canary was decided"), "{replaced}");
+
+    let change = async |what: &str| {
+        let reply = server.send("POST", &format!("/v2/repository/models/p/{what}"), &[], Vec::new()).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+    };
+    change("unload").await;
+    assert_eq!(put(3).await, "canary", "the canary begins when the pipeline is loaded");
+    change("load").await;
+    let new = send_requests(&server, 40, "", &stamped_reply(3)).await;
+    assert!((8..=12).contains(&new), "the share is 25%: {new} of 40");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn invalid_canary_settings_are_rejected() {
     for (canary, word) in
         [("\"5\"", "write it as"), ("\"80%\"", "at most 50%"), ("{ share = \"5%\", requests = 0 }", "requests")]

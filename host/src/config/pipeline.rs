@@ -41,6 +41,14 @@ pub struct Pipeline {
     pub record: Option<Record>,
 }
 
+impl Pipeline {
+    /// Returns true if one of its stages uses the plugin.
+    pub fn uses(&self, plugin: &str) -> bool {
+        let mut stages = [&self.preprocess, &self.postprocess].into_iter().chain(self.chips.values());
+        stages.any(|stage| stage.plugin == plugin)
+    }
+}
+
 /// A stage of a pipeline.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,14 +6,14 @@
 //! during the whole canary, no matter how often it is looked at.
 
 /// The evidence that a decision needs: at most 1 of 100 versions that are as good as the old one is rolled back by chance.
-pub const ENOUGH: f64 = 100.0;
+pub(super) const ENOUGH: f64 = 100.0;
 
 /// The alternatives that are mixed, each with the same weight.
 const ALTERNATIVES: u32 = 16;
 
 /// The evidence that an event is more frequent with the new version. `new` and `old` are the events of each version, `share`
 /// is the part of the requests that the new version had, from 0 to 1. 1 is no evidence for or against it.
-pub fn evidence(new: u64, old: u64, share: f64) -> f64 {
+pub(super) fn evidence(new: u64, old: u64, share: f64) -> f64 {
     // Without a difference, an event belongs to the new version with this probability.
     if share <= 0.0 || share >= 1.0 {
         return 1.0;

@@ -75,7 +75,11 @@ impl Deployer {
         self.adopt_rehearsal();
         let source = release.source.to_string();
         serving.catalog().entry(identity.name.to_string()).or_default().compiling = Some(identity.clone());
+        let candidate = serving.catalog().get(&*identity.name).and_then(|plugin| plugin.candidate.clone());
         let result = self.admit(serving, release).await;
+        if let (Ok(DeployedState::Canary | DeployedState::Serving), Some(candidate)) = (&result, candidate) {
+            self.replace_candidate(serving, &candidate, by, &identity);
+        }
         let milliseconds = started.elapsed().as_millis() as u64;
         {
             let mut plugins = serving.catalog();
@@ -136,11 +140,27 @@ impl Deployer {
         Ok(None)
     }
 
-    /// The pipelines that use a plugin and put its new versions on canary.
+    /// The pipelines that use a plugin and put its new versions on canary. An unloaded pipeline is one of them: its canary
+    /// begins when it is loaded, so an unload is no way around it.
     fn users_with_canary(&self, name: &str) -> Vec<String> {
-        let mut users = needed(&self.config).remove(name).unwrap_or_default();
-        users.retain(|user| self.config.pipelines[user].canary.is_some());
-        users
+        let pipelines = self.config.pipelines.iter().chain(&self.unloaded);
+        let with_canary = pipelines.filter(|(_, pipeline)| pipeline.canary.is_some() && pipeline.uses(name));
+        with_canary.map(|(user, _)| user.clone()).collect()
+    }
+
+    /// Records a version whose canary ends undecided, because another version takes its place.
+    fn replace_candidate(&self, serving: &Serving, replaced: &Release, by: &str, with: &Identity) {
+        let identity = replaced.artifact.identity.clone();
+        if identity.digest == with.digest {
+            return;
+        }
+        let reason = format!("version {} replaced it before its canary was decided", with.version);
+        let (source, figures) = (replaced.source.to_string(), VersionFigures::default());
+        self.reject(
+            serving,
+            by,
+            RejectedVersion { identity, source, reason, at: SystemTime::now(), retry: false, figures },
+        );
     }
 
     async fn admit(&mut self, serving: &Serving, mut release: Release) -> Result<DeployedState, ChangeError> {

@@ -14,9 +14,7 @@ use super::error::ServeError;
 /// If the request is refused.
 pub(super) fn prepare<B>(request: &mut Request<B>, client: &Client) -> Result<(), ServeError> {
     request.extensions_mut().insert(client.clone());
-    if request.version() <= Version::HTTP_11 {
-        check_host(request.headers(), request.version())?;
-    }
+    check_host(request.headers(), request.version())?;
     check_single(request.headers())?;
     if let Some(uri) = without_slashes(request.uri()) {
         *request.uri_mut() = uri;

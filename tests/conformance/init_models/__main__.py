@@ -233,6 +233,12 @@ def detectors():
     settings = {"layout": "yolov8", "resize": "letterbox", "pad": 114, "labels": "labels.txt"}
     add(path, "detect-postprocess", settings, (), image, right)
 
+    graph = Graph("yolo11-pose", [1, 3, 128, 128], seed=20)
+    graph.output("output0", graph.node("Concat", *[grid_boxes(graph, "pixels", s, 5 + 4 * 3, 128) for s in (8, 16, 32)], axis=2))
+    graph.metadata = {"names": "{0: 'person'}", "task": "pose", "kpt_shape": "[4, 3]", "author": "Ultralytics"}
+    settings = {"layout": "yolo", "dimensions": 3, "classes": 1, "resize": "letterbox", "labels": "labels.txt"}
+    add(graph.save(), "pose-postprocess", settings)
+
     graph = Graph("yolov5", [1, 3, 96, 96], seed=9)
     boxes = [grid_boxes(graph, "pixels", s, 8, 96) for s in (8, 8, 8, 16, 16, 16, 32, 32, 32)]
     graph.output("output", graph.node("Transpose", graph.node("Concat", *boxes, axis=2), perm=[0, 2, 1]))

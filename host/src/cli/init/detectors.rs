@@ -81,7 +81,13 @@ fn single(input: &ImageInput, output: &Output, is_ultralytics: bool) -> Option<D
         }
         [1, boxes, numbers] if numbers >= 6 && is_box_count(boxes, &[small * 3, large * 3]) => {
             let reason = format!("{boxes} boxes, 3 for each cell of its grids, with {numbers} numbers each");
-            Some(layout("yolov5", reason, Some(numbers - 5), YOLO))
+            let mut detector = layout("yolov5", reason, Some(numbers - 5), YOLO);
+            // With one class, YOLOv7 reads the score in another way.
+            if numbers == 6 {
+                detector.settings[0].is_assumed = true;
+                detector.settings[0].reason += "; for YOLOv7 with its one class use \"yolov7\"";
+            }
+            Some(detector)
         }
         [1, boxes, numbers] if numbers >= 6 && is_box_count(boxes, &[small, large]) => {
             let reason = format!("{boxes} boxes, one for each cell of its grids, with {numbers} numbers each");

@@ -52,6 +52,11 @@ impl Task {
             return Ok(Self::detection(detector, input));
         }
         if let [output] = outputs {
+            if stated == Some("pose")
+                && let Some(task) = pose(model, output)
+            {
+                return Ok(task);
+            }
             let found = classification(input, output, labels)
                 .or_else(|| segmentation(input, output, labels))
                 .or_else(|| text(output, labels))
@@ -180,6 +185,38 @@ fn segmentation(input: &ImageInput, output: &Output, labels: Option<u64>) -> Opt
         is_assumed: labels != Some(classes) && layout != "classes",
         geometry: Vec::new(),
         normalisation: torchvision(input),
+    })
+}
+
+/// The pose models of Ultralytics, whose metadata has the keypoints: `kpt_shape = "[17, 3]"`.
+fn pose(model: &Description, output: &Output) -> Option<Task> {
+    let text = model.metadata.get("kpt_shape")?;
+    let numbers =
+        text.trim_matches(['[', ']', '(', ')', ' ']).split(',').map(|number| number.trim().parse::<u64>().ok());
+    let [keypoints, dimensions] = *numbers.collect::<Option<Vec<_>>>()? else { return None };
+    let points = keypoints.checked_mul(dimensions)?;
+    let (layout, classes) = match *output.shape {
+        [1, numbers, boxes] if boxes > numbers && numbers > points + 4 => ("yolo", numbers - points - 4),
+        [1, _, numbers] if numbers == points + 6 => ("end-to-end", 0),
+        _ => return None,
+    };
+    let source = "as YOLO-pose is trained";
+    let value = |number: u64| toml::Value::Integer(number.try_into().unwrap_or(i64::MAX));
+    let mut settings = vec![
+        Setting::known("layout", layout, format!("{keypoints} keypoints, from the model's metadata `kpt_shape`")),
+        Setting::known("dimensions", value(dimensions), "the numbers of a keypoint, from the metadata"),
+    ];
+    if classes > 0 {
+        settings.push(Setting::known("classes", value(classes), "the shape of the output"));
+    }
+    Some(Task {
+        title: format!("poses ({keypoints} keypoints)"),
+        plugin: "pose-postprocess",
+        settings,
+        labels: Some(("labels", (classes > 0).then_some(classes))),
+        is_assumed: false,
+        geometry: vec![Setting::assumed("resize", "letterbox", source), Setting::assumed("pad", 114, source)],
+        normalisation: (Normalisation::Unit, source),
     })
 }
 

@@ -101,6 +101,21 @@ pub(super) fn select(
         .collect()
 }
 
+/// Checks that no output is requested twice. This is done before the run: a request whose reply is an error was not served.
+///
+/// # Errors
+/// Names the output.
+pub(super) fn check_unique(requested: &[RequestedOutput]) -> Result<(), ServeError> {
+    let is_repeated =
+        |(index, wanted): &(usize, &RequestedOutput)| requested[..*index].iter().any(|other| other.name == wanted.name);
+    match requested.iter().enumerate().find(is_repeated) {
+        Some((_, repeated)) => {
+            Err(ServeError::invalid(format!("the output `{}` is requested twice", shortened(&repeated.name))))
+        }
+        None => Ok(()),
+    }
+}
+
 /// A BYTES tensor with one dimension.
 pub(super) fn bytes_tensor(name: &str, elements: Vec<Bytes>, parameters: Parameters) -> Tensor {
     let shape = vec![elements.len() as u64];
