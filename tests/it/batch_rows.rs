@@ -87,15 +87,14 @@ fn model(steps: &[Step]) -> Vec<u8> {
 }
 
 /// Loads a model as the host does.
+/// A model without a file.
+pub(crate) fn source(bytes: Vec<u8>) -> ModelSource {
+    let bytes = Arc::new(bytes);
+    ModelSource { name: "m".into(), path: "m.onnx".into(), bytes, external: Vec::new(), device: Device::Cpu }
+}
+
 pub(crate) fn load(backend: &dyn Backend, bytes: Vec<u8>) -> Box<dyn Model> {
-    let source = ModelSource {
-        name: "m".into(),
-        path: "m.onnx".into(),
-        bytes: Arc::new(bytes),
-        external: Vec::new(),
-        device: Device::Cpu,
-    };
-    backend.load(&source).unwrap_or_else(|error| panic!("{error}"))
+    backend.load(&source(bytes)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn run(model: &dyn Model, rows: &[[f32; COLUMNS]]) -> Vec<f32> {

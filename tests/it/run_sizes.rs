@@ -100,7 +100,7 @@ async fn a_run_whose_batch_would_be_too_large_runs_alone() {
 }
 
 /// A list of ones.
-fn list(length: usize) -> Value {
+pub(crate) fn list(length: usize) -> Value {
     json!({ "inputs": [{ "name": "x", "shape": [length], "datatype": "FP32", "data": vec![1; length] }] })
 }
 

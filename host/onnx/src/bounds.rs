@@ -19,8 +19,9 @@ pub(crate) fn largest(node: &NodeProto, operator: &str, values: &Values) -> f64 
     let inputs = || (0..node.input.len()).filter(|&index| node.input(index).is_some()).map(info);
     let largest = || inputs().fold(0.0, |bound: f64, info| bound.max(info.bound));
     match operator {
-        "Shape" => LARGEST_COUNT,
-        "Size" => LARGEST_COUNT,
+        // A request states such sizes.
+        "Shape" | "Size" if info(0).is_dependent => UNKNOWN,
+        "Shape" | "Size" => LARGEST_COUNT,
         "ArgMax" | "ArgMin" | "NonZero" | "NonMaxSuppression" | "SequenceLength" => LARGEST_COUNT,
         "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor" | "Not" | "IsNaN"
         | "IsInf" => 1.0,

@@ -4,7 +4,7 @@ use rten_onnx::onnx::{DataType, NodeProto};
 
 use crate::node::{Attributes, Edit};
 use crate::types::{Info, MOST_DIMENSIONS, Values};
-use crate::{bounds, fold, special};
+use crate::{bounds, fold, special, stated};
 
 /// What is known about the outputs of a node of the standard operator set, in order. `If` and `Loop` are not handled
 /// here.
@@ -38,8 +38,10 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
     } else if first.is_constant {
         first.constant = fold::elements(node, operator, values);
     }
+    let is_dependent = is_dependent(node, operator, values);
     for output in &mut outputs {
         (output.may_be_nan, output.may_be_infinite) = special;
+        output.is_dependent = is_dependent;
     }
     for (index, output) in outputs.iter_mut().enumerate().skip(1) {
         output.ty = match operator {
@@ -54,6 +56,19 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
         }
     }
     outputs
+}
+
+/// True if numbers of a request decide how many elements the outputs have.
+fn is_dependent(node: &NodeProto, operator: &str, values: &Values) -> bool {
+    // The number of dimensions does not depend on numbers.
+    if matches!(operator, "Shape" | "Size" | "SequenceLength") {
+        return false;
+    }
+    let is_list =
+        |index: usize| node.input(index).and_then(|name| values.get(name)).is_some_and(|info| !info.bound.is_finite());
+    operator == "Reshape" && is_list(1)
+        || stated::states_sizes(node, values)
+        || node.input.iter().any(|name| values.get(name).is_some_and(|info| info.is_dependent))
 }
 
 fn first_type(node: &NodeProto, operator: &str, values: &Values) -> Option<DataType> {

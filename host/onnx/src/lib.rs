@@ -12,7 +12,7 @@
 //! - `walk`: visits the nodes of the graph and of the subgraphs in `If` and `Loop`. `site`: what a rule sees.
 //! - `rules`: one function per operator or family of operators.
 //! - `types`: what is known about a value. `infer`: what follows from a node about its outputs: element type, rank and
-//!   sizes; `bounds`: how large the numbers can be; `special`: whether they can be NaN, infinite or negative; `fold`: small
+//!   sizes; `stated`: sizes that a request states; `bounds`: how large the numbers can be; `special`: whether they can be NaN, infinite or negative; `fold`: small
 //!   constants.
 //! - `claims`: checks of what only the file says.
 //! - `uses`: what the model does with its values later. `symbols`: makes the declared shapes harmless.
@@ -42,6 +42,7 @@ mod rules;
 mod run_size;
 mod site;
 mod special;
+mod stated;
 mod symbols;
 mod tensor;
 mod types;
@@ -60,7 +61,7 @@ pub use onnxruntime::{DeclaredShape, ForOnnxRuntime, prepare_onnxruntime, time_d
 pub use rejected::Rejected;
 pub use rows::{RowProof, prove_rows};
 pub use rules::{TOO_LARGE, too_large};
-pub use run_size::{KnownShape, LARGEST_TOTAL, LARGEST_VALUE, LargestValue, RunPeaks, RunSizes};
+pub use run_size::{GivenInput, KnownShape, LARGEST_TOTAL, LARGEST_VALUE, LargestValue, RunPeaks, RunSizes};
 pub use weights::File;
 use well_formed::parse_model;
 

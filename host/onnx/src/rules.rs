@@ -10,6 +10,7 @@ mod control;
 mod division;
 mod functions;
 mod fusion;
+mod growth;
 mod guard;
 mod integers;
 mod kinds;
@@ -32,7 +33,7 @@ use crate::site::Site;
 use crate::tensor;
 use crate::types::Info;
 pub(crate) use control::join_branches;
-pub(crate) use guard::CHECK;
+pub(crate) use guard::{CHECK, MOST_ROUNDS};
 pub use guard::{TOO_LARGE, too_large};
 pub(crate) use kinds::check_result;
 use kinds::{ANY, FLOATS, Kinds, NUMBERS};
@@ -59,7 +60,8 @@ pub(crate) fn apply(node: NodeProto, site: &mut Site) -> Replaced {
     let replaced = rule(node, site)?;
     let replaced = fusion::separate(&original, replaced, site)?;
     let replaced = integers::guard(&original, replaced, site);
-    Ok(requested::guard(&original, replaced, site))
+    let replaced = requested::guard(&original, replaced, site);
+    Ok(growth::guard(&original, replaced, site))
 }
 
 /// A copy of a node without its subgraphs and constants, which can be large.

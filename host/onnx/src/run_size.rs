@@ -2,50 +2,70 @@
 //! can need very large values for small inputs, as attention does for a long text; an engine that cannot allocate them may
 //! end the process.
 //!
-//! Shapes follow from the operators (ONNX operator specification); lists of sizes that a model computes are followed too.
-//! What is not known is not counted. A loop is followed until its sizes stay the same or grow evenly; if it is not known how
-//! often it runs, one round is counted.
+//! Shapes follow from the operators (ONNX operator specification). Lists of sizes that a model computes are followed too, also
+//! those that follow from the integers of a request. What depends on other numbers is taken as large as it can be: all
+//! elements are found, the larger branch of an `If` runs, a loop runs as often as it may. A loop is followed until its sizes
+//! stay the same or grow evenly. What is not known is not counted: the outputs of operators outside the standard, and sizes
+//! that a model computes from its data.
 
+mod attention;
 mod axes;
+mod constants;
+mod dependent;
+mod einsum;
+mod growth;
 mod live;
 mod loops;
+mod names;
 mod numbers;
 mod operators;
 mod peaks;
 mod products;
+mod sampled;
+mod sequences;
+mod sizing;
 mod value;
 mod windows;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use rten_onnx::onnx::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+use rten_onnx::onnx::{AttributeProto, GraphProto, NodeProto, ValueInfoProto};
 
 use crate::node;
 use crate::panics;
 use crate::rejected::Rejected;
-use crate::tensor;
 use crate::types::MOST_DIMENSIONS;
 use crate::valid;
 use crate::well_formed::parse_model;
-pub use peaks::{LargestValue, RunPeaks};
+pub use peaks::{LARGEST_TOTAL, LARGEST_VALUE, LargestValue, RunPeaks};
 use peaks::{at, keep_larger};
 use value::Value;
 
-/// The largest number of elements of one value in a run.
-pub const LARGEST_VALUE: u64 = 1 << 28;
-
-/// The largest number of elements of all values that a run needs at the same time.
-pub const LARGEST_TOTAL: u64 = 1 << 30;
-
-/// How many nodes an estimate may visit; loops in loops are followed less far then.
-const MOST_VISITS: usize = 200_000;
+/// How many nodes an estimate may visit, beside one visit of each node. Only loops in loops that grow unevenly need more.
+const MOST_VISITS: usize = 50_000;
 
 /// The graph of a model without its weights.
+#[derive(Clone)]
 pub struct RunSizes {
     graph: GraphProto,
     opset: i64,
     /// The constants of the main graph.
     constants: HashMap<String, Value>,
+    /// The inputs whose numbers decide about sizes.
+    sizing: HashSet<String>,
+    /// How many nodes all graphs have.
+    nodes: usize,
+}
+
+/// An input of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct GivenInput<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// The shape.
+    pub shape: &'a [u32],
+    /// The elements, if they are integers and known.
+    pub elements: Option<&'a [i64]>,
 }
 
 /// Sizes of dimensions of a value, if they are known.
@@ -59,38 +79,52 @@ impl RunSizes {
             let opset = node::opset_or_first(&model);
             let mut graph = model.graph?;
             valid::check(&graph, opset).ok()?;
-            let constants = constants(&graph);
+            let constants = constants::of_graph(&graph);
+            let sizing = sizing::inputs(&graph);
             graph.initializer.clear();
-            remove_weights(&mut graph);
-            Some(Self { graph, opset, constants })
+            constants::remove_weights(&mut graph);
+            let nodes = names::count_nodes(&graph);
+            Some(Self { graph, opset, constants, sizing, nodes })
         };
         panics::rejected(|| Ok(read())).ok().flatten()
     }
 
-    /// The largest value that a run with inputs of these shapes computes, and all values that it needs at the same time.
+    /// True if the numbers of an input decide about sizes, so that [`GivenInput::elements`] should be given.
+    pub fn is_sizing(&self, input: &str) -> bool {
+        self.sizing.contains(input)
+    }
+
+    /// The largest value that a run with these inputs computes, and all values that it needs at the same time.
     ///
     /// # Errors
     /// If the estimate panicked, which is a fault of this crate.
-    pub fn peaks(&self, inputs: &[(&str, &[u32])]) -> Result<RunPeaks, Rejected> {
+    pub fn peaks(&self, inputs: &[GivenInput]) -> Result<RunPeaks, Rejected> {
         panics::rejected(|| Ok(self.run(inputs).peaks))
     }
 
-    /// The shapes of the outputs of a run with inputs of these shapes, as far as they are known.
+    /// The shapes of the outputs of a run with these inputs, as far as they are known.
     ///
     /// # Errors
     /// If the estimate panicked, which is a fault of this crate.
-    pub fn outputs(&self, inputs: &[(&str, &[u32])]) -> Result<Vec<(String, KnownShape)>, Rejected> {
+    pub fn outputs(&self, inputs: &[GivenInput]) -> Result<Vec<(String, KnownShape)>, Rejected> {
         panics::rejected(|| {
             let estimate = self.run(inputs);
             let names = self.graph.output.iter().map(|output| output.name.clone().unwrap_or_default());
-            Ok(names.map(|name| (name.clone(), estimate.value(&name).and_then(|it| it.dims.clone()))).collect())
+            let shape = |name: &str| estimate.value(name).filter(|value| !value.is_most)?.dims.clone();
+            Ok(names.map(|name| (name.clone(), shape(&name))).collect())
         })
     }
 
-    fn run(&self, inputs: &[(&str, &[u32])]) -> Estimate<'_> {
-        let known = inputs.iter().filter(|(_, shape)| shape.len() <= MOST_DIMENSIONS);
-        let value = |shape: &[u32]| Value::of_dims(shape.iter().map(|&size| i64::from(size)).collect());
-        let values = known.map(|(name, shape)| ((*name).to_owned(), value(shape))).collect();
+    fn run(&self, inputs: &[GivenInput]) -> Estimate<'_> {
+        let known = inputs.iter().filter(|input| input.shape.len() <= MOST_DIMENSIONS);
+        let value = |input: &GivenInput| {
+            let dims = input.shape.iter().map(|&size| i64::from(size)).collect();
+            let kept = input.elements.filter(|elements| elements.len() as u64 <= value::KEPT_ELEMENTS);
+            #[expect(clippy::cast_precision_loss, reason = "larger numbers than 2^53 are no sizes")]
+            let elements = kept.map(|elements| elements.iter().map(|&element| element as f64).collect());
+            Value { elements, is_whole: input.elements.is_some(), ..Value::of_dims(dims) }
+        };
+        let values = known.map(|input| (input.name.to_owned(), value(input))).collect();
         let constants = &self.constants;
         let mut estimate = Estimate {
             opset: self.opset,
@@ -99,6 +133,7 @@ impl RunSizes {
             peaks: RunPeaks::default(),
             live: 0,
             visits: 0,
+            most_visits: self.nodes.saturating_add(MOST_VISITS),
             hidden: Vec::new(),
         };
         estimate.nodes(&self.graph);
@@ -117,6 +152,7 @@ struct Estimate<'a> {
     live: u64,
     /// The nodes that were visited.
     visits: usize,
+    most_visits: usize,
     /// What the names of the current graph stood for in the graphs around it.
     hidden: Vec<(String, Option<Value>)>,
 }
@@ -126,6 +162,9 @@ impl Estimate<'_> {
         let last_uses = live::LastUses::of(graph);
         let mut computed = HashMap::new();
         for (index, node) in graph.node.iter().enumerate() {
+            if self.is_exhausted() {
+                return self.give_up(node);
+            }
             self.visits += 1;
             let outputs = self.outputs(node);
             for (name, value) in node.output.iter().zip(outputs) {
@@ -145,15 +184,26 @@ impl Estimate<'_> {
         }
     }
 
-    /// True if loops must not be followed further.
+    /// True if the estimate took too long.
     fn is_exhausted(&self) -> bool {
-        self.visits > MOST_VISITS
+        self.visits >= self.most_visits
+    }
+
+    /// True if the run is refused whatever comes later.
+    fn is_too_large(&self) -> bool {
+        self.peaks.exceed()
+    }
+
+    /// The sizes at a node and after it are not known, because the estimate took too long.
+    fn give_up(&mut self, node: &NodeProto) {
+        let (name, operator) = (node::title(node).to_owned(), node.op_type.clone().unwrap_or_default());
+        self.peaks.unfollowed.get_or_insert((name, operator));
     }
 
     fn outputs(&mut self, node: &NodeProto) -> Vec<Value> {
-        let bodies = || node.attribute.iter().filter_map(|attribute| attribute.g.as_ref());
-        if bodies().next().is_some() {
-            return self.bodies(node, &bodies().collect::<Vec<_>>());
+        let bodies: Vec<&GraphProto> = names::bodies(node).collect();
+        if !bodies.is_empty() {
+            return self.bodies(node, &bodies);
         }
         if !node::is_standard(node.domain.as_deref()) {
             return Vec::new();
@@ -182,7 +232,7 @@ impl Estimate<'_> {
             let value = inputs.get(index).cloned().unwrap_or_default();
             self.define(input.name.as_deref().unwrap_or_default(), value);
         }
-        for (name, value) in constants(body) {
+        for (name, value) in constants::of_graph(body) {
             self.define(&name, value);
         }
         self.nodes(body);
@@ -208,15 +258,24 @@ impl Estimate<'_> {
         self.hidden.push((name.to_owned(), before));
     }
 
-    /// The branches of an `If`, or the rounds of a loop. A result whose shape differs between branches is not known.
+    /// The branches of an `If`, or the rounds of a loop.
     fn bodies(&mut self, node: &NodeProto, bodies: &[&GraphProto]) -> Vec<Value> {
         match (node.op_type.as_deref(), bodies) {
-            (Some("If"), [yes, no]) => {
+            (Some("If"), [_, _]) => {
+                let is_branch = |attribute: &&AttributeProto, name: &str| attribute.name.as_deref() == Some(name);
+                let branch = |name: &str| node.attribute.iter().find(|it| is_branch(it, name))?.g.as_ref();
+                let (Some(yes), Some(no)) = (branch("then_branch"), branch("else_branch")) else { return Vec::new() };
+                let condition = node.input.first().and_then(|name| self.value(name)).and_then(Value::is_true);
+                if let Some(is_true) = condition {
+                    let (outputs, peaks) = self.body(if is_true { yes } else { no }, &[]);
+                    self.peaks.keep_larger(peaks);
+                    return outputs;
+                }
                 let ((yes, of_yes), (no, of_no)) = (self.body(yes, &[]), self.body(no, &[]));
-                // Only one branch runs.
-                self.peaks.keep_larger(of_yes.smaller(of_no));
-                let same = |(yes, no): (&Value, &Value)| Value::of(yes.dims.clone().filter(|_| yes.dims == no.dims));
-                yes.iter().zip(&no).map(same).collect()
+                // Any of both runs.
+                self.peaks.keep_larger(of_yes);
+                self.peaks.keep_larger(of_no);
+                yes.iter().zip(&no).map(|(yes, no)| yes.larger(no)).collect()
             }
             (Some("Loop"), [body]) => self.loop_(node, body),
             (Some("Scan"), [body]) => self.scan(node, body),
@@ -243,45 +302,4 @@ impl Estimate<'_> {
             self.peaks.total = Some(at(node, elements));
         }
     }
-}
-
-fn constants(graph: &GraphProto) -> HashMap<String, Value> {
-    let named = |constant: &TensorProto| (constant.name.clone().unwrap_or_default(), of_constant(constant));
-    graph.initializer.iter().map(named).collect()
-}
-
-/// A constant of the file. The elements of small ones are kept, because they can be sizes.
-fn of_constant(constant: &TensorProto) -> Value {
-    let mut value = Value::of_dims(constant.dims.clone());
-    if value.count().is_some_and(|count| count <= value::KEPT_ELEMENTS) {
-        #[expect(clippy::cast_precision_loss, reason = "larger numbers than 2^53 are no sizes")]
-        let whole = tensor::integers(constant).map(|numbers| numbers.iter().map(|&it| it as f64).collect());
-        value.elements = whole.or_else(|| tensor::floats(constant));
-    }
-    value
-}
-
-/// Removes large constants, so that what is kept for each model is small.
-fn remove_weights(graph: &mut GraphProto) {
-    for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
-        if let Some(constant) = &mut attribute.t
-            && of_constant(constant).elements.is_none()
-        {
-            *constant = TensorProto { dims: std::mem::take(&mut constant.dims), ..TensorProto::default() };
-        }
-        if let Some(body) = &mut attribute.g {
-            for constant in &mut body.initializer {
-                if of_constant(constant).elements.is_none() {
-                    let (name, dims) = (constant.name.take(), std::mem::take(&mut constant.dims));
-                    *constant = TensorProto { name, dims, ..TensorProto::default() };
-                }
-            }
-            remove_weights(body);
-        }
-    }
-}
-
-/// The tensor of a `Constant` node.
-fn of_attribute(attribute: &AttributeProto) -> Option<Value> {
-    attribute.t.as_ref().map(of_constant)
 }

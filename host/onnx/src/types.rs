@@ -35,6 +35,8 @@ pub(crate) struct Info {
     pub(crate) may_be_nan: bool,
     /// True if an element can be infinite although the inputs of the model are finite.
     pub(crate) may_be_infinite: bool,
+    /// True if numbers of a request decide how many elements there are.
+    pub(crate) is_dependent: bool,
 }
 
 impl Info {
@@ -51,6 +53,7 @@ impl Info {
             exceeds_32_bits: false,
             may_be_nan: true,
             may_be_infinite: true,
+            is_dependent: false,
         }
     }
 

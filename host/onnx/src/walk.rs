@@ -12,7 +12,7 @@ use crate::tensor;
 use crate::types::{Info, Values};
 use crate::uses::Uses;
 use crate::weights::Special;
-use crate::{bounds, claims, infer};
+use crate::{bounds, claims, infer, stated};
 
 /// Corrects the main graph and all subgraphs. `weights` are those in other files that contain NaN or infinities. Returns
 /// true if the engine must not get NaN or infinities as inputs.
@@ -206,7 +206,7 @@ impl Walk {
         } else if subgraphs.is_empty() {
             infer::outputs(node, opset, values)
         } else {
-            rules::join_branches(node, &subgraphs, &given)
+            rules::join_branches(node, &subgraphs, &given, stated::states_sizes(node, values))
         };
         let mut outputs: Vec<_> = node.output.iter().cloned().zip(known).filter(|(name, _)| !name.is_empty()).collect();
         for (_, info) in &outputs {

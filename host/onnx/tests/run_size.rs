@@ -5,9 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use plimsoll_onnx::RunSizes;
+use plimsoll_onnx::{GivenInput, RunPeaks, RunSizes};
 use rten_onnx::onnx::{
-    AttributeProto, AttributeType, DataType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+    AttributeProto, AttributeType, DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    ValueInfoProto,
 };
 use rten_onnx::protobuf::{DecodeMessage, ValueReader};
 
@@ -59,7 +60,8 @@ fn shapes_are_those_of_the_node_tests() {
         graph.initializer.append(&mut constants);
         let Ok(bytes) = model.write_buf() else { continue };
         let Some(sizes) = RunSizes::of_model(&bytes) else { continue };
-        let given: Vec<(&str, &[u32])> = names.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
+        let given: Vec<GivenInput> =
+            names.iter().map(|(name, shape)| GivenInput { name, shape, elements: None }).collect();
         let estimated = sizes.outputs(&given).expect("no panic");
         for ((name, estimated), output) in estimated.iter().zip(&outputs) {
             match estimated {
@@ -88,56 +90,285 @@ fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
     NodeProto { op_type: Some(operator.into()), input: names(inputs), output: names(&[output]), ..NodeProto::default() }
 }
 
+fn int(name: &str, value: i64) -> AttributeProto {
+    let (name, r#type) = (Some(name.into()), Some(AttributeType::INT));
+    AttributeProto { name, i: Some(value), r#type, ..AttributeProto::default() }
+}
+
+fn text(name: &str, value: &str) -> AttributeProto {
+    let (name, r#type) = (Some(name.into()), Some(AttributeType::STRING));
+    AttributeProto { name, s: Some(value.into()), r#type, ..AttributeProto::default() }
+}
+
+fn body(name: &str, graph: GraphProto) -> AttributeProto {
+    let (name, r#type) = (Some(name.into()), Some(AttributeType::GRAPH));
+    AttributeProto { name, g: Some(graph), r#type, ..AttributeProto::default() }
+}
+
+/// A constant of integers: a scalar, or a list.
+fn ints(name: &str, values: &[i64], is_scalar: bool) -> TensorProto {
+    TensorProto {
+        name: Some(name.into()),
+        dims: if is_scalar { Vec::new() } else { vec![values.len() as i64] },
+        data_type: Some(DataType::INT64),
+        int64_data: values.to_vec(),
+        ..TensorProto::default()
+    }
+}
+
+fn graph(inputs: &[&str], nodes: Vec<NodeProto>, outputs: &[&str], initializer: Vec<TensorProto>) -> GraphProto {
+    let values = |names: &[&str]| names.iter().map(|name| value(name)).collect();
+    GraphProto { input: values(inputs), node: nodes, output: values(outputs), initializer, ..GraphProto::default() }
+}
+
+fn with(mut node: NodeProto, attributes: Vec<AttributeProto>) -> NodeProto {
+    node.attribute = attributes;
+    node
+}
+
+/// A graph whose standard operator set is of a version.
+fn sizes(graph: GraphProto, opset: i64) -> RunSizes {
+    let opset_import = vec![OperatorSetIdProto { version: Some(opset), ..OperatorSetIdProto::default() }];
+    let bytes = ModelProto { graph: Some(graph), opset_import, ..ModelProto::default() }.write_buf().expect("written");
+    RunSizes::of_model(&bytes).expect("a model")
+}
+
+/// The name of an input, its shape and its integers.
+type Input<'a> = (&'a str, &'a [u32], Option<&'a [i64]>);
+
+fn peaks(sizes: &RunSizes, inputs: &[Input]) -> RunPeaks {
+    let inputs: Vec<GivenInput> =
+        inputs.iter().map(|&(name, shape, elements)| GivenInput { name, shape, elements }).collect();
+    let peaks = sizes.peaks(&inputs).expect("no panic");
+    // The names inside of bodies are not known outside, so the estimate can be repeated.
+    assert_eq!(sizes.peaks(&inputs).expect("no panic"), peaks);
+    peaks
+}
+
+fn largest(peaks: &RunPeaks) -> u64 {
+    peaks.value.as_ref().map_or(0, |value| value.elements)
+}
+
 /// A branch of an `If` that computes a value, and returns its largest element.
 fn branch(name: &str, product: NodeProto) -> AttributeProto {
-    let node = vec![product, node("ReduceMax", &["inner"], "largest")];
-    let graph = GraphProto { node, output: vec![value("largest")], ..GraphProto::default() };
-    let (name, graph) = (Some(name.into()), Some(graph));
-    AttributeProto { name, g: graph, r#type: Some(AttributeType::GRAPH), ..AttributeProto::default() }
+    body(name, graph(&[], vec![product, node("ReduceMax", &["inner"], "largest")], &["largest"], Vec::new()))
 }
 
 #[test]
-fn a_branch_that_may_not_run_is_not_counted() {
+fn the_larger_branch_is_counted_unless_the_other_one_runs_for_certain() {
     let products = || node("MatMul", &["column", "row"], "inner");
-    for (other, expected) in [(node("Identity", &["column"], "inner"), 5_000), (products(), 25_000_000)] {
-        let mut choice = node("If", &["condition"], "y");
-        choice.attribute = vec![branch("then_branch", products()), branch("else_branch", other)];
-        let graph = GraphProto {
-            input: vec![value("condition"), value("column"), value("row")],
-            node: vec![choice],
-            output: vec![value("y")],
-            ..GraphProto::default()
-        };
-        let bytes = ModelProto { graph: Some(graph), ..ModelProto::default() }.write_buf().expect("written");
-        let sizes = RunSizes::of_model(&bytes).expect("a model");
-        let inputs: [(&str, &[u32]); 3] = [("condition", &[]), ("column", &[5_000, 1]), ("row", &[1, 5_000])];
-        let peaks = sizes.peaks(&inputs).expect("no panic");
-        assert_eq!(peaks.value.as_ref().expect("a value").elements, expected);
-        // The names inside are not known outside, so the estimate can be repeated.
-        assert_eq!(sizes.peaks(&inputs).expect("no panic"), peaks);
+    let small = || node("Identity", &["column"], "inner");
+    let inputs = |condition: Option<&'static [i64]>| {
+        [("condition", &[] as &[u32], condition), ("column", &[5_000, 1], None), ("row", &[1, 5_000], None)]
+    };
+    for (yes, no, condition, expected) in [
+        (products(), small(), None, 25_000_000),
+        (small(), products(), None, 25_000_000),
+        (products(), small(), Some(&[1_i64] as &[i64]), 25_000_000),
+        (products(), small(), Some(&[0]), 5_000),
+    ] {
+        let choice = with(node("If", &["condition"], "y"), vec![branch("then_branch", yes), branch("else_branch", no)]);
+        let sizes = sizes(graph(&["condition", "column", "row"], vec![choice], &["y"], Vec::new()), 13);
+        assert!(sizes.is_sizing("condition") && !sizes.is_sizing("column"));
+        assert_eq!(largest(&peaks(&sizes, &inputs(condition))), expected, "{condition:?}");
     }
+}
+
+/// All pairs of a list, as `pairs`.
+fn pairs(list: &str) -> Vec<NodeProto> {
+    vec![
+        node("Unsqueeze", &[list, "first"], "row"),
+        node("Unsqueeze", &[list, "second"], "column"),
+        node("Add", &["row", "column"], "pairs"),
+        node("ReduceMax", &["pairs"], "y"),
+    ]
+}
+
+fn axes() -> Vec<TensorProto> {
+    vec![ints("first", &[0], false), ints("second", &[1], false), ints("zero", &[0], true), ints("one", &[1], true)]
+}
+
+#[test]
+fn sizes_that_integers_of_a_request_state_are_followed() {
+    // Pairs of a range up to (n + 1) / 2.
+    let mut nodes = vec![
+        node("Add", &["n", "one"], "more"),
+        node("Add", &["one", "one"], "two"),
+        node("Div", &["more", "two"], "half"),
+        node("Range", &["zero", "half", "one"], "range"),
+    ];
+    nodes.extend(pairs("range"));
+    let sizes = sizes(graph(&["n"], nodes, &["y"], axes()), 13);
+    assert!(sizes.is_sizing("n"));
+    assert_eq!(largest(&peaks(&sizes, &[("n", &[], Some(&[40_000]))])), 20_000 * 20_000);
+    assert_eq!(largest(&peaks(&sizes, &[("n", &[], Some(&[8]))])), 16);
+}
+
+#[test]
+fn what_is_found_in_data_is_taken_as_large_as_it_can_be() {
+    for (found, shape, expected) in [
+        (node("NonZero", &["x"], "found"), [1_u32, 20_000], 20_000_u64 * 20_000),
+        (node("Compress", &["x", "chosen"], "found"), [1, 20_000], 20_000 * 20_000),
+        (node("Unique", &["x"], "found"), [2, 10_000], 20_000 * 20_000),
+        // An end that nothing tells.
+        (node("Slice", &["x", "first", "end", "second"], "found"), [1, 20_000], 20_000 * 20_000),
+    ] {
+        let mut nodes = vec![
+            node("ArgMax", &["x"], "places"),
+            node("Reshape", &["places", "all"], "list"),
+            node("Slice", &["list", "first", "second"], "end"),
+            found,
+            node("Reshape", &["found", "all"], "flat"),
+        ];
+        let is_pair = nodes[3].op_type.as_deref() == Some("NonZero");
+        nodes.extend(pairs("flat"));
+        let mut constants = axes();
+        constants.push(ints("all", &[-1], false));
+        let sizes = sizes(graph(&["x", "chosen"], nodes, &["y"], constants), 13);
+        let found = peaks(&sizes, &[("x", &shape, None), ("chosen", &[20_000], None)]);
+        // The two coordinates of each element.
+        assert_eq!(largest(&found), if is_pair { 4 * expected } else { expected });
+    }
+}
+
+/// A loop whose state grows by `x` in each round. `limit` is the name of its number of rounds, `goes_on` what each round
+/// returns as condition.
+fn growing(operator: &str, operands: [&str; 2], limit: &str, goes_on: NodeProto) -> NodeProto {
+    let grow = match operator {
+        "Concat" => with(node("Concat", &operands, "next"), vec![int("axis", 0)]),
+        _ => node(operator, &operands, "next"),
+    };
+    let round = graph(&["round", "going", "state"], vec![goes_on, grow], &["goes_on", "next"], Vec::new());
+    with(node("Loop", &[limit, "", "x"], "y"), vec![body("body", round)])
+}
+
+#[test]
+fn loops_run_as_often_as_they_may() {
+    let always = || node("Identity", &["going"], "goes_on");
+    let sometimes = || node("Greater", &["going", "going"], "goes_on");
+    let given = |rounds: i64| vec![rounds];
+    // A number of the request, one that only ends the loop at the latest, and one that is computed from data.
+    for (goes_on, rounds, expected) in [
+        (always(), Some(given(5_000)), 5_001 * 10),
+        (sometimes(), Some(given(5_000)), 5_001 * 10),
+        (always(), Some(given(0)), 0),
+        (always(), None, 1_000_001 * 10),
+    ] {
+        let loop_ = growing("Concat", ["state", "x"], "n", goes_on);
+        let sizes = sizes(graph(&["n", "x"], vec![loop_], &["y"], Vec::new()), 13);
+        assert!(sizes.is_sizing("n"));
+        let found = peaks(&sizes, &[("n", &[], rounds.as_deref()), ("x", &[10], None)]);
+        // Without a round the loop returns its input.
+        assert_eq!(largest(&found).max(10), expected.max(10), "{rounds:?}");
+    }
+    // What grows by more in every round.
+    let mut square = growing("Concat", ["state", "range"], "n", always());
+    if let Some(round) = &mut square.attribute[0].g {
+        round.node.insert(1, node("Range", &["zero", "round", "one"], "range"));
+    }
+    let sizes = sizes(graph(&["n", "x"], vec![square], &["y"], axes()), 13);
+    let found = largest(&peaks(&sizes, &[("n", &[], Some(&[1_000])), ("x", &[10], None)]));
+    assert_eq!(found, 10 + 999 * 500);
+}
+
+/// A size that does not change in the first rounds, and grows later.
+#[test]
+fn loops_that_grow_in_later_rounds_only_are_not_followed() {
+    let mut late = growing("Concat", ["state", "range"], "n", node("Identity", &["going"], "goes_on"));
+    if let Some(round) = &mut late.attribute[0].g {
+        round.node.insert(1, node("Sub", &["round", "fifty"], "over"));
+        round.node.insert(2, node("Max", &["over", "zero"], "more"));
+        round.node.insert(3, node("Range", &["zero", "more", "one"], "range"));
+    }
+    let mut constants = axes();
+    constants.push(ints("fifty", &[50], true));
+    let sizes = sizes(graph(&["n", "x"], vec![late], &["y"], constants), 13);
+    let found = |rounds: i64| peaks(&sizes, &[("n", &[], Some(&[rounds])), ("x", &[10], None)]);
+    assert_eq!((largest(&found(50)), found(50).unfollowed), (10, None));
+    assert!(found(100).unfollowed.is_some());
+}
+
+/// Loops in loops, whose states grow unevenly: the estimate ends, and says that it does not know.
+#[test]
+fn loops_in_loops_that_grow_unevenly_are_not_followed_for_long() {
+    let always = || node("Identity", &["going"], "goes_on");
+    let mut nested = growing("Concat", ["state", "range"], "n", always());
+    for _ in 0..6 {
+        let Some(round) = &mut nested.attribute[0].g else { unreachable!("a loop") };
+        // 0, 1, 2, 3, 4, 0, 1 and so on elements.
+        round.node.insert(1, node("Mod", &["round", "five"], "rest"));
+        round.node.insert(2, node("Range", &["zero", "rest", "one"], "range"));
+        nested.input[2] = "state".into();
+        nested.output[0] = "next".into();
+        let outer = graph(&["round", "going", "state"], vec![always(), nested], &["goes_on", "next"], Vec::new());
+        nested = with(node("Loop", &["n", "", "x"], "y"), vec![body("body", outer)]);
+    }
+    let Some(round) = &mut nested.attribute[0].g else { unreachable!("a loop") };
+    round.node.insert(1, node("Range", &["zero", "one", "one"], "range"));
+    let mut constants = axes();
+    constants.push(ints("five", &[5], true));
+    let sizes = sizes(graph(&["n", "x"], vec![nested], &["y"], constants), 13);
+    let clock = std::time::Instant::now();
+    let found = sizes.peaks(&[
+        GivenInput { name: "n", shape: &[], elements: Some(&[45]) },
+        GivenInput { name: "x", shape: &[1], elements: None },
+    ]);
+    println!("an estimate that gives up takes {:?}", clock.elapsed());
+    assert!(found.as_ref().is_ok_and(|found| found.unfollowed.is_some()), "{found:?}");
+}
+
+#[test]
+fn the_scores_of_attention_and_the_steps_of_products_are_counted() {
+    let attention = with(node("Attention", &["q", "k", "v"], "y"), vec![int("q_num_heads", 4), int("kv_num_heads", 2)]);
+    let sizes_of = |node: NodeProto, opset: i64| sizes(graph(&["q", "k", "v"], vec![node], &["y"], Vec::new()), opset);
+    let inputs = |query: &'static [u32], key: &'static [u32]| [("q", query, None), ("k", key, None), ("v", key, None)];
+    let found = peaks(&sizes_of(attention.clone(), 23), &inputs(&[2, 1_000, 64], &[2, 3_000, 32]));
+    assert_eq!(largest(&found), 2 * 4 * 1_000 * 3_000);
+    let found = sizes_of(attention, 23).outputs(
+        &[("q", [2, 1_000, 64]), ("k", [2, 3_000, 32]), ("v", [2, 3_000, 32])]
+            .each_ref()
+            .map(|(name, shape)| GivenInput { name, shape, elements: None }),
+    );
+    assert_eq!(found.expect("no panic"), [("y".to_owned(), Some(vec![2, 1_000, 64]))]);
+    // The first product has all four axes, because the third input needs two of them.
+    let product = with(node("Einsum", &["q", "k", "v"], "y"), vec![text("equation", "ab,cd,bc->ad")]);
+    let found = peaks(&sizes_of(product, 12), &inputs(&[100, 200], &[200, 200]));
+    assert_eq!(largest(&found), 100 * 200 * 200 * 200);
+    // Two axes of an ellipsis.
+    let product = with(node("Einsum", &["q", "k"], "y"), vec![text("equation", "...ij, ...jk")]);
+    let found = peaks(&sizes_of(product, 12), &inputs(&[3, 1, 10, 20], &[7, 20, 30]));
+    assert_eq!(largest(&found), 3 * 7 * 10 * 30);
+}
+
+#[test]
+fn sequences_are_counted_with_all_their_tensors() {
+    let always = node("Identity", &["going"], "goes_on");
+    let insert = node("SequenceInsert", &["state", "x"], "next");
+    let round = graph(&["round", "going", "state"], vec![always, insert], &["goes_on", "next"], Vec::new());
+    let nodes = vec![
+        node("SequenceEmpty", &[], "empty"),
+        with(node("Loop", &["n", "", "empty"], "list"), vec![body("body", round)]),
+        with(node("ConcatFromSequence", &["list"], "y"), vec![int("axis", 0)]),
+    ];
+    let sizes = sizes(graph(&["n", "x"], nodes, &["y"], Vec::new()), 13);
+    let found = peaks(&sizes, &[("n", &[], Some(&[700])), ("x", &[10, 4], None)]);
+    assert_eq!(largest(&found), 700 * 10 * 4);
 }
 
 /// The estimate keeps the elements of short lists only: 2⁴² of them would end the process.
 #[test]
 fn a_list_that_doubles_again_and_again_is_not_kept() {
-    let axis = || AttributeProto {
-        name: Some("axis".into()),
-        i: Some(0),
-        r#type: Some(AttributeType::INT),
-        ..AttributeProto::default()
-    };
     let mut nodes = vec![node("Shape", &["column"], "s0")];
     for step in 0..40 {
         let (last, next) = (format!("s{step}"), format!("s{}", step + 1));
         let mut concat = node("Concat", &[&last, &last], &next);
-        concat.attribute = vec![axis()];
+        concat.attribute = vec![int("axis", 0)];
         nodes.push(concat);
     }
     let graph =
         GraphProto { input: vec![value("column")], node: nodes, output: vec![value("s40")], ..GraphProto::default() };
     let bytes = ModelProto { graph: Some(graph), ..ModelProto::default() }.write_buf().expect("written");
     let sizes = RunSizes::of_model(&bytes).expect("a model");
-    let peaks = sizes.peaks(&[("column", &[5_000, 1])]).expect("no panic");
+    let peaks = sizes.peaks(&[GivenInput { name: "column", shape: &[5_000, 1], elements: None }]).expect("no panic");
     assert!(peaks.value.is_some_and(|value| value.elements > 1 << 20));
 }

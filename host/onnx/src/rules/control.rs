@@ -9,7 +9,13 @@ use crate::site::Site;
 use crate::types::Info;
 
 /// What is known about the outputs of `If` and `Loop`, given the outputs of their subgraphs, and what a loop starts with.
-pub(crate) fn join_branches(node: &NodeProto, subgraphs: &[Vec<Info>], start: &[Info]) -> Vec<Info> {
+/// `states_rounds` is true if a request states how often a loop runs.
+pub(crate) fn join_branches(
+    node: &NodeProto,
+    subgraphs: &[Vec<Info>],
+    start: &[Info],
+    states_rounds: bool,
+) -> Vec<Info> {
     let is_loop = node.op_type.as_deref() == Some("Loop");
     // The first output of a loop's body is the condition.
     let skipped = usize::from(is_loop);
@@ -31,7 +37,9 @@ pub(crate) fn join_branches(node: &NodeProto, subgraphs: &[Vec<Info>], start: &[
             };
             let may_be_nan = is_loop || all.iter().any(|info| info.may_be_nan);
             let may_be_infinite = is_loop || all.iter().any(|info| info.may_be_infinite);
-            Info { ty: first.ty, rank, bound, may_be_nan, may_be_infinite, ..Info::unknown() }
+            // A request can state how often a loop runs, and so how much it collects or joins.
+            let is_dependent = all.iter().any(|info| info.is_dependent) || is_loop && states_rounds;
+            Info { ty: first.ty, rank, bound, may_be_nan, may_be_infinite, is_dependent, ..Info::unknown() }
         })
         .collect()
 }

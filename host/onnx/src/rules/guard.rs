@@ -10,7 +10,10 @@ use crate::site::Site;
 const LARGEST_COUNT: f32 = crate::LARGEST_VALUE as f32;
 
 /// The largest number of iterations of a loop that a request states.
-pub(super) const LARGEST_ROUNDS: f32 = 1_000_000.0;
+pub(super) const LARGEST_ROUNDS: f32 = MOST_ROUNDS as f32;
+
+/// The same as a whole number.
+pub(crate) const MOST_ROUNDS: i64 = 1_000_000;
 
 /// How the name of a check begins.
 pub(crate) const CHECK: &str = "plimsoll.check: ";

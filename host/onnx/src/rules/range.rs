@@ -6,6 +6,7 @@ use super::kinds::{FLOATS, kind};
 use super::{Replaced, guard};
 use crate::bounds::GUARDED;
 use crate::node::{cast, new, title};
+use crate::rejected::Reason;
 use crate::site::Site;
 
 /// From here on, FLOAT does not have all whole numbers.
@@ -16,7 +17,10 @@ const WHOLE_NUMBERS: f32 = 16_777_216.0;
 pub(super) fn range(mut node: NodeProto, site: &mut Site) -> Replaced {
     match site.info(&node, 0).ty {
         None => return Err(super::arithmetic::type_needed()),
-        Some(ty) if kind(ty) == FLOATS => return Ok(of_whole_numbers(node, site)),
+        Some(ty) if kind(ty) == FLOATS => {
+            check_constants(&node, site)?;
+            return Ok(of_whole_numbers(node, site));
+        }
         Some(_) => {}
     }
     let (limit, step) = (site.info(&node, 1), site.info(&node, 2));
@@ -39,6 +43,23 @@ pub(super) fn range(mut node: NodeProto, site: &mut Site) -> Replaced {
     node.input[2] = checked;
     nodes.push(node);
     Ok(nodes)
+}
+
+/// Every request would be refused if a constant start or step has a fraction, or a constant is too large.
+fn check_constants(node: &NodeProto, site: &Site) -> Result<(), Reason> {
+    for (index, name) in ["start", "limit", "delta"].into_iter().enumerate() {
+        let info = site.info(node, index);
+        let Some(&[number]) = info.constant.as_deref() else { continue };
+        if index != 1 && number.fract() != 0.0 || number.abs() > WHOLE_NUMBERS.into() {
+            return Err(Reason::with_fix(
+                format!(
+                    "adds the step again and again, which gives other numbers and another count of them for fractions and for                      numbers beyond 2^24, and `{name}` is {number}"
+                ),
+                "use a range of whole numbers, and multiply it by the step",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Lets a range of FLOAT fail while it runs unless start and step are whole numbers, and the numbers are small enough for

@@ -5,16 +5,13 @@ use rten_onnx::onnx::{DataType, NodeProto};
 use super::guard;
 use crate::node::{Edit, cast, new};
 use crate::site::Site;
+use crate::stated;
 
 /// Lets a node fail while it runs if a request asks for a tensor that is too large. `replaced` are the nodes of its rule.
 pub(super) fn guard(node: &NodeProto, replaced: Vec<NodeProto>, site: &mut Site) -> Vec<NodeProto> {
     let operator = node.op_type.as_deref().unwrap_or_default();
-    let Some(index) = stated_sizes(node, operator) else { return replaced };
-    // Sizes that follow from sizes of inputs are limited by the inputs.
-    if site.info(node, index).bound.is_finite() && operator != "Range" {
-        return replaced;
-    }
-    if operator == "Range" && (0..3).all(|index| site.info(node, index).bound.is_finite()) {
+    let Some(index) = stated::sizes(node, operator) else { return replaced };
+    if !stated::states_sizes(node, site.values) {
         return replaced;
     }
     let sizes = node.input[index].clone();
@@ -35,18 +32,6 @@ pub(super) fn guard(node: &NodeProto, replaced: Vec<NodeProto>, site: &mut Site)
     };
     let counts: Vec<&str> = counts.iter().map(String::as_str).collect();
     guard::sizes(node, index, &counts, before, replaced, site)
-}
-
-/// The input with the sizes.
-fn stated_sizes(node: &NodeProto, operator: &str) -> Option<usize> {
-    let index = match operator {
-        "ConstantOfShape" | "Loop" => 0,
-        "Expand" | "OneHot" | "Pad" | "Range" | "Tile" | "Upsample" => 1,
-        "Resize" if node.input(3).is_some() => 3,
-        "Resize" => 2,
-        _ => return None,
-    };
-    node.input(index).map(|_| index)
 }
 
 /// The number of elements of a `Range`.

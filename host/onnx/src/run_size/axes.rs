@@ -97,27 +97,39 @@ pub(super) fn concat(shapes: &[&Value], axis: i64) -> Option<Vec<i64>> {
     Some(result)
 }
 
-pub(super) fn split(node: &NodeProto, opset: i64, inputs: &[&Value]) -> Option<Vec<Vec<i64>>> {
-    let dims = inputs[0].dims.as_ref()?;
-    let axis = place(node.int_or("axis", 0), dims.len())?;
+/// The outputs of a `Split`. A part is never larger than the whole.
+pub(super) fn split(node: &NodeProto, opset: i64, inputs: &[&Value]) -> Vec<Value> {
+    let whole = inputs[0].shape().at_most();
+    let parts = || {
+        let dims = inputs[0].dims.as_ref()?;
+        let axis = place(node.int_or("axis", 0), dims.len())?;
+        let sizes = split_sizes(node, opset, inputs, dims[axis])?;
+        let starts =
+            sizes.iter().scan(0, |end: &mut i64, size| Some(std::mem::replace(end, end.saturating_add(*size))));
+        let part = |(start, &size): (i64, &i64)| {
+            let mut dims = dims.clone();
+            dims[axis] = size;
+            let range = usize::try_from(start).ok()..usize::try_from(start.saturating_add(size)).ok();
+            let elements = inputs[0].elements.as_ref().filter(|_| dims.len() == 1);
+            let elements = elements.and_then(|all| all.get(range.start?..range.end?)).map(<[f64]>::to_vec);
+            Value { elements, is_whole: inputs[0].is_whole, ..Value::of_dims(dims) }
+        };
+        Some(starts.zip(&sizes).map(part).collect())
+    };
+    parts().unwrap_or_else(|| vec![whole; node.output.len()])
+}
+
+fn split_sizes(node: &NodeProto, opset: i64, inputs: &[&Value], size: i64) -> Option<Vec<i64>> {
     let count = i64::try_from(node.output.len()).ok()?;
-    let given = node.ints("split").map(<[i64]>::to_vec);
-    let given = match given {
-        Some(sizes) => Some(sizes),
-        None if node.input.get(1).is_some_and(|name| !name.is_empty()) => Some(inputs[1].integers()?),
-        None => None,
-    };
-    let sizes = given.unwrap_or_else(|| {
-        // Since operator set 18 the last part may be smaller.
-        let part = if opset < 18 { dims[axis] / count } else { dims[axis].saturating_add(count - 1) / count };
-        (0..count).map(|at| part.min((dims[axis] - at * part).max(0))).collect()
-    });
-    let part = |&size: &i64| {
-        let mut dims = dims.clone();
-        dims[axis] = size;
-        dims
-    };
-    Some(sizes.iter().map(part).collect())
+    if let Some(sizes) = node.ints("split") {
+        return Some(sizes.to_vec());
+    }
+    if node.input.get(1).is_some_and(|name| !name.is_empty()) {
+        return inputs[1].integers();
+    }
+    // Since operator set 18 the last part may be smaller.
+    let part = if opset < 18 { size / count } else { size.saturating_add(count - 1) / count };
+    Some((0..count).map(|at| part.min((size - at * part).max(0))).collect())
 }
 
 /// The sizes and, of a list, the elements that a `Slice` keeps.
@@ -155,7 +167,7 @@ pub(super) fn slice(node: &NodeProto, inputs: &[&Value]) -> Option<Value> {
             (0..length).map(|index| elements.get(usize::try_from(first + index * step).ok()?).copied()).collect()
         });
     }
-    Some(Value { dims: Some(dims), elements: kept })
+    Some(Value { elements: kept, ..Value::of_dims(dims) })
 }
 
 pub(super) fn tile(dims: &[i64], repeats: &[i64]) -> Option<Vec<i64>> {

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use rten_onnx::onnx::{GraphProto, NodeProto};
+use rten_onnx::onnx::GraphProto;
+
+use super::names::taken;
 
 /// The values of a graph that no node after a given one takes.
 pub(super) struct LastUses<'a> {
@@ -29,14 +31,4 @@ impl<'a> LastUses<'a> {
     pub(super) fn after(&self, index: usize) -> &[&'a str] {
         self.by_node.get(&index).map(Vec::as_slice).unwrap_or_default()
     }
-}
-
-/// The values that a node and the graphs in it take.
-fn taken(node: &NodeProto) -> Vec<&str> {
-    let mut names: Vec<&str> = node.input.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
-    for body in node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()) {
-        names.extend(body.node.iter().flat_map(taken));
-        names.extend(body.output.iter().filter_map(|output| output.name.as_deref()));
-    }
-    names
 }

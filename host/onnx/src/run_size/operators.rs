@@ -1,46 +1,73 @@
 //! The outputs of each operator.
 
-use rten_onnx::onnx::NodeProto;
+use rten_onnx::onnx::{DataType, NodeProto};
 
-use super::products::{einsum, product};
-use super::value::Value;
-use super::{axes, numbers, windows};
+use super::value::{KEPT_ELEMENTS, Value};
+use super::{attention, axes, constants, dependent, einsum, numbers, products, sampled, sequences, windows};
 use crate::infer;
 use crate::node::Attributes;
 
 /// What is known about the outputs of a node of the standard operator set.
 pub(super) fn outputs(node: &NodeProto, opset: i64, inputs: &[&Value]) -> Vec<Value> {
     let operator = node.op_type.as_deref().unwrap_or_default();
+    let is_most = inputs.iter().any(|input| input.is_most);
+    let is_whole = is_whole(node, operator, inputs);
+    let mut outputs = known_outputs(node, operator, opset, inputs);
+    for (index, output) in outputs.iter_mut().enumerate() {
+        output.is_most |= is_most;
+        output.is_whole |= is_whole && index == 0;
+    }
+    outputs
+}
+
+fn known_outputs(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Value]) -> Vec<Value> {
     let several = |shapes: Option<Vec<Vec<i64>>>| shapes.unwrap_or_default().into_iter().map(Value::of_dims).collect();
     match operator {
-        "Split" => several(axes::split(node, opset, inputs)),
+        "Split" => axes::split(node, opset, inputs),
         "RNN" | "GRU" | "LSTM" => several(recurrent(node, inputs)),
         "TopK" => {
-            let values = Value::of(top(node, inputs));
+            let values = top(node, inputs).unwrap_or_else(|| inputs[0].shape().at_most());
             vec![values.clone(), values]
         }
         "MaxPool" => {
             let values = Value::of(windows::windows(node, inputs[0], None));
             vec![values.clone(), values]
         }
-        "Dropout" => vec![shape_of(inputs[0]), shape_of(inputs[0])],
+        "Dropout" => vec![inputs[0].shape(), inputs[0].shape()],
+        "Attention" => attention::outputs(node, inputs),
+        "DynamicQuantizeLinear" => vec![inputs[0].shape(), Value::of_dims(Vec::new()), Value::of_dims(Vec::new())],
+        "Unique" => dependent::unique(node, inputs[0]),
         _ => vec![first(node, operator, opset, inputs).unwrap_or_default()],
     }
 }
 
-/// The largest value that the engine needs beside the outputs of a node: the scores of attention.
-pub(super) fn inner(node: &NodeProto, inputs: &[&Value]) -> Option<Value> {
-    if node.op_type.as_deref() != Some("Attention") {
-        return None;
+/// True if the first output has an integer type, as far as it is known.
+fn is_whole(node: &NodeProto, operator: &str, inputs: &[&Value]) -> bool {
+    match operator {
+        "Shape" | "Size" | "SequenceLength" | "NonZero" | "ArgMax" | "ArgMin" => true,
+        "Cast" => {
+            node.int("to").is_some_and(|to| [DataType::INT64, DataType::INT32].iter().any(|ty| i64::from(ty.0) == to))
+        }
+        "Where" => inputs.iter().skip(1).all(|input| input.is_whole),
+        "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Min" | "Max" | "Sum" | "Concat" | "Range" => {
+            inputs.iter().all(|input| input.is_whole)
+        }
+        "ConstantOfShape" | "Constant" => false,
+        _ => inputs.first().is_some_and(|input| input.is_whole),
     }
-    let (query, key) = (inputs.first()?.dims.as_ref()?, inputs.get(1)?.dims.as_ref()?);
-    let heads = if query.len() == 4 { *query.get(1)? } else { node.int("q_num_heads")? };
-    let (batch, longest) = (query.first()?, |dims: &[i64]| dims.get(dims.len().checked_sub(2)?).copied());
-    Some(Value::of_dims(vec![*batch, heads, longest(query)?, longest(key)?]))
 }
 
-fn shape_of(value: &Value) -> Value {
-    Value::of(value.dims.clone())
+/// The largest value that the engine needs beside the outputs of a node: the scores of attention, or a step of a product.
+pub(super) fn inner(node: &NodeProto, inputs: &[&Value]) -> Option<Value> {
+    match node.op_type.as_deref() {
+        Some("Attention") => Some(Value::of_dims(attention::scores(node, inputs)?)),
+        Some("Einsum") => Some(Value::of_dims(einsum::largest_step(node.text_or("equation", ""), &all_dims(inputs)?)?)),
+        _ => None,
+    }
+}
+
+fn all_dims<'a>(inputs: &[&'a Value]) -> Option<Vec<&'a [i64]>> {
+    inputs.iter().map(|input| input.dims.as_deref()).collect()
 }
 
 fn first(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Value]) -> Option<Value> {
@@ -48,12 +75,11 @@ fn first(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Value]) -> Opt
     let of = Value::of_dims;
     Some(match operator {
         "Constant" => numbers::constant(node),
-        "Identity" | "Cast" | "Floor" | "Ceil" => {
+        "Identity" | "Cast" | "Floor" | "Ceil" | "Round" | "Sqrt" | "Abs" | "Neg" | "Not" => {
             let input = *inputs.first()?;
-            let elements = input.elements.as_ref().and_then(|elements| numbers::rounded(node, operator, elements));
-            Value { dims: input.dims.clone(), elements }
+            Value { elements: numbers::of_one(node, operator, input), ..input.shape() }
         }
-        _ if infer::keeps_sizes(operator) => shape_of(inputs.first()?),
+        _ if infer::keeps_sizes(operator) => inputs.first()?.shape(),
         // These keep the sizes of the first input, too.
         "Acos"
         | "Acosh"
@@ -67,7 +93,6 @@ fn first(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Value]) -> Opt
         | "Celu"
         | "Cosh"
         | "CumProd"
-        | "DynamicQuantizeLinear"
         | "EyeLike"
         | "GroupNormalization"
         | "Hardmax"
@@ -87,19 +112,18 @@ fn first(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Value]) -> Opt
         | "Shrink"
         | "Sinh"
         | "TensorScatter"
-        | "ThresholdedRelu" => shape_of(inputs.first()?),
+        | "ThresholdedRelu" => inputs.first()?.shape(),
         "Add" | "And" | "BitShift" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "Div" | "Equal" | "Greater"
         | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Max" | "Mean" | "Min" | "Mod" | "Mul" | "Or" | "Pow" | "Sub"
         | "Sum" | "Where" | "Xor"
             if opset >= 7 =>
         {
-            let shapes = inputs.iter().map(|input| input.dims.as_deref()).collect::<Option<Vec<_>>>()?;
-            let result = of(axes::broadcast(&shapes)?);
-            let count = result.count().filter(|&count| count <= super::value::KEPT_ELEMENTS);
-            Value { elements: count.and_then(|count| numbers::elementwise(operator, inputs, count)), ..result }
+            let result = of(axes::broadcast(&all_dims(inputs)?)?);
+            let count = result.count().filter(|&count| count <= KEPT_ELEMENTS);
+            Value { elements: count.and_then(|count| numbers::elementwise(node, inputs, count)), ..result }
         }
-        "MatMul" | "MatMulInteger" => of(product(dims(0)?, dims(1)?)?),
-        "QLinearMatMul" => of(product(dims(0)?, dims(3)?)?),
+        "MatMul" | "MatMulInteger" => of(products::product(dims(0)?, dims(1)?)?),
+        "QLinearMatMul" => of(products::product(dims(0)?, dims(3)?)?),
         "Gemm" => {
             let side = |index: usize, name: &str, at: usize| {
                 let place = if node.int_or(name, 0) == 0 { at } else { 1 - at };
@@ -165,7 +189,7 @@ fn layout(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Value]) -> Op
         "Expand" => {
             let shape = list(1)?;
             let result = of(axes::broadcast(&[dims(0)?, &shape])?);
-            let is_small = result.count().is_some_and(|count| count <= super::value::KEPT_ELEMENTS);
+            let is_small = result.count().is_some_and(|count| count <= KEPT_ELEMENTS);
             let elements = inputs[0].elements.as_ref().filter(|elements| elements.len() == 1 && is_small);
             Value { elements: elements.map(|one| vec![one[0]; result.count().unwrap_or_default() as usize]), ..result }
         }
@@ -173,12 +197,12 @@ fn layout(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Value]) -> Op
         "Concat" => {
             let result = of(axes::concat(inputs, node.int_or("axis", 1))?);
             // A chain of these doubles the list each time.
-            let is_short =
-                result.rank() == Some(1) && result.count().is_some_and(|count| count <= super::value::KEPT_ELEMENTS);
+            let is_short = result.rank() == Some(1) && result.count().is_some_and(|count| count <= KEPT_ELEMENTS);
             let lists = || inputs.iter().map(|input| input.elements.clone()).collect::<Option<Vec<_>>>();
             Value { elements: is_short.then(lists).flatten().map(|lists| lists.concat()), ..result }
         }
-        "Slice" => axes::slice(node, inputs)?,
+        // A part of the input, of whatever size.
+        "Slice" => axes::slice(node, inputs).unwrap_or_else(|| inputs[0].shape().at_most()),
         "Pad" => of(axes::pad(node, inputs)?),
         "Gather" => {
             let (data, indices) = (dims(0)?, dims(1)?);
@@ -191,7 +215,7 @@ fn layout(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Value]) -> Op
             let elements = list(1).filter(|_| data.len() == 1);
             Value { elements: elements.and_then(|indices| indices.iter().map(element).collect()), ..result }
         }
-        "GatherElements" => shape_of(inputs.get(1)?),
+        "GatherElements" => inputs.get(1)?.shape(),
         "GatherND" => {
             let (data, indices) = (dims(0)?, dims(1)?);
             let batch = usize::try_from(node.int_or("batch_dims", 0)).ok()?;
@@ -202,13 +226,15 @@ fn layout(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Value]) -> Op
         "ConstantOfShape" => {
             let result = of(list(0)?);
             let one = match node.attribute("value") {
-                Some(value) => super::of_attribute(value)?.elements.and_then(|elements| elements.first().copied()),
-                None => Some(0.0),
+                Some(value) => constants::of_attribute(value)?,
+                None => Value::scalar(0.0),
             };
-            let count = result.count().filter(|&count| count <= super::value::KEPT_ELEMENTS);
-            Value { elements: count.zip(one).map(|(count, one)| vec![one; count as usize]), ..result }
+            let count = result.count().filter(|&count| count <= KEPT_ELEMENTS);
+            let number = one.elements.and_then(|elements| elements.first().copied());
+            let elements = count.zip(number).map(|(count, one)| vec![one; count as usize]);
+            Value { elements, is_whole: one.is_whole, ..result }
         }
-        "Range" => of(vec![numbers::range(inputs)?]),
+        "Range" => numbers::range(inputs)?,
         "OneHot" => {
             let (indices, depth) = (dims(0)?, inputs.get(1)?.integer()?);
             let axis = node.int_or("axis", -1);
@@ -217,20 +243,33 @@ fn layout(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Value]) -> Op
             sizes.insert(place, depth);
             of(sizes)
         }
-        "ArgMax" | "ArgMin" => of(axes::reduce(node, dims(0)?, Some(&[node.int_or("axis", 0)]))?),
+        "ArgMax" | "ArgMin" => {
+            let result = of(axes::reduce(node, dims(0)?, Some(&[node.int_or("axis", 0)]))?);
+            // The largest place is the last.
+            let last = dims(0)?[axes::place(node.int_or("axis", 0), dims(0)?.len())?] - 1;
+            let count = result.count().filter(|&count| count <= KEPT_ELEMENTS);
+            let elements = count.map(|count| vec![last as f64; count as usize]);
+            Value { elements, is_most: true, ..result }
+        }
         "ReduceProd" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceMean" | "ReduceL1" | "ReduceL2"
         | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceSumSquare" => {
-            of(axes::reduce(node, dims(0)?, axes::axes(node, inputs, 1)?.as_deref())?)
+            let result = match axes::axes(node, inputs, 1) {
+                Some(axes) => of(axes::reduce(node, dims(0)?, axes.as_deref())?),
+                // Any axes: at most nothing is reduced.
+                None => inputs[0].shape().at_most(),
+            };
+            let is_one = inputs[0].rank() == Some(1) && result.count() == Some(1);
+            let elements = numbers::reduced(operator, inputs[0]).filter(|_| is_one).map(|number| vec![number]);
+            Value { elements, ..result }
         }
-        "Einsum" => {
-            let shapes = inputs.iter().map(|input| input.dims.as_deref()).collect::<Option<Vec<_>>>()?;
-            of(einsum(node.text_or("equation", ""), &shapes)?)
-        }
-        _ => return None,
+        "Einsum" => of(einsum::result(node.text_or("equation", ""), &all_dims(inputs)?)?),
+        "SequenceConstruct" | "SequenceEmpty" | "SequenceInsert" | "SequenceErase" | "SequenceAt"
+        | "SequenceLength" | "SplitToSequence" | "ConcatFromSequence" => sequences::output(node, operator, inputs)?,
+        _ => dependent::first(node, operator, inputs).or_else(|| sampled::first(node, operator, inputs))?,
     })
 }
 
-fn top(node: &NodeProto, inputs: &[&Value]) -> Option<Vec<i64>> {
+fn top(node: &NodeProto, inputs: &[&Value]) -> Option<Value> {
     let mut dims = inputs[0].dims.clone()?;
     let count = match node.int("k") {
         Some(count) => count,
@@ -238,7 +277,7 @@ fn top(node: &NodeProto, inputs: &[&Value]) -> Option<Vec<i64>> {
     };
     let axis = axes::place(node.int_or("axis", -1), dims.len())?;
     dims[axis] = count;
-    Some(dims)
+    Some(Value::of_dims(dims))
 }
 
 /// The outputs of a recurrent network: all states, the last one, and the last cell of an `LSTM`.

@@ -4,6 +4,12 @@ use rten_onnx::onnx::NodeProto;
 
 use crate::node;
 
+/// The largest number of elements of one value in a run.
+pub const LARGEST_VALUE: u64 = 1 << 28;
+
+/// The largest number of elements of all values that a run needs at the same time.
+pub const LARGEST_TOTAL: u64 = 1 << 30;
+
 /// The largest value of a run, or all values that it needs at the same time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LargestValue {
@@ -25,6 +31,9 @@ pub struct RunPeaks {
     pub total: Option<LargestValue>,
     /// A node that gets a value without elements, with which the engines panic or end the process: its name and operator.
     pub empty: Option<(String, String)>,
+    /// A loop whose sizes were not followed to the end, because loops are nested or grow too unevenly: its name and
+    /// operator.
+    pub unfollowed: Option<(String, String)>,
 }
 
 impl RunPeaks {
@@ -32,17 +41,12 @@ impl RunPeaks {
         keep_larger(&mut self.value, other.value);
         keep_larger(&mut self.total, other.total);
         self.empty = self.empty.take().or(other.empty);
+        self.unfollowed = self.unfollowed.take().or(other.unfollowed);
     }
 
-    pub(super) fn smaller(self, other: RunPeaks) -> RunPeaks {
-        let smaller = |one: Option<LargestValue>, other: Option<LargestValue>| {
-            if elements(&one) < elements(&other) { one } else { other }
-        };
-        RunPeaks {
-            value: smaller(self.value, other.value),
-            total: smaller(self.total, other.total),
-            empty: self.empty.or(other.empty),
-        }
+    /// True if a run is refused.
+    pub(super) fn exceed(&self) -> bool {
+        elements(&self.value) > Some(LARGEST_VALUE) || elements(&self.total) > Some(LARGEST_TOTAL)
     }
 }
 

@@ -1,6 +1,4 @@
-//! The shapes of matrix products and of sums of products.
-
-use std::collections::HashMap;
+//! The shape of a matrix product.
 
 use super::axes;
 
@@ -25,18 +23,4 @@ pub(super) fn product(left: &[i64], right: &[i64]) -> Option<Vec<i64>> {
         result.push(columns);
     }
     Some(result)
-}
-
-/// The shape of a sum of products over labelled axes, without an ellipsis.
-pub(super) fn einsum(equation: &str, shapes: &[&[i64]]) -> Option<Vec<i64>> {
-    let equation: String = equation.chars().filter(|letter| !letter.is_whitespace()).collect();
-    let (terms, result) = equation.split_once("->")?;
-    let mut sizes = HashMap::new();
-    let terms: Vec<&str> = terms.split(',').collect();
-    (terms.len() == shapes.len()).then_some(())?;
-    for (term, shape) in terms.iter().zip(shapes) {
-        (term.chars().count() == shape.len()).then_some(())?;
-        sizes.extend(term.chars().zip(shape.iter().copied()));
-    }
-    result.chars().map(|label| sizes.get(&label).copied()).collect()
 }

@@ -29,7 +29,7 @@ pub struct LoadedModel {
     /// Bounds the runs of the whole backend.
     backend_permits: Arc<Semaphore>,
     short_runs: ShortRunDetector,
-    size_limit: Option<SizeLimit>,
+    size_limit: Option<Arc<SizeLimit>>,
 }
 
 impl LoadedModel {
@@ -78,7 +78,7 @@ impl LoadedModel {
     /// Refuses runs that would compute values which are too large to allocate. `bytes` are the model's file.
     #[must_use]
     pub fn with_size_limit(mut self, bytes: &[u8]) -> Self {
-        self.size_limit = SizeLimit::new(bytes, self.model.inputs());
+        self.size_limit = SizeLimit::new(bytes, &*self.model).map(Arc::new);
         self
     }
 
@@ -122,10 +122,10 @@ impl LoadedModel {
         let name = &self.name;
         let failed = |error: RunError| NnError { kind: error.kind(), message: format!("model `{name}`: {error}") };
         if let Some(limit) = &self.size_limit {
-            limit.check(self.model.inputs(), &ordered).map_err(failed)?;
+            limit.check(&ordered).await.map_err(failed)?;
         }
         if let Some(batcher) = &self.batcher
-            && self.fits_full_batch(&ordered)
+            && self.fits_full_batch(&ordered).await
         {
             return batcher.run(ordered).await.map_err(failed);
         }
@@ -155,9 +155,9 @@ impl LoadedModel {
     }
 
     /// Returns true if the values of a full batch of such runs are not too large. Otherwise a run is made alone.
-    fn fits_full_batch(&self, inputs: &[Tensor]) -> bool {
+    async fn fits_full_batch(&self, inputs: &[Tensor]) -> bool {
         let (Some(limit), Some(rules)) = (&self.size_limit, self.batch_rules) else { return true };
-        limit.check_batch(self.model.inputs(), inputs, rules.max_batch).is_ok()
+        limit.check_batch(inputs, rules.max_batch).await.is_ok()
     }
 
     /// Runs the model and records how long it took.

@@ -1,111 +1,119 @@
 //! Refuses runs that would need values too large to allocate. Otherwise the engine or the operating system would end
 //! the process.
 
+mod estimate;
+
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use plimsoll_onnx::{LARGEST_TOTAL, LARGEST_VALUE, RunSizes};
+use tokio::sync::Semaphore;
 
-use super::model::{RunError, Signature};
+use self::estimate::{Estimates, Inputs, Judgement};
+use super::model::{Model, RunError, Signature};
 use crate::tensor::Tensor;
 
-/// How many combinations of shapes are remembered.
+/// How many combinations of inputs are remembered.
 const REMEMBERED: usize = 64;
 
-/// The shapes of the inputs of a run.
-type Shapes = Vec<Vec<u32>>;
-/// Why a run is refused.
-type Judgement = Result<(), String>;
+/// Estimates the sizes of a run. The inner error says why it is refused.
+type Judge = dyn Fn(&Inputs) -> Result<Judgement, RunError> + Send + Sync;
 
-/// The limit of a model with dynamic dimensions.
+/// The limit of a model whose values have other sizes in other runs.
 pub(super) struct SizeLimit {
-    /// Only locked for shapes that were not seen before.
-    sizes: Mutex<RunSizes>,
-    /// The shapes of the inputs of runs, those of the latest run first, and why they are refused.
-    judged: Mutex<VecDeque<(Shapes, Judgement)>>,
+    /// Takes up to a few tenths of a second, so it runs on threads for blocking work.
+    judge: Arc<Judge>,
+    /// The inputs whose integers decide about sizes.
+    sizing: Vec<bool>,
+    /// Bounds the estimates that run at the same time.
+    turns: Arc<Semaphore>,
+    /// The inputs of runs, those of the latest run first, and why they are refused. Only locked for a look.
+    judged: Mutex<VecDeque<(Inputs, Judgement)>>,
 }
 
 impl SizeLimit {
-    /// `bytes` are the model's file. `None` if it is not an ONNX model, or fixes all shapes, because its values then have
-    /// the same sizes in every run.
-    pub(super) fn new(bytes: &[u8], inputs: &[Signature]) -> Option<Self> {
+    /// `bytes` are the model's file. `None` if it is not an ONNX model, or if its values have the same sizes in every run.
+    pub(super) fn new(bytes: &[u8], model: &dyn Model) -> Option<Self> {
         let is_fixed = |input: &Signature| input.shape.as_ref().is_some_and(|shape| shape.iter().all(Option::is_some));
-        if inputs.iter().all(is_fixed) {
+        if model.inputs().iter().all(is_fixed) && !model.time_depends_on_values() {
             return None;
         }
-        Some(Self { sizes: Mutex::new(RunSizes::of_model(bytes)?), judged: Mutex::default() })
+        let names = model.inputs().iter().map(|input| input.name.clone()).collect();
+        let estimates = Estimates::new(bytes, names)?;
+        let sizing = estimates.sizing();
+        Some(Self::of(Arc::new(move |inputs| estimates.judge(inputs)), sizing))
     }
 
-    /// Checks the shapes of a run. `tensors` are in the order of `inputs`.
+    fn of(judge: Arc<Judge>, sizing: Vec<bool>) -> Self {
+        let turns = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+        Self { judge, sizing, turns: Arc::new(Semaphore::new(turns)), judged: Mutex::default() }
+    }
+
+    /// Checks a run. `tensors` are in the order of the model's inputs.
     ///
     /// # Errors
     /// `TooLarge` names the node, the number of elements and the limit.
-    pub(super) fn check(&self, inputs: &[Signature], tensors: &[Tensor]) -> Result<(), RunError> {
-        self.check_shapes(inputs, tensors.iter().map(|tensor| tensor.dimensions.clone()).collect())
+    pub(super) async fn check(&self, tensors: &[Tensor]) -> Result<(), RunError> {
+        let inputs = tensors.iter().zip(&self.sizing);
+        let inputs = inputs.map(|(tensor, is_sizing)| {
+            (tensor.dimensions.clone(), is_sizing.then(|| estimate::integers(tensor)).flatten())
+        });
+        self.check_inputs(inputs.collect()).await
     }
 
-    /// Checks the shapes of a batch of `rows` rows of such runs; the first dimension of each input is the batch.
+    /// Checks a batch of `rows` rows of such runs; the first dimension of each input is the batch.
     ///
     /// # Errors
-    /// As [`SizeLimit::check`].
-    pub(super) fn check_batch(&self, inputs: &[Signature], tensors: &[Tensor], rows: u32) -> Result<(), RunError> {
+    /// As [`SizeLimit::check`]. If numbers of the run decide about its sizes: those of other runs may be larger.
+    pub(super) async fn check_batch(&self, tensors: &[Tensor], rows: u32) -> Result<(), RunError> {
+        let decides = |(tensor, is_sizing): (&Tensor, &bool)| *is_sizing && estimate::integers(tensor).is_some();
+        if tensors.iter().zip(&self.sizing).any(decides) {
+            return Err(RunError::TooLarge("numbers of the run decide about the sizes of the batch".into()));
+        }
         let of_batch = |tensor: &Tensor| {
             let mut shape = tensor.dimensions.clone();
             if let Some(first) = shape.first_mut() {
                 *first = rows.max(*first);
             }
-            shape
+            (shape, None)
         };
-        self.check_shapes(inputs, tensors.iter().map(of_batch).collect())
+        self.check_inputs(tensors.iter().map(of_batch).collect()).await
     }
 
-    fn check_shapes(&self, inputs: &[Signature], shapes: Shapes) -> Result<(), RunError> {
-        {
-            let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(at) = judged.iter().position(|(other, _)| *other == shapes)
-                && let Some(found) = judged.remove(at)
-            {
-                let verdict = found.1.clone();
-                judged.push_front(found);
-                return verdict.map_err(RunError::TooLarge);
-            }
+    async fn check_inputs(&self, inputs: Inputs) -> Result<(), RunError> {
+        if let Some(verdict) = self.remembered(&inputs) {
+            return verdict.map_err(RunError::TooLarge);
         }
-        let verdict = self.judge(inputs, &shapes)?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| RunError::Ended)?;
+        // Another run with the same inputs may have been judged meanwhile.
+        if let Some(verdict) = self.remembered(&inputs) {
+            return verdict.map_err(RunError::TooLarge);
+        }
+        let judge = Arc::clone(&self.judge);
+        let judged = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            (judge(&inputs), inputs)
+        });
+        let (verdict, inputs) = judged.await.map_err(|error| match error.is_panic() {
+            true => RunError::Panicked,
+            false => RunError::Ended,
+        })?;
+        let verdict = verdict?;
         let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
-        judged.push_front((shapes, verdict.clone()));
+        judged.push_front((inputs, verdict.clone()));
         judged.truncate(REMEMBERED);
         drop(judged);
         verdict.map_err(RunError::TooLarge)
     }
 
-    /// Estimates the sizes of a run. The inner error says why it is refused.
-    fn judge(&self, inputs: &[Signature], shapes: &[Vec<u32>]) -> Result<Judgement, RunError> {
-        let named: Vec<(&str, &[u32])> =
-            inputs.iter().zip(shapes).map(|(input, shape)| (input.name.as_str(), shape.as_slice())).collect();
-        let sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
-        // A panic is logged and counted by the host. It is not the fault of the caller.
-        let peaks = sizes.peaks(&named).map_err(|_| RunError::Panicked)?;
-        drop(sizes);
-        if let Some((node, operator)) = peaks.empty {
-            return Ok(Err(format!(
-                "with inputs of these shapes, node `{node}` ({operator}) would get a value without elements, which the \
-                 backend cannot compute; send inputs with at least one element"
-            )));
-        }
-        if let Some(largest) = peaks.value.filter(|largest| largest.elements > LARGEST_VALUE) {
-            return Ok(Err(format!(
-                "with inputs of these shapes, node `{}` ({}) would compute {} elements; at most {LARGEST_VALUE} are \
-                 allowed in one value; send smaller inputs",
-                largest.node, largest.operator, largest.elements
-            )));
-        }
-        if let Some(total) = peaks.total.filter(|total| total.elements > LARGEST_TOTAL) {
-            return Ok(Err(format!(
-                "with inputs of these shapes, the model would need {} elements in all values at node `{}` ({}); at most \
-                 {LARGEST_TOTAL} are allowed at the same time; send smaller inputs",
-                total.elements, total.node, total.operator
-            )));
-        }
-        Ok(Ok(()))
+    fn remembered(&self, inputs: &Inputs) -> Option<Judgement> {
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = judged.iter().position(|(other, _)| other == inputs)?;
+        let found = judged.remove(at)?;
+        let verdict = found.1.clone();
+        judged.push_front(found);
+        Some(verdict)
     }
 }
+
+#[cfg(test)]
+mod tests;
