@@ -123,12 +123,17 @@ fn node(operator: &str, domain: &str, inputs: &[&str], output: &str) -> Vec<u8> 
 
 /// The function `own.name(a, b)` of one node, of operator set 17.
 fn function(name: &str, node: &[u8]) -> Vec<u8> {
+    function_of(name, &[node.to_vec()])
+}
+
+/// The function `own.name(a, b)` of several nodes.
+fn function_of(name: &str, nodes: &[Vec<u8>]) -> Vec<u8> {
     let mut function = Vec::new();
     field(&mut function, 1, name.as_bytes());
     field(&mut function, 4, b"a");
     field(&mut function, 4, b"b");
     field(&mut function, 5, b"c");
-    field(&mut function, 7, node);
+    nodes.iter().for_each(|node| field(&mut function, 7, node));
     // The standard operator set, version 17 (a number in field 2), and the functions themselves.
     field(&mut function, 9, &[0x10, 17]);
     field(&mut function, 9, &[b"\x0A\x03own".as_slice(), &[0x10, 1]].concat());
@@ -136,22 +141,70 @@ fn function(name: &str, node: &[u8]) -> Vec<u8> {
     function
 }
 
+/// A model that calls `own.Outer` with lists of a type.
+fn calling(ty: DataType, functions: &[Vec<u8>]) -> Vec<u8> {
+    let list = [None];
+    let onnx = Onnx::new(17)
+        .typed_input("x", &list, ty)
+        .typed_input("z", &list, ty)
+        .node("Outer", &["x", "z"], "y", &[])
+        .with_domain("own")
+        .typed_output("y", &list, ty);
+    let mut bytes = onnx.bytes();
+    field(&mut bytes, 8, &[b"\x0A\x03own".as_slice(), &[0x10, 1]].concat());
+    functions.iter().for_each(|function| field(&mut bytes, 25, function));
+    bytes
+}
+
+/// The file states FLOAT for a sum of integers in a function, where nothing checks it.
+#[test]
+fn a_type_that_contradicts_the_operators_does_not_end_the_process() {
+    for (_, opened) in backends().into_iter().filter(|(backend, _)| *backend == "onnxruntime") {
+        let nodes =
+            [node("Add", "", &["a", "a"], "s"), node("Sub", "", &["s", "a"], "t"), node("Div", "", &["t", "b"], "c")];
+        let mut function = function_of("Outer", &nodes);
+        // Name, and the type of a tensor of FLOAT.
+        for name in [b"s", b"t"] {
+            field(&mut function, 12, &[b"\x0A\x01".as_slice(), name, &[0x12, 4, 0x0A, 2, 0x08, 1]].concat());
+        }
+        let source = crate::batch_rows::source(calling(DataType::INT32, &[function]));
+        // The library may check the types.
+        let Ok(model) = opened.load(&source) else { continue };
+        let found = run(&*model, &[ints(&[i64::from(i32::MIN), 7], TensorType::I32), ints(&[-1, -1], TensorType::I32)]);
+        assert_eq!(found, Ok(vec![i64::from(i32::MIN), -7]));
+    }
+}
+
+#[test]
+fn functions_with_too_many_nodes_in_all_calls_are_rejected() {
+    let calls = |name: &str| vec![node(name, "own", &["a", "b"], "c"); 100];
+    let additions: Vec<Vec<u8>> = (0..200)
+        .map(|index| node("Add", "", &["a", "b"], &if index == 0 { "c".into() } else { format!("s{index}") }))
+        .collect();
+    let functions = [
+        function_of("Inner", &additions),
+        function_of("Middle", &calls("Inner")),
+        function_of("Outer", &calls("Middle")),
+    ];
+    let source = crate::batch_rows::source(calling(DataType::INT32, &functions));
+    for (_, opened) in backends().into_iter().filter(|(backend, _)| *backend == "onnxruntime") {
+        let error = opened.load(&source).err().expect("rejected").to_string();
+        for part in ["calls a function", "300000 nodes in all calls", "export the model without functions"] {
+            assert!(error.contains(part), "`{part}` in {error}");
+        }
+    }
+}
+
 /// A division in a function that another function calls.
 #[test]
 fn the_least_integer_divided_by_minus_one_in_a_function_does_not_end_the_process() {
     for (backend, opened) in backends().into_iter().filter(|(backend, _)| *backend == "onnxruntime") {
         for ty in [DataType::INT32, DataType::INT64, DataType::FLOAT] {
-            let list = [None];
-            let onnx = Onnx::new(17)
-                .typed_input("x", &list, ty)
-                .typed_input("z", &list, ty)
-                .node("Outer", &["x", "z"], "y", &[])
-                .with_domain("own")
-                .typed_output("y", &list, ty);
-            let mut bytes = onnx.bytes();
-            field(&mut bytes, 8, &[b"\x0A\x03own".as_slice(), &[0x10, 1]].concat());
-            field(&mut bytes, 25, &function("Inner", &node("Div", "", &["a", "b"], "c")));
-            field(&mut bytes, 25, &function("Outer", &node("Inner", "own", &["a", "b"], "c")));
+            let functions = [
+                function("Inner", &node("Div", "", &["a", "b"], "c")),
+                function("Outer", &node("Inner", "own", &["a", "b"], "c")),
+            ];
+            let bytes = calling(ty, &functions);
             let model = load(&*opened, bytes);
             if ty == DataType::FLOAT {
                 let list = |values: &[f32]| {

@@ -58,16 +58,19 @@ pub(crate) struct Analysis {
     pub(crate) names: HashSet<String>,
     /// The functions of the model.
     pub(super) functions: Vec<Function>,
-    /// How many calls of functions the analysis is in, and how many it has seen.
+    /// Values whose types the file and the operators state differently.
+    contradicted: HashSet<String>,
+    /// How many calls of functions the analysis is in, and how many nodes of called functions it has seen.
     depth: usize,
-    calls: usize,
+    work: usize,
     /// Why the model cannot be made safe.
     pub(super) problem: Option<String>,
 }
 
-/// Functions may not call themselves (ONNX, "Functions"); no model needs deeper or more calls.
+/// Functions may not call themselves (ONNX, "Functions"); no model needs deeper calls.
 const MOST_DEPTH: usize = 32;
-const MOST_CALLS: usize = 20_000;
+/// The nodes of functions, counted again for each call.
+const MOST_WORK: usize = 300_000;
 /// The operator set from which on `Equal` compares numbers of all types.
 const COMPARES_ALL: i64 = 11;
 
@@ -111,7 +114,7 @@ impl Analysis {
                 }
             }
             self.follow_data(node, &values);
-            if let Some(division) = division(node, &values, &declared) {
+            if let Some(division) = self.division(node, &values, &declared) {
                 if division.ty.is_none() && self.opset < COMPARES_ALL {
                     let (name, opset) = (node::title(node), self.opset);
                     self.problem.get_or_insert(format!(
@@ -123,9 +126,13 @@ impl Analysis {
                 found.divisions.insert(index, division);
             }
             for (output, mut info) in node.output.iter().zip(self.outputs(node, &values, &inner)) {
-                if let Some(Some(ty)) = declared.get(output.as_str()) {
-                    info.ty = Some(*ty);
+                let stated = declared.get(output.as_str()).copied().flatten();
+                // Which of both is right is not known, nor what follows from it.
+                let is_contradicted = info.ty.is_some() && stated.is_some() && info.ty != stated;
+                if is_contradicted || node.input.iter().any(|input| self.contradicted.contains(input)) {
+                    self.contradicted.insert(output.clone());
                 }
+                info.ty = stated.or(info.ty);
                 values.insert(output, info);
             }
         }
@@ -166,12 +173,12 @@ impl Analysis {
                 && Some(function.name.as_str()) == node.op_type.as_deref()
         };
         let index = self.functions.iter().position(is_called)?;
-        self.calls += 1;
-        if self.depth >= MOST_DEPTH || self.calls > MOST_CALLS {
+        self.work = self.work.saturating_add(work(&self.functions[index].body));
+        if self.depth >= MOST_DEPTH || self.work > MOST_WORK {
             let name = node::title(node);
             self.problem.get_or_insert(format!(
-                "node `{name}` calls a function, and the functions of the model call each other too often: export the \
-                 model without functions"
+                "node `{name}` calls a function, and the functions of the model call each other too deeply or too often \
+                 (at most {MOST_DEPTH} calls deep and {MOST_WORK} nodes in all calls): export the model without functions"
             ));
             return None;
         }
@@ -197,6 +204,33 @@ impl Analysis {
         Some(found.outputs)
     }
 
+    /// The node as a division that can overflow.
+    fn division(
+        &self,
+        node: &NodeProto,
+        values: &Values,
+        declared: &HashMap<&str, Option<DataType>>,
+    ) -> Option<Division> {
+        let operator = node.op_type.as_deref().unwrap_or_default();
+        if !node::is_standard(node.domain.as_deref()) || !matches!(operator, "Div" | "Mod") {
+            return None;
+        }
+        let info = |index: usize| node.input(index).and_then(|name| values.get(name));
+        let of_output = || node.output(0).and_then(|name| declared.get(name).copied().flatten());
+        let ty = info(0).and_then(|info| info.ty).or_else(|| info(1).and_then(|info| info.ty)).or_else(of_output);
+        let divides_by = info(1).and_then(|info| info.constant.as_ref());
+        let is_safe = divides_by.is_some_and(|values| values.iter().all(|&value| value != -1.0));
+        let is_quotient = operator == "Div";
+        let operands = node.input.iter().chain(&node.output);
+        let ty = ty.filter(|_| !operands.into_iter().any(|name| self.contradicted.contains(name)));
+        // onnxruntime itself computes the remainder safely; there, numbers with a fraction need their own rule.
+        let can_overflow = match ty {
+            Some(ty) => matches!(ty, DataType::INT32 | DataType::INT64),
+            None => is_quotient,
+        };
+        (can_overflow && !is_safe).then_some(Division { ty, is_quotient })
+    }
+
     /// Follows the elements of inputs, and notes where they are rounded.
     fn follow_data(&mut self, node: &NodeProto, values: &Values) {
         let operator = node.op_type.as_deref().unwrap_or_default();
@@ -208,7 +242,8 @@ impl Analysis {
         let takes_data = |index: usize| node.input.get(index).is_some_and(|input| self.data.contains(input));
         self.time_depends_on_values |= match operator {
             "Loop" => true,
-            "ConstantOfShape" => takes_data(0),
+            // A branch can be larger than the other, and all elements can be found.
+            "ConstantOfShape" | "If" | "NonZero" | "Compress" | "Unique" => takes_data(0),
             "Range" => (0..3).any(takes_data),
             "Expand" | "OneHot" | "Pad" | "Tile" | "Upsample" => takes_data(1),
             "Resize" => (1..4).any(takes_data),
@@ -232,6 +267,15 @@ impl Analysis {
         }
         self.squeezes_means |= takes_mean && matches!(operator, "Sub" | "Add" | "Sqrt" | "Pow" | "Mul" | "Div");
     }
+}
+
+/// The work of one walk through the body of a function: its nodes, and for each graph in them the values around it.
+fn work(body: &GraphProto) -> usize {
+    let inner = |node: &NodeProto| -> usize {
+        let graphs = node.attribute.iter().filter_map(|attribute| attribute.g.as_ref());
+        graphs.map(|graph| body.node.len() + work(graph)).sum()
+    };
+    1 + body.node.iter().map(|node| 1 + inner(node)).sum::<usize>()
 }
 
 /// Numbers with a fraction.
@@ -263,24 +307,4 @@ fn constant_node(node: &NodeProto) -> Info {
     }
     let is_number = node.attribute("value_float").is_some() || node.attribute("value_floats").is_some();
     Info::of_type(is_number.then_some(DataType::FLOAT), None)
-}
-
-/// The node as a division that can overflow.
-fn division(node: &NodeProto, values: &Values, declared: &HashMap<&str, Option<DataType>>) -> Option<Division> {
-    let operator = node.op_type.as_deref().unwrap_or_default();
-    if !node::is_standard(node.domain.as_deref()) || !matches!(operator, "Div" | "Mod") {
-        return None;
-    }
-    let info = |index: usize| node.input(index).and_then(|name| values.get(name));
-    let of_output = || node.output(0).and_then(|name| declared.get(name).copied().flatten());
-    let ty = info(0).and_then(|info| info.ty).or_else(|| info(1).and_then(|info| info.ty)).or_else(of_output);
-    let divides_by = info(1).and_then(|info| info.constant.as_ref());
-    let is_safe = divides_by.is_some_and(|values| values.iter().all(|&value| value != -1.0));
-    let is_quotient = operator == "Div";
-    // onnxruntime itself computes the remainder safely; there, numbers with a fraction need their own rule.
-    let can_overflow = match ty {
-        Some(ty) => matches!(ty, DataType::INT32 | DataType::INT64),
-        None => is_quotient,
-    };
-    (can_overflow && !is_safe).then_some(Division { ty, is_quotient })
 }
