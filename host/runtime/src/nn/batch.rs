@@ -12,11 +12,13 @@ use super::model::{Model, RunError};
 use crate::panics;
 use crate::tensor::{Tensor, Tensors};
 
+mod callers;
 mod probe_rows;
 mod row_check;
 mod rows;
 mod waiting;
 
+use callers::{Caller, LeaveOnDrop, SharedRun};
 pub use row_check::{RowsTouch, check_rows};
 pub use rows::check_batch_axis;
 use waiting::Waiting;
@@ -69,14 +71,16 @@ impl Batcher {
     }
 
     /// Runs `inputs`, which fit the model, in a batch. If the future is dropped before the batch runs, the run is removed
-    /// from it.
+    /// from it. If the futures of all runs of a batch are dropped, the batch ends as soon as the library can stop it.
     ///
     /// # Errors
     /// The library's own message.
     pub async fn run(&self, inputs: Vec<Tensor>) -> Result<Tensors, RunError> {
         let rows = rows::rows(&inputs)?;
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { inputs, rows, since: Instant::now(), answer };
+        let caller = Arc::new(Caller::default());
+        let _leaves = LeaveOnDrop(Arc::clone(&caller));
+        let waiting = Waiting { inputs, rows, since: Instant::now(), answer, caller };
         self.sender.send(waiting).map_err(|_| RunError::Ended)?;
         answered.await.map_err(|_| RunError::Ended)?
     }
@@ -163,8 +167,13 @@ fn answer(model: &dyn Model, batch: Vec<Waiting>) {
         return answer_alone(model, batch);
     }
     let sizes: Vec<u32> = batch.iter().map(|waiting| waiting.rows).collect();
-    let parts = caught(|| model.run(&rows::join(&batch)).and_then(|outputs| rows::split(&outputs, &sizes)));
-    match parts {
+    let run = SharedRun::of(batch.iter().map(|waiting| &*waiting.caller));
+    let outputs = caught(|| {
+        let outputs = model.run_unless_cancelled(&rows::join(&batch), &run.cancellation)?;
+        rows::split(&outputs, &sizes)
+    });
+    match outputs {
+        Err(_) if run.cancellation.is_cancelled() => {}
         Ok(parts) => {
             for (waiting, outputs) in batch.into_iter().zip(parts) {
                 let _ = waiting.answer.send(Ok(outputs));
@@ -177,10 +186,11 @@ fn answer(model: &dyn Model, batch: Vec<Waiting>) {
     }
 }
 
-/// Runs and answers each run alone.
+/// Runs and answers each run alone, if its caller still waits.
 fn answer_alone(model: &dyn Model, batch: Vec<Waiting>) {
     for waiting in batch {
-        let result = caught(|| model.run(&waiting.inputs));
+        let run = SharedRun::of(std::iter::once(&*waiting.caller));
+        let result = caught(|| model.run_unless_cancelled(&waiting.inputs, &run.cancellation));
         let _ = waiting.answer.send(result);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::nn::cancellation::Cancellation;
 use crate::nn::model::Signature;
 use crate::tensor::TensorType;
 
@@ -171,4 +172,69 @@ async fn batches_are_formed_after_a_panic_which_is_reported() {
     assert_eq!(batcher.run(numbers(1, 1.0)).await.err(), Some(RunError::Ended));
     assert_eq!(first(batcher.run(numbers(1, 2.0)).await), Ok((vec![1, 2], 4.0)));
     assert_eq!(observer.panics.load(Relaxed), 1);
+}
+
+/// A model whose runs last until they are stopped. It tells when a run starts and when it is stopped.
+struct UntilStopped {
+    events: Mutex<std::sync::mpsc::Sender<&'static str>>,
+}
+
+impl Model for UntilStopped {
+    fn inputs(&self) -> &[Signature] {
+        &[]
+    }
+
+    fn outputs(&self) -> &[Signature] {
+        &[]
+    }
+
+    fn concurrent_runs(&self) -> usize {
+        1
+    }
+
+    fn run(&self, _inputs: &[Tensor]) -> Result<Tensors, RunError> {
+        Err(RunError::backend("a run that nothing can stop"))
+    }
+
+    fn run_unless_cancelled(&self, _inputs: &[Tensor], cancellation: &Cancellation) -> Result<Tensors, RunError> {
+        let tell = |event| self.events.lock().expect("whole").send(event).expect("the test listens");
+        let (stop, stopped) = std::sync::mpsc::channel();
+        tell("started");
+        cancellation.during(move || stop.send(()).unwrap_or_default(), || stopped.recv()).expect("stopped");
+        tell("stopped");
+        Err(RunError::Cancelled)
+    }
+}
+
+/// A batch goes on while one of its callers waits, and ends when the last one is gone.
+#[tokio::test]
+async fn a_batch_without_callers_is_stopped() {
+    for callers in [1_u32, 3] {
+        let (events, told) = std::sync::mpsc::channel();
+        let model: Arc<dyn Model> = Arc::new(UntilStopped { events: Mutex::new(events) });
+        let rules = BatchRules { max_batch: callers, max_delay: Duration::from_mins(1) };
+        let batcher = Batcher::start(model, rules, Arc::new(Unobserved), || async { Box::new(()) as HeldPermits });
+        let batcher = Arc::new(batcher);
+        let run = || {
+            let batcher = Arc::clone(&batcher);
+            tokio::spawn(async move { batcher.run(numbers(1, 1.0)).await })
+        };
+        let mut runs: Vec<_> = (0..callers).map(|_| run()).collect();
+        settle().await;
+        let next = |told: std::sync::mpsc::Receiver<&'static str>| async {
+            let waiting = tokio::task::spawn_blocking(move || (told.recv_timeout(Duration::from_secs(30)), told));
+            waiting.await.expect("no panic")
+        };
+        let (event, told) = next(told).await;
+        assert_eq!(event, Ok("started"));
+        let last = runs.pop().expect("a run");
+        for run in runs {
+            run.abort();
+            assert!(run.await.is_err());
+        }
+        assert!(told.try_recv().is_err(), "one caller still waits");
+        last.abort();
+        assert!(last.await.is_err());
+        assert_eq!(next(told).await.0, Ok("stopped"), "{callers} callers");
+    }
 }

@@ -1,9 +1,11 @@
 //! A run that waits for a batch.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::callers::Caller;
 use crate::nn::model::RunError;
 use crate::tensor::{Tensor, Tensors};
 
@@ -13,6 +15,7 @@ pub(super) struct Waiting {
     pub(super) rows: u32,
     pub(super) since: Instant,
     pub(super) answer: oneshot::Sender<Result<Tensors, RunError>>,
+    pub(super) caller: Arc<Caller>,
 }
 
 impl Waiting {
