@@ -82,6 +82,21 @@ fn half(bits: u16) -> f64 {
     }
 }
 
+/// True if a tensor of a test has integers that DOUBLE does not have, so that this reader would change them.
+pub(crate) fn has_large_integers(set: &Path) -> bool {
+    let is_large = |value: &f64| value.abs() >= 9_007_199_254_740_992.0 && value.is_finite();
+    let of = |value: Value| match value {
+        Value::Tensor(numbers) => is_whole(numbers.ty) && numbers.values.iter().any(is_large),
+        _ => false,
+    };
+    let files = std::fs::read_dir(set).expect("a folder").map(|entry| entry.expect("readable").path());
+    files.into_iter().any(|file| read(&file).is_ok_and(of))
+}
+
+fn is_whole(ty: DataType) -> bool {
+    matches!(ty, DataType::INT64 | DataType::UINT64)
+}
+
 impl Numbers {
     /// The elements of a tensor of the host.
     pub(crate) fn of(tensor: &Tensor) -> Self {
