@@ -2,6 +2,7 @@
 //! alone is accepted, and an accepted model gives every row of a batch the answer that it gives the row alone. The proof
 //! from the graph agrees with the numbers.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -86,13 +87,20 @@ fn model(steps: &[Step]) -> Vec<u8> {
     onnx.int_scalar("rows_scalar", 0).output(&format!("x{}", steps.len()), &shape).bytes()
 }
 
-/// Loads a model as the host does.
 /// A model without a file.
 pub(crate) fn source(bytes: Vec<u8>) -> ModelSource {
     let bytes = Arc::new(bytes);
-    ModelSource { name: "m".into(), path: "m.onnx".into(), bytes, external: Vec::new(), device: Device::Cpu }
+    ModelSource {
+        name: "m".into(),
+        path: "m.onnx".into(),
+        bytes,
+        external: Vec::new(),
+        device: Device::Cpu,
+        options: BTreeMap::new(),
+    }
 }
 
+/// Loads a model as the host does.
 pub(crate) fn load(backend: &dyn Backend, bytes: Vec<u8>) -> Box<dyn Model> {
     backend.load(&source(bytes)).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use plimsoll_tests::{Server, TempDir, data};
 
 /// A pipeline with the demo's plugins. `model` is the content of `[models.m]`.
-fn config(model: &str) -> String {
+pub(crate) fn config(model: &str) -> String {
     format!(
         "[models.m]\n{model}\n[pipelines.p]\nmodel = \"m\"\n[pipelines.p.preprocess]\nplugin = \"image-preprocess\"\n\
          config = {{ width = 8, height = 8, channels = \"gray\", scale = 0.00392156862745098 }}\n\
@@ -14,7 +14,7 @@ fn config(model: &str) -> String {
     )
 }
 
-fn metric(text: &str, name: &str) -> f64 {
+pub(crate) fn metric(text: &str, name: &str) -> f64 {
     let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {text}"));
     line.rsplit(' ').next().expect("a value").parse().expect("a number")
 }

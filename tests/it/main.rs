@@ -3,6 +3,7 @@
 mod admin_token;
 mod auth;
 mod batch_rows;
+mod batch_sizes;
 mod batching;
 mod budgets;
 mod cache;

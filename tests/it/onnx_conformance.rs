@@ -76,7 +76,14 @@ fn name(test: &Path) -> String {
 async fn run(backend: &dyn plimsoll_runtime::nn::Backend, test: &Path, absolute: f64) -> Result<Verdict, String> {
     let path = test.join("model.onnx");
     let bytes = Arc::new(std::fs::read(&path).expect("a model"));
-    let source = ModelSource { name: "m".into(), path, bytes, external: Vec::new(), device: Device::Cpu };
+    let source = ModelSource {
+        name: "m".into(),
+        path,
+        bytes,
+        external: Vec::new(),
+        device: Device::Cpu,
+        options: Default::default(),
+    };
     let model = match backend.load(&source) {
         Ok(model) => model,
         Err(error) => {

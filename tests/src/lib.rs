@@ -6,6 +6,7 @@ pub mod bench_support;
 pub mod jpeg;
 pub mod onnx;
 pub mod pairs;
+pub mod simulated;
 pub mod soak;
 
 mod server;

@@ -53,19 +53,10 @@ impl Config {
         times.push(("server.grace_period".to_owned(), Some(*grace_period)));
         times.push(("deploy.poll".to_owned(), Some(self.deploy.poll)));
         for (name, model) in &self.models {
-            match (model.max_batch, model.max_delay) {
-                (Some(0 | 1), _) => {
-                    let reason = "must be at least 2; remove it to disable batching";
-                    return refused(&format!("models.{name}.max_batch"), reason);
-                }
-                (None, Some(_)) => {
-                    return refused(
-                        &format!("models.{name}.max_delay"),
-                        "has no effect without `max_batch`; set `max_batch` too",
-                    );
-                }
-                _ => times.push((format!("models.{name}.max_delay"), model.max_delay)),
+            if let Some((key, reason)) = model.mistake() {
+                return refused(&format!("models.{name}.{key}"), &reason);
             }
+            times.push((format!("models.{name}.max_delay"), model.max_delay));
         }
         for (name, plugin) in &self.plugins {
             times.push((format!("plugins.{name}.deadline"), plugin.deadline));

@@ -28,6 +28,7 @@ pub use error::ConfigError;
 pub use file::{Config, DEMO, Overrides, ReadError};
 pub use listen::{InvalidAddress, Listen, ListenAddress};
 pub use memory::{Memory, Record};
+pub use model::Model;
 pub use pipeline::{Pipeline, Stage, text_of};
 pub use server::Server;
 pub use tls::Tls;

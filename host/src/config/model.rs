@@ -1,10 +1,13 @@
 //! `[models.NAME]`: a model and how it runs.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use plimsoll_runtime::nn::{BackendName, BatchRules, Device};
+use plimsoll_runtime::nn::{BackendName, BatchRules, BatchSizes, Device};
 use serde::Deserialize;
+
+use super::pipeline::text_of;
 
 /// `[models.NAME]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -20,9 +23,15 @@ pub struct Model {
     pub target: Device,
     /// Maximum rows of one run, combined from requests that wait at the same time. By default runs are not combined.
     pub max_batch: Option<u32>,
+    /// The numbers of rows that runs are padded to, in ascending order up to `max_batch`. By default the powers of two if
+    /// the device prepares itself for new shapes (CUDA), and no padding otherwise.
+    pub batch_sizes: Option<Vec<u32>>,
     /// How long the first request of a batch waits for others; default 2 ms.
     #[serde(default, with = "humantime_serde")]
     pub max_delay: Option<Duration>,
+    /// Options of the execution provider that runs the model.
+    #[serde(default)]
+    pub options: BTreeMap<String, toml::Value>,
 }
 
 impl Model {
@@ -32,5 +41,48 @@ impl Model {
         const DEFAULT_MAX_DELAY: Duration = Duration::from_millis(2);
         let max_batch = self.max_batch?;
         Some(BatchRules { max_batch, max_delay: self.max_delay.unwrap_or(DEFAULT_MAX_DELAY) })
+    }
+
+    /// The numbers of rows that runs are padded to; `None` for the default.
+    pub fn batch_sizes(&self) -> Option<BatchSizes> {
+        BatchSizes::new(self.batch_sizes.clone()?, self.max_batch?).ok()
+    }
+
+    /// The options of the execution provider as text.
+    pub fn options(&self) -> BTreeMap<String, String> {
+        self.options.iter().map(|(name, value)| (name.clone(), text_of(value))).collect()
+    }
+
+    /// Returns true if a model that was loaded with these settings can be used for `other`, given the same file.
+    pub fn runs_like(&self, other: &Self) -> bool {
+        self.backend == other.backend
+            && self.target == other.target
+            && self.batch_rules() == other.batch_rules()
+            && self.batch_sizes == other.batch_sizes
+            && self.options() == other.options()
+    }
+
+    /// Key and reason of the first setting that is not valid.
+    pub(super) fn mistake(&self) -> Option<(String, String)> {
+        let without_batches =
+            |key: &str| Some((key.to_owned(), "has no effect without `max_batch`; set `max_batch` too".to_owned()));
+        match self.max_batch {
+            Some(0 | 1) => {
+                return Some(("max_batch".into(), "must be at least 2; remove it to disable batching".into()));
+            }
+            Some(max_batch) => {
+                let sizes = self.batch_sizes.clone();
+                if let Some(Err(error)) = sizes.map(|sizes| BatchSizes::new(sizes, max_batch)) {
+                    return Some(("batch_sizes".into(), error.to_string()));
+                }
+            }
+            None if self.max_delay.is_some() => return without_batches("max_delay"),
+            None if self.batch_sizes.is_some() => return without_batches("batch_sizes"),
+            None => {}
+        }
+        let is_scalar =
+            |value: &toml::Value| value.is_str() || value.is_integer() || value.is_float() || value.is_bool();
+        let (name, _) = self.options.iter().find(|(_, value)| !is_scalar(value))?;
+        Some((format!("options.{name}"), "must be a text, a number, `true` or `false`".into()))
     }
 }

@@ -8,12 +8,12 @@ use std::sync::{Arc, Weak};
 
 use plimsoll_runtime::identity::digest;
 use plimsoll_runtime::nn::{
-    Backend, BackendName, Device, ExternalError, LoadError, LoadedModel, ModelSource, external_files, prove_rows,
+    Backend, BackendName, Batches, ExternalError, LoadError, LoadedModel, ModelSource, external_files, prove_rows,
 };
 use plimsoll_runtime::stage::Asset;
 use tokio::sync::Semaphore;
 
-use crate::config::{Config, ReadError};
+use crate::config::{self, Config, ReadError};
 use crate::records::metrics::BatchMetrics;
 
 /// A backend, and the semaphore that limits its concurrent runs.
@@ -37,8 +37,8 @@ struct Files {
 
 #[derive(Clone)]
 struct KnownModel {
-    backend: BackendName,
-    device: Device,
+    /// The settings that it was loaded with.
+    settings: config::Model,
     model: Arc<LoadedModel>,
     files: WeakFiles,
     /// True if the file was read after the current configuration was loaded.
@@ -188,12 +188,7 @@ impl FileStore {
         }
         let files = ModelFiles::read(config, &wanted.file)?;
         let digest = files.digest();
-        let is_same = |known: &&mut KnownModel| {
-            known.model.digest() == digest
-                && known.backend == wanted.backend
-                && known.device == wanted.target
-                && known.model.batch_rules() == wanted.batch_rules()
-        };
+        let is_same = |known: &&mut KnownModel| known.model.digest() == digest && known.settings.runs_like(wanted);
         if let Some(known) = self.files.models.get_mut(name).filter(is_same) {
             known.is_checked = true;
             // Stages keep the bytes that they were built with. Those are equal, so the new copy is dropped.
@@ -201,7 +196,12 @@ impl FileStore {
             known.files = WeakFiles::new(&files);
             return Ok((Arc::clone(&known.model), files));
         }
-        let batches = wanted.batch_rules().map(|rules| (rules, self.batches.for_model(name), prove_rows(&files.bytes)));
+        let batches = wanted.batch_rules().map(|rules| Batches {
+            rules,
+            sizes: wanted.batch_sizes(),
+            observer: self.batches.for_model(name),
+            proof: prove_rows(&files.bytes),
+        });
         let scheduling = config.server.scheduling();
         let (backend, permits) = self.backend(config, wanted.backend)?;
         let source = ModelSource {
@@ -210,14 +210,14 @@ impl FileStore {
             bytes: Arc::clone(&files.bytes),
             external: files.external.clone(),
             device: wanted.target,
+            options: wanted.options(),
         };
         tracing::info!("loading the model {name} …");
         let loaded = backend.load(&source)?;
         let model = LoadedModel::new(name.to_owned(), digest, loaded, Arc::clone(permits), batches, scheduling);
         let model = Arc::new(model?.with_size_limit(&files.bytes));
         let known = KnownModel {
-            backend: wanted.backend,
-            device: wanted.target,
+            settings: wanted.clone(),
             model: Arc::clone(&model),
             files: WeakFiles::new(&files),
             is_checked: true,

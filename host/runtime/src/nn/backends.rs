@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::{PoisonError, RwLock};
 
 use serde::de::{Deserialize, Deserializer, Error};
 
@@ -19,6 +20,18 @@ macro_rules! backends {
 
 backends![rten, onnxruntime];
 
+/// The backends that this program added to the list.
+static ADDED: RwLock<Vec<&'static BackendEntry>> = RwLock::new(Vec::new());
+
+/// Adds a backend to the list of this process, for example a simulated device in a test. Call it before a configuration
+/// is read. A name that is in the list keeps its backend.
+pub fn add(entry: &'static BackendEntry) {
+    let mut added = ADDED.write().unwrap_or_else(PoisonError::into_inner);
+    if BACKENDS.iter().chain(added.iter()).all(|known| known.name != entry.name) {
+        added.push(entry);
+    }
+}
+
 /// The name of a backend in the list.
 #[derive(Clone, Copy)]
 pub struct BackendName(&'static BackendEntry);
@@ -26,7 +39,8 @@ pub struct BackendName(&'static BackendEntry);
 impl BackendName {
     /// The names of all backends.
     pub fn all() -> impl Iterator<Item = Self> {
-        BACKENDS.iter().copied().map(Self)
+        let added = ADDED.read().unwrap_or_else(PoisonError::into_inner).clone();
+        BACKENDS.iter().copied().chain(added).map(Self)
     }
 
     /// The name in the configuration.

@@ -6,21 +6,31 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use plimsoll_onnx::RowProof;
 use tokio::sync::{mpsc, oneshot};
 
-use super::model::{Model, RunError};
+use super::model::{LoadError, Model, RunError};
 use crate::panics;
 use crate::tensor::{Tensor, Tensors};
 
 mod callers;
+mod observer;
+mod padding;
+mod prepare;
 mod probe_rows;
 mod row_check;
 mod rows;
+mod sizes;
 mod waiting;
 
 use callers::{Caller, LeaveOnDrop, SharedRun};
+pub use observer::BatchObserver;
+pub(in crate::nn) use padding::PaddedModel;
+pub(in crate::nn) use prepare::prepare_single;
+pub use prepare::{PrepareError, prepare_sizes};
 pub use row_check::{RowsTouch, check_rows};
 pub use rows::check_batch_axis;
+pub use sizes::{BatchSizes, BatchSizesError};
 use waiting::Waiting;
 
 /// The limits of a model's batches: `max_batch` and `max_delay` in the configuration.
@@ -32,12 +42,39 @@ pub struct BatchRules {
     pub max_delay: Duration,
 }
 
-/// Observes the batches of a model.
-pub trait BatchObserver: Send + Sync {
-    /// A batch of `rows` rows for `requests` runs was formed; the first of them had waited for `waited`.
-    fn batch(&self, rows: u32, requests: usize, waited: Duration);
-    /// The task that forms batches panicked. It continues with later runs.
-    fn panicked(&self);
+/// The batches of a model.
+pub struct Batches {
+    /// The limits.
+    pub rules: BatchRules,
+    /// The numbers of rows that runs are padded to. By default, the powers of two where the device prepares itself for
+    /// new shapes, and no padding elsewhere: on the CPU a new shape costs nothing, and padding costs its rows.
+    pub sizes: Option<BatchSizes>,
+    /// Observes the batches.
+    pub observer: Arc<dyn BatchObserver>,
+    /// What the graph of the model proves about its rows.
+    pub proof: RowProof,
+}
+
+impl Batches {
+    /// Checks that runs of a model can be batched, prepares it for the sizes of its batches, and returns the model that
+    /// batches run on.
+    ///
+    /// # Errors
+    /// If the model has no batch axis, its rows depend on each other, or it cannot be run with a size.
+    pub(in crate::nn) fn admit(&self, model: &Arc<dyn Model>) -> Result<Arc<dyn Model>, LoadError> {
+        check_batch_axis(model.inputs(), model.outputs()).map_err(|error| LoadError(error.to_string()))?;
+        let max_batch = self.rules.max_batch;
+        check_rows(&**model, max_batch, &self.proof).map_err(|error| LoadError(error.to_string()))?;
+        let sizes = match &self.sizes {
+            Some(sizes) => sizes.clone(),
+            None if model.pays_for_new_shapes() => {
+                BatchSizes::powers_of_two(max_batch).map_err(|error| LoadError(format!("`max_batch`: {error}")))?
+            }
+            None => return Ok(Arc::clone(model)),
+        };
+        prepare_sizes(&**model, &sizes).map_err(|error| LoadError(error.to_string()))?;
+        Ok(Arc::new(PaddedModel::new(Arc::clone(model), sizes, Arc::clone(&self.observer))))
+    }
 }
 
 /// The permits that are held while a batch runs.

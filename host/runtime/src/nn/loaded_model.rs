@@ -4,10 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use plimsoll_onnx::RowProof;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::batch::{self, BatchObserver, BatchRules, Batcher, HeldPermits};
+use super::batch::{self, BatchRules, Batcher, Batches, HeldPermits};
 use super::cancellation::Cancellation;
 use super::model::{InputError, LoadError, Model, NnError, NnErrorKind, RunError, Signature};
 use super::size_limit::SizeLimit;
@@ -34,31 +33,31 @@ pub struct LoadedModel {
 
 impl LoadedModel {
     /// `digest` is the SHA-256 of the file; `backend_permits` bounds the concurrent runs of the whole backend. With
-    /// `batches`, runs are combined into batches; this needs a tokio runtime, and the proof from the model's graph
-    /// about its rows.
+    /// `batches`, runs are combined into batches; this needs a tokio runtime.
     ///
     /// # Errors
-    /// If batches are requested, and the model has no batch axis or its rows depend on each other.
+    /// If batches are requested, and runs of the model cannot be batched.
     pub fn new(
         name: String,
         digest: String,
         model: Box<dyn Model>,
         backend_permits: Arc<Semaphore>,
-        batches: Option<(BatchRules, Arc<dyn BatchObserver>, RowProof)>,
+        batches: Option<Batches>,
         scheduling: Scheduling,
     ) -> Result<Self, LoadError> {
         let model: Arc<dyn Model> = model.into();
         let model_permits = Arc::new(Semaphore::new(model.concurrent_runs().min(Semaphore::MAX_PERMITS)));
-        let batch_rules = batches.as_ref().map(|(rules, ..)| *rules);
+        let batch_rules = batches.as_ref().map(|batches| batches.rules);
         let batcher = match batches {
-            None => None,
-            Some((rules, observer, proof)) => {
-                batch::check_batch_axis(model.inputs(), model.outputs())
-                    .map_err(|error| LoadError(error.to_string()))?;
-                batch::check_rows(&*model, rules.max_batch, &proof).map_err(|error| LoadError(error.to_string()))?;
+            None => {
+                batch::prepare_single(&*model);
+                None
+            }
+            Some(batches) => {
+                let batch_model = batches.admit(&model)?;
                 let (model_permits, backend_permits) = (Arc::clone(&model_permits), Arc::clone(&backend_permits));
                 let acquire = move || acquire_both(Arc::clone(&model_permits), Arc::clone(&backend_permits));
-                Some(Batcher::start(Arc::clone(&model), rules, observer, acquire))
+                Some(Batcher::start(batch_model, batches.rules, batches.observer, acquire))
             }
         };
         let short_runs = ShortRunDetector::new(scheduling);

@@ -19,7 +19,7 @@ pub mod model;
 mod size_limit;
 
 pub use backends::BackendName;
-pub use batch::{BatchObserver, BatchRules};
+pub use batch::{BatchObserver, BatchRules, BatchSizes, Batches};
 pub use cancellation::Cancellation;
 pub use device::Device;
 pub use loaded_model::LoadedModel;

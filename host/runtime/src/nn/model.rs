@@ -1,5 +1,6 @@
 //! The interface between stages and the libraries that run models.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,6 +67,18 @@ pub trait Model: Send + Sync {
     fn run_unless_cancelled(&self, inputs: &[Tensor], cancellation: &Cancellation) -> Result<Tensors, RunError> {
         if cancellation.is_cancelled() { Err(RunError::Cancelled) } else { self.run(inputs) }
     }
+    /// Returns true if the first run with a new shape of the inputs is much slower than the next ones, because the device
+    /// prepares itself for the shape.
+    fn pays_for_new_shapes(&self) -> bool {
+        false
+    }
+    /// Prepares everything that runs use for the shapes of these inputs, by a run.
+    ///
+    /// # Errors
+    /// As [`Model::run`].
+    fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {
+        self.run(inputs).map(drop)
+    }
     /// Returns true if a request can make a run longer without larger inputs, for example by the number of rounds of a
     /// loop.
     fn time_depends_on_values(&self) -> bool {
@@ -87,6 +100,8 @@ pub struct ModelSource {
     pub external: Vec<(String, Arc<Vec<u8>>)>,
     /// The device to run on.
     pub device: Device,
+    /// Options for the part of the library that runs on the device (ONNX Runtime: the execution provider).
+    pub options: BTreeMap<String, String>,
 }
 
 /// Name, type and shape of an input or output.

@@ -23,6 +23,7 @@ pub struct BatchMetrics {
     task_panics: TaskPanics,
     rows: Family<ModelLabels, Histogram, MakeHistogram>,
     requests: Family<ModelLabels, Counter>,
+    padding: Family<ModelLabels, Counter>,
     waited: Family<ModelLabels, Histogram, MakeHistogram>,
     /// The models that have series.
     models: Arc<Mutex<BTreeSet<String>>>,
@@ -47,6 +48,7 @@ impl BatchMetrics {
             task_panics,
             rows: histograms(registry, "model_batch_rows", "Rows in a model batch", None, rows),
             requests: family(registry, "model_batched_requests", "Runs that were combined into batches", None),
+            padding: family(registry, "model_padding_rows", "Rows added to batches to reach a prepared size", None),
             waited: histograms(registry, "model_batch_wait", waited, Some(Unit::Seconds), seconds(buckets)),
             models: Arc::default(),
         }
@@ -65,6 +67,7 @@ impl BatchMetrics {
             let labels = ModelLabels { model };
             self.rows.remove(&labels);
             self.requests.remove(&labels);
+            self.padding.remove(&labels);
             self.waited.remove(&labels);
         }
     }
@@ -85,6 +88,11 @@ impl BatchObserver for ModelBatches {
         all_rows.observe(f64::from(rows));
         all_requests.inc_by(requests as u64);
         all_waited.observe(waited.as_secs_f64());
+    }
+
+    fn padded(&self, rows: u32) {
+        self.all.models().insert(self.labels.model.clone());
+        self.all.padding.get_or_create(&self.labels).inc_by(rows.into());
     }
 
     fn panicked(&self) {

@@ -2,6 +2,7 @@
 //! model needs it; it is not linked.
 
 mod library;
+mod options;
 mod values;
 
 use std::collections::HashMap;
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
-use ort::ep::CUDA;
+use ort::ep::{ArbitrarilyConfigurableExecutionProvider, CUDA};
 use ort::session::{RunOptions, Session, builder::GraphOptimizationLevel};
 use ort::value::{Outlet, ValueType};
 use plimsoll_onnx::{DeclaredShape, ForOnnxRuntime};
@@ -110,6 +111,8 @@ struct Loaded {
 impl Backend for OnnxRuntime {
     fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
         let failed = |error| LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display()));
+        options::check(source)
+            .map_err(|error| LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display())))?;
         let prepared = plimsoll_onnx::prepare_onnxruntime(&source.bytes)
             .map_err(|error| LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display())))?;
         let idle = (0..self.sessions.max(1)).map(|_| self.session(source, &prepared)).collect::<Result<Vec<_>, _>>();
@@ -172,11 +175,13 @@ impl OnnxRuntime {
         // quantised models give other results there: onnxruntime's documentation on quantization, "U8S8 saturation".
         builder = builder.with_config_entry("session.x64quantprecision", "1").map_err(ort::Error::from)?;
         if let Device::Cuda(device) = source.device {
+            let cuda = CUDA::default().with_device_id(device);
+            let set = |cuda: CUDA, (name, value)| cuda.with_arbitrary_config(name, value);
             // Without `error_on_failure` the model would silently run on the CPU.
-            let cuda = CUDA::default().with_device_id(device).build().error_on_failure();
+            let cuda = source.options.iter().fold(cuda, set).build().error_on_failure();
             builder = builder
                 .with_execution_providers([cuda])
-                .map_err(|error| SessionError::Device { device: source.device, error: error.into() })?;
+                .map_err(|error| SessionError::of_device(source.device, error.into()))?;
         }
         // Without this, the library would look for the files in the working directory.
         for (location, bytes) in &source.external {
@@ -196,8 +201,20 @@ enum SessionError {
          package `onnxruntime-gpu` carries one)"
     )]
     Device { device: Device, error: ort::Error },
+    #[error("options: {0}")]
+    Options(ort::Error),
     #[error(transparent)]
     Ort(#[from] ort::Error),
+}
+
+impl SessionError {
+    /// Tells an option that the library does not accept apart from a device that is missing.
+    fn of_device(device: Device, error: ort::Error) -> Self {
+        match error.message().contains("provider option") {
+            true => Self::Options(error),
+            false => Self::Device { device, error },
+        }
+    }
 }
 
 impl Model for Loaded {
@@ -221,19 +238,44 @@ impl Model for Loaded {
         self.time_depends_on_values
     }
 
+    fn pays_for_new_shapes(&self) -> bool {
+        self.device != Device::Cpu
+    }
+
+    /// Each session has its own algorithms, so each is run.
+    fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {
+        // The sessions are idle again when this list is dropped.
+        let mut taken: Vec<_> = (0..self.sessions).map(|_| self.take_session()).collect();
+        taken.iter_mut().try_for_each(|session| self.run_in(session, inputs, &Cancellation::default()).map(drop))
+    }
+
     fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
         self.run_unless_cancelled(inputs, &Cancellation::default())
     }
 
     fn run_unless_cancelled(&self, inputs: &[Tensor], cancellation: &Cancellation) -> Result<Tensors, RunError> {
+        self.run_in(&mut self.take_session(), inputs, cancellation)
+    }
+}
+
+impl Loaded {
+    fn take_session(&self) -> Taken<'_> {
+        let session = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Taken { idle: &self.idle, session }
+    }
+
+    fn run_in(
+        &self,
+        session: &mut Taken<'_>,
+        inputs: &[Tensor],
+        cancellation: &Cancellation,
+    ) -> Result<Tensors, RunError> {
         let values = self
             .inputs
             .iter()
             .zip(inputs)
             .map(|(input, tensor)| Ok((input.name.as_str(), value(tensor)?)))
             .collect::<Result<Vec<_>, RunError>>()?;
-        let taken = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut session = Taken { idle: &self.idle, session: taken };
         let more = || RunError::backend("there are more runs than sessions: a bug of the host");
         let session = session.session.as_mut().ok_or_else(more)?;
         let options = Arc::new(RunOptions::new().map_err(|error| RunError::Device(error.to_string()))?);

@@ -43,6 +43,9 @@ impl Backend for Rten {
                 source.device
             )));
         }
+        if let Some(name) = source.options.keys().next() {
+            return Err(LoadError(format!("options: the backend `rten` has no options; remove `{name}`")));
+        }
         let failed = |reason: String| LoadError(format!("rten cannot load {}: {reason}", source.path.display()));
         let files: Vec<_> = source.external.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
         let prepared =

@@ -162,7 +162,7 @@ fn batches(rows: usize, max_batch: u32, is_proven: bool, row_bytes: usize, most_
 }
 
 /// The size of the other dynamic dimensions with which the model runs, and the result of the first row.
-fn find_size(model: &dyn Model, inputs: &[Signature]) -> Result<(u32, Tensors), RowsTouch> {
+pub(super) fn find_size(model: &dyn Model, inputs: &[Signature]) -> Result<(u32, Tensors), RowsTouch> {
     let is_dynamic = inputs.iter().any(|input| match &input.shape {
         Some(shape) => shape.iter().skip(1).any(Option::is_none),
         None => true,
@@ -179,12 +179,12 @@ fn find_size(model: &dyn Model, inputs: &[Signature]) -> Result<(u32, Tensors), 
     Err(RowsTouch::Run(first_error.unwrap_or(RunError::Ended)))
 }
 
-fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+pub(super) fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Tensors, RunError> {
     catch_unwind(AssertUnwindSafe(|| model.run(inputs))).unwrap_or(Err(RunError::Panicked))
 }
 
 /// The inputs of a batch: the given rows of a fixed sequence of rows.
-fn batch(inputs: &[Signature], size: u32, rows: &[u32]) -> Vec<Tensor> {
+pub(super) fn batch(inputs: &[Signature], size: u32, rows: &[u32]) -> Vec<Tensor> {
     inputs
         .iter()
         .enumerate()
@@ -226,7 +226,13 @@ impl Random {
 }
 
 /// Compares a row of a batch with the row alone.
-fn compare(alone: &Tensors, together: &Tensors, place: usize, rows: u32, is_proven: bool) -> Result<(), RowsTouch> {
+pub(super) fn compare(
+    alone: &Tensors,
+    together: &Tensors,
+    place: usize,
+    rows: u32,
+    is_proven: bool,
+) -> Result<(), RowsTouch> {
     for ((name, one), (_, all)) in alone.iter().zip(together) {
         let shape = |tensor: &Tensor, rows: u32| RowsTouch::Shape {
             output: name.clone(),

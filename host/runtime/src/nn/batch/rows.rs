@@ -92,6 +92,20 @@ pub(super) fn split(outputs: &Tensors, rows: &[u32]) -> Result<Vec<Tensors>, Run
     Ok(parts)
 }
 
+/// Joins the outputs of the parts of a run; each part has its number of rows.
+pub(super) fn concatenate(parts: Vec<(u32, Tensors)>) -> Tensors {
+    let all: u32 = parts.iter().map(|(rows, _)| rows).sum();
+    let mut parts = parts.into_iter().map(|(_, outputs)| outputs);
+    let Some(mut joined) = parts.next() else { return Tensors::new() };
+    for outputs in parts {
+        for ((_, tensor), (_, more)) in joined.iter_mut().zip(outputs) {
+            std::sync::Arc::make_mut(&mut tensor.data).extend_from_slice(&more.data);
+        }
+    }
+    joined.iter_mut().for_each(|(_, tensor)| tensor.dimensions[0] = all);
+    joined
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

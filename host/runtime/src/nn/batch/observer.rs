@@ -1,0 +1,13 @@
+//! What is reported about the batches of a model.
+
+use std::time::Duration;
+
+/// Observes the batches of a model.
+pub trait BatchObserver: Send + Sync {
+    /// A batch of `rows` rows for `requests` runs was formed; the first of them had waited for `waited`.
+    fn batch(&self, rows: u32, requests: usize, waited: Duration);
+    /// A run got `rows` more rows to reach a prepared size.
+    fn padded(&self, rows: u32);
+    /// The task that forms batches panicked. It continues with later runs.
+    fn panicked(&self);
+}

@@ -1,0 +1,99 @@
+//! What the host leaves unused of a device that prepares itself for every new shape: `cargo bench --bench device`.
+//!
+//! The device is simulated (`tests/src/simulated.rs`), so its own throughput is known and no GPU is needed. The callers
+//! run the whole pipeline of the demo in this process.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use plimsoll_runtime::pipeline::Pipeline;
+use plimsoll_runtime::stage::{Request, RunLog};
+use plimsoll_runtime::tensor::{Tensor, TensorType};
+use plimsoll_tests::bench::{self, Table};
+use plimsoll_tests::data;
+use plimsoll_tests::simulated::{self, Device};
+
+/// A run takes 20 ms and 1 ms for each row; the first run of a shape 300 ms more.
+const COSTS: [(&str, &str); 3] = [("new_shape_ms", "300"), ("run_ms", "20"), ("row_ms", "1")];
+
+fn config(device: &str, batches: &str) -> String {
+    let costs: String = COSTS.iter().map(|(name, value)| format!(", {name} = {value}")).collect();
+    format!(
+        "[models.m]\nfile = \"bundled:digits.onnx\"\nbackend = \"simulated\"\n{batches}\n\
+         options = {{ device = \"{device}\", sessions = 2{costs} }}\n[pipelines.p]\nmodel = \"m\"\n\
+         [pipelines.p.preprocess]\nplugin = \"image-preprocess\"\n\
+         config = {{ width = 8, height = 8, channels = \"gray\", scale = 0.00392156862745098 }}\n\
+         [pipelines.p.chips.c]\nplugin = \"infer-native\"\n[pipelines.p.postprocess]\nplugin = \"classify-postprocess\"\n\
+         config = {{ labels = \"labels.txt\" }}\nassets = {{ \"labels.txt\" = \"bundled:digits-labels.txt\" }}\n"
+    )
+}
+
+/// Rows per second of the device alone, in runs of so many rows.
+fn alone(rows: u32, runs: u32) -> f64 {
+    let digits = plimsoll::base::bundled::file("digits.onnx").expect("bundled");
+    let model = simulated::load(&digits, &COSTS);
+    let shape = model.inputs()[0].shape.clone().expect("known");
+    let dimensions: Vec<u32> =
+        std::iter::once(rows).chain(shape.iter().skip(1).map(|size| size.expect("fixed"))).collect();
+    let elements: u32 = dimensions.iter().product();
+    let input = [Tensor::new(dimensions, TensorType::Fp32, vec![0; elements as usize * 4])];
+    model.warm(&input).expect("a run");
+    let started = Instant::now();
+    for _ in 0..runs {
+        model.run(&input).expect("a run");
+    }
+    f64::from(rows * runs) / started.elapsed().as_secs_f64()
+}
+
+/// Requests per second of so many callers, each with one request at a time.
+async fn served(pipeline: &Arc<plimsoll::deploy::ServedPipeline>, callers: usize, time: Duration) -> f64 {
+    let started = Instant::now();
+    let body = Arc::new(std::fs::read(data("digits/4.png")).expect("a digit"));
+    let callers: Vec<_> = (0..callers)
+        .map(|_| {
+            let (pipeline, body) = (Arc::clone(pipeline), Arc::clone(&body));
+            tokio::spawn(async move {
+                let mut requests = 0u32;
+                while started.elapsed() < time {
+                    let pipeline: &Pipeline = &pipeline;
+                    let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
+                    let mut log = RunLog::new(Duration::from_secs(60));
+                    let infer = pipeline.chip("c").expect("configured");
+                    let reply = pipeline.run(infer, &mut log, &request, &body).await;
+                    reply.map_err(|failed| failed.error).expect("a reply");
+                    requests += 1;
+                }
+                requests
+            })
+        })
+        .collect();
+    let mut requests = 0;
+    for caller in callers {
+        requests += caller.await.expect("no panic");
+    }
+    f64::from(requests) / started.elapsed().as_secs_f64()
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let time = Duration::from_secs(if bench::measures() { 10 } else { 1 });
+        let titles = [("device/s", 0), ("host/s", 0), ("share", 2), ("new shapes", 0)];
+        let mut table = Table::new("device", &[("batches", 22), ("callers", 8)], &titles);
+        for (name, batches, rows) in
+            [("none", "", 1), ("max_batch = 8", "max_batch = 8", 8), ("max_batch = 16", "max_batch = 16", 16)]
+        {
+            let device = Device::of(name);
+            let own = alone(rows, 20);
+            let app = bench::app(&config(name, batches)).await;
+            let pipeline = app.pipeline("p").expect("configured");
+            for callers in [1, 16, 32] {
+                device.take_new_shapes();
+                let rate = served(&pipeline, callers, time).await;
+                let new = device.take_new_shapes().len() as f64;
+                table.row(&[name, &callers.to_string()], &[own, rate, rate / own, new]);
+            }
+        }
+        table.end("rows per second of the device alone in full batches, and requests per second of the host");
+    });
+}

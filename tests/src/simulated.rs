@@ -1,0 +1,224 @@
+//! The backend `simulated`: a device with the costs of an accelerator, and with errors on demand. rten computes the answers;
+//! the device adds the time: it runs one thing at a time, each session prepares itself for every new shape, and a run
+//! takes a fixed time and a time for each row.
+//!
+//! A model configures it with `options = { device = "NAME", sessions = 2, new_shape_ms = 50, run_ms = 5, row_ms = 1 }`.
+//! A test has its own device by name.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use plimsoll_runtime::nn::{
+    Backend, BackendEntry, BackendName, BackendSettings, LoadError, Model, ModelSource, RunError, SettingsError,
+    Signature, backends,
+};
+use plimsoll_runtime::tensor::{Tensor, Tensors};
+
+/// The shapes of the inputs of a run.
+type Shapes = Vec<Vec<u32>>;
+
+static ENTRY: BackendEntry = BackendEntry {
+    name: "simulated",
+    check: |settings| match settings.is_null() {
+        true => Ok(()),
+        false => Err(SettingsError("the backend `simulated` has no settings".to_owned())),
+    },
+    open: |_, folder| {
+        let rten: BackendName = "rten".parse().map_err(|_| LoadError("there is no backend `rten`".to_owned()))?;
+        Ok(Box::new(Simulated(rten.open(&BackendSettings::Null, folder)?)))
+    },
+};
+
+/// What the device answers instead of computing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fault {
+    /// It computes.
+    #[default]
+    None,
+    /// It is lost.
+    Lost,
+    /// Its memory holds runs of at most so many rows.
+    Memory(u32),
+}
+
+/// A simulated device.
+#[derive(Default)]
+pub struct Device {
+    state: Mutex<State>,
+    /// Held while the device computes.
+    busy: Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    fault: Fault,
+    new_shapes: Vec<Shapes>,
+    /// The rows of every run.
+    runs: Vec<u32>,
+}
+
+impl Device {
+    /// The device of a name; the first call makes it. Adds the backend to the list.
+    pub fn of(name: &str) -> Arc<Self> {
+        static DEVICES: LazyLock<Mutex<HashMap<String, Arc<Device>>>> = LazyLock::new(Mutex::default);
+        backends::add(&ENTRY);
+        let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(devices.entry(name.to_owned()).or_default())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets what the device answers from now on.
+    pub fn set_fault(&self, fault: Fault) {
+        self.state().fault = fault;
+    }
+
+    /// Takes the shapes that were new for a session, once for each session, since the last call.
+    pub fn take_new_shapes(&self) -> Vec<Shapes> {
+        std::mem::take(&mut self.state().new_shapes)
+    }
+
+    /// Takes the rows of every run since the last call.
+    pub fn take_runs(&self) -> Vec<u32> {
+        std::mem::take(&mut self.state().runs)
+    }
+}
+
+/// The backend.
+struct Simulated(Box<dyn Backend>);
+
+/// What a device costs.
+struct Costs {
+    new_shape: Duration,
+    run: Duration,
+    row: Duration,
+}
+
+/// A model on a device.
+struct Loaded {
+    model: Box<dyn Model>,
+    device: Arc<Device>,
+    costs: Costs,
+    sessions: usize,
+    /// The shapes that each idle session knows.
+    idle: Mutex<Vec<HashSet<Shapes>>>,
+}
+
+impl Backend for Simulated {
+    fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
+        let mut options = source.options.clone();
+        let device = Device::of(&options.remove("device").unwrap_or_else(|| source.name.clone()));
+        let mut number = |name: &str, default: u64| match options.remove(name).map(|text| text.parse()) {
+            None => Ok(default),
+            Some(Ok(number)) => Ok(number),
+            Some(Err(_)) => Err(LoadError(format!("simulated: failed to parse provider option: \"{name}\""))),
+        };
+        let costs = Costs {
+            new_shape: Duration::from_millis(number("new_shape_ms", 0)?),
+            run: Duration::from_millis(number("run_ms", 0)?),
+            row: Duration::from_millis(number("row_ms", 0)?),
+        };
+        let sessions = number("sessions", 1)?.clamp(1, 64) as usize;
+        if let Some(name) = options.keys().next() {
+            return Err(LoadError(format!("simulated: unknown provider option: \"{name}\"")));
+        }
+        let source = ModelSource { options: BTreeMap::new(), ..source.clone() };
+        let model = self.0.load(&source)?;
+        Ok(Box::new(Loaded { model, device, costs, sessions, idle: Mutex::new(vec![HashSet::new(); sessions]) }))
+    }
+}
+
+impl Loaded {
+    fn take(&self) -> Session<'_> {
+        let known = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Session { known: known.expect("no more runs than sessions"), idle: &self.idle }
+    }
+
+    fn run_in(&self, session: &mut Session<'_>, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+        let _busy = self.device.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let started = Instant::now();
+        let shapes: Shapes = inputs.iter().map(|input| input.dimensions.clone()).collect();
+        let rows = shapes.first().and_then(|shape| shape.first()).copied().unwrap_or(1);
+        let fault = self.device.state().fault;
+        match fault {
+            Fault::Lost => return Err(RunError::Device("the simulated device is lost".to_owned())),
+            Fault::Memory(most) if rows > most => {
+                return Err(RunError::Device("the simulated device is out of memory".to_owned()));
+            }
+            Fault::None | Fault::Memory(_) => {}
+        }
+        let mut time = self.costs.run + self.costs.row * rows;
+        if session.known.insert(shapes.clone()) {
+            time += self.costs.new_shape;
+            self.device.state().new_shapes.push(shapes);
+        }
+        self.device.state().runs.push(rows);
+        let outputs = self.model.run(inputs);
+        std::thread::sleep(time.saturating_sub(started.elapsed()));
+        outputs
+    }
+}
+
+/// A session in use. It is idle again when it is dropped.
+struct Session<'a> {
+    known: HashSet<Shapes>,
+    idle: &'a Mutex<Vec<HashSet<Shapes>>>,
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        let known = std::mem::take(&mut self.known);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(known);
+    }
+}
+
+impl Model for Loaded {
+    fn inputs(&self) -> &[Signature] {
+        self.model.inputs()
+    }
+
+    fn outputs(&self) -> &[Signature] {
+        self.model.outputs()
+    }
+
+    fn concurrent_runs(&self) -> usize {
+        self.sessions
+    }
+
+    fn pays_for_new_shapes(&self) -> bool {
+        true
+    }
+
+    fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {
+        let mut sessions: Vec<_> = (0..self.sessions).map(|_| self.take()).collect();
+        sessions.iter_mut().try_for_each(|session| self.run_in(session, inputs).map(drop))
+    }
+
+    fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+        self.run_in(&mut self.take(), inputs)
+    }
+}
+
+/// The model of a device, without a server. `options` are those of `[models.NAME.options]`.
+///
+/// # Panics
+/// If the model or an option is not accepted.
+pub fn load(bytes: &[u8], options: &[(&str, &str)]) -> Box<dyn Model> {
+    backends::add(&ENTRY);
+    let backend: BackendName = "simulated".parse().expect("added");
+    let backend = backend.open(&BackendSettings::Null, Path::new("")).expect("opened");
+    let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let source = ModelSource {
+        name: "m".into(),
+        path: "m.onnx".into(),
+        bytes: Arc::new(bytes.to_vec()),
+        external: Vec::new(),
+        device: plimsoll_runtime::nn::Device::Cpu,
+        options,
+    };
+    backend.load(&source).expect("loaded")
+}
