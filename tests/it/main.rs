@@ -8,6 +8,7 @@ mod batching;
 mod budgets;
 mod cache;
 mod canary;
+mod chip_failures;
 mod cli;
 mod closed_pipe;
 mod compare;

@@ -147,7 +147,7 @@ impl Loaded {
         match fault {
             Fault::Lost => return Err(RunError::Device("the simulated device is lost".to_owned())),
             Fault::Memory(most) if rows > most => {
-                return Err(RunError::Device("the simulated device is out of memory".to_owned()));
+                return Err(RunError::OutOfMemory("the simulated device is out of memory".to_owned()));
             }
             Fault::None | Fault::Memory(_) => {}
         }

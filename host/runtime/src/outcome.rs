@@ -30,11 +30,13 @@ pub enum Outcome {
     Cancelled,
     /// No instance was free.
     NoCapacity,
+    /// The device that runs the model failed, or is out of service.
+    DeviceFailure,
 }
 
 impl Outcome {
     /// All outcomes, in their order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Ok,
         Self::UnsupportedMediaType,
         Self::InvalidInput,
@@ -47,6 +49,7 @@ impl Outcome {
         Self::Trap,
         Self::Cancelled,
         Self::NoCapacity,
+        Self::DeviceFailure,
     ];
 
     /// Returns true if the plugin is at fault, whatever the caller sent. Such outcomes roll a canary back.
@@ -69,6 +72,7 @@ impl Outcome {
             Self::Trap => "trap",
             Self::Cancelled => "cancelled",
             Self::NoCapacity => "no_capacity",
+            Self::DeviceFailure => "device_failure",
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::outcome::Outcome;
 use crate::stage::{InferStage, PostprocessStage, PreprocessStage, Reply, Request, RunObserver, StageCore, StageError};
 use crate::tensor::Tensors;
 
@@ -22,6 +23,8 @@ pub struct Pipeline {
     pub chips: BTreeMap<String, InferStage>,
     /// The chip of requests that name none; a key of `chips`.
     pub default_chip: String,
+    /// The chip of requests whose own chip is out of service or fails; a key of `chips`.
+    pub fallback: Option<String>,
     /// The last stage.
     pub postprocess: PostprocessStage,
     /// The time limit of a whole request.
@@ -38,6 +41,8 @@ pub struct PipelineParts {
     pub chips: BTreeMap<String, InferStage>,
     /// The chip of requests that name none.
     pub default_chip: String,
+    /// The chip of requests whose own chip is out of service or fails.
+    pub fallback: Option<String>,
     /// The last stage.
     pub postprocess: PostprocessStage,
     /// The time limit of a whole request.
@@ -56,17 +61,28 @@ pub struct PipelineError<'a> {
 impl Pipeline {
     /// Makes a pipeline from its parts.
     pub fn new(parts: PipelineParts) -> Self {
-        let PipelineParts { name, preprocess, chips, default_chip, postprocess, deadline } = parts;
+        let PipelineParts { name, preprocess, chips, default_chip, fallback, postprocess, deadline } = parts;
         let infer = chips.iter().map(|(chip, stage)| (chip.as_str(), &**stage.core()));
         let stages = std::iter::once(("", &**preprocess.core())).chain(infer).chain([("", &**postprocess.core())]);
         let stages = stages.map(|(chip, stage)| format!("{chip:?} {}", stage.fingerprint()));
-        let version = version(std::iter::once(format!("{default_chip:?} {deadline:?}")).chain(stages));
-        Self { name, version, preprocess, chips, default_chip, postprocess, deadline }
+        let settings = match &fallback {
+            None => format!("{default_chip:?} {deadline:?}"),
+            Some(fallback) => format!("{default_chip:?} {deadline:?} {fallback:?}"),
+        };
+        let version = version(std::iter::once(settings).chain(stages));
+        Self { name, version, preprocess, chips, default_chip, fallback, postprocess, deadline }
     }
 
     /// The infer stage of a chip by name.
     pub fn chip(&self, name: &str) -> Option<&InferStage> {
         self.chips.get(name)
+    }
+
+    /// Returns true if requests that name no chip can be answered: their chip is in service, or the fallback is.
+    pub fn is_in_service(&self) -> bool {
+        let fallback = self.fallback.iter();
+        let mut chips = std::iter::once(&self.default_chip).chain(fallback).filter_map(|name| self.chips.get(name));
+        chips.any(|chip| chip.is_in_service())
     }
 
     /// All stages in the order in which a request meets them; infer stages with their chip.
@@ -90,15 +106,15 @@ impl Pipeline {
         let failed = |stage| move |error| PipelineError { stage, error };
         let prepared = self.preprocess.run(observer, request, body).await;
         let (inputs, context) = prepared.map_err(failed(&self.preprocess))?;
-        let outputs = infer.run(observer, request, inputs).await.map_err(failed(infer))?;
+        let outputs = self.run_infer(infer, observer, request, inputs).await?;
         let reply = self.postprocess.run(observer, request, outputs, &context).await;
         reply.map_err(failed(&self.postprocess))
     }
 
-    /// Runs one infer stage with the caller's own tensors.
+    /// Runs one infer stage. If its device fails or is out of service, the fallback runs instead.
     ///
     /// # Errors
-    /// The stage failed.
+    /// The stage failed, or the fallback did.
     pub async fn run_infer<'a>(
         &'a self,
         infer: &'a InferStage,
@@ -106,7 +122,20 @@ impl Pipeline {
         request: &Request,
         inputs: Tensors,
     ) -> Result<Tensors, PipelineError<'a>> {
-        infer.run(observer, request, inputs).await.map_err(|error| PipelineError { stage: infer, error })
+        let failed = |stage| move |error| PipelineError { stage, error };
+        let fallback = self.fallback.as_ref().and_then(|name| Some((name, self.chips.get(name)?)));
+        // Chips with equal settings share a stage, and with it the device.
+        let Some((name, fallback)) = fallback.filter(|(_, stage)| !Arc::ptr_eq(stage.core(), infer.core())) else {
+            return infer.run(observer, request, inputs).await.map_err(failed(infer));
+        };
+        if infer.is_in_service() {
+            let result = infer.run(observer, request, inputs.clone()).await;
+            if !result.as_ref().is_err_and(|error| error.outcome == Outcome::DeviceFailure) {
+                return result.map_err(failed(infer));
+            }
+        }
+        observer.chip_changed(name);
+        fallback.run(observer, request, inputs).await.map_err(failed(fallback))
     }
 }
 

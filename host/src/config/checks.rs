@@ -57,6 +57,7 @@ impl Config {
                 return refused(&format!("models.{name}.{key}"), &reason);
             }
             times.push((format!("models.{name}.max_delay"), model.max_delay));
+            times.push((format!("models.{name}.device_retry"), model.device_retry));
         }
         for (name, plugin) in &self.plugins {
             times.push((format!("plugins.{name}.deadline"), plugin.deadline));

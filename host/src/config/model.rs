@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use plimsoll_runtime::nn::{BackendName, BatchRules, BatchSizes, Device};
+use plimsoll_runtime::nn::{BackendName, BatchRules, BatchSizes, Device, HealthRules};
 use serde::Deserialize;
 
 use super::pipeline::text_of;
@@ -29,6 +29,11 @@ pub struct Model {
     /// How long the first request of a batch waits for others; default 2 ms.
     #[serde(default, with = "humantime_serde")]
     pub max_delay: Option<Duration>,
+    /// How many runs in a row the device must fail until the model is taken out of service; default 3.
+    pub device_failures: Option<u32>,
+    /// How often a model that is out of service is tried again; default 10 s.
+    #[serde(default, with = "humantime_serde")]
+    pub device_retry: Option<Duration>,
     /// Options of the execution provider that runs the model.
     #[serde(default)]
     pub options: BTreeMap<String, toml::Value>,
@@ -53,6 +58,15 @@ impl Model {
         self.options.iter().map(|(name, value)| (name.clone(), text_of(value))).collect()
     }
 
+    /// When the model is taken out of service because its device fails.
+    pub fn health_rules(&self) -> HealthRules {
+        let default = HealthRules::default();
+        HealthRules {
+            failures: self.device_failures.unwrap_or(default.failures),
+            retry: self.device_retry.unwrap_or(default.retry),
+        }
+    }
+
     /// Returns true if a model that was loaded with these settings can be used for `other`, given the same file.
     pub fn runs_like(&self, other: &Self) -> bool {
         self.backend == other.backend
@@ -60,6 +74,7 @@ impl Model {
             && self.batch_rules() == other.batch_rules()
             && self.batch_sizes == other.batch_sizes
             && self.options() == other.options()
+            && self.health_rules() == other.health_rules()
     }
 
     /// Key and reason of the first setting that is not valid.
@@ -79,6 +94,12 @@ impl Model {
             None if self.max_delay.is_some() => return without_batches("max_delay"),
             None if self.batch_sizes.is_some() => return without_batches("batch_sizes"),
             None => {}
+        }
+        if self.device_failures == Some(0) {
+            return Some(("device_failures".into(), "must be at least 1; remove it for the default".into()));
+        }
+        if self.device_retry.is_some_and(|retry| retry.is_zero()) {
+            return Some(("device_retry".into(), "must be greater than 0, for example \"10s\"".into()));
         }
         let is_scalar =
             |value: &toml::Value| value.is_str() || value.is_integer() || value.is_float() || value.is_bool();

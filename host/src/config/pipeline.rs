@@ -25,6 +25,8 @@ pub struct Pipeline {
     pub max_queue: Option<u32>,
     /// The chip of requests that name none; required if the pipeline has several chips.
     pub default_chip: Option<String>,
+    /// The chip of requests whose own chip is out of service or fails. By default they fail.
+    pub fallback: Option<String>,
     /// The first stage.
     pub preprocess: Stage,
     /// One infer stage for each chip.

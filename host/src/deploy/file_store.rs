@@ -215,7 +215,8 @@ impl FileStore {
         tracing::info!("loading the model {name} …");
         let loaded = backend.load(&source)?;
         let model = LoadedModel::new(name.to_owned(), digest, loaded, Arc::clone(permits), batches, scheduling);
-        let model = Arc::new(model?.with_size_limit(&files.bytes));
+        let model = model?.with_size_limit(&files.bytes);
+        let model = Arc::new(model.with_health(wanted.health_rules(), self.batches.devices.for_model(name)));
         let known = KnownModel {
             settings: wanted.clone(),
             model: Arc::clone(&model),

@@ -62,6 +62,15 @@ impl PipelineBuild<'_> {
                 ));
             }
         };
+        if let Some(fallback) = pipeline.fallback.as_ref().filter(|name| !pipeline.chips.contains_key(*name)) {
+            let names: Vec<_> = pipeline.chips.keys().map(String::as_str).collect();
+            let reason = format!("there is no chip `{fallback}`; set it to one of {}", names.join(", "));
+            return Err(BuildError::new(key("fallback"), reason));
+        }
+        if pipeline.fallback.is_some() && pipeline.chips.len() == 1 {
+            let reason = "the pipeline has one chip, so there is no other one to fall back to; remove it".to_owned();
+            return Err(BuildError::new(key("fallback"), reason));
+        }
         let sample = pipeline.sample.as_ref().map(|path| self.state.files.asset(self.config, path)).transpose();
         let sample = sample.map_err(|error| BuildError::new(key("sample"), error.to_string()))?;
         let misfit = |key: String| move |error: wasmtime::Error| BuildError::new(key, format!("{error:#}"));
@@ -81,7 +90,9 @@ impl PipelineBuild<'_> {
         let recorder = recorder.map_err(|error| BuildError::new(key("record.dir"), error.to_string()))?;
         let deadline = pipeline.deadline.unwrap_or(REQUEST_DEADLINE);
         let name = name.to_owned();
-        let stages = Pipeline::new(PipelineParts { name, preprocess, chips, default_chip, postprocess, deadline });
+        let fallback = pipeline.fallback.clone();
+        let parts = PipelineParts { name, preprocess, chips, default_chip, fallback, postprocess, deadline };
+        let stages = Pipeline::new(parts);
         Ok(ServedPipeline {
             pipeline: stages,
             sample,

@@ -23,7 +23,7 @@ pub struct SampleError {
     pub plugin: String,
     /// The reason, in one sentence.
     pub reason: String,
-    /// True if the host had no room for an instance.
+    /// True if the host had no room for an instance, or the device failed.
     pub is_temporary: bool,
 }
 
@@ -68,7 +68,7 @@ pub async fn run_sample(pipeline: &ServedPipeline, plugin: Option<&str>) -> Resu
             let cause = detail.lines().next().filter(|line| !line.is_empty()).map(|line| format!(" ({line})"));
             return Err(SampleError {
                 plugin: failed.stage.plugin.name.to_string(),
-                is_temporary: *outcome == Outcome::NoCapacity,
+                is_temporary: matches!(outcome, Outcome::NoCapacity | Outcome::DeviceFailure),
                 reason: format!(
                     "the sample of pipeline `{}` failed on chip `{chip}`: stage {} (plugin {}) ended in {}: {public}{}",
                     pipeline.name,

@@ -192,6 +192,10 @@ impl RunObserver for RequestRecord {
         self.deadline
     }
 
+    fn chip_changed(&mut self, chip: &str) {
+        self.set_chip(chip);
+    }
+
     fn stage_started(&mut self, stage: &StageCore) {
         let series = self.accounting.route.stage(stage, &self.accounting.records.metrics);
         series.live.inc();

@@ -97,9 +97,13 @@ impl App {
         })
     }
 
-    /// Returns true if the server is ready for new requests: it was not asked to stop, and all background tasks and
-    /// threads run.
+    /// Returns true if the server is ready for new requests: it runs, and no pipeline is out of service.
     pub fn is_ready(&self) -> bool {
+        self.is_running() && self.served().load().routes.values().all(|route| route.stable.is_in_service())
+    }
+
+    /// Returns true if the server was not asked to stop, and all background tasks and threads run.
+    pub fn is_running(&self) -> bool {
         !self.stopping.has_begun()
             && self.records.background.ended().is_empty()
             && self.runtime.epoch_thread().is_running

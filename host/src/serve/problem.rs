@@ -70,7 +70,7 @@ fn stage_status(stage: StageKind, outcome: Outcome) -> StatusCode {
         // In the preprocess stage, the input needs more memory than the cap. In later stages the deployment does.
         Outcome::MemoryLimit if stage == StageKind::Preprocess => StatusCode::PAYLOAD_TOO_LARGE,
         Outcome::Deadline => StatusCode::GATEWAY_TIMEOUT,
-        Outcome::NoCapacity => StatusCode::SERVICE_UNAVAILABLE,
+        Outcome::NoCapacity | Outcome::DeviceFailure => StatusCode::SERVICE_UNAVAILABLE,
         Outcome::Ok
         | Outcome::Internal
         | Outcome::TensorMismatch

@@ -14,6 +14,7 @@ use crate::panics;
 use crate::tensor::{Tensor, Tensors};
 
 mod callers;
+mod halving;
 mod observer;
 mod padding;
 mod prepare;
@@ -24,10 +25,11 @@ mod sizes;
 mod waiting;
 
 use callers::{Caller, LeaveOnDrop, SharedRun};
+use halving::HalvingModel;
 pub use observer::BatchObserver;
 pub(in crate::nn) use padding::PaddedModel;
-pub(in crate::nn) use prepare::prepare_single;
 pub use prepare::{PrepareError, prepare_sizes};
+pub(in crate::nn) use prepare::{prepare_single, single_run};
 pub use row_check::{RowsTouch, check_rows};
 pub use rows::check_batch_axis;
 pub use sizes::{BatchSizes, BatchSizesError};
@@ -70,10 +72,11 @@ impl Batches {
             None if model.pays_for_new_shapes() => {
                 BatchSizes::powers_of_two(max_batch).map_err(|error| LoadError(format!("`max_batch`: {error}")))?
             }
-            None => return Ok(Arc::clone(model)),
+            None => return Ok(Arc::new(HalvingModel::new(Arc::clone(model)))),
         };
         prepare_sizes(&**model, &sizes).map_err(|error| LoadError(error.to_string()))?;
-        Ok(Arc::new(PaddedModel::new(Arc::clone(model), sizes, Arc::clone(&self.observer))))
+        let padded = PaddedModel::new(Arc::clone(model), sizes, Arc::clone(&self.observer));
+        Ok(Arc::new(HalvingModel::new(Arc::new(padded))))
     }
 }
 

@@ -8,7 +8,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::batch::{self, BatchRules, Batcher, Batches, HeldPermits};
 use super::cancellation::Cancellation;
+use super::health::{Health, HealthObserver, HealthRules};
 use super::model::{InputError, LoadError, Model, NnError, NnErrorKind, RunError, Signature};
+use super::monitored::MonitoredModel;
 use super::size_limit::SizeLimit;
 use crate::scheduling::cpu_time::thread_cpu_time;
 use crate::scheduling::{Scheduling, ShortRunDetector};
@@ -29,6 +31,7 @@ pub struct LoadedModel {
     backend_permits: Arc<Semaphore>,
     short_runs: ShortRunDetector,
     size_limit: Option<Arc<SizeLimit>>,
+    health: Arc<Health>,
 }
 
 impl LoadedModel {
@@ -45,7 +48,10 @@ impl LoadedModel {
         batches: Option<Batches>,
         scheduling: Scheduling,
     ) -> Result<Self, LoadError> {
-        let model: Arc<dyn Model> = model.into();
+        let health = Arc::new(Health::default());
+        let trial = batch::single_run(model.inputs());
+        let model = MonitoredModel::new(name.clone(), model, Arc::clone(&health), trial);
+        let model: Arc<dyn Model> = Arc::new(model);
         let model_permits = Arc::new(Semaphore::new(model.concurrent_runs().min(Semaphore::MAX_PERMITS)));
         let batch_rules = batches.as_ref().map(|batches| batches.rules);
         let batcher = match batches {
@@ -71,6 +77,7 @@ impl LoadedModel {
             backend_permits,
             short_runs,
             size_limit: None,
+            health,
         })
     }
 
@@ -79,6 +86,18 @@ impl LoadedModel {
     pub fn with_size_limit(mut self, bytes: &[u8]) -> Self {
         self.size_limit = SizeLimit::new(bytes, &*self.model).map(Arc::new);
         self
+    }
+
+    /// Sets when the model is taken out of service because its device fails, and who is told.
+    #[must_use]
+    pub fn with_health(self, rules: HealthRules, observer: Arc<dyn HealthObserver>) -> Self {
+        self.health.configure(rules, observer);
+        self
+    }
+
+    /// Returns false while the device fails: every run is refused.
+    pub fn is_in_service(&self) -> bool {
+        self.health.refusal().is_none()
     }
 
     /// The inputs of a run.
@@ -120,6 +139,9 @@ impl LoadedModel {
             .map_err(|error| NnError { kind: NnErrorKind::InvalidArgument, message: error.to_string() })?;
         let name = &self.name;
         let failed = |error: RunError| NnError { kind: error.kind(), message: format!("model `{name}`: {error}") };
+        if let Some(refusal) = self.health.refusal() {
+            return Err(failed(refusal));
+        }
         if let Some(limit) = &self.size_limit {
             limit.check(&ordered).await.map_err(failed)?;
         }

@@ -5,6 +5,7 @@
 //!   [`backends::rten`], [`backends::onnxruntime`]: the backends. [`device`]: the devices that they run on.
 //! - [`loaded_model`]: one run: checks the inputs, waits for permits, chooses the thread.
 //! - [`handles`]: the resources of `wasi:nn` that a guest holds.
+//! - [`health`]: takes a model out of service whose device fails; `monitored`: counts its runs and tries it again.
 //! - `size_limit`: refuses runs whose values would be too large to allocate.
 //! - [`cancellation`]: stops runs whose callers are gone.
 //! - [`batch`]: combines runs that wait for the same model into one run.
@@ -14,14 +15,17 @@ pub mod batch;
 pub mod cancellation;
 pub mod device;
 pub mod handles;
+pub mod health;
 pub mod loaded_model;
 pub mod model;
+mod monitored;
 mod size_limit;
 
 pub use backends::BackendName;
 pub use batch::{BatchObserver, BatchRules, BatchSizes, Batches};
 pub use cancellation::Cancellation;
 pub use device::Device;
+pub use health::{HealthObserver, HealthRules};
 pub use loaded_model::LoadedModel;
 pub use model::{
     Backend, BackendEntry, BackendSettings, InputError, LoadError, Misfit, Model, ModelSource, NnError, NnErrorKind,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cancellation::Cancellation;
 use super::device::Device;
@@ -134,6 +135,19 @@ pub enum RunError {
     /// The device failed; the library's own message.
     #[error("{0}")]
     Device(String),
+    /// The memory of the device is too small for the run; the library's own message.
+    #[error("{0}")]
+    OutOfMemory(String),
+    /// The device failed several runs before, and is not used until a trial succeeds.
+    #[error(
+        "the device is out of service after several failures, and is tried again every {retry:?}; the last one: {last}"
+    )]
+    OutOfService {
+        /// The error of the last run.
+        last: String,
+        /// The time between two trials.
+        retry: Duration,
+    },
     /// The caller is gone.
     #[error("the run was stopped because its caller is gone")]
     Cancelled,
@@ -177,12 +191,10 @@ impl RunError {
             Self::Backend(_) | Self::InputType(_) | Self::Narrowed(_) | Self::Rows(_) | Self::TooLarge(_) => {
                 NnErrorKind::InvalidArgument
             }
-            Self::Device(_)
-            | Self::Cancelled
-            | Self::Panicked
-            | Self::OutputType(_)
-            | Self::BatchOutput { .. }
-            | Self::Ended => NnErrorKind::RuntimeError,
+            Self::Device(_) | Self::OutOfMemory(_) | Self::OutOfService { .. } => NnErrorKind::DeviceFailure,
+            Self::Cancelled | Self::Panicked | Self::OutputType(_) | Self::BatchOutput { .. } | Self::Ended => {
+                NnErrorKind::RuntimeError
+            }
         }
     }
 
@@ -261,6 +273,8 @@ pub enum NnErrorKind {
     InvalidArgument,
     /// The backend failed.
     RuntimeError,
+    /// The device that the model runs on failed, or is out of service.
+    DeviceFailure,
     /// The host does not support the operation.
     UnsupportedOperation,
     /// There is no such model.

@@ -14,7 +14,7 @@ use super::store::{StoreState, new_store};
 use crate::cap::Meter;
 use crate::identity::Identity;
 use crate::kind::StageKind;
-use crate::nn::{InputError, Signature};
+use crate::nn::{InputError, LoadedModel, Signature};
 use crate::scheduling::{RunLengthPredictor, Scheduler};
 use crate::tensor::Tensors;
 
@@ -81,6 +81,11 @@ impl StageCore {
     /// Inputs and outputs of the model, if the stage has one.
     pub fn signatures(&self) -> Option<(&[Signature], &[Signature])> {
         self.environment.model().map(|model| (model.inputs(), model.outputs()))
+    }
+
+    /// Returns false while the device of the stage's model fails.
+    pub fn is_in_service(&self) -> bool {
+        self.environment.model().is_none_or(LoadedModel::is_in_service)
     }
 
     /// Checks tensors against the inputs of the model, if the stage has one.

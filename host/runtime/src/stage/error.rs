@@ -76,6 +76,15 @@ impl StageError {
         Self::new(Outcome::TensorMismatch, message, "")
     }
 
+    /// The device of the stage's model failed. The library's message is for the log.
+    pub(crate) fn device_failure(message: String) -> Self {
+        Self::new(
+            Outcome::DeviceFailure,
+            "the device that runs the model failed or is out of service; try again",
+            message,
+        )
+    }
+
     /// Distinguishes the ways in which a call into a guest fails.
     pub fn from_wasmtime(error: &wasmtime::Error) -> Self {
         // `{:?}` includes the chain of causes and the guest's backtrace.

@@ -17,6 +17,11 @@ pub trait RunObserver: Send {
     /// The deadline of the whole request.
     fn deadline(&self) -> Instant;
 
+    /// The request continues on another chip, because the device of its own chip failed.
+    fn chip_changed(&mut self, chip: &str) {
+        let _ = chip;
+    }
+
     /// A stage run begins.
     fn stage_started(&mut self, stage: &StageCore);
 

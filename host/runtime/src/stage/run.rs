@@ -79,11 +79,14 @@ impl StageCore {
     }
 }
 
-/// If a plugin only passes on what `wasi:nn` reported about its tensors, the reply uses the host's message.
+/// If a plugin only passes on what `wasi:nn` reported about its tensors or the device, the error is the host's.
 fn failure_error(failure: Failure, store: &Store<StoreState>) -> StageError {
     match (&failure, &store.data().last_nn_error) {
         (Failure::Internal(_), Some(error)) if error.kind == NnErrorKind::InvalidArgument => {
             StageError::tensor_mismatch(error.message.clone())
+        }
+        (Failure::Internal(_), Some(error)) if error.kind == NnErrorKind::DeviceFailure => {
+            StageError::device_failure(error.message.clone())
         }
         _ => StageError::from_failure(failure),
     }

@@ -54,7 +54,7 @@ impl From<NnErrorKind> for errors::ErrorCode {
     fn from(kind: NnErrorKind) -> Self {
         match kind {
             NnErrorKind::InvalidArgument => Self::InvalidArgument,
-            NnErrorKind::RuntimeError => Self::RuntimeError,
+            NnErrorKind::RuntimeError | NnErrorKind::DeviceFailure => Self::RuntimeError,
             NnErrorKind::UnsupportedOperation => Self::UnsupportedOperation,
             NnErrorKind::NotFound => Self::NotFound,
         }

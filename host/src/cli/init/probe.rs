@@ -1,5 +1,6 @@
 //! Finds the backend that can run a model, and what the model returns for an image.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -100,6 +101,7 @@ fn run_on(
         bytes: Arc::clone(&files.bytes),
         external: files.external.clone(),
         device: Device::default(),
+        options: BTreeMap::new(),
     };
     let opened = backend.open(&Value::Null, Path::new("."))?;
     let model = opened.load(&source)?;

@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::devices::DeviceMetrics;
 use super::families::{Buckets, MakeHistogram, family, histograms, rows, seconds};
 use super::faults::TaskPanics;
 
@@ -20,6 +21,8 @@ const TASK: &str = "batches";
 /// The batch metrics of all models. Clones share the same metrics.
 #[derive(Clone)]
 pub struct BatchMetrics {
+    /// The metrics of the devices of models.
+    pub devices: DeviceMetrics,
     task_panics: TaskPanics,
     rows: Family<ModelLabels, Histogram, MakeHistogram>,
     requests: Family<ModelLabels, Counter>,
@@ -45,6 +48,7 @@ impl BatchMetrics {
     pub(super) fn register(registry: &mut Registry, buckets: Buckets, task_panics: TaskPanics) -> Self {
         let waited = "Time that the first request of a batch waited";
         Self {
+            devices: DeviceMetrics::register(registry),
             task_panics,
             rows: histograms(registry, "model_batch_rows", "Rows in a model batch", None, rows),
             requests: family(registry, "model_batched_requests", "Runs that were combined into batches", None),
@@ -63,6 +67,7 @@ impl BatchMetrics {
 
     /// Removes the series of the models that are gone.
     pub fn retain(&self, is_known: impl Fn(&str) -> bool) {
+        self.devices.retain(&is_known);
         for model in self.models().extract_if(.., |model| !is_known(model)) {
             let labels = ModelLabels { model };
             self.rows.remove(&labels);

@@ -6,6 +6,7 @@
 pub mod authentication;
 pub mod batches;
 pub mod deployments;
+mod devices;
 pub mod families;
 pub mod faults;
 pub mod process;

@@ -36,7 +36,7 @@ fn stage_code(outcome: Outcome) -> Code {
         Outcome::UnsupportedMediaType | Outcome::InvalidInput => Code::InvalidArgument,
         Outcome::TooLarge | Outcome::MemoryLimit => Code::ResourceExhausted,
         Outcome::Deadline => Code::DeadlineExceeded,
-        Outcome::NoCapacity => Code::Unavailable,
+        Outcome::NoCapacity | Outcome::DeviceFailure => Code::Unavailable,
         Outcome::Cancelled => Code::Cancelled,
         // This mismatch is between two stages, so it is not the caller's error.
         Outcome::Ok | Outcome::Internal | Outcome::TensorMismatch | Outcome::OutputLimit | Outcome::Trap => {

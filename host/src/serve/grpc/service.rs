@@ -136,8 +136,9 @@ impl GrpcInferenceService for Service {
         if Model::is_unloaded(&self.app, &name) {
             return Ok(Response::new(ModelReadyResponse { ready: false }));
         }
-        Model::lookup(&self.app, &name, Some(&version)).map_err(refused)?;
-        Ok(Response::new(ModelReadyResponse { ready: self.app.is_ready() }))
+        let model = Model::lookup(&self.app, &name, Some(&version)).map_err(refused)?;
+        let ready = self.app.is_running() && model.pipeline.is_in_service();
+        Ok(Response::new(ModelReadyResponse { ready }))
     }
 
     async fn server_metadata(&self, _: Request<ServerMetadataRequest>) -> Answered<ServerMetadataResponse> {

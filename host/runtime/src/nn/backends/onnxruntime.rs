@@ -1,6 +1,7 @@
 //! The backend `onnxruntime`: fast, and with support for accelerators. The library is loaded at run time, when the first
 //! model needs it; it is not linked.
 
+mod failures;
 mod library;
 mod options;
 mod values;
@@ -16,6 +17,7 @@ use ort::value::{Outlet, ValueType};
 use plimsoll_onnx::{DeclaredShape, ForOnnxRuntime};
 use serde::Deserialize;
 
+use self::failures::run_error;
 use self::library::environment;
 use self::values::{element_type, output, value};
 use crate::nn::cancellation::Cancellation;
@@ -288,16 +290,10 @@ impl Loaded {
         let result = cancellation.during(stop, || session.run_with_options(values, &*options));
         let outputs = result.map_err(|error| match self.device {
             _ if cancellation.is_cancelled() => RunError::Cancelled,
-            Device::Cpu => RunError::backend(reason(error.message())),
-            Device::Cuda(_) => RunError::Device(error.to_string()),
+            device => run_error(device, error.code(), error.message()),
         })?;
         outputs.iter().map(|(name, value)| Ok((name.to_owned(), output(&value)?))).collect()
     }
-}
-
-/// The library's message without the part about its own code.
-fn reason(message: &str) -> &str {
-    message.strip_prefix("Non-zero status code returned while running ").unwrap_or(message)
 }
 
 /// A session in use. It is returned when its run ends, also after a panic, which leaves the session usable.

@@ -111,7 +111,7 @@ pub(in crate::nn) fn prepare_single(model: &dyn Model) {
 }
 
 /// Inputs of one row, or of as many as the model fixes. `None` if another dimension is dynamic.
-fn single_run(inputs: &[Signature]) -> Option<Vec<Tensor>> {
+pub(in crate::nn) fn single_run(inputs: &[Signature]) -> Option<Vec<Tensor>> {
     let single = |input: &Signature| {
         let shape = input.shape.as_ref()?;
         let rows = (*shape.first()?).unwrap_or(1);

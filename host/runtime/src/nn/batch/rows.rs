@@ -92,6 +92,15 @@ pub(super) fn split(outputs: &Tensors, rows: &[u32]) -> Result<Vec<Tensors>, Run
     Ok(parts)
 }
 
+/// `count` rows from `from` on, of a tensor with `all` rows.
+pub(super) fn slice(tensor: &Tensor, all: u32, from: u32, count: u32) -> Tensor {
+    let row = tensor.data.len() / all as usize;
+    let data = tensor.data[from as usize * row..][..count as usize * row].to_vec();
+    let mut dimensions = tensor.dimensions.clone();
+    dimensions[0] = count;
+    Tensor::new(dimensions, tensor.ty, data)
+}
+
 /// Joins the outputs of the parts of a run; each part has its number of rows.
 pub(super) fn concatenate(parts: Vec<(u32, Tensors)>) -> Tensors {
     let all: u32 = parts.iter().map(|(rows, _)| rows).sum();

@@ -63,7 +63,7 @@ pub(in crate::serve::http) async fn live(_: NoParameters) -> Json<Live> {
 /// gets `true` until the server is asked to stop. Unloaded pipelines do not count.
 #[utoipa::path(get, path = "/v2/health/ready", operation_id = "server_ready", tag = "inference",
                responses((status = 200, description = "Every pipeline can run", body = Ready),
-                         (status = 503, description = "The server is about to stop", body = Ready)))]
+                         (status = 503, description = "The server is about to stop, or the device of a pipeline is out of service", body = Ready)))]
 pub(in crate::serve::http) async fn ready(State(app): State<Arc<App>>, _: NoParameters) -> Response {
     let ready = app.is_ready();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -89,7 +89,7 @@ pub(in crate::serve::http) async fn model(
                params(("model" = String, Path, description = "A pipeline, or `<pipeline>.infer`")),
                responses((status = 200, description = "The model can run", body = ModelReady),
                          (status = 404, description = "There is no such model", body = ProtocolError),
-                         (status = 503, description = "The model is unloaded, or the server is about to stop", body = ModelReady)))]
+                         (status = 503, description = "The model is unloaded, its device is out of service, or the server is about to stop", body = ModelReady)))]
 pub(in crate::serve::http) async fn model_ready(
     State(app): State<Arc<App>>,
     path: Result<Path<ModelPath>, PathRejection>,
@@ -101,7 +101,7 @@ pub(in crate::serve::http) async fn model_ready(
         return Ok((StatusCode::SERVICE_UNAVAILABLE, body).into_response());
     }
     let model = Model::lookup(&app, &model, version.as_deref())?;
-    let ready = app.is_ready();
+    let ready = app.is_running() && model.pipeline.is_in_service();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, Json(ModelReady { name: model.name, ready })).into_response())
 }

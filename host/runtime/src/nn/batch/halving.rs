@@ -1,0 +1,83 @@
+//! Divides a batch that does not fit into the memory of the device, instead of failing it.
+
+use std::sync::Arc;
+
+use super::rows;
+use crate::nn::cancellation::Cancellation;
+use crate::nn::model::{Misfit, Model, RunError, Signature};
+use crate::tensor::{Tensor, Tensors};
+
+/// A model whose runs are halved if the device is out of memory, down to single rows.
+pub(super) struct HalvingModel(Arc<dyn Model>);
+
+impl HalvingModel {
+    /// The rows of `model` do not depend on each other.
+    pub(super) fn new(model: Arc<dyn Model>) -> Self {
+        Self(model)
+    }
+
+    fn run_halved(
+        &self,
+        inputs: &[Tensor],
+        run: &dyn Fn(&[Tensor]) -> Result<Tensors, RunError>,
+    ) -> Result<Tensors, RunError> {
+        let error = match run(inputs) {
+            Err(RunError::OutOfMemory(error)) => error,
+            result => return result,
+        };
+        let rows = rows::rows(inputs)?;
+        if rows < 2 {
+            return Err(RunError::OutOfMemory(error));
+        }
+        tracing::warn!("a batch of {rows} rows does not fit into the memory of the device, so it is halved: {error}");
+        let half = rows / 2;
+        let mut parts = Vec::with_capacity(2);
+        for (from, count) in [(0, half), (half, rows - half)] {
+            let part: Vec<_> = inputs.iter().map(|input| rows::slice(input, rows, from, count)).collect();
+            parts.push((count, self.run_halved(&part, run)?));
+        }
+        Ok(rows::concatenate(parts))
+    }
+}
+
+impl Model for HalvingModel {
+    fn inputs(&self) -> &[Signature] {
+        self.0.inputs()
+    }
+
+    fn outputs(&self) -> &[Signature] {
+        self.0.outputs()
+    }
+
+    fn concurrent_runs(&self) -> usize {
+        self.0.concurrent_runs()
+    }
+
+    fn runs_on_calling_thread(&self) -> bool {
+        self.0.runs_on_calling_thread()
+    }
+
+    fn check_numbers(&self, index: usize, tensor: &Tensor) -> Result<(), Misfit> {
+        self.0.check_numbers(index, tensor)
+    }
+
+    fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+        self.run_halved(inputs, &|inputs| self.0.run(inputs))
+    }
+
+    fn run_unless_cancelled(&self, inputs: &[Tensor], cancellation: &Cancellation) -> Result<Tensors, RunError> {
+        self.run_halved(inputs, &|inputs| self.0.run_unless_cancelled(inputs, cancellation))
+    }
+
+    fn time_depends_on_values(&self) -> bool {
+        self.0.time_depends_on_values()
+    }
+
+    fn pays_for_new_shapes(&self) -> bool {
+        self.0.pays_for_new_shapes()
+    }
+
+    fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {
+        self.0.warm(inputs)
+    }
+}

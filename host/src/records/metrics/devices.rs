@@ -1,0 +1,71 @@
+//! The metrics of the devices that models run on.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use plimsoll_runtime::nn::HealthObserver;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::families::family;
+
+/// The metrics of the devices of all models. Clones share the same metrics.
+#[derive(Clone)]
+pub struct DeviceMetrics {
+    failures: Family<ModelLabels, Counter>,
+    in_service: Family<ModelLabels, Gauge>,
+    /// The models that have series.
+    models: Arc<Mutex<BTreeSet<String>>>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ModelLabels {
+    model: String,
+}
+
+/// The device of one model.
+struct ModelDevice {
+    all: DeviceMetrics,
+    labels: ModelLabels,
+}
+
+impl DeviceMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let failures = "Runs of a model that its device failed";
+        let in_service = "1 if the device of a model is in service, 0 after it failed several runs in a row";
+        Self {
+            failures: family(registry, "model_device_failures", failures, None),
+            in_service: family(registry, "model_in_service", in_service, None),
+            models: Arc::default(),
+        }
+    }
+
+    /// Returns the observer of the device of a model.
+    pub fn for_model(&self, model: &str) -> Arc<dyn HealthObserver> {
+        self.models.lock().unwrap_or_else(PoisonError::into_inner).insert(model.to_owned());
+        Arc::new(ModelDevice { all: self.clone(), labels: ModelLabels { model: model.to_owned() } })
+    }
+
+    /// Removes the series of the models that are gone.
+    pub(super) fn retain(&self, is_known: impl Fn(&str) -> bool) {
+        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        for model in models.extract_if(.., |model| !is_known(model)) {
+            let labels = ModelLabels { model };
+            self.failures.remove(&labels);
+            self.in_service.remove(&labels);
+        }
+    }
+}
+
+impl HealthObserver for ModelDevice {
+    fn failed(&self) {
+        self.all.failures.get_or_create(&self.labels).inc();
+    }
+
+    fn changed(&self, is_in_service: bool) {
+        self.all.in_service.get_or_create(&self.labels).set(is_in_service.into());
+    }
+}
