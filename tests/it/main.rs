@@ -53,6 +53,7 @@ mod leak_cases;
 mod leak_gate;
 mod leak_incident;
 mod leak_planted;
+mod leak_python;
 mod leak_shipped;
 mod lifecycle;
 mod log;

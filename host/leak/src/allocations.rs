@@ -2,11 +2,16 @@
 //! call stack.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use super::malloc_tracer::{Event, Family, Stack, Tracer};
+use wasmtime::Module;
+
+use super::debug_info::Location;
+use super::malloc_tracer::{Event, Family, PythonTracer, Stack, Tracer};
 use super::progress::Progress;
-use super::subject::{PluginUnderTest, SubjectError, outcome, survives};
+use super::python::host_copies;
+use super::python::interpreter::Interpreter;
+use super::subject::{PluginUnderTest, Subject, SubjectError, outcome, survives};
 use super::variation::Inputs;
 use plimsoll_runtime::outcome::Outcome;
 
@@ -28,6 +33,8 @@ pub struct Totals {
 pub struct Allocations {
     /// By class and call stack. The caller of [`record`] defines the class numbers.
     pub stacks: HashMap<(usize, Stack), Totals>,
+    /// The functions in the stacks of a plugin in Python, by number.
+    pub(crate) python: Option<Vec<Location>>,
     /// Number of allocations whose address is not known. They count as allocated, but never as in use.
     pub unresolved: u64,
 }
@@ -67,17 +74,24 @@ pub async fn record(
     class_of: impl Fn(usize, Outcome) -> usize,
     progress: &Progress,
 ) -> Result<Allocations, AllocationsError> {
-    let family = Family::of(&plugin.module);
+    let mut subject = plugin.subject().await?;
+    let (family, module, python) = match subject.python.known() {
+        Some(interpreter) => {
+            let (family, module) = library_family(plugin, &mut subject).ok_or(AllocationsError::NoAllocator)?;
+            (family, module, Some(python_tracer(interpreter, plugin, &mut subject)))
+        }
+        None => (Family::of(&plugin.module), subject.module.clone(), None),
+    };
     if family.is_empty() {
         return Err(match plugin.module.has_names() {
             true => AllocationsError::NoAllocator,
             false => AllocationsError::NoNames,
         });
     }
-    let mut subject = plugin.subject().await?;
-    let tracer = Tracer::new(family);
-    tracer.attach(&mut subject).map_err(AllocationsError::Breakpoints)?;
-    let mut allocations = Allocations { stacks: HashMap::new(), unresolved: 0 };
+    let places = python.as_ref().map(|python| Arc::clone(&python.places));
+    let tracer = Tracer::new(family, python);
+    tracer.attach(&mut subject, &module).map_err(AllocationsError::Breakpoints)?;
+    let mut allocations = Allocations { stacks: HashMap::new(), python: None, unresolved: 0 };
     // By address: the round, the class and the call stack that allocated the block, and its bytes.
     let mut live: HashMap<u32, (usize, usize, Stack, u64)> = HashMap::new();
     let mut calls = 0;
@@ -112,6 +126,18 @@ pub async fn record(
             }
         }
     }
+    // Garbage in cycles is not in use.
+    if subject.collect().await.is_ok_and(|collected| collected) {
+        for event in tracer.take() {
+            if let Event::Freed { address } = event {
+                live.remove(&address);
+            }
+        }
+    }
+    allocations.python = places.map(|places| {
+        let mut places = places.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut places.locations)
+    });
     // A container that doubles may not have done so in the last rounds: then its block is one of the first round.
     let later: HashSet<usize> = live.values().filter(|(round, ..)| *round > 0).map(|(_, class, ..)| *class).collect();
     for (round, class, stack, size) in live.into_values() {
@@ -123,4 +149,27 @@ pub async fn record(
         totals.inuse_objects += 1;
     }
     Ok(allocations)
+}
+
+/// The malloc family of a plugin whose allocator is in a library of its own, and that library.
+fn library_family(plugin: &PluginUnderTest, subject: &mut Subject<'_>) -> Option<(Family, Module)> {
+    let compiled = subject.libraries();
+    let families = plugin.libraries.iter().zip(compiled).filter_map(|(library, module)| {
+        let family = Family::of(library);
+        (!family.is_empty()).then_some((family, module?))
+    });
+    // The library of C has more of these functions than others, which may have some of their own.
+    families.max_by_key(|(family, _)| family.len())
+}
+
+/// What is needed to trace the allocations of a plugin in Python.
+fn python_tracer(interpreter: Interpreter, plugin: &PluginUnderTest, subject: &mut Subject<'_>) -> PythonTracer {
+    let compiled = subject.libraries();
+    let mut libraries = plugin.libraries.iter().zip(compiled);
+    let runtime = libraries.find(|(library, _)| host_copies::is_runtime(library));
+    let runtime = runtime.and_then(|(library, module)| {
+        let kept = library.functions.iter().enumerate().filter(|(_, function)| host_copies::keeps(function));
+        Some((module?, kept.map(|(index, _)| index as u32).collect()))
+    });
+    PythonTracer { interpreter, places: Arc::default(), runtime }
 }

@@ -29,6 +29,8 @@ pub struct Group {
     pub sizes: (u32, u32),
     /// The chain that holds one of the blocks; similar chains hold the others. `None` if the blocks are unreachable.
     pub chain: Option<Chain>,
+    /// The longest of these chains as a Python programmer would write it, if the plugin is in Python.
+    pub path: Option<PythonPath>,
     /// True if a block of the group is unreachable and another unreachable block refers to it.
     pub is_ring: bool,
 }
@@ -80,8 +82,19 @@ impl Difference {
     }
 }
 
+/// A chain of references from a global of a Python module to an object.
+#[derive(Debug, Clone, Serialize)]
+pub struct PythonPath {
+    /// The whole chain: `m.ERROR.__traceback__.tb_next × 168 .tb_frame → check: image (bytes, 14,373)`.
+    pub text: String,
+    /// Its parts after the global.
+    pub steps: Vec<String>,
+    /// The type of the object that is held.
+    pub object: String,
+}
+
 /// Index, class, block and sample of every survivor that leaks and was allocated after the first round.
-fn leaked<'a>(
+pub(super) fn leaked<'a>(
     run: &'a Run<'_>,
     leaking: &'a Leaking,
     class_of: &'a dyn Fn(usize) -> usize,
@@ -111,6 +124,7 @@ pub fn groups(
             bytes: 0,
             sizes: (u32::MAX, 0),
             chain: references.chain(index),
+            path: None,
             is_ring: false,
         });
         group.blocks += 1;

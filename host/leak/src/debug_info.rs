@@ -54,6 +54,10 @@ impl Location {
     /// which allocate on behalf of the plugin's own code. The file decides if it is known, otherwise the name.
     pub fn is_library(&self) -> bool {
         if let Some(file) = &self.file {
+            if file.ends_with(".py") || file.starts_with('<') {
+                // The modules of Python and of componentize-py, and what is compiled from a text.
+                return ["/python/", "/world/", "/bundled/", "<"].iter().any(|library| file.starts_with(library));
+            }
             // The source paths of Rust's libraries, of wasi-libc, of C++'s libraries, and of crates from registries and
             // repositories.
             const PREFIXES: [&str; 3] = ["/rustc/", "wasisdk:", "wasi-libc"];

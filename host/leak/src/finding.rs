@@ -46,6 +46,12 @@ pub struct Study {
     pub growers: Vec<Location>,
     /// Number of samples for which the first round left a block that is still in use; 0 if not nearly all did.
     pub kept_in_first_round: usize,
+    /// The interpreter, if the plugin is in Python.
+    pub python: Option<PythonReport>,
+    /// The finding for what the runtime of the plugin's language allocates and never frees. It is no leak of the plugin.
+    pub runtime: Finding,
+    /// The objects that leak, by type; most bytes first. Empty if the plugin is not in Python.
+    pub types: Vec<TypeGrowth>,
     /// True if linear memory grows although the bytes in use do not: the heap is fragmented.
     pub fragments: bool,
     /// Each class of samples.
@@ -65,6 +71,30 @@ pub struct Study {
     /// Every call of the run over all samples.
     #[serde(skip)]
     pub calls: Vec<Call>,
+}
+
+/// The interpreter of a plugin in Python.
+#[derive(Debug, Clone, Serialize)]
+pub struct PythonReport {
+    /// The version of CPython.
+    pub version: String,
+    /// True if its objects can be read.
+    pub is_known: bool,
+    /// True if its collector (`gc.collect`) was run after each round.
+    pub collects: bool,
+}
+
+/// Python objects of one type that leak.
+#[derive(Debug, Clone, Serialize)]
+pub struct TypeGrowth {
+    /// Index of the class whose calls made the objects.
+    pub class: usize,
+    /// The type's name.
+    pub name: String,
+    /// Objects that were made after the first round and are in use at the end.
+    pub objects: u64,
+    /// Their bytes, with the storage of dicts, lists and bytearrays.
+    pub bytes: u64,
 }
 
 /// A class of samples: those of one subfolder that have the same outcome.

@@ -8,17 +8,17 @@
 //! first chunk does a chain of sizes, with consistent flags, lead to a top chunk that ends with the memory.
 
 /// Flag: the previous chunk is in use.
-const PREVIOUS_IN_USE: u32 = 1;
+pub(super) const PREVIOUS_IN_USE: u32 = 1;
 /// Flag: this chunk is in use.
-const IN_USE: u32 = 2;
-const FLAGS: u32 = 7;
+pub(super) const IN_USE: u32 = 2;
+pub(super) const FLAGS: u32 = 7;
 /// The size word at the end of a segment that is followed by memory of another owner.
-const FENCEPOST: u32 = 7;
+pub(super) const FENCEPOST: u32 = 7;
 /// Bytes of the smallest chunk: four words, because a free chunk holds two links.
-const SMALLEST: u32 = 16;
+pub(super) const SMALLEST: u32 = 16;
 /// Maximum bytes that are reserved after the top chunk: 40 bytes in Rust's build, 56 in C's.
-const LARGEST_TOP_FOOT: u32 = 128;
-const PAGE: u32 = 64 << 10;
+pub(super) const LARGEST_TOP_FOOT: u32 = 128;
+pub(super) const PAGE: u32 = 64 << 10;
 /// Offset of the caller's bytes in a chunk: two words.
 const HEADER: u32 = 8;
 /// Bytes of an allocated chunk that the caller cannot use: the size word.
@@ -49,7 +49,7 @@ impl Block {
 /// A heap that was found in linear memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heap {
-    start: u32,
+    pub(super) start: u32,
 }
 
 /// The blocks in use at one moment.

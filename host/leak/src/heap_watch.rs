@@ -1,10 +1,11 @@
 //! Reads the heap between calls: which blocks are in use, and which call made each.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::containers::Containers;
 use super::heap::{Block, Blocks, Heap};
-use super::module::Segment;
+use super::module::{CoreModule, Segment};
+use super::python::host_copies::{self, HostCopies, HostCopy};
 use super::record::Survivor;
 use super::subject::{PluginUnderTest, Subject};
 use super::verdict::Held;
@@ -18,7 +19,13 @@ pub(super) struct HeapWatch {
     /// The heap comes after all data.
     statics_end: u32,
     pub(super) heap: Option<Heap>,
+    /// Blocks that may be read for each call.
+    per_call: usize,
     blocks: Blocks,
+    /// What componentize-py's runtime allocates and never frees: the handler that notes it, and the blocks by address.
+    host_copies: Option<HostCopies>,
+    runtime_blocks: HashMap<u32, u32>,
+    noted: Vec<HostCopy>,
     /// For each block the index of the call that allocated it; `None` if it was there before the first call.
     births: Vec<Option<usize>>,
     /// Remaining searches for the heap.
@@ -34,14 +41,21 @@ impl HeapWatch {
     /// Maximum searches. A guest that allocates at all does so during its first calls.
     const MAX_ATTEMPTS: usize = 16;
 
-    pub(super) fn new(subject: &Subject<'_>, plugin: &PluginUnderTest) -> Self {
+    pub(super) fn new(subject: &mut Subject<'_>, plugin: &PluginUnderTest) -> Self {
         let module = &plugin.module;
         let data_end = module.data.iter().map(Segment::end).max().unwrap_or(0);
         let stack_base = module.stack_pointer.map_or(0, |(_, base)| base);
+        let first = module.data.first().map_or(data_end, |segment| segment.address);
         let mut this = Self {
             statics_end: module.heap_base.unwrap_or_else(|| data_end.max(stack_base)),
-            heap: None,
+            // Snapshots of other languages with a collector are not judged by their blocks: the collector's own blocks say
+            // nothing about the objects in them.
+            heap: subject.python.is_some().then(|| find_snapshot(subject.memory(), first, data_end)).flatten(),
+            per_call: BLOCKS_PER_CALL,
             blocks: Blocks::default(),
+            host_copies: host_copies(subject, plugin),
+            runtime_blocks: HashMap::new(),
+            noted: Vec::new(),
             births: Vec::new(),
             attempts: Self::MAX_ATTEMPTS,
             unread: Vec::new(),
@@ -51,6 +65,8 @@ impl HeapWatch {
         this.find(subject.memory());
         if let Some(blocks) = this.heap.and_then(|heap| heap.walk(subject.memory())) {
             this.births = vec![None; blocks.blocks.len()];
+            // A heap that is large from the beginning takes the same time for each call.
+            this.per_call = this.per_call.max(2 * blocks.blocks.len());
             this.blocks = blocks;
         }
         this
@@ -67,7 +83,8 @@ impl HeapWatch {
     /// call and `must` is false. Returns false if the heap was not read.
     pub(super) fn update(&mut self, subject: &Subject<'_>, call: usize, sample: usize, must: bool) -> bool {
         self.unread.push((call, sample));
-        if !must && self.blocks.blocks.len() > BLOCKS_PER_CALL * self.unread.len() {
+        self.noted.extend(self.host_copies.iter().flat_map(HostCopies::take));
+        if !must && self.blocks.blocks.len() > self.per_call * self.unread.len() {
             return false;
         }
         let calls = std::mem::take(&mut self.unread);
@@ -101,21 +118,49 @@ impl HeapWatch {
         if let [(_, sample)] = calls[..] {
             self.made.extend(new.iter().map(|block| (sample, block.size)));
         }
-        self.containers.update(call, &vanished, &new);
-        self.births = births;
         self.blocks = blocks;
+        self.births = births;
+        self.note_runtime_blocks(memory);
+        new.retain(|block| !self.is_runtime_block(block));
+        self.containers.update(call, &vanished, &new);
         true
+    }
+
+    /// Adds the blocks that componentize-py's runtime made since the heap was read, and removes those that are gone.
+    fn note_runtime_blocks(&mut self, memory: &[u8]) {
+        let blocks = &self.blocks;
+        let size = |address: u32| blocks.holding(address).filter(|(_, block)| block.address == address);
+        self.runtime_blocks.retain(|&address, known| size(address).is_some_and(|(_, block)| block.size == *known));
+        for copy in self.noted.drain(..) {
+            if let Some((_, block)) = size(copy.address).filter(|(_, block)| copy.is_in(*block, memory)) {
+                self.runtime_blocks.insert(block.address, block.size);
+            }
+        }
+    }
+
+    fn is_runtime_block(&self, block: &Block) -> bool {
+        self.runtime_blocks.contains_key(&block.address)
+    }
+
+    /// What componentize-py's runtime has allocated and never frees.
+    pub(super) fn runtime(&self) -> Held {
+        let bytes = self.runtime_blocks.values().map(|&size| u64::from(size)).sum();
+        Held { bytes, blocks: self.runtime_blocks.len() as u64 }
     }
 
     /// The heap memory in use; `None` if the heap is not known.
     pub(super) fn held(&self) -> Option<Held> {
-        self.heap.map(|_| Held { bytes: self.blocks.bytes, blocks: self.blocks.blocks.len() as u64 })
+        let runtime = self.runtime();
+        self.heap.map(|_| Held {
+            bytes: self.blocks.bytes - runtime.bytes,
+            blocks: self.blocks.blocks.len() as u64 - runtime.blocks,
+        })
     }
 
     /// The number of blocks of each size.
     pub(super) fn sizes(&self) -> BTreeMap<u32, u64> {
         let mut sizes = BTreeMap::new();
-        for block in &self.blocks.blocks {
+        for block in self.blocks.blocks.iter().filter(|block| !self.is_runtime_block(block)) {
             *sizes.entry(block.size).or_insert(0) += 1;
         }
         sizes
@@ -126,15 +171,41 @@ impl HeapWatch {
         self.heap.map_or(0, |_| linear.saturating_sub(self.blocks.covered))
     }
 
-    /// The blocks in use.
-    pub(super) fn blocks(&self) -> &[Block] {
-        &self.blocks.blocks
+    /// The blocks in use, without those of the language's runtime.
+    pub(super) fn blocks(&self) -> Vec<Block> {
+        self.blocks.blocks.iter().filter(|block| !self.is_runtime_block(block)).copied().collect()
     }
 
-    /// The blocks in use with the calls that made them.
+    /// Every block in use.
+    pub(super) fn all_blocks(&self) -> &Blocks {
+        &self.blocks
+    }
+
+    /// The blocks in use with the calls that made them, without those of the language's runtime.
     pub(super) fn survivors(&self) -> Vec<Survivor> {
         let births = self.births.iter().copied();
-        self.blocks.blocks.iter().zip(births).map(|(&block, born)| Survivor { block, born }).collect()
+        let all = self.blocks.blocks.iter().zip(births).map(|(&block, born)| Survivor { block, born });
+        all.filter(|survivor| !self.is_runtime_block(&survivor.block)).collect()
+    }
+}
+
+/// The heap of a component that is a snapshot: its initialised data, from `first` to `data_end`, covers the heap.
+fn find_snapshot(memory: &[u8], first: u32, data_end: u32) -> Option<Heap> {
+    Heap::find_in_snapshot(memory, first).filter(|heap| heap.start() < data_end)
+}
+
+/// The handler that notes what componentize-py's runtime keeps; `None` for plugins of other languages.
+fn host_copies(subject: &mut Subject<'_>, plugin: &PluginUnderTest) -> Option<HostCopies> {
+    let is_runtime = |library: &CoreModule| host_copies::is_runtime(library);
+    let index = plugin.libraries.iter().position(is_runtime)?;
+    let handler = HostCopies::of(&plugin.libraries[index])?;
+    let compiled = subject.libraries().into_iter().nth(index).flatten()?;
+    match handler.attach(subject, &compiled) {
+        Ok(()) => Some(handler),
+        Err(error) => {
+            tracing::warn!("the allocations of componentize-py's runtime cannot be told apart: {error:#}");
+            None
+        }
     }
 }
 

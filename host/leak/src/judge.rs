@@ -135,6 +135,13 @@ fn growth_of(record: &Record, calls: &[Call], survivors: &[Survivor], leaking: &
     Growth { bytes: bytes / requests, bytes_within: growth.bytes_within, blocks: blocks / requests }
 }
 
+/// The finding for what is held after each round, by its sum.
+pub fn held(held: &[Held], requests: usize) -> Finding {
+    let bytes: Vec<u64> = held.iter().map(|held| held.bytes).collect();
+    let growth = verdict::late_growth(held, requests);
+    Finding { growth, held: held.to_vec(), ..series(&bytes, requests) }
+}
+
 /// The finding for a series of bytes, or of a number of things: before the first round and after each round.
 pub fn series(values: &[u64], requests: usize) -> Finding {
     let held: Vec<Held> = values.iter().map(|&bytes| Held { bytes, blocks: 0 }).collect();

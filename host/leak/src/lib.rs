@@ -6,12 +6,14 @@
 //!   [`conclusion`]: what a CI does; [`known`]: the leaks that do not stop it. [`progress`]: how far a study is.
 //! - [`corpus`]: the inputs. [`variation`]: inputs with new contents for each call. [`subject`]: the instance. [`run`]:
 //!   rounds over the inputs, in one instance, [`record`]ed; `class_run`: those of one class.
-//! - [`heap`]: dlmalloc's chunks in linear memory; `heap_watch` reads them between calls.
+//! - [`heap`]: dlmalloc's chunks in linear memory; `snapshot`: where they begin in a snapshot. `heap_watch` reads them
+//!   between calls.
 //! - [`judge`]: does it leak? By the ages of blocks ([`population`]), by the doublings of [`containers`], by sums
 //!   ([`verdict`]); `suspicion`: what the rounds cannot show.
 //! - [`census`]: what survives. [`retention`]: what holds it. [`allocations`]: which code allocated it, found by
 //!   `malloc_tracer`.
-//! - [`module`], [`debug_info`]: the contents of the core module and its DWARF.
+//! - [`module`], [`debug_info`]: the contents of the core module and its DWARF. `python`: the same for plugins in Python,
+//!   from the interpreter's objects.
 
 #![warn(clippy::expect_used, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic"))]
@@ -32,10 +34,12 @@ mod malloc_tracer;
 pub mod module;
 pub mod population;
 pub mod progress;
+mod python;
 pub mod record;
 pub mod report;
 pub mod retention;
 pub mod run;
+mod snapshot;
 pub mod study;
 pub mod subject;
 mod suspicion;

@@ -7,14 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::{DebugEvent, DebugHandler, FrameHandle, ModulePC, StoreContextMut, Val};
 
 use super::module::{CoreModule, Function};
+use super::python::frames::{self, PlaceNames};
+use super::python::interpreter::Interpreter;
 use super::subject::Subject;
 use plimsoll_runtime::stage::StoreState;
 
 /// Frames of a call stack that are kept, from the innermost.
 const MAX_FRAMES: usize = 64;
 
-/// A call stack: instruction offsets in the core module, innermost first. Frames of other modules (adapters) are
-/// left out.
+/// Native frames above an allocation in which the function of componentize-py's runtime is looked for.
+const RUNTIME_FRAMES: usize = 8;
+
+/// A call stack, innermost first: instruction offsets in the core module, without frames of other modules (adapters). Of a
+/// plugin in Python, the numbers of its functions and lines in [`PlaceNames`].
 pub(crate) type Stack = Arc<[u32]>;
 
 /// What a function of the malloc family does, and the indices of its arguments.
@@ -78,6 +83,11 @@ impl Family {
         this
     }
 
+    /// The number of functions of the family.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Returns true if no function of the family was found.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -111,24 +121,34 @@ struct TracerState {
 pub(crate) struct Tracer {
     family: Arc<Family>,
     state: Arc<Mutex<TracerState>>,
+    python: Option<PythonTracer>,
+}
+
+/// What the tracer of a plugin in Python needs in addition.
+#[derive(Clone)]
+pub(crate) struct PythonTracer {
+    pub(crate) interpreter: Interpreter,
+    /// The names of the places in the stacks.
+    pub(crate) places: Arc<Mutex<PlaceNames>>,
+    /// componentize-py's runtime, and the indices of its functions whose blocks are never freed.
+    pub(crate) runtime: Option<(wasmtime::Module, Vec<u32>)>,
 }
 
 impl Tracer {
-    pub(crate) fn new(family: Family) -> Self {
-        Self { family: Arc::new(family), state: Arc::default() }
+    pub(crate) fn new(family: Family, python: Option<PythonTracer>) -> Self {
+        Self { family: Arc::new(family), state: Arc::default(), python }
     }
 
-    /// Sets the breakpoints in a subject.
+    /// Sets the breakpoints in a subject; `module` is the compiled module of the family.
     ///
     /// # Errors
     /// If the engine has no debugging interface, or does not accept a breakpoint.
-    pub(crate) fn attach(&self, subject: &mut Subject<'_>) -> wasmtime::Result<()> {
+    pub(crate) fn attach(&self, subject: &mut Subject<'_>, module: &wasmtime::Module) -> wasmtime::Result<()> {
         subject.store.set_debug_handler(self.clone());
-        let module = subject.module.clone();
         let edit = subject.store.edit_breakpoints();
         let mut edit = edit.ok_or_else(|| wasmtime::Error::msg("the engine has no debugging interface"))?;
         for &offset in self.family.entries.keys().chain(self.family.exits.keys()) {
-            edit.add_breakpoint(&module, ModulePC::new(offset))?;
+            edit.add_breakpoint(module, ModulePC::new(offset))?;
         }
         Ok(())
     }
@@ -161,10 +181,49 @@ impl Tracer {
                 state.events.push(Event::Freed { address: arguments[old as usize] });
                 return Ok(());
             }
-            let stack = callers(&frame, store)?;
+            let stack = match &self.python {
+                None => callers(&frame, store)?,
+                Some(python) if python.is_of_runtime(&frame, store)? => return Ok(()),
+                Some(python) => python.stack(&frame, store)?,
+            };
             state.pending = Some(Pending { function, role, arguments, stack });
         }
         Ok(())
+    }
+}
+
+impl PythonTracer {
+    /// Returns true if the allocation is one that componentize-py's runtime never frees: no leak of the plugin.
+    fn is_of_runtime(
+        &self,
+        frame: &FrameHandle,
+        store: &mut StoreContextMut<'_, StoreState>,
+    ) -> wasmtime::Result<bool> {
+        let Some((runtime, functions)) = &self.runtime else { return Ok(false) };
+        let mut at = frame.parent(&mut *store)?;
+        for _ in 0..RUNTIME_FRAMES {
+            let Some(frame) = at else { break };
+            let instance = frame.instance(&mut *store)?;
+            if wasmtime::Module::same(instance.module(&*store), runtime)
+                && let Some((function, _)) = frame.wasm_function_index_and_pc(&mut *store)?
+                && functions.contains(&function.as_u32())
+            {
+                return Ok(true);
+            }
+            at = frame.parent(&mut *store)?;
+        }
+        Ok(false)
+    }
+
+    /// The Python functions that run.
+    fn stack(&self, frame: &FrameHandle, store: &mut StoreContextMut<'_, StoreState>) -> wasmtime::Result<Stack> {
+        let instance = frame.instance(&mut *store)?;
+        let Some(memory) = instance.debug_memory(&mut *store, 0) else { return Ok(Arc::default()) };
+        let memory = memory.data(&*store);
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = frames::running(memory, &self.interpreter);
+        let numbers = running.into_iter().map(|place| places.number(memory, &self.interpreter, place) as u32);
+        Ok(numbers.collect())
     }
 }
 
@@ -204,7 +263,10 @@ fn read_word(store: &mut StoreContextMut<'_, StoreState>, address: u32) -> Optio
 }
 
 /// The topmost value on the frame's operand stack: at an exit, the function's result.
-fn last_on_stack(frame: &FrameHandle, store: &mut StoreContextMut<'_, StoreState>) -> wasmtime::Result<Option<u32>> {
+pub(crate) fn last_on_stack(
+    frame: &FrameHandle,
+    store: &mut StoreContextMut<'_, StoreState>,
+) -> wasmtime::Result<Option<u32>> {
     let depth = frame.num_stacks(&mut *store)?;
     let Some(last) = depth.checked_sub(1) else { return Ok(None) };
     Ok(match frame.stack(&mut *store, last)? {

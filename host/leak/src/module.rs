@@ -87,10 +87,20 @@ impl CoreModule {
     /// # Errors
     /// If the component cannot be read, or has no linear memory.
     pub fn of_component(component: &[u8]) -> Result<Self, ModuleError> {
-        let modules = core_modules(component).map_err(ModuleError::Component)?;
-        let with_memory = modules.into_iter().filter(|range| defines_memory(&component[range.clone()]));
-        let range = with_memory.max_by_key(Range::len).ok_or(ModuleError::NoMemory)?;
+        let range = own_module(component)?;
         Self::read(&component[range]).map_err(ModuleError::CoreModule)
+    }
+
+    /// Reads the other modules: libraries that are linked to the plugin's own module, and adapters. Those that cannot be read
+    /// are left out, because they only give names.
+    ///
+    /// # Errors
+    /// If the component cannot be read, or has no linear memory.
+    pub fn libraries(component: &[u8]) -> Result<Vec<Self>, ModuleError> {
+        let own = own_module(component)?;
+        let modules = core_modules(component).map_err(ModuleError::Component)?;
+        let others = modules.into_iter().filter(|range| *range != own);
+        Ok(others.filter_map(|range| Self::read(&component[range]).ok()).collect())
     }
 
     fn read(bytes: &[u8]) -> wasmparser::Result<Self> {
@@ -255,6 +265,13 @@ pub fn demangle(name: &str) -> String {
     let rust = rustc_demangle::try_demangle(name).map(|rust| format!("{rust:#}")).ok();
     let cpp = || cpp_demangle::Symbol::new(name).ok().and_then(|symbol| symbol.demangle().ok());
     printable(&rust.or_else(cpp).unwrap_or_else(|| name.to_owned()), LONGEST_NAME)
+}
+
+/// The bytes of the module that defines a linear memory.
+fn own_module(component: &[u8]) -> Result<Range<usize>, ModuleError> {
+    let modules = core_modules(component).map_err(ModuleError::Component)?;
+    let with_memory = modules.into_iter().filter(|range| defines_memory(&component[range.clone()]));
+    with_memory.max_by_key(Range::len).ok_or(ModuleError::NoMemory)
 }
 
 /// The byte ranges of a component's core modules, including those of nested components.

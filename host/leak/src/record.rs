@@ -52,6 +52,8 @@ pub struct Record {
     pub beside_heap: Vec<u64>,
     /// Bytes of the tensors to which the guest has handles.
     pub host: Vec<u64>,
+    /// What the runtime of the plugin's language has allocated and never frees.
+    pub runtime: Vec<Held>,
     /// Number of resources of the host to which the guest has handles, by kind.
     pub resources: Vec<BTreeMap<&'static str, u64>>,
 }
@@ -73,8 +75,10 @@ impl Record {
         let grew = |values: &[u64]| values.len() > rounds && values[rounds] > values[half];
         let count = |round: usize, size: &u32| self.sizes[round].get(size).copied().unwrap_or(0);
         let heap: Vec<u64> = self.heap.iter().map(|held| held.bytes).collect();
+        let runtime: Vec<u64> = self.runtime.iter().map(|held| held.bytes).collect();
         grew(&heap)
-            || grew(&self.linear)
+            // The runtime's own growth needs memory, too.
+            || (grew(&self.linear) && !grew(&runtime))
             || grew(&self.host)
             || grew(&self.beside_heap)
             || grew(&self.resource_counts())

@@ -45,6 +45,11 @@ pub enum Root {
         /// The static's name.
         name: String,
     },
+    /// A global of a Python module.
+    PythonGlobal {
+        /// The global's name with its module.
+        name: String,
+    },
     /// A static without a name.
     Address {
         /// The word's address.
@@ -58,6 +63,7 @@ impl std::fmt::Display for Root {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Static { name } => write!(f, "static {name}"),
+            Self::PythonGlobal { name } => f.write_str(name),
             Self::Address { address } => write!(f, "static at {address:#x}"),
             Self::Stack => f.write_str("the live stack"),
         }
@@ -113,6 +119,8 @@ impl References {
             roots: Vec::new(),
         };
         let mut root_indices: HashMap<Root, usize> = HashMap::new();
+        // The initial values of a snapshot are what the program had written before.
+        let is_snapshot = layout.module.data.iter().any(|segment| segment.end() > heap.start());
         // Exact references, to the beginning of a block, take precedence because almost all references are exact.
         // References into the middle (hash tables have them) only add blocks that are not reached otherwise.
         for exact in [true, false] {
@@ -121,7 +129,7 @@ impl References {
                 let is_stack = range == layout.stack;
                 for address in words(range) {
                     let Some(target) = target(layout.memory, address, heap, blocks, exact) else { continue };
-                    if layout.module.initial_word(address) == word(layout.memory, address) {
+                    if !is_snapshot && layout.module.initial_word(address) == word(layout.memory, address) {
                         continue;
                     }
                     if this.reached[target].is_none() {

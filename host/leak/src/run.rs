@@ -1,7 +1,7 @@
 //! The experiment: rounds over the samples in one instance. The heap is read after every call.
 
 use super::containers::Containers;
-use super::heap::{Block, Heap};
+use super::heap::{Block, Blocks, Heap};
 use super::heap_watch::HeapWatch;
 use super::judge::{self, HeapJudgement};
 use super::progress::Progress;
@@ -40,6 +40,14 @@ pub enum RunError {
     TooManyExcluded(Outcome),
 }
 
+/// What ended an instance.
+enum Ended {
+    /// A sample, with this outcome.
+    Sample(usize, Outcome),
+    /// The collector of the guest's language.
+    Collection,
+}
+
 /// The result of a run.
 pub struct Run<'a> {
     /// The samples of each round, as indices.
@@ -58,6 +66,10 @@ pub struct Run<'a> {
     pub survivors: Vec<Survivor>,
     /// Every block in use after the first round.
     pub after_first_round: Vec<Block>,
+    /// True if the collector of the guest's language was run after each round.
+    pub collects: bool,
+    /// Every block in use at the end, those of the language's runtime too.
+    pub all_blocks: Blocks,
     /// The containers that grew.
     pub containers: Containers,
     /// `None` if the allocator is not dlmalloc.
@@ -82,40 +94,44 @@ impl<'a> Run<'a> {
         progress: &Progress,
     ) -> Result<Self, RunError> {
         let mut excluded: Vec<(usize, Outcome)> = Vec::new();
+        let mut collects = true;
         loop {
             let is_left_out = |sample: &usize| excluded.iter().any(|(left_out, _)| left_out == sample);
             let chosen: Vec<_> = chosen.iter().copied().filter(|sample| !is_left_out(sample)).collect();
             if chosen.is_empty() {
                 return Err(RunError::NoSampleSurvives);
             }
-            let (run, ended) = Self::attempt(plugin, inputs, chosen, rounds, progress).await?;
+            let (run, ended) = Self::attempt(plugin, inputs, chosen, rounds, collects, progress).await?;
             match ended {
+                Some(Ended::Collection) => collects = false,
                 // It is not this input that ends the instance, but what the inputs before have left: memory or handles up
                 // to their limit. The calls so far are enough for a verdict.
-                Some((_, how)) if run.rounds >= MIN_ROUNDS => {
+                Some(Ended::Sample(_, how)) if run.rounds >= MIN_ROUNDS => {
                     let why = match how {
                         Outcome::MemoryLimit => "the memory limit was reached (see --max-memory)".to_owned(),
                         how => format!("the instance ended ({})", how.as_str()),
                     };
                     return Ok(Self { excluded, stopped: Some(why), ..run });
                 }
-                Some((sample, how)) if excluded.len() < MAX_EXCLUDED => excluded.push((sample, how)),
-                Some((_, how)) => return Err(RunError::TooManyExcluded(how)),
+                Some(Ended::Sample(sample, how)) if excluded.len() < MAX_EXCLUDED => excluded.push((sample, how)),
+                Some(Ended::Sample(_, how)) => return Err(RunError::TooManyExcluded(how)),
                 None => return Ok(Self { excluded, ..run }),
             }
         }
     }
 
-    /// Runs the rounds in one instance. Returns also the sample and the outcome that ended the instance, if one did.
+    /// Runs the rounds in one instance. Returns also the sample and the outcome that ended the instance, if one did. `collects`:
+    /// the collector of the guest's language is run after each round.
     async fn attempt(
         plugin: &'a PluginUnderTest,
         inputs: &Inputs<'_>,
         chosen: Vec<usize>,
         rounds: usize,
+        collects: bool,
         progress: &Progress,
-    ) -> Result<(Self, Option<(usize, Outcome)>), SubjectError> {
-        let subject = plugin.subject().await?;
-        let mut watch = HeapWatch::new(&subject, plugin);
+    ) -> Result<(Self, Option<Ended>), SubjectError> {
+        let mut subject = plugin.subject().await?;
+        let mut watch = HeapWatch::new(&mut subject, plugin);
         let mut run = Self {
             record: Record { requests: chosen.len(), ..Record::default() },
             samples: chosen,
@@ -125,6 +141,8 @@ impl<'a> Run<'a> {
             calls: Vec::new(),
             survivors: Vec::new(),
             after_first_round: Vec::new(),
+            collects: false,
+            all_blocks: Blocks::default(),
             containers: Containers::default(),
             heap: None,
             subject,
@@ -138,10 +156,20 @@ impl<'a> Run<'a> {
                 let result = run.subject.call(&inputs.variant(sample, run.calls.len())).await;
                 let outcome = outcome(&result);
                 if !survives(outcome) {
-                    ended = Some((sample, outcome));
+                    ended = Some(Ended::Sample(sample, outcome));
                     break 'rounds;
                 }
                 let is_last = at + 1 == run.samples.len();
+                if is_last && collects {
+                    match run.subject.collect().await {
+                        Ok(collected) => run.collects = collected,
+                        Err(error) => {
+                            tracing::warn!("the collector of the plugin's language cannot be run: {error}");
+                            ended = Some(Ended::Collection);
+                            break 'rounds;
+                        }
+                    }
+                }
                 let is_read = watch.update(&run.subject, run.calls.len(), sample, is_last);
                 run.calls.push(Call {
                     sample,
@@ -155,7 +183,7 @@ impl<'a> Run<'a> {
             }
             run.rounds = round;
             if round == 1 {
-                run.after_first_round = watch.blocks().to_vec();
+                run.after_first_round = watch.blocks();
             }
             run.note(&watch);
             if round == goal {
@@ -168,6 +196,7 @@ impl<'a> Run<'a> {
         }
         run.heap = watch.heap;
         run.survivors = watch.survivors();
+        run.all_blocks = watch.all_blocks().clone();
         run.containers = watch.containers;
         Ok((run, ended))
     }
@@ -181,6 +210,7 @@ impl<'a> Run<'a> {
         record.linear.push(subject.linear_bytes());
         record.beside_heap.push(watch.beside(subject.linear_bytes()));
         record.host.push(subject.host_bytes());
+        record.runtime.push(watch.runtime());
         record.resources.push(subject.resources());
     }
 

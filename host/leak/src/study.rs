@@ -14,10 +14,14 @@ use super::census;
 use super::class_run::{self, ClassRun};
 use super::corpus::Sample;
 use super::debug_info::{DebugInfo, Location};
-use super::finding::{Class, Measure, StackReport, Study};
+use super::finding::{Class, Measure, PythonReport, StackReport, Study, TypeGrowth};
 use super::heap::Blocks;
 use super::judge;
 use super::progress::Progress;
+use super::python;
+use super::python::graph::Graph;
+use super::python::interpreter::Python;
+use super::python::objects::Objects;
 use super::retention::{Layout, References};
 use super::run::{Run, RunError};
 use super::subject::PluginUnderTest;
@@ -62,8 +66,10 @@ impl Study {
         let [host, resources, beside_heap] = run.others();
 
         let linear = judge::series(&run.record.linear, run.samples.len()).verdict;
+        let runtime = judge::held(&run.record.runtime, run.samples.len());
         let fragments = run.heap.is_some()
             && heap.finding.verdict == Verdict::Steady
+            && runtime.verdict == Verdict::Steady
             && beside_heap.verdict == Verdict::Steady
             && linear != Verdict::Steady;
 
@@ -97,9 +103,16 @@ impl Study {
         }
         let debug_info = DebugInfo::of_module(&plugin.module);
         let class_of = |sample: usize| class_of_sample.get(&sample).copied().unwrap_or(0);
-        let groups = match scan_references(&mut run, plugin, &debug_info) {
-            Some(references) => census::groups(&run, &heap.leaking, &references, &class_of),
-            None => Vec::new(),
+        let mut types = Vec::new();
+        let groups = match (python_graph(&run, plugin), ()) {
+            (Some(graph), ()) => {
+                types = type_growth(python::types(&run, &heap.leaking, &graph, &class_of));
+                python::groups(&run, &heap.leaking, &graph, &class_of)
+            }
+            (None, ()) => match scan_references(&mut run, plugin, &debug_info) {
+                Some(references) => census::groups(&run, &heap.leaking, &references, &class_of),
+                None => Vec::new(),
+            },
         };
         let mut study = Self {
             plugin: plugin.artifact.identity.clone(),
@@ -116,6 +129,9 @@ impl Study {
             growers: if beside_heap.verdict == Verdict::Leaks { growers(plugin, &debug_info) } else { Vec::new() },
             beside_heap,
             kept_in_first_round: suspicion::kept_in_first_round(&run, &run.samples),
+            python: python_report(&run),
+            runtime,
+            types,
             fragments,
             groups,
             kinds: census::kinds(&run, &heap.leaking, samples, &class_of),
@@ -148,6 +164,34 @@ impl Study {
         let chosen: Vec<_> = leaking.flat_map(|(_, members)| members.iter().copied()).collect();
         if chosen.is_empty() { all.to_vec() } else { chosen }
     }
+}
+
+/// The interpreter of a plugin in Python.
+fn python_report(run: &Run<'_>) -> Option<PythonReport> {
+    let (version, is_known) = match run.subject.python {
+        Python::None => return None,
+        Python::Unknown(version) => (version, false),
+        Python::Known(interpreter) => (interpreter.version, true),
+    };
+    Some(PythonReport { version: version.to_string(), is_known, collects: run.collects })
+}
+
+/// What holds the objects at the end of a run; `None` if the plugin is not in Python, or the heap is not known.
+fn python_graph<'r>(run: &'r Run<'_>, plugin: &PluginUnderTest) -> Option<Graph<'r>> {
+    let (heap, interpreter) = (run.heap?, run.subject.python.known()?);
+    let first = plugin.module.data.first().map_or(0, |segment| segment.address);
+    let objects = Objects::new(run.subject.memory(), interpreter, &run.all_blocks);
+    Some(Graph::new(objects, first.next_multiple_of(4)..heap.start()))
+}
+
+/// The types with most bytes of each class first.
+fn type_growth(classes: BTreeMap<usize, python::ByType>) -> Vec<TypeGrowth> {
+    let types = classes.into_iter().flat_map(|(class, types)| {
+        types.into_iter().map(move |(name, (objects, bytes))| TypeGrowth { class, name, objects, bytes })
+    });
+    let mut types: Vec<_> = types.collect();
+    types.sort_by_key(|ty| std::cmp::Reverse(ty.bytes));
+    types
 }
 
 /// The plugin's own functions that grow its memory, without those of allocators.
@@ -201,6 +245,9 @@ fn stacks(allocations: &Allocations, plugin: &PluginUnderTest, debug_info: &Debu
         .iter()
         .map(|((class, stack), totals)| {
             let frames = stack.iter().flat_map(|&offset| {
+                if let Some(functions) = &allocations.python {
+                    return functions.get(offset as usize).cloned().into_iter().collect();
+                }
                 known.entry(offset).or_insert_with(|| debug_info.locations(&plugin.module, offset)).clone()
             });
             StackReport { class: *class, frames: frames.collect(), totals: *totals }

@@ -15,7 +15,7 @@ use wasmtime::{Global, Memory, Module, Store, UpdateDeadline};
 
 use plimsoll_runtime::cap::Meter;
 use plimsoll_runtime::component::exports::Interface;
-use plimsoll_runtime::component::{Artifact, ArtifactError, ComponentError, Preparer, Rejection};
+use plimsoll_runtime::component::{Artifact, ArtifactError, CompiledCache, ComponentError, Preparer, Rejection};
 use plimsoll_runtime::engine::Runtime;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
@@ -26,6 +26,8 @@ use plimsoll_runtime::stage::{Failure, Limits, Request, StageEnvironment, StageE
 
 use super::corpus::{Feed, Sample};
 use super::module::{CoreModule, ModuleError};
+use super::python::collector::Collector;
+use super::python::interpreter::Python;
 
 /// Why a plugin cannot be examined, or an instance of it does not start.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +70,8 @@ pub struct PluginUnderTest {
     pub artifact: Artifact,
     /// The plugin's core module.
     pub module: CoreModule,
+    /// The component's other core modules: libraries and adapters.
+    pub libraries: Vec<CoreModule>,
     /// The kind of stage.
     pub kind: StageKind,
     runtime: Runtime,
@@ -79,7 +83,7 @@ pub struct PluginUnderTest {
 }
 
 impl PluginUnderTest {
-    /// Compiles a plugin as a stage of one kind. Its subjects get `environment` and `limits`.
+    /// Compiles a plugin as a stage of one kind, or takes it from `cache`. Its subjects get `environment` and `limits`.
     ///
     /// # Errors
     /// If the component is not a plugin of that kind; the message names what is missing.
@@ -88,16 +92,18 @@ impl PluginUnderTest {
         kind: StageKind,
         environment: StageEnvironment,
         limits: Limits,
+        cache: Option<CompiledCache>,
     ) -> Result<Self, SubjectError> {
         let runtime = Runtime::with_guest_debug().map_err(SubjectError::Engine)?;
-        let preparer = Preparer::new(&runtime, None).map_err(SubjectError::Compiler)?;
+        let preparer = Preparer::new(&runtime, cache).map_err(SubjectError::Compiler)?;
         let bytes = artifact.component()?;
         let module = CoreModule::of_component(&bytes)?;
-        let component = tokio::task::block_in_place(|| preparer.compile(&artifact))?;
+        let libraries = CoreModule::libraries(&bytes)?;
+        let component = tokio::task::block_in_place(|| preparer.compile_or_load(&artifact))?;
         let pre = preparer.link(&component, kind)?;
         let export = StageExport::new(&pre, kind).map_err(SubjectError::World)?;
         let has_init = interface(&bytes).has_export(LIFECYCLE);
-        Ok(Self { artifact, module, kind, runtime, pre, export, environment, limits, has_init })
+        Ok(Self { artifact, module, libraries, kind, runtime, pre, export, environment, limits, has_init })
     }
 
     /// The kinds of stage that a component can be.
@@ -134,19 +140,28 @@ impl PluginUnderTest {
             call_init(&mut store, &instance).await.map_err(failed)?.map_err(SubjectError::Init)?;
         }
         let (module, memory, stack_pointer) = self.handles(&mut store)?;
-        Ok(Subject { plugin: self, store, instance, meter, clock, module, memory, stack_pointer, calls: 0 })
+        let python = Python::find(memory.data(&store));
+        let collector = if python.is_some() { Collector::find(&mut store) } else { None };
+        Ok(Subject {
+            plugin: self,
+            store,
+            instance,
+            meter,
+            clock,
+            module,
+            memory,
+            stack_pointer,
+            python,
+            collector,
+            calls: 0,
+        })
     }
 
     /// The compiled form of [`PluginUnderTest::module`], and the memory and stack pointer of its instance.
     fn handles(&self, store: &mut Store<StoreState>) -> Result<(Module, Memory, Option<Global>), SubjectError> {
         for instance in store.debug_all_instances() {
             let module = instance.module(&*store).clone();
-            let exports: Vec<_> = module
-                .exports()
-                .filter(|export| export.ty().func().is_some())
-                .map(|export| export.name().to_owned())
-                .collect();
-            if exports != self.module.exports {
+            if exports(&module) != self.module.exports {
                 continue;
             }
             let Some(memory) = instance.debug_memory(&mut *store, 0) else { continue };
@@ -155,6 +170,12 @@ impl PluginUnderTest {
         }
         Err(SubjectError::NoMemory)
     }
+}
+
+/// The names of a module's exported functions.
+fn exports(module: &Module) -> Vec<String> {
+    let functions = module.exports().filter(|export| export.ty().func().is_some());
+    functions.map(|export| export.name().to_owned()).collect()
 }
 
 /// The deadline of the current call. Clones share it.
@@ -193,6 +214,9 @@ pub struct Subject<'a> {
     pub(super) module: Module,
     memory: Memory,
     stack_pointer: Option<Global>,
+    /// The Python interpreter in memory.
+    pub(super) python: Python,
+    collector: Option<Collector>,
     calls: u64,
 }
 
@@ -231,6 +255,24 @@ impl Subject<'_> {
             }
             _ => return Err(wasmtime::Error::msg("the sample is not an input of this kind of stage")),
         })
+    }
+
+    /// Runs the collector of the guest's language. Returns false if there is none, or none can be reached.
+    ///
+    /// # Errors
+    /// If it traps. The subject cannot be called again then.
+    pub async fn collect(&mut self) -> Result<bool, StageError> {
+        let Some(collector) = self.collector.clone() else { return Ok(false) };
+        self.clock.allow(self.plugin.limits.deadline);
+        let collected = collector.run(&mut self.store).await;
+        collected.map(|()| true).map_err(|error| StageError::from_wasmtime(&error))
+    }
+
+    /// The compiled form of each of the plugin's libraries; `None` for one that is not instantiated.
+    pub(super) fn libraries(&mut self) -> Vec<Option<Module>> {
+        let compiled: Vec<_> = self.store.debug_all_modules();
+        let find = |library: &CoreModule| compiled.iter().find(|module| exports(module) == library.exports).cloned();
+        self.plugin.libraries.iter().map(find).collect()
     }
 
     /// The current contents of linear memory.

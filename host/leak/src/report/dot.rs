@@ -30,6 +30,13 @@ pub(super) fn graph(study: &Study) -> String {
         };
         let mut path = root.clone();
         let mut from = node(path.clone(), root, ", style=filled, fillcolor=\"#ffe0b0\"", &mut text);
+        let parts = group.path.iter().flat_map(|path| &path.steps[..path.steps.len().saturating_sub(1)]);
+        for part in parts {
+            let _ = write!(path, "/{part}");
+            let to = node(path.clone(), part.trim().to_owned(), "", &mut text);
+            edges.push((from, to));
+            from = to;
+        }
         for link in links {
             let label = format!("{}-byte block", grouped(u64::from(link.size)));
             let _ = write!(path, "/{label}");

@@ -34,7 +34,8 @@ fn study() -> Study {
         growing: None,
     };
     let chain = Chain { root: Root::Static { name: shown.clone() }, blocks: vec![Link { size: 48 }] };
-    let group = Group { class: 0, blocks: 1, bytes: 48, sizes: (48, 48), chain: Some(chain), is_ring: false };
+    let group =
+        Group { class: 0, blocks: 1, bytes: 48, sizes: (48, 48), chain: Some(chain), path: None, is_ring: false };
     let frame = Location { function: demangle(NAME), file: Some(shown.clone()), line: Some(1) };
     let totals = Totals { alloc_space: 9, alloc_objects: 1, inuse_space: 9, inuse_objects: 1 };
     let digest = "0".repeat(64);
@@ -53,6 +54,9 @@ fn study() -> Study {
         beside_heap: finding,
         growers: vec![frame.clone()],
         kept_in_first_round: 0,
+        python: None,
+        runtime: Finding::STEADY,
+        types: Vec::new(),
         fragments: false,
         classes: vec![class],
         groups: vec![group],

@@ -2,11 +2,45 @@
 
 use std::fmt::Write as _;
 
+use super::per_request;
 use crate::conclusion::suspicious_inputs;
-use crate::finding::Study;
+use crate::finding::{PythonReport, Study};
 use crate::known::Leak;
 use crate::verdict::Verdict;
 use plimsoll_runtime::text::grouped;
+
+/// What concerns plugins in Python.
+fn python_remarks(python: &PythonReport, study: &Study, remark: &mut impl FnMut(&str)) {
+    if !python.is_known {
+        remark(&format!(
+            "The plugin has CPython {}, whose objects this version of plimsoll cannot read (it reads those of CPython \
+             3.14). So only bytes are counted: garbage that is not yet collected counts as live, and no global is named.",
+            python.version
+        ));
+    } else if !python.collects {
+        remark(
+            "Python's collector could not be run from outside, so garbage in cycles counts as live until the collection \
+             that is due. Run it with more --rounds if a class leaks only cycles.",
+        );
+    }
+    if study.runtime.verdict != Verdict::Steady {
+        let growth = &study.runtime.growth;
+        remark(&format!(
+            "componentize-py's runtime, not your code: it keeps {} bytes per request in {:.1} blocks. It never frees the \
+             copies of `bytes` that go to the host, nor empty lists from the host. Fresh instances are not affected. This \
+             growth is not counted above.",
+            per_request(growth),
+            growth.blocks
+        ));
+    }
+    if study.leaks() && python.is_known {
+        remark(
+            "A Python leak is what a global still refers to: empty or bound the container in the chain above, or break \
+             the reference. An exception that is raised again keeps the frames of every raise: raise a new one, or set \
+             its `__traceback__` to None.",
+        );
+    }
+}
 
 /// Adds the remarks.
 pub(super) fn add(text: &mut String, study: &Study, leaks: &[Leak]) {
@@ -72,7 +106,10 @@ pub(super) fn add(text: &mut String, study: &Study, leaks: &[Leak]) {
     if study.all.verdict == Verdict::Leaks && none_alone {
         remark("No class leaks alone. Only a mix of classes leaks, for example one kind of input after another.");
     }
-    if study.leaks() && !study.has_debug_info {
+    if let Some(python) = &study.python {
+        python_remarks(python, study, &mut remark);
+    }
+    if study.leaks() && !study.has_debug_info && study.python.is_none() {
         remark(
             "The plugin has no DWARF, so statics have no names and functions have no source lines. Build it with \
              `debug = 2` and `strip = \"none\"` in its profile to see names and lines.",

@@ -13,6 +13,8 @@ use plimsoll_runtime::text::grouped;
 
 /// Maximum groups, call stacks and block sizes that are shown for a class.
 const MAX_SHOWN: usize = 3;
+/// Maximum types that are shown for a class.
+const MAX_TYPES: usize = 6;
 /// Maximum callers that are shown below the function that allocated.
 const CALLERS: usize = 4;
 
@@ -53,7 +55,11 @@ fn head(text: &mut String, study: &Study, conclusion: Conclusion) {
         study.kind.as_str(),
         &study.plugin.digest[..12]
     );
-    let what = if study.heap_is_known { "live heap bytes" } else { "linear memory" };
+    let what = match (study.heap_is_known, &study.python) {
+        (true, Some(python)) if python.collects => "live heap bytes after gc.collect()",
+        (true, _) => "live heap bytes",
+        (false, _) => "linear memory",
+    };
     let _ = writeln!(text, "{} samples × {} rounds in one instance, measured by {what}\n", study.samples, study.rounds);
 }
 
@@ -115,6 +121,9 @@ fn leaking_class(text: &mut String, study: &Study, index: usize, class: &Class) 
             let _ = writeln!(text, "               ← {}", caller);
         }
     }
+    for ty in study.types.iter().filter(|ty| ty.class == index).take(MAX_TYPES) {
+        let _ = writeln!(text, "  objects      {} × {}, {} bytes", ty.name, grouped(ty.objects), grouped(ty.bytes));
+    }
     for kind in study.kinds.iter().filter(|kind| kind.class == index).take(MAX_SHOWN) {
         let _ = writeln!(
             text,
@@ -137,6 +146,9 @@ pub(super) fn chain(group: &Group) -> String {
         (small, large) => format!("{}…{}", grouped(u64::from(small)), grouped(u64::from(large))),
     };
     let last = format!("{sizes}-byte block × {} ({} bytes)", grouped(group.blocks as u64), grouped(group.bytes));
+    if let Some(path) = &group.path {
+        return format!("{}: {last}", path.text);
+    }
     match &group.chain {
         Some(chain) => {
             // Consecutive links of the same size are a linked list.

@@ -103,6 +103,22 @@ impl Preparer {
         compiled.map_err(|reason| rejected(artifact, reason))
     }
 
+    /// As [`Preparer::compile`], unless the cache has the component's code.
+    ///
+    /// # Errors
+    /// If the bytes are not a valid component.
+    pub fn compile_or_load(&self, artifact: &Artifact) -> Result<Component, ComponentError> {
+        let name = plain_name(&self.engine, artifact);
+        if let Some((_, component)) = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, &name)) {
+            return Ok(component);
+        }
+        let component = self.compile(artifact)?;
+        if let Some(cache) = &self.cache {
+            cache.store(&name, &Note::default(), &component);
+        }
+        Ok(component)
+    }
+
     fn compile_bytes(&self, component: &[u8]) -> Result<Component, Rejection> {
         self.has_compiled.store(true, Relaxed);
         self.compilers.install(|| Component::from_binary(&self.engine, component)).map_err(Rejection::Compile)

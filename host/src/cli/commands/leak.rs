@@ -15,7 +15,7 @@ use plimsoll_leak::report;
 use plimsoll_leak::study::Options;
 use plimsoll_leak::subject::PluginUnderTest;
 use plimsoll_leak::verdict::MIN_ROUNDS;
-use plimsoll_runtime::component::Artifact;
+use plimsoll_runtime::component::{Artifact, CompiledCache};
 use plimsoll_runtime::component::exports::names_of;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::stage::{Limits, StageEnvironment};
@@ -28,6 +28,9 @@ use crate::cli::output::{self, out};
 use crate::cli::source::ConfigSource;
 use crate::cli::stage_kind;
 use crate::serve::App;
+
+/// Maximum bytes of the folder of compiled plugins.
+const MAX_CACHE: bytesize::ByteSize = bytesize::ByteSize::gib(2);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Leak {
@@ -59,6 +62,10 @@ pub(in crate::cli) struct Leak {
     /// The folder to which the report is written.
     #[arg(long, value_name = "DIR", default_value = "leak-report")]
     out: PathBuf,
+    /// The folder in which the compiled plugin is kept for the next run. Compiling a plugin in Python or JavaScript takes
+    /// longer than running it.
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
     /// Do not trace allocations: faster, but without call stacks.
     #[arg(long)]
     no_trace: bool,
@@ -120,7 +127,10 @@ impl Leak {
             max_output: MAX_OUTPUT,
         };
         let at_plugin = |error: &dyn Display| failed(format!("{}: {error}", self.plugin.display()));
-        let plugin = PluginUnderTest::new(artifact, kind, environment, limits).map_err(|error| at_plugin(&error))?;
+        let cache = self.cache.as_deref().map(|folder| CompiledCache::open(folder, MAX_CACHE.as_u64())).transpose();
+        let cache = cache.map_err(Error::inconclusive)?;
+        let plugin = PluginUnderTest::new(artifact, kind, environment, limits, cache);
+        let plugin = plugin.map_err(|error| at_plugin(&error))?;
         let progress = if io::stderr().is_terminal() { Progress::bar() } else { Progress::lines(print_line) };
         let options = Options { rounds: self.rounds, trace: !self.no_trace };
         let study = Study::run(&plugin, &corpus.samples, options, &progress).await;

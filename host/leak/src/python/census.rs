@@ -1,0 +1,75 @@
+//! The surviving objects: by what holds them, and by type.
+
+use std::collections::BTreeMap;
+
+use super::graph::Graph;
+use crate::census::{Group, PythonPath, leaked};
+use crate::judge::Leaking;
+use crate::retention::{Chain, Link, Root};
+use crate::run::Run;
+
+/// The number of objects of a type, and the bytes of their blocks with what belongs to them.
+pub(crate) type ByType = BTreeMap<String, (u64, u64)>;
+
+/// Groups the survivors that leak by class and by the chain that holds them, most bytes first. `class_of` returns a
+/// sample's class.
+pub(crate) fn groups(
+    run: &Run<'_>,
+    leaking: &Leaking,
+    graph: &Graph<'_>,
+    class_of: &dyn Fn(usize) -> usize,
+) -> Vec<Group> {
+    let mut groups: BTreeMap<(usize, String), (Group, usize)> = BTreeMap::new();
+    for (_, class, block, _) in leaked(run, leaking, class_of) {
+        let Some((index, _)) = run.all_blocks.holding(block.address) else { continue };
+        let owner = graph.owner(index);
+        let path = owner.and_then(|object| graph.path(object));
+        // What nothing leads to: objects by type, blocks of others together.
+        let pattern = match (&path, owner) {
+            (Some(path), _) => path.pattern.clone(),
+            (None, Some(object)) => format!("unreachable {}", graph.objects.type_name(object)),
+            (None, None) => String::new(),
+        };
+        let (group, longest) = groups.entry((class, pattern)).or_insert_with(|| {
+            let group =
+                Group { class, blocks: 0, bytes: 0, sizes: (u32::MAX, 0), chain: None, path: None, is_ring: false };
+            (group, 0)
+        });
+        group.blocks += 1;
+        group.bytes += u64::from(block.size);
+        group.sizes = (group.sizes.0.min(block.size), group.sizes.1.max(block.size));
+        group.is_ring |= path.is_none() && owner.is_some();
+        if let (Some(path), Some(object)) = (path, owner)
+            && (group.path.is_none() || path.length > *longest)
+        {
+            *longest = path.length;
+            let root = Root::PythonGlobal { name: path.root };
+            group.chain = Some(Chain { root, blocks: vec![Link { size: block.size }] });
+            let object = graph.objects.type_name(object);
+            group.path = Some(PythonPath { text: path.text, steps: path.steps, object });
+        }
+    }
+    let mut groups: Vec<_> = groups.into_values().map(|(group, _)| group).collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.bytes));
+    groups
+}
+
+/// The surviving objects that leak, by class and type.
+pub(crate) fn types(
+    run: &Run<'_>,
+    leaking: &Leaking,
+    graph: &Graph<'_>,
+    class_of: &dyn Fn(usize) -> usize,
+) -> BTreeMap<usize, ByType> {
+    let mut found: BTreeMap<usize, ByType> = BTreeMap::new();
+    for (_, class, block, _) in leaked(run, leaking, class_of) {
+        let Some((index, _)) = run.all_blocks.holding(block.address) else { continue };
+        let owner = graph.owner(index);
+        let name = owner.map_or_else(|| "(no Python object)".to_owned(), |object| graph.objects.type_name(object));
+        let is_object = graph.objects.in_block(index).is_some() || owner.is_none();
+        let (count, bytes) = found.entry(class).or_default().entry(name).or_default();
+        *count += u64::from(is_object);
+        *bytes += u64::from(block.size);
+    }
+    found
+}

@@ -1,0 +1,22 @@
+//! CPython in a component, read from outside: what its objects are and what holds them.
+//!
+//! - `offsets`: the interpreter's table of offsets. `interpreter`: the interpreter that it describes.
+//! - `types`, `objects`, `references`: the types, the objects, and what each refers to. `text`: texts in memory.
+//! - `graph`: the references from the modules. `chain`: the names of a chain. `census`: objects by type.
+//! - `collector`: runs the collector of the guest. `frames`: the functions that run.
+//! - `host_copies`: what componentize-py's runtime keeps, which is not the plugin's leak.
+
+mod census;
+mod chain;
+pub(crate) mod collector;
+pub(crate) mod frames;
+pub(crate) mod graph;
+pub(crate) mod host_copies;
+pub(crate) mod interpreter;
+pub(crate) mod objects;
+mod offsets;
+mod references;
+mod text;
+mod types;
+
+pub(crate) use census::{ByType, groups, types};

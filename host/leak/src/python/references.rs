@@ -1,0 +1,355 @@
+//! What each object refers to.
+
+use std::rc::Rc;
+
+use super::objects::Objects;
+use super::types::{Kind, TypeInfo};
+use crate::heap::{Block, word};
+
+/// Offset of the managed dict's pointer before the object: the third word before it.
+const MANAGED_DICT: u32 = 12;
+/// Bytes of a word.
+const WORD: u32 = 4;
+/// A reference of an interpreter frame has tags in its lowest bits.
+const TAGS: u32 = 3;
+/// Maximum items of one container that are read.
+const MAX_ITEMS: u32 = 1 << 24;
+/// Bytes of a dict's key table before its indices, and where in it the binary logarithms of its sizes, its kind and the number
+/// of its entries are.
+const KEYS_HEADER: u32 = 20;
+const KEYS_INDEX_BYTES: u32 = 5;
+const KEYS_KIND: u32 = 6;
+const KEYS_ENTRIES: u32 = 16;
+/// Bytes before the values of a dict whose keys are shared, and where in them the flag is that they are used.
+const VALUES_HEADER: u32 = 4;
+const VALUES_VALID: u32 = 3;
+/// Bytes of a type's own fields from the end of `PyTypeObject` to the keys that its objects share.
+const SHARED_KEYS_AFTER_TYPE: u32 = 232;
+/// Offsets in a traceback: the next one, and its frame.
+const TRACEBACK: [(u32, &str, &str); 2] = [(8, ".tb_next", "traceback"), (12, ".tb_frame", "frame")];
+/// Offsets in an exception.
+const EXCEPTION: [(u32, &str); 6] = [
+    (8, ".__dict__"),
+    (12, ".args"),
+    (16, ".__notes__"),
+    (20, ".__traceback__"),
+    (24, ".__context__"),
+    (28, ".__cause__"),
+];
+/// Offset of a function's code, and of a cell's contents.
+const FUNCTION: [(u32, &str); 4] =
+    [(24, ".__code__"), (28, ".__defaults__"), (32, ".__kwdefaults__"), (44, ".__dict__")];
+const CELL_CONTENTS: u32 = 8;
+/// Offsets in a frame object: the frame that called it, and the interpreter's frame.
+const FRAME_BACK: u32 = 8;
+const FRAME_DATA: u32 = 12;
+/// Offset of the dict of local variables in an interpreter frame, and of the function.
+const FRAME_FUNCTION: u32 = 8;
+const FRAME_LOCALS: u32 = 20;
+
+/// How an object refers to another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Edge {
+    /// The dict of its attributes.
+    Namespace,
+    /// An entry of a dict of attributes; the name is a str object.
+    Attribute(u32),
+    /// An entry of a dict; the key is an object.
+    Item(u32),
+    /// An item of a list, tuple or set, or a key of a dict.
+    Element,
+    /// A field with a name, as Python code writes it.
+    Field(Rc<str>),
+    /// A local variable of a frame: its code, and the name's number.
+    Local(u32, u32),
+    /// A field without a name.
+    Hidden,
+}
+
+/// What an object refers to.
+#[derive(Debug)]
+pub(super) enum Reference {
+    /// Another object.
+    Object(u32, Edge),
+    /// A block that belongs to this object alone, with its index: the items of a list, the keys of a dict.
+    Storage(usize),
+}
+
+impl Objects<'_> {
+    /// Calls `visit` for everything that an object refers to. `is_namespace`: it is the dict of an object's attributes.
+    pub(super) fn references(&self, object: u32, is_namespace: bool, visit: &mut dyn FnMut(Reference)) {
+        let Some(ty) = self.types.of(object) else { return };
+        let mut seen = Seen { objects: self, visit };
+        match ty.kind {
+            Kind::Leaf => {}
+            Kind::ByteArray => self.storage(object, &ty, &mut seen, false),
+            Kind::List => {
+                let items = self.at(object, self.interpreter.offsets.list_items).unwrap_or(0);
+                seen.block(items);
+                self.items(object, items, &mut seen);
+            }
+            Kind::Tuple => {
+                self.items(object, object.saturating_add(self.interpreter.offsets.tuple_items), &mut seen);
+            }
+            Kind::Dict => self.entries(object, is_namespace, &mut seen),
+            Kind::Set => self.set(object, &mut seen),
+            Kind::Traceback => {
+                for (offset, name, expected) in TRACEBACK {
+                    let target = self.at(object, offset).unwrap_or(0);
+                    if self.types.of(target).is_some_and(|ty| ty.name == expected) {
+                        seen.field(target, name);
+                    }
+                }
+            }
+            Kind::Exception => self.fields(object, &EXCEPTION, &mut seen),
+            Kind::Function => self.fields(object, &FUNCTION, &mut seen),
+            Kind::Cell => seen.field(self.at(object, CELL_CONTENTS).unwrap_or(0), ".cell_contents"),
+            Kind::Frame => self.frame_object(object, &mut seen),
+            Kind::Generator => {
+                self.frame(object.saturating_add(self.interpreter.offsets.generator_frame), &mut seen);
+            }
+            Kind::Type | Kind::Module | Kind::WeakReference | Kind::Code | Kind::Other => {}
+        }
+        // Types that derive from one of the above have members and attributes, too.
+        for (offset, name) in &ty.members {
+            let target = self.at(object, *offset).unwrap_or(0);
+            if ty.kind == Kind::Module && &**name == "__dict__" {
+                seen.namespace(target);
+            } else {
+                seen.edge(target, Edge::Field(format!(".{name}").into()));
+            }
+        }
+        self.attributes(object, &ty, &mut seen);
+        if ty.kind == Kind::Type {
+            self.type_object(object, &mut seen);
+        }
+        if matches!(ty.kind, Kind::Other | Kind::Module) {
+            self.storage(object, &ty, &mut seen, true);
+        }
+    }
+
+    fn fields(&self, object: u32, fields: &[(u32, &'static str)], seen: &mut Seen<'_, '_>) {
+        for &(offset, name) in fields {
+            let target = self.at(object, offset).unwrap_or(0);
+            match name {
+                ".__dict__" => seen.namespace(target),
+                name => seen.field(target, name),
+            }
+        }
+    }
+
+    fn items(&self, object: u32, from: u32, seen: &mut Seen<'_, '_>) {
+        let count = self.at(object, self.interpreter.offsets.ob_size).unwrap_or(0);
+        if count > MAX_ITEMS || count as usize > self.memory.len() / 4 {
+            return;
+        }
+        for index in 0..count {
+            let Some(target) = self.at(from, index * WORD) else { break };
+            seen.edge(target, Edge::Element);
+        }
+    }
+
+    fn entries(&self, dict: u32, is_namespace: bool, seen: &mut Seen<'_, '_>) {
+        let offsets = &self.interpreter.offsets;
+        let keys = self.at(dict, offsets.ma_keys).unwrap_or(0);
+        let values = self.at(dict, offsets.ma_values).unwrap_or(0);
+        seen.block(keys);
+        seen.block(values);
+        self.table(keys, (values != 0).then_some(values), is_namespace, seen);
+    }
+
+    /// The entries of a key table, whose values may be elsewhere.
+    fn table(&self, keys: u32, values: Option<u32>, is_namespace: bool, seen: &mut Seen<'_, '_>) {
+        let (Some(index_bytes), Some(kind), Some(count)) =
+            (self.byte(keys, KEYS_INDEX_BYTES), self.byte(keys, KEYS_KIND), self.at(keys, KEYS_ENTRIES))
+        else {
+            return;
+        };
+        if index_bytes > 30 || kind > 2 || count > MAX_ITEMS || keys == 0 {
+            return;
+        }
+        let Some(entries) = keys.checked_add(KEYS_HEADER + (1 << index_bytes)) else { return };
+        // General tables have the hash before the key.
+        let (size, key_at) = if kind == 0 { (12, 4) } else { (8, 0) };
+        for index in 0..count {
+            let Some(key) = self.at(entries, index * size + key_at) else { break };
+            let value = match values {
+                Some(values) => self.at(values, VALUES_HEADER + index * WORD),
+                None => self.at(entries, index * size + key_at + WORD),
+            };
+            let Some(value) = value.filter(|_| key != 0) else { continue };
+            seen.edge(value, if is_namespace { Edge::Attribute(key) } else { Edge::Item(key) });
+            // Of what is shared by all objects of a class, the class is the owner.
+            if kind != 2 {
+                seen.edge(key, Edge::Element);
+            }
+        }
+    }
+
+    fn set(&self, set: u32, seen: &mut Seen<'_, '_>) {
+        let offsets = &self.interpreter.offsets;
+        let (Some(table), Some(mask)) = (self.at(set, offsets.set_table), self.at(set, offsets.set_mask)) else {
+            return;
+        };
+        seen.block(table);
+        if mask > MAX_ITEMS {
+            return;
+        }
+        // An entry is a key and its hash.
+        for index in 0..=mask {
+            let Some(key) = self.at(table, index * 2 * WORD) else { break };
+            seen.edge(key, Edge::Element);
+        }
+    }
+
+    /// The attributes of an object: in its dict, or in the object.
+    fn attributes(&self, object: u32, ty: &TypeInfo, seen: &mut Seen<'_, '_>) {
+        if ty.has_managed_dict {
+            let dict = object.checked_sub(MANAGED_DICT).and_then(|at| word(self.memory, at)).unwrap_or(0);
+            seen.namespace(dict & !TAGS);
+        } else if let Some(offset) = ty.dict_offset {
+            seen.namespace(self.at(object, offset).unwrap_or(0));
+        }
+        if !ty.has_inline_values {
+            return;
+        }
+        let values = object.saturating_add(ty.basic_size);
+        let shared = self.at(object, self.interpreter.offsets.ob_type).and_then(|ty| self.shared_keys(ty));
+        if let Some(keys) = shared.filter(|_| self.byte(values, VALUES_VALID).is_some_and(|valid| valid != 0)) {
+            self.table(keys, Some(values), true, seen);
+        }
+    }
+
+    /// The keys that the objects of a type share.
+    fn shared_keys(&self, ty: u32) -> Option<u32> {
+        let keys = self.at(ty, self.interpreter.offsets.type_size + SHARED_KEYS_AFTER_TYPE)?;
+        (keys != 0 && self.byte(keys, KEYS_KIND)? == 2).then_some(keys)
+    }
+
+    /// What a type has besides its members: its attributes, and its other fields.
+    fn type_object(&self, ty: u32, seen: &mut Seen<'_, '_>) {
+        // `tp_dict` is the word after the base.
+        let dict = self.at(ty, self.interpreter.layout.base + WORD).unwrap_or(0);
+        seen.namespace(dict);
+        if let Some(keys) = self.shared_keys(ty) {
+            seen.block(keys);
+        }
+    }
+
+    fn frame_object(&self, frame: u32, seen: &mut Seen<'_, '_>) {
+        let back = self.at(frame, FRAME_BACK).unwrap_or(0);
+        if self.types.of(back).is_some_and(|ty| ty.kind == Kind::Frame) {
+            seen.field(back, ".f_back");
+        }
+        let data = self.at(frame, FRAME_DATA).unwrap_or(0);
+        // The frame of a generator belongs to the generator.
+        let is_own = data > frame && self.blocks.holding(data) == self.blocks.holding(frame);
+        if is_own {
+            self.frame(data, seen);
+        }
+    }
+
+    /// An interpreter frame.
+    fn frame(&self, frame: u32, seen: &mut Seen<'_, '_>) {
+        let offsets = &self.interpreter.offsets;
+        let Some(code) = self.at(frame, offsets.frame.executable).map(|code| code & !TAGS) else { return };
+        if self.types.of(code).is_none_or(|ty| ty.name != "code") {
+            return;
+        }
+        seen.field(code, ".f_code");
+        seen.field(self.at(frame, FRAME_FUNCTION).unwrap_or(0) & !TAGS, ".f_func");
+        seen.edge(self.at(frame, FRAME_LOCALS).unwrap_or(0), Edge::Field(".f_locals".into()));
+        let names = self.at(code, offsets.code.local_names).unwrap_or(0);
+        let count = self.at(names, offsets.ob_size).unwrap_or(0).min(u32::from(u16::MAX));
+        let locals = frame.saturating_add(offsets.frame.locals);
+        for index in 0..count {
+            seen.edge(self.at(locals, index * WORD).unwrap_or(0) & !TAGS, Edge::Local(code, index));
+        }
+        // The values that an expression has so far.
+        let end = self.at(frame, offsets.frame.stack_pointer).unwrap_or(0);
+        let first = locals.saturating_add(count * WORD);
+        if end > first && end - first <= u32::from(u16::MAX) {
+            for at in (first..end).step_by(WORD as usize) {
+                seen.edge(word(self.memory, at).unwrap_or(0) & !TAGS, Edge::Hidden);
+            }
+        }
+    }
+
+    /// The words of an object whose fields are not known, from its beginning to its end. Each that is the address of an object
+    /// counts as a reference to it; a block without an object belongs to this object, and `follow` says whether its
+    /// words are references, too.
+    fn storage(&self, object: u32, ty: &TypeInfo, seen: &mut Seen<'_, '_>, follow: bool) {
+        let offsets = &self.interpreter.offsets;
+        let count = if ty.item_size == 0 { 0 } else { self.at(object, offsets.ob_size).unwrap_or(0).min(MAX_ITEMS) };
+        let size = ty.basic_size.saturating_add(ty.item_size.saturating_mul(count));
+        let known = |offset: u32| {
+            Some(offset) == ty.weakref_offset
+                || Some(offset) == ty.dict_offset
+                || ty.members.iter().any(|(member, _)| *member == offset)
+        };
+        for offset in (offsets.ob_type + WORD..size).step_by(WORD as usize).filter(|&offset| !known(offset)) {
+            let Some(target) = self.at(object, offset) else { break };
+            let Some((index, block)) = self.blocks.holding(target).filter(|(_, block)| block.address == target) else {
+                seen.weak_free(target);
+                continue;
+            };
+            if self.in_block[index].is_some() {
+                seen.weak_free(target);
+            } else if follow || ty.kind == Kind::ByteArray {
+                seen.block(target);
+                if follow {
+                    self.words_of(block, seen);
+                }
+            }
+        }
+    }
+
+    /// The words of a block without an object, one level deep.
+    fn words_of(&self, block: Block, seen: &mut Seen<'_, '_>) {
+        for at in (block.address..block.address + block.usable()).step_by(WORD as usize) {
+            if let Some(target) = word(self.memory, at) {
+                seen.weak_free(target);
+            }
+        }
+    }
+}
+
+/// Passes on references, those to objects only.
+struct Seen<'v, 'a> {
+    objects: &'v Objects<'a>,
+    visit: &'v mut dyn FnMut(Reference),
+}
+
+impl Seen<'_, '_> {
+    fn edge(&mut self, target: u32, edge: Edge) {
+        if self.objects.is_object(target) {
+            (self.visit)(Reference::Object(target, edge));
+        }
+    }
+
+    fn field(&mut self, target: u32, name: &'static str) {
+        self.edge(target, Edge::Field(name.into()));
+    }
+
+    fn namespace(&mut self, dict: u32) {
+        self.edge(dict, Edge::Namespace);
+    }
+
+    /// A reference that is only known by its value: weak references are not followed, because they hold nothing.
+    fn weak_free(&mut self, target: u32) {
+        let is_weak = || self.objects.types.of(target).is_some_and(|ty| ty.kind == Kind::WeakReference);
+        if self.objects.is_object(target) && !is_weak() {
+            self.edge(target, Edge::Hidden);
+        }
+    }
+
+    /// A block without an object that belongs to this object.
+    fn block(&mut self, address: u32) {
+        let blocks = self.objects.blocks;
+        if let Some((index, _)) = blocks.holding(address).filter(|(_, block)| block.address == address)
+            && self.objects.in_block[index].is_none()
+        {
+            (self.visit)(Reference::Storage(index));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+"""Leaks in Python, and code that only looks like a leak. The request parameter `case` names the case.
+
+All cases are in one component, because compiling the interpreter takes longer than the runs.
+"""
+
+import functools
+import threading
+
+from componentize_py_types import Err
+from wit_world import exports
+from wit_world.imports.tensor import Tensor, TensorType
+from wit_world.imports.types import Failure_InvalidInput, Failure_UnsupportedMediaType, Prepared
+
+IMAGE = 4000
+
+
+class ImageError(Exception):
+    pass
+
+
+TRUNCATED = ImageError("the image breaks off")
+
+
+def read_image(body, error):
+    image = bytearray(body)  # the decoded copy
+    if kind(image) == "invalid":
+        raise error
+    return image
+
+
+# Raised again and again, the exception keeps the frames of every raise, and the frames keep the images.
+def incident(body, outcome):
+    try:
+        read_image(body, TRUNCATED)
+    except ImageError:
+        pass
+
+
+def mended_by_reset(body, outcome):
+    try:
+        read_image(body, TRUNCATED)
+    except ImageError as error:
+        error.__traceback__ = None
+
+
+def mended_by_new(body, outcome):
+    try:
+        read_image(body, ImageError("the image breaks off"))
+    except ImageError:
+        pass
+
+
+def no_leak(body, outcome):
+    return sorted(bytes(body[:100])), {"length": len(body)}
+
+
+class Node:
+    def __init__(self, data):
+        self.data = data
+        self.itself = self
+
+
+# Garbage until the collector runs.
+def cycles(body, outcome):
+    Node(bytearray(IMAGE))
+
+
+CALLS = [0]
+
+
+@functools.lru_cache(maxsize=None)
+def head_of(number):
+    return bytearray(IMAGE)
+
+
+def lru_none(body, outcome):
+    CALLS[0] += 1
+    head_of(CALLS[0])
+
+
+@functools.lru_cache(maxsize=8)
+def bounded_head_of(number):
+    return bytearray(IMAGE)
+
+
+def lru_bounded(body, outcome):
+    CALLS[0] += 1
+    bounded_head_of(CALLS[0])
+
+
+HISTORY = []
+
+
+def module_list(body, outcome):
+    if outcome == "invalid":
+        HISTORY.append({"kind": outcome, "image": bytearray(IMAGE)})
+
+
+BY_NUMBER = {}
+
+
+def module_dict(body, outcome):
+    BY_NUMBER[len(BY_NUMBER)] = bytearray(IMAGE)
+
+
+FAILURES = []
+
+
+# Only small objects: a dict of four values.
+def small(body, outcome):
+    if outcome != "ok":
+        number = len(FAILURES) + 100_000
+        FAILURES.append({"id": str(number), "kind": outcome, "size": number, "at": float(number)})
+
+
+LISTENERS = []
+
+
+def closure(body, outcome):
+    image = bytearray(IMAGE)
+    LISTENERS.append(lambda: image)
+
+
+STREAMS = []
+
+
+def chunks(image):
+    yield len(image)
+    yield image
+
+
+def generator(body, outcome):
+    stream = chunks(bytearray(IMAGE))
+    next(stream)
+    STREAMS.append(stream)
+
+
+LOCAL = threading.local()
+
+
+def thread_local(body, outcome):
+    if not hasattr(LOCAL, "images"):
+        LOCAL.images = []
+    LOCAL.images.append(bytearray(IMAGE))
+
+
+LAST = [None]
+
+
+# Each error has the one before as its context.
+def context_chain(body, outcome):
+    if outcome == "ok":
+        return
+    error = ImageError("broken", bytearray(IMAGE))
+    error.__context__ = LAST[0]
+    LAST[0] = error
+
+
+def kind(body):
+    """Judges a body as the leak guests do."""
+    if body[:2] == b"\xff\xd8":
+        return "ok" if b"\xff\xd9" in body[-64:] else "invalid"
+    if body[:4] == b"\x89PNG":
+        return "ok" if body.endswith(b"\0\0\0\0IEND\xae\x42\x60\x82") else "invalid"
+    return "unsupported"
+
+
+CASES = {case.__name__: case for case in (
+    incident, mended_by_reset, mended_by_new, no_leak, cycles, lru_none, lru_bounded, module_list, module_dict, small,
+    closure, generator, thread_local, context_chain,
+)}
+
+
+class Preprocess(exports.Preprocess):
+    def run(self, request, body):
+        case = next((value for name, value in request.parameters if name == "case"), "incident")
+        outcome = kind(body)
+        CASES[case](body, outcome)
+        if outcome == "invalid":
+            raise Err(Failure_InvalidInput("breaks off"))
+        if outcome == "unsupported":
+            raise Err(Failure_UnsupportedMediaType("unknown"))
+        return Prepared([("image", Tensor([1, 1, 8, 8], TensorType.FP32, bytes(256)))], b"")
