@@ -65,6 +65,26 @@ pub use run_size::{GivenInput, KnownShape, LARGEST_TOTAL, LARGEST_VALUE, Largest
 pub use weights::File;
 use well_formed::parse_model;
 
+/// The parser, for fuzzing: a checked file, and the functions that the parser does not read.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// Parses an ONNX file as [`crate::prepare`] does.
+    pub fn parse(bytes: &[u8]) -> Option<super::ModelProto> {
+        super::parse_model(bytes)
+    }
+
+    /// The fields of the model that hold functions, as they are.
+    pub fn functions(bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for field in crate::wire::fields(bytes).unwrap_or_default() {
+            if field.number == 25 {
+                crate::wire::copy(&mut out, &field);
+            }
+        }
+        out
+    }
+}
+
 /// The engine, as messages name it.
 const ENGINE: &str = "rten";
 /// The newest operator set that the rules were checked for (ONNX 1.22).
