@@ -17,7 +17,7 @@ type Layers = &'static [&'static [&'static str]];
 
 const SERVER: Layers = &[&["base"], &["records"], &["config"], &["deploy"], &["serve"], &["cli"]];
 const RUNTIME: Layers = &[
-    &["identity", "panics", "text"],
+    &["identity", "lack", "panics", "text"],
     &["kind", "outcome", "tensor"],
     &["scheduling"],
     &["cap"],

@@ -63,6 +63,7 @@ mod model_cases;
 mod models;
 mod nginx;
 mod no_capacity;
+mod no_descriptors;
 mod oci;
 mod oci_limits;
 mod oip_batch;

@@ -1,10 +1,11 @@
 //! The memory cap of a store, and the meter that records its high-water mark.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use wasmtime::ResourceLimiter;
+
+use crate::lack::Lack;
 
 /// Bytes of a page of linear memory.
 pub const PAGE: u64 = 64 << 10;
@@ -106,15 +107,6 @@ impl MemoryCap {
     }
 }
 
-/// Returns true if the operating system, and not a limit of the plugin, refused memory.
-pub(crate) fn is_out_of_memory(error: &wasmtime::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.is::<wasmtime::error::OutOfMemory>()
-            || cause.downcast_ref() == Some(&rustix::io::Errno::NOMEM)
-            || cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::OutOfMemory)
-    })
-}
-
 impl ResourceLimiter for MemoryCap {
     /// Called for every growth and at instantiation (from 0). A refusal is a typed error and not `Ok(false)`, because
     /// after `Ok(false)` a guest aborts by itself, and its trap looks like any panic.
@@ -136,11 +128,11 @@ impl ResourceLimiter for MemoryCap {
     /// The cap allowed the growth, but the machine has no memory for it. Without this error the guest would abort, and the
     /// plugin would seem broken.
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        if is_out_of_memory(&error) { Err(error) } else { Ok(()) }
+        if Lack::in_chain(error.chain()).is_some() { Err(error) } else { Ok(()) }
     }
 
     fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        if is_out_of_memory(&error) { Err(error) } else { Ok(()) }
+        if Lack::in_chain(error.chain()).is_some() { Err(error) } else { Ok(()) }
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
@@ -153,13 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_errors_of_the_operating_system_count_as_out_of_memory() {
-        let of = |error: wasmtime::Error| is_out_of_memory(&error.context("mmap failed to allocate 0x10000 bytes"));
-        assert!(of(rustix::io::Errno::NOMEM.into()));
-        assert!(of(io::Error::from_raw_os_error(rustix::io::Errno::NOMEM.raw_os_error()).into()));
-        assert!(!of(rustix::io::Errno::INVAL.into()));
-        assert!(!of(MemoryLimit { limit: 1, wanted: 2, what: "linear memory" }.into()));
-        assert!(!of(wasmtime::Trap::UnreachableCodeReached.into()));
+    fn a_growth_that_the_operating_system_refuses_ends_the_guest() {
         let mut cap = MemoryCap::new(1, Arc::default());
         assert!(cap.memory_grow_failed(rustix::io::Errno::NOMEM.into()).is_err());
         assert!(cap.memory_grow_failed(wasmtime::Error::msg("the maximum of the memory")).is_ok());

@@ -3,7 +3,7 @@
 //! configuration file and no global state, so another Rust service can embed it.
 //!
 //! # Layout, from the ground up; each layer uses only those above it in this list
-//! - Base: [`identity`], [`panics`], [`text`].
+//! - Base: [`identity`], [`lack`], [`panics`], [`text`].
 //! - Contract: [`kind`], [`outcome`], [`tensor`].
 //! - [`scheduling`]: which thread runs what, and when. [`cap`]: the memory cap and the meter of the high-water mark.
 //! - [`nn`]: models and backends. [`engine`]: wasmtime, its pool and its epoch.
@@ -60,6 +60,7 @@ pub mod component;
 pub mod engine;
 pub mod identity;
 pub mod kind;
+pub mod lack;
 pub mod nn;
 pub mod outcome;
 pub mod panics;

@@ -6,7 +6,7 @@
 //! - [`oci`]: components in registries. [`secrets`]: random secrets, and files for secrets.
 //! - [`process`]: the memory of the process. [`descriptors`]: the limit of open file descriptors. [`address_space`]:
 //!   the limit of the address space. [`allocator`]: returns freed memory to the operating system.
-//! - [`nearest`]: the word that was probably meant.
+//! - [`nearest`]: the word that was probably meant. [`object`]: objects of JSON and tables of TOML.
 //! - [`telemetry`]: the log. `line_queue`: the queue of its lines. [`panics`]: counts and logs panics.
 
 pub mod address_space;
@@ -18,6 +18,7 @@ pub mod files;
 mod line_queue;
 mod log_fields;
 pub mod nearest;
+pub mod object;
 pub mod oci;
 pub mod panics;
 pub mod process;

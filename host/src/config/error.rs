@@ -9,6 +9,7 @@ pub struct ConfigError {
     file: PathBuf,
     key: String,
     reason: String,
+    is_temporary: bool,
 }
 
 impl ConfigError {
@@ -18,6 +19,17 @@ impl ConfigError {
         if !key.is_empty() {
             key.push_str(": ");
         }
-        Self { file: file.to_owned(), key, reason: reason.to_string() }
+        Self { file: file.to_owned(), key, reason: reason.to_string(), is_temporary: false }
+    }
+
+    /// Sets whether the cause is the current state of the host. Then the configuration may be tried again.
+    #[must_use]
+    pub fn temporary(self, is_temporary: bool) -> Self {
+        Self { is_temporary, ..self }
+    }
+
+    /// Returns true if the cause is the current state of the host, for example no file descriptors.
+    pub fn is_temporary(&self) -> bool {
+        self.is_temporary
     }
 }

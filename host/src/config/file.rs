@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use plimsoll_runtime::lack::Lack;
 use serde::Deserialize;
 
 use super::admin::Admin;
@@ -19,6 +20,7 @@ use super::server::Server;
 use super::tls::Tls;
 use crate::base::bundled;
 use crate::base::files::{self, FileStat};
+use crate::base::object::{optional_table, table, tables};
 
 /// The demo that is served without any configuration file.
 pub const DEMO: &str = include_str!("../../demo/plimsoll.toml");
@@ -28,7 +30,7 @@ pub const DEMO: &str = include_str!("../../demo/plimsoll.toml");
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Addresses and limits of the server.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     pub server: Server,
     /// Folder of `<name>.wasm` files, relative to the file; default `plugins`.
     #[serde(default)]
@@ -40,19 +42,19 @@ pub struct Config {
     #[serde(default)]
     pub cache_dir: Option<PathBuf>,
     /// Settings for the deployment of plugins.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     pub deploy: Deploy,
     /// Access to the administration routes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     pub admin: Admin,
     /// The keys of callers.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     pub auth: Auth,
     /// The certificate of the server; without it connections are not encrypted.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "optional_table")]
     pub tls: Option<Tls>,
     /// How the memory report distinguishes callers.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     pub memory: Memory,
     /// Plugins by name: their source and defaults. A plain list of `oci://` references is also allowed.
     #[serde(default, deserialize_with = "plugins")]
@@ -61,9 +63,10 @@ pub struct Config {
     #[serde(default)]
     pub backends: Backends,
     /// Models by name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "tables")]
     pub models: BTreeMap<String, Model>,
     /// Pipelines by name.
+    #[serde(deserialize_with = "tables")]
     pub pipelines: BTreeMap<String, Pipeline>,
     /// The path of the file; relative paths start at its folder.
     #[serde(skip)]
@@ -101,6 +104,13 @@ pub enum ReadError {
         /// The error of the file system.
         error: io::Error,
     },
+}
+
+impl ReadError {
+    /// Returns true if the host had no room to read the file, for example no file descriptors. Then it may be read again.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unreadable { error, .. } if Lack::of(error).is_some())
+    }
 }
 
 impl Config {

@@ -36,6 +36,6 @@ impl BuildError {
     /// Converts it to an error of the configuration file.
     pub fn in_config(self, config: &Config) -> ConfigError {
         let hint = if self.is_temporary { address_space::hint() } else { String::new() };
-        ConfigError::new(&config.path, self.key, format!("{}{hint}", self.reason))
+        ConfigError::new(&config.path, self.key, format!("{}{hint}", self.reason)).temporary(self.is_temporary)
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 
 use plimsoll_runtime::component::{CompiledCache, Preparer};
 use plimsoll_runtime::engine::Runtime;
+use plimsoll_runtime::lack::Lack;
 use plimsoll_runtime::stage::StageCore;
 
 use super::build_progress::BuildProgress;
@@ -37,6 +38,13 @@ pub struct BuildState {
 pub(super) struct NoRecorder {
     folder: PathBuf,
     error: io::Error,
+}
+
+impl NoRecorder {
+    /// Returns true if the host had no room to open the folder. Then it may be tried again.
+    pub(super) fn is_temporary(&self) -> bool {
+        Lack::of(&self.error).is_some()
+    }
 }
 
 impl BuildState {

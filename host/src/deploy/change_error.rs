@@ -45,11 +45,11 @@ pub enum ChangeError {
     /// Another change or state prevents it now.
     #[error("{0}")]
     Conflict(String),
-    /// The host has no room for an instance now, so the release could not be tried.
-    #[error("plugin `{plugin}` cannot be tried now: {reason}")]
+    /// The host has no room now, so the change could not be tried.
+    #[error("{what} cannot be tried now: {reason}")]
     NoCapacity {
-        /// The plugin.
-        plugin: String,
+        /// What is changed, for example "plugin `resize`".
+        what: String,
         /// The reason, in one sentence.
         reason: String,
     },
@@ -68,10 +68,10 @@ pub enum ChangeError {
 impl ChangeError {
     /// The error of a change whose pipelines could not be built.
     pub(super) fn of_build(plugin: &str, error: &BuildError) -> Self {
-        let (plugin, reason) = (plugin.to_owned(), error.to_string());
+        let reason = error.to_string();
         match error.is_temporary {
-            true => Self::NoCapacity { plugin, reason },
-            false => Self::Rejected { plugin, reason },
+            true => Self::NoCapacity { what: format!("plugin `{plugin}`"), reason },
+            false => Self::Rejected { plugin: plugin.to_owned(), reason },
         }
     }
 }

@@ -142,7 +142,7 @@ impl Deployer {
 
     /// The pipelines that use a plugin and put its new versions on canary. An unloaded pipeline is one of them: its canary
     /// begins when it is loaded, so an unload is no way around it.
-    fn users_with_canary(&self, name: &str) -> Vec<String> {
+    pub(super) fn users_with_canary(&self, name: &str) -> Vec<String> {
         let pipelines = self.config.pipelines.iter().chain(&self.unloaded);
         let with_canary = pipelines.filter(|(_, pipeline)| pipeline.canary.is_some() && pipeline.uses(name));
         with_canary.map(|(user, _)| user.clone()).collect()

@@ -87,7 +87,7 @@ impl Deployer {
         let what = found.path.display().to_string();
         let release = match release {
             Ok(release) => release,
-            Err(FileError::Unreadable(reason)) => {
+            Err(FileError::Unreadable { reason, .. }) => {
                 if !self.unreadable.is_logged(&found.path) {
                     let rejected = rejected_file(found, reason.clone());
                     serving.catalog().entry(found.name.clone()).or_default().reject(rejected);

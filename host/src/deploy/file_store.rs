@@ -76,6 +76,16 @@ pub(super) enum FileStoreError {
     Load(#[from] LoadError),
 }
 
+impl FileStoreError {
+    /// Returns true if the host had no room to read a file. Then it may be tried again.
+    pub(super) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Asset(error) | Self::Model(error) | Self::Weights { error, .. } => error.is_temporary(),
+            Self::UnknownModel { .. } | Self::Locations { .. } | Self::WeightsOutside { .. } | Self::Load(_) => false,
+        }
+    }
+}
+
 /// The files of a model.
 pub(super) struct ModelFiles {
     /// The model.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use plimsoll_runtime::lack::Lack;
 use serde::Deserialize;
 
 /// The content of the file.
@@ -68,6 +69,13 @@ pub enum ManifestError {
         /// The error of the file system.
         error: io::Error,
     },
+}
+
+impl ManifestError {
+    /// Returns true if the host had no room to read the assets. Then they may be read again.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Assets { error, .. } if Lack::of(error).is_some())
+    }
 }
 
 /// The longest time that can be configured, as in `plimsoll.toml`.

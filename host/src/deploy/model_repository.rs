@@ -26,7 +26,7 @@ impl Deployer {
         self.unloaded.insert(name.to_owned(), pipeline);
         if let Err(reason) = self.rebuild(serving).await {
             self.restore(name);
-            return Err(ChangeError::Conflict(format!("cannot unload pipeline `{name}`: {reason}")));
+            return Err(not_changed("unload", name, &reason));
         }
         tracing::info!(target: "plimsoll::audit", by, action = "unload", pipeline = name, "change");
         Ok(())
@@ -52,10 +52,7 @@ impl Deployer {
                 self.unloaded.insert(name.to_owned(), pipeline);
             }
             tracing::warn!(target: "plimsoll::audit", by, action = "load", pipeline = name, result = "refused", "{reason}");
-            if let (true, Some(plugin)) = (reason.is_temporary, &reason.plugin) {
-                return Err(ChangeError::NoCapacity { plugin: plugin.clone(), reason: reason.to_string() });
-            }
-            return Err(ChangeError::Conflict(format!("cannot load pipeline `{name}`: {reason}")));
+            return Err(not_changed("load", name, &reason));
         }
         tracing::info!(target: "plimsoll::audit", by, action = "load", pipeline = name, "change");
         Ok(())
@@ -121,5 +118,13 @@ impl Deployer {
         let known = listed(known.into_iter());
         let name = shortened(name);
         ChangeError::NotFound(format!("there is no pipeline `{name}`; the pipelines are {known}"))
+    }
+}
+
+/// The error of a pipeline that could not be loaded or unloaded.
+fn not_changed(what: &str, name: &str, error: &BuildError) -> ChangeError {
+    match error.is_temporary {
+        true => ChangeError::NoCapacity { what: format!("to {what} pipeline `{name}`"), reason: error.to_string() },
+        false => ChangeError::Conflict(format!("cannot {what} pipeline `{name}`: {error}")),
     }
 }

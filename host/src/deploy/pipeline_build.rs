@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use plimsoll_runtime::component::{ComponentError, Rejection};
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::nn::Signature;
 use plimsoll_runtime::outcome::Outcome;
@@ -72,7 +71,8 @@ impl PipelineBuild<'_> {
             return Err(BuildError::new(key("fallback"), reason));
         }
         let sample = pipeline.sample.as_ref().map(|path| self.state.files.asset(self.config, path)).transpose();
-        let sample = sample.map_err(|error| BuildError::new(key("sample"), error.to_string()))?;
+        let sample = sample
+            .map_err(|error| BuildError::new(key("sample"), error.to_string()).temporary(error.is_temporary()))?;
         let misfit = |key: String| move |error: wasmtime::Error| BuildError::new(key, format!("{error:#}"));
         let preprocess = self.stage(None, StageKind::Preprocess, &pipeline.preprocess, None, None).await?;
         let preprocess = PreprocessStage::new(preprocess).map_err(misfit(key("preprocess.plugin")))?;
@@ -87,7 +87,8 @@ impl PipelineBuild<'_> {
         let postprocess = self.stage(None, StageKind::Postprocess, &pipeline.postprocess, None, declared).await?;
         let postprocess = PostprocessStage::new(postprocess).map_err(misfit(key("postprocess.plugin")))?;
         let recorder = self.state.recorder(self.config, name);
-        let recorder = recorder.map_err(|error| BuildError::new(key("record.dir"), error.to_string()))?;
+        let recorder = recorder
+            .map_err(|error| BuildError::new(key("record.dir"), error.to_string()).temporary(error.is_temporary()))?;
         let deadline = pipeline.deadline.unwrap_or(REQUEST_DEADLINE);
         let name = name.to_owned();
         let fallback = pipeline.fallback.clone();
@@ -134,16 +135,16 @@ impl PipelineBuild<'_> {
             return Ok(known);
         }
         let ready = self.state.preparer.stage(&release.artifact, kind, limits, environment).await;
-        let has_no_capacity = |error: &ComponentError| match &error.reason {
-            Rejection::InitFailed(error) => error.outcome == Outcome::NoCapacity,
-            _ => false,
-        };
-        let ready =
-            Arc::new(ready.map_err(|error| rejected("plugin", error.to_string()).temporary(has_no_capacity(&error)))?);
+        let ready = Arc::new(
+            ready.map_err(|error| rejected("plugin", error.to_string()).temporary(error.reason.is_temporary()))?,
+        );
         // If no instance starts within the cap, reject the deployment; otherwise every request would fail.
         ready.instantiate_only().await.map_err(|error| {
-            let is_temporary = error.outcome == Outcome::NoCapacity;
-            rejected("max_memory", format!("an instance cannot start: {error}")).temporary(is_temporary)
+            let reason = format!("an instance cannot start: {error}");
+            match error.outcome {
+                Outcome::NoCapacity => rejected("plugin", reason).temporary(true),
+                _ => rejected("max_memory", reason),
+            }
         })?;
         self.state.stages.push(Arc::downgrade(&ready));
         self.held.push(Arc::clone(&ready));
@@ -187,12 +188,16 @@ impl PipelineBuild<'_> {
         let texts = manifest.config.iter().chain(&stage.config);
         let mut settings: BTreeMap<_, _> = texts.map(|(key, value)| (key.clone(), config::text_of(value))).collect();
         let mut assets = BTreeMap::new();
-        for (name, bytes) in manifest.read_assets().map_err(|error| rejected("plugin", error.to_string()))? {
+        let read = manifest.read_assets();
+        let read = read.map_err(|error| rejected("plugin", error.to_string()).temporary(error.is_temporary()));
+        for (name, bytes) in read? {
             assets.insert(name, Asset::new(Arc::new(bytes)));
         }
         for (name, path) in &stage.assets {
             let asset = self.state.files.asset(self.config, path);
-            assets.insert(name.clone(), asset.map_err(|error| at(&format!("assets.{name:?}"), error.to_string()))?);
+            let asset = asset
+                .map_err(|error| at(&format!("assets.{name:?}"), error.to_string()).temporary(error.is_temporary()));
+            assets.insert(name.clone(), asset?);
         }
         if let Some(declared) = declared {
             assets.insert(DECLARED_ASSET.to_owned(), declared);
@@ -200,7 +205,8 @@ impl PipelineBuild<'_> {
         let mut loaded = None;
         if let Some(name) = model {
             let loading = self.state.files.model(self.config, name);
-            let (model, files) = loading.map_err(|error| at("model", error.to_string()))?;
+            let (model, files) =
+                loading.map_err(|error| at("model", error.to_string()).temporary(error.is_temporary()))?;
             settings.entry("model".to_owned()).or_insert_with(|| name.to_owned());
             let bytes = Arc::clone(&files.bytes);
             assets.entry(MODEL_ASSET.to_owned()).or_insert_with(|| Asset::with_digest(bytes, model.digest()));

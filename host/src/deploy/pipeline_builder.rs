@@ -65,8 +65,9 @@ impl PipelineBuilder {
             .filter_map(|name| Some((format!("models.{name}"), self.state.files.model(config, name).err()?)))
             .collect();
         if let Some(((key, reason), others)) = failures.split_first() {
+            let is_temporary = failures.iter().all(|(_, error)| error.is_temporary());
             let others: String = others.iter().map(|(key, reason)| format!("\n{key}: {reason}")).collect();
-            return Err(BuildError::new(key, format!("{reason}{others}")));
+            return Err(BuildError::new(key, format!("{reason}{others}")).temporary(is_temporary));
         }
         self.state.retain(config);
         let mut pipelines = BTreeMap::new();

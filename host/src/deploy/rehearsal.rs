@@ -163,7 +163,9 @@ impl Deployer {
         if let Some(known) = self.rehearsed.trial(&trial) {
             return known;
         }
-        let result = self.check_unused(release).map_err(|error| BuildError::new("", error.to_string()));
+        let result = self
+            .check_unused(release)
+            .map_err(|error| BuildError::new("", error.to_string()).temporary(error.reason.is_temporary()));
         self.rehearsed.record_trial(trial, &result);
         result
     }

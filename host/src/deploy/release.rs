@@ -10,6 +10,7 @@ use bytes::Bytes;
 use plimsoll_runtime::component::Artifact;
 use plimsoll_runtime::component::artifact::UNVERSIONED;
 use plimsoll_runtime::identity::InvalidVersion;
+use plimsoll_runtime::lack::Lack;
 
 use super::manifest::Manifest;
 use crate::base::bundled;
@@ -115,16 +116,26 @@ impl Release {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The file cannot be read now. This says nothing about its content, so it is tried again.
-    #[error("{0}")]
-    Unreadable(String),
+    #[error("{reason}")]
+    Unreadable {
+        /// The file, and the error of the file system.
+        reason: String,
+        /// What the host lacked to read it, if that is the cause.
+        lack: Option<Lack>,
+    },
     /// The content is rejected.
     #[error("{0}")]
     Rejected(String),
 }
 
 impl FileError {
-    fn unreadable(path: &Path, error: &io::Error) -> Self {
-        Self::Unreadable(format!("{} cannot be read: {error}", path.display()))
+    pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
+        Self::Unreadable { reason: format!("{} cannot be read: {error}", path.display()), lack: Lack::of(error) }
+    }
+
+    /// Returns true if the host had no room to read the file, for example no file descriptors.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unreadable { lack: Some(_), .. })
     }
 
     fn rejected(error: impl fmt::Display) -> Self {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use plimsoll_runtime::lack::Lack;
+
 use super::catalog::{Catalog, RejectedVersion, VersionFigures};
 use super::deployer::Deployer;
 use super::file_fingerprint::FileFingerprint;
@@ -35,9 +37,20 @@ enum NoRelease {
     NoNewest(#[from] NoNewest),
     #[error(transparent)]
     File(#[from] FileError),
-    /// There is no file and no bundled plugin. The text says where the plugin was searched for.
-    #[error("{0}")]
-    Unknown(String),
+    /// There is no file and no bundled plugin. The reason says where the plugin was searched for.
+    #[error("{reason}")]
+    Unknown { reason: String, is_temporary: bool },
+}
+
+impl NoRelease {
+    /// Returns true if the host had no room to read a file or a folder. Then it may be tried again.
+    fn is_temporary(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_temporary(),
+            Self::Unknown { is_temporary, .. } => *is_temporary,
+            Self::Pull(_) | Self::NoNewest(_) => false,
+        }
+    }
 }
 
 impl Deployer {
@@ -47,7 +60,11 @@ impl Deployer {
         let mut choices = BTreeMap::new();
         for (name, key) in wanted_plugins(config) {
             let choice = self.find_choice(config, catalog, &name).await;
-            choices.insert(name, choice.map_err(|error| ConfigError::new(&config.path, key, error))?);
+            let choice = choice.map_err(|error| {
+                let is_temporary = error.is_temporary();
+                ConfigError::new(&config.path, key, error).temporary(is_temporary)
+            });
+            choices.insert(name, choice?);
         }
         let mut held = Vec::new();
         loop {
@@ -110,7 +127,7 @@ impl Deployer {
             }
             _ => self.newest_file(config, name, plugin).transpose().map(|found| {
                 let (found, release) = found?;
-                if matches!(release, Err(FileError::Unreadable(_))) {
+                if matches!(release, Err(FileError::Unreadable { .. })) {
                     // The next scan tries it again.
                     self.folder.mark_unhandled(&found);
                 }
@@ -143,7 +160,7 @@ impl Deployer {
             (Some(newest), last) => Ok(Choice { newest, last }),
             (None, Some(last)) => Ok(Choice { newest: last, last: None }),
             (None, None) => {
-                let release = Release::bundled(name).ok_or_else(|| NoRelease::Unknown(unknown(config, name)))?;
+                let release = Release::bundled(name).ok_or_else(|| unknown(config, name))?;
                 Ok(Choice { newest: Arc::new(release), last: None })
             }
         }
@@ -194,28 +211,31 @@ fn wanted_plugins(config: &Config) -> BTreeMap<String, String> {
     wanted
 }
 
-/// The message for an unknown plugin: says where it was searched for.
-fn unknown(config: &Config, name: &str) -> String {
+/// The error for an unknown plugin: says where it was searched for.
+fn unknown(config: &Config, name: &str) -> NoRelease {
     if let Some(file) = declared(config, name) {
         let file = config.resolve(file);
         let reason =
             look_at_regular_file(&file).map_or_else(|error| error.to_string(), |_| "there is no such file".to_owned());
-        return format!("{} cannot be read: {reason}", file.display());
+        let reason = format!("{} cannot be read: {reason}", file.display());
+        return NoRelease::Unknown { reason, is_temporary: false };
     }
     let folder = config.plugin_dir();
     let file = folder.join(format!("{name}.wasm"));
     let folder_error = std::fs::read_dir(&folder).err().filter(|error| error.kind() != std::io::ErrorKind::NotFound);
+    let is_temporary = folder_error.as_ref().is_some_and(|error| Lack::of(error).is_some());
     let (what, reason) = match (folder_error, look_at_regular_file(&file)) {
         (Some(error), _) => (folder, format!("cannot be read: {error}")),
         (None, Err(error)) => (file, format!("cannot be read: {error}")),
         (None, Ok(_)) => (file, "does not exist".to_owned()),
     };
     let known: Vec<_> = bundled::names().collect();
-    format!(
+    let reason = format!(
         "there is no plugin `{name}`: {} {reason}, and the bundled plugins are {}",
         what.display(),
         known.join(", ")
-    )
+    );
+    NoRelease::Unknown { reason, is_temporary }
 }
 
 async fn pull(config: &Config, name: &str, reference: &str) -> Result<Release, PullError> {

@@ -16,7 +16,7 @@ use super::newest_file::take_undecided;
 use super::plugin_folder::{ChangesForLong, Scan, is_at_rest, is_for_long};
 use super::serving::Serving;
 use crate::base::files::{FileStat, look_at_file};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 
 /// The state of the configuration file when it was last read, and while it is being written.
 #[derive(Debug, Default)]
@@ -85,15 +85,23 @@ pub(super) fn scan(build: &Build<'_>, file: &mut ConfigFile) -> bool {
     if file.is_requested || change != FileChange::None {
         match build.change(async |serving, deployer| deployer.read_config(serving, file, change)) {
             Ok(config) => {
+                let mut delayed = None;
                 if let Some(config) = config {
                     let (rehearsed, config) = (config.clone(), config);
                     // `reload` logs a rejected configuration.
-                    let _ = build.make(
+                    let result = build.make(
                         &async |serving, deployer| deployer.rehearse_reload(serving, rehearsed.clone()).await,
                         async |serving, deployer| deployer.reload(serving, config).await,
                     );
+                    delayed = result.err().filter(ConfigError::is_temporary);
                 }
                 scan = build.change(async |serving, deployer| deployer.scan_again(serving));
+                if let Some(error) = delayed {
+                    file.is_requested = true;
+                    build.change(async |_, deployer| {
+                        drop(scan.unseen.insert(deployer.config.path.clone(), error.to_string()));
+                    });
+                }
             }
             Err(error) => build.change(async |_, deployer| {
                 drop(scan.unseen.insert(deployer.config.path.clone(), error.to_string()));
@@ -112,6 +120,12 @@ pub(super) fn scan(build: &Build<'_>, file: &mut ConfigFile) -> bool {
         if let Err(error) = deploy_file(build, &found, &scan.scan.look) {
             scan.unseen.insert(found.path, error.to_string());
         }
+    }
+    for release in build.change(async |serving, deployer| deployer.waiting_canaries(serving)) {
+        build.make(
+            &async |serving, deployer| deployer.rehearse_deploy(serving, &release).await,
+            async |serving, deployer| deployer.resume_canary(serving, (*release).clone(), "folder").await,
+        );
     }
     let BegunScan { scan, unseen } = scan;
     build.change(async |serving, deployer| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use plimsoll_runtime::engine::Runtime;
 
 use super::catalog::{Catalog, CatalogEntry, PreviousVersion, known_files};
-use super::deployer::Deployer;
+use super::deployer::{ChangeError, Deployer, candidates};
 use super::journal::{Journal, JournalError};
 use super::journal_state::{JournalState, VersionRecord};
 use super::lost_copies::LostCopies;
@@ -92,11 +92,33 @@ impl Deployer {
             .map(|release| (*release).clone())
             .collect();
         for release in waiting {
-            let name = Arc::clone(&release.artifact.identity.name);
-            if let Err(error) = self.deploy(serving, release, "start").await {
-                tracing::warn!(plugin = %name, "cannot resume the canary: {error}");
+            self.resume_canary(serving, release, "start").await;
+        }
+    }
+
+    /// Begins a canary again. If the host has no room for it now, its candidate stays, and the next scan tries it again.
+    pub(super) async fn resume_canary(&mut self, serving: &Serving, release: Release, by: &str) {
+        let name = release.artifact.identity.name.to_string();
+        let kept = Arc::new(release.clone());
+        if let Err(error) = self.deploy(serving, release, by).await {
+            tracing::warn!(plugin = name, "cannot resume the canary: {error}");
+            if matches!(error, ChangeError::NoCapacity { .. }) {
+                serving.catalog().entry(name).or_default().candidate = Some(kept);
             }
         }
+    }
+
+    /// The candidates whose canary could not begin again, because the host had no room for it.
+    pub(super) fn waiting_canaries(&self, serving: &Serving) -> Vec<Arc<Release>> {
+        let served = serving.served.load();
+        let runs = |candidate: &Release| {
+            let mut canaries = served.routes.values().filter_map(|route| route.canary.as_ref());
+            canaries.any(|canary| canary.is_of(&candidate.artifact.identity))
+        };
+        let mut waiting = candidates(serving);
+        // The candidate of an unloaded pipeline has no canary either, and waits for the pipeline.
+        waiting.retain(|(name, candidate)| !runs(candidate) && !self.users_with_canary(name).is_empty());
+        waiting.into_iter().map(|(_, candidate)| candidate).collect()
     }
 
     /// Serves a new configuration. If it is rejected, nothing changes.
@@ -114,6 +136,10 @@ impl Deployer {
             // Restored, because files that were marked as handled for the new configuration were not deployed.
             self.folder = folder;
             self.builder = builder;
+        }
+        if result.as_ref().is_err_and(ConfigError::is_temporary) {
+            // The next scan tries it again and reports it, once.
+            return result;
         }
         serving.records.metrics.record_reload(if result.is_ok() { "served" } else { "refused" });
         match &result {

@@ -75,9 +75,10 @@ impl CanarySide {
         plugin == &*self.plugin
     }
 
-    /// Counts a stage run if it belongs to the canary's plugin. `high_water` is in bytes.
+    /// Counts a stage run if it belongs to the canary's plugin, and there was room for an instance. `high_water` is in
+    /// bytes.
     pub fn record_stage(&self, plugin: &str, outcome: Outcome, high_water: u64) {
-        if !self.is_of(plugin) {
+        if !self.is_of(plugin) || outcome == Outcome::NoCapacity {
             return;
         }
         let mut figures = self.lock();

@@ -259,8 +259,12 @@ impl Drop for RequestRecord {
         let duration = self.started.elapsed();
         let Self { id, pipeline, chip, stages, outcome, accounting, canary_side, queue_time, origin, .. } = self;
         let status = self.status.or((*outcome == Outcome::Ok).then_some(200));
-        // A request that never reached the plugin of the canary gives no evidence about it, so it is not counted.
-        if let Some(side) = canary_side.as_ref().filter(|side| stages.iter().any(|stage| side.is_of(&stage.plugin))) {
+        // A request that never reached the plugin of the canary, or for which there was no instance, gives no evidence
+        // about it, so it is not counted.
+        let has_run = |side: &CanarySide| {
+            stages.iter().any(|stage| side.is_of(&stage.plugin) && stage.outcome != Outcome::NoCapacity)
+        };
+        if let Some(side) = canary_side.as_ref().filter(|side| has_run(side)) {
             side.record_request();
         }
         let Accounting { records, route, caller, model } = accounting;

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use crate::kind::StageKind;
+use crate::lack::Lack;
+use crate::outcome::Outcome;
 use crate::stage::StageError;
 
 use super::exports::names_of;
@@ -56,6 +58,24 @@ pub enum Rejection {
     /// `init` returned an error: the plugin's own message.
     #[error("`init` failed: {0}")]
     Init(String),
+}
+
+impl Rejection {
+    /// Returns true if the host had no room for the component: no free instance, no memory, no file descriptors. Then the
+    /// component may be tried again.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Artifact(ArtifactError::Unreadable { error, .. }) => Lack::of(error).is_some(),
+            Self::Compile(error) | Self::World(error) => Lack::in_chain(error.chain()).is_some(),
+            Self::InitFailed(error) => error.outcome == Outcome::NoCapacity,
+            Self::Artifact(_)
+            | Self::Kind { .. }
+            | Self::NoStage
+            | Self::Exports(_)
+            | Self::InitDeadline
+            | Self::Init(_) => false,
+        }
+    }
 }
 
 /// Why an artifact has no component.

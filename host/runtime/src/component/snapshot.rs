@@ -9,7 +9,8 @@ use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
 use super::error::Rejection;
-use crate::stage::StoreState;
+use crate::lack::Lack;
+use crate::stage::{StageError, StoreState};
 
 /// Why there is no snapshot, although `init` succeeded.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,7 @@ pub async fn take(
     };
     let component = match compile(&instrumented) {
         Ok(component) => component,
+        Err(error) if error.is_temporary() => return Err(error),
         Err(error) => return original(NoSnapshot::Instrumented(error)).await,
     };
     let mut store = new_store();
@@ -65,8 +67,11 @@ pub async fn take(
     // `init` is done. The host reads its memory without the cap and the deadline of `init`.
     store.data_mut().cap.remove();
     store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
-    let mut access = Access { store: &mut store, instance, memories: HashMap::new(), failed: None };
+    let mut access = Access { store: &mut store, instance, memories: HashMap::new(), failed: None, lacked: None };
     let snapshot = wizer.snapshot_component(&context, &mut access).await;
+    if let Some(error) = access.lacked {
+        return Err(Rejection::InitFailed(StageError::from_wasmtime(&error)));
+    }
     if access.memories.values().any(Option::is_none) {
         return Ok(Err(NoSnapshot::FullMemory));
     }
@@ -85,6 +90,9 @@ struct Access<'a> {
     memories: HashMap<String, Option<WasmList<u8>>>,
     /// Why a global could not be read. The snapshot is discarded then.
     failed: Option<wasmtime::Error>,
+    /// The error of a call for which the host had no memory. It says nothing about the component, so it must not be cached
+    /// that there is no snapshot.
+    lacked: Option<wasmtime::Error>,
 }
 
 impl Access<'_> {
@@ -108,16 +116,25 @@ impl Access<'_> {
             return R::default();
         }
         self.call(interface, name).await.unwrap_or_else(|error| {
-            self.failed = Some(error);
+            self.failed = self.note_lack(error);
             R::default()
         })
+    }
+
+    /// Keeps the error if the host had no memory for the call. Returns any other error.
+    fn note_lack(&mut self, error: wasmtime::Error) -> Option<wasmtime::Error> {
+        if Lack::in_chain(error.chain()).is_some() {
+            self.lacked = Some(error);
+            return None;
+        }
+        Some(error)
     }
 }
 
 impl ComponentInstanceState for Access<'_> {
     async fn call_func_ret_list_u8(&mut self, instance: &str, func: &str, contents: impl FnOnce(&[u8]) + Send) {
         if !self.memories.contains_key(func) {
-            let list = self.call(instance, func).await.ok();
+            let list = self.call(instance, func).await.map_err(|error| self.note_lack(error)).ok();
             self.memories.insert(func.to_owned(), list);
         }
         // Without a memory the snapshot is discarded, but Wizer must finish.

@@ -4,7 +4,8 @@ use wasmtime::component::ResourceTableError;
 
 use super::bindings::Failure;
 use super::limits::MAX_RESOURCES;
-use crate::cap::{MemoryLimit, is_out_of_memory};
+use crate::cap::MemoryLimit;
+use crate::lack::Lack;
 use crate::outcome::Outcome;
 
 /// Maximum bytes of a failure's text. It is copied to a reply or a log line, and a plugin could make it as long as its
@@ -101,8 +102,8 @@ impl StageError {
             this
         } else if error.is::<wasmtime::PoolConcurrencyLimitError>() {
             Self::new(Outcome::NoCapacity, "no instance is free; try again", detail)
-        } else if is_out_of_memory(error) {
-            Self::new(Outcome::NoCapacity, "the host has no memory for an instance; try again", detail)
+        } else if let Some(lack) = Lack::in_chain(error.chain()) {
+            Self::new(Outcome::NoCapacity, format!("the host has no {lack} for an instance; try again"), detail)
         } else if error.chain().any(|cause| cause.to_string().contains(FUEL)) {
             let public = "the plugin passed more data to the host in one call than its `max_memory`";
             Self::new(Outcome::OutputLimit, public, detail)
@@ -114,5 +115,33 @@ impl StageError {
         } else {
             Self::new(Outcome::Trap, "the plugin broke", detail)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A lack of the host, and a limit, have their own outcomes. Only a trap of the guest is a plugin that broke.
+    #[test]
+    fn only_a_trap_is_a_plugin_that_broke() {
+        let errno = |errno: rustix::io::Errno| std::io::Error::from_raw_os_error(errno.raw_os_error());
+        let cases: [(wasmtime::Error, Outcome, &str); 8] = [
+            (errno(rustix::io::Errno::NOMEM).into(), Outcome::NoCapacity, "no memory for an instance"),
+            (errno(rustix::io::Errno::MFILE).into(), Outcome::NoCapacity, "no file descriptors (`ulimit -n`)"),
+            (errno(rustix::io::Errno::NFILE).into(), Outcome::NoCapacity, "no file descriptors (`ulimit -n`)"),
+            (MemoryLimit { limit: 1, wanted: 2, what: "linear memory" }.into(), Outcome::MemoryLimit, "memory limit"),
+            (OutputLimit { given: 2, limit: 1 }.into(), Outcome::OutputLimit, "max_output"),
+            (DeadlinePassed.into(), Outcome::Deadline, "the deadline passed"),
+            (ResourceTableError::Full.into(), Outcome::OutputLimit, "resources of the host"),
+            (wasmtime::Error::msg(FUEL), Outcome::OutputLimit, "more data"),
+        ];
+        for (error, outcome, words) in cases {
+            let error = StageError::from_wasmtime(&error.context("error while executing at wasm backtrace"));
+            assert_eq!(error.outcome, outcome, "{error}");
+            assert!(error.public.contains(words) && !error.public.contains("broke"), "{error}");
+        }
+        let trap = StageError::from_wasmtime(&wasmtime::Trap::UnreachableCodeReached.into());
+        assert_eq!((trap.outcome, trap.public.contains("the plugin broke")), (Outcome::Trap, true), "{trap}");
     }
 }

@@ -99,7 +99,10 @@ pub(super) async fn put(
     let upload = Upload { name, version, sha256, bytes };
     let release = blocking::run(blocking::LARGE, move || upload.into_release(&config, manifest.as_deref())).await;
     let release = release.map_err(|error| match error {
-        UploadError::Manifest(FileError::Unreadable(_)) | UploadError::NoFolder(_) => {
+        UploadError::Manifest(error) if error.is_temporary() => {
+            ServeError::new(ErrorKind::Overloaded, error.to_string())
+        }
+        UploadError::Manifest(FileError::Unreadable { .. }) | UploadError::NoFolder(_) => {
             ServeError::new(ErrorKind::Internal, error.to_string())
         }
         error => rejected(error.to_string()),
