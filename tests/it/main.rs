@@ -64,6 +64,7 @@ mod models;
 mod nginx;
 mod no_capacity;
 mod no_descriptors;
+mod objects;
 mod oci;
 mod oci_limits;
 mod oip_batch;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::canary::{CanaryRules, canary};
 use super::memory::Record;
+use crate::base::object::{optional_table, table, tables};
 
 /// `[pipelines.NAME]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -28,10 +29,13 @@ pub struct Pipeline {
     /// The chip of requests whose own chip is out of service or fails. By default they fail.
     pub fallback: Option<String>,
     /// The first stage.
+    #[serde(deserialize_with = "table")]
     pub preprocess: Stage,
     /// One infer stage for each chip.
+    #[serde(deserialize_with = "tables")]
     pub chips: BTreeMap<String, Stage>,
     /// The last stage.
+    #[serde(deserialize_with = "table")]
     pub postprocess: Stage,
     /// A request body that every new version must answer before it serves. The default is a small bundled image, which
     /// a version may also refuse.
@@ -40,6 +44,7 @@ pub struct Pipeline {
     #[serde(default, deserialize_with = "canary")]
     pub canary: Option<CanaryRules>,
     /// Limits of the inputs that are kept on disk. By default no inputs are kept.
+    #[serde(default, deserialize_with = "optional_table")]
     pub record: Option<Record>,
 }
 

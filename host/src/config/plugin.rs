@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use crate::base::object::tables;
 use crate::base::oci::OciReference;
 
 /// `[plugins.NAME]`.
@@ -54,7 +55,7 @@ pub(super) fn plugins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTre
         }
 
         fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-            BTreeMap::deserialize(MapAccessDeserializer::new(map))
+            tables(MapAccessDeserializer::new(map))
         }
     }
     deserializer.deserialize_any(Either)

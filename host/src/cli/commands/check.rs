@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Deserialize;
 
+use crate::base::object::Object;
 use crate::cli::error::Error;
 use crate::cli::output::out;
 use crate::cli::source::ConfigSource;
@@ -25,7 +26,7 @@ pub(in crate::cli) struct Check {
 /// The part of a saved report that contains the advice.
 #[derive(Deserialize)]
 struct Saved {
-    advice: Vec<Advice>,
+    advice: Vec<Object<Advice>>,
 }
 
 impl Check {
@@ -63,7 +64,7 @@ impl Check {
 fn read(path: &Path) -> Result<Saved, Error> {
     let failed = |what: String| Error::Failed(format!("{} {what}", path.display()));
     let text = std::fs::read(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
-    serde_json::from_slice(&text).map_err(|error| {
+    serde_json::from_slice(&text).map(|Object(saved)| saved).map_err(|error| {
         failed(format!("is not a memory report: {error}; save one with `curl -o FILE http://HOST:PORT/v1/memory`"))
     })
 }
@@ -78,7 +79,7 @@ fn print(saved: Saved, app: &App) {
     let judged: Vec<_> = saved
         .advice
         .into_iter()
-        .map(|advice| {
+        .map(|Object(advice)| {
             let cap = cap(app, &advice).unwrap_or(advice.max_memory);
             advice.judged(cap)
         })

@@ -9,6 +9,7 @@ use plimsoll_runtime::text::shortened;
 use super::json::{
     BoundedList, PART, WireInput, WireRequest, memory_of_elements, memory_of_parameters, read_elements, read_parameters,
 };
+use crate::base::object::Object;
 use crate::serve::admission::BodyBytes;
 use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::oip::binary_form::{memory_of_binary, read_binary};
@@ -68,7 +69,7 @@ pub(super) fn read(
 ) -> Result<Request, ReadError> {
     let received = body.len() as u64;
     let tail = header.map_or_else(Bytes::new, |length| body.split_off(length));
-    let wire: WireRequest<'_> = serde_json::from_slice(&body)
+    let Object(wire) = serde_json::from_slice::<Object<WireRequest<'_>>>(&body)
         .map_err(|error| ServeError::invalid(format!("the body is not a valid inference request in JSON: {error}")))?;
     let memory = memory_of(&wire, &tail);
     let all = received.saturating_add(memory);
@@ -79,7 +80,7 @@ pub(super) fn read(
     let stays = if tail.is_empty() { memory } else { all };
     let mut reader = InputReader { tail, left: limit, limit };
     let BoundedList(inputs) = wire.inputs;
-    let inputs = inputs.into_iter().map(|input| reader.input(input)).collect::<Result<_, ServeError>>()?;
+    let inputs = inputs.into_iter().map(|Object(input)| reader.input(input)).collect::<Result<_, ServeError>>()?;
     if !reader.tail.is_empty() {
         let left = reader.tail.len();
         return Err(ReadError::Refused(ServeError::invalid(format!(
@@ -89,7 +90,7 @@ pub(super) fn read(
     let outputs = wire.outputs.unwrap_or_default().0;
     let outputs = outputs
         .into_iter()
-        .map(|wanted| match read_parameters(wanted.parameters) {
+        .map(|Object(wanted)| match read_parameters(wanted.parameters) {
             Ok(parameters) => Ok(RequestedOutput { name: wanted.name, parameters }),
             Err(error) => {
                 let output = shortened(&wanted.name);
@@ -105,7 +106,7 @@ pub(super) fn read(
 
 /// Maximum bytes in memory of what is made from the JSON: the tensors, and the names and parameters of all parts.
 fn memory_of(wire: &WireRequest<'_>, tail: &Bytes) -> u64 {
-    let inputs = wire.inputs.0.iter().map(|input| {
+    let inputs = wire.inputs.0.iter().map(|Object(input)| {
         let elements = input.datatype.parse().map_or(0, |datatype: Datatype| match input.data {
             Some(data) => count(&input.shape.0, datatype).map_or(0, |count| memory_of_elements(data, datatype, count)),
             None => memory_of_binary(datatype, &input.shape.0, tail.len()),
@@ -113,7 +114,8 @@ fn memory_of(wire: &WireRequest<'_>, tail: &Bytes) -> u64 {
         PART + input.name.len() as u64 + elements + memory_of_parameters(input.parameters)
     });
     let outputs = wire.outputs.iter().flat_map(|outputs| &outputs.0);
-    let outputs = outputs.map(|wanted| PART + wanted.name.len() as u64 + memory_of_parameters(wanted.parameters));
+    let outputs =
+        outputs.map(|Object(wanted)| PART + wanted.name.len() as u64 + memory_of_parameters(wanted.parameters));
     let id = wire.id.as_deref().map_or(0, str::len) as u64;
     inputs.chain(outputs).sum::<u64>() + id + memory_of_parameters(wire.parameters)
 }

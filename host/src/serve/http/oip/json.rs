@@ -11,6 +11,7 @@ use serde::Deserialize as DeriveDeserialize;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::base::object::Object;
 use crate::serve::oip::parameter::{Parameter, Parameters};
 use crate::serve::oip::request::{MAX_PARAMETERS, MAX_TENSORS};
 use crate::serve::oip::tensor::MAX_DIMENSIONS;
@@ -30,9 +31,9 @@ pub(super) struct WireRequest<'a> {
     #[serde(default, borrow)]
     pub(super) parameters: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(super) inputs: BoundedList<WireInput<'a>, MAX_TENSORS>,
+    pub(super) inputs: BoundedList<Object<WireInput<'a>>, MAX_TENSORS>,
     #[serde(default, borrow)]
-    pub(super) outputs: Option<BoundedList<WireWanted<'a>, MAX_TENSORS>>,
+    pub(super) outputs: Option<BoundedList<Object<WireWanted<'a>>, MAX_TENSORS>>,
 }
 
 /// An input in its JSON form. `data` stays unparsed until the datatype is known.

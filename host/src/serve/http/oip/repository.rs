@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::error::OipError;
 use super::path::{ModelPath, model_path};
 use super::schema::ProtocolError;
+use crate::base::object::Object;
 use crate::serve::App;
 use crate::serve::administrator::Administrator;
 use crate::serve::error::ServeError;
@@ -110,5 +111,6 @@ async fn read<T: DeserializeOwned + Default>(app: &App, headers: &HeaderMap, bod
         return Ok(T::default());
     }
     serde_json::from_slice(&bytes)
+        .map(|Object(request)| request)
         .map_err(|error| ServeError::invalid(format!("the body is not valid JSON for this route: {error}")))
 }
