@@ -104,6 +104,7 @@ mod rehearsal_panics;
 mod reload;
 mod report;
 mod request_checks;
+mod request_framing;
 mod rollback_build;
 mod rolling_restart;
 mod run_sizes;

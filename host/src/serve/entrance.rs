@@ -1,12 +1,18 @@
 //! What happens to every request before it is routed: a request that no client may send is refused, slashes at the end
 //! of the path are ignored, and the client is stored in the request.
+//!
+//! hyper refuses what it cannot parse (400, without a body): folded lines, spaces before the colon, lone carriage
+//! returns, lengths that are not numbers or differ, transfer codings that do not end in `chunked`. If a request has both
+//! `Transfer-Encoding` and `Content-Length`, hyper reads it by the former alone, hides the latter and closes the
+//! connection after the reply, as RFC 9112 (section 6.3) allows: what follows the body is never read as a request.
 
 use axum::http::uri::{Authority, PathAndQuery};
 use axum::http::{HeaderMap, Request, Uri, Version, header};
+use plimsoll_runtime::text::shortened;
 
 use super::client::Client;
 use super::credentials::check_single;
-use super::error::ServeError;
+use super::error::{ErrorKind, ServeError};
 
 /// Prepares a request for the router.
 ///
@@ -15,6 +21,9 @@ use super::error::ServeError;
 pub(super) fn prepare<B>(request: &mut Request<B>, client: &Client) -> Result<(), ServeError> {
     request.extensions_mut().insert(client.clone());
     check_host(request.headers(), request.version())?;
+    if request.version() <= Version::HTTP_11 {
+        check_transfer_encoding(request.headers())?;
+    }
     check_single(request.headers())?;
     if let Some(uri) = without_slashes(request.uri()) {
         *request.uri_mut() = uri;
@@ -39,6 +48,27 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), ServeError> {
     let is_host = |host: &[u8]| host.is_empty() || (!host.contains(&b'@') && Authority::try_from(host).is_ok());
     if !is_host(host.as_bytes()) {
         return Err(ServeError::invalid("the header `Host` is not a host with an optional port"));
+    }
+    Ok(())
+}
+
+/// Checks the header `Transfer-Encoding` (RFC 9112, section 6.1). hyper removes one `chunked` at the end. A body with any
+/// other coding would be read as something that the client did not mean; and a proxy that understands the header in
+/// another way would disagree about where the request ends.
+fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), ServeError> {
+    let values = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let mut count = 0;
+    if let Some(other) = codings.inspect(|_| count += 1).find(|coding| !is_chunked(coding)) {
+        let other = shortened(&String::from_utf8_lossy(other));
+        return Err(ServeError::new(
+            ErrorKind::UnsupportedTransferCoding,
+            format!("the transfer coding `{other}` is not supported; send `Transfer-Encoding: chunked` alone"),
+        ));
+    }
+    if count > 1 {
+        return Err(ServeError::invalid("the transfer coding `chunked` is given more than once"));
     }
     Ok(())
 }

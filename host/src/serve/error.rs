@@ -20,6 +20,8 @@ pub enum ErrorKind {
     UnsuitableForm,
     /// The body has a `Content-Encoding` that is not supported.
     UnsupportedEncoding,
+    /// The body has a `Transfer-Encoding` that is not supported.
+    UnsupportedTransferCoding,
     /// The body is too large.
     BodyTooLarge,
     /// The body did not arrive in time.
@@ -61,7 +63,7 @@ impl ErrorKind {
             | Self::Unauthorized
             | Self::Conflict
             | Self::PluginRejected => Outcome::InvalidInput,
-            Self::UnsupportedEncoding => Outcome::UnsupportedMediaType,
+            Self::UnsupportedEncoding | Self::UnsupportedTransferCoding => Outcome::UnsupportedMediaType,
             Self::BodyTooLarge => Outcome::TooLarge,
             Self::BodyTimeout | Self::QueueDeadline => Outcome::Deadline,
             Self::Overloaded | Self::NotDurable | Self::CallerLimit(_) => Outcome::NoCapacity,

@@ -46,6 +46,7 @@ pub fn status(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::TensorMismatch => (StatusCode::BAD_REQUEST, "tensor_mismatch"),
         ErrorKind::UnsuitableForm => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_input"),
         ErrorKind::UnsupportedEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+        ErrorKind::UnsupportedTransferCoding => (StatusCode::NOT_IMPLEMENTED, "unsupported_transfer_coding"),
         ErrorKind::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
         ErrorKind::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
         ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),

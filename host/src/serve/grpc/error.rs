@@ -1,6 +1,5 @@
-//! Converts a [`ServeError`] to a gRPC status. `docs/protocol.md` has the same table. Four other files create a status:
-//! `budget.rs`, `reservation.rs` and `codec.rs` for messages that are refused before they are decoded, and `service.rs`
-//! for administration at an address that does not have it.
+//! Converts a [`ServeError`] to a gRPC status. `docs/protocol.md` has the same table. Only `budget.rs` creates
+//! another status, `CANCELLED`, for a message whose client is gone.
 
 use plimsoll_runtime::outcome::Outcome;
 use tonic::metadata::MetadataValue;
@@ -22,7 +21,7 @@ fn code(kind: ErrorKind) -> Code {
         ErrorKind::BodyTooLarge | ErrorKind::CallerLimit(_) => Code::ResourceExhausted,
         ErrorKind::BodyTimeout | ErrorKind::QueueDeadline => Code::DeadlineExceeded,
         ErrorKind::NotFound => Code::NotFound,
-        ErrorKind::MethodNotAllowed => Code::Unimplemented,
+        ErrorKind::MethodNotAllowed | ErrorKind::UnsupportedTransferCoding => Code::Unimplemented,
         ErrorKind::Unauthorized => Code::Unauthenticated,
         ErrorKind::Conflict | ErrorKind::PluginRejected | ErrorKind::NotDurable => Code::FailedPrecondition,
         ErrorKind::Overloaded => Code::Unavailable,
