@@ -46,7 +46,11 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn serve(folder: &Path, more: &[&str]) -> Self {
-        let mut command = command(folder);
+        Self::start(command(folder), more)
+    }
+
+    /// As [`Process::serve`], with a command that has its own environment.
+    fn start(mut command: Command, more: &[&str]) -> Self {
         command.args(["serve", "--config", "plimsoll.toml", "--listen", "127.0.0.1:0"]).args(more);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let lines = BufReader::new(child.stderr.take().expect("piped"));
@@ -265,8 +269,11 @@ async fn administration_reports_and_metrics_can_have_a_port_of_their_own() {
         let load = RepositoryModelLoadRequest { model_name: "p".into(), ..Default::default() };
         let mut load = tonic::Request::new(load);
         load.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("text"));
-        let found = client.repository_model_load(load).await.map_or_else(|status| status.code(), |_| tonic::Code::Ok);
-        assert_eq!(found, code, "{url}");
+        let found = client.repository_model_load(load).await;
+        if let Err(status) = &found {
+            assert_eq!(crate::grpc_calls::problem(status)["code"], "method_not_allowed", "{status:?}");
+        }
+        assert_eq!(found.map_or_else(|status| status.code(), |_| tonic::Code::Ok), code, "{url}");
     }
 }
 
@@ -285,4 +292,17 @@ async fn a_token_that_can_be_guessed_is_refused_with_the_key_that_sets_it() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(64), "{text}");
     assert!(text.contains("PLIMSOLL_ADMIN_TOKEN") && !text.contains("admin.token_file"), "{text}");
+}
+
+/// Some tools unset a variable by setting it to an empty text.
+#[test]
+fn an_empty_variable_is_no_token() {
+    let folder = folder("");
+    let mut command = command(folder.path());
+    command.env("PLIMSOLL_ADMIN_TOKEN", "");
+    let served = Process::start(command, &[]);
+    let log = served.wait_for("administration: needs the token in");
+    assert!(log.contains(".plimsoll/admin-token"), "{log}");
+    let (code, text) = run(folder.path(), &["plugin", "list", "--server", &served.url]);
+    assert_eq!(code, Some(0), "{text}");
 }

@@ -61,6 +61,13 @@ fn tensor(datatype: &str, contents: Option<InferTensorContents>) -> InferInputTe
     }
 }
 
+/// The problem that a status carries.
+pub(crate) fn problem(status: &Status) -> serde_json::Value {
+    let problem = status.metadata().get_bin("plimsoll-problem-bin");
+    let problem = problem.unwrap_or_else(|| panic!("no problem: {status:?}")).to_bytes().expect("bytes");
+    serde_json::from_slice(&problem).expect("JSON")
+}
+
 pub(crate) fn assert_status<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, word: &str) {
     let status = answer.expect_err("an error status");
     assert!(status.code() == code && status.message().contains(word), "{status:?}");
@@ -196,9 +203,7 @@ async fn grpc_status_codes_match_the_table_in_the_documentation() {
         let status =
             client.model_infer(images("p", &[b"x"], &[("do", text(what))])).await.expect_err("an error status");
         assert_eq!(status.code(), code, "{what}: {status:?}");
-        let problem =
-            status.metadata().get_bin("plimsoll-problem-bin").expect("the problem").to_bytes().expect("bytes");
-        let problem: serde_json::Value = serde_json::from_slice(&problem).expect("JSON");
+        let problem = problem(&status);
         assert_eq!((&problem["code"], &problem["plugin"]), (&word.into(), &"tester".into()));
         let name = format!("{code:?}");
         let row = table.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{word}`")));

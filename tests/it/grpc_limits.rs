@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::codegen::tokio_stream::Stream;
 use tonic::{Code, Request};
 
-use crate::grpc_calls::{channel, client, images, parameter, text};
+use crate::grpc_calls::{channel, client, images, parameter, problem, text};
 
 /// The messages of a channel as a stream.
 fn received(receiver: tokio::sync::mpsc::Receiver<ModelInferRequest>) -> impl Stream<Item = ModelInferRequest> + Send {
@@ -82,6 +82,7 @@ async fn grpc_messages_are_checked_against_the_body_budget_and_the_size_limit() 
     let status = client.model_infer(images("p", &[&big, &big], &[])).await.expect_err("too large");
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     assert!(status.message().contains("server.max_body"), "{status:?}");
+    assert_eq!(problem(&status)["code"], "too_large");
 
     // One request uses most of the budget while its guest sleeps, so a second one does not fit.
     let slow = {
@@ -93,6 +94,7 @@ async fn grpc_messages_are_checked_against_the_body_budget_and_the_size_limit() 
     let status = client.model_infer(images("p", &[&big], &[])).await.expect_err("the budget is used up");
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert!(status.message().contains("server.body_budget"), "{status:?}");
+    assert_eq!(problem(&status)["code"], "overloaded");
     slow.await.expect("no panic").expect("it was already accepted");
     client.model_infer(images("p", &[&big], &[])).await.expect("the budget is free again");
     server.stop().await;
@@ -113,6 +115,7 @@ async fn grpc_a_call_whose_message_does_not_arrive_ends_at_the_body_time_out() {
     let status = raw.client_streaming(Request::new(never), path, codec).await.expect_err("no message was sent");
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert!(status.message().contains("server.body_timeout"), "{status:?}");
+    assert_eq!(problem(&status)["code"], "body_timeout");
 
     // A stream may be silent for any time between its messages.
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
@@ -186,6 +189,7 @@ async fn grpc_messages_with_too_many_parts_are_refused_before_they_are_decoded()
         let status = client.model_infer(message).await.expect_err("too many");
         assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
         assert!(status.message().contains(words), "{status:?}");
+        assert_eq!(problem(&status)["code"], "invalid_input");
     }
     client.model_infer(one()).await.expect("an answer");
     server.stop().await;

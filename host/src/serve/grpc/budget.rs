@@ -17,9 +17,11 @@ use tonic::Status;
 use tonic::server::NamedService;
 use tower::Service;
 
+use super::error::status;
 use super::reservation::{CallReservation, overloaded};
 use crate::serve::App;
 use crate::serve::admission::ConnectionBudget;
+use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::pace::{Late, Pace};
 use crate::serve::running::RunningState;
 
@@ -147,9 +149,8 @@ impl Messages {
                 let [_, length @ ..] = self.head;
                 let (length, limit) = (u32::from_be_bytes(length), self.limit);
                 if u64::from(length) > limit {
-                    return Err(Status::resource_exhausted(format!(
-                        "the message has {length} bytes, but {limit} are allowed (`server.max_body`)"
-                    )));
+                    let detail = format!("the message has {length} bytes, but {limit} are allowed (`server.max_body`)");
+                    return Err(status(&ServeError::new(ErrorKind::BodyTooLarge, detail)));
                 }
                 (self.left, self.message) = (length as usize, 0);
             }
@@ -162,7 +163,7 @@ impl Messages {
         let Some((_, bytes, since)) = &self.ready else { return Poll::Ready(Ok(())) };
         let (bytes, since) = (*bytes, *since);
         let is_complete = self.left == 0 && self.head_read == 0;
-        ready!(self.held.poll_grow(context, bytes, is_complete)).map_err(|error| overloaded(&error))?;
+        ready!(self.held.poll_grow(context, bytes, is_complete)).map_err(overloaded)?;
         self.pace.pause(since.elapsed());
         Poll::Ready(Ok(()))
     }
@@ -170,7 +171,7 @@ impl Messages {
     /// Waits until the bytes that the decoder wants are reserved. Returns true if it wanted some.
     fn poll_wanted(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Status>> {
         let Some((bytes, since)) = self.held.wanted() else { return Poll::Ready(Ok(false)) };
-        ready!(self.held.poll_grow(context, bytes, true)).map_err(|error| overloaded(&error))?;
+        ready!(self.held.poll_grow(context, bytes, true)).map_err(overloaded)?;
         self.pace.pause(since.elapsed());
         Poll::Ready(Ok(true))
     }
@@ -225,7 +226,8 @@ impl http_body::Body for Messages {
                 Poll::Pending if this.is_inside() => {
                     let late = ready!(this.pace.poll_late(cx));
                     let key = if matches!(late, Late::Time(_)) { " (`server.body_timeout`)" } else { "" };
-                    return Poll::Ready(Some(Err(Status::deadline_exceeded(format!("the message {late}{key}")))));
+                    let error = ServeError::new(ErrorKind::BodyTimeout, format!("the message {late}{key}"));
+                    return Poll::Ready(Some(Err(status(&error))));
                 }
                 Poll::Pending => {
                     // The service polls for the next message only after it has handled the previous one. So an idle

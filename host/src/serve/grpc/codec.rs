@@ -10,9 +10,11 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
+use super::error::status;
 use super::inference::{ModelInferRequest, RepositoryModelLoadRequest, RepositoryModelUnloadRequest};
 use super::reservation::reserve_decoded;
 use crate::serve::blocking;
+use crate::serve::error::ServeError;
 use crate::serve::oip::request::{MAX_PARAMETERS, MAX_TENSORS};
 use crate::serve::oip::tensor::{MAX_DIMENSIONS, MAX_ELEMENTS, SHARED_ELEMENT};
 
@@ -79,7 +81,7 @@ impl<U: Message + Default + 'static> Decoder for CountedDecoder<U> {
         } else {
             Ok(())
         };
-        counted.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        counted.map_err(|error| status(&ServeError::invalid(error.to_string())))?;
         blocking::run_in_place(length, || self.0.decode(buffer))
     }
 

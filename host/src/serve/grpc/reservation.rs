@@ -7,6 +7,7 @@ use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::error::status;
 use crate::serve::admission::{BodyBytes, Overloaded};
 
 /// The part of the budget that a request has reserved. It is in the request's extensions, so that the handler can keep
@@ -105,13 +106,10 @@ impl CallReservation {
 /// If the budget is too small.
 pub(super) fn reserve_decoded(bytes: u64) -> Result<bool, Status> {
     let reserved = DECODING.try_with(|held| held.try_grow(bytes));
-    reserved.unwrap_or(Ok(true)).map_err(|error| overloaded(&error))
+    reserved.unwrap_or(Ok(true)).map_err(overloaded)
 }
 
 /// The status of a message whose bytes are not reserved.
-pub(super) fn overloaded(error: &Overloaded) -> Status {
-    match error {
-        Overloaded::TooLarge(..) => Status::resource_exhausted(error.to_string()),
-        _ => Status::unavailable(error.to_string()),
-    }
+pub(super) fn overloaded(error: Overloaded) -> Status {
+    status(&error.into())
 }

@@ -26,7 +26,7 @@ use super::reservation::CallReservation;
 use crate::records::RequestSummary;
 use crate::serve::administrator::Administrator;
 use crate::serve::client::Client;
-use crate::serve::error::ServeError;
+use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::headers::{REQUEST_ID, chip, is_usable_id, request_id};
 use crate::serve::oip::call::{Answer, Call};
 use crate::serve::oip::infer::run;
@@ -106,7 +106,8 @@ impl Service {
         method: &str,
     ) -> Result<&'static str, Status> {
         if !self.part.administers() {
-            return Err(Status::unimplemented("administration has its own address (`[admin] listen`)"));
+            let detail = "administration has its own address (`[admin] listen`)";
+            return Err(refused(ServeError::new(ErrorKind::MethodNotAllowed, detail)));
         }
         let client = Client::from_extensions(extensions);
         let checked = Administrator::check(&self.app, &metadata.into_headers(), &client, method).map_err(refused)?;
