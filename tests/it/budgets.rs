@@ -285,3 +285,100 @@ async fn metrics_are_compressed_and_coarse_on_request() {
     }
     assert!(counts[1] > 0 && counts[0] > 2 * counts[1], "{counts:?}");
 }
+
+/// One connection of HTTP/2 cannot take the bytes of all others.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bodies_of_one_connection_leave_bytes_for_the_others() {
+    let limits = "[server]\nmax_body = \"1MiB\"\nbody_budget = \"8MiB\"\nbudget_wait = \"0s\"\n";
+    let server = Server::start(&format!("{limits}{}", guests_config("tester", "deadline = \"5m\""))).await;
+    let one = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
+    let url = format!("{}{INFER}?do=sleep&ms=60000", server.url);
+    let send = |client: &reqwest::Client| client.post(&url).body(vec![0; 1 << 20]).send();
+    assert_eq!(one.get(format!("{}/v2/health/live", server.url)).send().await.expect("a reply").status(), 200);
+    // Two bodies are what one connection may hold.
+    let mut slow = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        slow.spawn(send(&one));
+    }
+    let until = Instant::now() + Duration::from_secs(20);
+    while !server.get("/metrics").await.text.contains("stage=\"preprocess\",plugin=\"tester\"} 2\n") {
+        assert!(Instant::now() < until, "the requests do not run");
+    }
+    let refused = send(&one).await.expect("a reply");
+    assert_eq!(refused.status(), 503);
+    let text = refused.text().await.expect("text");
+    assert!(text.contains("use more connections"), "{text}");
+    assert_eq!(server.infer("p", "", vec![0; 1 << 20]).await.status, 200, "another connection");
+}
+
+/// Components that arrive, and those that are being compiled, are inside a budget of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_have_their_own_budget() {
+    let limits = "[server]\nbudget_wait = \"0s\"\n[deploy]\nmax_plugin = \"1MiB\"\n";
+    let server = Server::start(&format!("{limits}{}", guests_config("tester", ""))).await;
+    let token = server.token.clone().unwrap_or_default();
+    let head = format!(
+        "PUT /v1/plugins/tester HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: 1048576\r\n\r\n"
+    );
+    let mut halves = Vec::new();
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let mut stream = raw(&server, head.as_bytes()).await;
+        stream.write_all(&[0; 900_000]).await.expect("sent");
+        halves.push(stream);
+        let put = server.send("PUT", "/v1/plugins/tester", &[], vec![0; 900_000]).await;
+        if put.status == 503 {
+            assert!(put.text.contains("the byte budget for uploads"), "{}", put.text);
+            break;
+        }
+        assert_eq!(put.status, 422, "{}", put.text);
+        assert!(halves.len() < 20 && Instant::now() < until, "uploads are not counted");
+    }
+    assert_eq!(server.infer("p", "", vec![0; 1 << 20]).await.status, 200, "requests have another budget");
+    drop(halves);
+    while server.send("PUT", "/v1/plugins/tester", &[], vec![0; 900_000]).await.status != 422 {
+        assert!(Instant::now() < until, "the bytes are not released");
+    }
+}
+
+/// Large bodies of JSON are parsed away from the threads that serve connections. Otherwise the only one would serve
+/// nothing meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_large_body_of_json_delays_nothing_else() {
+    let server = Server::start(&guests_config("tester", "")).await;
+    let numbers = "1.5,".repeat(2_000_000);
+    let body = format!(
+        "{{\"inputs\":[{{\"name\":\"x\",\"shape\":[2000001],\"datatype\":\"FP32\",\"data\":[{numbers}1.5]}}]}}"
+    );
+    let url = server.url.clone();
+    // The client has its own threads.
+    let client = move || {
+        let health = format!("{url}/v2/health/live");
+        let (infer, is_over) = (format!("{url}/v2/models/p.infer/infer"), std::sync::atomic::AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let pings = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+                runtime.block_on(async {
+                    let (client, mut last, mut longest) = (reqwest::Client::new(), Instant::now(), Duration::ZERO);
+                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                        assert_eq!(client.get(&health).send().await.expect("a reply").status(), 200);
+                        longest = longest.max(last.elapsed());
+                        last = Instant::now();
+                    }
+                    longest
+                })
+            });
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let since = Instant::now();
+            let sent = runtime.block_on(async { reqwest::Client::new().post(infer).body(body).send().await });
+            let took = since.elapsed();
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            let longest = pings.join().expect("no panic");
+            (sent.expect("a reply").status(), took, longest)
+        })
+    };
+    let (status, took, longest) = tokio::task::spawn_blocking(client).await.expect("no panic");
+    println!("the request took {took:?}, and no health check more than {longest:?}");
+    assert_eq!(status, 200);
+    assert!(longest * 2 < took, "the request took {took:?}, and a health check {longest:?}");
+}

@@ -115,8 +115,9 @@ impl Connections {
             let client = Client { address: peer, name: None };
             let (open, admission, reply_timeout) =
                 (Arc::clone(&slot.connection), Arc::clone(&self.admission), self.reply_timeout);
-            // A connection of HTTP/1 has one body at a time, so it needs no separate budget.
-            let budget = OnceLock::new();
+            // A connection of HTTP/1 has one body at a time, so it needs no separate budget. The service is cloned for
+            // each request, so the requests share the budget by a pointer.
+            let budget = Arc::new(OnceLock::new());
             tower::service_fn(move |mut request: Request<Incoming>| {
                 requests.any.store(true, Relaxed);
                 requests.unread.store(false, Relaxed);
