@@ -262,3 +262,35 @@ async fn a_cache_of_another_user_is_explained() {
     drop(served);
     assert_eq!(entries(&cache), before);
 }
+
+/// Without a token administration is closed, and the log says how to open it. The token is made once there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_a_full_disk_prevents_is_made_once_there_is_room() {
+    let site = site("");
+    let text = fs::read_to_string(&site.config).expect("text");
+    fs::write(&site.config, text.replace("[admin]\ntoken_file = \"token\"\n", "")).expect("written");
+    let disk = "mkdir .plimsoll; mount -t tmpfs -o size=64k,mode=700 none .plimsoll";
+    if !can_run(&in_mounts("true")) {
+        return;
+    }
+    let served = Wrapped::start(&in_mounts(&format!("{disk}; head -c 99k /dev/zero > .plimsoll/x || true")), &site);
+    let log = served.log();
+    let line = log.lines().find(|line| line.contains("administration: closed")).unwrap_or_else(|| panic!("{log}"));
+    for words in ["WARN", "admin-token", "No space left", "token_file", "PLIMSOLL_ADMIN_TOKEN"] {
+        assert!(line.contains(words), "{words}: {line}");
+    }
+    let (status, refused) = served.json("GET", "/v1/plugins", Vec::new()).await;
+    assert_eq!(status, 401, "{refused}");
+    assert!(refused["detail"].as_str().expect("text").contains("its log says why"), "{refused}");
+    assert_eq!(served.reply().await, stamped_reply(0), "requests are served");
+    fs::remove_file(data(&site, &served, "x")).expect("removed");
+    until("a token", async || {
+        served.send("GET", "/v1/plugins", Vec::new()).await;
+        data(&site, &served, "admin-token").is_file()
+    })
+    .await;
+    let token = fs::read_to_string(data(&site, &served, "admin-token")).expect("text");
+    let request = reqwest::Client::new().get(format!("http://{}/v1/plugins", served.address()));
+    let reply = request.bearer_auth(token.trim()).send().await.expect("a reply");
+    assert_eq!(reply.status(), 200);
+}

@@ -132,3 +132,23 @@ async fn a_component_that_is_not_a_regular_file_is_reported_at_the_start() {
     let message = plimsoll_tests::Server::rejection(&text).await;
     assert!(message.contains("stamp.wasm") && message.contains("a FIFO, not a regular file"), "{message}");
 }
+
+/// Its name cannot be the name of a plugin, so it is never deployed. Hidden files are not meant to be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_whose_name_is_not_valid_is_reported_once() {
+    let site = site("");
+    site.drop_in("my plugin.wasm", &stamped(1));
+    site.drop_in("two\nlines.wasm", &stamped(1));
+    site.drop_in("._hidden.wasm", &stamped(1));
+    let served = Wrapped::start(&["env"], &site);
+    served.wait_for_metric("plimsoll_unreadable_files", 2).await;
+    served.wait_for_failed_scans(3).await;
+    let log = served.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("is not a valid plugin name")).collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    assert!(lines.iter().any(|line| line.contains("my plugin") && line.contains("letters, digits")), "{lines:?}");
+    assert!(!log.contains("hidden"), "{log}");
+    fs::remove_file(site.plugin("my plugin.wasm")).expect("removed");
+    fs::remove_file(site.plugin("two\nlines.wasm")).expect("removed");
+    served.wait_for_metric("plimsoll_unreadable_files", 0).await;
+}

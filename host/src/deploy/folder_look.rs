@@ -127,7 +127,12 @@ impl Look {
                 Some((name, version)) => (name, Some(version)),
                 None => (stem, None),
             };
-            if check_plugin_name(name).is_ok() && declared(config, name).is_none() {
+            if let Err(error) = check_plugin_name(name) {
+                // The systems of other machines leave hidden files beside their copies.
+                if !name.starts_with('.') {
+                    self.unseen.insert(path, error.to_string());
+                }
+            } else if declared(config, name).is_none() {
                 is_empty = false;
                 self.add(name, version, &path);
             }

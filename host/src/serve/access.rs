@@ -2,7 +2,9 @@
 //! folder, where only the user that runs the server can read it; the commands of this user find it there.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 use sha2::{Digest, Sha256};
@@ -18,16 +20,31 @@ const MIN_TOKEN: usize = 16;
 /// The requests that may administrate over HTTP and gRPC.
 pub struct Access {
     /// The SHA-256 of the token. Without it no request may administrate.
-    token: Option<[u8; 32]>,
+    token: OnceLock<[u8; 32]>,
     /// Where the token is, for the log; or why there is none.
     place: String,
     /// Where the token is, for clients: without a path of this machine.
     hint: &'static str,
+    /// The token that could not be made at the start, for example because the disk was full.
+    missing: Option<Missing>,
 }
+
+/// A token that could not be made, and when this was last tried.
+struct Missing {
+    path: PathBuf,
+    tried: Mutex<Instant>,
+}
+
+/// How often a token that could not be made is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where clients find the token that the server made.
+const IN_DATA_FOLDER: &str =
+    "in the file `admin-token` of the server's data folder (`.plimsoll` unless `data_dir` is set)";
 
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.token {
+        match self.token.get() {
             Some(_) => write!(f, "administration: needs the token in {}", self.place),
             None => write!(f, "administration: closed, because {}", self.place),
         }
@@ -67,7 +84,7 @@ impl Access {
             );
             return Err(ConfigError::new(&config.path, key, reason));
         }
-        Ok(Some(Self { token: Some(Sha256::digest(token).into()), place, hint }))
+        Ok(Some(Self::with(token, place, hint)))
     }
 
     /// Reads the token in the data folder, or creates it. If that is not possible, no request may administrate.
@@ -82,19 +99,48 @@ impl Access {
                          its owner can read it"
                     );
                 }
-                let hint =
-                    "in the file `admin-token` of the server's data folder (`.plimsoll` unless `data_dir` is set)";
-                Self { token: Some(Sha256::digest(token).into()), place, hint }
+                Self::with(&token, place, IN_DATA_FOLDER)
             }
-            Err(error) => Self::closed(format!(
-                "{place} cannot be read or written: {error}; mend that, or set `[admin] token_file` or {TOKEN_VARIABLE}"
-            )),
+            Err(error) => {
+                let why = format!(
+                    "{place} cannot be read or written: {error}; this is tried again; mend it, or set `[admin] \
+                     token_file` or {TOKEN_VARIABLE} and start again"
+                );
+                Self { missing: Some(Missing { path, tried: Mutex::new(Instant::now()) }), ..Self::closed(why) }
+            }
         }
+    }
+
+    fn with(token: &str, place: String, hint: &'static str) -> Self {
+        Self { token: OnceLock::from(<[u8; 32]>::from(Sha256::digest(token))), place, hint, missing: None }
+    }
+
+    /// Returns true if there is a token, so that requests can administrate.
+    pub fn is_open(&self) -> bool {
+        self.token.get().is_some()
+    }
+
+    /// The digest of the token. A token that could not be made is tried again, but not for every request.
+    fn token(&self) -> Option<&[u8; 32]> {
+        if let (None, Some(missing)) = (self.token.get(), &self.missing)
+            && let Ok(mut tried) = missing.tried.try_lock()
+            && tried.elapsed() >= RETRY
+        {
+            *tried = Instant::now();
+            if let Ok((token, _)) = secrets::keep(&missing.path) {
+                tracing::info!(
+                    "administration: needs the token in {}, which could be made now",
+                    missing.path.display()
+                );
+                let _ = self.token.set(Sha256::digest(token).into());
+            }
+        }
+        self.token.get()
     }
 
     /// No request may administrate.
     pub fn closed(why: impl Into<String>) -> Self {
-        Self { token: None, place: why.into(), hint: "" }
+        Self { token: OnceLock::new(), place: why.into(), hint: IN_DATA_FOLDER, missing: None }
     }
 
     /// Checks the token of a request.
@@ -102,8 +148,9 @@ impl Access {
     /// # Errors
     /// If there is no token, or it is not the right one.
     pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        let expected = self.token();
         let given = bearer(headers).ok_or(Failure::Missing)?;
-        let expected = self.token.as_ref().ok_or(Failure::Wrong)?;
+        let expected = expected.ok_or(Failure::Wrong)?;
         let digest: [u8; 32] = Sha256::digest(given).into();
         // The digests are compared in constant time, so that the time reveals nothing about the token.
         if bool::from(digest.ct_eq(expected)) { Ok(()) } else { Err(Failure::Wrong) }
@@ -112,7 +159,7 @@ impl Access {
     /// The message for a request whose token is missing or wrong.
     pub(super) fn refusal(&self, failure: Failure) -> String {
         let hint = self.hint;
-        match (self.token, failure) {
+        match (self.token.get(), failure) {
             (None, _) => "administration is closed, because the server has no token; its log says why".to_owned(),
             (_, Failure::Missing) => format!(
                 "this route needs the header `Authorization: Bearer TOKEN` with the administration token, which is {hint}"

@@ -57,7 +57,7 @@ pub struct Note {
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The folder cannot be created or read.
-    #[error("{}: {error}", folder.display())]
+    #[error("{}: {error}; set `cache_dir` to a folder that this process can create or read", folder.display())]
     Io {
         /// The folder.
         folder: PathBuf,

@@ -44,7 +44,10 @@ impl Serve {
         let Some(app) = open(config, &mut stops).await? else { return Ok(ExitCode::SUCCESS) };
         let app = Arc::new(app);
         let Listeners { http, grpc, admin } = reserved.listen().await?;
-        tracing::info!("{}", app.access);
+        match app.access.is_open() {
+            true => tracing::info!("{}", app.access),
+            false => tracing::warn!("{}", app.access),
+        }
         let is_encrypted = app.tls.is_some();
         let shown = |listener: &Listener| match is_encrypted {
             true => listener.to_string().replacen("http://", "https://", 1),
