@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use plimsoll_tests::{Site, TempDir, stamped, stamped_reply};
 
+use crate::wrapped::until;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_deployments_under_load_fail_no_request_and_leak_no_memory() {
     // Resident memory is that of the whole process, so the test runs alone in a new process.
@@ -90,7 +92,7 @@ async fn a_running_request_ends_on_the_version_on_which_it_started() {
         let server = Arc::clone(&server);
         async move { server.infer("p", "?do=sleep", "").await.text }
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    until("the request", async || server.get("/metrics").await.text.contains("plugin=\"stamp\"} 1\n")).await;
     let put = server.send("PUT", "/v1/plugins/stamp", &[], stamped(1)).await;
     assert_eq!(put.status, 200, "{}", put.text);
     assert_eq!(server.infer("p", "", "").await.text, stamped_reply(1));

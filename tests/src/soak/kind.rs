@@ -174,8 +174,11 @@ impl Kind {
                 let request = leaky().header("content-encoding", "br").body(image());
                 expect(request, 415, "unsupported_media_type").await.map(drop)
             }
-            Self::Trap => expect(tester("panic"), 500, "trap").await.map(drop),
-            // A pipeline with a longer deadline, which other load does not reach before the cap.
+            // A pipeline with a longer deadline, which other load does not reach before the trap or the cap.
+            Self::Trap => {
+                let panic = http.post(url("/v1/pipelines/grower/infer?do=panic")).body("x");
+                expect(panic, 500, "trap").await.map(drop)
+            }
             Self::Grow => {
                 let grow = http.post(url("/v1/pipelines/grower/infer?do=grow")).body("x");
                 expect(grow, 413, "memory_limit").await.map(drop)
