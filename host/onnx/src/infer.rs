@@ -39,9 +39,14 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
         first.constant = fold::elements(node, operator, values);
     }
     let is_dependent = is_dependent(node, operator, values);
+    let is_data = match operator {
+        "Shape" | "Size" => input(0).is_dependent,
+        _ => inputs().any(|name| values.get(name).is_none_or(|info| info.is_data)) || operator.starts_with("Random"),
+    };
     for output in &mut outputs {
         (output.may_be_nan, output.may_be_infinite) = special;
         output.is_dependent = is_dependent;
+        output.is_data = is_data;
     }
     for (index, output) in outputs.iter_mut().enumerate().skip(1) {
         output.ty = match operator {
@@ -64,8 +69,7 @@ fn is_dependent(node: &NodeProto, operator: &str, values: &Values) -> bool {
     if matches!(operator, "Shape" | "Size" | "SequenceLength") {
         return false;
     }
-    let is_list =
-        |index: usize| node.input(index).and_then(|name| values.get(name)).is_some_and(|info| !info.bound.is_finite());
+    let is_list = |index: usize| node.input(index).and_then(|name| values.get(name)).is_some_and(|info| info.is_data);
     operator == "Reshape" && is_list(1)
         || stated::states_sizes(node, values)
         || node.input.iter().any(|name| values.get(name).is_some_and(|info| info.is_dependent))

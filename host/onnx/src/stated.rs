@@ -5,11 +5,13 @@ use rten_onnx::onnx::NodeProto;
 use crate::node::Edit;
 use crate::types::Values;
 
-/// True if a request states a size of the result. Sizes that follow from sizes of inputs are limited by the inputs.
+/// True if a request states a size of the result, also by numbers that the model computes with. Sizes that follow from sizes
+/// of inputs are limited by the inputs.
 pub(crate) fn states_sizes(node: &NodeProto, values: &Values) -> bool {
     let operator = node.op_type.as_deref().unwrap_or_default();
     let is_stated = |index: usize| {
-        node.input(index).is_some_and(|name| values.get(name).is_none_or(|info| !info.bound.is_finite()))
+        node.input(index)
+            .is_some_and(|name| values.get(name).is_none_or(|info| info.is_data || !info.bound.is_finite()))
     };
     match operator {
         "Range" => (0..3).any(is_stated),

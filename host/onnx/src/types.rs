@@ -37,6 +37,8 @@ pub(crate) struct Info {
     pub(crate) may_be_infinite: bool,
     /// True if numbers of a request decide how many elements there are.
     pub(crate) is_dependent: bool,
+    /// True if the elements depend on numbers of a request, not only on sizes.
+    pub(crate) is_data: bool,
 }
 
 impl Info {
@@ -54,6 +56,7 @@ impl Info {
             may_be_nan: true,
             may_be_infinite: true,
             is_dependent: false,
+            is_data: true,
         }
     }
 
@@ -77,6 +80,7 @@ impl Info {
         let mut info =
             Info { ty: tensor.data_type, rank: Some(tensor.dims.len()), sizes: Some(sizes), ..Info::unknown() };
         info.is_constant = true;
+        info.is_data = false;
         info.may_be_nan = tensor::contains(tensor, f32::is_nan);
         info.may_be_infinite = tensor::contains(tensor, f32::is_infinite);
         let whole = tensor::integers(tensor);
