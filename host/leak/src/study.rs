@@ -33,6 +33,9 @@ use plimsoll_runtime::outcome::Outcome;
 /// Rounds of the traced run: one to warm up, one to count the blocks that are not freed.
 const TRACED_ROUNDS: usize = 2;
 
+/// What is shown instead of a call stack for what is allocated before a Python function runs.
+const NO_PYTHON_FUNCTION: &str = "componentize-py (the arguments of the request)";
+
 /// Bytes of the stack if wasm-ld is not told otherwise.
 const DEFAULT_STACK: u32 = 64 << 10;
 
@@ -250,7 +253,12 @@ fn stacks(allocations: &Allocations, plugin: &PluginUnderTest, debug_info: &Debu
                 }
                 known.entry(offset).or_insert_with(|| debug_info.locations(&plugin.module, offset)).clone()
             });
-            StackReport { class: *class, frames: frames.collect(), totals: *totals }
+            let mut frames: Vec<Location> = frames.collect();
+            if frames.is_empty() && allocations.python.is_some() {
+                let function = NO_PYTHON_FUNCTION.to_owned();
+                frames.push(Location { function, file: None, line: None });
+            }
+            StackReport { class: *class, frames, totals: *totals }
         })
         .collect();
     stacks.sort_by(|a, b| {
