@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::graph::Graph;
 use super::objects::Objects;
-use super::references::Edge;
+use super::references::{Edge, Step};
 use super::types::Kind;
 use plimsoll_runtime::text::{grouped, printable};
 
@@ -14,14 +14,6 @@ const MAX_NAMED_KEYS: u32 = 8;
 const LONGEST_KEY: usize = 40;
 /// Maximum steps that are shown of a chain.
 const MAX_STEPS: usize = 24;
-
-/// One reference of a chain.
-#[derive(Debug, Clone)]
-pub(super) struct Step {
-    pub(super) edge: Edge,
-    pub(super) from: u32,
-    pub(super) to: u32,
-}
 
 /// A chain of references to an object.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,9 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::chain::Step;
 use super::objects::Objects;
-use super::references::{Edge, Reference};
+use super::references::{Edge, Reference, Step};
 use crate::heap::word;
 
 /// What a chain begins with if no module leads to the object.

@@ -66,6 +66,14 @@ pub(super) enum Edge {
     Hidden,
 }
 
+/// One reference of a chain.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub(super) edge: Edge,
+    pub(super) from: u32,
+    pub(super) to: u32,
+}
+
 /// What an object refers to.
 #[derive(Debug)]
 pub(super) enum Reference {
