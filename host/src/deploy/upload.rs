@@ -1,6 +1,7 @@
 //! A release whose component came over HTTP. Its manifest is the one in the plugin folder, as for a file of the same name,
 //! so a deployment over HTTP does not drop the limits and settings that the plugin has there.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -64,7 +65,9 @@ impl Upload {
         // Before it becomes a part of a path.
         version.as_deref().map_or(Ok(()), check_version)?;
         let manifest = read_manifest(&name, &component_file(config, &name, version.as_deref()))?;
-        if let Some(before) = manifest_before.filter(|before| manifest.file().is_none() && is_folder_gone(before)) {
+        if let Some(before) = manifest_before.filter(|_| manifest.file().is_none())
+            && is_folder_gone(before).map_err(|error| FileError::unreadable(before, &error))?
+        {
             return Err(UploadError::NoFolder(before.to_owned()));
         }
         let release = Release::new(&name, version.as_deref(), bytes, manifest, ReleaseSource::Http)?;
@@ -80,11 +83,15 @@ impl Upload {
     }
 }
 
-/// Returns true if the folder of a file is missing, cannot be read, or is empty, as the folder under a dropped mount is.
-/// Then a file that is missing there does not count as removed.
-fn is_folder_gone(file: &Path) -> bool {
-    let Some(Ok(mut entries)) = file.parent().map(std::fs::read_dir) else { return true };
-    entries.next().is_none()
+/// Returns true if the folder of a file is missing or empty, as the folder under a dropped mount is. Then a file that is
+/// missing there does not count as removed.
+fn is_folder_gone(file: &Path) -> io::Result<bool> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    match std::fs::read_dir(folder) {
+        Ok(mut entries) => Ok(entries.next().transpose()?.is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// The file that the component would have on this machine. It need not exist.

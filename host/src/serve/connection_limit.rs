@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::running::{Running, RunningState};
+use super::running::OpenConnection;
 
 /// Default maximum of connections. An idle connection takes a few kilobytes.
 const MOST: u64 = 16_384;
@@ -17,9 +17,6 @@ const MOST: u64 = 16_384;
 const ADMINISTRATION: u32 = 64;
 /// How often idle connections are closed while a new one waits.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A connection without a request is not idle for this long: its first request is on the way. Otherwise a server whose
-/// other connections are all busy would close each new one before it is read.
-const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// The bound on open connections.
 pub(super) struct ConnectionLimit {
@@ -30,18 +27,6 @@ pub(super) struct ConnectionLimit {
     since: Instant,
     /// True after a warning was logged that the bound is reached.
     is_logged: AtomicBool,
-}
-
-/// An open connection.
-pub(super) struct OpenConnection {
-    /// Requests that are not completely answered.
-    running: Mutex<Vec<Arc<RunningState>>>,
-    /// When it became idle, in milliseconds after the start of the server.
-    idle_since: AtomicU64,
-    has_had_requests: AtomicBool,
-    is_closing: AtomicBool,
-    close: Notify,
-    since: Instant,
 }
 
 /// The slot of an open connection, which is free again on drop.
@@ -103,14 +88,7 @@ impl ConnectionLimit {
     }
 
     fn slot(&self, room: Option<OwnedSemaphorePermit>) -> ConnectionSlot {
-        let connection = Arc::new(OpenConnection {
-            running: Mutex::default(),
-            idle_since: AtomicU64::new(0),
-            has_had_requests: AtomicBool::new(false),
-            is_closing: AtomicBool::new(false),
-            close: Notify::new(),
-            since: self.since,
-        });
+        let connection = Arc::new(OpenConnection::new(self.since));
         let number = self.next.fetch_add(1, Relaxed);
         ConnectionSlot { connection, number, open: Arc::clone(&self.open), _room: room }
     }
@@ -146,54 +124,5 @@ impl ConnectionSlot {
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         lock(&self.open).remove(&self.number);
-    }
-}
-
-impl OpenConnection {
-    /// A request begins.
-    pub(super) fn begin(self: &Arc<Self>) -> Running {
-        let state = Arc::new(RunningState::new(Arc::downgrade(self)));
-        self.running().push(Arc::clone(&state));
-        self.has_had_requests.store(true, Relaxed);
-        Running::new(state)
-    }
-
-    /// A request is completely answered, or is gone.
-    pub(super) fn end(&self, state: &RunningState) {
-        self.idle();
-        let mut running = self.running();
-        if let Some(index) = running.iter().position(|other| std::ptr::eq(&**other, state)) {
-            running.swap_remove(index);
-        }
-    }
-
-    /// Returns true if nothing is computed for this connection, and nothing is sent to it.
-    pub(super) fn is_idle(&self) -> bool {
-        self.running().iter().all(|state| state.is_idle())
-    }
-
-    /// Tells the connection to close after its other requests.
-    pub(super) fn close(&self) {
-        self.is_closing.store(true, Relaxed);
-        self.close.notify_one();
-    }
-
-    fn running(&self) -> MutexGuard<'_, Vec<Arc<RunningState>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns true if its first request may still be on the way.
-    fn is_new(&self) -> bool {
-        let age = (self.since.elapsed().as_millis() as u64).saturating_sub(self.idle_since.load(Relaxed));
-        !self.has_had_requests.load(Relaxed) && Duration::from_millis(age) < FIRST_REQUEST
-    }
-
-    /// Waits until the connection must close: to make room, or because a reply was cut off.
-    pub(super) async fn must_close(&self) {
-        self.close.notified().await;
-    }
-
-    fn idle(&self) {
-        self.idle_since.store(self.since.elapsed().as_millis() as u64, Relaxed);
     }
 }

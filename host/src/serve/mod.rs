@@ -13,7 +13,7 @@
 //!   connection. `refresh`: reads keys and certificate again.
 //! - [`client`]: the address and name of the client of a request. `entrance`: what is checked before a request is routed.
 //!   [`part`]: the routes of an address.
-//! - `connection_limit`: the bound on open connections. `running`: what their requests wait for. `reply_body`: the limits on replies.
+//! - `connection_limit`: the bound on open connections. `running`: an open connection and what its requests wait for. `reply_body`: the limits on replies.
 //! - `blocking`: work that leaves the async workers.
 //! - [`error`]: the error of a request. [`problem`]: its HTTP reply.
 //! - [`headers`]: the headers of requests and replies.

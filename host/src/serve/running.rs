@@ -1,17 +1,21 @@
-//! The running requests of a connection: what each of them waits for.
+//! An open connection and its running requests: what each of them waits for.
 //!
 //! If the server has no room for new connections, it closes those for which it does nothing. A request does not keep its
 //! connection open for ever: an endless stream without a message (`Watch` of `grpc.health.v1`, an idle `ModelStreamInfer`)
 //! waits for the server or the client, and a reply of any size may wait for a client that does not read it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::connection_limit::OpenConnection;
+use tokio::sync::Notify;
 
 /// The client reads nothing of a reply for this long: it does not keep its connection open any more.
 const UNREAD: Duration = Duration::from_secs(30);
+
+/// A connection without a request is not idle for this long: its first request is on the way. Otherwise a server whose
+/// other connections are all busy would close each new one before it is read.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// When the process began to count.
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -108,6 +112,79 @@ impl Drop for Running {
         if let Some(connection) = self.0.connection.upgrade() {
             connection.end(&self.0);
         }
+    }
+}
+
+/// An open connection.
+pub(super) struct OpenConnection {
+    /// Requests that are not completely answered.
+    running: Mutex<Vec<Arc<RunningState>>>,
+    /// When it became idle, in milliseconds after the start of the server.
+    pub(super) idle_since: AtomicU64,
+    has_had_requests: AtomicBool,
+    pub(super) is_closing: AtomicBool,
+    close: Notify,
+    since: Instant,
+}
+
+impl OpenConnection {
+    /// A connection without requests. Times are counted from `since`.
+    pub(super) fn new(since: Instant) -> Self {
+        Self {
+            running: Mutex::default(),
+            idle_since: AtomicU64::new(0),
+            has_had_requests: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
+            close: Notify::new(),
+            since,
+        }
+    }
+
+    /// A request begins.
+    pub(super) fn begin(self: &Arc<Self>) -> Running {
+        let state = Arc::new(RunningState::new(Arc::downgrade(self)));
+        self.running().push(Arc::clone(&state));
+        self.has_had_requests.store(true, Relaxed);
+        Running::new(state)
+    }
+
+    /// A request is completely answered, or is gone.
+    pub(super) fn end(&self, state: &RunningState) {
+        self.idle();
+        let mut running = self.running();
+        if let Some(index) = running.iter().position(|other| std::ptr::eq(&**other, state)) {
+            running.swap_remove(index);
+        }
+    }
+
+    /// Returns true if nothing is computed for this connection, and nothing is sent to it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running().iter().all(|state| state.is_idle())
+    }
+
+    /// Tells the connection to close after its other requests.
+    pub(super) fn close(&self) {
+        self.is_closing.store(true, Relaxed);
+        self.close.notify_one();
+    }
+
+    fn running(&self) -> MutexGuard<'_, Vec<Arc<RunningState>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns true if its first request may still be on the way.
+    pub(super) fn is_new(&self) -> bool {
+        let age = (self.since.elapsed().as_millis() as u64).saturating_sub(self.idle_since.load(Relaxed));
+        !self.has_had_requests.load(Relaxed) && Duration::from_millis(age) < FIRST_REQUEST
+    }
+
+    /// Waits until the connection must close: to make room, or because a reply was cut off.
+    pub(super) async fn must_close(&self) {
+        self.close.notified().await;
+    }
+
+    pub(super) fn idle(&self) {
+        self.idle_since.store(self.since.elapsed().as_millis() as u64, Relaxed);
     }
 }
 

@@ -204,7 +204,7 @@ def detections(centres, scores, labels, threshold, iou, size, scale, offset):
         if all(label[index] != label[other] or overlap(corners[index], corners[other]) <= iou for other in kept):
             kept.append(index)
     found = []
-    for index in kept[:100]:
+    for index in kept[:10]:
         box = (corners[index] - [*offset, *offset]) / scale
         box = box.clip(0, [*size, *size])
         if box[2] > box[0] and box[3] > box[1]:
