@@ -73,7 +73,10 @@ impl Init {
             let mut input = ImageInput::find(&model, self.size, CLASSIFIER_SIZE)?;
             let mut probe = Probe::run(&files, &model, &input)?;
             let mut task = Task::recognise(&model, &input, &probe.outputs, count)?;
-            if input.size_source.is_none() && task.plugin != "classify-postprocess" && task.plugin != "embed-postprocess" {
+            if input.size_source.is_none()
+                && task.plugin != "classify-postprocess"
+                && task.plugin != "embed-postprocess"
+            {
                 input = ImageInput::find(&model, self.size, OTHER_SIZE)?;
                 probe = Probe::run(&files, &model, &input)?;
                 task = Task::recognise(&model, &input, &probe.outputs, count)?;
@@ -91,7 +94,8 @@ impl Init {
         preprocess.extend(task.geometry.iter().cloned());
         preprocess.extend(normalisation.settings(&input, reason, is_assumed));
         let shape = |shape: &[u64]| format!("{shape:?}");
-        let outputs = probe.outputs.iter().map(|output| format!("`{}` {} {}", output.name, output.ty, shape(&output.shape)));
+        let outputs =
+            probe.outputs.iter().map(|output| format!("`{}` {} {}", output.name, output.ty, shape(&output.shape)));
         let description = format!(
             "Input `{}` {} x {} pixels, outputs {}. Task: {}.",
             input.name,
@@ -183,7 +187,10 @@ fn fitting_labels(labels: Option<Labels>, task: &Task, is_named: bool) -> Result
         None => format!("the task is {}, which has no labels", task.title),
     };
     match is_named {
-        true => Err(Error::Failed(format!("{} does not fit the model: {why}; leave out --labels, or correct it", labels.source))),
+        true => Err(Error::Failed(format!(
+            "{} does not fit the model: {why}; leave out --labels, or correct it",
+            labels.source
+        ))),
         false => Ok(None),
     }
 }
@@ -194,7 +201,8 @@ fn ask(usual: (Normalisation, &'static str)) -> Result<(Normalisation, &'static 
     if !stdin.is_terminal() || !stderr.is_terminal() {
         return Ok(usual);
     }
-    let mut text = "How were the pixels normalised when the model was trained? An ONNX file does not say it.\n".to_owned();
+    let mut text =
+        "How were the pixels normalised when the model was trained? An ONNX file does not say it.\n".to_owned();
     for (index, choice) in Normalisation::value_variants().iter().enumerate() {
         let mark = if *choice == usual.0 { format!(" (default: {})", usual.1) } else { String::new() };
         text += &format!("  {} {}: {}{mark}\n", index + 1, choice.as_str(), choice.meaning());
@@ -206,7 +214,11 @@ fn ask(usual: (Normalisation, &'static str)) -> Result<(Normalisation, &'static 
         stdin.lock().read_line(&mut line).map_err(failed)?;
         match line.trim() {
             "" => return Ok(usual),
-            line => match line.parse::<usize>().ok().and_then(|index| Normalisation::value_variants().get(index.wrapping_sub(1))) {
+            line => match line
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| Normalisation::value_variants().get(index.wrapping_sub(1)))
+            {
                 Some(chosen) => return Ok((*chosen, "as you answered")),
                 None => text.clear(),
             },

@@ -56,7 +56,8 @@ mod tests {
     use super::*;
 
     fn checked(device: Device, options: &[(&str, &str)]) -> Result<(), String> {
-        let options: BTreeMap<_, _> = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let options: BTreeMap<_, _> =
+            options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let (name, path) = ("m".to_owned(), "m.onnx".into());
         let source = ModelSource { name, path, bytes: Arc::default(), external: Vec::new(), device, options };
         check(&source).map_err(|error| error.to_string())
