@@ -31,7 +31,7 @@ fn config(device: &str, batches: &str) -> String {
 /// Rows per second of the device alone, in runs of so many rows.
 fn alone(rows: u32, runs: u32) -> f64 {
     let digits = plimsoll::base::bundled::file("digits.onnx").expect("bundled");
-    let model = simulated::load(&digits, &COSTS);
+    let model = simulated::load(digits, &COSTS);
     let shape = model.inputs()[0].shape.clone().expect("known");
     let dimensions: Vec<u32> =
         std::iter::once(rows).chain(shape.iter().skip(1).map(|size| size.expect("fixed"))).collect();

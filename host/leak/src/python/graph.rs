@@ -1,5 +1,6 @@
 //! What holds the objects: the shortest chain of references from a module's global to each of them.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
@@ -84,8 +85,8 @@ impl<'a> Graph<'a> {
             let (parents, owners) = (&mut self.parents, &mut self.owners);
             self.objects.references(object, is_namespace, &mut |reference| match reference {
                 Reference::Object(target, edge) => {
-                    if !parents.contains_key(&target) {
-                        parents.insert(target, Parent::Object(object, edge));
+                    if let Entry::Vacant(parent) = parents.entry(target) {
+                        parent.insert(Parent::Object(object, edge));
                         queue.push_back(target);
                     }
                 }
