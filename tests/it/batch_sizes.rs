@@ -62,7 +62,7 @@ async fn a_device_meets_no_new_shape_after_it_is_ready() {
             assert_eq!(reply.json()["predictions"][0]["label"], digit.to_string(), "{}", reply.text);
         }
     }
-    assert_eq!(device.take_new_shapes(), Vec::<Vec<Vec<u32>>>::new(), "a new shape in the middle of traffic");
+    assert_eq!(device.take_new_shapes(), Vec::<Vec<Vec<u32>>>::new(), "a new shape while requests are served");
     let runs = device.take_runs();
     println!("rows of the runs: {runs:?}");
     assert!(runs.iter().any(|&rows| rows > 2), "no requests shared a batch: {runs:?}");

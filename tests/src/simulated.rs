@@ -77,12 +77,12 @@ impl Device {
         self.state().fault = fault;
     }
 
-    /// Takes the shapes that were new for a session, once for each session, since the last call.
+    /// Returns the shapes that were new for a session, once for each session, since the last call, and clears the list.
     pub fn take_new_shapes(&self) -> Vec<Shapes> {
         std::mem::take(&mut self.state().new_shapes)
     }
 
-    /// Takes the rows of every run since the last call.
+    /// Returns the number of rows of each run since the last call, and clears the list.
     pub fn take_runs(&self) -> Vec<u32> {
         std::mem::take(&mut self.state().runs)
     }

@@ -35,8 +35,8 @@ pub struct Study {
     /// The finding for tensor bytes in host memory that cannot be freed because the guest has not dropped their
     /// handles.
     pub host: Finding,
-    /// The finding for the number of resources of the host (tensors, streams, pollables, graphs, contexts) whose handles
-    /// the guest has not dropped. Its "bytes" are a number.
+    /// The finding for the number of resources of the host (tensors, streams, pollables, graphs, contexts) whose
+    /// handles the guest has not dropped. The fields named `bytes` contain the number of resources.
     pub resources: Finding,
     /// The kinds of resources of which there are more at the end than after the first round, each with its growth.
     pub resource_kinds: BTreeMap<String, u64>,

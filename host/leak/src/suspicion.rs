@@ -1,4 +1,4 @@
-//! Growth that the rounds cannot show: what is kept for each input only once.
+//! Growth that repeated rounds do not show, because the plugin keeps something only the first time it gets an input.
 //!
 //! A cache that is keyed by content grows with every new input. Rounds vary the contents of inputs, but not what a decoder
 //! makes of them, and not tensors. Such a cache then grows in the first round only.
@@ -11,7 +11,8 @@ use super::run::Run;
 const FEWEST: usize = 16;
 const SHARE: f64 = 0.9;
 
-/// The number of inputs of those with the indices `members` for which the first round left a block that is still in use; 0 if not nearly all did.
+/// The number of inputs of those with the indices `members` for which the first round left a block that is still in
+/// use; 0 if not nearly all did.
 pub(super) fn kept_in_first_round(run: &Run<'_>, members: &[usize]) -> usize {
     let members: BTreeSet<usize> = members.iter().copied().collect();
     let made = run.survivors.iter().filter_map(|survivor| run.calls.get(survivor.born?));

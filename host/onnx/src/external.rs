@@ -13,7 +13,7 @@ use crate::well_formed::parse_model;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExternalError {
     /// The tensor does not say in which file it is.
-    #[error("tensor `{0}` has external data without a location")]
+    #[error("tensor `{0}` has external data without a location: export the model again")]
     NoLocation(String),
     /// The file is not in the folder of the model.
     #[error(

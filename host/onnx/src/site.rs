@@ -21,7 +21,7 @@ pub(crate) struct Site<'a> {
     pub(crate) created: &'a mut usize,
     /// What the model does with its values.
     pub(crate) uses: &'a Uses,
-    /// Set if the node fails while it runs when an integer exceeds 32 bits.
+    /// True if this node fails at run time for an integer that does not fit into 32 bits.
     pub(crate) is_guarded: bool,
     /// Set if an operator of the engine does not keep NaN, so that the inputs of the model must be finite.
     pub(crate) loses_nan: &'a mut bool,

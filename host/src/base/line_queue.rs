@@ -226,7 +226,8 @@ mod tests {
 
     type Steps = Sender<Result<usize, io::ErrorKind>>;
 
-    /// A queue whose thread writes by the steps. Reports are lines too, as in the log.
+    /// A queue whose writer takes the result of each write from `steps`. Reports of lost lines are added to it as
+    /// lines, as in the log.
     fn queue() -> (&'static LineQueue, Steps, Receiver<String>) {
         let queue: &'static LineQueue = Box::leak(Box::new(LineQueue::new()));
         let (step, steps) = channel();

@@ -31,7 +31,7 @@ impl Default for Deploy {
             keep: 3,
             poll: Duration::from_secs(2),
             require_durable: false,
-            // Components that contain a Python interpreter have about 40 MiB.
+            // Components that contain a Python interpreter are about 40 MiB large.
             max_plugin: ByteSize::mib(128),
             upload_timeout: Duration::from_secs(300),
             max_cache: ByteSize::gib(2),

@@ -14,7 +14,7 @@ pub struct BuildProgress {
 }
 
 impl BuildProgress {
-    /// Begins the start, which builds every plugin of the configuration.
+    /// Notes that the start has begun, which builds every plugin of the configuration.
     pub fn begin_start(&self, config: &Config) {
         let mut plugins: Vec<String> = Vec::new();
         for pipeline in config.pipelines.values() {

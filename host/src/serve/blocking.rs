@@ -22,7 +22,7 @@ pub(in crate::serve) async fn run<T: Send + 'static>(bytes: usize, work: impl Fn
     }
 }
 
-/// As [`run`], for callers that cannot wait: the other tasks of this worker move to another thread.
+/// As [`run`], for callers that are not async: the other tasks of this worker move to another thread.
 pub(in crate::serve) fn run_in_place<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let can_move = || Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
     if bytes >= LARGE && can_move() { tokio::task::block_in_place(work) } else { work() }

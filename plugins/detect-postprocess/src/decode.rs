@@ -86,7 +86,12 @@ pub fn decode(
         (Kind::Fastestdet, [grid]) => {
             candidates.grid(grid, sizes.grid.map(|size| size.unwrap_or(0) as usize), classes)?
         }
-        _ => return Err(format!("the layout `{}` has other outputs", settings.layout.name)),
+        _ => {
+            return Err(format!(
+                "the outputs of the model do not fit the layout `{}`; set another `layout`",
+                settings.layout.name
+            ));
+        }
     }
     Ok(candidates.found)
 }
@@ -108,7 +113,7 @@ fn sigmoid(logit: f32) -> f32 {
     1.0 / (1.0 + (-logit).exp())
 }
 
-/// The index of the greatest number, the first one of equal numbers.
+/// The index and the value of the largest number; of equal numbers, the first.
 fn greatest(numbers: &[f32]) -> Option<(usize, f32)> {
     numbers.iter().copied().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best })
 }

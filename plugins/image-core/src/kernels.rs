@@ -71,7 +71,8 @@ fn accumulate_rows<L: Lanes, const ROWS: usize>(
     }
 }
 
-/// The vertical filter for a window of at most eight rows that are all there: [`accumulate`] and [`narrow`] in one step.
+/// The vertical filter for a window of at most eight rows, all of which are in `rows`: [`accumulate`] and [`narrow`] in
+/// one step.
 pub(crate) fn filter_columns<L: Lanes>(rows: &[u8], stride: usize, weights: &[i16], samples: &mut [i16]) {
     match weights.len() {
         1 => filter_column_rows::<L, 1>(rows, stride, weights, samples),

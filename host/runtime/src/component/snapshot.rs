@@ -90,8 +90,8 @@ struct Access<'a> {
     memories: HashMap<String, Option<WasmList<u8>>>,
     /// Why a global could not be read. The snapshot is discarded then.
     failed: Option<wasmtime::Error>,
-    /// The error of a call for which the host had no memory. It says nothing about the component, so it must not be cached
-    /// that there is no snapshot.
+    /// The error of a call for which the host had no memory. It says nothing about the component, so the result "no
+    /// snapshot is possible" must not be cached.
     lacked: Option<wasmtime::Error>,
 }
 

@@ -43,7 +43,7 @@ impl Cancellation {
     }
 }
 
-/// Forgets how a run is stopped when it ends, also after a panic.
+/// When the run ends, also by a panic, removes the function that stops it.
 struct End<'a>(&'a Cancellation);
 
 impl Drop for End<'_> {

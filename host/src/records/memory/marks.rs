@@ -2,7 +2,7 @@
 //!
 //! Linear memory is a whole number of 64 KiB pages, and the marks of a plugin have few different values. Therefore the
 //! marks since start are an HDR histogram of pages that grows with its largest value (2 KiB for marks below 16 MiB, 12
-//! KiB at most), and each slot of a window is a short sorted list. The windows of a series need about 5 KiB if the
+//! KiB at most), and each interval of a window is a short sorted list. The windows of a series need about 5 KiB if the
 //! marks have a handful of values. `MAX_VALUES` limits them to 20 KiB, regardless of what callers send.
 
 use std::collections::VecDeque;
@@ -14,16 +14,16 @@ use serde::Serialize;
 /// The largest high-water mark that is counted, in pages: four linear memories of 4 GiB each. Higher marks count as
 /// this one.
 const MAX_PAGES: u64 = 4 << 16;
-/// Significant bits of a value in a slot. A value is rounded up by less than 1 % (two significant digits). Below
+/// Significant bits of a value in an interval. A value is rounded up by less than 1 % (two significant digits). Below
 /// 16 MiB, whole pages are exact.
 const BITS: u32 = 8;
-/// Maximum number of different values in one slot. If there are more, the slot rounds more coarsely, in the extreme to
-/// powers of two, of which there are 19.
+/// Maximum number of different values in one interval. If there are more, the interval rounds more coarsely, in the
+/// extreme to powers of two, of which there are 19.
 const MAX_VALUES: usize = 32;
 
-/// The sliding windows: the name of their member in the report, the width of a slot in seconds, and the number of
-/// slots. The last slot is the current one, which is not complete, so a window is up to one slot shorter than its name
-/// says.
+/// The sliding windows: the name of their member in the report, the length of an interval in seconds, and the number of
+/// intervals. The last interval is the current one, which is not complete, so a window is up to one interval shorter
+/// than its name says.
 pub const WINDOWS: [(&str, u64, u64); 3] = [("1m", 10, 6), ("10m", 60, 10), ("1h", 60, 60)];
 
 /// Count of runs, and maximum and percentiles of their high-water marks in bytes. All are 0 if nothing was counted.
@@ -70,9 +70,9 @@ pub struct Marks {
     pub host_max: u64,
     /// Maximum number of resources that one run left in its store.
     pub resources_max: u64,
-    /// The slots of the shortest window.
+    /// The intervals of the shortest window.
     fine: Ring,
-    /// The slots of the two longer windows.
+    /// The intervals of the two longer windows.
     coarse: Ring,
 }
 
@@ -148,16 +148,16 @@ impl Default for Marks {
     }
 }
 
-/// The latest slots of one width. Slots without a run are not stored.
+/// The latest intervals of one length, each in a [`Slot`]. Intervals without a run are not stored.
 struct Ring {
-    /// The width of a slot in seconds.
+    /// The length of an interval in seconds.
     width: u64,
-    /// The number of slots that are kept.
+    /// The number of intervals that are kept.
     keep: u64,
     slots: VecDeque<Slot>,
 }
 
-/// The runs of one slot of time.
+/// The runs of one interval of time.
 struct Slot {
     /// Seconds since start, divided by the width.
     number: u64,
@@ -176,8 +176,8 @@ impl Ring {
 
     fn record(&mut self, now: u64, pages: u32, bytes: u64) {
         let number = now / self.width;
-        // Two threads may report runs around the edge of a slot in either order. In that case both count in the later
-        // slot.
+        // Two threads may report runs around the end of an interval in either order. In that case both count in the
+        // later interval.
         if self.slots.back().is_none_or(|slot| slot.number < number) {
             while self.slots.front().is_some_and(|slot| slot.number + self.keep <= number) {
                 self.slots.pop_front();
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!((later.ten_minutes, later.hour.count), (Figures::default(), 101));
         assert_eq!(marks.windows(75 + 3600).hour, Figures::default());
         assert_eq!(marks.since_start().count, 101);
-        // A ring never holds more slots than its limit.
+        // A ring never holds more intervals than its limit.
         (0..1000).for_each(|minute| _ = marks.record(&usage(2), minute * 60));
         assert_eq!((marks.fine.slots.len(), marks.coarse.slots.len()), (1, 60));
     }

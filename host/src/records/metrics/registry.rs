@@ -119,7 +119,7 @@ impl Metrics {
         self.deployments.set_unreadable(count, has_failed);
     }
 
-    /// Records whether a restart would find the present deployments.
+    /// Records whether a restart would restore the current deployments.
     pub(crate) fn record_journal(&self, is_durable: bool) {
         self.deployments.record_journal(is_durable);
     }

@@ -5,8 +5,8 @@
 //! recording is complete if it exists. The host generates the names, so a caller cannot influence a path. Only the
 //! owner can read the files, because they contain callers' images.
 //!
-//! - `kept_input`: the input of a request that runs. [`facts`]: the data of `ID.json`. [`rules`]: the limits. [`recorder`]: the queue and the writer thread.
-//!   [`store`]: the folder.
+//! - `kept_input`: the input of a request that runs. [`facts`]: the data of `ID.json`. [`rules`]: the limits.
+//!   [`recorder`]: the queue and the writer thread. [`store`]: the folder.
 
 pub mod facts;
 pub(in crate::records) mod kept_input;

@@ -64,8 +64,8 @@ pub(super) fn request(message: ModelInferRequest) -> Result<(Request, bool), Ser
     Ok((Request { id, parameters: read_parameters(parameters)?, inputs, outputs }, typed))
 }
 
-/// Bytes in memory that the tensors of a message take besides its own bytes: the decoded elements of `contents` and those
-/// that are converted from them, and the lists of BYTES elements.
+/// Bytes that the tensors need in addition to the message: the decoded elements of `contents`, the converted copies,
+/// and the lists of BYTES elements.
 fn memory_of(message: &ModelInferRequest) -> u64 {
     let inputs = message.inputs.iter().enumerate().map(|(index, input)| {
         let raw = message.raw_input_contents.get(index).map_or(0, |raw| {

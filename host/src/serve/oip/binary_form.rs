@@ -84,7 +84,7 @@ fn most_elements(count: u64, bytes: usize) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX).min(bytes / 4)
 }
 
-/// Bytes in memory that [`read_binary`] takes besides the bytes it reads.
+/// Bytes in memory that [`read_binary`] needs in addition to its input.
 pub fn memory_of_binary(datatype: Datatype, shape: &[u64], bytes: usize) -> u64 {
     match count(shape, datatype) {
         Ok(count) if datatype == Datatype::Bytes => most_elements(count, bytes) as u64 * SHARED_ELEMENT,

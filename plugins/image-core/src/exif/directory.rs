@@ -19,7 +19,7 @@ pub(crate) struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
-    /// The directory of an EXIF block. `None` if the block does not begin with a header of TIFF.
+    /// The directory of an EXIF block. `None` if the block does not begin with a TIFF header.
     pub(super) fn of_block(block: &'a [u8]) -> Option<Self> {
         let big_endian = match block.first_chunk()? {
             b"II*\0" | b"II\0*" => false,

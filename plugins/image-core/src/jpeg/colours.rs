@@ -1,4 +1,5 @@
-//! What the components of an image are: the rules of libjpeg (`default_decompress_parms`), which other decoders follow.
+//! Which colours the components of a JPEG mean, by the rules of libjpeg (`default_decompress_parms`). Other decoders
+//! follow these rules too.
 
 use super::headers::Component;
 

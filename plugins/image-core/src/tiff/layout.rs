@@ -1,5 +1,5 @@
-//! What the tags of the first page say about its pixels. Everything that is not read exactly is refused here, before
-//! decoding, with a message that names it.
+//! What the tags of the first page say about its pixels. Anything that could not be decoded exactly is refused here,
+//! before decoding, with a message that names it.
 
 use super::colour::Colours;
 use super::directory::{Directory, Values};

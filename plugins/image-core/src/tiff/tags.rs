@@ -1,4 +1,4 @@
-//! What single tags mean, and which of their values are supported: compression, samples, colours, subsampling and
+//! What each tag means, and which of its values are supported: compression, samples, colours, subsampling and
 //! predictor.
 
 use super::colour::{Colours, YCbCr};

@@ -12,7 +12,7 @@ pub(super) const HAS_XMP: u8 = 4;
 /// The bytes of a file, and a position in them.
 pub(super) struct File<'a> {
     bytes: &'a [u8],
-    /// The feature flags without EXIF and XMP. They are read instead of the byte at [`FEATURES`].
+    /// The feature flags without EXIF and XMP. A reader gets them instead of the byte at [`FEATURES`].
     features: [u8; 1],
     at: u64,
 }

@@ -1,5 +1,5 @@
-//! Runs a model at admission with every number of rows that it will meet, so that a device which prepares itself for new
-//! shapes does that before the model is ready and not in the middle of traffic.
+//! Runs a model at admission with every number of rows that it will meet, so that a device which prepares itself for
+//! new shapes does that before the model is ready and not while it serves requests.
 //!
 //! The rows of each padded batch are compared with the rows alone, because a library may choose other algorithms for
 //! each size.
@@ -133,9 +133,9 @@ fn warn_of_new_shapes(model: &dyn Model) {
     let dynamic = model.inputs().iter().find(|input| has_other_dynamic_dimensions(input));
     if let Some(input) = dynamic.filter(|_| model.pays_for_new_shapes()) {
         tracing::warn!(
-            "input `{}` has dynamic dimensions besides the rows. The device prepares itself again for every new shape, in \
-             the middle of traffic, which may take seconds: export the model with fixed sizes, or send few different \
-             shapes",
+            "input `{}` has dynamic dimensions besides the rows. The device prepares itself again for every new shape, \
+             while it serves requests, which may take seconds: export the model with fixed sizes, or send few \
+             different shapes",
             input.name
         );
     }
