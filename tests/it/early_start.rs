@@ -177,6 +177,6 @@ fn a_limit_of_the_address_space_is_named() {
         assert_eq!(started.exit_code(), Some(64), "{}", started.log());
         let log = started.log();
         assert!(log.contains("`ulimit -v`") && log.contains("remove this limit"), "{log}");
-        assert!(!log.contains("panicked") && !log.contains("the plugin broke"), "{log}");
+        assert!(!log.contains("panicked") && !log.contains("the plugin crashed"), "{log}");
     }
 }

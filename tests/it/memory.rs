@@ -55,6 +55,10 @@ async fn two_memories_are_added_up_and_the_cap_is_exact_to_the_page() {
     // With one page less than needed, the last growth is refused. The sample already reaches the cap, so the
     // configuration is rejected.
     let message = Server::rejection(&config(9)).await;
-    let words = format!("memory_limit: the memory limit of {} bytes refused {} bytes", 9 * PAGE, 10 * PAGE);
+    let words = format!(
+        "memory_limit: the memory limit (`max_memory`) is {} bytes, but linear memory would need {} bytes",
+        9 * PAGE,
+        10 * PAGE
+    );
     assert!(message.starts_with("test.toml: pipelines.p: ") && message.contains(&words), "{message}");
 }

@@ -146,7 +146,7 @@ fn the_certificate_is_read_again_and_a_broken_one_changes_nothing() {
         std::fs::copy(folder.path().join(from), folder.path().join(to)).expect("copied");
     };
     copy("second.pem", "server.pem");
-    served.wait_for("new connections get the certificate from before");
+    served.wait_for("new connections get the previous certificate");
     wait("CN = server");
     copy("second.key", "server.key");
     wait("CN = second");

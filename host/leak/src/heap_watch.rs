@@ -203,7 +203,10 @@ fn host_copies(subject: &mut Subject<'_>, plugin: &PluginUnderTest) -> Option<Ho
     match handler.attach(subject, &compiled) {
         Ok(()) => Some(handler),
         Err(error) => {
-            tracing::warn!("the allocations of componentize-py's runtime cannot be told apart: {error:#}");
+            tracing::warn!(
+                "the blocks of componentize-py's runtime cannot be distinguished from the plugin's, so they may count \
+                 as its leaks: {error:#}"
+            );
             None
         }
     }

@@ -29,7 +29,10 @@ pub enum RunError {
     #[error(transparent)]
     Subject(#[from] SubjectError),
     /// Every sample ends the instance.
-    #[error("no sample can be run twice in one instance: every sample ends the instance")]
+    #[error(
+        "no sample can be run twice in one instance, because every sample ends the instance; add samples that the \
+         plugin answers, or set a larger --max-memory"
+    )]
     NoSampleSurvives,
     /// Too many samples end the instance. The field is the outcome of the last one.
     #[error(
@@ -164,7 +167,10 @@ impl<'a> Run<'a> {
                     match run.subject.collect().await {
                         Ok(collected) => run.collects = collected,
                         Err(error) => {
-                            tracing::warn!("the collector of the plugin's language cannot be run: {error}");
+                            tracing::warn!(
+                                "the garbage collector of the plugin's language cannot be run, so garbage in cycles \
+                                 counts as live: {error}"
+                            );
                             ended = Some(Ended::Collection);
                             break 'rounds;
                         }

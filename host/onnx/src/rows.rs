@@ -56,7 +56,7 @@ fn proof(bytes: &[u8]) -> RowProof {
         match value.rows {
             Rows::Along(0) => {}
             Rows::Along(_) | Rows::Free => {
-                unknown.get_or_insert(format!("output `{name}` has no batch axis in front"));
+                unknown.get_or_insert(format!("the first axis of output `{name}` is not the batch"));
             }
             Rows::Mixed(why) => return RowProof::Mixed(format!("output `{name}`: {why}")),
             Rows::Unknown(why) => {
@@ -144,7 +144,7 @@ impl Proof {
             return self.branches(&graphs, values);
         }
         if !graphs.is_empty() {
-            return vec![Value::unknown("is not followed"); node.output.len()];
+            return vec![Value::unknown("is not analysed"); node.output.len()];
         }
         // What mixed rows before stays mixed.
         if !matches!(operator, "Shape" | "Size" | "ConstantOfShape")

@@ -77,7 +77,7 @@ impl Meter {
 
 /// A refused growth. It ends the guest and carries the backtrace of the allocation.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the memory limit of {limit} bytes refused {wanted} bytes of {what}")]
+#[error("the memory limit (`max_memory`) is {limit} bytes, but {what} would need {wanted} bytes")]
 pub struct MemoryLimit {
     /// The cap in bytes.
     pub limit: u64,

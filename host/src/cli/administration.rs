@@ -128,7 +128,7 @@ impl Administrated {
         let reply = self.client.send(request, path).await?;
         if reply.status == StatusCode::NOT_FOUND && reply.text.contains("no such route") {
             return Err(Error::Failed(format!(
-                "{} does not exist; if administration has an address of its own (`[admin] listen`), name it with --server \
+                "{} does not exist; if administration has a separate address (`[admin] listen`), name it with --server \
                  or --config",
                 self.shown(path)
             )));

@@ -47,7 +47,7 @@ impl Client {
             let text = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
             let url: Url = text.parse().map_err(|error| wrong(&format!("{error}")))?;
             if !matches!(url.scheme(), "http" | "https") {
-                return Err(wrong("only HTTP is spoken"));
+                return Err(wrong("only http and https are supported"));
             }
             let is_local = is_local(&url);
             if is_local {
@@ -98,7 +98,7 @@ impl Client {
     pub(in crate::cli) async fn send(&self, request: RequestBuilder, path: &str) -> Result<Reply, Error> {
         let unreachable = |error: reqwest::Error| {
             let (shown, why) = (self.shown(path), innermost(&error));
-            let why = if error.is_timeout() { "it took too long".to_owned() } else { why };
+            let why = if error.is_timeout() { "no reply in time".to_owned() } else { why };
             Error::Failed(format!("{shown} does not answer: {why}; set the address of the server with --server"))
         };
         let response: Response = request.send().await.map_err(unreachable)?;

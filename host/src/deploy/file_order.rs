@@ -68,8 +68,8 @@ pub(super) fn log_skipped(found: &ComponentFile, release: &Release) {
     let identity = &release.artifact.identity;
     tracing::info!(
         plugin = %identity.name, digest = %identity.digest,
-        "{} has bytes that were rolled back, replaced or refused before, so it is not deployed; `plimsoll plugin deploy` \
-         deploys it",
+        "{} has bytes that were rolled back, replaced or rejected before, so it is not deployed; `plimsoll plugin \
+         deploy` deploys it",
         found.path.display()
     );
 }

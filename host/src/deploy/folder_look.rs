@@ -161,7 +161,7 @@ impl Look {
 }
 
 /// The reason for a folder without files that is not the one in which the files were.
-const ANOTHER_FOLDER: &str = "another folder, without the files, has taken its place (was a mount dropped?)";
+const ANOTHER_FOLDER: &str = "another folder without these files is in its place (was it unmounted?)";
 
 /// The sort key of a file: a file without a version comes first, then those whose versions have no order.
 fn order(found: &ComponentFile) -> (bool, Option<VersionOrder>, Option<&str>) {

@@ -85,7 +85,7 @@ impl Deployer {
                 return Ok(None);
             }
             if !self.is_rehearsal {
-                tracing::warn!(plugin = name, "{} is refused: {error}", found.path.display());
+                tracing::warn!(plugin = name, "{} is rejected: {error}", found.path.display());
             }
             plugin.reject(RejectedVersion {
                 identity,

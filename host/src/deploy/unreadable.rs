@@ -23,7 +23,7 @@ impl Unreadable {
         for (path, reason) in now {
             if !self.is_logged(path) {
                 tracing::warn!(
-                    "{}: {reason}; what was known of it stays as it is, and it is tried again",
+                    "{}: {reason}; its last known state stays in use, and it is tried again",
                     path.display()
                 );
                 self.logged.insert(path.clone(), reason.clone());

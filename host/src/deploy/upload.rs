@@ -31,8 +31,8 @@ pub enum UploadError {
     Manifest(#[from] FileError),
     /// The serving version has a manifest, and its whole folder is missing or empty.
     #[error(
-        "the manifest {}, with the limits of the serving version, is gone with everything else in its folder (was a mount \
-         dropped?): restore the folder; or, to deploy without a manifest, put any file there",
+        "the manifest {}, with the limits of the serving version, is gone with everything else in its folder (was it \
+         unmounted?): restore the folder; or, to deploy without a manifest, put any file there",
         .0.display()
     )]
     NoFolder(PathBuf),

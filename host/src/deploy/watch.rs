@@ -45,8 +45,11 @@ async fn decide_canaries(deployments: Weak<Deployments>) {
 
 async fn watch_once(deployments: Weak<Deployments>) {
     let hangup = signal(SignalKind::hangup());
-    let mut hangup =
-        hangup.inspect_err(|error| tracing::warn!("cannot handle SIGHUP, so it does not reload: {error}")).ok();
+    let mut hangup = hangup
+        .inspect_err(|error| {
+            tracing::warn!("SIGHUP cannot be handled, so it does not reload the configuration: {error}")
+        })
+        .ok();
     let (wake, mut woken) = mpsc::channel(1);
     let mut watched: Option<(Vec<WatchedFolder>, Option<RecommendedWatcher>)> = None;
     let mut file = ConfigFile::default();

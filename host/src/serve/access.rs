@@ -95,16 +95,16 @@ impl Access {
             Ok((token, kept)) => {
                 if kept == Kept::Replaced {
                     tracing::warn!(
-                        "{place} was cut off, or other users could read it; it has a new administration token, and only \
-                         its owner can read it"
+                        "{place} was incomplete, or other users could read it; a new administration token was written \
+                         to it, which only its owner can read"
                     );
                 }
                 Self::with(&token, place, IN_DATA_FOLDER)
             }
             Err(error) => {
                 let why = format!(
-                    "{place} cannot be read or written: {error}; this is tried again; mend it, or set `[admin] \
-                     token_file` or {TOKEN_VARIABLE} and start again"
+                    "{place} cannot be read or written: {error}; the server tries again. Correct the cause, or set \
+                     `[admin] token_file` or {TOKEN_VARIABLE} and start again"
                 );
                 Self { missing: Some(Missing { path, tried: Mutex::new(Instant::now()) }), ..Self::closed(why) }
             }
@@ -128,10 +128,7 @@ impl Access {
         {
             *tried = Instant::now();
             if let Ok((token, _)) = secrets::keep(&missing.path) {
-                tracing::info!(
-                    "administration: needs the token in {}, which could be made now",
-                    missing.path.display()
-                );
+                tracing::info!("administration: needs the token in {}, which was created now", missing.path.display());
                 let _ = self.token.set(Sha256::digest(token).into());
             }
         }

@@ -68,7 +68,8 @@ impl ConnectionLimit {
             if !self.is_logged.swap(true, Relaxed) {
                 let max = self.max;
                 tracing::warn!(
-                    "{max} connections are open (`server.max_connections`); for new ones, the longest idle are closed"
+                    "{max} connections are open (`server.max_connections`); for new ones, the connections that were \
+                     idle longest are closed"
                 );
             }
             self.close_idle();

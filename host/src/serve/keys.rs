@@ -31,7 +31,7 @@ pub enum KeysError {
     #[error("a caller's name has 1 to {MAX_NAME} letters, digits and the characters . _ @ + -")]
     Name,
     /// The system has no random bytes.
-    #[error("no random bytes: {0}")]
+    #[error("the operating system returned no random bytes: {0}")]
     Random(io::Error),
     /// The file cannot be read.
     #[error("{} cannot be read: {error}", path.display())]
@@ -114,7 +114,9 @@ impl Keys {
                 tracing::info!(target: "plimsoll::audit", action = "keys", keys = names.len(), "change");
                 self.names.store(Arc::new(names));
             }
-            Some(Err(reason)) => tracing::error!("{reason}; the keys of callers stay as they were; it is tried again"),
+            Some(Err(reason)) => {
+                tracing::error!("{reason}; the previous keys of callers stay valid, and the file is tried again")
+            }
             None => {}
         }
     }

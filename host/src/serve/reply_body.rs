@@ -29,7 +29,7 @@ const LOOKS: u32 = 4;
 
 /// A reply that the client does not read.
 #[derive(Debug, thiserror::Error)]
-#[error("the client took nothing of its reply for {0:?} (`server.reply_timeout`)")]
+#[error("the client read nothing of its reply for {0:?} (`server.reply_timeout`)")]
 struct Unread(Duration);
 
 /// Returns true if the bytes of a reply are not counted.
@@ -136,7 +136,7 @@ async fn cut_off(rest: Weak<Rest>, timeout: Duration, mark: Arc<RunningState>) {
         let Some(unsent) = rest.as_ref() else { return };
         (idle, seen) = (if unsent.taken == seen { idle + 1 } else { 0 }, unsent.taken);
         if idle == LOOKS {
-            tracing::warn!(bytes = unsent.bytes.len(), "cut a reply off: {}", Unread(timeout));
+            tracing::warn!(bytes = unsent.bytes.len(), "a reply was cut off: {}", Unread(timeout));
             *rest = None;
             mark.cut_off();
             return;

@@ -72,7 +72,7 @@ impl Tls {
                 tracing::info!(target: "plimsoll::audit", action = "certificate", "change");
             }
             Some(Err((key, reason))) => tracing::error!(
-                "tls.{key}: {reason}; new connections get the certificate from before; it is tried again"
+                "tls.{key}: {reason}; new connections get the previous certificate, and the file is tried again"
             ),
             None => {}
         }

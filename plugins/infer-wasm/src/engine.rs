@@ -29,7 +29,9 @@ pub fn load(bytes: Vec<u8>, read: impl Fn(&str) -> Result<Vec<u8>, String>) -> R
     }
     let model = options.prepack_weights(true).load(prepared.bytes).map_err(|error| error.to_string())?;
     if prepared.outputs.len() != model.output_ids().len() {
-        return Err("rten lost an output of the model; use `infer-native` with the backend `onnxruntime`".into());
+        return Err(
+            "rten did not return an output of the model; use `infer-native` with the backend `onnxruntime`".into()
+        );
     }
     let outputs = prepared.outputs.into_iter().map(|output| output.name).collect();
     Ok(Engine { model, outputs, needs_moderate_inputs: prepared.needs_moderate_inputs })

@@ -88,7 +88,7 @@ impl Proof {
     /// `Transpose`.
     pub(super) fn transpose(&mut self, input: &Value, node: &NodeProto) -> Value {
         let Some(sizes) = &input.sizes else {
-            return self.without_sizes(input, "turns axes of a value of unknown rank");
+            return self.without_sizes(input, "transposes a value of unknown rank");
         };
         let order: Option<Vec<usize>> = match node.ints("perm") {
             Some(order) => order.iter().map(|&axis| from_front(axis, sizes.len())).collect(),
@@ -205,7 +205,7 @@ impl Proof {
         let rank = input.rank();
         let axes = axes.or_else(|| starts.size(0)?.as_number().map(|count| (0..count).collect()));
         let (Some(rank), Some(axes)) = (rank, axes) else {
-            return self.without_sizes(input, "cuts axes that are not known");
+            return self.without_sizes(input, "slices along axes that are not known");
         };
         let Some(cut) = axes.iter().map(|&axis| from_front(axis, rank)).collect::<Option<Vec<_>>>() else {
             return Value::unknown("is not valid");
@@ -220,7 +220,7 @@ impl Proof {
                 continue;
             }
             if input.rows == Rows::Along(axis) {
-                return mixed("cuts rows by their place in the batch");
+                return mixed("slices rows by their index in the batch");
             }
             let known = range.zip(step).zip(sizes[axis].as_number()).and_then(|(((start, end), step), size)| {
                 let bound = |bound: i64| (if bound < 0 { bound + size } else { bound }).clamp(0, size);
@@ -230,7 +230,7 @@ impl Proof {
         }
         // The bounds may not depend on other rows either.
         if !starts.is_free() || !ends.is_free() {
-            return Value::unknown("cuts by numbers of the request");
+            return Value::unknown("slices by numbers in the request");
         }
         Value::new(input.rows.clone(), Some(sizes))
     }
@@ -263,14 +263,14 @@ impl Proof {
                 let own = input.rank().unwrap_or_default();
                 let from_end = sizes.len() - axis;
                 let is_new = own < from_end || input.size(own - from_end).and_then(Size::as_number) == Some(1);
-                if is_new { Rows::Along(*axis) } else { Rows::Unknown("repeats a constant for the rows".into()) }
+                if is_new { Rows::Along(*axis) } else { Rows::Unknown("repeats a constant once for each row".into()) }
             }
             (Rows::Along(axis), places) => {
                 let place = sizes.len() + axis - input.rank().unwrap_or_default();
                 if places.iter().all(|&other| other == place) {
                     Rows::Along(place)
                 } else {
-                    Rows::Unknown("repeats rows by their number".into())
+                    Rows::Unknown("repeats rows as often as there are rows".into())
                 }
             }
             (Rows::Mixed(why), _) => Rows::Mixed(why.clone()),
@@ -301,18 +301,18 @@ impl Proof {
             return Value::new(Rows::Free, None);
         }
         let (Some(data_sizes), Some(index_sizes)) = (&data.sizes, &indices.sizes) else {
-            return Value::unknown("takes elements of values of unknown rank");
+            return Value::unknown("gathers from a value of unknown rank");
         };
         let Some(axis) = from_front(axis, data_sizes.len()) else { return Value::unknown("is not valid") };
         let sizes = [&data_sizes[..axis], index_sizes, &data_sizes[axis + 1..]].concat();
         let rows = match (&data.rows, &indices.rows) {
             (Rows::Free, Rows::Along(place)) => Rows::Along(axis + place),
             (Rows::Along(place), Rows::Free) if *place == axis => {
-                return mixed("takes rows by their place in the batch");
+                return mixed("gathers rows by their index in the batch");
             }
             (Rows::Along(place), Rows::Free) if *place < axis => Rows::Along(*place),
             (Rows::Along(place), Rows::Free) => Rows::Along(place + index_sizes.len() - 1),
-            _ => return mixed("takes elements of other rows"),
+            _ => return mixed("gathers elements of other rows"),
         };
         Value::new(rows, Some(sizes))
     }

@@ -32,7 +32,7 @@ pub(super) fn gemm(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> Va
 pub(super) fn softmax(proof: &mut Proof, node: &NodeProto, input: &Value) -> Value {
     let is_old = proof.opset < 13;
     let (Rows::Along(rows), Some(rank)) = (&input.rows, input.rank()) else {
-        return proof.without_sizes(input, "works along an axis of unknown place");
+        return proof.without_sizes(input, "works along an axis whose position is not known");
     };
     let Some(axis) = from_front(node.int_or("axis", if is_old { 1 } else { -1 }), rank) else {
         return Value::unknown("is not valid");
@@ -50,7 +50,9 @@ pub(super) fn reduce(
     is_input: bool,
 ) -> Value {
     let keeps = node.int_or("keepdims", 1) == 1;
-    let Some(sizes) = &input.sizes else { return proof.without_sizes(input, "reduces axes of unknown place") };
+    let Some(sizes) = &input.sizes else {
+        return proof.without_sizes(input, "reduces axes whose position is not known");
+    };
     let axes = match axes {
         Some(axes) if axes.is_empty() && node.int_or("noop_with_empty_axes", 0) == 1 => return input.clone(),
         Some(axes) if !axes.is_empty() => axes,
@@ -92,13 +94,13 @@ pub(super) fn recurrent(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) 
     let weights_are_free = [1, 2, 3, 7].iter().all(|&index| inputs.get(index).is_none_or(|input| input.is_free()));
     let value = match &input.rows {
         Rows::Along(axis) if *axis != place && input.rank() == Some(3) && *axis < 2 => {
-            mixed("takes rows for steps of time")
+            mixed("treats rows as time steps")
         }
         Rows::Along(axis) if *axis == place && weights_are_free && fits(4, 0) && fits(5, place) && fits(6, place) => {
             Value::new(Rows::Along(1), None)
         }
-        Rows::Along(_) => Value::unknown("has states or weights that are not followed"),
-        _ => return vec![free_or_unknown(inputs, "is not followed"); count],
+        Rows::Along(_) => Value::unknown("has states or weights that are not analysed"),
+        _ => return vec![free_or_unknown(inputs, "is not analysed"); count],
     };
     let is_separate = value.rows == Rows::Along(1);
     let hidden = node.int("hidden_size").map_or_else(|| proof.symbol(), Size::number);
@@ -147,6 +149,6 @@ pub(super) fn machine_learning(operator: &str, inputs: &[&Value]) -> Value {
     let has_columns = inputs.iter().all(|input| input.is_free() || input.rank().is_some_and(|rank| rank >= 2));
     match rows_first && rows && has_columns && inputs.iter().any(|input| !input.is_free()) {
         true => Value::new(Rows::Along(0), None),
-        false => free_or_unknown(inputs, "is not followed"),
+        false => free_or_unknown(inputs, "is not analysed"),
     }
 }

@@ -112,7 +112,7 @@ pub(super) fn apply(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> V
             let (starts, ends) = (starts.as_ref().unwrap_or(input(1)), ends.as_ref().unwrap_or(input(2)));
             let steps = if has(4) { input(4).numbers().or(Some(vec![0])) } else { None };
             if has(3) && input(3).numbers().is_none() {
-                proof.without_sizes(input(0), "cuts axes that are not known")
+                proof.without_sizes(input(0), "slices along axes that are not known")
             } else {
                 proof.slice(input(0), starts, ends, axes(3), steps.as_deref())
             }
@@ -126,9 +126,9 @@ pub(super) fn apply(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> V
             let all = proof.elementwise(inputs);
             match all.rows {
                 Rows::Along(_) if inputs.iter().any(|input| input.is_free()) => {
-                    Value::unknown("takes places of a constant")
+                    Value::unknown("gathers or scatters with a constant")
                 }
-                _ => across(proof, &all, node.int_or("axis", 0), "takes elements of other rows"),
+                _ => across(proof, &all, node.int_or("axis", 0), "gathers elements of other rows"),
             }
         }
         "GatherND" => match (&input(0).rows, &input(1).rows) {
@@ -136,7 +136,7 @@ pub(super) fn apply(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> V
                 Value::new(Rows::Along(0), None)
             }
             (Rows::Along(0), Rows::Along(0)) if node.int_or("batch_dims", 0) >= 1 => Value::new(Rows::Along(0), None),
-            _ => free_or_unknown(inputs, "takes elements by their place"),
+            _ => free_or_unknown(inputs, "gathers elements by their index"),
         },
         "MatMul" => proof.matmul(input(0), input(1)),
         "Gemm" => gemm(proof, node, inputs),
@@ -172,7 +172,7 @@ pub(super) fn apply(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> V
         }
         "CumSum" => match input(1).numbers().as_deref() {
             Some([axis]) => same_sizes(input(0), across(proof, input(0), *axis, "adds up rows")),
-            _ => proof.without_sizes(input(0), "adds up an axis that is not known"),
+            _ => proof.without_sizes(input(0), "adds up along an axis that is not known"),
         },
         "TopK" => {
             let part = across(proof, input(0), node.int_or("axis", -1), "orders rows");
@@ -194,7 +194,7 @@ pub(super) fn apply(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> V
         "Trilu" => match (&input(0).rows, input(0).rank()) {
             (Rows::Along(axis), Some(rank)) if axis + 2 < rank => input(0).clone(),
             (Rows::Free, _) => input(0).clone(),
-            _ => Value::unknown("cuts rows by their place"),
+            _ => Value::unknown("selects elements by their row"),
         },
         "Pad" => pad(proof, node, inputs),
         "OneHot" => match (&input(0).rows, input(0).rank()) {
@@ -204,26 +204,26 @@ pub(super) fn apply(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> V
                 sizes.insert(new, proof.symbol());
                 Value::new(Rows::Along(if new <= *axis { axis + 1 } else { *axis }), Some(sizes))
             }
-            _ => free_or_unknown(inputs, "is not followed"),
+            _ => free_or_unknown(inputs, "is not analysed"),
         },
         "LSTM" | "GRU" | "RNN" => return recurrent(proof, node, inputs),
         "DynamicQuantizeLinear" => {
             let value = match input(0).rows {
-                Rows::Along(_) => mixed("takes one scale for all rows"),
+                Rows::Along(_) => mixed("uses one scale for all rows"),
                 ref other => Value::new(other.clone(), None),
             };
             return vec![value; count];
         }
         "NonZero" | "Unique" | "Compress" => match input(0).rows {
-            Rows::Along(_) => Value::unknown("has results in the order of all rows"),
+            Rows::Along(_) => Value::unknown("returns the results of all rows in one list"),
             ref other => Value::new(other.clone(), None),
         },
-        _ => free_or_unknown(inputs, "is not followed"),
+        _ => free_or_unknown(inputs, "is not analysed"),
     };
     let mut outputs = vec![first];
     outputs.resize_with(count.max(1), || match operator {
         "Dropout" => input(0).clone(),
-        _ => Value::unknown("has another output, which is not followed"),
+        _ => Value::unknown("has another output, which is not analysed"),
     });
     outputs
 }
@@ -235,7 +235,7 @@ fn same_sizes(input: &Value, value: Value) -> Value {
 /// The result of an operator that joins the elements along one axis, of which the size becomes unknown.
 fn across(proof: &mut Proof, input: &Value, axis: i64, why: &str) -> Value {
     let Some(mut sizes) = input.sizes.clone() else {
-        return proof.without_sizes(input, "works along an axis of unknown place");
+        return proof.without_sizes(input, "works along an axis whose position is not known");
     };
     let Some(axis) = from_front(axis, sizes.len()) else { return Value::unknown("is not valid") };
     if input.rows == Rows::Along(axis) {

@@ -28,7 +28,7 @@ pub(super) fn image(proof: &mut Proof, node: &NodeProto, operator: &str, inputs:
     }
     let Rows::Along(axis) = image.rows else { return Value::new(Rows::Free, None) };
     if axis != 0 {
-        return mixed("takes rows for channels or pixels");
+        return mixed("treats rows as channels or pixels");
     }
     if matches!(operator, "Resize" | "Upsample") && !keeps_rows(node, operator, inputs) {
         return Value::unknown("may resize the axis of the rows");

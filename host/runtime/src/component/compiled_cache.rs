@@ -104,7 +104,7 @@ enum EntryError {
     Truncated,
     #[error("it was not written by this cache")]
     Foreign,
-    #[error("its note cannot be read: {0}")]
+    #[error("its metadata cannot be read: {0}")]
     Note(serde_json::Error),
     #[error("its code cannot be loaded: {0:#}")]
     Code(wasmtime::Error),

@@ -53,7 +53,7 @@ pub enum Rejection {
     #[error("`init` failed: {} ({}) {}", .0.public, .0.outcome.as_str(), .0.detail)]
     InitFailed(StageError),
     /// `init` took longer than `init_deadline`.
-    #[error("`init` failed: its deadline passed (deadline)")]
+    #[error("`init` failed: it did not end within `init_deadline` (deadline)")]
     InitDeadline,
     /// `init` returned an error: the plugin's own message.
     #[error("`init` failed: {0}")]
@@ -82,7 +82,7 @@ impl Rejection {
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// The stored copy cannot be read.
-    #[error("its stored copy {} cannot be read: {error}", path.display())]
+    #[error("its stored copy {} cannot be read: {error}; deploy the component again", path.display())]
     Unreadable {
         /// The copy.
         path: PathBuf,
@@ -90,7 +90,7 @@ pub enum ArtifactError {
         error: std::io::Error,
     },
     /// The stored copy has another digest.
-    #[error("its stored copy {} was changed", .0.display())]
+    #[error("its stored copy {} was changed; deploy the component again", .0.display())]
     Changed(PathBuf),
     /// Other bytes.
     #[error("it is not a component: it is not WebAssembly")]

@@ -19,13 +19,16 @@ pub enum NoSnapshot {
     #[error("Wizer cannot snapshot this component: {0:#}")]
     Wizer(wasmtime::Error),
     /// The instrumented component cannot be compiled.
-    #[error("with Wizer's instrumentation: {0}")]
+    #[error("with Wizer's instrumentation, the component cannot be compiled: {0}")]
     Instrumented(Rejection),
     /// The snapshot would contain a handle (of a stream, of a tensor) that no instance has.
-    #[error("`init` leaves host handles open (a stream that it printed to, a tensor)")]
+    #[error("`init` leaves host handles open; drop every tensor, and print nothing in `init`")]
     OpenHandles,
     /// The memory cannot grow.
-    #[error("its memory is at its declared maximum, and Wizer needs one more page to read it")]
+    #[error(
+        "its memory is at its declared maximum, and Wizer needs one more page to read it; build the plugin with a \
+         larger maximum"
+    )]
     FullMemory,
     /// The globals cannot be read.
     #[error("its globals cannot be read after `init`: {0:#}")]

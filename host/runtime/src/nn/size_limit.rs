@@ -67,7 +67,7 @@ impl SizeLimit {
     pub(super) async fn check_batch(&self, tensors: &[Tensor], rows: u32) -> Result<(), RunError> {
         let decides = |(tensor, is_sizing): (&Tensor, &bool)| *is_sizing && estimate::integers(tensor).is_some();
         if tensors.iter().zip(&self.sizing).any(decides) {
-            return Err(RunError::TooLarge("numbers of the run decide about the sizes of the batch".into()));
+            return Err(RunError::TooLarge("the sizes in the batch depend on numbers in one of its runs".into()));
         }
         let of_batch = |tensor: &Tensor| {
             let mut shape = tensor.dimensions.clone();

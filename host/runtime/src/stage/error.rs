@@ -111,9 +111,9 @@ impl StageError {
             let public = format!("the plugin holds more than {MAX_RESOURCES} resources of the host");
             Self::new(Outcome::OutputLimit, public, detail)
         } else if let Some(trap) = error.downcast_ref::<wasmtime::Trap>() {
-            Self::new(Outcome::Trap, format!("the plugin broke: {trap}"), detail)
+            Self::new(Outcome::Trap, format!("the plugin crashed: {trap}"), detail)
         } else {
-            Self::new(Outcome::Trap, "the plugin broke", detail)
+            Self::new(Outcome::Trap, "the plugin crashed", detail)
         }
     }
 }
@@ -142,6 +142,6 @@ mod tests {
             assert!(error.public.contains(words) && !error.public.contains("broke"), "{error}");
         }
         let trap = StageError::from_wasmtime(&wasmtime::Trap::UnreachableCodeReached.into());
-        assert_eq!((trap.outcome, trap.public.contains("the plugin broke")), (Outcome::Trap, true), "{trap}");
+        assert_eq!((trap.outcome, trap.public.contains("the plugin crashed")), (Outcome::Trap, true), "{trap}");
     }
 }

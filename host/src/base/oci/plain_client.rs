@@ -84,7 +84,8 @@ impl PlainClient {
         let request = self.http.get(realm).query(&[("service", value("service")), ("scope", scope)]);
         let reply: serde_json::Value = checked(with_access(request, auth).send().await?).await?.json().await?;
         let token = reply["token"].as_str().or(reply["access_token"].as_str());
-        let token = token.ok_or_else(|| Failure::AuthenticationFailure("there is no token in the reply".to_owned()))?;
+        let token = token
+            .ok_or_else(|| Failure::AuthenticationFailure("the reply of the token service has no token".to_owned()))?;
         Ok(RegistryAuth::Bearer(token.to_owned()))
     }
 

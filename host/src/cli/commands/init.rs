@@ -208,7 +208,8 @@ fn ask(usual: (Normalisation, &'static str)) -> Result<(Normalisation, &'static 
         text += &format!("  {} {}: {}{mark}\n", index + 1, choice.as_str(), choice.meaning());
     }
     for _ in 0..3 {
-        let failed = |error| Error::Failed(format!("the terminal cannot be used: {error}; set --normalisation"));
+        let failed =
+            |error| Error::Failed(format!("the terminal cannot be used: {error}; set --normalisation instead"));
         write!(stderr, "{text}Number, or Enter for the default: ").map_err(failed)?;
         let mut line = String::new();
         stdin.lock().read_line(&mut line).map_err(failed)?;
@@ -239,7 +240,10 @@ fn pipeline_name(model: &Path) -> Result<String, Error> {
     let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let name = name.trim_matches('-').to_owned();
     if name.is_empty() {
-        return Err(Error::Failed(format!("{} has no name that a pipeline can have; rename it", model.display())));
+        return Err(Error::Failed(format!(
+            "{}: a pipeline is named after its model, and this file name has no letters or digits; rename the file",
+            model.display()
+        )));
     }
     Ok(name)
 }

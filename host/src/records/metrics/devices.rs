@@ -34,7 +34,7 @@ struct ModelDevice {
 
 impl DeviceMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let failures = "Runs of a model that its device failed";
+        let failures = "Runs of a model in which its device failed";
         let in_service = "1 if the device of a model is in service, 0 after it failed several runs in a row";
         Self {
             failures: family(registry, "model_device_failures", failures, None),

@@ -106,7 +106,7 @@ impl Service {
         method: &str,
     ) -> Result<&'static str, Status> {
         if !self.part.administers() {
-            let detail = "administration has its own address (`[admin] listen`)";
+            let detail = "administration is not available at this address; it has its own (`[admin] listen`)";
             return Err(refused(ServeError::new(ErrorKind::MethodNotAllowed, detail)));
         }
         let client = Client::from_extensions(extensions);

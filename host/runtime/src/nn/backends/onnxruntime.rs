@@ -278,7 +278,8 @@ impl Loaded {
             .zip(inputs)
             .map(|(input, tensor)| Ok((input.name.as_str(), value(tensor)?)))
             .collect::<Result<Vec<_>, RunError>>()?;
-        let more = || RunError::backend("there are more runs than sessions: a bug of the host");
+        let more =
+            || RunError::backend("there are more runs than sessions, which is a fault of Plimsoll; please report it");
         let session = session.session.as_mut().ok_or_else(more)?;
         let options = Arc::new(RunOptions::new().map_err(|error| RunError::Device(error.to_string()))?);
         let flag = Arc::clone(&options);

@@ -63,7 +63,7 @@ impl Backend for Rten {
         let inputs = input_ids.iter().map(|id| signature(&model, *id, name(id))).collect();
         let output_ids = model.output_ids().to_vec();
         if prepared.outputs.len() != output_ids.len() {
-            return Err(failed("it lost an output of the model; use the backend `onnxruntime`".to_owned()));
+            return Err(failed("it did not return an output of the model; use the backend `onnxruntime`".to_owned()));
         }
         let outputs = output_ids
             .iter()

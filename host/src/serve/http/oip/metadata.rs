@@ -63,7 +63,9 @@ pub(in crate::serve::http) async fn live(_: NoParameters) -> Json<Live> {
 /// gets `true` until the server is asked to stop. Unloaded pipelines do not count.
 #[utoipa::path(get, path = "/v2/health/ready", operation_id = "server_ready", tag = "inference",
                responses((status = 200, description = "Every pipeline can run", body = Ready),
-                         (status = 503, description = "The server is about to stop, or the device of a pipeline is out of service", body = Ready)))]
+                         (status = 503, description =
+                             "The server is about to stop, or neither the default chip of a pipeline nor its fallback \
+                              is in service", body = Ready)))]
 pub(in crate::serve::http) async fn ready(State(app): State<Arc<App>>, _: NoParameters) -> Response {
     let ready = app.is_ready();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
