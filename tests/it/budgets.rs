@@ -311,7 +311,7 @@ async fn the_bodies_of_one_connection_leave_bytes_for_the_others() {
     assert_eq!(server.infer("p", "", vec![0; 1 << 20]).await.status, 200, "another connection");
 }
 
-/// Components that arrive, and those that are being compiled, are inside a budget of their own.
+/// Components that arrive, and those that are being compiled, have a separate budget.
 #[tokio::test(flavor = "multi_thread")]
 async fn uploads_have_their_own_budget() {
     let limits = "[server]\nbudget_wait = \"0s\"\n[deploy]\nmax_plugin = \"1MiB\"\n";

@@ -112,7 +112,7 @@ fn each_family_of_models_becomes_a_folder_that_serves_right_answers() {
     assert!(index.len() >= 19 && compared >= 5);
 }
 
-/// A model in a folder of its own.
+/// A model in a separate folder.
 fn model(model: &Onnx) -> (TempDir, PathBuf) {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("model.onnx");

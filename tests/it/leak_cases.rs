@@ -21,7 +21,7 @@ struct Case {
     exit_code: i32,
     /// The outcomes that leak; all others do not.
     leaks_on: &'static [&'static str],
-    /// Bytes (or handles) per request, from what is requested to what the allocator makes of it.
+    /// Bytes (or handles) per request: from the requested size to the size of the allocated block.
     per_request: (f64, f64),
     /// The static that holds the blocks; empty if they are not on the heap.
     held_by: &'static str,

@@ -211,7 +211,7 @@ async fn node_tests_are_right_or_rejected_with_onnxruntime() {
 /// The absolute tolerance for models of many operators, in which rounding errors add up.
 const GENERATED: f64 = 1e-5;
 
-/// What the host says when it refuses the numbers of a request.
+/// Parts of the messages with which the host refuses the numbers of a request.
 const REFUSALS: [&str; 6] = [
     "computes i64 as i32",
     "an input of the type",

@@ -91,7 +91,7 @@ async fn administration_with_its_own_address_has_its_own_connections() {
     let busy: Vec<_> = (0..3)
         .map(|_| {
             let url = format!("{}/v1/pipelines/p/infer?do=sleep&ms=30000", server.url);
-            // A client of its own has a connection of its own.
+            // Another client has another connection.
             tokio::spawn(async move { reqwest::Client::new().post(url).body("x").send().await })
         })
         .collect();

@@ -1,5 +1,5 @@
-//! The shipped postprocess plugins besides `classify-postprocess` and `detect-postprocess`: replies are compared with
-//! references in Python, and models that do not suit a plugin are rejected at deployment.
+//! The shipped postprocess plugins other than `classify-postprocess` and `detect-postprocess`: replies are compared
+//! with references in Python, and models that do not suit a plugin are rejected at deployment.
 
 use plimsoll_tests::TempDir;
 

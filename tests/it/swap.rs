@@ -108,7 +108,7 @@ async fn files_may_be_renamed_into_the_folder_written_slowly_or_replaced_in_burs
     std::fs::rename(site.folder.path().join("draft"), site.plugin("stamp.wasm")).expect("renamed");
     server.wait_for_reply(&stamped_reply(1)).await;
 
-    // Written slowly, with pauses: the server waits for the complete file, and rejects nothing.
+    // The file is written slowly, with pauses: the server waits for the complete file, and rejects nothing.
     use std::io::Write;
     let bytes = stamped(2);
     let mut file = std::fs::File::create(site.plugin("stamp.wasm")).expect("created");

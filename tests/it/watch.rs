@@ -173,7 +173,7 @@ async fn a_file_without_permission_is_deployed_once_it_can_be_read() {
     until("mark 1", async || served.reply().await == stamped_reply(1)).await;
     assert_eq!(served.states("stamp").await, ["serving", "previous"]);
 
-    // Everything that was refused is tried again, whatever the reason.
+    // Everything that was rejected is tried again, whatever the reason.
     site.drop_in("stamp.wasm", b"\0asm no more");
     let refused = "plimsoll_deployments_total{plugin=\"stamp\",result=\"refused\"}";
     served.wait_for_metric(refused, 1).await;

@@ -16,7 +16,7 @@ async fn a_folder_that_cannot_be_read_changes_nothing_and_is_reported_once() {
     let away = site.folder.path().join("away");
     let make = |what: &str| match what {
         "a file" => fs::write(&folder, "").expect("written"),
-        // What is seen below a mount that was dropped.
+        // The folder as it looks when its file system was unmounted.
         "another empty folder" => fs::create_dir(&folder).expect("made"),
         _ => {}
     };

@@ -151,14 +151,14 @@ pub async fn record(
     Ok(allocations)
 }
 
-/// The malloc family of a plugin whose allocator is in a library of its own, and that library.
+/// The malloc family of a plugin whose allocator is in a separate library, and that library.
 fn library_family(plugin: &PluginUnderTest, subject: &mut Subject<'_>) -> Option<(Family, Module)> {
     let compiled = subject.libraries();
     let families = plugin.libraries.iter().zip(compiled).filter_map(|(library, module)| {
         let family = Family::of(library);
         (!family.is_empty()).then_some((family, module?))
     });
-    // The library of C has more of these functions than others, which may have some of their own.
+    // libc has more of these functions than other libraries, which may define a few.
     families.max_by_key(|(family, _)| family.len())
 }
 

@@ -36,7 +36,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// What holds the group, without what is different in each build.
+    /// What holds the group, without the parts that differ between builds.
     pub fn holder(&self) -> String {
         match &self.chain {
             Some(Chain { root: Root::Address { .. }, .. }) => "a static without a name".to_owned(),

@@ -59,7 +59,8 @@ pub(super) async fn run_alone(
     Ok(ClassRun { finding, measure, growing })
 }
 
-/// The finding of a run that is reported for its class: what leaks most bytes; handles if nothing else leaks.
+/// The finding of a run that is reported for its class: the one with the most leaked bytes; that of the handles if
+/// nothing else leaks.
 fn worst(run: &Run<'_>) -> (Finding, Measure) {
     let heap = run.judge().finding;
     let [host, resources, beside_heap] = run.others();

@@ -1,4 +1,4 @@
-//! What a study says about the plugin, for a CI.
+//! The conclusion of a study: what it says about the plugin, as an exit code for a CI.
 
 use serde::Serialize;
 
@@ -12,9 +12,9 @@ use super::verdict::Verdict;
 pub enum Conclusion {
     /// Something leaks that is not known.
     Leaks,
-    /// Nothing leaks but what is known.
+    /// Only known leaks were found.
     KnownLeaks,
-    /// Nothing grows that can be seen, but the heap is not known.
+    /// No growth is visible, but the heap cannot be read.
     Unknown,
     /// Nothing grows over the rounds, but something is kept for each input.
     Suspicion,
@@ -23,9 +23,9 @@ pub enum Conclusion {
 }
 
 impl Conclusion {
-    /// What a study and its leaks say.
+    /// The conclusion of a study with these leaks.
     pub fn of(study: &Study, leaks: &[Leak]) -> Self {
-        // A leak that is known hides nothing else.
+        // A known leak must not hide other results, so it is checked last.
         match () {
             () if leaks.iter().any(|leak| leak.known.is_none()) => Self::Leaks,
             () if !study.heap_is_known => Self::Unknown,
@@ -46,7 +46,8 @@ impl Conclusion {
     }
 }
 
-/// The number of inputs that each left a block in the first round. What a class that leaks keeps is a part of its leak.
+/// The number of inputs that each left a block in the first round. Classes that leak are not counted, because their
+/// blocks are a part of the leak.
 pub fn suspicious_inputs(study: &Study) -> usize {
     let steady = study.classes.iter().filter(|class| class.finding.verdict != Verdict::Leaks);
     let by_class = steady.map(|class| class.kept_in_first_round).sum();

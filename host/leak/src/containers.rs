@@ -2,13 +2,13 @@
 //! it is full, or a chain of blocks of which each is twice as large as the one before.
 //!
 //! At a doubling the container is exactly full, so its growth is the difference of the capacities at two doublings,
-//! divided by the requests between them. What is allocated at the end says little: it is up to twice what is in use.
+//! divided by the requests between them. The allocated size at the end says little: it is up to twice the size in use.
 
 use std::collections::HashMap;
 
 use super::heap::Block;
 
-/// Replacements that make a container: with fewer, its rate is not known.
+/// Minimum replacements of a container: with fewer, its rate is not known.
 const MIN_REPLACEMENTS: usize = 4;
 /// Maximum factor between the largest and the smallest ratio of successive sizes: a container grows by a constant factor.
 /// Blocks of any sizes that only follow each other do not.
@@ -16,11 +16,12 @@ const SAME_FACTOR: f64 = 1.2;
 /// Replacements at the end whose factors are compared.
 const COMPARED: usize = 6;
 /// Minimum ratio of the rate of an interval to that of the interval before, if the container grows at a constant rate.
-/// What is keyed by what was seen grows ever more slowly.
+/// A container with one entry for each different input grows more and more slowly.
 const SLOWEST: f64 = 0.83;
 /// Maximum ratio of these rates.
 const FASTEST: f64 = 1.6;
-/// Maximum requests without a doubling, relative to those that the rate promises: a container with a bound stops.
+/// Maximum requests without a doubling, relative to the number that the rate predicts: a bounded container stops
+/// growing.
 const OVERDUE: f64 = 1.25;
 /// Maximum pairs of vanished and new blocks that are compared after one call.
 const MAX_PAIRS: usize = 4_096;
@@ -47,7 +48,8 @@ pub struct ContainerGrowth {
     pub bytes: f64,
     /// Half the width of the interval of `bytes`.
     pub within: f64,
-    /// True if it began early enough to be sure: a queue that is emptied now and then begins again.
+    /// True if it began early enough to be sure that it is not a queue that is emptied now and then, which begins again
+    /// each time.
     pub is_sure: bool,
 }
 
@@ -97,12 +99,13 @@ pub struct Containers {
 }
 
 impl Containers {
-    /// Records what one call replaced. Each vanished block is matched with the smallest new block that is larger, but at
-    /// most about twice as large; a container whose block vanished otherwise is gone.
+    /// Records what one call replaced. Each vanished block is matched with the smallest new block that is larger, but
+    /// at most about twice as large; a container whose block vanished without such a match is gone.
     pub fn update(&mut self, call: usize, vanished: &[Block], new: &[Block]) {
         let comparable = vanished.len() * new.len() <= MAX_PAIRS;
         let mut free: Vec<Block> = if comparable { new.to_vec() } else { Vec::new() };
-        // All of them before any is added: a block may be where another container's block was.
+        // All are removed before one is added, because a new block may have the old address of another container's
+        // block.
         let known: Vec<_> = vanished.iter().map(|old| self.tracked.remove(&old.address)).collect();
         for (old, known) in vanished.iter().zip(known) {
             let most = old.size.saturating_mul(2).saturating_add(64);

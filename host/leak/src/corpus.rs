@@ -58,7 +58,7 @@ pub enum CorpusError {
     /// There is no file.
     #[error("the corpus {} has no files; give a folder of inputs with --corpus", .0.display())]
     Empty(PathBuf),
-    /// The sample is the argument of a later stage already.
+    /// The sample is already the argument of a later stage.
     #[error("the sample is not a file of the corpus")]
     NotAFile,
     /// The pipeline has no such chip.

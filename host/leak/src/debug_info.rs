@@ -55,7 +55,7 @@ impl Location {
     pub fn is_library(&self) -> bool {
         if let Some(file) = &self.file {
             if file.ends_with(".py") || file.starts_with('<') {
-                // The modules of Python and of componentize-py, and what is compiled from a text.
+                // The modules of Python and of componentize-py, and code that is compiled from a string.
                 return ["/python/", "/world/", "/bundled/", "<"].iter().any(|library| file.starts_with(library));
             }
             // The source paths of Rust's libraries, of wasi-libc, of C++'s libraries, and of crates from registries and

@@ -133,7 +133,7 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// Returns true if bytes are counted, not things.
+    /// Returns true if bytes are counted, not handles.
     pub fn is_bytes(self) -> bool {
         self != Self::Handles
     }
@@ -175,7 +175,7 @@ pub struct StackReport {
 }
 
 impl Study {
-    /// The findings for all samples together: that of the heap, and of the others those that are not steady.
+    /// The findings for all samples together: the finding of the heap, and all other findings that are not steady.
     pub fn whole(&self) -> Vec<(&'static str, &Finding, Measure)> {
         let others = [
             ("(host tensors)", &self.host, Measure::Tensors),

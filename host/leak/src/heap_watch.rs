@@ -38,7 +38,7 @@ pub(super) struct HeapWatch {
 }
 
 impl HeapWatch {
-    /// Maximum searches. A guest that allocates at all does so during its first calls.
+    /// Maximum number of searches for the heap. A guest that allocates at all does so during its first calls.
     const MAX_ATTEMPTS: usize = 16;
 
     pub(super) fn new(subject: &mut Subject<'_>, plugin: &PluginUnderTest) -> Self {
@@ -91,7 +91,7 @@ impl HeapWatch {
         let memory = subject.memory();
         self.find(memory);
         let Some(blocks) = self.heap.and_then(|heap| heap.walk(memory)) else {
-            // Found and later broken: bytes of another allocator that looked like a heap.
+            // A heap that was found and is broken later was the bytes of another allocator, which looked like a heap.
             self.heap = None;
             self.blocks = Blocks::default();
             self.births.clear();

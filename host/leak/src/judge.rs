@@ -9,7 +9,8 @@ use super::population::{self, Trend};
 use super::record::{Call, Record, Survivor};
 use super::verdict::{self, Finding, Growth, Held, Verdict};
 
-/// Blocks per round below which bytes per request are taken from the first and the last of the blocks.
+/// With fewer leaked blocks per round than this, bytes per request are computed between the first and the last of these
+/// blocks.
 const SPARSE: f64 = 2.0;
 
 /// The blocks that leak.
@@ -66,7 +67,7 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
     for container in grown.all().chain(&arenas) {
         let Some(growth) = container.growth(calls.len(), record.requests) else { continue };
         if !growth.is_sure {
-            // A queue that is emptied now and then begins again each time.
+            // It may be a queue that is emptied now and then and begins again each time.
             is_open = true;
             continue;
         }
@@ -76,7 +77,7 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
     }
     let mut leaks = !leaking.sizes.is_empty() || !leaking.addresses.is_empty();
     if !leaks {
-        // Blocks whose sizes never repeat are only seen in the sum.
+        // Blocks whose sizes never repeat are visible only in the sum.
         let trend = population::all(&record.sizes, &births).trend();
         is_open |= matches!(trend, Trend::Open { .. });
         leaking.is_everything = trend.leaks() && verdict::judge_series(&record.heap) == Verdict::Leaks;
@@ -120,7 +121,7 @@ fn growth_of(record: &Record, calls: &[Call], survivors: &[Survivor], leaking: &
     if growth.blocks * record.requests as f64 >= SPARSE {
         return growth;
     }
-    // One block every few rounds: the last half of the rounds has a block more or less by chance.
+    // There is one block every few rounds, so the number of blocks in the second half of the rounds depends on chance.
     let late = |call: &usize| calls.get(*call).is_some_and(|call| call.round > rounds / 2);
     let made = survivors.iter().filter(|one| is_leaking(one.block.size));
     let mut made: Vec<(usize, u32)> = made.filter_map(|one| Some((one.born.filter(late)?, one.block.size))).collect();

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::finding::{Measure, Study};
 use super::verdict::{Finding, Verdict};
 
-/// Minimum share of a leak's bytes of a holder or a call stack that must be known.
+/// A holder or a call stack with at least this share of a leak's bytes must be known.
 const SHARE: f64 = 0.05;
-/// Factor by which a known leak may grow, and bytes in addition: what two runs differ by.
+/// Factor by which a known leak may be larger, and bytes in addition: two runs differ by this much.
 const GROWTH: f64 = 1.1;
 const GROWTH_BYTES: f64 = 16.0;
 /// How a line of a suppression file begins, as in the files of LeakSanitizer.
@@ -41,7 +41,7 @@ pub struct Known {
     patterns: Vec<String>,
 }
 
-/// Why it is not known which leaks are known.
+/// Why the list of known leaks cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KnownError {
     /// A file cannot be read.
@@ -183,8 +183,8 @@ pub fn leaks_of(study: &Study) -> Vec<Leak> {
     leaks
 }
 
-/// What holds most of the blocks of a class; of all blocks if it is `None`. A static without a name has another address in
-/// each build, so it counts by that it has no name.
+/// What holds most of the blocks of a class; of all blocks if it is `None`. A static without a name has another address
+/// in each build, so all statics without a name count as the same holder.
 fn holders(study: &Study, class: Option<usize>) -> Vec<String> {
     let groups: Vec<_> = study.groups.iter().filter(|group| class.is_none_or(|class| group.class == class)).collect();
     let all: u64 = groups.iter().map(|group| group.bytes).sum();

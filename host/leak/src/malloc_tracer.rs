@@ -124,7 +124,7 @@ pub(crate) struct Tracer {
     python: Option<PythonTracer>,
 }
 
-/// What the tracer of a plugin in Python needs in addition.
+/// The additional parts of the tracer of a plugin in Python.
 #[derive(Clone)]
 pub(crate) struct PythonTracer {
     pub(crate) interpreter: Interpreter,

@@ -15,20 +15,20 @@ use std::collections::BTreeMap;
 
 use super::verdict;
 
-/// Minimum ratio of the blocks that are left of one part of the rounds to those of a later part, per round. It is 1 for a
-/// leak, and less for blocks that are replaced.
+/// Minimum ratio of the blocks that are left of an earlier part of the rounds to those of a later part, per round. It
+/// is 1 for a leak, and less for blocks that are replaced.
 const SURVIVAL: f64 = 0.6;
 /// Minimum ratio of the rate in the second half of the rounds to the rate in the quarter before. It is 1 for a leak, and
 /// at most 0.5 for logarithmic growth. The same as [`verdict::LEAK_RATIO`], per round.
 const PERSISTENCE: f64 = 0.6;
-/// Maximum deviation of the rates from each other if they do not vary.
+/// Rates that differ by at most this share count as equal.
 const TOLERANCE: f64 = 0.05;
 /// Minimum ratio of the growth of a population to the number of blocks that are left of the same rounds.
 const GROWTH: f64 = 0.5;
 /// Maximum fall before a population began to grow, relative to the growth: a queue that was emptied before is no leak.
 const FALL: f64 = 0.1;
 
-/// The blocks of one kind: their number after each round, and of the blocks at the end the round that made them.
+/// The blocks of one kind: their number after each round, and for the blocks at the end the round that made each.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Population {
     /// `counts[0]` before the first round, `counts[r]` after round `r`.
@@ -42,12 +42,12 @@ pub struct Population {
 pub enum Trend {
     /// It grows at a constant rate since the first quarter of the rounds or earlier, and keeps its old blocks.
     Leaks,
-    /// It may be the beginning of a leak: more rounds tell.
+    /// It may be the beginning of a leak; more rounds will show it.
     Open {
-        /// True if it is a leak if there are no more rounds.
+        /// True if it counts as a leak when no more rounds are possible.
         leaks: bool,
     },
-    /// It does not grow, or ever more slowly, or it replaces its old blocks.
+    /// It does not grow, or it grows more and more slowly, or it replaces its old blocks.
     Bounded,
 }
 
@@ -81,7 +81,7 @@ impl Population {
             return Trend::Bounded;
         }
         if late.mean + late.within < (1.0 - TOLERANCE) * early.mean || late.mean < PERSISTENCE * early.mean {
-            // It grows ever more slowly; but a rate that varies that much is not known yet.
+            // It grows more and more slowly; but if the rate varies this much, more rounds are needed to be certain.
             return if all.is_positive() { Trend::Bounded } else { Trend::Open { leaks: false } };
         }
         if early.mean >= SURVIVAL * late.mean && third.mean >= SURVIVAL * last.mean {

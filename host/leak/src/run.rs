@@ -107,8 +107,8 @@ impl<'a> Run<'a> {
             let (run, ended) = Self::attempt(plugin, inputs, chosen, rounds, collects, progress).await?;
             match ended {
                 Some(Ended::Collection) => collects = false,
-                // It is not this input that ends the instance, but what the inputs before have left: memory or handles up
-                // to their limit. The calls so far are enough for a verdict.
+                // This input is not the reason why the instance ends, but memory or handles that earlier inputs left,
+                // up to the limit. The calls so far are enough for a verdict.
                 Some(Ended::Sample(_, how)) if run.rounds >= MIN_ROUNDS => {
                     let why = match how {
                         Outcome::MemoryLimit => "the memory limit was reached (see --max-memory)".to_owned(),
@@ -222,7 +222,7 @@ impl<'a> Run<'a> {
 
     /// Returns true if more rounds would not change the verdict, or there are too many calls already.
     fn is_enough(&self, watch: &HeapWatch) -> bool {
-        // Only what was added: a plugin may be large from the start.
+        // Only the growth counts, because a plugin may be large from the start.
         let grown = self.subject.linear_bytes().saturating_sub(self.record.linear.first().copied().unwrap_or(0));
         if !self.record.grows() || grown >= ENOUGH_MEMORY {
             return true;

@@ -33,7 +33,7 @@ use plimsoll_runtime::outcome::Outcome;
 /// Rounds of the traced run: one to warm up, one to count the blocks that are not freed.
 const TRACED_ROUNDS: usize = 2;
 
-/// What is shown instead of a call stack for what is allocated before a Python function runs.
+/// Shown instead of a call stack for blocks that are allocated before a Python function runs.
 const NO_PYTHON_FUNCTION: &str = "componentize-py (the arguments of the request)";
 
 /// Bytes of the stack if wasm-ld is not told otherwise.

@@ -104,8 +104,8 @@ pub fn judge(held: &[Held]) -> Verdict {
     if grew > 1 && 2 * grew >= rounds - rounds / 2 { Verdict::Leaks } else { Verdict::WarmingUp }
 }
 
-/// Judges a series of which only the sum is known: as [`judge`], but the growth of the second half must be away from 0,
-/// and what a queue gains before it is emptied is no growth.
+/// Judges a series of which only the sum is known: as [`judge`], but the growth of the second half must be larger than
+/// its confidence interval, and growth that a queue loses again when it is emptied does not count.
 ///
 /// # Panics
 /// If there are fewer than [`MIN_ROUNDS`] rounds.
@@ -124,7 +124,7 @@ pub fn judge_series(held: &[Held]) -> Verdict {
     if growth.bytes <= growth.bytes_within || 2 * fall > grown { Verdict::WarmingUp } else { Verdict::Leaks }
 }
 
-/// Growth per request over the second half of the rounds, when what fills once has filled.
+/// Growth per request over the second half of the rounds, when caches and other memory that fills once have filled.
 pub fn late_growth(held: &[Held], requests: usize) -> Growth {
     let rounds = held.len().saturating_sub(1);
     // `growth` leaves out the first step.

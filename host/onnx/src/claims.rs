@@ -1,5 +1,5 @@
-//! The numbers of dimensions that only the file claims: where they decide rules, the model checks them while it runs,
-//! because a file may state shapes that are out of date.
+//! The numbers of dimensions that only the file claims. Where rules depend on them, the model checks them while it
+//! runs, because a file may state shapes that are out of date.
 
 use rten_onnx::onnx::{DataType, GraphProto, NodeProto};
 
@@ -23,7 +23,7 @@ pub(crate) fn check_output(name: &str, rank: usize, nodes: &mut Vec<NodeProto>, 
     nodes.push(new("Reshape", &[&unchecked, &checked], name));
 }
 
-/// Nodes that give 0 if a shape has so many dimensions, and fail otherwise.
+/// Nodes that give 0 if a shape has the claimed number of dimensions, and fail otherwise.
 fn zero_if_rank(name: &str, shape: &str, rank: usize, zero: &str, site: &mut Site) -> [NodeProto; 4] {
     let (length, claimed, list) = (site.name("rank"), site.scalar(DataType::INT64, rank as f32), site.ints(&[0]));
     let (equal, differs) = (site.name("equal"), site.name("differs"));

@@ -1,8 +1,9 @@
 //! Proves from the graph of a model that the rows of a batch do not depend on each other, so that runs can be combined.
 //!
-//! Each value is followed through the operators: it is the same for all rows, or has one block for each row along an axis,
-//! or mixes rows. What cannot be decided is unknown, which is no reason to refuse. Read `value` first, then `rules`; `layout`,
-//! `elementwise`, `windows`, `reductions` and `shapes` have the operators by kind.
+//! Each value is followed through the operators: it is the same for all rows, or has one block for each row along an
+//! axis, or mixes rows. If that cannot be decided, the value is unknown, which is no reason to reject the model. Read
+//! `value` first, then `rules`; `layout`, `elementwise`, `windows`, `reductions` and `shapes` have the operators by
+//! kind.
 
 mod elementwise;
 mod layout;
@@ -32,7 +33,7 @@ pub enum RowProof {
     Separate,
     /// Rows depend on each other; the text names output, node and operator.
     Mixed(String),
-    /// The graph does not tell; the text says where.
+    /// The graph does not show it; the text says at which node.
     Unknown(String),
 }
 
@@ -152,7 +153,8 @@ impl Proof {
         {
             return vec![Value::new(mixed.rows.clone(), None); node.output.len()];
         }
-        // What is unknown stays unknown, except for sizes, which are known even if they depend on the number of rows.
+        // A result of unknown values is unknown, except for sizes, which are known even if they depend on the number of
+        // rows.
         let is_unknown = |input: &&&Value| matches!(input.rows, Rows::Unknown(_)) && input.elements.is_none();
         if !matches!(operator, "Shape" | "Size")
             && let Some(unknown) = inputs.iter().find(is_unknown)

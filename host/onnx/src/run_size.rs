@@ -41,7 +41,8 @@ pub use peaks::{LARGEST_TOTAL, LARGEST_VALUE, LargestValue, RunPeaks};
 use peaks::{at, keep_larger};
 use value::Value;
 
-/// How many nodes an estimate may visit, beside one visit of each node. Only loops in loops that grow unevenly need more.
+/// How many nodes an estimate may visit, in addition to one visit of each node. Only loops in loops that grow unevenly
+/// need more.
 const MOST_VISITS: usize = 50_000;
 
 /// The graph of a model without its weights.

@@ -1,5 +1,5 @@
-//! Where NaN and infinities come from: which values can contain them although the inputs of the model are finite. Sums and
-//! products of finite numbers are taken for finite.
+//! Where NaN and infinities come from: which values can contain them although the inputs of the model are finite. Sums
+//! and products of finite numbers are assumed to be finite.
 
 use rten_onnx::onnx::NodeProto;
 

@@ -1,5 +1,5 @@
-//! Makes the shapes in a file harmless. The engine trusts them: it takes dimensions of one name for equal, and declared
-//! sizes for computed ones. ONNX does not promise either; a request may have other sizes.
+//! Makes the shapes in a file harmless. The engine trusts them: it assumes that dimensions with the same name are
+//! equal, and that declared sizes are right. ONNX guarantees neither, and a request may have other sizes.
 
 use std::collections::HashSet;
 

@@ -108,7 +108,7 @@ impl Info {
         Info { sizes: None, ..Info::declared(value) }
     }
 
-    /// The number of dimensions that a value states which is a list of sizes.
+    /// The number of dimensions that a value states, if it is a list of sizes.
     pub(crate) fn stated_rank(&self) -> Option<usize> {
         self.size(0).and_then(|length| usize::try_from(length).ok()).filter(|&rank| rank <= MOST_DIMENSIONS)
     }

@@ -10,7 +10,7 @@ use crate::node::{self, Attributes};
 use crate::rejected::Rejected;
 use crate::tensor;
 
-/// Attributes with sizes and distances. Larger numbers than 32 bits hold cannot be meant.
+/// Attributes with sizes and distances. A number that needs more than 32 bits cannot be intended.
 const DISTANCES: &[&str] =
     &["kernel_shape", "strides", "dilations", "pads", "output_padding", "output_shape", "blocksize", "group"];
 
@@ -18,7 +18,7 @@ const DISTANCES: &[&str] =
 /// operator set.
 ///
 /// # Errors
-/// The first that is not valid, with its name.
+/// If one of them is not valid; the error names the first.
 pub(crate) fn check(graph: &GraphProto, opset: i64) -> Result<(), Rejected> {
     for value in graph.input.iter().chain(&graph.output).chain(&graph.value_info) {
         check_shape(value)?;
@@ -95,7 +95,7 @@ fn stored(constant: &TensorProto) -> Option<usize> {
         _ => return None,
     };
     if let Some(raw) = constant.raw_data.as_ref().map(RefCell::borrow) {
-        // The rest of a division makes one more, so that it is noticed.
+        // A remainder counts as one more element, so that it is noticed.
         return Some(raw.len().div_ceil(bytes));
     }
     Some(match constant.data_type? {

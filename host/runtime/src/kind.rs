@@ -18,7 +18,7 @@ pub enum StageKind {
 }
 
 impl StageKind {
-    /// All kinds, in the order in which a request meets them.
+    /// All kinds, in the order in which a request passes through them.
     pub const ALL: [Self; 3] = [Self::Preprocess, Self::Infer, Self::Postprocess];
 
     /// The name in replies, labels and the configuration.

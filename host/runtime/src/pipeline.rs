@@ -85,7 +85,7 @@ impl Pipeline {
         chips.any(|chip| chip.is_in_service())
     }
 
-    /// All stages in the order in which a request meets them; infer stages with their chip.
+    /// All stages in the order in which a request passes through them; infer stages with their chip.
     pub fn stages(&self) -> impl Iterator<Item = (Option<&str>, &Arc<StageCore>)> {
         let chips = self.chips.iter().map(|(chip, stage)| (Some(chip.as_str()), stage.core()));
         std::iter::once((None, self.preprocess.core())).chain(chips).chain([(None, self.postprocess.core())])

@@ -16,7 +16,7 @@ pub type FileStat = (u64, i64, i64, u64);
 pub type ChangeTime = (i64, i64);
 
 /// The device and the inode number of a folder. They differ if another folder has taken its place, for example the
-/// empty folder below a mount that was dropped.
+/// empty folder under a file system that was unmounted.
 pub type FolderId = (u64, u64);
 
 /// The most bytes that a file of settings may have: a manifest, a certificate, the keys of callers.
@@ -30,8 +30,8 @@ pub fn stat(path: &Path) -> Option<FileStat> {
 /// Reads the [`FileStat`] of a file, and the time at which its metadata changed; `None` if there is no such file.
 ///
 /// # Errors
-/// If the file cannot be looked at. A link to a file that does not exist is an error, because the folder of the file
-/// may be a mount that was dropped.
+/// If the file cannot be looked at. A link to a file that does not exist is an error, because the file system with the
+/// file may have been unmounted.
 pub fn look_at_file(path: &Path) -> io::Result<Option<(FileStat, ChangeTime)>> {
     Ok(metadata(path)?.filter(Metadata::is_file).map(|it| stats(&it)))
 }

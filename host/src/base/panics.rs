@@ -38,7 +38,7 @@ fn log(panic: &PanicHookInfo<'_>) {
         backtrace,
         "the host panicked: {message}"
     );
-    // Not for every panic of many: a thread that serves requests waits here.
+    // Not for each of many panics, because a thread that serves requests waits here.
     if before < 10 {
         telemetry::flush(PATIENCE);
     }

@@ -140,8 +140,8 @@ impl Deployer {
         Ok(None)
     }
 
-    /// The pipelines that use a plugin and put its new versions on canary. An unloaded pipeline is one of them: its canary
-    /// begins when it is loaded, so an unload is no way around it.
+    /// The pipelines that use a plugin and put its new versions on canary. An unloaded pipeline is one of them: its
+    /// canary begins when it is loaded, so an unload does not bypass the canary.
     pub(super) fn users_with_canary(&self, name: &str) -> Vec<String> {
         let pipelines = self.config.pipelines.iter().chain(&self.unloaded);
         let with_canary = pipelines.filter(|(_, pipeline)| pipeline.canary.is_some() && pipeline.uses(name));

@@ -161,7 +161,7 @@ impl Deployer {
         self.write_journal(serving);
     }
 
-    /// Refuses a file because a newer version serves. It is not tried again before its bytes change.
+    /// Rejects a file because a newer version serves. It is not tried again before its bytes change.
     fn refuse_older(&mut self, serving: &Serving, found: &ComponentFile, release: Release, reason: String) {
         let identity = release.artifact.identity;
         let serving_digest = serving

@@ -1,8 +1,7 @@
 //! One look at the plugin folder and at the files that the configuration names.
 //!
-//! A file that cannot be seen does not count as removed: a folder that cannot be read, or whose mount was dropped, says
-//! nothing about its files. The look has the reason, and [`Look::is_gone`] is false for the files that were there
-//! before.
+//! A file that cannot be seen does not count as removed: a folder that cannot be read, or was unmounted, says nothing
+//! about its files. The look has the reason, and [`Look::is_gone`] is false for the files that were there before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -128,7 +127,7 @@ impl Look {
                 None => (stem, None),
             };
             if let Err(error) = check_plugin_name(name) {
-                // The systems of other machines leave hidden files beside their copies.
+                // Other operating systems leave hidden files next to the files that they copy.
                 if !name.starts_with('.') {
                     self.unseen.insert(path, error.to_string());
                 }

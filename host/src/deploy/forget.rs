@@ -19,7 +19,7 @@ use super::serving::{Route, Serving};
 const MAX_REJECTED_PLUGINS: usize = 20;
 
 impl Deployer {
-    /// Forgets what a look at the plugin folder no longer finds.
+    /// Forgets the files and plugins that a look at the plugin folder no longer finds.
     pub(super) fn forget_gone(&self, serving: &Serving, look: &Look) {
         let references: BTreeSet<_> =
             self.config.plugins.values().filter_map(|plugin| plugin.file.as_deref()?.to_str()).collect();

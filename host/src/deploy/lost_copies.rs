@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often a write that failed is tried again, if there is no change in between.
+/// How often a failed write is tried again, if there is no change in between.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The plugins whose latest version could not be copied to disk.
@@ -36,7 +36,7 @@ impl LostCopies {
         self.lock().tried.is_none_or(|tried| tried.elapsed() >= RETRY_INTERVAL)
     }
 
-    /// Sets the result of a try. What has changed since the last one is logged.
+    /// Sets the result of an attempt. Changes since the last attempt are logged.
     pub fn set(&self, lost: BTreeMap<String, String>) {
         let mut state = self.lock();
         for (name, reason) in lost.iter().filter(|(name, _)| !state.lost.contains_key(*name)) {

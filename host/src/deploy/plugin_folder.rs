@@ -47,7 +47,7 @@ struct UnsettledFile {
     since: Instant,
     /// When it was first seen to change.
     began: Instant,
-    /// True if it was found at rest since.
+    /// True if it was found at rest since then.
     has_rested: bool,
 }
 

@@ -53,8 +53,8 @@ impl Rehearsed {
         Self { panic: Some(panic), ..Self::default() }
     }
 
-    /// Continues the panic of the rehearsal, if it panicked. Otherwise the change would panic once more in the same way,
-    /// and one fault would be logged and counted twice.
+    /// Continues the panic of the rehearsal, if there was one. Otherwise the change would panic once more in the same
+    /// way, and one fault would be logged and counted twice.
     ///
     /// # Panics
     /// If the rehearsal panicked.

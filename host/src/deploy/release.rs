@@ -120,7 +120,7 @@ pub enum FileError {
     Unreadable {
         /// The file, and the error of the file system.
         reason: String,
-        /// What the host lacked to read it, if that is the cause.
+        /// The resource that the host lacked to read it, if that is the cause.
         lack: Option<Lack>,
     },
     /// The content is rejected.

@@ -67,7 +67,7 @@ impl Route {
     }
 
     /// The pipeline of a version. A request for it does not count for a canary: its caller chose the version, so a few
-    /// callers could decide the canary, and their requests are no fair sample.
+    /// callers could decide the canary, and their requests are not a representative sample.
     pub fn version(&self, version: &str) -> Option<Routed> {
         let canary = self.canary.iter().map(|canary| &canary.pipeline);
         let pipeline = canary.chain([&self.stable]).find(|pipeline| pipeline.version == version);

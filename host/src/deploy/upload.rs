@@ -83,8 +83,8 @@ impl Upload {
     }
 }
 
-/// Returns true if the folder of a file is missing or empty, as the folder under a dropped mount is. Then a file that is
-/// missing there does not count as removed.
+/// Returns true if the folder of a file is missing or empty, as the folder under an unmounted file system is. Then a
+/// file that is missing there does not count as removed.
 fn is_folder_gone(file: &Path) -> io::Result<bool> {
     let folder = file.parent().unwrap_or(Path::new("."));
     match std::fs::read_dir(folder) {

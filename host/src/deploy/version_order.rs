@@ -15,7 +15,7 @@ pub struct VersionOrder {
     numbers: Vec<Number>,
     /// `None` for a release, which is newer than its pre-releases.
     stage: Stage,
-    /// The build metadata. It decides between versions that are equal otherwise.
+    /// The build metadata. It orders versions that are otherwise equal.
     build: Vec<Word>,
 }
 

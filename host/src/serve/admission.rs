@@ -113,7 +113,7 @@ impl Admission {
 
     /// An empty reservation for the body of a request. It grows while the body arrives. Keep it as long as the body.
     pub fn body(&self, connection: Option<&ConnectionBudget>) -> BodyBytes {
-        // A connection that may hold the whole budget needs no bound of its own.
+        // A connection that may hold the whole budget needs no separate bound.
         let connection = connection.filter(|_| self.connection.0 < self.bodies.total());
         let connection = connection.map(|ConnectionBudget(budget)| budget.reserve());
         let key = "the byte budget for bodies (`server.body_budget`)";

@@ -188,7 +188,7 @@ mod tests {
         let (mut first, mut second) = (budget.reserve(), budget.reserve());
         assert_eq!(now(&mut first, 75), Some(Ok(())));
         assert_eq!(now(&mut second, 75), Some(Ok(())));
-        // The part for all is spent. The first to wait is the elder and gets all it needs.
+        // The part for all is spent. The first reservation that waits is the elder and gets all it needs.
         assert_eq!(now(&mut second, 150), Some(Ok(())));
         assert_eq!(now(&mut first, 150), None);
         second.complete();

@@ -1,5 +1,5 @@
 //! The keys of callers (`[auth]`): a file of names and of the SHA-256 of their keys. The file is read again when it
-//! changes. If it cannot be read then, the keys stay as they were.
+//! changes. If it cannot be read then, the previous keys stay valid.
 
 use std::collections::HashMap;
 use std::io;

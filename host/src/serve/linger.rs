@@ -1,8 +1,8 @@
 //! If the server closes a connection while its client still sends, it continues to read for a bounded time.
 //!
 //! If a server closes a connection that has unread bytes, the system resets it, and the reply that was just sent may be
-//! lost: a client or proxy that is still sending sees an error instead of the reason for which it was refused. So the
-//! server ends its own direction only, and discards what arrives until the client closes, for a bounded time (RFC 9112,
+//! lost: a client or proxy that is still sending gets an error instead of the reason for the refusal. So the server
+//! ends its own direction only, and discards what arrives until the client closes, for a bounded time (RFC 9112,
 //! section 9.6; nginx calls it `lingering_close`).
 
 use std::io;

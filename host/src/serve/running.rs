@@ -33,7 +33,7 @@ pub(super) struct RunningState {
     is_replying: AtomicBool,
     /// A stream of request messages has one in progress.
     has_message: AtomicBool,
-    /// All that there is of the reply was taken, and more may come.
+    /// Everything of the reply that exists so far was taken, and more may come.
     is_sent: AtomicBool,
     /// When hyper last asked for a part of the reply, in milliseconds since [`BEGINNING`].
     asked: AtomicU64,
@@ -148,7 +148,7 @@ impl OpenConnection {
         Running::new(state)
     }
 
-    /// A request is completely answered, or is gone.
+    /// Call when a request is completely answered, or its client is gone.
     pub(super) fn end(&self, state: &RunningState) {
         self.idle();
         let mut running = self.running();

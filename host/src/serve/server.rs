@@ -137,7 +137,7 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
     Ok(())
 }
 
-/// The listeners. Those of administration have a bound on connections of their own, so that callers cannot lock
+/// The listeners. Those of administration have a separate bound on connections, so that callers cannot lock
 /// administrators out.
 struct Endpoints {
     callers: ListenerGroup,
@@ -213,7 +213,7 @@ impl ListenerGroup {
     }
 
     /// Waits for the next connection. While the process has no room for one, idle connections are closed: the bound on
-    /// connections does not know the descriptors that are used otherwise.
+    /// connections does not count descriptors that are used for other things.
     async fn accept(&mut self) -> Arrived {
         let mut is_logged = false;
         let (stream, peer, endpoint) = loop {

@@ -25,7 +25,7 @@ pub(super) async fn next(stops: &mut Receiver<Stop>) -> Stop {
     }
 }
 
-/// How far the server is with its stop.
+/// The progress of the server's stop.
 #[derive(Debug, Default)]
 pub struct Stopping {
     /// True once the server was asked to stop: it is no longer ready for new requests.

@@ -1,5 +1,5 @@
 //! TLS (`[tls]`): the certificate of the server, and the check of client certificates. The files are read again when
-//! they change; if the new ones are not valid, the certificate stays as it was.
+//! they change; if the new ones are not valid, the previous certificate stays in use.
 
 use std::io;
 use std::path::{Path, PathBuf};

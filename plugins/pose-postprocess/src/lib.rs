@@ -38,9 +38,9 @@
 //! - `iou_threshold`: two boxes overlap if their intersection over union is greater (default 0.7).
 //! - `max_detections`: the maximum number of poses (default 100).
 //!
-//! An error (500) is a number that is NaN or infinite and, for `yolo` and `end-to-end`, a score that is no probability; in
-//! boxes over the threshold, corners that are exchanged or far outside of the input, and a class without a label. If the
-//! model declares its outputs, type and shape are checked at deployment.
+//! These are errors (500): a number that is NaN or infinite; for `yolo` and `end-to-end`, a score that is no
+//! probability; in boxes over the threshold, corners that are exchanged or far outside of the input, and a class
+//! without a label. If the model declares its outputs, type and shape are checked at deployment.
 
 mod heatmaps;
 mod people;
@@ -69,7 +69,7 @@ struct Answer {
     poses: Vec<Person>,
 }
 
-/// A person. What a layout does not have is left out.
+/// A person. Members that a layout does not have are left out.
 #[derive(Serialize)]
 struct Person {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! What the shipped postprocess plugins share.
+//! Code that the shipped postprocess plugins share.
 //!
 //! - [`outputs`]: finds the outputs of a model and checks their types and numbers.
 //! - [`geometry`]: from the model's input to the caller's image; [`boxes`]: boxes and points between them.

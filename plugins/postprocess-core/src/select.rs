@@ -100,8 +100,8 @@ impl<T> Kept<'_, T> {
     }
 }
 
-/// Soft-NMS with a Gaussian penalty (Bodla et al., "Soft-NMS", ICCV 2017), for each class. In f64, because a penalty may
-/// be so close to 1 that f32 would not see it, and then scores would be equal that are not.
+/// Soft-NMS with a Gaussian penalty (Bodla et al., "Soft-NMS", ICCV 2017), for each class. Computed in f64, because f32
+/// would round a penalty close to 1 to 1, and scores that differ would become equal.
 fn soft<T>(candidates: Vec<Found<T>>, sigma: f32, kept: &mut Kept<T>) {
     let threshold = f64::from(kept.rule.score_threshold);
     let mut candidates: Vec<_> = candidates.into_iter().map(|found| (f64::from(found.score), found)).collect();

@@ -27,8 +27,8 @@
 //! - `polygons`: the same with `"polygons":[[x,y,x,y,…],…]` instead of `rle`: the outlines along the edges of pixels, outer
 //!   ones clockwise, holes counter-clockwise, so that the even-odd rule gives exactly the pixels.
 //!
-//! An error (500) is a score that is NaN or infinite, and a class that is not a whole number from 0 or has no label. If the
-//! model declares its outputs, type, shape and the number of labels are checked at deployment.
+//! These are errors (500): a score that is NaN or infinite, a class that is not a whole number from 0, and a class
+//! without a label. If the model declares its outputs, type, shape and the number of labels are checked at deployment.
 
 mod classes;
 mod picture;

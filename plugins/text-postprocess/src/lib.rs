@@ -21,9 +21,9 @@
 //! - `layout`: `btc` (default) for an output of shape `[1, T, C]`, `tbc` for `[T, 1, C]`.
 //! - `output`: the name of the tensor. Optional if the model has one output.
 //!
-//! An error (500) is a score that is NaN or infinite; with `ready` a score that is not a probability; with `softmax` an
-//! output whose steps are all probabilities already, because their softmax would be meaningless. If the model declares its
-//! outputs, type, shape and the number of classes are checked at deployment.
+//! These are errors (500): a score that is NaN or infinite; with `ready` a score that is not a probability; with
+//! `softmax` an output whose steps are all probabilities already, because their softmax would be meaningless. If the
+//! model declares its outputs, type, shape and the number of classes are checked at deployment.
 
 mod decode;
 mod dictionary;

@@ -24,7 +24,7 @@ pub(crate) fn groups(
         let Some((index, _)) = run.all_blocks.holding(block.address) else { continue };
         let owner = graph.owner(index);
         let path = owner.and_then(|object| graph.path(object));
-        // What nothing leads to: objects by type, blocks of others together.
+        // If no chain leads to a block, objects are grouped by type, and all other blocks together.
         let pattern = match (&path, owner) {
             (Some(path), _) => path.pattern.clone(),
             (None, Some(object)) => format!("unreachable {}", graph.objects.type_name(object)),

@@ -1,7 +1,8 @@
-//! Runs the collector of the guest: what only a cycle holds is garbage, and must not count as live.
+//! Runs the garbage collector of the guest. Objects that only a cycle holds are garbage and must not count as live.
 //!
 //! The interpreter's cache of attributes is cleared, too (`sys._clear_type_cache`). It keeps the names of up to 4,096
-//! look-ups. The runtime makes a new name for each of its own, so the cache fills for thousands of requests.
+//! look-ups. componentize-py's runtime makes a new name for each of its look-ups, so the cache would grow for thousands
+//! of requests.
 //!
 //! `gc.collect` is `PyGC_Collect` of the interpreter's library, which its core module exports because other modules of the
 //! component link to it. The engine's debugging interface can call it between two calls of the plugin.

@@ -50,7 +50,7 @@ impl<'a> Graph<'a> {
             }
         }
         this.follow(queue);
-        // What nothing leads to has owners, too: a cycle that is garbage.
+        // Blocks that no module leads to have owners, too: the objects of a cycle that is garbage.
         let count = this.objects.blocks().blocks.len();
         for object in (0..count).filter_map(|index| this.objects.in_block(index)) {
             if !this.parents.contains_key(&object) {

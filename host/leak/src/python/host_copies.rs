@@ -1,13 +1,14 @@
-//! What componentize-py's runtime allocates for every call and never frees. It is no leak of the plugin, so it is counted by
-//! itself.
+//! What componentize-py's runtime allocates for every call and never frees. It is no leak of the plugin, so it is
+//! counted separately.
 //!
 //! Two places are known (componentize-py 0.25.1 and its `wit-dylib`):
 //! - `bytes` that go to the host, as an argument or in a reply, are copied (`wit_dylib_pop_list`). Lists of other types are
 //!   freed at the end of the call, these copies are not.
 //! - An empty list or text from the host is a block of 0 bytes (`cabi_realloc`). Only lists that are not empty are freed.
 //!
-//! Breakpoints at both functions tell the addresses. A block counts as the runtime's as long as its bytes do not change: nothing
-//! refers to it, so whatever writes to it got the address from the allocator, after somebody had freed the block.
+//! Breakpoints at both functions give the addresses. A block counts as the runtime's as long as its bytes do not
+//! change: nothing refers to it, so code that writes to it got the address from the allocator, after the block had been
+//! freed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -91,7 +92,7 @@ fn role_of(function: &Function) -> Option<Role> {
     }
 }
 
-/// Returns true if the runtime keeps blocks that this function of it allocates.
+/// Returns true if the runtime keeps the blocks that this function allocates.
 pub(crate) fn keeps(function: &Function) -> bool {
     role_of(function).is_some()
 }

@@ -60,7 +60,7 @@ impl Python {
         }
     }
 
-    /// Returns true if there is an interpreter, of whatever version.
+    /// Returns true if there is an interpreter of any version.
     pub(crate) fn is_some(&self) -> bool {
         !matches!(self, Self::None)
     }

@@ -7,7 +7,7 @@ use crate::heap::{Block, Blocks, word};
 
 /// Bytes of a word.
 const WORD: u32 = 4;
-/// Where the number of its entries is in a dict's key table.
+/// Offset of the number of entries in a dict's key table.
 const KEYS_ENTRIES: u32 = 16;
 
 /// Objects in a memory.

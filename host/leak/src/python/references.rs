@@ -14,13 +14,14 @@ const WORD: u32 = 4;
 const TAGS: u32 = 3;
 /// Maximum items of one container that are read.
 const MAX_ITEMS: u32 = 1 << 24;
-/// Bytes of a dict's key table before its indices, and where in it the binary logarithms of its sizes, its kind and the number
-/// of its entries are.
+/// Bytes of a dict's key table before its indices, and the offsets in it: of the binary logarithms of its sizes, of its
+/// kind, and of the number of its entries.
 const KEYS_HEADER: u32 = 20;
 const KEYS_INDEX_BYTES: u32 = 5;
 const KEYS_KIND: u32 = 6;
 const KEYS_ENTRIES: u32 = 16;
-/// Bytes before the values of a dict whose keys are shared, and where in them the flag is that they are used.
+/// Bytes before the values of a dict whose keys are shared, and the offset in them of the flag that says whether the
+/// values are used.
 const VALUES_HEADER: u32 = 4;
 const VALUES_VALID: u32 = 3;
 /// Bytes of a type's own fields from the end of `PyTypeObject` to the keys that its objects share.
@@ -187,7 +188,7 @@ impl Objects<'_> {
             };
             let Some(value) = value.filter(|_| key != 0) else { continue };
             seen.edge(value, if is_namespace { Edge::Attribute(key) } else { Edge::Item(key) });
-            // Of what is shared by all objects of a class, the class is the owner.
+            // Keys that all objects of a class share belong to the class.
             if kind != 2 {
                 seen.edge(key, Edge::Element);
             }
@@ -234,7 +235,7 @@ impl Objects<'_> {
         (keys != 0 && self.byte(keys, KEYS_KIND)? == 2).then_some(keys)
     }
 
-    /// What a type has besides its members: its attributes, and its other fields.
+    /// What a type has in addition to its members: its attributes, and its other fields.
     fn type_object(&self, ty: u32, seen: &mut Seen<'_, '_>) {
         // `tp_dict` is the word after the base.
         let dict = self.at(ty, self.interpreter.layout.base + WORD).unwrap_or(0);
@@ -273,7 +274,7 @@ impl Objects<'_> {
         for index in 0..count {
             seen.edge(self.at(locals, index * WORD).unwrap_or(0) & !TAGS, Edge::Local(code, index));
         }
-        // The values that an expression has so far.
+        // The values on the stack of an expression that is being evaluated.
         let end = self.at(frame, offsets.frame.stack_pointer).unwrap_or(0);
         let first = locals.saturating_add(count * WORD);
         if end > first && end - first <= u32::from(u16::MAX) {
@@ -351,7 +352,7 @@ impl Seen<'_, '_> {
         }
     }
 
-    /// A block without an object that belongs to this object.
+    /// A block that contains no object and belongs to this object.
     fn block(&mut self, address: u32) {
         let blocks = self.objects.blocks;
         if let Some((index, _)) = blocks.holding(address).filter(|(_, block)| block.address == address)

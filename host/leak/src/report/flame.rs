@@ -8,7 +8,7 @@ use crate::finding::Study;
 /// Pixels. Without a fixed width, the graph takes the width of its container once, when it is loaded.
 const WIDTH: usize = 1100;
 
-/// A name without what separates the parts of a line: a semicolon, and a space before a number.
+/// A name without the characters that separate the parts of a line: a semicolon, and a space before a number.
 fn plain(name: &str) -> String {
     let name = name.replace(';', ",");
     match name.rsplit_once(' ') {

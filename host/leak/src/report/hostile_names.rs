@@ -1,4 +1,4 @@
-//! Tests: the names in a component and in a corpus are foreign. In reports they are text, whatever they contain.
+//! Tests: the names in a component and in a corpus are not trusted. Reports show them as text, whatever they contain.
 
 use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::kind::StageKind;

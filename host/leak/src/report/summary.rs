@@ -18,7 +18,7 @@ const MAX_TYPES: usize = 6;
 /// Maximum callers that are shown below the function that allocated.
 const CALLERS: usize = 4;
 
-/// The results of a study as plain text. `leaks` are its leaks, in which the known ones are marked.
+/// The results of a study as plain text. `leaks` are its leaks, with the known ones marked.
 pub fn summary(study: &Study, leaks: &[Leak]) -> String {
     let mut text = String::new();
     head(&mut text, study, Conclusion::of(study, leaks));

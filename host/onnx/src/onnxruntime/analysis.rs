@@ -49,7 +49,7 @@ pub(crate) struct Analysis {
     means: HashSet<String>,
     /// True if numbers are rounded to integers or compared, so that the smallest difference can change the answer.
     pub(crate) rounds_data: bool,
-    /// True if a number is centred or scaled with a mean over axes that are not kept. onnxruntime takes it for a
+    /// True if a number is centred or scaled with a mean over axes that are not kept. onnxruntime mistakes it for a
     /// normalisation, which keeps them.
     pub(crate) squeezes_means: bool,
     /// True if a request can make a run longer without larger inputs.
@@ -127,7 +127,7 @@ impl Analysis {
             }
             for (output, mut info) in node.output.iter().zip(self.outputs(node, &values, &inner)) {
                 let stated = declared.get(output.as_str()).copied().flatten();
-                // Which of both is right is not known, nor what follows from it.
+                // It is not known which of the two is right, so nothing that follows from them is known either.
                 let is_contradicted = info.ty.is_some() && stated.is_some() && info.ty != stated;
                 if is_contradicted || node.input.iter().any(|input| self.contradicted.contains(input)) {
                     self.contradicted.insert(output.clone());
@@ -189,7 +189,8 @@ impl Analysis {
             let info = values.get(actual).cloned().unwrap_or_else(Info::unknown);
             given.insert(formal.name.as_deref().unwrap_or_default(), info);
         }
-        // The body has no declared inputs, so that what is known about them is kept; all of them depend on the request.
+        // The inputs are removed from the body, so that their declarations do not replace what is known about them. All
+        // of them depend on the request.
         let inputs = std::mem::take(&mut body.input);
         self.data.extend(inputs.iter().filter_map(|input| input.name.clone()));
         let outer = std::mem::replace(&mut self.opset, opset);
@@ -223,7 +224,8 @@ impl Analysis {
         let is_quotient = operator == "Div";
         let operands = node.input.iter().chain(&node.output);
         let ty = ty.filter(|_| !operands.into_iter().any(|name| self.contradicted.contains(name)));
-        // onnxruntime itself computes the remainder safely; there, numbers with a fraction need their own rule.
+        // onnxruntime computes remainders safely, so one of an unknown type is not changed: numbers with a fraction
+        // would need another rule.
         let can_overflow = match ty {
             Some(ty) => matches!(ty, DataType::INT32 | DataType::INT64),
             None => is_quotient,
@@ -242,7 +244,7 @@ impl Analysis {
         let takes_data = |index: usize| node.input.get(index).is_some_and(|input| self.data.contains(input));
         self.time_depends_on_values |= match operator {
             "Loop" => true,
-            // A branch can be larger than the other, and all elements can be found.
+            // One branch of an `If` can take longer than the other, and the others can find up to all elements.
             "ConstantOfShape" | "If" | "NonZero" | "Compress" | "Unique" => takes_data(0),
             "Range" => (0..3).any(takes_data),
             "Expand" | "OneHot" | "Pad" | "Tile" | "Upsample" => takes_data(1),

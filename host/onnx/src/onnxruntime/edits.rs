@@ -68,9 +68,9 @@ fn edit_function(function: &[u8], found: &Found, names: &mut HashSet<String>) ->
     })
 }
 
-/// Removes declared shapes, which onnxruntime would trust: it computes constants from them. Of the inputs of the model
-/// they are kept, because requests are checked against them. Bodies need the shapes of their outputs for the case of no
-/// rounds.
+/// Removes declared shapes, which onnxruntime would trust: it computes constants from them. The shapes of the model's
+/// inputs are kept, because requests are checked against them. Bodies need the shapes of their outputs for the case of
+/// no rounds.
 fn edit_graph(graph: &[u8], found: &Found, place: Place, names: &mut HashSet<String>) -> Option<Vec<u8>> {
     let (mut index, mut input) = (0, 0);
     wire::edited(graph, |member, out| {

@@ -7,11 +7,11 @@ use super::analysis::Analysis;
 /// training mode share their memory with another constant.
 const NEVER: [&str; 3] = ["MatMulScaleFusion", "QDQS8ToU8Transformer", "ConstantSharing"];
 
-/// Take a mean over axes that are not kept for the mean of a normalisation, which keeps them.
+/// These mistake a mean over axes that are not kept for the mean of a normalisation, which keeps them.
 const NORMALISATIONS: [&str; 3] = ["LayerNormFusionL1", "LayerNormFusionL2", "SimplifiedLayerNormFusion"];
 
-/// Compute the same in another order. The difference is a rounding error, which matters only if the number is rounded to
-/// an integer or compared afterwards.
+/// These compute the same in another order. The difference is a rounding error, which matters only if the number is
+/// rounded to an integer or compared afterwards.
 const REORDERING: [&str; 17] = [
     "AttentionFusion",
     "BiasGeluFusion",

@@ -104,7 +104,7 @@ impl Proof {
         Value::new(rows, Some(order.iter().map(|&axis| sizes[axis].clone()).collect()))
     }
 
-    /// The rows of an input whose sizes are not known, if there are none.
+    /// The result for an input whose sizes are not known: unknown if the input has rows, otherwise like the input.
     pub(super) fn without_sizes(&mut self, input: &Value, why: &str) -> Value {
         match &input.rows {
             Rows::Along(_) => Value::unknown(why),

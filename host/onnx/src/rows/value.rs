@@ -65,7 +65,7 @@ pub(super) fn mixed(why: &str) -> Value {
     Value::new(Rows::Mixed(why.into()), None)
 }
 
-/// The result of an operator of which nothing is known but its inputs.
+/// The result of an operator of which only the inputs are known.
 pub(super) fn free_or_unknown(inputs: &[&Value], why: &str) -> Value {
     match inputs.iter().find(|input| !input.is_free()) {
         None => Value::new(Rows::Free, None),

@@ -13,7 +13,7 @@ use crate::rejected::Reason;
 use crate::site::Site;
 use crate::types::Info;
 
-/// The engine takes constants for equal that differ by this much.
+/// The engine treats constants as equal if they differ by at most this.
 const TOLERANCE: f64 = 1.01e-4;
 /// The factor of GELU (tanh).
 const GELU: f64 = 0.044_715;
@@ -67,7 +67,7 @@ fn pattern_constants(operator: &str, site: &Site) -> Vec<f64> {
     }
 }
 
-/// True if a constant may be taken for another constant that it does not equal in FLOAT.
+/// True if the engine may mistake a constant for another one that differs from it in FLOAT.
 fn resembles(info: &Info, constants: &[f64]) -> bool {
     if !may_have_one_element(info) {
         return false;

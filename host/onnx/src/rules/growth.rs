@@ -15,7 +15,7 @@ pub(super) fn guard(node: &NodeProto, mut replaced: Vec<NodeProto>, site: &mut S
     if !infos.iter().any(|info| info.is_dependent) || has_one_size(operator, &infos) {
         return replaced;
     }
-    // What the check lets pass is added to 0, which these types allow.
+    // The check adds 0 to the input that it passes on, which is possible for these types.
     let is_number = |info: &Info| matches!(info.ty, Some(DataType::FLOAT | DataType::INT64 | DataType::INT32));
     let Some(checked_index) = (0..infos.len()).find(|&index| is_number(&infos[index]) && node.input(index).is_some())
     else {

@@ -83,9 +83,9 @@ pub(super) fn conversion(
     nodes
 }
 
-/// Makes a node fail before it creates a tensor whose number of elements a request states, or runs that many times. `counts` gives numbers whose
-/// product is the number of elements at most; `made` are the nodes that compute them. Input `index` of the node is what the
-/// check lets pass.
+/// Makes a node fail before it creates a tensor whose number of elements a request states, or runs that many times.
+/// `counts` gives numbers whose product is the number of elements at most; `made` are the nodes that compute them. The
+/// check passes on input `index` of the node.
 pub(super) fn sizes(
     node: &NodeProto,
     index: usize,

@@ -1,5 +1,5 @@
-//! NaN, of which some operators of the engine make numbers. Where a value can be NaN although the inputs of the model are
-//! finite, these operators are replaced; whoever runs the engine refuses inputs that are not finite.
+//! NaN, which some operators of the engine replace by numbers. Where a value can be NaN although the inputs of the
+//! model are finite, these operators are replaced; the code that runs the engine refuses inputs that are not finite.
 
 use rten_onnx::onnx::{DataType, NodeProto};
 

@@ -48,7 +48,8 @@ fn steps(node: &NodeProto, nodes: &mut Vec<NodeProto>, site: &mut Site) -> Strin
     steps
 }
 
-/// Numbers whose product is the number of elements of an `Expand`, or more if the numbers of dimensions are not known.
+/// Factors of the number of elements of an `Expand`. Their product is larger if the numbers of dimensions are not
+/// known.
 fn broadcast(node: &NodeProto, sizes: &str, shape: &str, nodes: &mut Vec<NodeProto>, site: &mut Site) -> Vec<String> {
     let length = site.info(node, 1).stated_rank();
     let (Some(rank), Some(length)) = (site.info(node, 0).rank, length) else {

@@ -49,7 +49,8 @@ impl Growth {
         (0..self.last().len()).all(is_even)
     }
 
-    /// The states after more rounds: sizes that grow evenly go on so, others grow by the same ratio as in the last round.
+    /// The states after more rounds: sizes that grow evenly continue to do so, others grow by the same ratio as in the
+    /// last round.
     pub(super) fn after(&self, rounds: i64) -> Vec<Value> {
         let state = |(index, value): (usize, &Value)| {
             let sizes = self.sizes(index);

@@ -15,7 +15,7 @@ impl<'a> LastUses<'a> {
     pub(super) fn of(graph: &'a GraphProto) -> Self {
         let mut last: HashMap<&str, usize> = HashMap::new();
         for (index, node) in graph.node.iter().enumerate() {
-            // A value that nothing takes is dropped at once.
+            // A value that no node takes is dropped at once.
             last.extend(node.output.iter().map(|output| (output.as_str(), index)));
             last.extend(taken(node).into_iter().map(|name| (name, index)));
         }

@@ -33,7 +33,7 @@ impl Count {
     }
 }
 
-/// The rounds of a loop: the body, and what each round gets beside the states.
+/// The rounds of a loop: the body, and what each round gets in addition to the states.
 struct Rounds<'a> {
     body: &'a GraphProto,
     count: Count,
@@ -79,7 +79,7 @@ impl Rounds<'_> {
 /// The values of a loop after all rounds.
 struct Result {
     states: Vec<Value>,
-    /// What one round returns beside the states; unknown if it is not the same in all rounds.
+    /// What one round returns in addition to the states; unknown if it is not the same in all rounds.
     collected: Vec<Value>,
 }
 

@@ -57,7 +57,8 @@ fn is_whole(node: &NodeProto, operator: &str, inputs: &[&Value]) -> bool {
     }
 }
 
-/// The largest value that the engine needs beside the outputs of a node: the scores of attention, or a step of a product.
+/// The largest value that the engine needs in addition to the outputs of a node: the scores of attention, or a step of
+/// a product.
 pub(super) fn inner(node: &NodeProto, inputs: &[&Value]) -> Option<Value> {
     match node.op_type.as_deref() {
         Some("Attention") => Some(Value::of_dims(attention::scores(node, inputs)?)),

@@ -64,7 +64,7 @@ fn split(node: &NodeProto, inputs: &[&Value]) -> Option<Value> {
             dims[axis] = parts.iter().copied().max().unwrap_or(0);
             i64::try_from(parts.len()).ok()?
         }
-        // As many parts as elements, each as large as all: more than any split has, but only one of both can be.
+        // There may be as many parts as elements, or a part as large as the whole, but not both. So nothing is assumed.
         None => return None,
     };
     Some(Value::sequence(length, Some(dims)))

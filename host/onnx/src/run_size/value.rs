@@ -67,8 +67,8 @@ impl Value {
         }
     }
 
-    /// What is one of two values: the larger sizes of both. Nothing is known of different numbers of dimensions, except
-    /// which has more elements.
+    /// A value that is one of two: the larger of their sizes. If their numbers of dimensions differ, the one with more
+    /// elements counts.
     pub(super) fn larger(&self, other: &Self) -> Self {
         if self == other {
             return self.clone();

@@ -197,7 +197,7 @@ impl CompiledCache {
         self.folder.join(format!("{}.cwasm", name.0))
     }
 
-    /// Writes an entry: its authentication code, the length of the note, the note, the code.
+    /// Writes an entry: its authentication code, the length of the note (its metadata), the note, the code.
     fn write(&self, name: &EntryName, note: &[u8], code: &[u8]) -> io::Result<()> {
         let length = u32::try_from(note.len()).map_err(io::Error::other)?.to_le_bytes();
         let mac = self.mac(name, &[&length, note, code]).finalize().into_bytes();

@@ -41,7 +41,7 @@ pub struct Preparer {
     has_compiled: AtomicBool,
 }
 
-/// What is called before a component is compiled.
+/// The function that is called before a component is compiled.
 type OnCompile = Box<dyn Fn(&Identity) + Send + Sync>;
 
 /// The niceness of compiler threads: the lowest priority that still gets some time on a machine that is never idle.

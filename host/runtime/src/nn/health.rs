@@ -48,7 +48,7 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the rules, and who is told.
+    /// Sets the rules and the observer.
     pub(super) fn configure(&self, rules: HealthRules, observer: Arc<dyn HealthObserver>) {
         let mut state = self.state();
         state.rules = rules;

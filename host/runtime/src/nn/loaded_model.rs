@@ -88,7 +88,7 @@ impl LoadedModel {
         self
     }
 
-    /// Sets when the model is taken out of service because its device fails, and who is told.
+    /// Sets when the model is taken out of service because its device fails, and the observer.
     #[must_use]
     pub fn with_health(self, rules: HealthRules, observer: Arc<dyn HealthObserver>) -> Self {
         self.health.configure(rules, observer);

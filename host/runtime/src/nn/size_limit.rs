@@ -26,7 +26,8 @@ pub(super) struct SizeLimit {
     sizing: Vec<bool>,
     /// Bounds the estimates that run at the same time.
     turns: Arc<Semaphore>,
-    /// The inputs of runs, those of the latest run first, and why they are refused. Only locked for a look.
+    /// The inputs of runs, those of the latest run first, and why they are refused. Locked only while it is read or
+    /// changed.
     judged: Mutex<VecDeque<(Inputs, Judgement)>>,
 }
 
@@ -63,7 +64,8 @@ impl SizeLimit {
     /// Checks a batch of `rows` rows of such runs; the first dimension of each input is the batch.
     ///
     /// # Errors
-    /// As [`SizeLimit::check`]. If numbers of the run decide about its sizes: those of other runs may be larger.
+    /// As [`SizeLimit::check`]. Also if the sizes of the run depend on its numbers, because numbers of other runs may
+    /// be larger.
     pub(super) async fn check_batch(&self, tensors: &[Tensor], rows: u32) -> Result<(), RunError> {
         let decides = |(tensor, is_sizing): (&Tensor, &bool)| *is_sizing && estimate::integers(tensor).is_some();
         if tensors.iter().zip(&self.sizing).any(decides) {

@@ -8,11 +8,12 @@ pub(super) const MAX_RESOURCES: usize = 100_000;
 /// The limits of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The cap on the sum of all linear memories, in bytes. It also limits the tensors that the stage makes.
+    /// The cap on the sum of all linear memories, in bytes. The tensors that the stage makes have a second limit of
+    /// this size.
     pub max_memory: u64,
     /// The time of one run, including the time it waits for the backend.
     pub deadline: Duration,
-    /// The time of `init`, which runs once per deployment.
+    /// The time of `init`, which runs once for each stage at a deployment.
     pub init_deadline: Duration,
     /// Maximum bytes of a reply, and of a context.
     pub max_output: u64,

@@ -70,7 +70,7 @@ impl StoreState {
         Ok(Err(self.table.push(error)?))
     }
 
-    /// Counts a tensor that this stage made against the stage's cap.
+    /// Counts a tensor that this stage made against a limit that is as large as the stage's cap.
     fn charge(&mut self, tensor: &mut Tensor) -> wasmtime::Result<()> {
         let wanted = self.tensor_bytes.saturating_add(cost(tensor));
         if wanted > self.limits.max_memory {
@@ -87,7 +87,7 @@ impl StoreState {
 impl tensor::Host for StoreState {}
 
 impl tensor::HostTensor for StoreState {
-    /// The bytes count against the stage's cap, because they are no longer in the guest's memory.
+    /// The bytes count against the limit for tensors, because they are no longer in the guest's memory.
     fn new(
         &mut self,
         dimensions: Vec<u32>,

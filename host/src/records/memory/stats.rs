@@ -102,8 +102,8 @@ impl MemoryStats {
 
     /// Removes the series of the versions that are gone, and the routes (pipeline and chip) that are gone. Without
     /// this, memory would grow with every deployment and every new configuration. Call it again later: a request that
-    /// began before its version was removed counts in a series that it may create again, and a series in which a stage
-    /// runs is only removed by a later call.
+    /// began before its version was removed may create its series again, and a series in which a stage runs is only
+    /// removed by a later call.
     pub fn retain(&self, is_known: impl Fn(&Identity) -> bool, is_served: impl Fn(&str, &str) -> bool) {
         let routes = self.routes();
         let mut has_gone = false;

@@ -108,7 +108,8 @@ struct Messages {
     /// True if the call has exactly one message. Its time-out starts with the call. The client of a stream may wait as
     /// long as it likes before its first message.
     is_unary: bool,
-    /// Knows whether a message of a stream is handled; `None` without a connection.
+    /// The state of the request on its connection, which notes whether a message of a stream is being handled; `None`
+    /// without a connection.
     running: Option<Arc<RunningState>>,
     /// Completes when the server stops.
     closed: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -168,7 +169,7 @@ impl Messages {
         Poll::Ready(Ok(()))
     }
 
-    /// Waits until the bytes that the decoder wants are reserved. Returns true if it wanted some.
+    /// Waits until the bytes that the decoder needs are reserved. Returns true if it needed some.
     fn poll_wanted(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Status>> {
         let Some((bytes, since)) = self.held.wanted() else { return Poll::Ready(Ok(false)) };
         ready!(self.held.poll_grow(context, bytes, true)).map_err(overloaded)?;

@@ -78,8 +78,8 @@ pub fn read_binary(datatype: Datatype, shape: &[u64], bytes: Bytes) -> Result<Da
     Ok(Data::Fixed(bytes))
 }
 
-/// Maximum elements that the binary form of a BYTES tensor can have: `count` are announced, and each has four bytes for its
-/// length.
+/// Maximum elements that the binary form of a BYTES tensor can have: `count` are announced, and each has four bytes for
+/// its length.
 fn most_elements(count: u64, bytes: usize) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX).min(bytes / 4)
 }

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, Read, Result, Seek, SeekFrom};
 
-/// Where the features of a file are: after "RIFF", its length, "WEBP", "VP8X" and the length of that chunk.
+/// Offset of the feature flags in a file: after "RIFF", its length, "WEBP", "VP8X" and the length of that chunk.
 pub(super) const FEATURES: usize = 20;
 /// The features that declare metadata.
 pub(super) const HAS_EXIF: u8 = 8;

@@ -1,6 +1,6 @@
 //! The elements that a resize to the nearest element takes along one axis.
 
-/// Coordinates that are closer to a tie are ties for onnxruntime 1.32.
+/// Coordinates that are closer than this to a tie are ties for onnxruntime 1.32.
 pub(super) const TIE: f32 = 1e-6;
 
 /// The attribute `coordinate_transformation_mode`.

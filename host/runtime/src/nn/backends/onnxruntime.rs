@@ -210,7 +210,7 @@ enum SessionError {
 }
 
 impl SessionError {
-    /// Tells an option that the library does not accept apart from a device that is missing.
+    /// Distinguishes an option that the library does not accept from a missing device.
     fn of_device(device: Device, error: ort::Error) -> Self {
         match error.message().contains("provider option") {
             true => Self::Options(error),

@@ -1,9 +1,9 @@
 //! Runs a model with prepared numbers of rows only: rows are added to reach the next size, and their outputs are
 //! removed.
 //!
-//! The added rows repeat the last row. A row of zeros could be invalid for the model (an index, a length, a divisor), or
-//! slow (NaN and denormals), and would then change whether the run succeeds. A repeated row does what the row itself
-//! does.
+//! The added rows repeat the last row. A row of zeros could be invalid for the model (an index, a length, a divisor),
+//! or slow (NaN and denormals), and would then change whether the run succeeds. A repeated row behaves like the
+//! original row.
 
 use std::sync::Arc;
 

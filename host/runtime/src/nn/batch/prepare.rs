@@ -1,5 +1,5 @@
-//! Runs a model at admission with every number of rows that it will meet, so that a device which prepares itself for
-//! new shapes does that before the model is ready and not while it serves requests.
+//! Runs a model at admission with every number of rows that it will get, so that a device that prepares itself for new
+//! shapes does that before the model is ready and not while it serves requests.
 //!
 //! The rows of each padded batch are compared with the rows alone, because a library may choose other algorithms for
 //! each size.
@@ -49,7 +49,8 @@ pub enum PrepareError {
     },
 }
 
-/// Runs every size once on everything that prepares itself for shapes, and compares padded batches with single rows.
+/// Runs every size once in everything that prepares itself for shapes (each session), and compares padded batches with
+/// single rows.
 ///
 /// # Errors
 /// The size, and the row with the difference or the error of the run.
@@ -68,7 +69,7 @@ pub fn prepare_sizes(model: &dyn Model, sizes: &BatchSizes) -> Result<(), Prepar
         if bytes > MAX_BYTES {
             return Err(PrepareError::TooLarge { size: rows, bytes });
         }
-        // The most padding that this size gets, and none.
+        // Batches with the most padding that this size gets, and without padding.
         for own in [before + 1, rows] {
             let patterns: Vec<u32> = (0..rows).map(|place| place.min(own - 1) % ROWS).collect();
             let inputs = batch(inputs, size, &patterns);

@@ -142,8 +142,8 @@ fn bytes(inputs: &[Tensor]) -> usize {
     inputs.iter().map(|input| input.data.len()).sum()
 }
 
-/// The batches of the check, each as places in a list of `rows` rows: pairs and one larger batch, in both orders; if the
-/// graph proves nothing, each row also with the first, and a batch as large as they may be.
+/// The batches of the check, each as places in a list of `rows` rows: pairs and one larger batch, in both orders; if
+/// the graph proves nothing, each row also with the first, and a batch of the largest size.
 fn batches(rows: usize, max_batch: u32, is_proven: bool, row_bytes: usize, most_rows: usize) -> Vec<Vec<usize>> {
     let forwards: Vec<usize> = (0..rows).collect();
     let backwards: Vec<usize> = forwards.iter().rev().copied().collect();

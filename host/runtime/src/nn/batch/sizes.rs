@@ -1,5 +1,5 @@
 //! The numbers of rows that batches are padded to. A device that prepares itself for every new shape of inputs (cuDNN
-//! searches its algorithms for seconds) meets only these numbers, and it meets them at admission.
+//! tries its algorithms for seconds) gets only these numbers, each of them first at admission.
 
 /// The numbers of rows of batches, in ascending order.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,7 +20,7 @@ const MOST_INTEGERS: usize = 64;
 pub(super) struct Estimates {
     /// The names of the model's inputs, in order.
     names: Vec<String>,
-    /// Only locked for a copy. It cannot be shared by threads.
+    /// Locked only while it is copied, because threads cannot share it.
     original: Mutex<RunSizes>,
     /// Copies that no estimate uses.
     idle: Mutex<Vec<RunSizes>>,

@@ -112,7 +112,7 @@ pub(super) fn memory_of_parameters(parameters: Option<&RawValue>) -> u64 {
     count as u64 * PART + length as u64
 }
 
-/// Bytes in memory of a part of a request or of a parameter, besides its texts.
+/// Bytes in memory of a part of a request or of a parameter, in addition to its texts.
 pub(super) const PART: u64 = 256;
 
 /// At most [`MAX_PARAMETERS`] parameters.

@@ -1,4 +1,5 @@
-//! Tells the errors of a device apart from those of a model: only the first say something about other runs.
+//! Distinguishes errors of the device from errors of the model: only errors of the device say something about other
+//! runs.
 
 use ort::ErrorCode;
 

@@ -85,8 +85,8 @@ pub(in crate::serve::http::oip) fn memory_of_elements(data: &RawValue, datatype:
     }
 }
 
-/// Bytes in memory of one element of a BYTES tensor that is not empty, besides its text: its place in the list, its own
-/// allocation, and the count of those that share it.
+/// Bytes in memory of one element of a BYTES tensor that is not empty, in addition to its text: its place in the list,
+/// its own allocation, and the count of those that share it.
 const OWN_ELEMENT: u64 = SHARED_ELEMENT + 64;
 
 /// The elements read so far.
