@@ -28,7 +28,7 @@ fn config(device: &str, batches: &str) -> String {
     )
 }
 
-/// Rows per second of the device alone, in runs of so many rows.
+/// Rows per second of the device alone, in runs of this many rows.
 fn alone(rows: u32, runs: u32) -> f64 {
     let digits = plimsoll::base::bundled::file("digits.onnx").expect("bundled");
     let model = simulated::load(digits, &COSTS);
@@ -45,7 +45,7 @@ fn alone(rows: u32, runs: u32) -> f64 {
     f64::from(rows * runs) / started.elapsed().as_secs_f64()
 }
 
-/// Requests per second of so many callers, each with one request at a time.
+/// Requests per second of this many callers, each with one request at a time.
 async fn served(pipeline: &Arc<plimsoll::deploy::ServedPipeline>, callers: usize, time: Duration) -> f64 {
     let started = Instant::now();
     let body = Arc::new(std::fs::read(data("digits/4.png")).expect("a digit"));

@@ -1,5 +1,5 @@
-//! Batch sizes over HTTP: a device that prepares itself for new shapes meets only sizes that it knows, no caller sees the
-//! rows that fill a batch, and settings that cannot be used are refused by name.
+//! Batch sizes over HTTP: a device that prepares itself for new shapes gets only prepared sizes, no caller sees the
+//! rows that pad a batch, and settings that cannot be used are rejected by name.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -46,7 +46,7 @@ fn inspect_escapes_the_texts_of_a_file() {
 async fn the_list_of_plugins_escapes_the_texts_of_the_server() {
     let site = Site::new("");
     let server = site.serve().await;
-    // The list shows the path of the refused file, and the reason, which has the path too.
+    // The list shows the path of the rejected file, and the reason, which has the path too.
     site.drop_in("stamp@\u{1b}[31m\nstamp serving\u{202e}.wasm", &stamped(1));
     server.wait_for_state("stamp", "refused").await;
     let output = Command::new(env!("CARGO_BIN_EXE_plimsoll-under-test"))

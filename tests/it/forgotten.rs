@@ -83,7 +83,7 @@ async fn three_hundred_versions_come_and_go_and_leave_nothing() {
                 let path = format!("/v1/plugins/{name}");
                 until("the removal", async || server.get(&path).await.status == 404).await;
             }
-            // A plugin that is refused, over HTTP and as a file.
+            // A plugin that is rejected, over HTTP and as a file.
             _ => {
                 let name = format!("refused-{version}");
                 let put = server.send("PUT", &format!("/v1/plugins/{name}"), &[], vec![7; 50]).await;

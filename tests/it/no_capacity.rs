@@ -119,7 +119,7 @@ async fn requests_without_memory_are_refused_and_do_not_count_for_a_canary() {
     assert_eq!(served.send("POST", "/v1/pipelines/p/infer", Vec::new()).await.0, 200);
 }
 
-/// A configuration that cannot be tried now is not refused.
+/// A configuration that cannot be tried now is not rejected.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_finds_no_memory_for_its_sample_is_served_later() {
     let Some((site, served)) = with_little_memory() else { return };

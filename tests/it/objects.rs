@@ -1,4 +1,4 @@
-//! Where the protocol has an object and the configuration a table, a list of the members is refused.
+//! Where the protocol has an object and the configuration a table, a list of the members is not accepted.
 
 use plimsoll_tests::{Server, guests_config};
 use serde_json::{Value, json};

@@ -71,7 +71,8 @@ fn divided(place: &str, operator: &str, ty: DataType) -> Onnx {
 fn integers_are_divided_by_minus_one_and_zero_without_an_end_of_the_process_in_every_graph() {
     let least = i64::from(i32::MIN);
     for (backend, opened) in backends() {
-        // The files that the tests write have no names of inner graphs, which onnxruntime wants; a function has none.
+        // The files that the tests write have no names of inner graphs, which onnxruntime requires; a function has
+        // none.
         for place in ["main", "branch", "loop"].into_iter().filter(|&place| place == "main" || backend == "rten") {
             for operator in ["Div", "Mod"] {
                 let what = format!("{operator} in {place} on {backend}");

@@ -66,7 +66,7 @@ fn broken_headers_are_rejected_for_every_target_size() {
             assert!(matches!(ours, Err(Rejected::Broken(_))), "{what}, {side}");
         }
     }
-    // libjpeg takes an unknown transform for YCbCr, and ignores metadata that it does not know.
+    // libjpeg treats an unknown transform as YCbCr, and ignores metadata that it does not know.
     let expected = prepare(&whole, &settings(64, 64)).expect("an image").0;
     for body in [
         with_segment(&whole, 0xEE, b"Adobe\0\x64\0\0\0\0\x03"),

@@ -19,7 +19,7 @@ async fn wait_for_deadline(server: &Server, seconds: f64) {
     }
 }
 
-/// Waits until so many reloads ended with a result, at most one minute.
+/// Waits until this many reloads ended with a result, at most one minute.
 pub(crate) async fn wait_for_reloads(server: &Server, result: &str, count: u32) {
     let line = format!("plimsoll_config_reloads_total{{result=\"{result}\"}} {count}\n");
     let until = Instant::now() + Duration::from_secs(60);

@@ -39,7 +39,7 @@ pub enum Fault {
     None,
     /// It is lost.
     Lost,
-    /// Its memory holds runs of at most so many rows.
+    /// Its memory holds runs of at most this many rows.
     Memory(u32),
 }
 

@@ -10,7 +10,7 @@ use super::verdict::Verdict;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Conclusion {
-    /// Something leaks that is not known.
+    /// There is a leak that is not known.
     Leaks,
     /// Only known leaks were found.
     KnownLeaks,

@@ -1,4 +1,5 @@
-//! Known leaks, which do not stop a CI: those of an earlier report (the baseline), and those that a suppression file names.
+//! Known leaks, which do not fail a CI: those of an earlier report (the baseline), and those that a suppression file
+//! names.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,8 @@
 //! allocated them.
 //!
 //! - [`study`]: the experiments in their order; [`finding`]: their results. [`report`]: the summary and the files.
-//!   [`conclusion`]: what a CI does; [`known`]: the leaks that do not stop it. [`progress`]: how far a study is.
+//!   [`conclusion`]: the exit code for a CI; [`known`]: the leaks that do not fail it. [`progress`]: how far a study
+//!   is.
 //! - [`corpus`]: the inputs. [`variation`]: inputs with new contents for each call. [`subject`]: the instance. [`run`]:
 //!   rounds over the inputs, in one instance, [`record`]ed; `class_run`: those of one class.
 //! - [`heap`]: dlmalloc's chunks in linear memory; `snapshot`: where they begin in a snapshot. `heap_watch` reads them

@@ -39,7 +39,7 @@ impl Progress {
         Self { bar: ProgressBar::hidden(), lines: Some((Box::new(print), Mutex::default())) }
     }
 
-    /// Begins a step of so many calls.
+    /// Begins a step with this number of calls.
     pub(crate) fn step(&self, name: &str, calls: usize) {
         self.bar.set_message(name.to_owned());
         self.bar.inc_length(calls as u64);

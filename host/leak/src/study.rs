@@ -36,7 +36,7 @@ const TRACED_ROUNDS: usize = 2;
 /// Shown instead of a call stack for blocks that are allocated before a Python function runs.
 const NO_PYTHON_FUNCTION: &str = "componentize-py (the arguments of the request)";
 
-/// Bytes of the stack if wasm-ld is not told otherwise.
+/// The default size of the stack in wasm-ld, in bytes.
 const DEFAULT_STACK: u32 = 64 << 10;
 
 /// Options of a study.

@@ -70,7 +70,7 @@ pub(crate) fn check_inputs(body: &mut GraphProto, claimed: &[(String, usize)], s
         let (shape, zero, sum) = (site.name("shape"), site.name("zero"), site.name("condition"));
         body.node.push(new("Shape", &[name], &shape));
         body.node.extend(zero_if_rank(name, &shape, *rank, &zero, site));
-        // The engine has BOOL as INT32.
+        // The engine represents BOOL as INT32.
         body.node.push(new("Add", &[&checked, &zero], &sum));
         checked = sum;
     }

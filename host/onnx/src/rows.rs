@@ -147,7 +147,7 @@ impl Proof {
         if !graphs.is_empty() {
             return vec![Value::unknown("is not analysed"); node.output.len()];
         }
-        // What mixed rows before stays mixed.
+        // A result of mixed rows is mixed.
         if !matches!(operator, "Shape" | "Size" | "ConstantOfShape")
             && let Some(mixed) = inputs.iter().find(|input| matches!(input.rows, Rows::Mixed(_)))
         {

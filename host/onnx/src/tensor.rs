@@ -51,7 +51,8 @@ pub(crate) fn floats(tensor: &TensorProto) -> Option<Vec<f64>> {
     }
 }
 
-/// True if an element of a constant of FLOAT, DOUBLE or FLOAT16 is of a kind. Data in other files are not read.
+/// True if `is_kind` is true for an element of a constant of FLOAT, DOUBLE or FLOAT16. Data in other files are not
+/// read.
 pub(crate) fn contains(tensor: &TensorProto, is_kind: fn(f32) -> bool) -> bool {
     let Some(raw) = tensor.raw_data.as_ref().map(RefCell::borrow) else {
         return tensor.float_data.iter().any(|&value| is_kind(value))
@@ -62,7 +63,7 @@ pub(crate) fn contains(tensor: &TensorProto, is_kind: fn(f32) -> bool) -> bool {
     bytes_contain(tensor.data_type, &raw, is_kind)
 }
 
-/// True if an element of the bytes of FLOAT, DOUBLE or FLOAT16 is of a kind.
+/// True if `is_kind` is true for an element in bytes of FLOAT, DOUBLE or FLOAT16.
 pub(crate) fn bytes_contain(ty: Option<DataType>, bytes: &[u8], is_kind: fn(f32) -> bool) -> bool {
     match ty {
         Some(DataType::FLOAT) => bytes.as_chunks().0.iter().any(|&bytes| is_kind(f32::from_le_bytes(bytes))),

@@ -6,10 +6,10 @@ use rten_onnx::onnx::{DataType, TensorProto, ValueInfoProto};
 
 use crate::tensor;
 
-/// Constants with at most so many elements are kept to decide rules.
+/// Constants with at most this many elements are kept, because rules depend on them.
 pub(crate) const KEPT_ELEMENTS: usize = 64;
 
-/// Lists of sizes with more elements are not looked at: no tensor has so many dimensions.
+/// Lists of sizes with more elements are ignored: no tensor has so many dimensions.
 pub(crate) const MOST_DIMENSIONS: usize = 64;
 
 /// What is known about a value.

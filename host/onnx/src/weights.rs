@@ -9,7 +9,7 @@ use rten_onnx::onnx::{DataLocation, DataType, GraphProto, ModelProto, StringStri
 use crate::rejected::Rejected;
 use crate::tensor;
 
-/// Weights of at most so many bytes become part of the model, so that the rules see them.
+/// Weights of at most this many bytes become part of the model, so that the rules see them.
 const INLINED: usize = 4_096;
 
 /// A file with weights: its path as the model names it, and its bytes.

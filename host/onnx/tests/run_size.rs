@@ -126,7 +126,7 @@ fn with(mut node: NodeProto, attributes: Vec<AttributeProto>) -> NodeProto {
     node
 }
 
-/// A graph whose standard operator set is of a version.
+/// A graph with this version of the standard operator set.
 fn sizes(graph: GraphProto, opset: i64) -> RunSizes {
     let opset_import = vec![OperatorSetIdProto { version: Some(opset), ..OperatorSetIdProto::default() }];
     let bytes = ModelProto { graph: Some(graph), opset_import, ..ModelProto::default() }.write_buf().expect("written");
@@ -261,7 +261,7 @@ fn loops_run_as_often_as_they_may() {
         // Without a round the loop returns its input.
         assert_eq!(largest(&found).max(10), expected.max(10), "{rounds:?}");
     }
-    // What grows by more in every round.
+    // A state that grows by more in every round.
     let mut square = growing("Concat", ["state", "range"], "n", always());
     if let Some(round) = &mut square.attribute[0].g {
         round.node.insert(1, node("Range", &["zero", "round", "one"], "range"));

@@ -38,7 +38,7 @@ pub struct Pipeline {
     #[serde(deserialize_with = "table")]
     pub postprocess: Stage,
     /// A request body that every new version must answer before it serves. The default is a small bundled image, which
-    /// a version may also refuse.
+    /// a version may also reject as invalid, unsupported or too large.
     pub sample: Option<PathBuf>,
     /// The share of requests that a new version gets until it is promoted. By default it gets all requests at once.
     #[serde(default, deserialize_with = "canary")]

@@ -124,8 +124,8 @@ impl Canary {
     }
 }
 
-/// A version is rolled back if it is clearly worse (a factor) and if that is not by chance (evidence). It is promoted if it
-/// had enough requests and is not worse; if it is worse, but perhaps by chance, the canary goes on.
+/// A version is rolled back if it is clearly worse (a factor) and if that is not by chance (evidence). It is promoted
+/// if it had enough requests and is not worse; if it is worse, but perhaps by chance, the canary continues.
 fn judge(figures: &CanaryComparison, rules: &CanaryRules) -> CanaryVerdict {
     let CanaryComparison { new, old, pipeline, large, .. } = figures;
     let share = new.requests as f64 / (new.requests + old.requests).max(1) as f64;

@@ -29,7 +29,7 @@ impl fmt::Display for NoNewest {
 /// `None` if there are no files.
 ///
 /// # Errors
-/// If there are several files, and their versions have no order or the highest one is there twice.
+/// If there are several files, and their versions have no order, or two files have the highest version.
 pub fn newest(files: &[ComponentFile]) -> Result<Option<&ComponentFile>, NoNewest> {
     let ([] | [_]) = files else { return newest_of_many(files).map(Some) };
     Ok(files.first())

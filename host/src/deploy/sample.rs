@@ -28,8 +28,8 @@ pub struct SampleError {
 }
 
 /// Runs the sample through the pipeline. If `plugin` is given, the sample runs on the chips with this plugin, or on the
-/// default chip if there are none. Otherwise it runs on every chip. The configured sample must be answered. The bundled
-/// sample may also be refused, because the plugin may not read JPEG, but no stage may trap or exceed a limit.
+/// default chip if there are none. Otherwise it runs on every chip. The configured sample must be answered. The plugin
+/// may reject the bundled sample, because it may not read JPEG, but no stage may trap or exceed a limit.
 ///
 /// # Errors
 /// If a stage fails.

@@ -29,7 +29,7 @@ pub(super) struct RunningState {
     connection: Weak<OpenConnection>,
     /// Its reply was cut off, because the client does not read it.
     is_cut_off: AtomicBool,
-    /// The head of its reply is there, so the request itself is answered, except for messages of a stream.
+    /// The head of its reply has been created, so the request itself is answered, except for messages of a stream.
     is_replying: AtomicBool,
     /// A stream of request messages has one in progress.
     has_message: AtomicBool,
@@ -100,7 +100,7 @@ impl Running {
         &self.0
     }
 
-    /// The head of its reply is there.
+    /// The head of its reply has been created.
     pub(super) fn replies(&self) {
         self.0.asked(false);
         self.0.is_replying.store(true, Relaxed);

@@ -55,7 +55,7 @@
 //!   (default 100).
 //! - `labels`: the asset with one label per line. Without it, the label is the class index as text.
 //!
-//! The sources were read and compared; what is different here:
+//! The sources were read and compared; the differences are:
 //! - Overlap and soft scores are computed in f64, without the pixel that some of them add to each side (`nms` of
 //!   `demo_utils.py` in YOLOX, `cpu_soft_nms`), without the 0.00001 that UltraFace adds to the union, and without moving
 //!   boxes of other classes far away (`max_wh` of YOLOv5). Boxes without area overlap with none.

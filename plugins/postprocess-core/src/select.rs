@@ -37,7 +37,7 @@ pub struct Found<T> {
     pub score: f32,
     /// x1, y1, x2, y2 in the unit of the model.
     pub r#box: [f32; 4],
-    /// What else belongs to the box.
+    /// Further data of the box.
     pub extra: T,
 }
 

@@ -89,7 +89,7 @@ fn names_are_text_in_html_and_svg() {
     assert!(!page.contains("srcdoc=\"<"), "the flame graph is escaped");
 }
 
-/// inferno takes two numbers at the end of a line for a difference.
+/// inferno reads two numbers at the end of a line as a difference.
 #[test]
 fn a_name_that_ends_with_a_number_does_not_change_the_bytes_of_a_stack() {
     let flame = flame::svg(&study()).expect("drawn").expect("it has stacks");

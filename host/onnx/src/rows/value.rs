@@ -11,7 +11,7 @@ pub(crate) enum Rows {
     Along(usize),
     /// Several rows decide the same element; the text says where.
     Mixed(String),
-    /// Not known; the text says since where.
+    /// Not known; the text says from which node on.
     Unknown(String),
 }
 

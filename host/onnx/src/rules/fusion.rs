@@ -1,7 +1,7 @@
 //! Keeps the engine from joining operators that only resemble a pattern. It joins, for example, the nodes of GELU, of a
-//! layer normalization or of a scaled matrix product to one operator, takes constants that differ by up to 0.0001 for
-//! those of the pattern, and does not look at all attributes and shapes. Where the joined operator would compute something
-//! else, a `Reshape` that changes nothing separates the nodes.
+//! layer normalization or of a scaled matrix product to one operator, treats constants that differ by up to 0.0001 like
+//! those of the pattern, and does not look at all attributes and shapes. Where the joined operator would compute
+//! something else, a `Reshape` that changes nothing separates the nodes.
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI, SQRT_2};
 
@@ -146,7 +146,7 @@ fn negated(node: &NodeProto, mut nodes: Vec<NodeProto>, site: &mut Site) -> Vec<
     nodes
 }
 
-/// `Where(IsNaN(x), c, x)` as `Where(Not(IsNaN(x)), x, c)`, because the engine takes a small constant for 0.
+/// `Where(IsNaN(x), c, x)` as `Where(Not(IsNaN(x)), x, c)`, because the engine treats a small constant as 0.
 fn safe_softmax(node: &NodeProto, mut nodes: Vec<NodeProto>, site: &mut Site) -> Vec<NodeProto> {
     let is_checked = node.input(0).is_some_and(|name| site.uses.is_produced_by(name, &["IsNaN"]));
     if !is_checked || !resembles_zero(&site.info(node, 1)) {

@@ -43,7 +43,7 @@ pub(super) fn shape(mut node: NodeProto, site: &mut Site) -> Replaced {
     Ok(vec![node, new("Slice", &[&all, &starts, &ends], &output)])
 }
 
-/// `Slice`. If the axes are absent, the engine takes the steps for the axes, and needs them in operator sets before 10.
+/// `Slice`. If the axes are absent, the engine uses the steps as the axes, and needs them in operator sets before 10.
 pub(super) fn slice(mut node: NodeProto, site: &mut Site) -> Replaced {
     if node.attribute("axes").is_none()
         && let Some(length) = node.ints("starts").map(<[i64]>::len)
@@ -77,7 +77,7 @@ fn check_backward_starts(node: &NodeProto, site: &Site) -> Result<(), Reason> {
         let size = axis.and_then(|axis| data.size(axis));
         !may_be_negative(index) || start >= -1.0 || size.is_some_and(|size| start >= -size as f64)
     };
-    // onnxruntime takes these for the first element, ONNX for the last.
+    // onnxruntime reads these as the first element, ONNX as the last.
     let is_open = |end: &f64| *end == i64::MAX as f64 || *end == f64::from(i32::MAX);
     let ends = site.info(node, 2).constant;
     let is_ambiguous = |(index, end): (usize, &f64)| may_be_negative(index) && is_open(end);

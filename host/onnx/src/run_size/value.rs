@@ -2,7 +2,7 @@
 
 use crate::types::MOST_DIMENSIONS;
 
-/// Values with at most so many elements are followed, because they can be sizes.
+/// Values with at most this many elements are followed, because they can be sizes.
 pub(super) const KEPT_ELEMENTS: u64 = 64;
 
 /// Larger sizes are not distinguished, so that sums and products of a few of them are exact.

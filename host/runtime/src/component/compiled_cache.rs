@@ -4,7 +4,7 @@
 //! the name of an entry depends on everything that its code depends on: the component, the engine's settings and
 //! wasmtime's version, and for a snapshot the inputs of `init`. Entries are in a folder that only its owner can write
 //! to, and are authenticated by HMAC-SHA-256 (RFC 2104) with a key in that folder. An entry that cannot be trusted is
-//! compiled again. The folder may be read-only, and may belong to root, who can change this process anyway.
+//! compiled again. The folder may be read-only, and may belong to root, which can change this process anyway.
 
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
@@ -28,7 +28,7 @@ type Authenticator = Hmac<Sha256>;
 
 const MAC_BYTES: usize = 32;
 const LENGTH_BYTES: usize = 4;
-/// The user id of root, who can change every file anyway.
+/// The user id of root, which can change every file anyway.
 const ROOT: u32 = 0;
 /// The write permissions of group and others. No other user may write to the folder.
 const OTHERS_MAY_WRITE: u32 = 0o022;

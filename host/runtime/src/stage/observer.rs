@@ -17,7 +17,7 @@ pub trait RunObserver: Send {
     /// The deadline of the whole request.
     fn deadline(&self) -> Instant;
 
-    /// The request continues on another chip, because the device of its own chip failed.
+    /// The request continues on another chip, because the device of the chip that it was routed to failed.
     fn chip_changed(&mut self, chip: &str) {
         let _ = chip;
     }

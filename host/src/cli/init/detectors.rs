@@ -126,7 +126,7 @@ fn pair(input: &ImageInput, scores: &Output, boxes: &Output) -> Option<Detector>
     if rows != box_rows || classes == 0 {
         return None;
     }
-    // With four classes, only the names tell scores from boxes.
+    // With four classes, only the names distinguish scores from boxes.
     if classes == 4 && !boxes.name.to_lowercase().contains("box") {
         return None;
     }

@@ -24,7 +24,7 @@ pub(in crate::cli) struct Task {
     pub(in crate::cli) labels: Option<(&'static str, Option<u64>)>,
     /// True if another task is possible.
     pub(in crate::cli) is_assumed: bool,
-    /// The settings of `image-preprocess` but normalisation.
+    /// The settings of `image-preprocess`, except normalisation.
     pub(in crate::cli) geometry: Vec<Setting>,
     /// The normalisation, and the reason for it.
     pub(in crate::cli) normalisation: (Normalisation, &'static str),

@@ -186,7 +186,7 @@ impl Ledger {
         }
     }
 
-    /// The free bytes for every reservation and those of the reserve, if nothing is left of any reservation.
+    /// The free bytes, and the free bytes of the reserve. `None` if a reservation still exists or waits.
     #[cfg(test)]
     pub(super) fn unused(&self) -> Option<(u64, u64)> {
         let is_unused = self.claims.is_empty() && self.waiting.is_empty() && self.elder.is_none();

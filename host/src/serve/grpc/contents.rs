@@ -12,7 +12,7 @@ pub(super) enum ContentsError {
     /// The shape has another number of elements.
     #[error("the shape has {count} elements, but the field of {datatype} in `contents` has {found}")]
     Count { count: u64, datatype: Datatype, found: usize },
-    /// The datatype does not have a value.
+    /// A value is out of range for the datatype.
     #[error("a value is out of range for {0}")]
     OutOfRange(Datatype),
     /// The datatype has no field.

@@ -141,8 +141,8 @@ impl Backend for OnnxRuntime {
     }
 }
 
-/// `declared` are the shapes that the file declares. The library derives shapes from the inputs, which is what it will
-/// return, but it reports a value without a shape like a scalar.
+/// `declared` are the shapes that the file declares. The library derives shapes from the inputs, and will return these
+/// shapes, but it reports a value without a shape like a scalar.
 fn signature(outlet: &Outlet, declared: &HashMap<String, Option<DeclaredShape>>) -> Result<Signature, LoadError> {
     let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
         return Err(LoadError(format!("`{}` is not a tensor", outlet.name())));

@@ -189,7 +189,7 @@ pub(super) fn batch(inputs: &[Signature], size: u32, rows: &[u32]) -> Vec<Tensor
         .iter()
         .enumerate()
         .map(|(index, input)| {
-            // An input without a declared shape is taken for an image.
+            // An input without a declared shape is treated as an image.
             let others: Vec<u32> = match &input.shape {
                 Some(shape) => shape.iter().skip(1).map(|known| known.unwrap_or(size)).collect(),
                 None => vec![3, size, size],

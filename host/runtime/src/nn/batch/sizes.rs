@@ -94,7 +94,7 @@ impl BatchSizes {
         self.0.iter().copied()
     }
 
-    /// Returns true if a run of so many rows needs no padding.
+    /// Returns true if a run of this many rows needs no padding.
     pub(super) fn contains(&self, rows: u32) -> bool {
         self.0.binary_search(&rows).is_ok()
     }

@@ -210,7 +210,7 @@ impl Model for UntilStopped {
     }
 }
 
-/// A batch goes on while one of its callers waits, and ends when the last one is gone.
+/// A batch continues while one of its callers waits, and ends when the last one is gone.
 #[tokio::test]
 async fn a_batch_without_callers_is_stopped() {
     for callers in [1_u32, 3] {

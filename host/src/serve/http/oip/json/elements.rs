@@ -29,7 +29,7 @@ pub(in crate::serve::http::oip) enum ElementsError {
     /// The lists of `data` are nested in another way than the shape says.
     #[error("the nested lists of `data` do not have the shape; nest them as the shape says, or send one flat list")]
     Nested,
-    /// The datatype does not have the value.
+    /// The value is not valid for the datatype.
     #[error("{value} is not a valid {datatype} value")]
     Value { value: String, datatype: Datatype },
     /// The text of an element is not base64.
