@@ -109,7 +109,7 @@ fn predicted(sizes: &[i64], rounds: i64) -> i64 {
         return total.round().max(0.0) as i64;
     }
     match sizes {
-        // It grows faster than a sum of powers that is followed here, so the last ratio is repeated.
+        // The last ratio is repeated, which gives more than any polynomial.
         &[next, now, ..] if next > now && now > 0 => {
             let ratio = next as f64 / now as f64;
             (next as f64 * ratio.powf(rounds as f64)).ceil() as i64
