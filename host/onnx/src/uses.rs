@@ -151,7 +151,7 @@ fn rounds(operator: &str) -> bool {
 }
 
 /// Operators whose results are sums in any order or approximations, so that every implementation differs in the last
-/// bits. Exact inputs make no exact results there.
+/// bits. Even exact inputs give no exact results there.
 fn loses_last_bits(operator: &str) -> bool {
     matches!(
         operator,

@@ -87,7 +87,7 @@ pub(super) fn recurrent(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) 
         !is_given(index)
             || inputs[index].rows == Rows::Along(place)
             || inputs[index].is_free() && {
-                // A constant state that is not the same for all rows would fix their number.
+                // A constant state that is not the same for all rows would fix the number of rows.
                 inputs[index].size(place).and_then(Size::as_number) == Some(1)
             }
     };

@@ -71,7 +71,7 @@ pub(super) fn arg(node: &mut NodeProto, site: &mut Site) -> Vec<NodeProto> {
     vec![new("IsNaN", &[&input], &is_nan), new("Where", &[&is_nan, &infinite, &input], &ordered)]
 }
 
-/// `TopK`, whose order of several NaN differs.
+/// `TopK`: the engine orders several NaN differently.
 pub(super) fn top_k(node: NodeProto, site: &mut Site) -> Replaced {
     let _ = loses(&node, site);
     keep(node, site)

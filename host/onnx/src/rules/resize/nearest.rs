@@ -46,7 +46,7 @@ pub(super) fn nearest(node: NodeProto, geometry: &Geometry, site: &mut Site) -> 
         let indices = match plan {
             Plan::Unchanged => continue,
             Plan::Known(indices) => resize.site.ints(indices),
-            // All axes are taken from one place, so those that the engine could compute are computed here, too.
+            // The whole node is replaced, so the indices of axes that the engine could compute are computed here, too.
             Plan::Kept | Plan::Computed => resize.computed(axis, &node.input[0], &target),
         };
         let taken = resize.site.name("resized");
