@@ -1,4 +1,4 @@
-//! Routes, headers and problem documents; admission; disconnects; shutdown.
+//! Routes, headers and problem documents; the page of the metrics; admission; disconnects; shutdown.
 
 use std::time::Duration;
 
@@ -213,4 +213,21 @@ async fn a_reply_before_the_whole_body_was_read_announces_that_the_connection_cl
         }
         assert_eq!(reply.contains("\r\nconnection: close\r\n"), closes, "{reply}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_compressed_and_coarse_on_request() {
+    let coarse = format!("[server]\nmetric_buckets = \"coarse\"\n{}", guests_config("tester", ""));
+    let mut counts = Vec::new();
+    for config in [guests_config("tester", ""), coarse] {
+        let server = Server::start(&config).await;
+        assert_eq!(server.infer("p", "", "").await.status, 200);
+        let plain = server.get("/metrics").await.text;
+        assert!(!plain.contains("plimsoll_stage_refused_growths_total{"), "no growth was refused: {plain}");
+        counts.push(plain.lines().filter(|line| line.starts_with("plimsoll_stage_duration_seconds_bucket{")).count());
+        let packed = server.send("GET", "/metrics", &[("accept-encoding", "gzip")], Vec::new()).await;
+        assert_eq!(packed.headers["content-encoding"], "gzip");
+        assert!(packed.bytes.len() * 3 < plain.len(), "{} of {}", packed.bytes.len(), plain.len());
+    }
+    assert!(counts[1] > 0 && counts[0] > 2 * counts[1], "{counts:?}");
 }

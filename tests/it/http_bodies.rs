@@ -19,7 +19,7 @@ fn label(reply: &Reply) -> String {
     reply.json()["predictions"][0]["label"].as_str().expect("a label").to_owned()
 }
 
-fn gzip(body: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(body).expect("written");
     encoder.finish().expect("finished")

@@ -11,8 +11,8 @@ use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::budgets::read_all;
 use crate::grpc_calls::{channel, client, images, text};
+use crate::raw_http::read_all;
 
 /// Four connections with an open stream each, on a server that has room for four.
 #[tokio::test(flavor = "multi_thread")]

@@ -4,9 +4,9 @@ use plimsoll_tests::{Server, guests_config};
 use serde_json::json;
 use tonic::Code;
 
-use crate::budgets::{POST, http2, raw};
 use crate::grpc_calls;
 use crate::oip_rest::images;
+use crate::raw_http::{POST, http2, raw};
 use crate::wrapped::until;
 
 const BIG: &str = "/v1/pipelines/p/infer?post=big&bytes=200000";
