@@ -7,7 +7,8 @@ use std::sync::{PoisonError, RwLock};
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::model::{Backend, BackendEntry, BackendSettings, LoadError, SettingsError};
+use super::error::{LoadError, SettingsError};
+use super::model::{Backend, BackendEntry, BackendSettings};
 
 macro_rules! backends {
     ($($module:ident),*) => {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use plimsoll_onnx::RowProof;
 use tokio::sync::{mpsc, oneshot};
 
-use super::model::{LoadError, Model, RunError};
+use super::error::{LoadError, RunError};
+use super::model::Model;
 use crate::panics;
 use crate::tensor::{Tensor, Tensors};
 

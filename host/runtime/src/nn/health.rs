@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::model::RunError;
+use super::error::RunError;
 
 /// When a device is taken out of service, and how often it is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

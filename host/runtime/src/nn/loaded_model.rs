@@ -8,8 +8,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::batch::{self, BatchRules, Batcher, Batches, HeldPermits};
 use super::cancellation::Cancellation;
+use super::error::{InputError, LoadError, NnError, NnErrorKind, RunError};
 use super::health::{Health, HealthObserver, HealthRules};
-use super::model::{InputError, LoadError, Model, NnError, NnErrorKind, RunError, Signature};
+use super::model::{Model, Signature};
 use super::monitored::MonitoredModel;
 use super::size_limit::SizeLimit;
 use crate::scheduling::cpu_time::thread_cpu_time;

@@ -1,6 +1,7 @@
 //! Models and the backends that run them.
 //!
 //! - [`model`]: the traits [`Backend`] and [`Model`], and the check of inputs against a model's signature.
+//! - [`error`]: the errors of models.
 //! - [`backends`]: the list of backends; a new one is registered there.
 //!   [`backends::rten`], [`backends::onnxruntime`]: the backends. [`device`]: the devices that they run on.
 //! - [`loaded_model`]: one run: checks the inputs, waits for permits, chooses the thread.
@@ -14,6 +15,7 @@ pub mod backends;
 pub mod batch;
 pub mod cancellation;
 pub mod device;
+pub mod error;
 pub mod handles;
 pub mod health;
 pub mod loaded_model;
@@ -25,10 +27,8 @@ pub use backends::BackendName;
 pub use batch::{BatchObserver, BatchRules, BatchSizes, Batches};
 pub use cancellation::Cancellation;
 pub use device::Device;
+pub use error::{InputError, LoadError, Misfit, NnError, NnErrorKind, RunError, SettingsError};
 pub use health::{HealthObserver, HealthRules};
 pub use loaded_model::LoadedModel;
-pub use model::{
-    Backend, BackendEntry, BackendSettings, InputError, LoadError, Misfit, Model, ModelSource, NnError, NnErrorKind,
-    RunError, SettingsError, Signature,
-};
+pub use model::{Backend, BackendEntry, BackendSettings, Model, ModelSource, Signature};
 pub use plimsoll_onnx::{Description, ExternalError, RowProof, ValueDescription, describe, external_files, prove_rows};

@@ -7,8 +7,9 @@ use std::sync::{Arc, Weak};
 use tokio::runtime::Handle;
 
 use super::cancellation::Cancellation;
+use super::error::{Misfit, RunError};
 use super::health::Health;
-use super::model::{Misfit, Model, RunError, Signature};
+use super::model::{Model, Signature};
 use crate::tensor::{Tensor, Tensors};
 
 /// A model with the health of its device.

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 use self::estimate::{Estimates, Inputs, Judgement};
-use super::model::{Model, RunError, Signature};
+use super::error::RunError;
+use super::model::{Model, Signature};
 use crate::tensor::Tensor;
 
 /// How many combinations of inputs are remembered.

@@ -22,9 +22,8 @@ use self::library::environment;
 use self::values::{element_type, output, value};
 use crate::nn::cancellation::Cancellation;
 use crate::nn::device::Device;
-use crate::nn::model::{
-    Backend, BackendEntry, BackendSettings, LoadError, Model, ModelSource, RunError, SettingsError, Signature,
-};
+use crate::nn::error::{LoadError, RunError, SettingsError};
+use crate::nn::model::{Backend, BackendEntry, BackendSettings, Model, ModelSource, Signature};
 use crate::tensor::{Tensor, Tensors};
 
 /// The backend in the list.

@@ -6,9 +6,8 @@ use rten::{DataType, Dimension, Model as RtenModel, ModelOptions, NodeId, Value,
 use rten_tensor::Layout;
 
 use crate::nn::device::Device;
-use crate::nn::model::{
-    Backend, BackendEntry, LoadError, Misfit, Model, ModelSource, RunError, SettingsError, Signature,
-};
+use crate::nn::error::{LoadError, Misfit, RunError, SettingsError};
+use crate::nn::model::{Backend, BackendEntry, Model, ModelSource, Signature};
 use crate::tensor::{Tensor, TensorType, Tensors};
 
 /// The backend in the list. It has no settings.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::rows;
 use crate::nn::cancellation::Cancellation;
-use crate::nn::model::{Misfit, Model, RunError, Signature};
+use crate::nn::error::{Misfit, RunError};
+use crate::nn::model::{Model, Signature};
 use crate::tensor::{Tensor, Tensors};
 
 /// A model whose runs are halved if the device is out of memory, down to single rows.

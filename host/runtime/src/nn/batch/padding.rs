@@ -11,7 +11,8 @@ use super::observer::BatchObserver;
 use super::rows;
 use super::sizes::{BatchSizes, Part};
 use crate::nn::cancellation::Cancellation;
-use crate::nn::model::{Misfit, Model, RunError, Signature};
+use crate::nn::error::{Misfit, RunError};
+use crate::nn::model::{Model, Signature};
 use crate::tensor::{Tensor, Tensors};
 
 /// A model that is run with prepared numbers of rows only. A run with more rows than the largest size is divided.

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::row_check::{RowsTouch, batch, compare, find_size, run};
 use super::sizes::BatchSizes;
-use crate::nn::model::{Model, RunError, Signature};
+use crate::nn::error::RunError;
+use crate::nn::model::{Model, Signature};
 use crate::tensor::{Tensor, Tensors};
 
 /// The rows that differ in the batches of this check.

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use plimsoll_onnx::RowProof;
 
 use super::probe_rows::{PROVEN, UNPROVEN, is_optional, same_as, value};
-use crate::nn::model::{Model, RunError, Signature};
+use crate::nn::error::RunError;
+use crate::nn::model::{Model, Signature};
 use crate::tensor::{Tensor, TensorType, Tensors};
 
 /// The largest accepted difference, as a share of the absolute value. A larger batch changes the order of sums, and

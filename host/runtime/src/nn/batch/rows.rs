@@ -1,7 +1,8 @@
 //! The rows of a batch: the check for a batch axis, and joining and splitting tensors by rows.
 
 use super::waiting::Waiting;
-use crate::nn::model::{RunError, Signature};
+use crate::nn::error::RunError;
+use crate::nn::model::Signature;
 use crate::tensor::{Tensor, Tensors};
 
 /// Checks that the first dimension of every input and output is dynamic, so that runs can be batched.

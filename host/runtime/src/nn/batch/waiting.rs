@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::callers::Caller;
-use crate::nn::model::RunError;
+use crate::nn::error::RunError;
 use crate::tensor::{Tensor, Tensors};
 
 /// A waiting run.

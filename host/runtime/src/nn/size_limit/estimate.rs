@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use plimsoll_onnx::{GivenInput, LARGEST_TOTAL, LARGEST_VALUE, RunPeaks, RunSizes};
 
-use crate::nn::model::RunError;
+use crate::nn::error::RunError;
 use crate::tensor::{Tensor, TensorType};
 
 /// What decides about the sizes of a run: the shape of each input, and the integers of inputs whose numbers are sizes.

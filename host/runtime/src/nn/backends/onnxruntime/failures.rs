@@ -4,7 +4,7 @@
 use ort::ErrorCode;
 
 use crate::nn::device::Device;
-use crate::nn::model::RunError;
+use crate::nn::error::RunError;
 
 /// Parts of the library's messages about a device without free memory.
 const OUT_OF_MEMORY: [&str; 6] = [

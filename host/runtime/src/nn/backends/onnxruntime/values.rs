@@ -3,7 +3,7 @@
 use ort::session::SessionInputValue;
 use ort::value::{DynValue, Tensor as OwnedTensor, TensorElementType, TensorRef, ValueType};
 
-use crate::nn::model::RunError;
+use crate::nn::error::RunError;
 use crate::tensor::{Tensor, TensorType};
 
 /// The host's name of an element type; `None` if the host does not support it.
