@@ -2,13 +2,14 @@
 //!
 //! Each value is followed through the operators: it is the same for all rows, or has one block for each row along an
 //! axis, or mixes rows. If that cannot be decided, the value is unknown, which is no reason to reject the model. Read
-//! `value` first, then `rules`; `layout`, `elementwise`, `windows`, `reductions` and `shapes` have the operators by
-//! kind.
+//! `value` first, then `rules`; `layout`, `selection`, `elementwise`, `windows`, `reductions` and `shapes` have the
+//! operators by kind.
 
 mod elementwise;
 mod layout;
 mod reductions;
 mod rules;
+mod selection;
 mod shapes;
 mod size;
 mod value;
