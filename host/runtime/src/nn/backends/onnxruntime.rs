@@ -3,28 +3,27 @@
 
 mod failures;
 mod library;
+mod loaded;
 mod options;
 mod values;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Mutex;
 
 use ort::environment::Environment;
 use ort::ep::{ArbitrarilyConfigurableExecutionProvider, CUDA};
-use ort::session::{RunOptions, Session, builder::GraphOptimizationLevel};
+use ort::session::{Session, builder::GraphOptimizationLevel};
 use ort::value::{Outlet, ValueType};
 use plimsoll_onnx::{DeclaredShape, ForOnnxRuntime};
 use serde::Deserialize;
 
-use self::failures::run_error;
 use self::library::environment;
-use self::values::{element_type, output, value};
-use crate::nn::cancellation::Cancellation;
+use self::loaded::Loaded;
+use self::values::element_type;
 use crate::nn::device::Device;
-use crate::nn::error::{LoadError, RunError, SettingsError};
+use crate::nn::error::{LoadError, SettingsError};
 use crate::nn::model::{Backend, BackendEntry, BackendSettings, Model, ModelSource, Signature};
-use crate::tensor::{Tensor, Tensors};
 
 /// The backend in the list.
 pub(in crate::nn) const ENTRY: BackendEntry = BackendEntry {
@@ -94,19 +93,6 @@ fn absent(why: &str) -> String {
          variable ORT_DYLIB_PATH to the path of libonnxruntime.so (the PyPI package `onnxruntime` carries it in \
          onnxruntime/capi), or use the backend `rten`"
     )
-}
-
-struct Loaded {
-    // `Session::run` takes `&mut self` in this version of the crate, so each run needs its own session. There are as many
-    // concurrent runs as sessions.
-    idle: Mutex<Vec<Session>>,
-    sessions: usize,
-    /// True on the CPU with one thread.
-    runs_on_calling_thread: bool,
-    time_depends_on_values: bool,
-    device: Device,
-    inputs: Vec<Signature>,
-    outputs: Vec<Signature>,
 }
 
 impl Backend for OnnxRuntime {
@@ -215,95 +201,5 @@ impl SessionError {
             true => Self::Options(error),
             false => Self::Device { device, error },
         }
-    }
-}
-
-impl Model for Loaded {
-    fn inputs(&self) -> &[Signature] {
-        &self.inputs
-    }
-
-    fn outputs(&self) -> &[Signature] {
-        &self.outputs
-    }
-
-    fn concurrent_runs(&self) -> usize {
-        self.sessions
-    }
-
-    fn runs_on_calling_thread(&self) -> bool {
-        self.runs_on_calling_thread
-    }
-
-    fn time_depends_on_values(&self) -> bool {
-        self.time_depends_on_values
-    }
-
-    fn pays_for_new_shapes(&self) -> bool {
-        self.device != Device::Cpu
-    }
-
-    /// Each session has its own algorithms, so each is run.
-    fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {
-        // The sessions are idle again when this list is dropped.
-        let mut taken: Vec<_> = (0..self.sessions).map(|_| self.take_session()).collect();
-        taken.iter_mut().try_for_each(|session| self.run_in(session, inputs, &Cancellation::default()).map(drop))
-    }
-
-    fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
-        self.run_unless_cancelled(inputs, &Cancellation::default())
-    }
-
-    fn run_unless_cancelled(&self, inputs: &[Tensor], cancellation: &Cancellation) -> Result<Tensors, RunError> {
-        self.run_in(&mut self.take_session(), inputs, cancellation)
-    }
-}
-
-impl Loaded {
-    fn take_session(&self) -> Taken<'_> {
-        let session = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Taken { idle: &self.idle, session }
-    }
-
-    fn run_in(
-        &self,
-        session: &mut Taken<'_>,
-        inputs: &[Tensor],
-        cancellation: &Cancellation,
-    ) -> Result<Tensors, RunError> {
-        let values = self
-            .inputs
-            .iter()
-            .zip(inputs)
-            .map(|(input, tensor)| Ok((input.name.as_str(), value(tensor)?)))
-            .collect::<Result<Vec<_>, RunError>>()?;
-        let more =
-            || RunError::backend("there are more runs than sessions, which is a fault of Plimsoll; please report it");
-        let session = session.session.as_mut().ok_or_else(more)?;
-        let options = Arc::new(RunOptions::new().map_err(|error| RunError::Device(error.to_string()))?);
-        let flag = Arc::clone(&options);
-        let stop = move || {
-            if let Err(error) = flag.terminate() {
-                tracing::error!("a run of onnxruntime cannot be stopped: {error}");
-            }
-        };
-        let result = cancellation.during(stop, || session.run_with_options(values, &*options));
-        let outputs = result.map_err(|error| match self.device {
-            _ if cancellation.is_cancelled() => RunError::Cancelled,
-            device => run_error(device, error.code(), error.message()),
-        })?;
-        outputs.iter().map(|(name, value)| Ok((name.to_owned(), output(&value)?))).collect()
-    }
-}
-
-/// A session in use. It is returned when its run ends, also after a panic, which leaves the session usable.
-struct Taken<'a> {
-    idle: &'a Mutex<Vec<Session>>,
-    session: Option<Session>,
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.session.take());
     }
 }
