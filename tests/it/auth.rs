@@ -8,8 +8,8 @@ use plimsoll_tests::{Reply, Server, TempDir, guests_config};
 use serde_json::json;
 use tonic::{Code, Request};
 
-use crate::admin_token::run;
 use crate::grpc_calls::{channel, images};
+use crate::served_folder::run;
 
 /// Makes a key with the command. Returns the key and its line.
 fn new_key(folder: &TempDir, name: &str) -> (String, String) {

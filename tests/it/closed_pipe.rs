@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 
 use plimsoll_tests::{TempDir, data, guest};
 
-use crate::admin_token::{command, folder};
+use crate::served_folder::{command, folder};
 
 /// Runs a command with this stdout.
 fn run_with(stdout: Stdio, folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {

@@ -5,8 +5,8 @@ use plimsoll::serve::grpc::inference::{RepositoryIndexRequest, ServerLiveRequest
 use plimsoll_tests::{Reply, Server, TempDir, guests_config};
 use tonic::{Code, Request};
 
-use crate::admin_token::run;
 use crate::grpc_calls::{channel, client};
+use crate::served_folder::run;
 
 /// Sends a request to an address, with these headers only.
 async fn ask(server: &Server, base: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_tests::{TempDir, guests_config, shared_cache};
 
-use crate::admin_token::command;
+use crate::served_folder::command;
 
 /// How long a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -111,6 +111,7 @@ mod rollback_build;
 mod rolling_restart;
 mod run_sizes;
 mod run_sizes_of_numbers;
+mod served_folder;
 mod soak;
 mod start_stop;
 mod swap;

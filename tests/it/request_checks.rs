@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use plimsoll_tests::{Server, guests_config};
 use serde_json::json;
 
-use crate::admin_token::{PATIENCE, Process, folder};
+use crate::served_folder::{PATIENCE, Process, folder};
 
 /// Sends bytes and returns the reply until its end.
 fn exchange(address: &str, request: &str) -> String {

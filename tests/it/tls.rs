@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_tests::TempDir;
 
-use crate::admin_token::{Process, folder, run};
+use crate::served_folder::{Process, folder, run};
 
 /// Returns false if a program is missing; then the reason is printed.
 ///
@@ -112,7 +112,7 @@ fn https_is_served_with_both_versions_of_http_and_a_silent_client_is_disconnecte
 
     // The commands trust the authority that the variable names.
     for arguments in [&["plugin", "list"][..], &["health"]] {
-        let mut command = crate::admin_token::command(folder.path());
+        let mut command = crate::served_folder::command(folder.path());
         command.args(arguments).args(["--server", &served.url]).env("SSL_CERT_FILE", folder.path().join("ca.pem"));
         let output = command.output().expect("the binary starts");
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
