@@ -6,7 +6,7 @@ use std::path::Path;
 
 use plimsoll_tests::{Server, Site, TempDir, guests_config, made_token, stamped, stamped_reply};
 
-use crate::served_folder::{Process, command, folder, run};
+use crate::served_folder::{ServedFolder, command, folder, run};
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).expect("a file").permissions().mode() & 0o777
@@ -74,7 +74,7 @@ async fn without_a_token_administration_is_closed_on_the_loopback_interface_too(
 #[test]
 fn the_token_is_made_once_for_its_owner_and_the_commands_find_it() {
     let folder = folder("");
-    let (served, elsewhere) = (Process::serve(folder.path(), &[]), TempDir::new().expect("a folder"));
+    let (served, elsewhere) = (ServedFolder::serve(folder.path(), &[]), TempDir::new().expect("a folder"));
     let file = folder.path().join(".plimsoll/admin-token");
     let token = made_token(folder.path());
     assert!(token.len() >= 43 && mode(&file) == 0o600, "{:o}", mode(&file));
@@ -108,11 +108,11 @@ fn the_token_is_made_once_for_its_owner_and_the_commands_find_it() {
     assert!(code == Some(1) && text.contains("is not the right one"), "{text}");
     drop(served);
 
-    let served = Process::serve(folder.path(), &[]);
+    let served = ServedFolder::serve(folder.path(), &[]);
     assert_eq!(made_token(folder.path()), token, "the token stays over a restart");
     drop(served);
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("set");
-    let served = Process::serve(folder.path(), &[]);
+    let served = ServedFolder::serve(folder.path(), &[]);
     let log = served.wait_for("a new administration token");
     let new = made_token(folder.path());
     assert!(new != token && mode(&file) == 0o600 && !log.contains(&new), "{log}");
@@ -216,7 +216,7 @@ fn an_empty_variable_is_no_token() {
     let folder = folder("");
     let mut command = command(folder.path());
     command.env("PLIMSOLL_ADMIN_TOKEN", "");
-    let served = Process::start(command, &[]);
+    let served = ServedFolder::start(command, &[]);
     let log = served.wait_for("administration: needs the token in");
     assert!(log.contains(".plimsoll/admin-token"), "{log}");
     let (code, text) = run(folder.path(), &["plugin", "list", "--server", &served.url]);

@@ -34,13 +34,12 @@ impl Process {
     }
 
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        let mut child = command
-            .env_remove("RUST_LOG")
-            .env("PLIMSOLL_ADMIN_TOKEN", TOKEN)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+        Self::with_own_environment(command.env_remove("RUST_LOG").env("PLIMSOLL_ADMIN_TOKEN", TOKEN))
+    }
+
+    /// As [`Process::spawn`], but the variables are those of the command.
+    pub(crate) fn with_own_environment(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let lines = BufReader::new(child.stderr.take().expect("piped"));
         let log = Arc::new((Mutex::new(Log::default()), Condvar::new()));
         let written = Arc::clone(&log);

@@ -6,7 +6,8 @@ use std::net::TcpStream;
 use plimsoll_tests::{Server, guests_config};
 use serde_json::json;
 
-use crate::served_folder::{PATIENCE, Process, folder};
+use crate::process::PATIENCE;
+use crate::served_folder::{ServedFolder, folder};
 
 /// Sends bytes and returns the reply until its end.
 fn exchange(address: &str, request: &str) -> String {
@@ -22,7 +23,7 @@ fn exchange(address: &str, request: &str) -> String {
 fn the_request_line_is_complete_and_cannot_be_forged() {
     for format in ["human", "json"] {
         let folder = folder("");
-        let served = Process::serve(folder.path(), &["--log", format]);
+        let served = ServedFolder::serve(folder.path(), &["--log", format]);
         let head = |path: &str, caller: &str| {
             format!(
                 "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\

@@ -1,17 +1,12 @@
 //! For tests: a folder with a `plimsoll.toml`, a process that serves it, and commands that run in it. The token of
 //! administration is the one that the server makes.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::process::{Command, Output};
 
 use plimsoll_tests::{TempDir, guests_config, shared_cache};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_plimsoll-under-test");
-/// How long a test waits for something that should happen at once.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+use crate::process::{BINARY, Process};
 
 /// The command, without any variable that names a server, a configuration or a token.
 pub(crate) fn command(folder: &Path) -> Command {
@@ -37,57 +32,34 @@ pub(crate) fn folder(more: &str) -> TempDir {
 }
 
 /// A process that serves the `plimsoll.toml` of a folder on a free port. It is killed on drop.
-pub(crate) struct Process {
-    child: Child,
-    log: Arc<(Mutex<String>, Condvar)>,
+pub(crate) struct ServedFolder {
+    process: Process,
     /// The address in the log: `http://HOST:PORT` or `https://HOST:PORT`.
     pub(crate) url: String,
 }
 
-impl Process {
+impl ServedFolder {
     pub(crate) fn serve(folder: &Path, more: &[&str]) -> Self {
         Self::start(command(folder), more)
     }
 
-    /// As [`Process::serve`], with a command that has its own environment.
+    /// As [`ServedFolder::serve`], with a command that has its own environment.
     pub(crate) fn start(mut command: Command, more: &[&str]) -> Self {
         command.args(["serve", "--config", "plimsoll.toml", "--listen", "127.0.0.1:0"]).args(more);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
-        let lines = BufReader::new(child.stderr.take().expect("piped"));
-        let log: Arc<(Mutex<String>, Condvar)> = Arc::default();
-        let written = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                let mut log = written.0.lock().expect("no panic");
-                log.push_str(&line);
-                log.push('\n');
-                written.1.notify_all();
-            }
-        });
-        let mut this = Self { child, log, url: String::new() };
-        let text = this.wait_for("listening on http");
+        let process = Process::with_own_environment(&mut command);
+        let text = process.wait_for("listening on http");
         let at = text.find("listening on http").expect("found") + "listening on ".len();
-        this.url =
+        let url =
             text[at..].split(|end: char| end.is_whitespace() || end == '"').next().expect("an address").to_owned();
-        this
+        Self { process, url }
     }
 
     /// Waits until the log contains `words`. Returns the log so far.
     pub(crate) fn wait_for(&self, words: &str) -> String {
-        let log = self.log.0.lock().expect("no panic");
-        let (log, _) = self.log.1.wait_timeout_while(log, PATIENCE, |log| !log.contains(words)).expect("no panic");
-        assert!(log.contains(words), "no {words:?} in the log: {log}");
-        log.clone()
+        self.process.wait_for(words)
     }
 
     pub(crate) fn address(&self) -> &str {
         self.url.trim_start_matches("http://")
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_tests::TempDir;
 
-use crate::served_folder::{Process, folder, run};
+use crate::served_folder::{ServedFolder, folder, run};
 
 /// Returns false if a program is missing; then the reason is printed.
 ///
@@ -86,7 +86,7 @@ fn https_is_served_with_both_versions_of_http_and_a_silent_client_is_disconnecte
         return;
     }
     let folder = certified("");
-    let served = Process::serve(folder.path(), &[]);
+    let served = ServedFolder::serve(folder.path(), &[]);
     assert!(served.url.starts_with("https://127.0.0.1:"), "{}", served.url);
     let address = served.url.trim_start_matches("https://").to_owned();
     // Sends nothing during the whole test.
@@ -133,7 +133,7 @@ fn the_certificate_is_read_again_and_a_broken_one_changes_nothing() {
     }
     let folder = certified("");
     make_certificate(folder.path(), "ca", "second");
-    let served = Process::serve(folder.path(), &[]);
+    let served = ServedFolder::serve(folder.path(), &[]);
     let wait = |words: &str| {
         let end = Instant::now() + Duration::from_secs(60);
         while !subject(&served.url).contains(words) {
@@ -162,7 +162,7 @@ fn client_certificates_are_checked_if_an_authority_is_named() {
     make_authority(folder.path(), "strangers");
     make_certificate(folder.path(), "clients", "client");
     make_certificate(folder.path(), "strangers", "stranger");
-    let served = Process::serve(folder.path(), &[]);
+    let served = ServedFolder::serve(folder.path(), &[]);
     let url = format!("{}/v2/health/ready", served.url);
     let with = |name: Option<&str>| {
         let mut arguments = vec!["--cacert".to_owned(), "ca.pem".into(), url.clone()];
@@ -210,7 +210,7 @@ fn tritonclient_speaks_https_and_grpcs() {
     }
     let Some(python) = crate::oip_conformance::environment("requirements.txt") else { return };
     let folder = certified("");
-    let served = Process::serve(folder.path(), &[]);
+    let served = ServedFolder::serve(folder.path(), &[]);
     let script = "import sys\n\
         import tritonclient.http as http, tritonclient.grpc as grpc\n\
         address = sys.argv[1]\n\
