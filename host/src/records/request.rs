@@ -1,5 +1,7 @@
 //! The record of one request: the memory and time that each stage needed, and how it ended. Dropping the record counts
-//! and logs the request, so a cancelled request is counted and logged like any other.
+//! and logs the request, so a cancelled request is counted and logged like any other (`request/end.rs`).
+
+mod end;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,12 +15,10 @@ use plimsoll_runtime::stage::{Request, RunObserver, StageCore, StageError, Stage
 use super::canary_side::CanarySide;
 use super::memory::callers::Caller;
 use super::memory::series::{Route, StageSeries};
+use super::recording::InputRecorder;
 use super::recording::kept_input::KeptInput;
-use super::recording::{Facts, InputRecorder, StageFacts};
 use super::request_summary::RequestSummary;
-use super::statistics::ModelRequest;
 use super::store::Records;
-use super::time::timestamp;
 
 /// The properties of a request that are known at its start.
 pub struct RequestStart<'a> {
@@ -248,61 +248,5 @@ impl Siblings {
             queue_time: Duration::ZERO,
             running: None,
         }
-    }
-}
-
-impl Drop for RequestRecord {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.outcome = Outcome::Internal;
-        }
-        let duration = self.started.elapsed();
-        let Self { id, pipeline, chip, stages, outcome, accounting, canary_side, queue_time, origin, .. } = self;
-        let status = self.status.or((*outcome == Outcome::Ok).then_some(200));
-        // A request that never reached the plugin of the canary, or for which there was no instance, gives no evidence
-        // about it, so it is not counted.
-        let has_run = |side: &CanarySide| {
-            stages.iter().any(|stage| side.is_of(&stage.plugin) && stage.outcome != Outcome::NoCapacity)
-        };
-        if let Some(side) = canary_side.as_ref().filter(|side| has_run(side)) {
-            side.record_request();
-        }
-        let Accounting { records, route, caller, model } = accounting;
-        records.memory.record_request(route, caller, *outcome, duration, stages);
-        if let Some((name, version)) = model {
-            let request = ModelRequest { pipeline, outcome: *outcome, duration, queue_time: *queue_time, stages };
-            records.statistics.record(name, version, &request);
-        }
-        if let Some(input) = self.input.take() {
-            input.record(*outcome, stages, || Facts {
-                time: timestamp(),
-                request: id.clone(),
-                pipeline: pipeline.clone(),
-                chip: chip.clone(),
-                caller: caller.name.to_string(),
-                content_type: None,
-                parameters: Vec::new(),
-                outcome: outcome.as_str().to_owned(),
-                kept_for: Vec::new(),
-                stages: stages.iter().map(StageFacts::from).collect(),
-            });
-        }
-        let mark =
-            |kind: StageKind| stages.iter().find(|report| report.stage == kind).map(|report| report.usage.high_water);
-        tracing::info!(
-            target: "plimsoll::request",
-            request = %id, %pipeline, %chip,
-            outcome = outcome.as_str(),
-            status,
-            method = origin.map(|origin| origin.method),
-            route = origin.map(|origin| origin.route),
-            caller = &*caller.name,
-            client = origin.map(|Origin { client, .. }| display(client.map_or_else(|| "unix".into(), |it| it.to_string()))),
-            duration_ms = duration.as_secs_f64() * 1e3,
-            preprocess_bytes = mark(StageKind::Preprocess),
-            infer_bytes = mark(StageKind::Infer),
-            postprocess_bytes = mark(StageKind::Postprocess),
-            "request"
-        );
     }
 }

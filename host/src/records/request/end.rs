@@ -1,0 +1,66 @@
+//! The end of a request: it is counted and logged, and its input is recorded if it is wanted.
+
+use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::outcome::Outcome;
+
+use super::{Accounting, Origin, RequestRecord};
+use crate::records::canary_side::CanarySide;
+use crate::records::recording::{Facts, StageFacts};
+use crate::records::statistics::ModelRequest;
+use crate::records::time::timestamp;
+
+impl Drop for RequestRecord {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.outcome = Outcome::Internal;
+        }
+        let duration = self.started.elapsed();
+        let Self { id, pipeline, chip, stages, outcome, accounting, canary_side, queue_time, origin, .. } = self;
+        let status = self.status.or((*outcome == Outcome::Ok).then_some(200));
+        // A request that never reached the plugin of the canary, or for which there was no instance, gives no evidence
+        // about it, so it is not counted.
+        let has_run = |side: &CanarySide| {
+            stages.iter().any(|stage| side.is_of(&stage.plugin) && stage.outcome != Outcome::NoCapacity)
+        };
+        if let Some(side) = canary_side.as_ref().filter(|side| has_run(side)) {
+            side.record_request();
+        }
+        let Accounting { records, route, caller, model } = accounting;
+        records.memory.record_request(route, caller, *outcome, duration, stages);
+        if let Some((name, version)) = model {
+            let request = ModelRequest { pipeline, outcome: *outcome, duration, queue_time: *queue_time, stages };
+            records.statistics.record(name, version, &request);
+        }
+        if let Some(input) = self.input.take() {
+            input.record(*outcome, stages, || Facts {
+                time: timestamp(),
+                request: id.clone(),
+                pipeline: pipeline.clone(),
+                chip: chip.clone(),
+                caller: caller.name.to_string(),
+                content_type: None,
+                parameters: Vec::new(),
+                outcome: outcome.as_str().to_owned(),
+                kept_for: Vec::new(),
+                stages: stages.iter().map(StageFacts::from).collect(),
+            });
+        }
+        let mark =
+            |kind: StageKind| stages.iter().find(|report| report.stage == kind).map(|report| report.usage.high_water);
+        tracing::info!(
+            target: "plimsoll::request",
+            request = %id, %pipeline, %chip,
+            outcome = outcome.as_str(),
+            status,
+            method = origin.map(|origin| origin.method),
+            route = origin.map(|origin| origin.route),
+            caller = &*caller.name,
+            client = origin.map(|Origin { client, .. }| display(client.map_or_else(|| "unix".into(), |it| it.to_string()))),
+            duration_ms = duration.as_secs_f64() * 1e3,
+            preprocess_bytes = mark(StageKind::Preprocess),
+            infer_bytes = mark(StageKind::Infer),
+            postprocess_bytes = mark(StageKind::Postprocess),
+            "request"
+        );
+    }
+}
