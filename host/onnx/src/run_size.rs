@@ -13,6 +13,7 @@ mod axes;
 mod constants;
 mod dependent;
 mod einsum;
+mod estimate;
 mod growth;
 mod live;
 mod loops;
@@ -29,7 +30,7 @@ mod windows;
 
 use std::collections::{HashMap, HashSet};
 
-use rten_onnx::onnx::{AttributeProto, GraphProto, NodeProto, ValueInfoProto};
+use rten_onnx::onnx::GraphProto;
 
 use crate::node;
 use crate::panics;
@@ -37,8 +38,8 @@ use crate::rejected::Rejected;
 use crate::types::MOST_DIMENSIONS;
 use crate::valid;
 use crate::well_formed::parse_model;
+use estimate::Estimate;
 pub use peaks::{LARGEST_TOTAL, LARGEST_VALUE, LargestValue, RunPeaks};
-use peaks::{at, keep_larger};
 use value::Value;
 
 /// How many nodes an estimate may visit, in addition to one visit of each node. Only loops in loops that grow unevenly
@@ -126,181 +127,9 @@ impl RunSizes {
             Value { elements, is_whole: input.elements.is_some(), ..Value::of_dims(dims) }
         };
         let values = known.map(|input| (input.name.to_owned(), value(input))).collect();
-        let constants = &self.constants;
-        let mut estimate = Estimate {
-            opset: self.opset,
-            constants,
-            values,
-            peaks: RunPeaks::default(),
-            live: 0,
-            visits: 0,
-            most_visits: self.nodes.saturating_add(MOST_VISITS),
-            hidden: Vec::new(),
-        };
+        let most_visits = self.nodes.saturating_add(MOST_VISITS);
+        let mut estimate = Estimate::new(self.opset, &self.constants, values, most_visits);
         estimate.nodes(&self.graph);
         estimate
-    }
-}
-
-/// A walk through a graph.
-struct Estimate<'a> {
-    opset: i64,
-    /// The constants of the main graph.
-    constants: &'a HashMap<String, Value>,
-    values: HashMap<String, Value>,
-    peaks: RunPeaks,
-    /// The elements of the values that later nodes take.
-    live: u64,
-    /// The nodes that were visited.
-    visits: usize,
-    most_visits: usize,
-    /// What the names of the current graph stood for in the graphs around it.
-    hidden: Vec<(String, Option<Value>)>,
-}
-
-impl Estimate<'_> {
-    fn nodes(&mut self, graph: &GraphProto) {
-        let last_uses = live::LastUses::of(graph);
-        let mut computed = HashMap::new();
-        for (index, node) in graph.node.iter().enumerate() {
-            if self.is_exhausted() {
-                return self.give_up(node);
-            }
-            self.visits += 1;
-            let outputs = self.outputs(node);
-            for (name, value) in node.output.iter().zip(outputs) {
-                let value = value.if_valid();
-                let elements = value.count().unwrap_or(0);
-                self.count(node, &value);
-                if !name.is_empty() {
-                    self.live = self.live.saturating_add(elements);
-                    computed.insert(name.as_str(), elements);
-                    self.define(name, value);
-                }
-            }
-            self.count_total(node, 0);
-            for name in last_uses.after(index) {
-                self.live = self.live.saturating_sub(computed.remove(name).unwrap_or(0));
-            }
-        }
-    }
-
-    /// True if the estimate took too long.
-    fn is_exhausted(&self) -> bool {
-        self.visits >= self.most_visits
-    }
-
-    /// True if the run is refused whatever comes later.
-    fn is_too_large(&self) -> bool {
-        self.peaks.exceed()
-    }
-
-    /// The sizes at a node and after it are not known, because the estimate took too long.
-    fn give_up(&mut self, node: &NodeProto) {
-        let (name, operator) = (node::title(node).to_owned(), node.op_type.clone().unwrap_or_default());
-        self.peaks.unfollowed.get_or_insert((name, operator));
-    }
-
-    fn outputs(&mut self, node: &NodeProto) -> Vec<Value> {
-        let bodies: Vec<&GraphProto> = names::bodies(node).collect();
-        if !bodies.is_empty() {
-            return self.bodies(node, &bodies);
-        }
-        if !node::is_standard(node.domain.as_deref()) {
-            return Vec::new();
-        }
-        let unknown = Value::default();
-        let inputs: Vec<&Value> = node.input.iter().map(|name| self.value(name).unwrap_or(&unknown)).collect();
-        let inner = operators::inner(node, &inputs);
-        let is_empty = inputs.first().is_some_and(|input| input.count() == Some(0));
-        let outputs = operators::outputs(node, self.opset, &inputs);
-        if is_empty && matches!(node.op_type.as_deref(), Some("BatchNormalization" | "InstanceNormalization")) {
-            let (name, operator) = (node::title(node).to_owned(), node.op_type.clone().unwrap_or_default());
-            self.peaks.empty.get_or_insert((name, operator));
-        }
-        // Some operators compute a larger value than their outputs.
-        if let Some(inner) = inner {
-            self.count(node, &inner);
-            self.count_total(node, inner.count().unwrap_or(0));
-        }
-        outputs
-    }
-
-    /// The outputs of a body whose inputs are known, and its peaks. The names of the body are not known outside.
-    fn body(&mut self, body: &GraphProto, inputs: &[Value]) -> (Vec<Value>, RunPeaks) {
-        let (peaks, hidden, live) = (std::mem::take(&mut self.peaks), std::mem::take(&mut self.hidden), self.live);
-        for (index, input) in body.input.iter().enumerate() {
-            let value = inputs.get(index).cloned().unwrap_or_default();
-            self.define(input.name.as_deref().unwrap_or_default(), value);
-        }
-        for (name, value) in constants::of_graph(body) {
-            self.define(&name, value);
-        }
-        self.nodes(body);
-        let of = |output: &ValueInfoProto| self.value(output.name.as_deref().unwrap_or_default()).cloned();
-        let outputs = body.output.iter().map(|output| of(output).unwrap_or_default()).collect();
-        for (name, value) in std::mem::replace(&mut self.hidden, hidden).into_iter().rev() {
-            match value {
-                Some(value) => self.values.insert(name, value),
-                None => self.values.remove(&name),
-            };
-        }
-        self.live = live;
-        let of_body = std::mem::replace(&mut self.peaks, peaks);
-        (outputs, of_body)
-    }
-
-    fn value(&self, name: &str) -> Option<&Value> {
-        self.values.get(name).or_else(|| self.constants.get(name))
-    }
-
-    fn define(&mut self, name: &str, value: Value) {
-        let before = self.values.insert(name.to_owned(), value);
-        self.hidden.push((name.to_owned(), before));
-    }
-
-    /// The branches of an `If`, or the rounds of a loop.
-    fn bodies(&mut self, node: &NodeProto, bodies: &[&GraphProto]) -> Vec<Value> {
-        match (node.op_type.as_deref(), bodies) {
-            (Some("If"), [_, _]) => {
-                let is_branch = |attribute: &&AttributeProto, name: &str| attribute.name.as_deref() == Some(name);
-                let branch = |name: &str| node.attribute.iter().find(|it| is_branch(it, name))?.g.as_ref();
-                let (Some(yes), Some(no)) = (branch("then_branch"), branch("else_branch")) else { return Vec::new() };
-                let condition = node.input.first().and_then(|name| self.value(name)).and_then(Value::is_true);
-                if let Some(is_true) = condition {
-                    let (outputs, peaks) = self.body(if is_true { yes } else { no }, &[]);
-                    self.peaks.keep_larger(peaks);
-                    return outputs;
-                }
-                let ((yes, of_yes), (no, of_no)) = (self.body(yes, &[]), self.body(no, &[]));
-                // Any of both runs.
-                self.peaks.keep_larger(of_yes);
-                self.peaks.keep_larger(of_no);
-                yes.iter().zip(&no).map(|(yes, no)| yes.larger(no)).collect()
-            }
-            (Some("Loop"), [body]) => self.loop_(node, body),
-            (Some("Scan"), [body]) => self.scan(node, body),
-            _ => {
-                for body in bodies {
-                    let (_, peaks) = self.body(body, &[]);
-                    self.peaks.keep_larger(peaks);
-                }
-                Vec::new()
-            }
-        }
-    }
-
-    fn count(&mut self, node: &NodeProto, value: &Value) {
-        if let Some(elements) = value.count() {
-            keep_larger(&mut self.peaks.value, Some(at(node, elements)));
-        }
-    }
-
-    /// Counts the values that are needed while a node runs, and `more` elements.
-    fn count_total(&mut self, node: &NodeProto, more: u64) {
-        let elements = self.live.saturating_add(more);
-        if self.peaks.total.as_ref().is_none_or(|total| total.elements < elements) {
-            self.peaks.total = Some(at(node, elements));
-        }
     }
 }

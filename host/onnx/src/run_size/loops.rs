@@ -2,7 +2,7 @@
 
 use rten_onnx::onnx::{GraphProto, NodeProto};
 
-use super::Estimate;
+use super::estimate::Estimate;
 use super::growth::Growth;
 use super::names::takes;
 use super::value::Value;
