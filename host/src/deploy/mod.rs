@@ -14,7 +14,7 @@
 //! - [`deployer`]: admits a release; [`change_error`]: why it rejects one. [`rollback`]: rolls back and retires.
 //!   [`canary`], [`canary_decision`]: a new version on a share of the requests. [`model_repository`]: unloads and loads
 //!   pipelines.
-//! - [`start`]: the deployment at start, and the change to a new configuration. [`release_selection`]: selects the
+//! - [`start`]: the deployment at start. `reload`: the change to a new configuration. [`release_selection`]: selects the
 //!   release that serves if there are several. [`version_order`], [`newest_file`],
 //!   `newest_release`: which of several files is the newest.
 //! - [`folder_look`], [`plugin_folder`]: the plugin folder and its changes. [`scan`], [`watch`]: one scan, and when.
@@ -56,6 +56,7 @@ mod rehearsal;
 mod rehearsed;
 pub mod release;
 pub mod release_selection;
+mod reload;
 pub mod rollback;
 pub mod sample;
 pub mod scan;
