@@ -114,6 +114,7 @@ mod run_sizes_of_numbers;
 mod served_folder;
 mod soak;
 mod start_stop;
+mod stored_model;
 mod swap;
 mod tensor_budget;
 mod tls;

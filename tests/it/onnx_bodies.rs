@@ -6,7 +6,7 @@ use rten_onnx::onnx::DataType;
 use serde_json::json;
 
 use crate::model_cases::{assert_output, config, engines};
-use crate::onnx_rules::floats;
+use crate::stored_model::floats;
 
 /// Doubles `x` twice in a loop, then multiplies the constant matrix `a` with it. The file states a shape for what the loop
 /// returns, in its body and around it.
@@ -28,7 +28,7 @@ fn doubled(claimed: &[Option<i64>]) -> Onnx {
         .claim("last", claimed)
         .node("MatMul", &["a", "last"], "product", &[])
         .node("Shape", &["product"], "shape", &[])
-        .node("Cast", &["shape"], "sizes", &[("to", crate::onnx_rules::FLOAT)])
+        .node("Cast", &["shape"], "sizes", &[("to", crate::stored_model::FLOAT)])
         .output("product", &[None, None])
         .output("sizes", &[None])
 }

@@ -8,7 +8,7 @@ use rten_onnx::onnx::DataType;
 use serde_json::json;
 
 use crate::batch_rows::load;
-use crate::onnx_rules::{assert_right, floats};
+use crate::stored_model::{assert_right, floats};
 
 /// The backends with their names.
 fn backends() -> Vec<(&'static str, Box<dyn Backend>)> {

@@ -4,7 +4,7 @@
 use plimsoll_tests::onnx::Onnx;
 use serde_json::{Value, json};
 
-use crate::onnx_rules::{FLOAT, assert_refused, assert_right, floats};
+use crate::stored_model::{FLOAT, assert_refused, assert_right, floats};
 
 /// ONNX's number of the type INT64, which `Cast` takes.
 const INT64: i64 = 7;
