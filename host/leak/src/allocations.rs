@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError};
 use wasmtime::Module;
 
 use super::debug_info::Location;
-use super::malloc_tracer::{Event, Family, PythonTracer, Stack, Tracer};
+use super::malloc_family::Family;
+use super::malloc_tracer::{Event, PythonTracer, Stack, Tracer};
 use super::progress::Progress;
 use super::python::host_copies;
 use super::python::interpreter::Interpreter;

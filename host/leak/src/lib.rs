@@ -12,7 +12,7 @@
 //! - [`judge`]: does it leak? By the ages of blocks ([`population`]), by the doublings of [`containers`], by sums
 //!   ([`verdict`]); `suspicion`: what the rounds cannot show.
 //! - [`census`]: what survives. [`retention`]: what holds it. [`allocations`]: which code allocated it, found by
-//!   `malloc_tracer`.
+//!   `malloc_tracer` at the functions of the `malloc_family`.
 //! - [`module`], [`debug_info`]: the contents of the core module and its DWARF. `python`: the same for plugins in Python,
 //!   from the interpreter's objects.
 
@@ -31,6 +31,7 @@ pub mod heap;
 mod heap_watch;
 pub mod judge;
 pub mod known;
+mod malloc_family;
 mod malloc_tracer;
 pub mod module;
 pub mod population;
