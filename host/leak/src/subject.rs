@@ -5,6 +5,8 @@
 //! and globals that are not exported. A core dump after a trap has the same contents, but in wasmtime 48 a trap closes
 //! the whole store to further calls (`components.trapped`), so a dump is only possible at the end.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,7 +17,7 @@ use wasmtime::{Global, Memory, Module, Store, UpdateDeadline};
 
 use plimsoll_runtime::cap::Meter;
 use plimsoll_runtime::component::exports::Interface;
-use plimsoll_runtime::component::{Artifact, ArtifactError, CompiledCache, ComponentError, Preparer, Rejection};
+use plimsoll_runtime::component::{Artifact, ArtifactError, CompiledCache, Preparer};
 use plimsoll_runtime::engine::Runtime;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
@@ -25,44 +27,10 @@ use plimsoll_runtime::stage::lifecycle::{LIFECYCLE, call_init};
 use plimsoll_runtime::stage::{Failure, Limits, Request, StageEnvironment, StageError, StoreState};
 
 use super::corpus::{Feed, Sample};
-use super::module::{CoreModule, ModuleError};
+use super::module::CoreModule;
 use super::python::collector::Collector;
 use super::python::interpreter::Python;
-
-/// Why a plugin cannot be examined, or an instance of it does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum SubjectError {
-    /// The engine with the debugging interface does not start.
-    #[error("the engine does not start: {0:#}")]
-    Engine(wasmtime::Error),
-    /// The compiler does not start.
-    #[error("{0:#}")]
-    Compiler(wasmtime::Error),
-    /// The artifact has no component.
-    #[error(transparent)]
-    Artifact(#[from] ArtifactError),
-    /// The core module cannot be examined.
-    #[error(transparent)]
-    Module(#[from] ModuleError),
-    /// The component cannot be compiled.
-    #[error(transparent)]
-    Component(#[from] ComponentError),
-    /// The component is not a plugin of the kind.
-    #[error(transparent)]
-    Kind(#[from] Rejection),
-    /// Its exports do not have the types of the contract.
-    #[error("the component does not fit its world: {0:#}")]
-    World(wasmtime::Error),
-    /// The instance does not start, or `init` traps.
-    #[error("{0}")]
-    Start(StageError),
-    /// `init` returns an error.
-    #[error("`init` failed: {0}")]
-    Init(String),
-    /// The engine does not show the memory of the plugin.
-    #[error("the memory of the instance cannot be read: no core instance matches the component's core module")]
-    NoMemory,
-}
+pub use error::SubjectError;
 
 /// A plugin compiled for the laboratory. Any number of subjects can be created from it.
 pub struct PluginUnderTest {
