@@ -17,10 +17,9 @@
 mod scores;
 mod shape;
 
-use std::sync::OnceLock;
-
 use plimsoll_sdk::{
-    Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, labels, model, tensor,
+    Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, labels, model,
+    tensor,
 };
 use serde::Serialize;
 
@@ -37,7 +36,7 @@ struct Settings {
     output: String,
 }
 
-static SETTINGS: OnceLock<Settings> = OnceLock::new();
+static SETTINGS: Configured<Settings> = Configured::new();
 
 #[derive(Serialize)]
 struct Answer {
@@ -68,13 +67,13 @@ impl Init for Classify {
             let labels = settings.labels.as_ref().map(Vec::len);
             shape::check_declared(&outputs, &settings.output, labels, !settings.ready)?;
         }
-        SETTINGS.set(settings).map_err(|_| "the plugin is already initialised".into())
+        SETTINGS.set(settings)
     }
 }
 
 impl Postprocess for Classify {
     fn run(request: Request, outputs: Vec<NamedTensor>, _context: Vec<u8>) -> Result<Reply, Failure> {
-        let settings = SETTINGS.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
+        let settings = SETTINGS.get()?;
         let top_k = requested_top_k(&request)?.unwrap_or(settings.top_k);
 
         let scores = checked_scores(settings, &outputs).map_err(Failure::Internal)?;

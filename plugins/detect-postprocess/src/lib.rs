@@ -80,10 +80,9 @@ mod grids;
 mod layout;
 mod settings;
 
-use std::sync::OnceLock;
-
 use plimsoll_sdk::{
-    Failure, Init, NamedTensor, Postprocess, Reply, Request, Tensor, TensorType, export_postprocess, model, tensor,
+    Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, Tensor, TensorType, export_postprocess, model,
+    tensor,
 };
 use postprocess_core::geometry::Geometry;
 use postprocess_core::{boxes, select};
@@ -95,7 +94,7 @@ struct Detect;
 
 export_postprocess!(Detect with init);
 
-static SETTINGS: OnceLock<Settings> = OnceLock::new();
+static SETTINGS: Configured<Settings> = Configured::new();
 
 #[derive(Serialize)]
 struct Answer {
@@ -118,13 +117,13 @@ impl Init for Detect {
         if let Some(outputs) = model::outputs()? {
             check::declared(&outputs, &settings)?;
         }
-        SETTINGS.set(settings).map_err(|_| "the plugin is already initialised".into())
+        SETTINGS.set(settings)
     }
 }
 
 impl Postprocess for Detect {
     fn run(_request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure> {
-        let settings = SETTINGS.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
+        let settings = SETTINGS.get()?;
         let geometry = Geometry::parse(&context).map_err(Failure::Internal)?;
         let found = select_boxes(settings, &geometry, &outputs).map_err(Failure::Internal)?;
 

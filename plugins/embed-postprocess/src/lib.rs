@@ -23,11 +23,11 @@
 
 mod vector;
 
-use std::sync::OnceLock;
-
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use plimsoll_sdk::{Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, model};
+use plimsoll_sdk::{
+    Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, model,
+};
 use postprocess_core::{npy, outputs};
 use serde::Serialize;
 
@@ -53,7 +53,7 @@ enum Format {
     Npy,
 }
 
-static SETTINGS: OnceLock<Settings> = OnceLock::new();
+static SETTINGS: Configured<Settings> = Configured::new();
 
 #[derive(Serialize)]
 struct Answer<T> {
@@ -78,13 +78,13 @@ impl Init for Embed {
                 vector::tokens(&output.name, shape, settings.pooling)?;
             }
         }
-        SETTINGS.set(settings).map_err(|_| "the plugin is already initialised".into())
+        SETTINGS.set(settings)
     }
 }
 
 impl Postprocess for Embed {
     fn run(_request: Request, outputs: Vec<NamedTensor>, _context: Vec<u8>) -> Result<Reply, Failure> {
-        let settings = SETTINGS.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
+        let settings = SETTINGS.get()?;
         reply(settings, &outputs).map_err(Failure::Internal)
     }
 }

@@ -58,10 +58,8 @@
 
 mod settings;
 
-use std::sync::OnceLock;
-
 use image_core::{Elements, Rejected, prepare};
-use plimsoll_sdk::{Failure, Init, Prepared, Preprocess, Request, export_preprocess, tensor};
+use plimsoll_sdk::{Configured, Failure, Init, Prepared, Preprocess, Request, export_preprocess, tensor};
 
 use settings::Configuration;
 
@@ -69,7 +67,7 @@ struct ImagePreprocess;
 
 export_preprocess!(ImagePreprocess with init);
 
-static CONFIGURATION: OnceLock<Configuration> = OnceLock::new();
+static CONFIGURATION: Configured<Configuration> = Configured::new();
 
 /// Bytes of heap that `init` leaves free in the snapshot, in addition to those of the tensor. Small images need no
 /// more. If an instance has to grow its memory, the host needs two system calls, and the second interrupts the other
@@ -83,7 +81,7 @@ impl Init for ImagePreprocess {
     fn init() -> Result<(), String> {
         let configuration = Configuration::read()?;
         let tensor = configuration.settings.pack.tensor_bytes();
-        CONFIGURATION.set(configuration).map_err(|_| "the plugin is already initialised")?;
+        CONFIGURATION.set(configuration)?;
         let free = if tensor > MAX_RESERVED_TENSOR_BYTES { FREE_HEAP_BYTES } else { FREE_HEAP_BYTES + tensor };
         drop(std::hint::black_box(Vec::<u8>::with_capacity(free)));
         Ok(())
@@ -92,8 +90,7 @@ impl Init for ImagePreprocess {
 
 impl Preprocess for ImagePreprocess {
     fn run(_request: Request, body: Vec<u8>) -> Result<Prepared, Failure> {
-        let Configuration { settings, input } =
-            CONFIGURATION.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
+        let Configuration { settings, input } = CONFIGURATION.get()?;
         let (elements, context) = prepare(&body, settings).map_err(|rejected| match rejected {
             Rejected::Unknown(text) => Failure::UnsupportedMediaType(text),
             Rejected::Broken(text) => Failure::InvalidInput(text),

@@ -10,16 +10,14 @@ mod check;
 mod convert;
 mod engine;
 
-use std::sync::OnceLock;
-
 use engine::Engine;
-use plimsoll_sdk::{Failure, Infer, Init, NamedTensor, Request, assets, config, export_infer};
+use plimsoll_sdk::{Configured, Failure, Infer, Init, NamedTensor, Request, assets, config, export_infer};
 
 struct Wasm;
 
 export_infer!(Wasm with init);
 
-static MODEL: OnceLock<Engine> = OnceLock::new();
+static MODEL: Configured<Engine> = Configured::new();
 
 impl Init for Wasm {
     fn init() -> Result<(), String> {
@@ -28,13 +26,12 @@ impl Init for Wasm {
         // This costs time and memory once only: instances start from a snapshot that is taken after `init`.
         let model =
             engine::load(assets::read(&name)?, assets::read).map_err(|reason| format!("model `{name}`: {reason}"))?;
-        MODEL.set(model).map_err(|_| "the plugin is already initialised".into())
+        MODEL.set(model)
     }
 }
 
 impl Infer for Wasm {
     fn run(_request: Request, inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>, Failure> {
-        let model = MODEL.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
-        engine::infer(model, &inputs)
+        engine::infer(MODEL.get()?, &inputs)
     }
 }

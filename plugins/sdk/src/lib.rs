@@ -7,7 +7,7 @@
 //! # Layout
 //! - [`stage`]: the three traits, [`Init`], and the macros that export them.
 //! - [`tensor`]: f32 and u8 tensors.
-//! - [`config`]: typed access to the plugin's configuration.
+//! - [`config`]: typed access to the plugin's configuration. [`Configured`]: a value that `init` makes, such as settings.
 //! - [`labels`]: label files with one label per line.
 //! - `model`: the inputs and outputs that the model declares. Needs the feature `model`.
 //! - [`bindings`]: the bindings generated from `wit/`, for everything that the helpers do not cover.
@@ -19,6 +19,7 @@
 
 pub mod bindings;
 pub mod config;
+mod configured;
 pub mod labels;
 #[cfg(feature = "model")]
 pub mod model;
@@ -28,4 +29,5 @@ pub mod stage;
 pub mod tensor;
 
 pub use bindings::{Failure, NamedTensor, Prepared, Reply, Request, Tensor, TensorType, assets, nn};
+pub use configured::Configured;
 pub use stage::{Infer, Init, Postprocess, Preprocess};

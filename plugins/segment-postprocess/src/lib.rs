@@ -37,9 +37,7 @@ mod raster;
 mod rle;
 mod settings;
 
-use std::sync::OnceLock;
-
-use plimsoll_sdk::{Failure, Init, NamedTensor, Postprocess, Reply, Request, export_postprocess, model};
+use plimsoll_sdk::{Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, export_postprocess, model};
 use postprocess_core::geometry::Geometry;
 use postprocess_core::outputs;
 use serde::Serialize;
@@ -51,7 +49,7 @@ struct Segment;
 
 export_postprocess!(Segment with init);
 
-static SETTINGS: OnceLock<Settings> = OnceLock::new();
+static SETTINGS: Configured<Settings> = Configured::new();
 
 #[derive(Serialize)]
 struct Answer {
@@ -88,13 +86,13 @@ impl Init for Segment {
                 classes::sizes(&settings, &output.name, shape)?;
             }
         }
-        SETTINGS.set(settings).map_err(|_| "the plugin is already initialised".into())
+        SETTINGS.set(settings)
     }
 }
 
 impl Postprocess for Segment {
     fn run(_request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure> {
-        let settings = SETTINGS.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
+        let settings = SETTINGS.get()?;
         reply(settings, &outputs, &context).map_err(Failure::Internal)
     }
 }

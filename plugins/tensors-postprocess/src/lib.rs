@@ -16,16 +16,14 @@
 
 mod json;
 
-use std::io::{Cursor, Write};
-use std::sync::OnceLock;
-
 use half::bf16;
 use plimsoll_sdk::{
-    Failure, Init, NamedTensor, Postprocess, Reply, Request, TensorType, config, export_postprocess, model,
+    Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, TensorType, config, export_postprocess, model,
 };
 use postprocess_core::npy;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use std::io::{Cursor, Write};
 use zip::write::SimpleFileOptions;
 
 struct Tensors;
@@ -46,7 +44,7 @@ enum Format {
     Safetensors,
 }
 
-static SETTINGS: OnceLock<Settings> = OnceLock::new();
+static SETTINGS: Configured<Settings> = Configured::new();
 
 /// An output with its elements.
 struct Output<'a> {
@@ -76,13 +74,13 @@ impl Init for Tensors {
                 }
             }
         }
-        SETTINGS.set(settings).map_err(|_| "the plugin is already initialised".into())
+        SETTINGS.set(settings)
     }
 }
 
 impl Postprocess for Tensors {
     fn run(_request: Request, outputs: Vec<NamedTensor>, _context: Vec<u8>) -> Result<Reply, Failure> {
-        let settings = SETTINGS.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
+        let settings = SETTINGS.get()?;
         reply(settings, outputs).map_err(Failure::Internal)
     }
 }

@@ -28,10 +28,10 @@
 mod decode;
 mod dictionary;
 
-use std::sync::OnceLock;
-
 use plimsoll_sdk::model::shape_text;
-use plimsoll_sdk::{Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, model};
+use plimsoll_sdk::{
+    Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, model,
+};
 use postprocess_core::outputs;
 use serde::Serialize;
 
@@ -53,7 +53,7 @@ struct Settings {
     right_to_left: bool,
 }
 
-static SETTINGS: OnceLock<Settings> = OnceLock::new();
+static SETTINGS: Configured<Settings> = Configured::new();
 
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -85,13 +85,13 @@ impl Init for Text {
                 check_shape(&settings, &output.name, shape)?;
             }
         }
-        SETTINGS.set(settings).map_err(|_| "the plugin is already initialised".into())
+        SETTINGS.set(settings)
     }
 }
 
 impl Postprocess for Text {
     fn run(_request: Request, outputs: Vec<NamedTensor>, _context: Vec<u8>) -> Result<Reply, Failure> {
-        let settings = SETTINGS.get().ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
+        let settings = SETTINGS.get()?;
         reply(settings, &outputs).map_err(Failure::Internal)
     }
 }

@@ -5,10 +5,8 @@
 
 mod compute;
 
-use std::sync::OnceLock;
-
 use plimsoll_sdk::{
-    Failure, Init, Prepared, Preprocess, Request, config, export_preprocess, tensor,
+    Configured, Failure, Init, Prepared, Preprocess, Request, config, export_preprocess, tensor,
 };
 
 struct Stage;
@@ -16,7 +14,7 @@ struct Stage;
 export_preprocess!(Stage with init);
 
 /// The configured shape, if any: read once by `init`, used by every request.
-static SHAPE: OnceLock<Option<Vec<u32>>> = OnceLock::new();
+static SHAPE: Configured<Option<Vec<u32>>> = Configured::new();
 
 impl Init for Stage {
     /// Runs once when the plugin is deployed. An error here rejects an invalid configuration before any request.
@@ -26,17 +24,13 @@ impl Init for Stage {
         if shape.as_ref().is_some_and(|sizes| sizes.contains(&0)) {
             return Err("configuration key `shape`: a dimension must not be 0".into());
         }
-        SHAPE
-            .set(shape)
-            .map_err(|_| "the plugin is already initialised".into())
+        SHAPE.set(shape)
     }
 }
 
 impl Preprocess for Stage {
     fn run(_request: Request, body: Vec<u8>) -> Result<Prepared, Failure> {
-        let configured = SHAPE
-            .get()
-            .ok_or_else(|| Failure::Internal("`init` was not called".into()))?;
+        let configured = SHAPE.get()?;
         let shape = compute::shape(configured.as_deref(), body.len())?;
         let image = tensor::from_f32(&shape, &compute::scaled(&body));
         // The context is passed to postprocessing unchanged. Example: the size of the original image.

@@ -16,6 +16,7 @@ const FILES: &[(&str, &str)] = files![
     "LICENSE",
     "plugins/sdk/src/bindings.rs",
     "plugins/sdk/src/config.rs",
+    "plugins/sdk/src/configured.rs",
     "plugins/sdk/src/labels.rs",
     "plugins/sdk/src/model.rs",
     "plugins/sdk/src/lib.rs",
