@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -43,6 +42,27 @@ pub(in crate::serve::http) struct ChangeRequest {
     parameters: BTreeMap<String, IgnoredAny>,
 }
 
+/// A request of an administrator to load or unload a pipeline.
+pub(in crate::serve::http) struct Change {
+    by: &'static str,
+    model: String,
+    parameters: BTreeMap<String, IgnoredAny>,
+}
+
+impl FromRequest<Arc<App>> for Change {
+    type Rejection = OipError;
+
+    /// The token is checked first: without it, a reply says nothing about the rest, and the body is not read.
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, OipError> {
+        let (mut parts, body) = request.into_parts();
+        let Administrator { by } = Administrator::from_request_parts(&mut parts, app).await?;
+        Parameters::from_request_parts(&mut parts, app).await?.none()?;
+        let ModelPath { model, .. } = model_path(Path::<ModelPath>::from_request_parts(&mut parts, app).await)?;
+        let ChangeRequest { parameters } = read(app, &parts.headers, body).await?;
+        Ok(Self { by, model, parameters })
+    }
+}
+
 /// Lists the models, both loaded and unloaded.
 #[utoipa::path(post, path = "/v2/repository/index", operation_id = "repository_index", tag = "repository",
                request_body(content = IndexRequest),
@@ -66,16 +86,8 @@ pub(in crate::serve::http) async fn index(
                          (status = "4XX", description = "The pipeline was not loaded", body = ProtocolError)))]
 pub(in crate::serve::http) async fn load(
     State(app): State<Arc<App>>,
-    administrator: Result<Administrator, ServeError>,
-    parameters: Result<Parameters, ServeError>,
-    path: Result<Path<ModelPath>, PathRejection>,
-    headers: HeaderMap,
-    body: Body,
+    Change { by, model, parameters }: Change,
 ) -> Result<StatusCode, OipError> {
-    let Administrator { by } = administrator?;
-    parameters?.none()?;
-    let ModelPath { model, .. } = model_path(path)?;
-    let ChangeRequest { parameters } = read(&app, &headers, body).await?;
     let parameters: Vec<_> = parameters.into_keys().collect();
     repository::load(app, model, &parameters, by).await?;
     Ok(StatusCode::OK)
@@ -89,16 +101,8 @@ pub(in crate::serve::http) async fn load(
                          (status = "4XX", description = "The pipeline was not unloaded", body = ProtocolError)))]
 pub(in crate::serve::http) async fn unload(
     State(app): State<Arc<App>>,
-    administrator: Result<Administrator, ServeError>,
-    parameters: Result<Parameters, ServeError>,
-    path: Result<Path<ModelPath>, PathRejection>,
-    headers: HeaderMap,
-    body: Body,
+    Change { by, model, parameters: _ }: Change,
 ) -> Result<StatusCode, OipError> {
-    let Administrator { by } = administrator?;
-    parameters?.none()?;
-    let ModelPath { model, .. } = model_path(path)?;
-    let ChangeRequest { parameters: _ } = read(&app, &headers, body).await?;
     repository::unload(app, model, by).await?;
     Ok(StatusCode::OK)
 }
