@@ -8,6 +8,9 @@ use plimsoll_tests::{TempDir, data, guest, guests_config};
 use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_plimsoll-under-test");
+/// The outcomes of [`corpus`], and those of them that are failures.
+pub(crate) const ALL: &[&str] = &["ok", "unsupported_media_type", "invalid_input"];
+pub(crate) const FAILING: &[&str] = &["unsupported_media_type", "invalid_input"];
 
 /// Runs the laboratory; the reports are written to a temporary folder.
 pub(crate) struct Laboratory {
@@ -81,6 +84,24 @@ pub(crate) fn held_by(report: &Value) -> String {
         }
     }
     holders.into_iter().max_by_key(|(_, bytes)| *bytes).map_or("-".to_owned(), |(holder, _)| holder)
+}
+
+/// What is wrong with the classes of a report. `leaks_on` are the outcomes that leak, `per_request` the bytes (or handles) of
+/// a request.
+pub(crate) fn wrong_classes(report: &Value, leaks_on: &[&str], per_request: (f64, f64)) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for class in report["classes"].as_array().expect("classes") {
+        let outcome = class["outcome"].as_str().expect("text");
+        let leaks = class["verdict"] == "leaks";
+        if leaks != leaks_on.contains(&outcome) {
+            wrong.push(format!("{outcome}: {}", class["verdict"]));
+        }
+        let found = class["growth"]["bytes"].as_f64().expect("a number");
+        if leaks && !(per_request.0..=per_request.1).contains(&found) {
+            wrong.push(format!("{outcome}: {found} per request, expected {per_request:?}"));
+        }
+    }
+    wrong
 }
 
 #[test]

@@ -9,10 +9,7 @@ use std::process::Command;
 use plimsoll_tests::shared;
 use serde_json::Value;
 
-use crate::leak::{Laboratory, corpus, held_by, text};
-
-const ALL: &[&str] = &["ok", "unsupported_media_type", "invalid_input"];
-const FAILING: &[&str] = &["unsupported_media_type", "invalid_input"];
+use crate::leak::{ALL, FAILING, Laboratory, corpus, held_by, text, wrong_classes};
 
 /// What is true of a plugin.
 struct Case {
@@ -100,18 +97,7 @@ fn build(cases: &Path) -> PathBuf {
 
 /// What is wrong with the report of a case.
 fn mistakes(case: &Case, report: &Value) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for class in report["classes"].as_array().expect("classes") {
-        let outcome = class["outcome"].as_str().expect("text");
-        let leaks = class["verdict"] == "leaks";
-        if leaks != case.leaks_on.contains(&outcome) {
-            wrong.push(format!("{outcome}: {}", class["verdict"]));
-        }
-        let found = class["growth"]["bytes"].as_f64().expect("a number");
-        if leaks && !(case.per_request.0..=case.per_request.1).contains(&found) {
-            wrong.push(format!("{outcome}: {found} per request, expected {:?}", case.per_request));
-        }
-    }
+    let mut wrong = wrong_classes(report, case.leaks_on, case.per_request);
     let held = held_by(report);
     if !case.held_by.is_empty() && held != format!("static {}", case.held_by) {
         wrong.push(format!("held by {held}, expected {}", case.held_by));

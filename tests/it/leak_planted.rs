@@ -7,9 +7,7 @@ use std::path::Path;
 use plimsoll_tests::guest;
 use serde_json::Value;
 
-use crate::leak::{Laboratory, corpus, held_by, text};
-
-const ALL: &[&str] = &["ok", "unsupported_media_type", "invalid_input"];
+use crate::leak::{ALL, Laboratory, corpus, held_by, text};
 
 /// The leak that is planted in a guest.
 struct Planted {

@@ -7,10 +7,8 @@ use std::process::{Command, Output};
 use plimsoll_tests::TempDir;
 use serde_json::Value;
 
-use crate::leak::{Laboratory, corpus, held_by, text};
+use crate::leak::{ALL, FAILING, Laboratory, corpus, held_by, text, wrong_classes};
 
-const ALL: &[&str] = &["ok", "unsupported_media_type", "invalid_input"];
-const FAILING: &[&str] = &["unsupported_media_type", "invalid_input"];
 const INVALID: &[&str] = &["invalid_input"];
 /// Bytes of the image that the cases keep.
 const IMAGE: f64 = 4_000.0;
@@ -98,18 +96,7 @@ fn component() -> Option<PathBuf> {
 
 /// What is wrong with the report of a case.
 fn mistakes(case: &Case, report: &Value, summary: &str) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for class in report["classes"].as_array().expect("classes") {
-        let outcome = class["outcome"].as_str().expect("text");
-        let leaks = class["verdict"] == "leaks";
-        if leaks != case.leaks_on.contains(&outcome) {
-            wrong.push(format!("{outcome}: {}", class["verdict"]));
-        }
-        let found = class["growth"]["bytes"].as_f64().expect("a number");
-        if leaks && !(case.per_request.0..=case.per_request.1).contains(&found) {
-            wrong.push(format!("{outcome}: {found} per request, expected {:?}", case.per_request));
-        }
-    }
+    let mut wrong = wrong_classes(report, case.leaks_on, case.per_request);
     if case.leaks_on.is_empty() {
         if report["all"]["verdict"] != "steady" {
             wrong.push(format!("all: {}", report["all"]["verdict"]));
