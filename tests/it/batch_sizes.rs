@@ -8,7 +8,7 @@ use plimsoll_tests::simulated::Device;
 use plimsoll_tests::{Server, data};
 use serde_json::{Value, json};
 
-use crate::batching::{config, metric};
+use crate::batching::{config, metric, recognise_at_once};
 
 /// Digits whose rows differ, as flat images of 8×8 numbers.
 fn images(rows: usize) -> Vec<f32> {
@@ -46,21 +46,7 @@ async fn a_device_meets_no_new_shape_after_it_is_ready() {
     device.take_runs();
 
     for callers in [3, 16, 1, 7, 11] {
-        let requests: Vec<_> = (0..callers)
-            .map(|digit| {
-                let server = Arc::clone(&server);
-                let digit = [0, 1, 2, 4, 5, 6, 8, 9][digit % 8];
-                tokio::spawn(async move {
-                    let body = std::fs::read(data(&format!("digits/{digit}.png"))).expect("a digit");
-                    (digit, server.infer("p", "", body).await)
-                })
-            })
-            .collect();
-        for request in requests {
-            let (digit, reply) = request.await.expect("no panic");
-            assert_eq!(reply.status, 200, "{}", reply.text);
-            assert_eq!(reply.json()["predictions"][0]["label"], digit.to_string(), "{}", reply.text);
-        }
+        recognise_at_once(&server, (0..callers).map(|caller| [0, 1, 2, 4, 5, 6, 8, 9][caller % 8])).await;
     }
     assert_eq!(device.take_new_shapes(), Vec::<Vec<Vec<u32>>>::new(), "a new shape while requests are served");
     let runs = device.take_runs();

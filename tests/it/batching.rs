@@ -19,16 +19,12 @@ pub(crate) fn metric(text: &str, name: &str) -> f64 {
     line.rsplit(' ').next().expect("a value").parse().expect("a number")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn concurrent_requests_share_runs_and_get_their_own_answers() {
-    // The delay is long enough that concurrent requests share a batch on the slowest machine, too.
-    let file = "file = \"bundled:digits.onnx\"\nmax_batch = 8\nmax_delay = \"500ms\"";
-    let server = Arc::new(Server::start(&config(file)).await);
-    let requests: Vec<_> = (0..16)
-        .map(|request| {
-            let server = Arc::clone(&server);
+/// Sends pictures of digits at the same time, and checks that each is recognised.
+pub(crate) async fn recognise_at_once(server: &Arc<Server>, digits: impl Iterator<Item = usize>) {
+    let requests: Vec<_> = digits
+        .map(|digit| {
+            let server = Arc::clone(server);
             tokio::spawn(async move {
-                let digit = request % 10;
                 let extension = if [3, 7].contains(&digit) { "jpg" } else { "png" };
                 let body = std::fs::read(data(&format!("digits/{digit}.{extension}"))).expect("a digit");
                 (digit, server.infer("p", "", body).await)
@@ -40,6 +36,14 @@ async fn concurrent_requests_share_runs_and_get_their_own_answers() {
         assert_eq!(reply.status, 200, "{}", reply.text);
         assert_eq!(reply.json()["predictions"][0]["label"], digit.to_string(), "{}", reply.text);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_requests_share_runs_and_get_their_own_answers() {
+    // The delay is long enough that concurrent requests share a batch on the slowest machine, too.
+    let file = "file = \"bundled:digits.onnx\"\nmax_batch = 8\nmax_delay = \"500ms\"";
+    let server = Arc::new(Server::start(&config(file)).await);
+    recognise_at_once(&server, (0..16).map(|request| request % 10)).await;
     let text = server.get("/metrics").await.text;
     // These include the sample of the deployment, which runs as a separate batch.
     let (batches, rows) = (
