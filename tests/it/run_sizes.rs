@@ -1,12 +1,13 @@
 //! A request whose inputs fit into every limit can need values that no machine can allocate, such as all pairs of a long
 //! list. It is refused before the engine runs, and the server keeps running.
 
+use plimsoll_tests::Server;
 use plimsoll_tests::onnx::Onnx;
-use plimsoll_tests::{Server, TempDir};
 use rten_onnx::onnx::DataType;
 use serde_json::{Value, json};
 
-use crate::model_cases::{assert_output, config, engines};
+use crate::model_cases::{assert_output, config};
+use crate::stored_model::{Stored, assert_bounded_by, engines};
 
 /// A column of `length` ones.
 fn column(length: usize) -> Value {
@@ -16,13 +17,9 @@ fn column(length: usize) -> Value {
 /// Serves a model with the input `x`, a column of any length, and the output `y` on every native engine. Sends a short column,
 /// whose answer is right, and a long one, which is refused with the node's name.
 async fn assert_bounded(model: &Onnx, expected: f64, node: &str) {
-    let folder = TempDir::new().expect("a folder");
-    let file = folder.path().join("model.onnx");
-    std::fs::write(&file, model.bytes()).expect("written");
-    for engine in engines().into_iter().filter(|engine| engine.1 == "infer-native") {
-        // The preprocess stage accepts no sample, because the model takes no images.
-        let config = config(&file, engine, "").replace("input = \"image\"", "max_pixels = 1");
-        let server = Server::start(&config).await;
+    let stored = Stored::new(model);
+    for engine in engines() {
+        let server = stored.serve(engine).await;
         for _ in 0..2 {
             let reply = server.infer_json("p.infer", &column(100_000)).await;
             assert_eq!(reply.status, 400, "{engine:?}: {}", reply.text);
@@ -77,12 +74,9 @@ async fn a_run_whose_batch_would_be_too_large_runs_alone() {
         .node("Add", &["column", "row"], "sums", &[])
         .node("ReduceSum", &["sums", "pairs"], "y", &[("keepdims", 0)])
         .output("y", &[None]);
-    let folder = TempDir::new().expect("a folder");
-    let file = folder.path().join("model.onnx");
-    std::fs::write(&file, model.bytes()).expect("written");
-    let config =
-        config(&file, ("rten", "infer-native"), "max_batch = 32").replace("input = \"image\"", "max_pixels = 1");
-    let server = Server::start(&config).await;
+    let stored = Stored::new(&model);
+    let config = config(&stored.file, ("rten", "infer-native"), "max_batch = 32");
+    let server = Server::start(&config.replace("input = \"image\"", "max_pixels = 1")).await;
     // 32 rows of 4,000 × 4,000 sums are too many, one row is not. The second run of each length is of a known shape.
     for (length, sum, batches) in [(4_000, 32e6, 0), (4_000, 32e6, 0), (10, 200.0, 1), (4_000, 32e6, 1), (10, 200.0, 2)]
     {
@@ -99,29 +93,14 @@ async fn a_run_whose_batch_would_be_too_large_runs_alone() {
     }
 }
 
+/// As [`assert_bounded_by`], with lists of ones: a short one, whose answer is `sum`, and a long one.
+async fn assert_list_bounded(model: &Onnx, backends: &[&str], (short, sum): (usize, f64), long: usize, parts: &[&str]) {
+    assert_bounded_by(model, backends, (list(short), sum), list(long), parts).await;
+}
+
 /// A list of ones.
 pub(crate) fn list(length: usize) -> Value {
     json!({ "inputs": [{ "name": "x", "shape": [length], "datatype": "FP32", "data": vec![1; length] }] })
-}
-
-/// Serves a model with the input `x`, a list, and the output `y`. Sends a short list, whose answer is right, and a long one,
-/// which is refused.
-async fn assert_list_bounded(model: &Onnx, backends: &[&str], (short, sum): (usize, f64), long: usize, parts: &[&str]) {
-    let folder = TempDir::new().expect("a folder");
-    let file = folder.path().join("model.onnx");
-    std::fs::write(&file, model.bytes()).expect("written");
-    for engine in engines().into_iter().filter(|engine| engine.1 == "infer-native" && backends.contains(&engine.0)) {
-        let config = config(&file, engine, "").replace("input = \"image\"", "max_pixels = 1");
-        let server = Server::start(&config).await;
-        let reply = server.infer_json("p.infer", &list(long)).await;
-        assert_eq!(reply.status, 400, "{engine:?}: {}", reply.text);
-        for part in parts {
-            assert!(reply.text.contains(part), "{engine:?}: `{part}` in {}", reply.text);
-        }
-        let reply = server.infer_json("p.infer", &list(short)).await;
-        assert_eq!(reply.status, 200, "{engine:?}: {}", reply.text);
-        assert_output(&reply.json()["outputs"][0], &json!([1]), &[sum], &format!("{engine:?}"));
-    }
 }
 
 /// A loop with as many rounds as `x` has elements; `operands` are what each round joins. The result is the sum.

@@ -3,37 +3,11 @@
 //! keeps running.
 
 use plimsoll_tests::onnx::Onnx;
-use plimsoll_tests::{Server, TempDir};
 use rten_onnx::onnx::DataType;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::model_cases::{assert_output, config, engines};
 use crate::run_sizes::list;
-
-/// Serves a model with the output `y`. Sends a request whose answer is right, and one that is refused.
-async fn assert_bounded_by(
-    model: &Onnx,
-    backends: &[&str],
-    (small, expected): (Value, f64),
-    large: Value,
-    parts: &[&str],
-) {
-    let folder = TempDir::new().expect("a folder");
-    let file = folder.path().join("model.onnx");
-    std::fs::write(&file, model.bytes()).expect("written");
-    for engine in engines().into_iter().filter(|engine| engine.1 == "infer-native" && backends.contains(&engine.0)) {
-        let config = config(&file, engine, "").replace("input = \"image\"", "max_pixels = 1");
-        let server = Server::start(&config).await;
-        let reply = server.infer_json("p.infer", &large).await;
-        assert_eq!(reply.status, 400, "{engine:?}: {}", reply.text);
-        for part in parts {
-            assert!(reply.text.contains(part), "{engine:?}: `{part}` in {}", reply.text);
-        }
-        let reply = server.infer_json("p.infer", &small).await;
-        assert_eq!(reply.status, 200, "{engine:?}: {}", reply.text);
-        assert_output(&reply.json()["outputs"][0], &json!([1]), &[expected], &format!("{engine:?}"));
-    }
-}
+use crate::stored_model::assert_bounded_by;
 
 /// Adds the largest of all pairs of a list of integers, as `y`.
 fn pairs_of(onnx: Onnx, list: &str) -> Onnx {

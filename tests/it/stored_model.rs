@@ -73,3 +73,25 @@ pub(crate) async fn assert_refused(model: &Onnx, inputs: &[Value], parts: &[&str
         }
     }
 }
+
+/// Serves a model with the output `y`. Sends a request whose answer is right, and one that is refused.
+pub(crate) async fn assert_bounded_by(
+    model: &Onnx,
+    backends: &[&str],
+    (small, expected): (Value, f64),
+    large: Value,
+    parts: &[&str],
+) {
+    let stored = Stored::new(model);
+    for engine in engines().into_iter().filter(|engine| backends.contains(&engine.0)) {
+        let server = stored.serve(engine).await;
+        let reply = server.infer_json("p.infer", &large).await;
+        assert_eq!(reply.status, 400, "{engine:?}: {}", reply.text);
+        for part in parts {
+            assert!(reply.text.contains(part), "{engine:?}: `{part}` in {}", reply.text);
+        }
+        let reply = server.infer_json("p.infer", &small).await;
+        assert_eq!(reply.status, 200, "{engine:?}: {}", reply.text);
+        assert_output(&reply.json()["outputs"][0], &json!([1]), &[expected], &format!("{engine:?}"));
+    }
+}
