@@ -151,13 +151,13 @@ fn rule(layout: &Layout) -> Result<Rule, String> {
             return Err(format!("configuration key `{key}` cannot be used with `nms = \"{nms}\"`"));
         }
     }
-    let iou_threshold = fraction("iou_threshold", layout.iou_threshold.unwrap_or(0.5))?;
+    let iou_threshold = config::fraction("iou_threshold", layout.iou_threshold.unwrap_or(0.5))?;
     let sigma = config::parse("soft_sigma", 0.5_f32)?;
     if !(sigma.is_finite() && sigma > 0.0) {
         return Err(format!("configuration key `soft_sigma`: {sigma} is not greater than 0"));
     }
     Ok(Rule {
-        score_threshold: fraction("score_threshold", layout.score_threshold)?,
+        score_threshold: config::fraction("score_threshold", layout.score_threshold)?,
         suppression: match nms {
             "per-class" => Suppression::PerClass(iou_threshold),
             "class-agnostic" => Suppression::ClassAgnostic(iou_threshold),
@@ -174,16 +174,6 @@ fn rule(layout: &Layout) -> Result<Rule, String> {
         max_per_class: config::parse("max_per_class", usize::MAX)?,
         max_detections: config::parse("max_detections", 100)?,
     })
-}
-
-/// Reads a threshold from the configuration and checks that it is from 0 to 1.
-fn fraction(key: &str, default: f32) -> Result<f32, String> {
-    let value = config::parse(key, default)?;
-    if (0.0..=1.0).contains(&value) {
-        Ok(value)
-    } else {
-        Err(format!("configuration key `{key}`: {value} is not between 0 and 1"))
-    }
 }
 
 /// Rejects a key that would have no effect, because its author expects an effect.

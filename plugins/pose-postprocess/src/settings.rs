@@ -98,7 +98,7 @@ impl Settings {
 }
 
 fn rule(layout: Layout) -> Result<Rule, String> {
-    let iou_threshold = fraction("iou_threshold", 0.7)?;
+    let iou_threshold = config::fraction("iou_threshold", 0.7)?;
     let mut choices = [
         ("per-class", Suppression::PerClass(iou_threshold)),
         ("class-agnostic", Suppression::ClassAgnostic(iou_threshold)),
@@ -113,20 +113,10 @@ fn rule(layout: Layout) -> Result<Rule, String> {
         return Err("configuration key `iou_threshold` cannot be used with `nms = \"none\"`".into());
     }
     Ok(Rule {
-        score_threshold: fraction("score_threshold", 0.25)?,
+        score_threshold: config::fraction("score_threshold", 0.25)?,
         suppression,
         background: None,
         max_per_class: usize::MAX,
         max_detections: config::parse("max_detections", 100)?,
     })
-}
-
-/// Reads a threshold from the configuration and checks that it is from 0 to 1.
-fn fraction(key: &str, default: f32) -> Result<f32, String> {
-    let value = config::parse(key, default)?;
-    if (0.0..=1.0).contains(&value) {
-        Ok(value)
-    } else {
-        Err(format!("configuration key `{key}`: {value} is not between 0 and 1"))
-    }
 }

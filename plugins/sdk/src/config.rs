@@ -24,6 +24,19 @@ pub fn parse<T: FromStr>(key: &str, default: T) -> Result<T, String> {
     }
 }
 
+/// The value of a key, or `default` if the key is not set. It must be from 0 to 1, as a threshold is.
+///
+/// # Errors
+/// If the text cannot be parsed, or the number is not from 0 to 1. The message contains the key and the number.
+pub fn fraction(key: &str, default: f32) -> Result<f32, String> {
+    let value = parse(key, default)?;
+    if (0.0..=1.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err(format!("configuration key `{key}`: {value} is not between 0 and 1"))
+    }
+}
+
 /// The items of an array, or `None` if the key is not set.
 ///
 /// # Errors
