@@ -47,8 +47,7 @@ impl Registry {
             Ok(child) => child,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let reason = "docker-registry is not installed (Debian: apt-get install docker-registry)";
-                assert!(std::env::var_os("CI").is_none(), "{reason}, and CI must not skip");
-                eprintln!("SKIPPED: {reason}");
+                plimsoll_tests::skip(reason);
                 return None;
             }
             Err(error) => panic!("{BINARY}: {error}"),

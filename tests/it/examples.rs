@@ -21,8 +21,7 @@ async fn plugins_in_javascript_and_python_are_deployed_from_the_folder_and_reply
     let output = tokio::task::block_in_place(|| Command::new(&script).output()).expect("bash starts");
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     if output.status.code() == Some(3) {
-        assert!(std::env::var_os("CI").is_none(), "{text}, and CI must not skip");
-        eprintln!("SKIPPED: {text}");
+        plimsoll_tests::skip(&text);
         return;
     }
     assert!(output.status.success(), "{text}");

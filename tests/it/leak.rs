@@ -173,8 +173,7 @@ fn later_stages_get_the_output_of_earlier_stages() {
 fn a_leak_in_c_is_reported_with_the_names_of_its_source() {
     let plugin = guest("c_guest");
     if !plugin.is_file() {
-        assert!(std::env::var_os("CI").is_none(), "clang is not installed, and CI must not skip");
-        eprintln!("SKIPPED: c-guest was not built because clang is not installed; install it and touch tests/build.rs");
+        plimsoll_tests::skip("c-guest was not built without clang: install it and touch tests/build.rs");
         return;
     }
     let (laboratory, corpus) = (Laboratory::new(), corpus());

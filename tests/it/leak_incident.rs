@@ -84,8 +84,7 @@ fn check_profile(path: &Path, in_use: u64) {
     let install = ["install", "--silent", "--no-audit", "--no-fund", "--prefix", ".", "pprof-format@2.3.2"];
     let installed = Command::new("npm").args(install).current_dir(folder.path()).output();
     if !installed.as_ref().is_ok_and(|output| output.status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "pprof-format is not installed, and CI must not skip: {installed:?}");
-        eprintln!("SKIPPED: the profile is not checked because npm cannot install its reader pprof-format");
+        plimsoll_tests::skip(&format!("npm cannot install pprof-format, the reader of the profile: {installed:?}"));
         return;
     }
     let script = data("read_pprof.cjs");

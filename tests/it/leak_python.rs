@@ -73,8 +73,7 @@ fn component() -> Option<PathBuf> {
     let is_ready =
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).is_some_and(|output| output.status.success());
     if !is_ready {
-        assert!(std::env::var_os("CI").is_none(), "python3 with its module venv is missing, and CI must not skip");
-        eprintln!("SKIPPED: python3 with its module venv is not installed");
+        plimsoll_tests::skip("python3 with its module venv is not installed");
         return None;
     }
     let requirements = repository.join("plugins/examples/python/requirements.txt");

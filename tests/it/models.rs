@@ -9,8 +9,7 @@ use plimsoll_tests::{Server, shared};
 pub(crate) fn onnxruntime() -> Option<PathBuf> {
     let path = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from).filter(|path| path.is_file());
     if path.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "ORT_DYLIB_PATH does not name a library, and CI must not skip");
-        eprintln!("SKIPPED: the backend onnxruntime; ORT_DYLIB_PATH does not name a library");
+        plimsoll_tests::skip("the backend onnxruntime: ORT_DYLIB_PATH does not name a library");
     }
     path
 }

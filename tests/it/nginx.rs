@@ -21,8 +21,7 @@ impl Nginx {
     /// If it is not installed and `CI` is set, or does not start after five attempts.
     async fn start(upstream: &str, location: &str) -> Option<Self> {
         if !["/usr/sbin/nginx", "/usr/bin/nginx"].iter().any(|path| Path::new(path).exists()) {
-            assert!(std::env::var_os("CI").is_none(), "nginx is missing, and CI must not skip");
-            eprintln!("SKIPPED: nginx is not installed (Debian package `nginx-light`)");
+            plimsoll_tests::skip("nginx is not installed (Debian package `nginx-light`)");
             return None;
         }
         // The port is only free until another test takes it; nginx ends if it cannot have it.

@@ -52,8 +52,7 @@ fn node_tests() -> Option<Vec<PathBuf>> {
 fn folders(variable: &str) -> Option<Vec<PathBuf>> {
     let folder = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_dir());
     let Some(folder) = folder else {
-        assert!(std::env::var_os("CI").is_none(), "{variable} does not name a folder, and CI must not skip");
-        eprintln!("SKIPPED: {variable} does not name a folder");
+        plimsoll_tests::skip(&format!("{variable} does not name a folder"));
         return None;
     };
     let entries = std::fs::read_dir(folder).expect("a folder");

@@ -29,8 +29,7 @@ fn haproxy(frontend: u16, hosts: &[String]) -> Option<HaProxy> {
         Command::new(program).arg("-v").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
     };
     let Some(program) = ["haproxy", "/usr/sbin/haproxy"].into_iter().find(is_there) else {
-        assert!(std::env::var_os("CI").is_none(), "haproxy is missing, and CI must not skip");
-        eprintln!("SKIPPED: haproxy is missing (Debian package haproxy)");
+        plimsoll_tests::skip("haproxy is missing (Debian package haproxy)");
         return None;
     };
     let folder = plimsoll_tests::TempDir::new().expect("a folder");

@@ -38,9 +38,17 @@ pub fn shared(name: &str) -> Option<PathBuf> {
     if path.is_dir() {
         return Some(path);
     }
-    assert!(std::env::var_os("CI").is_none(), "{} is missing, and CI must not skip", path.display());
-    eprintln!("SKIPPED: {} is missing", path.display());
+    skip(&format!("{} is missing", path.display()));
     None
+}
+
+/// Prints why a test, or a part of it, is skipped.
+///
+/// # Panics
+/// If `CI` is set.
+pub fn skip(reason: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{reason}, and CI must not skip");
+    eprintln!("SKIPPED: {reason}");
 }
 
 /// A configuration of one pipeline `p` of test guests: the given preprocess plugin, then `echo-infer` and
