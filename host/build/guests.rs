@@ -1,5 +1,10 @@
 //! Builds a workspace of guests for `wasm32-wasip2` with one nested cargo build. The build scripts of the host
 //! (`plugins/`) and of the tests (`tests/guests/`) share it.
+//!
+//! The plugins that are shipped have the same bytes on every machine, because the version of a pipeline is derived from
+//! them (`tests/it/reproducible.rs`). This needs two things: [`build_shipped`] gives the folders of this machine other names in
+//! panic messages, and every dependency that is given by a path is inside the workspace. Cargo derives the symbols of other
+//! path dependencies from their absolute path, so `plugins/onnx` is a link to `host/onnx`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,14 +15,24 @@ const TARGET: &str = "wasm32-wasip2";
 /// Builds every default member of the workspace at `workspace` (relative to the package) into the target directory
 /// `target/<name>` and copies the components to `OUT_DIR`. Cargo runs this again if the guests, the SDK or the contract
 /// change. If the guests do not build, the build fails.
-#[allow(unreachable_pub, reason = "shared by two build scripts")]
+#[allow(unreachable_pub, dead_code, reason = "shared by two build scripts")]
 pub fn build(workspace: &str, name: &str) {
     build_with(workspace, name, &["--lib", "--examples"]);
 }
 
 /// Like [`build`], but passes `what` to cargo to select the targets, for example `--lib`.
-#[allow(unreachable_pub, reason = "shared by two build scripts")]
+#[allow(unreachable_pub, dead_code, reason = "shared by two build scripts")]
 pub fn build_with(workspace: &str, name: &str, what: &[&str]) {
+    run(workspace, name, what, false);
+}
+
+/// Like [`build`], for components without the paths of this machine.
+#[allow(unreachable_pub, dead_code, reason = "shared by two build scripts")]
+pub fn build_shipped(workspace: &str, name: &str) {
+    run(workspace, name, &["--lib", "--examples"], true);
+}
+
+fn run(workspace: &str, name: &str, what: &[&str], is_shipped: bool) {
     let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let workspace = package.join(workspace);
@@ -39,6 +54,10 @@ pub fn build_with(workspace: &str, name: &str, what: &[&str]) {
         .args(what)
         .arg("--target-dir")
         .arg(&target);
+    if is_shipped {
+        // Cargo adds these flags to those of the workspace's `.cargo/config.toml`. The variable RUSTFLAGS would replace them.
+        cargo.arg("--config").arg(format!("target.{TARGET}.rustflags = [{}]", remapped(&package, &target).join(", ")));
+    }
     // The outer build's flags and wrappers (clippy) are not meant for the guests.
     for variable in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "RUSTC"] {
         cargo.env_remove(variable);
@@ -49,6 +68,27 @@ pub fn build_with(workspace: &str, name: &str, what: &[&str]) {
     let built = target.join(TARGET).join("release");
     copy_components(&built, &out);
     copy_components(&built.join("examples"), &out);
+}
+
+/// The options of rustc that rename the folders of this machine, as strings of TOML. The last one that matches a path
+/// applies, so the folders that may be inside another one come after it.
+fn remapped(package: &Path, target: &Path) -> Vec<String> {
+    let repository = package.join("..").canonicalize().expect("the repository is a folder");
+    let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo_home = cargo_home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    println!("cargo:rerun-if-env-changed=CARGO_HOME");
+    let mut folders = vec![(repository, "/plimsoll")];
+    for (folder, name) in [(cargo_home, "/cargo"), (Some(target.to_owned()), "/target")] {
+        let Some(folder) = folder else { continue };
+        // Cargo may pass a folder by a link that leads to it.
+        folders.extend(folder.canonicalize().ok().filter(|real| *real != folder).map(|real| (real, name)));
+        folders.push((folder, name));
+    }
+    let option = |(folder, name): (PathBuf, &str)| {
+        let option = format!("--remap-path-prefix={}={name}", folder.display());
+        format!("\"{}\"", option.replace('\\', "\\\\").replace('"', "\\\""))
+    };
+    folders.into_iter().map(option).collect()
 }
 
 fn copy_components(from: &Path, to: &Path) {

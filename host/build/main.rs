@@ -5,5 +5,5 @@ mod proto;
 
 fn main() {
     proto::build();
-    guests::build("../plugins", "guests");
+    guests::build_shipped("../plugins", "guests");
 }
