@@ -29,16 +29,17 @@ impl Health {
         let (path, word) = if self.live { ("/v2/health/live", "live") } else { ("/v2/health/ready", "ready") };
         let reply = client.send(client.request(Method::GET, path), path).await?;
         // Another program on this port may reply 200 to anything.
-        let says = |value| {
-            let reply: Result<serde_json::Value, _> = serde_json::from_str(&reply.text);
-            reply.is_ok_and(|reply| reply[word] == value)
-        };
+        let answer: serde_json::Value = serde_json::from_str(&reply.text).unwrap_or_default();
+        let says = |value| answer[word] == value;
         if reply.status.is_success() && says(true) {
             out!("{word}");
             return Ok(ExitCode::SUCCESS);
         }
         Err(Error::Failed(match says(false) {
-            true => format!("{} is not {word}", self.server),
+            true => {
+                let reason = answer["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
+                format!("{} is not {word}{reason}", self.server)
+            }
             false => format!("{} replied with {}; check --server", client.shown(path), reply.status),
         }))
     }

@@ -36,6 +36,9 @@ pub(in crate::serve::http) struct Live {
 #[derive(Serialize, ToSchema)]
 pub(in crate::serve::http) struct Ready {
     ready: bool,
+    /// Why the server is not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 /// The readiness of a model: true if it can run.
@@ -64,12 +67,13 @@ pub(in crate::serve::http) async fn live(_: NoParameters) -> Json<Live> {
 #[utoipa::path(get, path = "/v2/health/ready", operation_id = "server_ready", tag = "inference",
                responses((status = 200, description = "Every pipeline can run", body = Ready),
                          (status = 503, description =
-                             "The server is about to stop, or neither the default chip of a pipeline nor its fallback \
-                              is in service", body = Ready)))]
+                             "The server is about to stop, a background task has ended, or neither the default chip of a \
+                              pipeline nor its fallback is in service; `reason` says which", body = Ready)))]
 pub(in crate::serve::http) async fn ready(State(app): State<Arc<App>>, _: NoParameters) -> Response {
-    let ready = app.is_ready();
+    let reason = app.not_ready().map(|reason| reason.to_string());
+    let ready = reason.is_none();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Ready { ready })).into_response()
+    (status, Json(Ready { ready, reason })).into_response()
 }
 
 /// Returns the inputs and outputs of a model.
