@@ -78,6 +78,8 @@ async fn oip_conformance_with_tritonclient_and_kserve() {
     // In a separate process, because both clients register the same protobuf messages, and a process can do that only once.
     run_pytest(&python, &["test_kserve.py"]).await;
     run_pytest(&python, &["test_examples.py"]).await;
+    // The server has its default settings.
+    run_pytest(&python, &["test_triton_load.py"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,8 @@ pub struct Report {
     pub unused_slots: Vec<u64>,
     /// 99th percentile of the time of good requests in milliseconds, while only good requests ran.
     pub quiet_p99: f64,
+    /// The same, while half of the requests were malformed (traps, loops, bombs, cut connections), and nothing was deployed.
+    pub attacked_p99: f64,
     /// 99th percentile of the time of good requests in milliseconds, during the soak.
     pub mixed_p99: f64,
     /// Duration of the soak in seconds.
@@ -62,7 +64,16 @@ impl Soak {
         let mut report = Report::default();
         // Before the changes begin, and with fewer requests: a percentile needs some hundreds.
         let quiet = self.phase(&process, (self.requests / 10).clamp(200, 20_000), 0, true).await;
-        report.quiet_p99 = p99(quiet.times);
+        let attacked = self.phase(&process, (self.requests / 5).max(400), 11, false).await;
+        let quiet_after = self.phase(&process, (self.requests / 10).clamp(200, 20_000), 12, true).await;
+        // Before and after the attack, because the machine may become slower or faster meanwhile.
+        let mut quiet_times = Vec::new();
+        report.add(quiet, &mut quiet_times);
+        report.add(quiet_after, &mut quiet_times);
+        report.quiet_p99 = p99(quiet_times);
+        let mut attacked_times = Vec::new();
+        report.add(attacked, &mut attacked_times);
+        report.attacked_p99 = p99(attacked_times);
         let started = Instant::now();
         let (stop, changes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let sent = Arc::new(AtomicU64::new(0));
@@ -163,6 +174,11 @@ impl Report {
         self.unexpected.extend(phase.unexpected);
         self.unexpected.truncate(20);
         times.extend(phase.times);
+    }
+
+    /// How many times longer the slowest of 100 good requests took while others attacked the server.
+    pub fn slowdown(&self) -> f64 {
+        self.attacked_p99 / self.quiet_p99
     }
 
     /// How much resident memory grew, in bytes: resident memory after the last tenth of the requests minus that after
