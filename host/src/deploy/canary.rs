@@ -2,12 +2,12 @@
 //! whether it is promoted or rolled back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use plimsoll_runtime::identity::Identity;
 use serde::Serialize;
 
 use super::canary_evidence::{ENOUGH, evidence};
+use super::canary_share::CanaryShare;
 use super::served_pipeline::ServedPipeline;
 use crate::config::CanaryRules;
 use crate::records::canary_side::{CanaryFigures, CanarySide, CanarySignal};
@@ -16,9 +16,9 @@ use crate::records::canary_side::{CanaryFigures, CanarySide, CanarySignal};
 const MIN_FAILURES: u64 = 3;
 /// Minimum requests of a new version before its high-water marks are considered.
 const MIN_REQUESTS: u64 = 20;
-/// 2^64 divided by the golden ratio. Its multiples modulo 2^64 are spread evenly. So the share is kept at every moment,
-/// and a regular pattern of requests cannot coincide with the selection.
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+/// A canary that is still undecided after this many times its requests is rolled back: its new version looks worse, and
+/// more requests would not soon show whether that is by chance.
+const LONGEST: u64 = 10;
 
 /// A pipeline with a new version of one plugin, next to the version that serves.
 pub struct Canary {
@@ -26,7 +26,7 @@ pub struct Canary {
     pub pipeline: Arc<ServedPipeline>,
     candidate: Identity,
     rules: CanaryRules,
-    requests: Arc<AtomicU64>,
+    share: Arc<CanaryShare>,
     old: Arc<CanarySide>,
     new: Arc<CanarySide>,
 }
@@ -68,15 +68,16 @@ impl Canary {
     ) -> Self {
         let side = |is_new| Arc::new(CanarySide::new(&candidate.name, is_new, signal));
         let (old, new) = (side(false), side(true));
-        Self { pipeline, candidate: candidate.clone(), rules, requests: Arc::default(), old, new }
+        let share = Arc::new(CanaryShare::new(rules.share));
+        Self { pipeline, candidate: candidate.clone(), rules, share, old, new }
     }
 
     /// The same canary, continued in a pipeline whose other parts were replaced.
     #[must_use]
     pub fn continued_in(&self, pipeline: Arc<ServedPipeline>) -> Self {
-        let Self { candidate, rules, requests, old, new, pipeline: _ } = self;
-        let (requests, old, new) = (Arc::clone(requests), Arc::clone(old), Arc::clone(new));
-        Self { pipeline, candidate: candidate.clone(), rules: rules.clone(), requests, old, new }
+        let Self { candidate, rules, share, old, new, pipeline: _ } = self;
+        let (share, old, new) = (Arc::clone(share), Arc::clone(old), Arc::clone(new));
+        Self { pipeline, candidate: candidate.clone(), rules: rules.clone(), share, old, new }
     }
 
     /// Returns true if a new build of its pipeline changes nothing of this canary.
@@ -96,8 +97,7 @@ impl Canary {
 
     /// Returns true if the next request gets the new version.
     pub fn takes_next(&self) -> bool {
-        let point = self.requests.fetch_add(1, Relaxed).wrapping_mul(GOLDEN);
-        (point as f64) < self.rules.share * (u64::MAX as f64)
+        self.share.takes_next()
     }
 
     /// The side of the new or the old version.
@@ -125,7 +125,8 @@ impl Canary {
 }
 
 /// A version is rolled back if it is clearly worse (a factor) and if that is not by chance (evidence). It is promoted
-/// if it had enough requests and is not worse; if it is worse, but perhaps by chance, the canary continues.
+/// if it had enough requests and is not worse; if it is worse, but perhaps by chance, the canary continues for a
+/// bounded number of requests.
 fn judge(figures: &CanaryComparison, rules: &CanaryRules) -> CanaryVerdict {
     let CanaryComparison { new, old, pipeline, large, .. } = figures;
     let share = new.requests as f64 / (new.requests + old.requests).max(1) as f64;
@@ -147,10 +148,30 @@ fn judge(figures: &CanaryComparison, rules: &CanaryRules) -> CanaryVerdict {
             new.p99, new.requests, old.p99, rules.memory_factor
         ));
     }
-    match new.requests >= rules.requests && !fails_more && !is_larger {
-        true => CanaryVerdict::Promote,
-        false => CanaryVerdict::Undecided,
+    if new.requests < rules.requests {
+        return CanaryVerdict::Undecided;
     }
+    if !fails_more && !is_larger {
+        return CanaryVerdict::Promote;
+    }
+    if new.requests < rules.requests.saturating_mul(LONGEST) {
+        return CanaryVerdict::Undecided;
+    }
+    let figures = match fails_more {
+        true => format!(
+            "{} of {} requests ended in a trap, a memory limit or a deadline, but {} of {} with the old version",
+            new.failures, new.requests, old.failures, old.requests
+        ),
+        false => format!(
+            "the p99 high-water mark is {} bytes after {} requests, but {} bytes with the old version",
+            new.p99, new.requests, old.p99
+        ),
+    };
+    CanaryVerdict::RollBack(format!(
+        "canary in pipeline `{pipeline}`: not decided after {LONGEST} times the {} requests that were wanted: {figures}, \
+         which may be by chance; deploy it again to try once more",
+        rules.requests
+    ))
 }
 
 #[cfg(test)]
@@ -210,14 +231,23 @@ mod tests {
         }
     }
 
+    /// What is worse, but perhaps by chance, does not go on for ever: the old version wins.
     #[test]
-    fn the_share_is_kept_at_every_moment() {
-        let taken = |share: f64, turns: u64| {
-            (0..turns).filter(|turn| (turn.wrapping_mul(GOLDEN) as f64) < share * (u64::MAX as f64)).count()
-        };
-        for turns in [100, 1_000, 10_000] {
-            let expected = turns as f64 * 0.05;
-            assert!((taken(0.05, turns) as f64 - expected).abs() <= 3.0, "{turns}");
+    fn a_canary_that_stays_undecided_is_rolled_back() {
+        let undecided = [((3, 100), (2, 100), (0, 0)), ((0, 900), (0, 100), (101, 300))];
+        for ((failures, p99), (old_failures, old_p99), large) in undecided {
+            let judge = |requests| {
+                let new = (requests, failures, p99);
+                judge(&comparison(new, (3 * requests, old_failures, old_p99), large), &rules())
+            };
+            assert_eq!(judge(9_999), CanaryVerdict::Undecided);
+            let verdict = judge(10_000);
+            assert!(
+                matches!(&verdict, CanaryVerdict::RollBack(reason) if reason.contains("not decided after 10 times the 1000")),
+                "{verdict:?}"
+            );
         }
+        // A version that is not worse is promoted, however late it is decided.
+        assert_eq!(judge(&comparison((10_000, 3, 100), (30_000, 9, 100), (0, 0)), &rules()), CanaryVerdict::Promote);
     }
 }

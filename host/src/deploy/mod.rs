@@ -30,6 +30,7 @@ pub mod build_state;
 pub mod canary;
 pub mod canary_decision;
 mod canary_evidence;
+mod canary_share;
 pub mod catalog;
 pub mod change_error;
 pub mod deployer;
