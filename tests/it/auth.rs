@@ -57,6 +57,9 @@ async fn callers_need_a_key_whose_name_is_the_caller() {
             &[("authorization", "Bearer wrong")],
             &[("authorization", &*format!("Basic {acme}"))],
             &[("x-plimsoll-caller", "acme")],
+            &[("x-api-key", "")],
+            &[("x-api-key", &*acme), ("authorization", "Bearer wrong")],
+            &[("x-api-key", &*acme), ("authorization", &*format!("Bearer {other}"))],
             &[("content-type", "application/grpc")],
             // The token of administration is not the key of a caller.
             &[("authorization", &*format!("Bearer {}", server.token.as_deref().expect("a token")))],
@@ -80,7 +83,8 @@ async fn callers_need_a_key_whose_name_is_the_caller() {
     for headers in [
         [("authorization", &*bearer), ("x-plimsoll-caller", "other@example.com")],
         [("x-api-key", &*acme), ("x-plimsoll-caller", "")],
-        [("x-api-key", &*other), ("authorization", "Bearer wrong")],
+        [("x-api-key", &*other), ("authorization", "Basic b3RoZXI=")],
+        [("x-api-key", ""), ("authorization", &*bearer)],
     ] {
         let reply = infer(&server, &headers).await;
         assert_eq!(reply.status, 200, "{headers:?}: {}", reply.text);

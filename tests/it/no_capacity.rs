@@ -105,6 +105,7 @@ async fn requests_without_memory_are_refused_and_do_not_count_for_a_canary() {
             200 => counts[0] += 1,
             503 => {
                 assert!(text.contains("the host has no memory for an instance; try again"), "{text}");
+                assert!(text.contains("`ulimit -v`") && text.contains("4 GiB"), "the message names the cause: {text}");
                 counts[1] += 1;
             }
             _ => panic!("{status}: {text}"),

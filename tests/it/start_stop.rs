@@ -90,7 +90,7 @@ fn health_says_by_its_exit_code_whether_a_server_is_ready() {
     process.wait_for("draining");
     let (code, message) = health(&[]);
     assert_eq!(code, Some(1));
-    assert!(message.contains("is not ready"), "{message}");
+    assert!(message.contains("is not ready: the server is about to stop"), "{message}");
     assert_eq!(health(&["--live"]).0, Some(0));
     process.signal("-TERM");
     assert_eq!(process.wait_for_exit().0, Some(0));
@@ -152,6 +152,8 @@ fn an_invalid_address_is_explained() {
     for (address, words) in [
         ("8080", "has no port"),
         ("127.0.0.1:99999", "from 0 to 65535"),
+        ("127.0.0.1:+80", "from 0 to 65535"),
+        ("127.0.0.1:", "from 0 to 65535"),
         ("::1:8080", "needs brackets"),
         (":8080", "has no host"),
         ("http://127.0.0.1:8080", "is not an address"),

@@ -190,7 +190,18 @@ fn a_certificate_that_cannot_be_used_is_refused_with_its_key() {
         wrong.push((name, Vec::new(), key));
         wrong.push((name, b"nonsense".to_vec(), key));
     }
-    wrong.push(("server.key", std::fs::read(path("clients.key")).expect("a key"), "do not belong together"));
+    wrong.push(("server.key", std::fs::read(path("clients.key")).expect("a key"), "is not the private key of"));
+    // A file with the other half, and files that are cut off.
+    let read = |name: &str| std::fs::read(path(name)).expect("a file");
+    wrong.push(("server.pem", read("server.key"), "tls.cert: "));
+    wrong.push(("server.key", read("server.pem"), "has no private key in PEM"));
+    for (name, key) in [("server.pem", "tls.cert"), ("server.key", "tls.key")] {
+        let bytes = read(name);
+        wrong.push((name, bytes[..bytes.len() / 2].to_vec(), "cut off"));
+        let text = String::from_utf8(bytes).expect("text");
+        let damaged: Vec<_> = text.lines().enumerate().filter(|(at, _)| *at != 1).map(|(_, line)| line).collect();
+        wrong.push((name, damaged.join("\n").into_bytes(), key));
+    }
     for (name, bytes, words) in wrong {
         for (name, bytes) in ["server.pem", "server.key", "clients.pem"].iter().zip(&good) {
             std::fs::write(path(name), bytes.as_ref().expect("read")).expect("written");
@@ -199,7 +210,21 @@ fn a_certificate_that_cannot_be_used_is_refused_with_its_key() {
         let (code, text) = run(folder.path(), &["serve", "--config", "plimsoll.toml", "--listen", "127.0.0.1:0"]);
         assert_eq!(code, Some(64), "{name}: {text}");
         assert!(text.contains(words) && text.contains(name), "{name}: {text}");
+        assert!(!text.contains("compiling"), "found after everything was compiled: {text}");
+        let (code, text) = run(folder.path(), &["check", "--config", "plimsoll.toml"]);
+        assert!(code == Some(64) && text.contains(words), "{name}: {text}");
     }
+    for (name, bytes) in ["server.pem", "server.key", "clients.pem"].iter().zip(&good) {
+        // A byte order mark, as some editors write it.
+        let bytes = [&b"\xEF\xBB\xBF"[..], bytes.as_ref().expect("read")].concat();
+        std::fs::write(path(name), bytes).expect("written");
+    }
+    let (code, text) = run(folder.path(), &["check", "--config", "plimsoll.toml"]);
+    assert_eq!(code, Some(0), "{text}");
+    std::fs::remove_file(path("server.key")).expect("removed");
+    std::fs::create_dir(path("server.key")).expect("made");
+    let (code, text) = run(folder.path(), &["check", "--config", "plimsoll.toml"]);
+    assert!(code == Some(64) && text.contains("tls.key") && text.contains("it is a folder"), "{text}");
 }
 
 #[test]

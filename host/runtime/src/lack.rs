@@ -5,6 +5,7 @@ use std::error::Error;
 use std::io;
 
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
 /// What the operating system refuses now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +37,16 @@ impl Lack {
             let errno = cause.downcast_ref::<Errno>().copied().and_then(Self::of_errno);
             errno.or_else(|| cause.downcast_ref::<io::Error>().and_then(Self::of))
         })
+    }
+
+    /// The limit that may be the cause, as the end of a message; empty if there is none.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::Memory if getrlimit(Resource::As).current.is_some() => {
+                " (the address space of the host is limited by `ulimit -v`, and each linear memory reserves 4 GiB of it)"
+            }
+            _ => "",
+        }
     }
 
     fn of_errno(errno: Errno) -> Option<Self> {

@@ -1,6 +1,42 @@
 //! The limit of open file descriptors.
 
+use std::fs::File;
+
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// File descriptors that the process opens before it can report the lack of one: those of the async runtime, which panics
+/// without them, and of the files that it reads first.
+const LEAST: usize = 16;
+
+/// There are too few file descriptors to start.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "there are too few file descriptors: {LEAST} more are needed to start, and {free} are free{}; raise the limit \
+     (`ulimit -n`, `LimitNOFILE` of systemd)",
+    limit.map(|limit| format!(" of {limit}")).unwrap_or_default()
+)]
+pub struct TooFew {
+    free: usize,
+    limit: Option<u64>,
+}
+
+/// Checks that there are enough file descriptors to start.
+///
+/// # Errors
+/// [`TooFew`] if there are not.
+pub fn check() -> Result<(), TooFew> {
+    let opened: Vec<_> = std::iter::repeat_with(|| File::open("/dev/null")).take(LEAST).map_while(Result::ok).collect();
+    if opened.len() < LEAST && is_lacking() { Err(TooFew { free: opened.len(), limit: limit() }) } else { Ok(()) }
+}
+
+/// Returns true if no file can be opened for lack of descriptors. A machine may have no `/dev/null`.
+fn is_lacking() -> bool {
+    File::open("/dev/null").is_err_and(|error| {
+        let errno = Errno::from_io_error(&error);
+        errno.is_some_and(|errno| errno == Errno::MFILE || errno == Errno::NFILE)
+    })
+}
 
 /// The number of file descriptors that this process may open; `None` if there is no limit.
 pub fn limit() -> Option<u64> {

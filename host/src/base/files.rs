@@ -84,12 +84,25 @@ pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
-/// Reads a regular file of UTF-8 text. As [`read_regular`], with at most [`MAX_SETTINGS`] bytes.
+/// The byte order mark, with which some editors begin a file of UTF-8 text.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// The bytes of a text without a byte order mark.
+pub fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
+    bytes
+}
+
+/// Reads a regular file of UTF-8 text. As [`read_regular`], with at most [`MAX_SETTINGS`] bytes. A byte order mark does not
+/// count.
 ///
 /// # Errors
 /// As [`read_regular`], and if the text is not UTF-8.
 pub fn read_settings(path: &Path) -> io::Result<String> {
-    String::from_utf8(read_regular(path, MAX_SETTINGS)?).map_err(|_| io::Error::other("it is not UTF-8 text"))
+    let bytes = without_mark(read_regular(path, MAX_SETTINGS)?);
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
 }
 
 /// Reads the [`FolderId`] of a folder.

@@ -10,8 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::commands::Command;
 use super::error::Error;
 use super::{output, signals};
-use crate::base::panics;
 use crate::base::telemetry::{self, LogFormat};
+use crate::base::{descriptors, panics};
 
 /// How long the process waits for backend threads after the command. A model run cannot be interrupted, so it may still
 /// be active.
@@ -38,6 +38,7 @@ pub fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     panics::log_panics();
+    descriptors::raise_limit();
     if let Err(error) = noted {
         return Error::Failed(format!("cannot wait for signals: {error}")).report();
     }
@@ -51,6 +52,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> ExitCode {
+    if let Err(error) = descriptors::check() {
+        return Error::failed(error).report();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,

@@ -71,7 +71,9 @@ impl FromStr for ListenAddress {
             return Err(wrong("is not an address"));
         }
         let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("has no port"))?;
-        let port = port.parse().map_err(|_| wrong("has no port from 0 to 65535"))?;
+        // `parse` alone accepts a plus sign.
+        let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port.parse().ok().filter(|_| is_number).ok_or_else(|| wrong("has no port from 0 to 65535"))?;
         let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(host) if host.parse().is_ok_and(|ip: IpAddr| ip.is_ipv6()) => host,
             Some(_) => return Err(wrong("has no IPv6 address in the brackets")),

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
-use super::credentials::{Failure, bearer};
+use super::credentials::{Failure, SecretHash, bearer, is_same};
+use crate::base::files::without_mark;
 use crate::base::secrets::{self, Kept};
 use crate::config::{Config, ConfigError, TOKEN_FILE, TOKEN_VARIABLE};
 
@@ -20,7 +20,7 @@ const MIN_TOKEN: usize = 16;
 /// The requests that may administrate over HTTP and gRPC.
 pub struct Access {
     /// The SHA-256 of the token. Without it no request may administrate.
-    token: OnceLock<[u8; 32]>,
+    token: OnceLock<SecretHash>,
     /// Where the token is, for the log; or why there is none.
     place: String,
     /// Where the token is, for clients: without a path of this machine.
@@ -59,7 +59,7 @@ impl Access {
     pub fn configured(config: &Config) -> Result<Option<Self>, ConfigError> {
         let failed = |reason: String| ConfigError::new(&config.path, "admin.token_file", reason);
         let (text, place, hint) = if let Some(path) = &config.admin.token_file {
-            let text = String::from_utf8(config.read(path).map_err(|error| failed(error.to_string()))?);
+            let text = String::from_utf8(without_mark(config.read(path).map_err(|error| failed(error.to_string()))?));
             let text = text.map_err(|_| failed(format!("{} is not a text file", path.display())))?;
             let path = config.resolve(path);
             if secrets::is_readable_by_all(&path) {
@@ -112,7 +112,7 @@ impl Access {
     }
 
     fn with(token: &str, place: String, hint: &'static str) -> Self {
-        Self { token: OnceLock::from(<[u8; 32]>::from(Sha256::digest(token))), place, hint, missing: None }
+        Self { token: OnceLock::from(SecretHash::from(Sha256::digest(token))), place, hint, missing: None }
     }
 
     /// Returns true if there is a token, so that requests can administrate.
@@ -121,7 +121,7 @@ impl Access {
     }
 
     /// The digest of the token. A token that could not be made is tried again, but not for every request.
-    fn token(&self) -> Option<&[u8; 32]> {
+    fn token(&self) -> Option<&SecretHash> {
         if let (None, Some(missing)) = (self.token.get(), &self.missing)
             && let Ok(mut tried) = missing.tried.try_lock()
             && tried.elapsed() >= RETRY
@@ -148,9 +148,8 @@ impl Access {
         let expected = self.token();
         let given = bearer(headers).ok_or(Failure::Missing)?;
         let expected = expected.ok_or(Failure::Wrong)?;
-        let digest: [u8; 32] = Sha256::digest(given).into();
-        // The digests are compared in constant time, so that the time reveals nothing about the token.
-        if bool::from(digest.ct_eq(expected)) { Ok(()) } else { Err(Failure::Wrong) }
+        let digest: SecretHash = Sha256::digest(given).into();
+        if is_same(&digest, expected) { Ok(()) } else { Err(Failure::Wrong) }
     }
 
     /// The message for a request whose token is missing or wrong.
@@ -161,7 +160,9 @@ impl Access {
             (_, Failure::Missing) => format!(
                 "this route needs the header `Authorization: Bearer TOKEN` with the administration token, which is {hint}"
             ),
-            (_, Failure::Wrong) => format!("this is not the administration token, which is {hint}"),
+            (_, Failure::Wrong | Failure::Ambiguous) => {
+                format!("this is not the administration token, which is {hint}")
+            }
         }
     }
 }

@@ -42,6 +42,9 @@ pub(super) async fn authenticate(State(app): State<Arc<App>>, mut request: Reque
                     "this server needs a key: send the header `Authorization: Bearer KEY` or `x-api-key: KEY`"
                 }
                 Failure::Wrong => "the key is not known; the server's operator has the list of keys",
+                Failure::Ambiguous => {
+                    "the headers `Authorization: Bearer` and `x-api-key` have different keys; send one of them"
+                }
             };
             let error = refused(&app, "callers", failure, &client, &what, detail);
             RefusalFormat::for_request(&request).refuse(error)

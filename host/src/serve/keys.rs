@@ -10,9 +10,8 @@ use arc_swap::ArcSwap;
 use axum::http::HeaderMap;
 use plimsoll_runtime::identity::hex;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
-use super::credentials::{Failure, api_key};
+use super::credentials::{Failure, SecretHash, api_key, is_same};
 use crate::base::watched_files::WatchedFiles;
 use crate::base::{files, secrets};
 use crate::config::{Config, ConfigError};
@@ -62,11 +61,8 @@ pub enum KeysError {
     },
 }
 
-/// The SHA-256 of a key.
-type KeyHash = [u8; 32];
-
 /// The names of callers by the hashes of their keys.
-type Names = HashMap<KeyHash, Arc<str>>;
+type Names = HashMap<SecretHash, Arc<str>>;
 
 /// The keys of callers.
 pub struct Keys {
@@ -96,15 +92,15 @@ impl Keys {
     /// Returns the name of the caller that a request's key belongs to.
     ///
     /// # Errors
-    /// If there is no key, or it is not known.
+    /// If there is no key, or it is not known, or there are two different ones.
     pub(super) fn check(&self, headers: &HeaderMap) -> Result<Arc<str>, Failure> {
-        let given = api_key(headers).ok_or(Failure::Missing)?;
-        let digest: KeyHash = Sha256::digest(given).into();
+        let given = api_key(headers)?.ok_or(Failure::Missing)?;
+        let digest: SecretHash = Sha256::digest(given).into();
         // The time of the search depends only on the digest, which does not reveal the key; and the digests are
         // compared in constant time.
         let names = self.names.load();
         let (known, name) = names.get_key_value(&digest).ok_or(Failure::Wrong)?;
-        if bool::from(known.ct_eq(&digest)) { Ok(Arc::clone(name)) } else { Err(Failure::Wrong) }
+        if is_same(known, &digest) { Ok(Arc::clone(name)) } else { Err(Failure::Wrong) }
     }
 
     /// Reads the file again if it has changed.
@@ -168,7 +164,7 @@ fn parse(text: &str) -> Result<Names, (usize, KeysError)> {
     Ok(names)
 }
 
-fn hash(digits: &str) -> Option<KeyHash> {
+fn hash(digits: &str) -> Option<SecretHash> {
     let mut hash = [0; 32];
     if digits.len() != 2 * hash.len() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
@@ -187,7 +183,7 @@ mod tests {
     fn a_new_key_and_its_line_belong_together() {
         let (key, line) = new_key("acme").expect("a valid name");
         let names = parse(&format!("# comment\n\n{line}  # until 2027\n")).expect("a valid file");
-        let digest: KeyHash = Sha256::digest(&key).into();
+        let digest: SecretHash = Sha256::digest(&key).into();
         assert_eq!(names.get(&digest).map(|name| &**name), Some("acme"));
         assert!(!line.contains(&key) && key.len() > 40, "{key} {line}");
         assert!(new_key("a b").is_err() && new_key("").is_err() && new_key(&"a".repeat(65)).is_err());

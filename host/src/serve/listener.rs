@@ -3,14 +3,14 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 use tokio_util::either::Either;
 
-use super::port::{PortError, listen_on, reserve_host};
-use super::unix_socket::{UnixSocket, UnixSocketError, is_left_over};
+use super::port::{self, PortError, listen_on, reserve_host};
+use super::unix_socket::{UnixSocket, UnixSocketError, check};
 use crate::config::{Listen, ListenAddress};
 
 /// An accepted connection.
@@ -47,6 +47,11 @@ impl ListenError {
 
     fn unix_socket(address: &ListenAddress, reason: UnixSocketError) -> Self {
         Self::UnixSocket { address: address.clone(), reason }
+    }
+
+    /// Returns true if no server can listen on the address, so that the setting must be changed.
+    pub fn is_impossible(&self) -> bool {
+        matches!(self, Self::UnixSocket { reason, .. } if reason.is_impossible())
     }
 }
 
@@ -109,6 +114,25 @@ enum Socket {
     Unix(PathBuf),
 }
 
+impl Socket {
+    fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unix(one), Self::Unix(other)) => real_path(one) == real_path(other),
+            (Self::Tcp(_, one), Self::Tcp(_, other)) => match (one.local_addr(), other.local_addr()) {
+                (Ok(one), Ok(other)) => port::overlap(one, other),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+/// The path of a socket that may not exist yet, with the real path of its folder.
+fn real_path(path: &Path) -> PathBuf {
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    folder.zip(path.file_name()).map_or_else(|| path.to_owned(), |(folder, name)| folder.join(name))
+}
+
 impl Reserved {
     /// Reserves every address.
     ///
@@ -119,8 +143,7 @@ impl Reserved {
         for address in &listen.0 {
             match address {
                 ListenAddress::Unix(path) => {
-                    let checked = is_left_over(path).await;
-                    checked.map_err(|reason| ListenError::unix_socket(address, reason))?;
+                    check(path).await.map_err(|reason| ListenError::unix_socket(address, reason))?;
                     reserved.push((address.clone(), Socket::Unix(path.clone())));
                 }
                 ListenAddress::Tcp { host, port } => {
@@ -132,6 +155,14 @@ impl Reserved {
             }
         }
         Ok(Self(reserved))
+    }
+
+    /// Finds an address of `self` and one of `other` on which a process cannot listen at the same time, although both are
+    /// reserved.
+    pub fn conflict<'a>(&'a self, other: &'a Self) -> Option<(&'a ListenAddress, &'a ListenAddress)> {
+        let pairs = self.0.iter().flat_map(|one| other.0.iter().map(move |other| (one, other)));
+        let mut pairs = pairs.filter(|(one, other)| !std::ptr::eq(*one, *other));
+        pairs.find(|(one, other)| one.1.overlaps(&other.1)).map(|(one, other)| (&one.0, &other.0))
     }
 
     /// Listens on every address.

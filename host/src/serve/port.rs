@@ -100,6 +100,19 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
+/// Returns true if a process cannot listen on both addresses: they are the same, or one of them is every address.
+pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let includes = |one: SocketAddr, other: SocketAddr| {
+        one.ip().is_unspecified() && (one.is_ipv4() == other.is_ipv4() || (one.is_ipv6() && !is_ipv6_separate()))
+    };
+    one.port() == other.port() && (one.ip() == other.ip() || includes(one, other) || includes(other, one))
+}
+
+/// Returns true if `[::]` is every address of IPv6 only. By default it is every address of IPv4, too.
+fn is_ipv6_separate() -> bool {
+    std::fs::read_to_string("/proc/sys/net/ipv6/bindv6only").is_ok_and(|text| text.trim() == "1")
+}
+
 /// Returns true if this machine does not have the address, or not its family.
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(libc::EAFNOSUPPORT)

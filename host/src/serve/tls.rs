@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use plimsoll_runtime::text::shortened;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
@@ -33,14 +34,18 @@ enum TlsError {
     NoFile,
     #[error("{} cannot be read: {error}", path.display())]
     Unreadable { path: PathBuf, error: io::Error },
-    #[error("{} is not PEM: {error}", path.display())]
+    #[error("{} is not valid PEM: {}", path.display(), explain(error))]
     NotPem { path: PathBuf, error: pem::Error },
-    #[error("{} has no certificate in PEM", .0.display())]
+    #[error("{} has no certificate in PEM (`-----BEGIN CERTIFICATE-----`)", .0.display())]
     NoCertificate(PathBuf),
-    #[error("{} has no private key in PEM: {error}", path.display())]
-    NoKey { path: PathBuf, error: pem::Error },
-    #[error("{} and {} do not belong together: {error}", key.display(), cert.display())]
-    Mismatch { key: PathBuf, cert: PathBuf, error: Box<rustls::Error> },
+    #[error("{} has no private key in PEM (`-----BEGIN PRIVATE KEY-----`)", .0.display())]
+    NoKey(PathBuf),
+    #[error("{} has a certificate that cannot be read: {error}", path.display())]
+    Certificate { path: PathBuf, error: Box<rustls::Error> },
+    #[error("{} has a private key that cannot be used: {error}", path.display())]
+    Key { path: PathBuf, error: Box<rustls::Error> },
+    #[error("{} is not the private key of the certificate in {}", key.display(), cert.display())]
+    Mismatch { key: PathBuf, cert: PathBuf },
     #[error("{}: {error}", path.display())]
     Authority { path: PathBuf, error: rustls::Error },
     #[error("{}: {error}", path.display())]
@@ -84,6 +89,17 @@ impl Tls {
     }
 }
 
+/// What is wrong with a file; the library shows bytes as numbers.
+fn explain(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section has no `-----END …-----`, so the file is cut off".to_owned(),
+        pem::Error::IllegalSectionStart { line } => {
+            format!("a section begins with `{}`", shortened(&String::from_utf8_lossy(line)))
+        }
+        other => other.to_string(),
+    }
+}
+
 /// Builds the configuration of rustls from the files of certificate and key, and of the authorities of clients if there
 /// are any. An error names the key of the configuration.
 fn build(paths: &[PathBuf]) -> Result<ServerConfig, (&'static str, TlsError)> {
@@ -108,17 +124,24 @@ fn build(paths: &[PathBuf]) -> Result<ServerConfig, (&'static str, TlsError)> {
     let chain = certificates(cert).map_err(|error| ("cert", error))?;
     let in_key = |error| ("key", error);
     let text = read(key).map_err(in_key)?;
-    let secret = PrivateKeyDer::from_pem_slice(&text);
-    let secret = secret.map_err(|error| in_key(TlsError::NoKey { path: key.clone(), error }))?;
-    let mut config = builder
-        .with_single_cert(chain, secret)
-        .map_err(|error| in_key(TlsError::Mismatch { key: key.clone(), cert: cert.clone(), error: error.into() }))?;
+    let secret = PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+        pem::Error::NoItemsFound => in_key(TlsError::NoKey(key.clone())),
+        error => in_key(TlsError::NotPem { path: key.clone(), error }),
+    })?;
+    let mut config = builder.with_single_cert(chain, secret).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => in_key(TlsError::Mismatch { key: key.clone(), cert: cert.clone() }),
+        rustls::Error::InvalidCertificate(_) => {
+            ("cert", TlsError::Certificate { path: cert.clone(), error: error.into() })
+        }
+        error => in_key(TlsError::Key { path: key.clone(), error: error.into() }),
+    })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     files::read_regular(path, files::MAX_SETTINGS)
+        .map(files::without_mark)
         .map_err(|error| TlsError::Unreadable { path: path.to_owned(), error })
 }
 

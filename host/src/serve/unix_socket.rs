@@ -4,9 +4,11 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 
+use rustix::fs::Access;
 use tokio::net::{UnixListener, UnixStream};
 
 /// The permissions of the socket's file: its owner and its group may connect.
@@ -18,9 +20,20 @@ pub enum UnixSocketError {
     /// The file of a process that has ended cannot be removed.
     #[error("cannot remove the socket of an earlier process: {0}")]
     Remove(io::Error),
+    /// The system cannot address a path of this length.
+    #[error("the path is too long for a socket: the system allows 107 bytes, and it has {0}; choose a shorter one")]
+    TooLong(usize),
     /// The folder does not exist.
     #[error("its folder does not exist")]
     NoFolder,
+    /// The folder cannot be used.
+    #[error("{} cannot be used as its folder: {error}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// The error of the system.
+        error: io::Error,
+    },
     /// The socket cannot be created.
     #[error("{0}")]
     Create(io::Error),
@@ -36,6 +49,13 @@ pub enum UnixSocketError {
     /// Another process listens on the socket.
     #[error("another process listens there")]
     InUse,
+}
+
+impl UnixSocketError {
+    /// Returns true if no process of this user can have a socket at the path as it is.
+    pub fn is_impossible(&self) -> bool {
+        matches!(self, Self::TooLong(_) | Self::NoFolder | Self::Folder { .. })
+    }
 }
 
 /// A unix socket on which the server listens.
@@ -77,11 +97,31 @@ impl UnixSocket {
     }
 }
 
+/// Checks that the server can listen on a path later.
+///
+/// # Errors
+/// If it cannot.
+pub(super) async fn check(path: &Path) -> Result<(), UnixSocketError> {
+    if SocketAddr::from_pathname(path).is_err() {
+        return Err(UnixSocketError::TooLong(path.as_os_str().len()));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => UnixSocketError::NoFolder,
+        _ => UnixSocketError::Folder { folder: folder.to_owned(), error },
+    };
+    if !fs::metadata(folder).map_err(failed)?.is_dir() {
+        return Err(failed(io::ErrorKind::NotADirectory.into()));
+    }
+    rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(error.into()))?;
+    is_left_over(path).await.map(drop)
+}
+
 /// Returns true if the path has a socket of a process that has ended without removing it.
 ///
 /// # Errors
 /// If another process listens there, or the path has another kind of file.
-pub(super) async fn is_left_over(path: &Path) -> Result<bool, UnixSocketError> {
+async fn is_left_over(path: &Path) -> Result<bool, UnixSocketError> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(false) };
     if !found.file_type().is_socket() {
         return Err(UnixSocketError::NotSocket);

@@ -103,7 +103,8 @@ impl StageError {
         } else if error.is::<wasmtime::PoolConcurrencyLimitError>() {
             Self::new(Outcome::NoCapacity, "no instance is free; try again", detail)
         } else if let Some(lack) = Lack::in_chain(error.chain()) {
-            Self::new(Outcome::NoCapacity, format!("the host has no {lack} for an instance; try again"), detail)
+            let public = format!("the host has no {lack} for an instance; try again{}", lack.cause());
+            Self::new(Outcome::NoCapacity, public, detail)
         } else if error.chain().any(|cause| cause.to_string().contains(FUEL)) {
             let public = "the plugin passed more data to the host in one call than its `max_memory`";
             Self::new(Outcome::OutputLimit, public, detail)

@@ -13,6 +13,8 @@ use crate::cli::source::ConfigSource;
 use crate::cli::table;
 use crate::records::memory::advice::Advice;
 use crate::serve::App;
+use crate::serve::keys::Keys;
+use crate::serve::tls::Tls;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Check {
@@ -33,6 +35,9 @@ impl Check {
     pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
         let saved = self.report.as_deref().map(read).transpose()?;
         let config = self.source.load()?;
+        // A server reads these before it builds anything.
+        Tls::configured(&config)?;
+        Keys::configured(&config)?;
         let app = App::build(&config).await?;
         for route in app.served().load().routes.values() {
             let pipeline = &route.stable;

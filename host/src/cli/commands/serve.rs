@@ -8,7 +8,6 @@ use std::time::Instant;
 use clap::Args;
 use tokio::sync::mpsc;
 
-use crate::base::descriptors;
 use crate::cli::error::Error;
 use crate::cli::signals;
 use crate::cli::source::ConfigSource;
@@ -38,7 +37,6 @@ impl Serve {
             let overrides = config.overrides.clone();
             config.apply_overrides(Overrides { listen: Some(listen), ..overrides });
         }
-        descriptors::raise_limit();
         // Addresses are reserved before everything is built: a port may be in use, and building takes long.
         let reserved = Addresses::reserve(&config).await?;
         let Some(app) = open(config, &mut stops).await? else { return Ok(ExitCode::SUCCESS) };
@@ -92,11 +90,34 @@ const OF_ADMINISTRATION: &str = "for administration: `admin.listen`";
 
 impl Addresses {
     async fn reserve(config: &Config) -> Result<Self, Error> {
-        Ok(Self {
-            http: reserve(Some(&config.server.listen), OF_HTTP).await?,
-            grpc: reserve(config.server.grpc_listen.as_ref(), OF_GRPC).await?,
-            admin: reserve(config.admin.listen.as_ref(), OF_ADMINISTRATION).await?,
-        })
+        let reserved = Self {
+            http: reserve(config, "server.listen", Some(&config.server.listen), OF_HTTP).await?,
+            grpc: reserve(config, "server.grpc_listen", config.server.grpc_listen.as_ref(), OF_GRPC).await?,
+            admin: reserve(config, "admin.listen", config.admin.listen.as_ref(), OF_ADMINISTRATION).await?,
+        };
+        reserved.check_distinct(config)?;
+        Ok(reserved)
+    }
+
+    /// Checks that no address is given twice. The system would only say so when the server listens on them, after
+    /// everything is built.
+    fn check_distinct(&self, config: &Config) -> Result<(), ConfigError> {
+        let all = [("server.listen", &self.http), ("server.grpc_listen", &self.grpc), ("admin.listen", &self.admin)];
+        for (at, (key, reserved)) in all.iter().enumerate() {
+            let conflict = |(other, earlier): &(&str, &Reserved)| {
+                let (address, before) = reserved.conflict(earlier)?;
+                Some(match key == other {
+                    true if address == before => format!("{address} is given twice"),
+                    true => format!("{address} and {before} are the same port; give each its own"),
+                    false => format!("{address} is taken by {before} of `{other}`; give each its own address"),
+                })
+            };
+            if let Some(reason) = all[..=at].iter().find_map(conflict) {
+                let is_overridden = *key == "server.listen" && config.overrides.listen.is_some();
+                return Err(ConfigError::new(&config.path, if is_overridden { "--listen" } else { *key }, reason));
+            }
+        }
+        Ok(())
     }
 
     async fn listen(self) -> Result<Listeners, Error> {
@@ -112,12 +133,13 @@ impl Addresses {
     }
 }
 
-/// Reserves the addresses of the setting `of`.
-async fn reserve(listen: Option<&Listen>, of: &str) -> Result<Reserved, Error> {
-    match listen {
-        None => Ok(Reserved::default()),
-        Some(listen) => Reserved::all(listen).await.map_err(|why| Error::Failed(format!("{why} ({of})"))),
-    }
+/// Reserves the addresses of the setting `key`; `of` describes it.
+async fn reserve(config: &Config, key: &str, listen: Option<&Listen>, of: &str) -> Result<Reserved, Error> {
+    let Some(listen) = listen else { return Ok(Reserved::default()) };
+    Reserved::all(listen).await.map_err(|why| match why.is_impossible() {
+        true => ConfigError::new(&config.path, key, why).into(),
+        false => Error::Failed(format!("{why} ({of})")),
+    })
 }
 
 /// Builds everything that the configuration names. Returns `None` if a signal arrives before that is done.

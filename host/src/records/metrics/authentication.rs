@@ -20,7 +20,7 @@ struct FailureLabels {
 
 impl AuthenticationMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let help = "Requests whose token or key was missing or wrong";
+        let help = "Requests whose token or key was missing, wrong or ambiguous";
         Self { failures: family(registry, "authentication_failures", help, None) }
     }
 
