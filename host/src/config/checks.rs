@@ -88,8 +88,12 @@ impl Config {
     /// Returns key and reason of the first limit on requests that is not valid.
     fn admission_mistake(&self) -> Option<(String, &'static str)> {
         let Server { max_connections, max_caller_concurrency, max_caller_rate, reply_timeout, .. } = &self.server;
-        let counts = [("max_connections", max_connections), ("max_caller_concurrency", max_caller_concurrency)];
-        if let Some((key, _)) = counts.iter().find(|(_, count)| **count == Some(0)) {
+        let counts = [
+            ("max_connections", *max_connections),
+            ("max_streams", Some(self.server.max_streams)),
+            ("max_caller_concurrency", *max_caller_concurrency),
+        ];
+        if let Some((key, _)) = counts.iter().find(|(_, count)| *count == Some(0)) {
             return Some((format!("server.{key}"), "must be at least 1; remove it for the default"));
         }
         if max_caller_rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {

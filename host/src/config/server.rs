@@ -44,6 +44,9 @@ pub struct Server {
     pub reply_timeout: Duration,
     /// Maximum number of open connections; default three quarters of the descriptors that the process may open.
     pub max_connections: Option<u32>,
+    /// Maximum number of open streams of gRPC without an end; for a new one, the stream that waits for the longest time
+    /// ends.
+    pub max_streams: u32,
     /// Maximum number of requests of one caller at the same time; no limit by default.
     pub max_caller_concurrency: Option<u32>,
     /// Maximum number of requests per second of one caller; no limit by default.
@@ -81,6 +84,7 @@ impl Default for Server {
             reply_budget: ByteSize::mib(512),
             reply_timeout: Duration::from_secs(30),
             max_connections: None,
+            max_streams: 4_096,
             max_caller_concurrency: None,
             max_caller_rate: None,
             // More than the number of cores, because a stage that waits for its backend keeps its slot.

@@ -10,8 +10,9 @@ use super::access::Access;
 use super::admission::{Admission, Shares};
 use super::keys::Keys;
 use super::stop::Stopping;
+use super::stream_limit::StreamLimit;
 use super::tls::Tls;
-use crate::base::{address_space, telemetry};
+use crate::base::address_space;
 use crate::config::{Config, ConfigError, Listen, Server};
 use crate::deploy::{Deployments, NotServed, Served, ServedPipeline, Serving};
 use crate::records::Records;
@@ -35,6 +36,8 @@ pub struct App {
     pub tls: Option<Arc<Tls>>,
     /// The addresses of administration, reports and metrics, if they have their own.
     pub admin_listen: Option<Listen>,
+    /// The bound on streams without an end.
+    pub(super) streams: Arc<StreamLimit>,
     /// The header that identifies the caller.
     pub caller_header: HeaderName,
     /// `[server]` as it was at start.
@@ -90,24 +93,12 @@ impl App {
             keys,
             tls,
             admin_listen: config.admin.listen.clone(),
+            streams: StreamLimit::new(config.server.max_streams),
             caller_header: config.memory.caller_header.clone(),
             server: config.server.clone(),
             stopping: Arc::default(),
             runtime,
         })
-    }
-
-    /// Returns true if the server is ready for new requests: it runs, and no pipeline is out of service.
-    pub fn is_ready(&self) -> bool {
-        self.is_running() && self.served().load().routes.values().all(|route| route.stable.is_in_service())
-    }
-
-    /// Returns true if the server was not asked to stop, and all background tasks and threads run.
-    pub fn is_running(&self) -> bool {
-        !self.stopping.has_begun()
-            && self.records.background.ended().is_empty()
-            && self.runtime.epoch_thread().is_running
-            && telemetry::is_running()
     }
 
     /// The served pipelines and the state of every plugin.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::running::OpenConnection;
+use super::open_connection::OpenConnection;
 
 /// Default maximum of connections. An idle connection takes a few kilobytes.
 const MOST: u64 = 16_384;
@@ -25,6 +25,8 @@ pub(super) struct ConnectionLimit {
     open: Arc<Mutex<HashMap<u64, Arc<OpenConnection>>>>,
     next: AtomicU64,
     since: Instant,
+    /// How long a client may read nothing of a reply that keeps its connection open.
+    reply_timeout: Duration,
     /// True after a warning was logged that the bound is reached.
     is_logged: AtomicBool,
 }
@@ -41,12 +43,13 @@ pub(super) struct ConnectionSlot {
 
 impl ConnectionLimit {
     /// The bound for the separate addresses of administration. Callers cannot use up these connections.
-    pub(super) fn for_administration() -> Self {
-        Self::new(Some(ADMINISTRATION), None)
+    pub(super) fn for_administration(reply_timeout: Duration) -> Self {
+        Self::new(Some(ADMINISTRATION), None, reply_timeout)
     }
 
-    /// A bound of `max` connections, or of three quarters of the file descriptors.
-    pub(super) fn new(max: Option<u32>, descriptors: Option<u64>) -> Self {
+    /// A bound of `max` connections, or of three quarters of the file descriptors. A reply of which the client reads
+    /// nothing for `reply_timeout` does not keep its connection open any more.
+    pub(super) fn new(max: Option<u32>, descriptors: Option<u64>, reply_timeout: Duration) -> Self {
         let default = descriptors.map_or(MOST, |descriptors| (descriptors / 4 * 3).clamp(1, MOST));
         let max = max.map_or(default as usize, |max| max as usize).min(Semaphore::MAX_PERMITS);
         Self {
@@ -55,6 +58,7 @@ impl ConnectionLimit {
             open: Arc::default(),
             next: AtomicU64::new(0),
             since: Instant::now(),
+            reply_timeout,
             is_logged: AtomicBool::new(false),
         }
     }
@@ -89,7 +93,7 @@ impl ConnectionLimit {
     }
 
     fn slot(&self, room: Option<OwnedSemaphorePermit>) -> ConnectionSlot {
-        let connection = Arc::new(OpenConnection::new(self.since));
+        let connection = Arc::new(OpenConnection::new(self.since, self.reply_timeout));
         let number = self.next.fetch_add(1, Relaxed);
         ConnectionSlot { connection, number, open: Arc::clone(&self.open), _room: room }
     }

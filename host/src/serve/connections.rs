@@ -139,8 +139,8 @@ impl Connections {
                         Err(refused) => format.refuse(refused),
                     };
                     let mut reply = close_unread.apply(reply, &unread);
-                    if !reply_body::is_small(&reply) {
-                        reply = reply_body::count(reply, &admission, reply_timeout, running, &format).await;
+                    if !reply_body::is_small(&reply, is_http2) {
+                        reply = reply_body::count(reply, &admission, reply_timeout, running, &format, is_http2).await;
                     }
                     if !is_http2 && is_draining.load(Relaxed) {
                         reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -16,6 +16,11 @@ const SERVER_TIMING: &str = "server-timing";
 /// Maximum length of a caller's request id; it must be visible ASCII.
 const MAX_REQUEST_ID: usize = 128;
 
+/// The number in a header: digits only. `parse` alone accepts a plus sign.
+pub fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// The headers of a reply that describe the request and its stages.
 pub fn summary_headers(summary: &RequestSummary) -> [(&'static str, String); 5] {
     let RequestSummary { id, chip, stages } = summary;

@@ -1,6 +1,6 @@
 //! Serving: the HTTP routes and the gRPC services, and the code that they share.
 //!
-//! - [`app`]: the application state. [`server`]: accepts connections, and finishes running requests before it stops.
+//! - [`app`]: the application state. [`readiness`]: whether it is ready, and why not. [`server`]: accepts connections, and finishes running requests before it stops.
 //!   [`listener`]: its sockets: ports ([`port`]), and unix sockets ([`unix_socket`]). [`stop`]: the requests to stop it.
 //!   `connections`: the open connections. `handler_panics`: the reply if a handler panics; `refusal`: its format.
 //!   [`close_unread`]: closes connections whose request body was not read; `linger`: so that the reply still reaches
@@ -13,7 +13,9 @@
 //!   connection. `refresh`: reads keys and certificate again.
 //! - [`client`]: the address and name of the client of a request. `entrance`: what is checked before a request is routed.
 //!   [`part`]: the routes of an address.
-//! - `connection_limit`: the bound on open connections. `running`: an open connection and what its requests wait for. `reply_body`: the limits on replies.
+//! - `connection_limit`: the bound on open connections. `open_connection`: an open connection and what its
+//!   requests wait for. `reply_body`: the limits on replies.
+//!   `stream_limit`: the bound on streams without an end.
 //! - `blocking`: work that leaves the async workers.
 //! - [`error`]: the error of a request. [`problem`]: its HTTP reply.
 //! - [`headers`]: the headers of requests and replies.
@@ -44,17 +46,19 @@ pub mod keys;
 mod linger;
 pub mod listener;
 pub mod oip;
+mod open_connection;
 pub mod pace;
 pub mod part;
 pub mod port;
 pub mod problem;
+pub mod readiness;
 mod refresh;
 mod refusal;
 mod reply_body;
-mod running;
 mod secured;
 pub mod server;
 pub mod stop;
+mod stream_limit;
 pub mod tls;
 pub mod unix_socket;
 

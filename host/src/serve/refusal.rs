@@ -33,6 +33,9 @@ impl RefusalFormat {
     }
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+/// Returns true if the content type is that of gRPC: `application/grpc`, also with a format after `+` or with parameters.
+/// gRPC-Web is another protocol.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let rest = headers.get(header::CONTENT_TYPE).and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }

@@ -17,13 +17,16 @@ use tokio::task::JoinHandle;
 
 use super::admission::Admission;
 use super::byte_budget::Reservation;
+use super::open_connection::{Running, RunningState};
 use super::refusal::RefusalFormat;
-use super::running::{Running, RunningState};
 
-/// Replies and frames of at most this many bytes are not counted. One connection has at most 256 of them.
-const SMALL: usize = 16 << 10;
 /// hyper gets a reply in pieces of at most this many bytes, so that the rest of it stays in the budget.
-const PIECE: usize = SMALL;
+const PIECE: usize = 16 << 10;
+/// Replies of HTTP/1 of at most this many bytes are not counted: a connection has one at a time.
+const SMALL: usize = PIECE;
+/// The same for HTTP/2, of which a connection has up to 256 at a time. It is also the most that hyper keeps of a reply for
+/// a client that allows a single byte: the first piece has this size.
+const SMALL_OF_HTTP2: usize = 1 << 10;
 /// How many times the timer checks the client within the time-out.
 const LOOKS: u32 = 4;
 
@@ -32,9 +35,14 @@ const LOOKS: u32 = 4;
 #[error("the client read nothing of its reply for {0:?} (`server.reply_timeout`)")]
 struct Unread(Duration);
 
+/// The most bytes of a reply or a frame that are not counted.
+fn small(is_http2: bool) -> usize {
+    if is_http2 { SMALL_OF_HTTP2 } else { SMALL }
+}
+
 /// Returns true if the bytes of a reply are not counted.
-pub(super) fn is_small(reply: &Response<Body>) -> bool {
-    reply.body().size_hint().exact().is_some_and(|bytes| bytes <= SMALL as u64)
+pub(super) fn is_small(reply: &Response<Body>, is_http2: bool) -> bool {
+    reply.body().size_hint().exact().is_some_and(|bytes| bytes <= small(is_http2) as u64)
 }
 
 /// Counts the bytes of a reply. `running` keeps its connection open until the reply is sent. If the budget is spent,
@@ -45,17 +53,20 @@ pub(super) async fn count(
     timeout: Duration,
     running: Running,
     format: &RefusalFormat,
+    is_http2: bool,
 ) -> Response<Body> {
+    let small = small(is_http2);
     let exact = reply.body().size_hint().exact();
     let (parts, inner) = reply.into_parts();
     running.replies();
     let admission = Arc::clone(admission);
-    let mut body = ReplyBody { inner, exact, admission, timeout, next: None, reserving: None, held: None, running };
+    let mut body =
+        ReplyBody { inner, exact, admission, timeout, small, next: None, reserving: None, held: None, running };
     // A message of gRPC is encoded when its body is polled, so its size is not known before.
     if let Some(Some(Ok(frame))) = body.inner.frame().now_or_never() {
         match frame.into_data() {
-            Ok(data) if data.len() > SMALL => match body.admission.reply(data.len() as u64).await {
-                Ok(reserved) => body.held = Some(Held::new(data, reserved, timeout, Arc::clone(body.running.state()))),
+            Ok(data) if data.len() > small => match body.admission.reply(data.len() as u64).await {
+                Ok(reserved) => body.held = Some(body.hold(data, reserved)),
                 Err(error) => return format.refuse(error.into()),
             },
             Ok(data) => body.next = Some(Frame::data(data)),
@@ -72,6 +83,8 @@ struct ReplyBody {
     exact: Option<u64>,
     admission: Arc<Admission>,
     timeout: Duration,
+    /// The most bytes of a frame that are not counted.
+    small: usize,
     /// A frame that has arrived from `inner`.
     next: Option<Frame<Bytes>>,
     /// The reservation for `next`, which is large.
@@ -83,6 +96,8 @@ struct ReplyBody {
 
 /// A large frame that is being sent.
 struct Held {
+    /// Bytes of the first piece.
+    first: usize,
     rest: Arc<Rest>,
     timer: JoinHandle<()>,
 }
@@ -102,18 +117,19 @@ fn lock(rest: &Rest) -> MutexGuard<'_, Option<Unsent>> {
 }
 
 impl Held {
-    fn new(bytes: Bytes, reserved: Reservation, timeout: Duration, mark: Arc<RunningState>) -> Self {
+    fn new(bytes: Bytes, reserved: Reservation, timeout: Duration, first: usize, mark: Arc<RunningState>) -> Self {
         let rest = Arc::new(Mutex::new(Some(Unsent { bytes, taken: 0, _reserved: reserved })));
         let timer = tokio::spawn(cut_off(Arc::downgrade(&rest), timeout, mark));
-        Self { rest, timer }
+        Self { first, rest, timer }
     }
 
     /// Takes the next piece, and returns whether it is the last one. `None` if the reply was cut off.
     fn take(&self) -> Option<(Bytes, bool)> {
         let mut rest = lock(&self.rest);
         let unsent = rest.as_mut()?;
+        let piece = if unsent.taken == 0 { self.first } else { PIECE };
         unsent.taken += 1;
-        let piece = unsent.bytes.split_to(unsent.bytes.len().min(PIECE));
+        let piece = unsent.bytes.split_to(unsent.bytes.len().min(piece));
         let is_last = unsent.bytes.is_empty();
         // hyper may keep the last piece for long. A slice of the reply would keep all of it in memory, uncounted.
         Some((if is_last { Bytes::copy_from_slice(&piece) } else { piece }, is_last))
@@ -186,9 +202,7 @@ impl ReplyBody {
                 if let Err(error) = grown {
                     return Poll::Ready(Some(Err(axum::Error::new(error))));
                 }
-                this.held = data
-                    .zip(reserved)
-                    .map(|(data, reserved)| Held::new(data, reserved, this.timeout, Arc::clone(this.running.state())));
+                this.held = data.zip(reserved).map(|(data, reserved)| this.hold(data, reserved));
                 continue;
             }
             let frame = match this.next.take() {
@@ -198,12 +212,16 @@ impl ReplyBody {
                     other => return Poll::Ready(other),
                 },
             };
-            if frame.data_ref().is_none_or(|data| data.len() <= SMALL) {
+            if frame.data_ref().is_none_or(|data| data.len() <= this.small) {
                 return Poll::Ready(Some(Ok(this.sent(frame))));
             }
             this.next = Some(frame);
             this.reserving = Some(this.admission.begin_reply());
         }
+    }
+
+    fn hold(&self, data: Bytes, reserved: Reservation) -> Held {
+        Held::new(data, reserved, self.timeout, self.small, Arc::clone(self.running.state()))
     }
 
     fn sent(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {

@@ -77,8 +77,9 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
         listeners.into_iter().map(move |listener| (listener, router.clone()))
     };
     let callers = with(http_listeners, router).chain(with(grpc_listeners, grpc_router)).collect();
-    let limit = Arc::new(ConnectionLimit::new(app.server.max_connections, descriptors::limit()));
-    let admin_limit = Arc::new(ConnectionLimit::for_administration());
+    let reply_timeout = app.server.reply_timeout;
+    let limit = Arc::new(ConnectionLimit::new(app.server.max_connections, descriptors::limit(), reply_timeout));
+    let admin_limit = Arc::new(ConnectionLimit::for_administration(reply_timeout));
     let group = |endpoints, limit, others| ListenerGroup {
         endpoints,
         first: 0,

@@ -22,8 +22,9 @@ use super::reservation::{CallReservation, overloaded};
 use crate::serve::App;
 use crate::serve::admission::ConnectionBudget;
 use crate::serve::error::{ErrorKind, ServeError};
+use crate::serve::open_connection::RunningState;
 use crate::serve::pace::{Late, Pace};
-use crate::serve::running::RunningState;
+use crate::serve::stream_limit::{MustEnd, StreamSlot};
 
 /// A service whose request messages count against the budget.
 #[derive(Clone)]
@@ -59,6 +60,7 @@ where
         let held = CallReservation::new(self.app.admission.body(connection));
         request.extensions_mut().insert(held.clone());
         let running = request.extensions().get::<Arc<RunningState>>().cloned();
+        let slot = request.extensions().get::<Arc<StreamSlot>>().cloned();
         let is_unary = !STREAMS.iter().any(|stream| request.uri().path().ends_with(stream));
         let pace = Pace::start(&self.app.server, self.app.server.body_timeout);
         let limit = self.app.server.max_body.as_u64();
@@ -71,6 +73,8 @@ where
                 has_begun: false,
                 is_unary,
                 running,
+                must_end: slot.as_ref().map(|slot| slot.must_end()),
+                _slot: slot,
                 closed: Box::pin(Arc::clone(&self.app.stopping).closed()),
                 head: [0; HEAD],
                 head_read: 0,
@@ -111,6 +115,10 @@ struct Messages {
     /// The state of the request on its connection, which notes whether a message of a stream is being handled; `None`
     /// without a connection.
     running: Option<Arc<RunningState>>,
+    /// The place of the stream; `None` if the call has one message.
+    _slot: Option<Arc<StreamSlot>>,
+    /// Completes if the stream must end.
+    must_end: Option<MustEnd>,
     /// Completes when the server stops.
     closed: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -128,7 +136,7 @@ impl Messages {
     /// Finds the messages in the next bytes of the body.
     ///
     /// # Errors
-    /// If a message is larger than `server.max_body`.
+    /// If a message is larger than `server.max_body`, or its prefix is not valid.
     fn follow(&mut self, mut bytes: &[u8]) -> Result<Found, Status> {
         let mut found = Found::default();
         while !bytes.is_empty() {
@@ -147,7 +155,11 @@ impl Messages {
             if self.head_read == HEAD {
                 self.head_read = 0;
                 self.has_begun = true;
-                let [_, length @ ..] = self.head;
+                let [flag, length @ ..] = self.head;
+                if flag > 1 {
+                    let detail = format!("the message has the compression flag {flag}, but only 0 and 1 exist");
+                    return Err(status(&ServeError::invalid(detail)));
+                }
                 let (length, limit) = (u32::from_be_bytes(length), self.limit);
                 if u64::from(length) > limit {
                     let detail = format!("the message has {length} bytes, but {limit} are allowed (`server.max_body`)");
@@ -182,6 +194,19 @@ impl Messages {
         if let Some(running) = self.running.as_ref().filter(|_| !self.is_unary) {
             running.set_message(has_message);
         }
+    }
+
+    /// The body has ended. Returns the error of a message that is incomplete or missing.
+    fn ended_early(&mut self) -> Option<Status> {
+        let detail = match (self.left, self.head_read) {
+            (0, 0) if self.has_begun || !self.is_unary => return None,
+            (0, 0) => "the call has no message".to_owned(),
+            (0, read) => format!("the prefix of the message ended after {read} of {HEAD} bytes"),
+            (left, _) => format!("the message ended after {} of {} bytes", self.message, self.message + left as u64),
+        };
+        // The error is reported once.
+        (self.left, self.head_read, self.has_begun) = (0, 0, true);
+        Some(status(&ServeError::invalid(detail)))
     }
 
     /// Returns true if a message is incomplete, or if the only message of a call has not begun.
@@ -223,7 +248,7 @@ impl http_body::Body for Messages {
                     let detail = format!("the message could not be received: {error}");
                     return Poll::Ready(Some(Err(Status::cancelled(detail))));
                 }
-                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(None) => return Poll::Ready(this.ended_early().map(Err)),
                 Poll::Pending if this.is_inside() => {
                     let late = ready!(this.pace.poll_late(cx));
                     let key = if matches!(late, Late::Time(_)) { " (`server.body_timeout`)" } else { "" };
@@ -238,6 +263,10 @@ impl http_body::Body for Messages {
                     }
                     this.held.release();
                     this.set_message(false);
+                    if let Some(Poll::Ready(error)) = this.must_end.as_mut().map(|must_end| must_end.poll(cx)) {
+                        this.must_end = None;
+                        return Poll::Ready(Some(Err(status(&error))));
+                    }
                     // The client may keep an idle stream open for ever, so the server ends it before it stops.
                     return this.closed.as_mut().poll(cx).map(|()| None);
                 }
@@ -252,7 +281,7 @@ impl http_body::Body for Messages {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ready.is_none() && self.held.wanted().is_none() && self.body.is_end_stream()
+        self.ready.is_none() && self.held.wanted().is_none() && !self.is_inside() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -6,8 +6,8 @@ use std::any::TypeId;
 use std::marker::PhantomData;
 
 use prost::Message;
-use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
+use tonic::{Code, Status};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 use super::error::status;
@@ -82,7 +82,13 @@ impl<U: Message + Default + 'static> Decoder for CountedDecoder<U> {
             Ok(())
         };
         counted.map_err(|error| status(&ServeError::invalid(error.to_string())))?;
-        blocking::run_in_place(length, || self.0.decode(buffer))
+        // tonic calls a message that cannot be decoded an internal error, but it is the client's.
+        blocking::run_in_place(length, || self.0.decode(buffer)).map_err(|error| match error.code() {
+            Code::Internal => {
+                status(&ServeError::invalid(format!("the message cannot be decoded: {}", error.message())))
+            }
+            _ => error,
+        })
     }
 
     fn buffer_settings(&self) -> BufferSettings {

@@ -5,13 +5,13 @@ use std::time::Duration;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 use crate::records::RequestSummary;
-use crate::serve::headers::summary_headers;
+use crate::serve::headers::{self, summary_headers};
 
 /// Parses `grpc-timeout`, the time-out that the caller sets. `None` if it is missing or not valid.
 pub(super) fn timeout(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let number: u64 = number.parse().ok()?;
+    let number = headers::number(number)?;
     Some(match unit {
         "H" => Duration::from_secs(number.saturating_mul(3600)),
         "M" => Duration::from_secs(number.saturating_mul(60)),

@@ -17,6 +17,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tower::Service;
 
 use super::budget::Budgeted;
+use super::entrance;
 use super::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use super::service;
 use super::watch::EndingWatch;
@@ -118,6 +119,6 @@ impl Services {
             Some(_) => router.route_layer(from_fn_with_state(Arc::clone(app), authenticate)),
             None => router,
         };
-        routes(router, app, health)
+        routes(router, app, health).route_layer(from_fn_with_state((part, Arc::clone(&app.streams)), entrance::check))
     }
 }

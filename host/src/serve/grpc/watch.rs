@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use futures_util::stream::{self, Stream, StreamExt};
 use tonic::{Request, Response, Status};
@@ -10,7 +11,9 @@ use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_health::server::HealthService;
 
+use super::error;
 use crate::serve::stop::Stopping;
+use crate::serve::stream_limit::StreamSlot;
 
 /// The health service.
 pub(super) struct EndingWatch {
@@ -27,13 +30,24 @@ impl Health for EndingWatch {
     }
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let slot = request.extensions().get::<Arc<StreamSlot>>().cloned();
         let watched = self.health.watch(request).await?;
         let mut closed = Box::pin(Arc::clone(&self.stopping).closed());
+        let mut must_end = slot.as_ref().map(|slot| slot.must_end());
         Ok(watched.map(|mut statuses| {
             // A status that is ready comes first: the last one is `NOT_SERVING`.
-            stream::poll_fn(move |context| match statuses.poll_next_unpin(context) {
-                std::task::Poll::Pending => closed.as_mut().poll(context).map(|()| None),
-                ready => ready,
+            stream::poll_fn(move |context| {
+                // The stream keeps its place.
+                let _ = &slot;
+                if let Poll::Ready(status) = statuses.poll_next_unpin(context) {
+                    return Poll::Ready(status);
+                }
+                if let Some(Poll::Ready(error)) = must_end.as_mut().map(|must_end| must_end.poll(context)) {
+                    // A client waits again by another call, so this one ends with an error.
+                    must_end = None;
+                    return Poll::Ready(Some(Err(error::status(&error))));
+                }
+                closed.as_mut().poll(context).map(|()| None)
             })
             .boxed()
         }))

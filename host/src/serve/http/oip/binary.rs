@@ -12,6 +12,7 @@ use super::json::{
 use crate::base::object::Object;
 use crate::serve::admission::BodyBytes;
 use crate::serve::error::{ErrorKind, ServeError};
+use crate::serve::headers::number;
 use crate::serve::oip::binary_form::{memory_of_binary, read_binary};
 use crate::serve::oip::datatype::Datatype;
 use crate::serve::oip::model::{IMAGE, Model, ModelPart};
@@ -32,7 +33,7 @@ const BINARY_OUTPUT: &str = "binary_data_output";
 /// Returns the length of the JSON at the start of the body, in bytes, or `None` if the whole body is JSON.
 pub(super) fn header_length(headers: &HeaderMap, body: &Bytes) -> Result<Option<usize>, ServeError> {
     let Some(value) = headers.get(HEADER_LENGTH) else { return Ok(None) };
-    let length = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let length = value.to_str().ok().and_then(|text| number(text.trim()));
     let wrong = || {
         let given = shortened(&String::from_utf8_lossy(value.as_bytes()));
         ServeError::invalid(format!(

@@ -10,9 +10,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// The client reads nothing of a reply for this long: it does not keep its connection open any more.
-const UNREAD: Duration = Duration::from_secs(30);
-
 /// A connection without a request is not idle for this long: its first request is on the way. Otherwise a server whose
 /// other connections are all busy would close each new one before it is read.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
@@ -37,10 +34,12 @@ pub(super) struct RunningState {
     is_sent: AtomicBool,
     /// When hyper last asked for a part of the reply, in milliseconds since [`BEGINNING`].
     asked: AtomicU64,
+    /// A client that reads nothing of the reply for this long keeps its connection open no longer (`server.reply_timeout`).
+    reply_timeout: Duration,
 }
 
 impl RunningState {
-    pub(super) fn new(connection: Weak<OpenConnection>) -> Self {
+    pub(super) fn new(connection: Weak<OpenConnection>, reply_timeout: Duration) -> Self {
         Self {
             connection,
             is_cut_off: AtomicBool::new(false),
@@ -48,6 +47,7 @@ impl RunningState {
             has_message: AtomicBool::new(false),
             is_sent: AtomicBool::new(false),
             asked: AtomicU64::new(0),
+            reply_timeout,
         }
     }
 
@@ -62,7 +62,18 @@ impl RunningState {
         if self.is_sent.load(Relaxed) {
             return !self.has_message.load(Relaxed);
         }
-        milliseconds().saturating_sub(self.asked.load(Relaxed)) >= UNREAD.as_millis() as u64
+        self.is_unread()
+    }
+
+    /// Returns true if the client reads nothing of the reply that is there.
+    pub(super) fn is_unread(&self) -> bool {
+        let waits = || u128::from(milliseconds().saturating_sub(self.active_at()));
+        self.is_replying.load(Relaxed) && !self.is_sent.load(Relaxed) && waits() >= self.reply_timeout.as_millis()
+    }
+
+    /// When hyper last asked for a part of the reply.
+    pub(super) fn active_at(&self) -> u64 {
+        self.asked.load(Relaxed)
     }
 
     /// hyper asks for the next part of the reply. `is_sent`: there is none at present.
@@ -125,11 +136,12 @@ pub(super) struct OpenConnection {
     pub(super) is_closing: AtomicBool,
     close: Notify,
     since: Instant,
+    reply_timeout: Duration,
 }
 
 impl OpenConnection {
     /// A connection without requests. Times are counted from `since`.
-    pub(super) fn new(since: Instant) -> Self {
+    pub(super) fn new(since: Instant, reply_timeout: Duration) -> Self {
         Self {
             running: Mutex::default(),
             idle_since: AtomicU64::new(0),
@@ -137,12 +149,13 @@ impl OpenConnection {
             is_closing: AtomicBool::new(false),
             close: Notify::new(),
             since,
+            reply_timeout,
         }
     }
 
     /// A request begins.
     pub(super) fn begin(self: &Arc<Self>) -> Running {
-        let state = Arc::new(RunningState::new(Arc::downgrade(self)));
+        let state = Arc::new(RunningState::new(Arc::downgrade(self), self.reply_timeout));
         self.running().push(Arc::clone(&state));
         self.has_had_requests.store(true, Relaxed);
         Running::new(state)
@@ -194,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_request_is_idle_only_if_the_server_does_nothing_for_it() {
-        let state = Arc::new(RunningState::new(Weak::new()));
+        let state = Arc::new(RunningState::new(Weak::new(), Duration::from_secs(600)));
         assert!(!state.is_idle(), "it runs");
         let running = Running::new(Arc::clone(&state));
         running.replies();
@@ -208,5 +221,8 @@ mod tests {
         assert!(!state.is_idle());
         state.cut_off();
         assert!(state.is_idle());
+        let unread = Arc::new(RunningState::new(Weak::new(), Duration::ZERO));
+        Running::new(Arc::clone(&unread)).replies();
+        assert!(unread.is_idle(), "the client has read nothing for the whole time-out");
     }
 }
