@@ -8,7 +8,7 @@ use plimsoll_tests::{Server, guests_config};
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
-use crate::budgets::{POST, http2, raw, read_all};
+use crate::raw_http::{POST, http2, raw, read_all};
 use crate::wrapped::until;
 
 const INFER: &str = "/v1/pipelines/p/infer";

@@ -12,7 +12,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::grpc_calls::{channel, client, images, text};
-use crate::raw_http::read_all;
+use crate::raw_http::{POST, http2, raw, read_all};
+use crate::wrapped::until;
 
 /// Four connections with an open stream each, on a server that has room for four.
 #[tokio::test(flavor = "multi_thread")]
@@ -101,4 +102,27 @@ async fn administration_with_its_own_address_has_its_own_connections() {
     let answer = request.timeout(Duration::from_secs(20)).send().await.expect("an answer");
     assert_eq!(answer.status().as_u16(), 200);
     busy.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// One connection of HTTP/2 may have 256 requests, so their small replies are counted, too: also if the client allows a
+/// single byte of each.
+#[tokio::test(flavor = "multi_thread")]
+async fn small_replies_that_are_not_read_are_counted_and_cut_off() {
+    let limits = "[server]\nreply_budget = \"64KiB\"\nbudget_wait = \"0s\"\nreply_timeout = \"2s\"\n";
+    let server = Server::start(&format!("{limits}{}", guests_config("tester", ""))).await;
+    let path = |bytes: usize| format!("/v1/pipelines/p/infer?post=big&bytes={bytes}");
+    let large = &path(50_000)["/v1/pipelines/p/infer".len()..];
+    assert_eq!(server.infer("p", large, "").await.status, 200);
+    for window in [0, 1] {
+        let mut requests = http2(POST, &path(8_000), window, 7);
+        for stream in 0..7_u32 {
+            requests.extend_from_slice(&[0, 0, 0, 0, 1]);
+            requests.extend_from_slice(&(2 * stream + 1).to_be_bytes());
+        }
+        let _unread = raw(&server, &requests).await;
+        for wanted in [503, 200] {
+            let what = format!("window {window}: {wanted}");
+            until(&what, async || server.infer("p", large, "").await.status == wanted).await;
+        }
+    }
 }

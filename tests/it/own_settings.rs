@@ -6,7 +6,7 @@ use std::process::Command;
 use plimsoll_tests::guests_config;
 
 use crate::process::{BINARY, Process, Setup, text};
-use crate::wrapped::can_run;
+use crate::wrapped::{can_run, in_mounts};
 
 /// Asserts that `plimsoll serve` refuses settings before it compiles anything. `head` is the start of the configuration.
 fn assert_refused(head: &str, arguments: &[&str], words: &[&str]) {
@@ -63,8 +63,18 @@ fn a_path_that_can_have_no_socket_is_found_before_anything_is_compiled() {
         &[],
         &["server.listen: ", "cannot be used as its folder"],
     );
-    // Not even root can write there.
-    assert_refused("[server]\nlisten = \"unix:/proc/a.sock\"", &[], &["server.listen: ", "/proc"]);
+    // A read-only file system, on which not even root can write.
+    let setup = Setup::with(&guests_config("tester", ""));
+    std::fs::create_dir(setup.path("fixed")).expect("made");
+    let wrapper = in_mounts(&format!("mount -t tmpfs -o ro none {}", setup.path("fixed")));
+    if !can_run(&wrapper) {
+        return;
+    }
+    let socket = format!("unix:{}", setup.path("fixed/a.sock"));
+    let arguments = [BINARY, "serve", "--config", &setup.path("plimsoll.toml"), "--listen", &socket];
+    let (code, log) = Process::spawn(Command::new(&wrapper[0]).args(&wrapper[1..]).args(arguments)).wait_for_exit();
+    assert_eq!(code, Some(64), "{log}");
+    assert!(log.contains("server.listen: ") && log.contains("Read-only file system") && !log.contains("compiling"), "{log}");
 }
 
 #[test]
