@@ -111,10 +111,10 @@ async fn callers_need_a_key_whose_name_is_the_caller() {
     let mut rows: Vec<_> = callers["by_count"].as_array().expect("a list").iter().collect();
     rows.sort_by_key(|row| row["caller"].to_string());
     let rows: Vec<_> = rows.iter().map(|row| (&row["caller"], &row["requests"])).collect();
-    assert_eq!(rows, [(&json!("acme"), &json!(2)), (&json!("other@example.com"), &json!(2))]);
+    assert_eq!(rows, [(&json!("acme"), &json!(3)), (&json!("other@example.com"), &json!(2))]);
     assert_eq!(callers["header"], "name of the key");
     let metrics = server.get("/metrics").await.text;
-    for reason in ["missing", "wrong"] {
+    for reason in ["missing", "wrong", "ambiguous"] {
         let name = format!("plimsoll_authentication_failures_total{{realm=\"callers\",reason=\"{reason}\"}}");
         assert!(metrics.contains(&name), "{metrics}");
     }

@@ -108,7 +108,8 @@ async fn administration_with_its_own_address_has_its_own_connections() {
 /// single byte of each.
 #[tokio::test(flavor = "multi_thread")]
 async fn small_replies_that_are_not_read_are_counted_and_cut_off() {
-    let limits = "[server]\nreply_budget = \"64KiB\"\nbudget_wait = \"0s\"\nreply_timeout = \"2s\"\n";
+    // The replies wait while the large one, by which the budget is seen, is sent.
+    let limits = "[server]\nreply_budget = \"64KiB\"\nbudget_wait = \"500ms\"\nreply_timeout = \"3s\"\n";
     let server = Server::start(&format!("{limits}{}", guests_config("tester", ""))).await;
     let path = |bytes: usize| format!("/v1/pipelines/p/infer?post=big&bytes={bytes}");
     let large = &path(50_000)["/v1/pipelines/p/infer".len()..];

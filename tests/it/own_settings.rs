@@ -74,7 +74,10 @@ fn a_path_that_can_have_no_socket_is_found_before_anything_is_compiled() {
     let arguments = [BINARY, "serve", "--config", &setup.path("plimsoll.toml"), "--listen", &socket];
     let (code, log) = Process::spawn(Command::new(&wrapper[0]).args(&wrapper[1..]).args(arguments)).wait_for_exit();
     assert_eq!(code, Some(64), "{log}");
-    assert!(log.contains("server.listen: ") && log.contains("Read-only file system") && !log.contains("compiling"), "{log}");
+    assert!(
+        log.contains("server.listen: ") && log.contains("Read-only file system") && !log.contains("compiling"),
+        "{log}"
+    );
 }
 
 #[test]

@@ -124,10 +124,10 @@ mod tests {
         let limit = StreamLimit::new(2);
         let [one, two, three, four] = std::array::from_fn(|_| stream(Duration::from_secs(600)));
         let has_ended = |slot: &StreamSlot| *slot.stream.must_end.borrow();
-        let first = limit.enter(&one).ok().expect("room");
+        let first = limit.enter(&one).expect("room");
         one.set_message(true);
-        let second = limit.enter(&two).ok().expect("room");
-        let third = limit.enter(&three).ok().expect("the second one waits");
+        let second = limit.enter(&two).expect("room");
+        let third = limit.enter(&three).expect("the second one waits");
         assert!(has_ended(&second) && !has_ended(&first) && !has_ended(&third));
         let mut end = second.must_end();
         let reason = std::future::poll_fn(|context| end.poll(context)).await;
@@ -137,7 +137,7 @@ mod tests {
         drop(second);
         assert!(limit.enter(&four).is_err(), "the second one had no place any more");
         drop(first);
-        let fourth = limit.enter(&four).ok().expect("room");
+        let fourth = limit.enter(&four).expect("room");
         assert!(!has_ended(&third) && !has_ended(&fourth));
     }
 
@@ -146,7 +146,7 @@ mod tests {
         let limit = StreamLimit::new(1);
         let unread = stream(Duration::ZERO);
         unread.set_message(true);
-        let slot = limit.enter(&unread).ok().expect("room");
+        let slot = limit.enter(&unread).expect("room");
         let other = stream(Duration::ZERO);
         assert!(limit.enter(&other).is_err(), "its answer is computed");
         // The next part of its answer is there, and is not taken.
