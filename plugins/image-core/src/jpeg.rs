@@ -9,9 +9,12 @@ mod arithmetic;
 mod arithmetic_scan;
 mod band;
 mod bits;
+mod bounds;
+mod clamping;
 mod colours;
 mod fault;
 mod headers;
+mod history;
 mod huffman;
 mod idct;
 mod pixels;
@@ -24,7 +27,9 @@ mod standard;
 mod stored;
 mod stored_component;
 mod tables;
+mod tile;
 mod upsample;
+mod ycbcr;
 
 use fault::Fault;
 use plane::planes;
@@ -51,7 +56,7 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
         let bytes = sink::estimated_bytes(&headers, settings, &output);
         limits.check_bytes("a JPEG image", width, height, bytes)?;
         let planes = planes::<L>(&headers, settings, &output);
-        let sink = Sink::new(&headers, settings, &mut output);
+        let sink = Sink::new(&headers, settings, &mut output, &planes);
         let rest = scan::decode(&body[data..], &headers, &scan, planes, sink)?;
         headers.end(rest)?;
     } else {
@@ -63,7 +68,7 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
         };
         limits.check_bytes(kind, width, height, bytes)?;
         let planes = planes::<L>(&headers, settings, &output);
-        let sink = Sink::new(&headers, settings, &mut output);
+        let sink = Sink::new(&headers, settings, &mut output, &planes);
         stored::decode(body, &mut headers, planes, sink)?;
     }
     Ok(output)

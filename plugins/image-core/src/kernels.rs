@@ -1,8 +1,11 @@
 //! The two passes of resizing, generic over [`Lanes`]. Both use integer arithmetic, so the result is bit-identical in
 //! every build.
 
+mod tile;
+
 use crate::lanes::Lanes;
 use crate::windows::{ONE, Windows};
+pub(crate) use tile::{accumulate_tile, filter_part, narrow_tile};
 
 /// The fraction bits of a sample between the passes. With its eight integer bits, a sample fills 15 bits.
 pub(crate) const FRACTION: u32 = 7;

@@ -34,12 +34,22 @@ pub(crate) trait Lanes: Copy {
     fn store_i32(self, to: &mut [i32; 4]);
     /// Stores the bytes in reverse order.
     fn store_reversed(self, to: &mut [u8; 16]);
+    fn min_u8(self, other: Self) -> Self;
+    fn max_u8(self, other: Self) -> Self;
+    /// Differences of bytes; negative ones are 0.
+    fn sub_u8(self, other: Self) -> Self;
+    fn or(self, other: Self) -> Self;
+    fn is_zero(self) -> bool;
+
     fn splat_i16(value: i16) -> Self;
     fn splat_i32(value: i32) -> Self;
 
     fn add_i16(self, other: Self) -> Self;
     fn sub_i16(self, other: Self) -> Self;
     fn mul_i16(self, other: Self) -> Self;
+    fn min_i16(self, other: Self) -> Self;
+    fn max_i16(self, other: Self) -> Self;
+    fn shift_right_i16<const BITS: u32>(self) -> Self;
     fn add_i32(self, other: Self) -> Self;
     fn sub_i32(self, other: Self) -> Self;
     /// Multiplies the 16-bit lanes and adds the products in pairs, giving 32-bit lanes.

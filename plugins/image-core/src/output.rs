@@ -1,9 +1,12 @@
 //! Converts resized rows to the elements of the tensor: colour, orientation, border, channel order, normalisation and
 //! layout.
 
+mod ycbcr;
+
 use image::metadata::Orientation;
 
 use crate::geometry::{Axis, Context, Plan, Target};
+use ycbcr::{CHUNK, add_ycbcr, clamp_to_byte, ycbcr_to_rgb};
 
 /// The channels and their order.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -190,6 +193,20 @@ impl<'a> Output<'a> {
         self.scratch = [first, second, third];
     }
 
+    /// Like [`Output::put`] with [`Colour::YCbCr`]. `clamping` is added to red, green and blue.
+    pub(crate) fn put_with_clamping(&mut self, row: [&[f32]; 3], clamping: [&[f32]; 3]) {
+        let mut colours = std::mem::take(&mut self.scratch);
+        add_ycbcr(colours.each_mut().map(Vec::as_mut_slice), row, clamping);
+        self.put_pixels(colours.each_ref().map(Vec::as_slice));
+        self.rows += 1;
+        self.scratch = colours;
+    }
+
+    /// The next row is the first one again.
+    pub(crate) fn restart(&mut self) {
+        self.rows = 0;
+    }
+
     fn put_pixels(&mut self, row: [&[f32]; 3]) {
         for (channel, values) in row.into_iter().enumerate() {
             self.put_channel(if self.pack.order == Channels::Bgr { 2 - channel } else { channel }, values);
@@ -244,32 +261,6 @@ impl Pack {
     }
 }
 
-/// Elements computed per loop iteration. A larger number saves time, because compiled WebAssembly checks its deadline
-/// in every iteration.
-const CHUNK: usize = 16;
-
-/// Converts luma and chroma to red, green and blue, as defined by JFIF.
-fn ycbcr_to_rgb(rgb: [&mut [f32]; 3], [y, cb, cr]: [&[f32]; 3]) {
-    let pixel = |y: f32, cb: f32, cr: f32| {
-        let (cb, cr) = (cb - 128.0, cr - 128.0);
-        [
-            clamp_to_byte(y + 1.402 * cr),
-            clamp_to_byte(y - 0.344_136 * cb - 0.714_136 * cr),
-            clamp_to_byte(y + 1.772 * cb),
-        ]
-    };
-    let [r, g, b] = rgb.map(|channel| channel.as_chunks_mut::<CHUNK>());
-    let [y, cb, cr] = [y, cb, cr].map(|channel| channel.as_chunks::<CHUNK>());
-    for (((r, g), b), ((y, cb), cr)) in r.0.iter_mut().zip(g.0).zip(b.0).zip(y.0.iter().zip(cb.0).zip(cr.0)) {
-        for at in 0..CHUNK {
-            [r[at], g[at], b[at]] = pixel(y[at], cb[at], cr[at]);
-        }
-    }
-    for (((r, g), b), ((y, cb), cr)) in r.1.iter_mut().zip(g.1).zip(b.1).zip(y.1.iter().zip(cb.1).zip(cr.1)) {
-        [*r, *g, *b] = pixel(*y, *cb, *cr);
-    }
-}
-
 /// Writes a row of elements, `step` places apart; a negative step writes backwards from `first`.
 fn write_row<T>(to: &mut [T], first: isize, step: isize, values: &[f32], element: impl Fn(f32) -> T) {
     let first = first as usize;
@@ -290,10 +281,4 @@ fn write_row<T>(to: &mut [T], first: isize, step: isize, values: &[f32], element
             before.zip(values).for_each(|(to, &value)| *to = element(value));
         }
     }
-}
-
-fn clamp_to_byte(value: f32) -> f32 {
-    // Two comparisons, because vector instructions exist for them; `clamp` would also handle NaN, which does not occur.
-    let value = if value < 0.0 { 0.0 } else { value };
-    if value > 255.0 { 255.0 } else { value }
 }

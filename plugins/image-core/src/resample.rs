@@ -5,13 +5,17 @@
 //! the height grows, the horizontal filter runs once for each row, and the last few rows are combined into each row of
 //! the result, because there would be more sums than rows.
 
+mod sparse;
+
 use std::marker::PhantomData;
+use std::rc::Rc;
 
 use crate::geometry::Axis;
 use crate::kernels::{FRACTION, accumulate, filter_columns, filter_row, narrow};
 use crate::lanes::Lanes;
 use crate::windows::{ONE, Windows};
 pub(crate) use crate::windows::{Side, Upsampling};
+pub(crate) use sparse::{SparseResampler, TILE_COLUMNS, TILE_ROWS, Tile, sparse_bytes};
 
 /// The number of rows that are added up at once. It limits the number of unfinished rows of the result.
 const ROWS_AT_ONCE: usize = 16;
@@ -24,8 +28,8 @@ pub(crate) struct Resampler<L> {
     /// Samples of a row of one channel, including padding.
     width: usize,
     height: usize,
-    horizontal: Windows,
-    vertical: Windows,
+    horizontal: Rc<Windows>,
+    vertical: Rc<Windows>,
     order: Order,
     /// One row of each channel, the input of the horizontal filter.
     samples: Vec<i16>,
@@ -51,8 +55,19 @@ enum Order {
 impl<L: Lanes> Resampler<L> {
     /// For rows of `channels` times `stored` bytes; `stored` is at least `width.length`. The channels are interleaved.
     pub(crate) fn new(channels: usize, stored: usize, width: Side, height: Side, x: Axis, y: Axis) -> Self {
-        let horizontal = Windows::new(width, x, true);
-        let vertical = Windows::new(height, y, false);
+        let horizontal = Rc::new(Windows::new(width, x, true));
+        let vertical = Rc::new(Windows::new(height, y, false));
+        Self::with_windows(channels, stored, height, y, [horizontal, vertical])
+    }
+
+    /// Like [`Resampler::new`], with the horizontal and vertical windows of a resampler for the same sides.
+    pub(crate) fn with_windows(
+        channels: usize,
+        stored: usize,
+        height: Side,
+        y: Axis,
+        [horizontal, vertical]: [Rc<Windows>; 2],
+    ) -> Self {
         let columns = horizontal.count().next_multiple_of(4);
         let sample_stride = stored + horizontal.span() + 8;
         let scale = height.length as f64 / y.full as f64;
@@ -86,6 +101,11 @@ impl<L: Lanes> Resampler<L> {
     /// Like [`Resampler::new`], for rows with one channel after the other.
     pub(crate) fn planar(channels: usize, stored: usize, width: Side, height: Side, x: Axis, y: Axis) -> Self {
         Resampler { planar: true, ..Resampler::new(channels, stored, width, height, x, y) }
+    }
+
+    /// The horizontal and vertical windows.
+    pub(crate) fn windows(&self) -> [Rc<Windows>; 2] {
+        [self.horizontal.clone(), self.vertical.clone()]
     }
 
     /// Processes the next rows, which start `stride` bytes apart. Rows beyond the height are padding and ignored.

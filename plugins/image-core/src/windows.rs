@@ -169,6 +169,15 @@ impl Windows {
         &self.weights[window * self.span..][..self.span]
     }
 
+    /// The windows that overlap a range of samples; the first one is rounded down to a multiple of four.
+    pub(crate) fn overlapping(&self, samples: Range<usize>) -> Range<usize> {
+        let starts = &self.starts[..self.count];
+        let end = starts.partition_point(|start| (*start as usize) < samples.end);
+        // Not `lengths`, so that the windows are in order: the padding has weights of 0.
+        let first = starts.partition_point(|start| *start as usize + self.longest <= samples.start);
+        first.min(end) / 4 * 4..end
+    }
+
     /// Groups of four windows: their first samples and all their weights, including padding. The last group may contain
     /// the last window more than once.
     pub(crate) fn groups_of_four(&self) -> impl Iterator<Item = (&[u32; 4], &[i16])> {

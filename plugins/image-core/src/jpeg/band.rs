@@ -3,8 +3,7 @@
 
 use super::bits::{BitReader, Restarts};
 use super::fault::Fault;
-use super::huffman::{Code, END_OF_BLOCK};
-use super::scan::signed_bits;
+use super::huffman::{Code, END_OF_BLOCK, signed_bits};
 use super::tables::ZIGZAG;
 use crate::lanes::Lanes;
 

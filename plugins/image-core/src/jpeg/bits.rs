@@ -59,15 +59,32 @@ impl<'a, L: Lanes> BitReader<'a, L> {
     /// The next bits, at least 57; the first is the most significant.
     #[inline(always)]
     pub(super) fn peek(&self) -> u64 {
+        self.peek_at(self.at)
+    }
+
+    /// The bits from a position on, as for [`BitReader::peek`].
+    #[inline(always)]
+    pub(super) fn peek_at(&self, at: usize) -> u64 {
         // The mask never changes the value, because a block does not reach that far. It removes the bounds check.
-        let byte = (WINDOW - 8).wrapping_sub(self.at >> 3) & (WINDOW - 1);
+        let byte = (WINDOW - 8).wrapping_sub(at >> 3) & (WINDOW - 1);
         let eight = self.window[byte..byte + 8].first_chunk().expect("eight");
-        u64::from_le_bytes(*eight) << (self.at & 7)
+        u64::from_le_bytes(*eight) << (at & 7)
     }
 
     #[inline(always)]
     pub(super) fn skip(&mut self, bits: u32) {
         self.at += bits as usize;
+    }
+
+    /// The position, in bits.
+    #[inline(always)]
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    #[inline(always)]
+    pub(super) fn set_position(&mut self, at: usize) {
+        self.at = at;
     }
 
     /// Ensures that the window has a whole block. Call before each block.

@@ -8,17 +8,36 @@ pub(super) const SKIP_BITS: u32 = 13;
 /// any index.
 pub(super) const END_OF_BLOCK: u32 = 64;
 
-/// The result of a look-up, packed: the bits of the code word plus those of the number after it, the bits of that
-/// number, the run of zeros before it, and at the end of a band the bits of the number of blocks it ends in. 0 means
-/// that the code word is longer than the look-up.
+/// The result of a look-up, packed. From the lowest bit:
+/// - 8 bits: the bits of the code word plus those of the number after it. 0 if the code word is longer than the look-up.
+/// - 8 bits: the run of zeros before the number, plus one.
+/// - 1 bit: [`Entry::SEPARATE`].
+/// - 4 bits: the bits of the number.
+/// - 11 bits: the number. At the end of a band, the bits of the number of blocks it ends in.
 #[derive(Clone, Copy)]
 pub(super) struct Entry(u32);
 
 impl Entry {
+    /// Set if the number is not in the entry: it is longer than the look-up, or the code word is.
+    const SEPARATE: u32 = 1 << 16;
+    /// The number of bits before the number.
+    const NUMBER: u32 = 21;
+    /// There is no code word of at most [`LOOKUP_BITS`] bits.
+    const NONE: Entry = Entry(Entry::SEPARATE | 1 << 8);
+
+    /// An entry without its number.
     fn new(length: u32, symbol: u8, ac: bool) -> Entry {
         let (run, size) = if ac { (u32::from(symbol >> 4), u32::from(symbol & 15)) } else { (0, u32::from(symbol)) };
-        let run = if ac && size == 0 && run < 15 { END_OF_BLOCK | run << 8 } else { run };
-        Entry((length + size) | size << 8 | run << 16)
+        let ends = ac && size == 0 && run < 15;
+        let (run, eob_run_bits) = if ends { (END_OF_BLOCK, run) } else { (run, 0) };
+        let separate = if size > 0 { Self::SEPARATE } else { 0 };
+        Entry((length + size) | (run + 1) << 8 | separate | size << 17 | eob_run_bits << Self::NUMBER)
+    }
+
+    /// The same entry with its number, of which these are the bits in the file.
+    fn with_number(self, bits: u32) -> Entry {
+        let number = signed_bits(u64::from(bits) << 1 << (63 - self.size()), 0, self.size());
+        Entry(self.0 & !Self::SEPARATE | (number as u32) << Self::NUMBER)
     }
 
     /// True for symbols of images of 8 bits: an AC coefficient has at most 10 bits and a DC difference 11. So two of
@@ -27,28 +46,58 @@ impl Entry {
         if ac { symbol & 15 <= 10 } else { symbol <= 11 }
     }
 
+    fn exists(self) -> bool {
+        self.bits() != 0
+    }
+
     #[inline(always)]
     pub(super) fn bits(self) -> u32 {
         self.0 & 0xFF
     }
 
-    #[inline(always)]
-    pub(super) fn size(self) -> u32 {
-        self.0 >> 8 & 15
-    }
-
-    /// The run of zeros; [`END_OF_BLOCK`] or more if the block ends.
+    /// The run of zeros; [`END_OF_BLOCK`] if the block ends.
     #[inline(always)]
     pub(super) fn run(self) -> u32 {
-        self.0 >> 16
+        self.steps() - 1
+    }
+
+    /// The number of coefficients: the run of zeros and the number.
+    #[inline(always)]
+    pub(super) fn steps(self) -> u32 {
+        self.0 >> 8 & 0xFF
+    }
+
+    #[inline(always)]
+    pub(super) fn size(self) -> u32 {
+        self.0 >> 17 & 15
+    }
+
+    /// True if the entry is a coefficient with its [`Entry::number`].
+    #[inline(always)]
+    pub(super) fn has_number(self) -> bool {
+        self.0 & (Self::SEPARATE | END_OF_BLOCK << 8) == 0
+    }
+
+    #[inline(always)]
+    pub(super) fn number(self) -> i32 {
+        (self.0 as i32) >> Self::NUMBER
     }
 
     /// The number of bits of the count of blocks in which the band ends, see T.81, G.1.2.2. These bits follow the
     /// [`Entry::bits`].
     #[inline(always)]
     pub(super) fn eob_run_bits(self) -> u32 {
-        self.0 >> 24
+        self.0 >> Self::NUMBER
     }
+}
+
+/// The signed number in the `size` bits after the first `offset` bits. Numbers whose first bit is 0 are negative.
+#[inline(always)]
+pub(super) fn signed_bits(bits: u64, offset: u32, size: u32) -> i32 {
+    let top = bits << offset;
+    let value = ((top >> 1) >> (63 - size)) as i32;
+    let negative = !((top as i64) >> 63) as i32;
+    value + (negative & (1 - (1 << size)))
 }
 
 /// A Huffman code.
@@ -77,7 +126,7 @@ impl Code {
             return None;
         }
         let mut code = Code {
-            table: vec![Entry(0); 1 << LOOKUP_BITS].try_into().ok()?,
+            table: vec![Entry::NONE; 1 << LOOKUP_BITS].try_into().ok()?,
             largest: [-1; 17],
             symbol_offset: [0; 17],
             symbols: [0; 256],
@@ -98,7 +147,16 @@ impl Code {
                 for symbol in &symbols[index..index + count] {
                     // A symbol that does not occur in images of 8 bits gets no entry, so `long_entry` refuses it.
                     if Entry::is_valid(*symbol, ac) {
-                        code.table[word as usize * copies..][..copies].fill(Entry::new(length, *symbol, ac));
+                        let entry = Entry::new(length, *symbol, ac);
+                        let places = &mut code.table[word as usize * copies..][..copies];
+                        match copies >> entry.size() {
+                            copies if ac && copies > 0 && entry.size() > 0 => {
+                                for (number, places) in (0..).zip(places.chunks_exact_mut(copies)) {
+                                    places.fill(entry.with_number(number));
+                                }
+                            }
+                            _ => places.fill(entry),
+                        }
                     } else {
                         code.shortest = code.shortest.min(length);
                     }
@@ -121,8 +179,19 @@ impl Code {
     /// coefficient, as libjpeg does.
     #[inline(always)]
     pub(super) fn entry(&self, bits: u64) -> Option<Entry> {
-        let entry = self.table[(bits >> (64 - LOOKUP_BITS)) as usize];
-        if entry.0 != 0 { Some(entry) } else { self.long_entry(bits) }
+        self.complete(self.look_up(bits), bits)
+    }
+
+    /// The entry for the first bits, which may be [`Entry::NONE`].
+    #[inline(always)]
+    pub(super) fn look_up(&self, bits: u64) -> Entry {
+        self.table[(bits >> (64 - LOOKUP_BITS)) as usize]
+    }
+
+    /// The entry that was looked up, or that of a longer code word; see [`Code::entry`].
+    #[inline(always)]
+    pub(super) fn complete(&self, entry: Entry, bits: u64) -> Option<Entry> {
+        if entry.exists() { Some(entry) } else { self.long_entry(bits) }
     }
 
     #[cold]
@@ -153,14 +222,14 @@ impl Code {
             let left = window << bits & ((1 << SKIP_BITS) - 1);
             let entry = self.table[(left >> (SKIP_BITS - LOOKUP_BITS)) as usize];
             // The number after the last code word may extend beyond the window, because its value does not matter.
-            if entry.0 == 0 || entry.bits() - entry.size() > SKIP_BITS - bits {
+            if !entry.exists() || entry.bits() - entry.size() > SKIP_BITS - bits {
                 break;
             }
             bits += entry.bits();
             if entry.run() >= END_OF_BLOCK {
                 return Skip::new(bits, steps, true);
             }
-            steps += entry.run() + 1;
+            steps += entry.steps();
             if steps >= 63 {
                 break;
             }

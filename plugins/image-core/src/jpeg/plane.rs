@@ -1,13 +1,16 @@
 //! Collects the samples of a component in a strip, block by block.
 
+use std::rc::Rc;
+
 use super::fault::Fault;
 use super::headers::{Component, Headers};
 use super::idct;
-use super::sink::{converts_first, is_draft, needs_only_luma};
+use super::sink::{Way, is_draft, needs_only_luma, way};
 use crate::Settings;
 use crate::lanes::Lanes;
 use crate::output::Output;
 use crate::resample::{Resampler, Side, Upsampling, resampler_bytes, result_bytes};
+use crate::windows::Windows;
 
 /// The samples of a component before resizing.
 pub(super) struct Plane<L> {
@@ -54,9 +57,16 @@ pub(super) fn block_sizes(headers: &Headers, settings: &Settings, output: &Outpu
 
 /// Creates a plane for each component.
 pub(super) fn planes<L: Lanes>(headers: &Headers, settings: &Settings, output: &Output) -> Vec<Plane<L>> {
-    let components = headers.components.iter().zip(block_sizes(headers, settings, output));
-    let resizes = !converts_first(headers, settings, output);
-    components.map(|(component, size)| Plane::new(headers, component, size, resizes.then_some(output))).collect()
+    let resizes = way(headers, settings, output) != Way::Pixels;
+    let mut planes: Vec<Plane<L>> = Vec::with_capacity(4);
+    for (component, size) in headers.components.iter().zip(block_sizes(headers, settings, output)) {
+        let has_same_sides = |plane: &&Plane<L>| {
+            (plane.across, plane.down, plane.block_size) == (component.across, component.down, size)
+        };
+        let windows = planes.iter().find(has_same_sides).and_then(|plane| Some(plane.resampler.as_ref()?.windows()));
+        planes.push(Plane::new(headers, component, size, resizes.then_some(output), windows));
+    }
+    planes
 }
 
 /// How libjpeg converts the samples of a component to pixels, horizontally and vertically.
@@ -80,8 +90,15 @@ pub(super) fn strip_stride(headers: &Headers, component: &Component, block_size:
 }
 
 impl<L: Lanes> Plane<L> {
-    /// The samples are resized to the size of the output, if there is one.
-    fn new(headers: &Headers, component: &Component, block_size: usize, output: Option<&Output>) -> Self {
+    /// The samples are resized to the size of the output, if there is one. `windows` are those of another plane with the
+    /// same sides.
+    fn new(
+        headers: &Headers,
+        component: &Component,
+        block_size: usize,
+        output: Option<&Output>,
+        windows: Option<[Rc<Windows>; 2]>,
+    ) -> Self {
         let stride = strip_stride(headers, component, block_size);
         let [across, down] = upsampling(headers, component);
         let side = |pixels: usize, sampling: usize, most: usize, upsampling: Upsampling| {
@@ -102,7 +119,10 @@ impl<L: Lanes> Plane<L> {
             block_size,
             strip: vec![0; stride * component.down * block_size],
             stride,
-            resampler: output.map(|output| Resampler::new(1, stride, width, height, output.x, output.y)),
+            resampler: output.map(|output| match windows {
+                Some(windows) => Resampler::with_windows(1, stride, height, output.y, windows),
+                None => Resampler::new(1, stride, width, height, output.x, output.y),
+            }),
         }
     }
 
@@ -122,13 +142,13 @@ impl<L: Lanes> Plane<L> {
     /// in zigzag order.
     #[inline(always)]
     pub(super) fn block<const SIZE: usize>(&mut self, rows: &[[i16; 8]; 8], last: usize, at: usize) {
-        let dc_sample = self.dc_sample(rows[0][0]);
+        let dc_sample = |quantiser: &[i16; 64]| idct::dc_sample(rows[0][0], quantiser[0]);
         let (strip, stride, quantiser) = (&mut self.strip[at..], self.stride, &self.quantiser);
         match (SIZE, last) {
-            (2, 0) => copy([[dc_sample; 2]; 2], strip, stride),
+            (2, 0) => copy([[dc_sample(quantiser); 2]; 2], strip, stride),
             (2, ..10) => copy(idct::quarters::<true>(rows, quantiser), strip, stride),
             (2, _) => copy(idct::quarters::<false>(rows, quantiser), strip, stride),
-            (_, 0) => copy([[dc_sample; 8]; 8], strip, stride),
+            (_, 0) => copy([[dc_sample(quantiser); 8]; 8], strip, stride),
             (_, ..10) => copy(low_block::<L>(rows, quantiser), strip, stride),
             (_, _) => copy(full_block::<L>(rows, quantiser), strip, stride),
         }

@@ -3,7 +3,7 @@
 use super::bits::{BitReader, Restarts};
 use super::fault::Fault;
 use super::headers::{Headers, Scan};
-use super::huffman::{Code, END_OF_BLOCK, SKIP_BITS, Skip};
+use super::huffman::{Code, END_OF_BLOCK, SKIP_BITS, Skip, signed_bits};
 use super::plane::Plane;
 use super::sink::Sink;
 use super::tables::ZIGZAG;
@@ -43,6 +43,26 @@ pub(super) fn decode<'b, L: Lanes>(
         coded.push(Coded { plane, dc, ac, skips, predictor: 0 });
     }
 
+    loop {
+        coded.iter_mut().for_each(|coded| coded.predictor = 0);
+        match decode_mcus(data, headers, &mut coded, &mut sink)? {
+            Some(rest) => {
+                sink.finish(coded.iter_mut().map(|coded| &mut coded.plane));
+                return Ok(rest);
+            }
+            // Begin again.
+            None => sink = sink.by_pixel(headers, coded.iter_mut().map(|coded| &mut coded.plane)),
+        }
+    }
+}
+
+/// Decodes all MCUs. Returns the data after the scan, or `None` if the sink must be replaced.
+fn decode_mcus<'b, L: Lanes>(
+    data: &'b [u8],
+    headers: &Headers,
+    coded: &mut [Coded<'_, L>],
+    sink: &mut Sink<L>,
+) -> Result<Option<&'b [u8]>, Fault> {
     let mut bits = BitReader::<L>::new(data, headers.restart > 0)?;
     let mut block: Coefficients = [0; 64];
     let mut restarts = Restarts::new(headers.restart);
@@ -57,7 +77,7 @@ pub(super) fn decode<'b, L: Lanes>(
                 coded.iter_mut().for_each(|coded| coded.skip(mcu));
                 continue;
             }
-            for coded in &mut coded {
+            for coded in &mut *coded {
                 match (&coded.skips, coded.plane.block_size) {
                     (Some(_), _) => coded.decode::<1>(&mut bits, &mut block, mcu)?,
                     (None, 2) => coded.decode::<2>(&mut bits, &mut block, mcu)?,
@@ -67,9 +87,11 @@ pub(super) fn decode<'b, L: Lanes>(
             bits.end_mcu()?;
         }
         sink.take_strips(coded.iter_mut().map(|coded| &mut coded.plane));
+        if sink.is_unsuitable() {
+            return Ok(None);
+        }
     }
-    sink.finish();
-    Ok(bits.finish())
+    Ok(Some(bits.finish()))
 }
 
 impl<L: Lanes> Coded<'_, L> {
@@ -122,15 +144,6 @@ impl<L: Lanes> Coded<'_, L> {
     }
 }
 
-/// The signed number in the `size` bits after the first `offset` bits. Numbers whose first bit is 0 are negative.
-#[inline(always)]
-pub(super) fn signed_bits(bits: u64, offset: u32, size: u32) -> i32 {
-    let top = bits << offset;
-    let value = ((top >> 1) >> (63 - size)) as i32;
-    let negative = !((top as i64) >> 63) as i32;
-    value + (negative & (1 - (1 << size)))
-}
-
 /// Decodes a DC difference.
 #[inline(always)]
 pub(super) fn dc_difference<L: Lanes>(bits: &mut BitReader<L>, code: &Code) -> Option<i16> {
@@ -140,6 +153,17 @@ pub(super) fn dc_difference<L: Lanes>(bits: &mut BitReader<L>, code: &Code) -> O
     Some(signed_bits(look, entry.bits() - entry.size(), entry.size()) as i16)
 }
 
+/// The place of the coefficient before each index, see [`ZIGZAG`].
+const BEFORE: [u8; 128] = {
+    let mut places = [0; 128];
+    let mut index = 1;
+    while index < 128 {
+        places[index] = ZIGZAG[index - 1];
+        index += 1;
+    }
+    places
+};
+
 /// Decodes the AC coefficients of a block. Returns the index of the last coefficient in zigzag order; 0 if there are
 /// none.
 #[inline(always)]
@@ -148,25 +172,33 @@ pub(super) fn ac_coefficients<L: Lanes>(
     code: &Code,
     block: &mut Coefficients,
 ) -> Option<usize> {
-    let (mut index, mut last) = (1, 0);
+    let mut index = 1;
+    // The position is kept in a register.
+    let mut at = bits.position();
     loop {
         // Two coefficients per `peek` and two `peek`s per iteration, because compiled WebAssembly checks its deadline
         // in every iteration.
         for _ in 0..2 {
-            let mut look = bits.peek();
+            let mut look = bits.peek_at(at);
             for _ in 0..2 {
-                let entry = code.entry(look)?;
-                bits.skip(entry.bits());
-                index += entry.run() as usize;
-                if entry.run() >= END_OF_BLOCK {
-                    return Some(last);
-                }
-                let place = usize::from(ZIGZAG[index & 127]) & 63;
-                block[place] = signed_bits(look, entry.bits() - entry.size(), entry.size()) as i16;
-                last = index.min(63);
-                index += 1;
+                let mut entry = code.look_up(look);
+                let number = if entry.has_number() {
+                    entry.number()
+                } else {
+                    entry = code.complete(entry, look)?;
+                    if entry.run() >= END_OF_BLOCK {
+                        bits.set_position(at + entry.bits() as usize);
+                        return Some(index - 1);
+                    }
+                    signed_bits(look, entry.bits() - entry.size(), entry.size())
+                };
+                at += entry.bits() as usize;
+                index += entry.steps() as usize;
+                let place = usize::from(BEFORE[index & 127]) & 63;
+                block[place] = number as i16;
                 if index >= 64 {
-                    return Some(last);
+                    bits.set_position(at);
+                    return Some(63);
                 }
                 look <<= entry.bits();
             }
@@ -191,7 +223,7 @@ fn skip_ac<L: Lanes>(bits: &mut BitReader<L>, code: &Code, skips: &[Skip; 1 << S
                 (skip.bits(), skip.steps())
             } else {
                 let entry = code.entry(look)?;
-                (entry.bits(), entry.run() + 1)
+                (entry.bits(), entry.steps())
             };
             bits.skip(taken);
             index += steps;

@@ -1,8 +1,11 @@
-//! Where the samples of all components go, one row of MCUs at a time. There are two ways to the output:
+//! Where the samples of all components go, one row of MCUs at a time. There are three ways to the output:
 //! - By plane: luma and chroma are resized separately from their own resolutions and converted to colours afterwards,
 //!   when there are few pixels. For gray results and drafts.
+//! - By plane with [`Clamping`]: the same, but the difference that clamping the colours of the pixels makes is resized as
+//!   well and added. For images that are reduced.
 //! - By pixel, see [`Pixels`]: they are converted to colours first, and the colours are resized.
 
+use super::clamping::{self, Clamping, clamping_bytes};
 use super::colours::Colours;
 use super::headers::Headers;
 use super::pixels::{Pixels, pixels_bytes};
@@ -16,40 +19,63 @@ const DECODER_BYTES: u64 = 256 << 10;
 
 /// Receives the strips of all components.
 pub(super) enum Sink<'o, 'a, L> {
-    Planes {
-        output: &'o mut Output<'a>,
-        colour: Colour,
-        /// The number of parts in which a strip is resized.
-        parts: usize,
-    },
+    Planes(Planes<'o, 'a, L>),
     Pixels(Box<Pixels<'o, 'a, L>>),
+}
+
+/// Resizes components separately.
+pub(super) struct Planes<'o, 'a, L> {
+    output: &'o mut Output<'a>,
+    colour: Colour,
+    /// The number of parts in which a strip is resized.
+    parts: usize,
+    clamping: Option<Box<Clamping<L>>>,
+}
+
+/// The ways to the output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Planes,
+    PlanesWithClamping,
+    Pixels,
 }
 
 /// The number of pixels of an image that is never a draft, because it takes little time in any case.
 const SMALL: u64 = 1 << 16;
 
-/// True if the image is converted to colours before it is resized. The result is then that of a full decode and a resize.
-/// If luma and chroma are resized first, it differs at edges of saturated colours, because colours outside of RGB are
-/// clamped later: by up to 56 of 255 in coloured text. So only drafts are resized first: they are never exact.
-/// CMYK images are always converted first, because their conversion is not linear.
-pub(super) fn converts_first(headers: &Headers, settings: &Settings, output: &Output) -> bool {
+/// An image is resized by plane if it is at least this many times as large as its resized size in both directions. If it is
+/// smaller, conversion takes less time.
+const REDUCTION: u64 = 4;
+
+/// How the image gets to the output. Only drafts are resized by plane without the difference that clamping makes, because
+/// they are never exact: at edges of saturated colours the result differs by up to 56 of 255 in coloured text. CMYK images
+/// are always converted first, because their conversion is not linear.
+pub(super) fn way(headers: &Headers, settings: &Settings, output: &Output) -> Way {
     let is_small = headers.width as u64 * headers.height as u64 <= SMALL;
+    let may_be_draft = may_be_draft(headers, settings, output) && !is_small;
     match headers.colours {
-        Colours::Gray | Colours::Rgb => false,
-        Colours::YCbCr => (is_small || !may_be_draft(headers, settings, output)) && !needs_only_luma(headers, settings),
-        Colours::Cmyk | Colours::Ycck => true,
+        Colours::Gray | Colours::Rgb => Way::Planes,
+        Colours::YCbCr if needs_only_luma(headers, settings) || may_be_draft => Way::Planes,
+        Colours::YCbCr if is_reduced(headers, output, REDUCTION) && clamping::is_supported(headers) => {
+            Way::PlanesWithClamping
+        }
+        Colours::YCbCr | Colours::Cmyk | Colours::Ycck => Way::Pixels,
     }
+}
+
+/// True if the image is at least `times` as large as its resized size in both directions.
+fn is_reduced(headers: &Headers, output: &Output, times: u64) -> bool {
+    headers.width as u64 >= times * output.x.full && headers.height as u64 >= times * output.y.full
 }
 
 /// True if drafts are configured, and one eighth of the image is still at least as large as its resized size.
 fn may_be_draft(headers: &Headers, settings: &Settings, output: &Output) -> bool {
-    let shrinks_by_8 = |side: usize, full: u64| side as u64 >= 8 * full;
-    settings.draft && shrinks_by_8(headers.width, output.x.full) && shrinks_by_8(headers.height, output.y.full)
+    settings.draft && is_reduced(headers, output, 8)
 }
 
 /// True if only a part of the image's frequencies is decoded.
 pub(super) fn is_draft(headers: &Headers, settings: &Settings, output: &Output) -> bool {
-    may_be_draft(headers, settings, output) && !converts_first(headers, settings, output)
+    may_be_draft(headers, settings, output) && way(headers, settings, output) == Way::Planes
 }
 
 /// True if the tensor needs only luma.
@@ -59,17 +85,21 @@ pub(super) fn needs_only_luma(headers: &Headers, settings: &Settings) -> bool {
 
 /// Estimates the bytes that the sink and the planes allocate.
 pub(super) fn estimated_bytes(headers: &Headers, settings: &Settings, output: &Output) -> u64 {
-    let sink = if converts_first(headers, settings, output) {
-        pixels_bytes(headers, output)
-    } else {
-        planes_bytes(headers, output)
+    let sink = match way(headers, settings, output) {
+        Way::Planes => planes_bytes(headers, output),
+        Way::PlanesWithClamping => {
+            (planes_bytes(headers, output) + clamping_bytes(headers, output)).max(pixels_bytes(headers, output))
+        }
+        Way::Pixels => pixels_bytes(headers, output),
     };
     sink + DECODER_BYTES
 }
 
 impl<'o, 'a, L: Lanes> Sink<'o, 'a, L> {
-    pub(super) fn new(headers: &Headers, settings: &Settings, output: &'o mut Output<'a>) -> Self {
-        if converts_first(headers, settings, output) {
+    /// `planes` are those of all components.
+    pub(super) fn new(headers: &Headers, settings: &Settings, output: &'o mut Output<'a>, planes: &[Plane<L>]) -> Self {
+        let way = way(headers, settings, output);
+        if way == Way::Pixels {
             return Sink::Pixels(Box::new(Pixels::new(headers, output)));
         }
         let colour = match headers.colours {
@@ -80,7 +110,8 @@ impl<'o, 'a, L: Lanes> Sink<'o, 'a, L> {
         // If the height grows, a row of samples gives several rows of the result, which take memory until all components
         // have them.
         let parts = if (headers.height as u64) < output.y.full { 8 } else { 1 };
-        Sink::Planes { output, colour, parts }
+        let clamping = (way == Way::PlanesWithClamping).then(|| Box::new(Clamping::new(headers, output, &planes[0])));
+        Sink::Planes(Planes { output, colour, parts, clamping })
     }
 
     /// Processes the strips of all components, which have the samples of one row of MCUs.
@@ -89,47 +120,102 @@ impl<'o, 'a, L: Lanes> Sink<'o, 'a, L> {
         L: 'p,
     {
         match self {
-            Sink::Planes { output, colour, parts } => resize_strips(planes, *parts, *colour, output),
+            Sink::Planes(sink) => sink.take_strips(planes),
             Sink::Pixels(pixels) => pixels.take_strips(planes),
         }
     }
 
+    /// True if most colours are outside of RGB so far, as in coloured text. Then the image takes less time by pixel.
+    pub(super) fn is_unsuitable(&self) -> bool {
+        match self {
+            Sink::Planes(sink) => sink.clamping.as_ref().is_some_and(|clamping| clamping.is_dense()),
+            Sink::Pixels(_) => false,
+        }
+    }
+
+    /// The sink for the same image by pixel. All strips must be taken again.
+    pub(super) fn by_pixel<'p>(self, headers: &Headers, planes: impl Iterator<Item = &'p mut Plane<L>>) -> Self
+    where
+        L: 'p,
+    {
+        match self {
+            Sink::Planes(Planes { output, .. }) => {
+                planes.for_each(|plane| plane.resampler = None);
+                output.restart();
+                Sink::Pixels(Box::new(Pixels::new(headers, output)))
+            }
+            Sink::Pixels(pixels) => Sink::Pixels(pixels),
+        }
+    }
+
     /// Processes the rows that remain. Call after the last strip.
-    pub(super) fn finish(self) {
-        if let Sink::Pixels(pixels) = self {
-            pixels.finish();
+    pub(super) fn finish<'p>(self, planes: impl Iterator<Item = &'p mut Plane<L>>)
+    where
+        L: 'p,
+    {
+        match self {
+            Sink::Planes(mut sink) => {
+                if let Some(clamping) = &mut sink.clamping {
+                    clamping.finish();
+                    sink.put_rows(&mut by_place(planes));
+                }
+            }
+            Sink::Pixels(pixels) => pixels.finish(),
         }
     }
 }
 
-/// Resizes the strips, and passes the rows that are finished in all components to the output.
-fn resize_strips<'p, L: Lanes + 'p>(
-    planes: impl Iterator<Item = &'p mut Plane<L>>,
-    parts: usize,
-    colour: Colour,
-    output: &mut Output,
-) {
+/// The planes that are resized.
+fn by_place<'p, L: Lanes + 'p>(planes: impl Iterator<Item = &'p mut Plane<L>>) -> [Option<&'p mut Plane<L>>; 3] {
     let mut places = [const { None }; 3];
     for (plane, place) in planes.filter(|plane| plane.resampler.is_some()).zip(&mut places) {
         *place = Some(plane);
     }
-    for part in 0..parts {
-        let mut ready = usize::MAX;
-        for plane in places.iter_mut().flatten() {
-            let rows = plane.down * plane.block_size / parts;
-            let strip = &plane.strip[part * rows * plane.stride..];
-            if let Some(resampler) = &mut plane.resampler {
-                resampler.feed(strip, plane.stride, rows);
-                ready = ready.min(resampler.ready());
+    places
+}
+
+impl<L: Lanes> Planes<'_, '_, L> {
+    /// Resizes the strips, and passes the rows that are finished in all components to the output.
+    fn take_strips<'p>(&mut self, planes: impl Iterator<Item = &'p mut Plane<L>>)
+    where
+        L: 'p,
+    {
+        let mut places = by_place(planes);
+        for part in 0..self.parts {
+            for plane in places.iter_mut().flatten() {
+                let rows = plane.down * plane.block_size / self.parts;
+                let strip = &plane.strip[part * rows * plane.stride..];
+                if let Some(resampler) = &mut plane.resampler {
+                    resampler.feed(strip, plane.stride, rows);
+                }
             }
+            // With clamping there is one part.
+            if let Some(clamping) = &mut self.clamping {
+                clamping.take_strips(places.iter_mut().flatten().map(|plane| &mut **plane));
+            }
+            self.put_rows(&mut places);
         }
+    }
+
+    /// Passes the rows that are finished in all components to the output.
+    fn put_rows(&mut self, places: &mut [Option<&mut Plane<L>>; 3]) {
         let resamplers = places.each_ref().map(|plane| plane.as_ref().and_then(|plane| plane.resampler.as_ref()));
+        let ready = resamplers.iter().flatten().map(|resampler| resampler.ready()).min().unwrap_or(0);
+        let clamping = self.clamping.as_mut().map(|clamping| clamping.resampler());
+        let ready = clamping.as_ref().map_or(ready, |clamping| ready.min(clamping.ready()));
         for row in 0..ready {
             let channel = |plane: usize| resamplers[plane].map_or(&[][..], |resampler| resampler.row(row, 0));
-            output.put(colour, [channel(0), channel(1), channel(2)]);
+            let channels = [channel(0), channel(1), channel(2)];
+            match &clamping {
+                Some(clamping) => self.output.put_with_clamping(channels, clamping.row(row)),
+                None => self.output.put(self.colour, channels),
+            }
         }
         for resampler in places.iter_mut().flatten().filter_map(|plane| plane.resampler.as_mut()) {
             resampler.discard_rows(ready);
+        }
+        if let Some(clamping) = clamping {
+            clamping.discard_rows(ready);
         }
     }
 }

@@ -78,11 +78,17 @@ pub(super) fn decode<L: Lanes>(
         }
     }
 
-    for row in 0..headers.mcus().1 {
+    let mut row = 0;
+    while row < headers.mcus().1 {
         stored.iter_mut().for_each(|stored| stored.fill_strip(row));
         sink.take_strips(stored.iter_mut().map(|stored| &mut stored.plane));
+        row += 1;
+        if sink.is_unsuitable() {
+            sink = sink.by_pixel(headers, stored.iter_mut().map(|stored| &mut stored.plane));
+            row = 0;
+        }
     }
-    sink.finish();
+    sink.finish(stored.iter_mut().map(|stored| &mut stored.plane));
     Ok(())
 }
 

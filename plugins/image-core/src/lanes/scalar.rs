@@ -72,6 +72,21 @@ impl Lanes for Scalar {
     fn store_reversed(self, to: &mut [u8; 16]) {
         *to = from_fn(|byte| self.0[15 - byte]);
     }
+    fn min_u8(self, other: Self) -> Self {
+        Self(from_fn(|byte| self.0[byte].min(other.0[byte])))
+    }
+    fn max_u8(self, other: Self) -> Self {
+        Self(from_fn(|byte| self.0[byte].max(other.0[byte])))
+    }
+    fn sub_u8(self, other: Self) -> Self {
+        Self(from_fn(|byte| self.0[byte].saturating_sub(other.0[byte])))
+    }
+    fn or(self, other: Self) -> Self {
+        Self(from_fn(|byte| self.0[byte] | other.0[byte]))
+    }
+    fn is_zero(self) -> bool {
+        self.0 == [0; 16]
+    }
     fn splat_i16(value: i16) -> Self {
         Self::from_i16([value; 8])
     }
@@ -87,6 +102,15 @@ impl Lanes for Scalar {
     }
     fn mul_i16(self, other: Self) -> Self {
         self.zip_i16(other, i16::wrapping_mul)
+    }
+    fn min_i16(self, other: Self) -> Self {
+        self.zip_i16(other, i16::min)
+    }
+    fn max_i16(self, other: Self) -> Self {
+        self.zip_i16(other, i16::max)
+    }
+    fn shift_right_i16<const BITS: u32>(self) -> Self {
+        Self::from_i16(self.i16().map(|lane| lane >> BITS))
     }
     fn add_i32(self, other: Self) -> Self {
         self.zip_i32(other, i32::wrapping_add)

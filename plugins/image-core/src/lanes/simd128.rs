@@ -41,6 +41,26 @@ impl Lanes for Simd128 {
         unsafe { v128_store(to.as_mut_ptr().cast(), reversed) }
     }
     #[inline(always)]
+    fn min_u8(self, other: Self) -> Self {
+        Self(u8x16_min(self.0, other.0))
+    }
+    #[inline(always)]
+    fn max_u8(self, other: Self) -> Self {
+        Self(u8x16_max(self.0, other.0))
+    }
+    #[inline(always)]
+    fn sub_u8(self, other: Self) -> Self {
+        Self(u8x16_sub_sat(self.0, other.0))
+    }
+    #[inline(always)]
+    fn or(self, other: Self) -> Self {
+        Self(v128_or(self.0, other.0))
+    }
+    #[inline(always)]
+    fn is_zero(self) -> bool {
+        !v128_any_true(self.0)
+    }
+    #[inline(always)]
     fn splat_i16(value: i16) -> Self {
         Self(i16x8_splat(value))
     }
@@ -59,6 +79,18 @@ impl Lanes for Simd128 {
     #[inline(always)]
     fn mul_i16(self, other: Self) -> Self {
         Self(i16x8_mul(self.0, other.0))
+    }
+    #[inline(always)]
+    fn min_i16(self, other: Self) -> Self {
+        Self(i16x8_min(self.0, other.0))
+    }
+    #[inline(always)]
+    fn max_i16(self, other: Self) -> Self {
+        Self(i16x8_max(self.0, other.0))
+    }
+    #[inline(always)]
+    fn shift_right_i16<const BITS: u32>(self) -> Self {
+        Self(i16x8_shr(self.0, BITS))
     }
     #[inline(always)]
     fn add_i32(self, other: Self) -> Self {

@@ -44,6 +44,31 @@ impl Lanes for Sse2 {
         high.copy_from_slice(&halves[0].to_be_bytes());
     }
     #[inline(always)]
+    fn min_u8(self, other: Self) -> Self {
+        // SAFETY: x86-64 has SSE2.
+        Self(unsafe { _mm_min_epu8(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn max_u8(self, other: Self) -> Self {
+        // SAFETY: x86-64 has SSE2.
+        Self(unsafe { _mm_max_epu8(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn sub_u8(self, other: Self) -> Self {
+        // SAFETY: x86-64 has SSE2.
+        Self(unsafe { _mm_subs_epu8(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn or(self, other: Self) -> Self {
+        // SAFETY: x86-64 has SSE2.
+        Self(unsafe { _mm_or_si128(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn is_zero(self) -> bool {
+        // SAFETY: x86-64 has SSE2.
+        unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(self.0, _mm_setzero_si128())) == 0xFFFF }
+    }
+    #[inline(always)]
     fn splat_i16(value: i16) -> Self {
         // SAFETY: x86-64 has SSE2.
         Self(unsafe { _mm_set1_epi16(value) })
@@ -67,6 +92,21 @@ impl Lanes for Sse2 {
     fn mul_i16(self, other: Self) -> Self {
         // SAFETY: x86-64 has SSE2.
         Self(unsafe { _mm_mullo_epi16(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn min_i16(self, other: Self) -> Self {
+        // SAFETY: x86-64 has SSE2.
+        Self(unsafe { _mm_min_epi16(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn max_i16(self, other: Self) -> Self {
+        // SAFETY: x86-64 has SSE2.
+        Self(unsafe { _mm_max_epi16(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn shift_right_i16<const BITS: u32>(self) -> Self {
+        // SAFETY: x86-64 has SSE2.
+        Self(unsafe { _mm_sra_epi16(self.0, _mm_cvtsi32_si128(BITS as i32)) })
     }
     #[inline(always)]
     fn add_i32(self, other: Self) -> Self {

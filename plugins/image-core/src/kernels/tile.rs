@@ -1,0 +1,70 @@
+//! The two passes for an image of which only some tiles are resized.
+
+use std::ops::Range;
+
+use super::{DROPPED, UNIT, first_sample, four_windows, weight_pairs};
+use crate::lanes::Lanes;
+use crate::windows::Windows;
+
+/// The vertical filter for a tile of signed samples: adds to `sums` the weighted sum of all rows. If `begin` is true,
+/// `sums` is overwritten instead.
+#[inline(never)]
+pub(crate) fn accumulate_tile<L: Lanes>(
+    samples: &[[i16; 16]; 8],
+    weights: &[i16; 8],
+    sums: &mut [i32; 16],
+    begin: bool,
+) {
+    let zero = L::splat_i32(0);
+    let pairs = weight_pairs::<L, 8>(weights);
+    let sums = sums.as_chunks_mut::<4>().0;
+    let mut lanes = [zero; 4];
+    if !begin {
+        lanes = [L::load_i32(&sums[0]), L::load_i32(&sums[1]), L::load_i32(&sums[2]), L::load_i32(&sums[3])];
+    }
+    for (rows, weights) in samples.as_chunks::<2>().0.iter().zip(pairs) {
+        let [above, below] = rows.each_ref().map(|row| {
+            let halves = row.as_chunks::<8>().0;
+            [L::load_i16(&halves[0]), L::load_i16(&halves[1])]
+        });
+        lanes = [
+            lanes[0].add_i32(above[0].low_i16(below[0]).dot(weights)),
+            lanes[1].add_i32(above[0].high_i16(below[0]).dot(weights)),
+            lanes[2].add_i32(above[1].low_i16(below[1]).dot(weights)),
+            lanes[3].add_i32(above[1].high_i16(below[1]).dot(weights)),
+        ];
+    }
+    for (lane, sums) in lanes.into_iter().zip(sums) {
+        lane.store_i32(sums);
+    }
+}
+
+/// Converts the sums of the vertical filter to samples, like [`narrow`](super::narrow).
+#[inline(always)]
+pub(crate) fn narrow_tile<L: Lanes>(sums: &[i32; 16], samples: &mut [i16; 16]) {
+    let half = L::splat_i32(1 << (DROPPED - 1));
+    let [a, b, c, d] = sums.as_chunks::<4>().0 else { unreachable!("sixteen is four times four") };
+    let [a, b, c, d] = [a, b, c, d].map(|sums| L::load_i32(sums).add_i32(half).shift_right_i32::<DROPPED>());
+    let samples = samples.as_chunks_mut::<8>().0;
+    a.narrow_i32(b).store_i16(&mut samples[0]);
+    c.narrow_i32(d).store_i16(&mut samples[1]);
+}
+
+/// The horizontal filter for some windows of a row of one channel; the first window is a multiple of four.
+pub(crate) fn filter_part<L: Lanes>(row: &[i16], windows: &Windows, part: Range<usize>, out: &mut [f32]) {
+    match windows.span() {
+        4 => filter_part_with::<L, 4>(row, windows, part, out),
+        8 => filter_part_with::<L, 8>(row, windows, part, out),
+        16 => filter_part_with::<L, 16>(row, windows, part, out),
+        _ => filter_part_with::<L, 0>(row, windows, part, out),
+    }
+}
+
+#[inline(never)]
+fn filter_part_with<L: Lanes, const SPAN: usize>(row: &[i16], windows: &Windows, part: Range<usize>, out: &mut [f32]) {
+    let out = out.as_chunks_mut::<4>().0;
+    let groups = part.start / 4..part.end.div_ceil(4);
+    for (group, (starts, weights)) in windows.groups_of_four().enumerate().skip(groups.start).take(groups.len()) {
+        out[group] = four_windows::<L, SPAN>(row, starts.map(first_sample), weights).scaled(UNIT);
+    }
+}

@@ -1,0 +1,168 @@
+//! Resizes rows that are mostly zero: only the tiles that are not zero are added up. For images whose height shrinks.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::next_row;
+use crate::geometry::Axis;
+use crate::kernels::{accumulate_tile, filter_part, narrow_tile};
+use crate::lanes::Lanes;
+use crate::windows::Windows;
+
+/// A tile has this number of rows and columns.
+pub(crate) const TILE_ROWS: usize = 8;
+pub(crate) const TILE_COLUMNS: usize = 16;
+const CHANNELS: usize = 3;
+
+/// One channel of a tile.
+pub(crate) type Tile = [[i16; TILE_COLUMNS]; TILE_ROWS];
+
+/// Resizes three channels.
+pub(crate) struct SparseResampler<L> {
+    horizontal: Rc<Windows>,
+    vertical: Rc<Windows>,
+    /// The tiles of a row.
+    tiles: usize,
+    /// `slots` rows of sums, used as a ring: the tiles of each channel.
+    sums: Vec<[i32; TILE_COLUMNS]>,
+    slots: usize,
+    /// One byte for each tile of each slot, with a bit for each channel whose sums are set.
+    set: Vec<u8>,
+    /// The windows that overlap the current rows, and their weights of these rows.
+    current: Vec<(usize, [i16; TILE_ROWS])>,
+    /// One row of a channel, the input of the horizontal filter. All samples are 0, except while it is used.
+    samples: Vec<i16>,
+    /// The number of finished rows of the result.
+    done: usize,
+    /// Rows of three channels. The first `ready` were not discarded yet.
+    finished: Vec<f32>,
+    ready: usize,
+    columns: usize,
+    lanes: PhantomData<L>,
+}
+
+/// The rows of sums that are needed at the same time.
+fn slots(scale: f64, longest: f64) -> f64 {
+    (TILE_ROWS as f64 + longest) / scale + 2.0
+}
+
+/// Estimates the bytes that a resampler allocates, without those of its windows and of the rows of the result.
+pub(crate) fn sparse_bytes(width: u64, height: u64, y: Axis) -> u64 {
+    let scale = height as f64 / y.full as f64;
+    let slots = slots(scale, 2.0 * scale + 3.0) + 1.0;
+    ((width + 16) as f64 * (CHANNELS as f64 * 4.0 * slots + slots / 16.0 + 2.0)) as u64
+}
+
+impl<L: Lanes> SparseResampler<L> {
+    /// For an image of this size and its horizontal and vertical windows.
+    pub(crate) fn new(width: usize, height: usize, y: Axis, [horizontal, vertical]: [Rc<Windows>; 2]) -> Self {
+        let columns = horizontal.count().next_multiple_of(4);
+        let tiles = width.div_ceil(TILE_COLUMNS);
+        let scale = height as f64 / y.full as f64;
+        let slots = (slots(scale, vertical.longest() as f64).ceil() as usize).min(vertical.count());
+        SparseResampler {
+            samples: vec![0; tiles * TILE_COLUMNS + horizontal.span() + 8],
+            horizontal,
+            vertical,
+            tiles,
+            sums: vec![[0; TILE_COLUMNS]; slots * CHANNELS * tiles],
+            slots,
+            set: vec![0; slots * tiles],
+            current: Vec::new(),
+            done: 0,
+            finished: Vec::new(),
+            ready: 0,
+            columns,
+            lanes: PhantomData,
+        }
+    }
+
+    /// Begins the next rows. All windows that end before them are finished.
+    pub(crate) fn begin_rows(&mut self, rows: Range<usize>) {
+        self.finish_windows(rows.start);
+        self.current.clear();
+        for window in self.done..self.vertical.count() {
+            let (start, end) = (self.vertical.start(window), self.vertical.end(window));
+            if start >= rows.end {
+                break;
+            }
+            let mut weights = [0; TILE_ROWS];
+            for row in start.max(rows.start)..end.min(rows.end) {
+                weights[row - rows.start] = self.vertical.weights(window)[row - start];
+            }
+            self.current.push((window, weights));
+        }
+    }
+
+    /// Adds a channel of a tile of the current rows.
+    pub(crate) fn add(&mut self, tile: usize, channel: usize, samples: &Tile) {
+        for (window, weights) in &self.current {
+            let slot = window % self.slots;
+            let set = &mut self.set[slot * self.tiles + tile];
+            let begin = *set & 1 << channel == 0;
+            *set |= 1 << channel;
+            let sums = &mut self.sums[(slot * CHANNELS + channel) * self.tiles + tile];
+            accumulate_tile::<L>(samples, weights, sums, begin);
+        }
+    }
+
+    /// Finishes the windows that end at or before this row.
+    pub(crate) fn finish_windows(&mut self, end: usize) {
+        while self.done < self.vertical.count() && self.vertical.end(self.done) <= end {
+            self.finish_window();
+            self.done += 1;
+        }
+    }
+
+    fn finish_window(&mut self) {
+        let out = next_row(&mut self.finished, &mut self.ready, CHANNELS * self.columns);
+        let slot = self.done % self.slots;
+        let set = &mut self.set[slot * self.tiles..][..self.tiles];
+        let channels = set.iter().fold(0, |channels, set| channels | set);
+        for (channel, out) in out.chunks_exact_mut(self.columns).enumerate() {
+            let is_set = |set: &u8| set >> channel & 1 == 1;
+            if !is_set(&channels) {
+                out.fill(0.0);
+                continue;
+            }
+            let first = set.iter().position(is_set).unwrap_or(0);
+            let last = set.iter().rposition(is_set).unwrap_or(0);
+            let sums = &self.sums[(slot * CHANNELS + channel) * self.tiles..][..self.tiles];
+            let windows = self.horizontal.overlapping(first * TILE_COLUMNS..(last + 1) * TILE_COLUMNS);
+            // The windows may begin before the first tile and end after the last one; the samples there are 0.
+            let tiles = self.samples.as_chunks_mut::<TILE_COLUMNS>().0;
+            for ((samples, sums), set) in tiles.iter_mut().zip(sums).zip(&*set).skip(first).take(last + 1 - first) {
+                if is_set(set) {
+                    narrow_tile::<L>(sums, samples);
+                }
+            }
+            out[..windows.start].fill(0.0);
+            out[windows.end..].fill(0.0);
+            filter_part::<L>(&self.samples, &self.horizontal, windows, out);
+            self.samples.as_chunks_mut::<TILE_COLUMNS>().0[first..=last].fill([0; TILE_COLUMNS]);
+        }
+        if channels != 0 {
+            set.fill(0);
+        }
+    }
+
+    /// The number of finished rows of the result that were not discarded yet.
+    pub(crate) fn ready(&self) -> usize {
+        self.ready
+    }
+
+    /// The channels of a finished row of the result; row 0 is the oldest.
+    pub(crate) fn row(&self, ready: usize) -> [&[f32]; CHANNELS] {
+        std::array::from_fn(|channel| {
+            &self.finished[(ready * CHANNELS + channel) * self.columns..][..self.horizontal.count()]
+        })
+    }
+
+    /// Discards the given number of finished rows, oldest first.
+    pub(crate) fn discard_rows(&mut self, rows: usize) {
+        let length = CHANNELS * self.columns;
+        self.finished.copy_within(rows * length..self.ready * length, 0);
+        self.ready -= rows;
+    }
+}
