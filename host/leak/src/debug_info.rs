@@ -4,8 +4,19 @@
 
 use gimli::{AttributeValue, DebuggingInformationEntry, Dwarf, EndianSlice, LittleEndian, Operation, Unit};
 
-use super::module::{CoreModule, LONGEST_NAME, demangle};
+use super::module::CoreModule;
+use super::symbols::{LONGEST_NAME, demangle};
 use plimsoll_runtime::text::printable;
+
+/// Maximum frames of one instruction: the function and those inlined into each other.
+const MAX_INLINED: usize = 256;
+/// Maximum statics, and maximum pieces of one of them. Each has a name of its own, which can be much longer than its entry.
+const MAX_STATICS: usize = 1 << 18;
+const MAX_PIECES: usize = 64;
+/// Maximum levels of a static's name.
+const MAX_LEVELS: usize = 64;
+/// Maximum entries that are read of an array's type.
+const MAX_ARRAY_ENTRIES: usize = 16;
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
@@ -117,7 +128,9 @@ impl<'a> DebugInfo<'a> {
         if let (Some(lines), Some(probe)) = (&self.lines, probe)
             && let Ok(mut frames) = lines.find_frames(probe).skip_all_loads()
         {
-            while let Ok(Some(frame)) = frames.next() {
+            while let Ok(Some(frame)) = frames.next()
+                && found.len() < MAX_INLINED
+            {
                 let name = frame.function.as_ref().and_then(|name| Some(demangle(name.raw_name().ok()?.as_ref())));
                 let Some(function) = name else { continue };
                 let location = frame.location;
@@ -138,13 +151,19 @@ impl<'a> DebugInfo<'a> {
 fn statics(dwarf: &Dwarf<Slice<'_>>) -> gimli::Result<Vec<Static>> {
     let mut found = Vec::new();
     let mut units = dwarf.units();
-    while let Some(header) = units.next()? {
+    while let Some(header) = units.next()?
+        && found.len() < MAX_STATICS
+    {
         let unit = dwarf.unit(header)?;
         let mut namespaces: Vec<(isize, Option<String>)> = Vec::new();
         let mut entries = unit.entries();
-        while let Some(entry) = entries.next_dfs()? {
+        while let Some(entry) = entries.next_dfs()?
+            && found.len() < MAX_STATICS
+        {
             let depth = entry.depth();
-            namespaces.retain(|(level, _)| *level < depth);
+            while namespaces.last().is_some_and(|(level, _)| *level >= depth) {
+                namespaces.pop();
+            }
             match entry.tag() {
                 gimli::DW_TAG_variable => {
                     add_variable(dwarf, &unit, entry, &namespaces, &mut found)?;
@@ -176,6 +195,7 @@ fn add_variable(
         return Ok(());
     }
     let Some(name) = text(dwarf, unit, entry, gimli::DW_AT_name)? else { return Ok(()) };
+    let namespaces = &namespaces[namespaces.len().saturating_sub(MAX_LEVELS)..];
     let path = namespaces.iter().filter_map(|(_, name)| name.as_deref()).chain([name.as_str()]);
     let name = path.filter(|name| !is_noise(name)).collect::<Vec<_>>().join("::");
     let name = printable(&name, LONGEST_NAME);
@@ -211,12 +231,14 @@ fn addresses(
     let mut address = None;
     let mut stored: Option<(u64, u32)> = None;
     let mut is_known = true;
-    while let Some(operation) = operations.next()? {
+    while let Some(operation) = operations.next()?
+        && pieces.len() < MAX_PIECES
+    {
         match operation {
             Operation::Piece { size_in_bits, .. } => {
                 match (address.take(), stored.take()) {
                     (_, Some((address, size))) => pieces.push((address, Some(size))),
-                    (Some(address), None) if is_known => pieces.push((address, Some(size_in_bits as u32 / 8))),
+                    (Some(address), None) if is_known => pieces.push((address, Some(narrow(size_in_bits / 8)))),
                     _ => {}
                 }
                 is_known = true;
@@ -245,7 +267,7 @@ fn size_of(unit: &Unit<Slice<'_>>, offset: gimli::UnitOffset, depth: usize) -> g
     const MAX_DEPTH: usize = 16;
     let entry = unit.entry(offset)?;
     if let Some(size) = entry.attr_value(gimli::DW_AT_byte_size).and_then(|value| value.udata_value()) {
-        return Ok(size as u32);
+        return Ok(narrow(size));
     }
     if entry.tag() == gimli::DW_TAG_pointer_type {
         return Ok(u32::from(unit.encoding().address_size));
@@ -258,19 +280,32 @@ fn size_of(unit: &Unit<Slice<'_>>, offset: gimli::UnitOffset, depth: usize) -> g
     if entry.tag() != gimli::DW_TAG_array_type {
         return Ok(element);
     }
-    let mut tree = unit.entries_tree(Some(offset))?;
-    let mut children = tree.root()?.children();
+    // The entries inside the array's are its dimensions.
+    let mut entries = unit.entries_at_offset(offset)?;
     let mut count = 1u64;
-    while let Some(child) = children.next()? {
-        let entry = child.entry();
+    for read in 0..=MAX_ARRAY_ENTRIES {
+        let Some(entry) = entries.next_dfs()? else { break };
+        match (read, entry.depth()) {
+            (0, _) => continue,
+            (_, ..=0) => break,
+            (_, 1) => {}
+            _ => continue,
+        }
         let number = |at| entry.attr_value(at).and_then(|value: AttributeValue<Slice<'_>>| value.udata_value());
-        let length = number(gimli::DW_AT_count).or_else(|| number(gimli::DW_AT_upper_bound).map(|last| last + 1));
+        // A last index of -1 is that of an array without elements.
+        let length =
+            number(gimli::DW_AT_count).or_else(|| number(gimli::DW_AT_upper_bound).map(|last| last.wrapping_add(1)));
         count = count.saturating_mul(length.unwrap_or(1));
     }
-    Ok(u64::from(element).saturating_mul(count).min(u64::from(u32::MAX)) as u32)
+    Ok(narrow(u64::from(element).saturating_mul(count)))
 }
 
-/// An attribute's string, if the entry has that attribute.
+/// A size in linear memory.
+fn narrow(size: u64) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
+/// The beginning of an attribute's string, if the entry has that attribute.
 fn text(
     dwarf: &Dwarf<Slice<'_>>,
     unit: &Unit<Slice<'_>>,
@@ -278,5 +313,11 @@ fn text(
     attribute: gimli::DwAt,
 ) -> gimli::Result<Option<String>> {
     let Some(value) = entry.attr_value(attribute) else { return Ok(None) };
-    Ok(Some(dwarf.attr_string(unit, value)?.to_string_lossy().into_owned()))
+    // Many entries can have the same string, however long it is.
+    let text = dwarf.attr_string(unit, value)?.slice();
+    let beginning = &text[..text.len().min(LONGEST_NAME + 4)];
+    Ok(Some(String::from_utf8_lossy(beginning).into_owned()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,14 +7,14 @@
 //!   is.
 //! - [`corpus`]: the inputs. [`variation`]: inputs with new contents for each call. [`subject`]: the instance. [`run`]:
 //!   rounds over the inputs, in one instance, [`record`]ed; `class_run`: those of one class.
-//! - [`heap`]: dlmalloc's chunks in linear memory; `snapshot`: where they begin in a snapshot. `heap_watch` reads them
-//!   between calls.
+//! - [`heap`]: dlmalloc's chunks in linear memory, `heap_chains`: what each of them leads to; `snapshot`: where they begin in
+//!   a snapshot. `heap_watch` reads them between calls.
 //! - [`judge`]: does it leak? By the ages of blocks ([`population`]), by the doublings of [`containers`], by sums
 //!   ([`verdict`]); `suspicion`: what the rounds cannot show.
 //! - [`census`]: what survives. [`retention`]: what holds it. [`allocations`]: which code allocated it, found by
 //!   `malloc_tracer` at the functions of the `malloc_family`.
-//! - [`module`], [`debug_info`]: the contents of the core module and its DWARF. `python`: the same for plugins in Python,
-//!   from the interpreter's objects.
+//! - [`module`], [`debug_info`]: the contents of the core module and its DWARF. [`symbols`]: the names in them,
+//!   `cpp_grammar`: those of C++. `python`: the same for plugins in Python, from the interpreter's objects.
 
 #![warn(clippy::expect_used, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic"))]
@@ -25,9 +25,11 @@ mod class_run;
 pub mod conclusion;
 pub mod containers;
 pub mod corpus;
+mod cpp_grammar;
 pub mod debug_info;
 pub mod finding;
 pub mod heap;
+mod heap_chains;
 mod heap_watch;
 pub mod judge;
 pub mod known;
@@ -45,5 +47,21 @@ mod snapshot;
 pub mod study;
 pub mod subject;
 mod suspicion;
+pub mod symbols;
 pub mod variation;
 pub mod verdict;
+
+/// What the fuzzing target of the Python heap needs.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// A memory with an interpreter and a few objects.
+    pub fn python_example() -> Vec<u8> {
+        crate::python::synthetic::example()
+    }
+
+    /// Reads all Python objects of a memory, and what holds them. `None` if the memory has none that can be read; otherwise
+    /// the number of objects that have a chain.
+    pub fn read_python(memory: &[u8]) -> Option<usize> {
+        crate::python::synthetic::read_all(memory)
+    }
+}

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use plimsoll_runtime::text::printable;
 use wasmparser::{
     BinaryReaderError, DataKind, Encoding, ExternalKind, KnownCustom, Name, Operator, Parser, Payload, TypeRef,
 };
+
+use super::symbols::demangle;
 
 /// A core module inside a component. Offsets are relative to the module's first byte, as in the engine.
 #[derive(Debug, Default)]
@@ -87,8 +88,7 @@ impl CoreModule {
     /// # Errors
     /// If the component cannot be read, or has no linear memory.
     pub fn of_component(component: &[u8]) -> Result<Self, ModuleError> {
-        let range = own_module(component)?;
-        Self::read(&component[range]).map_err(ModuleError::CoreModule)
+        Self::read(own_module(component)?).map_err(ModuleError::CoreModule)
     }
 
     /// Reads the other modules: libraries that are linked to the plugin's own module, and adapters. Those that cannot be read
@@ -97,10 +97,10 @@ impl CoreModule {
     /// # Errors
     /// If the component cannot be read, or has no linear memory.
     pub fn libraries(component: &[u8]) -> Result<Vec<Self>, ModuleError> {
-        let own = own_module(component)?;
+        let own = own_module(component)?.as_ptr_range();
         let modules = core_modules(component).map_err(ModuleError::Component)?;
-        let others = modules.into_iter().filter(|range| *range != own);
-        Ok(others.filter_map(|range| Self::read(&component[range]).ok()).collect())
+        let others = modules.into_iter().filter(|module| module.as_ptr_range() != own);
+        Ok(others.filter_map(|module| Self::read(module).ok()).collect())
     }
 
     fn read(bytes: &[u8]) -> wasmparser::Result<Self> {
@@ -204,7 +204,8 @@ impl CoreModule {
     /// The initial value of the word at an address; `None` outside of initialised data.
     pub fn initial_word(&self, address: u32) -> Option<u32> {
         let after = self.data.partition_point(|segment| segment.address <= address);
-        let segment = self.data[..after].last().filter(|segment| address + 4 <= segment.end())?;
+        let end = address.checked_add(4)?;
+        let segment = self.data[..after].last().filter(|segment| end <= segment.end())?;
         let at = segment.offset + (address - segment.address) as usize;
         Some(u32::from_le_bytes(self.bytes.get(at..at + 4)?.try_into().ok()?))
     }
@@ -257,32 +258,21 @@ fn read_function(body: &wasmparser::FunctionBody<'_>, arity: (usize, usize)) -> 
     Ok(Function { name: String::new(), entry, exits, grows, end: body.range().end as u32, arity })
 }
 
-/// Maximum bytes of a name from a component. It goes to reports, terminals and XML, so it is escaped, too.
-pub(super) const LONGEST_NAME: usize = 1_000;
-
-/// The readable form of a symbol of Rust, without the hash that legacy mangling appends, or of C++.
-pub fn demangle(name: &str) -> String {
-    let rust = rustc_demangle::try_demangle(name).map(|rust| format!("{rust:#}")).ok();
-    let cpp = || cpp_demangle::Symbol::new(name).ok().and_then(|symbol| symbol.demangle().ok());
-    printable(&rust.or_else(cpp).unwrap_or_else(|| name.to_owned()), LONGEST_NAME)
-}
-
 /// The bytes of the module that defines a linear memory.
-fn own_module(component: &[u8]) -> Result<Range<usize>, ModuleError> {
+fn own_module(component: &[u8]) -> Result<&[u8], ModuleError> {
     let modules = core_modules(component).map_err(ModuleError::Component)?;
-    let with_memory = modules.into_iter().filter(|range| defines_memory(&component[range.clone()]));
-    with_memory.max_by_key(Range::len).ok_or(ModuleError::NoMemory)
+    let with_memory = modules.into_iter().filter(|module| defines_memory(module));
+    with_memory.max_by_key(|module| module.len()).ok_or(ModuleError::NoMemory)
 }
 
-/// The byte ranges of a component's core modules, including those of nested components.
-fn core_modules(component: &[u8]) -> wasmparser::Result<Vec<Range<usize>>> {
+/// A component's core modules, including those of nested components.
+fn core_modules(component: &[u8]) -> wasmparser::Result<Vec<&[u8]>> {
     let mut modules = Vec::new();
     for payload in Parser::new(0).parse_all(component) {
         match payload? {
-            Payload::ModuleSection { unchecked_range, .. } => modules.push(unchecked_range.start..unchecked_range.end),
-            Payload::Version { encoding: Encoding::Module, range, .. } if range.start == 0 => {
-                modules.push(0..component.len());
-            }
+            // The parser has not checked that the module is not longer than the component.
+            Payload::ModuleSection { unchecked_range, .. } => modules.extend(component.get(unchecked_range)),
+            Payload::Version { encoding: Encoding::Module, range, .. } if range.start == 0 => modules.push(component),
             _ => {}
         }
     }
@@ -293,4 +283,23 @@ fn defines_memory(module: &[u8]) -> bool {
     Parser::new(0)
         .parse_all(module)
         .any(|payload| matches!(payload, Ok(Payload::MemorySection(section)) if section.count() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A module's data can have any address: here the last 16 bytes of the address space.
+    #[test]
+    fn the_initial_word_at_the_last_address_is_not_read() {
+        let memory = [5, 3, 1, 0, 1];
+        let data = [&[11, 22, 1, 0, 0x41, 0x70, 0x0B, 16], [7; 16].as_slice()].concat();
+        let bytes = [b"\0asm\x01\0\0\0", memory.as_slice(), &data].concat();
+        let module = CoreModule::of_component(&bytes).expect("a module");
+        assert_eq!(module.data[0].address, u32::MAX - 15);
+        assert_eq!(module.initial_word(u32::MAX - 15), Some(0x0707_0707));
+        for address in [u32::MAX - 3, u32::MAX - 2, u32::MAX, 0, u32::MAX - 16] {
+            assert_eq!(module.initial_word(address), None, "{address:#x}");
+        }
+    }
 }

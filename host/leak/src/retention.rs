@@ -17,8 +17,11 @@ use std::ops::Range;
 use serde::Serialize;
 
 use super::debug_info::DebugInfo;
-use super::heap::{Block, Blocks, Heap, word};
+use super::heap::{Block, Blocks, Heap, length, word};
 use super::module::CoreModule;
+
+/// Bytes of a reference.
+const WORD: u32 = 4;
 
 /// A chain of references from a root to a block.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -127,7 +130,7 @@ impl References {
             let mut queue = VecDeque::new();
             for range in [layout.statics.clone(), layout.stack.clone()] {
                 let is_stack = range == layout.stack;
-                for address in words(range) {
+                for address in words(range, layout.memory) {
                     let Some(target) = target(layout.memory, address, heap, blocks, exact) else { continue };
                     if !is_snapshot && layout.module.initial_word(address) == word(layout.memory, address) {
                         continue;
@@ -149,7 +152,7 @@ impl References {
             }
             while let Some(source) = queue.pop_front() {
                 let block = blocks.blocks[source];
-                for address in words(block.address..block.address + block.usable()) {
+                for address in words(block.bytes(), layout.memory) {
                     let Some(target) = target(layout.memory, address, heap, blocks, exact) else { continue };
                     if this.reached[target].is_none() {
                         this.reached[target] = Some(Referrer::Block(source));
@@ -163,7 +166,7 @@ impl References {
             if this.reached[source].is_some() {
                 continue;
             }
-            for address in words(block.address..block.address + block.usable()) {
+            for address in words(block.bytes(), layout.memory) {
                 if let Some(target) = target(layout.memory, address, heap, blocks, true) {
                     this.referred[target] = true;
                 }
@@ -229,9 +232,10 @@ impl References {
     }
 }
 
-/// The addresses of the aligned words in a range.
-fn words(range: Range<u32>) -> impl Iterator<Item = u32> {
-    (range.start.next_multiple_of(4)..range.end).step_by(4)
+/// The addresses of the aligned words in a range, as far as the memory goes.
+fn words(range: Range<u32>, memory: &[u8]) -> impl Iterator<Item = u32> {
+    let end = range.end.min(length(memory));
+    (range.start.checked_next_multiple_of(WORD).unwrap_or(end)..end).step_by(WORD as usize)
 }
 
 /// The index of the block that the word at `address` refers to. If `exact` is true, only references to the beginning of
@@ -255,5 +259,19 @@ fn root(debug_info: &DebugInfo<'_>, address: u32, is_stack: bool) -> Option<Root
         Some(known) if NO_ROOTS.contains(&known.name.rsplit("::").next().unwrap_or_default()) => None,
         Some(known) => Some(Root::Static { name: known.name.clone() }),
         None => Some(Root::Address { address }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the statics and the stack are, the plugin's file and its stack pointer say.
+    #[test]
+    fn ranges_end_with_the_memory() {
+        let memory = [0; 16];
+        assert_eq!(words(5..u32::MAX, &memory).collect::<Vec<_>>(), [8, 12]);
+        assert_eq!(words(u32::MAX - 1..u32::MAX, &memory).count(), 0);
+        assert_eq!(words(12..4, &memory).count(), 0);
     }
 }

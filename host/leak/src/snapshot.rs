@@ -1,9 +1,7 @@
 //! The heap of a component that is a snapshot (componentize-py, componentize-js, Wizer): its initialised data covers the heap.
 
-use super::heap::{FENCEPOST, FLAGS, Heap, IN_USE, LARGEST_TOP_FOOT, PAGE, PREVIOUS_IN_USE, SMALLEST, word};
+use super::heap::{FENCEPOST, FLAGS, GRANULE, Heap, IN_USE, LARGEST_TOP_FOOT, PAGE, PREVIOUS_IN_USE, SMALLEST, word};
 
-/// The alignment of chunks.
-const GRANULE: u32 = 8;
 /// Minimum number of chunks of a snapshot's heap: statics can look like a few.
 const FEWEST_CHUNKS: u32 = 64;
 

@@ -179,12 +179,19 @@ fn python_report(run: &Run<'_>) -> Option<PythonReport> {
     Some(PythonReport { version: version.to_string(), is_known, collects: run.collects })
 }
 
-/// What holds the objects at the end of a run; `None` if the plugin is not in Python, or the heap is not known.
+/// What holds the objects at the end of a run; `None` if the plugin is not in Python, or its objects cannot be read.
 fn python_graph<'r>(run: &'r Run<'_>, plugin: &PluginUnderTest) -> Option<Graph<'r>> {
     let (heap, interpreter) = (run.heap?, run.subject.python.known()?);
     let first = plugin.module.data.first().map_or(0, |segment| segment.address);
     let objects = Objects::new(run.subject.memory(), interpreter, &run.all_blocks);
-    Some(Graph::new(objects, first.next_multiple_of(4)..heap.start()))
+    let statics = first.checked_next_multiple_of(4).unwrap_or(u32::MAX)..heap.start();
+    let graph = Graph::new(objects, statics);
+    if graph.is_none() {
+        tracing::warn!(
+            "the Python objects share more memory than a heap can: the report has addresses instead of names"
+        );
+    }
+    graph
 }
 
 /// The types with most bytes of each class first.

@@ -1,8 +1,9 @@
 //! Chains of references, as a Python programmer would write them.
 
 use std::fmt::Write as _;
+use std::iter::Peekable;
 
-use super::graph::Graph;
+use super::graph::{Graph, Steps};
 use super::objects::Objects;
 use super::references::{Edge, Step};
 use super::types::Kind;
@@ -33,24 +34,26 @@ pub(crate) struct Path {
 impl Graph<'_> {
     /// The chain that holds an object; `None` if nothing leads to it.
     pub(crate) fn path(&self, object: u32) -> Option<Path> {
-        let (module, steps) = self.steps(object)?;
-        let length = steps.len();
-        let mut texts = steps.iter().map(|step| step.text(&self.objects)).filter(|text| !text.is_empty()).peekable();
-        let mut root = module.to_string();
+        let Steps { root, length, early, left_out, late } = self.steps(object)?;
+        let texts = |steps: &[Step]| -> Vec<String> {
+            steps.iter().map(|step| step.text(&self.objects)).filter(|text| !text.is_empty()).collect()
+        };
+        let mut early = texts(&early).into_iter().peekable();
+        let mut root = root.to_string();
         // The global is the first step from the module.
-        if let Some(global) = texts.next_if(|text| text.starts_with('.')) {
+        if let Some(global) = early.next_if(|text| text.starts_with('.')) {
             root.push_str(&global);
         }
-        let mut shown = Vec::new();
-        let mut pattern = root.clone();
-        while let Some(text) = texts.next() {
-            let mut times = 1;
-            while texts.next_if(|next| *next == text).is_some() {
-                times += 1;
-            }
-            pattern.push_str(&text);
-            shown.push(if times > 1 { format!("{text} × {times} ") } else { text });
+        let (mut shown, mut pattern) = (Vec::new(), vec![root.clone()]);
+        merge_repeated(early, &mut shown, &mut pattern);
+        if left_out > 0 {
+            let space = if shown.last().is_some_and(|text| text.ends_with(' ')) { "" } else { " " };
+            shown.push(format!("{space}… {left_out} steps … "));
+            merge_repeated(texts(&late).into_iter().peekable(), &mut shown, &mut pattern);
+            // What is repeated before and after is likely repeated in between.
+            pattern.dedup();
         }
+        let mut pattern = pattern.concat();
         if shown.len() > MAX_STEPS {
             let left_out = shown.len() - MAX_STEPS;
             shown.splice(MAX_STEPS / 2..MAX_STEPS / 2 + left_out, [format!(" … {left_out} steps … ")]);
@@ -60,6 +63,22 @@ impl Graph<'_> {
         let text = format!("{root}{} {last}", shown.concat().trim_end());
         shown.push(last);
         Some(Path { root, text, pattern, steps: shown, length })
+    }
+}
+
+/// Adds the texts of steps, each with the number of times that it is repeated, and without it to the pattern.
+fn merge_repeated(
+    mut texts: Peekable<impl Iterator<Item = String>>,
+    shown: &mut Vec<String>,
+    pattern: &mut Vec<String>,
+) {
+    while let Some(text) = texts.next() {
+        let mut times = 1;
+        while texts.next_if(|next| *next == text).is_some() {
+            times += 1;
+        }
+        pattern.push(text.clone());
+        shown.push(if times > 1 { format!("{text} × {times} ") } else { text });
     }
 }
 

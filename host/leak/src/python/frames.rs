@@ -11,6 +11,8 @@ use crate::heap::word;
 const MAX_FRAMES: usize = 128;
 /// From this owner on, a frame is one of the interpreter itself, without a function.
 const INTERPRETERS_OWN: u8 = 3;
+/// Maximum bytes of a table of locations that are read.
+const LONGEST_TABLE: usize = 1 << 20;
 /// Bytes of a unit of instructions.
 const UNIT: u32 = 2;
 /// A reference of a frame has tags in its lowest bits.
@@ -90,7 +92,7 @@ pub(super) fn location(memory: &[u8], interpreter: &Interpreter, (code, offset):
     let lines = at(code, offsets.code.lines).and_then(|table| {
         let length = at(table, offsets.ob_size)? as usize;
         let from = table.checked_add(offsets.bytes_data)? as usize;
-        memory.get(from..from.checked_add(length)?)
+        memory.get(from..from.checked_add(length.min(LONGEST_TABLE))?)
     });
     let line = lines.and_then(|lines| line_of(lines, first_line, offset / UNIT)).unwrap_or(first_line);
     Location { function, file, line: Some(line) }
@@ -119,16 +121,16 @@ fn line_of(table: &[u8], first_line: u32, unit: u32) -> Option<u32> {
                 true
             }
             10..=12 => {
-                line += i64::from(code - 10);
+                line = line.saturating_add(i64::from(code - 10));
                 bytes.nth(1)?;
                 true
             }
             13 => {
-                line += signed(&mut bytes)?;
+                line = line.saturating_add(signed(&mut bytes)?);
                 true
             }
             14 => {
-                line += signed(&mut bytes)?;
+                line = line.saturating_add(signed(&mut bytes)?);
                 for _ in 0..3 {
                     unsigned(&mut bytes)?;
                 }
@@ -178,6 +180,9 @@ mod tests {
         let (same, next) = (Some(40), Some(41));
         assert_eq!(lines, [same, same, next, next, next, None, Some(36), None]);
         assert_eq!(line_of(&[0x80 | 13 << 3, 0x7F], 1, 0), None, "cut off");
+        // A step of nearly 2^47 lines, again and again.
+        let far = [0x80 | 13 << 3, 0x7E, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x3F].repeat(1 << 17);
+        assert_eq!(line_of(&far, 1, 1 << 16), None, "no such line");
     }
 
     #[test]

@@ -12,7 +12,20 @@ use crate::heap::word;
 /// What a chain begins with if no module leads to the object.
 pub(super) const INTERPRETER: &str = "the interpreter itself";
 
+/// Steps at the beginning and at the end of a long chain that are kept. Otherwise the chains of all objects of a linked
+/// list would together be the square of its length.
+const KEPT: usize = 256;
+
 /// How an object was reached first.
+#[derive(Debug, Clone)]
+struct Reached {
+    parent: Parent,
+    /// Steps from the root.
+    depth: usize,
+    /// The object of the same chain that has [`KEPT`] steps from the root, or fewer if the chain ends before.
+    early: u32,
+}
+
 #[derive(Debug, Clone)]
 enum Parent {
     /// It is a module with this name, or something that the interpreter itself refers to.
@@ -24,19 +37,20 @@ enum Parent {
 /// What holds each object.
 pub(crate) struct Graph<'a> {
     pub(crate) objects: Objects<'a>,
-    parents: HashMap<u32, Parent>,
+    reached: HashMap<u32, Reached>,
     /// For each block without an object, the object to which it belongs.
     owners: Vec<Option<u32>>,
 }
 
 impl<'a> Graph<'a> {
-    /// Follows the references from all modules, then from `statics`.
-    pub(crate) fn new(objects: Objects<'a>, statics: Range<u32>) -> Self {
+    /// Follows the references from all modules, then from `statics`. `None` if the objects cannot be what they seem to be,
+    /// because they have more references than the memory has room for.
+    pub(crate) fn new(objects: Objects<'a>, statics: Range<u32>) -> Option<Self> {
         let count = objects.blocks().blocks.len();
-        let mut this = Self { objects, parents: HashMap::new(), owners: vec![None; count] };
+        let mut this = Self { objects, reached: HashMap::new(), owners: vec![None; count] };
         let mut queue = VecDeque::new();
         for (name, module) in this.modules() {
-            if this.parents.insert(module, Parent::Root(name.into())).is_none() {
+            if this.reached.insert(module, Reached::root(module, name.into())).is_none() {
                 queue.push_back(module);
             }
         }
@@ -44,8 +58,8 @@ impl<'a> Graph<'a> {
         let mut queue = VecDeque::new();
         for address in statics.step_by(4) {
             let Some(target) = word(this.objects.memory, address) else { break };
-            if !this.parents.contains_key(&target) && this.objects.is_object(target) {
-                this.parents.insert(target, Parent::Root(INTERPRETER.into()));
+            if !this.reached.contains_key(&target) && this.objects.is_object(target) {
+                this.reached.insert(target, Reached::root(target, INTERPRETER.into()));
                 queue.push_back(target);
             }
         }
@@ -53,7 +67,7 @@ impl<'a> Graph<'a> {
         // Blocks that no module leads to have owners, too: the objects of a cycle that is garbage.
         let count = this.objects.blocks().blocks.len();
         for object in (0..count).filter_map(|index| this.objects.in_block(index)) {
-            if !this.parents.contains_key(&object) {
+            if !this.reached.contains_key(&object) {
                 let owners = &mut this.owners;
                 this.objects.references(object, false, &mut |reference| {
                     if let Reference::Storage(index) = reference {
@@ -62,7 +76,7 @@ impl<'a> Graph<'a> {
                 });
             }
         }
-        this
+        (!this.objects.are_too_many()).then_some(this)
     }
 
     /// The modules of `sys.modules` with their names.
@@ -81,12 +95,15 @@ impl<'a> Graph<'a> {
 
     fn follow(&mut self, mut queue: VecDeque<u32>) {
         while let Some(object) = queue.pop_front() {
-            let is_namespace = matches!(self.parents.get(&object), Some(Parent::Object(_, Edge::Namespace)));
-            let (parents, owners) = (&mut self.parents, &mut self.owners);
+            let Some(Reached { parent, depth, early }) = self.reached.get(&object) else { continue };
+            let is_namespace = matches!(parent, Parent::Object(_, Edge::Namespace));
+            let (depth, early) = (depth + 1, *early);
+            let (reached, owners) = (&mut self.reached, &mut self.owners);
             self.objects.references(object, is_namespace, &mut |reference| match reference {
                 Reference::Object(target, edge) => {
-                    if let Entry::Vacant(parent) = parents.entry(target) {
-                        parent.insert(Parent::Object(object, edge));
+                    if let Entry::Vacant(entry) = reached.entry(target) {
+                        let early = if depth <= KEPT { target } else { early };
+                        entry.insert(Reached { parent: Parent::Object(object, edge), depth, early });
                         queue.push_back(target);
                     }
                 }
@@ -102,21 +119,53 @@ impl<'a> Graph<'a> {
         self.objects.in_block(block).or_else(|| self.owners.get(block).copied().flatten())
     }
 
-    /// The steps from a root to an object, and the root's name; `None` if nothing leads to it.
-    pub(super) fn steps(&self, object: u32) -> Option<(Rc<str>, Vec<Step>)> {
-        let mut steps = Vec::new();
+    /// The steps from a root to an object; `None` if nothing leads to it.
+    pub(super) fn steps(&self, object: u32) -> Option<Steps> {
+        let reached = self.reached.get(&object)?;
+        let left_out = reached.depth.saturating_sub(2 * KEPT);
+        let mut late = Vec::new();
         let mut at = object;
-        loop {
-            match self.parents.get(&at)? {
-                Parent::Root(name) => {
-                    steps.reverse();
-                    return Some((Rc::clone(name), steps));
-                }
+        if left_out > 0 {
+            at = self.back(at, KEPT, &mut late)?.err()?;
+            at = self.reached.get(&at)?.early;
+        }
+        let mut early = Vec::new();
+        let root = self.back(at, usize::MAX, &mut early)?.ok()?;
+        Some(Steps { root, length: reached.depth, early, left_out, late })
+    }
+
+    /// Goes back at most `most` steps of a chain, and adds them in their order. Returns the root's name, or where it stopped.
+    fn back(&self, from: u32, most: usize, steps: &mut Vec<Step>) -> Option<Result<Rc<str>, u32>> {
+        let mut at = from;
+        let end = loop {
+            match &self.reached.get(&at)?.parent {
+                Parent::Root(name) => break Ok(Rc::clone(name)),
+                Parent::Object(..) if steps.len() == most => break Err(at),
                 Parent::Object(from, edge) => {
                     steps.push(Step { edge: edge.clone(), from: *from, to: at });
                     at = *from;
                 }
             }
-        }
+        };
+        steps.reverse();
+        Some(end)
+    }
+}
+
+/// The steps from a root to an object.
+pub(super) struct Steps {
+    /// The name of the root.
+    pub(super) root: Rc<str>,
+    /// How many steps there are.
+    pub(super) length: usize,
+    /// All of them, or the first ones of a long chain; how many come then; and the last ones.
+    pub(super) early: Vec<Step>,
+    pub(super) left_out: usize,
+    pub(super) late: Vec<Step>,
+}
+
+impl Reached {
+    fn root(object: u32, name: Rc<str>) -> Self {
+        Self { parent: Parent::Root(name), depth: 0, early: object }
     }
 }

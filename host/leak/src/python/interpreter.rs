@@ -43,8 +43,10 @@ pub(super) struct TypeLayout {
 const MEMBERS_FROM_FLAGS: u32 = 36;
 /// Bytes of a `PyMemberDef`: name, type, offset, flags, documentation.
 const MEMBER_SIZE: u32 = 20;
-/// Maximum members of a type that are read.
-const MAX_MEMBERS: u32 = 256;
+/// Maximum members of the type `type` that are read.
+const MAX_MEMBERS: usize = 256;
+/// Largest plausible offset of a field in a type.
+const LARGEST_OFFSET: u32 = 1 << 16;
 /// The types of members that hold a reference: `_Py_T_OBJECT` and `Py_T_OBJECT_EX`.
 const OBJECT_MEMBERS: [u32; 2] = [6, 16];
 
@@ -87,8 +89,11 @@ impl Interpreter {
         if name(dict_type)? != "dict" || name(type_type)? != "type" || at(type_type, offsets.ob_type)? != type_type {
             return None;
         }
-        let members = members(memory, &offsets, type_type);
-        let offset = |name: &str| members.iter().find(|member| member.name == name).map(|member| member.offset);
+        let members = members(memory, &offsets, type_type, MAX_MEMBERS);
+        let offset = |name: &str| {
+            let member = members.iter().find(|member| member.name == name)?;
+            Some(member.offset).filter(|&offset| offset <= LARGEST_OFFSET)
+        };
         let layout = TypeLayout {
             basic_size: offset("__basicsize__")?,
             item_size: offset("__itemsize__")?,
@@ -116,14 +121,14 @@ pub(super) struct Member {
     pub(super) is_object: bool,
 }
 
-/// The members that a type itself adds.
-pub(super) fn members(memory: &[u8], offsets: &Offsets, ty: u32) -> Vec<Member> {
+/// The members that a type itself adds, at most `most`.
+pub(super) fn members(memory: &[u8], offsets: &Offsets, ty: u32, most: usize) -> Vec<Member> {
     let mut found = Vec::new();
     let Some(table) = ty.checked_add(offsets.tp_flags + MEMBERS_FROM_FLAGS).and_then(|at| word(memory, at)) else {
         return found;
     };
-    for index in 0..MAX_MEMBERS {
-        let Some(entry) = table.checked_add(index * MEMBER_SIZE).filter(|_| table != 0) else { break };
+    for index in 0..most {
+        let Some(entry) = table.checked_add(index as u32 * MEMBER_SIZE).filter(|_| table != 0) else { break };
         let field = |offset: u32| word(memory, entry.checked_add(offset)?);
         let (Some(name), Some(kind), Some(offset)) = (field(0), field(4), field(8)) else { break };
         let Some(name) = c_string(memory, name).filter(|name| ascii_name(name)) else { break };

@@ -5,6 +5,7 @@
 //! - `graph`: the references from the modules. `chain`: the names of a chain. `census`: objects by type.
 //! - `collector`: runs the collector of the guest. `frames`: the functions that run.
 //! - `host_copies`: what componentize-py's runtime keeps, which is not the plugin's leak.
+//! - `synthetic`: a small interpreter for tests and fuzzing.
 
 mod census;
 mod chain;
@@ -16,6 +17,8 @@ pub(crate) mod interpreter;
 pub(crate) mod objects;
 mod offsets;
 mod references;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod synthetic;
 mod text;
 mod types;
 

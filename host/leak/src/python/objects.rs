@@ -1,5 +1,7 @@
 //! The objects in linear memory.
 
+use std::cell::Cell;
+
 use super::interpreter::Interpreter;
 use super::text::str_object;
 use super::types::{Kind, Types};
@@ -9,6 +11,11 @@ use crate::heap::{Block, Blocks, word};
 const WORD: u32 = 4;
 /// Offset of the number of entries in a dict's key table.
 const KEYS_ENTRIES: u32 = 16;
+/// Maximum words that are read for references, for each word of the memory and in addition. Almost every word belongs to
+/// one object; the keys of a class are read for each of its objects. In a memory whose objects overlap, each list could
+/// have all words as its items.
+const READS_PER_WORD: usize = 16;
+const MORE_READS: usize = 1 << 20;
 
 /// Objects in a memory.
 pub(crate) struct Objects<'a> {
@@ -18,12 +25,15 @@ pub(crate) struct Objects<'a> {
     pub(super) blocks: &'a Blocks,
     /// For each block the object in it.
     pub(super) in_block: Vec<Option<u32>>,
+    /// The words that may still be read for references.
+    reads: Cell<usize>,
 }
 
 impl<'a> Objects<'a> {
     pub(crate) fn new(memory: &'a [u8], interpreter: Interpreter, blocks: &'a Blocks) -> Self {
         let types = Types::new(memory, interpreter);
-        let mut this = Self { memory, interpreter, types, blocks, in_block: Vec::new() };
+        let reads = Cell::new(memory.len() / WORD as usize * READS_PER_WORD + MORE_READS);
+        let mut this = Self { memory, interpreter, types, blocks, in_block: Vec::new(), reads };
         this.in_block = blocks.blocks.iter().map(|block| this.object_in(*block)).collect();
         this
     }
@@ -40,6 +50,19 @@ impl<'a> Objects<'a> {
     /// The object in the block with an index.
     pub(crate) fn in_block(&self, index: usize) -> Option<u32> {
         self.in_block.get(index).copied().flatten()
+    }
+
+    /// Counts words that are read for references, and ends when there were too many.
+    pub(super) fn counted(&self, words: impl Iterator<Item = u32>) -> impl Iterator<Item = u32> {
+        words.take_while(|_| {
+            self.reads.set(self.reads.get().saturating_sub(1));
+            !self.are_too_many()
+        })
+    }
+
+    /// Returns true if more words were read for references than a heap can have.
+    pub(super) fn are_too_many(&self) -> bool {
+        self.reads.get() == 0
     }
 
     pub(super) fn at(&self, address: u32, offset: u32) -> Option<u32> {

@@ -115,14 +115,16 @@ impl Table {
         let mut from = 0;
         while let Some(at) = position(memory, from) {
             from = at + 1;
-            let version = word(memory, at as u32 + FIELD as u32).filter(|version| version >> 24 == 3);
-            let Some(version) = version.filter(|_| at.is_multiple_of(4)) else { continue };
+            let Ok(address) = u32::try_from(at) else { break };
+            let version = address.checked_add(FIELD as u32).and_then(|at| word(memory, at));
+            let is_version = |version: &u32| version >> 24 == 3 && at.is_multiple_of(4);
+            let Some(version) = version.filter(is_version) else { continue };
             if version >> 16 != KNOWN {
                 found = Self::Other(Version(version));
                 continue;
             }
             match Offsets::read(memory, at) {
-                Some(offsets) => return Self::Found(Version(version), at as u32, offsets),
+                Some(offsets) => return Self::Found(Version(version), address, offsets),
                 None => found = Self::Other(Version(version)),
             }
         }

@@ -140,7 +140,7 @@ impl Objects<'_> {
         if count > MAX_ITEMS || count as usize > self.memory.len() / 4 {
             return;
         }
-        for index in 0..count {
+        for index in self.counted(0..count) {
             let Some(target) = self.at(from, index * WORD) else { break };
             seen.edge(target, Edge::Element);
         }
@@ -172,14 +172,14 @@ impl Objects<'_> {
         let names = self.at(code, offsets.code.local_names).unwrap_or(0);
         let count = self.at(names, offsets.ob_size).unwrap_or(0).min(u32::from(u16::MAX));
         let locals = frame.saturating_add(offsets.frame.locals);
-        for index in 0..count {
+        for index in self.counted(0..count) {
             seen.edge(self.at(locals, index * WORD).unwrap_or(0) & !TAGS, Edge::Local(code, index));
         }
         // The values on the stack of an expression that is being evaluated.
         let end = self.at(frame, offsets.frame.stack_pointer).unwrap_or(0);
         let first = locals.saturating_add(count * WORD);
         if end > first && end - first <= u32::from(u16::MAX) {
-            for at in (first..end).step_by(WORD as usize) {
+            for at in self.counted((first..end).step_by(WORD as usize)) {
                 seen.edge(word(self.memory, at).unwrap_or(0) & !TAGS, Edge::Hidden);
             }
         }
@@ -197,7 +197,8 @@ impl Objects<'_> {
                 || Some(offset) == ty.dict_offset
                 || ty.members.iter().any(|(member, _)| *member == offset)
         };
-        for offset in (offsets.ob_type + WORD..size).step_by(WORD as usize).filter(|&offset| !known(offset)) {
+        let all = self.counted((offsets.ob_type + WORD..size).step_by(WORD as usize));
+        for offset in all.filter(|&offset| !known(offset)) {
             let Some(target) = self.at(object, offset) else { break };
             let Some((index, block)) = self.blocks.holding(target).filter(|(_, block)| block.address == target) else {
                 seen.weak_free(target);
@@ -216,7 +217,7 @@ impl Objects<'_> {
 
     /// The words of a block without an object, one level deep.
     fn words_of(&self, block: Block, seen: &mut Seen<'_, '_>) {
-        for at in (block.address..block.address + block.usable()).step_by(WORD as usize) {
+        for at in self.counted(block.bytes().step_by(WORD as usize)) {
             if let Some(target) = word(self.memory, at) {
                 seen.weak_free(target);
             }

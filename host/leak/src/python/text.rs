@@ -3,7 +3,7 @@
 use plimsoll_runtime::text::printable;
 
 use crate::heap::word;
-use crate::module::LONGEST_NAME;
+use crate::symbols::LONGEST_NAME;
 
 /// Maximum bytes of a string of C that is read.
 const LONGEST_C_STRING: usize = 512;
@@ -31,7 +31,7 @@ pub(super) fn str_object(memory: &[u8], address: u32, offsets: &super::offsets::
     let header = match (is_compact, is_ascii) {
         (true, true) => offsets.ascii_size,
         // The last word of the larger header points to characters that are elsewhere.
-        (true, false) => offsets.str_size - 4,
+        (true, false) => offsets.str_size.checked_sub(4)?,
         (false, _) => return None,
     };
     let from = address.checked_add(header)? as usize;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::interpreter::{Interpreter, members};
 use super::text::c_string;
 use crate::heap::word;
-use crate::module::LONGEST_NAME;
+use crate::symbols::LONGEST_NAME;
 use plimsoll_runtime::text::printable;
 
 /// `Py_TPFLAGS_INLINE_VALUES`: attributes are stored in the object.
@@ -24,8 +24,9 @@ const IS_TYPE: u32 = 1 << 31;
 /// Bytes of the collector's header, and of the two words of managed types.
 const GC_HEADER: u32 = 8;
 const MANAGED_HEADER: u32 = 8;
-/// Maximum bases of a type that are followed.
+/// Maximum bases of a type that are followed, and maximum members that all of them have.
 const MAX_BASES: usize = 64;
+const MAX_MEMBERS: usize = 256;
 /// Largest plausible size of an object without its items.
 const LARGEST: u32 = 1 << 16;
 
@@ -172,6 +173,7 @@ impl<'a> Types<'a> {
         let is_heap_type = flags & HEAP_TYPE != 0;
         let mut kind = Kind::Other;
         let mut found: Vec<(u32, Rc<str>)> = Vec::new();
+        let mut room = MAX_MEMBERS;
         for base in self.bases(address) {
             let base_flags = self.field(base, offsets.tp_flags)?;
             let name = c_string(self.memory, self.field(base, offsets.tp_name)?)?;
@@ -180,7 +182,9 @@ impl<'a> Types<'a> {
             if let Some(of_base) = of_base.filter(|_| kind == Kind::Other) {
                 kind = of_base;
             }
-            for member in members(self.memory, offsets, base).into_iter().filter(|member| member.is_object) {
+            let members = members(self.memory, offsets, base, room);
+            room -= members.len();
+            for member in members.into_iter().filter(|member| member.is_object) {
                 if !found.iter().any(|(offset, _)| *offset == member.offset) {
                     found.push((member.offset, printable(&member.name, LONGEST_NAME).into()));
                 }

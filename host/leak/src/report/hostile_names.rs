@@ -11,8 +11,8 @@ use crate::census::Group;
 use crate::conclusion::Conclusion;
 use crate::debug_info::Location;
 use crate::finding::{Class, Measure, StackReport, Study};
-use crate::module::demangle;
 use crate::retention::{Chain, Link, Root};
+use crate::symbols::demangle;
 use crate::verdict::{Finding, Growth, Held, Verdict};
 
 const NAME: &str = "<script>alert(1)</script>\"]; x -> y; \u{1b}[2J\u{0} 5";

@@ -43,7 +43,7 @@ impl Objects<'_> {
         let Some(entries) = keys.checked_add(KEYS_HEADER + (1 << index_bytes)) else { return };
         // General tables have the hash before the key.
         let (size, key_at) = if kind == 0 { (12, 4) } else { (8, 0) };
-        for index in 0..count {
+        for index in self.counted(0..count) {
             let Some(key) = self.at(entries, index * size + key_at) else { break };
             let value = match values {
                 Some(values) => self.at(values, VALUES_HEADER + index * WORD),
@@ -68,7 +68,7 @@ impl Objects<'_> {
             return;
         }
         // An entry is a key and its hash.
-        for index in 0..=mask {
+        for index in self.counted(0..mask + 1) {
             let Some(key) = self.at(table, index * 2 * WORD) else { break };
             seen.edge(key, Edge::Element);
         }
@@ -101,7 +101,7 @@ impl Objects<'_> {
     /// What a type has in addition to its members: its attributes, and its other fields.
     pub(super) fn type_object(&self, ty: u32, seen: &mut Seen<'_, '_>) {
         // `tp_dict` is the word after the base.
-        let dict = self.at(ty, self.interpreter.layout.base + WORD).unwrap_or(0);
+        let dict = self.at(ty, self.interpreter.layout.base.saturating_add(WORD)).unwrap_or(0);
         seen.namespace(dict);
         if let Some(keys) = self.shared_keys(ty) {
             seen.block(keys);
