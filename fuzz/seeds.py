@@ -51,9 +51,56 @@ version = {"version": "1.0.0", "digest": "0" * 64, "source": "/p.wasm", "manifes
 file = {"digest": "0" * 64, "fingerprint": {"component": [1, 2, 3, 4], "manifest": [0, 0, 0, 0], "changed": [[5, 6], [0, 0]]}}
 plugin = {"serving": version, "candidate": None, "previous": [version], "seen": {"/p.wasm": file}, "withdrawn": ["1" * 64]}
 put("journal", "state", json.dumps({"plugins": {"p": plugin}}).encode())
-# A component with one core module, which has a memory of one page.
-core = b"\0asm\x01\0\0\0" + bytes([5, 3, 1, 0, 1])
-put("module", "memory", b"\0asm\x0d\0\x01\0" + bytes([1, len(core)]) + core)
+# Core modules with a memory, a stack pointer, names and DWARF; bare, and in a component.
+def leb(n):
+    out = b""
+    while n >= 128: out += bytes([n & 127 | 128]); n >>= 7
+    return out + bytes([n])
+def vec(items): return leb(len(items)) + b"".join(items)
+def text(t): return leb(len(t)) + t.encode()
+def section(n, data): return bytes([n]) + leb(len(data)) + data
+def custom(name, data): return section(0, text(name) + data)
+def component(core): return b"\0asm\x0d\0\x01\0" + section(1, core)
+def core(names, *more, code=b"\0\x41\1\x40\0\x1a\x0f\x0b"):
+    i32 = lambda n: b"\x41" + leb(n) + b"\x0b"
+    named = lambda kind, list_: section(kind, vec([leb(i) + text(n) for i, n in enumerate(list_)]))
+    data = vec([b"\0" + i32(16) + text("data of the guest")])
+    return (b"\0asm\1\0\0\0" + section(1, vec([b"\x60\0\0"])) + section(3, vec([b"\0"] * len(names))) + section(5, vec([b"\0\1"]))
+        + section(6, vec([b"\x7f\1" + i32(32), b"\x7f\0" + i32(48)])) + section(7, vec([text("run") + b"\0\0"]))
+        + section(10, vec([leb(len(code)) + code] * len(names))) + section(11, data)
+        + custom("name", named(1, names) + named(7, ["__stack_pointer", "__heap_base"])) + b"".join(more))
+names = ["_ZN4core3fmt9Formatter3pad17h0123456789abcdefE", "_RNvCs1234_7mycrate3foo", "_ZNSt3__16vectorIiNS_9allocatorIiEEE9push_backERKi", "malloc"]
+u32, u64 = lambda n: struct.pack("<I", n), lambda n: struct.pack("<Q", n)
+def dwarf(version=4):
+    # Tag, children, and attributes with their forms: string 8, sec_offset 23, addr 1, data4 6, data1 11, exprloc 24, ref4 19, udata 15, data8 7, strp 14.
+    kinds = [(0x11, 1, (3, 8), (16, 23), (17, 1), (18, 6)), (0x39, 1, (3, 14)), (0x34, 0, (3, 8), (2, 24), (73, 19)), (1, 1, (73, 19)),
+        (0x21, 0, (47, 11)), (0x24, 0, (11, 11)), (0x2e, 1, (3, 8), (110, 14), (17, 1), (18, 6)), (0x1d, 0, (49, 19), (17, 1), (18, 6), (88, 11), (89, 15)), (0x2e, 0, (3, 8), (32, 11))]
+    abbrev = b"".join(leb(i + 1) + leb(tag) + bytes([children]) + b"".join(leb(x) + leb(y) for x, y in attributes) + b"\0\0" for i, (tag, children, *attributes) in enumerate(kinds)) + b"\0"
+    head = 12 if version == 5 else 11
+    die = lambda kind, *parts: leb(kind) + b"".join(parts)
+    first = die(1, b"a.rs\0", u32(0), u32(0), u32(20))
+    inline = die(9, b"inlined\0", b"\1")
+    base = die(6, b"\4")
+    at = {}
+    body = first; at["inline"] = head + len(body); body += inline; at["base"] = head + len(body); body += base
+    at["array"] = head + len(body); body += die(4, u32(at["base"])) + die(5, b"\7") + die(5, b"\xff") + b"\0"
+    body += die(2, u32(0)) + die(3, b"STATIC\0", b"\5\3" + u32(16), u32(at["array"])) + die(3, b"PIECES\0", leb(18) + b"\3" + u32(24) + b"\x93\4\3" + u32(40) + b"\x06\x9f\x93\4\x11\1", u32(at["base"])) + b"\0"
+    body += die(7, b"run\0", u32(6), u32(0), u32(12)) + die(8, u32(at["inline"]), u32(2), u32(4), b"\1", b"\7") + b"\0\0"
+    unit = struct.pack("<H", version) + (b"\1\4" + u32(0) if version == 5 else u32(0) + b"\4") + body
+    program = b"\0\5\2" + u32(0) + b"\1\2\4\x14\3\2\1\5\3\x4b\2\x0c\0\1\1"
+    header = bytes([1, 1, 1, 251, 14, 13, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1])
+    header += b"\1\1\x08\1/src\0\2\1\x08\2\x0b\1a.rs\0\0" if version == 5 else b"/src\0\0a.rs\0\1\0\0\0"
+    line = struct.pack("<H", version) + (b"\4\0" if version == 5 else b"") + u32(len(header)) + header + program
+    return [custom(".debug_abbrev", abbrev), custom(".debug_info", u32(len(unit)) + unit), custom(".debug_line", u32(len(line)) + line), custom(".debug_str", b"space\0_ZN5space3runEv\0")]
+put("module", "memory", component(b"\0asm\1\0\0\0" + section(5, b"\1\0\1")))
+put("module", "names", component(core(names)))
+put("module", "dwarf-4", component(core(names[:1], *dwarf(4))))
+put("module", "dwarf-5", core(names[:1], *dwarf(5)))
+# Symbols.
+for n, name in enumerate(names[:3] + ["_Z1fIXdldldlEEvv", "_ZNK3FooIJiLi5EEE3barEPFvRA3_iE", "_ZThn8_N3FooD1Ev", "_ZZ4mainENKUlvE_clEv", "_Z3maxIiET_S0_S0_", "_ZN3FoocvbEv", "_Z3fooB5cxx11v.isra.0",
+        "_RINvNtC3std3mem8align_ofNtNtC3std3mem12DiscriminantE", "_RNCNCNgCs6DXkGYLi8lr_2cc5spawn00B5_", "_RNvMC0TTTTTTTE1f", "_ZN71_$LT$Test$u20$$u2b$$u20$$u27$static$u20$as$u20$foo..Bar$LT$Test$GT$$GT$3barE"]): put("names", str(n), name.encode())
+put("python", "unchanged", b"")
+put("python", "changes", struct.pack("<HIHI", 512, 2048, 8192, 32776))
 t = {"id": "1", "parameters": {"timeout": 5}, "inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [[1, 2.5], [3e-1, -0.0]]}, {"name": "s", "shape": [1], "datatype": "BYTES", "data": ["a\u00e9"]}], "outputs": [{"name": "y", "parameters": {"binary_data": True}}]}
 j = json.dumps(t).encode(); put("oip", "json", b"\xff\xff" + j)
 t["inputs"] = [{"name": "x", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": 8}}, {"name": "s", "shape": [2], "datatype": "BYTES", "parameters": {"binary_data_size": 9}}]
@@ -62,7 +109,15 @@ def field(n, data): return bytes([n << 3 | 2, len(data)]) + data
 inp = field(1, b"x") + field(2, b"FP32") + field(3, bytes([1, 2]))
 put("grpc", "raw", field(1, b"m") + field(3, b"id") + field(5, inp) + field(7, struct.pack("<2f", 1, 2)))
 put("grpc", "contents", field(1, b"m") + field(5, inp + field(5, field(6, struct.pack("<2f", 1, 2)))) + field(4, field(1, b"k") + field(2, bytes([8, 1]))) + field(6, field(1, b"y")))
-mem = bytearray(256)
-def word(a, v): mem[a:a+4] = struct.pack("<I", v)
-word(20, 0x20 | 3); word(52, 0x28 | 3); word(92, 0x40 | 1)
-put("heap", "two-blocks", struct.pack("<I", 16) + bytes(mem))
+# The memory of `targets/memory.rs`: words at addresses. `heap_seeds.mjs` makes such files of real heaps.
+def memory(pages, from_, words):
+    out, end = bytes([pages - 1]) + struct.pack("<H", from_ // 8), 0
+    for address, value in sorted(words.items()):
+        out += struct.pack("<HB", (address - 4 - end) // 8, 2) + struct.pack("<II", words.get(address - 4, 0), value) if address % 8 == 4 else b""
+        if address % 8 == 4: end = address + 4
+    return out
+page = 1 << 16
+first = {1028: 48 | 3, 1076: 64 | 1, 1136: 64, 1140: 32 | 2}
+put("heap", "one-segment", memory(1, 104, first | {1172: page - 1168 - 56 | 1, page - 52: 56}))
+put("heap", "two-segments", memory(2, 0, first | {1172: 7, page + 12: 24 | 3, page + 36: page - 32 - 40 | 1, 2 * page - 36: 40}))
+put("heap", "snapshot", memory(1, 0, {20 + 16 * n: 16 | 3 for n in range(80)} | {20 + 16 * 80: page - 16 - 16 * 80 - 56 | 1, page - 52: 56}))
