@@ -1,8 +1,16 @@
 //! The kinds of requests, and the replies that are right for each of them.
 
+use std::sync::LazyLock;
+
 use super::Random;
 use super::process::Process;
 use super::raw;
+
+/// Random bytes, from which malformed bodies are cut.
+static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut random = Random(7);
+    (0..256 << 10).map(|_| random.below(256) as u8).collect()
+});
 
 /// A kind of request.
 #[derive(Debug, Clone, Copy)]
@@ -127,9 +135,10 @@ impl Kind {
         random: &mut Random,
     ) -> Result<(), String> {
         let url = |path: &str| format!("{}{path}", process.url);
+        // A part of bytes that were drawn once: to draw them for each request would take the CPU of the server.
         let noise = |random: &mut Random, first: u8| -> Vec<u8> {
-            let length = 16 + random.below(128 << 10);
-            std::iter::once(first).chain((1..length).map(|_| random.below(256) as u8)).collect()
+            let (from, length) = (random.below(64 << 10) as usize, random.below(128 << 10) as usize + 15);
+            [&[first], &NOISE[from..from + length]].concat()
         };
         let image = || [&[0xFF, 0xD8], &[7; 2_000][..]].concat();
         let leaky = || http.post(url("/v1/pipelines/leaky/infer"));
