@@ -90,7 +90,7 @@ fn the_two_directions_may_be_reduced_differently() {
         for target in [(512, 7), (3, 384), (512, 384), (1024, 40), (1, 1), (90, 380)] {
             let (mean, most) = compare(&body, &whole, target);
             println!("{name}, {target:?}: mean {mean:.3}, largest {most:.1}");
-            assert!(mean <= 0.4 && most <= 1.25, "{name}, {target:?}: {mean}, {most}");
+            assert!(mean <= 0.5 && most <= 1.25, "{name}, {target:?}: {mean}, {most}");
         }
     }
 }
