@@ -33,6 +33,8 @@ pub(crate) struct SparseResampler<L> {
     current: Vec<(usize, [i16; TILE_ROWS])>,
     /// One row of a channel, the input of the horizontal filter. All samples are 0, except while it is used.
     samples: Vec<i16>,
+    /// The tiles that are set in the row.
+    runs: Vec<Range<usize>>,
     /// The number of finished rows of the result.
     done: usize,
     /// Rows of three channels. The first `ready` were not discarded yet.
@@ -70,6 +72,7 @@ impl<L: Lanes> SparseResampler<L> {
             slots,
             set: vec![0; slots * tiles],
             current: Vec::new(),
+            runs: Vec::new(),
             done: 0,
             finished: Vec::new(),
             ready: 0,
@@ -126,21 +129,34 @@ impl<L: Lanes> SparseResampler<L> {
                 out.fill(0.0);
                 continue;
             }
-            let first = set.iter().position(is_set).unwrap_or(0);
-            let last = set.iter().rposition(is_set).unwrap_or(0);
+            self.runs.clear();
+            let mut tile = 0;
+            for run in set.chunk_by(|one, next| is_set(one) == is_set(next)) {
+                if is_set(&run[0]) {
+                    self.runs.push(tile..tile + run.len());
+                }
+                tile += run.len();
+            }
             let sums = &self.sums[(slot * CHANNELS + channel) * self.tiles..][..self.tiles];
-            let windows = self.horizontal.overlapping(first * TILE_COLUMNS..(last + 1) * TILE_COLUMNS);
-            // The windows may begin before the first tile and end after the last one; the samples there are 0.
             let tiles = self.samples.as_chunks_mut::<TILE_COLUMNS>().0;
-            for ((samples, sums), set) in tiles.iter_mut().zip(sums).zip(&*set).skip(first).take(last + 1 - first) {
-                if is_set(set) {
-                    narrow_tile::<L>(sums, samples);
+            for tile in self.runs.iter().cloned().flatten() {
+                narrow_tile::<L>(&sums[tile], &mut tiles[tile]);
+            }
+            // The windows may begin before the first tile of a run and end after the last one.
+            out.fill(0.0);
+            let mut done = 0;
+            for run in &self.runs {
+                let windows = self.horizontal.overlapping(run.start * TILE_COLUMNS..run.end * TILE_COLUMNS);
+                let windows = windows.start.max(done)..windows.end;
+                if !windows.is_empty() {
+                    done = windows.end.next_multiple_of(4);
+                    filter_part::<L>(&self.samples, &self.horizontal, windows, out);
                 }
             }
-            out[..windows.start].fill(0.0);
-            out[windows.end..].fill(0.0);
-            filter_part::<L>(&self.samples, &self.horizontal, windows, out);
-            self.samples.as_chunks_mut::<TILE_COLUMNS>().0[first..=last].fill([0; TILE_COLUMNS]);
+            let tiles = self.samples.as_chunks_mut::<TILE_COLUMNS>().0;
+            for run in &self.runs {
+                tiles[run.clone()].fill([0; TILE_COLUMNS]);
+            }
         }
         if channels != 0 {
             set.fill(0);
