@@ -60,7 +60,8 @@ fn hosts() -> Option<(Host, Host)> {
         return None;
     }
     let script = "ip link set lo up && ip link add near type veth peer name far && exec \"$@\"";
-    if !can_run(&["unshare", "-n", "sh", "-c", script, "sh"]) || !can_run(&["nsenter", "-t", "1", "-n"]) {
+    let own = std::process::id().to_string();
+    if !can_run(&["unshare", "-n", "sh", "-c", script, "sh"]) || !can_run(&["nsenter", "-t", &own, "-n"]) {
         return None;
     }
     let (near, far) = (Host::new(), Host::new());
