@@ -24,8 +24,8 @@ use super::refusal::RefusalFormat;
 const PIECE: usize = 16 << 10;
 /// Replies of HTTP/1 of at most this many bytes are not counted: a connection has one at a time.
 const SMALL: usize = PIECE;
-/// The same for HTTP/2, of which a connection has up to 256 at a time. It is also the most that hyper keeps of a reply for
-/// a client that allows a single byte: the first piece has this size.
+/// The same for HTTP/2, of which a connection has up to 256 at a time. The first two pieces have this size, and hyper keeps no
+/// more of a reply for a client that allows a single byte.
 const SMALL_OF_HTTP2: usize = 1 << 10;
 /// How many times the timer checks the client within the time-out.
 const LOOKS: u32 = 4;
@@ -96,7 +96,7 @@ struct ReplyBody {
 
 /// A large frame that is being sent.
 struct Held {
-    /// Bytes of the first piece.
+    /// Bytes of the first two pieces.
     first: usize,
     rest: Arc<Rest>,
     timer: JoinHandle<()>,
@@ -127,7 +127,8 @@ impl Held {
     fn take(&self) -> Option<(Bytes, bool)> {
         let mut rest = lock(&self.rest);
         let unsent = rest.as_mut()?;
-        let piece = if unsent.taken == 0 { self.first } else { PIECE };
+        // hyper takes one piece more than the client allows.
+        let piece = if unsent.taken < 2 { self.first } else { PIECE };
         unsent.taken += 1;
         let piece = unsent.bytes.split_to(unsent.bytes.len().min(piece));
         let is_last = unsent.bytes.is_empty();
