@@ -272,6 +272,7 @@ mod tests {
         let memory = [0; 16];
         assert_eq!(words(5..u32::MAX, &memory).collect::<Vec<_>>(), [8, 12]);
         assert_eq!(words(u32::MAX - 1..u32::MAX, &memory).count(), 0);
-        assert_eq!(words(12..4, &memory).count(), 0);
+        let (after, before) = (12, 4);
+        assert_eq!(words(after..before, &memory).count(), 0);
     }
 }

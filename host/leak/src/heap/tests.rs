@@ -128,11 +128,12 @@ fn the_search_finds_what_the_slow_one_finds() {
         let mut memory = vec![0; (pages * PAGE) as usize];
         // Segments that begin anywhere or with a page; each ends with a fence, a top chunk or a break.
         for _ in 0..1 + random() % 8 {
-            let mut chunk = if random() % 2 == 0 { random() % pages * PAGE } else { random() % (pages * PAGE) / 8 * 8 };
+            let mut chunk =
+                if random().is_multiple_of(2) { random() % pages * PAGE } else { random() % (pages * PAGE) / 8 * 8 };
             let mut previous_in_use = PREVIOUS_IN_USE;
             for _ in 0..random() % 40 {
                 let size = 16 + random() % 64 * 8;
-                let in_use = if random() % 4 == 0 { 0 } else { IN_USE };
+                let in_use = if random().is_multiple_of(4) { 0 } else { IN_USE };
                 if chunk + size + 16 > pages * PAGE {
                     break;
                 }

@@ -61,7 +61,7 @@ const HEAP_TYPE: u32 = 1 << 9;
 
 /// A type of the synthetic interpreter; the number is its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Type {
+pub(crate) enum Class {
     Type,
     Object,
     Dict,
@@ -75,7 +75,7 @@ pub(crate) enum Type {
     Code,
 }
 
-impl Type {
+impl Class {
     const ALL: [(Self, &'static str, u32, u32); 10] = [
         (Self::Type, "type", 152, HAVE_GC | IS_TYPE),
         (Self::Object, "object", 8, 0),
@@ -112,12 +112,12 @@ impl Image {
             this.put(RUNTIME + 8 * field, *value);
         }
         this.put(STATE - 8, STATE);
-        for (ty, name, size, flags) in Type::ALL {
+        for (ty, name, size, flags) in Class::ALL {
             let at = ty.address();
             let name = this.name(name);
-            this.words(at, &[1, Type::Type.address(), 0, name, size, u32::from(ty == Type::Tuple) * 4]);
+            this.words(at, &[1, Class::Type.address(), 0, name, size, u32::from(ty == Class::Tuple) * 4]);
             this.put(at + 84, flags);
-            this.put(at + BASE, if ty == Type::Object { 0 } else { Type::Object.address() });
+            this.put(at + BASE, if ty == Class::Object { 0 } else { Class::Object.address() });
         }
         let fields = [
             ("__basicsize__", BASIC_SIZE),
@@ -126,11 +126,11 @@ impl Image {
             ("__dictoffset__", 144),
             ("__weakrefoffset__", 96),
         ];
-        this.members(Type::Type, 2, &fields);
-        this.members(Type::Module, 6, &[("__dict__", 8)]);
-        this.members(Type::Node, 6, &[("next", 8), ("value", 12)]);
+        this.members(Class::Type, 2, &fields);
+        this.members(Class::Module, 6, &[("__dict__", 8)]);
+        this.members(Class::Node, 6, &[("next", 8), ("value", 12)]);
         let attributes = this.dict(&[]);
-        let module = this.object(Type::Module, &[attributes, 0, 0]);
+        let module = this.object(Class::Module, &[attributes, 0, 0]);
         let name = this.text("m");
         let modules = this.dict(&[(name, module)]);
         this.put(STATE + 8, modules);
@@ -169,7 +169,7 @@ impl Image {
         at
     }
 
-    fn members(&mut self, ty: Type, kind: u32, members: &[(&str, u32)]) {
+    fn members(&mut self, ty: Class, kind: u32, members: &[(&str, u32)]) {
         self.names = self.names.next_multiple_of(4);
         let table = self.names;
         self.names += 20 * (members.len() as u32 + 1);
@@ -190,8 +190,8 @@ impl Image {
     }
 
     /// An object with these words after its header.
-    pub(crate) fn object(&mut self, ty: Type, fields: &[u32]) -> u32 {
-        let (_, _, size, flags) = Type::ALL[ty as usize];
+    pub(crate) fn object(&mut self, ty: Class, fields: &[u32]) -> u32 {
+        let (_, _, size, flags) = Class::ALL[ty as usize];
         let header = if flags & HAVE_GC == 0 { 0 } else { 8 };
         let object = self.block(header + size.max(8 + 4 * fields.len() as u32)) + header;
         self.words(object, &[1, ty.address()]);
@@ -208,7 +208,7 @@ impl Image {
             .collect();
         let state = 1 << 2 | 1 << 5 | 1 << 6;
         let fields: Vec<u32> = [text.len() as u32, 0, state].into_iter().chain(words).collect();
-        self.object(Type::Str, &fields)
+        self.object(Class::Str, &fields)
     }
 
     /// A dict with keys of any type.
@@ -220,7 +220,7 @@ impl Image {
         for (at, (key, value)) in (keys + 28..).step_by(12).zip(entries) {
             self.words(at, &[0, *key, *value]);
         }
-        self.object(Type::Dict, &[entries.len() as u32, keys, 0])
+        self.object(Class::Dict, &[entries.len() as u32, keys, 0])
     }
 
     /// Gives a dict another one's entries.
@@ -231,7 +231,7 @@ impl Image {
 
     /// A list whose items are the words at an address.
     pub(crate) fn list(&mut self, items: u32, count: u32) -> u32 {
-        self.object(Type::List, &[count, items, count])
+        self.object(Class::List, &[count, items, count])
     }
 }
 
@@ -260,20 +260,20 @@ pub(crate) fn example() -> Vec<u8> {
     let mut next = 0;
     let nodes: Vec<u32> = (0..4)
         .map(|_| {
-            next = image.object(Type::Node, &[next, text]);
+            next = image.object(Class::Node, &[next, text]);
             next
         })
         .collect();
     let items = image.block(16);
     image.words(items, &nodes);
     let list = image.list(items, 4);
-    let tuple = image.object(Type::Tuple, &[2, text, list]);
+    let tuple = image.object(Class::Tuple, &[2, text, list]);
     let (name, other) = (image.text("NODES"), image.text("TUPLE"));
     image.fill(attributes, &[(name, list), (other, tuple)]);
-    let names = image.object(Type::Tuple, &[1, text]);
+    let names = image.object(Class::Tuple, &[1, text]);
     let (function, file) = (image.text("check"), image.text("m.py"));
-    let lines = image.object(Type::Bytes, &[8, 0, 0x0107_0781, 0x0B01_F882]);
-    let code = image.object(Type::Code, &[0, 0, 0, 0, 0, 0, 0, 1, names, file, 0, function, lines]);
+    let lines = image.object(Class::Bytes, &[8, 0, 0x0107_0781, 0x0B01_F882]);
+    let code = image.object(Class::Code, &[0, 0, 0, 0, 0, 0, 0, 1, names, file, 0, function, lines]);
     let frame = image.block(64);
     image.words(frame, &[code, 0, 0, 0, code + 104, 0, 0, frame + 48, 0, 0, list, tuple]);
     image.words(STATE, &[STATE + 16]);
@@ -302,8 +302,8 @@ mod tests {
     #[test]
     fn a_list_of_nodes_is_held_by_its_global() {
         let make = |image: &mut Image| {
-            let first = image.object(Type::Node, &[0, 0]);
-            let second = image.object(Type::Node, &[first, 0]);
+            let first = image.object(Class::Node, &[0, 0]);
+            let second = image.object(Class::Node, &[first, 0]);
             let items = image.block(8);
             image.words(items, &[second, 0]);
             (image.list(items, 1), first)
@@ -321,7 +321,7 @@ mod tests {
         let make = |image: &mut Image| {
             let mut nodes = vec![0];
             for _ in 0..NODES {
-                let next = image.object(Type::Node, &[nodes[nodes.len() - 1], 0]);
+                let next = image.object(Class::Node, &[nodes[nodes.len() - 1], 0]);
                 nodes.push(next);
             }
             (nodes[nodes.len() - 1], nodes)
@@ -339,8 +339,8 @@ mod tests {
     #[test]
     fn a_ring_has_chains() {
         let make = |image: &mut Image| {
-            let first = image.object(Type::Node, &[0, 0]);
-            let second = image.object(Type::Node, &[first, 0]);
+            let first = image.object(Class::Node, &[0, 0]);
+            let second = image.object(Class::Node, &[first, 0]);
             image.put(first + 8, second);
             (first, second)
         };
@@ -366,10 +366,10 @@ mod tests {
     fn a_class_and_its_bases_have_a_bounded_number_of_members() {
         let (mut image, _) = Image::new(4);
         let name = image.name("member");
-        let mut base = Type::Object.address();
+        let mut base = Class::Object.address();
         for first in [0, 200] {
-            let class = image.object(Type::Type, &[0; 36]);
-            let node = Type::Node.address() as usize;
+            let class = image.object(Class::Type, &[0; 36]);
+            let node = Class::Node.address() as usize;
             image.memory.copy_within(node + 8..node + 152, class as usize + 8);
             let table = image.block(20 * 201);
             for member in 0..200 {
