@@ -2,7 +2,7 @@
 //! words of which each looks like the head of a chunk; then many chains join, and following each to its end would take
 //! time quadratic in the memory.
 
-use super::heap::{Chunk, GRANULE, PAGE, SegmentEnd, is_plausible, length};
+use super::chunks::{Chunk, GRANULE, PAGE, SegmentEnd, is_plausible, length};
 
 /// What is known about a chunk after a free one; a chunk after one in use has the next two bits.
 const BROKEN: u8 = 1;

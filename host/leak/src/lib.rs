@@ -7,7 +7,7 @@
 //!   is.
 //! - [`corpus`]: the inputs. [`variation`]: inputs with new contents for each call. [`subject`]: the instance. [`run`]:
 //!   rounds over the inputs, in one instance, [`record`]ed; `class_run`: those of one class.
-//! - [`heap`]: dlmalloc's chunks in linear memory, `heap_chains`: what each of them leads to; `snapshot`: where they begin in
+//! - [`heap`]: dlmalloc's heap in linear memory, `chunks`: one chunk, `heap_chains`: what each leads to; `snapshot`: where they begin in
 //!   a snapshot. `heap_watch` reads them between calls.
 //! - [`judge`]: does it leak? By the ages of blocks ([`population`]), by the doublings of [`containers`], by sums
 //!   ([`verdict`]); `suspicion`: what the rounds cannot show.
@@ -21,6 +21,7 @@
 
 pub mod allocations;
 pub mod census;
+mod chunks;
 mod class_run;
 pub mod conclusion;
 pub mod containers;
