@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use plimsoll::serve::App;
 use plimsoll_runtime::pipeline::Pipeline;
 use plimsoll_runtime::stage::{Request, RunLog};
 use plimsoll_runtime::tensor::{Tensor, TensorType};
@@ -45,8 +46,15 @@ fn alone(rows: u32, runs: u32) -> f64 {
     f64::from(rows * runs) / started.elapsed().as_secs_f64()
 }
 
-/// Requests per second of this many callers, each with one request at a time.
-async fn served(pipeline: &Arc<plimsoll::deploy::ServedPipeline>, callers: usize, time: Duration) -> f64 {
+/// The bytes of inputs that were written into the buffers of batches.
+fn copied(app: &App) -> f64 {
+    let text = app.records.metrics.encode(&plimsoll::base::process::process_memory(), None);
+    let line = text.lines().find(|line| line.starts_with("plimsoll_model_batch_copied_bytes_total{"));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+}
+
+/// The requests of this many callers, each with one request at a time, in all and per second.
+async fn served(pipeline: &Arc<plimsoll::deploy::ServedPipeline>, callers: usize, time: Duration) -> (u32, f64) {
     let started = Instant::now();
     let body = Arc::new(std::fs::read(data("digits/4.png")).expect("a digit"));
     let callers: Vec<_> = (0..callers)
@@ -71,29 +79,46 @@ async fn served(pipeline: &Arc<plimsoll::deploy::ServedPipeline>, callers: usize
     for caller in callers {
         requests += caller.await.expect("no panic");
     }
-    f64::from(requests) / started.elapsed().as_secs_f64()
+    (requests, f64::from(requests) / started.elapsed().as_secs_f64())
 }
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let time = Duration::from_secs(if bench::measures() { 10 } else { 1 });
-        let titles = [("device/s", 0), ("host/s", 0), ("share", 2), ("new shapes", 0)];
-        let mut table = Table::new("device", &[("batches", 22), ("callers", 8)], &titles);
-        for (name, batches, rows) in
-            [("none", "", 1), ("max_batch = 8", "max_batch = 8", 8), ("max_batch = 16", "max_batch = 16", 16)]
-        {
+        let titles = [
+            ("device/s", 0),
+            ("host/s", 0),
+            ("share", 2),
+            ("rows/run", 1),
+            ("copied/request", 0),
+            ("new shapes", 0),
+        ];
+        let mut table = Table::new("device", &[("batches", 24), ("callers", 8)], &titles);
+        for (name, batches, rows) in [
+            ("none", "", 1),
+            ("max_batch = 8", "max_batch = 8", 8),
+            ("max_batch = 16", "max_batch = 16", 16),
+            ("16, max_delay = 10ms", "max_batch = 16\nmax_delay = \"10ms\"", 16),
+        ] {
             let device = Device::of(name);
             let own = alone(rows, 20);
             let app = bench::app(&config(name, batches)).await;
             let pipeline = app.pipeline("p").expect("configured");
             for callers in [1, 16, 32] {
                 device.take_new_shapes();
-                let rate = served(&pipeline, callers, time).await;
-                let new = device.take_new_shapes().len() as f64;
-                table.row(&[name, &callers.to_string()], &[own, rate, rate / own, new]);
+                device.take_runs();
+                let before = copied(&app);
+                let (requests, rate) = served(&pipeline, callers, time).await;
+                let (new, runs) = (device.take_new_shapes().len() as f64, device.take_runs());
+                let mean = f64::from(runs.iter().sum::<u32>()) / runs.len().max(1) as f64;
+                let copied = (copied(&app) - before) / f64::from(requests.max(1));
+                table.row(&[name, &callers.to_string()], &[own, rate, rate / own, mean, copied, new]);
             }
         }
-        table.end("rows per second of the device alone in full batches, and requests per second of the host");
+        table.end(
+            "rows per second of the device alone in full batches, and requests per second of the host; bytes of inputs \
+             that were written into batches for each request (a row has 256)",
+        );
     });
 }

@@ -133,7 +133,7 @@ fn property(backend: &str, settings: &serde_json::Value) {
         }
         match check_rows(&*model, rows.len() as u32, &proof) {
             Err(error) => prop_assert!(steps.iter().any(|step| step.mixes_rows()), "{error}"),
-            Ok(()) => {
+            Ok(_) => {
                 let together = run(&*model, &rows);
                 let alone: Vec<f32> = rows.iter().flat_map(|row| run(&*model, &[*row])).collect();
                 let largest = alone.iter().fold(0.0f32, |most, value| most.max(value.abs()));

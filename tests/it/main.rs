@@ -2,6 +2,7 @@
 
 mod admin_token;
 mod auth;
+mod batch_flow;
 mod batch_rows;
 mod batch_sizes;
 mod batching;

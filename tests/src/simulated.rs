@@ -189,6 +189,10 @@ impl Model for Loaded {
         self.sessions
     }
 
+    fn overlaps_runs(&self) -> bool {
+        false
+    }
+
     fn pays_for_new_shapes(&self) -> bool {
         true
     }

@@ -1,7 +1,10 @@
 //! Tensors as `wasi:nn` defines them: dimensions, element type, and bytes in row-major little-endian order.
 
+mod bytes;
+
 use std::fmt;
-use std::sync::Arc;
+
+pub use bytes::TensorBytes;
 
 /// The type of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,7 +64,7 @@ pub struct Tensor {
     /// Type of the elements.
     pub ty: TensorType,
     /// The elements.
-    pub data: Arc<Vec<u8>>,
+    pub data: TensorBytes,
     /// True if a guest made the tensor in its own store, so that its bytes count against that store's cap.
     pub(crate) counted: bool,
 }
@@ -72,7 +75,12 @@ pub type Tensors = Vec<(String, Tensor)>;
 impl Tensor {
     /// Makes a tensor. `data` holds the product of `dimensions` elements of `ty`.
     pub fn new(dimensions: Vec<u32>, ty: TensorType, data: Vec<u8>) -> Self {
-        Self { dimensions, ty, data: Arc::new(data), counted: false }
+        Self::with_bytes(dimensions, ty, data.into())
+    }
+
+    /// Makes a tensor of bytes that may be shared.
+    pub fn with_bytes(dimensions: Vec<u32>, ty: TensorType, data: TensorBytes) -> Self {
+        Self { dimensions, ty, data, counted: false }
     }
 
     /// Checks that the data has exactly the size that dimensions and type need.

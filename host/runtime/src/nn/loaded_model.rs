@@ -61,10 +61,10 @@ impl LoadedModel {
                 None
             }
             Some(batches) => {
-                let batch_model = batches.admit(&model)?;
+                let admitted = batches.admit(&model)?;
                 let (model_permits, backend_permits) = (Arc::clone(&model_permits), Arc::clone(&backend_permits));
                 let acquire = move || acquire_both(Arc::clone(&model_permits), Arc::clone(&backend_permits));
-                Some(Batcher::start(batch_model, batches.rules, batches.observer, acquire))
+                Some(Batcher::start(admitted, batches.rules, batches.observer, acquire))
             }
         };
         let short_runs = ShortRunDetector::new(scheduling);

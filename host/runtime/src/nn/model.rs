@@ -68,6 +68,11 @@ pub trait Model: Send + Sync {
     fn run_unless_cancelled(&self, inputs: &[Tensor], cancellation: &Cancellation) -> Result<Tensors, RunError> {
         if cancellation.is_cancelled() { Err(RunError::Cancelled) } else { self.run(inputs) }
     }
+    /// Returns true if concurrent runs compute at the same time. Otherwise the device computes one after another, and a
+    /// run that is sent while another one computes only waits there.
+    fn overlaps_runs(&self) -> bool {
+        true
+    }
     /// Returns true if the first run with a new shape of the inputs is much slower than the next ones, because the device
     /// prepares itself for the shape.
     fn pays_for_new_shapes(&self) -> bool {

@@ -126,6 +126,10 @@ impl Model for MonitoredModel {
         self.0.model.time_depends_on_values()
     }
 
+    fn overlaps_runs(&self) -> bool {
+        self.0.model.overlaps_runs()
+    }
+
     fn pays_for_new_shapes(&self) -> bool {
         self.0.model.pays_for_new_shapes()
     }

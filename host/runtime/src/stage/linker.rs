@@ -1,7 +1,5 @@
 //! The host functions that a guest may import: WASI p2 without authority, settings, assets and `wasi:nn`.
 
-use std::sync::Arc;
-
 use wasmtime::StoreContextMut;
 use wasmtime::component::{HasSelf, Linker, Resource};
 use wasmtime_wasi_config::WasiConfig;
@@ -31,7 +29,7 @@ pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<StoreState>>
     linker.instance(TENSOR)?.func_wrap(
         "[method]tensor.data",
         |store: StoreContextMut<'_, StoreState>, (tensor,): (Resource<Tensor>,)| {
-            Ok((Arc::clone(&store.data().table.get(&tensor)?.data),))
+            Ok((store.data().table.get(&tensor)?.data.to_shared(),))
         },
     )?;
     linker.instance(ASSETS)?.func_wrap("read", |store: StoreContextMut<'_, StoreState>, (name,): (String,)| {

@@ -27,6 +27,7 @@ pub struct BatchMetrics {
     rows: Family<ModelLabels, Histogram, MakeHistogram>,
     requests: Family<ModelLabels, Counter>,
     padding: Family<ModelLabels, Counter>,
+    copied: Family<ModelLabels, Counter>,
     waited: Family<ModelLabels, Histogram, MakeHistogram>,
     /// The models that have series.
     models: Arc<Mutex<BTreeSet<String>>>,
@@ -53,6 +54,12 @@ impl BatchMetrics {
             rows: histograms(registry, "model_batch_rows", "Rows in a model batch", None, rows),
             requests: family(registry, "model_batched_requests", "Runs that were combined into batches", None),
             padding: family(registry, "model_padding_rows", "Rows added to batches to reach a prepared size", None),
+            copied: family(
+                registry,
+                "model_batch_copied",
+                "Bytes of inputs that were written into the buffers of batches",
+                Some(Unit::Bytes),
+            ),
             waited: histograms(registry, "model_batch_wait", waited, Some(Unit::Seconds), seconds(buckets)),
             models: Arc::default(),
         }
@@ -73,6 +80,7 @@ impl BatchMetrics {
             self.rows.remove(&labels);
             self.requests.remove(&labels);
             self.padding.remove(&labels);
+            self.copied.remove(&labels);
             self.waited.remove(&labels);
         }
     }
@@ -98,6 +106,11 @@ impl BatchObserver for ModelBatches {
     fn padded(&self, rows: u32) {
         self.all.models().insert(self.labels.model.clone());
         self.all.padding.get_or_create(&self.labels).inc_by(rows.into());
+    }
+
+    fn copied(&self, bytes: usize) {
+        self.all.models().insert(self.labels.model.clone());
+        self.all.copied.get_or_create(&self.labels).inc_by(bytes as u64);
     }
 
     fn panicked(&self) {

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use plimsoll_runtime::tensor::{Tensor as NnTensor, TensorType};
+use plimsoll_runtime::tensor::{Tensor as NnTensor, TensorBytes, TensorType};
 
 use super::datatype::Datatype;
 use super::parameter::Parameters;
@@ -124,45 +124,44 @@ impl Tensor {
         let dimensions = self.shape.iter().map(|&size| u32::try_from(size)).collect::<Result<Vec<_>, _>>();
         let dimensions = dimensions.map_err(|_| TensorError::Size(self.shape.clone()))?;
         let Data::Fixed(bytes) = &self.data else { return Err(TensorError::NotNumeric) };
-        let (ty, data) = match self.datatype {
-            Datatype::Bool | Datatype::Uint8 => (TensorType::U8, bytes.to_vec()),
-            Datatype::Int32 => (TensorType::I32, bytes.to_vec()),
-            Datatype::Int64 => (TensorType::I64, bytes.to_vec()),
-            Datatype::Fp16 => (TensorType::Fp16, bytes.to_vec()),
-            Datatype::Fp32 => (TensorType::Fp32, bytes.to_vec()),
-            Datatype::Fp64 => (TensorType::Fp64, bytes.to_vec()),
-            Datatype::Bf16 => (TensorType::Bf16, bytes.to_vec()),
-            Datatype::Int8 => (TensorType::I32, widened(bytes, |[byte]| i32::from(byte as i8).to_le_bytes())),
+        let (ty, data): (_, TensorBytes) = match self.datatype {
+            Datatype::Bool | Datatype::Uint8 => (TensorType::U8, bytes.clone().into()),
+            Datatype::Int32 => (TensorType::I32, bytes.clone().into()),
+            Datatype::Int64 => (TensorType::I64, bytes.clone().into()),
+            Datatype::Fp16 => (TensorType::Fp16, bytes.clone().into()),
+            Datatype::Fp32 => (TensorType::Fp32, bytes.clone().into()),
+            Datatype::Fp64 => (TensorType::Fp64, bytes.clone().into()),
+            Datatype::Bf16 => (TensorType::Bf16, bytes.clone().into()),
+            Datatype::Int8 => (TensorType::I32, widened(bytes, |[byte]| i32::from(byte as i8).to_le_bytes()).into()),
             Datatype::Int16 => {
-                (TensorType::I32, widened(bytes, |two| i32::from(i16::from_le_bytes(two)).to_le_bytes()))
+                (TensorType::I32, widened(bytes, |two| i32::from(i16::from_le_bytes(two)).to_le_bytes()).into())
             }
             Datatype::Uint16 => {
-                (TensorType::I32, widened(bytes, |two| i32::from(u16::from_le_bytes(two)).to_le_bytes()))
+                (TensorType::I32, widened(bytes, |two| i32::from(u16::from_le_bytes(two)).to_le_bytes()).into())
             }
             Datatype::Uint32 => {
-                (TensorType::I64, widened(bytes, |four| i64::from(u32::from_le_bytes(four)).to_le_bytes()))
+                (TensorType::I64, widened(bytes, |four| i64::from(u32::from_le_bytes(four)).to_le_bytes()).into())
             }
             Datatype::Uint64 => {
                 let (numbers, _) = bytes.as_chunks::<8>();
                 if let Some(large) = numbers.iter().map(|eight| u64::from_le_bytes(*eight)).find(|&n| n >> 63 != 0) {
                     return Err(TensorError::LargeUint64(large));
                 }
-                (TensorType::I64, bytes.to_vec())
+                (TensorType::I64, bytes.clone().into())
             }
             Datatype::Bytes => unreachable!("BYTES tensors are not `Data::Fixed`"),
         };
-        Ok(NnTensor::new(dimensions, ty, data))
+        Ok(NnTensor::with_bytes(dimensions, ty, data))
     }
 
     /// Converts an output tensor of a stage.
     pub fn from_nn(name: String, tensor: NnTensor) -> Self {
-        let data = std::sync::Arc::try_unwrap(tensor.data).unwrap_or_else(|shared| shared.to_vec());
         Self {
             name,
             datatype: Datatype::from_nn(tensor.ty),
             shape: tensor.dimensions.iter().map(|&size| size.into()).collect(),
             parameters: Parameters::new(),
-            data: Data::Fixed(data.into()),
+            data: Data::Fixed(tensor.data.into_bytes()),
         }
     }
 }

@@ -8,7 +8,7 @@ use rten_tensor::Layout;
 use crate::nn::device::Device;
 use crate::nn::error::{LoadError, Misfit, RunError, SettingsError};
 use crate::nn::model::{Backend, BackendEntry, Model, ModelSource, Signature};
-use crate::tensor::{Tensor, TensorType, Tensors};
+use crate::tensor::{Tensor, TensorBytes, TensorType, Tensors};
 
 /// The backend in the list. It has no settings.
 pub(in crate::nn) const ENTRY: BackendEntry = BackendEntry {
@@ -229,18 +229,27 @@ fn collect<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(bytes: &[u8]) -> Vec
 fn tensor(value: Value) -> Result<Tensor, RunError> {
     let dimensions = value.shape().iter().map(|&size| size as u32).collect();
     let (ty, data) = match value {
-        Value::FloatTensor(tensor) => (TensorType::Fp32, bytes(&tensor.into_data())),
-        Value::Int32Tensor(tensor) => (TensorType::I32, bytes(&tensor.into_data())),
-        Value::UInt8Tensor(tensor) => (TensorType::U8, tensor.into_data()),
+        Value::FloatTensor(tensor) => (TensorType::Fp32, kept(tensor.into_data())),
+        Value::Int32Tensor(tensor) => (TensorType::I32, kept(tensor.into_data())),
+        Value::UInt8Tensor(tensor) => (TensorType::U8, tensor.into_data().into()),
         Value::Int8Tensor(tensor) => {
             let wide: Vec<i32> = tensor.into_data().iter().map(|&value| i32::from(value)).collect();
-            (TensorType::I32, bytes(&wide))
+            (TensorType::I32, kept(wide))
         }
         other => return Err(RunError::OutputType(format!("of the type {:?}", other.dtype()))),
     };
-    Ok(Tensor::new(dimensions, ty, data))
+    Ok(Tensor::with_bytes(dimensions, ty, data))
 }
 
-fn bytes<T: bytemuck::NoUninit>(data: &[T]) -> Vec<u8> {
-    bytemuck::cast_slice(data).to_vec()
+/// The numbers as bytes, without a copy.
+fn kept<T: bytemuck::NoUninit + Send>(numbers: Vec<T>) -> TensorBytes {
+    struct Numbers<T>(Vec<T>);
+
+    impl<T: bytemuck::NoUninit> AsRef<[u8]> for Numbers<T> {
+        fn as_ref(&self) -> &[u8] {
+            bytemuck::cast_slice(&self.0)
+        }
+    }
+
+    bytes::Bytes::from_owner(Numbers(numbers)).into()
 }

@@ -74,6 +74,10 @@ impl Model for HalvingModel {
         self.0.time_depends_on_values()
     }
 
+    fn overlaps_runs(&self) -> bool {
+        self.0.overlaps_runs()
+    }
+
     fn pays_for_new_shapes(&self) -> bool {
         self.0.pays_for_new_shapes()
     }

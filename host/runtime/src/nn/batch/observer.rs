@@ -8,6 +8,8 @@ pub trait BatchObserver: Send + Sync {
     fn batch(&self, rows: u32, requests: usize, waited: Duration);
     /// A run got `rows` more rows to reach a prepared size.
     fn padded(&self, rows: u32);
+    /// This many bytes of inputs were written into the buffers of a batch.
+    fn copied(&self, bytes: usize);
     /// The task that forms batches panicked. It continues with later runs.
     fn panicked(&self);
 }

@@ -70,15 +70,10 @@ fn take_rows(tensor: &Tensor, all: u32, from: u32, part: Part) -> Tensor {
 /// Removes the outputs of the added rows.
 fn own_rows(outputs: Tensors, part: Part) -> Result<Tensors, RunError> {
     let own = |(name, tensor): (String, Tensor)| {
-        let Tensor { mut dimensions, ty, data, .. } = tensor;
-        if dimensions.first() != Some(&part.size) {
-            return Err(RunError::BatchOutput { name, dimensions, rows: part.size });
+        if tensor.dimensions.first() != Some(&part.size) {
+            return Err(RunError::BatchOutput { name, dimensions: tensor.dimensions, rows: part.size });
         }
-        let mut data = Arc::unwrap_or_clone(data);
-        data.truncate(data.len() / part.size as usize * part.rows as usize);
-        data.shrink_to_fit();
-        dimensions[0] = part.rows;
-        Ok((name, Tensor::new(dimensions, ty, data)))
+        Ok((name, rows::slice(&tensor, part.size, 0, part.rows)))
     };
     outputs.into_iter().map(own).collect()
 }
@@ -114,6 +109,10 @@ impl Model for PaddedModel {
 
     fn time_depends_on_values(&self) -> bool {
         self.model.time_depends_on_values()
+    }
+
+    fn overlaps_runs(&self) -> bool {
+        self.model.overlaps_runs()
     }
 
     fn pays_for_new_shapes(&self) -> bool {

@@ -7,6 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use super::cost::RunCost;
 use super::row_check::{RowsTouch, batch, compare, find_size, run};
 use super::sizes::BatchSizes;
 use crate::nn::error::RunError;
@@ -51,11 +52,11 @@ pub enum PrepareError {
 }
 
 /// Runs every size once in everything that prepares itself for shapes (each session), and compares padded batches with
-/// single rows.
+/// single rows. Returns what runs cost.
 ///
 /// # Errors
 /// The size, and the row with the difference or the error of the run.
-pub fn prepare_sizes(model: &dyn Model, sizes: &BatchSizes) -> Result<(), PrepareError> {
+pub fn prepare_sizes(model: &dyn Model, sizes: &BatchSizes) -> Result<RunCost, PrepareError> {
     let inputs = model.inputs();
     let fails = |size: u32| move |reason| PrepareError::Rows { size, reason };
     let (size, _) = find_size(model, inputs).map_err(fails(1))?;
@@ -64,6 +65,7 @@ pub fn prepare_sizes(model: &dyn Model, sizes: &BatchSizes) -> Result<(), Prepar
         .collect::<Result<_, _>>()?;
     let row_bytes: u64 = batch(inputs, size, &[0]).iter().map(|input| input.data.len() as u64).sum();
     let mut before = 0;
+    let mut cost = RunCost::default();
     let (mut first, mut again) = (Duration::ZERO, Duration::ZERO);
     for rows in sizes.iter() {
         let bytes = row_bytes.saturating_mul(rows.into());
@@ -81,7 +83,9 @@ pub fn prepare_sizes(model: &dyn Model, sizes: &BatchSizes) -> Result<(), Prepar
             }
             let started = Instant::now();
             let together = run(model, &inputs).map_err(|error| PrepareError::Run { size: rows, error })?;
-            again = again.max(started.elapsed());
+            let time = started.elapsed();
+            again = again.max(time);
+            cost.record_first(rows, time);
             for (place, &row) in patterns.iter().enumerate().take(own as usize) {
                 compare(&alone[row as usize], &together, place, rows, true).map_err(fails(rows))?;
             }
@@ -94,7 +98,7 @@ pub fn prepare_sizes(model: &dyn Model, sizes: &BatchSizes) -> Result<(), Prepar
         list.join(", ")
     );
     warn_of_new_shapes(model);
-    Ok(())
+    Ok(cost)
 }
 
 /// Prepares a model without batches for runs of its one shape. A model that has no such shape, or that does not accept

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_onnx::RowProof;
 
+use super::cost::RunCost;
 use super::probe_rows::{PROVEN, UNPROVEN, is_optional, same_as, value};
 use crate::nn::error::RunError;
 use crate::nn::model::{Model, Signature};
@@ -94,18 +95,29 @@ pub enum RowsTouch {
     },
 }
 
-/// Checks what the graph proves about the rows of a model, runs rows alone and in batches, and compares.
+/// Checks what the graph proves about the rows of a model, runs rows alone and in batches, and compares. Returns what
+/// runs cost.
 ///
 /// # Errors
 /// The output, and the node or the row with the difference.
-pub fn check_rows(model: &dyn Model, max_batch: u32, proof: &RowProof) -> Result<(), RowsTouch> {
+pub fn check_rows(model: &dyn Model, max_batch: u32, proof: &RowProof) -> Result<RunCost, RowsTouch> {
     let inputs = model.inputs();
     let (size, first) = find_size(model, inputs)?;
     let started = Instant::now();
     let is_proven = *proof == RowProof::Separate;
+    let mut cost = RunCost::default();
+    let mut timed = |inputs: &[Tensor]| {
+        let started = Instant::now();
+        let result = run(model, inputs);
+        let rows = inputs.first().and_then(|input| input.dimensions.first()).copied().unwrap_or(0);
+        if result.is_ok() {
+            cost.record_first(rows, started.elapsed());
+        }
+        result
+    };
     let mut alone: Vec<(u32, Tensors)> = vec![(0, first)];
     for row in 1..if is_proven { PROVEN } else { UNPROVEN } {
-        match run(model, &batch(inputs, size, &[row])) {
+        match timed(&batch(inputs, size, &[row])) {
             Ok(outputs) => alone.push((row, outputs)),
             // Not every model accepts extreme numbers.
             Err(_) if is_optional(row) => {}
@@ -118,7 +130,7 @@ pub fn check_rows(model: &dyn Model, max_batch: u32, proof: &RowProof) -> Result
         let count = rows.len() as u32;
         let patterns: Vec<u32> = rows.iter().map(|&row| alone[row].0).collect();
         let together =
-            run(model, &batch(inputs, size, &patterns)).map_err(|error| RowsTouch::Batch { rows: count, error })?;
+            timed(&batch(inputs, size, &patterns)).map_err(|error| RowsTouch::Batch { rows: count, error })?;
         for (place, &row) in rows.iter().enumerate() {
             compare(&alone[row].1, &together, place, count, is_proven)?;
         }
@@ -126,7 +138,7 @@ pub fn check_rows(model: &dyn Model, max_batch: u32, proof: &RowProof) -> Result
     // This comes last, because a measured difference is a better explanation.
     match proof {
         RowProof::Mixed(why) => Err(RowsTouch::Mixed(why.clone())),
-        RowProof::Separate => Ok(()),
+        RowProof::Separate => Ok(cost),
         RowProof::Unknown(why) => {
             tracing::warn!(
                 "`max_batch`: the graph of the model does not prove that its rows are independent ({why}); a comparison of \
@@ -134,7 +146,7 @@ pub fn check_rows(model: &dyn Model, max_batch: u32, proof: &RowProof) -> Result
                 alone.len(),
                 max_batch.min(LARGEST)
             );
-            Ok(())
+            Ok(cost)
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The rows of a batch: the check for a batch axis, and joining and splitting tensors by rows.
 
-use super::waiting::Waiting;
 use crate::nn::error::RunError;
 use crate::nn::model::Signature;
 use crate::tensor::{Tensor, Tensors};
@@ -57,63 +56,48 @@ pub(super) fn rows(inputs: &[Tensor]) -> Result<u32, RunError> {
     }
 }
 
-/// Joins the rows of all runs, in their order: one tensor for each input.
-pub(super) fn join(batch: &[Waiting]) -> Vec<Tensor> {
-    let first = &batch[0].inputs;
-    (0..first.len())
-        .map(|input| {
-            let mut dimensions = first[input].dimensions.clone();
-            dimensions[0] = batch.iter().map(|waiting| waiting.rows).sum();
-            let bytes = batch.iter().map(|waiting| waiting.inputs[input].data.len()).sum();
-            let mut data = Vec::with_capacity(bytes);
-            batch.iter().for_each(|waiting| data.extend_from_slice(&waiting.inputs[input].data));
-            Tensor::new(dimensions, first[input].ty, data)
-        })
-        .collect()
-}
-
-/// Splits every output into the rows of each run.
-pub(super) fn split(outputs: &Tensors, rows: &[u32]) -> Result<Vec<Tensors>, RunError> {
-    let all: u32 = rows.iter().sum();
+/// Splits every output into the rows of each run: views of its buffer. `all` are the rows of the outputs; those after
+/// the rows of the runs are left out.
+pub(super) fn split(outputs: &Tensors, rows: &[u32], all: u32) -> Result<Vec<Tensors>, RunError> {
     let mut parts: Vec<Tensors> = rows.iter().map(|_| Vec::with_capacity(outputs.len())).collect();
     for (name, tensor) in outputs {
         if tensor.dimensions.first() != Some(&all) {
             return Err(RunError::BatchOutput { name: name.clone(), dimensions: tensor.dimensions.clone(), rows: all });
         }
-        let row = tensor.data.len() / all as usize;
-        let mut at = 0;
+        let mut from = 0;
         for (part, &rows) in parts.iter_mut().zip(rows) {
-            let mut dimensions = tensor.dimensions.clone();
-            dimensions[0] = rows;
-            let end = at + row * rows as usize;
-            part.push((name.clone(), Tensor::new(dimensions, tensor.ty, tensor.data[at..end].to_vec())));
-            at = end;
+            part.push((name.clone(), slice(tensor, all, from, rows)));
+            from += rows;
         }
     }
     Ok(parts)
 }
 
-/// `count` rows from `from` on, of a tensor with `all` rows.
+/// `count` rows from `from` on, of a tensor with `all` rows: a view.
 pub(super) fn slice(tensor: &Tensor, all: u32, from: u32, count: u32) -> Tensor {
     let row = tensor.data.len() / all as usize;
-    let data = tensor.data[from as usize * row..][..count as usize * row].to_vec();
+    let start = from as usize * row;
     let mut dimensions = tensor.dimensions.clone();
     dimensions[0] = count;
-    Tensor::new(dimensions, tensor.ty, data)
+    Tensor::with_bytes(dimensions, tensor.ty, tensor.data.view(start..start + count as usize * row))
 }
 
 /// Joins the outputs of the parts of a run; each part has its number of rows.
-pub(super) fn concatenate(parts: Vec<(u32, Tensors)>) -> Tensors {
+pub(super) fn concatenate(mut parts: Vec<(u32, Tensors)>) -> Tensors {
     let all: u32 = parts.iter().map(|(rows, _)| rows).sum();
-    let mut parts = parts.into_iter().map(|(_, outputs)| outputs);
-    let Some(mut joined) = parts.next() else { return Tensors::new() };
-    for outputs in parts {
-        for ((_, tensor), (_, more)) in joined.iter_mut().zip(outputs) {
-            std::sync::Arc::make_mut(&mut tensor.data).extend_from_slice(&more.data);
-        }
+    let Some((_, first)) = parts.first() else { return Tensors::new() };
+    if parts.len() == 1 {
+        return parts.remove(0).1;
     }
-    joined.iter_mut().for_each(|(_, tensor)| tensor.dimensions[0] = all);
-    joined
+    let joined = |(index, (name, tensor)): (usize, &(String, Tensor))| {
+        let parts: Vec<_> = parts.iter().filter_map(|(_, outputs)| outputs.get(index)).collect();
+        let mut data = Vec::with_capacity(parts.iter().map(|(_, part)| part.data.len()).sum());
+        parts.iter().for_each(|(_, part)| data.extend_from_slice(&part.data));
+        let mut dimensions = tensor.dimensions.clone();
+        dimensions[0] = all;
+        (name.clone(), Tensor::new(dimensions, tensor.ty, data))
+    };
+    first.iter().enumerate().map(joined).collect()
 }
 
 #[cfg(test)]

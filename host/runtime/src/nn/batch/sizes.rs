@@ -99,6 +99,11 @@ impl BatchSizes {
         self.0.binary_search(&rows).is_ok()
     }
 
+    /// How many rows a run needs to reach the next size. `None` if it is larger than all sizes.
+    pub(super) fn padding(&self, rows: u32) -> Option<u32> {
+        self.0.iter().find(|&&size| size >= rows).map(|size| size - rows)
+    }
+
     /// Divides a run: parts of the largest size, and the rest, padded to the next size.
     pub(super) fn parts(&self, rows: u32) -> impl Iterator<Item = Part> {
         let mut left = rows;
@@ -129,6 +134,7 @@ mod tests {
             assert_eq!(sizes.parts(rows).map(|part| part.rows).sum::<u32>(), rows);
             assert!(sizes.parts(rows).all(|part| sizes.contains(part.size) && part.rows <= part.size));
         }
+        assert_eq!([1, 3, 9, 12, 13].map(|rows| sizes.padding(rows)), [Some(0), Some(1), Some(3), Some(0), None]);
         assert_eq!(BatchSizes::powers_of_two(1).expect("valid"), BatchSizes(vec![1]));
         assert_eq!(BatchSizes::powers_of_two(u32::MAX), Err(BatchSizesError::TooLarge(u32::MAX)));
     }

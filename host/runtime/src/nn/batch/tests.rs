@@ -1,9 +1,11 @@
 //! The batcher with a model that doubles its input.
 
+mod flow;
 mod padding_tests;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -52,6 +54,8 @@ impl BatchObserver for Unobserved {
 
     fn padded(&self, _rows: u32) {}
 
+    fn copied(&self, _bytes: usize) {}
+
     fn panicked(&self) {}
 }
 
@@ -68,6 +72,8 @@ impl BatchObserver for Panicking {
     }
 
     fn padded(&self, _rows: u32) {}
+
+    fn copied(&self, _bytes: usize) {}
 
     fn panicked(&self) {
         self.panics.fetch_add(1, Relaxed);
@@ -104,7 +110,12 @@ fn observed_batcher(max_batch: u32, observer: Arc<dyn BatchObserver>) -> (Arc<Do
         }
     };
     let shared: Arc<dyn Model> = model.clone();
-    (model, gate, Arc::new(Batcher::start(shared, rules, observer, permits)))
+    (model, gate, Arc::new(Batcher::start(admitted(shared), rules, observer, permits)))
+}
+
+/// A model whose runs have an unknown cost.
+fn admitted(model: Arc<dyn Model>) -> Admitted {
+    Admitted { model, sizes: None, cost: RunCost::default() }
 }
 
 /// Lets every other task run until it waits.
@@ -219,7 +230,8 @@ async fn a_batch_without_callers_is_stopped() {
         let (events, told) = std::sync::mpsc::channel();
         let model: Arc<dyn Model> = Arc::new(UntilStopped { events: Mutex::new(events) });
         let rules = BatchRules { max_batch: callers, max_delay: Duration::from_mins(1) };
-        let batcher = Batcher::start(model, rules, Arc::new(Unobserved), || async { Box::new(()) as HeldPermits });
+        let permits = || async { Box::new(()) as HeldPermits };
+        let batcher = Batcher::start(admitted(model), rules, Arc::new(Unobserved), permits);
         let batcher = Arc::new(batcher);
         let run = || {
             let batcher = Arc::clone(&batcher);

@@ -1,4 +1,4 @@
-//! A run that waits for a batch.
+//! A run that waits for a batch, and its place in the batch.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,10 +18,25 @@ pub(super) struct Waiting {
     pub(super) caller: Arc<Caller>,
 }
 
+/// A run in a batch, without its inputs.
+pub(super) struct Member {
+    pub(super) rows: u32,
+    pub(super) since: Instant,
+    pub(super) answer: oneshot::Sender<Result<Tensors, RunError>>,
+    pub(super) caller: Arc<Caller>,
+}
+
 impl Waiting {
-    /// Returns true if two runs can share a batch: types and shapes are equal, except for the number of rows.
-    pub(super) fn fits(&self, other: &Self) -> bool {
-        let alike = |(a, b): (&Tensor, &Tensor)| a.ty == b.ty && a.dimensions[1..] == b.dimensions[1..];
-        self.inputs.iter().zip(&other.inputs).all(alike)
+    /// The inputs, and the place in a batch.
+    pub(super) fn into_parts(self) -> (Vec<Tensor>, Member) {
+        let Self { inputs, rows, since, answer, caller } = self;
+        (inputs, Member { rows, since, answer, caller })
+    }
+}
+
+impl Member {
+    /// Returns true if nothing waits for the answer.
+    pub(super) fn is_gone(&self) -> bool {
+        self.answer.is_closed()
     }
 }

@@ -47,6 +47,10 @@ impl Model for Loaded {
         self.time_depends_on_values
     }
 
+    fn overlaps_runs(&self) -> bool {
+        self.device == Device::Cpu
+    }
+
     fn pays_for_new_shapes(&self) -> bool {
         self.device != Device::Cpu
     }

@@ -4,7 +4,7 @@ use super::*;
 
 /// Counts the rows that are added.
 #[derive(Default)]
-struct Padding(AtomicU32);
+pub(super) struct Padding(pub(super) AtomicU32);
 
 impl BatchObserver for Padding {
     fn batch(&self, _rows: u32, _requests: usize, _waited: Duration) {}
@@ -12,6 +12,8 @@ impl BatchObserver for Padding {
     fn padded(&self, rows: u32) {
         self.0.fetch_add(rows, Relaxed);
     }
+
+    fn copied(&self, _bytes: usize) {}
 
     fn panicked(&self) {}
 }
@@ -72,11 +74,11 @@ fn a_model_that_computes_wrongly_with_a_padded_size_is_refused() {
     let signature = Signature { name: "x".into(), types: vec![TensorType::Fp32], shape: Some(vec![None, Some(2)]) };
     let model = |size| WrongAt { size, signatures: vec![signature.clone()] };
     let sizes = BatchSizes::powers_of_two(64).expect("valid");
-    assert_eq!(prepare_sizes(&model(3), &sizes), Ok(()), "a size that is never run");
+    assert_eq!(prepare_sizes(&model(3), &sizes).map(drop), Ok(()), "a size that is never run");
     for size in sizes.iter().skip(1) {
         let error = prepare_sizes(&model(size), &sizes).expect_err("refused").to_string();
         assert!(error.starts_with(&format!("batch size {size}: ")), "{error}");
     }
     // The check of rows alone does not find this.
-    assert_eq!(check_rows(&model(16), 16, &RowProof::Separate), Ok(()));
+    assert_eq!(check_rows(&model(16), 16, &RowProof::Separate).map(drop), Ok(()));
 }

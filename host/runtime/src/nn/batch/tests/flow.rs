@@ -1,0 +1,195 @@
+//! When batches end their admission, with a device whose runs end when the test says so.
+
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+
+use tokio::task::JoinHandle;
+
+use super::padding_tests::Padding;
+use super::*;
+
+/// A device that tells the rows of each run when it starts, and ends one run for each message of the gate.
+struct Gated {
+    overlaps: bool,
+    started: Mutex<Sender<u32>>,
+    gate: Mutex<Receiver<()>>,
+    /// The numbers of every run.
+    inputs: Mutex<Vec<Vec<f32>>>,
+}
+
+impl Model for Gated {
+    fn inputs(&self) -> &[Signature] {
+        &[]
+    }
+
+    fn outputs(&self) -> &[Signature] {
+        &[]
+    }
+
+    fn concurrent_runs(&self) -> usize {
+        2
+    }
+
+    fn overlaps_runs(&self) -> bool {
+        self.overlaps
+    }
+
+    fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+        self.inputs.lock().expect("whole").push(bytemuck::cast_slice(&inputs[0].data).to_vec());
+        self.started.lock().expect("whole").send(inputs[0].dimensions[0]).expect("the test listens");
+        self.gate.lock().expect("whole").recv().expect("the test lets it end");
+        Ok(vec![("y".into(), inputs[0].clone())])
+    }
+}
+
+/// What a test holds of a device and its batches of at most 4 rows.
+struct Bench {
+    model: Arc<Gated>,
+    batcher: Arc<Batcher>,
+    started: Option<Receiver<u32>>,
+    gate: Sender<()>,
+    padding: Arc<Padding>,
+}
+
+impl Bench {
+    fn new(overlaps: bool, sizes: Option<BatchSizes>) -> Self {
+        let ((started_sender, started), (gate, gate_receiver)) = (channel(), channel());
+        let model = Arc::new(Gated {
+            overlaps,
+            started: Mutex::new(started_sender),
+            gate: Mutex::new(gate_receiver),
+            inputs: Mutex::default(),
+        });
+        let padding = Arc::new(Padding::default());
+        let rules = BatchRules { max_batch: 4, max_delay: Duration::ZERO };
+        let admitted = Admitted { model: model.clone(), sizes, cost: RunCost::default() };
+        let permits = || async { Box::new(()) as HeldPermits };
+        let batcher = Arc::new(Batcher::start(admitted, rules, padding.clone(), permits));
+        Self { model, batcher, started: Some(started), gate, padding }
+    }
+
+    fn run(&self, rows: u32, value: f32) -> JoinHandle<Result<(Vec<u32>, f32), RunError>> {
+        let batcher = Arc::clone(&self.batcher);
+        tokio::spawn(async move { first(batcher.run(numbers(rows, value)).await) })
+    }
+
+    /// The rows of the next run that starts; `None` if none starts.
+    async fn next_start(&mut self, wait: Duration) -> Option<u32> {
+        let started = self.started.take().expect("not in use");
+        let waiting = tokio::task::spawn_blocking(move || (started.recv_timeout(wait), started));
+        let (rows, started) = waiting.await.expect("no panic");
+        self.started = Some(started);
+        assert_ne!(rows, Err(RecvTimeoutError::Disconnected));
+        rows.ok()
+    }
+
+    async fn started(&mut self) -> u32 {
+        self.next_start(Duration::from_secs(30)).await.expect("a run starts")
+    }
+
+    async fn nothing_starts(&mut self) {
+        settle().await;
+        assert_eq!(self.next_start(Duration::from_millis(50)).await, None);
+    }
+
+    /// Lets a run end.
+    fn end(&self) {
+        self.gate.send(()).expect("the device waits");
+    }
+}
+
+#[tokio::test]
+async fn runs_that_arrive_while_a_device_computes_share_the_next_batch() {
+    let mut bench = Bench::new(false, None);
+    let first = bench.run(1, 1.0);
+    assert_eq!(bench.started().await, 1);
+    let second = bench.run(1, 2.0);
+    // The device would only let it wait, and the third run could not join it.
+    bench.nothing_starts().await;
+    let third = bench.run(1, 3.0);
+    bench.nothing_starts().await;
+    bench.end();
+    assert_eq!(bench.started().await, 2);
+    bench.end();
+    for (run, value) in [(first, 1.0), (second, 2.0), (third, 3.0)] {
+        assert_eq!(run.await.expect("no panic"), Ok((vec![1, 2], value)));
+    }
+}
+
+#[tokio::test]
+async fn a_full_batch_is_sent_while_the_device_computes() {
+    let mut bench = Bench::new(false, None);
+    let busy = bench.run(1, 1.0);
+    assert_eq!(bench.started().await, 1);
+    let more: Vec<_> = (0..4u8).map(|n| bench.run(1, n.into())).collect();
+    assert_eq!(bench.started().await, 4, "full, so it waits at the device");
+    let last = bench.run(3, 9.0);
+    bench.nothing_starts().await;
+    // A run that finds no room makes the batch as full as it gets.
+    let apart = bench.run(2, 8.0);
+    assert_eq!(bench.started().await, 3);
+    bench.nothing_starts().await;
+    bench.end();
+    bench.nothing_starts().await;
+    (0..2).for_each(|_| bench.end());
+    assert_eq!(bench.started().await, 2, "the device is free");
+    bench.end();
+    for run in more.into_iter().chain([busy, last, apart]) {
+        run.await.expect("no panic").expect("an answer");
+    }
+}
+
+#[tokio::test]
+async fn runs_that_compute_at_the_same_time_do_not_wait_for_each_other() {
+    let mut bench = Bench::new(true, None);
+    let runs = [bench.run(1, 1.0), bench.run(1, 2.0)];
+    assert_eq!(bench.started().await, 2);
+    let more = bench.run(1, 3.0);
+    assert_eq!(bench.started().await, 1);
+    (0..2).for_each(|_| bench.end());
+    for run in runs.into_iter().chain([more]) {
+        run.await.expect("no panic").expect("an answer");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_padded_in_its_buffer_without_the_rows_of_callers_that_left() {
+    let mut bench = Bench::new(false, Some(BatchSizes::new(vec![1, 4], 4).expect("valid")));
+    let busy = bench.run(1, 0.0);
+    assert_eq!(bench.started().await, 1);
+    let stay = bench.run(1, 5.0);
+    let gone = bench.run(1, 6.0);
+    let last = bench.run(1, 7.0);
+    settle().await;
+    gone.abort();
+    assert!(gone.await.is_err());
+    bench.end();
+    assert_eq!(bench.started().await, 4);
+    bench.end();
+    let last_input = bench.model.inputs.lock().expect("whole").last().cloned().expect("a run");
+    assert_eq!(last_input, [5.0, 5.0, 7.0, 7.0, 7.0, 7.0, 7.0, 7.0]);
+    assert_eq!(bench.padding.0.load(Relaxed), 2);
+    for (run, value) in [(busy, 0.0), (stay, 5.0), (last, 7.0)] {
+        assert_eq!(run.await.expect("no panic"), Ok((vec![1, 2], value)), "only its own row");
+    }
+}
+
+#[tokio::test]
+async fn outputs_are_views_of_one_buffer() {
+    let (_, gate, batcher) = batcher(8);
+    let runs: Vec<_> = (1..=3u8)
+        .map(|n| {
+            let batcher = Arc::clone(&batcher);
+            tokio::spawn(async move { batcher.run(numbers(n.into(), n.into())).await })
+        })
+        .collect();
+    settle().await;
+    gate.add_permits(1);
+    let mut end = None;
+    for run in runs {
+        let (_, output) = run.await.expect("no panic").expect("an answer").remove(0);
+        let range = output.data.as_ptr_range();
+        assert!(end.is_none_or(|end| end == range.start), "it follows the rows before it");
+        end = Some(range.end);
+    }
+}

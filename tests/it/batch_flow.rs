@@ -1,0 +1,65 @@
+//! How batches flow to a device that computes one run after another: callers that return at about the same time share a
+//! run, and their tensors are written into its buffer once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use plimsoll_tests::simulated::Device;
+use plimsoll_tests::{Server, data};
+
+use crate::batching::{config, metric};
+
+const CALLERS: usize = 16;
+
+/// A run takes so long that waiting for the callers of the batch before it pays, on a slow machine too.
+const COSTS: &str = "run_ms = 600, row_ms = 1";
+
+/// The rows of the runs that this many callers cause, each with one request at a time.
+async fn runs(device: &str, max_delay: &str, time: Duration) -> (Vec<u32>, Server) {
+    let simulated = Device::of(device);
+    let model = format!(
+        "file = \"bundled:digits.onnx\"\nbackend = \"simulated\"\nmax_batch = 16\nmax_delay = \"{max_delay}\"\n\
+         options = {{ device = \"{device}\", sessions = 2, {COSTS} }}"
+    );
+    let server = Arc::new(Server::start(&config(&model)).await);
+    let body = std::fs::read(data("digits/4.png")).expect("a digit");
+    simulated.take_runs();
+    let ends = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let (server, body, ends) = (Arc::clone(&server), body.clone(), Arc::clone(&ends));
+            tokio::spawn(async move {
+                while !ends.load(Relaxed) {
+                    let reply = server.infer("p", "", body.clone()).await;
+                    assert_eq!(reply.status, 200, "{}", reply.text);
+                    assert_eq!(reply.json()["predictions"][0]["label"], "4", "{}", reply.text);
+                }
+            })
+        })
+        .collect();
+    tokio::time::sleep(time).await;
+    ends.store(true, Relaxed);
+    for caller in callers {
+        caller.await.expect("no panic");
+    }
+    let server = Arc::into_inner(server).expect("not in use");
+    (simulated.take_runs(), server)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_return_together_share_a_run() {
+    let (runs, server) = runs("flow", "400ms", Duration::from_secs(6)).await;
+    // The first runs gather the callers, and the last one is that of callers that stop.
+    let settled = &runs[2.min(runs.len())..runs.len().saturating_sub(1)];
+    let rows: u32 = settled.iter().sum();
+    assert!(settled.len() >= 4, "{runs:?}");
+    // If a batch were closed before the device can compute it, there would be two or three groups of callers.
+    assert!(rows as usize >= settled.len() * 12, "most runs have the rows of most callers: {runs:?}");
+    let text = server.get("/metrics").await.text;
+    let (copied, rows) = (
+        metric(&text, "plimsoll_model_batch_copied_bytes_total{model=\"m\"}"),
+        metric(&text, "plimsoll_model_batch_rows_sum{model=\"m\"}"),
+    );
+    assert!(copied > 0.0 && copied <= rows * 64.0 * 4.0, "at most once: {copied} bytes for {rows} rows");
+}
