@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plimsoll::serve::App;
-use plimsoll_runtime::pipeline::Pipeline;
-use plimsoll_runtime::stage::{Request, RunLog};
 use plimsoll_runtime::tensor::{Tensor, TensorType};
 use plimsoll_tests::bench::{self, Table};
 use plimsoll_tests::data;
@@ -53,47 +51,13 @@ fn copied(app: &App) -> f64 {
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
 }
 
-/// The requests of this many callers, each with one request at a time, in all and per second.
-async fn served(pipeline: &Arc<plimsoll::deploy::ServedPipeline>, callers: usize, time: Duration) -> (u32, f64) {
-    let started = Instant::now();
-    let body = Arc::new(std::fs::read(data("digits/4.png")).expect("a digit"));
-    let callers: Vec<_> = (0..callers)
-        .map(|_| {
-            let (pipeline, body) = (Arc::clone(pipeline), Arc::clone(&body));
-            tokio::spawn(async move {
-                let mut requests = 0u32;
-                while started.elapsed() < time {
-                    let pipeline: &Pipeline = &pipeline;
-                    let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
-                    let mut log = RunLog::new(Duration::from_secs(60));
-                    let infer = pipeline.chip("c").expect("configured");
-                    let reply = pipeline.run(infer, &mut log, &request, &body).await;
-                    reply.map_err(|failed| failed.error).expect("a reply");
-                    requests += 1;
-                }
-                requests
-            })
-        })
-        .collect();
-    let mut requests = 0;
-    for caller in callers {
-        requests += caller.await.expect("no panic");
-    }
-    (requests, f64::from(requests) / started.elapsed().as_secs_f64())
-}
-
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let time = Duration::from_secs(if bench::measures() { 10 } else { 1 });
-        let titles = [
-            ("device/s", 0),
-            ("host/s", 0),
-            ("share", 2),
-            ("rows/run", 1),
-            ("copied/request", 0),
-            ("new shapes", 0),
-        ];
+        let body = Arc::new(std::fs::read(data("digits/4.png")).expect("a digit"));
+        let titles =
+            [("device/s", 0), ("host/s", 0), ("share", 2), ("rows/run", 1), ("copied/request", 0), ("new shapes", 0)];
         let mut table = Table::new("device", &[("batches", 24), ("callers", 8)], &titles);
         for (name, batches, rows) in [
             ("none", "", 1),
@@ -109,7 +73,7 @@ fn main() {
                 device.take_new_shapes();
                 device.take_runs();
                 let before = copied(&app);
-                let (requests, rate) = served(&pipeline, callers, time).await;
+                let (requests, rate) = bench::served(&pipeline, "c", &body, callers, time).await;
                 let (new, runs) = (device.take_new_shapes().len() as f64, device.take_runs());
                 let mean = f64::from(runs.iter().sum::<u32>()) / runs.len().max(1) as f64;
                 let copied = (copied(&app) - before) / f64::from(requests.max(1));

@@ -10,6 +10,8 @@ mod budgets;
 mod cache;
 mod canary;
 mod chip_failures;
+mod chip_tables;
+mod chips;
 mod cli;
 mod closed_pipe;
 mod compare;

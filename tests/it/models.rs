@@ -61,7 +61,7 @@ assets = {{ "labels.txt" = "{models}/squeezenet-1.0/labels.txt" }}
     )
 }
 
-fn examples(folder: &Path) -> Vec<(serde_json::Value, Vec<u8>)> {
+pub(crate) fn examples(folder: &Path) -> Vec<(serde_json::Value, Vec<u8>)> {
     let entries = std::fs::read_dir(folder.join("examples")).expect("examples");
     entries
         .map(|entry| {

@@ -4,20 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use plimsoll_tests::{Site, TempDir, stamped, stamped_reply};
+use plimsoll_tests::{Site, TempDir, is_alone, stamped, stamped_reply};
 
 use crate::wrapped::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_deployments_under_load_fail_no_request_and_leak_no_memory() {
     // Resident memory is that of the whole process, so the test runs alone in a new process.
-    if std::env::var_os("ALONE").is_none() {
-        let name = "swap::a_hundred_deployments_under_load_fail_no_request_and_leak_no_memory";
-        let mut alone = tokio::process::Command::new(std::env::current_exe().expect("a file"));
-        let output = alone.args(["--exact", name, "--nocapture"]).env("ALONE", "1").output().await.expect("it starts");
-        let (stdout, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        println!("{stdout}");
-        assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}{log}");
+    if !is_alone("swap::a_hundred_deployments_under_load_fail_no_request_and_leak_no_memory") {
         return;
     }
     const SWAPS: u32 = 100;

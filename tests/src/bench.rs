@@ -1,10 +1,14 @@
 //! Helpers for the in-process benchmarks: measuring or smoke run, a runtime, timing loops, and the result table.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use plimsoll::config::Config;
+use plimsoll::deploy::ServedPipeline;
 use plimsoll::serve::App;
+use plimsoll_runtime::pipeline::Pipeline;
+use plimsoll_runtime::stage::{Request, RunLog};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
@@ -49,6 +53,44 @@ pub async fn app(toml: &str) -> App {
     let config = Config::parse(toml, Path::new("bench.toml")).expect("valid");
     let config = Config { cache_dir: Some(shared_cache()), ..config };
     App::build(&config).await.expect("served")
+}
+
+/// The requests of this many callers of a pipeline in this process, each with one request at a time, in all and per
+/// second.
+///
+/// # Panics
+/// If a request fails.
+pub async fn served(
+    pipeline: &Arc<ServedPipeline>,
+    chip: &str,
+    body: &Arc<Vec<u8>>,
+    callers: usize,
+    time: Duration,
+) -> (u32, f64) {
+    let started = Instant::now();
+    let callers: Vec<_> = (0..callers)
+        .map(|_| {
+            let (pipeline, body, chip) = (Arc::clone(pipeline), Arc::clone(body), chip.to_owned());
+            tokio::spawn(async move {
+                let mut requests = 0u32;
+                while started.elapsed() < time {
+                    let pipeline: &Pipeline = &pipeline;
+                    let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
+                    let mut log = RunLog::new(Duration::from_secs(60));
+                    let infer = pipeline.chip(&chip).expect("configured");
+                    let reply = pipeline.run(infer, &mut log, &request, &body).await;
+                    reply.map_err(|failed| failed.error).expect("a reply");
+                    requests += 1;
+                }
+                requests
+            })
+        })
+        .collect();
+    let mut requests = 0;
+    for caller in callers {
+        requests += caller.await.expect("no panic");
+    }
+    (requests, f64::from(requests) / started.elapsed().as_secs_f64())
 }
 
 /// The folder to which benchmarks write: `target` of the workspace.

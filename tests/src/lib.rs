@@ -51,6 +51,23 @@ pub fn skip(reason: &str) {
     eprintln!("SKIPPED: {reason}");
 }
 
+/// Runs a test of the calling file of tests in a new process, because it needs a process of its own. Returns true in that
+/// process.
+///
+/// # Panics
+/// If the test fails there.
+pub fn is_alone(test: &str) -> bool {
+    if std::env::var_os("ALONE").is_some() {
+        return true;
+    }
+    let mut alone = std::process::Command::new(std::env::current_exe().expect("a file"));
+    let output = alone.args(["--exact", test, "--nocapture"]).env("ALONE", "1").output().expect("it starts");
+    let (stdout, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{stdout}{log}");
+    assert!(output.status.success() && stdout.contains("1 passed"), "{test} failed in a process of its own");
+    false
+}
+
 /// A configuration of one pipeline `p` of test guests: the given preprocess plugin, then `echo-infer` and
 /// `echo-postprocess`. `stage` is added to `[pipelines.p.preprocess]`.
 pub fn guests_config(preprocess: &str, stage: &str) -> String {

@@ -11,8 +11,8 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use plimsoll_runtime::nn::{
-    Backend, BackendEntry, BackendName, BackendSettings, LoadError, Model, ModelSource, RunError, SettingsError,
-    Signature, backends,
+    Backend, BackendEntry, BackendName, BackendSettings, DeviceDescription, LoadError, Model, ModelSource, RunError,
+    SettingsError, Signature, backends,
 };
 use plimsoll_runtime::tensor::{Tensor, Tensors};
 
@@ -129,6 +129,14 @@ impl Backend for Simulated {
         let source = ModelSource { options: BTreeMap::new(), ..source.clone() };
         let model = self.0.load(&source)?;
         Ok(Box::new(Loaded { model, device, costs, sessions, idle: Mutex::new(vec![HashSet::new(); sessions]) }))
+    }
+
+    fn description(&self) -> String {
+        "simulated devices".to_owned()
+    }
+
+    fn devices(&self) -> Vec<DeviceDescription> {
+        Vec::new()
     }
 }
 

@@ -25,6 +25,13 @@ pub fn process_memory() -> ProcessMemory {
     ProcessMemory { resident_bytes, cgroup_bytes, cgroup_limit_bytes }
 }
 
+/// The memory of the machine in bytes, if the operating system reports it.
+pub fn memory_of_machine() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// Usage and limit of the process's memory cgroup below `root`. `membership` is the text of `/proc/self/cgroup`.
 ///
 /// In version 2, `membership` has one line `0::PATH`; in version 1, it has one line for each controller (cgroups(7)).

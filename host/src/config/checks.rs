@@ -52,6 +52,13 @@ impl Config {
         times.push(("deploy.upload_timeout".to_owned(), Some(self.deploy.upload_timeout)));
         times.push(("server.grace_period".to_owned(), Some(*grace_period)));
         times.push(("deploy.poll".to_owned(), Some(self.deploy.poll)));
+        for (name, chip) in &self.chips {
+            match chip.mistake(name) {
+                Some((key, reason)) if key.is_empty() => return refused(&format!("chips.{name}"), &reason),
+                Some((key, reason)) => return refused(&format!("chips.{name}.{key}"), &reason),
+                None => {}
+            }
+        }
         for (name, model) in &self.models {
             if let Some((key, reason)) = model.mistake() {
                 return refused(&format!("models.{name}.{key}"), &reason);

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::admin::Admin;
 use super::auth::Auth;
 use super::backends::Backends;
+use super::chips::ChipSettings;
 use super::deploy::Deploy;
 use super::listen::Listen;
 use super::memory::Memory;
@@ -62,6 +63,9 @@ pub struct Config {
     /// Settings of the libraries that run models.
     #[serde(default)]
     pub backends: Backends,
+    /// Devices of execution providers by name.
+    #[serde(default, deserialize_with = "tables")]
+    pub chips: BTreeMap<String, ChipSettings>,
     /// Models by name.
     #[serde(default, deserialize_with = "tables")]
     pub models: BTreeMap<String, Model>,

@@ -1,6 +1,10 @@
 //! Reads and checks `plimsoll.toml`.
 
 use std::path::Path;
+use std::sync::Arc;
+
+use plimsoll_runtime::nn::Device;
+use plimsoll_runtime::nn::device::UnknownDevice;
 
 use super::error::ConfigError;
 use super::file::{Config, DEMO};
@@ -34,6 +38,24 @@ impl Config {
             return Err(ConfigError::new(path, "pipelines", "there is no pipeline; declare one as `[pipelines.NAME]`"));
         }
         config.check_numbers()?;
+        config.find_targets()?;
         Ok(config)
+    }
+
+    /// Finds the device that each model names as its target.
+    fn find_targets(&mut self) -> Result<(), ConfigError> {
+        let folder = self.resolve(Path::new(""));
+        for (name, model) in &mut self.models {
+            let Some(target) = &model.target else { continue };
+            model.device = match self.chips.get(target) {
+                Some(chip) => Device::Chip(Arc::new(chip.chip(target, &folder))),
+                None => target.parse().map_err(|error: UnknownDevice| {
+                    let chips: Vec<_> = self.chips.keys().map(String::as_str).collect();
+                    let known = if chips.is_empty() { "none".to_owned() } else { chips.join(", ") };
+                    ConfigError::new(&self.path, &format!("models.{name}.target"), format!("{error} (there: {known})"))
+                })?,
+            };
+        }
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use plimsoll_runtime::nn::{BackendName, BatchRules, BatchSizes, Device, HealthRules};
 use serde::Deserialize;
 
+use super::chips::not_scalar;
 use super::pipeline::text_of;
 
 /// `[models.NAME]`.
@@ -18,9 +19,11 @@ pub struct Model {
     /// The library that runs it.
     #[serde(default)]
     pub backend: BackendName,
-    /// The device to run on; default: the CPU.
-    #[serde(default)]
-    pub target: Device,
+    /// The device to run on: `cpu`, `cuda`, `cuda:N`, or a name of `[chips]`; default: the CPU.
+    pub target: Option<String>,
+    /// The device that `target` names.
+    #[serde(skip)]
+    pub device: Device,
     /// Maximum rows of one run, combined from requests that wait at the same time. By default runs are not combined.
     pub max_batch: Option<u32>,
     /// The numbers of rows that runs are padded to, in ascending order up to `max_batch`. By default the powers of two if
@@ -70,7 +73,7 @@ impl Model {
     /// Returns true if a model that was loaded with these settings can be used for `other`, given the same file.
     pub fn runs_like(&self, other: &Self) -> bool {
         self.backend == other.backend
-            && self.target == other.target
+            && self.device == other.device
             && self.batch_rules() == other.batch_rules()
             && self.batch_sizes == other.batch_sizes
             && self.options() == other.options()
@@ -101,9 +104,6 @@ impl Model {
         if self.device_retry.is_some_and(|retry| retry.is_zero()) {
             return Some(("device_retry".into(), "must be greater than 0, for example \"10s\"".into()));
         }
-        let is_scalar =
-            |value: &toml::Value| value.is_str() || value.is_integer() || value.is_float() || value.is_bool();
-        let (name, _) = self.options.iter().find(|(_, value)| !is_scalar(value))?;
-        Some((format!("options.{name}"), "must be a text, a number, `true` or `false`".into()))
+        not_scalar(&self.options)
     }
 }

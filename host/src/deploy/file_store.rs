@@ -219,13 +219,13 @@ impl FileStore {
             path: wanted.file.clone(),
             bytes: Arc::clone(&files.bytes),
             external: files.external.clone(),
-            device: wanted.target,
+            device: wanted.device.clone(),
             options: wanted.options(),
         };
         tracing::info!("loading the model {name} …");
         let loaded = backend.load(&source)?;
         let model = LoadedModel::new(name.to_owned(), digest, loaded, Arc::clone(permits), batches, scheduling);
-        let model = model?.with_size_limit(&files.bytes);
+        let model = model?.with_size_limit(&files.bytes).on(wanted.backend.as_str(), &wanted.device);
         let model = Arc::new(model.with_health(wanted.health_rules(), self.batches.devices.for_model(name)));
         let known = KnownModel {
             settings: wanted.clone(),

@@ -37,7 +37,7 @@ use halving::HalvingModel;
 pub use observer::BatchObserver;
 pub(in crate::nn) use padding::PaddedModel;
 pub use prepare::{PrepareError, prepare_sizes};
-pub(in crate::nn) use prepare::{prepare_single, single_run};
+pub(in crate::nn) use prepare::{input_with_new_shapes, prepare_single, single_run};
 pub use row_check::{RowsTouch, check_rows};
 pub use rows::check_batch_axis;
 pub use rules::{BatchRules, HeldPermits};

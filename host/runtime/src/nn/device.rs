@@ -2,17 +2,20 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer, Error};
+use super::chip::Chip;
 
-/// The device that a model runs on, written as `"cpu"`, `"cuda"` or `"cuda:1"`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// The device that a model runs on, written as `"cpu"`, `"cuda"`, `"cuda:1"` or the name of a chip.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Device {
     /// The CPU.
     #[default]
     Cpu,
     /// The NVIDIA GPU of this number, through CUDA.
     Cuda(i32),
+    /// A chip of the configuration.
+    Chip(Arc<Chip>),
 }
 
 impl fmt::Display for Device {
@@ -20,10 +23,12 @@ impl fmt::Display for Device {
         match self {
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(device) => write!(f, "cuda:{device}"),
+            Self::Chip(chip) => f.write_str(&chip.name),
         }
     }
 }
 
+/// Parses the devices that need no table of the configuration.
 impl FromStr for Device {
     type Err = UnknownDevice;
 
@@ -40,14 +45,11 @@ impl FromStr for Device {
 
 /// A text that does not name a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a valid target; use \"cpu\", \"cuda\" or \"cuda:N\" with the number of the GPU")]
+#[error(
+    "`{0}` is not a valid target; use \"cpu\", \"cuda\" or \"cuda:N\" with the number of the GPU, or the name of a \
+     table of `[chips]`"
+)]
 pub struct UnknownDevice(pub String);
-
-impl<'de> Deserialize<'de> for Device {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -56,7 +58,7 @@ mod tests {
     #[test]
     fn devices_are_parsed_as_they_are_printed() {
         for (text, device) in [("cpu", Device::Cpu), ("cuda", Device::Cuda(0)), ("cuda:3", Device::Cuda(3))] {
-            assert_eq!(text.parse(), Ok(device));
+            assert_eq!(text.parse(), Ok(device.clone()));
             assert_eq!(device.to_string().parse(), Ok(device));
         }
         for wrong in ["gpu", "cuda:", "cuda:x", "cuda3", "cuda:-1", "CPU", ""] {

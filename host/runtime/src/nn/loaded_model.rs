@@ -8,6 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::batch::{self, BatchRules, Batcher, Batches, HeldPermits};
 use super::cancellation::Cancellation;
+use super::chip::{CPU_PROVIDER, Placement};
+use super::device::Device;
 use super::error::{InputError, LoadError, NnError, NnErrorKind, RunError};
 use super::health::{Health, HealthObserver, HealthRules};
 use super::model::{Model, Signature};
@@ -33,6 +35,8 @@ pub struct LoadedModel {
     short_runs: ShortRunDetector,
     size_limit: Option<Arc<SizeLimit>>,
     health: Arc<Health>,
+    /// The backend, and the target in the configuration.
+    runs_on: (String, String),
 }
 
 impl LoadedModel {
@@ -79,6 +83,7 @@ impl LoadedModel {
             short_runs,
             size_limit: None,
             health,
+            runs_on: (String::new(), Device::Cpu.to_string()),
         })
     }
 
@@ -87,6 +92,34 @@ impl LoadedModel {
     pub fn with_size_limit(mut self, bytes: &[u8]) -> Self {
         self.size_limit = SizeLimit::new(bytes, &*self.model).map(Arc::new);
         self
+    }
+
+    /// Sets the names of the backend and the device, for messages and reports, and logs how the device is used.
+    #[must_use]
+    pub fn on(mut self, backend: &str, device: &Device) -> Self {
+        self.runs_on = (backend.to_owned(), device.to_string());
+        log_placement(&self.name, &self.runs_on.1, self.placement());
+        self
+    }
+
+    /// The name of the backend.
+    pub fn backend(&self) -> &str {
+        &self.runs_on.0
+    }
+
+    /// The target: `cpu`, `cuda:0`, or the name of a chip.
+    pub fn target(&self) -> &str {
+        &self.runs_on.1
+    }
+
+    /// Which execution providers compute how many nodes; empty if the backend computes all of them on the CPU.
+    pub fn placement(&self) -> &[Placement] {
+        self.model.placement()
+    }
+
+    /// The input that makes every run prepare the device again, because it has dynamic dimensions besides the rows.
+    pub fn input_with_new_shapes(&self) -> Option<&str> {
+        batch::input_with_new_shapes(&*self.model).map(|input| input.name.as_str())
     }
 
     /// Sets when the model is taken out of service because its device fails, and the observer.
@@ -217,6 +250,21 @@ impl LoadedModel {
                 Ok(tensor)
             })
             .collect()
+    }
+}
+
+/// Says which part of a model does not run on its device.
+fn log_placement(model: &str, target: &str, placement: &[Placement]) {
+    let count = |placement: &Placement| format!("{} on {}", placement.nodes, placement.provider);
+    let all = placement.iter().map(count).collect::<Vec<_>>().join(", ");
+    match placement.iter().find(|placement| placement.provider == CPU_PROVIDER) {
+        _ if placement.is_empty() => {}
+        None => tracing::info!("model {model}, target {target}: all nodes run on the chip: {all}"),
+        Some(on_cpu) => tracing::warn!(
+            "model {model}, target {target}: the provider does not compute all nodes: {all}. Those on the CPU: {}. \
+             Their values are copied between the chip and the CPU in every run",
+            on_cpu.operators.join(", ")
+        ),
     }
 }
 

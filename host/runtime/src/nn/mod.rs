@@ -3,7 +3,7 @@
 //! - [`model`]: the traits [`Backend`] and [`Model`], and the check of inputs against a model's signature.
 //! - [`error`]: the errors of models.
 //! - [`backends`]: the list of backends; a new one is registered there.
-//!   [`backends::rten`], [`backends::onnxruntime`]: the backends. [`device`]: the devices that they run on.
+//!   [`backends::rten`], [`backends::onnxruntime`]: the backends. [`device`], [`chip`]: the devices that they run on.
 //! - [`loaded_model`]: one run: checks the inputs, waits for permits, chooses the thread.
 //! - [`handles`]: the resources of `wasi:nn` that a guest holds.
 //! - [`health`]: takes a model out of service whose device fails; `monitored`: counts its runs and tries it again.
@@ -14,6 +14,7 @@
 pub mod backends;
 pub mod batch;
 pub mod cancellation;
+pub mod chip;
 pub mod device;
 pub mod error;
 pub mod handles;
@@ -26,6 +27,7 @@ mod size_limit;
 pub use backends::BackendName;
 pub use batch::{BatchObserver, BatchRules, BatchSizes, Batches};
 pub use cancellation::Cancellation;
+pub use chip::{Chip, DeviceDescription, Placement};
 pub use device::Device;
 pub use error::{InputError, LoadError, Misfit, NnError, NnErrorKind, RunError, SettingsError};
 pub use health::{HealthObserver, HealthRules};

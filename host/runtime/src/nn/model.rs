@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cancellation::Cancellation;
+use super::chip::{Chip, DeviceDescription, Placement};
 use super::device::Device;
 use super::error::{LoadError, Misfit, RunError, SettingsError};
 use crate::tensor::{Tensor, TensorType, Tensors};
@@ -16,6 +17,17 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// What is wrong with the file or with the library, and how to fix it.
     fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError>;
+    /// What the library is: its name and version.
+    fn description(&self) -> String;
+    /// The devices that models can run on, without those of further libraries.
+    fn devices(&self) -> Vec<DeviceDescription>;
+    /// The devices that a chip selects.
+    ///
+    /// # Errors
+    /// Why the chip cannot be used, and how to fix it.
+    fn devices_of(&self, chip: &Chip) -> Result<Vec<DeviceDescription>, LoadError> {
+        Err(LoadError(format!("the provider `{}` needs the backend `onnxruntime`", chip.provider)))
+    }
 }
 
 /// A backend in the list ([`super::backends`]).
@@ -84,6 +96,10 @@ pub trait Model: Send + Sync {
     /// As [`Model::run`].
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {
         self.run(inputs).map(drop)
+    }
+    /// Which execution providers compute how many nodes; empty if one library computes all of them on the CPU.
+    fn placement(&self) -> &[Placement] {
+        &[]
     }
     /// Returns true if a request can make a run longer without larger inputs, for example by the number of rounds of a
     /// loop.

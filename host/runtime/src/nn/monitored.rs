@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use tokio::runtime::Handle;
 
 use super::cancellation::Cancellation;
+use super::chip::Placement;
 use super::error::{Misfit, RunError};
 use super::health::Health;
 use super::model::{Model, Signature};
@@ -128,6 +129,10 @@ impl Model for MonitoredModel {
 
     fn overlaps_runs(&self) -> bool {
         self.0.model.overlaps_runs()
+    }
+
+    fn placement(&self) -> &[Placement] {
+        self.0.model.placement()
     }
 
     fn pays_for_new_shapes(&self) -> bool {

@@ -45,6 +45,8 @@ commands! {
     /// Create, deploy and roll back plugins.
     #[command(subcommand)]
     plugin::Plugin,
+    /// List what models can run on here: libraries, devices, and what is missing.
+    chips::Chips,
     /// Build everything that the configuration names, and report whether it can be served.
     check::Check,
     /// Ask a running server whether it is ready: exit code 0 if it is, 1 if not.

@@ -3,7 +3,7 @@
 //! | route | purpose |
 //! | --- | --- |
 //! | `POST /v1/pipelines/{pipeline}/infer` | run one request: `infer.rs` |
-//! | `GET /v1/pipelines`, `/v1/plugins[/{name}]` | list what is served |
+//! | `GET /v1/pipelines`, `/v1/models`, `/v1/plugins[/{name}]` | list what is served |
 //! | `PUT`, `DELETE /v1/plugins/{name}`, `POST /v1/plugins/{name}/rollback` | deploy, retire, roll back: `admin.rs` |
 //! | `GET /v1/memory`, `/v1/memory/compare` | report the memory use of requests: `memory.rs` |
 //! | `/v2…` | the Open Inference Protocol: `oip/` (over gRPC on the same port: `crate::serve::grpc`) |
@@ -17,6 +17,7 @@ mod encoding;
 mod form;
 mod infer;
 mod memory;
+mod models;
 mod oip;
 mod openapi;
 mod parameters;

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::oip::error::error_reply;
 use super::parameters::NoParameters;
-use super::{admin, encoding, infer, memory, oip, openapi};
+use super::{admin, encoding, infer, memory, models, oip, openapi};
 use crate::base::process::process_memory;
 use crate::serve::authentication::authenticate;
 use crate::serve::error::{ErrorKind, ServeError};
@@ -71,6 +71,7 @@ fn caller_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(infer::infer))
         .routes(routes!(pipelines))
+        .routes(routes!(models::models))
         .merge(oip::routes::documented())
         .merge(oip::routes::versioned().into())
 }

@@ -1,10 +1,14 @@
 //! The backend `onnxruntime`: fast, and with support for accelerators. The library is loaded at run time, when the first
 //! model needs it; it is not linked.
 
+mod assignment;
 mod failures;
 mod library;
 mod loaded;
 mod options;
+mod plugins;
+mod providers;
+mod session;
 mod values;
 
 use std::collections::HashMap;
@@ -12,15 +16,16 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use ort::environment::Environment;
-use ort::ep::{ArbitrarilyConfigurableExecutionProvider, CUDA};
-use ort::session::{Session, builder::GraphOptimizationLevel};
 use ort::value::{Outlet, ValueType};
-use plimsoll_onnx::{DeclaredShape, ForOnnxRuntime};
+use plimsoll_onnx::DeclaredShape;
 use serde::Deserialize;
 
 use self::library::environment;
 use self::loaded::Loaded;
+use self::providers::Provider;
+use self::session::SessionSource;
 use self::values::element_type;
+use crate::nn::chip::{CPU_PROVIDER, Chip, DeviceDescription, Placement};
 use crate::nn::device::Device;
 use crate::nn::error::{LoadError, SettingsError};
 use crate::nn::model::{Backend, BackendEntry, BackendSettings, Model, ModelSource, Signature};
@@ -97,20 +102,29 @@ fn absent(why: &str) -> String {
 
 impl Backend for OnnxRuntime {
     fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
-        let failed = |error| LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display()));
-        options::check(source)
-            .map_err(|error| LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display())))?;
-        let prepared = plimsoll_onnx::prepare_onnxruntime(&source.bytes)
-            .map_err(|error| LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display())))?;
-        let idle = (0..self.sessions.max(1)).map(|_| self.session(source, &prepared)).collect::<Result<Vec<_>, _>>();
-        let idle = idle.map_err(failed)?;
+        let failed = |error: &dyn std::fmt::Display| {
+            LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display()))
+        };
+        let options = options::of(source).map_err(|error| failed(&error))?;
+        let prepared = plimsoll_onnx::prepare_onnxruntime(&source.bytes).map_err(|error| failed(&error))?;
+        let new = SessionSource { environment: &self.environment, threads: self.threads, source, prepared: &prepared };
+        let mut idle = Vec::new();
+        for _ in 0..self.sessions.max(1) {
+            idle.push(new.session(&options).map_err(|error| failed(&error))?);
+        }
         let session = &idle[0];
+        let placement = match source.device {
+            Device::Cpu => Vec::new(),
+            Device::Cuda(_) | Device::Chip(_) => {
+                let placement = assignment::assignment(session).map_err(|error| failed(&error))?;
+                check_placement(&source.device, &placement).map_err(|error| failed(&error))?;
+                placement
+            }
+        };
         let signatures = |outlets: &[Outlet]| {
             let signatures =
                 outlets.iter().map(|outlet| signature(outlet, &prepared.declared)).collect::<Result<_, _>>();
-            signatures.map_err(|error: LoadError| {
-                LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display()))
-            })
+            signatures.map_err(|error: LoadError| failed(&error))
         };
         let (inputs, outputs) = (signatures(session.inputs())?, signatures(session.outputs())?);
         let runs_on_calling_thread = source.device == Device::Cpu && self.threads == 1;
@@ -119,11 +133,73 @@ impl Backend for OnnxRuntime {
             idle: Mutex::new(idle),
             runs_on_calling_thread,
             time_depends_on_values: prepared.time_depends_on_values,
-            device: source.device,
+            device: source.device.clone(),
+            placement,
             inputs,
             outputs,
         }))
     }
+
+    fn description(&self) -> String {
+        format!("ONNX Runtime: {}", ort::info())
+    }
+
+    fn devices(&self) -> Vec<DeviceDescription> {
+        let mut devices: Vec<_> = self
+            .environment
+            .devices()
+            .filter(|device| !plugins::is_of_plugin(device))
+            .map(|device| plugins::described(&device, None))
+            .collect();
+        if let Some(cpu) = devices.iter_mut().find(|device| device.provider == "CPUExecutionProvider") {
+            cpu.target = Some(Device::Cpu.to_string());
+        }
+        // A provider of the old kind does not list its devices.
+        for provider in Provider::carried().unwrap_or_default() {
+            if devices.iter().all(|device| device.provider != provider.ep) {
+                let target = (provider.name == "cuda").then(|| Device::Cuda(0).to_string());
+                devices.push(DeviceDescription {
+                    target,
+                    provider: provider.ep.to_owned(),
+                    kind: String::new(),
+                    vendor: String::new(),
+                    library: None,
+                });
+            }
+        }
+        devices
+    }
+
+    fn devices_of(&self, chip: &Chip) -> Result<Vec<DeviceDescription>, LoadError> {
+        let failed = |error: &dyn std::fmt::Display| LoadError(error.to_string());
+        match &chip.library {
+            Some(path) => {
+                let device = plugins::select(&self.environment, chip, path).map_err(|error| failed(&error))?;
+                Ok(vec![plugins::described(&device, Some(path))])
+            }
+            None => {
+                let provider = Provider::of(&chip.provider).map_err(|error| failed(&error))?;
+                provider.check_carried().map_err(|error| failed(&error))?;
+                provider.build(chip.device.as_deref(), &chip.options).map_err(|error| failed(&error))?;
+                Ok(self.devices().into_iter().filter(|device| device.provider == provider.ep).collect())
+            }
+        }
+    }
+}
+
+/// A model that the chip does not compute at all is refused: it would silently run on the processor.
+fn check_placement(device: &Device, placement: &[Placement]) -> Result<(), String> {
+    let on_cpu: Vec<_> = placement.iter().filter(|placement| placement.provider == CPU_PROVIDER).collect();
+    if on_cpu.is_empty() || on_cpu.len() < placement.len() {
+        return Ok(());
+    }
+    let nodes: usize = on_cpu.iter().map(|placement| placement.nodes).sum();
+    let operators: Vec<_> = on_cpu.iter().flat_map(|placement| &placement.operators).map(String::as_str).collect();
+    Err(format!(
+        "target `{device}`: its provider computes none of the {nodes} nodes, so all would run on the CPU ({}). Set `target \
+         = \"cpu\"`, or options of the provider with which it accepts the model",
+        operators.join(", ")
+    ))
 }
 
 /// `declared` are the shapes that the file declares. The library derives shapes from the inputs, and will return these
@@ -149,57 +225,4 @@ fn signature(outlet: &Outlet, declared: &HashMap<String, Option<DeclaredShape>>)
         _ => Some(derived),
     };
     Ok(Signature { name: outlet.name().to_owned(), types: vec![known], shape })
-}
-
-impl OnnxRuntime {
-    fn session(&self, source: &ModelSource, prepared: &ForOnnxRuntime) -> Result<Session, SessionError> {
-        let mut builder = Session::builder(&self.environment)?;
-        builder = builder.with_optimization_level(GraphOptimizationLevel::Level3).map_err(ort::Error::from)?;
-        let disabled = prepared.disabled_optimizers.join(";");
-        builder = builder.with_disabled_optimizers(disabled).map_err(ort::Error::from)?;
-        builder = builder.with_intra_threads(self.threads).map_err(ort::Error::from)?;
-        // Without this, sums of two products of 8-bit integers saturate at 16 bits on processors without VNNI, so
-        // quantised models give other results there: onnxruntime's documentation on quantization, "U8S8 saturation".
-        builder = builder.with_config_entry("session.x64quantprecision", "1").map_err(ort::Error::from)?;
-        if let Device::Cuda(device) = source.device {
-            let cuda = CUDA::default().with_device_id(device);
-            let set = |cuda: CUDA, (name, value)| cuda.with_arbitrary_config(name, value);
-            // Without `error_on_failure` the model would silently run on the CPU.
-            let cuda = source.options.iter().fold(cuda, set).build().error_on_failure();
-            builder = builder
-                .with_execution_providers([cuda])
-                .map_err(|error| SessionError::of_device(source.device, error.into()))?;
-        }
-        // Without this, the library would look for the files in the working directory.
-        for (location, bytes) in &source.external {
-            builder = builder
-                .with_external_initializer_file_in_memory(location, bytes.as_slice().into())
-                .map_err(ort::Error::from)?;
-        }
-        Ok(builder.commit_from_memory(prepared.bytes.as_deref().unwrap_or(&source.bytes))?)
-    }
-}
-
-/// Why a model has no session.
-#[derive(Debug, thiserror::Error)]
-enum SessionError {
-    #[error(
-        "target `{device}`: {error}; it needs an NVIDIA GPU with its driver, and a library built for CUDA (the PyPI \
-         package `onnxruntime-gpu` carries one)"
-    )]
-    Device { device: Device, error: ort::Error },
-    #[error("options: {0}")]
-    Options(ort::Error),
-    #[error(transparent)]
-    Ort(#[from] ort::Error),
-}
-
-impl SessionError {
-    /// Distinguishes an option that the library does not accept from a missing device.
-    fn of_device(device: Device, error: ort::Error) -> Self {
-        match error.message().contains("provider option") {
-            true => Self::Options(error),
-            false => Self::Device { device, error },
-        }
-    }
 }

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rten::{DataType, Dimension, Model as RtenModel, ModelOptions, NodeId, Value, ValueOrView, ValueType, ValueView};
 use rten_tensor::Layout;
 
+use crate::nn::chip::DeviceDescription;
 use crate::nn::device::Device;
 use crate::nn::error::{LoadError, Misfit, RunError, SettingsError};
 use crate::nn::model::{Backend, BackendEntry, Model, ModelSource, Signature};
@@ -82,6 +83,20 @@ impl Backend for Rten {
             time_depends_on_values: plimsoll_onnx::time_depends_on_values(&source.bytes),
             model,
         }))
+    }
+
+    fn description(&self) -> String {
+        "rten, built in".to_owned()
+    }
+
+    fn devices(&self) -> Vec<DeviceDescription> {
+        vec![DeviceDescription {
+            target: Some(Device::Cpu.to_string()),
+            provider: "rten".to_owned(),
+            kind: "CPU".to_owned(),
+            vendor: String::new(),
+            library: None,
+        }]
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::rows;
 use crate::nn::cancellation::Cancellation;
+use crate::nn::chip::Placement;
 use crate::nn::error::{Misfit, RunError};
 use crate::nn::model::{Model, Signature};
 use crate::tensor::{Tensor, Tensors};
@@ -76,6 +77,10 @@ impl Model for HalvingModel {
 
     fn overlaps_runs(&self) -> bool {
         self.0.overlaps_runs()
+    }
+
+    fn placement(&self) -> &[Placement] {
+        self.0.placement()
     }
 
     fn pays_for_new_shapes(&self) -> bool {

@@ -11,6 +11,7 @@ use super::observer::BatchObserver;
 use super::rows;
 use super::sizes::{BatchSizes, Part};
 use crate::nn::cancellation::Cancellation;
+use crate::nn::chip::Placement;
 use crate::nn::error::{Misfit, RunError};
 use crate::nn::model::{Model, Signature};
 use crate::tensor::{Tensor, Tensors};
@@ -113,6 +114,10 @@ impl Model for PaddedModel {
 
     fn overlaps_runs(&self) -> bool {
         self.model.overlaps_runs()
+    }
+
+    fn placement(&self) -> &[Placement] {
+        self.model.placement()
     }
 
     fn pays_for_new_shapes(&self) -> bool {

@@ -134,10 +134,14 @@ fn has_other_dynamic_dimensions(input: &Signature) -> bool {
     input.shape.as_ref().is_none_or(|shape| shape.iter().skip(1).any(Option::is_none))
 }
 
-/// Says that every new size of an image costs the preparation again, which no batch size can prevent.
+/// The input that makes every run prepare the device again: it has dynamic dimensions besides the rows, which no batch
+/// size can prevent.
+pub(in crate::nn) fn input_with_new_shapes(model: &dyn Model) -> Option<&Signature> {
+    model.inputs().iter().find(|input| has_other_dynamic_dimensions(input)).filter(|_| model.pays_for_new_shapes())
+}
+
 fn warn_of_new_shapes(model: &dyn Model) {
-    let dynamic = model.inputs().iter().find(|input| has_other_dynamic_dimensions(input));
-    if let Some(input) = dynamic.filter(|_| model.pays_for_new_shapes()) {
+    if let Some(input) = input_with_new_shapes(model) {
         tracing::warn!(
             "input `{}` has dynamic dimensions besides the rows. The device prepares itself again for every new shape, \
              while it serves requests, which may take seconds: export the model with fixed sizes, or send few \

@@ -19,13 +19,13 @@ const OUT_OF_MEMORY: [&str; 6] = [
 const DEVICE: [&str; 6] = ["CUDA failure", "CUDA error", "CUDNN failure", "CUDNN_STATUS", "CUBLAS", "cudaError"];
 
 /// The error of a run on a device.
-pub(super) fn run_error(device: Device, code: ErrorCode, message: &str) -> RunError {
+pub(super) fn run_error(device: &Device, code: ErrorCode, message: &str) -> RunError {
     if OUT_OF_MEMORY.iter().any(|part| message.contains(part)) {
         return RunError::OutOfMemory(reason(message).to_owned());
     }
     let is_device_code =
         matches!(code, ErrorCode::DeviceReset | ErrorCode::ExecutionProviderFailure | ErrorCode::EngineError);
-    if device != Device::Cpu && (is_device_code || DEVICE.iter().any(|part| message.contains(part))) {
+    if *device != Device::Cpu && (is_device_code || DEVICE.iter().any(|part| message.contains(part))) {
         return RunError::Device(message.to_owned());
     }
     RunError::backend(reason(message))
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn errors_of_the_device_are_told_apart_from_those_of_the_model() {
-        let on = |device, message: &str| run_error(device, ErrorCode::GenericFailure, message);
+        let on = |device: Device, message: &str| run_error(&device, ErrorCode::GenericFailure, message);
         let cuda = |message: &str| on(Device::Cuda(0), message);
         let memory = "Non-zero status code returned while running Conv node. Name:'c' Status Message: CUDA failure 2: out \
                       of memory ; GPU=0";
@@ -58,6 +58,6 @@ mod tests {
         for device in [Device::Cpu, Device::Cuda(0)] {
             assert!(matches!(on(device, own), RunError::Backend(text) if text.starts_with("Gather node")));
         }
-        assert!(matches!(run_error(Device::Cuda(0), ErrorCode::DeviceReset, "gone"), RunError::Device(_)));
+        assert!(matches!(run_error(&Device::Cuda(0), ErrorCode::DeviceReset, "gone"), RunError::Device(_)));
     }
 }

@@ -7,6 +7,7 @@ use ort::session::{RunOptions, Session};
 use super::failures::run_error;
 use super::values::{output, value};
 use crate::nn::cancellation::Cancellation;
+use crate::nn::chip::Placement;
 use crate::nn::device::Device;
 use crate::nn::error::RunError;
 use crate::nn::model::{Model, Signature};
@@ -22,6 +23,7 @@ pub(super) struct Loaded {
     pub(super) runs_on_calling_thread: bool,
     pub(super) time_depends_on_values: bool,
     pub(super) device: Device,
+    pub(super) placement: Vec<Placement>,
     pub(super) inputs: Vec<Signature>,
     pub(super) outputs: Vec<Signature>,
 }
@@ -49,6 +51,10 @@ impl Model for Loaded {
 
     fn overlaps_runs(&self) -> bool {
         self.device == Device::Cpu
+    }
+
+    fn placement(&self) -> &[Placement] {
+        &self.placement
     }
 
     fn pays_for_new_shapes(&self) -> bool {
@@ -100,9 +106,9 @@ impl Loaded {
             }
         };
         let result = cancellation.during(stop, || session.run_with_options(values, &*options));
-        let outputs = result.map_err(|error| match self.device {
-            _ if cancellation.is_cancelled() => RunError::Cancelled,
-            device => run_error(device, error.code(), error.message()),
+        let outputs = result.map_err(|error| match cancellation.is_cancelled() {
+            true => RunError::Cancelled,
+            false => run_error(&self.device, error.code(), error.message()),
         })?;
         outputs.iter().map(|(name, value)| Ok((name.to_owned(), output(&value)?))).collect()
     }

@@ -1,0 +1,48 @@
+//! A chip: a device that a part of a library (an execution provider) computes on, as the configuration names it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// `[chips.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chip {
+    /// The name in the configuration.
+    pub name: String,
+    /// The execution provider, for example `openvino` or `tensorrt`.
+    pub provider: String,
+    /// The library that has the provider; `None` if the backend's own library has it.
+    pub library: Option<PathBuf>,
+    /// Which device of the provider: `CPU`, `GPU`, `NPU`, `GPU:1`, or a number; `None` if it has only one.
+    pub device: Option<String>,
+    /// Options of the provider.
+    pub options: BTreeMap<String, String>,
+}
+
+/// The execution provider that computes what another one does not.
+pub const CPU_PROVIDER: &str = "CPUExecutionProvider";
+
+/// The nodes of a model that one execution provider computes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// The library's name of the provider.
+    pub provider: String,
+    /// How many nodes of the model.
+    pub nodes: usize,
+    /// Their operators.
+    pub operators: Vec<String>,
+}
+
+/// A device that a backend has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceDescription {
+    /// The `target` that selects it, if one does without a table of `[chips]`.
+    pub target: Option<String>,
+    /// The execution provider.
+    pub provider: String,
+    /// The kind of hardware: `CPU`, `GPU` or `NPU`.
+    pub kind: String,
+    /// Who made it.
+    pub vendor: String,
+    /// The library that has the provider; `None` for the backend's own.
+    pub library: Option<PathBuf>,
+}

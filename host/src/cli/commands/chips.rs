@@ -1,0 +1,79 @@
+//! `plimsoll chips`: what models can run on here, and what is missing.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+use plimsoll_runtime::nn::{Backend, BackendName, DeviceDescription};
+
+use crate::base::process::memory_of_machine;
+use crate::cli::error::Error;
+use crate::cli::output::out;
+use crate::cli::source::ConfigSource;
+
+/// Lists libraries and devices.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Chips {
+    #[command(flatten)]
+    source: ConfigSource,
+}
+
+impl Chips {
+    pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
+        let config = self.source.load()?;
+        let folder = config.resolve(Path::new(""));
+        let mut backends: Vec<(BackendName, Box<dyn Backend>)> = Vec::new();
+        for name in BackendName::all() {
+            match name.open(&config.backends.of(name), &folder) {
+                Ok(backend) => {
+                    out!("backend {}: {}", name.as_str(), backend.description());
+                    backend.devices().iter().for_each(|device| out!("  {}", line(device)));
+                    backends.push((name, backend));
+                }
+                Err(error) => out!("backend {}: missing: {error}", name.as_str()),
+            }
+        }
+        machine();
+        let mut is_complete = true;
+        for (name, chip) in &config.chips {
+            let chip = chip.chip(name, &folder);
+            // The last error is that of the backend that has execution providers.
+            let found = backends.iter().map(|(_, backend)| backend.devices_of(&chip));
+            match found.reduce(Result::or) {
+                Some(Ok(devices)) => {
+                    out!("chip {name}: usable");
+                    devices.iter().for_each(|device| out!("  {}", line(device)));
+                }
+                Some(Err(error)) => {
+                    is_complete = false;
+                    out!("chip {name}: missing: {error}");
+                }
+                None => {}
+            }
+        }
+        if config.chips.is_empty() {
+            out!("the configuration has no table `[chips.NAME]`");
+        }
+        Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn line(device: &DeviceDescription) -> String {
+    let DeviceDescription { target, provider, kind, vendor, library } = device;
+    let mut parts = vec![provider.clone()];
+    parts.extend([kind, vendor].into_iter().filter(|text| !text.is_empty()).cloned());
+    parts.extend(library.as_ref().map(|path| format!("from {}", path.display())));
+    parts.extend(target.as_ref().map(|target| format!("target = \"{target}\"")));
+    parts.join(", ")
+}
+
+/// What the operating system says about memory and drivers.
+fn machine() {
+    if let Some(bytes) = memory_of_machine() {
+        out!("memory of the machine: {} MiB", bytes >> 20);
+    }
+    match std::fs::read_to_string("/proc/driver/nvidia/version") {
+        Ok(text) => out!("driver of NVIDIA: {}", text.lines().next().unwrap_or_default().trim()),
+        Err(_) => out!("driver of NVIDIA: missing (no /proc/driver/nvidia/version)"),
+    }
+}

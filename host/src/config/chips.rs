@@ -1,0 +1,55 @@
+//! `[chips.NAME]`: a device of an execution provider, which models name as their `target`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use plimsoll_runtime::nn::{Chip, Device};
+use serde::Deserialize;
+
+use super::pipeline::text_of;
+
+/// `[chips.NAME]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChipSettings {
+    /// The execution provider, for example `openvino` or `tensorrt`.
+    pub provider: String,
+    /// The library that has the provider, relative to the configuration file; default: the backend's own library.
+    pub library: Option<PathBuf>,
+    /// Which device of the provider; default: its only one.
+    pub device: Option<String>,
+    /// Options of the provider.
+    #[serde(default)]
+    pub options: BTreeMap<String, toml::Value>,
+}
+
+impl ChipSettings {
+    /// The chip. A relative path starts at `folder`.
+    pub fn chip(&self, name: &str, folder: &Path) -> Chip {
+        Chip {
+            name: name.to_owned(),
+            provider: self.provider.clone(),
+            library: self.library.as_ref().map(|library| folder.join(library)),
+            device: self.device.clone(),
+            options: self.options.iter().map(|(name, value)| (name.clone(), text_of(value))).collect(),
+        }
+    }
+
+    /// Key and reason of the first setting that is not valid. The key is empty for the name.
+    pub(super) fn mistake(&self, name: &str) -> Option<(String, String)> {
+        if name.parse::<Device>().is_ok() {
+            return Some((String::new(), format!("`{name}` is a target without a table; give the chip another name")));
+        }
+        if self.provider.is_empty() {
+            return Some(("provider".into(), "must not be empty, for example \"openvino\"".into()));
+        }
+        not_scalar(&self.options)
+    }
+}
+
+/// Key and reason of the first option that is a table or a list.
+pub(super) fn not_scalar(options: &BTreeMap<String, toml::Value>) -> Option<(String, String)> {
+    let is_scalar = |value: &toml::Value| value.is_str() || value.is_integer() || value.is_float() || value.is_bool();
+    let (name, _) = options.iter().find(|(_, value)| !is_scalar(value))?;
+    Some((format!("options.{name}"), "must be a text, a number, `true` or `false`".into()))
+}

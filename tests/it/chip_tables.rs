@@ -1,0 +1,119 @@
+//! Tables of `[chips]` that cannot be used are refused by name, and `plimsoll chips` says what is there.
+
+use std::path::Path;
+
+use plimsoll_tests::{Server, TempDir, is_alone};
+
+use crate::chips::{ggml, openvino, plugin_table};
+use crate::models::onnxruntime;
+
+fn digits(target: &str, chips: &str, library: Option<&Path>) -> String {
+    let model = format!("file = \"bundled:digits.onnx\"\nbackend = \"onnxruntime\"\ntarget = \"{target}\"");
+    let library = library.map_or(String::new(), |path| format!("[backends.onnxruntime]\nlibrary = {path:?}\n"));
+    format!("{library}{}{chips}", crate::batching::config(&model))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chip_that_is_not_valid_is_refused_by_name() {
+    for (chips, message) in [
+        ("[chips.cpu]\nprovider = \"openvino\"\n", "chips.cpu: `cpu` is a target without a table"),
+        ("[chips.\"cuda:1\"]\nprovider = \"cuda\"\n", "`cuda:1` is a target without a table"),
+        ("[chips.b]\nprovider = \"\"\n", "chips.b.provider: must not be empty"),
+        ("[chips.b]\nprovider = \"qnn\"\noptions = { x = [1] }\n", "chips.b.options.x: must be a text"),
+        ("[chips.b]\nprovider = \"qnn\"\nlibary = \"x.so\"\n", "unknown field `libary`"),
+        ("[chips.b]\nprovider = \"qnn\"\n", "models.m.target: `c` is not a valid target"),
+    ] {
+        let error = Server::rejection(&digits("c", chips, None)).await;
+        assert!(error.contains(message), "{chips}: {error}");
+    }
+    let error =
+        Server::rejection(&digits("c", "[chips.b]\nprovider = \"qnn\"\n[chips.d]\nprovider = \"qnn\"\n", None)).await;
+    assert!(error.contains("(there: b, d)"), "{error}");
+    let rten = digits("b", "[chips.b]\nprovider = \"qnn\"\n", None).replace("\"onnxruntime\"", "\"rten\"");
+    let error = Server::rejection(&rten).await;
+    assert!(error.contains("models.m: target: the backend `rten` runs on the CPU only, not on `b`"), "{error}");
+}
+
+/// Nothing may silently run on the processor instead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_or_device_that_is_missing_is_refused_with_what_is_there() {
+    let Some(library) = onnxruntime() else { return };
+    let names = "cann coreml cuda migraphx nvtensorrtrtx onednn openvino qnn rocm tensorrt vitisai xnnpack";
+    for name in names.split(' ') {
+        let error =
+            Server::rejection(&digits("b", &format!("[chips.b]\nprovider = \"{name}\"\n"), Some(&library))).await;
+        let expected = format!("target `b`: the library of ONNX Runtime does not carry the provider `{name}`");
+        assert!(error.contains(&expected) && error.contains("it carries only the CPU's"), "{error}");
+    }
+    let error = Server::rejection(&digits("b", "[chips.b]\nprovider = \"tpu\"\n", Some(&library))).await;
+    assert!(error.contains("there is no provider `tpu`") && error.contains("`tensorrt`"), "{error}");
+    let missing = "[chips.b]\nprovider = \"npu\"\nlibrary = \"nowhere/libnpu.so\"\n";
+    let error = Server::rejection(&digits("b", missing, Some(&library))).await;
+    assert!(error.contains("target `b`: library: ") && error.contains("nowhere/libnpu.so cannot be loaded"), "{error}");
+    let Some((_, plugin)) = ggml() else { return };
+    let refused = |chip: String| {
+        let toml = digits("g", &chip, Some(&library));
+        async move { Server::rejection(&toml).await }
+    };
+    let error = refused(plugin_table(&plugin, "device = \"NPU\"")).await;
+    assert!(error.contains("there is no device `NPU`") && error.contains("has CPU (ggml)"), "{error}");
+    let error = refused(plugin_table(&plugin, "device = \"CPU:7\"")).await;
+    assert!(error.contains("there is no device `CPU:7`"), "{error}");
+    let error = refused(plugin_table(&plugin, "").replace("\"ggml\"", "\"npu\"")).await;
+    assert!(error.contains("has no device of the provider `npu`") && error.contains("it has CPU (ggml)"), "{error}");
+    // MaxPool is not an operator of the plugin.
+    let error = refused(plugin_table(&plugin, "device = \"CPU\"")).await;
+    assert!(error.contains("target `g`: its provider computes none of the "), "{error}");
+}
+
+/// The library writes the option and the device to the log, so the error points there.
+#[tokio::test(flavor = "multi_thread")]
+async fn options_and_devices_that_openvino_does_not_know_are_refused() {
+    if !is_alone("chip_tables::options_and_devices_that_openvino_does_not_know_are_refused") {
+        return;
+    }
+    let Some(library) = openvino() else { return };
+    for (wrong, reason) in [
+        ("options = { num_of_thread = 2 }", "the provider `openvino` cannot be used"),
+        // The library accepts the name, and then computes nothing.
+        ("device = \"TPU\"", "its provider computes none of the 9 nodes"),
+    ] {
+        let chip = format!("[chips.b]\nprovider = \"openvino\"\n{wrong}\n");
+        let error = Server::rejection(&digits("b", &chip, Some(&library))).await;
+        assert!(error.contains(&format!("target `b`: {reason}")), "{wrong}: {error}");
+    }
+    let error = Server::rejection(&digits("b", "[chips.b]\nprovider = \"cuda\"\n", Some(&library))).await;
+    assert!(error.contains("it carries `openvino`"), "{error}");
+}
+
+#[test]
+fn the_command_chips_lists_what_is_there_and_what_is_missing() {
+    let Some((library, plugin)) = ggml() else { return };
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("plimsoll.toml");
+    let show = |library: &Path, chips: &str| {
+        std::fs::write(&file, digits("cpu", chips, Some(library))).expect("written");
+        let output = crate::cli::run(&["chips", "--config", file.to_str().expect("text")]);
+        (output.status.code(), crate::cli::text(&output.stdout), crate::cli::text(&output.stderr))
+    };
+    let (code, text, error) = show(&library, &plugin_table(&plugin, "device = \"CPU\""));
+    assert_eq!(code, Some(0), "{text}{error}");
+    for part in [
+        "backend rten: rten, built in",
+        "target = \"cpu\"",
+        "ONNX Runtime: ",
+        "CPUExecutionProvider, CPU",
+        "chip g: usable",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let usable = text.split("chip g: usable").nth(1).expect("its device");
+    assert!(usable.contains("ggml, CPU, ") && usable.contains("libonnxruntime_ggml.so"), "{text}");
+    let (code, text, _) = show(&library, "[chips.b]\nprovider = \"cuda\"\n");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("chip b: missing: the library of ONNX Runtime does not carry the provider `cuda`"), "{text}");
+    let Some(library) = openvino() else { return };
+    let (code, text, _) = show(&library, "[chips.b]\nprovider = \"openvino\"\ndevice = \"CPU\"\n");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("chip b: usable") && text.contains("OpenVINOExecutionProvider"), "{text}");
+}
