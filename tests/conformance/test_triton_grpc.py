@@ -74,7 +74,7 @@ def test_errors_and_deadlines(client, image):
     assert_refused("NOT_FOUND", "no version `7`", client.infer, "digits", inputs, model_version="7")
     assert_refused("INVALID_ARGUMENT", "", client.infer, "digits", inputs)
     assert_refused("INVALID_ARGUMENT", "requested by the test", client.infer, "p", inputs, parameters={"do": "invalid"})
-    assert_refused("INTERNAL", "broke", client.infer, "p", inputs, parameters={"do": "panic"})
+    assert_refused("INTERNAL", "crashed", client.infer, "p", inputs, parameters={"do": "panic"})
     slow = {"do": "sleep", "ms": 60000}
     assert_refused("DEADLINE_EXCEEDED", "deadline", client.infer, "p", inputs, timeout=200_000, parameters=slow)
     assert_refused("DEADLINE_EXCEEDED", "", client.infer, "p", inputs, client_timeout=0.3, parameters=slow)
