@@ -52,7 +52,7 @@ impl Config {
                 None => target.parse().map_err(|error: UnknownDevice| {
                     let chips: Vec<_> = self.chips.keys().map(String::as_str).collect();
                     let known = if chips.is_empty() { "none".to_owned() } else { chips.join(", ") };
-                    ConfigError::new(&self.path, &format!("models.{name}.target"), format!("{error} (there: {known})"))
+                    ConfigError::new(&self.path, format!("models.{name}.target"), format!("{error} (there: {known})"))
                 })?,
             };
         }
