@@ -1,5 +1,5 @@
-//! The limits for each caller: concurrent requests, and requests per second. A caller is the value of
-//! `memory.caller_header`; requests without the header are one caller.
+//! The limits for each caller: concurrent requests, and requests per second. A caller is the name of
+//! its key, or else the value of `memory.caller_header`; all requests with neither are one caller.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

@@ -63,7 +63,7 @@ pub(in crate::serve::http) async fn live(_: NoParameters) -> Json<Live> {
 }
 
 /// Returns the readiness of the server. The port opens only after every pipeline is built, so a client that can connect
-/// gets `true` until the server is asked to stop. Unloaded pipelines do not count.
+/// gets `true` until one of the reasons below. Unloaded pipelines do not count.
 #[utoipa::path(get, path = "/v2/health/ready", operation_id = "server_ready", tag = "inference",
                responses((status = 200, description = "Every pipeline can run", body = Ready),
                          (status = 503, description =
