@@ -53,13 +53,19 @@ fn setting(stages: &[&Stage], key: &str) -> Option<String> {
     stages.iter().find_map(|stage| stage.config.get(key)).map(text_of)
 }
 
+/// A model takes five seconds. So by default only the models run whose answers are compared, and every third other one.
+/// All run if `PLIMSOLL_INIT` is `all`.
 #[test]
 fn each_family_of_models_becomes_a_folder_that_serves_right_answers() {
     let site = TempDir::new().expect("a folder");
     let models = site.path().join("models");
     let Some(index) = generate(&models) else { return };
+    let all = std::env::var_os("PLIMSOLL_INIT").is_some_and(|wanted| wanted == "all");
     let (mut wrong, mut compared) = (Vec::new(), 0);
-    for case in &index {
+    for (number, case) in index.iter().enumerate() {
+        if !all && case["expected"].is_null() && number % 3 != 0 {
+            continue;
+        }
         let file = case["model"].as_str().expect("a name");
         let name = file.trim_end_matches(".onnx");
         let folder = site.path().join(name);
