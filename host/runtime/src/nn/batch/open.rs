@@ -153,15 +153,23 @@ impl OpenBatch {
 
     /// Removes the rows of callers that have disconnected.
     fn remove_gone(&mut self) {
-        if self.members.iter().all(|member| !member.is_gone()) {
+        // Asked once: a caller that disconnects between two questions would leave its row to the next caller.
+        let stays: Vec<bool> = self.members.iter().map(|member| !member.is_gone()).collect();
+        self.keep(&stays);
+    }
+
+    /// Keeps the members, and their rows, for which `stays` is true.
+    fn keep(&mut self, stays: &[bool]) {
+        if stays.iter().all(|stays| *stays) {
             return;
         }
         if let Rows::Joined(buffers) = &mut self.rows_of_input {
             for buffer in buffers {
-                buffer.keep(self.members.iter().map(|member| (member.rows, !member.is_gone())));
+                buffer.keep(self.members.iter().zip(stays).map(|(member, stays)| (member.rows, *stays)));
             }
         }
-        self.members.retain(|member| !member.is_gone());
+        let mut stays = stays.iter();
+        self.members.retain(|_| stays.next().is_some_and(|stays| *stays));
         self.rows = self.members.iter().map(|member| member.rows).sum();
     }
 }
@@ -233,5 +241,59 @@ impl OpenBatches {
     /// Removes a batch.
     pub(super) fn remove(&mut self, index: usize) -> Option<OpenBatch> {
         self.0.remove(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    use tokio::sync::oneshot;
+
+    use super::super::callers::Caller;
+    use super::*;
+
+    /// Callers disconnect on another thread while the batch closes: each row stays with its caller, in every input.
+    #[test]
+    fn callers_that_disconnect_while_a_batch_closes_take_only_their_own_rows() {
+        for _ in 0..300 {
+            let (mut receivers, mut batch, mut callers) = (Vec::new(), None::<OpenBatch>, Vec::new());
+            for number in 0..64u8 {
+                let (answer, receiver) = oneshot::channel();
+                let caller = Arc::new(Caller::default());
+                callers.push(Arc::clone(&caller));
+                receivers.push(receiver);
+                let input = || Tensor::new(vec![1, 2], TensorType::U8, vec![number; 2]);
+                let inputs = (0..4).map(|_| input()).collect();
+                let waiting = Waiting { inputs, rows: 1, since: Instant::now(), answer, caller };
+                match &mut batch {
+                    None => batch = Some(OpenBatch::new(waiting)),
+                    Some(batch) => assert!(batch.take(waiting, 64, &mut SpareBuffers::default()).is_ok()),
+                }
+            }
+            let started = Arc::new(AtomicBool::new(false));
+            let leaving = {
+                let started = Arc::clone(&started);
+                std::thread::spawn(move || {
+                    receivers.drain(..1).for_each(drop);
+                    started.store(true, Relaxed);
+                    receivers.drain(..40).for_each(drop);
+                    receivers
+                })
+            };
+            while !started.load(Relaxed) {
+                std::hint::spin_loop();
+            }
+            let closed = batch.and_then(|batch| batch.close(None)).expect("some stay");
+            leaving.join().expect("no panic");
+            assert_eq!(closed.rows as usize, closed.members.len());
+            let number = |member: &Member| callers.iter().position(|caller| Arc::ptr_eq(caller, &member.caller));
+            let own: Vec<u8> =
+                closed.members.iter().flat_map(|member| [number(member).expect("known") as u8; 2]).collect();
+            for input in &closed.inputs {
+                assert_eq!(*input.data, own[..], "the rows of those that stay");
+            }
+        }
     }
 }
