@@ -90,6 +90,25 @@ async fn messages_that_cannot_be_decoded_are_the_clients_error() {
     assert_eq!(futures_util::StreamExt::count(stream).await, 0);
 }
 
+/// A stream whose second message has a name that is not UTF-8. `Vec<u8>` is encoded as a message whose field 1 has these
+/// bytes; in a request of inference, field 1 is the name of the model.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_decoded_ends_its_stream_after_the_answers_before_it() {
+    let server = Server::start(&guests_config("tester", "")).await;
+    let mut raw = tonic::client::Grpc::new(channel(&server.grpc_url).await);
+    raw.ready().await.expect("a connection");
+    let messages = futures_util::stream::iter([b"p".to_vec(), vec![0xFF, 0xFE], b"p".to_vec()]);
+    let path = format!("{SERVICE}/ModelStreamInfer").parse().expect("a path");
+    let codec = tonic_prost::ProstCodec::<Vec<u8>, ModelStreamInferResponse>::default();
+    let mut answers = raw.streaming(tonic::Request::new(messages), path, codec).await.expect("a stream").into_inner();
+    let first = answers.message().await.expect("no error").expect("an answer");
+    assert!(first.error_message.contains("input"), "{first:?}");
+    let next = tokio::time::timeout(Duration::from_secs(20), answers.message()).await.expect("in time");
+    assert_status(next, Code::InvalidArgument, "decode");
+    // Other calls of the server are not affected.
+    client(&server).await.model_infer(images("p", &[b"x"], &[])).await.expect("an answer");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_address_of_administration_has_the_same_methods_as_over_http() {
     let config = format!("[admin]\nlisten = \"127.0.0.1:0\"\n{}", guests_config("tester", ""));

@@ -1,6 +1,7 @@
 //! The bound on streams of gRPC without an end: `ModelStreamInfer`, `Watch` of `grpc.health.v1`, and reflection. A client may
-//! keep such a stream open for ever, and it takes about 20 KB that no other budget counts. If there are too many, the one
-//! that waits for the longest time ends, so that a new client gets in.
+//! keep such a stream open for ever, and no other budget counts its memory: a `Watch` among 50 on a connection takes 8.5 KB,
+//! one with a connection of its own 29 KB (measured as the growth of resident memory with 2,000 and 500 streams). If there
+//! are too many, the one that waits for the longest time ends, so that a new client gets in.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
