@@ -57,12 +57,12 @@ pub mod verdict;
 pub mod fuzzing {
     /// A memory with an interpreter and a few objects.
     pub fn python_example() -> Vec<u8> {
-        crate::python::synthetic::example()
+        crate::python::synthetic::fuzz::example()
     }
 
     /// Reads all Python objects of a memory, and what holds them. `None` if the memory has none that can be read; otherwise
     /// the number of objects that have a chain.
     pub fn read_python(memory: &[u8]) -> Option<usize> {
-        crate::python::synthetic::read_all(memory)
+        crate::python::synthetic::fuzz::read_all(memory)
     }
 }

@@ -1,14 +1,19 @@
 //! The core module that defines a component's linear memory, read from its bytes: functions with names and instruction
 //! offsets, initialised data, the stack pointer.
 
+mod component;
+mod function;
+
 use std::collections::HashMap;
 use std::ops::Range;
 
-use wasmparser::{
-    BinaryReaderError, DataKind, Encoding, ExternalKind, KnownCustom, Name, Operator, Parser, Payload, TypeRef,
-};
+use wasmparser::{DataKind, ExternalKind, KnownCustom, Name, Operator, Parser, Payload, TypeRef};
 
 use super::symbols::demangle;
+pub use component::ModuleError;
+use component::{core_modules, own_module};
+pub use function::Function;
+use function::read_function;
 
 /// A core module inside a component. Offsets are relative to the module's first byte, as in the engine.
 #[derive(Debug, Default)]
@@ -32,20 +37,6 @@ pub struct CoreModule {
     sections: HashMap<String, Range<usize>>,
 }
 
-/// Why a component cannot be examined.
-#[derive(Debug, thiserror::Error)]
-pub enum ModuleError {
-    /// The component is damaged.
-    #[error("the component cannot be read: {0}")]
-    Component(BinaryReaderError),
-    /// No module of the component defines a linear memory.
-    #[error("the component has no linear memory")]
-    NoMemory,
-    /// The core module is damaged.
-    #[error("the core module cannot be read: {0}")]
-    CoreModule(BinaryReaderError),
-}
-
 /// A data segment: initialised data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
@@ -62,23 +53,6 @@ impl Segment {
     pub fn end(&self) -> u32 {
         self.address.saturating_add(self.length)
     }
-}
-
-/// A function that the module defines.
-#[derive(Debug, Default, Clone)]
-pub struct Function {
-    /// The demangled name from the name section; `func[N]` if there is none.
-    pub name: String,
-    /// Offset of the first instruction.
-    pub entry: u32,
-    /// Offsets of all instructions that leave the function: each `return`, and the last `end`.
-    pub exits: Vec<u32>,
-    /// Offsets of the instructions that grow a memory.
-    pub grows: Vec<u32>,
-    /// Offset after the last instruction.
-    pub end: u32,
-    /// The numbers of parameters and results.
-    pub arity: (usize, usize),
 }
 
 impl CoreModule {
@@ -238,51 +212,6 @@ fn read_names(map: wasmparser::NameMap<'_>, into: &mut HashMap<u32, String>) -> 
         into.insert(naming.index, naming.name.to_owned());
     }
     Ok(())
-}
-
-fn read_function(body: &wasmparser::FunctionBody<'_>, arity: (usize, usize)) -> wasmparser::Result<Function> {
-    let mut reader = body.get_operators_reader()?;
-    let entry = reader.original_position() as u32;
-    let (mut exits, mut grows) = (Vec::new(), Vec::new());
-    let mut last = entry;
-    while !reader.eof() {
-        let (operator, offset) = reader.read_with_offset()?;
-        last = offset as u32;
-        match operator {
-            Operator::Return => exits.push(last),
-            Operator::MemoryGrow { .. } => grows.push(last),
-            _ => {}
-        }
-    }
-    exits.push(last);
-    Ok(Function { name: String::new(), entry, exits, grows, end: body.range().end as u32, arity })
-}
-
-/// The bytes of the module that defines a linear memory.
-fn own_module(component: &[u8]) -> Result<&[u8], ModuleError> {
-    let modules = core_modules(component).map_err(ModuleError::Component)?;
-    let with_memory = modules.into_iter().filter(|module| defines_memory(module));
-    with_memory.max_by_key(|module| module.len()).ok_or(ModuleError::NoMemory)
-}
-
-/// A component's core modules, including those of nested components.
-fn core_modules(component: &[u8]) -> wasmparser::Result<Vec<&[u8]>> {
-    let mut modules = Vec::new();
-    for payload in Parser::new(0).parse_all(component) {
-        match payload? {
-            // The parser has not checked that the module is not longer than the component.
-            Payload::ModuleSection { unchecked_range, .. } => modules.extend(component.get(unchecked_range)),
-            Payload::Version { encoding: Encoding::Module, range, .. } if range.start == 0 => modules.push(component),
-            _ => {}
-        }
-    }
-    Ok(modules)
-}
-
-fn defines_memory(module: &[u8]) -> bool {
-    Parser::new(0)
-        .parse_all(module)
-        .any(|payload| matches!(payload, Ok(Payload::MemorySection(section)) if section.count() > 0))
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
 use super::*;
+use crate::debug_info::DebugInfo;
+use crate::module::CoreModule;
 
 /// A number in LEB128.
 fn leb(mut number: usize) -> Vec<u8> {
@@ -84,7 +86,7 @@ fn a_static_has_a_bounded_number_of_pieces() {
     assert_eq!(found[1], Static { name: "x".to_owned(), address: 24, size: 4 });
 }
 
-/// 20,000 namespaces inside of each other with a variable each: their whole names have 2 × 10^8 parts.
+/// 20,000 nested namespaces with one variable each: the whole names together have 2 × 10^8 parts.
 #[test]
 fn deep_namespaces_take_linear_time() {
     const DEPTH: u32 = 20_000;
