@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::next_row;
+use super::finished::FinishedRows;
 use crate::geometry::Axis;
 use crate::kernels::{accumulate_tile, filter_part, narrow_tile};
 use crate::lanes::Lanes;
@@ -37,10 +37,7 @@ pub(crate) struct SparseResampler<L> {
     runs: Vec<Range<usize>>,
     /// The number of finished rows of the result.
     done: usize,
-    /// Rows of three channels. The first `ready` were not discarded yet.
-    finished: Vec<f32>,
-    ready: usize,
-    columns: usize,
+    finished: FinishedRows,
     lanes: PhantomData<L>,
 }
 
@@ -59,7 +56,7 @@ pub(crate) fn sparse_bytes(width: u64, height: u64, y: Axis) -> u64 {
 impl<L: Lanes> SparseResampler<L> {
     /// For an image of this size and its horizontal and vertical windows.
     pub(crate) fn new(width: usize, height: usize, y: Axis, [horizontal, vertical]: [Rc<Windows>; 2]) -> Self {
-        let columns = horizontal.count().next_multiple_of(4);
+        let finished = FinishedRows::new(CHANNELS, horizontal.count());
         let tiles = width.div_ceil(TILE_COLUMNS);
         let scale = height as f64 / y.full as f64;
         let slots = (slots(scale, vertical.longest() as f64).ceil() as usize).min(vertical.count());
@@ -74,9 +71,7 @@ impl<L: Lanes> SparseResampler<L> {
             current: Vec::new(),
             runs: Vec::new(),
             done: 0,
-            finished: Vec::new(),
-            ready: 0,
-            columns,
+            finished,
             lanes: PhantomData,
         }
     }
@@ -119,11 +114,12 @@ impl<L: Lanes> SparseResampler<L> {
     }
 
     fn finish_window(&mut self) {
-        let out = next_row(&mut self.finished, &mut self.ready, CHANNELS * self.columns);
+        let columns = self.finished.columns();
+        let out = self.finished.next_row();
         let slot = self.done % self.slots;
         let set = &mut self.set[slot * self.tiles..][..self.tiles];
         let channels = set.iter().fold(0, |channels, set| channels | set);
-        for (channel, out) in out.chunks_exact_mut(self.columns).enumerate() {
+        for (channel, out) in out.chunks_exact_mut(columns).enumerate() {
             let is_set = |set: &u8| set >> channel & 1 == 1;
             if !is_set(&channels) {
                 out.fill(0.0);
@@ -165,20 +161,16 @@ impl<L: Lanes> SparseResampler<L> {
 
     /// The number of finished rows of the result that were not discarded yet.
     pub(crate) fn ready(&self) -> usize {
-        self.ready
+        self.finished.ready()
     }
 
     /// The channels of a finished row of the result; row 0 is the oldest.
     pub(crate) fn row(&self, ready: usize) -> [&[f32]; CHANNELS] {
-        std::array::from_fn(|channel| {
-            &self.finished[(ready * CHANNELS + channel) * self.columns..][..self.horizontal.count()]
-        })
+        std::array::from_fn(|channel| self.finished.row(ready, channel))
     }
 
     /// Discards the given number of finished rows, oldest first.
     pub(crate) fn discard_rows(&mut self, rows: usize) {
-        let length = CHANNELS * self.columns;
-        self.finished.copy_within(rows * length..self.ready * length, 0);
-        self.ready -= rows;
+        self.finished.discard(rows);
     }
 }
