@@ -193,7 +193,7 @@ fn nodes_that_a_plugin_does_not_compute_are_counted() {
     };
     let whole = load(&library, on(&[]), &product("Sigmoid"));
     let placed = |model: &dyn Model| {
-        let placement = model.placement().iter();
+        let placement = model.properties().placement.iter();
         placement.map(|it| (it.provider.clone(), it.nodes, it.operators.clone())).collect::<Vec<_>>()
     };
     let operators = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();

@@ -11,8 +11,8 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use plimsoll_runtime::nn::{
-    Backend, BackendEntry, BackendName, BackendSettings, DeviceDescription, LoadError, Model, ModelSource, RunError,
-    SettingsError, Signature, backends,
+    Backend, BackendEntry, BackendName, BackendSettings, DeviceDescription, LoadError, Model, ModelProperties,
+    ModelSource, RunError, SettingsError, backends,
 };
 use plimsoll_runtime::tensor::{Tensor, Tensors};
 
@@ -103,7 +103,7 @@ struct Loaded {
     model: Box<dyn Model>,
     device: Arc<Device>,
     costs: Costs,
-    sessions: usize,
+    properties: ModelProperties,
     /// The shapes that each idle session knows.
     idle: Mutex<Vec<HashSet<Shapes>>>,
 }
@@ -128,7 +128,13 @@ impl Backend for Simulated {
         }
         let source = ModelSource { options: BTreeMap::new(), ..source.clone() };
         let model = self.0.load(&source)?;
-        Ok(Box::new(Loaded { model, device, costs, sessions, idle: Mutex::new(vec![HashSet::new(); sessions]) }))
+        let (inputs, outputs) = (model.inputs().to_vec(), model.outputs().to_vec());
+        let properties = ModelProperties {
+            overlaps_runs: false,
+            pays_for_new_shapes: true,
+            ..ModelProperties::on_cpu(inputs, outputs, sessions)
+        };
+        Ok(Box::new(Loaded { model, device, costs, properties, idle: Mutex::new(vec![HashSet::new(); sessions]) }))
     }
 
     fn description(&self) -> String {
@@ -185,28 +191,12 @@ impl Drop for Session<'_> {
 }
 
 impl Model for Loaded {
-    fn inputs(&self) -> &[Signature] {
-        self.model.inputs()
-    }
-
-    fn outputs(&self) -> &[Signature] {
-        self.model.outputs()
-    }
-
-    fn concurrent_runs(&self) -> usize {
-        self.sessions
-    }
-
-    fn overlaps_runs(&self) -> bool {
-        false
-    }
-
-    fn pays_for_new_shapes(&self) -> bool {
-        true
+    fn properties(&self) -> &ModelProperties {
+        &self.properties
     }
 
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {
-        let mut sessions: Vec<_> = (0..self.sessions).map(|_| self.take()).collect();
+        let mut sessions: Vec<_> = (0..self.properties.concurrent_runs).map(|_| self.take()).collect();
         sessions.iter_mut().try_for_each(|session| self.run_in(session, inputs).map(drop))
     }
 

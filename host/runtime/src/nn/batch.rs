@@ -68,7 +68,7 @@ impl Batches {
         let cost = check_rows(&**model, max_batch, &self.proof).map_err(|error| LoadError(error.to_string()))?;
         let sizes = match &self.sizes {
             Some(sizes) => sizes.clone(),
-            None if model.pays_for_new_shapes() => {
+            None if model.properties().pays_for_new_shapes => {
                 BatchSizes::powers_of_two(max_batch).map_err(|error| LoadError(format!("`max_batch`: {error}")))?
             }
             None => {

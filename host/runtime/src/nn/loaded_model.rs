@@ -57,7 +57,7 @@ impl LoadedModel {
         let trial = batch::single_run(model.inputs());
         let model = MonitoredModel::new(name.clone(), model, Arc::clone(&health), trial);
         let model: Arc<dyn Model> = Arc::new(model);
-        let model_permits = Arc::new(Semaphore::new(model.concurrent_runs().min(Semaphore::MAX_PERMITS)));
+        let model_permits = Arc::new(Semaphore::new(model.properties().concurrent_runs.min(Semaphore::MAX_PERMITS)));
         let batch_rules = batches.as_ref().map(|batches| batches.rules);
         let batcher = match batches {
             None => {
@@ -114,7 +114,7 @@ impl LoadedModel {
 
     /// Which execution providers compute how many nodes; empty if the backend computes all of them on the CPU.
     pub fn placement(&self) -> &[Placement] {
-        self.model.placement()
+        &self.model.properties().placement
     }
 
     /// The input that makes every run prepare the device again, because it has dynamic dimensions besides the rows.
@@ -184,7 +184,8 @@ impl LoadedModel {
         {
             return batcher.run(ordered).await.map_err(failed);
         }
-        let is_short = !self.model.time_depends_on_values() && self.short_runs.expects_short(bytes(&ordered));
+        let is_short =
+            !self.model.properties().time_depends_on_values && self.short_runs.expects_short(bytes(&ordered));
         // A short run does not wait for the long runs of other models.
         let permits: HeldPermits = match is_short {
             true => Box::new(acquire(Arc::clone(&self.model_permits)).await),
@@ -220,7 +221,7 @@ impl LoadedModel {
         let (clock, cpu_time) = (Instant::now(), thread_cpu_time());
         let result = self.model.run_unless_cancelled(inputs, cancellation);
         // Measured by wall-clock time, no run would be short while other threads use the core.
-        let time = match self.model.runs_on_calling_thread() {
+        let time = match self.model.properties().runs_on_calling_thread {
             true => thread_cpu_time().saturating_sub(cpu_time),
             false => clock.elapsed(),
         };

@@ -32,5 +32,5 @@ pub use device::Device;
 pub use error::{InputError, LoadError, Misfit, NnError, NnErrorKind, RunError, SettingsError};
 pub use health::{HealthObserver, HealthRules};
 pub use loaded_model::LoadedModel;
-pub use model::{Backend, BackendEntry, BackendSettings, Model, ModelSource, Signature};
+pub use model::{Backend, BackendEntry, BackendSettings, Model, ModelProperties, ModelSource, Signature};
 pub use plimsoll_onnx::{Description, ExternalError, RowProof, ValueDescription, describe, external_files, prove_rows};

@@ -48,15 +48,15 @@ pub type OpenBackend = fn(&BackendSettings, &Path) -> Result<Box<dyn Backend>, L
 
 /// A model that is ready to run, shared by all requests.
 pub trait Model: Send + Sync {
-    /// The inputs of a run.
-    fn inputs(&self) -> &[Signature];
-    /// The outputs of a run.
-    fn outputs(&self) -> &[Signature];
-    /// Maximum number of concurrent runs; further runs wait without a thread.
-    fn concurrent_runs(&self) -> usize;
-    /// Returns true if a run is computed completely by the calling thread, so that the thread's CPU time is the run's.
-    fn runs_on_calling_thread(&self) -> bool {
-        false
+    /// The properties of the model, which do not change. A model that wraps another one returns those of that one.
+    fn properties(&self) -> &ModelProperties;
+    /// The inputs of a run, from the properties.
+    fn inputs(&self) -> &[Signature] {
+        &self.properties().inputs
+    }
+    /// The outputs of a run, from the properties.
+    fn outputs(&self) -> &[Signature] {
+        &self.properties().outputs
     }
     /// Checks the numbers of an input before a run; `index` is its place in [`Model::inputs`].
     ///
@@ -80,16 +80,6 @@ pub trait Model: Send + Sync {
     fn run_unless_cancelled(&self, inputs: &[Tensor], cancellation: &Cancellation) -> Result<Tensors, RunError> {
         if cancellation.is_cancelled() { Err(RunError::Cancelled) } else { self.run(inputs) }
     }
-    /// Returns true if concurrent runs compute at the same time. Otherwise the device computes one after another, and a
-    /// run that is sent while another one computes only waits there.
-    fn overlaps_runs(&self) -> bool {
-        true
-    }
-    /// Returns true if the first run with a new shape of the inputs is much slower than the next ones, because the device
-    /// prepares itself for the shape.
-    fn pays_for_new_shapes(&self) -> bool {
-        false
-    }
     /// Prepares everything that runs use for the shapes of these inputs, by a run.
     ///
     /// # Errors
@@ -97,14 +87,44 @@ pub trait Model: Send + Sync {
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {
         self.run(inputs).map(drop)
     }
+}
+
+/// The properties of a loaded model. They do not change.
+#[derive(Debug, Clone)]
+pub struct ModelProperties {
+    /// The inputs of a run.
+    pub inputs: Vec<Signature>,
+    /// The outputs of a run.
+    pub outputs: Vec<Signature>,
+    /// Maximum number of concurrent runs; further runs wait without a thread.
+    pub concurrent_runs: usize,
+    /// True if a run is computed completely by the calling thread, so that the thread's CPU time is the run's.
+    pub runs_on_calling_thread: bool,
+    /// True if concurrent runs compute at the same time. Otherwise the device computes one after another, and a run that
+    /// is sent while another one computes only waits there.
+    pub overlaps_runs: bool,
+    /// True if the first run with a new shape of the inputs is much slower than the next ones, because the device
+    /// prepares itself for the shape.
+    pub pays_for_new_shapes: bool,
+    /// True if a request can make a run longer without larger inputs, for example by the number of rounds of a loop.
+    pub time_depends_on_values: bool,
     /// Which execution providers compute how many nodes; empty if one library computes all of them on the CPU.
-    fn placement(&self) -> &[Placement] {
-        &[]
-    }
-    /// Returns true if a request can make a run longer without larger inputs, for example by the number of rounds of a
-    /// loop.
-    fn time_depends_on_values(&self) -> bool {
-        false
+    pub placement: Vec<Placement>,
+}
+
+impl ModelProperties {
+    /// The properties of a model that a library runs on the CPU, in threads of its own.
+    pub fn on_cpu(inputs: Vec<Signature>, outputs: Vec<Signature>, concurrent_runs: usize) -> Self {
+        Self {
+            inputs,
+            outputs,
+            concurrent_runs,
+            runs_on_calling_thread: false,
+            overlaps_runs: true,
+            pays_for_new_shapes: false,
+            time_depends_on_values: false,
+            placement: Vec::new(),
+        }
     }
 }
 

@@ -7,10 +7,9 @@ use std::sync::{Arc, Weak};
 use tokio::runtime::Handle;
 
 use super::cancellation::Cancellation;
-use super::chip::Placement;
 use super::error::{Misfit, RunError};
 use super::health::Health;
-use super::model::{Model, Signature};
+use super::model::{Model, ModelProperties};
 use crate::tensor::{Tensor, Tensors};
 
 /// A model with the health of its device.
@@ -89,20 +88,8 @@ async fn try_until_back(model: Weak<Monitored>, inputs: Vec<Tensor>) {
 }
 
 impl Model for MonitoredModel {
-    fn inputs(&self) -> &[Signature] {
-        self.0.model.inputs()
-    }
-
-    fn outputs(&self) -> &[Signature] {
-        self.0.model.outputs()
-    }
-
-    fn concurrent_runs(&self) -> usize {
-        self.0.model.concurrent_runs()
-    }
-
-    fn runs_on_calling_thread(&self) -> bool {
-        self.0.model.runs_on_calling_thread()
+    fn properties(&self) -> &ModelProperties {
+        self.0.model.properties()
     }
 
     fn check_numbers(&self, index: usize, tensor: &Tensor) -> Result<(), Misfit> {
@@ -121,22 +108,6 @@ impl Model for MonitoredModel {
         let result = self.0.model.run_unless_cancelled(inputs, cancellation);
         self.0.record(inputs, &result);
         result
-    }
-
-    fn time_depends_on_values(&self) -> bool {
-        self.0.model.time_depends_on_values()
-    }
-
-    fn overlaps_runs(&self) -> bool {
-        self.0.model.overlaps_runs()
-    }
-
-    fn placement(&self) -> &[Placement] {
-        self.0.model.placement()
-    }
-
-    fn pays_for_new_shapes(&self) -> bool {
-        self.0.model.pays_for_new_shapes()
     }
 
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {

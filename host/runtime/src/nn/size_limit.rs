@@ -36,7 +36,7 @@ impl SizeLimit {
     /// `bytes` are the model's file. `None` if it is not an ONNX model, or if its values have the same sizes in every run.
     pub(super) fn new(bytes: &[u8], model: &dyn Model) -> Option<Self> {
         let is_fixed = |input: &Signature| input.shape.as_ref().is_some_and(|shape| shape.iter().all(Option::is_some));
-        if model.inputs().iter().all(is_fixed) && !model.time_depends_on_values() {
+        if model.inputs().iter().all(is_fixed) && !model.properties().time_depends_on_values {
             return None;
         }
         let names = model.inputs().iter().map(|input| input.name.clone()).collect();

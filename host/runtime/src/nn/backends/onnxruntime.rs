@@ -28,7 +28,7 @@ use self::values::element_type;
 use crate::nn::chip::{CPU_PROVIDER, Chip, DeviceDescription, Placement};
 use crate::nn::device::Device;
 use crate::nn::error::{LoadError, SettingsError};
-use crate::nn::model::{Backend, BackendEntry, BackendSettings, Model, ModelSource, Signature};
+use crate::nn::model::{Backend, BackendEntry, BackendSettings, Model, ModelProperties, ModelSource, Signature};
 
 /// The backend in the list.
 pub(in crate::nn) const ENTRY: BackendEntry = BackendEntry {
@@ -127,17 +127,18 @@ impl Backend for OnnxRuntime {
             signatures.map_err(|error: LoadError| failed(&error))
         };
         let (inputs, outputs) = (signatures(session.inputs())?, signatures(session.outputs())?);
-        let runs_on_calling_thread = source.device == Device::Cpu && self.threads == 1;
-        Ok(Box::new(Loaded {
-            sessions: idle.len(),
-            idle: Mutex::new(idle),
-            runs_on_calling_thread,
-            time_depends_on_values: prepared.time_depends_on_values,
-            device: source.device.clone(),
-            placement,
+        let is_cpu = source.device == Device::Cpu;
+        let properties = ModelProperties {
             inputs,
             outputs,
-        }))
+            concurrent_runs: idle.len(),
+            runs_on_calling_thread: is_cpu && self.threads == 1,
+            overlaps_runs: is_cpu,
+            pays_for_new_shapes: !is_cpu,
+            time_depends_on_values: prepared.time_depends_on_values,
+            placement,
+        };
+        Ok(Box::new(Loaded { idle: Mutex::new(idle), device: source.device.clone(), properties }))
     }
 
     fn description(&self) -> String {

@@ -8,7 +8,7 @@ use rten_tensor::Layout;
 use crate::nn::chip::DeviceDescription;
 use crate::nn::device::Device;
 use crate::nn::error::{LoadError, Misfit, RunError, SettingsError};
-use crate::nn::model::{Backend, BackendEntry, Model, ModelSource, Signature};
+use crate::nn::model::{Backend, BackendEntry, Model, ModelProperties, ModelSource, Signature};
 use crate::tensor::{Tensor, TensorBytes, TensorType, Tensors};
 
 /// The backend in the list. It has no settings.
@@ -26,13 +26,11 @@ pub struct Rten;
 
 struct Loaded {
     model: RtenModel,
-    inputs: Vec<Signature>,
+    properties: ModelProperties,
     input_ids: Vec<NodeId>,
     output_ids: Vec<NodeId>,
-    outputs: Vec<Signature>,
     /// True if the model computes wrongly with NaN and infinities.
     needs_moderate_inputs: bool,
-    time_depends_on_values: bool,
 }
 
 impl Backend for Rten {
@@ -75,12 +73,13 @@ impl Backend for Rten {
             })
             .collect();
         Ok(Box::new(Loaded {
-            inputs,
+            properties: ModelProperties {
+                time_depends_on_values: plimsoll_onnx::time_depends_on_values(&source.bytes),
+                ..ModelProperties::on_cpu(inputs, outputs, usize::MAX)
+            },
             input_ids,
             output_ids,
-            outputs,
             needs_moderate_inputs: prepared.needs_moderate_inputs,
-            time_depends_on_values: plimsoll_onnx::time_depends_on_values(&source.bytes),
             model,
         }))
     }
@@ -127,20 +126,8 @@ fn types(ty: ValueType) -> Vec<TensorType> {
 }
 
 impl Model for Loaded {
-    fn inputs(&self) -> &[Signature] {
-        &self.inputs
-    }
-
-    fn outputs(&self) -> &[Signature] {
-        &self.outputs
-    }
-
-    fn concurrent_runs(&self) -> usize {
-        usize::MAX
-    }
-
-    fn time_depends_on_values(&self) -> bool {
-        self.time_depends_on_values
+    fn properties(&self) -> &ModelProperties {
+        &self.properties
     }
 
     fn check_numbers(&self, index: usize, tensor: &Tensor) -> Result<(), Misfit> {
@@ -185,7 +172,7 @@ impl Model for Loaded {
                 None => RunError::Backend(text),
             }
         })?;
-        self.outputs.iter().zip(outputs).map(|(output, value)| Ok((output.name.clone(), tensor(value)?))).collect()
+        self.outputs().iter().zip(outputs).map(|(output, value)| Ok((output.name.clone(), tensor(value)?))).collect()
     }
 }
 

@@ -48,7 +48,7 @@ struct Former<'a> {
     /// The permits for the next batch, and since when they are held.
     held: Option<(HeldPermits, Instant)>,
     in_flight: usize,
-    /// How many batches were sent. A run during which it changes shared the device, so its time says nothing.
+    /// The number of batches that were sent. If it changes during a run, the run shared the device, so its time says nothing.
     sent: u64,
     /// No more runs will come.
     is_ending: bool,
@@ -172,7 +172,7 @@ impl Former<'_> {
 
     /// Returns true if a batch that is not full would only wait for the device.
     fn device_is_busy(&self) -> bool {
-        self.in_flight > 0 && !self.model.overlaps_runs()
+        self.in_flight > 0 && !self.model.properties().overlaps_runs
     }
 
     /// Returns true if a batch could be sent.
@@ -212,7 +212,7 @@ impl Former<'_> {
             self.observer.padded(batch.padding);
         }
         self.sent += 1;
-        let was_alone = self.in_flight == 0 || self.model.overlaps_runs();
+        let was_alone = self.in_flight == 0 || self.model.properties().overlaps_runs;
         self.in_flight += 1;
         let end = EndedRun { measured: None, number: self.sent, was_alone, buffers: Vec::new() };
         let end = EndOnDrop(self.ended.clone(), Some(end));
@@ -228,7 +228,7 @@ impl Former<'_> {
 
     fn end(&mut self, end: EndedRun) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        let is_alone = end.was_alone && (self.sent == end.number || self.model.overlaps_runs());
+        let is_alone = end.was_alone && (self.sent == end.number || self.model.properties().overlaps_runs);
         if let Some((rows, time)) = end.measured.filter(|_| is_alone) {
             self.cost.record(rows, time);
         }

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use super::rows;
 use crate::nn::cancellation::Cancellation;
-use crate::nn::chip::Placement;
 use crate::nn::error::{Misfit, RunError};
-use crate::nn::model::{Model, Signature};
+use crate::nn::model::{Model, ModelProperties};
 use crate::tensor::{Tensor, Tensors};
 
 /// A model whose runs are halved if the device is out of memory, down to single rows.
@@ -43,20 +42,8 @@ impl HalvingModel {
 }
 
 impl Model for HalvingModel {
-    fn inputs(&self) -> &[Signature] {
-        self.0.inputs()
-    }
-
-    fn outputs(&self) -> &[Signature] {
-        self.0.outputs()
-    }
-
-    fn concurrent_runs(&self) -> usize {
-        self.0.concurrent_runs()
-    }
-
-    fn runs_on_calling_thread(&self) -> bool {
-        self.0.runs_on_calling_thread()
+    fn properties(&self) -> &ModelProperties {
+        self.0.properties()
     }
 
     fn check_numbers(&self, index: usize, tensor: &Tensor) -> Result<(), Misfit> {
@@ -69,22 +56,6 @@ impl Model for HalvingModel {
 
     fn run_unless_cancelled(&self, inputs: &[Tensor], cancellation: &Cancellation) -> Result<Tensors, RunError> {
         self.run_halved(inputs, &|inputs| self.0.run_unless_cancelled(inputs, cancellation))
-    }
-
-    fn time_depends_on_values(&self) -> bool {
-        self.0.time_depends_on_values()
-    }
-
-    fn overlaps_runs(&self) -> bool {
-        self.0.overlaps_runs()
-    }
-
-    fn placement(&self) -> &[Placement] {
-        self.0.placement()
-    }
-
-    fn pays_for_new_shapes(&self) -> bool {
-        self.0.pays_for_new_shapes()
     }
 
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {

@@ -11,9 +11,8 @@ use super::observer::BatchObserver;
 use super::rows;
 use super::sizes::{BatchSizes, Part};
 use crate::nn::cancellation::Cancellation;
-use crate::nn::chip::Placement;
 use crate::nn::error::{Misfit, RunError};
-use crate::nn::model::{Model, Signature};
+use crate::nn::model::{Model, ModelProperties};
 use crate::tensor::{Tensor, Tensors};
 
 /// A model that is run with prepared numbers of rows only. A run with more rows than the largest size is divided.
@@ -80,20 +79,8 @@ fn own_rows(outputs: Tensors, part: Part) -> Result<Tensors, RunError> {
 }
 
 impl Model for PaddedModel {
-    fn inputs(&self) -> &[Signature] {
-        self.model.inputs()
-    }
-
-    fn outputs(&self) -> &[Signature] {
-        self.model.outputs()
-    }
-
-    fn concurrent_runs(&self) -> usize {
-        self.model.concurrent_runs()
-    }
-
-    fn runs_on_calling_thread(&self) -> bool {
-        self.model.runs_on_calling_thread()
+    fn properties(&self) -> &ModelProperties {
+        self.model.properties()
     }
 
     fn check_numbers(&self, index: usize, tensor: &Tensor) -> Result<(), Misfit> {
@@ -106,22 +93,6 @@ impl Model for PaddedModel {
 
     fn run_unless_cancelled(&self, inputs: &[Tensor], cancellation: &Cancellation) -> Result<Tensors, RunError> {
         self.run_parts(inputs, |inputs| self.model.run_unless_cancelled(inputs, cancellation))
-    }
-
-    fn time_depends_on_values(&self) -> bool {
-        self.model.time_depends_on_values()
-    }
-
-    fn overlaps_runs(&self) -> bool {
-        self.model.overlaps_runs()
-    }
-
-    fn placement(&self) -> &[Placement] {
-        self.model.placement()
-    }
-
-    fn pays_for_new_shapes(&self) -> bool {
-        self.model.pays_for_new_shapes()
     }
 
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {

@@ -104,7 +104,7 @@ pub fn prepare_sizes(model: &dyn Model, sizes: &BatchSizes) -> Result<RunCost, P
 /// Prepares a model without batches for runs of its one shape. A model that has no such shape, or that does not accept
 /// the inputs that the host makes, prepares itself at its first run.
 pub(in crate::nn) fn prepare_single(model: &dyn Model) {
-    if !model.pays_for_new_shapes() {
+    if !model.properties().pays_for_new_shapes {
         return;
     }
     warn_of_new_shapes(model);
@@ -137,7 +137,11 @@ fn has_other_dynamic_dimensions(input: &Signature) -> bool {
 /// The input that makes every run prepare the device again: it has dynamic dimensions besides the rows, which no batch
 /// size can prevent.
 pub(in crate::nn) fn input_with_new_shapes(model: &dyn Model) -> Option<&Signature> {
-    model.inputs().iter().find(|input| has_other_dynamic_dimensions(input)).filter(|_| model.pays_for_new_shapes())
+    model
+        .inputs()
+        .iter()
+        .find(|input| has_other_dynamic_dimensions(input))
+        .filter(|_| model.properties().pays_for_new_shapes)
 }
 
 fn warn_of_new_shapes(model: &dyn Model) {

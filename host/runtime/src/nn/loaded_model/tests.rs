@@ -5,30 +5,19 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use super::*;
+use crate::nn::model::ModelProperties;
 use crate::tensor::TensorType;
 
 /// A model that records the thread of each run and takes a given CPU time.
 struct Slow {
     threads: Arc<Mutex<Vec<ThreadId>>>,
     time: Arc<Mutex<Duration>>,
-    inputs: Vec<Signature>,
+    properties: ModelProperties,
 }
 
 impl Model for Slow {
-    fn inputs(&self) -> &[Signature] {
-        &self.inputs
-    }
-
-    fn outputs(&self) -> &[Signature] {
-        &[]
-    }
-
-    fn concurrent_runs(&self) -> usize {
-        1
-    }
-
-    fn runs_on_calling_thread(&self) -> bool {
-        true
+    fn properties(&self) -> &ModelProperties {
+        &self.properties
     }
 
     fn run(&self, _inputs: &[Tensor]) -> Result<Tensors, RunError> {
@@ -45,7 +34,9 @@ impl Model for Slow {
 async fn only_a_model_with_short_runs_runs_on_the_calling_thread() {
     let (threads, time) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Duration::ZERO)));
     let input = Signature { name: "x".into(), types: vec![TensorType::U8], shape: None };
-    let slow = Slow { threads: Arc::clone(&threads), time: Arc::clone(&time), inputs: vec![input] };
+    let properties =
+        ModelProperties { runs_on_calling_thread: true, ..ModelProperties::on_cpu(vec![input], Vec::new(), 1) };
+    let slow = Slow { threads: Arc::clone(&threads), time: Arc::clone(&time), properties };
     let inputs = |bytes: u32| vec![("x".to_owned(), Tensor::new(vec![bytes], TensorType::U8, vec![0; bytes as usize]))];
     let runs = Arc::new(Semaphore::new(1));
     let model = Arc::new(

@@ -7,64 +7,29 @@ use ort::session::{RunOptions, Session};
 use super::failures::run_error;
 use super::values::{output, value};
 use crate::nn::cancellation::Cancellation;
-use crate::nn::chip::Placement;
 use crate::nn::device::Device;
 use crate::nn::error::RunError;
-use crate::nn::model::{Model, Signature};
+use crate::nn::model::{Model, ModelProperties};
 use crate::tensor::{Tensor, Tensors};
 
 /// A model in its sessions.
 pub(super) struct Loaded {
     // `Session::run` takes `&mut self` in this version of the crate, so each run needs its own session. There are as many
-    // concurrent runs as sessions.
+    // sessions as concurrent runs.
     pub(super) idle: Mutex<Vec<Session>>,
-    pub(super) sessions: usize,
-    /// True on the CPU with one thread.
-    pub(super) runs_on_calling_thread: bool,
-    pub(super) time_depends_on_values: bool,
     pub(super) device: Device,
-    pub(super) placement: Vec<Placement>,
-    pub(super) inputs: Vec<Signature>,
-    pub(super) outputs: Vec<Signature>,
+    pub(super) properties: ModelProperties,
 }
 
 impl Model for Loaded {
-    fn inputs(&self) -> &[Signature] {
-        &self.inputs
-    }
-
-    fn outputs(&self) -> &[Signature] {
-        &self.outputs
-    }
-
-    fn concurrent_runs(&self) -> usize {
-        self.sessions
-    }
-
-    fn runs_on_calling_thread(&self) -> bool {
-        self.runs_on_calling_thread
-    }
-
-    fn time_depends_on_values(&self) -> bool {
-        self.time_depends_on_values
-    }
-
-    fn overlaps_runs(&self) -> bool {
-        self.device == Device::Cpu
-    }
-
-    fn placement(&self) -> &[Placement] {
-        &self.placement
-    }
-
-    fn pays_for_new_shapes(&self) -> bool {
-        self.device != Device::Cpu
+    fn properties(&self) -> &ModelProperties {
+        &self.properties
     }
 
     /// Each session has its own algorithms, so each is run.
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {
         // The sessions are idle again when this list is dropped.
-        let mut taken: Vec<_> = (0..self.sessions).map(|_| self.take_session()).collect();
+        let mut taken: Vec<_> = (0..self.properties.concurrent_runs).map(|_| self.take_session()).collect();
         taken.iter_mut().try_for_each(|session| self.run_in(session, inputs, &Cancellation::default()).map(drop))
     }
 
@@ -90,7 +55,7 @@ impl Loaded {
         cancellation: &Cancellation,
     ) -> Result<Tensors, RunError> {
         let values = self
-            .inputs
+            .inputs()
             .iter()
             .zip(inputs)
             .map(|(input, tensor)| Ok((input.name.as_str(), value(tensor)?)))

@@ -1,71 +1,47 @@
 //! When batches end their admission, with a device whose runs end when the test says so.
 
-use std::sync::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::padding_tests::Padding;
-use super::*;
+use super::support::{Counts, TestModel, batcher, first, numbers, settle};
+use crate::nn::batch::{Admitted, BatchRules, BatchSizes, Batcher, HeldPermits, RunCost};
+use crate::nn::error::RunError;
 
-/// A device that tells the rows of each run when it starts, and ends one run for each message of the gate.
-struct Gated {
-    overlaps: bool,
-    started: Mutex<Sender<u32>>,
-    gate: Mutex<Receiver<()>>,
-    /// The numbers of every run.
-    inputs: Mutex<Vec<Vec<f32>>>,
-}
-
-impl Model for Gated {
-    fn inputs(&self) -> &[Signature] {
-        &[]
-    }
-
-    fn outputs(&self) -> &[Signature] {
-        &[]
-    }
-
-    fn concurrent_runs(&self) -> usize {
-        2
-    }
-
-    fn overlaps_runs(&self) -> bool {
-        self.overlaps
-    }
-
-    fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
-        self.inputs.lock().expect("whole").push(bytemuck::cast_slice(&inputs[0].data).to_vec());
-        self.started.lock().expect("whole").send(inputs[0].dimensions[0]).expect("the test listens");
-        self.gate.lock().expect("whole").recv().expect("the test lets it end");
-        Ok(vec![("y".into(), inputs[0].clone())])
-    }
-}
-
-/// What a test holds of a device and its batches of at most 4 rows.
+/// A device and its batches of at most 4 rows. The device tells the rows of each run when it starts, and ends one run for
+/// each message of the gate.
 struct Bench {
-    model: Arc<Gated>,
     batcher: Arc<Batcher>,
     started: Option<Receiver<u32>>,
     gate: Sender<()>,
-    padding: Arc<Padding>,
+    /// The numbers of every run.
+    inputs: Arc<Mutex<Vec<Vec<f32>>>>,
+    counts: Arc<Counts>,
 }
 
 impl Bench {
     fn new(overlaps: bool, sizes: Option<BatchSizes>) -> Self {
         let ((started_sender, started), (gate, gate_receiver)) = (channel(), channel());
-        let model = Arc::new(Gated {
-            overlaps,
-            started: Mutex::new(started_sender),
-            gate: Mutex::new(gate_receiver),
-            inputs: Mutex::default(),
+        let gate_receiver = Mutex::new(gate_receiver);
+        let inputs: Arc<Mutex<Vec<Vec<f32>>>> = Arc::default();
+        let seen = Arc::clone(&inputs);
+        let mut model = TestModel::new(move |inputs, _| {
+            seen.lock().expect("whole").push(bytemuck::cast_slice(&inputs[0].data).to_vec());
+            started_sender.send(inputs[0].dimensions[0]).expect("the test listens");
+            gate_receiver.lock().expect("whole").recv().expect("the test lets it end");
+            Ok(vec![("y".into(), inputs[0].clone())])
         });
-        let padding = Arc::new(Padding::default());
+        model.properties.concurrent_runs = 2;
+        model.properties.overlaps_runs = overlaps;
+        let counts = Arc::new(Counts::default());
         let rules = BatchRules { max_batch: 4, max_delay: Duration::ZERO };
-        let admitted = Admitted { model: model.clone(), sizes, cost: RunCost::default() };
+        let admitted = Admitted { model: Arc::new(model), sizes, cost: RunCost::default() };
         let permits = || async { Box::new(()) as HeldPermits };
-        let batcher = Arc::new(Batcher::start(admitted, rules, padding.clone(), permits));
-        Self { model, batcher, started: Some(started), gate, padding }
+        let batcher = Arc::new(Batcher::start(admitted, rules, counts.clone(), permits));
+        Self { batcher, started: Some(started), gate, inputs, counts }
     }
 
     fn run(&self, rows: u32, value: f32) -> JoinHandle<Result<(Vec<u32>, f32), RunError>> {
@@ -166,9 +142,9 @@ async fn a_batch_is_padded_in_its_buffer_without_the_rows_of_callers_that_left()
     bench.end();
     assert_eq!(bench.started().await, 4);
     bench.end();
-    let last_input = bench.model.inputs.lock().expect("whole").last().cloned().expect("a run");
+    let last_input = bench.inputs.lock().expect("whole").last().cloned().expect("a run");
     assert_eq!(last_input, [5.0, 5.0, 7.0, 7.0, 7.0, 7.0, 7.0, 7.0]);
-    assert_eq!(bench.padding.0.load(Relaxed), 2);
+    assert_eq!(bench.counts.padded.load(Relaxed), 2);
     for (run, value) in [(busy, 0.0), (stay, 5.0), (last, 7.0)] {
         assert_eq!(run.await.expect("no panic"), Ok((vec![1, 2], value)), "only its own row");
     }
