@@ -10,7 +10,7 @@ pub(in crate::serve) const LARGE: usize = 128 << 10;
 /// Runs work on `bytes` bytes: on a thread for blocking work if they are many, otherwise on this thread.
 ///
 /// # Panics
-/// If the work panics.
+/// If the work panics, or if the runtime shuts down before the work starts.
 pub(in crate::serve) async fn run<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
     if bytes < LARGE {
         return work();

@@ -276,6 +276,7 @@ impl Report {
         for line in lines {
             writer.write_record(line).expect("writing to memory does not fail");
         }
-        String::from_utf8(writer.into_inner().expect("writing to memory does not fail")).expect("strings")
+        String::from_utf8(writer.into_inner().expect("writing to memory does not fail"))
+            .expect("every field is a string")
     }
 }

@@ -32,7 +32,7 @@ impl Block {
     pub(super) const EMPTY: Block = Block { coefficients: [0; 64], nonzero_ac: 0 };
 
     pub(super) fn rows(&self) -> &[[i16; 8]; 8] {
-        self.coefficients.as_chunks().0.as_array().expect("eight")
+        self.coefficients.as_chunks().0.as_array().expect("64 coefficients are eight rows of eight")
     }
 
     /// The index of the last non-zero coefficient in zigzag order; 0 if there are no AC coefficients.

@@ -42,7 +42,7 @@ impl<'a, L: Lanes> BitReader<'a, L> {
     pub(super) fn new(data: &'a [u8], resyncs: bool) -> Result<Self, Fault> {
         let mut bits = BitReader {
             rest: data,
-            window: vec![0; WINDOW + 8].try_into().expect("same length"),
+            window: vec![0; WINDOW + 8].try_into().expect("the vector is as long as the array"),
             at: 0,
             end: 0,
             refill_at: 0,
@@ -67,7 +67,7 @@ impl<'a, L: Lanes> BitReader<'a, L> {
     pub(super) fn peek_at(&self, at: usize) -> u64 {
         // The mask never changes the value, because a block does not reach that far. It removes the bounds check.
         let byte = (WINDOW - 8).wrapping_sub(at >> 3) & (WINDOW - 1);
-        let eight = self.window[byte..byte + 8].first_chunk().expect("eight");
+        let eight = self.window[byte..byte + 8].first_chunk().expect("the slice has eight bytes");
         u64::from_le_bytes(*eight) << (at & 7)
     }
 
@@ -175,7 +175,7 @@ impl<'a, L: Lanes> BitReader<'a, L> {
             if let Some(sixteen) = self.rest.first_chunk::<16>() {
                 let lanes = L::load_u8(sixteen);
                 let to = WINDOW - self.end - 16;
-                lanes.store_reversed(self.window[to..].first_chunk_mut().expect("the window is not full"));
+                lanes.store_reversed(self.window[to..].first_chunk_mut().expect("the window has room for 16 bytes"));
                 let mask = lanes.ff_mask();
                 let plain = if mask == 0 { 16 } else { mask.trailing_zeros() as usize };
                 self.rest = &self.rest[plain..];

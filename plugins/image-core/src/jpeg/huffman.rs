@@ -212,7 +212,7 @@ impl Code {
     /// A table indexed by [`SKIP_BITS`] bits for skipping AC coefficients, see [`Skip`].
     pub(super) fn skip_table(&self) -> Box<[Skip; 1 << SKIP_BITS]> {
         let skip_table: Box<[Skip]> = (0..1 << SKIP_BITS).map(|window| self.skip(window)).collect();
-        skip_table.try_into().unwrap_or_else(|_| unreachable!("same length"))
+        skip_table.try_into().unwrap_or_else(|_| unreachable!("the table has `1 << SKIP_BITS` entries"))
     }
 
     /// Skips as many whole coefficients as `window` has. If it has none, `steps` is more than a block has.

@@ -120,7 +120,8 @@ impl<L: Lanes> Coded<'_, L> {
                 }
                 block[0] = self.predictor;
                 let last = ac_coefficients(bits, self.ac, block).ok_or(Fault::CodeWord)?;
-                let rows: &mut [[i16; 8]; 8] = block.as_chunks_mut().0.as_mut_array().expect("eight rows");
+                let rows: &mut [[i16; 8]; 8] =
+                    block.as_chunks_mut().0.as_mut_array().expect("64 coefficients are eight rows of eight");
                 self.plane.block::<SIZE>(rows, last, at);
                 match last {
                     ..10 => rows[..4].fill([0; 8]),

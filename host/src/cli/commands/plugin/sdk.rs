@@ -55,7 +55,7 @@ fn manifest() -> String {
     sdk.remove("lints");
     for section in ["package", "dependencies"] {
         let shared = &plugins["workspace"][section];
-        let entries = sdk.get_mut(section).and_then(Value::as_table_mut).expect("the SDK's manifest has the section");
+        let entries = sdk.get_mut(section).and_then(Value::as_table_mut).expect("the embedded manifest has the section");
         for (key, value) in entries {
             // An entry that inherits and adds keys is not merged. There is none, and a test checks that the copy
             // inherits nothing.
@@ -71,13 +71,13 @@ fn manifest() -> String {
 
 /// Returns the release profile of the shipped plugins as TOML.
 pub(super) fn profile() -> String {
-    let profile = parsed(PLUGINS).remove("profile").expect("the workspace of the plugins has a profile");
+    let profile = parsed(PLUGINS).remove("profile").expect("the embedded manifest has a profile");
     written(&Table::from_iter([("profile".to_owned(), profile)]))
 }
 
 /// Returns the Rust version that builds the shipped plugins.
 pub(super) fn channel() -> String {
-    parsed(TOOLCHAIN)["toolchain"]["channel"].as_str().expect("the channel is text").to_owned()
+    parsed(TOOLCHAIN)["toolchain"]["channel"].as_str().expect("the embedded file names a channel").to_owned()
 }
 
 fn parsed(text: &str) -> Table {
@@ -85,5 +85,5 @@ fn parsed(text: &str) -> Table {
 }
 
 fn written(table: &Table) -> String {
-    toml::to_string(table).expect("what was parsed can be written")
+    toml::to_string(table).expect("a parsed table can be written")
 }

@@ -112,7 +112,7 @@ pub(super) fn sentence(sides: &Sides, raw: f64, standardised: &[Standardised], v
         Verdict::Itself => format!("so it is due to the {by} itself"),
         Verdict::Partly => format!("so the mix explains one part, and the {by} the rest"),
         Verdict::Unclear => format!("so these requests do not show whether it is due to the {by}"),
-        Verdict::NoDifference => unreachable!("answered above"),
+        Verdict::NoDifference => unreachable!("the function returned early for this verdict"),
     };
     format!(
         "Of the {} bytes that {a} needs more than {b}, {}{remains}; {end}.",

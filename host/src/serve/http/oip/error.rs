@@ -31,7 +31,7 @@ impl IntoResponse for OipError {
     fn into_response(self) -> Response {
         let Self(error) = self;
         let body = ErrorBody { error: &error.detail, problem: Problem::from(&error) };
-        let body = serde_json::to_vec(&body).expect("an error is always valid JSON");
+        let body = serde_json::to_vec(&body).expect("an error can always be written as JSON");
         reply(&error, "application/json", body)
     }
 }

@@ -73,7 +73,7 @@ pub(in crate::serve::http::oip) fn write(
         parameters: &response.parameters,
         outputs,
     };
-    Ok((serde_json::to_vec(&wire).expect("a response is always valid JSON"), tails))
+    Ok((serde_json::to_vec(&wire).expect("a response can always be written as JSON"), tails))
 }
 
 #[expect(clippy::expect_used, reason = "texts and numbers can be written as JSON, to memory")]
@@ -90,7 +90,7 @@ fn write_elements(tensor: &Tensor, parameters: &mut Parameters) -> Result<Box<Ra
                     serde_json::value::to_raw_value(&texts)
                 }
             };
-            return Ok(written.expect("texts are always valid JSON"));
+            return Ok(written.expect("texts can always be written as JSON"));
         }
     };
     // All elements go into one string, because a list of strings would need many times the memory of the tensor.
@@ -100,7 +100,7 @@ fn write_elements(tensor: &Tensor, parameters: &mut Parameters) -> Result<Box<Ra
             for number in bytes.as_chunks::<{ size_of::<$ty>() }>().0 {
                 // NaN and the infinities become `null`, because JSON has no such numbers.
                 serde_json::to_writer(&mut list, &<$ty>::from_le_bytes(*number))
-                    .expect("a number is always valid JSON");
+                    .expect("a number can always be written as JSON");
                 list.push(b',');
             }
         };
@@ -130,6 +130,6 @@ fn write_elements(tensor: &Tensor, parameters: &mut Parameters) -> Result<Box<Ra
         list.pop();
     }
     list.push(b']');
-    let list = String::from_utf8(list).expect("JSON is text");
+    let list = String::from_utf8(list).expect("JSON is UTF-8");
     Ok(RawValue::from_string(list).expect("a list of numbers is valid JSON"))
 }
