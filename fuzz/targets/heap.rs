@@ -1,5 +1,5 @@
-//! A linear memory with chunks of dlmalloc: the search and the walk end, and the blocks lie in the memory and do not
-//! overlap.
+//! A linear memory with chunks of dlmalloc. Checks that the search and the walk end, and that the blocks lie in the memory
+//! and do not overlap.
 #![no_main]
 
 mod memory;
@@ -32,7 +32,7 @@ fn check(heap: Heap, memory: &Memory) {
     assert_eq!(blocks.bytes, blocks.blocks.iter().map(|block| u64::from(block.size)).sum::<u64>());
 }
 
-// One change in four is of bytes.
+// One change in four changes any bytes; the others change a chunk.
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     let changed = if seed % 4 == 0 { None } else { change(&data[..size], max_size, seed) };
     match changed {
@@ -58,7 +58,7 @@ fn change(input: &[u8], max_size: usize, seed: u32) -> Option<Vec<u8>> {
     let (size, flags) = ((head & !7) as usize, head & 7);
     let next = chunk + size;
     match random.below(9) {
-        // In two parts.
+        // Split in two.
         0 if size >= 32 => {
             let first = 16 + random.below(size / 8 - 3) * 8;
             memory.put(chunk + 4, first as u32 | flags);
@@ -69,7 +69,7 @@ fn change(input: &[u8], max_size: usize, seed: u32) -> Option<Vec<u8>> {
                 set_flag(&mut memory, next, true);
             }
         }
-        // As one with the next.
+        // Merged with the next one.
         1 => {
             let after = memory.word(next + 4);
             memory.put(chunk + 4, (size as u32).wrapping_add(after & !7) | flags);
@@ -112,7 +112,7 @@ fn change(input: &[u8], max_size: usize, seed: u32) -> Option<Vec<u8>> {
     memory.encode(max_size)
 }
 
-/// Says in the head of a chunk whether the one before is in use.
+/// Sets in the head of a chunk whether the previous chunk is in use.
 fn set_flag(memory: &mut Memory, chunk: usize, previous_in_use: bool) {
     let head = memory.word(chunk + 4) & !PREVIOUS_IN_USE;
     memory.put(chunk + 4, head | u32::from(previous_in_use));

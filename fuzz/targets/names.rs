@@ -1,4 +1,5 @@
-//! Any bytes as the symbol of a function: its readable form is short, whatever the symbol stands for.
+//! Any bytes as the symbol of a function. Checks that the readable form is short, however long the name is that the symbol
+//! stands for.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! A linear memory with a small interpreter of Python in which words are changed: reading its objects, and what holds them,
-//! ends. The input is a list of changes: the number of a word (two bytes), and its value (four bytes).
+//! A linear memory with a small Python interpreter, some of whose words are changed. Checks that reading the objects and
+//! what holds them ends. The input is a list of changes: the number of a word (two bytes), and its value (four bytes).
 #![no_main]
 
 mod random;
@@ -13,7 +13,7 @@ use random::Random;
 const CHANGE: usize = 6;
 
 static EXAMPLE: LazyLock<Vec<u8>> = LazyLock::new(python_example);
-/// The words of the example that are not zero: their numbers and values.
+/// The words of the example that are not zero, by number and value.
 static WORDS: LazyLock<Vec<(u16, u32)>> = LazyLock::new(|| {
     let words = EXAMPLE.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().expect("four bytes")));
     (0..).zip(words).filter(|(_, word)| *word != 0).collect()
@@ -31,7 +31,7 @@ fuzz_target!(|input: &[u8]| {
     assert!(!input.is_empty() || held > Some(10), "{held:?} objects of the example are held");
 });
 
-// One change in four is of bytes; the others give words other words' values.
+// One change in four changes any bytes; the others replace words by the values of other words.
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     if seed % 4 == 0 {
         return fuzzer_mutate(data, size, max_size);

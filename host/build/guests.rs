@@ -80,7 +80,7 @@ fn remapped(package: &Path, target: &Path) -> Vec<String> {
     let mut folders = vec![(repository, "/plimsoll")];
     for (folder, name) in [(cargo_home, "/cargo"), (Some(target.to_owned()), "/target")] {
         let Some(folder) = folder else { continue };
-        // Cargo may pass a folder by a link that leads to it.
+        // The path that cargo passes may contain a symbolic link.
         folders.extend(folder.canonicalize().ok().filter(|real| *real != folder).map(|real| (real, name)));
         folders.push((folder, name));
     }

@@ -199,7 +199,7 @@ fn nodes_that_a_plugin_does_not_compute_are_counted() {
     let operators = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     assert_eq!(placed(&*whole), [("ggml".to_owned(), 2, operators(&["MatMul", "Sigmoid"]))]);
     compare(&*whole, &product("Sigmoid"));
-    // It has no HardSigmoid. Then it takes nothing, unless it may take a part.
+    // The plugin cannot compute HardSigmoid. So it takes no node of the model, unless it may take a part of them.
     let error = try_load(&library, on(&[]), &product("HardSigmoid")).map(|_| ()).expect_err("refused").to_string();
     assert!(error.contains("computes none of the 2 nodes") && error.contains("(HardSigmoid, MatMul)"), "{error}");
     let part = load(&library, on(&[("partial", "1")]), &product("HardSigmoid"));

@@ -1,5 +1,5 @@
-//! Calls of gRPC that are refused before their service: what is no call, messages that are no messages, the methods that an
-//! address does not have, and more streams than are allowed.
+//! gRPC calls that are refused before they reach a service: requests that are not gRPC calls, messages that cannot be
+//! decoded, methods that the address does not serve, and more streams than are allowed.
 
 use std::time::Duration;
 
@@ -180,7 +180,7 @@ async fn streams_that_wait_make_room_for_new_ones() {
         let answer = answers.message().await.expect("no error").expect("an answer");
         assert_eq!(answer.error_message, "");
     }
-    // A call with one message is no stream.
+    // A call with one message is not a stream.
     late.model_infer(images("p", &[b"x"], &[])).await.expect("an answer");
     drop(streams);
 }

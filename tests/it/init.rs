@@ -53,8 +53,8 @@ fn setting(stages: &[&Stage], key: &str) -> Option<String> {
     stages.iter().find_map(|stage| stage.config.get(key)).map(text_of)
 }
 
-/// A model takes five seconds. So by default only the models run whose answers are compared, and every third other one.
-/// All run if `PLIMSOLL_INIT` is `all`.
+/// A model takes five seconds. So by default, the test runs only the models whose answers are compared, and every third of
+/// the others. It runs all of them if `PLIMSOLL_INIT` is `all`.
 #[test]
 fn each_family_of_models_becomes_a_folder_that_serves_right_answers() {
     let site = TempDir::new().expect("a folder");

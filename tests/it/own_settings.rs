@@ -94,7 +94,7 @@ fn a_file_of_keys_that_cannot_be_used_is_found_before_anything_is_compiled() {
     assert_refused(&head, &listen, &["auth.keys_file: ", "keys.txt", "not UTF-8"]);
     std::fs::write(&file, format!("{line}acme\n")).expect("written");
     assert_refused(&head, &listen, &["keys.txt:2: ", "sha256:HASH"]);
-    // A byte order mark is no part of a name.
+    // A byte order mark is not part of a name.
     std::fs::write(&file, format!("\u{feff}{line}")).expect("written");
     let setup = Setup::with(&format!(
         "cache_dir = {:?}\n{head}\n{}",

@@ -55,8 +55,8 @@ pub async fn app(toml: &str) -> App {
     App::build(&config).await.expect("served")
 }
 
-/// The requests of this many callers of a pipeline in this process, each with one request at a time, in all and per
-/// second.
+/// Runs a pipeline in this process for this many callers, each with one request at a time. Returns the number of requests
+/// and the requests per second.
 ///
 /// # Panics
 /// If a request fails.

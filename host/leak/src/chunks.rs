@@ -36,7 +36,7 @@ pub(super) enum Chunk {
 }
 
 impl Chunk {
-    /// Reads the chunk at an address. `None` if it is none, or if it contradicts the chunk before it.
+    /// Reads the chunk at an address. `None` if there is none, or if it contradicts the chunk before it.
     pub(super) fn read(memory: &[u8], chunk: u32, previous_in_use: bool) -> Option<Self> {
         let head = word(memory, chunk.checked_add(4)?)?;
         if head == FENCEPOST {

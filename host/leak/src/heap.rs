@@ -4,9 +4,9 @@
 //! chunks are aligned to 16 bytes and begin after the statics. Rust's own build serves `wasm32-unknown-unknown`: its
 //! chunks are aligned to 8 bytes and begin at a page that it grew. Both have the same chunk layout: a word that belongs
 //! to the previous chunk, then `size | flags`, then the caller's bytes ("Doug Lea's malloc", `malloc.c`, "Chunk
-//! representations"). The address of the first chunk is not recorded anywhere, so it is searched for: only from the
-//! first chunk does a chain of sizes, with consistent flags, lead to a top chunk that ends with the memory. `heap_chains`
-//! follows such chains, each chunk once.
+//! representations"). The address of the first chunk is not recorded anywhere, so it is searched for. A
+//! chain of sizes with consistent flags leads to a top chunk that ends with the memory only if it begins at the first
+//! chunk. `heap_chains` follows such chains, each chunk once.
 
 pub use super::chunks::word;
 pub(super) use super::chunks::{

@@ -4,17 +4,17 @@
 
 use super::chunks::{Chunk, GRANULE, PAGE, SegmentEnd, is_plausible, length};
 
-/// What is known about a chunk after a free one; a chunk after one in use has the next two bits.
+/// What is known about a chunk if the chunk before it is free. The next two bits say the same for a chunk after one in use.
 const BROKEN: u8 = 1;
 const NO_TOP: u8 = 2;
-/// What is known about the pages from one on: whether a segment with the top chunk is there.
+/// What is known about a page and all pages after it: whether they have a segment with the top chunk.
 const HAS_TOP: u8 = 1 << 4;
 const HAS_NO_TOP: u8 = 1 << 5;
 
 /// What is known about the chains of chunks in a memory.
 pub(super) struct Chains<'m> {
     memory: &'m [u8],
-    /// For each granule what is known; empty until something is. What is said about pages is at their first granule.
+    /// What is known, for each granule; empty while nothing is known. The bits about a page are at its first granule.
     known: Vec<u8>,
     /// The chunks of the chain that is followed.
     path: Vec<(u32, bool)>,
@@ -110,7 +110,8 @@ impl<'m> Chains<'m> {
         found
     }
 
-    /// Follows the chain of a segment from its start. Then `path` has its chunks up to one of which more was known.
+    /// Follows the chain of a segment from its start. Afterwards `path` has the chunks of the chain, up to
+    /// one whose end was already known.
     fn follow(&mut self, start: u32) -> Lead {
         self.path.clear();
         let (mut chunk, mut previous_in_use) = (start, true);
@@ -148,7 +149,7 @@ impl<'m> Chains<'m> {
 
     fn set(&mut self, address: u32, what: u8) {
         if self.known.is_empty() {
-            // Zeroed memory that is not written to takes no room.
+            // Zeroed memory takes no physical memory until it is written.
             self.known = vec![0; self.memory.len() / GRANULE as usize + 1];
         }
         if let Some(known) = self.known.get_mut((address / GRANULE) as usize) {

@@ -266,7 +266,7 @@ fn root(debug_info: &DebugInfo<'_>, address: u32, is_stack: bool) -> Option<Root
 mod tests {
     use super::*;
 
-    /// Where the statics and the stack are, the plugin's file and its stack pointer say.
+    /// The ranges come from the plugin's file and its stack pointer, so they may exceed the memory.
     #[test]
     fn ranges_end_with_the_memory() {
         let memory = [0; 16];

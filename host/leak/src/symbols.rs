@@ -1,5 +1,5 @@
-//! Readable names of symbols. Symbols are foreign: a component's name section and DWARF can have any bytes, and a few hundred
-//! of them can stand for a name of gigabytes.
+//! Readable names of symbols. Symbols are not trusted: a component's name section and DWARF can have any bytes, and a few
+//! hundred bytes can stand for a name of gigabytes.
 
 use std::fmt::Write;
 
@@ -28,8 +28,8 @@ pub fn demangle(name: &str) -> String {
     printable(readable.as_deref().unwrap_or(name), LONGEST_NAME)
 }
 
-/// The text that `write` writes, up to a little more than [`LONGEST_NAME`] bytes, so that one sees that it goes on. `None`
-/// if it fails before.
+/// The text that `write` writes, up to a little more than [`LONGEST_NAME`] bytes, so that the reader sees that it was cut
+/// off. `None` if `write` fails before.
 fn write_name(write: impl FnOnce(&mut Beginning) -> std::fmt::Result) -> Option<String> {
     let mut out = Beginning::default();
     (write(&mut out).is_ok() || out.is_full).then_some(out.text)
@@ -80,7 +80,7 @@ mod tests {
         }
     }
 
-    /// Without a prefix, a name is a name: `f` is not the type `float`.
+    /// A name without a prefix is not mangled: `f` is not the type `float`.
     #[test]
     fn names_of_c_stay_as_they_are() {
         for name in ["f", "i", "malloc", "main", "", "_Z", "_Z3", "N3fooE", "\u{1F980}"] {
@@ -100,8 +100,8 @@ mod tests {
         assert!(name.len() <= LONGEST_NAME + 4, "{} bytes", name.len());
     }
 
-    /// The parser of `cpp_demangle` reads the operand of `dl` once as that of the keyword `delete`, and if this is wrong once
-    /// more as that of an operator: 2^60 times.
+    /// The parser of `cpp_demangle` reads the operand of `dl` as that of the keyword `delete`. If this fails, it reads the
+    /// operand again as that of an operator. It reads the innermost of 60 nested operands 2^60 times.
     #[test]
     fn a_symbol_that_takes_years_to_read_stays_as_it_is() {
         let deletes = "dl".repeat(60);

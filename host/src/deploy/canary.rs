@@ -231,7 +231,7 @@ mod tests {
         }
     }
 
-    /// What is worse, but perhaps by chance, does not go on for ever: the old version wins.
+    /// A canary that looks worse, but perhaps by chance, does not go on for ever: the old version wins.
     #[test]
     fn a_canary_that_stays_undecided_is_rolled_back() {
         let undecided = [((3, 100), (2, 100), (0, 0)), ((0, 900), (0, 100), (101, 300))];

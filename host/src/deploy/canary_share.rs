@@ -27,7 +27,7 @@ struct State {
     left: u64,
     /// Requests of the new version that are left in the block.
     new: u64,
-    /// The part of a request of the new version that the blocks so far owe.
+    /// The fraction of a request that the new version still has to get, because a block has a whole number of requests.
     owed: f64,
 }
 

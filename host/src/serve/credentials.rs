@@ -12,11 +12,11 @@ const API_KEY: &str = "x-api-key";
 /// Why the credentials of a request were refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// There are none.
+    /// The request has no credentials.
     Missing,
-    /// They are not known.
+    /// The credentials are not known.
     Wrong,
-    /// There are two different ones.
+    /// The request has two different credentials.
     Ambiguous,
 }
 

@@ -34,7 +34,7 @@ pub(super) struct RunningState {
     is_sent: AtomicBool,
     /// When hyper last asked for a part of the reply, in milliseconds since [`BEGINNING`].
     asked: AtomicU64,
-    /// A client that reads nothing of the reply for this long keeps its connection open no longer (`server.reply_timeout`).
+    /// A reply of which the client reads nothing for this long does not keep its connection open (`server.reply_timeout`).
     reply_timeout: Duration,
 }
 

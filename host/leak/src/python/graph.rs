@@ -158,7 +158,7 @@ pub(super) struct Steps {
     pub(super) root: Rc<str>,
     /// How many steps there are.
     pub(super) length: usize,
-    /// All of them, or the first ones of a long chain; how many come then; and the last ones.
+    /// All steps; or, of a long chain: the first steps, how many steps are left out, and the last steps.
     pub(super) early: Vec<Step>,
     pub(super) left_out: usize,
     pub(super) late: Vec<Step>,

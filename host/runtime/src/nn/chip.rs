@@ -1,4 +1,4 @@
-//! A chip: a device that a part of a library (an execution provider) computes on, as the configuration names it.
+//! A chip: a device of an execution provider (a part of a library), under its name in the configuration.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,13 +35,13 @@ pub struct Placement {
 /// A device that a backend has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceDescription {
-    /// The `target` that selects it, if one does without a table of `[chips]`.
+    /// The `target` that selects it; `None` if it needs a table of `[chips]`.
     pub target: Option<String>,
     /// The execution provider.
     pub provider: String,
     /// The kind of hardware: `CPU`, `GPU` or `NPU`.
     pub kind: String,
-    /// Who made it.
+    /// The manufacturer.
     pub vendor: String,
     /// The library that has the provider; `None` for the backend's own.
     pub library: Option<PathBuf>,

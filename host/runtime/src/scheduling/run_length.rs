@@ -16,7 +16,7 @@ const MIN_LONG_TICKS: u32 = 4;
 /// The size in bytes that is assumed to be long before any run is recorded: a photo of about five megapixels.
 const INITIAL_GUESS: usize = 1 << 20;
 
-/// After this many long runs of sizes whose runs were short before, what was learnt about short sizes is forgotten.
+/// After this many long runs of sizes whose runs were short before, all measurements of short sizes are discarded.
 const MAX_CONTRADICTIONS: u32 = 32;
 
 /// The recorded run lengths of one stage.

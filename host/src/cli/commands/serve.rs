@@ -99,8 +99,8 @@ impl Addresses {
         Ok(reserved)
     }
 
-    /// Checks that no address is given twice. The system would only say so when the server listens on them, after
-    /// everything is built.
+    /// Checks that no address is given twice. The operating system would report it only when the server
+    /// listens on them, after everything is built.
     fn check_distinct(&self, config: &Config) -> Result<(), ConfigError> {
         let all = [("server.listen", &self.http), ("server.grpc_listen", &self.grpc), ("admin.listen", &self.admin)];
         for (at, (key, reserved)) in all.iter().enumerate() {

@@ -82,7 +82,7 @@ impl<U: Message + Default + 'static> Decoder for CountedDecoder<U> {
             Ok(())
         };
         counted.map_err(|error| status(&ServeError::invalid(error.to_string())))?;
-        // tonic calls a message that cannot be decoded an internal error, but it is the client's.
+        // For a message that cannot be decoded, tonic reports an internal error, but the client made the error.
         blocking::run_in_place(length, || self.0.decode(buffer)).map_err(|error| match error.code() {
             Code::Internal => {
                 status(&ServeError::invalid(format!("the message cannot be decoded: {}", error.message())))

@@ -1,5 +1,5 @@
-//! What is checked before a call reaches its service: that it is a call of gRPC, that its address has the method, and that
-//! there is room for a stream without an end.
+//! The checks before a call reaches its service: the request is a gRPC call, the address serves the method, and there is
+//! room for a stream without an end.
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 //! - `services`: all gRPC services and their routes. `service`: the methods of the protocol. `convert`: converts its
 //!   messages from and to `crate::serve::oip`.
 //!   `contents`: tensors in typed fields. `metadata`: the metadata of calls.
-//! - `entrance`: what is checked before a call reaches its service.
+//! - `entrance`: the checks before a call reaches its service.
 //! - `budget`: applies the limits on bodies to messages. `reservation`: the bytes that a call holds. `codec`: counts the
 //!   parts of a message before it is decoded.
 //! - `error`: converts an error to a gRPC status.

@@ -43,7 +43,7 @@ impl Health for EndingWatch {
                     return Poll::Ready(status);
                 }
                 if let Some(Poll::Ready(error)) = must_end.as_mut().map(|must_end| must_end.poll(context)) {
-                    // A client waits again by another call, so this one ends with an error.
+                    // A client can wait again with a new call, so this one ends with an error.
                     must_end = None;
                     return Poll::Ready(Some(Err(error::status(&error))));
                 }

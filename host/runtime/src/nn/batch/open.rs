@@ -28,7 +28,7 @@ pub(super) struct OpenBatch {
     members: Vec<Member>,
     rows: u32,
     rows_of_input: Rows,
-    /// A run that fits by its shape found no room.
+    /// True if the batch had no room for a run of a matching shape.
     turned_away: bool,
     last_arrival: Instant,
 }
@@ -124,7 +124,7 @@ impl OpenBatch {
         self.last_arrival
     }
 
-    /// Returns true if waiting for more runs has no use.
+    /// Returns true if waiting for more runs is of no use.
     pub(super) fn is_full(&self, max_batch: u32) -> bool {
         self.turned_away || self.rows >= max_batch
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct BatchRules {
     /// Maximum rows of one batch.
     pub max_batch: u32,
-    /// How long a batch waits for more rows, from its first run on, and again from the time on when the backend could
+    /// How long a batch waits for more rows: counted from its first run, and again from the moment when the backend could
     /// compute it.
     pub max_delay: Duration,
 }

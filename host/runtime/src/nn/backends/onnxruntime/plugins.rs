@@ -33,15 +33,15 @@ pub(super) enum PluginError {
     Ambiguous { path: PathBuf, found: String },
 }
 
-/// A device of a library: its place in memory, which the library keeps as long as the process lives, so that it is
-/// found again in the list of all devices.
+/// A device of a library, identified by its address in memory. The library keeps the device at this address as long as the
+/// process lives, so the device can be found again in the list of all devices.
 type Address = usize;
 
 /// The devices of the libraries that are loaded.
 static LOADED: Mutex<BTreeMap<PathBuf, Vec<Address>>> = Mutex::new(BTreeMap::new());
 
-/// The devices of a library, which is loaded if it is not. Some providers are named as their library is registered, so
-/// that is `provider`.
+/// The devices of a library. Loads the library if it is not loaded yet. It is registered under the name `provider`, because
+/// some libraries give their provider the name under which they are registered.
 fn devices_of<'e>(
     environment: &'e Environment,
     path: &Path,
