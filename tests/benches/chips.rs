@@ -13,6 +13,7 @@ use plimsoll_runtime::nn::{BackendName, Chip, Device, Model, ModelSource};
 use plimsoll_runtime::tensor::{Tensor, TensorType};
 use plimsoll_tests::bench::{self, Table};
 use plimsoll_tests::shared;
+use serde_json::{Value, json};
 
 const LIBRARY: &str = "onnxruntime-openvino/onnxruntime/capi/libonnxruntime.so.1.24.1";
 
@@ -39,9 +40,9 @@ fn config(models: &Path, library: &Path) -> String {
     )
 }
 
-fn load(library: &Path, bytes: &[u8], device: Device) -> Box<dyn Model> {
+fn load(settings: &Value, bytes: &[u8], device: Device) -> Box<dyn Model> {
     let name: BackendName = "onnxruntime".parse().expect("known");
-    let backend = name.open(&serde_json::json!({ "library": library }), Path::new("")).expect("opened");
+    let backend = name.open(settings, Path::new("")).expect("opened");
     let source = ModelSource {
         name: "m".into(),
         path: "m.onnx".into(),
@@ -73,6 +74,26 @@ fn alone(model: &dyn Model, threads: usize, time: Duration) -> f64 {
     f64::from(runs) / started.elapsed().as_secs_f64()
 }
 
+/// Four runs at once on the processor, in one session and in four.
+fn sessions(library: &Path, bytes: &[u8], time: Duration) {
+    let titles = [("1 run", 1), ("2 at once", 1), ("4 at once", 1)];
+    let mut table = Table::new("sessions", &[("session", 10), ("threads", 8)], &titles);
+    for threads in [1, 2] {
+        let models = [true, false].map(|is_shared| {
+            let settings =
+                json!({ "library": library, "sessions": 4, "threads": threads, "shared_session": is_shared });
+            load(&settings, bytes, Device::Cpu)
+        });
+        for _ in 0..3 {
+            for (model, name) in models.iter().zip(["shared", "separate"]) {
+                let figures = [1, 2, 4].map(|runs| alone(&**model, runs, time));
+                table.row(&[name, &threads.to_string()], &figures);
+            }
+        }
+    }
+    table.end("SqueezeNet 1.0 on the processor: runs per second of the model alone, three rounds");
+}
+
 fn main() {
     let library: PathBuf = std::path::absolute(bench::target().join(LIBRARY)).expect("a path");
     let (Some(models), true) = (shared("models"), library.is_file()) else {
@@ -100,7 +121,7 @@ fn main() {
             options: Default::default(),
         }));
         for (chip, name, device) in [("a", "onnxruntime", Device::Cpu), ("b", "openvino", openvino)] {
-            let model = load(&library, &bytes, device);
+            let model = load(&json!({ "library": library }), &bytes, device);
             let own = [1, 2].map(|threads| alone(&*model, threads, time));
             drop(model);
             let mut figures = own.to_vec();
@@ -110,5 +131,6 @@ fn main() {
             table.row(&[name], &figures);
         }
         table.end("SqueezeNet 1.0: runs per second of the model alone, and requests per second of a pipeline with it");
+        sessions(&library, &bytes, time);
     });
 }

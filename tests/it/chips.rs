@@ -121,7 +121,7 @@ fn load(library: &Path, device: Device, bytes: &[u8]) -> Box<dyn Model> {
     try_load(library, device, bytes).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn device(provider: &str, library: Option<&Path>, device: Option<&str>, options: &[(&str, &str)]) -> Device {
+pub(crate) fn device(provider: &str, library: Option<&Path>, device: Option<&str>, options: &[(&str, &str)]) -> Device {
     Device::Chip(Arc::new(Chip {
         name: "chip".into(),
         provider: provider.into(),
@@ -132,7 +132,7 @@ fn device(provider: &str, library: Option<&Path>, device: Option<&str>, options:
 }
 
 /// Numbers that look like an image after preprocessing.
-fn noise(shape: &[u32], seed: u32) -> Tensor {
+pub(crate) fn noise(shape: &[u32], seed: u32) -> Tensor {
     let elements: u32 = shape.iter().product();
     let number =
         |place: u32| ((place.wrapping_mul(2_654_435_761).wrapping_add(seed * 97) >> 8) % 2_001) as f32 / 1_000.0 - 1.0;

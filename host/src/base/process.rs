@@ -17,9 +17,14 @@ pub struct ProcessMemory {
     pub cgroup_limit_bytes: Option<u64>,
 }
 
+/// The resident memory of the process, if the operating system reports it.
+pub fn resident_memory() -> Option<u64> {
+    memory_stats::memory_stats().map(|stats| stats.physical_mem as u64)
+}
+
 /// The current memory of the process.
 pub fn process_memory() -> ProcessMemory {
-    let resident_bytes = memory_stats::memory_stats().map(|stats| stats.physical_mem as u64);
+    let resident_bytes = resident_memory();
     let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let (cgroup_bytes, cgroup_limit_bytes) = cgroup(Path::new("/sys/fs/cgroup"), &membership).unwrap_or_default();
     ProcessMemory { resident_bytes, cgroup_bytes, cgroup_limit_bytes }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use plimsoll_runtime::nn::{BackendName, BatchRules, BatchSizes, Device, HealthRules};
 use serde::Deserialize;
 
@@ -37,6 +38,8 @@ pub struct Model {
     /// How often a model that is out of service is tried again; default 10 s.
     #[serde(default, with = "humantime_serde")]
     pub device_retry: Option<Duration>,
+    /// The most memory that the model may hold on its device when it is loaded and prepared. By default there is no cap.
+    pub max_device_memory: Option<ByteSize>,
     /// Options of the execution provider that runs the model.
     #[serde(default)]
     pub options: BTreeMap<String, toml::Value>,
@@ -103,6 +106,9 @@ impl Model {
         }
         if self.device_retry.is_some_and(|retry| retry.is_zero()) {
             return Some(("device_retry".into(), "must be greater than 0, for example \"10s\"".into()));
+        }
+        if self.max_device_memory.is_some_and(|cap| cap.as_u64() == 0) {
+            return Some(("max_device_memory".into(), "must be greater than 0; remove it for no cap".into()));
         }
         not_scalar(&self.options)
     }

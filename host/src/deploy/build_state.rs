@@ -68,7 +68,7 @@ impl BuildState {
                 move |identity| progress.compiling(identity)
             })),
             progress,
-            files: FileStore::new(records.metrics.batches()),
+            files: FileStore::new(records.metrics.batches(), records.metrics.model_memory()),
             stages: Vec::new(),
             recorders: None,
             background: records.background.clone(),

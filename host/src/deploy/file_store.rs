@@ -6,15 +6,19 @@ use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
+use bytesize::ByteSize;
 use plimsoll_runtime::identity::digest;
 use plimsoll_runtime::nn::{
-    Backend, BackendName, Batches, ExternalError, LoadError, LoadedModel, ModelSource, external_files, prove_rows,
+    Backend, BackendName, Batches, DeviceMemory, ExternalError, LoadError, LoadFigures, LoadedModel, ModelSource,
+    external_files, prove_rows,
 };
 use plimsoll_runtime::stage::Asset;
 use tokio::sync::Semaphore;
 
+use crate::base::allocator::trim;
+use crate::base::process::resident_memory;
 use crate::config::{self, Config, ReadError};
-use crate::records::metrics::BatchMetrics;
+use crate::records::metrics::{BatchMetrics, ModelMemory};
 
 /// A backend, and the semaphore that limits its concurrent runs.
 type OpenBackend = (Arc<dyn Backend>, Arc<Semaphore>);
@@ -25,6 +29,7 @@ pub struct FileStore {
     backends: HashMap<BackendName, OpenBackend>,
     files: Files,
     batches: BatchMetrics,
+    memory: ModelMemory,
 }
 
 /// The files that were read.
@@ -71,6 +76,14 @@ pub(super) enum FileStoreError {
         weights.display()
     )]
     WeightsOutside { path: PathBuf, weights: PathBuf },
+    /// The model holds more memory on its device than it may.
+    #[error(
+        "max_device_memory: the model `{model}` holds {} on `{target}` ({}), more than the {cap} that it may; raise the cap, \
+         lower `max_batch`, or export a smaller model",
+        ByteSize::b(memory.admitted),
+        memory.source.explained()
+    )]
+    Memory { model: String, target: String, memory: DeviceMemory, cap: ByteSize },
     /// The backend does not load, or does not load the model.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -81,7 +94,11 @@ impl FileStoreError {
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Asset(error) | Self::Model(error) | Self::Weights { error, .. } => error.is_temporary(),
-            Self::UnknownModel { .. } | Self::Locations { .. } | Self::WeightsOutside { .. } | Self::Load(_) => false,
+            Self::UnknownModel { .. }
+            | Self::Locations { .. }
+            | Self::WeightsOutside { .. }
+            | Self::Memory { .. }
+            | Self::Load(_) => false,
         }
     }
 }
@@ -116,6 +133,12 @@ impl ModelFiles {
         Ok(Self { bytes: Arc::new(bytes), external })
     }
 
+    /// The size of all files.
+    fn size(&self) -> u64 {
+        let external = self.external.iter().map(|(_, bytes)| bytes.len() as u64);
+        self.bytes.len() as u64 + external.sum::<u64>()
+    }
+
     /// The digest of the model file, or of all files if the model has several.
     fn digest(&self) -> String {
         let model = digest(&self.bytes);
@@ -147,6 +170,21 @@ impl WeakFiles {
     }
 }
 
+/// The resident memory of the process without what the allocator only keeps.
+fn settled_memory() -> Option<u64> {
+    trim();
+    resident_memory()
+}
+
+fn check_memory(model: &LoadedModel, wanted: &config::Model) -> Result<(), FileStoreError> {
+    let (Some(cap), Some(memory)) = (wanted.max_device_memory, model.memory()) else { return Ok(()) };
+    if memory.admitted <= cap.as_u64() {
+        return Ok(());
+    }
+    let (model, target) = (model.name().to_owned(), model.target().to_owned());
+    Err(FileStoreError::Memory { model, target, memory, cap })
+}
+
 /// Returns true if a file is not in the folder, for example because it is a link. A file that does not exist is not
 /// outside; reading it fails.
 fn is_outside(folder: &Path, file: &Path) -> bool {
@@ -155,9 +193,9 @@ fn is_outside(folder: &Path, file: &Path) -> bool {
 }
 
 impl FileStore {
-    /// Creates an empty store. `batches` counts the batches of models.
-    pub fn new(batches: BatchMetrics) -> Self {
-        Self { backends: HashMap::new(), files: Files::default(), batches }
+    /// Creates an empty store. `batches` counts the batches of models, `memory` their memory.
+    pub fn new(batches: BatchMetrics, memory: ModelMemory) -> Self {
+        Self { backends: HashMap::new(), files: Files::default(), batches, memory }
     }
 
     /// Makes the next build read every file again, for a new configuration.
@@ -200,6 +238,7 @@ impl FileStore {
         let digest = files.digest();
         let is_same = |known: &&mut KnownModel| known.model.digest() == digest && known.settings.runs_like(wanted);
         if let Some(known) = self.files.models.get_mut(name).filter(is_same) {
+            check_memory(&known.model, wanted)?;
             known.is_checked = true;
             // Stages keep the bytes that they were built with. Those are equal, so the new copy is dropped.
             let files = known.files.upgrade().unwrap_or(files);
@@ -223,10 +262,16 @@ impl FileStore {
             options: wanted.options(),
         };
         tracing::info!("loading the model {name} …");
+        let file_bytes = files.size();
+        let before = settled_memory();
         let loaded = backend.load(&source)?;
         let model = LoadedModel::new(name.to_owned(), digest, loaded, Arc::clone(permits), batches, scheduling);
         let model = model?.with_size_limit(&files.bytes).on(wanted.backend.as_str(), &wanted.device);
+        let grown = settled_memory().zip(before).map(|(after, before)| after.saturating_sub(before));
+        let model = model.with_memory(LoadFigures { resident: grown, files: file_bytes });
+        check_memory(&model, wanted)?;
         let model = Arc::new(model.with_health(wanted.health_rules(), self.batches.devices.for_model(name)));
+        self.memory.follow(&model);
         let known = KnownModel {
             settings: wanted.clone(),
             model: Arc::clone(&model),

@@ -12,6 +12,7 @@ use super::chip::{CPU_PROVIDER, Placement};
 use super::device::Device;
 use super::error::{InputError, LoadError, NnError, NnErrorKind, RunError};
 use super::health::{Health, HealthObserver, HealthRules};
+use super::memory::{DeviceMemory, LoadFigures, MemoryMeter};
 use super::model::{Model, Signature};
 use super::monitored::MonitoredModel;
 use super::size_limit::SizeLimit;
@@ -35,6 +36,8 @@ pub struct LoadedModel {
     short_runs: ShortRunDetector,
     size_limit: Option<Arc<SizeLimit>>,
     health: Arc<Health>,
+    /// Present if the memory was measured when the model was loaded.
+    memory: Option<MemoryMeter>,
     /// The backend, and the target in the configuration.
     runs_on: (String, String),
 }
@@ -83,6 +86,7 @@ impl LoadedModel {
             short_runs,
             size_limit: None,
             health,
+            memory: None,
             runs_on: (String::new(), Device::Cpu.to_string()),
         })
     }
@@ -100,6 +104,26 @@ impl LoadedModel {
         self.runs_on = (backend.to_owned(), device.to_string());
         log_placement(&self.name, &self.runs_on.1, self.placement());
         self
+    }
+
+    /// Sets what was measured while the model was loaded.
+    #[must_use]
+    pub fn with_memory(mut self, figures: LoadFigures) -> Self {
+        let model = &self.model;
+        let meter =
+            MemoryMeter::new(figures, model.arenas(), model.properties().is_in_host_memory, model.properties().copies);
+        self.memory = Some(meter);
+        self
+    }
+
+    /// The memory that the model holds on its device. `None` if it was not measured.
+    pub fn memory(&self) -> Option<DeviceMemory> {
+        Some(self.memory.as_ref()?.read(self.model.arenas(), self.model.properties().is_in_host_memory))
+    }
+
+    /// The name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The name of the backend.

@@ -5,6 +5,7 @@
 //! - [`backends`]: the list of backends; a new one is registered there.
 //!   [`backends::rten`], [`backends::onnxruntime`]: the backends. [`device`], [`chip`]: the devices that they run on.
 //! - [`loaded_model`]: one run: checks the inputs, waits for permits, chooses the thread.
+//! - [`memory`]: the memory that a model holds on its device.
 //! - [`handles`]: the resources of `wasi:nn` that a guest holds.
 //! - [`health`]: takes a model out of service whose device fails; `monitored`: counts its runs and tries it again.
 //! - `size_limit`: refuses runs whose values would be too large to allocate.
@@ -20,6 +21,7 @@ pub mod error;
 pub mod handles;
 pub mod health;
 pub mod loaded_model;
+pub mod memory;
 pub mod model;
 mod monitored;
 mod size_limit;
@@ -32,5 +34,6 @@ pub use device::Device;
 pub use error::{InputError, LoadError, Misfit, NnError, NnErrorKind, RunError, SettingsError};
 pub use health::{HealthObserver, HealthRules};
 pub use loaded_model::LoadedModel;
+pub use memory::{ArenaSizes, DeviceMemory, LoadFigures, MemorySource};
 pub use model::{Backend, BackendEntry, BackendSettings, Model, ModelProperties, ModelSource, Signature};
 pub use plimsoll_onnx::{Description, ExternalError, RowProof, ValueDescription, describe, external_files, prove_rows};

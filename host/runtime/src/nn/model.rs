@@ -8,6 +8,7 @@ use super::cancellation::Cancellation;
 use super::chip::{Chip, DeviceDescription, Placement};
 use super::device::Device;
 use super::error::{LoadError, Misfit, RunError, SettingsError};
+use super::memory::ArenaSizes;
 use crate::tensor::{Tensor, TensorType, Tensors};
 
 /// A library that runs models.
@@ -87,6 +88,10 @@ pub trait Model: Send + Sync {
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {
         self.run(inputs).map(drop)
     }
+    /// What the library's allocators have taken for this model. A model that wraps another one returns that one's.
+    fn arenas(&self) -> ArenaSizes {
+        ArenaSizes::default()
+    }
 }
 
 /// The properties of a loaded model. They do not change.
@@ -110,6 +115,10 @@ pub struct ModelProperties {
     pub time_depends_on_values: bool,
     /// Which execution providers compute how many nodes; empty if one library computes all of them on the CPU.
     pub placement: Vec<Placement>,
+    /// True if the device has no memory of its own, so that the model's memory is the process's.
+    pub is_in_host_memory: bool,
+    /// How many copies of the weights the device holds.
+    pub copies: usize,
 }
 
 impl ModelProperties {
@@ -124,6 +133,8 @@ impl ModelProperties {
             pays_for_new_shapes: false,
             time_depends_on_values: false,
             placement: Vec::new(),
+            is_in_host_memory: true,
+            copies: 1,
         }
     }
 }

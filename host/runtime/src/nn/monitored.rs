@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use super::cancellation::Cancellation;
 use super::error::{Misfit, RunError};
 use super::health::Health;
+use super::memory::ArenaSizes;
 use super::model::{Model, ModelProperties};
 use crate::tensor::{Tensor, Tensors};
 
@@ -108,6 +109,10 @@ impl Model for MonitoredModel {
         let result = self.0.model.run_unless_cancelled(inputs, cancellation);
         self.0.record(inputs, &result);
         result
+    }
+
+    fn arenas(&self) -> ArenaSizes {
+        self.0.model.arenas()
     }
 
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {

@@ -58,6 +58,10 @@ impl Check {
                 );
             }
         }
+        for row in app.records.metrics.model_memory().rows() {
+            let size = bytesize::ByteSize::b(row.bytes);
+            out!("model {}: {size} on {} ({})", row.model, row.target, row.source);
+        }
         if let Some(saved) = saved {
             print(saved, &app);
         }

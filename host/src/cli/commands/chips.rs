@@ -2,20 +2,30 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use plimsoll_runtime::nn::{Backend, BackendName, DeviceDescription};
+use reqwest::Method;
+use serde_json::Value;
 
 use crate::base::process::memory_of_machine;
+use crate::cli::client::Client;
 use crate::cli::error::Error;
 use crate::cli::output::out;
 use crate::cli::source::ConfigSource;
+
+/// Time-out of the request to a server.
+const TIME_OUT: Duration = Duration::from_secs(5);
 
 /// Lists libraries and devices.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Chips {
     #[command(flatten)]
     source: ConfigSource,
+    /// Also list the models of this running server, with the memory that each holds: http://HOST:PORT or unix:PATH.
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
 }
 
 impl Chips {
@@ -54,8 +64,36 @@ impl Chips {
         if config.chips.is_empty() {
             out!("the configuration has no table `[chips.NAME]`");
         }
+        if let Some(server) = &self.server {
+            models(server).await?;
+        }
         Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// Lists the models of a running server, and what they hold on their devices.
+async fn models(server: &str) -> Result<(), Error> {
+    let (client, path) = (Client::new(server, Some(TIME_OUT))?, "/v1/models");
+    let reply = client.send(client.request(Method::GET, path), path).await?;
+    let listed: Option<Value> = serde_json::from_str(&reply.text).ok();
+    let Some(models) = listed.as_ref().and_then(|listed| listed["models"].as_array()) else {
+        let shown = client.shown(path);
+        return Err(Error::Failed(format!("{shown} replied with {} and no list of models; check --server", reply.status)));
+    };
+    for model in models {
+        let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+        let memory = &model["memory"];
+        let size = |value: &Value| bytesize::ByteSize::b(value.as_u64().unwrap_or(0));
+        let held = match memory.is_object() {
+            true => {
+                let (now, most) = (size(&memory["bytes"]), size(&memory["high_water"]));
+                format!("{now} now, {most} at most ({})", text(&memory["source"]))
+            }
+            false => "memory not known".to_owned(),
+        };
+        out!("model {} on {}: {held}", text(&model["name"]), text(&model["target"]));
+    }
+    Ok(())
 }
 
 fn line(device: &DeviceDescription) -> String {

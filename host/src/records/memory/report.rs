@@ -17,6 +17,7 @@ use super::marks::{Figures, Windows};
 use super::stats::MemoryStats;
 use crate::base::process::{ProcessMemory, process_memory};
 use crate::records::key::SeriesKey;
+use crate::records::metrics::ModelMemoryRow;
 use crate::records::time::timestamp;
 
 /// The body of `GET /v1/memory`.
@@ -34,6 +35,8 @@ pub struct Report {
     pub live: Vec<Live>,
     /// One row for each series that has occurred.
     pub stages: Vec<Row>,
+    /// What the models of all pipelines hold on their devices.
+    pub models: Vec<ModelMemoryRow>,
     /// The callers that cause the most memory growth and the most requests, in all pipelines.
     pub callers: CallerReport,
     /// The recommended cap of each stage.
@@ -105,8 +108,8 @@ impl MemoryStats {
         rows
     }
 
-    /// Returns the report at the time `now`, of one pipeline or of all. The part about callers always covers all
-    /// pipelines.
+    /// Returns the report at the time `now`, of one pipeline or of all. The parts about models and callers always cover
+    /// all pipelines.
     pub fn report(&self, pool: Option<PoolUsage>, pipeline: Option<&str>, now: Instant) -> Report {
         Report {
             time: timestamp(),
@@ -115,6 +118,7 @@ impl MemoryStats {
             pool,
             live: self.live(pipeline),
             stages: self.rows(pipeline, now),
+            models: self.metrics.model_memory().rows(),
             callers: self.callers.report(&self.caller_header),
             advice: self.advice(pipeline),
         }

@@ -26,7 +26,7 @@ pub struct MemoryStats {
     /// The number of cells of the comparison, over all series.
     cells: AtomicUsize,
     /// The Prometheus metrics, which count the same events.
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl MemoryStats {

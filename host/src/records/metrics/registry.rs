@@ -14,6 +14,7 @@ use super::batches::BatchMetrics;
 use super::deployments::DeploymentMetrics;
 use super::families::Buckets;
 use super::faults::{FaultMetrics, TaskPanics};
+use super::model_memory::ModelMemory;
 use super::process::ProcessMetrics;
 use super::requests::RequestMetrics;
 use super::stages::{StageFamilies, StageMetrics};
@@ -28,6 +29,7 @@ pub struct Metrics {
     authentication: AuthenticationMetrics,
     process: ProcessMetrics,
     batches: BatchMetrics,
+    model_memory: ModelMemory,
     faults: FaultMetrics,
     registry: Registry,
 }
@@ -43,6 +45,7 @@ impl Metrics {
             authentication: AuthenticationMetrics::register(&mut registry),
             process: ProcessMetrics::register(&mut registry),
             batches: BatchMetrics::register(&mut registry, buckets, faults.tasks.clone()),
+            model_memory: ModelMemory::register(&mut registry),
             faults,
             registry,
         }
@@ -51,6 +54,11 @@ impl Metrics {
     /// The metrics of model batches.
     pub fn batches(&self) -> BatchMetrics {
         self.batches.clone()
+    }
+
+    /// The memory of models on their devices.
+    pub fn model_memory(&self) -> ModelMemory {
+        self.model_memory.clone()
     }
 
     /// The panics of background tasks.
@@ -130,10 +138,11 @@ impl Metrics {
         self.authentication.record_failure(realm, reason);
     }
 
-    /// Updates the process metrics and returns the text of `GET /metrics`.
+    /// Updates the metrics of the process and of models, and returns the text of `GET /metrics`.
     #[expect(clippy::expect_used, reason = "writing to a string does not fail")]
     pub fn encode(&self, process: &ProcessMemory, pool: Option<&PoolUsage>) -> String {
         self.process.set(process, pool);
+        self.model_memory.update();
         self.faults.update();
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");

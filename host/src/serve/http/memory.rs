@@ -20,7 +20,7 @@ use crate::serve::problem::Problem;
 #[utoipa::path(get, path = "/v1/memory", tag = "reports", security(("token" = [])),
                params(("pipeline" = Option<String>, Query, description = "Only this pipeline"),
                       ("format" = Option<String>, Query, description = "`json` or `csv`")),
-               responses((status = 200, description = "The memory report: high-water marks of the stages and callers",
+               responses((status = 200, description = "The memory report: high-water marks of the stages, models and callers",
                           content((Object = "application/json"), (String = "text/csv"))),
                          (status = "4XX", description = "Client error", body = Problem,
                           content_type = "application/problem+json")))]

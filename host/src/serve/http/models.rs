@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use super::parameters::NoParameters;
 use crate::serve::App;
 
-/// Lists the models that are served: backend, target, batches, and the nodes of each execution provider.
+/// Lists the models that are served: backend, target, memory on the device, batches, and the nodes of each execution
+/// provider.
 #[utoipa::path(get, path = "/v1/models", tag = "administration",
-               responses((status = 200, description = "The models, with the devices that compute them", body = Object)))]
+               responses((status = 200, description = "The models, with the devices that compute them and the memory that they hold there", body = Object)))]
 pub(super) async fn models(State(app): State<Arc<App>>, _: NoParameters) -> Response {
     let served = app.served().load();
     let mut models: BTreeMap<&str, Value> = BTreeMap::new();
@@ -30,6 +31,14 @@ pub(super) async fn models(State(app): State<Arc<App>>, _: NoParameters) -> Resp
 
 fn described(name: &str, model: &LoadedModel) -> Value {
     let rules = model.batch_rules();
+    let memory = model.memory().map(|memory| {
+        json!({
+            "admitted": memory.admitted,
+            "bytes": memory.now,
+            "high_water": memory.high_water,
+            "source": memory.source.as_str(),
+        })
+    });
     let nodes = model.placement().iter().map(|placement| {
         json!({ "provider": placement.provider, "nodes": placement.nodes, "operators": placement.operators })
     });
@@ -39,6 +48,7 @@ fn described(name: &str, model: &LoadedModel) -> Value {
         "backend": model.backend(),
         "target": model.target(),
         "in_service": model.is_in_service(),
+        "memory": memory,
         "max_batch": rules.map(|rules| rules.max_batch),
         "providers": nodes.collect::<Vec<_>>(),
         "input_with_new_shapes": model.input_with_new_shapes(),

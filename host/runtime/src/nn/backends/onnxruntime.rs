@@ -1,7 +1,7 @@
 //! The backend `onnxruntime`: fast, and with support for accelerators. The library is loaded at run time, when the first
 //! model needs it; it is not linked.
 
-mod assignment;
+mod c_api;
 mod failures;
 mod library;
 mod loaded;
@@ -20,10 +20,12 @@ use ort::value::{Outlet, ValueType};
 use plimsoll_onnx::DeclaredShape;
 use serde::Deserialize;
 
+use self::c_api::assignment;
+use self::c_api::shared_session::SharedSession;
 use self::library::environment;
 use self::loaded::Loaded;
 use self::providers::Provider;
-use self::session::SessionSource;
+use self::session::{SessionError, SessionSource};
 use self::values::element_type;
 use crate::nn::chip::{CPU_PROVIDER, Chip, DeviceDescription, Placement};
 use crate::nn::device::Device;
@@ -35,17 +37,21 @@ pub(in crate::nn) const ENTRY: BackendEntry = BackendEntry {
     name: "onnxruntime",
     check: |settings| Settings::parse(settings).map(drop),
     open: |settings, folder| {
-        let Settings { library, threads, sessions } =
-            Settings::parse(settings).map_err(|error| LoadError(error.to_string()))?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let sessions = sessions.unwrap_or(cores.min(DEFAULT_MAX_SESSIONS));
-        let backend = OnnxRuntime::new(library.map(|path| folder.join(path)), threads.unwrap_or(1), sessions)?;
-        Ok(Box::new(backend))
+        let settings = Settings::parse(settings).map_err(|error| LoadError(error.to_string()))?;
+        let library = settings.library.map(|path| folder.join(path));
+        let runs = settings.sessions.unwrap_or(cores().min(DEFAULT_MAX_RUNS)).max(1);
+        let rules = RunRules { threads: settings.threads.unwrap_or(1), runs, shared_session: settings.shared_session };
+        Ok(Box::new(OnnxRuntime::new(library, rules)?))
     },
 };
 
-/// Maximum default number of sessions of a model: each has its own copy of the weights.
-const DEFAULT_MAX_SESSIONS: usize = 4;
+/// Maximum default number of concurrent runs of a model: each has its own intermediate values, and each its own copy of
+/// the weights where runs do not share a session.
+const DEFAULT_MAX_RUNS: usize = 4;
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
 
 /// `[backends.onnxruntime]`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -55,9 +61,11 @@ struct Settings {
     library: Option<PathBuf>,
     /// Threads of one run; default 1.
     threads: Option<usize>,
-    /// Concurrent runs of one model, each in a session with its own copy of the weights; default: one for each core, at
-    /// most 4.
+    /// Concurrent runs of one model; default: one for each core, at most 4.
     sessions: Option<usize>,
+    /// True if the concurrent runs of a model share one session and so one copy of the weights, false if each has its own;
+    /// default: true for the devices on which that was tested.
+    shared_session: Option<bool>,
 }
 
 impl Settings {
@@ -70,25 +78,72 @@ impl Settings {
 }
 
 /// The backend `onnxruntime`.
-pub struct OnnxRuntime {
+struct OnnxRuntime {
     environment: Environment,
+    rules: RunRules,
+}
+
+/// How models run.
+#[derive(Clone, Copy)]
+struct RunRules {
+    /// Threads of a run.
     threads: usize,
-    sessions: usize,
+    /// Concurrent runs of a model.
+    runs: usize,
+    /// True if they share a session, `None` for the default of the device.
+    shared_session: Option<bool>,
+}
+
+impl RunRules {
+    /// Whether the concurrent runs of a model on this device share one session.
+    fn shares_session(self, device: &Device) -> bool {
+        self.shared_session.unwrap_or_else(|| is_concurrent(device))
+    }
+
+    /// The threads of a session. Runs that share a session share its threads; they are as many as separate sessions would
+    /// have (each run also computes on its own thread), but not more than cores.
+    fn threads_of_session(self, is_shared: bool) -> usize {
+        let all = self.runs.saturating_mul(self.threads.saturating_sub(1)).saturating_add(1);
+        if is_shared && self.threads > 1 { all.min(cores()).max(self.threads) } else { self.threads }
+    }
+}
+
+/// Returns true for devices whose execution provider computes concurrent runs of one session, as the test
+/// `shared_sessions` shows. Other providers may too: ONNX Runtime's own rule is that all do, or that it makes the runs of
+/// those that cannot one after another. For them the administrator decides (`shared_session`).
+fn is_concurrent(device: &Device) -> bool {
+    match device {
+        Device::Cpu => true,
+        Device::Cuda(_) => false,
+        Device::Chip(chip) => chip.library.is_none() && chip.provider == "openvino",
+    }
+}
+
+/// Returns true if the memory of this device is that of the CPU.
+fn is_in_host_memory(device: &Device, kind: Option<&str>) -> bool {
+    match device {
+        Device::Cpu => true,
+        Device::Cuda(_) => false,
+        Device::Chip(chip) if chip.library.is_some() => kind == Some("CPU"),
+        Device::Chip(chip) => match chip.provider.as_str() {
+            "openvino" => chip.device.as_deref().is_none_or(|device| device.starts_with("CPU")),
+            provider => matches!(provider, "onednn" | "xnnpack"),
+        },
+    }
 }
 
 impl OnnxRuntime {
-    /// Loads the library from `library`, or else from the path in the variable `ORT_DYLIB_PATH`. `threads` is the number of
-    /// threads of one run, `sessions` the number of concurrent runs of a model.
+    /// Loads the library from `library`, or else from the path in the variable `ORT_DYLIB_PATH`.
     ///
     /// # Errors
     /// If there is no library; the message names both ways to set its path.
-    pub fn new(library: Option<PathBuf>, threads: usize, sessions: usize) -> Result<Self, LoadError> {
+    fn new(library: Option<PathBuf>, rules: RunRules) -> Result<Self, LoadError> {
         let path = library
             .or_else(|| std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from))
             .ok_or_else(|| LoadError(absent("no library is configured")))?;
         let failed = |error| LoadError(absent(&format!("{} cannot be loaded: {error}", path.display())));
         let environment = environment(&path).map_err(failed)?;
-        Ok(Self { environment, threads, sessions })
+        Ok(Self { environment, rules })
     }
 }
 
@@ -107,12 +162,18 @@ impl Backend for OnnxRuntime {
         };
         let options = options::of(source).map_err(|error| failed(&error))?;
         let prepared = plimsoll_onnx::prepare_onnxruntime(&source.bytes).map_err(|error| failed(&error))?;
-        let new = SessionSource { environment: &self.environment, threads: self.threads, source, prepared: &prepared };
-        let mut idle = Vec::new();
-        for _ in 0..self.sessions.max(1) {
-            idle.push(new.session(&options).map_err(|error| failed(&error))?);
-        }
-        let session = &idle[0];
+        let RunRules { threads, runs, .. } = self.rules;
+        let is_shared = self.rules.shares_session(&source.device);
+        let threads_of_session = self.rules.threads_of_session(is_shared);
+        let new =
+            SessionSource { environment: &self.environment, threads: threads_of_session, source, prepared: &prepared };
+        let make = |_| {
+            let session = new.session(&options)?;
+            SharedSession::new(session, is_shared).map_err(SessionError::Name)
+        };
+        let sessions = (0..if is_shared { 1 } else { runs }).map(make).collect::<Result<Vec<_>, _>>();
+        let sessions = sessions.map_err(|error| failed(&error))?;
+        let session = sessions[0].session();
         let placement = match source.device {
             Device::Cpu => Vec::new(),
             Device::Cuda(_) | Device::Chip(_) => {
@@ -128,17 +189,21 @@ impl Backend for OnnxRuntime {
         };
         let (inputs, outputs) = (signatures(session.inputs())?, signatures(session.outputs())?);
         let is_cpu = source.device == Device::Cpu;
+        let kind = self.kind_of(&source.device);
         let properties = ModelProperties {
             inputs,
             outputs,
-            concurrent_runs: idle.len(),
-            runs_on_calling_thread: is_cpu && self.threads == 1,
+            concurrent_runs: runs,
+            runs_on_calling_thread: is_cpu && threads == 1,
             overlaps_runs: is_cpu,
             pays_for_new_shapes: !is_cpu,
             time_depends_on_values: prepared.time_depends_on_values,
             placement,
+            is_in_host_memory: is_in_host_memory(&source.device, kind.as_deref()),
+            copies: sessions.len(),
         };
-        Ok(Box::new(Loaded { idle: Mutex::new(idle), device: source.device.clone(), properties }))
+        let idle = Mutex::new((0..runs).map(|run| run % sessions.len()).collect());
+        Ok(Box::new(Loaded { sessions, idle, device: source.device.clone(), properties }))
     }
 
     fn description(&self) -> String {
@@ -185,6 +250,16 @@ impl Backend for OnnxRuntime {
                 Ok(self.devices().into_iter().filter(|device| device.provider == provider.ep).collect())
             }
         }
+    }
+}
+
+impl OnnxRuntime {
+    /// The kind of hardware of a chip that a further library has.
+    fn kind_of(&self, device: &Device) -> Option<String> {
+        let Device::Chip(chip) = device else { return None };
+        let path = chip.library.as_ref()?;
+        let device = plugins::select(&self.environment, chip, path).ok()?;
+        Some(plugins::described(&device, None).kind)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::rows;
 use crate::nn::cancellation::Cancellation;
 use crate::nn::error::{Misfit, RunError};
+use crate::nn::memory::ArenaSizes;
 use crate::nn::model::{Model, ModelProperties};
 use crate::tensor::{Tensor, Tensors};
 
@@ -56,6 +57,10 @@ impl Model for HalvingModel {
 
     fn run_unless_cancelled(&self, inputs: &[Tensor], cancellation: &Cancellation) -> Result<Tensors, RunError> {
         self.run_halved(inputs, &|inputs| self.0.run_unless_cancelled(inputs, cancellation))
+    }
+
+    fn arenas(&self) -> ArenaSizes {
+        self.0.arenas()
     }
 
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {

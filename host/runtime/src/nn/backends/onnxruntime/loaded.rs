@@ -1,22 +1,26 @@
-//! A model that is loaded, and its runs, each in a session of its own.
+//! A model that is loaded, and its runs.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ort::session::{RunOptions, Session};
+use ort::session::RunOptions;
 
+use super::c_api::arena::arenas;
+use super::c_api::shared_session::SharedSession;
 use super::failures::run_error;
 use super::values::{output, value};
 use crate::nn::cancellation::Cancellation;
 use crate::nn::device::Device;
 use crate::nn::error::RunError;
+use crate::nn::memory::ArenaSizes;
 use crate::nn::model::{Model, ModelProperties};
 use crate::tensor::{Tensor, Tensors};
 
 /// A model in its sessions.
 pub(super) struct Loaded {
-    // `Session::run` takes `&mut self` in this version of the crate, so each run needs its own session. There are as many
-    // sessions as concurrent runs.
-    pub(super) idle: Mutex<Vec<Session>>,
+    /// One that all runs share, or one for each concurrent run.
+    pub(super) sessions: Vec<SharedSession>,
+    /// The places in `sessions` for the next runs. A session that is shared is there several times.
+    pub(super) idle: Mutex<Vec<usize>>,
     pub(super) device: Device,
     pub(super) properties: ModelProperties,
 }
@@ -28,9 +32,22 @@ impl Model for Loaded {
 
     /// Each session has its own algorithms, so each is run.
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {
-        // The sessions are idle again when this list is dropped.
-        let mut taken: Vec<_> = (0..self.properties.concurrent_runs).map(|_| self.take_session()).collect();
-        taken.iter_mut().try_for_each(|session| self.run_in(session, inputs, &Cancellation::default()).map(drop))
+        self.sessions.iter().try_for_each(|session| self.run_in(session, inputs, &Cancellation::default()).map(drop))
+    }
+
+    fn arenas(&self) -> ArenaSizes {
+        let cuda = match &self.device {
+            Device::Cpu => None,
+            Device::Cuda(number) => Some(*number),
+            Device::Chip(chip) if chip.provider == "cuda" && chip.library.is_none() => {
+                Some(chip.device.as_deref().and_then(|device| device.parse().ok()).unwrap_or(0))
+            }
+            Device::Chip(_) => None,
+        };
+        let sum = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).reduce(u64::saturating_add);
+        self.sessions.iter().map(|session| arenas(session.session(), cuda)).fold(ArenaSizes::default(), |all, one| {
+            ArenaSizes { host: sum(all.host, one.host), device: sum(all.device, one.device) }
+        })
     }
 
     fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
@@ -38,31 +55,27 @@ impl Model for Loaded {
     }
 
     fn run_unless_cancelled(&self, inputs: &[Tensor], cancellation: &Cancellation) -> Result<Tensors, RunError> {
-        self.run_in(&mut self.take_session(), inputs, cancellation)
+        let place = self.take_place();
+        let more =
+            || RunError::backend("there are more runs than sessions, which is a fault of Plimsoll; please report it");
+        let session = place.place.and_then(|place| self.sessions.get(place)).ok_or_else(more)?;
+        self.run_in(session, inputs, cancellation)
     }
 }
 
 impl Loaded {
-    fn take_session(&self) -> Taken<'_> {
-        let session = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Taken { idle: &self.idle, session }
+    fn take_place(&self) -> Place<'_> {
+        let place = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Place { idle: &self.idle, place }
     }
 
     fn run_in(
         &self,
-        session: &mut Taken<'_>,
+        session: &SharedSession,
         inputs: &[Tensor],
         cancellation: &Cancellation,
     ) -> Result<Tensors, RunError> {
-        let values = self
-            .inputs()
-            .iter()
-            .zip(inputs)
-            .map(|(input, tensor)| Ok((input.name.as_str(), value(tensor)?)))
-            .collect::<Result<Vec<_>, RunError>>()?;
-        let more =
-            || RunError::backend("there are more runs than sessions, which is a fault of Plimsoll; please report it");
-        let session = session.session.as_mut().ok_or_else(more)?;
+        let values = inputs.iter().map(value).collect::<Result<Vec<_>, RunError>>()?;
         let options = Arc::new(RunOptions::new().map_err(|error| RunError::Device(error.to_string()))?);
         let flag = Arc::clone(&options);
         let stop = move || {
@@ -70,23 +83,24 @@ impl Loaded {
                 tracing::error!("a run of onnxruntime cannot be stopped: {error}");
             }
         };
-        let result = cancellation.during(stop, || session.run_with_options(values, &*options));
+        let result = cancellation.during(stop, || session.run(&values, &options));
         let outputs = result.map_err(|error| match cancellation.is_cancelled() {
             true => RunError::Cancelled,
             false => run_error(&self.device, error.code(), error.message()),
         })?;
-        outputs.iter().map(|(name, value)| Ok((name.to_owned(), output(&value)?))).collect()
+        let named = self.outputs().iter().zip(outputs.values());
+        named.map(|(signature, value)| Ok((signature.name.clone(), output(value)?))).collect()
     }
 }
 
-/// A session in use. It is returned when its run ends, also after a panic, which leaves the session usable.
-struct Taken<'a> {
-    idle: &'a Mutex<Vec<Session>>,
-    session: Option<Session>,
+/// A session in use. Its place is returned when the run ends, also after a panic, which leaves the session usable.
+struct Place<'a> {
+    idle: &'a Mutex<Vec<usize>>,
+    place: Option<usize>,
 }
 
-impl Drop for Taken<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.session.take());
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.place.take());
     }
 }

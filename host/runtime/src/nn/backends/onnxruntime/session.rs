@@ -7,7 +7,7 @@ use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use plimsoll_onnx::ForOnnxRuntime;
 
-use super::assignment;
+use super::c_api::assignment;
 use super::plugins::{self, PluginError};
 use super::providers::{Provider, ProviderError};
 use crate::nn::chip::{CPU_PROVIDER, Chip};
@@ -17,7 +17,7 @@ use crate::nn::model::ModelSource;
 /// What sessions of a model are made of.
 pub(super) struct SessionSource<'a> {
     pub(super) environment: &'a Environment,
-    /// Threads of one run.
+    /// Threads of a session.
     pub(super) threads: usize,
     pub(super) source: &'a ModelSource,
     pub(super) prepared: &'a ForOnnxRuntime,
@@ -42,6 +42,8 @@ pub(super) enum SessionError {
     Chip { chip: String, provider: String, error: ort::Error },
     #[error("options: {0}")]
     Options(ort::Error),
+    #[error("a name of an input or output contains the character NUL")]
+    Name(std::ffi::NulError),
     #[error(transparent)]
     Ort(#[from] ort::Error),
 }

@@ -11,11 +11,11 @@ use ort::{AsPointer, Error, sys};
 use crate::nn::chip::Placement;
 
 /// The entry of a session's configuration that makes the library record the assignment.
-pub(super) const RECORD: (&str, &str) = ("session.record_ep_graph_assignment_info", "1");
+pub(in crate::nn) const RECORD: (&str, &str) = ("session.record_ep_graph_assignment_info", "1");
 
 /// The nodes of each provider, of a session that was made with [`RECORD`].
 #[allow(unsafe_code, reason = "no safe function reports that a part of a model does not run on the chip")]
-pub(super) fn assignment(session: &Session) -> Result<Vec<Placement>, Error> {
+pub(in crate::nn) fn assignment(session: &Session) -> Result<Vec<Placement>, Error> {
     let api = ort::api();
     let (mut subgraphs, mut count) = (ptr::null(), 0);
     let mut providers: BTreeMap<String, (usize, BTreeSet<String>)> = BTreeMap::new();
