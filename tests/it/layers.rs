@@ -19,6 +19,7 @@ const SERVER: Layers = &[&["base"], &["records"], &["config"], &["deploy"], &["s
 const RUNTIME: Layers = &[
     &["identity", "lack", "panics", "text"],
     &["kind", "outcome", "tensor"],
+    &["comparison"],
     &["scheduling"],
     &["cap"],
     &["nn", "engine"],

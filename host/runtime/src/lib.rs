@@ -4,7 +4,7 @@
 //!
 //! # Layout, from the ground up; each layer uses only those above it in this list
 //! - Base: [`identity`], [`lack`], [`panics`], [`text`].
-//! - Contract: [`kind`], [`outcome`], [`tensor`].
+//! - Contract: [`kind`], [`outcome`], [`tensor`]. [`comparison`]: how much two sets of tensors differ.
 //! - [`scheduling`]: which thread runs what, and when. [`cap`]: the memory cap and the meter of the high-water mark.
 //! - [`nn`]: models and backends. [`engine`]: wasmtime, its pool and its epoch.
 //! - [`stage`]: one run of one plugin.
@@ -56,6 +56,7 @@
 #![cfg_attr(test, allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic"))]
 
 pub mod cap;
+pub mod comparison;
 pub mod component;
 pub mod engine;
 pub mod identity;

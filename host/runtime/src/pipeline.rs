@@ -122,6 +122,19 @@ impl Pipeline {
         request: &Request,
         inputs: Tensors,
     ) -> Result<Tensors, PipelineError<'a>> {
+        observer.inferring(&inputs);
+        let outputs = self.run_infer_or_fallback(infer, observer, request, inputs).await?;
+        observer.inferred(&outputs);
+        Ok(outputs)
+    }
+
+    async fn run_infer_or_fallback<'a>(
+        &'a self,
+        infer: &'a InferStage,
+        observer: &mut dyn RunObserver,
+        request: &Request,
+        inputs: Tensors,
+    ) -> Result<Tensors, PipelineError<'a>> {
         let failed = |stage| move |error| PipelineError { stage, error };
         let fallback = self.fallback.as_ref().and_then(|name| Some((name, self.chips.get(name)?)));
         // Chips with equal settings share a stage, and with it the device.

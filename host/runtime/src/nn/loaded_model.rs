@@ -17,7 +17,7 @@ use super::model::{Model, Signature};
 use super::monitored::MonitoredModel;
 use super::size_limit::SizeLimit;
 use crate::scheduling::cpu_time::thread_cpu_time;
-use crate::scheduling::{Scheduling, ShortRunDetector};
+use crate::scheduling::{BackgroundRun, Priority, Scheduling, ShortRunDetector, run_at_low_priority};
 use crate::tensor::{Tensor, Tensors};
 
 /// A model with its name and the bounds on its concurrent runs.
@@ -192,6 +192,14 @@ impl LoadedModel {
     /// # Errors
     /// `InvalidArgument` names the model, the input, and what was expected and given.
     pub async fn run(self: Arc<Self>, inputs: Tensors) -> Result<Tensors, NnError> {
+        self.run_with(inputs, Priority::Normal).await
+    }
+
+    /// As [`LoadedModel::run`]. A run in the background never joins a batch, and computes on a thread of its own.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::run`].
+    pub async fn run_with(self: Arc<Self>, inputs: Tensors, priority: Priority) -> Result<Tensors, NnError> {
         let ordered = self
             .in_model_order(inputs)
             .map_err(|error| NnError { kind: NnErrorKind::InvalidArgument, message: error.to_string() })?;
@@ -202,6 +210,9 @@ impl LoadedModel {
         }
         if let Some(limit) = &self.size_limit {
             limit.check(&ordered).await.map_err(failed)?;
+        }
+        if let Priority::Background(run) = priority {
+            return self.run_in_background(ordered, run).await.map_err(failed);
         }
         if let Some(batcher) = &self.batcher
             && self.fits_full_batch(&ordered).await
@@ -238,6 +249,25 @@ impl LoadedModel {
     async fn fits_full_batch(&self, inputs: &[Tensor]) -> bool {
         let (Some(limit), Some(rules)) = (&self.size_limit, self.batch_rules) else { return true };
         limit.check_batch(inputs, rules.max_batch).await.is_ok()
+    }
+
+    /// Runs the model at a low priority, as soon as no other run waits for it. It needs no permit of the backend: a device
+    /// that hangs would keep it, and runs of other models would wait for it. The thread keeps the permit of this model and
+    /// `background` until the run has really ended.
+    async fn run_in_background(&self, inputs: Vec<Tensor>, background: BackgroundRun) -> Result<Tensors, RunError> {
+        let permit = background.acquire_idle(&self.model_permits).await;
+        let cancellation = Arc::new(Cancellation::default());
+        let _end = CancelOnDrop(Arc::clone(&cancellation));
+        let model = Arc::clone(&self.model);
+        let run = run_at_low_priority("shadow", move || {
+            let _held = (permit, background);
+            model.run_unless_cancelled(&inputs, &cancellation)
+        });
+        match run.await {
+            Ok(Some(result)) => result,
+            Ok(None) => Err(RunError::Panicked),
+            Err(_) => Err(RunError::Ended),
+        }
     }
 
     /// Runs the model and records how long it took.

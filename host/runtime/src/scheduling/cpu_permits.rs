@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::background::Priority;
 use super::cpu_time::thread_cpu_time;
 use super::mode::Scheduling;
 
@@ -44,8 +45,11 @@ impl Scheduler {
     }
 
     #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
-    async fn acquire(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed")
+    async fn acquire(&self, priority: &Priority) -> OwnedSemaphorePermit {
+        match priority {
+            Priority::Normal => Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed"),
+            Priority::Background(run) => run.acquire_idle(&self.permits).await,
+        }
     }
 }
 
@@ -71,6 +75,7 @@ pub struct CpuSchedule {
 
 #[derive(Default)]
 struct Run {
+    priority: Priority,
     permit: Option<OwnedSemaphorePermit>,
     /// Ticks since the permit was acquired.
     permit_ticks: u32,
@@ -90,6 +95,16 @@ impl CpuSchedule {
         Self { scheduler: Arc::clone(scheduler), run: Mutex::default() }
     }
 
+    /// Sets how urgent the run is. Call it before the run begins.
+    pub fn set_priority(&self, priority: Priority) {
+        self.run().priority = priority;
+    }
+
+    /// How urgent the run is.
+    pub fn priority(&self) -> Priority {
+        self.run().priority.clone()
+    }
+
     /// Call this at every epoch tick.
     pub fn on_tick(self: &Arc<Self>) -> TickAction {
         if self.scheduler.scheduling == Scheduling::Off {
@@ -102,7 +117,8 @@ impl CpuSchedule {
         run.computed_ticks += 1;
         run.is_at_tick = true;
         run.permit_ticks += 1;
-        let keeps_permit = run.permit.is_some() && run.permit_ticks < TICKS_PER_PERMIT;
+        let is_background = matches!(run.priority, Priority::Background(_));
+        let keeps_permit = run.permit.is_some() && run.permit_ticks < TICKS_PER_PERMIT && !is_background;
         if !keeps_permit {
             // Released before the next one is requested, so that this run queues behind all waiting runs.
             run.permit = None;
@@ -113,7 +129,7 @@ impl CpuSchedule {
         TickAction::Wait(Box::pin(async move {
             let acquired = match keeps_permit {
                 true => None,
-                false => Some(this.scheduler.acquire().await),
+                false => Some(this.scheduler.acquire(&this.priority()).await),
             };
             // The runtime polls for input and output, and runs ready tasks, before it resumes this one.
             tokio::task::yield_now().await;
@@ -128,7 +144,7 @@ impl CpuSchedule {
         if self.scheduler.scheduling == Scheduling::Off {
             return;
         }
-        let permit = self.scheduler.acquire().await;
+        let permit = self.scheduler.acquire(&self.priority()).await;
         self.run().permit = Some(permit);
     }
 

@@ -11,11 +11,28 @@ use super::error::StageError;
 use crate::cap::{Meter, Usage};
 use crate::kind::StageKind;
 use crate::outcome::Outcome;
+use crate::scheduling::Priority;
+use crate::tensor::Tensors;
 
 /// Observes the stage runs of one request.
 pub trait RunObserver: Send {
     /// The deadline of the whole request.
     fn deadline(&self) -> Instant;
+
+    /// How urgent the runs are.
+    fn priority(&self) -> Priority {
+        Priority::Normal
+    }
+
+    /// The infer stage of a pipeline is about to run on these inputs.
+    fn inferring(&mut self, inputs: &Tensors) {
+        let _ = inputs;
+    }
+
+    /// The infer stage of a pipeline answered with these outputs, on the fallback if that was needed.
+    fn inferred(&mut self, outputs: &Tensors) {
+        let _ = outputs;
+    }
 
     /// The request continues on another chip, because the device of the chip that it was routed to failed.
     fn chip_changed(&mut self, chip: &str) {

@@ -27,6 +27,7 @@ impl StageCore {
         let meter = Arc::new(Meter::default());
         let started = Instant::now();
         let deadline = observer.deadline().min(started + self.limits.deadline);
+        let priority = observer.priority();
         // Reports on every path. If it is dropped before `finish`, the caller has disconnected.
         let guard = RunGuard::new(observer, self, Arc::clone(&meter), started);
 
@@ -37,6 +38,7 @@ impl StageCore {
         }
         let mut store = self.new_store(meter, &request.id, deadline);
         let schedule = Arc::clone(&store.data().schedule);
+        schedule.set_priority(priority);
         let call = async {
             if body.is_some_and(|body| self.run_lengths.predicts_long(body)) {
                 schedule.acquire_permit().await;

@@ -49,6 +49,12 @@ impl TensorBytes {
         }
     }
 
+    /// The bytes in a buffer of their own: those of a view are copied, so that it no longer keeps a larger buffer.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(Held::Whole(self.to_shared()))
+    }
+
     /// The bytes without a copy.
     pub fn into_bytes(self) -> Bytes {
         match self.0 {
@@ -121,6 +127,8 @@ mod tests {
         assert_eq!(same.to_shared().as_ptr(), start, "the whole is no view");
         assert_ne!(inner.to_shared().as_ptr(), inner.as_ptr());
         assert_eq!(*inner.to_shared(), [3, 4]);
+        assert_eq!(whole.detached().as_ptr(), start);
+        assert!(inner.detached() == inner && inner.detached().as_ptr() != inner.as_ptr());
         assert_eq!(whole.into_buffer(), None, "it is in use");
         drop((view, same));
         assert_eq!((inner.as_ptr(), &*inner), (start.wrapping_add(3), &[3, 4][..]), "kept by its last view");

@@ -1,0 +1,133 @@
+//! The figures of a comparison of two outputs.
+
+use super::Mismatch;
+use super::numbers::Numbers;
+use crate::tensor::{Tensor, TensorType};
+
+/// The best of these many scores of a row count for `top5`.
+const TOP: usize = 5;
+
+/// How much two outputs of the same shape differ.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Figures {
+    /// The largest difference of two elements.
+    pub absolute: f64,
+    /// The largest difference, divided by the largest magnitude of any element on either side: from 0 to 2. A quotient for
+    /// each element would say little, because elements near zero have large ones.
+    pub relative: f64,
+    /// 1 minus the cosine of the angle between the outputs as vectors: from 0 (same direction) to 2.
+    pub cosine_distance: f64,
+    /// The agreement of the best scores, if the output has scores.
+    pub scores: Option<Scores>,
+}
+
+/// The agreement of scores, by rows. An output has scores if its elements are floating-point numbers, and its shape is
+/// `[classes]` or `[rows, classes]` with at least two classes; further axes of one element are ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scores {
+    /// The rows.
+    pub rows: u64,
+    /// The rows whose best class is the same on both sides. If several classes have the best score, it is enough if both
+    /// sides have one of them in common.
+    pub top1: u64,
+    /// The rows whose best class on the side of the reference is among the best five on the other side.
+    pub top5: u64,
+}
+
+impl Scores {
+    /// The sum of two agreements.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { rows: self.rows + other.rows, top1: self.top1 + other.top1, top5: self.top5 + other.top5 }
+    }
+}
+
+impl Figures {
+    /// The larger of each figure, and the sum of the scores.
+    pub(super) fn largest(self, other: Self) -> Self {
+        Self {
+            absolute: self.absolute.max(other.absolute),
+            relative: self.relative.max(other.relative),
+            cosine_distance: self.cosine_distance.max(other.cosine_distance),
+            scores: match (self.scores, other.scores) {
+                (Some(one), Some(other)) => Some(one.plus(other)),
+                (one, other) => one.or(other),
+            },
+        }
+    }
+
+    /// Compares two tensors of the same shape, whose bytes fit it.
+    pub(super) fn of(reference: &Tensor, other: &Tensor) -> Result<Self, Mismatch> {
+        let (one, two) = (Numbers::of(reference), Numbers::of(other));
+        let mut absolute = 0.0_f64;
+        let mut magnitude = 0.0_f64;
+        for index in 0..one.len() {
+            let (a, b) = (one.get(index), two.get(index));
+            if a.is_nan() || b.is_nan() {
+                if a.is_nan() && b.is_nan() {
+                    continue;
+                }
+                return Err(Mismatch::Nan);
+            }
+            if a.is_infinite() || b.is_infinite() {
+                if a == b {
+                    continue;
+                }
+                return Err(Mismatch::Infinite);
+            }
+            absolute = absolute.max(one.difference(&two, index));
+            magnitude = magnitude.max(a.abs()).max(b.abs());
+        }
+        let relative = if absolute > 0.0 { (absolute / magnitude).min(2.0) } else { 0.0 };
+        let cosine_distance = if absolute > 0.0 { cosine_distance(&one, &two, magnitude) } else { 0.0 };
+        Ok(Self { absolute, relative, cosine_distance, scores: scores(reference, &one, &two) })
+    }
+}
+
+/// 1 minus the cosine of the angle between two vectors. `magnitude` is the largest of their elements, and not zero: the
+/// squares of very large and very small numbers are no numbers of `f64`, so the elements are divided by it.
+fn cosine_distance(one: &Numbers<'_>, two: &Numbers<'_>, magnitude: f64) -> f64 {
+    let (mut product, mut square_of_one, mut square_of_two) = (0.0, 0.0, 0.0);
+    for index in 0..one.len() {
+        let (a, b) = (one.get(index) / magnitude, two.get(index) / magnitude);
+        if a.is_finite() && b.is_finite() {
+            product += a * b;
+            square_of_one += a * a;
+            square_of_two += b * b;
+        }
+    }
+    let length = f64::sqrt(square_of_one) * f64::sqrt(square_of_two);
+    if length > 0.0 { (1.0 - product / length).clamp(0.0, 2.0) } else { 1.0 }
+}
+
+fn scores(tensor: &Tensor, one: &Numbers<'_>, two: &Numbers<'_>) -> Option<Scores> {
+    let is_float = matches!(tensor.ty, TensorType::Fp16 | TensorType::Bf16 | TensorType::Fp32 | TensorType::Fp64);
+    let mut shape = tensor.dimensions.as_slice();
+    while let [rest @ .., 1] = shape
+        && rest.len() >= 2
+    {
+        shape = rest;
+    }
+    let classes = match shape {
+        [classes] | [_, classes] if is_float && *classes >= 2 => *classes as usize,
+        _ => return None,
+    };
+    // A score that is not a number is the worst.
+    let score = |of: &Numbers<'_>, place: usize| match of.get(place) {
+        score if score.is_nan() => f64::NEG_INFINITY,
+        score => score,
+    };
+    let mut scores = Scores::default();
+    for row in 0..one.len() / classes {
+        let places = row * classes..(row + 1) * classes;
+        let best = places.clone().map(|place| score(one, place)).fold(f64::NEG_INFINITY, f64::max);
+        // Of several best classes, the one that the other side prefers.
+        let of_best = places.clone().filter(|&place| score(one, place) == best).map(|place| score(two, place));
+        let given = of_best.fold(f64::NEG_INFINITY, f64::max);
+        let better = places.filter(|&place| score(two, place) > given).count();
+        scores.rows += 1;
+        scores.top1 += u64::from(better == 0);
+        scores.top5 += u64::from(better < TOP);
+    }
+    Some(scores)
+}
