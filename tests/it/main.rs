@@ -123,6 +123,7 @@ mod rolling_restart;
 mod run_sizes;
 mod run_sizes_of_numbers;
 mod served_folder;
+mod shadow;
 mod shared_sessions;
 mod soak;
 mod start_stop;

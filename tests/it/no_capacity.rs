@@ -11,7 +11,9 @@ use crate::wrapped::{Wrapped, can_run, site, until};
 /// Fills the instance pool with runs that sleep, until the set is dropped.
 async fn fill_pool(server: &Server) -> JoinSet<()> {
     let mut runs = JoinSet::new();
-    for _ in 0..2 {
+    // A request, a deployment, and the shadow runs.
+    let slots = 2 + server.app.server.max_shadow_runs;
+    for _ in 0..slots {
         let app = Arc::clone(&server.app);
         runs.spawn(async move {
             let pipeline = app.pipeline("p").expect("served");
@@ -22,7 +24,10 @@ async fn fill_pool(server: &Server) -> JoinSet<()> {
             let _ = pipeline.run(infer, &mut log, &request, b"").await.map_err(|failed| failed.error.to_string());
         });
     }
-    until("a full pool", async || server.app.runtime.pool_usage().expect("a pool").component_instances == 2).await;
+    until("a full pool", async || {
+        server.app.runtime.pool_usage().expect("a pool").component_instances == u64::from(slots)
+    })
+    .await;
     runs
 }
 

@@ -39,6 +39,8 @@ pub enum Fault {
     None,
     /// It is lost.
     Lost,
+    /// It computes without end, until the fault is another one.
+    Hangs,
     /// Its memory holds runs of at most this many rows.
     Memory(u32),
 }
@@ -157,13 +159,16 @@ impl Loaded {
         let started = Instant::now();
         let shapes: Shapes = inputs.iter().map(|input| input.dimensions.clone()).collect();
         let rows = shapes.first().and_then(|shape| shape.first()).copied().unwrap_or(1);
+        while self.device.state().fault == Fault::Hangs {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let fault = self.device.state().fault;
         match fault {
             Fault::Lost => return Err(RunError::Device("the simulated device is lost".to_owned())),
             Fault::Memory(most) if rows > most => {
                 return Err(RunError::OutOfMemory("the simulated device is out of memory".to_owned()));
             }
-            Fault::None | Fault::Memory(_) => {}
+            Fault::None | Fault::Memory(_) | Fault::Hangs => {}
         }
         let mut time = self.costs.run + self.costs.row * rows;
         if session.known.insert(shapes.clone()) {

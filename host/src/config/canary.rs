@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
+use super::share::{parse_share, share};
+
 /// A pipeline's `canary`: a share such as `"5%"`, or a table that also has the rules of the decision.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,21 +52,6 @@ impl CanaryRules {
         let factors = [self.failure_factor, self.memory_factor];
         factors.iter().any(|factor| !(factor.is_finite() && *factor >= 1.0)).then_some("the factors must be at least 1")
     }
-}
-
-/// Reads `"5%"`.
-fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    parse_share(&String::deserialize(deserializer)?).map_err(D::Error::custom)
-}
-
-/// A text that is not a valid share.
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a valid share; write it as a percentage such as \"5%\"")]
-struct InvalidShare(String);
-
-fn parse_share(text: &str) -> Result<f64, InvalidShare> {
-    let number = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-    number.map(|percent| percent / 100.0).ok_or_else(|| InvalidShare(text.to_owned()))
 }
 
 /// Reads `canary = "5%"` or `canary = { share = "5%", … }`.

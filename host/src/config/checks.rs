@@ -10,9 +10,12 @@ use super::error::ConfigError;
 use super::file::Config;
 use super::memory::MAX_CALLERS;
 use super::server::Server;
+use super::shadow::ShadowRules;
 
 /// Maximum of `max_concurrency`. Each concurrent request reserves address space for the linear memories of a stage.
 const MAX_CONCURRENCY: u32 = 10_000;
+/// Maximum of `max_shadow_runs`, for the same reason.
+const MAX_SHADOW_RUNS: u32 = 100;
 /// The longest time that can be configured. A longer time is a mistake, and could overflow the arithmetic of the clock.
 const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -74,6 +77,9 @@ impl Config {
             if let Some(reason) = pipeline.canary.as_ref().and_then(CanaryRules::mistake) {
                 return refused(&format!("pipelines.{name}.canary"), reason);
             }
+            if let Some((key, reason)) = pipeline.shadow.as_ref().and_then(ShadowRules::mistake) {
+                return refused(&format!("pipelines.{name}.shadow.{key}"), reason);
+            }
             times.push((format!("pipelines.{name}.deadline"), pipeline.deadline));
             times.push((format!("pipelines.{name}.preprocess.deadline"), pipeline.preprocess.deadline));
             times.push((format!("pipelines.{name}.postprocess.deadline"), pipeline.postprocess.deadline));
@@ -105,6 +111,9 @@ impl Config {
         }
         if max_caller_rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
             return Some(("server.max_caller_rate".into(), "must be greater than 0; remove it for no limit"));
+        }
+        if !(1..=MAX_SHADOW_RUNS).contains(&self.server.max_shadow_runs) {
+            return Some(("server.max_shadow_runs".into(), "must be a number from 1 to 100"));
         }
         if reply_timeout.is_zero() {
             return Some(("server.reply_timeout".into(), "must be greater than 0, for example \"30s\""));

@@ -19,6 +19,8 @@ pub mod model;
 pub mod pipeline;
 pub mod plugin;
 pub mod server;
+pub mod shadow;
+mod share;
 pub mod tls;
 
 pub use admin::{Admin, TOKEN_FILE, TOKEN_VARIABLE};
@@ -33,4 +35,5 @@ pub use memory::{Memory, Record};
 pub use model::Model;
 pub use pipeline::{Pipeline, Stage, text_of};
 pub use server::Server;
+pub use shadow::ShadowRules;
 pub use tls::Tls;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::canary::{CanaryRules, canary};
 use super::memory::Record;
+use super::shadow::ShadowRules;
 use crate::base::object::{optional_table, table, tables};
 
 /// `[pipelines.NAME]`.
@@ -43,6 +44,10 @@ pub struct Pipeline {
     /// The share of requests that a new version gets until it is promoted. By default it gets all requests at once.
     #[serde(default, deserialize_with = "canary")]
     pub canary: Option<CanaryRules>,
+    /// A chip that also computes a share of the requests, to compare its outputs with those of the chip that answers. By
+    /// default there is none.
+    #[serde(default, deserialize_with = "optional_table")]
+    pub shadow: Option<ShadowRules>,
     /// Limits of the inputs that are kept on disk. By default no inputs are kept.
     #[serde(default, deserialize_with = "optional_table")]
     pub record: Option<Record>,

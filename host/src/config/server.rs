@@ -55,6 +55,12 @@ pub struct Server {
     pub max_concurrency: u32,
     /// Maximum number of requests in the queue; more requests are refused with `overloaded`.
     pub max_queue: u32,
+    /// Maximum number of shadow runs at the same time.
+    pub max_shadow_runs: u32,
+    /// Maximum number of shadow runs that wait; more are skipped.
+    pub max_shadow_queue: u32,
+    /// Maximum bytes of the tensors that shadow runs hold; a run that finds no room is skipped.
+    pub shadow_budget: ByteSize,
     /// `coarse` for fewer buckets in the histograms of `/metrics`.
     pub metric_buckets: Buckets,
     /// True if long runs share the cores so that short runs stay fast. Set it to false to find out if this causes a
@@ -90,6 +96,9 @@ impl Default for Server {
             // More than the number of cores, because a stage that waits for its backend keeps its slot.
             max_concurrency: 32,
             max_queue: 256,
+            max_shadow_runs: 2,
+            max_shadow_queue: 16,
+            shadow_budget: ByteSize::mib(64),
             metric_buckets: Buckets::Fine,
             fair_scheduling: true,
         }

@@ -7,7 +7,7 @@ use plimsoll_runtime::identity::Identity;
 use serde::Serialize;
 
 use super::canary_evidence::{ENOUGH, evidence};
-use super::canary_share::CanaryShare;
+use super::request_share::RequestShare;
 use super::served_pipeline::ServedPipeline;
 use crate::config::CanaryRules;
 use crate::records::canary_side::{CanaryFigures, CanarySide, CanarySignal};
@@ -26,7 +26,7 @@ pub struct Canary {
     pub pipeline: Arc<ServedPipeline>,
     candidate: Identity,
     rules: CanaryRules,
-    share: Arc<CanaryShare>,
+    share: Arc<RequestShare>,
     old: Arc<CanarySide>,
     new: Arc<CanarySide>,
 }
@@ -68,7 +68,7 @@ impl Canary {
     ) -> Self {
         let side = |is_new| Arc::new(CanarySide::new(&candidate.name, is_new, signal));
         let (old, new) = (side(false), side(true));
-        let share = Arc::new(CanaryShare::new(rules.share));
+        let share = Arc::new(RequestShare::new(rules.share));
         Self { pipeline, candidate: candidate.clone(), rules, share, old, new }
     }
 

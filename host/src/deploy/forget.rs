@@ -13,6 +13,7 @@ use super::folder_look::Look;
 use super::journal_state::HandledFile;
 use super::needed::needed;
 use super::release::{Release, ReleaseSource};
+use super::served_pipeline::ServedPipeline;
 use super::serving::{Route, Serving};
 
 /// Maximum number of plugins that were rejected over HTTP and have no other version. The latest stay.
@@ -107,6 +108,17 @@ impl Deployer {
         serving.records.statistics.retain(is_pipeline);
         let is_known = |it: &Identity| known.contains(&(it.name.clone(), it.digest.clone()));
         serving.records.memory.retain(is_known, is_served);
+        serving.records.shadows.retain(|pair| {
+            let is_of = |pipeline: &ServedPipeline| {
+                pipeline.version == pair.version
+                    && pipeline.chips.contains_key(&pair.chip)
+                    && pipeline.shadow.as_ref().is_some_and(|shadow| shadow.chip == pair.shadow)
+            };
+            served.routes.get(&pair.pipeline).is_some_and(|route| {
+                let canary = route.canary.as_ref().map(|canary| &canary.pipeline);
+                [Some(&route.stable), canary].into_iter().flatten().any(|pipeline| is_of(pipeline))
+            })
+        });
         serving.records.metrics.batches().retain(|model| self.config.models.contains_key(model));
     }
 }

@@ -6,6 +6,7 @@
 //! ends. A rejected release leaves the running version in place.
 //!
 //! - [`deployments`]: the served state, and the lock for changes. [`serving`], [`served_pipeline`]: its content.
+//!   [`shadow`]: the chip that also computes a share of the requests.
 //!   [`views`]: plugins as the administration routes show them.
 //! - [`release`], [`manifest`]: a version of a plugin, and its author's settings. [`catalog`]: all versions of every
 //!   plugin. [`journal`], [`journal_state`]: the state that is kept across restarts.
@@ -30,7 +31,6 @@ pub mod build_state;
 pub mod canary;
 pub mod canary_decision;
 mod canary_evidence;
-mod canary_share;
 pub mod catalog;
 pub mod change_error;
 pub mod deployer;
@@ -52,17 +52,20 @@ pub mod newest_file;
 mod newest_release;
 pub mod pipeline_build;
 pub mod pipeline_builder;
+mod pipeline_chips;
 pub mod plugin_folder;
 mod rehearsal;
 mod rehearsed;
 pub mod release;
 pub mod release_selection;
 mod reload;
+mod request_share;
 pub mod rollback;
 pub mod sample;
 pub mod scan;
 pub mod served_pipeline;
 pub mod serving;
+pub mod shadow;
 pub mod start;
 pub mod unreadable;
 pub mod upload;

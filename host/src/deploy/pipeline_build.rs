@@ -14,8 +14,10 @@ use serde_json::json;
 
 use super::build_error::BuildError;
 use super::build_state::BuildState;
+use super::pipeline_chips::default_chip;
 use super::release::Release;
 use super::served_pipeline::ServedPipeline;
+use super::shadow::Shadow;
 use crate::base::defaults::{DEADLINE, INIT_DEADLINE, MAX_MEMORY, MAX_OUTPUT, REQUEST_DEADLINE};
 use crate::config::{self, Config};
 
@@ -48,28 +50,7 @@ impl PipelineBuild<'_> {
     pub(super) async fn run(mut self, pipeline: &config::Pipeline) -> Result<ServedPipeline, BuildError> {
         let name = self.pipeline;
         let key = |rest: &str| format!("pipelines.{name}.{rest}");
-        let default_chip = match (&pipeline.default_chip, pipeline.chips.keys().next()) {
-            (Some(chip), _) if pipeline.chips.contains_key(chip) => chip.clone(),
-            (None, Some(only)) if pipeline.chips.len() == 1 => only.clone(),
-            (_, None) => return Err(BuildError::new(key("chips"), "a pipeline needs at least one chip")),
-            (chip, _) => {
-                let names: Vec<_> = pipeline.chips.keys().map(String::as_str).collect();
-                let what = chip.as_ref().map_or("is missing".to_owned(), |chip| format!("there is no chip `{chip}`"));
-                return Err(BuildError::new(
-                    key("default_chip"),
-                    format!("{what}; set it to one of {}", names.join(", ")),
-                ));
-            }
-        };
-        if let Some(fallback) = pipeline.fallback.as_ref().filter(|name| !pipeline.chips.contains_key(*name)) {
-            let names: Vec<_> = pipeline.chips.keys().map(String::as_str).collect();
-            let reason = format!("there is no chip `{fallback}`; set it to one of {}", names.join(", "));
-            return Err(BuildError::new(key("fallback"), reason));
-        }
-        if pipeline.fallback.is_some() && pipeline.chips.len() == 1 {
-            let reason = "the pipeline has one chip, so there is no other one to fall back to; remove it".to_owned();
-            return Err(BuildError::new(key("fallback"), reason));
-        }
+        let default_chip = default_chip(name, pipeline)?;
         let sample = pipeline.sample.as_ref().map(|path| self.state.files.asset(self.config, path)).transpose();
         let sample = sample
             .map_err(|error| BuildError::new(key("sample"), error.to_string()).temporary(error.is_temporary()))?;
@@ -98,6 +79,7 @@ impl PipelineBuild<'_> {
             pipeline: stages,
             sample,
             canary: pipeline.canary.clone(),
+            shadow: pipeline.shadow.as_ref().map(Shadow::new),
             max_concurrency: pipeline.max_concurrency,
             max_queue: pipeline.max_queue,
             recorder,

@@ -7,6 +7,7 @@ use plimsoll_runtime::pipeline::Pipeline;
 use plimsoll_runtime::stage::{Asset, InferStage};
 use plimsoll_runtime::text::{listed, shortened};
 
+use super::shadow::Shadow;
 use crate::config::CanaryRules;
 use crate::records::recording::InputRecorder;
 
@@ -18,6 +19,8 @@ pub struct ServedPipeline {
     pub sample: Option<Asset>,
     /// How a new version is put on canary; `None` if it serves at once.
     pub canary: Option<CanaryRules>,
+    /// A chip that also computes a share of the requests; `None` if there is none.
+    pub shadow: Option<Shadow>,
     /// Maximum number of its requests that run at the same time; `None` for a fair share.
     pub max_concurrency: Option<u32>,
     /// Maximum number of its requests in the queue; `None` for a fair share.

@@ -7,6 +7,7 @@
 //! - [`background`]: the background tasks and threads.
 //! - [`memory`]: the memory report: high-water marks, callers, comparisons, advice.
 //! - [`canary_side`]: the figures of one side of a canary.
+//! - [`shadow`]: how much the outputs of a shadow chip differ.
 //! - [`recording`]: inputs that are kept on disk.
 
 pub mod background;
@@ -17,6 +18,7 @@ pub mod metrics;
 pub mod recording;
 pub mod request;
 mod request_summary;
+pub mod shadow;
 pub mod statistics;
 pub mod store;
 pub mod time;

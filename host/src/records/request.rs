@@ -11,6 +11,7 @@ use bytes::Bytes;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::{Request, RunObserver, StageCore, StageError, StageReport};
+use plimsoll_runtime::tensor::Tensors;
 
 use super::canary_side::CanarySide;
 use super::memory::callers::Caller;
@@ -18,6 +19,7 @@ use super::memory::series::{Route, StageSeries};
 use super::recording::InputRecorder;
 use super::recording::kept_input::KeptInput;
 use super::request_summary::RequestSummary;
+use super::shadow::ShadowTap;
 use super::store::Records;
 
 /// The properties of a request that are known at its start.
@@ -67,6 +69,8 @@ pub struct RequestRecord {
     canary_side: Option<Arc<CanarySide>>,
     /// The input, if the pipeline records inputs.
     input: Option<Box<KeptInput>>,
+    /// Gets the tensors, if a shadow chip computes them, too.
+    shadow: Option<Box<dyn ShadowTap>>,
     /// The time that the request waited in the queue before its stages could run.
     queue_time: Duration,
     /// The series of the stage that is running.
@@ -118,6 +122,7 @@ impl RequestRecord {
             accounting,
             canary_side,
             input: None,
+            shadow: None,
             queue_time: Duration::ZERO,
             running: None,
         }
@@ -145,6 +150,16 @@ impl RequestRecord {
     /// Keeps the input in memory until the request ends, because only then it is known whether the input is recorded.
     pub fn keep_input(&mut self, recorder: &Arc<InputRecorder>, request: &Request, body: &Bytes) {
         self.input = Some(Box::new(KeptInput::new(recorder, request, body)));
+    }
+
+    /// The chip.
+    pub fn chip(&self) -> &str {
+        &self.chip
+    }
+
+    /// Passes the tensors of the request on for a shadow run.
+    pub fn set_shadow(&mut self, tap: Box<dyn ShadowTap>) {
+        self.shadow = Some(tap);
     }
 
     /// Returns the values that further requests of the same batch share.
@@ -196,6 +211,19 @@ impl RunObserver for RequestRecord {
         self.set_chip(chip);
     }
 
+    fn inferring(&mut self, inputs: &Tensors) {
+        let body = self.input.as_ref().map_or(0, |input| input.bytes());
+        if let Some(shadow) = &mut self.shadow {
+            shadow.inputs(inputs, body);
+        }
+    }
+
+    fn inferred(&mut self, outputs: &Tensors) {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.outputs(&self.chip, outputs);
+        }
+    }
+
     fn stage_started(&mut self, stage: &StageCore) {
         let series = self.accounting.route.stage(stage, &self.accounting.records.metrics);
         series.live.inc();
@@ -245,6 +273,7 @@ impl Siblings {
             accounting: self.accounting.clone(),
             canary_side: self.canary_side.clone(),
             input: None,
+            shadow: None,
             queue_time: Duration::ZERO,
             running: None,
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::background::BackgroundTasks;
 use super::memory::MemoryStats;
 use super::metrics::{Buckets, Metrics};
+use super::shadow::ShadowStats;
 use super::statistics::ModelStatisticsStore;
 
 /// The records of a process.
@@ -15,6 +16,8 @@ pub struct Records {
     pub memory: MemoryStats,
     /// Counts and times by model and version.
     pub statistics: ModelStatisticsStore,
+    /// How much the outputs of shadow chips differ.
+    pub shadows: ShadowStats,
     /// The background tasks and threads.
     pub background: BackgroundTasks,
 }
@@ -28,6 +31,7 @@ impl Records {
         Self {
             memory: MemoryStats::new(caller_header, top_callers, Arc::clone(&metrics)),
             background: BackgroundTasks::new(metrics.task_panics()),
+            shadows: ShadowStats::new(Arc::clone(&metrics)),
             metrics,
             statistics: ModelStatisticsStore::default(),
         }

@@ -9,6 +9,7 @@ use plimsoll_runtime::engine::Runtime;
 use super::access::Access;
 use super::admission::{Admission, Shares};
 use super::keys::Keys;
+use super::shadow::Shadows;
 use super::stop::Stopping;
 use super::stream_limit::StreamLimit;
 use super::tls::Tls;
@@ -28,6 +29,8 @@ pub struct App {
     pub records: Arc<Records>,
     /// The limits on requests.
     pub admission: Arc<Admission>,
+    /// The runs of shadow chips.
+    pub shadows: Arc<Shadows>,
     /// The requests that may administrate over HTTP and gRPC.
     pub access: Access,
     /// The keys of callers; `None` if they need none.
@@ -68,8 +71,10 @@ impl App {
 
     async fn start(config: &Config, remembers: bool) -> Result<Self, ConfigError> {
         address_space::check().map_err(|error| ConfigError::new(&config.path, "", error.to_string()))?;
-        // One slot more than concurrent requests, because a deployment instantiates its stages, one at a time.
-        let runtime = Runtime::new(config.server.max_concurrency + 1, config.server.scheduling()).map_err(|error| {
+        // One slot more than concurrent requests, because a deployment instantiates its stages, one at a time. Shadow runs
+        // have slots of their own, so that they take none from requests.
+        let slots = config.server.max_concurrency + 1 + config.server.max_shadow_runs;
+        let runtime = Runtime::new(slots, config.server.scheduling()).map_err(|error| {
             let reason = format!("the engine does not start: {error:#}{}", address_space::hint());
             ConfigError::new(&config.path, "", reason)
         })?;
@@ -87,6 +92,7 @@ impl App {
         });
         Ok(Self {
             deployments: Arc::new(deployments),
+            shadows: Shadows::new(&config.server, &records),
             records,
             admission: Arc::new(Admission::new(config)),
             access,

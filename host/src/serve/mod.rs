@@ -16,6 +16,7 @@
 //! - `connection_limit`: the bound on open connections. `open_connection`: an open connection and what its
 //!   requests wait for. `reply_body`: the limits on replies.
 //!   `stream_limit`: the bound on streams without an end.
+//! - [`shadow`]: runs of shadow chips.
 //! - `blocking`: work that leaves the async workers.
 //! - [`error`]: the error of a request. [`problem`]: its HTTP reply.
 //! - [`headers`]: the headers of requests and replies.
@@ -57,6 +58,7 @@ mod refusal;
 mod reply_body;
 mod secured;
 pub mod server;
+pub mod shadow;
 pub mod stop;
 mod stream_limit;
 pub mod tls;

@@ -102,6 +102,7 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
     }
     app.stopping.begin();
     let stopping = Arc::clone(&app.stopping);
+    let shadows = Arc::clone(&app.shadows);
     drop(app);
     health.stopping().await;
     if drains {
@@ -122,6 +123,8 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
     );
     endpoints.close(&mut connections);
     stopping.close();
+    // Nobody waits for their answers.
+    shadows.stop();
     tokio::select! {
         () = connections.ended() => {}
         () = tokio::time::sleep(grace) => {

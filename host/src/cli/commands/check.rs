@@ -57,6 +57,9 @@ impl Check {
                     stage.limits.deadline
                 );
             }
+            if let Some(shadow) = &pipeline.shadow {
+                out!("  shadow: chip {}, {} % of the requests", shadow.chip, shadow.share * 100.0);
+            }
         }
         for row in app.records.metrics.model_memory().rows() {
             let size = bytesize::ByteSize::b(row.bytes);

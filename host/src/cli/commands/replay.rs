@@ -1,5 +1,7 @@
 //! `plimsoll replay`: runs recorded inputs again, with the same or another version of a plugin.
 
+mod chips;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,9 +30,10 @@ pub(in crate::cli) struct Replay {
     /// Run this file instead of the plugin NAME. Repeat the option for several plugins.
     #[arg(long, value_name = "NAME=FILE.wasm", value_parser = replacement)]
     plugin: Vec<(String, PathBuf)>,
-    /// Run all recordings on this chip; default the recorded chip.
+    /// Run all recordings on this chip; default the recorded chip. With several chips, compares the outputs of the others
+    /// with those of the first, for the same tensors.
     #[arg(long)]
-    chip: Option<String>,
+    chip: Vec<String>,
 }
 
 /// Why a recording, or the plugin that replaces another one, cannot be run.
@@ -64,6 +67,9 @@ impl Replay {
             return Err(Error::Failed(format!("there are no recordings in {}", self.dir.display())));
         }
         let app = App::build(&self.config()?).await?;
+        if self.chip.len() > 1 {
+            return finish(&chips::compare(&app, &self.dir, &names, &self.chip).await);
+        }
         let mut rows = Vec::new();
         let mut failures = Vec::new();
         for name in &names {
@@ -86,7 +92,7 @@ impl Replay {
         for line in table::lines(&header, &rows, 6) {
             out!("{line}");
         }
-        if failures.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(Error::Failed(failures.join("\n"))) }
+        finish(&failures)
     }
 
     /// The configuration with the replaced plugins.
@@ -110,7 +116,7 @@ impl Replay {
         let (facts, body) = store::read(Path::new(&self.dir), name)?;
         let Facts { request, pipeline, chip, content_type, parameters, stages, .. } = facts;
         let pipeline = app.pipeline(&pipeline)?;
-        let chip = self.chip.as_deref().unwrap_or(&chip);
+        let chip = self.chip.first().unwrap_or(&chip);
         let infer = pipeline.find_chip(chip)?;
         let request = Request { id: request, content_type, parameters };
         let mut log = RunLog::new(pipeline.deadline);
@@ -118,6 +124,11 @@ impl Replay {
         let _ = pipeline.run(infer, &mut log, &request, &body).await;
         Ok((stages, log.reports().iter().map(StageFacts::from).collect()))
     }
+}
+
+/// The result of the command, with a message for each recording that cannot be run.
+fn finish(failures: &[String]) -> Result<ExitCode, Error> {
+    if failures.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(Error::Failed(failures.join("\n"))) }
 }
 
 /// Returns a row for each stage that was recorded or replayed.

@@ -13,6 +13,7 @@ pub mod model_memory;
 pub mod process;
 pub mod registry;
 pub mod requests;
+mod shadows;
 pub mod stages;
 
 pub use batches::BatchMetrics;

@@ -17,6 +17,7 @@ use super::faults::{FaultMetrics, TaskPanics};
 use super::model_memory::ModelMemory;
 use super::process::ProcessMetrics;
 use super::requests::RequestMetrics;
+use super::shadows::ShadowMetrics;
 use super::stages::{StageFamilies, StageMetrics};
 use crate::base::process::ProcessMemory;
 use crate::records::key::SeriesKey;
@@ -30,6 +31,7 @@ pub struct Metrics {
     process: ProcessMetrics,
     batches: BatchMetrics,
     model_memory: ModelMemory,
+    shadows: ShadowMetrics,
     faults: FaultMetrics,
     registry: Registry,
 }
@@ -46,6 +48,7 @@ impl Metrics {
             process: ProcessMetrics::register(&mut registry),
             batches: BatchMetrics::register(&mut registry, buckets, faults.tasks.clone()),
             model_memory: ModelMemory::register(&mut registry),
+            shadows: ShadowMetrics::register(&mut registry, buckets),
             faults,
             registry,
         }
@@ -59,6 +62,11 @@ impl Metrics {
     /// The memory of models on their devices.
     pub fn model_memory(&self) -> ModelMemory {
         self.model_memory.clone()
+    }
+
+    /// The metrics of shadow runs.
+    pub(in crate::records) fn shadows(&self) -> &ShadowMetrics {
+        &self.shadows
     }
 
     /// The panics of background tasks.

@@ -21,6 +21,20 @@ pub(in crate::records) struct KeptInput {
     highest: Vec<StageKind>,
 }
 
+/// An input whose request has ended, and that may still be recorded.
+pub struct Recording {
+    recorder: Arc<InputRecorder>,
+    facts: Facts,
+    body: Bytes,
+}
+
+impl Recording {
+    /// Records the input for this reason.
+    pub fn keep(self, reason: String) {
+        self.recorder.record(Facts { kept_for: vec![reason], ..self.facts }, self.body);
+    }
+}
+
 impl KeptInput {
     pub(in crate::records) fn new(recorder: &Arc<InputRecorder>, request: &Request, body: &Bytes) -> Self {
         Self {
@@ -30,6 +44,18 @@ impl KeptInput {
             body: body.clone(),
             highest: Vec::new(),
         }
+    }
+
+    /// The bytes of the body.
+    pub(in crate::records) fn bytes(&self) -> u64 {
+        self.body.len() as u64
+    }
+
+    /// The input with its facts, for a decision after the end of the request. The body is shared.
+    pub(in crate::records) fn recording(&self, facts: Facts) -> Recording {
+        let Self { recorder, content_type, parameters, body, .. } = self;
+        let facts = Facts { content_type: content_type.clone(), parameters: parameters.clone(), ..facts };
+        Recording { recorder: Arc::clone(recorder), facts, body: body.clone() }
     }
 
     /// Notes that the high-water mark of a stage was the highest of its series so far.

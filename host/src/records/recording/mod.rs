@@ -15,5 +15,6 @@ pub mod rules;
 pub mod store;
 
 pub use facts::{Facts, StageFacts, is_recorded};
+pub use kept_input::Recording;
 pub use recorder::InputRecorder;
 pub use rules::RecordingRules;

@@ -6,6 +6,7 @@ use plimsoll_runtime::outcome::Outcome;
 use super::{Accounting, Origin, RequestRecord};
 use crate::records::canary_side::CanarySide;
 use crate::records::recording::{Facts, StageFacts};
+use crate::records::shadow::ShadowEnd;
 use crate::records::statistics::ModelRequest;
 use crate::records::time::timestamp;
 
@@ -31,19 +32,25 @@ impl Drop for RequestRecord {
             let request = ModelRequest { pipeline, outcome: *outcome, duration, queue_time: *queue_time, stages };
             records.statistics.record(name, version, &request);
         }
+        let facts = || Facts {
+            time: timestamp(),
+            request: id.clone(),
+            pipeline: pipeline.clone(),
+            chip: chip.clone(),
+            caller: caller.name.to_string(),
+            content_type: None,
+            parameters: Vec::new(),
+            outcome: outcome.as_str().to_owned(),
+            kept_for: Vec::new(),
+            stages: stages.iter().map(StageFacts::from).collect(),
+        };
+        if let Some(shadow) = self.shadow.take().filter(|_| !std::thread::panicking()) {
+            let infer = stages.iter().rfind(|report| report.stage == StageKind::Infer);
+            let recording = self.input.as_ref().map(|input| input.recording(facts()));
+            shadow.ended(ShadowEnd { time: infer.map(|report| report.duration), recording });
+        }
         if let Some(input) = self.input.take() {
-            input.record(*outcome, stages, || Facts {
-                time: timestamp(),
-                request: id.clone(),
-                pipeline: pipeline.clone(),
-                chip: chip.clone(),
-                caller: caller.name.to_string(),
-                content_type: None,
-                parameters: Vec::new(),
-                outcome: outcome.as_str().to_owned(),
-                kept_for: Vec::new(),
-                stages: stages.iter().map(StageFacts::from).collect(),
-            });
+            input.record(*outcome, stages, facts);
         }
         let mark =
             |kind: StageKind| stages.iter().find(|report| report.stage == kind).map(|report| report.usage.high_water);

@@ -106,7 +106,7 @@ pub(super) async fn infer(
 /// Admits the request, then runs its stages.
 async fn run(
     app: &App,
-    pipeline: &ServedPipeline,
+    pipeline: &Arc<ServedPipeline>,
     chip: &str,
     request: Request,
     incoming: Incoming<'_>,
@@ -117,6 +117,7 @@ async fn run(
     if let Some(recorder) = &pipeline.recorder {
         record.keep_input(recorder, &request, &body);
     }
+    app.shadows.follow(pipeline, &request, record);
     let infer = pipeline.find_chip(chip)?;
     let reply = pipeline.run(infer, record, &request, &body).await;
     reply.map_err(|failed| ServeError::from_stage(&failed, record.high_water()))

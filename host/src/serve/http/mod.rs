@@ -6,12 +6,14 @@
 //! | `GET /v1/pipelines`, `/v1/models`, `/v1/plugins[/{name}]` | list what is served |
 //! | `PUT`, `DELETE /v1/plugins/{name}`, `POST /v1/plugins/{name}/rollback` | deploy, retire, roll back: `admin.rs` |
 //! | `GET /v1/memory`, `/v1/memory/compare` | report the memory use of requests: `memory.rs` |
+//! | `GET /v1/chips/compare` | compare the outputs of shadow chips: `chips.rs` |
 //! | `/v2…` | the Open Inference Protocol: `oip/` (over gRPC on the same port: `crate::serve::grpc`) |
 //! | `GET /metrics` | OpenMetrics text |
 //! | `GET /openapi.json` | the OpenAPI document: `openapi.rs` |
 
 pub mod admin;
 mod body;
+mod chips;
 mod disposition;
 mod encoding;
 mod form;

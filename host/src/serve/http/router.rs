@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::oip::error::error_reply;
 use super::parameters::NoParameters;
-use super::{admin, encoding, infer, memory, models, oip, openapi};
+use super::{admin, chips, encoding, infer, memory, models, oip, openapi};
 use crate::base::process::process_memory;
 use crate::serve::authentication::authenticate;
 use crate::serve::error::{ErrorKind, ServeError};
@@ -39,6 +39,7 @@ pub fn router(app: Arc<App>, part: Part) -> Router {
             .routes(routes!(admin::rollback))
             .routes(routes!(memory::report))
             .routes(routes!(memory::compare))
+            .routes(routes!(chips::compare))
             .merge(oip::routes::administration());
     }
     if !part.serves_callers() {
@@ -98,6 +99,7 @@ async fn pipelines(State(app): State<Arc<App>>, _: NoParameters) -> Response {
                 "preprocess": stage(&pipeline.preprocess),
                 "chips": pipeline.chips.iter().map(|(name, chip)| (name.clone(), stage(chip))).collect::<serde_json::Map<_, _>>(),
                 "postprocess": stage(&pipeline.postprocess),
+                "shadow": pipeline.shadow.as_ref().map(|shadow| json!({ "chip": shadow.chip, "share": shadow.share })),
             })
         })
         .collect();

@@ -155,6 +155,7 @@ impl Shared {
         if let Some(recorder) = &self.pipeline.recorder {
             record.keep_input(recorder, &self.request, &image);
         }
+        self.app.shadows.follow(&self.pipeline, &self.request, record);
         let infer = self.pipeline.find_chip(&self.chip)?;
         let reply = self.pipeline.run(infer, record, &self.request, &image).await;
         reply.map_err(|failed| ServeError::from_stage(&failed, record.high_water()))

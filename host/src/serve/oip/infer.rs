@@ -66,6 +66,7 @@ async fn run_infer(
         Ok(stage) => stage,
         Err(error) => return refused(call, error.into()),
     };
+    call.app.shadows.follow(&pipeline, &settings.request, &mut call.record);
     let result = match pipeline.run_infer(stage, &mut call.record, &settings.request, inputs).await {
         Ok(outputs) => {
             call.record.finish(Outcome::Ok);

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 const BLOCK: RangeInclusive<u64> = 50..=150;
 
 /// The selection of a canary's requests.
-pub(super) struct CanaryShare {
+pub(super) struct RequestShare {
     share: f64,
     /// The secret. Rust's default hasher, SipHash, is a keyed pseudo-random function.
     secret: RandomState,
@@ -31,7 +31,7 @@ struct State {
     owed: f64,
 }
 
-impl CanaryShare {
+impl RequestShare {
     /// Selects a part of the requests, from 0 to 1.
     pub(super) fn new(share: f64) -> Self {
         Self { share, secret: RandomState::new(), state: Mutex::default() }
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn the_share_is_nearly_kept_at_every_moment() {
         for share in [0.01, 0.05, 0.25, 0.5] {
-            let selection = CanaryShare::new(share);
+            let selection = RequestShare::new(share);
             let mut taken = 0;
             for request in 1..=20_000_u64 {
                 taken += u64::from(selection.takes_next());
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn the_selection_cannot_be_foreseen() {
         let selected = || -> Vec<bool> {
-            let selection = CanaryShare::new(0.25);
+            let selection = RequestShare::new(0.25);
             (0..10_000).map(|_| selection.takes_next()).collect()
         };
         let (one, other) = (selected(), selected());

@@ -1,0 +1,44 @@
+//! `GET /v1/chips/compare`: how much the outputs of shadow chips differ. It needs the token of administration, because it
+//! names requests.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::parameters::Parameters;
+use crate::serve::App;
+use crate::serve::administrator::Administrator;
+use crate::serve::error::ServeError;
+use crate::serve::problem::Problem;
+
+/// Compares the outputs of shadow chips with those of the chips that answered: `GET /v1/chips/compare?pipeline=…`.
+#[utoipa::path(get, path = "/v1/chips/compare", tag = "reports", security(("token" = [])),
+               params(("pipeline" = Option<String>, Query, description = "Only this pipeline")),
+               responses((status = 200, description = "The shadows that are configured, and the differences of their outputs",
+                          body = Object),
+                         (status = "4XX", description = "Client error", body = Problem,
+                          content_type = "application/problem+json")))]
+pub(super) async fn compare(
+    State(app): State<Arc<App>>,
+    _: Administrator,
+    parameters: Parameters,
+) -> Result<Response, ServeError> {
+    let [pipeline] = parameters.named(["pipeline"])?;
+    if let Some(name) = &pipeline {
+        app.pipeline(name)?;
+    }
+    let served = app.served().load();
+    let routes = served.routes.values().map(|route| &route.stable);
+    let routes = routes.filter(|served| pipeline.as_ref().is_none_or(|name| *name == served.name));
+    let shadows = routes.filter_map(|served| {
+        let shadow = served.shadow.as_ref()?;
+        Some(json!({
+            "pipeline": served.name, "default_chip": served.default_chip, "shadow": shadow.chip, "share": shadow.share,
+        }))
+    });
+    let comparisons = app.records.shadows.report(pipeline.as_deref());
+    Ok(Json(json!({ "shadows": shadows.collect::<Vec<_>>(), "comparisons": comparisons })).into_response())
+}

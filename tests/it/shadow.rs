@@ -1,0 +1,466 @@
+//! A shadow chip: its outputs are compared with those of the chip that answers, and it never changes, delays or fails a
+//! request.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use plimsoll_tests::onnx::Onnx;
+use plimsoll_tests::simulated::{Device, Fault};
+use plimsoll_tests::{Server, TempDir, data, guests_config, shared_cache};
+use serde_json::{Value, json};
+
+use crate::batching::metric;
+use crate::cli::{run, text};
+use crate::models::onnxruntime;
+
+/// A pipeline that recognises digits on chip `a`, with the shadow chip `b`. `models` are the tables of the models `a` and
+/// `b`; `pipeline` and `chip` are added to the pipeline and to chip `b`.
+fn digits(models: &str, pipeline: &str, chip: &str) -> String {
+    format!(
+        "{models}\n[pipelines.p]\ndefault_chip = \"a\"\n{pipeline}\n[pipelines.p.preprocess]\nplugin = \"image-preprocess\"\n\
+         config = {{ width = 8, height = 8, channels = \"gray\", scale = 0.00392156862745098 }}\n\
+         [pipelines.p.chips.a]\nplugin = \"infer-native\"\nmodel = \"a\"\n\
+         [pipelines.p.chips.b]\nplugin = \"infer-native\"\nmodel = \"b\"\n{chip}\n\
+         [pipelines.p.postprocess]\nplugin = \"classify-postprocess\"\n\
+         config = {{ labels = \"labels.txt\" }}\nassets = {{ \"labels.txt\" = \"bundled:digits-labels.txt\" }}\n"
+    )
+}
+
+const A: &str = "[models.a]\nfile = \"bundled:digits.onnx\"\n";
+const ALL: &str = "shadow = { chip = \"b\", share = \"100%\" }\n";
+
+/// The model of digits on a simulated device as chip `b`.
+fn simulated(device: &str, options: &str) -> String {
+    format!(
+        "{A}[models.b]\nfile = \"bundled:digits.onnx\"\nbackend = \"simulated\"\n\
+         options = {{ device = \"{device}\"{options} }}\n"
+    )
+}
+
+/// A pipeline of guests with the chips `echo` and `b`. Chip `b` misbehaves by the query parameter `b`.
+fn guests(server: &str, shadow: &str) -> String {
+    let echo = "[pipelines.p.chips.echo]\nplugin = \"echo-infer\"\n";
+    let b = "[pipelines.p.chips.b]\nplugin = \"echo-infer\"\nmax_memory = \"8MiB\"\ndeadline = \"4s\"\n\
+             config = { parameter = \"b\" }\n";
+    let config = guests_config("tester", "").replace(echo, &format!("{echo}{b}")).replace(
+        "[pipelines.p.preprocess]",
+        &format!("[pipelines.p]\ndefault_chip = \"echo\"\n{shadow}\n[pipelines.p.preprocess]"),
+    );
+    assert!(config.contains(b) && config.contains("default_chip"), "{config}");
+    format!("[server]\n{server}\n{config}")
+}
+
+async fn infer_digit(server: &Server, digit: u8) {
+    let extension = if [3, 7].contains(&digit) { "jpg" } else { "png" };
+    let body = std::fs::read(data(&format!("digits/{digit}.{extension}"))).expect("a digit");
+    let reply = server.infer("p", "", body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(reply.headers["x-plimsoll-chip"], "a");
+    assert_eq!(reply.json()["predictions"][0]["label"], digit.to_string(), "{}", reply.text);
+}
+
+/// The comparisons of the report.
+async fn comparisons(server: &Server) -> Vec<Value> {
+    let reply = server.get("/v1/chips/compare").await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    reply.json()["comparisons"].as_array().expect("a list").clone()
+}
+
+/// The number of shadow runs in a comparison.
+fn runs(pair: &Value) -> u64 {
+    let of = |what: &str| pair[what].as_object().expect("counts").values().filter_map(Value::as_u64).sum::<u64>();
+    pair["compared"].as_u64().expect("a count") + of("mismatched") + of("failed") + of("skipped")
+}
+
+/// Waits until the only comparison has this number of shadow runs, and returns it.
+async fn settled(server: &Server, count: u64) -> Value {
+    let started = Instant::now();
+    loop {
+        let pairs = comparisons(server).await;
+        if let [pair] = pairs.as_slice()
+            && runs(pair) >= count
+        {
+            assert_eq!(runs(pair), count, "{pair}");
+            return pair.clone();
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "waiting for {count} shadow runs: {pairs:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The value of a metric of the shadow of pipeline `p`.
+async fn shadow_metric(server: &Server, name: &str, chip: &str, rest: &str) -> f64 {
+    let text = server.get("/metrics").await.text;
+    metric(&text, &format!("plimsoll_shadow_{name}{{pipeline=\"p\",chip=\"{chip}\",shadow=\"b\"{rest}}}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_backends_of_one_model_agree() {
+    let Some(library) = onnxruntime() else { return };
+    let models = format!(
+        "[backends.onnxruntime]\nlibrary = {library:?}\n{A}[models.b]\nfile = \"bundled:digits.onnx\"\n\
+         backend = \"onnxruntime\"\n"
+    );
+    let server = Server::start(&digits(&models, ALL, "")).await;
+    for digit in 0..10 {
+        infer_digit(&server, digit).await;
+    }
+    let pair = settled(&server, 10).await;
+    assert_eq!((&pair["chip"], &pair["shadow"], &pair["compared"]), (&json!("a"), &json!("b"), &json!(10)), "{pair}");
+    let output = &pair["outputs"][0];
+    let number = |what: &str| output[what]["max"].as_f64().expect("a number");
+    assert!(number("relative") < 1e-4 && number("absolute") < 1e-3 && number("cosine_distance") < 1e-6, "{pair}");
+    assert_eq!((&output["name"], &output["compared"]), (&json!("logits"), &json!(10)), "{pair}");
+    assert_eq!(output["scores"], json!({ "rows": 10, "top1_agreement": 1.0, "top5_agreement": 1.0 }), "{pair}");
+    let counted = output["relative"]["histogram"].as_array().expect("buckets").iter();
+    assert_eq!(counted.map(|bucket| bucket["count"].as_u64().expect("a count")).sum::<u64>(), 10, "{pair}");
+    for (name, rest, expected) in [
+        ("runs_total", ",result=\"compared\",reason=\"\"", 10.0),
+        ("relative_difference_count", "", 10.0),
+        ("absolute_difference_count", "", 10.0),
+        ("cosine_distance_count", "", 10.0),
+        ("duration_seconds_count", "", 10.0),
+        ("score_rows_total", "", 10.0),
+        ("top1_agreements_total", "", 10.0),
+        ("top5_agreements_total", "", 10.0),
+    ] {
+        assert_eq!(shadow_metric(&server, name, "a", rest).await, expected, "{name}");
+    }
+    // The runs of the shadow are no requests, and no runs of their stages.
+    let text = server.get("/metrics").await.text;
+    assert_eq!(metric(&text, "plimsoll_requests_total{pipeline=\"p\",chip=\"a\",outcome=\"ok\"}"), 10.0);
+    assert!(!text.contains("plimsoll_requests_total{pipeline=\"p\",chip=\"b\""), "{text}");
+    let report = server.get("/v1/memory").await.text;
+    assert!(report.contains("\"chip\":\"a\"") && !report.contains("\"chip\":\"b\""), "{report}");
+    // Tensors over the Open Inference Protocol are shadowed, too, and images.
+    let input = json!({ "name": "image", "datatype": "FP32", "shape": [2, 1, 8, 8], "data": vec![0.5; 128] });
+    let reply = server.infer_json("p.infer", &json!({ "inputs": [input] })).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let pair = settled(&server, 11).await;
+    assert_eq!(pair["outputs"][0]["scores"]["rows"], 12, "{pair}");
+    // A request that names the shadow chip has nothing to compare with.
+    let body = std::fs::read(data("digits/4.png")).expect("a digit");
+    assert_eq!(server.infer("p", "?chip=b", body).await.status, 200);
+    infer_digit(&server, 4).await;
+    settled(&server, 12).await;
+}
+
+/// A network with the inputs and outputs of the digits, and other weights.
+fn other_network(folder: &Path) -> String {
+    let weights: Vec<f32> = (0..640).map(|place| ((place * 37) % 101) as f32 / 101.0 - 0.5).collect();
+    let model = Onnx::new(17)
+        .input("image", &[None, Some(1), Some(8), Some(8)])
+        .floats("w", &[64, 10], &weights)
+        .node("Flatten", &["image"], "f", &[("axis", 1)])
+        .node("MatMul", &["f", "w"], "logits", &[])
+        .output("logits", &[None, Some(10)]);
+    let file = folder.join("other.onnx");
+    std::fs::write(&file, model.bytes()).expect("written");
+    format!("{A}[models.b]\nfile = {file:?}\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chip_that_computes_something_else_is_seen_and_recorded_and_the_answers_stay() {
+    let folder = TempDir::new().expect("a folder");
+    let dir = folder.path().join("recordings");
+    let record = format!("{ALL}record = {{ dir = {dir:?} }}\n");
+    let config = digits(&other_network(folder.path()), &record, "");
+    let server = Server::start(&config).await;
+    for digit in 0..10 {
+        infer_digit(&server, digit).await;
+    }
+    let pair = settled(&server, 10).await;
+    let output = &pair["outputs"][0];
+    assert!(output["scores"]["top1_agreement"].as_f64().expect("a share") < 0.9, "{pair}");
+    assert!(
+        output["relative"]["max"].as_f64() > Some(0.1) && pair["largest"]["relative"].as_f64() > Some(0.1),
+        "{pair}"
+    );
+    assert!(shadow_metric(&server, "top1_agreements_total", "a", "").await < 9.0);
+    server.stop().await;
+    // The inputs that differ most are kept with the reason, and with the facts of the request.
+    let facts: Vec<Value> = std::fs::read_dir(&dir)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|path| serde_json::from_slice(&std::fs::read(path).expect("read")).expect("JSON"))
+        .collect();
+    let of_shadow =
+        |facts: &&Value| facts["kept_for"][0].as_str().is_some_and(|it| it.starts_with("shadow b: relative"));
+    let kept: Vec<_> = facts.iter().filter(of_shadow).collect();
+    assert!((1..10).contains(&kept.len()), "{facts:?}");
+    assert!(kept.iter().any(|facts| facts["kept_for"][0].as_str().expect("text").contains("the best class differs")));
+    assert!(
+        kept.iter().all(|facts| facts["chip"] == "a" && facts["outcome"] == "ok" && facts["stages"][2] != Value::Null)
+    );
+
+    // Offline: the same table for the recorded inputs.
+    let file = folder.path().join("plimsoll.toml");
+    let cached = format!("cache_dir = {:?}\n", shared_cache());
+    std::fs::write(&file, cached + &config).expect("written");
+    let (file, dir) = (file.to_str().expect("text"), dir.to_str().expect("text"));
+    let replay = |chips: &[&str]| {
+        let mut arguments = vec!["replay", dir, "--config", file];
+        chips.iter().for_each(|chip| arguments.extend(["--chip", chip]));
+        let output = run(&arguments);
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, stdout, stderr) = replay(&["a", "b"]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    let recorded = facts.len();
+    let header = "recording     chip  compared with  result    absolute  relative  cosine distance";
+    assert!(stdout.starts_with(header), "{stdout}");
+    let rows = stdout.lines().filter(|line| line.contains("  compared  ")).count();
+    assert_eq!(rows, recorded, "{stdout}");
+    let summary = format!("pipeline p, chip a compared with b: {recorded} compared");
+    assert!(stdout.contains(&summary) && stdout.contains("logits"), "{stdout}");
+    let (code, stdout, _) = replay(&["a", "a"]);
+    let agrees = stdout.lines().filter(|line| line.ends_with("100.00 %  100.00 %") && line.contains("  0  ")).count();
+    assert_eq!((code, agrees), (Some(0), recorded + 1), "each recording, and the output: {stdout}");
+    let (code, _, stderr) = replay(&["a", "x"]);
+    assert!(code == Some(1) && stderr.contains("has no chip `x`; it has a, b"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_that_fails_changes_nothing_for_the_caller_and_is_counted_by_its_failure() {
+    let server = Server::start(&guests("", ALL)).await;
+    let usual = server.infer("p", "", "").await;
+    assert_eq!(usual.status, 200, "{}", usual.text);
+    settled(&server, 1).await;
+    let cases = [
+        ("panic", "failed", "trap"),
+        ("loop", "failed", "deadline"),
+        ("grow", "failed", "memory_limit"),
+        ("unknown", "failed", "invalid_input"),
+        ("name", "mismatched", "name"),
+        ("shape", "mismatched", "shape"),
+        ("nan", "mismatched", "nan"),
+        ("infinite", "mismatched", "infinite"),
+    ];
+    for (turn, (command, result, reason)) in (2..).zip(cases) {
+        let started = Instant::now();
+        let reply = server.infer("p", &format!("?b={command}"), "").await;
+        let time = started.elapsed();
+        assert_eq!((reply.status, &reply.text), (200, &usual.text), "{command}");
+        assert!(time < Duration::from_secs(3), "{command} delays its caller: {time:?}");
+        let pair = settled(&server, turn).await;
+        assert_eq!(pair[result][reason], 1, "{command}: {pair}");
+        let labels = format!(",result=\"{result}\",reason=\"{reason}\"");
+        assert_eq!(shadow_metric(&server, "runs_total", "echo", &labels).await, 1.0, "{command}");
+    }
+    let pair = settled(&server, 9).await;
+    assert_eq!((&pair["compared"], &pair["skipped"]), (&json!(1), &json!({})), "{pair}");
+    // Nothing is counted for requests, stages and callers.
+    let text = server.get("/metrics").await.text;
+    assert_eq!(metric(&text, "plimsoll_requests_total{pipeline=\"p\",chip=\"echo\",outcome=\"ok\"}"), 9.0);
+    assert!(!text.contains("outcome=\"trap\"") && !text.contains("outcome=\"memory_limit\""), "{text}");
+    assert!(!server.get("/v1/memory").await.text.contains("\"chip\":\"b\""));
+    let pool = server.app.runtime.pool_usage().expect("a pool");
+    assert_eq!(pool.component_instances, 0, "every instance is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_finds_no_room_is_skipped_and_counted() {
+    // Each body is a tensor of the same size, once as input and once as output.
+    let config = guests("max_shadow_runs = 1\nmax_shadow_queue = 1\nshadow_budget = 10000", ALL);
+    let server = Arc::new(Server::start(&config).await);
+    let reply = server.infer("p", "?do=carry", vec![1; 5_001]).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(settled(&server, 1).await["skipped"], json!({ "bytes": 1 }), "the outputs do not fit");
+    assert_eq!(server.infer("p", "?do=carry", vec![1; 10_001]).await.status, 200);
+    assert_eq!(settled(&server, 2).await["skipped"], json!({ "bytes": 2 }), "the inputs do not fit");
+    assert_eq!(server.infer("p", "?do=carry", vec![1; 5_000]).await.status, 200);
+    let pair = settled(&server, 3).await;
+    assert_eq!((&pair["compared"], &pair["skipped"]), (&json!(1), &json!({ "bytes": 2 })), "{pair}");
+    // A shadow run that sleeps has the only slot, and one waits.
+    for _ in 0..2 {
+        assert_eq!(server.infer("p", "?b=sleep", "").await.status, 200);
+    }
+    for _ in 0..5 {
+        assert_eq!(server.infer("p", "", "").await.status, 200);
+    }
+    let pair = settled(&server, 10).await;
+    assert_eq!((&pair["compared"], &pair["skipped"]), (&json!(3), &json!({ "bytes": 2, "queue": 5 })), "{pair}");
+    // A request whose own chip fails has nothing to compare with.
+    assert_eq!(server.infer("p", "?infer=panic", "").await.status, 500);
+    let pair = settled(&server, 11).await;
+    assert_eq!(pair["skipped"], json!({ "bytes": 2, "queue": 5, "no_answer": 1 }), "{pair}");
+    // A request that does not reach the infer stage is not counted.
+    assert_eq!(server.infer("p", "?do=panic", "").await.status, 500);
+    assert_eq!(server.infer("p", "", "").await.status, 200);
+    settled(&server, 12).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_hangs_holds_one_slot_and_no_caller_waits_for_it() {
+    let device = Device::of("shadow-hangs");
+    let config = digits(&simulated("shadow-hangs", ""), &format!("deadline = \"4s\"\n{ALL}"), "deadline = \"500ms\"");
+    let server =
+        Arc::new(Server::start(&format!("[server]\nmax_shadow_runs = 1\nmax_shadow_queue = 2\n{config}")).await);
+    device.set_fault(Fault::Hangs);
+    for digit in [0, 1, 2, 4, 5, 6, 8, 9] {
+        infer_digit(&server, digit).await;
+    }
+    // One run hangs past its deadline and keeps its slot, two wait for the slot in vain, and the others find no room.
+    let pair = settled(&server, 8).await;
+    assert_eq!((&pair["failed"], &pair["skipped"]), (&json!({ "deadline": 1 }), &json!({ "late": 2, "queue": 5 })));
+    for digit in [0, 1, 2, 4] {
+        infer_digit(&server, digit).await;
+    }
+    let pair = settled(&server, 12).await;
+    assert_eq!(pair["skipped"], json!({ "late": 4, "queue": 7 }), "{pair}");
+    // The slot is free when the run has really ended.
+    device.set_fault(Fault::None);
+    let started = Instant::now();
+    let mut count = 12;
+    loop {
+        infer_digit(&server, 5).await;
+        count += 1;
+        if settled(&server, count).await["compared"] == 1 {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "the slot stays taken");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_run_never_joins_a_batch() {
+    let device = Device::of("shadow-alone");
+    let models = simulated("shadow-alone", ", run_ms = 20") + "max_batch = 8\nmax_delay = \"200ms\"\n";
+    let server = Arc::new(Server::start(&format!("[server]\nmax_shadow_runs = 8\n{}", digits(&models, ALL, ""))).await);
+    device.take_runs();
+    let requests: Vec<_> = [0, 1, 2, 4, 5, 6, 8, 9]
+        .map(|digit| {
+            let server = Arc::clone(&server);
+            tokio::spawn(async move { infer_digit(&server, digit).await })
+        })
+        .into();
+    for request in requests {
+        request.await.expect("no panic");
+    }
+    assert_eq!(settled(&server, 8).await["compared"], 8);
+    assert_eq!(device.take_runs(), [1; 8], "callers of chip `b` would wait for rows of the shadow");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_stops_at_once_with_shadow_runs_that_loop_or_hang() {
+    let device = Device::of("shadow-stops");
+    let hangs = digits(&simulated("shadow-stops", ""), ALL, "");
+    for (config, query, pipeline_body) in [(hangs, "", "digits/4.png"), (guests("", ALL), "?b=loop", "digits/4.png")] {
+        let server = Server::start(&config).await;
+        device.set_fault(Fault::Hangs);
+        for _ in 0..4 {
+            let body = std::fs::read(data(pipeline_body)).expect("a digit");
+            let reply = server.infer("p", query, body).await;
+            assert_eq!(reply.status, 200, "{}", reply.text);
+        }
+        let app = Arc::clone(&server.app.shadows);
+        let started = Instant::now();
+        server.stop().await;
+        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+        // The tasks that hold the shadow runs are gone.
+        while Arc::strong_count(&app) > 1 {
+            assert!(started.elapsed() < Duration::from_secs(3), "a shadow run continues");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        device.set_fault(Fault::None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_share_decides_how_many_requests_the_shadow_gets() {
+    let shadow = "shadow = { chip = \"b\", share = \"10%\" }\n";
+    let server = Server::start(&guests("max_shadow_queue = 1000", shadow)).await;
+    for _ in 0..400 {
+        assert_eq!(server.infer("p", "", "").await.status, 200);
+    }
+    let started = Instant::now();
+    let mut count = 0;
+    // The shadow gets 10 % of each block of at most 150 requests, so at least 23 of 400.
+    while count < 23 {
+        assert!(started.elapsed() < Duration::from_secs(30), "{count} shadow runs");
+        count = comparisons(&server).await.first().map_or(0, runs);
+    }
+    assert!(count <= 57, "{count} shadow runs");
+    let reply = server.get("/v1/chips/compare?pipeline=p").await.json();
+    assert_eq!(reply["shadows"], json!([{ "pipeline": "p", "default_chip": "echo", "shadow": "b", "share": 0.1 }]));
+    let pipelines = server.get("/v1/pipelines").await.json();
+    assert_eq!(pipelines["pipelines"][0]["shadow"], json!({ "chip": "b", "share": 0.1 }), "{pipelines}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_end_with_the_shadow_or_its_version() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("plimsoll.toml");
+    let none = guests("", "");
+    std::fs::write(&file, guests("", ALL)).expect("written");
+    let server = Server::with_config(&plimsoll::config::Config::load(Some(&file)).expect("valid")).await;
+    assert_eq!(server.infer("p", "", "").await.status, 200);
+    let before = settled(&server, 1).await;
+    // With other limits chip `b` is another version of the pipeline, so its figures begin again.
+    std::fs::write(&file, guests("", ALL).replace("\"8MiB\"", "\"9MiB\"")).expect("written");
+    crate::wrapped::until("no figures", async || comparisons(&server).await.is_empty()).await;
+    assert_eq!(server.infer("p", "", "").await.status, 200);
+    let after = settled(&server, 1).await;
+    assert_ne!(before["version"], after["version"]);
+    assert_eq!(shadow_metric(&server, "runs_total", "echo", ",result=\"compared\",reason=\"\"").await, 1.0);
+    std::fs::write(&file, none).expect("written");
+    crate::wrapped::until("no figures", async || comparisons(&server).await.is_empty()).await;
+    let reply = server.get("/v1/chips/compare").await.json();
+    assert_eq!(reply, json!({ "shadows": [], "comparisons": [] }));
+    assert!(!server.get("/metrics").await.text.contains("pipeline=\"p\",chip=\"echo\",shadow"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_report_is_for_administrators_and_names_what_it_does_not_know() {
+    let server = Server::start(&guests("", ALL)).await;
+    let without = server.send_plainly("GET", "/v1/chips/compare", &[], Vec::new()).await;
+    assert_eq!(without.status, 401, "{}", without.text);
+    let unknown = server.get("/v1/chips/compare?pipeline=q").await;
+    assert_eq!(unknown.status, 404, "{}", unknown.text);
+    assert!(unknown.text.contains("no pipeline `q`"), "{}", unknown.text);
+    assert_eq!(server.get("/v1/chips/compare?by=chip").await.status, 400);
+    let document = server.get("/openapi.json").await.json();
+    assert!(document["paths"]["/v1/chips/compare"]["get"].is_object());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_that_cannot_be_used_is_refused_with_its_key() {
+    for (shadow, words) in [
+        ("{ chip = \"c\", share = \"1%\" }", "pipelines.p.shadow.chip: there is no chip `c`; set it to one of b"),
+        (
+            "{ chip = \"echo\", share = \"1%\" }",
+            "pipelines.p.shadow.chip: `echo` is the chip of requests that name none",
+        ),
+        ("{ chip = \"b\", share = \"101%\" }", "pipelines.p.shadow.share: must be from \"0%\" to \"100%\""),
+        ("{ chip = \"b\", share = \"-1%\" }", "pipelines.p.shadow.share: must be from"),
+        ("{ chip = \"b\", share = \"NaN%\" }", "pipelines.p.shadow.share: must be from"),
+        ("{ chip = \"b\", share = \"a lot\" }", "write it as a percentage such as \"5%\""),
+        ("{ chip = \"b\" }", "missing field `share`"),
+        ("{ chip = \"b\", share = \"1%\", cost = 1 }", "unknown field `cost`"),
+    ] {
+        let message = Server::rejection(&guests("", &format!("shadow = {shadow}\n"))).await;
+        assert!(message.contains(words), "{shadow}: {message}");
+    }
+    let one = guests_config("tester", "").replace(
+        "[pipelines.p.preprocess]",
+        &format!("[pipelines.p]\n{}[pipelines.p.preprocess]", ALL.replace("\"b\"", "\"echo\"")),
+    );
+    let message = Server::rejection(&one).await;
+    assert!(message.contains("pipelines.p.shadow.chip: the pipeline has one chip"), "{message}");
+    for runs in [0, 101] {
+        let message = Server::rejection(&guests(&format!("max_shadow_runs = {runs}"), ALL)).await;
+        assert!(message.contains("server.max_shadow_runs: must be a number from 1 to 100"), "{message}");
+    }
+    // The shadow chip is admitted as every other chip.
+    let broken = guests("", ALL).replace("config = { parameter = \"b\" }", "model = \"ghost\"");
+    let message = Server::rejection(&broken).await;
+    assert!(message.contains("pipelines.p.chips.b.model"), "{message}");
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("plimsoll.toml");
+    std::fs::write(&file, format!("cache_dir = {:?}\n{}", shared_cache(), guests("", ALL))).expect("written");
+    let output = run(&["check", "--config", file.to_str().expect("text")]);
+    let stdout = text(&output.stdout);
+    assert!(stdout.contains("  shadow: chip b, 100 % of the requests"), "{stdout}{}", text(&output.stderr));
+}
