@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use plimsoll_tests::{Server, TempDir, data, is_alone};
+use plimsoll_tests::{Server, TempDir, another_version, data, is_alone};
 use serde_json::Value;
 
 use crate::batching::metric;
 use crate::chips::{ggml, openvino, plugin_table};
 use crate::models::onnxruntime;
 use crate::reload::wait_for_reloads;
-use crate::shared_sessions::heavy;
+use crate::shared_sessions::{heavy, resident};
 
 /// The weights of the models, in bytes.
 const WEIGHTS: u64 = 40_000_000;
@@ -159,4 +159,32 @@ async fn a_cap_of_nothing_is_refused() {
     let text =
         Server::rejection(&crate::batching::config("file = \"bundled:digits.onnx\"\nmax_device_memory = 0")).await;
     assert!(text.contains("models.m.max_device_memory") && text.contains("greater than 0"), "{text}");
+}
+
+/// The file of a model is an asset of its stages. Bytes that no plugin can read are not kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_of_a_model_stays_in_memory_only_for_a_plugin_that_can_read_it() {
+    let folder = TempDir::new().expect("a folder");
+    let small = Server::start(&config(folder.path(), None, "")).await;
+    infer(&small).await;
+    let file = folder.path().join("heavy.onnx");
+    std::fs::write(&file, heavy(120)).expect("written");
+    let before = resident();
+    let server = Server::start(&config(folder.path(), None, "")).await;
+    infer(&server).await;
+    let grown = (resident() - before) / 1_000_000;
+    assert!(grown < 204, "{grown} MB for a model of 120 MB");
+
+    // A new version of the plugin serves with the model that is loaded, whatever the file is now.
+    std::fs::write(&file, heavy(2)).expect("written");
+    let native = plimsoll::base::bundled::plugin("infer-native").expect("bundled");
+    let put = server.send("PUT", "/v1/plugins/infer-native", &[], another_version(native, 1)).await;
+    assert_eq!((put.status, &put.json()["state"]), (200, &"serving".into()), "{}", put.text);
+    infer(&server).await;
+    // One that reads the file cannot have the file that the model was loaded from.
+    let reader = plimsoll::base::bundled::plugin("infer-wasm").expect("bundled");
+    let put = server.send("PUT", "/v1/plugins/infer-native", &[], reader.to_vec()).await;
+    assert_eq!((put.status, put.code()), (422, "plugin_refused".to_owned()), "{}", put.text);
+    assert!(put.text.contains("heavy.onnx has changed since the configuration was loaded"), "{}", put.text);
+    infer(&server).await;
 }

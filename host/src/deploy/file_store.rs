@@ -6,18 +6,17 @@ use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use bytesize::ByteSize;
 use plimsoll_runtime::identity::digest;
 use plimsoll_runtime::nn::{
-    Backend, BackendName, Batches, DeviceMemory, ExternalError, LoadError, LoadFigures, LoadedModel, ModelSource,
-    external_files, prove_rows,
+    Backend, BackendName, Batches, LoadError, LoadFigures, LoadedModel, ModelSource, external_files, prove_rows,
 };
 use plimsoll_runtime::stage::Asset;
 use tokio::sync::Semaphore;
 
+use super::file_store_error::FileStoreError;
 use crate::base::allocator::trim;
 use crate::base::process::resident_memory;
-use crate::config::{self, Config, ReadError};
+use crate::config::{self, Config};
 use crate::records::metrics::{BatchMetrics, ModelMemory};
 
 /// A backend, and the semaphore that limits its concurrent runs.
@@ -48,59 +47,6 @@ struct KnownModel {
     files: WeakFiles,
     /// True if the file was read after the current configuration was loaded.
     is_checked: bool,
-}
-
-/// Why a file that the configuration names cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum FileStoreError {
-    /// An asset or a sample cannot be read.
-    #[error(transparent)]
-    Asset(ReadError),
-    /// There is no such model.
-    #[error("there is no model `{name}`; the configured models are [{known}]")]
-    UnknownModel { name: String, known: String },
-    /// The file of a model cannot be read.
-    #[error("file: {0}")]
-    Model(ReadError),
-    /// The model names files that it must not read.
-    #[error("file: {}: {error}", path.display())]
-    Locations { path: PathBuf, error: ExternalError },
-    /// A file with weights cannot be read.
-    #[error("file: {} stores weights in another file: {error}", path.display())]
-    Weights { path: PathBuf, error: ReadError },
-    /// A file with weights is a link out of the model's folder.
-    #[error(
-        "file: {} stores weights in another file: {} is a link to a file outside of the model's folder; store the file \
-         itself there",
-        path.display(),
-        weights.display()
-    )]
-    WeightsOutside { path: PathBuf, weights: PathBuf },
-    /// The model holds more memory on its device than it may.
-    #[error(
-        "max_device_memory: the model `{model}` holds {} on `{target}` ({}), more than the {cap} that it may; raise the cap, \
-         lower `max_batch`, or export a smaller model",
-        ByteSize::b(memory.admitted),
-        memory.source.explained()
-    )]
-    Memory { model: String, target: String, memory: DeviceMemory, cap: ByteSize },
-    /// The backend does not load, or does not load the model.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-}
-
-impl FileStoreError {
-    /// Returns true if the host had no room to read a file. Then it may be tried again.
-    pub(super) fn is_temporary(&self) -> bool {
-        match self {
-            Self::Asset(error) | Self::Model(error) | Self::Weights { error, .. } => error.is_temporary(),
-            Self::UnknownModel { .. }
-            | Self::Locations { .. }
-            | Self::WeightsOutside { .. }
-            | Self::Memory { .. }
-            | Self::Load(_) => false,
-        }
-    }
 }
 
 /// The files of a model.
@@ -219,8 +165,16 @@ impl FileStore {
         Ok(asset)
     }
 
-    /// A model that the configuration names, and its files.
-    pub(super) fn model(
+    /// A model that the configuration names.
+    pub(super) fn model(&mut self, config: &Config, name: &str) -> Result<Arc<LoadedModel>, FileStoreError> {
+        match self.files.models.get(name) {
+            Some(known) if known.is_checked && config.models.contains_key(name) => Ok(Arc::clone(&known.model)),
+            _ => Ok(self.model_with_files(config, name)?.0),
+        }
+    }
+
+    /// A model that the configuration names, and its files, which are read again if no stage has them.
+    pub(super) fn model_with_files(
         &mut self,
         config: &Config,
         name: &str,
@@ -236,6 +190,12 @@ impl FileStore {
         }
         let files = ModelFiles::read(config, &wanted.file)?;
         let digest = files.digest();
+        if let Some(known) = self.files.models.get(name)
+            && known.is_checked
+            && known.model.digest() != digest
+        {
+            return Err(FileStoreError::Changed { path: wanted.file.clone() });
+        }
         let is_same = |known: &&mut KnownModel| known.model.digest() == digest && known.settings.runs_like(wanted);
         if let Some(known) = self.files.models.get_mut(name).filter(is_same) {
             check_memory(&known.model, wanted)?;

@@ -22,7 +22,8 @@
 //!   `file_deployment`, `file_order`: what a new file does, and when it may replace the version that serves.
 //!   [`unreadable`]: the files and folders that cannot be read. [`durability`], [`lost_copies`]: whether a restart
 //!   remembers a change. [`forget`]: forgets what no longer exists.
-//! - [`pipeline_builder`], [`pipeline_build`], [`build_state`], [`file_store`]: build pipelines from the configuration.
+//! - [`pipeline_builder`], [`pipeline_build`], [`build_state`]: build pipelines from the configuration.
+//!   [`file_store`]: the files that it names; `file_store_error`: why one cannot be used.
 //!   [`build_progress`]: log lines about slow steps. [`sample`]: the sample that every new version must answer.
 
 pub mod build_error;
@@ -40,6 +41,7 @@ mod file_deployment;
 pub mod file_fingerprint;
 mod file_order;
 pub mod file_store;
+mod file_store_error;
 pub mod folder_look;
 pub mod forget;
 pub mod journal;

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::build_error::BuildError;
 use super::build_state::BuildState;
+use super::file_store_error::FileStoreError;
 use super::pipeline_chips::default_chip;
 use super::release::Release;
 use super::served_pipeline::ServedPipeline;
@@ -144,7 +145,7 @@ impl PipelineBuild<'_> {
         if models.any(|other| other != Some(name)) {
             return None;
         }
-        let (model, _) = self.state.files.model(self.config, name).ok()?;
+        let model = self.state.files.model(self.config, name).ok()?;
         let values = |signatures: &[Signature]| -> serde_json::Value {
             let value = |it: &Signature| {
                 let ty = it.types.first().map(|ty| ty.as_str());
@@ -186,15 +187,21 @@ impl PipelineBuild<'_> {
         }
         let mut loaded = None;
         if let Some(name) = model {
-            let loading = self.state.files.model(self.config, name);
-            let (model, files) =
-                loading.map_err(|error| at("model", error.to_string()).temporary(error.is_temporary()))?;
+            let files = &mut self.state.files;
+            let failed = |error: FileStoreError| at("model", error.to_string()).temporary(error.is_temporary());
+            // A component that does not import assets cannot read the files, so they need not stay in memory.
+            let model = if release.artifact.reads_assets {
+                let (model, files) = files.model_with_files(self.config, name).map_err(failed)?;
+                let bytes = Arc::clone(&files.bytes);
+                assets.entry(MODEL_ASSET.to_owned()).or_insert_with(|| Asset::with_digest(bytes, model.digest()));
+                for (location, bytes) in &files.external {
+                    assets.entry(location.clone()).or_insert_with(|| Asset::new(Arc::clone(bytes)));
+                }
+                model
+            } else {
+                files.model(self.config, name).map_err(failed)?
+            };
             settings.entry("model".to_owned()).or_insert_with(|| name.to_owned());
-            let bytes = Arc::clone(&files.bytes);
-            assets.entry(MODEL_ASSET.to_owned()).or_insert_with(|| Asset::with_digest(bytes, model.digest()));
-            for (location, bytes) in &files.external {
-                assets.entry(location.clone()).or_insert_with(|| Asset::new(Arc::clone(bytes)));
-            }
             loaded = Some((name.to_owned(), model));
         }
         Ok(StageEnvironment::new(Arc::clone(&release.artifact.identity.name), settings, assets, loaded))

@@ -8,6 +8,7 @@ use serde::Serialize;
 use wasmparser::Parser;
 
 use super::error::ArtifactError;
+use super::exports::Interface;
 use crate::identity::{Identity, InvalidVersion, check_version, digest};
 
 /// Maximum bytes of a text of the metadata. It is kept in memory and shown in lists, and its author decides its length.
@@ -38,6 +39,8 @@ pub struct Artifact {
     pub metadata: Metadata,
     /// The file's size in bytes.
     pub size: usize,
+    /// False if the component cannot read assets, because it does not import them.
+    pub reads_assets: bool,
     content: Content,
 }
 
@@ -76,7 +79,8 @@ impl Artifact {
             description: text(metadata.description.as_ref().map(ToString::to_string)),
         });
         let identity = Identity { name: name.into(), version: version.into(), digest: digest(&bytes).into() };
-        Ok(Self { identity, metadata, size: bytes.len(), content: Content::InMemory(bytes) })
+        let reads_assets = reads_assets(&bytes);
+        Ok(Self { identity, metadata, size: bytes.len(), reads_assets, content: Content::InMemory(bytes) })
     }
 
     /// The file's bytes.
@@ -127,6 +131,15 @@ impl Artifact {
         let encoded = encoder.and_then(|mut encoder| encoder.encode());
         encoded.map(Bytes::from).map_err(|error| ArtifactError::CoreModule(format!("{error:#}")))
     }
+}
+
+/// Returns true if a component imports assets, or if its imports are not known before it is converted.
+fn reads_assets(bytes: &[u8]) -> bool {
+    const ASSETS: &str = "plimsoll:stage/assets";
+    if !Parser::is_component(bytes) {
+        return true;
+    }
+    Interface::read(bytes).map_or(true, |interface| interface.imports.iter().any(|name| name.starts_with(ASSETS)))
 }
 
 /// Returns true if the custom sections include wit-bindgen's description of the interface.

@@ -1,0 +1,69 @@
+//! Why a file that the configuration names cannot be used.
+
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use plimsoll_runtime::nn::{DeviceMemory, ExternalError, LoadError};
+
+use crate::config::ReadError;
+
+/// Why a file that the configuration names cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FileStoreError {
+    /// An asset or a sample cannot be read.
+    #[error(transparent)]
+    Asset(ReadError),
+    /// There is no such model.
+    #[error("there is no model `{name}`; the configured models are [{known}]")]
+    UnknownModel { name: String, known: String },
+    /// The file of a model cannot be read.
+    #[error("file: {0}")]
+    Model(ReadError),
+    /// The file of a model has changed since the configuration was loaded.
+    #[error(
+        "file: {} has changed since the configuration was loaded, and this plugin reads it: save the configuration file \
+         again, so that it is loaded with the new file, then deploy the plugin again",
+        path.display()
+    )]
+    Changed { path: PathBuf },
+    /// The model names files that it must not read.
+    #[error("file: {}: {error}", path.display())]
+    Locations { path: PathBuf, error: ExternalError },
+    /// A file with weights cannot be read.
+    #[error("file: {} stores weights in another file: {error}", path.display())]
+    Weights { path: PathBuf, error: ReadError },
+    /// A file with weights is a link out of the model's folder.
+    #[error(
+        "file: {} stores weights in another file: {} is a link to a file outside of the model's folder; store the file \
+         itself there",
+        path.display(),
+        weights.display()
+    )]
+    WeightsOutside { path: PathBuf, weights: PathBuf },
+    /// The model holds more memory on its device than it may.
+    #[error(
+        "max_device_memory: the model `{model}` holds {} on `{target}` ({}), more than the {cap} that it may; raise the cap, \
+         lower `max_batch`, or export a smaller model",
+        ByteSize::b(memory.admitted),
+        memory.source.explained()
+    )]
+    Memory { model: String, target: String, memory: DeviceMemory, cap: ByteSize },
+    /// The backend does not load, or does not load the model.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+impl FileStoreError {
+    /// Returns true if the host had no room to read a file. Then it may be tried again.
+    pub(super) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Asset(error) | Self::Model(error) | Self::Weights { error, .. } => error.is_temporary(),
+            Self::UnknownModel { .. }
+            | Self::Locations { .. }
+            | Self::WeightsOutside { .. }
+            | Self::Memory { .. }
+            | Self::Changed { .. }
+            | Self::Load(_) => false,
+        }
+    }
+}
