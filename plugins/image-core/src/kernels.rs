@@ -50,27 +50,44 @@ fn accumulate_rows<L: Lanes, const ROWS: usize>(
     sums: &mut [i32],
     begin: bool,
 ) {
-    let zero = L::splat_i32(0);
     let width = sums.len();
     let pairs = weight_pairs::<L, ROWS>(weights);
     let (blocks, rest) = sums.as_chunks_mut::<16>();
     let count = blocks.len();
     let chunks: [&[[u8; 16]]; ROWS] =
         std::array::from_fn(|row| &rows[row * stride..][..width].as_chunks::<16>().0[..count]);
-    for (block, sums) in blocks.iter_mut().enumerate() {
-        let sums = sums.as_chunks_mut::<4>().0;
-        let mut lanes = [zero; 4];
-        if !begin {
-            lanes = [L::load_i32(&sums[0]), L::load_i32(&sums[1]), L::load_i32(&sums[2]), L::load_i32(&sums[3])];
-        }
-        lanes = add_rows(lanes, &chunks, block, pairs);
-        for (lane, sums) in lanes.into_iter().zip(sums) {
-            lane.store_i32(sums);
-        }
+    // Two blocks in each iteration: for WebAssembly, an iteration checks the deadline and moves the weights from and to memory.
+    let (twos, last) = blocks.as_chunks_mut::<2>();
+    for (two, [first, second]) in twos.iter_mut().enumerate() {
+        accumulate_block(&chunks, 2 * two, pairs, first, begin);
+        accumulate_block(&chunks, 2 * two + 1, pairs, second, begin);
+    }
+    if let [last] = last {
+        accumulate_block(&chunks, count - 1, pairs, last, begin);
     }
     for (at, sum) in (16 * count..).zip(rest) {
         let added = column_sum(rows, at, stride, weights);
         *sum = if begin { added } else { *sum + added };
+    }
+}
+
+/// [`accumulate`] for sixteen columns.
+#[inline(always)]
+fn accumulate_block<L: Lanes, const ROWS: usize>(
+    chunks: &[&[[u8; 16]]; ROWS],
+    block: usize,
+    pairs: [L; 4],
+    sums: &mut [i32; 16],
+    begin: bool,
+) {
+    let sums = sums.as_chunks_mut::<4>().0;
+    let mut lanes = [L::splat_i32(0); 4];
+    if !begin {
+        lanes = [L::load_i32(&sums[0]), L::load_i32(&sums[1]), L::load_i32(&sums[2]), L::load_i32(&sums[3])];
+    }
+    lanes = add_rows(lanes, chunks, block, pairs);
+    for (lane, sums) in lanes.into_iter().zip(sums) {
+        lane.store_i32(sums);
     }
 }
 
@@ -91,22 +108,39 @@ pub(crate) fn filter_columns<L: Lanes>(rows: &[u8], stride: usize, weights: &[i1
 
 #[inline(never)]
 fn filter_column_rows<L: Lanes, const ROWS: usize>(rows: &[u8], stride: usize, weights: &[i16], samples: &mut [i16]) {
-    let half = L::splat_i32(1 << (DROPPED - 1));
     let width = samples.len();
     let pairs = weight_pairs::<L, ROWS>(weights);
     let (blocks, rest) = samples.as_chunks_mut::<16>();
     let count = blocks.len();
     let chunks: [&[[u8; 16]]; ROWS] =
         std::array::from_fn(|row| &rows[row * stride..][..width].as_chunks::<16>().0[..count]);
-    for (block, samples) in blocks.iter_mut().enumerate() {
-        let [a, b, c, d] = add_rows([half; 4], &chunks, block, pairs).map(|sums| sums.shift_right_i32::<DROPPED>());
-        let samples = samples.as_chunks_mut::<8>().0;
-        a.narrow_i32(b).store_i16(&mut samples[0]);
-        c.narrow_i32(d).store_i16(&mut samples[1]);
+    // Two blocks in each iteration, as in `accumulate_rows`.
+    let (twos, last) = blocks.as_chunks_mut::<2>();
+    for (two, [first, second]) in twos.iter_mut().enumerate() {
+        filter_block(&chunks, 2 * two, pairs, first);
+        filter_block(&chunks, 2 * two + 1, pairs, second);
+    }
+    if let [last] = last {
+        filter_block(&chunks, count - 1, pairs, last);
     }
     for (at, sample) in (16 * count..).zip(rest) {
         *sample = ((column_sum(rows, at, stride, weights) + (1 << (DROPPED - 1))) >> DROPPED) as i16;
     }
+}
+
+/// [`filter_columns`] for sixteen columns.
+#[inline(always)]
+fn filter_block<L: Lanes, const ROWS: usize>(
+    chunks: &[&[[u8; 16]]; ROWS],
+    block: usize,
+    pairs: [L; 4],
+    samples: &mut [i16; 16],
+) {
+    let half = L::splat_i32(1 << (DROPPED - 1));
+    let [a, b, c, d] = add_rows([half; 4], chunks, block, pairs).map(|sums| sums.shift_right_i32::<DROPPED>());
+    let samples = samples.as_chunks_mut::<8>().0;
+    a.narrow_i32(b).store_i16(&mut samples[0]);
+    c.narrow_i32(d).store_i16(&mut samples[1]);
 }
 
 /// The weights of `ROWS` rows, each vector with those of two rows.

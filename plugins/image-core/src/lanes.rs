@@ -60,6 +60,11 @@ pub(crate) trait Lanes: Copy {
     fn narrow_i32(self, high: Self) -> Self;
     /// Adds 128 to sixteen lanes of 16 bits and converts them to bytes, saturating.
     fn narrow_samples(self, high: Self) -> Self;
+    /// Like [`Lanes::narrow_samples`], for lanes that come from [`Lanes::narrow_i32`] without a step in between.
+    #[inline(always)]
+    fn narrow_narrowed(self, high: Self) -> Self {
+        self.narrow_samples(high)
+    }
     /// The bytes of the low half and of the high half.
     fn halves(self) -> [[u8; 8]; 2];
 

@@ -14,6 +14,31 @@ const WINDOW: usize = 32 << 10;
 /// that are read in advance.
 const BLOCK_BYTES: usize = 256;
 
+/// The next bits in a register. The address of the following bytes does not depend on the bits that were decoded last, so
+/// decoding does not wait for them as it waits for [`BitReader::peek`].
+pub(super) struct Upcoming {
+    /// The first bit is the most significant.
+    pub(super) bits: u64,
+    /// How many of the bits were counted as read, at most 63.
+    count: u32,
+    /// The byte after them.
+    next: usize,
+}
+
+impl Upcoming {
+    #[inline(always)]
+    pub(super) fn skip(&mut self, bits: u32) {
+        self.bits <<= bits;
+        self.count -= bits;
+    }
+
+    /// The position of the next bit.
+    #[inline(always)]
+    pub(super) fn position(&self) -> usize {
+        8 * self.next - self.count as usize
+    }
+}
+
 /// Reads the coded data bit by bit.
 pub(super) struct BitReader<'a, L> {
     /// The data that are not yet in the window.
@@ -59,32 +84,42 @@ impl<'a, L: Lanes> BitReader<'a, L> {
     /// The next bits, at least 57; the first is the most significant.
     #[inline(always)]
     pub(super) fn peek(&self) -> u64 {
-        self.peek_at(self.at)
+        self.eight_bytes(self.at >> 3) << (self.at & 7)
     }
 
-    /// The bits from a position on, as for [`BitReader::peek`].
+    /// The eight bytes from a byte on; the first is the most significant.
     #[inline(always)]
-    pub(super) fn peek_at(&self, at: usize) -> u64 {
+    fn eight_bytes(&self, first: usize) -> u64 {
         // The mask never changes the value, because a block does not reach that far. It removes the bounds check.
-        let byte = (WINDOW - 8).wrapping_sub(at >> 3) & (WINDOW - 1);
+        let byte = (WINDOW - 8).wrapping_sub(first) & (WINDOW - 1);
         let eight = self.window[byte..byte + 8].first_chunk().expect("the slice has eight bytes");
-        u64::from_le_bytes(*eight) << (at & 7)
+        u64::from_le_bytes(*eight)
     }
 
+    /// The bits from the position on.
     #[inline(always)]
-    pub(super) fn skip(&mut self, bits: u32) {
-        self.at += bits as usize;
+    pub(super) fn upcoming(&self) -> Upcoming {
+        let (first, consumed) = (self.at >> 3, (self.at & 7) as u32);
+        Upcoming { bits: self.eight_bytes(first) << consumed, count: 56 - consumed, next: first + 7 }
     }
 
-    /// The position, in bits.
+    /// Reads bytes until there are at least 56 bits.
     #[inline(always)]
-    pub(super) fn position(&self) -> usize {
-        self.at
+    pub(super) fn read_more(&self, upcoming: &mut Upcoming) {
+        upcoming.bits |= self.eight_bytes(upcoming.next) >> upcoming.count;
+        // As many whole bytes as fit. The bits after them are set too, and stay the same when they are read again.
+        upcoming.next += ((63 - upcoming.count) >> 3) as usize;
+        upcoming.count |= 56;
     }
 
     #[inline(always)]
     pub(super) fn set_position(&mut self, at: usize) {
         self.at = at;
+    }
+
+    #[inline(always)]
+    pub(super) fn skip(&mut self, bits: u32) {
+        self.at += bits as usize;
     }
 
     /// Ensures that the window has a whole block. Call before each block.

@@ -88,12 +88,14 @@ fn compare<L: Lanes>(luma: Rows<TILE_ROWS>, most: &[u8], least: &[u8], found: &m
     let count = luma[0].len();
     let luma = luma.map(|row| &row[..count]);
     for tile in 0..count {
-        let load = |limits: &[u8], offset: usize| match limits[TILE_COLUMNS / 2 * tile + offset..].first_chunk() {
-            Some(sixteen) => L::load_u8(sixteen),
+        let three = |limits: &[u8]| match limits[TILE_COLUMNS / 2 * tile..].first_chunk::<18>() {
+            Some(limits) => [0, 1, 2].map(|offset| L::load_u8(limits[offset..].first_chunk().expect("sixteen"))),
             None => unreachable!("the limits go on after the last tile"),
         };
-        let highest = load(most, 0).min_u8(load(most, 1)).min_u8(load(most, 2));
-        let lowest = load(least, 0).max_u8(load(least, 1)).max_u8(load(least, 2));
+        let [before, this, after] = three(most);
+        let highest = before.min_u8(this).min_u8(after);
+        let [before, this, after] = three(least);
+        let lowest = before.max_u8(this).max_u8(after);
         let [darkest, brightest] = extremes::<L, TILE_ROWS>(&luma, tile);
         let (highest, lowest) = (highest.low_u8(highest), lowest.low_u8(lowest));
         if !brightest.sub_u8(highest).or(lowest.sub_u8(darkest)).is_zero() {

@@ -1,7 +1,7 @@
 //! Huffman codes as look-up tables.
 
 /// The longest code word, in bits, that one look-up decodes. Between 9 and 12 bits the speed differs by less than 5 %.
-pub(super) const LOOKUP_BITS: u32 = 10;
+pub(super) const LOOKUP_BITS: u32 = 11;
 /// The bits used by one look-up to skip coefficients that do not matter.
 pub(super) const SKIP_BITS: u32 = 13;
 /// The run that represents the end of a block or band. It is the smallest run that leads beyond index 63 from
@@ -46,7 +46,8 @@ impl Entry {
         if ac { symbol & 15 <= 10 } else { symbol <= 11 }
     }
 
-    fn exists(self) -> bool {
+    #[inline(always)]
+    pub(super) fn exists(self) -> bool {
         self.bits() != 0
     }
 
@@ -179,7 +180,9 @@ impl Code {
     /// coefficient, as libjpeg does.
     #[inline(always)]
     pub(super) fn entry(&self, bits: u64) -> Option<Entry> {
-        self.complete(self.look_up(bits), bits)
+        let entry = self.look_up(bits);
+        let entry = if entry.exists() { entry } else { self.long_entry(bits) };
+        entry.exists().then_some(entry)
     }
 
     /// The entry for the first bits, which may be [`Entry::NONE`].
@@ -188,25 +191,24 @@ impl Code {
         self.table[(bits >> (64 - LOOKUP_BITS)) as usize]
     }
 
-    /// The entry that was looked up, or that of a longer code word; see [`Code::entry`].
-    #[inline(always)]
-    pub(super) fn complete(&self, entry: Entry, bits: u64) -> Option<Entry> {
-        if entry.exists() { Some(entry) } else { self.long_entry(bits) }
-    }
-
+    /// The entry of a code word that is longer than the look-up, or [`Entry::NONE`]. Not an `Option`, which WebAssembly
+    /// returns in memory.
     #[cold]
     #[inline(never)]
-    fn long_entry(&self, bits: u64) -> Option<Entry> {
+    fn long_entry(&self, bits: u64) -> Entry {
         for length in self.shortest..=16 {
             let word = (bits >> (64 - length)) as i32;
             if word <= self.largest[length as usize] {
-                let index = usize::try_from(word + self.symbol_offset[length as usize]).ok()?;
-                let symbol = *self.symbols.get(index)?;
+                // A negative index becomes one that is too large.
+                let index = (word + self.symbol_offset[length as usize]) as usize;
                 // Damage between restart markers does not change the tables, so this is not tolerated.
-                return Entry::is_valid(symbol, self.ac).then(|| Entry::new(length, symbol, self.ac));
+                return match self.symbols.get(index) {
+                    Some(symbol) if Entry::is_valid(*symbol, self.ac) => Entry::new(length, *symbol, self.ac),
+                    _ => Entry::NONE,
+                };
             }
         }
-        self.tolerant.then(|| Entry::new(NO_CODE_WORD_BITS, 0, self.ac))
+        if self.tolerant { Entry::new(NO_CODE_WORD_BITS, 0, self.ac) } else { Entry::NONE }
     }
 
     /// A table indexed by [`SKIP_BITS`] bits for skipping AC coefficients, see [`Skip`].

@@ -7,6 +7,8 @@ use crate::lanes::Lanes;
 const CONST_BITS: u32 = 13;
 /// The fraction bits of the values between the two passes.
 const PASS1_BITS: u32 = 2;
+/// The bits that the first pass shifts out.
+const FIRST_SHIFT: u32 = CONST_BITS - PASS1_BITS;
 
 const fn fixed(value: f64) -> i16 {
     let scaled = value * (1 << CONST_BITS) as f64;
@@ -57,6 +59,12 @@ impl<L: Lanes> Wide<L> {
 /// One pass over eight vectors. With `LOW`, only the first four are not 0.
 #[inline(always)]
 fn pass<L: Lanes, const SHIFT: u32, const LOW: bool>(x: [L; 8]) -> [L; 8] {
+    wide_pass::<L, SHIFT, LOW>(x).map(Wide::narrow::<SHIFT>)
+}
+
+/// [`pass`] before the result is shifted and converted to 16 bits.
+#[inline(always)]
+fn wide_pass<L: Lanes, const SHIFT: u32, const LOW: bool>(x: [L; 8]) -> [Wide<L>; 8] {
     // Sums of factors are sums of rounded factors, as in libjpeg.
     const F0_299: i16 = fixed(0.298_631_336);
     const F0_390: i16 = fixed(0.390_180_644);
@@ -90,8 +98,8 @@ fn pass<L: Lanes, const SHIFT: u32, const LOW: bool>(x: [L; 8]) -> [L; 8] {
         Wide::dot(x5, x[3], factors(F2_053 - F2_563, -F2_563)).add(z4_out),
         Wide::dot(x7, x[1], factors(F0_299 - F0_900, -F0_900)).add(z3_out),
     ];
-    let sum = |index: usize| even[index].add(odd[index]).narrow::<SHIFT>();
-    let difference = |index: usize| even[index].sub(odd[index]).narrow::<SHIFT>();
+    let sum = |index: usize| even[index].add(odd[index]);
+    let difference = |index: usize| even[index].sub(odd[index]);
     [sum(0), sum(1), sum(2), sum(3), difference(3), difference(2), difference(1), difference(0)]
 }
 
@@ -125,7 +133,7 @@ fn transpose_samples<L: Lanes>(x: [L; 4]) -> [L; 4] {
 /// ten coefficients in zigzag order may be non-zero; these are all in the first four columns and rows.
 ///
 /// The first pass computes columns, the second rows, as in libjpeg: the other order rounds differently.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn block<L: Lanes, const LOW: bool>(coefficients: &[[i16; 8]; 8], quantiser: &[i16; 64]) -> [[u8; 8]; 8] {
     let quantiser = quantiser.as_chunks::<8>().0;
     if is_flat::<LOW>(coefficients) {
@@ -135,14 +143,53 @@ pub(super) fn block<L: Lanes, const LOW: bool>(coefficients: &[[i16; 8]; 8], qua
     for index in 0..if LOW { 4 } else { 8 } {
         x[index] = L::load_i16(&coefficients[index]).mul_i16(L::load_i16(&quantiser[index]));
     }
-    rows_pass::<L, LOW>(pass::<L, { CONST_BITS - PASS1_BITS }, LOW>(x))
+    if LOW {
+        let rows = wide_pass::<L, FIRST_SHIFT, true>(x).map(|row| row.0.shift_right_i32::<FIRST_SHIFT>());
+        return rows_pass::<L, true>(transpose_halves(rows));
+    }
+    rows_pass::<L, false>(transpose(pass::<L, FIRST_SHIFT, false>(x)))
 }
 
-/// The second pass, from the result of the first.
+/// Converts the first four lanes of eight rows to 16 bits, and transposes them: gives four vectors that are not 0. The high
+/// halves of the rows are not used, so the compiler omits their computation.
+#[inline(always)]
+fn transpose_halves<L: Lanes>(x: [L; 8]) -> [L; 8] {
+    let two = |row: usize| x[row].narrow_i32(x[row + 1]);
+    // Two columns of four rows each.
+    let four = |row: usize| {
+        let (even, odd) = (two(row).low_i16(two(row + 2)), two(row).high_i16(two(row + 2)));
+        [even.low_i16(odd), even.high_i16(odd)]
+    };
+    let (above, below) = (four(0), four(4));
+    let zero = L::splat_i16(0);
+    [
+        above[0].low_i64(below[0]),
+        above[0].high_i64(below[0]),
+        above[1].low_i64(below[1]),
+        above[1].high_i64(below[1]),
+        zero,
+        zero,
+        zero,
+        zero,
+    ]
+}
+
+/// Writes a block to a strip.
+#[inline(always)]
+pub(super) fn store<const SIZE: usize>(block: [[u8; SIZE]; SIZE], mut strip: &mut [u8], stride: usize) {
+    for (row, samples) in block.iter().enumerate() {
+        if row > 0 {
+            strip = &mut strip[stride..];
+        }
+        strip[..SIZE].copy_from_slice(samples);
+    }
+}
+
+/// The second pass, from the transposed result of the first.
 #[inline(always)]
 fn rows_pass<L: Lanes, const LOW: bool>(x: [L; 8]) -> [[u8; 8]; 8] {
-    let x = pass::<L, { CONST_BITS + PASS1_BITS + 3 }, LOW>(transpose(x));
-    let columns = [0, 2, 4, 6].map(|column| x[column].narrow_samples(x[column + 1]));
+    let x = pass::<L, { CONST_BITS + PASS1_BITS + 3 }, LOW>(x);
+    let columns = [0, 2, 4, 6].map(|column| x[column].narrow_narrowed(x[column + 1]));
     let [[a, b], [c, d], [e, f], [g, h]] = transpose_samples(columns).map(L::halves);
     [a, b, c, d, e, f, g, h]
 }
@@ -177,7 +224,7 @@ fn are_zero(rows: &[[i16; 8]]) -> bool {
 fn flat_block<L: Lanes, const LOW: bool>(row: &[i16; 8], quantiser: &[i16; 8]) -> [[u8; 8]; 8] {
     let x = L::load_i16(row).mul_i16(L::load_i16(quantiser));
     let twice = x.add_i16(x);
-    rows_pass::<L, LOW>([twice.add_i16(twice); 8])
+    rows_pass::<L, LOW>(transpose([twice.add_i16(twice); 8]))
 }
 
 /// The sample value of a block that only has a DC coefficient. In broken data it may overflow, as in libjpeg-turbo.

@@ -145,29 +145,12 @@ impl<L: Lanes> Plane<L> {
         let dc_sample = |quantiser: &[i16; 64]| idct::dc_sample(rows[0][0], quantiser[0]);
         let (strip, stride, quantiser) = (&mut self.strip[at..], self.stride, &self.quantiser);
         match (SIZE, last) {
-            (2, 0) => copy([[dc_sample(quantiser); 2]; 2], strip, stride),
-            (2, ..10) => copy(idct::quarters::<true>(rows, quantiser), strip, stride),
-            (2, _) => copy(idct::quarters::<false>(rows, quantiser), strip, stride),
-            (_, 0) => copy([[dc_sample(quantiser); 8]; 8], strip, stride),
-            (_, ..10) => copy(low_block::<L>(rows, quantiser), strip, stride),
-            (_, _) => copy(full_block::<L>(rows, quantiser), strip, stride),
+            (2, 0) => idct::store([[dc_sample(quantiser); 2]; 2], strip, stride),
+            (2, ..10) => idct::store(idct::quarters::<true>(rows, quantiser), strip, stride),
+            (2, _) => idct::store(idct::quarters::<false>(rows, quantiser), strip, stride),
+            (_, 0) => idct::store([[dc_sample(quantiser); 8]; 8], strip, stride),
+            (_, ..10) => idct::store(idct::block::<L, true>(rows, quantiser), strip, stride),
+            (_, _) => idct::store(idct::block::<L, false>(rows, quantiser), strip, stride),
         }
-    }
-}
-
-#[inline(never)]
-fn full_block<L: Lanes>(rows: &[[i16; 8]; 8], quantiser: &[i16; 64]) -> [[u8; 8]; 8] {
-    idct::block::<L, false>(rows, quantiser)
-}
-
-#[inline(never)]
-fn low_block<L: Lanes>(rows: &[[i16; 8]; 8], quantiser: &[i16; 64]) -> [[u8; 8]; 8] {
-    idct::block::<L, true>(rows, quantiser)
-}
-
-#[inline(always)]
-fn copy<const SIZE: usize>(block: [[u8; SIZE]; SIZE], strip: &mut [u8], stride: usize) {
-    for (row, samples) in block.iter().enumerate() {
-        strip[row * stride..][..SIZE].copy_from_slice(samples);
     }
 }

@@ -21,6 +21,9 @@ struct Coded<'h, L> {
     skips: Option<Box<[Skip; 1 << SKIP_BITS]>>,
     /// The sum of the DC differences since the last restart.
     predictor: i16,
+    /// Always zeros, to clear blocks with. The compiler does not know this; it would make clearing a constant number of
+    /// bytes a call into the host.
+    zeros: [i16; 8],
 }
 
 /// Decodes the scan, which has all components, into the output. `data` begins with its coded data. Returns the data after
@@ -40,7 +43,7 @@ pub(super) fn decode<'b, L: Lanes>(
         plane.define_quantiser(headers, component.place)?;
         let (dc, ac) = (headers.dc_code(component.dc)?, headers.ac_code(component.ac)?);
         let skips = (plane.block_size < 2).then(|| ac.skip_table());
-        coded.push(Coded { plane, dc, ac, skips, predictor: 0 });
+        coded.push(Coded { plane, dc, ac, skips, predictor: 0, zeros: [0; 8] });
     }
 
     loop {
@@ -107,9 +110,10 @@ impl<L: Lanes> Coded<'_, L> {
         for down in 0..self.plane.down {
             for across in 0..self.plane.across {
                 bits.ensure_block()?;
-                self.predictor = self.predictor.wrapping_add(dc_difference(bits, self.dc).ok_or(Fault::CodeWord)?);
                 let at = (down * self.plane.stride + mcu * self.plane.across + across) * self.plane.block_size;
                 if SIZE == 1 {
+                    let difference = dc_difference(bits, self.dc).ok_or(Fault::CodeWord)?;
+                    self.predictor = self.predictor.wrapping_add(difference);
                     let skips = self.skips.as_ref().expect("present for blocks of one sample");
                     skip_ac(bits, self.ac, skips).ok_or(Fault::CodeWord)?;
                     let dc_sample = self.plane.dc_sample(self.predictor);
@@ -118,14 +122,21 @@ impl<L: Lanes> Coded<'_, L> {
                     }
                     continue;
                 }
+                let last = coefficients(bits, self.dc, self.ac, block);
+                if last >= NO_CODE_WORD {
+                    return Err(Fault::CodeWord);
+                }
+                self.predictor = self.predictor.wrapping_add(block[0]);
                 block[0] = self.predictor;
-                let last = ac_coefficients(bits, self.ac, block).ok_or(Fault::CodeWord)?;
                 let rows: &mut [[i16; 8]; 8] =
                     block.as_chunks_mut().0.as_mut_array().expect("64 coefficients are eight rows of eight");
                 self.plane.block::<SIZE>(rows, last, at);
+                // The next block overwrites the first coefficient.
+                let zeros = L::load_i16(&self.zeros);
                 match last {
-                    ..10 => rows[..4].fill([0; 8]),
-                    _ => *rows = [[0; 8]; 8],
+                    0 => {}
+                    ..10 => rows[..4].iter_mut().for_each(|row| zeros.store_i16(row)),
+                    _ => rows.iter_mut().for_each(|row| zeros.store_i16(row)),
                 }
             }
         }
@@ -165,46 +176,130 @@ const BEFORE: [u8; 128] = {
     places
 };
 
-/// Decodes the AC coefficients of a block. Returns the index of the last coefficient in zigzag order; 0 if there are
-/// none.
+/// What [`ac_coefficients`] returns if the data have bits that are not a code word.
+pub(super) const NO_CODE_WORD: usize = 64;
+
+/// Decodes the AC coefficients of a block. Returns the index of the last coefficient in zigzag order, 0 if there are none, or
+/// [`NO_CODE_WORD`].
+// Not an `Option`, which WebAssembly returns in memory.
 #[inline(always)]
-pub(super) fn ac_coefficients<L: Lanes>(
+pub(super) fn ac_coefficients<L: Lanes>(bits: &mut BitReader<L>, code: &Code, block: &mut Coefficients) -> usize {
+    coefficients_from(1, bits, code, code, block)
+}
+
+/// Like [`ac_coefficients`], with the DC difference as the first coefficient.
+#[inline(always)]
+fn coefficients<L: Lanes>(bits: &mut BitReader<L>, dc: &Code, ac: &Code, block: &mut Coefficients) -> usize {
+    coefficients_from(0, bits, dc, ac, block)
+}
+
+/// `index` is that of the first coefficient: 0 or 1.
+#[inline(always)]
+fn coefficients_from<L: Lanes>(
+    mut index: usize,
     bits: &mut BitReader<L>,
-    code: &Code,
+    dc: &Code,
+    ac: &Code,
     block: &mut Coefficients,
-) -> Option<usize> {
-    let mut index = 1;
-    // The position is kept in a register.
-    let mut at = bits.position();
+) -> usize {
     loop {
-        // Two coefficients per `peek` and two `peek`s per iteration, because compiled WebAssembly checks its deadline
-        // in every iteration.
-        for _ in 0..2 {
-            let mut look = bits.peek_at(at);
-            for _ in 0..2 {
-                let mut entry = code.look_up(look);
-                let number = if entry.has_number() {
-                    entry.number()
-                } else {
-                    entry = code.complete(entry, look)?;
-                    if entry.run() >= END_OF_BLOCK {
-                        bits.set_position(at + entry.bits() as usize);
-                        return Some(index - 1);
-                    }
-                    signed_bits(look, entry.bits() - entry.size(), entry.size())
-                };
-                at += entry.bits() as usize;
-                index += entry.steps() as usize;
-                let place = usize::from(BEFORE[index & 127]) & 63;
-                block[place] = number as i16;
-                if index >= 64 {
-                    bits.set_position(at);
-                    return Some(63);
-                }
-                look <<= entry.bits();
-            }
+        let state = some_coefficients(bits, dc, ac, block, index);
+        bits.set_position((state >> 8) as usize);
+        index = (state & 0x7F) as usize;
+        if state & IS_LAST != 0 {
+            return index;
+        }
+        // One coefficient with a code word of any length.
+        if index == 0 {
+            let Some(difference) = dc_difference(bits, dc) else { return NO_CODE_WORD };
+            block[0] = difference;
+            index = 1;
+            continue;
+        }
+        let look = bits.peek();
+        let Some(entry) = ac.entry(look) else { return NO_CODE_WORD };
+        bits.skip(entry.bits());
+        if entry.run() >= END_OF_BLOCK {
+            return index - 1;
+        }
+        index += entry.steps() as usize;
+        let number = if entry.has_number() {
+            entry.number()
+        } else {
+            signed_bits(look, entry.bits() - entry.size(), entry.size())
+        };
+        block[usize::from(BEFORE[index & 127]) & 63] = number as i16;
+        if index >= 64 {
+            return 63;
         }
     }
+}
+
+/// Set in the result of [`some_coefficients`] if the index is that of the last coefficient.
+const IS_LAST: u64 = 0x80;
+
+/// Decodes coefficients until the end of the block, a long code word, or fourteen coefficients. Returns the position in the
+/// data, the index in the lowest seven bits, and [`IS_LAST`].
+// For WebAssembly, this function has neither calls nor loops, which contain a call if the deadline has passed: a variable that
+// is used after a call would be on the stack and not in a register.
+#[inline(never)]
+fn some_coefficients<L: Lanes>(
+    bits: &BitReader<L>,
+    dc: &Code,
+    ac: &Code,
+    block: &mut Coefficients,
+    mut index: usize,
+) -> u64 {
+    let mut upcoming = bits.upcoming();
+    bits.read_more(&mut upcoming);
+    if index == 0 {
+        let entry = dc.look_up(upcoming.bits);
+        if !entry.exists() {
+            return (upcoming.position() as u64) << 8;
+        }
+        block[0] = signed_bits(upcoming.bits, entry.bits() - entry.size(), entry.size()) as i16;
+        upcoming.skip(entry.bits());
+        index = 1;
+    }
+    macro_rules! coefficient {
+        () => {
+            let entry = ac.look_up(upcoming.bits);
+            let number = if entry.has_number() {
+                entry.number()
+            } else {
+                if !entry.exists() {
+                    return (upcoming.position() as u64) << 8 | index as u64;
+                }
+                if entry.run() >= END_OF_BLOCK {
+                    upcoming.skip(entry.bits());
+                    return (upcoming.position() as u64) << 8 | IS_LAST | (index - 1) as u64;
+                }
+                signed_bits(upcoming.bits, entry.bits() - entry.size(), entry.size())
+            };
+            upcoming.skip(entry.bits());
+            index += entry.steps() as usize;
+            block[usize::from(BEFORE[index & 127]) & 63] = number as i16;
+            if index >= 64 {
+                return (upcoming.position() as u64) << 8 | IS_LAST | 63;
+            }
+        };
+    }
+    macro_rules! two {
+        () => {
+            bits.read_more(&mut upcoming);
+            coefficient!();
+            coefficient!();
+        };
+    }
+    // A coefficient has at most 26 bits and a DC difference 27, so there are enough for two.
+    coefficient!();
+    two!();
+    two!();
+    two!();
+    two!();
+    two!();
+    two!();
+    (upcoming.position() as u64) << 8 | index as u64
 }
 
 /// Skips the AC coefficients of a block.

@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::headers::{Headers, Scan};
 use super::huffman::Code;
 use super::plane::{Plane, block_sizes};
-use super::scan::{ac_coefficients, dc_difference};
+use super::scan::{NO_CODE_WORD, ac_coefficients, dc_difference};
 use super::segments::{next_segment, skip_coded_data};
 use super::sink::{self, Sink};
 use super::stored_component::{Coefficients, StoredComponent};
@@ -193,10 +193,14 @@ impl Coded<'_> {
         match &mut stored.coefficients {
             Coefficients::All(blocks) => {
                 let block = &mut blocks[block];
-                let last = ac_coefficients(bits, code, &mut block.coefficients)?;
+                let last = ac_coefficients(bits, code, &mut block.coefficients);
+                if last >= NO_CODE_WORD {
+                    return None;
+                }
                 block.set_last(last);
             }
-            _ => _ = ac_coefficients(bits, code, &mut [0; 64])?,
+            _ if ac_coefficients(bits, code, &mut [0; 64]) >= NO_CODE_WORD => return None,
+            _ => {}
         }
         Some(())
     }

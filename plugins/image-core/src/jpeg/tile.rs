@@ -23,13 +23,27 @@ impl<const N: usize> Rows<'_, N> {
         let (blue, red) =
             (across::<L, N>(&self.chroma[0], tile, self.width), across::<L, N>(&self.chroma[1], tile, self.width));
         let mut all = [L::splat_i16(0); 3];
-        // Two rows in each iteration, because the vertical filter alternates.
-        for pair in 0..TILE_ROWS / 2 {
-            let (blue, red) = (down(&blue, pair), down(&red, pair));
-            self.row(2 * pair, tile, [blue[0], red[0]], differences, &mut all);
-            self.row(2 * pair + 1, tile, [blue[1], red[1]], differences, &mut all);
-        }
+        // Unrolled by hand: for WebAssembly, each iteration of a loop moves all constants from and to memory.
+        self.two_rows(0, tile, [&blue, &red], differences, &mut all);
+        self.two_rows(1, tile, [&blue, &red], differences, &mut all);
+        self.two_rows(2, tile, [&blue, &red], differences, &mut all);
+        self.two_rows(3, tile, [&blue, &red], differences, &mut all);
         all
+    }
+
+    /// The differences of two rows, because the vertical filter alternates.
+    #[inline(always)]
+    fn two_rows<L: Lanes>(
+        &self,
+        pair: usize,
+        tile: usize,
+        [blue, red]: [&[[L; 2]; TILE_ROWS]; 2],
+        differences: &mut [Tile; 3],
+        all: &mut [L; 3],
+    ) {
+        let (blue, red) = (down::<L, N>(blue, pair), down::<L, N>(red, pair));
+        self.row(2 * pair, tile, [blue[0], red[0]], differences, all);
+        self.row(2 * pair + 1, tile, [blue[1], red[1]], differences, all);
     }
 
     /// The differences of a row, from chroma less 128.
@@ -55,19 +69,28 @@ impl<const N: usize> Rows<'_, N> {
     }
 }
 
-/// For each row, the horizontal triangle filter between the samples of a tile: the sums for even and for odd columns.
+/// For each row, the horizontal triangle filter between the samples of a tile: the sums for even and for odd columns. If
+/// there are fewer rows than the result has, the last one is repeated.
 #[inline(always)]
-fn across<L: Lanes, const N: usize>(rows: &[&[u8]; N], tile: usize, width: usize) -> [[L; 2]; N] {
+fn across<L: Lanes, const N: usize>(rows: &[&[u8]; N], tile: usize, width: usize) -> [[L; 2]; TILE_ROWS] {
     let first = tile * (TILE_COLUMNS / 2);
-    let is_inside = first > 0 && first + TILE_COLUMNS / 2 < width;
-    let mut across = [[L::splat_i16(0); 2]; N];
-    for (sums, row) in across.iter_mut().zip(rows) {
-        *sums = match row.get(first.wrapping_sub(1)..).and_then(|row| row.first_chunk()) {
-            Some(samples) if is_inside => sums_of(samples),
-            _ => sums_of(&edge(row, first, width)),
-        };
+    let padded = rows[0].len();
+    if first == 0 || first + TILE_COLUMNS / 2 >= width || first - 1 + size_of::<Samples>() > padded {
+        return std::array::from_fn(|row| sums_of(&edge(rows[row.min(N - 1)], first, width)));
     }
-    across
+    // Unrolled by hand, as above.
+    let sums = |row: usize| sums_in::<L>(rows[row.min(N - 1)], first - 1);
+    let [a, b, c, d, e, f] = [sums(0), sums(1), sums(2), sums(3), sums(4), sums(5)];
+    if N > 6 { [a, b, c, d, e, f, sums(6), sums(7)] } else { [a, b, c, d, e, f, f, f] }
+}
+
+/// The sums of the samples from `first` on.
+#[inline(always)]
+fn sums_in<L: Lanes>(row: &[u8], first: usize) -> [L; 2] {
+    match row[first..].first_chunk() {
+        Some(samples) => sums_of(samples),
+        None => unreachable!("all rows have the same length"),
+    }
 }
 
 #[inline(always)]
@@ -89,7 +112,7 @@ fn edge(row: &[u8], first: usize, width: usize) -> Samples {
 /// Two rows of pixels less 128, by the vertical triangle filter if there is one row of sums for two rows. The rounding is
 /// that of `upsample`.
 #[inline(always)]
-fn down<L: Lanes, const N: usize>(sums: &[[L; 2]; N], pair: usize) -> [[L; 2]; 2] {
+fn down<L: Lanes, const N: usize>(sums: &[[L; 2]; TILE_ROWS], pair: usize) -> [[L; 2]; 2] {
     if N == TILE_ROWS {
         let row = |[even, odd]: [L; 2]| {
             let rounded =

@@ -104,14 +104,27 @@ fn between_rows<L: Lanes>(near: &[u8], far: &[u8], y: usize, pixels: &mut [u8]) 
     }
 }
 
+/// Groups of sixteen samples or pixels in one iteration. For WebAssembly, each iteration checks the deadline and moves all
+/// constants from and to memory.
+const GROUPS: usize = 4;
+
 #[inline(never)]
 fn add_rows<L: Lanes>(near: &[u8], far: &[u8], sums: &mut Sums) {
-    let sums = sums.0[MARGIN..].as_chunks_mut::<8>().0.as_chunks_mut::<2>().0;
-    for ((near, far), sums) in near.as_chunks::<16>().0.iter().zip(far.as_chunks::<16>().0).zip(sums) {
+    let add = |near: &[u8; 16], far: &[u8; 16], sums: &mut [[i16; 8]; 2]| {
         let [low, high] = sum_of_rows::<L>(near, far);
         low.store_i16(&mut sums[0]);
         high.store_i16(&mut sums[1]);
+    };
+    let (near, near_rest) = near.as_chunks::<16>().0.as_chunks::<GROUPS>();
+    let (far, far_rest) = far.as_chunks::<16>().0.as_chunks::<GROUPS>();
+    let sums = sums.0[MARGIN..].as_chunks_mut::<8>().0.as_chunks_mut::<2>().0;
+    let (whole, rest) = sums.split_at_mut(near.len() * GROUPS);
+    for ((near, far), sums) in near.iter().zip(far).zip(whole.as_chunks_mut::<GROUPS>().0) {
+        for group in 0..GROUPS {
+            add(&near[group], &far[group], &mut sums[group]);
+        }
     }
+    near_rest.iter().zip(far_rest).zip(rest).for_each(|((near, far), sums)| add(near, far, sums));
 }
 
 /// Samples as sums.
@@ -129,11 +142,21 @@ fn widen_row<L: Lanes>(row: &[u8], sums: &mut Sums) {
 #[inline(never)]
 fn between_columns<L: Lanes, const BITS: u32>(sums: &Sums, pixels: &mut [u8]) {
     // Eight sums each, and the same one place before and after.
-    let eights = |offset: usize| sums.0[MARGIN + offset - 1..].as_chunks::<8>().0.iter();
-    let pixels = pixels.as_chunks_mut::<16>().0;
-    for (((before, this), after), pixels) in eights(0).zip(eights(1)).zip(eights(2)).zip(pixels) {
-        let [even, odd] = two_columns::<L, BITS>([before, this, after].map(L::load_i16));
+    let eights = |offset: usize| sums.0[MARGIN + offset - 1..].as_chunks::<8>().0;
+    let two = |sums: [&[i16; 8]; 3], pixels: &mut [u8; 16]| {
+        let [even, odd] = two_columns::<L, BITS>(sums.map(L::load_i16));
         // Both are bytes.
         *pixels = joined(even.add_i16(odd.mul_i16(L::splat_i16(256))).halves());
+    };
+    let (whole, rest) = pixels.as_chunks_mut::<16>().0.as_chunks_mut::<GROUPS>();
+    let (before, this, after) = (eights(0), eights(1), eights(2));
+    let groups = |eights| <[[i16; 8]]>::as_chunks::<GROUPS>(eights).0.iter();
+    let done = whole.len() * GROUPS;
+    for (((before, this), after), pixels) in groups(before).zip(groups(this)).zip(groups(after)).zip(whole) {
+        for group in 0..GROUPS {
+            two([&before[group], &this[group], &after[group]], &mut pixels[group]);
+        }
     }
+    let rest = before[done..].iter().zip(&this[done..]).zip(&after[done..]).zip(rest);
+    rest.for_each(|(((before, this), after), pixels)| two([before, this, after], pixels));
 }

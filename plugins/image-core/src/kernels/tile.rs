@@ -22,18 +22,20 @@ pub(crate) fn accumulate_tile<L: Lanes>(
     if !begin {
         lanes = [L::load_i32(&sums[0]), L::load_i32(&sums[1]), L::load_i32(&sums[2]), L::load_i32(&sums[3])];
     }
-    for (rows, weights) in samples.as_chunks::<2>().0.iter().zip(pairs) {
-        let [above, below] = rows.each_ref().map(|row| {
-            let halves = row.as_chunks::<8>().0;
+    let add_pair = |lanes: [L; 4], pair: usize| {
+        let [above, below] = [2 * pair, 2 * pair + 1].map(|row| {
+            let halves = samples[row].as_chunks::<8>().0;
             [L::load_i16(&halves[0]), L::load_i16(&halves[1])]
         });
-        lanes = [
-            lanes[0].add_i32(above[0].low_i16(below[0]).dot(weights)),
-            lanes[1].add_i32(above[0].high_i16(below[0]).dot(weights)),
-            lanes[2].add_i32(above[1].low_i16(below[1]).dot(weights)),
-            lanes[3].add_i32(above[1].high_i16(below[1]).dot(weights)),
-        ];
-    }
+        [
+            lanes[0].add_i32(above[0].low_i16(below[0]).dot(pairs[pair])),
+            lanes[1].add_i32(above[0].high_i16(below[0]).dot(pairs[pair])),
+            lanes[2].add_i32(above[1].low_i16(below[1]).dot(pairs[pair])),
+            lanes[3].add_i32(above[1].high_i16(below[1]).dot(pairs[pair])),
+        ]
+    };
+    // Unrolled by hand: for WebAssembly, the compiler keeps a loop here, and its sums are moved in memory.
+    lanes = add_pair(add_pair(add_pair(add_pair(lanes, 0), 1), 2), 3);
     for (lane, sums) in lanes.into_iter().zip(sums) {
         lane.store_i32(sums);
     }

@@ -27,8 +27,9 @@ pub(crate) struct SparseResampler<L> {
     /// `slots` rows of sums, used as a ring: the tiles of each channel.
     sums: Vec<[i32; TILE_COLUMNS]>,
     slots: usize,
-    /// One byte for each tile of each slot, with a bit for each channel whose sums are set.
-    set: Vec<u8>,
+    /// One bit for each tile of each channel of each slot: 1 if its sums are set. A channel has `words` numbers.
+    set: Vec<u64>,
+    words: usize,
     /// The windows that overlap the current rows, and their weights of these rows.
     current: Vec<(usize, [i16; TILE_ROWS])>,
     /// One row of a channel, the input of the horizontal filter. All samples are 0, except while it is used.
@@ -67,7 +68,8 @@ impl<L: Lanes> SparseResampler<L> {
             tiles,
             sums: vec![[0; TILE_COLUMNS]; slots * CHANNELS * tiles],
             slots,
-            set: vec![0; slots * tiles],
+            set: vec![0; slots * CHANNELS * tiles.div_ceil(64)],
+            words: tiles.div_ceil(64),
             current: Vec::new(),
             runs: Vec::new(),
             done: 0,
@@ -96,11 +98,11 @@ impl<L: Lanes> SparseResampler<L> {
     /// Adds a channel of a tile of the current rows.
     pub(crate) fn add(&mut self, tile: usize, channel: usize, samples: &Tile) {
         for (window, weights) in &self.current {
-            let slot = window % self.slots;
-            let set = &mut self.set[slot * self.tiles + tile];
-            let begin = *set & 1 << channel == 0;
-            *set |= 1 << channel;
-            let sums = &mut self.sums[(slot * CHANNELS + channel) * self.tiles + tile];
+            let row = window % self.slots * CHANNELS + channel;
+            let set = &mut self.set[row * self.words + tile / 64];
+            let begin = *set >> (tile % 64) & 1 == 0;
+            *set |= 1 << (tile % 64);
+            let sums = &mut self.sums[row * self.tiles + tile];
             accumulate_tile::<L>(samples, weights, sums, begin);
         }
     }
@@ -117,23 +119,14 @@ impl<L: Lanes> SparseResampler<L> {
         let columns = self.finished.columns();
         let out = self.finished.next_row();
         let slot = self.done % self.slots;
-        let set = &mut self.set[slot * self.tiles..][..self.tiles];
-        let channels = set.iter().fold(0, |channels, set| channels | set);
         for (channel, out) in out.chunks_exact_mut(columns).enumerate() {
-            let is_set = |set: &u8| set >> channel & 1 == 1;
-            if !is_set(&channels) {
+            let row = slot * CHANNELS + channel;
+            take_runs(&mut self.set[row * self.words..][..self.words], &mut self.runs);
+            if self.runs.is_empty() {
                 out.fill(0.0);
                 continue;
             }
-            self.runs.clear();
-            let mut tile = 0;
-            for run in set.chunk_by(|one, next| is_set(one) == is_set(next)) {
-                if is_set(&run[0]) {
-                    self.runs.push(tile..tile + run.len());
-                }
-                tile += run.len();
-            }
-            let sums = &self.sums[(slot * CHANNELS + channel) * self.tiles..][..self.tiles];
+            let sums = &self.sums[row * self.tiles..][..self.tiles];
             let tiles = self.samples.as_chunks_mut::<TILE_COLUMNS>().0;
             for tile in self.runs.iter().cloned().flatten() {
                 narrow_tile::<L>(&sums[tile], &mut tiles[tile]);
@@ -154,9 +147,6 @@ impl<L: Lanes> SparseResampler<L> {
                 tiles[run.clone()].fill([0; TILE_COLUMNS]);
             }
         }
-        if channels != 0 {
-            set.fill(0);
-        }
     }
 
     /// The number of finished rows of the result that were not discarded yet.
@@ -172,5 +162,27 @@ impl<L: Lanes> SparseResampler<L> {
     /// Discards the given number of finished rows, oldest first.
     pub(crate) fn discard_rows(&mut self, rows: usize) {
         self.finished.discard(rows);
+    }
+}
+
+/// Finds the runs of bits that are 1, and sets these bits to 0.
+fn take_runs(set: &mut [u64], runs: &mut Vec<Range<usize>>) {
+    runs.clear();
+    for (word, bits) in set.iter_mut().enumerate() {
+        let mut rest = std::mem::take(bits);
+        let mut first = 64 * word;
+        while rest != 0 {
+            let zeros = rest.trailing_zeros();
+            rest >>= zeros;
+            first += zeros as usize;
+            let ones = rest.trailing_ones();
+            rest = rest.checked_shr(ones).unwrap_or(0);
+            let run = first..first + ones as usize;
+            first = run.end;
+            match runs.last_mut() {
+                Some(last) if last.end == run.start => last.end = run.end,
+                _ => runs.push(run),
+            }
+        }
     }
 }
