@@ -124,6 +124,7 @@ mod run_sizes;
 mod run_sizes_of_numbers;
 mod served_folder;
 mod shadow;
+mod shadow_limits;
 mod shared_sessions;
 mod soak;
 mod start_stop;

@@ -2,11 +2,9 @@
 //! request.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plimsoll_tests::onnx::Onnx;
-use plimsoll_tests::simulated::{Device, Fault};
 use plimsoll_tests::{Server, TempDir, data, guests_config, shared_cache};
 use serde_json::{Value, json};
 
@@ -16,7 +14,7 @@ use crate::models::onnxruntime;
 
 /// A pipeline that recognises digits on chip `a`, with the shadow chip `b`. `models` are the tables of the models `a` and
 /// `b`; `pipeline` and `chip` are added to the pipeline and to chip `b`.
-fn digits(models: &str, pipeline: &str, chip: &str) -> String {
+pub(crate) fn digits(models: &str, pipeline: &str, chip: &str) -> String {
     format!(
         "{models}\n[pipelines.p]\ndefault_chip = \"a\"\n{pipeline}\n[pipelines.p.preprocess]\nplugin = \"image-preprocess\"\n\
          config = {{ width = 8, height = 8, channels = \"gray\", scale = 0.00392156862745098 }}\n\
@@ -27,19 +25,11 @@ fn digits(models: &str, pipeline: &str, chip: &str) -> String {
     )
 }
 
-const A: &str = "[models.a]\nfile = \"bundled:digits.onnx\"\n";
-const ALL: &str = "shadow = { chip = \"b\", share = \"100%\" }\n";
-
-/// The model of digits on a simulated device as chip `b`.
-fn simulated(device: &str, options: &str) -> String {
-    format!(
-        "{A}[models.b]\nfile = \"bundled:digits.onnx\"\nbackend = \"simulated\"\n\
-         options = {{ device = \"{device}\"{options} }}\n"
-    )
-}
+pub(crate) const A: &str = "[models.a]\nfile = \"bundled:digits.onnx\"\n";
+pub(crate) const ALL: &str = "shadow = { chip = \"b\", share = \"100%\" }\n";
 
 /// A pipeline of guests with the chips `echo` and `b`. Chip `b` misbehaves by the query parameter `b`.
-fn guests(server: &str, shadow: &str) -> String {
+pub(crate) fn guests(server: &str, shadow: &str) -> String {
     let echo = "[pipelines.p.chips.echo]\nplugin = \"echo-infer\"\n";
     let b = "[pipelines.p.chips.b]\nplugin = \"echo-infer\"\nmax_memory = \"8MiB\"\ndeadline = \"4s\"\n\
              config = { parameter = \"b\" }\n";
@@ -51,7 +41,7 @@ fn guests(server: &str, shadow: &str) -> String {
     format!("[server]\n{server}\n{config}")
 }
 
-async fn infer_digit(server: &Server, digit: u8) {
+pub(crate) async fn infer_digit(server: &Server, digit: u8) {
     let extension = if [3, 7].contains(&digit) { "jpg" } else { "png" };
     let body = std::fs::read(data(&format!("digits/{digit}.{extension}"))).expect("a digit");
     let reply = server.infer("p", "", body).await;
@@ -74,7 +64,7 @@ fn runs(pair: &Value) -> u64 {
 }
 
 /// Waits until the only comparison has this number of shadow runs, and returns it.
-async fn settled(server: &Server, count: u64) -> Value {
+pub(crate) async fn settled(server: &Server, count: u64) -> Value {
     let started = Instant::now();
     loop {
         let pairs = comparisons(server).await;
@@ -90,7 +80,7 @@ async fn settled(server: &Server, count: u64) -> Value {
 }
 
 /// The value of a metric of the shadow of pipeline `p`.
-async fn shadow_metric(server: &Server, name: &str, chip: &str, rest: &str) -> f64 {
+pub(crate) async fn shadow_metric(server: &Server, name: &str, chip: &str, rest: &str) -> f64 {
     let text = server.get("/metrics").await.text;
     metric(&text, &format!("plimsoll_shadow_{name}{{pipeline=\"p\",chip=\"{chip}\",shadow=\"b\"{rest}}}"))
 }
@@ -220,152 +210,6 @@ async fn a_chip_that_computes_something_else_is_seen_and_recorded_and_the_answer
     assert_eq!((code, agrees), (Some(0), recorded + 1), "each recording, and the output: {stdout}");
     let (code, _, stderr) = replay(&["a", "x"]);
     assert!(code == Some(1) && stderr.contains("has no chip `x`; it has a, b"), "{stderr}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_shadow_that_fails_changes_nothing_for_the_caller_and_is_counted_by_its_failure() {
-    let server = Server::start(&guests("", ALL)).await;
-    let usual = server.infer("p", "", "").await;
-    assert_eq!(usual.status, 200, "{}", usual.text);
-    settled(&server, 1).await;
-    let cases = [
-        ("panic", "failed", "trap"),
-        ("loop", "failed", "deadline"),
-        ("grow", "failed", "memory_limit"),
-        ("unknown", "failed", "invalid_input"),
-        ("name", "mismatched", "name"),
-        ("shape", "mismatched", "shape"),
-        ("nan", "mismatched", "nan"),
-        ("infinite", "mismatched", "infinite"),
-    ];
-    for (turn, (command, result, reason)) in (2..).zip(cases) {
-        let started = Instant::now();
-        let reply = server.infer("p", &format!("?b={command}"), "").await;
-        let time = started.elapsed();
-        assert_eq!((reply.status, &reply.text), (200, &usual.text), "{command}");
-        assert!(time < Duration::from_secs(3), "{command} delays its caller: {time:?}");
-        let pair = settled(&server, turn).await;
-        assert_eq!(pair[result][reason], 1, "{command}: {pair}");
-        let labels = format!(",result=\"{result}\",reason=\"{reason}\"");
-        assert_eq!(shadow_metric(&server, "runs_total", "echo", &labels).await, 1.0, "{command}");
-    }
-    let pair = settled(&server, 9).await;
-    assert_eq!((&pair["compared"], &pair["skipped"]), (&json!(1), &json!({})), "{pair}");
-    // Nothing is counted for requests, stages and callers.
-    let text = server.get("/metrics").await.text;
-    assert_eq!(metric(&text, "plimsoll_requests_total{pipeline=\"p\",chip=\"echo\",outcome=\"ok\"}"), 9.0);
-    assert!(!text.contains("outcome=\"trap\"") && !text.contains("outcome=\"memory_limit\""), "{text}");
-    assert!(!server.get("/v1/memory").await.text.contains("\"chip\":\"b\""));
-    let pool = server.app.runtime.pool_usage().expect("a pool");
-    assert_eq!(pool.component_instances, 0, "every instance is gone");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_finds_no_room_is_skipped_and_counted() {
-    // Each body is a tensor of the same size, once as input and once as output.
-    let config = guests("max_shadow_runs = 1\nmax_shadow_queue = 1\nshadow_budget = 10000", ALL);
-    let server = Arc::new(Server::start(&config).await);
-    let reply = server.infer("p", "?do=carry", vec![1; 5_001]).await;
-    assert_eq!(reply.status, 200, "{}", reply.text);
-    assert_eq!(settled(&server, 1).await["skipped"], json!({ "bytes": 1 }), "the outputs do not fit");
-    assert_eq!(server.infer("p", "?do=carry", vec![1; 10_001]).await.status, 200);
-    assert_eq!(settled(&server, 2).await["skipped"], json!({ "bytes": 2 }), "the inputs do not fit");
-    assert_eq!(server.infer("p", "?do=carry", vec![1; 5_000]).await.status, 200);
-    let pair = settled(&server, 3).await;
-    assert_eq!((&pair["compared"], &pair["skipped"]), (&json!(1), &json!({ "bytes": 2 })), "{pair}");
-    // A shadow run that sleeps has the only slot, and one waits.
-    for _ in 0..2 {
-        assert_eq!(server.infer("p", "?b=sleep", "").await.status, 200);
-    }
-    for _ in 0..5 {
-        assert_eq!(server.infer("p", "", "").await.status, 200);
-    }
-    let pair = settled(&server, 10).await;
-    assert_eq!((&pair["compared"], &pair["skipped"]), (&json!(3), &json!({ "bytes": 2, "queue": 5 })), "{pair}");
-    // A request whose own chip fails has nothing to compare with.
-    assert_eq!(server.infer("p", "?infer=panic", "").await.status, 500);
-    let pair = settled(&server, 11).await;
-    assert_eq!(pair["skipped"], json!({ "bytes": 2, "queue": 5, "no_answer": 1 }), "{pair}");
-    // A request that does not reach the infer stage is not counted.
-    assert_eq!(server.infer("p", "?do=panic", "").await.status, 500);
-    assert_eq!(server.infer("p", "", "").await.status, 200);
-    settled(&server, 12).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_hangs_holds_one_slot_and_no_caller_waits_for_it() {
-    let device = Device::of("shadow-hangs");
-    let config = digits(&simulated("shadow-hangs", ""), &format!("deadline = \"4s\"\n{ALL}"), "deadline = \"500ms\"");
-    let server =
-        Arc::new(Server::start(&format!("[server]\nmax_shadow_runs = 1\nmax_shadow_queue = 2\n{config}")).await);
-    device.set_fault(Fault::Hangs);
-    for digit in [0, 1, 2, 4, 5, 6, 8, 9] {
-        infer_digit(&server, digit).await;
-    }
-    // One run hangs past its deadline and keeps its slot, two wait for the slot in vain, and the others find no room.
-    let pair = settled(&server, 8).await;
-    assert_eq!((&pair["failed"], &pair["skipped"]), (&json!({ "deadline": 1 }), &json!({ "late": 2, "queue": 5 })));
-    for digit in [0, 1, 2, 4] {
-        infer_digit(&server, digit).await;
-    }
-    let pair = settled(&server, 12).await;
-    assert_eq!(pair["skipped"], json!({ "late": 4, "queue": 7 }), "{pair}");
-    // The slot is free when the run has really ended.
-    device.set_fault(Fault::None);
-    let started = Instant::now();
-    let mut count = 12;
-    loop {
-        infer_digit(&server, 5).await;
-        count += 1;
-        if settled(&server, count).await["compared"] == 1 {
-            break;
-        }
-        assert!(started.elapsed() < Duration::from_secs(30), "the slot stays taken");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_shadow_run_never_joins_a_batch() {
-    let device = Device::of("shadow-alone");
-    let models = simulated("shadow-alone", ", run_ms = 20") + "max_batch = 8\nmax_delay = \"200ms\"\n";
-    let server = Arc::new(Server::start(&format!("[server]\nmax_shadow_runs = 8\n{}", digits(&models, ALL, ""))).await);
-    device.take_runs();
-    let requests: Vec<_> = [0, 1, 2, 4, 5, 6, 8, 9]
-        .map(|digit| {
-            let server = Arc::clone(&server);
-            tokio::spawn(async move { infer_digit(&server, digit).await })
-        })
-        .into();
-    for request in requests {
-        request.await.expect("no panic");
-    }
-    assert_eq!(settled(&server, 8).await["compared"], 8);
-    assert_eq!(device.take_runs(), [1; 8], "callers of chip `b` would wait for rows of the shadow");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_server_stops_at_once_with_shadow_runs_that_loop_or_hang() {
-    let device = Device::of("shadow-stops");
-    let hangs = digits(&simulated("shadow-stops", ""), ALL, "");
-    for (config, query, pipeline_body) in [(hangs, "", "digits/4.png"), (guests("", ALL), "?b=loop", "digits/4.png")] {
-        let server = Server::start(&config).await;
-        device.set_fault(Fault::Hangs);
-        for _ in 0..4 {
-            let body = std::fs::read(data(pipeline_body)).expect("a digit");
-            let reply = server.infer("p", query, body).await;
-            assert_eq!(reply.status, 200, "{}", reply.text);
-        }
-        let app = Arc::clone(&server.app.shadows);
-        let started = Instant::now();
-        server.stop().await;
-        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
-        // The tasks that hold the shadow runs are gone.
-        while Arc::strong_count(&app) > 1 {
-            assert!(started.elapsed() < Duration::from_secs(3), "a shadow run continues");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        device.set_fault(Fault::None);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,7 +21,7 @@ use crate::serve::problem::Problem;
                           body = Object),
                          (status = "4XX", description = "Client error", body = Problem,
                           content_type = "application/problem+json")))]
-pub(super) async fn compare(
+pub(super) async fn compare_chips(
     State(app): State<Arc<App>>,
     _: Administrator,
     parameters: Parameters,

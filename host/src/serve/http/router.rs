@@ -39,7 +39,7 @@ pub fn router(app: Arc<App>, part: Part) -> Router {
             .routes(routes!(admin::rollback))
             .routes(routes!(memory::report))
             .routes(routes!(memory::compare))
-            .routes(routes!(chips::compare))
+            .routes(routes!(chips::compare_chips))
             .merge(oip::routes::administration());
     }
     if !part.serves_callers() {
