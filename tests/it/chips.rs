@@ -104,6 +104,8 @@ async fn two_chips_of_a_pipeline_find_the_same() {
         let found = providers.iter().find(|provider| provider["provider"] == name);
         found.map_or(0, |provider| provider["nodes"].as_u64().expect("a number"))
     };
+    assert_eq!(a["compared_with_cpu"], Value::Null, "the CPU is the reference: {a}");
+    assert!(b["compared_with_cpu"]["relative"].as_f64().is_some_and(|it| it < f64::from(TOLERANCE)), "{b}");
     assert_eq!((nodes("OpenVINOExecutionProvider"), nodes("CPUExecutionProvider")), (65, 0), "{b}");
 }
 
@@ -234,6 +236,10 @@ async fn a_plugin_serves_batches_over_http() {
     assert_eq!((&listed["target"], &listed["max_batch"]), (&json!("g"), &json!(4)), "{listed}");
     let of_cpu = json!({ "provider": "CPUExecutionProvider", "nodes": 1, "operators": ["HardSigmoid"] });
     assert_eq!(listed["providers"][0], of_cpu, "{listed}");
+    // At admission the outputs were compared with those on the CPU.
+    let compared = &listed["compared_with_cpu"];
+    assert_eq!(compared["runs"], 4, "{listed}");
+    assert!(compared["relative"].as_f64().is_some_and(|it| it < 1e-2), "{listed}");
     let alone = load(&library, Device::Cpu, &product("HardSigmoid"));
     let requests: Vec<_> = (0..4)
         .map(|seed| {

@@ -40,9 +40,16 @@ pub struct Model {
     pub device_retry: Option<Duration>,
     /// The most memory that the model may hold on its device when it is loaded and prepared. By default there is no cap.
     pub max_device_memory: Option<ByteSize>,
+    /// False serves a model on a device also if its outputs are not those on the CPU.
+    #[serde(default = "yes")]
+    pub compare_with_cpu: bool,
     /// Options of the execution provider that runs the model.
     #[serde(default)]
     pub options: BTreeMap<String, toml::Value>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Model {
@@ -80,6 +87,7 @@ impl Model {
             && self.batch_rules() == other.batch_rules()
             && self.batch_sizes == other.batch_sizes
             && self.options() == other.options()
+            && self.compare_with_cpu == other.compare_with_cpu
             && self.health_rules() == other.health_rules()
     }
 

@@ -1,14 +1,16 @@
 //! The files that the configuration names: models, assets and samples. Each file is read once. A new configuration
 //! reads the files again; a deployment of a plugin does not.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
+use bytesize::ByteSize;
 use plimsoll_runtime::identity::digest;
 use plimsoll_runtime::nn::{
-    Backend, BackendName, Batches, LoadError, LoadFigures, LoadedModel, ModelSource, external_files, prove_rows,
+    Backend, BackendName, Batches, Device, LoadError, LoadFigures, LoadedModel, Model, ModelSource, external_files,
+    prove_rows,
 };
 use plimsoll_runtime::stage::Asset;
 use tokio::sync::Semaphore;
@@ -18,6 +20,9 @@ use crate::base::allocator::trim;
 use crate::base::process::resident_memory;
 use crate::config::{self, Config};
 use crate::records::metrics::{BatchMetrics, ModelMemory};
+
+/// The most bytes of a model that is also loaded on the CPU, to compare the outputs. Each session has a copy of the weights.
+const MAX_COMPARED: usize = 256 << 20;
 
 /// A backend, and the semaphore that limits its concurrent runs.
 type OpenBackend = (Arc<dyn Backend>, Arc<Semaphore>);
@@ -131,6 +136,21 @@ fn check_memory(model: &LoadedModel, wanted: &config::Model) -> Result<(), FileS
     Err(FileStoreError::Memory { model, target, memory, cap })
 }
 
+/// The same model on the CPU, to compare its outputs. `None` if its copies of the weights would need too much memory.
+fn load_on_cpu(backend: &dyn Backend, source: ModelSource) -> Result<Option<Box<dyn Model>>, LoadError> {
+    let external = source.external.iter().map(|(_, bytes)| bytes.len());
+    let bytes = source.bytes.len() + external.sum::<usize>();
+    if bytes > MAX_COMPARED {
+        let (name, limit) = (&source.name, ByteSize::b(MAX_COMPARED as u64));
+        tracing::info!(
+            "model {name}: its outputs are not compared with those on the CPU, because it has more than {limit}"
+        );
+        return Ok(None);
+    }
+    let source = ModelSource { device: Device::Cpu, options: BTreeMap::new(), ..source };
+    backend.load(&source).map(Some)
+}
+
 /// Returns true if a file is not in the folder, for example because it is a link. A file that does not exist is not
 /// outside; reading it fails.
 fn is_outside(folder: &Path, file: &Path) -> bool {
@@ -228,8 +248,15 @@ impl FileStore {
         let model = LoadedModel::new(name.to_owned(), digest, loaded, Arc::clone(permits), batches, scheduling);
         let model = model?.with_size_limit(&files.bytes).on(wanted.backend.as_str(), &wanted.device);
         let grown = settled_memory().zip(before).map(|(after, before)| after.saturating_sub(before));
-        let model = model.with_memory(LoadFigures { resident: grown, files: file_bytes });
+        let mut model = model.with_memory(LoadFigures { resident: grown, files: file_bytes });
         check_memory(&model, wanted)?;
+        // Only now, so that the copy on the CPU is not measured.
+        if wanted.compare_with_cpu
+            && wanted.device != Device::Cpu
+            && let Some(cpu) = load_on_cpu(&**backend, source)?
+        {
+            model = model.compared_with(&*cpu)?;
+        }
         let model = Arc::new(model.with_health(wanted.health_rules(), self.batches.devices.for_model(name)));
         self.memory.follow(&model);
         let known = KnownModel {

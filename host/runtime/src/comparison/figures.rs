@@ -44,7 +44,8 @@ impl Scores {
 
 impl Figures {
     /// The larger of each figure, and the sum of the scores.
-    pub(super) fn largest(self, other: Self) -> Self {
+    #[must_use]
+    pub fn largest(self, other: Self) -> Self {
         Self {
             absolute: self.absolute.max(other.absolute),
             relative: self.relative.max(other.relative),

@@ -39,6 +39,7 @@ pub(in crate::nn) use padding::PaddedModel;
 pub use prepare::{PrepareError, prepare_sizes};
 pub(in crate::nn) use prepare::{input_with_new_shapes, prepare_single, single_run};
 pub use row_check::{RowsTouch, check_rows};
+pub(in crate::nn) use row_check::{find_size, probe};
 pub use rows::check_batch_axis;
 pub use rules::{BatchRules, HeldPermits};
 pub use sizes::{BatchSizes, BatchSizesError};

@@ -46,3 +46,18 @@ pub struct DeviceDescription {
     /// The library that has the provider; `None` for the backend's own.
     pub library: Option<PathBuf>,
 }
+
+/// Says which part of a model does not run on its device.
+pub(super) fn log_placement(model: &str, target: &str, placement: &[Placement]) {
+    let count = |placement: &Placement| format!("{} on {}", placement.nodes, placement.provider);
+    let all = placement.iter().map(count).collect::<Vec<_>>().join(", ");
+    match placement.iter().find(|placement| placement.provider == CPU_PROVIDER) {
+        _ if placement.is_empty() => {}
+        None => tracing::info!("model {model}, target {target}: all nodes run on the chip: {all}"),
+        Some(on_cpu) => tracing::warn!(
+            "model {model}, target {target}: the provider does not compute all nodes: {all}. Those on the CPU: {}. \
+             Their values are copied between the chip and the CPU in every run",
+            on_cpu.operators.join(", ")
+        ),
+    }
+}

@@ -1,14 +1,18 @@
 //! A model that is ready, and one run of it on any backend.
 
+mod background;
+mod compared;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::agreement::Agreement;
 use super::batch::{self, BatchRules, Batcher, Batches, HeldPermits};
 use super::cancellation::Cancellation;
-use super::chip::{CPU_PROVIDER, Placement};
+use super::chip::{Placement, log_placement};
 use super::device::Device;
 use super::error::{InputError, LoadError, NnError, NnErrorKind, RunError};
 use super::health::{Health, HealthObserver, HealthRules};
@@ -17,7 +21,7 @@ use super::model::{Model, Signature};
 use super::monitored::MonitoredModel;
 use super::size_limit::SizeLimit;
 use crate::scheduling::cpu_time::thread_cpu_time;
-use crate::scheduling::{BackgroundRun, Priority, Scheduling, ShortRunDetector, run_at_low_priority};
+use crate::scheduling::{Priority, Scheduling, ShortRunDetector};
 use crate::tensor::{Tensor, Tensors};
 
 /// A model with its name and the bounds on its concurrent runs.
@@ -38,6 +42,7 @@ pub struct LoadedModel {
     health: Arc<Health>,
     /// Present if the memory was measured when the model was loaded.
     memory: Option<MemoryMeter>,
+    agreement: Option<Agreement>,
     /// The backend, and the target in the configuration.
     runs_on: (String, String),
 }
@@ -87,6 +92,7 @@ impl LoadedModel {
             size_limit: None,
             health,
             memory: None,
+            agreement: None,
             runs_on: (String::new(), Device::Cpu.to_string()),
         })
     }
@@ -124,6 +130,11 @@ impl LoadedModel {
     /// The name in the configuration.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How much the outputs differ from those on the CPU; `None` if they were not compared.
+    pub fn agreement(&self) -> Option<Agreement> {
+        self.agreement
     }
 
     /// The name of the backend.
@@ -251,25 +262,6 @@ impl LoadedModel {
         limit.check_batch(inputs, rules.max_batch).await.is_ok()
     }
 
-    /// Runs the model at a low priority, as soon as no other run waits for it. It needs no permit of the backend: a device
-    /// that hangs would keep it, and runs of other models would wait for it. The thread keeps the permit of this model and
-    /// `background` until the run has really ended.
-    async fn run_in_background(&self, inputs: Vec<Tensor>, background: BackgroundRun) -> Result<Tensors, RunError> {
-        let permit = background.acquire_idle(&self.model_permits).await;
-        let cancellation = Arc::new(Cancellation::default());
-        let _end = CancelOnDrop(Arc::clone(&cancellation));
-        let model = Arc::clone(&self.model);
-        let run = run_at_low_priority("shadow", move || {
-            let _held = (permit, background);
-            model.run_unless_cancelled(&inputs, &cancellation)
-        });
-        match run.await {
-            Ok(Some(result)) => result,
-            Ok(None) => Err(RunError::Panicked),
-            Err(_) => Err(RunError::Ended),
-        }
-    }
-
     /// Runs the model and records how long it took.
     fn run_and_record(&self, inputs: &[Tensor], cancellation: &Cancellation) -> Result<Tensors, RunError> {
         let (clock, cpu_time) = (Instant::now(), thread_cpu_time());
@@ -305,21 +297,6 @@ impl LoadedModel {
                 Ok(tensor)
             })
             .collect()
-    }
-}
-
-/// Says which part of a model does not run on its device.
-fn log_placement(model: &str, target: &str, placement: &[Placement]) {
-    let count = |placement: &Placement| format!("{} on {}", placement.nodes, placement.provider);
-    let all = placement.iter().map(count).collect::<Vec<_>>().join(", ");
-    match placement.iter().find(|placement| placement.provider == CPU_PROVIDER) {
-        _ if placement.is_empty() => {}
-        None => tracing::info!("model {model}, target {target}: all nodes run on the chip: {all}"),
-        Some(on_cpu) => tracing::warn!(
-            "model {model}, target {target}: the provider does not compute all nodes: {all}. Those on the CPU: {}. \
-             Their values are copied between the chip and the CPU in every run",
-            on_cpu.operators.join(", ")
-        ),
     }
 }
 

@@ -8,10 +8,12 @@
 //! - [`memory`]: the memory that a model holds on its device.
 //! - [`handles`]: the resources of `wasi:nn` that a guest holds.
 //! - [`health`]: takes a model out of service whose device fails; `monitored`: counts its runs and tries it again.
+//! - [`agreement`]: compares a model on its device with the same model on the CPU.
 //! - `size_limit`: refuses runs whose values would be too large to allocate.
 //! - [`cancellation`]: stops runs whose callers are gone.
 //! - [`batch`]: combines runs that wait for the same model into one run.
 
+pub mod agreement;
 pub mod backends;
 pub mod batch;
 pub mod cancellation;
@@ -26,6 +28,7 @@ pub mod model;
 mod monitored;
 mod size_limit;
 
+pub use agreement::{Agreement, Disagreement};
 pub use backends::BackendName;
 pub use batch::{BatchObserver, BatchRules, BatchSizes, Batches};
 pub use cancellation::Cancellation;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use plimsoll_runtime::nn::LoadedModel;
+use plimsoll_runtime::nn::{Agreement, LoadedModel};
 use serde_json::{Value, json};
 
 use super::parameters::NoParameters;
+use crate::records::shadow::report::ScoresReport;
 use crate::serve::App;
 
 /// Lists the models that are served: backend, target, memory on the device, batches, and the nodes of each execution
@@ -42,6 +43,16 @@ fn described(name: &str, model: &LoadedModel) -> Value {
     let nodes = model.placement().iter().map(|placement| {
         json!({ "provider": placement.provider, "nodes": placement.nodes, "operators": placement.operators })
     });
+    let agreement = model.agreement().map(|Agreement { runs, figures }| {
+        let scores = figures.scores.map(ScoresReport::from);
+        json!({
+            "runs": runs,
+            "absolute": figures.absolute,
+            "relative": figures.relative,
+            "cosine_distance": figures.cosine_distance,
+            "scores": scores,
+        })
+    });
     json!({
         "name": name,
         "digest": model.digest(),
@@ -52,5 +63,6 @@ fn described(name: &str, model: &LoadedModel) -> Value {
         "max_batch": rules.map(|rules| rules.max_batch),
         "providers": nodes.collect::<Vec<_>>(),
         "input_with_new_shapes": model.input_with_new_shapes(),
+        "compared_with_cpu": agreement,
     })
 }

@@ -175,7 +175,7 @@ fn batches(rows: usize, max_batch: u32, is_proven: bool, row_bytes: usize, most_
 }
 
 /// The size of the other dynamic dimensions with which the model runs, and the result of the first row.
-pub(super) fn find_size(model: &dyn Model, inputs: &[Signature]) -> Result<(u32, Tensors), RowsTouch> {
+pub(in crate::nn) fn find_size(model: &dyn Model, inputs: &[Signature]) -> Result<(u32, Tensors), RowsTouch> {
     let is_dynamic = inputs.iter().any(|input| match &input.shape {
         Some(shape) => shape.iter().skip(1).any(Option::is_none),
         None => true,
@@ -194,6 +194,11 @@ pub(super) fn find_size(model: &dyn Model, inputs: &[Signature]) -> Result<(u32,
 
 pub(super) fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Tensors, RunError> {
     catch_unwind(AssertUnwindSafe(|| model.run(inputs))).unwrap_or(Err(RunError::Panicked))
+}
+
+/// One input of a batch: the given rows of a fixed sequence of rows.
+pub(in crate::nn) fn probe(input: &Signature, size: u32, rows: &[u32]) -> Tensor {
+    batch(std::slice::from_ref(input), size, rows).remove(0)
 }
 
 /// The inputs of a batch: the given rows of a fixed sequence of rows.

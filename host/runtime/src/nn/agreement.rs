@@ -1,0 +1,190 @@
+//! Compares a model on its device with the same model on the CPU, at admission: an execution provider may compute wrongly,
+//! and its answers would look like any others.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::batch::{find_size, probe};
+use super::error::RunError;
+use super::model::{Model, Signature};
+use crate::comparison::{Comparison, Figures, Mismatch, Scores};
+use crate::tensor::{Tensor, Tensors};
+
+/// The inputs: numbers from 0 to 1, from -2 to 2, near 1, and all the same.
+const PROBES: u32 = 4;
+/// A relative difference above this is worth a warning. Half precision differs by about a tenth of it.
+pub const TOLERANCE: f64 = 1e-2;
+/// With a relative difference above this, another best class is no accident.
+const GROSS: f64 = 0.1;
+
+/// How much the outputs of a model on its device differ from those on the CPU.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Agreement {
+    /// The inputs that were compared.
+    pub runs: u32,
+    /// The largest differences.
+    pub figures: Figures,
+}
+
+/// Why a model is refused on its device.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Disagreement {
+    /// An output cannot be compared.
+    #[error("output `{output}` {}", match mismatch {
+        Mismatch::Name => "is an output on one of them only",
+        Mismatch::Shape => "has another shape",
+        Mismatch::Nan => "has NaN on one of them only",
+        Mismatch::Infinite => "is infinite on one of them only",
+    })]
+    Mismatch {
+        /// The output.
+        output: String,
+        /// How it differs.
+        mismatch: Mismatch,
+    },
+    /// Another class has the best score, and the scores differ much.
+    #[error("another class has the best score, and the scores differ by {:.0} % of the largest", relative * 100.0)]
+    Best {
+        /// The relative difference.
+        relative: f64,
+    },
+}
+
+impl Agreement {
+    /// Runs a model on its device and on the CPU with the same inputs. Returns `None` if there are no inputs that both
+    /// accept.
+    ///
+    /// # Errors
+    /// How the outputs differ, if the device computes wrongly.
+    pub fn check(model: &dyn Model, cpu: &dyn Model) -> Result<Option<Self>, Disagreement> {
+        let Ok((size, _)) = find_size(cpu, cpu.inputs()) else { return Ok(None) };
+        let mut agreement: Option<Self> = None;
+        for pattern in 0..PROBES {
+            let inputs: Vec<Tensor> = model.inputs().iter().map(|input| row(input, size, pattern)).collect();
+            // Inputs that the model itself refuses would count as failures of the device.
+            let Ok(expected) = run(cpu, &inputs) else { continue };
+            let Ok(found) = run(model, &inputs) else { continue };
+            let comparison = Comparison::new(&expected, &found);
+            match comparison.mismatch() {
+                None => {}
+                // Of random numbers a device may find one box more than another.
+                Some((output, Mismatch::Shape)) if may_differ(cpu, output, &expected, &found) => continue,
+                Some((output, mismatch)) => {
+                    return Err(Disagreement::Mismatch { output: output.to_owned(), mismatch });
+                }
+            }
+            let Some(figures) = comparison.largest() else { continue };
+            let has_other_best = figures.scores.is_some_and(|Scores { rows, top1, .. }| top1 < rows);
+            if has_other_best && figures.relative > GROSS {
+                return Err(Disagreement::Best { relative: figures.relative });
+            }
+            agreement = Some(match agreement {
+                None => Self { runs: 1, figures },
+                Some(before) => Self { runs: before.runs + 1, figures: before.figures.largest(figures) },
+            });
+        }
+        Ok(agreement)
+    }
+}
+
+/// Returns true if the shapes of an output differ only in dimensions that the model declares as dynamic.
+fn may_differ(model: &dyn Model, output: &str, expected: &Tensors, found: &Tensors) -> bool {
+    let shape = |tensors: &Tensors| {
+        tensors.iter().find(|(name, _)| name == output).map(|(_, tensor)| tensor.dimensions.clone())
+    };
+    let (Some(expected), Some(found)) = (shape(expected), shape(found)) else { return false };
+    let Some(signature) = model.outputs().iter().find(|known| known.name == output) else { return false };
+    let Some(declared) = &signature.shape else { return true };
+    let sizes = expected.iter().zip(&found).zip(declared);
+    expected.len() == found.len()
+        && sizes.into_iter().all(|((one, other), declared)| one == other || declared.is_none())
+}
+
+/// One row of an input, or as many equal rows as the model fixes.
+fn row(input: &Signature, size: u32, pattern: u32) -> Tensor {
+    let fixed = input.shape.as_ref().and_then(|shape| *shape.first()?).unwrap_or(1);
+    probe(input, size, &vec![pattern; fixed as usize])
+}
+
+fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+    catch_unwind(AssertUnwindSafe(|| model.run(inputs))).unwrap_or(Err(RunError::Panicked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::TensorType;
+
+    /// A model that changes each number of its input.
+    struct Each {
+        inputs: Vec<Signature>,
+        outputs: Vec<Signature>,
+        function: fn(usize, f32) -> f32,
+        /// How many numbers it returns of ten.
+        returned: u32,
+    }
+
+    impl Model for Each {
+        fn inputs(&self) -> &[Signature] {
+            &self.inputs
+        }
+
+        fn outputs(&self) -> &[Signature] {
+            &self.outputs
+        }
+
+        fn concurrent_runs(&self) -> usize {
+            1
+        }
+
+        fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+            let numbers = inputs[0].data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
+            let numbers = numbers.enumerate().map(|(place, number)| (self.function)(place, number));
+            let bytes = numbers.take(self.returned as usize).flat_map(f32::to_le_bytes).collect();
+            Ok(vec![("y".into(), Tensor::new(vec![1, self.returned], TensorType::Fp32, bytes))])
+        }
+    }
+
+    fn each(function: fn(usize, f32) -> f32) -> Each {
+        let signature = |name: &str| {
+            let shape = Some(vec![None, Some(10)]);
+            vec![Signature { name: name.into(), types: vec![TensorType::Fp32], shape }]
+        };
+        Each { inputs: signature("x"), outputs: signature("y"), function, returned: 10 }
+    }
+
+    #[test]
+    fn a_device_that_computes_almost_the_same_agrees() {
+        let cpu = each(|place, number| number * place as f32);
+        let same = Agreement::check(&cpu, &cpu).expect("agrees").expect("compared");
+        assert_eq!((same.runs, same.figures.absolute), (PROBES, 0.0));
+        let near = each(|place, number| number * place as f32 * (1.0 + 1e-3 * (place % 2) as f32));
+        let near = Agreement::check(&near, &cpu).expect("agrees").expect("compared");
+        assert!((1e-4..TOLERANCE).contains(&near.figures.relative), "{near:?}");
+    }
+
+    #[test]
+    fn a_device_that_computes_something_else_is_refused() {
+        let cpu = each(|place, number| number * place as f32);
+        let nan = each(|place, number| if place == 3 { f32::NAN } else { number * place as f32 });
+        let error = Agreement::check(&nan, &cpu).expect_err("refused").to_string();
+        assert_eq!(error, "output `y` has NaN on one of them only");
+        let reversed = each(|place, number| number * (9 - place) as f32);
+        let error = Agreement::check(&reversed, &cpu).expect_err("refused").to_string();
+        assert!(error.starts_with("another class has the best score"), "{error}");
+        let scaled = each(|place, number| 1.5 * number * place as f32);
+        let scaled = Agreement::check(&scaled, &cpu).expect("the classes agree").expect("compared");
+        assert!(scaled.figures.relative > TOLERANCE, "worth a warning");
+    }
+
+    #[test]
+    fn a_model_that_cannot_be_run_is_not_compared() {
+        let mut cpu = each(|_, number| number);
+        let fewer = Each { returned: 9, ..each(|_, number| number) };
+        let error = Agreement::check(&fewer, &cpu).expect_err("refused").to_string();
+        assert_eq!(error, "output `y` has another shape");
+        cpu.outputs[0].shape = Some(vec![Some(1), None]);
+        assert_eq!(Agreement::check(&fewer, &cpu), Ok(None), "a dimension that the model declares as dynamic");
+        let broken = each(|_, _| panic!("the device is gone"));
+        assert_eq!(Agreement::check(&broken, &cpu), Ok(None));
+    }
+}

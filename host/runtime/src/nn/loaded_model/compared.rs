@@ -1,0 +1,40 @@
+//! The comparison with the same model on the CPU, at admission.
+
+use super::LoadedModel;
+use crate::nn::agreement::{Agreement, TOLERANCE};
+use crate::nn::error::LoadError;
+use crate::nn::model::Model;
+
+impl LoadedModel {
+    /// Compares the outputs with those of the same model on the CPU. Call it after [`LoadedModel::on`].
+    ///
+    /// # Errors
+    /// If the device computes something else.
+    pub fn compared_with(mut self, cpu: &dyn Model) -> Result<Self, LoadError> {
+        let (name, target) = (&self.name, &self.runs_on.1);
+        let checked = Agreement::check(&*self.model, cpu).map_err(|error| {
+            LoadError(format!(
+                "the outputs on target `{target}` are not those on the CPU: {error}. The execution provider computes this \
+                 model wrongly: use another version or other options of it, or another target. \
+                 `compare_with_cpu = false` serves the model nevertheless"
+            ))
+        })?;
+        match checked {
+            None => tracing::warn!(
+                "model {name}, target {target}: it is not known whether the outputs are those on the CPU, because no input \
+                 is known that both accept"
+            ),
+            Some(Agreement { figures, .. }) if figures.relative > TOLERANCE => tracing::warn!(
+                "model {name}, target {target}: the outputs differ from those on the CPU by {:.1} % of the largest; if \
+                 the device does not compute in a lower precision on purpose, check its answers",
+                figures.relative * 100.0
+            ),
+            Some(Agreement { figures, .. }) => tracing::info!(
+                "model {name}, target {target}: the outputs differ from those on the CPU by {:.1e} of the largest",
+                figures.relative
+            ),
+        }
+        self.agreement = checked;
+        Ok(self)
+    }
+}
