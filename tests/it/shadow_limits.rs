@@ -10,6 +10,16 @@ use serde_json::json;
 use crate::batching::metric;
 use crate::shadow::{A, ALL, digits, guests, infer_digit, settled, shadow_metric};
 
+/// Ends the fault of a device also if the test fails: a runtime waits for its threads, and one that hangs would hang the
+/// test.
+struct Recovers(Arc<Device>);
+
+impl Drop for Recovers {
+    fn drop(&mut self) {
+        self.0.set_fault(Fault::None);
+    }
+}
+
 /// The model of digits on a simulated device as chip `b`.
 fn simulated(device: &str, options: &str) -> String {
     format!(
@@ -91,6 +101,7 @@ async fn what_finds_no_room_is_skipped_and_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_hangs_holds_one_slot_and_no_caller_waits_for_it() {
     let device = Device::of("shadow-hangs");
+    let _recovers = Recovers(Arc::clone(&device));
     let config = digits(&simulated("shadow-hangs", ""), &format!("deadline = \"4s\"\n{ALL}"), "deadline = \"500ms\"");
     let server =
         Arc::new(Server::start(&format!("[server]\nmax_shadow_runs = 1\nmax_shadow_queue = 2\n{config}")).await);
@@ -142,6 +153,7 @@ async fn a_shadow_run_never_joins_a_batch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_stops_at_once_with_shadow_runs_that_loop_or_hang() {
     let device = Device::of("shadow-stops");
+    let _recovers = Recovers(Arc::clone(&device));
     let hangs = digits(&simulated("shadow-stops", ""), ALL, "");
     for (config, query, pipeline_body) in [(hangs, "", "digits/4.png"), (guests("", ALL), "?b=loop", "digits/4.png")] {
         let server = Server::start(&config).await;
