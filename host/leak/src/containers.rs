@@ -18,6 +18,8 @@ const COMPARED: usize = 6;
 /// Minimum ratio of the rate of an interval to that of the interval before, if the container grows at a constant rate.
 /// A container with one entry for each different input grows more and more slowly.
 const SLOWEST: f64 = 0.83;
+/// With a ratio below this, more rounds are needed to see whether it grows more and more slowly.
+const STEADY: f64 = 0.95;
 /// Maximum ratio of these rates.
 const FASTEST: f64 = 1.6;
 /// Maximum requests without a doubling, relative to the number that the rate predicts: a bounded container stops
@@ -51,6 +53,8 @@ pub struct ContainerGrowth {
     /// True if it began early enough to be sure that it is not a queue that is emptied now and then, which begins again
     /// each time.
     pub is_sure: bool,
+    /// True if it grows more slowly than before, but not yet so slowly that it is bounded.
+    pub is_slower: bool,
 }
 
 impl Container {
@@ -75,7 +79,8 @@ impl Container {
         let expected = f64::from(self.size.saturating_sub(last.1)) / bytes;
         let waited = calls.saturating_sub(last.0 + slack) as f64;
         let is_sure = 4 * self.grown[0].0 <= calls;
-        let growth = ContainerGrowth { bytes, within: (late - early).abs() / 2.0, is_sure };
+        let is_slower = late < STEADY * early;
+        let growth = ContainerGrowth { bytes, within: (late - early).abs() / 2.0, is_sure, is_slower };
         (waited <= OVERDUE * expected).then_some(growth)
     }
 

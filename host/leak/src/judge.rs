@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::containers::{self, Containers};
 use super::heap::Block;
-use super::population::{self, Trend};
+use super::population::{self, Population, Trend};
 use super::record::{Call, Record, Survivor};
 use super::verdict::{self, Finding, Growth, Held, Verdict};
 
@@ -55,17 +55,40 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
     let births: Vec<(u32, usize)> = survivors.iter().map(|one| (one.block.size, round(one))).collect();
     let mut leaking = Leaking::default();
     let mut is_open = false;
+    let mut together = Population::default();
+    let mut uncertain = Vec::new();
     for (sizes, population) in population::by_size(&record.sizes, &births) {
         let trend = population.trend();
         is_open |= matches!(trend, Trend::Open { .. });
-        if trend.leaks() {
-            leaking.sizes.push(sizes);
+        let is_certain = population.is_certain();
+        if sizes.len() == 1 && !is_certain {
+            together.add(&population);
+        }
+        match trend.leaks() {
+            true if is_certain => leaking.sizes.push(sizes),
+            true => uncertain.push(sizes),
+            false => {}
         }
     }
+    if !uncertain.is_empty() {
+        // A few blocks of one size can look like a leak by accident. All sizes of this kind together cannot.
+        let trend = together.trend();
+        is_open |= matches!(trend, Trend::Open { .. });
+        if trend.leaks() {
+            leaking.sizes.append(&mut uncertain);
+        }
+    }
+    let everything = population::all(&record.sizes, &births);
     let mut in_containers = Growth::default();
     let arenas = containers::arenas(survivors.iter().map(|one| (one.block, one.born)));
     for container in grown.all().chain(&arenas) {
         let Some(growth) = container.growth(calls.len(), record.requests) else { continue };
+        // It may be a table of what was seen. Then fewer and fewer blocks come with it, too.
+        let all_slow = everything.slows();
+        if growth.is_slower && all_slow {
+            continue;
+        }
+        is_open |= growth.is_slower || all_slow;
         if !growth.is_sure {
             // It may be a queue that is emptied now and then and begins again each time.
             is_open = true;
@@ -78,7 +101,7 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
     let mut leaks = !leaking.sizes.is_empty() || !leaking.addresses.is_empty();
     if !leaks {
         // Blocks whose sizes never repeat are visible only in the sum.
-        let trend = population::all(&record.sizes, &births).trend();
+        let trend = everything.trend();
         is_open |= matches!(trend, Trend::Open { .. });
         leaking.is_everything = trend.leaks() && verdict::judge_series(&record.heap) == Verdict::Leaks;
         leaks = leaking.is_everything;
@@ -153,3 +176,6 @@ pub fn series(values: &[u64], requests: usize) -> Finding {
     };
     Finding { verdict, growth, held }
 }
+
+#[cfg(test)]
+mod tests;

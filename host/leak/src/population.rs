@@ -10,6 +10,9 @@
 //! | cache that fills, table of what was seen | fewer and fewer of the later rounds |
 //! | cache with eviction, queue that is emptied | none or few of the earlier rounds |
 //! | full cache with random eviction | fewer of the earlier rounds; the population does not grow |
+//!
+//! A thing of many sizes has so few blocks of each that some of them look like a leak by accident. So the sizes that are not
+//! certain by themselves are judged together, too (`judge`).
 
 use std::collections::BTreeMap;
 
@@ -25,6 +28,13 @@ const PERSISTENCE: f64 = 0.6;
 const TOLERANCE: f64 = 0.05;
 /// Minimum ratio of the growth of a population to the number of blocks that are left of the same rounds.
 const GROWTH: f64 = 0.5;
+/// Maximum half width of the interval of a change over the rounds, relative to the rate, if the blocks of one size alone are
+/// enough for a verdict.
+const CERTAIN: f64 = 0.25;
+/// Minimum decline that is ruled out for a leak; if it is not, more rounds are needed.
+const RULED_OUT: f64 = 0.25;
+/// A decline of more than its interval times this is no accident.
+const CLEARLY: f64 = 1.75;
 /// Maximum fall before a population began to grow, relative to the growth: a queue that was emptied before is no leak.
 const FALL: f64 = 0.1;
 
@@ -80,12 +90,25 @@ impl Population {
         if growth <= 1.0 || late.mean <= 0.0 || growth < GROWTH * late.mean * (rounds - half) as f64 {
             return Trend::Bounded;
         }
-        if late.mean + late.within < (1.0 - TOLERANCE) * early.mean || late.mean < PERSISTENCE * early.mean {
+        let change = verdict::change(&as_numbers(self.left(quarter, rounds)));
+        let is_slower = late.mean < PERSISTENCE * early.mean;
+        if is_slower || late.mean + late.within < (1.0 - TOLERANCE) * early.mean {
             // It grows more and more slowly; but if the rate varies this much, more rounds are needed to be certain.
-            return if all.is_positive() { Trend::Bounded } else { Trend::Open { leaks: false } };
+            if change.declines(TOLERANCE, 1.0) {
+                return if all.is_positive() { Trend::Bounded } else { Trend::Open { leaks: false } };
+            }
+            if is_slower {
+                return Trend::Open { leaks: false };
+            }
         }
         if early.mean >= SURVIVAL * late.mean && third.mean >= SURVIVAL * last.mean {
-            return if all.is_positive() { Trend::Leaks } else { Trend::Open { leaks: false } };
+            return match change {
+                _ if !all.is_positive() => Trend::Open { leaks: false },
+                change if change.declines(TOLERANCE, CLEARLY) => Trend::Bounded,
+                change if change.declines(TOLERANCE, 1.0) => Trend::Open { leaks: true },
+                change if change.mean < 0.0 && change.mean - change.within < -RULED_OUT => Trend::Open { leaks: true },
+                _ => Trend::Leaks,
+            };
         }
         if third.mean < SURVIVAL * last.mean {
             // Few old blocks are left. If there are none, all are replaced.
@@ -98,6 +121,34 @@ impl Population {
     }
 }
 
+impl Population {
+    /// Returns true if the same number of blocks is left of each round, or nearly: then they say enough without the blocks
+    /// of other sizes. A few blocks at random show nothing by themselves.
+    pub fn is_certain(&self) -> bool {
+        let quarter = self.counts.len().saturating_sub(1) / 4;
+        verdict::change(&as_numbers(self.born.get(quarter + 1..).unwrap_or_default())).within < CERTAIN
+    }
+
+    /// Returns true if clearly fewer blocks are left of the later rounds.
+    pub fn slows(&self) -> bool {
+        let quarter = self.counts.len().saturating_sub(1) / 4;
+        let left = as_numbers(self.born.get(quarter + 1..).unwrap_or_default());
+        verdict::change(&left).declines(TOLERANCE, CLEARLY)
+    }
+
+    /// Adds the blocks of another population.
+    pub fn add(&mut self, other: &Self) {
+        for (into, from) in [(&mut self.counts, &other.counts), (&mut self.born, &other.born)] {
+            into.resize(into.len().max(from.len()), 0);
+            into.iter_mut().zip(from).for_each(|(into, from)| *into += from);
+        }
+    }
+}
+
+fn as_numbers(values: &[u64]) -> Vec<f64> {
+    values.iter().map(|&value| value as f64).collect()
+}
+
 /// A mean per round, and half the width of its 95 % confidence interval.
 struct Rate {
     mean: f64,
@@ -106,8 +157,7 @@ struct Rate {
 
 impl Rate {
     fn of(values: &[u64]) -> Self {
-        let values: Vec<f64> = values.iter().map(|&value| value as f64).collect();
-        let (mean, within) = verdict::interval(&values);
+        let (mean, within) = verdict::interval(&as_numbers(values));
         Self { mean, within }
     }
 
@@ -140,11 +190,7 @@ pub fn by_size(rounds: &[BTreeMap<u32, u64>], survivors: &[(u32, usize)]) -> Vec
         let mut pair = one.clone();
         let mut more = exact.range(size + 1..=size + SLACK).peekable();
         if more.peek().is_some() {
-            for (_, other) in more {
-                let sum = |into: &mut [u64], from: &[u64]| into.iter_mut().zip(from).for_each(|(a, b)| *a += b);
-                sum(&mut pair.counts, &other.counts);
-                sum(&mut pair.born, &other.born);
-            }
+            more.for_each(|(_, other)| pair.add(other));
             found.push((size..size + SLACK + 1, pair));
         }
     }

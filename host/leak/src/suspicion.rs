@@ -1,7 +1,8 @@
 //! Growth that repeated rounds do not show, because the plugin keeps something only the first time it gets an input.
 //!
 //! A cache that is keyed by content grows with every new input. Rounds vary the contents of inputs, but not what a decoder
-//! makes of them, and not tensors. Such a cache then grows in the first round only.
+//! makes of them, and not tensors. Such a cache then grows in the first round only. What grows in the second round as in the
+//! first is not of this kind, because the rounds show it.
 
 use std::collections::BTreeSet;
 
@@ -10,13 +11,19 @@ use super::run::Run;
 /// Minimum number of inputs that kept something, and minimum share of the class.
 const FEWEST: usize = 16;
 const SHARE: f64 = 0.9;
+/// Maximum share of these inputs that keep something in the second round, too.
+const AGAIN: f64 = 0.5;
 
 /// The number of inputs of those with the indices `members` for which the first round left a block that is still in
-/// use; 0 if not nearly all did.
+/// use; 0 if not nearly all did, or if the second round did the same.
 pub(super) fn kept_in_first_round(run: &Run<'_>, members: &[usize]) -> usize {
     let members: BTreeSet<usize> = members.iter().copied().collect();
-    let made = run.survivors.iter().filter_map(|survivor| run.calls.get(survivor.born?));
-    let kept: BTreeSet<usize> =
-        made.filter(|call| call.round == 1 && members.contains(&call.sample)).map(|call| call.sample).collect();
-    if kept.len() >= FEWEST && kept.len() as f64 >= SHARE * members.len() as f64 { kept.len() } else { 0 }
+    let kept = |round: usize| {
+        let made = run.survivors.iter().filter_map(|survivor| run.calls.get(survivor.born?));
+        let of_round = made.filter(|call| call.round == round && members.contains(&call.sample));
+        of_round.map(|call| call.sample).collect::<BTreeSet<usize>>().len()
+    };
+    let (first, second) = (kept(1), kept(2));
+    let is_nearly_all = first >= FEWEST && first as f64 >= SHARE * members.len() as f64;
+    if is_nearly_all && second as f64 <= AGAIN * first as f64 { first } else { 0 }
 }

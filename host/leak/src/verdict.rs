@@ -6,6 +6,9 @@
 //! in each octave. A full cache adds nothing. Memory that is allocated only once is allocated in the first round.
 //! Therefore the ratio is 2 for a leak and at most 1 for growth that ends, whatever the sizes are.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
@@ -153,8 +156,51 @@ pub fn interval(values: &[f64]) -> (f64, f64) {
         return (mean, 0.0);
     }
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    let t = StudentsT::new(0.0, 1.0, count - 1.0).map_or(0.0, |t| t.inverse_cdf(0.975));
-    (mean, t * (variance / count).sqrt())
+    (mean, student_t(values.len() - 1) * (variance / count).sqrt())
+}
+
+thread_local! {
+    /// The quantiles that were computed, by degrees of freedom: each takes much longer than the rest of an interval.
+    static QUANTILES: RefCell<HashMap<usize, f64>> = RefCell::default();
+}
+
+/// The 97.5 % quantile of Student's t.
+fn student_t(degrees: usize) -> f64 {
+    let compute = || StudentsT::new(0.0, 1.0, degrees as f64).map_or(0.0, |t| t.inverse_cdf(0.975));
+    QUANTILES.with_borrow_mut(|known| *known.entry(degrees).or_insert_with(compute))
+}
+
+/// How much values change from the first to the last, relative to their mean: by the straight line that fits best.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Change {
+    /// The change; -0.5 if the last value is half the mean below the first.
+    pub mean: f64,
+    /// Half the width of its 95 % confidence interval; infinite if there are too few values.
+    pub within: f64,
+}
+
+impl Change {
+    /// Returns true if the values decline by more than `tolerance` and `times` the interval.
+    pub fn declines(self, tolerance: f64, times: f64) -> bool {
+        self.mean < -tolerance - times * self.within
+    }
+}
+
+/// The change of some values; none with an infinite interval if there are fewer than four, or their mean is not positive.
+pub fn change(values: &[f64]) -> Change {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count.max(1.0);
+    if values.len() < MIN_ROUNDS || mean <= 0.0 {
+        return Change { mean: 0.0, within: f64::INFINITY };
+    }
+    let middle = (count - 1.0) / 2.0;
+    let points = || values.iter().enumerate().map(|(at, value)| (at as f64 - middle, value - mean));
+    let squares: f64 = points().map(|(at, _)| at * at).sum();
+    let slope = points().map(|(at, value)| at * value).sum::<f64>() / squares;
+    let rest: f64 = points().map(|(at, value)| (value - slope * at).powi(2)).sum();
+    let error = (rest / (count - 2.0) / squares).sqrt();
+    let range = (count - 1.0) / mean;
+    Change { mean: slope * range, within: student_t(values.len() - 2) * error * range }
 }
 
 #[cfg(test)]
@@ -178,6 +224,17 @@ mod tests {
         let slack: Vec<_> =
             slack.map(|(at, held)| Held { bytes: held.bytes + at as u64, blocks: held.blocks }).collect();
         assert_eq!(judge(&slack), Verdict::Steady, "one more byte per round is slack of the allocator");
+    }
+
+    #[test]
+    fn a_change_is_relative_to_the_mean_and_has_an_interval() {
+        let falling = change(&[30.0, 25.0, 20.0, 15.0, 10.0]);
+        assert!((falling.mean + 1.0).abs() < 1e-9 && falling.within < 1e-9, "{falling:?}");
+        assert!(falling.declines(0.05, 1.0));
+        let noisy = change(&[9.0, 1.0, 8.0, 2.0, 9.0, 0.0]);
+        assert!(!noisy.declines(0.05, 1.0), "{noisy:?}");
+        assert_eq!(change(&[5.0; 4]), Change { mean: 0.0, within: 0.0 });
+        assert_eq!(change(&[9.0, 1.0]).within, f64::INFINITY, "too few");
     }
 
     #[test]
