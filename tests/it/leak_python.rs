@@ -1,10 +1,10 @@
 //! Leaks in Python: the incident, its mends, and what only looks like a leak (`tests/leaks/python/leak_cases.py`). All
-//! cases are in one component, which is compiled once.
+//! cases are in one component, which is compiled once. The cases of `../shared/cases/leaks` are components of their own.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use plimsoll_tests::TempDir;
+use plimsoll_tests::{TempDir, shared};
 use serde_json::Value;
 
 use crate::leak::{ALL, FAILING, Laboratory, corpus, held_by, text, wrong_classes};
@@ -52,21 +52,33 @@ const CASES: &[Case] = &[
     leaks("module_list", INVALID, (IMAGE, 1.08 * IMAGE), "HISTORY", "[…]['image'] (bytearray, 4,000)"),
     leaks("module_dict", ALL, (IMAGE, 1.05 * IMAGE), "BY_NUMBER", "[…] (bytearray, 4,000)"),
     leaks("small", FAILING, (220.0, 240.0), "FAILURES", "[…]"),
+    leaks("lru_none", ALL, (IMAGE, 1.08 * IMAGE), "head_of", " (lru_cache)[…] (bytearray, 4,000)"),
+    leaks("closure", ALL, (IMAGE, 1.08 * IMAGE), "LISTENERS", "[…].__closure__[…].cell_contents (bytearray, 4,000)"),
+    leaks("generator", ALL, (IMAGE, 1.08 * IMAGE), "STREAMS", "[…] → chunks: image (bytearray, 4,000)"),
     leaks("thread_local", ALL, (IMAGE, 1.05 * IMAGE), "LOCAL", "(bytearray, 4,000)"),
     leaks("context_chain", FAILING, (IMAGE, 1.08 * IMAGE), "LAST", ".args[…] (bytearray, 4,000)"),
+];
+
+/// The files of `../shared/cases/leaks`. Bytes per request of the corpus, whose broken images have 660 bytes on average, and 25
+/// that the laboratory adds. `py_lru_none` keeps two copies of 2,000 bytes.
+const SHARED: &[Case] = &[
+    leaks("py_incident", INVALID, (1_370.0, 2_100.0), "TRUNCATED", ".tb_frame → read_image: image (bytearray, "),
+    leaks("py_incident_count", INVALID, (1_370.0, 2_100.0), "TRUNCATED", ".tb_frame → read_image: image (bytearray, "),
+    leaks("py_lru_none", ALL, (4_000.0, 4_200.0), "head_of", " (lru_cache)[…] (bytearray, 2,000)"),
+    leaks("py_small", FAILING, (220.0, 250.0), "FAILURES", "[…]"),
 ];
 
 /// The cases that run by default, because a case takes half a minute. All run if `PLIMSOLL_LEAK_PYTHON` is `all`.
 const SAMPLE: &[&str] = &["incident", "mended_by_new", "cycles", "small"];
 
-/// Returns true if a case runs.
-fn is_wanted(case: &Case) -> bool {
-    SAMPLE.contains(&case.name) || std::env::var_os("PLIMSOLL_LEAK_PYTHON").is_some_and(|wanted| wanted == "all")
+/// Returns true if all cases run.
+fn are_all_wanted() -> bool {
+    std::env::var_os("PLIMSOLL_LEAK_PYTHON").is_some_and(|wanted| wanted == "all")
 }
 
-/// Builds the component. `None` if Python is not installed.
-fn component() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("leak-python");
+/// Builds the component of a module from sources: names and contents. `None` if Python is not installed.
+fn component(module: &str, sources: &[(&str, String)]) -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("leak-python").join(module);
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let run = |command: &mut Command| -> Option<Output> { command.output().ok() };
     let venv = folder.join("venv");
@@ -83,18 +95,20 @@ fn component() -> Option<PathBuf> {
     // A copy, because importing a module writes its bytecode next to it.
     let source = folder.join("source");
     std::fs::create_dir_all(&source).expect("a folder");
-    std::fs::write(source.join("leak_cases.py"), include_str!("../leaks/python/leak_cases.py")).expect("written");
-    let file = folder.join("leak_cases.wasm");
+    for (name, contents) in sources {
+        std::fs::write(source.join(name), contents).expect("written");
+    }
+    let file = folder.join(format!("{module}.wasm"));
     let mut build = Command::new(venv.join("bin/componentize-py"));
     build.env("VIRTUAL_ENV", &venv).arg("--quiet").arg("--wit-path").arg(repository.join("wit"));
-    build.args(["--world", "plimsoll:stage/preprocessor", "componentize", "leak_cases", "--python-path"]);
+    build.args(["--world", "plimsoll:stage/preprocessor", "componentize", module, "--python-path"]);
     let built = run(build.arg(&source).arg("--output").arg(&file)).expect("componentize-py starts");
     assert!(built.status.success(), "{}", text(&built.stderr));
     Some(file)
 }
 
 /// What is wrong with the report of a case.
-fn mistakes(case: &Case, report: &Value, summary: &str) -> Vec<String> {
+fn mistakes(case: &Case, module: &str, report: &Value, summary: &str) -> Vec<String> {
     let mut wrong = wrong_classes(report, case.leaks_on, case.per_request);
     if case.leaks_on.is_empty() {
         if report["all"]["verdict"] != "steady" {
@@ -103,10 +117,10 @@ fn mistakes(case: &Case, report: &Value, summary: &str) -> Vec<String> {
         return wrong;
     }
     let held = held_by(report);
-    if held != format!("static leak_cases.{}", case.held_by) {
+    if held != format!("static {module}.{}", case.held_by) {
         wrong.push(format!("held by {held}, expected {}", case.held_by));
     }
-    let line = format!("held by      leak_cases.{}", case.held_by);
+    let line = format!("held by      {module}.{}", case.held_by);
     if !summary.lines().any(|shown| shown.contains(&line) && shown.contains(case.chain)) {
         wrong.push(format!("the chain is not shown: {summary}"));
     }
@@ -133,30 +147,95 @@ fn wrong_stack(report: &Value, summary: &str) -> Option<String> {
 
 #[test]
 fn each_case_in_python_has_its_true_verdict_bytes_and_chain() {
-    let Some(plugin) = component() else { return };
+    let module = "leak_cases";
+    let source = include_str!("../leaks/python/leak_cases.py").to_owned();
+    let Some(plugin) = component(module, &[("leak_cases.py", source)]) else { return };
     let (corpus, cache) = (corpus(), TempDir::new().expect("a folder"));
     let mut wrong = Vec::new();
-    for case in CASES.iter().filter(|case| is_wanted(case)) {
-        let laboratory = Laboratory::new();
+    for case in CASES.iter().filter(|case| SAMPLE.contains(&case.name) || are_all_wanted()) {
         let parameter = format!("case={}", case.name);
         let cache = cache.path().to_str().expect("text");
-        let output =
-            laboratory.run(&plugin, corpus.path(), &["--rounds", "4", "--cache", cache, "--parameter", &parameter]);
-        let summary = text(&output.stdout);
-        let expected = i32::from(!case.leaks_on.is_empty());
-        if output.status.code() != Some(expected) {
-            wrong.push(format!("{}: {:?}: {summary}{}", case.name, output.status.code(), text(&output.stderr)));
-            continue;
-        }
-        let mut report = laboratory.report();
-        report["dot"] = laboratory.out("retention.dot").to_str().expect("text").into();
-        let mut found = mistakes(case, &report, &summary);
-        // The runtime's own growth is named, and is not the plugin's.
-        if !summary.contains("componentize-py's runtime, not your code") || summary.contains("strip") {
-            found.push(format!("the remarks are not those for Python: {summary}"));
-        }
-        println!("{:<20} {} {}", case.name, expected, if found.is_empty() { "right" } else { "wrong" });
-        wrong.extend(found.into_iter().map(|mistake| format!("{}: {mistake}", case.name)));
+        let arguments = ["--rounds", "4", "--cache", cache, "--parameter", &parameter];
+        wrong.extend(run(case, module, &plugin, corpus.path(), &arguments));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn each_shared_case_in_python_has_its_true_verdict_bytes_and_chain() {
+    let Some(cases) = shared("cases/leaks").filter(|_| are_all_wanted()) else {
+        plimsoll_tests::skip("the shared cases in Python take minutes: set PLIMSOLL_LEAK_PYTHON=all");
+        return;
+    };
+    let read = |name: &str| std::fs::read_to_string(cases.join(name)).expect("a case");
+    let corpus = corpus();
+    let mut wrong = Vec::new();
+    for case in SHARED {
+        let file = format!("{}.py", case.name);
+        let sources = [(file.as_str(), read(&file)), ("common.py", read("common.py"))];
+        let Some(plugin) = component(case.name, &sources) else { return };
+        wrong.extend(run(case, case.name, &plugin, corpus.path(), &["--rounds", "4"]));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Runs a case. Returns what is wrong.
+fn run(case: &Case, module: &str, plugin: &Path, corpus: &Path, arguments: &[&str]) -> Vec<String> {
+    let laboratory = Laboratory::new();
+    let output = laboratory.run(plugin, corpus, arguments);
+    let summary = text(&output.stdout);
+    let expected = i32::from(!case.leaks_on.is_empty());
+    if output.status.code() != Some(expected) {
+        return vec![format!("{}: {:?}: {summary}{}", case.name, output.status.code(), text(&output.stderr))];
+    }
+    let mut report = laboratory.report();
+    report["dot"] = laboratory.out("retention.dot").to_str().expect("text").into();
+    let mut found = mistakes(case, module, &report, &summary);
+    // The runtime's own growth is named, and is not the plugin's.
+    if !summary.contains("componentize-py's runtime, not your code") || summary.contains("strip") {
+        found.push(format!("the remarks are not those for Python: {summary}"));
+    }
+    if case.name == "incident" {
+        found.extend(wrong_types(&laboratory, &report));
+    }
+    println!("{:<20} {} {}", case.name, expected, if found.is_empty() { "right" } else { "wrong" });
+    found.into_iter().map(|mistake| format!("{}: {mistake}", case.name)).collect()
+}
+
+/// What is wrong with the types of the incident: each request leaves one image, in each round.
+fn wrong_types(laboratory: &Laboratory, report: &Value) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let types = report["types"].as_array().expect("types");
+    let image = types.iter().find(|ty| ty["name"] == "bytearray").expect("the images");
+    let rounds = image["rounds"].as_array().expect("rounds");
+    let requests = report["classes"][image["class"].as_u64().expect("a class") as usize]["samples"].clone();
+    if rounds.len() as u64 != report["rounds"] || rounds.iter().any(|round| round["blocks"] != requests) {
+        wrong.push(format!("not {requests} images in each round: {image}"));
+    }
+    // An image, the block's rest and the object of 32 bytes.
+    let per_request = image["per_request"].as_f64().expect("a number");
+    if !(685.0..=740.0).contains(&per_request) {
+        wrong.push(format!("{per_request} bytes per request are bytearrays"));
+    }
+    let read = |name: &str| std::fs::read_to_string(laboratory.out(name)).expect("a file");
+    let csv = read("growth.csv");
+    let mut rows = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let head = rows.next().expect("a head");
+    let column = |name: &str| head.iter().position(|column| *column == name).expect("a column");
+    let (outcome, kept) = (column("outcome"), column("kept_bytes of bytearray"));
+    let is_wrong =
+        |row: &Vec<&str>| (row[outcome] == "invalid_input") != (row[kept].parse::<u64>().expect("bytes") > 500);
+    if let Some(row) = rows.find(is_wrong) {
+        wrong.push(format!("growth.csv: {row:?}"));
+    }
+    let page = read("report.html");
+    if !page.contains("Which Python objects leak?") || !page.contains("objects (bytes) after round 1") {
+        wrong.push("report.html has no table of types".to_owned());
+    }
+    // The function of the plugin and those of the interpreter below it.
+    let flame = read("flame.svg");
+    if !flame.contains("read_image") || !flame.contains("PyByteArray") && !flame.contains("bytearray___init__") {
+        wrong.push("flame.svg has no native functions".to_owned());
+    }
+    wrong
 }

@@ -1,17 +1,19 @@
 //! Which code allocated the survivors? Runs samples with every allocation traced, and counts bytes and blocks for each
 //! call stack.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use wasmtime::Module;
 
-use super::debug_info::Location;
 use super::malloc_family::Family;
 use super::malloc_tracer::{Event, PythonTracer, Stack, Tracer};
 use super::progress::Progress;
+use super::python::frames::TracedFunction;
 use super::python::host_copies;
 use super::python::interpreter::Interpreter;
+use super::python::native::Natives;
 use super::subject::{PluginUnderTest, Subject, SubjectError, outcome, survives};
 use super::variation::Inputs;
 use plimsoll_runtime::outcome::Outcome;
@@ -35,9 +37,32 @@ pub struct Allocations {
     /// By class and call stack. The caller of [`record`] defines the class numbers.
     pub stacks: HashMap<(usize, Stack), Totals>,
     /// The functions in the stacks of a plugin in Python, by number.
-    pub(crate) python: Option<Vec<Location>>,
+    pub(crate) python: Option<Vec<TracedFunction>>,
     /// Number of allocations whose address is not known. They count as allocated, but never as in use.
     pub unresolved: u64,
+}
+
+impl Allocations {
+    /// The call stacks of a plugin in Python without the functions of its libraries; other call stacks as they are.
+    pub(crate) fn without_libraries(&self) -> Cow<'_, HashMap<(usize, Stack), Totals>> {
+        let Some(functions) = &self.python else { return Cow::Borrowed(&self.stacks) };
+        let mut own: HashMap<(usize, Stack), Totals> = HashMap::new();
+        for ((class, stack), totals) in &self.stacks {
+            let is_python = |number: &u32| functions.get(*number as usize).is_some_and(|function| !function.is_native);
+            let python: Stack = stack.iter().copied().filter(is_python).collect();
+            own.entry((*class, python)).or_default().add(totals);
+        }
+        Cow::Owned(own)
+    }
+}
+
+impl Totals {
+    fn add(&mut self, other: &Self) {
+        self.alloc_space += other.alloc_space;
+        self.alloc_objects += other.alloc_objects;
+        self.inuse_space += other.inuse_space;
+        self.inuse_objects += other.inuse_objects;
+    }
 }
 
 /// Why allocations cannot be traced.
@@ -137,7 +162,7 @@ pub async fn record(
     }
     allocations.python = places.map(|places| {
         let mut places = places.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut places.locations)
+        std::mem::take(&mut places.functions)
     });
     // A container that doubles may not have done so in the last rounds: then its block is one of the first round.
     let later: HashSet<usize> = live.values().filter(|(round, ..)| *round > 0).map(|(_, class, ..)| *class).collect();
@@ -166,11 +191,13 @@ fn library_family(plugin: &PluginUnderTest, subject: &mut Subject<'_>) -> Option
 /// What is needed to trace the allocations of a plugin in Python.
 fn python_tracer(interpreter: Interpreter, plugin: &PluginUnderTest, subject: &mut Subject<'_>) -> PythonTracer {
     let compiled = subject.libraries();
+    let own = std::iter::once((&plugin.module, Some(subject.module.clone())));
+    let natives = Natives::of(own.chain(plugin.libraries.iter().zip(compiled.iter().cloned())));
     let mut libraries = plugin.libraries.iter().zip(compiled);
     let runtime = libraries.find(|(library, _)| host_copies::is_runtime(library));
     let runtime = runtime.and_then(|(library, module)| {
         let kept = library.functions.iter().enumerate().filter(|(_, function)| host_copies::keeps(function));
         Some((module?, kept.map(|(index, _)| index as u32).collect()))
     });
-    PythonTracer { interpreter, places: Arc::default(), runtime }
+    PythonTracer { interpreter, places: Arc::default(), runtime, natives: Arc::new(natives) }
 }

@@ -1,6 +1,6 @@
 //! Runs the samples of one class alone: which classes cause the growth, and by how much?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::corpus::Sample;
 use super::finding::{Growing, Measure};
@@ -75,6 +75,23 @@ fn worst(run: &Run<'_>) -> (Finding, Measure) {
 /// The samples that cause the growth in the second half of a run; `None` if all samples do, or none could be
 /// identified.
 fn growing(run: &Run<'_>, samples: &[Sample]) -> Option<Growing> {
+    let grows: BTreeMap<usize, bool> = if run.collects { keeping(run) } else { enlarging(run) };
+    let (grow, rest): (Vec<_>, Vec<_>) = grows.into_iter().partition(|(_, grows)| *grows);
+    if grow.is_empty() || rest.is_empty() {
+        return None;
+    }
+    let size = |(sample, _): &(usize, bool)| samples[*sample].size;
+    let example = grow.iter().min_by_key(|entry| size(entry)).map(|(sample, _)| samples[*sample].name.clone());
+    Some(Growing {
+        samples: grow.len(),
+        smallest: grow.iter().map(size).min()?,
+        largest_other: rest.iter().map(size).max()?,
+        example: example?,
+    })
+}
+
+/// For each sample whether memory is larger after at least half of its calls.
+fn enlarging(run: &Run<'_>) -> BTreeMap<usize, bool> {
     let mut growth: BTreeMap<usize, (i64, usize)> = BTreeMap::new();
     let bytes = |call: &Call| call.live.map_or(call.linear, |live| live.bytes) as i64;
     let is_known = |call: &Call| call.live.is_some() == run.heap.is_some();
@@ -85,17 +102,22 @@ fn growing(run: &Run<'_>, samples: &[Sample]) -> Option<Growing> {
         entry.1 += usize::from(bytes(&pair[1]) > bytes(&pair[0]));
     }
     let rounds = run.rounds - run.rounds / 2;
-    let (grow, rest): (Vec<_>, Vec<_>) =
-        growth.into_iter().partition(|(_, (bytes, times))| *bytes > 0 && 2 * times >= rounds);
-    if grow.is_empty() || rest.is_empty() {
-        return None;
+    growth.into_iter().map(|(sample, (bytes, times))| (sample, bytes > 0 && 2 * times >= rounds)).collect()
+}
+
+/// For each sample whether at least half of its calls made a block that leaks. In a language with a collector memory is
+/// larger after every call until garbage is collected, so only what is left after the collection counts.
+fn keeping(run: &Run<'_>) -> BTreeMap<usize, bool> {
+    let leaking = run.judge().leaking;
+    let is_late = |call: &Call| call.round > run.rounds / 2;
+    let mut calls: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+    for call in run.calls.iter().filter(|call| is_late(call)) {
+        calls.entry(call.sample).or_default().0 += 1;
     }
-    let size = |(sample, _): &(usize, (i64, usize))| samples[*sample].size;
-    let example = grow.iter().min_by_key(|entry| size(entry)).map(|(sample, _)| samples[*sample].name.clone());
-    Some(Growing {
-        samples: grow.len(),
-        smallest: grow.iter().map(size).min()?,
-        largest_other: rest.iter().map(size).max()?,
-        example: example?,
-    })
+    let made = run.survivors.iter().filter(|survivor| leaking.contains(survivor.block));
+    let keepers: BTreeSet<usize> = made.filter_map(|survivor| survivor.born).collect();
+    for call in keepers.into_iter().filter_map(|index| run.calls.get(index)).filter(|call| is_late(call)) {
+        calls.entry(call.sample).or_default().1 += 1;
+    }
+    calls.into_iter().map(|(sample, (all, keeping))| (sample, 2 * keeping >= all)).collect()
 }

@@ -8,7 +8,7 @@ use super::allocations::Totals;
 use super::census::{BlockKind, Difference, Group};
 use super::debug_info::Location;
 use super::record::Call;
-use super::verdict::{Finding, Verdict};
+use super::verdict::{Finding, Held, Verdict};
 use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
@@ -52,6 +52,9 @@ pub struct Study {
     pub runtime: Finding,
     /// The objects that leak, by type; most bytes first. Empty if the plugin is not in Python.
     pub types: Vec<TypeGrowth>,
+    /// For each type the bytes of its objects that a call made and that are in use at the end, by call; most bytes first.
+    #[serde(skip)]
+    pub types_by_call: Vec<(String, BTreeMap<usize, u64>)>,
     /// True if linear memory grows although the bytes in use do not: the heap is fragmented.
     pub fragments: bool,
     /// Each class of samples.
@@ -62,8 +65,12 @@ pub struct Study {
     pub kinds: Vec<BlockKind>,
     /// The difference between the heap after the first round and at the end.
     pub difference: Vec<Difference>,
-    /// Call stacks that allocated; most bytes in use first.
+    /// Call stacks that allocated; most bytes in use first. Of a plugin in Python they have its functions only.
     pub stacks: Vec<StackReport>,
+    /// The call stacks of a plugin in Python with the functions of its libraries between its own: of the interpreter, for
+    /// example.
+    #[serde(skip)]
+    pub mixed_stacks: Vec<StackReport>,
     /// The reason, if there are no call stacks.
     pub no_stacks: Option<String>,
     /// True if the plugin has DWARF. Without DWARF, source lines and the names of statics are not known.
@@ -95,6 +102,20 @@ pub struct TypeGrowth {
     pub objects: u64,
     /// Their bytes, with the storage of dicts, lists and bytearrays.
     pub bytes: u64,
+    /// Bytes per request of the class.
+    pub per_request: f64,
+    /// What each round made, from the first one.
+    pub rounds: Vec<Held>,
+}
+
+impl TypeGrowth {
+    /// What the first `count` rounds made.
+    pub fn until(&self, count: usize) -> Held {
+        self.rounds
+            .iter()
+            .take(count)
+            .fold(Held::default(), |sum, held| Held { bytes: sum.bytes + held.bytes, blocks: sum.blocks + held.blocks })
+    }
 }
 
 /// A class of samples: those of one subfolder that have the same outcome.
@@ -184,6 +205,11 @@ impl Study {
         ];
         let others = others.into_iter().filter(|(_, finding, _)| finding.verdict != Verdict::Steady);
         std::iter::once(("(all)", &self.all, Measure::Heap)).chain(others).collect()
+    }
+
+    /// The call stacks with all functions that are known.
+    pub fn full_stacks(&self) -> &[StackReport] {
+        if self.mixed_stacks.is_empty() { &self.stacks } else { &self.mixed_stacks }
     }
 
     /// Returns true if anything leaks, known or not.

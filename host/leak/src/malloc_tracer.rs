@@ -8,17 +8,21 @@ use wasmtime::{DebugEvent, DebugHandler, FrameHandle, ModulePC, StoreContextMut,
 use super::malloc_family::{Family, Role};
 use super::python::frames::{self, PlaceNames};
 use super::python::interpreter::Interpreter;
+use super::python::native::{Native, Natives};
 use super::subject::Subject;
 use plimsoll_runtime::stage::StoreState;
 
 /// Frames of a call stack that are kept, from the innermost.
 const MAX_FRAMES: usize = 64;
 
+/// Frames of libraries that are read above an allocation of a plugin in Python.
+const MAX_NATIVE_FRAMES: usize = 256;
+
 /// Native frames above an allocation in which the function of componentize-py's runtime is looked for.
 const RUNTIME_FRAMES: usize = 8;
 
 /// A call stack, innermost first: instruction offsets in the core module, without frames of other modules (adapters). Of a
-/// plugin in Python, the numbers of its functions and lines in [`PlaceNames`].
+/// plugin in Python, the numbers of its functions and lines, and of functions of its libraries, in [`PlaceNames`].
 pub(crate) type Stack = Arc<[u32]>;
 
 /// An allocation or a release, in the order of the calls.
@@ -59,6 +63,8 @@ pub(crate) struct PythonTracer {
     pub(crate) places: Arc<Mutex<PlaceNames>>,
     /// componentize-py's runtime, and the indices of its functions whose blocks are never freed.
     pub(crate) runtime: Option<(wasmtime::Module, Vec<u32>)>,
+    /// The names of the libraries' functions.
+    pub(crate) natives: Arc<Natives>,
 }
 
 impl Tracer {
@@ -142,15 +148,37 @@ impl PythonTracer {
         Ok(false)
     }
 
-    /// The Python functions that run.
+    /// The functions above an allocation: those of Python, and between them those of the libraries that they call. What runs
+    /// Python functions is shown as these functions.
     fn stack(&self, frame: &FrameHandle, store: &mut StoreContextMut<'_, StoreState>) -> wasmtime::Result<Stack> {
         let instance = frame.instance(&mut *store)?;
         let Some(memory) = instance.debug_memory(&mut *store, 0) else { return Ok(Arc::default()) };
         let memory = memory.data(&*store);
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut number = |place| places.number(memory, &self.interpreter, place) as u32;
         let running = frames::running(memory, &self.interpreter);
-        let numbers = running.into_iter().map(|place| places.number(memory, &self.interpreter, place) as u32);
-        Ok(numbers.collect())
+        let running: Vec<Vec<u32>> =
+            running.into_iter().map(|part| part.into_iter().map(&mut number).collect()).collect();
+        let mut running = running.into_iter();
+        let mut stack = Vec::new();
+        let mut at = frame.parent(&mut *store)?;
+        for _ in 0..MAX_NATIVE_FRAMES {
+            let Some(frame) = at else { break };
+            let instance = frame.instance(&mut *store)?;
+            if let Some(library) = self.natives.number(instance.module(&*store))
+                && let Some((function, _)) = frame.wasm_function_index_and_pc(&mut *store)?
+            {
+                let function = function.as_u32();
+                match self.natives.kind(library, function) {
+                    Native::Evaluation => stack.extend(running.next().into_iter().flatten()),
+                    Native::Named => stack.push(places.native(&self.natives, library, function) as u32),
+                    Native::Unnamed => {}
+                }
+            }
+            at = frame.parent(&mut *store)?;
+        }
+        stack.extend(running.flatten());
+        Ok(stack.into())
     }
 }
 

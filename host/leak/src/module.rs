@@ -9,7 +9,9 @@ use std::ops::Range;
 
 use wasmparser::{DataKind, ExternalKind, KnownCustom, Name, Operator, Parser, Payload, TypeRef};
 
-use super::symbols::demangle;
+use plimsoll_runtime::text::printable;
+
+use super::symbols::{LONGEST_NAME, demangle};
 pub use component::ModuleError;
 use component::{core_modules, own_module};
 pub use function::Function;
@@ -32,6 +34,8 @@ pub struct CoreModule {
     pub heap_base: Option<u32>,
     /// Offset of the code section's contents. DWARF's code addresses are relative to it.
     pub code_start: u64,
+    /// The name of the module in its name section: of a library its file name.
+    pub name: Option<String>,
     /// The names of the exported functions. They distinguish the modules of one component.
     pub exports: Vec<String>,
     sections: HashMap<String, Range<usize>>,
@@ -146,6 +150,7 @@ impl CoreModule {
                     if let KnownCustom::Name(reader) = section.as_known() {
                         for name in reader {
                             match name? {
+                                Name::Module { name, .. } => this.name = Some(printable(name, LONGEST_NAME)),
                                 Name::Function(map) => read_names(map, &mut names)?,
                                 Name::Global(map) => read_names(map, &mut global_names)?,
                                 _ => {}

@@ -7,9 +7,9 @@
 //! 3. Examine the survivors of the first run: what are they, and what holds them?
 //! 4. Run the leaking classes again with traced allocations: which code allocated the survivors?
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::allocations::{self, Allocations};
+use super::allocations::{self, Totals};
 use super::census;
 use super::class_run::{self, ClassRun};
 use super::corpus::Sample;
@@ -17,8 +17,10 @@ use super::debug_info::{DebugInfo, Location};
 use super::finding::{Class, Measure, PythonReport, StackReport, Study, TypeGrowth};
 use super::heap::Blocks;
 use super::judge;
+use super::malloc_tracer::Stack;
 use super::progress::Progress;
 use super::python;
+use super::python::frames::TracedFunction;
 use super::python::graph::Graph;
 use super::python::interpreter::Python;
 use super::python::objects::Objects;
@@ -27,7 +29,7 @@ use super::run::{Run, RunError};
 use super::subject::PluginUnderTest;
 use super::suspicion;
 use super::variation::Inputs;
-use super::verdict::{Finding, Verdict};
+use super::verdict::{Finding, Held, Verdict};
 use plimsoll_runtime::outcome::Outcome;
 
 /// Rounds of the traced run: one to warm up, one to count the blocks that are not freed.
@@ -106,13 +108,15 @@ impl Study {
         }
         let debug_info = DebugInfo::of_module(&plugin.module);
         let class_of = |sample: usize| class_of_sample.get(&sample).copied().unwrap_or(0);
-        let mut types = Vec::new();
-        let groups = match (python_graph(&run, plugin), ()) {
-            (Some(graph), ()) => {
-                types = type_growth(python::types(&run, &heap.leaking, &graph, &class_of));
-                python::groups(&run, &heap.leaking, &graph, &class_of)
-            }
-            (None, ()) => match scan_references(&mut run, plugin, &debug_info) {
+        let mut types = python::Types::default();
+        // Two steps, because the graph borrows the run.
+        let of_python = python_graph(&run, plugin).map(|graph| {
+            types = python::types(&run, &heap.leaking, &graph, &class_of);
+            python::groups(&run, &heap.leaking, &graph, &class_of)
+        });
+        let groups = match of_python {
+            Some(groups) => groups,
+            None => match scan_references(&mut run, plugin, &debug_info) {
                 Some(references) => census::groups(&run, &heap.leaking, &references, &class_of),
                 None => Vec::new(),
             },
@@ -134,12 +138,14 @@ impl Study {
             kept_in_first_round: suspicion::kept_in_first_round(&run, &run.samples),
             python: python_report(&run),
             runtime,
-            types,
+            types: type_growth(types.leaking, &found, run.rounds),
+            types_by_call: most_first(types.by_call),
             fragments,
             groups,
             kinds: census::kinds(&run, &heap.leaking, samples, &class_of),
             difference: census::difference(&run),
             stacks: Vec::new(),
+            mixed_stacks: Vec::new(),
             no_stacks: None,
             has_debug_info: debug_info.has_lines(),
             calls: run.calls.clone(),
@@ -151,7 +157,13 @@ impl Study {
             progress.step("tracing allocations", chosen.len() * TRACED_ROUNDS);
             let class = |sample, _| class_of(sample);
             match allocations::record(plugin, &inputs, &chosen, TRACED_ROUNDS, class, progress).await {
-                Ok(allocations) => study.stacks = stacks(&allocations, plugin, &debug_info),
+                Ok(allocations) => {
+                    let own = allocations.without_libraries();
+                    study.stacks = stacks(&own, &allocations.python, plugin, &debug_info);
+                    if allocations.python.is_some() {
+                        study.mixed_stacks = stacks(&allocations.stacks, &allocations.python, plugin, &debug_info);
+                    }
+                }
                 Err(error) => study.no_stacks = Some(error.to_string()),
             }
         } else {
@@ -194,13 +206,25 @@ fn python_graph<'r>(run: &'r Run<'_>, plugin: &PluginUnderTest) -> Option<Graph<
     graph
 }
 
-/// The types with most bytes of each class first.
-fn type_growth(classes: BTreeMap<usize, python::ByType>) -> Vec<TypeGrowth> {
-    let types = classes.into_iter().flat_map(|(class, types)| {
-        types.into_iter().map(move |(name, (objects, bytes))| TypeGrowth { class, name, objects, bytes })
+/// The types that leak, most bytes first. What only the first round made is no leak.
+fn type_growth(types: BTreeMap<(usize, String), Vec<Held>>, classes: &[Class], rounds: usize) -> Vec<TypeGrowth> {
+    let types = types.into_iter().map(|((class, name), made)| {
+        let requests = classes.get(class).map_or(0, |class| class.samples) * rounds.saturating_sub(1);
+        let mut growth = TypeGrowth { class, name, objects: 0, bytes: 0, per_request: 0.0, rounds: made };
+        let (all, first) = (growth.until(usize::MAX), growth.until(1));
+        (growth.objects, growth.bytes) = (all.blocks - first.blocks, all.bytes - first.bytes);
+        growth.per_request = growth.bytes as f64 / requests.max(1) as f64;
+        growth
     });
-    let mut types: Vec<_> = types.collect();
+    let mut types: Vec<_> = types.filter(|growth| growth.bytes > 0).collect();
     types.sort_by_key(|ty| std::cmp::Reverse(ty.bytes));
+    types
+}
+
+/// The types with the bytes of each call, most bytes first.
+fn most_first(types: BTreeMap<String, BTreeMap<usize, u64>>) -> Vec<(String, BTreeMap<usize, u64>)> {
+    let mut types: Vec<_> = types.into_iter().collect();
+    types.sort_by_key(|(_, calls)| std::cmp::Reverse(calls.values().sum::<u64>()));
     types
 }
 
@@ -247,21 +271,26 @@ fn scan_references(run: &mut Run<'_>, plugin: &PluginUnderTest, debug_info: &Deb
     Some(References::scan(&layout, heap, &blocks))
 }
 
-/// The traced call stacks with the names of their functions.
-fn stacks(allocations: &Allocations, plugin: &PluginUnderTest, debug_info: &DebugInfo<'_>) -> Vec<StackReport> {
+/// The traced call stacks with the names of their functions. `python`: the functions of a plugin in Python.
+fn stacks(
+    traced: &HashMap<(usize, Stack), Totals>,
+    python: &Option<Vec<TracedFunction>>,
+    plugin: &PluginUnderTest,
+    debug_info: &DebugInfo<'_>,
+) -> Vec<StackReport> {
     let mut known: BTreeMap<u32, Vec<Location>> = BTreeMap::new();
-    let mut stacks: Vec<_> = allocations
-        .stacks
+    let mut stacks: Vec<_> = traced
         .iter()
         .map(|((class, stack), totals)| {
             let frames = stack.iter().flat_map(|&offset| {
-                if let Some(functions) = &allocations.python {
-                    return functions.get(offset as usize).cloned().into_iter().collect();
+                if let Some(functions) = python {
+                    let function = functions.get(offset as usize);
+                    return function.map(|function| function.location.clone()).into_iter().collect();
                 }
                 known.entry(offset).or_insert_with(|| debug_info.locations(&plugin.module, offset)).clone()
             });
             let mut frames: Vec<Location> = frames.collect();
-            if frames.is_empty() && allocations.python.is_some() {
+            if frames.is_empty() && python.is_some() {
                 let function = NO_PYTHON_FUNCTION.to_owned();
                 frames.push(Location { function, file: None, line: None });
             }

@@ -7,9 +7,10 @@ use crate::census::{Group, PythonPath, leaked};
 use crate::judge::Leaking;
 use crate::retention::{Chain, Link, Root};
 use crate::run::Run;
+use crate::verdict::Held;
 
-/// The number of objects of a type, and the bytes of their blocks with what belongs to them.
-pub(crate) type ByType = BTreeMap<String, (u64, u64)>;
+/// The type of blocks without an object.
+const NO_OBJECT: &str = "(no Python object)";
 
 /// Groups the survivors that leak by class and by the chain that holds them, most bytes first. `class_of` returns a
 /// sample's class.
@@ -54,22 +55,33 @@ pub(crate) fn groups(
     groups
 }
 
-/// The surviving objects that leak, by class and type.
-pub(crate) fn types(
-    run: &Run<'_>,
-    leaking: &Leaking,
-    graph: &Graph<'_>,
-    class_of: &dyn Fn(usize) -> usize,
-) -> BTreeMap<usize, ByType> {
-    let mut found: BTreeMap<usize, ByType> = BTreeMap::new();
-    for (_, class, block, _) in leaked(run, leaking, class_of) {
-        let Some((index, _)) = run.all_blocks.holding(block.address) else { continue };
+/// The surviving objects by type.
+#[derive(Debug, Default)]
+pub(crate) struct Types {
+    /// Those that leak, by class, type and the round that made them; the first round is at 0.
+    pub(crate) leaking: BTreeMap<(usize, String), Vec<Held>>,
+    /// The bytes of all that calls made, by type and call.
+    pub(crate) by_call: BTreeMap<String, BTreeMap<usize, u64>>,
+}
+
+/// The surviving objects that were made by calls, with what belongs to them.
+pub(crate) fn types(run: &Run<'_>, leaking: &Leaking, graph: &Graph<'_>, class_of: &dyn Fn(usize) -> usize) -> Types {
+    let mut found = Types::default();
+    for survivor in &run.survivors {
+        let Some((born, call)) = survivor.born.and_then(|born| Some((born, run.calls.get(born)?))) else { continue };
+        let Some((index, block)) = run.all_blocks.holding(survivor.block.address) else { continue };
         let owner = graph.owner(index);
-        let name = owner.map_or_else(|| "(no Python object)".to_owned(), |object| graph.objects.type_name(object));
-        let is_object = graph.objects.in_block(index).is_some() || owner.is_none();
-        let (count, bytes) = found.entry(class).or_default().entry(name).or_default();
-        *count += u64::from(is_object);
-        *bytes += u64::from(block.size);
+        let name = owner.map_or_else(|| NO_OBJECT.to_owned(), |object| graph.objects.type_name(object));
+        let bytes = u64::from(block.size);
+        if leaking.contains(block) {
+            let rounds = found.leaking.entry((class_of(call.sample), name.clone())).or_default();
+            let round = call.round.saturating_sub(1);
+            rounds.resize(rounds.len().max(round + 1), Held::default());
+            // The storage of an object is no object of its own.
+            rounds[round].blocks += u64::from(graph.objects.in_block(index).is_some() || owner.is_none());
+            rounds[round].bytes += bytes;
+        }
+        *found.by_call.entry(name).or_default().entry(born).or_default() += bytes;
     }
     found
 }

@@ -13,6 +13,8 @@ use plimsoll_runtime::text::{grouped, printable};
 const MAX_NAMED_KEYS: u32 = 8;
 /// Maximum bytes of a key that is shown.
 const LONGEST_KEY: usize = 40;
+/// The type of a function with `functools.lru_cache`. Its entries are in a dict that has no name in Python.
+const LRU_CACHE: &str = "functools._lru_cache_wrapper";
 /// Maximum steps that are shown of a chain.
 const MAX_STEPS: usize = 24;
 
@@ -97,7 +99,8 @@ impl Step {
                 let class = class.map_or_else(String::new, |ty| format!(" ({}) ", ty.name));
                 format!(" → {function}: {name}{class}")
             }
-            Edge::Hidden => format!(" → {}", objects.type_name(self.to)),
+            Edge::Hidden if objects.type_name(self.from) == LRU_CACHE => " (lru_cache)".to_owned(),
+            Edge::Hidden | Edge::Loose => format!(" → {}", objects.type_name(self.to)),
         }
     }
 }

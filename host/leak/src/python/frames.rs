@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::interpreter::Interpreter;
+use super::native::Natives;
 use super::text::str_object;
 use crate::debug_info::Location;
 use crate::heap::word;
@@ -21,11 +22,11 @@ const TAGS: u32 = 3;
 /// A place in the code: a code object, and an instruction's offset in bytes.
 pub(crate) type Place = (u32, u32);
 
-/// The Python frames from the innermost.
-pub(crate) fn running(memory: &[u8], interpreter: &Interpreter) -> Vec<Place> {
+/// The Python frames from the innermost. Each part has the frames that one call of the interpreter's function runs.
+pub(crate) fn running(memory: &[u8], interpreter: &Interpreter) -> Vec<Vec<Place>> {
     let offsets = &interpreter.offsets;
     let at = |address: u32, offset: u32| word(memory, address.checked_add(offset)?);
-    let mut found = Vec::new();
+    let mut found = vec![Vec::new()];
     let thread = at(interpreter.state, offsets.threads_head).unwrap_or(0);
     let mut frame = at(thread, offsets.current_frame).unwrap_or(0);
     for _ in 0..MAX_FRAMES {
@@ -34,8 +35,9 @@ pub(crate) fn running(memory: &[u8], interpreter: &Interpreter) -> Vec<Place> {
         }
         let owner = frame.checked_add(offsets.frame.owner).and_then(|at| memory.get(at as usize));
         let Some(&owner) = owner else { break };
-        if owner < INTERPRETERS_OWN {
-            found.extend(place(memory, interpreter, frame));
+        match found.last_mut() {
+            Some(part) if owner < INTERPRETERS_OWN => part.extend(place(memory, interpreter, frame)),
+            _ => found.push(Vec::new()),
         }
         frame = at(frame, offsets.frame.previous).unwrap_or(0);
     }
@@ -54,13 +56,22 @@ fn place(memory: &[u8], interpreter: &Interpreter, frame: u32) -> Option<Place> 
     (name == "code").then(|| (code, instruction.saturating_sub(first)))
 }
 
-/// The names of places, each read once.
+/// A function on the call stack of a plugin in Python.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TracedFunction {
+    pub(crate) location: Location,
+    /// True if it is a function of a library, not of Python.
+    pub(crate) is_native: bool,
+}
+
+/// The names of places and of functions of libraries, each read once.
 #[derive(Debug, Default)]
 pub(crate) struct PlaceNames {
     known: HashMap<Place, usize>,
     numbers: HashMap<Location, usize>,
+    natives: HashMap<(usize, u32), usize>,
     /// The functions, by number.
-    pub(crate) locations: Vec<Location>,
+    pub(crate) functions: Vec<TracedFunction>,
 }
 
 impl PlaceNames {
@@ -71,13 +82,21 @@ impl PlaceNames {
             return known;
         }
         let location = location(memory, interpreter, place);
-        let next = self.locations.len();
+        let next = self.functions.len();
         let number = *self.numbers.entry(location.clone()).or_insert(next);
         if number == next {
-            self.locations.push(location);
+            self.functions.push(TracedFunction { location, is_native: false });
         }
         self.known.insert(place, number);
         number
+    }
+
+    /// The number of a library's function.
+    pub(crate) fn native(&mut self, natives: &Natives, library: usize, function: u32) -> usize {
+        *self.natives.entry((library, function)).or_insert_with(|| {
+            self.functions.push(TracedFunction { location: natives.location(library, function), is_native: true });
+            self.functions.len() - 1
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What holds the objects: the shortest chain of references from a module's global to each of them.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -32,6 +32,39 @@ enum Parent {
     Root(Rc<str>),
     /// Another object refers to it.
     Object(u32, Edge),
+}
+
+/// References that are followed later: the first to each object.
+#[derive(Default)]
+struct Later {
+    targets: HashSet<u32>,
+    references: VecDeque<(u32, u32, Edge)>,
+}
+
+impl Later {
+    fn add(&mut self, from: u32, target: u32, edge: Edge) {
+        if self.targets.insert(target) {
+            self.references.push_back((from, target, edge));
+        }
+    }
+
+    fn next(&mut self) -> Option<(u32, u32, Edge)> {
+        self.references.pop_front()
+    }
+}
+
+/// Notes how an object is reached. Returns false if it was reached before.
+fn reach(reached: &mut HashMap<u32, Reached>, parent: u32, target: u32, edge: Edge) -> bool {
+    let Some(Reached { depth, early, .. }) = reached.get(&parent) else { return false };
+    let depth = depth + 1;
+    let early = if depth <= KEPT { target } else { *early };
+    match reached.entry(target) {
+        Entry::Vacant(entry) => {
+            entry.insert(Reached { parent: Parent::Object(parent, edge), depth, early });
+            true
+        }
+        Entry::Occupied(_) => false,
+    }
 }
 
 /// What holds each object.
@@ -93,17 +126,27 @@ impl<'a> Graph<'a> {
         found
     }
 
+    /// Follows references from the objects of a queue. Those that are certain come first, so that a stale word in a buffer
+    /// is no holder of what a list holds.
     fn follow(&mut self, mut queue: VecDeque<u32>) {
-        while let Some(object) = queue.pop_front() {
-            let Some(Reached { parent, depth, early }) = self.reached.get(&object) else { continue };
+        let (mut hidden, mut loose) = (Later::default(), Later::default());
+        loop {
+            let Some(object) = queue.pop_front() else {
+                let Some((parent, target, edge)) = hidden.next().or_else(|| loose.next()) else { break };
+                if reach(&mut self.reached, parent, target, edge) {
+                    queue.push_back(target);
+                }
+                continue;
+            };
+            let Some(Reached { parent, .. }) = self.reached.get(&object) else { continue };
             let is_namespace = matches!(parent, Parent::Object(_, Edge::Namespace));
-            let (depth, early) = (depth + 1, *early);
             let (reached, owners) = (&mut self.reached, &mut self.owners);
             self.objects.references(object, is_namespace, &mut |reference| match reference {
+                Reference::Object(target, _) if reached.contains_key(&target) => {}
+                Reference::Object(target, Edge::Hidden) => hidden.add(object, target, Edge::Hidden),
+                Reference::Object(target, Edge::Loose) => loose.add(object, target, Edge::Loose),
                 Reference::Object(target, edge) => {
-                    if let Entry::Vacant(entry) = reached.entry(target) {
-                        let early = if depth <= KEPT { target } else { early };
-                        entry.insert(Reached { parent: Parent::Object(object, edge), depth, early });
+                    if reach(reached, object, target, edge) {
                         queue.push_back(target);
                     }
                 }

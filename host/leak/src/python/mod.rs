@@ -3,7 +3,7 @@
 //! - `offsets`: the interpreter's table of offsets. `interpreter`: the interpreter that it describes.
 //! - `types`, `objects`, `references`: the types, the objects, and what each refers to. `text`: texts in memory.
 //! - `graph`: the references from the modules. `chain`: the names of a chain. `census`: objects by type.
-//! - `collector`: runs the collector of the guest. `frames`: the functions that run.
+//! - `collector`: runs the collector of the guest. `frames`: the functions that run, `native`: those of the libraries.
 //! - `host_copies`: what componentize-py's runtime keeps, which is not the plugin's leak.
 //! - `synthetic`: a small interpreter for tests and fuzzing.
 
@@ -14,6 +14,7 @@ pub(crate) mod frames;
 pub(crate) mod graph;
 pub(crate) mod host_copies;
 pub(crate) mod interpreter;
+pub(crate) mod native;
 pub(crate) mod objects;
 mod offsets;
 mod references;
@@ -22,4 +23,4 @@ pub(crate) mod synthetic;
 mod text;
 mod types;
 
-pub(crate) use census::{ByType, groups, types};
+pub(crate) use census::{Types, groups, types};

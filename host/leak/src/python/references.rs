@@ -53,6 +53,8 @@ pub(super) enum Edge {
     Local(u32, u32),
     /// A field without a name.
     Hidden,
+    /// A word in a block that belongs to the object. It may be left from what was there before.
+    Loose,
 }
 
 /// One reference of a chain.
@@ -201,11 +203,11 @@ impl Objects<'_> {
         for offset in all.filter(|&offset| !known(offset)) {
             let Some(target) = self.at(object, offset) else { break };
             let Some((index, block)) = self.blocks.holding(target).filter(|(_, block)| block.address == target) else {
-                seen.weak_free(target);
+                seen.weak_free(target, Edge::Hidden);
                 continue;
             };
             if self.in_block[index].is_some() {
-                seen.weak_free(target);
+                seen.weak_free(target, Edge::Hidden);
             } else if follow || ty.kind == Kind::ByteArray {
                 seen.block(target);
                 if follow {
@@ -219,7 +221,7 @@ impl Objects<'_> {
     fn words_of(&self, block: Block, seen: &mut Seen<'_, '_>) {
         for at in self.counted(block.bytes().step_by(WORD as usize)) {
             if let Some(target) = word(self.memory, at) {
-                seen.weak_free(target);
+                seen.weak_free(target, Edge::Loose);
             }
         }
     }
@@ -247,10 +249,10 @@ impl Seen<'_, '_> {
     }
 
     /// A reference that is only known by its value: weak references are not followed, because they hold nothing.
-    fn weak_free(&mut self, target: u32) {
+    fn weak_free(&mut self, target: u32, edge: Edge) {
         let is_weak = || self.objects.types.of(target).is_some_and(|ty| ty.kind == Kind::WeakReference);
         if self.objects.is_object(target) && !is_weak() {
-            self.edge(target, Edge::Hidden);
+            self.edge(target, edge);
         }
     }
 

@@ -26,9 +26,9 @@ pub(super) fn svg(study: &Study) -> Result<Option<String>, ReportError> {
     if study.stacks.is_empty() {
         return Ok(None);
     }
-    let in_use = study.stacks.iter().any(|stack| stack.totals.inuse_space > 0);
-    let lines: Vec<String> = study
-        .stacks
+    let stacks = study.full_stacks();
+    let in_use = stacks.iter().any(|stack| stack.totals.inuse_space > 0);
+    let lines: Vec<String> = stacks
         .iter()
         .filter_map(|stack| {
             let bytes = if in_use { stack.totals.inuse_space } else { stack.totals.alloc_space };

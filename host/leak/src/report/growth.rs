@@ -7,7 +7,11 @@ use crate::corpus::Sample;
 use crate::finding::{Measure, Study};
 use crate::verdict::Finding;
 
-/// A table with one row for each call of the run over all samples.
+/// Maximum types that have a column.
+const MAX_TYPES: usize = 24;
+
+/// A table with one row for each call of the run over all samples. For a plugin in Python it has a column for each type:
+/// the bytes of its objects that the call made and that are in use at the end.
 ///
 /// # Errors
 /// No known errors, because the writer is a buffer.
@@ -16,6 +20,9 @@ pub(super) fn csv(study: &Study, samples: &[Sample]) -> Result<String, ReportErr
     let mut writer = csv::Writer::from_writer(Vec::new());
     let head =
         ["call", "round", "sample", "folder", "outcome", "live_bytes", "live_blocks", "linear_bytes", "host_bytes"];
+    let types = &study.types_by_call[..study.types_by_call.len().min(MAX_TYPES)];
+    let type_names = types.iter().map(|(name, _)| format!("kept_bytes of {name}"));
+    let head: Vec<String> = head.iter().map(|&name| name.to_owned()).chain(type_names).collect();
     writer.write_record(head).map_err(|error| failed(&error))?;
     for (index, call) in study.calls.iter().enumerate() {
         let sample = &samples[call.sample];
@@ -33,7 +40,8 @@ pub(super) fn csv(study: &Study, samples: &[Sample]) -> Result<String, ReportErr
             call.linear.to_string(),
             call.host.to_string(),
         ];
-        writer.write_record(&row).map_err(|error| failed(&error))?;
+        let of_types = types.iter().map(|(_, calls)| calls.get(&index).copied().unwrap_or(0).to_string());
+        writer.write_record(row.into_iter().chain(of_types)).map_err(|error| failed(&error))?;
     }
     let bytes = writer.into_inner().map_err(|error| failed(&error))?;
     String::from_utf8(bytes).map_err(|error| failed(&error))

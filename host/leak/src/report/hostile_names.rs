@@ -10,7 +10,7 @@ use crate::allocations::Totals;
 use crate::census::Group;
 use crate::conclusion::Conclusion;
 use crate::debug_info::Location;
-use crate::finding::{Class, Measure, StackReport, Study};
+use crate::finding::{Class, Measure, StackReport, Study, TypeGrowth};
 use crate::retention::{Chain, Link, Root};
 use crate::symbols::demangle;
 use crate::verdict::{Finding, Growth, Held, Verdict};
@@ -56,12 +56,21 @@ fn study() -> Study {
         kept_in_first_round: 0,
         python: None,
         runtime: Finding::STEADY,
-        types: Vec::new(),
+        types: vec![TypeGrowth {
+            class: 0,
+            name: shown.clone(),
+            objects: 1,
+            bytes: 9,
+            per_request: 9.0,
+            rounds: vec![Held::default(), Held { bytes: 9, blocks: 1 }],
+        }],
+        types_by_call: vec![(shown.clone(), [(0, 9)].into())],
         fragments: false,
         classes: vec![class],
         groups: vec![group],
         kinds: Vec::new(),
         difference: Vec::new(),
+        mixed_stacks: Vec::new(),
         stacks: vec![StackReport { class: 0, frames: vec![frame], totals }],
         no_stacks: None,
         has_debug_info: true,

@@ -51,6 +51,10 @@ pub(super) fn page(study: &Study, conclusion: Conclusion, chart: &str, flame: Op
                 (PreEscaped(svg_element(chart)))
                 h2 { "What holds the surviving blocks?" }
                 (holders(study))
+                @if !study.types.is_empty() {
+                    h2 { "Which Python objects leak?" }
+                    (types(study))
+                }
                 h2 { "Which code allocated them?" }
                 (stacks(study))
                 @if let Some(flame) = flame {
@@ -136,6 +140,35 @@ fn holders(study: &Study) -> Markup {
             @for group in study.groups.iter().take(ROWS) {
                 tr { td { (class_name(study, group.class)) } td { code { (chain(group)) } } }
             }
+        }
+    }
+}
+
+/// The growth of each type over the rounds.
+fn types(study: &Study) -> Markup {
+    let mut rounds: Vec<usize> = [1, study.rounds / 4, study.rounds / 2, study.rounds].into();
+    rounds.dedup();
+    html! {
+        table {
+            tr {
+                th { "class" } th { "type" } th.n { "bytes per request" }
+                @for round in &rounds { th.n { "objects (bytes) after round " (round) } }
+            }
+            @for ty in study.types.iter().take(ROWS) {
+                tr {
+                    td { (class_name(study, ty.class)) }
+                    td { code { (ty.name) } }
+                    td.n { (format!("{:.0}", ty.per_request)) }
+                    @for &round in &rounds {
+                        @let held = ty.until(round);
+                        td.n { (grouped(held.blocks)) " (" (grouped(held.bytes)) ")" }
+                    }
+                }
+            }
+        }
+        p {
+            "Objects of all calls up to a round that are in use at the end; bytes with the storage of dicts, lists and "
+            "bytearrays. " code { "growth.csv" } " has these bytes by call."
         }
     }
 }

@@ -156,7 +156,7 @@ pub(super) fn profile(study: &Study) -> Result<Option<Vec<u8>>, ReportError> {
     let comment = tables.string(&comment);
     tables.profile.comment.push(comment);
     let class_key = tables.string("class");
-    for stack in &study.stacks {
+    for stack in study.full_stacks() {
         let class = tables.string(&study.classes[stack.class].name());
         let totals = stack.totals;
         let values = [totals.inuse_space, totals.inuse_objects, totals.alloc_space, totals.alloc_objects];

@@ -124,7 +124,13 @@ fn leaking_class(text: &mut String, study: &Study, index: usize, class: &Class) 
     for ty in study.types.iter().filter(|ty| ty.class == index).take(MAX_TYPES) {
         // A container that grew has a new storage, but is no new object.
         let count = if ty.objects == 0 { " (its storage)".to_owned() } else { format!(" × {}", grouped(ty.objects)) };
-        let _ = writeln!(text, "  objects      {}{count}, {} bytes", ty.name, grouped(ty.bytes));
+        let per_request = grouped(ty.per_request.round() as u64);
+        let _ = writeln!(
+            text,
+            "  objects      {}{count}, {} bytes ({per_request} per request)",
+            ty.name,
+            grouped(ty.bytes)
+        );
     }
     for kind in study.kinds.iter().filter(|kind| kind.class == index).take(MAX_SHOWN) {
         let _ = writeln!(

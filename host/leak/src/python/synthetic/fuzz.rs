@@ -15,7 +15,7 @@ pub(crate) fn read_all(memory: &[u8]) -> Option<usize> {
     let heap = Heap::find(memory, HEAP)?;
     let blocks = heap.walk(memory)?;
     let mut names = PlaceNames::default();
-    for place in running(memory, &interpreter) {
+    for place in running(memory, &interpreter).into_iter().flatten() {
         names.number(memory, &interpreter, place);
     }
     let objects = Objects::new(memory, interpreter, &blocks);
