@@ -2,7 +2,7 @@
 //! byte selects the size of the result, and how the image is placed in it.
 #![no_main]
 
-use image_core::{Channels, Layout, Limits, Mode, Pack, Settings, Target, prepare, prepare_scalar};
+use image_core::{Channels, Dtype, Layout, Limits, Mode, Pack, Settings, Target, prepare, prepare_scalar};
 use libfuzzer_sys::fuzz_target;
 
 fn settings(choice: u8) -> Settings {
@@ -20,7 +20,7 @@ fn settings(choice: u8) -> Settings {
             pad: 114,
             mean: [0.0; 3],
             scale: [1.0; 3],
-            bytes: true,
+            dtype: Dtype::U8,
         },
         limits: Limits { max_pixels: 1_000_000, max_bytes: 16 << 20 },
         draft: choice & 0x80 != 0,

@@ -11,7 +11,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use image_core::{Channels, Elements, Layout, Limits, Mode, Pack, Settings, Target, prepare};
+use image_core::{Channels, Dtype, Elements, Layout, Limits, Mode, Pack, Settings, Target, prepare};
 use plimsoll::serve::App;
 use plimsoll_runtime::stage::{Request, RunLog};
 use plimsoll_tests::bench::{self, Table};
@@ -115,7 +115,7 @@ fn settings(draft: bool, bytes: bool) -> Settings {
             pad: 0,
             mean: MEAN,
             scale: SCALE,
-            bytes,
+            dtype: if bytes { Dtype::U8 } else { Dtype::F32 },
         },
         limits: Limits { max_pixels: 25_000_000, max_bytes: 192 << 20 },
         draft,

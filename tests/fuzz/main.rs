@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout as Block, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use image_core::{Channels, Layout, Limits, Mode, Pack, Settings, Target, prepare};
+use image_core::{Channels, Dtype, Layout, Limits, Mode, Pack, Settings, Target, prepare};
 use plimsoll_tests::jpeg::Jpeg;
 use plimsoll_tests::shared;
 
@@ -132,7 +132,7 @@ fn settings(random: &mut Random) -> Settings {
             pad: 114,
             mean: [0.0; 3],
             scale: [1.0; 3],
-            bytes: random.below(2) == 0,
+            dtype: [Dtype::U8, Dtype::F32, Dtype::F16, Dtype::Bf16][random.below(4)],
         },
         limits: Limits { max_pixels: 4_000_000, max_bytes: MAX_BYTES },
         draft: random.below(3) == 0,

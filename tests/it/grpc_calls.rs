@@ -135,18 +135,18 @@ async fn grpc_every_datatype_uses_its_field_of_the_contents() {
     let server = echo().await;
     let mut client = client(&server).await;
     let contents = InferTensorContents::default;
-    for (datatype, given, back) in [
-        ("BOOL", InferTensorContents { bool_contents: vec![true, false], ..contents() }, "UINT8"),
-        ("INT8", InferTensorContents { int_contents: vec![-128, 127], ..contents() }, "INT32"),
-        ("INT16", InferTensorContents { int_contents: vec![-32768, 5], ..contents() }, "INT32"),
-        ("INT32", InferTensorContents { int_contents: vec![i32::MIN, 5], ..contents() }, "INT32"),
-        ("INT64", InferTensorContents { int64_contents: vec![i64::MIN, 5], ..contents() }, "INT64"),
-        ("UINT8", InferTensorContents { uint_contents: vec![255, 5], ..contents() }, "UINT8"),
-        ("UINT16", InferTensorContents { uint_contents: vec![65535, 5], ..contents() }, "INT32"),
-        ("UINT32", InferTensorContents { uint_contents: vec![u32::MAX, 5], ..contents() }, "INT64"),
-        ("UINT64", InferTensorContents { uint64_contents: vec![5, 6], ..contents() }, "INT64"),
-        ("FP32", InferTensorContents { fp32_contents: vec![0.5, -1.5], ..contents() }, "FP32"),
-        ("FP64", InferTensorContents { fp64_contents: vec![0.1, -1.5], ..contents() }, "FP64"),
+    for (datatype, given) in [
+        ("BOOL", InferTensorContents { bool_contents: vec![true, false], ..contents() }),
+        ("INT8", InferTensorContents { int_contents: vec![-128, 127], ..contents() }),
+        ("INT16", InferTensorContents { int_contents: vec![-32768, 5], ..contents() }),
+        ("INT32", InferTensorContents { int_contents: vec![i32::MIN, 5], ..contents() }),
+        ("INT64", InferTensorContents { int64_contents: vec![i64::MIN, 5], ..contents() }),
+        ("UINT8", InferTensorContents { uint_contents: vec![255, 5], ..contents() }),
+        ("UINT16", InferTensorContents { uint_contents: vec![65535, 5], ..contents() }),
+        ("UINT32", InferTensorContents { uint_contents: vec![u32::MAX, 5], ..contents() }),
+        ("UINT64", InferTensorContents { uint64_contents: vec![u64::MAX, 9_007_199_254_740_993], ..contents() }),
+        ("FP32", InferTensorContents { fp32_contents: vec![0.5, -1.5], ..contents() }),
+        ("FP64", InferTensorContents { fp64_contents: vec![0.1, -1.5], ..contents() }),
     ] {
         let request = ModelInferRequest {
             model_name: "p.infer".into(),
@@ -155,11 +155,9 @@ async fn grpc_every_datatype_uses_its_field_of_the_contents() {
         };
         let message =
             client.model_infer(request).await.unwrap_or_else(|status| panic!("{datatype}: {status}")).into_inner();
-        assert_eq!(message.outputs[0].datatype, back, "{datatype}");
+        assert_eq!(message.outputs[0].datatype, datatype);
         let found = message.outputs[0].contents.as_ref().expect("typed");
-        if datatype == back {
-            assert_eq!(*found, given, "{datatype}");
-        }
+        assert_eq!(*found, given, "{datatype}");
     }
     for (datatype, given, word) in [
         ("INT8", InferTensorContents { int_contents: vec![128, 0], ..contents() }, "range for INT8"),

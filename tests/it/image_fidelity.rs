@@ -213,6 +213,9 @@ async fn the_rounding_of_a_crop_is_configured() {
     server.stop().await;
     for (config, words) in [
         ("width = 9, height = 9, crop_rounding = \"nearest\"", "`crop_rounding` can only be used with"),
+        ("width = 9, height = 9, dtype = \"u8\", scale = 2", "`scale` can only be used with a `dtype` of `f32`, `f16`"),
+        ("width = 9, height = 9, dtype = \"f16\", scale = 300", "an element could be 76500, but `dtype = \"f16\"` has"),
+        ("width = 9, height = 9, dtype = \"f8\"", "`dtype`"),
         ("width = 9, height = 9, resize = \"crop\", crop_rounding = \"up\"", "torchvision, nearest"),
     ] {
         let toml = guests_config("tester", &format!("config = {{ {config} }}"))

@@ -57,7 +57,10 @@ async fn server() -> Server {
 }
 
 async fn run_pytest(python: &Path, files: &[&str]) {
-    let server = server().await;
+    run_pytest_with(server().await, python, files).await;
+}
+
+async fn run_pytest_with(server: Server, python: &Path, files: &[&str]) {
     let mut command = Command::new(python);
     command.current_dir(suite()).env("PLIMSOLL_ADDRESS", &server.url["http://".len()..]);
     command.env("PLIMSOLL_ADMIN_TOKEN", server.token.as_deref().expect("the server made a token"));
@@ -80,6 +83,15 @@ async fn oip_conformance_with_tritonclient_and_kserve() {
     run_pytest(&python, &["test_examples.py"]).await;
     // The server has its default settings.
     run_pytest(&python, &["test_triton_load.py"]).await;
+}
+
+/// Models of every element type on onnxruntime.
+#[tokio::test(flavor = "multi_thread")]
+async fn oip_conformance_with_tritonclient_in_every_type() {
+    let (Some(python), Some(library)) = (environment("requirements.txt"), crate::models::onnxruntime()) else { return };
+    let folder = TempDir::new().expect("a folder");
+    let server = Server::start(&crate::tensor_types::all_on_onnxruntime(folder.path(), &library)).await;
+    run_pytest_with(server, &python, &["test_triton_types.py"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,9 +5,10 @@
 use std::io::Cursor;
 use std::path::PathBuf;
 
+use half::{bf16, f16};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageReader, RgbImage};
-use image_core::{Channels, Elements, Layout, Limits, Mode, Pack, Settings, Target, prepare, prepare_scalar};
+use image_core::{Channels, Dtype, Elements, Layout, Limits, Mode, Pack, Settings, Target, prepare, prepare_scalar};
 use plimsoll_tests::jpeg::Jpeg;
 use plimsoll_tests::shared;
 
@@ -24,7 +25,7 @@ pub(crate) fn settings(width: u32, height: u32) -> Settings {
             pad: 0,
             mean: [0.0; 3],
             scale: [1.0; 3],
-            bytes: true,
+            dtype: Dtype::U8,
         },
         limits: Limits { max_pixels: 25_000_000, max_bytes: 192 << 20 },
         draft: false,
@@ -90,7 +91,7 @@ pub(crate) fn resized(image: &RgbImage, width: u32, height: u32) -> Vec<f64> {
 pub(crate) fn bytes(elements: Elements) -> Vec<u8> {
     match elements {
         Elements::U8(bytes) => bytes,
-        Elements::F32(_) => panic!("the settings require bytes"),
+        _ => panic!("the settings require bytes"),
     }
 }
 
@@ -214,9 +215,31 @@ fn vector_and_scalar_code_give_the_same_bits() {
     }
     for (width, height, draft) in [(224, 224, false), (50, 30, true), (19, 333, false)] {
         let mut settings = Settings { draft, ..settings(width, height) };
-        settings.pack.bytes = draft;
+        settings.pack.dtype = if draft { Dtype::U8 } else { Dtype::F32 };
         for body in &bodies {
             assert!(prepare(body, &settings) == prepare_scalar(body, &settings), "{} bytes", body.len());
+        }
+    }
+}
+
+#[test]
+fn elements_of_half_precision_are_those_of_single_precision_rounded() {
+    let body = Jpeg::new(333, 299, &[(2, 2), (1, 1), (1, 1)]).encode(picture);
+    let with = |dtype, layout, mode, invert| {
+        let mut settings = settings(97, 120);
+        settings.target.mode = mode;
+        let (mean, scale) = ([123.675, 116.28, 103.53], [0.017_124_753, 0.017_507_004, 0.017_429_193]);
+        settings.pack = Pack { dtype, layout, invert, pad: 114, mean, scale, ..settings.pack };
+        prepare(&body, &settings).expect("an image").0
+    };
+    for layout in [Layout::Nchw, Layout::Nhwc] {
+        for (mode, invert) in [(Mode::Letterbox, false), (Mode::Stretch, true)] {
+            let Elements::F32(single) = with(Dtype::F32, layout, mode, invert) else { panic!("f32") };
+            let Elements::F16(half) = with(Dtype::F16, layout, mode, invert) else { panic!("f16") };
+            let Elements::Bf16(upper) = with(Dtype::Bf16, layout, mode, invert) else { panic!("bf16") };
+            assert!(single.iter().zip(&half).all(|(single, half)| f16::from_f32(*single).to_bits() == *half));
+            assert!(single.iter().zip(&upper).all(|(single, upper)| bf16::from_f32(*single).to_bits() == *upper));
+            assert_eq!((single.len(), half.len(), upper.len()), (97 * 120 * 3, 97 * 120 * 3, 97 * 120 * 3));
         }
     }
 }

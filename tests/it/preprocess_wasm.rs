@@ -4,7 +4,7 @@
 use std::io::Cursor;
 use std::time::Duration;
 
-use image_core::{Elements, Layout, Rejected, Settings, prepare};
+use image_core::{Dtype, Elements, Layout, Rejected, Settings, prepare};
 use plimsoll_runtime::cap::Usage;
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::{Request, RunLog, StageError};
@@ -41,12 +41,19 @@ async fn wasm_and_native_code_give_the_same_bits_and_the_same_errors() {
     }
     let floats = |draft| {
         let mut settings = Settings { draft, ..settings(224, 224) };
-        settings.pack.bytes = false;
+        settings.pack.dtype = Dtype::F32;
         settings.pack.layout = Layout::Nchw;
+        settings
+    };
+    let halves = |dtype| {
+        let mut settings = floats(false);
+        (settings.pack.dtype, settings.pack.mean, settings.pack.scale) = (dtype, [127.0; 3], [0.0078125; 3]);
         settings
     };
     let configurations = [
         ("width = 224, height = 224", floats(false)),
+        ("width = 224, height = 224, dtype = \"f16\", mean = 127, scale = 0.0078125", halves(Dtype::F16)),
+        ("width = 224, height = 224, dtype = \"bf16\", mean = 127, scale = 0.0078125", halves(Dtype::Bf16)),
         ("width = 224, height = 224, draft = true", floats(true)),
         ("width = 150, height = 400, dtype = \"u8\", layout = \"nhwc\"", settings(150, 400)),
     ];
@@ -58,6 +65,9 @@ async fn wasm_and_native_code_give_the_same_bits_and_the_same_errors() {
                 (Ok((tensors, context)), Ok((elements, expected))) => {
                     let bytes = match elements {
                         Elements::F32(floats) => floats.iter().flat_map(|float| float.to_le_bytes()).collect(),
+                        Elements::F16(bits) | Elements::Bf16(bits) => {
+                            bits.iter().flat_map(|bits| bits.to_le_bytes()).collect()
+                        }
                         Elements::U8(bytes) => bytes,
                     };
                     assert!(*tensors[0].1.data == bytes, "{config}: {}", file.display());

@@ -78,6 +78,13 @@ impl Onnx {
         self
     }
 
+    /// Adds a constant of a type.
+    #[must_use]
+    pub fn typed(mut self, name: &str, shape: &[i64], ty: DataType, bytes: &[u8]) -> Self {
+        self.graph.initializer.push(constant(name, shape, ty, bytes.to_vec()));
+        self
+    }
+
     /// Adds a constant of INT64 with one dimension.
     #[must_use]
     pub fn ints(mut self, name: &str, values: &[i64]) -> Self {

@@ -81,7 +81,8 @@ fn operator(output: &str, sources: &HashMap<&str, &NodeProto>) -> Option<String>
     None
 }
 
-fn element(ty: DataType) -> Option<&'static str> {
+/// The name of an element type; `None` for one that tensors of requests cannot have.
+pub(crate) fn element(ty: DataType) -> Option<&'static str> {
     const NAMES: [(DataType, &str); 13] = [
         (DataType::FLOAT, "FLOAT"),
         (DataType::FLOAT16, "FLOAT16"),

@@ -53,6 +53,8 @@ mod weights;
 mod well_formed;
 mod wire;
 
+use std::collections::HashMap;
+
 use rten_onnx::onnx::{ModelProto, ValueInfoProto};
 
 pub use description::{Description, ValueDescription, describe};
@@ -96,6 +98,9 @@ pub struct Prepared {
     pub bytes: Vec<u8>,
     /// The outputs, in order. The engine loses the names of outputs that it computes when it loads the model.
     pub outputs: Vec<Output>,
+    /// The element types of the inputs as the file declares them, in ONNX's words, for example `FLOAT16`. The engine
+    /// reports the types in which it computes.
+    pub input_types: HashMap<String, &'static str>,
     /// The names that the engine needs for the files with weights, in the order in which they were given.
     pub files: Vec<String>,
     /// True if the engine computes some operators of the model wrongly for NaN and infinities, so that inputs with
@@ -128,13 +133,20 @@ pub fn prepare(bytes: Vec<u8>, files: &[File]) -> Result<Prepared, Rejected> {
 }
 
 fn prepare_checked(bytes: Vec<u8>, files: &[File]) -> Result<Prepared, Rejected> {
-    let unchanged = |bytes| Prepared { bytes, outputs: Vec::new(), files: Vec::new(), needs_moderate_inputs: false };
+    let unchanged = |bytes| Prepared {
+        bytes,
+        outputs: Vec::new(),
+        input_types: HashMap::new(),
+        files: Vec::new(),
+        needs_moderate_inputs: false,
+    };
     let Some(mut model) = parse_model(&bytes) else {
         return Err(Rejected::model("the file is not a valid ONNX model; export or copy it again".into()));
     };
     let Some(graph) = &model.graph else { return Ok(unchanged(bytes)) };
     drop(bytes);
     let outputs = graph.output.iter().map(output).collect();
+    let input_types = graph.input.iter().filter_map(input_type).collect();
     let opset = opset(&model)?;
     valid::check(graph, opset)?;
     let special = weights::resolve(&mut model, files)?;
@@ -146,7 +158,13 @@ fn prepare_checked(bytes: Vec<u8>, files: &[File]) -> Result<Prepared, Rejected>
         .write_buf()
         .map_err(|error| Rejected::model(format!("the corrected model cannot be written: {error}")))?;
     let files = (0..files.len()).map(weights::engine_name).collect();
-    Ok(Prepared { bytes, outputs, files, needs_moderate_inputs })
+    Ok(Prepared { bytes, outputs, input_types, files, needs_moderate_inputs })
+}
+
+/// The name and the declared element type of an input.
+fn input_type(value: &ValueInfoProto) -> Option<(String, &'static str)> {
+    let tensor = value.r#type.as_ref()?.tensor_type.as_ref()?;
+    Some((value.name.clone()?, description::element(tensor.elem_type?)?))
 }
 
 fn output(value: &ValueInfoProto) -> Output {

@@ -1,10 +1,13 @@
-//! Tensors as `wasi:nn` defines them: dimensions, element type, and bytes in row-major little-endian order.
+//! Tensors: dimensions, element type, and bytes in row-major little-endian order. `wasi:nn` defines them so, but with
+//! fewer element types; guests see the others as the next wider type ([`TensorType::in_wasi_nn`]).
 
 mod bytes;
+mod convert;
 
 use std::fmt;
 
 pub use bytes::TensorBytes;
+pub use convert::OutOfRange;
 
 /// The type of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,8 +20,20 @@ pub enum TensorType {
     Fp64,
     /// The upper half of single precision.
     Bf16,
+    /// One byte, 0 or 1.
+    Bool,
     /// Unsigned, one byte.
     U8,
+    /// Unsigned, two bytes.
+    U16,
+    /// Unsigned, four bytes.
+    U32,
+    /// Unsigned, eight bytes.
+    U64,
+    /// Signed, one byte.
+    I8,
+    /// Signed, two bytes.
+    I16,
     /// Signed, four bytes.
     I32,
     /// Signed, eight bytes.
@@ -26,13 +41,30 @@ pub enum TensorType {
 }
 
 impl TensorType {
+    /// All types.
+    pub const ALL: [Self; 13] = [
+        Self::Fp16,
+        Self::Fp32,
+        Self::Fp64,
+        Self::Bf16,
+        Self::Bool,
+        Self::U8,
+        Self::U16,
+        Self::U32,
+        Self::U64,
+        Self::I8,
+        Self::I16,
+        Self::I32,
+        Self::I64,
+    ];
+
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {
-            Self::U8 => 1,
-            Self::Fp16 | Self::Bf16 => 2,
-            Self::Fp32 | Self::I32 => 4,
-            Self::Fp64 | Self::I64 => 8,
+            Self::Bool | Self::U8 | Self::I8 => 1,
+            Self::Fp16 | Self::Bf16 | Self::U16 | Self::I16 => 2,
+            Self::Fp32 | Self::U32 | Self::I32 => 4,
+            Self::Fp64 | Self::U64 | Self::I64 => 8,
         }
     }
 
@@ -43,9 +75,27 @@ impl TensorType {
             Self::Fp32 => "fp32",
             Self::Fp64 => "fp64",
             Self::Bf16 => "bf16",
+            Self::Bool => "bool",
             Self::U8 => "u8",
+            Self::U16 => "u16",
+            Self::U32 => "u32",
+            Self::U64 => "u64",
+            Self::I8 => "i8",
+            Self::I16 => "i16",
             Self::I32 => "i32",
             Self::I64 => "i64",
+        }
+    }
+
+    /// The type with which guests see a tensor. `wasi:nn` does not have all types, and cases cannot be added to its
+    /// enumeration without breaking the plugins that were built before. A missing type is shown as the next wider one
+    /// that `wasi:nn` has; an element of U64 above the maximum of I64 cannot be shown.
+    pub fn in_wasi_nn(self) -> Self {
+        match self {
+            Self::Bool => Self::U8,
+            Self::I8 | Self::I16 | Self::U16 => Self::I32,
+            Self::U32 | Self::U64 => Self::I64,
+            Self::Fp16 | Self::Fp32 | Self::Fp64 | Self::Bf16 | Self::U8 | Self::I32 | Self::I64 => self,
         }
     }
 }

@@ -148,7 +148,8 @@ impl PipelineBuild<'_> {
         let model = self.state.files.model(self.config, name).ok()?;
         let values = |signatures: &[Signature]| -> serde_json::Value {
             let value = |it: &Signature| {
-                let ty = it.types.first().map(|ty| ty.as_str());
+                // Plugins compare it with the types of the tensors that they get.
+                let ty = it.types.first().map(|ty| ty.in_wasi_nn().as_str());
                 json!({ "name": it.name, "type": ty, "shape": it.shape })
             };
             signatures.iter().map(value).collect()

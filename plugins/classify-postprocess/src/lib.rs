@@ -10,7 +10,7 @@
 //! - `labels`: the asset with one label per line. Without it, the label is the class index as text.
 //! - `output`: the name of the tensor with the scores. Optional if the model has one output.
 //!
-//! The scores must be f32 and belong to one image: shape `[C]`, `[1, C]`, `[1, C, 1, 1]` or `[1, 1, C]` with C classes.
+//! The scores must be f32, f16, bf16 or f64 and belong to one image: shape `[C]`, `[1, C]`, `[1, C, 1, 1]` or `[1, 1, C]` with C classes.
 //! Other shapes are rejected, as are scores that are NaN or infinite; -∞ is accepted as a logit (a masked class). If the
 //! model declares its outputs, the type, the shape and the number of labels are checked at deployment.
 
@@ -21,6 +21,7 @@ use plimsoll_sdk::{
     Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, labels, model,
     tensor,
 };
+use postprocess_core::outputs;
 use serde::Serialize;
 
 struct Classify;
@@ -94,15 +95,15 @@ impl Postprocess for Classify {
 }
 
 /// The scores of one image, one for each class. Checks their shape, their values and the number of labels.
-fn checked_scores(settings: &Settings, outputs: &[NamedTensor]) -> Result<Vec<f32>, String> {
-    let output = tensor::find(outputs, &settings.output)?;
-    let name = match outputs {
+fn checked_scores(settings: &Settings, tensors: &[NamedTensor]) -> Result<Vec<f32>, String> {
+    let output = tensor::find(tensors, &settings.output)?;
+    let name = match tensors {
         [(only, _)] => only,
         _ => &settings.output,
     };
     let sizes: Vec<_> = output.dimensions().into_iter().map(Some).collect();
     shape::classes(name, &sizes)?;
-    let scores = tensor::to_f32(output).map_err(|error| format!("output `{name}`: {error}"))?;
+    let scores = outputs::floats(output).map_err(|error| format!("output `{name}`: {error}"))?;
     shape::check_classes(name, scores.len(), settings.labels.as_ref().map(Vec::len), !settings.ready)?;
     // NaN or infinity means that the model or its preprocessing is wrong, so a ranking would be meaningless.
     match scores::first_invalid(&scores, !settings.ready) {

@@ -2,6 +2,7 @@
 //! is a dynamic size; for a request all sizes are known.
 
 use plimsoll_sdk::model::{self, Declared, shape_text};
+use postprocess_core::outputs::FLOATS;
 
 /// The number of classes, or `None` if `shape` does not determine it.
 ///
@@ -76,10 +77,11 @@ pub fn check_declared(
         ));
     };
     let name = &found.name;
-    if let Some(other) = found.element_type.as_deref().filter(|&ty| ty != "fp32") {
+    if let Some(other) = found.element_type.as_deref().filter(|ty| !FLOATS.contains(ty)) {
         return Err(format!(
-            "output `{name}` has elements of type {other}, but scores must have the type fp32: set the configuration \
-             key `output` to the output with the scores, or export the model with scores of type fp32"
+            "output `{name}` has elements of type {other}, but scores must have the type {}: set the configuration \
+             key `output` to the output with the scores, or export the model with scores of type fp32",
+            FLOATS.join(", ")
         ));
     }
     let Some(shape) = &found.shape else { return Ok(()) };

@@ -2,6 +2,7 @@
 //! declared ones, in which `None` is a dynamic size; for a request all sizes are known.
 
 use plimsoll_sdk::model::{self, Declared, shape_text};
+use postprocess_core::outputs::FLOATS;
 
 use crate::layout::{Kind, Role, Size};
 use crate::settings::Settings;
@@ -46,12 +47,14 @@ fn declared_output<'a>(outputs: &'a [Declared], role: &Role, name: &str) -> Resu
         )
     })?;
     match found.element_type.as_deref() {
-        None | Some("fp32") => Ok(found),
+        None => Ok(found),
+        Some(ty) if FLOATS.contains(&ty) => Ok(found),
         Some("i32" | "i64") if role.integers => Ok(found),
         Some(other) => Err(format!(
-            "output `{}` has elements of type {other}, but `{key}` must have the type fp32: set the configuration key \
+            "output `{}` has elements of type {other}, but `{key}` must have the type {}: set the configuration key \
              `{key}` to the right output, or export the model with this output as fp32",
-            found.name
+            found.name,
+            FLOATS.join(", ")
         )),
     }
 }

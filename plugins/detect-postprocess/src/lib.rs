@@ -85,6 +85,7 @@ use plimsoll_sdk::{
     tensor,
 };
 use postprocess_core::geometry::Geometry;
+use postprocess_core::outputs::floats;
 use postprocess_core::{boxes, select};
 use serde::Serialize;
 
@@ -169,7 +170,7 @@ fn select_boxes(
 fn read(tensor: &Tensor, integers: bool) -> Result<Vec<f32>, String> {
     let data = match tensor.ty() {
         TensorType::I32 | TensorType::I64 if integers => tensor.data(),
-        _ => return tensor::to_f32(tensor),
+        _ => return floats(tensor),
     };
     Ok(match tensor.ty() {
         TensorType::I32 => data.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes) as f32).collect(),

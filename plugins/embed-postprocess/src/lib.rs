@@ -17,7 +17,7 @@
 //!
 //! `l2` is `torch.nn.functional.normalize` without its least length of 1e-12: a shorter vector gets the length 1, too.
 //!
-//! The output must be f32, f16 or bf16; sums are in f64. An element that is NaN or infinite is an error (500), and so
+//! The output must be f32, f16, bf16 or f64; sums are in f64. An element that is NaN or infinite is an error (500), and so
 //! is a vector of zeros that is to be normalised, because it has no direction. If the model declares its outputs, type
 //! and shape are checked at deployment.
 

@@ -1,7 +1,7 @@
 //! Prepares one image, natively: `prepare FILE WIDTH HEIGHT [OUTPUT]`. With a fourth argument, the RGB bytes are written
 //! to a file. `tests/benches/jpeg_instructions.py` counts the instructions of this program.
 
-use image_core::{Channels, Elements, Layout, Limits, Mode, Pack, Settings, Target, prepare};
+use image_core::{Channels, Dtype, Elements, Layout, Limits, Mode, Pack, Settings, Target, prepare};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,7 +23,7 @@ fn main() {
             pad: 0,
             mean: [123.675, 116.28, 103.53],
             scale: [0.017_124_753, 0.017_507_004, 0.017_429_193],
-            bytes,
+            dtype: if bytes { Dtype::U8 } else { Dtype::F32 },
         },
         limits: Limits { max_pixels: 25_000_000, max_bytes: 192 << 20 },
         draft: false,

@@ -36,7 +36,7 @@ pub use geometry::{Context, Mode, Target};
 use lanes::{Best, Lanes, Scalar};
 pub use limits::{Limits, Rejected};
 use output::Output;
-pub use output::{Channels, Elements, Layout, Pack};
+pub use output::{Channels, Dtype, Elements, Layout, Pack};
 
 /// The settings that apply to every image.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 
 mod ycbcr;
 
+use half::{bf16, f16};
 use image::metadata::Orientation;
 
 use crate::geometry::{Axis, Context, Plan, Target};
@@ -54,8 +55,21 @@ pub struct Pack {
     pub mean: [f32; 3],
     /// The factor of each channel, applied after the subtraction, in the same order.
     pub scale: [f32; 3],
-    /// True if the elements are bytes, false if they are `f32`.
-    pub bytes: bool,
+    /// The type of the elements.
+    pub dtype: Dtype,
+}
+
+/// The type of the elements.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dtype {
+    /// Single precision.
+    F32,
+    /// Half precision (IEEE 754 binary16).
+    F16,
+    /// The upper half of single precision.
+    Bf16,
+    /// Unsigned, one byte.
+    U8,
 }
 
 /// The elements of the tensor, row-major.
@@ -63,6 +77,10 @@ pub struct Pack {
 pub enum Elements {
     /// Normalised values.
     F32(Vec<f32>),
+    /// The bits of normalised values, rounded to half precision.
+    F16(Vec<u16>),
+    /// The bits of normalised values, rounded to bf16.
+    Bf16(Vec<u16>),
     /// Values from 0 to 255, rounded.
     U8(Vec<u8>),
 }
@@ -75,7 +93,11 @@ impl Pack {
 
     /// The size of the tensor in bytes.
     pub fn tensor_bytes(&self) -> usize {
-        let element = if self.bytes { 1 } else { size_of::<f32>() };
+        let element = match self.dtype {
+            Dtype::F32 => 4,
+            Dtype::F16 | Dtype::Bf16 => 2,
+            Dtype::U8 => 1,
+        };
         element * self.shape().iter().map(|&side| side as usize).product::<usize>()
     }
 
@@ -217,9 +239,15 @@ impl<'a> Output<'a> {
         let first = self.origin + self.rows as isize * self.row_step + (channel * self.channel_step) as isize;
         let step = self.column_step;
         let (mean, scale) = (self.pack.mean[channel], self.pack.scale[channel]);
+        let normal = |value: f32| (value - mean) * scale;
+        let inverted = |value: f32| (255.0 - value - mean) * scale;
         match (&mut self.elements, self.pack.invert) {
-            (Elements::F32(to), false) => write_row(to, first, step, values, |value| (value - mean) * scale),
-            (Elements::F32(to), true) => write_row(to, first, step, values, |value| (255.0 - value - mean) * scale),
+            (Elements::F32(to), false) => write_row(to, first, step, values, normal),
+            (Elements::F32(to), true) => write_row(to, first, step, values, inverted),
+            (Elements::F16(to), false) => write_row(to, first, step, values, |value| f16_bits(normal(value))),
+            (Elements::F16(to), true) => write_row(to, first, step, values, |value| f16_bits(inverted(value))),
+            (Elements::Bf16(to), false) => write_row(to, first, step, values, |value| bf16_bits(normal(value))),
+            (Elements::Bf16(to), true) => write_row(to, first, step, values, |value| bf16_bits(inverted(value))),
             (Elements::U8(to), false) => write_row(to, first, step, values, |value| (value + 0.5) as u8),
             (Elements::U8(to), true) => write_row(to, first, step, values, |value| 255 - (value + 0.5) as u8),
         }
@@ -234,14 +262,20 @@ impl<'a> Output<'a> {
 impl Pack {
     /// Creates a tensor without an image. If there is a border, all elements have its value, otherwise 0.
     fn blank_tensor(&self, bordered: bool) -> Elements {
+        let border = |channel: usize| (f32::from(self.pad) - self.mean[channel]) * self.scale[channel];
+        match self.dtype {
+            Dtype::F32 => Elements::F32(self.blank(bordered, 0.0, border)),
+            Dtype::F16 => Elements::F16(self.blank(bordered, 0, |channel| f16_bits(border(channel)))),
+            Dtype::Bf16 => Elements::Bf16(self.blank(bordered, 0, |channel| bf16_bits(border(channel)))),
+            Dtype::U8 => Elements::U8(self.blank(bordered, 0, |_| self.pad)),
+        }
+    }
+
+    fn blank<T: Copy>(&self, bordered: bool, zero: T, border: impl Fn(usize) -> T) -> Vec<T> {
         let channels = self.channels();
         let pixels = (self.width * self.height) as usize;
-        if self.bytes {
-            return Elements::U8(vec![if bordered { self.pad } else { 0 }; channels * pixels]);
-        }
-        let mut elements = vec![0.0; channels * pixels];
+        let mut elements = vec![zero; channels * pixels];
         if bordered {
-            let border = |channel: usize| (f32::from(self.pad) - self.mean[channel]) * self.scale[channel];
             match self.layout {
                 Layout::Nchw => {
                     for (channel, plane) in elements.chunks_exact_mut(pixels).enumerate() {
@@ -257,8 +291,16 @@ impl Pack {
                 }
             }
         }
-        Elements::F32(elements)
+        elements
     }
+}
+
+fn f16_bits(value: f32) -> u16 {
+    f16::from_f32(value).to_bits()
+}
+
+fn bf16_bits(value: f32) -> u16 {
+    bf16::from_f32(value).to_bits()
 }
 
 /// Writes a row of elements, `step` places apart; a negative step writes backwards from `first`.

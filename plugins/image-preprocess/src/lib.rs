@@ -28,7 +28,8 @@
 //! - `mean`, `scale`: one number, or one for each channel in channel order: an element is `(v - mean) * scale`
 //!   with v from 0 to 255 (defaults 0 and 1).
 //! - `layout`: `nchw` (default) or `nhwc`.
-//! - `dtype`: `f32` (default) or `u8`; `u8` cannot be combined with `mean` and `scale`.
+//! - `dtype`: `f32` (default), `f16`, `bf16` or `u8`: the element type of the model's input. `f16` and `bf16` are rounded
+//!   from `f32` to the nearest number, a half to the even one. `u8` cannot be combined with `mean` and `scale`.
 //! - `input`: the name of the tensor, which is the name of the model's input (default `image`).
 //! - `max_pixels`: the maximum number of pixels that an image may declare (default 25000000).
 //! - `max_decoded_bytes`: the maximum memory for decoding and resizing, in addition to the body and the tensor (default
@@ -99,6 +100,8 @@ impl Preprocess for ImagePreprocess {
         let shape = settings.pack.shape();
         let tensor = match elements {
             Elements::F32(data) => tensor::from_f32(&shape, &data),
+            Elements::F16(bits) => tensor::from_f16(&shape, &bits),
+            Elements::Bf16(bits) => tensor::from_bf16(&shape, &bits),
             Elements::U8(data) => tensor::from_u8(&shape, &data),
         };
         let context = serde_json::to_vec(&context)

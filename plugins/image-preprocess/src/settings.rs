@@ -1,6 +1,6 @@
 //! The configuration of the stage, read and checked once at deployment; the keys are described in `lib.rs`.
 
-use image_core::{Channels, Layout, Limits, Mode, Pack, Settings, Target};
+use image_core::{Channels, Dtype, Layout, Limits, Mode, Pack, Settings, Target};
 use plimsoll_sdk::config;
 
 const KEYS: &[&str] = &[
@@ -58,9 +58,11 @@ impl Configuration {
 
         let channels =
             config::choice("channels", &[("rgb", Channels::Rgb), ("bgr", Channels::Bgr), ("gray", Channels::Gray)])?;
-        let bytes = config::choice("dtype", &[("f32", false), ("u8", true)])?;
-        only_with("mean", !bytes, "`dtype = \"f32\"`")?;
-        only_with("scale", !bytes, "`dtype = \"f32\"`")?;
+        let dtypes = [("f32", Dtype::F32), ("f16", Dtype::F16), ("bf16", Dtype::Bf16), ("u8", Dtype::U8)];
+        let dtype = config::choice("dtype", &dtypes)?;
+        for key in ["mean", "scale"] {
+            only_with(key, dtype != Dtype::U8, "a `dtype` of `f32`, `f16` or `bf16`")?;
+        }
 
         let settings = Settings {
             target: Target { width, height, mode, shorter },
@@ -73,7 +75,7 @@ impl Configuration {
                 pad: config::parse("pad", 0)?,
                 mean: per_channel("mean", channels.count(), 0.0)?,
                 scale: per_channel("scale", channels.count(), 1.0)?,
-                bytes,
+                dtype,
             },
             limits: Limits {
                 max_pixels: config::parse("max_pixels", 25_000_000)?,
@@ -81,6 +83,7 @@ impl Configuration {
             },
             draft: config::parse("draft", false)?,
         };
+        check_range(&settings.pack)?;
         Ok(Configuration { settings, input: config::get("input").unwrap_or_else(|| "image".into()) })
     }
 }
@@ -93,6 +96,24 @@ fn side(key: &str) -> Result<u32, String> {
     match config::parse(key, 0)? {
         value @ 1..=MAX_SIDE => Ok(value),
         value => Err(format!("configuration key `{key}`: {value} is not between 1 and {MAX_SIDE} pixels")),
+    }
+}
+
+/// The largest number of half precision.
+const MAX_F16: f32 = 65_504.0;
+
+/// Rejects a normalisation whose results half precision does not have; they would become infinite.
+fn check_range(pack: &Pack) -> Result<(), String> {
+    if pack.dtype != Dtype::F16 {
+        return Ok(());
+    }
+    let ends = pack.mean.iter().zip(pack.scale).flat_map(|(&mean, scale)| [-mean * scale, (255.0 - mean) * scale]);
+    match ends.into_iter().find(|end| end.abs() > MAX_F16) {
+        Some(end) => Err(format!(
+            "configuration keys `mean` and `scale`: an element could be {end}, but `dtype = \"f16\"` has numbers up to \
+             {MAX_F16} only"
+        )),
+        None => Ok(()),
     }
 }
 

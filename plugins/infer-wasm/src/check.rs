@@ -1,8 +1,10 @@
 //! Checks the names and shapes of the tensors from preprocessing against the inputs of the model. Each error says what
 //! the model expects, because that is what the configuration of the preprocess stage must produce.
 
+use std::collections::HashMap;
 use std::fmt;
 
+use half::f16;
 use plimsoll_sdk::{NamedTensor, Tensor, TensorType};
 use rten::{Dimension, Model, NodeId, ValueType};
 
@@ -12,6 +14,8 @@ pub struct Input {
     pub name: String,
     pub kind: Option<ValueType>,
     pub shape: Option<Vec<Dimension>>,
+    /// The element type that the file declares, in ONNX's words. rten may compute in another one.
+    pub declared: Option<&'static str>,
 }
 
 impl fmt::Display for Input {
@@ -46,13 +50,14 @@ impl Input {
     }
 }
 
-/// The model's inputs, in the order of the model.
-pub fn inputs(model: &Model) -> Vec<Input> {
+/// The model's inputs, in the order of the model. `declared` are the element types that the file declares.
+pub fn inputs(model: &Model, declared: &HashMap<String, &'static str>) -> Vec<Input> {
     let ids = model.input_ids().iter();
     ids.filter_map(|&id| {
         let node = model.node_info(id)?;
         let name = node.name().unwrap_or_default().to_owned();
-        Some(Input { id, name, kind: node.dtype(), shape: node.shape() })
+        let declared = declared.get(&name).copied();
+        Some(Input { id, name, kind: node.dtype(), shape: node.shape(), declared })
     })
     .collect()
 }
@@ -92,12 +97,15 @@ pub fn match_inputs<'a>(
 /// # Errors
 /// If a number is NaN, infinite or huge.
 pub fn numbers(input: &Input, tensor: &Tensor) -> Result<(), String> {
-    if tensor.ty() != TensorType::Fp32 {
-        return Ok(());
-    }
-    let data = tensor.data();
-    let mut numbers = data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
-    match numbers.find(|&number| !plimsoll_onnx::is_moderate(number)) {
+    let is_extreme = |number: &f32| !plimsoll_onnx::is_moderate(*number);
+    let found = match tensor.ty() {
+        TensorType::Fp32 => tensor.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).find(is_extreme),
+        TensorType::Fp16 => {
+            tensor.data().as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).find(is_extreme)
+        }
+        _ => None,
+    };
+    match found {
         Some(number) => Err(format!(
             "the tensor for the model's input {input} contains {number:e}, and rten loses NaN and infinities in this \
              model: send numbers up to 1e18, or use `infer-native` with the backend `onnxruntime`"

@@ -1,6 +1,7 @@
 //! Converts tensors of `wasi:nn` to values of rten and back. Both are row-major; the bytes of `wasi:nn` are
 //! little-endian.
 
+use half::f16;
 use plimsoll_sdk::{Tensor, TensorType, tensor};
 use rten::{DataType, Value, ValueType};
 use rten_tensor::{AsView, Layout};
@@ -17,6 +18,20 @@ pub fn to_value(input: &Input, tensor: &Tensor) -> Result<Value, String> {
     let shape: Vec<usize> = tensor.dimensions().iter().map(|&size| size as usize).collect();
     let (kind, value) = match given {
         TensorType::Fp32 => (DataType::Float, value(input, shape, tensor::to_f32(tensor)?)?),
+        TensorType::Fp16 if input.declared == Some("FLOAT16") => {
+            let data = tensor.data();
+            let elements: Vec<f32> =
+                data.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect();
+            (DataType::Float, value(input, shape, elements)?)
+        }
+        // `wasi:nn` has no booleans, so they are passed as bytes.
+        TensorType::U8 if input.declared == Some("BOOL") => {
+            let elements = tensor.data().into_iter().map(|byte| match byte {
+                0 | 1 => Ok(i32::from(byte)),
+                _ => Err(format!("the tensor for the model's input {input} has the value {byte}, which is no boolean")),
+            });
+            (DataType::Int32, value(input, shape, elements.collect::<Result<Vec<i32>, String>>()?)?)
+        }
         TensorType::U8 => (DataType::UInt8, value(input, shape, tensor.data())?),
         TensorType::I32 => {
             let data = tensor.data();

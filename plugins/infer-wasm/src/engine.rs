@@ -1,5 +1,7 @@
 //! Loads and runs a model with rten.
 
+use std::collections::HashMap;
+
 use plimsoll_sdk::{Failure, NamedTensor};
 use rten::{Model, ModelOptions, NodeId, ValueOrView};
 
@@ -10,6 +12,8 @@ pub struct Engine {
     model: Model,
     /// The names of the outputs; rten loses those of outputs that it computes when it loads the model.
     outputs: Vec<String>,
+    /// The element types of the inputs as the file declares them.
+    input_types: HashMap<String, &'static str>,
     /// True if the model computes wrongly with NaN and infinities.
     needs_moderate_inputs: bool,
 }
@@ -34,7 +38,12 @@ pub fn load(bytes: Vec<u8>, read: impl Fn(&str) -> Result<Vec<u8>, String>) -> R
         );
     }
     let outputs = prepared.outputs.into_iter().map(|output| output.name).collect();
-    Ok(Engine { model, outputs, needs_moderate_inputs: prepared.needs_moderate_inputs })
+    Ok(Engine {
+        model,
+        outputs,
+        input_types: prepared.input_types,
+        needs_moderate_inputs: prepared.needs_moderate_inputs,
+    })
 }
 
 /// Runs a model.
@@ -42,8 +51,8 @@ pub fn load(bytes: Vec<u8>, read: impl Fn(&str) -> Result<Vec<u8>, String>) -> R
 /// # Errors
 /// If the tensors do not fit the model, or rten fails.
 pub fn infer(engine: &Engine, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, Failure> {
-    let Engine { model, outputs, needs_moderate_inputs } = engine;
-    let expected = check::inputs(model);
+    let Engine { model, outputs, input_types, needs_moderate_inputs } = engine;
+    let expected = check::inputs(model, input_types);
     let tensors = check::match_inputs(&expected, inputs).map_err(Failure::Internal)?;
     if *needs_moderate_inputs {
         for (input, tensor) in &tensors {

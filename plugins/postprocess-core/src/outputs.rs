@@ -5,7 +5,7 @@ use plimsoll_sdk::model::{self, Declared};
 use plimsoll_sdk::{NamedTensor, Tensor, TensorType, tensor};
 
 /// The element types that [`numbers`] reads, as the model declares them.
-pub const FLOATS: &[&str] = &["fp32", "fp16", "bf16"];
+pub const FLOATS: &[&str] = &["fp32", "fp16", "bf16", "fp64"];
 
 /// The declared output with this name, or the only one if `name` is empty. `key` is the configuration key with the name,
 /// `types` are the element types that the plugin reads.
@@ -72,18 +72,27 @@ pub fn shape(tensor: &Tensor) -> Vec<Option<u32>> {
     tensor.dimensions().into_iter().map(Some).collect()
 }
 
-/// The elements of a tensor of f32, f16 or bf16, row-major.
+/// The elements of a tensor of f32, f16, bf16 or f64, row-major. Those of f64 are rounded.
+///
+/// # Errors
+/// If the elements have another type. The message names it.
+pub fn floats(tensor: &Tensor) -> Result<Vec<f32>, String> {
+    let data = || tensor.data();
+    Ok(match tensor.ty() {
+        TensorType::Fp16 => data().as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect(),
+        TensorType::Bf16 => data().as_chunks().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect(),
+        TensorType::Fp64 => data().as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect(),
+        _ => return tensor::to_f32(tensor),
+    })
+}
+
+/// The elements of a tensor as [`floats`] reads them, if all of them are finite.
 ///
 /// # Errors
 /// If the elements have another type, or one of them is NaN or infinite: the model or its preprocessing is wrong, so the
 /// other elements are not trusted either. The message names the output.
 pub fn numbers(name: &str, tensor: &Tensor) -> Result<Vec<f32>, String> {
-    let data = || tensor.data();
-    let numbers: Vec<f32> = match tensor.ty() {
-        TensorType::Fp16 => data().as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect(),
-        TensorType::Bf16 => data().as_chunks().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect(),
-        _ => tensor::to_f32(tensor).map_err(|error| format!("output `{name}`: {error}"))?,
-    };
+    let numbers = floats(tensor).map_err(|error| format!("output `{name}`: {error}"))?;
     // Without an early exit the compiler uses SIMD instructions.
     if numbers.iter().fold(true, |are_finite, number| are_finite & number.is_finite()) {
         return Ok(numbers);

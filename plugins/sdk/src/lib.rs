@@ -6,7 +6,7 @@
 //!
 //! # Layout
 //! - [`stage`]: the three traits, [`Init`], and the macros that export them.
-//! - [`tensor`]: f32 and u8 tensors.
+//! - [`tensor`]: f32 and u8 tensors; makes those of f16 and bf16.
 //! - [`config`]: typed access to the plugin's configuration. [`Configured`]: a value that `init` makes, such as settings.
 //! - [`labels`]: label files with one label per line.
 //! - `model`: the inputs and outputs that the model declares. Needs the feature `model`.

@@ -1,5 +1,9 @@
-//! Creates and reads tensors of f32 and u8. Shapes are row-major, outermost dimension first. The bytes of a `wasi:nn`
+//! Creates and reads tensors of f32 and u8, and creates tensors of f16 and bf16. Shapes are row-major, outermost dimension first. The bytes of a `wasi:nn`
 //! tensor are little-endian, like linear memory.
+//!
+//! Models may have more element types than `wasi:nn`. A plugin sees such a tensor in the next wider type: bool as u8; i8,
+//! i16 and u16 as i32; u32 and u64 as i64. For an input of such a type it creates a tensor of the wider type; the host
+//! refuses numbers that the model's own type does not have.
 
 use crate::{NamedTensor, Tensor, TensorType};
 
@@ -20,6 +24,24 @@ pub fn from_f32(shape: &[u32], data: &[f32]) -> Tensor {
 pub fn from_u8(shape: &[u32], data: &[u8]) -> Tensor {
     check_size(shape, data.len());
     Tensor::new(shape, TensorType::U8, data)
+}
+
+/// Creates a tensor of half precision from the bits of its elements (`half::f16::to_bits`); see [`from_f32`].
+///
+/// # Panics
+/// If the product of the sizes is not the number of elements.
+pub fn from_f16(shape: &[u32], bits: &[u16]) -> Tensor {
+    check_size(shape, bits.len());
+    Tensor::new(shape, TensorType::Fp16, bytemuck::cast_slice(bits))
+}
+
+/// Creates a tensor of bf16 from the bits of its elements (`half::bf16::to_bits`); see [`from_f32`].
+///
+/// # Panics
+/// If the product of the sizes is not the number of elements.
+pub fn from_bf16(shape: &[u32], bits: &[u16]) -> Tensor {
+    check_size(shape, bits.len());
+    Tensor::new(shape, TensorType::Bf16, bytemuck::cast_slice(bits))
 }
 
 fn check_size(shape: &[u32], elements: usize) {

@@ -25,7 +25,7 @@ pub struct Map {
 pub fn types(layout: Layout) -> &'static [&'static str] {
     match layout {
         Layout::Nchw | Layout::Nhwc => outputs::FLOATS,
-        Layout::Classes => &["i64", "i32", "u8", "fp32", "fp16", "bf16"],
+        Layout::Classes => &["i64", "i32", "u8", "fp32", "fp16", "bf16", "fp64"],
     }
 }
 

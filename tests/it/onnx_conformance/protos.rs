@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use half::{bf16, f16};
 use plimsoll_runtime::tensor::{Tensor, TensorType};
 use rten_onnx::onnx::{DataType, TensorProto};
 use rten_onnx::protobuf::{DecodeMessage, ValueReader};
@@ -9,6 +10,13 @@ use rten_onnx::protobuf::{DecodeMessage, ValueReader};
 /// The relative and absolute tolerance of ONNX's own runner.
 const RELATIVE: f64 = 1e-3;
 pub(crate) const ABSOLUTE: f64 = 1e-7;
+
+/// The numbers of bytes.
+macro_rules! numbers {
+    ($bytes:expr, $ty:ty) => {
+        $bytes.as_chunks().0.iter().map(|&bytes| <$ty>::from_le_bytes(bytes) as f64).collect()
+    };
+}
 
 /// A tensor with its elements as numbers.
 pub(crate) struct Numbers {
@@ -56,18 +64,34 @@ pub(crate) fn read(path: &Path) -> Result<Value, String> {
         }
         (DataType::UINT8 | DataType::BOOL, Some(raw)) => raw.into_iter().map(f64::from).collect(),
         (DataType::INT8, Some(raw)) => raw.into_iter().map(|byte| f64::from(byte as i8)).collect(),
+        (DataType::INT16, Some(raw)) => numbers!(raw, i16),
+        (DataType::UINT16, Some(raw)) => numbers!(raw, u16),
+        (DataType::UINT32, Some(raw)) => numbers!(raw, u32),
+        (DataType::UINT64, Some(raw)) => numbers!(raw, u64),
         (DataType::FLOAT16, Some(raw)) => {
             raw.as_chunks().0.iter().map(|&bytes| half(u16::from_le_bytes(bytes))).collect()
+        }
+        (DataType::BFLOAT16, Some(raw)) => {
+            raw.as_chunks().0.iter().map(|&bytes| upper_half(u16::from_le_bytes(bytes))).collect()
         }
         (DataType::FLOAT, None) => tensor.float_data.iter().map(|&value| value.into()).collect(),
         (DataType::DOUBLE, None) => tensor.double_data.clone(),
         (DataType::INT64, None) => tensor.int64_data.iter().map(|&value| value as f64).collect(),
-        (DataType::INT32 | DataType::UINT8 | DataType::BOOL | DataType::INT8, None) => small(&tensor.int32_data),
+        (
+            DataType::INT32 | DataType::UINT8 | DataType::BOOL | DataType::INT8 | DataType::INT16 | DataType::UINT16,
+            None,
+        ) => small(&tensor.int32_data),
+        (DataType::BFLOAT16, None) => tensor.int32_data.iter().map(|&bits| upper_half(bits as u16)).collect(),
         (DataType::FLOAT16, None) => tensor.int32_data.iter().map(|&bits| half(bits as u16)).collect(),
         (other, _) => return Ok(Value::Other(format!("of the type {other}"))),
     };
     let shape = tensor.dims.iter().map(|&size| usize::try_from(size).expect("a size")).collect();
     Ok(Value::Tensor(Numbers { shape, ty, values }))
+}
+
+/// The number of a BFLOAT16: the upper half of a FLOAT.
+fn upper_half(bits: u16) -> f64 {
+    f32::from_bits(u32::from(bits) << 16).into()
 }
 
 /// The number of a half (IEEE 754 binary16).
@@ -102,23 +126,24 @@ impl Numbers {
     pub(crate) fn of(tensor: &Tensor) -> Self {
         let bytes: &[u8] = &tensor.data;
         let (ty, values) = match tensor.ty {
-            TensorType::Fp32 => {
-                (DataType::FLOAT, bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes).into()).collect())
-            }
-            TensorType::Fp64 => {
-                (DataType::DOUBLE, bytes.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect())
-            }
-            TensorType::I32 => {
-                (DataType::INT32, bytes.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes).into()).collect())
-            }
-            TensorType::I64 => {
-                (DataType::INT64, bytes.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes) as f64).collect())
-            }
-            TensorType::U8 => (DataType::UINT8, bytes.iter().map(|&byte| byte.into()).collect()),
+            TensorType::Fp32 => (DataType::FLOAT, numbers!(bytes, f32)),
+            TensorType::Fp64 => (DataType::DOUBLE, numbers!(bytes, f64)),
+            TensorType::I8 => (DataType::INT8, numbers!(bytes, i8)),
+            TensorType::I16 => (DataType::INT16, numbers!(bytes, i16)),
+            TensorType::I32 => (DataType::INT32, numbers!(bytes, i32)),
+            TensorType::I64 => (DataType::INT64, numbers!(bytes, i64)),
+            TensorType::Bool => (DataType::BOOL, numbers!(bytes, u8)),
+            TensorType::U8 => (DataType::UINT8, numbers!(bytes, u8)),
+            TensorType::U16 => (DataType::UINT16, numbers!(bytes, u16)),
+            TensorType::U32 => (DataType::UINT32, numbers!(bytes, u32)),
+            TensorType::U64 => (DataType::UINT64, numbers!(bytes, u64)),
             TensorType::Fp16 => {
                 (DataType::FLOAT16, bytes.as_chunks().0.iter().map(|&bytes| half(u16::from_le_bytes(bytes))).collect())
             }
-            TensorType::Bf16 => panic!("no backend returns bf16"),
+            TensorType::Bf16 => {
+                let number = |&bytes: &[u8; 2]| upper_half(u16::from_le_bytes(bytes));
+                (DataType::BFLOAT16, bytes.as_chunks().0.iter().map(number).collect())
+            }
         };
         Numbers { shape: tensor.dimensions.iter().map(|&size| size as usize).collect(), ty, values }
     }
@@ -128,13 +153,20 @@ impl Numbers {
         let data = match ty {
             TensorType::Fp32 => bytes(&|value| (value as f32).to_le_bytes().into()),
             TensorType::Fp64 => bytes(&|value| value.to_le_bytes().into()),
-            TensorType::U8 => bytes(&|value| vec![value as u8]),
+            TensorType::U8 | TensorType::Bool => bytes(&|value| vec![value as u8]),
+            TensorType::U16 => bytes(&|value| (value as u16).to_le_bytes().into()),
+            TensorType::U32 => bytes(&|value| (value as u32).to_le_bytes().into()),
+            TensorType::U64 => bytes(&|value| (value as u64).to_le_bytes().into()),
+            TensorType::I8 => bytes(&|value| (value as i8).to_le_bytes().into()),
+            TensorType::I16 => bytes(&|value| (value as i16).to_le_bytes().into()),
+            // The numbers are those of the type, so they are exact.
+            TensorType::Fp16 => bytes(&|value| f16::from_f64(value).to_le_bytes().into()),
+            TensorType::Bf16 => bytes(&|value| bf16::from_f64(value).to_le_bytes().into()),
             TensorType::I32 if self.ty != DataType::INT64 => bytes(&|value| (value as i32).to_le_bytes().into()),
             TensorType::I32 | TensorType::I64 => {
                 let data = bytes(&|value| (value as i64).to_le_bytes().into());
                 return Ok(Tensor::new(self.dimensions(), TensorType::I64, data));
             }
-            other => return Err(format!("an input of the type {other}")),
         };
         Ok(Tensor::new(self.dimensions(), ty, data))
     }
@@ -148,7 +180,8 @@ impl Numbers {
         if self.shape != expected.shape {
             return Some(format!("shape {:?} instead of {:?}", self.shape, expected.shape));
         }
-        let is_exact = !matches!(expected.ty, DataType::FLOAT | DataType::DOUBLE | DataType::FLOAT16);
+        let is_exact =
+            !matches!(expected.ty, DataType::FLOAT | DataType::DOUBLE | DataType::FLOAT16 | DataType::BFLOAT16);
         let differs = |(&found, &expected): (&f64, &f64)| {
             let is_same = found == expected || found.is_nan() && expected.is_nan();
             let allowed = if is_exact { 0.0 } else { absolute + RELATIVE * expected.abs() };

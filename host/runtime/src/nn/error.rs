@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::tensor::{SizeMismatch, TensorType};
+use crate::tensor::{OutOfRange, SizeMismatch, TensorType};
 
 /// A model that cannot be loaded. The text names the file or the library, and says how to fix it.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +106,9 @@ pub enum Misfit {
         /// The tensor's type.
         given: TensorType,
     },
+    /// A number that the model's own type does not have.
+    #[error(transparent)]
+    Range(#[from] OutOfRange),
     /// The wrong shape.
     #[error("shape [{expected}] is expected, {given:?} was given")]
     Shape {

@@ -293,7 +293,8 @@ impl LoadedModel {
                     .ok_or_else(|| InputError::Missing { model: model(), input: name(), known: known() })?;
                 let (_, tensor) = given.swap_remove(position);
                 let misfit = |misfit| InputError::Misfit { model: model(), input: name(), misfit };
-                input.check(&tensor).and_then(|()| self.model.check_numbers(index, &tensor)).map_err(misfit)?;
+                let tensor = input.accept(tensor).map_err(misfit)?;
+                self.model.check_numbers(index, &tensor).map_err(misfit)?;
                 Ok(tensor)
             })
             .collect()

@@ -169,22 +169,36 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Checks a tensor against this signature.
-    pub(super) fn check(&self, tensor: &Tensor) -> Result<(), Misfit> {
+    /// Checks a tensor against this signature, and returns it in a type that the model takes. Guests see some types as a
+    /// wider one ([`TensorType::in_wasi_nn`]), so a tensor of the wider type is accepted for the narrower one and the
+    /// other way round, if no number changes.
+    pub(super) fn accept(&self, tensor: Tensor) -> Result<Tensor, Misfit> {
         tensor.check_size()?;
-        if let Some(&expected) = self.types.first()
-            && !self.types.contains(&tensor.ty)
-        {
-            return Err(Misfit::Type { expected, given: tensor.ty });
+        let ty = self.accepted_type(tensor.ty)?;
+        self.check_shape(&tensor.dimensions)?;
+        match tensor.converted(ty).filter(|_| ty != tensor.ty) {
+            Some(converted) => Ok(converted?),
+            None => Ok(tensor),
         }
+    }
+
+    /// The type in which the model takes a tensor of the given type.
+    fn accepted_type(&self, given: TensorType) -> Result<TensorType, Misfit> {
+        let Some(&expected) = self.types.first().filter(|_| !self.types.contains(&given)) else { return Ok(given) };
+        let wider = Some(given.in_wasi_nn()).filter(|wider| self.types.contains(wider));
+        let narrower = || self.types.iter().copied().find(|ty| ty.in_wasi_nn() == given);
+        wider.or_else(narrower).ok_or(Misfit::Type { expected, given })
+    }
+
+    fn check_shape(&self, given: &[u32]) -> Result<(), Misfit> {
         let Some(shape) = &self.shape else { return Ok(()) };
-        let fits = shape.len() == tensor.dimensions.len()
-            && shape.iter().zip(&tensor.dimensions).all(|(expected, given)| expected.is_none_or(|size| size == *given));
+        let fits = shape.len() == given.len()
+            && shape.iter().zip(given).all(|(expected, given)| expected.is_none_or(|size| size == *given));
         if fits {
             return Ok(());
         }
         let expected: Vec<_> =
             shape.iter().map(|size| size.map_or("any".to_owned(), |size| size.to_string())).collect();
-        Err(Misfit::Shape { expected: expected.join(", "), given: tensor.dimensions.clone() })
+        Err(Misfit::Shape { expected: expected.join(", "), given: given.to_vec() })
     }
 }

@@ -96,6 +96,20 @@ impl StageCore {
         self.environment.model().map_or(Ok(()), |model| model.check(inputs))
     }
 
+    /// Returns outputs in the element types that the model declares. A plugin that computes them itself returns some of
+    /// them in the wider type of `wasi:nn`.
+    pub fn in_declared_types(&self, mut outputs: Tensors) -> Tensors {
+        let declared = self.signatures().map_or(&[][..], |(_, declared)| declared);
+        for (name, tensor) in &mut outputs {
+            let signature = declared.iter().find(|signature| signature.name == *name);
+            let ty = signature.and_then(|signature| signature.types.first()).filter(|ty| **ty != tensor.ty);
+            if let Some(Ok(converted)) = ty.and_then(|&ty| tensor.converted(ty)) {
+                *tensor = converted;
+            }
+        }
+        outputs
+    }
+
     /// Returns true if this stage is what would be built from these parts.
     pub fn matches(&self, plugin: &Identity, kind: StageKind, limits: &Limits, environment: &StageEnvironment) -> bool {
         self.plugin == *plugin && self.kind == kind && self.limits == *limits && self.environment.matches(environment)

@@ -7,6 +7,7 @@ use super::limits::MAX_RESOURCES;
 use crate::cap::MemoryLimit;
 use crate::lack::Lack;
 use crate::outcome::Outcome;
+use crate::tensor::OutOfRange;
 
 /// Maximum bytes of a failure's text. It is copied to a reply or a log line, and a plugin could make it as long as its
 /// memory.
@@ -94,6 +95,10 @@ impl StageError {
             let mut this = Self::new(Outcome::MemoryLimit, limit.to_string(), detail);
             this.limit = Some(limit.limit);
             this
+        } else if let Some(number) = error.downcast_ref::<OutOfRange>() {
+            let public =
+                format!("the plugin reads a tensor as `wasi:nn` has it: {number}; use a plugin that does not read it");
+            Self::new(Outcome::TensorMismatch, public, detail)
         } else if error.is::<DeadlinePassed>() {
             Self { detail, ..Self::deadline() }
         } else if let Some(limit) = error.downcast_ref::<OutputLimit>() {
@@ -122,17 +127,23 @@ impl StageError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::TensorType;
 
     /// A lack of the host, and a limit, have their own outcomes. Only a trap of the guest is a plugin that broke.
     #[test]
     fn only_a_trap_is_a_plugin_that_broke() {
         let errno = |errno: rustix::io::Errno| std::io::Error::from_raw_os_error(errno.raw_os_error());
-        let cases: [(wasmtime::Error, Outcome, &str); 8] = [
+        let cases: [(wasmtime::Error, Outcome, &str); 9] = [
             (errno(rustix::io::Errno::NOMEM).into(), Outcome::NoCapacity, "no memory for an instance"),
             (errno(rustix::io::Errno::MFILE).into(), Outcome::NoCapacity, "no file descriptors (`ulimit -n`)"),
             (errno(rustix::io::Errno::NFILE).into(), Outcome::NoCapacity, "no file descriptors (`ulimit -n`)"),
             (MemoryLimit { limit: 1, wanted: 2, what: "linear memory" }.into(), Outcome::MemoryLimit, "memory limit"),
             (OutputLimit { given: 2, limit: 1 }.into(), Outcome::OutputLimit, "max_output"),
+            (
+                OutOfRange { given: TensorType::U64, expected: TensorType::I64, number: 1 << 63 }.into(),
+                Outcome::TensorMismatch,
+                "u64 is converted to i64, which does not have the number 9223372036854775808",
+            ),
             (DeadlinePassed.into(), Outcome::Deadline, "the deadline passed"),
             (ResourceTableError::Full.into(), Outcome::OutputLimit, "resources of the host"),
             (wasmtime::Error::msg(FUEL), Outcome::OutputLimit, "more data"),

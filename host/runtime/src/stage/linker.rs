@@ -29,7 +29,7 @@ pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<StoreState>>
     linker.instance(TENSOR)?.func_wrap(
         "[method]tensor.data",
         |store: StoreContextMut<'_, StoreState>, (tensor,): (Resource<Tensor>,)| {
-            Ok((store.data().table.get(&tensor)?.data.to_shared(),))
+            Ok((store.data().shown_bytes(&tensor)?,))
         },
     )?;
     linker.instance(ASSETS)?.func_wrap("read", |store: StoreContextMut<'_, StoreState>, (name,): (String,)| {

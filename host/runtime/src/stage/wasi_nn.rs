@@ -36,6 +36,7 @@ impl From<tensor::TensorType> for TensorType {
     }
 }
 
+/// The type as guests see it; see [`TensorType::in_wasi_nn`].
 impl From<TensorType> for tensor::TensorType {
     fn from(ty: TensorType) -> Self {
         match ty {
@@ -43,9 +44,9 @@ impl From<TensorType> for tensor::TensorType {
             TensorType::Fp32 => Self::Fp32,
             TensorType::Fp64 => Self::Fp64,
             TensorType::Bf16 => Self::Bf16,
-            TensorType::U8 => Self::U8,
-            TensorType::I32 => Self::I32,
-            TensorType::I64 => Self::I64,
+            TensorType::U8 | TensorType::Bool => Self::U8,
+            TensorType::I32 | TensorType::I8 | TensorType::I16 | TensorType::U16 => Self::I32,
+            TensorType::I64 | TensorType::U32 | TensorType::U64 => Self::I64,
         }
     }
 }
@@ -68,6 +69,28 @@ impl StoreState {
         error.message.truncate(error.message.floor_char_boundary(MAX_MESSAGE));
         self.last_nn_error = Some(error.clone());
         Ok(Err(self.table.push(error)?))
+    }
+
+    /// The bytes of a tensor as the guest sees them.
+    ///
+    /// # Errors
+    /// If `wasi:nn` has no type with a number of the tensor, or if the wider elements exceed the stage's cap. Then they do
+    /// not fit into the guest's memory either.
+    pub(super) fn shown_bytes(&self, tensor: &Resource<Tensor>) -> wasmtime::Result<Arc<Vec<u8>>> {
+        let tensor = self.table.get(tensor)?;
+        let shown = tensor.ty.in_wasi_nn();
+        if shown == tensor.ty {
+            return Ok(tensor.data.to_shared());
+        }
+        let wanted = (tensor.data.len() / tensor.ty.size() * shown.size()) as u64;
+        if wanted > self.limits.max_memory {
+            self.meter.record_refusal();
+            return Err(MemoryLimit { limit: self.limits.max_memory, wanted, what: "the elements of a tensor" }.into());
+        }
+        match tensor.converted(shown) {
+            Some(converted) => Ok(converted?.data.to_shared()),
+            None => Ok(tensor.data.to_shared()),
+        }
     }
 
     /// Counts a tensor that this stage made against a limit that is as large as the stage's cap.
@@ -108,7 +131,7 @@ impl tensor::HostTensor for StoreState {
     }
 
     fn data(&mut self, this: Resource<Tensor>) -> wasmtime::Result<Vec<u8>> {
-        Ok(self.table.get(&this)?.data.to_vec())
+        Ok(self.shown_bytes(&this)?.to_vec())
     }
 
     fn drop(&mut self, this: Resource<Tensor>) -> wasmtime::Result<()> {

@@ -86,7 +86,7 @@ impl Init {
         let labels = fitting_labels(labels, &task, self.labels.is_some())?;
         let (normalisation, reason) = match self.normalisation {
             Some(chosen) => (chosen, "--normalisation"),
-            None if input.is_u8 => task.normalisation,
+            None if input.is_u8() => task.normalisation,
             None => ask(task.normalisation)?,
         };
         let is_assumed = self.normalisation.is_none();

@@ -1,6 +1,7 @@
 //! The input of a model for images: name, size, layout and type.
 
 use plimsoll_runtime::nn::{Description, ValueDescription};
+use plimsoll_runtime::tensor::TensorType;
 
 use super::setting::Setting;
 use crate::cli::error::Error;
@@ -18,8 +19,8 @@ pub(in crate::cli) struct ImageInput {
     pub(in crate::cli) channels: u64,
     /// True if the channels are the last dimension.
     pub(in crate::cli) is_nhwc: bool,
-    /// True for bytes, false for floating point numbers.
-    pub(in crate::cli) is_u8: bool,
+    /// The type of its elements.
+    pub(in crate::cli) ty: TensorType,
     /// True if the number of images is not fixed.
     pub(in crate::cli) has_batch_axis: bool,
     /// Where the size comes from; `None` if it is assumed.
@@ -27,13 +28,20 @@ pub(in crate::cli) struct ImageInput {
 }
 
 impl ImageInput {
+    /// True for bytes, false for floating point numbers.
+    pub(in crate::cli) fn is_u8(&self) -> bool {
+        self.ty == TensorType::U8
+    }
+
     /// Finds the input. `size` is width and height as the user states them, `fallback` the size if nothing states it.
     pub(in crate::cli) fn find(model: &Description, size: Option<(u64, u64)>, fallback: u64) -> Result<Self, Error> {
         let [input] = &*model.inputs else { return Err(no_image(model, "it has more or fewer inputs than one")) };
-        let is_u8 = match input.element {
-            Some("UINT8") => true,
-            Some("FLOAT") => false,
-            _ => return Err(no_image(model, "images can be passed as FLOAT or UINT8 only")),
+        let ty = match input.element {
+            Some("UINT8") => TensorType::U8,
+            Some("FLOAT") => TensorType::Fp32,
+            Some("FLOAT16") => TensorType::Fp16,
+            Some("BFLOAT16") => TensorType::Bf16,
+            _ => return Err(no_image(model, "images can be passed as FLOAT, FLOAT16, BFLOAT16 or UINT8 only")),
         };
         let Some(&[batch, a, b, c]) = input.shape.as_deref() else {
             return Err(no_image(
@@ -71,7 +79,7 @@ impl ImageInput {
             height,
             channels: channels.unwrap_or(3),
             is_nhwc,
-            is_u8,
+            ty,
             has_batch_axis: batch.is_none(),
             size_source,
         })
@@ -101,8 +109,14 @@ impl ImageInput {
         if self.is_nhwc {
             settings.push(Setting::known("layout", "nhwc", "the model's channels are the last dimension"));
         }
-        if self.is_u8 {
-            settings.push(Setting::known("dtype", "u8", "the model takes bytes"));
+        let dtype = match self.ty {
+            TensorType::U8 => Some(("u8", "the model takes bytes")),
+            TensorType::Fp16 => Some(("f16", "the model takes half precision")),
+            TensorType::Bf16 => Some(("bf16", "the model takes bf16")),
+            _ => None,
+        };
+        if let Some((dtype, reason)) = dtype {
+            settings.push(Setting::known("dtype", dtype, reason));
         }
         if self.channels == 1 {
             settings.push(Setting::known("channels", "gray", "the model has one channel"));

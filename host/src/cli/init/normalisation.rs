@@ -64,7 +64,7 @@ impl Normalisation {
 
     /// The settings of `image-preprocess`. `reason` says why this normalisation is used.
     pub(in crate::cli) fn settings(self, input: &ImageInput, reason: &str, is_assumed: bool) -> Vec<Setting> {
-        if input.is_u8 {
+        if input.is_u8() {
             return Vec::new();
         }
         let Some((mean, deviation)) = self.statistics(input.channels) else {

@@ -106,8 +106,7 @@ fn run_on(
     let opened = backend.open(&Value::Null, Path::new("."))?;
     let model = opened.load(&source)?;
     let shape = input.shape().ok_or("its input is too large")?;
-    let ty = if input.is_u8 { TensorType::U8 } else { TensorType::Fp32 };
     let elements: usize = shape.iter().map(|&size| size as usize).product();
-    let image = Tensor::new(shape, ty, vec![0; elements * ty.size()]);
+    let image = Tensor::new(shape, input.ty, vec![0; elements * input.ty.size()]);
     Ok(model.run(&[image])?)
 }

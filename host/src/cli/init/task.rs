@@ -42,7 +42,7 @@ impl Task {
             return Err(Error::Failed("the model has no outputs".into()));
         }
         let stated = model.metadata.get("task").map(String::as_str);
-        let is_float = |output: &Output| matches!(output.ty, TensorType::Fp32);
+        let is_float = |output: &Output| is_float_type(output.ty);
         let detector = match stated {
             Some(task) if task != "detect" => None,
             _ if outputs.iter().any(|output| !is_float(output)) && outputs.len() < 3 => None,
@@ -113,8 +113,8 @@ fn classification(input: &ImageInput, output: &Output, labels: Option<u64>) -> O
     // The usual lengths of embeddings. Few classifiers have so many classes.
     let has_length = matches!(classes, 128 | 256 | 384 | 512 | 768 | 1024 | 1280 | 1536 | 2048);
     let is_embedding = labels != Some(classes) && !is_probability && (has_name || is_normalised || has_length);
-    let is_float = matches!(output.ty, TensorType::Fp32);
-    if is_embedding && matches!(output.ty, TensorType::Fp32 | TensorType::Fp16 | TensorType::Bf16) {
+    let is_float = is_float_type(output.ty);
+    if is_embedding && is_float {
         return Some(Task {
             title: format!("embedding ({classes} numbers)"),
             plugin: "embed-postprocess",
@@ -152,7 +152,7 @@ fn segmentation(input: &ImageInput, output: &Output, labels: Option<u64>) -> Opt
             && width <= input.width
             && height * input.width == width * input.height
     };
-    let is_float = matches!(output.ty, TensorType::Fp32);
+    let is_float = is_float_type(output.ty);
     let (layout, classes) = match *output.shape {
         [1, classes, height, width] if is_float && is_map(height, width) => ("nchw", classes),
         [1, height, width, classes] if is_float && is_map(height, width) => ("nhwc", classes),
@@ -223,7 +223,7 @@ fn pose(model: &Description, output: &Output) -> Option<Task> {
 /// `[1, T, C]` with a dictionary of C - 1 entries, or one less and a space.
 fn text(output: &Output, labels: Option<u64>) -> Option<Task> {
     let (&[1, _, classes], Some(labels)) = (&*output.shape, labels) else { return None };
-    if !matches!(output.ty, TensorType::Fp32) || !(labels + 1 == classes || labels + 2 == classes) {
+    if !is_float_type(output.ty) || !(labels + 1 == classes || labels + 2 == classes) {
         return None;
     }
     let source = "as PaddleOCR is trained";
@@ -287,4 +287,9 @@ fn torchvision(input: &ImageInput) -> (Normalisation, &'static str) {
     } else {
         (Normalisation::Imagenet, "as torchvision's models are trained")
     }
+}
+
+/// True for the types of scores that the shipped plugins read.
+fn is_float_type(ty: TensorType) -> bool {
+    matches!(ty, TensorType::Fp32 | TensorType::Fp16 | TensorType::Bf16 | TensorType::Fp64)
 }

@@ -122,7 +122,7 @@ impl Call {
         Ok(Settings { chip, partial, request })
     }
 
-    /// Converts the inputs to `wasi:nn` tensors. If the stage has a model, checks inputs and outputs against it.
+    /// Converts the inputs to tensors of a stage. If the stage has a model, checks inputs and outputs against it.
     pub(super) fn tensors(&self, settings: &Settings, request: &Request) -> Result<Tensors, ServeError> {
         if settings.partial {
             let model = &self.model.name;

@@ -82,17 +82,28 @@ impl Datatype {
         })
     }
 
-    /// The datatype that corresponds to a `wasi:nn` type.
+    /// The datatype of a tensor of the host.
     pub fn from_nn(ty: TensorType) -> Self {
         match ty {
             TensorType::Fp16 => Self::Fp16,
             TensorType::Fp32 => Self::Fp32,
             TensorType::Fp64 => Self::Fp64,
             TensorType::Bf16 => Self::Bf16,
+            TensorType::Bool => Self::Bool,
             TensorType::U8 => Self::Uint8,
+            TensorType::U16 => Self::Uint16,
+            TensorType::U32 => Self::Uint32,
+            TensorType::U64 => Self::Uint64,
+            TensorType::I8 => Self::Int8,
+            TensorType::I16 => Self::Int16,
             TensorType::I32 => Self::Int32,
             TensorType::I64 => Self::Int64,
         }
+    }
+
+    /// The type of a tensor of the host; `None` for BYTES.
+    pub fn to_nn(self) -> Option<TensorType> {
+        TensorType::ALL.into_iter().find(|ty| Self::from_nn(*ty) == self)
     }
 }
 

@@ -70,7 +70,12 @@ async fn run_infer(
     let result = match pipeline.run_infer(stage, &mut call.record, &settings.request, inputs).await {
         Ok(outputs) => {
             call.record.finish(Outcome::Ok);
-            let outputs = outputs.into_iter().map(|(name, tensor)| Tensor::from_nn(name, tensor)).collect();
+            let outputs = stage
+                .core()
+                .in_declared_types(outputs)
+                .into_iter()
+                .map(|(name, tensor)| Tensor::from_nn(name, tensor))
+                .collect();
             select(outputs, &request.outputs, &call.model.name).map(|outputs| (Parameters::new(), outputs))
         }
         Err(failed) => {

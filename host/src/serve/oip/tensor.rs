@@ -1,10 +1,10 @@
 //! The tensors of the protocol. BYTES elements are stored one by one. All other elements are stored as bytes,
-//! little-endian and row-major, as in `wasi:nn`.
+//! little-endian and row-major, as in tensors of the host.
 
 use std::fmt;
 
 use bytes::Bytes;
-use plimsoll_runtime::tensor::{Tensor as NnTensor, TensorBytes, TensorType};
+use plimsoll_runtime::tensor::Tensor as NnTensor;
 
 use super::datatype::Datatype;
 use super::parameter::Parameters;
@@ -40,15 +40,12 @@ pub enum TensorError {
         /// The number of elements.
         count: u64,
     },
-    /// A dimension is too large for `wasi:nn`.
+    /// A dimension is too large for a tensor of a stage.
     #[error("the shape {0:?} has a size that exceeds 32 bits")]
     Size(Vec<u64>),
-    /// `wasi:nn` has no strings.
+    /// A stage has no strings.
     #[error("a stage takes numeric tensors, not BYTES")]
     NotNumeric,
-    /// `wasi:nn` has no unsigned integers of 64 bits.
-    #[error("a stage takes UINT64 as INT64, but {0} is larger than the maximum of INT64")]
-    LargeUint64(u64),
 }
 
 /// The elements of a tensor.
@@ -115,43 +112,17 @@ impl Data {
 }
 
 impl Tensor {
-    /// Converts the tensor to a `wasi:nn` tensor. Integers of a type that `wasi:nn` does not have become the next wider
-    /// type that it has.
+    /// Converts the tensor to a tensor of a stage; the bytes are shared.
     ///
     /// # Errors
-    /// If `wasi:nn` cannot represent the tensor.
+    /// If it has BYTES, or a dimension that is too large.
     pub fn to_nn(&self) -> Result<NnTensor, TensorError> {
         let dimensions = self.shape.iter().map(|&size| u32::try_from(size)).collect::<Result<Vec<_>, _>>();
         let dimensions = dimensions.map_err(|_| TensorError::Size(self.shape.clone()))?;
-        let Data::Fixed(bytes) = &self.data else { return Err(TensorError::NotNumeric) };
-        let (ty, data): (_, TensorBytes) = match self.datatype {
-            Datatype::Bool | Datatype::Uint8 => (TensorType::U8, bytes.clone().into()),
-            Datatype::Int32 => (TensorType::I32, bytes.clone().into()),
-            Datatype::Int64 => (TensorType::I64, bytes.clone().into()),
-            Datatype::Fp16 => (TensorType::Fp16, bytes.clone().into()),
-            Datatype::Fp32 => (TensorType::Fp32, bytes.clone().into()),
-            Datatype::Fp64 => (TensorType::Fp64, bytes.clone().into()),
-            Datatype::Bf16 => (TensorType::Bf16, bytes.clone().into()),
-            Datatype::Int8 => (TensorType::I32, widened(bytes, |[byte]| i32::from(byte as i8).to_le_bytes()).into()),
-            Datatype::Int16 => {
-                (TensorType::I32, widened(bytes, |two| i32::from(i16::from_le_bytes(two)).to_le_bytes()).into())
-            }
-            Datatype::Uint16 => {
-                (TensorType::I32, widened(bytes, |two| i32::from(u16::from_le_bytes(two)).to_le_bytes()).into())
-            }
-            Datatype::Uint32 => {
-                (TensorType::I64, widened(bytes, |four| i64::from(u32::from_le_bytes(four)).to_le_bytes()).into())
-            }
-            Datatype::Uint64 => {
-                let (numbers, _) = bytes.as_chunks::<8>();
-                if let Some(large) = numbers.iter().map(|eight| u64::from_le_bytes(*eight)).find(|&n| n >> 63 != 0) {
-                    return Err(TensorError::LargeUint64(large));
-                }
-                (TensorType::I64, bytes.clone().into())
-            }
-            Datatype::Bytes => unreachable!("BYTES tensors are not `Data::Fixed`"),
+        let (Data::Fixed(bytes), Some(ty)) = (&self.data, self.datatype.to_nn()) else {
+            return Err(TensorError::NotNumeric);
         };
-        Ok(NnTensor::with_bytes(dimensions, ty, data))
+        Ok(NnTensor::with_bytes(dimensions, ty, bytes.clone().into()))
     }
 
     /// Converts an output tensor of a stage.
@@ -164,9 +135,4 @@ impl Tensor {
             data: Data::Fixed(tensor.data.into_bytes()),
         }
     }
-}
-
-fn widened<const FROM: usize, const TO: usize>(bytes: &[u8], widen: impl Fn([u8; FROM]) -> [u8; TO]) -> Vec<u8> {
-    let (numbers, _) = bytes.as_chunks::<FROM>();
-    numbers.iter().flat_map(|number| widen(*number)).collect()
 }

@@ -10,7 +10,7 @@ use super::broken;
 use super::layout::Layout;
 use crate::lanes::Lanes;
 use crate::limits::{Limits, Rejected};
-use crate::output::{Channels, Elements, Pack};
+use crate::output::{Channels, Dtype, Elements, Pack};
 use crate::{Mode, Settings, Target};
 
 /// Bytes that the decoder of four samples holds in addition to samples: its tables.
@@ -71,7 +71,7 @@ fn other<L: Lanes>(frame: &Frame, image: &[u8], left: u64) -> Result<Vec<u8>, Re
             pad: 0,
             mean: [0.0; 3],
             scale: [1.0; 3],
-            bytes: true,
+            dtype: Dtype::U8,
         },
         limits: Limits { max_pixels: u64::MAX, max_bytes: left },
         draft: false,
@@ -84,7 +84,7 @@ fn other<L: Lanes>(frame: &Frame, image: &[u8], left: u64) -> Result<Vec<u8>, Re
     match output.finish().0 {
         Elements::U8(samples) => Ok(samples),
         // The settings ask for bytes.
-        Elements::F32(_) => Err(broken("a strip or tile has no bytes")),
+        Elements::F32(_) | Elements::F16(_) | Elements::Bf16(_) => Err(broken("a strip or tile has no bytes")),
     }
 }
 

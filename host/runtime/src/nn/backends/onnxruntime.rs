@@ -286,8 +286,8 @@ fn signature(outlet: &Outlet, declared: &HashMap<String, Option<DeclaredShape>>)
     };
     let Some(known) = element_type(*ty) else {
         return Err(LoadError(format!(
-            "`{}` has the element type {ty}, which the host does not support; export the model with an input or output of \
-             float, double, uint8, int32 or int64",
+            "`{}` has the element type {ty}, which the host does not support; export the model with this input or output as \
+             float16, bfloat16, float, double, bool, or int8 to int64 or uint8 to uint64",
             outlet.name()
         )));
     };

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use half::f16;
 use rten::{DataType, Dimension, Model as RtenModel, ModelOptions, NodeId, Value, ValueOrView, ValueType, ValueView};
 use rten_tensor::Layout;
 
@@ -58,7 +59,14 @@ impl Backend for Rten {
             .map_err(|error| failed(format!("{error}; use the backend `onnxruntime`")))?;
         let name = |&id: &NodeId| model.node_info(id).and_then(|info| info.name()).unwrap_or_default().to_owned();
         let input_ids = model.input_ids().to_vec();
-        let inputs = input_ids.iter().map(|id| signature(&model, *id, name(id))).collect();
+        let inputs = input_ids
+            .iter()
+            .map(|id| {
+                let mut signature = signature(&model, *id, name(id));
+                signature.types.extend(prepared.input_types.get(&signature.name).and_then(|ty| declared(ty)));
+                signature
+            })
+            .collect();
         let output_ids = model.output_ids().to_vec();
         if prepared.outputs.len() != output_ids.len() {
             return Err(failed("it did not return an output of the model; use the backend `onnxruntime`".to_owned()));
@@ -119,9 +127,17 @@ fn types(ty: ValueType) -> Vec<TensorType> {
         ValueType::Tensor(DataType::Float) => vec![TensorType::Fp32],
         ValueType::Tensor(DataType::Int32) => vec![TensorType::I32, TensorType::I64],
         ValueType::Tensor(DataType::UInt8) => vec![TensorType::U8],
-        // There is no tensor type of one signed byte, so its elements are passed as 32-bit integers.
-        ValueType::Tensor(DataType::Int8) => vec![TensorType::I32],
+        ValueType::Tensor(DataType::Int8) => vec![TensorType::I8],
         _ => Vec::new(),
+    }
+}
+
+/// The type that a file declares for an input, if rten computes it exactly as another one.
+fn declared(ty: &str) -> Option<TensorType> {
+    match ty {
+        "FLOAT16" => Some(TensorType::Fp16),
+        "BOOL" => Some(TensorType::Bool),
+        _ => None,
     }
 }
 
@@ -130,31 +146,30 @@ impl Model for Loaded {
         &self.properties
     }
 
-    fn check_numbers(&self, index: usize, tensor: &Tensor) -> Result<(), Misfit> {
-        let too_large = |number: i64, from: &str, to: &str| {
-            let text =
-                format!("the backend computes {from} as {to}; {number} is too large; use the backend `onnxruntime`");
-            Misfit::Number(text)
-        };
-        match tensor.ty {
-            TensorType::Fp32 if self.needs_moderate_inputs => match find(&tensor.data, plimsoll_onnx::is_moderate) {
-                Some(number) => Err(Misfit::Number(format!(
-                    "it contains {number:e}, and the backend `rten` loses NaN and infinities in this model; send numbers \
-                     up to 1e18, or use the backend `onnxruntime`"
-                ))),
-                None => Ok(()),
-            },
+    fn check_numbers(&self, _index: usize, tensor: &Tensor) -> Result<(), Misfit> {
+        let found = match tensor.ty {
+            TensorType::Fp32 if self.needs_moderate_inputs => find(&tensor.data, plimsoll_onnx::is_moderate),
+            TensorType::Fp16 if self.needs_moderate_inputs => {
+                let mut numbers = tensor.data.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32());
+                numbers.find(|&number| !plimsoll_onnx::is_moderate(number))
+            }
             TensorType::I64 => {
                 let mut numbers = tensor.data.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes));
-                let found = numbers.find(|&number| i32::try_from(number).is_err());
-                found.map_or(Ok(()), |number| Err(too_large(number, "i64", "i32")))
+                return match numbers.find(|&number| i32::try_from(number).is_err()) {
+                    Some(number) => Err(Misfit::Number(format!(
+                        "the backend computes i64 as i32; {number} is too large; use the backend `onnxruntime`"
+                    ))),
+                    None => Ok(()),
+                };
             }
-            TensorType::I32 if self.is_int8(self.input_ids[index]) => {
-                let mut numbers = tensor.data.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes));
-                let found = numbers.find(|&number| i8::try_from(number).is_err());
-                found.map_or(Ok(()), |number| Err(too_large(number.into(), "i32", "i8")))
-            }
-            _ => Ok(()),
+            _ => None,
+        };
+        match found {
+            Some(number) => Err(Misfit::Number(format!(
+                "it contains {number:e}, and the backend `rten` loses NaN and infinities in this model; send numbers up \
+                 to 1e18, or use the backend `onnxruntime`"
+            ))),
+            None => Ok(()),
         }
     }
 
@@ -163,7 +178,7 @@ impl Model for Loaded {
             .input_ids
             .iter()
             .zip(inputs)
-            .map(|(&id, tensor)| Ok((id, if self.is_int8(id) { narrow_value(tensor)? } else { value(tensor)? })))
+            .map(|(&id, tensor)| Ok((id, value(tensor)?)))
             .collect::<Result<Vec<_>, RunError>>()?;
         let outputs = self.model.run(values, &self.output_ids, None).map_err(|error| {
             let text = error.to_string();
@@ -173,12 +188,6 @@ impl Model for Loaded {
             }
         })?;
         self.outputs().iter().zip(outputs).map(|(output, value)| Ok((output.name.clone(), tensor(value)?))).collect()
-    }
-}
-
-impl Loaded {
-    fn is_int8(&self, id: NodeId) -> bool {
-        self.model.node_info(id).and_then(|info| info.dtype()) == Some(ValueType::Tensor(DataType::Int8))
     }
 }
 
@@ -203,6 +212,19 @@ fn value(tensor: &Tensor) -> Result<ValueOrView<'_>, RunError> {
         },
         TensorType::I32 => Value::from_shape(&shape[..], collect::<i32>(bytes)).map_err(RunError::backend)?.into(),
         TensorType::U8 => ValueView::from_shape(&shape[..], bytes).map_err(RunError::backend)?.into(),
+        TensorType::I8 => {
+            let data: &[i8] = bytemuck::cast_slice(bytes);
+            ValueView::from_shape(&shape[..], data).map_err(RunError::backend)?.into()
+        }
+        TensorType::Bool => {
+            let wide: Vec<i32> = bytes.iter().map(|&byte| byte.into()).collect();
+            Value::from_shape(&shape[..], wide).map_err(RunError::backend)?.into()
+        }
+        TensorType::Fp16 => {
+            let wide: Vec<f32> =
+                tensor.data.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect();
+            Value::from_shape(&shape[..], wide).map_err(RunError::backend)?.into()
+        }
         TensorType::I64 => {
             let narrow: Vec<i32> = collect::<i64>(bytes)
                 .into_iter()
@@ -212,16 +234,6 @@ fn value(tensor: &Tensor) -> Result<ValueOrView<'_>, RunError> {
         }
         other => return Err(RunError::InputType(other)),
     })
-}
-
-/// The value for an input of signed bytes.
-fn narrow_value(tensor: &Tensor) -> Result<ValueOrView<'_>, RunError> {
-    let shape: Vec<usize> = tensor.dimensions.iter().map(|&size| size as usize).collect();
-    let narrow = collect::<i32>(&tensor.data)
-        .into_iter()
-        .map(|value| i8::try_from(value).map_err(|_| RunError::Narrowed(value.into())))
-        .collect::<Result<Vec<i8>, _>>()?;
-    Ok(Value::from_shape(&shape[..], narrow).map_err(RunError::backend)?.into())
 }
 
 fn collect<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(bytes: &[u8]) -> Vec<T> {
@@ -234,10 +246,7 @@ fn tensor(value: Value) -> Result<Tensor, RunError> {
         Value::FloatTensor(tensor) => (TensorType::Fp32, kept(tensor.into_data())),
         Value::Int32Tensor(tensor) => (TensorType::I32, kept(tensor.into_data())),
         Value::UInt8Tensor(tensor) => (TensorType::U8, tensor.into_data().into()),
-        Value::Int8Tensor(tensor) => {
-            let wide: Vec<i32> = tensor.into_data().iter().map(|&value| i32::from(value)).collect();
-            (TensorType::I32, kept(wide))
-        }
+        Value::Int8Tensor(tensor) => (TensorType::I8, kept(tensor.into_data())),
         other => return Err(RunError::OutputType(format!("of the type {:?}", other.dtype()))),
     };
     Ok(Tensor::with_bytes(dimensions, ty, data))

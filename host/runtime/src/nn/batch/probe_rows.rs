@@ -1,6 +1,8 @@
 //! The rows with which a model is checked. They differ in level, range and sign as well as in detail, because a model can be
 //! insensitive to one kind of input: an activation may set all positive or all negative values to 0.
 
+use half::{bf16, f16};
+
 use crate::tensor::TensorType;
 
 /// The rows if the graph of the model proves that they stay apart.
@@ -26,13 +28,18 @@ pub(super) fn value(data: &mut Vec<u8>, ty: TensorType, row: u32, element: u32, 
     match ty {
         TensorType::Fp32 => data.extend(number.to_le_bytes()),
         TensorType::Fp64 => data.extend(f64::from(number).to_le_bytes()),
-        TensorType::Bf16 => data.extend(((number.to_bits() >> 16) as u16).to_le_bytes()),
-        // Half precision: 0 or 1.
-        TensorType::Fp16 => data.extend(if number < 0.5 { 0u16 } else { 0x3C00 }.to_le_bytes()),
-        // Numbers up to 1 use the whole range of a byte; the cast saturates.
+        TensorType::Bf16 => data.extend(bf16::from_f32(number).to_le_bytes()),
+        TensorType::Fp16 => data.extend(f16::from_f32(number).to_le_bytes()),
+        TensorType::Bool => data.push(u8::from(integer % 2 != 0)),
+        // Numbers up to 1 use the whole range of a byte; the casts saturate.
         TensorType::U8 => data.push(if number.abs() <= 1.0 { number.abs() * 255.0 } else { number } as u8),
+        TensorType::I8 => data.extend((if number.abs() <= 1.0 { number * 127.0 } else { number } as i8).to_le_bytes()),
+        TensorType::I16 => data.extend((integer.clamp(i16::MIN.into(), i16::MAX.into()) as i16).to_le_bytes()),
+        TensorType::U16 => data.extend((integer.clamp(0, u16::MAX.into()) as u16).to_le_bytes()),
         TensorType::I32 => data.extend(integer.to_le_bytes()),
+        TensorType::U32 => data.extend(integer.max(0).to_le_bytes()),
         TensorType::I64 => data.extend(i64::from(integer).to_le_bytes()),
+        TensorType::U64 => data.extend(i64::from(integer.max(0)).to_le_bytes()),
     }
 }
 

@@ -9,6 +9,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use half::{bf16, f16};
 use plimsoll_onnx::RowProof;
 
 use super::cost::RunCost;
@@ -20,6 +21,11 @@ use crate::tensor::{Tensor, TensorType, Tensors};
 /// The largest accepted difference, as a share of the absolute value. A larger batch changes the order of sums, and
 /// accelerators compute with reduced precision (TF32 has 10 bits of mantissa, 2⁻¹⁰ ≈ 0.001).
 const TOLERANCE: f32 = 1e-3;
+/// The same for half precision, which has 11 bits: four units in the last place, because a sum that differs a little is
+/// rounded to another number.
+const TOLERANCE_OF_FP16: f32 = 4.0 / 1024.0;
+/// The same for BF16, which has 8 bits.
+const TOLERANCE_OF_BF16: f32 = 4.0 / 128.0;
 /// The share of the largest absolute value in the row that is accepted too, if the graph does not prove that the rows stay
 /// apart. Sums that cancel have an error of the size of what cancels; FLOAT has 24 bits of mantissa (2⁻²⁴ ≈ 6e-8).
 const CANCELLATION: f32 = 2e-6;
@@ -263,17 +269,18 @@ pub(super) fn compare(
         if all.dimensions.first() != Some(&rows) || all.dimensions[1..] != one.dimensions[1..] || all.ty != one.ty {
             return Err(shape(all, rows));
         }
-        let bytes = one.data.len();
+        let (bytes, ty) = (one.data.len(), one.ty);
         let (one, all) = (numbers(one.ty, &one.data), numbers(one.ty, &all.data[place * bytes..][..bytes]));
         let largest = one.iter().filter(|value| value.is_finite()).fold(0.0, |most: f32, value| most.max(value.abs()));
-        let of_largest = largest * if is_proven { TOLERANCE } else { CANCELLATION } + ABSOLUTE;
+        let (tolerance, cancellation) = tolerances(ty);
+        let of_largest = largest * if is_proven { tolerance } else { cancellation } + ABSOLUTE;
         let mut worst = (0.0, 0.0, 0.0);
         let mut differs = false;
         for (&alone, &together) in one.iter().zip(&all) {
             let same = alone == together || alone.is_nan() && together.is_nan();
             let difference = if same { 0.0 } else { (alone - together).abs() };
             // NaN on one side only gives a difference of NaN, which is not accepted.
-            let is_accepted = same || difference <= alone.abs().max(together.abs()) * TOLERANCE + of_largest;
+            let is_accepted = same || difference <= alone.abs().max(together.abs()) * tolerance + of_largest;
             differs |= !is_accepted;
             if !is_accepted && (difference.is_nan() || difference > worst.0) {
                 worst = (difference, alone, together);
@@ -288,13 +295,35 @@ pub(super) fn compare(
     Ok(())
 }
 
-/// The elements as numbers. Types that no backend returns compare by their bytes.
-fn numbers(ty: TensorType, bytes: &[u8]) -> Vec<f32> {
+/// The shares of a value and of the largest value in the row that may differ. A sum that cancels has an error of the size
+/// of what cancels, in the precision of the type.
+fn tolerances(ty: TensorType) -> (f32, f32) {
     match ty {
-        TensorType::Fp32 => bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
-        TensorType::Fp64 => bytes.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes) as f32).collect(),
-        TensorType::I32 => bytes.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes) as f32).collect(),
-        TensorType::I64 => bytes.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes) as f32).collect(),
-        TensorType::U8 | TensorType::Fp16 | TensorType::Bf16 => bytes.iter().map(|&byte| f32::from(byte)).collect(),
+        TensorType::Fp16 => (TOLERANCE_OF_FP16, TOLERANCE_OF_FP16),
+        TensorType::Bf16 => (TOLERANCE_OF_BF16, TOLERANCE_OF_BF16),
+        _ => (TOLERANCE, CANCELLATION),
+    }
+}
+
+/// The elements as numbers.
+fn numbers(ty: TensorType, bytes: &[u8]) -> Vec<f32> {
+    macro_rules! numbers {
+        ($ty:ty) => {
+            bytes.as_chunks().0.iter().map(|&bytes| <$ty>::from_le_bytes(bytes) as f32).collect()
+        };
+    }
+    match ty {
+        TensorType::Fp16 => bytes.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect(),
+        TensorType::Bf16 => bytes.as_chunks().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect(),
+        TensorType::Fp32 => numbers!(f32),
+        TensorType::Fp64 => numbers!(f64),
+        TensorType::Bool | TensorType::U8 => numbers!(u8),
+        TensorType::U16 => numbers!(u16),
+        TensorType::U32 => numbers!(u32),
+        TensorType::U64 => numbers!(u64),
+        TensorType::I8 => numbers!(i8),
+        TensorType::I16 => numbers!(i16),
+        TensorType::I32 => numbers!(i32),
+        TensorType::I64 => numbers!(i64),
     }
 }

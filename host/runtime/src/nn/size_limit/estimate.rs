@@ -54,20 +54,28 @@ impl Estimates {
     }
 }
 
-/// The integers of a small input.
+/// The integers of a small input. Those above the maximum of I64 are no sizes.
 pub(super) fn integers(tensor: &Tensor) -> Option<Vec<i64>> {
-    let bytes = &tensor.data;
-    let integers: Vec<i64> = match tensor.ty {
-        TensorType::I64 if bytes.len() <= MOST_INTEGERS * 8 => {
-            bytes.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect()
-        }
-        TensorType::I32 if bytes.len() <= MOST_INTEGERS * 4 => {
-            bytes.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes).into()).collect()
-        }
-        TensorType::U8 if bytes.len() <= MOST_INTEGERS => bytes.iter().map(|&byte| byte.into()).collect(),
-        _ => return None,
-    };
-    Some(integers)
+    macro_rules! numbers {
+        ($ty:ty) => {{
+            let numbers = tensor.data.as_chunks().0.iter().map(|&bytes| <$ty>::from_le_bytes(bytes));
+            numbers.map(|number| i64::try_from(number).unwrap_or(i64::MAX)).collect()
+        }};
+    }
+    if tensor.data.len() > MOST_INTEGERS * tensor.ty.size() {
+        return None;
+    }
+    Some(match tensor.ty {
+        TensorType::Bool | TensorType::U8 => numbers!(u8),
+        TensorType::U16 => numbers!(u16),
+        TensorType::U32 => numbers!(u32),
+        TensorType::U64 => numbers!(u64),
+        TensorType::I8 => numbers!(i8),
+        TensorType::I16 => numbers!(i16),
+        TensorType::I32 => numbers!(i32),
+        TensorType::I64 => numbers!(i64),
+        TensorType::Fp16 | TensorType::Fp32 | TensorType::Fp64 | TensorType::Bf16 => return None,
+    })
 }
 
 fn judge(peaks: RunPeaks) -> Judgement {

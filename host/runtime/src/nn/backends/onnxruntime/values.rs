@@ -1,67 +1,154 @@
 //! Tensors of the host as values of ONNX Runtime, and back.
 
+use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
+use half::vec::HalfBitsVecExt as _;
+use half::{bf16, f16};
 use ort::session::SessionInputValue;
-use ort::value::{DynValue, Tensor as OwnedTensor, TensorElementType, TensorRef, ValueType};
+use ort::value::{
+    DynValue, PrimitiveTensorElementType, Tensor as OwnedTensor, TensorElementType, TensorRef, ValueType,
+};
 
 use crate::nn::error::RunError;
 use crate::tensor::{Tensor, TensorType};
 
+/// A type of the library whose elements are bytes in row-major order.
+trait Element: PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static {
+    /// The bytes as elements; `None` if they are not aligned, or are no elements.
+    fn view(bytes: &[u8]) -> Option<&[Self]>;
+    /// A copy of the bytes as elements; `None` if they are no elements.
+    fn copy(bytes: &[u8]) -> Option<Vec<Self>>;
+    /// The elements as bytes.
+    fn bytes(elements: &[Self]) -> &[u8];
+}
+
+macro_rules! numbers {
+    ($($number:ty)*) => {$(
+        impl Element for $number {
+            fn view(bytes: &[u8]) -> Option<&[Self]> {
+                bytemuck::try_cast_slice(bytes).ok()
+            }
+
+            fn copy(bytes: &[u8]) -> Option<Vec<Self>> {
+                Some(bytemuck::allocation::pod_collect_to_vec(bytes))
+            }
+
+            fn bytes(elements: &[Self]) -> &[u8] {
+                bytemuck::cast_slice(elements)
+            }
+        }
+    )*};
+}
+
+numbers!(f32 f64 u8 u16 u32 u64 i8 i16 i32 i64);
+
+macro_rules! halves {
+    ($($half:ty)*) => {$(
+        impl Element for $half {
+            fn view(bytes: &[u8]) -> Option<&[Self]> {
+                let bits: &[u16] = bytemuck::try_cast_slice(bytes).ok()?;
+                Some(bits.reinterpret_cast())
+            }
+
+            fn copy(bytes: &[u8]) -> Option<Vec<Self>> {
+                Some(bytemuck::allocation::pod_collect_to_vec::<u8, u16>(bytes).reinterpret_into())
+            }
+
+            fn bytes(elements: &[Self]) -> &[u8] {
+                bytemuck::cast_slice(elements.reinterpret_cast())
+            }
+        }
+    )*};
+}
+
+halves!(f16 bf16);
+
+/// Not every byte is an element.
+impl Element for bool {
+    fn view(bytes: &[u8]) -> Option<&[Self]> {
+        bytemuck::checked::try_cast_slice(bytes).ok()
+    }
+
+    fn copy(bytes: &[u8]) -> Option<Vec<Self>> {
+        Self::view(bytes).map(<[Self]>::to_vec)
+    }
+
+    fn bytes(elements: &[Self]) -> &[u8] {
+        bytemuck::cast_slice(elements)
+    }
+}
+
+/// Calls a macro with the host's types and those of the library.
+macro_rules! for_each_type {
+    ($call:ident) => {
+        $call! {
+            Fp16 Float16 f16,
+            Fp32 Float32 f32,
+            Fp64 Float64 f64,
+            Bf16 Bfloat16 bf16,
+            Bool Bool bool,
+            U8 Uint8 u8,
+            U16 Uint16 u16,
+            U32 Uint32 u32,
+            U64 Uint64 u64,
+            I8 Int8 i8,
+            I16 Int16 i16,
+            I32 Int32 i32,
+            I64 Int64 i64,
+        }
+    };
+}
+
 /// The host's name of an element type; `None` if the host does not support it.
 pub(super) fn element_type(ty: TensorElementType) -> Option<TensorType> {
-    Some(match ty {
-        TensorElementType::Float32 => TensorType::Fp32,
-        TensorElementType::Float64 => TensorType::Fp64,
-        TensorElementType::Uint8 => TensorType::U8,
-        TensorElementType::Int32 => TensorType::I32,
-        TensorElementType::Int64 => TensorType::I64,
-        _ => return None,
-    })
+    macro_rules! types {
+        ($($own:ident $library:ident $element:ty,)*) => {
+            match ty {
+                $(TensorElementType::$library => Some(TensorType::$own),)*
+                _ => None,
+            }
+        };
+    }
+    for_each_type!(types)
 }
 
 /// A view of the host's bytes, or a copy if they are not aligned: an empty or a shared buffer may start anywhere.
 pub(super) fn value(tensor: &Tensor) -> Result<SessionInputValue<'_>, RunError> {
-    fn view<'a, T>(shape: Vec<usize>, bytes: &'a [u8]) -> Result<SessionInputValue<'a>, RunError>
-    where
-        T: bytemuck::Pod + ort::value::PrimitiveTensorElementType + std::fmt::Debug,
-    {
-        match bytemuck::try_cast_slice::<u8, T>(bytes) {
-            Ok(data) => Ok(TensorRef::from_array_view((shape, data)).map_err(RunError::backend)?.into()),
-            Err(_) => {
-                let data: Vec<T> = bytemuck::allocation::pod_collect_to_vec(bytes);
-                Ok(OwnedTensor::from_array((shape, data)).map_err(RunError::backend)?.into())
-            }
+    fn view<T: Element>(tensor: &Tensor) -> Result<SessionInputValue<'_>, RunError> {
+        let shape: Vec<usize> = tensor.dimensions.iter().map(|&size| size as usize).collect();
+        if let Some(data) = T::view(&tensor.data) {
+            return Ok(TensorRef::from_array_view((shape, data)).map_err(RunError::backend)?.into());
         }
+        let wrong = || RunError::backend(format!("a byte of a tensor is no element of the type {}", tensor.ty));
+        let data = T::copy(&tensor.data).ok_or_else(wrong)?;
+        Ok(OwnedTensor::from_array((shape, data)).map_err(RunError::backend)?.into())
     }
-    let shape = tensor.dimensions.iter().map(|&size| size as usize).collect();
-    match tensor.ty {
-        TensorType::Fp32 => view::<f32>(shape, &tensor.data),
-        TensorType::Fp64 => view::<f64>(shape, &tensor.data),
-        TensorType::U8 => view::<u8>(shape, &tensor.data),
-        TensorType::I32 => view::<i32>(shape, &tensor.data),
-        TensorType::I64 => view::<i64>(shape, &tensor.data),
-        other => Err(RunError::InputType(other)),
+    macro_rules! views {
+        ($($own:ident $library:ident $element:ty,)*) => {
+            match tensor.ty {
+                $(TensorType::$own => view::<$element>(tensor),)*
+            }
+        };
     }
+    for_each_type!(views)
 }
 
 /// A copy of an output.
 pub(super) fn output(value: &DynValue) -> Result<Tensor, RunError> {
-    fn extract<T>(value: &DynValue, ty: TensorType) -> Result<Tensor, RunError>
-    where
-        T: bytemuck::NoUninit + ort::value::PrimitiveTensorElementType,
-    {
+    fn extract<T: Element>(value: &DynValue, ty: TensorType) -> Result<Tensor, RunError> {
         let (shape, data) = value.try_extract_tensor::<T>().map_err(RunError::backend)?;
         let dimensions = shape.iter().map(|&size| size as u32).collect();
-        Ok(Tensor::new(dimensions, ty, bytemuck::cast_slice(data).to_vec()))
+        Ok(Tensor::new(dimensions, ty, T::bytes(data).to_vec()))
     }
     let ValueType::Tensor { ty, .. } = value.dtype() else {
         return Err(RunError::OutputType("not a tensor".to_owned()));
     };
-    match element_type(*ty) {
-        Some(TensorType::Fp32) => extract::<f32>(value, TensorType::Fp32),
-        Some(TensorType::Fp64) => extract::<f64>(value, TensorType::Fp64),
-        Some(TensorType::U8) => extract::<u8>(value, TensorType::U8),
-        Some(TensorType::I32) => extract::<i32>(value, TensorType::I32),
-        Some(TensorType::I64) => extract::<i64>(value, TensorType::I64),
-        _ => Err(RunError::OutputType(format!("of the type {ty}"))),
+    macro_rules! copies {
+        ($($own:ident $library:ident $element:ty,)*) => {
+            match ty {
+                $(TensorElementType::$library => extract::<$element>(value, TensorType::$own),)*
+                _ => Err(RunError::OutputType(format!("of the type {ty}"))),
+            }
+        };
     }
+    for_each_type!(copies)
 }
