@@ -471,7 +471,7 @@ async fn rows_of_every_type_are_batched_and_padded() {
                     let request = json!({ "parameters": { "binary_data_output": true }, "inputs": [input] });
                     let (json, tail) = parts(&post(&server, &format!("{name}.infer"), &request, &[&row.bytes]).await);
                     assert_eq!(json["outputs"][0]["shape"], json!([1, 6]), "{name}");
-                    assert_eq!(&tail[..size * 2], twice(&[row.bytes.clone()]).concat(), "{name}");
+                    assert_eq!(&tail[..size * 2], twice(std::slice::from_ref(&row.bytes)).concat(), "{name}");
                     assert_eq!(floats(&tail[size * 2..]), row.floats, "{name}");
                 })
             })

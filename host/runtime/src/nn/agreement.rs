@@ -112,28 +112,20 @@ fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Tensors, RunError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::model::ModelProperties;
     use crate::tensor::TensorType;
 
     /// A model that changes each number of its input.
     struct Each {
-        inputs: Vec<Signature>,
-        outputs: Vec<Signature>,
+        properties: ModelProperties,
         function: fn(usize, f32) -> f32,
         /// How many numbers it returns of ten.
         returned: u32,
     }
 
     impl Model for Each {
-        fn inputs(&self) -> &[Signature] {
-            &self.inputs
-        }
-
-        fn outputs(&self) -> &[Signature] {
-            &self.outputs
-        }
-
-        fn concurrent_runs(&self) -> usize {
-            1
+        fn properties(&self) -> &ModelProperties {
+            &self.properties
         }
 
         fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
@@ -149,7 +141,8 @@ mod tests {
             let shape = Some(vec![None, Some(10)]);
             vec![Signature { name: name.into(), types: vec![TensorType::Fp32], shape }]
         };
-        Each { inputs: signature("x"), outputs: signature("y"), function, returned: 10 }
+        let properties = ModelProperties::on_cpu(signature("x"), signature("y"), 1);
+        Each { properties, function, returned: 10 }
     }
 
     #[test]
@@ -182,7 +175,7 @@ mod tests {
         let fewer = Each { returned: 9, ..each(|_, number| number) };
         let error = Agreement::check(&fewer, &cpu).expect_err("refused").to_string();
         assert_eq!(error, "output `y` has another shape");
-        cpu.outputs[0].shape = Some(vec![Some(1), None]);
+        cpu.properties.outputs[0].shape = Some(vec![Some(1), None]);
         assert_eq!(Agreement::check(&fewer, &cpu), Ok(None), "a dimension that the model declares as dynamic");
         let broken = each(|_, _| panic!("the device is gone"));
         assert_eq!(Agreement::check(&broken, &cpu), Ok(None));
