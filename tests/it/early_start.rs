@@ -116,6 +116,29 @@ fn sighup_ends_a_command_that_is_not_a_server() {
     assert_eq!(started.exit_code(), None, "it was ended by the signal");
 }
 
+/// The configuration is a pipe that nobody writes to, as a file on a file system that hangs.
+#[test]
+fn a_signal_ends_a_server_that_waits_for_its_configuration() {
+    for signal in ["-TERM", "-INT"] {
+        let folder = TempDir::new().expect("a folder");
+        let made = Command::new("mkfifo").arg(folder.path().join("plimsoll.toml")).status();
+        assert!(made.expect("mkfifo starts").success());
+        let log = File::create(folder.path().join("log")).expect("created");
+        let mut serve = command(folder.path());
+        serve.args(["serve", "--config", "plimsoll.toml", "--listen", "127.0.0.1:0"]);
+        let child = serve.stdout(Stdio::null()).stderr(log).spawn().expect("the binary starts");
+        let mut started = Started { child, folder };
+        let end = Instant::now() + PATIENCE;
+        while !started.state().0 {
+            assert!(Instant::now() < end, "no handlers");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        let sent = Command::new("kill").args([signal, &started.child.id().to_string()]).status();
+        assert!(sent.expect("kill starts").success());
+        assert_eq!(started.exit_code(), Some(0), "{}", started.log());
+    }
+}
+
 #[test]
 fn a_port_in_use_ends_the_start_before_anything_is_compiled() {
     let used = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -2,6 +2,7 @@
 
 mod background;
 mod compared;
+mod facts;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,12 +13,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::agreement::Agreement;
 use super::batch::{self, BatchRules, Batcher, Batches, HeldPermits};
 use super::cancellation::Cancellation;
-use super::chip::{Placement, log_placement};
+use super::chip::log_placement;
 use super::device::Device;
 use super::error::{InputError, LoadError, NnError, NnErrorKind, RunError};
 use super::health::{Health, HealthObserver, HealthRules};
-use super::memory::{DeviceMemory, LoadFigures, MemoryMeter};
-use super::model::{Model, Signature};
+use super::memory::{LoadFigures, MemoryMeter};
+use super::model::Model;
 use super::monitored::MonitoredModel;
 use super::size_limit::SizeLimit;
 use crate::scheduling::cpu_time::thread_cpu_time;
@@ -122,61 +123,11 @@ impl LoadedModel {
         self
     }
 
-    /// The memory that the model holds on its device. `None` if it was not measured.
-    pub fn memory(&self) -> Option<DeviceMemory> {
-        Some(self.memory.as_ref()?.read(self.model.arenas(), self.model.properties().is_in_host_memory))
-    }
-
-    /// The name in the configuration.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// How much the outputs differ from those on the CPU; `None` if they were not compared.
-    pub fn agreement(&self) -> Option<Agreement> {
-        self.agreement
-    }
-
-    /// The name of the backend.
-    pub fn backend(&self) -> &str {
-        &self.runs_on.0
-    }
-
-    /// The target: `cpu`, `cuda:0`, or the name of a chip.
-    pub fn target(&self) -> &str {
-        &self.runs_on.1
-    }
-
-    /// Which execution providers compute how many nodes; empty if the backend computes all of them on the CPU.
-    pub fn placement(&self) -> &[Placement] {
-        &self.model.properties().placement
-    }
-
-    /// The input that makes every run prepare the device again, because it has dynamic dimensions besides the rows.
-    pub fn input_with_new_shapes(&self) -> Option<&str> {
-        batch::input_with_new_shapes(&*self.model).map(|input| input.name.as_str())
-    }
-
     /// Sets when the model is taken out of service because its device fails, and the observer.
     #[must_use]
     pub fn with_health(self, rules: HealthRules, observer: Arc<dyn HealthObserver>) -> Self {
         self.health.configure(rules, observer);
         self
-    }
-
-    /// Returns false while the device fails: every run is refused.
-    pub fn is_in_service(&self) -> bool {
-        self.health.refusal().is_none()
-    }
-
-    /// The inputs of a run.
-    pub fn inputs(&self) -> &[Signature] {
-        self.model.inputs()
-    }
-
-    /// The outputs of a run.
-    pub fn outputs(&self) -> &[Signature] {
-        self.model.outputs()
     }
 
     /// Checks inputs against the model's signature.
@@ -185,16 +136,6 @@ impl LoadedModel {
     /// The model, the input, and what was expected and given.
     pub fn check(&self, inputs: &[(String, Tensor)]) -> Result<(), InputError> {
         self.in_model_order(inputs.to_vec()).map(|_| ())
-    }
-
-    /// The rules of its batches, if runs are combined.
-    pub fn batch_rules(&self) -> Option<BatchRules> {
-        self.batch_rules
-    }
-
-    /// SHA-256 of the file, hexadecimal.
-    pub fn digest(&self) -> &str {
-        &self.digest
     }
 
     /// Checks the inputs by name, type and shape, then runs the model: in a batch, or alone. A run alone uses a thread for

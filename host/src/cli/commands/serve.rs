@@ -31,15 +31,13 @@ impl Serve {
         let signals = signals::watch();
         let mut stops = signals.map_err(|error| Error::Failed(format!("cannot wait for signals: {error}")))?;
         let started = Instant::now();
-        let mut config = self.source.load()?;
-        if !self.listen.is_empty() {
-            let listen = Listen(self.listen).resolved(|path| absolute(path).unwrap_or_else(|_| path.to_owned()));
-            let overrides = config.overrides.clone();
-            config.apply_overrides(Overrides { listen: Some(listen), ..overrides });
-        }
         // Addresses are reserved before everything is built: a port may be in use, and building takes long.
-        let reserved = Addresses::reserve(&config).await?;
-        let Some(app) = open(config, &mut stops).await? else { return Ok(ExitCode::SUCCESS) };
+        let opened = move || async move {
+            let config = self.config()?;
+            let reserved = Addresses::reserve(&config).await?;
+            Ok((App::open(&config).await?, reserved))
+        };
+        let Some((app, reserved)) = unless_stopped(opened, &mut stops).await? else { return Ok(ExitCode::SUCCESS) };
         let app = Arc::new(app);
         let Listeners { http, grpc, admin } = reserved.listen().await?;
         match app.access.is_open() {
@@ -74,6 +72,16 @@ impl Serve {
             .map_err(|error| Error::Failed(error.to_string()))?;
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn config(self) -> Result<Config, Error> {
+        let mut config = self.source.load()?;
+        if !self.listen.is_empty() {
+            let listen = Listen(self.listen).resolved(|path| absolute(path).unwrap_or_else(|_| path.to_owned()));
+            let overrides = config.overrides.clone();
+            config.apply_overrides(Overrides { listen: Some(listen), ..overrides });
+        }
+        Ok(config)
     }
 }
 
@@ -142,14 +150,18 @@ async fn reserve(config: &Config, key: &str, listen: Option<&Listen>, of: &str) 
     })
 }
 
-/// Builds everything that the configuration names. Returns `None` if a signal arrives before that is done.
-async fn open(config: Config, stops: &mut mpsc::Receiver<Stop>) -> Result<Option<App>, ConfigError> {
-    // Runs on a separate thread, because this task could not react to a signal while it compiles.
+/// Does the part of the start before anything is served. Returns `None` if a signal arrives before it is done: also a
+/// configuration on a file system that hangs, or the name of an address, may take long.
+async fn unless_stopped<T: Send + 'static, F: Future<Output = Result<T, Error>>>(
+    start: impl FnOnce() -> F + Send + 'static,
+    stops: &mut mpsc::Receiver<Stop>,
+) -> Result<Option<T>, Error> {
+    // Runs on a separate thread, because this task could not react to a signal while it reads or compiles.
     let runtime = tokio::runtime::Handle::current();
-    let mut app = tokio::task::spawn_blocking(move || runtime.block_on(App::open(&config)));
+    let mut start = tokio::task::spawn_blocking(move || runtime.block_on(start()));
     tokio::select! {
-        app = &mut app => match app {
-            Ok(app) => app.map(Some),
+        started = &mut start => match started {
+            Ok(started) => started.map(Some),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         },
         _ = stops.recv() => {

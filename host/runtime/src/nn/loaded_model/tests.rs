@@ -5,7 +5,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use super::*;
-use crate::nn::model::ModelProperties;
+use crate::nn::model::{ModelProperties, Signature};
 use crate::tensor::TensorType;
 
 /// A model that records the thread of each run and takes a given CPU time.
