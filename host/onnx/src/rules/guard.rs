@@ -127,7 +127,8 @@ pub(super) fn sizes(
     nodes
 }
 
-/// `output = value + zeros[!(magnitude <= largest)]`, of which only `zeros[0]` exists. NaN does not pass.
+/// `output = value + zeros[number of elements with !(magnitude <= largest)]`, of which only `zeros[0]` exists. NaN does not
+/// pass. The elements are compared before they are reduced, because the engine's `ReduceMax` loses NaN.
 pub(super) fn check(
     magnitude: &str,
     largest: f32,
@@ -136,15 +137,16 @@ pub(super) fn check(
     output: &str,
     site: &mut Site,
 ) -> [NodeProto; 6] {
-    let (most, fits, too_large, zero) =
-        (site.name("most"), site.name("fits"), site.name("too_large"), site.name("zero"));
+    let (fits, exceeds, too_large, zero) =
+        (site.name("fits"), site.name("exceeds"), site.name("too_large"), site.name("zero"));
     let (limit, list, typed) = (site.scalar(DataType::FLOAT, largest), site.ints(&[0]), site.name("typed"));
     let mut gather = new("Gather", &[&list, &too_large], &zero).with_int("axis", 0);
     gather.name = Some(text);
     [
-        new("ReduceMax", &[magnitude], &most).with_int("keepdims", 0),
-        new("LessOrEqual", &[&most, &limit], &fits),
-        new("Not", &[&fits], &too_large),
+        new("LessOrEqual", &[magnitude, &limit], &fits),
+        new("Not", &[&fits], &exceeds),
+        // The engine represents BOOL as INT32. Of no elements, the sum is 0.
+        new("ReduceSum", &[&exceeds], &too_large).with_int("keepdims", 0),
         gather,
         new("CastLike", &[&zero, value], &typed),
         new("Add", &[value, &typed], output),
