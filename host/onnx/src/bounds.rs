@@ -13,7 +13,14 @@ pub(crate) const GUARDED: f64 = 2.0e9;
 
 /// The largest absolute value of the first output of a node; infinite if it depends on the input of the model.
 pub(crate) fn largest(node: &NodeProto, operator: &str, values: &Values) -> f64 {
-    const UNKNOWN: f64 = f64::INFINITY;
+    let bound = of_operator(node, operator, values);
+    // Products and quotients of 0 and infinity.
+    if bound.is_nan() { UNKNOWN } else { bound }
+}
+
+const UNKNOWN: f64 = f64::INFINITY;
+
+fn of_operator(node: &NodeProto, operator: &str, values: &Values) -> f64 {
     let unknown = Info::unknown();
     let info = |index: usize| node.input(index).and_then(|name| values.get(name)).unwrap_or(&unknown);
     let inputs = || (0..node.input.len()).filter(|&index| node.input(index).is_some()).map(info);
@@ -25,15 +32,22 @@ pub(crate) fn largest(node: &NodeProto, operator: &str, values: &Values) -> f64 
         "ArgMax" | "ArgMin" | "NonZero" | "NonMaxSuppression" | "SequenceLength" => LARGEST_COUNT,
         "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor" | "Not" | "IsNaN"
         | "IsInf" => 1.0,
-        "Cast" | "CastLike" => match info(0).ty {
-            Some(DataType::BOOL) => 1.0,
-            Some(DataType::UINT8 | DataType::INT8) => 255.0,
-            _ => info(0).bound,
-        },
+        "Cast" | "CastLike" => {
+            let to = match operator {
+                "Cast" => node.int("to").and_then(|ty| i32::try_from(ty).ok()).map(DataType),
+                _ => info(1).ty,
+            };
+            match (info(0).ty, to) {
+                // Any other number than 0 is true, and -1 is 255.
+                (Some(DataType::BOOL), _) | (_, Some(DataType::BOOL)) => 1.0,
+                (Some(DataType::UINT8 | DataType::INT8), _) | (_, Some(DataType::UINT8 | DataType::INT8)) => 255.0,
+                _ => info(0).bound,
+            }
+        }
         "Identity" | "Unsqueeze" | "Squeeze" | "Reshape" | "Transpose" | "Flatten" | "Slice" | "Split" | "Tile"
-        | "Expand" | "Gather" | "GatherND" | "GatherElements" | "ReduceMax" | "ReduceMin" | "Abs" | "Neg" | "Floor"
-        | "TopK" | "DepthToSpace" | "Trilu" => info(0).bound,
-        "Ceil" | "Round" => info(0).bound + 1.0,
+        | "Expand" | "Gather" | "GatherND" | "GatherElements" | "ReduceMax" | "ReduceMin" | "Abs" | "Neg" | "TopK"
+        | "DepthToSpace" | "Trilu" => info(0).bound,
+        "Ceil" | "Floor" | "Round" => info(0).bound + 1.0,
         "Concat" | "Min" | "Max" | "Range" => largest(),
         "ScatterElements" | "ScatterND" | "Scatter" => match node.text_or("reduction", "none") {
             "add" => info(0).bound + info(2).bound * LARGEST_COUNT,
@@ -47,13 +61,30 @@ pub(crate) fn largest(node: &NodeProto, operator: &str, values: &Values) -> f64 
             None => 0.0,
         },
         "Clip" => {
-            let limit = |index: usize, name: &str| match node.float(name) {
-                Some(value) => f64::from(value).abs(),
-                None => info(index).bound,
+            let limit = |index: usize, name: &str| match (node.float(name), node.input(index)) {
+                (Some(value), _) => Some((f64::from(value).abs(), Some(f64::from(value)))),
+                (None, Some(_)) => {
+                    let one = info(index).constant.as_deref().and_then(|values| values.first().copied());
+                    Some((info(index).bound, one))
+                }
+                (None, None) => None,
             };
-            limit(1, "min").max(limit(2, "max")).min(info(0).bound)
+            let (least, most, input) = (limit(1, "min"), limit(2, "max"), info(0).bound);
+            // The result is the input or one of the limits. A limit outside of the range of the input replaces it.
+            match (least, most) {
+                (Some((low, low_value)), Some((high, high_value))) => {
+                    let limits = low.max(high);
+                    let is_inside = low_value.is_some_and(|value| value <= input)
+                        && high_value.is_some_and(|value| value >= -input);
+                    let is_ordered = low_value.zip(high_value).is_some_and(|(low, high)| low <= high);
+                    if is_inside && is_ordered { limits.min(input) } else { limits }
+                }
+                (Some((limit, _)), None) | (None, Some((limit, _))) => limit.max(input),
+                (None, None) => input,
+            }
         }
         "Add" | "Sub" | "Sum" => inputs().map(|info| info.bound).sum(),
+        "Mul" if inputs().any(|info| info.bound == 0.0) => 0.0,
         "Mul" => inputs().map(|info| info.bound).product(),
         "Div" => match (info(0).ty, &info(1).constant) {
             (Some(DataType::INT32 | DataType::INT64), _) => info(0).bound,
