@@ -179,8 +179,17 @@ fn output(value: &ValueInfoProto) -> Output {
 
 /// The version of the standard operator set.
 fn opset(model: &ModelProto) -> Result<i64, Rejected> {
-    let import = model.opset_import.iter().find(|set| node::is_standard(set.domain.as_deref()));
-    let Some(version) = import.and_then(|set| set.version) else {
+    let mut versions =
+        model.opset_import.iter().filter(|set| node::is_standard(set.domain.as_deref())).map(|set| set.version);
+    let first = versions.next().flatten();
+    if versions.any(|other| other != first) {
+        return Err(Rejected::model(
+            "the file states several versions of the standard operator set (`opset_import`), and programs take different \
+             ones: keep one"
+                .into(),
+        ));
+    }
+    let Some(version) = first else {
         return Err(Rejected::model("the file does not state a version of the standard operator set".into()));
     };
     if version > NEWEST_OPSET {

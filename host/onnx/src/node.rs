@@ -7,9 +7,9 @@ pub(crate) fn is_standard(domain: Option<&str>) -> bool {
     matches!(domain, None | Some("" | "ai.onnx"))
 }
 
-/// The version of the standard operator set; the first if the file states none.
+/// The version of the standard operator set; the first if the file states none. Of several, onnxruntime takes the last.
 pub(crate) fn opset_or_first(model: &ModelProto) -> i64 {
-    let import = model.opset_import.iter().find(|set| is_standard(set.domain.as_deref()));
+    let import = model.opset_import.iter().rfind(|set| is_standard(set.domain.as_deref()));
     import.and_then(|set| set.version).unwrap_or(1)
 }
 

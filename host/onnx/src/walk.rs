@@ -65,6 +65,9 @@ impl Walk {
         let mut values = outer.clone();
         let mut inserted = Vec::new();
         let mut constants = Vec::new();
+        if !is_main {
+            check_names(graph, outer)?;
+        }
         for (index, input) in graph.input.iter().enumerate() {
             let name = input.name.as_deref().unwrap_or_default();
             let mut info = if is_main { Info::checked_input(input) } else { Info::of_body(input) };
@@ -224,6 +227,21 @@ impl Walk {
         }
         nodes.extend(corrected.into_iter().map(|node| named(node, &name)));
         Ok(outputs)
+    }
+}
+
+/// A graph in a node must not define a name again that the graphs around it have (ONNX requires single assignment); the
+/// engine takes one or the other.
+fn check_names(graph: &GraphProto, outer: &Values) -> Result<(), Rejected> {
+    let inputs = graph.input.iter().filter_map(|value| value.name.as_deref());
+    let constants = graph.initializer.iter().filter_map(|constant| constant.name.as_deref());
+    let outputs = graph.node.iter().flat_map(|node| &node.output).map(String::as_str);
+    match inputs.chain(constants).chain(outputs).find(|name| !name.is_empty() && outer.get(name).is_some()) {
+        Some(name) => Err(Rejected::model(format!(
+            "a graph inside a node (`If`, `Loop`) defines `{name}` again, which the graph around it already has: give it \
+             another name"
+        ))),
+        None => Ok(()),
     }
 }
 
