@@ -85,16 +85,20 @@ pub(super) fn sign(mut node: NodeProto, site: &mut Site) -> Replaced {
 }
 
 /// The engine has `Pow` with exponents of FLOAT.
-pub(super) fn pow(mut node: NodeProto, site: &mut Site) -> Replaced {
+pub(super) fn pow(node: NodeProto, site: &mut Site) -> Replaced {
     if site.info(&node, 0).ty.is_some_and(|ty| kind(ty) == WHOLE) {
         return Err(Reason::with_fix("computes powers of integers in FLOAT", "cast the base to FLOAT"));
     }
     let exponent = site.info(&node, 1);
     if exponent.ty.is_some_and(|ty| kind(ty) != FLOATS) {
-        let converted = site.name("exponent");
-        let conversion = cast_node(&node.input[1], DataType::FLOAT, &converted);
-        node.input[1] = converted;
-        return Ok(vec![conversion, node]);
+        let mut nodes = with_equal_ranks(node, site)?;
+        if let Some(mut power) = nodes.pop() {
+            let converted = site.name("exponent");
+            nodes.push(cast_node(&power.input[1], DataType::FLOAT, &converted));
+            power.input[1] = converted;
+            nodes.push(power);
+        }
+        return Ok(nodes);
     }
     with_equal_ranks(node, site)
 }
@@ -174,7 +178,7 @@ pub(super) fn bit_cast(node: NodeProto, site: &mut Site) -> Replaced {
 /// vector becomes a matrix with one column, or with one row.
 pub(super) fn mat_mul(mut node: NodeProto, site: &mut Site) -> Replaced {
     match (site.info(&node, 0).rank, site.info(&node, 1).rank) {
-        (Some(1), Some(3..)) => {
+        (Some(1), Some(2..)) => {
             let (row, product, output) = (site.name("row"), site.name("product"), node.output[0].clone());
             let (first, last) = (site.ints(&[0]), site.ints(&[-2]));
             let to_row = new("Unsqueeze", &[&node.input[0], &first], &row);
@@ -182,7 +186,7 @@ pub(super) fn mat_mul(mut node: NodeProto, site: &mut Site) -> Replaced {
             node.output[0].clone_from(&product);
             Ok(vec![to_row, node, new("Squeeze", &[&product, &last], &output)])
         }
-        (_, Some(2..)) | (Some(1), _) => keep(node, site),
+        (_, Some(2..)) | (Some(1), Some(1)) => keep(node, site),
         (Some(_), Some(1)) => {
             let (column, product, output) = (site.name("column"), site.name("product"), node.output[0].clone());
             let last = site.ints(&[-1]);

@@ -71,7 +71,11 @@ pub(super) fn guard(node: &NodeProto, replaced: Vec<NodeProto>, site: &mut Site)
         return guard::conversion(node, range, replaced, site);
     }
     let numbers = growing_inputs(node);
-    if input.ty != Some(DataType::INT64) || numbers.is_empty() {
+    // Other engines saturate sums and products of INT32 over dimensions, and wrap those of two numbers as this one does.
+    let is_reduction =
+        matches!(node.op_type.as_deref(), Some("ReduceL1" | "ReduceProd" | "ReduceSum" | "ReduceSumSquare"));
+    let is_checked = input.ty == Some(DataType::INT64) || input.ty == Some(DataType::INT32) && is_reduction;
+    if !is_checked || numbers.is_empty() {
         return replaced;
     }
     let result = infer::outputs(node, site.opset, site.values);

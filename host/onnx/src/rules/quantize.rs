@@ -100,7 +100,11 @@ pub(super) fn dynamic_quantize(node: NodeProto, site: &mut Site) -> Replaced {
         new("Max", &[&largest, &zero], &high),
         new("Sub", &[&high, &low], &range),
     ];
-    nodes.extend(divide_scalars(&range, &most, &scale, site));
+    // Of zeros only, onnxruntime takes the scale 1.
+    let (is_zero, wide) = (site.name("is_zero"), site.name("wide"));
+    nodes.push(new("Equal", &[&range, &zero], &is_zero));
+    nodes.push(new("Where", &[&is_zero, &most, &range], &wide));
+    nodes.extend(divide_scalars(&wide, &most, &scale, site));
     nodes.extend(divide_scalars(&low, &scale, &start, site));
     nodes.extend([
         new("Sub", &[&zero, &start], &negative),
