@@ -54,6 +54,7 @@ pub(crate) fn apply(node: NodeProto, site: &mut Site) -> Replaced {
     };
     kinds::check(&node, 0, kinds, site)?;
     kinds::check_double(&node, site)?;
+    check_floats(&node)?;
     integers::check(&node, site)?;
     // The rule takes the node; names and numbers are needed afterwards.
     let original = without_graphs(&node);
@@ -103,7 +104,8 @@ fn rule(operator: &str) -> Option<Rule> {
         "ConvInteger" => (ANY, windows::conv_integer),
         "ConvTranspose" => (FLOATS, windows::conv_transpose),
         "MaxPool" | "AveragePool" => (FLOATS, windows::pool),
-        "GlobalAveragePool" | "GlobalMaxPool" => (FLOATS, keep),
+        "GlobalAveragePool" => (FLOATS, keep),
+        "GlobalMaxPool" => (FLOATS, nan::max_pool),
         "GridSample" => (FLOATS, windows::grid_sample),
         "Resize" => (FLOATS, resize::resize),
         "Upsample" => (FLOATS, resize::upsample),
@@ -142,11 +144,38 @@ fn rule(operator: &str) -> Option<Rule> {
         "Range" => (NUMBERS, range::range),
         "Multinomial" | "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" => (ANY, keep),
         "SequenceInsert" => (ANY, control::sequence_insert),
-        "ConcatFromSequence" | "SequenceAt" | "SequenceConstruct" | "SequenceEmpty" | "SequenceErase"
-        | "SequenceLength" => (ANY, keep),
+        "ConcatFromSequence" => (NUMBERS, keep),
+        "SequenceAt" | "SequenceConstruct" | "SequenceEmpty" | "SequenceErase" | "SequenceLength" => (ANY, keep),
         "SplitToSequence" => (ANY, control::split_to_sequence),
         _ => return None,
     })
+}
+
+/// Checks the attributes that are numbers. Those of NaN and infinities give other results on each engine, and so does an
+/// `epsilon` that is negative or too small for FLOAT.
+fn check_floats(node: &NodeProto) -> Result<(), Reason> {
+    // These choose, and do not compute.
+    if matches!(node.op_type.as_deref(), Some("Clip" | "Constant" | "Pad")) {
+        return Ok(());
+    }
+    let number = |name: &str, numbers: &[f32]| {
+        numbers
+            .iter()
+            .copied()
+            .find(|number| !number.is_finite() || name == "epsilon" && *number != 0.0 && *number < f32::MIN_POSITIVE)
+    };
+    for attribute in &node.attribute {
+        let name = attribute.name.as_deref().unwrap_or_default();
+        if let Some(number) =
+            attribute.f.and_then(|one| number(name, &[one])).or_else(|| number(name, &attribute.floats))
+        {
+            return Err(Reason::with_fix(
+                format!("computes other numbers than onnxruntime with `{name}` = {number}"),
+                format!("give `{name}` another value"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The engine computes the node correctly.

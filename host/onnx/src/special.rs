@@ -18,9 +18,9 @@ pub(crate) fn outputs(node: &NodeProto, operator: &str, values: &Values) -> (boo
         // They move, choose or compare numbers.
         "Abs" | "Cast" | "CastLike" | "Ceil" | "Concat" | "ConcatFromSequence" | "DepthToSpace" | "Dropout"
         | "Expand" | "Flatten" | "Floor" | "Gather" | "GatherElements" | "GatherND" | "GlobalMaxPool" | "Identity"
-        | "LeakyRelu" | "Max" | "MaxPool" | "Min" | "Neg" | "OneHot" | "Pad" | "ReduceMax" | "ReduceMin" | "Relu"
-        | "Reshape" | "ReverseSequence" | "Round" | "Scatter" | "ScatterElements" | "ScatterND" | "Slice" | "Split"
-        | "Squeeze" | "Tile" | "TopK" | "Transpose" | "Trilu" | "Unsqueeze" | "Softplus" | "Elu" => (nan, infinite),
+        | "LeakyRelu" | "Max" | "MaxPool" | "Min" | "Neg" | "OneHot" | "Relu" | "Reshape" | "ReverseSequence"
+        | "Round" | "Scatter" | "ScatterElements" | "ScatterND" | "Slice" | "Split" | "Squeeze" | "Tile" | "TopK"
+        | "Transpose" | "Trilu" | "Unsqueeze" | "Softplus" | "Elu" => (nan, infinite),
         "Where" => (info(1).may_be_nan || info(2).may_be_nan, info(1).may_be_infinite || info(2).may_be_infinite),
         "ConstantOfShape" => match node.attribute("value").and_then(|value| value.t.as_ref()) {
             Some(tensor) => {
@@ -30,7 +30,22 @@ pub(crate) fn outputs(node: &NodeProto, operator: &str, values: &Values) -> (boo
             None => (false, false),
         },
         "Atan" | "Erf" | "HardSigmoid" | "Sigmoid" | "Sign" | "Tanh" => (nan, false),
-        "Clip" => (nan, infinite && (node.input(2).is_none() && node.float("max").is_none())),
+        "Clip" => {
+            let is_finite = |index: usize, name: &str| match node.float(name) {
+                Some(limit) => limit.is_finite(),
+                None => node.input(index).is_some() && !info(index).may_be_infinite,
+            };
+            let limits = ["min", "max"].iter().any(|name| node.float(name).is_some_and(f32::is_infinite));
+            (nan, (infinite || limits) && !(is_finite(1, "min") && is_finite(2, "max")))
+        }
+        "Pad" => {
+            let value = node.float("value").unwrap_or_default();
+            (nan || value.is_nan(), infinite || value.is_infinite())
+        }
+        // The largest and the least of no elements are infinite.
+        "ReduceMax" | "ReduceMin" => (nan, infinite || may_be_empty(info(0))),
+        "ReduceLogSumExp" => (nan || infinite, infinite || may_be_empty(info(0))),
+        "BatchNormalization" if !info(4).never_negative => (true, true),
         "EyeLike" | "Range" => (false, false),
         "Exp" | "Cosh" | "Sinh" | "Reciprocal" => (nan, true),
         "Acos" | "Acosh" | "Asin" | "Atanh" => (true, infinite),
@@ -51,6 +66,11 @@ pub(crate) fn outputs(node: &NodeProto, operator: &str, values: &Values) -> (boo
         }
         _ => computed,
     }
+}
+
+/// True if a value may have no elements.
+fn may_be_empty(info: &Info) -> bool {
+    info.sizes.as_ref().is_none_or(|sizes| sizes.iter().any(|size| size.is_none_or(|size| size == 0)))
 }
 
 /// True for a constant without zeros.

@@ -1,11 +1,12 @@
 //! NaN, which some operators of the engine replace by numbers. Where a value can be NaN although the inputs of the
-//! model are finite, these operators are replaced; the code that runs the engine refuses inputs that are not finite.
+//! model are finite, these operators are replaced or check their inputs; the code that runs the engine refuses inputs that are not finite.
 
-use rten_onnx::onnx::{DataType, NodeProto};
+use rten_onnx::onnx::NodeProto;
 
 use super::kinds::{FLOATS, kind};
-use super::{Replaced, arithmetic, keep};
-use crate::node::{cast, new};
+use super::{Replaced, arithmetic, guard, keep};
+use crate::node::{Attributes, Edit, new, title};
+use crate::rejected::Reason;
 use crate::site::Site;
 
 /// True if the engine would lose NaN at a node. Also notes that the inputs of the model must be finite.
@@ -20,6 +21,21 @@ fn loses(node: &NodeProto, site: &mut Site) -> bool {
 
 /// `Clip` and `Relu`. The engine gives the lower bound for NaN: `Where(IsNaN(x), x, Clip(x))`.
 pub(super) fn clip(mut node: NodeProto, site: &mut Site) -> Replaced {
+    let is_nan = |name: &str| node.float(name).is_some_and(f32::is_nan);
+    if is_nan("min")
+        || is_nan("max")
+        || (1..3).any(|index| node.input(index).is_some() && site.info(&node, index).may_be_nan)
+    {
+        return Err(Reason::with_fix("gives NaN for a limit that is NaN or can be", "use constant limits"));
+    }
+    if node.op_type.as_deref() == Some("Relu")
+        && let Some(ty) = site.info(&node, 0).ty
+        && kind(ty) != FLOATS
+    {
+        // The engine has it for FLOAT only.
+        let zero = site.scalar(ty, 0.0);
+        return Ok(vec![new("Max", &[&node.input[0], &zero], &node.output[0])]);
+    }
     if !loses(&node, site) {
         return arithmetic::all_inputs(node, site);
     }
@@ -32,47 +48,60 @@ pub(super) fn clip(mut node: NodeProto, site: &mut Site) -> Replaced {
     Ok(nodes)
 }
 
-/// `MaxPool`. The engine ignores NaN, or not, by its place. A second pool finds the windows that contain one.
-pub(super) fn max_pool(mut node: NodeProto, site: &mut Site) -> Replaced {
-    if !loses(&node, site) {
-        return keep(node, site);
-    }
-    let (input, output) = (node.input[0].clone(), node.output[0].clone());
-    let mut n = |purpose: &str| site.name(purpose);
-    let (is_nan, marks, numbers) = (n("is_nan"), n("marks"), n("numbers"));
-    let (marked, largest, has_nan) = (n("marked"), n("largest"), n("has_nan"));
-    let (zero, nan) = (site.scalar(DataType::FLOAT, 0.0), site.scalar(DataType::FLOAT, f32::NAN));
-    let mut marking = node.clone();
-    marking.name = None;
-    marking.input[0].clone_from(&marks);
-    marking.output[0].clone_from(&marked);
-    node.input[0].clone_from(&numbers);
-    node.output[0].clone_from(&largest);
-    Ok(vec![
-        new("IsNaN", &[&input], &is_nan),
-        cast(&is_nan, DataType::FLOAT, &marks),
-        new("Where", &[&is_nan, &zero, &input], &numbers),
-        marking,
-        node,
-        new("Greater", &[&marked, &zero], &has_nan),
-        new("Where", &[&has_nan, &nan, &largest], &output),
-    ])
+/// `MaxPool` and `GlobalMaxPool`: engines differ for NaN by its place, and for windows of negative infinity.
+pub(super) fn max_pool(node: NodeProto, site: &mut Site) -> Replaced {
+    let loses = loses(&node, site) || site.info(&node, 0).may_be_infinite;
+    let number = |input: &str, site: &mut Site| {
+        let negative = site.name("negative");
+        (vec![new("Neg", &[input], &negative)], negative)
+    };
+    if loses { Ok(checked(node, f32::MAX, number, site)) } else { keep(node, site) }
 }
 
-/// `ArgMax` and `ArgMin`: NaN is the largest and the least number. Returns what comes before the node.
-pub(super) fn arg(node: &mut NodeProto, site: &mut Site) -> Vec<NodeProto> {
+/// `ArgMax`, `ArgMin` and `TopK`: engines order NaN differently. Returns what comes before the node.
+pub(super) fn order(node: &mut NodeProto, site: &mut Site) -> Vec<NodeProto> {
     if !loses(node, site) {
         return Vec::new();
     }
-    let infinity = if node.op_type.as_deref() == Some("ArgMax") { f32::INFINITY } else { f32::NEG_INFINITY };
-    let (is_nan, infinite, ordered) =
-        (site.name("is_nan"), site.scalar(DataType::FLOAT, infinity), site.name("ordered"));
-    let input = std::mem::replace(&mut node.input[0], ordered.clone());
-    vec![new("IsNaN", &[&input], &is_nan), new("Where", &[&is_nan, &infinite, &input], &ordered)]
+    let mut nodes = checked(std::mem::take(node), f32::INFINITY, |input, _| (Vec::new(), input.to_owned()), site);
+    *node = nodes.pop().unwrap_or_default();
+    nodes
 }
 
-/// `TopK`: the engine orders several NaN differently.
-pub(super) fn top_k(node: NodeProto, site: &mut Site) -> Replaced {
-    let _ = loses(&node, site);
-    keep(node, site)
+/// `TopK`.
+pub(super) fn top_k(mut node: NodeProto, site: &mut Site) -> Replaced {
+    let mut nodes = order(&mut node, site);
+    nodes.push(node);
+    Ok(nodes)
+}
+
+/// Lets a node fail while it runs if its first input, which can be computed, has NaN or infinities.
+pub(super) fn finite(node: &mut NodeProto, site: &mut Site) -> Vec<NodeProto> {
+    if !loses(node, site) && !site.info(node, 0).may_be_infinite {
+        return Vec::new();
+    }
+    let size = |input: &str, site: &mut Site| {
+        let size = site.name("size");
+        (vec![new("Abs", &[input], &size)], size)
+    };
+    let mut nodes = checked(std::mem::take(node), f32::MAX, size, site);
+    *node = nodes.pop().unwrap_or_default();
+    nodes
+}
+
+/// The node after a check of its first input: `number` computes what must be at most `largest`, and NaN does not pass.
+fn checked(
+    mut node: NodeProto,
+    largest: f32,
+    number: impl Fn(&str, &mut Site) -> (Vec<NodeProto>, String),
+    site: &mut Site,
+) -> Vec<NodeProto> {
+    let input = node.input[0].clone();
+    let (mut nodes, number) = number(&input, site);
+    let checked = site.name("checked");
+    let text = format!("{}NaN or an infinity reaches node `{}`", guard::CHECK, title(&node));
+    nodes.extend(guard::check(&number, largest, text, &input, &checked, site));
+    node.input[0] = checked;
+    nodes.push(node);
+    nodes
 }

@@ -11,7 +11,7 @@ use crate::site::Site;
 
 /// The engine multiplies by the inverse of the scale, which rounds differently near ties. The definition of ONNX:
 /// `saturate(round(x / scale) + zero_point)`.
-pub(super) fn quantize(node: NodeProto, site: &mut Site) -> Replaced {
+pub(super) fn quantize(mut node: NodeProto, site: &mut Site) -> Replaced {
     if node.int_or("block_size", 0) != 0 {
         return Err(Reason::unsupported("does not support `block_size`"));
     }
@@ -27,7 +27,7 @@ pub(super) fn quantize(node: NodeProto, site: &mut Site) -> Replaced {
         _ => return Err(Reason::unsupported("quantises to UINT8 and INT8 only")),
     };
     let to = ty.unwrap_or(DataType::UINT8);
-    let mut nodes = Vec::new();
+    let mut nodes = super::nan::order(&mut node, site);
     let scale = along_axis(&node, 1, &mut nodes, site)?;
     let (ratio, rounded) = (site.name("ratio"), site.name("rounded"));
     nodes.extend(exact_div(new("Div", &[&node.input[0], &scale], &ratio), site));
@@ -81,7 +81,8 @@ pub(super) fn dequantize(node: NodeProto, site: &mut Site) -> Replaced {
 
 /// The definition of ONNX (operator specification, DynamicQuantizeLinear-11, function body); see [`quantize`] for the
 /// reason.
-pub(super) fn dynamic_quantize(node: NodeProto, site: &mut Site) -> Replaced {
+pub(super) fn dynamic_quantize(mut node: NodeProto, site: &mut Site) -> Replaced {
+    let mut nodes = super::nan::finite(&mut node, site);
     let input = node.input[0].as_str();
     let output = |index: usize, site: &mut Site| match node.output(index) {
         Some(name) => name.to_owned(),
@@ -93,13 +94,13 @@ pub(super) fn dynamic_quantize(node: NodeProto, site: &mut Site) -> Replaced {
     let (least, low, largest, high, range) = (n("min"), n("low"), n("max"), n("high"), n("range"));
     let (start, negative, clipped, point) = (n("start"), n("negative"), n("clipped"), n("point"));
     let (ratio, rounded, shifted, limited) = (n("ratio"), n("rounded"), n("shifted"), n("limited"));
-    let mut nodes = vec![
+    nodes.extend([
         new("ReduceMin", &[input], &least).with_int("keepdims", 0),
         new("Min", &[&least, &zero], &low),
         new("ReduceMax", &[input], &largest).with_int("keepdims", 0),
         new("Max", &[&largest, &zero], &high),
         new("Sub", &[&high, &low], &range),
-    ];
+    ]);
     // Of zeros only, onnxruntime takes the scale 1.
     let (is_zero, wide) = (site.name("is_zero"), site.name("wide"));
     nodes.push(new("Equal", &[&range, &zero], &is_zero));

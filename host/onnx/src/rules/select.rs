@@ -13,7 +13,7 @@ use crate::site::Site;
 pub(super) fn arg(mut node: NodeProto, site: &mut Site) -> Replaced {
     let takes_last = node.int_or("select_last_index", 0) != 0;
     node.remove("select_last_index");
-    let mut nodes = super::nan::arg(&mut node, site);
+    let mut nodes = super::nan::order(&mut node, site);
     if takes_last {
         nodes.push(node);
         return Ok(nodes);

@@ -57,6 +57,14 @@ pub(super) fn slice(mut node: NodeProto, site: &mut Site) -> Replaced {
         };
         node.input[3] = site.ints(&(0..length).collect::<Vec<_>>());
     }
+    // It also needs them for fewer starts than dimensions.
+    if node.input(1).is_some()
+        && node.input(3).is_none()
+        && let Some(length) = (1..3).find_map(|index| site.info(&node, index).size(0))
+    {
+        node.input.resize(node.input.len().max(4), String::new());
+        node.input[3] = site.ints(&(0..length).collect::<Vec<_>>());
+    }
     check_backward_starts(&node, site)?;
     keep(node, site)
 }
