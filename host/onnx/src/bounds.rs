@@ -102,3 +102,68 @@ fn of_operator(node: &NodeProto, operator: &str, values: &Values) -> f64 {
         _ => UNKNOWN,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::{cast, new};
+    use crate::tensor;
+
+    /// The inputs and limits from which the tests choose.
+    const NUMBERS: [f64; 9] = [-3e9, -100_000.0, -1.0, -0.5, 0.0, 0.25, 1.0, 1000.0, 4e9];
+
+    fn values(input: f64, limits: &[(&str, f64)]) -> Values {
+        let mut values = Values::default();
+        values.insert("x", Info { bound: input, ty: Some(DataType::FLOAT), ..Info::unknown() });
+        for &(name, limit) in limits {
+            values.insert(name, Info::constant(&tensor::scalar(name, DataType::FLOAT, limit as f32)));
+        }
+        values
+    }
+
+    #[test]
+    fn a_bound_holds_for_every_input_that_its_bound_allows() {
+        for bound in NUMBERS.map(f64::abs) {
+            let inputs = NUMBERS.iter().copied().chain([bound, -bound]).filter(|number| number.abs() <= bound);
+            for input in inputs {
+                for low in NUMBERS {
+                    for high in NUMBERS {
+                        let limits = [("low", low), ("high", high)];
+                        for (names, result) in [
+                            (["x", "low", "high"], input.max(low).min(high)),
+                            (["x", "low", ""], input.max(low)),
+                            (["x", "", "high"], input.min(high)),
+                        ] {
+                            let node = new("Clip", &names, "y");
+                            let most = largest(&node, "Clip", &values(bound, &limits));
+                            assert!(result.abs() <= most * 1.000_001, "{names:?} {input} {low} {high}: {most}");
+                        }
+                        let most = largest(&new("Mul", &["x", "low"], "y"), "Mul", &values(bound, &limits));
+                        assert!((input * low).abs() <= most * 1.000_001, "{input} * {low}: {most}");
+                    }
+                }
+                for (node, result) in [
+                    (new("Floor", &["x"], "y"), input.floor()),
+                    (new("Ceil", &["x"], "y"), input.ceil()),
+                    (new("Round", &["x"], "y"), input.round_ties_even()),
+                    (new("Neg", &["x"], "y"), -input),
+                    (cast("x", DataType::BOOL, "y"), f64::from(u8::from(input != 0.0))),
+                    (cast("x", DataType::UINT8, "y"), (input as i64).rem_euclid(256) as f64),
+                    (cast("x", DataType::INT32, "y"), input.trunc()),
+                ] {
+                    let operator = node.op_type.clone().unwrap_or_default();
+                    let most = largest(&node, &operator, &values(bound, &[]));
+                    assert!(result.abs() <= most, "{operator} of {input}: {result}, {most}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_product_of_zero_and_an_unknown_number_does_not_hide_other_bounds() {
+        let node = new("Mul", &["x", "zero"], "y");
+        assert_eq!(largest(&node, "Mul", &values(UNKNOWN, &[("zero", 0.0)])), 0.0);
+        let node = new("Div", &["x", "zero"], "y");
+        assert_eq!(largest(&node, "Div", &values(0.0, &[("zero", 0.0)])), UNKNOWN);
+    }
+}

@@ -1,0 +1,168 @@
+//! What the engine computes for prepared models.
+
+use rten::{ModelOptions, Value, ValueOrView};
+use rten_onnx::onnx::{
+    AttributeProto, AttributeType, DataType, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    TensorProto, TensorShapeProto, TypeProto, TypeProtoTensor, ValueInfoProto,
+};
+use rten_tensor::Tensor;
+use rten_tensor::prelude::*;
+
+fn node(operator: &str, inputs: &[&str], outputs: &[&str], ints: &[(&str, i64)]) -> NodeProto {
+    let attribute = |&(name, value): &(&str, i64)| AttributeProto {
+        name: Some(name.into()),
+        i: Some(value),
+        r#type: Some(AttributeType::INT),
+        ..AttributeProto::default()
+    };
+    NodeProto {
+        name: Some(format!("node_{}", outputs[0])),
+        op_type: Some(operator.into()),
+        input: inputs.iter().map(|&name| name.into()).collect(),
+        output: outputs.iter().map(|&name| name.into()).collect(),
+        attribute: ints.iter().map(attribute).collect(),
+        ..NodeProto::default()
+    }
+}
+
+fn input(name: &str, ty: DataType, rank: usize) -> ValueInfoProto {
+    let shape = TensorShapeProto { dim: (0..rank).map(|_| Dimension::default()).collect() };
+    let tensor = TypeProtoTensor { elem_type: Some(ty), shape: Some(shape) };
+    let ty = TypeProto { tensor_type: Some(tensor), ..TypeProto::default() };
+    ValueInfoProto { name: Some(name.into()), r#type: Some(ty) }
+}
+
+fn ints(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
+    TensorProto {
+        name: Some(name.into()),
+        dims: dims.to_vec(),
+        data_type: Some(DataType::INT64),
+        int64_data: values.to_vec(),
+        ..TensorProto::default()
+    }
+}
+
+fn model(nodes: Vec<NodeProto>, inputs: Vec<ValueInfoProto>, constants: Vec<TensorProto>, versions: &[i64]) -> Vec<u8> {
+    let graph = GraphProto {
+        input: inputs,
+        node: nodes,
+        output: vec![ValueInfoProto { name: Some("y".into()), ..ValueInfoProto::default() }],
+        initializer: constants,
+        ..GraphProto::default()
+    };
+    let set = |&version: &i64| OperatorSetIdProto { version: Some(version), ..OperatorSetIdProto::default() };
+    let opset_import = versions.iter().map(set).collect();
+    ModelProto { ir_version: Some(8), graph: Some(graph), opset_import, ..ModelProto::default() }
+        .write_buf()
+        .expect("written")
+}
+
+fn run(model: Vec<u8>, inputs: &[(&str, Value)]) -> Result<Value, String> {
+    let prepared = plimsoll_onnx::prepare(model, &[]).map_err(|error| error.to_string())?;
+    let engine = ModelOptions::with_all_ops().load(prepared.bytes).map_err(|error| error.to_string())?;
+    let id = |name: &str| engine.node_id(name).expect("an input");
+    let inputs = inputs.iter().map(|(name, value)| (id(name), ValueOrView::from(value.clone()))).collect();
+    let mut outputs = engine.run(inputs, engine.output_ids(), None).map_err(|error| error.to_string())?;
+    Ok(outputs.remove(0))
+}
+
+fn row(numbers: &[f32]) -> Value {
+    Tensor::from_data(&[1, numbers.len()], numbers.to_vec()).into()
+}
+
+fn floats(value: &Value) -> Vec<f32> {
+    let Value::FloatTensor(tensor) = value else { panic!("not FLOAT") };
+    tensor.iter().copied().collect()
+}
+
+#[test]
+fn nan_is_kept_by_reductions_of_every_length_and_place() {
+    for operator in ["ReduceMax", "ReduceMin", "ReduceLogSumExp"] {
+        let bytes =
+            model(vec![node(operator, &["x"], &["y"], &[])], vec![input("x", DataType::FLOAT, 2)], vec![], &[17]);
+        for length in [1, 2, 7, 8, 9, 16, 33] {
+            for place in 0..length {
+                let mut numbers = vec![1.0; length];
+                numbers[length - 1] = f32::INFINITY;
+                numbers[place] = f32::NAN;
+                let result = run(bytes.clone(), &[("x", row(&numbers))]).expect("computed");
+                assert!(floats(&result)[0].is_nan(), "{operator} {length} {place}");
+            }
+            let result = floats(&run(bytes.clone(), &[("x", row(&vec![2.0; length]))]).expect("computed"))[0];
+            assert!(operator == "ReduceLogSumExp" || result == 2.0, "{operator} {length}: {result}");
+        }
+    }
+}
+
+#[test]
+fn a_number_that_no_integer_is_does_not_pass_the_check_among_others() {
+    let to = [("to", i64::from(DataType::INT32.0))];
+    let bytes = model(vec![node("Cast", &["x"], &["y"], &to)], vec![input("x", DataType::FLOAT, 2)], vec![], &[17]);
+    for length in [1, 8, 9, 40] {
+        for place in 0..length {
+            for bad in [f32::NAN, 3e9, f32::NEG_INFINITY] {
+                let mut numbers = vec![1.0; length];
+                numbers[place] = bad;
+                let error = run(bytes.clone(), &[("x", row(&numbers))]).err().expect("refused");
+                assert!(plimsoll_onnx::too_large(&error).is_some(), "{length} {place}: {error}");
+            }
+        }
+        assert!(run(bytes.clone(), &[("x", row(&vec![1.0; length]))]).is_ok());
+    }
+    assert!(run(bytes, &[("x", row(&[]))]).is_ok(), "no elements");
+}
+
+#[test]
+fn shapes_of_powers_and_products() {
+    let powers = vec![node("Pow", &["x", "two"], &["y"], &[])];
+    let bytes = model(powers, vec![input("x", DataType::FLOAT, 2)], vec![ints("two", &[1, 1, 1], &[2])], &[17]);
+    assert_eq!(run(bytes, &[("x", row(&[3.0]))]).expect("computed").shape().to_vec(), [1, 1, 1]);
+    let products = vec![node("MatMul", &["v", "m"], &["y"], &[])];
+    let bytes = model(products, vec![input("v", DataType::FLOAT, 1), input("m", DataType::FLOAT, 2)], vec![], &[17]);
+    let vector: Value = Tensor::from_data(&[3], vec![1.0f32; 3]).into();
+    let matrix: Value = Tensor::from_data(&[3, 0], Vec::<f32>::new()).into();
+    assert_eq!(run(bytes, &[("v", vector), ("m", matrix)]).expect("computed").shape().to_vec(), [0]);
+}
+
+#[test]
+fn sums_of_32_bits_fail_instead_of_wrapping() {
+    for operator in ["ReduceSum", "ReduceProd", "ReduceL1", "ReduceSumSquare"] {
+        let bytes =
+            model(vec![node(operator, &["x"], &["y"], &[])], vec![input("x", DataType::INT32, 1)], vec![], &[17]);
+        let large: Value = Tensor::from_data(&[2], vec![i32::MAX, i32::MAX]).into();
+        let error = run(bytes.clone(), &[("x", large)]).err().expect("refused");
+        assert!(error.contains("exceeds 32 bits at node `node_y`"), "{error}");
+        let small: Value = Tensor::from_data(&[2], vec![2, 3]).into();
+        assert!(run(bytes, &[("x", small)]).is_ok());
+    }
+}
+
+#[test]
+fn the_scale_of_zeros_is_one() {
+    let nodes = vec![node("DynamicQuantizeLinear", &["x"], &["q", "y", "z"], &[])];
+    let bytes = model(nodes, vec![input("x", DataType::FLOAT, 2)], vec![], &[17]);
+    assert_eq!(floats(&run(bytes.clone(), &[("x", row(&[0.0, 0.0]))]).expect("computed")), [1.0]);
+    assert_eq!(floats(&run(bytes, &[("x", row(&[0.0, 255.0]))]).expect("computed")), [1.0]);
+}
+
+#[test]
+fn several_versions_of_the_operator_set_are_refused() {
+    let of = |versions: &[i64]| {
+        let nodes = vec![node("Softmax", &["x"], &["y"], &[])];
+        run(model(nodes, vec![input("x", DataType::FLOAT, 2)], vec![], versions), &[("x", row(&[1.0]))])
+    };
+    assert!(of(&[11, 17]).err().is_some_and(|error| error.contains("several versions")));
+    assert!(of(&[17, 17]).is_ok());
+}
+
+#[test]
+fn relu_of_integers_and_a_slice_without_axes_are_computed() {
+    let bytes = model(vec![node("Relu", &["x"], &["y"], &[])], vec![input("x", DataType::INT32, 1)], vec![], &[17]);
+    let result = run(bytes, &[("x", Tensor::from_data(&[2], vec![-2, 3]).into())]).expect("computed");
+    assert!(matches!(result, Value::Int32Tensor(tensor) if tensor.to_vec() == [0, 3]));
+    let constants = vec![ints("start", &[1], &[0]), ints("end", &[1], &[1])];
+    let nodes = vec![node("Slice", &["x", "start", "end"], &["y"], &[])];
+    let bytes = model(nodes, vec![input("x", DataType::FLOAT, 2)], constants, &[17]);
+    let result = run(bytes, &[("x", row(&[1.0, 2.0]))]).expect("computed");
+    assert_eq!((result.shape().to_vec(), floats(&result)), (vec![1, 2], vec![1.0, 2.0]));
+}
