@@ -32,6 +32,7 @@ use crate::rejected::{OTHER_BACKEND, Reason, Rejected};
 use crate::site::Site;
 use crate::tensor;
 use crate::types::Info;
+pub(crate) use arithmetic::LARGEST_HALF;
 pub(crate) use control::join_branches;
 pub(crate) use guard::{CHECK, MOST_ROUNDS};
 pub use guard::{TOO_LARGE, too_large};
@@ -93,7 +94,8 @@ fn rule(operator: &str) -> Option<Rule> {
         "CastLike" => (ANY, arithmetic::cast_like),
         "BitCast" => (FLOATS | NUMBERS, arithmetic::bit_cast),
         "MatMul" => (FLOATS, arithmetic::mat_mul),
-        "Gemm" | "Einsum" => (FLOATS, keep),
+        "Gemm" => (FLOATS, keep),
+        "Einsum" => (FLOATS, arithmetic::einsum),
         "Softmax" | "LogSoftmax" => (FLOATS, softmax::softmax),
         "ArgMax" | "ArgMin" => (NUMBERS, select::arg),
         "TopK" => (NUMBERS, nan::top_k),

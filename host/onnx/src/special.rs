@@ -1,7 +1,7 @@
 //! Where NaN and infinities come from: which values can contain them although the inputs of the model are finite. Sums
 //! and products of finite numbers are assumed to be finite.
 
-use rten_onnx::onnx::NodeProto;
+use rten_onnx::onnx::{DataType, NodeProto};
 
 use crate::node::{Attributes, Edit};
 use crate::types::{Info, Values};
@@ -16,11 +16,11 @@ pub(crate) fn outputs(node: &NodeProto, operator: &str, values: &Values) -> (boo
     let computed = (nan || infinite, infinite);
     match operator {
         // They move, choose or compare numbers.
-        "Abs" | "Cast" | "CastLike" | "Ceil" | "Concat" | "ConcatFromSequence" | "DepthToSpace" | "Dropout"
-        | "Expand" | "Flatten" | "Floor" | "Gather" | "GatherElements" | "GatherND" | "GlobalMaxPool" | "Identity"
-        | "LeakyRelu" | "Max" | "MaxPool" | "Min" | "Neg" | "OneHot" | "Relu" | "Reshape" | "ReverseSequence"
-        | "Round" | "Scatter" | "ScatterElements" | "ScatterND" | "Slice" | "Split" | "Squeeze" | "Tile" | "TopK"
-        | "Transpose" | "Trilu" | "Unsqueeze" | "Softplus" | "Elu" => (nan, infinite),
+        "Abs" | "Ceil" | "Concat" | "ConcatFromSequence" | "DepthToSpace" | "Dropout" | "Expand" | "Flatten"
+        | "Floor" | "Gather" | "GatherElements" | "GatherND" | "GlobalMaxPool" | "Identity" | "LeakyRelu" | "Max"
+        | "MaxPool" | "Min" | "Neg" | "OneHot" | "Relu" | "Reshape" | "ReverseSequence" | "Round" | "Scatter"
+        | "ScatterElements" | "ScatterND" | "Slice" | "Split" | "Squeeze" | "Tile" | "TopK" | "Transpose" | "Trilu"
+        | "Unsqueeze" | "Softplus" | "Elu" => (nan, infinite),
         "Where" => (info(1).may_be_nan || info(2).may_be_nan, info(1).may_be_infinite || info(2).may_be_infinite),
         "ConstantOfShape" => match node.attribute("value").and_then(|value| value.t.as_ref()) {
             Some(tensor) => {
@@ -30,6 +30,12 @@ pub(crate) fn outputs(node: &NodeProto, operator: &str, values: &Values) -> (boo
             None => (false, false),
         },
         "Atan" | "Erf" | "HardSigmoid" | "Sigmoid" | "Sign" | "Tanh" => (nan, false),
+        // Numbers beyond FLOAT16 become infinite.
+        "Cast" if node.int("to") == Some(DataType::FLOAT16.0.into()) => {
+            (nan, infinite || info(0).ty != Some(DataType::FLOAT16) && info(0).bound > crate::rules::LARGEST_HALF)
+        }
+        "Cast" => (nan, infinite),
+        "CastLike" => (nan, infinite || info(1).ty == Some(DataType::FLOAT16) && info(0).ty != Some(DataType::FLOAT16)),
         "Clip" => {
             let is_finite = |index: usize, name: &str| match node.float(name) {
                 Some(limit) => limit.is_finite(),

@@ -103,7 +103,7 @@ fn a_number_that_no_integer_is_does_not_pass_the_check_among_others() {
             for bad in [f32::NAN, 3e9, f32::NEG_INFINITY] {
                 let mut numbers = vec![1.0; length];
                 numbers[place] = bad;
-                let error = run(bytes.clone(), &[("x", row(&numbers))]).err().expect("refused");
+                let error = run(bytes.clone(), &[("x", row(&numbers))]).expect_err("refused");
                 assert!(plimsoll_onnx::too_large(&error).is_some(), "{length} {place}: {error}");
             }
         }
@@ -130,7 +130,7 @@ fn sums_of_32_bits_fail_instead_of_wrapping() {
         let bytes =
             model(vec![node(operator, &["x"], &["y"], &[])], vec![input("x", DataType::INT32, 1)], vec![], &[17]);
         let large: Value = Tensor::from_data(&[2], vec![i32::MAX, i32::MAX]).into();
-        let error = run(bytes.clone(), &[("x", large)]).err().expect("refused");
+        let error = run(bytes.clone(), &[("x", large)]).expect_err("refused");
         assert!(error.contains("exceeds 32 bits at node `node_y`"), "{error}");
         let small: Value = Tensor::from_data(&[2], vec![2, 3]).into();
         assert!(run(bytes, &[("x", small)]).is_ok());
@@ -165,4 +165,16 @@ fn relu_of_integers_and_a_slice_without_axes_are_computed() {
     let bytes = model(nodes, vec![input("x", DataType::FLOAT, 2)], constants, &[17]);
     let result = run(bytes, &[("x", row(&[1.0, 2.0]))]).expect("computed");
     assert_eq!((result.shape().to_vec(), floats(&result)), (vec![1, 2], vec![1.0, 2.0]));
+}
+
+#[test]
+fn what_exceeds_float16_becomes_infinite() {
+    let nodes = vec![
+        node("Cast", &["x"], &["half"], &[("to", i64::from(DataType::FLOAT16.0))]),
+        node("Cast", &["half"], &["y"], &[("to", i64::from(DataType::FLOAT.0))]),
+    ];
+    let bytes = model(nodes, vec![input("x", DataType::FLOAT, 2)], vec![], &[17]);
+    let result = floats(&run(bytes, &[("x", row(&[70_000.0, -1e9, 65_504.0, 0.0, f32::NAN]))]).expect("computed"));
+    assert_eq!(result[..4], [f32::INFINITY, f32::NEG_INFINITY, 65_504.0, 0.0]);
+    assert!(result[4].is_nan());
 }

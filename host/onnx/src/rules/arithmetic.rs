@@ -146,6 +146,9 @@ pub(super) fn cast_like(node: NodeProto, site: &mut Site) -> Replaced {
 fn cast_to(node: NodeProto, to: DataType, site: &mut Site) -> Replaced {
     super::check_type(to)?;
     let Some(from) = site.info(&node, 0).ty else { return Err(type_needed()) };
+    if to == DataType::FLOAT16 && from != DataType::FLOAT16 && site.info(&node, 0).bound > LARGEST_HALF {
+        return Ok(half(node, site));
+    }
     if to != DataType::BOOL || from == DataType::BOOL {
         return keep(node, site);
     }
@@ -164,12 +167,45 @@ fn cast_to(node: NodeProto, to: DataType, site: &mut Site) -> Replaced {
     Ok(nodes)
 }
 
+/// The largest number of FLOAT16.
+pub(crate) const LARGEST_HALF: f64 = 65_504.0;
+/// From here on, a number is rounded to infinity in FLOAT16.
+const INFINITE_HALF: f32 = 65_520.0;
+
+/// A conversion to FLOAT16, which the engine represents as FLOAT: what exceeds FLOAT16 becomes infinite,
+/// `Where(|x| >= 65520, x * infinity, x)`.
+fn half(mut node: NodeProto, site: &mut Site) -> Vec<NodeProto> {
+    let mut n = |purpose: &str| site.name(purpose);
+    let (number, size, is_large, infinite) = (n("number"), n("absolute"), n("is_large"), n("infinite"));
+    let (limit, infinity) = (site.scalar(DataType::FLOAT, INFINITE_HALF), site.scalar(DataType::FLOAT, f32::INFINITY));
+    let output = std::mem::replace(&mut node.output[0], number.clone());
+    vec![
+        node,
+        new("Abs", &[&number], &size),
+        new("GreaterOrEqual", &[&size, &limit], &is_large),
+        new("Mul", &[&number, &infinity], &infinite),
+        new("Where", &[&is_large, &infinite, &number], &output),
+    ]
+}
+
 /// The engine has only FLOAT and INT32 with four bytes.
 pub(super) fn bit_cast(node: NodeProto, site: &mut Site) -> Replaced {
     let to = node.int("to").and_then(|ty| i32::try_from(ty).ok()).map_or(kinds::UNDEFINED, DataType);
     let four_bytes = |ty: DataType| matches!(ty, DataType::FLOAT | DataType::INT32);
     if site.info(&node, 0).ty.is_none_or(|ty| !four_bytes(ty)) || !four_bytes(to) {
         return Err(Reason::unsupported("reinterprets only FLOAT and INT32"));
+    }
+    keep(node, site)
+}
+
+/// `Einsum`. onnxruntime does not order capitals and small letters in an output that the equation leaves out.
+pub(super) fn einsum(node: NodeProto, site: &mut Site) -> Replaced {
+    let equation = node.text_or("equation", "");
+    if !equation.contains("->") && equation.contains(|letter: char| letter.is_ascii_uppercase()) {
+        return Err(Reason::with_fix(
+            "orders capitals in an output that the equation leaves out",
+            "state the output in the equation (`->`)",
+        ));
     }
     keep(node, site)
 }
