@@ -74,7 +74,7 @@ fn resolve_tensor(
         found.and_then(|entry| entry.value.as_deref())
     };
     let number = |key: &str| {
-        let parsed = entry(key).map(|text| text.trim().parse::<usize>());
+        let parsed = entry(key).map(|text| text.parse::<usize>());
         parsed.transpose().map_err(|_| rejected(format!("its {key} in the file is not a number")))
     };
     let location = entry("location").unwrap_or_default();

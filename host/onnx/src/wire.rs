@@ -13,6 +13,15 @@ pub(crate) struct Field<'a> {
     raw: &'a [u8],
 }
 
+impl Field<'_> {
+    /// The value of a number of variable length.
+    pub(crate) fn varint(&self) -> Option<u64> {
+        let mut rest = self.raw;
+        let tag = varint(&mut rest)?;
+        if tag & 7 == 0 { varint(&mut rest) } else { None }
+    }
+}
+
 /// Splits a message into its fields; `None` if it is not valid.
 pub(crate) fn fields(message: &[u8]) -> Option<Vec<Field<'_>>> {
     let mut fields = Vec::new();

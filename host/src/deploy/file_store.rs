@@ -154,8 +154,10 @@ fn load_on_cpu(backend: &dyn Backend, source: ModelSource) -> Result<Option<Box<
 /// Returns true if a file is not in the folder, for example because it is a link. A file that does not exist is not
 /// outside; reading it fails.
 fn is_outside(folder: &Path, file: &Path) -> bool {
-    let (Ok(folder), Ok(target)) = (folder.canonicalize(), file.canonicalize()) else { return false };
-    !target.starts_with(&folder)
+    // The folder of a path without a folder is the working directory, which only "." names.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let Ok(target) = file.canonicalize() else { return false };
+    folder.canonicalize().map_or(true, |folder| !target.starts_with(&folder))
 }
 
 impl FileStore {
