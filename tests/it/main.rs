@@ -86,6 +86,7 @@ mod oip_rest;
 mod oip_tensors;
 mod onnx_bodies;
 mod onnx_conformance;
+mod onnx_deaths;
 mod onnx_division;
 mod onnx_empty;
 mod onnx_numbers;

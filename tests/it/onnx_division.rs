@@ -11,7 +11,7 @@ use crate::batch_rows::load;
 use crate::stored_model::{assert_right, floats};
 
 /// The backends with their names.
-fn backends() -> Vec<(&'static str, Box<dyn Backend>)> {
+pub(crate) fn backends() -> Vec<(&'static str, Box<dyn Backend>)> {
     let open = |name: &str, settings: serde_json::Value| {
         name.parse::<BackendName>().expect("known").open(&settings, std::path::Path::new("")).expect("opened")
     };
@@ -22,7 +22,7 @@ fn backends() -> Vec<(&'static str, Box<dyn Backend>)> {
     backends
 }
 
-fn ints(values: &[i64], ty: TensorType) -> Tensor {
+pub(crate) fn ints(values: &[i64], ty: TensorType) -> Tensor {
     let data = match ty {
         TensorType::I64 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         _ => values.iter().flat_map(|&value| (value as i32).to_le_bytes()).collect(),
@@ -31,7 +31,7 @@ fn ints(values: &[i64], ty: TensorType) -> Tensor {
 }
 
 /// The elements of the first output, whether it has 32 or 64 bits.
-fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Vec<i64>, String> {
+pub(crate) fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Vec<i64>, String> {
     let (_, output) = model.run(inputs).map_err(|error| error.to_string())?.remove(0);
     Ok(match output.ty {
         TensorType::I64 => output.data.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect(),
@@ -100,7 +100,7 @@ fn integers_are_divided_by_minus_one_and_zero_without_an_end_of_the_process_in_e
 }
 
 /// Adds a field of bytes to a message (Protocol Buffers, "Encoding").
-fn field(message: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+pub(crate) fn field(message: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     let tag = u32::from(number) << 3 | 2;
     for mut value in [tag, bytes.len() as u32] {
         while value >= 0x80 {
@@ -113,7 +113,7 @@ fn field(message: &mut Vec<u8>, number: u8, bytes: &[u8]) {
 }
 
 /// A node as a message.
-fn node(operator: &str, domain: &str, inputs: &[&str], output: &str) -> Vec<u8> {
+pub(crate) fn node(operator: &str, domain: &str, inputs: &[&str], output: &str) -> Vec<u8> {
     let mut node = Vec::new();
     inputs.iter().for_each(|input| field(&mut node, 1, input.as_bytes()));
     field(&mut node, 2, output.as_bytes());
@@ -128,7 +128,7 @@ fn function(name: &str, node: &[u8]) -> Vec<u8> {
 }
 
 /// The function `own.name(a, b)` of several nodes.
-fn function_of(name: &str, nodes: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn function_of(name: &str, nodes: &[Vec<u8>]) -> Vec<u8> {
     let mut function = Vec::new();
     field(&mut function, 1, name.as_bytes());
     field(&mut function, 4, b"a");
@@ -143,7 +143,7 @@ fn function_of(name: &str, nodes: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// A model that calls `own.Outer` with lists of a type.
-fn calling(ty: DataType, functions: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn calling(ty: DataType, functions: &[Vec<u8>]) -> Vec<u8> {
     let list = [None];
     let onnx = Onnx::new(17)
         .typed_input("x", &list, ty)

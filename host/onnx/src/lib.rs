@@ -59,7 +59,7 @@ use rten_onnx::onnx::{ModelProto, ValueInfoProto};
 
 pub use description::{Description, ValueDescription, describe};
 pub use external::{ExternalError, external_files};
-pub use onnxruntime::{DeclaredShape, ForOnnxRuntime, prepare_onnxruntime, time_depends_on_values};
+pub use onnxruntime::{DeclaredShape, FAILING_CHECK, ForOnnxRuntime, prepare_onnxruntime, time_depends_on_values};
 pub use rejected::Rejected;
 pub use rows::{RowProof, prove_rows};
 pub use rules::{TOO_LARGE, too_large};

@@ -6,11 +6,13 @@ mod division;
 mod edits;
 mod functions;
 mod optimizers;
+mod sizes;
 
 use std::collections::HashMap;
 
 use rten_onnx::onnx::{GraphProto, NodeProto, ValueInfoProto};
 
+use crate::external;
 use crate::node::{self, Attributes, Edit};
 use crate::panics;
 use crate::rejected::Rejected;
@@ -18,6 +20,9 @@ use crate::tensor;
 use crate::types::Values;
 use crate::valid;
 use crate::well_formed::parse_model;
+
+/// The beginning of the names of nodes that fail because a request gives a size of 0. The rest says what is wrong.
+pub const FAILING_CHECK: &str = "plimsoll: ";
 
 /// The sizes of the dimensions as a file declares them; `None` for a dynamic one.
 pub type DeclaredShape = Vec<Option<u32>>;
@@ -49,6 +54,18 @@ pub fn prepare_onnxruntime(bytes: &[u8]) -> Result<ForOnnxRuntime, Rejected> {
 fn prepare_checked(bytes: &[u8]) -> Result<ForOnnxRuntime, Rejected> {
     let Some(model) = parse_model(bytes) else { return Ok(ForOnnxRuntime::default()) };
     let Some(graph) = &model.graph else { return Ok(ForOnnxRuntime::default()) };
+    match external::not_in_main_graph(bytes) {
+        Ok(None) => {}
+        Ok(Some((tensor, file))) => {
+            let tensor = if tensor.is_empty() { "a tensor".to_owned() } else { format!("tensor `{tensor}`") };
+            return Err(Rejected::model(format!(
+                "{tensor} is stored in the file `{file}`, and onnxruntime finds files for constants of the main \
+                 graph only, not for functions, branches, loops and other attributes: store this tensor in the model \
+                 (`onnx.load_external_data_for_model`, then `onnx.save_model`)"
+            )));
+        }
+        Err(error) => return Err(Rejected::model(error.to_string())),
+    }
     let opset = node::opset_or_first(&model);
     valid::check(graph, opset)?;
     check(graph)?;
@@ -60,6 +77,7 @@ fn prepare_checked(bytes: &[u8]) -> Result<ForOnnxRuntime, Rejected> {
     }
     let mut analysis = analysis::Analysis::new(opset, functions);
     let found = analysis.graph(graph, &Values::default());
+    analysis.uncalled();
     if let Some(problem) = analysis.problem.take() {
         return Err(Rejected::model(problem));
     }

@@ -25,6 +25,8 @@ pub(crate) struct Info {
     pub(crate) constant: Option<Vec<f64>>,
     /// True for a constant of any size.
     pub(crate) is_constant: bool,
+    /// True for a constant that has elements.
+    pub(crate) is_filled: bool,
     /// The largest absolute value of an element; infinite if it depends on the input.
     pub(crate) bound: f64,
     /// True if no element is negative.
@@ -50,6 +52,7 @@ impl Info {
             sizes: None,
             constant: None,
             is_constant: false,
+            is_filled: false,
             bound: f64::INFINITY,
             never_negative: false,
             exceeds_32_bits: false,

@@ -3,7 +3,7 @@
 
 use rten_onnx::onnx::ModelProto;
 
-use crate::wire::{fields, numbers};
+use crate::wire::{Field, fields, numbers};
 
 /// Maximum depth of messages in messages, as in the implementations of Protocol Buffers.
 const MAX_DEPTH: usize = 100;
@@ -51,6 +51,19 @@ impl Content {
         }
     }
 
+    /// True if a message that may be there once is there twice: other parsers join the two, and this one takes the last.
+    fn repeats(self, fields: &[Field<'_>]) -> bool {
+        let single: &[u32] = match self {
+            Self::Attribute => &[5, 6],
+            Self::ValueInfo => &[2],
+            Self::Type => &[1, 4],
+            Self::TensorType => &[2],
+            Self::SequenceType => &[1],
+            _ => &[],
+        };
+        single.iter().any(|&number| fields.iter().filter(|field| field.number == number).count() > 1)
+    }
+
     fn is_well_formed(self, bytes: &[u8], depth: usize) -> bool {
         match self {
             Self::Bytes => true,
@@ -58,9 +71,12 @@ impl Content {
             _ => {
                 depth < MAX_DEPTH
                     && fields(bytes).is_some_and(|fields| {
-                        fields.iter().all(|field| {
-                            field.value.is_none_or(|value| self.field(field.number).is_well_formed(value, depth + 1))
-                        })
+                        !self.repeats(&fields)
+                            && fields.iter().all(|field| {
+                                field
+                                    .value
+                                    .is_none_or(|value| self.field(field.number).is_well_formed(value, depth + 1))
+                            })
                     })
             }
         }

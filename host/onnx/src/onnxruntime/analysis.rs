@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use rten_onnx::onnx::{DataType, GraphProto, NodeProto, TensorProto};
 
-use super::functions::Function;
+use super::functions::{self, Function};
 use crate::infer;
 use crate::node::{self, Attributes, Edit};
 use crate::types::{Info, Values};
@@ -16,6 +16,8 @@ use crate::types::{Info, Values};
 pub(crate) struct Found {
     /// The divisions of signed integers by numbers that are not constant.
     pub(crate) divisions: HashMap<usize, Division>,
+    /// The nodes that would end the process, or never end, if a size is 0.
+    pub(crate) sized: HashMap<usize, SizeCheck>,
     /// The graphs in the attributes of nodes, by node and attribute.
     pub(crate) subgraphs: HashMap<(usize, usize), Found>,
     /// The types of the outputs.
@@ -26,6 +28,7 @@ impl Found {
     /// Adds what another call of a function found. The types of two calls may differ.
     fn join(&mut self, other: &Found) {
         self.divisions.extend(other.divisions.iter().map(|(&at, &division)| (at, Division { ty: None, ..division })));
+        self.sized.extend(&other.sized);
         for (&at, inner) in &other.subgraphs {
             self.subgraphs.entry(at).or_default().join(inner);
         }
@@ -39,6 +42,15 @@ pub(crate) struct Division {
     pub(crate) ty: Option<DataType>,
     /// True for `Div`, false for `Mod`.
     pub(crate) is_quotient: bool,
+}
+
+/// A node with an input that may not be 0 or empty.
+#[derive(Clone, Copy)]
+pub(crate) enum SizeCheck {
+    /// A convolution with weights that are not constant: with a window without elements, it does not end.
+    Weights,
+    /// A Fourier transform of frames, whose length and step are divisors.
+    Frames,
 }
 
 /// Walks through a model.
@@ -65,6 +77,8 @@ pub(crate) struct Analysis {
     /// How many calls of functions the analysis is in, and how many nodes of called functions it has seen.
     depth: usize,
     work: usize,
+    /// How many graphs are around the current one.
+    nested: usize,
     /// Why the model cannot be made safe.
     pub(super) problem: Option<String>,
 }
@@ -75,6 +89,8 @@ const MOST_DEPTH: usize = 32;
 const MOST_WORK: usize = 300_000;
 /// The operator set from which on `Equal` compares numbers of all types.
 const COMPARES_ALL: i64 = 11;
+/// The operator set from which on operators of two values broadcast by themselves.
+const BROADCASTS: i64 = 7;
 
 impl Analysis {
     /// An analysis for a version of the standard operator set.
@@ -94,7 +110,8 @@ impl Analysis {
         for input in &graph.input {
             let name = input.name.as_deref().unwrap_or_default();
             self.names.insert(name.to_owned());
-            if graph.initializer.iter().all(|constant| constant.name.as_deref() != Some(name)) {
+            // A body gets its inputs from its operator, also where the file has a constant of the same name.
+            if self.nested > 0 || graph.initializer.iter().all(|constant| constant.name.as_deref() != Some(name)) {
                 values.insert(name, Info { sizes: None, ..Info::declared(input) });
                 self.data.insert(name.to_owned());
             }
@@ -110,7 +127,9 @@ impl Analysis {
             let mut inner = Vec::new();
             for (at, attribute) in node.attribute.iter().enumerate() {
                 if let Some(subgraph) = &attribute.g {
+                    self.nested += 1;
                     let subgraph = self.graph(subgraph, &values);
+                    self.nested -= 1;
                     inner.push(subgraph.outputs.clone());
                     found.subgraphs.insert((index, at), subgraph);
                 }
@@ -127,13 +146,21 @@ impl Analysis {
                 }
                 found.divisions.insert(index, division);
             }
+            if let Some(sized) = self.sized(node, &values) {
+                found.sized.insert(index, sized);
+            }
+            let are_filled = !node.input.is_empty()
+                && node.input.iter().all(|name| name.is_empty() || values.get(name).is_some_and(|info| info.is_filled));
+            let is_filled = are_filled && keeps_elements(node);
             for (output, mut info) in node.output.iter().zip(self.outputs(node, &values, &inner)) {
                 let stated = declared.get(output.as_str()).copied().flatten();
                 // It is not known which of the two is right, so nothing that follows from them is known either.
                 let is_contradicted = info.ty.is_some() && stated.is_some() && info.ty != stated;
                 if is_contradicted || node.input.iter().any(|input| self.contradicted.contains(input)) {
                     self.contradicted.insert(output.clone());
+                    info.constant = None;
                 }
+                info.is_filled |= is_filled;
                 info.ty = stated.or(info.ty);
                 values.insert(output, info);
             }
@@ -147,9 +174,14 @@ impl Analysis {
     fn outputs(&mut self, node: &NodeProto, values: &Values, inner: &[Vec<Option<DataType>>]) -> Vec<Info> {
         let operator = node.op_type.as_deref().unwrap_or_default();
         let of = |ty: Option<DataType>| Info::of_type(ty, None);
+        let has_references = node.attribute.iter().any(functions::is_reference);
         if !node::is_standard(node.domain.as_deref()) {
-            let types = self.call(node, values).unwrap_or_default();
+            let types = self.call(node, values).filter(|_| !has_references).unwrap_or_default();
             return (0..node.output.len()).map(|index| of(types.get(index).copied().flatten())).collect();
+        }
+        // The call of the function decides about the attribute, so even the type is not known.
+        if has_references {
+            return vec![Info::unknown(); node.output.len()];
         }
         match operator {
             "Constant" => vec![constant_node(node)],
@@ -168,13 +200,37 @@ impl Analysis {
         }
     }
 
-    /// Analyses the body of a function for a call. Returns the types of the outputs; `None` for another operator.
+    /// Analyses the bodies of a function for a call. Returns the types of the outputs; `None` for another operator. The
+    /// parser does not read which overload a node calls, so it may be any of them.
     fn call(&mut self, node: &NodeProto, values: &Values) -> Option<Vec<Option<DataType>>> {
         let is_called = |function: &Function| {
             Some(function.domain.as_str()) == node.domain.as_deref()
                 && Some(function.name.as_str()) == node.op_type.as_deref()
         };
-        let index = self.functions.iter().position(is_called)?;
+        let overloads: Vec<usize> = (0..self.functions.len()).filter(|&at| is_called(&self.functions[at])).collect();
+        let mut types: Option<Vec<Option<DataType>>> = None;
+        for index in overloads {
+            let of_body = self.call_one(index, node, values)?;
+            types = Some(match types {
+                None => of_body,
+                Some(types) => types.iter().zip(&of_body).map(|(&one, &other)| one.filter(|_| one == other)).collect(),
+            });
+        }
+        types
+    }
+
+    /// Analyses the functions that no node calls, as far as this analysis sees.
+    pub(super) fn uncalled(&mut self) {
+        for index in 0..self.functions.len() {
+            if !self.functions[index].is_called {
+                let node = node::new(&self.functions[index].name, &[], &self.functions[index].name);
+                self.call_one(index, &node, &Values::default());
+            }
+        }
+    }
+
+    fn call_one(&mut self, index: usize, node: &NodeProto, values: &Values) -> Option<Vec<Option<DataType>>> {
+        self.functions[index].is_called = true;
         self.work = self.work.saturating_add(work(&self.functions[index].body));
         if self.depth >= MOST_DEPTH || self.work > MOST_WORK {
             let name = node::title(node);
@@ -207,6 +263,30 @@ impl Analysis {
         Some(found.outputs)
     }
 
+    /// The node as one that may not get a size of 0.
+    fn sized(&mut self, node: &NodeProto, values: &Values) -> Option<SizeCheck> {
+        let operator = node.op_type.as_deref().unwrap_or_default();
+        match operator {
+            "Conv" | "FusedConv" | "NhwcFusedConv" => {
+                let weights = node.input(1)?;
+                if values.get(weights).is_some_and(|info| info.is_filled) {
+                    return None;
+                }
+                if self.opset < BROADCASTS {
+                    let (name, opset) = (node::title(node), self.opset);
+                    self.problem.get_or_insert(format!(
+                        "node `{name}` ({operator}, operator set {opset}): onnxruntime never ends a convolution with a \
+                         window without elements, and the weights are not constant: export the model with operator set 7 \
+                         or newer"
+                    ));
+                }
+                Some(SizeCheck::Weights)
+            }
+            "STFT" if node::is_standard(node.domain.as_deref()) => Some(SizeCheck::Frames),
+            _ => None,
+        }
+    }
+
     /// The node as a division that can overflow.
     fn division(
         &self,
@@ -236,6 +316,28 @@ impl Analysis {
     }
 }
 
+/// True for operators whose outputs have elements if all inputs have some.
+fn keeps_elements(node: &NodeProto) -> bool {
+    const KEEPING: [&str; 14] = [
+        "Add",
+        "Cast",
+        "Clip",
+        "DequantizeLinear",
+        "Div",
+        "Identity",
+        "Mul",
+        "QuantizeLinear",
+        "Reshape",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Transpose",
+        "Unsqueeze",
+    ];
+    let is_known = node::is_standard(node.domain.as_deref()) || node.domain.as_deref() == Some("com.microsoft");
+    is_known && node.op_type.as_deref().is_some_and(|operator| KEEPING.contains(&operator))
+}
+
 /// The work of one walk through the body of a function: its nodes, and for each graph in them the values around it.
 fn work(body: &GraphProto) -> usize {
     let inner = |node: &NodeProto| -> usize {
@@ -247,9 +349,10 @@ fn work(body: &GraphProto) -> usize {
 
 /// What is known about a constant. The elements matter for integers only.
 fn constant_info(tensor: &TensorProto) -> Info {
+    let is_filled = !tensor.dims.contains(&0);
     match tensor.data_type {
-        Some(DataType::INT32 | DataType::INT64) => Info::constant(tensor),
-        ty => Info::of_type(ty, None),
+        Some(DataType::INT32 | DataType::INT64) => Info { is_filled, ..Info::constant(tensor) },
+        ty => Info { is_filled, ..Info::of_type(ty, None) },
     }
 }
 

@@ -25,9 +25,20 @@ pub(super) fn guard(
         .filter(|member| member.number == field::NODE_INPUT)
         .filter_map(|member| Some(String::from_utf8_lossy(member.value?).into_owned()));
     let operands = (inputs.next()?, inputs.next()?);
+    let mut name = new_names(names);
+    let (nodes, inputs) = match division.ty {
+        Some(ty) => of_type(operands, ty, division.is_quotient, &mut name),
+        None => of_any_type(operands, &mut name),
+    };
+    append(nodes, number, out)?;
+    Some(inputs)
+}
+
+/// Makes names of values that the model does not have.
+pub(super) fn new_names(names: &mut HashSet<String>) -> impl FnMut(&str) -> String {
     // A number that is probably free: counting from 0 for each division would be quadratic.
     let mut counter = names.len();
-    let mut name = |purpose: &str| {
+    move |purpose| {
         loop {
             let name = format!("plimsoll.{purpose}.{counter}");
             counter += 1;
@@ -35,13 +46,7 @@ pub(super) fn guard(
                 return name;
             }
         }
-    };
-    let (nodes, inputs) = match division.ty {
-        Some(ty) => of_type(operands, ty, division.is_quotient, &mut name),
-        None => of_any_type(operands, &mut name),
-    };
-    append(nodes, number, out)?;
-    Some(inputs)
+    }
 }
 
 fn of_type(
@@ -112,7 +117,7 @@ fn with_value(name: &str, value: rten_onnx::onnx::TensorProto) -> NodeProto {
 }
 
 /// Writes nodes as fields of a number.
-fn append(node: Vec<NodeProto>, number: u32, out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn append(node: Vec<NodeProto>, number: u32, out: &mut Vec<u8>) -> Option<()> {
     let graph = GraphProto { node, ..GraphProto::default() };
     let model = ModelProto { graph: Some(graph), ..ModelProto::default() }.write_buf().ok()?;
     let members = wire::fields(&model)?;

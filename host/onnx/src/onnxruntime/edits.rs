@@ -14,7 +14,9 @@ pub(super) mod field {
     pub(super) const GRAPH_OUTPUT: u32 = 12;
     pub(super) const GRAPH_VALUE_INFO: u32 = 13;
     pub(in super::super) const NODE_INPUT: u32 = 1;
-    pub(super) const NODE_OPERATOR: u32 = 4;
+    pub(in super::super) const NODE_OUTPUT: u32 = 2;
+    pub(in super::super) const NODE_NAME: u32 = 3;
+    pub(in super::super) const NODE_OPERATOR: u32 = 4;
     pub(super) const NODE_ATTRIBUTE: u32 = 5;
     pub(super) const ATTRIBUTE_GRAPH: u32 = 6;
     pub(super) const VALUE_TYPE: u32 = 2;
@@ -144,9 +146,10 @@ fn edit_node(
     number: u32,
     out: &mut Vec<u8>,
 ) -> Option<()> {
-    let inputs = match found.divisions.get(&index) {
-        Some(division) => Some(super::division::guard(node, *division, names, number, out)?),
-        None => None,
+    let inputs = match (found.divisions.get(&index), found.sized.get(&index)) {
+        (Some(division), _) => Some(super::division::guard(node, *division, names, number, out)?),
+        (None, Some(sized)) => Some(super::sizes::guard(node, *sized, names, number, out)?),
+        (None, None) => None,
     };
     let operator = wire::fields(node)?.iter().find(|member| member.number == field::NODE_OPERATOR)?.value?;
     let place = match operator {

@@ -1,6 +1,6 @@
 //! The functions of a model: lists of nodes that it calls like operators (ONNX, "Functions"). The parser does not read them.
 
-use rten_onnx::onnx::{GraphProto, ModelProto};
+use rten_onnx::onnx::{AttributeProto, GraphProto, ModelProto};
 
 use super::analysis::Found;
 use crate::node;
@@ -45,6 +45,13 @@ pub(super) mod field {
         }
     }
 
+    /// In a graph.
+    pub(super) const NODE: u32 = 1;
+    /// In a node.
+    pub(super) const ATTRIBUTE: u32 = 5;
+    /// In an attribute.
+    pub(super) const SUBGRAPH: u32 = 6;
+    pub(super) const REFERENCE: u32 = 21;
     pub(super) const GRAPH: u32 = MODEL_GRAPH;
     pub(super) const NAME: u32 = VALUE_NAME;
 }
@@ -58,6 +65,8 @@ pub(super) struct Function {
     /// The body. Its inputs and outputs have names only.
     pub(super) body: GraphProto,
     pub(super) found: Found,
+    /// True if a node calls it.
+    pub(super) is_called: bool,
 }
 
 /// The functions of a model, in the order of the file; `None` if one is not valid.
@@ -79,6 +88,9 @@ fn function(bytes: &[u8]) -> Option<Function> {
             field::Part::Name => name = String::from_utf8_lossy(value).into_owned(),
             field::Part::Domain => domain = String::from_utf8_lossy(value).into_owned(),
             field::Part::Model(number) => wire::write(&mut model, number, value),
+            field::Part::Graph(field::NODE, false) => {
+                wire::write(&mut graph, field::NODE, &without_values_of_references(value, 0)?);
+            }
             field::Part::Graph(number, false) => wire::write(&mut graph, number, value),
             field::Part::Graph(number, true) => {
                 let mut named = Vec::new();
@@ -91,5 +103,46 @@ fn function(bytes: &[u8]) -> Option<Function> {
     wire::write(&mut model, field::GRAPH, &graph);
     let model: ModelProto = parse_model(&model)?;
     let opset = node::opset_or_first(&model);
-    Some(Function { domain, name, opset, body: model.graph?, found: Found::default() })
+    Some(Function { domain, name, opset, body: model.graph?, found: Found::default(), is_called: false })
+}
+
+/// The parsers allow fewer.
+const MAX_DEPTH: usize = 100;
+
+/// A node in a function whose attributes that refer to one of the call (`ref_attr_name`) have a name only: their values
+/// in the file are not used, and the parser does not read the reference.
+fn without_values_of_references(node: &[u8], depth: usize) -> Option<Vec<u8>> {
+    if depth > MAX_DEPTH {
+        return None;
+    }
+    let in_graph = |graph: &[u8]| {
+        wire::edited(graph, |member, out| match member.value {
+            Some(node) if member.number == field::NODE => {
+                wire::write(out, field::NODE, &without_values_of_references(node, depth + 1)?);
+                Some(true)
+            }
+            _ => Some(false),
+        })
+    };
+    wire::edited(node, |member, out| {
+        let (field::ATTRIBUTE, Some(attribute)) = (member.number, member.value) else { return Some(false) };
+        let refers = wire::fields(attribute)?.iter().any(|member| member.number == field::REFERENCE);
+        let edited = wire::edited(attribute, |member, out| match member.value {
+            _ if refers => Some(member.number != field::NAME),
+            Some(graph) if member.number == field::SUBGRAPH => {
+                wire::write(out, field::SUBGRAPH, &in_graph(graph)?);
+                Some(true)
+            }
+            _ => Some(false),
+        })?;
+        wire::write(out, field::ATTRIBUTE, &edited);
+        Some(true)
+    })
+}
+
+/// True for an attribute without a value, which a call of the function gives.
+pub(super) fn is_reference(attribute: &AttributeProto) -> bool {
+    let AttributeProto { name: _, f, s, i, g, t, floats, ints, strings, r#type } = attribute;
+    let is_one = f.is_some() || s.is_some() || i.is_some() || g.is_some() || t.is_some();
+    !is_one && floats.is_empty() && ints.is_empty() && strings.is_empty() && r#type.is_none()
 }

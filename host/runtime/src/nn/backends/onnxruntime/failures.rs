@@ -2,6 +2,7 @@
 //! runs.
 
 use ort::ErrorCode;
+use plimsoll_onnx::FAILING_CHECK;
 
 use crate::nn::device::Device;
 use crate::nn::error::RunError;
@@ -33,6 +34,11 @@ pub(super) fn run_error(device: &Device, code: ErrorCode, message: &str) -> RunE
 
 /// The library's message without the part about its own code.
 fn reason(message: &str) -> &str {
+    // A check that `plimsoll_onnx` added: the name of its node says why the run fails.
+    let check = message.split_once(FAILING_CHECK).and_then(|(_, rest)| rest.split_once("' Status Message"));
+    if let Some((check, _)) = check {
+        return check;
+    }
     message.strip_prefix("Non-zero status code returned while running ").unwrap_or(message)
 }
 

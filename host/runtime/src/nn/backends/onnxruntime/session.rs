@@ -14,6 +14,11 @@ use crate::nn::chip::{CPU_PROVIDER, Chip};
 use crate::nn::device::Device;
 use crate::nn::model::ModelSource;
 
+/// The option with the folder of files with tensors, for a model that is loaded from memory.
+const EXTERNAL_FOLDER: &str = "session.model_external_initializers_file_folder_path";
+/// A folder that cannot exist, because `/dev/null` is not a folder.
+const NO_FOLDER: &str = "/dev/null/plimsoll";
+
 /// What sessions of a model are made of.
 pub(super) struct SessionSource<'a> {
     pub(super) environment: &'a Environment,
@@ -80,7 +85,9 @@ impl SessionSource<'_> {
             let (key, value) = assignment::RECORD;
             builder = builder.with_config_entry(key, value).map_err(ort::Error::from)?;
         }
-        // Without this, the library would look for the files in the working directory.
+        // Without these, the library would look for the files in the working directory. It has the files that
+        // `plimsoll_onnx` found; for a tensor that was not found, it must not find a file.
+        builder = builder.with_config_entry(EXTERNAL_FOLDER, NO_FOLDER).map_err(ort::Error::from)?;
         for (location, bytes) in &source.external {
             builder = builder
                 .with_external_initializer_file_in_memory(location, bytes.as_slice().into())

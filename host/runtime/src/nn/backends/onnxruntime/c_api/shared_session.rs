@@ -19,10 +19,11 @@ pub(in crate::nn) struct SharedSession {
     one_at_a_time: Option<Mutex<()>>,
 }
 
-/// The outputs of a run, in the order of the session. They do not outlive it.
-pub(in crate::nn) struct Outputs<'s> {
+/// The outputs of a run, in the order of the session. They outlive neither the session nor the inputs of the run: an output
+/// that is an input of the model (directly, or through operators that the library removes) is the memory of that input.
+pub(in crate::nn) struct Outputs<'r> {
     values: Vec<DynValue>,
-    session: PhantomData<&'s Session>,
+    run: PhantomData<(&'r Session, &'r [SessionInputValue<'r>])>,
 }
 
 impl Outputs<'_> {
@@ -46,11 +47,11 @@ impl SharedSession {
 
     /// Runs the session. `inputs` are in the order of [`Session::inputs`].
     #[allow(unsafe_code, reason = "measured: 100 MB of weights and four runs at once take 132 instead of 383 MiB")]
-    pub(in crate::nn) fn run(
-        &self,
-        inputs: &[SessionInputValue<'_>],
+    pub(in crate::nn) fn run<'r>(
+        &'r self,
+        inputs: &'r [SessionInputValue<'r>],
         options: &RunOptions,
-    ) -> Result<Outputs<'_>, Error> {
+    ) -> Result<Outputs<'r>, Error> {
         if inputs.len() != self.inputs.len() {
             return Err(Error::new(format!("{} inputs were given, and the model has {}", inputs.len(), self.inputs.len())));
         }
@@ -90,11 +91,12 @@ impl SharedSession {
         // SAFETY: the status is the result of a function of the library, and is taken over once.
         unsafe { Error::result_from_status(status) }?;
         // SAFETY: the run was successful, so the library has written values that belong to the caller; each is taken over
-        // once. The session, which owns their memory, is borrowed as long as they live.
+        // once. Their memory belongs to the session's allocator, or to an input that the model returns. Both the session
+        // and the inputs are borrowed as long as they live.
         let take = |output| unsafe { DynValue::from_ptr(output, Some(self.session.allocator())) };
         let values: Vec<_> = outputs.iter().map(|&output| NonNull::new(output).map(take)).collect();
         let values = values.into_iter().collect::<Option<_>>();
         let values = values.ok_or_else(|| Error::new("the run did not compute an output"))?;
-        Ok(Outputs { values, session: PhantomData })
+        Ok(Outputs { values, run: PhantomData })
     }
 }
