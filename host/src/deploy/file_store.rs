@@ -157,7 +157,7 @@ fn is_outside(folder: &Path, file: &Path) -> bool {
     // The folder of a path without a folder is the working directory, which only "." names.
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let Ok(target) = file.canonicalize() else { return false };
-    folder.canonicalize().map_or(true, |folder| !target.starts_with(&folder))
+    !folder.canonicalize().is_ok_and(|folder| target.starts_with(&folder))
 }
 
 impl FileStore {
