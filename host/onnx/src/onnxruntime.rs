@@ -4,7 +4,7 @@
 mod analysis;
 mod division;
 mod edits;
-mod functions;
+pub(crate) mod functions;
 mod optimizers;
 mod sizes;
 

@@ -1,25 +1,37 @@
 //! Proves from the graph of a model that the rows of a batch do not depend on each other, so that runs can be combined.
 //!
 //! Each value is followed through the operators: it is the same for all rows, or has one block for each row along an
-//! axis, or mixes rows. If that cannot be decided, the value is unknown, which is no reason to reject the model. Read
-//! `value` first, then `rules`; `layout`, `selection`, `elementwise`, `windows`, `reductions` and `shapes` have the
-//! operators by kind.
+//! axis, or mixes rows. If that cannot be decided, the value is unknown. What certainly mixes rows stays mixed through
+//! every operator, known or not, so a model is never called unknown because of another node.
+//!
+//! Read `value` first, then `taint` and `rules`; `layout`, `selection`, `elementwise`, `windows`, `reductions`, `shapes`,
+//! `attention`, `einsum`, `sequences` and `contrib` have the operators by kind; `branches`, `loops` and `calls` follow
+//! subgraphs and functions.
 
+mod attention;
+mod branches;
+mod calls;
+mod contrib;
+mod einsum;
 mod elementwise;
 mod layout;
+mod loops;
 mod reductions;
 mod rules;
 mod selection;
+mod sequences;
 mod shapes;
 mod size;
+mod taint;
 mod value;
 mod windows;
 
 use std::collections::HashMap;
 
-use rten_onnx::onnx::{DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+use rten_onnx::onnx::{AttributeProto, DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
 use crate::node::{self, Attributes};
+use crate::onnxruntime::functions::{self, Function};
 use crate::panics;
 use crate::tensor;
 use crate::valid;
@@ -50,9 +62,19 @@ fn proof(bytes: &[u8]) -> RowProof {
     if let Err(error) = valid::check(graph, opset) {
         return RowProof::Unknown(error.to_string());
     }
-    let mut proof = Proof { opset, symbols: 0 };
-    let outputs = proof.graph(graph, &HashMap::new(), true);
+    let Some(functions) = functions::read(bytes) else {
+        return RowProof::Unknown("a function of the model is not valid".into());
+    };
+    for function in &functions {
+        if let Err(error) = valid::check(&function.body, function.opset) {
+            return RowProof::Unknown(error.to_string());
+        }
+    }
+    let mut proof = Proof { opset, symbols: 0, functions, depth: 0, work: 0 };
+    let inputs = graph.input.iter().map(|input| proof.input(input)).collect();
+    let outputs = proof.graph(graph, &HashMap::new(), inputs);
     let mut unknown = None;
+    // An output that is not known does not hide another one that mixes rows.
     for (output, value) in graph.output.iter().zip(outputs) {
         let name = output.name.as_deref().unwrap_or_default();
         match value.rows {
@@ -60,9 +82,13 @@ fn proof(bytes: &[u8]) -> RowProof {
             Rows::Along(_) | Rows::Free => {
                 unknown.get_or_insert(format!("the first axis of output `{name}` is not the batch"));
             }
+            Rows::Count => return RowProof::Mixed(format!("output `{name}` depends on the number of rows")),
             Rows::Mixed(why) => return RowProof::Mixed(format!("output `{name}`: {why}")),
-            Rows::Unknown(why) => {
+            Rows::Unknown(why) | Rows::Listed(why) => {
                 unknown.get_or_insert(format!("output `{name}`: {why}"));
+            }
+            Rows::One => {
+                unknown.get_or_insert(format!("output `{name}` is a part of a row"));
             }
         }
     }
@@ -72,11 +98,20 @@ fn proof(bytes: &[u8]) -> RowProof {
 /// The values of a graph by name.
 type Values = HashMap<String, Value>;
 
+/// The nodes that a proof follows, counted again for each round of a loop and each call of a function.
+const MOST_WORK: usize = 300_000;
+
 struct Proof {
     /// The version of the standard operator set.
     opset: i64,
     /// The number of sizes that are not known.
     symbols: u32,
+    /// The functions of the model.
+    functions: Vec<Function>,
+    /// How many calls of functions the proof is in.
+    depth: usize,
+    /// The nodes that were followed, and the values that subgraphs took over.
+    work: usize,
 }
 
 impl Proof {
@@ -85,17 +120,18 @@ impl Proof {
         Size::symbol(self.symbols)
     }
 
-    fn graph(&mut self, graph: &GraphProto, outer: &Values, is_main: bool) -> Vec<Value> {
+    /// The outputs of a graph. `outer` are the values of the graphs around it, `inputs` those that it is given.
+    fn graph(&mut self, graph: &GraphProto, outer: &Values, inputs: Vec<Value>) -> Vec<Value> {
+        self.work += outer.len();
+        if self.work > MOST_WORK {
+            return vec![Value::unknown("is one of too many"); graph.output.len()];
+        }
         let mut values = outer.clone();
+        for (input, value) in graph.input.iter().zip(inputs) {
+            values.insert(input.name.clone().unwrap_or_default(), value);
+        }
         for constant in &graph.initializer {
             values.insert(constant.name.clone().unwrap_or_default(), of_constant(constant));
-        }
-        for input in &graph.input {
-            let name = input.name.clone().unwrap_or_default();
-            if graph.initializer.iter().all(|constant| constant.name.as_deref() != Some(&name)) {
-                let value = if is_main { self.input(input) } else { Value::unknown("it is an input of a subgraph") };
-                values.insert(name, value);
-            }
         }
         for node in &graph.node {
             let mut outputs = self.node(node, &values);
@@ -109,7 +145,7 @@ impl Proof {
                 };
                 // The first node that mixes rows is the one to name.
                 match &mut value.rows {
-                    Rows::Mixed(why) | Rows::Unknown(why) if !why.starts_with("node `") => {
+                    Rows::Mixed(why) | Rows::Unknown(why) | Rows::Listed(why) if !why.starts_with("node `") => {
                         *why = format!("node `{name}` ({operator}) {why}").trim_end().to_owned();
                     }
                     _ => {}
@@ -137,49 +173,97 @@ impl Proof {
     }
 
     fn node(&mut self, node: &NodeProto, values: &Values) -> Vec<Value> {
+        self.work += 1;
+        let count = node.output.len();
+        let all = |rows: Rows| vec![Value::new(rows, None); count];
+        if self.work > MOST_WORK {
+            return all(Rows::Unknown("is one of too many nodes".into()));
+        }
         let absent = Value::new(Rows::Free, None);
         let inputs: Vec<&Value> =
             node.input.iter().map(|name| values.get(name).filter(|_| !name.is_empty()).unwrap_or(&absent)).collect();
         let operator = node.op_type.as_deref().unwrap_or_default();
-        let graphs: Vec<&GraphProto> = node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()).collect();
-        if operator == "If" && inputs.first().is_some_and(|condition| condition.is_free()) {
-            return self.branches(&graphs, values);
+        let is_standard = node::is_standard(node.domain.as_deref());
+        if let Some(outputs) = self.call(node, &inputs) {
+            return outputs;
         }
-        if !graphs.is_empty() {
-            return vec![Value::unknown("is not analysed"); node.output.len()];
+        match operator {
+            "If" if is_standard => return self.branches(node, &inputs, values),
+            "Loop" if is_standard => return self.repeat(node, &inputs, values),
+            "Scan" if is_standard => return self.scan(node, &inputs, values),
+            _ => {}
         }
-        // A result of mixed rows is mixed.
-        if !matches!(operator, "Shape" | "Size" | "ConstantOfShape")
-            && let Some(mixed) = inputs.iter().find(|input| matches!(input.rows, Rows::Mixed(_)))
-        {
-            return vec![Value::new(mixed.rows.clone(), None); node.output.len()];
+        let captured = captured(node, values);
+        if let Some(rows) = taint::spread(node, is_standard, &inputs, &captured) {
+            return all(rows);
         }
-        // A result of unknown values is unknown, except for sizes, which are known even if they depend on the number of
-        // rows.
-        let is_unknown = |input: &&&Value| matches!(input.rows, Rows::Unknown(_)) && input.elements.is_none();
-        if !matches!(operator, "Shape" | "Size")
-            && let Some(unknown) = inputs.iter().find(is_unknown)
-        {
-            return vec![Value::new(unknown.rows.clone(), None); node.output.len()];
+        if self.depth > 0 && node.attribute.iter().any(is_reference) {
+            return all(Rows::Unknown("has an attribute that each call of its function sets".into()));
         }
-        rules::apply(self, node, &inputs)
+        let is_value = |index: &usize| !taint::is_shape(operator, is_standard, *index);
+        if (0..inputs.len()).any(|index| is_value(&index) && inputs[index].rows == Rows::Count) {
+            if inputs.iter().any(|input| matches!(input.rows, Rows::Along(_))) {
+                return all(Rows::Mixed("computes with the number of rows".into()));
+            }
+            return self.with_counts(node, &inputs);
+        }
+        if captured.iter().any(|value| !value.is_free()) {
+            return all(Rows::Unknown("is not analysed".into()));
+        }
+        let mut outputs = rules::apply(self, node, &inputs);
+        // A rule that looks at some inputs only must not hide that another one depends on the rows.
+        let is_known = is_standard && matches!(operator, "Shape" | "Size" | "SequenceLength" | "CastLike");
+        if !is_known && inputs.iter().any(|input| !input.is_free()) {
+            for output in outputs.iter_mut().filter(|output| output.is_free() && output.elements.is_none()) {
+                *output = Value::unknown("has an input that depends on the rows");
+            }
+        }
+        outputs
     }
 
-    /// Both branches of an `If` must agree.
-    fn branches(&mut self, graphs: &[&GraphProto], values: &Values) -> Vec<Value> {
-        let mut branches = graphs.iter().map(|graph| self.graph(graph, values, false)).collect::<Vec<_>>().into_iter();
-        let (Some(first), Some(second)) = (branches.next(), branches.next()) else { return Vec::new() };
-        let join = |(one, other): (Value, Value)| match (one.rows, other.rows) {
-            (Rows::Mixed(why), _) | (_, Rows::Mixed(why)) => Value::new(Rows::Mixed(why), None),
-            (Rows::Unknown(why), _) | (_, Rows::Unknown(why)) => Value::unknown(why),
-            (one_rows, other_rows) if one_rows == other_rows => {
-                let sizes = if one.sizes == other.sizes { one.sizes } else { None };
-                Value::new(one_rows, sizes)
-            }
-            _ => Value::unknown("has two different branches"),
+    /// The outputs of a node whose inputs are constants and numbers of rows: what is not a product of sizes depends on
+    /// the number of rows in a way that is not followed.
+    fn with_counts(&mut self, node: &NodeProto, inputs: &[&Value]) -> Vec<Value> {
+        let as_constant = |input: &&Value| match input.rows {
+            Rows::Count => Value { rows: Rows::Free, ..(*input).clone() },
+            _ => (*input).clone(),
         };
-        first.into_iter().zip(second).map(join).collect()
+        let inputs: Vec<Value> = inputs.iter().map(as_constant).collect();
+        let mut outputs = rules::apply(self, node, &inputs.iter().collect::<Vec<_>>());
+        for output in &mut outputs {
+            output.rows = match (&output.rows, &output.elements) {
+                (Rows::Along(_) | Rows::Mixed(_), _) => Rows::Mixed("computes with the number of rows".into()),
+                (_, Some(elements)) if elements.iter().all(|element| !element.has_rows()) => Rows::Free,
+                _ => Rows::Count,
+            };
+            // The sizes could depend on the number of rows as well.
+            output.sizes.take_if(|_| output.elements.is_none());
+        }
+        outputs
     }
+}
+
+/// The values around a node that its subgraphs use.
+fn captured<'a>(node: &NodeProto, values: &'a Values) -> Vec<&'a Value> {
+    let graphs = node.attribute.iter().filter_map(|attribute| attribute.g.as_ref());
+    let mut found = Vec::new();
+    for graph in graphs {
+        let names = graph.output.iter().filter_map(|output| output.name.as_deref());
+        found.extend(names.filter_map(|name| values.get(name)));
+        for inner in &graph.node {
+            found.extend(inner.input.iter().filter_map(|name| values.get(name)));
+            found.extend(captured(inner, values));
+        }
+    }
+    found
+}
+
+/// True if an attribute has no value: in the body of a function, it is the name of an attribute of the call, which the
+/// parser does not read.
+fn is_reference(attribute: &AttributeProto) -> bool {
+    let has_number = attribute.f.is_some() || attribute.i.is_some() || attribute.s.is_some();
+    let has_list = !attribute.floats.is_empty() || !attribute.ints.is_empty() || !attribute.strings.is_empty();
+    !has_number && !has_list && attribute.g.is_none() && attribute.t.is_none()
 }
 
 /// A constant of the file. Lists of integers are kept, because they are sizes and axes.

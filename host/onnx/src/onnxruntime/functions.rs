@@ -57,20 +57,20 @@ pub(super) mod field {
 }
 
 /// A function, and what all calls of it found in its body.
-pub(super) struct Function {
-    pub(super) domain: String,
-    pub(super) name: String,
+pub(crate) struct Function {
+    pub(crate) domain: String,
+    pub(crate) name: String,
     /// The version of the standard operator set in the body.
-    pub(super) opset: i64,
+    pub(crate) opset: i64,
     /// The body. Its inputs and outputs have names only.
-    pub(super) body: GraphProto,
+    pub(crate) body: GraphProto,
     pub(super) found: Found,
     /// True if a node calls it.
     pub(super) is_called: bool,
 }
 
 /// The functions of a model, in the order of the file; `None` if one is not valid.
-pub(super) fn read(model: &[u8]) -> Option<Vec<Function>> {
+pub(crate) fn read(model: &[u8]) -> Option<Vec<Function>> {
     wire::fields(model)?
         .iter()
         .filter(|member| member.number == field::MODEL_FUNCTION)

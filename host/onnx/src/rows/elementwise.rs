@@ -30,6 +30,15 @@ impl Proof {
             }
             place = Some(from_end);
         }
+        let mut blocks = inputs.iter().filter_map(|input| match input.rows {
+            Rows::Along(axis) => input.size(axis),
+            _ => None,
+        });
+        if let Some(first) = blocks.next()
+            && blocks.any(|size| size != first)
+        {
+            return Value::unknown("combines rows of different sizes");
+        }
         let from_end = place.unwrap_or_default();
         for input in inputs.iter().filter(|input| input.is_free()) {
             let own = input.rank().unwrap_or_default();

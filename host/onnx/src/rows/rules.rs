@@ -2,8 +2,12 @@
 
 use rten_onnx::onnx::NodeProto;
 
+use super::attention::attention;
+use super::contrib::contrib;
+use super::einsum::einsum;
 use super::layout::from_front;
 use super::reductions::{gemm, machine_learning, recurrent, reduce, softmax};
+use super::sequences::sequence;
 use super::shapes::{chosen, repeated, shape, sizes_computed, tile};
 use super::size::Size;
 use super::value::{Rows, Value, free_or_unknown, mixed};
@@ -18,11 +22,16 @@ pub(super) fn apply(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> V
     let absent = Value::new(Rows::Free, None);
     let input = |index: usize| inputs.get(index).copied().unwrap_or(&absent);
     let has = |index: usize| node.input.get(index).is_some_and(|name| !name.is_empty());
-    if node.domain.as_deref() == Some("ai.onnx.ml") {
-        return vec![machine_learning(operator, inputs); count];
+    match node.domain.as_deref() {
+        Some("ai.onnx.ml") => return vec![machine_learning(operator, inputs); count],
+        Some("com.microsoft" | "com.ms.internal.nhwc") => return contrib(proof, node, operator, inputs),
+        domain if !node::is_standard(domain) => {
+            return vec![free_or_unknown(inputs, "is not an operator of the standard"); count];
+        }
+        _ => {}
     }
-    if !node::is_standard(node.domain.as_deref()) {
-        return vec![Value::unknown("is not an operator of the standard"); count];
+    if let Some(value) = sequence(proof, node, operator, inputs) {
+        return vec![value; count];
     }
     // Axes are an attribute in older operator sets, and an input in newer ones.
     let axes = |at: usize| match node.ints("axes") {
@@ -37,7 +46,13 @@ pub(super) fn apply(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> V
         | "IsInf" | "IsNaN" | "LeakyRelu" | "Log" | "Mish" | "Neg" | "Not" | "Reciprocal" | "Relu" | "Round"
         | "Selu" | "Shrink" | "Sigmoid" | "Sign" | "Sin" | "Sinh" | "Softplus" | "Softsign" | "Sqrt" | "Swish"
         | "Tan" | "Tanh" | "ThresholdedRelu" => {
-            let elements = input(0).elements.clone().filter(|_| matches!(operator, "Cast" | "Identity"));
+            // A cast to a shorter integer, a boolean or a number with a fraction changes how the elements compute.
+            let is_kept = match operator {
+                "Identity" => true,
+                "Cast" => matches!(node.int("to"), Some(6 | 7)),
+                _ => false,
+            };
+            let elements = input(0).elements.clone().filter(|_| is_kept);
             Value { elements, ..input(0).clone() }
         }
         "Dropout" => input(0).clone(),
@@ -91,6 +106,9 @@ pub(super) fn apply(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> V
         "Reshape" => proof.reshape(input(0), input(1), node.int_or("allowzero", 0) == 1),
         "Flatten" => proof.flatten(input(0), node.int_or("axis", 1)),
         "Transpose" => proof.transpose(input(0), node),
+        "Squeeze" if !has(1) && node.ints("axes").is_none() && !has_fixed_axes(input(0)) => {
+            proof.without_sizes(input(0), "removes all axes of size 1, which for one row is also the batch")
+        }
         "Squeeze" => {
             let axes = axes(1).or_else(|| {
                 let sizes: Option<Vec<i64>> = input(0).sizes.as_ref()?.iter().map(Size::as_number).collect();
@@ -118,8 +136,7 @@ pub(super) fn apply(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> V
             }
         }
         "Split" => {
-            let part = across(proof, input(0), node.int_or("axis", 0), "splits rows");
-            return vec![part; count];
+            return split(proof, node, inputs);
         }
         "Gather" => proof.gather(input(0), input(1), node.int_or("axis", 0)),
         "GatherElements" | "ScatterElements" => {
@@ -127,6 +144,9 @@ pub(super) fn apply(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> V
             match all.rows {
                 Rows::Along(_) if inputs.iter().any(|input| input.is_free()) => {
                     Value::unknown("gathers or scatters with a constant")
+                }
+                Rows::Along(axis) if inputs.iter().any(|input| input.size(axis) != all.size(axis)) => {
+                    Value::unknown("gathers or scatters several elements of each row")
                 }
                 _ => across(proof, &all, node.int_or("axis", 0), "gathers elements of other rows"),
             }
@@ -161,7 +181,11 @@ pub(super) fn apply(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> V
         | "QLinearConv"
         | "DeformConv" => {
             let image = image(proof, node, operator, inputs);
-            return vec![image; count];
+            let mut images = vec![image; count];
+            if operator == "MaxPool" && count > 1 && inputs.iter().any(|input| !input.is_free()) {
+                images[1] = Value::unknown("counts positions over the whole batch");
+            }
+            return images;
         }
         "Softmax" | "LogSoftmax" | "Hardmax" => softmax(proof, node, input(0)),
         "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd" | "ReduceSum" | "ReduceL1" | "ReduceL2"
@@ -175,24 +199,41 @@ pub(super) fn apply(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> V
             _ => proof.without_sizes(input(0), "adds up along an axis that is not known"),
         },
         "TopK" => {
-            let part = across(proof, input(0), node.int_or("axis", -1), "orders rows");
+            let part = match input(1).is_free() {
+                true => across(proof, input(0), node.int_or("axis", -1), "orders rows"),
+                false => Value::unknown("takes a number of elements that the request says"),
+            };
             return vec![part; count];
         }
         "LpNormalization" => {
             same_sizes(input(0), across(proof, input(0), node.int_or("axis", -1), "normalises rows together"))
         }
-        "LayerNormalization" | "RMSNormalization" => {
-            let normal = match (&input(0).rows, input(0).rank()) {
-                (Rows::Along(rows), Some(rank)) => match from_front(node.int_or("axis", -1), rank) {
-                    Some(axis) if *rows < axis => input(0).clone(),
-                    _ => mixed("normalises rows together"),
-                },
-                _ => proof.without_sizes(input(0), "normalises a value of unknown rank"),
-            };
-            return vec![normal; count];
+        "LayerNormalization" | "RMSNormalization" | "SimplifiedLayerNormalization" => {
+            return layer_normalization(proof, node, inputs);
         }
+        "MeanVarianceNormalization" => {
+            let axes = node.ints("axes").map_or_else(|| vec![0, 2, 3], <[i64]>::to_vec);
+            match (&input(0).rows, input(0).rank()) {
+                (Rows::Along(rows), Some(rank)) => {
+                    let joins = axes.iter().any(|&axis| from_front(axis, rank) == Some(*rows));
+                    if joins { mixed("normalises rows together") } else { input(0).clone() }
+                }
+                _ => proof.without_sizes(input(0), "normalises a value of unknown rank"),
+            }
+        }
+        "Einsum" => einsum(proof, node, inputs),
+        "MatMulInteger" => match [2, 3].iter().all(|&at| is_one_number(input(at))) {
+            true => proof.matmul(input(0), input(1)),
+            false => free_or_unknown(inputs, "has several zero points"),
+        },
+        "QLinearMatMul" => match [1, 2, 4, 5, 6, 7].iter().all(|&at| is_one_number(input(at))) {
+            true => proof.matmul(input(0), input(3)),
+            false => free_or_unknown(inputs, "has several scales"),
+        },
+        "Attention" => return attention(node, inputs, 3),
+        "NonMaxSuppression" => listed(inputs, "returns the boxes of all rows in one list"),
         "Trilu" => match (&input(0).rows, input(0).rank()) {
-            (Rows::Along(axis), Some(rank)) if axis + 2 < rank => input(0).clone(),
+            (Rows::Along(axis), Some(rank)) if axis + 2 < rank && input(1).is_free() => input(0).clone(),
             (Rows::Free, _) => input(0).clone(),
             _ => Value::unknown("selects elements by their row"),
         },
@@ -214,10 +255,12 @@ pub(super) fn apply(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> V
             };
             return vec![value; count];
         }
-        "NonZero" | "Unique" | "Compress" => match input(0).rows {
-            Rows::Along(_) => Value::unknown("returns the results of all rows in one list"),
-            ref other => Value::new(other.clone(), None),
-        },
+        "Compress" if node.int("axis").is_some() && input(1).is_free() => {
+            across(proof, input(0), node.int_or("axis", 0), "selects rows by their index in the batch")
+        }
+        "NonZero" | "Unique" | "Compress" => {
+            return vec![listed(inputs, "returns the results of all rows in one list"); count];
+        }
         _ => free_or_unknown(inputs, "is not analysed"),
     };
     let mut outputs = vec![first];
@@ -226,6 +269,69 @@ pub(super) fn apply(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> V
         _ => Value::unknown("has another output, which is not analysed"),
     });
     outputs
+}
+
+/// The results of all rows in one list.
+fn listed(inputs: &[&Value], why: &str) -> Value {
+    match inputs.iter().any(|input| matches!(input.rows, Rows::Along(_))) {
+        true => Value::new(Rows::Listed(why.into()), None),
+        false => free_or_unknown(inputs, why),
+    }
+}
+
+/// True for a constant that is one number, or an absent input.
+pub(super) fn is_one_number(value: &Value) -> bool {
+    let one = value.sizes.as_ref().map(|sizes| Size::product(sizes));
+    value.is_free() && one.is_none_or(|size| size == Some(Size::number(1)))
+}
+
+/// True if no size can be 1 in one run and larger in another.
+fn has_fixed_axes(value: &Value) -> bool {
+    value.sizes.as_ref().is_some_and(|sizes| sizes.iter().all(|size| size.as_number().is_some()))
+}
+
+fn split(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> Vec<Value> {
+    let count = node.output.len();
+    let Some(input) = inputs.first() else { return vec![Value::unknown("is not valid"); count] };
+    if inputs.get(1).is_some_and(|parts| !parts.is_free()) {
+        return vec![Value::unknown("splits by numbers in the request"); count];
+    }
+    let axis = node.int_or("axis", 0);
+    let part = across(proof, input, axis, "splits rows");
+    let given = node.ints("split").map(<[i64]>::to_vec).or_else(|| inputs.get(1)?.numbers());
+    let at = input.rank().and_then(|rank| from_front(axis, rank));
+    let whole = at.and_then(|at| input.size(at)?.as_number());
+    (0..count)
+        .map(|index| {
+            let mut part = part.clone();
+            let size = match (&given, whole) {
+                (Some(given), _) => given.get(index).copied(),
+                (None, Some(whole)) if inputs.len() < 2 && whole % count as i64 == 0 => Some(whole / count as i64),
+                _ => None,
+            };
+            if let (Some(sizes), Some(at), Some(size)) = (&mut part.sizes, at, size) {
+                sizes[at] = Size::number(size);
+            }
+            part
+        })
+        .collect()
+}
+
+/// Normalisation from `axis` to the last one. The first output is like the input; the others have one number where it was
+/// normalised.
+fn layer_normalization(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> Vec<Value> {
+    let count = node.output.len();
+    let Some((input, weights)) = inputs.split_first() else { return vec![Value::unknown("is not valid"); count] };
+    let normal = match (&input.rows, input.rank()) {
+        _ if weights.iter().any(|weight| !weight.is_free()) => Value::unknown("has weights that are not constant"),
+        (Rows::Along(rows), Some(rank)) => match from_front(node.int_or("axis", -1), rank) {
+            Some(axis) if *rows < axis => (*input).clone(),
+            _ => mixed("normalises rows together"),
+        },
+        _ => proof.without_sizes(input, "normalises a value of unknown rank"),
+    };
+    let others = Value { sizes: None, ..normal.clone() };
+    std::iter::once(normal).chain(std::iter::repeat(others)).take(count).collect()
 }
 
 fn same_sizes(input: &Value, value: Value) -> Value {

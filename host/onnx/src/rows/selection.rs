@@ -6,11 +6,24 @@ use super::size::Size;
 use super::value::{Rows, Value, mixed};
 
 impl Proof {
+    /// The elements of a short list: sizes that are not known if it was computed in another way than as products.
+    fn short_list(&mut self, input: &Value) -> Option<Vec<Size>> {
+        if input.rank()? > 1 {
+            return None;
+        }
+        if input.elements.is_some() {
+            return input.elements.clone();
+        }
+        let length = input.size(0)?.as_number().filter(|length| (0..=8).contains(length) && input.is_free())?;
+        Some((0..length).map(|_| self.symbol()).collect())
+    }
+
     /// `Concat`.
     pub(super) fn concat(&mut self, inputs: &[&Value], axis: i64) -> Value {
-        if inputs.iter().all(|input| input.elements.is_some() && input.rank().is_some_and(|rank| rank <= 1)) {
-            let elements = inputs.iter().flat_map(|input| input.elements.clone().unwrap_or_default()).collect();
-            return Value::list(elements, false);
+        if inputs.iter().any(|input| input.elements.is_some())
+            && let Some(lists) = inputs.iter().map(|input| self.short_list(input)).collect::<Option<Vec<_>>>()
+        {
+            return Value::list(lists.concat(), false);
         }
         if let Some(unknown) = inputs.iter().find(|input| matches!(input.rows, Rows::Unknown(_))) {
             return Value::new(unknown.rows.clone(), None);
@@ -78,7 +91,13 @@ impl Proof {
             let step = steps.map_or(Some(1), |steps| steps.get(at).copied());
             // TensorFlow's exporter writes 1e9 for the end. No batch has a million rows.
             let is_whole = matches!(range, Some((0, end)) if end >= 1_000_000) && step == Some(1);
-            if is_whole {
+            let (first, last) = (starts.elements.as_ref(), ends.elements.as_ref());
+            let ends_at = last.and_then(|ends| ends.get(at));
+            let is_all = first.and_then(|starts| starts.get(at)?.as_number()) == Some(0)
+                && step == Some(1)
+                && ends_at.is_some()
+                && ends_at == input.size(axis);
+            if is_whole || is_all {
                 continue;
             }
             if input.rows == Rows::Along(axis) {
@@ -91,7 +110,8 @@ impl Proof {
             sizes[axis] = known.unwrap_or_else(|| self.symbol());
         }
         // The bounds may not depend on other rows either.
-        if !starts.is_free() || !ends.is_free() {
+        let is_number = |value: &Value| value.is_free() || value.rows == Rows::Count && value.elements.is_some();
+        if !is_number(starts) || !is_number(ends) || input.is_free() && !(starts.is_free() && ends.is_free()) {
             return Value::unknown("slices by numbers in the request");
         }
         Value::new(input.rows.clone(), Some(sizes))
@@ -115,7 +135,11 @@ impl Proof {
             return Value::new(unknown.rows.clone(), None);
         }
         if data.is_free() && indices.is_free() {
-            return Value::new(Rows::Free, None);
+            let sizes = data.sizes.as_ref().zip(indices.sizes.as_ref()).and_then(|(sizes, index_sizes)| {
+                let axis = from_front(axis, sizes.len())?;
+                Some([&sizes[..axis], index_sizes, &sizes[axis + 1..]].concat())
+            });
+            return Value::new(Rows::Free, sizes);
         }
         let (Some(data_sizes), Some(index_sizes)) = (&data.sizes, &indices.sizes) else {
             return Value::unknown("gathers from a value of unknown rank");

@@ -84,6 +84,7 @@ pub(super) fn tile(proof: &mut Proof, input: &Value, repeats: &Value) -> Value {
         return Value::unknown("is not valid");
     }
     if let Rows::Along(axis) = input.rows
+        && axis < repeats.len()
         && repeats[axis].as_number() != Some(1)
     {
         return mixed("repeats rows one after the other");

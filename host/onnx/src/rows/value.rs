@@ -9,14 +9,21 @@ pub(crate) enum Rows {
     Free,
     /// The axis consists of one block for each row, in their order, and each block depends on its row only.
     Along(usize),
+    /// The same for all rows, but it depends on their number, or on how many elements were found in all of them. That is
+    /// harmless in a shape; a row that is computed with it depends on the other rows.
+    Count,
+    /// The results of all rows in one list, whose length depends on all of them; the text says where.
+    Listed(String),
+    /// A part of one row, in the body of a loop over the rows.
+    One,
     /// Several rows decide the same element; the text says where.
     Mixed(String),
     /// Not known; the text says from which node on.
     Unknown(String),
 }
 
-/// A value of a graph.
-#[derive(Clone, Debug)]
+/// A value of a graph. A sequence is described by what is known about each of its tensors.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Value {
     pub(crate) rows: Rows,
     /// The sizes of the dimensions, if the number of dimensions is known.
@@ -37,7 +44,7 @@ impl Value {
     /// A list of known elements, or a scalar with one.
     pub(crate) fn list(elements: Vec<Size>, is_scalar: bool) -> Value {
         let depends = elements.iter().any(Size::has_rows);
-        let rows = if depends { Rows::Unknown("it depends on the number of rows".into()) } else { Rows::Free };
+        let rows = if depends { Rows::Count } else { Rows::Free };
         let sizes = if is_scalar { Vec::new() } else { vec![Size::number(elements.len() as i64)] };
         Value { rows, sizes: Some(sizes), elements: Some(elements) }
     }
@@ -69,7 +76,7 @@ pub(super) fn mixed(why: &str) -> Value {
 pub(super) fn free_or_unknown(inputs: &[&Value], why: &str) -> Value {
     match inputs.iter().find(|input| !input.is_free()) {
         None => Value::new(Rows::Free, None),
-        Some(Value { rows: Rows::Unknown(why), .. }) => Value::unknown(why.clone()),
+        Some(Value { rows: Rows::Unknown(why) | Rows::Listed(why), .. }) => Value::unknown(why.clone()),
         Some(_) => Value::unknown(why),
     }
 }

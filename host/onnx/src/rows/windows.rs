@@ -11,13 +11,25 @@ use crate::node::Attributes;
 /// Operators on images: the first axis has the images, which are computed one by one.
 pub(super) fn image(proof: &mut Proof, node: &NodeProto, operator: &str, inputs: &[&Value]) -> Value {
     let Some((image, others)) = inputs.split_first() else { return Value::unknown("is not valid") };
-    if operator == "BatchNormalization" && node.int_or("training_mode", 0) == 1 && matches!(image.rows, Rows::Along(_))
-    {
+    // Before operator set 14, further outputs mean training; before 7, an attribute.
+    let trains = operator == "BatchNormalization"
+        && (node.int_or("training_mode", 0) == 1
+            || proof.opset < 14 && node.output.iter().skip(1).any(|output| !output.is_empty())
+            || proof.opset < 7 && node.int_or("is_test", 0) == 0);
+    if trains && matches!(image.rows, Rows::Along(_)) {
         return mixed("is in training mode, which normalises rows together");
     }
     let others_are_free = match operator {
         // The points of each image.
         "GridSample" => others.iter().all(|other| other.rows == image.rows || other.is_free() && image.is_free()),
+        // The sum that is added, and sizes that are computed from those of the rows.
+        "FusedConv" | "NhwcFusedConv" => others.iter().enumerate().all(|(at, other)| {
+            other.is_free() || at == 2 && other.rows == image.rows && other.size(0) == image.size(0)
+        }),
+        "Resize" => others
+            .iter()
+            .enumerate()
+            .all(|(at, other)| other.is_free() || at == 2 && other.rows == Rows::Count && other.elements.is_some()),
         _ => others.iter().all(|other| other.is_free()),
     };
     if let Rows::Unknown(why) = &image.rows {
@@ -62,8 +74,13 @@ pub(super) fn keeps_rows(node: &NodeProto, operator: &str, inputs: &[&Value]) ->
 /// The size of an axis after a convolution or a pool, if it is a number.
 pub(super) fn pooled(node: &NodeProto, operator: &str, inputs: &[&Value], axis: usize, size: &Size) -> Option<Size> {
     let spatial = axis.checked_sub(2);
+    let (operator, weights) = match operator {
+        "FusedConv" => ("Conv", 1),
+        "QLinearConv" if node.int_or("channels_last", 0) == 0 => ("Conv", 3),
+        _ => (operator, 1),
+    };
     match (operator, spatial) {
-        ("Conv", None) => inputs.get(1)?.size(0).cloned(),
+        ("Conv", None) => inputs.get(weights)?.size(0).cloned(),
         ("GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool", Some(_)) => Some(Size::number(1)),
         (
             "AveragePool" | "MaxPool" | "LpPool" | "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" | "Resize"
@@ -75,7 +92,7 @@ pub(super) fn pooled(node: &NodeProto, operator: &str, inputs: &[&Value], axis: 
             let of = |name: &str, default: i64| node.ints(name).map_or(Some(default), |list| list.get(at).copied());
             let kernel = match node.ints("kernel_shape") {
                 Some(kernel) => *kernel.get(at)?,
-                None => inputs.get(1)?.size(axis)?.as_number()?,
+                None => inputs.get(weights)?.size(axis)?.as_number()?,
             };
             let (stride, dilation) = (of("strides", 1)?, of("dilations", 1)?);
             if stride < 1 {
@@ -98,6 +115,9 @@ pub(super) fn pooled(node: &NodeProto, operator: &str, inputs: &[&Value], axis: 
 
 pub(super) fn pad(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> Value {
     let Some(input) = inputs.first() else { return Value::unknown("is not valid") };
+    if inputs[1..].iter().any(|other| !other.is_free()) {
+        return Value::unknown("pads by numbers that are not constant");
+    }
     let pads = node.ints("pads").map(<[i64]>::to_vec).or_else(|| inputs.get(1)?.numbers());
     let has_axes = node.input.get(3).is_some_and(|name| !name.is_empty());
     let (Rows::Along(axis), Some(sizes)) = (&input.rows, &input.sizes) else {
