@@ -27,6 +27,9 @@ pub struct Model {
     pub device: Device,
     /// Maximum rows of one run, combined from requests that wait at the same time. By default runs are not combined.
     pub max_batch: Option<u32>,
+    /// Accepts `max_batch` also if the graph of the model does not prove that its rows are independent.
+    #[serde(default)]
+    pub max_batch_unproven: bool,
     /// The numbers of rows that runs are padded to, in ascending order up to `max_batch`. By default the powers of two if
     /// the device prepares itself for new shapes (CUDA), and no padding otherwise.
     pub batch_sizes: Option<Vec<u32>>,
@@ -86,6 +89,7 @@ impl Model {
             && self.device == other.device
             && self.batch_rules() == other.batch_rules()
             && self.batch_sizes == other.batch_sizes
+            && self.max_batch_unproven == other.max_batch_unproven
             && self.options() == other.options()
             && self.compare_with_cpu == other.compare_with_cpu
             && self.health_rules() == other.health_rules()
@@ -106,6 +110,7 @@ impl Model {
                 }
             }
             None if self.max_delay.is_some() => return without_batches("max_delay"),
+            None if self.max_batch_unproven => return without_batches("max_batch_unproven"),
             None if self.batch_sizes.is_some() => return without_batches("batch_sizes"),
             None => {}
         }

@@ -232,6 +232,7 @@ impl FileStore {
             sizes: wanted.batch_sizes(),
             observer: self.batches.for_model(name),
             proof: prove_rows(&files.bytes),
+            accepts_unproven: wanted.max_batch_unproven,
         });
         let scheduling = config.server.scheduling();
         let (backend, permits) = self.backend(config, wanted.backend)?;

@@ -56,6 +56,8 @@ pub struct Batches {
     pub observer: Arc<dyn BatchObserver>,
     /// What the graph of the model proves about its rows.
     pub proof: RowProof,
+    /// True if it is enough that a comparison finds no difference where the graph proves nothing.
+    pub accepts_unproven: bool,
 }
 
 impl Batches {
@@ -66,7 +68,8 @@ impl Batches {
     pub(in crate::nn) fn admit(&self, model: &Arc<dyn Model>) -> Result<Admitted, LoadError> {
         check_batch_axis(model.inputs(), model.outputs()).map_err(|error| LoadError(error.to_string()))?;
         let max_batch = self.rules.max_batch;
-        let cost = check_rows(&**model, max_batch, &self.proof).map_err(|error| LoadError(error.to_string()))?;
+        let cost = check_rows(&**model, max_batch, &self.proof, self.accepts_unproven)
+            .map_err(|error| LoadError(error.to_string()))?;
         let sizes = match &self.sizes {
             Some(sizes) => sizes.clone(),
             None if model.properties().pays_for_new_shapes => {

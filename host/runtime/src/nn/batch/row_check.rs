@@ -3,8 +3,9 @@
 //!
 //! There are two checks. The graph of the model may prove that rows stay apart, or show where they are mixed (the crate
 //! `plimsoll-onnx`, module `rows`). In any case rows that differ run alone and together, in both orders and in batches
-//! of several sizes, and are compared. If the graph proves nothing, there are more rows and the comparison is stricter.
-//! A model that mixes rows (a normalisation over the batch, a suppression of boxes across images) is rejected.
+//! of all sizes, and are compared. A model that mixes rows (a normalisation over the batch, a suppression of boxes across
+//! images) is rejected. If the graph proves nothing, the comparison has more rows and is stricter, and the model is
+//! accepted only if the administrator says so: no comparison finds every dependence.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -36,10 +37,14 @@ const ABSOLUTE: f32 = 1e-6;
 const SIZES: [u32; 10] = [224, 64, 32, 16, 8, 4, 2, 1, 320, 640];
 /// The same for models without images.
 const LENGTHS: [u32; 7] = [16, 8, 64, 4, 2, 1, 224];
-/// The most time for the largest batch of the check, estimated from the time of one row.
+/// The most time for the batches of each size, estimated from the time of one row.
 const MAX_TIME: Duration = Duration::from_secs(3);
 /// The largest batch of the check. Larger ones need memory and time.
 const LARGEST: u32 = 64;
+/// All sizes of batches up to this one are tried.
+const ALL_SIZES: u32 = 16;
+/// The larger sizes that are tried besides primes.
+const SAMPLED: u32 = 4;
 /// The most bytes of the inputs of a batch of the check, except for one of eight rows.
 const MAX_BYTES: usize = 64 << 20;
 
@@ -52,6 +57,13 @@ pub enum RowsTouch {
          model without operators that mix the rows of a batch"
     )]
     Mixed(String),
+    /// The graph of the model does not show that its rows stay apart.
+    #[error(
+        "`max_batch` cannot be used: the graph of the model does not prove that one row never changes another's answer \
+         ({0}): remove `max_batch`, or export the model without this operator. If you know that the rows are independent, \
+         set `max_batch_unproven = true`; rows are then only compared alone and together"
+    )]
+    Unproven(String),
     /// A value of a row differs in a batch.
     #[error(
         "`max_batch` cannot be used: output `{output}` of row {row} differs by {difference} in a batch of {rows} rows \
@@ -102,11 +114,16 @@ pub enum RowsTouch {
 }
 
 /// Checks what the graph proves about the rows of a model, runs rows alone and in batches, and compares. Returns what
-/// runs cost.
+/// runs cost. With `accepts_unproven`, it is enough that the comparison finds no difference if the graph proves nothing.
 ///
 /// # Errors
 /// The output, and the node or the row with the difference.
-pub fn check_rows(model: &dyn Model, max_batch: u32, proof: &RowProof) -> Result<RunCost, RowsTouch> {
+pub fn check_rows(
+    model: &dyn Model,
+    max_batch: u32,
+    proof: &RowProof,
+    accepts_unproven: bool,
+) -> Result<RunCost, RowsTouch> {
     let inputs = model.inputs();
     let (size, first) = find_size(model, inputs)?;
     let started = Instant::now();
@@ -131,8 +148,16 @@ pub fn check_rows(model: &dyn Model, max_batch: u32, proof: &RowProof) -> Result
         }
     }
     let row_time = started.elapsed() / alone.len() as u32;
-    let most = (MAX_TIME.as_micros() / row_time.as_micros().max(1)).min(LARGEST.into()) as usize;
-    for rows in batches(alone.len(), max_batch, is_proven, bytes(&batch(inputs, size, &[0])), most) {
+    let limits = Limits {
+        max_batch,
+        is_proven,
+        pays_for_new_shapes: model.properties().pays_for_new_shapes,
+        row_bytes: bytes(&batch(inputs, size, &[0])),
+        most_rows: (MAX_TIME.as_micros() / row_time.as_micros().max(1)).min(u128::from(u32::MAX)) as u32,
+    };
+    let plan = batches(alone.len(), &limits);
+    let largest = plan.iter().map(Vec::len).max().unwrap_or(1);
+    for rows in plan {
         let count = rows.len() as u32;
         let patterns: Vec<u32> = rows.iter().map(|&row| alone[row].0).collect();
         let together =
@@ -145,12 +170,12 @@ pub fn check_rows(model: &dyn Model, max_batch: u32, proof: &RowProof) -> Result
     match proof {
         RowProof::Mixed(why) => Err(RowsTouch::Mixed(why.clone())),
         RowProof::Separate => Ok(cost),
+        RowProof::Unknown(why) if !accepts_unproven => Err(RowsTouch::Unproven(why.clone())),
         RowProof::Unknown(why) => {
             tracing::warn!(
-                "`max_batch`: the graph of the model does not prove that its rows are independent ({why}); a comparison of \
-                 {} rows in batches of at most {} found no difference",
+                "`max_batch_unproven`: the graph of the model does not prove that its rows are independent ({why}); a \
+                 comparison of {} rows in batches of at most {largest} found no difference",
                 alone.len(),
-                max_batch.min(LARGEST)
             );
             Ok(cost)
         }
@@ -161,23 +186,69 @@ fn bytes(inputs: &[Tensor]) -> usize {
     inputs.iter().map(|input| input.data.len()).sum()
 }
 
-/// The batches of the check, each as places in a list of `rows` rows: pairs and one larger batch, in both orders; if
-/// the graph proves nothing, each row also with the first, and a batch of the largest size.
-fn batches(rows: usize, max_batch: u32, is_proven: bool, row_bytes: usize, most_rows: usize) -> Vec<Vec<usize>> {
+/// What limits the batches of the check.
+struct Limits {
+    max_batch: u32,
+    is_proven: bool,
+    /// True if every new size costs time and memory. Such a model runs in its prepared sizes only, and each of them is
+    /// compared when it is prepared.
+    pays_for_new_shapes: bool,
+    /// The bytes of the inputs of one row.
+    row_bytes: usize,
+    /// The rows that can be computed in the time of the check, estimated from single rows.
+    most_rows: u32,
+}
+
+/// The batches of the check, each as places in a list of `rows` rows: pairs in both orders and a batch of each size; if
+/// the graph proves nothing, each row also with the first.
+fn batches(rows: usize, limits: &Limits) -> Vec<Vec<usize>> {
     let forwards: Vec<usize> = (0..rows).collect();
     let backwards: Vec<usize> = forwards.iter().rev().copied().collect();
-    let most = (max_batch as usize).min(PROVEN as usize).min(rows);
+    let most = (limits.max_batch as usize).min(PROVEN as usize).min(rows);
     let mut batches = Vec::new();
     for order in [&forwards, &backwards] {
         batches.extend(order.chunks(2).map(<[usize]>::to_vec));
         batches.push(order[..most].to_vec());
     }
-    if !is_proven {
+    if !limits.is_proven {
         batches.extend((1..rows).map(|row| vec![0, row]));
-        let fitting = (MAX_BYTES / row_bytes.max(1)).min(most_rows).max(PROVEN as usize);
-        batches.push((0..fitting.min(max_batch as usize)).map(|place| place % rows).collect());
     }
+    // Other rows in each size.
+    batches.extend(
+        sizes(limits).into_iter().map(|size| (0..size as usize).map(|at| (size as usize + at) % rows).collect()),
+    );
     batches
+}
+
+/// The sizes of batches to try. A model, or a library that chooses another algorithm for each size, may be wrong in a
+/// single one: all sizes up to 16 are tried; of the larger ones the primes, some others, and the largest.
+fn sizes(limits: &Limits) -> Vec<u32> {
+    let max = limits.max_batch;
+    if limits.pays_for_new_shapes && limits.is_proven {
+        return Vec::new();
+    }
+    let mut sizes: Vec<u32> = (1..=max.min(ALL_SIZES)).collect();
+    let is_prime = |size: u32| (2..size).take_while(|factor| factor * factor <= size).all(|factor| size % factor != 0);
+    sizes.extend((ALL_SIZES + 1..=max.min(LARGEST)).filter(|&size| is_prime(size)));
+    if max > ALL_SIZES {
+        let mut random = Random::for_row(max, 0);
+        let between = max.min(LARGEST) - ALL_SIZES;
+        sizes.extend((0..SAMPLED).map(|_| ALL_SIZES + 1 + (random.next() * between as f32) as u32 % between));
+        sizes.push(max.min(LARGEST));
+    }
+    sizes.sort_unstable();
+    sizes.dedup();
+    // One batch of eight rows is always possible.
+    let fitting = (MAX_BYTES / limits.row_bytes.max(1)).max(PROVEN as usize) as u32;
+    // Where the graph proves nothing, all small sizes are tried, however long that takes.
+    let always = if limits.is_proven { PROVEN } else { ALL_SIZES };
+    let mut left = limits.most_rows;
+    sizes.retain(|&size| {
+        let has_time = size <= left;
+        left -= if has_time { size } else { 0 };
+        size <= fitting && (has_time || size <= always)
+    });
+    sizes
 }
 
 /// The size of the other dynamic dimensions with which the model runs, and the result of the first row.

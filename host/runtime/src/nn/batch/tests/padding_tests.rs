@@ -55,6 +55,32 @@ fn a_model_that_computes_wrongly_with_a_padded_size_is_refused() {
         let error = prepare_sizes(&wrong_at(size), &sizes).expect_err("refused").to_string();
         assert!(error.starts_with(&format!("batch size {size}: ")), "{error}");
     }
-    // The check of rows alone does not find this.
-    assert_eq!(check_rows(&wrong_at(16), 16, &RowProof::Separate).map(drop), Ok(()));
+    // The padded sizes are also those that the check of rows does not try.
+    assert_eq!(check_rows(&wrong_at(128), 128, &RowProof::Separate, false).map(drop), Ok(()));
+}
+
+#[test]
+fn a_model_that_computes_wrongly_with_one_size_is_refused() {
+    for size in 2..=16 {
+        for proof in [RowProof::Separate, RowProof::Unknown("a node".into())] {
+            let error = check_rows(&wrong_at(size), 16, &proof, true).expect_err("refused").to_string();
+            assert!(error.contains(&format!("in a batch of {size} rows")), "{error}");
+        }
+    }
+    for size in [17, 31, 47, 64] {
+        assert!(check_rows(&wrong_at(size), 64, &RowProof::Separate, false).is_err(), "{size}");
+    }
+}
+
+#[test]
+fn a_row_check_without_a_proof_needs_the_key() {
+    let unknown = RowProof::Unknown("output `y`: node `n` (Foo) is not analysed".into());
+    assert_eq!(check_rows(&wrong_at(99), 8, &unknown, true).map(drop), Ok(()));
+    let error = check_rows(&wrong_at(99), 8, &unknown, false).expect_err("refused").to_string();
+    for part in ["node `n` (Foo)", "remove `max_batch`", "`max_batch_unproven = true`"] {
+        assert!(error.contains(part), "{error}");
+    }
+    // Nothing makes up for a graph that mixes rows.
+    let mixed = RowProof::Mixed("output `y`: node `n` (Softmax) normalises rows together".into());
+    assert!(check_rows(&wrong_at(99), 8, &mixed, true).is_err());
 }
