@@ -228,7 +228,8 @@ fn sizes(limits: &Limits) -> Vec<u32> {
         return Vec::new();
     }
     let mut sizes: Vec<u32> = (1..=max.min(ALL_SIZES)).collect();
-    let is_prime = |size: u32| (2..size).take_while(|factor| factor * factor <= size).all(|factor| size % factor != 0);
+    let is_prime =
+        |size: u32| (2..size).take_while(|factor| factor * factor <= size).all(|factor| !size.is_multiple_of(factor));
     sizes.extend((ALL_SIZES + 1..=max.min(LARGEST)).filter(|&size| is_prime(size)));
     if max > ALL_SIZES {
         let mut random = Random::for_row(max, 0);
