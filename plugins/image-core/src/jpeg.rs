@@ -11,6 +11,7 @@ mod band;
 mod bits;
 mod bounds;
 mod clamping;
+mod coefficients;
 mod colours;
 mod fault;
 mod headers;

@@ -4,11 +4,11 @@
 use super::arithmetic_scan;
 use super::band::{Band, Block};
 use super::bits::{BitReader, Restarts};
+use super::coefficients::{NO_CODE_WORD, ac_coefficients, dc_difference};
 use super::fault::Fault;
 use super::headers::{Headers, Scan};
 use super::huffman::Code;
 use super::plane::{Plane, block_sizes};
-use super::scan::{NO_CODE_WORD, ac_coefficients, dc_difference};
 use super::segments::{next_segment, skip_coded_data};
 use super::sink::{self, Sink};
 use super::stored_component::{Coefficients, StoredComponent};
