@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{DROPPED, UNIT, first_sample, four_windows, weight_pairs};
+use super::horizontal::{UNIT, first_sample, four_windows};
+use super::vertical::{DROPPED, weight_pairs};
 use crate::lanes::Lanes;
 use crate::windows::Windows;
 
