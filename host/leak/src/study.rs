@@ -7,29 +7,29 @@
 //! 3. Examine the survivors of the first run: what are they, and what holds them?
 //! 4. Run the leaking classes again with traced allocations: which code allocated the survivors?
 
+mod python_parts;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use self::python_parts::{most_first, python_graph, python_report, type_growth};
 use super::allocations::{self, Totals};
 use super::census;
 use super::class_run::{self, ClassRun};
 use super::corpus::Sample;
 use super::debug_info::{DebugInfo, Location};
-use super::finding::{Class, Measure, PythonReport, StackReport, Study, TypeGrowth};
+use super::finding::{Class, Measure, StackReport, Study};
 use super::heap::Blocks;
 use super::judge;
 use super::malloc_tracer::Stack;
 use super::progress::Progress;
 use super::python;
 use super::python::frames::TracedFunction;
-use super::python::graph::Graph;
-use super::python::interpreter::Python;
-use super::python::objects::Objects;
 use super::retention::{Layout, References};
 use super::run::{Run, RunError};
 use super::subject::PluginUnderTest;
 use super::suspicion;
 use super::variation::Inputs;
-use super::verdict::{Finding, Held, Verdict};
+use super::verdict::{Finding, Verdict};
 use plimsoll_runtime::outcome::Outcome;
 
 /// Rounds of the traced run: one to warm up, one to count the blocks that are not freed.
@@ -179,53 +179,6 @@ impl Study {
         let chosen: Vec<_> = leaking.flat_map(|(_, members)| members.iter().copied()).collect();
         if chosen.is_empty() { all.to_vec() } else { chosen }
     }
-}
-
-/// The interpreter of a plugin in Python.
-fn python_report(run: &Run<'_>) -> Option<PythonReport> {
-    let (version, is_known) = match run.subject.python {
-        Python::None => return None,
-        Python::Unknown(version) => (version, false),
-        Python::Known(interpreter) => (interpreter.version, true),
-    };
-    Some(PythonReport { version: version.to_string(), is_known, collects: run.collects })
-}
-
-/// What holds the objects at the end of a run; `None` if the plugin is not in Python, or its objects cannot be read.
-fn python_graph<'r>(run: &'r Run<'_>, plugin: &PluginUnderTest) -> Option<Graph<'r>> {
-    let (heap, interpreter) = (run.heap?, run.subject.python.known()?);
-    let first = plugin.module.data.first().map_or(0, |segment| segment.address);
-    let objects = Objects::new(run.subject.memory(), interpreter, &run.all_blocks);
-    let statics = first.checked_next_multiple_of(4).unwrap_or(u32::MAX)..heap.start();
-    let graph = Graph::new(objects, statics);
-    if graph.is_none() {
-        tracing::warn!(
-            "the Python objects share more memory than a heap can: the report has addresses instead of names"
-        );
-    }
-    graph
-}
-
-/// The types that leak, most bytes first. What only the first round made is no leak.
-fn type_growth(types: BTreeMap<(usize, String), Vec<Held>>, classes: &[Class], rounds: usize) -> Vec<TypeGrowth> {
-    let types = types.into_iter().map(|((class, name), made)| {
-        let requests = classes.get(class).map_or(0, |class| class.samples) * rounds.saturating_sub(1);
-        let mut growth = TypeGrowth { class, name, objects: 0, bytes: 0, per_request: 0.0, rounds: made };
-        let (all, first) = (growth.until(usize::MAX), growth.until(1));
-        (growth.objects, growth.bytes) = (all.blocks - first.blocks, all.bytes - first.bytes);
-        growth.per_request = growth.bytes as f64 / requests.max(1) as f64;
-        growth
-    });
-    let mut types: Vec<_> = types.filter(|growth| growth.bytes > 0).collect();
-    types.sort_by_key(|ty| std::cmp::Reverse(ty.bytes));
-    types
-}
-
-/// The types with the bytes of each call, most bytes first.
-fn most_first(types: BTreeMap<String, BTreeMap<usize, u64>>) -> Vec<(String, BTreeMap<usize, u64>)> {
-    let mut types: Vec<_> = types.into_iter().collect();
-    types.sort_by_key(|(_, calls)| std::cmp::Reverse(calls.values().sum::<u64>()));
-    types
 }
 
 /// The plugin's own functions that grow its memory, without those of allocators.
