@@ -9,6 +9,7 @@ mod options;
 mod plugins;
 mod providers;
 mod session;
+mod settings;
 mod values;
 
 use std::collections::HashMap;
@@ -18,7 +19,6 @@ use std::sync::Mutex;
 use ort::environment::Environment;
 use ort::value::{Outlet, ValueType};
 use plimsoll_onnx::DeclaredShape;
-use serde::Deserialize;
 
 use self::c_api::assignment;
 use self::c_api::shared_session::SharedSession;
@@ -26,11 +26,12 @@ use self::library::environment;
 use self::loaded::Loaded;
 use self::providers::Provider;
 use self::session::{SessionError, SessionSource};
+use self::settings::{RunRules, Settings};
 use self::values::element_type;
 use crate::nn::chip::{CPU_PROVIDER, Chip, DeviceDescription, Placement};
 use crate::nn::device::Device;
-use crate::nn::error::{LoadError, SettingsError};
-use crate::nn::model::{Backend, BackendEntry, BackendSettings, Model, ModelProperties, ModelSource, Signature};
+use crate::nn::error::LoadError;
+use crate::nn::model::{Backend, BackendEntry, Model, ModelProperties, ModelSource, Signature};
 
 /// The backend in the list.
 pub(in crate::nn) const ENTRY: BackendEntry = BackendEntry {
@@ -38,85 +39,16 @@ pub(in crate::nn) const ENTRY: BackendEntry = BackendEntry {
     check: |settings| Settings::parse(settings).map(drop),
     open: |settings, folder| {
         let settings = Settings::parse(settings).map_err(|error| LoadError(error.to_string()))?;
+        let rules = settings.rules();
         let library = settings.library.map(|path| folder.join(path));
-        let runs = settings.sessions.unwrap_or(cores().min(DEFAULT_MAX_RUNS)).max(1);
-        let rules = RunRules { threads: settings.threads.unwrap_or(1), runs, shared_session: settings.shared_session };
         Ok(Box::new(OnnxRuntime::new(library, rules)?))
     },
 };
-
-/// Maximum default number of concurrent runs of a model: each has its own intermediate values, and each its own copy of
-/// the weights where runs do not share a session.
-const DEFAULT_MAX_RUNS: usize = 4;
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// `[backends.onnxruntime]`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    /// Path of libonnxruntime.so; default: the variable `ORT_DYLIB_PATH`.
-    library: Option<PathBuf>,
-    /// Threads of one run; default 1.
-    threads: Option<usize>,
-    /// Concurrent runs of one model; default: one for each core, at most 4.
-    sessions: Option<usize>,
-    /// True if the concurrent runs of a model share one session and so one copy of the weights, false if each has its own;
-    /// default: true for the devices on which that was tested.
-    shared_session: Option<bool>,
-}
-
-impl Settings {
-    fn parse(settings: &BackendSettings) -> Result<Self, SettingsError> {
-        match settings.is_null() {
-            true => Ok(Self::default()),
-            false => Self::deserialize(settings).map_err(|error| SettingsError(error.to_string())),
-        }
-    }
-}
 
 /// The backend `onnxruntime`.
 struct OnnxRuntime {
     environment: Environment,
     rules: RunRules,
-}
-
-/// How models run.
-#[derive(Clone, Copy)]
-struct RunRules {
-    /// Threads of a run.
-    threads: usize,
-    /// Concurrent runs of a model.
-    runs: usize,
-    /// True if they share a session, `None` for the default of the device.
-    shared_session: Option<bool>,
-}
-
-impl RunRules {
-    /// Whether the concurrent runs of a model on this device share one session.
-    fn shares_session(self, device: &Device) -> bool {
-        self.shared_session.unwrap_or_else(|| is_concurrent(device))
-    }
-
-    /// The threads of a session. Runs that share a session share its threads; they are as many as separate sessions would
-    /// have (each run also computes on its own thread), but not more than cores.
-    fn threads_of_session(self, is_shared: bool) -> usize {
-        let all = self.runs.saturating_mul(self.threads.saturating_sub(1)).saturating_add(1);
-        if is_shared && self.threads > 1 { all.min(cores()).max(self.threads) } else { self.threads }
-    }
-}
-
-/// Returns true for devices whose execution provider computes concurrent runs of one session, as the test
-/// `shared_sessions` shows. Other providers may too: ONNX Runtime's own rule is that all do, or that it makes the runs of
-/// those that cannot one after another. For them the administrator decides (`shared_session`).
-fn is_concurrent(device: &Device) -> bool {
-    match device {
-        Device::Cpu => true,
-        Device::Cuda(_) => false,
-        Device::Chip(chip) => chip.library.is_none() && chip.provider == "openvino",
-    }
 }
 
 /// Returns true if the memory of this device is that of the CPU.

@@ -71,7 +71,7 @@ impl SharedSession {
         // of memory patterns, the thread pool). Where an execution provider says that it does not support concurrent
         // runs (`ConcurrentRunSupported`), the library itself makes them one after another. The crate `ort` does not
         // trust this, because providers crashed in earlier versions. Therefore only sessions of providers on which our
-        // tests run concurrently (`backends::onnxruntime::is_concurrent`), or for which the administrator allows it,
+        // tests run concurrently (`is_concurrent` in `settings.rs`), or for which the administrator allows it,
         // have no lock (`shared_sessions.rs` compares the answers of concurrent runs byte by byte). Nothing else
         // changes a session: this crate never calls a function that takes `&mut Session`, because `session` is private
         // and only lent as `&Session`.
