@@ -159,7 +159,7 @@ fn frames_without_a_length_do_not_end_the_process() {
         [(4, 0, "frame_length"), (4, -8, "frame_length"), (0, 8, "frame_step"), (-1, 0, "frame_step")]
     {
         let error = refusal(&*model, &of(step, length));
-        assert!(error.contains(&format!("node `y` (STFT) got a {reason} that is not positive")), "{error}");
+        assert!(error.contains(&format!("node `node_y` (STFT) got a {reason} that is not positive")), "{error}");
     }
     let with_window = Onnx::new(17)
         .input("x", &[None, None, Some(1)])
@@ -171,7 +171,7 @@ fn frames_without_a_length_do_not_end_the_process() {
     let of = |window: u32| [ones(&[1, 16, 1]), scalar(4), ones(&[window])];
     assert_eq!(model.run(&of(8)).expect("a run")[0].1.dimensions, [1, 3, 5, 2]);
     let error = refusal(&*model, &of(0));
-    assert!(error.contains("node `y` (STFT) got a window without elements"), "{error}");
+    assert!(error.contains("node `node_y` (STFT) got a window without elements"), "{error}");
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_convolution_with_an_empty_window_of_the_request_ends() {
     assert_eq!((y.dimensions.as_slice(), &y.data[..4]), ([1, 1, 2, 2].as_slice(), 8.0f32.to_le_bytes().as_slice()));
     for window in [[0, 0], [0, 1], [1, 0]] {
         let error = refusal(&*model, &[ones(&[1, 2, 3, 3]), ones(&[1, 2, window[0], window[1]])]);
-        assert!(error.contains("node `y` (Conv) got weights without elements"), "{error}");
+        assert!(error.contains("node `node_y` (Conv) got weights without elements"), "{error}");
     }
 }
 

@@ -48,6 +48,13 @@ fn an_address_that_is_given_twice_is_found_before_anything_is_compiled() {
 }
 
 #[test]
+fn a_limit_with_which_no_request_can_be_answered_is_found_before_anything_is_compiled() {
+    for (key, value) in [("max_body", "0"), ("body_timeout", "\"0s\""), ("reply_timeout", "\"0s\"")] {
+        assert_refused(&format!("[server]\n{key} = {value}"), &[], &[&format!("server.{key}: must be greater than 0")]);
+    }
+}
+
+#[test]
 fn a_path_that_can_have_no_socket_is_found_before_anything_is_compiled() {
     let long = format!("unix:/tmp/{}", "x".repeat(120));
     assert_refused(&format!("[server]\nlisten = \"{long}\""), &[], &["server.listen: ", "too long", "107 bytes"]);

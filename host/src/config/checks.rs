@@ -115,8 +115,12 @@ impl Config {
         if !(1..=MAX_SHADOW_RUNS).contains(&self.server.max_shadow_runs) {
             return Some(("server.max_shadow_runs".into(), "must be a number from 1 to 100"));
         }
-        if reply_timeout.is_zero() {
-            return Some(("server.reply_timeout".into(), "must be greater than 0, for example \"30s\""));
+        let times = [("reply_timeout", reply_timeout), ("body_timeout", &self.server.body_timeout)];
+        if let Some((key, _)) = times.iter().find(|(_, time)| time.is_zero()) {
+            return Some((format!("server.{key}"), "must be greater than 0, for example \"30s\""));
+        }
+        if self.server.max_body.as_u64() == 0 {
+            return Some(("server.max_body".into(), "must be greater than 0, for example \"32MiB\""));
         }
         let blocked = self.pipelines.iter().find(|(_, pipeline)| pipeline.max_concurrency == Some(0));
         blocked.map(|(name, _)| (format!("pipelines.{name}.max_concurrency"), "must be at least 1"))

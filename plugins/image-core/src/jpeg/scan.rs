@@ -132,7 +132,7 @@ impl<L: Lanes> Coded<'_, L> {
                 let zeros = L::load_i16(&self.zeros);
                 match last {
                     0 => {}
-                    ..10 => rows[..4].iter_mut().for_each(|row| zeros.store_i16(row)),
+                    1..10 => rows[..4].iter_mut().for_each(|row| zeros.store_i16(row)),
                     _ => rows.iter_mut().for_each(|row| zeros.store_i16(row)),
                 }
             }
