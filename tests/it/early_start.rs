@@ -187,7 +187,7 @@ fn the_limit_of_descriptors_is_raised() {
 /// Instances reserve much more address space than they use.
 #[test]
 fn a_limit_of_the_address_space_is_named() {
-    for kilobytes in ["300000", "4000000"] {
+    for kilobytes in ["600000", "4000000"] {
         let folder = TempDir::new().expect("a folder");
         fs::write(folder.path().join("plimsoll.toml"), quick()).expect("written");
         let log = File::create(folder.path().join("log")).expect("created");

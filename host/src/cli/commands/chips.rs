@@ -78,7 +78,10 @@ async fn models(server: &str) -> Result<(), Error> {
     let listed: Option<Value> = serde_json::from_str(&reply.text).ok();
     let Some(models) = listed.as_ref().and_then(|listed| listed["models"].as_array()) else {
         let shown = client.shown(path);
-        return Err(Error::Failed(format!("{shown} replied with {} and no list of models; check --server", reply.status)));
+        return Err(Error::Failed(format!(
+            "{shown} replied with {} and no list of models; check --server",
+            reply.status
+        )));
     };
     for model in models {
         let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();

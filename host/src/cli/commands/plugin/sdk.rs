@@ -55,7 +55,8 @@ fn manifest() -> String {
     sdk.remove("lints");
     for section in ["package", "dependencies"] {
         let shared = &plugins["workspace"][section];
-        let entries = sdk.get_mut(section).and_then(Value::as_table_mut).expect("the embedded manifest has the section");
+        let entries =
+            sdk.get_mut(section).and_then(Value::as_table_mut).expect("the embedded manifest has the section");
         for (key, value) in entries {
             // An entry that inherits and adds keys is not merged. There is none, and a test checks that the copy
             // inherits nothing.

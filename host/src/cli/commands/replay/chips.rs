@@ -29,7 +29,8 @@ pub(super) async fn compare(app: &App, dir: &Path, names: &[String], chips: &[St
     let figures = ["absolute", "relative", "cosine distance", "top-1", "top-5"];
     print(["recording", "chip", "compared with", "result"], figures, &rows, 4);
     let pairs = app.records.shadows.report(None);
-    let outputs: Vec<_> = pairs.iter().flat_map(|pair| pair.outputs.iter().map(|output| of_output(pair, output))).collect();
+    let outputs: Vec<_> =
+        pairs.iter().flat_map(|pair| pair.outputs.iter().map(|output| of_output(pair, output))).collect();
     out!();
     print(["pipeline", "chip", "compared with", "output", "comparisons"], figures, &outputs, 4);
     for pair in &pairs {

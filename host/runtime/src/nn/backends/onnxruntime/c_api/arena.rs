@@ -110,7 +110,8 @@ unsafe fn copied(pairs: *const sys::OrtKeyValuePairs) -> Option<HashMap<String, 
     // NUL and belong to the list; they are copied.
     unsafe {
         (ort::api().GetKeyValuePairs)(pairs, &mut names, &mut values, &mut count);
-        let text = |texts: *const *const c_char, at: usize| CStr::from_ptr(*texts.add(at)).to_string_lossy().into_owned();
+        let text =
+            |texts: *const *const c_char, at: usize| CStr::from_ptr(*texts.add(at)).to_string_lossy().into_owned();
         Some((0..count).map(|at| (text(names, at), text(values, at))).collect())
     }
 }

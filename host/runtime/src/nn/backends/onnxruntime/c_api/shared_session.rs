@@ -36,7 +36,9 @@ impl SharedSession {
     /// `is_concurrent`: the execution provider of the session is known to compute concurrent runs. Otherwise a run waits
     /// for the one before.
     pub(in crate::nn) fn new(session: Session, is_concurrent: bool) -> Result<Self, NulError> {
-        let names = |outlets: &[Outlet]| outlets.iter().map(|outlet| CString::new(outlet.name())).collect::<Result<Vec<_>, _>>();
+        let names = |outlets: &[Outlet]| {
+            outlets.iter().map(|outlet| CString::new(outlet.name())).collect::<Result<Vec<_>, _>>()
+        };
         let (inputs, outputs) = (names(session.inputs())?, names(session.outputs())?);
         Ok(Self { session, inputs, outputs, one_at_a_time: (!is_concurrent).then(Mutex::default) })
     }
@@ -53,7 +55,11 @@ impl SharedSession {
         options: &RunOptions,
     ) -> Result<Outputs<'r>, Error> {
         if inputs.len() != self.inputs.len() {
-            return Err(Error::new(format!("{} inputs were given, and the model has {}", inputs.len(), self.inputs.len())));
+            return Err(Error::new(format!(
+                "{} inputs were given, and the model has {}",
+                inputs.len(),
+                self.inputs.len()
+            )));
         }
         let input_names: Vec<_> = self.inputs.iter().map(|name| name.as_ptr()).collect();
         let output_names: Vec<_> = self.outputs.iter().map(|name| name.as_ptr()).collect();
