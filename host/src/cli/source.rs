@@ -35,6 +35,7 @@ impl ConfigSource {
             plugins: self.plugins.as_ref().map(absolute),
             data_dir: self.data_dir.as_ref().map(absolute),
             listen: None,
+            keeps_model_files: false,
         });
         Ok(config)
     }

@@ -92,6 +92,8 @@ pub struct Overrides {
     pub data_dir: Option<PathBuf>,
     /// The addresses of HTTP.
     pub listen: Option<Listen>,
+    /// Every stage keeps the files of its model, so that another plugin may take its place (`plimsoll leak`).
+    pub keeps_model_files: bool,
 }
 
 /// Why a file that the configuration names cannot be read.

@@ -191,7 +191,7 @@ impl PipelineBuild<'_> {
             let files = &mut self.state.files;
             let failed = |error: FileStoreError| at("model", error.to_string()).temporary(error.is_temporary());
             // A component that does not import assets cannot read the files, so they need not stay in memory.
-            let model = if release.artifact.reads_assets {
+            let model = if release.artifact.reads_assets || self.config.overrides.keeps_model_files {
                 let (model, files) = files.model_with_files(self.config, name).map_err(failed)?;
                 let bytes = Arc::clone(&files.bytes);
                 assets.entry(MODEL_ASSET.to_owned()).or_insert_with(|| Asset::with_digest(bytes, model.digest()));

@@ -27,6 +27,7 @@ use crate::cli::error::Error;
 use crate::cli::output::{self, out};
 use crate::cli::source::ConfigSource;
 use crate::cli::stage_kind;
+use crate::config::Overrides;
 use crate::serve::App;
 
 /// Maximum bytes of the folder of compiled plugins.
@@ -182,7 +183,11 @@ impl Leak {
         kind: StageKind,
         samples: Vec<corpus::Sample>,
     ) -> Result<(StageEnvironment, corpus::Corpus), Error> {
-        let app = App::build(&self.source.load()?).await?;
+        let mut config = self.source.load()?;
+        // The plugin takes the place of the pipeline's, which may not read the model's file.
+        let overrides = config.overrides.clone();
+        config.apply_overrides(Overrides { keeps_model_files: true, ..overrides });
+        let app = App::build(&config).await?;
         let pipeline = app.pipeline(name).map_err(Error::inconclusive)?;
         let chip = self.chip.as_deref().unwrap_or(&pipeline.default_chip);
         let infer = pipeline.find_chip(chip).map_err(Error::inconclusive)?;
