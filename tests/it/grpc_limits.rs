@@ -53,6 +53,29 @@ async fn grpc_deadlines_of_the_caller_stop_the_guests() {
     server.stop().await;
 }
 
+/// A call that ran without the time-out that its caller set would hold a place for a caller that is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_timeouts_that_are_not_valid_are_refused() {
+    let server = Server::start(&guests_config("tester", "")).await;
+    let mut client = client(&server).await;
+    let call = |timeouts: &[&str]| {
+        let mut request = Request::new(images("p", &[b"x"], &[]));
+        for timeout in timeouts {
+            request.metadata_mut().append("grpc-timeout", timeout.parse().expect("text"));
+        }
+        request
+    };
+    for timeouts in [&["-1S"][..], &["123456789S"], &["5"], &["5x"], &["S"], &["+5S"], &["5S", "6S"]] {
+        let status = client.model_infer(call(timeouts)).await.expect_err("not valid");
+        assert_eq!(status.code(), Code::InvalidArgument, "{timeouts:?}: {status:?}");
+        assert!(status.message().contains("grpc-timeout"), "{status:?}");
+    }
+    for timeout in ["1H", "00000060S", "99999999m"] {
+        client.model_infer(call(&[timeout])).await.expect("an answer");
+    }
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_cancelled_calls_stop_their_guests() {
     let server = Server::start(&format!("[server]\nmax_concurrency = 1\n{}", guests_config("tester", ""))).await;

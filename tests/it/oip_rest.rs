@@ -206,3 +206,28 @@ async fn oip_inputs_that_are_not_images_are_refused_with_a_hint() {
     }
     server.stop().await;
 }
+
+/// A reply that ignored these parameters would be read wrongly: from shared memory that has old numbers, or scores as classes.
+#[tokio::test(flavor = "multi_thread")]
+async fn oip_shared_memory_and_classification_are_refused_by_name() {
+    const PATH: &str = "/v2/models/p.infer/infer";
+    let server = echo().await;
+    let input = json!({ "name": "x", "shape": [1], "datatype": "FP32", "data": [1.0] });
+    let request = |input: &Value, outputs: Value| json!({ "inputs": [input], "outputs": outputs }).to_string();
+    let plain = server.send("POST", PATH, &[], request(&input, json!([]))).await;
+    assert_eq!(plain.status, 200, "{}", plain.text);
+    let name = plain.json()["outputs"][0]["name"].as_str().expect("a name").to_owned();
+    for (parameter, value) in
+        [("shared_memory_region", json!("r")), ("shared_memory_byte_size", json!(4)), ("classification", json!(3))]
+    {
+        let outputs = json!([{ "name": name, "parameters": { parameter: value } }]);
+        let (status, code, text) = error(&server.send("POST", PATH, &[], request(&input, outputs)).await);
+        assert_eq!((status, code.as_str()), (400, "invalid_request"), "{text}");
+        assert!(text.contains(&format!("`{name}`")) && text.contains(parameter), "{text}");
+    }
+    let shared = json!({ "name": "x", "shape": [1], "datatype": "FP32",
+                         "parameters": { "shared_memory_region": "r", "shared_memory_byte_size": 4 } });
+    let (status, code, text) = error(&server.send("POST", PATH, &[], request(&shared, json!([]))).await);
+    assert_eq!((status, code.as_str()), (400, "invalid_request"), "{text}");
+    assert!(text.contains("input `x`") && text.contains("shared memory is not supported"), "{text}");
+}

@@ -26,6 +26,19 @@ async fn components_that_are_not_valid_plugins_are_rejected_with_the_reason() {
     let server = Server::start(&config).await;
     let whole = bytes("tester");
     let import = wat::parse_file(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/wat/bad-import.wat"));
+    // A component that needs more memories, tables or core instances than one stage may have. Otherwise one request of it could
+    // take the places of all others.
+    let text = std::fs::read_to_string(
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/wat/two-memories.wat"),
+    );
+    let text = text.expect("readable");
+    const LAST: &str = "(core instance $b (instantiate $b))";
+    assert!(text.contains(LAST));
+    let greedy = |content: &str, count: usize| {
+        let instances = (0..count).map(|index| format!("(core instance $x{index} (instantiate $x))")).collect::<String>();
+        let text = text.replace(LAST, &format!("{LAST} (core module $x {content}) {instances}"));
+        wat::parse_str(text).expect("valid")
+    };
     let assert_contains = |reason: &str, words: &[&str]| {
         for word in words {
             assert!(reason.contains(word), "{word:?} is missing in: {reason}");
@@ -45,6 +58,9 @@ async fn components_that_are_not_valid_plugins_are_rejected_with_the_reason() {
             vec!["is not a plugin of kind `preprocess`", "plimsoll:stage/preprocess@0.1.0"],
         ),
         ("an unknown import", import.expect("valid"), vec!["plimsoll:stage/teleport@0.1.0"]),
+        ("many memories", greedy("(memory 0)", 130), vec!["memories", "maximum of 4"]),
+        ("many tables", greedy("(table 0 funcref)", 200), vec!["tables", "maximum of 8"]),
+        ("many instances", greedy("", 400), vec!["core module instances", "maximum of 16"]),
         ("an init that fails", bytes("init-fails"), vec!["`init` failed", "the weights are missing"]),
         ("an init that traps", bytes("init-panics"), vec!["`init` failed", "trap"]),
         ("an init that loops", bytes("init-loops"), vec!["`init` failed", "deadline"]),
@@ -55,7 +71,7 @@ async fn components_that_are_not_valid_plugins_are_rejected_with_the_reason() {
         assert_contains(&reason, &words);
     }
     let metrics = server.get("/metrics").await.text;
-    assert!(metrics.contains("plimsoll_deployments_total{plugin=\"tester\",result=\"refused\"} 9"), "{metrics}");
+    assert!(metrics.contains("plimsoll_deployments_total{plugin=\"tester\",result=\"refused\"} 12"), "{metrics}");
     let shown = server.get("/v1/plugins/tester").await.json();
     assert_eq!(shown["versions"][0]["state"], "serving");
 }

@@ -163,6 +163,11 @@ pub fn pool(slots: u32) -> PoolingAllocationConfig {
         .total_stacks(slots)
         .max_memories_per_module(MEMORIES_PER_STAGE)
         .max_tables_per_module(TABLES_PER_STAGE)
+        // One component may not take the slots of others: a component that needs more than its share is rejected when it is
+        // deployed.
+        .max_core_instances_per_component(CORE_INSTANCES_PER_STAGE)
+        .max_memories_per_component(MEMORIES_PER_STAGE)
+        .max_tables_per_component(TABLES_PER_STAGE)
         .max_component_instance_size(INSTANCE_BYTES)
         .max_core_instance_size(INSTANCE_BYTES)
         .table_elements(TABLE_ELEMENTS)

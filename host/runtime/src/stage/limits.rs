@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Maximum bytes of one call of `wasi:random`.
+pub(super) const MAX_RANDOM: u64 = 64 << 10;
+
 /// Maximum number of resources in one store.
 pub(super) const MAX_RESOURCES: usize = 100_000;
 

@@ -14,7 +14,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use super::environment::{Asset, StageEnvironment};
 use super::error::DeadlinePassed;
 use super::guest_output::{GuestIdentity, LogStream};
-use super::limits::{Limits, MAX_RESOURCES};
+use super::limits::{Limits, MAX_RANDOM, MAX_RESOURCES};
 use crate::cap::{MemoryCap, Meter};
 use crate::nn::handles::{ExecutionContext, Graph};
 use crate::nn::{LoadedModel, NnError};
@@ -56,7 +56,9 @@ impl StoreState {
         wasi.stdout(LogStream::new(Arc::clone(&guest), "stdout"))
             .stderr(LogStream::new(guest, "stderr"))
             .allow_tcp(false)
-            .allow_udp(false);
+            .allow_udp(false)
+            // The host makes the numbers in one call, in memory outside the cap, and no deadline interrupts it.
+            .max_random_size(MAX_RANDOM);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         Self {

@@ -22,7 +22,9 @@ use crate::serve::error::ServeError;
 use crate::serve::oip::binary_form::{memory_of_binary, read_binary, write_binary};
 use crate::serve::oip::datatype::Datatype;
 use crate::serve::oip::parameter::{Parameter, Parameters};
-use crate::serve::oip::request::{MAX_PARAMETERS, MAX_TENSORS, Request, RequestedOutput, Response, invalid_input};
+use crate::serve::oip::request::{
+    MAX_PARAMETERS, MAX_TENSORS, Request, RequestedOutput, Response, check_input, invalid_input,
+};
 use crate::serve::oip::tensor::{Tensor, count};
 
 /// As [`request`], after its tensors are in the budget. Large messages are converted away from the async workers.
@@ -45,6 +47,9 @@ pub(super) fn request(message: ModelInferRequest) -> Result<(Request, bool), Ser
         return Err(ServeError::invalid(format!(
             "a request may have at most {MAX_TENSORS} inputs and {MAX_TENSORS} outputs"
         )));
+    }
+    for input in &inputs {
+        check_input(&input.name, input.parameters.keys())?;
     }
     let typed = raw_input_contents.is_empty() && inputs.iter().any(|input| input.contents.is_some());
     if !typed && inputs.len() != raw_input_contents.len() {

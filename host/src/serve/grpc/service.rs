@@ -170,7 +170,7 @@ impl GrpcInferenceService for Service {
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answered<ModelInferResponse> {
-        let time = timeout(request.metadata());
+        let time = timeout(request.metadata())?;
         let (metadata, extensions, message) = request.into_parts();
         // The reservation is kept until the response is complete, because the tensors share the message's bytes.
         let held = extensions.get::<CallReservation>().cloned();
@@ -202,7 +202,7 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Answered<Self::ModelStreamInferStream> {
-        let time = timeout(request.metadata());
+        let time = timeout(request.metadata())?;
         let until = time.and_then(|time| tokio::time::Instant::now().checked_add(time));
         let (metadata, extensions, messages) = request.into_parts();
         let held = extensions.get::<CallReservation>().cloned();

@@ -89,8 +89,7 @@ pub(super) async fn infer(
     let mut response = match run(&app, &pipeline, &chip, request, incoming, &mut record).await {
         Ok(reply) => {
             record.finish(Outcome::Ok);
-            let content_type = HeaderValue::from_str(&reply.content_type)
-                .unwrap_or(HeaderValue::from_static("application/octet-stream"));
+            let content_type = media_type(&reply.content_type);
             (StatusCode::OK, [(header::CONTENT_TYPE, content_type)], reply.body).into_response()
         }
         Err(error) => {
@@ -101,6 +100,23 @@ pub(super) async fn infer(
     };
     set_headers(response.headers_mut(), &record.summary());
     response
+}
+
+/// The media type that a plugin set, or bytes of an unknown type if its text is not one. The text is the plugin's: a long or
+/// malformed header can make clients lose the whole reply.
+///
+/// [RFC 9110, 8.3.1](https://www.rfc-editor.org/rfc/rfc9110#section-8.3.1).
+fn media_type(text: &str) -> HeaderValue {
+    const MAX: usize = 256;
+    let is_token = |part: &str| {
+        let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        !part.is_empty() && part.bytes().all(is_token_byte)
+    };
+    let essence = text.split(';').next().unwrap_or_default().trim_end();
+    let is_media_type = essence.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype));
+    let is_ascii = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    let value = (text.len() <= MAX && is_media_type && is_ascii).then(|| HeaderValue::from_str(text).ok()).flatten();
+    value.unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
 
 /// Admits the request, then runs its stages.
@@ -168,4 +184,21 @@ async fn admit(
     let queued = app.admission.enter_queue(shares)?;
     let slot = app.admission.wait_for_slot(shares, record).await?;
     Ok((body, Permits { _caller: caller, _body: bytes, _queued: queued, _slot: slot }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::media_type;
+
+    #[test]
+    fn a_text_that_is_not_a_media_type_becomes_bytes_of_an_unknown_type() {
+        for text in ["application/json", "image/svg+xml", "text/plain; charset=utf-8", "text/plain ;a=\"b c\""] {
+            assert_eq!(media_type(text), text);
+        }
+        let long = format!("text/plain; a={}", "b".repeat(256));
+        for text in ["", "text", "text/", "/plain", "text/plain/x", "te xt/plain", "text/plain\r\nx: y", "text/pl\u{e4}in", &long]
+        {
+            assert_eq!(media_type(text), "application/octet-stream", "{text}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use super::call::{Answer, Call, Settings};
 use super::images;
 use super::model::ModelPart;
 use super::parameter::Parameters;
-use super::request::{Request, Response, check_unique, select};
+use super::request::{Request, Response, check_requested, select};
 use super::tensor::Tensor;
 use crate::records::RequestSummary;
 use crate::serve::error::{ErrorKind, ServeError};
@@ -19,7 +19,7 @@ type Outputs = (Parameters, Vec<Tensor>);
 
 /// Runs a request and returns its response or error.
 pub async fn run(mut call: Call, mut request: Request) -> Answer {
-    if let Err(error) = check_unique(&request.outputs) {
+    if let Err(error) = check_requested(&request.outputs) {
         return call.refuse(error);
     }
     let settings = match call.settings(&request.parameters) {

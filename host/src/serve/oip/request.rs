@@ -101,11 +101,42 @@ pub(super) fn select(
         .collect()
 }
 
-/// Checks that no output is requested twice. This is done before the run: a request whose reply is an error was not served.
+/// The parameter with which a client announces that the data of a tensor are in memory that it shares with the server.
+const SHARED_MEMORY: &str = "shared_memory_region";
+
+/// Checks that the data of an input are in the request, by the names of its parameters.
+///
+/// # Errors
+/// If they are in shared memory, which is not supported.
+pub fn check_input<'a>(name: &str, mut parameters: impl Iterator<Item = &'a String>) -> Result<(), ServeError> {
+    if parameters.any(|parameter| parameter == SHARED_MEMORY) {
+        let reason = format_args!("parameter `{SHARED_MEMORY}`: shared memory is not supported; send the data in the request");
+        return Err(invalid_input(name, &reason));
+    }
+    Ok(())
+}
+
+/// Parameters of an output that change what the client reads. A reply that ignores one would be read wrongly: the client
+/// would take old numbers from its shared memory, or scores for classes.
+const UNSUPPORTED: [(&str, &str); 4] = [
+    (SHARED_MEMORY, "shared memory is not supported; leave it out to get the data in the reply"),
+    ("shared_memory_byte_size", "shared memory is not supported; leave it out to get the data in the reply"),
+    ("shared_memory_offset", "shared memory is not supported; leave it out to get the data in the reply"),
+    ("classification", "classification is not supported; leave it out to get all scores"),
+];
+
+/// Checks that no output is requested twice, or in a form that is not supported. This is done before the run: a request whose
+/// reply is an error was not served.
 ///
 /// # Errors
 /// Names the output.
-pub(super) fn check_unique(requested: &[RequestedOutput]) -> Result<(), ServeError> {
+pub(super) fn check_requested(requested: &[RequestedOutput]) -> Result<(), ServeError> {
+    for output in requested {
+        if let Some((parameter, mend)) = UNSUPPORTED.iter().find(|(name, _)| output.parameters.contains_key(*name)) {
+            let name = shortened(&output.name);
+            return Err(ServeError::invalid(format!("output `{name}`: parameter `{parameter}`: {mend}")));
+        }
+    }
     let is_repeated =
         |(index, wanted): &(usize, &RequestedOutput)| requested[..*index].iter().any(|other| other.name == wanted.name);
     match requested.iter().enumerate().find(is_repeated) {

@@ -17,7 +17,7 @@ use crate::serve::oip::binary_form::{memory_of_binary, read_binary};
 use crate::serve::oip::datatype::Datatype;
 use crate::serve::oip::model::{IMAGE, Model, ModelPart};
 use crate::serve::oip::parameter::{Parameter, Parameters};
-use crate::serve::oip::request::{BASE64, Request, RequestedOutput, invalid_input};
+use crate::serve::oip::request::{BASE64, Request, RequestedOutput, check_input, invalid_input};
 use crate::serve::oip::tensor::{Data, Tensor, count};
 
 /// The header with the length of the JSON at the start of the body, in bytes.
@@ -137,6 +137,7 @@ impl InputReader {
         let invalid = |reason: &dyn fmt::Display| invalid_input(&name, reason);
         let parameters = read_parameters(parameters)
             .map_err(|error| invalid(&format_args!("its parameters are not valid: {error}")))?;
+        check_input(&name, parameters.keys())?;
         let datatype = datatype.parse::<Datatype>().map_err(|error| invalid(&error))?;
         let data = match (parameters.get(SIZE), data) {
             (Some(_), Some(_)) => {
