@@ -98,6 +98,7 @@ mod own_allocators;
 mod own_settings;
 mod panic_hook;
 mod parameters;
+mod plugin_languages;
 mod plugin_new;
 mod postprocess;
 mod postprocess_cases;

@@ -9,6 +9,7 @@ use wasmparser::Parser;
 
 use super::error::ArtifactError;
 use super::exports::Interface;
+use super::module;
 use crate::identity::{Identity, InvalidVersion, check_version, digest};
 
 /// Maximum bytes of a text of the metadata. It is kept in memory and shown in lists, and its author decides its length.
@@ -124,12 +125,7 @@ impl Artifact {
         if !Parser::is_core_wasm(&bytes) {
             return Err(ArtifactError::NotWebAssembly);
         }
-        if !has_component_type(&bytes) {
-            return Err(ArtifactError::CoreModule("it has no description of its interface".to_owned()));
-        }
-        let encoder = wit_component::ComponentEncoder::default().validate(true).module(&bytes);
-        let encoded = encoder.and_then(|mut encoder| encoder.encode());
-        encoded.map(Bytes::from).map_err(|error| ArtifactError::CoreModule(format!("{error:#}")))
+        module::component(&bytes).map(Bytes::from)
     }
 }
 
@@ -140,13 +136,6 @@ fn reads_assets(bytes: &[u8]) -> bool {
         return true;
     }
     Interface::read(bytes).map_or(true, |interface| interface.imports.iter().any(|name| name.starts_with(ASSETS)))
-}
-
-/// Returns true if the custom sections include wit-bindgen's description of the interface.
-fn has_component_type(module: &[u8]) -> bool {
-    Parser::new(0).parse_all(module).any(|payload| {
-        matches!(payload, Ok(wasmparser::Payload::CustomSection(section)) if section.name().starts_with("component-type"))
-    })
 }
 
 /// Returns true if a WebAssembly file ends inside a section: it is still being written, or is truncated. Bytes that are not

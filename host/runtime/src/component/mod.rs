@@ -1,6 +1,7 @@
 //! Components: from the bytes of a file to a stage that can be instantiated.
 //!
 //! - [`artifact`]: the bytes, digest and metadata of a component.
+//! - [`module`]: a core module that becomes a component.
 //! - [`error`]: why a component is rejected.
 //! - [`exports`]: its imports and exports, read without compiling it.
 //! - [`preparer`]: compiles, checks the world, runs `init`, takes a snapshot.
@@ -14,6 +15,7 @@ pub mod compiled_cache;
 mod draft;
 pub mod error;
 pub mod exports;
+pub mod module;
 pub mod preparer;
 pub mod snapshot;
 

@@ -1,11 +1,13 @@
 //! `plimsoll plugin`: creates a plugin and deploys it to a running server.
 
 mod build;
+mod language;
 mod name;
 mod new;
 mod registry;
 mod remote;
 mod sdk;
+mod template;
 
 use std::process::ExitCode;
 
@@ -15,9 +17,9 @@ use crate::cli::error::Error;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Plugin {
-    /// Create a new plugin: a crate that can be built and deployed without changes.
+    /// Create a new plugin in Rust, Python, JavaScript, C or C++ that can be built and deployed without changes.
     New(new::New),
-    /// Build a plugin's crate, check the component, and copy it to the given place.
+    /// Build a plugin, check the component, and copy it to the given place.
     Build(build::Build),
     /// List the plugins of a running server with their versions.
     List(remote::List),

@@ -1,9 +1,10 @@
 //! Names for new plugins. A name must be valid for a crate, for a file and in the configuration.
 
 /// Words that cannot be the name of a crate: the keywords of Rust (including the reserved ones), the crates that every
-/// Rust program sees, and the SDK's name.
+/// Rust program sees, the SDK's name, and the name of the manifest of plugins in C (the file `plugin.toml` would also be the
+/// manifest of a deployment of `plugin.wasm`).
 const TAKEN: &str = "abstract alloc as async await become box break const continue core crate do dyn else enum extern \
-    false final fn for gen if impl in let loop macro match mod move mut override plimsoll-sdk priv proc-macro pub ref \
+    false final fn for gen if impl in let loop macro match mod move mut override plimsoll-sdk plugin priv proc-macro pub ref \
     return self static std struct super test trait true try type typeof unsafe unsized use virtual where while yield";
 
 /// Names of devices, which Windows does not allow as folder names.

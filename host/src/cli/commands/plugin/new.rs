@@ -7,36 +7,31 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use plimsoll_runtime::kind::StageKind;
 
-use super::{name, sdk};
+use super::language::Language;
+use super::{name, template};
 use crate::cli::error::Error;
 use crate::cli::output::out;
 use crate::cli::stage_kind;
 
-/// The folder in a new crate that contains the copy of the SDK.
-const COPY: &str = "plimsoll";
-
-macro_rules! template {
-    ($file:literal) => {
-        include_str!(concat!("../../../../templates/plugin/", $file))
-    };
-}
-
 #[derive(Debug, Args)]
 pub(in crate::cli) struct New {
-    /// The plugin's name, lower-case words joined by hyphens: the name of its crate and of its `.wasm` file.
+    /// The plugin's name, lower-case words joined by hyphens: the name of its package and of its `.wasm` file.
     name: String,
     /// The kind of stage that the plugin implements.
     #[arg(long, value_parser = stage_kind::parser())]
     kind: StageKind,
+    /// The language of the plugin.
+    #[arg(long, value_enum, default_value_t = Language::Rust)]
+    language: Language,
     /// The folder to create; default NAME in the current folder.
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
-    /// Depend on the SDK in this folder, `plugins/sdk` of a checkout, instead of a copy in the new crate.
+    /// For Rust: depend on the SDK in this folder, `plugins/sdk` of a checkout, instead of a copy in the new crate.
     #[arg(long, value_name = "PATH")]
     sdk: Option<PathBuf>,
 }
 
-/// Why a crate is not created.
+/// Why a plugin is not created.
 #[derive(Debug, thiserror::Error)]
 enum NewError {
     #[error("{} is not empty: name another folder with `--path`, or empty it first", .0.display())]
@@ -45,6 +40,8 @@ enum NewError {
     Folder { folder: PathBuf, error: io::Error },
     #[error("--sdk {}: {reason}; use the folder `plugins/sdk` of a checkout", folder.display())]
     Sdk { folder: PathBuf, reason: String },
+    #[error("--sdk is the SDK for Rust: leave it out for a plugin in another language")]
+    SdkOfRust,
     #[error("{} cannot be written: {error}", path.display())]
     NotWritten { path: PathBuf, error: io::Error },
 }
@@ -54,115 +51,19 @@ impl New {
         name::check(&self.name).map_err(Error::failed)?;
         let folder = self.path.clone().unwrap_or_else(|| PathBuf::from(&self.name));
         check_vacant(&folder).map_err(Error::failed)?;
-        let files = self.files().map_err(Error::failed)?;
-        for (path, text) in files {
-            write(&folder.join(path), &text).map_err(Error::failed)?;
+        let sdk = match &self.sdk {
+            None => None,
+            Some(_) if self.language != Language::Rust => return Err(Error::failed(NewError::SdkOfRust)),
+            Some(given) => Some(checked_sdk(given).map_err(Error::failed)?),
+        };
+        let plugin = template::Plugin { name: &self.name, kind: self.kind, language: self.language, sdk };
+        for (path, content) in plugin.files() {
+            write(&folder.join(path), &content).map_err(Error::failed)?;
         }
         out!("created the {} plugin `{}` in {}", self.kind.as_str(), self.name, folder.display());
         out!("next: `plimsoll plugin build {}`; its README.md describes the other steps", folder.display());
         Ok(())
     }
-
-    /// Returns the path and text of every file of the crate.
-    fn files(&self) -> Result<Vec<(PathBuf, String)>, NewError> {
-        let template = Template::of(self.kind);
-        let mut copy = Vec::new();
-        let dependency = match &self.sdk {
-            Some(given) => checked_sdk(given)?,
-            None => {
-                copy.extend(sdk::files().map(|(path, text)| (Path::new(COPY).join(path), text)));
-                format!("{COPY}/{}", sdk::FOLDER)
-            }
-        };
-        // Written as a TOML string, because a path may contain characters such as quotes.
-        let dependency = toml::Value::from(dependency).to_string();
-        let stage = |kind: StageKind, shipped: &'static str| if kind == self.kind { &self.name } else { shipped };
-        let profile = sdk::profile();
-        let words = [
-            ("name", self.name.as_str()),
-            ("library", &self.name.replace('-', "_")),
-            ("kind", self.kind.as_str()),
-            ("sdk", &dependency),
-            ("sdk_version", env!("CARGO_PKG_VERSION")),
-            ("dependencies", template.dependencies),
-            ("profile", profile.trim_end()),
-            ("channel", &sdk::channel()),
-            ("about", template.about.trim_end()),
-            ("test", template.test),
-            ("preprocess", stage(StageKind::Preprocess, "image-preprocess")),
-            ("infer", stage(StageKind::Infer, "infer-native")),
-            ("postprocess", stage(StageKind::Postprocess, "classify-postprocess")),
-            ("config", template.config),
-        ];
-        let common = [
-            ("Cargo.toml", template!("crate.toml")),
-            ("README.md", template!("README.md")),
-            (".gitignore", template!("gitignore")),
-            ("rust-toolchain.toml", template!("toolchain.toml")),
-        ];
-        let own =
-            common.iter().chain(template.sources).map(|&(path, text)| (PathBuf::from(path), filled(text, &words)));
-        let shared = [(".cargo/config.toml", sdk::CARGO_CONFIG), ("Cargo.lock", sdk::LOCK)];
-        let shared = shared.map(|(path, text)| (PathBuf::from(path), text.to_owned()));
-        Ok(own.chain(shared).chain(copy).collect())
-    }
-}
-
-/// The parts of a new crate that depend on the kind of the plugin.
-struct Template {
-    /// Path and text of its sources.
-    sources: &'static [(&'static str, &'static str)],
-    /// Lines of `[dependencies]` in addition to the SDK.
-    dependencies: &'static str,
-    /// The README's text about the example.
-    about: &'static str,
-    /// The README's text about the tests.
-    test: &'static str,
-    /// The preprocess stage's `config` in the README's pipeline. It matches the input of the bundled model.
-    config: &'static str,
-}
-
-impl Template {
-    fn of(kind: StageKind) -> Self {
-        const TEST: &str = "`cargo test` runs the tests of `src/compute.rs` on this machine, without a host.\n\n";
-        const IMAGE: &str = r#"{ width = 8, height = 8, channels = "gray", scale = 0.00392156862745098 }"#;
-        match kind {
-            StageKind::Preprocess => Self {
-                sources: &[
-                    ("src/lib.rs", template!("preprocess/lib.rs")),
-                    ("src/compute.rs", template!("preprocess/compute.rs")),
-                ],
-                dependencies: "",
-                about: template!("preprocess/about.md"),
-                test: TEST,
-                config: "{ shape = [1, 1, 8, 8] }",
-            },
-            // An infer plugin only calls the host, so there is nothing to test without a host.
-            StageKind::Infer => Self {
-                sources: &[("src/lib.rs", template!("infer/lib.rs"))],
-                dependencies: "",
-                about: template!("infer/about.md"),
-                test: "",
-                config: IMAGE,
-            },
-            StageKind::Postprocess => Self {
-                sources: &[
-                    ("src/lib.rs", template!("postprocess/lib.rs")),
-                    ("src/compute.rs", template!("postprocess/compute.rs")),
-                ],
-                dependencies: "serde = { version = \"1\", features = [\"derive\"] }\nserde_json = \"1\"\n",
-                about: template!("postprocess/about.md"),
-                test: TEST,
-                config: IMAGE,
-            },
-        }
-    }
-}
-
-/// Returns the template with every `{{word}}` replaced. Words are replaced in order, so a word whose text contains
-/// other words would have to come first. None does.
-fn filled(template: &str, words: &[(&str, &str)]) -> String {
-    words.iter().fold(template.to_owned(), |text, (word, value)| text.replace(&format!("{{{{{word}}}}}"), value))
 }
 
 /// Checks that the folder does not exist or is empty.
@@ -193,7 +94,7 @@ fn checked_sdk(folder: &Path) -> Result<String, NewError> {
     absolute.into_os_string().into_string().map_err(|_| refused(&"its path is not valid UTF-8, which cargo needs"))
 }
 
-fn write(path: &Path, text: &str) -> Result<(), NewError> {
-    let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(path, text));
+fn write(path: &Path, content: &[u8]) -> Result<(), NewError> {
+    let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(path, content));
     written.map_err(|error| NewError::NotWritten { path: path.to_owned(), error })
 }
