@@ -153,3 +153,5 @@ wasi_nn_tensor_tensor_dimensions_t plimsoll_shape(const plimsoll_named_tensor_t 
   wasi_nn_tensor_method_tensor_dimensions(wasi_nn_tensor_borrow_tensor(tensor->f1), &dimensions);
   return dimensions;
 }
+
+void plimsoll_shape_free(wasi_nn_tensor_tensor_dimensions_t *shape) { wasi_nn_tensor_tensor_dimensions_free(shape); }

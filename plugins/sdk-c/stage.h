@@ -1,8 +1,8 @@
 // Helpers for Plimsoll plugins in C and C++. The types are those of `plimsoll.h`.
 //
 // The stage is one function, which the host calls once for each request in a new instance. It returns true and fills
-// `ret`, or returns the result of one of the failure functions. The host frees the instance with all its memory after the
-// request; what the stage returns must be allocated with `malloc`.
+// `ret`, or returns the result of one of the failure functions. What it returns must be allocated with `malloc`, because the
+// bindings free it. The arguments belong to the stage.
 #ifndef PLIMSOLL_STAGE_H
 #define PLIMSOLL_STAGE_H
 
@@ -33,7 +33,7 @@ bool plimsoll_too_large(plimsoll_failure_t *err, const char *format, ...) __attr
 bool plimsoll_internal(plimsoll_failure_t *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 // The text of a key of the stage's table `config`, with a NUL at its end, or NULL if the key is not set. Numbers and
-// booleans are text; a list is the texts of its items joined by commas.
+// booleans are text; a list is the texts of its items joined by commas. The stage frees the text.
 char *plimsoll_config(const char *key);
 
 // The whole number of a key, or `fallback` if it is not set. Returns false with the failure if the text is not a whole
@@ -42,7 +42,7 @@ bool plimsoll_config_integer(const char *key, long fallback, long minimum, long 
                              plimsoll_failure_t *err);
 
 // The whole numbers of a list. Returns false with the failure if an item is not a number from 1 to 4294967295. `*numbers`
-// is NULL and `*count` is 0 if the key is not set.
+// is NULL and `*count` is 0 if the key is not set. The stage frees `*numbers`.
 bool plimsoll_config_sizes(const char *key, uint32_t **numbers, size_t *count, plimsoll_failure_t *err);
 
 // The bytes of a file of the stage's table `assets`. Returns false with the failure if there is no such file.
@@ -55,11 +55,12 @@ size_t plimsoll_elements(const uint32_t *shape, size_t rank);
 plimsoll_named_tensor_t plimsoll_tensor_f32(const char *name, const uint32_t *shape, size_t rank, const float *values);
 
 // The values of a tensor of 32-bit floats, row-major. Returns false with the failure if its elements have another type.
-// The caller frees `*values`.
+// The stage frees `*values`.
 bool plimsoll_read_f32(const plimsoll_named_tensor_t *tensor, float **values, size_t *count, plimsoll_failure_t *err);
 
-// The sizes of a tensor's dimensions.
+// The sizes of a tensor's dimensions. `plimsoll_shape_free` frees them.
 wasi_nn_tensor_tensor_dimensions_t plimsoll_shape(const plimsoll_named_tensor_t *tensor);
+void plimsoll_shape_free(wasi_nn_tensor_tensor_dimensions_t *shape);
 
 #ifdef __cplusplus
 }

@@ -36,9 +36,7 @@ static float mean(const picture_t *picture, float left, float right, float top, 
   return sum / ((right - left) * (bottom - top));
 }
 
-bool exports_plimsoll_stage_preprocess_run(plimsoll_request_t *request, plimsoll_list_u8_t *body,
-                                           plimsoll_stage_types_prepared_t *ret, plimsoll_failure_t *err) {
-  (void)request;
+static bool prepare(const plimsoll_list_u8_t *body, plimsoll_stage_types_prepared_t *ret, plimsoll_failure_t *err) {
   long width, height, max_pixels;
   if (!plimsoll_config_integer("width", 8, 1, 4096, &width, err) ||
       !plimsoll_config_integer("height", 8, 1, 4096, &height, err) ||
@@ -85,4 +83,13 @@ bool exports_plimsoll_stage_preprocess_run(plimsoll_request_t *request, plimsoll
   ret->context.ptr = (uint8_t *)context;
   ret->context.len = (size_t)length;
   return true;
+}
+
+bool exports_plimsoll_stage_preprocess_run(plimsoll_request_t *request, plimsoll_list_u8_t *body,
+                                           plimsoll_stage_types_prepared_t *ret, plimsoll_failure_t *err) {
+  bool done = prepare(body, ret, err);
+  // The arguments belong to the stage.
+  plimsoll_stage_types_request_free(request);
+  plimsoll_list_u8_free(body);
+  return done;
 }

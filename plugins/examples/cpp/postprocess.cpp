@@ -38,14 +38,17 @@ static std::string quoted(const std::string &text) {
 
 // The lines of the asset that the key `labels` names, or the class indices.
 static bool read_labels(size_t count, std::vector<std::string> &labels, plimsoll_failure_t *err) {
-  char *name = plimsoll_config("labels");
-  if (!name) {
+  char *configured = plimsoll_config("labels");
+  if (!configured) {
     for (size_t index = 0; index < count; index++) labels.push_back(std::to_string(index));
     return true;
   }
+  std::string name = configured;
+  std::free(configured);
   plimsoll_list_u8_t bytes;
-  if (!plimsoll_asset(name, &bytes, err)) return false;
+  if (!plimsoll_asset(name.c_str(), &bytes, err)) return false;
   std::string text(reinterpret_cast<const char *>(bytes.ptr), bytes.len);
+  plimsoll_list_u8_free(&bytes);
   text.erase(text.find_last_not_of(" \r\n\t") + 1);
   for (size_t at = 0; at <= text.size();) {
     size_t end = std::min(text.find('\n', at), text.size());
@@ -55,15 +58,13 @@ static bool read_labels(size_t count, std::vector<std::string> &labels, plimsoll
     at = end + 1;
   }
   if (labels.size() != count) {
-    return plimsoll_internal(err, "the model returned %zu scores, but `%s` has %zu labels", count, name, labels.size());
+    return plimsoll_internal(err, "the model returned %zu scores, but `%s` has %zu labels", count, name.c_str(), labels.size());
   }
   return true;
 }
 
-extern "C" bool exports_plimsoll_stage_postprocess_run(plimsoll_request_t *,
-                                                       exports_plimsoll_stage_postprocess_list_named_tensor_t *outputs,
-                                                       plimsoll_list_u8_t *, plimsoll_stage_types_reply_t *ret,
-                                                       plimsoll_failure_t *err) {
+static bool reply(const exports_plimsoll_stage_postprocess_list_named_tensor_t *outputs, plimsoll_stage_types_reply_t *ret,
+                  plimsoll_failure_t *err) {
   long top_k;
   if (!plimsoll_config_integer("top_k", 5, 1, 1000000, &top_k, err)) return false;
   if (outputs->len != 1) return plimsoll_internal(err, "expected one output, but the model returned %zu", outputs->len);
@@ -72,6 +73,7 @@ extern "C" bool exports_plimsoll_stage_postprocess_run(plimsoll_request_t *,
   if (!plimsoll_read_f32(&outputs->ptr[0], &values, &count, err)) return false;
   if (count == 0) return plimsoll_internal(err, "the output of the model is empty");
   std::vector<float> scores(values, values + count);
+  std::free(values);
   std::vector<std::string> labels;
   if (!read_labels(count, labels, err)) return false;
 
@@ -104,4 +106,16 @@ extern "C" bool exports_plimsoll_stage_postprocess_run(plimsoll_request_t *,
   std::memcpy(ret->body.ptr, json.data(), json.size());
   ret->body.len = json.size();
   return true;
+}
+
+extern "C" bool exports_plimsoll_stage_postprocess_run(plimsoll_request_t *request,
+                                                       exports_plimsoll_stage_postprocess_list_named_tensor_t *outputs,
+                                                       plimsoll_list_u8_t *context, plimsoll_stage_types_reply_t *ret,
+                                                       plimsoll_failure_t *err) {
+  bool done = reply(outputs, ret, err);
+  // The arguments belong to the stage.
+  exports_plimsoll_stage_postprocess_list_named_tensor_free(outputs);
+  plimsoll_list_u8_free(context);
+  plimsoll_stage_types_request_free(request);
+  return done;
 }

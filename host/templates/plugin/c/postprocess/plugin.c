@@ -34,10 +34,12 @@ static bool write_output(FILE *out, const plimsoll_named_tensor_t *tensor, plims
   write_text(out, tensor->f0.ptr, tensor->f0.len);
   fputs(",\"shape\":[", out);
   for (size_t index = 0; index < shape.len; index++) fprintf(out, index ? ",%u" : "%u", (unsigned)shape.ptr[index]);
+  plimsoll_shape_free(&shape);
   fputs("],\"values\":[", out);
   for (size_t index = 0; index < count; index++) {
     // JSON has no NaN. It is a fault of the model or of this plugin, never of the caller's request.
     if (!isfinite(values[index])) {
+      free(values);
       return plimsoll_internal(err, "value %zu of output `%.*s` is not a finite number", index, (int)tensor->f0.len,
                                (const char *)tensor->f0.ptr);
     }
@@ -48,12 +50,8 @@ static bool write_output(FILE *out, const plimsoll_named_tensor_t *tensor, plims
   return true;
 }
 
-bool exports_plimsoll_stage_postprocess_run(plimsoll_request_t *request,
-                                            exports_plimsoll_stage_postprocess_list_named_tensor_t *outputs,
-                                            plimsoll_list_u8_t *context, plimsoll_stage_types_reply_t *ret,
-                                            plimsoll_failure_t *err) {
-  (void)request;
-  (void)context;
+static bool reply(const exports_plimsoll_stage_postprocess_list_named_tensor_t *outputs, plimsoll_stage_types_reply_t *ret,
+                  plimsoll_failure_t *err) {
   char *body;
   size_t length;
   FILE *out = open_memstream(&body, &length);
@@ -61,7 +59,11 @@ bool exports_plimsoll_stage_postprocess_run(plimsoll_request_t *request,
   fputs("{\"outputs\":[", out);
   for (size_t index = 0; index < outputs->len; index++) {
     if (index) fputc(',', out);
-    if (!write_output(out, &outputs->ptr[index], err)) return false;
+    if (!write_output(out, &outputs->ptr[index], err)) {
+      fclose(out);
+      free(body);
+      return false;
+    }
   }
   fputs("]}", out);
   fclose(out);
@@ -70,4 +72,16 @@ bool exports_plimsoll_stage_postprocess_run(plimsoll_request_t *request,
   ret->body.ptr = (uint8_t *)body;
   ret->body.len = length;
   return true;
+}
+
+bool exports_plimsoll_stage_postprocess_run(plimsoll_request_t *request,
+                                            exports_plimsoll_stage_postprocess_list_named_tensor_t *outputs,
+                                            plimsoll_list_u8_t *context, plimsoll_stage_types_reply_t *ret,
+                                            plimsoll_failure_t *err) {
+  bool done = reply(outputs, ret, err);
+  // The arguments belong to the stage. Here the end of the instance would free them too; `plimsoll leak` reports what is left.
+  exports_plimsoll_stage_postprocess_list_named_tensor_free(outputs);
+  plimsoll_list_u8_free(context);
+  plimsoll_stage_types_request_free(request);
+  return done;
 }

@@ -7,13 +7,12 @@
 
 #include "stage.h"
 
-bool exports_plimsoll_stage_preprocess_run(plimsoll_request_t *request, plimsoll_list_u8_t *body,
-                                           plimsoll_stage_types_prepared_t *ret, plimsoll_failure_t *err) {
-  (void)request;
-  uint32_t *shape;
+static bool prepare(const plimsoll_list_u8_t *body, plimsoll_stage_types_prepared_t *ret, plimsoll_failure_t *err) {
+  uint32_t *configured;
   size_t rank;
-  if (!plimsoll_config_sizes("shape", &shape, &rank, err)) return false;
+  if (!plimsoll_config_sizes("shape", &configured, &rank, err)) return false;
   uint32_t row[] = {1, (uint32_t)body->len};
+  const uint32_t *shape = configured;
   if (!shape) {
     shape = row;
     rank = 2;
@@ -37,8 +36,18 @@ bool exports_plimsoll_stage_preprocess_run(plimsoll_request_t *request, plimsoll
   if (!ret->tensors.ptr) return plimsoll_internal(err, "there is no memory");
   ret->tensors.ptr[0] = plimsoll_tensor_f32("image", shape, rank, values);
   free(values);
+  free(configured);
   // The context is passed to postprocessing unchanged. Example: the size of the original image.
   ret->context.ptr = NULL;
   ret->context.len = 0;
   return true;
+}
+
+bool exports_plimsoll_stage_preprocess_run(plimsoll_request_t *request, plimsoll_list_u8_t *body,
+                                           plimsoll_stage_types_prepared_t *ret, plimsoll_failure_t *err) {
+  bool done = prepare(body, ret, err);
+  // The arguments belong to the stage. Here the end of the instance would free them too; `plimsoll leak` reports what is left.
+  plimsoll_stage_types_request_free(request);
+  plimsoll_list_u8_free(body);
+  return done;
 }

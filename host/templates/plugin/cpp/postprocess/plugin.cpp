@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "stage.h"
 
@@ -41,26 +42,26 @@ static bool append_output(std::string &json, const plimsoll_named_tensor_t &tens
     if (index) json += ',';
     json += std::to_string(shape.ptr[index]);
   }
+  plimsoll_shape_free(&shape);
+  std::vector<float> numbers(values, values + count);
+  std::free(values);
   json += "],\"values\":[";
   for (size_t index = 0; index < count; index++) {
     // JSON has no NaN. It is a fault of the model or of this plugin, never of the caller's request.
-    if (!std::isfinite(values[index])) {
+    if (!std::isfinite(numbers[index])) {
       return plimsoll_internal(err, "value %zu of output `%.*s` is not a finite number", index,
                                static_cast<int>(tensor.f0.len), reinterpret_cast<const char *>(tensor.f0.ptr));
     }
     char text[32];
-    std::snprintf(text, sizeof text, index ? ",%.9g" : "%.9g", static_cast<double>(values[index]));
+    std::snprintf(text, sizeof text, index ? ",%.9g" : "%.9g", static_cast<double>(numbers[index]));
     json += text;
   }
   json += "]}";
-  std::free(values);
   return true;
 }
 
-extern "C" bool exports_plimsoll_stage_postprocess_run(plimsoll_request_t *,
-                                                       exports_plimsoll_stage_postprocess_list_named_tensor_t *outputs,
-                                                       plimsoll_list_u8_t *, plimsoll_stage_types_reply_t *ret,
-                                                       plimsoll_failure_t *err) {
+static bool reply(const exports_plimsoll_stage_postprocess_list_named_tensor_t *outputs, plimsoll_stage_types_reply_t *ret,
+                  plimsoll_failure_t *err) {
   std::string json = "{\"outputs\":[";
   for (size_t index = 0; index < outputs->len; index++) {
     if (index) json += ',';
@@ -75,4 +76,16 @@ extern "C" bool exports_plimsoll_stage_postprocess_run(plimsoll_request_t *,
   std::memcpy(ret->body.ptr, json.data(), json.size());
   ret->body.len = json.size();
   return true;
+}
+
+extern "C" bool exports_plimsoll_stage_postprocess_run(plimsoll_request_t *request,
+                                                       exports_plimsoll_stage_postprocess_list_named_tensor_t *outputs,
+                                                       plimsoll_list_u8_t *context, plimsoll_stage_types_reply_t *ret,
+                                                       plimsoll_failure_t *err) {
+  bool done = reply(outputs, ret, err);
+  // The arguments belong to the stage. Here the end of the instance would free them too; `plimsoll leak` reports what is left.
+  exports_plimsoll_stage_postprocess_list_named_tensor_free(outputs);
+  plimsoll_list_u8_free(context);
+  plimsoll_stage_types_request_free(request);
+  return done;
 }

@@ -10,12 +10,12 @@
 
 #include "stage.h"
 
-extern "C" bool exports_plimsoll_stage_preprocess_run(plimsoll_request_t *, plimsoll_list_u8_t *body,
-                                                      plimsoll_stage_types_prepared_t *ret, plimsoll_failure_t *err) {
+static bool prepare(const plimsoll_list_u8_t *body, plimsoll_stage_types_prepared_t *ret, plimsoll_failure_t *err) {
   uint32_t *sizes;
   size_t rank;
   if (!plimsoll_config_sizes("shape", &sizes, &rank, err)) return false;
   std::vector<uint32_t> shape(sizes, sizes + rank);
+  std::free(sizes);
   if (shape.empty()) shape = {1, static_cast<uint32_t>(body->len)};
 
   if (body->len == 0) return plimsoll_invalid_input(err, "the body is empty");
@@ -41,4 +41,13 @@ extern "C" bool exports_plimsoll_stage_preprocess_run(plimsoll_request_t *, plim
   ret->context.ptr = nullptr;
   ret->context.len = 0;
   return true;
+}
+
+extern "C" bool exports_plimsoll_stage_preprocess_run(plimsoll_request_t *request, plimsoll_list_u8_t *body,
+                                                      plimsoll_stage_types_prepared_t *ret, plimsoll_failure_t *err) {
+  bool done = prepare(body, ret, err);
+  // The arguments belong to the stage. Here the end of the instance would free them too; `plimsoll leak` reports what is left.
+  plimsoll_stage_types_request_free(request);
+  plimsoll_list_u8_free(body);
+  return done;
 }

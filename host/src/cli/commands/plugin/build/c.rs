@@ -105,7 +105,7 @@ fn component(mut module: Vec<u8>, kind: StageKind) -> Result<Vec<u8>, String> {
     let mut stage = None;
     // The packages that the interface depends on come first in the list.
     for (path, content) in sdk::wit() {
-        let group = UnresolvedPackageGroup::parse(path, content).map_err(|error| text(&error))?;
+        let group = UnresolvedPackageGroup::parse(path, content).map_err(|(_, error)| text(&error))?;
         stage = Some(resolve.push_group(group).map_err(|error| text(&error))?);
     }
     let stage = stage.ok_or("the interface is missing")?;
