@@ -213,7 +213,7 @@ async fn oip_shared_memory_and_classification_are_refused_by_name() {
     const PATH: &str = "/v2/models/p.infer/infer";
     let server = echo().await;
     let input = json!({ "name": "x", "shape": [1], "datatype": "FP32", "data": [1.0] });
-    let request = |input: &Value, outputs: Value| json!({ "inputs": [input], "outputs": outputs }).to_string();
+    let request = |input: &Value, outputs: Value| json!({ "inputs": [input], "outputs": outputs }).to_string().into_bytes();
     let plain = server.send("POST", PATH, &[], request(&input, json!([]))).await;
     assert_eq!(plain.status, 200, "{}", plain.text);
     let name = plain.json()["outputs"][0]["name"].as_str().expect("a name").to_owned();
