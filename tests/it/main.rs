@@ -37,6 +37,7 @@ mod file_order;
 mod foreign_texts;
 mod forgotten;
 mod form_parts;
+mod gif_palette;
 mod grpc_calls;
 mod grpc_limits;
 mod grpc_refusals;

@@ -1,9 +1,10 @@
 //! GIF, by the crate `gif`: decodes the first frame row by row, or the whole frame if it is interlaced.
 //!
 //! Pixels that the first frame does not cover have the colour that is transparent, or else the first colour of its
-//! palette, and a frame beyond the screen enlarges the screen, as in Pillow.
+//! palette, and a frame beyond the screen enlarges the screen, as in Pillow. Without any palette, the indices are shades of
+//! gray, also as in Pillow.
 
-use std::io::Cursor;
+use std::io::Read as _;
 use std::num::NonZeroU64;
 
 use gif::{ColorOutput, DecodeOptions, DecodingError, MemoryLimit};
@@ -24,7 +25,9 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::Indexed);
     options.set_memory_limit(NonZeroU64::new(limits.max_bytes).map_or(MemoryLimit::Unlimited, MemoryLimit::Bytes));
-    let mut decoder = options.read_info(Cursor::new(body)).map_err(rejected)?;
+    let (start, grays) = with_palette(body);
+    let rest = &body[start.len()..];
+    let mut decoder = options.read_info(start.as_slice().chain(&grays[..]).chain(rest)).map_err(rejected)?;
     let screen = (u32::from(decoder.width()), u32::from(decoder.height()));
     // The frame is read only if the screen is within the limits.
     limits.check_size("GIF", screen.0, screen.1)?;
@@ -74,6 +77,24 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     }
     rows.finish();
     Ok(output)
+}
+
+/// Bytes of the header and the screen descriptor, after which the palette of the file follows. The flags are in byte 10.
+const START_BYTES: usize = 13;
+/// The flags that declare a palette of 256 colours.
+const PALETTE_FLAGS: u8 = 0x87;
+
+/// The start of the file, and the shades of gray that must follow it if the file has no palette. The decoder refuses frames
+/// without any palette. Frames with their own do not use that of the file.
+fn with_palette(body: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut start = body[..body.len().min(START_BYTES)].to_vec();
+    match &mut start[..] {
+        [.., flags, _, _] if body.len() >= START_BYTES && *flags & 0x80 == 0 => {
+            *flags |= PALETTE_FLAGS;
+            (start, (0..=255).flat_map(|gray| [gray; 3]).collect())
+        }
+        _ => (start, Vec::new()),
+    }
 }
 
 fn rejected(limits: &Limits, error: &DecodingError) -> Rejected {

@@ -67,15 +67,42 @@ impl Block {
         self.nonzero_ac |= 1 << index;
     }
 
-    /// Adds one bit to a coefficient that is not 0.
+    /// Adds one bit, the first one of `bits`, to a coefficient that is not 0.
     #[inline(always)]
-    fn refine<L: Lanes>(&mut self, bits: &mut BitReader<L>, index: usize, bit: i16) {
+    fn refine(&mut self, bits: u64, index: usize, bit: i16) {
         let coefficient = &mut self.coefficients[usize::from(ZIGZAG[index & 63] & 63)];
         // All ones if the bit is set, otherwise 0.
-        let set = ((bits.peek() as i64) >> 63) as i16;
-        bits.skip(1);
+        let set = ((bits as i64) >> 63) as i16;
         let sign = *coefficient >> 15;
         *coefficient = coefficient.wrapping_add(((bit ^ sign) - sign) & set);
+    }
+}
+
+/// Bits that were read ahead, so that not every single bit is loaded from the data.
+struct Ahead {
+    /// The first bit is the most significant.
+    bits: u64,
+    /// The bits that were consumed since [`BitReader::peek`].
+    count: u32,
+}
+
+impl Ahead {
+    #[inline(always)]
+    fn skip(&mut self, count: u32) {
+        self.bits <<= count;
+        self.count += count;
+    }
+
+    /// The bits before the next one is consumed.
+    #[inline(always)]
+    fn next<L: Lanes>(&mut self, reader: &mut BitReader<L>) -> u64 {
+        if self.count > 56 {
+            reader.skip(self.count);
+            *self = Ahead { bits: reader.peek(), count: 0 };
+        }
+        let bits = self.bits;
+        self.skip(1);
+        bits
     }
 }
 
@@ -165,13 +192,24 @@ impl Band {
         while left.is_none() && index <= self.last {
             let look = bits.peek();
             let entry = code.entry(look)?;
+            // Most often there are only zeros before the new coefficient, which is 1 or -1.
+            let place = index + entry.run() as usize;
+            let before = (block.nonzero_ac >> (index & 63)).trailing_zeros();
+            if entry.has_number() && entry.size() == 1 && entry.run() < before && place <= self.last {
+                bits.skip(entry.bits());
+                block.set(place, (entry.number() << self.low) as i16);
+                index = place + 1;
+                continue;
+            }
             if entry.size() > 1 && !code.tolerant {
                 return None;
             }
             // A new coefficient has one bit, even if broken data declare more.
             let length = entry.bits() - entry.size();
-            bits.skip(length + entry.size().min(1));
+            let mut ahead = Ahead { bits: look, count: 0 };
+            ahead.skip(length + entry.size().min(1));
             if entry.run() >= END_OF_BLOCK {
+                bits.skip(ahead.count);
                 left = Some(Self::read_eob_run(bits, entry.eob_run_bits()));
                 break;
             }
@@ -187,9 +225,10 @@ impl Band {
                     break;
                 }
                 zeros -= before;
-                block.refine(bits, index, bit);
+                block.refine(ahead.next(bits), index, bit);
                 index += 1;
             }
+            bits.skip(ahead.count);
             if index > self.last && !code.tolerant {
                 return None;
             }
@@ -203,10 +242,12 @@ impl Band {
         if let Some(left) = left {
             // All bits from `index` to `last`. If `last` is 63, the 2 is shifted out and the mask has all bits.
             let mut rest = block.nonzero_ac >> index << index & (2_u64 << self.last).wrapping_sub(1);
+            let mut ahead = Ahead { bits: bits.peek(), count: 0 };
             while rest != 0 {
-                block.refine(bits, rest.trailing_zeros() as usize, bit);
+                block.refine(ahead.next(bits), rest.trailing_zeros() as usize, bit);
                 rest &= rest - 1;
             }
+            bits.skip(ahead.count);
             return Some(left);
         }
         Some(0)

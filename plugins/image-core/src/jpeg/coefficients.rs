@@ -56,10 +56,13 @@ fn coefficients_from<L: Lanes>(
 ) -> usize {
     loop {
         let state = some_coefficients(bits, dc, ac, block, index);
-        bits.set_position((state >> 8) as usize);
+        bits.set_position((state >> 9) as usize);
         index = (state & 0x7F) as usize;
         if state & IS_LAST != 0 {
             return index;
+        }
+        if state & IS_LONG == 0 {
+            continue;
         }
         // One coefficient with a code word of any length.
         if index == 0 {
@@ -89,9 +92,11 @@ fn coefficients_from<L: Lanes>(
 
 /// Set in the result of [`some_coefficients`] if the index is that of the last coefficient.
 const IS_LAST: u64 = 0x80;
+/// Set in the result of [`some_coefficients`] if a long code word follows.
+const IS_LONG: u64 = 0x100;
 
-/// Decodes coefficients until the end of the block, a long code word, or fourteen coefficients. Returns the position in the
-/// data, the index in the lowest seven bits, and [`IS_LAST`].
+/// Decodes coefficients until the end of the block, a long code word, or twenty-two coefficients. Returns the position in the
+/// data, the index in the lowest seven bits, and [`IS_LAST`] or [`IS_LONG`].
 // For WebAssembly, this function has neither calls nor loops, which contain a call if the deadline has passed: a variable that
 // is used after a call would be on the stack and not in a register.
 #[inline(never)]
@@ -107,7 +112,7 @@ fn some_coefficients<L: Lanes>(
     if index == 0 {
         let entry = dc.look_up(upcoming.bits);
         if !entry.exists() {
-            return (upcoming.position() as u64) << 8;
+            return (upcoming.position() as u64) << 9 | IS_LONG;
         }
         block[0] = signed_bits(upcoming.bits, entry.bits() - entry.size(), entry.size()) as i16;
         upcoming.skip(entry.bits());
@@ -120,11 +125,11 @@ fn some_coefficients<L: Lanes>(
                 entry.number()
             } else {
                 if !entry.exists() {
-                    return (upcoming.position() as u64) << 8 | index as u64;
+                    return (upcoming.position() as u64) << 9 | IS_LONG | index as u64;
                 }
                 if entry.run() >= END_OF_BLOCK {
                     upcoming.skip(entry.bits());
-                    return (upcoming.position() as u64) << 8 | IS_LAST | (index - 1) as u64;
+                    return (upcoming.position() as u64) << 9 | IS_LAST | (index - 1) as u64;
                 }
                 signed_bits(upcoming.bits, entry.bits() - entry.size(), entry.size())
             };
@@ -132,7 +137,7 @@ fn some_coefficients<L: Lanes>(
             index += entry.steps() as usize;
             block[usize::from(BEFORE[index & 127]) & 63] = number as i16;
             if index >= 64 {
-                return (upcoming.position() as u64) << 8 | IS_LAST | 63;
+                return (upcoming.position() as u64) << 9 | IS_LAST | 63;
             }
         };
     }
@@ -151,7 +156,11 @@ fn some_coefficients<L: Lanes>(
     two!();
     two!();
     two!();
-    (upcoming.position() as u64) << 8 | index as u64
+    two!();
+    two!();
+    two!();
+    two!();
+    (upcoming.position() as u64) << 9 | index as u64
 }
 
 /// Skips the AC coefficients of a block.

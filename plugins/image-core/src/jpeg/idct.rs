@@ -129,15 +129,37 @@ fn transpose_samples<L: Lanes>(x: [L; 4]) -> [L; 4] {
     [b[0].low_u8(b[2]), b[0].high_u8(b[2]), b[1].low_u8(b[3]), b[1].high_u8(b[3])]
 }
 
-/// The samples of a block, row by row. Coefficients and quantisers are stored row by row too. With `LOW`, only the first
-/// ten coefficients in zigzag order may be non-zero; these are all in the first four columns and rows.
+/// Eight samples of a strip: a row of a block. One check of the bounds is enough for it.
+pub(super) type Eight = [u8; 8];
+
+/// Stores the rows of a block to the start of a strip, whose rows have `stride` elements.
+#[inline(always)]
+pub(super) fn store_eight([a, b, c, d, e, f, g, h]: [Eight; 8], strip: &mut [Eight], stride: usize) {
+    // Unrolled by hand: for WebAssembly, each iteration of a loop checks the deadline.
+    strip[0] = a;
+    strip[stride] = b;
+    strip[2 * stride] = c;
+    strip[3 * stride] = d;
+    strip[4 * stride] = e;
+    strip[5 * stride] = f;
+    strip[6 * stride] = g;
+    strip[7 * stride] = h;
+}
+
+/// Converts a block to samples, see [`store_eight`]. Coefficients and quantisers are stored row by row. With `LOW`, only the first ten
+/// coefficients in zigzag order may be non-zero; these are all in the first four columns and rows.
 ///
 /// The first pass computes columns, the second rows, as in libjpeg: the other order rounds differently.
 #[inline(never)]
-pub(super) fn block<L: Lanes, const LOW: bool>(coefficients: &[[i16; 8]; 8], quantiser: &[i16; 64]) -> [[u8; 8]; 8] {
+pub(super) fn block<L: Lanes, const LOW: bool>(
+    coefficients: &[[i16; 8]; 8],
+    quantiser: &[i16; 64],
+    strip: &mut [Eight],
+    stride: usize,
+) {
     let quantiser = quantiser.as_chunks::<8>().0;
     if is_flat::<LOW>(coefficients) {
-        return flat_block::<L, LOW>(&coefficients[0], &quantiser[0]);
+        return flat_block::<L, LOW>(&coefficients[0], &quantiser[0], strip, stride);
     }
     let mut x = [L::splat_i16(0); 8];
     for index in 0..if LOW { 4 } else { 8 } {
@@ -145,9 +167,9 @@ pub(super) fn block<L: Lanes, const LOW: bool>(coefficients: &[[i16; 8]; 8], qua
     }
     if LOW {
         let rows = wide_pass::<L, FIRST_SHIFT, true>(x).map(|row| row.0.shift_right_i32::<FIRST_SHIFT>());
-        return rows_pass::<L, true>(transpose_halves(rows));
+        return rows_pass::<L, true>(transpose_halves(rows), strip, stride);
     }
-    rows_pass::<L, false>(transpose(pass::<L, FIRST_SHIFT, false>(x)))
+    rows_pass::<L, false>(transpose(pass::<L, FIRST_SHIFT, false>(x)), strip, stride);
 }
 
 /// Converts the first four lanes of eight rows to 16 bits, and transposes them: gives four vectors that are not 0. The high
@@ -174,7 +196,7 @@ fn transpose_halves<L: Lanes>(x: [L; 8]) -> [L; 8] {
     ]
 }
 
-/// Writes a block to a strip.
+/// Writes a block of a draft to a strip.
 #[inline(always)]
 pub(super) fn store<const SIZE: usize>(block: [[u8; SIZE]; SIZE], mut strip: &mut [u8], stride: usize) {
     for (row, samples) in block.iter().enumerate() {
@@ -187,11 +209,11 @@ pub(super) fn store<const SIZE: usize>(block: [[u8; SIZE]; SIZE], mut strip: &mu
 
 /// The second pass, from the transposed result of the first.
 #[inline(always)]
-fn rows_pass<L: Lanes, const LOW: bool>(x: [L; 8]) -> [[u8; 8]; 8] {
+fn rows_pass<L: Lanes, const LOW: bool>(x: [L; 8], strip: &mut [Eight], stride: usize) {
     let x = pass::<L, { CONST_BITS + PASS1_BITS + 3 }, LOW>(x);
     let columns = [0, 2, 4, 6].map(|column| x[column].narrow_narrowed(x[column + 1]));
     let [[a, b], [c, d], [e, f], [g, h]] = transpose_samples(columns).map(L::halves);
-    [a, b, c, d, e, f, g, h]
+    store_eight([a, b, c, d, e, f, g, h], strip, stride);
 }
 
 /// True if all coefficients are in the first row.
@@ -221,10 +243,10 @@ fn are_zero(rows: &[[i16; 8]]) -> bool {
 /// The samples of a block whose coefficients are all in its first row. In broken data the first pass may overflow, as
 /// in libjpeg-turbo.
 #[inline(never)]
-fn flat_block<L: Lanes, const LOW: bool>(row: &[i16; 8], quantiser: &[i16; 8]) -> [[u8; 8]; 8] {
+fn flat_block<L: Lanes, const LOW: bool>(row: &[i16; 8], quantiser: &[i16; 8], strip: &mut [Eight], stride: usize) {
     let x = L::load_i16(row).mul_i16(L::load_i16(quantiser));
     let twice = x.add_i16(x);
-    rows_pass::<L, LOW>(transpose([twice.add_i16(twice); 8]))
+    rows_pass::<L, LOW>(transpose([twice.add_i16(twice); 8]), strip, stride);
 }
 
 /// The sample value of a block that only has a DC coefficient. In broken data it may overflow, as in libjpeg-turbo.

@@ -143,14 +143,21 @@ impl<L: Lanes> Plane<L> {
     #[inline(always)]
     pub(super) fn block<const SIZE: usize>(&mut self, rows: &[[i16; 8]; 8], last: usize, at: usize) {
         let dc_sample = |quantiser: &[i16; 64]| idct::dc_sample(rows[0][0], quantiser[0]);
-        let (strip, stride, quantiser) = (&mut self.strip[at..], self.stride, &self.quantiser);
-        match (SIZE, last) {
-            (2, 0) => idct::store([[dc_sample(quantiser); 2]; 2], strip, stride),
-            (2, ..10) => idct::store(idct::quarters::<true>(rows, quantiser), strip, stride),
-            (2, _) => idct::store(idct::quarters::<false>(rows, quantiser), strip, stride),
-            (_, 0) => idct::store([[dc_sample(quantiser); 8]; 8], strip, stride),
-            (_, ..10) => idct::store(idct::block::<L, true>(rows, quantiser), strip, stride),
-            (_, _) => idct::store(idct::block::<L, false>(rows, quantiser), strip, stride),
+        let (stride, quantiser) = (self.stride, &self.quantiser);
+        if SIZE == 2 {
+            let strip = &mut self.strip[at..];
+            return match last {
+                0 => idct::store([[dc_sample(quantiser); 2]; 2], strip, stride),
+                ..10 => idct::store(idct::quarters::<true>(rows, quantiser), strip, stride),
+                _ => idct::store(idct::quarters::<false>(rows, quantiser), strip, stride),
+            };
+        }
+        // The stride is a multiple of sixteen, and blocks begin at multiples of eight.
+        let (strip, stride) = (&mut self.strip.as_chunks_mut().0[at / 8..], stride / 8);
+        match last {
+            0 => idct::store_eight([[dc_sample(quantiser); 8]; 8], strip, stride),
+            ..10 => idct::block::<L, true>(rows, quantiser, strip, stride),
+            _ => idct::block::<L, false>(rows, quantiser, strip, stride),
         }
     }
 }

@@ -106,7 +106,23 @@ fn sums_of<L: Lanes>(samples: &Samples) -> [L; 2] {
 #[cold]
 #[inline(never)]
 fn edge(row: &[u8], first: usize, width: usize) -> Samples {
-    std::array::from_fn(|index| row[(first + index).saturating_sub(1).min(width - 1)])
+    // All samples as one number, because a loop over them takes longer than a tile.
+    let before = first.saturating_sub(1);
+    let start = before.min(row.len().saturating_sub(16));
+    let sixteen = row[start..].first_chunk::<16>().expect("a padded row has at least sixteen samples");
+    let mut number = u128::from_le_bytes(*sixteen) >> (8 * (before - start));
+    if first == 0 {
+        number = number << 8 | u128::from(row[0]);
+    }
+    // The samples of the image, with the one before the first.
+    let count = width + 1 - first;
+    if count < 16 {
+        let image = (1 << (8 * count)) - 1;
+        number = number & image | u128::from(row[width - 1]) * (u128::MAX / 255) & !image;
+    }
+    let mut samples = [row[width - 1]; size_of::<Samples>()];
+    samples[..16].copy_from_slice(&number.to_le_bytes());
+    samples
 }
 
 /// Two rows of pixels less 128, by the vertical triangle filter if there is one row of sums for two rows. The rounding is

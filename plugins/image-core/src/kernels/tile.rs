@@ -59,6 +59,9 @@ pub(crate) fn filter_part<L: Lanes>(row: &[i16], windows: &Windows, part: Range<
         4 => filter_part_with::<L, 4>(row, windows, part, out),
         8 => filter_part_with::<L, 8>(row, windows, part, out),
         16 => filter_part_with::<L, 16>(row, windows, part, out),
+        24 => filter_part_with::<L, 24>(row, windows, part, out),
+        32 => filter_part_with::<L, 32>(row, windows, part, out),
+        40 => filter_part_with::<L, 40>(row, windows, part, out),
         _ => filter_part_with::<L, 0>(row, windows, part, out),
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct SparseResampler<L> {
     words: usize,
     /// The windows that overlap the current rows, and their weights of these rows.
     current: Vec<(usize, [i16; TILE_ROWS])>,
+    /// For each tile, the first window that overlaps it, rounded down to a multiple of four, and the first one after it.
+    overlaps: Vec<[u32; 2]>,
     /// One row of a channel, the input of the horizontal filter. All samples are 0, except while it is used.
     samples: Vec<i16>,
     /// The tiles that are set in the row.
@@ -51,7 +53,7 @@ fn slots(scale: f64, longest: f64) -> f64 {
 pub(crate) fn sparse_bytes(width: u64, height: u64, y: Axis) -> u64 {
     let scale = height as f64 / y.full as f64;
     let slots = slots(scale, 2.0 * scale + 3.0) + 1.0;
-    ((width + 16) as f64 * (CHANNELS as f64 * 4.0 * slots + slots / 16.0 + 2.0)) as u64
+    ((width + 16) as f64 * (CHANNELS as f64 * 4.0 * slots + slots / 16.0 + 2.5)) as u64
 }
 
 impl<L: Lanes> SparseResampler<L> {
@@ -61,7 +63,12 @@ impl<L: Lanes> SparseResampler<L> {
         let tiles = width.div_ceil(TILE_COLUMNS);
         let scale = height as f64 / y.full as f64;
         let slots = (slots(scale, vertical.longest() as f64).ceil() as usize).min(vertical.count());
+        let overlaps = (0..tiles).map(|tile| {
+            let windows = horizontal.overlapping(tile * TILE_COLUMNS..(tile + 1) * TILE_COLUMNS);
+            [windows.start as u32, windows.end as u32]
+        });
         SparseResampler {
+            overlaps: overlaps.collect(),
             samples: vec![0; tiles * TILE_COLUMNS + horizontal.span() + 8],
             horizontal,
             vertical,
@@ -135,8 +142,8 @@ impl<L: Lanes> SparseResampler<L> {
             out.fill(0.0);
             let mut done = 0;
             for run in &self.runs {
-                let windows = self.horizontal.overlapping(run.start * TILE_COLUMNS..run.end * TILE_COLUMNS);
-                let windows = windows.start.max(done)..windows.end;
+                let (first, end) = (self.overlaps[run.start][0] as usize, self.overlaps[run.end - 1][1] as usize);
+                let windows = first.max(done)..end;
                 if !windows.is_empty() {
                     done = windows.end.next_multiple_of(4);
                     filter_part::<L>(&self.samples, &self.horizontal, windows, out);
