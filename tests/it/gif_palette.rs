@@ -12,7 +12,7 @@ fn gif(flags: u8, palette: &[u8], indices: [u8; 8]) -> Vec<u8> {
     let codes = [256].into_iter().chain(indices.map(u16::from)).chain([257]);
     let bits = codes.enumerate().fold(0_u128, |bits, (at, code)| bits | u128::from(code) << (9 * at));
     let data = &bits.to_le_bytes()[..(9 * 10_usize).div_ceil(8)];
-    [&screen, palette, &frame, &[data.len() as u8], data, b"\0;"].concat()
+    [screen.as_slice(), palette, &frame, &[data.len() as u8], data, b"\0;"].concat()
 }
 
 fn pixels(body: &[u8]) -> Vec<u8> {
