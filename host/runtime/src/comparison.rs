@@ -4,7 +4,6 @@
 //! different types. Outputs that cannot be compared have a [`Mismatch`] instead of figures.
 
 mod figures;
-mod numbers;
 
 pub use figures::{Figures, Scores};
 
@@ -127,6 +126,7 @@ mod tests {
         let long = |value: i64| Tensor::new(vec![1], TensorType::I64, value.to_le_bytes().to_vec());
         let figures = compare(&long(i64::MAX), &long(i64::MAX - 1)).expect("comparable");
         assert_eq!((figures.absolute, figures.scores), (1.0, None), "integers are no scores");
+        assert_eq!((figures.unequal_integers, figures.relative < 1e-18), (1, true), "another token");
     }
 
     #[test]

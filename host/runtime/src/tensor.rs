@@ -3,11 +3,14 @@
 
 mod bytes;
 mod convert;
+mod elements;
 
 use std::fmt;
 
 pub use bytes::TensorBytes;
 pub use convert::OutOfRange;
+pub use elements::Element;
+pub(crate) use elements::Elements;
 
 /// The type of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,8 +1,7 @@
 //! The figures of a comparison of two outputs.
 
 use super::Mismatch;
-use super::numbers::Numbers;
-use crate::tensor::{Tensor, TensorType};
+use crate::tensor::{Element, Elements, Tensor, TensorType};
 
 /// The best of these many scores of a row count for `top5`.
 const TOP: usize = 5;
@@ -17,6 +16,9 @@ pub struct Figures {
     pub relative: f64,
     /// 1 minus the cosine of the angle between the outputs as vectors: from 0 (same direction) to 2.
     pub cosine_distance: f64,
+    /// The integers and booleans that are not equal. They can be classes, tokens or positions, so that the size of a
+    /// difference says nothing.
+    pub unequal_integers: u64,
     /// The agreement of the best scores, if the output has scores.
     pub scores: Option<Scores>,
 }
@@ -43,13 +45,14 @@ impl Scores {
 }
 
 impl Figures {
-    /// The larger of each figure, and the sum of the scores.
+    /// The larger of each figure, and the sums of the integers and the scores.
     #[must_use]
     pub fn largest(self, other: Self) -> Self {
         Self {
             absolute: self.absolute.max(other.absolute),
             relative: self.relative.max(other.relative),
             cosine_distance: self.cosine_distance.max(other.cosine_distance),
+            unequal_integers: self.unequal_integers + other.unequal_integers,
             scores: match (self.scores, other.scores) {
                 (Some(one), Some(other)) => Some(one.plus(other)),
                 (one, other) => one.or(other),
@@ -59,11 +62,13 @@ impl Figures {
 
     /// Compares two tensors of the same shape, whose bytes fit it.
     pub(super) fn of(reference: &Tensor, other: &Tensor) -> Result<Self, Mismatch> {
-        let (one, two) = (Numbers::of(reference), Numbers::of(other));
+        let (one, two) = (Elements::of(reference), Elements::of(other));
         let mut absolute = 0.0_f64;
         let mut magnitude = 0.0_f64;
+        let mut unequal_integers = 0;
         for index in 0..one.len() {
-            let (a, b) = (one.get(index), two.get(index));
+            let (of_one, of_two) = (one.get(index), two.get(index));
+            let (a, b) = (of_one.as_f64(), of_two.as_f64());
             if a.is_nan() || b.is_nan() {
                 if a.is_nan() && b.is_nan() {
                     continue;
@@ -76,21 +81,24 @@ impl Figures {
                 }
                 return Err(Mismatch::Infinite);
             }
-            absolute = absolute.max(one.difference(&two, index));
+            let difference = of_one.difference(of_two);
+            let are_integers = matches!((of_one, of_two), (Element::Integer(_), Element::Integer(_)));
+            unequal_integers += u64::from(are_integers && difference > 0.0);
+            absolute = absolute.max(difference);
             magnitude = magnitude.max(a.abs()).max(b.abs());
         }
         let relative = if absolute > 0.0 { (absolute / magnitude).min(2.0) } else { 0.0 };
         let cosine_distance = if absolute > 0.0 { cosine_distance(&one, &two, magnitude) } else { 0.0 };
-        Ok(Self { absolute, relative, cosine_distance, scores: scores(reference, &one, &two) })
+        Ok(Self { absolute, relative, cosine_distance, unequal_integers, scores: scores(reference, &one, &two) })
     }
 }
 
 /// 1 minus the cosine of the angle between two vectors. `magnitude` is the largest of their elements, and not zero: the
 /// squares of very large and very small numbers are no numbers of `f64`, so the elements are divided by it.
-fn cosine_distance(one: &Numbers<'_>, two: &Numbers<'_>, magnitude: f64) -> f64 {
+fn cosine_distance(one: &Elements<'_>, two: &Elements<'_>, magnitude: f64) -> f64 {
     let (mut product, mut square_of_one, mut square_of_two) = (0.0, 0.0, 0.0);
     for index in 0..one.len() {
-        let (a, b) = (one.get(index) / magnitude, two.get(index) / magnitude);
+        let (a, b) = (one.get(index).as_f64() / magnitude, two.get(index).as_f64() / magnitude);
         if a.is_finite() && b.is_finite() {
             product += a * b;
             square_of_one += a * a;
@@ -101,7 +109,7 @@ fn cosine_distance(one: &Numbers<'_>, two: &Numbers<'_>, magnitude: f64) -> f64 
     if length > 0.0 { (1.0 - product / length).clamp(0.0, 2.0) } else { 1.0 }
 }
 
-fn scores(tensor: &Tensor, one: &Numbers<'_>, two: &Numbers<'_>) -> Option<Scores> {
+fn scores(tensor: &Tensor, one: &Elements<'_>, two: &Elements<'_>) -> Option<Scores> {
     let is_float = matches!(tensor.ty, TensorType::Fp16 | TensorType::Bf16 | TensorType::Fp32 | TensorType::Fp64);
     let mut shape = tensor.dimensions.as_slice();
     while let [rest @ .., 1] = shape
@@ -114,7 +122,7 @@ fn scores(tensor: &Tensor, one: &Numbers<'_>, two: &Numbers<'_>) -> Option<Score
         _ => return None,
     };
     // A score that is not a number is the worst.
-    let score = |of: &Numbers<'_>, place: usize| match of.get(place) {
+    let score = |of: &Elements<'_>, place: usize| match of.get(place).as_f64() {
         score if score.is_nan() => f64::NEG_INFINITY,
         score => score,
     };

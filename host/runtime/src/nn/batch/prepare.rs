@@ -8,7 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::cost::RunCost;
-use super::row_check::{RowsTouch, batch, compare, find_size, run};
+use super::probe_rows::{batch, find_size, run};
+use super::row_compare::compare;
+use super::rows_touch::RowsTouch;
 use super::sizes::BatchSizes;
 use crate::nn::error::RunError;
 use crate::nn::model::{Model, Signature};

@@ -1,14 +1,93 @@
 //! The rows with which a model is checked. They differ in level, range and sign as well as in detail, because a model can be
 //! insensitive to one kind of input: an activation may set all positive or all negative values to 0.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use half::{bf16, f16};
 
-use crate::tensor::TensorType;
+use super::rows_touch::RowsTouch;
+use crate::nn::error::RunError;
+use crate::nn::model::{Model, Signature};
+use crate::tensor::{Tensor, TensorType, Tensors};
 
+/// Sizes that are tried for dynamic dimensions other than the batch axis, until the model runs: usual sizes of images, then
+/// small ones.
+const SIZES: [u32; 10] = [224, 64, 32, 16, 8, 4, 2, 1, 320, 640];
+/// The same for models without images.
+const LENGTHS: [u32; 7] = [16, 8, 64, 4, 2, 1, 224];
 /// The rows if the graph of the model proves that they stay apart.
 pub(super) const PROVEN: u32 = 8;
 /// The rows if it does not. Those after [`PROVEN`] have extreme numbers.
 pub(super) const UNPROVEN: u32 = 18;
+
+/// The size of the other dynamic dimensions with which the model runs, and the result of the first row.
+pub(in crate::nn) fn find_size(model: &dyn Model, inputs: &[Signature]) -> Result<(u32, Tensors), RowsTouch> {
+    let is_dynamic = inputs.iter().any(|input| match &input.shape {
+        Some(shape) => shape.iter().skip(1).any(Option::is_none),
+        None => true,
+    });
+    let has_images = inputs.iter().any(|input| input.shape.as_ref().is_none_or(|shape| shape.len() > 2));
+    let sizes = if has_images { &SIZES[..] } else { &LENGTHS[..] };
+    let mut first_error = None;
+    for &size in if is_dynamic { sizes } else { &sizes[..1] } {
+        match run(model, &batch(inputs, size, &[0])) {
+            Ok(outputs) => return Ok((size, outputs)),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    Err(RowsTouch::Run(first_error.unwrap_or(RunError::Ended)))
+}
+
+pub(super) fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+    catch_unwind(AssertUnwindSafe(|| model.run(inputs))).unwrap_or(Err(RunError::Panicked))
+}
+
+/// One input of a batch: the given rows of a fixed sequence of rows.
+pub(in crate::nn) fn probe(input: &Signature, size: u32, rows: &[u32]) -> Tensor {
+    batch(std::slice::from_ref(input), size, rows).remove(0)
+}
+
+/// The inputs of a batch: the given rows of a fixed sequence of rows.
+pub(super) fn batch(inputs: &[Signature], size: u32, rows: &[u32]) -> Vec<Tensor> {
+    inputs
+        .iter()
+        .enumerate()
+        .map(|(index, input)| {
+            // An input without a declared shape is treated as an image.
+            let others: Vec<u32> = match &input.shape {
+                Some(shape) => shape.iter().skip(1).map(|known| known.unwrap_or(size)).collect(),
+                None => vec![3, size, size],
+            };
+            let elements: u32 = others.iter().product();
+            let ty = input.types.first().copied().unwrap_or(TensorType::Fp32);
+            let mut data = Vec::with_capacity(rows.len() * elements as usize * ty.size());
+            for &row in rows {
+                let mut random = Random::for_row(row, index);
+                (0..elements).for_each(|element| value(&mut data, ty, row, element, random.next()));
+            }
+            let dimensions = [rows.len() as u32].into_iter().chain(others).collect();
+            Tensor::new(dimensions, ty, data)
+        })
+        .collect()
+}
+
+/// Reproducible numbers (Marsaglia, "Xorshift RNGs", 2003).
+pub(super) struct Random(u32);
+
+impl Random {
+    pub(super) fn for_row(row: u32, input: usize) -> Self {
+        let row = same_as(row);
+        Random(0x9E37_79B9 ^ (row + 1).wrapping_mul(0x85EB_CA6B) ^ (input as u32 + 1).wrapping_mul(0xC2B2_AE35))
+    }
+
+    /// The next number from 0 to 1.
+    pub(super) fn next(&mut self) -> f32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 17;
+        self.0 ^= self.0 << 5;
+        (self.0 >> 8) as f32 / (1 << 24) as f32
+    }
+}
 
 /// True for a row that a model may refuse.
 pub(super) fn is_optional(row: u32) -> bool {
@@ -16,12 +95,12 @@ pub(super) fn is_optional(row: u32) -> bool {
 }
 
 /// The row of which this one is a copy, or the row itself.
-pub(super) fn same_as(row: u32) -> u32 {
+fn same_as(row: u32) -> u32 {
     if row == 17 { 1 } else { row }
 }
 
 /// Adds one element of a row; `uniform` is a random number from 0 to 1.
-pub(super) fn value(data: &mut Vec<u8>, ty: TensorType, row: u32, element: u32, uniform: f32) {
+fn value(data: &mut Vec<u8>, ty: TensorType, row: u32, element: u32, uniform: f32) {
     let row = same_as(row);
     let number = number(row, element, uniform);
     let integer = integer(row, uniform);

@@ -29,6 +29,11 @@ impl LoadedModel {
                  the device does not compute in a lower precision on purpose, check its answers",
                 figures.relative * 100.0
             ),
+            Some(Agreement { figures, .. }) if figures.unequal_integers > 0 => tracing::warn!(
+                "model {name}, target {target}: {} integers or booleans of the outputs are not those on the CPU. They may be \
+                 classes or positions with almost the same score; check the answers of the device",
+                figures.unequal_integers
+            ),
             Some(Agreement { figures, .. }) => tracing::info!(
                 "model {name}, target {target}: the outputs differ from those on the CPU by {:.1e} of the largest",
                 figures.relative

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use plimsoll_onnx::{GivenInput, LARGEST_TOTAL, LARGEST_VALUE, RunPeaks, RunSizes};
 
 use crate::nn::error::RunError;
-use crate::tensor::{Tensor, TensorType};
+use crate::tensor::{Element, Elements, Tensor};
 
 /// What decides about the sizes of a run: the shape of each input, and the integers of inputs whose numbers are sizes.
 pub(super) type Inputs = Vec<(Vec<u32>, Option<Vec<i64>>)>;
@@ -54,28 +54,17 @@ impl Estimates {
     }
 }
 
-/// The integers of a small input. Those above the maximum of I64 are no sizes.
+/// The integers of a small input; `None` for a large one, and for other numbers. Those above the maximum of I64 are no sizes.
 pub(super) fn integers(tensor: &Tensor) -> Option<Vec<i64>> {
-    macro_rules! numbers {
-        ($ty:ty) => {{
-            let numbers = tensor.data.as_chunks().0.iter().map(|&bytes| <$ty>::from_le_bytes(bytes));
-            numbers.map(|number| i64::try_from(number).unwrap_or(i64::MAX)).collect()
-        }};
-    }
     if tensor.data.len() > MOST_INTEGERS * tensor.ty.size() {
         return None;
     }
-    Some(match tensor.ty {
-        TensorType::Bool | TensorType::U8 => numbers!(u8),
-        TensorType::U16 => numbers!(u16),
-        TensorType::U32 => numbers!(u32),
-        TensorType::U64 => numbers!(u64),
-        TensorType::I8 => numbers!(i8),
-        TensorType::I16 => numbers!(i16),
-        TensorType::I32 => numbers!(i32),
-        TensorType::I64 => numbers!(i64),
-        TensorType::Fp16 | TensorType::Fp32 | TensorType::Fp64 | TensorType::Bf16 => return None,
-    })
+    let elements = Elements::of(tensor);
+    let integers = (0..elements.len()).map(|index| match elements.get(index) {
+        Element::Integer(integer) => Some(i64::try_from(integer).unwrap_or(i64::MAX)),
+        Element::Float(_) | Element::Double(_) => None,
+    });
+    integers.collect()
 }
 
 fn judge(peaks: RunPeaks) -> Judgement {

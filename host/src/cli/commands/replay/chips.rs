@@ -125,7 +125,7 @@ async fn infer(
 
 fn numbers(figures: Option<Figures>) -> [String; 5] {
     let absent = || "-".to_owned();
-    let Some(Figures { absolute, relative, cosine_distance, scores }) = figures else {
+    let Some(Figures { absolute, relative, cosine_distance, scores, .. }) = figures else {
         return std::array::from_fn(|_| absent());
     };
     let share = |count: u64, rows: u64| agreement((rows > 0).then(|| count as f64 / rows as f64));
