@@ -16,6 +16,7 @@ mod einsum;
 mod elementwise;
 mod layout;
 mod loops;
+mod parts;
 mod reductions;
 mod rules;
 mod selection;
