@@ -93,6 +93,7 @@ mod onnx_empty;
 mod onnx_numbers;
 mod onnx_resize;
 mod onnx_rules;
+mod onnxruntime_fusions;
 mod onnxruntime_models;
 mod open_streams;
 mod own_allocators;

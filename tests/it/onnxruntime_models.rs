@@ -12,17 +12,17 @@ use serde_json::json;
 
 use crate::batch_rows::load;
 
-fn backend() -> Option<Box<dyn Backend>> {
+pub(crate) fn backend() -> Option<Box<dyn Backend>> {
     let library = crate::models::onnxruntime()?;
     let settings = json!({ "library": library, "sessions": 1 });
     Some("onnxruntime".parse::<BackendName>().expect("known").open(&settings, Path::new("")).expect("opened"))
 }
 
-fn floats(shape: &[u32], values: &[f32]) -> Tensor {
+pub(crate) fn floats(shape: &[u32], values: &[f32]) -> Tensor {
     Tensor::new(shape.to_vec(), TensorType::Fp32, values.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
-fn run(model: &dyn Model, inputs: &[Tensor]) -> Vec<f32> {
+pub(crate) fn run(model: &dyn Model, inputs: &[Tensor]) -> Vec<f32> {
     let (_, output) = model.run(inputs).unwrap_or_else(|error| panic!("{error}")).remove(0);
     match output.ty {
         TensorType::Fp32 => output.data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),

@@ -10,7 +10,7 @@ mod sizes;
 
 use std::collections::HashMap;
 
-use rten_onnx::onnx::{GraphProto, NodeProto, ValueInfoProto};
+use rten_onnx::onnx::{GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
 use crate::external;
 use crate::node::{self, Attributes, Edit};
@@ -127,6 +127,10 @@ fn check(graph: &GraphProto) -> Result<(), Rejected> {
             Some("SplitToSequence") if node.input(1).is_some() && node.int_or("keepdims", 1) == 0 => {
                 Some("removes a dimension with `keepdims = 0` although the sizes of the parts are given")
             }
+            Some("Slice") if ends_backwards_at_the_largest(node, graph) => Some(
+                "slices backwards to the first element if the end is the largest integer, and its shape inference to the \
+                 last one: give the least integer, or the number before the end",
+            ),
             Some("Attention") if node.input(6).is_some() => Some("does not support `nonpad_kv_seqlen` with a mask"),
             _ => None,
         };
@@ -149,14 +153,27 @@ fn is_single(name: &str, graph: &GraphProto) -> bool {
     constant.map_or(!is_input, |constant| constant.dims.iter().product::<i64>() == 1)
 }
 
+/// The constant of a name, by the constants and the nodes of its graph.
+fn constant<'a>(name: &str, graph: &'a GraphProto) -> Option<&'a TensorProto> {
+    let constant = graph.initializer.iter().find(|constant| constant.name.as_deref() == Some(name));
+    let inner = || graph.node.iter().find(|node| node.output(0) == Some(name))?.attribute("value")?.t.as_ref();
+    constant.or_else(inner)
+}
+
+/// True if a `Slice` has a negative step, and the largest integer as its end. ONNX clamps it to the last element.
+fn ends_backwards_at_the_largest(node: &NodeProto, graph: &GraphProto) -> bool {
+    let integers = |index: usize| node.input(index).and_then(|name| constant(name, graph)).and_then(tensor::integers);
+    let (Some(ends), Some(steps)) = (integers(2), integers(4)) else { return false };
+    let is_largest = |end: i64| end == i64::MAX || end == i64::from(i32::MAX);
+    ends.iter().zip(&steps).any(|(&end, &step)| step < 0 && is_largest(end))
+}
+
 /// True if a `Resize` aligns corners and its scales are not whole numbers, or not constant.
 fn rounds_sizes(node: &NodeProto, graph: &GraphProto) -> bool {
     if node.text_or("coordinate_transformation_mode", "half_pixel") != "align_corners" || node.input(3).is_some() {
         return false;
     }
     let Some(name) = node.input(2) else { return false };
-    let constant = graph.initializer.iter().find(|constant| constant.name.as_deref() == Some(name));
-    let inner = || graph.node.iter().find(|node| node.output(0) == Some(name))?.attribute("value")?.t.as_ref();
-    let scales = constant.or_else(inner).and_then(tensor::floats);
+    let scales = constant(name, graph).and_then(tensor::floats);
     scales.is_none_or(|scales| scales.iter().any(|scale| scale.fract() != 0.0))
 }

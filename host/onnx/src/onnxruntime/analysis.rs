@@ -1,14 +1,17 @@
 //! What decides how onnxruntime may run a model: the divisions of integers, and the nodes that round data.
 
+mod calls;
+mod constants;
 mod data;
+mod ranks;
 
 use std::collections::{HashMap, HashSet};
 
-use rten_onnx::onnx::{DataType, GraphProto, NodeProto, TensorProto};
+use rten_onnx::onnx::{DataType, GraphProto, NodeProto};
 
 use super::functions::{self, Function};
 use crate::infer;
-use crate::node::{self, Attributes, Edit};
+use crate::node::{self, Edit};
 use crate::types::{Info, Values};
 
 /// What the analysis found in a graph. Nodes are counted in the order of the file.
@@ -59,6 +62,8 @@ pub(crate) struct Analysis {
     opset: i64,
     /// Values that depend on the elements of inputs, not only on their sizes.
     data: HashSet<String>,
+    /// The inputs of the model.
+    inputs: HashSet<String>,
     /// Means over axes that are not kept, see [`Analysis::squeezes_means`].
     means: HashSet<String>,
     /// True if numbers are rounded to integers or compared, so that the smallest difference can change the answer.
@@ -66,6 +71,12 @@ pub(crate) struct Analysis {
     /// True if a number is centred or scaled with a mean over axes that are not kept. onnxruntime mistakes it for a
     /// normalisation, which keeps them.
     pub(crate) squeezes_means: bool,
+    /// True if a constant or an input can give a result more dimensions than the computed number has.
+    pub(crate) adds_dimensions: bool,
+    /// True if a product of integers has a vector among its operands, or may have one.
+    pub(crate) multiplies_integer_vectors: bool,
+    /// True if a scale or an offset may be shorter than the dimension that a normalisation normalises.
+    pub(crate) has_short_scales: bool,
     /// True if a request can make a run longer without larger inputs.
     pub(crate) time_depends_on_values: bool,
     /// The names of all values, which new names must differ from.
@@ -83,10 +94,6 @@ pub(crate) struct Analysis {
     pub(super) problem: Option<String>,
 }
 
-/// Functions may not call themselves (ONNX, "Functions"); no model needs deeper calls.
-const MOST_DEPTH: usize = 32;
-/// The nodes of functions, counted again for each call.
-const MOST_WORK: usize = 300_000;
 /// The operator set from which on `Equal` compares numbers of all types.
 const COMPARES_ALL: i64 = 11;
 /// The operator set from which on operators of two values broadcast by themselves.
@@ -105,7 +112,7 @@ impl Analysis {
         for constant in &graph.initializer {
             let name = constant.name.as_deref().unwrap_or_default();
             self.names.insert(name.to_owned());
-            values.insert(name, constant_info(constant));
+            values.insert(name, constants::info(constant));
         }
         for input in &graph.input {
             let name = input.name.as_deref().unwrap_or_default();
@@ -113,6 +120,9 @@ impl Analysis {
             // A body gets its inputs from its operator, also where the file has a constant of the same name.
             if self.nested > 0 || graph.initializer.iter().all(|constant| constant.name.as_deref() != Some(name)) {
                 values.insert(name, Info { sizes: None, ..Info::declared(input) });
+                if self.nested == 0 {
+                    self.inputs.insert(name.to_owned());
+                }
                 self.data.insert(name.to_owned());
             }
         }
@@ -135,6 +145,7 @@ impl Analysis {
                 }
             }
             self.follow_data(node, &values);
+            self.follow_ranks(node, &values);
             if let Some(division) = self.division(node, &values, &declared) {
                 if division.ty.is_none() && self.opset < COMPARES_ALL {
                     let (name, opset) = (node::title(node), self.opset);
@@ -184,7 +195,7 @@ impl Analysis {
             return vec![Info::unknown(); node.output.len()];
         }
         match operator {
-            "Constant" => vec![constant_node(node)],
+            "Constant" => vec![constants::of_node(node)],
             "If" => {
                 (0..node.output.len()).map(|index| of(inner.iter().find_map(|branch| *branch.get(index)?))).collect()
             }
@@ -198,69 +209,6 @@ impl Analysis {
             "HannWindow" | "HammingWindow" | "BlackmanWindow" | "MelWeightMatrix" => vec![of(None); node.output.len()],
             _ => infer::outputs(node, self.opset, values),
         }
-    }
-
-    /// Analyses the bodies of a function for a call. Returns the types of the outputs; `None` for another operator. The
-    /// parser does not read which overload a node calls, so it may be any of them.
-    fn call(&mut self, node: &NodeProto, values: &Values) -> Option<Vec<Option<DataType>>> {
-        let is_called = |function: &Function| {
-            Some(function.domain.as_str()) == node.domain.as_deref()
-                && Some(function.name.as_str()) == node.op_type.as_deref()
-        };
-        let overloads: Vec<usize> = (0..self.functions.len()).filter(|&at| is_called(&self.functions[at])).collect();
-        let mut types: Option<Vec<Option<DataType>>> = None;
-        for index in overloads {
-            let of_body = self.call_one(index, node, values)?;
-            types = Some(match types {
-                None => of_body,
-                Some(types) => types.iter().zip(&of_body).map(|(&one, &other)| one.filter(|_| one == other)).collect(),
-            });
-        }
-        types
-    }
-
-    /// Analyses the functions that no node calls, as far as this analysis sees.
-    pub(super) fn uncalled(&mut self) {
-        for index in 0..self.functions.len() {
-            if !self.functions[index].is_called {
-                let node = node::new(&self.functions[index].name, &[], &self.functions[index].name);
-                self.call_one(index, &node, &Values::default());
-            }
-        }
-    }
-
-    fn call_one(&mut self, index: usize, node: &NodeProto, values: &Values) -> Option<Vec<Option<DataType>>> {
-        self.functions[index].is_called = true;
-        self.work = self.work.saturating_add(work(&self.functions[index].body));
-        if self.depth >= MOST_DEPTH || self.work > MOST_WORK {
-            let name = node::title(node);
-            self.problem.get_or_insert(format!(
-                "node `{name}` calls a function, and the functions of the model call each other too deeply or too often \
-                 (at most {MOST_DEPTH} calls deep and {MOST_WORK} nodes in all calls): export the model without functions"
-            ));
-            return None;
-        }
-        let function = &mut self.functions[index];
-        let (mut body, opset) = (std::mem::take(&mut function.body), function.opset);
-        let mut given = Values::default();
-        for (formal, actual) in body.input.iter().zip(&node.input) {
-            let info = values.get(actual).cloned().unwrap_or_else(Info::unknown);
-            given.insert(formal.name.as_deref().unwrap_or_default(), info);
-        }
-        // The inputs are removed from the body, so that their declarations do not replace what is known about them. All
-        // of them depend on the request.
-        let inputs = std::mem::take(&mut body.input);
-        self.data.extend(inputs.iter().filter_map(|input| input.name.clone()));
-        let outer = std::mem::replace(&mut self.opset, opset);
-        self.depth += 1;
-        let found = self.graph(&body, &given);
-        self.depth -= 1;
-        self.opset = outer;
-        body.input = inputs;
-        let function = &mut self.functions[index];
-        function.body = body;
-        function.found.join(&found);
-        Some(found.outputs)
     }
 
     /// The node as one that may not get a size of 0.
@@ -336,40 +284,4 @@ fn keeps_elements(node: &NodeProto) -> bool {
     ];
     let is_known = node::is_standard(node.domain.as_deref()) || node.domain.as_deref() == Some("com.microsoft");
     is_known && node.op_type.as_deref().is_some_and(|operator| KEEPING.contains(&operator))
-}
-
-/// The work of one walk through the body of a function: its nodes, and for each graph in them the values around it.
-fn work(body: &GraphProto) -> usize {
-    let inner = |node: &NodeProto| -> usize {
-        let graphs = node.attribute.iter().filter_map(|attribute| attribute.g.as_ref());
-        graphs.map(|graph| body.node.len() + work(graph)).sum()
-    };
-    1 + body.node.iter().map(|node| 1 + inner(node)).sum::<usize>()
-}
-
-/// What is known about a constant. The elements matter for integers only.
-fn constant_info(tensor: &TensorProto) -> Info {
-    let is_filled = !tensor.dims.contains(&0);
-    match tensor.data_type {
-        Some(DataType::INT32 | DataType::INT64) => Info { is_filled, ..Info::constant(tensor) },
-        ty => Info { is_filled, ..Info::of_type(ty, None) },
-    }
-}
-
-fn constant_node(node: &NodeProto) -> Info {
-    let ints = |values: &[i64]| Info {
-        constant: Some(values.iter().map(|&value| value as f64).collect()),
-        ..Info::of_type(Some(DataType::INT64), None)
-    };
-    if let Some(tensor) = node.attribute("value").and_then(|value| value.t.as_ref()) {
-        return constant_info(tensor);
-    }
-    if let Some(value) = node.int("value_int") {
-        return ints(&[value]);
-    }
-    if let Some(values) = node.ints("value_ints") {
-        return ints(values);
-    }
-    let is_number = node.attribute("value_float").is_some() || node.attribute("value_floats").is_some();
-    Info::of_type(is_number.then_some(DataType::FLOAT), None)
 }
