@@ -180,3 +180,27 @@ fn what_the_user_states_must_fit_the_model() {
     assert_eq!(again.status.code(), Some(1));
     assert!(crate::cli::text(&again.stderr).contains("is already there"), "{}", crate::cli::text(&again.stderr));
 }
+
+#[test]
+fn weights_behind_a_link_that_leaves_the_folder_are_refused() {
+    let site = TempDir::new().expect("a folder");
+    let (models, folder) = (site.path().join("models"), site.path().join("made"));
+    std::fs::create_dir(&models).expect("created");
+    let shape = [Some(1), Some(3), Some(8), Some(8)];
+    let model = Onnx::new(13)
+        .input("x", &shape)
+        .stored("w", &[1], rten_onnx::onnx::DataType::FLOAT, "w.bin")
+        .node("Add", &["x", "w"], "y", &[])
+        .output("y", &shape);
+    let path = models.join("model.onnx");
+    std::fs::write(&path, model.bytes()).expect("written");
+    std::fs::write(site.path().join("secret.bin"), 1.0_f32.to_le_bytes()).expect("written");
+    std::os::unix::fs::symlink(site.path().join("secret.bin"), models.join("w.bin")).expect("linked");
+    let output = init(&path, &folder, &[]);
+    let failed = text(&output.stderr);
+    assert!(
+        !output.status.success() && failed.contains("w.bin is a link to a file outside of the model's"),
+        "{failed}"
+    );
+    assert!(!folder.exists(), "nothing is made");
+}

@@ -116,3 +116,12 @@ pub fn folder_id(path: &Path) -> io::Result<FolderId> {
         false => Err(io::ErrorKind::NotADirectory.into()),
     }
 }
+
+/// Returns true if a file is not in the folder, for example because it is a link. A file that does not exist is not
+/// outside; reading it fails.
+pub fn is_outside(folder: &Path, file: &Path) -> bool {
+    // The folder of a path without a folder is the working directory, which only "." names.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let Ok(target) = file.canonicalize() else { return false };
+    !folder.canonicalize().is_ok_and(|folder| target.starts_with(&folder))
+}

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::file_store_error::FileStoreError;
 use crate::base::allocator::trim;
+use crate::base::files::is_outside;
 use crate::base::process::resident_memory;
 use crate::config::{self, Config};
 use crate::records::metrics::{BatchMetrics, ModelMemory};
@@ -149,15 +150,6 @@ fn load_on_cpu(backend: &dyn Backend, source: ModelSource) -> Result<Option<Box<
     }
     let source = ModelSource { device: Device::Cpu, options: BTreeMap::new(), ..source };
     backend.load(&source).map(Some)
-}
-
-/// Returns true if a file is not in the folder, for example because it is a link. A file that does not exist is not
-/// outside; reading it fails.
-fn is_outside(folder: &Path, file: &Path) -> bool {
-    // The folder of a path without a folder is the working directory, which only "." names.
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let Ok(target) = file.canonicalize() else { return false };
-    !folder.canonicalize().is_ok_and(|folder| target.starts_with(&folder))
 }
 
 impl FileStore {

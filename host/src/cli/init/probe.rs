@@ -9,6 +9,7 @@ use plimsoll_runtime::tensor::{Tensor, TensorType};
 use serde_json::Value;
 
 use super::image_input::ImageInput;
+use crate::base::files::is_outside;
 use crate::cli::error::Error;
 
 /// An output, as one run returned it.
@@ -56,7 +57,19 @@ impl ModelFiles {
         let bytes = read(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let external = external_files(&bytes).map_err(Error::failed)?;
-        let external = external.into_iter().map(|name| Ok((name.clone(), read(&folder.join(name))?)));
+        let external = external.into_iter().map(|name| {
+            let weights = folder.join(&name);
+            // The server refuses such a model, too.
+            if is_outside(folder, &weights) {
+                return Err(Error::Failed(format!(
+                    "{} stores weights in another file: {} is a link to a file outside of the model's folder; store the \
+                     file itself there",
+                    path.display(),
+                    weights.display()
+                )));
+            }
+            Ok((name, read(&weights)?))
+        });
         Ok(Self { path: path.to_owned(), bytes, external: external.collect::<Result<_, Error>>()? })
     }
 }
