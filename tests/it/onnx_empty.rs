@@ -83,6 +83,35 @@ async fn a_normalization_of_no_elements_is_refused_with_the_node() {
     }
 }
 
+/// Engines give 0, NaN or negative infinity.
+#[tokio::test]
+async fn the_mean_and_the_largest_of_no_elements_are_refused_with_the_node() {
+    for size in [None, Some(0)] {
+        let of = |operator: &str| {
+            let model = Onnx::new(13).input("x", &[Some(1), Some(2), size, Some(2)]).node(operator, &["x"], "y", &[]);
+            let model = if operator == "ReduceMean" { model.with_lists(&[("axes", &[2])]) } else { model };
+            model.output("y", &[Some(1), Some(2), Some(1), None])
+        };
+        for (name, backend) in backends() {
+            for operator in ["ReduceMean", "GlobalAveragePool", "GlobalMaxPool"] {
+                let none = floats(&[1, 2, 0, 2], &[]);
+                let error = run(&*backend, &of(operator), &[("x", none)]).await.expect_err("refused");
+                for part in ["node `node_y`", operator, "without elements"] {
+                    assert!(error.contains(part), "{name}: `{part}` in {error}");
+                }
+            }
+        }
+    }
+    for (name, backend) in backends() {
+        let mean = Onnx::new(13).input("x", &[None, Some(2)]).node("ReduceMean", &["x"], "y", &[]);
+        let mean = mean.with_lists(&[("axes", &[1])]).output("y", &[None, Some(1)]);
+        let output = run(&*backend, &mean, &[("x", floats(&[0, 2], &[]))]).await.expect("no means");
+        assert_eq!(output.dimensions, [0, 1], "{name}");
+        let output = run(&*backend, &mean, &[("x", floats(&[1, 2], &[1.0, 2.0]))]).await.expect("a mean");
+        assert_eq!(output.data, floats(&[1, 1], &[1.5]).data, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn parts_of_stated_sizes_that_drop_their_axis_are_rejected() {
     let part = |keeps: i64| {

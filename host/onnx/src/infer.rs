@@ -4,7 +4,7 @@ use rten_onnx::onnx::{DataType, NodeProto};
 
 use crate::node::{Attributes, Edit};
 use crate::types::{Info, MOST_DIMENSIONS, Values};
-use crate::{bounds, fold, special, stated};
+use crate::{bounds, fold, half, special, stated};
 
 /// What is known about the outputs of a node of the standard operator set, in order. `If` and `Loop` are not handled
 /// here.
@@ -20,6 +20,7 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
     let is_constant = |name: &String| values.get(name).is_some_and(|info| info.is_constant);
     first.is_constant = inputs().count() > 0 && inputs().all(is_constant) && !operator.starts_with("Random");
     first.ty = first_type(node, operator, values);
+    let is_inexact_half = half::is_inexact(node, operator, first.ty, values);
     first.bound = bounds::largest(node, operator, values);
     first.never_negative = special::never_negative(node, operator, values);
     let special = special::outputs(node, operator, values);
@@ -46,6 +47,7 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
     for output in &mut outputs {
         (output.may_be_nan, output.may_be_infinite) = special;
         output.is_dependent = is_dependent;
+        output.is_inexact_half = is_inexact_half;
         output.is_data = is_data;
     }
     for (index, output) in outputs.iter_mut().enumerate().skip(1) {

@@ -32,6 +32,7 @@ mod claims;
 mod description;
 mod external;
 mod fold;
+mod half;
 mod infer;
 mod node;
 mod onnxruntime;

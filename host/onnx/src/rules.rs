@@ -12,9 +12,11 @@ mod functions;
 mod fusion;
 mod growth;
 mod guard;
+mod half;
 mod integers;
 mod kinds;
 mod nan;
+mod parts;
 mod quantize;
 mod range;
 mod reduce;
@@ -23,12 +25,13 @@ mod resize;
 mod select;
 mod shape;
 mod softmax;
+mod values;
 mod windows;
 
-use rten_onnx::onnx::{DataType, NodeProto, TensorProto, ValueInfoProto};
+use rten_onnx::onnx::{DataType, NodeProto, TensorProto};
 
 use crate::node::{self, Attributes, Edit};
-use crate::rejected::{OTHER_BACKEND, Reason, Rejected};
+use crate::rejected::Reason;
 use crate::site::Site;
 use crate::tensor;
 use crate::types::Info;
@@ -38,6 +41,7 @@ pub(crate) use guard::{CHECK, MOST_ROUNDS};
 pub use guard::{TOO_LARGE, too_large};
 pub(crate) use kinds::check_result;
 use kinds::{ANY, FLOATS, Kinds, NUMBERS};
+pub(crate) use values::{check_constant, check_input, check_output, check_type};
 
 /// What replaces a node: the node itself, or others.
 type Replaced = Result<Vec<NodeProto>, Reason>;
@@ -56,6 +60,7 @@ pub(crate) fn apply(node: NodeProto, site: &mut Site) -> Replaced {
     kinds::check(&node, 0, kinds, site)?;
     kinds::check_double(&node, site)?;
     check_floats(&node)?;
+    half::check(&node, site)?;
     integers::check(&node, site)?;
     // The rule takes the node; names and numbers are needed afterwards.
     let original = without_graphs(&node);
@@ -136,11 +141,12 @@ fn rule(operator: &str) -> Option<Rule> {
         "DepthToSpace" => (FLOATS, keep),
         "Expand" => (ANY, shape::expand),
         "EyeLike" | "Flatten" | "Gather" | "GatherElements" | "GatherND" | "Identity" | "Reshape"
-        | "ReverseSequence" | "Size" | "Split" | "Tile" | "Transpose" | "Trilu" => (ANY, keep),
+        | "ReverseSequence" | "Size" | "Tile" | "Transpose" | "Trilu" => (ANY, keep),
         "Scatter" | "ScatterElements" => (ANY, shape::scatter_elements),
         "ScatterND" => (ANY, shape::scatter_nd),
         "Shape" => (ANY, shape::shape),
         "Slice" => (ANY, shape::slice),
+        "Split" => (ANY, parts::split),
         "Squeeze" | "Unsqueeze" => (ANY, shape::axes),
         "Constant" | "ConstantOfShape" => (ANY, keep),
         "Range" => (NUMBERS, range::range),
@@ -214,23 +220,6 @@ fn only_first_output(mut node: NodeProto, site: &mut Site) -> Result<NodeProto, 
     Ok(node)
 }
 
-/// Checks a constant of the model.
-pub(crate) fn check_constant(name: &str, tensor: &TensorProto) -> Result<(), Rejected> {
-    let of = |why: String| Rejected::model(format!("constant `{name}`: {why}; {OTHER_BACKEND}"));
-    let ty = tensor.data_type.unwrap_or(kinds::UNDEFINED);
-    check_type(ty).map_err(|reason| of(format!("{} {}", crate::ENGINE, reason.why)))?;
-    if ty == DataType::DOUBLE
-        && tensor::floats(tensor).is_some_and(|values| values.iter().any(|&value| exceeds_float(value)))
-    {
-        return Err(of("the engine computes DOUBLE as FLOAT, and a value exceeds the range of FLOAT".into()));
-    }
-    Ok(())
-}
-
-fn exceeds_float(value: f64) -> bool {
-    value.is_finite() && (value as f32).is_infinite()
-}
-
 /// Reads a `Constant`, and checks it.
 pub(crate) fn constant(node: &NodeProto) -> Result<Vec<Info>, Reason> {
     let name = node.output(0).unwrap_or_default();
@@ -249,49 +238,4 @@ pub(crate) fn constant(node: &NodeProto) -> Result<Vec<Info>, Reason> {
     };
     check_constant(name, &tensor).map_err(|error| Reason::unsupported(error.to_string()))?;
     Ok(vec![Info::constant(&tensor)])
-}
-
-/// Checks an element type.
-pub(crate) fn check_type(ty: DataType) -> Result<(), Reason> {
-    match ty {
-        DataType::FLOAT
-        | DataType::FLOAT16
-        | DataType::DOUBLE
-        | DataType::INT32
-        | DataType::INT64
-        | DataType::BOOL
-        | DataType::UINT8
-        | DataType::INT8 => Ok(()),
-        other => Err(Reason::unsupported(format!("does not support the element type {}", kinds::name(other)))),
-    }
-}
-
-/// Checks an input of a graph.
-pub(crate) fn check_input(value: &ValueInfoProto, info: &Info, is_main: bool) -> Result<(), Rejected> {
-    check_value("input", value, info, is_main)
-}
-
-/// Checks an output of a graph.
-pub(crate) fn check_output(value: &ValueInfoProto, info: &Info, is_main: bool) -> Result<(), Rejected> {
-    if info.exceeds_32_bits {
-        let name = value.name.as_deref().unwrap_or_default();
-        return Err(Rejected::model(format!(
-            "output `{name}`: {} computes 64-bit integers as 32-bit integers, and a value exceeds them; {OTHER_BACKEND}",
-            crate::ENGINE
-        )));
-    }
-    check_value("output", value, info, is_main)
-}
-
-fn check_value(what: &str, value: &ValueInfoProto, info: &Info, is_main: bool) -> Result<(), Rejected> {
-    let name = value.name.as_deref().unwrap_or_default();
-    let of = |why: &str| Rejected::model(format!("{what} `{name}`: {} {why}; {OTHER_BACKEND}", crate::ENGINE));
-    if let Some(ty) = info.ty {
-        kinds::check_result(ty, what).map_err(|reason| of(&reason.why))?;
-    }
-    let is_other = value.r#type.as_ref().is_some_and(|ty| ty.tensor_type.is_none());
-    if is_main && is_other {
-        return Err(of("supports only tensors here, not sequences, maps or optional values"));
-    }
-    Ok(())
 }

@@ -39,6 +39,8 @@ pub(crate) struct Info {
     pub(crate) may_be_infinite: bool,
     /// True if numbers of a request decide how many elements there are.
     pub(crate) is_dependent: bool,
+    /// True if the engine's numbers can have more digits than the FLOAT16 that the model declares.
+    pub(crate) is_inexact_half: bool,
     /// True if the elements depend on numbers of a request, not only on sizes.
     pub(crate) is_data: bool,
 }
@@ -59,6 +61,7 @@ impl Info {
             may_be_nan: true,
             may_be_infinite: true,
             is_dependent: false,
+            is_inexact_half: false,
             is_data: true,
         }
     }
@@ -108,7 +111,10 @@ impl Info {
 
     /// An input of a subgraph, whose shape and numbers change while a loop runs.
     pub(crate) fn of_body(value: &ValueInfoProto) -> Info {
-        Info { sizes: None, ..Info::declared(value) }
+        let info = Info::declared(value);
+        // A round of a loop can return such numbers.
+        let is_inexact_half = info.ty == Some(DataType::FLOAT16);
+        Info { sizes: None, is_inexact_half, ..info }
     }
 
     /// The number of dimensions that a value states, if it is a list of sizes.

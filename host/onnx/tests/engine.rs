@@ -178,3 +178,74 @@ fn what_exceeds_float16_becomes_infinite() {
     assert_eq!(result[..4], [f32::INFINITY, f32::NEG_INFINITY, 65_504.0, 0.0]);
     assert!(result[4].is_nan());
 }
+
+/// 2049 is 2048 in FLOAT16: another integer, and not larger than 2048.
+#[test]
+fn what_a_rounding_to_float16_decides_is_refused() {
+    let to = |ty: DataType| [("to", i64::from(ty.0))];
+    let half = || node("Cast", &["x"], &["half"], &to(DataType::FLOAT16));
+    let number = || node("Cast", &["half"], &["number"], &to(DataType::FLOAT));
+    let of = |ty: DataType, nodes: Vec<NodeProto>| {
+        let bytes = model(nodes, vec![input("x", ty, 2)], vec![ints("shape", &[1], &[-1])], &[17]);
+        plimsoll_onnx::prepare(bytes, &[]).err().map(|error| error.to_string())
+    };
+    let refused = |ty: DataType, nodes: Vec<NodeProto>| {
+        let error = of(ty, nodes).expect("refused");
+        assert!(error.contains("the rounding to FLOAT16 can decide") && error.contains("node_y"), "{error}");
+    };
+    let integer = |from: &str| node("Cast", &[from], &["y"], &to(DataType::INT64));
+    refused(DataType::FLOAT, vec![half(), integer("half")]);
+    refused(DataType::FLOAT, vec![half(), number(), integer("number")]);
+    refused(DataType::FLOAT, vec![half(), node("Floor", &["half"], &["y"], &[])]);
+    refused(DataType::FLOAT, vec![half(), node("Equal", &["half", "half"], &["y"], &[])]);
+    refused(
+        DataType::FLOAT,
+        vec![half(), node("Reshape", &["half", "shape"], &["flat"], &[]), node("ArgMax", &["flat"], &["y"], &[])],
+    );
+    // Sums of FLOAT16 are rounded, too.
+    refused(DataType::FLOAT16, vec![node("Add", &["x", "x"], &["sum"], &[]), integer("sum")]);
+    assert_eq!(of(DataType::FLOAT16, vec![integer("x")]), None, "FLOAT16 has the numbers of the request");
+    assert_eq!(of(DataType::FLOAT16, vec![node("Neg", &["x"], &["half"], &[]), integer("half")]), None);
+    assert_eq!(of(DataType::BOOL, vec![half(), integer("half")]), None, "FLOAT16 has 0 and 1");
+    assert_eq!(of(DataType::FLOAT, vec![half(), node("Cast", &["half"], &["y"], &to(DataType::FLOAT))]), None);
+}
+
+#[test]
+fn the_last_parts_of_a_split_may_have_no_elements() {
+    let names = ["a", "b", "c", "d"];
+    for (length, expected) in [(6, [2, 2, 2, 0]), (9, [3, 3, 3, 0]), (1, [1, 0, 0, 0]), (0, [0; 4]), (8, [2; 4])] {
+        for (part, expected) in names.iter().zip(expected) {
+            let nodes = vec![
+                node("Split", &["x"], &names, &[("axis", -1), ("num_outputs", 4)]),
+                node("Identity", &[part], &["y"], &[]),
+            ];
+            let bytes = model(nodes, vec![input("x", DataType::FLOAT, 2)], vec![], &[18]);
+            let result = run(bytes, &[("x", row(&vec![1.0; length]))]).expect("computed");
+            assert_eq!(result.shape().to_vec(), [1, expected], "{part} of {length}");
+        }
+    }
+}
+
+#[test]
+fn wrong_and_missing_element_types_are_refused() {
+    let of = |change: fn(&mut GraphProto)| {
+        let bytes = model(vec![node("Relu", &["x"], &["y"], &[])], vec![input("x", DataType::FLOAT, 2)], vec![], &[17]);
+        let mut model = ModelProto::parse_buf(&bytes).expect("a model");
+        change(model.graph.as_mut().expect("a graph"));
+        plimsoll_onnx::prepare(model.write_buf().expect("written"), &[]).err().map(|error| error.to_string())
+    };
+    assert_eq!(of(|_| ()), None);
+    assert_eq!(of(|graph| graph.output[0] = input("y", DataType::FLOAT, 2)), None);
+    let error = of(|graph| graph.output[0] = input("y", DataType::INT64, 2)).expect("refused");
+    assert!(
+        error.contains("output `y`: the file declares the element type INT64, but the model computes FLOAT"),
+        "{error}"
+    );
+    for change in [(|graph| graph.input[0].r#type = None) as fn(&mut GraphProto), |graph| {
+        graph.input[0].r#type =
+            Some(TypeProto { tensor_type: Some(TypeProtoTensor::default()), ..TypeProto::default() })
+    }] {
+        let error = of(change).expect("refused");
+        assert!(error.contains("input `x`: the file declares no element type"), "{error}");
+    }
+}

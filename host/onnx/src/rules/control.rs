@@ -39,7 +39,17 @@ pub(crate) fn join_branches(
             let may_be_infinite = is_loop || all.iter().any(|info| info.may_be_infinite);
             // A request can state how often a loop runs, and so how much it collects or joins.
             let is_dependent = all.iter().any(|info| info.is_dependent) || is_loop && states_rounds;
-            Info { ty: first.ty, rank, bound, may_be_nan, may_be_infinite, is_dependent, ..Info::unknown() }
+            let is_inexact_half = all.iter().any(|info| info.is_inexact_half);
+            Info {
+                ty: first.ty,
+                rank,
+                bound,
+                may_be_nan,
+                may_be_infinite,
+                is_dependent,
+                is_inexact_half,
+                ..Info::unknown()
+            }
         })
         .collect()
 }

@@ -94,7 +94,15 @@ impl Estimate<'_> {
         let inner = operators::inner(node, &inputs);
         let is_empty = inputs.first().is_some_and(|input| input.count() == Some(0));
         let outputs = operators::outputs(node, self.opset, &inputs);
-        if is_empty && matches!(node.op_type.as_deref(), Some("BatchNormalization" | "InstanceNormalization")) {
+        let is_undefined = match node.op_type.as_deref().unwrap_or_default() {
+            "BatchNormalization" | "InstanceNormalization" => true,
+            // The mean and the largest of no elements: 0, NaN or negative infinity, depending on the engine.
+            "ReduceMean" | "GlobalAveragePool" | "GlobalMaxPool" => {
+                outputs.first().is_some_and(|it| it.count() != Some(0))
+            }
+            _ => false,
+        };
+        if is_empty && is_undefined {
             let (name, operator) = (node::title(node).to_owned(), node.op_type.clone().unwrap_or_default());
             self.peaks.empty.get_or_insert((name, operator));
         }
