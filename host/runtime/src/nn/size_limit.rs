@@ -35,7 +35,10 @@ pub(super) struct SizeLimit {
 impl SizeLimit {
     /// `bytes` are the model's file. `None` if it is not an ONNX model, or if its values have the same sizes in every run.
     pub(super) fn new(bytes: &[u8], model: &dyn Model) -> Option<Self> {
-        let is_fixed = |input: &Signature| input.shape.as_ref().is_some_and(|shape| shape.iter().all(Option::is_some));
+        // What follows from no elements is judged, although it is the same in every run.
+        let is_fixed = |input: &Signature| {
+            input.shape.as_ref().is_some_and(|shape| shape.iter().all(|size| size.is_some_and(|size| size > 0)))
+        };
         if model.inputs().iter().all(is_fixed) && !model.properties().time_depends_on_values {
             return None;
         }

@@ -41,6 +41,11 @@ pub(super) fn compare(
         if all.dimensions.first() != Some(&rows) || all.dimensions[1..] != one.dimensions[1..] || all.ty != one.ty {
             return Err(shape(all, rows));
         }
+        // On the CPU, most rows are equal to the last bit.
+        let length = one.data.len();
+        if length == 0 || all.data.get(place * length..(place + 1) * length) == Some(&one.data[..]) {
+            continue;
+        }
         let one = Elements::of(one);
         if let Some((difference, alone, together)) = worst(&one, &Elements::of(all), place * one.len(), is_proven) {
             let (output, row) = (name.clone(), place as u32);
