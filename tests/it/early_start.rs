@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use plimsoll_tests::{TempDir, guests_config, shared_cache};
 
 use crate::served_folder::command;
+use crate::wrapped::{can_run, is_root};
 
 /// How long a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -202,4 +203,82 @@ fn a_limit_of_the_address_space_is_named() {
         assert!(log.contains("`ulimit -v`") && log.contains("remove this limit"), "{log}");
         assert!(!log.contains("panicked") && !log.contains("the plugin crashed"), "{log}");
     }
+}
+
+/// Starts the server by a program that sets a limit, waits for its end, and returns exit code and log.
+fn start_with(wrapper: &[&str], config: &str) -> (Option<i32>, String) {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("plimsoll.toml"), config).expect("written");
+    let log = File::create(folder.path().join("log")).expect("created");
+    let binary = command(folder.path()).get_program().to_owned();
+    let mut command = Command::new(wrapper[0]);
+    command.current_dir(folder.path()).args(&wrapper[1..]).arg(binary);
+    command.args(["serve", "--config", "plimsoll.toml", "--listen", "127.0.0.1:0"]).env_remove("RUST_LOG");
+    let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("the program starts");
+    let mut started = Started { child, folder };
+    (started.exit_code(), started.log())
+}
+
+/// The initial memory of a plugin is in a file without a name.
+#[test]
+fn a_limit_of_file_sizes_is_named_and_is_not_a_fault_of_the_plugin() {
+    let limited = ["prlimit", "--fsize=4096"];
+    if !can_run(&limited) {
+        return;
+    }
+    // The compiled code of the shared cache would be used in place of that file.
+    let (code, log) = start_with(&limited, &guests_config("tester", ""));
+    assert_eq!(code, Some(64), "{log}");
+    assert!(log.contains("an instance cannot start") && log.contains("`ulimit -f`"), "{log}");
+    assert!(!log.contains("crashed") && !log.contains("max_memory"), "{log}");
+}
+
+/// The async runtime panics if it cannot start its threads. Not for root, whom the kernel does not limit.
+#[test]
+fn a_limit_of_threads_is_named() {
+    let user = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups"];
+    let binary = command(std::path::Path::new(".")).get_program().to_str().expect("text").to_owned();
+    if is_root() && !can_run(&[&user[..], &[&binary, "--version"]].concat()) {
+        return;
+    }
+    for limit in ["--nproc=1", "--nproc=2", "--nproc=3", "--nproc=5"] {
+        let limited: Vec<_> = if is_root() { user.to_vec() } else { Vec::new() };
+        let (code, log) = start_with(&[&limited[..], &["prlimit", limit]].concat(), &quick());
+        assert_eq!(code, Some(1), "{limit}: {log}");
+        assert!(log.contains("`ulimit -u`") && !log.contains("panicked"), "{limit}: {log}");
+    }
+}
+
+#[test]
+fn a_small_stack_is_named() {
+    let limited = ["prlimit", "--stack=200000"];
+    if can_run(&limited) {
+        let (code, log) = start_with(&limited, &quick());
+        assert_eq!(code, Some(1), "{log}");
+        assert!(log.contains("`ulimit -s`"), "{log}");
+    }
+}
+
+/// At the edge of the address space no thread can be started.
+#[test]
+fn a_small_address_space_ends_the_start_without_a_panic() {
+    let limited = ["prlimit", "--as=30000000000"];
+    if !can_run(&limited) {
+        return;
+    }
+    let mut has_started = false;
+    for megabytes in (300..700).step_by(20) {
+        let limit = format!("--as={megabytes}000000");
+        let (code, log) = start_with(&["prlimit", &limit], &quick());
+        assert_ne!(code, Some(0), "{limit}: {log}");
+        assert!(!log.contains("panicked"), "{limit}: {log}");
+        // Below this the dynamic linker ends the process.
+        if log.contains("plimsoll: ") {
+            has_started = true;
+            assert!(log.contains("`ulimit -v`"), "{limit}: {log}");
+        } else {
+            assert!(!has_started, "{limit}: no message: {log}");
+        }
+    }
+    assert!(has_started);
 }

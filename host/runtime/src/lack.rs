@@ -1,5 +1,5 @@
-//! A resource that the operating system refuses now: memory, or file descriptors. Then an instance cannot be built or
-//! run, and this says nothing about its plugin.
+//! Something that the operating system refuses now, for example memory or file descriptors. Then an instance cannot be
+//! built or run, and this says nothing about its plugin.
 
 use std::error::Error;
 use std::io;
@@ -17,6 +17,12 @@ pub enum Lack {
     /// module of a component.
     #[error("file descriptors (`ulimit -n`)")]
     Descriptors,
+    /// A file may not become as large as needed. wasmtime keeps the initial memory of a module in a file without a name.
+    #[error("file of the needed size (`ulimit -f`)")]
+    FileSize,
+    /// Anything else.
+    #[error("help of the operating system ({0})")]
+    Other(Errno),
 }
 
 impl Lack {
@@ -28,14 +34,22 @@ impl Lack {
         }
     }
 
-    /// As [`Lack::of`], for an error with its causes.
+    /// What the operating system refused when an instance was compiled, built or run; `None` if the error has another
+    /// cause.
     pub fn in_chain<'a>(chain: impl IntoIterator<Item = &'a (dyn Error + 'static)>) -> Option<Self> {
         chain.into_iter().find_map(|cause| {
             if cause.is::<wasmtime::error::OutOfMemory>() {
                 return Some(Self::Memory);
             }
-            let errno = cause.downcast_ref::<Errno>().copied().and_then(Self::of_errno);
-            errno.or_else(|| cause.downcast_ref::<io::Error>().and_then(Self::of))
+            if let Some(error) = cause.downcast_ref::<io::Error>()
+                && let Some(lack) = Self::of(error)
+            {
+                return Some(lack);
+            }
+            let errno = cause.downcast_ref::<Errno>().copied();
+            let errno = errno.or_else(|| cause.downcast_ref::<io::Error>().and_then(Errno::from_io_error))?;
+            // A guest makes no errors of the operating system.
+            Some(Self::of_errno(errno).unwrap_or(Self::Other(errno)))
         })
     }
 
@@ -45,6 +59,10 @@ impl Lack {
             Self::Memory if getrlimit(Resource::As).current.is_some() => {
                 " (the address space of the host is limited by `ulimit -v`, and each linear memory reserves 4 GiB of it)"
             }
+            Self::FileSize => {
+                " (`ulimit -f` limits the size of the file with the plugin's initial memory; raise it, and start the host \
+                 again)"
+            }
             _ => "",
         }
     }
@@ -53,6 +71,7 @@ impl Lack {
         match errno {
             Errno::NOMEM => Some(Self::Memory),
             Errno::MFILE | Errno::NFILE => Some(Self::Descriptors),
+            Errno::FBIG => Some(Self::FileSize),
             _ => None,
         }
     }
@@ -71,11 +90,13 @@ mod tests {
             (Errno::NOMEM, Some(Lack::Memory)),
             (Errno::MFILE, Some(Lack::Descriptors)),
             (Errno::NFILE, Some(Lack::Descriptors)),
-            (Errno::INVAL, None),
+            (Errno::FBIG, Some(Lack::FileSize)),
+            (Errno::PERM, None),
             (Errno::NOENT, None),
         ] {
-            assert_eq!(of(errno.into()), lack, "{errno}");
-            assert_eq!(of(io(errno).into()), lack, "{errno}");
+            let of_instance = lack.or(Some(Lack::Other(errno)));
+            assert_eq!(of(errno.into()), of_instance, "{errno}");
+            assert_eq!(of(io(errno).into()), of_instance, "{errno}");
             assert_eq!(Lack::of(&io(errno)), lack, "{errno}");
         }
         assert_eq!(of(wasmtime::Trap::UnreachableCodeReached.into()), None);

@@ -5,7 +5,7 @@
 //!   that the binary contains.
 //! - [`oci`]: components in registries. [`secrets`]: random secrets, and files for secrets.
 //! - [`process`]: the memory of the process. [`descriptors`]: the limit of open file descriptors. [`address_space`]:
-//!   the limit of the address space. [`allocator`]: returns freed memory to the operating system.
+//!   the limit of the address space. [`threads`]: the limit of threads. [`allocator`]: returns freed memory to the operating system.
 //! - [`nearest`]: the word that was probably meant. [`object`]: objects of JSON and tables of TOML.
 //! - [`telemetry`]: the log. `line_queue`: the queue of its lines. [`panics`]: counts and logs panics.
 
@@ -24,4 +24,5 @@ pub mod panics;
 pub mod process;
 pub mod secrets;
 pub mod telemetry;
+pub mod threads;
 pub mod watched_files;

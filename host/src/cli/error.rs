@@ -8,7 +8,7 @@ use plimsoll_runtime::text::printable_lines;
 use crate::base::telemetry;
 use crate::config::ConfigError;
 
-/// `EX_USAGE` of sysexits.h: the configuration cannot be served.
+/// `EX_USAGE` of sysexits.h: the configuration cannot be served, also with the limits of the process.
 const EX_USAGE: u8 = 64;
 
 /// `plimsoll leak` is inconclusive. clap uses the same code for wrong arguments.
@@ -21,6 +21,9 @@ pub(in crate::cli) enum Error {
     Config(#[from] ConfigError),
     #[error("{0}")]
     Failed(String),
+    /// A limit of the process leaves no room to serve.
+    #[error("{0}")]
+    Limit(String),
     /// `plimsoll leak` cannot say whether there is a leak (1) or not (0).
     #[error("{0}")]
     Inconclusive(String),
@@ -42,7 +45,7 @@ impl Error {
         // The message may contain texts of plugins, registries and servers.
         telemetry::print_line(&printable_lines(&format!("plimsoll: {self}")));
         match self {
-            Self::Config(_) => ExitCode::from(EX_USAGE),
+            Self::Config(_) | Self::Limit(_) => ExitCode::from(EX_USAGE),
             Self::Failed(_) => ExitCode::FAILURE,
             Self::Inconclusive(_) => ExitCode::from(EX_INCONCLUSIVE),
         }

@@ -5,13 +5,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::commands::Command;
 use super::error::Error;
 use super::{output, signals};
 use crate::base::telemetry::{self, LogFormat};
-use crate::base::{descriptors, panics};
+use crate::base::{address_space, descriptors, panics, threads};
 
 /// How long the process waits for backend threads after the command. A model run cannot be interrupted, so it may still
 /// be active.
@@ -31,10 +30,18 @@ struct Cli {
 /// Parses the arguments, runs the command, and returns its exit code.
 pub fn main() -> ExitCode {
     let noted = signals::note();
+    if let Err(error) = threads::check_stack() {
+        let _ = writeln!(io::stderr(), "plimsoll: {error}");
+        return ExitCode::FAILURE;
+    }
     let cli = Cli::parse();
     if let Err(error) = telemetry::start(cli.log) {
         // Without the thread of the log, this is the only line that is written.
-        let _ = writeln!(io::stderr(), "plimsoll: the thread of the log cannot be started: {error}");
+        let _ = writeln!(
+            io::stderr(),
+            "plimsoll: the thread of the log cannot be started: {error}; raise the limit of threads (`ulimit -u`, `pids` \
+             of the container) or of the address space (`ulimit -v`)"
+        );
         return ExitCode::FAILURE;
     }
     panics::log_panics();
@@ -55,16 +62,20 @@ fn run(command: Command) -> ExitCode {
     if let Err(error) = descriptors::check() {
         return Error::failed(error).report();
     }
+    let is_server = matches!(command, Command::Serve(_));
+    // The async runtime panics if the system refuses a thread.
+    if is_server && let Err(error) = address_space::check() {
+        return Error::Limit(error.to_string()).report();
+    }
+    if let Err(error) = threads::check(is_server) {
+        return Error::failed(error).report();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return Error::Failed(format!("the async runtime cannot be started: {error}")).report(),
     };
-    let result = runtime.block_on(async {
-        // Without a handler, a write beyond the limit of file sizes (`ulimit -f`) ends the process. With one it is an error.
-        let _ = signal(SignalKind::from_raw(libc::SIGXFSZ));
-        command.run().await
-    });
+    let result = runtime.block_on(command.run());
     // Requests that are aborted here still write their log line.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     result.unwrap_or_else(|error| error.report())

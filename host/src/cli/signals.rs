@@ -45,7 +45,8 @@ pub(super) fn note() -> io::Result<()> {
         flag::register(signal, Arc::clone(seen))?;
         flag::register_conditional_default(signal, Arc::clone(&early.ends))?;
     }
-    Ok(())
+    // Without a handler, a write beyond the limit of file sizes (`ulimit -f`) ends the process. With one it is an error.
+    flag::register(libc::SIGXFSZ, Arc::default()).map(drop)
 }
 
 /// From now on signals end the process; a signal that was recorded before ends it at once. Call this for a command that

@@ -133,10 +133,12 @@ mod tests {
     #[test]
     fn only_a_trap_is_a_plugin_that_broke() {
         let errno = |errno: rustix::io::Errno| std::io::Error::from_raw_os_error(errno.raw_os_error());
-        let cases: [(wasmtime::Error, Outcome, &str); 9] = [
+        let cases: [(wasmtime::Error, Outcome, &str); 11] = [
             (errno(rustix::io::Errno::NOMEM).into(), Outcome::NoCapacity, "no memory for an instance"),
             (errno(rustix::io::Errno::MFILE).into(), Outcome::NoCapacity, "no file descriptors (`ulimit -n`)"),
             (errno(rustix::io::Errno::NFILE).into(), Outcome::NoCapacity, "no file descriptors (`ulimit -n`)"),
+            (errno(rustix::io::Errno::FBIG).into(), Outcome::NoCapacity, "`ulimit -f`"),
+            (errno(rustix::io::Errno::PERM).into(), Outcome::NoCapacity, "Operation not permitted"),
             (MemoryLimit { limit: 1, wanted: 2, what: "linear memory" }.into(), Outcome::MemoryLimit, "memory limit"),
             (OutputLimit { given: 2, limit: 1 }.into(), Outcome::OutputLimit, "max_output"),
             (
