@@ -1,4 +1,4 @@
-//! Credentials are sent only to the registries that are named, and a manifest is read up to a limit.
+//! Credentials are sent only to the registries that are named, and manifests and tokens are read up to a limit.
 
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -8,18 +8,26 @@ use plimsoll_tests::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A registry that demands a password, and answers a manifest with `manifest` bytes.
+/// What a registry demands.
+#[derive(Debug, Clone, Copy)]
+enum Demands {
+    Password,
+    /// A token of its own service.
+    Token,
+}
+
+/// A registry that demands a password or a token. It answers a manifest, and a request for a token, with `bytes` bytes.
 struct Registry {
     /// `127.0.0.1:PORT`.
     address: String,
     /// The values of `Authorization` that it received.
     authorizations: Arc<Mutex<Vec<String>>>,
-    /// The bytes of manifests that it could send.
+    /// The bytes of manifests and tokens that it could send.
     sent: Arc<Mutex<u64>>,
 }
 
 impl Registry {
-    async fn start(manifest: u64) -> Self {
+    async fn start(demands: Demands, bytes: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound").to_string();
         let this = Self { address, authorizations: Arc::default(), sent: Arc::default() };
@@ -28,7 +36,7 @@ impl Registry {
             while let Ok((stream, _)) = listener.accept().await {
                 let (authorizations, sent) = (Arc::clone(&authorizations), Arc::clone(&sent));
                 // A client that goes away ends its connection with an error.
-                tokio::spawn(async move { drop(answer(stream, manifest, &authorizations, &sent).await) });
+                tokio::spawn(async move { drop(answer(stream, demands, bytes, &authorizations, &sent).await) });
             }
         });
         this
@@ -38,7 +46,8 @@ impl Registry {
 /// Answers one request and closes the connection.
 async fn answer(
     stream: TcpStream,
-    manifest: u64,
+    demands: Demands,
+    bytes: u64,
     authorizations: &Mutex<Vec<String>>,
     sent: &Mutex<u64>,
 ) -> std::io::Result<()> {
@@ -56,15 +65,24 @@ async fn answer(
         name.eq_ignore_ascii_case("authorization").then(|| value.trim().to_owned())
     });
     authorizations.lock().expect("whole").extend(authorization);
-    if !head.first().is_some_and(|line| line.contains("/manifests/")) {
-        let challenge = "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Basic realm=\"test\"\r\ncontent-length: 0\r\n\
-                         connection: close\r\n\r\n";
+    let is_asked_for = |part: &str| head.first().is_some_and(|line| line.contains(part));
+    if !is_asked_for("/manifests/") && !is_asked_for("/token") {
+        let scheme = match demands {
+            Demands::Password => "Basic realm=\"test\"".to_owned(),
+            Demands::Token => {
+                let address = stream.get_ref().local_addr()?;
+                format!("Bearer realm=\"http://{address}/token\",service=\"test\"")
+            }
+        };
+        let challenge = format!(
+            "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: {scheme}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
         return stream.write_all(challenge.as_bytes()).await;
     }
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {manifest}\r\nconnection: close\r\n\r\n");
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;
     let block = [b' '; 64 << 10];
-    while *sent.lock().expect("whole") < manifest {
+    while *sent.lock().expect("whole") < bytes {
         stream.write_all(&block).await?;
         *sent.lock().expect("whole") += block.len() as u64;
     }
@@ -73,20 +91,32 @@ async fn answer(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_is_read_up_to_a_limit() {
-    let registry = Registry::start(1 << 30).await;
+    let error = too_large(Demands::Password).await;
+    assert!(error.contains("manifest") && error.contains("4194304 bytes"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_read_up_to_a_limit() {
+    let error = too_large(Demands::Token).await;
+    assert!(error.contains("token service") && error.contains("1048576 bytes"), "{error}");
+}
+
+/// The error of a pull from a registry that answers with a gibibyte.
+async fn too_large(demands: Demands) -> String {
+    let registry = Registry::start(demands, 1 << 30).await;
     let reference: OciReference = format!("{}/noop:1", registry.address).parse().expect("a reference");
     let error = pull_as(&reference, 64 << 20, Credentials::basic("user", "password")).await.expect_err("too large");
-    assert!(error.to_string().contains("manifest") && error.to_string().contains("4194304 bytes"), "{error}");
     // The rest fits into the buffers of the connection.
     let sent = *registry.sent.lock().expect("whole");
     assert!(sent < 64 << 20, "{sent} bytes were taken");
+    error.to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_of_the_environment_go_only_to_the_registries_that_are_named() {
     let folder = TempDir::new().expect("a folder");
     let pulled = async |registries: Option<&str>| {
-        let registry = Registry::start(2).await;
+        let registry = Registry::start(Demands::Password, 2).await;
         let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll-under-test"));
         command.args(["plugin", "pull", &format!("oci://{}/noop:1", registry.address)]).current_dir(folder.path());
         command.env("PLIMSOLL_OCI_USERNAME", "user").env("PLIMSOLL_OCI_PASSWORD", "the-secret");

@@ -10,7 +10,7 @@
 //! - [`OciReference`]: the name of an artifact. `parse`: parses it.
 //! - [`Credentials`]: the credentials for a registry.
 //! - [`transfer`]: pull and push. `session`: the requests to one registry.
-//!   `plain_client`: the same on machines without CA certificates. `layout`: the manifest of an artifact.
+//!   `registry_client`: sends them. `layout`: the manifest of an artifact.
 //! - [`error`]: the errors of pull and push. `explain`: makes them of the errors of the client.
 
 pub mod credentials;
@@ -18,8 +18,8 @@ pub mod error;
 mod explain;
 mod layout;
 mod parse;
-mod plain_client;
 pub mod reference;
+mod registry_client;
 mod session;
 pub mod transfer;
 pub mod variables;

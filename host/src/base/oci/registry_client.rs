@@ -1,16 +1,18 @@
-//! A client of registries on this machine over plain HTTP, for machines without CA certificates. `oci-client` cannot be
-//! used there: it always creates a client for HTTPS too, which panics without certificates.
+//! A client of one repository in a registry. `oci-client` is not used for the requests: it reads replies of any size, and
+//! it panics on machines without CA certificates, which a registry on the same machine does not need.
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use oci_client::Reference;
 use oci_client::errors::{DigestError, OciDistributionError, OciEnvelope};
 use oci_client::secrets::RegistryAuth;
 use plimsoll_runtime::identity::digest;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
+use plimsoll_runtime::text::shortened;
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION, WWW_AUTHENTICATE};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
-use super::reference::{OciReference, is_loopback_host};
+use super::reference::is_loopback_host;
 
 type Failure = OciDistributionError;
 
@@ -18,71 +20,94 @@ type Failure = OciDistributionError;
 /// [distribution specification](https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-manifests)
 /// recommends for registries.
 const MAX_MANIFEST: usize = 4 << 20;
+/// Maximum bytes of the reply of a token service.
+const MAX_TOKEN: usize = 1 << 20;
 /// Maximum bytes of the message of an error that are read.
 const MAX_MESSAGE: usize = 64 << 10;
 /// The header with the digest of what the registry sends.
 const DIGEST_HEADER: &str = "docker-content-digest";
 
-/// Returns true if this machine has CA certificates, so that `oci-client` can be used.
-pub(super) fn has_certificates() -> bool {
+/// Returns true if this machine has CA certificates, which HTTPS needs.
+fn has_certificates() -> bool {
     reqwest::Client::builder().build().is_ok()
 }
 
 /// A client of one repository.
-pub(super) struct PlainClient {
+pub(super) struct RegistryClient {
     http: reqwest::Client,
-    /// `http://REGISTRY/v2/`.
+    /// `https://REGISTRY/v2/`.
     api: String,
     repository: String,
+    is_loopback: bool,
+    /// What the registry demands with each request: the credentials, or a token for them.
     access: RegistryAuth,
 }
 
-impl PlainClient {
-    /// Creates a client that has no access yet.
+impl RegistryClient {
+    /// Creates a client that has not authenticated yet. A registry on this machine is used over plain HTTP.
     pub(super) fn new(
-        reference: &OciReference,
+        image: &Reference,
+        is_loopback: bool,
         connect_timeout: Duration,
         read_timeout: Option<Duration>,
-    ) -> Result<Self, Failure> {
-        let mut builder = reqwest::Client::builder().tls_certs_only([]).no_proxy().connect_timeout(connect_timeout);
+    ) -> Result<Self, reqwest::Error> {
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(connect_timeout)
+            .user_agent(concat!("plimsoll/", env!("CARGO_PKG_VERSION")));
+        if is_loopback {
+            // Plain HTTP must not leave this machine.
+            builder = builder.no_proxy();
+            if !has_certificates() {
+                builder = builder.tls_certs_only([]);
+            }
+        }
         if let Some(timeout) = read_timeout {
             builder = builder.read_timeout(timeout);
         }
+        let scheme = if is_loopback { "http" } else { "https" };
         Ok(Self {
             http: builder.build()?,
-            api: format!("http://{}/v2/", reference.registry()),
-            repository: reference.repository().to_owned(),
+            api: format!("{scheme}://{}/v2/", image.resolve_registry()),
+            repository: image.repository().to_owned(),
+            is_loopback,
             access: RegistryAuth::Anonymous,
         })
     }
 
-    /// Authenticates if the registry demands it. `actions` is `pull` or `pull,push`.
+    /// Authenticates as the registry demands. `actions` is `pull` or `pull,push`.
     pub(super) async fn authenticate(&mut self, auth: &RegistryAuth, actions: &str) -> Result<(), Failure> {
         let asked = self.http.get(&self.api).send().await?;
-        if asked.status() == StatusCode::UNAUTHORIZED {
-            let challenge = asked.headers().get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
-            let challenge = challenge.unwrap_or_default().to_owned();
-            self.access = self.authorize(&challenge, auth, actions).await?;
-        }
+        self.access = match (asked.status(), bearer_challenge(asked.headers())) {
+            (StatusCode::UNAUTHORIZED, Some(challenge)) => self.token(&challenge, auth, actions).await?,
+            _ => auth.clone(),
+        };
         Ok(())
     }
 
-    /// What the registry's challenge asks for: the password itself, or a token for it.
-    async fn authorize(&self, challenge: &str, auth: &RegistryAuth, actions: &str) -> Result<RegistryAuth, Failure> {
-        let (scheme, rest) = challenge.split_once(' ').unwrap_or((challenge, ""));
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Ok(auth.clone());
-        }
-        let value = |name: &str| rest.split(',').find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='));
-        let value = |name: &str| value(name).unwrap_or_default().trim_matches('"').to_owned();
-        let realm: Url = value("realm").parse().map_err(|_| Failure::AuthenticationFailure(challenge.to_owned()))?;
-        // The password must not leave this machine over plain HTTP.
-        if !realm.host_str().is_some_and(is_loopback_host) {
-            return Err(Failure::AuthenticationFailure(challenge.to_owned()));
+    /// Returns the token that the service in the challenge gives for the credentials.
+    async fn token(&self, challenge: &str, auth: &RegistryAuth, actions: &str) -> Result<RegistryAuth, Failure> {
+        let named = parameter(challenge, "realm").unwrap_or_default();
+        let realm: Url = named.parse().map_err(|_| {
+            Failure::SpecViolationError(format!("the registry names no token service, but `{}`", shortened(&named)))
+        })?;
+        let is_local = self.is_loopback && realm.host_str().is_some_and(is_loopback_host);
+        if realm.scheme() != "https" && !is_local {
+            return Err(Failure::SpecViolationError(format!(
+                "the token service `{}` is not used, because the password would leave this machine over plain HTTP",
+                shortened(&named)
+            )));
         }
         let scope = format!("repository:{}:{actions}", self.repository);
-        let request = self.http.get(realm).query(&[("service", value("service")), ("scope", scope)]);
-        let reply: serde_json::Value = checked(with_access(request, auth).send().await?).await?.json().await?;
+        let mut query = vec![("scope", scope)];
+        query.extend(parameter(challenge, "service").map(|service| ("service", service)));
+        let reply = checked(with_access(self.http.get(realm).query(&query), auth).send().await?).await?;
+        let (reply, true) = read_bounded(reply, MAX_TOKEN).await? else {
+            return Err(Failure::SpecViolationError(format!(
+                "the reply of the token service has more than {MAX_TOKEN} bytes, the most that is allowed"
+            )));
+        };
+        let reply: serde_json::Value =
+            serde_json::from_slice(&reply).map_err(|error| Failure::RegistryTokenDecodeError(error.to_string()))?;
         let token = reply["token"].as_str().or(reply["access_token"].as_str());
         let token = token
             .ok_or_else(|| Failure::AuthenticationFailure("the reply of the token service has no token".to_owned()))?;
@@ -106,7 +131,8 @@ impl PlainClient {
 
     /// Sends a blob in one request.
     pub(super) async fn push_blob(&self, bytes: Bytes, digest: &str) -> Result<(), Failure> {
-        let begun = checked(self.request(Method::POST, "blobs/uploads/").send().await?).await?;
+        let begun =
+            checked(self.request(Method::POST, "blobs/uploads/").header(CONTENT_LENGTH, 0).send().await?).await?;
         let location = begun.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         // A registry may return a path, or a whole URL.
         let location = begun.url().join(location).map_err(|error| Failure::UrlParseError(error.to_string()))?;
@@ -122,7 +148,31 @@ impl PlainClient {
     }
 }
 
-pub(super) fn with_access(request: RequestBuilder, access: &RegistryAuth) -> RequestBuilder {
+/// The challenge of the scheme `Bearer`, if a registry has one. It may have others beside it.
+fn bearer_challenge(headers: &HeaderMap) -> Option<String> {
+    const SCHEME: &str = "bearer ";
+    let mut challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    challenges.find_map(|challenges| {
+        let at = challenges.to_ascii_lowercase().find(SCHEME)?;
+        Some(challenges[at + SCHEME.len()..].to_owned())
+    })
+}
+
+/// The value of a parameter of a challenge: `name="value", …`.
+fn parameter(challenge: &str, name: &str) -> Option<String> {
+    let mut is_quoted = false;
+    let parameters = challenge.split(|character| {
+        is_quoted ^= character == '"';
+        character == ',' && !is_quoted
+    });
+    let mut values = parameters.filter_map(|parameter| {
+        let (key, value) = parameter.split_once('=')?;
+        key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"').to_owned())
+    });
+    values.next()
+}
+
+fn with_access(request: RequestBuilder, access: &RegistryAuth) -> RequestBuilder {
     match access {
         RegistryAuth::Anonymous => request,
         RegistryAuth::Basic(user, password) => request.basic_auth(user, Some(password)),
@@ -131,7 +181,7 @@ pub(super) fn with_access(request: RequestBuilder, access: &RegistryAuth) -> Req
 }
 
 /// Reads the manifest in a reply, and compares it with the digest that the registry declares.
-pub(super) async fn read_manifest(reply: Response) -> Result<Bytes, Failure> {
+async fn read_manifest(reply: Response) -> Result<Bytes, Failure> {
     let reply = checked(reply).await?;
     let declared = reply.headers().get(DIGEST_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
     match read_bounded(reply, MAX_MANIFEST).await? {
@@ -175,4 +225,24 @@ async fn checked(reply: Response) -> Result<Response, Failure> {
         Ok(envelope) => Failure::RegistryError { envelope, url },
         Err(_) => Failure::ServerError { code: status.as_u16(), url, message },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn challenges_are_parsed() {
+        let mut headers = HeaderMap::new();
+        headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"r\""));
+        assert_eq!(bearer_challenge(&headers), None);
+        let token = r#"bEARER realm="https://a.example/token?a=1,2",Service=registry, scope="x:pull,push""#;
+        headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(token));
+        let challenge = bearer_challenge(&headers).expect("a challenge");
+        let values = ["realm", "service", "scope", "error"].map(|name| parameter(&challenge, name));
+        let values = values.each_ref().map(Option::as_deref);
+        assert_eq!(values, [Some("https://a.example/token?a=1,2"), Some("registry"), Some("x:pull,push"), None]);
+    }
 }
