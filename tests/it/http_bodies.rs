@@ -49,6 +49,21 @@ async fn compressed_images_are_decompressed() {
     assert_eq!((reply.status, reply.code().as_str()), (413, "too_large"), "{}", reply.text);
 }
 
+/// The size of a result is no measure of the work: these bodies are empty.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_has_a_bounded_number_of_members() {
+    let server = Server::start(&plimsoll_tests::guests_config("tester", "")).await;
+    let send = async |members: usize| {
+        let body = gzip(b"").repeat(members);
+        server.send("POST", "/v1/pipelines/p/infer", &[("content-encoding", "gzip")], body).await
+    };
+    let reply = send(16_384).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let reply = send(200_000).await;
+    assert_eq!((reply.status, reply.code().as_str()), (400, "invalid_input"), "{}", reply.text);
+    assert!(reply.text.contains("more than 16384 members"), "{}", reply.text);
+}
+
 /// A form of parts: name, file name, content.
 fn form(parts: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
