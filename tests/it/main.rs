@@ -131,6 +131,7 @@ mod served_folder;
 mod shadow;
 mod shadow_limits;
 mod shared_sessions;
+mod slow_readers;
 mod soak;
 mod start_stop;
 mod stored_model;

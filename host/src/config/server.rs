@@ -42,6 +42,9 @@ pub struct Server {
     /// How long a client may read nothing of its reply; then the reply is cut off.
     #[serde(with = "humantime_serde")]
     pub reply_timeout: Duration,
+    /// Bytes per second that a client must read of its reply, measured over `reply_timeout`, at most 30 s; 0 for no
+    /// minimum. Slower replies are cut off if other replies wait for `reply_budget`.
+    pub reply_min_rate: ByteSize,
     /// Maximum number of open connections; default three quarters of the descriptors that the process may open.
     pub max_connections: Option<u32>,
     /// Maximum number of open streams of gRPC without an end; for a new one, the stream that waits for the longest time
@@ -89,6 +92,8 @@ impl Default for Server {
             budget_wait: Duration::from_secs(3),
             reply_budget: ByteSize::mib(512),
             reply_timeout: Duration::from_secs(30),
+            // Below the rate of a phone with a poor connection.
+            reply_min_rate: ByteSize::kib(32),
             max_connections: None,
             max_streams: 4_096,
             max_caller_concurrency: None,

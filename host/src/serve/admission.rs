@@ -11,6 +11,7 @@ use super::byte_budget::{BudgetError, ByteBudget, Reservation};
 use super::caller_limit::CallerLimit;
 use super::error::{ErrorKind, ServeError};
 use super::fair_slots::{FairSlots, Share, Slot};
+use super::held_reply::SlowReplies;
 use crate::config::Config;
 use crate::deploy::ServedPipeline;
 use crate::records::RequestRecord;
@@ -23,6 +24,8 @@ pub struct Admission {
     bodies: Arc<ByteBudget>,
     uploads: Arc<ByteBudget>,
     replies: Arc<ByteBudget>,
+    /// The replies whose clients are slow.
+    pub(super) slow_replies: Arc<SlowReplies>,
     /// Bytes of bodies that one connection may hold, and bytes of one of them.
     connection: (u64, u64),
     wait: Duration,
@@ -92,11 +95,13 @@ impl Admission {
         let wait = server.budget_wait;
         // A compressed body is in memory twice while it is decompressed.
         let connection = (budget / CONNECTION_PART).max(largest.saturating_mul(2)).min(budget);
+        let replies = ByteBudget::new(server.reply_budget.as_u64(), 0, wait);
         Self {
             bodies: ByteBudget::new(budget, largest, wait),
             // Two components of the maximum size: one is received while another is compiled.
             uploads: ByteBudget::new(plugin.saturating_mul(2), plugin, wait),
-            replies: ByteBudget::new(server.reply_budget.as_u64(), 0, wait),
+            slow_replies: Arc::new(SlowReplies::new(Arc::clone(&replies), server.reply_min_rate.as_u64())),
+            replies,
             connection: (connection, largest),
             wait,
             queue_slots: FairSlots::new(server.max_queue as usize + server.max_concurrency as usize),
@@ -150,6 +155,9 @@ impl Admission {
     ) -> Poll<Result<(), Overloaded>> {
         // A reply that is larger than the budget may take all of it.
         let grown = reservation.poll_grow(context, bytes.min(self.replies.total()));
+        if grown.is_pending() {
+            self.slow_replies.make_room();
+        }
         grown.map_err(|_| Overloaded::Budget("the byte budget for replies (`server.reply_budget`)"))
     }
 

@@ -53,6 +53,11 @@ impl ByteBudget {
         self.total
     }
 
+    /// Returns true if a reservation waits for bytes.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.lock().has_waiting()
+    }
+
     /// An empty reservation. It is younger than all others.
     pub fn reserve(self: &Arc<Self>) -> Reservation {
         let age = self.next_age.fetch_add(1, Relaxed);

@@ -14,7 +14,8 @@
 //! - [`client`]: the address and name of the client of a request. `entrance`: what is checked before a request is routed.
 //!   [`part`]: the routes of an address.
 //! - `connection_limit`: the bound on open connections. `open_connection`: an open connection and what its
-//!   requests wait for. `reply_body`: the limits on replies.
+//!   requests wait for. `reply_body`: the limits on replies. `held_reply`: the bytes that a client has not
+//!   read, and how fast it reads.
 //!   `stream_limit`: the bound on streams without an end.
 //! - [`shadow`]: runs of shadow chips.
 //! - `blocking`: work that leaves the async workers.
@@ -42,6 +43,7 @@ pub mod fair_slots;
 pub mod grpc;
 mod handler_panics;
 pub mod headers;
+mod held_reply;
 pub mod http;
 pub mod keys;
 mod linger;

@@ -2,7 +2,8 @@
 //!
 //! If the server has no room for new connections, it closes those for which it does nothing. A request does not keep its
 //! connection open for ever: an endless stream without a message (`Watch` of `grpc.health.v1`, an idle `ModelStreamInfer`)
-//! waits for the server or the client, and a reply of any size may wait for a client that does not read it.
+//! waits for the server or the client, and a reply of any size may wait for a client that does not read it, or reads it
+//! slowly.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
@@ -26,6 +27,8 @@ pub(super) struct RunningState {
     connection: Weak<OpenConnection>,
     /// Its reply was cut off, because the client does not read it.
     is_cut_off: AtomicBool,
+    /// The client reads its reply below the minimum rate (`server.reply_min_rate`).
+    is_slow: AtomicBool,
     /// The head of its reply has been created, so the request itself is answered, except for messages of a stream.
     is_replying: AtomicBool,
     /// A stream of request messages has one in progress.
@@ -43,6 +46,7 @@ impl RunningState {
         Self {
             connection,
             is_cut_off: AtomicBool::new(false),
+            is_slow: AtomicBool::new(false),
             is_replying: AtomicBool::new(false),
             has_message: AtomicBool::new(false),
             is_sent: AtomicBool::new(false),
@@ -53,7 +57,8 @@ impl RunningState {
 
     /// Returns true if the server does nothing for the request, and the connection may close.
     pub(super) fn is_idle(&self) -> bool {
-        if self.is_cut_off.load(Relaxed) {
+        // A client could keep its connection for ever if it read a few bytes of its reply now and then.
+        if self.is_cut_off.load(Relaxed) || self.is_slow.load(Relaxed) {
             return true;
         }
         if !self.is_replying.load(Relaxed) {
@@ -85,6 +90,11 @@ impl RunningState {
     /// A message of a stream begins, or its handling is complete.
     pub(super) fn set_message(&self, has_message: bool) {
         self.has_message.store(has_message, Relaxed);
+    }
+
+    /// The client reads its reply below the minimum rate, or no longer does.
+    pub(super) fn set_slow(&self, is_slow: bool) {
+        self.is_slow.store(is_slow, Relaxed);
     }
 
     /// Marks the request as cut off, and tells the connection to close after its other requests. HTTP/2 has no other way:

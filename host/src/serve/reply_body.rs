@@ -1,10 +1,11 @@
 //! The bodies of large replies. Their bytes count against `server.reply_budget` until they are sent, and a reply is cut
-//! off if the client reads nothing of it for `server.reply_timeout`.
+//! off if the client reads nothing of it for `server.reply_timeout`, or reads it slowly while other replies need the bytes
+//! (`held_reply`).
 //!
-//! The timer runs in a separate task, because hyper does not poll the body while the client reads nothing.
+//! The client is observed by a separate task, because hyper does not poll the body while the client reads nothing.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use tokio::task::JoinHandle;
 
 use super::admission::Admission;
 use super::byte_budget::Reservation;
-use super::open_connection::{Running, RunningState};
+use super::held_reply::{self, HeldReply, Piece};
+use super::open_connection::Running;
 use super::refusal::RefusalFormat;
 
 /// hyper gets a reply in pieces of at most this many bytes, so that the rest of it stays in the budget.
@@ -27,13 +29,6 @@ const SMALL: usize = PIECE;
 /// The same for HTTP/2, of which a connection has up to 256 at a time. The first two pieces have this size, and hyper keeps no
 /// more of a reply for a client that allows a single byte.
 const SMALL_OF_HTTP2: usize = 1 << 10;
-/// How many times the timer checks the client within the time-out.
-const LOOKS: u32 = 4;
-
-/// A reply that the client does not read.
-#[derive(Debug, thiserror::Error)]
-#[error("the client read nothing of its reply for {0:?} (`server.reply_timeout`)")]
-struct Unread(Duration);
 
 /// The most bytes of a reply or a frame that are not counted.
 fn small(is_http2: bool) -> usize {
@@ -96,68 +91,13 @@ struct ReplyBody {
 
 /// A large frame that is being sent.
 struct Held {
-    /// Bytes of the first two pieces.
-    first: usize,
-    rest: Arc<Rest>,
-    timer: JoinHandle<()>,
-}
-
-/// The bytes that are left; `None` if the reply was cut off.
-type Rest = Mutex<Option<Unsent>>;
-
-struct Unsent {
-    bytes: Bytes,
-    /// Pieces that were taken so far.
-    taken: u64,
-    _reserved: Reservation,
-}
-
-fn lock(rest: &Rest) -> MutexGuard<'_, Option<Unsent>> {
-    rest.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Held {
-    fn new(bytes: Bytes, reserved: Reservation, timeout: Duration, first: usize, mark: Arc<RunningState>) -> Self {
-        let rest = Arc::new(Mutex::new(Some(Unsent { bytes, taken: 0, _reserved: reserved })));
-        let timer = tokio::spawn(cut_off(Arc::downgrade(&rest), timeout, mark));
-        Self { first, rest, timer }
-    }
-
-    /// Takes the next piece, and returns whether it is the last one. `None` if the reply was cut off.
-    fn take(&self) -> Option<(Bytes, bool)> {
-        let mut rest = lock(&self.rest);
-        let unsent = rest.as_mut()?;
-        // hyper takes one piece more than the client allows.
-        let piece = if unsent.taken < 2 { self.first } else { PIECE };
-        unsent.taken += 1;
-        let piece = unsent.bytes.split_to(unsent.bytes.len().min(piece));
-        let is_last = unsent.bytes.is_empty();
-        // hyper may keep the last piece for long. A slice of the reply would keep all of it in memory, uncounted.
-        Some((if is_last { Bytes::copy_from_slice(&piece) } else { piece }, is_last))
-    }
+    reply: Arc<HeldReply>,
+    observer: JoinHandle<()>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.timer.abort();
-    }
-}
-
-/// Drops the bytes of a reply when the client has read nothing for the time-out. The connection closes then.
-async fn cut_off(rest: Weak<Rest>, timeout: Duration, mark: Arc<RunningState>) {
-    let (mut seen, mut idle) = (0, 0);
-    loop {
-        tokio::time::sleep(timeout / LOOKS).await;
-        let Some(rest) = rest.upgrade() else { return };
-        let mut rest = lock(&rest);
-        let Some(unsent) = rest.as_ref() else { return };
-        (idle, seen) = (if unsent.taken == seen { idle + 1 } else { 0 }, unsent.taken);
-        if idle == LOOKS {
-            tracing::warn!(bytes = unsent.bytes.len(), "a reply was cut off: {}", Unread(timeout));
-            *rest = None;
-            mark.cut_off();
-            return;
-        }
+        self.observer.abort();
     }
 }
 
@@ -187,13 +127,14 @@ impl ReplyBody {
         let this = self;
         loop {
             if let Some(held) = &this.held {
-                let Some((piece, is_last)) = held.take() else {
-                    return Poll::Ready(Some(Err(axum::Error::new(Unread(this.timeout)))));
+                let Piece { bytes, is_last } = match held.reply.take(this.small, PIECE) {
+                    Ok(piece) => piece,
+                    Err(why) => return Poll::Ready(Some(Err(axum::Error::new(why)))),
                 };
                 if is_last {
                     this.held = None;
                 }
-                return Poll::Ready(Some(Ok(this.sent(Frame::data(piece)))));
+                return Poll::Ready(Some(Ok(this.sent(Frame::data(bytes)))));
             }
             if let Some(reservation) = &mut this.reserving {
                 let bytes = this.next.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
@@ -222,7 +163,10 @@ impl ReplyBody {
     }
 
     fn hold(&self, data: Bytes, reserved: Reservation) -> Held {
-        Held::new(data, reserved, self.timeout, self.small, Arc::clone(self.running.state()))
+        let reply = HeldReply::new(data, reserved, Arc::clone(self.running.state()));
+        let slow = Arc::clone(&self.admission.slow_replies);
+        let observer = tokio::spawn(held_reply::observe(Arc::downgrade(&reply), slow, self.timeout));
+        Held { reply, observer }
     }
 
     fn sent(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {

@@ -68,6 +68,11 @@ impl Ledger {
         true
     }
 
+    /// Returns true if a reservation waits.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Lets a reservation wait for more bytes.
     pub(super) fn wait_for(&mut self, age: u64, more: u64, waker: &Waker) {
         let wait = Wait { more, waker: waker.clone(), ended: None };
