@@ -267,7 +267,7 @@ fn a_small_address_space_ends_the_start_without_a_panic() {
         return;
     }
     let mut has_started = false;
-    for megabytes in (300..700).step_by(20) {
+    for megabytes in (90..330).step_by(2) {
         let limit = format!("--as={megabytes}000000");
         let (code, log) = start_with(&["prlimit", &limit], &quick());
         assert_ne!(code, Some(0), "{limit}: {log}");
