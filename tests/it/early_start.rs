@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use plimsoll_tests::{TempDir, guests_config, shared_cache};
 
+use crate::process::BINARY;
 use crate::served_folder::command;
 use crate::wrapped::{can_run, is_root};
+use crate::stalled_files::stalled_mount;
 
 /// How long a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -117,16 +119,16 @@ fn sighup_ends_a_command_that_is_not_a_server() {
     assert_eq!(started.exit_code(), None, "it was ended by the signal");
 }
 
-/// The configuration is a pipe that nobody writes to, as a file on a file system that hangs.
+/// The configuration is on a file system that does not answer.
 #[test]
 fn a_signal_ends_a_server_that_waits_for_its_configuration() {
     for signal in ["-TERM", "-INT"] {
         let folder = TempDir::new().expect("a folder");
-        let made = Command::new("mkfifo").arg(folder.path().join("plimsoll.toml")).status();
-        assert!(made.expect("mkfifo starts").success());
+        let Some(mounts) = stalled_mount(&folder.path().join("stalled")) else { return };
         let log = File::create(folder.path().join("log")).expect("created");
-        let mut serve = command(folder.path());
-        serve.args(["serve", "--config", "plimsoll.toml", "--listen", "127.0.0.1:0"]);
+        let mut serve = Command::new(&mounts[0]);
+        serve.current_dir(folder.path()).env_remove("RUST_LOG").args(&mounts[1..]).arg(BINARY);
+        serve.args(["serve", "--config", "stalled/plimsoll.toml", "--listen", "127.0.0.1:0"]);
         let child = serve.stdout(Stdio::null()).stderr(log).spawn().expect("the binary starts");
         let mut started = Started { child, folder };
         let end = Instant::now() + PATIENCE;

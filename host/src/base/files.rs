@@ -1,12 +1,15 @@
-//! Metadata of files and folders, used to detect changes.
+//! Metadata of files and folders, used to detect changes, and the content of regular files. Everything is read within a
+//! time limit ([`within_time`]).
 //!
 //! To look at a file means to read its metadata. A file that does not exist and a file that cannot be looked at are
 //! different results: a file that cannot be looked at may still exist.
 
-use std::fs::{self, Metadata};
-use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::file_access::{note_progress, within_time};
 
 /// Size in bytes, modification time (seconds, nanoseconds) and inode number of a file. At least one of these values
 /// differs after the file has changed.
@@ -21,6 +24,9 @@ pub type FolderId = (u64, u64);
 
 /// The most bytes that a file of settings may have: a manifest, a certificate, the keys of callers.
 pub const MAX_SETTINGS: u64 = 1 << 20;
+
+/// The bytes that are read at once. After each of them there is progress.
+const CHUNK: u64 = 1 << 20;
 
 /// Reads the [`FileStat`] of a file; `None` if there is no such file, or it cannot be looked at.
 pub fn stat(path: &Path) -> Option<FileStat> {
@@ -52,11 +58,12 @@ fn stats(it: &Metadata) -> (FileStat, ChangeTime) {
 }
 
 fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
-    match fs::metadata(path) {
+    let of = path.to_owned();
+    within_time(path, move || match fs::metadata(&of) {
         Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&of).is_err() => Ok(None),
         Err(error) => Err(error),
-    }
+    })
 }
 
 fn check_regular(metadata: &Metadata) -> io::Result<()> {
@@ -71,17 +78,85 @@ fn check_regular(metadata: &Metadata) -> io::Result<()> {
     Err(io::Error::other(format!("it is {what}, not a regular file")))
 }
 
-/// Reads a regular file of at most `limit` bytes. A FIFO or a device could block the reader, or never end.
+/// Opens a regular file for reading. A FIFO or a device could block, or never end. Call this inside of [`within_time`].
 ///
 /// # Errors
-/// If the file cannot be read, is not a regular file, or is larger.
-pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let metadata = fs::metadata(path)?;
-    check_regular(&metadata)?;
-    if metadata.len() > limit {
-        return Err(io::Error::other(format!("it has more than {limit} bytes")));
+/// If the file cannot be opened, or is not a regular file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    // To open a device may change it, so it is not even opened.
+    check_regular(&fs::metadata(path)?)?;
+    // Something else may have taken its place. Then opening it does not block either.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    check_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Reads the rest of a file, but at most `limit` bytes and one more. Call this inside of [`within_time`].
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn read_open(mut file: impl Read, size: u64, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(size.min(limit)).unwrap_or(0))?;
+    loop {
+        let left = limit.saturating_add(1).saturating_sub(bytes.len() as u64);
+        let read = file.by_ref().take(left.min(CHUNK)).read_to_end(&mut bytes).map_err(explain)?;
+        note_progress(read)?;
+        if read == 0 {
+            return Ok(bytes);
+        }
     }
-    fs::read(path)
+}
+
+/// Some files of the kernel look like regular files, and wait for data as a device does.
+fn explain(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::Error::other(
+            "it has no data now and no end, as some files in /proc and /sys; replace it with a regular file",
+        ),
+        _ => error,
+    }
+}
+
+/// Reads a regular file of at most `limit` bytes.
+///
+/// # Errors
+/// If the file cannot be read in time, is not a regular file, or is larger.
+pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let of = path.to_owned();
+    within_time(path, move || {
+        let file = open_regular(&of)?;
+        let size = file.metadata()?.len();
+        let is_larger = || io::Error::other(format!("it has more than {limit} bytes"));
+        if size > limit {
+            return Err(is_larger());
+        }
+        let bytes = read_open(file, size, limit)?;
+        if bytes.len() as u64 > limit { Err(is_larger()) } else { Ok(bytes) }
+    })
+}
+
+/// Reads the first `limit` bytes of a regular file, and its metadata.
+///
+/// # Errors
+/// If the file cannot be read in time, or is not a regular file.
+pub fn read_start(path: &Path, limit: u64) -> io::Result<(Vec<u8>, Metadata)> {
+    let of = path.to_owned();
+    within_time(path, move || {
+        let file = open_regular(&of)?;
+        let metadata = file.metadata()?;
+        let bytes = read_open(file.take(limit), metadata.len(), limit)?;
+        Ok((bytes, metadata))
+    })
+}
+
+/// The paths in a folder.
+///
+/// # Errors
+/// If the folder cannot be read in time.
+pub fn list_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let of = folder.to_owned();
+    within_time(folder, move || fs::read_dir(of)?.map(|entry| Ok(entry?.path())).collect())
 }
 
 /// The byte order mark, with which some editors begin a file of UTF-8 text.
@@ -110,7 +185,8 @@ pub fn read_settings(path: &Path) -> io::Result<String> {
 /// # Errors
 /// If there is no such folder, or it cannot be looked at.
 pub fn folder_id(path: &Path) -> io::Result<FolderId> {
-    let metadata = fs::metadata(path)?;
+    let of = path.to_owned();
+    let metadata = within_time(path, move || fs::metadata(of))?;
     match metadata.is_dir() {
         true => Ok((metadata.dev(), metadata.ino())),
         false => Err(io::ErrorKind::NotADirectory.into()),

@@ -1,8 +1,8 @@
 //! Base: parts that do not depend on the rest of this crate.
 //!
 //! - [`defaults`]: limits that apply if the configuration sets none.
-//! - [`files`]: metadata of files. [`watched_files`]: files that are read again. [`bundled`]: the plugins and files
-//!   that the binary contains.
+//! - [`files`]: metadata and content of files; [`file_access`]: the time limit for it. [`watched_files`]: files that are
+//!   read again. [`bundled`]: the plugins and files that the binary contains.
 //! - [`oci`]: components in registries. [`secrets`]: random secrets, and files for secrets.
 //! - [`process`]: the memory of the process. [`descriptors`]: the limit of open file descriptors. [`address_space`]:
 //!   the limit of the address space. [`threads`]: the limit of threads. [`allocator`]: returns freed memory to the operating system.
@@ -14,6 +14,7 @@ pub mod allocator;
 pub mod bundled;
 pub mod defaults;
 pub mod descriptors;
+pub mod file_access;
 pub mod files;
 mod line_queue;
 mod log_fields;

@@ -1,12 +1,14 @@
 //! Random secrets, and files for secrets.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::files::read_start;
 
 /// Random bytes of a secret.
 const RANDOM: usize = 32;
@@ -40,15 +42,13 @@ pub fn random() -> io::Result<String> {
 /// one process may do this at a time.
 ///
 /// # Errors
-/// If the file cannot be read or written.
+/// If the file cannot be read or written, or the name belongs to something else than a regular file.
 pub fn keep(path: &Path) -> io::Result<(String, Kept)> {
-    let (found, kept) = match OpenOptions::new().read(true).open(path) {
-        Ok(mut file) => {
-            let mut text = String::new();
-            if file.metadata()?.mode() & OF_OTHERS == 0 {
-                // Reads only the start, because a file of the wrong kind may be large.
-                let _ = Read::take(&mut file, LENGTH as u64 * 4).read_to_string(&mut text);
-            }
+    // Reads only the start, because a file with other content may be large.
+    let (found, kept) = match read_start(path, LENGTH as u64 * 4) {
+        Ok((bytes, metadata)) => {
+            let is_secret = metadata.mode() & OF_OTHERS == 0;
+            let text = String::from_utf8(bytes).ok().filter(|_| is_secret).unwrap_or_default();
             (Some(text.trim().to_owned()).filter(|text| text.len() >= LENGTH), Kept::Replaced)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => (None, Kept::Created),

@@ -113,9 +113,11 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// Returns true if the host had no room to read the file, for example no file descriptors. Then it may be read again.
+    /// Returns true if the host had no room to read the file, for example no file descriptors, or the file system did not
+    /// answer in time. Then it may be read again.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unreadable { error, .. } if Lack::of(error).is_some())
+        matches!(self, Self::Unreadable { error, .. }
+            if Lack::of(error).is_some() || error.kind() == io::ErrorKind::TimedOut)
     }
 }
 

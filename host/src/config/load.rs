@@ -1,5 +1,6 @@
 //! Reads and checks `plimsoll.toml`.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +9,10 @@ use plimsoll_runtime::nn::device::UnknownDevice;
 
 use super::error::ConfigError;
 use super::file::{Config, DEMO};
-use crate::base::files::stat;
+use crate::base::files::{read_regular, stat};
+
+/// The most bytes that the configuration may have.
+const MAX_CONFIG: u64 = 16 << 20;
 
 impl Config {
     /// Reads a file, or the bundled demo if `path` is `None`.
@@ -18,8 +22,9 @@ impl Config {
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let Some(path) = path else { return Self::parse(DEMO, Path::new("(bundled demo)")) };
         let seen = stat(path);
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::new(path, "", format!("cannot be read: {error}")))?;
+        let unreadable = |error: io::Error| ConfigError::new(path, "", format!("cannot be read: {error}"));
+        let bytes = read_regular(path, MAX_CONFIG).map_err(unreadable)?;
+        let text = String::from_utf8(bytes).map_err(|_| unreadable(io::Error::other("it is not UTF-8 text")))?;
         Ok(Self { seen, ..Self::parse(&text, path)? })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use plimsoll_runtime::identity::Identity;
@@ -39,6 +40,8 @@ pub struct CatalogEntry {
     pub withdrawn: VecDeque<Arc<str>>,
     /// A note for the administrator, for example that the plugin's file is missing.
     pub note: Option<String>,
+    /// Another number after each change of the version that serves or is on canary. A process uses no number twice.
+    pub revision: u64,
 }
 
 /// A version that served before.
@@ -111,6 +114,7 @@ impl CatalogEntry {
     pub fn serve(&mut self, release: Arc<Release>, stages: Vec<Arc<StageCore>>, keep: usize) {
         let digest = Arc::clone(&release.artifact.identity.digest);
         self.readmit(&digest);
+        self.begin_revision();
         if let Some(old) = self.serving.replace(release) {
             self.previous.push_front(PreviousVersion { release: old, stages });
         }
@@ -125,8 +129,15 @@ impl CatalogEntry {
         self.previous.truncate(keep);
     }
 
+    /// Notes that another version serves or is on canary.
+    pub fn begin_revision(&mut self) {
+        static LATEST: AtomicU64 = AtomicU64::new(0);
+        self.revision = LATEST.fetch_add(1, Relaxed) + 1;
+    }
+
     /// Remembers that a version was rolled back.
     pub fn withdraw(&mut self, digest: &Arc<str>) {
+        self.begin_revision();
         self.readmit(digest);
         self.withdrawn.push_front(Arc::clone(digest));
     }

@@ -185,6 +185,7 @@ impl Deployer {
             let plugin = plugins.entry(name.clone()).or_default();
             plugin.readmit(&release.artifact.identity.digest);
             plugin.candidate = Some(release);
+            plugin.begin_revision();
             return Ok(DeployedState::Canary);
         }
         self.promote(serving, &name, release, &mut held).await.map_err(rejected)?;

@@ -1,11 +1,12 @@
 //! The served state, and the only way to change it.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
 
 use plimsoll_runtime::engine::Runtime;
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::deployer::Deployer;
@@ -21,8 +22,11 @@ pub struct Deployments {
     pub serving: Arc<Serving>,
     /// Locked during a change, so that there is one change at a time. Nothing slow is done under this lock.
     deployer: Mutex<Deployer>,
-    /// Locked during a change that pulls or compiles, so that only one at a time needs memory for it.
+    /// Locked during a change that compiles, so that only one at a time needs memory for it. Nothing is pulled under this
+    /// lock, and component files are read before it is taken.
     builds: Mutex<()>,
+    /// Locked by the uploads of one plugin, so that they are deployed in the order in which they were received.
+    uploads: StdMutex<BTreeMap<String, Weak<Mutex<()>>>>,
 }
 
 impl Deployments {
@@ -42,7 +46,24 @@ impl Deployments {
         deployer.finish_start(&serving).await;
         deployer.finish_build();
         allocator::trim();
-        Ok(Self { serving, deployer: Mutex::new(deployer), builds: Mutex::new(()) })
+        let uploads = StdMutex::default();
+        Ok(Self { serving, deployer: Mutex::new(deployer), builds: Mutex::new(()), uploads })
+    }
+
+    /// Waits until the earlier uploads of a plugin are deployed or rejected, and keeps the later ones waiting until the
+    /// result is dropped. Uploads of other plugins do not wait.
+    pub async fn upload_turn(&self, plugin: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+            uploads.retain(|_, turn| turn.strong_count() > 0);
+            let known = uploads.get(plugin).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let turn = Arc::default();
+                uploads.insert(plugin.to_owned(), Arc::downgrade(&turn));
+                turn
+            })
+        };
+        turn.lock_owned().await
     }
 
     /// Makes a change that neither pulls nor compiles, on a separate thread, because it may read files. Waits until the
@@ -78,24 +99,21 @@ impl Deployments {
         let runtime = tokio::runtime::Handle::current();
         let changed = tokio::task::spawn_blocking(move || {
             let turn = self.builds.try_lock();
-            let build = Build { deployments: &self, runtime: &runtime, is_alone: turn.is_ok() };
-            build.make(&rehearse, work)
+            let turn = if turn.is_ok() { Turn::Taken } else { Turn::NotNeeded };
+            Build { deployments: &self, runtime: &runtime, turn }.make(&rehearse, work)
         });
         finished(changed).await
     }
 
-    /// Makes changes that may pull or compile, on a separate thread. Changes of several callers are made one after
-    /// another. They are completed even if the caller disconnects.
+    /// Makes changes that may compile, on a separate thread. Changes of several callers are made one after another. They
+    /// are completed even if the caller disconnects. What `work` does between its changes delays no other change.
     ///
     /// # Panics
     /// If a change panics.
     pub async fn build<R: Send + 'static>(self: Arc<Self>, work: impl FnOnce(&Build<'_>) -> R + Send + 'static) -> R {
         let runtime = tokio::runtime::Handle::current();
         let built = tokio::task::spawn_blocking(move || {
-            let turn = runtime.block_on(self.builds.lock());
-            let result = work(&Build { deployments: &self, runtime: &runtime, is_alone: true });
-            drop(turn);
-            result
+            work(&Build { deployments: &self, runtime: &runtime, turn: Turn::ForEachChange })
         });
         finished(built).await
     }
@@ -131,12 +149,22 @@ async fn finished<R>(change: JoinHandle<R>) -> R {
     }
 }
 
-/// Makes changes that may pull or compile.
+/// Makes changes that may compile.
 pub struct Build<'a> {
     deployments: &'a Deployments,
     runtime: &'a Handle,
-    /// True if no other change may be compiling.
-    is_alone: bool,
+    turn: Turn,
+}
+
+/// Whether a change has [`Deployments::builds`], so that no other change may be compiling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It is locked already.
+    Taken,
+    /// The change does not wait for it.
+    NotNeeded,
+    /// Each change waits for it.
+    ForEachChange,
 }
 
 impl Build<'_> {
@@ -149,13 +177,20 @@ impl Build<'_> {
         &self.deployments.serving
     }
 
+    /// The runtime of the server.
+    pub fn runtime(&self) -> &Handle {
+        self.runtime
+    }
+
     /// Makes a change that neither pulls nor compiles.
     pub fn change<R>(&self, work: impl AsyncFnOnce(&Serving, &mut Deployer) -> R) -> R {
         let mut deployer = self.runtime.block_on(self.deployments.deployer.lock());
-        self.deployments.make_change(self.runtime, &mut deployer, self.is_alone, work)
+        let turn = self.deployments.builds.try_lock();
+        let is_alone = turn.is_ok() || self.turn == Turn::Taken;
+        self.deployments.make_change(self.runtime, &mut deployer, is_alone, work)
     }
 
-    /// Makes a change that may pull or compile. It is first rehearsed on a copy of the deployer, without the lock. This
+    /// Makes a change that may compile. It is first rehearsed on a copy of the deployer, without the lock. This
     /// compiles what is new, so that the change itself takes only milliseconds. If what is served has changed
     /// meanwhile, the rehearsal is repeated.
     pub fn make<R>(
@@ -163,7 +198,9 @@ impl Build<'_> {
         rehearse: &impl AsyncFn(&Serving, &mut Deployer),
         work: impl AsyncFnOnce(&Serving, &mut Deployer) -> R,
     ) -> R {
-        let Self { deployments, runtime, is_alone } = self;
+        let Self { deployments, runtime, turn } = self;
+        let taken = (*turn == Turn::ForEachChange).then(|| runtime.block_on(deployments.builds.lock()));
+        let is_alone = taken.is_some() || *turn == Turn::Taken;
         let serving = self.serving();
         let mut rehearsed = Rehearsed::begin();
         let mut attempt = 0;
@@ -188,7 +225,7 @@ impl Build<'_> {
             }
             if is_current || has_panicked || attempt == Self::REHEARSALS {
                 deployer.rehearsed = rehearsed;
-                return deployments.make_change(runtime, &mut deployer, *is_alone, work);
+                return deployments.make_change(runtime, &mut deployer, is_alone, work);
             }
         }
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::release::manifest_beside;
+use crate::base::file_access::within_time;
 use crate::base::files::{ChangeTime, FileStat, look_at_regular_file};
 
 /// The file metadata of a component file and its manifest. It changes if either file changes, also if only the owner or
@@ -23,8 +24,13 @@ impl FileFingerprint {
     /// The fingerprint of the component of the plugin `name`; `None` if there is no such file.
     ///
     /// # Errors
-    /// If the component or its manifest cannot be looked at, or is not a regular file.
+    /// If the component or its manifest cannot be looked at in time, or is not a regular file.
     pub fn read(name: &str, component: &Path) -> io::Result<Option<Self>> {
+        let (name, of) = (name.to_owned(), component.to_owned());
+        within_time(component, move || Self::look(&name, &of))
+    }
+
+    fn look(name: &str, component: &Path) -> io::Result<Option<Self>> {
         let Some((stat, changed)) = look_at_regular_file(component)? else { return Ok(None) };
         let manifest = manifest_beside(name, component)?.map(|path| look_at_regular_file(&path)).transpose()?.flatten();
         let (manifest, manifest_changed) = manifest.unwrap_or_default();

@@ -4,8 +4,9 @@
 //! about its files. The look has the reason, and [`Look::is_gone`] is false for the files that were there before.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf, absolute};
 
 use plimsoll_runtime::component::artifact::UNVERSIONED;
@@ -14,7 +15,7 @@ use plimsoll_runtime::identity::{check_plugin_name, check_version};
 use super::file_fingerprint::FileFingerprint;
 use super::needed::declared;
 use super::version_order::VersionOrder;
-use crate::base::files::{FolderId, folder_id};
+use crate::base::files::{FolderId, folder_id, list_folder};
 use crate::config::Config;
 
 /// A component file of a plugin.
@@ -119,9 +120,13 @@ impl Look {
             id => id?,
         };
         let mut is_empty = true;
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            let Some(stem) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".wasm")) else { continue };
+        for path in list_folder(folder)? {
+            let name = path.file_name().unwrap_or_default();
+            if let Some(reason) = mistaken_encoding(name) {
+                self.unseen.insert(path, reason);
+                continue;
+            }
+            let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".wasm")) else { continue };
             let (name, version) = match stem.split_once('@') {
                 Some((name, version)) => (name, Some(version)),
                 None => (stem, None),
@@ -157,6 +162,17 @@ impl Look {
             Err(error) => drop(self.unseen.insert(path.to_owned(), error.to_string())),
         }
     }
+}
+
+/// Why a component file is not a plugin, if its name is not UTF-8, as that of a file from an old archive.
+fn mistaken_encoding(name: &OsStr) -> Option<String> {
+    let bytes = name.as_bytes();
+    // Other operating systems leave hidden files next to the files that they copy.
+    let is_component = bytes.ends_with(b".wasm") && !bytes.starts_with(b".");
+    (is_component && name.to_str().is_none()).then(|| {
+        let escaped = bytes.escape_ascii();
+        format!("its name is not UTF-8: `{escaped}`; rename it to `NAME.wasm` or `NAME@VERSION.wasm`")
+    })
 }
 
 /// The reason for a folder without files that is not the one in which the files were.

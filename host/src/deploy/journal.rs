@@ -18,9 +18,10 @@ use plimsoll_runtime::component::artifact::UNVERSIONED;
 use plimsoll_runtime::component::{Artifact, ArtifactError};
 use plimsoll_runtime::identity::{InvalidVersion, check_version};
 
-use super::journal_state::{JournalState, VersionRecord};
+use super::journal_state::{InvalidState, JournalState, VersionRecord};
 use super::manifest::{Manifest, ManifestError};
 use super::release::Release;
+use crate::base::files::read_regular;
 
 /// The folder of deployments, locked for this process.
 #[derive(Debug)]
@@ -47,12 +48,16 @@ pub enum JournalError {
         error: io::Error,
     },
     /// The file is not a journal.
-    #[error("{} is not a valid journal: {error}; remove it to start from the plugin folder", path.display())]
+    #[error(
+        "{} is not a journal that can be used: {error}; restore it from a backup, or remove it to start from the plugin \
+         folder",
+        path.display()
+    )]
     Invalid {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        error: serde_json::Error,
+        error: InvalidState,
     },
     /// The state cannot be written.
     #[error("cannot write to the data folder {}: {error}", folder.display())]
@@ -113,11 +118,11 @@ impl Journal {
     /// Reads the state; it is empty at the first start.
     ///
     /// # Errors
-    /// If the file cannot be read or is not a valid journal.
+    /// If the file cannot be read, is not a valid journal, or was written by a later version of this program.
     pub fn read(&self) -> Result<JournalState, JournalError> {
         let path = self.folder.join(JOURNAL);
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| JournalError::Invalid { path, error }),
+        match read_regular(&path, u64::MAX) {
+            Ok(bytes) => JournalState::parse(&bytes).map_err(|error| JournalError::Invalid { path, error }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(JournalState::default()),
             // The folder belongs to another user, or is not a folder. A warning was logged when it was opened.
             Err(error)
@@ -161,7 +166,7 @@ impl Journal {
     /// If the state cannot be written.
     pub fn write(&self, state: &JournalState) -> Result<(), JournalError> {
         let written = self.lock_again().and_then(|()| {
-            let text = serde_json::to_vec_pretty(state).map_err(io::Error::other)?;
+            let text = state.to_text().map_err(io::Error::other)?;
             write_durably(&self.folder.join(JOURNAL), &text)
         });
         match written {
@@ -233,7 +238,8 @@ impl Journal {
     /// If the component cannot be read or was changed, or the manifest is invalid.
     pub fn release(&self, name: &str, entry: &VersionRecord) -> Result<Release, JournalError> {
         let path = self.component(&entry.digest);
-        let bytes = fs::read(&path).map_err(|error| JournalError::Unreadable { path: path.clone(), error })?;
+        let read = read_regular(&path, u64::MAX);
+        let bytes = read.map_err(|error| JournalError::Unreadable { path: path.clone(), error })?;
         let artifact = Artifact::new(name, Some(&usable_version(&entry.version)), bytes.into())?;
         if *artifact.identity.digest != entry.digest {
             return Err(JournalError::Changed(path));
@@ -263,8 +269,10 @@ fn usable_version(version: &str) -> String {
 
 fn lock(folder: &Path) -> Result<File, TryLockError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join(COMPONENTS)).map_err(TryLockError::Error)?;
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join("lock"));
-    let file = file.map_err(TryLockError::Error)?;
+    let mut options = OpenOptions::new();
+    // Opening a FIFO of this name would block otherwise.
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NONBLOCK);
+    let file = options.open(folder.join("lock")).map_err(TryLockError::Error)?;
     file.try_lock()?;
     Ok(file)
 }

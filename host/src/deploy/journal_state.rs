@@ -1,14 +1,46 @@
 //! The content of the journal: the versions of every plugin, and the files that were handled.
+//!
+//! The file has the number of its format, so that a later format is not misread, and a digest of its content, so that
+//! damage is found. A journal without them is one of an earlier release, with format 1.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use plimsoll_runtime::identity::digest;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::file_fingerprint::FileFingerprint;
 use super::folder_look::KnownFolders;
 use super::release::{Release, ReleaseSource};
+
+/// The format that this program reads and writes. It changes if an older program would misread the file.
+const FORMAT: u64 = 1;
+/// The key of the format's number.
+const FORMAT_KEY: &str = "format";
+/// The key of the digest of everything else in the file.
+const DIGEST_KEY: &str = "sha256";
+
+/// Why a text is not the content of a journal.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidState {
+    /// A later version of this program wrote it.
+    #[error(
+        "it has format {found}, and this version of plimsoll reads format {FORMAT}: start the version of plimsoll that \
+         wrote it"
+    )]
+    Format {
+        /// The format.
+        found: Value,
+    },
+    /// The digest in it is another one.
+    #[error("it was changed or damaged: its content does not have the digest in it (`{DIGEST_KEY}`)")]
+    Damaged,
+    /// It is not JSON, or has other keys and values.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+}
 
 /// The journal's content.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -18,6 +50,43 @@ pub struct JournalState {
     /// The folders in which component files were found.
     #[serde(default)]
     pub folders: KnownFolders,
+}
+
+impl JournalState {
+    /// Reads the content of a file.
+    ///
+    /// # Errors
+    /// If it is not a journal, has a later format, or is damaged.
+    pub fn parse(text: &[u8]) -> Result<Self, InvalidState> {
+        let mut file: Value = serde_json::from_slice(text)?;
+        if let Some(keys) = file.as_object_mut() {
+            if let Some(found) = keys.get(FORMAT_KEY).filter(|found| **found != FORMAT) {
+                return Err(InvalidState::Format { found: found.clone() });
+            }
+            if let Some(expected) = keys.remove(DIGEST_KEY)
+                && expected != digest_of(&file)?
+            {
+                return Err(InvalidState::Damaged);
+            }
+        }
+        // From the text, because its errors have a line.
+        Ok(serde_json::from_slice(text)?)
+    }
+
+    /// The content of the file.
+    ///
+    /// # Errors
+    /// If a path is not UTF-8.
+    pub fn to_text(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut file = serde_json::to_value(self)?;
+        file[FORMAT_KEY] = FORMAT.into();
+        file[DIGEST_KEY] = digest_of(&file)?.into();
+        serde_json::to_vec_pretty(&file)
+    }
+}
+
+fn digest_of(file: &Value) -> Result<String, serde_json::Error> {
+    Ok(digest(&serde_json::to_vec(file)?))
 }
 
 /// The record of a plugin.
@@ -81,5 +150,54 @@ impl VersionRecord {
     /// Returns true if the release is bundled in the binary.
     pub fn is_bundled(&self) -> bool {
         self.source() == ReleaseSource::Bundled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> JournalState {
+        let record = PluginRecord { withdrawn: vec!["ab12".to_owned()], ..PluginRecord::default() };
+        let folders = [(PathBuf::from("/plugins"), (u64::MAX, u64::MAX - 1))].into();
+        JournalState { plugins: [("stamp".to_owned(), record)].into(), folders }
+    }
+
+    #[test]
+    fn a_journal_is_read_as_it_was_written_also_without_format_and_digest() {
+        let state = state();
+        let text = state.to_text().expect("written");
+        assert_eq!(JournalState::parse(&text).expect("read"), state);
+        let old = serde_json::to_vec_pretty(&state).expect("as earlier releases wrote it");
+        assert_eq!(JournalState::parse(&old).expect("format 1"), state);
+        let mut later: Value = serde_json::from_slice(&old).expect("JSON");
+        later["later"] = 1.into();
+        assert_eq!(JournalState::parse(later.to_string().as_bytes()).expect("a key that was added"), state);
+    }
+
+    #[test]
+    fn no_damage_of_one_byte_is_misread() {
+        let state = state();
+        let text = state.to_text().expect("written");
+        for at in 0..text.len() {
+            for damage in [1_u8, 2, 4, 8, 16, 32, 64, 128] {
+                let mut damaged = text.clone();
+                damaged[at] ^= damage;
+                // White space may change into other white space.
+                if let Ok(read) = JournalState::parse(&damaged) {
+                    assert_eq!(read, state, "{}", String::from_utf8_lossy(&damaged));
+                }
+            }
+            assert!(JournalState::parse(&text[..at]).is_err(), "cut off after {at} bytes");
+        }
+    }
+
+    #[test]
+    fn a_later_format_is_refused_and_named() {
+        for format in ["2", "\"1\"", "null", "1.0"] {
+            let text = format!("{{ \"format\": {format}, \"plugins\": {{}} }}");
+            let error = JournalState::parse(text.as_bytes()).expect_err("refused").to_string();
+            assert!(error.contains(&format!("it has format {format}")), "{error}");
+        }
     }
 }

@@ -10,6 +10,8 @@ use bytesize::ByteSize;
 use plimsoll_runtime::lack::Lack;
 use serde::Deserialize;
 
+use crate::base::files::{folder_id, list_folder, look_at_regular_file, read_regular};
+
 /// The content of the file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,9 +74,11 @@ pub enum ManifestError {
 }
 
 impl ManifestError {
-    /// Returns true if the host had no room to read the assets. Then they may be read again.
+    /// Returns true if the host had no room to read the assets, or their file system did not answer in time. Then they
+    /// may be read again.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Assets { error, .. } if Lack::of(error).is_some())
+        matches!(self, Self::Assets { error, .. }
+            if Lack::of(error).is_some() || error.kind() == io::ErrorKind::TimedOut)
     }
 }
 
@@ -124,12 +128,25 @@ impl Manifest {
         let folder = self.path.parent().unwrap_or(Path::new("")).join(folder);
         let failed = |error| ManifestError::Assets { folder: folder.clone(), error };
         let mut files = BTreeMap::new();
-        for entry in std::fs::read_dir(&folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if entry.path().is_file() {
-                let bytes = std::fs::read(entry.path()).map_err(failed)?;
-                files.insert(entry.file_name().to_string_lossy().into_owned(), bytes);
+        for path in list_folder(&folder).map_err(failed)? {
+            let file = path.file_name().unwrap_or_default();
+            let named = |error: io::Error| {
+                // The cause must stay, because it says whether the file may be read again.
+                let reason = format!("{}: {error}", file.as_encoded_bytes().escape_ascii());
+                failed(if Lack::of(&error).is_some() { error } else { io::Error::new(error.kind(), reason) })
+            };
+            match look_at_regular_file(&path) {
+                Ok(Some(_)) => {}
+                // Folders in it, and links to nothing, are not assets.
+                Ok(None) => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound || folder_id(&path).is_ok() => continue,
+                Err(error) => return Err(named(error)),
             }
+            let Some(name) = file.to_str() else {
+                return Err(named(io::Error::other("its name is not UTF-8; rename it")));
+            };
+            let bytes = read_regular(&path, u64::MAX).map_err(named)?;
+            files.insert(name.to_owned(), bytes);
         }
         Ok(files)
     }

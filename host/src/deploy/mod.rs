@@ -15,8 +15,8 @@
 //! - [`deployer`]: admits a release; [`change_error`]: why it rejects one. [`rollback`]: rolls back and retires.
 //!   [`canary`], [`canary_decision`]: a new version on a share of the requests. [`model_repository`]: unloads and loads
 //!   pipelines.
-//! - [`start`]: the deployment at start. `reload`: the change to a new configuration. [`release_selection`]: selects the
-//!   release that serves if there are several. [`version_order`], [`newest_file`],
+//! - [`start`]: the deployment at start. `reload`: the change to a new configuration. `pull`, `pending_reload`: pulls the
+//!   components that it names, before the change. [`release_selection`]: selects the release that serves if there are several. [`version_order`], [`newest_file`],
 //!   `newest_release`: which of several files is the newest.
 //! - [`folder_look`], [`plugin_folder`]: the plugin folder and its changes. [`scan`], [`watch`]: one scan, and when.
 //!   `file_deployment`, `file_order`: what a new file does, and when it may replace the version that serves.
@@ -52,10 +52,12 @@ pub mod model_repository;
 pub mod needed;
 pub mod newest_file;
 mod newest_release;
+mod pending_reload;
 pub mod pipeline_build;
 pub mod pipeline_builder;
 mod pipeline_chips;
 pub mod plugin_folder;
+mod pull;
 mod rehearsal;
 mod rehearsed;
 pub mod release;

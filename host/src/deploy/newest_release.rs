@@ -41,7 +41,7 @@ impl Deployer {
                 self.folder.mark_handled(found);
                 continue;
             }
-            let release = release_of_file(config, found);
+            let release = self.rehearsed.file(found, || release_of_file(config, found));
             match &release {
                 Ok(release) if plugin.serving.is_some() && plugin.is_handled(&what, release) => {
                     let digest = &release.artifact.identity.digest;

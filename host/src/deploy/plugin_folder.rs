@@ -1,7 +1,6 @@
 //! The plugin folder: finds component files that are new or changed, and completely written.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,8 @@ use plimsoll_runtime::component::artifact::is_truncated;
 
 use super::file_fingerprint::FileFingerprint;
 use super::folder_look::{ComponentFile, KnownFolders, Look};
+use crate::base::file_access::within_time;
+use crate::base::files::open_regular;
 use crate::config::Config;
 
 /// A file that has not changed for this time is assumed to be completely written. If a writer pauses longer,
@@ -139,6 +140,7 @@ pub(super) struct ChangesForLong;
 
 /// A file that is larger than allowed is not truncated: it is rejected because of its size.
 fn is_file_truncated(config: &Config, found: &ComponentFile) -> bool {
+    let path = found.path.clone();
     found.fingerprint.size() <= config.deploy.max_plugin.as_u64()
-        && File::open(&found.path).and_then(is_truncated).unwrap_or(false)
+        && within_time(&found.path, move || open_regular(&path).and_then(is_truncated)).unwrap_or(false)
 }

@@ -11,6 +11,7 @@ use super::lost_copies::LostCopies;
 use super::needed::needed;
 use super::pipeline_build::Selection;
 use super::pipeline_builder::Pipelines;
+use super::pull::Pulled;
 use super::rehearsed::{Rehearsed, trial_name};
 use super::release::Release;
 use super::sample::run_sample;
@@ -80,8 +81,9 @@ impl Deployer {
         let _ = self.try_rebuild(serving, &mut Vec::new()).await;
     }
 
-    /// Rehearses [`Deployer::reload`].
-    pub(super) async fn rehearse_reload(&mut self, serving: &Serving, config: Config) {
+    /// Rehearses [`Deployer::reload`]. `pulled` has the components that the configuration names in registries.
+    pub(super) async fn rehearse_reload(&mut self, serving: &Serving, config: Config, pulled: Pulled) {
+        self.rehearsed.pulled = pulled;
         self.builder.invalidate_files();
         let (config, _) = self.continued_config(config);
         let mut catalog = self.known_releases(serving);

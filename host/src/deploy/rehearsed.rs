@@ -2,28 +2,20 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::panic::resume_unwind;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use plimsoll_runtime::stage::StageCore;
 
 use super::build_error::BuildError;
+use super::file_fingerprint::FileFingerprint;
+use super::folder_look::ComponentFile;
 use super::pipeline_build::Selection;
 use super::pipeline_builder::PipelineBuilder;
-use super::release::Release;
-
-/// Why a reference was not pulled. It is only text, because a rehearsal and the change itself report it.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct PullError(String);
-
-impl PullError {
-    pub(super) fn new(reason: impl fmt::Display) -> Self {
-        Self(reason.to_string())
-    }
-}
+use super::pull::Pulled;
+use super::release::{FileError, Release};
 
 /// What the rehearsal of a change found.
 #[derive(Default)]
@@ -34,8 +26,10 @@ pub(super) struct Rehearsed {
     pub(super) builder: Option<PipelineBuilder>,
     /// Keeps the new stages alive until the change uses them.
     pub(super) held: Vec<Arc<StageCore>>,
-    /// What registries answered, by plugin and reference.
-    pub(super) pulled: BTreeMap<(String, String), Result<Release, PullError>>,
+    /// What registries answered before the change.
+    pub(super) pulled: Pulled,
+    /// The component files that were read, by plugin and path, with their fingerprints before they were read.
+    files: BTreeMap<(String, PathBuf), (FileFingerprint, Result<Release, FileError>)>,
     /// The panic of the rehearsal.
     panic: Option<Box<dyn Any + Send>>,
     /// Whether releases can serve together: they were built, and answered their samples.
@@ -67,6 +61,23 @@ impl Rehearsed {
     /// When the change began.
     pub(super) fn started(&self) -> Instant {
         self.started.unwrap_or_else(Instant::now)
+    }
+
+    /// The release of a component file, which `read` reads unless it was read in the same state before.
+    pub(super) fn file(
+        &mut self,
+        found: &ComponentFile,
+        read: impl FnOnce() -> Result<Release, FileError>,
+    ) -> Result<Release, FileError> {
+        let key = (found.name.clone(), found.path.clone());
+        match self.files.get(&key) {
+            Some((fingerprint, known)) if *fingerprint == found.fingerprint => known.clone(),
+            _ => {
+                let release = read();
+                self.files.insert(key, (found.fingerprint, release.clone()));
+                release
+            }
+        }
     }
 
     /// The result of a trial.

@@ -1,8 +1,7 @@
 //! A release: one version of a plugin as it was submitted, from any source.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -14,7 +13,8 @@ use plimsoll_runtime::lack::Lack;
 
 use super::manifest::Manifest;
 use crate::base::bundled;
-use crate::base::files::{look_at_regular_file, read_settings};
+use crate::base::file_access::within_time;
+use crate::base::files::{look_at_regular_file, open_regular, read_open, read_settings};
 
 /// One version of a plugin, with its author's manifest.
 #[derive(Debug, Clone)]
@@ -113,7 +113,7 @@ impl Release {
 }
 
 /// Why a file does not become a release, in one sentence.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum FileError {
     /// The file cannot be read now. This says nothing about its content, so it is tried again.
     #[error("{reason}")]
@@ -175,15 +175,18 @@ pub(super) fn read_manifest(name: &str, component: &Path) -> Result<Manifest, Fi
 }
 
 fn read_bounded(path: &Path, max_bytes: u64) -> Result<Bytes, FileError> {
-    let unreadable = |error: io::Error| FileError::unreadable(path, &error);
-    let file = File::open(path).map_err(unreadable)?;
-    let size = file.metadata().map_err(unreadable)?.len();
-    check_size(size, max_bytes).map_err(FileError::rejected)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    // The limit holds also if the file grows while it is read.
-    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
-    check_size(bytes.len() as u64, max_bytes).map_err(FileError::rejected)?;
-    Ok(bytes.into())
+    let of = path.to_owned();
+    let read = within_time(path, move || {
+        let file = open_regular(&of)?;
+        let size = file.metadata()?.len();
+        if let Err(error) = check_size(size, max_bytes) {
+            return Ok(Err(error));
+        }
+        // The limit holds also if the file grows while it is read.
+        let bytes = read_open(file, size, max_bytes)?;
+        Ok(check_size(bytes.len() as u64, max_bytes).map(|()| bytes.into()))
+    });
+    read.map_err(|error| FileError::unreadable(path, &error))?.map_err(FileError::rejected)
 }
 
 /// A component that is larger than `deploy.max_plugin`.

@@ -11,15 +11,14 @@ use super::catalog::{Catalog, RejectedVersion, VersionFigures};
 use super::deployer::Deployer;
 use super::file_fingerprint::FileFingerprint;
 use super::journal_state::HandledFile;
-use super::manifest::Manifest;
 use super::needed::declared;
 use super::newest_file::NoNewest;
 use super::pipeline_build::Selection;
 use super::pipeline_builder::Pipelines;
-use super::rehearsed::PullError;
+use super::pull::{PullError, must_pull, reference_of};
 use super::release::{FileError, Release, ReleaseSource};
-use crate::base::files::look_at_regular_file;
-use crate::base::{bundled, oci};
+use crate::base::bundled;
+use crate::base::files::{list_folder, look_at_regular_file};
 use crate::config::{Config, ConfigError};
 
 /// The releases that a plugin may serve with: the newest one, and the one that served before it.
@@ -33,6 +32,9 @@ struct Choice {
 enum NoRelease {
     #[error(transparent)]
     Pull(#[from] PullError),
+    /// What is served has changed since it was decided which references must be pulled.
+    #[error("{0} must be pulled again")]
+    NotPulled(String),
     #[error(transparent)]
     NoNewest(#[from] NoNewest),
     #[error(transparent)]
@@ -48,6 +50,7 @@ impl NoRelease {
         match self {
             Self::File(error) => error.is_temporary(),
             Self::Unknown { is_temporary, .. } => *is_temporary,
+            Self::NotPulled(_) => true,
             Self::Pull(_) | Self::NoNewest(_) => false,
         }
     }
@@ -59,7 +62,7 @@ impl Deployer {
     pub(super) async fn select(&mut self, config: &Config, catalog: &mut Catalog) -> Result<Pipelines, ConfigError> {
         let mut choices = BTreeMap::new();
         for (name, key) in wanted_plugins(config) {
-            let choice = self.find_choice(config, catalog, &name).await;
+            let choice = self.find_choice(config, catalog, &name);
             let choice = choice.map_err(|error| {
                 let is_temporary = error.is_temporary();
                 ConfigError::new(&config.path, key, error).temporary(is_temporary)
@@ -109,23 +112,20 @@ impl Deployer {
 
     /// Finds the releases that a plugin may serve with. A new file or reference comes first, then the release that
     /// served before, then the bundled one.
-    async fn find_choice(&mut self, config: &Config, catalog: &mut Catalog, name: &str) -> Result<Choice, NoRelease> {
+    fn find_choice(&mut self, config: &Config, catalog: &mut Catalog, name: &str) -> Result<Choice, NoRelease> {
         let plugin = catalog.entry(name.to_owned()).or_default();
         let last = plugin.serving.clone();
-        let fresh = match declared(config, name).and_then(|file| file.to_str()) {
-            Some(reference) if reference.starts_with("oci://") => {
-                if plugin.handled.contains_key(reference) && last.is_some() && reference.contains("@sha256:") {
-                    None
-                } else {
-                    Some(
-                        self.pull(config, name, reference)
-                            .await
-                            .map(|release| (reference.to_owned(), FileFingerprint::default(), release))
-                            .map_err(NoRelease::from),
-                    )
-                }
+        let pulled = &self.rehearsed.pulled;
+        let is_overtaken =
+            last.is_some() && reference_of(config, name).is_some_and(|it| pulled.is_overtaken(name, it, plugin));
+        let fresh = match reference_of(config, name) {
+            Some(reference) if !must_pull(reference, Some(plugin)) => None,
+            Some(reference) => {
+                let answer = pulled.get(name, reference).ok_or_else(|| NoRelease::NotPulled(reference.to_owned()))?;
+                let found = |release| (reference.to_owned(), FileFingerprint::default(), release);
+                Some(answer.clone().map(found).map_err(NoRelease::from))
             }
-            _ => self.newest_file(config, name, plugin).transpose().map(|found| {
+            None => self.newest_file(config, name, plugin).transpose().map(|found| {
                 let (found, release) = found?;
                 if matches!(release, Err(FileError::Unreadable { .. })) {
                     // The next scan tries it again.
@@ -145,7 +145,14 @@ impl Deployer {
                     last.artifact.identity == release.artifact.identity && last.manifest.text != release.manifest.text
                 });
                 let is_known = last.is_some() && !is_changed && known.is_some_and(|known| known.digest == digest);
-                if is_known { None } else { Some(Arc::new(release)) }
+                if is_overtaken && !is_known && !self.is_rehearsal {
+                    tracing::warn!(
+                        plugin = name, %digest,
+                        "{} does not serve, because the plugin was deployed or rolled back while it was pulled; deploy it \
+                         to serve it", release.source
+                    );
+                }
+                if is_known || is_overtaken { None } else { Some(Arc::new(release)) }
             }
             Some(Err(error)) if last.is_some() => {
                 if !self.is_rehearsal {
@@ -164,17 +171,6 @@ impl Deployer {
                 Ok(Choice { newest: Arc::new(release), last: None })
             }
         }
-    }
-
-    /// Pulls a reference, unless the rehearsal has pulled it.
-    async fn pull(&mut self, config: &Config, name: &str, reference: &str) -> Result<Release, PullError> {
-        let key = (name.to_owned(), reference.to_owned());
-        if let Some(known) = self.rehearsed.pulled.get(&key) {
-            return known.clone();
-        }
-        let pulled = pull(config, name, reference).await;
-        self.rehearsed.pulled.insert(key, pulled.clone());
-        pulled
     }
 
     /// Makes the selected release the serving one in the catalog, and keeps a copy of its component on disk.
@@ -222,7 +218,7 @@ fn unknown(config: &Config, name: &str) -> NoRelease {
     }
     let folder = config.plugin_dir();
     let file = folder.join(format!("{name}.wasm"));
-    let folder_error = std::fs::read_dir(&folder).err().filter(|error| error.kind() != std::io::ErrorKind::NotFound);
+    let folder_error = list_folder(&folder).err().filter(|error| error.kind() != std::io::ErrorKind::NotFound);
     let is_temporary = folder_error.as_ref().is_some_and(|error| Lack::of(error).is_some());
     let (what, reason) = match (folder_error, look_at_regular_file(&file)) {
         (Some(error), _) => (folder, format!("cannot be read: {error}")),
@@ -236,13 +232,4 @@ fn unknown(config: &Config, name: &str) -> NoRelease {
         known.join(", ")
     );
     NoRelease::Unknown { reason, is_temporary }
-}
-
-async fn pull(config: &Config, name: &str, reference: &str) -> Result<Release, PullError> {
-    let parsed: oci::OciReference = reference.parse().map_err(|error: oci::OciError| PullError::new(error))?;
-    tracing::info!("pulling {reference} …");
-    let pulled = oci::pull(&parsed, config.deploy.max_plugin.as_u64()).await.map_err(PullError::new)?;
-    let source = ReleaseSource::Oci(reference.to_owned());
-    Release::new(name, None, pulled.bytes.into(), Manifest::default(), source)
-        .map_err(|error| PullError::new(format!("{reference}: its version {error}")))
 }

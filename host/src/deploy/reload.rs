@@ -100,6 +100,7 @@ impl Deployer {
             serving: plugin.serving.clone(),
             handled: plugin.record().handled,
             withdrawn: plugin.withdrawn.clone(),
+            revision: plugin.revision,
             ..CatalogEntry::default()
         };
         serving.catalog().iter().map(|(name, plugin)| (name.clone(), known(plugin))).collect()

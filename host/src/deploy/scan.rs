@@ -1,31 +1,37 @@
 //! Scans the plugin folder and the configuration file once, and makes the changes.
 //!
-//! A file that cannot be read changes nothing: this is logged once, and the next scan tries it again.
+//! A file that cannot be read changes nothing: this is logged once, and the next scan tries it again. Files are read without
+//! any lock, because a file system may answer slowly or never, and other changes must not wait for it.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use tokio::sync::mpsc;
+
 use super::catalog::known_files;
-use super::deployer::Deployer;
 use super::deployments::Build;
 use super::file_deployment::{deploy_file, rejected_file};
 use super::newest_file::take_undecided;
+use super::pending_reload::PendingReload;
 use super::plugin_folder::{ChangesForLong, Scan, is_at_rest, is_for_long};
-use super::serving::Serving;
-use crate::base::files::{FileStat, look_at_file};
+use super::pull::{Pulled, wanted};
+use crate::base::files::{FileStat, look_at_regular_file, read_start};
 use crate::config::{Config, ConfigError};
 
 /// The state of the configuration file when it was last read, and while it is being written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ConfigFile {
     handled: Option<FileStat>,
     /// Its state, when it was first seen in this state, and when it was first seen to change.
     changing: Option<(FileStat, Instant, Instant)>,
     /// True after SIGHUP: once no file is being written, the file is read even if it has not changed.
     pub(super) is_requested: bool,
+    /// The configuration that was last read, while its components are pulled.
+    pending: Option<PendingReload>,
+    /// Wakes the watcher when they were pulled.
+    wake: mpsc::Sender<()>,
 }
 
 /// The change of the configuration file since it was last read.
@@ -50,12 +56,16 @@ enum ConfigFileError {
 }
 
 impl ConfigFile {
+    pub(super) fn new(wake: mpsc::Sender<()>) -> Self {
+        Self { handled: None, changing: None, is_requested: false, pending: None, wake }
+    }
+
     /// Looks at the file.
     ///
     /// # Errors
     /// If the file cannot be looked at, or is missing although there was one.
     fn check(&mut self, config: &Config) -> Result<FileChange, ConfigFileError> {
-        let now = match look_at_file(&config.path)? {
+        let now = match look_at_regular_file(&config.path)? {
             Some((now, _)) => now,
             None if self.handled.or(config.seen).is_none() => return Ok(FileChange::None),
             None => return Err(ConfigFileError::Missing),
@@ -79,34 +89,29 @@ impl ConfigFile {
 /// Scans the plugin folder and the configuration file once, and makes the changes. Returns true if something is still
 /// being written.
 pub(super) fn scan(build: &Build<'_>, file: &mut ConfigFile) -> bool {
-    let Some((mut scan, change)) = build.change(async |serving, deployer| deployer.begin_scan(serving, file)) else {
+    let Some((mut scan, change)) = begin_scan(build, file) else {
         return true;
     };
-    if file.is_requested || change != FileChange::None {
-        match build.change(async |serving, deployer| deployer.read_config(serving, file, change)) {
-            Ok(config) => {
-                let mut delayed = None;
-                if let Some(config) = config {
-                    let (rehearsed, config) = (config.clone(), config);
-                    // `reload` logs a rejected configuration.
-                    let result = build.make(
-                        &async |serving, deployer| deployer.rehearse_reload(serving, rehearsed.clone()).await,
-                        async |serving, deployer| deployer.reload(serving, config).await,
-                    );
-                    delayed = result.err().filter(ConfigError::is_temporary);
-                }
-                scan = build.change(async |serving, deployer| deployer.scan_again(serving));
-                if let Some(error) = delayed {
-                    file.is_requested = true;
-                    build.change(async |_, deployer| {
-                        drop(scan.unseen.insert(deployer.config.path.clone(), error.to_string()));
-                    });
-                }
-            }
-            Err(error) => build.change(async |_, deployer| {
-                drop(scan.unseen.insert(deployer.config.path.clone(), error.to_string()));
-            }),
+    // A changed file replaces a configuration whose components are being pulled; SIGHUP waits for it.
+    if change != FileChange::None || (file.is_requested && file.pending.is_none()) {
+        let config = build.change(async |_, deployer| deployer.config.clone());
+        match read_config(build, &config, file, change) {
+            Ok(new) => file.pending = new.map(|new| begin_reload(build, new, &file.wake)),
+            Err(error) => drop(scan.unseen.insert(config.path, error.to_string())),
         }
+    }
+    match file.pending.take().map(PendingReload::finish) {
+        Some(Ok((config, pulled))) => {
+            let path = config.path.clone();
+            let error = reload(build, config, &pulled);
+            scan = scan_folder(build);
+            if let Some(error) = error {
+                file.is_requested = true;
+                scan.unseen.insert(path, error.to_string());
+            }
+        }
+        Some(Err(pending)) => file.pending = Some(*pending),
+        None => {}
     }
     for (found, reason) in take_undecided(&mut scan.scan.ready) {
         build.change(async |serving, deployer| {
@@ -144,66 +149,93 @@ struct BegunScan {
     unseen: BTreeMap<PathBuf, String>,
 }
 
-impl Deployer {
-    /// Looks at the folder and the configuration file. Returns `None` if something is still being written, because files
-    /// that are written together are deployed together, after the last file is complete.
-    fn begin_scan(&mut self, serving: &Serving, file: &mut ConfigFile) -> Option<(BegunScan, FileChange)> {
-        let mut begun = self.scan_again(serving);
-        let change = match begun.scan.pending {
-            true => FileChange::Pending,
-            false => file.check(&self.config).unwrap_or_else(|error| {
-                begun.unseen.insert(self.config.path.clone(), error.to_string());
+/// Looks at the folder and the configuration file. Returns `None` if something is still being written, because files
+/// that are written together are deployed together, after the last file is complete.
+fn begin_scan(build: &Build<'_>, file: &mut ConfigFile) -> Option<(BegunScan, FileChange)> {
+    let mut begun = scan_folder(build);
+    let change = match begun.scan.pending {
+        true => FileChange::Pending,
+        false => {
+            let config = build.change(async |_, deployer| deployer.config.clone());
+            file.check(&config).unwrap_or_else(|error| {
+                begun.unseen.insert(config.path, error.to_string());
                 FileChange::None
-            }),
-        };
-        if change == FileChange::Pending {
-            self.unreadable.add(&begun.unseen, &serving.records.metrics);
-            return None;
+            })
         }
-        Some((begun, change))
+    };
+    if change == FileChange::Pending {
+        build.change(async |serving, deployer| deployer.unreadable.add(&begun.unseen, &serving.records.metrics));
+        return None;
     }
+    Some((begun, change))
+}
 
-    /// Looks at the folder.
-    fn scan_again(&mut self, serving: &Serving) -> BegunScan {
-        let known = known_files(&serving.catalog());
-        let scan = self.folder.scan(&self.config, &known);
-        let unseen = scan.look.unseen.clone();
-        BegunScan { scan, unseen }
-    }
+/// Looks at the folder.
+fn scan_folder(build: &Build<'_>) -> BegunScan {
+    let (config, mut folder, known) = build.change(async |serving, deployer| {
+        (deployer.config.clone(), deployer.folder.clone(), known_files(&serving.catalog()))
+    });
+    let scan = folder.scan(&config, &known);
+    // Only scans change it, and there is one at a time.
+    build.change(async |_, deployer| deployer.folder = folder);
+    let unseen = scan.look.unseen.clone();
+    BegunScan { scan, unseen }
+}
 
-    /// Reads the configuration file. Returns `None` if there is no new configuration, or it is not valid.
-    ///
-    /// # Errors
-    /// If the file cannot be read. It is tried again at the next scan.
-    fn read_config(
-        &mut self,
-        serving: &Serving,
-        file: &mut ConfigFile,
-        change: FileChange,
-    ) -> io::Result<Option<Config>> {
-        if file.handled.or(self.config.seen).is_none() {
-            file.is_requested = false;
-            tracing::info!("there is no configuration file to reload; the bundled demo continues to be served");
-            return Ok(None);
-        }
-        fs::read(&self.config.path)?;
+/// Reads the configuration file. Returns `None` if there is no new configuration, or it is not valid.
+///
+/// # Errors
+/// If the file cannot be read. It is tried again at the next scan.
+fn read_config(
+    build: &Build<'_>,
+    current: &Config,
+    file: &mut ConfigFile,
+    change: FileChange,
+) -> io::Result<Option<Config>> {
+    if file.handled.or(current.seen).is_none() {
         file.is_requested = false;
-        if let FileChange::Complete(now) = change {
-            file.handled = Some(now);
-            file.changing = None;
-        }
-        let config = Config::load(Some(&self.config.path)).map(|mut config| {
-            config.keep_overrides(&self.config);
-            config
-        });
-        match config {
-            Ok(config) => Ok(Some(config)),
-            Err(error) => {
-                serving.records.metrics.record_reload("refused");
-                tracing::warn!(target: "plimsoll::audit", action = "reload", result = "refused",
-                    "{error}; the old configuration continues to be served");
-                Ok(None)
-            }
+        tracing::info!("there is no configuration file to reload; the bundled demo continues to be served");
+        return Ok(None);
+    }
+    read_start(&current.path, 1)?;
+    file.is_requested = false;
+    if let FileChange::Complete(now) = change {
+        file.handled = Some(now);
+        file.changing = None;
+    }
+    let config = Config::load(Some(&current.path)).map(|mut config| {
+        config.keep_overrides(current);
+        config
+    });
+    match config {
+        Ok(config) => Ok(Some(config)),
+        Err(error) => {
+            build.serving().records.metrics.record_reload("refused");
+            tracing::warn!(target: "plimsoll::audit", action = "reload", result = "refused",
+                "{error}; the old configuration continues to be served");
+            Ok(None)
         }
     }
+}
+
+/// Starts to pull the components of a new configuration.
+fn begin_reload(build: &Build<'_>, config: Config, wake: &mpsc::Sender<()>) -> PendingReload {
+    let known = build.change(async |serving, deployer| deployer.known_releases(serving));
+    PendingReload::begin(build.runtime(), config.clone(), wanted(&config, &known), wake)
+}
+
+/// Serves a new configuration. Returns an error if it may be served later, so that it must be tried again; other errors
+/// are logged.
+fn reload(build: &Build<'_>, config: Config, pulled: &Pulled) -> Option<ConfigError> {
+    // A file whose file system does not answer is found here, before other changes wait for this one.
+    for file in config.models.values().map(|model| &model.file).filter(|file| !file.starts_with("bundled:")) {
+        let _ = read_start(&config.resolve(file), 1);
+    }
+    let rehearsed = config.clone();
+    let result = build.make(
+        &async |serving, deployer| deployer.rehearse_reload(serving, rehearsed.clone(), pulled.clone()).await,
+        async |serving, deployer| deployer.reload(serving, config).await,
+    );
+    // `reload` logs a rejected configuration.
+    result.err().filter(ConfigError::is_temporary)
 }

@@ -12,6 +12,7 @@ use super::journal_state::{JournalState, VersionRecord};
 use super::lost_copies::LostCopies;
 use super::pipeline_builder::PipelineBuilder;
 use super::plugin_folder::PluginFolder;
+use super::pull::{pull_all, wanted};
 use super::rehearsed::Rehearsed;
 use super::release::Release;
 use super::serving::{Route, Served, Serving};
@@ -57,6 +58,7 @@ impl Deployer {
         };
         let mut catalog = this.catalog_from_journal(&state);
         this.builder.progress().begin_start(config);
+        this.rehearsed.pulled = pull_all(config, wanted(config, &catalog)).await;
         let pipelines = this.select(config, &mut catalog).await?;
         this.builder.progress().end_start();
         this.rehearsed = Rehearsed::default();

@@ -10,6 +10,7 @@ use plimsoll_runtime::identity::{InvalidVersion, check_version};
 use super::manifest::ManifestError;
 use super::needed::declared;
 use super::release::{FileError, Release, ReleaseSource, read_manifest};
+use crate::base::files::list_folder;
 use crate::config::Config;
 
 /// Why an uploaded component does not become a release.
@@ -87,8 +88,8 @@ impl Upload {
 /// file that is missing there does not count as removed.
 fn is_folder_gone(file: &Path) -> io::Result<bool> {
     let folder = file.parent().unwrap_or(Path::new("."));
-    match std::fs::read_dir(folder) {
-        Ok(mut entries) => Ok(entries.next().transpose()?.is_none()),
+    match list_folder(folder) {
+        Ok(files) => Ok(files.is_empty()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(error),
     }

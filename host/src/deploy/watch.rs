@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 
 use super::deployments::Deployments;
 use super::scan::{ConfigFile, scan};
-use crate::base::files::{FolderId, folder_id};
+use crate::base::file_access::within_time;
+use crate::base::files::{FolderId, folder_id, stat};
 use crate::config::Config;
 
 /// How soon the folder is scanned again if a file is still being written.
@@ -52,7 +53,7 @@ async fn watch_once(deployments: Weak<Deployments>) {
         .ok();
     let (wake, mut woken) = mpsc::channel(1);
     let mut watched: Option<(Vec<WatchedFolder>, Option<RecommendedWatcher>)> = None;
-    let mut file = ConfigFile::default();
+    let mut file = ConfigFile::new(wake.clone());
     let mut next = RESCAN_INTERVAL;
     loop {
         tokio::select! {
@@ -61,21 +62,19 @@ async fn watch_once(deployments: Weak<Deployments>) {
             () = received(hangup.as_mut()) => file.is_requested = true,
         }
         let Some(deployments) = deployments.upgrade() else { return };
-        let folders = deployments
+        let wake = wake.clone();
+        (watched, file, next) = deployments
             .build(move |build| {
                 let pending = scan(build, &mut file);
-                build.change(async |_, deployer| {
-                    let next = if pending { RESCAN_INTERVAL } else { deployer.config().deploy.poll };
-                    (folders(deployer.config()), file, next)
-                })
+                let config = build.change(async |_, deployer| deployer.config().clone());
+                let wanted = folders(&config);
+                if watched.as_ref().is_none_or(|(watched, _)| *watched != wanted) {
+                    let watcher = start_watcher(wake, wanted.clone());
+                    watched = Some((wanted, watcher));
+                }
+                (watched, file, if pending { RESCAN_INTERVAL } else { config.deploy.poll })
             })
             .await;
-        let wanted;
-        (wanted, file, next) = folders;
-        if watched.as_ref().is_none_or(|(watched, _)| *watched != wanted) {
-            let watcher = start_watcher(wake.clone(), &wanted);
-            watched = Some((wanted, watcher));
-        }
     }
 }
 
@@ -93,7 +92,7 @@ type WatchedFolder = (PathBuf, FolderId);
 /// The folders to watch, without those that do not exist.
 fn folders(config: &Config) -> Vec<WatchedFolder> {
     let mut folders = vec![config.plugin_dir()];
-    if config.path.is_file() {
+    if stat(&config.path).is_some() {
         // A file may be replaced by a rename, so its folder is watched.
         folders.push(config.resolve(Path::new(".")));
     }
@@ -102,7 +101,7 @@ fn folders(config: &Config) -> Vec<WatchedFolder> {
 
 /// Starts a watcher that sends to `wake` at every event that may be a change. If it cannot be started, only the timer
 /// wakes the task.
-fn start_watcher(wake: mpsc::Sender<()>, folders: &[WatchedFolder]) -> Option<RecommendedWatcher> {
+fn start_watcher(wake: mpsc::Sender<()>, folders: Vec<WatchedFolder>) -> Option<RecommendedWatcher> {
     let on_event = move |event: notify::Result<notify::Event>| {
         // A scan reads files. These reads must not wake the task.
         let only_read = matches!(&event, Ok(event) if matches!(event.kind, EventKind::Access(access)
@@ -115,10 +114,15 @@ fn start_watcher(wake: mpsc::Sender<()>, folders: &[WatchedFolder]) -> Option<Re
     let failed =
         |error: notify::Error| tracing::warn!("file system events are not available, so folders are polled: {error}");
     let mut watcher = notify::recommended_watcher(on_event).map_err(failed).ok()?;
-    for (folder, _) in folders {
-        if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-            tracing::warn!("cannot watch the folder {}, so it is polled: {error}", folder.display());
+    let first = folders.first()?.0.clone();
+    let watching = within_time(&first, move || {
+        for (folder, _) in folders {
+            if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                tracing::warn!("cannot watch the folder {}, so it is polled: {error}", folder.display());
+            }
         }
-    }
-    Some(watcher)
+        Ok(watcher)
+    });
+    let not_watched = |error| tracing::warn!("the folders are polled: {}: {error}", first.display());
+    watching.map_err(not_watched).ok()
 }

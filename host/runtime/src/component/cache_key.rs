@@ -12,10 +12,18 @@ pub(super) const KEY_FILE: &str = "key";
 /// The length of the key.
 pub(super) const KEY_BYTES: usize = 32;
 
+/// Reads a regular file. A FIFO would block the start.
+pub(super) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    match fs::metadata(path)?.is_file() {
+        true => fs::read(path),
+        false => Err(io::Error::other("it is not a regular file")),
+    }
+}
+
 /// Reads the key. A key that is missing, or was cut off when a disk was full or a process was killed, is replaced by a
 /// new one.
 pub(super) fn read_or_create_key(folder: &Path, path: &Path) -> io::Result<[u8; KEY_BYTES]> {
-    let read = || match fs::read(path) {
+    let read = || match read_regular(path) {
         Ok(bytes) => Ok(<[u8; KEY_BYTES]>::try_from(bytes).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::cache_key::{KEY_BYTES, KEY_FILE, read_or_create_key};
+use super::cache_key::{KEY_BYTES, KEY_FILE, read_or_create_key, read_regular};
 use super::draft::{Draft, remove_dead_drafts};
 use crate::identity::hex;
 
@@ -151,7 +151,7 @@ impl CompiledCache {
     /// The code of an entry, or `None` if there is none that can be trusted.
     pub fn load(&self, engine: &Engine, name: &EntryName) -> Option<(Note, Component)> {
         let path = self.path(name);
-        let bytes = match fs::read(&path) {
+        let bytes = match read_regular(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {

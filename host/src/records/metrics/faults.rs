@@ -1,20 +1,22 @@
-//! The metrics of the host's own faults: lost log lines, and panics.
+//! The metrics of the host's own faults: lost log lines, and panics; and of file systems that do not answer.
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::families::family;
-use crate::base::{panics, telemetry};
+use crate::base::{file_access, panics, telemetry};
 
 /// The metrics of the host's own faults.
 pub(super) struct FaultMetrics {
     log_lines_dropped: Counter,
     panics: Counter,
     handler_panics: Counter,
+    blocked_file_accesses: Gauge,
     /// The panics of background tasks.
     pub(super) tasks: TaskPanics,
 }
@@ -30,6 +32,9 @@ struct TaskLabels {
 
 impl FaultMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
+        let blocked_file_accesses = Gauge::default();
+        let help = "Accesses to files that the file system does not answer, each with a thread";
+        registry.register("blocked_file_accesses", help, blocked_file_accesses.clone());
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -42,6 +47,7 @@ impl FaultMetrics {
             ),
             panics: counter("panics", "Panics of the host, also those that it caught"),
             handler_panics: counter("handler_panics", "Requests that were answered with 500 because of a panic"),
+            blocked_file_accesses,
             tasks: TaskPanics(family(registry, "background_task_panics", "Panics of background tasks", None)),
         }
     }
@@ -55,6 +61,7 @@ impl FaultMetrics {
     pub(super) fn update(&self) {
         self.log_lines_dropped.inner().store(telemetry::dropped_lines(), Relaxed);
         self.panics.inner().store(panics::panics(), Relaxed);
+        self.blocked_file_accesses.set(i64::try_from(file_access::blocked()).unwrap_or(i64::MAX));
     }
 }
 

@@ -94,6 +94,7 @@ pub(super) async fn put(
     };
     // The bytes are counted until the component is deployed or rejected.
     let (bytes, _counted) = body::receive_within(&app, &headers, body, &limits, app.admission.upload()).await?;
+    let turn = app.deployments.upload_turn(&name).await;
     // A reload or a deployment may have changed them during the upload.
     let (config, manifest) = current().await;
     let upload = Upload { name, version, sha256, bytes };
@@ -110,6 +111,8 @@ pub(super) async fn put(
     let identity = release.artifact.identity.clone();
     let manifest = release.manifest.file().map(|file| file.display().to_string());
     let deploy = app.deployments.clone().build(move |build| {
+        // The next upload of this plugin comes after this one, also if the caller disconnects.
+        let _turn = turn;
         let rehearsed = release.clone();
         build.make(
             &async |serving, deployer| deployer.rehearse_deploy(serving, &rehearsed).await,

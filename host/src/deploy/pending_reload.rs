@@ -1,0 +1,57 @@
+//! A new configuration whose components are being pulled. Nothing waits for it: the plugin folder is watched, and uploads
+//! are served. A later configuration replaces it.
+
+use std::panic::resume_unwind;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::pull::{Pulled, Wanted, pull_all};
+use crate::config::Config;
+
+/// A configuration that is served when its components are pulled. Dropping it ends the pulls.
+#[derive(Debug)]
+pub(super) struct PendingReload {
+    config: Config,
+    /// Empty if there is nothing to pull.
+    pulls: JoinSet<Pulled>,
+}
+
+impl PendingReload {
+    /// Starts to pull. Sends to `wake` when everything was pulled.
+    pub(super) fn begin(runtime: &Handle, config: Config, wanted: Vec<Wanted>, wake: &mpsc::Sender<()>) -> Self {
+        let mut pulls = JoinSet::new();
+        if !wanted.is_empty() {
+            let (config, wake) = (config.clone(), wake.clone());
+            let pulling = async move {
+                let pulled = pull_all(&config, wanted).await;
+                // If the channel is full, the watcher is woken anyway.
+                let _ = wake.try_send(());
+                pulled
+            };
+            pulls.spawn_on(pulling, runtime);
+        }
+        Self { config, pulls }
+    }
+
+    /// Returns the configuration with what was pulled.
+    ///
+    /// # Errors
+    /// Itself, if it still pulls.
+    pub(super) fn finish(mut self) -> Result<(Config, Pulled), Box<Self>> {
+        if self.pulls.is_empty() {
+            return Ok((self.config, Pulled::default()));
+        }
+        match self.pulls.try_join_next() {
+            None => Err(Box::new(self)),
+            Some(Ok(pulled)) => Ok((self.config, pulled)),
+            Some(Err(error)) => match error.try_into_panic() {
+                // The watcher counts it and starts again.
+                Ok(panic) => resume_unwind(panic),
+                // The process ends.
+                Err(_) => Err(Box::new(self)),
+            },
+        }
+    }
+}
