@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -129,7 +130,15 @@ pub(super) fn scan(build: &Build<'_>, file: &mut ConfigFile) -> bool {
     for release in build.change(async |serving, deployer| deployer.waiting_canaries(serving)) {
         build.make(
             &async |serving, deployer| deployer.rehearse_deploy(serving, &release).await,
-            async |serving, deployer| deployer.resume_canary(serving, (*release).clone(), "folder").await,
+            async |serving, deployer| {
+                // An upload or a rollback may have ended its canary meanwhile.
+                if deployer.waiting_canaries(serving).iter().any(|waiting| Arc::ptr_eq(waiting, &release)) {
+                    deployer.resume_canary(serving, (*release).clone(), "folder").await;
+                } else if let Some(plugin) = serving.catalog().get_mut(&*release.artifact.identity.name) {
+                    // The rehearsal has set it.
+                    plugin.compiling = None;
+                }
+            },
         );
     }
     let BegunScan { scan, unseen } = scan;
