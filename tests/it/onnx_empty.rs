@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::batch_rows::source;
 
 /// The native backends with their names.
-fn backends() -> Vec<(&'static str, Box<dyn Backend>)> {
+pub(crate) fn backends() -> Vec<(&'static str, Box<dyn Backend>)> {
     let open = |name: &str, settings: serde_json::Value| {
         name.parse::<BackendName>().expect("known").open(&settings, Path::new("")).expect("opened")
     };
@@ -24,12 +24,12 @@ fn backends() -> Vec<(&'static str, Box<dyn Backend>)> {
     backends
 }
 
-fn floats(shape: &[u32], values: &[f32]) -> Tensor {
+pub(crate) fn floats(shape: &[u32], values: &[f32]) -> Tensor {
     Tensor::new(shape.to_vec(), TensorType::Fp32, values.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
 /// Runs a model as the host does, with its limits.
-async fn run(backend: &dyn Backend, model: &Onnx, inputs: &[(&str, Tensor)]) -> Result<Tensor, String> {
+pub(crate) async fn run(backend: &dyn Backend, model: &Onnx, inputs: &[(&str, Tensor)]) -> Result<Tensor, String> {
     let source = source(model.bytes());
     let loaded = backend.load(&source).map_err(|error| error.to_string())?;
     let permits = Arc::new(Semaphore::new(1));

@@ -186,6 +186,15 @@ impl Onnx {
         self
     }
 
+    /// Adds outputs to the last node.
+    #[must_use]
+    pub fn with_outputs(mut self, names: &[&str]) -> Self {
+        if let Some(node) = self.graph.node.last_mut() {
+            node.output.extend(names.iter().map(|&name| name.to_owned()));
+        }
+        self
+    }
+
     /// The bytes of the file.
     ///
     /// # Panics

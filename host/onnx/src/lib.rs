@@ -63,7 +63,7 @@ pub use external::{ExternalError, external_files};
 pub use onnxruntime::{DeclaredShape, FAILING_CHECK, ForOnnxRuntime, prepare_onnxruntime, time_depends_on_values};
 pub use rejected::Rejected;
 pub use rows::{RowProof, prove_rows};
-pub use rules::{TOO_LARGE, too_large};
+pub use rules::refused;
 pub use run_size::{GivenInput, KnownShape, LARGEST_TOTAL, LARGEST_VALUE, LargestValue, RunPeaks, RunSizes};
 pub use weights::File;
 use well_formed::parse_model;

@@ -6,8 +6,10 @@
 #![expect(clippy::needless_pass_by_value, reason = "all rules have the same signature")]
 
 mod arithmetic;
+mod batch_norm;
 mod control;
 mod division;
+mod filled;
 mod functions;
 mod fusion;
 mod growth;
@@ -37,8 +39,8 @@ use crate::tensor;
 use crate::types::Info;
 pub(crate) use arithmetic::LARGEST_HALF;
 pub(crate) use control::join_branches;
+pub use guard::refused;
 pub(crate) use guard::{CHECK, MOST_ROUNDS};
-pub use guard::{TOO_LARGE, too_large};
 pub(crate) use kinds::check_result;
 use kinds::{ANY, FLOATS, Kinds, NUMBERS};
 pub(crate) use values::{check_constant, check_input, check_output, check_type};
@@ -68,7 +70,8 @@ pub(crate) fn apply(node: NodeProto, site: &mut Site) -> Replaced {
     let replaced = fusion::separate(&original, replaced, site)?;
     let replaced = integers::guard(&original, replaced, site);
     let replaced = requested::guard(&original, replaced, site);
-    Ok(growth::guard(&original, replaced, site))
+    let replaced = growth::guard(&original, replaced, site);
+    Ok(filled::guard(&original, replaced, site))
 }
 
 /// A copy of a node without its subgraphs and constants, which can be large.
@@ -121,9 +124,8 @@ fn rule(operator: &str) -> Option<Rule> {
             (NUMBERS, reduce::reduce)
         }
         "CumSum" => (NUMBERS, keep),
-        "BatchNormalization" | "InstanceNormalization" | "LpNormalization" | "RMSNormalization" => {
-            (FLOATS, first_output)
-        }
+        "BatchNormalization" => (FLOATS, batch_norm::batch_normalization),
+        "InstanceNormalization" | "LpNormalization" | "RMSNormalization" => (FLOATS, first_output),
         "LayerNormalization" => (FLOATS, functions::layer_normalization),
         "Attention" => (FLOATS, shape::attention),
         "RotaryEmbedding" => (FLOATS, keep),

@@ -2,6 +2,7 @@
 //! dimensions say, and sizes stay in a range in which sums and products of a few of them are exact.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 
 use rten_onnx::onnx::{DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
@@ -26,6 +27,7 @@ pub(crate) fn check(graph: &GraphProto, opset: i64) -> Result<(), Rejected> {
     for constant in &graph.initializer {
         check_tensor(constant.name.as_deref().unwrap_or_default(), constant)?;
     }
+    check_definitions(graph)?;
     for node in &graph.node {
         arity::check(node, opset)?;
         let name = node::title(node);
@@ -36,6 +38,21 @@ pub(crate) fn check(graph: &GraphProto, opset: i64) -> Result<(), Rejected> {
         }
     }
     Ok(())
+}
+
+/// Each name of a graph stands for one value (ONNX IR, "Names Within a Graph"); engines take different ones of two. An input
+/// may have a constant of its name, which is its default. Of two constants of a name, all engines take the last.
+fn check_definitions(graph: &GraphProto) -> Result<(), Rejected> {
+    let constants = graph.initializer.iter().filter_map(|constant| constant.name.as_deref());
+    let inputs = graph.input.iter().filter_map(|input| input.name.as_deref());
+    let mut defined: HashSet<&str> = constants.chain(inputs).collect();
+    let mut outputs = graph.node.iter().flat_map(|node| &node.output).filter(|name| !name.is_empty());
+    match outputs.find(|name| !defined.insert(name)) {
+        Some(name) => Err(Rejected::model(format!(
+            "the model defines the value `{name}` twice, so it is not known which is meant: give one of them another name"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn check_shape(value: &ValueInfoProto) -> Result<(), Rejected> {

@@ -1,8 +1,10 @@
 //! Loads and runs a model with rten.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
-use plimsoll_sdk::{Failure, NamedTensor};
+use plimsoll_onnx::{GivenInput, RunSizes};
+use plimsoll_sdk::{Failure, NamedTensor, Tensor};
 use rten::{Model, ModelOptions, NodeId, ValueOrView};
 
 use crate::{check, convert};
@@ -16,6 +18,8 @@ pub struct Engine {
     input_types: HashMap<String, &'static str>,
     /// True if the model computes wrongly with NaN and infinities.
     needs_moderate_inputs: bool,
+    /// Finds the nodes that would get values without elements.
+    sizes: Option<Mutex<RunSizes>>,
 }
 
 /// Loads an ONNX model. `read` reads a file that the model stores weights in.
@@ -26,6 +30,7 @@ pub fn load(bytes: Vec<u8>, read: impl Fn(&str) -> Result<Vec<u8>, String>) -> R
     let paths = plimsoll_onnx::external_files(&bytes).map_err(|error| error.to_string())?;
     let contents = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     let files: Vec<_> = paths.iter().zip(&contents).map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    let sizes = RunSizes::of_model(&bytes).map(Mutex::new);
     let prepared = plimsoll_onnx::prepare(bytes, &files).map_err(|error| error.to_string())?;
     let mut options = ModelOptions::with_all_ops();
     for (name, bytes) in prepared.files.into_iter().zip(contents) {
@@ -43,6 +48,7 @@ pub fn load(bytes: Vec<u8>, read: impl Fn(&str) -> Result<Vec<u8>, String>) -> R
         outputs,
         input_types: prepared.input_types,
         needs_moderate_inputs: prepared.needs_moderate_inputs,
+        sizes,
     })
 }
 
@@ -51,7 +57,7 @@ pub fn load(bytes: Vec<u8>, read: impl Fn(&str) -> Result<Vec<u8>, String>) -> R
 /// # Errors
 /// If the tensors do not fit the model, or rten fails.
 pub fn infer(engine: &Engine, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, Failure> {
-    let Engine { model, outputs, input_types, needs_moderate_inputs } = engine;
+    let Engine { model, outputs, input_types, needs_moderate_inputs, sizes } = engine;
     let expected = check::inputs(model, input_types);
     let tensors = check::match_inputs(&expected, inputs).map_err(Failure::Internal)?;
     if *needs_moderate_inputs {
@@ -59,6 +65,7 @@ pub fn infer(engine: &Engine, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>
             check::numbers(input, tensor).map_err(Failure::InvalidInput)?;
         }
     }
+    check_elements(sizes.as_ref(), &tensors)?;
     let values: Vec<(NodeId, ValueOrView)> = tensors
         .into_iter()
         .map(|(input, tensor)| Ok((input.id, convert::to_value(input, tensor)?.into())))
@@ -67,11 +74,26 @@ pub fn infer(engine: &Engine, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>
     // The target has no threads, so the thread pools of rten and rayon run everything on the calling thread.
     let results = model.run(values, model.output_ids(), None).map_err(|error| {
         let text = error.to_string();
-        match plimsoll_onnx::too_large(&text) {
-            Some(reason) => Failure::InvalidInput(format!("{reason}; {}", plimsoll_onnx::TOO_LARGE)),
+        match plimsoll_onnx::refused(&text) {
+            Some(reason) => Failure::InvalidInput(reason),
             None => Failure::Internal(format!("running the model failed: {text}")),
         }
     })?;
     let named = outputs.iter().zip(results).map(|(name, value)| Ok((name.clone(), convert::from_value(name, value)?)));
     named.collect::<Result<_, String>>().map_err(Failure::Internal)
+}
+
+/// Refuses inputs without elements with which rten would panic.
+fn check_elements(sizes: Option<&Mutex<RunSizes>>, tensors: &[(&check::Input, &Tensor)]) -> Result<(), Failure> {
+    let shapes: Vec<_> = tensors.iter().map(|(input, tensor)| (input.name.as_str(), tensor.dimensions())).collect();
+    let Some(sizes) = sizes.filter(|_| shapes.iter().any(|(_, shape)| shape.contains(&0))) else { return Ok(()) };
+    let given: Vec<_> = shapes.iter().map(|(name, shape)| GivenInput { name, shape, elements: None }).collect();
+    let peaks = sizes.lock().unwrap_or_else(PoisonError::into_inner).peaks(&given);
+    match peaks.map_err(|error| Failure::Internal(error.to_string()))?.empty {
+        Some((node, operator)) => Err(Failure::InvalidInput(format!(
+            "with inputs of these shapes, node `{node}` ({operator}) would get a value without elements, which the \
+             backend cannot compute; send inputs with at least one element"
+        ))),
+        None => Ok(()),
+    }
 }

@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use rten_onnx::onnx::{DataType, GraphProto, NodeProto};
 
 use super::functions::{self, Function};
+use super::sizes;
 use crate::infer;
 use crate::node::{self, Edit};
 use crate::types::{Info, Values};
@@ -54,6 +55,8 @@ pub(crate) enum SizeCheck {
     Weights,
     /// A Fourier transform of frames, whose length and step are divisors.
     Frames,
+    /// An operator that would end the process if its first input has no elements.
+    Filled,
 }
 
 /// Walks through a model.
@@ -231,6 +234,17 @@ impl Analysis {
                 Some(SizeCheck::Weights)
             }
             "STFT" if node::is_standard(node.domain.as_deref()) => Some(SizeCheck::Frames),
+            _ if sizes::needs_elements(node) => {
+                node.input(0)?;
+                if self.opset < BROADCASTS {
+                    let (name, opset) = (node::title(node), self.opset);
+                    self.problem.get_or_insert(format!(
+                        "node `{name}` ({operator}, operator set {opset}): onnxruntime ends the process for an input \
+                         without elements: export the model with operator set 7 or newer"
+                    ));
+                }
+                Some(SizeCheck::Filled)
+            }
             _ => None,
         }
     }

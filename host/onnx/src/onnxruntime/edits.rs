@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::analysis::Found;
+use super::division::new_names;
 use super::functions::{self, Function};
 use crate::wire::{self, Field};
 
@@ -18,6 +19,7 @@ pub(super) mod field {
     pub(in super::super) const NODE_NAME: u32 = 3;
     pub(in super::super) const NODE_OPERATOR: u32 = 4;
     pub(super) const NODE_ATTRIBUTE: u32 = 5;
+    pub(super) const NODE_DOMAIN: u32 = 7;
     pub(super) const ATTRIBUTE_GRAPH: u32 = 6;
     pub(super) const VALUE_TYPE: u32 = 2;
     pub(super) const TYPE_TENSOR: u32 = 1;
@@ -157,6 +159,7 @@ fn edit_node(
         b"Loop" => Place::Loop,
         _ => Place::Body,
     };
+    let names_outputs = needs_names(node, operator)?;
     let (mut input, mut attribute) = (0, 0);
     let node = wire::edited(node, |member, out| {
         let Some(value) = member.value else { return Some(false) };
@@ -164,6 +167,10 @@ fn edit_node(
             (field::NODE_INPUT, Some(inputs)) => {
                 wire::write(out, field::NODE_INPUT, inputs.get(input)?.as_bytes());
                 input += 1;
+            }
+            (field::NODE_OUTPUT, _) if names_outputs && value.is_empty() => {
+                let name = new_names(names)("unused");
+                wire::write(out, field::NODE_OUTPUT, name.as_bytes());
             }
             (field::NODE_ATTRIBUTE, _) => {
                 let subgraph = found.subgraphs.get(&(index, attribute));
@@ -184,4 +191,19 @@ fn edit_node(
     })?;
     wire::write(out, number, &node);
     Some(())
+}
+
+/// True for a node whose outputs all need names, because onnxruntime writes to outputs without names and ends the process:
+/// operators of any number of outputs, `BatchNormalization`, and the functions of the model, which can end in them.
+fn needs_names(node: &[u8], operator: &[u8]) -> Option<bool> {
+    let members = wire::fields(node)?;
+    let domain = members.iter().rfind(|member| member.number == field::NODE_DOMAIN).and_then(|member| member.value);
+    let domain = domain.unwrap_or_default();
+    // These have outputs that may be absent.
+    let is_of_library = |prefix: &[u8]| domain.starts_with(prefix);
+    Some(if domain.is_empty() || domain == b"ai.onnx" {
+        matches!(operator, b"BatchNormalization" | b"If" | b"Loop" | b"Scan" | b"SequenceMap" | b"Split")
+    } else {
+        ![b"com.m".as_slice(), b"ai.onnx"].into_iter().any(is_of_library)
+    })
 }

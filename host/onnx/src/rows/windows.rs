@@ -14,7 +14,7 @@ pub(super) fn image(proof: &mut Proof, node: &NodeProto, operator: &str, inputs:
     // Before operator set 14, further outputs mean training; before 7, an attribute.
     let trains = operator == "BatchNormalization"
         && (node.int_or("training_mode", 0) == 1
-            || proof.opset < 14 && node.output.iter().skip(1).any(|output| !output.is_empty())
+            || proof.opset < 14 && node.output.len() > 1
             || proof.opset < 7 && node.int_or("is_test", 0) == 0);
     if trains && matches!(image.rows, Rows::Along(_)) {
         return mixed("is in training mode, which normalises rows together");

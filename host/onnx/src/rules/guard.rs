@@ -18,14 +18,22 @@ pub(crate) const MOST_ROUNDS: i64 = 1_000_000;
 /// How the name of a check begins.
 pub(crate) const CHECK: &str = "plimsoll.check: ";
 
-/// What to do about a request that [`too_large`] explains.
-pub const TOO_LARGE: &str = "send smaller numbers, or use the backend `onnxruntime`";
+/// How the name of a check begins that fails for a value without elements.
+pub(super) const EMPTY: &str = "plimsoll.empty: ";
 
-/// The reason if a run failed because a number of the request is too large for the engine: the name of the operator that
-/// failed is part of the engine's error.
-pub fn too_large(error: &str) -> Option<&str> {
-    let (_, after) = error.split_once(CHECK)?;
-    after.split_once('"').map(|(reason, _)| reason)
+/// What separates the text of such a check from its number: of several nodes of one name, the engine loses the names.
+pub(super) const NUMBERED: &str = " # ";
+
+/// Why a run is refused, and what to do about it, if a check failed: the name of the operator that failed is part of the
+/// engine's error.
+pub fn refused(error: &str) -> Option<String> {
+    let reason = |check: &str| Some(error.split_once(check)?.1.split_once('"')?.0);
+    reason(CHECK).map(|reason| format!("{reason}; send smaller numbers, or use the backend `onnxruntime`")).or_else(
+        || {
+            let (reason, _) = reason(EMPTY)?.rsplit_once(NUMBERED)?;
+            Some(format!("{reason}; send inputs with at least one element"))
+        },
+    )
 }
 
 /// Makes a node that computes 64-bit integers fail if the result needs more than 32 bits: the node also runs in FLOAT.

@@ -182,10 +182,7 @@ impl Model for Loaded {
             .collect::<Result<Vec<_>, RunError>>()?;
         let outputs = self.model.run(values, &self.output_ids, None).map_err(|error| {
             let text = error.to_string();
-            match plimsoll_onnx::too_large(&text) {
-                Some(reason) => RunError::TooLarge(format!("{reason}; {}", plimsoll_onnx::TOO_LARGE)),
-                None => RunError::Backend(text),
-            }
+            plimsoll_onnx::refused(&text).map_or(RunError::Backend(text), RunError::TooLarge)
         })?;
         self.outputs().iter().zip(outputs).map(|(output, value)| Ok((output.name.clone(), tensor(value)?))).collect()
     }

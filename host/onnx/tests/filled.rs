@@ -1,0 +1,196 @@
+//! Values without elements: the engine fails with the node's name instead of answering with memory that nothing wrote, or
+//! panicking.
+
+use rten::{ModelOptions, Value, ValueOrView};
+use rten_onnx::onnx::{
+    AttributeProto, AttributeType, DataType, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    TensorProto, TensorShapeProto, TypeProto, TypeProtoTensor, ValueInfoProto,
+};
+use rten_tensor::Tensor;
+use rten_tensor::prelude::*;
+
+fn int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto { name: Some(name.into()), i: Some(value), r#type: Some(AttributeType::INT), ..Default::default() }
+}
+
+fn list(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.into()),
+        ints: values.to_vec(),
+        r#type: Some(AttributeType::INTS),
+        ..Default::default()
+    }
+}
+
+fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.into()),
+        s: Some(value.into()),
+        r#type: Some(AttributeType::STRING),
+        ..Default::default()
+    }
+}
+
+fn input(name: &str, ty: DataType, rank: usize) -> ValueInfoProto {
+    let shape = TensorShapeProto { dim: (0..rank).map(|_| Dimension::default()).collect() };
+    let tensor = TypeProtoTensor { elem_type: Some(ty), shape: Some(shape) };
+    let ty = TypeProto { tensor_type: Some(tensor), ..TypeProto::default() };
+    ValueInfoProto { name: Some(name.into()), r#type: Some(ty) }
+}
+
+/// A list of one integer.
+fn constant(name: &str, value: &Value) -> TensorProto {
+    let Value::Int32Tensor(list) = value else { panic!("not INT32") };
+    TensorProto {
+        name: Some(name.into()),
+        dims: vec![1],
+        data_type: Some(DataType::INT64),
+        int64_data: list.iter().map(|&value| value.into()).collect(),
+        ..TensorProto::default()
+    }
+}
+
+/// A model of one node . An input without a name is absent; `constant…` is a constant.
+struct Case {
+    operator: &'static str,
+    inputs: Vec<(&'static str, Value)>,
+    attributes: Vec<AttributeProto>,
+}
+
+impl Case {
+    fn run(&self) -> Result<Value, String> {
+        let ty = |value: &Value| match value {
+            Value::FloatTensor(_) => DataType::FLOAT,
+            _ => DataType::INT64,
+        };
+        let is_constant = |name: &str| name.starts_with("constant");
+        let given: Vec<_> = self.inputs.iter().filter(|(name, _)| !name.is_empty() && !is_constant(name)).collect();
+        let constants = self.inputs.iter().filter(|(name, _)| is_constant(name));
+        let node = NodeProto {
+            name: Some("node_y".into()),
+            op_type: Some(self.operator.into()),
+            input: self.inputs.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            output: vec!["y".into()],
+            attribute: self.attributes.clone(),
+            ..NodeProto::default()
+        };
+        let graph = GraphProto {
+            input: given.iter().map(|(name, value)| input(name, ty(value), value.shape().len())).collect(),
+            node: vec![node],
+            output: vec![ValueInfoProto { name: Some("y".into()), ..ValueInfoProto::default() }],
+            initializer: constants.map(|(name, value)| constant(name, value)).collect(),
+            ..GraphProto::default()
+        };
+        let opset_import = vec![OperatorSetIdProto { version: Some(23), ..OperatorSetIdProto::default() }];
+        let model = ModelProto { ir_version: Some(8), graph: Some(graph), opset_import, ..ModelProto::default() };
+        let prepared = plimsoll_onnx::prepare(model.write_buf().expect("written"), &[]).expect("prepared");
+        let engine = ModelOptions::with_all_ops().load(prepared.bytes).map_err(|error| error.to_string())?;
+        let id = |name: &str| engine.node_id(name).expect("an input");
+        let inputs = given.iter().map(|(name, value)| (id(name), ValueOrView::from(value.clone()))).collect();
+        let mut outputs = engine.run(inputs, engine.output_ids(), None).map_err(|error| error.to_string())?;
+        Ok(outputs.remove(0))
+    }
+
+    fn of(operator: &'static str, inputs: Vec<(&'static str, Value)>, attributes: Vec<AttributeProto>) -> Self {
+        Self { operator, inputs, attributes }
+    }
+}
+
+fn ones(shape: &[usize]) -> Value {
+    Tensor::from_data(shape, vec![1.0f32; shape.iter().product()]).into()
+}
+
+fn ints(shape: &[usize], values: &[i32]) -> Value {
+    Tensor::from_data(shape, values.to_vec()).into()
+}
+
+/// Each operator with a value without elements, and with one that is right.
+fn cases() -> Vec<(Case, Case)> {
+    let x = |shape: &[usize]| ("x", ones(shape));
+    let absent = || ("", ones(&[]));
+    let mut cases = Vec::new();
+    for operator in ["GlobalAveragePool", "GlobalMaxPool"] {
+        let pool = |shape: &[usize]| Case::of(operator, vec![x(shape)], vec![]);
+        for empty in [[1, 3, 0, 4], [1, 3, 4, 0], [2, 3, 0, 0]] {
+            cases.push((pool(&empty), pool(&[0, 3, 2, 2])));
+        }
+        cases.push((pool(&[1, 2, 0]), pool(&[1, 2, 1])));
+    }
+    for (axis, data, indices) in [(0, [0, 3], [2, 3]), (1, [3, 0], [3, 2]), (-2, [0, 1], [1, 1])] {
+        let gather = |data: [usize; 2], indices: [usize; 2]| {
+            let zeros = vec![0; indices[0] * indices[1]];
+            Case::of("GatherElements", vec![x(&data), ("i", ints(&indices, &zeros))], vec![int("axis", axis)])
+        };
+        cases.push((gather(data, indices), gather([3, 3], indices)));
+    }
+    for operator in ["ArgMax", "ArgMin"] {
+        for takes_last in [0, 1] {
+            let attributes = || vec![int("axis", 1), int("select_last_index", takes_last)];
+            let arg = |shape: &[usize]| Case::of(operator, vec![x(shape)], attributes());
+            cases.push((arg(&[3, 0]), arg(&[0, 2])));
+            cases.push((arg(&[0, 0]), arg(&[3, 2])));
+        }
+    }
+    for (operator, weights) in [("Conv", [2, 0, 2, 2]), ("ConvTranspose", [0, 2, 2, 2])] {
+        let conv = |x: &[usize], w: &[usize]| Case::of(operator, vec![("x", ones(x)), ("w", ones(w))], vec![]);
+        cases.push((conv(&[1, 0, 4, 4], &weights), conv(&[1, 2, 4, 4], &[2, 2, 2, 2])));
+    }
+    for attributes in
+        [vec![list("pads", &[1, 1, 1, 1])], vec![text("auto_pad", "SAME_UPPER"), list("kernel_shape", &[2, 2])]]
+    {
+        let conv = |shape: &[usize]| Case::of("Conv", vec![x(shape), ("w", ones(&[1, 1, 2, 2]))], attributes.clone());
+        cases.push((conv(&[1, 1, 0, 4]), conv(&[1, 1, 2, 2])));
+    }
+    for operator in ["LayerNormalization", "RMSNormalization"] {
+        let norm = |shape: &[usize]| Case::of(operator, vec![x(shape), ("s", ones(&[shape[1]]))], vec![]);
+        cases.push((norm(&[2, 0]), norm(&[0, 2])));
+    }
+    for mode in ["linear", "nearest"] {
+        let resize = |shape: &[usize]| {
+            let attributes = vec![
+                text("mode", mode),
+                text("coordinate_transformation_mode", "asymmetric"),
+                text("nearest_mode", "floor"),
+            ];
+            let sizes = ("sizes", ints(&[4], &[1, 1, 2, 2]));
+            Case::of("Resize", vec![x(shape), absent(), absent(), sizes], attributes)
+        };
+        cases.push((resize(&[1, 1, 0, 2]), resize(&[1, 1, 1, 2])));
+    }
+    let scatter = |width: usize| {
+        let inputs = vec![x(&[3, width]), ("i", ints(&[1, 1], &[0])), ("u", ones(&[1, width]))];
+        Case::of("ScatterND", inputs, vec![])
+    };
+    cases.push((scatter(0), scatter(2)));
+    let reversed = |size: usize| {
+        let one = |name, value| (name, ints(&[1], &[value]));
+        let inputs = vec![
+            x(&[size]),
+            one("constant_starts", -1),
+            one("constant_ends", -1000),
+            one("constant_axes", 0),
+            one("constant_steps", -1),
+        ];
+        Case::of("Slice", inputs, vec![])
+    };
+    cases.push((reversed(0), reversed(2)));
+    cases
+}
+
+#[test]
+fn the_engine_fails_with_the_node_for_a_value_without_elements() {
+    for (empty, right) in cases() {
+        let shapes: Vec<_> = empty.inputs.iter().map(|(name, value)| (name, value.shape().to_vec())).collect();
+        let error = empty.run().expect_err(&format!("{} of {shapes:?}", empty.operator));
+        let refused =
+            plimsoll_onnx::refused(&error).unwrap_or_else(|| panic!("{} of {shapes:?}: {error}", empty.operator));
+        let expected = format!(
+            "node `node_y` ({}) would get a value without elements, which the backend cannot compute; send inputs with at \
+             least one element",
+            empty.operator
+        );
+        assert_eq!(refused, expected);
+        let result = right.run();
+        assert!(result.is_ok(), "{}: {:?}", right.operator, result.err());
+    }
+}
