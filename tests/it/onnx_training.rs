@@ -9,7 +9,9 @@ const SHAPE: [Option<i64>; 2] = [None, Some(1)];
 
 fn normalized(opset: i64, others: &[&str]) -> Onnx {
     let onnx = Onnx::new(opset).input("x", &SHAPE).floats("one", &[1], &[1.0]).floats("zero", &[1], &[0.0]);
-    onnx.node("BatchNormalization", &["x", "one", "zero", "zero", "one"], "y", &[])
+    // onnxruntime writes the running statistics over the given ones, so no other input may share them.
+    let onnx = onnx.floats("mean", &[1], &[0.0]).floats("variance", &[1], &[1.0]);
+    onnx.node("BatchNormalization", &["x", "one", "zero", "mean", "variance"], "y", &[])
         .with_outputs(others)
         .output("y", &SHAPE)
 }
