@@ -158,7 +158,7 @@ impl Onnx {
         if let Some(node) = self.graph.node.last_mut() {
             node.attribute.push(AttributeProto {
                 name: Some(name.into()),
-                g: Some(GraphProto { name: Some(name.into()), ..body.graph }),
+                g: Some(body.graph),
                 r#type: Some(AttributeType::GRAPH),
                 ..AttributeProto::default()
             });
