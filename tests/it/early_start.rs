@@ -10,8 +10,8 @@ use plimsoll_tests::{TempDir, guests_config, shared_cache};
 
 use crate::process::BINARY;
 use crate::served_folder::command;
-use crate::wrapped::{can_run, is_root};
 use crate::stalled_files::stalled_mount;
+use crate::wrapped::{can_run, is_root};
 
 /// How long a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -213,7 +213,8 @@ async fn oip_shared_memory_and_classification_are_refused_by_name() {
     const PATH: &str = "/v2/models/p.infer/infer";
     let server = echo().await;
     let input = json!({ "name": "x", "shape": [1], "datatype": "FP32", "data": [1.0] });
-    let request = |input: &Value, outputs: Value| json!({ "inputs": [input], "outputs": outputs }).to_string().into_bytes();
+    let request =
+        |input: &Value, outputs: Value| json!({ "inputs": [input], "outputs": outputs }).to_string().into_bytes();
     let plain = server.send("POST", PATH, &[], request(&input, json!([]))).await;
     assert_eq!(plain.status, 200, "{}", plain.text);
     let name = plain.json()["outputs"][0]["name"].as_str().expect("a name").to_owned();
@@ -222,12 +223,12 @@ async fn oip_shared_memory_and_classification_are_refused_by_name() {
     {
         let outputs = json!([{ "name": name, "parameters": { parameter: value } }]);
         let (status, code, text) = error(&server.send("POST", PATH, &[], request(&input, outputs)).await);
-        assert_eq!((status, code.as_str()), (400, "invalid_request"), "{text}");
+        assert_eq!((status, code.as_str()), (400, "invalid_input"), "{text}");
         assert!(text.contains(&format!("`{name}`")) && text.contains(parameter), "{text}");
     }
     let shared = json!({ "name": "x", "shape": [1], "datatype": "FP32",
                          "parameters": { "shared_memory_region": "r", "shared_memory_byte_size": 4 } });
     let (status, code, text) = error(&server.send("POST", PATH, &[], request(&shared, json!([]))).await);
-    assert_eq!((status, code.as_str()), (400, "invalid_request"), "{text}");
+    assert_eq!((status, code.as_str()), (400, "invalid_input"), "{text}");
     assert!(text.contains("input `x`") && text.contains("shared memory is not supported"), "{text}");
 }

@@ -44,7 +44,9 @@ fn answers(work: &WorkFolder, config: &str, sample: &str) -> String {
     assert!(checked.contains("can be served"), "{checked}");
     let reply = work.run_ok(&["infer", "demo", sample, "--config", config]);
     assert!(reply.starts_with(REPLY), "{reply}");
-    for (file, length, code) in [("empty.raw", 0, "invalid_input"), ("short.raw", 63, "invalid_input"), ("long.raw", 65, "too_large")] {
+    for (file, length, code) in
+        [("empty.raw", 0, "invalid_input"), ("short.raw", 63, "invalid_input"), ("long.raw", 65, "too_large")]
+    {
         work.write(file, vec![0; length]);
         let words = if length == 0 { "the body is empty".to_owned() } else { format!("has {length} bytes") };
         work.assert_fails(1, &["infer", "demo", file, "--config", config], &[code, &words]);
@@ -120,7 +122,8 @@ fn new_plugins_in_c_and_cpp_are_built_and_reply() {
         }
         let manifest = fs::read_to_string(copy.join("plugin.toml")).expect("a manifest");
         let sdk = examples.join("../sdk-c").canonicalize().expect("the SDK");
-        fs::write(copy.join("plugin.toml"), manifest.replace("../../sdk-c", sdk.to_str().expect("text"))).expect("written");
+        fs::write(copy.join("plugin.toml"), manifest.replace("../../sdk-c", sdk.to_str().expect("text")))
+            .expect("written");
         work.run_ok(&["plugin", "build", &format!("plugins/examples/{folder}"), "--out", "plugins"]);
     }
     let config = pipeline("c-preprocess", "infer-native", "cpp-postprocess")
@@ -132,8 +135,7 @@ fn new_plugins_in_c_and_cpp_are_built_and_reply() {
     let reply = work.run_ok(&["infer", "demo", "seven.pgm", "--config", "plimsoll.toml"]);
     assert!(reply.starts_with(r#"{"predictions":[{"label":"7","index":7,"probability":0.9"#), "{reply}");
     // The mean of four equal pixels is the pixel; colours that are grey are the same grey.
-    let large: Vec<u8> =
-        (0..16 * 16).flat_map(|pixel| [seven[pixel / 32 * 8 + pixel % 16 / 2]; 3]).collect();
+    let large: Vec<u8> = (0..16 * 16).flat_map(|pixel| [seven[pixel / 32 * 8 + pixel % 16 / 2]; 3]).collect();
     work.write("seven.ppm", [b"P6 16 16 255\n".as_slice(), &large].concat());
     let coloured = work.run_ok(&["infer", "demo", "seven.ppm", "--config", "plimsoll.toml"]);
     assert!(coloured.starts_with(r#"{"predictions":[{"label":"7","index":7,"probability":0.9"#), "{coloured}");
@@ -186,8 +188,11 @@ fn new_plugins_in_python_and_javascript_are_built_and_reply() {
             false => {
                 fs::remove_dir(work.path(name)).expect("removed");
                 work.run_ok(&["plugin", "new", name, "--kind", kind, "--language", language]);
-                std::os::unix::fs::symlink(work.path(&format!("{first}/{tools}")), work.path(&format!("{name}/{tools}")))
-                    .expect("linked");
+                std::os::unix::fs::symlink(
+                    work.path(&format!("{first}/{tools}")),
+                    work.path(&format!("{name}/{tools}")),
+                )
+                .expect("linked");
                 work.run_ok(&["plugin", "build", name]);
                 format!("[plugins.{name}]\nfile = \"{name}/{name}.wasm\"\n")
             }
@@ -226,8 +231,15 @@ fn new_plugins_in_python_and_javascript_are_built_and_reply() {
     }
     work.write("py-preprocess/plugin.py", "class Preprocess:\n    def run(self:\n");
     work.assert_fails(1, &["plugin", "build", "py-preprocess"], &["SyntaxError", "componentize-py failed"]);
-    work.write("py-preprocess/pyproject.toml", "[project]\nname = \"py-preprocess\"\n[tool.plimsoll]\nkind = \"decode\"\n");
-    work.assert_fails(1, &["plugin", "build", "py-preprocess"], &["tool.plimsoll.kind", "preprocess, infer, postprocess"]);
+    work.write(
+        "py-preprocess/pyproject.toml",
+        "[project]\nname = \"py-preprocess\"\n[tool.plimsoll]\nkind = \"decode\"\n",
+    );
+    work.assert_fails(
+        1,
+        &["plugin", "build", "py-preprocess"],
+        &["tool.plimsoll.kind", "preprocess, infer, postprocess"],
+    );
     work.write("js-preprocess/package.json", "{\"name\": \"x\"");
     work.assert_fails(1, &["plugin", "build", "js-preprocess"], &["package.json is not valid JSON"]);
 }

@@ -1,4 +1,8 @@
-"""The failures of a stage, as exceptions. Each takes a text that says what is wrong and, if possible, how to mend it."""
+"""The failures of a stage. `raise InvalidInput("…")` ends the request.
+
+Each takes a text that says what is wrong and, if possible, how to mend it. They are functions and not classes, because the
+interface of the host accepts the exception `Err` itself, but none that is derived from it.
+"""
 
 from componentize_py_types import Err
 from wit_world.imports.types import (
@@ -9,38 +13,21 @@ from wit_world.imports.types import (
 )
 
 
-class _Failure(Err):
-    """A failure whose text the interface of the host carries."""
-
-    case = None
-
-    def __init__(self, message: str):
-        super().__init__(self.case(message))
-        self.message = message
-
-    def __str__(self):
-        return self.message
-
-
-class UnsupportedMediaType(_Failure):
+def UnsupportedMediaType(message: str) -> Err:
     """The plugin does not support the format of the body: status 415. The caller gets the text."""
+    return Err(Failure_UnsupportedMediaType(message))
 
-    case = Failure_UnsupportedMediaType
 
-
-class InvalidInput(_Failure):
+def InvalidInput(message: str) -> Err:
     """The body or a parameter is invalid: status 422. The caller gets the text."""
+    return Err(Failure_InvalidInput(message))
 
-    case = Failure_InvalidInput
 
-
-class TooLarge(_Failure):
+def TooLarge(message: str) -> Err:
     """Processing the body would exceed a limit of the plugin: status 413. The caller gets the text."""
+    return Err(Failure_TooLarge(message))
 
-    case = Failure_TooLarge
 
-
-class Internal(_Failure):
+def Internal(message: str) -> Err:
     """A fault of the plugin, its configuration or the model: status 500. The text is only logged."""
-
-    case = Failure_Internal
+    return Err(Failure_Internal(message))

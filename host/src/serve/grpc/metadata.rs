@@ -18,7 +18,8 @@ pub(super) fn timeout(metadata: &MetadataMap) -> Result<Option<Duration>, Status
     let mut values = metadata.get_all("grpc-timeout").iter();
     let Some(value) = values.next() else { return Ok(None) };
     let parsed = value.to_str().ok().and_then(parse_timeout).filter(|_| values.next().is_none());
-    let invalid = || Status::invalid_argument("`grpc-timeout` must be at most eight digits and a unit, for example 100m, once");
+    let invalid =
+        || Status::invalid_argument("`grpc-timeout` must be at most eight digits and a unit, for example 100m, once");
     parsed.map(Some).ok_or_else(invalid)
 }
 

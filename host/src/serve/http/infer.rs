@@ -196,8 +196,17 @@ mod tests {
             assert_eq!(media_type(text), text);
         }
         let long = format!("text/plain; a={}", "b".repeat(256));
-        for text in ["", "text", "text/", "/plain", "text/plain/x", "te xt/plain", "text/plain\r\nx: y", "text/pl\u{e4}in", &long]
-        {
+        for text in [
+            "",
+            "text",
+            "text/",
+            "/plain",
+            "text/plain/x",
+            "te xt/plain",
+            "text/plain\r\nx: y",
+            "text/pl\u{e4}in",
+            &long,
+        ] {
             assert_eq!(media_type(text), "application/octet-stream", "{text}");
         }
     }

@@ -110,7 +110,8 @@ const SHARED_MEMORY: &str = "shared_memory_region";
 /// If they are in shared memory, which is not supported.
 pub fn check_input<'a>(name: &str, mut parameters: impl Iterator<Item = &'a String>) -> Result<(), ServeError> {
     if parameters.any(|parameter| parameter == SHARED_MEMORY) {
-        let reason = format_args!("parameter `{SHARED_MEMORY}`: shared memory is not supported; send the data in the request");
+        let reason =
+            format_args!("parameter `{SHARED_MEMORY}`: shared memory is not supported; send the data in the request");
         return Err(invalid_input(name, &reason));
     }
     Ok(())

@@ -16,11 +16,11 @@ const TARGET: &str = "wasm32-wasip2";
 /// Builds the crate in a folder.
 pub(super) fn build(dir: &Path) -> Result<Built, BuildError> {
     let package = Package::read(&dir.join("Cargo.toml"), "package")?;
-    let metadata = package.metadata();
+    let (name, metadata) = (package.name()?, package.metadata());
     ensure_target(dir)?;
     let component = compile(dir)?;
     let bytes = fs::read(&component).map_err(|error| BuildError::Unreadable { path: component, error })?;
-    Ok(Built { name: package.name()?, bytes, metadata })
+    Ok(Built { name, bytes, metadata })
 }
 
 /// Installs the target if it is missing. `rust-toolchain.toml` may name the toolchain and the target, but rustup's
