@@ -61,3 +61,26 @@ async fn training_without_names_of_the_mean_and_the_variance_does_not_end_the_pr
         }
     }
 }
+
+/// Otherwise each run would change what the next one computes.
+#[tokio::test]
+async fn training_whose_statistics_are_read_elsewhere_is_rejected() {
+    // Without the library, the reason is printed.
+    let Some((_, backend)) = backends().into_iter().find(|(name, _)| *name == "onnxruntime") else { return };
+    for [scale, bias, mean, variance] in
+        [["one", "zero", "zero", "variance"], ["one", "zero", "mean", "one"], ["one", "zero", "mean", "mean"]]
+    {
+        let model = Onnx::new(15).input("x", &SHAPE).floats("one", &[1], &[1.0]).floats("zero", &[1], &[0.0]);
+        let model = model.floats("mean", &[1], &[0.0]).floats("variance", &[1], &[1.0]);
+        let model = model
+            .node("BatchNormalization", &["x", scale, bias, mean, variance], "y", &[("training_mode", 1)])
+            .with_outputs(&["m", "v"])
+            .output("y", &SHAPE);
+        let error = run(&*backend, &model, &x()).await.expect_err("rejected");
+        for part in
+            ["node `node_y` (BatchNormalization in training mode)", "overwrites", "export the model for inference"]
+        {
+            assert!(error.contains(part), "{mean} {variance}: `{part}` in {error}");
+        }
+    }
+}

@@ -4,6 +4,7 @@ mod calls;
 mod constants;
 mod data;
 mod ranks;
+mod training;
 
 use std::collections::{HashMap, HashSet};
 
@@ -149,6 +150,7 @@ impl Analysis {
             }
             self.follow_data(node, &values);
             self.follow_ranks(node, &values);
+            self.check_training(node, graph);
             if let Some(division) = self.division(node, &values, &declared) {
                 if division.ty.is_none() && self.opset < COMPARES_ALL {
                     let (name, opset) = (node::title(node), self.opset);
@@ -165,7 +167,7 @@ impl Analysis {
             }
             let are_filled = !node.input.is_empty()
                 && node.input.iter().all(|name| name.is_empty() || values.get(name).is_some_and(|info| info.is_filled));
-            let is_filled = are_filled && keeps_elements(node);
+            let is_filled = are_filled && constants::keeps_elements(node);
             for (output, mut info) in node.output.iter().zip(self.outputs(node, &values, &inner)) {
                 let stated = declared.get(output.as_str()).copied().flatten();
                 // It is not known which of the two is right, so nothing that follows from them is known either.
@@ -276,26 +278,4 @@ impl Analysis {
         };
         (can_overflow && !is_safe).then_some(Division { ty, is_quotient })
     }
-}
-
-/// True for operators whose outputs have elements if all inputs have some.
-fn keeps_elements(node: &NodeProto) -> bool {
-    const KEEPING: [&str; 14] = [
-        "Add",
-        "Cast",
-        "Clip",
-        "DequantizeLinear",
-        "Div",
-        "Identity",
-        "Mul",
-        "QuantizeLinear",
-        "Reshape",
-        "Sqrt",
-        "Squeeze",
-        "Sub",
-        "Transpose",
-        "Unsqueeze",
-    ];
-    let is_known = node::is_standard(node.domain.as_deref()) || node.domain.as_deref() == Some("com.microsoft");
-    is_known && node.op_type.as_deref().is_some_and(|operator| KEEPING.contains(&operator))
 }

@@ -2,7 +2,7 @@
 
 use rten_onnx::onnx::{DataType, NodeProto, TensorProto};
 
-use crate::node::Attributes;
+use crate::node::{self, Attributes};
 use crate::types::Info;
 
 /// What is known about a constant. The elements matter for integers only.
@@ -38,4 +38,26 @@ pub(super) fn of_node(node: &NodeProto) -> Info {
         _ => return Info::of_type(None, None),
     };
     Info { is_constant: true, ..Info::of_type(Some(DataType::FLOAT), Some(rank)) }
+}
+
+/// True for operators whose outputs have elements if all inputs have some.
+pub(super) fn keeps_elements(node: &NodeProto) -> bool {
+    const KEEPING: [&str; 14] = [
+        "Add",
+        "Cast",
+        "Clip",
+        "DequantizeLinear",
+        "Div",
+        "Identity",
+        "Mul",
+        "QuantizeLinear",
+        "Reshape",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Transpose",
+        "Unsqueeze",
+    ];
+    let is_known = node::is_standard(node.domain.as_deref()) || node.domain.as_deref() == Some("com.microsoft");
+    is_known && node.op_type.as_deref().is_some_and(|operator| KEEPING.contains(&operator))
 }
