@@ -230,7 +230,8 @@ fn read_config(
 /// Starts to pull the components of a new configuration.
 fn begin_reload(build: &Build<'_>, config: Config, wake: &mpsc::Sender<()>) -> PendingReload {
     let known = build.change(async |serving, deployer| deployer.known_releases(serving));
-    PendingReload::begin(build.runtime(), config.clone(), wanted(&config, &known), wake)
+    let wanted = wanted(&config, &known);
+    PendingReload::begin(build.runtime(), config, wanted, wake)
 }
 
 /// Serves a new configuration. Returns an error if it may be served later, so that it must be tried again; other errors

@@ -104,7 +104,7 @@ fn is_computed(node: &NodeProto, site: &Site) -> bool {
 fn scale_needs_elements(node: &NodeProto, replaced: &[NodeProto], site: &Site) -> bool {
     let is_kept = replaced.iter().any(|other| other.op_type == node.op_type && other.input.get(1) == node.input.get(1));
     let axis = node.int_or("axis", -1);
-    let normalized = if axis < 0 { Some(-axis) } else { site.info(node, 0).rank.map(|rank| rank as i64 - axis) };
+    let normalized = if axis < 0 { axis.checked_neg() } else { site.info(node, 0).rank.map(|rank| rank as i64 - axis) };
     let (Some(normalized), true) = (normalized, is_kept) else { return false };
     (1..=normalized).all(|from_end| site.info(node, 1).size(-from_end).is_some_and(|size| size > 1))
 }

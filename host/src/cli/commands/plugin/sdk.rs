@@ -26,11 +26,7 @@ const RUST: &[(&str, &str)] = files![
     "plugins/sdk/src/tensor.rs",
 ];
 
-const WIT: &[(&str, &str)] = files![
-    "wit/deps/wasi-config/store.wit",
-    "wit/deps/wasi-nn/wasi-nn.wit",
-    "wit/stage.wit",
-];
+const WIT: &[(&str, &str)] = files!["wit/deps/wasi-config/store.wit", "wit/deps/wasi-nn/wasi-nn.wit", "wit/stage.wit",];
 
 const PYTHON: &[(&str, &str)] = files![
     "plugins/sdk-python/plimsoll_sdk/__init__.py",
@@ -101,7 +97,8 @@ pub(super) fn c(kind: StageKind) -> impl Iterator<Item = (&'static str, &'static
 
 /// The files with their paths relative to `folder`.
 fn below(
-    folder: &'static str, files: &'static [(&'static str, &'static str)],
+    folder: &'static str,
+    files: &'static [(&'static str, &'static str)],
 ) -> impl Iterator<Item = (&'static str, &'static str)> {
     files.iter().map(move |&(path, text)| (path.strip_prefix(folder).expect("the files are in the folder"), text))
 }

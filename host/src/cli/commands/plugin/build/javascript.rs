@@ -18,13 +18,12 @@ const OLDEST: u32 = 20;
 /// Builds the plugin in a folder. The tools are installed into `node_modules` of the folder.
 pub(super) fn build(dir: &Path) -> Result<Built, BuildError> {
     let manifest = dir.join("package.json");
-    let text = fs::read_to_string(&manifest)
-        .map_err(|error| BuildError::Unreadable { path: manifest.clone(), error })?;
-    let package: Value = serde_json::from_str(&text)
-        .map_err(|error| BuildError::NotJson { manifest: manifest.clone(), error })?;
+    let text =
+        fs::read_to_string(&manifest).map_err(|error| BuildError::Unreadable { path: manifest.clone(), error })?;
+    let package: Value =
+        serde_json::from_str(&text).map_err(|error| BuildError::NotJson { manifest: manifest.clone(), error })?;
     let text = |key: &str| package[key].as_str().map(str::to_owned);
-    let name =
-        text("name").ok_or_else(|| BuildError::NoName { manifest: manifest.clone(), key: "name".to_owned() })?;
+    let name = text("name").ok_or_else(|| BuildError::NoName { manifest: manifest.clone(), key: "name".to_owned() })?;
     let kind = kind(package["plimsoll"]["kind"].as_str())
         .ok_or_else(|| BuildError::NoKind { manifest: manifest.clone(), key: "plimsoll.kind" })?;
     let module = text("main").unwrap_or_else(|| "plugin.js".to_owned());

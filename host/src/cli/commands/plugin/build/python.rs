@@ -72,11 +72,7 @@ fn install(environment: &Path, lock: &Path) -> Result<(), BuildError> {
             "the module venv of python3 is missing: install it (Debian: `apt-get install python3-venv`)",
         ));
     }
-    tools::run(
-        Command::new("python3").args(["-m", "venv", "--clear"]).arg(environment),
-        "`python3 -m venv`",
-        NEEDED,
-    )?;
+    tools::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(environment), "`python3 -m venv`", NEEDED)?;
     tools::run(
         Command::new(environment.join("bin/pip"))
             .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])

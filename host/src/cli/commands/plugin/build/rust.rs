@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use super::Built;
 use super::error::BuildError;
 use super::manifest::Package;
-use super::Built;
 use crate::base::telemetry::print_line;
 
 const TARGET: &str = "wasm32-wasip2";
@@ -85,4 +85,3 @@ fn component_of(message: &Value, manifest: &Path) -> Option<PathBuf> {
     }
     texts(&message["filenames"]).into_iter().find(|name| name.ends_with(".wasm")).map(PathBuf::from)
 }
-

@@ -32,7 +32,10 @@ pub(super) fn version(program: &OsStr, needed: &'static str) -> Result<Vec<u32>,
     let output = Command::new(program).arg("--version").stdin(Stdio::null()).output();
     let output = output.map_err(|error| BuildError::NoTool { tool, error, needed })?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let word = text.split_whitespace().map(|word| word.trim_start_matches('v')).find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    let word = text
+        .split_whitespace()
+        .map(|word| word.trim_start_matches('v'))
+        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     Ok(word.unwrap_or_default().split('.').map_while(|part| part.parse().ok()).collect())
 }
 
@@ -41,7 +44,10 @@ pub(super) fn version(program: &OsStr, needed: &'static str) -> Result<Vec<u32>,
 /// # Errors
 /// If the lock file cannot be read, or the installation fails. Then it is tried again at the next build.
 pub(super) fn install(
-    lock: &Path, folder: &Path, what: &str, install: impl FnOnce() -> Result<(), BuildError>,
+    lock: &Path,
+    folder: &Path,
+    what: &str,
+    install: impl FnOnce() -> Result<(), BuildError>,
 ) -> Result<(), BuildError> {
     let wanted = fs::read(lock).map_err(|error| BuildError::Unreadable { path: lock.to_owned(), error })?;
     let mark = folder.join("plimsoll-installed");

@@ -31,7 +31,8 @@ pub(super) fn parts(kind: StageKind, sdk: Option<&str>) -> Parts {
         ),
     };
     let dependency = sdk.map_or_else(|| format!("{COPY}/{}", sdk::FOLDER), str::to_owned);
-    let manifests = [("Cargo.toml", template!("rust/crate.toml")), ("rust-toolchain.toml", template!("rust/toolchain.toml"))];
+    let manifests =
+        [("Cargo.toml", template!("rust/crate.toml")), ("rust-toolchain.toml", template!("rust/toolchain.toml"))];
     let shared = [(".cargo/config.toml", sdk::CARGO_CONFIG), ("Cargo.lock", sdk::LOCK)];
     let shared = shared.into_iter().map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec()));
     let copy = sdk.is_none().then(|| sdk::rust().map(|(path, text)| copied(path, &text)));
