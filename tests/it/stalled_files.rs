@@ -76,12 +76,6 @@ async fn a_mount_that_does_not_answer_delays_nothing_else() {
     }
     assert_eq!(lines(&served, "stalled.wasm", "check its mount"), 1, "{}", served.log());
     assert_eq!(served.send("GET", "/v2/health/ready", Vec::new()).await.0, 200);
-    fs::remove_file(site.plugin("stalled.wasm")).expect("removed");
-    fs::remove_file(site.plugin("limited.toml")).expect("removed");
-    until("the plugin without a manifest", async || {
-        served.states("limited").await.iter().any(|state| state == "unused")
-    })
-    .await;
 }
 
 fn text_with(site: &Site, place: &str, new: &str) -> String {

@@ -148,7 +148,7 @@ impl<L: Lanes> Plane<L> {
             let strip = &mut self.strip[at..];
             return match last {
                 0 => idct::store([[dc_sample(quantiser); 2]; 2], strip, stride),
-                ..10 => idct::store(idct::quarters::<true>(rows, quantiser), strip, stride),
+                1..10 => idct::store(idct::quarters::<true>(rows, quantiser), strip, stride),
                 _ => idct::store(idct::quarters::<false>(rows, quantiser), strip, stride),
             };
         }
@@ -156,7 +156,7 @@ impl<L: Lanes> Plane<L> {
         let (strip, stride) = (&mut self.strip.as_chunks_mut().0[at / 8..], stride / 8);
         match last {
             0 => idct::store_eight([[dc_sample(quantiser); 8]; 8], strip, stride),
-            ..10 => idct::block::<L, true>(rows, quantiser, strip, stride),
+            1..10 => idct::block::<L, true>(rows, quantiser, strip, stride),
             _ => idct::block::<L, false>(rows, quantiser, strip, stride),
         }
     }

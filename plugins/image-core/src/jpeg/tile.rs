@@ -118,7 +118,7 @@ fn edge(row: &[u8], first: usize, width: usize) -> Samples {
     let count = width + 1 - first;
     if count < 16 {
         let image = (1 << (8 * count)) - 1;
-        number = number & image | u128::from(row[width - 1]) * (u128::MAX / 255) & !image;
+        number = (number & image) | ((u128::from(row[width - 1]) * (u128::MAX / 255)) & !image);
     }
     let mut samples = [row[width - 1]; size_of::<Samples>()];
     samples[..16].copy_from_slice(&number.to_le_bytes());
