@@ -180,9 +180,8 @@ fn a_type_that_contradicts_the_operators_does_not_end_the_process() {
 fn functions_with_too_many_nodes_in_all_calls_are_rejected() {
     // Each value is defined once, as ONNX demands.
     let output = |index: usize| if index == 0 { "c".to_owned() } else { format!("s{index}") };
-    let calls = |name: &str| -> Vec<Vec<u8>> {
-        (0..100).map(|index| node(name, "own", &["a", "b"], &output(index))).collect()
-    };
+    let calls =
+        |name: &str| -> Vec<Vec<u8>> { (0..100).map(|index| node(name, "own", &["a", "b"], &output(index))).collect() };
     let additions: Vec<Vec<u8>> = (0..200).map(|index| node("Add", "", &["a", "b"], &output(index))).collect();
     let functions = [
         function_of("Inner", &additions),

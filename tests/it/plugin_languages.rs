@@ -22,9 +22,12 @@ fn built(work: &WorkFolder, name: &str, kind: &str, language: &str) -> String {
     assert!(!readme.contains("{{"), "{readme}");
     let report = work.run_ok(&["plugin", "build", name]);
     assert!(report.contains(&format!("kind      {kind}")), "{report}");
-    let inspected = work.run_ok(&["inspect", &format!("{name}/{name}.wasm")]);
-    for part in ["0.1.0", &format!("The {kind} stage `{name}`"), &format!("The developers of {name}")] {
-        assert!(inspected.contains(part), "{part:?} is missing in {inspected}");
+    // Compiling an interpreter only to inspect it would take a minute.
+    if language.starts_with('c') {
+        let inspected = work.run_ok(&["inspect", &format!("{name}/{name}.wasm")]);
+        for part in ["0.1.0", &format!("The {kind} stage `{name}`"), &format!("The developers of {name}")] {
+            assert!(inspected.contains(part), "{part:?} is missing in {inspected}");
+        }
     }
     format!("[plugins.{name}]\nfile = \"{name}/{name}.wasm\"\n")
 }
@@ -180,19 +183,12 @@ fn new_plugins_in_python_and_javascript_are_built_and_reply() {
             "python" => (".venv", "py-preprocess"),
             _ => ("node_modules", "js-preprocess"),
         };
-        if name != first {
-            fs::create_dir(work.path(name)).expect("a folder");
-        }
         config += &match name == first {
             true => built(&work, name, kind, language),
             false => {
-                fs::remove_dir(work.path(name)).expect("removed");
                 work.run_ok(&["plugin", "new", name, "--kind", kind, "--language", language]);
-                std::os::unix::fs::symlink(
-                    work.path(&format!("{first}/{tools}")),
-                    work.path(&format!("{name}/{tools}")),
-                )
-                .expect("linked");
+                let installed = work.path(&format!("{first}/{tools}"));
+                std::os::unix::fs::symlink(installed, work.path(&format!("{name}/{tools}"))).expect("linked");
                 work.run_ok(&["plugin", "build", name]);
                 format!("[plugins.{name}]\nfile = \"{name}/{name}.wasm\"\n")
             }
@@ -226,7 +222,7 @@ fn new_plugins_in_python_and_javascript_are_built_and_reply() {
             let text = pipeline(plugin, "infer-native", "tensors-postprocess").replace("shape = [1, 1, 8, 8]", wrong);
             work.write("wrong.toml", config.clone() + &text);
             let sample = format!("{plugin}/samples/seven.raw");
-            work.assert_fails(1, &["infer", "demo", &sample, "--config", "wrong.toml"], &[words]);
+            work.assert_fails(64, &["infer", "demo", &sample, "--config", "wrong.toml"], &[words]);
         }
     }
     work.write("py-preprocess/plugin.py", "class Preprocess:\n    def run(self:\n");

@@ -39,7 +39,7 @@ pub struct Runtime {
     pub engine: Engine,
     /// Schedules the guests of this engine.
     pub scheduler: Arc<Scheduler>,
-    ticker: Ticker,
+    ticker: Arc<Ticker>,
 }
 
 impl Runtime {
@@ -72,8 +72,9 @@ impl Runtime {
 
     fn with_engine(engine: Engine, scheduling: Scheduling) -> wasmtime::Result<Self> {
         let ticks = engine.clone();
-        let ticker = Ticker::start(move || ticks.increment_epoch())?;
-        Ok(Self { ticker, engine, scheduler: Arc::new(Scheduler::new(scheduling)) })
+        let ticker = Arc::new(Ticker::start(move || ticks.increment_epoch())?);
+        let scheduler = Scheduler::new(scheduling).with_clock(Arc::clone(&ticker) as Arc<_>);
+        Ok(Self { ticker, engine, scheduler: Arc::new(scheduler) })
     }
 
     /// The current use of the instance pool; `None` if instances are allocated on demand.
@@ -220,6 +221,16 @@ impl Drop for Ticker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_epoch_advances_while_a_run_holds_the_scheduler() {
+        let runtime = Runtime::with_guest_debug().expect("an engine");
+        let (scheduler, ticker) = (Arc::clone(&runtime.scheduler), Arc::downgrade(&runtime.ticker));
+        drop(runtime);
+        assert!(ticker.upgrade().is_some(), "the guest of the run can still be stopped");
+        drop(scheduler);
+        assert!(ticker.upgrade().is_none());
+    }
 
     #[test]
     fn the_epoch_advances_after_a_panic_which_is_counted() {

@@ -4,6 +4,7 @@
 //! needs one; there is one permit per core. A guest without a permit waits on the semaphore, not in tokio's run queue.
 //! So a new request waits for at most one tick of the guest that has the core, however many long runs there are.
 
+use std::any::Any;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
@@ -27,6 +28,9 @@ const TICKS_PER_PERMIT: u32 = 25;
 pub struct Scheduler {
     permits: Arc<Semaphore>,
     scheduling: Scheduling,
+    /// The thread that advances the epoch. It lives as long as a guest runs: without ticks, a guest that loops would never
+    /// return to its task, and a server that stops would wait for it forever.
+    _clock: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Scheduler {
@@ -36,7 +40,13 @@ impl Scheduler {
     }
 
     fn with_permits(permits: usize, scheduling: Scheduling) -> Self {
-        Self { permits: Arc::new(Semaphore::new(permits)), scheduling }
+        Self { permits: Arc::new(Semaphore::new(permits)), scheduling, _clock: None }
+    }
+
+    /// Keeps the source of the epoch's ticks as long as this scheduler lives, and each run holds the scheduler.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { _clock: Some(clock), ..self }
     }
 
     /// The mode of the heuristics.
