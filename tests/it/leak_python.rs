@@ -161,6 +161,8 @@ fn each_case_in_python_has_its_true_verdict_bytes_and_chain() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Ignored in CI only for its time: each case compiles an interpreter of its own. The cases of the project above are of the
+/// same kinds and share one interpreter; a sample of them runs in CI.
 #[test]
 #[ignore = "takes many minutes; run it with `-- --ignored`"]
 fn each_shared_case_in_python_has_its_true_verdict_bytes_and_chain() {
