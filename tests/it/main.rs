@@ -151,6 +151,7 @@ mod unready_files;
 mod upload_manifest;
 mod version_laws;
 mod versions;
+mod wasm_proposals;
 mod watch;
 mod watch_failures;
 mod wrapped;

@@ -16,6 +16,9 @@ use crate::scheduling::{Scheduler, Scheduling};
 const CORE_INSTANCES_PER_STAGE: u32 = 16;
 /// A component may have several linear memories. Each reserves 4 GiB of address space and its guard region.
 const MEMORIES_PER_STAGE: u32 = 4;
+/// The heap of garbage-collected objects and of exceptions takes a memory of the pool. A store has at most one, and it
+/// makes it when the first such object is made.
+const GC_HEAPS_PER_STAGE: u32 = 1;
 /// Shim and fix-up modules of a component have tables too.
 const TABLES_PER_STAGE: u32 = 8;
 /// CPython's function table has about 12,000 entries. A reserved entry that is not touched costs no memory.
@@ -146,6 +149,11 @@ pub fn config() -> Config {
         .wasm_component_model(true)
         .wasm_multi_memory(true)
         .wasm_simd(true)
+        // Exceptions and garbage collection: wasmtime keeps their objects in a memory of its own, whose growth the cap
+        // counts like that of a linear memory.
+        .wasm_exceptions(true)
+        .wasm_gc(true)
+        .wasm_wide_arithmetic(true)
         // A 64-bit memory could ask for more than the cap's arithmetic and a slot of the pool support.
         .wasm_memory64(false)
         // The call stack of a leak is deep; the default of 20 frames would cut off the plugin's own part.
@@ -159,7 +167,8 @@ pub fn pool(slots: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(slots)
         .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_STAGE))
-        .total_memories(slots.saturating_mul(MEMORIES_PER_STAGE))
+        .total_memories(slots.saturating_mul(MEMORIES_PER_STAGE + GC_HEAPS_PER_STAGE))
+        .total_gc_heaps(slots.saturating_mul(GC_HEAPS_PER_STAGE))
         .total_tables(slots.saturating_mul(TABLES_PER_STAGE))
         .total_stacks(slots)
         .max_memories_per_module(MEMORIES_PER_STAGE)

@@ -28,6 +28,9 @@ pub enum Rejection {
     /// The compiler does not accept the bytes.
     #[error("it is not a component that can be compiled: {0:#}")]
     Compile(wasmtime::Error),
+    /// It uses proposals of WebAssembly that this host does not support.
+    #[error("it uses what this host does not support: {}; what a plugin may use stands in the documentation of plugins", .0.join(", "))]
+    Unsupported(Vec<&'static str>),
     /// It does not export the interface of the kind.
     #[error(
         "it is not a plugin of kind `{kind}`: it does not export `{}` (of the stages it exports {})",
@@ -71,6 +74,7 @@ impl Rejection {
             Self::Artifact(_)
             | Self::Kind { .. }
             | Self::NoStage
+            | Self::Unsupported(_)
             | Self::Exports(_)
             | Self::InitDeadline
             | Self::Init(_) => false,

@@ -4,6 +4,7 @@
 //! - [`module`]: a core module that becomes a component.
 //! - [`error`]: why a component is rejected.
 //! - [`exports`]: its imports and exports, read without compiling it.
+//! - [`proposals`]: the proposals of WebAssembly that a plugin may not use.
 //! - [`preparer`]: compiles, checks the world, runs `init`, takes a snapshot.
 //! - [`snapshot`]: the linear memory after `init` as the initial memory of every instance.
 //! - [`compiled_cache`]: compiled code on disk. `cache_key`: the key of its entries. `draft`: its files while they are
@@ -17,6 +18,7 @@ pub mod error;
 pub mod exports;
 pub mod module;
 pub mod preparer;
+pub mod proposals;
 pub mod snapshot;
 
 pub use artifact::{Artifact, Metadata};

@@ -12,6 +12,7 @@ use super::artifact::Artifact;
 use super::compiled_cache::{CompiledCache, EntryName, Note};
 use super::error::{ComponentError, Rejection};
 use super::exports::Interface;
+use super::proposals;
 use super::snapshot::{self, NoSnapshot};
 use crate::cap::Meter;
 use crate::engine::Runtime;
@@ -121,7 +122,12 @@ impl Preparer {
 
     fn compile_bytes(&self, component: &[u8]) -> Result<Component, Rejection> {
         self.has_compiled.store(true, Relaxed);
-        self.compilers.install(|| Component::from_binary(&self.engine, component)).map_err(Rejection::Compile)
+        self.compilers.install(|| {
+            Component::from_binary(&self.engine, component).map_err(|error| {
+                let proposals = proposals::unsupported(component);
+                if proposals.is_empty() { Rejection::Compile(error) } else { Rejection::Unsupported(proposals) }
+            })
+        })
     }
 
     /// As [`Preparer::compile_bytes`], but compiles the same bytes only once until [`Preparer::finish_build`].

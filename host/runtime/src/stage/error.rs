@@ -116,12 +116,24 @@ impl StageError {
         } else if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ResourceTableError::Full))) {
             let public = format!("the plugin holds more than {MAX_RESOURCES} resources of the host");
             Self::new(Outcome::OutputLimit, public, detail)
+        } else if has_no_room_for_objects(error) {
+            let public = "the memory limit (`max_memory`) leaves no room for more garbage-collected objects";
+            Self::new(Outcome::MemoryLimit, public, detail)
+        } else if error.is::<wasmtime::ThrownException>() {
+            Self::new(Outcome::Trap, "the plugin crashed: it did not catch an exception", detail)
         } else if let Some(trap) = error.downcast_ref::<wasmtime::Trap>() {
             Self::new(Outcome::Trap, format!("the plugin crashed: {trap}"), detail)
         } else {
             Self::new(Outcome::Trap, "the plugin crashed", detail)
         }
     }
+}
+
+/// The growth of the heap of garbage-collected objects was refused, or one object is larger than any heap. wasmtime first
+/// collects, and hides the limiter's own error: what remains is its "out of memory".
+fn has_no_room_for_objects(error: &wasmtime::Error) -> bool {
+    error.is::<wasmtime::GcHeapOutOfMemory<()>>()
+        || matches!(error.downcast_ref(), Some(wasmtime::Trap::AllocationTooLarge))
 }
 
 #[cfg(test)]
