@@ -145,6 +145,7 @@ fn prepare_checked(bytes: Vec<u8>, files: &[File]) -> Result<Prepared, Rejected>
         return Err(Rejected::model("the file is not a valid ONNX model; export or copy it again".into()));
     };
     let Some(graph) = &model.graph else { return Ok(unchanged(bytes)) };
+    valid::check_sparse(&bytes)?;
     drop(bytes);
     let outputs = graph.output.iter().map(output).collect();
     let input_types = graph.input.iter().filter_map(input_type).collect();

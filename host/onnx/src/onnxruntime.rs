@@ -68,6 +68,7 @@ fn prepare_checked(bytes: &[u8]) -> Result<ForOnnxRuntime, Rejected> {
     }
     let opset = node::opset_or_first(&model);
     valid::check(graph, opset)?;
+    valid::check_sparse(bytes)?;
     check(graph)?;
     let functions =
         functions::read(bytes).ok_or_else(|| Rejected::model("a function of the model is not valid".into()))?;
