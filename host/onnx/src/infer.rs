@@ -6,6 +6,9 @@ use crate::node::{Attributes, Edit};
 use crate::types::{Info, MOST_DIMENSIONS, Values};
 use crate::{bounds, fold, half, special, stated};
 
+/// The operator set from which on operators of two values broadcast by themselves, and not by attributes.
+const BROADCASTS: i64 = 7;
+
 /// What is known about the outputs of a node of the standard operator set, in order. `If` and `Loop` are not handled
 /// here.
 pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info> {
@@ -36,7 +39,7 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
     {
         first.constant.clone_from(&input(0).constant);
         first.exceeds_32_bits = input(0).exceeds_32_bits;
-    } else if first.is_constant {
+    } else if first.is_constant && !(opset < BROADCASTS && node.attribute("axis").is_some()) {
         first.constant = fold::elements(node, operator, values);
     }
     let is_dependent = is_dependent(node, operator, values);

@@ -21,6 +21,9 @@ pub(crate) const CHECK: &str = "plimsoll.check: ";
 /// How the name of a check begins that fails for a value without elements.
 pub(super) const EMPTY: &str = "plimsoll.empty: ";
 
+/// How the name of a check begins that fails for a loop without rounds.
+pub(super) const ROUNDS: &str = "plimsoll.rounds: ";
+
 /// What separates the text of such a check from its number: of several nodes of one name, the engine loses the names.
 pub(super) const NUMBERED: &str = " # ";
 
@@ -33,7 +36,13 @@ pub fn refused(error: &str) -> Option<String> {
             let (reason, _) = reason(EMPTY)?.rsplit_once(NUMBERED)?;
             Some(format!("{reason}; send inputs with at least one element"))
         },
-    )
+    ).or_else(|| {
+        let name = reason(ROUNDS)?;
+        Some(format!(
+            "{name} has no rounds, and the file does not state the sizes of what it collects; state the shapes of the outputs \
+             of its body, or use the backend `onnxruntime`"
+        ))
+    })
 }
 
 /// Makes a node that computes 64-bit integers fail if the result needs more than 32 bits: the node also runs in FLOAT.
