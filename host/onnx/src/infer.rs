@@ -1,5 +1,8 @@
 //! What follows from a node about its outputs: element type, rank, and sizes of lists.
 
+#[cfg(test)]
+mod node_tests;
+
 use rten_onnx::onnx::{DataType, NodeProto};
 
 use crate::node::{Attributes, Edit};
@@ -54,6 +57,16 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
         output.is_data = is_data;
     }
     for (index, output) in outputs.iter_mut().enumerate().skip(1) {
+        output.rank = match operator {
+            "DynamicQuantizeLinear" => Some(0),
+            // Statistics.
+            "BatchNormalization" => Some(1),
+            // The keys and the values of all heads; other outputs are not computed.
+            "Attention" => Some(4),
+            // The last states.
+            "GRU" | "LSTM" | "RNN" => Some(3),
+            _ => output.rank,
+        };
         output.ty = match operator {
             "TopK" | "MaxPool" => Some(DataType::INT64),
             "Dropout" => Some(DataType::BOOL),
@@ -61,6 +74,8 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
             "DynamicQuantizeLinear" => Some(DataType::UINT8),
             _ => output.ty,
         };
+        // Scores that a mask excludes.
+        output.may_be_infinite |= operator == "Attention" && index == 3;
         if operator == "TopK" {
             output.bound = bounds::LARGEST_COUNT;
         }
@@ -191,6 +206,8 @@ fn rank(node: &NodeProto, operator: &str, opset: i64, values: &Values) -> Option
             (left, right) => Some(left.max(right)),
         },
         "Gemm" | "Flatten" | "NonZero" | "NonMaxSuppression" => Some(2),
+        // All states, of each direction.
+        "GRU" | "LSTM" | "RNN" => Some(4),
         "Shape" | "Range" => Some(1),
         "Size" | "SequenceLength" => Some(0),
         "Reshape" => node.ints("shape").map(<[i64]>::len).or_else(|| length(1)),

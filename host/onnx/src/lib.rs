@@ -17,6 +17,7 @@
 //! - `claims`: checks of what only the file says.
 //! - `uses`: what the model does with its values later. `symbols`: makes the declared shapes harmless.
 //! - `well_formed` and `valid`: what the encoding, nodes and constants must have before anything else reads them.
+//! - `shapes`: whether nodes can run with the shapes of their values.
 //! - `node`: reads attributes and creates nodes. `tensor`: reads and creates constants.
 //! - `onnxruntime`: the other backend: what it computes differently, trusts or optimises wrongly. `wire`: edits its files.
 //! - `rows`: the proof that the rows of a batch do not depend on each other.
@@ -41,6 +42,7 @@ mod rejected;
 mod rows;
 mod rules;
 mod run_size;
+mod shapes;
 mod site;
 mod special;
 mod stated;
@@ -151,6 +153,7 @@ fn prepare_checked(bytes: Vec<u8>, files: &[File]) -> Result<Prepared, Rejected>
     let input_types = graph.input.iter().filter_map(input_type).collect();
     let opset = opset(&model)?;
     valid::check(graph, opset)?;
+    shapes::check(graph, opset)?;
     let special = weights::resolve(&mut model, files)?;
     let needs_moderate_inputs = walk::model(&mut model, opset, special)?;
     if let Some(graph) = &mut model.graph {

@@ -84,6 +84,11 @@ fn without_graphs(node: &NodeProto) -> NodeProto {
     NodeProto { attribute: attribute.cloned().collect(), name: node.name.clone(), ..node::copy(node) }
 }
 
+/// True for an operator that has a rule.
+pub(crate) fn is_known(operator: &str) -> bool {
+    rule(operator).is_some()
+}
+
 fn rule(operator: &str) -> Option<Rule> {
     Some(match operator {
         "Acos" | "Asin" | "Atan" | "Atanh" | "Ceil" | "Cos" | "Cosh" | "Elu" | "Erf" | "Exp" | "Floor" | "Gelu"

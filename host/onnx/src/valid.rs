@@ -3,6 +3,7 @@
 
 mod attributes;
 mod definitions;
+mod numbers;
 mod windows;
 
 use std::cell::RefCell;
@@ -43,6 +44,7 @@ fn check_graph(graph: &GraphProto, opset: i64) -> Result<(), Rejected> {
         let name = node::title(node);
         attributes::check(node)?;
         check_distances(node, name)?;
+        numbers::check(node)?;
         windows::check(node)?;
         for attribute in &node.attribute {
             attribute.t.as_ref().map_or(Ok(()), |constant| check_tensor(name, constant))?;

@@ -11,3 +11,4 @@ mod old;
 mod rows;
 mod run_shapes;
 mod run_size;
+mod shapes;
