@@ -7,7 +7,7 @@ use rten_onnx::onnx::{DataType, NodeProto};
 
 use crate::node::{Attributes, Edit};
 use crate::types::{Info, MOST_DIMENSIONS, Values};
-use crate::{bounds, fold, half, special, stated};
+use crate::{bounds, fold, half, special, stated, zeros};
 
 /// The operator set from which on operators of two values broadcast by themselves, and not by attributes.
 const BROADCASTS: i64 = 7;
@@ -29,6 +29,7 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
     let is_inexact_half = half::is_inexact(node, operator, first.ty, values);
     first.bound = bounds::largest(node, operator, values);
     first.never_negative = special::never_negative(node, operator, values);
+    first.zeros = zeros::output(node, operator, values);
     let special = special::outputs(node, operator, values);
     if rank == Some(1) {
         first.sizes = length(node, operator, values).map(|length| vec![Some(length)]);

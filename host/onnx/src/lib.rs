@@ -12,7 +12,7 @@
 //! - `walk`: visits the nodes of the graph and of the subgraphs in `If` and `Loop`. `site`: what a rule sees.
 //! - `rules`: one function per operator or family of operators.
 //! - `types`: what is known about a value. `infer`: what follows from a node about its outputs: element type, rank and
-//!   sizes; `stated`: sizes that a request states; `bounds`: how large the numbers can be; `special`: whether they can be NaN, infinite or negative; `fold`: small
+//!   sizes; `stated`: sizes that a request states; `bounds`: how large the numbers can be; `special`: whether they can be NaN, infinite or negative; `zeros`: which signs zeros have; `fold`: small
 //!   constants.
 //! - `claims`: checks of what only the file says.
 //! - `uses`: what the model does with its values later. `symbols`: makes the declared shapes harmless.
@@ -55,6 +55,7 @@ mod walk;
 mod weights;
 mod well_formed;
 mod wire;
+mod zeros;
 
 use std::collections::HashMap;
 

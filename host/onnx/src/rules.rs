@@ -31,6 +31,7 @@ mod shape;
 mod softmax;
 mod values;
 mod windows;
+mod zeros;
 
 use rten_onnx::onnx::{DataType, NodeProto, TensorProto};
 
@@ -74,6 +75,7 @@ pub(crate) fn apply(mut node: NodeProto, site: &mut Site) -> Replaced {
     let replaced = integers::guard(&original, replaced, site);
     let replaced = requested::guard(&original, replaced, site);
     let replaced = growth::guard(&original, replaced, site);
+    let replaced = zeros::guard(&original, replaced, site);
     nodes.extend(filled::guard(&original, replaced, site));
     Ok(nodes)
 }

@@ -8,6 +8,7 @@ use rten_onnx::protobuf::{DecodeMessage, ValueReader};
 
 use super::outputs;
 use crate::types::{Info, Values};
+use crate::zeros::Zeros;
 use crate::{node, rules};
 
 /// The tensors `input_0.pb`, `input_1.pb` and so on of a test, or its outputs.
@@ -41,6 +42,15 @@ fn contradictions(info: &Info, tensor: &TensorProto) -> Vec<String> {
     let is_negative = found.constant.iter().flatten().any(|&value| value < 0.0);
     if info.never_negative && is_negative {
         wrong.push("never negative".into());
+    }
+    let zeros: Vec<f64> = found.constant.iter().flatten().copied().filter(|&value| value == 0.0).collect();
+    let is_known = match info.zeros {
+        Zeros::Absent => zeros.is_empty(),
+        Zeros::Positive => zeros.iter().all(|zero| zero.is_sign_positive()),
+        Zeros::Exact | Zeros::Unknown => true,
+    };
+    if !is_known {
+        wrong.push(format!("zeros {:?}", info.zeros));
     }
     if !info.may_be_nan && found.may_be_nan || !info.may_be_infinite && found.may_be_infinite {
         wrong.push("never NaN or infinite".into());

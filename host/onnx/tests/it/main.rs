@@ -12,3 +12,4 @@ mod rows;
 mod run_shapes;
 mod run_size;
 mod shapes;
+mod zeros;
