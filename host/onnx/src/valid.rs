@@ -3,6 +3,7 @@
 
 mod attributes;
 mod definitions;
+mod n_grams;
 mod numbers;
 mod windows;
 
@@ -44,6 +45,7 @@ fn check_graph(graph: &GraphProto, opset: i64) -> Result<(), Rejected> {
         let name = node::title(node);
         attributes::check(node)?;
         check_distances(node, name)?;
+        n_grams::check(node)?;
         numbers::check(node)?;
         windows::check(node)?;
         for attribute in &node.attribute {

@@ -2,7 +2,7 @@
 
 use rten_onnx::onnx::{AttributeProto, DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
-use crate::graphs::{body, file, floats, graph, int, ints, list, named, shaped, value};
+use crate::graphs::{body, file, floats, graph, int, ints, list, named, shaped, text, value};
 
 /// A node after an input `x` with these sizes; a size of 0 is dynamic. The constants are its other inputs.
 struct Case {
@@ -165,4 +165,33 @@ fn what_is_not_known_or_fits_is_accepted() {
         ..GraphProto::default()
     };
     assert_eq!(rejections(&branches, 17), [None, None]);
+}
+
+#[test]
+fn lists_of_n_grams_that_do_not_fit_are_rejected() {
+    let model = |indexes: &[i64], counts: &[i64], skipped: i64| {
+        let mut node = named("TfIdfVectorizer", &["x"], &["y"], &[("max_skip_count", skipped)]);
+        node.attribute.extend([
+            list("ngram_counts", counts),
+            list("ngram_indexes", indexes),
+            list("pool_int64s", &[2, 3, 5, 4, 5, 6, 7, 8, 6, 7]),
+            int("min_gram_length", 1),
+            int("max_gram_length", 2),
+            text("mode", "TF"),
+        ]);
+        let input = vec![shaped("x", DataType::INT64, &[None])];
+        let graph = GraphProto { input, node: vec![node], output: vec![value("y")], ..GraphProto::default() };
+        plimsoll_onnx::prepare_onnxruntime(&file(graph, 17)).err().map(|error| error.to_string())
+    };
+    let right = [0, 1, 2, 3, 4, 5, 6];
+    assert_eq!(model(&right, &[0, 4], 5), None);
+    for (indexes, counts, skipped, why) in [
+        (&right[..6], [0, 4], 5, "`ngram_indexes` has 6 numbers for 7 n-grams"),
+        (&right, [0, 40], 5, "does not fit a pool of 10"),
+        (&right, [4, 0], 5, "does not fit a pool of 10"),
+        (&right, [0, 4], i64::from(i32::MAX), "`max_skip_count` is 2147483647"),
+    ] {
+        let error = model(indexes, &counts, skipped).unwrap_or_else(|| panic!("{why}"));
+        assert!(error.contains("node `node_y` (TfIdfVectorizer)") && error.contains(why), "{error}");
+    }
 }
