@@ -11,6 +11,7 @@
 mod attention;
 mod branches;
 mod calls;
+mod constants;
 mod contrib;
 mod einsum;
 mod elementwise;
@@ -29,14 +30,14 @@ mod windows;
 
 use std::collections::HashMap;
 
-use rten_onnx::onnx::{AttributeProto, DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+use rten_onnx::onnx::{AttributeProto, GraphProto, NodeProto, ValueInfoProto};
 
-use crate::node::{self, Attributes};
+use crate::node;
 use crate::onnxruntime::functions::{self, Function};
 use crate::panics;
-use crate::tensor;
 use crate::valid;
 use crate::well_formed::parse_model;
+use constants::of_constant;
 use size::Size;
 use value::{Rows, Value};
 
@@ -71,7 +72,7 @@ fn proof(bytes: &[u8]) -> RowProof {
             return RowProof::Unknown(error.to_string());
         }
     }
-    let mut proof = Proof { opset, symbols: 0, functions, depth: 0, work: 0 };
+    let mut proof = Proof { opset, symbols: 0, numbers: Vec::new(), functions, depth: 0, work: 0 };
     let inputs = graph.input.iter().map(|input| proof.input(input)).collect();
     let outputs = proof.graph(graph, &HashMap::new(), inputs);
     let mut unknown = None;
@@ -107,6 +108,8 @@ struct Proof {
     opset: i64,
     /// The number of sizes that are not known.
     symbols: u32,
+    /// Those that are results of computing with sizes, and could be negative.
+    numbers: Vec<u32>,
     /// The functions of the model.
     functions: Vec<Function>,
     /// How many calls of functions the proof is in.
@@ -119,6 +122,20 @@ impl Proof {
     fn symbol(&mut self) -> Size {
         self.symbols += 1;
         Size::symbol(self.symbols)
+    }
+
+    /// A number that is computed from sizes, and is not known.
+    fn number(&mut self) -> Size {
+        let number = self.symbol();
+        self.numbers.push(self.symbols);
+        number
+    }
+
+    /// True if one is a negative number, and the other never negative, as a size is.
+    fn differ_in_sign(&self, left: &Size, right: &Size) -> bool {
+        let is_negative = |size: &Size| size.as_number().is_some_and(|number| number < 0);
+        is_negative(left) && right.is_never_negative(&self.numbers)
+            || is_negative(right) && left.is_never_negative(&self.numbers)
     }
 
     /// The outputs of a graph. `outer` are the values of the graphs around it, `inputs` those that it is given.
@@ -212,6 +229,7 @@ impl Proof {
             return all(Rows::Unknown("is not analysed".into()));
         }
         let mut outputs = rules::apply(self, node, &inputs);
+        constants::forget(operator, is_standard, &mut outputs);
         // A rule that looks at some inputs only must not hide that another one depends on the rows.
         let is_known = is_standard && matches!(operator, "Shape" | "Size" | "SequenceLength" | "CastLike");
         if !is_known && inputs.iter().any(|input| !input.is_free()) {
@@ -231,6 +249,8 @@ impl Proof {
         };
         let inputs: Vec<Value> = inputs.iter().map(as_constant).collect();
         let mut outputs = rules::apply(self, node, &inputs.iter().collect::<Vec<_>>());
+        let operator = node.op_type.as_deref().unwrap_or_default();
+        constants::forget(operator, node::is_standard(node.domain.as_deref()), &mut outputs);
         for output in &mut outputs {
             output.rows = match (&output.rows, &output.elements) {
                 (Rows::Along(_) | Rows::Mixed(_), _) => Rows::Mixed("computes with the number of rows".into()),
@@ -265,30 +285,4 @@ fn is_reference(attribute: &AttributeProto) -> bool {
     let has_number = attribute.f.is_some() || attribute.i.is_some() || attribute.s.is_some();
     let has_list = !attribute.floats.is_empty() || !attribute.ints.is_empty() || !attribute.strings.is_empty();
     !has_number && !has_list && attribute.g.is_none() && attribute.t.is_none()
-}
-
-/// A constant of the file. Lists of integers are kept, because they are sizes and axes.
-fn of_constant(constant: &TensorProto) -> Value {
-    let sizes = constant.dims.iter().map(|&size| Size::number(size)).collect();
-    let mut value = Value::new(Rows::Free, Some(sizes));
-    let is_list = constant.dims.len() <= 1 && constant.dims.iter().all(|&size| (0..=64).contains(&size));
-    if is_list && matches!(constant.data_type, Some(DataType::INT64 | DataType::INT32)) {
-        value.elements = tensor::integers(constant).map(|elements| elements.into_iter().map(Size::number).collect());
-    }
-    value
-}
-
-/// The value of a `Constant`.
-fn of_constant_node(node: &NodeProto) -> Value {
-    if let Some(tensor) = node.attribute("value").and_then(|value| value.t.as_ref()) {
-        return of_constant(tensor);
-    }
-    if let Some(number) = node.int("value_int") {
-        return Value::list(vec![Size::number(number)], true);
-    }
-    if let Some(numbers) = node.ints("value_ints").filter(|numbers| !numbers.is_empty()) {
-        return Value::list(numbers.iter().copied().map(Size::number).collect(), false);
-    }
-    let sizes = node.attribute("value_floats").map_or(Vec::new(), |list| vec![Size::number(list.floats.len() as i64)]);
-    Value::new(Rows::Free, Some(sizes))
 }

@@ -195,15 +195,17 @@ impl Deployer {
 
     /// Checks a plugin that no pipeline uses against the worlds of the stages that it exports.
     pub(super) fn check_unused(&self, release: &Release) -> Result<(), ComponentError> {
+        let rejected = |reason| ComponentError { plugin: release.artifact.identity.name.to_string(), reason };
+        let bytes = release.artifact.component().map_err(|error| rejected(error.into()))?;
+        let interface = Interface::read(&bytes);
+        // What exports no stage is not compiled, which may take minutes. About damaged bytes the compiler says more.
+        if interface.as_ref().is_ok_and(|interface| interface.kinds().is_empty()) {
+            return Err(rejected(Rejection::NoStage));
+        }
         let component = self.builder.preparer().compile(&release.artifact)?;
-        let fits = || {
-            let kinds = Interface::read(&release.artifact.component()?).map_err(Rejection::Exports)?.kinds();
-            if kinds.is_empty() {
-                return Err(Rejection::NoStage);
-            }
-            kinds.into_iter().try_for_each(|kind| self.builder.preparer().link(&component, kind).map(drop))
-        };
-        fits().map_err(|reason| ComponentError { plugin: release.artifact.identity.name.to_string(), reason })
+        let kinds = interface.map_err(|error| rejected(Rejection::Exports(error)))?.kinds();
+        let link = |kind| self.builder.preparer().link(&component, kind).map(drop);
+        kinds.into_iter().try_for_each(link).map_err(rejected)
     }
 
     /// Makes a release the serving one. The release before it stays ready for a rollback.

@@ -15,7 +15,10 @@ pub(super) fn attention(node: &NodeProto, inputs: &[&Value], given: usize) -> Ve
     let has = |index: usize| node.input.get(index).is_some_and(|name| !name.is_empty());
     let fits = (0..inputs.len()).filter(|&index| has(index)).all(|index| {
         let input = inputs[index];
-        let is_row = input.rows == Rows::Along(0) && input.size(0).is_some() && input.size(0) == query.size(0);
+        // A mask of the standard with fewer dimensions has no batch: its first axis would be that of the queries.
+        let has_batch = given < 3 || index < given || node.domain.is_some() || input.rank() == Some(4);
+        let is_row =
+            has_batch && input.rows == Rows::Along(0) && input.size(0).is_some() && input.size(0) == query.size(0);
         // A constant that has as many dimensions as a mask must be the same for all rows.
         let is_same = input.is_free()
             && input.sizes.as_ref().is_some_and(|sizes| sizes.len() < 4 || sizes[0].as_number() == Some(1));

@@ -75,6 +75,6 @@ impl Proof {
             widened.push(size.clone());
         }
         let elements = one.elements.filter(|elements| other.elements.as_ref() == Some(elements));
-        Value { rows, sizes: Some(sizes), elements }
+        Value { elements, ..Value::new(rows, Some(sizes)) }
     }
 }

@@ -127,8 +127,7 @@ pub(super) fn recurrent(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) 
 pub(super) fn machine_learning(operator: &str, inputs: &[&Value]) -> Value {
     let rows_first = matches!(
         operator,
-        "ArrayFeatureExtractor"
-            | "Binarizer"
+        "Binarizer"
             | "CategoryMapper"
             | "FeatureVectorizer"
             | "Imputer"
@@ -144,10 +143,12 @@ pub(super) fn machine_learning(operator: &str, inputs: &[&Value]) -> Value {
             | "TreeEnsembleClassifier"
             | "TreeEnsembleRegressor"
     );
+    // It takes the same columns of all rows.
+    let extracts = operator == "ArrayFeatureExtractor" && inputs.get(1).is_some_and(|columns| columns.is_free());
     let rows = inputs.iter().all(|input| input.rows == Rows::Along(0) || input.is_free());
     // A list could be one row of several features.
     let has_columns = inputs.iter().all(|input| input.is_free() || input.rank().is_some_and(|rank| rank >= 2));
-    match rows_first && rows && has_columns && inputs.iter().any(|input| !input.is_free()) {
+    match (rows_first || extracts) && rows && has_columns && inputs.iter().any(|input| !input.is_free()) {
         true => Value::new(Rows::Along(0), None),
         false => free_or_unknown(inputs, "is not analysed"),
     }

@@ -2,7 +2,9 @@
 
 use rten_onnx::onnx::NodeProto;
 
+use super::Proof;
 use super::attention::attention;
+use super::constants::of_constant_node;
 use super::contrib::contrib;
 use super::einsum::einsum;
 use super::layout::from_front;
@@ -13,7 +15,6 @@ use super::shapes::{chosen, repeated, shape, sizes_computed, tile};
 use super::size::Size;
 use super::value::{Rows, Value, free_or_unknown, mixed};
 use super::windows::{image, pad};
-use super::{Proof, of_constant_node};
 use crate::node::{self, Attributes};
 
 /// The outputs of a node.
@@ -48,19 +49,25 @@ pub(super) fn apply(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> V
         | "Selu" | "Shrink" | "Sigmoid" | "Sign" | "Sin" | "Sinh" | "Softplus" | "Softsign" | "Sqrt" | "Swish"
         | "Tan" | "Tanh" | "ThresholdedRelu" => {
             // A cast to a shorter integer, a boolean or a number with a fraction changes how the elements compute.
-            let is_kept = match operator {
+            // The sizes of values are below 2^31; other integers may not be.
+            let is_short = |elements: &[Size]| {
+                elements.iter().all(|it| it.as_number().is_none_or(|number| i32::try_from(number).is_ok()))
+            };
+            let is_kept = |elements: &[Size]| match operator {
                 "Identity" => true,
-                "Cast" => matches!(node.int("to"), Some(6 | 7)),
+                "Cast" => node.int("to") == Some(7) || node.int("to") == Some(6) && is_short(elements),
                 _ => false,
             };
-            let elements = input(0).elements.clone().filter(|_| is_kept);
-            Value { elements, ..input(0).clone() }
+            let elements = input(0).elements.clone().filter(|elements| is_kept(elements));
+            let ones = input(0).ones.clone().filter(|_| operator == "Identity");
+            Value { elements, ones, ..input(0).clone() }
         }
         "Dropout" => input(0).clone(),
         "Add" | "And" | "BitShift" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "Clip" | "Div" | "Equal"
         | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Max" | "Mean" | "Min" | "Mod" | "Mul" | "Or"
         | "Pow" | "PRelu" | "Sub" | "Sum" | "Where" | "Xor" => {
-            match sizes_computed(proof, operator, inputs).or_else(|| chosen(inputs)) {
+            let chosen = || if operator == "Where" { chosen(inputs) } else { None };
+            match sizes_computed(proof, operator, inputs).or_else(chosen) {
                 Some(value) => value,
                 None => {
                     let given: Vec<&Value> =

@@ -20,6 +20,13 @@ impl Proof {
 
     /// `Concat`.
     pub(super) fn concat(&mut self, inputs: &[&Value], axis: i64) -> Value {
+        if let Some(ones) = inputs.iter().map(|input| input.ones.clone()).collect::<Option<Vec<_>>>()
+            && inputs.iter().all(|input| input.is_free() && input.rank() == Some(1))
+        {
+            let ones = ones.concat();
+            let sizes = vec![Size::number(ones.len() as i64)];
+            return Value { ones: Some(ones), ..Value::new(Rows::Free, Some(sizes)) };
+        }
         if inputs.iter().any(|input| input.elements.is_some())
             && let Some(lists) = inputs.iter().map(|input| self.short_list(input)).collect::<Option<Vec<_>>>()
         {
@@ -89,8 +96,8 @@ impl Proof {
         for (at, &axis) in cut.iter().enumerate() {
             let range = bounds.as_ref().and_then(|(starts, ends)| Some((*starts.get(at)?, *ends.get(at)?)));
             let step = steps.map_or(Some(1), |steps| steps.get(at).copied());
-            // TensorFlow's exporter writes 1e9 for the end. No batch has a million rows.
-            let is_whole = matches!(range, Some((0, end)) if end >= 1_000_000) && step == Some(1);
+            // TensorFlow's exporter writes 1e9 for the end, which no dimension reaches.
+            let is_whole = matches!(range, Some((0, end)) if end >= 1_000_000_000) && step == Some(1);
             let (first, last) = (starts.elements.as_ref(), ends.elements.as_ref());
             let ends_at = last.and_then(|ends| ends.get(at));
             let is_all = first.and_then(|starts| starts.get(at)?.as_number()) == Some(0)
@@ -102,6 +109,14 @@ impl Proof {
             }
             if input.rows == Rows::Along(axis) {
                 return mixed("slices rows by their index in the batch");
+            }
+            // A bound with the number of rows, on another axis: what a row gets would depend on how many others there are.
+            let depends = |bounds: &Value| {
+                let bound = bounds.elements.as_ref().and_then(|bounds| bounds.get(at));
+                bounds.rows == Rows::Count && bound.is_none_or(Size::has_rows)
+            };
+            if depends(starts) || depends(ends) {
+                return mixed("slices by the number of rows");
             }
             let known = range.zip(step).zip(sizes[axis].as_number()).and_then(|(((start, end), step), size)| {
                 let bound = |bound: i64| (if bound < 0 { bound + size } else { bound }).clamp(0, size);

@@ -29,7 +29,7 @@ pub(super) fn chosen(inputs: &[&Value]) -> Option<Value> {
             _ => element(yes, at),
         })
         .collect();
-    Some(Value::list(elements?, false))
+    Some(Value::list(elements?, inputs.iter().all(|input| input.rank() == Some(0))))
 }
 
 /// Integers computed from sizes, if the result is a product again.
@@ -51,17 +51,14 @@ pub(super) fn sizes_computed(proof: &mut Proof, operator: &str, inputs: &[&Value
             ("Sub", Some((left, right))) => left.checked_sub(right).map(Size::number),
             ("Equal", Some((left, right))) => Some(Size::number(i64::from(left == right))),
             ("Equal", None) if left == right => Some(Size::number(1)),
-            // A size is never negative.
-            ("Equal", None) if [&left, &right].iter().any(|it| it.as_number().is_some_and(|it| it < 0)) => {
-                Some(Size::number(0))
-            }
+            ("Equal", None) if proof.differ_in_sign(&left, &right) => Some(Size::number(0)),
             _ => None,
         };
         let depends = left.has_rows() || right.has_rows();
         let is_arithmetic = matches!(operator, "Add" | "Sub" | "Mul" | "Div");
         elements.push(match result {
             Some(result) => result,
-            None if is_arithmetic && !depends && numbers.is_none() => proof.symbol(),
+            None if is_arithmetic && !depends && numbers.is_none() => proof.number(),
             None => return None,
         });
     }

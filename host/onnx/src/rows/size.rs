@@ -39,6 +39,11 @@ impl Size {
         self.power == 1
     }
 
+    /// True if no size in the product is one of `numbers`, and the factor is not negative.
+    pub(crate) fn is_never_negative(&self, numbers: &[u32]) -> bool {
+        self.factor >= 0 && self.symbols.iter().all(|symbol| !numbers.contains(symbol))
+    }
+
     /// The product; `None` if it is too large.
     pub(crate) fn times(&self, other: &Size) -> Option<Size> {
         let mut symbols = [self.symbols.as_slice(), &other.symbols].concat();

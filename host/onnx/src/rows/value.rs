@@ -30,11 +30,14 @@ pub(crate) struct Value {
     pub(crate) sizes: Option<Vec<Size>>,
     /// The elements of a scalar or list of integers, if they are known.
     pub(crate) elements: Option<Vec<Size>>,
+    /// For each element of a list of constant numbers with a fraction, true if it is exactly 1: the scales that change
+    /// nothing.
+    pub(crate) ones: Option<Vec<bool>>,
 }
 
 impl Value {
     pub(crate) fn new(rows: Rows, sizes: Option<Vec<Size>>) -> Value {
-        Value { rows, sizes, elements: None }
+        Value { rows, sizes, elements: None, ones: None }
     }
 
     pub(crate) fn unknown(why: impl Into<String>) -> Value {
@@ -46,7 +49,7 @@ impl Value {
         let depends = elements.iter().any(Size::has_rows);
         let rows = if depends { Rows::Count } else { Rows::Free };
         let sizes = if is_scalar { Vec::new() } else { vec![Size::number(elements.len() as i64)] };
-        Value { rows, sizes: Some(sizes), elements: Some(elements) }
+        Value { elements: Some(elements), ..Value::new(rows, Some(sizes)) }
     }
 
     pub(crate) fn rank(&self) -> Option<usize> {

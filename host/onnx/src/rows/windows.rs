@@ -56,19 +56,50 @@ pub(super) fn image(proof: &mut Proof, node: &NodeProto, operator: &str, inputs:
     Value::new(Rows::Along(0), Some(result))
 }
 
-/// True if the first of the scales or sizes is that of the rows.
+/// True if a `Resize` keeps the axis of the rows: its scale is exactly 1 (a scale near 1 can keep the number of rows, and
+/// yet move them), and no other size depends on the number of rows.
 pub(super) fn keeps_rows(node: &NodeProto, operator: &str, inputs: &[&Value]) -> bool {
     let given = |index: usize| node.input.get(index).is_some_and(|name| !name.is_empty());
+    let is_one =
+        |index: usize| inputs.get(index).and_then(|scales| scales.ones.as_ref()?.first().copied()) == Some(true);
+    if operator == "Upsample" {
+        let stated = node.attribute("scales").and_then(|scales| scales.floats.first().copied());
+        // The first version has a scale of the width and one of the height.
+        return stated == Some(1.0) || given(1) && is_one(1) || node.attribute("height_scale").is_some();
+    }
+    let has_counts = |index: usize| {
+        given(index) && inputs[index].elements.as_ref().is_none_or(|sizes| sizes.iter().any(Size::has_rows))
+    };
     if let Some(axes) = node.ints("axes") {
-        return axes.iter().all(|&axis| axis > 0);
+        let counts = given(3) && inputs[3].rows == Rows::Count && has_counts(3);
+        return axes.iter().all(|&axis| axis > 0) && !counts;
     }
-    if operator == "Resize" && given(3) {
-        let first = inputs[3].elements.as_ref().and_then(|sizes| sizes.first());
-        return first.is_some() && first == inputs[0].size(0);
+    // A region, or a ratio to keep, could also change the axis of the rows.
+    if node.text_or("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
+        || node.text_or("keep_aspect_ratio_policy", "stretch") != "stretch"
+    {
+        return false;
     }
-    // The scales are numbers, which are not kept here. A scale for the rows other than 1 changes their number, which the
-    // check of the shapes finds.
-    true
+    if given(3) {
+        let Some([first, others @ ..]) = inputs[3].elements.as_deref() else { return false };
+        return Some(first) == inputs[0].size(0) && !others.iter().any(Size::has_rows);
+    }
+    // Operator set 10 has no region.
+    is_one(if given(2) { 2 } else { 1 })
+}
+
+/// True if a `Resize` certainly keeps the size of an axis.
+fn unchanged(node: &NodeProto, inputs: &[&Value], axis: usize) -> bool {
+    if let Some(axes) = node.ints("axes") {
+        return axes.iter().all(|&other| other >= 0 && other as usize != axis);
+    }
+    let stated = node.attribute("scales").and_then(|scales| scales.floats.get(axis).copied());
+    let is_one = |scales: &&&Value| scales.ones.as_ref().and_then(|ones| ones.get(axis)) == Some(&true);
+    let size = inputs.get(3).and_then(|sizes| sizes.elements.as_ref()?.get(axis));
+    stated == Some(1.0)
+        || node.attribute("height_scale").is_some()
+        || inputs.iter().skip(1).any(|scales| is_one(&scales))
+        || size.is_some() && size == inputs[0].size(axis)
 }
 
 /// The size of an axis after a convolution or a pool, if it is a number.
@@ -82,11 +113,10 @@ pub(super) fn pooled(node: &NodeProto, operator: &str, inputs: &[&Value], axis: 
     match (operator, spatial) {
         ("Conv", None) => inputs.get(weights)?.size(0).cloned(),
         ("GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool", Some(_)) => Some(Size::number(1)),
-        (
-            "AveragePool" | "MaxPool" | "LpPool" | "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" | "Resize"
-            | "Upsample",
-            None,
-        ) => Some(size.clone()),
+        ("AveragePool" | "MaxPool" | "LpPool" | "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool", None) => {
+            Some(size.clone())
+        }
+        ("Resize" | "Upsample", None) => unchanged(node, inputs, axis).then(|| size.clone()),
         ("Conv" | "AveragePool" | "MaxPool" | "LpPool", Some(at)) => {
             let size = size.as_number()?;
             let of = |name: &str, default: i64| node.ints(name).map_or(Some(default), |list| list.get(at).copied());

@@ -1,4 +1,4 @@
-//! Divisions: those of numbers that are rounded afterwards must be exact, those of integers must not overflow.
+//! Divisions: those of numbers with a fraction must be exact, those of integers must not overflow.
 
 use rten_onnx::onnx::{DataType, NodeProto};
 
@@ -9,8 +9,12 @@ use crate::node::{Edit, new, title};
 use crate::site::Site;
 use crate::types::Info;
 
-/// The engine multiplies by the inverse of a divisor of one element. The result can differ in the last bit, which matters
-/// if it is rounded to an integer afterwards.
+/// Operators that every implementation approximates, so that a last bit of their input never decides.
+const APPROXIMATED: [&str; 9] = ["Cos", "Erf", "Exp", "Gelu", "LogSoftmax", "Sigmoid", "Sin", "Softmax", "Tanh"];
+
+/// The engine multiplies by the inverse of a divisor of one element. The result can differ in the last bit: 41 / 41 is not 1.
+/// That matters to whatever rounds, compares or counts afterwards, for example to the scales of a `Resize`, however many
+/// operators are between.
 pub(super) fn div(node: NodeProto, site: &mut Site) -> Replaced {
     kinds::check(&node, 1, NUMBERS, site)?;
     if is_whole(&node, site) {
@@ -25,7 +29,9 @@ pub(super) fn div(node: NodeProto, site: &mut Site) -> Replaced {
     let values = divisor.constant.as_deref().unwrap_or_default();
     let is_exact = !values.is_empty() && values.iter().all(|value| (value.to_bits() << 12) == 0);
     let is_close = values.iter().all(has_inverse);
-    if !may_have_one_element(&divisor) || is_close && (is_exact || !site.uses.is_rounded(&node.output[0])) {
+    if !may_have_one_element(&divisor)
+        || is_close && (is_exact || site.uses.is_only_taken_by(&node.output[0], &APPROXIMATED))
+    {
         return with_equal_ranks(node, site);
     }
     let mut nodes = with_equal_ranks(node, site)?;

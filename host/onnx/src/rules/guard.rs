@@ -35,6 +35,9 @@ pub(super) const NUMBERED: &str = " # ";
 pub fn refused(error: &str) -> Option<String> {
     let reason = |check: &str| Some(error.split_once(check)?.1.split_once('"')?.0);
     if let Some(reason) = reason(CHECK) {
+        if reason.contains("too small") {
+            return Some(format!("{reason}; send a larger input"));
+        }
         return Some(format!("{reason}; send smaller numbers, or use the backend `onnxruntime`"));
     }
     if let Some((reason, _)) = reason(EMPTY).and_then(|reason| reason.rsplit_once(NUMBERED)) {

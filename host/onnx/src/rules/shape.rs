@@ -3,9 +3,9 @@
 use rten_onnx::onnx::{DataType, NodeProto};
 
 use super::arithmetic::rank_needed;
-use super::{Replaced, keep};
+use super::{Replaced, guard, keep};
 use crate::infer;
-use crate::node::{Attributes, Edit, new};
+use crate::node::{Attributes, Edit, cast, new, title};
 use crate::rejected::Reason;
 use crate::site::Site;
 
@@ -14,7 +14,57 @@ pub(super) fn pad(node: NodeProto, site: &mut Site) -> Replaced {
     if node.input(3).is_some() {
         return Err(Reason::with_fix("does not support `axes`", "give pads for every dimension"));
     }
-    keep(node, site)
+    if node.text_or("mode", "constant") == "reflect" { reflect(node, site) } else { keep(node, site) }
+}
+
+/// `Pad` by a reflection, which may not be longer than the value, less its edge: the engine computes other numbers for a
+/// longer one. Where a size is not known, the node fails while it runs.
+fn reflect(mut node: NodeProto, site: &mut Site) -> Replaced {
+    let stated = node.ints("pads").map(<[i64]>::to_vec);
+    let pads = stated.or_else(|| Some(site.info(&node, 1).constant?.iter().map(|&pad| pad as i64).collect()));
+    let Some(pads) = pads else {
+        return Err(Reason::with_fix("reflects only by constant `pads`", "make the pads constant"));
+    };
+    if pads.iter().any(|&pad| pad < 0) {
+        return Err(Reason::with_fix("does not cut off values where it reflects", "use `Slice` for negative pads"));
+    }
+    let sizes = site.info(&node, 0).sizes;
+    let rank = pads.len() / 2;
+    let size = |at: usize| sizes.as_ref().and_then(|sizes| *sizes.get(at % rank.max(1))?);
+    let mut is_known = true;
+    for (at, &pad) in pads.iter().enumerate().filter(|(_, pad)| **pad > 0) {
+        match size(at) {
+            Some(size) if pad < size => {}
+            Some(size) => {
+                return Err(Reason::with_fix(
+                    format!("cannot reflect {pad} elements of a dimension of {size}"),
+                    "use smaller pads",
+                ));
+            }
+            None => is_known = false,
+        }
+    }
+    if is_known {
+        return keep(node, site);
+    }
+    let mut n = |purpose: &str| site.name(purpose);
+    let (shape, ends, twice, missing, number, checked) =
+        (n("shape"), n("shape"), n("shapes"), n("missing"), n("number"), n("checked"));
+    // A dimension that is not padded may have any size.
+    let least: Vec<i64> = pads.iter().map(|&pad| if pad > 0 { pad } else { -1 }).collect();
+    let least = site.ints(&least);
+    let text = format!("{}the value is too small for its reflection at node `{}`", guard::CHECK, title(&node));
+    let input = std::mem::replace(&mut node.input[0], checked.clone());
+    let mut nodes = vec![
+        new("Shape", &[&input], &shape),
+        new("Identity", &[&shape], &ends),
+        new("Concat", &[&shape, &ends], &twice).with_int("axis", 0),
+        new("Sub", &[&least, &twice], &missing),
+        cast(&missing, DataType::FLOAT, &number),
+    ];
+    nodes.extend(guard::check(&number, -1.0, text, &input, &checked, site));
+    nodes.push(node);
+    Ok(nodes)
 }
 
 /// `Expand`. The engine panics if it computes a shape with fewer dimensions than the input.

@@ -3,6 +3,7 @@
 
 mod functions;
 mod mixed;
+mod places;
 mod proven;
 
 use plimsoll_onnx::{RowProof, prove_rows};

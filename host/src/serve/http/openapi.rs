@@ -1,9 +1,9 @@
 //! The OpenAPI 3.1 document of all routes, at `/openapi.json`. The router is built from the same handler descriptions,
 //! so every route that is served is also documented.
 
-use std::sync::Arc;
-
-use axum::Json;
+use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::{ComponentsBuilder, OpenApi as Document, Required, ResponseBuilder};
 use utoipa::{OpenApi, PartialSchema};
@@ -61,6 +61,12 @@ pub(super) fn complete(mut document: Document) -> Document {
 }
 
 /// The handler of `/openapi.json`.
-pub(super) async fn show(document: Arc<Document>) -> Json<Arc<Document>> {
-    Json(document)
+pub(super) async fn show(text: Bytes) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], text)
+}
+
+/// The document as JSON. It is written once: to write it for each request would take a millisecond, which anybody could ask
+/// for on many connections.
+pub(super) fn text(document: &Document) -> Bytes {
+    Bytes::from(serde_json::to_vec(document).unwrap_or_default())
 }

@@ -46,9 +46,9 @@ pub fn router(app: Arc<App>, part: Part) -> Router {
         documented = documented.merge(with_keys(&app, oip::routes::index()));
     }
     let (router, document) = documented.split_for_parts();
-    let document = Arc::new(openapi::complete(document));
+    let document = openapi::text(&openapi::complete(document));
     router
-        .route("/openapi.json", get(move |_: NoParameters| openapi::show(Arc::clone(&document))))
+        .route("/openapi.json", get(move |_: NoParameters| openapi::show(document.clone())))
         .fallback(|uri: Uri| async move {
             error_reply(uri.path(), ServeError::not_found("no such route: GET /openapi.json lists all routes"))
         })
