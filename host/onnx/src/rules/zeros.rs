@@ -4,7 +4,7 @@ use rten_onnx::onnx::{DataType, NodeProto};
 
 use super::guard;
 use super::kinds::{FLOATS, kind};
-use crate::node::{Edit, cast, new, title};
+use crate::node::{cast, new, title};
 use crate::site::Site;
 use crate::types::Info;
 use crate::zeros::Zeros;
