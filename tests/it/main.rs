@@ -50,6 +50,7 @@ mod image_cases;
 mod image_damage;
 mod image_fidelity;
 mod image_orientation;
+mod image_png;
 mod image_reduced;
 mod image_server;
 mod images;

@@ -9,7 +9,7 @@ use plimsoll_tests::{Server, TempDir, guest};
 use rten_onnx::onnx::DataType;
 
 /// A pipeline for a model with one output `y` that is the identity of its first input.
-fn pipeline(folder: &TempDir, name: &str, model: Onnx, config: &str) -> String {
+fn pipeline(folder: &TempDir, name: &str, model: &Onnx, config: &str) -> String {
     let file = folder.path().join(format!("{name}.onnx"));
     std::fs::write(&file, model.bytes()).expect("written");
     format!(
@@ -44,7 +44,7 @@ async fn what_the_model_declares_need_not_be_configured() {
     ];
     let mut toml = plugins();
     for (name, model, config, ..) in &cases {
-        toml += &pipeline(&folder, name, model.clone(), config);
+        toml += &pipeline(&folder, name, model, config);
     }
     let server = Server::start(&toml).await;
     for (name, _, _, input, shape) in &cases {
@@ -74,7 +74,7 @@ async fn what_the_model_does_not_declare_is_asked_for_by_name() {
         (two, "", vec!["`input` is missing", "`left`, `right`"]),
         (identity("x", &[Some(1), Some(3), Some(5), Some(7)]), "width = 6", vec!["`x`", "[1, 3, 5, 7]"]),
     ] {
-        let message = Server::rejection(&(plugins() + &pipeline(&folder, "p", model, config))).await;
+        let message = Server::rejection(&(plugins() + &pipeline(&folder, "p", &model, config))).await;
         for word in words {
             assert!(message.contains(word), "{config}: {word:?} is missing in {message}");
         }
@@ -83,6 +83,6 @@ async fn what_the_model_does_not_declare_is_asked_for_by_name() {
         .typed_input("x", &[Some(1), Some(4), Some(4), Some(3)], DataType::UINT8)
         .node("Identity", &["x"], "y", &[])
         .typed_output("y", &[Some(1), Some(4), Some(4), Some(3)], DataType::UINT8);
-    let message = Server::rejection(&(plugins() + &pipeline(&folder, "p", bytes, "mean = 1"))).await;
+    let message = Server::rejection(&(plugins() + &pipeline(&folder, "p", &bytes, "mean = 1"))).await;
     assert!(message.contains("`mean` can only be used with a `dtype` of `f32`"), "{message}");
 }
