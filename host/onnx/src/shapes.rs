@@ -80,6 +80,9 @@ fn outputs(node: &NodeProto, operator: &str, opset: i64, values: &Values, is_sta
     if !is_standard || has_graph || !rules::is_known(operator) {
         return vec![Info::unknown(); node.output.len()];
     }
+    if let Some(value) = node.attribute("value").and_then(|value| value.t.as_ref()).filter(|_| operator == "Constant") {
+        return vec![of_constant(value)];
+    }
     if operator == "Constant" {
         return rules::constant(node).unwrap_or_else(|_| vec![Info::unknown()]);
     }
