@@ -9,13 +9,13 @@ mod parts;
 mod products;
 mod sizes;
 
-use rten_onnx::onnx::{GraphProto, NodeProto};
+use rten_onnx::onnx::{GraphProto, NodeProto, TensorProto};
 
 use crate::infer;
 use crate::node::{self, Attributes, Edit};
 use crate::rejected::Rejected;
 use crate::rules;
-use crate::types::{Info, Values};
+use crate::types::{Info, KEPT_ELEMENTS, Values};
 
 /// What a check says: why a node cannot run.
 type Checked = Result<(), String>;
@@ -34,7 +34,7 @@ pub(crate) fn check(graph: &GraphProto, opset: i64) -> Result<(), Rejected> {
         let name = constant.name.as_deref().unwrap_or_default();
         // A request can give another value of this shape.
         if values.get(name).is_none() {
-            values.insert(name, Info::constant(constant));
+            values.insert(name, of_constant(constant));
         }
     }
     for node in &graph.node {
@@ -56,6 +56,16 @@ pub(crate) fn check(graph: &GraphProto, opset: i64) -> Result<(), Rejected> {
     Ok(())
 }
 
+/// What is known about a constant. The elements of large ones, such as weights, are not read.
+fn of_constant(constant: &TensorProto) -> Info {
+    let elements = constant.dims.iter().try_fold(1_i64, |product, &size| product.checked_mul(size));
+    if elements.is_some_and(|elements| elements <= KEPT_ELEMENTS as i64) {
+        return Info::constant(constant);
+    }
+    let sizes = Some(constant.dims.iter().map(|&size| Some(size)).collect());
+    Info { sizes, is_constant: true, ..Info::of_type(constant.data_type, Some(constant.dims.len())) }
+}
+
 /// An input as it is declared. Some exporters write 0 for a size that is not known.
 fn given(mut info: Info) -> Info {
     for size in info.sizes.iter_mut().flatten() {
@@ -69,6 +79,9 @@ fn outputs(node: &NodeProto, operator: &str, opset: i64, values: &Values, is_sta
     let has_graph = node.attribute.iter().any(|attribute| attribute.g.is_some());
     if !is_standard || has_graph || !rules::is_known(operator) {
         return vec![Info::unknown(); node.output.len()];
+    }
+    if let Some(value) = node.attribute("value").and_then(|value| value.t.as_ref()).filter(|_| operator == "Constant") {
+        return vec![of_constant(value)];
     }
     if operator == "Constant" {
         return rules::constant(node).unwrap_or_else(|_| vec![Info::unknown()]);

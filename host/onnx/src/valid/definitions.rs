@@ -116,7 +116,7 @@ fn in_graph(graph: &[u8], depth: usize) -> Option<String> {
     if depth > MAX_DEPTH {
         return None;
     }
-    fn inside<'a>(message: &'a [u8], number: u32) -> impl Iterator<Item = &'a [u8]> {
+    fn inside(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
         let fields = wire::fields(message).unwrap_or_default();
         fields.into_iter().filter(move |field| field.number == number).filter_map(|field| field.value)
     }
