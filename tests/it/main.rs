@@ -43,6 +43,7 @@ mod grpc_calls;
 mod grpc_limits;
 mod grpc_refusals;
 mod grpc_services;
+mod handles;
 mod honest_clients;
 mod http;
 mod http_bodies;
