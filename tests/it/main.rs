@@ -139,6 +139,7 @@ mod served_folder;
 mod shadow;
 mod shadow_limits;
 mod shared_sessions;
+mod slow_disk;
 mod slow_readers;
 mod slow_registry;
 mod soak;
