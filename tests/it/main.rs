@@ -15,6 +15,7 @@ mod chips;
 mod cli;
 mod closed_pipe;
 mod compare;
+mod compile_bombs;
 mod config;
 mod connections;
 mod corpus;
