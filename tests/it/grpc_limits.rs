@@ -135,10 +135,23 @@ async fn grpc_a_call_whose_message_does_not_arrive_ends_at_the_body_time_out() {
     let never = tonic::codegen::tokio_stream::pending::<ModelInferRequest>();
     let path = tonic::codegen::http::uri::PathAndQuery::from_static("/inference.GRPCInferenceService/ModelInfer");
     let codec = tonic_prost::ProstCodec::<ModelInferRequest, ModelInferResponse>::default();
-    let status = raw.client_streaming(Request::new(never), path, codec).await.expect_err("no message was sent");
+    let status = raw.client_streaming(Request::new(never), path.clone(), codec).await.expect_err("no message was sent");
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert!(status.message().contains("server.body_timeout"), "{status:?}");
     assert_eq!(problem(&status)["code"], "body_timeout");
+    // A call that sends its message and never ends would hold the bytes of the message for ever.
+    let (open, receiver) = tokio::sync::mpsc::channel(1);
+    open.send(images("p", &[b"x"], &[])).await.expect("there is room");
+    let codec = tonic_prost::ProstCodec::<ModelInferRequest, ModelInferResponse>::default();
+    raw.ready().await.expect("connected");
+    let never_ends = raw.client_streaming(Request::new(received(receiver)), path, codec);
+    let status = tokio::time::timeout(Duration::from_secs(20), never_ends).await.expect("an answer");
+    let status = status.expect_err("the call does not end");
+    assert!(
+        status.message().contains("the end of the call") && status.message().contains("server.body_timeout"),
+        "{status:?}"
+    );
+    drop(open);
 
     // A stream may be silent for any time between its messages.
     let (sender, receiver) = tokio::sync::mpsc::channel(1);

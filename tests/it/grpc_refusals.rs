@@ -76,6 +76,11 @@ async fn messages_that_cannot_be_decoded_are_the_clients_error() {
         ("ModelReady", framed(0, 9, &[0x0A]), "ended after 1 of 9 bytes"),
         ("ModelInfer", vec![0, 0, 0], "ended after 3 of 5 bytes"),
         ("ModelInfer", Vec::new(), "has no message"),
+        ("ModelInfer", framed(0, 0, &[]).repeat(2), "more than one message"),
+        ("ServerLive", framed(0, 0, &[]).repeat(2), "more than one message"),
+        // What follows the message is the start of another one.
+        ("ServerLive", [framed(0, 0, &[]), vec![0]].concat(), "more than one message"),
+        ("ModelReady", [framed(0, 3, &[0x0A, 1, b'p']).repeat(2)].concat(), "more than one message"),
     ] {
         let reply = send(&server, Method::POST, &format!("{SERVICE}/{method}"), Some(GRPC), body).await;
         assert_eq!(reply.status(), 200, "{method} {words}");
@@ -88,6 +93,34 @@ async fn messages_that_cannot_be_decoded_are_the_clients_error() {
     let mut none = client(&server).await;
     let stream = none.model_stream_infer(futures_util::stream::empty()).await.expect("a stream").into_inner();
     assert_eq!(futures_util::StreamExt::count(stream).await, 0);
+}
+
+/// The service of gRPC itself would answer the first message and drop the second one without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_message_of_a_call_that_takes_one_is_refused_and_nothing_runs() {
+    let server = Server::start(&guests_config("tester", "")).await;
+    let mut raw = tonic::client::Grpc::new(channel(&server.grpc_url).await);
+    raw.ready().await.expect("a connection");
+    let path = format!("{SERVICE}/ModelInfer").parse::<tonic::codegen::http::uri::PathAndQuery>().expect("a path");
+    let codec = || tonic_prost::ProstCodec::<ModelInferRequest, ModelInferResponse>::default();
+    // The second message arrives some time after the first.
+    let late = futures_util::stream::unfold(0, async |sent| {
+        if sent == 1 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        (sent < 2).then(|| (images("p", &[b"x"], &[]), sent + 1))
+    });
+    let at_once = futures_util::stream::iter([images("p", &[b"x"], &[]), images("p", &[b"x"], &[])]);
+    let answer = raw.client_streaming(tonic::Request::new(late), path.clone(), codec()).await;
+    assert_status(answer, Code::InvalidArgument, "more than one message");
+    raw.ready().await.expect("the connection stays open");
+    let answer = raw.client_streaming(tonic::Request::new(at_once), path, codec()).await;
+    assert_status(answer, Code::InvalidArgument, "more than one message");
+    assert!(server.memory_row("preprocess", "ok").await.is_none(), "a message of a refused call was handled");
+    let answer =
+        send(&server, Method::POST, "/grpc.health.v1.Health/Check", Some(GRPC), framed(0, 0, &[]).repeat(2)).await;
+    assert_eq!(header(&answer, "grpc-status"), "3");
+    client(&server).await.model_infer(images("p", &[b"x"], &[])).await.expect("an answer");
 }
 
 /// A stream whose second message has a name that is not UTF-8. `Vec<u8>` is encoded as a message whose field 1 has these

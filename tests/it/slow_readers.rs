@@ -5,14 +5,19 @@ use std::time::{Duration, Instant};
 
 use plimsoll_tests::{Site, guests_config, shared_cache};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::wrapped::{Wrapped, site, until};
 
-/// Bytes of a large reply, of which three almost fill the budget. A slow client needs 26 s for it.
-const LARGE: usize = 14 << 20;
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Bytes of a large reply. All clients below are still reading theirs when the slowest one must make room.
+const LARGE: usize = 24 << 20;
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How many 16 KiB pieces the clients read in 27 ms: they read about 2.4, 1.2 and 0.6 MB per second.
+const PIECES: [usize; 3] = [4, 2, 1];
+/// The time after which all clients are measured.
+const MEASURED: Duration = Duration::from_millis(5_500);
 
 #[derive(Debug, Clone, Copy)]
 enum Protocol {
@@ -21,12 +26,12 @@ enum Protocol {
     Grpc,
 }
 
-/// A server whose clients must read 4 MiB per second. The rate is high because the system's buffer for a connection takes
-/// some megabytes at once.
+/// A server whose clients must read 16 MiB per second, measured over 4 s. The rate is high because the system's buffer for a
+/// connection takes some megabytes at once.
 fn start(limits: &str) -> (Site, Wrapped) {
     let site = site("");
     let text = format!(
-        "cache_dir = {:?}\n[server]\nreply_timeout = \"4s\"\nreply_min_rate = \"4MiB\"\n{limits}\n{}max_output = \
+        "cache_dir = {:?}\n[server]\nreply_timeout = \"4s\"\nreply_min_rate = \"16MiB\"\n{limits}\n{}max_output = \
          \"64MiB\"\nmax_memory = \"256MiB\"\n",
         shared_cache(),
         guests_config("tester", "")
@@ -53,111 +58,132 @@ fn grpc_request(bytes: usize) -> Vec<u8> {
     [&[0, 0, 0, 0, u8::try_from(message.len()).expect("short")][..], &message].concat()
 }
 
-/// Asks for `bytes` bytes and reads about half a megabyte of them per second. Returns how many arrived.
-async fn read_slowly(address: String, protocol: Protocol, bytes: usize) -> usize {
-    let path = format!("/v1/pipelines/p/infer?post=big&bytes={bytes}");
-    let mut read = 0;
-    if let Protocol::Http1 = protocol {
-        let mut stream = TcpStream::connect(&address).await.expect("connected");
-        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-        stream.write_all(head.as_bytes()).await.expect("sent");
-        let mut piece = vec![0; 16 << 10];
-        while let Ok(some @ 1..) = stream.read(&mut piece).await {
-            read += some;
-            tokio::time::sleep(Duration::from_millis(30)).await;
+/// A client that reads a large reply slowly until it is released, and then as fast as it can. The task returns how many
+/// bytes arrived.
+struct Client {
+    protocol: Protocol,
+    pieces: usize,
+    /// Told when the first bytes have arrived.
+    begun: mpsc::Sender<()>,
+    released: watch::Receiver<bool>,
+}
+
+impl Client {
+    /// The client has read `read` bytes, and `piece` of them just now.
+    async fn pause(&self, read: usize, piece: usize) {
+        if read == piece {
+            self.begun.send(()).await.expect("the test waits");
         }
-        return read;
+        if !*self.released.borrow() {
+            tokio::time::sleep(Duration::from_millis(27) * piece as u32 / (self.pieces * (16 << 10)) as u32).await;
+        }
     }
-    let client = reqwest::Client::builder().http2_prior_knowledge().http2_initial_stream_window_size(16 << 10).build();
-    let client = client.expect("a client");
-    let request = match protocol {
-        Protocol::Grpc => client
-            .post(format!("http://{address}/inference.GRPCInferenceService/ModelInfer"))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(grpc_request(bytes)),
-        Protocol::Http1 | Protocol::Http2 => client.post(format!("http://{address}{path}")),
-    };
-    let mut reply = request.send().await.expect("a reply");
-    while let Ok(Some(chunk)) = reply.chunk().await {
-        read += chunk.len();
-        tokio::time::sleep(Duration::from_millis(30)).await;
+
+    async fn read(self, address: String) -> usize {
+        let path = format!("/v1/pipelines/p/infer?post=big&bytes={LARGE}");
+        let mut read = 0;
+        if let Protocol::Http1 = self.protocol {
+            let socket = TcpSocket::new_v4().expect("a socket");
+            socket.set_recv_buffer_size(64 << 10).expect("set");
+            let mut stream = socket.connect(address.parse().expect("an address")).await.expect("connected");
+            let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.expect("sent");
+            let mut piece = vec![0; 16 << 10];
+            while let Ok(some @ 1..) = stream.read(&mut piece).await {
+                read += some;
+                self.pause(read, some).await;
+            }
+            return read;
+        }
+        let client = reqwest::Client::builder().http2_prior_knowledge().http2_initial_stream_window_size(64 << 10);
+        let client = client.build().expect("a client");
+        let request = match self.protocol {
+            Protocol::Grpc => client
+                .post(format!("http://{address}/inference.GRPCInferenceService/ModelInfer"))
+                .header("content-type", "application/grpc")
+                .header("te", "trailers")
+                .body(grpc_request(LARGE)),
+            Protocol::Http1 | Protocol::Http2 => client.post(format!("http://{address}{path}")),
+        };
+        let mut reply = request.send().await.expect("a reply");
+        while let Ok(Some(chunk)) = reply.chunk().await {
+            read += chunk.len();
+            self.pause(read, chunk.len()).await;
+        }
+        read
     }
-    read
 }
 
-/// Starts slow clients, and waits until all have begun to get their replies.
-async fn slow_clients(served: &Wrapped, protocol: Protocol, count: usize, bytes: usize) -> JoinSet<usize> {
-    let answered = async || {
-        let (_, metrics) = served.send("GET", "/metrics", Vec::new()).await;
-        let is_answer = |line: &&str| line.starts_with("plimsoll_requests_total{") && line.contains("outcome=\"ok\"");
-        let counts = metrics.lines().filter(is_answer).filter_map(|line| line.rsplit(' ').next());
-        counts.map(|count| count.parse::<usize>().expect("a number")).sum::<usize>()
-    };
-    let before = answered().await;
-    let mut slow = JoinSet::new();
-    for _ in 0..count {
-        slow.spawn(read_slowly(served.address().to_owned(), protocol, bytes));
-    }
-    until("the slow clients", async || answered().await == before + count).await;
-    slow
+/// Clients that read slowly, each with another rate.
+struct SlowClients {
+    released: watch::Sender<bool>,
+    clients: Vec<JoinHandle<usize>>,
 }
 
-async fn slow_clients_make_room(protocol: Protocol) {
-    let (_site, served) = start("reply_budget = \"44MiB\"\nbudget_wait = \"100ms\"");
-    // Alone, a slow client gets its whole reply.
-    const ALONE: usize = 3 << 20;
-    let alone = read_slowly(served.address().to_owned(), protocol, ALONE);
-    let alone = tokio::time::timeout(Duration::from_secs(60), alone).await.expect("its reply arrives");
-    assert!(alone >= ALONE, "{protocol:?}: {alone} of {ALONE} bytes");
+impl SlowClients {
+    /// Starts the clients one after the other, each when the one before gets its reply, and lets the server measure them.
+    async fn start(served: &Wrapped, protocol: Protocol) -> Self {
+        let (released, on_release) = watch::channel(false);
+        let mut clients = Vec::new();
+        for pieces in PIECES {
+            let (begun, mut begins) = mpsc::channel(1);
+            let client = Client { protocol, pieces, begun, released: on_release.clone() };
+            clients.push(tokio::spawn(client.read(served.address().to_owned())));
+            tokio::time::timeout(PATIENCE, begins.recv()).await.expect("a reply").expect("a reply");
+        }
+        tokio::time::sleep(MEASURED).await;
+        Self { released, clients }
+    }
 
-    let slow = slow_clients(&served, protocol, 3, LARGE).await;
-    let (mut refused, end) = (0, Instant::now() + PATIENCE);
+    /// Lets the clients read fast. Returns which of them get the whole reply.
+    async fn release(self) -> Vec<bool> {
+        self.released.send_replace(true);
+        let mut whole = Vec::new();
+        for client in self.clients {
+            whole.push(client.await.expect("no panic") >= LARGE);
+        }
+        whole
+    }
+}
+
+async fn the_slowest_client_makes_room(protocol: Protocol) {
+    // Three large replies fit, and little else.
+    let (_site, served) = start("reply_budget = \"76MiB\"\nbudget_wait = \"100ms\"");
+    let slow = SlowClients::start(&served, protocol).await;
+    let end = Instant::now() + PATIENCE;
     loop {
         let (status, text) = served.send("POST", "/v1/pipelines/p/infer?post=big&bytes=8000000", Vec::new()).await;
-        match status {
-            200 => {
-                assert_eq!(text.len(), 8_000_000);
-                break;
-            }
-            _ => assert!(status == 503 && text.contains("server.reply_budget"), "{status} {text}"),
+        if status == 200 {
+            assert_eq!(text.len(), 8_000_000);
+            break;
         }
-        refused += 1;
+        assert!(status == 503 && text.contains("server.reply_budget"), "{status} {text}");
         assert!(Instant::now() < end, "{protocol:?}: the slow clients keep the budget");
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let log = served.log();
-    assert!(log.contains("server.reply_min_rate") && log.contains("a reply was cut off"), "{refused} {log}");
-    let cut_off = log.matches("a reply was cut off").count();
-    assert!(cut_off < 3, "only as many as needed: {log}");
-    let read = slow.join_all().await;
-    let whole = read.iter().filter(|read| **read >= LARGE).count();
-    assert_eq!(whole, 3 - cut_off, "{protocol:?}: the others are whole, and this is no whole reply: {read:?}");
+    assert!(log.contains("server.reply_min_rate") && log.contains("a reply was cut off"), "{log}");
+    assert_eq!(slow.release().await, [true, true, false], "{protocol:?}: only the slowest one: {log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_clients_of_http_1_make_room_for_other_replies() {
-    slow_clients_make_room(Protocol::Http1).await;
+async fn the_slowest_client_of_http_1_makes_room_for_another_reply() {
+    the_slowest_client_makes_room(Protocol::Http1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_clients_of_http_2_make_room_for_other_replies() {
-    slow_clients_make_room(Protocol::Http2).await;
+async fn the_slowest_client_of_http_2_makes_room_for_another_reply() {
+    the_slowest_client_makes_room(Protocol::Http2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_clients_of_grpc_make_room_for_other_replies() {
-    slow_clients_make_room(Protocol::Grpc).await;
+async fn the_slowest_client_of_grpc_makes_room_for_another_reply() {
+    the_slowest_client_makes_room(Protocol::Grpc).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn slow_clients_make_room_for_other_connections() {
+/// If there is no room for a new connection, that of the slowest client is closed, and no other one.
+async fn the_slowest_client_makes_room_for_a_connection(protocol: Protocol) {
     let (_site, served) = start("max_connections = 3");
-    let mut slow = JoinSet::new();
-    for _ in 0..3 {
-        slow.spawn(read_slowly(served.address().to_owned(), Protocol::Http1, LARGE));
-    }
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let slow = SlowClients::start(&served, protocol).await;
     let mut other = TcpStream::connect(served.address()).await.expect("connected");
     let head = "GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     other.write_all(head.as_bytes()).await.expect("sent");
@@ -165,6 +191,21 @@ async fn slow_clients_make_room_for_other_connections() {
     let read = tokio::time::timeout(PATIENCE, other.read_to_string(&mut reply)).await;
     read.expect("the slow clients keep the connections").expect("read");
     assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
-    let cut_off = slow.join_all().await.iter().filter(|read| **read < LARGE).count();
-    assert!(cut_off > 0, "one has made room");
+    until("the log", async || served.log().contains("no room for a new connection")).await;
+    assert_eq!(slow.release().await, [true, true, false], "{protocol:?}: {}", served.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_slowest_client_of_http_1_makes_room_for_another_connection() {
+    the_slowest_client_makes_room_for_a_connection(Protocol::Http1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_slowest_client_of_http_2_makes_room_for_another_connection() {
+    the_slowest_client_makes_room_for_a_connection(Protocol::Http2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_slowest_client_of_grpc_makes_room_for_another_connection() {
+    the_slowest_client_makes_room_for_a_connection(Protocol::Grpc).await;
 }

@@ -78,6 +78,37 @@ async fn a_mount_that_does_not_answer_delays_nothing_else() {
     assert_eq!(served.send("GET", "/v2/health/ready", Vec::new()).await.0, 200);
 }
 
+/// The access to the old target stays blocked. The path leads elsewhere now, so it is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_replaced_is_read_although_its_old_target_does_not_answer() {
+    let site = site("");
+    let stalled = site.folder.path().join("stalled");
+    let Some(wrapper) = stalled_mount(&stalled) else { return };
+    let good = site.folder.path().join("good");
+    fs::create_dir(&good).expect("made");
+    fs::write(good.join("x.wasm"), stamped(4)).expect("written");
+    // A link to a file on the mount, and one to a file behind a link to the mount.
+    symlink(stalled.join("x.wasm"), site.plugin("one.wasm")).expect("linked");
+    let folder = site.folder.path().join("folder");
+    symlink(&stalled, &folder).expect("linked");
+    symlink(folder.join("x.wasm"), site.plugin("two.wasm")).expect("linked");
+    let served = Wrapped::start(&wrapper, &site);
+    served.wait_for_metric("plimsoll_unreadable_files", 2).await;
+    served.wait_for_failed_scans(3).await;
+    assert_eq!(served.metric("plimsoll_blocked_file_accesses").await, 2, "they are tried again only when replaced");
+    for (link, target) in [(site.plugin("one.wasm"), good.join("x.wasm")), (folder.clone(), good.clone())] {
+        let new = site.folder.path().join("new");
+        symlink(target, &new).expect("linked");
+        fs::rename(new, link).expect("replaced");
+    }
+    for name in ["one", "two"] {
+        until(name, async || served.states(name).await == ["unused"]).await;
+    }
+    served.wait_for_metric("plimsoll_unreadable_files", 0).await;
+    assert_eq!(served.metric("plimsoll_blocked_file_accesses").await, 2, "the old accesses are still blocked");
+    assert_eq!(lines(&served, "one.wasm", "it is tried again"), 1, "{}", served.log());
+}
+
 fn text_with(site: &Site, place: &str, new: &str) -> String {
     let text = fs::read_to_string(&site.config).expect("text");
     assert!(text.contains(place), "{text}");

@@ -3,7 +3,9 @@
 //!
 //! A call of the file system cannot be interrupted. So [`within_time`] makes it on a thread of its own, and stops waiting for
 //! a thread that makes no progress. Such a thread stays blocked until its call returns. The number of these threads is
-//! limited, and a path whose call is still blocked is refused at once, so it takes one thread however often it is tried.
+//! limited, and a path whose call is still blocked is refused, so it takes one thread however often it is tried. If
+//! something on the path was replaced since then (`path_steps`), it may lead to a file system that answers, and is tried
+//! again.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -15,6 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::path_steps::{self, Step};
+
 /// How long a call may make no progress.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// The time that every access may take. A larger file may take a second more for each [`SLOWEST`] bytes that were read.
@@ -23,11 +27,19 @@ const LEAST_TIME: Duration = Duration::from_secs(60);
 const SLOWEST: u64 = 1 << 20;
 /// Maximum number of threads whose calls do not return.
 const MAX_BLOCKED: usize = 16;
+/// The same for one path, however often something on it is replaced.
+const MAX_OF_ONE_PATH: usize = 4;
 /// The stack of a thread that makes calls of the file system. It also reads directories and computes digests.
 const STACK: usize = 512 << 10;
 
 /// The calls that do not return, by the number of the call.
-static BLOCKED: Mutex<BTreeMap<u64, PathBuf>> = Mutex::new(BTreeMap::new());
+static BLOCKED: Mutex<BTreeMap<u64, Blocked>> = Mutex::new(BTreeMap::new());
+
+/// A call that does not return.
+struct Blocked {
+    path: PathBuf,
+    progress: Arc<Progress>,
+}
 
 thread_local! {
     /// The progress of the access that this thread makes; `None` on other threads.
@@ -40,6 +52,8 @@ struct Progress {
     bytes: AtomicU64,
     /// True if nothing waits for the result any more.
     is_abandoned: AtomicBool,
+    /// The steps of the path that were found.
+    steps: Mutex<Vec<Step>>,
 }
 
 /// Why a path was not accessed, or why the access took too long.
@@ -107,17 +121,23 @@ fn limited<T: Send + 'static>(
     least_time: Duration,
     calls: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    check_blocked(path)?;
+    let earlier = check_blocked(path)?;
     let call = Call::new();
     let (number, progress) = (call.0, Arc::new(Progress::default()));
     let (sender, receiver) = sync_channel(1);
-    let of_thread = Arc::clone(&progress);
+    let (of_thread, followed) = (Arc::clone(&progress), path.to_owned());
     thread::Builder::new().name("files".to_owned()).stack_size(STACK).spawn(move || {
         // Dropped last, so that `number` is unblocked after the result was sent, and also after a panic.
         let _call = call;
-        PROGRESS.set(Some(of_thread));
+        let result = match of_thread.leads_elsewhere(&followed, &earlier) {
+            true => {
+                PROGRESS.set(Some(of_thread));
+                calls()
+            }
+            false => Err(NoAnswer::StillBlocked.into()),
+        };
         // The channel has room, and is closed if nothing waits any more.
-        let _ = sender.send(calls());
+        let _ = sender.send(result);
     })?;
     let (started, mut seen, mut since) = (Instant::now(), 0, Instant::now());
     loop {
@@ -139,12 +159,31 @@ fn limited<T: Send + 'static>(
             return result;
         }
         progress.is_abandoned.store(true, Relaxed);
-        blocked.insert(number, path.to_owned());
+        blocked.insert(number, Blocked { path: path.to_owned(), progress: Arc::clone(&progress) });
         let reason = match bytes != seen {
             true => NoAnswer::Slow { bytes, seconds: elapsed.as_secs() },
             false => NoAnswer::Silent,
         };
         return Err(reason.into());
+    }
+}
+
+impl Progress {
+    /// Notes the steps of the path. Returns false, and goes no further, where another access with the same steps is blocked.
+    fn leads_elsewhere(&self, path: &Path, blocked: &[Arc<Self>]) -> bool {
+        let is_elsewhere = || {
+            let steps = self.steps();
+            blocked.iter().all(|other| *other.steps() != *steps)
+        };
+        is_elsewhere()
+            && path_steps::follow(path, |step| {
+                self.steps().push(step);
+                is_elsewhere()
+            })
+    }
+
+    fn steps(&self) -> MutexGuard<'_, Vec<Step>> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -164,97 +203,22 @@ impl Drop for Call {
     }
 }
 
-fn check_blocked(path: &Path) -> Result<(), NoAnswer> {
+/// Returns the blocked accesses to the same path.
+fn check_blocked(path: &Path) -> Result<Vec<Arc<Progress>>, NoAnswer> {
     let blocked = lock();
-    if blocked.values().any(|other| other == path) {
-        return Err(NoAnswer::StillBlocked);
-    }
+    let same: Vec<_> =
+        blocked.values().filter(|other| other.path == path).map(|other| Arc::clone(&other.progress)).collect();
+    let is_full = blocked.len() >= MAX_BLOCKED;
     match blocked.values().next() {
-        Some(other) if blocked.len() >= MAX_BLOCKED => Err(NoAnswer::TooMany(other.clone())),
-        _ => Ok(()),
+        _ if same.len() >= MAX_OF_ONE_PATH || (is_full && !same.is_empty()) => Err(NoAnswer::StillBlocked),
+        Some(other) if is_full => Err(NoAnswer::TooMany(other.path.clone())),
+        _ => Ok(same),
     }
 }
 
-fn lock() -> MutexGuard<'static, BTreeMap<u64, PathBuf>> {
+fn lock() -> MutexGuard<'static, BTreeMap<u64, Blocked>> {
     BLOCKED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc::{Sender, channel};
-
-    use super::*;
-
-    const SHORT: Duration = Duration::from_millis(50);
-    const LONG: Duration = Duration::from_secs(60);
-
-    /// An access that is blocked until the sender is dropped.
-    fn block(path: &str) -> (io::Result<()>, Sender<()>) {
-        let (release, released) = channel::<()>();
-        let result = limited(Path::new(path), SHORT, LEAST_TIME, move || {
-            let _ = released.recv();
-            Ok(())
-        });
-        (result, release)
-    }
-
-    fn wait_until_unblocked(path: &str) {
-        let end = Instant::now() + Duration::from_secs(30);
-        while lock().values().any(|other| other == Path::new(path)) {
-            assert!(Instant::now() < end, "{path} stays blocked");
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// One test, because the blocked calls are shared by the process.
-    #[test]
-    fn blocked_calls_are_abandoned_limited_and_forgotten_when_they_return() {
-        let read = |path: &str| limited(Path::new(path), LONG, LEAST_TIME, || Ok(7));
-        let (blocked, release) = block("one");
-        assert_eq!(blocked.expect_err("no answer").kind(), io::ErrorKind::TimedOut);
-        let again = read("one").expect_err("refused");
-        assert!(again.to_string().contains("still blocked"), "{again}");
-        assert_eq!(read("two").expect("another path"), 7);
-        drop(release);
-        wait_until_unblocked("one");
-        assert_eq!(read("one").expect("it returned"), 7);
-
-        let paths: Vec<_> = (0..MAX_BLOCKED).map(|number| format!("blocked-{number}")).collect();
-        let all: Vec<_> = paths.iter().map(|path| block(path).1).collect();
-        let refused = read("two").expect_err("refused").to_string();
-        assert!(refused.contains("16 accesses") && refused.contains("blocked-0"), "{refused}");
-        assert_eq!(blocked_count(&paths), MAX_BLOCKED);
-        drop(all);
-        paths.iter().for_each(|path| wait_until_unblocked(path));
-        assert_eq!(read("two").expect("there is room again"), 7);
-
-        let second = Duration::from_secs(1);
-        let drip = |patience: Duration, pause: Duration, count: u32, least_time: Duration| {
-            limited(Path::new("drip"), patience, least_time, move || {
-                for _ in 0..count {
-                    thread::sleep(pause);
-                    note_progress(1)?;
-                }
-                Ok(())
-            })
-        };
-        drip(second * 2, second / 2, 5, LEAST_TIME).expect("each byte is progress");
-        let slow = drip(second, second / 50, 500, second).expect_err("too slow").to_string();
-        assert!(slow.contains("read too slowly"), "{slow}");
-        wait_until_unblocked("drip");
-
-        let panicked = limited(Path::new("panic"), LONG, LEAST_TIME, || -> io::Result<()> { panic!("in a test") });
-        let panicked = panicked.expect_err("panicked").to_string();
-        assert!(panicked.contains("panicked"), "{panicked}");
-        // Calls inside of calls need no further thread.
-        let outer = limited(Path::new("outer"), LONG, LEAST_TIME, || {
-            let outer = thread::current().id();
-            within_time(Path::new("inner"), move || Ok(thread::current().id() == outer))
-        });
-        assert!(outer.expect("read"));
-    }
-
-    fn blocked_count(paths: &[String]) -> usize {
-        lock().values().filter(|path| paths.iter().any(|other| Path::new(other) == **path)).count()
-    }
-}
+mod tests;

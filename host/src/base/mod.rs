@@ -1,7 +1,8 @@
 //! Base: parts that do not depend on the rest of this crate.
 //!
 //! - [`defaults`]: limits that apply if the configuration sets none.
-//! - [`files`]: metadata and content of files; [`file_access`]: the time limit for it. [`watched_files`]: files that are
+//! - [`files`]: metadata and content of files; [`file_access`]: the time limit for it. `path_steps`:
+//!   what a path leads through. [`watched_files`]: files that are
 //!   read again. [`bundled`]: the plugins and files that the binary contains.
 //! - [`oci`]: components in registries. [`secrets`]: random secrets, and files for secrets.
 //! - [`process`]: the memory of the process. [`descriptors`]: the limit of open file descriptors. [`address_space`]:
@@ -22,6 +23,7 @@ pub mod nearest;
 pub mod object;
 pub mod oci;
 pub mod panics;
+mod path_steps;
 pub mod process;
 pub mod secrets;
 pub mod telemetry;

@@ -112,6 +112,22 @@ pub enum ReadError {
     },
 }
 
+impl Clone for ReadError {
+    fn clone(&self) -> Self {
+        match self {
+            Self::NotBundled(name) => Self::NotBundled(name.clone()),
+            Self::Unreadable { path, error } => {
+                // The cause must stay, because it says whether the file may be read again.
+                let error = match error.raw_os_error() {
+                    Some(code) => io::Error::from_raw_os_error(code),
+                    None => io::Error::new(error.kind(), error.to_string()),
+                };
+                Self::Unreadable { path: path.clone(), error }
+            }
+        }
+    }
+}
+
 impl ReadError {
     /// Returns true if the host had no room to read the file, for example no file descriptors, or the file system did not
     /// answer in time. Then it may be read again.

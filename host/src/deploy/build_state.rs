@@ -83,7 +83,7 @@ impl BuildState {
     /// Drops the models and recorders that are no longer configured, and the stages that are no longer in use.
     pub(super) fn retain(&mut self, config: &Config) {
         self.stages.retain(|stage| stage.strong_count() > 0);
-        self.files.retain_models(config);
+        self.files.retain_files(config);
         if let Some(recorders) = &mut self.recorders {
             recorders.retain(|name, _| config.pipelines.contains_key(name));
         }

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::deployer::Deployer;
+use super::read_ahead::ReadAhead;
 use super::rehearsed::Rehearsed;
 use super::serving::Serving;
 use crate::base::allocator;
@@ -23,7 +24,7 @@ pub struct Deployments {
     /// Locked during a change, so that there is one change at a time. Nothing slow is done under this lock.
     deployer: Mutex<Deployer>,
     /// Locked during a change that compiles, so that only one at a time needs memory for it. Nothing is pulled under this
-    /// lock, and component files are read before it is taken.
+    /// lock. Component files, and the files of a new configuration ([`super::read_ahead`]), are read before it is taken.
     builds: Mutex<()>,
     /// Locked by the uploads of one plugin, so that they are deployed in the order in which they were received.
     uploads: StdMutex<BTreeMap<String, Weak<Mutex<()>>>>,
@@ -131,6 +132,7 @@ impl Deployments {
         let result = runtime.block_on(work(&self.serving, deployer));
         let is_changed = !Arc::ptr_eq(&before, &self.serving.served.load());
         deployer.rehearsed = Rehearsed::default();
+        deployer.builder.forget_ahead();
         drop(before);
         if (is_alone && deployer.finish_build()) || is_changed {
             allocator::trim();
@@ -188,6 +190,12 @@ impl Build<'_> {
         let turn = self.deployments.builds.try_lock();
         let is_alone = turn.is_ok() || self.turn == Turn::Taken;
         self.deployments.make_change(self.runtime, &mut deployer, is_alone, work)
+    }
+
+    /// Reads the files that a configuration names, for a change that will serve it. No change waits for that.
+    pub(super) fn read_ahead(&self, config: &Config) -> Arc<ReadAhead> {
+        let loaded = self.change(async |_, deployer| deployer.builder.loaded_models(config));
+        Arc::new(ReadAhead::read(config, &loaded))
     }
 
     /// Makes a change that may compile. It is first rehearsed on a copy of the deployer, without the lock. This

@@ -4,22 +4,24 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use bytesize::ByteSize;
-use plimsoll_runtime::identity::digest;
 use plimsoll_runtime::nn::{
-    Backend, BackendName, Batches, Device, LoadError, LoadFigures, LoadedModel, Model, ModelSource, external_files,
-    prove_rows,
+    Backend, BackendName, Batches, Device, LoadError, LoadFigures, LoadedModel, Model, ModelSource, prove_rows,
 };
 use plimsoll_runtime::stage::Asset;
 use tokio::sync::Semaphore;
 
 use super::file_store_error::FileStoreError;
+use super::manifest::ManifestError;
+use super::manifest_assets::ManifestAssets;
+use super::model_files::{ModelFiles, WeakFiles};
+use super::read_ahead::ReadAhead;
+use super::release::Release;
 use crate::base::allocator::trim;
-use crate::base::files::is_outside;
 use crate::base::process::resident_memory;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ReadError};
 use crate::records::metrics::{BatchMetrics, ModelMemory};
 
 /// The most bytes of a model that is also loaded on the CPU, to compare the outputs. Each session has a copy of the weights.
@@ -33,6 +35,8 @@ type OpenBackend = (Arc<dyn Backend>, Arc<Semaphore>);
 pub struct FileStore {
     backends: HashMap<BackendName, OpenBackend>,
     files: Files,
+    /// The files that were read before the present change.
+    ahead: Arc<ReadAhead>,
     batches: BatchMetrics,
     memory: ModelMemory,
 }
@@ -43,6 +47,7 @@ struct Files {
     models: HashMap<String, KnownModel>,
     /// Assets and samples by the paths in the configuration.
     assets: HashMap<PathBuf, Asset>,
+    manifest_assets: ManifestAssets,
 }
 
 #[derive(Clone)]
@@ -53,73 +58,6 @@ struct KnownModel {
     files: WeakFiles,
     /// True if the file was read after the current configuration was loaded.
     is_checked: bool,
-}
-
-/// The files of a model.
-pub(super) struct ModelFiles {
-    /// The model.
-    pub(super) bytes: Arc<Vec<u8>>,
-    /// The files next to it that contain its weights, by their paths in the model.
-    pub(super) external: Vec<(String, Arc<Vec<u8>>)>,
-}
-
-impl ModelFiles {
-    /// Reads a model and the files that it names.
-    fn read(config: &Config, path: &Path) -> Result<Self, FileStoreError> {
-        let bytes = config.read(path).map_err(FileStoreError::Model)?;
-        let locations = external_files(&bytes);
-        let locations = locations.map_err(|error| FileStoreError::Locations { path: path.to_owned(), error })?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let read = |location: String| {
-            let beside = folder.join(&location);
-            let weights = config.resolve(&beside);
-            if is_outside(&config.resolve(folder), &weights) {
-                return Err(FileStoreError::WeightsOutside { path: path.to_owned(), weights });
-            }
-            match config.read(&beside) {
-                Ok(bytes) => Ok((location, Arc::new(bytes))),
-                Err(error) => Err(FileStoreError::Weights { path: path.to_owned(), error }),
-            }
-        };
-        let external = locations.into_iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Self { bytes: Arc::new(bytes), external })
-    }
-
-    /// The size of all files.
-    fn size(&self) -> u64 {
-        let external = self.external.iter().map(|(_, bytes)| bytes.len() as u64);
-        self.bytes.len() as u64 + external.sum::<u64>()
-    }
-
-    /// The digest of the model file, or of all files if the model has several.
-    fn digest(&self) -> String {
-        let model = digest(&self.bytes);
-        if self.external.is_empty() {
-            return model;
-        }
-        let files = self.external.iter().map(|(location, bytes)| format!("{location}\0{}\n", digest(bytes)));
-        digest(format!("{model}\n{}", files.collect::<String>()).as_bytes())
-    }
-}
-
-/// The files of a model. They stay in memory only while a stage has each of them as an asset.
-#[derive(Clone)]
-struct WeakFiles {
-    bytes: Weak<Vec<u8>>,
-    external: Vec<(String, Weak<Vec<u8>>)>,
-}
-
-impl WeakFiles {
-    fn new(files: &ModelFiles) -> Self {
-        let external = files.external.iter().map(|(location, bytes)| (location.clone(), Arc::downgrade(bytes)));
-        Self { bytes: Arc::downgrade(&files.bytes), external: external.collect() }
-    }
-
-    /// `None` if no stage has one of the files any more.
-    fn upgrade(&self) -> Option<ModelFiles> {
-        let external = self.external.iter().map(|(location, bytes)| Some((location.clone(), bytes.upgrade()?)));
-        Some(ModelFiles { bytes: self.bytes.upgrade()?, external: external.collect::<Option<_>>()? })
-    }
 }
 
 /// The resident memory of the process without what the allocator only keeps.
@@ -155,17 +93,35 @@ fn load_on_cpu(backend: &dyn Backend, source: ModelSource) -> Result<Option<Box<
 impl FileStore {
     /// Creates an empty store. `batches` counts the batches of models, `memory` their memory.
     pub fn new(batches: BatchMetrics, memory: ModelMemory) -> Self {
-        Self { backends: HashMap::new(), files: Files::default(), batches, memory }
+        Self { backends: HashMap::new(), files: Files::default(), ahead: Arc::default(), batches, memory }
     }
 
-    /// Makes the next build read every file again, for a new configuration.
-    pub(super) fn invalidate(&mut self) {
+    /// Makes the next build read every file again, for a new configuration. It takes those that were read before the change
+    /// from `ahead`.
+    pub(super) fn invalidate(&mut self, ahead: Arc<ReadAhead>) {
+        self.ahead = ahead;
         self.files.assets.clear();
+        self.files.manifest_assets.invalidate();
         self.files.models.values_mut().for_each(|known| known.is_checked = false);
     }
 
-    /// Drops the models that are no longer configured.
-    pub(super) fn retain_models(&mut self, config: &Config) {
+    /// Drops what was read before a change. Call this after the change.
+    pub(super) fn forget_ahead(&mut self) {
+        self.ahead = Arc::default();
+    }
+
+    /// The digests of the models that need not be loaded again for a configuration if their files have not changed.
+    pub(super) fn loaded_models(&self, config: &Config) -> HashMap<String, String> {
+        let models = config.models.iter().filter_map(|(name, wanted)| {
+            let known = self.files.models.get(name).filter(|known| known.settings.runs_like(wanted))?;
+            Some((name.clone(), known.model.digest().to_owned()))
+        });
+        models.collect()
+    }
+
+    /// Drops the models that are no longer configured, and the assets that no stage has any more.
+    pub(super) fn retain_files(&mut self, config: &Config) {
+        self.files.manifest_assets.retain_used();
         self.files.models.retain(|name, _| config.models.contains_key(name));
     }
 
@@ -174,13 +130,38 @@ impl FileStore {
         if let Some(known) = self.files.assets.get(path) {
             return Ok(known.clone());
         }
-        let asset = Asset::new(Arc::new(config.read(path).map_err(FileStoreError::Asset)?));
+        let asset = Asset::new(self.read(config, path).map_err(FileStoreError::Asset)?);
         self.files.assets.insert(path.to_owned(), asset.clone());
         Ok(asset)
     }
 
+    /// The assets in the folder that the manifest of a release names.
+    pub(super) fn manifest_assets(&mut self, release: &Release) -> Result<BTreeMap<String, Asset>, ManifestError> {
+        self.files.manifest_assets.get(release)
+    }
+
+    fn read(&self, config: &Config, path: &Path) -> Result<Arc<Vec<u8>>, ReadError> {
+        self.ahead.file(path).unwrap_or_else(|| config.read(path).map(Arc::new))
+    }
+
+    /// Marks a model whose file has not changed, as the read before the change found.
+    fn accept_unchanged(&mut self, wanted: &config::Model, name: &str) -> Result<(), FileStoreError> {
+        if let Some(known) = self.files.models.get_mut(name)
+            && !known.is_checked
+            && known.settings.runs_like(wanted)
+            && self.ahead.is_unchanged(name, known.model.digest())
+        {
+            check_memory(&known.model, wanted)?;
+            known.is_checked = true;
+        }
+        Ok(())
+    }
+
     /// A model that the configuration names.
     pub(super) fn model(&mut self, config: &Config, name: &str) -> Result<Arc<LoadedModel>, FileStoreError> {
+        if let Some(wanted) = config.models.get(name) {
+            self.accept_unchanged(wanted, name)?;
+        }
         match self.files.models.get(name) {
             Some(known) if known.is_checked && config.models.contains_key(name) => Ok(Arc::clone(&known.model)),
             _ => Ok(self.model_with_files(config, name)?.0),
@@ -197,12 +178,13 @@ impl FileStore {
             let known: Vec<_> = config.models.keys().map(String::as_str).collect();
             return Err(FileStoreError::UnknownModel { name: name.to_owned(), known: known.join(", ") });
         };
+        self.accept_unchanged(wanted, name)?;
         if let Some(known) = self.files.models.get(name).filter(|known| known.is_checked)
             && let Some(files) = known.files.upgrade()
         {
             return Ok((Arc::clone(&known.model), files));
         }
-        let files = ModelFiles::read(config, &wanted.file)?;
+        let files = ModelFiles::read(config, &wanted.file, |path| self.read(config, path))?;
         let digest = files.digest();
         if let Some(known) = self.files.models.get(name)
             && known.is_checked

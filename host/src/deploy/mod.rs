@@ -23,7 +23,8 @@
 //!   [`unreadable`]: the files and folders that cannot be read. [`durability`], [`lost_copies`]: whether a restart
 //!   remembers a change. [`forget`]: forgets what no longer exists.
 //! - [`pipeline_builder`], [`pipeline_build`], [`build_state`]: build pipelines from the configuration.
-//!   [`file_store`]: the files that it names; `file_store_error`: why one cannot be used.
+//!   [`file_store`]: the files that it names; `model_files`: those of a model; `manifest_assets`: those of a manifest;
+//!   `read_ahead`: reads them before a change; `file_store_error`: why one cannot be used.
 //!   [`build_progress`]: log lines about slow steps. [`sample`]: the sample that every new version must answer.
 
 pub mod build_error;
@@ -48,6 +49,8 @@ pub mod journal;
 pub mod journal_state;
 pub mod lost_copies;
 pub mod manifest;
+mod manifest_assets;
+mod model_files;
 pub mod model_repository;
 pub mod needed;
 pub mod newest_file;
@@ -58,6 +61,7 @@ pub mod pipeline_builder;
 mod pipeline_chips;
 pub mod plugin_folder;
 mod pull;
+mod read_ahead;
 mod rehearsal;
 mod rehearsed;
 pub mod release;

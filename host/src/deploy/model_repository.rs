@@ -8,6 +8,7 @@ use plimsoll_runtime::text::{listed, shortened};
 
 use super::build_error::BuildError;
 use super::deployer::{ChangeError, Deployer, candidates};
+use super::deployments::Build;
 use super::sample::run_sample;
 use super::serving::Serving;
 use crate::config::{self, Config};
@@ -32,6 +33,25 @@ impl Deployer {
         Ok(())
     }
 
+    /// Makes [`Deployer::load`], rehearsed, with the files that it needs read before.
+    ///
+    /// # Errors
+    /// As [`Deployer::load`].
+    pub fn make_load(build: &Build<'_>, name: &str, by: &str) -> Result<(), ChangeError> {
+        let config = build.change(async |_, deployer| {
+            let mut config = deployer.config.clone();
+            let unloaded = deployer.unloaded.get_key_value(name);
+            config.pipelines.extend(unloaded.map(|(name, pipeline)| (name.clone(), pipeline.clone())));
+            config.pipelines.contains_key(name).then_some(config)
+        });
+        // Without such a pipeline, the change reports it.
+        let ahead = config.map(|config| build.read_ahead(&config)).unwrap_or_default();
+        build.make(
+            &async |serving, deployer| deployer.rehearse_load(serving, name, Arc::clone(&ahead)).await,
+            async |serving, deployer| deployer.load(serving, name, by).await,
+        )
+    }
+
     /// Puts a pipeline into service again, or builds it again with the current files.
     ///
     /// # Errors
@@ -43,7 +63,7 @@ impl Deployer {
         }
         let before = self.builder.clone();
         if !self.adopt_rehearsal() {
-            self.builder.invalidate_files();
+            self.builder.invalidate_files(Arc::default());
         }
         self.restore(name);
         if let Err(reason) = self.rebuild(serving).await {

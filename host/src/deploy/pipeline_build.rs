@@ -171,12 +171,9 @@ impl PipelineBuild<'_> {
         let manifest = &release.manifest;
         let texts = manifest.config.iter().chain(&stage.config);
         let mut settings: BTreeMap<_, _> = texts.map(|(key, value)| (key.clone(), config::text_of(value))).collect();
-        let mut assets = BTreeMap::new();
-        let read = manifest.read_assets();
-        let read = read.map_err(|error| rejected("plugin", error.to_string()).temporary(error.is_temporary()));
-        for (name, bytes) in read? {
-            assets.insert(name, Asset::new(Arc::new(bytes)));
-        }
+        let assets = self.state.files.manifest_assets(release);
+        let mut assets =
+            assets.map_err(|error| rejected("plugin", error.to_string()).temporary(error.is_temporary()))?;
         for (name, path) in &stage.assets {
             let asset = self.state.files.asset(self.config, path);
             let asset = asset

@@ -1,6 +1,6 @@
 //! Builds ready-to-run pipelines from a configuration and one release of each plugin.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use plimsoll_runtime::component::Preparer;
@@ -11,6 +11,7 @@ use super::build_error::BuildError;
 use super::build_progress::BuildProgress;
 use super::build_state::BuildState;
 use super::pipeline_build::{PipelineBuild, Selection};
+use super::read_ahead::ReadAhead;
 use super::served_pipeline::ServedPipeline;
 use crate::config::Config;
 use crate::records::Records;
@@ -78,9 +79,19 @@ impl PipelineBuilder {
         Ok(pipelines)
     }
 
-    /// Makes the next build read every file again, for a new configuration.
-    pub(super) fn invalidate_files(&mut self) {
-        self.state.files.invalidate();
+    /// Makes the next build read every file again, for a new configuration, except those that were read before the change.
+    pub(super) fn invalidate_files(&mut self, ahead: Arc<ReadAhead>) {
+        self.state.files.invalidate(ahead);
+    }
+
+    /// Drops what was read before a change. Call this after the change.
+    pub(super) fn forget_ahead(&mut self) {
+        self.state.files.forget_ahead();
+    }
+
+    /// The digests of the models that need not be loaded again for a configuration if their files have not changed.
+    pub(super) fn loaded_models(&self, config: &Config) -> HashMap<String, String> {
+        self.state.files.loaded_models(config)
     }
 
     /// Adds the stages of another builder that are still in use.

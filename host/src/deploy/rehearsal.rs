@@ -12,6 +12,7 @@ use super::needed::needed;
 use super::pipeline_build::Selection;
 use super::pipeline_builder::Pipelines;
 use super::pull::Pulled;
+use super::read_ahead::ReadAhead;
 use super::rehearsed::{Rehearsed, trial_name};
 use super::release::Release;
 use super::sample::run_sample;
@@ -74,17 +75,24 @@ impl Deployer {
         let _ = self.try_release(serving, &Arc::new(release.clone()), &mut Vec::new()).await;
     }
 
-    /// Rehearses [`Deployer::load`].
-    pub async fn rehearse_load(&mut self, serving: &Serving, name: &str) {
+    /// Rehearses [`Deployer::load`]. `ahead` has the files that were read before.
+    pub(super) async fn rehearse_load(&mut self, serving: &Serving, name: &str, ahead: Arc<ReadAhead>) {
         self.restore(name);
-        self.builder.invalidate_files();
+        self.builder.invalidate_files(ahead);
         let _ = self.try_rebuild(serving, &mut Vec::new()).await;
     }
 
-    /// Rehearses [`Deployer::reload`]. `pulled` has the components that the configuration names in registries.
-    pub(super) async fn rehearse_reload(&mut self, serving: &Serving, config: Config, pulled: Pulled) {
+    /// Rehearses [`Deployer::reload`]. `pulled` has the components that the configuration names in registries, `ahead` its
+    /// files.
+    pub(super) async fn rehearse_reload(
+        &mut self,
+        serving: &Serving,
+        config: Config,
+        pulled: Pulled,
+        ahead: Arc<ReadAhead>,
+    ) {
         self.rehearsed.pulled = pulled;
-        self.builder.invalidate_files();
+        self.builder.invalidate_files(ahead);
         let (config, _) = self.continued_config(config);
         let mut catalog = self.known_releases(serving);
         if self.select(&config, &mut catalog).await.is_err() {

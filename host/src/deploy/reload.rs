@@ -18,7 +18,7 @@ impl Deployer {
         let started = self.rehearsed.started();
         let (folder, builder) = (self.folder.clone(), self.builder.clone());
         if !self.adopt_rehearsal() {
-            self.builder.invalidate_files();
+            self.builder.invalidate_files(Arc::default());
         }
         let result = self.apply(serving, config).await;
         if result.is_err() {

@@ -237,13 +237,12 @@ fn begin_reload(build: &Build<'_>, config: Config, wake: &mpsc::Sender<()>) -> P
 /// Serves a new configuration. Returns an error if it may be served later, so that it must be tried again; other errors
 /// are logged.
 fn reload(build: &Build<'_>, config: Config, pulled: &Pulled) -> Option<ConfigError> {
-    // A file whose file system does not answer is found here, before other changes wait for this one.
-    for file in config.models.values().map(|model| &model.file).filter(|file| !file.starts_with("bundled:")) {
-        let _ = read_start(&config.resolve(file), 1);
-    }
+    let ahead = build.read_ahead(&config);
     let rehearsed = config.clone();
     let result = build.make(
-        &async |serving, deployer| deployer.rehearse_reload(serving, rehearsed.clone(), pulled.clone()).await,
+        &async |serving, deployer| {
+            deployer.rehearse_reload(serving, rehearsed.clone(), pulled.clone(), Arc::clone(&ahead)).await;
+        },
         async |serving, deployer| deployer.reload(serving, config).await,
     );
     // `reload` logs a rejected configuration.

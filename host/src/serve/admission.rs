@@ -100,7 +100,11 @@ impl Admission {
             bodies: ByteBudget::new(budget, largest, wait),
             // Two components of the maximum size: one is received while another is compiled.
             uploads: ByteBudget::new(plugin.saturating_mul(2), plugin, wait),
-            slow_replies: Arc::new(SlowReplies::new(Arc::clone(&replies), server.reply_min_rate.as_u64())),
+            slow_replies: Arc::new(SlowReplies::new(
+                Arc::clone(&replies),
+                server.reply_min_rate.as_u64(),
+                server.reply_timeout,
+            )),
             replies,
             connection: (connection, largest),
             wait,

@@ -1,6 +1,6 @@
 //! The bound on open connections. If it is reached, the connections that are idle for the longest time are closed, so
-//! that a new client, for example a health check, gets in. Only if all are busy, new connections wait in the system's
-//! queue.
+//! that a new client, for example a health check, gets in. If none is idle, the client that reads its replies the slowest
+//! makes room, one for each new connection. Only if all are busy, new connections wait in the system's queue.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::open_connection::OpenConnection;
+use super::open_connection::{Load, OpenConnection};
+use super::slowness::Slowest;
 
 /// Default maximum of connections. An idle connection takes a few kilobytes.
 const MOST: u64 = 16_384;
@@ -29,6 +30,7 @@ pub(super) struct ConnectionLimit {
     reply_timeout: Duration,
     /// True after a warning was logged that the bound is reached.
     is_logged: AtomicBool,
+    slowest: Slowest,
 }
 
 /// The slot of an open connection, which is free again on drop.
@@ -60,6 +62,7 @@ impl ConnectionLimit {
             since: Instant::now(),
             reply_timeout,
             is_logged: AtomicBool::new(false),
+            slowest: Slowest::new(reply_timeout),
         }
     }
 
@@ -99,18 +102,32 @@ impl ConnectionLimit {
     }
 
     /// Closes the connections that are idle for the longest time. Closes several at once, because finding them takes
-    /// time. Returns false if none is idle.
+    /// time. If none is idle, closes that of the slowest client. Returns false if none can close.
     pub(super) fn close_idle(&self) -> bool {
         let open = lock(&self.open);
-        let mut idle: Vec<_> =
-            open.values().filter(|connection| connection.is_idle() && !connection.is_new()).collect();
-        idle.retain(|connection| !connection.is_closing.load(Relaxed));
+        let (mut idle, mut slow) = (Vec::new(), Vec::new());
+        for connection in open.values().filter(|connection| !connection.is_closing.load(Relaxed)) {
+            match connection.load() {
+                Load::Idle if !connection.is_new() => idle.push(connection),
+                Load::Slow(slowness) => slow.push((slowness, (connection, slowness.rate))),
+                Load::Idle | Load::Busy => {}
+            }
+        }
+        if idle.is_empty() {
+            let Some((connection, rate)) = self.slowest.choose(slow) else { return false };
+            tracing::warn!(
+                "a reply was cut off: its client reads {rate} bytes per second, less than `server.reply_min_rate` and \
+                 than every other client, and there is no room for a new connection (`server.max_connections`)"
+            );
+            connection.close();
+            return true;
+        }
         idle.sort_unstable_by_key(|connection| connection.idle_since.load(Relaxed));
         let count = (self.max / 64).clamp(1, idle.len().div_ceil(4).max(1));
         for connection in idle.iter().take(count) {
             connection.close();
         }
-        !idle.is_empty()
+        true
     }
 }
 

@@ -28,6 +28,7 @@ use super::connection_limit::ConnectionSlot;
 use super::handler_panics::HandlerPanics;
 use super::linger::Linger;
 use super::listener::Peer;
+use super::open_connection::Load;
 use super::refusal::RefusalFormat;
 use super::{close_unread, entrance, reply_body};
 
@@ -198,7 +199,10 @@ impl Connections {
                             return;
                         }
                         connection.as_mut().graceful_shutdown();
-                        must_end.as_mut().reset(Instant::now() + END_TIME);
+                        // A slow client would not read the rest in time. Waiting for it would only cost other slow
+                        // clients their connections.
+                        let is_slow = matches!(slot.connection.load(), Load::Slow(_));
+                        must_end.as_mut().reset(Instant::now() + if is_slow { Duration::ZERO } else { END_TIME });
                         is_ending = true;
                     }
                     // Does not wait for the head of a next request that never becomes complete.

@@ -2,10 +2,12 @@
 //!
 //! A client that reads a few bytes now and then would keep the rest of its reply in memory for as long as it likes. So
 //! the rate of each client is measured. A client that is slower than `server.reply_min_rate` may keep its bytes only while
-//! nothing else needs them: if a reply waits for `server.reply_budget`, the slowest of these replies are cut off.
+//! nothing else needs them: if a reply waits for `server.reply_budget`, the slowest of these replies are cut off
+//! (`slowness`).
 //! The rate is that of the system's buffer for the connection, which takes some megabytes at once, so it is measured over
 //! a long time.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -14,11 +16,7 @@ use tokio::time::Instant;
 
 use super::byte_budget::{ByteBudget, Reservation};
 use super::open_connection::RunningState;
-
-/// The rate is measured over at most this time.
-const WINDOW: Duration = Duration::from_secs(30);
-/// How many times a client is checked within the time over which its rate is measured.
-const LOOKS: u32 = 4;
+use super::slowness::{LOOKS, Slowest, Slowness, step};
 
 /// Why a reply was cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +54,7 @@ pub(super) struct Piece {
 
 impl HeldReply {
     pub(super) fn new(bytes: Bytes, reserved: Reservation, running: Arc<RunningState>) -> Arc<Self> {
-        running.set_slow(false);
+        running.set_slowness(None);
         let unsent = Unsent { bytes, taken: 0, pieces: 0, _reserved: reserved };
         Arc::new(Self { unsent: Mutex::new(Ok(unsent)), running })
     }
@@ -95,19 +93,20 @@ impl HeldReply {
 
 impl Drop for HeldReply {
     fn drop(&mut self) {
-        self.running.set_slow(false);
+        self.running.set_slowness(None);
     }
 }
 
 /// Observes how a client reads its reply, and cuts the reply off if it reads nothing for `timeout`, or too little while
 /// other replies wait.
 pub(super) async fn observe(reply: Weak<HeldReply>, slow: Arc<SlowReplies>, timeout: Duration) {
-    let window = timeout.min(WINDOW);
-    // What had been taken at the last looks.
-    let mut earlier = [None; LOOKS as usize];
+    let step = step(timeout);
+    // What had been taken at the last looks. The first look begins the measurement: until then, the system's buffer for the
+    // connection was filled.
+    let mut earlier = VecDeque::new();
     let (mut seen, mut since) = (0, Instant::now());
-    for look in (0..earlier.len()).cycle() {
-        tokio::time::sleep(window / LOOKS).await;
+    loop {
+        tokio::time::sleep(step).await;
         let Some(reply) = reply.upgrade() else { return };
         let Some(taken) = reply.taken() else { return };
         if taken != seen {
@@ -116,8 +115,15 @@ pub(super) async fn observe(reply: Weak<HeldReply>, slow: Arc<SlowReplies>, time
         if since.elapsed() >= timeout {
             return reply.cut_off(CutOff::Unread(timeout));
         }
-        if let Some(before) = earlier[look].replace(taken) {
-            slow.judge(&reply, taken - before, window);
+        let (looks, first) = (earlier.len() as u32, earlier.front().copied().unwrap_or(taken));
+        // The measurement is complete after a window, and preliminary a step before.
+        if looks + 1 >= LOOKS {
+            let rate = u128::from(taken - first) * 1_000 / (step * looks).as_millis().max(1);
+            slow.judge(&reply, Slowness { rate: rate as u64, is_preliminary: looks < LOOKS });
+        }
+        earlier.push_back(taken);
+        if looks >= LOOKS {
+            earlier.pop_front();
         }
     }
 }
@@ -127,33 +133,27 @@ pub(super) struct SlowReplies {
     budget: Arc<ByteBudget>,
     /// Bytes per second; 0 for no minimum.
     min_rate: u64,
-    replies: Mutex<Vec<SlowReply>>,
-}
-
-struct SlowReply {
-    /// Bytes that the client read in the last window.
-    read: u64,
-    reply: Weak<HeldReply>,
+    replies: Mutex<Vec<Weak<HeldReply>>>,
+    slowest: Slowest,
 }
 
 impl SlowReplies {
-    pub(super) fn new(budget: Arc<ByteBudget>, min_rate: u64) -> Self {
-        Self { budget, min_rate, replies: Mutex::default() }
+    pub(super) fn new(budget: Arc<ByteBudget>, min_rate: u64, timeout: Duration) -> Self {
+        Self { budget, min_rate, replies: Mutex::default(), slowest: Slowest::new(timeout) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<SlowReply>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<HeldReply>>> {
         self.replies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The client of `reply` has read `read` bytes within `window`.
-    fn judge(&self, reply: &Arc<HeldReply>, read: u64, window: Duration) {
-        let is_slow = u128::from(read) * 1_000 < u128::from(self.min_rate) * window.as_millis();
-        reply.running.set_slow(is_slow);
-        let is_this = |other: &SlowReply| std::ptr::eq(other.reply.as_ptr(), Arc::as_ptr(reply));
+    /// The client of `reply` reads it with this rate.
+    fn judge(&self, reply: &Arc<HeldReply>, slowness: Slowness) {
+        let is_slow = slowness.rate < self.min_rate;
+        reply.running.set_slowness(is_slow.then_some(slowness));
         let mut replies = self.lock();
-        replies.retain(|other| other.reply.strong_count() > 0 && !is_this(other));
+        replies.retain(|other| other.strong_count() > 0 && !std::ptr::eq(other.as_ptr(), Arc::as_ptr(reply)));
         if is_slow {
-            replies.push(SlowReply { read, reply: Arc::downgrade(reply) });
+            replies.push(Arc::downgrade(reply));
             drop(replies);
             self.make_room();
         }
@@ -162,17 +162,20 @@ impl SlowReplies {
     /// Cuts off the slowest replies while other replies wait for bytes.
     pub(super) fn make_room(&self) {
         while self.budget.has_waiting()
-            && let Some(slowest) = self.take_slowest()
+            && let Some(slowest) = self.slowest()
         {
             slowest.cut_off(CutOff::Slow(self.min_rate));
         }
     }
 
-    fn take_slowest(&self) -> Option<Arc<HeldReply>> {
-        let mut replies = self.lock();
-        replies.retain(|slow| slow.reply.strong_count() > 0);
-        let slowest = replies.iter().enumerate().min_by_key(|(_, slow)| slow.read)?.0;
-        replies.swap_remove(slowest).reply.upgrade()
+    fn slowest(&self) -> Option<Arc<HeldReply>> {
+        let replies = self.lock();
+        let slow = replies.iter().filter_map(|reply| {
+            let reply = reply.upgrade()?;
+            // `None` if it was cut off.
+            Some((reply.running.slowness()?, reply))
+        });
+        self.slowest.choose(slow)
     }
 }
 
@@ -194,10 +197,11 @@ mod tests {
     #[tokio::test]
     async fn the_slowest_replies_make_room_for_one_that_waits() {
         let budget = ByteBudget::new(300, 0, Duration::from_secs(60));
-        let slow = SlowReplies::new(Arc::clone(&budget), 10);
+        let slow = SlowReplies::new(Arc::clone(&budget), 10, WINDOW);
         let replies = [held(&budget, 100).await, held(&budget, 100).await, held(&budget, 100).await];
-        for (reply, read) in replies.iter().zip([20, 100, 10]) {
-            slow.judge(reply, read, WINDOW);
+        let judge = |reply, rate| slow.judge(reply, Slowness { rate, is_preliminary: false });
+        for (reply, rate) in replies.iter().zip([2, 10, 1]) {
+            judge(reply, rate);
         }
         let is_cut_off = || replies.each_ref().map(|reply| reply.taken().is_none());
         assert_eq!(is_cut_off(), [false; 3], "nothing waits");
@@ -209,7 +213,7 @@ mod tests {
         let first = waits(90).await.expect("room");
         assert_eq!(is_cut_off(), [false, false, true]);
         // It is slow no more, and then it is the only one.
-        slow.judge(&replies[0], 100, WINDOW);
+        judge(&replies[0], 10);
         let waiting = tokio::time::timeout(Duration::from_millis(50), waits(90));
         assert!(waiting.await.is_err(), "a client at the minimum rate keeps its reply");
         assert_eq!(is_cut_off(), [false, false, true]);

@@ -15,7 +15,7 @@
 //!   [`part`]: the routes of an address.
 //! - `connection_limit`: the bound on open connections. `open_connection`: an open connection and what its
 //!   requests wait for. `reply_body`: the limits on replies. `held_reply`: the bytes that a client has not
-//!   read, and how fast it reads.
+//!   read, and how fast it reads. `slowness`: which client is the slowest.
 //!   `stream_limit`: the bound on streams without an end.
 //! - [`shadow`]: runs of shadow chips.
 //! - `blocking`: work that leaves the async workers.
@@ -61,6 +61,7 @@ mod reply_body;
 mod secured;
 pub mod server;
 pub mod shadow;
+mod slowness;
 pub mod stop;
 mod stream_limit;
 pub mod tls;

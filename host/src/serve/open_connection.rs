@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::slowness::Slowness;
+
 /// A connection without a request is not idle for this long: its first request is on the way. Otherwise a server whose
 /// other connections are all busy would close each new one before it is read.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
@@ -22,13 +24,25 @@ fn milliseconds() -> u64 {
     BEGINNING.elapsed().as_millis() as u64
 }
 
+/// A client that is not slow.
+const NOT_SLOW: u64 = u64::MAX;
+
+fn encode(slowness: Option<Slowness>) -> u64 {
+    slowness
+        .map_or(NOT_SLOW, |Slowness { rate, is_preliminary }| rate.min(NOT_SLOW >> 2) << 1 | u64::from(is_preliminary))
+}
+
+fn decode(slowness: u64) -> Option<Slowness> {
+    (slowness != NOT_SLOW).then_some(Slowness { rate: slowness >> 1, is_preliminary: slowness & 1 == 1 })
+}
+
 /// What a request waits for.
 pub(super) struct RunningState {
     connection: Weak<OpenConnection>,
     /// Its reply was cut off, because the client does not read it.
     is_cut_off: AtomicBool,
-    /// The client reads its reply below the minimum rate (`server.reply_min_rate`).
-    is_slow: AtomicBool,
+    /// The rate of a client that reads its reply below the minimum rate (`server.reply_min_rate`), as [`encode`] has it.
+    slowness: AtomicU64,
     /// The head of its reply has been created, so the request itself is answered, except for messages of a stream.
     is_replying: AtomicBool,
     /// A stream of request messages has one in progress.
@@ -46,7 +60,7 @@ impl RunningState {
         Self {
             connection,
             is_cut_off: AtomicBool::new(false),
-            is_slow: AtomicBool::new(false),
+            slowness: AtomicU64::new(NOT_SLOW),
             is_replying: AtomicBool::new(false),
             has_message: AtomicBool::new(false),
             is_sent: AtomicBool::new(false),
@@ -58,7 +72,7 @@ impl RunningState {
     /// Returns true if the server does nothing for the request, and the connection may close.
     pub(super) fn is_idle(&self) -> bool {
         // A client could keep its connection for ever if it read a few bytes of its reply now and then.
-        if self.is_cut_off.load(Relaxed) || self.is_slow.load(Relaxed) {
+        if self.is_cut_off.load(Relaxed) || self.slowness().is_some_and(|slowness| !slowness.is_preliminary) {
             return true;
         }
         if !self.is_replying.load(Relaxed) {
@@ -92,9 +106,14 @@ impl RunningState {
         self.has_message.store(has_message, Relaxed);
     }
 
-    /// The client reads its reply below the minimum rate, or no longer does.
-    pub(super) fn set_slow(&self, is_slow: bool) {
-        self.is_slow.store(is_slow, Relaxed);
+    /// The client reads its reply below the minimum rate; `None`: not, or not any more.
+    pub(super) fn set_slowness(&self, slowness: Option<Slowness>) {
+        self.slowness.store(encode(slowness), Relaxed);
+    }
+
+    /// How slowly the client reads its reply, if it is below the minimum rate.
+    pub(super) fn slowness(&self) -> Option<Slowness> {
+        decode(self.slowness.load(Relaxed)).filter(|_| !self.is_cut_off.load(Relaxed))
     }
 
     /// Marks the request as cut off, and tells the connection to close after its other requests. HTTP/2 has no other way:
@@ -134,6 +153,17 @@ impl Drop for Running {
             connection.end(&self.0);
         }
     }
+}
+
+/// What the server does for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Load {
+    /// It computes, or sends a reply to a client that reads it.
+    Busy,
+    /// It only sends replies to a client that reads them slowly.
+    Slow(Slowness),
+    /// Nothing.
+    Idle,
 }
 
 /// An open connection.
@@ -183,6 +213,24 @@ impl OpenConnection {
     /// Returns true if nothing is computed for this connection, and nothing is sent to it.
     pub(super) fn is_idle(&self) -> bool {
         self.running().iter().all(|state| state.is_idle())
+    }
+
+    /// What the server does for this connection.
+    pub(super) fn load(&self) -> Load {
+        let mut slow: Option<Slowness> = None;
+        for state in self.running().iter() {
+            match state.slowness() {
+                // The client has the rate of all its replies together.
+                Some(Slowness { rate, is_preliminary }) => {
+                    let other = slow.unwrap_or(Slowness { rate: 0, is_preliminary: false });
+                    let rate = other.rate.saturating_add(rate);
+                    slow = Some(Slowness { rate, is_preliminary: is_preliminary || other.is_preliminary });
+                }
+                None if !state.is_idle() => return Load::Busy,
+                None => {}
+            }
+        }
+        slow.map_or(Load::Idle, Load::Slow)
     }
 
     /// Tells the connection to close after its other requests.

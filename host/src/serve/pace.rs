@@ -81,6 +81,11 @@ impl Pace {
         self.arrived = self.arrived.saturating_add(bytes as u64);
     }
 
+    /// All bytes have arrived, and only the end of the body is missing: from now on there is no rate.
+    pub fn waits_for_end(&mut self) {
+        self.wanted = 0;
+    }
+
     /// Adds time in which the host, not the sender, was busy.
     pub fn pause(&mut self, paused: Duration) {
         self.until += paused;

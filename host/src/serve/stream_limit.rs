@@ -44,13 +44,19 @@ impl StreamLimit {
         let mut open = self.lock();
         if open.len() >= self.max {
             let waiting = open.iter().enumerate().filter(|(_, stream)| stream.running.is_idle());
-            let Some((at, _)) = waiting.min_by_key(|(_, stream)| stream.running.active_at()) else {
+            // A stream that waits has nothing to lose. One whose client does not read, or reads slowly, loses an answer.
+            let cost = |running: &RunningState| match running.slowness() {
+                Some(slowness) => slowness.rate.saturating_add(2),
+                None => u64::from(running.is_unread()),
+            };
+            let key = |running: &RunningState| (cost(running), running.active_at());
+            let Some((at, _)) = waiting.min_by_key(|(_, stream)| key(&stream.running)) else {
                 let detail = format!("all {} streams that may be open are busy (`server.max_streams`)", self.max);
                 return Err(ServeError::new(ErrorKind::Overloaded, detail));
             };
             let stream = open.swap_remove(at);
-            // The end of a stream is not seen if its client reads nothing.
-            if stream.running.is_unread() {
+            // The end of a stream is not seen if its client does not read on.
+            if stream.running.is_unread() || stream.running.slowness().is_some() {
                 stream.running.cut_off();
             }
             stream.must_end.send_replace(true);

@@ -8,6 +8,7 @@ use crate::outcome::Outcome;
 use crate::stage::StageError;
 
 use super::exports::names_of;
+use super::function_size::TooLargeFunction;
 
 /// A component that was rejected.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,9 @@ pub enum Rejection {
     /// The compiler does not accept the bytes.
     #[error("it is not a component that can be compiled: {0:#}")]
     Compile(wasmtime::Error),
+    /// One of its functions is so large that it is not compiled.
+    #[error("it is not compiled: {0}")]
+    Function(#[from] TooLargeFunction),
     /// It uses proposals of WebAssembly that this host does not support.
     #[error("it uses what this host does not support: {}; what a plugin may use stands in the documentation of plugins", .0.join(", "))]
     Unsupported(Vec<&'static str>),
@@ -75,6 +79,7 @@ impl Rejection {
             | Self::Kind { .. }
             | Self::NoStage
             | Self::Unsupported(_)
+            | Self::Function(_)
             | Self::Exports(_)
             | Self::InitDeadline
             | Self::Init(_) => false,

@@ -4,6 +4,7 @@
 //! - [`module`]: a core module that becomes a component.
 //! - [`error`]: why a component is rejected.
 //! - [`exports`]: its imports and exports, read without compiling it.
+//! - [`function_size`]: the functions that are too large for the compiler.
 //! - [`proposals`]: the proposals of WebAssembly that a plugin may not use.
 //! - [`preparer`]: compiles, checks the world, runs `init`, takes a snapshot.
 //! - [`snapshot`]: the linear memory after `init` as the initial memory of every instance.
@@ -16,6 +17,7 @@ pub mod compiled_cache;
 mod draft;
 pub mod error;
 pub mod exports;
+pub mod function_size;
 pub mod module;
 pub mod preparer;
 pub mod proposals;

@@ -12,6 +12,7 @@ use super::artifact::Artifact;
 use super::compiled_cache::{CompiledCache, EntryName, Note};
 use super::error::{ComponentError, Rejection};
 use super::exports::Interface;
+use super::function_size;
 use super::proposals;
 use super::snapshot::{self, NoSnapshot};
 use crate::cap::Meter;
@@ -121,6 +122,7 @@ impl Preparer {
     }
 
     fn compile_bytes(&self, component: &[u8]) -> Result<Component, Rejection> {
+        function_size::check(component)?;
         self.has_compiled.store(true, Relaxed);
         self.compilers.install(|| {
             Component::from_binary(&self.engine, component).map_err(|error| {

@@ -41,6 +41,16 @@ impl Asset {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// The bytes, to share them.
+    pub fn shared(&self) -> &Arc<Vec<u8>> {
+        &self.bytes
+    }
+
+    /// Their SHA-256, hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
 }
 
 impl StageEnvironment {

@@ -4,6 +4,7 @@ use wasmtime::component::ResourceTableError;
 
 use super::bindings::Failure;
 use super::limits::MAX_RESOURCES;
+use super::poll_limit::TooManyPolled;
 use crate::cap::MemoryLimit;
 use crate::lack::Lack;
 use crate::outcome::Outcome;
@@ -15,6 +16,9 @@ const MAX_TEXT: usize = 16 << 10;
 
 /// A part of wasmtime's message about a call that passes more data than the host allows; its type is private.
 const FUEL: &str = "fuel allocated for hostcalls has been exhausted";
+
+/// A part of wasmtime's messages about a guest with too many handles; their type is private.
+const HANDLES: &str = "store handle limit exceeded";
 
 /// A stage that gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -113,8 +117,13 @@ impl StageError {
         } else if error.chain().any(|cause| cause.to_string().contains(FUEL)) {
             let public = "the plugin passed more data to the host in one call than its `max_memory`";
             Self::new(Outcome::OutputLimit, public, detail)
-        } else if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ResourceTableError::Full))) {
-            let public = format!("the plugin holds more than {MAX_RESOURCES} resources of the host");
+        } else if let Some(polled) = error.downcast_ref::<TooManyPolled>() {
+            Self::new(Outcome::OutputLimit, polled.to_string(), detail)
+        } else if has_too_many_handles(error) {
+            let public = format!(
+                "the plugin holds too many handles of resources (tensors, graphs, streams, pollables …): at most \
+                 {MAX_RESOURCES} are allowed in a run"
+            );
             Self::new(Outcome::OutputLimit, public, detail)
         } else if has_no_room_for_objects(error) {
             let public = "the memory limit (`max_memory`) leaves no room for more garbage-collected objects";
@@ -127,6 +136,13 @@ impl StageError {
             Self::new(Outcome::Trap, "the plugin crashed", detail)
         }
     }
+}
+
+/// The table of the host's resources is full, or the guest has too many handles.
+fn has_too_many_handles(error: &wasmtime::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(cause.downcast_ref(), Some(ResourceTableError::Full)) || cause.to_string().contains(HANDLES)
+    })
 }
 
 /// The growth of the heap of garbage-collected objects was refused, or one object is larger than any heap. wasmtime first
@@ -145,7 +161,7 @@ mod tests {
     #[test]
     fn only_a_trap_is_a_plugin_that_broke() {
         let errno = |errno: rustix::io::Errno| std::io::Error::from_raw_os_error(errno.raw_os_error());
-        let cases: [(wasmtime::Error, Outcome, &str); 11] = [
+        let cases: [(wasmtime::Error, Outcome, &str); 12] = [
             (errno(rustix::io::Errno::NOMEM).into(), Outcome::NoCapacity, "no memory for an instance"),
             (errno(rustix::io::Errno::MFILE).into(), Outcome::NoCapacity, "no file descriptors (`ulimit -n`)"),
             (errno(rustix::io::Errno::NFILE).into(), Outcome::NoCapacity, "no file descriptors (`ulimit -n`)"),
@@ -159,7 +175,8 @@ mod tests {
                 "u64 is converted to i64, which does not have the number 9223372036854775808",
             ),
             (DeadlinePassed.into(), Outcome::Deadline, "the deadline passed"),
-            (ResourceTableError::Full.into(), Outcome::OutputLimit, "resources of the host"),
+            (ResourceTableError::Full.into(), Outcome::OutputLimit, "20000 are allowed"),
+            (wasmtime::Error::msg(HANDLES), Outcome::OutputLimit, "too many handles"),
             (wasmtime::Error::msg(FUEL), Outcome::OutputLimit, "more data"),
         ];
         for (error, outcome, words) in cases {

@@ -5,8 +5,15 @@ use std::time::Duration;
 /// Maximum bytes of one call of `wasi:random`.
 pub(super) const MAX_RANDOM: u64 = 64 << 10;
 
-/// Maximum number of resources in one store.
-pub(super) const MAX_RESOURCES: usize = 100_000;
+/// Maximum number of resources of the host in one run, and of all handles of a guest, also those of its own resources.
+pub(super) const MAX_RESOURCES: usize = 20_000;
+
+/// The same for an instance that makes thousands of calls, and may leak some resources in each of them.
+pub(super) const MAX_RESOURCES_OF_MANY_CALLS: usize = 1_000_000;
+
+/// Maximum number of pollables in one call of `wasi:io/poll`. The host polls all of them whenever one becomes ready, and
+/// no deadline interrupts it: 45,000 would delay other requests by more than a second.
+pub(super) const MAX_POLLED: usize = 1_024;
 
 /// The limits of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 use wasmtime_wasi_config::WasiConfig;
 
 use super::bindings::imports;
+use super::poll_limit;
 use super::store::StoreState;
 use crate::tensor::Tensor;
 
@@ -35,6 +36,7 @@ pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<StoreState>>
     linker.instance(ASSETS)?.func_wrap("read", |store: StoreContextMut<'_, StoreState>, (name,): (String,)| {
         Ok((store.data().asset(&name).map_err(|error| error.to_string()),))
     })?;
+    poll_limit::add_to_linker(&mut linker)?;
     linker.allow_shadowing(false);
     nn::graph::add_to_linker::<StoreState, HasSelf<StoreState>>(&mut linker, |state| state)?;
     nn::inference::add_to_linker::<StoreState, HasSelf<StoreState>>(&mut linker, |state| state)?;

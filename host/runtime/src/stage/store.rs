@@ -14,7 +14,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use super::environment::{Asset, StageEnvironment};
 use super::error::DeadlinePassed;
 use super::guest_output::{GuestIdentity, LogStream};
-use super::limits::{Limits, MAX_RANDOM, MAX_RESOURCES};
+use super::limits::{Limits, MAX_RANDOM, MAX_RESOURCES, MAX_RESOURCES_OF_MANY_CALLS};
 use crate::cap::{MemoryCap, Meter};
 use crate::nn::handles::{ExecutionContext, Graph};
 use crate::nn::{LoadedModel, NnError};
@@ -145,12 +145,19 @@ pub(crate) fn new_store(engine: &Engine, state: StoreState, deadline: Instant) -
     store
 }
 
-/// Limits linear memory, tables, and what one host call may copy.
+/// Limits linear memory, tables, handles, and what one host call may copy.
 pub fn set_cap(store: &mut Store<StoreState>) {
+    store.set_max_component_handles(MAX_RESOURCES);
     let hostcall_bytes = usize::try_from(store.data().limits.max_memory).unwrap_or(usize::MAX);
     store.limiter(|state| &mut state.cap);
     // The cap limits what the guest can hold, so it limits what one call can pass to the host.
     store.set_hostcall_fuel(hostcall_bytes.saturating_add(HOSTCALL_HEADROOM));
+}
+
+/// Raises the limit on resources and handles, for an instance that makes thousands of calls.
+pub fn allow_many_calls(store: &mut Store<StoreState>) {
+    store.set_max_component_handles(MAX_RESOURCES_OF_MANY_CALLS);
+    store.data_mut().table.set_max_capacity(MAX_RESOURCES_OF_MANY_CALLS);
 }
 
 /// Ends the guest at the first epoch tick after `deadline`.

@@ -18,6 +18,7 @@ use tonic::server::NamedService;
 use tower::Service;
 
 use super::error::status;
+use super::framing::Framing;
 use super::reservation::{CallReservation, overloaded};
 use crate::serve::App;
 use crate::serve::admission::ConnectionBudget;
@@ -68,18 +69,12 @@ where
         let request = request.map(|body| {
             Body::new(Messages {
                 body,
-                limit,
                 held,
-                has_begun: false,
-                is_unary,
+                framing: Framing::new(limit, is_unary),
                 running,
                 must_end: slot.as_ref().map(|slot| slot.must_end()),
                 _slot: slot,
                 closed: Box::pin(Arc::clone(&self.app.stopping).closed()),
-                head: [0; HEAD],
-                head_read: 0,
-                left: 0,
-                message: 0,
                 ready: None,
                 pace,
             })
@@ -90,28 +85,17 @@ where
 
 /// The methods with a stream of request messages.
 const STREAMS: [&str; 2] = ["/ModelStreamInfer", "/ServerReflectionInfo"];
-/// Bytes of the prefix of a message: one for the compression flag, four for the length.
-const HEAD: usize = 5;
 
 /// A request body that contains gRPC messages.
 struct Messages {
     body: Body,
-    limit: u64,
     held: CallReservation,
-    /// True after the prefix of the first message was read.
-    has_begun: bool,
-    head: [u8; HEAD],
-    head_read: usize,
-    /// Bytes of the current message that have not arrived yet.
-    left: usize,
-    /// Bytes of the current message that have arrived.
-    message: u64,
+    /// Finds the messages. If the call has exactly one, its time-out starts with the call, and the call must end with it. The
+    /// client of a stream may wait as long as it likes before a message.
+    framing: Framing,
     /// A frame that waits until its bytes are reserved: the frame, the bytes, and since when it waits.
     ready: Option<(Frame<Bytes>, u64, Instant)>,
     pace: Pace,
-    /// True if the call has exactly one message. Its time-out starts with the call. The client of a stream may wait as
-    /// long as it likes before its first message.
-    is_unary: bool,
     /// The state of the request on its connection, which notes whether a message of a stream is being handled; `None`
     /// without a connection.
     running: Option<Arc<RunningState>>,
@@ -123,60 +107,12 @@ struct Messages {
     closed: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// What the next bytes of a body contain.
-#[derive(Default)]
-struct Found {
-    /// A message begins.
-    begins: bool,
-    /// Bytes of the longest message, as far as it has arrived.
-    longest: u64,
-}
-
 impl Messages {
-    /// Finds the messages in the next bytes of the body.
-    ///
-    /// # Errors
-    /// If a message is larger than `server.max_body`, or its prefix is not valid.
-    fn follow(&mut self, mut bytes: &[u8]) -> Result<Found, Status> {
-        let mut found = Found::default();
-        while !bytes.is_empty() {
-            if self.left > 0 {
-                let part = self.left.min(bytes.len());
-                self.left -= part;
-                self.message += part as u64;
-                found.longest = found.longest.max(self.message);
-                bytes = &bytes[part..];
-                continue;
-            }
-            found.begins |= self.head_read == 0;
-            self.head[self.head_read] = bytes[0];
-            self.head_read += 1;
-            bytes = &bytes[1..];
-            if self.head_read == HEAD {
-                self.head_read = 0;
-                self.has_begun = true;
-                let [flag, length @ ..] = self.head;
-                if flag > 1 {
-                    let detail = format!("the message has the compression flag {flag}, but only 0 and 1 exist");
-                    return Err(status(&ServeError::invalid(detail)));
-                }
-                let (length, limit) = (u32::from_be_bytes(length), self.limit);
-                if u64::from(length) > limit {
-                    let detail = format!("the message has {length} bytes, but {limit} are allowed (`server.max_body`)");
-                    return Err(status(&ServeError::new(ErrorKind::BodyTooLarge, detail)));
-                }
-                (self.left, self.message) = (length as usize, 0);
-            }
-        }
-        Ok(found)
-    }
-
     /// Waits until the bytes of the frame that has arrived are reserved.
     fn poll_reserved(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Status>> {
         let Some((_, bytes, since)) = &self.ready else { return Poll::Ready(Ok(())) };
         let (bytes, since) = (*bytes, *since);
-        let is_complete = self.left == 0 && self.head_read == 0;
-        ready!(self.held.poll_grow(context, bytes, is_complete)).map_err(overloaded)?;
+        ready!(self.held.poll_grow(context, bytes, self.framing.is_between())).map_err(overloaded)?;
         self.pace.pause(since.elapsed());
         Poll::Ready(Ok(()))
     }
@@ -191,27 +127,17 @@ impl Messages {
 
     /// A message of a stream arrives, or all that arrived were handled.
     fn set_message(&self, has_message: bool) {
-        if let Some(running) = self.running.as_ref().filter(|_| !self.is_unary) {
+        if let Some(running) = self.running.as_ref().filter(|_| !self.framing.is_unary()) {
             running.set_message(has_message);
         }
     }
 
-    /// The body has ended. Returns the error of a message that is incomplete or missing.
-    fn ended_early(&mut self) -> Option<Status> {
-        let detail = match (self.left, self.head_read) {
-            (0, 0) if self.has_begun || !self.is_unary => return None,
-            (0, 0) => "the call has no message".to_owned(),
-            (0, read) => format!("the prefix of the message ended after {read} of {HEAD} bytes"),
-            (left, _) => format!("the message ended after {} of {} bytes", self.message, self.message + left as u64),
-        };
-        // The error is reported once.
-        (self.left, self.head_read, self.has_begun) = (0, 0, true);
-        Some(status(&ServeError::invalid(detail)))
-    }
-
-    /// Returns true if a message is incomplete, or if the only message of a call has not begun.
-    fn is_inside(&self) -> bool {
-        self.left > 0 || self.head_read > 0 || (self.is_unary && !self.has_begun)
+    /// The error of a message that did not arrive in time, or of a call that did not end after its only message.
+    fn late(&self, late: Late) -> Status {
+        let key = if matches!(late, Late::Time(_)) { " (`server.body_timeout`)" } else { "" };
+        let what = if self.framing.is_inside() { "the message" } else { "the end of the call after its message" };
+        let detail = format!("{what} {late}{key}");
+        status(&ServeError::new(ErrorKind::BodyTimeout, detail))
     }
 }
 
@@ -233,14 +159,17 @@ impl http_body::Body for Messages {
                     let bytes = frame.data_ref().map_or(0, Bytes::len);
                     this.pace.arrived(bytes);
                     this.set_message(true);
-                    let found = match frame.data_ref().map(|data| this.follow(data)).transpose() {
+                    let found = match frame.data_ref().map(|data| this.framing.follow(data)).transpose() {
                         Ok(found) => found.unwrap_or_default(),
                         Err(status) => return Poll::Ready(Some(Err(status))),
                     };
                     // The time-out of a message in a stream starts with the message. If a call has only one message,
                     // its time-out starts with the call.
-                    if !this.is_inside() || (found.begins && !this.is_unary) {
+                    if !this.framing.is_inside() || (found.begins && !this.framing.is_unary()) {
                         this.pace.restart();
+                    }
+                    if !this.framing.is_inside() && this.framing.is_unary() {
+                        this.pace.waits_for_end();
                     }
                     this.ready = Some((frame, found.longest, Instant::now()));
                 }
@@ -248,19 +177,15 @@ impl http_body::Body for Messages {
                     let detail = format!("the message could not be received: {error}");
                     return Poll::Ready(Some(Err(Status::cancelled(detail))));
                 }
-                Poll::Ready(None) => return Poll::Ready(this.ended_early().map(Err)),
-                Poll::Pending if this.is_inside() => {
+                Poll::Ready(None) => return Poll::Ready(this.framing.ended().map(Err)),
+                // A call that never ends after its only message would hold the bytes of the message for ever.
+                Poll::Pending if this.framing.is_inside() || this.framing.is_unary() => {
                     let late = ready!(this.pace.poll_late(cx));
-                    let key = if matches!(late, Late::Time(_)) { " (`server.body_timeout`)" } else { "" };
-                    let error = ServeError::new(ErrorKind::BodyTimeout, format!("the message {late}{key}"));
-                    return Poll::Ready(Some(Err(status(&error))));
+                    return Poll::Ready(Some(Err(this.late(late))));
                 }
                 Poll::Pending => {
                     // The service polls for the next message only after it has handled the previous one. So an idle
                     // stream releases its reservation.
-                    if this.is_unary {
-                        return Poll::Pending;
-                    }
                     this.held.release();
                     this.set_message(false);
                     if let Some(Poll::Ready(error)) = this.must_end.as_mut().map(|must_end| must_end.poll(cx)) {
@@ -281,7 +206,7 @@ impl http_body::Body for Messages {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ready.is_none() && self.held.wanted().is_none() && !self.is_inside() && self.body.is_end_stream()
+        self.ready.is_none() && self.held.wanted().is_none() && !self.framing.is_inside() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -4,8 +4,8 @@
 //!   messages from and to `crate::serve::oip`.
 //!   `contents`: tensors in typed fields. `metadata`: the metadata of calls.
 //! - `entrance`: the checks before a call reaches its service.
-//! - `budget`: applies the limits on bodies to messages. `reservation`: the bytes that a call holds. `codec`: counts the
-//!   parts of a message before it is decoded.
+//! - `framing`: finds the messages in a body. `budget`: applies the limits on bodies to them. `reservation`: the bytes that
+//!   a call holds. `codec`: counts the parts of a message before it is decoded.
 //! - `error`: converts an error to a gRPC status.
 
 mod budget;
@@ -14,6 +14,7 @@ mod contents;
 mod convert;
 mod entrance;
 mod error;
+mod framing;
 mod metadata;
 mod reservation;
 mod service;

@@ -1,6 +1,7 @@
 //! `Content-Encoding`: decompresses request bodies and compresses replies.
 
 use std::io::{self, BufRead, Read};
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Bytes;
@@ -10,6 +11,7 @@ use flate2::read::{GzEncoder, ZlibEncoder};
 use plimsoll_runtime::text::shortened;
 
 use super::body::{Limits, make_room};
+use super::work::Work;
 use crate::serve::admission::BodyBytes;
 use crate::serve::blocking;
 use crate::serve::error::{ErrorKind, ServeError};
@@ -31,12 +33,18 @@ const MAX_STEP: u64 = 4 << 20;
 struct Packed {
     body: Bytes,
     until: Instant,
+    work: Arc<Work>,
 }
 
 /// The request's time passed while its body was decompressed.
 #[derive(Debug, thiserror::Error)]
 #[error("the time of the request passed while its body was decompressed")]
 struct TooSlow;
+
+/// The body is made so that its decompression is much work.
+#[derive(Debug, thiserror::Error)]
+#[error("the body takes too much CPU time to decompress for its size; send it without `Content-Encoding`")]
+struct TooMuchWork;
 
 impl Read for Packed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -50,6 +58,9 @@ impl BufRead for Packed {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if Instant::now() >= self.until {
             return Err(io::Error::other(TooSlow));
+        }
+        if self.work.is_too_much() {
+            return Err(io::Error::other(TooMuchWork));
         }
         Ok(&self.body[..self.body.len().min(PIECE)])
     }
@@ -90,8 +101,8 @@ impl Read for Members {
                 let why = format!("it has more than {MAX_MEMBERS} members");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
-            let Packed { body, until } = self.decoder.get_ref();
-            let rest = Packed { body: body.clone(), until: *until };
+            let Packed { body, until, work } = self.decoder.get_ref();
+            let rest = Packed { body: body.clone(), until: *until, work: Arc::clone(work) };
             self.decoder.reset(rest);
         }
     }
@@ -122,7 +133,9 @@ pub(super) async fn unpack(
     };
     let packed = reserved.bytes();
     let is_small = body.len() < SMALL;
-    let body = Packed { body, until: limits.deadline.unwrap_or_else(|| Instant::now() + limits.time) };
+    let (work, whole) = (Arc::new(Work::default()), body.len() as u64);
+    let until = limits.deadline.unwrap_or_else(|| Instant::now() + limits.time);
+    let body = Packed { body, until, work: Arc::clone(&work) };
     let mut decoder: Box<dyn Read + Send> = match encoding.as_str() {
         "gzip" | "x-gzip" => Box::new(Members { decoder: GzDecoder::new(body), count: 1 }),
         "deflate" => Box::new(WholeZlib(ZlibDecoder::new(body))),
@@ -143,18 +156,22 @@ pub(super) async fn unpack(
         }
         reserved.grow(packed.saturating_add(end)).await?;
         make_room(&mut unpacked, end)?;
+        let work = Arc::clone(&work);
         let decompress = move || {
+            work.begin(whole + length);
             let read = decoder.by_ref().take(end - length).read_to_end(&mut unpacked);
+            work.end();
             (decoder, unpacked, read)
         };
         let cost = if length == 0 && is_small { 0 } else { blocking::LARGE };
         let read;
         (decoder, unpacked, read) = blocking::run(cost, decompress).await;
-        let read = read.map_err(|error| match error.get_ref().is_some_and(|why| why.is::<TooSlow>()) {
-            true => ServeError::new(ErrorKind::BodyTimeout, format!("{TooSlow}; send it without `Content-Encoding`")),
-            false => {
-                ServeError::invalid(format!("the body cannot be decompressed as `Content-Encoding` says: {error}"))
+        let read = read.map_err(|error| match error.get_ref() {
+            Some(why) if why.is::<TooSlow>() => {
+                ServeError::new(ErrorKind::BodyTimeout, format!("{TooSlow}; send it without `Content-Encoding`"))
             }
+            Some(why) if why.is::<TooMuchWork>() => ServeError::invalid(TooMuchWork.to_string()),
+            _ => ServeError::invalid(format!("the body cannot be decompressed as `Content-Encoding` says: {error}")),
         })?;
         if (read as u64) < end - length {
             break;
@@ -214,30 +231,41 @@ impl Encoding {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use flate2::Compression;
 
     use super::*;
 
-    /// A body whose decompression takes long ends at the deadline, also if it has no contents.
+    /// A body whose decompression takes long ends at the deadline, or when it has taken too much CPU time, also if it has no
+    /// contents.
     #[test]
-    fn decompression_ends_at_the_deadline() {
+    fn decompression_ends_at_the_deadline_and_when_it_is_too_much_work() {
         let contents = vec![7; 1 << 20];
         let [mut gzip, mut zlib] = [Vec::new(), Vec::new()];
         GzEncoder::new(&contents[..], Compression::none()).read_to_end(&mut gzip).expect("memory");
         ZlibEncoder::new(&contents[..], Compression::none()).read_to_end(&mut zlib).expect("memory");
-        let decoders = |until: Instant| -> [Box<dyn Read>; 2] {
-            let [gzip, zlib] = [&gzip, &zlib].map(|body| Packed { body: Bytes::from(body.clone()), until });
+        let decoders = |until: Instant, work: &Arc<Work>| -> [Box<dyn Read>; 2] {
+            let packed = |body: &Vec<u8>| Packed { body: Bytes::from(body.clone()), until, work: Arc::clone(work) };
+            let [gzip, zlib] = [&gzip, &zlib].map(packed);
             [Box::new(Members { decoder: GzDecoder::new(gzip), count: 1 }), Box::new(WholeZlib(ZlibDecoder::new(zlib)))]
         };
-        let later = Instant::now() + std::time::Duration::from_secs(600);
-        for mut decoder in decoders(later) {
+        let later = Instant::now() + Duration::from_secs(600);
+        let work = Arc::new(Work::default());
+        work.begin(2 << 20);
+        for mut decoder in decoders(later, &work) {
             let mut unpacked = Vec::new();
             decoder.read_to_end(&mut unpacked).expect("there is time");
             assert!(unpacked == contents);
         }
-        for mut decoder in decoders(Instant::now()) {
+        for mut decoder in decoders(Instant::now(), &work) {
             let error = decoder.read_to_end(&mut Vec::new()).expect_err("late");
             assert!(error.get_ref().is_some_and(|why| why.is::<TooSlow>()), "{error}");
+        }
+        work.spend(Duration::from_secs(60));
+        for mut decoder in decoders(later, &work) {
+            let error = decoder.read_to_end(&mut Vec::new()).expect_err("too much work");
+            assert!(error.get_ref().is_some_and(|why| why.is::<TooMuchWork>()), "{error}");
         }
     }
 }

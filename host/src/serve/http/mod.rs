@@ -24,6 +24,7 @@ mod oip;
 mod openapi;
 mod parameters;
 mod router;
+mod work;
 
 pub(super) use oip::error::error_reply;
 pub use router::router;

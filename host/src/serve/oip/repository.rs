@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::model::{INFER, names};
+use crate::deploy::Deployer;
 use crate::serve::App;
 use crate::serve::error::ServeError;
 
@@ -61,12 +62,7 @@ pub async fn load(app: Arc<App>, name: String, parameters: &[String], by: &'stat
         )));
     }
     let name = pipeline_name(&app, name)?;
-    let load = app.deployments.clone().build(move |build| {
-        build
-            .make(&async |serving, deployer| deployer.rehearse_load(serving, &name).await, async |serving, deployer| {
-                deployer.load(serving, &name, by).await
-            })
-    });
+    let load = app.deployments.clone().build(move |build| Deployer::make_load(build, &name, by));
     Ok(load.await?)
 }
 
