@@ -5,6 +5,9 @@
 //! figures are missing too. Two optional arguments limit the run: a part of the images' names, and the number of
 //! seconds per figure.
 //!
+//! With the arguments `before FILE`, where FILE is another build of the component, the benchmark runs the two components in
+//! turns on the same images, and prints the times of both and their ratio. The two optional arguments follow.
+//!
 //! With the argument `accuracy`, the benchmark instead writes the output for each file of the corpus, which
 //! `preprocess.py accuracy` compares with Pillow's.
 
@@ -28,6 +31,9 @@ fn main() {
     if arguments.first().is_some_and(|first| first == "accuracy") {
         return accuracy();
     }
+    if let Some(("before", [file, rest @ ..])) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return compare(Path::new(file), rest);
+    }
     let part = arguments.first().map(String::as_str).unwrap_or_default();
     let seconds = arguments.get(1).and_then(|argument| argument.parse().ok()).unwrap_or(3.0);
     let folder = bench::target().join("preprocess");
@@ -47,7 +53,7 @@ fn main() {
     ];
     let mut table = Table::new("preprocess", &[("image", 32)], &figures);
     for draft in [false, true] {
-        let app = app(&runtime, draft);
+        let app = app(&runtime, draft, None);
         for file in images(&folder).iter().filter(|file| file.to_string_lossy().contains(part)) {
             let name = file.file_name().expect("a file").to_string_lossy();
             if draft && !name.ends_with(".jpg") {
@@ -76,6 +82,39 @@ fn main() {
     table.end(
         "224 x 224, f32, NCHW; medians; of the least: ratio of the minimum times; high water: bytes of linear memory",
     );
+}
+
+/// Prints the times of two builds of the component, which run in turns, so that other load affects both equally.
+fn compare(before: &Path, arguments: &[String]) {
+    let part = arguments.first().map(String::as_str).unwrap_or_default();
+    let seconds = arguments.get(1).and_then(|argument| argument.parse().ok()).unwrap_or(3.0);
+    let folder = bench::target().join("preprocess");
+    let _ = python("images", &folder);
+    let runtime = bench::runtime();
+    let before = before.canonicalize().expect("the component to compare with");
+    let figures = [("before ms", 3), ("now ms", 3), ("now/before", 3), ("of the least", 3)];
+    let mut table = Table::new("preprocess_before", &[("image", 32)], &figures);
+    for draft in [false, true] {
+        let apps = [app(&runtime, draft, Some(&before)), app(&runtime, draft, None)];
+        for file in images(&folder).iter().filter(|file| file.to_string_lossy().contains(part)) {
+            let name = file.file_name().expect("a file").to_string_lossy();
+            if draft && !name.ends_with(".jpg") {
+                continue;
+            }
+            let body = std::fs::read(file).expect("readable");
+            let mut times = [Vec::new(), Vec::new()];
+            let started = Instant::now();
+            while started.elapsed().as_secs_f64() < 2.0 * seconds || times[0].len() < 15 {
+                for (app, times) in apps.iter().zip(&mut times) {
+                    times.push(clock(|| _ = runtime.block_on(run(app, &body))));
+                }
+            }
+            let [(before, before_least), (now, now_least)] = times.map(summary);
+            let name = if draft { format!("{name} draft") } else { name.into_owned() };
+            table.row(&[&name], &[before, now, now / before, now_least / before_least]);
+        }
+    }
+    table.end("224 x 224, f32, NCHW; medians; of the least: ratio of the minimum times");
 }
 
 /// The JSON that `preprocess.py` prints for a command, or null if it prints none. `None` if it fails, for example
@@ -122,10 +161,15 @@ fn settings(draft: bool, bytes: bool) -> Settings {
     }
 }
 
-fn app(runtime: &tokio::runtime::Runtime, draft: bool) -> App {
+/// Serves `image-preprocess`, or another build of it from a file.
+fn app(runtime: &tokio::runtime::Runtime, draft: bool, other: Option<&Path>) -> App {
     let config =
         format!("config = {{ width = {SIDE}, height = {SIDE}, mean = {MEAN:?}, scale = {SCALE:?}, draft = {draft} }}");
-    let toml = guests_config("tester", &config).replace("plugin = \"tester\"", "plugin = \"image-preprocess\"");
+    let mut toml = guests_config("tester", &config).replace("plugin = \"tester\"", "plugin = \"image-preprocess\"");
+    if let Some(file) = other {
+        toml = toml.replace("plugin = \"image-preprocess\"", "plugin = \"before\"");
+        toml.push_str(&format!("[plugins.before]\nfile = {file:?}\n"));
+    }
     runtime.block_on(bench::app(&toml))
 }
 

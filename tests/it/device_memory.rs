@@ -61,6 +61,9 @@ async fn figures(server: &Server, target: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_reports_the_memory_that_it_holds() {
+    if !is_alone("device_memory::a_model_reports_the_memory_that_it_holds") {
+        return;
+    }
     let folder = TempDir::new().expect("a folder");
     let server = Server::start(&config(folder.path(), None, "")).await;
     assert_eq!(figures(&server, "cpu").await["source"], "resident");
@@ -77,6 +80,9 @@ async fn a_model_reports_the_memory_that_it_holds() {
 /// A provider that computes in the memory of the CPU has no statistics of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_without_statistics_falls_back_to_resident_memory_and_says_so() {
+    if !is_alone("device_memory::a_plugin_without_statistics_falls_back_to_resident_memory_and_says_so") {
+        return;
+    }
     let Some((library, plugin)) = ggml() else { return };
     let folder = TempDir::new().expect("a folder");
     let model = "target = \"g\"\noptions = { partial = 1 }";
@@ -110,6 +116,9 @@ async fn openvino_reports_the_memory_that_a_model_holds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_above_its_cap_is_refused_and_everything_else_serves_on() {
+    if !is_alone("device_memory::a_model_above_its_cap_is_refused_and_everything_else_serves_on") {
+        return;
+    }
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("plimsoll.toml");
     let write = |model: &str| {
@@ -164,6 +173,9 @@ async fn a_cap_of_nothing_is_refused() {
 /// The file of a model is an asset of its stages. Bytes that no plugin can read are not kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_file_of_a_model_stays_in_memory_only_for_a_plugin_that_can_read_it() {
+    if !is_alone("device_memory::the_file_of_a_model_stays_in_memory_only_for_a_plugin_that_can_read_it") {
+        return;
+    }
     let folder = TempDir::new().expect("a folder");
     let small = Server::start(&config(folder.path(), None, "")).await;
     infer(&small).await;

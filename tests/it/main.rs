@@ -71,6 +71,7 @@ mod log;
 mod memory;
 mod misbehaving;
 mod model_cases;
+mod model_defaults;
 mod models;
 mod network;
 mod nginx;

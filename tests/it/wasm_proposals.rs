@@ -145,3 +145,35 @@ async fn proposals_that_are_not_supported_are_refused_by_name() {
         }
     }
 }
+
+/// `init` of a component whose modules share a tag, as C++ libraries do. There is no snapshot of it, so `init` runs in
+/// every instance.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_with_an_imported_tag_may_have_init() {
+    let folder = TempDir::new().expect("a folder");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/wat/two-memories.wat");
+    let text = std::fs::read_to_string(path).expect("readable");
+    let export = "(export \"cabi_realloc\" (func $realloc))";
+    assert_eq!(text.matches(export).count(), 1);
+    let text = text.replace(export, &format!("{export} (func (export \"init\") (result i32) (i32.const 64))"));
+    let text = format!(
+        "{}
+         (core module $one (tag (export \"tag\") (param i32)))
+         (core instance $one (instantiate $one))
+         (core module $two (import \"one\" \"tag\" (tag (param i32))))
+         (core instance $two (instantiate $two (with \"one\" (instance $one))))
+         (alias core export $main \"init\" (core func $init))
+         (type $answer (result (error string)))
+         (type $of-init (func (result $answer)))
+         (func $init (type $of-init) (canon lift (core func $init) (memory $memory)))
+         (instance $lifecycle (export \"init\" (func $init)))
+         (export \"plimsoll:stage/lifecycle@0.1.0\" (instance $lifecycle)))",
+        text.trim_end().strip_suffix(')').expect("the end of the component")
+    );
+    let component = wat::parse_str(text).expect("valid text");
+    let server = Server::start(&config(&folder, &component, 40)).await;
+    for _ in 0..3 {
+        let reply = server.infer("p", "", "").await;
+        assert!(reply.status == 422 && reply.text.contains("done"), "{}", reply.text);
+    }
+}

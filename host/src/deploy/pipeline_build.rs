@@ -28,10 +28,10 @@ pub type Selection = BTreeMap<String, Arc<Release>>;
 /// The asset name under which an infer plugin that runs its model itself reads the model's file.
 const MODEL_ASSET: &str = "model.onnx";
 
-/// The asset from which a postprocess plugin reads what the model declares, see `plimsoll_sdk::model`.
+/// The asset from which a preprocess or postprocess plugin reads what the model declares, see `plimsoll_sdk::model`.
 const DECLARED_ASSET: &str = "plimsoll/model.json";
 
-/// The plugins whose outputs are those of the model. Others may change them.
+/// The plugins whose inputs and outputs are those of the model. Others may change them.
 const UNCHANGED: [&str; 2] = ["infer-native", "infer-wasm"];
 
 /// The build of one pipeline.
@@ -56,7 +56,8 @@ impl PipelineBuild<'_> {
         let sample = sample
             .map_err(|error| BuildError::new(key("sample"), error.to_string()).temporary(error.is_temporary()))?;
         let misfit = |key: String| move |error: wasmtime::Error| BuildError::new(key, format!("{error:#}"));
-        let preprocess = self.stage(None, StageKind::Preprocess, &pipeline.preprocess, None, None).await?;
+        let declared = self.declared(pipeline);
+        let preprocess = self.stage(None, StageKind::Preprocess, &pipeline.preprocess, None, declared.clone()).await?;
         let preprocess = PreprocessStage::new(preprocess).map_err(misfit(key("preprocess.plugin")))?;
         let mut chips = BTreeMap::new();
         for (chip, stage) in &pipeline.chips {
@@ -65,7 +66,6 @@ impl PipelineBuild<'_> {
             let infer = InferStage::new(infer).map_err(misfit(key(&format!("chips.{chip}.plugin"))))?;
             chips.insert(chip.clone(), infer);
         }
-        let declared = self.declared(pipeline);
         let postprocess = self.stage(None, StageKind::Postprocess, &pipeline.postprocess, None, declared).await?;
         let postprocess = PostprocessStage::new(postprocess).map_err(misfit(key("postprocess.plugin")))?;
         let recorder = self.state.recorder(self.config, name);
@@ -135,7 +135,7 @@ impl PipelineBuild<'_> {
     }
 
     /// The inputs and outputs that the model declares, as JSON. `None` if the chips have different models, or a chip's
-    /// plugin may change the outputs.
+    /// plugin may change the inputs or outputs.
     fn declared(&mut self, pipeline: &config::Pipeline) -> Option<Asset> {
         let mut models = pipeline.chips.values().map(|stage| {
             let model = stage.model.as_deref().or(pipeline.model.as_deref());

@@ -13,8 +13,9 @@
 //! 6.4 with full chroma, 8.5 with four inks), 4.5 (lossy WebP), 7 (lossless WebP; 4 to 11 for both kinds with alpha),
 //! 1 to 8 (interlaced PNG), 3 to 4 (BMP) and 1 (interlaced GIF).
 //!
-//! Configuration:
-//! - `width`, `height`: the size of the model's input in pixels; both are required.
+//! Configuration. If all chips of the pipeline run the same model, and a shipped plugin runs it, the model's own
+//! declaration is the default of `width`, `height`, `layout`, `dtype` and `input`:
+//! - `width`, `height`: the size of the model's input in pixels; required if the model does not fix it.
 //! - `resize`: `stretch` (default; the aspect ratio is not kept), `letterbox` (the whole image, centred, with a
 //!   border) or `crop` (the image covers the input and its centre is used). All three are bilinear and
 //!   antialiased like Pillow's BILINEAR.
@@ -27,10 +28,12 @@
 //! - `invert`: `true` replaces each value v of the image by 255 - v (default `false`).
 //! - `mean`, `scale`: one number, or one for each channel in channel order: an element is `(v - mean) * scale`
 //!   with v from 0 to 255 (defaults 0 and 1).
-//! - `layout`: `nchw` (default) or `nhwc`.
-//! - `dtype`: `f32` (default), `f16`, `bf16` or `u8`: the element type of the model's input. `f16` and `bf16` are rounded
-//!   from `f32` to the nearest number, a half to the even one. `u8` cannot be combined with `mean` and `scale`.
-//! - `input`: the name of the tensor, which is the name of the model's input (default `image`).
+//! - `layout`: `nchw` or `nhwc` (default: that of the model if its number of channels shows it, otherwise `nchw`).
+//! - `dtype`: `f32`, `f16`, `bf16` or `u8`: the element type of the model's input (default: the model's, otherwise
+//!   `f32`). `f16` and `bf16` are rounded from `f32` to the nearest number, a half to the even one. `u8` cannot be
+//!   combined with `mean` and `scale`.
+//! - `input`: the name of the tensor, which is the name of the model's input (default: the model's only input, otherwise
+//!   `image`).
 //! - `max_pixels`: the maximum number of pixels that an image may declare (default 25000000).
 //! - `max_decoded_bytes`: the maximum memory for decoding and resizing, in addition to the body and the tensor (default
 //!   201326592, which is 192 MiB and leaves room for both within the host's default of 256 MiB). If a stage's
@@ -57,6 +60,7 @@
 //! The context for postprocessing is the JSON object of [`image_core::Context`]. The decoders and the resizing are in
 //! the crate `image-core`.
 
+mod declared;
 mod settings;
 
 use image_core::{Elements, Rejected, prepare};

@@ -3,6 +3,8 @@
 use image_core::{Channels, Dtype, Layout, Limits, Mode, Pack, Settings, Target};
 use plimsoll_sdk::config;
 
+use crate::declared::{self, ImageInput};
+
 const KEYS: &[&str] = &[
     "width",
     "height",
@@ -39,7 +41,17 @@ impl Configuration {
     /// A message that names the key that is unknown, missing, malformed or in conflict with another key.
     pub(crate) fn read() -> Result<Configuration, String> {
         config::only(KEYS)?;
-        let (width, height) = (side("width")?, side("height")?);
+        let channels =
+            config::choice("channels", &[("rgb", Channels::Rgb), ("bgr", Channels::Bgr), ("gray", Channels::Gray)])?;
+        let layout = chosen("layout", &[("nchw", Layout::Nchw), ("nhwc", Layout::Nhwc)])?;
+        let dtypes = [("f32", Dtype::F32), ("f16", Dtype::F16), ("bf16", Dtype::Bf16), ("u8", Dtype::U8)];
+        let dtype = chosen("dtype", &dtypes)?;
+        let input = config::get("input");
+        let ImageInput { name, layout: declared_layout, width, height, dtype: declared_dtype } =
+            declared::image_input(input.as_deref(), layout, channels.count())?;
+        let layout = layout.or(declared_layout).unwrap_or(Layout::Nchw);
+        let dtype = dtype.or(declared_dtype).unwrap_or(Dtype::F32);
+        let (width, height) = (side("width", width)?, side("height", height)?);
         let mode = config::choice(
             "resize",
             &[("stretch", Mode::Stretch), ("letterbox", Mode::Letterbox), ("crop", Mode::Crop)],
@@ -56,10 +68,6 @@ impl Configuration {
             ));
         }
 
-        let channels =
-            config::choice("channels", &[("rgb", Channels::Rgb), ("bgr", Channels::Bgr), ("gray", Channels::Gray)])?;
-        let dtypes = [("f32", Dtype::F32), ("f16", Dtype::F16), ("bf16", Dtype::Bf16), ("u8", Dtype::U8)];
-        let dtype = config::choice("dtype", &dtypes)?;
         for key in ["mean", "scale"] {
             only_with(key, dtype != Dtype::U8, "a `dtype` of `f32`, `f16` or `bf16`")?;
         }
@@ -70,7 +78,7 @@ impl Configuration {
                 width,
                 height,
                 order: channels,
-                layout: config::choice("layout", &[("nchw", Layout::Nchw), ("nhwc", Layout::Nhwc)])?,
+                layout,
                 invert: config::parse("invert", false)?,
                 pad: config::parse("pad", 0)?,
                 mean: per_channel("mean", channels.count(), 0.0)?,
@@ -84,16 +92,24 @@ impl Configuration {
             draft: config::parse("draft", false)?,
         };
         check_range(&settings.pack)?;
-        Ok(Configuration { settings, input: config::get("input").unwrap_or_else(|| "image".into()) })
+        Ok(Configuration { settings, input: input.or(name).unwrap_or_else(|| "image".into()) })
     }
 }
 
-/// Reads a side of the input. The key is required.
-fn side(key: &str) -> Result<u32, String> {
-    if config::get(key).is_none() {
-        return Err(format!("configuration key `{key}` is missing; set it to the size of the model's input in pixels"));
+/// Reads a key that must be one of the named choices. `None` if it is not set.
+fn chosen<T: Copy>(key: &str, choices: &[(&str, T)]) -> Result<Option<T>, String> {
+    config::get(key).map(|_| config::choice(key, choices)).transpose()
+}
+
+/// Reads a side of the input. `declared` is the model's.
+fn side(key: &str, declared: Option<u32>) -> Result<u32, String> {
+    if config::get(key).is_none() && declared.is_none() {
+        return Err(format!(
+            "configuration key `{key}` is missing, and no model fixes it; set it to the size of the model's input in \
+             pixels"
+        ));
     }
-    match config::parse(key, 0)? {
+    match config::parse(key, declared.unwrap_or(0))? {
         value @ 1..=MAX_SIDE => Ok(value),
         value => Err(format!("configuration key `{key}`: {value} is not between 1 and {MAX_SIDE} pixels")),
     }

@@ -10,6 +10,7 @@ use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
 use super::error::Rejection;
 use crate::lack::Lack;
+use crate::panics;
 use crate::stage::{StageError, StoreState};
 
 /// Why there is no snapshot, although `init` succeeded.
@@ -53,7 +54,9 @@ pub async fn take(
         init(&mut new_store(), &component).await?;
         Ok(Err(why))
     };
-    let (context, instrumented) = match wizer.instrument_component(bytes) {
+    // Wizer panics for some components that it does not know, such as one with an imported tag.
+    let instrumented = panics::catch(async { wizer.instrument_component(bytes) }).await;
+    let (context, instrumented) = match instrumented.unwrap_or_else(|_| Err(panicked())) {
         Ok(instrumented) => instrumented,
         Err(error) => return original(NoSnapshot::Wizer(error)).await,
     };
@@ -71,7 +74,8 @@ pub async fn take(
     store.data_mut().cap.remove();
     store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
     let mut access = Access { store: &mut store, instance, memories: HashMap::new(), failed: None, lacked: None };
-    let snapshot = wizer.snapshot_component(&context, &mut access).await;
+    let snapshot = panics::catch(wizer.snapshot_component(&context, &mut access)).await;
+    let snapshot = snapshot.unwrap_or_else(|_| Err(panicked()));
     if let Some(error) = access.lacked {
         return Err(Rejection::InitFailed(StageError::from_wasmtime(&error)));
     }
@@ -82,6 +86,10 @@ pub async fn take(
         return Ok(Err(NoSnapshot::Globals(error)));
     }
     Ok(snapshot.map_err(NoSnapshot::Wizer))
+}
+
+fn panicked() -> wasmtime::Error {
+    wasmtime::Error::msg("it panicked; the log has the message")
 }
 
 /// Reads memories and globals through the exports that the instrumentation added.
