@@ -177,13 +177,20 @@ fn run_page(name: &str, folder: TempDir, first: &[&str]) {
         };
         if let Some(difference) = differences(&expected.text, &printed) {
             wrong.push(format!("{place}: {difference}\nit prints:\n{printed}"));
-            written.push((expected, printed));
+            // What an ellipsis stands for is the choice of the author.
+            if !expected.text.contains('…') {
+                written.push((expected, printed));
+            }
         }
     }
-    if std::env::var_os("PLIMSOLL_WRITE_DOCS").is_some() {
+    if std::env::var_os("PLIMSOLL_WRITE_DOCS").is_some() && wrong.len() == written.len() {
         return write(&page, &written);
     }
-    assert!(wrong.is_empty(), "{}\nPLIMSOLL_WRITE_DOCS=1 writes what is printed into the pages", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{}\nPLIMSOLL_WRITE_DOCS=1 writes what is printed into the blocks without an ellipsis",
+        wrong.join("\n")
+    );
 }
 
 /// Writes what commands print into the blocks of a page.
