@@ -1,8 +1,9 @@
-//! `host/docs/configuration.md` has exactly the keys that the host reads.
+//! `host/docs/configuration.md` has exactly the keys that the host reads, and their defaults.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use plimsoll::config::DEMO;
+use plimsoll::config::{Config, DEMO};
 use plimsoll_tests::Site;
 
 use crate::documents::{Page, codes};
@@ -91,11 +92,50 @@ fn top_key(table: &str) -> String {
 async fn the_keys_of_a_manifest_are_those_of_the_documents() {
     let site = Site::new("");
     std::fs::write(site.folder.path().join("plugins/stamp.toml"), "wrong_key = 1\n").expect("written");
-    let config = plimsoll::config::Config::load(Some(&site.config)).expect("valid");
+    let config = Config::load(Some(&site.config)).expect("valid");
     let error = plimsoll::serve::App::build(&config).await.err().expect("the manifest is rejected").to_string();
     let page = Page::read("host/docs/configuration.md");
     let rows = page.rows();
     let start = rows.iter().rposition(|row| row[0] == "key").expect("the last table");
     let keys: BTreeSet<String> = rows[start + 2..].iter().flat_map(|row| codes(&row[0])).map(str::to_owned).collect();
     assert_eq!(expected(&error), keys);
+}
+
+/// A cell of the page as a value of TOML. `None` if it is a description.
+fn value(cell: &str) -> Option<String> {
+    let is_plain = cell.parse::<f64>().is_ok() || cell.parse::<bool>().is_ok();
+    match cell.strip_prefix('`').and_then(|cell| cell.strip_suffix('`')) {
+        Some(text) => (!text.contains('`')).then(|| format!("{text:?}")),
+        None => is_plain.then(|| cell.to_owned()),
+    }
+}
+
+/// A configuration that states the defaults of the page is the one that states nothing.
+#[test]
+fn the_defaults_of_the_documents_are_those_of_the_host() {
+    let parse = |text: &str| {
+        let config = Config::parse(text, Path::new("plimsoll.toml"));
+        format!("{:?}", config.unwrap_or_else(|error| panic!("{error}\n{text}")))
+    };
+    let page = Page::read("host/docs/configuration.md");
+    let mut stated = 0;
+    for (table, place) in [
+        ("`[server]`", "[server]"),
+        ("`[deploy]`", "[deploy]"),
+        ("`[memory]`", "[memory]"),
+        ("`[pipelines.NAME.record]`", "[pipelines.digits.record]"),
+    ] {
+        let rows = page.rows();
+        let rows = rows.iter().skip_while(|row| row[0] != format!("**{table}**")).skip(1);
+        let empty = format!("{DEMO}\n{place}\n");
+        for row in rows.take_while(|row| !row[0].starts_with("**")) {
+            let (keys, cells) = (codes(&row[0]), row[1].split(", ").collect::<Vec<_>>());
+            for (key, cell) in keys.iter().zip(&cells).filter(|_| keys.len() == cells.len()) {
+                let Some(value) = value(cell) else { continue };
+                stated += 1;
+                assert_eq!(parse(&format!("{empty}{key} = {value}\n")), parse(&empty), "{table} {key}");
+            }
+        }
+    }
+    assert!(stated > 25, "{stated} defaults");
 }
