@@ -120,3 +120,30 @@ async fn the_exif_orientation_is_applied_and_the_pixel_limit_is_checked_before_d
     assert_eq!((reply.status, reply.code().as_str()), (413, "too_large"), "{}", reply.text);
     assert!(reply.text.contains("4096") && reply.text.contains("4095"), "{}", reply.text);
 }
+
+/// Readers do not agree on a BMP whose pixels start inside its palette: it is refused, not read somewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bmp_whose_pixels_start_inside_its_palette_is_refused() {
+    let file = |offset: u32, used: u32| {
+        let mut file = b"BM".to_vec();
+        for number in [54 + 1024 + 16, 0, offset, 40, 4, 4] {
+            file.extend(number.to_le_bytes());
+        }
+        file.extend([1, 0, 8, 0]);
+        file.resize(46, 0);
+        file.extend(used.to_le_bytes());
+        file.resize(54, 0);
+        file.extend((0..=255_u8).flat_map(|gray| [gray, gray, gray, 0]));
+        file.extend([9; 16]);
+        file
+    };
+    let server = with_configurations(&["width = 4, height = 4, dtype = \"u8\", channels = \"gray\""]).await;
+    for right in [file(1078, 0), file(1078, 256), file(1078, 16)] {
+        assert_eq!(prepared(&server, "t0", &right).await["data"][0], json!(vec![9; 16]));
+    }
+    for wrong in [file(0, 0), file(14, 0), file(54, 0), file(54, 16), file(117, 16), file(1077, 256)] {
+        let reply = server.infer("t0", "", wrong).await;
+        assert_eq!((reply.status, reply.code().as_str()), (422, "invalid_input"), "{}", reply.text);
+        assert!(reply.text.contains("inside its header or palette"), "{}", reply.text);
+    }
+}

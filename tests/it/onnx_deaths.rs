@@ -90,8 +90,15 @@ fn a_division_in_an_overload_of_a_function_does_not_end_the_process() {
     }
 }
 
-/// Adds a node to the graph of a model, which is the only field 7.
+/// Adds a node to the graph of a model.
 fn with_node(model: &[u8], node: &[u8]) -> Vec<u8> {
+    let mut added = Vec::new();
+    field(&mut added, 1, node);
+    with_graph_field(model, &added)
+}
+
+/// Adds a field to the graph of a model, which is the only field 7.
+pub(crate) fn with_graph_field(model: &[u8], added: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = model;
     while let Some((&tag, after)) = rest.split_first() {
@@ -107,9 +114,7 @@ fn with_node(model: &[u8], node: &[u8]) -> Vec<u8> {
         let length = if tag & 7 == 2 { value } else { 0 };
         let (inside, next) = after.split_at(length);
         if tag == 7 << 3 | 2 {
-            let mut graph = inside.to_vec();
-            field(&mut graph, 1, node);
-            field(&mut out, 7, &graph);
+            field(&mut out, 7, &[inside, added].concat());
         } else {
             out.extend(&rest[..rest.len() - next.len()]);
         }

@@ -19,7 +19,10 @@ pub(crate) fn engines() -> Vec<(&'static str, &'static str)> {
 
 /// A pipeline `p` with the model. Its preprocess stage accepts no sample, because the models take no images.
 pub(crate) fn config(file: &Path, engine: (&'static str, &'static str)) -> String {
-    crate::model_cases::config(file, engine, "").replace("input = \"image\"", "max_pixels = 1")
+    let model = rten_onnx::onnx::ModelProto::parse_buf(&std::fs::read(file).expect("a model")).expect("a model");
+    let input = model.graph.and_then(|graph| graph.input.into_iter().next()?.name).expect("an input");
+    let keys = format!("input = {input:?}, max_pixels = 1");
+    crate::model_cases::config(file, engine, "").replace("input = \"image\"", &keys)
 }
 
 /// A model in its own folder.

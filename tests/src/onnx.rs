@@ -49,6 +49,15 @@ impl Onnx {
         self
     }
 
+    /// Adds an output of FLOAT without a shape.
+    #[must_use]
+    pub fn open_output(mut self, name: &str) -> Self {
+        let tensor = TypeProtoTensor { elem_type: Some(DataType::FLOAT), shape: None };
+        let ty = TypeProto { tensor_type: Some(tensor), ..TypeProto::default() };
+        self.graph.output.push(ValueInfoProto { name: Some(name.into()), r#type: Some(ty) });
+        self
+    }
+
     /// Adds an input of a type.
     #[must_use]
     pub fn typed_input(mut self, name: &str, shape: &[Option<i64>], ty: DataType) -> Self {

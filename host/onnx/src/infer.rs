@@ -1,10 +1,16 @@
 //! What follows from a node about its outputs: element type, rank, and sizes of lists.
 
+#[cfg(test)]
+mod node_tests;
+
 use rten_onnx::onnx::{DataType, NodeProto};
 
 use crate::node::{Attributes, Edit};
 use crate::types::{Info, MOST_DIMENSIONS, Values};
-use crate::{bounds, fold, half, special, stated};
+use crate::{bounds, fold, half, special, stated, zeros};
+
+/// The operator set from which on operators of two values broadcast by themselves, and not by attributes.
+const BROADCASTS: i64 = 7;
 
 /// What is known about the outputs of a node of the standard operator set, in order. `If` and `Loop` are not handled
 /// here.
@@ -23,6 +29,7 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
     let is_inexact_half = half::is_inexact(node, operator, first.ty, values);
     first.bound = bounds::largest(node, operator, values);
     first.never_negative = special::never_negative(node, operator, values);
+    first.zeros = zeros::output(node, operator, values);
     let special = special::outputs(node, operator, values);
     if rank == Some(1) {
         first.sizes = length(node, operator, values).map(|length| vec![Some(length)]);
@@ -36,7 +43,7 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
     {
         first.constant.clone_from(&input(0).constant);
         first.exceeds_32_bits = input(0).exceeds_32_bits;
-    } else if first.is_constant {
+    } else if first.is_constant && !(opset < BROADCASTS && node.attribute("axis").is_some()) {
         first.constant = fold::elements(node, operator, values);
     }
     let is_dependent = is_dependent(node, operator, values);
@@ -51,6 +58,16 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
         output.is_data = is_data;
     }
     for (index, output) in outputs.iter_mut().enumerate().skip(1) {
+        output.rank = match operator {
+            "DynamicQuantizeLinear" => Some(0),
+            // Statistics.
+            "BatchNormalization" => Some(1),
+            // The keys and the values of all heads; other outputs are not computed.
+            "Attention" => Some(4),
+            // The last states.
+            "GRU" | "LSTM" | "RNN" => Some(3),
+            _ => output.rank,
+        };
         output.ty = match operator {
             "TopK" | "MaxPool" => Some(DataType::INT64),
             "Dropout" => Some(DataType::BOOL),
@@ -58,6 +75,8 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
             "DynamicQuantizeLinear" => Some(DataType::UINT8),
             _ => output.ty,
         };
+        // Scores that a mask excludes.
+        output.may_be_infinite |= operator == "Attention" && index == 3;
         if operator == "TopK" {
             output.bound = bounds::LARGEST_COUNT;
         }
@@ -188,6 +207,8 @@ fn rank(node: &NodeProto, operator: &str, opset: i64, values: &Values) -> Option
             (left, right) => Some(left.max(right)),
         },
         "Gemm" | "Flatten" | "NonZero" | "NonMaxSuppression" => Some(2),
+        // All states, of each direction.
+        "GRU" | "LSTM" | "RNN" => Some(4),
         "Shape" | "Range" => Some(1),
         "Size" | "SequenceLength" => Some(0),
         "Reshape" => node.ints("shape").map(<[i64]>::len).or_else(|| length(1)),

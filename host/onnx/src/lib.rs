@@ -12,11 +12,12 @@
 //! - `walk`: visits the nodes of the graph and of the subgraphs in `If` and `Loop`. `site`: what a rule sees.
 //! - `rules`: one function per operator or family of operators.
 //! - `types`: what is known about a value. `infer`: what follows from a node about its outputs: element type, rank and
-//!   sizes; `stated`: sizes that a request states; `bounds`: how large the numbers can be; `special`: whether they can be NaN, infinite or negative; `fold`: small
+//!   sizes; `stated`: sizes that a request states; `bounds`: how large the numbers can be; `special`: whether they can be NaN, infinite or negative; `zeros`: which signs zeros have; `fold`: small
 //!   constants.
 //! - `claims`: checks of what only the file says.
 //! - `uses`: what the model does with its values later. `symbols`: makes the declared shapes harmless.
 //! - `well_formed` and `valid`: what the encoding, nodes and constants must have before anything else reads them.
+//! - `shapes`: whether nodes can run with the shapes of their values.
 //! - `node`: reads attributes and creates nodes. `tensor`: reads and creates constants.
 //! - `onnxruntime`: the other backend: what it computes differently, trusts or optimises wrongly. `wire`: edits its files.
 //! - `rows`: the proof that the rows of a batch do not depend on each other.
@@ -41,6 +42,7 @@ mod rejected;
 mod rows;
 mod rules;
 mod run_size;
+mod shapes;
 mod site;
 mod special;
 mod stated;
@@ -53,6 +55,7 @@ mod walk;
 mod weights;
 mod well_formed;
 mod wire;
+mod zeros;
 
 use std::collections::HashMap;
 
@@ -145,11 +148,13 @@ fn prepare_checked(bytes: Vec<u8>, files: &[File]) -> Result<Prepared, Rejected>
         return Err(Rejected::model("the file is not a valid ONNX model; export or copy it again".into()));
     };
     let Some(graph) = &model.graph else { return Ok(unchanged(bytes)) };
+    valid::check_sparse(&bytes)?;
     drop(bytes);
     let outputs = graph.output.iter().map(output).collect();
     let input_types = graph.input.iter().filter_map(input_type).collect();
     let opset = opset(&model)?;
     valid::check(graph, opset)?;
+    shapes::check(graph, opset)?;
     let special = weights::resolve(&mut model, files)?;
     let needs_moderate_inputs = walk::model(&mut model, opset, special)?;
     if let Some(graph) = &mut model.graph {

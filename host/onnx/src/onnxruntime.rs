@@ -16,6 +16,7 @@ use crate::external;
 use crate::node::{self, Attributes, Edit};
 use crate::panics;
 use crate::rejected::Rejected;
+use crate::shapes;
 use crate::tensor;
 use crate::types::Values;
 use crate::valid;
@@ -68,6 +69,8 @@ fn prepare_checked(bytes: &[u8]) -> Result<ForOnnxRuntime, Rejected> {
     }
     let opset = node::opset_or_first(&model);
     valid::check(graph, opset)?;
+    valid::check_sparse(bytes)?;
+    shapes::check(graph, opset)?;
     check(graph)?;
     let functions =
         functions::read(bytes).ok_or_else(|| Rejected::model("a function of the model is not valid".into()))?;

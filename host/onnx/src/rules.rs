@@ -17,7 +17,9 @@ mod guard;
 mod half;
 mod integers;
 mod kinds;
+mod loops;
 mod nan;
+mod old;
 mod parts;
 mod quantize;
 mod range;
@@ -29,6 +31,7 @@ mod shape;
 mod softmax;
 mod values;
 mod windows;
+mod zeros;
 
 use rten_onnx::onnx::{DataType, NodeProto, TensorProto};
 
@@ -52,13 +55,14 @@ type Replaced = Result<Vec<NodeProto>, Reason>;
 type Rule = (Kinds, fn(NodeProto, &mut Site) -> Replaced);
 
 /// Applies the rule of a node.
-pub(crate) fn apply(node: NodeProto, site: &mut Site) -> Replaced {
+pub(crate) fn apply(mut node: NodeProto, site: &mut Site) -> Replaced {
     if !node::is_standard(node.domain.as_deref()) {
         return Err(Reason::unsupported("supports only operators of the ONNX standard"));
     }
     let Some((kinds, rule)) = rule(node.op_type.as_deref().unwrap_or_default()) else {
         return Err(Reason::unsupported("does not support this operator"));
     };
+    let mut nodes = old::renew(&mut node, site)?;
     kinds::check(&node, 0, kinds, site)?;
     kinds::check_double(&node, site)?;
     check_floats(&node)?;
@@ -71,13 +75,20 @@ pub(crate) fn apply(node: NodeProto, site: &mut Site) -> Replaced {
     let replaced = integers::guard(&original, replaced, site);
     let replaced = requested::guard(&original, replaced, site);
     let replaced = growth::guard(&original, replaced, site);
-    Ok(filled::guard(&original, replaced, site))
+    let replaced = zeros::guard(&original, replaced, site);
+    nodes.extend(filled::guard(&original, replaced, site));
+    Ok(nodes)
 }
 
 /// A copy of a node without its subgraphs and constants, which can be large.
 fn without_graphs(node: &NodeProto) -> NodeProto {
     let attribute = node.attribute.iter().filter(|attribute| attribute.g.is_none() && attribute.t.is_none());
     NodeProto { attribute: attribute.cloned().collect(), name: node.name.clone(), ..node::copy(node) }
+}
+
+/// True for an operator that has a rule.
+pub(crate) fn is_known(operator: &str) -> bool {
+    rule(operator).is_some()
 }
 
 fn rule(operator: &str) -> Option<Rule> {
@@ -137,7 +148,7 @@ fn rule(operator: &str) -> Option<Rule> {
         "MatMulInteger" => (ANY, quantize::mat_mul_integer),
         "Dropout" => (FLOATS, control::dropout),
         "If" => (ANY, keep),
-        "Loop" => (ANY, control::loop_),
+        "Loop" => (ANY, loops::loop_),
         "Pad" => (ANY, shape::pad),
         "Concat" => (NUMBERS, keep),
         "DepthToSpace" => (FLOATS, keep),

@@ -21,6 +21,8 @@ pub(crate) struct Site<'a> {
     pub(crate) created: &'a mut usize,
     /// What the model does with its values.
     pub(crate) uses: &'a Uses,
+    /// What is known about the outputs of the graphs in the node.
+    pub(crate) bodies: Vec<Vec<Info>>,
     /// True if this node fails at run time for an integer that does not fit into 32 bits.
     pub(crate) is_guarded: bool,
     /// Set if an operator of the engine does not keep NaN, so that the inputs of the model must be finite.

@@ -3,6 +3,7 @@
 
 use rten_onnx::onnx::{DataType, NodeProto};
 
+use crate::bounds;
 use crate::node::{Attributes, Edit};
 use crate::types::{Info, Values};
 
@@ -90,7 +91,19 @@ pub(crate) fn never_negative(node: &NodeProto, operator: &str, values: &Values) 
     let info = |index: usize| node.input(index).and_then(|name| values.get(name)).unwrap_or(&unknown);
     let all =
         || (0..node.input.len()).filter(|&index| node.input(index).is_some()).all(|index| info(index).never_negative);
+    // INT32 wraps; 64-bit integers fail instead (`rules::integers`).
+    let wraps = || {
+        info(0).ty.is_none_or(|ty| ty == DataType::INT32)
+            && bounds::largest(node, operator, values) > f64::from(i32::MAX)
+    };
     match operator {
+        "Abs" | "Add" | "Mul" | "Sum" if wraps() => false,
+        // −56 is 200 in UINT8.
+        "Cast" if node.int("to") == Some(DataType::INT8.0.into()) => {
+            info(0).never_negative && info(0).bound <= f64::from(i8::MAX)
+        }
+        // The largest of no elements is the least number.
+        "ReduceMax" => info(0).never_negative && !may_be_empty(info(0)),
         "Abs" | "Exp" | "HardSigmoid" | "IsInf" | "IsNaN" | "NonZero" | "ReduceL1" | "ReduceL2" | "ReduceSumSquare"
         | "Relu" | "Shape" | "Sigmoid" | "Size" | "Softmax" | "Softplus" | "Sqrt" | "ArgMax" | "ArgMin" => true,
         "Add" | "Concat" | "Div" | "Max" | "Mean" | "Min" | "MatMul" | "Sum" => all(),
@@ -100,9 +113,10 @@ pub(crate) fn never_negative(node: &NodeProto, operator: &str, values: &Values) 
             info(0).never_negative || info(1).constant.as_deref().is_some_and(is_even)
         }
         "Cast" | "Expand" | "Flatten" | "Floor" | "Ceil" | "Round" | "Gather" | "Identity" | "MaxPool"
-        | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMax" | "ReduceMean" | "ReduceMin"
-        | "ReduceProd" | "ReduceSum" | "Reshape" | "Slice" | "Split" | "Squeeze" | "Tile" | "Transpose"
-        | "Unsqueeze" => info(0).never_negative,
+        | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" | "ReduceMin" | "ReduceProd"
+        | "ReduceSum" | "Reshape" | "Slice" | "Split" | "Squeeze" | "Tile" | "Transpose" | "Unsqueeze" => {
+            info(0).never_negative
+        }
         _ => false,
     }
 }

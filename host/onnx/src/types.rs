@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use rten_onnx::onnx::{DataType, TensorProto, ValueInfoProto};
 
 use crate::tensor;
+use crate::zeros::Zeros;
 
 /// Constants with at most this many elements are kept, because rules depend on them.
 pub(crate) const KEPT_ELEMENTS: usize = 64;
@@ -37,6 +38,8 @@ pub(crate) struct Info {
     pub(crate) may_be_nan: bool,
     /// True if an element can be infinite although the inputs of the model are finite.
     pub(crate) may_be_infinite: bool,
+    /// What is known about its zeros.
+    pub(crate) zeros: Zeros,
     /// True if numbers of a request decide how many elements there are.
     pub(crate) is_dependent: bool,
     /// True if the engine's numbers can have more digits than the FLOAT16 that the model declares.
@@ -60,6 +63,7 @@ impl Info {
             exceeds_32_bits: false,
             may_be_nan: true,
             may_be_infinite: true,
+            zeros: Zeros::Unknown,
             is_dependent: false,
             is_inexact_half: false,
             is_data: true,
@@ -86,6 +90,8 @@ impl Info {
         let mut info =
             Info { ty: tensor.data_type, rank: Some(tensor.dims.len()), sizes: Some(sizes), ..Info::unknown() };
         info.is_constant = true;
+        // Of elements in another file.
+        info.zeros = Zeros::Exact;
         info.is_data = false;
         info.may_be_nan = tensor::contains(tensor, f32::is_nan);
         info.may_be_infinite = tensor::contains(tensor, f32::is_infinite);
@@ -96,6 +102,7 @@ impl Info {
         let values: Option<Vec<f64>> = values.or_else(|| tensor::floats(tensor));
         if let Some(values) = values {
             info.never_negative = values.iter().all(|&value| value >= 0.0);
+            info.zeros = Zeros::of_constant(&values);
             info.bound = values.iter().fold(0.0, |bound: f64, value| bound.max(value.abs()));
             info.constant = (values.len() <= KEPT_ELEMENTS).then_some(values);
         }
@@ -106,7 +113,7 @@ impl Info {
     pub(crate) fn checked_input(value: &ValueInfoProto) -> Info {
         let info = Info::declared(value);
         let never_negative = matches!(info.ty, Some(DataType::UINT8 | DataType::BOOL));
-        Info { may_be_nan: false, may_be_infinite: false, never_negative, ..info }
+        Info { may_be_nan: false, may_be_infinite: false, never_negative, zeros: Zeros::Exact, ..info }
     }
 
     /// An input of a subgraph, whose shape and numbers change while a loop runs.
@@ -160,6 +167,7 @@ impl Values {
         }
         if info.ty.is_some_and(is_whole) {
             (info.may_be_nan, info.may_be_infinite) = (false, false);
+            info.zeros = info.zeros.min(Zeros::Positive);
         }
         info.never_negative |= matches!(info.ty, Some(DataType::UINT8 | DataType::BOOL));
         self.insert(name, info);

@@ -134,7 +134,10 @@ fn subgraphs(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
 fn rounds(operator: &str) -> bool {
     matches!(
         operator,
-        "Cast"
+        "ArgMax"
+            | "ArgMin"
+            | "BitCast"
+            | "Cast"
             | "CastLike"
             | "Ceil"
             | "DynamicQuantizeLinear"
@@ -142,11 +145,16 @@ fn rounds(operator: &str) -> bool {
             | "Floor"
             | "Greater"
             | "GreaterOrEqual"
+            | "IsInf"
             | "Less"
             | "LessOrEqual"
             | "Mod"
+            | "NonZero"
+            | "OneHot"
             | "QuantizeLinear"
             | "Round"
+            | "Sign"
+            | "TopK"
     )
 }
 

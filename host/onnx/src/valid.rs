@@ -1,8 +1,13 @@
-//! Checks what everything after it relies on: nodes have their inputs and outputs, constants have as many numbers as their
-//! dimensions say, and sizes stay in a range in which sums and products of a few of them are exact.
+//! Checks what everything after it relies on: nodes have their inputs and outputs, names stand for one value, constants have
+//! as many numbers as their dimensions say, and sizes stay in a range in which sums and products of a few of them are exact.
+
+mod attributes;
+mod definitions;
+mod n_grams;
+mod numbers;
+mod windows;
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 
 use rten_onnx::onnx::{DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
@@ -10,49 +15,45 @@ use crate::arity;
 use crate::node::{self, Attributes};
 use crate::rejected::Rejected;
 use crate::tensor;
+pub(crate) use definitions::check_sparse;
 
 /// Attributes with sizes and distances. A number that needs more than 32 bits cannot be intended.
 const DISTANCES: &[&str] =
     &["kernel_shape", "strides", "dilations", "pads", "output_padding", "output_shape", "blocksize", "group"];
 
-/// Checks all nodes, constants and declared shapes of a graph and of its subgraphs. `opset` is the version of the standard
-/// operator set.
+/// Checks the main graph of a model, or the body of a function: all nodes, constants and declared shapes, also in its
+/// subgraphs. `opset` is the version of the standard operator set.
 ///
 /// # Errors
 /// If one of them is not valid; the error names the first.
 pub(crate) fn check(graph: &GraphProto, opset: i64) -> Result<(), Rejected> {
+    definitions::check_outputs(graph)?;
+    check_graph(graph, opset)
+}
+
+fn check_graph(graph: &GraphProto, opset: i64) -> Result<(), Rejected> {
     for value in graph.input.iter().chain(&graph.output).chain(&graph.value_info) {
         check_shape(value)?;
     }
     for constant in &graph.initializer {
         check_tensor(constant.name.as_deref().unwrap_or_default(), constant)?;
     }
-    check_definitions(graph)?;
+    definitions::check_names(graph)?;
+    definitions::check_order(graph)?;
     for node in &graph.node {
         arity::check(node, opset)?;
         let name = node::title(node);
+        attributes::check(node)?;
         check_distances(node, name)?;
+        n_grams::check(node)?;
+        numbers::check(node)?;
+        windows::check(node)?;
         for attribute in &node.attribute {
             attribute.t.as_ref().map_or(Ok(()), |constant| check_tensor(name, constant))?;
-            attribute.g.as_ref().map_or(Ok(()), |body| check(body, opset))?;
+            attribute.g.as_ref().map_or(Ok(()), |body| check_graph(body, opset))?;
         }
     }
     Ok(())
-}
-
-/// Each name of a graph stands for one value (ONNX IR, "Names Within a Graph"); engines take different ones of two. An input
-/// may have a constant of its name, which is its default. Of two constants of a name, all engines take the last.
-fn check_definitions(graph: &GraphProto) -> Result<(), Rejected> {
-    let constants = graph.initializer.iter().filter_map(|constant| constant.name.as_deref());
-    let inputs = graph.input.iter().filter_map(|input| input.name.as_deref());
-    let mut defined: HashSet<&str> = constants.chain(inputs).collect();
-    let mut outputs = graph.node.iter().flat_map(|node| &node.output).filter(|name| !name.is_empty());
-    match outputs.find(|name| !defined.insert(name)) {
-        Some(name) => Err(Rejected::model(format!(
-            "the model defines the value `{name}` twice, so it is not known which is meant: give one of them another name"
-        ))),
-        None => Ok(()),
-    }
 }
 
 fn check_shape(value: &ValueInfoProto) -> Result<(), Rejected> {

@@ -142,6 +142,7 @@ impl Walk {
             names: &mut self.names,
             created: &mut self.created,
             uses: &self.uses,
+            bodies: Vec::new(),
             is_guarded: false,
             loses_nan: &mut self.loses_nan,
         }
@@ -218,6 +219,7 @@ impl Walk {
             }
         }
         let mut site = self.new_site(values);
+        site.bodies = subgraphs;
         let corrected = rules::apply(std::mem::take(node), &mut site).map_err(|reason| rejected(&reason))?;
         constants.append(&mut site.constants);
         if site.is_guarded

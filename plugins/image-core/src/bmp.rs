@@ -65,6 +65,7 @@ fn check_header(body: &[u8]) -> Result<Option<Runs<'_>>, Rejected> {
     let number = |at: usize| body.get(at..).and_then(|rest| rest.first_chunk()).map(|bytes| u32::from_le_bytes(*bytes));
     let end = || Rejected::broken("BMP", "its header is too short");
     let header = number(14).ok_or_else(end)?;
+    check_offset(body, header)?;
     if header == 12 {
         return Ok(None);
     }
@@ -88,6 +89,30 @@ fn check_header(body: &[u8]) -> Result<Option<Runs<'_>>, Rejected> {
     Err(Rejected::Unknown(format!(
         "this BMP uses {name}; only uncompressed images, masks for red, green and blue, RLE4 and RLE8 are supported"
     )))
+}
+
+/// Refuses an image whose pixels would start inside the header or the palette. Readers do not agree on where the pixels
+/// of such a file are.
+fn check_offset(body: &[u8], header: u32) -> Result<(), Rejected> {
+    let long = |at: usize| body.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |it| u32::from_le_bytes(*it));
+    let short = |at: usize| body.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |it| u16::from_le_bytes(*it));
+    let bits = short(if header == 12 { 24 } else { 28 });
+    let most = if bits <= 8 { 1_u64 << bits } else { 0 };
+    let palette = match (header, long(46)) {
+        // The header of OS/2 1.x does not say how many colours there are, and some files have fewer than they could.
+        (12, _) => 3 * most.min(1),
+        (_, 0) => 4 * most,
+        (_, used) => 4 * most.min(used.into()),
+    };
+    // The masks of red, green and blue follow the oldest header.
+    let masks = if header == 40 && long(30) == 3 { 12 } else { 0 };
+    let first = 14 + u64::from(header) + masks + palette;
+    let given = long(10);
+    if u64::from(given) < first {
+        let text = format!("its pixels would start at byte {given}, inside its header or palette");
+        return Err(Rejected::broken("BMP", text));
+    }
+    Ok(())
 }
 
 impl Runs<'_> {

@@ -35,6 +35,9 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     let frame = frame.ok_or_else(|| Rejected::broken("GIF", "it has no frame"))?;
     let (left, top) = (usize::from(frame.left), u32::from(frame.top));
     let (across, down) = (usize::from(frame.width), u32::from(frame.height));
+    if across == 0 || down == 0 {
+        return Err(Rejected::broken("GIF", "its first frame has no pixels"));
+    }
     let (interlaced, background) = (frame.interlaced, frame.transparent.unwrap_or(0));
     let width = screen.0.max(u32::from(frame.left) + u32::from(frame.width));
     let height = screen.1.max(top + down);
@@ -52,12 +55,12 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     let covered = left == 0 && top == 0 && across == width as usize && down == height;
     let background = if covered { [0; 3] } else { colour(background)? };
     let mut indices = vec![0; across * whole as usize];
-    if interlaced && !indices.is_empty() {
+    if interlaced {
         decoder.read_into_buffer(&mut indices).map_err(rejected)?;
     }
     let mut rows = Rows::<L>::new(&mut output, width, height, Colour::Rgb);
     for y in 0..height {
-        let row_in_frame = y.checked_sub(top).filter(|row| *row < down && across > 0);
+        let row_in_frame = y.checked_sub(top).filter(|row| *row < down);
         if let (Some(_), false) = (row_in_frame, interlaced)
             && !decoder.fill_buffer(&mut indices).map_err(rejected)?
         {

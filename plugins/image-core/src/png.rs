@@ -23,6 +23,9 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     decoder.set_transformations(Transformations::EXPAND);
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
+    // By default, the crate does not compare the checksum of the pixels, and damaged data become wrong pixels.
+    decoder.ignore_checksums(false);
+    metadata::check_palette(body)?;
     let (width, height) = decoder.read_header_info().map_err(rejected)?.size();
     limits.check_size("PNG", width, height)?;
     let mut reader = decoder.read_info().map_err(rejected)?;

@@ -2,7 +2,7 @@
 
 use rten_onnx::onnx::NodeProto;
 
-use super::{Replaced, guard, keep};
+use super::{Replaced, keep};
 use crate::node::{Attributes, Edit};
 use crate::rejected::Reason;
 use crate::site::Site;
@@ -52,23 +52,6 @@ pub(crate) fn join_branches(
             }
         })
         .collect()
-}
-
-/// The engine does not create the lists of a loop that never runs, and nothing can stop a loop that does not end.
-pub(super) fn loop_(node: NodeProto, site: &mut Site) -> Replaced {
-    let has_lists = node.output.len() > node.input.len().saturating_sub(2);
-    let rounds = site.info(&node, 0).constant;
-    if has_lists && rounds.as_deref() == Some(&[0.0]) {
-        return Err(Reason::unsupported("does not support a loop that runs 0 times and collects values"));
-    }
-    let is_endless = rounds.is_some_and(|rounds| rounds.iter().any(|&rounds| rounds > guard::LARGEST_ROUNDS.into()));
-    if is_endless || node.input(0).is_none() {
-        return Err(Reason::with_fix(
-            "cannot stop a loop that only a condition ends",
-            "give the loop a largest number of iterations, up to 1,000,000",
-        ));
-    }
-    keep(node, site)
 }
 
 /// The engine has one of two variants of the reset gate.

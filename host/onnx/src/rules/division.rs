@@ -19,10 +19,13 @@ pub(super) fn div(node: NodeProto, site: &mut Site) -> Replaced {
         return Ok(nodes);
     }
     let divisor = site.info(&node, 1);
-    // A power of two has an exact inverse.
-    let is_exact =
-        divisor.constant.as_ref().is_some_and(|values| values.iter().all(|value| (value.to_bits() << 12) == 0));
-    if !may_have_one_element(&divisor) || is_exact || !site.uses.is_rounded(&node.output[0]) {
+    // A power of two has an exact inverse. That of a very small or a very large number is infinite or has fewer digits.
+    let inverse = |value: &f64| 1.0 / (*value as f32);
+    let has_inverse = |value: &f64| *value == 0.0 || value.is_infinite() || inverse(value).is_normal();
+    let values = divisor.constant.as_deref().unwrap_or_default();
+    let is_exact = !values.is_empty() && values.iter().all(|value| (value.to_bits() << 12) == 0);
+    let is_close = values.iter().all(has_inverse);
+    if !may_have_one_element(&divisor) || is_close && (is_exact || !site.uses.is_rounded(&node.output[0])) {
         return with_equal_ranks(node, site);
     }
     let mut nodes = with_equal_ranks(node, site)?;

@@ -21,6 +21,12 @@ pub(crate) const CHECK: &str = "plimsoll.check: ";
 /// How the name of a check begins that fails for a value without elements.
 pub(super) const EMPTY: &str = "plimsoll.empty: ";
 
+/// How the name of a check begins that fails for a loop without rounds.
+pub(super) const ROUNDS: &str = "plimsoll.rounds: ";
+
+/// How the name of a check begins that fails for a division by a zero.
+pub(super) const ZERO: &str = "plimsoll.zero: ";
+
 /// What separates the text of such a check from its number: of several nodes of one name, the engine loses the names.
 pub(super) const NUMBERED: &str = " # ";
 
@@ -28,12 +34,23 @@ pub(super) const NUMBERED: &str = " # ";
 /// engine's error.
 pub fn refused(error: &str) -> Option<String> {
     let reason = |check: &str| Some(error.split_once(check)?.1.split_once('"')?.0);
-    reason(CHECK).map(|reason| format!("{reason}; send smaller numbers, or use the backend `onnxruntime`")).or_else(
-        || {
-            let (reason, _) = reason(EMPTY)?.rsplit_once(NUMBERED)?;
-            Some(format!("{reason}; send inputs with at least one element"))
-        },
-    )
+    if let Some(reason) = reason(CHECK) {
+        return Some(format!("{reason}; send smaller numbers, or use the backend `onnxruntime`"));
+    }
+    if let Some((reason, _)) = reason(EMPTY).and_then(|reason| reason.rsplit_once(NUMBERED)) {
+        return Some(format!("{reason}; send inputs with at least one element"));
+    }
+    if let Some(name) = reason(ROUNDS) {
+        return Some(format!(
+            "{name} has no rounds, and the file does not state the sizes of what it collects; state the shapes of the outputs \
+             of its body, or use the backend `onnxruntime`"
+        ));
+    }
+    let name = reason(ZERO)?;
+    Some(format!(
+        "{name} divides by a zero whose sign the backend may not know, so that the result could be the other infinity; use \
+         the backend `onnxruntime`, or a divisor that is never 0"
+    ))
 }
 
 /// Makes a node that computes 64-bit integers fail if the result needs more than 32 bits: the node also runs in FLOAT.

@@ -1,4 +1,5 @@
-//! The orientation of a PNG. Its chunks may come after the image, and the crate `png` reads only the chunks before it.
+//! The chunks of a PNG that this crate reads itself: the orientation, whose chunks may come after the image, where the crate
+//! `png` does not read them, and the length of the palette.
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, Read};
@@ -53,6 +54,26 @@ pub(super) fn read_orientation(body: &[u8]) -> Result<Orientation, Rejected> {
     let profile = metadata.profile.as_deref().and_then(profile_block);
     let xmp = metadata.xmp.filter(|xmp| !xmp.is_empty()).or(metadata.international_xmp);
     Ok(orientation(metadata.exif.or(profile.as_deref()), xmp.as_deref()))
+}
+
+/// Refuses a palette that is not a list of colours; the crate `png` panics for it.
+///
+/// # Errors
+/// If the length of a palette is not a multiple of three.
+pub(super) fn check_palette(body: &[u8]) -> Result<(), Rejected> {
+    let mut rest = body.get(8..).unwrap_or_default();
+    while let Some((chunk, after)) = next_chunk(rest) {
+        match chunk.name {
+            b"PLTE" if chunk.data.len() % 3 != 0 => {
+                let length = chunk.data.len();
+                let text = format!("its palette has {length} bytes, which is not a multiple of three");
+                return Err(Rejected::broken("PNG", text));
+            }
+            b"IDAT" => break,
+            _ => rest = after,
+        }
+    }
+    Ok(())
 }
 
 /// A chunk: its name, its data and their checksum.

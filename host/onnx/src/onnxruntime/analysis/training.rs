@@ -4,6 +4,7 @@ use rten_onnx::onnx::{GraphProto, NodeProto};
 
 use super::Analysis;
 use crate::node::{self, Attributes, Edit};
+use crate::onnxruntime::functions;
 
 /// The inputs and outputs of the mean and the variance.
 const STATISTICS: [(usize, usize); 2] = [(3, 1), (4, 2)];
@@ -12,36 +13,51 @@ const STATES_MODE: i64 = 14;
 
 impl Analysis {
     /// Finds a training whose statistics something else reads too. onnxruntime 1.32 writes an output of the statistics that is
-    /// not an output of the graph into the memory of the input. If a constant is used elsewhere, each run changes what the next
-    /// one computes.
+    /// not an output of the main graph into the memory of the input. If anything reads the output, or reads the input too,
+    /// each run changes what the next one computes. In functions, branches and loops, it is not known who reads them: a
+    /// function is called with values of the graph around it, and a loop runs the same node again. With its optimisations,
+    /// onnxruntime computes a training in a function wrongly.
     pub(super) fn check_training(&mut self, node: &NodeProto, graph: &GraphProto) {
         let is_normalization = node.op_type.as_deref() == Some("BatchNormalization");
-        if !is_normalization || !node::is_standard(node.domain.as_deref()) {
+        if !is_normalization || !node::is_standard(node.domain.as_deref()) || !trains(node, self.opset) {
             return;
         }
-        let trains = node.int_or("training_mode", 0) == 1 || self.opset < STATES_MODE && node.output.len() > 1;
-        let is_kept = |output: usize| {
-            let name = node.output(output);
-            name.is_some() && graph.output.iter().any(|value| value.name.as_deref() == name)
-        };
-        let is_own = |name: &str| {
-            let is_constant = graph.initializer.iter().any(|constant| constant.name.as_deref() == Some(name))
-                || graph
-                    .node
-                    .iter()
-                    .any(|other| other.op_type.as_deref() == Some("Constant") && other.output(0) == Some(name));
-            is_constant && uses(graph, name) == 1
-        };
-        let shared = STATISTICS.into_iter().filter(|&(_, output)| !is_kept(output));
-        let shared = shared.filter_map(|(input, _)| node.input(input)).find(|name| !is_own(name));
-        if let Some(name) = shared.filter(|_| trains) {
-            let title = node::title(node);
+        let title = node::title(node);
+        if self.nested > 0 || self.depth > 0 {
+            self.problem.get_or_insert(format!(
+                "node `{title}` (BatchNormalization in training mode) is in a function, a branch or a loop, where onnxruntime \
+                 overwrites its statistics in each run: export the model for inference"
+            ));
+            return;
+        }
+        let is_output = |name: &str| graph.output.iter().any(|value| value.name.as_deref() == Some(name));
+        let shared = STATISTICS.into_iter().find_map(|(input, output)| match node.output(output) {
+            Some(name) if is_output(name) => None,
+            Some(name) if uses(graph, name) > 0 => Some(name),
+            _ => node.input(input).filter(|name| !is_own(name, graph)),
+        });
+        if let Some(name) = shared {
             self.problem.get_or_insert(format!(
                 "node `{title}` (BatchNormalization in training mode): onnxruntime overwrites its statistics `{name}` in each \
                  run, which other nodes or the caller use too: export the model for inference"
             ));
         }
     }
+}
+
+/// True if a `BatchNormalization` trains, or may train because the call of a function decides.
+fn trains(node: &NodeProto, opset: i64) -> bool {
+    let mode = node.attribute("training_mode");
+    mode.is_some_and(|mode| functions::is_reference(mode) || mode.i.unwrap_or_default() != 0)
+        || opset < STATES_MODE && node.output.len() > 1
+}
+
+/// True for a constant that one input reads.
+fn is_own(name: &str, graph: &GraphProto) -> bool {
+    let is_input = graph.input.iter().any(|input| input.name.as_deref() == Some(name));
+    let is_constant = graph.initializer.iter().any(|constant| constant.name.as_deref() == Some(name))
+        || graph.node.iter().any(|other| other.op_type.as_deref() == Some("Constant") && other.output(0) == Some(name));
+    is_constant && !is_input && uses(graph, name) == 1
 }
 
 /// How many inputs and outputs read a value, also in inner graphs.

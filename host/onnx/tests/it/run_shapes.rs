@@ -1,41 +1,19 @@
 //! The shapes that follow from the shapes of the inputs, against the outputs of ONNX's node tests.
-//!
-//! The variable `ONNX_NODE_TESTS` names the folder of the node tests (`onnx/backend/test/data/node` in the PyPI package
-//! `onnx`).
-
-use std::path::{Path, PathBuf};
 
 use plimsoll_onnx::{GivenInput, RunSizes};
-use rten_onnx::onnx::{DataType, ModelProto, TensorProto};
-use rten_onnx::protobuf::{DecodeMessage, ValueReader};
+use rten_onnx::onnx::{DataType, ModelProto};
 
-/// The tensors `input_0.pb`, `input_1.pb` and so on of a test.
-fn tensors(set: &Path, kind: &str) -> Vec<TensorProto> {
-    let read = |index: usize| {
-        let bytes = std::fs::read(set.join(format!("{kind}_{index}.pb"))).ok()?;
-        TensorProto::decode(ValueReader::from_buf(bytes)).ok()
-    };
-    (0..).map_while(read).collect()
-}
+use crate::node_tests::{self, tensors};
 
 #[test]
 fn shapes_are_those_of_the_node_tests() {
-    let folder = std::env::var_os("ONNX_NODE_TESTS").map(PathBuf::from).filter(|path| path.is_dir());
-    let Some(folder) = folder else {
-        assert!(std::env::var_os("CI").is_none(), "ONNX_NODE_TESTS does not name a folder, and CI must not skip");
-        eprintln!("SKIPPED: ONNX_NODE_TESTS does not name a folder");
-        return;
-    };
+    let Some(tests) = node_tests::folders() else { return };
     let (mut known, mut unknown, mut wrong) = (0, 0, Vec::new());
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let test = entry.expect("readable").path();
-        let set = test.join("test_data_set_0");
-        let Some(mut model) =
-            std::fs::read(test.join("model.onnx")).ok().and_then(|it| ModelProto::parse_buf(&it).ok())
-        else {
+    for test in tests {
+        let Some(mut model) = node_tests::model(&test).and_then(|bytes| ModelProto::parse_buf(&bytes).ok()) else {
             continue;
         };
-        let (inputs, outputs) = (tensors(&set, "input"), tensors(&set, "output"));
+        let (inputs, outputs) = (tensors(&test, "input"), tensors(&test, "output"));
         let Some(graph) = &mut model.graph else { continue };
         if inputs.len() != graph.input.len() || outputs.len() != graph.output.len() {
             continue;

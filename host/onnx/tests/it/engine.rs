@@ -1,69 +1,24 @@
 //! What the engine computes for prepared models.
 
-use rten::{ModelOptions, Value, ValueOrView};
+use rten::Value;
 use rten_onnx::onnx::{
-    AttributeProto, AttributeType, DataType, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    TensorProto, TensorShapeProto, TypeProto, TypeProtoTensor, ValueInfoProto,
+    DataType, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, TypeProtoTensor, ValueInfoProto,
 };
 use rten_tensor::Tensor;
 use rten_tensor::prelude::*;
 
-fn node(operator: &str, inputs: &[&str], outputs: &[&str], ints: &[(&str, i64)]) -> NodeProto {
-    let attribute = |&(name, value): &(&str, i64)| AttributeProto {
-        name: Some(name.into()),
-        i: Some(value),
-        r#type: Some(AttributeType::INT),
-        ..AttributeProto::default()
-    };
-    NodeProto {
-        name: Some(format!("node_{}", outputs[0])),
-        op_type: Some(operator.into()),
-        input: inputs.iter().map(|&name| name.into()).collect(),
-        output: outputs.iter().map(|&name| name.into()).collect(),
-        attribute: ints.iter().map(attribute).collect(),
-        ..NodeProto::default()
-    }
-}
+use crate::graphs::{input, ints, named as node, of_versions, run, value};
 
-fn input(name: &str, ty: DataType, rank: usize) -> ValueInfoProto {
-    let shape = TensorShapeProto { dim: (0..rank).map(|_| Dimension::default()).collect() };
-    let tensor = TypeProtoTensor { elem_type: Some(ty), shape: Some(shape) };
-    let ty = TypeProto { tensor_type: Some(tensor), ..TypeProto::default() };
-    ValueInfoProto { name: Some(name.into()), r#type: Some(ty) }
-}
-
-fn ints(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
-    TensorProto {
-        name: Some(name.into()),
-        dims: dims.to_vec(),
-        data_type: Some(DataType::INT64),
-        int64_data: values.to_vec(),
-        ..TensorProto::default()
-    }
-}
-
+/// A model of the output `y`.
 fn model(nodes: Vec<NodeProto>, inputs: Vec<ValueInfoProto>, constants: Vec<TensorProto>, versions: &[i64]) -> Vec<u8> {
     let graph = GraphProto {
         input: inputs,
         node: nodes,
-        output: vec![ValueInfoProto { name: Some("y".into()), ..ValueInfoProto::default() }],
+        output: vec![value("y")],
         initializer: constants,
         ..GraphProto::default()
     };
-    let set = |&version: &i64| OperatorSetIdProto { version: Some(version), ..OperatorSetIdProto::default() };
-    let opset_import = versions.iter().map(set).collect();
-    ModelProto { ir_version: Some(8), graph: Some(graph), opset_import, ..ModelProto::default() }
-        .write_buf()
-        .expect("written")
-}
-
-fn run(model: Vec<u8>, inputs: &[(&str, Value)]) -> Result<Value, String> {
-    let prepared = plimsoll_onnx::prepare(model, &[]).map_err(|error| error.to_string())?;
-    let engine = ModelOptions::with_all_ops().load(prepared.bytes).map_err(|error| error.to_string())?;
-    let id = |name: &str| engine.node_id(name).expect("an input");
-    let inputs = inputs.iter().map(|(name, value)| (id(name), ValueOrView::from(value.clone()))).collect();
-    let mut outputs = engine.run(inputs, engine.output_ids(), None).map_err(|error| error.to_string())?;
-    Ok(outputs.remove(0))
+    of_versions(graph, versions).write_buf().expect("written")
 }
 
 fn row(numbers: &[f32]) -> Value {

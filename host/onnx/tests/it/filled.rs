@@ -1,56 +1,20 @@
 //! Values without elements: the engine fails with the node's name instead of answering with memory that nothing wrote, or
 //! panicking.
 
-use rten::{ModelOptions, Value, ValueOrView};
-use rten_onnx::onnx::{
-    AttributeProto, AttributeType, DataType, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    TensorProto, TensorShapeProto, TypeProto, TypeProtoTensor, ValueInfoProto,
-};
+use rten::Value;
+use rten_onnx::onnx::{AttributeProto, DataType, GraphProto, NodeProto, TensorProto};
 use rten_tensor::Tensor;
 use rten_tensor::prelude::*;
 
-fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { name: Some(name.into()), i: Some(value), r#type: Some(AttributeType::INT), ..Default::default() }
-}
-
-fn list(name: &str, values: &[i64]) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.into()),
-        ints: values.to_vec(),
-        r#type: Some(AttributeType::INTS),
-        ..Default::default()
-    }
-}
-
-fn text(name: &str, value: &str) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.into()),
-        s: Some(value.into()),
-        r#type: Some(AttributeType::STRING),
-        ..Default::default()
-    }
-}
-
-fn input(name: &str, ty: DataType, rank: usize) -> ValueInfoProto {
-    let shape = TensorShapeProto { dim: (0..rank).map(|_| Dimension::default()).collect() };
-    let tensor = TypeProtoTensor { elem_type: Some(ty), shape: Some(shape) };
-    let ty = TypeProto { tensor_type: Some(tensor), ..TypeProto::default() };
-    ValueInfoProto { name: Some(name.into()), r#type: Some(ty) }
-}
+use crate::graphs::{self, file, input, int, list, text, value};
 
 /// A list of one integer.
 fn constant(name: &str, value: &Value) -> TensorProto {
     let Value::Int32Tensor(list) = value else { panic!("not INT32") };
-    TensorProto {
-        name: Some(name.into()),
-        dims: vec![1],
-        data_type: Some(DataType::INT64),
-        int64_data: list.iter().map(|&value| value.into()).collect(),
-        ..TensorProto::default()
-    }
+    graphs::ints(name, &[1], &list.iter().map(|&value| value.into()).collect::<Vec<i64>>())
 }
 
-/// A model of one node . An input without a name is absent; `constant…` is a constant.
+/// A model of one node. An input without a name is absent; `constant…` is a constant.
 struct Case {
     operator: &'static str,
     inputs: Vec<(&'static str, Value)>,
@@ -77,18 +41,12 @@ impl Case {
         let graph = GraphProto {
             input: given.iter().map(|(name, value)| input(name, ty(value), value.shape().len())).collect(),
             node: vec![node],
-            output: vec![ValueInfoProto { name: Some("y".into()), ..ValueInfoProto::default() }],
+            output: vec![value("y")],
             initializer: constants.map(|(name, value)| constant(name, value)).collect(),
             ..GraphProto::default()
         };
-        let opset_import = vec![OperatorSetIdProto { version: Some(23), ..OperatorSetIdProto::default() }];
-        let model = ModelProto { ir_version: Some(8), graph: Some(graph), opset_import, ..ModelProto::default() };
-        let prepared = plimsoll_onnx::prepare(model.write_buf().expect("written"), &[]).expect("prepared");
-        let engine = ModelOptions::with_all_ops().load(prepared.bytes).map_err(|error| error.to_string())?;
-        let id = |name: &str| engine.node_id(name).expect("an input");
-        let inputs = given.iter().map(|(name, value)| (id(name), ValueOrView::from(value.clone()))).collect();
-        let mut outputs = engine.run(inputs, engine.output_ids(), None).map_err(|error| error.to_string())?;
-        Ok(outputs.remove(0))
+        let given: Vec<_> = given.into_iter().map(|(name, value)| (*name, value.clone())).collect();
+        graphs::run(file(graph, 23), &given)
     }
 
     fn of(operator: &'static str, inputs: Vec<(&'static str, Value)>, attributes: Vec<AttributeProto>) -> Self {

@@ -1,30 +1,20 @@
 //! Models that ONNX does not allow: ONNX's node tests with one thing changed, such as a missing input or an absurd
 //! attribute. Each may be rejected, but nothing may panic.
 //!
-//! The variable `ONNX_NODE_TESTS` names the folder of the node tests (`onnx/backend/test/data/node` in the PyPI package
-//! `onnx`). Every fourth change is tried; with the variable `PLIMSOLL_DAMAGED=all` every one.
+//! Every fourth change is tried; with the variable `PLIMSOLL_DAMAGED=all` every one.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use rten_onnx::onnx::{DataType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
-/// The models, or `None` with a reason. Without `CI`, the test is skipped where they are absent.
+use crate::node_tests;
+
+/// The models with the names of their tests, or `None` where they are absent.
 fn models() -> Option<Vec<(String, Vec<u8>)>> {
-    let folder = std::env::var_os("ONNX_NODE_TESTS").map(PathBuf::from).filter(|path| path.is_dir());
-    let Some(folder) = folder else {
-        assert!(std::env::var_os("CI").is_none(), "ONNX_NODE_TESTS does not name a folder, and CI must not skip");
-        eprintln!("SKIPPED: ONNX_NODE_TESTS does not name a folder");
-        return None;
-    };
-    let mut models = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let test = entry.expect("readable").path();
-        if let Ok(bytes) = std::fs::read(test.join("model.onnx")) {
-            models.push((test.file_name().expect("a name").to_string_lossy().into_owned(), bytes));
-        }
-    }
-    models.sort();
+    let name = |test: &Path| test.file_name().expect("a name").to_string_lossy().into_owned();
+    let folders = node_tests::folders()?;
+    let models: Vec<_> = folders.iter().filter_map(|test| Some((name(test), node_tests::model(test)?))).collect();
     assert!(models.len() > 1_000, "{} models", models.len());
     Some(models)
 }

@@ -1,49 +1,19 @@
 //! The largest values of a run: of models whose sizes follow from branches, loops, sequences, or numbers of the request.
 
 use plimsoll_onnx::{GivenInput, RunPeaks, RunSizes};
-use rten_onnx::onnx::{
-    AttributeProto, AttributeType, DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    ValueInfoProto,
-};
+use rten_onnx::onnx::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 
-fn value(name: &str) -> ValueInfoProto {
-    ValueInfoProto { name: Some(name.into()), ..ValueInfoProto::default() }
-}
+use crate::graphs::{self, body, file, graph, int, text, value};
 
+/// A node of one output.
 fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
-    let names = |names: &[&str]| names.iter().map(|&name| name.into()).collect();
-    NodeProto { op_type: Some(operator.into()), input: names(inputs), output: names(&[output]), ..NodeProto::default() }
-}
-
-fn int(name: &str, value: i64) -> AttributeProto {
-    let (name, r#type) = (Some(name.into()), Some(AttributeType::INT));
-    AttributeProto { name, i: Some(value), r#type, ..AttributeProto::default() }
-}
-
-fn text(name: &str, value: &str) -> AttributeProto {
-    let (name, r#type) = (Some(name.into()), Some(AttributeType::STRING));
-    AttributeProto { name, s: Some(value.into()), r#type, ..AttributeProto::default() }
-}
-
-fn body(name: &str, graph: GraphProto) -> AttributeProto {
-    let (name, r#type) = (Some(name.into()), Some(AttributeType::GRAPH));
-    AttributeProto { name, g: Some(graph), r#type, ..AttributeProto::default() }
+    graphs::node(operator, inputs, &[output])
 }
 
 /// A constant of integers: a scalar, or a list.
 fn ints(name: &str, values: &[i64], is_scalar: bool) -> TensorProto {
-    TensorProto {
-        name: Some(name.into()),
-        dims: if is_scalar { Vec::new() } else { vec![values.len() as i64] },
-        data_type: Some(DataType::INT64),
-        int64_data: values.to_vec(),
-        ..TensorProto::default()
-    }
-}
-
-fn graph(inputs: &[&str], nodes: Vec<NodeProto>, outputs: &[&str], initializer: Vec<TensorProto>) -> GraphProto {
-    let values = |names: &[&str]| names.iter().map(|name| value(name)).collect();
-    GraphProto { input: values(inputs), node: nodes, output: values(outputs), initializer, ..GraphProto::default() }
+    let dims = if is_scalar { Vec::new() } else { vec![values.len() as i64] };
+    graphs::ints(name, &dims, values)
 }
 
 fn with(mut node: NodeProto, attributes: Vec<AttributeProto>) -> NodeProto {
@@ -53,9 +23,7 @@ fn with(mut node: NodeProto, attributes: Vec<AttributeProto>) -> NodeProto {
 
 /// A graph with this version of the standard operator set.
 fn sizes(graph: GraphProto, opset: i64) -> RunSizes {
-    let opset_import = vec![OperatorSetIdProto { version: Some(opset), ..OperatorSetIdProto::default() }];
-    let bytes = ModelProto { graph: Some(graph), opset_import, ..ModelProto::default() }.write_buf().expect("written");
-    RunSizes::of_model(&bytes).expect("a model")
+    RunSizes::of_model(&file(graph, opset)).expect("a model")
 }
 
 /// The name of an input, its shape and its integers.

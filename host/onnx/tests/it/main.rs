@@ -1,0 +1,15 @@
+//! The tests of the crate: what the engine computes for prepared models, and what the crate says about models.
+
+mod checks;
+mod damaged;
+mod engine;
+mod exact;
+mod filled;
+mod graphs;
+mod node_tests;
+mod old;
+mod rows;
+mod run_shapes;
+mod run_size;
+mod shapes;
+mod zeros;
