@@ -32,14 +32,14 @@ impl Served {
 
     /// Starts the binary with `folder` as its working directory.
     pub(crate) fn start_in(folder: &Path, config: &Path) -> Self {
-        let mut child = Command::new(BINARY)
-            .current_dir(folder)
-            .args(["--log", "json", "serve", "--listen", "127.0.0.1:0", "--config"])
-            .arg(config)
-            .env_remove("RUST_LOG")
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        let mut command = Command::new(BINARY);
+        command.current_dir(folder).args(["--log", "json", "serve", "--listen", "127.0.0.1:0", "--config"]);
+        Self::spawn(command.arg(config))
+    }
+
+    /// Starts a server that logs in JSON, and waits until it listens.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.env_remove("RUST_LOG").stderr(Stdio::piped()).spawn().expect("the binary starts");
         let mut lines = BufReader::new(child.stderr.take().expect("piped"));
         let mut log = String::new();
         let url = loop {

@@ -50,7 +50,7 @@ async fn many_chunked_uploads_at_once_are_served() {
     drop(silent);
 }
 
-/// A server cannot tell a client that is gone from one that has only ended its sending direction. The README and
+/// A server cannot tell a client that is gone from one that has only ended its sending direction. `host/docs/http.md` and
 /// `host/docs/protocol.md` say so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_closed_connection_counts_as_a_disconnect() {

@@ -1,4 +1,5 @@
-//! What the README says about `cargo run` is true, and its plugin is complete, has fewer than 30 lines, and works.
+//! What the README says about `cargo run` is true. The plugin of `host/docs/plugins.md` is complete, has fewer than 30
+//! lines, and works.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +9,7 @@ use plimsoll_tests::{Server, TempDir, guests_config};
 /// The first fenced code block in a language.
 fn block<'a>(text: &'a str, language: &str) -> &'a str {
     let start = format!("```{language}\n");
-    let from = text.find(&start).unwrap_or_else(|| panic!("the README has no {start:?}")) + start.len();
+    let from = text.find(&start).unwrap_or_else(|| panic!("the document has no {start:?}")) + start.len();
     &text[from..from + text[from..].find("```").expect("closed")]
 }
 
@@ -31,14 +32,14 @@ fn cargo_run_in_the_repository_starts_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_plugin_in_the_readme_builds_and_serves() {
+async fn the_plugin_in_the_documents_builds_and_serves() {
     let root = root();
-    let readme = std::fs::read_to_string(root.join("README.md")).expect("a README");
-    let source = block(&readme, "rust");
+    let page = std::fs::read_to_string(root.join("host/docs/plugins.md")).expect("a document");
+    let source = block(&page, "rust");
     assert!(source.lines().count() < 30, "{} lines", source.lines().count());
 
     let folder = TempDir::new().expect("a folder");
-    let manifest = block(&readme, "toml").replace("path/to/plimsoll", root.to_str().expect("text"));
+    let manifest = block(&page, "toml").replace("path/to/plimsoll", root.to_str().expect("text"));
     std::fs::create_dir(folder.path().join("src")).expect("made");
     std::fs::write(folder.path().join("Cargo.toml"), manifest).expect("written");
     std::fs::write(folder.path().join("src/lib.rs"), source).expect("written");

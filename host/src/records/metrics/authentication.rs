@@ -3,9 +3,9 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
 
 use super::families::family;
+use super::registry::Registry;
 
 /// The metrics of requests whose credentials were refused.
 pub(super) struct AuthenticationMetrics {

@@ -9,11 +9,12 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
 
 use super::devices::DeviceMetrics;
 use super::families::{Buckets, MakeHistogram, family, histograms, rows, seconds};
 use super::faults::TaskPanics;
+use super::registry::Registry;
 
 /// The name of the tasks that form batches.
 const TASK: &str = "batches";

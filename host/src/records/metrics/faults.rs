@@ -6,9 +6,9 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 
 use super::families::family;
+use super::registry::Registry;
 use crate::base::{file_access, panics, telemetry};
 
 /// The metrics of the host's own faults.

@@ -1,7 +1,7 @@
 //! The metrics of `GET /metrics`, in the OpenMetrics text format.
 //!
 //! Each file has the metrics of one subject. One call (such as `families::family`) declares and registers a metric.
-//! Metric names are part of the public interface (README).
+//! Metric names are part of the public interface (`docs/metrics.md`).
 
 pub mod authentication;
 pub mod batches;

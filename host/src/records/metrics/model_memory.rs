@@ -7,10 +7,11 @@ use plimsoll_runtime::nn::{LoadedModel, MemorySource};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
 use serde::Serialize;
 
 use super::families::family;
+use super::registry::Registry;
 
 /// The memory of all models that are loaded. Clones share the same models.
 #[derive(Clone)]

@@ -4,9 +4,10 @@ use plimsoll_runtime::engine::PoolUsage;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
 
 use super::families::family;
+use super::registry::Registry;
 use crate::base::process::ProcessMemory;
 
 /// The metrics of the process and of the instance pool.

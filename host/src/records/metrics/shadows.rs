@@ -9,9 +9,10 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
 
 use super::families::{Buckets, MakeHistogram, family, histograms, seconds};
+use super::registry::Registry;
 use crate::records::shadow::pair::ChipPair;
 
 /// The metrics of shadow runs.

@@ -8,9 +8,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
 
 use super::families::{Buckets, MakeHistogram, bytes, family, histograms, seconds};
+use super::registry::Registry;
 use crate::records::key::SeriesKey;
 
 /// The metrics of one series of stage runs.
