@@ -3,8 +3,7 @@
 use wasmtime::component::ResourceTableError;
 
 use super::bindings::Failure;
-use super::limits::MAX_RESOURCES;
-use super::poll_limit::TooManyPolled;
+use super::limits::{MAX_POLLED, MAX_RESOURCES};
 use crate::cap::MemoryLimit;
 use crate::lack::Lack;
 use crate::outcome::Outcome;
@@ -38,6 +37,13 @@ pub struct StageError {
 #[derive(Debug, thiserror::Error)]
 #[error("the deadline passed")]
 pub struct DeadlinePassed;
+
+/// Raised if a guest passes too many pollables to one call.
+#[derive(Debug, thiserror::Error)]
+#[error("the plugin waits for {given} pollables in one call of `wasi:io/poll`, {MAX_POLLED} are allowed")]
+pub(super) struct TooManyPolled {
+    pub(super) given: usize,
+}
 
 /// Raised if a stage returns more bytes than its `max_output`.
 #[derive(Debug, thiserror::Error)]

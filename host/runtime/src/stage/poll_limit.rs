@@ -4,15 +4,9 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi_io::bindings::wasi::io::poll::{self, Host, HostPollable};
 use wasmtime_wasi_io::poll::DynPollable;
 
+use super::error::TooManyPolled;
 use super::limits::MAX_POLLED;
 use super::store::StoreState;
-
-/// Raised if a guest passes too many pollables to one call.
-#[derive(Debug, thiserror::Error)]
-#[error("the plugin waits for {given} pollables in one call of `wasi:io/poll`, {MAX_POLLED} are allowed")]
-pub(super) struct TooManyPolled {
-    given: usize,
-}
 
 /// Replaces the functions of `wasi:io/poll`.
 ///

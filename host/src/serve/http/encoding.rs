@@ -134,6 +134,8 @@ pub(super) async fn unpack(
     let packed = reserved.bytes();
     let is_small = body.len() < SMALL;
     let (work, whole) = (Arc::new(Work::default()), body.len() as u64);
+    // A decoder of gzip reads the head of the body when it is made.
+    work.begin(whole);
     let until = limits.deadline.unwrap_or_else(|| Instant::now() + limits.time);
     let body = Packed { body, until, work: Arc::clone(&work) };
     let mut decoder: Box<dyn Read + Send> = match encoding.as_str() {
