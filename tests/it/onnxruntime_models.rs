@@ -204,7 +204,7 @@ async fn values_that_a_model_cannot_take_are_the_callers_fault_and_named() {
         let server = Server::start(&format!(
             "{library}[plugins.echo-postprocess]\nfile = {guest:?}\n[models.m]\nfile = {file:?}\nbackend = \"{backend}\"\n\
              [pipelines.p]\nmodel = \"m\"\n[pipelines.p.preprocess]\nplugin = \"image-preprocess\"\n\
-             config = {{ width = 8, height = 8, max_pixels = 1 }}\n[pipelines.p.chips.cpu]\nplugin = \"infer-native\"\n\
+             config = {{ width = 8, height = 8, input = \"x\", max_pixels = 1 }}\n[pipelines.p.chips.cpu]\nplugin = \"infer-native\"\n\
              [pipelines.p.postprocess]\nplugin = \"echo-postprocess\"\n"
         ))
         .await;
