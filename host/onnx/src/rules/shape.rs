@@ -19,11 +19,12 @@ pub(super) fn pad(node: NodeProto, site: &mut Site) -> Replaced {
 
 /// `Pad` by a reflection, which may not be longer than the value, less its edge: the engine computes other numbers for a
 /// longer one. Where a size is not known, the node fails while it runs.
-fn reflect(mut node: NodeProto, site: &mut Site) -> Replaced {
+fn reflect(node: NodeProto, site: &mut Site) -> Replaced {
     let stated = node.ints("pads").map(<[i64]>::to_vec);
     let pads = stated.or_else(|| Some(site.info(&node, 1).constant?.iter().map(|&pad| pad as i64).collect()));
     let Some(pads) = pads else {
-        return Err(Reason::with_fix("reflects only by constant `pads`", "make the pads constant"));
+        let stated = node.input[1].clone();
+        return Ok(checked_reflection(node, &stated, true, site));
     };
     if pads.iter().any(|&pad| pad < 0) {
         return Err(Reason::with_fix("does not cut off values where it reflects", "use `Slice` for negative pads"));
@@ -36,10 +37,8 @@ fn reflect(mut node: NodeProto, site: &mut Site) -> Replaced {
         match size(at) {
             Some(size) if pad < size => {}
             Some(size) => {
-                return Err(Reason::with_fix(
-                    format!("cannot reflect {pad} elements of a dimension of {size}"),
-                    "use smaller pads",
-                ));
+                let text = format!("cannot reflect {pad} elements of a dimension of {size}");
+                return Err(Reason::with_fix(text, "use smaller pads"));
             }
             None => is_known = false,
         }
@@ -47,24 +46,37 @@ fn reflect(mut node: NodeProto, site: &mut Site) -> Replaced {
     if is_known {
         return keep(node, site);
     }
-    let mut n = |purpose: &str| site.name(purpose);
-    let (shape, ends, twice, missing, number, checked) =
-        (n("shape"), n("shape"), n("shapes"), n("missing"), n("number"), n("checked"));
     // A dimension that is not padded may have any size.
     let least: Vec<i64> = pads.iter().map(|&pad| if pad > 0 { pad } else { -1 }).collect();
     let least = site.ints(&least);
+    Ok(checked_reflection(node, &least, false, site))
+}
+
+/// A reflection that fails while it runs if one of the pads is not smaller than its dimension, or is negative.
+fn checked_reflection(mut node: NodeProto, pads: &str, may_be_negative: bool, site: &mut Site) -> Vec<NodeProto> {
+    let mut n = |purpose: &str| site.name(purpose);
+    let (shape, ends, twice, missing) = (n("shape"), n("shape"), n("shapes"), n("missing"));
+    let (number, negative, below, both, checked) = (n("number"), n("negative"), n("below"), n("both"), n("checked"));
+    let one = site.ints(&[1]);
     let text = format!("{}the value is too small for its reflection at node `{}`", guard::CHECK, title(&node));
     let input = std::mem::replace(&mut node.input[0], checked.clone());
     let mut nodes = vec![
         new("Shape", &[&input], &shape),
         new("Identity", &[&shape], &ends),
         new("Concat", &[&shape, &ends], &twice).with_int("axis", 0),
-        new("Sub", &[&least, &twice], &missing),
-        cast(&missing, DataType::FLOAT, &number),
+        new("Sub", &[pads, &twice], &missing),
     ];
+    if may_be_negative {
+        nodes.extend([
+            new("Neg", &[pads], &negative),
+            new("Sub", &[&negative, &one], &below),
+            new("Concat", &[&missing, &below], &both).with_int("axis", 0),
+        ]);
+    }
+    nodes.push(cast(if may_be_negative { &both } else { &missing }, DataType::FLOAT, &number));
     nodes.extend(guard::check(&number, -1.0, text, &input, &checked, site));
     nodes.push(node);
-    Ok(nodes)
+    nodes
 }
 
 /// `Expand`. The engine panics if it computes a shape with fewer dimensions than the input.

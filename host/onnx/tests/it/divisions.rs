@@ -130,3 +130,21 @@ fn a_reflection_that_is_longer_than_the_value_fails() {
         assert!(numbers(pads(&sizes, &[0, -1, 0, 1]), x(3)).is_err(), "{sizes:?}");
     }
 }
+
+/// As ONNX's node tests have it.
+#[test]
+fn pads_that_a_request_states_are_checked_too() {
+    let node = named("Pad", &["x", "pads"], &["y"], &[]).with(text("mode", "reflect"));
+    let inputs = vec![input("x", DataType::FLOAT, 2), shaped("pads", DataType::INT64, &[Some(4)])];
+    let bytes = model(inputs, vec![node], Vec::new());
+    let run = |pads: [i32; 4]| {
+        let x = Tensor::from_data(&[1, 3], vec![0.0f32, 1.0, 2.0]).into();
+        let pads = Tensor::from_data(&[4], pads.to_vec()).into();
+        run(bytes.clone(), &[("x", x), ("pads", pads)])
+    };
+    let Value::FloatTensor(y) = run([0, 2, 0, 1]).expect("fits") else { panic!("not FLOAT") };
+    assert_eq!(y.iter().copied().collect::<Vec<_>>(), [2.0, 1.0, 0.0, 1.0, 2.0, 1.0]);
+    for pads in [[0, 3, 0, 0], [0, 0, 0, 3], [1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, -1]] {
+        assert!(run(pads).is_err(), "{pads:?}");
+    }
+}
