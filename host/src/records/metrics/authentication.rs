@@ -5,7 +5,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
 use super::families::family;
-use super::registry::Registry;
+use super::named_registry::Registry;
 
 /// The metrics of requests whose credentials were refused.
 pub(super) struct AuthenticationMetrics {

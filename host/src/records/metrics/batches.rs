@@ -14,7 +14,7 @@ use prometheus_client::registry::Unit;
 use super::devices::DeviceMetrics;
 use super::families::{Buckets, MakeHistogram, family, histograms, rows, seconds};
 use super::faults::TaskPanics;
-use super::registry::Registry;
+use super::named_registry::Registry;
 
 /// The name of the tasks that form batches.
 const TASK: &str = "batches";

@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::families::family;
-use super::registry::Registry;
+use super::named_registry::Registry;
 
 /// The metrics of deployments.
 pub(super) struct DeploymentMetrics {

@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::families::family;
-use super::registry::Registry;
+use super::named_registry::Registry;
 
 /// The metrics of the devices of all models. Clones share the same metrics.
 #[derive(Clone)]

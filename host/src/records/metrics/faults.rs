@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::families::family;
-use super::registry::Registry;
+use super::named_registry::Registry;
 use crate::base::{file_access, panics, telemetry};
 
 /// The metrics of the host's own faults.

@@ -10,6 +10,7 @@ mod devices;
 pub mod families;
 pub mod faults;
 pub mod model_memory;
+mod named_registry;
 pub mod process;
 pub mod registry;
 pub mod requests;

@@ -11,7 +11,7 @@ use prometheus_client::registry::Unit;
 use serde::Serialize;
 
 use super::families::family;
-use super::registry::Registry;
+use super::named_registry::Registry;
 
 /// The memory of all models that are loaded. Clones share the same models.
 #[derive(Clone)]

@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
 
 use super::families::family;
-use super::registry::Registry;
+use super::named_registry::Registry;
 use crate::base::process::ProcessMemory;
 
 /// The metrics of the process and of the instance pool.

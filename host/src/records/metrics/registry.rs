@@ -1,14 +1,12 @@
-//! All metrics of the process, and the registry that knows their names.
+//! All metrics of the process.
 
 use plimsoll_runtime::engine::PoolUsage;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Metric, Unit};
 
 use super::authentication::AuthenticationMetrics;
 use super::batches::BatchMetrics;
@@ -16,44 +14,13 @@ use super::deployments::DeploymentMetrics;
 use super::families::Buckets;
 use super::faults::{FaultMetrics, TaskPanics};
 use super::model_memory::ModelMemory;
+use super::named_registry::Registry;
 use super::process::ProcessMetrics;
 use super::requests::RequestMetrics;
 use super::shadows::ShadowMetrics;
 use super::stages::{StageFamilies, StageMetrics};
 use crate::base::process::ProcessMemory;
 use crate::records::key::SeriesKey;
-
-/// The prefix of all names.
-const PREFIX: &str = "plimsoll";
-
-/// The registry of the metrics. It knows all names: the encoder leaves out a family without a series.
-pub(super) struct Registry {
-    encoded: prometheus_client::registry::Registry,
-    names: Vec<String>,
-}
-
-impl Registry {
-    fn new() -> Self {
-        Self { encoded: prometheus_client::registry::Registry::with_prefix(PREFIX), names: Vec::new() }
-    }
-
-    /// Registers a metric without a unit.
-    pub(super) fn register(&mut self, name: &str, help: &str, metric: impl Metric) {
-        self.add_name(name, "", metric.metric_type());
-        self.encoded.register(name, help, metric);
-    }
-
-    /// Registers a metric whose name ends with a unit.
-    pub(super) fn register_with_unit(&mut self, name: &str, help: &str, unit: Unit, metric: impl Metric) {
-        self.add_name(name, &format!("_{}", unit.as_str()), metric.metric_type());
-        self.encoded.register_with_unit(name, help, unit, metric);
-    }
-
-    fn add_name(&mut self, name: &str, unit: &str, metric: MetricType) {
-        let total = if matches!(metric, MetricType::Counter) { "_total" } else { "" };
-        self.names.push(format!("{PREFIX}_{name}{unit}{total}"));
-    }
-}
 
 /// All metrics of the process.
 pub struct Metrics {

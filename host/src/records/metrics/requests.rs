@@ -8,7 +8,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
 use super::families::{Buckets, MakeHistogram, family, histograms, seconds};
-use super::registry::Registry;
+use super::named_registry::Registry;
 
 /// The metrics of requests.
 pub(super) struct RequestMetrics {

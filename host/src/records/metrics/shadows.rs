@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Unit;
 
 use super::families::{Buckets, MakeHistogram, family, histograms, seconds};
-use super::registry::Registry;
+use super::named_registry::Registry;
 use crate::records::shadow::pair::ChipPair;
 
 /// The metrics of shadow runs.

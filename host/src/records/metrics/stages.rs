@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
 use super::families::{Buckets, MakeHistogram, bytes, family, histograms, seconds};
-use super::registry::Registry;
+use super::named_registry::Registry;
 use crate::records::key::SeriesKey;
 
 /// The metrics of one series of stage runs.
