@@ -93,8 +93,9 @@ impl Look {
                 folders.extend(id.ok().map(|id| (folder.to_owned(), id)));
                 continue;
             }
-            // A missing file counts as removed only if the folder is still the one in which the file was found.
-            let reason = match id {
+            // A missing file counts as removed only if the folder is still the one in which the file was found, also after
+            // the file was looked for.
+            let reason = match folder_id(folder) {
                 Ok(id) if folders.get(folder) == Some(&id) => None,
                 Ok(_) => Some(ANOTHER_FOLDER.to_owned()),
                 Err(error) => Some(format!("its folder: {error}")),
@@ -140,6 +141,10 @@ impl Look {
                 is_empty = false;
                 self.add(name, version, &path);
             }
+        }
+        // It was unmounted or replaced meanwhile: files of the list that are missing by now were not removed.
+        if folder_id(folder)? != id {
+            return Err(io::Error::other(ANOTHER_FOLDER));
         }
         if is_empty && had_files && folders.get(folder) != Some(&id) {
             return Err(io::Error::other(ANOTHER_FOLDER));
