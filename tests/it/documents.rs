@@ -168,7 +168,7 @@ fn the_readme_is_short_and_leads_to_every_page() {
     let readme = pages.iter().find(|page| page.name == "README.md").expect("the README");
     let links = links(&readme.text);
     for page in pages.iter().filter(|page| page.name != "README.md") {
-        assert!(links.iter().any(|link| *link == page.name), "the README does not lead to {}", page.name);
+        assert!(links.contains(&page.name), "the README does not lead to {}", page.name);
     }
     for heading in [
         "Install",
