@@ -49,6 +49,12 @@ pub(super) fn resize(mut node: NodeProto, site: &mut Site) -> Replaced {
 pub(super) fn upsample(node: NodeProto, site: &mut Site) -> Replaced {
     let mode = node.text_or("mode", "nearest").to_owned();
     check_rank(&node, &mode, site)?;
+    let stated = node.attribute("scales").map(|scales| scales.floats.iter().any(|&scale| scale < 1.0));
+    let given = || site.info(&node, 1).constant.is_some_and(|scales| scales.iter().any(|&scale| scale < 1.0));
+    if stated.unwrap_or_else(given) {
+        let reason = "`Upsample` only enlarges: each scale is at least 1 (ONNX, `Upsample`)";
+        return Err(Reason::with_fix(reason, "use `Resize` to reduce"));
+    }
     resized(node, &mode, site)
 }
 

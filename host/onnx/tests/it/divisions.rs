@@ -148,3 +148,19 @@ fn pads_that_a_request_states_are_checked_too() {
         assert!(run(pads).is_err(), "{pads:?}");
     }
 }
+
+#[test]
+fn an_upsample_that_reduces_is_rejected() {
+    for (scale, is_right) in [(2.0, true), (0.5, false)] {
+        let node = named("Upsample", &["x", "scales"], &["y"], &[]).with(text("mode", "nearest"));
+        let graph = GraphProto {
+            input: vec![shaped("x", DataType::FLOAT, &[Some(1), Some(1), Some(2), Some(2)])],
+            node: vec![node],
+            output: vec![value("y")],
+            initializer: vec![floats("scales", &[4], &[1.0, 1.0, 2.0, scale])],
+            ..GraphProto::default()
+        };
+        let result = plimsoll_onnx::prepare(file(graph, 9), &[]).map(drop).map_err(|error| error.to_string());
+        assert_eq!(result.is_ok(), is_right, "{result:?}");
+    }
+}
