@@ -3,6 +3,7 @@
 use rten_onnx::onnx::NodeProto;
 
 use super::value::{Rows, Value, free_or_unknown};
+use crate::node;
 
 /// Attention of the standard and of onnxruntime. The first `given` inputs, and masks and caches after them, have the rows
 /// first.
@@ -16,7 +17,8 @@ pub(super) fn attention(node: &NodeProto, inputs: &[&Value], given: usize) -> Ve
     let fits = (0..inputs.len()).filter(|&index| has(index)).all(|index| {
         let input = inputs[index];
         // A mask of the standard with fewer dimensions has no batch: its first axis would be that of the queries.
-        let has_batch = given < 3 || index < given || node.domain.is_some() || input.rank() == Some(4);
+        let has_batch =
+            given < 3 || !node::is_standard(node.domain.as_deref()) || index < given || input.rank() == Some(4);
         let is_row =
             has_batch && input.rows == Rows::Along(0) && input.size(0).is_some() && input.size(0) == query.size(0);
         // A constant that has as many dimensions as a mask must be the same for all rows.

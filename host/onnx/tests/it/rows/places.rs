@@ -157,4 +157,10 @@ fn a_mask_without_a_batch_is_not_one_for_each_row() {
     };
     is_separate(&[0, 2, 3, 4], masked(1));
     is_not_separate(&[0, 2, 3, 4], masked(0));
+    // Exporters also write the standard's domain.
+    for domain in ["", "ai.onnx"] {
+        let mut nodes = masked(0);
+        nodes[1].domain = Some(domain.into());
+        is_not_separate(&[0, 2, 3, 4], nodes);
+    }
 }
