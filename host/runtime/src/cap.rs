@@ -28,7 +28,8 @@ pub struct Meter {
 pub struct Usage {
     /// Linear memory right after instantiation.
     pub initial: u64,
-    /// Highest sum of the store's linear memories. Exact, because linear memory never shrinks.
+    /// Highest sum of the store's linear memories and of its heap of garbage-collected objects, if it has one. Exact, because
+    /// neither ever shrinks.
     pub high_water: u64,
     /// Number of growths, of linear memory or of tensors, that the cap refused.
     pub refused: u64,
@@ -87,7 +88,8 @@ pub struct MemoryLimit {
     pub what: &'static str,
 }
 
-/// Limits the sum of all linear memories of a store.
+/// Limits the sum of all linear memories of a store, and of its heap of garbage-collected objects, which wasmtime grows like
+/// a memory.
 #[derive(Debug)]
 pub struct MemoryCap {
     limit: u64,

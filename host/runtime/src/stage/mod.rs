@@ -3,7 +3,8 @@
 //! - [`bindings`]: the contract, generated from `wit/`. [`call`]: its typed calls.
 //! - [`environment`]: the settings, assets and model of a stage.
 //! - [`store`]: the data of a store, its cap and its deadline. [`linker`]: the host functions that a guest may call.
-//!   [`wasi_nn`]: those of `wasi:nn`. `poll_limit`: those of `wasi:io/poll`. [`guest_output`]: the guest's stdout and stderr as log events.
+//!   [`wasi_nn`]: those of `wasi:nn`. `poll_limit`: those of `wasi:io/poll`.
+//!   [`guest_output`]: the guest's stdout and stderr as log events.
 //! - [`error`]: a stage that failed.
 //! - [`lifecycle`]: the optional `init` of a plugin.
 //! - [`core`]: the part that the three kinds of stage share. [`limits`]: cap, times and output of a stage. [`run`]: one run: instantiate, call, drop.
