@@ -18,6 +18,7 @@ use super::model::Model;
 use super::pipeline::Pipeline;
 use super::plugin::{Plugin, plugins};
 use super::server::Server;
+use super::shown::SourceText;
 use super::tls::Tls;
 use crate::base::bundled;
 use crate::base::files::{self, FileStat};
@@ -78,6 +79,9 @@ pub struct Config {
     /// The metadata of the file just before it was read, so that a later change is not missed.
     #[serde(skip)]
     pub seen: Option<FileStat>,
+    /// The text of the file.
+    #[serde(skip)]
+    pub text: SourceText,
     /// The settings of the command line.
     #[serde(skip)]
     pub overrides: Overrides,

@@ -9,6 +9,7 @@ use plimsoll_runtime::nn::device::UnknownDevice;
 
 use super::error::ConfigError;
 use super::file::{Config, DEMO};
+use super::shown::SourceText;
 use crate::base::files::{read_regular, stat};
 
 /// The most bytes that the configuration may have.
@@ -35,6 +36,7 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let mut config: Self = toml::from_str(text).map_err(|error| ConfigError::new(path, "", error))?;
         config.path = path.to_owned();
+        config.text = SourceText::new(text);
         config.server.listen = config.server.listen.resolved(|path| config.resolve(path));
         config.server.grpc_listen =
             config.server.grpc_listen.as_ref().map(|listen| listen.resolved(|path| config.resolve(path)));

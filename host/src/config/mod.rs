@@ -1,7 +1,8 @@
 //! `plimsoll.toml`: the user's configuration. Every table rejects unknown keys.
 //!
 //! [`file`](mod@file): the whole file and where it came from. `load` reads it, and `checks` finds settings
-//! that parse but are not valid. The other modules have one table each.
+//! that parse but are not valid. `shown`: what its readers
+//! may see. The other modules have one table each.
 
 pub mod admin;
 pub mod auth;
@@ -21,6 +22,7 @@ pub mod plugin;
 pub mod server;
 pub mod shadow;
 mod share;
+pub mod shown;
 pub mod tls;
 
 pub use admin::{Admin, TOKEN_FILE, TOKEN_VARIABLE};
