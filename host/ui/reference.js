@@ -21,15 +21,15 @@ export const reference = {
       const config = hasToken() && has('/v1/config') ? await get('/v1/config') : undefined;
       const models = has('/v1/models') ? (await get('/v1/models')).models : [];
       isRead = true;
-      keep(parts, [['server', [server, document.openapi], versions], ['models', models, chips], ['config', config ?? null, configuration], ['routes', document, routes]]);
+      keep(parts, [['server', [server, document.openapi, config?.versions ?? null], versions], ['models', models, chips], ['config', config ?? null, configuration], ['routes', document, routes]]);
       return false;
     };
   },
 };
 
-const versions = ([server, openapi]) => el('section', { class: 'panel' }, el('h2', {}, 'Server'), el('dl', { class: 'headers' },
+const versions = ([server, openapi, built]) => el('section', { class: 'panel' }, el('h2', {}, 'Server'), el('dl', { class: 'headers' },
   [['Server', server ? `${server.name} ${server.version}` : 'callers have another address'], ['Extensions', (server?.extensions ?? []).join(', ')],
-    ['OpenAPI', openapi]].map(([name, value]) => [el('dt', {}, name), el('dd', {}, value)])));
+    ['OpenAPI', openapi], ...Object.entries(built ?? {})].map(([name, value]) => [el('dt', {}, name), el('dd', {}, value)])));
 
 const chips = (models) => el('section', { class: 'panel' }, el('h2', {}, 'Models and chips'), models.length === 0 ? el('p', {}, 'None.')
   : table('Models', [['Model'], ['Backend'], ['Target'], ['In service'], ['Memory', 'number'], ['Batch', 'number'], ['Nodes by provider']],

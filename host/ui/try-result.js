@@ -91,7 +91,7 @@ function facts(reply, pipeline) {
     const mark = Number(reply.marks[stage]);
     const cap = caps[stage]?.max_memory ?? mark;
     const isAlarm = reply.json?.stage === stage && reply.json?.code === 'memory_limit';
-    return [[stage, el('div', { class: 'small' }, reply.plugins[stage])], `${Number(reply.times[stage] ?? 0).toFixed(2)} ms`,
+    return [[stage, el('div', { class: 'small plugin' }, (reply.plugins[stage] ?? '').split('+')[0])], `${Number(reply.times[stage] ?? 0).toFixed(2)} ms`,
       [bytes(mark), el('div', { class: 'small' }, `of ${bytes(cap)}`)], waterLine({ p50: mark, p99: mark, max: mark, cap, most, isAlarm })];
   });
   return [

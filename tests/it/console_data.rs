@@ -223,6 +223,8 @@ async fn the_configuration_in_force_is_shown_without_secrets() {
     let toml = reply.json()["toml"].as_str().expect("text").to_owned();
     assert!(toml.contains("api_key = \"***\"") && toml.contains("width = 3"), "{toml}");
     assert!(!reply.text.contains("hunter2"), "{}", reply.text);
+    let engine = reply.json()["versions"]["wasmtime"].as_str().expect("a version").to_owned();
+    assert!(semver::Version::parse(&engine).is_ok(), "{engine}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

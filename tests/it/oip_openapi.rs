@@ -18,7 +18,7 @@ async fn oip_the_server_has_exactly_the_routes_and_methods_of_the_document() {
     for (path, item) in paths {
         // The names do not exist, so that the requests change nothing.
         let concrete = path.replace("{model}", "ghost").replace("{version}", "1").replace("{name}", "ghost");
-        let concrete = concrete.replace("{pipeline}", "ghost");
+        let concrete = concrete.replace("{pipeline}", "ghost").replace("{id}", "ghost").replace("{file}", "ghost");
         assert!(!concrete.contains('{'), "{path}");
         let named: Vec<&str> = path.split('{').skip(1).map(|rest| rest.split('}').next().expect("closed")).collect();
         for method in METHODS {

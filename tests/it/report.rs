@@ -201,6 +201,12 @@ async fn top_once_prints_the_report_and_exits() {
     assert_eq!(words("p preprocess tester@unversioned echo ok")[5], "2");
     assert_eq!(words("p preprocess tester@unversioned echo invalid_input")[5], "1");
     assert_eq!(words("p infer echo-infer@unversioned echo ok")[5], "2");
+    assert!(stdout.contains("latest request"), "{stdout}");
+    assert_eq!(
+        stdout.lines().filter(|line| line.contains(" invalid_input ") && line.contains("acme")).count(),
+        2,
+        "{stdout}"
+    );
     let caller = stdout.lines().find(|line| line.starts_with("acme")).expect("the caller");
     assert!(caller.contains("invalid_input 1, ok 2") && caller.contains(" 3 "), "{caller}");
 

@@ -19,6 +19,8 @@ use crate::cli::table;
 
 /// Maximum number of callers that are shown.
 const CALLERS: usize = 10;
+/// Maximum number of the latest requests that are shown.
+const REQUESTS: usize = 10;
 /// The shortest interval. Faster polling would load the server noticeably.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// Time-out of a request to the server, because keys are not read while a request waits.
@@ -76,7 +78,16 @@ impl Top {
         let reply = client.send(reqwest::Method::GET, path, Vec::new()).await?;
         let report = serde_json::from_str(&reply.text).ok().filter(|report: &Value| report["stages"].is_array());
         let shown = client.shown(path);
-        report.ok_or_else(|| Error::Failed(format!("the reply of {shown} is not a memory report; check --server")))
+        let mut report: Value = report
+            .ok_or_else(|| Error::Failed(format!("the reply of {shown} is not a memory report; check --server")))?;
+        // A server of an earlier version does not have this route.
+        let path = format!("/v1/requests?limit={REQUESTS}");
+        if let Ok(reply) = client.send(reqwest::Method::GET, &path, Vec::new()).await
+            && let Ok(mut latest) = serde_json::from_str::<Value>(&reply.text)
+        {
+            report["latest"] = latest["requests"].take();
+        }
+        Ok(report)
     }
 
     /// Shows the report until `q`, Esc or Ctrl-C is pressed. The arrow keys scroll.
@@ -160,7 +171,21 @@ fn lines(report: &Value) -> Vec<Shown> {
     let callers = list(&report["callers"]["by_bytes"]).iter().take(CALLERS).map(caller).collect();
     let title = format!("caller ({})", text(&report["callers"]["header"]));
     shown.extend(table(&[&title, "outcomes", "requests", "bytes", "max"], callers, 2));
+    let latest: Vec<_> = list(&report["latest"]).iter().map(request).collect();
+    if !latest.is_empty() {
+        shown.push(plain(String::new()));
+        let header = ["latest request", "pipeline", "chip", "outcome", "caller", "ms", "highest mark"];
+        shown.extend(table(&header, latest, 5));
+    }
     shown
+}
+
+fn request(row: &Value) -> Vec<String> {
+    let marks = row["stages"].as_array().into_iter().flatten().map(|stage| &stage["high_water"]);
+    let highest = marks.max_by_key(|mark| mark.as_u64()).map_or_else(|| "-".to_owned(), size);
+    let time = row["seconds"].as_f64().map_or_else(|| "-".to_owned(), |seconds| format!("{:.1}", seconds * 1e3));
+    let names = [&row["id"], &row["pipeline"], &row["chip"], &row["outcome"], &row["caller"]].map(text);
+    names.into_iter().chain([time, highest]).collect()
 }
 
 fn stage(row: &Value) -> Vec<String> {

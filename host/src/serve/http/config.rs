@@ -12,12 +12,14 @@ use crate::serve::App;
 use crate::serve::administrator::Administrator;
 use crate::serve::problem::Problem;
 
-/// Returns the configuration in force as TOML, without comments. Secrets are replaced by `***`.
+/// Returns the configuration in force as TOML, without comments, and the versions of the server and its engine. Secrets are
+/// replaced by `***`.
 #[utoipa::path(get, path = "/v1/config", tag = "administration", security(("token" = [])),
-               responses((status = 200, description = "The file, and its content", body = Object),
+               responses((status = 200, description = "The file, its content, and the versions", body = Object),
                          (status = "4XX", description = "Client error", body = Problem,
                           content_type = "application/problem+json")))]
 pub(super) async fn config(State(app): State<Arc<App>>, _: Administrator, _: NoParameters) -> Response {
     let config = Arc::clone(&app.deployments).change(async |_, deployer| deployer.config().clone()).await;
-    Json(json!({ "file": config.path, "toml": config.text.masked() })).into_response()
+    let versions = json!({ "plimsoll": env!("CARGO_PKG_VERSION"), "wasmtime": env!("PLIMSOLL_WASMTIME") });
+    Json(json!({ "file": config.path, "toml": config.text.masked(), "versions": versions })).into_response()
 }

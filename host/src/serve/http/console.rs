@@ -53,7 +53,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 }
 
 /// Returns the console.
-#[utoipa::path(get, path = "/", tag = "console",
+#[utoipa::path(get, operation_id = "console", path = "/", tag = "console",
                responses((status = 200, description = "The page", body = String, content_type = "text/html"),
                          (status = 404, description = "Administration is closed")))]
 async fn page(State(app): State<Arc<App>>, _: NoParameters) -> Result<Response, ServeError> {
@@ -61,7 +61,7 @@ async fn page(State(app): State<Arc<App>>, _: NoParameters) -> Result<Response, 
 }
 
 /// Returns a file of the console.
-#[utoipa::path(get, path = "/console/{file}", tag = "console",
+#[utoipa::path(get, operation_id = "console_file", path = "/console/{file}", tag = "console",
                params(("file" = String, Path, description = "The file")),
                responses((status = 200, description = "The file", body = String),
                          (status = 404, description = "There is no such file, or administration is closed")))]

@@ -24,7 +24,7 @@ use crate::serve::{App, blocking};
 const SHOWN: [&str; 5] = ["conclusion", "leaks", "plugin", "rounds", "samples"];
 
 /// Lists the reports of the leak laboratory in `leak-reports` of the data folder, the newest first, at most 100.
-#[utoipa::path(get, path = "/v1/leaks", tag = "reports", security(("token" = [])),
+#[utoipa::path(get, operation_id = "leak_reports", path = "/v1/leaks", tag = "reports", security(("token" = [])),
                responses((status = 200, description = "The conclusions and the leaks", body = Object),
                          (status = "4XX", description = "Client error", body = Problem,
                           content_type = "application/problem+json")))]
@@ -40,7 +40,7 @@ pub(super) async fn list(
 }
 
 /// Returns a file of a report.
-#[utoipa::path(get, path = "/v1/leaks/{name}/{file}", tag = "reports", security(("token" = [])),
+#[utoipa::path(get, operation_id = "leak_report", path = "/v1/leaks/{name}/{file}", tag = "reports", security(("token" = [])),
                params(("name" = String, Path, description = "The report"),
                       ("file" = String, Path,
                        description = "`report.json`, `growth.svg`, `flame.svg`, `growth.csv` or `retention.dot`")),

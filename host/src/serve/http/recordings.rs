@@ -26,7 +26,7 @@ use crate::serve::{App, blocking};
 const MOST: usize = 200;
 
 /// Lists the recorded inputs, the newest first: `GET /v1/recordings?limit=…`.
-#[utoipa::path(get, path = "/v1/recordings", tag = "reports", security(("token" = [])),
+#[utoipa::path(get, operation_id = "recordings", path = "/v1/recordings", tag = "reports", security(("token" = [])),
                params(("limit" = Option<usize>, Query, description = "The most recordings; default and maximum 200")),
                responses((status = 200, description = "The pipelines that record inputs, and the facts of the recordings", body = Object),
                          (status = "4XX", description = "Client error", body = Problem,
@@ -47,7 +47,7 @@ pub(super) async fn list(
 }
 
 /// Returns a recorded input, byte for byte. It is never shown by a browser as what its caller says that it is.
-#[utoipa::path(get, path = "/v1/recordings/{id}", tag = "reports", security(("token" = [])),
+#[utoipa::path(get, operation_id = "recording", path = "/v1/recordings/{id}", tag = "reports", security(("token" = [])),
                params(("id" = String, Path, description = "The recording")),
                responses((status = 200, description = "The body of the request", body = Vec<u8>,
                           content_type = "application/octet-stream"),
