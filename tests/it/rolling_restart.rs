@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::documents::Page;
-use crate::drain::{Connection, INFER, PATIENCE, READY, Reply};
+use crate::drain::{Connection, INFER, PATIENCE, Reply};
 use crate::process::{Process, Setup};
 
 /// HAProxy in front of hosts. It is killed on drop.

@@ -1,7 +1,6 @@
 //! The limits on requests: byte budgets for bodies, uploads and replies, the number of concurrent requests, the length of
 //! their queue, and the limits for each caller. Permits are released on drop, so every exit path frees the slot.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -16,23 +15,22 @@ use super::held_reply::SlowReplies;
 use crate::config::Config;
 use crate::deploy::ServedPipeline;
 use crate::records::RequestRecord;
-use crate::records::metrics::load::Used;
 
 /// The budget is divided by this number for one connection: it may hold a quarter.
 const CONNECTION_PART: u64 = 4;
 
 /// The limits on requests.
 pub struct Admission {
-    bodies: Arc<ByteBudget>,
-    uploads: Arc<ByteBudget>,
-    replies: Arc<ByteBudget>,
+    pub(super) bodies: Arc<ByteBudget>,
+    pub(super) uploads: Arc<ByteBudget>,
+    pub(super) replies: Arc<ByteBudget>,
     /// The replies whose clients are slow.
     pub(super) slow_replies: Arc<SlowReplies>,
     /// Bytes of bodies that one connection may hold, and bytes of one of them.
     connection: (u64, u64),
     wait: Duration,
     queue_slots: Arc<FairSlots>,
-    run_slots: Arc<FairSlots>,
+    pub(super) run_slots: Arc<FairSlots>,
     max_concurrency: u32,
     /// The limits for each caller.
     pub callers: Arc<CallerLimit>,
@@ -165,17 +163,6 @@ impl Admission {
             self.slow_replies.make_room();
         }
         grown.map_err(|_| Overloaded::Budget("the byte budget for replies (`server.reply_budget`)"))
-    }
-
-    /// The byte budgets by name.
-    pub fn budgets(&self) -> [(&'static str, Used); 3] {
-        let used = |budget: &ByteBudget| Used { used: budget.used(), limit: budget.total() };
-        [("bodies", used(&self.bodies)), ("uploads", used(&self.uploads)), ("replies", used(&self.replies))]
-    }
-
-    /// The requests that run, and those that wait for a slot to run, by pipeline.
-    pub fn requests(&self) -> BTreeMap<Arc<str>, (usize, usize)> {
-        self.run_slots.counts()
     }
 
     /// Takes a queue slot. Keep it until the request ends.
