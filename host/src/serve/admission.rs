@@ -21,16 +21,16 @@ const CONNECTION_PART: u64 = 4;
 
 /// The limits on requests.
 pub struct Admission {
-    bodies: Arc<ByteBudget>,
-    uploads: Arc<ByteBudget>,
-    replies: Arc<ByteBudget>,
+    pub(super) bodies: Arc<ByteBudget>,
+    pub(super) uploads: Arc<ByteBudget>,
+    pub(super) replies: Arc<ByteBudget>,
     /// The replies whose clients are slow.
     pub(super) slow_replies: Arc<SlowReplies>,
     /// Bytes of bodies that one connection may hold, and bytes of one of them.
     connection: (u64, u64),
     wait: Duration,
     queue_slots: Arc<FairSlots>,
-    run_slots: Arc<FairSlots>,
+    pub(super) run_slots: Arc<FairSlots>,
     max_concurrency: u32,
     /// The limits for each caller.
     pub callers: Arc<CallerLimit>,

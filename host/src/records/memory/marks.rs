@@ -135,6 +135,12 @@ impl Marks {
         }
     }
 
+    /// The highest mark of the last ten minutes, `now` seconds after start.
+    pub fn highest_of_ten_minutes(&self, now: u64) -> u64 {
+        let [_, (_, _, ten), _] = WINDOWS;
+        self.coarse.highest(now, ten)
+    }
+
     /// Adds the marks since start to a histogram of pages.
     pub fn add_to(&self, pages: &mut Histogram<u64>) {
         // The histogram resizes itself, so this cannot fail.
@@ -189,13 +195,19 @@ impl Ring {
         }
     }
 
+    fn highest(&self, now: u64, slots: u64) -> u64 {
+        let number = now / self.width;
+        let inside = self.slots.iter().filter(|slot| slot.number + slots > number);
+        inside.map(|slot| slot.max).max().unwrap_or(0)
+    }
+
     fn figures(&self, now: u64, slots: u64) -> Figures {
         let number = now / self.width;
         let inside = || self.slots.iter().filter(|slot| slot.number + slots > number);
         let mut runs: Vec<(u32, u32)> = inside().flat_map(|slot| slot.runs.iter().copied()).collect();
         runs.sort_unstable();
         let count: u64 = runs.iter().map(|(_, runs)| u64::from(*runs)).sum();
-        let max = inside().map(|slot| slot.max).max().unwrap_or(0);
+        let max = self.highest(now, slots);
         let quantile = |q: f64| {
             let rank = ((count as f64 * q).ceil() as u64).max(1);
             let mut below = 0;
@@ -261,6 +273,7 @@ mod tests {
         assert_eq!((later.minute, later.ten_minutes.count), (Figures::default(), 101));
         let later = marks.windows(75 + 600);
         assert_eq!((later.ten_minutes, later.hour.count), (Figures::default(), 101));
+        assert_eq!((marks.highest_of_ten_minutes(75), marks.highest_of_ten_minutes(75 + 600)), (200 * PAGE, 0));
         assert_eq!(marks.windows(75 + 3600).hour, Figures::default());
         assert_eq!(marks.since_start().count, 101);
         // A ring never holds more intervals than its limit.

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::kind::StageKind;
@@ -29,6 +30,7 @@ pub struct Route {
     /// The chip.
     pub chip: Arc<str>,
     seconds: Histogram,
+    queue_seconds: Histogram,
     requests: [OnceLock<Counter>; Outcome::ALL.len()],
     /// A few for each stage: the versions that served since start and are not yet removed.
     stages: RwLock<Vec<Arc<StageSeries>>>,
@@ -67,6 +69,7 @@ impl Route {
             pipeline: pipeline.into(),
             chip: chip.into(),
             seconds: metrics.request_seconds(pipeline, chip),
+            queue_seconds: metrics.queue_seconds(pipeline),
             requests: Default::default(),
             stages: RwLock::default(),
         }
@@ -77,6 +80,11 @@ impl Route {
         self.seconds.observe(seconds);
         let counter = &self.requests[outcome as usize];
         counter.get_or_init(|| metrics.requests(&self.pipeline, &self.chip, outcome)).inc();
+    }
+
+    /// Counts how long a request waited for a slot to run.
+    pub(in crate::records) fn record_queue(&self, time: Duration) {
+        self.queue_seconds.observe(time.as_secs_f64());
     }
 
     /// Returns the series of a stage and creates it if needed.
