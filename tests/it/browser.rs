@@ -94,7 +94,8 @@ impl Browser {
 
     fn try_call(&mut self, method: &str, parameters: Value) -> Result<Value, Value> {
         self.next += 1;
-        let mut message = json!({ "id": self.next, "method": method, "params": parameters });
+        let mut message = json!({ "id": self.next, "method": method });
+        message["params"] = parameters;
         if let Some(session) = &self.session {
             message["sessionId"] = session.as_str().into();
         }

@@ -14,9 +14,10 @@ use crate::documents::{Block, Page, pages, repository};
 use crate::plugin_new::OUTER_BUILD;
 
 /// The pages whose commands are run, each by a test below.
-const RUN: [&str; 9] = [
+const RUN: [&str; 10] = [
     "README.md",
     "host/docs/cli.md",
+    "host/docs/configuration.md",
     "host/docs/deploying.md",
     "host/docs/leaks.md",
     "host/docs/migrating.md",
@@ -246,6 +247,7 @@ fn the_commands_of_deploying_do_what_the_page_says() {
 
 #[test]
 fn the_commands_of_the_other_pages_do_what_they_say() {
+    run_page("host/docs/configuration.md", empty(), &[]);
     run_page("host/docs/leaks.md", empty(), &[]);
     run_page("host/docs/migrating.md", empty(), &[]);
     run_page("host/docs/models.md", empty(), &[]);

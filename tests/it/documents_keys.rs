@@ -36,7 +36,7 @@ fn expected(message: &str) -> BTreeSet<String> {
 }
 
 /// The keys of the first table of the page, by the table of the configuration.
-fn documented(page: &Page) -> BTreeMap<String, BTreeSet<String>> {
+pub(crate) fn documented(page: &Page) -> BTreeMap<String, BTreeSet<String>> {
     let mut tables: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut table = String::new();
     let rows = page.rows();

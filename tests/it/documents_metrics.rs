@@ -8,7 +8,7 @@ use plimsoll_tests::{Server, data};
 use crate::documents::{Page, codes};
 
 /// The names in the first cells of the table, with their labels. Braces in a separate code belong to all names of the cell.
-fn documented(page: &Page) -> Vec<(String, BTreeSet<String>)> {
+pub(crate) fn documented(page: &Page) -> Vec<(String, BTreeSet<String>)> {
     let mut found: Vec<(String, BTreeSet<String>)> = Vec::new();
     for row in page.rows().iter().filter(|row| row[0].starts_with("`plimsoll_")) {
         let first = found.len();
@@ -36,7 +36,8 @@ fn documented(page: &Page) -> Vec<(String, BTreeSet<String>)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_metrics_of_the_documents_are_those_of_the_host() {
     let server = Server::start(DEMO).await;
-    let registered: BTreeSet<String> = server.app.records.metrics.names().iter().cloned().collect();
+    let registered: BTreeSet<String> =
+        server.app.records.metrics.list().iter().map(|metric| metric.name.clone()).collect();
     let page = documented(&Page::read("host/docs/metrics.md"));
     let names: BTreeSet<String> = page.iter().map(|(name, _)| name.clone()).collect();
     assert_eq!(names.len(), page.len(), "a metric has two rows");

@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::drain::{Connection, INFER, PATIENCE, READY, Reply};
+use crate::documents::Page;
+use crate::drain::{Connection, INFER, PATIENCE, Reply};
 use crate::process::{Process, Setup};
 
 /// HAProxy in front of hosts. It is killed on drop.
@@ -33,16 +34,14 @@ fn haproxy(frontend: u16, hosts: &[String]) -> Option<HaProxy> {
         return None;
     };
     let folder = plimsoll_tests::TempDir::new().expect("a folder");
-    let mut config = format!(
-        "global\n  maxconn 1000\ndefaults\n  mode http\n  retries 0\n  timeout connect 5s\n  timeout client 60s\n  \
-         timeout server 60s\n  option http-keep-alive\n  http-reuse always\nfrontend front\n  bind 127.0.0.1:{frontend}\n  \
-         default_backend hosts\nbackend hosts\n  balance roundrobin\n  option httpchk GET {READY}\n  \
-         default-server check inter 100ms fall 1 rise 1\n"
-    );
-    for (at, host) in hosts.iter().enumerate() {
-        config.push_str(&format!("  server host{at} {}\n", host.trim_start_matches("http://")));
-    }
     let file = folder.path().join("haproxy.cfg");
+    let config = shipped(&[frontend, free_port()], hosts);
+    // Without retries, so that no failure is hidden, and with fast checks.
+    let config = config.replace("inter 1s fall 2", "inter 100ms fall 1").replace("retries 3", "retries 0");
+    let kept = |line: &&str| !line.contains("option redispatch") && !line.contains("retry-on");
+    let config: String = config.lines().filter(kept).map(|line| format!("{line}\n")).collect();
+    let config = config.replace("option http-keep-alive", "option http-keep-alive\n    http-reuse always");
+    assert!(config.contains("inter 100ms") && config.contains("retries 0") && !config.contains("retry-on"), "{config}");
     std::fs::write(&file, config).expect("written");
     let child = Command::new(program)
         .args(["-db", "-f"])
@@ -52,6 +51,20 @@ fn haproxy(frontend: u16, hosts: &[String]) -> Option<HaProxy> {
         .spawn()
         .expect("haproxy starts");
     Some(HaProxy { child, _folder: folder })
+}
+
+/// `host/deploy/haproxy/haproxy.cfg` with other ports and these three hosts.
+fn shipped(frontends: &[u16; 2], hosts: &[String]) -> String {
+    let mut config = Page::read("host/deploy/haproxy/haproxy.cfg").text;
+    for (port, frontend) in ["127.0.0.1:8000", "127.0.0.1:8001"].iter().zip(frontends) {
+        assert!(config.contains(port), "{port}");
+        config = config.replace(port, &format!("127.0.0.1:{frontend}"));
+    }
+    for (port, host) in ["127.0.0.1:8081", "127.0.0.1:8082", "127.0.0.1:8083"].iter().zip(hosts) {
+        assert!(config.contains(port), "{port}");
+        config = config.replace(port, host.trim_start_matches("http://"));
+    }
+    config
 }
 
 /// A port that is free now.

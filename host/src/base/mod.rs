@@ -8,6 +8,7 @@
 //! - [`process`]: the memory of the process. [`descriptors`]: the limit of open file descriptors. [`address_space`]:
 //!   the limit of the address space. [`threads`]: the limit of threads. [`allocator`]: returns freed memory to the operating system.
 //! - [`nearest`]: the word that was probably meant. [`object`]: objects of JSON and tables of TOML.
+//! - [`service_manager`]: tells systemd that the server is ready, reloads or stops.
 //! - [`telemetry`]: the log. `line_queue`: the queue of its lines. [`panics`]: counts and logs panics.
 
 pub mod address_space;
@@ -26,6 +27,7 @@ pub mod panics;
 mod path_steps;
 pub mod process;
 pub mod secrets;
+pub mod service_manager;
 pub mod telemetry;
 pub mod threads;
 pub mod watched_files;

@@ -3,8 +3,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
+
+use super::descriptors;
 
 /// Memory in bytes. Values that the operating system does not report are absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -15,6 +18,38 @@ pub struct ProcessMemory {
     pub cgroup_bytes: Option<u64>,
     /// The limit of the cgroup. Absent if it has none.
     pub cgroup_limit_bytes: Option<u64>,
+}
+
+/// What the process uses, besides memory. Values that the operating system does not report are absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessUse {
+    /// CPU time of all threads since the start.
+    pub cpu: Duration,
+    /// Threads.
+    pub threads: Option<u64>,
+    /// Open file descriptors.
+    pub descriptors: Option<u64>,
+    /// The most file descriptors that may be open.
+    pub max_descriptors: Option<u64>,
+}
+
+impl ProcessUse {
+    /// What the process uses now.
+    pub fn now() -> Self {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or(0);
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
+        // Since Linux 6.2 the size of the folder is the number of its entries. The descriptor that reads it does not count.
+        let folder = fs::metadata("/proc/self/fd").map(|folder| folder.len()).ok();
+        let counted = || fs::read_dir("/proc/self/fd").map(|entries| (entries.count() as u64).saturating_sub(1)).ok();
+        Self {
+            cpu: Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), nanoseconds),
+            threads,
+            descriptors: folder.filter(|count| *count > 0).or_else(counted),
+            max_descriptors: descriptors::limit(),
+        }
+    }
 }
 
 /// The resident memory of the process, if the operating system reports it.
@@ -87,6 +122,9 @@ mod tests {
         write("memory.max", "5000\n");
         assert_eq!(cgroup(&root, "0::/of/the/host\n"), Some((Some(4000), Some(5000))));
         fs::remove_dir_all(&root).expect("removed");
+        let used = ProcessUse::now();
+        assert!(used.cpu > Duration::ZERO && used.threads >= Some(1), "{used:?}");
+        assert!(used.descriptors >= Some(3) && used.descriptors <= used.max_descriptors, "{used:?}");
         assert!(process_memory().resident_bytes.is_some_and(|bytes| bytes > 1 << 20));
     }
 }

@@ -1,7 +1,8 @@
 //! The command line. Exit codes: 0 for success, 1 for a failure (`leak`: the plugin leaks), 2 for wrong arguments
 //! (`leak`: also an inconclusive result), 64 for a configuration that cannot be served.
 //!
-//! - `commands`: the list of commands, each in its own file. `run`: parses the arguments and runs the command.
+//! - `commands`: the list of commands, each in its own file. `arguments`: those of the program.
+//!   `run`: parses them and runs the command.
 //! - `error`: exit codes. `output`: what the commands print. `signals`: those that stop the server. `client`:
 //!   requests to a running server.
 //!   `administration`: the options of commands that need its token.
@@ -11,6 +12,7 @@
 //!   tables.
 
 mod administration;
+mod arguments;
 mod client;
 mod commands;
 mod error;

@@ -6,26 +6,15 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use super::arguments::Cli;
 use super::commands::Command;
 use super::error::Error;
 use super::{output, signals};
-use crate::base::telemetry::{self, LogFormat};
-use crate::base::{address_space, descriptors, panics, threads};
+use crate::base::{address_space, descriptors, panics, telemetry, threads};
 
 /// How long the process waits for backend threads after the command. A model run cannot be interrupted, so it may still
 /// be active.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// A WebAssembly-plugin inference host: a fresh, capped instance of every stage for every request.
-#[derive(Debug, Parser)]
-#[command(name = "plimsoll", version, arg_required_else_help = false)]
-struct Cli {
-    /// The format of log lines on stderr; RUST_LOG filters them.
-    #[arg(long, global = true, value_enum, default_value_t, env = "PLIMSOLL_LOG")]
-    log: LogFormat,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
 
 /// Parses the arguments, runs the command, and returns its exit code.
 pub fn main() -> ExitCode {

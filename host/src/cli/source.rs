@@ -1,6 +1,6 @@
 //! The options that name the configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -24,6 +24,11 @@ impl ConfigSource {
     /// The configuration file and the data folder of a server that is already running.
     pub(in crate::cli) fn at(config: Option<PathBuf>, data_dir: Option<PathBuf>) -> Self {
         Self { config, plugins: None, data_dir }
+    }
+
+    /// The configuration file; `None` for the bundled demo.
+    pub(in crate::cli) fn file(&self) -> Option<&Path> {
+        self.config.as_deref()
     }
 
     /// Loads the configuration and applies the overrides of the command line.

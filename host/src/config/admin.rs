@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::listen::Listen;
+use super::texts::Addresses;
 
 /// The environment variable with the administration token, for the server and for the commands that talk to one.
 pub const TOKEN_VARIABLE: &str = "PLIMSOLL_ADMIN_TOKEN";
@@ -13,12 +15,13 @@ pub const TOKEN_VARIABLE: &str = "PLIMSOLL_ADMIN_TOKEN";
 pub const TOKEN_FILE: &str = "admin-token";
 
 /// `[admin]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
     /// The file with the bearer token of administration. If it is not set, the token is read from the environment
     /// variable [`TOKEN_VARIABLE`]; if that is not set either, the server makes one and keeps it in the data folder.
     pub token_file: Option<PathBuf>,
     /// The addresses of administration, reports and metrics. If they are not set, these have the addresses of HTTP.
+    #[schemars(with = "Option<Addresses>")]
     pub listen: Option<Listen>,
 }

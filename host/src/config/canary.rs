@@ -2,18 +2,22 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 
 use super::share::{parse_share, share};
+use super::texts::{Share, share_text};
 
 /// A pipeline's `canary`: a share such as `"5%"`, or a table that also has the rules of the decision.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CanaryRules {
     /// The part of the requests that the new version gets, from 0 to 0.5; written as `"5%"`.
     #[serde(deserialize_with = "share")]
+    #[serde(serialize_with = "share_text")]
+    #[schemars(with = "Share")]
     pub share: f64,
     /// Requests of the new version after which it is promoted; default 1,000.
     #[serde(default = "CanaryRules::default_requests")]
@@ -26,6 +30,17 @@ pub struct CanaryRules {
     /// 1.5.
     #[serde(default = "CanaryRules::default_memory_factor")]
     pub memory_factor: f64,
+}
+
+/// How a canary is written.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) enum CanaryForm {
+    /// Only the share.
+    Share(Share),
+    /// The share and the rules of the decision.
+    Rules(CanaryRules),
 }
 
 impl CanaryRules {

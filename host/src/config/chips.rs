@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use plimsoll_runtime::nn::{Chip, Device};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::pipeline::text_of;
+use super::texts::Scalar;
 
 /// `[chips.NAME]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChipSettings {
     /// The execution provider, for example `openvino` or `tensorrt`.
@@ -20,6 +22,7 @@ pub struct ChipSettings {
     pub device: Option<String>,
     /// Options of the provider.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Scalar>")]
     pub options: BTreeMap<String, toml::Value>,
 }
 

@@ -3,25 +3,34 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::texts::{Size, Time, size};
 
 /// `[deploy]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Deploy {
     /// Number of previous versions of each plugin that stay ready for a rollback.
     pub keep: usize,
     /// How often folders are scanned, for file systems that send no events.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "Time")]
     pub poll: Duration,
     /// If true, a release is only deployed if a restart remembers it.
     pub require_durable: bool,
     /// Maximum size of a component.
+    #[serde(serialize_with = "size")]
+    #[schemars(with = "Size")]
     pub max_plugin: ByteSize,
     /// How long an upload of a component may take.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "Time")]
     pub upload_timeout: Duration,
     /// Maximum bytes of compiled code in the cache; the least recently used code is removed first.
+    #[serde(serialize_with = "size")]
+    #[schemars(with = "Size")]
     pub max_cache: ByteSize,
 }
 

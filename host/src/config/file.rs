@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use plimsoll_runtime::lack::Lack;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::admin::Admin;
 use super::auth::Auth;
@@ -16,9 +17,10 @@ use super::listen::Listen;
 use super::memory::Memory;
 use super::model::Model;
 use super::pipeline::Pipeline;
-use super::plugin::{Plugin, plugins};
+use super::plugin::{Plugin, PluginsForm, plugins};
 use super::server::Server;
-use super::shown::SourceText;
+use super::shown::SettingsInForce;
+use super::texts::Scalar;
 use super::tls::Tls;
 use crate::base::bundled;
 use crate::base::files::{self, FileStat};
@@ -28,7 +30,7 @@ use crate::base::object::{optional_table, table, tables};
 pub const DEMO: &str = include_str!("../../demo/plimsoll.toml");
 
 /// The whole file.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Addresses and limits of the server.
@@ -60,9 +62,11 @@ pub struct Config {
     pub memory: Memory,
     /// Plugins by name: their source and defaults. A plain list of `oci://` references is also allowed.
     #[serde(default, deserialize_with = "plugins")]
+    #[schemars(with = "PluginsForm")]
     pub plugins: BTreeMap<String, Plugin>,
     /// Settings of the libraries that run models.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, BTreeMap<String, Scalar>>")]
     pub backends: Backends,
     /// Devices of execution providers by name.
     #[serde(default, deserialize_with = "tables")]
@@ -79,9 +83,9 @@ pub struct Config {
     /// The metadata of the file just before it was read, so that a later change is not missed.
     #[serde(skip)]
     pub seen: Option<FileStat>,
-    /// The text of the file.
+    /// The settings that were read, with those of the environment.
     #[serde(skip)]
-    pub text: SourceText,
+    pub in_force: SettingsInForce,
     /// The settings of the command line.
     #[serde(skip)]
     pub overrides: Overrides,

@@ -7,26 +7,33 @@ use std::sync::Arc;
 use plimsoll_runtime::nn::Device;
 use plimsoll_runtime::nn::device::UnknownDevice;
 
+use super::environment::Environment;
 use super::error::ConfigError;
 use super::file::{Config, DEMO};
-use super::shown::SourceText;
+use super::shown::SettingsInForce;
 use crate::base::files::{read_regular, stat};
 
 /// The most bytes that the configuration may have.
 const MAX_CONFIG: u64 = 16 << 20;
 
+/// The text of a file, or of the bundled demo if `path` is `None`.
+pub(super) fn read_text(path: Option<&Path>) -> Result<String, ConfigError> {
+    let Some(path) = path else { return Ok(DEMO.to_owned()) };
+    let unreadable = |error: io::Error| ConfigError::new(path, "", format!("cannot be read: {error}"));
+    let bytes = read_regular(path, MAX_CONFIG).map_err(unreadable)?;
+    String::from_utf8(bytes).map_err(|_| unreadable(io::Error::other("it is not UTF-8 text")))
+}
+
 impl Config {
-    /// Reads a file, or the bundled demo if `path` is `None`.
+    /// Reads a file, or the bundled demo if `path` is `None`, and the settings of the environment.
     ///
     /// # Errors
     /// If the file cannot be read or parsed, or a setting is not valid. The error has the line or key.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let Some(path) = path else { return Self::parse(DEMO, Path::new("(bundled demo)")) };
-        let seen = stat(path);
-        let unreadable = |error: io::Error| ConfigError::new(path, "", format!("cannot be read: {error}"));
-        let bytes = read_regular(path, MAX_CONFIG).map_err(unreadable)?;
-        let text = String::from_utf8(bytes).map_err(|_| unreadable(io::Error::other("it is not UTF-8 text")))?;
-        Ok(Self { seen, ..Self::parse(&text, path)? })
+        let seen = path.and_then(stat);
+        let text = read_text(path)?;
+        let path = path.unwrap_or(Path::new("(bundled demo)"));
+        Ok(Self { seen, ..Self::parse_with(&text, path, &Environment::of_process())? })
     }
 
     /// Parses the text of a file; `path` is for messages and relative paths.
@@ -34,9 +41,14 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let mut config: Self = toml::from_str(text).map_err(|error| ConfigError::new(path, "", error))?;
+        Self::parse_with(text, path, &Environment::default())
+    }
+
+    /// As [`Config::parse`], with settings of the environment.
+    fn parse_with(text: &str, path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
+        let mut config = environment.read(text, path)?;
         config.path = path.to_owned();
-        config.text = SourceText::new(text);
+        config.in_force = SettingsInForce::new(text, environment);
         config.server.listen = config.server.listen.resolved(|path| config.resolve(path));
         config.server.grpc_listen =
             config.server.grpc_listen.as_ref().map(|listen| listen.resolved(|path| config.resolve(path)));

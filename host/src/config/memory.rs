@@ -5,18 +5,24 @@ use std::time::Duration;
 
 use axum::http::HeaderName;
 use bytesize::ByteSize;
-use serde::Deserialize;
+use schemars::JsonSchema;
 use serde::de::{Deserializer, Error};
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
+
+use super::texts::{Size, Time, size};
 
 /// Maximum of `top_callers`. With more callers, each would have too few cells of the comparison.
 pub(super) const MAX_CALLERS: usize = 1_000;
 
 /// `[memory]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Memory {
     /// The header that names the caller.
     #[serde(deserialize_with = "header")]
+    #[serde(serialize_with = "header_text")]
+    #[schemars(with = "String")]
     pub caller_header: HeaderName,
     /// How many callers are tracked by bytes, and how many by requests.
     pub top_callers: usize,
@@ -30,15 +36,18 @@ impl Default for Memory {
 
 /// `[pipelines.NAME.record]`: keeps inputs that set a new high-water mark or met a limit. An empty table
 /// is enough.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Record {
     /// Folder of the recordings, relative to the file; default `recordings/NAME` in the data folder.
     pub dir: Option<PathBuf>,
     /// Maximum bytes on disk; the oldest recordings are deleted first.
+    #[serde(serialize_with = "size")]
+    #[schemars(with = "Size")]
     pub max_bytes: ByteSize,
     /// How long a recording is kept.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "Time")]
     pub max_age: Duration,
 }
 
@@ -46,6 +55,10 @@ impl Default for Record {
     fn default() -> Self {
         Self { dir: None, max_bytes: ByteSize::mib(256), max_age: Duration::from_secs(7 * 24 * 60 * 60) }
     }
+}
+
+fn header_text<S: Serializer>(name: &HeaderName, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(name.as_str())
 }
 
 fn header<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderName, D::Error> {

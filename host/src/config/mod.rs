@@ -1,8 +1,9 @@
 //! `plimsoll.toml`: the user's configuration. Every table rejects unknown keys.
 //!
 //! [`file`](mod@file): the whole file and where it came from. `load` reads it, and `checks` finds settings
-//! that parse but are not valid. `shown`: what its readers
-//! may see. The other modules have one table each.
+//! that parse but are not valid. [`environment`]: settings of environment variables. [`effective`]: the
+//! settings with their sources. `secrets`, `shown`: what readers may see. `schema`: the JSON Schema; `texts`: values that
+//! are texts. The other modules have one table each.
 
 pub mod admin;
 pub mod auth;
@@ -11,6 +12,8 @@ pub mod canary;
 mod checks;
 pub mod chips;
 pub mod deploy;
+pub mod effective;
+pub mod environment;
 pub mod error;
 pub mod file;
 pub mod listen;
@@ -19,10 +22,13 @@ pub mod memory;
 pub mod model;
 pub mod pipeline;
 pub mod plugin;
+mod schema;
+mod secrets;
 pub mod server;
 pub mod shadow;
 mod share;
 pub mod shown;
+mod texts;
 pub mod tls;
 
 pub use admin::{Admin, TOKEN_FILE, TOKEN_VARIABLE};

@@ -6,19 +6,23 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use plimsoll_runtime::nn::{BackendName, BatchRules, BatchSizes, Device, HealthRules};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::chips::not_scalar;
 use super::pipeline::text_of;
+use super::texts::{Scalar, Size, Time, optional_size};
 
 /// `[models.NAME]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
     /// The ONNX file, relative to the configuration file.
     pub file: PathBuf,
     /// The library that runs it.
     #[serde(default)]
+    #[serde(serialize_with = "backend_text")]
+    #[schemars(with = "String")]
     pub backend: BackendName,
     /// The device to run on: `cpu`, `cuda`, `cuda:N`, or a name of `[chips]`; default: the CPU.
     pub target: Option<String>,
@@ -35,20 +39,29 @@ pub struct Model {
     pub batch_sizes: Option<Vec<u32>>,
     /// How long the first request of a batch waits for others; default 2 ms.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<Time>")]
     pub max_delay: Option<Duration>,
     /// How many runs in a row the device must fail until the model is taken out of service; default 3.
     pub device_failures: Option<u32>,
     /// How often a model that is out of service is tried again; default 10 s.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<Time>")]
     pub device_retry: Option<Duration>,
     /// The most memory that the model may hold on its device when it is loaded and prepared. By default there is no cap.
+    #[serde(serialize_with = "optional_size")]
+    #[schemars(with = "Option<Size>")]
     pub max_device_memory: Option<ByteSize>,
     /// False serves a model on a device also if its outputs are not those on the CPU.
     #[serde(default = "yes")]
     pub compare_with_cpu: bool,
     /// Options of the execution provider that runs the model.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Scalar>")]
     pub options: BTreeMap<String, toml::Value>,
+}
+
+fn backend_text<S: Serializer>(backend: &BackendName, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(backend.as_str())
 }
 
 fn yes() -> bool {

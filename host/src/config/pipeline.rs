@@ -5,21 +5,24 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::canary::{CanaryRules, canary};
+use super::canary::{CanaryForm, CanaryRules, canary};
 use super::memory::Record;
 use super::shadow::ShadowRules;
+use super::texts::{Setting, Size, Time, optional_size};
 use crate::base::object::{optional_table, table, tables};
 
 /// `[pipelines.NAME]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pipeline {
     /// The name of the model that the infer stages run.
     pub model: Option<String>,
     /// Maximum time of a whole request, including its time in the queue; default 30 s.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<Time>")]
     pub deadline: Option<Duration>,
     /// Maximum number of its requests that run at the same time; default a fair share of `server.max_concurrency`.
     pub max_concurrency: Option<u32>,
@@ -43,6 +46,7 @@ pub struct Pipeline {
     pub sample: Option<PathBuf>,
     /// The share of requests that a new version gets until it is promoted. By default it gets all requests at once.
     #[serde(default, deserialize_with = "canary")]
+    #[schemars(with = "Option<CanaryForm>")]
     pub canary: Option<CanaryRules>,
     /// A chip that also computes a share of the requests, to compare its outputs with those of the chip that answers. By
     /// default there is none.
@@ -62,7 +66,7 @@ impl Pipeline {
 }
 
 /// A stage of a pipeline.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
     /// The plugin's name.
@@ -70,14 +74,20 @@ pub struct Stage {
     /// Overrides the pipeline's model; infer stages only.
     pub model: Option<String>,
     /// The cap for the sum of the stage's linear memories.
+    #[serde(serialize_with = "optional_size")]
+    #[schemars(with = "Option<Size>")]
     pub max_memory: Option<ByteSize>,
     /// Maximum time of one run.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<Time>")]
     pub deadline: Option<Duration>,
     /// Maximum bytes of a reply or a context.
+    #[serde(serialize_with = "optional_size")]
+    #[schemars(with = "Option<Size>")]
     pub max_output: Option<ByteSize>,
     /// The values of the plugin's `wasi:config/store`.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Setting>")]
     pub config: BTreeMap<String, toml::Value>,
     /// Files that the plugin may read: the name that the plugin uses, and the path.
     #[serde(default)]

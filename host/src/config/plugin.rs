@@ -6,28 +6,45 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::Deserialize;
+use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 
+use super::texts::{Size, Time, optional_size};
 use crate::base::object::tables;
 use crate::base::oci::OciReference;
 
 /// `[plugins.NAME]`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plugin {
     /// The component's file, or an `oci://` reference; default `<name>.wasm` or `<name>@<version>.wasm` in the
     /// plugin folder, then the bundled plugins.
     pub file: Option<PathBuf>,
     /// Default cap for stages of this plugin.
+    #[serde(serialize_with = "optional_size")]
+    #[schemars(with = "Option<Size>")]
     pub max_memory: Option<ByteSize>,
     /// Maximum time of `lifecycle.init`, which runs once at deployment; default 30 s.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<Time>")]
     pub init_deadline: Option<Duration>,
     /// Default deadline for stages of this plugin.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<Time>")]
     pub deadline: Option<Duration>,
+}
+
+/// How plugins are written.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) enum PluginsForm {
+    /// References to registries.
+    References(Vec<String>),
+    /// Tables by name.
+    Tables(BTreeMap<String, Plugin>),
 }
 
 /// Reads `[plugins.NAME]` tables, or `plugins = ["oci://…"]`. The name of a plugin from a reference is the last segment

@@ -5,45 +5,64 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use plimsoll_runtime::scheduling::Scheduling;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::listen::Listen;
+use super::texts::{Addresses, Size, Time, size};
 use crate::records::metrics::Buckets;
 
 /// `[server]`.
-#[derive(Debug, Clone, Deserialize, PartialEq)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
     /// The addresses of HTTP.
+    #[schemars(with = "Addresses")]
     pub listen: Listen,
     /// The addresses of gRPC; default the same as HTTP.
+    #[schemars(with = "Option<Addresses>")]
     pub grpc_listen: Option<Listen>,
     /// How long the server continues to serve after SIGTERM, while it reports that it is not ready. In this time a
     /// load balancer stops sending requests.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "Time")]
     pub drain: Duration,
     /// How long running requests may continue after a signal to stop.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "Time")]
     pub grace_period: Duration,
     /// Maximum bytes of one request's body.
+    #[serde(serialize_with = "size")]
+    #[schemars(with = "Size")]
     pub max_body: ByteSize,
     /// Maximum bytes of all bodies that are in memory at the same time.
+    #[serde(serialize_with = "size")]
+    #[schemars(with = "Size")]
     pub body_budget: ByteSize,
     /// How long a body may take to arrive.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "Time")]
     pub body_timeout: Duration,
     /// Minimum bytes per second at which a body must arrive, measured over 10 s; 0 for no minimum.
+    #[serde(serialize_with = "size")]
+    #[schemars(with = "Size")]
     pub body_min_rate: ByteSize,
     /// How long a request waits for bytes if a byte budget is spent; then it is refused with `overloaded`.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "Time")]
     pub budget_wait: Duration,
     /// Maximum bytes of all replies that are being sent.
+    #[serde(serialize_with = "size")]
+    #[schemars(with = "Size")]
     pub reply_budget: ByteSize,
     /// How long a client may read nothing of its reply; then the reply is cut off.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "Time")]
     pub reply_timeout: Duration,
     /// Bytes per second that a client must read of its reply, measured over `reply_timeout`, at most 30 s; 0 for no
     /// minimum. Slower replies are cut off if other replies wait for `reply_budget`.
+    #[serde(serialize_with = "size")]
+    #[schemars(with = "Size")]
     pub reply_min_rate: ByteSize,
     /// Maximum number of open connections; default three quarters of the descriptors that the process may open.
     pub max_connections: Option<u32>,
@@ -63,6 +82,8 @@ pub struct Server {
     /// Maximum number of shadow runs that wait; more are skipped.
     pub max_shadow_queue: u32,
     /// Maximum bytes of the tensors that shadow runs hold; a run that finds no room is skipped.
+    #[serde(serialize_with = "size")]
+    #[schemars(with = "Size")]
     pub shadow_budget: ByteSize,
     /// `coarse` for fewer buckets in the histograms of `/metrics`.
     pub metric_buckets: Buckets,

@@ -1,17 +1,21 @@
 //! A pipeline's `shadow`.
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::share::share;
+use super::texts::{Share, share_text};
 
 /// A pipeline's `shadow`: a chip that also computes a share of the requests, to compare its outputs.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ShadowRules {
     /// The chip.
     pub chip: String,
     /// The part of the requests, from 0 to 1; written as `"1%"`.
     #[serde(deserialize_with = "share")]
+    #[serde(serialize_with = "share_text")]
+    #[schemars(with = "Share")]
     pub share: f64,
 }
 

@@ -61,6 +61,11 @@ impl ConfigFile {
         Self { handled: None, changing: None, is_requested: false, pending: None, wake }
     }
 
+    /// Returns true if the file was read, and its components are being pulled.
+    pub(super) fn is_pulling(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// Looks at the file.
     ///
     /// # Errors

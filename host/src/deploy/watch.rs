@@ -14,6 +14,7 @@ use super::deployments::Deployments;
 use super::scan::{ConfigFile, scan};
 use crate::base::file_access::within_time;
 use crate::base::files::{FolderId, folder_id, stat};
+use crate::base::service_manager;
 use crate::config::Config;
 
 /// How soon the folder is scanned again if a file is still being written.
@@ -55,15 +56,22 @@ async fn watch_once(deployments: Weak<Deployments>) {
     let mut watched: Option<(Vec<WatchedFolder>, Option<RecommendedWatcher>)> = None;
     let mut file = ConfigFile::new(wake.clone());
     let mut next = RESCAN_INTERVAL;
+    // True after the service manager was told of a reload.
+    let mut is_announced = false;
     loop {
         tokio::select! {
             _ = woken.recv() => {}
             () = tokio::time::sleep(next) => {}
-            () = received(hangup.as_mut()) => file.is_requested = true,
+            () = received(hangup.as_mut()) => {
+                file.is_requested = true;
+                is_announced = true;
+                service_manager::reloading();
+            }
         }
         let Some(deployments) = deployments.upgrade() else { return };
-        let wake = wake.clone();
-        (watched, file, next) = deployments
+        let (wake, metrics) = (wake.clone(), Arc::clone(&deployments.serving.records.metrics));
+        let is_written;
+        (watched, file, next, is_written) = deployments
             .build(move |build| {
                 let pending = scan(build, &mut file);
                 let config = build.change(async |_, deployer| deployer.config().clone());
@@ -72,9 +80,15 @@ async fn watch_once(deployments: Weak<Deployments>) {
                     let watcher = start_watcher(wake, wanted.clone());
                     watched = Some((wanted, watcher));
                 }
-                (watched, file, if pending { RESCAN_INTERVAL } else { config.deploy.poll })
+                (watched, file, if pending { RESCAN_INTERVAL } else { config.deploy.poll }, pending)
             })
             .await;
+        metrics.record_scan();
+        // A file that cannot be read is tried again, but the service manager does not wait for that.
+        if is_announced && !is_written && !file.is_pulling() {
+            is_announced = false;
+            service_manager::ready("serving");
+        }
     }
 }
 

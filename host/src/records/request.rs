@@ -145,6 +145,7 @@ impl RequestRecord {
     /// Records how long the request waited in the queue.
     pub fn set_queue_time(&mut self, time: Duration) {
         self.queue_time = time;
+        self.accounting.route.record_queue(time);
     }
 
     /// Keeps the input in memory until the request ends, because only then it is known whether the input is recorded.

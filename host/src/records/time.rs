@@ -8,3 +8,8 @@ use humantime_serde::re::humantime::format_rfc3339_millis;
 pub fn timestamp() -> String {
     format_rfc3339_millis(SystemTime::now()).to_string()
 }
+
+/// Seconds since 1970, for metrics.
+pub fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

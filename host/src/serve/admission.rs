@@ -21,9 +21,9 @@ const CONNECTION_PART: u64 = 4;
 
 /// The limits on requests.
 pub struct Admission {
-    bodies: Arc<ByteBudget>,
-    uploads: Arc<ByteBudget>,
-    replies: Arc<ByteBudget>,
+    pub(super) bodies: Arc<ByteBudget>,
+    pub(super) uploads: Arc<ByteBudget>,
+    pub(super) replies: Arc<ByteBudget>,
     /// The replies whose clients are slow.
     pub(super) slow_replies: Arc<SlowReplies>,
     /// Bytes of bodies that one connection may hold, and bytes of one of them.

@@ -9,6 +9,7 @@ use plimsoll_runtime::engine::Runtime;
 
 use super::access::Access;
 use super::admission::{Admission, Shares};
+use super::connection_limit::ConnectionLimits;
 use super::keys::Keys;
 use super::shadow::Shadows;
 use super::stop::Stopping;
@@ -40,6 +41,8 @@ pub struct App {
     pub tls: Option<Arc<Tls>>,
     /// The addresses of administration, reports and metrics, if they have their own.
     pub admin_listen: Option<Listen>,
+    /// The bounds on open connections.
+    pub(super) connections: ConnectionLimits,
     /// The bound on streams without an end.
     pub(super) streams: Arc<StreamLimit>,
     /// The header that identifies the caller.
@@ -93,6 +96,7 @@ impl App {
             true => Access::kept(&config.data_dir()),
             false => Access::closed("this process keeps nothing in a data folder"),
         });
+        records.metrics.record_start();
         Ok(Self {
             deployments: Arc::new(deployments),
             shadows: Shadows::new(&config.server, &records),
@@ -102,6 +106,7 @@ impl App {
             keys,
             tls,
             admin_listen: config.admin.listen.clone(),
+            connections: ConnectionLimits::new(&config.server),
             streams: StreamLimit::new(config.server.max_streams),
             caller_header: config.memory.caller_header.clone(),
             server: config.server.clone(),

@@ -53,6 +53,11 @@ impl ByteBudget {
         self.total
     }
 
+    /// The bytes that reservations hold.
+    pub fn used(&self) -> u64 {
+        self.total - self.lock().free()
+    }
+
     /// Returns true if a reservation waits for bytes.
     pub(super) fn has_waiting(&self) -> bool {
         self.lock().has_waiting()

@@ -11,6 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::open_connection::{Load, OpenConnection};
 use super::slowness::Slowest;
+use crate::base::descriptors;
+use crate::config::Server;
+use crate::records::metrics::load::Used;
 
 /// Default maximum of connections. An idle connection takes a few kilobytes.
 const MOST: u64 = 16_384;
@@ -33,6 +36,25 @@ pub(super) struct ConnectionLimit {
     slowest: Slowest,
 }
 
+/// The bounds on open connections. Those of administration are separate, so that callers cannot lock administrators out.
+pub(super) struct ConnectionLimits {
+    /// The bound for callers, and for administration if it has no addresses of its own.
+    pub(super) callers: Arc<ConnectionLimit>,
+    /// The bound for the separate addresses of administration.
+    pub(super) administration: Arc<ConnectionLimit>,
+}
+
+impl ConnectionLimits {
+    /// The bounds as configured.
+    pub(super) fn new(server: &Server) -> Self {
+        let Server { max_connections, reply_timeout, .. } = *server;
+        Self {
+            callers: Arc::new(ConnectionLimit::new(max_connections, descriptors::limit(), reply_timeout)),
+            administration: Arc::new(ConnectionLimit::new(Some(ADMINISTRATION), None, reply_timeout)),
+        }
+    }
+}
+
 /// The slot of an open connection, which is free again on drop.
 pub(super) struct ConnectionSlot {
     /// The connection.
@@ -44,14 +66,9 @@ pub(super) struct ConnectionSlot {
 }
 
 impl ConnectionLimit {
-    /// The bound for the separate addresses of administration. Callers cannot use up these connections.
-    pub(super) fn for_administration(reply_timeout: Duration) -> Self {
-        Self::new(Some(ADMINISTRATION), None, reply_timeout)
-    }
-
     /// A bound of `max` connections, or of three quarters of the file descriptors. A reply of which the client reads
     /// nothing for `reply_timeout` does not keep its connection open any more.
-    pub(super) fn new(max: Option<u32>, descriptors: Option<u64>, reply_timeout: Duration) -> Self {
+    fn new(max: Option<u32>, descriptors: Option<u64>, reply_timeout: Duration) -> Self {
         let default = descriptors.map_or(MOST, |descriptors| (descriptors / 4 * 3).clamp(1, MOST));
         let max = max.map_or(default as usize, |max| max as usize).min(Semaphore::MAX_PERMITS);
         Self {
@@ -64,6 +81,11 @@ impl ConnectionLimit {
             is_logged: AtomicBool::new(false),
             slowest: Slowest::new(reply_timeout),
         }
+    }
+
+    /// The open connections, and the most of them.
+    pub(super) fn used(&self) -> Used {
+        Used { used: lock(&self.open).len() as u64, limit: self.max as u64 }
     }
 
     /// Waits until there is room for a connection that has arrived.

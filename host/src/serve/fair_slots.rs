@@ -91,6 +91,16 @@ impl FairSlots {
         }
     }
 
+    /// The slots that are used, and the requests that wait, by user. Users without either are absent.
+    pub fn counts(&self) -> BTreeMap<Arc<str>, (usize, usize)> {
+        let is_waiting = |(_, sender): &&(u64, oneshot::Sender<Slot>)| !sender.is_closed();
+        let state = self.lock();
+        let users = state.users.iter();
+        users
+            .map(|(name, user)| (Arc::clone(name), (user.used, user.waiting.iter().filter(is_waiting).count())))
+            .collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

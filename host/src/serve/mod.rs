@@ -18,6 +18,7 @@
 //!   read, and how fast it reads. `slowness`: which client is the slowest.
 //!   `stream_limit`: the bound on streams without an end.
 //! - [`shadow`]: runs of shadow chips.
+//! - `host_load`: how much of the host is in use, for the metrics.
 //! - `blocking`: work that leaves the async workers.
 //! - [`error`]: the error of a request. [`problem`]: its HTTP reply.
 //! - [`headers`]: the headers of requests and replies.
@@ -44,6 +45,7 @@ pub mod grpc;
 mod handler_panics;
 pub mod headers;
 mod held_reply;
+mod host_load;
 pub mod http;
 pub mod keys;
 mod linger;

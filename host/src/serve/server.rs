@@ -23,7 +23,7 @@ use super::secured::Secured;
 use super::stop::{self, Stop};
 use super::tls::Tls;
 use super::{grpc, http, refresh};
-use crate::base::descriptors;
+use crate::base::service_manager;
 
 /// Pause after a connection could not be accepted, for example because there are no free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -77,9 +77,7 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
         listeners.into_iter().map(move |listener| (listener, router.clone()))
     };
     let callers = with(http_listeners, router).chain(with(grpc_listeners, grpc_router)).collect();
-    let reply_timeout = app.server.reply_timeout;
-    let limit = Arc::new(ConnectionLimit::new(app.server.max_connections, descriptors::limit(), reply_timeout));
-    let admin_limit = Arc::new(ConnectionLimit::for_administration(reply_timeout));
+    let (limit, admin_limit) = (Arc::clone(&app.connections.callers), Arc::clone(&app.connections.administration));
     let group = |endpoints, limit, others| ListenerGroup {
         endpoints,
         first: 0,
@@ -101,6 +99,7 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
         connections.drain();
     }
     app.stopping.begin();
+    service_manager::stopping("running requests may finish");
     let stopping = Arc::clone(&app.stopping);
     let shadows = Arc::clone(&app.shadows);
     drop(app);

@@ -49,6 +49,9 @@ commands! {
     chips::Chips,
     /// Build everything that the configuration names, and report whether it can be served.
     check::Check,
+    /// Show the effective configuration, or its JSON Schema.
+    #[command(subcommand)]
+    config::Config,
     /// Ask a running server whether it is ready: exit code 0 if it is, 1 if not.
     health::Health,
     /// Show the memory report of a running server and keep it up to date.
@@ -58,6 +61,10 @@ commands! {
     key::Key,
     /// Run recorded inputs again, with the same or another version of a plugin.
     replay::Replay,
+    /// Print the completions of a shell.
+    completions::Completions,
+    /// Write the manual pages.
+    man::Man,
 }
 
 impl Default for Command {

@@ -8,6 +8,7 @@ use std::time::Instant;
 use clap::Args;
 use tokio::sync::mpsc;
 
+use crate::base::service_manager;
 use crate::cli::error::Error;
 use crate::cli::signals;
 use crate::cli::source::ConfigSource;
@@ -67,6 +68,7 @@ impl Serve {
         for listener in &admin {
             tracing::info!("listening for administration, reports and metrics on {}", shown(listener));
         }
+        service_manager::ready(&format!("serving {}", app.serving().pipeline_names().join(", ")));
         crate::serve::serve(app, Listeners { http, grpc, admin }, stops)
             .await
             .map_err(|error| Error::Failed(error.to_string()))?;

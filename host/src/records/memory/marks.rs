@@ -130,6 +130,12 @@ impl Marks {
         }
     }
 
+    /// The highest mark of the last ten minutes, `now` seconds after start.
+    pub fn highest_of_ten_minutes(&self, now: u64) -> u64 {
+        let [_, (_, _, ten), _] = WINDOWS;
+        self.coarse.highest(now, ten)
+    }
+
     /// Adds the marks since start to a histogram of pages.
     pub fn add_to(&self, pages: &mut Histogram<u64>) {
         // The histogram resizes itself, so this cannot fail.
@@ -172,13 +178,19 @@ impl Ring {
         }
     }
 
+    fn highest(&self, now: u64, slots: u64) -> u64 {
+        let number = now / self.width;
+        let inside = self.slots.iter().filter(|slot| slot.number + slots > number);
+        inside.map(|slot| slot.max).max().unwrap_or(0)
+    }
+
     fn figures(&self, now: u64, slots: u64) -> Figures {
         let number = now / self.width;
         let inside = || self.slots.iter().filter(|slot| slot.number + slots > number);
         let mut runs: Vec<(u32, u32)> = inside().flat_map(|slot| slot.runs.iter().copied()).collect();
         runs.sort_unstable();
         let count = count(&runs);
-        let max = inside().map(|slot| slot.max).max().unwrap_or(0);
+        let max = self.highest(now, slots);
         let quantile = |q: f64| quantile(&runs, q).min(max);
         Figures { count, max, p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) }
     }
@@ -210,6 +222,7 @@ mod tests {
         assert_eq!((later.minute, later.ten_minutes.count), (Figures::default(), 101));
         let later = marks.windows(75 + 600);
         assert_eq!((later.ten_minutes, later.hour.count), (Figures::default(), 101));
+        assert_eq!((marks.highest_of_ten_minutes(75), marks.highest_of_ten_minutes(75 + 600)), (200 * PAGE, 0));
         assert_eq!(marks.windows(75 + 3600).hour, Figures::default());
         assert_eq!(marks.since_start().count, 101);
         // A ring never holds more intervals than its limit.

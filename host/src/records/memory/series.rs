@@ -31,6 +31,7 @@ pub struct Route {
     /// The chip.
     pub chip: Arc<str>,
     seconds: Histogram,
+    queue_seconds: Histogram,
     requests: [OnceLock<Counter>; Outcome::ALL.len()],
     /// A few for each stage: the versions that served since start and are not yet removed.
     stages: RwLock<Vec<Arc<StageSeries>>>,
@@ -71,6 +72,7 @@ impl Route {
             pipeline: pipeline.into(),
             chip: chip.into(),
             seconds: metrics.request_seconds(pipeline, chip),
+            queue_seconds: metrics.queue_seconds(pipeline),
             requests: Default::default(),
             stages: RwLock::default(),
             history: RouteHistory::default(),
@@ -83,6 +85,11 @@ impl Route {
         self.history.record_request(outcome, duration, now);
         let counter = &self.requests[outcome as usize];
         counter.get_or_init(|| metrics.requests(&self.pipeline, &self.chip, outcome)).inc();
+    }
+
+    /// Counts how long a request waited for a slot to run.
+    pub(in crate::records) fn record_queue(&self, time: Duration) {
+        self.queue_seconds.observe(time.as_secs_f64());
     }
 
     /// Returns the series of a stage and creates it if needed.

@@ -12,6 +12,7 @@ use plimsoll_runtime::stage::StageReport;
 use super::callers::{Caller, Callers};
 use super::series::{Route, StageSeries};
 use crate::records::metrics::Metrics;
+use crate::records::metrics::stage_marks::StageMark;
 
 /// Routes by pipeline, then by chip.
 type Routes = BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Route>>>;
@@ -140,7 +141,29 @@ impl MemoryStats {
                 self.metrics.remove_route(&route.pipeline, &route.chip);
             }
         }
-        routes.retain(|_, chips| !chips.is_empty());
+        for (pipeline, _) in routes.extract_if(.., |_, chips| chips.is_empty()) {
+            self.metrics.remove_pipeline(&pipeline);
+        }
+    }
+
+    /// Sets the metrics of the highest marks at the time `now`.
+    pub fn update_metrics(&self, now: Instant) {
+        let now = self.seconds(now);
+        let mut marks = Vec::new();
+        for route in self.routes() {
+            for stage in route.stages() {
+                let highest = stage.series().map(|(_, series)| series.lock().marks.highest_of_ten_minutes(now)).max();
+                marks.push(StageMark {
+                    pipeline: route.pipeline.to_string(),
+                    chip: route.chip.to_string(),
+                    stage: stage.stage,
+                    plugin: stage.plugin.clone(),
+                    highest: highest.unwrap_or(0),
+                    cap: stage.max_memory.load(Relaxed),
+                });
+            }
+        }
+        self.metrics.set_marks(marks);
     }
 
     /// All routes.

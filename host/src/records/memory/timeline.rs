@@ -129,16 +129,16 @@ impl<I: Interval> Level<I> {
     /// later one.
     fn open_at(&mut self, now: u64) -> &mut I {
         let number = now / self.step.seconds();
-        if self.number.is_none_or(|open| open < number) {
-            if let Some(ended) = self.number.replace(number) {
-                while self.ended.front().is_some_and(|(old, _)| old + self.step.kept() <= number) {
-                    self.ended.pop_front();
-                }
-                if ended + self.step.kept() > number {
-                    self.ended.push_back((ended, self.open.point()));
-                }
-                self.open.clear();
+        if self.number.is_none_or(|open| open < number)
+            && let Some(ended) = self.number.replace(number)
+        {
+            while self.ended.front().is_some_and(|(old, _)| old + self.step.kept() <= number) {
+                self.ended.pop_front();
             }
+            if ended + self.step.kept() > number {
+                self.ended.push_back((ended, self.open.point()));
+            }
+            self.open.clear();
         }
         &mut self.open
     }

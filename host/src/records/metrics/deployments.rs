@@ -1,17 +1,26 @@
 //! The metrics of deployments.
 
+use std::sync::atomic::AtomicU64;
+use std::time::SystemTime;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
+use prometheus_client::registry::Unit;
+
 use super::families::family;
 use super::named_registry::Registry;
+use crate::records::time::unix_seconds;
 
 /// The metrics of deployments.
 pub(super) struct DeploymentMetrics {
     deployments: Family<DeploymentLabels, Counter>,
     reloads: Family<ReloadLabels, Counter>,
+    last_reload_served: Gauge,
+    last_served: Gauge<f64, AtomicU64>,
+    last_scan: Gauge<f64, AtomicU64>,
     unreadable: Gauge,
     failed_scans: Counter,
     not_durable: Gauge,
@@ -43,7 +52,22 @@ impl DeploymentMetrics {
         let help = "1 if a restart would forget a deployment, because the data folder cannot be written to";
         registry.register("deployments_not_durable", help, not_durable.clone());
         registry.register("failed_journal_writes", "Changes that could not be made durable", failed_writes.clone());
+        let last_reload_served = Gauge::default();
+        let help = "1 if the configuration that was read last is served, 0 if it was refused";
+        registry.register("config_last_reload_successful", help, last_reload_served.clone());
+        let mut time = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register_with_unit(name, help, Unit::Seconds, gauge.clone());
+            gauge
+        };
+        let help = "When the configuration that is served was adopted, since 1970";
+        let last_served = time("config_last_served_timestamp", help);
+        let help = "When the plugin folder and the configuration file were scanned last, since 1970";
+        let last_scan = time("last_scan_timestamp", help);
         Self {
+            last_reload_served,
+            last_served,
+            last_scan,
             deployments: family(registry, "deployments", "Deployments of plugins by result", None),
             reloads: family(registry, "config_reloads", "New configurations by result", None),
             unreadable,
@@ -60,6 +84,19 @@ impl DeploymentMetrics {
 
     pub(super) fn record_reload(&self, result: &'static str) {
         self.reloads.get_or_create(&ReloadLabels { result }).inc();
+        self.set_served(result == "served");
+    }
+
+    /// Sets whether the configuration that was read last is served.
+    pub(super) fn set_served(&self, is_served: bool) {
+        self.last_reload_served.set(is_served.into());
+        if is_served {
+            self.last_served.set(unix_seconds(SystemTime::now()));
+        }
+    }
+
+    pub(super) fn record_scan(&self) {
+        self.last_scan.set(unix_seconds(SystemTime::now()));
     }
 
     /// Removes the counters of a plugin that is gone.

@@ -11,7 +11,7 @@ use prometheus_client::registry::Unit;
 use super::named_registry::Registry;
 
 /// How many buckets the histograms have.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Buckets {
     /// Each bucket is twice as large as the one before: about 18 buckets.
@@ -50,6 +50,11 @@ where
     let family = Family::<L, Histogram, MakeHistogram>::new_with_constructor(make);
     register(registry, name, help, unit, family.clone());
     family
+}
+
+/// The value of a gauge.
+pub(super) fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn register(

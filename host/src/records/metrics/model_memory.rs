@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
 use serde::Serialize;
 
-use super::families::family;
+use super::families::{family, gauge};
 use super::named_registry::Registry;
 
 /// The memory of all models that are loaded. Clones share the same models.
@@ -125,7 +125,6 @@ impl ModelMemory {
     pub(super) fn update(&self) {
         let rows = self.rows();
         let mut state = self.state();
-        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let mut series = BTreeSet::new();
         for ModelMemoryRow { model, target, source, bytes, high_water, .. } in rows {
             let labels = Labels { model, target, source };

@@ -1,14 +1,19 @@
 //! The metrics of the process and of the instance pool. They are updated when the metrics are read.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::SystemTime;
+
 use plimsoll_runtime::engine::PoolUsage;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
 
-use super::families::family;
+use super::families::{family, gauge};
 use super::named_registry::Registry;
-use crate::base::process::ProcessMemory;
+use crate::base::process::{ProcessMemory, ProcessUse};
+use crate::records::time::unix_seconds;
 
 /// The metrics of the process and of the instance pool.
 pub(super) struct ProcessMetrics {
@@ -16,6 +21,10 @@ pub(super) struct ProcessMetrics {
     cgroup: Family<CgroupLabels, Gauge>,
     pool_used: Family<PoolLabels, Gauge>,
     pool_unused: Family<PoolLabels, Gauge>,
+    cpu: Counter<f64, AtomicU64>,
+    threads: Gauge,
+    descriptors: Gauge,
+    max_descriptors: Gauge,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -30,6 +39,14 @@ struct PoolLabels {
     what: &'static str,
 }
 
+/// The labels of the metric that identifies the program.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+    os: &'static str,
+    arch: &'static str,
+}
+
 impl ProcessMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let resident = Gauge::default();
@@ -38,7 +55,29 @@ impl ProcessMetrics {
         let cgroup = "Memory of the process's cgroup, and its limit";
         let used = "Slots of the instance pool that are in use";
         let unused = "Bytes that unused slots of the instance pool keep resident";
+        let start = Gauge::<f64, AtomicU64>::default();
+        start.set(unix_seconds(SystemTime::now()));
+        registry.register_with_unit("process_start_time", "When the process started, since 1970", Unit::Seconds, start);
+        let cpu = Counter::default();
+        let help = "CPU time of the process";
+        registry.register_with_unit("process_cpu", help, Unit::Seconds, cpu.clone());
+        let mut plain = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let threads = plain("process_threads", "Threads of the process");
+        let descriptors = plain("process_open_fds", "File descriptors that are open");
+        let max_descriptors = plain("process_max_fds", "The most file descriptors that may be open");
+        let build: Family<BuildLabels, Gauge> = family(registry, "build_info", "The program; always 1", None);
+        let labels =
+            BuildLabels { version: env!("CARGO_PKG_VERSION"), os: std::env::consts::OS, arch: std::env::consts::ARCH };
+        build.get_or_create(&labels).set(1);
         Self {
+            cpu,
+            threads,
+            descriptors,
+            max_descriptors,
             resident,
             cgroup: family(registry, "cgroup_memory", cgroup, Some(Unit::Bytes)),
             pool_used: family(registry, "pool_used", used, None),
@@ -48,7 +87,6 @@ impl ProcessMetrics {
 
     /// Updates the metrics to the given values.
     pub(super) fn set(&self, process: &ProcessMemory, pool: Option<&PoolUsage>) {
-        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let ProcessMemory { resident_bytes, cgroup_bytes, cgroup_limit_bytes } = process;
         if let Some(bytes) = resident_bytes {
             self.resident.set(gauge(*bytes));
@@ -56,6 +94,15 @@ impl ProcessMetrics {
         for (what, bytes) in [("usage", cgroup_bytes), ("limit", cgroup_limit_bytes)] {
             if let Some(bytes) = bytes {
                 self.cgroup.get_or_create(&CgroupLabels { what }).set(gauge(*bytes));
+            }
+        }
+        let ProcessUse { cpu, threads, descriptors, max_descriptors } = ProcessUse::now();
+        self.cpu.inner().store(cpu.as_secs_f64().to_bits(), Relaxed);
+        let counts =
+            [(&self.threads, threads), (&self.descriptors, descriptors), (&self.max_descriptors, max_descriptors)];
+        for (metric, count) in counts {
+            if let Some(count) = count {
+                metric.set(gauge(count));
             }
         }
         let Some(pool) = pool else { return };

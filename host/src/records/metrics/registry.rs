@@ -13,11 +13,13 @@ use super::batches::BatchMetrics;
 use super::deployments::DeploymentMetrics;
 use super::families::Buckets;
 use super::faults::{FaultMetrics, TaskPanics};
+use super::load::{HostLoad, LoadMetrics};
 use super::model_memory::ModelMemory;
-use super::named_registry::Registry;
+use super::named_registry::{MetricDescription, Registry};
 use super::process::ProcessMetrics;
 use super::requests::RequestMetrics;
 use super::shadows::ShadowMetrics;
+use super::stage_marks::{MarkMetrics, StageMark};
 use super::stages::{StageFamilies, StageMetrics};
 use crate::base::process::ProcessMemory;
 use crate::records::key::SeriesKey;
@@ -33,6 +35,8 @@ pub struct Metrics {
     model_memory: ModelMemory,
     shadows: ShadowMetrics,
     faults: FaultMetrics,
+    load: LoadMetrics,
+    marks: MarkMetrics,
     registry: Registry,
 }
 
@@ -49,14 +53,16 @@ impl Metrics {
             batches: BatchMetrics::register(&mut registry, buckets, faults.tasks.clone()),
             model_memory: ModelMemory::register(&mut registry),
             shadows: ShadowMetrics::register(&mut registry, buckets),
+            load: LoadMetrics::register(&mut registry),
+            marks: MarkMetrics::register(&mut registry),
             faults,
             registry,
         }
     }
 
-    /// The names of all metrics as `GET /metrics` shows them, also of those that have no series yet.
-    pub fn names(&self) -> &[String] {
-        &self.registry.names
+    /// All metrics, also those that have no series yet.
+    pub fn list(&self) -> &[MetricDescription] {
+        &self.registry.metrics
     }
 
     /// The metrics of model batches.
@@ -94,6 +100,11 @@ impl Metrics {
         self.requests.seconds(pipeline, chip)
     }
 
+    /// The histogram of the times that requests of a pipeline waited for a slot, in seconds.
+    pub(crate) fn queue_seconds(&self, pipeline: &str) -> Histogram {
+        self.requests.queue_seconds(pipeline)
+    }
+
     /// The metrics of a series.
     pub(crate) fn stage(&self, key: &SeriesKey) -> StageMetrics {
         self.stages.series(key)
@@ -114,6 +125,11 @@ impl Metrics {
         self.requests.remove(pipeline, chip);
     }
 
+    /// Removes the metrics of a pipeline that is gone.
+    pub(crate) fn remove_pipeline(&self, pipeline: &str) {
+        self.requests.remove_pipeline(pipeline);
+    }
+
     /// Removes the number of live instances of a plugin as a stage of a pipeline.
     pub(crate) fn remove_live(&self, pipeline: &str, stage: StageKind, plugin: &str) {
         self.stages.remove_live(pipeline, stage, plugin);
@@ -128,6 +144,17 @@ impl Metrics {
     /// Counts the result of a new configuration: `served` or `refused`.
     pub(crate) fn record_reload(&self, result: &'static str) {
         self.deployments.record_reload(result);
+    }
+
+    /// Records that the configuration of the start is served.
+    pub(crate) fn record_start(&self) {
+        self.deployments.set_served(true);
+        self.deployments.record_scan();
+    }
+
+    /// Records that the plugin folder and the configuration file were scanned.
+    pub(crate) fn record_scan(&self) {
+        self.deployments.record_scan();
     }
 
     /// Removes the counters of a plugin that is gone. Without this, memory would grow with every plugin.
@@ -149,6 +176,16 @@ impl Metrics {
     /// or `wrong`.
     pub(crate) fn record_authentication_failure(&self, realm: &'static str, reason: &'static str) {
         self.authentication.record_failure(realm, reason);
+    }
+
+    /// Sets how much of the host is in use.
+    pub(crate) fn set_load(&self, load: &HostLoad) {
+        self.load.set(load);
+    }
+
+    /// Sets the highest marks of the stages.
+    pub(crate) fn set_marks(&self, marks: Vec<StageMark>) {
+        self.marks.set(marks);
     }
 
     /// Updates the metrics of the process and of models, and returns the text of `GET /metrics`.

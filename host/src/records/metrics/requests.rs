@@ -14,6 +14,7 @@ use super::named_registry::Registry;
 pub(super) struct RequestMetrics {
     requests: Family<RequestLabels, Counter>,
     seconds: Family<PipelineLabels, Histogram, MakeHistogram>,
+    queue_seconds: Family<QueueLabels, Histogram, MakeHistogram>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -29,6 +30,11 @@ struct PipelineLabels {
     chip: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct QueueLabels {
+    pipeline: String,
+}
+
 impl RequestMetrics {
     pub(super) fn register(registry: &mut Registry, buckets: Buckets) -> Self {
         Self {
@@ -37,6 +43,13 @@ impl RequestMetrics {
                 registry,
                 "request_duration",
                 "Duration of a request",
+                Some(Unit::Seconds),
+                seconds(buckets),
+            ),
+            queue_seconds: histograms(
+                registry,
+                "request_queue",
+                "Time that a request waited for a slot to run",
                 Some(Unit::Seconds),
                 seconds(buckets),
             ),
@@ -57,6 +70,16 @@ impl RequestMetrics {
             self.requests.remove(&labels);
         }
         self.seconds.remove(&PipelineLabels { pipeline, chip });
+    }
+
+    /// The histogram of the times that requests of a pipeline waited, in seconds.
+    pub(super) fn queue_seconds(&self, pipeline: &str) -> Histogram {
+        self.queue_seconds.get_or_create_owned(&QueueLabels { pipeline: pipeline.to_owned() })
+    }
+
+    /// Removes the metrics of a pipeline that is gone.
+    pub(super) fn remove_pipeline(&self, pipeline: &str) {
+        self.queue_seconds.remove(&QueueLabels { pipeline: pipeline.to_owned() });
     }
 
     /// The histogram of the durations of a route's requests, in seconds.

@@ -68,6 +68,11 @@ impl Ledger {
         true
     }
 
+    /// The free bytes, with those of the reserve.
+    pub(super) fn free(&self) -> u64 {
+        self.free + self.free_reserve
+    }
+
     /// Returns true if a reservation waits.
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()

@@ -21,5 +21,5 @@ use crate::serve::problem::Problem;
 pub(super) async fn config(State(app): State<Arc<App>>, _: Administrator, _: NoParameters) -> Response {
     let config = Arc::clone(&app.deployments).change(async |_, deployer| deployer.config().clone()).await;
     let versions = json!({ "plimsoll": env!("CARGO_PKG_VERSION"), "wasmtime": env!("PLIMSOLL_WASMTIME") });
-    Json(json!({ "file": config.path, "toml": config.text.masked(), "versions": versions })).into_response()
+    Json(json!({ "file": config.path, "toml": config.in_force.masked(), "versions": versions })).into_response()
 }

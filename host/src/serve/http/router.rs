@@ -1,6 +1,7 @@
 //! The HTTP router.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
@@ -125,6 +126,8 @@ async fn pipelines(State(app): State<Arc<App>>, _: NoParameters) -> Response {
 async fn metrics(State(app): State<Arc<App>>, _: NoParameters, headers: HeaderMap) -> Response {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     app.records.background.set_panics("epoch", app.runtime.epoch_thread().panics);
+    app.records.metrics.set_load(&app.load());
+    app.records.memory.update_metrics(Instant::now());
     let text = app.records.metrics.encode(&process_memory(), app.runtime.pool_usage().as_ref());
     let encoding = encoding::accepted(&headers);
     let pack = move || encoding.and_then(|encoding| Some((encoding, encoding.pack(text.as_bytes())?))).ok_or(text);

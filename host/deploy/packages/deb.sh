@@ -1,0 +1,64 @@
+#!/bin/sh
+# Makes a Debian package from a program: deb.sh PLIMSOLL FOLDER. Needs dpkg-deb.
+set -eu
+program=$1
+out=$2
+here=$(cd "$(dirname "$0")" && pwd)
+version=$("$program" --version | cut -d ' ' -f 2)
+architecture=$(dpkg --print-architecture)
+# The newest version of the C library that the program names.
+glibc=$(LC_ALL=C grep -aoE 'GLIBC_2\.[0-9]+' "$program" | sed 's/GLIBC_//' | sort -uV | tail -n 1)
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+chmod 0755 "$root"
+
+install -D -m 0755 "$program" "$root/usr/bin/plimsoll"
+install -D -m 0644 "$here/../systemd/plimsoll.service" "$root/usr/lib/systemd/system/plimsoll.service"
+install -D -m 0644 "$here/../plimsoll.toml" "$root/etc/plimsoll/plimsoll.toml"
+install -D -m 0644 "$here/../haproxy/haproxy.cfg" "$root/usr/share/doc/plimsoll/examples/haproxy.cfg"
+install -m 0644 "$here"/../../docs/*.md "$root/usr/share/doc/plimsoll/"
+install -m 0644 "$here/../../../LICENSE" "$root/usr/share/doc/plimsoll/copyright"
+for shell in bash:bash-completion/completions/plimsoll zsh:zsh/vendor-completions/_plimsoll \
+    fish:fish/vendor_completions.d/plimsoll.fish; do
+    "$program" completions "${shell%%:*}" > "$root/completions"
+    install -D -m 0644 "$root/completions" "$root/usr/share/${shell#*:}"
+done
+rm "$root/completions"
+"$program" man "$root/usr/share/man/man1"
+gzip -9n "$root"/usr/share/man/man1/*
+
+mkdir "$root/DEBIAN"
+echo /etc/plimsoll/plimsoll.toml > "$root/DEBIAN/conffiles"
+cat > "$root/DEBIAN/control" <<CONTROL
+Package: plimsoll
+Version: $version
+Architecture: $architecture
+Maintainer: The Plimsoll authors <plimsoll@example.org>
+Section: net
+Priority: optional
+Depends: libc6 (>= $glibc), libgcc-s1
+Recommends: ca-certificates
+Installed-Size: $(du -sk "$root" | cut -f 1)
+Description: inference host whose stages are WebAssembly plugins
+ Each request gets a fresh instance of each stage with a memory cap. The host
+ reports the high-water mark of each stage by plugin, chip and outcome.
+CONTROL
+# The service starts when its administrator starts it: systemctl enable --now plimsoll.
+cat > "$root/DEBIAN/postinst" <<'SCRIPT'
+#!/bin/sh
+set -e
+if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload
+    systemctl try-restart plimsoll.service
+fi
+SCRIPT
+cat > "$root/DEBIAN/prerm" <<'SCRIPT'
+#!/bin/sh
+set -e
+if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
+    systemctl disable --now plimsoll.service
+fi
+SCRIPT
+chmod 0755 "$root/DEBIAN/postinst" "$root/DEBIAN/prerm"
+mkdir -p "$out"
+dpkg-deb --root-owner-group --build "$root" "$out/plimsoll_${version}_$architecture.deb"

@@ -1,0 +1,86 @@
+//! The highest marks of the last ten minutes, beside the caps: a histogram is too coarse to show that a mark is near its
+//! cap. The metrics are set when they are read.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use plimsoll_runtime::identity::Identity;
+use plimsoll_runtime::kind::StageKind;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Unit;
+
+use super::families::{family, gauge};
+use super::named_registry::Registry;
+
+/// The highest mark of a version of a plugin, as a stage of a pipeline on a chip.
+pub struct StageMark {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The chip.
+    pub chip: String,
+    /// The kind of stage.
+    pub stage: StageKind,
+    /// The version.
+    pub plugin: Identity,
+    /// The highest mark of the last ten minutes in bytes; 0 without a run.
+    pub highest: u64,
+    /// The cap in bytes.
+    pub cap: u64,
+}
+
+/// The metrics of the highest marks.
+pub(super) struct MarkMetrics {
+    highest: Family<MarkLabels, Gauge>,
+    cap: Family<MarkLabels, Gauge>,
+    /// The series that exist.
+    series: Mutex<BTreeSet<MarkLabels>>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct MarkLabels {
+    pipeline: String,
+    stage: &'static str,
+    plugin: String,
+    version: String,
+    /// The first 12 hexadecimal digits of the SHA-256.
+    digest: String,
+    chip: String,
+}
+
+impl MarkMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let highest = "Highest high-water mark of a stage in the last ten minutes, whatever the outcome";
+        let cap = "Cap of the linear memory of a stage";
+        Self {
+            highest: family(registry, "stage_highest_mark", highest, Some(Unit::Bytes)),
+            cap: family(registry, "stage_memory_cap", cap, Some(Unit::Bytes)),
+            series: Mutex::default(),
+        }
+    }
+
+    /// Sets the metrics. Removes the series that have no mark any more.
+    pub(super) fn set(&self, marks: Vec<StageMark>) {
+        let mut series = BTreeSet::new();
+        for StageMark { pipeline, chip, stage, plugin, highest, cap } in marks {
+            let labels = MarkLabels {
+                pipeline,
+                stage: stage.as_str(),
+                plugin: plugin.name.to_string(),
+                version: plugin.version.to_string(),
+                digest: plugin.digest[..12].to_owned(),
+                chip,
+            };
+            self.highest.get_or_create(&labels).set(gauge(highest));
+            self.cap.get_or_create(&labels).set(gauge(cap));
+            series.insert(labels);
+        }
+        let mut known = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in known.difference(&series) {
+            self.highest.remove(gone);
+            self.cap.remove(gone);
+        }
+        *known = series;
+    }
+}
