@@ -3,8 +3,11 @@
 import { scale, waterLine } from '/console/charts.js';
 import { el, problem, svg, table } from '/console/dom.js';
 import { bytes, percent } from '/console/format.js';
+import { mask } from '/console/masks.js';
 
-const COLOURS = 8;
+// Those of the style sheet.
+const COLOURS = [[255, 176, 0], [76, 201, 240], [255, 93, 143], [158, 240, 26], [199, 125, 255], [255, 123, 0], [45, 212, 191],
+  [248, 243, 43]];
 
 export function shownReply(reply, pipeline, picture) {
   const { json } = reply;
@@ -42,8 +45,8 @@ function boxes(found, { width, height }, picture) {
   const draw = (threshold) => {
     const kept = found.filter(({ score }) => score === undefined || score >= threshold);
     overlay.setAttribute('aria-label', `${kept.length} of ${found.length} shown`);
-    overlay.replaceChildren(...kept.flatMap((item, at) => shapes(item, at % COLOURS, line)));
-    list.replaceChildren(...kept.map((item, at) => el('li', { class: `colour${at % COLOURS}` },
+    overlay.replaceChildren(...kept.flatMap((item, at) => shapes(item, at % COLOURS.length, line)));
+    list.replaceChildren(...kept.map((item, at) => el('li', { class: `colour${at % COLOURS.length}` },
       el('strong', {}, item.label), item.score !== undefined && ` ${percent(item.score)}`,
       el('small', {}, item.box ? ` ${item.box.map((corner) => Math.round(corner)).join(', ')}` : '',
         item.area === undefined ? '' : ` ${item.area} pixels`))));
@@ -55,10 +58,11 @@ function boxes(found, { width, height }, picture) {
     draw(Number(slider.value));
   } });
   const value = el('span', {}, '0');
+  const isMask = found.some(({ rle }) => rle !== undefined);
   const hasScores = found.some(({ score }) => score !== undefined);
   draw(0);
   return [
-    el('div', { class: 'canvas' }, image(picture), overlay),
+    el('div', { class: 'canvas' }, image(picture), isMask && mask(found, width, height, COLOURS), overlay),
     hasScores && el('label', { class: 'slider' }, 'Score at least ', value, slider, shown),
     found.length === 0 ? el('p', {}, 'Nothing was found.') : list,
   ];

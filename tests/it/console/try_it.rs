@@ -97,3 +97,55 @@ async fn boxes_are_drawn_at_the_pixels_of_the_image() {
     assert_eq!(browser.eval("document.querySelectorAll('.boxes rect').length"), 1);
     check_clean(&mut browser, &server);
 }
+
+/// The mask of a segment lies over the pixels of its class, in both forms of the reply.
+#[tokio::test(flavor = "multi_thread")]
+async fn masks_are_drawn_over_the_pixels_of_their_class() {
+    let folder = TempDir::new().expect("a folder");
+    // Class 1 has the right half of the image.
+    let half: Vec<f32> = (0..16).map(|place| if place % 4 < 2 { 0.0 } else { 2.0 }).collect();
+    let model = plimsoll_tests::onnx::Onnx::new(13)
+        .input("image", &[1, 1, 8, 8].map(Some))
+        .floats("zero", &[], &[0.0])
+        .floats("s", &[1, 2, 4, 4], &[vec![1.0; 16], half].concat())
+        .node("ReduceSum", &["image"], "sum", &[("keepdims", 0)])
+        .node("Mul", &["sum", "zero"], "nothing", &[])
+        .node("Add", &["nothing", "s"], "scores", &[])
+        .output("scores", &[1, 2, 4, 4].map(Some));
+    std::fs::write(folder.path().join("halves.onnx"), model.bytes()).expect("written");
+    let picture = folder.path().join("picture.png");
+    image::RgbImage::from_pixel(400, 200, image::Rgb([0, 0, 0])).save(&picture).expect("written");
+    let pipeline = |format: &str| {
+        format!(
+            "[pipelines.{format}]\nmodel = \"halves\"\n[pipelines.{format}.preprocess]\nplugin = \"image-preprocess\"\n\
+             config = {{ width = 8, height = 8, channels = \"gray\" }}\n[pipelines.{format}.chips.native]\n\
+             plugin = \"infer-native\"\n[pipelines.{format}.postprocess]\nplugin = \"segment-postprocess\"\n\
+             config = {{ format = \"{format}\" }}\n"
+        )
+    };
+    let model = format!("[models.halves]\nfile = {:?}\n", folder.path().join("halves.onnx"));
+    let formats = ["rle", "polygons", "png"];
+    let server = Server::start(&(model + &formats.map(pipeline).concat())).await;
+    let Some(mut browser) = Browser::start() else { return };
+    browser.open(&format!("{}/#/try", server.url));
+    for format in formats {
+        browser.find("combobox", "Pipeline");
+        browser.eval(&format!("pipeline.value = '{format}'; pipeline.dispatchEvent(new Event('change'))"));
+        choose(&mut browser, &picture);
+        browser.wait_for_text(&format!("/v1/pipelines/{format}/infer"));
+        let is_loaded = "document.querySelector('.canvas img').naturalWidth === 400";
+        browser.wait("the image is loaded", |browser| (browser.eval(is_loaded) == true).then_some(()));
+        browser.eval("document.querySelector('.canvas').scrollIntoView()");
+        let place = "(({ left, top, width }) => [left, top, width])(document.querySelector('.canvas img').getBoundingClientRect())";
+        let place = browser.eval(place);
+        let shown = image::load_from_memory(&browser.screenshot()).expect("a picture").to_rgb8();
+        let at = |x: f64| {
+            let corner = |at: usize| place[at].as_f64().expect("a number");
+            let scale = corner(2) / 400.0;
+            shown.get_pixel((corner(0) + x * scale) as u32, (corner(1) + 60.0 * scale) as u32).0
+        };
+        assert!(at(300.0).iter().any(|part| *part > 60), "{format}: {:?}", at(300.0));
+        assert!(at(100.0).iter().all(|part| *part < 20), "{format}: {:?}", at(100.0));
+    }
+    check_clean(&mut browser, &server);
+}

@@ -37,6 +37,7 @@ const FILES: &[(&str, &str)] = &files![
     "dom.js",
     "format.js",
     "icon.svg",
+    "masks.js",
     "overview.js",
     "recordings.js",
     "reference.js",

@@ -1,0 +1,38 @@
+// Masks of segments in the compressed form of COCO.
+
+import { el } from '/console/dom.js';
+
+// The lengths of the runs, alternately outside and inside of the segment, by columns.
+export function runs(counts) {
+  const lengths = [];
+  for (let at = 0; at < counts.length;) {
+    let [value, bits, code] = [0, 0, 0];
+    do {
+      code = counts.charCodeAt(at++) - 48;
+      value |= (code & 31) << bits;
+      bits += 5;
+    } while (code & 32 && at < counts.length);
+    if (code & 16) value |= -1 << bits;
+    lengths.push(lengths.length > 2 ? value + lengths[lengths.length - 2] : value);
+  }
+  return lengths;
+}
+
+// A picture of the segments over the image. `colours` are `[red, green, blue]` in turn.
+export function mask(segments, width, height, colours) {
+  const canvas = el('canvas', { class: 'mask', width, height, role: 'img', 'aria-label': `The masks of ${segments.length} segments` });
+  const context = canvas.getContext('2d');
+  const picture = context.createImageData(width, height);
+  segments.forEach(({ rle }, at) => {
+    let place = 0;
+    runs(rle.counts).forEach((length, turn) => {
+      for (const end = place + length; place < end; place += 1) {
+        if (turn % 2 === 0) continue;
+        const pixel = 4 * ((place % height) * width + Math.floor(place / height));
+        picture.data.set([...colours[at % colours.length], 255], pixel);
+      }
+    });
+  });
+  context.putImageData(picture, 0, 0);
+  return canvas;
+}
