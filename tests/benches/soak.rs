@@ -1,6 +1,7 @@
 //! A million requests, half of them malformed, while plugins are deployed, rolled back and reloaded:
 //! `cargo bench --bench soak`. The number of requests can be set, `PLIMSOLL_SOAK=100000`, and the
-//! number of requests between two changes, `PLIMSOLL_SOAK_EVERY=1000`.
+//! number of requests between two changes, `PLIMSOLL_SOAK_EVERY=1000`. `PLIMSOLL_SOAK_WITHOUT=deadline,trap` leaves out
+//! kinds of requests.
 //!
 //! Before that, a fifth as many requests without changes show what malformed requests cost the good ones. The aim is a p99
 //! of good requests of at most 1.5 times that of a quiet server.

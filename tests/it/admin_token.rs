@@ -24,6 +24,13 @@ async fn without_a_token_administration_is_closed_on_the_loopback_interface_too(
         ("GET", "/v1/plugins/stamp"),
         ("GET", "/v1/memory"),
         ("GET", "/v1/memory/compare?by=chip"),
+        ("GET", "/v1/memory/series"),
+        ("GET", "/v1/requests"),
+        ("GET", "/v1/config"),
+        ("GET", "/v1/leaks"),
+        ("GET", "/v1/leaks/report/report.json"),
+        ("GET", "/v1/recordings"),
+        ("GET", "/v1/recordings/018bcfe5-6800-7000-8000-000000000000"),
         ("POST", "/v2/repository/models/p/unload"),
         ("POST", "/v2/repository/models/p/load"),
         // Without the token, the reply does not say that a parameter is wrong.
@@ -68,7 +75,7 @@ async fn without_a_token_administration_is_closed_on_the_loopback_interface_too(
         let line = metrics.lines().find_map(|line| line.strip_prefix(&*name));
         line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse::<u32>().expect("a number")
     };
-    assert_eq!((count("missing"), count("wrong")), (23, 11));
+    assert_eq!((count("missing"), count("wrong")), (37, 18));
 }
 
 #[test]
@@ -160,6 +167,13 @@ async fn administration_reports_and_metrics_can_have_a_port_of_their_own() {
         ("GET", "/v1/plugins/tester"),
         ("GET", "/v1/memory"),
         ("GET", "/v1/memory/compare?by=chip"),
+        ("GET", "/v1/memory/series"),
+        ("GET", "/v1/requests"),
+        ("GET", "/v1/config"),
+        ("GET", "/v1/leaks"),
+        ("GET", "/v1/leaks/report/report.json"),
+        ("GET", "/v1/recordings"),
+        ("GET", "/v1/recordings/018bcfe5-6800-7000-8000-000000000000"),
         ("GET", "/metrics"),
         ("POST", "/v2/repository/models/p/load"),
     ] {

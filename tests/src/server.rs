@@ -11,7 +11,16 @@ use tempfile::TempDir;
 use crate::shared_cache;
 
 /// The routes that need the token of administration.
-const ADMINISTRATION: [&str; 4] = ["/v1/plugins", "/v1/memory", "/v1/chips", "/v2/repository/models"];
+const ADMINISTRATION: [&str; 8] = [
+    "/v1/plugins",
+    "/v1/memory",
+    "/v1/chips",
+    "/v1/config",
+    "/v1/leaks",
+    "/v1/requests",
+    "/v1/recordings",
+    "/v2/repository/models",
+];
 
 /// A server in this process, on a free port of the loopback interface.
 pub struct Server {

@@ -19,7 +19,7 @@ pub fn ready(status: &str) {
 pub fn reloading() {
     // The time tells the service manager which reload ended.
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let microseconds = time.tv_sec * 1_000_000 + i64::from(time.tv_nsec) / 1_000;
+    let microseconds = time.tv_sec * 1_000_000 + time.tv_nsec / 1_000;
     notify(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}\nSTATUS=reading the configuration again"));
 }
 

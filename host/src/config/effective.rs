@@ -9,6 +9,7 @@ use super::environment::{Environment, Variable};
 use super::error::ConfigError;
 use super::file::Config;
 use super::load::read_text;
+use super::secrets::masked;
 use crate::base::defaults;
 
 /// A setting that a server would use.
@@ -45,13 +46,6 @@ impl fmt::Display for SettingSource {
         }
     }
 }
-
-/// What stands instead of a secret.
-const MASK: &str = "***";
-/// Words in the names of settings that are secrets.
-const SECRET: [&str; 6] = ["secret", "password", "passwd", "token", "credential", "key"];
-/// The parts of the file whose keys others choose, so a secret may be among them.
-const FOREIGN: [&str; 3] = ["config", "options", "backends"];
 
 impl Config {
     /// The settings that a server would use with this configuration, each with its source.
@@ -132,57 +126,5 @@ fn flatten(key: &mut Vec<String>, value: &Value, each: &mut impl FnMut(&[String]
         }
         Value::Table(_) => {}
         value => each(key, value),
-    }
-}
-
-/// Masks secrets: values of plugins, options and backends whose names say so, and passwords in addresses.
-fn masked(key: &[String], value: &Value) -> Value {
-    let is_foreign = key.iter().any(|part| FOREIGN.contains(&part.as_str()));
-    let name = key.last().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
-    if is_foreign && SECRET.iter().any(|word| name.contains(word)) {
-        return MASK.into();
-    }
-    match value {
-        Value::String(text) => without_password(text).into(),
-        Value::Array(items) => items.iter().map(|item| masked(key, item)).collect::<Vec<_>>().into(),
-        Value::Table(table) => {
-            let inner = |(name, value): (&String, &Value)| {
-                let key: Vec<String> = key.iter().chain([name]).cloned().collect();
-                (name.clone(), masked(&key, value))
-            };
-            Value::Table(table.iter().map(inner).collect())
-        }
-        other => other.clone(),
-    }
-}
-
-/// Masks what stands between `://` and `@` in an address.
-fn without_password(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let host = rest.split('/').next().unwrap_or(rest);
-    match host.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://{MASK}@{host}{}", &rest[rest.find('/').unwrap_or(rest.len())..]),
-        None => text.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_masked_and_digests_are_not() {
-        let key = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
-        for (name, value, wanted) in [
-            ("pipelines.p.preprocess.config.api_key", "abc", "***"),
-            ("pipelines.p.preprocess.config.Password", "abc", "***"),
-            ("pipelines.p.preprocess.config.width", "abc", "abc"),
-            ("tls.key", "key.pem", "key.pem"),
-            ("admin.token_file", "token", "token"),
-            ("plugins.p.file", "oci://me:secret@example.org/a@sha256:12", "oci://***@example.org/a@sha256:12"),
-            ("plugins.p.file", "oci://example.org/a@sha256:12", "oci://example.org/a@sha256:12"),
-        ] {
-            assert_eq!(masked(&key(name), &value.into()), Value::from(wanted), "{name}");
-        }
     }
 }

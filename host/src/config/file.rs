@@ -19,6 +19,7 @@ use super::model::Model;
 use super::pipeline::Pipeline;
 use super::plugin::{Plugin, PluginsForm, plugins};
 use super::server::Server;
+use super::shown::SettingsInForce;
 use super::texts::Scalar;
 use super::tls::Tls;
 use crate::base::bundled;
@@ -82,6 +83,9 @@ pub struct Config {
     /// The metadata of the file just before it was read, so that a later change is not missed.
     #[serde(skip)]
     pub seen: Option<FileStat>,
+    /// The settings that were read, with those of the environment.
+    #[serde(skip)]
+    pub in_force: SettingsInForce,
     /// The settings of the command line.
     #[serde(skip)]
     pub overrides: Overrides,

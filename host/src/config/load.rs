@@ -10,6 +10,7 @@ use plimsoll_runtime::nn::device::UnknownDevice;
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::file::{Config, DEMO};
+use super::shown::SettingsInForce;
 use crate::base::files::{read_regular, stat};
 
 /// The most bytes that the configuration may have.
@@ -47,6 +48,7 @@ impl Config {
     fn parse_with(text: &str, path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
         let mut config = environment.read(text, path)?;
         config.path = path.to_owned();
+        config.in_force = SettingsInForce::new(text, environment);
         config.server.listen = config.server.listen.resolved(|path| config.resolve(path));
         config.server.grpc_listen =
             config.server.grpc_listen.as_ref().map(|listen| listen.resolved(|path| config.resolve(path)));

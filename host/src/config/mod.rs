@@ -2,8 +2,8 @@
 //!
 //! [`file`](mod@file): the whole file and where it came from. `load` reads it, and `checks` finds settings
 //! that parse but are not valid. [`environment`]: settings of environment variables. [`effective`]: the
-//! settings with their sources. `schema`: the JSON Schema; `texts`: values that are texts. The other modules have one
-//! table each.
+//! settings with their sources. `secrets`, `shown`: what readers may see. `schema`: the JSON Schema; `texts`: values that
+//! are texts. The other modules have one table each.
 
 pub mod admin;
 pub mod auth;
@@ -23,9 +23,11 @@ pub mod model;
 pub mod pipeline;
 pub mod plugin;
 mod schema;
+mod secrets;
 pub mod server;
 pub mod shadow;
 mod share;
+pub mod shown;
 mod texts;
 pub mod tls;
 

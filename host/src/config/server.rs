@@ -90,6 +90,8 @@ pub struct Server {
     /// True if long runs share the cores so that short runs stay fast. Set it to false to find out if this causes a
     /// latency problem.
     pub fair_scheduling: bool,
+    /// True if the server has the console, a page for the people who operate it.
+    pub console: bool,
 }
 
 impl Server {
@@ -127,6 +129,7 @@ impl Default for Server {
             shadow_budget: ByteSize::mib(64),
             metric_buckets: Buckets::Fine,
             fair_scheduling: true,
+            console: true,
         }
     }
 }

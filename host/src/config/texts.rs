@@ -59,7 +59,7 @@ texts! {
 pub(super) fn size_text(size: ByteSize) -> String {
     let bytes = size.as_u64();
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match units.into_iter().find(|(unit, _)| bytes > 0 && bytes % unit == 0) {
+    match units.into_iter().find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit)) {
         Some((unit, name)) => format!("{}{name}", bytes / unit),
         None => format!("{bytes}B"),
     }

@@ -2,6 +2,7 @@
 //! whether it is promoted or rolled back.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use plimsoll_runtime::identity::Identity;
 use serde::Serialize;
@@ -29,6 +30,7 @@ pub struct Canary {
     share: Arc<RequestShare>,
     old: Arc<CanarySide>,
     new: Arc<CanarySide>,
+    began: Instant,
 }
 
 /// The figures of a canary, for the log and the administration routes.
@@ -69,15 +71,15 @@ impl Canary {
         let side = |is_new| Arc::new(CanarySide::new(&candidate.name, is_new, signal));
         let (old, new) = (side(false), side(true));
         let share = Arc::new(RequestShare::new(rules.share));
-        Self { pipeline, candidate: candidate.clone(), rules, share, old, new }
+        Self { pipeline, candidate: candidate.clone(), rules, share, old, new, began: Instant::now() }
     }
 
     /// The same canary, continued in a pipeline whose other parts were replaced.
     #[must_use]
     pub fn continued_in(&self, pipeline: Arc<ServedPipeline>) -> Self {
-        let Self { candidate, rules, share, old, new, pipeline: _ } = self;
+        let Self { candidate, rules, share, old, new, began, pipeline: _ } = self;
         let (share, old, new) = (Arc::clone(share), Arc::clone(old), Arc::clone(new));
-        Self { pipeline, candidate: candidate.clone(), rules: rules.clone(), share, old, new }
+        Self { pipeline, candidate: candidate.clone(), rules: rules.clone(), share, old, new, began: *began }
     }
 
     /// Returns true if a new build of its pipeline changes nothing of this canary.
@@ -116,6 +118,11 @@ impl Canary {
             old,
             large: (self.new.runs_above(allowed), self.old.runs_above(allowed)),
         }
+    }
+
+    /// The rules of its decision, and the time since it began.
+    pub(super) fn rules(&self) -> (&CanaryRules, Duration) {
+        (&self.rules, self.began.elapsed())
     }
 
     /// The decision that follows from the figures so far.

@@ -13,7 +13,7 @@
 //!   [`upload`]: a release that came over HTTP.
 //! - `rehearsal`, `rehearsed`: the slow parts of a change, done before it and without the lock.
 //! - [`deployer`]: admits a release; [`change_error`]: why it rejects one. [`rollback`]: rolls back and retires.
-//!   [`canary`], [`canary_decision`]: a new version on a share of the requests. [`model_repository`]: unloads and loads
+//!   [`canary`], [`canary_decision`], [`canary_progress`]: a new version on a share of the requests. [`model_repository`]: unloads and loads
 //!   pipelines.
 //! - [`start`]: the deployment at start. `reload`: the change to a new configuration. `pull`, `pending_reload`: pulls the
 //!   components that it names, before the change. [`release_selection`]: selects the release that serves if there are several. [`version_order`], [`newest_file`],
@@ -33,6 +33,7 @@ pub mod build_state;
 pub mod canary;
 pub mod canary_decision;
 mod canary_evidence;
+pub mod canary_progress;
 pub mod catalog;
 pub mod change_error;
 pub mod deployer;

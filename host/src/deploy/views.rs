@@ -8,7 +8,7 @@ use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::kind::StageKind;
 use serde::Serialize;
 
-use super::canary::CanaryComparison;
+use super::canary_progress::CanaryProgress;
 use super::catalog::{CatalogEntry, RejectedVersion, VersionFigures};
 use super::release::Release;
 use super::serving::{Served, Serving};
@@ -37,7 +37,7 @@ pub struct PluginView {
     pub note: Option<String>,
     /// The canary, by pipeline.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub canary: Vec<CanaryComparison>,
+    pub canary: Vec<CanaryProgress>,
     /// All known versions, the newest first within each state.
     pub versions: Vec<VersionView>,
 }
@@ -96,7 +96,7 @@ impl VersionFigures {
 
 impl CatalogEntry {
     /// Creates the view of this plugin. `rows` are the rows of the memory report, for all plugins.
-    pub fn view(&self, name: &str, stages: Vec<StageView>, canary: Vec<CanaryComparison>, rows: &[Row]) -> PluginView {
+    pub fn view(&self, name: &str, stages: Vec<StageView>, canary: Vec<CanaryProgress>, rows: &[Row]) -> PluginView {
         let mut versions = Vec::new();
         let mut add = |state, identity: &Identity, source: String, reason: Option<String>, at: SystemTime| {
             versions.push(VersionView {
@@ -157,8 +157,11 @@ impl Serving {
             .map(|(name, plugin)| {
                 let canaries = served.routes.values().filter_map(|route| route.canary.as_ref());
                 let canaries = canaries.filter(|canary| **canary.plugin() == **name);
-                let comparisons = canaries.map(|canary| canary.comparison()).collect();
-                plugin.view(name, stage_views(&served, name), comparisons, &rows)
+                let progress = canaries.map(|canary| {
+                    let (rules, time) = canary.rules();
+                    CanaryProgress::new(canary.comparison(), rules, time)
+                });
+                plugin.view(name, stage_views(&served, name), progress.collect(), &rows)
             })
             .collect()
     }

@@ -8,13 +8,17 @@
 //! - [`memory`]: the memory report: high-water marks, callers, comparisons, advice.
 //! - [`canary_side`]: the figures of one side of a canary.
 //! - [`shadow`]: how much the outputs of a shadow chip differ.
+//! - [`leak_reports`]: reports of the leak laboratory in the data folder.
+//! - [`recent`]: the latest requests.
 //! - [`recording`]: inputs that are kept on disk.
 
 pub mod background;
 pub mod canary_side;
 pub mod key;
+pub mod leak_reports;
 pub mod memory;
 pub mod metrics;
+pub mod recent;
 pub mod recording;
 pub mod request;
 mod request_summary;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::background::BackgroundTasks;
 use super::memory::MemoryStats;
 use super::metrics::{Buckets, Metrics};
+use super::recent::RecentRequests;
 use super::shadow::ShadowStats;
 use super::statistics::ModelStatisticsStore;
 
@@ -18,6 +19,8 @@ pub struct Records {
     pub statistics: ModelStatisticsStore,
     /// How much the outputs of shadow chips differ.
     pub shadows: ShadowStats,
+    /// The latest requests.
+    pub recent: RecentRequests,
     /// The background tasks and threads.
     pub background: BackgroundTasks,
 }
@@ -33,6 +36,7 @@ impl Records {
             background: BackgroundTasks::new(metrics.task_panics()),
             shadows: ShadowStats::new(Arc::clone(&metrics)),
             metrics,
+            recent: RecentRequests::default(),
             statistics: ModelStatisticsStore::default(),
         }
     }

@@ -29,9 +29,10 @@ pub struct Admission {
     /// Bytes of bodies that one connection may hold, and bytes of one of them.
     connection: (u64, u64),
     wait: Duration,
-    queue_slots: Arc<FairSlots>,
+    pub(super) queue_slots: Arc<FairSlots>,
     pub(super) run_slots: Arc<FairSlots>,
-    max_concurrency: u32,
+    pub(super) max_concurrency: u32,
+    pub(super) max_queue: u32,
     /// The limits for each caller.
     pub callers: Arc<CallerLimit>,
 }
@@ -111,6 +112,7 @@ impl Admission {
             queue_slots: FairSlots::new(server.max_queue as usize + server.max_concurrency as usize),
             run_slots: FairSlots::new(server.max_concurrency as usize),
             max_concurrency: server.max_concurrency,
+            max_queue: server.max_queue,
             callers: CallerLimit::new(server),
         }
     }

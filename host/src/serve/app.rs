@@ -1,5 +1,6 @@
 //! The application state that all routes share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -48,6 +49,8 @@ pub struct App {
     pub caller_header: HeaderName,
     /// `[server]` as it was at start.
     pub server: Server,
+    /// The data folder.
+    pub data_dir: PathBuf,
     /// Whether the server was asked to stop.
     pub stopping: Arc<Stopping>,
     /// The engine with its instance pool. Its epoch thread runs only while this value lives.
@@ -107,6 +110,7 @@ impl App {
             streams: StreamLimit::new(config.server.max_streams),
             caller_header: config.memory.caller_header.clone(),
             server: config.server.clone(),
+            data_dir: config.data_dir(),
             stopping: Arc::default(),
             runtime,
         })

@@ -6,7 +6,7 @@
 //!   [`close_unread`]: closes connections whose request body was not read; `linger`: so that the reply still reaches
 //!   the client.
 //! - [`admission`]: the limits on requests. [`byte_budget`]: a budget of bytes. [`fair_slots`]: slots that pipelines
-//!   share. [`caller_limit`]: the limits for each caller. [`pace`]: the time and the rate at which a body must
+//!   share. [`load`]: how many of them are taken. [`caller_limit`]: the limits for each caller. [`pace`]: the time and the rate at which a body must
 //!   arrive.
 //! - [`access`]: the token of administration, which an [`administrator`] has. [`credentials`]: the token or key of a
 //!   request. [`keys`], `authentication`: the keys of callers. [`tls`]: the certificate. `secured`: an encrypted
@@ -50,6 +50,7 @@ pub mod http;
 pub mod keys;
 mod linger;
 pub mod listener;
+pub mod load;
 pub mod oip;
 mod open_connection;
 pub mod pace;

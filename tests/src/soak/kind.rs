@@ -12,6 +12,9 @@ static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     (0..256 << 10).map(|_| random.below(256) as u8).collect()
 });
 
+/// The names of kinds that are left out, with commas between them: to see what each kind costs the others.
+static WITHOUT: LazyLock<String> = LazyLock::new(|| std::env::var("PLIMSOLL_SOAK_WITHOUT").unwrap_or_default());
+
 /// A kind of request.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
@@ -86,6 +89,9 @@ impl Kind {
         let mut at = random.below(kinds.iter().map(|(_, weight)| weight).sum());
         for (kind, weight) in kinds {
             if at < *weight {
+                if WITHOUT.split(',').any(|name| name == kind.name()) {
+                    return Self::choose(random, good_only);
+                }
                 return *kind;
             }
             at -= weight;

@@ -3,7 +3,7 @@
 //! Linear memory is a whole number of 64 KiB pages, and the marks of a plugin have few different values. Therefore the
 //! marks since start are an HDR histogram of pages that grows with its largest value (2 KiB for marks below 16 MiB, 12
 //! KiB at most), and each interval of a window is a short sorted list. The windows of a series need about 5 KiB if the
-//! marks have a handful of values. `MAX_VALUES` limits them to 20 KiB, regardless of what callers send.
+//! marks have a handful of values. `slot.rs` limits them to 20 KiB, regardless of what callers send.
 
 use std::collections::VecDeque;
 
@@ -11,16 +11,11 @@ use hdrhistogram::Histogram;
 use plimsoll_runtime::cap::{PAGE, Usage};
 use serde::Serialize;
 
+use super::slot::{Slot, count, quantile};
+
 /// The largest high-water mark that is counted, in pages: four linear memories of 4 GiB each. Higher marks count as
 /// this one.
 const MAX_PAGES: u64 = 4 << 16;
-/// Significant bits of a value in an interval. A value is rounded up by less than 1 % (two significant digits). Below
-/// 16 MiB, whole pages are exact.
-const BITS: u32 = 8;
-/// Maximum number of different values in one interval. If there are more, the interval rounds more coarsely, in the
-/// extreme to powers of two, of which there are 19.
-const MAX_VALUES: usize = 32;
-
 /// The sliding windows: the name of their member in the report, the length of an interval in seconds, and the number of
 /// intervals. The last interval is the current one, which is not complete, so a window is up to one interval shorter
 /// than its name says.
@@ -163,18 +158,6 @@ struct Ring {
     slots: VecDeque<Slot>,
 }
 
-/// The runs of one interval of time.
-struct Slot {
-    /// Seconds since start, divided by the width.
-    number: u64,
-    /// Highest mark in bytes. It is exact.
-    max: u64,
-    /// Significant bits to which values are rounded.
-    bits: u32,
-    /// Mark in pages, and the number of runs with that mark; sorted by pages.
-    runs: Vec<(u32, u32)>,
-}
-
 impl Ring {
     fn new(width: u64, keep: u64) -> Self {
         Self { width, keep, slots: VecDeque::new() }
@@ -188,7 +171,7 @@ impl Ring {
             while self.slots.front().is_some_and(|slot| slot.number + self.keep <= number) {
                 self.slots.pop_front();
             }
-            self.slots.push_back(Slot { number, max: 0, bits: BITS, runs: Vec::new() });
+            self.slots.push_back(Slot { number, ..Slot::default() });
         }
         if let Some(slot) = self.slots.back_mut() {
             slot.record(pages, bytes);
@@ -206,50 +189,16 @@ impl Ring {
         let inside = || self.slots.iter().filter(|slot| slot.number + slots > number);
         let mut runs: Vec<(u32, u32)> = inside().flat_map(|slot| slot.runs.iter().copied()).collect();
         runs.sort_unstable();
-        let count: u64 = runs.iter().map(|(_, runs)| u64::from(*runs)).sum();
+        let count = count(&runs);
         let max = self.highest(now, slots);
-        let quantile = |q: f64| {
-            let rank = ((count as f64 * q).ceil() as u64).max(1);
-            let mut below = 0;
-            let found = runs.iter().find(|(_, runs)| {
-                below += u64::from(*runs);
-                below >= rank
-            });
-            found.map_or(0, |(pages, _)| (u64::from(*pages) * PAGE).min(max))
-        };
+        let quantile = |q: f64| quantile(&runs, q).min(max);
         Figures { count, max, p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) }
     }
 }
 
-impl Slot {
-    fn record(&mut self, pages: u32, bytes: u64) {
-        self.max = self.max.max(bytes);
-        self.add(rounded(pages, self.bits), 1);
-        while self.runs.len() > MAX_VALUES {
-            self.bits -= 1;
-            for (pages, runs) in std::mem::take(&mut self.runs) {
-                self.add(rounded(pages, self.bits), runs);
-            }
-        }
-    }
-
-    fn add(&mut self, pages: u32, runs: u32) {
-        match self.runs.binary_search_by_key(&pages, |(pages, _)| *pages) {
-            Ok(at) => self.runs[at].1 = self.runs[at].1.saturating_add(runs),
-            Err(at) => self.runs.insert(at, (pages, runs)),
-        }
-    }
-}
-
-/// Rounds `pages` up to `bits` significant bits.
-fn rounded(pages: u32, bits: u32) -> u32 {
-    let dropped = (u32::BITS - pages.leading_zeros()).saturating_sub(bits);
-    let mask = (1 << dropped) - 1;
-    (pages + mask) & !mask
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::slot::{BITS, MAX_VALUES, rounded};
     use super::*;
 
     fn usage(pages: u64) -> Usage {

@@ -8,14 +8,21 @@
 //! - [`callers`]: the callers with the most bytes and the most requests.
 //! - [`compare`]: finds out if a difference is due to the chip or to the mix of inputs. [`advice`]: the recommended cap
 //!   of each stage.
+//! - [`history`]: what happened when. `route_history`: the timelines of a route ([`timeline`], `latency`). `slot`: the
+//!   marks of one interval.
 //! - [`report`]: the whole report as JSON and CSV.
 
 pub mod advice;
 pub mod callers;
 pub mod compare;
+pub mod history;
+mod latency;
 pub mod marks;
 pub mod report;
+pub mod route_history;
 pub mod series;
+mod slot;
 pub mod stats;
+pub mod timeline;
 
 pub use stats::MemoryStats;

@@ -16,6 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::callers::{CallerId, OTHERS_ID};
 use super::compare::Cell;
 use super::marks::Marks;
+use super::route_history::RouteHistory;
 use crate::records::key::SeriesKey;
 use crate::records::metrics::{Metrics, StageMetrics};
 
@@ -34,6 +35,8 @@ pub struct Route {
     requests: [OnceLock<Counter>; Outcome::ALL.len()],
     /// A few for each stage: the versions that served since start and are not yet removed.
     stages: RwLock<Vec<Arc<StageSeries>>>,
+    /// What happened when.
+    pub(super) history: RouteHistory,
 }
 
 /// A version of a plugin as a stage of a route.
@@ -72,12 +75,14 @@ impl Route {
             queue_seconds: metrics.queue_seconds(pipeline),
             requests: Default::default(),
             stages: RwLock::default(),
+            history: RouteHistory::default(),
         }
     }
 
-    /// Counts a request.
-    pub(super) fn record(&self, outcome: Outcome, seconds: f64, metrics: &Metrics) {
-        self.seconds.observe(seconds);
+    /// Counts a request that ended `now` seconds after start.
+    pub(super) fn record(&self, outcome: Outcome, duration: Duration, now: u64, metrics: &Metrics) {
+        self.seconds.observe(duration.as_secs_f64());
+        self.history.record_request(outcome, duration, now);
         let counter = &self.requests[outcome as usize];
         counter.get_or_init(|| metrics.requests(&self.pipeline, &self.chip, outcome)).inc();
     }
@@ -173,6 +178,7 @@ impl StageSeries {
         seconds.observe(report.duration.as_secs_f64());
         high_water.observe(report.usage.high_water as f64);
         series.metrics.count_refused(report.usage.refused);
+        route.history.record_stage(self.stage, report.usage.high_water, now);
         let mut counts = series.lock();
         let is_higher = counts.marks.record(&report.usage, now);
         // A run that got no instance says nothing about the memory that its caller needs.

@@ -77,16 +77,16 @@ impl MemoryStats {
         series.record(route, report, caller.id(), self.seconds(now), (&self.metrics, &self.cells))
     }
 
-    /// Counts one request with the stages that it reached.
+    /// Counts one request that ended `now`, with the stages that it reached.
     pub fn record_request(
         &self,
         route: &Route,
         caller: &Caller,
         outcome: Outcome,
-        duration: Duration,
+        (duration, now): (Duration, Instant),
         stages: &[StageReport],
     ) {
-        route.record(outcome, duration.as_secs_f64(), &self.metrics);
+        route.record(outcome, duration, self.seconds(now), &self.metrics);
         // Only growth counts, because the initial memory of an instance is not caused by the caller. It would hide
         // callers whose requests end early.
         let grown = stages.iter().map(|report| report.usage.grown()).sum();

@@ -13,9 +13,14 @@ use bytes::Bytes;
 
 use super::facts::Facts;
 use super::rules::RecordingRules;
+use crate::base::file_access::within_time;
+use crate::base::files::read_regular;
 
 /// How often recordings that are too old are removed while no input is recorded.
 const TICK: Duration = Duration::from_secs(60);
+
+/// The most bytes of the facts of a recording.
+const MAX_FACTS: u64 = 16 << 20;
 
 /// The folder as the writer thread sees it.
 pub(super) struct RecordingStore {
@@ -187,6 +192,35 @@ pub fn read(dir: &Path, name: &str) -> Result<(Facts, Vec<u8>), RecordingError> 
     let path = facts(dir, name);
     let facts = serde_json::from_slice(&bytes(&path)?).map_err(|error| RecordingError::Invalid { path, error })?;
     Ok((facts, bytes(&body(dir, name))?))
+}
+
+/// The newest recordings in a folder: name, facts, and the size of the body. Those that cannot be read are left out, for
+/// example because they are removed meanwhile.
+///
+/// # Errors
+/// The I/O error if the folder cannot be listed in time.
+pub fn newest(dir: &Path, limit: usize) -> io::Result<Vec<(String, Facts, u64)>> {
+    let listed = dir.to_owned();
+    within_time(dir, move || {
+        let names = names(&listed)?;
+        let found = names.into_iter().rev().filter_map(|name| {
+            let facts = serde_json::from_slice(&read_regular(&facts(&listed, &name), MAX_FACTS).ok()?).ok()?;
+            let size = fs::metadata(body(&listed, &name)).ok()?.len();
+            Some((name, facts, size))
+        });
+        Ok(found.take(limit).collect())
+    })
+}
+
+/// Reads the body of a complete recording. `None` if there is no such recording. `name` must be one that the host may have
+/// made.
+///
+/// # Errors
+/// The I/O error if the body cannot be read in time.
+pub fn read_body(dir: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let read = read_regular(&facts(dir, name), MAX_FACTS).and_then(|_| read_regular(&body(dir, name), u64::MAX));
+    read.map(Some).or_else(|error| if is_missing(&error) { Ok(None) } else { Err(error) })
 }
 
 fn body(dir: &Path, name: &str) -> PathBuf {

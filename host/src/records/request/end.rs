@@ -1,10 +1,15 @@
-//! The end of a request: it is counted and logged, and its input is recorded if it is wanted.
+//! The end of a request: it is counted, logged and kept as one of the latest, and its input is recorded if it is
+//! wanted.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
 
 use super::{Accounting, Origin, RequestRecord};
 use crate::records::canary_side::CanarySide;
+use crate::records::recent::RecentRequest;
 use crate::records::recording::{Facts, StageFacts};
 use crate::records::shadow::ShadowEnd;
 use crate::records::statistics::ModelRequest;
@@ -15,7 +20,8 @@ impl Drop for RequestRecord {
         if std::thread::panicking() {
             self.outcome = Outcome::Internal;
         }
-        let duration = self.started.elapsed();
+        let now = Instant::now();
+        let duration = now.saturating_duration_since(self.started);
         let Self { id, pipeline, chip, stages, outcome, accounting, canary_side, queue_time, origin, .. } = self;
         let status = self.status.or((*outcome == Outcome::Ok).then_some(200));
         // A request that never reached the plugin of the canary, or for which there was no instance, gives no evidence
@@ -27,7 +33,7 @@ impl Drop for RequestRecord {
             side.record_request();
         }
         let Accounting { records, route, caller, model } = accounting;
-        records.memory.record_request(route, caller, *outcome, duration, stages);
+        records.memory.record_request(route, caller, *outcome, (duration, now), stages);
         if let Some((name, version)) = model {
             let request = ModelRequest { pipeline, outcome: *outcome, duration, queue_time: *queue_time, stages };
             records.statistics.record(name, version, &request);
@@ -69,5 +75,17 @@ impl Drop for RequestRecord {
             postprocess_bytes = mark(StageKind::Postprocess),
             "request"
         );
+        records.recent.add(RecentRequest {
+            id: std::mem::take(id),
+            pipeline: Arc::clone(&route.pipeline),
+            chip: Arc::clone(&route.chip),
+            caller: Arc::clone(&caller.name),
+            outcome: *outcome,
+            status,
+            started: SystemTime::now().checked_sub(duration).unwrap_or(SystemTime::UNIX_EPOCH),
+            duration,
+            queue_time: *queue_time,
+            stages: std::mem::take(stages),
+        });
     }
 }

@@ -11,6 +11,7 @@ use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::{Reply, Request, RunObserver};
 
 use super::body::Limits;
+use super::foreign::forbid_scripts;
 use super::parameters::Parameters;
 use super::{body, encoding, form};
 use crate::deploy::ServedPipeline;
@@ -90,7 +91,13 @@ pub(super) async fn infer(
         Ok(reply) => {
             record.finish(Outcome::Ok);
             let content_type = media_type(&reply.content_type);
-            (StatusCode::OK, [(header::CONTENT_TYPE, content_type)], reply.body).into_response()
+            let is_json = content_type == "application/json";
+            let mut response = (StatusCode::OK, [(header::CONTENT_TYPE, content_type)], reply.body).into_response();
+            // JSON is never run.
+            if !is_json {
+                forbid_scripts(response.headers_mut());
+            }
+            response
         }
         Err(error) => {
             record.finish(error.kind.outcome());

@@ -20,7 +20,8 @@ use super::oip::schema::{InferenceRequest, InferenceResponse, ProtocolError};
         (name = "repository", description = "Loads and unloads models."),
         (name = "pipelines", description = "The host's own inference route: one image per request."),
         (name = "administration", description = "Deploys, retires and rolls back plugins."),
-        (name = "reports", description = "The memory use of requests, and metrics."),
+        (name = "reports", description = "The memory use of requests, the latest requests, recordings, and metrics."),
+        (name = "console", description = "A page that shows the reports and deploys plugins."),
     ),
     components(schemas(InferenceRequest, InferenceResponse, ProtocolError))
 )]

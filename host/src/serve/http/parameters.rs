@@ -145,7 +145,8 @@ fn twice(name: &str) -> ServeError {
     wrong(format!("the parameter `{name}` is given twice"))
 }
 
-fn wrong(detail: impl Into<String>) -> ServeError {
+/// A parameter whose value is not valid.
+pub(super) fn wrong(detail: impl Into<String>) -> ServeError {
     ServeError::new(ErrorKind::InvalidParameter, detail)
 }
 

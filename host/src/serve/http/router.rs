@@ -17,7 +17,9 @@ use utoipa_axum::routes;
 
 use super::oip::error::error_reply;
 use super::parameters::NoParameters;
-use super::{admin, chips, encoding, infer, memory, models, oip, openapi};
+use super::{
+    admin, chips, config, console, encoding, infer, leaks, memory, models, oip, openapi, recordings, requests,
+};
 use crate::base::process::process_memory;
 use crate::serve::authentication::authenticate;
 use crate::serve::error::{ErrorKind, ServeError};
@@ -40,8 +42,18 @@ pub fn router(app: Arc<App>, part: Part) -> Router {
             .routes(routes!(admin::rollback))
             .routes(routes!(memory::report))
             .routes(routes!(memory::compare))
+            .routes(routes!(memory::series))
+            .routes(routes!(config::config))
+            .routes(routes!(requests::requests))
+            .routes(routes!(leaks::list))
+            .routes(routes!(leaks::file))
+            .routes(routes!(recordings::list))
+            .routes(routes!(recordings::show))
             .routes(routes!(chips::compare_chips))
             .merge(oip::routes::administration());
+        if app.server.console {
+            documented = documented.merge(console::routes());
+        }
     }
     if !part.serves_callers() {
         documented = documented.merge(with_keys(&app, oip::routes::index()));

@@ -1,0 +1,130 @@
+// Overview: how close every stage came to its cap, and how requests ended.
+
+import { get, segment } from '/console/api.js';
+import { badge, legend, outcomeSums, scale, sparkline, stripes, waterLine } from '/console/charts.js';
+import { choices, el, keep, table } from '/console/dom.js';
+import { bytes, count, rate, time } from '/console/format.js';
+
+// What can be chosen: the figures of the report, and the points of the history with their step and span in seconds.
+const WINDOWS = {
+  '1m': { label: '1 min', step: '1s', seconds: 1, span: 60 },
+  '10m': { label: '10 min', step: '1m', seconds: 60, span: 600 },
+  '1h': { label: '1 h', step: '1m', seconds: 60, span: 3600 },
+  start: { label: 'since start', step: '30m', seconds: 1800, span: 86400 },
+};
+let chosen = '10m';
+
+export const overview = {
+  name: 'overview',
+  title: 'Overview',
+  start({ content, refresh }) {
+    const parts = el('div', { class: 'stack' });
+    const options = Object.entries(WINDOWS).map(([name, { label }]) => [name, label]);
+    content.append(choices('Time', 'window', options, chosen, (name) => {
+      chosen = name;
+      refresh();
+    }), parts);
+    return async () => {
+      const name = chosen;
+      const report = await get(`/v1/memory?series=${WINDOWS[name].step}`);
+      if (name === chosen) keep(parts, sections(report, name));
+    };
+  },
+};
+
+function sections(report, name) {
+  const span = { ...WINDOWS[name], uptime: report.uptime_seconds };
+  return [
+    ['tiles', [report.process, report.load, report.live, report.models, totals(report, span)], tiles],
+    ['requests', [report.series.requests, span], requests],
+    ['water', [report.stages, report.advice, report.series.stages, name, span], water],
+  ];
+}
+
+// The points that lie in the chosen time.
+function inside(points, { span }) {
+  const wanted = points.ago.map((ago) => ago < span);
+  const cut = (column) => column.filter((_, at) => wanted[at]);
+  return Object.fromEntries(Object.entries(points).map(([name, column]) => [name,
+    Array.isArray(column) ? cut(column) : Object.fromEntries(Object.entries(column).map(([key, list]) => [key, cut(list)]))]));
+}
+
+function totals(report, span) {
+  const all = report.series.requests.flatMap(({ steps }) => outcomeSums(inside(steps[span.step], span)));
+  const sum = all.reduce((total, [, number]) => total + number, 0);
+  return { rate: sum / Math.max(1, Math.min(span.span, span.uptime)), sum };
+}
+
+function tiles([process, load, live, models, { rate: perSecond, sum }]) {
+  const instances = live.reduce((total, { instances: number }) => total + number, 0);
+  const device = models.reduce((total, { bytes: number }) => total + number, 0);
+  const part = (value, limit) => limit > 0 && el('meter', {
+    min: 0, max: limit, high: 0.9 * limit, value: Math.min(value, limit), 'aria-label': `${value} of ${limit}`,
+  });
+  return el('dl', { class: 'tiles' }, [
+    ['Requests', `${rate(perSecond)}/s`, `${count(sum)} in this time`],
+    ['Running', `${load.running} of ${load.max_concurrency}`, part(load.running, load.max_concurrency)],
+    ['Waiting', `${load.queued} of ${load.max_queue}`, part(load.queued, load.max_queue)],
+    ['Live instances', count(instances), 'of all plugins'],
+    ['Resident memory', bytes(process.resident_bytes), process.cgroup_limit_bytes
+      ? [`limit ${bytes(process.cgroup_limit_bytes)}`, part(process.cgroup_bytes, process.cgroup_limit_bytes)]
+      : 'no limit of the cgroup'],
+    ['Models', bytes(device), `${models.length} on their devices`],
+  ].map(([name, value, more]) => el('div', {}, el('dt', {}, name), el('dd', { class: 'value' }, value), el('dd', {}, more))));
+}
+
+function requests([routes, span]) {
+  const last = (column) => column[column.length - 1];
+  const rows = routes.map(({ pipeline, chip, steps }) => {
+    const points = inside(steps[span.step], span);
+    const sums = outcomeSums(points);
+    const number = sums.reduce((total, [, one]) => total + one, 0);
+    return [
+      pipeline, chip, rate(number / Math.max(1, Math.min(span.span, span.uptime))),
+      time(last(points.p50_seconds)), time(points.p99_seconds.length ? Math.max(...points.p99_seconds) : undefined),
+      stripes(points, span.seconds, span.span),
+      sums.map(([outcome, one]) => el('span', { class: 'nowrap' }, badge(outcome), ` ${count(one)} `)),
+    ];
+  });
+  return el('section', { class: 'panel' }, el('h2', {}, 'Requests'), rows.length === 0
+    ? el('p', {}, 'No request yet. ', el('a', { href: '#/try' }, 'Try an image.'))
+    : table('Requests by pipeline and chip', [
+      ['Pipeline'], ['Chip'], ['per second', 'number'], ['latest median', 'number'], ['worst p99', 'number'],
+      ['Outcomes over time'], ['Outcomes'],
+    ], rows));
+}
+
+function water([rows, advice, series, name, span]) {
+  const most = Math.max(2 ** 20, ...rows.map(({ max_memory: cap }) => cap));
+  const lines = rows.map((row) => {
+    const figures = name === 'start' ? row : row.windows[name];
+    const isEmpty = figures.count === 0;
+    const hint = advice.find((one) => one.pipeline === row.pipeline && one.stage === row.stage && one.digest === row.digest
+      && (one.chip ?? row.chip) === row.chip);
+    const isMet = row.outcome === 'memory_limit' || (hint?.limit_met ?? 0) > 0;
+    const isAlarm = !isEmpty && hint !== undefined && (isMet || hint.max_memory < hint.recommended);
+    const route = series.find((one) => one.pipeline === row.pipeline && one.stage === row.stage && one.chip === row.chip);
+    const points = route?.steps[span.step];
+    return { class: isEmpty ? 'idle' : undefined, cells: [
+      [el('strong', {}, row.stage), el('div', { class: 'small' }, `${row.pipeline} on ${row.chip}`)],
+      [el('div', { class: 'nowrap' }, `${row.plugin}@${row.version}`), badge(row.outcome)],
+      waterLine({ ...figures, cap: row.max_memory, recommended: hint?.recommended, most, isAlarm, isEmpty }),
+      bytes(isEmpty ? undefined : figures.p50), bytes(isEmpty ? undefined : figures.p99), bytes(isEmpty ? undefined : figures.max),
+      [bytes(row.max_memory), hint && el('div', { class: 'small' }, `try ${bytes(hint.recommended)}`)],
+      count(figures.count),
+      points && sparkline(points, span.seconds, span.span, row.max_memory),
+      el('a', { href: `#/compare?by=chip&pipeline=${segment(row.pipeline)}`,
+        'data-focus': [row.pipeline, row.stage, row.chip, row.digest, row.outcome].join(' '),
+        'aria-label': `Why? Compare ${row.pipeline}, ${row.stage} on ${row.chip}` }, 'why?'),
+    ] };
+  });
+  const alarms = advice.filter((one) => one.warning && (one.limit_met > 0 || one.max_memory < one.recommended));
+  return el('section', { class: 'panel' }, el('h2', {}, 'Water lines'),
+    el('p', {}, 'The high-water mark of each stage against its cap, on a logarithmic scale.'),
+    alarms.map((one) => el('p', { class: 'problem', role: 'alert' },
+      `${one.pipeline}, ${one.stage}${one.chip ? ` on ${one.chip}` : ''}: ${one.warning}`)),
+    rows.length === 0 ? el('p', {}, 'No stage has run yet.') : [legend(), table('Water lines', [
+      ['Stage'], ['Plugin, outcome'], [scale(most), 'wide'], ['median', 'number'], ['p99', 'number'], ['maximum', 'number'],
+      ['cap', 'number'], ['runs', 'number'], ['history'], ['compare'],
+    ], lines)]);
+}

@@ -1,0 +1,96 @@
+// Recordings: inputs that needed much memory or ended badly, kept by pipelines with a `record` table.
+
+import { call, get, segment } from '/console/api.js';
+import { badge } from '/console/charts.js';
+import { copyable, el, keep, problem, table } from '/console/dom.js';
+import { bytes } from '/console/format.js';
+
+export const recordings = {
+  name: 'recordings',
+  title: 'Recordings and leaks',
+  start({ content, signal }) {
+    const list = el('div', { class: 'stack' });
+    const laboratory = el('div', {});
+    content.append(list, laboratory);
+    let areLeaksRead = false;
+    return async () => {
+      if (!areLeaksRead) {
+        laboratory.replaceChildren(leaks(await get('/v1/leaks')));
+        areLeaksRead = true;
+      }
+      const { pipelines, recordings: found } = await get('/v1/recordings');
+      const parts = found.map((one) => [one.id, one, (data) => shown(data, signal)]);
+      keep(list, [['head', [pipelines, found.length], head], ...parts]);
+    };
+  },
+};
+
+function head([pipelines, number]) {
+  if (pipelines.length === 0) {
+    return el('div', { class: 'panel' }, el('p', {}, 'No pipeline records inputs. This table in plimsoll.toml keeps those that need the most memory, '
+      + 'meet a limit or trap:'), copyable('Configuration', '[pipelines.NAME.record]\nmax_bytes = "256MiB"'));
+  }
+  return el('div', { class: 'panel' }, el('p', {}, `${number} recordings, the newest first. This runs all of a pipeline again:`),
+    pipelines.map(({ pipeline, folder }) => copyable(`Replay of ${pipeline}`, `plimsoll replay '${folder.replaceAll("'", "'\\''")}'`)));
+}
+
+function shown({ id, bytes: size, facts }, signal) {
+  const place = el('div', { class: 'thumbnail' });
+  // The picture belongs to a caller, so it is fetched only if it is asked for.
+  const button = el('button', { type: 'button', 'aria-label': `Show the input ${id}`, onclick: async () => {
+    button.disabled = true;
+    try {
+      const body = await (await call('GET', `/v1/recordings/${segment(id)}`)).arrayBuffer();
+      const picture = URL.createObjectURL(new Blob([body], { type: 'image/*' }));
+      signal.addEventListener('abort', () => URL.revokeObjectURL(picture));
+      const shownPicture = el('img', { src: picture, alt: 'The recorded input' });
+      shownPicture.addEventListener('error', () => shownPicture.replaceWith(el('p', { class: 'small' }, 'The browser cannot show this input.')));
+      place.replaceChildren(shownPicture);
+    } catch (error) {
+      place.replaceChildren(problem(error));
+    }
+  } }, 'Show the input');
+  place.append(button);
+  const peak = Math.max(0, ...facts.stages.map(({ high_water: mark }) => mark));
+  return el('section', { class: 'panel recording', 'aria-label': `Recording ${id}` }, place, el('div', {},
+    el('h2', {}, facts.kept_for.join(', ') || facts.outcome),
+    el('p', {}, badge(facts.outcome), ` ${facts.pipeline} on ${facts.chip}, ${facts.time}, caller ${facts.caller}, ${bytes(size)}, highest mark ${bytes(peak)}`),
+    el('p', { class: 'small' }, facts.stages.map((stage) => el('span', { class: 'chip' },
+      `${stage.stage}: ${stage.plugin}@${stage.version}, ${bytes(stage.high_water)}, ${stage.outcome}`)))));
+}
+
+// Reports of the leak laboratory in the data folder.
+function leaks({ folder, reports }) {
+  return el('section', { class: 'panel' }, el('h2', {}, 'Leaks'),
+    el('p', {}, 'The laboratory runs a folder of inputs in rounds through one instance of a plugin, and names what holds the memory. '
+      + `A report that is copied to ${folder}/NAME in the data folder of the server is shown here.`),
+    copyable('Laboratory', 'plimsoll leak plugin.wasm --corpus images/ --out leak-report'), reports.map(leakReport));
+}
+
+function leakReport({ name, time, error, conclusion, leaks: found, plugin, rounds, samples }) {
+  if (error) return el('p', { class: 'problem' }, `${name}: ${error}`);
+  const place = el('div', { class: 'stack' });
+  const rows = (found ?? []).map((leak) => [leak.place, `${leak.per_request.toFixed(1)} ${leak.measure} per request`,
+    el('ol', {}, leak.holders.slice(0, 5).map((holder) => el('li', {}, holder))),
+    el('ol', {}, (leak.allocated_by[0] ?? []).slice(0, 6).map((frame) => el('li', {}, frame))), leak.known ?? '']);
+  return el('section', { 'aria-label': `Leak report ${name}` },
+    el('h3', {}, `${name}: `, badge(conclusion, conclusion === 'leaks' ? 'fault' : conclusion === 'no_leak' ? 'ok' : 'caller')),
+    el('p', {}, `${plugin?.name}@${plugin?.version}, ${samples} inputs in ${rounds} rounds, ${time}`),
+    rows.length > 0 && table(`Leaks of ${name}`, [['Inputs'], ['Leak'], ['Held by'], ['Allocated by'], ['Known']], rows),
+    el('button', { type: 'button', 'aria-label': `Show the charts of ${name}`, onclick: async (event) => {
+      event.target.hidden = true;
+      for (const [file, alt] of [['growth.svg', 'Growth of memory over requests'], ['flame.svg', 'Flame graph of the allocations']]) {
+        place.append(await chart(name, file, alt));
+      }
+    } }, 'Show the charts'), place);
+}
+
+// An image of a report. As an image it runs no scripts.
+async function chart(name, file, alt) {
+  try {
+    const body = await (await call('GET', `/v1/leaks/${segment(name)}/${file}`)).arrayBuffer();
+    return el('img', { class: 'chart', src: URL.createObjectURL(new Blob([body], { type: 'image/svg+xml' })), alt });
+  } catch (error) {
+    return error.status === 404 ? el('p', { class: 'small' }, `The report has no ${file}.`) : problem(error);
+  }
+}

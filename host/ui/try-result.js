@@ -1,0 +1,135 @@
+// The reply of one chip: a picture with boxes, bars of classes, masks, text or JSON; times and marks.
+
+import { scale, waterLine } from '/console/charts.js';
+import { el, problem, svg, table } from '/console/dom.js';
+import { bytes, percent } from '/console/format.js';
+
+const COLOURS = 8;
+
+export function shownReply(reply, pipeline, picture) {
+  const { json } = reply;
+  if (reply.status >= 400) {
+    const plain = el('div', { class: 'canvas' }, image(picture));
+    return [problem({ status: reply.status, message: reply.text ?? 'The request failed.', problem: json }), plain, facts(reply, pipeline)];
+  }
+  const found = json?.detections ?? json?.poses ?? json?.segments;
+  const parts = found ? boxes(found, json, picture) : [el('div', { class: 'canvas' }, image(picture),
+    reply.picture && el('img', { class: 'mask', src: reply.picture, alt: 'The mask of the classes' }))];
+  return [
+    ...parts,
+    json?.predictions && bars(json.predictions),
+    typeof json?.text === 'string' && el('p', { class: 'text' }, json.text, ' ', el('small', {}, `confidence ${percent(json.confidence ?? 0)}`)),
+    Array.isArray(json?.embedding) && el('p', {}, `${json.embedding.length} dimensions: ${json.embedding.slice(0, 8).map((x) => x.toFixed(4)).join(', ')} …`),
+    reply.text && el('pre', { tabindex: 0 }, reply.text.slice(0, 20000)),
+    reply.size !== undefined && el('p', {}, `${bytes(reply.size)} of ${reply.type}`),
+    facts(reply, pipeline),
+  ];
+}
+
+function image(picture) {
+  const shown = el('img', { src: picture, alt: 'The image that was sent' });
+  // A small image is enlarged without blurring it.
+  shown.addEventListener('load', () => shown.classList.toggle('tiny', shown.naturalWidth < 200));
+  shown.addEventListener('error', () => shown.replaceWith(el('p', { class: 'small' }, 'The browser cannot show this format.')));
+  return shown;
+}
+
+// Boxes, outlines and points in the pixels of the image, over the image.
+function boxes(found, { width, height }, picture) {
+  const overlay = svg('svg', { class: 'boxes', viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', role: 'img' });
+  const list = el('ol', { class: 'found' });
+  const line = Math.max(width, height) / 200;
+  const draw = (threshold) => {
+    const kept = found.filter(({ score }) => score === undefined || score >= threshold);
+    overlay.setAttribute('aria-label', `${kept.length} of ${found.length} shown`);
+    overlay.replaceChildren(...kept.flatMap((item, at) => shapes(item, at % COLOURS, line)));
+    list.replaceChildren(...kept.map((item, at) => el('li', { class: `colour${at % COLOURS}` },
+      el('strong', {}, item.label), item.score !== undefined && ` ${percent(item.score)}`,
+      el('small', {}, item.box ? ` ${item.box.map((corner) => Math.round(corner)).join(', ')}` : '',
+        item.area === undefined ? '' : ` ${item.area} pixels`))));
+    shown.textContent = `${kept.length} of ${found.length}`;
+  };
+  const shown = el('output', { for: 'threshold' });
+  const slider = el('input', { type: 'range', min: 0, max: 1, step: 0.01, value: 0, oninput: () => {
+    value.textContent = slider.value;
+    draw(Number(slider.value));
+  } });
+  const value = el('span', {}, '0');
+  const hasScores = found.some(({ score }) => score !== undefined);
+  draw(0);
+  return [
+    el('div', { class: 'canvas' }, image(picture), overlay),
+    hasScores && el('label', { class: 'slider' }, 'Score at least ', value, slider, shown),
+    found.length === 0 ? el('p', {}, 'Nothing was found.') : list,
+  ];
+}
+
+function shapes({ label, score, box, polygons, keypoints }, colour, line) {
+  const name = score === undefined ? label : `${label} ${percent(score, 0)}`;
+  const [left, top, right, bottom] = box ?? [];
+  const size = 7 * line;
+  return [
+    polygons && svg('path', { class: `shape colour${colour}`, 'fill-rule': 'evenodd', d: polygons.map((points) =>
+      `M${points.map((value, at) => (at % 2 ? `${value}` : `${at ? 'L' : ''}${value} `)).join('')}Z`).join(' ') }),
+    box && svg('rect', { class: `box colour${colour}`, x: left, y: top, width: right - left, height: bottom - top, 'stroke-width': line },
+      svg('title', {}, name)),
+    box && svg('text', { class: `colour${colour}`, x: left, y: top > size ? top - line : top + size, 'font-size': size }, name),
+    keypoints?.map(({ x, y, label: point }) => svg('circle', { class: `point colour${colour}`, cx: x, cy: y, r: line * 1.5 }, svg('title', {}, point))),
+  ].flat().filter(Boolean);
+}
+
+const bars = (predictions) => el('ol', { class: 'bars' }, predictions.map(({ label, probability }) => el('li', {},
+  el('span', { class: 'name' }, label),
+  el('span', { class: 'bar' }, el('i', { style: { width: `${100 * Math.max(0, Math.min(1, probability))}%` } })),
+  el('span', { class: 'number' }, percent(probability, 2)))));
+
+// Times and marks of each stage, headers, and the whole reply.
+function facts(reply, pipeline) {
+  const caps = { preprocess: pipeline.preprocess, infer: pipeline.chips[reply.chip], postprocess: pipeline.postprocess };
+  const most = Math.max(2 ** 20, ...Object.values(caps).map((stage) => stage?.max_memory ?? 0));
+  const stages = Object.keys(reply.marks).map((stage) => {
+    const mark = Number(reply.marks[stage]);
+    const cap = caps[stage]?.max_memory ?? mark;
+    const isAlarm = reply.json?.stage === stage && reply.json?.code === 'memory_limit';
+    return [[stage, el('div', { class: 'small' }, reply.plugins[stage])], `${Number(reply.times[stage] ?? 0).toFixed(2)} ms`,
+      [bytes(mark), el('div', { class: 'small' }, `of ${bytes(cap)}`)], waterLine({ p50: mark, p99: mark, max: mark, cap, most, isAlarm })];
+  });
+  return [
+    stages.length > 0 && table(`Stages on ${reply.chip}`, [['Stage'], ['time', 'number'], ['high-water mark', 'number'],
+      [scale(most), 'wide']], stages),
+    el('details', {}, el('summary', {}, `Reply: ${reply.status}, ${reply.type || 'no media type'}, ${reply.milliseconds.toFixed(0)} ms in the browser`),
+      el('dl', { class: 'headers' }, reply.headers.map(([name, value]) => [el('dt', {}, name), el('dd', {}, value)])),
+      reply.json && el('pre', { tabindex: 0, 'aria-label': 'Reply as JSON' }, JSON.stringify(reply.json, null, 2).slice(0, 200000))),
+  ];
+}
+
+// Whether the chips agree, as a sentence.
+export function compared(replies) {
+  if (replies.length < 2) return 'Only one chip answered.';
+  const [first, ...others] = replies;
+  const apart = others.map((other) => difference(first, other));
+  const names = replies.map(({ chip }) => chip).join(', ');
+  const wrong = apart.find((text) => typeof text === 'string');
+  if (wrong) return `The chips differ: ${wrong}.`;
+  return `${names} agree; the largest difference of a number is ${Math.max(...apart).toExponential(1)}.`;
+}
+
+// The largest difference of the numbers, or what differs otherwise.
+function difference(a, b) {
+  const pair = `${a.chip} and ${b.chip}`;
+  if (a.status !== b.status) return `${a.chip} replied ${a.status}, ${b.chip} ${b.status}`;
+  const walk = (one, other) => {
+    if (typeof one === 'number' && typeof other === 'number') {
+      const apart = Math.abs(one - other);
+      return apart > 1e-2 * Math.max(1, Math.abs(one)) ? `a number of ${pair} is ${one} and ${other}` : apart;
+    }
+    if (typeof one !== typeof other || one === null || typeof one !== 'object') {
+      return one === other ? 0 : `${pair} have ${JSON.stringify(one)} and ${JSON.stringify(other)}`;
+    }
+    const keys = Object.keys(one);
+    if (keys.length !== Object.keys(other ?? {}).length) return `${pair} have ${keys.length} and ${Object.keys(other ?? {}).length} results`;
+    const parts = keys.filter((key) => key !== 'request_id').map((key) => walk(one[key], other[key]));
+    return parts.find((part) => typeof part === 'string') ?? Math.max(0, ...parts);
+  };
+  return walk(a.json ?? a.text ?? a.size ?? 0, b.json ?? b.text ?? b.size ?? 0);
+}
