@@ -20,8 +20,14 @@ struct Host {
 }
 
 impl Host {
+    /// `more` is added to the configuration.
     fn new(more: &str) -> Self {
-        let site = Site::new("");
+        Self::with("", more)
+    }
+
+    /// As [`Host::new`]; `pipeline` is added to the pipeline.
+    fn with(pipeline: &str, more: &str) -> Self {
+        let site = Site::new(pipeline);
         let config = std::fs::read_to_string(&site.config).expect("text");
         std::fs::write(&site.config, config + more).expect("written");
         let process = start(&site, "127.0.0.1:0");
@@ -73,6 +79,17 @@ fn file(site: &Site, mark: u32) -> String {
     let path = folder.join("stamp.wasm");
     std::fs::write(&path, stamped(mark)).expect("written");
     path.to_str().expect("text").to_owned()
+}
+
+/// A limit of components with which a host starts, and a component that is larger.
+fn limit_and_larger() -> (u64, Vec<u8>) {
+    let noop = std::fs::metadata(plimsoll_tests::guest("noop-infer")).expect("built").len();
+    let size = noop.max(stamped(0).len() as u64);
+    let mut component = stamped(1);
+    while component.len() as u64 <= size {
+        component = another_version(&component, 1);
+    }
+    (size, component)
 }
 
 fn replies(hosts: &[Host]) -> Vec<String> {
@@ -130,17 +147,12 @@ fn a_deployment_and_a_rollback_reach_every_server_and_skew_is_shown() {
 
 #[test]
 fn a_deployment_that_one_server_rejects_is_taken_back_on_the_others() {
-    let noop = std::fs::metadata(plimsoll_tests::guest("noop-infer")).expect("built").len();
-    let size = noop.max(stamped(0).len() as u64);
+    let (size, larger) = limit_and_larger();
     let limit = format!("[deploy]\nmax_plugin = {size}\n");
     let hosts = [Host::new(""), Host::new(""), Host::new(&limit)];
-    let larger = hosts[0].site.folder.path().join("stamp.wasm");
-    let mut component = stamped(1);
-    while component.len() as u64 <= size {
-        component = another_version(&component, 1);
-    }
-    std::fs::write(&larger, component).expect("written");
-    let larger = larger.to_str().expect("text");
+    let path = hosts[0].site.folder.path().join("stamp.wasm");
+    std::fs::write(&path, larger).expect("written");
+    let larger = path.to_str().expect("text");
     let output = plugin(&["deploy", larger], &urls(&hosts));
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{message}");
@@ -154,6 +166,40 @@ fn a_deployment_that_one_server_rejects_is_taken_back_on_the_others() {
     let listed = text(&plugin(&["list"], &urls(&hosts)).stdout);
     assert!(listed.contains("all 3 servers serve the same versions"), "{listed}");
     assert!(!listed.lines().any(|line| line.starts_with("other") && line.contains("unused")), "{listed}");
+}
+
+#[test]
+fn a_canary_is_ended_if_one_server_rejects_it_and_a_change_waits_for_it() {
+    let (size, larger) = limit_and_larger();
+    let limit = format!("[deploy]\nmax_plugin = {size}\n");
+    let canary = "canary = \"5%\"";
+    let mut hosts = vec![Host::with(canary, ""), Host::with(canary, "")];
+    let version = file(&hosts[0].site, 1);
+    assert_eq!(plugin(&["deploy", &version], &urls(&hosts)).status.code(), Some(0));
+    let states = |hosts: &[Host]| {
+        let listed = text(&plugin(&["list"], &urls(hosts)).stdout);
+        ["canary", "serving", "refused"].map(|state| {
+            listed.lines().filter(|line| line.starts_with("stamp ") && line.contains(&format!(" {state} "))).count()
+        })
+    };
+    assert_eq!(states(&hosts), [2, 2, 0]);
+    let output = plugin(&["deploy", &file(&hosts[0].site, 2)], &urls(&hosts));
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("nothing was changed on any server") && message.contains("has a canary"), "{message}");
+    assert_eq!(states(&hosts), [2, 2, 0]);
+    for host in &hosts {
+        assert_eq!(plugin(&["rollback", "stamp"], &[&host.url]).status.code(), Some(0));
+    }
+    assert_eq!(states(&hosts)[..2], [0, 2]);
+
+    hosts.push(Host::with(canary, &limit));
+    let path = hosts[0].site.folder.path().join("stamp.wasm");
+    std::fs::write(&path, larger).expect("written");
+    let larger = path.to_str().expect("text");
+    let output = plugin(&["deploy", larger], &urls(&hosts));
+    assert!(text(&output.stderr).contains("no server was changed"), "{}", text(&output.stderr));
+    assert_eq!(states(&hosts)[..2], [0, 3], "no canary is left");
 }
 
 #[test]

@@ -78,14 +78,21 @@ impl PluginState {
     }
 }
 
-/// Asks all servers what they have. Nothing may be changed if one of them does not answer.
+/// Asks all servers what they have. Nothing may be changed if one of them does not answer, or has a canary, which a change
+/// would end and nothing can bring back.
 ///
 /// # Errors
-/// Names the servers that do not answer or refuse the token.
+/// Names the servers that do not answer, refuse the token or have a canary.
 pub(super) async fn members(servers: Vec<Administrated>, plugin: &str) -> Result<Vec<Member>, Error> {
     let (mut members, mut failures) = (Vec::new(), Vec::new());
     for server in servers {
         match PluginState::of(&server, plugin).await {
+            Ok(before) if before.canary.is_some() => failures.push(format!(
+                "{} has a canary of `{plugin}`: wait until it is decided, or end it there with `plimsoll plugin rollback \
+                 {plugin} --server {}`",
+                server.name(),
+                server.name()
+            )),
             Ok(before) => members.push(Member { server, before }),
             Err(error) => failures.push(format!("{}: {error}", server.name())),
         }

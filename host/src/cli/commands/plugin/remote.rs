@@ -190,13 +190,6 @@ impl Rollback {
     /// If it would lead to different versions.
     fn change(&self, members: &[fleet::Member]) -> Result<Change, Error> {
         let name = &self.name;
-        if let Some(member) = members.iter().find(|member| member.before.canary.is_some() && self.to.is_none()) {
-            let server = member.server.name();
-            return Err(Error::Failed(format!(
-                "nothing was changed on any server: {server} has a canary of `{name}`, which a rollback ends; that cannot \
-                 be taken back, so end it on each server alone, or name the version with --to"
-            )));
-        }
         let mut found: Vec<(&str, String)> = Vec::new();
         for member in members {
             let digest = member.before.rollback_digest(self.to.as_deref());
