@@ -81,15 +81,20 @@ fn file(site: &Site, mark: u32) -> String {
     path.to_str().expect("text").to_owned()
 }
 
-/// A limit of components with which a host starts, and a component that is larger.
-fn limit_and_larger() -> (u64, Vec<u8>) {
+/// The most bytes of a component that let a host start.
+fn most() -> u64 {
     let noop = std::fs::metadata(plimsoll_tests::guest("noop-infer")).expect("built").len();
-    let size = noop.max(stamped(0).len() as u64);
-    let mut component = stamped(1);
-    while component.len() as u64 <= size {
+    noop.max(stamped(0).len() as u64)
+}
+
+/// The file of a version that is larger.
+fn larger(site: &Site) -> String {
+    let (mut component, path) = (stamped(1), file(site, 1));
+    while component.len() as u64 <= most() {
         component = another_version(&component, 1);
     }
-    (size, component)
+    std::fs::write(&path, component).expect("written");
+    path
 }
 
 fn replies(hosts: &[Host]) -> Vec<String> {
@@ -147,13 +152,10 @@ fn a_deployment_and_a_rollback_reach_every_server_and_skew_is_shown() {
 
 #[test]
 fn a_deployment_that_one_server_rejects_is_taken_back_on_the_others() {
-    let (size, larger) = limit_and_larger();
-    let limit = format!("[deploy]\nmax_plugin = {size}\n");
+    let limit = format!("[deploy]\nmax_plugin = {}\n", most());
     let hosts = [Host::new(""), Host::new(""), Host::new(&limit)];
-    let path = hosts[0].site.folder.path().join("stamp.wasm");
-    std::fs::write(&path, larger).expect("written");
-    let larger = path.to_str().expect("text");
-    let output = plugin(&["deploy", larger], &urls(&hosts));
+    let larger = larger(&hosts[0].site);
+    let output = plugin(&["deploy", &larger], &urls(&hosts));
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{message}");
     assert!(message.contains(&hosts[2].url) && message.contains("deploy.max_plugin"), "{message}");
@@ -161,7 +163,7 @@ fn a_deployment_that_one_server_rejects_is_taken_back_on_the_others() {
     assert_eq!(replies(&hosts), [0, 0, 0].map(stamped_reply));
 
     // A plugin that was not there before is gone again.
-    let output = plugin(&["deploy", larger, "--name", "other"], &urls(&hosts));
+    let output = plugin(&["deploy", &larger, "--name", "other"], &urls(&hosts));
     assert!(text(&output.stderr).contains("no server was changed"), "{}", text(&output.stderr));
     let listed = text(&plugin(&["list"], &urls(&hosts)).stdout);
     assert!(listed.contains("all 3 servers serve the same versions"), "{listed}");
@@ -170,8 +172,7 @@ fn a_deployment_that_one_server_rejects_is_taken_back_on_the_others() {
 
 #[test]
 fn a_canary_is_ended_if_one_server_rejects_it_and_a_change_waits_for_it() {
-    let (size, larger) = limit_and_larger();
-    let limit = format!("[deploy]\nmax_plugin = {size}\n");
+    let limit = format!("[deploy]\nmax_plugin = {}\n", most());
     let canary = "canary = \"5%\"";
     let mut hosts = vec![Host::with(canary, ""), Host::with(canary, "")];
     let version = file(&hosts[0].site, 1);
@@ -194,10 +195,8 @@ fn a_canary_is_ended_if_one_server_rejects_it_and_a_change_waits_for_it() {
     assert_eq!(states(&hosts)[..2], [0, 2]);
 
     hosts.push(Host::with(canary, &limit));
-    let path = hosts[0].site.folder.path().join("stamp.wasm");
-    std::fs::write(&path, larger).expect("written");
-    let larger = path.to_str().expect("text");
-    let output = plugin(&["deploy", larger], &urls(&hosts));
+    let larger = larger(&hosts[0].site);
+    let output = plugin(&["deploy", &larger], &urls(&hosts));
     assert!(text(&output.stderr).contains("no server was changed"), "{}", text(&output.stderr));
     assert_eq!(states(&hosts)[..2], [0, 3], "no canary is left");
 }
