@@ -50,6 +50,7 @@ mod examples;
 mod fair_share;
 mod file_names;
 mod file_order;
+mod fleet;
 mod foreign_texts;
 mod forgotten;
 mod form_parts;

@@ -15,9 +15,10 @@ use crate::config::{Config, ListenAddress, TOKEN_FILE, TOKEN_VARIABLE};
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Administration {
     /// The server's address: http://HOST:PORT or unix:PATH. Default: the address of administration in --config, or else
-    /// http://127.0.0.1:8080.
-    #[arg(long, value_name = "URL", env = "PLIMSOLL_SERVER")]
-    server: Option<String>,
+    /// http://127.0.0.1:8080. `plimsoll plugin` takes several (repeat it, or put commas between them), and dns:HOST:PORT
+    /// for every address of a host: then all servers change, or none.
+    #[arg(long, value_name = "URL", env = "PLIMSOLL_SERVER", value_delimiter = ',')]
+    server: Vec<String>,
     /// The file with the administration token. Default: the token in the variable PLIMSOLL_ADMIN_TOKEN; for a server on
     /// this machine also the token in its data folder.
     #[arg(long, value_name = "FILE")]
@@ -41,18 +42,45 @@ pub(in crate::cli) struct Administrated {
 }
 
 impl Administration {
-    /// Creates a client, and finds the token.
+    /// Creates a client of the only server, and finds the token.
     ///
     /// # Errors
-    /// If the address or the configuration is not valid, or the token file cannot be read.
-    pub(in crate::cli) fn client(&self, timeout: Option<Duration>) -> Result<Administrated, Error> {
+    /// As [`Administration::clients`], and if there are several servers.
+    pub(in crate::cli) async fn client(&self, timeout: Option<Duration>) -> Result<Administrated, Error> {
+        let mut clients = self.clients(timeout).await?;
+        match (clients.pop(), clients.is_empty()) {
+            (Some(client), true) => Ok(client),
+            _ => Err(Error::Failed("this command asks one server: name it with --server".into())),
+        }
+    }
+
+    /// Creates a client of each server, and finds the token.
+    ///
+    /// # Errors
+    /// If an address or the configuration is not valid, a server is named twice, or the token file cannot be read.
+    pub(in crate::cli) async fn clients(&self, timeout: Option<Duration>) -> Result<Vec<Administrated>, Error> {
         let config = ConfigSource::at(self.config.clone(), self.data_dir.clone()).load()?;
-        let client = match &self.server {
-            Some(server) => Client::new(server, timeout)?,
-            None => Client::new(&address(&config), timeout)?,
+        let mut servers: Vec<String> = Vec::new();
+        for server in &self.server {
+            match server.strip_prefix(DNS) {
+                Some(name) => servers.extend(addresses_of(name).await?),
+                None => servers.push(server.clone()),
+            }
+        }
+        if servers.is_empty() {
+            servers.push(address(&config));
+        }
+        if let Some(twice) =
+            servers.iter().enumerate().find_map(|(at, server)| servers[..at].iter().find(|s| *s == server))
+        {
+            return Err(Error::Failed(format!("the server {twice} is named twice (--server)")));
+        }
+        let administrated = |server: &String| {
+            let client = Client::new(server, timeout)?;
+            let (token, place) = self.token(&client, &config)?;
+            Ok(Administrated { client, token, place })
         };
-        let (token, place) = self.token(&client, &config)?;
-        Ok(Administrated { client, token, place })
+        servers.iter().map(administrated).collect()
     }
 
     fn token(&self, client: &Client, config: &Config) -> Result<(Option<String>, String), Error> {
@@ -95,6 +123,20 @@ impl Administration {
             }
         }
     }
+}
+
+/// The start of a server that stands for every address of a host.
+const DNS: &str = "dns:";
+
+/// Every address of `HOST:PORT`, as servers.
+async fn addresses_of(name: &str) -> Result<Vec<String>, Error> {
+    let failed =
+        |why: String| Error::Failed(format!("`{DNS}{name}` has no addresses: {why}; write dns:HOST:PORT (--server)"));
+    let found = tokio::net::lookup_host(name).await.map_err(|error| failed(error.to_string()))?;
+    let mut servers: Vec<String> = found.map(|address| format!("http://{address}")).collect();
+    servers.sort();
+    servers.dedup();
+    if servers.is_empty() { Err(failed("there is none".to_owned())) } else { Ok(servers) }
 }
 
 /// The address at which a command on this machine reaches the administration of a server with this configuration.
@@ -145,6 +187,11 @@ impl Administrated {
                  server, or set {TOKEN_VARIABLE} or --token-file"
             ),
         }))
+    }
+
+    /// The server as the user named it.
+    pub(in crate::cli) fn name(&self) -> &str {
+        self.client.server()
     }
 
     /// The server and a path, for messages.

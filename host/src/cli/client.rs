@@ -78,6 +78,11 @@ impl Client {
         self.is_local
     }
 
+    /// The server as the user named it.
+    pub(in crate::cli) fn server(&self) -> &str {
+        &self.server
+    }
+
     /// The server and a path, for messages.
     pub(in crate::cli) fn shown(&self, path: &str) -> String {
         match self.server.starts_with("unix:") {
@@ -99,7 +104,8 @@ impl Client {
         let unreachable = |error: reqwest::Error| {
             let (shown, why) = (self.shown(path), innermost(&error));
             let why = if error.is_timeout() { "no reply in time".to_owned() } else { why };
-            Error::Failed(format!("{shown} does not answer: {why}; set the address of the server with --server"))
+            let message = format!("{shown} does not answer: {why}; set the address of the server with --server");
+            if error.is_connect() { Error::Unreachable(message) } else { Error::Failed(message) }
         };
         let response: Response = request.send().await.map_err(unreachable)?;
         let status = response.status();

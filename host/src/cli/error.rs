@@ -21,6 +21,9 @@ pub(in crate::cli) enum Error {
     Config(#[from] ConfigError),
     #[error("{0}")]
     Failed(String),
+    /// No connection to a server, so it got no request.
+    #[error("{0}")]
+    Unreachable(String),
     /// A limit of the process leaves no room to serve.
     #[error("{0}")]
     Limit(String),
@@ -46,7 +49,7 @@ impl Error {
         telemetry::print_line(&printable_lines(&format!("plimsoll: {self}")));
         match self {
             Self::Config(_) | Self::Limit(_) => ExitCode::from(EX_USAGE),
-            Self::Failed(_) => ExitCode::FAILURE,
+            Self::Failed(_) | Self::Unreachable(_) => ExitCode::FAILURE,
             Self::Inconclusive(_) => ExitCode::from(EX_INCONCLUSIVE),
         }
     }

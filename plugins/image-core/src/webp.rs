@@ -3,6 +3,7 @@
 mod animation;
 mod container;
 mod file;
+mod vp8;
 
 use image_webp::{DecodingError, WebPDecoder};
 
@@ -28,20 +29,16 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
 
     // The first frame of an animation is decoded as a separate image, because the decoder would blend it with a
     // background, which changes the colours of transparent pixels.
-    let frame = if decoder.is_animated() { Some(animation::first_frame(body)?) } else { None };
+    let frame = if decoder.is_animated() { Some(animation::first_frame(body, (width, height))?) } else { None };
     let (left, top) = frame.as_ref().map_or((0, 0), |frame| (frame.left, frame.top));
     let still: &[u8] = frame.as_ref().map_or(body, |frame| &frame.image);
     let mut decoder = if frame.is_some() { WebPDecoder::new(File::new(still)).map_err(rejected)? } else { decoder };
     let (across, down) = decoder.dimensions();
-    if frame.as_ref().is_some_and(|frame| (frame.width, frame.height) != (across, down))
-        || u64::from(left) + u64::from(across) > u64::from(width)
-        || u64::from(top) + u64::from(down) > u64::from(height)
+    // The decoder allocates by the size in the data of the image, and compares it with that of the file only afterwards.
+    let stored = container::stored(still)?;
+    if stored.size()? != (across, down)
+        || frame.as_ref().is_some_and(|frame| (frame.width, frame.height) != (across, down))
     {
-        return Err(Rejected::broken("WebP", "its first frame has a wrong size"));
-    }
-
-    // The decoder allocates by the size in the frame, and compares it with that of the file only afterwards.
-    if container::lossy_size(still)?.is_some_and(|size| size != (across, down)) {
         return Err(Rejected::broken("WebP", "its image has another size than the file"));
     }
 
@@ -50,6 +47,9 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     let copies = still.len() as u64 * if frame.is_some() { 2 } else { 1 };
     let needed = needed + copies + 256 * u64::from(across) + DECODER_BYTES + rows_bytes(width, height, output.y);
     let left_bytes = limits.check_bytes("a WebP image", width, height, needed)?;
+    if stored.lossy {
+        vp8::check(stored.data)?;
+    }
     decoder.set_memory_limit(usize::try_from(left_bytes).unwrap_or(usize::MAX));
     let size = decoder.output_buffer_size().ok_or_else(|| limits.exceeded("WebP", "it is too large"))?;
     let mut image = vec![0; size];

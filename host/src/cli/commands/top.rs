@@ -54,7 +54,7 @@ fn interval(text: &str) -> Result<Duration, InvalidInterval> {
 
 impl Top {
     pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
-        let client = self.server.client(Some(TIME_OUT))?;
+        let client = self.server.client(Some(TIME_OUT)).await?;
         let first = self.fetch(&client).await?;
         if self.once {
             for line in lines(&first) {

@@ -9,8 +9,6 @@ const SIGNATURES: &[(&str, &[u8])] = &[
     ("JPEG XR images", b"II\xBC"),
     ("Photoshop (PSD) images", b"8BPS"),
     ("GIMP (XCF) images", b"gimp xcf"),
-    ("icons (ICO)", b"\0\0\x01\0"),
-    ("cursors (CUR)", b"\0\0\x02\0"),
     ("icons (ICNS)", b"icns"),
     ("QOI images", b"qoif"),
     ("DDS images", b"DDS "),
@@ -66,6 +64,25 @@ pub(super) fn name(body: &[u8]) -> Option<&'static str> {
         [b'P', b'1'..=b'7', b' ' | b'\t' | b'\r' | b'\n' | b'#', ..] => Some("PNM images (PBM, PGM, PPM, PAM)"),
         [b'P', b'F' | b'f', b'\r' | b'\n', ..] => Some("PFM images"),
         [0x0A, 0 | 2..=5, 1, ..] => Some("PCX images"),
+        // The next two bytes are the number of pictures.
+        [0, 0, 1, 0, low, high, ..] if (*low, *high) != (0, 0) => Some("icons (ICO)"),
+        [0, 0, 2, 0, low, high, ..] if (*low, *high) != (0, 0) => Some("cursors (CUR)"),
+        body if is_tga(body) => Some("TGA images"),
         _ => None,
     })
+}
+
+/// TGA has no signature at its beginning. These are the fields whose values are limited: whether there is a colour map,
+/// the type, the colour map, the size, and the bits of a pixel.
+fn is_tga(body: &[u8]) -> bool {
+    let Some([_, map, kind, start @ .., _, _, _, _, w0, w1, h0, h1, bits, _]) = body.first_chunk::<18>() else {
+        return false;
+    };
+    let kinds: &[u8] = if *map == 1 { &[1, 2, 9, 10] } else { &[2, 3, 10, 11] };
+    *map < 2
+        && kinds.contains(kind)
+        && (*map == 1 || start.iter().all(|byte| *byte == 0))
+        && (*w0, *w1) != (0, 0)
+        && (*h0, *h1) != (0, 0)
+        && matches!(bits, 8 | 15 | 16 | 24 | 32)
 }

@@ -4,7 +4,7 @@ use super::broken;
 use super::colour::Colours;
 use super::directory::Directory;
 use super::jpeg;
-use super::layout::{Layout, Place};
+use super::layout::{Layout, Place, assumed};
 use super::source::Source;
 use super::tags::{Compression, Predictor};
 use crate::lanes::Lanes;
@@ -19,6 +19,8 @@ pub(super) struct Chunk<'a, 'l> {
     raw: Vec<u8>,
     /// The row of the next pixels among those that share chroma samples.
     line: u32,
+    /// The bytes that the strip or tile may have after the last row that is read.
+    padding: u64,
 }
 
 impl<'a, 'l> Chunk<'a, 'l> {
@@ -39,7 +41,8 @@ impl<'a, 'l> Chunk<'a, 'l> {
         } else {
             Source::new(layout, bytes, lines)?
         };
-        Ok(Chunk { layout, source, raw: vec![0; row_bytes as usize], line: 0 })
+        let padding = layout.chunk_bytes().saturating_sub(needed);
+        Ok(Chunk { layout, source, raw: vec![0; row_bytes as usize], line: 0, padding })
     }
 
     /// Writes the next row, the samples of each pixel next to each other. If the samples are stored in separate planes,
@@ -155,7 +158,16 @@ impl<'a, 'l> Chunk<'a, 'l> {
     }
 
     /// Checks what can be checked only after the last row.
-    pub(super) fn finish(self) -> Result<(), Rejected> {
+    pub(super) fn finish(mut self) -> Result<(), Rejected> {
+        if self.layout.assumed {
+            let mut more = 0;
+            while self.source.fill(&mut [0]).is_ok() {
+                more += 1;
+                if more > self.padding {
+                    return Err(assumed());
+                }
+            }
+        }
         self.source.finish()
     }
 }

@@ -4,7 +4,8 @@
 use super::colour::Colours;
 use super::directory::{Directory, Values};
 use super::tags::{
-    Compression, Predictor, check_bits, colours, compression, predictor, refuse_raw_and_previews, sharing, uniform,
+    Compression, Predictor, check_bits, check_more_samples, colours, compression, predictor, refuse_raw_and_previews,
+    sharing, uniform,
 };
 use super::{broken, unsupported};
 use crate::limits::Rejected;
@@ -38,6 +39,8 @@ pub(super) struct Layout<'a> {
     pub(super) colours: Colours,
     /// The width and height in pixels that share two chroma samples; 1 and 1 if nothing is shared.
     pub(super) shared: (u32, u32),
+    /// True if the file does not say what is shared. Its strips or tiles must then have the right lengths.
+    pub(super) assumed: bool,
     pub(super) compression: Compression,
     pub(super) predictor: Predictor,
     /// True if the first pixel of a byte is in its lowest bit.
@@ -90,6 +93,9 @@ impl<'a> Layout<'a> {
         if samples < wanted {
             return Err(broken(format!("a pixel has {samples} samples, {name} needs {wanted}")));
         }
+        if samples > wanted {
+            check_more_samples(tags, samples - wanted, name, matches!(colours, Colours::Rgb))?;
+        }
         if samples > wanted && bits < 8 {
             return Err(unsupported(
                 &format!("{name} with {} more sample(s) of {bits} bits", samples - wanted),
@@ -108,10 +114,11 @@ impl<'a> Layout<'a> {
         };
 
         let jpeg = compression == Compression::Jpeg;
-        let (mut shared, mut jpeg_ycbcr) = ((1, 1), false);
+        let (mut shared, mut assumed, mut jpeg_ycbcr) = ((1, 1), false, false);
         if let Colours::YCbCr(_) = colours {
             if !jpeg {
-                shared = sharing(tags, planar)?;
+                let (across, down, missing) = sharing(tags, planar)?;
+                (shared, assumed) = ((across, down), missing);
             } else if !planar {
                 // The decoder converts them.
                 jpeg_ycbcr = true;
@@ -158,6 +165,7 @@ impl<'a> Layout<'a> {
             planar,
             colours,
             shared,
+            assumed,
             compression,
             predictor,
             reversed,
@@ -198,6 +206,11 @@ impl<'a> Layout<'a> {
         (u64::from(self.chunk_width) * self.chunk_samples() as u64).saturating_mul(u64::from(self.bits)).div_ceil(8)
     }
 
+    /// The bytes of a whole strip or tile that is not compressed.
+    pub(super) fn chunk_bytes(&self) -> u64 {
+        self.row_bytes().saturating_mul(u64::from(self.chunk_height.div_ceil(self.shared.1)))
+    }
+
     /// Returns the compressed bytes of a strip or tile. If they are not compressed, the `needed` bytes are returned:
     /// some writers declare too much, or nothing, or the wrong length of the only strip (libtiff ignores these too).
     pub(super) fn chunk(&self, tags: &Directory<'a>, place: Place, needed: u64) -> Result<&'a [u8], Rejected> {
@@ -207,7 +220,14 @@ impl<'a> Layout<'a> {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         let at = self.offsets.integer(index)?;
         let only = self.offsets.count == 1;
-        let length = match (self.lengths.map(|lengths| lengths.integer(index)).transpose()?, self.compression) {
+        let declared = self.lengths.map(|lengths| lengths.integer(index)).transpose()?;
+        if self.assumed && self.compression == Compression::Stored {
+            // The last strip may be padded.
+            if declared.is_some_and(|declared| declared != needed && declared != self.chunk_bytes()) {
+                return Err(assumed());
+            }
+        }
+        let length = match (declared, self.compression) {
             (Some(declared), Compression::Stored) if declared < needed && !only => declared,
             (_, Compression::Stored) => needed,
             (Some(declared), _) => declared,
@@ -226,4 +246,11 @@ impl<'a> Layout<'a> {
         let lengths = |lengths: Values| (0..lengths.count).filter_map(move |index| lengths.integer(index).ok()).max();
         self.lengths.and_then(lengths).unwrap_or(u64::MAX).min(body.len() as u64)
     }
+}
+
+/// Strips or tiles have other lengths than those of the subsampling that holds if the file does not state it.
+pub(super) fn assumed() -> Rejected {
+    broken(
+        "it has YCbCr without YCbCrSubSampling, and its strips or tiles do not have the length that 2 x 2 would give",
+    )
 }

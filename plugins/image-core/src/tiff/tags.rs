@@ -138,9 +138,22 @@ pub(super) fn check_bits(colours: &Colours, name: &str, bits: u32, float: bool) 
     if fits { Ok(()) } else { Err(unsupported(&format!("{bits}-bit {kind} for {name}"), supported)) }
 }
 
-/// Reads YCbCrSubSampling.
-pub(super) fn sharing(tags: &Directory<'_>, planar: bool) -> Result<(u32, u32), Rejected> {
-    let shared = match tags.find(530)? {
+/// Checks the samples that a pixel has in addition to its colour. Without ExtraSamples they have no meaning, and the
+/// colours may be others than the file says.
+pub(super) fn check_more_samples(tags: &Directory<'_>, more: usize, name: &str, rgb: bool) -> Result<(), Rejected> {
+    let declared = tags.find(338)?.map_or(0, |values| values.count);
+    // Many writers of RGB and alpha forget the tag; Pillow reads these files, too.
+    if declared == more || declared == 0 && more == 1 && rgb {
+        return Ok(());
+    }
+    Err(broken(format!("a pixel has {more} sample(s) more than {name} needs, but ExtraSamples lists {declared}")))
+}
+
+/// Reads YCbCrSubSampling. The last value is true if the tag is missing, so that it is 2 x 2 (TIFF 6.0, section 21).
+pub(super) fn sharing(tags: &Directory<'_>, planar: bool) -> Result<(u32, u32, bool), Rejected> {
+    let values = tags.find(530)?;
+    let assumed = values.is_none();
+    let shared = match values {
         Some(values) => (values.integer(0)?, values.integer(1)?),
         None => (2, 2),
     };
@@ -154,7 +167,7 @@ pub(super) fn sharing(tags: &Directory<'_>, planar: bool) -> Result<(u32, u32), 
             "subsampled YCbCr in one plane and YCbCr without subsampling",
         ));
     }
-    Ok((shared.0 as u32, shared.1 as u32))
+    Ok((shared.0 as u32, shared.1 as u32, assumed))
 }
 
 /// The predictor with this number in the tag Predictor.

@@ -13,35 +13,55 @@ pub(super) struct Frame {
     pub(super) image: Vec<u8>,
 }
 
-/// Returns the first frame.
+/// Returns the first frame of an animation of this size. The headers of all frames are checked, as libwebp does.
 ///
 /// # Errors
-/// [`Rejected::Broken`] if the body has no frame or the frame is incomplete.
-pub(super) fn first_frame(body: &[u8]) -> Result<Frame, Rejected> {
-    let frame = container::chunk(body, b"ANMF");
-    let frame = frame.ok_or_else(|| Rejected::broken("WebP", "it is an animation without a frame"))?;
-    let (head, data) =
-        frame.split_first_chunk::<16>().ok_or_else(|| Rejected::broken("WebP", "its first frame is too short"))?;
+/// [`Rejected::Broken`] if the body has no frame, or a frame is incomplete or not inside of the animation.
+pub(super) fn first_frame(body: &[u8], size: (u32, u32)) -> Result<Frame, Rejected> {
+    let mut first = None;
+    let mut number = 0;
+    for data in container::all(body, b"ANMF") {
+        number += 1;
+        let frame = read(data, size, first.is_none());
+        first = first.or(Some(frame.map_err(|error| in_frame(number, error))?));
+    }
+    first.ok_or_else(|| Rejected::broken("WebP", "it is an animation without a frame"))
+}
+
+fn in_frame(number: u32, error: Rejected) -> Rejected {
+    match error {
+        Rejected::Broken(text) => Rejected::Broken(format!("{text} (frame {number} of the animation)")),
+        other => other,
+    }
+}
+
+/// Reads a frame. Its image is only copied if it is `wanted`.
+fn read(data: &[u8], size: (u32, u32), wanted: bool) -> Result<Frame, Rejected> {
+    let (head, data) = data.split_first_chunk::<16>().ok_or_else(container::truncated)?;
     let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], 0]);
     // Offsets are stored in units of two pixels.
     let (left, top) = (2 * number(0), 2 * number(3));
     let (width, height) = (number(6) + 1, number(9) + 1);
-
-    let chunk = |name: &[u8; 4]| container::find(data, name);
-    let mut image = b"RIFF\0\0\0\0WEBP".to_vec();
-    match (chunk(b"VP8L"), chunk(b"VP8 "), chunk(b"ALPH")) {
-        (Some(lossless), ..) => append(&mut image, b"VP8L", lossless),
-        (None, Some(lossy), None) => append(&mut image, b"VP8 ", lossy),
-        (None, Some(lossy), Some(alpha)) => {
-            // The flag of alpha, three reserved bytes, then the size minus 1.
-            let mut extended = vec![0x10, 0, 0, 0];
-            extended.extend_from_slice(&head[6..12]);
-            append(&mut image, b"VP8X", &extended);
-            append(&mut image, b"ALPH", alpha);
-            append(&mut image, b"VP8 ", lossy);
-        }
-        _ => return Err(Rejected::broken("WebP", "its first frame has no image")),
+    if !data.first_chunk().is_some_and(container::is_part) {
+        return Err(Rejected::broken("WebP", "it does not begin with an image"));
     }
+    let stored = container::stored_in(data)?;
+    if stored.size()? != (width, height) || left + width > size.0 || top + height > size.1 {
+        return Err(Rejected::broken("WebP", "it has a wrong size"));
+    }
+    if !wanted {
+        return Ok(Frame { left, top, width, height, image: Vec::new() });
+    }
+
+    let mut image = b"RIFF\0\0\0\0WEBP".to_vec();
+    if let Some(alpha) = stored.alpha {
+        // The flag of alpha, three reserved bytes, then the size minus 1.
+        let mut extended = vec![0x10, 0, 0, 0];
+        extended.extend_from_slice(&head[6..12]);
+        append(&mut image, b"VP8X", &extended);
+        append(&mut image, b"ALPH", alpha);
+    }
+    append(&mut image, if stored.lossy { b"VP8 " } else { b"VP8L" }, stored.data);
     let length = u32::try_from(image.len() - 8).unwrap_or(u32::MAX);
     image[4..8].copy_from_slice(&length.to_le_bytes());
     Ok(Frame { left, top, width, height, image })

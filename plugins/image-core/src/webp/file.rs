@@ -9,6 +9,10 @@ pub(super) const FEATURES: usize = 20;
 pub(super) const HAS_EXIF: u8 = 8;
 pub(super) const HAS_XMP: u8 = 4;
 
+pub(super) const ANIMATED: u8 = 2;
+/// All features: these, alpha and a colour profile.
+pub(super) const ALL_FEATURES: u8 = 0x3E;
+
 /// The bytes of a file, and a position in them.
 pub(super) struct File<'a> {
     bytes: &'a [u8],

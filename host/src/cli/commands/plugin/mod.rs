@@ -1,11 +1,13 @@
 //! `plimsoll plugin`: creates a plugin and deploys it to a running server.
 
 mod build;
+mod fleet;
 mod language;
 mod name;
 mod new;
 mod registry;
 mod remote;
+mod requests;
 mod sdk;
 mod template;
 

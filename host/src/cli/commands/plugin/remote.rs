@@ -8,27 +8,12 @@ use plimsoll_runtime::text::printable;
 use reqwest::Method;
 use serde_json::Value;
 
+use super::fleet::{self, Change};
+use super::requests::{MAX_TEXT, send_to};
 use crate::base::telemetry::print_line;
 use crate::cli::administration::Administration;
-use crate::cli::client::Reply;
 use crate::cli::error::Error;
 use crate::cli::output::out;
-
-/// Maximum bytes of a text of the server that are printed.
-const MAX_TEXT: usize = 4_096;
-
-/// Sends a request and returns the JSON of the reply.
-async fn send(server: &Administration, method: Method, path: &str, body: Vec<u8>) -> Result<Value, Error> {
-    let server = server.client(None)?;
-    let Reply { status, text } = server.send(method, path, body).await?;
-    let answer: Value = serde_json::from_str(&text).map_err(|_| {
-        Error::Failed(format!("{} replied with {status} and without JSON; check --server", server.shown(path)))
-    })?;
-    if !status.is_success() {
-        return Err(Error::Failed(answer["detail"].as_str().unwrap_or(&text).to_owned()));
-    }
-    Ok(answer)
-}
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct List {
@@ -38,7 +23,37 @@ pub(in crate::cli) struct List {
 
 impl List {
     pub(in crate::cli) async fn run(self) -> Result<(), Error> {
-        let answer = send(&self.server, Method::GET, "/v1/plugins", Vec::new()).await?;
+        let servers = self.server.clients(None).await?;
+        let mut views = Vec::new();
+        for server in &servers {
+            let of_server = |error: Error| match servers.len() {
+                1 => error,
+                _ => Error::Failed(format!("{}: {error}", server.name())),
+            };
+            let view = send_to(server, Method::GET, "/v1/plugins", Vec::new()).await.map_err(of_server)?;
+            views.push((server.name().to_owned(), view));
+        }
+        for (server, view) in &views {
+            if views.len() > 1 {
+                out!("{}", printable(server, MAX_TEXT));
+            }
+            Self::print(view);
+            if views.len() > 1 {
+                out!();
+            }
+        }
+        let skew = fleet::skew(&views);
+        for line in &skew {
+            out!("{line}");
+        }
+        if views.len() > 1 && skew.is_empty() {
+            out!("all {} servers serve the same versions", views.len());
+        }
+        Ok(())
+    }
+
+    /// Prints the plugins of one server.
+    fn print(answer: &Value) {
         let plugins = answer["plugins"].as_array().map(Vec::as_slice).unwrap_or_default();
         out!(
             "{:<24} {:<10} {:<14} {:<12} {:>10} {:>9} {:>12}  source",
@@ -72,7 +87,6 @@ impl List {
                 out!("{:<24} {}", "", printable(note, MAX_TEXT));
             }
         }
-        Ok(())
     }
 }
 
@@ -97,8 +111,26 @@ impl Deploy {
         check_plugin_name(name).map_err(Error::failed)?;
         version.map_or(Ok(()), check_version).map_err(Error::failed)?;
         let version = version.map(|version| format!("&version={}", in_query(version))).unwrap_or_default();
-        let path = format!("/v1/plugins/{name}?sha256={}{version}", digest(&bytes));
-        let answer = send(&self.server, Method::PUT, &path, bytes).await?;
+        let digest = digest(&bytes);
+        let path = format!("/v1/plugins/{name}?sha256={digest}{version}");
+        let servers = self.server.clients(None).await?;
+        if let [server] = servers.as_slice() {
+            let answer = send_to(server, Method::PUT, &path, bytes).await?;
+            self.print(name, &answer);
+            return Ok(());
+        }
+        let change = Change { plugin: name.to_owned(), method: Method::PUT, path, body: bytes, digest };
+        let members = fleet::members(servers, name).await?;
+        let answers = fleet::change_all(&members, &change).await?;
+        for (member, answer) in members.iter().zip(&answers) {
+            out!("{}:", printable(member.server.name(), MAX_TEXT));
+            self.print(name, answer);
+        }
+        Ok(())
+    }
+
+    /// Prints what a server did.
+    fn print(&self, name: &str, answer: &Value) {
         out!("{name} {} ({}) is {}", word(&answer["version"]), word(&answer["digest"]), word(&answer["state"]));
         match (answer["manifest"].as_str(), manifest_beside(&self.file, name)) {
             (Some(used), _) => out!("with the manifest {} of the server", printable(used, MAX_TEXT)),
@@ -109,8 +141,7 @@ impl Deploy {
             )),
             (None, None) => {}
         }
-        print_warning(&answer);
-        Ok(())
+        print_warning(answer);
     }
 }
 
@@ -135,12 +166,52 @@ impl Rollback {
     pub(in crate::cli) async fn run(self) -> Result<(), Error> {
         check_plugin_name(&self.name).map_err(Error::failed)?;
         self.to.as_deref().map_or(Ok(()), check_version).map_err(Error::failed)?;
-        let query = self.to.map(|to| format!("?to={}", in_query(&to))).unwrap_or_default();
-        let path = format!("/v1/plugins/{}/rollback{query}", self.name);
-        let answer = send(&self.server, Method::POST, &path, Vec::new()).await?;
-        out!("{} {} ({}) is serving", self.name, word(&answer["version"]), word(&answer["digest"]));
-        print_warning(&answer);
+        let servers = self.server.clients(None).await?;
+        if let [server] = servers.as_slice() {
+            let query = self.to.as_ref().map(|to| format!("?to={}", in_query(to))).unwrap_or_default();
+            let path = format!("/v1/plugins/{}/rollback{query}", self.name);
+            let answer = send_to(server, Method::POST, &path, Vec::new()).await?;
+            self.print(&answer);
+            return Ok(());
+        }
+        let members = fleet::members(servers, &self.name).await?;
+        let change = self.change(&members)?;
+        let answers = fleet::change_all(&members, &change).await?;
+        for (member, answer) in members.iter().zip(&answers) {
+            out!("{}:", printable(member.server.name(), MAX_TEXT));
+            self.print(answer);
+        }
         Ok(())
+    }
+
+    /// The same change for all servers.
+    ///
+    /// # Errors
+    /// If it would lead to different versions.
+    fn change(&self, members: &[fleet::Member]) -> Result<Change, Error> {
+        let name = &self.name;
+        let mut found: Vec<(&str, String)> = Vec::new();
+        for member in members {
+            let digest = member.before.rollback_digest(self.to.as_deref());
+            found.push((member.server.name(), digest.unwrap_or("none").to_owned()));
+        }
+        let digest = found[0].1.clone();
+        if digest == "none" || found.iter().any(|(_, other)| *other != digest) {
+            let short = |(server, digest): &(&str, String)| format!("{digest:.12} on {server}");
+            let found = found.iter().map(short).collect::<Vec<_>>().join(", ");
+            return Err(Error::Failed(format!(
+                "nothing was changed on any server: they would not return to one version of `{name}`: {found}; name a \
+                 version that all of them have with --to"
+            )));
+        }
+        let path = format!("/v1/plugins/{name}/rollback?to={digest}");
+        Ok(Change { plugin: name.clone(), method: Method::POST, path, body: Vec::new(), digest })
+    }
+
+    /// Prints what a server did.
+    fn print(&self, answer: &Value) {
+        out!("{} {} ({}) is serving", self.name, word(&answer["version"]), word(&answer["digest"]));
+        print_warning(answer);
     }
 }
 

@@ -1,0 +1,222 @@
+//! Changes of several servers: all of them change, or none. What was changed before another server failed is taken back, by
+//! digest.
+
+use std::time::{Duration, Instant};
+
+use plimsoll_runtime::text::printable;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use super::requests::{MAX_TEXT, json_of, send_to};
+use crate::cli::administration::Administrated;
+use crate::cli::error::Error;
+
+/// How long a server that did not answer is asked whether it changed.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The pause between two such questions.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What a server has of a plugin.
+#[derive(Debug, Default)]
+pub(super) struct PluginState {
+    /// The digest of the version that serves.
+    pub(super) serving: Option<String>,
+    /// The digest of the version on canary.
+    pub(super) canary: Option<String>,
+    /// Versions and digests to which it can be rolled back, the latest first.
+    pub(super) previous: Vec<(String, String)>,
+}
+
+/// A server, and what it had before the change.
+pub(super) struct Member {
+    pub(super) server: Administrated,
+    pub(super) before: PluginState,
+}
+
+/// A change of one plugin.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) plugin: String,
+    pub(super) method: Method,
+    /// The path with its query.
+    pub(super) path: String,
+    pub(super) body: Vec<u8>,
+    /// The digest that serves after the change, or is on canary.
+    pub(super) digest: String,
+}
+
+impl PluginState {
+    /// Asks a server.
+    ///
+    /// # Errors
+    /// If it does not answer, or refuses the token.
+    pub(super) async fn of(server: &Administrated, plugin: &str) -> Result<Self, Error> {
+        let path = format!("/v1/plugins/{plugin}");
+        let reply = server.send(Method::GET, &path, Vec::new()).await?;
+        if reply.status == StatusCode::NOT_FOUND {
+            return Ok(Self::default());
+        }
+        let view = json_of(server, &path, &reply)?;
+        let mut state = Self { serving: view["digest"].as_str().map(str::to_owned), ..Self::default() };
+        for version in view["versions"].as_array().into_iter().flatten() {
+            let text = |key: &str| version[key].as_str().unwrap_or_default().to_owned();
+            match version["state"].as_str() {
+                Some("canary") => state.canary = Some(text("digest")),
+                Some("previous") => state.previous.push((text("version"), text("digest"))),
+                _ => {}
+            }
+        }
+        Ok(state)
+    }
+
+    /// The digest to which a rollback leads: the latest previous version, or the one that `to` names.
+    pub(super) fn rollback_digest(&self, to: Option<&str>) -> Option<&str> {
+        let wanted = |(version, digest): &&(String, String)| {
+            to.is_none_or(|to| version == to || (to.len() >= 6 && digest.starts_with(to)))
+        };
+        self.previous.iter().find(wanted).map(|(_, digest)| digest.as_str())
+    }
+}
+
+/// Asks all servers what they have. Nothing may be changed if one of them does not answer, or has a canary, which a change
+/// would end and nothing can bring back.
+///
+/// # Errors
+/// Names the servers that do not answer, refuse the token or have a canary.
+pub(super) async fn members(servers: Vec<Administrated>, plugin: &str) -> Result<Vec<Member>, Error> {
+    let (mut members, mut failures) = (Vec::new(), Vec::new());
+    for server in servers {
+        match PluginState::of(&server, plugin).await {
+            Ok(before) if before.canary.is_some() => failures.push(format!(
+                "{} has a canary of `{plugin}`: wait until it is decided, or end it there with `plimsoll plugin rollback \
+                 {plugin} --server {}`",
+                server.name(),
+                server.name()
+            )),
+            Ok(before) => members.push(Member { server, before }),
+            Err(error) => failures.push(format!("{}: {error}", server.name())),
+        }
+    }
+    match failures.is_empty() {
+        true => Ok(members),
+        false => Err(Error::Failed(format!("nothing was changed on any server: {}", failures.join("; ")))),
+    }
+}
+
+/// Makes a change on all servers, one after the other. Returns their replies.
+///
+/// # Errors
+/// If one of them fails. Then the change was taken back on the others, or the message names those where that failed.
+pub(super) async fn change_all(members: &[Member], change: &Change) -> Result<Vec<Value>, Error> {
+    let mut replies = Vec::new();
+    for (at, member) in members.iter().enumerate() {
+        let reply = send_to(&member.server, change.method.clone(), &change.path, change.body.clone()).await;
+        match reply {
+            Ok(reply) => replies.push(reply),
+            Err(error) => return Err(take_back(&members[..=at], &replies, change, &error).await),
+        }
+    }
+    Ok(replies)
+}
+
+/// Takes a change back after the last of these members failed.
+async fn take_back(members: &[Member], replies: &[Value], change: &Change, failure: &Error) -> Error {
+    let mut remaining = Vec::new();
+    for (member, reply) in members.iter().zip(replies.iter().map(Some).chain([None])) {
+        let is_failed = reply.is_none();
+        // Nothing was changed there: the same version serves already, or the server did not get the request.
+        let is_unreached = is_failed && matches!(failure, Error::Unreachable(_));
+        if is_unreached || reply.is_some_and(|reply| reply["state"] == "unchanged") {
+            continue;
+        }
+        let name = member.server.name();
+        match restore(member, change, is_failed).await {
+            Ok(()) => {}
+            Err(error) => remaining.push(format!("{name} ({error})")),
+        }
+    }
+    let failed = members.last().map(|member| member.server.name()).unwrap_or_default();
+    let plugin = &change.plugin;
+    Error::Failed(match remaining.is_empty() {
+        true => format!("{failed}: {failure}; no server was changed: what had changed before was taken back"),
+        false => format!(
+            "{failed}: {failure}; the change could not be taken back on {}. `plimsoll plugin list` with all servers shows \
+             the versions of `{plugin}`; `plimsoll plugin rollback {plugin} --to DIGEST` with one server corrects it",
+            remaining.join(", ")
+        ),
+    })
+}
+
+/// Brings a server back to what it had. A server that failed may have changed nothing, or may not answer any more.
+async fn restore(member: &Member, change: &Change, is_failed: bool) -> Result<(), String> {
+    let Member { server, before } = member;
+    let plugin = &change.plugin;
+    let end = Instant::now() + PATIENCE;
+    let now = loop {
+        match PluginState::of(server, plugin).await {
+            Ok(now) => break now,
+            Err(_) if is_failed && Instant::now() < end => tokio::time::sleep(PAUSE).await,
+            Err(error) => return Err(format!("it may have changed, and does not answer: {error}")),
+        }
+    };
+    if now.serving == before.serving && now.canary == before.canary {
+        return Ok(());
+    }
+    if now.canary.as_ref() == Some(&change.digest) {
+        // Without a version, a rollback ends the canary.
+        post(server, &format!("/v1/plugins/{plugin}/rollback")).await?;
+    } else {
+        match &before.serving {
+            Some(digest) => post(server, &format!("/v1/plugins/{plugin}/rollback?to={digest}")).await?,
+            None => {
+                let retired = send_to(server, Method::DELETE, &format!("/v1/plugins/{plugin}"), Vec::new()).await;
+                retired.map(drop).map_err(|error| error.to_string())?;
+            }
+        }
+    }
+    let after = PluginState::of(server, plugin).await.map_err(|error| error.to_string())?;
+    match after.serving == before.serving {
+        true => Ok(()),
+        false => Err(format!("another version serves: {}", after.serving.as_deref().unwrap_or("none"))),
+    }
+}
+
+async fn post(server: &Administrated, path: &str) -> Result<(), String> {
+    send_to(server, Method::POST, path, Vec::new()).await.map(drop).map_err(|error| error.to_string())
+}
+
+/// The plugins of which the servers serve different versions, with their digests and servers, a line for each.
+pub(super) fn skew(views: &[(String, Value)]) -> Vec<String> {
+    let serving = |view: &Value, plugin: &str| {
+        let plugins = view["plugins"].as_array().into_iter().flatten();
+        let mut found = plugins.filter(|view| view["name"] == plugin);
+        found.next().and_then(|view| view["digest"].as_str()).unwrap_or("none").to_owned()
+    };
+    let mut plugins: Vec<&str> = views
+        .iter()
+        .flat_map(|(_, view)| view["plugins"].as_array().into_iter().flatten())
+        .filter_map(|plugin| plugin["name"].as_str())
+        .collect();
+    plugins.sort_unstable();
+    plugins.dedup();
+    let mut lines = Vec::new();
+    for plugin in plugins {
+        let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+        for (server, view) in views {
+            let digest = serving(view, plugin);
+            match groups.iter_mut().find(|(known, _)| *known == digest) {
+                Some((_, servers)) => servers.push(server),
+                None => groups.push((digest, vec![server])),
+            }
+        }
+        if groups.len() > 1 {
+            let of = |(digest, servers): &(String, Vec<&str>)| {
+                let short: String = digest.chars().take(12).collect();
+                format!("{short} on {}", servers.join(", "))
+            };
+            let groups = groups.iter().map(of).collect::<Vec<_>>().join("; ");
+            lines.push(printable(&format!("skew: {plugin}: {groups}"), MAX_TEXT));
+        }
+    }
+    lines
+}
