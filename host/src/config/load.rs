@@ -48,7 +48,10 @@ impl Config {
     fn parse_with(text: &str, path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
         let mut config = environment.read(text, path)?;
         config.path = path.to_owned();
-        config.in_force = SettingsInForce::new(text, environment);
+        let mut tables = text.parse().unwrap_or_default();
+        // A configuration whose variables are not valid is not in force.
+        let _ = environment.add_to(&mut tables);
+        config.in_force = SettingsInForce::new(tables);
         config.server.listen = config.server.listen.resolved(|path| config.resolve(path));
         config.server.grpc_listen =
             config.server.grpc_listen.as_ref().map(|listen| listen.resolved(|path| config.resolve(path)));
@@ -76,5 +79,18 @@ impl Config {
             };
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_in_force_have_those_of_the_environment() {
+        let variable = ("PLIMSOLL_SERVER__MAX_QUEUE".to_owned(), "77".to_owned());
+        let environment = Environment::from_variables([variable]);
+        let config = Config::parse_with(DEMO, Path::new("plimsoll.toml"), &environment).expect("valid");
+        assert!(config.in_force.masked().contains("max_queue = 77"), "{}", config.in_force.masked());
     }
 }
