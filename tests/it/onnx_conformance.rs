@@ -5,6 +5,7 @@
 //! The tests are in the PyPI package `onnx` 1.22.0 (`onnx/backend/test/data/node`); the variable `ONNX_NODE_TESTS` names
 //! their folder. With the variable `PLIMSOLL_WRITE_LIST` the list is written instead of compared.
 
+mod exports;
 mod in_wasm;
 mod protos;
 
@@ -221,14 +222,21 @@ const REFUSALS: [&str; 7] = [
     "divides by a zero whose sign",
 ];
 
-/// Runs the models of `tests/conformance/onnx_models`; the variable `ONNX_GENERATED` names their folder.
-async fn check_generated(backend: &str, settings: serde_json::Value) {
-    let Some(tests) = folders("ONNX_GENERATED") else { return };
+/// Runs generated models on a backend. Prints what is not right, and fails if something is wrong.
+async fn check_generated(backend: &str, settings: serde_json::Value, tests: &[PathBuf]) {
     let opened = backend.parse::<BackendName>().expect("known").open(&settings, Path::new("")).expect("opened");
+    let mut results = Vec::new();
+    for test in tests {
+        results.push(run(&*opened, test, GENERATED).await);
+    }
+    compare_generated(backend, tests, results);
+}
+
+fn compare_generated(backend: &str, tests: &[PathBuf], results: Vec<Result<Verdict, String>>) {
     let (mut wrong, mut counts) = (Vec::new(), BTreeMap::new());
-    for test in &tests {
+    for (test, result) in tests.iter().zip(results) {
         let name = name(test);
-        let kind = match run(&*opened, test, GENERATED).await {
+        let kind = match result {
             Ok(verdict) => verdict.as_str(),
             // Numbers with which rten computes wrongly, such as 64-bit integers beyond 32 bits.
             Err(reason) if REFUSALS.iter().any(|refusal| reason.contains(refusal)) => "refused",
@@ -248,14 +256,20 @@ async fn check_generated(backend: &str, settings: serde_json::Value) {
     assert!(counts.get("right").is_some_and(|&right| 2 * right > tests.len()), "most are right: {counts:?}");
 }
 
+/// The models of `tests/conformance/onnx_models`; the variable `ONNX_GENERATED` names their folder.
+fn generated() -> Option<Vec<PathBuf>> {
+    folders("ONNX_GENERATED")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn generated_models_are_right_or_rejected_with_rten() {
-    check_generated("rten", serde_json::Value::Null).await;
+    let Some(tests) = generated() else { return };
+    check_generated("rten", serde_json::Value::Null, &tests).await;
 }
 
 /// With all optimisations that the host allows; the right answers are those without any.
 #[tokio::test(flavor = "multi_thread")]
 async fn generated_models_are_right_or_rejected_with_onnxruntime() {
-    let Some(library) = crate::models::onnxruntime() else { return };
-    check_generated("onnxruntime", serde_json::json!({ "library": library, "sessions": 1 })).await;
+    let (Some(library), Some(tests)) = (crate::models::onnxruntime(), generated()) else { return };
+    check_generated("onnxruntime", serde_json::json!({ "library": library, "sessions": 1 }), &tests).await;
 }

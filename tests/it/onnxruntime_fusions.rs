@@ -22,6 +22,29 @@ async fn a_transposed_matrix_is_multiplied_by_a_vector() {
     assert_right(&model, &inputs, &[3], &[741.0, 852.0, 1063.0], "vector").await;
 }
 
+/// The optimiser makes one operator of the two, which by default also rounds `x` to 8 bits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_with_quantised_weights_does_not_round_the_other_factor() {
+    let weights: Vec<i8> = (0..40).map(|at| (at * 37 + 11) as u8 as i8).collect();
+    let scales = [0.1_f32, 0.2, 0.3, 0.4, 0.5];
+    let bytes: Vec<u8> = weights.iter().map(|weight| *weight as u8).collect();
+    let model = Onnx::new(21)
+        .input("x", &[None, Some(8)])
+        .typed("w", &[8, 5], DataType::INT8, &bytes)
+        .floats("scale", &[5], &scales)
+        .typed("zero", &[5], DataType::INT8, &[3; 5])
+        .node("DequantizeLinear", &["w", "scale", "zero"], "weights", &[("axis", 1)])
+        .node("MatMul", &["x", "weights"], "y", &[])
+        .output("y", &[None, Some(5)]);
+    let x: Vec<f32> = (0..24).map(|at| ((at * 7919 % 1009) as f32 - 500.0) / 301.0).collect();
+    let element = |row: usize, column: usize| -> f64 {
+        let weight = |at: usize| (f64::from(weights[5 * at + column]) - 3.0) * f64::from(scales[column]);
+        (0..8).map(|at| f64::from(x[8 * row + at]) * weight(at)).sum()
+    };
+    let expected: Vec<f64> = (0..15).map(|at| element(at / 5, at % 5)).collect();
+    assert_right(&model, &[floats("x", &[3, 8], &x)], &[3, 5], &expected, "quantised weights").await;
+}
+
 /// A normalisation of `x` whose constant `which` has the shape [1, 1, 1, 1] or [1, 1, 1, 4].
 fn normalisation(which: &str, has_mean: bool) -> Onnx {
     let of = |name: &str| if name == which { vec![1, 1, 1, 1] } else { vec![] };

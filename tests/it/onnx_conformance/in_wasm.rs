@@ -43,7 +43,7 @@ fn wasm_body(test: &Path, set: &Path) -> Option<Vec<u8>> {
 }
 
 /// Runs one test in WebAssembly.
-async fn run_in_wasm(server: &Server, test: &Path) -> Result<Verdict, String> {
+pub(super) async fn run_in_wasm(server: &Server, test: &Path, absolute: f64) -> Result<Verdict, String> {
     let pipeline = server.app.pipeline("p").expect("configured");
     for set in 0.. {
         let data = test.join(format!("test_data_set_{set}"));
@@ -62,7 +62,7 @@ async fn run_in_wasm(server: &Server, test: &Path) -> Result<Verdict, String> {
         for (index, (output, tensor)) in outputs.iter().enumerate() {
             let expected = protos::read(&data.join(format!("output_{index}.pb")))?;
             let Value::Tensor(expected) = expected else { return Err(format!("{output}: not a tensor")) };
-            if let Some(difference) = Numbers::of(tensor).difference(&expected, ABSOLUTE) {
+            if let Some(difference) = Numbers::of(tensor).difference(&expected, absolute) {
                 return if is_random(&name(test)) {
                     Ok(Verdict::Random)
                 } else {
@@ -80,7 +80,7 @@ async fn node_tests_are_right_or_rejected_in_wasm() {
     let Some(tests) = node_tests() else { return };
     let mut results = Vec::new();
     for test in &tests {
-        results.push((name(test), run_in_wasm(&server, test).await));
+        results.push((name(test), run_in_wasm(&server, test, ABSOLUTE).await));
     }
     compare("infer-wasm", results);
 }

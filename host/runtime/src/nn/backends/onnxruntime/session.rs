@@ -65,6 +65,9 @@ impl SessionSource<'_> {
         // Without this, sums of two products of 8-bit integers saturate at 16 bits on processors without VNNI, so
         // quantised models give other results there: onnxruntime's documentation on quantization, "U8S8 saturation".
         builder = builder.with_config_entry("session.x64quantprecision", "1").map_err(ort::Error::from)?;
+        // Without this, a product with weights of 2, 4 or 8 bits rounds the other factor to 8 bits as well: the results
+        // differ by some percent (`session.qdq_matmulnbits_accuracy_level`; 1 is FLOAT).
+        builder = builder.with_config_entry("session.qdq_matmulnbits_accuracy_level", "1").map_err(ort::Error::from)?;
         builder = match &source.device {
             // Without a choice, the library gives the model to any plugin that another chip has loaded.
             Device::Cpu => {
