@@ -3,7 +3,7 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use plimsoll_runtime::kind::StageKind;
 
-/// Parses `preprocess`, `infer` or `postprocess`.
+/// Parses `preprocess`, `infer` or `postprocess`: the kinds for which there are templates, and which the laboratory can feed.
 pub(in crate::cli) fn parser() -> impl TypedValueParser<Value = StageKind> {
-    PossibleValuesParser::new(StageKind::ALL.map(StageKind::as_str)).try_map(|name| name.parse::<StageKind>())
+    PossibleValuesParser::new(StageKind::STAGES.map(StageKind::as_str)).try_map(|name| name.parse::<StageKind>())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use plimsoll_runtime::nn::{Chip, Device};
 use serde::Deserialize;
 
-use super::pipeline::text_of;
+use super::stage::text_of;
 
 /// `[chips.NAME]`.
 #[derive(Debug, Clone, Deserialize)]

@@ -9,7 +9,7 @@ use plimsoll_runtime::nn::{BackendName, BatchRules, BatchSizes, Device, HealthRu
 use serde::Deserialize;
 
 use super::chips::not_scalar;
-use super::pipeline::text_of;
+use super::stage::text_of;
 
 /// `[models.NAME]`.
 #[derive(Debug, Clone, Deserialize)]

@@ -17,7 +17,7 @@ pub mod memory;
 pub mod metrics;
 pub mod recording;
 pub mod request;
-mod request_summary;
+pub mod request_summary;
 pub mod shadow;
 pub mod statistics;
 pub mod store;

@@ -3,6 +3,7 @@
 use wasmtime::component::ResourceTableError;
 
 use super::bindings::Failure;
+use super::bundle::Handed;
 use super::limits::{MAX_POLLED, MAX_RESOURCES};
 use crate::cap::MemoryLimit;
 use crate::lack::Lack;
@@ -53,6 +54,34 @@ pub struct OutputLimit {
     pub given: u64,
     /// The limit in bytes.
     pub limit: u64,
+}
+
+/// Raised if a transform stage makes items that its step does not allow, or none although it should.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WrongItems {
+    /// Too many.
+    #[error("{given} items were returned, {limit} are allowed (`max_items`)")]
+    TooMany { given: usize, limit: u32 },
+    /// The step does not declare items.
+    #[error("the plugin returned items, but its step does not declare `items = true`")]
+    Undeclared,
+    /// The step declares items.
+    #[error("the plugin returned no items, but its step declares `items = true`")]
+    Missing,
+}
+
+impl WrongItems {
+    /// Checks an answer; `max_items` is the most items that the step may make, `None` if it makes none.
+    pub(super) fn check(handed: &Handed, max_items: Option<u32>) -> Result<(), Self> {
+        match (handed, max_items) {
+            (Handed::Items(items), Some(limit)) if items.len() > limit as usize => {
+                Err(Self::TooMany { given: items.len(), limit })
+            }
+            (Handed::Items(_), None) => Err(Self::Undeclared),
+            (Handed::One(_), Some(_)) => Err(Self::Missing),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl StageError {
@@ -115,6 +144,12 @@ impl StageError {
             let mut this = Self::new(Outcome::OutputLimit, limit.to_string(), detail);
             this.limit = Some(limit.limit);
             this
+        } else if let Some(items) = error.downcast_ref::<WrongItems>() {
+            let outcome = match items {
+                WrongItems::TooMany { .. } => Outcome::OutputLimit,
+                WrongItems::Undeclared | WrongItems::Missing => Outcome::Internal,
+            };
+            Self::new(outcome, items.to_string(), detail)
         } else if error.is::<wasmtime::PoolConcurrencyLimitError>() {
             Self::new(Outcome::NoCapacity, "no instance is free; try again", detail)
         } else if let Some(lack) = Lack::in_chain(error.chain()) {

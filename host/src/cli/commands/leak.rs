@@ -190,10 +190,13 @@ impl Leak {
         let app = App::build(&config).await?;
         let pipeline = app.pipeline(name).map_err(Error::inconclusive)?;
         let chip = self.chip.as_deref().unwrap_or(&pipeline.default_chip);
-        let infer = pipeline.find_chip(chip).map_err(Error::inconclusive)?;
         let stage = match kind {
             StageKind::Preprocess => pipeline.preprocess.core(),
-            StageKind::Infer => infer.core(),
+            _ if pipeline.steps.is_some() || kind == StageKind::Transform => {
+                let reason = format!("pipeline `{name}` has steps; only its preprocess plugin can be fed");
+                return Err(Error::Inconclusive(reason));
+            }
+            StageKind::Infer | StageKind::Transform => pipeline.find_infer(chip).map_err(Error::inconclusive)?.core(),
             StageKind::Postprocess => pipeline.postprocess.core(),
         };
         let environment = stage.environment().clone();

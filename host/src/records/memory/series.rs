@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use plimsoll_runtime::identity::Identity;
-use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::kind::StageName;
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::{StageCore, StageReport};
 use prometheus_client::metrics::counter::Counter;
@@ -36,8 +36,8 @@ pub struct Route {
 
 /// A version of a plugin as a stage of a route.
 pub struct StageSeries {
-    /// The kind of stage.
-    pub stage: StageKind,
+    /// The stage.
+    pub stage: StageName,
     /// The plugin.
     pub plugin: Identity,
     /// The cap of the latest run, in bytes.
@@ -91,10 +91,10 @@ impl Route {
             return series;
         }
         let series = Arc::new(StageSeries {
-            stage: stage.kind,
+            stage: stage.name.clone(),
             plugin: stage.plugin.clone(),
             max_memory: AtomicU64::new(stage.limits.max_memory),
-            live: metrics.live(&self.pipeline, stage.kind, &stage.plugin.name),
+            live: metrics.live(&self.pipeline, &stage.name, &stage.plugin.name),
             outcomes: Default::default(),
         });
         stages.push(Arc::clone(&series));
@@ -106,26 +106,26 @@ impl Route {
         self.stages.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Removes and returns the series of versions that are gone, except those in which a stage runs now.
-    pub(super) fn retain(&self, is_known: impl Fn(&Identity) -> bool) -> Vec<Arc<StageSeries>> {
-        if self.stages.read().unwrap_or_else(PoisonError::into_inner).iter().all(|series| is_known(&series.plugin)) {
+    /// Removes and returns the series of stages and versions that are gone, except those in which a stage runs now.
+    pub(super) fn retain(&self, is_known: impl Fn(&StageSeries) -> bool) -> Vec<Arc<StageSeries>> {
+        if self.stages.read().unwrap_or_else(PoisonError::into_inner).iter().all(|series| is_known(series)) {
             return Vec::new();
         }
         let mut stages = self.stages.write().unwrap_or_else(PoisonError::into_inner);
         // The lock is held, so nothing else can begin to use a series that is not in use.
-        stages.extract_if(.., |series| !is_known(&series.plugin) && Arc::strong_count(series) == 1).collect()
+        stages.extract_if(.., |series| !is_known(series) && Arc::strong_count(series) == 1).collect()
     }
 
     /// Returns true if the route has a series of a plugin in this stage.
-    pub(super) fn has(&self, stage: StageKind, plugin: &str) -> bool {
+    pub(super) fn has(&self, stage: &StageName, plugin: &str) -> bool {
         let stages = self.stages.read().unwrap_or_else(PoisonError::into_inner);
-        stages.iter().any(|series| series.stage == stage && *series.plugin.name == *plugin)
+        stages.iter().any(|series| series.stage == *stage && *series.plugin.name == *plugin)
     }
 
     pub(super) fn key(&self, series: &StageSeries, outcome: Outcome) -> SeriesKey {
         SeriesKey {
             pipeline: Arc::clone(&self.pipeline),
-            stage: series.stage,
+            stage: series.stage.clone(),
             plugin: Arc::clone(&series.plugin.name),
             version: Arc::clone(&series.plugin.version),
             digest: Arc::clone(&series.plugin.digest),
@@ -140,7 +140,7 @@ impl StageSeries {
         // Almost always the pointers are equal, so the text is not compared.
         let same = |a: &Arc<str>, b: &Arc<str>| Arc::ptr_eq(a, b) || a == b;
         let Identity { name, version, digest } = &self.plugin;
-        self.stage == stage.kind
+        self.stage == stage.name
             && same(digest, &stage.plugin.digest)
             && same(name, &stage.plugin.name)
             && same(version, &stage.plugin.version)

@@ -1,11 +1,13 @@
 //! The end of a request: it is counted and logged, and its input is recorded if it is wanted.
 
-use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::kind::{StageKind, StageName};
 use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::stage::StageReport;
 
 use super::{Accounting, Origin, RequestRecord};
 use crate::records::canary_side::CanarySide;
 use crate::records::recording::{Facts, StageFacts};
+use crate::records::request_summary::merged;
 use crate::records::shadow::ShadowEnd;
 use crate::records::statistics::ModelRequest;
 use crate::records::time::timestamp;
@@ -15,6 +17,7 @@ impl Drop for RequestRecord {
         if std::thread::panicking() {
             self.outcome = Outcome::Internal;
         }
+        self.take_forked();
         let duration = self.started.elapsed();
         let Self { id, pipeline, chip, stages, outcome, accounting, canary_side, queue_time, origin, .. } = self;
         let status = self.status.or((*outcome == Outcome::Ok).then_some(200));
@@ -42,18 +45,20 @@ impl Drop for RequestRecord {
             parameters: Vec::new(),
             outcome: outcome.as_str().to_owned(),
             kept_for: Vec::new(),
-            stages: stages.iter().map(StageFacts::from).collect(),
+            stages: merged(stages).iter().map(StageFacts::from).collect(),
         };
         if let Some(shadow) = self.shadow.take().filter(|_| !std::thread::panicking()) {
-            let infer = stages.iter().rfind(|report| report.stage == StageKind::Infer);
+            let infer = stages.iter().rfind(|report| report.stage.kind() == StageKind::Infer);
             let recording = self.input.as_ref().map(|input| input.recording(facts()));
             shadow.ended(ShadowEnd { time: infer.map(|report| report.duration), recording });
         }
         if let Some(input) = self.input.take() {
             input.record(*outcome, stages, facts);
         }
-        let mark =
-            |kind: StageKind| stages.iter().find(|report| report.stage == kind).map(|report| report.usage.high_water);
+        let is_of = |report: &StageReport, kind| report.stage == StageName::from(kind);
+        let mark = |kind: StageKind| stages.iter().find(|it| is_of(it, kind)).map(|report| report.usage.high_water);
+        let steps = if stages.iter().any(|report| report.stage.is_step()) { merged(stages) } else { Vec::new() };
+        let steps: Vec<_> = steps.iter().map(|it| format!("{}={}", it.stage, it.usage.high_water)).collect();
         tracing::info!(
             target: "plimsoll::request",
             request = %id, %pipeline, %chip,
@@ -67,6 +72,7 @@ impl Drop for RequestRecord {
             preprocess_bytes = mark(StageKind::Preprocess),
             infer_bytes = mark(StageKind::Infer),
             postprocess_bytes = mark(StageKind::Postprocess),
+            step_bytes = (!steps.is_empty()).then(|| display(steps.join(","))),
             "request"
         );
     }

@@ -62,7 +62,12 @@ async fn run_infer(
         Ok(permits) => permits,
         Err(error) => return refused(call, error),
     };
-    let stage = match pipeline.find_chip(&settings.chip) {
+    let step = call.model.step.clone();
+    let stage = match &step {
+        None => pipeline.find_infer(&settings.chip),
+        Some(step) => pipeline.find_step(step, &settings.chip),
+    };
+    let stage = match stage {
         Ok(stage) => stage,
         Err(error) => return refused(call, error.into()),
     };
