@@ -160,6 +160,7 @@ mod start_stop;
 mod steps;
 mod steps_config;
 mod steps_items;
+mod steps_leak;
 mod steps_pipelines;
 mod stored_model;
 mod swap;

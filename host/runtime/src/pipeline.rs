@@ -200,6 +200,27 @@ impl Pipeline {
         reply.map_err(failed(self.postprocess.core()))
     }
 
+    /// Runs the steps before a step, from the body of a request. Returns what the step takes: one input, or one for each item.
+    /// The step is not preprocessing.
+    ///
+    /// # Errors
+    /// The stage that failed.
+    pub async fn step_inputs(
+        &self,
+        graph: &Arc<Graph>,
+        (chip, step): (&str, &str),
+        observer: &mut dyn RunObserver,
+        request: &Request,
+        body: &[u8],
+    ) -> Result<Vec<Bundle>, PipelineError> {
+        let prepared = self.preprocess.run(observer, request, body).await;
+        let (tensors, context) = prepared.map_err(failed(self.preprocess.core()))?;
+        let last = self.postprocess.core();
+        let number = graph.steps.iter().position(|known| known.name == step).unwrap_or(graph.steps.len()) + 1;
+        let run = Run::new(graph, chip, request, &last.scheduler);
+        run::inputs(run, observer, Bundle { tensors, context: context.into() }, number, last).await
+    }
+
     /// Runs one infer stage. If its device fails or is out of service, the fallback runs instead.
     ///
     /// # Errors

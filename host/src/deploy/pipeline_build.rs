@@ -19,7 +19,7 @@ use super::pipeline_chips::default_chip;
 use super::release::Release;
 use super::served_pipeline::ServedPipeline;
 use super::shadow::Shadow;
-use super::step_build::Stages;
+use super::stages::{Stages, misfit};
 use crate::base::defaults::{DEADLINE, INIT_DEADLINE, MAX_MEMORY, MAX_OUTPUT, REQUEST_DEADLINE};
 use crate::config::{self, Config};
 
@@ -238,10 +238,4 @@ impl PipelineBuild<'_> {
             max_output: stage.max_output.map_or(MAX_OUTPUT, |size| size.as_u64()),
         }
     }
-}
-
-/// The error for a plugin whose export has another type.
-pub(super) fn misfit(key: &str) -> impl FnOnce(wasmtime::Error) -> BuildError {
-    let key = format!("{key}.plugin");
-    |error| BuildError::new(key, format!("{error:#}"))
 }

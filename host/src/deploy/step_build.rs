@@ -8,16 +8,10 @@ use plimsoll_runtime::pipeline::{Graph, Inputs, Middle};
 use plimsoll_runtime::stage::{Asset, InferStage, PostprocessStage, PreprocessStage, TransformStage};
 
 use super::build_error::BuildError;
-use super::pipeline_build::{PipelineBuild, misfit};
+use super::pipeline_build::PipelineBuild;
+use super::stages::{Stages, misfit};
 use crate::config::step::MAX_ITEMS;
 use crate::config::{self, Pipeline};
-
-/// The stages of a pipeline.
-pub(super) struct Stages {
-    pub(super) preprocess: PreprocessStage,
-    pub(super) middle: Middle,
-    pub(super) postprocess: PostprocessStage,
-}
 
 impl PipelineBuild<'_> {
     /// Builds the steps, one by one.

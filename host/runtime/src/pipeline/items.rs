@@ -109,6 +109,34 @@ pub(super) async fn run(
     exits(run, region.number, made, is_partial)
 }
 
+/// Runs the steps of a region before the step `until`, item by item. Returns what it takes of each item.
+pub(super) async fn inputs(
+    run: &Run,
+    region: usize,
+    items: Vec<Bundle>,
+    shared: HashMap<usize, Bundle>,
+    observer: &mut dyn RunObserver,
+    until: usize,
+) -> Result<Vec<Bundle>, PipelineError> {
+    let region = Region { number: region, shared };
+    let mut inputs = Vec::new();
+    for (item, input) in items.into_iter().enumerate() {
+        let mut made = HashMap::from([(run.graph.plan.regions[region.number].maker, input)]);
+        for &step in &run.graph.plan.regions[region.number].steps {
+            let input = input_of(run, &region, &made, item, step)?;
+            if step == until {
+                inputs.push(input);
+                break;
+            }
+            let value = run.graph.run_step(step, &run.chip, observer, &run.request, input).await;
+            if let Value::One(bundle) = value.map_err(|error| of_item(item, error))? {
+                made.insert(step, bundle);
+            }
+        }
+    }
+    Ok(inputs)
+}
+
 /// Sorts what was made of the items by the steps that handed it on.
 fn exits(
     run: &Run,
@@ -140,17 +168,33 @@ async fn run_item(run: &Run, region: &Region, item: usize, input: Bundle, observ
     let graph = &run.graph;
     let plan = &graph.plan.regions[region.number];
     let mut made: HashMap<usize, Bundle> = HashMap::from([(plan.maker, input)]);
-    let of_item = |error: PipelineError| PipelineError { item: Some(item), ..error };
     for &step in &plan.steps {
-        let stage = graph.core(step, &run.chip);
-        let inputs = &graph.steps[step - 1].inputs;
-        let names = |step: usize| graph.name(step);
-        let input = joined(inputs, &names, |step| made.get(&step).or_else(|| region.shared.get(&step)));
-        let input = input.map_err(|text| of_item(failed(stage)(StageError::tensor_mismatch(text))))?;
-        let value = graph.run_step(step, &run.chip, observer, &run.request, input).await.map_err(of_item)?;
+        let input = input_of(run, region, &made, item, step)?;
+        let value = graph.run_step(step, &run.chip, observer, &run.request, input).await;
+        let value = value.map_err(|error| of_item(item, error))?;
         if let Value::One(bundle) = value {
             made.insert(step, bundle);
         }
     }
     Ok(plan.exits.iter().filter_map(|exit| made.get(exit).cloned()).collect())
+}
+
+/// What a step takes of an item.
+fn input_of(
+    run: &Run,
+    region: &Region,
+    made: &HashMap<usize, Bundle>,
+    item: usize,
+    step: usize,
+) -> Result<Bundle, PipelineError> {
+    let graph = &run.graph;
+    let names = |step: usize| graph.name(step);
+    let inputs = &graph.steps[step - 1].inputs;
+    let input = joined(inputs, &names, |step| made.get(&step).or_else(|| region.shared.get(&step)));
+    let stage = graph.core(step, &run.chip);
+    input.map_err(|text| of_item(item, failed(stage)(StageError::tensor_mismatch(text))))
+}
+
+fn of_item(item: usize, error: PipelineError) -> PipelineError {
+    PipelineError { item: Some(item), ..error }
 }

@@ -43,12 +43,7 @@ pub(super) async fn run(
 ) -> Result<Bundle, PipelineError> {
     let run = Arc::new(run);
     let plan = &run.graph.plan;
-    let mut slots = Slots {
-        run: &run,
-        values: std::iter::once(Some(Value::One(prepared))).chain(run.graph.steps.iter().map(|_| None)).collect(),
-        uses: plan.uses.clone(),
-        bases: plan.regions.iter().map(|_| None).collect(),
-    };
+    let mut slots = Slots::new(&run, prepared);
     let forker = if plan.has_branches { observer.fork() } else { None };
     match forker {
         Some(forker) => {
@@ -64,6 +59,32 @@ pub(super) async fn run(
         }
     }
     slots.input(&run.graph.reply, reply)
+}
+
+/// Runs the steps before a step, one after the other. Returns what the step takes: one input, or one for each item.
+/// `step` is a number as in the plan; that of postprocessing is the last one.
+pub(super) async fn inputs(
+    run: Run,
+    observer: &mut dyn RunObserver,
+    prepared: Bundle,
+    step: usize,
+    reply: &Arc<StageCore>,
+) -> Result<Vec<Bundle>, PipelineError> {
+    let run = Arc::new(run);
+    let mut slots = Slots::new(&run, prepared);
+    for unit in &run.graph.plan.units {
+        match slots.job(*unit)? {
+            Job::Step(at, input) if at == step => return Ok(vec![input]),
+            Job::Region { region, items, shared } if run.graph.plan.regions[region].steps.contains(&step) => {
+                return items::inputs(&run, region, items, shared, observer, step).await;
+            }
+            job => {
+                let made = run_job(&run, job, observer).await?;
+                slots.put(made);
+            }
+        }
+    }
+    Ok(vec![slots.input(&run.graph.reply, reply)?])
 }
 
 /// Runs the work of a unit.
@@ -149,7 +170,13 @@ async fn branches(
     }
 }
 
-impl Slots<'_> {
+impl<'a> Slots<'a> {
+    fn new(run: &'a Run, prepared: Bundle) -> Self {
+        let plan = &run.graph.plan;
+        let values = std::iter::once(Some(Value::One(prepared))).chain(run.graph.steps.iter().map(|_| None)).collect();
+        Self { run, values, uses: plan.uses.clone(), bases: plan.regions.iter().map(|_| None).collect() }
+    }
+
     fn put(&mut self, made: Made) {
         for (step, value) in made {
             self.values[step] = (self.uses[step] > 0).then_some(value);

@@ -66,6 +66,10 @@ fn misbehave(command: &str, request: &Request, input: &mut Bundle) -> Result<Opt
             thread::sleep(Duration::from_millis(number("ms")? as u64));
             Ok(None)
         }
+        "leak" => {
+            std::mem::forget(black_box(vec![7_u8; 5000]));
+            Ok(None)
+        }
         "one" => Ok(Some(Outcome::One(empty()))),
         "items" => Ok(Some(Outcome::Items((0..number("count")?).map(|_| empty()).collect()))),
         "big-context" => {
