@@ -129,6 +129,11 @@ async fn an_item_that_fails_fails_the_request_or_becomes_an_error_of_its_own() {
         let detail = problem["detail"].as_str().expect("text");
         assert!(detail.starts_with("item 3, step `each`: "), "{detail}");
     }
+    // The numbers of a limit are those of the run that failed, not of another one at the same time.
+    let limited = server(&[IN, SPLIT, &EACH.replace("plugin", "max_memory = \"64MiB\", plugin"), GATHER]).await;
+    let problem = limited.infer("p", "?each=grow&at=5", rows(9)).await.json();
+    assert_eq!((&problem["code"], &problem["item"]), (&json!("memory_limit"), &json!(5)), "{problem}");
+    assert!(problem["high_water_bytes"].as_u64().expect("a number") > 60 << 20, "{problem}");
     // If all items fail, the first one is the error.
     for _ in 0..5 {
         assert_eq!(whole.infer("p", "?each=fail", rows(9)).await.json()["item"], 0);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::pipeline::PipelineError;
 use plimsoll_runtime::stage::{Request, RunObserver, StageCore, StageError, StageReport};
 use plimsoll_runtime::tensor::Tensors;
 
@@ -187,9 +188,11 @@ impl RequestRecord {
         RequestSummary { id: self.id.clone(), chip: self.chip.clone(), stages: merged(&self.stages) }
     }
 
-    /// The high-water mark of the latest stage, in bytes.
-    pub fn high_water(&self) -> u64 {
-        self.stages.last().map_or(0, |report| report.usage.high_water)
+    /// The high-water mark of the run that failed, in bytes: the latest of its stage with its outcome.
+    pub fn high_water_of(&mut self, failed: &PipelineError) -> u64 {
+        self.take_forked();
+        let is_it = |it: &&StageReport| it.stage == failed.stage.name && it.outcome == failed.error.outcome;
+        self.stages.iter().rev().find(is_it).map_or(0, |report| report.usage.high_water)
     }
 
     /// The reports of the stages that have ended so far.

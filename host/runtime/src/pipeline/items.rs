@@ -146,8 +146,10 @@ fn exits(
 ) -> Result<Vec<(usize, Value)>, PipelineError> {
     let exits = &run.graph.plan.regions[region].exits;
     let mut values: Vec<Vec<Result<Bundle, Arc<ItemError>>>> = exits.iter().map(|_| Vec::new()).collect();
-    for result in made.into_iter().flatten() {
-        match result {
+    let lost = || failed(run.graph.core(run.graph.plan.regions[region].maker, &run.chip))(StageError::lost());
+    for result in made {
+        // Items after the first one that failed may have no result, but an error ends the loop.
+        match result.ok_or_else(lost)? {
             Ok(bundles) => values.iter_mut().zip(bundles).for_each(|(values, bundle)| values.push(Ok(bundle))),
             Err(error) if is_partial => {
                 let error = Arc::new(ItemError {
@@ -176,7 +178,9 @@ async fn run_item(run: &Run, region: &Region, item: usize, input: Bundle, observ
             made.insert(step, bundle);
         }
     }
-    Ok(plan.exits.iter().filter_map(|exit| made.get(exit).cloned()).collect())
+    let exits = plan.exits.iter().map(|exit| made.get(exit).cloned());
+    let lost = || of_item(item, failed(graph.core(plan.maker, &run.chip))(StageError::lost()));
+    exits.collect::<Option<_>>().ok_or_else(lost)
 }
 
 /// What a step takes of an item.

@@ -108,7 +108,7 @@ impl Plan {
             let reason = "no later step takes its tensors; name it in the `from` of a later step, or remove it";
             return Err(PlanError { step: name(step).to_owned(), key: "name", reason: reason.to_owned() });
         }
-        plan.finish(steps.len(), steps);
+        plan.finish(steps.len(), steps, &name)?;
         Ok(plan)
     }
 
@@ -168,7 +168,7 @@ impl Plan {
     }
 
     /// Orders the units; the last step is postprocessing.
-    fn finish(&mut self, last: usize, steps: &[Shape]) {
+    fn finish<'a>(&mut self, last: usize, steps: &[Shape], name: &dyn Fn(usize) -> &'a str) -> Result<(), PlanError> {
         self.uses = vec![0; last + 1];
         let in_region = |step: usize| self.regions.iter().position(|region| region.steps.contains(&step));
         // A region comes before the first step that takes from it. That step comes after all steps that the region takes.
@@ -199,8 +199,9 @@ impl Plan {
                 sources.map(|source| place(&source)).collect()
             };
             let ready = pending.iter().enumerate().find_map(|(at, unit)| Some((at, needed(unit)?)));
-            // Steps take only from steps before them, so one is always ready.
-            let Some((at, need)) = ready else { break };
+            // Steps take only from steps before them, so one is always ready, except if a step for each item takes what was
+            // gathered from the same items.
+            let Some((at, need)) = ready else { return Err(self.waits_for_itself(&pending, &units, steps, name)) };
             units.push(pending.remove(at));
             needs.push(need);
         }
@@ -208,6 +209,34 @@ impl Plan {
         takers.iter().flatten().for_each(|&step| self.uses[step] += 1);
         self.has_branches = needs.iter().enumerate().any(|(at, need)| at > 0 && !reaches(&needs, need, at - 1));
         (self.units, self.needs) = (units, needs);
+        Ok(())
+    }
+
+    /// The error for a step that runs for each item and takes what was gathered from them.
+    fn waits_for_itself<'a>(
+        &self,
+        pending: &[Unit],
+        units: &[Unit],
+        steps: &[Shape],
+        name: &dyn Fn(usize) -> &'a str,
+    ) -> PlanError {
+        let is_missing = |step: usize| step > 0 && !units.contains(&Unit::Step(step));
+        let regions = pending.iter().filter_map(|unit| match unit {
+            Unit::Region(region) => Some(&self.regions[*region]),
+            Unit::Step(_) => None,
+        });
+        let taken = regions.flat_map(|region| region.steps.iter().map(move |&step| (region, step)));
+        let found = taken.into_iter().find_map(|(region, step)| {
+            let mut sources = steps[step - 1].inputs.sources.iter();
+            let source = sources.find(|it| region.shared.contains(&it.from) && is_missing(it.from))?;
+            Some((name(step), name(region.maker), name(source.from)))
+        });
+        let (step, maker, source) = found.unwrap_or(("", "", ""));
+        let reason = format!(
+            "it runs for each item of `{maker}` and takes tensors of `{source}`, which needs all items first; make the items \
+             again after `{source}`"
+        );
+        PlanError { step: step.to_owned(), key: "from", reason }
     }
 }
 

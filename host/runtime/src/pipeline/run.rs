@@ -203,9 +203,8 @@ impl<'a> Slots<'a> {
                     _ => None,
                 });
                 let taken = taken.collect();
-                let items = match self.values[*maker].take() {
-                    Some(Value::Items(items)) => items,
-                    _ => Vec::new(),
+                let Some(Value::Items(items)) = self.values[*maker].take() else {
+                    return Err(failed(graph.core(*maker, &self.run.chip))(StageError::lost()));
                 };
                 self.release(std::iter::once(*maker).chain(shared.iter().copied()));
                 Ok(Job::Region { region, items, shared: taken })

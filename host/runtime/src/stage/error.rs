@@ -117,6 +117,11 @@ impl StageError {
         Self::new(Outcome::TensorMismatch, message, "")
     }
 
+    /// The host has no result of a run; a bug of this program.
+    pub(crate) fn lost() -> Self {
+        Self::new(Outcome::Internal, "the host has lost what a step handed on; this is a bug of the host", "")
+    }
+
     /// The device of the stage's model failed. The library's message is for the log.
     pub(crate) fn device_failure(message: String) -> Self {
         Self::new(

@@ -85,7 +85,7 @@ async fn run_infer(
         }
         Err(failed) => {
             call.record.finish(failed.error.outcome);
-            let error = ServeError::from_stage(&failed, call.record.high_water());
+            let error = ServeError::from_stage(&failed, call.record.high_water_of(&failed));
             // Here the tensors are the caller's, so a mismatch is the caller's error.
             Err(match failed.error.outcome {
                 Outcome::TensorMismatch => error.with_kind(ErrorKind::TensorMismatch),

@@ -67,4 +67,6 @@ fn what_is_no_graph_is_refused_with_step_and_key() {
     assert_eq!(refused(&["a*: in", "b*: in", "out!: a b"]), ("out".into(), "from"));
     assert_eq!(refused(&["a*: in", "b: a", "c: a", "out!: b"]), ("c".into(), "name"));
     assert_eq!(refused(&["a*: in", "b: a", "out: b"]), ("out".into(), "gather"));
+    // `c` needs all items of `a`, and `d` runs for each of them.
+    assert_eq!(refused(&["a*: in", "b: a", "c!: b", "d: a c", "out!: d"]), ("d".into(), "from"));
 }
