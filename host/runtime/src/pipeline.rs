@@ -58,7 +58,7 @@ pub enum Middle {
     /// One infer stage on each chip.
     Chips(BTreeMap<String, InferStage>),
     /// Steps, on each of these chips.
-    Steps(Graph, Vec<String>),
+    Steps(Arc<Graph>, Vec<String>),
 }
 
 /// The chip of a request.
@@ -103,7 +103,7 @@ impl Pipeline {
                 let names = chips.keys().cloned().collect();
                 (chips, None, names)
             }
-            Middle::Steps(graph, names) => (BTreeMap::new(), Some(Arc::new(graph)), names),
+            Middle::Steps(graph, names) => (BTreeMap::new(), Some(graph), names),
         };
         let version = String::new();
         let mut this =

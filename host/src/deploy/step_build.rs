@@ -1,6 +1,7 @@
 //! Builds the steps of a pipeline.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use plimsoll_runtime::kind::{StageKind, StageName};
 use plimsoll_runtime::pipeline::graph::{Action, InferChips, Items, Step};
@@ -80,7 +81,7 @@ impl PipelineBuild<'_> {
             BuildError::new(table(&format!("steps.{}.{}", error.step, error.key)), error.reason)
         };
         let chips = pipeline.chip_names().into_iter().map(str::to_owned).collect();
-        Ok(Stages { preprocess, middle: Middle::Steps(graph.map_err(refused)?, chips), postprocess })
+        Ok(Stages { preprocess, middle: Middle::Steps(Arc::new(graph.map_err(refused)?), chips), postprocess })
     }
 
     /// What a model declares, for the step that makes its inputs, or takes its outputs as they are: preprocessing with one

@@ -90,7 +90,7 @@ pub(super) async fn run(
                     let needed = queue.last.load(Relaxed).saturating_add(1).min(total);
                     is_done = made[..needed].iter().all(Option::is_some);
                 }
-                Some(ended) = lanes.join_next() => ended.unwrap_or_else(|error| resume(error)),
+                Some(ended) = lanes.join_next() => ended.unwrap_or_else(resume),
                 else => is_done = true,
             }
         }

@@ -141,7 +141,7 @@ async fn branches(
                     is_busy = false;
                     (unit, result)
                 }
-                Some(ended) = tasks.join_next() => ended.unwrap_or_else(|error| resume(error)),
+                Some(ended) = tasks.join_next() => ended.unwrap_or_else(resume),
                 else => break,
             };
             match result {
