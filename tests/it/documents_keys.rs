@@ -9,7 +9,7 @@ use plimsoll_tests::Site;
 use crate::documents::{Page, codes};
 
 /// Tables of the configuration as the page names them, each with a text that puts an unknown key into it.
-const TABLES: [(&str, &str); 16] = [
+const TABLES: [(&str, &str); 17] = [
     ("", "wrong_key = 1\n"),
     ("[server]", "[server]\nwrong_key = 1\n"),
     ("[deploy]", "[deploy]\nwrong_key = 1\n"),
@@ -23,6 +23,7 @@ const TABLES: [(&str, &str); 16] = [
     ("[models.NAME]", "[models.m]\nwrong_key = 1\n"),
     ("[pipelines.NAME]", "[pipelines.p]\nwrong_key = 1\n"),
     ("a stage", "[pipelines.p.preprocess]\nwrong_key = 1\n"),
+    ("a step", "[pipelines.p]\nsteps = [{ wrong_key = 1 }]\n"),
     ("[pipelines.NAME.record]", "[pipelines.p.record]\nwrong_key = 1\n"),
     ("[pipelines.NAME.canary]", "[pipelines.p]\ncanary = { wrong_key = 1 }\n"),
     ("[pipelines.NAME.shadow]", "[pipelines.p]\nshadow = { wrong_key = 1 }\n"),

@@ -28,7 +28,7 @@ async fn time_windows_expire_and_the_totals_do_not() {
 
     let later = |seconds| Instant::now() + Duration::from_secs(seconds);
     let rows = server.app.records.memory.rows(Some("p"), later(120));
-    let row = rows.iter().find(|row| row.key.stage == StageKind::Preprocess).expect("a row");
+    let row = rows.iter().find(|row| row.key.stage.kind() == StageKind::Preprocess).expect("a row");
     let counts = |windows: plimsoll::records::memory::marks::Windows| {
         [windows.minute.count, windows.ten_minutes.count, windows.hour.count]
     };

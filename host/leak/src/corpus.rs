@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use plimsoll_runtime::kind::StageKind;
-use plimsoll_runtime::pipeline::Pipeline;
-use plimsoll_runtime::stage::{Request, RunLog, StageError};
+use plimsoll_runtime::pipeline::{Pipeline, SelectedChip};
+use plimsoll_runtime::stage::{Bundle, Request, RunLog, StageError};
 use plimsoll_runtime::tensor::Tensor;
 use plimsoll_runtime::text::printable;
 
@@ -32,6 +32,8 @@ pub enum Feed {
     Body(Vec<u8>),
     /// Inference: the output tensors of preprocessing.
     Inputs(Vec<(String, Tensor)>),
+    /// A transformation: the tensors and the context of earlier steps.
+    Bundle(Bundle),
     /// Postprocessing: the output tensors of inference, and the context of preprocessing.
     Outputs(Vec<(String, Tensor)>, Vec<u8>),
 }
@@ -127,6 +129,53 @@ pub fn read(folder: &Path, parameters: &[(String, String)]) -> Result<Vec<Sample
 /// A path for reports. Reports are also for terminals and for XML, which have no control characters.
 fn shown(path: &Path) -> String {
     printable(&path.to_string_lossy(), usize::MAX)
+}
+
+/// Turns files into the arguments of a step, which is of `kind`: runs the steps before it, each in a fresh instance. A file
+/// becomes one sample for each of its items.
+pub async fn feed_step(
+    samples: Vec<Sample>,
+    kind: StageKind,
+    pipeline: &Pipeline,
+    (chip, step): (&str, &str),
+) -> Corpus {
+    let mut corpus = Corpus { samples: Vec::new(), skipped: Vec::new() };
+    for sample in samples {
+        match step_feeds(&sample, kind, pipeline, (chip, step)).await {
+            Ok(feeds) => {
+                let count = feeds.len();
+                for (item, feed) in feeds.into_iter().enumerate() {
+                    let name = if count == 1 { sample.name.clone() } else { format!("{} item {item}", sample.name) };
+                    corpus.samples.push(Sample { name, feed, ..sample.clone() });
+                }
+            }
+            Err(error) => corpus.skipped.push((sample.name, error.to_string())),
+        }
+    }
+    corpus
+}
+
+async fn step_feeds(
+    sample: &Sample,
+    kind: StageKind,
+    pipeline: &Pipeline,
+    (chip, step): (&str, &str),
+) -> Result<Vec<Feed>, CorpusError> {
+    let Feed::Body(body) = &sample.feed else { return Err(CorpusError::NotAFile) };
+    let Some(SelectedChip::Steps(graph, chip)) = pipeline.select(chip) else {
+        return Err(CorpusError::UnknownChip(chip.to_owned()));
+    };
+    let request = Request { id: "leak".into(), content_type: None, parameters: sample.parameters.clone() };
+    let mut log = RunLog::new(pipeline.deadline);
+    let inputs = pipeline.step_inputs(graph, (chip, step), &mut log, &request, body).await;
+    let inputs = inputs.map_err(|failed| CorpusError::EarlierStage(failed.error))?;
+    let feed = |bundle: Bundle| match kind {
+        StageKind::Preprocess => Feed::Body(body.clone()),
+        StageKind::Infer => Feed::Inputs(bundle.tensors),
+        StageKind::Transform => Feed::Bundle(bundle),
+        StageKind::Postprocess => Feed::Outputs(bundle.tensors, bundle.context.to_vec()),
+    };
+    Ok(inputs.into_iter().map(feed).collect())
 }
 
 /// Turns files into the arguments of a stage of `kind`: runs the pipeline's earlier stages, each in a fresh instance.

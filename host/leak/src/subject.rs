@@ -221,6 +221,9 @@ impl Subject<'_> {
             (StageExport::Infer(export), Feed::Inputs(inputs)) => {
                 export.call(store, instance, request, inputs.clone()).await?.map(drop)
             }
+            (StageExport::Transform(export), Feed::Bundle(input)) => {
+                export.call(store, instance, request, input.clone()).await?.map(drop)
+            }
             (StageExport::Postprocess(export), Feed::Outputs(outputs, context)) => {
                 export.call(store, instance, request, outputs.clone(), context).await?.map(drop)
             }

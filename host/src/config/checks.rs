@@ -80,12 +80,13 @@ impl Config {
             if let Some((key, reason)) = pipeline.shadow.as_ref().and_then(ShadowRules::mistake) {
                 return refused(&format!("pipelines.{name}.shadow.{key}"), reason);
             }
-            times.push((format!("pipelines.{name}.deadline"), pipeline.deadline));
-            times.push((format!("pipelines.{name}.preprocess.deadline"), pipeline.preprocess.deadline));
-            times.push((format!("pipelines.{name}.postprocess.deadline"), pipeline.postprocess.deadline));
-            for (chip, stage) in &pipeline.chips {
-                times.push((format!("pipelines.{name}.chips.{chip}.deadline"), stage.deadline));
+            if let Err((key, reason)) = pipeline.inputs() {
+                let key = if key.is_empty() { format!("pipelines.{name}") } else { format!("pipelines.{name}.{key}") };
+                return refused(&key, &reason);
             }
+            times.push((format!("pipelines.{name}.deadline"), pipeline.deadline));
+            let stages = pipeline.stages().into_iter();
+            times.extend(stages.map(|(key, stage)| (format!("pipelines.{name}.{key}.deadline"), stage.deadline)));
         }
         for (name, settings) in &self.backends.0 {
             if let Err(error) = name.check(settings) {
@@ -130,10 +131,8 @@ impl Config {
     fn plugin_name_mistake(&self) -> Option<(String, String)> {
         let mut names: Vec<_> = self.plugins.keys().map(|name| ("plugins".to_owned(), name)).collect();
         for (name, pipeline) in &self.pipelines {
-            names.push((format!("pipelines.{name}.preprocess.plugin"), &pipeline.preprocess.plugin));
-            names.push((format!("pipelines.{name}.postprocess.plugin"), &pipeline.postprocess.plugin));
-            let chips = pipeline.chips.iter();
-            names.extend(chips.map(|(chip, stage)| (format!("pipelines.{name}.chips.{chip}.plugin"), &stage.plugin)));
+            let stages = pipeline.stages().into_iter();
+            names.extend(stages.map(|(key, stage)| (format!("pipelines.{name}.{key}.plugin"), &stage.plugin)));
         }
         names.into_iter().find_map(|(key, name)| Some((key, check_plugin_name(name).err()?.to_string())))
     }

@@ -7,7 +7,7 @@ use plimsoll_runtime::nn::{Chip, Device};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::pipeline::text_of;
+use super::stage::text_of;
 use super::texts::Scalar;
 
 /// `[chips.NAME]`.

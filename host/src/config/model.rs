@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::chips::not_scalar;
-use super::pipeline::text_of;
+use super::stage::text_of;
 use super::texts::{Scalar, Size, Time, optional_size};
 
 /// `[models.NAME]`.

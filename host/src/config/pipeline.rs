@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::canary::{CanaryForm, CanaryRules, canary};
 use super::memory::Record;
 use super::shadow::ShadowRules;
-use super::texts::{Setting, Size, Time, optional_size};
-use crate::base::object::{optional_table, table, tables};
+use super::stage::Stage;
+use super::step::Step;
+use super::texts::Time;
+use crate::base::object::{optional_table, tables};
+
+/// The chip of a pipeline whose steps have none.
+pub const ONLY_CHIP: &str = "default";
 
 /// `[pipelines.NAME]`.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -32,15 +36,18 @@ pub struct Pipeline {
     pub default_chip: Option<String>,
     /// The chip of requests whose own chip is out of service or fails. By default they fail.
     pub fallback: Option<String>,
-    /// The first stage.
-    #[serde(deserialize_with = "table")]
-    pub preprocess: Stage,
-    /// One infer stage for each chip.
-    #[serde(deserialize_with = "tables")]
+    /// The first stage; required without `steps`.
+    #[serde(default, deserialize_with = "optional_table")]
+    pub preprocess: Option<Stage>,
+    /// One infer stage for each chip; required without `steps`.
+    #[serde(default, deserialize_with = "tables")]
     pub chips: BTreeMap<String, Stage>,
-    /// The last stage.
-    #[serde(deserialize_with = "table")]
-    pub postprocess: Stage,
+    /// The last stage; required without `steps`.
+    #[serde(default, deserialize_with = "optional_table")]
+    pub postprocess: Option<Stage>,
+    /// The steps, instead of the three stages.
+    #[serde(default)]
+    pub steps: Vec<Step>,
     /// A request body that every new version must answer before it serves. The default is a small bundled image, which
     /// a version may also reject as invalid, unsupported or too large.
     pub sample: Option<PathBuf>,
@@ -60,45 +67,24 @@ pub struct Pipeline {
 impl Pipeline {
     /// Returns true if one of its stages uses the plugin.
     pub fn uses(&self, plugin: &str) -> bool {
-        let mut stages = [&self.preprocess, &self.postprocess].into_iter().chain(self.chips.values());
-        stages.any(|stage| stage.plugin == plugin)
+        self.stages().iter().any(|(_, stage)| stage.plugin == plugin)
     }
-}
 
-/// A stage of a pipeline.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Stage {
-    /// The plugin's name.
-    pub plugin: String,
-    /// Overrides the pipeline's model; infer stages only.
-    pub model: Option<String>,
-    /// The cap for the sum of the stage's linear memories.
-    #[serde(serialize_with = "optional_size")]
-    #[schemars(with = "Option<Size>")]
-    pub max_memory: Option<ByteSize>,
-    /// Maximum time of one run.
-    #[serde(default, with = "humantime_serde")]
-    #[schemars(with = "Option<Time>")]
-    pub deadline: Option<Duration>,
-    /// Maximum bytes of a reply or a context.
-    #[serde(serialize_with = "optional_size")]
-    #[schemars(with = "Option<Size>")]
-    pub max_output: Option<ByteSize>,
-    /// The values of the plugin's `wasi:config/store`.
-    #[serde(default)]
-    #[schemars(with = "BTreeMap<String, Setting>")]
-    pub config: BTreeMap<String, toml::Value>,
-    /// Files that the plugin may read: the name that the plugin uses, and the path.
-    #[serde(default)]
-    pub assets: BTreeMap<String, PathBuf>,
-}
+    /// All stages in their order, each with its key in the table of the pipeline.
+    pub fn stages(&self) -> Vec<(String, &Stage)> {
+        let preprocess = self.preprocess.iter().map(|stage| ("preprocess".to_owned(), stage));
+        let chips = self.chips.iter().map(|(chip, stage)| (format!("chips.{chip}"), stage));
+        let postprocess = self.postprocess.iter().map(|stage| ("postprocess".to_owned(), stage));
+        let steps = self.steps.iter().flat_map(Step::stages);
+        preprocess.chain(chips).chain(postprocess).chain(steps).collect()
+    }
 
-/// The text of a value in `wasi:config/store`. The items of an array are joined by commas.
-pub fn text_of(value: &toml::Value) -> String {
-    match value {
-        toml::Value::String(text) => text.clone(),
-        toml::Value::Array(items) => items.iter().map(text_of).collect::<Vec<_>>().join(","),
-        other => other.to_string(),
+    /// The names of the chips, in their order.
+    pub fn chip_names(&self) -> Vec<&str> {
+        if self.steps.is_empty() {
+            return self.chips.keys().map(String::as_str).collect();
+        }
+        let chips = self.steps.iter().map(|step| &step.chips).find(|chips| !chips.is_empty());
+        chips.map_or_else(|| vec![ONLY_CHIP], |chips| chips.keys().map(String::as_str).collect())
     }
 }

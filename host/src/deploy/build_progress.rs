@@ -18,8 +18,7 @@ impl BuildProgress {
     pub fn begin_start(&self, config: &Config) {
         let mut plugins: Vec<String> = Vec::new();
         for pipeline in config.pipelines.values() {
-            let stages = std::iter::once(&pipeline.preprocess).chain(pipeline.chips.values());
-            for stage in stages.chain([&pipeline.postprocess]) {
+            for (_, stage) in pipeline.stages() {
                 if !plugins.contains(&stage.plugin) {
                     plugins.push(stage.plugin.clone());
                 }

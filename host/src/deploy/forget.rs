@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use plimsoll_runtime::identity::Identity;
+use plimsoll_runtime::kind::StageName;
 
 use super::catalog::{Catalog, CatalogEntry};
 use super::deployer::Deployer;
@@ -15,6 +15,7 @@ use super::needed::needed;
 use super::release::{Release, ReleaseSource};
 use super::served_pipeline::ServedPipeline;
 use super::serving::{Route, Serving};
+use crate::records::memory::series::StageSeries;
 
 /// Maximum number of plugins that were rejected over HTTP and have no other version. The latest stay.
 const MAX_REJECTED_PLUGINS: usize = 20;
@@ -100,13 +101,24 @@ impl Deployer {
         let is_served = |pipeline: &str, chip: &str| {
             let has_chip = |route: &Route| {
                 let canary = route.canary.as_ref().map(|canary| &canary.pipeline);
-                [Some(&route.stable), canary].into_iter().flatten().any(|pipeline| pipeline.chips.contains_key(chip))
+                [Some(&route.stable), canary].into_iter().flatten().any(|pipeline| pipeline.select(chip).is_some())
             };
             served.unloaded.contains(pipeline) || served.routes.get(pipeline).is_some_and(has_chip)
         };
         let is_pipeline = |name: &str| served.unloaded.contains(name) || served.routes.contains_key(name);
         serving.records.statistics.retain(is_pipeline);
-        let is_known = |it: &Identity| known.contains(&(it.name.clone(), it.digest.clone()));
+        let has_stage = |pipeline: &str, stage: &StageName| {
+            let of = |route: &Route| {
+                let canary = route.canary.as_ref().map(|canary| &canary.pipeline);
+                let mut pipelines = [Some(&route.stable), canary].into_iter().flatten();
+                pipelines.any(|pipeline| pipeline.stages().any(|(_, it)| it.name == *stage))
+            };
+            served.unloaded.contains(pipeline) || served.routes.get(pipeline).is_some_and(of)
+        };
+        let is_known = |pipeline: &str, series: &StageSeries| {
+            let it = &series.plugin;
+            known.contains(&(it.name.clone(), it.digest.clone())) && has_stage(pipeline, &series.stage)
+        };
         serving.records.memory.retain(is_known, is_served);
         serving.records.shadows.retain(|pair| {
             let is_of = |pipeline: &ServedPipeline| {

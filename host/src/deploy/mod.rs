@@ -22,7 +22,7 @@
 //!   `file_deployment`, `file_order`: what a new file does, and when it may replace the version that serves.
 //!   [`unreadable`]: the files and folders that cannot be read. [`durability`], [`lost_copies`]: whether a restart
 //!   remembers a change. [`forget`]: forgets what no longer exists.
-//! - [`pipeline_builder`], [`pipeline_build`], [`build_state`]: build pipelines from the configuration.
+//! - [`pipeline_builder`], [`pipeline_build`], `step_build`, `stages`, [`build_state`]: build pipelines from the configuration.
 //!   [`file_store`]: the files that it names; `model_files`: those of a model; `manifest_assets`: those of a manifest;
 //!   `read_ahead`: reads them before a change; `file_store_error`: why one cannot be used.
 //!   [`build_progress`]: log lines about slow steps. [`sample`]: the sample that every new version must answer.
@@ -75,7 +75,9 @@ pub mod scan;
 pub mod served_pipeline;
 pub mod serving;
 pub mod shadow;
+mod stages;
 pub mod start;
+mod step_build;
 pub mod unreadable;
 pub mod upload;
 pub mod version_order;

@@ -9,8 +9,7 @@ use crate::config::Config;
 pub fn needed(config: &Config) -> BTreeMap<&str, Vec<String>> {
     let mut needed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (name, pipeline) in &config.pipelines {
-        let stages = [&pipeline.preprocess, &pipeline.postprocess].into_iter().chain(pipeline.chips.values());
-        for stage in stages {
+        for (_, stage) in pipeline.stages() {
             let users = needed.entry(&stage.plugin).or_default();
             if !users.contains(name) {
                 users.push(name.clone());

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::kind::{StageKind, StageName};
 use plimsoll_runtime::nn::Signature;
 use plimsoll_runtime::outcome::Outcome;
-use plimsoll_runtime::pipeline::{Pipeline, PipelineParts};
+use plimsoll_runtime::pipeline::{Middle, Pipeline, PipelineParts};
 use plimsoll_runtime::stage::{
     Asset, InferStage, Limits, PostprocessStage, PreprocessStage, StageCore, StageEnvironment,
 };
@@ -19,6 +19,7 @@ use super::pipeline_chips::default_chip;
 use super::release::Release;
 use super::served_pipeline::ServedPipeline;
 use super::shadow::Shadow;
+use super::stages::{Stages, misfit};
 use crate::base::defaults::{DEADLINE, INIT_DEADLINE, MAX_MEMORY, MAX_OUTPUT, REQUEST_DEADLINE};
 use crate::config::{self, Config};
 
@@ -55,26 +56,17 @@ impl PipelineBuild<'_> {
         let sample = pipeline.sample.as_ref().map(|path| self.state.files.asset(self.config, path)).transpose();
         let sample = sample
             .map_err(|error| BuildError::new(key("sample"), error.to_string()).temporary(error.is_temporary()))?;
-        let misfit = |key: String| move |error: wasmtime::Error| BuildError::new(key, format!("{error:#}"));
-        let declared = self.declared(pipeline);
-        let preprocess = self.stage(None, StageKind::Preprocess, &pipeline.preprocess, None, declared.clone()).await?;
-        let preprocess = PreprocessStage::new(preprocess).map_err(misfit(key("preprocess.plugin")))?;
-        let mut chips = BTreeMap::new();
-        for (chip, stage) in &pipeline.chips {
-            let model = stage.model.as_deref().or(pipeline.model.as_deref());
-            let infer = self.stage(Some(chip), StageKind::Infer, stage, model, None).await?;
-            let infer = InferStage::new(infer).map_err(misfit(key(&format!("chips.{chip}.plugin"))))?;
-            chips.insert(chip.clone(), infer);
-        }
-        let postprocess = self.stage(None, StageKind::Postprocess, &pipeline.postprocess, None, declared).await?;
-        let postprocess = PostprocessStage::new(postprocess).map_err(misfit(key("postprocess.plugin")))?;
+        let Stages { preprocess, middle, postprocess } = match pipeline.steps.is_empty() {
+            true => self.three_stages(pipeline).await?,
+            false => self.steps(pipeline).await?,
+        };
         let recorder = self.state.recorder(self.config, name);
         let recorder = recorder
             .map_err(|error| BuildError::new(key("record.dir"), error.to_string()).temporary(error.is_temporary()))?;
         let deadline = pipeline.deadline.unwrap_or(REQUEST_DEADLINE);
         let name = name.to_owned();
         let fallback = pipeline.fallback.clone();
-        let parts = PipelineParts { name, preprocess, chips, default_chip, fallback, postprocess, deadline };
+        let parts = PipelineParts { name, preprocess, middle, default_chip, fallback, postprocess, deadline };
         let stages = Pipeline::new(parts);
         Ok(ServedPipeline {
             pipeline: stages,
@@ -87,19 +79,39 @@ impl PipelineBuild<'_> {
         })
     }
 
-    async fn stage(
+    async fn three_stages(&mut self, pipeline: &config::Pipeline) -> Result<Stages, BuildError> {
+        let name = self.pipeline;
+        let key = |rest: &str| format!("pipelines.{name}.{rest}");
+        let missing = |rest: &str| BuildError::new(key(rest), "it is missing".to_owned());
+        let declared = self.declared(pipeline);
+        let (first, last) = (pipeline.preprocess.as_ref(), pipeline.postprocess.as_ref());
+        let (first, last) = (first.ok_or_else(|| missing("preprocess"))?, last.ok_or_else(|| missing("postprocess"))?);
+        let preprocess = StageName::from(StageKind::Preprocess);
+        let preprocess = self.stage(&key("preprocess"), preprocess, first, None, declared.clone()).await?;
+        let preprocess = PreprocessStage::new(preprocess).map_err(misfit(&key("preprocess")))?;
+        let mut chips = BTreeMap::new();
+        for (chip, stage) in &pipeline.chips {
+            let key = key(&format!("chips.{chip}"));
+            let model = stage.model.as_deref().or(pipeline.model.as_deref());
+            let infer = self.stage(&key, StageKind::Infer.into(), stage, model, None).await?;
+            chips.insert(chip.clone(), InferStage::new(infer).map_err(misfit(&key))?);
+        }
+        let postprocess = StageName::from(StageKind::Postprocess);
+        let postprocess = self.stage(&key("postprocess"), postprocess, last, None, declared).await?;
+        let postprocess = PostprocessStage::new(postprocess).map_err(misfit(&key("postprocess")))?;
+        Ok(Stages { preprocess, middle: Middle::Chips(chips), postprocess })
+    }
+
+    /// Builds a stage; `key` is its table in the configuration.
+    pub(super) async fn stage(
         &mut self,
-        chip: Option<&str>,
-        kind: StageKind,
+        key: &str,
+        name: StageName,
         stage: &config::Stage,
         model: Option<&str>,
         declared: Option<Asset>,
     ) -> Result<Arc<StageCore>, BuildError> {
-        let pipeline = self.pipeline;
-        let key = match chip {
-            Some(chip) => format!("pipelines.{pipeline}.chips.{chip}"),
-            None => format!("pipelines.{pipeline}.{}", kind.as_str()),
-        };
+        let kind = name.kind();
         let at = |field: &str, reason: String| BuildError::new(format!("{key}.{field}"), reason);
         let rejected = |field: &str, reason| BuildError::for_plugin(&stage.plugin, format!("{key}.{field}"), reason);
 
@@ -113,11 +125,11 @@ impl PipelineBuild<'_> {
         }
         let environment = self.environment(release, stage, model, declared, &at, &rejected)?;
         let limits = self.limits(release, stage);
-        let is_same = |known: &Arc<StageCore>| known.matches(identity, kind, &limits, &environment);
+        let is_same = |known: &Arc<StageCore>| known.matches(identity, &name, &limits, &environment);
         if let Some(known) = self.state.stages.iter().filter_map(Weak::upgrade).find(is_same) {
             return Ok(known);
         }
-        let ready = self.state.preparer.stage(&release.artifact, kind, limits, environment).await;
+        let ready = self.state.preparer.stage(&release.artifact, name.clone(), limits, environment).await;
         let ready = Arc::new(
             ready.map_err(|error| rejected("plugin", error.to_string()).temporary(error.reason.is_temporary()))?,
         );
@@ -137,8 +149,14 @@ impl PipelineBuild<'_> {
     /// The inputs and outputs that the model declares, as JSON. `None` if the chips have different models, or a chip's
     /// plugin may change the inputs or outputs.
     fn declared(&mut self, pipeline: &config::Pipeline) -> Option<Asset> {
-        let mut models = pipeline.chips.values().map(|stage| {
-            let model = stage.model.as_deref().or(pipeline.model.as_deref());
+        let stages = pipeline.chips.values().collect::<Vec<_>>();
+        self.declared_by(&stages, pipeline.model.as_deref())
+    }
+
+    /// As [`Self::declared`], for the infer stages of a pipeline or a step.
+    pub(super) fn declared_by(&mut self, stages: &[&config::Stage], model: Option<&str>) -> Option<Asset> {
+        let mut models = stages.iter().map(|stage| {
+            let model = stage.model.as_deref().or(model);
             model.filter(|_| UNCHANGED.contains(&stage.plugin.as_str()))
         });
         let name = models.next()??;

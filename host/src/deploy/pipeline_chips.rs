@@ -9,11 +9,12 @@ use crate::config::Pipeline;
 /// If `default_chip`, `fallback` or `shadow` does not name a chip that can be used for it.
 pub(super) fn default_chip(name: &str, pipeline: &Pipeline) -> Result<String, BuildError> {
     let refused = |rest: &str, reason: String| BuildError::new(format!("pipelines.{name}.{rest}"), reason);
-    let has = |chip: &String| pipeline.chips.contains_key(chip);
-    let names = || pipeline.chips.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-    let default_chip = match (&pipeline.default_chip, pipeline.chips.keys().next()) {
+    let chips = pipeline.chip_names();
+    let has = |chip: &String| chips.contains(&chip.as_str());
+    let names = || chips.join(", ");
+    let default_chip = match (&pipeline.default_chip, chips.first()) {
         (Some(chip), _) if has(chip) => chip.clone(),
-        (None, Some(only)) if pipeline.chips.len() == 1 => only.clone(),
+        (None, Some(only)) if chips.len() == 1 => (*only).to_owned(),
         (_, None) => return Err(refused("chips", "a pipeline needs at least one chip".to_owned())),
         (chip, _) => {
             let what = chip.as_ref().map_or("is missing".to_owned(), |chip| format!("there is no chip `{chip}`"));

@@ -40,8 +40,8 @@ impl ReadAhead {
             }
         }
         for pipeline in config.pipelines.values() {
-            let stages = [&pipeline.preprocess, &pipeline.postprocess].into_iter().chain(pipeline.chips.values());
-            for path in stages.flat_map(|stage| stage.assets.values()).chain(&pipeline.sample) {
+            let stages = pipeline.stages().into_iter();
+            for path in stages.flat_map(|(_, stage)| stage.assets.values()).chain(&pipeline.sample) {
                 if !this.files.contains_key(path) {
                     this.files.insert(path.clone(), config.read(path).map(Arc::new));
                 }

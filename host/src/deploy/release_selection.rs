@@ -197,12 +197,9 @@ fn wanted_plugins(config: &Config) -> BTreeMap<String, String> {
     let mut wanted: BTreeMap<_, _> =
         config.plugins.keys().map(|name| (name.clone(), format!("plugins.{name}"))).collect();
     for (name, pipeline) in &config.pipelines {
-        let mut add = |plugin: &str, key: String| {
-            wanted.entry(plugin.to_owned()).or_insert_with(|| format!("pipelines.{name}.{key}.plugin"));
-        };
-        add(&pipeline.preprocess.plugin, "preprocess".into());
-        pipeline.chips.iter().for_each(|(chip, stage)| add(&stage.plugin, format!("chips.{chip}")));
-        add(&pipeline.postprocess.plugin, "postprocess".into());
+        for (key, stage) in pipeline.stages() {
+            wanted.entry(stage.plugin.clone()).or_insert_with(|| format!("pipelines.{name}.{key}.plugin"));
+        }
     }
     wanted
 }

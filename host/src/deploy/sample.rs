@@ -35,10 +35,8 @@ pub struct SampleError {
 /// If a stage fails.
 pub async fn run_sample(pipeline: &ServedPipeline, plugin: Option<&str>) -> Result<(), SampleError> {
     let of_plugin: Vec<_> = match plugin {
-        None => pipeline.chips.keys().collect(),
-        Some(plugin) => {
-            pipeline.chips.iter().filter(|(_, stage)| &*stage.plugin.name == plugin).map(|(chip, _)| chip).collect()
-        }
+        None => pipeline.chip_names().iter().collect(),
+        Some(plugin) => pipeline.chips_of(plugin),
     };
     let chips = if of_plugin.is_empty() { vec![&pipeline.default_chip] } else { of_plugin };
     let (sample, content_type) = match &pipeline.sample {
@@ -46,12 +44,12 @@ pub async fn run_sample(pipeline: &ServedPipeline, plugin: Option<&str>) -> Resu
         None => (BUNDLED, Some("image/jpeg".to_owned())),
     };
     for chip in chips {
-        let Some(infer) = pipeline.chip(chip) else { continue };
+        let Some(selected) = pipeline.select(chip) else { continue };
         let request = Request { id: "sample".into(), content_type: content_type.clone(), parameters: Vec::new() };
         let mut tries = 0;
         let result = loop {
             let mut log = RunLog::new(pipeline.deadline + SLACK);
-            let result = pipeline.run(infer, &mut log, &request, sample).await;
+            let result = pipeline.run(selected, &mut log, &request, sample).await;
             let is_full = result.as_ref().is_err_and(|failed| failed.error.outcome == Outcome::NoCapacity);
             tries += 1;
             if !is_full || tries == MAX_TRIES {
@@ -72,7 +70,7 @@ pub async fn run_sample(pipeline: &ServedPipeline, plugin: Option<&str>) -> Resu
                 reason: format!(
                     "the sample of pipeline `{}` failed on chip `{chip}`: stage {} (plugin {}) ended in {}: {public}{}",
                     pipeline.name,
-                    failed.stage.kind,
+                    failed.stage.name,
                     failed.stage.plugin.name,
                     outcome.as_str(),
                     cause.unwrap_or_default()

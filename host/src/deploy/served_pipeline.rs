@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use plimsoll_runtime::pipeline::Pipeline;
+use plimsoll_runtime::pipeline::{Pipeline, SelectedChip};
 use plimsoll_runtime::stage::{Asset, InferStage};
 use plimsoll_runtime::text::{listed, shortened};
 
@@ -38,16 +38,41 @@ impl Deref for ServedPipeline {
 }
 
 impl ServedPipeline {
-    /// The infer stage of a chip.
+    /// A chip, for a request.
     ///
     /// # Errors
     /// If there is no such chip.
-    pub fn find_chip(&self, name: &str) -> Result<&InferStage, NotServed> {
-        self.chip(name).ok_or_else(|| NotServed::Chip {
+    pub fn find_chip(&self, name: &str) -> Result<SelectedChip<'_>, NotServed> {
+        self.select(name).ok_or_else(|| self.no_chip(name))
+    }
+
+    /// The infer stage of a chip.
+    ///
+    /// # Errors
+    /// If there is no such chip, or the pipeline has steps.
+    pub fn find_infer(&self, name: &str) -> Result<&InferStage, NotServed> {
+        if self.steps.is_some() {
+            return Err(NotServed::NoStage { pipeline: self.name.clone() });
+        }
+        self.chip(name).ok_or_else(|| self.no_chip(name))
+    }
+
+    /// The infer stage of a step on a chip.
+    ///
+    /// # Errors
+    /// If there is no such chip, or no step of this name that runs a model.
+    pub fn find_step(&self, step: &str, chip: &str) -> Result<&InferStage, NotServed> {
+        self.find_chip(chip)?;
+        let stage = self.steps.as_ref().and_then(|steps| steps.infer_stage(step, chip));
+        stage.ok_or_else(|| NotServed::NoStage { pipeline: self.name.clone() })
+    }
+
+    fn no_chip(&self, name: &str) -> NotServed {
+        NotServed::Chip {
             pipeline: self.name.clone(),
             chip: name.to_owned(),
-            known: listed(self.chips.keys().map(String::as_str)),
-        })
+            known: listed(self.chip_names().iter().map(String::as_str)),
+        }
     }
 }
 
@@ -67,6 +92,12 @@ pub enum NotServed {
     Unloaded {
         /// Its name.
         name: String,
+    },
+    /// The pipeline has steps.
+    #[error("pipeline `{pipeline}` has steps, so it has no infer stage of its own")]
+    NoStage {
+        /// The pipeline.
+        pipeline: String,
     },
     /// The pipeline has no such chip.
     #[error("pipeline `{pipeline}` has no chip `{}`; it has {known}", shortened(chip))]

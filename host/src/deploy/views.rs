@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use plimsoll_runtime::component::Metadata;
 use plimsoll_runtime::identity::Identity;
-use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::kind::StageName;
 use serde::Serialize;
 
 use super::canary_progress::CanaryProgress;
@@ -47,8 +47,8 @@ pub struct PluginView {
 pub struct StageView {
     /// The pipeline.
     pub pipeline: String,
-    /// `preprocess`, `infer` or `postprocess`.
-    pub stage: StageKind,
+    /// `preprocess`, `infer` or `postprocess`, or the name of a step.
+    pub stage: StageName,
     /// The chip of an infer stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chip: Option<String>,
@@ -174,7 +174,7 @@ fn stage_views(served: &Served, plugin: &str) -> Vec<StageView> {
         for (chip, stage) in route.stable.stages().filter(|(_, stage)| &*stage.plugin.name == plugin) {
             views.push(StageView {
                 pipeline: route.stable.name.clone(),
-                stage: stage.kind,
+                stage: stage.name.clone(),
                 chip: chip.map(str::to_owned),
                 max_memory: stage.limits.max_memory,
                 deadline_seconds: stage.limits.deadline.as_secs_f64(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::kind::StageName;
 use plimsoll_runtime::outcome::Outcome;
 use serde::Serialize;
 
@@ -11,8 +11,8 @@ use serde::Serialize;
 pub struct SeriesKey {
     /// The pipeline's name.
     pub pipeline: Arc<str>,
-    /// The kind of stage.
-    pub stage: StageKind,
+    /// The stage.
+    pub stage: StageName,
     /// The plugin's name.
     pub plugin: Arc<str>,
     /// The plugin's version.

@@ -21,7 +21,7 @@ pub mod metrics;
 pub mod recent;
 pub mod recording;
 pub mod request;
-mod request_summary;
+pub mod request_summary;
 pub mod shadow;
 pub mod statistics;
 pub mod store;

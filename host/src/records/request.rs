@@ -2,14 +2,16 @@
 //! and logs the request, so a cancelled request is counted and logged like any other (`request/end.rs`).
 
 mod end;
+mod fork;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::pipeline::PipelineError;
 use plimsoll_runtime::stage::{Request, RunObserver, StageCore, StageError, StageReport};
 use plimsoll_runtime::tensor::Tensors;
 
@@ -18,7 +20,7 @@ use super::memory::callers::Caller;
 use super::memory::series::{Route, StageSeries};
 use super::recording::InputRecorder;
 use super::recording::kept_input::KeptInput;
-use super::request_summary::RequestSummary;
+use super::request_summary::{RequestSummary, merged};
 use super::shadow::ShadowTap;
 use super::store::Records;
 
@@ -75,7 +77,12 @@ pub struct RequestRecord {
     queue_time: Duration,
     /// The series of the stage that is running.
     running: Option<Arc<StageSeries>>,
+    /// The reports of runs at the same time, if there were any.
+    forked: Option<Reports>,
 }
+
+/// The reports of runs at the same time: each with whether its mark is the highest of its series.
+type Reports = Arc<Mutex<Vec<(StageReport, bool)>>>;
 
 /// Where a request is counted.
 #[derive(Clone)]
@@ -115,7 +122,7 @@ impl RequestRecord {
             chip: chip.to_owned(),
             started,
             deadline: started + deadline,
-            stages: Vec::with_capacity(StageKind::ALL.len()),
+            stages: Vec::with_capacity(StageKind::STAGES.len()),
             outcome: Outcome::Cancelled,
             status: None,
             origin,
@@ -125,6 +132,7 @@ impl RequestRecord {
             shadow: None,
             queue_time: Duration::ZERO,
             running: None,
+            forked: None,
         }
     }
 
@@ -178,12 +186,14 @@ impl RequestRecord {
 
     /// Returns the part that is returned to the caller.
     pub fn summary(&self) -> RequestSummary {
-        RequestSummary { id: self.id.clone(), chip: self.chip.clone(), stages: self.stages.clone() }
+        RequestSummary { id: self.id.clone(), chip: self.chip.clone(), stages: merged(&self.stages) }
     }
 
-    /// The high-water mark of the latest stage, in bytes.
-    pub fn high_water(&self) -> u64 {
-        self.stages.last().map_or(0, |report| report.usage.high_water)
+    /// The high-water mark of the run that failed, in bytes: the latest of its stage with its outcome.
+    pub fn high_water_of(&mut self, failed: &PipelineError) -> u64 {
+        self.take_forked();
+        let is_it = |it: &&StageReport| it.stage == failed.stage.name && it.outcome == failed.error.outcome;
+        self.stages.iter().rev().find(is_it).map_or(0, |report| report.usage.high_water)
     }
 
     /// The reports of the stages that have ended so far.
@@ -225,34 +235,23 @@ impl RunObserver for RequestRecord {
         }
     }
 
+    fn fork(&mut self) -> Option<Box<dyn RunObserver>> {
+        Some(Box::new(self.forked_record()))
+    }
+
+    fn joined(&mut self) {
+        self.take_forked();
+    }
+
     fn stage_started(&mut self, stage: &StageCore) {
-        let series = self.accounting.route.stage(stage, &self.accounting.records.metrics);
-        series.live.inc();
-        self.running = Some(series);
+        self.running = Some(self.accounting.started(stage));
     }
 
     fn stage_ended(&mut self, report: StageReport, error: Option<&StageError>) {
-        // Details that the caller must not see go to the log only.
-        if let Some(error) = error.filter(|error| !error.detail.is_empty()) {
-            tracing::warn!(
-                target: "plimsoll::stage",
-                request = %self.id,
-                stage = report.stage.as_str(),
-                plugin = %report.plugin,
-                outcome = error.outcome.as_str(),
-                "{}: {}", error.public, error.detail
-            );
-        }
-        if let Some(side) = &self.canary_side {
-            side.record_stage(&report.plugin, report.outcome, report.usage.high_water);
-        }
-        if let Some(series) = self.running.take() {
-            series.live.dec();
-            let Accounting { records, route, caller, .. } = &self.accounting;
-            let is_highest = records.memory.record_stage(route, &series, &report, caller, Instant::now());
-            if let Some(input) = self.input.as_mut().filter(|_| is_highest) {
-                input.add_highest(report.stage);
-            }
+        let is_highest =
+            self.accounting.ended(&self.id, self.running.take(), self.canary_side.as_deref(), &report, error);
+        if let Some(input) = self.input.as_mut().filter(|_| is_highest) {
+            input.add_highest(&report.stage);
         }
         self.stages.push(report);
     }
@@ -267,7 +266,7 @@ impl Siblings {
             chip: self.chip.clone(),
             started: Instant::now(),
             deadline: self.deadline,
-            stages: Vec::with_capacity(StageKind::ALL.len()),
+            stages: Vec::with_capacity(StageKind::STAGES.len()),
             outcome: Outcome::Cancelled,
             status: None,
             origin: self.origin,
@@ -277,6 +276,7 @@ impl Siblings {
             shadow: None,
             queue_time: Duration::ZERO,
             running: None,
+            forked: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The part of a request's record that its reply shows.
 
+use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::StageReport;
 
 /// The part of a record that is returned to the caller.
@@ -11,6 +12,28 @@ pub struct RequestSummary {
     pub chip: String,
     /// The reports of its stages.
     pub stages: Vec<StageReport>,
+}
+
+/// The reports with one for each step: a step that ran for several items has the sum of their durations and the highest
+/// high-water mark. The first outcome that is not `ok` is kept.
+pub fn merged(stages: &[StageReport]) -> Vec<StageReport> {
+    let mut all: Vec<StageReport> = Vec::new();
+    for report in stages {
+        let known = all
+            .iter_mut()
+            .find(|known| known.stage.is_step() && known.stage == report.stage && known.digest == report.digest);
+        match known {
+            None => all.push(report.clone()),
+            Some(known) => {
+                known.duration += report.duration;
+                known.usage.high_water = known.usage.high_water.max(report.usage.high_water);
+                if known.outcome == Outcome::Ok {
+                    known.outcome = report.outcome;
+                }
+            }
+        }
+    }
+    all
 }
 
 impl RequestSummary {

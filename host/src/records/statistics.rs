@@ -132,8 +132,8 @@ impl ModelStatisticsStore {
         times.success.add(duration);
         times.queue.add(queue_time);
         for report in stages {
-            match report.stage {
-                StageKind::Preprocess => times.compute_input.add(report.duration),
+            match report.stage.kind() {
+                StageKind::Preprocess | StageKind::Transform => times.compute_input.add(report.duration),
                 StageKind::Infer => times.compute_infer.add(report.duration),
                 StageKind::Postprocess => times.compute_output.add(report.duration),
             }

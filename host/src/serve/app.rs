@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::http::HeaderName;
 use plimsoll_runtime::engine::Runtime;
+use plimsoll_runtime::scheduling::EXTRA_RUNS;
 
 use super::access::Access;
 use super::admission::{Admission, Shares};
@@ -78,8 +79,8 @@ impl App {
     async fn start(config: &Config, remembers: bool) -> Result<Self, ConfigError> {
         address_space::check().map_err(|error| ConfigError::new(&config.path, "", error.to_string()))?;
         // One slot more than concurrent requests, because a deployment instantiates its stages, one at a time. Shadow runs
-        // have slots of their own, so that they take none from requests.
-        let slots = config.server.max_concurrency + 1 + config.server.max_shadow_runs;
+        // have slots of their own, so that they take none from requests; so have items and branches of steps.
+        let slots = config.server.max_concurrency + 1 + config.server.max_shadow_runs + EXTRA_RUNS;
         let runtime = Runtime::new(slots, config.server.scheduling()).map_err(|error| {
             let reason = format!("the engine does not start: {error:#}{}", address_space::hint());
             ConfigError::new(&config.path, "", reason)

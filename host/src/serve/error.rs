@@ -1,7 +1,7 @@
 //! The error of a request, independent of the transport. HTTP (`problem.rs`) and gRPC (`grpc/error.rs`) each have one
 //! function that maps [`ErrorKind`] to a status.
 
-use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::kind::{StageKind, StageName};
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::pipeline::PipelineError;
 
@@ -93,13 +93,15 @@ pub struct ErrorLocation {
     pub stage: Option<StageLocation>,
     /// The image of a batch, from 0.
     pub index: Option<usize>,
+    /// The item for which a step failed, from 0.
+    pub item: Option<usize>,
 }
 
 /// The stage in which an error happened.
 #[derive(Debug)]
 pub struct StageLocation {
-    /// The kind of stage.
-    pub stage: StageKind,
+    /// The stage.
+    pub stage: StageName,
     /// The plugin's name.
     pub plugin: String,
     /// The plugin's version.
@@ -127,18 +129,22 @@ impl ServeError {
     }
 
     /// The error of a stage that failed. `high_water` is the high-water mark of its linear memory, in bytes.
-    pub fn from_stage(failed: &PipelineError<'_>, high_water: u64) -> Self {
-        let PipelineError { stage, error } = failed;
+    pub fn from_stage(failed: &PipelineError, high_water: u64) -> Self {
+        let PipelineError { stage, item, error } = failed;
+        let detail = match item {
+            Some(item) => format!("item {item}, step `{}`: {}", stage.name, error.public),
+            None => error.public.clone(),
+        };
         let location = StageLocation {
-            stage: stage.kind,
+            stage: stage.name.clone(),
             plugin: stage.plugin.name.to_string(),
             version: stage.plugin.version.to_string(),
             limit_bytes: error.limit,
             high_water_bytes: error.limit.map(|_| high_water),
         };
         Self {
-            location: Some(Box::new(ErrorLocation { stage: Some(location), index: None })),
-            ..Self::new(ErrorKind::Stage(stage.kind, error.outcome), error.public.clone())
+            location: Some(Box::new(ErrorLocation { stage: Some(location), index: None, item: *item })),
+            ..Self::new(ErrorKind::Stage(stage.kind, error.outcome), detail)
         }
     }
 

@@ -19,9 +19,9 @@ pub struct Problem<'a> {
     code: &'static str,
     title: &'static str,
     detail: &'a str,
-    /// `preprocess`, `infer` or `postprocess`.
+    /// `preprocess`, `infer` or `postprocess`, or the name of a step.
     #[serde(skip_serializing_if = "Option::is_none")]
-    stage: Option<&'static str>,
+    stage: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     plugin: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,6 +33,9 @@ pub struct Problem<'a> {
     /// The image of a batch, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<usize>,
+    /// The item for which the step failed, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item: Option<usize>,
     /// The request's id, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
@@ -104,6 +107,7 @@ impl<'a> From<&'a ServeError> for Problem<'a> {
             limit_bytes: stage.and_then(|stage| stage.limit_bytes),
             high_water_bytes: stage.and_then(|stage| stage.high_water_bytes),
             index: error.location.as_deref().and_then(|location| location.index),
+            item: error.location.as_deref().and_then(|location| location.item),
             request_id: error.request_id.as_deref(),
         }
     }

@@ -11,6 +11,8 @@ pub use imports::wasi::nn::tensor::{Tensor, TensorType};
 
 /// The files of the plugin's deployment.
 pub use imports::plimsoll::stage::assets;
+/// Reads parts of tensors.
+pub use imports::plimsoll::stage::regions;
 /// `wasi:nn`: graphs, execution contexts and their errors.
 pub use imports::wasi::nn;
 
@@ -50,6 +52,27 @@ pub mod inferencer {
         },
     });
 }
+
+pub mod transformer {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "transformer",
+        pub_export_macro: true,
+        export_macro_name: "export_transformer",
+        default_bindings_module: "plimsoll_sdk::bindings::transformer",
+        with: {
+            "plimsoll:stage/assets@0.1.0": super::imports::plimsoll::stage::assets,
+            "plimsoll:stage/regions@0.1.0": super::imports::plimsoll::stage::regions,
+            "wasi:config/store@0.2.0-rc.1": super::imports::wasi::config::store,
+            "plimsoll:stage/types@0.1.0": super::imports::plimsoll::stage::types,
+            "wasi:nn/tensor@0.2.0-rc-2024-10-28": super::imports::wasi::nn::tensor,
+            "wasi:nn/inference@0.2.0-rc-2024-10-28": super::imports::wasi::nn::inference,
+            "wasi:nn/errors@0.2.0-rc-2024-10-28": super::imports::wasi::nn::errors,
+        },
+    });
+}
+
+pub use transformer::exports::plimsoll::stage::transform::{Bundle, Outcome};
 
 pub mod postprocessor {
     wit_bindgen::generate!({

@@ -1,13 +1,15 @@
 //! SDK for Plimsoll plugins in Rust.
 //!
-//! A plugin is a `cdylib` for `wasm32-wasip2` with one implementation of [`Preprocess`], [`Infer`] or
-//! [`Postprocess`] and one line of [`export_preprocess!`], [`export_infer!`] or [`export_postprocess!`].
+//! A plugin is a `cdylib` for `wasm32-wasip2` with one implementation of [`Preprocess`], [`Infer`], [`Transform`] or
+//! [`Postprocess`] and one line of [`export_preprocess!`], [`export_infer!`], [`export_transform!`] or
+//! [`export_postprocess!`].
 //! To prepare something once per deployment, a plugin also implements [`Init`] and adds `with init` to that line.
 //!
 //! # Layout
-//! - [`stage`]: the three traits, [`Init`], and the macros that export them.
+//! - [`stage`]: the four traits, [`Init`], and the macros that export them.
 //! - [`tensor`]: f32 and u8 tensors; makes those of f16 and bf16.
 //! - [`config`]: typed access to the plugin's configuration. [`Configured`]: a value that `init` makes, such as settings.
+//! - [`gathered`]: the items that a step with `gather = true` gets.
 //! - [`labels`]: label files with one label per line.
 //! - `model`: the inputs and outputs that the model declares. Needs the feature `model`.
 //! - [`bindings`]: the bindings generated from `wit/`, for everything that the helpers do not cover.
@@ -20,6 +22,7 @@
 pub mod bindings;
 pub mod config;
 mod configured;
+pub mod gathered;
 pub mod labels;
 #[cfg(feature = "model")]
 pub mod model;
@@ -28,6 +31,8 @@ mod realloc;
 pub mod stage;
 pub mod tensor;
 
-pub use bindings::{Failure, NamedTensor, Prepared, Reply, Request, Tensor, TensorType, assets, nn};
+pub use bindings::{
+    Bundle, Failure, NamedTensor, Outcome, Prepared, Reply, Request, Tensor, TensorType, assets, nn, regions,
+};
 pub use configured::Configured;
-pub use stage::{Infer, Init, Postprocess, Preprocess};
+pub use stage::{Infer, Init, Postprocess, Preprocess, Transform};

@@ -1,6 +1,6 @@
 //! The traits that a plugin implements, one per kind of stage, and the macros that export them.
 
-use crate::{Failure, NamedTensor, Prepared, Reply, Request};
+use crate::{Bundle, Failure, NamedTensor, Outcome, Prepared, Reply, Request};
 
 /// A stage that converts the body of a request into the input tensors of a model.
 pub trait Preprocess {
@@ -19,6 +19,16 @@ pub trait Infer {
     /// # Errors
     /// The [`Failure`] decides the HTTP status of the reply.
     fn run(request: Request, inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>, Failure>;
+}
+
+/// A step that turns tensors into other tensors, between the steps of a pipeline.
+pub trait Transform {
+    /// Turns the tensors and the context of earlier steps into those for later steps: once ([`Outcome::One`]), or once
+    /// for each item ([`Outcome::Items`]).
+    ///
+    /// # Errors
+    /// The [`Failure`] decides the HTTP status of the reply.
+    fn run(request: Request, input: Bundle) -> Result<Outcome, Failure>;
 }
 
 /// A stage that converts the output tensors of a model into the reply.
@@ -83,6 +93,26 @@ macro_rules! export_infer {
     };
     ($type:ident with init) => {
         $crate::export_infer!($type);
+        $crate::export_init!($type);
+    };
+}
+
+/// Exports a type as a step of kind `transform`: `export_transform!(Type);` or `export_transform!(Type with init);`.
+#[macro_export]
+macro_rules! export_transform {
+    ($type:ident) => {
+        const _: () = {
+            struct Plugin;
+            impl $crate::bindings::transformer::exports::plimsoll::stage::transform::Guest for Plugin {
+                fn run(request: $crate::Request, input: $crate::Bundle) -> Result<$crate::Outcome, $crate::Failure> {
+                    <$type as $crate::Transform>::run(request, input)
+                }
+            }
+    $crate::bindings::transformer::export_transformer!(Plugin with_types_in $crate::bindings::transformer);
+        };
+    };
+    ($type:ident with init) => {
+        $crate::export_transform!($type);
         $crate::export_init!($type);
     };
 }

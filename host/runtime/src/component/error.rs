@@ -48,7 +48,7 @@ pub enum Rejection {
         exported: Vec<StageKind>,
     },
     /// It exports no interface of a stage.
-    #[error("it exports none of the three stages `plimsoll:stage/{{preprocess,infer,postprocess}}@0.1.0`")]
+    #[error("it exports none of the stages `plimsoll:stage/{{preprocess,infer,transform,postprocess}}@0.1.0`")]
     NoStage,
     /// The bytes are not valid WebAssembly.
     #[error("its exports cannot be read: {0}")]

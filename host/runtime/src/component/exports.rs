@@ -54,10 +54,10 @@ impl Interface {
     }
 }
 
-/// Names the kinds of stage for a message: `preprocess, infer`, or `none of the three`.
+/// Names the kinds of stage for a message: `preprocess, infer`, or `none of them`.
 pub fn names_of(kinds: &[StageKind]) -> String {
     match kinds {
-        [] => "none of the three".to_owned(),
+        [] => "none of them".to_owned(),
         kinds => kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", "),
     }
 }

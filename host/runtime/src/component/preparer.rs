@@ -18,7 +18,7 @@ use super::snapshot::{self, NoSnapshot};
 use crate::cap::Meter;
 use crate::engine::Runtime;
 use crate::identity::{Identity, digest};
-use crate::kind::StageKind;
+use crate::kind::{StageKind, StageName};
 use crate::scheduling::Scheduler;
 use crate::stage::call::StageExport;
 use crate::stage::core::{StageCore, StageParts};
@@ -144,18 +144,20 @@ impl Preparer {
         Ok(component)
     }
 
-    /// Builds a stage of the kind `kind`. If the component has `lifecycle.init`, it runs now within `limits`, unless the
-    /// cache has its snapshot.
+    /// Builds a stage; `name` is its kind, or the name of a step. If the component has `lifecycle.init`, it runs now within
+    /// `limits`, unless the cache has its snapshot.
     ///
     /// # Errors
     /// The first problem: not a component, wrong world, unknown import, failed `init`.
     pub async fn stage(
         &self,
         artifact: &Artifact,
-        kind: StageKind,
+        name: impl Into<StageName>,
         limits: Limits,
         environment: StageEnvironment,
     ) -> Result<StageCore, ComponentError> {
+        let stage = name.into();
+        let kind = stage.kind();
         let rejected = |reason| rejected(artifact, reason);
         let bytes = artifact.component().map_err(|error| rejected(error.into()))?;
         let has_init = Interface::read(&bytes).is_ok_and(|interface| interface.has_export(LIFECYCLE));
@@ -189,7 +191,7 @@ impl Preparer {
         }
         Ok(StageCore::new(StageParts {
             plugin: artifact.identity.clone(),
-            kind,
+            name: stage,
             limits,
             instance_pre: self.link(&component, kind).map_err(rejected)?,
             environment,

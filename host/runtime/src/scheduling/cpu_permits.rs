@@ -24,9 +24,15 @@ pub const TICK: Duration = Duration::from_millis(2);
 /// After this many ticks (50 ms) a permit goes to the next waiting guest, if there is one.
 const TICKS_PER_PERMIT: u32 = 25;
 
+/// How many stages may run at the same time in addition to one for each request: items and branches of pipelines of steps.
+/// The instance pool needs this many slots more than there are requests.
+pub const EXTRA_RUNS: u32 = 16;
+
 /// The CPU permits of all guests of one engine.
 pub struct Scheduler {
     permits: Arc<Semaphore>,
+    /// The right of a request to use an instance in addition to its own; see [`EXTRA_RUNS`].
+    extra_runs: Arc<Semaphore>,
     scheduling: Scheduling,
     /// The thread that advances the epoch. It lives as long as a guest runs: without ticks, a guest that loops would never
     /// return to its task, and a server that stops would wait for it forever.
@@ -40,13 +46,19 @@ impl Scheduler {
     }
 
     fn with_permits(permits: usize, scheduling: Scheduling) -> Self {
-        Self { permits: Arc::new(Semaphore::new(permits)), scheduling, _clock: None }
+        let extra_runs = Arc::new(Semaphore::new(EXTRA_RUNS as usize));
+        Self { permits: Arc::new(Semaphore::new(permits)), extra_runs, scheduling, _clock: None }
     }
 
     /// Keeps the source of the epoch's ticks as long as this scheduler lives, and each run holds the scheduler.
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Any + Send + Sync>) -> Self {
         Self { _clock: Some(clock), ..self }
+    }
+
+    /// The right of a request to use an instance in addition to its own.
+    pub fn extra_runs(&self) -> &Arc<Semaphore> {
+        &self.extra_runs
     }
 
     /// The mode of the heuristics.

@@ -19,7 +19,7 @@ pub mod run_length;
 pub mod short_runs;
 
 pub use background::{BackgroundRun, Priority, run_at_low_priority};
-pub use cpu_permits::{CpuSchedule, Scheduler};
+pub use cpu_permits::{CpuSchedule, EXTRA_RUNS, Scheduler};
 pub use mode::Scheduling;
 pub use run_length::RunLengthPredictor;
 pub use short_runs::ShortRunDetector;

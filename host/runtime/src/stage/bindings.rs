@@ -1,7 +1,7 @@
 //! The contract of `wit/` as wasmtime generates it.
 //!
 //! 1. `imports` has the types and the host traits that `linker.rs` and `wasi_nn.rs` implement.
-//! 2. The three worlds share those types and add the typed call of their export.
+//! 2. The four worlds share those types and add the typed call of their export.
 #![allow(missing_docs, unreachable_pub, reason = "generated; the documentation is in wit/stage.wit")]
 
 pub mod imports {
@@ -25,7 +25,7 @@ pub mod imports {
 pub use imports::plimsoll::stage::types::{Failure, Prepared, Reply, Request};
 
 macro_rules! world {
-    ($module:ident, $world:literal $(, $graph:literal)?) => {
+    ($module:ident, $world:literal $(, graph: $graph:literal)? $(, regions: $regions:literal)?) => {
         pub mod $module {
             wasmtime::component::bindgen!({
                 path: "../../wit",
@@ -34,6 +34,7 @@ macro_rules! world {
                 with: {
                     "plimsoll:stage/types": super::imports::plimsoll::stage::types,
                     "plimsoll:stage/assets": super::imports::plimsoll::stage::assets,
+                    $($regions: super::imports::plimsoll::stage::regions,)?
                     "wasi:config/store": super::imports::wasi::config::store,
                     "wasi:nn/tensor": super::imports::wasi::nn::tensor,
                     $($graph: super::imports::wasi::nn::graph,)?
@@ -47,5 +48,6 @@ macro_rules! world {
 }
 
 world!(preprocessor, "preprocessor");
-world!(inferencer, "inferencer", "wasi:nn/graph");
+world!(inferencer, "inferencer", graph: "wasi:nn/graph");
+world!(transformer, "transformer", regions: "plimsoll:stage/regions");
 world!(postprocessor, "postprocessor");

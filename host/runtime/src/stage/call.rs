@@ -1,4 +1,4 @@
-//! The typed exports of the three kinds of plugin. An export is looked up and type-checked once per deployment.
+//! The typed exports of the kinds of plugin. An export is looked up and type-checked once per deployment.
 //!
 //! Tensors that a guest returns are moved out of its store; tensors that it gets are moved into it. The inner error of
 //! each call is the failure that the plugin returned, the outer one a trap or a limit.
@@ -9,7 +9,10 @@ use wasmtime::component::{Instance, InstancePre};
 use super::bindings::inferencer::InferencerIndices;
 use super::bindings::postprocessor::PostprocessorIndices;
 use super::bindings::preprocessor::PreprocessorIndices;
+use super::bindings::transformer::TransformerIndices;
+use super::bindings::transformer::exports::plimsoll::stage::transform;
 use super::bindings::{Failure, Reply, Request};
+use super::bundle::{Bundle, Handed};
 use super::store::StoreState;
 use crate::kind::StageKind;
 use crate::tensor::Tensors;
@@ -25,6 +28,9 @@ pub struct PreprocessExport(PreprocessorIndices);
 
 /// The export of world `inferencer`.
 pub struct InferExport(InferencerIndices);
+
+/// The export of world `transformer`.
+pub struct TransformExport(TransformerIndices);
 
 /// The export of world `postprocessor`.
 pub struct PostprocessExport(PostprocessorIndices);
@@ -86,6 +92,44 @@ impl InferExport {
     }
 }
 
+impl TransformExport {
+    /// Looks up the export.
+    ///
+    /// # Errors
+    /// If it is missing or has another type.
+    pub fn new(pre: &InstancePre<StoreState>) -> wasmtime::Result<Self> {
+        TransformerIndices::new(pre).map(Self)
+    }
+
+    /// Calls the plugin with what earlier steps handed on; returns what it hands on.
+    ///
+    /// # Errors
+    /// A trap or a limit.
+    pub async fn call(
+        &self,
+        store: &mut Store<StoreState>,
+        instance: &Instance,
+        request: &Request,
+        input: Bundle,
+    ) -> CallResult<Handed> {
+        let plugin = self.0.load(&mut *store, instance)?;
+        let tensors = store.data_mut().push_tensors(input.tensors)?;
+        let input = transform::Bundle { tensors, context: input.context.to_vec() };
+        let taken = |store: &mut Store<StoreState>, bundle: transform::Bundle| -> wasmtime::Result<Bundle> {
+            let tensors = store.data_mut().take_tensors(bundle.tensors)?;
+            Ok(Bundle { tensors, context: bundle.context.into() })
+        };
+        match plugin.plimsoll_stage_transform().call_run(&mut *store, request, &input).await? {
+            Ok(transform::Outcome::One(bundle)) => Ok(Ok(Handed::One(taken(store, bundle)?))),
+            Ok(transform::Outcome::Items(items)) => {
+                let items = items.into_iter().map(|item| taken(store, item)).collect::<wasmtime::Result<_>>()?;
+                Ok(Ok(Handed::Items(items)))
+            }
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+}
+
 impl PostprocessExport {
     /// Looks up the export.
     ///
@@ -119,6 +163,8 @@ pub enum StageExport {
     Preprocess(PreprocessExport),
     /// World `inferencer`.
     Infer(InferExport),
+    /// World `transformer`.
+    Transform(TransformExport),
     /// World `postprocessor`.
     Postprocess(PostprocessExport),
 }
@@ -132,6 +178,7 @@ impl StageExport {
         Ok(match kind {
             StageKind::Preprocess => Self::Preprocess(PreprocessExport::new(pre)?),
             StageKind::Infer => Self::Infer(InferExport::new(pre)?),
+            StageKind::Transform => Self::Transform(TransformExport::new(pre)?),
             StageKind::Postprocess => Self::Postprocess(PostprocessExport::new(pre)?),
         })
     }

@@ -1,4 +1,4 @@
-//! The part that the three kinds of stage share: a plugin with its environment and limits, ready to be instantiated.
+//! The part that all kinds of stage share: a plugin with its environment and limits, ready to be instantiated.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::limits::Limits;
 use super::store::{StoreState, new_store};
 use crate::cap::Meter;
 use crate::identity::Identity;
-use crate::kind::StageKind;
+use crate::kind::{StageKind, StageName};
 use crate::nn::{InputError, LoadedModel, Signature};
 use crate::scheduling::{RunLengthPredictor, Scheduler};
 use crate::tensor::Tensors;
@@ -24,6 +24,8 @@ pub struct StageCore {
     pub plugin: Identity,
     /// The kind of stage.
     pub kind: StageKind,
+    /// The name in its pipeline.
+    pub name: StageName,
     /// The limits of one run.
     pub limits: Limits,
     /// The compiled and linked component.
@@ -46,8 +48,8 @@ impl fmt::Debug for StageCore {
 pub struct StageParts {
     /// The plugin.
     pub plugin: Identity,
-    /// The kind of stage; the component exports its interface.
-    pub kind: StageKind,
+    /// The name in its pipeline; the component exports the interface of its kind.
+    pub name: StageName,
     /// The limits of one run.
     pub limits: Limits,
     /// The compiled and linked component.
@@ -63,9 +65,10 @@ pub struct StageParts {
 impl StageCore {
     /// Makes a stage from its parts.
     pub fn new(parts: StageParts) -> Self {
-        let StageParts { plugin, kind, limits, instance_pre, environment, init_in_every_instance, scheduler } = parts;
+        let StageParts { plugin, name, limits, instance_pre, environment, init_in_every_instance, scheduler } = parts;
         let run_lengths = RunLengthPredictor::default();
-        Self { plugin, kind, limits, instance_pre, environment, run_lengths, init_in_every_instance, scheduler }
+        let kind = name.kind();
+        Self { plugin, kind, name, limits, instance_pre, environment, run_lengths, init_in_every_instance, scheduler }
     }
 
     /// The plugin's settings, assets and model.
@@ -111,8 +114,14 @@ impl StageCore {
     }
 
     /// Returns true if this stage is what would be built from these parts.
-    pub fn matches(&self, plugin: &Identity, kind: StageKind, limits: &Limits, environment: &StageEnvironment) -> bool {
-        self.plugin == *plugin && self.kind == kind && self.limits == *limits && self.environment.matches(environment)
+    pub fn matches(
+        &self,
+        plugin: &Identity,
+        name: &StageName,
+        limits: &Limits,
+        environment: &StageEnvironment,
+    ) -> bool {
+        self.plugin == *plugin && self.name == *name && self.limits == *limits && self.environment.matches(environment)
     }
 
     /// A store for one run that must end by `deadline`; `request` is its id in log events.

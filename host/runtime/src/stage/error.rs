@@ -3,6 +3,7 @@
 use wasmtime::component::ResourceTableError;
 
 use super::bindings::Failure;
+use super::bundle::Handed;
 use super::limits::{MAX_POLLED, MAX_RESOURCES};
 use crate::cap::MemoryLimit;
 use crate::lack::Lack;
@@ -55,6 +56,34 @@ pub struct OutputLimit {
     pub limit: u64,
 }
 
+/// Raised if a transform stage makes items that its step does not allow, or none although it should.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WrongItems {
+    /// Too many.
+    #[error("{given} items were returned, {limit} are allowed (`max_items`)")]
+    TooMany { given: usize, limit: u32 },
+    /// The step does not declare items.
+    #[error("the plugin returned items, but its step does not declare `items = true`")]
+    Undeclared,
+    /// The step declares items.
+    #[error("the plugin returned no items, but its step declares `items = true`")]
+    Missing,
+}
+
+impl WrongItems {
+    /// Checks an answer; `max_items` is the most items that the step may make, `None` if it makes none.
+    pub(super) fn check(handed: &Handed, max_items: Option<u32>) -> Result<(), Self> {
+        match (handed, max_items) {
+            (Handed::Items(items), Some(limit)) if items.len() > limit as usize => {
+                Err(Self::TooMany { given: items.len(), limit })
+            }
+            (Handed::Items(_), None) => Err(Self::Undeclared),
+            (Handed::One(_), Some(_)) => Err(Self::Missing),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl StageError {
     fn new(outcome: Outcome, public: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { outcome, public: public.into(), detail: detail.into(), limit: None }
@@ -88,6 +117,11 @@ impl StageError {
         Self::new(Outcome::TensorMismatch, message, "")
     }
 
+    /// The host has no result of a run; a bug of this program.
+    pub(crate) fn lost() -> Self {
+        Self::new(Outcome::Internal, "the host has lost what a step handed on; this is a bug of the host", "")
+    }
+
     /// The device of the stage's model failed. The library's message is for the log.
     pub(crate) fn device_failure(message: String) -> Self {
         Self::new(
@@ -115,6 +149,12 @@ impl StageError {
             let mut this = Self::new(Outcome::OutputLimit, limit.to_string(), detail);
             this.limit = Some(limit.limit);
             this
+        } else if let Some(items) = error.downcast_ref::<WrongItems>() {
+            let outcome = match items {
+                WrongItems::TooMany { .. } => Outcome::OutputLimit,
+                WrongItems::Undeclared | WrongItems::Missing => Outcome::Internal,
+            };
+            Self::new(outcome, items.to_string(), detail)
         } else if error.is::<wasmtime::PoolConcurrencyLimitError>() {
             Self::new(Outcome::NoCapacity, "no instance is free; try again", detail)
         } else if let Some(lack) = Lack::in_chain(error.chain()) {

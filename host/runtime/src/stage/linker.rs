@@ -22,6 +22,7 @@ pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<StoreState>>
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut StoreState| WasiConfig::from(&*state.config))?;
     stage::assets::add_to_linker::<StoreState, HasSelf<StoreState>>(&mut linker, |state| state)?;
+    stage::regions::add_to_linker::<StoreState, HasSelf<StoreState>>(&mut linker, |state| state)?;
     stage::types::add_to_linker::<StoreState, HasSelf<StoreState>>(&mut linker, |state| state)?;
     nn::tensor::add_to_linker::<StoreState, HasSelf<StoreState>>(&mut linker, |state| state)?;
     // The generated functions take owned bytes, which costs one more copy. These two replace them and pass the bytes that

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::core::StageCore;
 use super::error::StageError;
 use crate::cap::{Meter, Usage};
-use crate::kind::StageKind;
+use crate::kind::{StageKind, StageName};
 use crate::outcome::Outcome;
 use crate::scheduling::Priority;
 use crate::tensor::Tensors;
@@ -39,6 +39,15 @@ pub trait RunObserver: Send {
         let _ = chip;
     }
 
+    /// An observer of runs at the same time as this one's. `None` if it cannot observe such runs, so that all runs are one
+    /// after the other.
+    fn fork(&mut self) -> Option<Box<dyn RunObserver>> {
+        None
+    }
+
+    /// The runs of all forks have ended.
+    fn joined(&mut self) {}
+
     /// A stage run begins.
     fn stage_started(&mut self, stage: &StageCore);
 
@@ -50,8 +59,8 @@ pub trait RunObserver: Send {
 /// The memory that one stage run needed, and how it ended.
 #[derive(Debug, Clone, Serialize)]
 pub struct StageReport {
-    /// The kind of stage.
-    pub stage: StageKind,
+    /// The stage.
+    pub stage: StageName,
     /// The plugin's name.
     pub plugin: Arc<str>,
     /// The plugin's version.
@@ -82,7 +91,7 @@ pub struct RunLog {
 impl RunLog {
     /// The log of a request that must end within `time`.
     pub fn new(time: Duration) -> Self {
-        Self { deadline: Instant::now() + time, reports: Vec::with_capacity(StageKind::ALL.len()) }
+        Self { deadline: Instant::now() + time, reports: Vec::with_capacity(StageKind::STAGES.len()) }
     }
 
     /// The reports so far.
@@ -133,7 +142,7 @@ impl<'a> RunGuard<'a> {
         self.is_finished = true;
         let plugin = &self.stage.plugin;
         let report = StageReport {
-            stage: self.stage.kind,
+            stage: self.stage.name.clone(),
             plugin: Arc::clone(&plugin.name),
             version: Arc::clone(&plugin.version),
             digest: Arc::clone(&plugin.digest),

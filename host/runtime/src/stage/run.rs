@@ -74,6 +74,14 @@ impl StageCore {
         Ok(meter.usage())
     }
 
+    /// Checks a context that the host made against `max_output`.
+    ///
+    /// # Errors
+    /// If it is too long.
+    pub(crate) fn check_context(&self, context: &[u8]) -> Result<(), StageError> {
+        self.check_output(context.len()).map_err(|error| StageError::from_wasmtime(&error))
+    }
+
     /// Checks the bytes of a reply or context against `max_output`.
     pub(super) fn check_output(&self, given: usize) -> wasmtime::Result<()> {
         let (given, limit) = (given as u64, self.limits.max_output);

@@ -1,13 +1,14 @@
-//! The three kinds of stage. Each is a [`StageCore`] with the export of its kind, so that a pipeline cannot be built from
+//! The kinds of stage. Each is a [`StageCore`] with the export of its kind, so that a pipeline cannot be built from
 //! stages of the wrong kind.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 use super::bindings::{Reply, Request};
-use super::call::{InferExport, PostprocessExport, Prepared, PreprocessExport};
+use super::bundle::{Bundle, Handed};
+use super::call::{InferExport, PostprocessExport, Prepared, PreprocessExport, TransformExport};
 use super::core::StageCore;
-use super::error::StageError;
+use super::error::{StageError, WrongItems};
 use super::observer::RunObserver;
 use crate::tensor::Tensors;
 
@@ -60,6 +61,11 @@ typed_stage!(
     InferExport
 );
 typed_stage!(
+    /// A transform stage: tensors and a context → tensors and a context, or items.
+    TransformStage,
+    TransformExport
+);
+typed_stage!(
     /// A postprocess stage: tensors and the context → reply.
     PostprocessStage,
     PostprocessExport
@@ -102,6 +108,31 @@ impl InferStage {
         let call = async move |store: &mut _| {
             let instance = self.core.instantiate(store).await?;
             self.export.call(store, &instance, request, inputs).await
+        };
+        self.core.run(observer, request, None, call).await
+    }
+}
+
+impl TransformStage {
+    /// Runs a transformation. `max_items` is the most items that it may make; `None` if it makes none.
+    ///
+    /// # Errors
+    /// How the stage ended instead.
+    pub async fn run(
+        &self,
+        observer: &mut dyn RunObserver,
+        request: &Request,
+        input: Bundle,
+        max_items: Option<u32>,
+    ) -> Result<Handed, StageError> {
+        let call = async move |store: &mut _| {
+            let instance = self.core.instantiate(store).await?;
+            let answer = self.export.call(store, &instance, request, input).await?;
+            if let Ok(handed) = &answer {
+                WrongItems::check(handed, max_items)?;
+                self.core.check_output(handed.context_bytes())?;
+            }
+            Ok(answer)
         };
         self.core.run(observer, request, None, call).await
     }

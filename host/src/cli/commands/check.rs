@@ -1,5 +1,7 @@
 //! `plimsoll check`.
 
+mod graph;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -23,6 +25,9 @@ pub(in crate::cli) struct Check {
     /// A saved body of `GET /v1/memory`: print the `max_memory` that it recommends for each stage.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Print the graphs of the pipelines with steps in the language of Graphviz, and nothing else.
+    #[arg(long, conflicts_with = "report")]
+    dot: bool,
 }
 
 /// The part of a saved report that contains the advice.
@@ -39,6 +44,12 @@ impl Check {
         Tls::configured(&config)?;
         Keys::configured(&config)?;
         let app = App::build(&config).await?;
+        if self.dot {
+            for route in app.served().load().routes.values().filter(|route| route.stable.steps.is_some()) {
+                graph::dot(&route.stable).iter().for_each(|line| out!("{line}"));
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
         for route in app.served().load().routes.values() {
             let pipeline = &route.stable;
             out!(
@@ -47,7 +58,7 @@ impl Check {
                 pipeline.default_chip,
                 pipeline.deadline
             );
-            for (_, stage) in pipeline.stages() {
+            for (_, stage) in pipeline.stages().filter(|_| pipeline.steps.is_none()) {
                 out!(
                     "  {:<12} {} {} (max_memory {}, deadline {:?})",
                     stage.kind,
@@ -56,6 +67,9 @@ impl Check {
                     bytesize::ByteSize::b(stage.limits.max_memory),
                     stage.limits.deadline
                 );
+            }
+            for line in graph::text(pipeline) {
+                out!("{line}");
             }
             if let Some(shadow) = &pipeline.shadow {
                 out!("  shadow: chip {}, {} % of the requests", shadow.chip, shadow.share * 100.0);
@@ -117,6 +131,8 @@ fn print(saved: Saved, app: &App) {
 fn cap(app: &App, advice: &Advice) -> Option<u64> {
     let pipeline = app.pipeline(&advice.pipeline).ok()?;
     let mut stages = pipeline.stages();
-    let found = stages.find(|(chip, stage)| stage.kind.as_str() == advice.stage && *chip == advice.chip.as_deref());
+    let found = stages.find(|(chip, stage)| {
+        stage.name.as_str() == advice.stage && (*chip == advice.chip.as_deref() || (advice.is_step && chip.is_none()))
+    });
     found.map(|(_, stage)| stage.limits.max_memory)
 }

@@ -10,6 +10,7 @@ use plimsoll_runtime::stage::Request;
 use crate::cli::error::Error;
 use crate::cli::output::{self, out};
 use crate::cli::source::ConfigSource;
+use crate::records::request_summary::merged;
 use crate::records::{RequestRecord, RequestStart};
 use crate::serve::App;
 
@@ -58,7 +59,7 @@ impl Infer {
         let header = ["stage", "plugin", "outcome", "initial", "high water", "ms"];
         let [a, b, c, d, e, f] = header;
         out!("\n{a:<12} {b:<22} {c:<16} {d:>12} {e:>12} {f:>9}");
-        for stage in record.stages() {
+        for stage in merged(record.stages()) {
             out!(
                 "{:<12} {:<22} {:<16} {:>12} {:>12} {:>9.3}",
                 stage.stage,
@@ -72,7 +73,7 @@ impl Infer {
         result.map(|_| ExitCode::SUCCESS).map_err(|failed| {
             Error::Failed(format!(
                 "stage {} (plugin {}) ended in {}",
-                failed.stage.kind, failed.stage.plugin.name, failed.error
+                failed.stage.name, failed.stage.plugin.name, failed.error
             ))
         })
     }

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use plimsoll_leak::conclusion::Conclusion;
@@ -18,7 +19,8 @@ use plimsoll_leak::verdict::MIN_ROUNDS;
 use plimsoll_runtime::component::exports::names_of;
 use plimsoll_runtime::component::{Artifact, CompiledCache};
 use plimsoll_runtime::kind::StageKind;
-use plimsoll_runtime::stage::{Limits, StageEnvironment};
+use plimsoll_runtime::pipeline::Pipeline;
+use plimsoll_runtime::stage::{Limits, StageCore, StageEnvironment};
 use plimsoll_runtime::text::{printable, printable_lines, shortened};
 
 use crate::base::defaults::{DEADLINE, INIT_DEADLINE, MAX_OUTPUT};
@@ -44,11 +46,14 @@ pub(in crate::cli) struct Leak {
     /// earlier stages turn the corpus into the plugin's inputs.
     #[arg(long, value_name = "NAME")]
     pipeline: Option<String>,
+    /// The step of the pipeline that the plugin runs; needed if the pipeline has several steps of its kind.
+    #[arg(long, value_name = "NAME", requires = "pipeline")]
+    step: Option<String>,
     /// The chip of the pipeline; default: the pipeline's default chip.
     #[arg(long, value_name = "NAME")]
     chip: Option<String>,
     /// The kind of stage; needed if the component exports several.
-    #[arg(long, value_parser = stage_kind::parser())]
+    #[arg(long, value_parser = stage_kind::any())]
     kind: Option<StageKind>,
     /// Rounds over the corpus, at least 4; a power of two gives the best comparison. There are more if memory grows and it
     /// is not yet clear whether it leaks.
@@ -190,13 +195,53 @@ impl Leak {
         let app = App::build(&config).await?;
         let pipeline = app.pipeline(name).map_err(Error::inconclusive)?;
         let chip = self.chip.as_deref().unwrap_or(&pipeline.default_chip);
-        let infer = pipeline.find_chip(chip).map_err(Error::inconclusive)?;
+        if pipeline.steps.is_some() {
+            let step = self.step(&pipeline, kind)?;
+            let of_step = |(of, stage): &(Option<&str>, &Arc<StageCore>)| {
+                stage.name.as_str() == step && of.is_none_or(|of| of == chip)
+            };
+            let found = pipeline.stages().find(of_step);
+            let (_, stage) =
+                found.ok_or_else(|| Error::Inconclusive(format!("pipeline `{name}` has no chip `{chip}`")))?;
+            let environment = stage.environment().clone();
+            let corpus = match kind {
+                StageKind::Preprocess => corpus::Corpus { samples, skipped: Vec::new() },
+                _ => corpus::feed_step(samples, kind, &pipeline, (chip, &step)).await,
+            };
+            return Ok((environment, corpus));
+        }
         let stage = match kind {
             StageKind::Preprocess => pipeline.preprocess.core(),
-            StageKind::Infer => infer.core(),
+            StageKind::Infer => pipeline.find_infer(chip).map_err(Error::inconclusive)?.core(),
             StageKind::Postprocess => pipeline.postprocess.core(),
+            StageKind::Transform => {
+                let reason = format!("pipeline `{name}` has three stages, and none of kind `transform`");
+                return Err(Error::Inconclusive(reason));
+            }
         };
         let environment = stage.environment().clone();
         Ok((environment, corpus::feed(samples, kind, &pipeline, chip).await))
+    }
+
+    /// The step under test: the one that is named, or the only one of its kind.
+    fn step(&self, pipeline: &Pipeline, kind: StageKind) -> Result<String, Error> {
+        let mut names: Vec<&str> = Vec::new();
+        for (_, stage) in pipeline.stages().filter(|(_, stage)| stage.kind == kind) {
+            if !names.contains(&stage.name.as_str()) {
+                names.push(stage.name.as_str());
+            }
+        }
+        match (&self.step, names.as_slice()) {
+            (Some(step), names) if names.contains(&step.as_str()) => Ok(step.clone()),
+            (None, [only]) => Ok((*only).to_owned()),
+            (step, names) => {
+                let given = step.as_ref().map_or_else(String::new, |step| format!("no step `{step}` of this kind; "));
+                let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                Err(Error::Inconclusive(format!(
+                    "pipeline `{}`: {given}choose a step of kind `{kind}` with --step; there is {names}",
+                    pipeline.name
+                )))
+            }
+        }
     }
 }

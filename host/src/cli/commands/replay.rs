@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::stage::{Request, RunLog};
 
 use crate::cli::error::Error;
@@ -19,6 +18,7 @@ use crate::deploy::NotServed;
 use crate::deploy::needed::needed;
 use crate::records::recording::store::{self, RecordingError};
 use crate::records::recording::{Facts, StageFacts};
+use crate::records::request_summary::merged;
 use crate::serve::App;
 
 #[derive(Debug, Args)]
@@ -122,7 +122,7 @@ impl Replay {
         let mut log = RunLog::new(pipeline.deadline);
         // The result is ignored, because the reports of the stages contain the outcome, as in the recording.
         let _ = pipeline.run(infer, &mut log, &request, &body).await;
-        Ok((stages, log.reports().iter().map(StageFacts::from).collect()))
+        Ok((stages, merged(log.reports()).iter().map(StageFacts::from).collect()))
     }
 }
 
@@ -136,7 +136,13 @@ fn compared(name: &str, recorded: &[StageFacts], replayed: &[StageFacts]) -> Vec
     // The last group of the UUID is random. The groups before it are the time, which several recordings may share.
     let short = name.rsplit('-').next().unwrap_or(name);
     let mut rows = Vec::new();
-    for stage in StageKind::ALL.map(StageKind::as_str) {
+    let mut names: Vec<&str> = Vec::new();
+    for facts in recorded.iter().chain(replayed) {
+        if !names.contains(&facts.stage.as_str()) {
+            names.push(&facts.stage);
+        }
+    }
+    for stage in names {
         let of = |facts: &[StageFacts]| facts.iter().find(|facts| facts.stage == stage).cloned();
         let (then, now) = (of(recorded), of(replayed));
         if then.is_none() && now.is_none() {

@@ -20,8 +20,11 @@ const ENOUGH_RUNS: u64 = 1_000;
 pub struct Advice {
     /// The pipeline.
     pub pipeline: String,
-    /// `preprocess`, `infer` or `postprocess`.
+    /// `preprocess`, `infer` or `postprocess`, or the name of a step.
     pub stage: String,
+    /// True for a step, which its pipeline names.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default, rename = "step")]
+    pub is_step: bool,
     /// The chip of an infer stage; absent for other stages.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub chip: Option<String>,
@@ -109,6 +112,8 @@ impl Advice {
     /// The stage's key in the configuration.
     pub fn key(&self) -> String {
         match &self.chip {
+            Some(chip) if self.is_step => format!("pipelines.{}.steps.{} (chip {chip})", self.pipeline, self.stage),
+            None if self.is_step => format!("pipelines.{}.steps.{}", self.pipeline, self.stage),
             Some(chip) => format!("pipelines.{}.chips.{chip}", self.pipeline),
             None => format!("pipelines.{}.{}", self.pipeline, self.stage),
         }
@@ -130,6 +135,7 @@ mod tests {
         let advice = Advice {
             pipeline: text(),
             stage: text(),
+            is_step: false,
             chip: None,
             plugin: text(),
             version: text(),

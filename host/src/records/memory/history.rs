@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::kind::StageName;
 use serde::Serialize;
 
 use super::route_history::{MarkPoints, RequestPoints};
@@ -28,8 +28,8 @@ pub struct History {
 pub struct StageHistory {
     /// The pipeline.
     pub pipeline: Arc<str>,
-    /// The kind of stage.
-    pub stage: StageKind,
+    /// The name of the stage or step.
+    pub stage: StageName,
     /// The chip of the requests.
     pub chip: Arc<str>,
     /// The points of each step.
@@ -53,9 +53,9 @@ impl MemoryStats {
         let seconds = self.seconds(now);
         let mut history = History { time: timestamp(), stages: Vec::new(), requests: Vec::new() };
         for route in self.routes().iter().filter(|route| pipeline.is_none_or(|name| *route.pipeline == *name)) {
-            for stage in StageKind::ALL {
+            for (stage, timeline) in route.timelines() {
                 let (pipeline, chip) = (Arc::clone(&route.pipeline), Arc::clone(&route.chip));
-                let steps = route.history.marks(stage, step, seconds);
+                let steps = timeline.marks(step, seconds);
                 history.stages.push(StageHistory { pipeline, stage, chip, steps });
             }
             let (pipeline, chip) = (Arc::clone(&route.pipeline), Arc::clone(&route.chip));

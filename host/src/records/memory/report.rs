@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use plimsoll_runtime::engine::PoolUsage;
-use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::kind::{StageKind, StageName};
 use plimsoll_runtime::outcome::Outcome;
 use serde::Serialize;
 
@@ -48,8 +48,8 @@ pub struct Report {
 pub struct Live {
     /// The pipeline.
     pub pipeline: Arc<str>,
-    /// The kind of stage.
-    pub stage: StageKind,
+    /// The stage.
+    pub stage: StageName,
     /// The plugin.
     pub plugin: Arc<str>,
     /// The number of live instances.
@@ -141,7 +141,7 @@ impl MemoryStats {
                         let caller = names.get(caller).filter(|_| *caller != OTHERS_ID).unwrap_or(&others);
                         samples.push(Sample {
                             pipeline: Arc::clone(&route.pipeline),
-                            stage: stage.stage,
+                            stage: stage.stage.clone(),
                             plugin: Arc::clone(&plugin.name),
                             levels: [&route.chip, &version, caller, outcome].map(Arc::clone),
                             cell: *cell,
@@ -157,7 +157,7 @@ impl MemoryStats {
         let mut live = BTreeMap::new();
         for route in self.routes().iter().filter(|route| pipeline.is_none_or(|name| *route.pipeline == *name)) {
             for series in route.stages() {
-                let key = (Arc::clone(&route.pipeline), series.stage, Arc::clone(&series.plugin.name));
+                let key = (Arc::clone(&route.pipeline), series.stage.clone(), Arc::clone(&series.plugin.name));
                 live.insert(key, series.live.get());
             }
         }
@@ -171,10 +171,10 @@ impl MemoryStats {
         let mut needs: BTreeMap<_, (Needs, u64)> = BTreeMap::new();
         for route in self.routes().iter().filter(|route| pipeline.is_none_or(|name| *route.pipeline == *name)) {
             for stage in route.stages() {
-                let chip = (stage.stage == StageKind::Infer).then(|| route.chip.to_string());
+                let chip = (stage.stage.kind() == StageKind::Infer).then(|| route.chip.to_string());
                 let plugin = &stage.plugin;
                 let plugin = [&plugin.name, &plugin.version, &plugin.digest].map(|text| text.to_string());
-                let key = (route.pipeline.to_string(), stage.stage, chip, plugin);
+                let key = (route.pipeline.to_string(), stage.stage.clone(), chip, plugin);
                 let (needs, cap) = needs.entry(key).or_default();
                 *cap = stage.max_memory.load(Relaxed);
                 let counts = |outcome| !matches!(outcome, Outcome::Cancelled | Outcome::NoCapacity);
@@ -194,10 +194,12 @@ impl MemoryStats {
                 let (runs, p999) = needs.figures();
                 let Needs { max, limit_met, .. } = needs;
                 let (max_memory, recommended, warning) = (cap, 0, None);
+                let is_step = stage.is_step();
                 let stage = stage.to_string();
                 let advice = Advice {
                     pipeline,
                     stage,
+                    is_step,
                     chip,
                     plugin,
                     version,

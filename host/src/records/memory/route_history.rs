@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use plimsoll_runtime::cap::PAGE;
-use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
 use serde::Serialize;
 
@@ -41,12 +40,13 @@ pub struct RequestPoints {
     pub max_seconds: Vec<f64>,
 }
 
-/// The timelines of a route: one for each kind of stage, and one for its requests.
+/// The timeline of the requests of a route.
 #[derive(Default)]
-pub(super) struct RouteHistory {
-    stages: [Lazy<MarkInterval>; StageKind::ALL.len()],
-    requests: Lazy<RequestInterval>,
-}
+pub(super) struct RouteHistory(Lazy<RequestInterval>);
+
+/// The timeline of a stage of a route. All versions of its plugins share it.
+#[derive(Default)]
+pub(super) struct StageTimeline(Lazy<MarkInterval>);
 
 /// A timeline that needs memory only from its first use on.
 type Lazy<I> = Mutex<Option<Box<Timeline<I>>>>;
@@ -103,30 +103,32 @@ impl Interval for RequestInterval {
     }
 }
 
-impl RouteHistory {
+impl StageTimeline {
     /// Counts a stage run that ended `now` seconds after start.
-    pub(super) fn record_stage(&self, stage: StageKind, high_water: u64, now: u64) {
+    pub(super) fn record(&self, high_water: u64, now: u64) {
         let pages = u32::try_from(high_water.div_ceil(PAGE)).unwrap_or(u32::MAX);
-        record(&self.stages[stage as usize], now, |interval| interval.0.record(pages, high_water));
+        record(&self.0, now, |interval| interval.0.record(pages, high_water));
     }
 
+    /// The points, with one step or all, `now` seconds after start.
+    pub(super) fn marks(&self, step: Option<Step>, now: u64) -> BTreeMap<String, MarkPoints> {
+        steps(&self.0, (step, now), mark_columns)
+    }
+}
+
+impl RouteHistory {
     /// Counts a request that ended `now` seconds after start.
     pub(super) fn record_request(&self, outcome: Outcome, duration: Duration, now: u64) {
-        record(&self.requests, now, |interval| {
+        record(&self.0, now, |interval| {
             let count = &mut interval.outcomes[outcome as usize];
             *count = count.saturating_add(1);
             interval.latencies.record(duration);
         });
     }
 
-    /// The points of a stage, with one step or all, `now` seconds after start.
-    pub(super) fn marks(&self, stage: StageKind, step: Option<Step>, now: u64) -> BTreeMap<String, MarkPoints> {
-        steps(&self.stages[stage as usize], (step, now), mark_columns)
-    }
-
     /// The points of the requests, with one step or all, `now` seconds after start.
     pub(super) fn requests(&self, step: Option<Step>, now: u64) -> BTreeMap<String, RequestPoints> {
-        steps(&self.requests, (step, now), request_columns)
+        steps(&self.0, (step, now), request_columns)
     }
 }
 

@@ -1,12 +1,13 @@
 //! The series in which stage runs are counted. A request looks up its route once; each stage then looks up its series
 //! in that route. Lookups compare names, so they do not allocate. A series holds its metrics, so they need no lookup.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use plimsoll_runtime::identity::Identity;
-use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::kind::StageName;
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::{StageCore, StageReport};
 use prometheus_client::metrics::counter::Counter;
@@ -16,7 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::callers::{CallerId, OTHERS_ID};
 use super::compare::Cell;
 use super::marks::Marks;
-use super::route_history::RouteHistory;
+use super::route_history::{RouteHistory, StageTimeline};
 use crate::records::key::SeriesKey;
 use crate::records::metrics::{Metrics, StageMetrics};
 
@@ -35,20 +36,22 @@ pub struct Route {
     requests: [OnceLock<Counter>; Outcome::ALL.len()],
     /// A few for each stage: the versions that served since start and are not yet removed.
     stages: RwLock<Vec<Arc<StageSeries>>>,
-    /// What happened when.
+    /// When requests ended, and how.
     pub(super) history: RouteHistory,
 }
 
 /// A version of a plugin as a stage of a route.
 pub struct StageSeries {
-    /// The kind of stage.
-    pub stage: StageKind,
+    /// The stage.
+    pub stage: StageName,
     /// The plugin.
     pub plugin: Identity,
     /// The cap of the latest run, in bytes.
     pub max_memory: AtomicU64,
     /// Instances of the stage's plugin that are live now, in all versions and on all chips.
     pub live: Gauge,
+    /// When its runs ended. All versions share it.
+    timeline: Arc<StageTimeline>,
     outcomes: [OnceLock<Box<Series>>; Outcome::ALL.len()],
 }
 
@@ -103,15 +106,23 @@ impl Route {
         if let Some(series) = known(&stages) {
             return series;
         }
+        let same = stages.iter().find(|series| series.stage == stage.name);
         let series = Arc::new(StageSeries {
-            stage: stage.kind,
+            timeline: same.map(|series| Arc::clone(&series.timeline)).unwrap_or_default(),
+            stage: stage.name.clone(),
             plugin: stage.plugin.clone(),
             max_memory: AtomicU64::new(stage.limits.max_memory),
-            live: metrics.live(&self.pipeline, stage.kind, &stage.plugin.name),
+            live: metrics.live(&self.pipeline, &stage.name, &stage.plugin.name),
             outcomes: Default::default(),
         });
         stages.push(Arc::clone(&series));
         series
+    }
+
+    /// The timelines of the stages.
+    pub(super) fn timelines(&self) -> BTreeMap<StageName, Arc<StageTimeline>> {
+        let stages = self.stages.read().unwrap_or_else(PoisonError::into_inner);
+        stages.iter().map(|series| (series.stage.clone(), Arc::clone(&series.timeline))).collect()
     }
 
     /// All series of the route.
@@ -119,26 +130,26 @@ impl Route {
         self.stages.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Removes and returns the series of versions that are gone, except those in which a stage runs now.
-    pub(super) fn retain(&self, is_known: impl Fn(&Identity) -> bool) -> Vec<Arc<StageSeries>> {
-        if self.stages.read().unwrap_or_else(PoisonError::into_inner).iter().all(|series| is_known(&series.plugin)) {
+    /// Removes and returns the series of stages and versions that are gone, except those in which a stage runs now.
+    pub(super) fn retain(&self, is_known: impl Fn(&StageSeries) -> bool) -> Vec<Arc<StageSeries>> {
+        if self.stages.read().unwrap_or_else(PoisonError::into_inner).iter().all(|series| is_known(series)) {
             return Vec::new();
         }
         let mut stages = self.stages.write().unwrap_or_else(PoisonError::into_inner);
         // The lock is held, so nothing else can begin to use a series that is not in use.
-        stages.extract_if(.., |series| !is_known(&series.plugin) && Arc::strong_count(series) == 1).collect()
+        stages.extract_if(.., |series| !is_known(series) && Arc::strong_count(series) == 1).collect()
     }
 
     /// Returns true if the route has a series of a plugin in this stage.
-    pub(super) fn has(&self, stage: StageKind, plugin: &str) -> bool {
+    pub(super) fn has(&self, stage: &StageName, plugin: &str) -> bool {
         let stages = self.stages.read().unwrap_or_else(PoisonError::into_inner);
-        stages.iter().any(|series| series.stage == stage && *series.plugin.name == *plugin)
+        stages.iter().any(|series| series.stage == *stage && *series.plugin.name == *plugin)
     }
 
     pub(super) fn key(&self, series: &StageSeries, outcome: Outcome) -> SeriesKey {
         SeriesKey {
             pipeline: Arc::clone(&self.pipeline),
-            stage: series.stage,
+            stage: series.stage.clone(),
             plugin: Arc::clone(&series.plugin.name),
             version: Arc::clone(&series.plugin.version),
             digest: Arc::clone(&series.plugin.digest),
@@ -153,7 +164,7 @@ impl StageSeries {
         // Almost always the pointers are equal, so the text is not compared.
         let same = |a: &Arc<str>, b: &Arc<str>| Arc::ptr_eq(a, b) || a == b;
         let Identity { name, version, digest } = &self.plugin;
-        self.stage == stage.kind
+        self.stage == stage.name
             && same(digest, &stage.plugin.digest)
             && same(name, &stage.plugin.name)
             && same(version, &stage.plugin.version)
@@ -178,7 +189,7 @@ impl StageSeries {
         seconds.observe(report.duration.as_secs_f64());
         high_water.observe(report.usage.high_water as f64);
         series.metrics.count_refused(report.usage.refused);
-        route.history.record_stage(self.stage, report.usage.high_water, now);
+        self.timeline.record(report.usage.high_water, now);
         let mut counts = series.lock();
         let is_higher = counts.marks.record(&report.usage, now);
         // A run that got no instance says nothing about the memory that its caller needs.

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::StageReport;
 
@@ -101,22 +100,22 @@ impl MemoryStats {
         }
     }
 
-    /// Removes the series of the versions that are gone, and the routes (pipeline and chip) that are gone. Without
+    /// Removes the series of the stages and versions that are gone, and the routes (pipeline and chip) that are gone. Without
     /// this, memory would grow with every deployment and every new configuration. Call it again later: a request that
     /// began before its version was removed may create its series again, and a series in which a stage runs is only
     /// removed by a later call.
-    pub fn retain(&self, is_known: impl Fn(&Identity) -> bool, is_served: impl Fn(&str, &str) -> bool) {
+    pub fn retain(&self, is_known: impl Fn(&str, &StageSeries) -> bool, is_served: impl Fn(&str, &str) -> bool) {
         let routes = self.routes();
         let mut has_gone = false;
         for route in &routes {
             let is_there = is_served(&route.pipeline, &route.chip);
             has_gone |= !is_there;
-            for removed in route.retain(|plugin| is_there && is_known(plugin)) {
+            for removed in route.retain(|series| is_there && is_known(&route.pipeline, series)) {
                 for (outcome, known) in removed.series() {
                     self.cells.fetch_sub(known.lock().bounded_cells(), Relaxed);
                     self.metrics.remove(&route.key(&removed, outcome));
                 }
-                let (stage, plugin) = (removed.stage, &removed.plugin.name);
+                let (stage, plugin) = (&removed.stage, &removed.plugin.name);
                 let others = routes.iter().filter(|other| other.pipeline == route.pipeline);
                 if !others.into_iter().any(|other| other.has(stage, plugin)) {
                     self.metrics.remove_live(&route.pipeline, stage, plugin);
@@ -156,7 +155,7 @@ impl MemoryStats {
                 marks.push(StageMark {
                     pipeline: route.pipeline.to_string(),
                     chip: route.chip.to_string(),
-                    stage: stage.stage,
+                    stage: stage.stage.clone(),
                     plugin: stage.plugin.clone(),
                     highest: highest.unwrap_or(0),
                     cap: stage.max_memory.load(Relaxed),

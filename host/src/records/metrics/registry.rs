@@ -1,7 +1,7 @@
 //! All metrics of the process.
 
 use plimsoll_runtime::engine::PoolUsage;
-use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::kind::StageName;
 use plimsoll_runtime::outcome::Outcome;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -111,7 +111,7 @@ impl Metrics {
     }
 
     /// The number of live instances of a plugin as a stage of a pipeline.
-    pub(crate) fn live(&self, pipeline: &str, stage: StageKind, plugin: &str) -> Gauge {
+    pub(crate) fn live(&self, pipeline: &str, stage: &StageName, plugin: &str) -> Gauge {
         self.stages.live(pipeline, stage, plugin)
     }
 
@@ -131,7 +131,7 @@ impl Metrics {
     }
 
     /// Removes the number of live instances of a plugin as a stage of a pipeline.
-    pub(crate) fn remove_live(&self, pipeline: &str, stage: StageKind, plugin: &str) {
+    pub(crate) fn remove_live(&self, pipeline: &str, stage: &StageName, plugin: &str) {
         self.stages.remove_live(pipeline, stage, plugin);
     }
 

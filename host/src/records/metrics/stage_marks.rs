@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use plimsoll_runtime::identity::Identity;
-use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::kind::StageName;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -20,8 +20,8 @@ pub struct StageMark {
     pub pipeline: String,
     /// The chip.
     pub chip: String,
-    /// The kind of stage.
-    pub stage: StageKind,
+    /// The stage or step.
+    pub stage: StageName,
     /// The version.
     pub plugin: Identity,
     /// The highest mark of the last ten minutes in bytes; 0 without a run.
@@ -41,7 +41,7 @@ pub(super) struct MarkMetrics {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
 struct MarkLabels {
     pipeline: String,
-    stage: &'static str,
+    stage: String,
     plugin: String,
     version: String,
     /// The first 12 hexadecimal digits of the SHA-256.
@@ -66,7 +66,7 @@ impl MarkMetrics {
         for StageMark { pipeline, chip, stage, plugin, highest, cap } in marks {
             let labels = MarkLabels {
                 pipeline,
-                stage: stage.as_str(),
+                stage: stage.to_string(),
                 plugin: plugin.name.to_string(),
                 version: plugin.version.to_string(),
                 digest: plugin.digest[..12].to_owned(),

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::kind::StageName;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -51,14 +51,14 @@ pub(super) struct StageFamilies {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct LiveLabels {
     pipeline: String,
-    stage: &'static str,
+    stage: String,
     plugin: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StageLabels {
     pipeline: String,
-    stage: &'static str,
+    stage: String,
     plugin: String,
     version: String,
     /// The first 12 hexadecimal digits of the SHA-256.
@@ -72,7 +72,7 @@ impl StageLabels {
         let SeriesKey { pipeline, stage, plugin, version, digest, chip, outcome } = key;
         Self {
             pipeline: pipeline.to_string(),
-            stage: stage.as_str(),
+            stage: stage.to_string(),
             plugin: plugin.to_string(),
             version: version.to_string(),
             digest: digest[..12].to_owned(),
@@ -119,14 +119,14 @@ impl StageFamilies {
     }
 
     /// The number of live instances of a plugin as a stage of a pipeline.
-    pub(super) fn live(&self, pipeline: &str, stage: StageKind, plugin: &str) -> Gauge {
-        let labels = LiveLabels { pipeline: pipeline.to_owned(), stage: stage.as_str(), plugin: plugin.to_owned() };
+    pub(super) fn live(&self, pipeline: &str, stage: &StageName, plugin: &str) -> Gauge {
+        let labels = LiveLabels { pipeline: pipeline.to_owned(), stage: stage.to_string(), plugin: plugin.to_owned() };
         self.live.get_or_create_owned(&labels)
     }
 
     /// Removes the number of live instances of a plugin that is gone.
-    pub(super) fn remove_live(&self, pipeline: &str, stage: StageKind, plugin: &str) {
-        let labels = LiveLabels { pipeline: pipeline.to_owned(), stage: stage.as_str(), plugin: plugin.to_owned() };
+    pub(super) fn remove_live(&self, pipeline: &str, stage: &StageName, plugin: &str) {
+        let labels = LiveLabels { pipeline: pipeline.to_owned(), stage: stage.to_string(), plugin: plugin.to_owned() };
         self.live.remove(&labels);
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::kind::StageName;
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::{Request, StageReport};
 
@@ -18,7 +18,7 @@ pub(in crate::records) struct KeptInput {
     parameters: Vec<(String, String)>,
     body: Bytes,
     /// The stages whose high-water mark was the highest of their series so far.
-    highest: Vec<StageKind>,
+    highest: Vec<StageName>,
 }
 
 /// An input whose request has ended, and that may still be recorded.
@@ -59,8 +59,10 @@ impl KeptInput {
     }
 
     /// Notes that the high-water mark of a stage was the highest of its series so far.
-    pub(in crate::records) fn add_highest(&mut self, stage: StageKind) {
-        self.highest.push(stage);
+    pub(in crate::records) fn add_highest(&mut self, stage: &StageName) {
+        if !self.highest.contains(stage) {
+            self.highest.push(stage.clone());
+        }
     }
 
     /// Records the input if it set a new high-water mark, or if it ended in a memory limit, a deadline or a trap.

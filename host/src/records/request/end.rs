@@ -4,13 +4,15 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::kind::{StageKind, StageName};
 use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::stage::StageReport;
 
 use super::{Accounting, Origin, RequestRecord};
 use crate::records::canary_side::CanarySide;
 use crate::records::recent::RecentRequest;
 use crate::records::recording::{Facts, StageFacts};
+use crate::records::request_summary::merged;
 use crate::records::shadow::ShadowEnd;
 use crate::records::statistics::ModelRequest;
 use crate::records::time::timestamp;
@@ -20,6 +22,7 @@ impl Drop for RequestRecord {
         if std::thread::panicking() {
             self.outcome = Outcome::Internal;
         }
+        self.take_forked();
         let now = Instant::now();
         let duration = now.saturating_duration_since(self.started);
         let Self { id, pipeline, chip, stages, outcome, accounting, canary_side, queue_time, origin, .. } = self;
@@ -48,18 +51,20 @@ impl Drop for RequestRecord {
             parameters: Vec::new(),
             outcome: outcome.as_str().to_owned(),
             kept_for: Vec::new(),
-            stages: stages.iter().map(StageFacts::from).collect(),
+            stages: merged(stages).iter().map(StageFacts::from).collect(),
         };
         if let Some(shadow) = self.shadow.take().filter(|_| !std::thread::panicking()) {
-            let infer = stages.iter().rfind(|report| report.stage == StageKind::Infer);
+            let infer = stages.iter().rfind(|report| report.stage.kind() == StageKind::Infer);
             let recording = self.input.as_ref().map(|input| input.recording(facts()));
             shadow.ended(ShadowEnd { time: infer.map(|report| report.duration), recording });
         }
         if let Some(input) = self.input.take() {
             input.record(*outcome, stages, facts);
         }
-        let mark =
-            |kind: StageKind| stages.iter().find(|report| report.stage == kind).map(|report| report.usage.high_water);
+        let is_of = |report: &StageReport, kind| report.stage == StageName::from(kind);
+        let mark = |kind: StageKind| stages.iter().find(|it| is_of(it, kind)).map(|report| report.usage.high_water);
+        let steps = if stages.iter().any(|report| report.stage.is_step()) { merged(stages) } else { Vec::new() };
+        let steps: Vec<_> = steps.iter().map(|it| format!("{}={}", it.stage, it.usage.high_water)).collect();
         tracing::info!(
             target: "plimsoll::request",
             request = %id, %pipeline, %chip,
@@ -73,6 +78,7 @@ impl Drop for RequestRecord {
             preprocess_bytes = mark(StageKind::Preprocess),
             infer_bytes = mark(StageKind::Infer),
             postprocess_bytes = mark(StageKind::Postprocess),
+            step_bytes = (!steps.is_empty()).then(|| display(steps.join(","))),
             "request"
         );
         records.recent.add(RecentRequest {

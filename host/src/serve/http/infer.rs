@@ -143,7 +143,7 @@ async fn run(
     app.shadows.follow(pipeline, &request, record);
     let infer = pipeline.find_chip(chip)?;
     let reply = pipeline.run(infer, record, &request, &body).await;
-    reply.map_err(|failed| ServeError::from_stage(&failed, record.high_water()))
+    reply.map_err(|failed| ServeError::from_stage(&failed, record.high_water_of(&failed)))
 }
 
 /// If the body is a form, replaces it by the file in it. The stages see the media type of the file, and the text fields of

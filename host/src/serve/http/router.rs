@@ -9,8 +9,10 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use plimsoll_runtime::pipeline::Graph;
+use plimsoll_runtime::pipeline::graph::Step;
 use plimsoll_runtime::stage::StageCore;
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -109,6 +111,7 @@ async fn pipelines(State(app): State<Arc<App>>, _: NoParameters) -> Response {
                 "name": pipeline.name,
                 "default_chip": pipeline.default_chip,
                 "deadline_seconds": pipeline.deadline.as_secs_f64(),
+                "steps": pipeline.steps.as_ref().map(|steps| steps_view(steps, stage)),
                 "preprocess": stage(&pipeline.preprocess),
                 "chips": pipeline.chips.iter().map(|(name, chip)| (name.clone(), stage(chip))).collect::<serde_json::Map<_, _>>(),
                 "postprocess": stage(&pipeline.postprocess),
@@ -117,6 +120,20 @@ async fn pipelines(State(app): State<Arc<App>>, _: NoParameters) -> Response {
         })
         .collect();
     Json(json!({ "pipelines": pipelines })).into_response()
+}
+
+/// The steps between the first and the last stage, and what each takes.
+fn steps_view(graph: &Graph, stage: impl Fn(&StageCore) -> Value) -> Value {
+    let step = |step: &Step| {
+        let stages = step.stages().into_iter();
+        let stages = stages.map(|(chip, core)| (chip.unwrap_or("").to_owned(), stage(core)));
+        json!({
+            "name": step.name, "kind": step.kind(), "from": graph.taken(&step.inputs), "gather": step.inputs.gather,
+            "max_items": step.items().map(|items| items.max), "partial": step.items().is_some_and(|it| it.partial),
+            "stages": stages.collect::<serde_json::Map<_, _>>(),
+        })
+    };
+    graph.steps.iter().map(step).collect()
 }
 
 /// Returns the metrics in the OpenMetrics text format.

@@ -8,10 +8,11 @@ use plimsoll_runtime::stage;
 use plimsoll_runtime::tensor::Tensors;
 use plimsoll_runtime::text::shortened;
 
-use super::model::{ERRORS, IMAGE, INFER, Model, OUTPUT};
+use super::model::{ERRORS, IMAGE, Model, OUTPUT, names_of};
 use super::parameter::Parameters;
 use super::request::{BASE64, Request, Response, check_outputs, invalid_input};
 use super::tensor::Data;
+use crate::deploy::ServedPipeline;
 use crate::records::{Origin, RequestRecord, RequestStart, RequestSummary};
 use crate::serve::App;
 use crate::serve::caller_limit::CallerSlot;
@@ -128,7 +129,7 @@ impl Call {
             let model = &self.model.name;
             return Err(ServeError::invalid(format!("the parameter `partial` is for images; `{model}` takes tensors")));
         }
-        let stage = self.model.pipeline.find_chip(&settings.chip)?;
+        let stage = self.model.stage(&settings.chip)?;
         let mut inputs = Vec::with_capacity(request.inputs.len());
         for input in &request.inputs {
             if inputs.iter().any(|(name, _)| *name == input.name) {
@@ -160,9 +161,8 @@ impl Call {
         let Data::Elements(images) = &input.data else {
             let given = input.datatype;
             return Err(ServeError::invalid(format!(
-                "input `{IMAGE}` of model `{model}` must be encoded images with datatype BYTES, but {given} was given; \
-                 `{model}{}` takes tensors",
-                INFER
+                "input `{IMAGE}` of model `{model}` must be encoded images with datatype BYTES, but {given} was given{}",
+                takes_tensors(&self.model.pipeline)
             )));
         };
         if images.is_empty() || images.len() > MAX_IMAGES {
@@ -178,4 +178,9 @@ impl Call {
         settings.request.content_type = content_type.filter(|text| *text != BASE64).map(str::to_owned);
         Ok(images.clone())
     }
+}
+
+/// The end of a message: the first model of the pipeline that takes tensors, if there is one.
+fn takes_tensors(pipeline: &ServedPipeline) -> String {
+    names_of(pipeline).get(1).map_or_else(String::new, |model| format!("; `{model}` takes tensors"))
 }

@@ -158,6 +158,6 @@ impl Shared {
         self.app.shadows.follow(&self.pipeline, &self.request, record);
         let infer = self.pipeline.find_chip(&self.chip)?;
         let reply = self.pipeline.run(infer, record, &self.request, &image).await;
-        reply.map_err(|failed| ServeError::from_stage(&failed, record.high_water()))
+        reply.map_err(|failed| ServeError::from_stage(&failed, record.high_water_of(&failed)))
     }
 }

@@ -62,7 +62,12 @@ async fn run_infer(
         Ok(permits) => permits,
         Err(error) => return refused(call, error),
     };
-    let stage = match pipeline.find_chip(&settings.chip) {
+    let step = call.model.step.clone();
+    let stage = match &step {
+        None => pipeline.find_infer(&settings.chip),
+        Some(step) => pipeline.find_step(step, &settings.chip),
+    };
+    let stage = match stage {
         Ok(stage) => stage,
         Err(error) => return refused(call, error.into()),
     };
@@ -80,7 +85,7 @@ async fn run_infer(
         }
         Err(failed) => {
             call.record.finish(failed.error.outcome);
-            let error = ServeError::from_stage(&failed, call.record.high_water());
+            let error = ServeError::from_stage(&failed, call.record.high_water_of(&failed));
             // Here the tensors are the caller's, so a mismatch is the caller's error.
             Err(match failed.error.outcome {
                 Outcome::TensorMismatch => error.with_kind(ErrorKind::TensorMismatch),

@@ -1,15 +1,17 @@
-//! Models. Every pipeline is a model that takes encoded images. Its infer stage is a second model that takes tensors.
+//! Models. Every pipeline is a model that takes encoded images. Its infer stage, or each of its steps that runs a model, is
+//! a model that takes tensors.
 
 use std::sync::Arc;
 
 use plimsoll_runtime::nn::Signature;
+use plimsoll_runtime::stage::InferStage;
 use plimsoll_runtime::text::{listed, shortened};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::datatype::Datatype;
-use crate::deploy::ServedPipeline;
 use crate::deploy::serving::{Route, Routed};
+use crate::deploy::{NotServed, ServedPipeline};
 use crate::records::canary_side::CanarySide;
 use crate::serve::App;
 use crate::serve::error::ServeError;
@@ -42,6 +44,8 @@ pub struct Model {
     pub canary_side: Option<Arc<CanarySide>>,
     /// The part of the pipeline.
     pub part: ModelPart,
+    /// The step that is the model, if the pipeline has steps.
+    pub step: Option<String>,
 }
 
 /// Name, type and shape of an input or output.
@@ -91,7 +95,7 @@ impl Model {
     pub fn is_unloaded(app: &App, name: &str) -> bool {
         let served = app.served().load();
         let is_unloaded = |name: &str| served.unloaded.contains(name);
-        is_unloaded(name) || (!served.routes.contains_key(name) && name.strip_suffix(INFER).is_some_and(is_unloaded))
+        is_unloaded(name) || (!served.routes.contains_key(name) && pipeline_of(name).is_some_and(is_unloaded))
     }
 
     fn find_with(
@@ -101,8 +105,12 @@ impl Model {
         choose: impl Fn(&Route) -> Routed,
     ) -> Result<Self, ServeError> {
         let served = app.served().load();
-        let (route, pipeline, part) = match (served.routes.get(name), name.strip_suffix(INFER)) {
-            (None, Some(pipeline)) => (served.routes.get(pipeline), pipeline, ModelPart::Infer),
+        let (route, pipeline, part) = match (served.routes.get(name), pipeline_of(name)) {
+            (None, Some(pipeline)) => {
+                let route = served.routes.get(pipeline);
+                let has_part = |route: &&Route| names_of(&route.stable).iter().any(|known| known == name);
+                (route.filter(has_part), pipeline, ModelPart::Infer)
+            }
             (route, _) => (route, name, ModelPart::Whole),
         };
         let Some(route) = route else {
@@ -111,14 +119,18 @@ impl Model {
                     format!("model `{name}` is unloaded; POST /v2/repository/models/{pipeline}/load loads it again");
                 return Err(ServeError::not_found(detail));
             }
-            let known = names(&served.routes.keys().cloned().collect::<Vec<_>>());
+            let known: Vec<_> = served.routes.values().flat_map(|route| names_of(&route.stable)).collect();
             let known = listed(known.iter().map(String::as_str));
             return Err(ServeError::not_found(format!(
                 "there is no model `{}`; the models are {known}",
                 shortened(name)
             )));
         };
-        let found = |(pipeline, canary_side)| Self { name: name.to_owned(), pipeline, canary_side, part };
+        let found = |(pipeline, canary_side): Routed| {
+            let step = name.rsplit_once('.').filter(|_| part == ModelPart::Infer && pipeline.steps.is_some());
+            let step = step.map(|(_, step)| step.to_owned());
+            Self { name: name.to_owned(), pipeline, canary_side, part, step }
+        };
         match version.filter(|version| !version.is_empty()) {
             None => Ok(found(choose(route))),
             Some(version) => route.version(version).map(found).ok_or_else(|| {
@@ -131,6 +143,17 @@ impl Model {
         }
     }
 
+    /// The infer stage of the model on a chip.
+    ///
+    /// # Errors
+    /// If there is no such chip, or the model is a whole pipeline with steps.
+    pub fn stage(&self, chip: &str) -> Result<&InferStage, NotServed> {
+        match &self.step {
+            None => self.pipeline.find_infer(chip),
+            Some(step) => self.pipeline.find_step(step, chip),
+        }
+    }
+
     /// Returns the name, versions, inputs and outputs of the model.
     pub fn metadata(&self, app: &App) -> ModelMetadata {
         let versions = app.served().load().routes.get(&self.pipeline.name).map_or_else(Vec::new, Route::versions);
@@ -139,7 +162,7 @@ impl Model {
         let (platform, inputs, outputs) = match self.part {
             ModelPart::Whole => ("plimsoll_pipeline", vec![bytes(IMAGE)], vec![bytes(OUTPUT)]),
             ModelPart::Infer => {
-                let stage = self.pipeline.chip(&self.pipeline.default_chip);
+                let stage = self.stage(&self.pipeline.default_chip).ok();
                 let (inputs, outputs) = stage.and_then(|stage| stage.signatures()).unwrap_or_default();
                 ("plimsoll_infer", tensor_metadata(inputs), tensor_metadata(outputs))
             }
@@ -148,9 +171,19 @@ impl Model {
     }
 }
 
-/// Returns the names of all models of these pipelines.
-pub fn names(pipelines: &[String]) -> Vec<String> {
-    pipelines.iter().flat_map(|pipeline| [pipeline.clone(), format!("{pipeline}{INFER}")]).collect()
+/// Returns the names of all models of a pipeline.
+pub fn names_of(pipeline: &ServedPipeline) -> Vec<String> {
+    let name = &pipeline.name;
+    let parts: Vec<String> = match &pipeline.steps {
+        None => vec![format!("{name}{INFER}")],
+        Some(steps) => steps.infer_steps().map(|step| format!("{name}.{step}")).collect(),
+    };
+    std::iter::once(name.clone()).chain(parts).collect()
+}
+
+/// The pipeline of the model of one of its parts.
+pub fn pipeline_of(name: &str) -> Option<&str> {
+    name.rsplit_once('.').map(|(pipeline, _)| pipeline)
 }
 
 fn tensor_metadata(signatures: &[Signature]) -> Vec<TensorMetadata> {

@@ -7,7 +7,7 @@ use plimsoll_runtime::text::shortened;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::model::{INFER, names};
+use super::model::{INFER, names_of, pipeline_of};
 use crate::deploy::Deployer;
 use crate::serve::App;
 use crate::serve::error::ServeError;
@@ -30,16 +30,16 @@ pub struct IndexEntry {
 pub fn index(app: &App, ready: bool) -> Vec<IndexEntry> {
     let served = app.served().load();
     let mut entries = Vec::new();
-    for (pipeline, route) in &served.routes {
-        for name in names(std::slice::from_ref(pipeline)) {
+    for route in served.routes.values() {
+        for name in names_of(&route.stable) {
             for version in route.versions() {
                 entries.push(IndexEntry { name: name.clone(), version: Some(version), state: "READY", reason: "" });
             }
         }
     }
     if !ready {
-        let unloaded: Vec<_> = served.unloaded.iter().cloned().collect();
-        entries.extend(names(&unloaded).into_iter().map(|name| IndexEntry {
+        let unloaded = served.unloaded.iter().flat_map(|name| [name.clone(), format!("{name}{INFER}")]);
+        entries.extend(unloaded.map(|name| IndexEntry {
             name,
             version: None,
             state: "UNAVAILABLE",
@@ -82,7 +82,7 @@ pub async fn unload(app: Arc<App>, name: String, by: &'static str) -> Result<(),
 fn pipeline_name(app: &App, name: String) -> Result<String, ServeError> {
     let served = app.served().load();
     let known = |name: &str| served.routes.contains_key(name) || served.unloaded.contains(name);
-    match name.strip_suffix(INFER) {
+    match pipeline_of(&name) {
         Some(pipeline) if !known(&name) && known(pipeline) => Err(ServeError::invalid(format!(
             "model `{name}` is loaded and unloaded with its pipeline; use the name `{pipeline}`"
         ))),

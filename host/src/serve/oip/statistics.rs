@@ -1,6 +1,6 @@
 //! The protocol's statistics extension: counts and times per model and version.
 
-use super::model::{Model, names};
+use super::model::{Model, names_of};
 use crate::deploy::serving::Route;
 use crate::records::statistics::ModelStatistics;
 use crate::serve::App;
@@ -15,10 +15,10 @@ pub fn list(app: &App, name: Option<&str>, version: Option<&str>) -> Result<Vec<
     let served = app.served().load();
     let of = |name: &str, version: &str| app.records.statistics.of(name, version);
     let Some(name) = name.filter(|name| !name.is_empty()) else {
-        let routes = served.routes.iter();
-        let rows = routes.flat_map(|(pipeline, route)| {
-            let names = names(std::slice::from_ref(pipeline));
-            names.into_iter().flat_map(|name| route.versions().into_iter().map(move |version| (name.clone(), version)))
+        let rows = served.routes.values().flat_map(|route| {
+            names_of(&route.stable)
+                .into_iter()
+                .flat_map(|name| route.versions().into_iter().map(move |version| (name.clone(), version)))
         });
         return Ok(rows.map(|(name, version)| of(&name, &version)).collect());
     };

@@ -18,6 +18,7 @@ const RUST: &[(&str, &str)] = files![
     "plugins/sdk/src/bindings.rs",
     "plugins/sdk/src/config.rs",
     "plugins/sdk/src/configured.rs",
+    "plugins/sdk/src/gathered.rs",
     "plugins/sdk/src/labels.rs",
     "plugins/sdk/src/model.rs",
     "plugins/sdk/src/lib.rs",
@@ -89,7 +90,8 @@ pub(super) fn javascript() -> impl Iterator<Item = (&'static str, &'static str)>
 pub(super) fn c(kind: StageKind) -> impl Iterator<Item = (&'static str, &'static str)> {
     let (folder, bindings) = match kind {
         StageKind::Preprocess => ("plugins/sdk-c/preprocess/", C_PREPROCESS),
-        StageKind::Infer => ("plugins/sdk-c/infer/", C_INFER),
+        // There is no template of a transform plugin.
+        StageKind::Infer | StageKind::Transform => ("plugins/sdk-c/infer/", C_INFER),
         StageKind::Postprocess => ("plugins/sdk-c/postprocess/", C_POSTPROCESS),
     };
     below("plugins/sdk-c/", C).chain(below(folder, bindings))

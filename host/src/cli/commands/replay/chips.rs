@@ -61,7 +61,7 @@ async fn compare_recording(
     let Facts { request, pipeline, content_type, parameters, .. } = facts;
     let pipeline = app.pipeline(&pipeline)?;
     for chip in chips {
-        pipeline.find_chip(chip)?;
+        pipeline.find_infer(chip)?;
     }
     let request = Request { id: request, content_type, parameters };
     let Some((first, others)) = chips.split_first() else { return Ok(Vec::new()) };
@@ -118,7 +118,7 @@ async fn infer(
     inputs: Tensors,
 ) -> Result<Result<Answer, StageError>, ReplayError> {
     let mut log = RunLog::new(pipeline.deadline);
-    let outputs = pipeline.find_chip(chip)?.run(&mut log, request, inputs).await;
+    let outputs = pipeline.find_infer(chip)?.run(&mut log, request, inputs).await;
     let time = log.reports().last().map_or_else(Default::default, |report| report.duration);
     Ok(outputs.map(|outputs| (outputs, time)))
 }

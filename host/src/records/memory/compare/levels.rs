@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::kind::StageName;
 use serde::Serialize;
 
 use super::samples::{Cell, Factor, Sample};
@@ -29,8 +29,8 @@ pub struct Comparison {
 pub struct StageComparison {
     /// The pipeline.
     pub pipeline: Arc<str>,
-    /// The kind of stage.
-    pub stage: StageKind,
+    /// The stage.
+    pub stage: StageName,
     /// The levels, those with the most bytes first.
     pub levels: Vec<Level>,
     /// The number of further levels that are not compared.
@@ -74,11 +74,11 @@ pub struct Pair {
 
 /// Compares the levels of `by` within every stage.
 pub fn compare(by: Factor, samples: &[Sample]) -> Comparison {
-    let mut stages: BTreeMap<(&str, StageKind, &str), Vec<&Sample>> = BTreeMap::new();
+    let mut stages: BTreeMap<(&str, &StageName, &str), Vec<&Sample>> = BTreeMap::new();
     for sample in samples {
         // Versions are compared only within one plugin, even if two plugins serve as the same stage.
         let plugin = if by == Factor::Version { &*sample.plugin } else { "" };
-        stages.entry((&sample.pipeline, sample.stage, plugin)).or_default().push(sample);
+        stages.entry((&sample.pipeline, &sample.stage, plugin)).or_default().push(sample);
     }
     Comparison { by, stages: stages.into_values().map(|samples| stage(by, &samples)).collect() }
 }
@@ -105,7 +105,7 @@ fn stage(by: Factor, samples: &[&Sample]) -> StageComparison {
         .map(|(level, cell)| Level { level: Arc::clone(level), runs: cell.runs, mean: cell.mean(), max: cell.max })
         .collect();
     let Sample { pipeline, stage, .. } = samples[0];
-    StageComparison { pipeline: Arc::clone(pipeline), stage: *stage, levels, levels_left_out, pairs }
+    StageComparison { pipeline: Arc::clone(pipeline), stage: stage.clone(), levels, levels_left_out, pairs }
 }
 
 /// Computes the difference of two levels and its explanation.
@@ -142,7 +142,13 @@ mod tests {
         let mut cell = Cell::default();
         (0..runs).for_each(|_| cell.record(pages * PAGE));
         let levels = [chip, "p@1", caller, outcome].map(Arc::from);
-        Sample { pipeline: "p".into(), stage: StageKind::Preprocess, plugin: "p".into(), levels, cell }
+        Sample {
+            pipeline: "p".into(),
+            stage: plimsoll_runtime::kind::StageKind::Preprocess.into(),
+            plugin: "p".into(),
+            levels,
+            cell,
+        }
     }
 
     fn pair(by: Factor, samples: &[Sample]) -> Pair {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use plimsoll_runtime::cap::PAGE;
-use plimsoll_runtime::kind::StageKind;
+use plimsoll_runtime::kind::StageName;
 use serde::Serialize;
 
 /// A property of a stage run by which memory is compared, and whose mix may explain a difference.
@@ -118,8 +118,8 @@ impl Cell {
 pub struct Sample {
     /// The pipeline.
     pub pipeline: Arc<str>,
-    /// The kind of stage.
-    pub stage: StageKind,
+    /// The stage.
+    pub stage: StageName,
     /// The plugin.
     pub plugin: Arc<str>,
     /// The level of each factor, in the order of [`Factor::ALL`].

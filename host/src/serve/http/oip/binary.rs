@@ -195,7 +195,7 @@ pub(super) fn raw(body: Bytes, model: &Model) -> Result<Request, ServeError> {
 
 fn raw_tensor(body: Bytes, model: &Model) -> Result<Tensor, ServeError> {
     let name = &model.name;
-    let stage = model.pipeline.chip(&model.pipeline.default_chip);
+    let stage = model.stage(&model.pipeline.default_chip).ok();
     let inputs = stage.and_then(|stage| stage.signatures()).map_or(&[][..], |(inputs, _)| inputs);
     let [input] = inputs else {
         return Err(ServeError::invalid(format!(

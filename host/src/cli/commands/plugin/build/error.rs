@@ -77,8 +77,8 @@ pub(super) enum BuildError {
     NotConverted(String),
     /// `exports` are the names, as the end of the sentence.
     #[error(
-        "the component exports none of {}: one line of `export_preprocess!`, `export_infer!` or \
-         `export_postprocess!` is missing (it exports {exports})",
+        "the component exports none of {}: one line of `export_preprocess!`, `export_infer!`, \
+         `export_transform!` or `export_postprocess!` is missing (it exports {exports})",
         StageKind::ALL.map(StageKind::interface).join(", ")
     )]
     NoStage { exports: String },

@@ -84,6 +84,7 @@ pub(super) fn world(kind: StageKind) -> &'static str {
     match kind {
         StageKind::Preprocess => "preprocessor",
         StageKind::Infer => "inferencer",
+        StageKind::Transform => "transformer",
         StageKind::Postprocess => "postprocessor",
     }
 }

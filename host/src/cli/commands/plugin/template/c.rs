@@ -19,10 +19,10 @@ pub(super) fn parts(kind: StageKind, dialect: Dialect) -> Parts {
     };
     let text = match (dialect, kind) {
         (Dialect::C, StageKind::Preprocess) => template!("c/preprocess/plugin.c"),
-        (Dialect::C, StageKind::Infer) => template!("c/infer/plugin.c"),
+        (Dialect::C, StageKind::Infer | StageKind::Transform) => template!("c/infer/plugin.c"),
         (Dialect::C, StageKind::Postprocess) => template!("c/postprocess/plugin.c"),
         (Dialect::Cpp, StageKind::Preprocess) => template!("cpp/preprocess/plugin.cpp"),
-        (Dialect::Cpp, StageKind::Infer) => template!("cpp/infer/plugin.cpp"),
+        (Dialect::Cpp, StageKind::Infer | StageKind::Transform) => template!("cpp/infer/plugin.cpp"),
         (Dialect::Cpp, StageKind::Postprocess) => template!("cpp/postprocess/plugin.cpp"),
     };
     Parts {

@@ -19,7 +19,7 @@ pub(super) fn parts(kind: StageKind, name: &str) -> Parts {
             TEST,
         ),
         // An infer plugin only calls the host, so there is nothing to test without a host.
-        StageKind::Infer => (&[("plugin.js", template!("javascript/infer/plugin.js"))], ""),
+        StageKind::Infer | StageKind::Transform => (&[("plugin.js", template!("javascript/infer/plugin.js"))], ""),
         StageKind::Postprocess => (
             &[
                 ("plugin.js", template!("javascript/postprocess/plugin.js")),

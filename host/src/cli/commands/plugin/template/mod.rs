@@ -57,7 +57,8 @@ impl Plugin<'_> {
         };
         let about = match self.kind {
             StageKind::Preprocess => template!("about/preprocess.md"),
-            StageKind::Infer => template!("about/infer.md"),
+            // There is no template of a transform plugin.
+            StageKind::Infer | StageKind::Transform => template!("about/infer.md"),
             StageKind::Postprocess => template!("about/postprocess.md"),
         };
         let stage = |kind: StageKind, shipped: &'static str| if kind == self.kind { self.name } else { shipped };
@@ -112,7 +113,7 @@ impl Sample {
                 bytes: ROWS.iter().flat_map(|row| row.bytes()).map(|dot| if dot == b'#' { 255 } else { 0 }).collect(),
                 config: "{ shape = [1, 1, 8, 8] }",
             },
-            StageKind::Infer | StageKind::Postprocess => Self {
+            StageKind::Infer | StageKind::Transform | StageKind::Postprocess => Self {
                 path: "samples/7.jpg",
                 bytes: JPEG.to_vec(),
                 config: r#"{ width = 8, height = 8, channels = "gray", scale = 0.00392156862745098 }"#,

@@ -17,7 +17,7 @@ pub(super) fn parts(kind: StageKind) -> Parts {
             TEST,
         ),
         // An infer plugin only calls the host, so there is nothing to test without a host.
-        StageKind::Infer => (&[("plugin.py", template!("python/infer/plugin.py"))], ""),
+        StageKind::Infer | StageKind::Transform => (&[("plugin.py", template!("python/infer/plugin.py"))], ""),
         StageKind::Postprocess => (
             &[
                 ("plugin.py", template!("python/postprocess/plugin.py")),

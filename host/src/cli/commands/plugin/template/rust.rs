@@ -20,7 +20,7 @@ pub(super) fn parts(kind: StageKind, sdk: Option<&str>) -> Parts {
             TEST,
         ),
         // An infer plugin only calls the host, so there is nothing to test without a host.
-        StageKind::Infer => (&[("src/lib.rs", template!("rust/infer/lib.rs"))], "", ""),
+        StageKind::Infer | StageKind::Transform => (&[("src/lib.rs", template!("rust/infer/lib.rs"))], "", ""),
         StageKind::Postprocess => (
             &[
                 ("src/lib.rs", template!("rust/postprocess/lib.rs")),

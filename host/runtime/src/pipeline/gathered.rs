@@ -1,0 +1,58 @@
+//! The context of a step that gathers items. The tensors of item 3 are named `3/NAME`; the contexts of all items, and the
+//! errors of those that failed, are written into one context. All numbers are u32, little-endian:
+//!
+//! 1. the context from before the items: its length and bytes;
+//! 2. the number of items;
+//! 3. for each item a byte: 0, then length and bytes of its context; or 1, then the step that failed, its outcome and the
+//!    message, each as length and UTF-8.
+
+use std::sync::Arc;
+
+use crate::outcome::Outcome;
+
+/// Why an item failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ItemError {
+    /// The step that failed.
+    pub(super) step: String,
+    /// How it ended.
+    pub(super) outcome: Outcome,
+    /// What the caller may read.
+    pub(super) message: String,
+}
+
+/// Writes the context of a gathering step.
+pub(super) fn context<'a>(base: &[u8], items: &[Result<&'a [u8], &'a ItemError>]) -> Arc<[u8]> {
+    let mut text = Vec::new();
+    let add = |text: &mut Vec<u8>, bytes: &[u8]| {
+        text.extend_from_slice(&length(bytes.len()));
+        text.extend_from_slice(bytes);
+    };
+    add(&mut text, base);
+    text.extend_from_slice(&length(items.len()));
+    for item in items {
+        match item {
+            Ok(context) => {
+                text.push(0);
+                add(&mut text, context);
+            }
+            Err(ItemError { step, outcome, message }) => {
+                text.push(1);
+                add(&mut text, step.as_bytes());
+                add(&mut text, outcome.as_str().as_bytes());
+                add(&mut text, message.as_bytes());
+            }
+        }
+    }
+    text.into()
+}
+
+/// A context is never longer than the limits of a stage allow, which are far below 4 GiB.
+fn length(bytes: usize) -> [u8; 4] {
+    u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+/// The name of a tensor of an item.
+pub(super) fn name(item: usize, name: &str) -> String {
+    format!("{item}/{name}")
+}

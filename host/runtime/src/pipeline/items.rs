@@ -1,0 +1,204 @@
+//! The steps between a step that makes items and those that gather them: once for each item. Several items run at the same
+//! time: one in the task of the request, others in tasks of their own, each of which waits for a permit. Requests take
+//! turns, because a task returns its permit after each item.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::error::{PipelineError, failed};
+use super::gathered::ItemError;
+use super::in_flight::{Run, resume};
+use super::values::{Value, joined};
+use crate::stage::{Bundle, RunObserver, StageError};
+
+/// Maximum number of items of one request that run at the same time.
+const MAX_LANES: usize = 16;
+
+/// What the steps made of an item: what each exit of the region handed on.
+type Made = Result<Vec<Bundle>, PipelineError>;
+
+/// The items of a request that have not begun.
+struct Queue {
+    items: Mutex<std::iter::Enumerate<std::vec::IntoIter<Bundle>>>,
+    /// Items after this one need not run: an item has failed, and with it the request.
+    last: AtomicUsize,
+}
+
+impl Queue {
+    fn next(&self) -> Option<(usize, Bundle)> {
+        let next = self.items.lock().unwrap_or_else(PoisonError::into_inner).next();
+        next.filter(|(item, _)| *item <= self.last.load(Relaxed))
+    }
+}
+
+/// What the steps of a region take.
+struct Region {
+    number: usize,
+    shared: HashMap<usize, Bundle>,
+}
+
+/// Runs the steps of a region for each item. Returns what its exits hand on, in the order of the items.
+pub(super) async fn run(
+    run: &Arc<Run>,
+    region: usize,
+    items: Vec<Bundle>,
+    shared: HashMap<usize, Bundle>,
+    observer: &mut dyn RunObserver,
+) -> Result<Vec<(usize, Value)>, PipelineError> {
+    let total = items.len();
+    let plan = &run.graph.plan.regions[region];
+    let is_partial = run.graph.steps[plan.maker - 1].items().is_some_and(|items| items.partial);
+    let queue =
+        Arc::new(Queue { items: Mutex::new(items.into_iter().enumerate()), last: AtomicUsize::new(usize::MAX) });
+    let region = Arc::new(Region { number: region, shared });
+    let (results, mut received) = mpsc::unbounded_channel();
+    let mut lanes = JoinSet::new();
+    for _ in 1..total.min(MAX_LANES) {
+        let Some(mut observer) = observer.fork() else { break };
+        let (run, region, queue, results) = (Arc::clone(run), Arc::clone(&region), Arc::clone(&queue), results.clone());
+        lanes.spawn(async move {
+            while let Ok(permit) = Arc::clone(&run.permits).acquire_owned().await {
+                let Some((item, input)) = queue.next() else { return };
+                let made = run_item(&run, &region, item, input, &mut *observer).await;
+                drop(permit);
+                let _ = results.send((item, made));
+            }
+        });
+    }
+    let has_lanes = !lanes.is_empty();
+    let own = async {
+        while let Some((item, input)) = queue.next() {
+            let _ = results.send((item, run_item(run, &region, item, input, observer).await));
+        }
+        std::future::pending::<()>().await;
+    };
+    let collect = async {
+        let mut made: Vec<Option<Made>> = (0..total).map(|_| None).collect();
+        let mut is_done = total == 0;
+        while !is_done {
+            tokio::select! {
+                Some((item, result)) = received.recv() => {
+                    if result.is_err() && !is_partial {
+                        queue.last.fetch_min(item, Relaxed);
+                    }
+                    made[item] = Some(result);
+                    // Of several items that fail, the first one is the error, so those before it must end.
+                    let needed = queue.last.load(Relaxed).saturating_add(1).min(total);
+                    is_done = made[..needed].iter().all(Option::is_some);
+                }
+                Some(ended) = lanes.join_next() => ended.unwrap_or_else(resume),
+                else => is_done = true,
+            }
+        }
+        // Those that still run are not needed. They end, and are reported, before the request goes on.
+        lanes.shutdown().await;
+        made
+    };
+    let made = tokio::select! {
+        biased;
+        made = collect => made,
+        () = own => Vec::new(),
+    };
+    if has_lanes {
+        observer.joined();
+    }
+    exits(run, region.number, made, is_partial)
+}
+
+/// Runs the steps of a region before the step `until`, item by item. Returns what it takes of each item.
+pub(super) async fn inputs(
+    run: &Run,
+    region: usize,
+    items: Vec<Bundle>,
+    shared: HashMap<usize, Bundle>,
+    observer: &mut dyn RunObserver,
+    until: usize,
+) -> Result<Vec<Bundle>, PipelineError> {
+    let region = Region { number: region, shared };
+    let mut inputs = Vec::new();
+    for (item, input) in items.into_iter().enumerate() {
+        let mut made = HashMap::from([(run.graph.plan.regions[region.number].maker, input)]);
+        for &step in &run.graph.plan.regions[region.number].steps {
+            let input = input_of(run, &region, &made, item, step)?;
+            if step == until {
+                inputs.push(input);
+                break;
+            }
+            let value = run.graph.run_step(step, &run.chip, observer, &run.request, input).await;
+            if let Value::One(bundle) = value.map_err(|error| of_item(item, error))? {
+                made.insert(step, bundle);
+            }
+        }
+    }
+    Ok(inputs)
+}
+
+/// Sorts what was made of the items by the steps that handed it on.
+fn exits(
+    run: &Run,
+    region: usize,
+    made: Vec<Option<Made>>,
+    is_partial: bool,
+) -> Result<Vec<(usize, Value)>, PipelineError> {
+    let exits = &run.graph.plan.regions[region].exits;
+    let mut values: Vec<Vec<Result<Bundle, Arc<ItemError>>>> = exits.iter().map(|_| Vec::new()).collect();
+    let lost = || failed(run.graph.core(run.graph.plan.regions[region].maker, &run.chip))(StageError::lost());
+    for result in made {
+        // Items after the first one that failed may have no result, but an error ends the loop.
+        match result.ok_or_else(lost)? {
+            Ok(bundles) => values.iter_mut().zip(bundles).for_each(|(values, bundle)| values.push(Ok(bundle))),
+            Err(error) if is_partial => {
+                let error = Arc::new(ItemError {
+                    step: error.stage.name.to_string(),
+                    outcome: error.error.outcome,
+                    message: error.error.public,
+                });
+                values.iter_mut().for_each(|values| values.push(Err(Arc::clone(&error))));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(exits.iter().copied().zip(values.into_iter().map(Value::Results)).collect())
+}
+
+/// Runs the steps of a region for one item, one after the other.
+async fn run_item(run: &Run, region: &Region, item: usize, input: Bundle, observer: &mut dyn RunObserver) -> Made {
+    let graph = &run.graph;
+    let plan = &graph.plan.regions[region.number];
+    let mut made: HashMap<usize, Bundle> = HashMap::from([(plan.maker, input)]);
+    for &step in &plan.steps {
+        let input = input_of(run, region, &made, item, step)?;
+        let value = graph.run_step(step, &run.chip, observer, &run.request, input).await;
+        let value = value.map_err(|error| of_item(item, error))?;
+        if let Value::One(bundle) = value {
+            made.insert(step, bundle);
+        }
+    }
+    let exits = plan.exits.iter().map(|exit| made.get(exit).cloned());
+    let lost = || of_item(item, failed(graph.core(plan.maker, &run.chip))(StageError::lost()));
+    exits.collect::<Option<_>>().ok_or_else(lost)
+}
+
+/// What a step takes of an item.
+fn input_of(
+    run: &Run,
+    region: &Region,
+    made: &HashMap<usize, Bundle>,
+    item: usize,
+    step: usize,
+) -> Result<Bundle, PipelineError> {
+    let graph = &run.graph;
+    let names = |step: usize| graph.name(step);
+    let inputs = &graph.steps[step - 1].inputs;
+    let input = joined(inputs, &names, |step| made.get(&step).or_else(|| region.shared.get(&step)));
+    let stage = graph.core(step, &run.chip);
+    input.map_err(|text| of_item(item, failed(stage)(StageError::tensor_mismatch(text))))
+}
+
+fn of_item(item: usize, error: PipelineError) -> PipelineError {
+    PipelineError { item: Some(item), ..error }
+}

@@ -1,0 +1,248 @@
+//! One request through a graph of steps. Steps that do not wait for each other run at the same time, on the other threads
+//! of the runtime, as far as there are free instances (`Scheduler::extra_runs`).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::error::{PipelineError, failed};
+use super::in_flight::{Run, resume};
+use super::items;
+use super::plan::{Inputs, Region, Unit};
+use super::values::{Value, gathered, joined};
+use crate::stage::{Bundle, RunObserver, StageCore, StageError};
+
+/// The work of a unit with everything that it takes.
+pub(super) enum Job {
+    /// A step with its input.
+    Step(usize, Bundle),
+    /// The steps of a region, for each item; and what its steps take from other steps.
+    Region { region: usize, items: Vec<Bundle>, shared: HashMap<usize, Bundle> },
+}
+
+/// What steps have handed on, by their numbers.
+type Made = Vec<(usize, Value)>;
+
+/// What the steps have handed on so far. A value is dropped as soon as the last unit has taken it.
+struct Slots<'a> {
+    run: &'a Run,
+    values: Vec<Option<Value>>,
+    uses: Vec<usize>,
+    /// For each region, the context from before its items.
+    bases: Vec<Option<Arc<[u8]>>>,
+}
+
+/// Runs the steps on what preprocessing handed on. Returns what the stage `reply`, postprocessing, takes.
+pub(super) async fn run(
+    run: Run,
+    observer: &mut dyn RunObserver,
+    prepared: Bundle,
+    reply: &Arc<StageCore>,
+) -> Result<Bundle, PipelineError> {
+    let run = Arc::new(run);
+    let plan = &run.graph.plan;
+    let mut slots = Slots::new(&run, prepared);
+    let forker = if plan.has_branches { observer.fork() } else { None };
+    match forker {
+        Some(forker) => {
+            branches(&run, &mut slots, observer, forker).await?;
+            observer.joined();
+        }
+        None => {
+            for unit in &plan.units {
+                let job = slots.job(*unit)?;
+                let made = run_job(&run, job, observer).await?;
+                slots.put(made);
+            }
+        }
+    }
+    slots.input(&run.graph.reply, reply)
+}
+
+/// Runs the steps before a step, one after the other. Returns what the step takes: one input, or one for each item.
+/// `step` is a number as in the plan; that of postprocessing is the last one.
+pub(super) async fn inputs(
+    run: Run,
+    observer: &mut dyn RunObserver,
+    prepared: Bundle,
+    step: usize,
+    reply: &Arc<StageCore>,
+) -> Result<Vec<Bundle>, PipelineError> {
+    let run = Arc::new(run);
+    let mut slots = Slots::new(&run, prepared);
+    for unit in &run.graph.plan.units {
+        match slots.job(*unit)? {
+            Job::Step(at, input) if at == step => return Ok(vec![input]),
+            Job::Region { region, items, shared } if run.graph.plan.regions[region].steps.contains(&step) => {
+                return items::inputs(&run, region, items, shared, observer, step).await;
+            }
+            job => {
+                let made = run_job(&run, job, observer).await?;
+                slots.put(made);
+            }
+        }
+    }
+    Ok(vec![slots.input(&run.graph.reply, reply)?])
+}
+
+/// Runs the work of a unit.
+async fn run_job(run: &Arc<Run>, job: Job, observer: &mut dyn RunObserver) -> Result<Made, PipelineError> {
+    match job {
+        Job::Step(step, input) => {
+            let value = run.graph.run_step(step, &run.chip, observer, &run.request, input).await?;
+            Ok(vec![(step, value)])
+        }
+        Job::Region { region, items, shared } => items::run(run, region, items, shared, observer).await,
+    }
+}
+
+/// Runs units as soon as what they need is there: one in the task of the request, others in tasks of their own.
+async fn branches(
+    run: &Arc<Run>,
+    slots: &mut Slots<'_>,
+    observer: &mut dyn RunObserver,
+    mut forker: Box<dyn RunObserver>,
+) -> Result<(), PipelineError> {
+    let plan = &run.graph.plan;
+    let mut missing: Vec<usize> = plan.needs.iter().map(Vec::len).collect();
+    let mut ready: VecDeque<usize> = (0..missing.len()).filter(|&unit| missing[unit] == 0).collect();
+    let mut left = missing.len();
+    let (own_jobs, mut jobs) = mpsc::unbounded_channel();
+    let (results, mut own_results) = mpsc::unbounded_channel();
+    let own = async {
+        while let Some((unit, job)) = jobs.recv().await {
+            let _ = results.send((unit, run_job(run, job, observer).await));
+        }
+    };
+    let schedule = async {
+        let mut tasks: JoinSet<(usize, Result<Made, PipelineError>)> = JoinSet::new();
+        let mut is_busy = false;
+        while left > 0 {
+            while let Some(&unit) = ready.front() {
+                if !is_busy {
+                    is_busy = true;
+                    let _ = own_jobs.send((unit, slots.job(plan.units[unit])?));
+                } else {
+                    let Ok(permit) = Arc::clone(&run.permits).try_acquire_owned() else { break };
+                    let Some(mut observer) = forker.fork() else { break };
+                    let (run, job) = (Arc::clone(run), slots.job(plan.units[unit])?);
+                    tasks.spawn(async move {
+                        let result = run_job(&run, job, &mut *observer).await;
+                        drop(permit);
+                        (unit, result)
+                    });
+                }
+                ready.pop_front();
+            }
+            let (unit, result) = tokio::select! {
+                Some((unit, result)) = own_results.recv() => {
+                    is_busy = false;
+                    (unit, result)
+                }
+                Some(ended) = tasks.join_next() => ended.unwrap_or_else(resume),
+                else => break,
+            };
+            match result {
+                Ok(made) => slots.put(made),
+                Err(error) => {
+                    // The runs of the other branches end, and are reported, before the request does.
+                    tasks.shutdown().await;
+                    return Err(error);
+                }
+            }
+            left -= 1;
+            for next in (0..missing.len()).filter(|&next| plan.needs[next].contains(&unit)) {
+                missing[next] -= 1;
+                if missing[next] == 0 {
+                    ready.push_back(next);
+                }
+            }
+        }
+        Ok(())
+    };
+    tokio::select! {
+        biased;
+        result = schedule => result,
+        // Ends only after `schedule`, which has the sender of its jobs.
+        () = own => Ok(()),
+    }
+}
+
+impl<'a> Slots<'a> {
+    fn new(run: &'a Run, prepared: Bundle) -> Self {
+        let plan = &run.graph.plan;
+        let values = std::iter::once(Some(Value::One(prepared))).chain(run.graph.steps.iter().map(|_| None)).collect();
+        Self { run, values, uses: plan.uses.clone(), bases: plan.regions.iter().map(|_| None).collect() }
+    }
+
+    fn put(&mut self, made: Made) {
+        for (step, value) in made {
+            self.values[step] = (self.uses[step] > 0).then_some(value);
+        }
+    }
+
+    /// Takes everything that a unit needs.
+    fn job(&mut self, unit: Unit) -> Result<Job, PipelineError> {
+        let graph = Arc::clone(&self.run.graph);
+        match unit {
+            Unit::Step(step) => {
+                let made = &graph.steps[step - 1];
+                let stage = Arc::clone(graph.core(step, &self.run.chip));
+                let input = self.input(&made.inputs, &stage)?;
+                if let Some(region) = graph.plan.regions.iter().position(|region| region.maker == step) {
+                    self.bases[region] = Some(Arc::clone(&input.context));
+                }
+                Ok(Job::Step(step, input))
+            }
+            Unit::Region(region) => {
+                let Region { maker, shared, .. } = &graph.plan.regions[region];
+                let taken = shared.iter().filter_map(|&step| match &self.values[step] {
+                    Some(Value::One(bundle)) => Some((step, bundle.clone())),
+                    _ => None,
+                });
+                let taken = taken.collect();
+                let Some(Value::Items(items)) = self.values[*maker].take() else {
+                    return Err(failed(graph.core(*maker, &self.run.chip))(StageError::lost()));
+                };
+                self.release(std::iter::once(*maker).chain(shared.iter().copied()));
+                Ok(Job::Region { region, items, shared: taken })
+            }
+        }
+    }
+
+    /// The input of a stage that runs once.
+    fn input(&mut self, inputs: &Inputs, stage: &Arc<StageCore>) -> Result<Bundle, PipelineError> {
+        let graph = Arc::clone(&self.run.graph);
+        let names = |step: usize| graph.name(step);
+        let input = if inputs.gather {
+            let region = inputs.sources.iter().find_map(|source| graph.plan.region_of[source.from]);
+            let base = region.and_then(|region| self.bases[region].as_ref());
+            gathered(inputs, &names, base, |step| self.values[step].as_ref())
+        } else {
+            joined(inputs, &names, |step| match &self.values[step] {
+                Some(Value::One(bundle)) => Some(bundle),
+                _ => None,
+            })
+        };
+        let misfit = |text| failed(stage)(StageError::tensor_mismatch(text));
+        let input = input.map_err(misfit)?;
+        // The context of gathered items is made by the host, so it has the limit of the stage that gets it.
+        stage.check_context(&input.context).map_err(failed(stage))?;
+        let mut taken: Vec<usize> = inputs.sources.iter().map(|source| source.from).collect();
+        taken.sort_unstable();
+        taken.dedup();
+        self.release(taken.into_iter());
+        Ok(input)
+    }
+
+    fn release(&mut self, steps: impl Iterator<Item = usize>) {
+        for step in steps {
+            self.uses[step] = self.uses[step].saturating_sub(1);
+            if self.uses[step] == 0 {
+                self.values[step] = None;
+            }
+        }
+    }
+}

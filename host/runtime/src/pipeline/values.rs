@@ -1,0 +1,122 @@
+//! What the steps of a request have handed on so far, and how the tensors of several steps become the input of the next.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::gathered::{self, ItemError};
+use super::plan::{Inputs, Source};
+use crate::stage::Bundle;
+use crate::tensor::Tensors;
+
+/// What a step handed on.
+pub(super) enum Value {
+    /// Tensors and a context.
+    One(Bundle),
+    /// Items for which steps run.
+    Items(Vec<Bundle>),
+    /// What the steps made of each item.
+    Results(Vec<Result<Bundle, Arc<ItemError>>>),
+}
+
+/// The names of the steps, for messages.
+pub(super) type Names<'a> = &'a dyn Fn(usize) -> &'a str;
+
+/// The input of a step that does not gather. `of` returns what a step handed on.
+///
+/// # Errors
+/// If a tensor is missing, or two steps hand on tensors of the same name. The text names them.
+pub(super) fn joined<'a>(
+    inputs: &Inputs,
+    names: Names<'_>,
+    of: impl Fn(usize) -> Option<&'a Bundle>,
+) -> Result<Bundle, String> {
+    let given = |source: &Source| of(source.from).ok_or_else(|| absent(names(source.from)));
+    let context = match inputs.sources.first() {
+        Some(first) => Arc::clone(&given(first)?.context),
+        None => Arc::from([]),
+    };
+    let mut tensors = Tensors::new();
+    let mut from: Vec<usize> = Vec::new();
+    for source in &inputs.sources {
+        for (name, tensor) in selected(source, given(source)?, names)? {
+            if let Some(at) = tensors.iter().position(|(known, _)| known == name) {
+                return Err(twice(name, names(from[at]), names(source.from)));
+            }
+            tensors.push((name.clone(), tensor.clone()));
+            from.push(source.from);
+        }
+    }
+    Ok(Bundle { tensors, context })
+}
+
+/// The input of a step that gathers items. `base` is the context from before the items.
+///
+/// # Errors
+/// As [`joined`].
+pub(super) fn gathered<'a>(
+    inputs: &Inputs,
+    names: Names<'_>,
+    base: Option<&Arc<[u8]>>,
+    of: impl Fn(usize) -> Option<&'a Value>,
+) -> Result<Bundle, String> {
+    let mut tensors = Tensors::new();
+    let mut known = HashSet::new();
+    let mut outer: Option<&[u8]> = None;
+    let mut contexts: Option<Vec<Result<&[u8], &ItemError>>> = None;
+    for source in &inputs.sources {
+        let mut add = |item: Option<usize>, bundle: &Bundle| -> Result<(), String> {
+            for (name, tensor) in selected(source, bundle, names)? {
+                let name = item.map_or_else(|| name.clone(), |item| gathered::name(item, name));
+                if !known.insert(name.clone()) {
+                    return Err(format!("step `{}` hands on a second tensor `{name}`", names(source.from)));
+                }
+                tensors.push((name, tensor.clone()));
+            }
+            Ok(())
+        };
+        match of(source.from).ok_or_else(|| absent(names(source.from)))? {
+            Value::One(bundle) => {
+                add(None, bundle)?;
+                outer = outer.or(Some(&bundle.context));
+            }
+            Value::Items(_) => return Err(absent(names(source.from))),
+            Value::Results(results) => {
+                for (item, result) in results.iter().enumerate() {
+                    result.as_ref().map_or(Ok(()), |bundle| add(Some(item), bundle))?;
+                }
+                let of_items =
+                    || results.iter().map(|result| result.as_ref().map(|it| &*it.context).map_err(|it| &**it));
+                contexts = contexts.or_else(|| Some(of_items().collect()));
+            }
+        }
+    }
+    let base = outer.or(base.map(|base| &**base)).unwrap_or_default();
+    let context = gathered::context(base, &contexts.unwrap_or_default());
+    Ok(Bundle { tensors, context })
+}
+
+/// The tensors that a source takes of a step.
+fn selected<'a>(
+    source: &Source,
+    bundle: &'a Bundle,
+    names: Names<'_>,
+) -> Result<&'a [(String, crate::tensor::Tensor)], String> {
+    let Some(wanted) = &source.tensor else { return Ok(&bundle.tensors) };
+    match bundle.tensors.iter().position(|(name, _)| name == wanted) {
+        Some(at) => Ok(&bundle.tensors[at..=at]),
+        None => {
+            let known: Vec<_> = bundle.tensors.iter().map(|(name, _)| name.as_str()).collect();
+            Err(format!("step `{}` hands on no tensor `{wanted}`; it has {}", names(source.from), known.join(", ")))
+        }
+    }
+}
+
+fn absent(step: &str) -> String {
+    format!("step `{step}` has handed on nothing")
+}
+
+fn twice(name: &str, first: &str, second: &str) -> String {
+    format!(
+        "the steps `{first}` and `{second}` both hand on a tensor `{name}`; take it from one of them: `from = [\"{first}.{name}\"]`"
+    )
+}

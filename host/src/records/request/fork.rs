@@ -1,0 +1,110 @@
+//! Stage runs of a request at the same time, each with an observer of its own. They are counted when they end, also if the
+//! request has ended before.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use plimsoll_runtime::stage::{RunObserver, StageCore, StageError, StageReport};
+
+use super::{Accounting, Reports, RequestRecord};
+use crate::records::canary_side::CanarySide;
+use crate::records::memory::series::StageSeries;
+
+/// Observes runs at the same time as others of the request.
+pub(super) struct Fork {
+    id: String,
+    deadline: Instant,
+    accounting: Accounting,
+    canary_side: Option<Arc<CanarySide>>,
+    running: Option<Arc<StageSeries>>,
+    reports: Reports,
+}
+
+impl RequestRecord {
+    pub(super) fn forked_record(&mut self) -> Fork {
+        Fork {
+            id: self.id.clone(),
+            deadline: self.deadline,
+            accounting: self.accounting.clone(),
+            canary_side: self.canary_side.clone(),
+            running: None,
+            reports: Arc::clone(self.forked.get_or_insert_default()),
+        }
+    }
+
+    /// Takes the reports of runs that have ended.
+    pub(super) fn take_forked(&mut self) {
+        let Some(forked) = &self.forked else { return };
+        for (report, is_highest) in forked.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            if let Some(input) = self.input.as_mut().filter(|_| is_highest) {
+                input.add_highest(&report.stage);
+            }
+            self.stages.push(report);
+        }
+    }
+}
+
+impl RunObserver for Fork {
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn fork(&mut self) -> Option<Box<dyn RunObserver>> {
+        Some(Box::new(Self {
+            id: self.id.clone(),
+            deadline: self.deadline,
+            accounting: self.accounting.clone(),
+            canary_side: self.canary_side.clone(),
+            running: None,
+            reports: Arc::clone(&self.reports),
+        }))
+    }
+
+    fn stage_started(&mut self, stage: &StageCore) {
+        self.running = Some(self.accounting.started(stage));
+    }
+
+    fn stage_ended(&mut self, report: StageReport, error: Option<&StageError>) {
+        let is_highest =
+            self.accounting.ended(&self.id, self.running.take(), self.canary_side.as_deref(), &report, error);
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).push((report, is_highest));
+    }
+}
+
+impl Accounting {
+    /// A stage run has begun.
+    pub(super) fn started(&self, stage: &StageCore) -> Arc<StageSeries> {
+        let series = self.route.stage(stage, &self.records.metrics);
+        series.live.inc();
+        series
+    }
+
+    /// Counts a stage run that has ended. Returns true if its high-water mark is the highest of its series so far.
+    pub(super) fn ended(
+        &self,
+        request: &str,
+        series: Option<Arc<StageSeries>>,
+        side: Option<&CanarySide>,
+        report: &StageReport,
+        error: Option<&StageError>,
+    ) -> bool {
+        // Details that the caller must not see go to the log only.
+        if let Some(error) = error.filter(|error| !error.detail.is_empty()) {
+            tracing::warn!(
+                target: "plimsoll::stage",
+                request = %request,
+                stage = report.stage.as_str(),
+                plugin = %report.plugin,
+                outcome = error.outcome.as_str(),
+                "{}: {}", error.public, error.detail
+            );
+        }
+        if let Some(side) = side {
+            side.record_stage(&report.plugin, report.outcome, report.usage.high_water);
+        }
+        series.is_some_and(|series| {
+            series.live.dec();
+            self.records.memory.record_stage(&self.route, &series, report, &self.caller, Instant::now())
+        })
+    }
+}
