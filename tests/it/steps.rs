@@ -105,6 +105,22 @@ async fn tensors_of_two_steps_with_the_same_name_are_an_error_that_names_both() 
     assert!(reply["detail"].as_str().expect("text").contains("step `b` hands on no tensor `y`; it has x"), "{reply}");
 }
 
+/// A tensor of a step that runs once must not become one of an item, whatever number a reader may see in its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tensor_of_a_step_that_runs_once_cannot_pass_for_one_of_an_item() {
+    for name in ["0/y", "+1/y", "002/y"] {
+        let once = format!(
+            r#"{{ name = "once", kind = "transform", plugin = "transformer", from = ["in"], config = {{ rename = "{name}" }} }}"#
+        );
+        let split = SPLIT.replace("plugin", "from = [\"in\"], plugin");
+        let out = GATHER.replace("plugin", "from = [\"once\", \"split\"], plugin");
+        let server = server(&[IN, &once, &split, &out]).await;
+        let reply = server.infer("p", "", rows(3)).await;
+        assert_eq!((reply.status, reply.code().as_str()), (500, "tensor_mismatch"), "{}", reply.text);
+        assert!(reply.text.contains(&format!("`once` runs once and hands on a tensor `{name}`")), "{}", reply.text);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_reads_a_part_of_a_tensor() {
     let pass = r#"{ name = "part", kind = "transform", plugin = "transformer" }"#;

@@ -23,6 +23,11 @@ async fn steps_that_make_no_graph_are_refused_with_key_and_reason() {
     let cases: Vec<(&str, Vec<String>, &[&str])> = vec![
         ("", vec![IN.into()], &["pipelines.p.steps", "at least a step"]),
         ("", vec![IN.into(), step("a", "")], &["pipelines.p.steps.a.kind", "the last step", "postprocess"]),
+        (
+            "",
+            [vec![IN.into()], (0..100).map(|at| step(&format!("s{at}"), "")).collect(), vec![OUT.into()]].concat(),
+            &["pipelines.p.steps", "there are 102", "at most 100"],
+        ),
         ("", vec![step("a", ""), OUT.into()], &["pipelines.p.steps.a.kind", "the first step", "preprocess"]),
         (
             "",

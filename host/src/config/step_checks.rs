@@ -8,6 +8,8 @@ use super::step::Step;
 
 /// Maximum of `max_items`.
 const MOST_ITEMS: u32 = 10_000;
+/// Maximum number of steps. Headers of every reply have a part for each step.
+const MOST_STEPS: usize = 100;
 /// Maximum length of a step's name, which is part of headers and metrics.
 const MAX_NAME: usize = 64;
 /// The kinds of a pipeline of three stages, as the keys of its table.
@@ -45,6 +47,9 @@ impl Pipeline {
         let [first, _, ..] = self.steps.as_slice() else {
             return refused("steps", "at least a step of kind `preprocess` and one of kind `postprocess` are needed");
         };
+        if self.steps.len() > MOST_STEPS {
+            return refused("steps", &format!("there are {}; a pipeline has at most {MOST_STEPS}", self.steps.len()));
+        }
         for (at, step) in self.steps.iter().enumerate() {
             self.check_step(at, step)?;
         }

@@ -45,7 +45,7 @@ impl Gathered {
         let (context, mut items) = parsed.ok_or("the context has no items: does the step have `gather = true`?")?;
         let mut others = Vec::new();
         for (name, tensor) in tensors {
-            let position = name.split_once('/').and_then(|(number, name)| Some((number.parse().ok()?, name)));
+            let position = name.split_once('/').and_then(|(number, name)| Some((item_number(number)?, name)));
             match position.and_then(|(at, name): (usize, _)| Some((items.get_mut(at)?.as_mut().ok()?, name))) {
                 Some((item, name)) => item.tensors.push((name.to_owned(), tensor)),
                 None => others.push((name, tensor)),
@@ -53,6 +53,11 @@ impl Gathered {
         }
         Ok(Self { context, items, others })
     }
+}
+
+/// The number of an item, as the host writes it: without a sign and leading zeros.
+fn item_number(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|number: &usize| number.to_string() == text)
 }
 
 type Parsed = (Vec<u8>, Vec<Result<Item, ItemError>>);

@@ -56,3 +56,8 @@ fn length(bytes: usize) -> [u8; 4] {
 pub(super) fn name(item: usize, name: &str) -> String {
     format!("{item}/{name}")
 }
+
+/// True for a name that a reader may take for that of a tensor of an item.
+pub(super) fn is_of_item(name: &str) -> bool {
+    name.split_once('/').is_some_and(|(number, _)| number.parse::<u128>().is_ok())
+}

@@ -207,7 +207,8 @@ impl Plan {
         }
         let takers: Vec<Vec<usize>> = units.iter().map(taken).chain([taken(&Unit::Step(last))]).collect();
         takers.iter().flatten().for_each(|&step| self.uses[step] += 1);
-        self.has_branches = needs.iter().enumerate().any(|(at, need)| at > 0 && !reaches(&needs, need, at - 1));
+        // Units are in the order in which they may run, so nothing lies between a unit and the one before it.
+        self.has_branches = needs.iter().enumerate().any(|(at, need)| at > 0 && !need.contains(&(at - 1)));
         (self.units, self.needs) = (units, needs);
         Ok(())
     }
@@ -238,11 +239,6 @@ impl Plan {
         );
         PlanError { step: step.to_owned(), key: "from", reason }
     }
-}
-
-/// True if units that need `need` run only after the unit `before`.
-fn reaches(needs: &[Vec<usize>], need: &[usize], before: usize) -> bool {
-    need.iter().any(|&unit| unit == before || reaches(needs, &needs[unit], before))
 }
 
 #[cfg(test)]

@@ -66,6 +66,13 @@ pub(super) fn gathered<'a>(
     for source in &inputs.sources {
         let mut add = |item: Option<usize>, bundle: &Bundle| -> Result<(), String> {
             for (name, tensor) in selected(source, bundle, names)? {
+                if item.is_none() && gathered::is_of_item(name) {
+                    return Err(format!(
+                        "step `{}` runs once and hands on a tensor `{name}`: a name that begins with a number and `/` stands \
+                         for a tensor of an item; rename it",
+                        names(source.from)
+                    ));
+                }
                 let name = item.map_or_else(|| name.clone(), |item| gathered::name(item, name));
                 if !known.insert(name.clone()) {
                     return Err(format!("step `{}` hands on a second tensor `{name}`", names(source.from)));

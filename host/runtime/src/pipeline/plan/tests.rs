@@ -40,6 +40,14 @@ fn branches_are_found_and_a_chain_has_none() {
     assert_eq!(joined.needs, [vec![], vec![], vec![0], vec![1, 2]]);
 }
 
+/// Each step takes from the two before it, so the number of paths doubles with each.
+#[test]
+fn a_graph_with_very_many_paths_is_planned_at_once() {
+    let texts: Vec<_> = (2..100).map(|at| format!("s{at}: s{} s{}", at - 2, at - 1)).collect();
+    let texts: Vec<_> = ["s0: in", "s1: in s0"].into_iter().chain(texts.iter().map(String::as_str)).collect();
+    assert!(!plan(&texts).has_branches);
+}
+
 #[test]
 fn the_steps_between_items_and_gathering_are_a_region() {
     let plan =
