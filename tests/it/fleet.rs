@@ -10,18 +10,18 @@ use plimsoll_tests::{Site, another_version, stamped, stamped_reply};
 use crate::cli::text;
 use crate::process::{BINARY, Process};
 
-const TOKEN: &str = "a-token-for-a-fleet";
+pub(crate) const TOKEN: &str = "a-token-for-a-fleet";
 
 /// A server with a folder of its own.
-struct Host {
-    site: Site,
+pub(crate) struct Host {
+    pub(crate) site: Site,
     process: Process,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Host {
     /// `more` is added to the configuration.
-    fn new(more: &str) -> Self {
+    pub(crate) fn new(more: &str) -> Self {
         Self::with("", more)
     }
 
@@ -41,7 +41,7 @@ impl Host {
         self.process.url();
     }
 
-    fn reply(&self) -> String {
+    pub(crate) fn reply(&self) -> String {
         let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).expect("connected");
         let head = "POST /v1/pipelines/p/infer HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         stream.write_all(head.as_bytes()).expect("sent");
@@ -63,7 +63,7 @@ fn start(site: &Site, listen: &str) -> Process {
 }
 
 /// Runs `plimsoll plugin` with these servers.
-fn plugin(arguments: &[&str], servers: &[&str]) -> Output {
+pub(crate) fn plugin(arguments: &[&str], servers: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
     command.arg("plugin").args(arguments).env("PLIMSOLL_ADMIN_TOKEN", TOKEN).env_remove("RUST_LOG");
     for server in servers {
@@ -73,7 +73,7 @@ fn plugin(arguments: &[&str], servers: &[&str]) -> Output {
 }
 
 /// The file of a version.
-fn file(site: &Site, mark: u32) -> String {
+pub(crate) fn file(site: &Site, mark: u32) -> String {
     let folder = site.folder.path().join(format!("upload-{mark}"));
     std::fs::create_dir_all(&folder).expect("a folder");
     let path = folder.join("stamp.wasm");
@@ -259,7 +259,7 @@ fn kill_and_restart(host: &Mutex<Host>) {
 }
 
 /// The next request of a connection, with a line so that the server closes the connection.
-fn read_request(client: &mut TcpStream) -> Option<Vec<u8>> {
+pub(crate) fn read_request(client: &mut TcpStream) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 65536];
     let head = loop {

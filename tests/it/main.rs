@@ -51,6 +51,7 @@ mod fair_share;
 mod file_names;
 mod file_order;
 mod fleet;
+mod fleet_waits;
 mod foreign_texts;
 mod forgotten;
 mod form_parts;

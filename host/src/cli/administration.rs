@@ -39,7 +39,14 @@ pub(in crate::cli) struct Administrated {
     token: Option<String>,
     /// Where the token was found, or why there is none.
     place: String,
+    /// The time for a reply, if the command has set it.
+    timeout: Option<Duration>,
 }
+
+/// The time for the reply to a question.
+const ANSWER: Duration = Duration::from_secs(20);
+/// The time for the reply to a change. A deployment compiles the component and tries it with a sample.
+const CHANGE: Duration = Duration::from_secs(600);
 
 impl Administration {
     /// Creates a client of the only server, and finds the token.
@@ -54,7 +61,8 @@ impl Administration {
         }
     }
 
-    /// Creates a client of each server, and finds the token.
+    /// Creates a client of each server, and finds the token. Without `timeout`, a server has 20 s to answer a question and
+    /// 10 minutes to make a change.
     ///
     /// # Errors
     /// If an address or the configuration is not valid, a server is named twice, or the token file cannot be read.
@@ -78,7 +86,7 @@ impl Administration {
         let administrated = |server: &String| {
             let client = Client::new(server, timeout)?;
             let (token, place) = self.token(&client, &config)?;
-            Ok(Administrated { client, token, place })
+            Ok(Administrated { client, token, place, timeout })
         };
         servers.iter().map(administrated).collect()
     }
@@ -163,7 +171,8 @@ impl Administrated {
     /// # Errors
     /// If the server does not answer, or refuses the token.
     pub(in crate::cli) async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Reply, Error> {
-        let mut request = self.client.request(method, path).body(body);
+        let time = self.timeout.unwrap_or(if method == Method::GET { ANSWER } else { CHANGE });
+        let mut request = self.client.request(method, path).body(body).timeout(time);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }

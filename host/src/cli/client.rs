@@ -105,7 +105,13 @@ impl Client {
             let (shown, why) = (self.shown(path), innermost(&error));
             let why = if error.is_timeout() { "no reply in time".to_owned() } else { why };
             let message = format!("{shown} does not answer: {why}; set the address of the server with --server");
-            if error.is_connect() { Error::Unreachable(message) } else { Error::Failed(message) }
+            if error.is_connect() {
+                Error::Unreachable(message)
+            } else if error.is_timeout() {
+                Error::NoReply(message)
+            } else {
+                Error::Failed(message)
+            }
         };
         let response: Response = request.send().await.map_err(unreachable)?;
         let status = response.status();

@@ -24,6 +24,9 @@ pub(in crate::cli) enum Error {
     /// No connection to a server, so it got no request.
     #[error("{0}")]
     Unreachable(String),
+    /// The command did not wait longer for the reply to a request: the server may still do what was asked.
+    #[error("{0}")]
+    NoReply(String),
     /// A limit of the process leaves no room to serve.
     #[error("{0}")]
     Limit(String),
@@ -49,7 +52,7 @@ impl Error {
         telemetry::print_line(&printable_lines(&format!("plimsoll: {self}")));
         match self {
             Self::Config(_) | Self::Limit(_) => ExitCode::from(EX_USAGE),
-            Self::Failed(_) | Self::Unreachable(_) => ExitCode::FAILURE,
+            Self::Failed(_) | Self::Unreachable(_) | Self::NoReply(_) => ExitCode::FAILURE,
             Self::Inconclusive(_) => ExitCode::from(EX_INCONCLUSIVE),
         }
     }

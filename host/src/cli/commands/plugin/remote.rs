@@ -24,27 +24,30 @@ pub(in crate::cli) struct List {
 impl List {
     pub(in crate::cli) async fn run(self) -> Result<(), Error> {
         let servers = self.server.clients(None).await?;
-        let mut views = Vec::new();
+        let (mut views, mut failures) = (Vec::new(), Vec::new());
         for server in &servers {
-            let of_server = |error: Error| match servers.len() {
-                1 => error,
-                _ => Error::Failed(format!("{}: {error}", server.name())),
-            };
-            let view = send_to(server, Method::GET, "/v1/plugins", Vec::new()).await.map_err(of_server)?;
-            views.push((server.name().to_owned(), view));
+            match send_to(server, Method::GET, "/v1/plugins", Vec::new()).await {
+                Ok(view) => views.push((server.name().to_owned(), view)),
+                Err(error) if servers.len() == 1 => return Err(error),
+                Err(error) => failures.push(format!("{}: {error}", server.name())),
+            }
         }
         for (server, view) in &views {
-            if views.len() > 1 {
+            if servers.len() > 1 {
                 out!("{}", printable(server, MAX_TEXT));
             }
             Self::print(view);
-            if views.len() > 1 {
+            if servers.len() > 1 {
                 out!();
             }
         }
         let skew = fleet::skew(&views);
         for line in &skew {
             out!("{line}");
+        }
+        // The servers that answer are shown before those that do not are named.
+        if !failures.is_empty() {
+            return Err(Error::Failed(failures.join("; ")));
         }
         if views.len() > 1 && skew.is_empty() {
             out!("all {} servers serve the same versions", views.len());
