@@ -90,6 +90,8 @@ const bars = (predictions) => el('ol', { class: 'bars' }, predictions.map(({ lab
 // Times and marks of each stage, headers, and the whole reply.
 function facts(reply, pipeline) {
   const caps = { preprocess: pipeline.preprocess, infer: pipeline.chips[reply.chip], postprocess: pipeline.postprocess };
+  // A pipeline of steps: a step has a stage for each chip, or one for all.
+  for (const { name, stages } of pipeline.steps ?? []) caps[name] = stages[reply.chip] ?? Object.values(stages)[0];
   const most = Math.max(2 ** 20, ...Object.values(caps).map((stage) => stage?.max_memory ?? 0));
   const stages = Object.keys(reply.marks).map((stage) => {
     const mark = Number(reply.marks[stage]);
