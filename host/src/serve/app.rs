@@ -8,6 +8,7 @@ use plimsoll_runtime::engine::Runtime;
 
 use super::access::Access;
 use super::admission::{Admission, Shares};
+use super::copies::Copies;
 use super::keys::Keys;
 use super::shadow::Shadows;
 use super::stop::Stopping;
@@ -41,6 +42,8 @@ pub struct App {
     pub admin_listen: Option<Listen>,
     /// The bound on streams without an end.
     pub(super) streams: Arc<StreamLimit>,
+    /// The copies of `GET /metrics`: as text, and by encoding.
+    pub(super) metrics: [Copies; 3],
     /// The header that identifies the caller.
     pub caller_header: HeaderName,
     /// `[server]` as it was at start.
@@ -100,6 +103,7 @@ impl App {
             tls,
             admin_listen: config.admin.listen.clone(),
             streams: StreamLimit::new(config.server.max_streams),
+            metrics: Default::default(),
             caller_header: config.memory.caller_header.clone(),
             server: config.server.clone(),
             stopping: Arc::default(),
