@@ -52,8 +52,7 @@ impl Deployer {
         &self.config
     }
 
-    /// Frees the memory that only the change needed. Returns true if something was compiled. Call this after every
-    /// change.
+    /// Frees the memory that only the change needed. Returns true if something was compiled. Call after every change.
     pub(super) fn finish_build(&self) -> bool {
         self.builder.preparer().finish_build()
     }
