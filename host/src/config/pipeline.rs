@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use serde::Deserialize;
 
 use super::canary::{CanaryRules, canary};
@@ -25,6 +26,9 @@ pub struct Pipeline {
     /// Maximum time of a whole request, including its time in the queue; default 30 s.
     #[serde(default, with = "humantime_serde")]
     pub deadline: Option<Duration>,
+    /// The most memory that all live instances and tensors of a request may hold together; default 1 GiB with `steps`, and
+    /// no limit without.
+    pub max_request_memory: Option<ByteSize>,
     /// Maximum number of its requests that run at the same time; default a fair share of `server.max_concurrency`.
     pub max_concurrency: Option<u32>,
     /// Maximum number of its requests in the queue; default a fair share of `server.max_queue`.
