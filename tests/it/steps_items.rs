@@ -151,15 +151,15 @@ async fn an_item_that_fails_fails_the_request_or_becomes_an_error_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn transformers_that_misbehave_fail_their_request_and_harm_nothing() {
-    let split =
-        SPLIT.replace("items = true", "items = true, max_items = 20, deadline = \"500ms\", max_memory = \"64MiB\"");
-    let server = server(&[IN, &split, EACH, GATHER]).await;
+    let split = SPLIT.replace("items = true", "items = true, max_items = 20, max_memory = \"64MiB\"");
+    let last = r#"{ name = "last", kind = "transform", plugin = "transformer", config = { parameter = "last" }, deadline = "500ms" }"#;
+    let server = server(&[IN, &split, EACH, last, GATHER]).await;
     let cases = [
         ("?transform=items&count=21", "output_limit", "21 items were returned, 20 are allowed (`max_items`)"),
         ("?transform=items&count=1000000", "output_limit", ""),
         ("?transform=one", "internal", "declares `items = true`"),
         ("?each=items&count=2", "internal", "does not declare `items = true`"),
-        ("?transform=loop", "deadline", "deadline"),
+        ("?last=loop", "deadline", "deadline"),
         ("?transform=grow", "memory_limit", "67108864"),
         ("?transform=panic", "trap", "crashed"),
         ("?each=big-context&bytes=17000000", "output_limit", "max_output"),
@@ -174,6 +174,25 @@ async fn transformers_that_misbehave_fail_their_request_and_harm_nothing() {
     let reply = server.infer("p", "?transform=items&count=20", rows(1)).await.json();
     assert_eq!(reply["items"].as_array().map(Vec::len), Some(20), "{reply}");
     wait_for_no_live(&server).await;
+}
+
+/// All instances and tensors of a request have a limit together, beside the caps of its steps.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_memory_of_a_request_is_limited() {
+    let steps = [IN, SPLIT, EACH, GATHER];
+    let server = Server::start(&config("max_request_memory = \"24MiB\"", &steps)).await;
+    let problem = server.infer("p", "?each=grow&at=2", rows(4)).await.json();
+    assert_eq!((&problem["code"], &problem["limit_bytes"]), (&json!("memory_limit"), &json!(24 << 20)), "{problem}");
+    assert!(problem["detail"].as_str().expect("text").contains("`max_request_memory`"), "{problem}");
+    // Each request has the limit for itself, and what a step no longer needs is free again.
+    for count in [1, 40, 64, 64] {
+        let reply = server.infer("p", "", rows(count)).await;
+        assert_eq!(reply.json()["items"].as_array().map(Vec::len), Some(count), "{}", reply.text);
+    }
+    // Without the limit the cap of the step is met.
+    let unlimited = Server::start(&config("max_request_memory = \"4GiB\"", &steps)).await;
+    let problem = unlimited.infer("p", "?each=grow&at=2", rows(4)).await.json();
+    assert_eq!((&problem["code"], &problem["limit_bytes"]), (&json!("memory_limit"), &json!(256 << 20)), "{problem}");
 }
 
 /// Many requests with items at once: each gets its own answer, although there are fewer instances than items.
