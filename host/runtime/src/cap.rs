@@ -121,9 +121,10 @@ pub(crate) struct RequestBytes {
 impl RequestBytes {
     fn grow(&mut self, bytes: u64) -> Result<(), MemoryLimit> {
         let RequestMemory { limit, held } = &*self.memory;
-        let wanted = held.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        if wanted > *limit {
-            held.fetch_sub(bytes, Relaxed);
+        // One step: another run must not see bytes that are refused.
+        let more = |held: u64| held.checked_add(bytes).filter(|wanted| wanted <= limit);
+        if let Err(held) = held.fetch_update(Relaxed, Relaxed, more) {
+            let wanted = held.saturating_add(bytes);
             let what = "all instances and tensors of the request";
             return Err(MemoryLimit { limit: *limit, wanted, what, key: "max_request_memory" });
         }

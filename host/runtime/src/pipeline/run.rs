@@ -11,7 +11,7 @@ use super::error::{PipelineError, failed};
 use super::in_flight::{Run, resume};
 use super::items;
 use super::plan::{Inputs, Region, Unit};
-use super::values::{Value, gathered, joined};
+use super::values::{Value, contexts, gathered, joined};
 use crate::stage::{Bundle, RunObserver, StageCore, StageError};
 
 /// The work of a unit with everything that it takes.
@@ -219,6 +219,10 @@ impl<'a> Slots<'a> {
         let input = if inputs.gather {
             let region = inputs.sources.iter().find_map(|source| graph.plan.region_of[source.from]);
             let base = region.and_then(|region| self.bases[region].as_ref());
+            // The context of gathered items is made by the host, so it has the limit of the stage that gets it. It is not
+            // made before that.
+            let bytes = contexts(inputs, base, |step| self.values[step].as_ref());
+            stage.check_context(bytes).map_err(failed(stage))?;
             gathered(inputs, &names, base, |step| self.values[step].as_ref())
         } else {
             joined(inputs, &names, |step| match &self.values[step] {
@@ -228,8 +232,8 @@ impl<'a> Slots<'a> {
         };
         let misfit = |text| failed(stage)(StageError::tensor_mismatch(text));
         let input = input.map_err(misfit)?;
-        // The context of gathered items is made by the host, so it has the limit of the stage that gets it.
-        stage.check_context(&input.context).map_err(failed(stage))?;
+        // With lengths, names and messages.
+        stage.check_context(input.context.len()).map_err(failed(stage))?;
         let mut taken: Vec<usize> = inputs.sources.iter().map(|source| source.from).collect();
         taken.sort_unstable();
         taken.dedup();

@@ -78,12 +78,12 @@ impl StageCore {
         Ok(meter.usage())
     }
 
-    /// Checks a context that the host made against `max_output`.
+    /// Checks the bytes of a context that the host makes against `max_output`.
     ///
     /// # Errors
     /// If it is too long.
-    pub(crate) fn check_context(&self, context: &[u8]) -> Result<(), StageError> {
-        self.check_output(context.len()).map_err(|error| StageError::from_wasmtime(&error))
+    pub(crate) fn check_context(&self, bytes: usize) -> Result<(), StageError> {
+        self.check_output(bytes).map_err(|error| StageError::from_wasmtime(&error))
     }
 
     /// Checks the bytes of a reply or context against `max_output`.
