@@ -165,7 +165,7 @@ async fn items_that_have_not_begun_at_the_deadline_do_not_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn transformers_that_misbehave_fail_their_request_and_harm_nothing() {
     let split = SPLIT.replace("items = true", "items = true, max_items = 20, max_memory = \"64MiB\"");
-    let last = r#"{ name = "last", kind = "transform", plugin = "transformer", config = { parameter = "last" }, deadline = "500ms" }"#;
+    let last = r#"{ name = "last", kind = "transform", plugin = "transformer", config = { parameter = "last" }, deadline = "3s" }"#;
     let server = server(&[IN, &split, EACH, last, GATHER]).await;
     let cases = [
         ("?transform=items&count=21", "output_limit", "21 items were returned, 20 are allowed (`max_items`)"),
