@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use plimsoll_runtime::kind::StageKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +84,15 @@ impl Pipeline {
         let postprocess = self.postprocess.iter().map(|stage| ("postprocess".to_owned(), stage));
         let steps = self.steps.iter().flat_map(Step::stages);
         preprocess.chain(chips).chain(postprocess).chain(steps).collect()
+    }
+
+    /// The parts of the pipeline that are models of the Open Inference Protocol for tensors.
+    pub(super) fn models(&self) -> Vec<&str> {
+        if self.steps.is_empty() {
+            return vec![StageKind::Infer.as_str()];
+        }
+        let infers = self.steps.iter().filter(|step| step.kind == StageKind::Infer);
+        infers.map(|step| step.name.as_str()).collect()
     }
 
     /// The names of the chips, in their order.
