@@ -260,3 +260,17 @@ fn completions_and_manual_pages_are_written() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("/proc/nothing"), "{}", text(&output.stderr));
 }
+
+/// Images and charts set the address by the variable of the option.
+#[test]
+fn config_show_knows_the_addresses_of_the_command_line() {
+    let folder = TempDir::new().expect("a folder");
+    let path = file(folder.path());
+    let of_variable = run(&["config", "show", "--config", &path], &[("PLIMSOLL_LISTEN", "0.0.0.0:9999")]);
+    let of_option = run(&["config", "show", "--config", &path, "--listen", "0.0.0.0:9999"], &[]);
+    for output in [of_variable, of_option] {
+        let shown = text(&output.stdout);
+        let line = shown.lines().find(|line| line.starts_with("server.listen")).expect("a line").to_owned();
+        assert!(line.contains("\"0.0.0.0:9999\"") && line.ends_with("# command line"), "{line}");
+    }
+}
