@@ -11,7 +11,7 @@ use crate::base::service_manager;
 use crate::cli::error::Error;
 use crate::cli::signals;
 use crate::cli::source::ConfigSource;
-use crate::config::{Config, ConfigError, ListenAddress};
+use crate::config::{Config, ConfigError, Listen, ListenAddress};
 use crate::serve::listener::Reserved;
 use crate::serve::{App, Listener, Listeners, Stop};
 
