@@ -243,14 +243,26 @@ async fn reports_of_the_leak_laboratory_are_read_from_the_data_folder() {
     std::fs::write(folder.join("first/secret.txt"), "secret").expect("written");
     std::fs::write(folder.join("broken/report.json"), "no JSON").expect("written");
     std::fs::write(folder.join(".hidden/report.json"), "{}").expect("written");
+    // Reports that somebody sent: no objects, other types, and links to files of the server.
+    for (number, text) in ["[1]", "5", "\"x\"", "null", "{\"leaks\":\"x\"}"].into_iter().enumerate() {
+        std::fs::create_dir_all(folder.join(format!("odd{number}"))).expect("a folder");
+        std::fs::write(folder.join(format!("odd{number}/report.json")), text).expect("written");
+    }
+    std::fs::create_dir_all(folder.join("linked")).expect("a folder");
+    std::os::unix::fs::symlink("../first/report.json", folder.join("linked/report.json")).expect("linked");
+    std::os::unix::fs::symlink("../../admin-token", folder.join("linked/growth.csv")).expect("linked");
+    std::os::unix::fs::symlink("first", folder.join("whole")).expect("linked");
     let reports = server.get("/v1/leaks").await.json()["reports"].clone();
     let mut names = texts(&reports, "name");
     names.sort_unstable();
-    assert_eq!(names, ["broken", "first"]);
+    assert_eq!(names, ["broken", "first", "linked", "odd0", "odd1", "odd2", "odd3", "odd4", "whole"]);
     for report in reports.as_array().expect("a list") {
         match report["name"].as_str() {
             Some("first") => {
                 assert_eq!((&report["conclusion"], &report["leaks"][0]["place"]), (&"leaks".into(), &"ok".into()))
+            }
+            Some("linked" | "whole") => {
+                assert!(report["error"].as_str().is_some_and(|error| error.contains("symbolic link")), "{report}")
             }
             _ => assert!(report["error"].as_str().is_some_and(|error| error.contains("expected")), "{report}"),
         }
@@ -268,6 +280,9 @@ async fn reports_of_the_leak_laboratory_are_read_from_the_data_folder() {
         "%2e%2e/report.json",
         ".hidden/report.json",
         "first/..%2f..%2fadmin-token",
+        "linked/report.json",
+        "linked/growth.csv",
+        "whole/growth.svg",
     ] {
         assert_eq!(server.get(&format!("/v1/leaks/{path}")).await.status, 404, "{path}");
     }
