@@ -179,6 +179,11 @@ async fn recordings_are_listed_and_returned_as_bytes_that_no_browser_runs() {
         assert_eq!((reply.status, reply.code().as_str()), (404, "not_found"), "{id}");
     }
     assert_eq!(server.get("/v1/recordings?limit=0").await.code(), "invalid_parameter");
+    // A folder that is gone is a line and not the end of the list.
+    std::fs::rename(folder.path().join("recordings"), folder.path().join("away")).expect("moved");
+    let reply = server.get("/v1/recordings").await;
+    let error = reply.json()["pipelines"][0]["error"].as_str().unwrap_or_default().to_owned();
+    assert!(reply.status == 200 && error.contains("recordings") && error.contains("exist"), "{}", reply.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
