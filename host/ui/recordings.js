@@ -44,7 +44,8 @@ function head([pipelines, number, file]) {
   // Pipelines may share a folder.
   const folders = new Map();
   for (const { pipeline, folder } of pipelines) folders.set(folder, [...(folders.get(folder) ?? []), pipeline]);
-  const config = file ? `--config ${shell(file)} ` : '';
+  // The bundled demo has no file.
+  const config = file && !file.startsWith('(') ? `--config ${shell(file)} ` : '';
   return el('div', { class: 'panel' }, el('p', {}, `The newest ${number} recordings. On the server, this runs all in a folder again:`),
     [...folders].map(([folder, names]) => copyable(`Replay of ${names.join(', ')}`, `plimsoll replay ${config}${shell(folder)}`)),
     pipelines.filter(({ error }) => error).map(({ pipeline, error }) => el('p', { class: 'problem' }, `${pipeline}: ${error}`)));
