@@ -2,6 +2,8 @@
 
 const secrets = { token: '', key: '' };
 const POLL = 2000;
+// The longest that a question for figures may take.
+const PATIENCE = 10_000;
 
 export class Failed extends Error {
   constructor(status, message, problem) {
@@ -17,9 +19,9 @@ export const setToken = (token) => { secrets.token = token.trim(); };
 export const setKey = (key) => { secrets.key = key.trim(); };
 
 // The routes of callers take a key, all others the token.
-const isOfCallers = (path) => ['/v1/pipelines', '/v1/models', '/v2'].some((prefix) => path.startsWith(prefix));
+export const isOfCallers = (path) => ['/v1/pipelines', '/v1/models', '/v2'].some((prefix) => path.startsWith(prefix));
 
-export async function send(method, path, body, type) {
+export async function send(method, path, body, type, signal) {
   const headers = new Headers(type ? { 'content-type': type } : {});
   if (isOfCallers(path)) {
     if (secrets.key) headers.set('x-api-key', secrets.key);
@@ -27,44 +29,63 @@ export async function send(method, path, body, type) {
     headers.set('authorization', `Bearer ${secrets.token}`);
   }
   try {
-    return await fetch(path, { method, headers, body, cache: 'no-store', credentials: 'omit', redirect: 'error' });
+    return await fetch(path, { method, headers, body, signal, cache: 'no-store', credentials: 'omit', redirect: 'error' });
   } catch {
-    throw new Failed(0, 'The server does not answer.');
+    throw silent();
   }
 }
+
+const silent = () => new Failed(0, 'The server does not answer.');
 
 // The error in a reply.
 export async function failure(response) {
   const text = await response.text();
+  const path = new URL(response.url).pathname;
   try {
     const problem = JSON.parse(text);
-    return new Failed(response.status, problem.detail ?? problem.error ?? text, problem);
+    return Object.assign(new Failed(response.status, problem.detail ?? problem.error ?? text, problem), { path });
   } catch {
-    return new Failed(response.status, text.slice(0, 500) || response.statusText);
+    return Object.assign(new Failed(response.status, text.slice(0, 500) || response.statusText), { path });
   }
 }
 
-export async function call(method, path, body, type) {
-  const response = await send(method, path, body, type);
+export async function call(method, path, body, type, signal) {
+  const response = await send(method, path, body, type, signal);
   if (!response.ok) throw await failure(response);
   return response;
 }
 
-export const get = async (path) => (await call('GET', path)).json();
+// Figures. A server that does not answer in time must not stop the page.
+export async function get(path) {
+  const signal = AbortSignal.timeout(PATIENCE);
+  const response = await call('GET', path, undefined, undefined, signal);
+  try {
+    return await response.json();
+  } catch (error) {
+    throw signal.aborted ? silent() : error;
+  }
+}
 
 export const segment = encodeURIComponent;
 
-// Calls `poll` now and every two seconds, never twice at once, and not while the page is hidden. Ends with the signal.
+// Calls `poll` now and every two seconds, never twice at once, and not while the page is hidden. Ends with the signal. What is
+// asked for while a poll is under way follows it at once.
 export function every(signal, poll) {
   let timer = 0;
   let isBusy = false;
+  let isWanted = false;
   const turn = async () => {
     clearTimeout(timer);
-    if (isBusy || signal.aborted || document.hidden) return;
+    if (signal.aborted || document.hidden) return;
+    if (isBusy) {
+      isWanted = true;
+      return;
+    }
     isBusy = true;
+    isWanted = false;
     await poll();
     isBusy = false;
-    if (!signal.aborted) timer = setTimeout(turn, POLL);
+    if (!signal.aborted) timer = setTimeout(turn, isWanted ? 0 : POLL);
   };
   document.addEventListener('visibilitychange', turn, { signal });
   signal.addEventListener('abort', () => clearTimeout(timer));

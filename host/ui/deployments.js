@@ -11,13 +11,15 @@ const STATES = { serving: 'ok', canary: 'caller', refused: 'fault' };
 export const deployments = {
   name: 'deployments',
   title: 'Deployments',
-  start({ content, refresh }) {
+  start({ content, signal, refresh }) {
     const news = el('div', { 'aria-live': 'polite' });
     const list = el('div', { class: 'stack' });
     content.append(upload(news, refresh), news, list);
     return async () => {
       const { plugins } = await get('/v1/plugins');
-      const change = (...what) => changed(news, refresh, ...what);
+      const change = async (question, agree, ...what) => {
+        if (await confirmed(question, agree, signal)) await changed(news, refresh, ...what);
+      };
       keep(list, plugins.map((plugin) => [plugin.name, plugin, (data) => shown(data, change)]));
     };
   },
@@ -66,11 +68,14 @@ async function changed(news, refresh, method, path, body) {
 
 function shown(plugin, change) {
   const path = `/v1/plugins/${segment(plugin.name)}`;
-  const isCanary = plugin.versions.some(({ state }) => state === 'canary');
+  const canary = plugin.versions.find(({ state }) => state === 'canary');
   const previous = plugin.versions.find(({ state }) => state === 'previous');
-  const back = isCanary ? 'End the canary' : 'Roll back';
-  const question = isCanary ? `End the canary of ${plugin.name}? The version before continues to serve.`
-    : `Roll ${plugin.name} back to version ${previous?.version}?`;
+  const back = canary ? 'End the canary' : 'Roll back';
+  const named = ({ version, digest }) => `version ${version} (${digest.slice(0, 12)})`;
+  // The call names the version that the question names: the server may have changed meanwhile.
+  const [question, query] = canary
+    ? [`End the canary of ${plugin.name}, ${named(canary)}? The version before continues to serve.`, `canary=${segment(canary.digest)}`]
+    : previous ? [`Roll ${plugin.name} back to ${named(previous)}?`, `to=${segment(previous.digest)}`] : [];
   const rows = plugin.versions.map((version) => ({ class: version.state, cells: [
     badge(version.state, STATES[version.state] ?? 'plain'), version.version, el('code', {}, version.digest.slice(0, 12)),
     time(Math.max(0, Date.now() / 1000 - version.at)), count(version.runs), count(version.failures), bytes(version.high_water),
@@ -78,10 +83,10 @@ function shown(plugin, change) {
   ] }));
   return el('section', { class: 'panel', 'aria-label': plugin.name },
     el('div', { class: 'title' }, el('h2', {}, plugin.name), el('div', { class: 'actions' },
-      (isCanary || previous) && el('button', { type: 'button', 'data-focus': `back ${plugin.name}`, 'aria-label': `${back}: ${plugin.name}`,
-        onclick: async () => (await confirmed(question, back)) && change('POST', `${path}/rollback`) }, back),
+      question && el('button', { type: 'button', 'data-focus': `back ${plugin.name}`, 'aria-label': `${back}: ${plugin.name}`,
+        onclick: () => change(question, back, 'POST', `${path}/rollback?${query}`) }, back),
       plugin.version && el('button', { type: 'button', 'data-focus': `retire ${plugin.name}`, 'aria-label': `Retire: ${plugin.name}`,
-        onclick: async () => (await confirmed(`Retire ${plugin.name}? No version of it serves any more.`, 'Retire')) && change('DELETE', path) },
+        onclick: () => change(`Retire ${plugin.name}? No version of it serves any more.`, 'Retire', 'DELETE', path) },
       'Retire'))),
     plugin.note && el('p', { class: 'problem' }, plugin.note),
     el('p', { class: 'small' }, plugin.stages.length === 0 ? 'No pipeline uses it.' : plugin.stages.map(({ pipeline, stage, chip, max_memory: cap }) =>
@@ -105,6 +110,8 @@ function race(canary) {
     el('dl', {},
       el('div', {}, el('dt', {}, 'Requests'), el('dd', {}, el('progress', { max: canary.wanted, value: Math.min(canary.new.requests, canary.wanted),
         'aria-label': 'Requests of the new version' }), ` ${count(canary.new.requests)} of ${count(canary.wanted)} `, el('small', {}, left))),
-      against('Failures', canary.failure_ratio ?? (canary.new.failures > 0 ? 2 * canary.failure_factor : 0), canary.failure_factor, rates),
+      canary.failure_ratio === null && canary.new.failures > 0
+        ? el('div', {}, el('dt', {}, 'Failures'), el('dd', {}, `${count(canary.new.failures)}, none before: there is no ratio. `, el('small', {}, rates)))
+        : against('Failures', canary.failure_ratio, canary.failure_factor, rates),
       against('High-water mark (p99)', canary.p99_ratio, canary.memory_factor, `${bytes(canary.new.p99)}, before ${bytes(canary.old.p99)}`)));
 }

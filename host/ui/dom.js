@@ -19,23 +19,36 @@ function fill(node, attributes, children) {
 }
 
 // Shows a list of parts, each `[key, data, build]`. A part whose data did not change keeps its elements, and with them the
-// focus and what the user typed.
+// focus and what the user typed. So does a part in which text is selected, and says so. Tables keep their place.
 export function keep(parent, parts) {
   const known = parent.kept ?? new Map();
   const kept = new Map();
   const focus = document.activeElement?.closest('[data-focus]')?.dataset.focus;
+  const regions = () => [...parent.querySelectorAll('.scroll')].map((region) => [region.dataset.focus, region]);
+  const places = new Map(regions().map(([name, region]) => [name, region.scrollLeft]));
   const nodes = parts.map(([key, data, build]) => {
     const text = JSON.stringify(data);
     const old = known.get(key);
-    const part = old?.text === text ? old : { text, node: build(data) };
+    const isHeld = old !== undefined && old.text !== text && isSelected(old.node);
+    old?.node.classList.toggle('held', isHeld);
+    const part = isHeld || old?.text === text ? old : { text, node: build(data) };
     kept.set(key, part);
     return part.node;
   });
   parent.kept = kept;
-  const isSame = nodes.length === parent.children.length && nodes.every((node, at) => parent.children[at] === node);
-  if (isSame) return;
-  parent.replaceChildren(...nodes);
+  const wanted = new Set(nodes);
+  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
+  nodes.forEach((node, at) => {
+    if (parent.children[at] !== node) parent.insertBefore(node, parent.children[at] ?? null);
+  });
+  for (const [name, region] of regions()) if (places.get(name) > 0) region.scrollLeft = places.get(name);
   if (focus && !document.activeElement?.closest('[data-focus]')) parent.querySelector(`[data-focus="${CSS.escape(focus)}"]`)?.focus();
+}
+
+// Whether a part of its text is selected.
+function isSelected(node) {
+  const selection = getSelection();
+  return selection !== null && !selection.isCollapsed && selection.rangeCount > 0 && selection.getRangeAt(0).intersectsNode(node);
 }
 
 // A table. `columns` are `[label, class]`; `rows` are lists of cells, or `{ cells, class }`.
@@ -60,16 +73,19 @@ export function choices(legend, name, options, chosen, change) {
     }), el('span', {}, label))));
 }
 
-// Asks before something is changed. Resolves to true if the user agrees.
-export function confirmed(question, agree) {
+// Asks before something is changed. Resolves to true if the user agrees. The dialog ends with its screen.
+export function confirmed(question, agree, signal) {
   return new Promise((resolve) => {
+    const leave = () => dialog.close('no');
     const dialog = el('dialog', { 'aria-labelledby': 'question', onclose: () => {
-      resolve(dialog.returnValue === 'yes');
+      signal.removeEventListener('abort', leave);
+      resolve(dialog.returnValue === 'yes' && !signal.aborted);
       dialog.remove();
     } }, el('p', { id: 'question' }, question), el('div', { class: 'actions' },
       el('button', { type: 'button', class: 'main', onclick: () => dialog.close('yes') }, agree),
       el('button', { type: 'button', onclick: () => dialog.close('no') }, 'Cancel')));
     document.body.append(dialog);
+    signal.addEventListener('abort', leave);
     dialog.showModal();
   });
 }
@@ -92,7 +108,7 @@ export function problem(error) {
   const known = error.problem ?? {};
   const facts = Object.entries(known).filter(([name]) => !['status', 'code', 'title', 'detail'].includes(name));
   return el('div', { class: 'problem', role: 'alert' },
-    el('strong', {}, `${known.status ?? error.status ?? ''} ${known.code ?? ''}`.trim() || 'Error'),
+    el('strong', {}, `${known.status || error.status || ''} ${known.code ?? ''}`.trim() || 'Error'),
     el('p', {}, known.detail ?? error.message),
     facts.length > 0 && el('dl', {}, facts.map(([name, value]) => [el('dt', {}, name), el('dd', {}, String(value))])));
 }

@@ -33,13 +33,36 @@ export const overview = {
 };
 
 function sections(report, name) {
-  const span = { ...WINDOWS[name], uptime: report.uptime_seconds };
+  const span = WINDOWS[name];
+  const uptime = report.uptime_seconds;
+  // The points end with an interval that is not over, so they cover less than the span.
+  const covered = Math.max(1, Math.min(uptime, span.span - span.seconds + (uptime % span.seconds)));
+  // What the history covers: since the start it has the latest 24 hours.
+  const time = name !== 'start' ? `in the latest ${span.label}` : uptime > span.span ? 'in the latest 24 h' : 'since start';
+  // The rates as text: a part whose text did not change stays as it is.
+  const routes = report.series.requests.map((route) => {
+    const points = inside(route.steps[span.step], span);
+    const sums = outcomeSums(points);
+    return { ...route, points, sums, rate: perSecond(total(sums), covered) };
+  });
+  const all = routes.reduce((sum, { sums }) => sum + total(sums), 0);
+  const alarms = report.advice.filter((one) => one.warning && (one.limit_met > 0 || one.max_memory < one.recommended));
   return [
-    ['tiles', [report.process, report.load, report.live, report.models, totals(report, span)], tiles],
-    ['requests', [report.series.requests, span], requests],
+    ['tiles', [report.process, report.load, report.live, report.models, { rate: perSecond(all, covered), sum: all, time }], tiles],
+    ['requests', [routes, span, time], requests],
+    ...alarms.map((one) => [`alarm ${one.pipeline} ${one.stage} ${one.chip} ${one.digest}`, one.warning, () => el('p', { class: 'problem', role: 'alert' },
+      `${one.pipeline}, ${one.stage}${one.chip ? ` on ${one.chip}` : ''}: ${one.warning}`)]),
     ['water', [report.stages, report.advice, report.series.stages, name, span], water],
   ];
 }
+
+const total = (sums) => sums.reduce((sum, [, one]) => sum + one, 0);
+
+// Rates below one in twenty seconds would be "0.0".
+const perSecond = (number, seconds) => {
+  const value = number / seconds;
+  return value > 0 && value < 0.05 ? '< 0.05' : rate(value);
+};
 
 // The points that lie in the chosen time.
 function inside(points, { span }) {
@@ -49,20 +72,14 @@ function inside(points, { span }) {
     Array.isArray(column) ? cut(column) : Object.fromEntries(Object.entries(column).map(([key, list]) => [key, cut(list)]))]));
 }
 
-function totals(report, span) {
-  const all = report.series.requests.flatMap(({ steps }) => outcomeSums(inside(steps[span.step], span)));
-  const sum = all.reduce((total, [, number]) => total + number, 0);
-  return { rate: sum / Math.max(1, Math.min(span.span, span.uptime)), sum };
-}
-
-function tiles([process, load, live, models, { rate: perSecond, sum }]) {
+function tiles([process, load, live, models, { rate: number, sum, time: when }]) {
   const instances = live.reduce((total, { instances: number }) => total + number, 0);
   const device = models.reduce((total, { bytes: number }) => total + number, 0);
   const part = (value, limit) => limit > 0 && el('meter', {
     min: 0, max: limit, high: 0.9 * limit, value: Math.min(value, limit), 'aria-label': `${value} of ${limit}`,
   });
   return el('dl', { class: 'tiles' }, [
-    ['Requests', `${rate(perSecond)}/s`, `${count(sum)} in this time`],
+    ['Requests', `${number}/s`, `${count(sum)} ${when}`],
     ['Running', `${load.running} of ${load.max_concurrency}`, part(load.running, load.max_concurrency)],
     ['Waiting', `${load.queued} of ${load.max_queue}`, part(load.queued, load.max_queue)],
     ['Live instances', count(instances), 'of all plugins'],
@@ -73,20 +90,17 @@ function tiles([process, load, live, models, { rate: perSecond, sum }]) {
   ].map(([name, value, more]) => el('div', {}, el('dt', {}, name), el('dd', { class: 'value' }, value), el('dd', {}, more))));
 }
 
-function requests([routes, span]) {
+function requests([routes, span, when]) {
   const last = (column) => column[column.length - 1];
-  const rows = routes.map(({ pipeline, chip, steps }) => {
-    const points = inside(steps[span.step], span);
-    const sums = outcomeSums(points);
-    const number = sums.reduce((total, [, one]) => total + one, 0);
+  const rows = routes.map(({ pipeline, chip, points, sums, rate: number }) => {
     return [
-      pipeline, chip, rate(number / Math.max(1, Math.min(span.span, span.uptime))),
+      pipeline, chip, number,
       time(last(points.p50_seconds)), time(points.p99_seconds.length ? Math.max(...points.p99_seconds) : undefined),
       stripes(points, span.seconds, span.span),
       sums.map(([outcome, one]) => el('span', { class: 'nowrap' }, badge(outcome), ` ${count(one)} `)),
     ];
   });
-  return el('section', { class: 'panel' }, el('h2', {}, 'Requests'), rows.length === 0
+  return el('section', { class: 'panel' }, el('h2', {}, 'Requests'), el('p', { class: 'small' }, `The requests ${when}.`), rows.length === 0
     ? el('p', {}, 'No request yet. ', el('a', { href: '#/try' }, 'Try an image.'))
     : table('Requests by pipeline and chip', [
       ['Pipeline'], ['Chip'], ['per second', 'number'], ['latest median', 'number'], ['worst p99', 'number'],
@@ -118,11 +132,8 @@ function water([rows, advice, series, name, span]) {
         'aria-label': `Why? Compare ${row.pipeline}, ${row.stage} on ${row.chip}` }, 'why?'),
     ] };
   });
-  const alarms = advice.filter((one) => one.warning && (one.limit_met > 0 || one.max_memory < one.recommended));
   return el('section', { class: 'panel' }, el('h2', {}, 'Water lines'),
     el('p', {}, 'The high-water mark of each stage against its cap, on a logarithmic scale.'),
-    alarms.map((one) => el('p', { class: 'problem', role: 'alert' },
-      `${one.pipeline}, ${one.stage}${one.chip ? ` on ${one.chip}` : ''}: ${one.warning}`)),
     rows.length === 0 ? el('p', {}, 'No stage has run yet.') : [legend(), table('Water lines', [
       ['Stage'], ['Plugin, outcome'], [scale(most), 'wide'], ['median', 'number'], ['p99', 'number'], ['maximum', 'number'],
       ['cap', 'number'], ['runs', 'number'], ['history'], ['compare'],

@@ -13,25 +13,42 @@ export const recordings = {
     const laboratory = el('div', {});
     content.append(list, laboratory);
     let areLeaksRead = false;
+    let file;
     return async () => {
+      file ??= (await get('/v1/config')).file ?? '';
       if (!areLeaksRead) {
-        laboratory.replaceChildren(leaks(await get('/v1/leaks')));
-        areLeaksRead = true;
+        // Recordings are shown, too, if the reports cannot be read.
+        try {
+          laboratory.replaceChildren(leaks(await get('/v1/leaks')));
+          areLeaksRead = true;
+        } catch (error) {
+          if (error.status === 401 || error.status === 0) throw error;
+          laboratory.replaceChildren(problem(error));
+        }
       }
       const { pipelines, recordings: found } = await get('/v1/recordings');
       const parts = found.map((one) => [one.id, one, (data) => shown(data, signal)]);
-      keep(list, [['head', [pipelines, found.length], head], ...parts]);
+      keep(list, [['head', [pipelines, found.length, file], head], ...parts]);
     };
   },
 };
 
-function head([pipelines, number]) {
+// A text in quotes of a shell. Nothing in it has a meaning there.
+const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+function head([pipelines, number, file]) {
   if (pipelines.length === 0) {
     return el('div', { class: 'panel' }, el('p', {}, 'No pipeline records inputs. This table in plimsoll.toml keeps those that need the most memory, '
       + 'meet a limit or trap:'), copyable('Configuration', '[pipelines.NAME.record]\nmax_bytes = "256MiB"'));
   }
-  return el('div', { class: 'panel' }, el('p', {}, `${number} recordings, the newest first. This runs all of a pipeline again:`),
-    pipelines.map(({ pipeline, folder }) => copyable(`Replay of ${pipeline}`, `plimsoll replay '${folder.replaceAll("'", "'\\''")}'`)));
+  // Pipelines may share a folder.
+  const folders = new Map();
+  for (const { pipeline, folder } of pipelines) folders.set(folder, [...(folders.get(folder) ?? []), pipeline]);
+  // The bundled demo has no file.
+  const config = file && !file.startsWith('(') ? `--config ${shell(file)} ` : '';
+  return el('div', { class: 'panel' }, el('p', {}, `The newest ${number} recordings. On the server, this runs all in a folder again:`),
+    [...folders].map(([folder, names]) => copyable(`Replay of ${names.join(', ')}`, `plimsoll replay ${config}${shell(folder)}`)),
+    pipelines.filter(({ error }) => error).map(({ pipeline, error }) => el('p', { class: 'problem' }, `${pipeline}: ${error}`)));
 }
 
 function shown({ id, bytes: size, facts }, signal) {
@@ -67,12 +84,21 @@ function leaks({ folder, reports }) {
     copyable('Laboratory', 'plimsoll leak plugin.wasm --corpus images/ --out leak-report'), reports.map(leakReport));
 }
 
-function leakReport({ name, time, error, conclusion, leaks: found, plugin, rounds, samples }) {
+// A report that the page cannot show is one line, and the others are shown.
+function leakReport(report) {
+  try {
+    return drawnReport(report);
+  } catch (error) {
+    return el('p', { class: 'problem' }, `${report?.name}: the page cannot show this report: ${error.message}`);
+  }
+}
+
+function drawnReport({ name, time, error, conclusion, leaks: found, plugin, rounds, samples }) {
   if (error) return el('p', { class: 'problem' }, `${name}: ${error}`);
   const place = el('div', { class: 'stack' });
-  const rows = (found ?? []).map((leak) => [leak.place, `${leak.per_request.toFixed(1)} ${leak.measure} per request`,
-    el('ol', {}, leak.holders.slice(0, 5).map((holder) => el('li', {}, holder))),
-    el('ol', {}, (leak.allocated_by[0] ?? []).slice(0, 6).map((frame) => el('li', {}, frame))), leak.known ?? '']);
+  const rows = (found ?? []).map((leak) => [leak.place, `${(leak.per_request ?? 0).toFixed(1)} ${leak.measure} per request`,
+    el('ol', {}, (leak.holders ?? []).slice(0, 5).map((holder) => el('li', {}, holder))),
+    el('ol', {}, (leak.allocated_by?.[0] ?? []).slice(0, 6).map((frame) => el('li', {}, frame))), leak.known ?? '']);
   return el('section', { 'aria-label': `Leak report ${name}` },
     el('h3', {}, `${name}: `, badge(conclusion, conclusion === 'leaks' ? 'fault' : conclusion === 'no_leak' ? 'ok' : 'caller')),
     el('p', {}, `${plugin?.name}@${plugin?.version}, ${samples} inputs in ${rounds} rounds, ${time}`),

@@ -9,7 +9,18 @@ import { mask } from '/console/masks.js';
 const COLOURS = [[255, 176, 0], [76, 201, 240], [255, 93, 143], [158, 240, 26], [199, 125, 255], [255, 123, 0], [45, 212, 191],
   [248, 243, 43]];
 
+// A reply of an unknown form is shown as it is.
 export function shownReply(reply, pipeline, picture) {
+  try {
+    return drawn(reply, pipeline, picture);
+  } catch {
+    return [el('div', { class: 'canvas' }, image(picture)), el('p', {}, 'The page cannot draw a reply of this form, so it is shown as it is.'),
+      el('pre', { tabindex: 0 }, (reply.json === undefined ? reply.text ?? '' : JSON.stringify(reply.json, null, 2)).slice(0, 20000)),
+      facts(reply, pipeline)];
+  }
+}
+
+function drawn(reply, pipeline, picture) {
   const { json } = reply;
   if (reply.status >= 400) {
     const plain = el('div', { class: 'canvas' }, image(picture));
@@ -105,37 +116,6 @@ function facts(reply, pipeline) {
       [scale(most), 'wide']], stages),
     el('details', {}, el('summary', {}, `Reply: ${reply.status}, ${reply.type || 'no media type'}, ${reply.milliseconds.toFixed(0)} ms in the browser`),
       el('dl', { class: 'headers' }, reply.headers.map(([name, value]) => [el('dt', {}, name), el('dd', {}, value)])),
-      reply.json && el('pre', { tabindex: 0, 'aria-label': 'Reply as JSON' }, JSON.stringify(reply.json, null, 2).slice(0, 200000))),
+      reply.json !== undefined && el('pre', { tabindex: 0, 'aria-label': 'Reply as JSON' }, JSON.stringify(reply.json, null, 2).slice(0, 200000))),
   ];
-}
-
-// Whether the chips agree, as a sentence.
-export function compared(replies) {
-  if (replies.length < 2) return 'Only one chip answered.';
-  const [first, ...others] = replies;
-  const apart = others.map((other) => difference(first, other));
-  const names = replies.map(({ chip }) => chip).join(', ');
-  const wrong = apart.find((text) => typeof text === 'string');
-  if (wrong) return `The chips differ: ${wrong}.`;
-  return `${names} agree; the largest difference of a number is ${Math.max(...apart).toExponential(1)}.`;
-}
-
-// The largest difference of the numbers, or what differs otherwise.
-function difference(a, b) {
-  const pair = `${a.chip} and ${b.chip}`;
-  if (a.status !== b.status) return `${a.chip} replied ${a.status}, ${b.chip} ${b.status}`;
-  const walk = (one, other) => {
-    if (typeof one === 'number' && typeof other === 'number') {
-      const apart = Math.abs(one - other);
-      return apart > 1e-2 * Math.max(1, Math.abs(one)) ? `a number of ${pair} is ${one} and ${other}` : apart;
-    }
-    if (typeof one !== typeof other || one === null || typeof one !== 'object') {
-      return one === other ? 0 : `${pair} have ${JSON.stringify(one)} and ${JSON.stringify(other)}`;
-    }
-    const keys = Object.keys(one);
-    if (keys.length !== Object.keys(other ?? {}).length) return `${pair} have ${keys.length} and ${Object.keys(other ?? {}).length} results`;
-    const parts = keys.filter((key) => key !== 'request_id').map((key) => walk(one[key], other[key]));
-    return parts.find((part) => typeof part === 'string') ?? Math.max(0, ...parts);
-  };
-  return walk(a.json ?? a.text ?? a.size ?? 0, b.json ?? b.text ?? b.size ?? 0);
 }

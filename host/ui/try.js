@@ -3,7 +3,8 @@
 import { get, send, segment } from '/console/api.js';
 import { el, problem } from '/console/dom.js';
 import { bytes } from '/console/format.js';
-import { compared, shownReply } from '/console/try-result.js';
+import { compared } from '/console/try-compare.js';
+import { shownReply } from '/console/try-result.js';
 import { snippets } from '/console/snippets.js';
 
 const ALL = '*';
@@ -99,6 +100,7 @@ export function droppable(target, take) {
 // Sends the image to each chip in turn, so that they do not disturb each other's times.
 async function tried(results, pipeline, chips, file, signal) {
   const picture = URL.createObjectURL(file);
+  signal.addEventListener('abort', () => URL.revokeObjectURL(picture));
   const panels = el('div', { class: 'sides' });
   const summary = el('p', { role: 'status', class: 'summary' }, `Sending ${file.name || 'the image'}, ${bytes(file.size)} …`);
   results.replaceChildren(summary, panels);
@@ -111,6 +113,7 @@ async function tried(results, pipeline, chips, file, signal) {
       const response = await send('POST', path, file, file.type || 'application/octet-stream');
       const reply = await read(response, chip, performance.now() - started);
       if (signal.aborted) return;
+      if (reply.picture) signal.addEventListener('abort', () => URL.revokeObjectURL(reply.picture));
       replies.push(reply);
       panel = shownReply(reply, pipeline, picture);
     } catch (error) {
@@ -119,7 +122,9 @@ async function tried(results, pipeline, chips, file, signal) {
     }
     panels.append(el('section', { class: 'panel side', 'aria-label': `Result on ${chip}` }, el('h2', {}, chip), panel));
   }
-  summary.textContent = chips.length > 1 ? compared(replies) : `${replies[0]?.status ?? 'No'} reply from ${chips[0]}.`;
+  const sentence = chips.length > 1 ? await compared(replies, chips.length) : `${replies[0]?.status ?? 'No'} reply from ${chips[0]}.`;
+  if (signal.aborted) return;
+  summary.textContent = sentence;
   summary.classList.toggle('differs', summary.textContent.startsWith('The chips differ'));
   results.append(snippets(pipeline.name, chips[0], file));
 }
@@ -136,9 +141,19 @@ async function read(response, chip, milliseconds) {
       return [item.slice(0, at), item.slice(at + 1)];
     })),
   };
-  if (type === 'application/json' || type === 'application/problem+json') reply.json = await response.json();
-  else if (type === 'image/png') reply.picture = URL.createObjectURL(await response.blob());
-  else if (type.startsWith('text/')) reply.text = await response.text();
-  else reply.size = (await response.arrayBuffer()).byteLength;
+  const body = await response.arrayBuffer();
+  reply.bytes = new Uint8Array(body);
+  const isJson = type === 'application/json' || type === 'application/problem+json';
+  if (type === 'image/png') reply.picture = URL.createObjectURL(new Blob([body], { type }));
+  else if (isJson || type.startsWith('text/')) reply.text = new TextDecoder().decode(body);
+  else reply.size = body.byteLength;
+  if (isJson) {
+    try {
+      reply.json = JSON.parse(reply.text);
+      delete reply.text;
+    } catch {
+      // It says that it is JSON and is not, so it is shown as text.
+    }
+  }
   return reply;
 }

@@ -54,6 +54,9 @@ async fn a_canary_that_traps_or_needs_more_memory_is_rolled_back_automatically()
         assert_eq!(send_requests(&server, 20, "", &stamped_reply(0)).await, 20);
         let put = server.send("PUT", "/v1/plugins/stamp", &[], stamped(9)).await;
         assert_eq!(put.json()["state"], "canary", "{}", put.text);
+        // The end of another canary, for example of one that was promoted meanwhile, changes nothing.
+        let gone = server.send("POST", "/v1/plugins/stamp/rollback?canary=000000000000", &[], Vec::new()).await;
+        assert_eq!((gone.status, gone.code().as_str()), (409, "conflict"), "{}", gone.text);
         let back = server.send("POST", "/v1/plugins/stamp/rollback", &[], Vec::new()).await;
         assert_eq!(back.status, 200, "{}", back.text);
         assert_eq!(send_requests(&server, 20, "", &stamped_reply(0)).await, 20);

@@ -179,6 +179,11 @@ async fn recordings_are_listed_and_returned_as_bytes_that_no_browser_runs() {
         assert_eq!((reply.status, reply.code().as_str()), (404, "not_found"), "{id}");
     }
     assert_eq!(server.get("/v1/recordings?limit=0").await.code(), "invalid_parameter");
+    // A folder that is gone is a line and not the end of the list.
+    std::fs::rename(folder.path().join("recordings"), folder.path().join("away")).expect("moved");
+    let reply = server.get("/v1/recordings").await;
+    let error = reply.json()["pipelines"][0]["error"].as_str().unwrap_or_default().to_owned();
+    assert!(reply.status == 200 && error.contains("recordings") && error.contains("exist"), "{}", reply.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,14 +248,26 @@ async fn reports_of_the_leak_laboratory_are_read_from_the_data_folder() {
     std::fs::write(folder.join("first/secret.txt"), "secret").expect("written");
     std::fs::write(folder.join("broken/report.json"), "no JSON").expect("written");
     std::fs::write(folder.join(".hidden/report.json"), "{}").expect("written");
+    // Reports that somebody sent: no objects, other types, and links to files of the server.
+    for (number, text) in ["[1]", "5", "\"x\"", "null", "{\"leaks\":\"x\"}"].into_iter().enumerate() {
+        std::fs::create_dir_all(folder.join(format!("odd{number}"))).expect("a folder");
+        std::fs::write(folder.join(format!("odd{number}/report.json")), text).expect("written");
+    }
+    std::fs::create_dir_all(folder.join("linked")).expect("a folder");
+    std::os::unix::fs::symlink("../first/report.json", folder.join("linked/report.json")).expect("linked");
+    std::os::unix::fs::symlink("../../admin-token", folder.join("linked/growth.csv")).expect("linked");
+    std::os::unix::fs::symlink("first", folder.join("whole")).expect("linked");
     let reports = server.get("/v1/leaks").await.json()["reports"].clone();
     let mut names = texts(&reports, "name");
     names.sort_unstable();
-    assert_eq!(names, ["broken", "first"]);
+    assert_eq!(names, ["broken", "first", "linked", "odd0", "odd1", "odd2", "odd3", "odd4", "whole"]);
     for report in reports.as_array().expect("a list") {
         match report["name"].as_str() {
             Some("first") => {
                 assert_eq!((&report["conclusion"], &report["leaks"][0]["place"]), (&"leaks".into(), &"ok".into()))
+            }
+            Some("linked" | "whole") => {
+                assert!(report["error"].as_str().is_some_and(|error| error.contains("symbolic link")), "{report}")
             }
             _ => assert!(report["error"].as_str().is_some_and(|error| error.contains("expected")), "{report}"),
         }
@@ -268,6 +285,9 @@ async fn reports_of_the_leak_laboratory_are_read_from_the_data_folder() {
         "%2e%2e/report.json",
         ".hidden/report.json",
         "first/..%2f..%2fadmin-token",
+        "linked/report.json",
+        "linked/growth.csv",
+        "whole/growth.svg",
     ] {
         assert_eq!(server.get(&format!("/v1/leaks/{path}")).await.status, 404, "{path}");
     }

@@ -83,10 +83,14 @@ fn check_regular(metadata: &Metadata) -> io::Result<()> {
 /// # Errors
 /// If the file cannot be opened, or is not a regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
+    open_with(path, 0)
+}
+
+fn open_with(path: &Path, flags: libc::c_int) -> io::Result<File> {
     // To open a device may change it, so it is not even opened.
     check_regular(&fs::metadata(path)?)?;
     // Something else may have taken its place. Then opening it does not block either.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | flags).open(path)?;
     check_regular(&file.metadata()?)?;
     Ok(file)
 }
@@ -124,16 +128,42 @@ fn explain(error: io::Error) -> io::Error {
 /// If the file cannot be read in time, is not a regular file, or is larger.
 pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let of = path.to_owned();
+    within_time(path, move || read_whole(open_regular(&of)?, limit))
+}
+
+/// As [`read_regular`], for a file that somebody else may have put there, for example from an archive: it may lead to any
+/// file that this process can read, so symbolic links are not followed.
+///
+/// # Errors
+/// As [`read_regular`], and if the file is a symbolic link.
+pub fn read_unlinked(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let of = path.to_owned();
     within_time(path, move || {
-        let file = open_regular(&of)?;
-        let size = file.metadata()?.len();
-        let is_larger = || io::Error::other(format!("it has more than {limit} bytes"));
-        if size > limit {
-            return Err(is_larger());
-        }
-        let bytes = read_open(file, size, limit)?;
-        if bytes.len() as u64 > limit { Err(is_larger()) } else { Ok(bytes) }
+        check_no_link(&of)?;
+        // A link that takes its place now cannot be opened either.
+        read_whole(open_with(&of, libc::O_NOFOLLOW)?, limit)
     })
+}
+
+/// Checks that a name does not belong to a symbolic link. Call this inside of [`within_time`].
+///
+/// # Errors
+/// If it does, or if it cannot be looked at.
+pub fn check_no_link(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path)?.file_type().is_symlink() {
+        true => Err(io::Error::other("it is a symbolic link, and links are not followed here; copy the file itself")),
+        false => Ok(()),
+    }
+}
+
+fn read_whole(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    let size = file.metadata()?.len();
+    let is_larger = || io::Error::other(format!("it has more than {limit} bytes"));
+    if size > limit {
+        return Err(is_larger());
+    }
+    let bytes = read_open(file, size, limit)?;
+    if bytes.len() as u64 > limit { Err(is_larger()) } else { Ok(bytes) }
 }
 
 /// Reads the first `limit` bytes of a regular file, and its metadata.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use plimsoll_runtime::identity::Identity;
-use plimsoll_runtime::text::listed;
+use plimsoll_runtime::text::{listed, shortened};
 
 use super::build_error::BuildError;
 use super::catalog::CatalogEntry;
@@ -94,6 +94,22 @@ impl Deployer {
         }
         self.write_journal(serving);
         Ok(())
+    }
+}
+
+/// Checks that a plugin has the canary whose digest begins with `digest`, before a rollback that is to end this canary and
+/// nothing else.
+///
+/// # Errors
+/// If it has none, or another one: it may have been promoted meanwhile.
+pub fn check_canary(serving: &Serving, name: &str, digest: &str) -> Result<(), ChangeError> {
+    let is_wanted = |release: &Arc<Release>| digest.len() >= 6 && release.artifact.identity.digest.starts_with(digest);
+    match serving.catalog().get(name).is_some_and(|plugin| plugin.candidate.as_ref().is_some_and(is_wanted)) {
+        true => Ok(()),
+        false => Err(ChangeError::Conflict(format!(
+            "plugin `{name}` has no canary `{}` any more; `GET /v1/plugins/{name}` shows what serves now",
+            shortened(digest)
+        ))),
     }
 }
 

@@ -28,6 +28,8 @@ async fn a_plugin_is_deployed_and_rolled_back_with_the_mouse() {
     browser.click("button", "Roll back");
     browser.wait_for_text(": serving");
     server.wait_for_reply(&stamped_reply(0)).await;
+    let named = browser.requested().into_iter().any(|url| url.contains("/v1/plugins/stamp/rollback?to="));
+    assert!(named, "the call names the version of the question");
     // A pipeline needs the plugin, so it cannot be retired: the server says so.
     browser.click("button", "Retire: stamp");
     browser.click("button", "Retire");
@@ -37,6 +39,12 @@ async fn a_plugin_is_deployed_and_rolled_back_with_the_mouse() {
     browser.choose_file("document.querySelector('main input[type=file]')", &file);
     browser.click("button", "Deploy");
     browser.wait_for_text("422 plugin_refused");
+    // A question ends with its screen.
+    browser.click("button", "Retire: stamp");
+    browser.find("dialog", "");
+    browser.eval("location.hash = '#/requests'");
+    browser.find("heading", "Requests");
+    browser.wait("the question is gone", |browser| browser.all("dialog", "").is_empty().then_some(()));
     check_clean(&mut browser, &server);
 }
 

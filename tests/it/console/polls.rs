@@ -2,7 +2,7 @@
 
 use plimsoll_tests::{TempDir, data, made_token, shared_cache};
 
-use super::{demo, unlocked};
+use super::{demo, digit, unlocked};
 use crate::browser::Browser;
 use crate::served_folder::ServedFolder;
 
@@ -29,6 +29,41 @@ async fn a_poll_is_one_request_and_a_hidden_page_sends_none() {
     let hidden = polls(&mut browser).len();
     browser.eval("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))");
     browser.wait("it polls again", |browser| (polls(browser).len() > hidden).then_some(()));
+}
+
+/// The server logs and counts each call without a token.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_without_a_token_asks_for_no_data() {
+    let server = demo().await;
+    let Some(mut browser) = Browser::start() else { return };
+    browser.open(&server.url);
+    browser.find("textbox", "Administration token");
+    std::thread::sleep(std::time::Duration::from_millis(4_500));
+    let asked: Vec<_> = browser.requested().into_iter().filter(|url| url.contains("/v1/")).collect();
+    assert_eq!(asked, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_with_new_figures_keeps_its_place_and_a_selection() {
+    let server = demo().await;
+    digit(&server, "native").await;
+    let Some(mut browser) = unlocked(&server, "overview") else { return };
+    browser.size(900, 900);
+    browser.find("table", "Water lines");
+    let table = "document.querySelectorAll('.scroll')[1]";
+    browser.eval(&format!("{table}.scrollLeft = 150; window.before = {table}; 0"));
+    let place = browser.eval(&format!("{table}.scrollLeft"));
+    assert!(place.as_f64() > Some(0.0), "the table is wider than the window");
+    digit(&server, "native").await;
+    let is_new = format!("{table} !== window.before");
+    browser.wait("new figures", |browser| (browser.eval(&is_new) == true).then_some(()));
+    assert_eq!(browser.eval(&format!("{table}.scrollLeft")), place);
+    browser.eval(&format!("getSelection().selectAllChildren({table}.querySelector('tbody td')); 0"));
+    digit(&server, "native").await;
+    browser.wait("the selection is kept", |browser| {
+        (browser.eval("document.querySelectorAll('.held').length") == 1).then_some(())
+    });
+    assert_ne!(browser.eval("getSelection().toString()"), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -149,3 +149,41 @@ async fn masks_are_drawn_over_the_pixels_of_their_class() {
     }
     check_clean(&mut browser, &server);
 }
+
+/// Replies that were not compared, failed, or differ in small numbers never agree.
+#[tokio::test(flavor = "multi_thread")]
+async fn chips_agree_only_if_their_replies_were_compared() {
+    let server = demo().await;
+    let Some(mut browser) = Browser::start() else { return };
+    browser.open(&format!("{}/#/try", server.url));
+    browser.find("combobox", "Pipeline");
+    let mut sentence = |status: [u16; 2], kind: &str, texts: [&str; 2]| {
+        let sides = ["a", "b"].iter().zip(status).zip(texts).map(|((chip, status), text)| {
+            let json: Option<Value> = (kind == "application/json").then(|| serde_json::from_str(text).expect("JSON"));
+            let json = json.map(|json| format!(", json: {json}")).unwrap_or_default();
+            format!(
+                "{{ chip: '{chip}', status: {status}, type: '{kind}', \
+                 bytes: new TextEncoder().encode({}){json} }}",
+                json!(text)
+            )
+        });
+        let sides: Vec<_> = sides.collect();
+        let script = format!("import('/console/try-compare.js').then((it) => it.compared([{}], 2))", sides.join(", "));
+        browser.eval(&script).as_str().expect("a sentence").to_owned()
+    };
+    let (json, bytes) = ("application/json", "application/octet-stream");
+    for (status, kind, texts, wanted) in [
+        ([200, 200], json, ["[0.004, -0.003]", "[-0.004, 0.005]"], "The chips differ"),
+        ([200, 200], json, ["{}", "null"], "The chips differ"),
+        ([200, 200], json, ["{\"class\": 500}", "{\"class\": 501}"], "The chips differ"),
+        ([200, 200], json, ["[0.4, -0.3]", "[0.4001, -0.3]"], "a, b agree: a number differs by at most 0.025 %"),
+        ([200, 200], bytes, ["one", "two"], "The chips differ: 3 of 3 bytes"),
+        ([200, 200], bytes, ["one", "one"], "a, b agree: the replies are equal"),
+        ([200, 200], "image/png", ["one", "two"], "The chips differ"),
+        ([503, 503], bytes, ["one", "one"], "Nothing was compared: all chips failed"),
+        ([200, 503], bytes, ["one", "one"], "The chips differ: a 200, b 503"),
+    ] {
+        let found = sentence(status, kind, texts);
+        assert!(found.starts_with(wanted), "{texts:?}: {found}");
+    }
+}

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::facts::Facts;
 use super::rules::RecordingRules;
 use crate::base::file_access::within_time;
-use crate::base::files::read_regular;
+use crate::base::files::read_unlinked;
 
 /// How often recordings that are too old are removed while no input is recorded.
 const TICK: Duration = Duration::from_secs(60);
@@ -204,7 +204,7 @@ pub fn newest(dir: &Path, limit: usize) -> io::Result<Vec<(String, Facts, u64)>>
     within_time(dir, move || {
         let names = names(&listed)?;
         let found = names.into_iter().rev().filter_map(|name| {
-            let facts = serde_json::from_slice(&read_regular(&facts(&listed, &name), MAX_FACTS).ok()?).ok()?;
+            let facts = serde_json::from_slice(&read_unlinked(&facts(&listed, &name), MAX_FACTS).ok()?).ok()?;
             let size = fs::metadata(body(&listed, &name)).ok()?.len();
             Some((name, facts, size))
         });
@@ -219,7 +219,7 @@ pub fn newest(dir: &Path, limit: usize) -> io::Result<Vec<(String, Facts, u64)>>
 /// The I/O error if the body cannot be read in time.
 pub fn read_body(dir: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
     let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    let read = read_regular(&facts(dir, name), MAX_FACTS).and_then(|_| read_regular(&body(dir, name), u64::MAX));
+    let read = read_unlinked(&facts(dir, name), MAX_FACTS).and_then(|_| read_unlinked(&body(dir, name), u64::MAX));
     read.map(Some).or_else(|error| if is_missing(&error) { Ok(None) } else { Err(error) })
 }
 

@@ -19,6 +19,7 @@ use super::body::{self, Limits};
 use super::parameters::{NoParameters, Parameters, PluginName};
 use crate::deploy::durability::NotRemembered;
 use crate::deploy::release::FileError;
+use crate::deploy::rollback::check_canary;
 use crate::deploy::upload::{Upload, UploadError};
 use crate::deploy::{ChangeError, DeployedState};
 use crate::serve::administrator::Administrator;
@@ -152,7 +153,9 @@ pub(super) async fn delete(
 /// Rolls a plugin back to a previous version.
 #[utoipa::path(post, path = "/v1/plugins/{name}/rollback", tag = "administration", security(("token" = [])),
                params(("name" = String, Path, description = "The plugin"),
-                      ("to" = Option<String>, Query, description = "A version, or the first digits of its digest")),
+                      ("to" = Option<String>, Query, description = "A version, or the first digits of its digest"),
+                      ("canary" = Option<String>, Query,
+                       description = "The first digits of the digest of the canary that is to end, and nothing else")),
                responses((status = 200, description = "The version and its state", body = Object),
                          (status = "4XX", description = "The change is rejected", body = Problem,
                           content_type = "application/problem+json")))]
@@ -162,13 +165,21 @@ pub(super) async fn rollback(
     PluginName(name): PluginName,
     parameters: Parameters,
 ) -> Result<Response, ServeError> {
-    let [to] = parameters.named(["to"])?;
+    let [to, canary] = parameters.named(["to", "canary"])?;
+    if to.is_some() && canary.is_some() {
+        let both =
+            "`to` and `canary` exclude each other: `to` names a previous version, `canary` the canary that is to end";
+        return Err(ServeError::new(ErrorKind::InvalidParameter, both));
+    }
     let (rehearsed_name, rehearsed_to) = (name.clone(), to.clone());
     let rollback = app.deployments.clone().rehearsed_change(
         async move |serving, deployer| {
             deployer.rehearse_rollback(serving, &rehearsed_name, rehearsed_to.as_deref()).await;
         },
         async move |serving, deployer| {
+            if let Some(canary) = canary {
+                check_canary(serving, &name, &canary)?;
+            }
             let identity = deployer.rollback(serving, &name, to.as_deref(), by).await?;
             Ok::<_, ChangeError>((identity, deployer.durability(&name)))
         },

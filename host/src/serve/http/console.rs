@@ -45,6 +45,7 @@ const FILES: &[(&str, &str)] = &files![
     "snippets.js",
     "style.css",
     "try.js",
+    "try-compare.js",
     "try-result.js",
 ];
 

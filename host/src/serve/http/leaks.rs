@@ -20,9 +20,6 @@ use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::problem::Problem;
 use crate::serve::{App, blocking};
 
-/// The members of `report.json` in the list.
-const SHOWN: [&str; 5] = ["conclusion", "leaks", "plugin", "rounds", "samples"];
-
 /// Lists the reports of the leak laboratory in `leak-reports` of the data folder, the newest first, at most 100.
 #[utoipa::path(get, operation_id = "leak_reports", path = "/v1/leaks", tag = "reports", security(("token" = [])),
                responses((status = 200, description = "The conclusions and the leaks", body = Object),
@@ -55,19 +52,21 @@ pub(super) async fn file(
     _: NoParameters,
 ) -> Result<Response, ServeError> {
     let (name, file) = names.map_or_else(|_| Default::default(), |Path(names)| names);
-    let missing =
-        ServeError::not_found(format!("the report `{}` has no file `{}`", shortened(&name), shortened(&file)));
+    let shown = (shortened(&name), shortened(&file));
     let folder = app.data_dir.join(FOLDER);
     let found = blocking::run(blocking::LARGE, move || leak_reports::read(&folder, &name, &file)).await;
-    found.map_err(|error| unreadable(&error))?.map(bytes_of_others).ok_or(missing)
+    let (name, file) = shown;
+    let refused =
+        |error: io::Error| ServeError::not_found(format!("`{file}` of the report `{name}` cannot be read: {error}"));
+    let missing = || ServeError::not_found(format!("the report `{name}` has no file `{file}`"));
+    found.map_err(refused)?.map(bytes_of_others).ok_or_else(missing)
 }
 
 fn shown(report: LeakReport) -> Value {
-    let mut shown = json!({ "name": report.name, "time": format_rfc3339_seconds(report.at).to_string() });
-    match report.content {
-        Err(error) => shown["error"] = error.into(),
-        Ok(mut content) => SHOWN.into_iter().for_each(|member| shown[member] = content[member].take()),
-    }
+    let content = report.content.and_then(|content| serde_json::to_value(content).map_err(|error| error.to_string()));
+    let mut shown = content.unwrap_or_else(|error| json!({ "error": error }));
+    shown["name"] = report.name.into();
+    shown["time"] = format_rfc3339_seconds(report.at).to_string().into();
     shown
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use axum::Json;
@@ -11,11 +11,12 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use plimsoll_runtime::text::shortened;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::foreign::bytes_of_others;
 use super::parameters::{NoParameters, Parameters};
 use super::requests::limited;
+use crate::records::recording::facts::Facts;
 use crate::records::recording::store;
 use crate::serve::administrator::Administrator;
 use crate::serve::error::{ErrorKind, ServeError};
@@ -39,10 +40,26 @@ pub(super) async fn list(
     let [limit] = parameters.named(["limit"])?;
     let limit = limit.map_or(Ok(MOST), |text| limited(&text, MOST))?;
     let folders = folders(&app);
-    let pipelines: Vec<_> =
-        folders.iter().map(|(pipeline, folder)| json!({ "pipeline": pipeline, "folder": folder })).collect();
-    let recordings = blocking::run(blocking::LARGE, move || newest(&folders, limit)).await;
-    let recordings = recordings.map_err(|error| unreadable(&error))?;
+    let found = blocking::run(blocking::LARGE, move || {
+        let mut found = BTreeMap::new();
+        // A folder that cannot be read does not hide the recordings of the others.
+        let list = |(pipeline, folder): (String, PathBuf)| {
+            let mut shown =
+                json!({ "pipeline": pipeline, "folder": std::path::absolute(&folder).unwrap_or(folder.clone()) });
+            if let Err(error) = newest(&folder, limit, &mut found) {
+                shown["error"] = format!("{} cannot be read: {error}", folder.display()).into();
+            }
+            shown
+        };
+        let pipelines: Vec<_> = folders.into_iter().map(list).collect();
+        (pipelines, found)
+    });
+    let (pipelines, found) = found.await;
+    // The names are UUIDs of version 7, which sort by time.
+    let newest_first = found.into_iter().rev().take(limit);
+    let recordings: Vec<_> = newest_first
+        .map(|(id, (facts, size)): (String, (Facts, u64))| json!({ "id": id, "bytes": size, "facts": facts }))
+        .collect();
     Ok(Json(json!({ "pipelines": pipelines, "recordings": recordings })).into_response())
 }
 
@@ -65,8 +82,16 @@ pub(super) async fn show(
     let name = uuid::Uuid::try_parse(&id).map_err(|_| missing())?.hyphenated().to_string();
     let folders = folders(&app);
     let read = move || {
-        let mut bodies = folders.iter().map(|(_, folder)| store::read_body(folder, &name));
-        bodies.find_map(io::Result::transpose).transpose()
+        // A folder that cannot be read does not hide a recording in another one.
+        let mut failed = None;
+        for (_, folder) in &folders {
+            match store::read_body(folder, &name) {
+                Ok(None) => {}
+                Ok(Some(body)) => return Ok(Some(body)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(None), Err)
     };
     let body = blocking::run(blocking::LARGE, read).await.map_err(|error| unreadable(&error))?;
     body.map(bytes_of_others).ok_or_else(missing)
@@ -81,15 +106,16 @@ fn folders(app: &App) -> Vec<(String, PathBuf)> {
     recorded.collect()
 }
 
-/// The newest recordings of all folders.
-fn newest(folders: &[(String, PathBuf)], limit: usize) -> io::Result<Vec<Value>> {
-    let mut found = BTreeMap::new();
-    for (_, folder) in folders {
-        found.extend(store::newest(folder, limit)?.into_iter().map(|(id, facts, size)| (id, (facts, size))));
+/// Adds the newest recordings of a folder.
+fn newest(folder: &FilePath, limit: usize, found: &mut BTreeMap<String, (Facts, u64)>) -> io::Result<()> {
+    match store::newest(folder, limit) {
+        Ok(recordings) => found.extend(recordings.into_iter().map(|(id, facts, size)| (id, (facts, size)))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(io::Error::other("the folder does not exist any more; a restart of the server makes it again"));
+        }
+        Err(error) => return Err(error),
     }
-    // The names are UUIDs of version 7, which sort by time.
-    let newest_first = found.into_iter().rev().take(limit);
-    Ok(newest_first.map(|(id, (facts, size))| json!({ "id": id, "bytes": size, "facts": facts })).collect())
+    Ok(())
 }
 
 fn unreadable(error: &io::Error) -> ServeError {
