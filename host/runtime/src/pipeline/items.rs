@@ -3,7 +3,7 @@
 //! turns, because a task returns its permit after each item.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -29,10 +29,17 @@ struct Queue {
     items: Mutex<std::iter::Enumerate<std::vec::IntoIter<Bundle>>>,
     /// Items after this one need not run: an item has failed, and with it the request.
     last: AtomicUsize,
+    /// The end of the request.
+    deadline: Instant,
+    /// True once an item was taken after the end. It fails at once, and reports that the time is over; others need not run.
+    is_over: AtomicBool,
 }
 
 impl Queue {
     fn next(&self) -> Option<(usize, Bundle)> {
+        if Instant::now() >= self.deadline && self.is_over.swap(true, Relaxed) {
+            return None;
+        }
         let next = self.items.lock().unwrap_or_else(PoisonError::into_inner).next();
         next.filter(|(item, _)| *item <= self.last.load(Relaxed))
     }
@@ -55,8 +62,13 @@ pub(super) async fn run(
     let total = items.len();
     let plan = &run.graph.plan.regions[region];
     let is_partial = run.graph.steps[plan.maker - 1].items().is_some_and(|items| items.partial);
-    let queue =
-        Arc::new(Queue { items: Mutex::new(items.into_iter().enumerate()), last: AtomicUsize::new(usize::MAX) });
+    let (memory, deadline) = (observer.memory().cloned(), observer.deadline());
+    let queue = Arc::new(Queue {
+        items: Mutex::new(items.into_iter().enumerate()),
+        last: AtomicUsize::new(usize::MAX),
+        deadline,
+        is_over: AtomicBool::new(false),
+    });
     let region = Arc::new(Region { number: region, shared });
     let (results, mut received) = mpsc::unbounded_channel();
     let mut lanes = JoinSet::new();
@@ -73,7 +85,6 @@ pub(super) async fn run(
         });
     }
     let has_lanes = !lanes.is_empty();
-    let (memory, deadline) = (observer.memory().cloned(), observer.deadline());
     let own = async {
         while let Some((item, input)) = queue.next() {
             let _ = results.send((item, run_item(run, &region, item, input, observer).await));
