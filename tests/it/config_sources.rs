@@ -169,6 +169,8 @@ fn the_schema_has_the_keys_of_the_documents() {
             let part = resolve(&schema, part);
             if *name == "NAME" { &part["additionalProperties"] } else { &part["properties"][name] }
         });
+        // The tables of a list are alike.
+        let part = if part["type"] == "array" { &part["items"] } else { part };
         let mut found = keys(&schema, part);
         found.sort_unstable();
         assert_eq!(found, wanted.iter().map(String::as_str).collect::<Vec<_>>(), "{table}");
@@ -259,4 +261,18 @@ fn completions_and_manual_pages_are_written() {
     let output = run(&["man", "/proc/nothing"], &[]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("/proc/nothing"), "{}", text(&output.stderr));
+}
+
+/// Images and charts set the address by the variable of the option.
+#[test]
+fn config_show_knows_the_addresses_of_the_command_line() {
+    let folder = TempDir::new().expect("a folder");
+    let path = file(folder.path());
+    let of_variable = run(&["config", "show", "--config", &path], &[("PLIMSOLL_LISTEN", "0.0.0.0:9999")]);
+    let of_option = run(&["config", "show", "--config", &path, "--listen", "0.0.0.0:9999"], &[]);
+    for output in [of_variable, of_option] {
+        let shown = text(&output.stdout);
+        let line = shown.lines().find(|line| line.starts_with("server.listen")).expect("a line").to_owned();
+        assert!(line.contains("\"0.0.0.0:9999\"") && line.ends_with("# command line"), "{line}");
+    }
 }

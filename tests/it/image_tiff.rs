@@ -88,7 +88,7 @@ fn ycbcr_without_subsampling_is_read_only_if_its_strips_have_the_length_of_the_d
             let size = (width, height);
             let strips = |across: u32, down: u32, padded: bool| -> Vec<Vec<u8>> {
                 let strip = |first: u32| {
-                    let lines = if padded { rows } else { rows.min(height - first) };
+                    let lines = if padded { rows.min(height) } else { rows.min(height - first) };
                     let units = width.div_ceil(across) * lines.div_ceil(down);
                     compressed(&data((units * (across * down + 2)) as usize, first as usize), compression)
                 };

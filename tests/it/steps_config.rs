@@ -171,3 +171,15 @@ async fn check_prints_the_graph() {
         assert!(dot.lines().any(|it| it == line), "{line} is missing in {dot}");
     }
 }
+
+/// `p.model` is the model of step `model` for clients of the Open Inference Protocol.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_cannot_have_the_name_of_a_model_of_another_one() {
+    let model = r#"{ name = "model", kind = "infer", plugin = "noop-infer" }"#;
+    let other = "[pipelines.\"p.model\"]\npreprocess = { plugin = \"given-tensors\" }\n\
+                 postprocess = { plugin = \"echo-postprocess\" }\nchips.c = { plugin = \"noop-infer\" }\n";
+    let message = Server::rejection(&(config("", &[IN, model, OUT]) + other)).await;
+    for part in ["pipelines.\"p.model\"", "the model of pipeline `p`"] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+}

@@ -149,17 +149,30 @@ async fn an_item_that_fails_fails_the_request_or_becomes_an_error_of_its_own() {
     assert_eq!(row["count"], 1, "{row}");
 }
 
+/// At the deadline of the request its items end; those that have not begun are not counted as runs that failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn items_that_have_not_begun_at_the_deadline_do_not_run() {
+    let split = SPLIT.replace("items = true", "items = true, partial = true");
+    let server = Server::start(&config("deadline = \"1s\"", &[IN, &split, EACH, GATHER])).await;
+    let reply = server.infer("p", "?each=sleep&ms=60000", rows(64)).await;
+    assert_eq!((reply.status, reply.code().as_str()), (504, "deadline"), "{}", reply.text);
+    assert_eq!(reply.json()["stage"], "each", "{}", reply.text);
+    wait_for_no_live(&server).await;
+    let row = server.memory_row("each", "deadline").await.expect("a row");
+    assert!(row["count"].as_u64().expect("a number") <= 20, "{row}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn transformers_that_misbehave_fail_their_request_and_harm_nothing() {
-    let split =
-        SPLIT.replace("items = true", "items = true, max_items = 20, deadline = \"500ms\", max_memory = \"64MiB\"");
-    let server = server(&[IN, &split, EACH, GATHER]).await;
+    let split = SPLIT.replace("items = true", "items = true, max_items = 20, max_memory = \"64MiB\"");
+    let last = r#"{ name = "last", kind = "transform", plugin = "transformer", config = { parameter = "last" }, deadline = "3s" }"#;
+    let server = server(&[IN, &split, EACH, last, GATHER]).await;
     let cases = [
         ("?transform=items&count=21", "output_limit", "21 items were returned, 20 are allowed (`max_items`)"),
         ("?transform=items&count=1000000", "output_limit", ""),
         ("?transform=one", "internal", "declares `items = true`"),
         ("?each=items&count=2", "internal", "does not declare `items = true`"),
-        ("?transform=loop", "deadline", "deadline"),
+        ("?last=loop", "deadline", "deadline"),
         ("?transform=grow", "memory_limit", "67108864"),
         ("?transform=panic", "trap", "crashed"),
         ("?each=big-context&bytes=17000000", "output_limit", "max_output"),
@@ -174,6 +187,28 @@ async fn transformers_that_misbehave_fail_their_request_and_harm_nothing() {
     let reply = server.infer("p", "?transform=items&count=20", rows(1)).await.json();
     assert_eq!(reply["items"].as_array().map(Vec::len), Some(20), "{reply}");
     wait_for_no_live(&server).await;
+}
+
+/// All instances and tensors of a request have a limit together, beside the caps of its steps.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_memory_of_a_request_is_limited() {
+    let steps = [IN, SPLIT, EACH, GATHER];
+    let server = Server::start(&config("max_request_memory = \"24MiB\"", &steps)).await;
+    let problem = server.infer("p", "?each=grow&at=2", rows(4)).await.json();
+    assert_eq!((&problem["code"], &problem["limit_bytes"]), (&json!("memory_limit"), &json!(24 << 20)), "{problem}");
+    assert!(problem["detail"].as_str().expect("text").contains("`max_request_memory`"), "{problem}");
+    // The contexts of the items are counted, too, while they wait for each other.
+    let problem = server.infer("p", "?each=big-context&bytes=3000000", rows(16)).await.json();
+    assert_eq!((&problem["code"], &problem["limit_bytes"]), (&json!("memory_limit"), &json!(24 << 20)), "{problem}");
+    // Each request has the limit for itself, and what a step no longer needs is free again.
+    for count in [1, 40, 64, 64] {
+        let reply = server.infer("p", "", rows(count)).await;
+        assert_eq!(reply.json()["items"].as_array().map(Vec::len), Some(count), "{}", reply.text);
+    }
+    // Without the limit the cap of the step is met.
+    let unlimited = Server::start(&config("max_request_memory = \"4GiB\"", &steps)).await;
+    let problem = unlimited.infer("p", "?each=grow&at=2", rows(4)).await.json();
+    assert_eq!((&problem["code"], &problem["limit_bytes"]), (&json!("memory_limit"), &json!(256 << 20)), "{problem}");
 }
 
 /// Many requests with items at once: each gets its own answer, although there are fewer instances than items.

@@ -59,7 +59,7 @@ mod zeros;
 
 use std::collections::HashMap;
 
-use rten_onnx::onnx::{ModelProto, ValueInfoProto};
+use rten_onnx::onnx::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
 
 pub use description::{Description, ValueDescription, describe};
 pub use external::{ExternalError, external_files};
@@ -110,6 +110,8 @@ pub struct Prepared {
     /// True if the engine computes some operators of the model wrongly for NaN and infinities, so that inputs with
     /// numbers that [`is_moderate`] does not accept must be refused.
     pub needs_moderate_inputs: bool,
+    /// True if a constant has no elements. The engine panics if it prepares such weights when it loads the model.
+    pub has_empty_constants: bool,
 }
 
 /// An output of a model.
@@ -143,6 +145,7 @@ fn prepare_checked(bytes: Vec<u8>, files: &[File]) -> Result<Prepared, Rejected>
         input_types: HashMap::new(),
         files: Vec::new(),
         needs_moderate_inputs: false,
+        has_empty_constants: false,
     };
     let Some(mut model) = parse_model(&bytes) else {
         return Err(Rejected::model("the file is not a valid ONNX model; export or copy it again".into()));
@@ -160,11 +163,20 @@ fn prepare_checked(bytes: Vec<u8>, files: &[File]) -> Result<Prepared, Rejected>
     if let Some(graph) = &mut model.graph {
         symbols::separate(graph);
     }
+    let has_empty_constants = model.graph.as_ref().is_some_and(has_empty_constants);
     let bytes = model
         .write_buf()
         .map_err(|error| Rejected::model(format!("the corrected model cannot be written: {error}")))?;
     let files = (0..files.len()).map(weights::engine_name).collect();
-    Ok(Prepared { bytes, outputs, input_types, files, needs_moderate_inputs })
+    Ok(Prepared { bytes, outputs, input_types, files, needs_moderate_inputs, has_empty_constants })
+}
+
+/// True if a constant of the graph, or of a graph inside of it, has no elements.
+fn has_empty_constants(graph: &GraphProto) -> bool {
+    let is_empty = |tensor: &TensorProto| tensor.dims.contains(&0);
+    let mut attributes = graph.node.iter().flat_map(|node| &node.attribute);
+    graph.initializer.iter().any(is_empty)
+        || attributes.any(|it| it.t.as_ref().is_some_and(is_empty) || it.g.as_ref().is_some_and(has_empty_constants))
 }
 
 /// The name and the declared element type of an input.

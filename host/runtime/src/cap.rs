@@ -78,7 +78,7 @@ impl Meter {
 
 /// A refused growth. It ends the guest and carries the backtrace of the allocation.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the memory limit (`max_memory`) is {limit} bytes, but {what} would need {wanted} bytes")]
+#[error("the memory limit (`{key}`) is {limit} bytes, but {what} would need {wanted} bytes")]
 pub struct MemoryLimit {
     /// The cap in bytes.
     pub limit: u64,
@@ -86,6 +86,57 @@ pub struct MemoryLimit {
     pub wanted: u64,
     /// `linear memory`, or `tensors held by the host`.
     pub what: &'static str,
+    /// The key of the limit in the configuration.
+    pub key: &'static str,
+}
+
+/// The memory of a whole request: that of its live instances, and the tensors that they made.
+#[derive(Debug)]
+pub struct RequestMemory {
+    limit: u64,
+    held: AtomicU64,
+}
+
+impl RequestMemory {
+    /// A request that may hold so many bytes.
+    pub fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self { limit, held: AtomicU64::new(0) })
+    }
+
+    /// Bytes that count until the value is dropped.
+    pub(crate) fn hold(self: &Arc<Self>, bytes: u64) -> Result<RequestBytes, MemoryLimit> {
+        let mut held = RequestBytes { memory: Arc::clone(self), bytes: 0 };
+        held.grow(bytes)?;
+        Ok(held)
+    }
+}
+
+/// Bytes of a request.
+#[derive(Debug)]
+pub(crate) struct RequestBytes {
+    memory: Arc<RequestMemory>,
+    bytes: u64,
+}
+
+impl RequestBytes {
+    fn grow(&mut self, bytes: u64) -> Result<(), MemoryLimit> {
+        let RequestMemory { limit, held } = &*self.memory;
+        // One step: another run must not see bytes that are refused.
+        let more = |held: u64| held.checked_add(bytes).filter(|wanted| wanted <= limit);
+        if let Err(held) = held.fetch_update(Relaxed, Relaxed, more) {
+            let wanted = held.saturating_add(bytes);
+            let what = "all instances and tensors of the request";
+            return Err(MemoryLimit { limit: *limit, wanted, what, key: "max_request_memory" });
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for RequestBytes {
+    fn drop(&mut self) {
+        self.memory.held.fetch_sub(self.bytes, Relaxed);
+    }
 }
 
 /// Limits the sum of all linear memories of a store, and of its heap of garbage-collected objects, which wasmtime grows like
@@ -95,12 +146,19 @@ pub struct MemoryCap {
     limit: u64,
     held: u64,
     meter: Arc<Meter>,
+    /// The same bytes in the limit of the request, if it has one.
+    request: Option<RequestBytes>,
 }
 
 impl MemoryCap {
     /// A cap of `limit` bytes that reports to `meter`.
     pub fn new(limit: u64, meter: Arc<Meter>) -> Self {
-        Self { limit, held: 0, meter }
+        Self { limit, held: 0, meter, request: None }
+    }
+
+    /// Counts the memory in the limit of a request, too. Call it before the instance is made.
+    pub(crate) fn count_in(&mut self, memory: &Arc<RequestMemory>) {
+        self.request = Some(RequestBytes { memory: Arc::clone(memory), bytes: 0 });
     }
 
     /// Removes the cap: the snapshot reads memory through accessors that grow it by a page.
@@ -120,7 +178,10 @@ impl ResourceLimiter for MemoryCap {
         let wanted = self.held.saturating_add((desired - current) as u64);
         if wanted > self.limit {
             self.meter.refused.fetch_add(1, Relaxed);
-            return Err(MemoryLimit { limit: self.limit, wanted, what: "linear memory" }.into());
+            return Err(MemoryLimit { limit: self.limit, wanted, what: "linear memory", key: "max_memory" }.into());
+        }
+        if let Some(request) = &mut self.request {
+            request.grow((desired - current) as u64).inspect_err(|_| self.meter.record_refusal())?;
         }
         self.held = wanted;
         self.meter.high_water.fetch_max(wanted, Relaxed);
@@ -145,6 +206,23 @@ impl ResourceLimiter for MemoryCap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bytes_of_a_request_are_counted_until_they_are_dropped() {
+        let request = RequestMemory::new(100);
+        let first = request.hold(60).expect("it fits");
+        let error = request.hold(41).expect_err("too much");
+        assert_eq!((error.limit, error.wanted, error.key), (100, 101, "max_request_memory"));
+        drop(first);
+        let mut cap = MemoryCap::new(1000, Arc::default());
+        cap.count_in(&request);
+        assert!(cap.memory_growing(0, 70, None).is_ok_and(|grown| grown));
+        let error = cap.memory_growing(70, 101, None).expect_err("too much");
+        assert_eq!(error.downcast_ref::<MemoryLimit>().map(|limit| limit.key), Some("max_request_memory"));
+        assert!(request.hold(31).is_err());
+        drop(cap);
+        assert!(request.hold(100).is_ok());
+    }
 
     #[test]
     fn a_growth_that_the_operating_system_refuses_ends_the_guest() {

@@ -1,13 +1,16 @@
 //! A pipeline: preprocess → infer on a chip → postprocess, or a graph of steps between preprocess and postprocess.
 //!
 //! `plan`: the order of a graph of steps. [`graph`]: the graph with its stages. `run`, `in_flight`: one request in it; `items`: the
-//! steps that run for each item. `values`: what steps hand on; `gathered`: the context of gathered items.
+//! steps that run for each item. `middle`: the stages of the chips, or a
+//! graph. `metered`: the limit of the memory of a request. `values`: what steps hand on; `gathered`: the context of gathered items.
 
 mod error;
 mod gathered;
 pub mod graph;
 mod in_flight;
 mod items;
+mod metered;
+mod middle;
 mod plan;
 mod run;
 mod values;
@@ -20,10 +23,13 @@ use sha2::{Digest, Sha256};
 
 pub use error::PipelineError;
 pub use graph::Graph;
+pub use middle::{Middle, SelectedChip};
 pub use plan::{Inputs, Plan, PlanError, Shape, Source};
 
 use self::error::failed;
 use self::in_flight::Run;
+use self::metered::Metered;
+use crate::cap::RequestMemory;
 use crate::outcome::Outcome;
 use crate::stage::{Bundle, InferStage, PostprocessStage, PreprocessStage, Reply, Request, RunObserver, StageCore};
 use crate::tensor::Tensors;
@@ -51,29 +57,8 @@ pub struct Pipeline {
     pub postprocess: PostprocessStage,
     /// The time limit of a whole request.
     pub deadline: Duration,
-}
-
-/// What runs between the first and the last stage.
-pub enum Middle {
-    /// One infer stage on each chip.
-    Chips(BTreeMap<String, InferStage>),
-    /// Steps, on each of these chips.
-    Steps(Arc<Graph>, Vec<String>),
-}
-
-/// The chip of a request.
-#[derive(Clone, Copy)]
-pub enum SelectedChip<'a> {
-    /// An infer stage of the pipeline.
-    Stage(&'a InferStage),
-    /// A chip of all steps.
-    Steps(&'a Arc<Graph>, &'a str),
-}
-
-impl<'a> From<&'a InferStage> for SelectedChip<'a> {
-    fn from(stage: &'a InferStage) -> Self {
-        Self::Stage(stage)
-    }
+    /// The most bytes that all live instances and tensors of a request may hold together; `None` for no limit.
+    pub max_request_memory: Option<u64>,
 }
 
 /// The parts of a [`Pipeline`].
@@ -92,12 +77,15 @@ pub struct PipelineParts {
     pub postprocess: PostprocessStage,
     /// The time limit of a whole request.
     pub deadline: Duration,
+    /// The most bytes that all live instances and tensors of a request may hold together; `None` for no limit.
+    pub max_request_memory: Option<u64>,
 }
 
 impl Pipeline {
     /// Makes a pipeline from its parts.
     pub fn new(parts: PipelineParts) -> Self {
-        let PipelineParts { name, preprocess, middle, default_chip, fallback, postprocess, deadline } = parts;
+        let PipelineParts { name, preprocess, middle, default_chip, fallback, postprocess, deadline, .. } = parts;
+        let max_request_memory = parts.max_request_memory;
         let (chips, steps, chip_names) = match middle {
             Middle::Chips(chips) => {
                 let names = chips.keys().cloned().collect();
@@ -106,8 +94,19 @@ impl Pipeline {
             Middle::Steps(graph, names) => (BTreeMap::new(), Some(graph), names),
         };
         let version = String::new();
-        let mut this =
-            Self { name, version, preprocess, chips, steps, chip_names, default_chip, fallback, postprocess, deadline };
+        let mut this = Self {
+            name,
+            version,
+            preprocess,
+            chips,
+            steps,
+            chip_names,
+            default_chip,
+            fallback,
+            postprocess,
+            deadline,
+            max_request_memory,
+        };
         this.version = this.derived_version();
         this
     }
@@ -120,7 +119,8 @@ impl Pipeline {
             Some(fallback) => format!("{default_chip:?} {deadline:?} {fallback:?}"),
         };
         let steps = self.steps.as_ref().map(|steps| steps.fingerprint());
-        version(std::iter::once(settings).chain(stages).chain(steps))
+        let memory = self.max_request_memory.map(|bytes| format!("max_request_memory {bytes}"));
+        version(std::iter::once(settings).chain(stages).chain(steps).chain(memory))
     }
 
     /// The names of the chips.
@@ -182,6 +182,22 @@ impl Pipeline {
         body: &[u8],
     ) -> Result<Reply, PipelineError> {
         let chip = chip.into();
+        match self.max_request_memory {
+            None => self.run_stages(chip, observer, request, body).await,
+            Some(limit) => {
+                let mut metered = Metered { inner: observer, memory: RequestMemory::new(limit) };
+                self.run_stages(chip, &mut metered, request, body).await
+            }
+        }
+    }
+
+    async fn run_stages(
+        &self,
+        chip: SelectedChip<'_>,
+        observer: &mut dyn RunObserver,
+        request: &Request,
+        body: &[u8],
+    ) -> Result<Reply, PipelineError> {
         let prepared = self.preprocess.run(observer, request, body).await;
         let (inputs, context) = prepared.map_err(failed(self.preprocess.core()))?;
         let reply = match chip {

@@ -5,7 +5,9 @@ mod bytes;
 mod convert;
 mod elements;
 
+use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 pub use bytes::TensorBytes;
 pub use convert::OutOfRange;
@@ -120,6 +122,8 @@ pub struct Tensor {
     pub data: TensorBytes,
     /// True if a guest made the tensor in its own store, so that its bytes count against that store's cap.
     pub(crate) counted: bool,
+    /// What is released with the tensor and its clones: its bytes in the limit of the request.
+    pub(crate) held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Named tensors that one stage passes to the next.
@@ -133,7 +137,7 @@ impl Tensor {
 
     /// Makes a tensor of bytes that may be shared.
     pub fn with_bytes(dimensions: Vec<u32>, ty: TensorType, data: TensorBytes) -> Self {
-        Self { dimensions, ty, data, counted: false }
+        Self { dimensions, ty, data, counted: false, held: None }
     }
 
     /// Checks that the data has exactly the size that dimensions and type need.

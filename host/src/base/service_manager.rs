@@ -7,6 +7,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 
+use plimsoll_runtime::text::shortened;
+
 /// The variable with the address of the service manager's socket.
 const SOCKET: &str = "NOTIFY_SOCKET";
 
@@ -28,8 +30,9 @@ pub fn stopping(status: &str) {
     notify(&format!("STOPPING=1\nSTATUS={}", one_line(status)));
 }
 
+/// systemd ignores a message of more than 4,096 bytes as a whole, also if its end is only a status.
 fn one_line(status: &str) -> String {
-    status.replace('\n', " ")
+    shortened(status).replace('\n', " ")
 }
 
 fn notify(message: &str) {

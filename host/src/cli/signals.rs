@@ -49,9 +49,16 @@ pub(super) fn note() -> io::Result<()> {
     flag::register(libc::SIGXFSZ, Arc::default()).map(drop)
 }
 
+/// From now on the command handles signals itself.
+pub(in crate::cli) fn keep_process() {
+    if let Some(early) = EARLY.get() {
+        early.ends.store(false, SeqCst);
+    }
+}
+
 /// From now on signals end the process; a signal that was recorded before ends it at once. Call this for a command that
 /// is not a server.
-pub(super) fn end_process() {
+pub(in crate::cli) fn end_process() {
     let Some(early) = EARLY.get() else { return };
     early.ends.store(true, SeqCst);
     for (signal, seen) in early.signals() {

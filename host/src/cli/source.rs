@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::config::{Config, ConfigError, Overrides};
+use crate::config::{Config, ConfigError, Listen, ListenAddress, Overrides};
 
 /// The location of the configuration.
 #[derive(Debug, Clone, Default, Args)]
@@ -29,6 +29,18 @@ impl ConfigSource {
     /// The configuration file; `None` for the bundled demo.
     pub(in crate::cli) fn file(&self) -> Option<&Path> {
         self.config.as_deref()
+    }
+
+    /// As [`ConfigSource::load`], with the addresses of `--listen`, if there are any.
+    pub(in crate::cli) fn load_with(&self, listen: Vec<ListenAddress>) -> Result<Config, ConfigError> {
+        let mut config = self.load()?;
+        if !listen.is_empty() {
+            let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            let listen = Listen(listen).resolved(absolute);
+            let overrides = config.overrides.clone();
+            config.apply_overrides(Overrides { listen: Some(listen), ..overrides });
+        }
+        Ok(config)
     }
 
     /// Loads the configuration and applies the overrides of the command line.

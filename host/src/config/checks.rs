@@ -80,6 +80,16 @@ impl Config {
             if let Some((key, reason)) = pipeline.shadow.as_ref().and_then(ShadowRules::mistake) {
                 return refused(&format!("pipelines.{name}.shadow.{key}"), reason);
             }
+            if let Some(taken) = pipeline
+                .models()
+                .into_iter()
+                .map(|model| format!("{name}.{model}"))
+                .find(|model| self.pipelines.contains_key(model))
+            {
+                let reason =
+                    format!("this is also the model of pipeline `{name}` for tensors; rename one of the pipelines");
+                return refused(&format!("pipelines.\"{taken}\""), &reason);
+            }
             if let Err((key, reason)) = pipeline.inputs() {
                 let key = if key.is_empty() { format!("pipelines.{name}") } else { format!("pipelines.{name}.{key}") };
                 return refused(&key, &reason);

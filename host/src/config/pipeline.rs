@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
+use plimsoll_runtime::kind::StageKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +14,7 @@ use super::memory::Record;
 use super::shadow::ShadowRules;
 use super::stage::Stage;
 use super::step::Step;
-use super::texts::Time;
+use super::texts::{Size, Time, optional_size};
 use crate::base::object::{optional_table, tables};
 
 /// The chip of a pipeline whose steps have none.
@@ -28,6 +30,11 @@ pub struct Pipeline {
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "Option<Time>")]
     pub deadline: Option<Duration>,
+    /// The most memory that all live instances and tensors of a request may hold together; default 1 GiB with `steps`, and
+    /// no limit without.
+    #[serde(serialize_with = "optional_size")]
+    #[schemars(with = "Option<Size>")]
+    pub max_request_memory: Option<ByteSize>,
     /// Maximum number of its requests that run at the same time; default a fair share of `server.max_concurrency`.
     pub max_concurrency: Option<u32>,
     /// Maximum number of its requests in the queue; default a fair share of `server.max_queue`.
@@ -77,6 +84,15 @@ impl Pipeline {
         let postprocess = self.postprocess.iter().map(|stage| ("postprocess".to_owned(), stage));
         let steps = self.steps.iter().flat_map(Step::stages);
         preprocess.chain(chips).chain(postprocess).chain(steps).collect()
+    }
+
+    /// The parts of the pipeline that are models of the Open Inference Protocol for tensors.
+    pub(super) fn models(&self) -> Vec<&str> {
+        if self.steps.is_empty() {
+            return vec![StageKind::Infer.as_str()];
+        }
+        let infers = self.steps.iter().filter(|step| step.kind == StageKind::Infer);
+        infers.map(|step| step.name.as_str()).collect()
     }
 
     /// The names of the chips, in their order.

@@ -32,7 +32,9 @@ pub struct Deployer {
     pub(super) config: Config,
     pub(super) builder: PipelineBuilder,
     /// `None` if deployments are not remembered, because there is no server.
-    pub(super) journal: Option<Journal>,
+    pub(super) journal: Option<Arc<Journal>>,
+    /// The journal for which a rehearsal writes copies of components.
+    pub(super) staging: Option<Arc<Journal>>,
     pub(super) folder: PluginFolder,
     pub(super) unreadable: Unreadable,
     pub(super) lost_copies: LostCopies,
@@ -50,8 +52,7 @@ impl Deployer {
         &self.config
     }
 
-    /// Frees the memory that only the change needed. Returns true if something was compiled. Call this after every
-    /// change.
+    /// Frees the memory that only the change needed. Returns true if something was compiled. Call after every change.
     pub(super) fn finish_build(&self) -> bool {
         self.builder.preparer().finish_build()
     }

@@ -32,9 +32,9 @@ impl Deployer {
     ///
     /// # Errors
     /// If it is not possible, and `deploy.require_durable` is set.
-    pub(super) fn keep(&self, serving: &Serving, release: &mut Release) -> Result<(), ChangeError> {
+    pub(super) fn keep(&mut self, serving: &Serving, release: &mut Release) -> Result<(), ChangeError> {
         // A copy that is kept already must stay: the write below would remove it, because no state names it yet.
-        let Some(journal) = self.journal.as_ref().filter(|_| !release.is_kept()) else { return Ok(()) };
+        let Some(journal) = self.journal.clone().filter(|_| !release.is_kept()) else { return Ok(()) };
         let is_required = self.config.deploy.require_durable;
         let not_durable = |error: JournalError| {
             serving.records.metrics.record_journal(false);
@@ -45,7 +45,8 @@ impl Deployer {
             // Fails before the release is compiled if nothing can be written at all.
             journal.write(&self.journal_state(serving)).map_err(not_durable)?;
         }
-        match journal.keep(release.artifact.clone()) {
+        let staged = self.rehearsed.take_staged(&release.artifact.identity.digest);
+        match journal.keep_staged(release.artifact.clone(), staged) {
             Ok(artifact) => release.artifact = artifact,
             Err(error) if is_required => return Err(not_durable(error)),
             // `write_journal` tries it again and reports it.

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -18,9 +18,11 @@ use plimsoll_runtime::component::artifact::UNVERSIONED;
 use plimsoll_runtime::component::{Artifact, ArtifactError};
 use plimsoll_runtime::identity::{InvalidVersion, check_version};
 
+use super::durable_file::{DRAFT, write_durably};
 use super::journal_state::{InvalidState, JournalState, VersionRecord};
 use super::manifest::{Manifest, ManifestError};
 use super::release::Release;
+use super::staged_copy::StagedCopy;
 use crate::base::files::read_regular;
 
 /// The folder of deployments, locked for this process.
@@ -92,8 +94,6 @@ pub enum JournalError {
 const JOURNAL: &str = "plugins.json";
 /// The folder of the copies of components, in the data folder.
 const COMPONENTS: &str = "components";
-/// The extension of files that are being written.
-const DRAFT: &str = "draft";
 
 impl Journal {
     /// Opens the folder, and creates it if it is missing. If it cannot be written to, logs a warning; then it is only
@@ -217,6 +217,28 @@ impl Journal {
         }
     }
 
+    /// Writes a copy of a component for [`Journal::keep_staged`]. `None` if it is there, or cannot be written.
+    pub(super) fn stage(&self, artifact: &Artifact) -> Option<StagedCopy> {
+        let digest = &*artifact.identity.digest;
+        if self.lock.get().is_none() || self.component(digest).is_file() {
+            return None;
+        }
+        StagedCopy::write(&self.folder, digest, &artifact.bytes().ok()?).ok()
+    }
+
+    /// As [`Journal::keep`], with a copy of this component that was written before.
+    ///
+    /// # Errors
+    /// If the component cannot be read or written.
+    pub(super) fn keep_staged(&self, artifact: Artifact, staged: Option<StagedCopy>) -> Result<Artifact, JournalError> {
+        let path = self.component(&artifact.identity.digest);
+        if let Some(staged) = staged.filter(|_| !path.is_file()) {
+            // If this fails, the copy is written again.
+            let _ = staged.move_to(&path);
+        }
+        self.keep(artifact)
+    }
+
     /// Stores a copy of a component on disk, and returns the artifact that reads it from there. The next
     /// [`Journal::write`] removes the copy if the state does not name it.
     ///
@@ -275,22 +297,4 @@ fn lock(folder: &Path) -> Result<File, TryLockError> {
     let file = options.open(folder.join("lock")).map_err(TryLockError::Error)?;
     file.try_lock()?;
     Ok(file)
-}
-
-/// Writes a file so that after a crash it is either complete or unchanged. If it fails, the draft is removed, because it
-/// could take the last space of the disk.
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let draft = path.with_extension(DRAFT);
-    let written = write_all_to_disk(&draft, bytes).and_then(|()| fs::rename(&draft, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&draft);
-    }
-    written?;
-    File::open(path.parent().unwrap_or(path))?.sync_all()
-}
-
-fn write_all_to_disk(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }

@@ -10,6 +10,7 @@
 //!   [`views`]: plugins as the administration routes show them.
 //! - [`release`], [`manifest`]: a version of a plugin, and its author's settings. [`catalog`]: all versions of every
 //!   plugin. [`journal`], [`journal_state`]: the state that is kept across restarts.
+//!   `staged_copy`: a copy that is written before a change; `durable_file`: files that survive a crash.
 //!   [`upload`]: a release that came over HTTP.
 //! - `rehearsal`, `rehearsed`: the slow parts of a change, done before it and without the lock.
 //! - [`deployer`]: admits a release; [`change_error`]: why it rejects one. [`rollback`]: rolls back and retires.
@@ -39,6 +40,7 @@ pub mod change_error;
 pub mod deployer;
 pub mod deployments;
 pub mod durability;
+mod durable_file;
 mod file_deployment;
 pub mod file_fingerprint;
 mod file_order;
@@ -75,6 +77,7 @@ pub mod scan;
 pub mod served_pipeline;
 pub mod serving;
 pub mod shadow;
+mod staged_copy;
 mod stages;
 pub mod start;
 mod step_build;

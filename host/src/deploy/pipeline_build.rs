@@ -20,7 +20,7 @@ use super::release::Release;
 use super::served_pipeline::ServedPipeline;
 use super::shadow::Shadow;
 use super::stages::{Stages, misfit};
-use crate::base::defaults::{DEADLINE, INIT_DEADLINE, MAX_MEMORY, MAX_OUTPUT, REQUEST_DEADLINE};
+use crate::base::defaults::{DEADLINE, INIT_DEADLINE, MAX_MEMORY, MAX_OUTPUT, MAX_REQUEST_MEMORY, REQUEST_DEADLINE};
 use crate::config::{self, Config};
 
 /// The release that serves for each plugin.
@@ -66,7 +66,18 @@ impl PipelineBuild<'_> {
         let deadline = pipeline.deadline.unwrap_or(REQUEST_DEADLINE);
         let name = name.to_owned();
         let fallback = pipeline.fallback.clone();
-        let parts = PipelineParts { name, preprocess, middle, default_chip, fallback, postprocess, deadline };
+        let max_request_memory = pipeline.max_request_memory.map(|size| size.as_u64());
+        let max_request_memory = max_request_memory.or((!pipeline.steps.is_empty()).then_some(MAX_REQUEST_MEMORY));
+        let parts = PipelineParts {
+            name,
+            preprocess,
+            middle,
+            default_chip,
+            fallback,
+            postprocess,
+            deadline,
+            max_request_memory,
+        };
         let stages = Pipeline::new(parts);
         Ok(ServedPipeline {
             pipeline: stages,

@@ -36,6 +36,7 @@ impl Deployer {
             config: self.config.clone(),
             builder,
             journal: None,
+            staging: self.journal.clone(),
             folder: self.folder.clone(),
             unreadable: Unreadable::default(),
             lost_copies: LostCopies::default(),
@@ -72,7 +73,10 @@ impl Deployer {
         let identity = release.artifact.identity.clone();
         serving.catalog().entry(identity.name.to_string()).or_default().compiling = Some(identity.clone());
         // A rejected release is remembered, and the deployment reports it.
-        let _ = self.try_release(serving, &Arc::new(release.clone()), &mut Vec::new()).await;
+        let tried = self.try_release(serving, &Arc::new(release.clone()), &mut Vec::new()).await;
+        if let (Ok(()), Some(journal)) = (tried, self.staging.as_ref().filter(|_| !release.is_kept())) {
+            self.rehearsed.stage(&release.artifact, journal);
+        }
     }
 
     /// Rehearses [`Deployer::load`]. `ahead` has the files that were read before.

@@ -7,15 +7,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use plimsoll_runtime::component::Artifact;
 use plimsoll_runtime::stage::StageCore;
 
 use super::build_error::BuildError;
 use super::file_fingerprint::FileFingerprint;
 use super::folder_look::ComponentFile;
+use super::journal::Journal;
 use super::pipeline_build::Selection;
 use super::pipeline_builder::PipelineBuilder;
 use super::pull::Pulled;
 use super::release::{FileError, Release};
+use super::staged_copy::StagedCopy;
 
 /// What the rehearsal of a change found.
 #[derive(Default)]
@@ -34,6 +37,8 @@ pub(super) struct Rehearsed {
     panic: Option<Box<dyn Any + Send>>,
     /// Whether releases can serve together: they were built, and answered their samples.
     trials: BTreeMap<String, Result<(), BuildError>>,
+    /// Copies of components, by digest.
+    staged: BTreeMap<String, StagedCopy>,
 }
 
 impl Rehearsed {
@@ -78,6 +83,21 @@ impl Rehearsed {
                 release
             }
         }
+    }
+
+    /// Writes a copy of a component, unless there is one.
+    pub(super) fn stage(&mut self, artifact: &Artifact, journal: &Journal) {
+        let digest = &*artifact.identity.digest;
+        if !self.staged.contains_key(digest)
+            && let Some(staged) = journal.stage(artifact)
+        {
+            self.staged.insert(digest.to_owned(), staged);
+        }
+    }
+
+    /// Takes the copy of a component.
+    pub(super) fn take_staged(&mut self, digest: &str) -> Option<StagedCopy> {
+        self.staged.remove(digest)
     }
 
     /// The result of a trial.

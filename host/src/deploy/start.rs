@@ -34,8 +34,9 @@ impl Deployer {
         records: &Records,
     ) -> Result<(Self, Catalog, Served), ConfigError> {
         let at_journal = |error: JournalError| ConfigError::new(&config.path, "", error);
-        let journal = if remembers { Some(Journal::open(&config.data_dir()).map_err(at_journal)?) } else { None };
-        let state = journal.as_ref().map_or_else(|| Ok(JournalState::default()), Journal::read);
+        let journal =
+            if remembers { Some(Arc::new(Journal::open(&config.data_dir()).map_err(at_journal)?)) } else { None };
+        let state = journal.as_ref().map_or_else(|| Ok(JournalState::default()), |journal| journal.read());
         let state = state.map_err(at_journal)?;
         if let Some(journal) = &journal {
             journal.remove_leftovers(&state);
@@ -49,6 +50,7 @@ impl Deployer {
             config: config.clone(),
             builder,
             journal,
+            staging: None,
             folder,
             unreadable: Unreadable::default(),
             lost_copies: LostCopies::default(),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hdrhistogram::Histogram;
 use plimsoll_runtime::cap::PAGE;
 use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::stage::StageReport;
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -55,7 +56,7 @@ impl CanarySignal {
 pub struct CanaryFigures {
     /// Requests that reached the plugin and have ended.
     pub requests: u64,
-    /// Runs of the plugin that ended in a trap, a memory limit or a passed deadline.
+    /// Requests of these in which the plugin ended in a trap, a memory limit or a passed deadline.
     pub failures: u64,
     /// 99th percentile of the plugin's high-water marks in bytes.
     pub p99: u64,
@@ -71,26 +72,22 @@ impl CanarySide {
     }
 
     /// Returns true if `plugin` is the plugin of the canary.
-    pub fn is_of(&self, plugin: &str) -> bool {
+    fn is_of(&self, plugin: &str) -> bool {
         plugin == &*self.plugin
     }
 
-    /// Counts a stage run if it belongs to the canary's plugin, and there was room for an instance. `high_water` is in
-    /// bytes.
-    pub fn record_stage(&self, plugin: &str, outcome: Outcome, high_water: u64) {
-        if !self.is_of(plugin) || outcome == Outcome::NoCapacity {
-            return;
-        }
+    /// Counts a request that has ended, if it reached the plugin and there was room for an instance. A request in which the
+    /// plugin ran several times, for its items or in several steps, counts once: it has failed if one of the runs has, and
+    /// has the highest of their marks. Otherwise one request could decide a canary.
+    pub fn record_request(&self, stages: &[StageReport]) {
+        let is_run = |report: &&StageReport| self.is_of(&report.plugin) && report.outcome != Outcome::NoCapacity;
+        let runs = || stages.iter().filter(is_run);
+        let Some(highest) = runs().map(|report| report.usage.high_water).max() else { return };
         let mut figures = self.lock();
-        figures.marks.saturating_record(high_water.div_ceil(PAGE));
-        if outcome.is_plugin_failure() {
-            figures.failures += 1;
-        }
-    }
-
-    /// Counts a request that reached the plugin.
-    pub fn record_request(&self) {
-        self.lock().requests += 1;
+        figures.requests += 1;
+        figures.marks.saturating_record(highest.div_ceil(PAGE));
+        figures.failures += u64::from(runs().any(|report| report.outcome.is_plugin_failure()));
+        drop(figures);
         if self.is_new {
             self.signal.set();
         }
@@ -103,7 +100,7 @@ impl CanarySide {
         CanaryFigures { requests: figures.requests, failures: figures.failures, p99 }
     }
 
-    /// The runs of the plugin whose high-water mark is larger than `bytes`.
+    /// The requests in which the high-water mark of the plugin is larger than `bytes`.
     pub fn runs_above(&self, bytes: f64) -> u64 {
         // A mark is a whole number of pages. The histogram joins neighbouring marks, so this one is not counted either.
         let pages = (bytes / PAGE as f64).min(MAX_PAGES as f64) as u64;
@@ -113,5 +110,40 @@ impl CanarySide {
 
     fn lock(&self) -> MutexGuard<'_, Figures> {
         self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use plimsoll_runtime::cap::Usage;
+    use plimsoll_runtime::kind::StageKind;
+
+    use super::*;
+
+    fn report(plugin: &str, outcome: Outcome, pages: u64) -> StageReport {
+        StageReport {
+            stage: StageKind::Transform.into(),
+            plugin: plugin.into(),
+            version: "1".into(),
+            digest: "0".into(),
+            outcome,
+            duration: Duration::ZERO,
+            usage: Usage { high_water: pages * PAGE, ..Usage::default() },
+        }
+    }
+
+    #[test]
+    fn a_request_with_many_runs_counts_once() {
+        let side = CanarySide::new(&"p".into(), true, &Arc::default());
+        let failing: Vec<_> = (1..=64).map(|pages| report("p", Outcome::Trap, pages)).collect();
+        side.record_request(&failing);
+        assert_eq!(side.figures(), CanaryFigures { requests: 1, failures: 1, p99: 64 * PAGE });
+        assert_eq!(side.runs_above(0.0), 1);
+        side.record_request(&[report("other", Outcome::Trap, 9), report("p", Outcome::Ok, 1)]);
+        // A request that did not reach the plugin, or found no room for an instance, is no evidence.
+        side.record_request(&[report("other", Outcome::Trap, 9), report("p", Outcome::NoCapacity, 0)]);
+        assert_eq!((side.figures().requests, side.figures().failures), (2, 1));
     }
 }

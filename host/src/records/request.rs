@@ -248,8 +248,7 @@ impl RunObserver for RequestRecord {
     }
 
     fn stage_ended(&mut self, report: StageReport, error: Option<&StageError>) {
-        let is_highest =
-            self.accounting.ended(&self.id, self.running.take(), self.canary_side.as_deref(), &report, error);
+        let is_highest = self.accounting.ended(&self.id, self.running.take(), &report, error);
         if let Some(input) = self.input.as_mut().filter(|_| is_highest) {
             input.add_highest(&report.stage);
         }

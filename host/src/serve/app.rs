@@ -11,6 +11,7 @@ use plimsoll_runtime::scheduling::EXTRA_RUNS;
 use super::access::Access;
 use super::admission::{Admission, Shares};
 use super::connection_limit::ConnectionLimits;
+use super::copies::Copies;
 use super::keys::Keys;
 use super::shadow::Shadows;
 use super::stop::Stopping;
@@ -46,6 +47,8 @@ pub struct App {
     pub(super) connections: ConnectionLimits,
     /// The bound on streams without an end.
     pub(super) streams: Arc<StreamLimit>,
+    /// The copies of `GET /metrics`: as text, and by encoding.
+    pub(super) metrics: [Copies; 3],
     /// The header that identifies the caller.
     pub caller_header: HeaderName,
     /// `[server]` as it was at start.
@@ -109,6 +112,7 @@ impl App {
             admin_listen: config.admin.listen.clone(),
             connections: ConnectionLimits::new(&config.server),
             streams: StreamLimit::new(config.server.max_streams),
+            metrics: Default::default(),
             caller_header: config.memory.caller_header.clone(),
             server: config.server.clone(),
             data_dir: config.data_dir(),

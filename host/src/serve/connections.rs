@@ -29,14 +29,18 @@ use super::handler_panics::HandlerPanics;
 use super::linger::Linger;
 use super::listener::Peer;
 use super::open_connection::Load;
+use super::preface::Preface;
 use super::refusal::RefusalFormat;
 use super::{close_unread, entrance, reply_body};
 
-/// Time limit for a connection to send the head of a request. Without it, a connection whose head is never complete
+/// Time limit for the head of the next request of a connection. Without it, a connection whose head is never complete
 /// would stay open forever. It also closes idle connections. So it is longer than the idle time-outs of clients and
 /// load balancers (60 to 90 s): they close first, and the server does not close a connection while a request is on its
 /// way.
 const HEAD_TIME: Duration = Duration::from_secs(120);
+/// Time limit for the first head of a connection of HTTP/1: a client connects to send a request. A client of HTTP/2 has
+/// [`HEAD_TIME`], because it may connect before it has one.
+const FIRST_HEAD_TIME: Duration = Duration::from_secs(30);
 /// Bytes of the read buffer of an HTTP/1 connection, and so the maximum length of a request head. hyper's default is
 /// six times as large: 20 MB in total with 16 callers that send photos.
 const READ_BUFFER: usize = 64 << 10;
@@ -77,6 +81,8 @@ pub(super) struct Connections {
 struct Requests {
     any: AtomicBool,
     http2: AtomicBool,
+    /// True if the connection begins with the preface of HTTP/2.
+    preface: Arc<AtomicBool>,
     /// True if the client may still be sending what is not read: the last request was answered before its body had
     /// arrived, or no request could be read so far.
     unread: Arc<AtomicBool>,
@@ -156,7 +162,8 @@ impl Connections {
         while self.tasks.try_join_next().is_some() {}
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.reply_timeout));
-        let stream = Linger::new(Box::pin(stream), Arc::clone(&requests.unread));
+        let stream = Preface::new(Box::pin(stream), Arc::clone(&requests.preface));
+        let stream = Linger::new(stream, Arc::clone(&requests.unread));
         slot.open();
         self.tasks.spawn(async move {
             let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -164,7 +171,8 @@ impl Connections {
             let mut is_ending = false;
             // hyper starts its timers only after the HTTP version of the connection is known, so the first request
             // needs a time limit here.
-            let mut first_head = pin!(tokio::time::sleep(HEAD_TIME));
+            let begin = Instant::now();
+            let mut first_head = pin!(tokio::time::sleep_until(begin + FIRST_HEAD_TIME));
             let mut is_timed = true;
             let mut phase = *phases.borrow_and_update();
             let mut goes_away = false;
@@ -189,9 +197,13 @@ impl Connections {
                         goes_away = true;
                     }
                     () = &mut first_head, if is_timed => {
-                        is_timed = false;
-                        if !requests.any.load(Relaxed) {
-                            return;
+                        let end = begin + HEAD_TIME;
+                        is_timed = !requests.any.load(Relaxed);
+                        if is_timed {
+                            if !requests.preface.load(Relaxed) || Instant::now() >= end {
+                                return;
+                            }
+                            first_head.as_mut().reset(end);
                         }
                     }
                     () = slot.connection.must_close(), if !is_ending => {

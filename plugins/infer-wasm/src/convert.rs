@@ -2,7 +2,7 @@
 //! little-endian.
 
 use half::f16;
-use plimsoll_sdk::{Tensor, TensorType, tensor};
+use plimsoll_sdk::{Failure, Tensor, TensorType, tensor};
 use rten::{DataType, Value, ValueType};
 use rten_tensor::{AsView, Layout};
 
@@ -12,12 +12,14 @@ use crate::check::Input;
 /// rten narrows the i64 of ONNX to i32.
 ///
 /// # Errors
-/// If the tensor has another type than the input, or an i64 element does not fit.
-pub fn to_value(input: &Input, tensor: &Tensor) -> Result<Value, String> {
+/// [`Failure::Internal`] if the tensor has another type than the input, [`Failure::InvalidInput`] if one of its numbers does
+/// not fit.
+pub fn to_value(input: &Input, tensor: &Tensor) -> Result<Value, Failure> {
+    let number = |what: String| Failure::InvalidInput(format!("the tensor for the model's input {input} {what}"));
     let given = tensor.ty();
     let shape: Vec<usize> = tensor.dimensions().iter().map(|&size| size as usize).collect();
     let (kind, value) = match given {
-        TensorType::Fp32 => (DataType::Float, value(input, shape, tensor::to_f32(tensor)?)?),
+        TensorType::Fp32 => (DataType::Float, value(input, shape, tensor::to_f32(tensor).map_err(Failure::Internal)?)?),
         TensorType::Fp16 if input.declared == Some("FLOAT16") => {
             let data = tensor.data();
             let elements: Vec<f32> =
@@ -28,9 +30,9 @@ pub fn to_value(input: &Input, tensor: &Tensor) -> Result<Value, String> {
         TensorType::U8 if input.declared == Some("BOOL") => {
             let elements = tensor.data().into_iter().map(|byte| match byte {
                 0 | 1 => Ok(i32::from(byte)),
-                _ => Err(format!("the tensor for the model's input {input} has the value {byte}, which is no boolean")),
+                _ => Err(number(format!("has the value {byte}, which is no boolean; send 0 and 1"))),
             });
-            (DataType::Int32, value(input, shape, elements.collect::<Result<Vec<i32>, String>>()?)?)
+            (DataType::Int32, value(input, shape, elements.collect::<Result<Vec<i32>, Failure>>()?)?)
         }
         TensorType::U8 => (DataType::UInt8, value(input, shape, tensor.data())?),
         TensorType::I32 => {
@@ -39,11 +41,10 @@ pub fn to_value(input: &Input, tensor: &Tensor) -> Result<Value, String> {
             // There is no tensor type of one signed byte, so its elements are passed as 32-bit integers.
             if input.kind == Some(ValueType::Tensor(DataType::Int8)) {
                 let narrow = elements.into_iter().map(|element| {
-                    i8::try_from(element).map_err(|_| {
-                        format!("the tensor for the model's input {input} has a value outside the i8 range")
-                    })
+                    i8::try_from(element)
+                        .map_err(|_| number(format!("has the value {element}; send numbers from -128 to 127")))
                 });
-                (DataType::Int8, value(input, shape, narrow.collect::<Result<Vec<i8>, String>>()?)?)
+                (DataType::Int8, value(input, shape, narrow.collect::<Result<Vec<i8>, Failure>>()?)?)
             } else {
                 (DataType::Int32, value(input, shape, elements)?)
             }
@@ -51,25 +52,33 @@ pub fn to_value(input: &Input, tensor: &Tensor) -> Result<Value, String> {
         TensorType::I64 => {
             let data = tensor.data();
             let elements = data.as_chunks().0.iter().map(|&bytes| {
-                i32::try_from(i64::from_le_bytes(bytes))
-                    .map_err(|_| format!("the tensor for the model's input {input} has a value outside the i32 range"))
+                let element = i64::from_le_bytes(bytes);
+                i32::try_from(element).map_err(|_| {
+                    number(format!(
+                        "has the value {element}, which is too large: the model computes i64 as i32; send smaller \
+                         numbers, or use `infer-native` with the backend `onnxruntime`"
+                    ))
+                })
             });
-            (DataType::Int32, value(input, shape, elements.collect::<Result<Vec<i32>, String>>()?)?)
+            (DataType::Int32, value(input, shape, elements.collect::<Result<Vec<i32>, Failure>>()?)?)
         }
-        other => return Err(format!("the model's input {input} received a tensor {other:?}, which is not supported")),
+        other => {
+            let text = format!("the model's input {input} received a tensor {other:?}, which is not supported");
+            return Err(Failure::Internal(text));
+        }
     };
     if input.kind.is_some_and(|expected| expected != ValueType::Tensor(kind)) {
-        return Err(format!("the model's input {input} received a tensor {given:?}"));
+        return Err(Failure::Internal(format!("the model's input {input} received a tensor {given:?}")));
     }
     Ok(value)
 }
 
-fn value<T>(input: &Input, shape: Vec<usize>, elements: Vec<T>) -> Result<Value, String>
+fn value<T>(input: &Input, shape: Vec<usize>, elements: Vec<T>) -> Result<Value, Failure>
 where
     Value: From<rten_tensor::Tensor<T>>,
 {
     Value::from_shape(shape, elements)
-        .map_err(|error| format!("the tensor for the model's input {input} is malformed: {error}"))
+        .map_err(|error| Failure::Internal(format!("the tensor for the model's input {input} is malformed: {error}")))
 }
 
 /// Converts the value of an output to a tensor. An i8 value becomes i32 because `wasi:nn` has no i8.

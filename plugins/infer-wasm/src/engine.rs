@@ -36,7 +36,9 @@ pub fn load(bytes: Vec<u8>, read: impl Fn(&str) -> Result<Vec<u8>, String>) -> R
     for (name, bytes) in prepared.files.into_iter().zip(contents) {
         options.external_data(&name, bytes);
     }
-    let model = options.prepack_weights(true).load(prepared.bytes).map_err(|error| error.to_string())?;
+    // rten panics if it prepares weights without elements.
+    let prepack = !prepared.has_empty_constants;
+    let model = options.prepack_weights(prepack).load(prepared.bytes).map_err(|error| error.to_string())?;
     if prepared.outputs.len() != model.output_ids().len() {
         return Err(
             "rten did not return an output of the model; use `infer-native` with the backend `onnxruntime`".into()
@@ -55,10 +57,12 @@ pub fn load(bytes: Vec<u8>, read: impl Fn(&str) -> Result<Vec<u8>, String>) -> R
 /// Runs a model.
 ///
 /// # Errors
-/// If the tensors do not fit the model, or rten fails.
+/// If the tensors do not fit the model, or rten cannot compute them.
 pub fn infer(engine: &Engine, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, Failure> {
     let Engine { model, outputs, input_types, needs_moderate_inputs, sizes } = engine;
     let expected = check::inputs(model, input_types);
+    // The tensors that a pipeline makes for a model are the deployment's fault if they do not fit. If a caller sends them,
+    // the host checks them before.
     let tensors = check::match_inputs(&expected, inputs).map_err(Failure::Internal)?;
     if *needs_moderate_inputs {
         for (input, tensor) in &tensors {
@@ -69,16 +73,16 @@ pub fn infer(engine: &Engine, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>
     let values: Vec<(NodeId, ValueOrView)> = tensors
         .into_iter()
         .map(|(input, tensor)| Ok((input.id, convert::to_value(input, tensor)?.into())))
-        .collect::<Result<_, String>>()
-        .map_err(Failure::Internal)?;
+        .collect::<Result<_, Failure>>()?;
     // The target has no threads, so the thread pools of rten and rayon run everything on the calling thread.
-    let results = model.run(values, model.output_ids(), None).map_err(|error| {
-        let text = error.to_string();
-        match plimsoll_onnx::refused(&text) {
-            Some(reason) => Failure::InvalidInput(reason),
-            None => Failure::Internal(format!("running the model failed: {text}")),
-        }
-    })?;
+    // Whether a run fails depends on the inputs only.
+    let results =
+        model.run(values, model.output_ids(), None).map_err(|error| {
+            let text = error.to_string();
+            Failure::InvalidInput(plimsoll_onnx::refused(&text).unwrap_or_else(|| {
+                format!("the model cannot compute these inputs: {text}; send other numbers or sizes")
+            }))
+        })?;
     let named = outputs.iter().zip(results).map(|(name, value)| Ok((name.clone(), convert::from_value(name, value)?)));
     named.collect::<Result<_, String>>().map_err(Failure::Internal)
 }

@@ -3,8 +3,9 @@
 //! turns, because a task returns its permit after each item.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -13,6 +14,8 @@ use super::error::{PipelineError, failed};
 use super::gathered::ItemError;
 use super::in_flight::{Run, resume};
 use super::values::{Value, joined};
+use crate::cap::{RequestBytes, RequestMemory};
+use crate::outcome::Outcome;
 use crate::stage::{Bundle, RunObserver, StageError};
 
 /// Maximum number of items of one request that run at the same time.
@@ -26,10 +29,17 @@ struct Queue {
     items: Mutex<std::iter::Enumerate<std::vec::IntoIter<Bundle>>>,
     /// Items after this one need not run: an item has failed, and with it the request.
     last: AtomicUsize,
+    /// The end of the request.
+    deadline: Instant,
+    /// True once an item was taken after the end. It fails at once, and reports that the time is over; others need not run.
+    is_over: AtomicBool,
 }
 
 impl Queue {
     fn next(&self) -> Option<(usize, Bundle)> {
+        if Instant::now() >= self.deadline && self.is_over.swap(true, Relaxed) {
+            return None;
+        }
         let next = self.items.lock().unwrap_or_else(PoisonError::into_inner).next();
         next.filter(|(item, _)| *item <= self.last.load(Relaxed))
     }
@@ -52,8 +62,13 @@ pub(super) async fn run(
     let total = items.len();
     let plan = &run.graph.plan.regions[region];
     let is_partial = run.graph.steps[plan.maker - 1].items().is_some_and(|items| items.partial);
-    let queue =
-        Arc::new(Queue { items: Mutex::new(items.into_iter().enumerate()), last: AtomicUsize::new(usize::MAX) });
+    let (memory, deadline) = (observer.memory().cloned(), observer.deadline());
+    let queue = Arc::new(Queue {
+        items: Mutex::new(items.into_iter().enumerate()),
+        last: AtomicUsize::new(usize::MAX),
+        deadline,
+        is_over: AtomicBool::new(false),
+    });
     let region = Arc::new(Region { number: region, shared });
     let (results, mut received) = mpsc::unbounded_channel();
     let mut lanes = JoinSet::new();
@@ -79,9 +94,27 @@ pub(super) async fn run(
     let collect = async {
         let mut made: Vec<Option<Made>> = (0..total).map(|_| None).collect();
         let mut is_done = total == 0;
+        // Contexts that wait for the other items are memory of the request.
+        let mut held = Vec::new();
+        let mut expired = None;
         while !is_done {
             tokio::select! {
                 Some((item, result)) = received.recv() => {
+                    let result = match &memory {
+                        Some(memory) => result.and_then(|bundles| {
+                            held.push(hold(run, region.number, memory, &bundles).map_err(|error| of_item(item, error))?);
+                            Ok(bundles)
+                        }),
+                        None => result,
+                    };
+                    let result = match result {
+                        // The time of the request is over: the items that have not begun would not run any more.
+                        Err(error) if error.error.outcome == Outcome::Deadline && Instant::now() >= deadline => {
+                            expired = Some(error);
+                            break;
+                        }
+                        result => result,
+                    };
                     if result.is_err() && !is_partial {
                         queue.last.fetch_min(item, Relaxed);
                     }
@@ -96,17 +129,31 @@ pub(super) async fn run(
         }
         // Those that still run are not needed. They end, and are reported, before the request goes on.
         lanes.shutdown().await;
-        made
+        expired.map_or(Ok(made), Err)
     };
     let made = tokio::select! {
         biased;
         made = collect => made,
-        () = own => Vec::new(),
+        () = own => Ok(Vec::new()),
     };
     if has_lanes {
         observer.joined();
     }
-    exits(run, region.number, made, is_partial)
+    exits(run, region.number, made?, is_partial)
+}
+
+/// Counts the contexts of an item in the limit of the request.
+fn hold(
+    run: &Run,
+    region: usize,
+    memory: &Arc<RequestMemory>,
+    bundles: &[Bundle],
+) -> Result<RequestBytes, PipelineError> {
+    let plan = &run.graph.plan.regions[region];
+    let bytes = bundles.iter().map(|bundle| bundle.context.len() as u64).sum();
+    let last = plan.steps.last().copied().unwrap_or(plan.maker);
+    let stage = run.graph.core(last, &run.chip);
+    memory.hold(bytes).map_err(|limit| failed(stage)(StageError::from_wasmtime(&limit.into())))
 }
 
 /// Runs the steps of a region before the step `until`, item by item. Returns what it takes of each item.

@@ -11,7 +11,7 @@ use super::error::{PipelineError, failed};
 use super::in_flight::{Run, resume};
 use super::items;
 use super::plan::{Inputs, Region, Unit};
-use super::values::{Value, gathered, joined};
+use super::values::{Value, contexts, gathered, joined};
 use crate::stage::{Bundle, RunObserver, StageCore, StageError};
 
 /// The work of a unit with everything that it takes.
@@ -121,13 +121,21 @@ async fn branches(
         let mut is_busy = false;
         while left > 0 {
             while let Some(&unit) = ready.front() {
+                let job = |slots: &mut Slots<'_>| slots.job(plan.units[unit]);
                 if !is_busy {
                     is_busy = true;
-                    let _ = own_jobs.send((unit, slots.job(plan.units[unit])?));
+                    match job(slots) {
+                        Ok(job) => drop(own_jobs.send((unit, job))),
+                        Err(error) => return stopped(&mut tasks, error).await,
+                    }
                 } else {
                     let Ok(permit) = Arc::clone(&run.permits).try_acquire_owned() else { break };
                     let Some(mut observer) = forker.fork() else { break };
-                    let (run, job) = (Arc::clone(run), slots.job(plan.units[unit])?);
+                    let job = match job(slots) {
+                        Ok(job) => job,
+                        Err(error) => return stopped(&mut tasks, error).await,
+                    };
+                    let run = Arc::clone(run);
                     tasks.spawn(async move {
                         let result = run_job(&run, job, &mut *observer).await;
                         drop(permit);
@@ -146,11 +154,7 @@ async fn branches(
             };
             match result {
                 Ok(made) => slots.put(made),
-                Err(error) => {
-                    // The runs of the other branches end, and are reported, before the request does.
-                    tasks.shutdown().await;
-                    return Err(error);
-                }
+                Err(error) => return stopped(&mut tasks, error).await,
             }
             left -= 1;
             for next in (0..missing.len()).filter(|&next| plan.needs[next].contains(&unit)) {
@@ -168,6 +172,12 @@ async fn branches(
         // Ends only after `schedule`, which has the sender of its jobs.
         () = own => Ok(()),
     }
+}
+
+/// Ends the runs of the other branches, so that they are reported before the request ends with this error.
+async fn stopped<T: 'static>(tasks: &mut JoinSet<T>, error: PipelineError) -> Result<(), PipelineError> {
+    tasks.shutdown().await;
+    Err(error)
 }
 
 impl<'a> Slots<'a> {
@@ -219,6 +229,10 @@ impl<'a> Slots<'a> {
         let input = if inputs.gather {
             let region = inputs.sources.iter().find_map(|source| graph.plan.region_of[source.from]);
             let base = region.and_then(|region| self.bases[region].as_ref());
+            // The context of gathered items is made by the host, so it has the limit of the stage that gets it. It is not
+            // made before that.
+            let bytes = contexts(inputs, base, |step| self.values[step].as_ref());
+            stage.check_context(bytes).map_err(failed(stage))?;
             gathered(inputs, &names, base, |step| self.values[step].as_ref())
         } else {
             joined(inputs, &names, |step| match &self.values[step] {
@@ -228,8 +242,8 @@ impl<'a> Slots<'a> {
         };
         let misfit = |text| failed(stage)(StageError::tensor_mismatch(text));
         let input = input.map_err(misfit)?;
-        // The context of gathered items is made by the host, so it has the limit of the stage that gets it.
-        stage.check_context(&input.context).map_err(failed(stage))?;
+        // With lengths, names and messages.
+        stage.check_context(input.context.len()).map_err(failed(stage))?;
         let mut taken: Vec<usize> = inputs.sources.iter().map(|source| source.from).collect();
         taken.sort_unstable();
         taken.dedup();

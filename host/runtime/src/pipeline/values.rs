@@ -1,6 +1,6 @@
 //! What the steps of a request have handed on so far, and how the tensors of several steps become the input of the next.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::gathered::{self, ItemError};
@@ -36,14 +36,13 @@ pub(super) fn joined<'a>(
         None => Arc::from([]),
     };
     let mut tensors = Tensors::new();
-    let mut from: Vec<usize> = Vec::new();
+    let mut known: HashMap<&str, usize> = HashMap::new();
     for source in &inputs.sources {
         for (name, tensor) in selected(source, given(source)?, names)? {
-            if let Some(at) = tensors.iter().position(|(known, _)| known == name) {
-                return Err(twice(name, names(from[at]), names(source.from)));
+            if let Some(first) = known.insert(name, source.from) {
+                return Err(twice(name, names(first), names(source.from)));
             }
             tensors.push((name.clone(), tensor.clone()));
-            from.push(source.from);
         }
     }
     Ok(Bundle { tensors, context })
@@ -102,6 +101,20 @@ pub(super) fn gathered<'a>(
     Ok(Bundle { tensors, context })
 }
 
+/// The bytes of all contexts that [`gathered`] joins.
+pub(super) fn contexts<'a>(
+    inputs: &Inputs,
+    base: Option<&Arc<[u8]>>,
+    of: impl Fn(usize) -> Option<&'a Value>,
+) -> usize {
+    let of_source = |value: &Value| match value {
+        Value::One(_) | Value::Items(_) => 0,
+        Value::Results(results) => results.iter().flatten().map(|bundle| bundle.context.len()).sum(),
+    };
+    let items = inputs.sources.iter().filter_map(|source| of(source.from)).map(of_source).max();
+    base.map_or(0, |base| base.len()) + items.unwrap_or(0)
+}
+
 /// The tensors that a source takes of a step.
 fn selected<'a>(
     source: &Source,
@@ -123,6 +136,9 @@ fn absent(step: &str) -> String {
 }
 
 fn twice(name: &str, first: &str, second: &str) -> String {
+    if first == second {
+        return format!("step `{first}` hands on two tensors `{name}`");
+    }
     format!(
         "the steps `{first}` and `{second}` both hand on a tensor `{name}`; take it from one of them: `from = [\"{first}.{name}\"]`"
     )

@@ -213,7 +213,11 @@ mod tests {
             (errno(rustix::io::Errno::NFILE).into(), Outcome::NoCapacity, "no file descriptors (`ulimit -n`)"),
             (errno(rustix::io::Errno::FBIG).into(), Outcome::NoCapacity, "`ulimit -f`"),
             (errno(rustix::io::Errno::PERM).into(), Outcome::NoCapacity, "Operation not permitted"),
-            (MemoryLimit { limit: 1, wanted: 2, what: "linear memory" }.into(), Outcome::MemoryLimit, "memory limit"),
+            (
+                MemoryLimit { limit: 1, wanted: 2, what: "linear memory", key: "max_memory" }.into(),
+                Outcome::MemoryLimit,
+                "memory limit",
+            ),
             (OutputLimit { given: 2, limit: 1 }.into(), Outcome::OutputLimit, "max_output"),
             (
                 OutOfRange { given: TensorType::U64, expected: TensorType::I64, number: 1 << 63 }.into(),

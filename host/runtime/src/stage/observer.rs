@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::core::StageCore;
 use super::error::StageError;
-use crate::cap::{Meter, Usage};
+use crate::cap::{Meter, RequestMemory, Usage};
 use crate::kind::{StageKind, StageName};
 use crate::outcome::Outcome;
 use crate::scheduling::Priority;
@@ -22,6 +22,11 @@ pub trait RunObserver: Send {
     /// How urgent the runs are.
     fn priority(&self) -> Priority {
         Priority::Normal
+    }
+
+    /// The limit of the memory of the whole request; `None` if only its stages have limits.
+    fn memory(&self) -> Option<&Arc<RequestMemory>> {
+        None
     }
 
     /// The infer stage of a pipeline is about to run on these inputs.

@@ -27,7 +27,13 @@ impl regions::Host for StoreState {
         let wanted = (elements * shown.size()) as u64;
         if wanted > self.limits.max_memory {
             self.meter.record_refusal();
-            return Err(MemoryLimit { limit: self.limits.max_memory, wanted, what: "a part of a tensor" }.into());
+            return Err(MemoryLimit {
+                limit: self.limits.max_memory,
+                wanted,
+                what: "a part of a tensor",
+                key: "max_memory",
+            }
+            .into());
         }
         let part = copy(&given.data, element, &dimensions, &start, &size);
         if shown == given.ty {

@@ -28,6 +28,7 @@ impl StageCore {
         let started = Instant::now();
         let deadline = observer.deadline().min(started + self.limits.deadline);
         let priority = observer.priority();
+        let memory = observer.memory().cloned();
         // Reports on every path. If it is dropped before `finish`, the caller has disconnected.
         let guard = RunGuard::new(observer, self, Arc::clone(&meter), started);
 
@@ -37,6 +38,9 @@ impl StageCore {
             return Err(error);
         }
         let mut store = self.new_store(meter, &request.id, deadline);
+        if let Some(memory) = memory {
+            store.data_mut().count_in(memory);
+        }
         let schedule = Arc::clone(&store.data().schedule);
         schedule.set_priority(priority);
         let call = async {
@@ -74,12 +78,12 @@ impl StageCore {
         Ok(meter.usage())
     }
 
-    /// Checks a context that the host made against `max_output`.
+    /// Checks the bytes of a context that the host makes against `max_output`.
     ///
     /// # Errors
     /// If it is too long.
-    pub(crate) fn check_context(&self, context: &[u8]) -> Result<(), StageError> {
-        self.check_output(context.len()).map_err(|error| StageError::from_wasmtime(&error))
+    pub(crate) fn check_context(&self, bytes: usize) -> Result<(), StageError> {
+        self.check_output(bytes).map_err(|error| StageError::from_wasmtime(&error))
     }
 
     /// Checks the bytes of a reply or context against `max_output`.

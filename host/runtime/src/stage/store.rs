@@ -15,7 +15,7 @@ use super::environment::{Asset, StageEnvironment};
 use super::error::DeadlinePassed;
 use super::guest_output::{GuestIdentity, LogStream};
 use super::limits::{Limits, MAX_RANDOM, MAX_RESOURCES, MAX_RESOURCES_OF_MANY_CALLS};
-use crate::cap::{MemoryCap, Meter};
+use crate::cap::{MemoryCap, Meter, RequestMemory};
 use crate::nn::handles::{ExecutionContext, Graph};
 use crate::nn::{LoadedModel, NnError};
 use crate::scheduling::cpu_permits::TickAction;
@@ -36,6 +36,8 @@ pub struct StoreState {
     pub(crate) last_nn_error: Option<NnError>,
     pub(crate) model: Option<(String, Arc<LoadedModel>)>,
     pub(crate) cap: MemoryCap,
+    /// The limit of the whole request, if it has one.
+    pub(crate) request: Option<Arc<RequestMemory>>,
     pub(crate) schedule: Arc<CpuSchedule>,
     pub(super) config: Arc<WasiConfigVariables>,
     wasi: WasiCtx,
@@ -66,6 +68,7 @@ impl StoreState {
             limits,
             cap: MemoryCap::new(limits.max_memory, Arc::clone(&meter)),
             meter,
+            request: None,
             schedule: Arc::new(CpuSchedule::new(scheduler)),
             tensor_bytes: 0,
             last_nn_error: None,
@@ -74,6 +77,12 @@ impl StoreState {
             wasi: wasi.build(),
             assets: Arc::clone(&environment.assets),
         }
+    }
+
+    /// Counts memory and tensors in the limit of a request, too. Call it before the instance is made.
+    pub(super) fn count_in(&mut self, memory: Arc<RequestMemory>) {
+        self.cap.count_in(&memory);
+        self.request = Some(memory);
     }
 
     /// Bytes of the tensors that the guest made and still holds.

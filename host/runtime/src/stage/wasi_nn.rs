@@ -85,7 +85,13 @@ impl StoreState {
         let wanted = (tensor.data.len() / tensor.ty.size() * shown.size()) as u64;
         if wanted > self.limits.max_memory {
             self.meter.record_refusal();
-            return Err(MemoryLimit { limit: self.limits.max_memory, wanted, what: "the elements of a tensor" }.into());
+            return Err(MemoryLimit {
+                limit: self.limits.max_memory,
+                wanted,
+                what: "the elements of a tensor",
+                key: "max_memory",
+            }
+            .into());
         }
         match tensor.converted(shown) {
             Some(converted) => Ok(converted?.data.to_shared()),
@@ -98,7 +104,17 @@ impl StoreState {
         let wanted = self.tensor_bytes.saturating_add(cost(tensor));
         if wanted > self.limits.max_memory {
             self.meter.record_refusal();
-            return Err(MemoryLimit { limit: self.limits.max_memory, wanted, what: "tensors held by the host" }.into());
+            return Err(MemoryLimit {
+                limit: self.limits.max_memory,
+                wanted,
+                what: "tensors held by the host",
+                key: "max_memory",
+            }
+            .into());
+        }
+        if let Some(request) = &self.request {
+            let held = request.hold(cost(tensor)).inspect_err(|_| self.meter.record_refusal())?;
+            tensor.held = Some(Arc::new(held));
         }
         self.tensor_bytes = wanted;
         tensor.counted = true;

@@ -39,7 +39,13 @@ impl Tensor {
         let is_pair = self.ty == to || self.ty.in_wasi_nn() == to || to.in_wasi_nn() == self.ty;
         let convert = || {
             let data = self.bytes_as(to).map_err(|number| OutOfRange { given: self.ty, expected: to, number })?;
-            Ok(Self { dimensions: self.dimensions.clone(), ty: to, data, counted: self.counted })
+            Ok(Self {
+                dimensions: self.dimensions.clone(),
+                ty: to,
+                data,
+                counted: self.counted,
+                held: self.held.clone(),
+            })
         };
         is_pair.then(convert)
     }

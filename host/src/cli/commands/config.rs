@@ -8,6 +8,7 @@ use crate::cli::error::Error;
 use crate::cli::output::out;
 use crate::cli::source::ConfigSource;
 use crate::config;
+use crate::config::ListenAddress;
 use crate::config::effective::EffectiveSetting;
 
 /// Variables with secrets that are not settings of the file.
@@ -22,6 +23,9 @@ pub(in crate::cli) enum Config {
     Show {
         #[command(flatten)]
         source: ConfigSource,
+        /// As for `plimsoll serve`.
+        #[arg(long, value_name = "ADDR", env = "PLIMSOLL_LISTEN", value_delimiter = ',')]
+        listen: Vec<ListenAddress>,
     },
     /// Print the JSON Schema of `plimsoll.toml`, for editors.
     Schema,
@@ -30,15 +34,15 @@ pub(in crate::cli) enum Config {
 impl Config {
     pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
         match self {
-            Self::Show { source } => show(&source)?,
+            Self::Show { source, listen } => show(&source, listen)?,
             Self::Schema => out!("{:#}", config::Config::schema()),
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn show(source: &ConfigSource) -> Result<(), Error> {
-    let config = source.load()?;
+fn show(source: &ConfigSource, listen: Vec<ListenAddress>) -> Result<(), Error> {
+    let config = source.load_with(listen)?;
     let settings = config.effective(source.file())?;
     out!("# {}", config.path.display());
     let lines: Vec<_> = settings.iter().map(|setting| (line(setting), &setting.source)).collect();

@@ -1,6 +1,5 @@
 //! `plimsoll serve`.
 
-use std::path::absolute;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +11,7 @@ use crate::base::service_manager;
 use crate::cli::error::Error;
 use crate::cli::signals;
 use crate::cli::source::ConfigSource;
-use crate::config::{Config, ConfigError, Listen, ListenAddress, Overrides};
+use crate::config::{Config, ConfigError, Listen, ListenAddress};
 use crate::serve::listener::Reserved;
 use crate::serve::{App, Listener, Listeners, Stop};
 
@@ -77,13 +76,7 @@ impl Serve {
     }
 
     fn config(self) -> Result<Config, Error> {
-        let mut config = self.source.load()?;
-        if !self.listen.is_empty() {
-            let listen = Listen(self.listen).resolved(|path| absolute(path).unwrap_or_else(|_| path.to_owned()));
-            let overrides = config.overrides.clone();
-            config.apply_overrides(Overrides { listen: Some(listen), ..overrides });
-        }
-        Ok(config)
+        Ok(self.source.load_with(self.listen)?)
     }
 }
 

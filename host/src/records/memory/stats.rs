@@ -111,9 +111,16 @@ impl MemoryStats {
             let is_there = is_served(&route.pipeline, &route.chip);
             has_gone |= !is_there;
             for removed in route.retain(|series| is_there && is_known(&route.pipeline, series)) {
+                // A stage and a step may have the same name, so their metrics have the same labels.
+                let is_shared = route
+                    .stages()
+                    .iter()
+                    .any(|other| other.stage.as_str() == removed.stage.as_str() && other.plugin == removed.plugin);
                 for (outcome, known) in removed.series() {
                     self.cells.fetch_sub(known.lock().bounded_cells(), Relaxed);
-                    self.metrics.remove(&route.key(&removed, outcome));
+                    if !is_shared {
+                        self.metrics.remove(&route.key(&removed, outcome));
+                    }
                 }
                 let (stage, plugin) = (&removed.stage, &removed.plugin.name);
                 let others = routes.iter().filter(|other| other.pipeline == route.pipeline);

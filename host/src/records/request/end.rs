@@ -9,7 +9,6 @@ use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::StageReport;
 
 use super::{Accounting, Origin, RequestRecord};
-use crate::records::canary_side::CanarySide;
 use crate::records::recent::RecentRequest;
 use crate::records::recording::{Facts, StageFacts};
 use crate::records::request_summary::merged;
@@ -27,13 +26,8 @@ impl Drop for RequestRecord {
         let duration = now.saturating_duration_since(self.started);
         let Self { id, pipeline, chip, stages, outcome, accounting, canary_side, queue_time, origin, .. } = self;
         let status = self.status.or((*outcome == Outcome::Ok).then_some(200));
-        // A request that never reached the plugin of the canary, or for which there was no instance, gives no evidence
-        // about it, so it is not counted.
-        let has_run = |side: &CanarySide| {
-            stages.iter().any(|stage| side.is_of(&stage.plugin) && stage.outcome != Outcome::NoCapacity)
-        };
-        if let Some(side) = canary_side.as_ref().filter(|side| has_run(side)) {
-            side.record_request();
+        if let Some(side) = canary_side {
+            side.record_request(stages);
         }
         let Accounting { records, route, caller, model } = accounting;
         records.memory.record_request(route, caller, *outcome, (duration, now), stages);

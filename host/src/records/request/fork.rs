@@ -7,7 +7,6 @@ use std::time::Instant;
 use plimsoll_runtime::stage::{RunObserver, StageCore, StageError, StageReport};
 
 use super::{Accounting, Reports, RequestRecord};
-use crate::records::canary_side::CanarySide;
 use crate::records::memory::series::StageSeries;
 
 /// Observes runs at the same time as others of the request.
@@ -15,7 +14,6 @@ pub(super) struct Fork {
     id: String,
     deadline: Instant,
     accounting: Accounting,
-    canary_side: Option<Arc<CanarySide>>,
     running: Option<Arc<StageSeries>>,
     reports: Reports,
 }
@@ -26,7 +24,6 @@ impl RequestRecord {
             id: self.id.clone(),
             deadline: self.deadline,
             accounting: self.accounting.clone(),
-            canary_side: self.canary_side.clone(),
             running: None,
             reports: Arc::clone(self.forked.get_or_insert_default()),
         }
@@ -54,7 +51,6 @@ impl RunObserver for Fork {
             id: self.id.clone(),
             deadline: self.deadline,
             accounting: self.accounting.clone(),
-            canary_side: self.canary_side.clone(),
             running: None,
             reports: Arc::clone(&self.reports),
         }))
@@ -65,8 +61,7 @@ impl RunObserver for Fork {
     }
 
     fn stage_ended(&mut self, report: StageReport, error: Option<&StageError>) {
-        let is_highest =
-            self.accounting.ended(&self.id, self.running.take(), self.canary_side.as_deref(), &report, error);
+        let is_highest = self.accounting.ended(&self.id, self.running.take(), &report, error);
         self.reports.lock().unwrap_or_else(PoisonError::into_inner).push((report, is_highest));
     }
 }
@@ -84,7 +79,6 @@ impl Accounting {
         &self,
         request: &str,
         series: Option<Arc<StageSeries>>,
-        side: Option<&CanarySide>,
         report: &StageReport,
         error: Option<&StageError>,
     ) -> bool {
@@ -98,9 +92,6 @@ impl Accounting {
                 outcome = error.outcome.as_str(),
                 "{}: {}", error.public, error.detail
             );
-        }
-        if let Some(side) = side {
-            side.record_stage(&report.plugin, report.outcome, report.usage.high_water);
         }
         series.is_some_and(|series| {
             series.live.dec();

@@ -17,6 +17,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::encoding::Encoding;
 use super::oip::error::error_reply;
 use super::parameters::NoParameters;
 use super::{
@@ -142,18 +143,33 @@ fn steps_view(graph: &Graph, stage: impl Fn(&StageCore) -> Value) -> Value {
                           content_type = "application/openmetrics-text")))]
 async fn metrics(State(app): State<Arc<App>>, _: NoParameters, headers: HeaderMap) -> Response {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    app.records.background.set_panics("epoch", app.runtime.epoch_thread().panics);
-    app.records.metrics.set_load(&app.load());
-    app.records.memory.update_metrics(Instant::now());
-    let text = app.records.metrics.encode(&process_memory(), app.runtime.pool_usage().as_ref());
-    let encoding = encoding::accepted(&headers);
-    let pack = move || encoding.and_then(|encoding| Some((encoding, encoding.pack(text.as_bytes())?))).ok_or(text);
-    let mut response = match blocking::run(blocking::LARGE, pack).await {
-        Ok((encoding, packed)) => ([(header::CONTENT_ENCODING, encoding.name())], packed).into_response(),
-        Err(text) => text.into_response(),
+    let accepted = encoding::accepted(&headers);
+    let copies = match accepted {
+        None => &app.metrics[0],
+        Some(Encoding::Gzip) => &app.metrics[1],
+        Some(Encoding::Deflate) => &app.metrics[2],
     };
+    let (body, encoding) = match copies.copy(Instant::now()) {
+        Some(copy) => (copy, accepted),
+        None => {
+            app.records.background.set_panics("epoch", app.runtime.epoch_thread().panics);
+            app.records.metrics.set_load(&app.load());
+            app.records.memory.update_metrics(Instant::now());
+            let text = app.records.metrics.encode(&process_memory(), app.runtime.pool_usage().as_ref());
+            let pack = move || accepted.and_then(|encoding| encoding.pack(text.as_bytes())).ok_or(text);
+            match blocking::run(blocking::LARGE, pack).await {
+                Ok(packed) => (copies.keep(packed.into()), accepted),
+                Err(text) if accepted.is_none() => (copies.keep(text.into()), None),
+                Err(text) => (text.into(), None),
+            }
+        }
+    };
+    let mut response = body.into_response();
     let set = response.headers_mut();
     set.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     set.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if let Some(encoding) = encoding {
+        set.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
+    }
     response
 }

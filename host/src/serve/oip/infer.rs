@@ -86,9 +86,9 @@ async fn run_infer(
         Err(failed) => {
             call.record.finish(failed.error.outcome);
             let error = ServeError::from_stage(&failed, call.record.high_water_of(&failed));
-            // Here the tensors are the caller's, so a mismatch is the caller's error.
+            // Here the tensors are the caller's, so a mismatch is the caller's error, also if the plugin found it.
             Err(match failed.error.outcome {
-                Outcome::TensorMismatch => error.with_kind(ErrorKind::TensorMismatch),
+                Outcome::TensorMismatch | Outcome::InvalidInput => error.with_kind(ErrorKind::TensorMismatch),
                 _ => error,
             })
         }

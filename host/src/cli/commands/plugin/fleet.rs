@@ -4,15 +4,15 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use plimsoll_runtime::text::printable;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::requests::{MAX_TEXT, json_of, send_to};
+use super::requests::{json_of, send_to};
 use crate::base::telemetry::print_line;
 use crate::cli::administration::Administrated;
 use crate::cli::error::Error;
+use crate::cli::signals;
 
 /// How long a server that did not answer is asked whether it changed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -151,11 +151,15 @@ pub(super) async fn change_all(members: &[Member], change: &Change) -> Result<Ve
             Err(error) => return Err(take_back(&members[..=at], &replies, change, &error).await),
         }
     }
+    // Nothing is left to be taken back.
+    signals::end_process();
     let mut others = Vec::new();
     for Member { server, .. } in members {
         match PluginState::of(server, &change.plugin).await {
             Ok(now) if now.has(&change.digest) => {}
-            Ok(now) => others.push(format!("{} serves {:.12}", server.name(), now.serving.as_deref().unwrap_or("none"))),
+            Ok(now) => {
+                others.push(format!("{} serves {:.12}", server.name(), now.serving.as_deref().unwrap_or("none")))
+            }
             Err(error) => others.push(format!("{}: {error}", server.name())),
         }
     }
@@ -173,9 +177,11 @@ pub(super) async fn change_all(members: &[Member], change: &Change) -> Result<Ve
 
 /// Waits for SIGINT or SIGTERM. From then on, the next one ends the command at once.
 async fn interruption() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return std::future::pending().await;
     };
+    signals::keep_process();
     let number = tokio::select! {
         _ = interrupt.recv() => 2,
         _ = terminate.recv() => 15,
@@ -244,7 +250,9 @@ async fn restore(member: &Member, change: &Change, is_failed: bool, may_follow: 
     }
     if !now.has(&change.digest) {
         let serving = now.serving.as_deref().unwrap_or("none");
-        return Err(format!("somebody else has changed it meanwhile, so it was left as it is: it serves {serving:.12}"));
+        return Err(format!(
+            "somebody else has changed it meanwhile, so it was left as it is: it serves {serving:.12}"
+        ));
     }
     if now.canary.as_ref() == Some(&change.digest) {
         // Without a version, a rollback ends the canary.
@@ -267,40 +275,4 @@ async fn restore(member: &Member, change: &Change, is_failed: bool, may_follow: 
 
 async fn post(server: &Administrated, path: &str) -> Result<(), String> {
     send_to(server, Method::POST, path, Vec::new()).await.map(drop).map_err(|error| error.to_string())
-}
-
-/// The plugins of which the servers serve different versions, with their digests and servers, a line for each.
-pub(super) fn skew(views: &[(String, Value)]) -> Vec<String> {
-    let serving = |view: &Value, plugin: &str| {
-        let plugins = view["plugins"].as_array().into_iter().flatten();
-        let mut found = plugins.filter(|view| view["name"] == plugin);
-        found.next().and_then(|view| view["digest"].as_str()).unwrap_or("none").to_owned()
-    };
-    let mut plugins: Vec<&str> = views
-        .iter()
-        .flat_map(|(_, view)| view["plugins"].as_array().into_iter().flatten())
-        .filter_map(|plugin| plugin["name"].as_str())
-        .collect();
-    plugins.sort_unstable();
-    plugins.dedup();
-    let mut lines = Vec::new();
-    for plugin in plugins {
-        let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
-        for (server, view) in views {
-            let digest = serving(view, plugin);
-            match groups.iter_mut().find(|(known, _)| *known == digest) {
-                Some((_, servers)) => servers.push(server),
-                None => groups.push((digest, vec![server])),
-            }
-        }
-        if groups.len() > 1 {
-            let of = |(digest, servers): &(String, Vec<&str>)| {
-                let short: String = digest.chars().take(12).collect();
-                format!("{short} on {}", servers.join(", "))
-            };
-            let groups = groups.iter().map(of).collect::<Vec<_>>().join("; ");
-            lines.push(printable(&format!("skew: {plugin}: {groups}"), MAX_TEXT));
-        }
-    }
-    lines
 }

@@ -9,6 +9,7 @@ mod registry;
 mod remote;
 mod requests;
 mod sdk;
+mod skew;
 mod template;
 
 use std::process::ExitCode;

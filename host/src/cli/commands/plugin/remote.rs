@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::fleet::{self, Change};
 use super::requests::{MAX_TEXT, send_to};
+use super::skew::skew;
 use crate::base::telemetry::print_line;
 use crate::cli::administration::Administration;
 use crate::cli::error::Error;
@@ -41,15 +42,15 @@ impl List {
                 out!();
             }
         }
-        let skew = fleet::skew(&views);
-        for line in &skew {
+        let lines = skew(&views);
+        for line in &lines {
             out!("{line}");
         }
         // The servers that answer are shown before those that do not are named.
         if !failures.is_empty() {
             return Err(Error::Failed(failures.join("; ")));
         }
-        if views.len() > 1 && skew.is_empty() {
+        if views.len() > 1 && lines.is_empty() {
             out!("all {} servers serve the same versions", views.len());
         }
         Ok(())
