@@ -20,20 +20,20 @@ export function runs(counts) {
 
 const MAX_PIXELS = 2 ** 26;
 
-// A picture of the segments over the image. `colours` are `[red, green, blue]` in turn.
+// A picture of the segments over the image. `segments` are `[segment, colour]`, `colours` are `[red, green, blue]`.
 export function mask(segments, width, height, colours) {
   const isSize = (side) => Number.isInteger(side) && side > 0;
   if (!isSize(width) || !isSize(height) || width * height > MAX_PIXELS) throw new Error('no size of a picture');
   const canvas = el('canvas', { class: 'mask', width, height, role: 'img', 'aria-label': `The masks of ${segments.length} segments` });
   const context = canvas.getContext('2d');
   const picture = context.createImageData(width, height);
-  segments.forEach(({ rle }, at) => {
+  segments.forEach(([{ rle }, colour]) => {
     let place = 0;
     runs(rle.counts).forEach((length, turn) => {
       for (const end = Math.min(place + Math.max(0, length), width * height); place < end; place += 1) {
         if (turn % 2 === 0) continue;
         const pixel = 4 * ((place % height) * width + Math.floor(place / height));
-        picture.data.set([...colours[at % colours.length], 255], pixel);
+        picture.data.set([...colours[colour], 255], pixel);
       }
     });
   });

@@ -115,7 +115,9 @@ function drawnReport({ name, time, error, conclusion, leaks: found, plugin, roun
 async function chart(name, file, alt) {
   try {
     const body = await (await call('GET', `/v1/leaks/${segment(name)}/${file}`)).arrayBuffer();
-    return el('img', { class: 'chart', src: URL.createObjectURL(new Blob([body], { type: 'image/svg+xml' })), alt });
+    const picture = URL.createObjectURL(new Blob([body], { type: 'image/svg+xml' }));
+    const forget = () => URL.revokeObjectURL(picture);
+    return el('img', { class: 'chart', src: picture, alt, onload: forget, onerror: forget });
   } catch (error) {
     return error.status === 404 ? el('p', { class: 'small' }, `The report has no ${file}.`) : problem(error);
   }

@@ -53,15 +53,22 @@ function boxes(found, { width, height }, picture) {
   const overlay = svg('svg', { class: 'boxes', viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', role: 'img' });
   const list = el('ol', { class: 'found' });
   const line = Math.max(width, height) / 200;
+  const isMask = found.some(({ rle }) => rle !== undefined);
+  let layer;
   const draw = (threshold) => {
-    const kept = found.filter(({ score }) => score === undefined || score >= threshold);
+    // Each keeps its colour in the list, the outlines and the mask.
+    const kept = found.map((item, at) => [item, at % COLOURS.length]).filter(([{ score }]) => score === undefined || score >= threshold);
     overlay.setAttribute('aria-label', `${kept.length} of ${found.length} shown`);
-    overlay.replaceChildren(...kept.flatMap((item, at) => shapes(item, at % COLOURS.length, line)));
-    list.replaceChildren(...kept.map((item, at) => el('li', { class: `colour${at % COLOURS.length}` },
+    overlay.replaceChildren(...kept.flatMap(([item, colour]) => shapes(item, colour, line)));
+    list.replaceChildren(...kept.map(([item, colour]) => el('li', { class: `colour${colour}` },
       el('strong', {}, item.label), item.score !== undefined && ` ${percent(item.score)}`,
       el('small', {}, item.box ? ` ${item.box.map((corner) => Math.round(corner)).join(', ')}` : '',
         item.area === undefined ? '' : ` ${item.area} pixels`))));
     shown.textContent = `${kept.length} of ${found.length}`;
+    if (!isMask) return;
+    const drawn = mask(kept, width, height, COLOURS);
+    layer?.replaceWith(drawn);
+    layer = drawn;
   };
   const shown = el('output', { for: 'threshold' });
   const slider = el('input', { type: 'range', min: 0, max: 1, step: 0.01, value: 0, oninput: () => {
@@ -69,11 +76,10 @@ function boxes(found, { width, height }, picture) {
     draw(Number(slider.value));
   } });
   const value = el('span', {}, '0');
-  const isMask = found.some(({ rle }) => rle !== undefined);
   const hasScores = found.some(({ score }) => score !== undefined);
   draw(0);
   return [
-    el('div', { class: 'canvas' }, image(picture), isMask && mask(found, width, height, COLOURS), overlay),
+    el('div', { class: 'canvas' }, image(picture), layer, overlay),
     hasScores && el('label', { class: 'slider' }, 'Score at least ', value, slider, shown),
     found.length === 0 ? el('p', {}, 'Nothing was found.') : list,
   ];

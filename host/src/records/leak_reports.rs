@@ -20,10 +20,12 @@ const MOST: usize = 100;
 const MAX_FILE: u64 = 32 << 20;
 /// The most bytes of a `report.json` that is listed.
 const MAX_LISTED: u64 = 8 << 20;
-/// The most leaks of a report, and holders, call stacks and functions of a leak, that are listed.
-const MOST_PARTS: usize = 20;
+/// The most leaks of a report that are listed.
+const MOST_LEAKS: usize = 20;
+/// The most holders, call stacks and functions of a call stack that are listed of each.
+const MOST_PARTS: usize = 8;
 /// The most characters of each of their texts.
-const LONGEST: usize = 1000;
+const LONGEST: usize = 400;
 
 /// The part of a `report.json` that is listed. A report of another version may have fewer members.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -131,22 +133,27 @@ fn parsed(bytes: &[u8]) -> Result<ListedReport, String> {
     for text in [&mut report.conclusion, &mut report.plugin.name, &mut report.plugin.version] {
         shorten(text);
     }
-    report.leaks.truncate(MOST_PARTS);
-    report.leaks.shrink_to_fit();
+    cut(&mut report.leaks, MOST_LEAKS);
     for leak in &mut report.leaks {
         [&mut leak.place, &mut leak.measure].into_iter().chain(leak.known.as_mut()).for_each(shorten);
-        leak.allocated_by.truncate(MOST_PARTS);
+        cut(&mut leak.allocated_by, MOST_PARTS);
         for texts in leak.allocated_by.iter_mut().chain([&mut leak.holders]) {
-            texts.truncate(MOST_PARTS);
+            cut(texts, MOST_PARTS);
             texts.iter_mut().for_each(shorten);
         }
     }
     Ok(report)
 }
 
+fn cut<T>(list: &mut Vec<T>, most: usize) {
+    list.truncate(most);
+    list.shrink_to_fit();
+}
+
 fn shorten(text: &mut String) {
     if let Some((end, _)) = text.char_indices().nth(LONGEST) {
         text.truncate(end);
+        text.push('…');
         text.shrink_to_fit();
     }
 }
@@ -169,6 +176,6 @@ mod tests {
         }
         let report = format!(" {{\"leaks\":[{{\"place\":\"{}\"}}],\"calls\":[1]}}", "ä".repeat(2000));
         let report = parsed(report.as_bytes()).expect("a report");
-        assert_eq!((report.leaks[0].place.chars().count(), report.rounds), (LONGEST, 0));
+        assert_eq!((report.leaks[0].place.chars().count(), report.rounds), (LONGEST + 1, 0));
     }
 }

@@ -21,5 +21,8 @@ use crate::serve::problem::Problem;
 pub(super) async fn config(State(app): State<Arc<App>>, _: Administrator, _: NoParameters) -> Response {
     let config = Arc::clone(&app.deployments).change(async |_, deployer| deployer.config().clone()).await;
     let versions = json!({ "plimsoll": env!("CARGO_PKG_VERSION"), "wasmtime": env!("PLIMSOLL_WASMTIME") });
-    Json(json!({ "file": config.path, "toml": config.in_force.masked(), "versions": versions })).into_response()
+    // The bundled demo is no file. A command of a reader has another working folder.
+    let is_file = !config.path.to_string_lossy().starts_with('(');
+    let path = std::path::absolute(&config.path).ok().filter(|_| is_file).unwrap_or_else(|| config.path.clone());
+    Json(json!({ "file": path, "toml": config.in_force.masked(), "versions": versions })).into_response()
 }
