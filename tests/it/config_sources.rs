@@ -163,6 +163,7 @@ fn the_schema_has_the_keys_of_the_documents() {
             // Every backend has its own.
             "[backends.onnxruntime]" => continue,
             "a stage" => vec!["pipelines", "NAME", "preprocess"],
+            "a step" => vec!["pipelines", "NAME", "steps"],
             other => other.trim_matches(['[', ']']).split('.').collect(),
         };
         let part = path.iter().fold(&schema, |part, name| {

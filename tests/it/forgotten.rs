@@ -45,9 +45,9 @@ async fn sizes(site: &Site, server: &Server) -> (Sizes, Bytes) {
     (sizes, [metrics.len(), journal.len()])
 }
 
-/// Requests to both sides of a canary, so that both versions have series.
+/// Requests to both sides of a canary, so that both versions have series. The side of each request is random.
 async fn send_requests(server: &Server) {
-    for _ in 0..4 {
+    for _ in 0..20 {
         assert_eq!(server.infer("p", "", "").await.status, 200);
     }
 }

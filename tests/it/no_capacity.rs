@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use plimsoll_runtime::scheduling::EXTRA_RUNS;
 use plimsoll_runtime::stage::{Request, RunLog};
 use plimsoll_tests::{Server, Site, another_version, guest, guests_config, shared_cache};
 use tokio::task::JoinSet;
@@ -11,8 +12,8 @@ use crate::wrapped::{Wrapped, can_run, site, until};
 /// Fills the instance pool with runs that sleep, until the set is dropped.
 async fn fill_pool(server: &Server) -> JoinSet<()> {
     let mut runs = JoinSet::new();
-    // A request, a deployment, and the shadow runs.
-    let slots = 2 + server.app.server.max_shadow_runs;
+    // A request, a deployment, the shadow runs, and the further runs of requests with steps.
+    let slots = 2 + server.app.server.max_shadow_runs + EXTRA_RUNS;
     for _ in 0..slots {
         let app = Arc::clone(&server.app);
         runs.spawn(async move {

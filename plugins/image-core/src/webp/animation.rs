@@ -19,9 +19,7 @@ pub(super) struct Frame {
 /// [`Rejected::Broken`] if the body has no frame, or a frame is incomplete or not inside of the animation.
 pub(super) fn first_frame(body: &[u8], size: (u32, u32)) -> Result<Frame, Rejected> {
     let mut first = None;
-    let mut number = 0;
-    for data in container::all(body, b"ANMF") {
-        number += 1;
+    for (number, data) in (1..).zip(container::all(body, b"ANMF")) {
         let frame = read(data, size, first.is_none());
         first = first.or(Some(frame.map_err(|error| in_frame(number, error))?));
     }
