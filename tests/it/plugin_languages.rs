@@ -234,7 +234,7 @@ fn new_plugins_in_python_and_javascript_are_built_and_reply() {
     work.assert_fails(
         1,
         &["plugin", "build", "py-preprocess"],
-        &["tool.plimsoll.kind", "preprocess, infer, postprocess"],
+        &["tool.plimsoll.kind", "preprocess, infer, transform, postprocess"],
     );
     work.write("js-preprocess/package.json", "{\"name\": \"x\"");
     work.assert_fails(1, &["plugin", "build", "js-preprocess"], &["package.json is not valid JSON"]);
