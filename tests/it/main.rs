@@ -63,6 +63,7 @@ mod grpc_refusals;
 mod grpc_services;
 mod handles;
 mod honest_clients;
+mod hosts;
 mod http;
 mod http_bodies;
 mod image_cases;

@@ -23,7 +23,9 @@ fn code(kind: ErrorKind) -> Code {
         ErrorKind::NotFound => Code::NotFound,
         ErrorKind::MethodNotAllowed | ErrorKind::UnsupportedTransferCoding => Code::Unimplemented,
         ErrorKind::Unauthorized => Code::Unauthenticated,
-        ErrorKind::Conflict | ErrorKind::PluginRejected | ErrorKind::NotDurable => Code::FailedPrecondition,
+        ErrorKind::Conflict | ErrorKind::PluginRejected | ErrorKind::NotDurable | ErrorKind::MisdirectedRequest => {
+            Code::FailedPrecondition
+        }
         ErrorKind::Overloaded => Code::Unavailable,
         ErrorKind::Internal => Code::Internal,
         ErrorKind::Stage(_, outcome) => stage_code(outcome),
