@@ -159,6 +159,7 @@ mod reproducible;
 mod request_checks;
 mod request_framing;
 mod rollback_build;
+mod rollback_waits;
 mod rolling_restart;
 mod run_sizes;
 mod run_sizes_of_numbers;

@@ -101,6 +101,7 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
     service_manager::stopping("running requests may finish");
     let stopping = Arc::clone(&app.stopping);
     let shadows = Arc::clone(&app.shadows);
+    let deployments = Arc::downgrade(&app.deployments);
     drop(app);
     health.stopping().await;
     if drains {
@@ -135,6 +136,10 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
     watch.abort();
     if let Some(refresh) = refresh {
         refresh.abort();
+    }
+    // A change of the plugin folder or of a canary may not be on disk yet. A failure was logged.
+    if let Some(state) = deployments.upgrade().and_then(|deployments| deployments.latest_state()) {
+        let _ = state.confirmed().await;
     }
     Ok(())
 }
