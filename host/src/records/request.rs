@@ -3,6 +3,7 @@
 
 mod end;
 mod fork;
+mod listed_images;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -15,6 +16,7 @@ use plimsoll_runtime::pipeline::PipelineError;
 use plimsoll_runtime::stage::{Request, RunObserver, StageCore, StageError, StageReport};
 use plimsoll_runtime::tensor::Tensors;
 
+use self::listed_images::ListedImages;
 use super::canary_side::CanarySide;
 use super::memory::callers::Caller;
 use super::memory::series::{Route, StageSeries};
@@ -79,6 +81,8 @@ pub struct RequestRecord {
     running: Option<Arc<StageSeries>>,
     /// The reports of runs at the same time, if there were any.
     forked: Option<Reports>,
+    /// Decides if it is listed among the latest requests, for a further image of a request.
+    listed: Option<Arc<ListedImages>>,
 }
 
 /// The reports of runs at the same time: each with whether its mark is the highest of its series.
@@ -103,6 +107,7 @@ pub struct Siblings {
     origin: Option<Origin>,
     accounting: Accounting,
     canary_side: Option<Arc<CanarySide>>,
+    listed: Arc<ListedImages>,
 }
 
 impl RequestRecord {
@@ -133,6 +138,7 @@ impl RequestRecord {
             queue_time: Duration::ZERO,
             running: None,
             forked: None,
+            listed: None,
         }
     }
 
@@ -181,6 +187,7 @@ impl RequestRecord {
             origin: self.origin,
             accounting: self.accounting.clone(),
             canary_side: self.canary_side.clone(),
+            listed: Arc::default(),
         }
     }
 
@@ -276,6 +283,7 @@ impl Siblings {
             queue_time: Duration::ZERO,
             running: None,
             forked: None,
+            listed: Some(Arc::clone(&self.listed)),
         }
     }
 }
