@@ -41,6 +41,7 @@ mod documents;
 mod documents_features;
 mod documents_keys;
 mod documents_metrics;
+mod documents_paths;
 mod documents_routes;
 mod drain;
 mod drain_http2;
