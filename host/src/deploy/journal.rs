@@ -224,9 +224,9 @@ impl Journal {
         let path = self.component(&artifact.identity.digest);
         self.wanted().kept.insert(artifact.identity.digest.to_string());
         if let Some(staged) = staged.filter(|_| !path.is_file()) {
-            self.has_moved.store(true, SeqCst);
-            // If this fails, the copy is written again.
+            // If this fails, the copy is written again. The state before may be being written now, so the flag comes after.
             let _ = staged.move_to(&path);
+            self.has_moved.store(true, SeqCst);
         }
         self.keep(artifact)
     }
