@@ -8,19 +8,21 @@
 //! until a later write succeeds.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use bytes::Bytes;
+use plimsoll_runtime::component::Artifact;
 use plimsoll_runtime::component::artifact::UNVERSIONED;
-use plimsoll_runtime::component::{Artifact, ArtifactError};
-use plimsoll_runtime::identity::{InvalidVersion, check_version};
+use plimsoll_runtime::identity::{check_version, digest};
 
 use super::durable_file::{DRAFT, write_durably};
-use super::journal_state::{InvalidState, JournalState, VersionRecord};
-use super::manifest::{Manifest, ManifestError};
+use super::folder_lock::FolderLock;
+pub use super::journal_error::JournalError;
+use super::journal_state::{JournalState, VersionRecord};
+use super::manifest::Manifest;
 use super::release::Release;
 use super::staged_copy::StagedCopy;
 use crate::base::files::read_regular;
@@ -29,66 +31,11 @@ use crate::base::files::read_regular;
 #[derive(Debug)]
 pub struct Journal {
     folder: PathBuf,
-    /// Locks the folder while it is open. Empty if the folder cannot be written to.
-    lock: OnceLock<File>,
+    lock: FolderLock,
+    /// The digest of the journal that was read; `None` if there was none.
+    read: OnceLock<Option<String>>,
     /// Why the latest state is not on disk.
     problem: Mutex<Option<String>>,
-}
-
-/// Why a state or a component cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// Another process uses the folder.
-    #[error("the data folder {} is in use by another process; set `data_dir` to a different folder", .0.display())]
-    InUse(PathBuf),
-    /// A file cannot be read.
-    #[error("{} cannot be read: {error}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The error of the file system.
-        error: io::Error,
-    },
-    /// The file is not a journal.
-    #[error(
-        "{} is not a journal that can be used: {error}; restore it from a backup, or remove it to start from the plugin \
-         folder",
-        path.display()
-    )]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: InvalidState,
-    },
-    /// The state cannot be written.
-    #[error("cannot write to the data folder {}: {error}", folder.display())]
-    StateNotWritten {
-        /// The data folder.
-        folder: PathBuf,
-        /// The error of the file system.
-        error: io::Error,
-    },
-    /// The copy of a component cannot be written.
-    #[error("cannot write a copy of the component to the data folder {}: {error}", folder.display())]
-    CopyNotWritten {
-        /// The data folder.
-        folder: PathBuf,
-        /// The error of the file system.
-        error: io::Error,
-    },
-    /// The copy of a component has another digest.
-    #[error("{} was changed: it has a different digest", .0.display())]
-    Changed(PathBuf),
-    /// The bytes of a component that is to be copied cannot be read.
-    #[error(transparent)]
-    Artifact(#[from] ArtifactError),
-    /// The copy of a component has no valid version.
-    #[error(transparent)]
-    Version(#[from] InvalidVersion),
-    /// The manifest of a version is not valid any more.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
 }
 
 const JOURNAL: &str = "plugins.json";
@@ -102,9 +49,10 @@ impl Journal {
     /// # Errors
     /// If another process uses the folder.
     pub fn open(folder: &Path) -> Result<Self, JournalError> {
-        let this = Self { folder: folder.to_owned(), lock: OnceLock::new(), problem: Mutex::default() };
-        match lock(folder) {
-            Ok(lock) => drop(this.lock.set(lock)),
+        let lock = FolderLock::new(folder, COMPONENTS);
+        let this = Self { folder: folder.to_owned(), lock, read: OnceLock::new(), problem: Mutex::default() };
+        match this.lock.take() {
+            Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(JournalError::InUse(folder.to_owned())),
             Err(TryLockError::Error(error)) => {
                 let reason = this.not_written(error).to_string();
@@ -118,27 +66,33 @@ impl Journal {
     /// Reads the state; it is empty at the first start.
     ///
     /// # Errors
-    /// If the file cannot be read, is not a valid journal, or was written by a later version of this program.
+    /// If the file cannot be read, is not a valid journal, or was written by a later version of this program. A file that
+    /// may be there and cannot be looked at is not a missing file.
     pub fn read(&self) -> Result<JournalState, JournalError> {
         let path = self.folder.join(JOURNAL);
-        match read_regular(&path, u64::MAX) {
-            Ok(bytes) => JournalState::parse(&bytes).map_err(|error| JournalError::Invalid { path, error }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(JournalState::default()),
-            // The folder belongs to another user, or is not a folder. A warning was logged when it was opened.
-            Err(error)
-                if self.lock.get().is_none()
-                    && matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory) =>
-            {
-                Ok(JournalState::default())
-            }
-            Err(error) => Err(JournalError::Unreadable { path, error }),
+        let bytes = match self.read_bytes() {
+            Ok(bytes) => bytes,
+            Err(error) => return Err(JournalError::Unreadable { path, error }),
+        };
+        let _ = self.read.set(bytes.as_deref().map(digest));
+        let state = bytes.map_or_else(|| Ok(JournalState::default()), |bytes| JournalState::parse(&bytes));
+        state.map_err(|error| JournalError::Invalid { path, error })
+    }
+
+    /// The content of the journal; `None` if there certainly is none.
+    fn read_bytes(&self) -> io::Result<Option<Vec<u8>>> {
+        match read_regular(&self.folder.join(JOURNAL), u64::MAX) {
+            Ok(bytes) => Ok(Some(bytes)),
+            // A file at the path of the folder: a warning was logged when it was opened.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
     /// Removes what an earlier process left: drafts, and components that the state does not name. They could fill the
     /// disk, and then no state can be written.
     pub fn remove_leftovers(&self, state: &JournalState) {
-        if self.lock.get().is_none() {
+        if !self.lock.is_held() {
             return;
         }
         // The lock shows that no other process is writing.
@@ -191,16 +145,22 @@ impl Journal {
         JournalError::StateNotWritten { folder: self.folder.clone(), error }
     }
 
-    /// Locks the folder if it could not be locked before, for example because it was read-only.
+    /// Locks the folder if it could not be locked before, for example because it was read-only. Returns an error if the
+    /// folder has another journal than the one that was read: it must not be replaced.
     fn lock_again(&self) -> io::Result<()> {
-        if self.lock.get().is_none() {
-            let lock = lock(&self.folder).map_err(|error| match error {
-                TryLockError::Error(error) => error,
-                TryLockError::WouldBlock => io::Error::other("another process uses it"),
-            })?;
-            let _ = self.lock.set(lock);
+        if self.lock.is_held() {
+            return self.lock.check();
         }
-        Ok(())
+        let now = self.read_bytes()?.as_deref().map(digest);
+        if now.is_some() && self.read.get() != Some(&now) {
+            return Err(io::Error::other(
+                "the journal in it is not the one that was read at the start; restart the server to use it",
+            ));
+        }
+        self.lock.take().map_err(|error| match error {
+            TryLockError::Error(error) => error,
+            TryLockError::WouldBlock => io::Error::other("another process uses it"),
+        })
     }
 
     /// Removes the components that a state does not name. A component that cannot be removed only wastes disk space.
@@ -220,7 +180,7 @@ impl Journal {
     /// Writes a copy of a component for [`Journal::keep_staged`]. `None` if it is there, or cannot be written.
     pub(super) fn stage(&self, artifact: &Artifact) -> Option<StagedCopy> {
         let digest = &*artifact.identity.digest;
-        if self.lock.get().is_none() || self.component(digest).is_file() {
+        if !self.lock.is_held() || self.lock.check().is_err() || self.component(digest).is_file() {
             return None;
         }
         StagedCopy::write(&self.folder, digest, &artifact.bytes().ok()?).ok()
@@ -260,17 +220,48 @@ impl Journal {
     /// If the component cannot be read or was changed, or the manifest is invalid.
     pub fn release(&self, name: &str, entry: &VersionRecord) -> Result<Release, JournalError> {
         let path = self.component(&entry.digest);
-        let read = read_regular(&path, u64::MAX);
-        let bytes = read.map_err(|error| JournalError::Unreadable { path: path.clone(), error })?;
-        let artifact = Artifact::new(name, Some(&usable_version(&entry.version)), bytes.into())?;
-        if *artifact.identity.digest != entry.digest {
+        let bytes = match read_regular(&path, u64::MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(JournalError::Missing(path)),
+            Err(error) => return Err(JournalError::UnreadableCopy { path, error }),
+        };
+        let release = Self::release_of(name, entry, bytes.into())?;
+        if *release.artifact.identity.digest != entry.digest {
             return Err(JournalError::Changed(path));
         }
+        Ok(Release { artifact: release.artifact.stored_at(&path), ..release })
+    }
+
+    /// The release of a record whose component has these bytes.
+    ///
+    /// # Errors
+    /// If the manifest is invalid.
+    pub fn release_of(name: &str, entry: &VersionRecord, bytes: Bytes) -> Result<Release, JournalError> {
+        let artifact = Artifact::new(name, Some(&usable_version(&entry.version)), bytes)?;
         let manifest = match entry.manifest.as_str() {
             "" => Manifest::default(),
             text => Manifest::parse(text.to_owned(), &entry.manifest_path)?,
         };
-        Ok(Release { artifact: artifact.stored_at(&path), manifest, source: entry.source(), at: entry.at })
+        Ok(Release { artifact, manifest, source: entry.source(), at: entry.at })
+    }
+
+    /// Removes a copy that is damaged. If that is not possible, it cannot be written again either.
+    pub fn remove_copy(&self, digest: &str) {
+        if self.lock_again().is_ok() {
+            let _ = fs::remove_file(self.component(digest));
+        }
+    }
+
+    /// Checks that the folder of copies is not empty. It may be the folder under a file system that was unmounted.
+    ///
+    /// # Errors
+    /// If it is.
+    pub fn check_copies(&self) -> Result<(), JournalError> {
+        let components = self.folder.join(COMPONENTS);
+        match fs::read_dir(&components).map(|mut files| files.next().is_none()) {
+            Ok(true) => Err(JournalError::NoCopies { components, journal: self.folder.join(JOURNAL) }),
+            _ => Ok(()),
+        }
     }
 
     fn component(&self, digest: &str) -> PathBuf {
@@ -287,14 +278,4 @@ fn usable_version(version: &str) -> String {
     let is_allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '+' | '-');
     let usable: String = version.chars().take(40).map(|letter| if is_allowed(letter) { letter } else { '_' }).collect();
     if usable.is_empty() { UNVERSIONED.to_owned() } else { usable }
-}
-
-fn lock(folder: &Path) -> Result<File, TryLockError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join(COMPONENTS)).map_err(TryLockError::Error)?;
-    let mut options = OpenOptions::new();
-    // Opening a FIFO of this name would block otherwise.
-    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NONBLOCK);
-    let file = options.open(folder.join("lock")).map_err(TryLockError::Error)?;
-    file.try_lock()?;
-    Ok(file)
 }
