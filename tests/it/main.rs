@@ -49,6 +49,7 @@ mod durable;
 mod early_replies;
 mod early_start;
 mod examples;
+mod failed_authentications;
 mod fair_share;
 mod file_names;
 mod file_order;
