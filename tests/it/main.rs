@@ -170,6 +170,7 @@ mod service_manager;
 mod shadow;
 mod shadow_limits;
 mod shared_sessions;
+mod slow_bodies;
 mod slow_disk;
 mod slow_readers;
 mod slow_registry;
