@@ -45,6 +45,7 @@ mod documents_paths;
 mod documents_routes;
 mod drain;
 mod drain_http2;
+mod drain_transports;
 mod durable;
 mod early_replies;
 mod early_start;
