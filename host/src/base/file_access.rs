@@ -11,23 +11,22 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 mod blocked;
+mod no_answer;
+mod progress;
 
-use blocked::{Blocked, NoAnswer, Refusing, Share, check_blocked, lock};
+use blocked::{Blocked, Share, check_blocked, lock};
+use no_answer::{HASTE, NoAnswer};
+use progress::Progress;
 
-use super::path_steps::{self, Step};
+pub use no_answer::PATIENCE;
 
-/// How long a call may make no progress.
-pub const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a call may make no progress after another one of the same scan has not answered. Otherwise a scan would wait for
-/// each of the files of a stalled mount.
-const HASTE: Duration = Duration::from_millis(500);
 /// The time that every access may take. A larger file may take a second more for each [`SLOWEST`] bytes that were read.
 const LEAST_TIME: Duration = Duration::from_secs(60);
 /// The lowest rate in bytes per second at which a large file may be read.
@@ -41,16 +40,6 @@ thread_local! {
     static HAS_STALLED: Cell<Option<bool>> = const { Cell::new(None) };
     /// The progress of the access that this thread makes; `None` on other threads.
     static PROGRESS: RefCell<Option<Arc<Progress>>> = const { RefCell::new(None) };
-}
-
-/// The progress of one access.
-#[derive(Debug, Default)]
-struct Progress {
-    bytes: AtomicU64,
-    /// True if nothing waits for the result any more.
-    is_abandoned: AtomicBool,
-    /// The steps of the path that were found.
-    steps: Mutex<Vec<Step>>,
 }
 
 /// Sets a variable of this thread back when it is dropped, also after a panic.
@@ -165,37 +154,6 @@ fn limited<T: Send + 'static>(
             false => NoAnswer::Silent,
         };
         return Err(reason.into());
-    }
-}
-
-impl Progress {
-    /// Notes the steps of the path. Goes no further where another access with the same steps is blocked, or where other files of
-    /// the file system do not answer.
-    fn follow(&self, path: &Path, refusing: &Refusing) -> Result<(), NoAnswer> {
-        let is_elsewhere = || {
-            let steps = self.steps();
-            refusing.same_path.iter().all(|other| *other.steps() != *steps)
-        };
-        let mut reason = NoAnswer::StillBlocked;
-        let is_open = is_elsewhere()
-            && path_steps::follow(path, |step| {
-                if step.device().is_some_and(|device| refusing.file_systems.contains(&device)) {
-                    reason = NoAnswer::FileSystem;
-                    return false;
-                }
-                self.steps().push(step);
-                is_elsewhere()
-            });
-        if is_open { Ok(()) } else { Err(reason) }
-    }
-
-    /// The file system to which the last step leads.
-    fn device(&self) -> Option<u64> {
-        self.steps().last().and_then(Step::device)
-    }
-
-    fn steps(&self) -> MutexGuard<'_, Vec<Step>> {
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

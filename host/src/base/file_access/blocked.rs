@@ -1,16 +1,14 @@
 //! The calls of the file system that do not return, and which accesses they refuse.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::{HASTE, PATIENCE, Progress};
+use super::no_answer::{MAX_BLOCKED, NoAnswer};
+use super::progress::{Progress, Refusing};
 
-/// Maximum number of threads whose calls do not return, for each [`Share`].
-pub(super) const MAX_BLOCKED: usize = 16;
-/// The same for one path, however often something on it is replaced.
+/// Maximum number of threads whose calls do not return for one path, however often something on it is replaced.
 pub(super) const MAX_OF_ONE_PATH: usize = 4;
 /// The same for one file system, except that of the root: other files of it are refused without waiting for them.
 const MAX_OF_ONE_FILE_SYSTEM: usize = 4;
@@ -27,14 +25,6 @@ pub(super) struct Blocked {
     pub(super) is_silent: bool,
 }
 
-/// The blocked accesses that refuse a new one, if it leads to the same place.
-pub(super) struct Refusing {
-    /// Those to the same path.
-    pub(super) same_path: Vec<Arc<Progress>>,
-    /// The file systems with many of them.
-    pub(super) file_systems: Vec<u64>,
-}
-
 /// Which threads an access may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Share {
@@ -42,40 +32,6 @@ pub(super) enum Share {
     Common,
     /// Those for the configuration, keys and certificates.
     Own,
-}
-
-/// Why a path was not accessed, or why the access took too long.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum NoAnswer {
-    #[error(
-        "the file system has not answered for {} s; check its mount (NFS, FUSE), or what the file is a link to",
-        PATIENCE.as_secs()
-    )]
-    Silent,
-    #[error(
-        "the file system has not answered for {} ms, and other files of this scan did not answer at all; check their mounts \
-         (NFS, FUSE)",
-        HASTE.as_millis()
-    )]
-    SilentInHaste,
-    #[error("it is read too slowly: {bytes} bytes in {seconds} s; check its mount (NFS, FUSE)")]
-    Slow { bytes: u64, seconds: u64 },
-    #[error("an earlier access to it is still blocked in the file system; check its mount (NFS, FUSE)")]
-    StillBlocked,
-    #[error("other files of its file system do not answer; check its mount (NFS, FUSE)")]
-    FileSystem,
-    #[error(
-        "it is not read, because {MAX_BLOCKED} accesses to other files are blocked in the file system, one of them to {}; \
-         check their mounts (NFS, FUSE)",
-        .0.display()
-    )]
-    TooMany(PathBuf),
-}
-
-impl From<NoAnswer> for io::Error {
-    fn from(reason: NoAnswer) -> Self {
-        Self::new(io::ErrorKind::TimedOut, reason)
-    }
 }
 
 /// Finds the blocked accesses that refuse a new one, if it leads to the same place.

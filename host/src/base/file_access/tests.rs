@@ -1,6 +1,7 @@
 use std::sync::mpsc::{Sender, channel};
 
-use super::blocked::{MAX_BLOCKED, MAX_OF_ONE_PATH};
+use super::blocked::MAX_OF_ONE_PATH;
+use super::no_answer::MAX_BLOCKED;
 use super::*;
 
 const SHORT: Duration = Duration::from_millis(50);
