@@ -30,7 +30,8 @@ fn paths(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(move |letter| !is_part(letter)).map(|word| word.trim_end_matches('.'));
     words.filter(|word| {
         let is_file = ENDINGS.iter().any(|end| word.strip_suffix(end).is_some_and(|stem| !stem.ends_with(['/', '.'])));
-        is_file && !word.contains('*') && !word.starts_with("target/")
+        // A path that begins with a slash is a route.
+        is_file && !word.contains('*') && !word.starts_with("target/") && !word.starts_with('/')
     })
 }
 

@@ -59,6 +59,7 @@ mod fleet_waits;
 mod foreign_texts;
 mod forgotten;
 mod form_parts;
+mod gate;
 mod gif_palette;
 mod grpc_calls;
 mod grpc_limits;

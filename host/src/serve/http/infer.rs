@@ -185,7 +185,7 @@ async fn admit(
     let Incoming { client, headers, connection, body } = incoming;
     let caller = app.admission.callers.enter(client.caller(headers, &app.caller_header))?;
     let (body, mut bytes) = body::receive(app, headers, connection, body, record.deadline()).await?;
-    let limits = Limits::for_request(app, None);
+    let limits = Limits::for_request(app, Some(record.deadline()));
     let body = encoding::unpack(headers, body, &limits, &mut bytes).await?;
     let shares = app.shares(pipeline);
     let queued = app.admission.enter_queue(shares)?;
