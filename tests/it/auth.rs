@@ -161,3 +161,44 @@ async fn a_file_of_keys_that_is_not_valid_is_refused_with_its_line() {
     let (code, text) = run(folder.path(), &["key", "new", "two words"]);
     assert!(code == Some(1) && text.contains("letters, digits"), "{text}");
 }
+
+/// The limits of callers count by the names of keys, over HTTP and gRPC: several keys may have one name, and a header names
+/// nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limits_of_callers_count_by_the_name_of_the_key() {
+    let folder = TempDir::new().expect("a folder");
+    let (first, first_line) = new_key(&folder, "acme");
+    let (second, second_line) = new_key(&folder, "acme");
+    let (other, other_line) = new_key(&folder, "other");
+    let (third, third_line) = new_key(&folder, "third");
+    let lines = [first_line, second_line, other_line, third_line].join("\n");
+    std::fs::write(folder.path().join("keys"), lines).expect("written");
+    let file = folder.path().join("keys");
+    let config =
+        format!("[auth]\nkeys_file = {file:?}\n[server]\nmax_caller_rate = 0.01\n{}", guests_config("tester", ""));
+    let server = Server::start(&config).await;
+    assert_eq!(infer(&server, &[("x-api-key", &*first)]).await.status, 200);
+    for headers in [
+        [("x-api-key", &*first), ("x-plimsoll-caller", "somebody-else")],
+        [("x-api-key", &*second), ("x-plimsoll-caller", "")],
+    ] {
+        let reply = infer(&server, &headers).await;
+        assert_eq!((reply.status, reply.code().as_str()), (429, "too_many_requests"), "{}", reply.text);
+        assert!(reply.headers.contains_key("retry-after"), "{}", reply.text);
+    }
+    // Another caller is not limited by that, whatever name its header has.
+    assert_eq!(infer(&server, &[("x-api-key", &*other), ("x-plimsoll-caller", "acme")]).await.status, 200);
+
+    let mut client = GrpcInferenceServiceClient::new(channel(&server.grpc_url).await);
+    let call = |key: &str| {
+        let mut request = Request::new(images("p", &[b"x"], &[]));
+        request.metadata_mut().insert("x-api-key", key.parse().expect("text"));
+        request
+    };
+    client.model_infer(call(&third)).await.expect("the first of this caller");
+    for key in [&third, &second, &other] {
+        let refused = client.model_infer(call(key)).await.expect_err("at its limit");
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+        assert_eq!(crate::grpc_calls::problem(&refused)["code"], "too_many_requests", "{refused:?}");
+    }
+}

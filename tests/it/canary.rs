@@ -150,3 +150,42 @@ async fn a_reload_keeps_a_running_canary_unless_its_rules_change() {
     let back = server.send("POST", "/v1/plugins/stamp/rollback", &[], Vec::new()).await;
     assert_eq!(back.status, 200, "{}", back.text);
 }
+
+/// In the pipelines of which nothing has changed, it continues. The others begin with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_of_another_pipeline_keeps_a_running_canary() {
+    let site = Site::new("canary = { share = \"25%\", requests = 400 }");
+    let text = std::fs::read_to_string(&site.config).expect("text");
+    let pipeline = &text[text.find("[pipelines.p]").expect("a pipeline")..];
+    let named = |name: &str| pipeline.replace("pipelines.p", &format!("pipelines.{name}"));
+    let write = |pipelines: &[String]| {
+        std::fs::write(&site.config, format!("{text}{}", pipelines.concat())).expect("written");
+    };
+    write(&[named("q"), named("r")]);
+    let server = site.serve().await;
+    let put = server.send("PUT", "/v1/plugins/stamp", &[], stamped(1)).await;
+    assert_eq!(put.json()["state"], "canary", "{}", put.text);
+    let mut new = send_requests(&server, 40, "", &stamped_reply(1)).await as u64;
+    let canaries = async || {
+        let view = server.get("/v1/plugins/stamp").await.json();
+        let canaries = view["canary"].as_array().unwrap_or_else(|| panic!("no canary: {view}")).clone();
+        let figures =
+            |it: &serde_json::Value| (it["pipeline"].as_str().map(str::to_owned), it["new"]["requests"].as_u64());
+        canaries.iter().map(figures).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let expected = |figures: &[(&str, u64)]| {
+        figures.iter().map(|(name, requests)| (Some((*name).to_owned()), Some(*requests))).collect()
+    };
+    assert_eq!(canaries().await, expected(&[("p", new), ("q", 0), ("r", 0)]));
+    // One pipeline has other rules, one is new, one is removed.
+    write(&[named("q").replace("requests = 400", "requests = 300"), named("s")]);
+    wait_for_reloads(&server, "served", 1).await;
+    assert_eq!(canaries().await, expected(&[("p", new), ("q", 0), ("s", 0)]));
+    new += send_requests(&server, 40, "", &stamped_reply(1)).await as u64;
+    assert_eq!(canaries().await, expected(&[("p", new), ("q", 0), ("s", 0)]));
+    let mut of_new_pipeline = 0;
+    for _ in 0..40 {
+        of_new_pipeline += u64::from(server.infer("s", "", "").await.text == stamped_reply(1));
+    }
+    assert_eq!(canaries().await, expected(&[("p", new), ("q", 0), ("s", of_new_pipeline)]));
+}

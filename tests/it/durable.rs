@@ -220,7 +220,7 @@ async fn a_read_only_cache_is_read() {
 async fn a_cache_of_another_user_is_explained() {
     const OTHER: u32 = 54_321;
     if !is_root() {
-        eprintln!("SKIPPED: only root can give a folder to another user");
+        plimsoll_tests::skip("only root can give a folder to another user");
         return;
     }
     let (site, cache) = site_with_cache();

@@ -79,7 +79,17 @@ impl Process {
         value.unwrap_or_else(|| panic!("no count in {metrics}")).parse().expect("a number")
     }
 
-    /// Requests, health and a deployment, while the log writes more than its queue holds.
+    /// A request of administration.
+    async fn administrate(&self, site: &Site, method: reqwest::Method, path: &str, body: Vec<u8>) -> serde_json::Value {
+        let request = self.client.request(method, format!("{}{path}", self.url));
+        let request = request.bearer_auth(plimsoll_tests::made_token(site.folder.path())).body(body);
+        let reply = request.send().await.expect("an answer");
+        let (status, text) = (reply.status().as_u16(), reply.text().await.expect("text"));
+        assert_eq!(status, 200, "{path}: {text}");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// Requests, health, deployments and a rollback, while the log writes more than its queue holds.
     async fn works(&self, site: &Site) {
         let query = format!("?do=panic&message={}", "x".repeat(6000));
         for _ in 0..LOUD_REQUESTS / 4 {
@@ -98,6 +108,13 @@ impl Process {
             assert!(Instant::now() < end, "the new version is not deployed");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        // Over HTTP, too: each is applied and answered.
+        let put = self.administrate(site, reqwest::Method::PUT, "/v1/plugins/stamp?version=2", stamped(2)).await;
+        assert_eq!((&put["state"], &put["durable"]), (&"serving".into(), &true.into()), "{put}");
+        assert_eq!(self.infer("p", "").await, (200, stamped_reply(2)));
+        let back = self.administrate(site, reqwest::Method::POST, "/v1/plugins/stamp/rollback", Vec::new()).await;
+        assert_eq!(back["durable"], true, "{back}");
+        assert_eq!(self.infer("p", "").await, (200, stamped_reply(1)));
         let (_, metrics) = self.get("/metrics").await;
         for counter in ["panics_total", "handler_panics_total", "background_task_panics_total{task=\"watcher\"}"] {
             assert!(metrics.contains(&format!("plimsoll_{counter} 0\n")), "{counter} in {metrics}");

@@ -1,5 +1,5 @@
 //! Two hosts with a cable between them, each a network namespace. The cable is cut: no packet says that the connections have
-//! ended. Needs root; required in CI where the kernel permits it.
+//! ended. Needs root, which CI has, and network namespaces, which the kernel may not permit in a container.
 
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ impl Drop for Host {
 /// The server's host, and the host of a client. `None` if this machine cannot have them.
 fn hosts() -> Option<(Host, Host)> {
     if !is_root() {
-        eprintln!("SKIPPED: network namespaces need root");
+        plimsoll_tests::skip("network namespaces need root");
         return None;
     }
     let script = "ip link set lo up && ip link add near type veth peer name far && exec \"$@\"";

@@ -8,7 +8,8 @@ use std::time::Instant;
 use plimsoll_tests::{Site, data, guest, stamped, stamped_reply};
 use tokio::net::TcpListener;
 
-use crate::wrapped::{Wrapped, can_run, in_mounts, is_root, site, until};
+use crate::stalled_files::can_mount_fuse;
+use crate::wrapped::{Wrapped, can_run, in_mounts, site, until};
 
 /// Bytes of an asset. To read it takes half a minute, at a rate that counts as progress.
 const LARGE: usize = 16 << 20;
@@ -16,8 +17,7 @@ const LARGE: usize = 16 << 20;
 /// The words that start a program with the files of `files` in `at`, where they are read slowly until `files` has a file
 /// `fast`. `None` if that is not possible here.
 fn slow_mount(files: &Path, at: &Path) -> Option<Vec<String>> {
-    if !is_root() || !Path::new("/dev/fuse").exists() {
-        eprintln!("SKIPPED: a FUSE mount needs root and /dev/fuse");
+    if !can_mount_fuse() {
         return None;
     }
     let options = "fd=3,rootmode=40000,user_id=0,group_id=0";

@@ -14,19 +14,32 @@ use plimsoll_tests::{Site, guest, stamped, stamped_reply};
 use crate::process::Process;
 use crate::served_folder::{ServedFolder, command, folder};
 use crate::watch::lines;
-use crate::wrapped::{Wrapped, can_run, in_mounts, is_root, site, until};
+use crate::wrapped::{TOKEN, Wrapped, can_run, in_mounts, is_root, site, until};
 
 /// The words that start a program with a FUSE mount whose file system answers nothing; `None` if that is not possible
 /// here. The program itself has the connection open, so that its end also ends the mount.
 pub(crate) fn stalled_mount(at: &Path) -> Option<Vec<String>> {
-    if !is_root() || !Path::new("/dev/fuse").exists() {
-        eprintln!("SKIPPED: a FUSE mount needs root and /dev/fuse");
+    if !can_mount_fuse() {
         return None;
     }
     fs::create_dir(at).expect("made");
     let options = "fd=3,rootmode=40000,user_id=0,group_id=0";
     let wrapper = in_mounts(&format!("exec 3<>/dev/fuse; mount -i -t fuse -o {options} none {}", at.display()));
     can_run(&wrapper).then_some(wrapper)
+}
+
+/// Returns false, and prints why, if there are no FUSE mounts. They need root, which `.ci/run` has, because it installs
+/// packages. Whether there is `/dev/fuse` is decided by the kernel or the container, so it is not required in CI.
+pub(crate) fn can_mount_fuse() -> bool {
+    if !is_root() {
+        plimsoll_tests::skip("a FUSE mount needs root");
+        return false;
+    }
+    let exists = Path::new("/dev/fuse").exists();
+    if !exists {
+        eprintln!("SKIPPED: a FUSE mount needs /dev/fuse, which this machine does not have");
+    }
+    exists
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,6 +89,44 @@ async fn a_mount_that_does_not_answer_delays_nothing_else() {
     }
     assert_eq!(lines(&served, "stalled.wasm", "check its mount"), 1, "{}", served.log());
     assert_eq!(served.send("GET", "/v2/health/ready", Vec::new()).await.0, 200);
+}
+
+/// Plugins on a stalled mount keep no other file from being read: other plugins, the configuration and the keys. They are not
+/// waited for one after the other, which would take 100 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_files_that_do_not_answer_do_not_keep_keys_and_configuration_from_being_read() {
+    let site = site("");
+    let stalled = site.folder.path().join("stalled");
+    let Some(wrapper) = stalled_mount(&stalled) else { return };
+    for number in 0..20 {
+        symlink(stalled.join(format!("{number}.wasm")), site.plugin(&format!("stalled-{number}.wasm")))
+            .expect("linked");
+    }
+    let keys = site.folder.path().join("keys");
+    fs::write(&keys, format!("acme sha256:{}\n", plimsoll_runtime::identity::digest(TOKEN.as_bytes())))
+        .expect("written");
+    let text = text_with(&site, "[admin]\n", "[auth]\nkeys_file = \"keys\"\n[admin]\n");
+    fs::write(&site.config, &text).expect("written");
+    let started = Instant::now();
+    let served = Wrapped::start(&wrapper, &site);
+    assert!(started.elapsed() < Duration::from_secs(70), "{:?}", started.elapsed());
+    // Of one file system only some are tried: the others are refused without waiting for them.
+    served.wait_for_metric("plimsoll_blocked_file_accesses", 4).await;
+    served.wait_for_metric("plimsoll_unreadable_files", 20).await;
+    served.wait_for_failed_scans(3).await;
+    assert_eq!(served.reply().await, stamped_reply(0));
+    fs::write(&site.config, text.replace("[pipelines.p]\n", "[pipelines.p]\ndeadline = \"9s\"\n")).expect("written");
+    until("the new configuration", async || {
+        served.json("GET", "/v1/pipelines", Vec::new()).await.1["pipelines"][0]["deadline_seconds"] == 9.0
+    })
+    .await;
+    // A key that is revoked must not stay valid.
+    fs::write(&keys, "").expect("written");
+    until("the key is revoked", async || served.send("POST", "/v1/pipelines/p/infer", Vec::new()).await.0 == 401).await;
+    assert_eq!(served.metric("plimsoll_blocked_file_accesses").await, 4);
+    // Other files in the same folder are still deployed.
+    site.drop_in("late.wasm", &stamped(7));
+    until("the new file", async || served.states("late").await == ["unused"]).await;
 }
 
 /// The access to the old target stays blocked. The path leads elsewhere now, so it is read.

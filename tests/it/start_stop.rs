@@ -4,12 +4,13 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use plimsoll_tests::{TempDir, guests_config};
 
 use crate::process::{BINARY, PATIENCE, Process, Setup, get_over, run_without_certificates, send_signal, text};
+use crate::wrapped::can_run;
 
 /// A setup whose start does not end by itself: an empty cache, and a plugin whose `init` runs for a long time.
 fn endless_start() -> Setup {
@@ -37,9 +38,7 @@ fn a_signal_in_the_start_ends_the_process_at_once() {
 
 #[test]
 fn a_signal_ends_a_start_also_as_the_first_process_of_a_container() {
-    let works = Command::new("unshare").args(["--pid", "--fork", "true"]).stderr(Stdio::null()).status();
-    if !works.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: `unshare --pid` is not permitted here");
+    if !can_run(&["unshare", "--pid", "--fork"]) {
         return;
     }
     let setup = endless_start();

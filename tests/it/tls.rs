@@ -14,7 +14,7 @@ use crate::served_folder::{ServedFolder, folder, run};
 ///
 /// # Panics
 /// If it is missing and `CI` is set.
-fn have(programs: &[&str]) -> bool {
+pub(crate) fn have(programs: &[&str]) -> bool {
     let is_missing = |program: &&&str| Command::new(program).arg("--version").output().is_err();
     let Some(missing) = programs.iter().find(is_missing) else { return true };
     plimsoll_tests::skip(&format!("{missing} is not installed"));
@@ -56,7 +56,7 @@ fn make_certificate(folder: &Path, authority: &str, name: &str) {
 }
 
 /// A folder with an authority `ca`, and the certificate `server`.
-fn certified(more: &str) -> TempDir {
+pub(crate) fn certified(more: &str) -> TempDir {
     let folder = folder(&format!("[tls]\ncert = \"server.pem\"\nkey = \"server.key\"\n{more}"));
     make_authority(folder.path(), "ca");
     make_certificate(folder.path(), "ca", "server");
@@ -173,7 +173,17 @@ fn client_certificates_are_checked_if_an_authority_is_named() {
     };
     let (success, text) = with(Some("client"));
     assert!(success && text.contains("true"), "{text}");
-    assert!(!with(None).0 && !with(Some("stranger")).0);
+    for (client, reason) in [(None, "missing"), (Some("stranger"), "wrong")] {
+        assert!(!with(client).0, "{client:?}");
+        let (success, metrics) = curl(
+            &folder,
+            &["--cacert", "ca.pem", "--cert", "client.pem", "--key", "client.key", &format!("{}/metrics", served.url)],
+        );
+        let failures = format!("plimsoll_authentication_failures_total{{realm=\"clients\",reason=\"{reason}\"}} 1\n");
+        assert!(success && metrics.contains(&failures), "{metrics}");
+    }
+    let log = served.wait_for("reason=\"wrong\"");
+    assert_eq!(log.matches("realm=\"clients\"").count(), 2, "{log}");
 }
 
 #[test]

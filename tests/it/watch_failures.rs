@@ -45,6 +45,43 @@ async fn a_folder_that_cannot_be_read_changes_nothing_and_is_reported_once() {
     until("the removal", async || served.states("other").await.is_empty()).await;
 }
 
+/// A file system was mounted or unmounted, and there are other files at the path of the folder.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_folder_without_the_files_changes_nothing_until_a_signal_says_that_it_is_the_right_one() {
+    let (site, served) = rolled_back(&["env"]).await;
+    let (folder, away) = (site.folder.path().join("plugins"), site.folder.path().join("away"));
+    let replace = || {
+        fs::rename(&folder, &away).expect("renamed");
+        fs::create_dir(&folder).expect("made");
+        site.drop_in("stamp.wasm", &stamped(7));
+        site.drop_in("new.wasm", &stamped(8));
+    };
+    replace();
+    served.wait_for_metric("plimsoll_unreadable_files", 1).await;
+    served.wait_for_failed_scans(3).await;
+    assert_unchanged(&served).await;
+    assert!(served.states("new").await.is_empty());
+    assert_eq!(lines(&served, &folder.display().to_string(), "it is tried again"), 1, "{}", served.log());
+    fs::remove_dir_all(&folder).expect("removed");
+    fs::rename(&away, &folder).expect("renamed");
+    served.wait_for_metric("plimsoll_unreadable_files", 0).await;
+    served.wait_for_scan(&site, "scan").await;
+    assert_unchanged(&served).await;
+
+    replace();
+    served.wait_for_metric("plimsoll_unreadable_files", 1).await;
+    crate::process::send_signal(served.pid().parse().expect("a number"), "-HUP");
+    until("the other folder", async || served.reply().await == stamped_reply(7)).await;
+    until("the removal", async || served.states("other").await.is_empty()).await;
+    assert_eq!(served.states("new").await, ["unused"]);
+    served.wait_for_metric("plimsoll_unreadable_files", 0).await;
+    // A folder with all files, and others, needs no signal: nothing is missing in it.
+    fs::remove_dir_all(&away).expect("removed");
+    replace();
+    site.drop_in("more.wasm", &stamped(9));
+    until("the other folder", async || served.states("more").await == ["unused"]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lack_of_file_descriptors_changes_no_deployment() {
     if !can_run(&["prlimit", "--nofile=100:1000"]) {

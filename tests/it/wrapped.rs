@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use plimsoll_tests::Site;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_plimsoll-under-test");
-const TOKEN: &str = "a-token-for-the-tests";
+pub(crate) const TOKEN: &str = "a-token-for-the-tests";
 /// How long a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -31,7 +31,8 @@ pub(crate) fn site(deploy: &str) -> Site {
     site
 }
 
-/// Returns true if a program can be started like this. Otherwise prints the reason, and the caller skips its test.
+/// Returns true if a program can be started like this. Otherwise prints the reason, and the caller skips its test. What the
+/// kernel does not permit (namespaces and mounts in a container) cannot be installed, so it is not required in CI.
 ///
 /// # Panics
 /// If the first program is not installed, and `CI` is set.
@@ -39,7 +40,6 @@ pub(crate) fn can_run<W: AsRef<str>>(wrapper: &[W]) -> bool {
     let wrapper: Vec<&str> = wrapper.iter().map(AsRef::as_ref).collect();
     let output = Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").output();
     let can = output.as_ref().is_ok_and(|output| output.status.success());
-    // A program can be installed. What the kernel does not permit on this machine cannot.
     assert!(
         output.is_ok() || std::env::var_os("CI").is_none(),
         "{wrapper:?} is missing, and CI must not skip: {output:?}"

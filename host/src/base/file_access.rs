@@ -5,81 +5,65 @@
 //! a thread that makes no progress. Such a thread stays blocked until its call returns. The number of these threads is
 //! limited, and a path whose call is still blocked is refused, so it takes one thread however often it is tried. If
 //! something on the path was replaced since then (`path_steps`), it may lead to a file system that answers, and is tried
-//! again.
+//! again. The files by which the server is administrated have a share of these threads ([`with_own_share`]), so that plugins
+//! on a stalled mount do not keep it from reading them. Many stalled files are waited for together ([`in_haste`]).
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::path_steps::{self, Step};
+mod blocked;
+mod no_answer;
+mod progress;
 
-/// How long a call may make no progress.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+use blocked::{Blocked, Share, check_blocked, lock};
+use no_answer::{HASTE, NoAnswer};
+use progress::Progress;
+
+pub use no_answer::PATIENCE;
+
 /// The time that every access may take. A larger file may take a second more for each [`SLOWEST`] bytes that were read.
 const LEAST_TIME: Duration = Duration::from_secs(60);
 /// The lowest rate in bytes per second at which a large file may be read.
 const SLOWEST: u64 = 1 << 20;
-/// Maximum number of threads whose calls do not return.
-const MAX_BLOCKED: usize = 16;
-/// The same for one path, however often something on it is replaced.
-const MAX_OF_ONE_PATH: usize = 4;
 /// The stack of a thread that makes calls of the file system. It also reads directories and computes digests.
 const STACK: usize = 512 << 10;
 
-/// The calls that do not return, by the number of the call.
-static BLOCKED: Mutex<BTreeMap<u64, Blocked>> = Mutex::new(BTreeMap::new());
-
-/// A call that does not return.
-struct Blocked {
-    path: PathBuf,
-    progress: Arc<Progress>,
-}
-
 thread_local! {
+    static SHARE: Cell<Share> = const { Cell::new(Share::Common) };
+    /// Whether an access of this scan has not answered; `None` outside of [`in_haste`].
+    static HAS_STALLED: Cell<Option<bool>> = const { Cell::new(None) };
     /// The progress of the access that this thread makes; `None` on other threads.
     static PROGRESS: RefCell<Option<Arc<Progress>>> = const { RefCell::new(None) };
 }
 
-/// The progress of one access.
-#[derive(Debug, Default)]
-struct Progress {
-    bytes: AtomicU64,
-    /// True if nothing waits for the result any more.
-    is_abandoned: AtomicBool,
-    /// The steps of the path that were found.
-    steps: Mutex<Vec<Step>>,
-}
+/// Sets a variable of this thread back when it is dropped, also after a panic.
+struct Restored<T: Copy + 'static>(&'static std::thread::LocalKey<Cell<T>>, T);
 
-/// Why a path was not accessed, or why the access took too long.
-#[derive(Debug, thiserror::Error)]
-enum NoAnswer {
-    #[error(
-        "the file system has not answered for {} s; check its mount (NFS, FUSE), or what the file is a link to",
-        PATIENCE.as_secs()
-    )]
-    Silent,
-    #[error("it is read too slowly: {bytes} bytes in {seconds} s; check its mount (NFS, FUSE)")]
-    Slow { bytes: u64, seconds: u64 },
-    #[error("an earlier access to it is still blocked in the file system; check its mount (NFS, FUSE)")]
-    StillBlocked,
-    #[error(
-        "it is not read, because {MAX_BLOCKED} accesses to other files are blocked in the file system, one of them to {}; \
-         check their mounts (NFS, FUSE)",
-        .0.display()
-    )]
-    TooMany(PathBuf),
-}
-
-impl From<NoAnswer> for io::Error {
-    fn from(reason: NoAnswer) -> Self {
-        Self::new(io::ErrorKind::TimedOut, reason)
+impl<T: Copy> Drop for Restored<T> {
+    fn drop(&mut self) {
+        self.0.set(self.1);
     }
+}
+
+/// Makes the accesses of `work` with threads of their own share: those for the configuration, keys and certificates.
+pub fn with_own_share<T>(work: impl FnOnce() -> T) -> T {
+    let _restored = Restored(&SHARE, SHARE.replace(Share::Own));
+    work()
+}
+
+/// Makes the accesses of `work`, which has many. After one of them has not answered, the others are waited for only shortly.
+pub fn in_haste<T>(work: impl FnOnce() -> T) -> T {
+    if HAS_STALLED.get().is_some() {
+        return work();
+    }
+    let _restored = Restored(&HAS_STALLED, HAS_STALLED.replace(Some(false)));
+    work()
 }
 
 /// The number of calls that do not return now.
@@ -100,7 +84,8 @@ pub fn within_time<T: Send + 'static>(
     if PROGRESS.with_borrow(Option::is_some) {
         return calls();
     }
-    limited(path, PATIENCE, LEAST_TIME, calls)
+    let patience = if HAS_STALLED.get() == Some(true) { HASTE } else { PATIENCE };
+    limited(path, patience, LEAST_TIME, calls)
 }
 
 /// Notes that bytes were read.
@@ -121,7 +106,8 @@ fn limited<T: Send + 'static>(
     least_time: Duration,
     calls: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    let earlier = check_blocked(path)?;
+    let share = SHARE.get();
+    let refusing = check_blocked(path, share)?;
     let call = Call::new();
     let (number, progress) = (call.0, Arc::new(Progress::default()));
     let (sender, receiver) = sync_channel(1);
@@ -129,12 +115,12 @@ fn limited<T: Send + 'static>(
     thread::Builder::new().name("files".to_owned()).stack_size(STACK).spawn(move || {
         // Dropped last, so that `number` is unblocked after the result was sent, and also after a panic.
         let _call = call;
-        let result = match of_thread.leads_elsewhere(&followed, &earlier) {
-            true => {
+        let result = match of_thread.follow(&followed, &refusing) {
+            Ok(()) => {
                 PROGRESS.set(Some(of_thread));
                 calls()
             }
-            false => Err(NoAnswer::StillBlocked.into()),
+            Err(reason) => Err(reason.into()),
         };
         // The channel has room, and is closed if nothing waits any more.
         let _ = sender.send(result);
@@ -159,31 +145,15 @@ fn limited<T: Send + 'static>(
             return result;
         }
         progress.is_abandoned.store(true, Relaxed);
-        blocked.insert(number, Blocked { path: path.to_owned(), progress: Arc::clone(&progress) });
+        let (path, progress, is_silent) = (path.to_owned(), Arc::clone(&progress), bytes == seen);
+        blocked.insert(number, Blocked { share, path, progress, is_silent });
+        HAS_STALLED.set(HAS_STALLED.get().map(|_| true));
         let reason = match bytes != seen {
             true => NoAnswer::Slow { bytes, seconds: elapsed.as_secs() },
+            false if patience == HASTE => NoAnswer::SilentInHaste,
             false => NoAnswer::Silent,
         };
         return Err(reason.into());
-    }
-}
-
-impl Progress {
-    /// Notes the steps of the path. Returns false, and goes no further, where another access with the same steps is blocked.
-    fn leads_elsewhere(&self, path: &Path, blocked: &[Arc<Self>]) -> bool {
-        let is_elsewhere = || {
-            let steps = self.steps();
-            blocked.iter().all(|other| *other.steps() != *steps)
-        };
-        is_elsewhere()
-            && path_steps::follow(path, |step| {
-                self.steps().push(step);
-                is_elsewhere()
-            })
-    }
-
-    fn steps(&self) -> MutexGuard<'_, Vec<Step>> {
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -201,23 +171,6 @@ impl Drop for Call {
     fn drop(&mut self) {
         lock().remove(&self.0);
     }
-}
-
-/// Returns the blocked accesses to the same path.
-fn check_blocked(path: &Path) -> Result<Vec<Arc<Progress>>, NoAnswer> {
-    let blocked = lock();
-    let same: Vec<_> =
-        blocked.values().filter(|other| other.path == path).map(|other| Arc::clone(&other.progress)).collect();
-    let is_full = blocked.len() >= MAX_BLOCKED;
-    match blocked.values().next() {
-        _ if same.len() >= MAX_OF_ONE_PATH || (is_full && !same.is_empty()) => Err(NoAnswer::StillBlocked),
-        Some(other) if is_full => Err(NoAnswer::TooMany(other.path.clone())),
-        _ => Ok(same),
-    }
-}
-
-fn lock() -> MutexGuard<'static, BTreeMap<u64, Blocked>> {
-    BLOCKED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -22,6 +22,13 @@ pub(super) struct Step {
     found: Option<Found>,
 }
 
+impl Step {
+    /// The file system of what was found.
+    pub(super) fn device(&self) -> Option<u64> {
+        self.found.as_ref().map(|found| found.device)
+    }
+}
+
 /// What is found at a step, without following a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Found {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use super::file_access::with_own_share;
 use super::files::{ChangeTime, FileStat, look_at_file};
 
 /// The metadata of a file; `None` if it cannot be read.
@@ -43,6 +44,14 @@ impl WatchedFiles {
     /// The error of `read`.
     pub fn read_if_changed<T, E>(&self, read: impl FnOnce(&[PathBuf]) -> Result<T, E>) -> Option<Result<T, E>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        with_own_share(|| self.read_changed(&mut state, read))
+    }
+
+    fn read_changed<T, E>(
+        &self,
+        state: &mut State,
+        read: impl FnOnce(&[PathBuf]) -> Result<T, E>,
+    ) -> Option<Result<T, E>> {
         let now = look(&self.paths);
         if state.read == now && state.failed.is_none() {
             return None;

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use plimsoll_runtime::identity::Identity;
 
-use super::canary::CanaryVerdict;
+use super::canary::{Canary, CanaryVerdict};
 use super::catalog::{RejectedVersion, VersionFigures};
 use super::deployer::{ChangeError, Deployer, audit, audit_rejection, candidates};
 use super::needed::needed;
@@ -50,38 +50,47 @@ impl Deployer {
         }
     }
 
-    /// Continues the canaries of `before`, with their figures, in the routes that are served now. A canary continues
-    /// only if its rules and both versions of its pipeline are unchanged. Returns the plugins of these canaries.
+    /// Continues the canaries of `before`, with their figures, in the routes that are served now. In a pipeline that was
+    /// added, or whose rules or versions have changed, the canary begins again; in the others it continues. Returns the
+    /// plugins with a canary that continues.
     pub(super) async fn continue_canaries(&mut self, serving: &Serving, before: &Served) -> Vec<String> {
         let mut continued = Vec::new();
         for (name, candidate) in candidates(serving) {
+            let identity = &candidate.artifact.identity;
             let mut selection = self.selection(serving);
             selection.insert(name.clone(), Arc::clone(&candidate));
             let config = self.config.clone();
+            let mut held = Vec::new();
             // A candidate that cannot be built is reported when its canary begins again.
-            let Ok(pipelines) = self.builder.build(&config, &selection, &mut Vec::new()).await else { continue };
+            let Ok(pipelines) = self.try_selection(&config, &selection, Some(&name), &mut held).await else { continue };
             let served = serving.served.load_full();
-            let mut users = needed(&config).remove(name.as_str()).unwrap_or_default();
-            users.retain(|user| config.pipelines[user].canary.is_some());
-            let was_there = |(user, route): (&String, &Route)| {
-                let is_of = route.canary.as_ref().is_some_and(|canary| canary.is_of(&candidate.artifact.identity));
-                is_of.then(|| user.clone())
-            };
-            let is_unchanged = |user: &String| {
+            let unchanged = |user: &String| {
                 let (old, new) = (before.routes.get(user)?, served.routes.get(user)?);
-                let canary = old.canary.as_ref().filter(|canary| canary.is_unchanged_in(&pipelines[user]))?;
-                (old.stable.version == new.stable.version).then(|| (user.clone(), Arc::clone(canary)))
+                let canary =
+                    old.canary.as_ref().filter(|it| it.is_of(identity) && it.is_unchanged_in(&pipelines[user]))?;
+                (old.stable.version == new.stable.version).then_some(canary)
             };
-            let unchanged: BTreeMap<_, _> = users.iter().filter_map(is_unchanged).collect();
-            if unchanged.is_empty() || !before.routes.iter().filter_map(was_there).eq(users.iter().cloned()) {
-                continue;
+            let users = needed(&config).remove(name.as_str()).unwrap_or_default();
+            let mut canaries = BTreeMap::new();
+            let mut is_continued = false;
+            for user in users {
+                let pipeline = &pipelines[&user];
+                let Some(rules) = pipeline.canary.clone() else { continue };
+                let known = unchanged(&user);
+                is_continued |= known.is_some();
+                let canary = match known {
+                    Some(canary) => canary.continued_in(Arc::clone(pipeline)),
+                    None => Canary::new(Arc::clone(pipeline), identity, rules, &serving.canary_signal),
+                };
+                canaries.insert(user, Arc::new(canary));
             }
-            if unchanged.len() < users.len() {
+            // A pipeline has one canary at a time. The one that is in the way is reported when this one begins again.
+            let has_other = |user: &String| served.routes.get(user).is_some_and(|route| route.canary.is_some());
+            if !is_continued || canaries.keys().any(has_other) {
                 continue;
             }
             let route = |(user, route): (&String, &Route)| {
-                let continued = unchanged.get(user).map(|canary| canary.continued_in(Arc::clone(&pipelines[user])));
-                let canary = continued.map(Arc::new).or_else(|| route.canary.clone());
+                let canary = canaries.get(user).cloned().or_else(|| route.canary.clone());
                 (user.clone(), Route { stable: Arc::clone(&route.stable), canary })
             };
             let routes = served.routes.iter().map(route).collect();

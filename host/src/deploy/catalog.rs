@@ -32,6 +32,12 @@ pub struct CatalogEntry {
     pub compiling: Option<Identity>,
     /// The versions that served before, the latest first.
     pub previous: VecDeque<PreviousVersion>,
+    /// Versions that served before, and whose copies could not be read at the start. They stay in the journal.
+    pub unread: Vec<VersionRecord>,
+    /// Why the version that served before the start is lost, if no other version took its place.
+    pub lost: Option<String>,
+    /// Why the reference of the configuration could not be pulled, if it is tried again.
+    pub not_pulled: Option<NotPulled>,
     /// The latest rejected versions, the latest first.
     pub rejected: VecDeque<RejectedVersion>,
     /// Files and references that were handled.
@@ -41,6 +47,15 @@ pub struct CatalogEntry {
     /// A note for the administrator, for example that the plugin's file is missing.
     pub note: Option<String>,
     /// Another number after each change of the version that serves or is on canary. A process uses no number twice.
+    pub revision: u64,
+}
+
+/// A reference that could not be pulled, because its registry could not be asked.
+#[derive(Debug, Clone)]
+pub struct NotPulled {
+    /// The reason, in one sentence.
+    pub reason: String,
+    /// The revision of the plugin when the reference was requested. A later change of the plugin takes precedence.
     pub revision: u64,
 }
 
@@ -115,6 +130,8 @@ impl CatalogEntry {
         let digest = Arc::clone(&release.artifact.identity.digest);
         self.readmit(&digest);
         self.begin_revision();
+        self.unread.retain(|unread| *unread.digest != *digest);
+        self.lost = None;
         if let Some(old) = self.serving.replace(release) {
             self.previous.push_front(PreviousVersion { release: old, stages });
         }
@@ -133,6 +150,8 @@ impl CatalogEntry {
     pub fn begin_revision(&mut self) {
         static LATEST: AtomicU64 = AtomicU64::new(0);
         self.revision = LATEST.fetch_add(1, Relaxed) + 1;
+        // A later change takes precedence.
+        self.not_pulled = None;
     }
 
     /// Remembers that a version was rolled back.
@@ -226,7 +245,8 @@ impl CatalogEntry {
 
     /// Returns true if nothing is left of the plugin.
     pub fn is_empty(&self) -> bool {
-        self.identities().next().is_none() && self.rejected.is_empty() && self.handled.is_empty()
+        let has_version = self.identities().next().is_some() || !self.unread.is_empty();
+        !has_version && self.rejected.is_empty() && self.handled.is_empty()
     }
 
     /// Returns true if there is something to show. A retired plugin has only its handled files.
@@ -252,7 +272,7 @@ impl CatalogEntry {
         PluginRecord {
             serving: serving.map(|release| VersionRecord::of(release)),
             candidate: self.candidate.as_ref().filter(kept).map(|release| VersionRecord::of(release)),
-            previous: previous.map(|release| VersionRecord::of(release)).collect(),
+            previous: previous.map(|release| VersionRecord::of(release)).chain(self.unread.iter().cloned()).collect(),
             handled: handled.map(|(what, handled)| (what.clone(), handled.clone())).collect(),
             withdrawn: self.withdrawn.iter().map(ToString::to_string).collect(),
         }

@@ -15,6 +15,7 @@ use plimsoll_runtime::identity::{check_plugin_name, check_version};
 use super::file_fingerprint::FileFingerprint;
 use super::needed::declared;
 use super::version_order::VersionOrder;
+use crate::base::file_access::in_haste;
 use crate::base::files::{FolderId, folder_id, list_folder};
 use crate::config::Config;
 
@@ -41,6 +42,15 @@ impl ComponentFile {
 /// The folders as they were when component files were last found in them.
 pub type KnownFolders = BTreeMap<PathBuf, FolderId>;
 
+/// The folders of earlier looks.
+#[derive(Debug, Clone, Default)]
+pub struct SeenFolders {
+    /// Their ids; the journal keeps them.
+    pub ids: KnownFolders,
+    /// The component files of the last look of this process.
+    pub files: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+}
+
 /// What one look found.
 #[derive(Debug, Default)]
 pub struct Look {
@@ -56,9 +66,9 @@ impl Look {
     /// Looks for the component files of the folder, and for the files that the configuration names. If the
     /// configuration names the file of a plugin, the folder's files of this plugin are left out. `known` are the files
     /// of earlier looks; `folders` are their folders.
-    pub fn take(config: &Config, known: &BTreeSet<PathBuf>, folders: &mut KnownFolders) -> Self {
+    pub fn take(config: &Config, known: &BTreeSet<PathBuf>, folders: &mut SeenFolders) -> Self {
         let mut look = Self::default();
-        if let Err(error) = look.fill(config, known, folders) {
+        if let Err(error) = in_haste(|| look.fill(config, known, folders)) {
             // Relative paths cannot be resolved, because the working directory is gone.
             look.unseen = known.iter().map(|path| (path.clone(), error.to_string())).collect();
         }
@@ -73,12 +83,26 @@ impl Look {
         !is_unseen(path) && !path.parent().is_some_and(is_unseen) && !self.present.contains(path)
     }
 
+    /// What could not be looked at and may be a file of this plugin, with the reason.
+    pub fn unseen_of(&self, config: &Config, name: &str) -> Option<(&Path, &str)> {
+        let folder = absolute(config.plugin_dir()).ok();
+        let of_config = declared(config, name).and_then(|file| absolute(config.resolve(file)).ok());
+        let is_of_plugin = |path: &Path| match &of_config {
+            Some(file) => path == file,
+            None => {
+                folder.as_deref() == Some(path) || (is_in(path, folder.as_deref()) && plugin_of(path) == Some(name))
+            }
+        };
+        let mut unseen = self.unseen.iter().map(|(path, reason)| (path.as_path(), reason.as_str()));
+        unseen.find(|(path, _)| is_of_plugin(path))
+    }
+
     /// Returns true if a file of this look is in the folder.
     pub fn holds(&self, folder: &Path) -> bool {
         self.files.iter().any(|found| found.path.parent() == Some(folder))
     }
 
-    fn fill(&mut self, config: &Config, known: &BTreeSet<PathBuf>, folders: &mut KnownFolders) -> io::Result<()> {
+    fn fill(&mut self, config: &Config, known: &BTreeSet<PathBuf>, folders: &mut SeenFolders) -> io::Result<()> {
         let folder = absolute(config.plugin_dir())?;
         if let Err(error) = self.list_folder(config, &folder, known, folders) {
             self.unseen.insert(folder, error.to_string());
@@ -90,14 +114,14 @@ impl Look {
             let id = folder_id(folder);
             self.add(name, None, &path);
             if self.files.last().is_some_and(|found| found.path == path) {
-                folders.extend(id.ok().map(|id| (folder.to_owned(), id)));
+                folders.ids.extend(id.ok().map(|id| (folder.to_owned(), id)));
                 continue;
             }
             // A missing file counts as removed only if the folder is still the one in which the file was found, also after
             // the file was looked for.
             let reason = match folder_id(folder) {
-                Ok(id) if folders.get(folder) == Some(&id) => None,
-                Ok(_) => Some(ANOTHER_FOLDER.to_owned()),
+                Ok(id) if folders.ids.get(folder) == Some(&id) => None,
+                Ok(_) => Some("another folder without it is in the place of its folder (was it unmounted?)".to_owned()),
                 Err(error) => Some(format!("its folder: {error}")),
             };
             if let Some(reason) = reason.filter(|_| known.contains(&path)) {
@@ -112,7 +136,7 @@ impl Look {
         config: &Config,
         folder: &Path,
         known: &BTreeSet<PathBuf>,
-        folders: &mut KnownFolders,
+        folders: &mut SeenFolders,
     ) -> io::Result<()> {
         let had_files = known.iter().any(|path| path.parent() == Some(folder));
         let id = match folder_id(folder) {
@@ -120,39 +144,53 @@ impl Look {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !had_files => return Ok(()),
             id => id?,
         };
-        let mut is_empty = true;
+        let mut found = Self::default();
         for path in list_folder(folder)? {
-            let name = path.file_name().unwrap_or_default();
-            if let Some(reason) = mistaken_encoding(name) {
-                self.unseen.insert(path, reason);
-                continue;
-            }
-            let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".wasm")) else { continue };
-            let (name, version) = match stem.split_once('@') {
-                Some((name, version)) => (name, Some(version)),
-                None => (stem, None),
-            };
-            if let Err(error) = check_plugin_name(name) {
-                // Other operating systems leave hidden files next to the files that they copy.
-                if !name.starts_with('.') {
-                    self.unseen.insert(path, error.to_string());
-                }
-            } else if declared(config, name).is_none() {
-                is_empty = false;
-                self.add(name, version, &path);
-            }
+            found.add_file(config, path);
         }
         // It was unmounted or replaced meanwhile: files of the list that are missing by now were not removed.
         if folder_id(folder)? != id {
             return Err(io::Error::other(ANOTHER_FOLDER));
         }
-        if is_empty && had_files && folders.get(folder) != Some(&id) {
-            return Err(io::Error::other(ANOTHER_FOLDER));
+        if folders.ids.get(folder) != Some(&id) {
+            if had_files && found.is_empty() {
+                return Err(io::Error::other(ANOTHER_FOLDER));
+            }
+            let before = folders.files.get(folder).into_iter().flatten();
+            if before.into_iter().any(|path| !found.present.contains(path) && !found.unseen.contains_key(path)) {
+                return Err(io::Error::other(ANOTHER_FOLDER));
+            }
         }
-        if !is_empty {
-            folders.insert(folder.to_owned(), id);
+        folders.files.insert(folder.to_owned(), found.present.clone());
+        if !found.is_empty() {
+            folders.ids.insert(folder.to_owned(), id);
         }
+        self.files.append(&mut found.files);
+        self.unseen.append(&mut found.unseen);
+        self.present.append(&mut found.present);
         Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.unseen.is_empty()
+    }
+
+    /// Adds a file of the plugin folder, if it is a component.
+    fn add_file(&mut self, config: &Config, path: PathBuf) {
+        let name = path.file_name().unwrap_or_default();
+        if let Some(reason) = mistaken_encoding(name) {
+            self.unseen.insert(path, reason);
+            return;
+        }
+        let Some((name, version)) = name.to_str().and_then(split_name) else { return };
+        if let Err(error) = check_plugin_name(name) {
+            // Other operating systems leave hidden files next to the files that they copy.
+            if !name.starts_with('.') {
+                self.unseen.insert(path, error.to_string());
+            }
+        } else if declared(config, name).is_none() {
+            self.add(name, version, &path);
+        }
     }
 
     fn add(&mut self, name: &str, version: Option<&str>, path: &Path) {
@@ -169,6 +207,20 @@ impl Look {
     }
 }
 
+/// The plugin and the version in the name of a component file: `NAME.wasm` or `NAME@VERSION.wasm`.
+fn split_name(file: &str) -> Option<(&str, Option<&str>)> {
+    let stem = file.strip_suffix(".wasm")?;
+    Some(stem.split_once('@').map_or((stem, None), |(name, version)| (name, Some(version))))
+}
+
+fn plugin_of(path: &Path) -> Option<&str> {
+    path.file_name().and_then(OsStr::to_str).and_then(split_name).map(|(name, _)| name)
+}
+
+fn is_in(path: &Path, folder: Option<&Path>) -> bool {
+    folder.is_some() && path.parent() == folder
+}
+
 /// Why a component file is not a plugin, if its name is not UTF-8, as that of a file from an old archive.
 fn mistaken_encoding(name: &OsStr) -> Option<String> {
     let bytes = name.as_bytes();
@@ -180,8 +232,10 @@ fn mistaken_encoding(name: &OsStr) -> Option<String> {
     })
 }
 
-/// The reason for a folder without files that is not the one in which the files were.
-const ANOTHER_FOLDER: &str = "another folder without these files is in its place (was it unmounted?)";
+/// The reason for a folder that is not the one in which the files were, and has none or not all of them. Its versions may be
+/// others, so they do not take the place of those that serve.
+const ANOTHER_FOLDER: &str = "another folder without these files is in its place (was a file system mounted or unmounted?); \
+                              if it is the right one, and not empty, send SIGHUP to the server or restart it";
 
 /// The sort key of a file: a file without a version comes first, then those whose versions have no order.
 fn order(found: &ComponentFile) -> (bool, Option<VersionOrder>, Option<&str>) {

@@ -8,31 +8,29 @@
 //! until a later write succeeds.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use plimsoll_runtime::component::Artifact;
-use plimsoll_runtime::component::artifact::UNVERSIONED;
-use plimsoll_runtime::identity::check_version;
+use plimsoll_runtime::identity::digest;
 
 use super::durable_file::{DRAFT, sync_folder, write_durably};
+use super::folder_lock::FolderLock;
 pub use super::journal_error::JournalError;
-use super::journal_state::{JournalState, VersionRecord};
-use super::manifest::Manifest;
-use super::release::Release;
-use super::staged_copy::StagedCopy;
+use super::journal_state::JournalState;
 use crate::base::files::read_regular;
+
+mod copies;
 
 /// The folder of deployments, locked for this process.
 #[derive(Debug)]
 pub struct Journal {
     folder: PathBuf,
-    /// Locks the folder while it is open. Empty if the folder cannot be written to.
-    lock: OnceLock<File>,
+    lock: FolderLock,
+    /// The digest of the journal that was read; `None` if there was none.
+    read: OnceLock<Option<String>>,
     /// Why the latest state is not on disk.
     problem: Mutex<Option<String>>,
     /// The copies of components that stay, whatever state is being written.
@@ -65,13 +63,14 @@ impl Journal {
     pub fn open(folder: &Path) -> Result<Self, JournalError> {
         let this = Self {
             folder: folder.to_owned(),
-            lock: OnceLock::new(),
+            lock: FolderLock::new(folder, COMPONENTS),
+            read: OnceLock::new(),
             problem: Mutex::default(),
             wanted: Mutex::default(),
             has_moved: AtomicBool::new(false),
         };
-        match lock(folder) {
-            Ok(lock) => drop(this.lock.set(lock)),
+        match this.lock.take() {
+            Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(JournalError::InUse(folder.to_owned())),
             Err(TryLockError::Error(error)) => {
                 let reason = this.not_written(error).to_string();
@@ -85,27 +84,33 @@ impl Journal {
     /// Reads the state; it is empty at the first start.
     ///
     /// # Errors
-    /// If the file cannot be read, is not a valid journal, or was written by a later version of this program.
+    /// If the file cannot be read, is not a valid journal, or was written by a later version of this program. A file that
+    /// may be there and cannot be looked at is not a missing file.
     pub fn read(&self) -> Result<JournalState, JournalError> {
         let path = self.folder.join(JOURNAL);
-        match read_regular(&path, u64::MAX) {
-            Ok(bytes) => JournalState::parse(&bytes).map_err(|error| JournalError::Invalid { path, error }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(JournalState::default()),
-            // The folder belongs to another user, or is not a folder. A warning was logged when it was opened.
-            Err(error)
-                if self.lock.get().is_none()
-                    && matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory) =>
-            {
-                Ok(JournalState::default())
-            }
-            Err(error) => Err(JournalError::Unreadable { path, error }),
+        let bytes = match self.read_bytes() {
+            Ok(bytes) => bytes,
+            Err(error) => return Err(JournalError::Unreadable { path, error }),
+        };
+        let _ = self.read.set(bytes.as_deref().map(digest));
+        let state = bytes.map_or_else(|| Ok(JournalState::default()), |bytes| JournalState::parse(&bytes));
+        state.map_err(|error| JournalError::Invalid { path, error })
+    }
+
+    /// The content of the journal; `None` if there certainly is none.
+    fn read_bytes(&self) -> io::Result<Option<Vec<u8>>> {
+        match read_regular(&self.folder.join(JOURNAL), u64::MAX) {
+            Ok(bytes) => Ok(Some(bytes)),
+            // A file at the path of the folder: a warning was logged when it was opened.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
     /// Removes what an earlier process left: drafts, and components that the state does not name. They could fill the
     /// disk, and then no state can be written.
     pub fn remove_leftovers(&self, state: &JournalState) {
-        if self.lock.get().is_none() {
+        if !self.lock.is_held() {
             return;
         }
         // The lock shows that no other process is writing.
@@ -141,8 +146,8 @@ impl Journal {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces the state, and removes the components that neither it nor the announced state names. A failure is logged once, until a state
-    /// can be written again.
+    /// Replaces the state, and removes the components that neither it nor the announced state names. A failure is logged
+    /// once, until a state can be written again.
     ///
     /// # Errors
     /// If the state cannot be written.
@@ -177,16 +182,22 @@ impl Journal {
         JournalError::StateNotWritten { folder: self.folder.clone(), error }
     }
 
-    /// Locks the folder if it could not be locked before, for example because it was read-only.
+    /// Locks the folder if it could not be locked before, for example because it was read-only. Returns an error if the
+    /// folder has another journal than the one that was read: it must not be replaced.
     fn lock_again(&self) -> io::Result<()> {
-        if self.lock.get().is_none() {
-            let lock = lock(&self.folder).map_err(|error| match error {
-                TryLockError::Error(error) => error,
-                TryLockError::WouldBlock => io::Error::other("another process uses it"),
-            })?;
-            let _ = self.lock.set(lock);
+        if self.lock.is_held() {
+            return self.lock.check();
         }
-        Ok(())
+        let now = self.read_bytes()?.as_deref().map(digest);
+        if now.is_some() && self.read.get() != Some(&now) {
+            return Err(io::Error::other(
+                "the journal in it is not the one that was read at the start; restart the server to use it",
+            ));
+        }
+        self.lock.take().map_err(|error| match error {
+            TryLockError::Error(error) => error,
+            TryLockError::WouldBlock => io::Error::other("another process uses it"),
+        })
     }
 
     /// Removes the components that a state does not name. A component that cannot be removed only wastes disk space.
@@ -207,65 +218,6 @@ impl Journal {
         }
     }
 
-    /// Writes a copy of a component for [`Journal::keep_staged`]. `None` if it is there, or cannot be written.
-    pub(super) fn stage(&self, artifact: &Artifact) -> Option<StagedCopy> {
-        let digest = &*artifact.identity.digest;
-        if self.lock.get().is_none() || self.component(digest).is_file() {
-            return None;
-        }
-        StagedCopy::write(&self.folder, digest, &artifact.bytes().ok()?).ok()
-    }
-
-    /// As [`Journal::keep`], with a copy of this component that was written before.
-    ///
-    /// # Errors
-    /// If the component cannot be read or written.
-    pub(super) fn keep_staged(&self, artifact: Artifact, staged: Option<StagedCopy>) -> Result<Artifact, JournalError> {
-        let path = self.component(&artifact.identity.digest);
-        self.wanted().kept.insert(artifact.identity.digest.to_string());
-        if let Some(staged) = staged.filter(|_| !path.is_file()) {
-            // If this fails, the copy is written again. The state before may be being written now, so the flag comes after.
-            let _ = staged.move_to(&path);
-            self.has_moved.store(true, SeqCst);
-        }
-        self.keep(artifact)
-    }
-
-    /// Stores a copy of a component on disk, and returns the artifact that reads it from there. The copy is removed with
-    /// the next state that does not name it.
-    ///
-    /// # Errors
-    /// If the component cannot be read or written.
-    pub fn keep(&self, artifact: Artifact) -> Result<Artifact, JournalError> {
-        self.wanted().kept.insert(artifact.identity.digest.to_string());
-        let path = self.component(&artifact.identity.digest);
-        if !path.is_file() {
-            let bytes = artifact.bytes()?;
-            let written = self.lock_again().and_then(|()| write_durably(&path, &bytes));
-            written.map_err(|error| JournalError::CopyNotWritten { folder: self.folder.clone(), error })?;
-        }
-        Ok(artifact.stored_at(&path))
-    }
-
-    /// Reads the release of a record.
-    ///
-    /// # Errors
-    /// If the component cannot be read or was changed, or the manifest is invalid.
-    pub fn release(&self, name: &str, entry: &VersionRecord) -> Result<Release, JournalError> {
-        let path = self.component(&entry.digest);
-        let read = read_regular(&path, u64::MAX);
-        let bytes = read.map_err(|error| JournalError::Unreadable { path: path.clone(), error })?;
-        let artifact = Artifact::new(name, Some(&usable_version(&entry.version)), bytes.into())?;
-        if *artifact.identity.digest != entry.digest {
-            return Err(JournalError::Changed(path));
-        }
-        let manifest = match entry.manifest.as_str() {
-            "" => Manifest::default(),
-            text => Manifest::parse(text.to_owned(), &entry.manifest_path)?,
-        };
-        Ok(Release { artifact: artifact.stored_at(&path), manifest, source: entry.source(), at: entry.at })
-    }
-
     fn component(&self, digest: &str) -> PathBuf {
         self.folder.join(COMPONENTS).join(format!("{digest}.{WASM}"))
     }
@@ -276,25 +228,4 @@ fn digests(state: &JournalState) -> BTreeSet<String> {
     let plugins = state.plugins.values();
     let entries = plugins.flat_map(|plugin| plugin.serving.iter().chain(&plugin.candidate).chain(&plugin.previous));
     entries.map(|entry| entry.digest.clone()).collect()
-}
-
-/// The version of a record. An older version of this program accepted any text, so a text that is no longer allowed is
-/// replaced.
-fn usable_version(version: &str) -> String {
-    if check_version(version).is_ok() {
-        return version.to_owned();
-    }
-    let is_allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '+' | '-');
-    let usable: String = version.chars().take(40).map(|letter| if is_allowed(letter) { letter } else { '_' }).collect();
-    if usable.is_empty() { UNVERSIONED.to_owned() } else { usable }
-}
-
-fn lock(folder: &Path) -> Result<File, TryLockError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join(COMPONENTS)).map_err(TryLockError::Error)?;
-    let mut options = OpenOptions::new();
-    // Opening a FIFO of this name would block otherwise.
-    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NONBLOCK);
-    let file = options.open(folder.join("lock")).map_err(TryLockError::Error)?;
-    file.try_lock()?;
-    Ok(file)
 }

@@ -51,8 +51,36 @@ pub enum JournalError {
         /// The error of the file system.
         error: io::Error,
     },
+    /// The copy of a component is there, or may be there, and cannot be read.
+    #[error(
+        "{} cannot be read: {error}; it is the copy of a component that the journal names. Let the user of this process \
+         read it, or restore it from a backup. If it is removed, that version is given up",
+        path.display()
+    )]
+    UnreadableCopy {
+        /// The file.
+        path: PathBuf,
+        /// The error of the file system.
+        error: io::Error,
+    },
+    /// There is no copy of a component.
+    #[error("{} is missing", .0.display())]
+    Missing(PathBuf),
+    /// The folder of copies is empty.
+    #[error(
+        "{} is empty, but the journal names components in it (was a file system unmounted?); mount it, restore it from a \
+         backup, or remove {} to start from the plugin folder",
+        components.display(),
+        journal.display()
+    )]
+    NoCopies {
+        /// The folder of copies.
+        components: PathBuf,
+        /// The journal.
+        journal: PathBuf,
+    },
     /// The copy of a component has another digest.
-    #[error("{} was changed: it has a different digest", .0.display())]
+    #[error("{} was changed or damaged: it has a different digest", .0.display())]
     Changed(PathBuf),
     /// The bytes of a component that is to be copied cannot be read.
     #[error(transparent)]
@@ -63,4 +91,11 @@ pub enum JournalError {
     /// The manifest of a version is not valid any more.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+}
+
+impl JournalError {
+    /// Returns true if the copy of a component may still be complete: it only cannot be read now.
+    pub fn is_unreadable_copy(&self) -> bool {
+        matches!(self, Self::UnreadableCopy { .. })
+    }
 }

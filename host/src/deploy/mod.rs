@@ -10,15 +10,16 @@
 //!   [`views`]: plugins as the administration routes show them.
 //! - [`release`], [`manifest`]: a version of a plugin, and its author's settings. [`catalog`]: all versions of every
 //!   plugin. [`journal`], [`journal_state`]: the state that is kept across restarts.
-//!   `journal_writer`: writes it beside the changes; `journal_error`: why that is not possible.
-//!   `staged_copy`: a copy that is written before a change; `durable_file`: files that survive a crash.
+//!   `journal_writer`: writes it beside the changes; [`journal_error`]: why that is not possible.
+//!   `folder_lock`: only one process uses it. `staged_copy`: a copy that is written before a change; `durable_file`: files
+//!   that survive a crash.
 //!   [`upload`]: a release that came over HTTP.
 //! - `rehearsal`, `rehearsed`: the slow parts of a change, done before it and without the lock.
 //! - [`deployer`]: admits a release; [`change_error`]: why it rejects one. [`rollback`]: rolls back and retires.
 //!   [`canary`], [`canary_decision`], [`canary_progress`]: a new version on a share of the requests. [`model_repository`]: unloads and loads
 //!   pipelines.
-//! - [`start`]: the deployment at start. `reload`: the change to a new configuration. `pull`, `pending_reload`: pulls the
-//!   components that it names, before the change. [`release_selection`]: selects the release that serves if there are several. [`version_order`], [`newest_file`],
+//! - [`start`]: the deployment at start; `restored`: the versions of the journal. `reload`: the change to a new configuration. `pull`, `pending_reload`: pulls the
+//!   components that it names, before the change; `pull_again`: asks registries again that could not be asked. [`release_selection`]: selects the release that serves if there are several. [`version_order`], [`newest_file`],
 //!   `newest_release`: which of several files is the newest.
 //! - [`folder_look`], [`plugin_folder`]: the plugin folder and its changes. [`scan`], [`watch`]: one scan, and when.
 //!   `file_deployment`, `file_order`: what a new file does, and when it may replace the version that serves.
@@ -47,10 +48,11 @@ pub mod file_fingerprint;
 mod file_order;
 pub mod file_store;
 mod file_store_error;
+mod folder_lock;
 pub mod folder_look;
 pub mod forget;
 pub mod journal;
-mod journal_error;
+pub mod journal_error;
 pub mod journal_state;
 pub mod journal_writer;
 pub mod lost_copies;
@@ -67,6 +69,7 @@ pub mod pipeline_builder;
 mod pipeline_chips;
 pub mod plugin_folder;
 mod pull;
+mod pull_again;
 mod read_ahead;
 mod rehearsal;
 mod rehearsed;
@@ -74,6 +77,7 @@ pub mod release;
 pub mod release_selection;
 mod reload;
 mod request_share;
+mod restored;
 pub mod rollback;
 pub mod sample;
 pub mod scan;

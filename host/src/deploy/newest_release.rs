@@ -1,5 +1,6 @@
 //! Finds the file of a plugin that may serve: the newest one whose bytes were not handled before.
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::catalog::{CatalogEntry, RejectedVersion, VersionFigures};
@@ -12,6 +13,16 @@ use super::newest_file::{NoNewest, newest};
 use super::release::{FileError, Release};
 use crate::config::Config;
 
+/// Why the newest file of a plugin is not known.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoFile {
+    #[error(transparent)]
+    NoNewest(#[from] NoNewest),
+    /// Another file, or the bundled plugin, must not take its place.
+    #[error("{} cannot be read: {reason}", path.display())]
+    Unseen { path: PathBuf, reason: String },
+}
+
 /// A file, and the release that it contains.
 type FoundRelease = (ComponentFile, Result<Release, FileError>);
 
@@ -22,14 +33,19 @@ impl Deployer {
     ///
     /// # Errors
     /// If there are several and none is the newest. Then they stay unhandled, and the scan that finds only one of them
-    /// deploys it.
+    /// deploys it. Also if the plugin does not serve, and a file of it may be there that cannot be looked at.
     pub(super) fn newest_file(
         &mut self,
         config: &Config,
         name: &str,
         plugin: &mut CatalogEntry,
-    ) -> Result<Option<FoundRelease>, NoNewest> {
+    ) -> Result<Option<FoundRelease>, NoFile> {
         let look = self.folder.look(config, &plugin.known_files());
+        if plugin.serving.is_none()
+            && let Some((path, reason)) = look.unseen_of(config, name)
+        {
+            return Err(NoFile::Unseen { path: path.to_owned(), reason: reason.to_owned() });
+        }
         let mut fresh = Vec::new();
         for found in look.files.iter().filter(|found| found.name == name) {
             if self.folder.is_changing(&found.path) {
@@ -58,7 +74,8 @@ impl Deployer {
         let is_withdrawn = |release: &Result<Release, FileError>| {
             release.as_ref().is_ok_and(|release| plugin.is_withdrawn(&release.artifact.identity.digest))
         };
-        if fresh.iter().any(|(_, release)| !is_withdrawn(release)) {
+        // In place of a version that is lost, none that was rolled back may serve.
+        if plugin.lost.is_some() || fresh.iter().any(|(_, release)| !is_withdrawn(release)) {
             fresh.retain(|(_, release)| !is_withdrawn(release));
         }
         let files: Vec<_> = fresh.iter().map(|(found, _)| found.clone()).collect();

@@ -10,17 +10,16 @@ use tokio::task::JoinSet;
 use super::pull::{Pulled, Wanted, pull_all};
 use crate::config::Config;
 
-/// A configuration that is served when its components are pulled. Dropping it ends the pulls.
+/// Components that are being pulled. Dropping it ends the pulls.
 #[derive(Debug)]
-pub(super) struct PendingReload {
-    config: Config,
+pub(super) struct PendingPulls {
     /// Empty if there is nothing to pull.
     pulls: JoinSet<Pulled>,
 }
 
-impl PendingReload {
+impl PendingPulls {
     /// Starts to pull. Sends to `wake` when everything was pulled.
-    pub(super) fn begin(runtime: &Handle, config: Config, wanted: Vec<Wanted>, wake: &mpsc::Sender<()>) -> Self {
+    pub(super) fn begin(runtime: &Handle, config: &Config, wanted: Vec<Wanted>, wake: &mpsc::Sender<()>) -> Self {
         let mut pulls = JoinSet::new();
         if !wanted.is_empty() {
             let (config, wake) = (config.clone(), wake.clone());
@@ -32,6 +31,41 @@ impl PendingReload {
             };
             pulls.spawn_on(pulling, runtime);
         }
+        Self { pulls }
+    }
+
+    /// Returns what was pulled.
+    ///
+    /// # Errors
+    /// Itself, if it still pulls.
+    pub(super) fn finish(mut self) -> Result<Pulled, Box<Self>> {
+        if self.pulls.is_empty() {
+            return Ok(Pulled::default());
+        }
+        match self.pulls.try_join_next() {
+            None => Err(Box::new(self)),
+            Some(Ok(pulled)) => Ok(pulled),
+            Some(Err(error)) => match error.try_into_panic() {
+                // The watcher counts it and starts again.
+                Ok(panic) => resume_unwind(panic),
+                // The process ends.
+                Err(_) => Err(Box::new(self)),
+            },
+        }
+    }
+}
+
+/// A configuration that is served when its components are pulled.
+#[derive(Debug)]
+pub(super) struct PendingReload {
+    config: Config,
+    pulls: PendingPulls,
+}
+
+impl PendingReload {
+    /// Starts to pull, as [`PendingPulls::begin`].
+    pub(super) fn begin(runtime: &Handle, config: Config, wanted: Vec<Wanted>, wake: &mpsc::Sender<()>) -> Self {
+        let pulls = PendingPulls::begin(runtime, &config, wanted, wake);
         Self { config, pulls }
     }
 
@@ -39,19 +73,11 @@ impl PendingReload {
     ///
     /// # Errors
     /// Itself, if it still pulls.
-    pub(super) fn finish(mut self) -> Result<(Config, Pulled), Box<Self>> {
-        if self.pulls.is_empty() {
-            return Ok((self.config, Pulled::default()));
-        }
-        match self.pulls.try_join_next() {
-            None => Err(Box::new(self)),
-            Some(Ok(pulled)) => Ok((self.config, pulled)),
-            Some(Err(error)) => match error.try_into_panic() {
-                // The watcher counts it and starts again.
-                Ok(panic) => resume_unwind(panic),
-                // The process ends.
-                Err(_) => Err(Box::new(self)),
-            },
+    pub(super) fn finish(self) -> Result<(Config, Pulled), Box<Self>> {
+        let Self { config, pulls } = self;
+        match pulls.finish() {
+            Ok(pulled) => Ok((config, pulled)),
+            Err(pulls) => Err(Box::new(Self { config, pulls: *pulls })),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use plimsoll_runtime::component::artifact::is_truncated;
 
 use super::file_fingerprint::FileFingerprint;
-use super::folder_look::{ComponentFile, KnownFolders, Look};
+use super::folder_look::{ComponentFile, KnownFolders, Look, SeenFolders};
 use crate::base::file_access::within_time;
 use crate::base::files::open_regular;
 use crate::config::Config;
@@ -37,7 +37,7 @@ pub struct PluginFolder {
     unsettled: HashMap<PathBuf, UnsettledFile>,
     /// Files that have changed for so long that nothing waits for them any more.
     changing: BTreeSet<PathBuf>,
-    folders: KnownFolders,
+    folders: SeenFolders,
 }
 
 /// A file that is being written, or has just been.
@@ -55,12 +55,17 @@ struct UnsettledFile {
 impl PluginFolder {
     /// Continues with the folders that the journal remembers.
     pub fn with_folders(folders: KnownFolders) -> Self {
-        Self { folders, ..Self::default() }
+        Self { folders: SeenFolders { ids: folders, ..SeenFolders::default() }, ..Self::default() }
     }
 
     /// The folders in which files were found, for the journal.
     pub fn folders(&self) -> &KnownFolders {
-        &self.folders
+        &self.folders.ids
+    }
+
+    /// Makes the next look use a folder that has taken the place of another one, unless it is empty.
+    pub fn accept_other_folders(&mut self) {
+        self.folders.files.clear();
     }
 
     /// Marks a file as handled in the state in which it was found.
@@ -115,7 +120,9 @@ impl PluginFolder {
         self.handled.retain(|path, _| !scan.look.is_gone(path));
         self.unsettled.retain(|path, _| !scan.look.is_gone(path));
         self.changing.retain(|path| self.unsettled.contains_key(path));
-        self.folders.retain(|folder, _| known.iter().any(|path| path.starts_with(folder)) || scan.look.holds(folder));
+        let is_used = |folder: &Path| known.iter().any(|path| path.starts_with(folder)) || scan.look.holds(folder);
+        self.folders.ids.retain(|folder, _| is_used(folder));
+        self.folders.files.retain(|folder, _| is_used(folder));
         scan
     }
 }

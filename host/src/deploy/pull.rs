@@ -20,22 +20,32 @@ const MAX_PULLS: usize = 8;
 
 /// Why a reference was not pulled. It is only text, because a rehearsal and the change itself report it.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct PullError(String);
+#[error("{reason}")]
+pub(super) struct PullError {
+    reason: String,
+    /// The registry could not be asked, so that it is asked again.
+    pub(super) is_temporary: bool,
+}
 
 impl PullError {
     fn new(reason: impl fmt::Display) -> Self {
-        Self(reason.to_string())
+        Self { reason: reason.to_string(), is_temporary: false }
+    }
+}
+
+impl From<OciError> for PullError {
+    fn from(error: OciError) -> Self {
+        Self { is_temporary: error.is_temporary(), ..Self::new(error) }
     }
 }
 
 /// A reference that a configuration needs.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
-    plugin: String,
-    reference: String,
+    pub(super) plugin: String,
+    pub(super) reference: String,
     /// The revision of the plugin before the pull; `None` if the plugin is not known.
-    revision: Option<u64>,
+    pub(super) revision: Option<u64>,
 }
 
 /// What registries answered.
@@ -51,6 +61,16 @@ impl Pulled {
     /// Returns true if the plugin was deployed or rolled back while the reference was pulled. That is the later request.
     pub(super) fn is_overtaken(&self, name: &str, reference: &str, plugin: &CatalogEntry) -> bool {
         self.find(name, reference).is_some_and(|(wanted, _)| wanted.revision != Some(plugin.revision))
+    }
+
+    /// What was pulled, with the answers.
+    pub(super) fn into_answers(self) -> Vec<(Wanted, Result<Release, PullError>)> {
+        self.0
+    }
+
+    /// Returns true if a registry could not be asked.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.0.iter().any(|(_, answer)| answer.as_ref().is_err_and(|error| error.is_temporary))
     }
 
     fn find(&self, plugin: &str, reference: &str) -> Option<&(Wanted, Result<Release, PullError>)> {
@@ -101,9 +121,9 @@ pub(super) async fn pull_all(config: &Config, wanted: Vec<Wanted>) -> Pulled {
 
 async fn pull(wanted: &Wanted, max_bytes: u64) -> Result<Release, PullError> {
     let reference = &wanted.reference;
-    let parsed: OciReference = reference.parse().map_err(|error: OciError| PullError::new(error))?;
+    let parsed: OciReference = reference.parse().map_err(|error: OciError| PullError::from(error))?;
     tracing::info!("pulling {reference} …");
-    let pulled = oci::pull(&parsed, max_bytes).await.map_err(PullError::new)?;
+    let pulled = oci::pull(&parsed, max_bytes).await.map_err(PullError::from)?;
     let Wanted { plugin, reference, .. } = wanted.clone();
     // Its digest is computed, which takes long for a large component.
     let release = spawn_blocking(move || {

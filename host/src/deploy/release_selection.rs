@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::lack::Lack;
 
-use super::catalog::{Catalog, RejectedVersion, VersionFigures};
+use super::catalog::{Catalog, NotPulled, RejectedVersion, VersionFigures};
 use super::deployer::Deployer;
 use super::file_fingerprint::FileFingerprint;
 use super::journal_state::HandledFile;
 use super::needed::declared;
-use super::newest_file::NoNewest;
+use super::newest_release::NoFile;
 use super::pipeline_build::Selection;
 use super::pipeline_builder::Pipelines;
 use super::pull::{PullError, must_pull, reference_of};
@@ -36,7 +37,13 @@ enum NoRelease {
     #[error("{0} must be pulled again")]
     NotPulled(String),
     #[error(transparent)]
-    NoNewest(#[from] NoNewest),
+    NoFile(#[from] NoFile),
+    /// The version that served before the start is lost, and no other may take its place.
+    #[error(
+        "{0}; put its component into the plugin folder, or restore the copy from a backup. No other version takes its place \
+         by itself: those that are left were rolled back, or are bundled"
+    )]
+    Lost(String),
     #[error(transparent)]
     File(#[from] FileError),
     /// There is no file and no bundled plugin. The reason says where the plugin was searched for.
@@ -50,8 +57,9 @@ impl NoRelease {
         match self {
             Self::File(error) => error.is_temporary(),
             Self::Unknown { is_temporary, .. } => *is_temporary,
-            Self::NotPulled(_) => true,
-            Self::Pull(_) | Self::NoNewest(_) => false,
+            Self::NotPulled(_) | Self::NoFile(NoFile::Unseen { .. }) => true,
+            Self::Pull(error) => error.is_temporary,
+            Self::NoFile(NoFile::NoNewest(_)) | Self::Lost(_) => false,
         }
     }
 }
@@ -155,6 +163,10 @@ impl Deployer {
                 if is_known || is_overtaken { None } else { Some(Arc::new(release)) }
             }
             Some(Err(error)) if last.is_some() => {
+                if let NoRelease::Pull(error) = &error {
+                    let not_pulled = NotPulled { reason: error.to_string(), revision: plugin.revision };
+                    plugin.not_pulled = error.is_temporary.then_some(not_pulled);
+                }
                 if !self.is_rehearsal {
                     tracing::warn!(plugin = name, "{error}; the previous version continues to serve");
                 }
@@ -163,11 +175,25 @@ impl Deployer {
             Some(Err(error)) => return Err(error),
             None => None,
         };
+        if let Some(newest) = &newest
+            && let Some(lost) = plugin.lost.take()
+        {
+            let Identity { version, digest, .. } = &newest.artifact.identity;
+            tracing::error!(
+                plugin = name, %digest,
+                "{lost}; version {version} serves instead ({}), because its file is in the plugin folder", newest.source
+            );
+        }
         match (newest, last) {
             (Some(newest), last) => Ok(Choice { newest, last }),
             (None, Some(last)) => Ok(Choice { newest: last, last: None }),
             (None, None) => {
-                let release = Release::bundled(name).ok_or_else(|| unknown(config, name))?;
+                if let Some(lost) = &plugin.lost {
+                    return Err(NoRelease::Lost(lost.clone()));
+                }
+                // The bundled plugin does not take the place of a file that the configuration names.
+                let bundled = if declared(config, name).is_none() { Release::bundled(name) } else { None };
+                let release = bundled.ok_or_else(|| unknown(config, name))?;
                 Ok(Choice { newest: Arc::new(release), last: None })
             }
         }

@@ -61,6 +61,7 @@ impl Deployer {
             let plugin = plugins.entry(name).or_default();
             let Some(new) = chosen.serving else { continue };
             plugin.handled = chosen.handled;
+            plugin.not_pulled = chosen.not_pulled;
             chosen.rejected.into_iter().for_each(|rejected| plugin.reject(rejected));
             if plugin.serving.as_ref().is_none_or(|old| old.artifact.identity != new.artifact.identity) {
                 plugin.serve(new, stages, self.config.deploy.keep);
@@ -100,6 +101,7 @@ impl Deployer {
             serving: plugin.serving.clone(),
             handled: plugin.record().handled,
             withdrawn: plugin.withdrawn.clone(),
+            lost: plugin.lost.clone(),
             revision: plugin.revision,
             ..CatalogEntry::default()
         };

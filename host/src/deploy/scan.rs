@@ -18,6 +18,8 @@ use super::newest_file::take_undecided;
 use super::pending_reload::PendingReload;
 use super::plugin_folder::{ChangesForLong, Scan, is_at_rest, is_for_long};
 use super::pull::{Pulled, wanted};
+use super::pull_again::{Pause, PullAgain};
+use crate::base::file_access::{in_haste, with_own_share};
 use crate::base::files::{FileStat, look_at_regular_file, read_start};
 use crate::config::{Config, ConfigError};
 
@@ -29,10 +31,16 @@ pub(super) struct ConfigFile {
     changing: Option<(FileStat, Instant, Instant)>,
     /// True after SIGHUP: once no file is being written, the file is read even if it has not changed.
     pub(super) is_requested: bool,
+    /// True after SIGHUP, until the next scan: another plugin folder in place of the present one is the right one.
+    pub(super) is_signaled: bool,
     /// The configuration that was last read, while its components are pulled.
     pending: Option<PendingReload>,
     /// Wakes the watcher when they were pulled.
     wake: mpsc::Sender<()>,
+    /// Why the configuration that was last read is not served yet, and when it is tried again.
+    problem: Option<String>,
+    pause: Pause,
+    again: PullAgain,
 }
 
 /// The change of the configuration file since it was last read.
@@ -58,7 +66,17 @@ enum ConfigFileError {
 
 impl ConfigFile {
     pub(super) fn new(wake: mpsc::Sender<()>) -> Self {
-        Self { handled: None, changing: None, is_requested: false, pending: None, wake }
+        Self {
+            handled: None,
+            changing: None,
+            is_requested: false,
+            is_signaled: false,
+            pending: None,
+            wake,
+            problem: None,
+            pause: Pause::default(),
+            again: PullAgain::default(),
+        }
     }
 
     /// Returns true if the file was read, and its components are being pulled.
@@ -71,7 +89,7 @@ impl ConfigFile {
     /// # Errors
     /// If the file cannot be looked at, or is missing although there was one.
     fn check(&mut self, config: &Config) -> Result<FileChange, ConfigFileError> {
-        let now = match look_at_regular_file(&config.path)? {
+        let now = match with_own_share(|| look_at_regular_file(&config.path))? {
             Some((now, _)) => now,
             None if self.handled.or(config.seen).is_none() => return Ok(FileChange::None),
             None => return Err(ConfigFileError::Missing),
@@ -95,11 +113,23 @@ impl ConfigFile {
 /// Scans the plugin folder and the configuration file once, and makes the changes. Returns true if something is still
 /// being written.
 pub(super) fn scan(build: &Build<'_>, file: &mut ConfigFile) -> bool {
+    in_haste(|| scan_once(build, file))
+}
+
+fn scan_once(build: &Build<'_>, file: &mut ConfigFile) -> bool {
+    if std::mem::take(&mut file.is_signaled) {
+        file.pause.reset();
+        build.change(async |_, deployer| deployer.folder.accept_other_folders());
+    }
     let Some((mut scan, change)) = begin_scan(build, file) else {
         return true;
     };
     // A changed file replaces a configuration whose components are being pulled; SIGHUP waits for it.
-    if change != FileChange::None || (file.is_requested && file.pending.is_none()) {
+    let is_due = file.is_requested && file.pending.is_none() && file.pause.is_over();
+    if change != FileChange::None || is_due {
+        if change != FileChange::None {
+            file.pause.reset();
+        }
         let config = build.change(async |_, deployer| deployer.config.clone());
         match read_config(build, &config, file, change) {
             Ok(new) => file.pending = new.map(|new| begin_reload(build, new, &file.wake)),
@@ -108,16 +138,21 @@ pub(super) fn scan(build: &Build<'_>, file: &mut ConfigFile) -> bool {
     }
     match file.pending.take().map(PendingReload::finish) {
         Some(Ok((config, pulled))) => {
-            let path = config.path.clone();
             let error = reload(build, config, &pulled);
             scan = scan_folder(build);
-            if let Some(error) = error {
-                file.is_requested = true;
-                scan.unseen.insert(path, error.to_string());
+            file.is_requested |= error.is_some();
+            // A registry is not asked at each scan.
+            if error.is_some() && pulled.is_incomplete() {
+                file.pause.begin();
             }
+            file.problem = error.map(|error| error.to_string());
         }
         Some(Err(pending)) => file.pending = Some(*pending),
         None => {}
+    }
+    if let Some(problem) = &file.problem {
+        let path = build.change(async |_, deployer| deployer.config.path.clone());
+        scan.unseen.insert(path, problem.clone());
     }
     for (found, reason) in take_undecided(&mut scan.scan.ready) {
         build.change(async |serving, deployer| {
@@ -146,7 +181,8 @@ pub(super) fn scan(build: &Build<'_>, file: &mut ConfigFile) -> bool {
             },
         );
     }
-    let BegunScan { scan, unseen } = scan;
+    let BegunScan { scan, mut unseen } = scan;
+    unseen.extend(file.again.scan(build, &file.wake));
     build.change(async |serving, deployer| {
         deployer.note_missing_files(serving, &scan.look);
         deployer.unreadable.replace(&unseen, &serving.records.metrics);
@@ -211,19 +247,20 @@ fn read_config(
         tracing::info!("there is no configuration file to reload; the bundled demo continues to be served");
         return Ok(None);
     }
-    read_start(&current.path, 1)?;
+    with_own_share(|| read_start(&current.path, 1))?;
     file.is_requested = false;
     if let FileChange::Complete(now) = change {
         file.handled = Some(now);
         file.changing = None;
     }
-    let config = Config::load(Some(&current.path)).map(|mut config| {
+    let config = with_own_share(|| Config::load(Some(&current.path))).map(|mut config| {
         config.keep_overrides(current);
         config
     });
     match config {
         Ok(config) => Ok(Some(config)),
         Err(error) => {
+            file.problem = None;
             build.serving().records.metrics.record_reload("refused");
             tracing::warn!(target: "plimsoll::audit", action = "reload", result = "refused",
                 "{error}; the old configuration continues to be served");

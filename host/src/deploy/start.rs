@@ -1,14 +1,14 @@
 //! The deployment at start. Canaries that a restart or a new configuration interrupted begin again.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use plimsoll_runtime::engine::Runtime;
 
-use super::catalog::{Catalog, CatalogEntry, PreviousVersion, known_files};
+use super::catalog::{Catalog, CatalogEntry, known_files};
 use super::deployer::{ChangeError, Deployer, candidates};
 use super::journal::{Journal, JournalError};
-use super::journal_state::{JournalState, VersionRecord};
+use super::journal_state::JournalState;
 use super::journal_writer::JournalWriter;
 use super::lost_copies::LostCopies;
 use super::pipeline_builder::PipelineBuilder;
@@ -27,7 +27,8 @@ impl Deployer {
     /// before if the newest is rejected. If `remembers` is true, the journal is read and later written.
     ///
     /// # Errors
-    /// If something cannot be served with any release, or the journal cannot be opened.
+    /// If something cannot be served with any release, the journal cannot be opened, or the copy of a component that served
+    /// cannot be read.
     pub async fn start(
         runtime: &Runtime,
         config: &Config,
@@ -60,7 +61,7 @@ impl Deployer {
             rehearsed: Rehearsed::default(),
             is_rehearsal: false,
         };
-        let mut catalog = this.catalog_from_journal(&state);
+        let mut catalog = this.catalog_from_journal(&state).map_err(at_journal)?;
         this.builder.progress().begin_start(config);
         this.rehearsed.pulled = pull_all(config, wanted(config, &catalog)).await;
         let pipelines = this.select(config, &mut catalog).await?;
@@ -132,42 +133,5 @@ impl Deployer {
         // The candidate of an unloaded pipeline has no canary either, and waits for the pipeline.
         waiting.retain(|(name, candidate)| !runs(candidate) && !self.users_with_canary(name).is_empty());
         waiting.into_iter().map(|(_, candidate)| candidate).collect()
-    }
-
-    /// Creates the catalog from the journal.
-    fn catalog_from_journal(&self, state: &JournalState) -> Catalog {
-        let mut catalog = Catalog::new();
-        for (name, record) in &state.plugins {
-            let release = |version: &VersionRecord| self.release_of(name, version);
-            let plugin = catalog.entry(name.clone()).or_default();
-            plugin.handled = record.handled.clone();
-            plugin.withdrawn = record.withdrawn.iter().map(|digest| Arc::from(digest.as_str())).collect();
-            plugin.serving = record.serving.as_ref().and_then(release);
-            plugin.candidate = record.candidate.as_ref().and_then(release);
-            let previous = record.previous.iter().filter_map(release);
-            plugin.previous =
-                previous.map(|release| PreviousVersion { release, stages: Vec::new() }).collect::<VecDeque<_>>();
-        }
-        catalog
-    }
-
-    fn release_of(&self, name: &str, version: &VersionRecord) -> Option<Arc<Release>> {
-        if version.is_bundled() {
-            // A different version of this program may bundle a different component.
-            return Release::bundled(name)
-                .filter(|release| *release.artifact.identity.digest == version.digest)
-                .map(Arc::new);
-        }
-        match self.journal.as_ref()?.release(name, version) {
-            Ok(release) => Some(Arc::new(release)),
-            Err(reason) => {
-                tracing::warn!(
-                    plugin = name,
-                    digest = version.digest,
-                    "cannot restore a version from the journal: {reason}"
-                );
-                None
-            }
-        }
     }
 }

@@ -139,11 +139,15 @@ impl CatalogEntry {
             source: serving.map(|release| release.source.to_string()),
             bytes: serving.map(|release| release.artifact.size),
             stages,
-            note: self.note.clone(),
+            note: self.not_pulled.as_ref().map(|it| not_pulled(&it.reason)).or_else(|| self.note.clone()),
             canary,
             versions,
         }
     }
+}
+
+fn not_pulled(reason: &str) -> String {
+    format!("the version before continues to serve, and the registry is asked again: {reason}")
 }
 
 impl Serving {

@@ -64,6 +64,7 @@ async fn watch_once(deployments: Weak<Deployments>) {
             () = tokio::time::sleep(next) => {}
             () = received(hangup.as_mut()) => {
                 file.is_requested = true;
+                file.is_signaled = true;
                 is_announced = true;
                 service_manager::reloading();
             }

@@ -7,8 +7,6 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 
-use plimsoll_runtime::text::shortened;
-
 use super::app::App;
 use super::client::Client;
 use super::credentials::Failure;
@@ -52,11 +50,6 @@ pub(super) fn refused(
     what: &str,
     detail: &str,
 ) -> ServeError {
-    app.records.metrics.record_authentication_failure(realm, failure.as_str());
-    // The token itself is never logged, because a wrong token is often the valid token of another server.
-    tracing::warn!(
-        target: "plimsoll::audit", realm, request = shortened(what), client = %client, reason = failure.as_str(),
-        "authentication failed"
-    );
+    app.failures.refused(realm, failure, client, what);
     ServeError::new(ErrorKind::Unauthorized, detail)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_runtime::stage::RunObserver;
 
-use super::byte_budget::{BudgetError, ByteBudget, Reservation};
+use super::byte_budget::{Arrival, BudgetError, ByteBudget, Reservation};
 use super::caller_limit::CallerLimit;
 use super::error::{ErrorKind, ServeError};
 use super::fair_slots::{FairSlots, Share, Slot};
@@ -221,17 +221,11 @@ fn share(most: Option<u32>, is_alone: bool) -> Share {
 }
 
 fn connection_error(error: BudgetError, bytes: u64, key: &'static str) -> Overloaded {
-    match error {
-        BudgetError::Spent => Overloaded::Connection,
-        BudgetError::TooLarge => Overloaded::TooLarge(bytes, key),
-    }
+    if error == BudgetError::Spent { Overloaded::Connection } else { Overloaded::TooLarge(bytes, key) }
 }
 
 fn host_error(error: BudgetError, bytes: u64, key: &'static str) -> Overloaded {
-    match error {
-        BudgetError::Spent => Overloaded::Budget(key),
-        BudgetError::TooLarge => Overloaded::TooLarge(bytes, key),
-    }
+    if error == BudgetError::Spent { Overloaded::Budget(key) } else { Overloaded::TooLarge(bytes, key) }
 }
 
 impl BodyBytes {
@@ -272,6 +266,11 @@ impl BodyBytes {
             connection.shrink(self.host.bytes());
         }
         grown
+    }
+
+    /// Follows how fast the body arrives.
+    pub fn follow(&mut self, arrival: &Arc<Arrival>) {
+        self.host.follow(arrival);
     }
 
     /// The reserved bytes.

@@ -12,6 +12,7 @@ use super::access::Access;
 use super::admission::{Admission, Shares};
 use super::connection_limit::ConnectionLimits;
 use super::copies::Copies;
+use super::failure_log::FailureLog;
 use super::keys::Keys;
 use super::shadow::Shadows;
 use super::stop::Stopping;
@@ -41,6 +42,8 @@ pub struct App {
     pub keys: Option<Arc<Keys>>,
     /// The certificate of the server; `None` if connections are not encrypted.
     pub tls: Option<Arc<Tls>>,
+    /// Counts and logs what is refused because of its credentials.
+    pub(super) failures: Arc<FailureLog>,
     /// The addresses of administration, reports and metrics, if they have their own.
     pub admin_listen: Option<Listen>,
     /// The bounds on open connections.
@@ -104,6 +107,7 @@ impl App {
         Ok(Self {
             deployments: Arc::new(deployments),
             shadows: Shadows::new(&config.server, &records),
+            failures: FailureLog::new(&records.metrics),
             records,
             admission: Arc::new(Admission::new(config)),
             access,

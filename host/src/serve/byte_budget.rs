@@ -5,7 +5,8 @@
 //! reservation waits for nothing and is released in time. So the elder always continues, and then the next one does. If
 //! the reserve is too small for the elder, the youngest waiting reservation fails and releases its bytes.
 //!
-//! `ledger`: which reservation holds which bytes.
+//! `ledger`: which reservation holds which bytes. `arrival`: reservations whose bytes arrive slowly are ended while others
+//! wait.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,12 +14,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
+mod arrival;
 mod ledger;
 
+pub use arrival::Arrival;
 pub use ledger::BudgetError;
 use ledger::Ledger;
+
+/// How often it is looked at how fast bytes arrive, while a reservation waits.
+const LOOK: Duration = Duration::from_secs(1);
+/// Smaller reservations are not ended, however slow they are.
+const SMALL: u64 = 64 << 10;
 
 /// A budget of bytes.
 pub struct ByteBudget {
@@ -36,7 +44,15 @@ pub struct Reservation {
     bytes: u64,
     has_waited: bool,
     /// Ends a wait. `None` if the reservation does not wait.
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
+    /// How fast its bytes arrive; `None` if they come from this process.
+    arrival: Option<Arc<Arrival>>,
+}
+
+/// The time of a wait, and the next look at the other reservations.
+struct Timer {
+    until: Instant,
+    next: Pin<Box<Sleep>>,
 }
 
 impl ByteBudget {
@@ -66,7 +82,12 @@ impl ByteBudget {
     /// An empty reservation. It is younger than all others.
     pub fn reserve(self: &Arc<Self>) -> Reservation {
         let age = self.next_age.fetch_add(1, Relaxed);
-        Reservation { budget: Arc::clone(self), age, bytes: 0, has_waited: false, timer: None }
+        Reservation { budget: Arc::clone(self), age, bytes: 0, has_waited: false, timer: None, arrival: None }
+    }
+
+    /// How often a reservation that waits looks at the others.
+    fn look(&self) -> Duration {
+        LOOK.min(self.wait / 3)
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger> {
@@ -78,6 +99,11 @@ impl Reservation {
     /// The reserved bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Follows how fast the bytes of this reservation arrive.
+    pub fn follow(&mut self, arrival: &Arc<Arrival>) {
+        self.arrival = Some(Arc::clone(arrival));
     }
 
     /// Grows to `bytes`, if it is smaller. Waits for a short time if the budget is spent.
@@ -103,10 +129,14 @@ impl Reservation {
         if self.timer.is_some() {
             return Err(BudgetError::Spent);
         }
-        if !self.budget.lock().try_take(self.age, bytes - self.bytes) {
+        let mut ledger = self.budget.lock();
+        if !ledger.try_take(self.age, bytes - self.bytes) {
             return Err(BudgetError::Spent);
         }
         self.bytes = bytes;
+        if let Some(arrival) = self.arrival.as_ref().filter(|_| bytes > SMALL) {
+            ledger.follow(self.age, arrival);
+        }
         Ok(())
     }
 
@@ -123,16 +153,25 @@ impl Reservation {
         if self.timer.is_none() {
             if ledger.try_take(self.age, more) {
                 self.bytes = bytes;
+                if let Some(arrival) = self.arrival.as_ref().filter(|_| bytes > SMALL) {
+                    ledger.follow(self.age, arrival);
+                }
                 return Poll::Ready(Ok(()));
             }
             self.has_waited = true;
             ledger.wait_for(self.age, more, context.waker());
         }
+        let step = self.budget.look();
+        ledger.look(Instant::now().into_std(), step);
         let ended = match ledger.ended(self.age, context.waker()) {
             Some(ended) => ended,
             None => {
-                let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.budget.wait)));
-                ready!(timer.as_mut().poll(context));
+                let timer = self.timer.get_or_insert_with(|| Timer::start(self.budget.wait, step));
+                while !timer.is_over() {
+                    ready!(timer.next.as_mut().poll(context));
+                    ledger.look(Instant::now().into_std(), step);
+                    timer.set_next(step);
+                }
                 Err(BudgetError::Spent)
             }
         };
@@ -141,6 +180,9 @@ impl Reservation {
             Ok(()) => {
                 self.bytes = bytes;
                 ledger.forget_wait(self.age);
+                if let Some(arrival) = self.arrival.as_ref().filter(|_| bytes > SMALL) {
+                    ledger.follow(self.age, arrival);
+                }
             }
             Err(_) => ledger.give_up(self.age),
         }
@@ -167,6 +209,21 @@ impl Reservation {
     }
 }
 
+impl Timer {
+    fn start(wait: Duration, step: Duration) -> Self {
+        Self { until: Instant::now() + wait, next: Box::pin(tokio::time::sleep(step.min(wait))) }
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
+    fn set_next(&mut self, step: Duration) {
+        let next = (Instant::now() + step).min(self.until);
+        self.next.as_mut().reset(next);
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
         // A reservation that has never grown has no claim.
@@ -178,84 +235,4 @@ impl Drop for Reservation {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::task::Waker;
-
-    use super::*;
-
-    const WAIT: Duration = Duration::from_millis(50);
-
-    fn now(reservation: &mut Reservation, bytes: u64) -> Option<Result<(), BudgetError>> {
-        match reservation.poll_grow(&mut Context::from_waker(Waker::noop()), bytes) {
-            Poll::Ready(grown) => Some(grown),
-            Poll::Pending => None,
-        }
-    }
-
-    #[tokio::test]
-    async fn two_half_read_bodies_do_not_block_each_other() {
-        let budget = ByteBudget::new(300, 150, WAIT);
-        let (mut first, mut second) = (budget.reserve(), budget.reserve());
-        assert_eq!(now(&mut first, 75), Some(Ok(())));
-        assert_eq!(now(&mut second, 75), Some(Ok(())));
-        // The part for all is spent. The first reservation that waits is the elder and gets all it needs.
-        assert_eq!(now(&mut second, 150), Some(Ok(())));
-        assert_eq!(now(&mut first, 150), None);
-        second.complete();
-        assert_eq!(now(&mut first, 150), Some(Ok(())), "75 bytes of the reserve are free");
-        drop((first, second));
-        assert_eq!(budget.lock().unused(), Some((150, 150)));
-    }
-
-    #[tokio::test]
-    async fn the_youngest_fails_if_the_reserve_is_too_small_for_the_elder() {
-        let budget = ByteBudget::new(100, 100, WAIT);
-        let (mut first, mut second) = (budget.reserve(), budget.reserve());
-        assert_eq!(now(&mut first, 30), Some(Ok(())));
-        assert_eq!(now(&mut second, 20), Some(Ok(())));
-        assert_eq!(now(&mut first, 60), Some(Ok(())), "from the reserve");
-        assert_eq!(now(&mut second, 50), None);
-        assert_eq!(now(&mut first, 100), None);
-        assert_eq!(now(&mut second, 50), Some(Err(BudgetError::Spent)));
-        drop(second);
-        assert_eq!(now(&mut first, 100), Some(Ok(())));
-        assert_eq!(now(&mut first, 101), Some(Err(BudgetError::TooLarge)));
-    }
-
-    #[tokio::test]
-    async fn a_reservation_that_waits_takes_no_bytes_beside_its_wait() {
-        let budget = ByteBudget::new(100, 0, WAIT);
-        let (mut first, mut waits) = (budget.reserve(), budget.reserve());
-        assert_eq!(now(&mut first, 90), Some(Ok(())));
-        assert_eq!(now(&mut waits, 20), None);
-        drop(first);
-        assert_eq!(waits.try_grow(20), Err(BudgetError::Spent), "the bytes are granted, but not yet counted");
-        assert_eq!(now(&mut waits, 20), Some(Ok(())));
-        assert_eq!(waits.try_grow(30), Ok(()));
-        waits.shrink(0);
-        assert_eq!(now(&mut waits, 5), Some(Ok(())));
-        waits.shrink(0);
-        drop(waits);
-        assert_eq!(budget.lock().unused(), Some((100, 0)));
-    }
-
-    #[tokio::test]
-    async fn a_wait_ends_in_time_and_a_small_first_growth_does_not_wait() {
-        let budget = ByteBudget::new(1_000_000, 0, WAIT);
-        let mut large = budget.reserve();
-        assert_eq!(now(&mut large, 990_000), Some(Ok(())));
-        let mut waits = budget.reserve();
-        let mut small = budget.reserve();
-        assert_eq!(now(&mut waits, 20_000), None);
-        assert_eq!(now(&mut small, 10_000), Some(Ok(())));
-        assert_eq!(waits.grow(20_000).await, Err(BudgetError::Spent));
-        large.shrink(100);
-        assert_eq!(now(&mut waits, 20_000), Some(Ok(())));
-        drop(waits);
-        // A reservation that is dropped while it waits leaves nothing behind.
-        let mut gone = budget.reserve();
-        assert_eq!(now(&mut gone, 999_000), None);
-        drop((gone, small, large));
-        assert_eq!(budget.lock().unused(), Some((1_000_000, 0)));
-    }
-}
+mod tests;

@@ -50,6 +50,9 @@ const MAX_STREAMS: u32 = 256;
 /// Interval of the pings that detect a dead HTTP/2 connection.
 const PING: Duration = Duration::from_secs(20);
 
+/// A connection that is this young when the server stops is still waited for: its handshake, or its first request, is on the
+/// way.
+const YOUNG: Duration = Duration::from_secs(5);
 /// Time limit for the end of an idle connection that must make room for another.
 const END_TIME: Duration = Duration::from_secs(1);
 
@@ -175,14 +178,19 @@ impl Connections {
             let mut first_head = pin!(tokio::time::sleep_until(begin + FIRST_HEAD_TIME));
             let mut is_timed = true;
             let mut phase = *phases.borrow_and_update();
-            let mut goes_away = false;
+            let (mut goes_away, mut is_young) = (false, false);
             loop {
                 // HTTP/2 has no `connection: close`. The frame GOAWAY lets running requests finish, and the client opens
                 // a connection for the next one. A client that has sent no request yet would only connect once more.
-                let waits_for_request = phase == Phase::Draining && !goes_away;
+                let waits_for_request = || match phase {
+                    _ if goes_away => false,
+                    Phase::Serving => false,
+                    Phase::Draining => requests.http2.load(Relaxed),
+                    Phase::Stopping => requests.any.load(Relaxed),
+                };
                 let ends_or_asks = poll_fn(|context| match connection.as_mut().poll(context) {
                     Poll::Ready(_) => Poll::Ready(true),
-                    Poll::Pending if waits_for_request && requests.http2.load(Relaxed) => Poll::Ready(false),
+                    Poll::Pending if waits_for_request() => Poll::Ready(false),
                     Poll::Pending => Poll::Pending,
                 });
                 // The connection comes first, so that a request that has arrived is seen before the connection is asked
@@ -195,8 +203,12 @@ impl Connections {
                         }
                         connection.as_mut().graceful_shutdown();
                         goes_away = true;
+                        is_young = false;
                     }
-                    () = &mut first_head, if is_timed => {
+                    () = &mut first_head, if is_timed || is_young => {
+                        if is_young {
+                            return;
+                        }
                         let end = begin + HEAD_TIME;
                         is_timed = !requests.any.load(Relaxed);
                         if is_timed {
@@ -227,11 +239,14 @@ impl Connections {
                     Ok(()) = phases.changed() => {
                         phase = *phases.borrow_and_update();
                         if phase == Phase::Stopping {
-                            // Does not wait for an incomplete first head.
-                            if !requests.any.load(Relaxed) {
-                                return;
+                            if requests.any.load(Relaxed) {
+                                connection.as_mut().graceful_shutdown();
+                                goes_away = true;
+                            } else {
+                                // Ends at once if it is older.
+                                is_young = true;
+                                first_head.as_mut().reset(begin + YOUNG);
                             }
-                            connection.as_mut().graceful_shutdown();
                         }
                     }
                 }
@@ -247,6 +262,7 @@ impl Connections {
 
     /// Asks every connection to end after its running requests, and waits until all have ended.
     pub(super) async fn ended(mut self) {
+        self.is_draining.store(true, Relaxed);
         self.phase.send_replace(Phase::Stopping);
         while self.tasks.join_next().await.is_some() {}
     }

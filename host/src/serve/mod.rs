@@ -9,7 +9,7 @@
 //!   share. [`load`]: how many of them are taken. [`caller_limit`]: the limits for each caller. [`pace`]: the time and the rate at which a body must
 //!   arrive.
 //! - [`access`]: the token of administration, which an [`administrator`] has. [`credentials`]: the token or key of a
-//!   request. [`keys`], `authentication`: the keys of callers. [`tls`]: the certificate. `secured`: an encrypted
+//!   request. [`keys`], `authentication`: the keys of callers. `failure_log`: refused credentials are counted and logged. [`tls`]: the certificate. `secured`: an encrypted
 //!   connection. `refresh`: reads keys and certificate again.
 //! - [`client`]: the address and name of the client of a request. `entrance`: what is checked before a request is routed;
 //!   `hosts`: the names of the server that a request may use; `endpoint`: an address with its routes and hosts.
@@ -43,6 +43,7 @@ pub mod credentials;
 mod endpoint;
 mod entrance;
 pub mod error;
+mod failure_log;
 pub mod fair_slots;
 pub mod grpc;
 mod handler_panics;

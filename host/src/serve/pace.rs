@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
+use super::byte_budget::Arrival;
 use crate::config::Server;
 
 /// The rate is measured over this time, so that short pauses do not matter.
@@ -23,6 +25,8 @@ pub struct Pace {
     /// Bytes that must arrive in a window.
     wanted: u64,
     rate: u64,
+    /// Shows to the byte budget how fast it arrives.
+    arrival: Arc<Arrival>,
     /// Created when the server must wait for the body, which is rare for small bodies.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -39,6 +43,8 @@ pub enum Late {
         /// The time over which it was measured.
         window: Duration,
     },
+    /// It arrived slower than it needs to be complete in time, while other bodies waited for bytes.
+    Crowded,
 }
 
 impl fmt::Display for Late {
@@ -48,6 +54,10 @@ impl fmt::Display for Late {
             Self::Rate { rate, window } => {
                 write!(f, "arrived slower than {rate} bytes per second for {window:?} (`server.body_min_rate`)")
             }
+            Self::Crowded => f.write_str(
+                "arrived too slowly to be complete in time, while other requests waited for the bytes that it holds \
+                 (`server.body_budget`)",
+            ),
         }
     }
 }
@@ -66,8 +76,19 @@ impl Pace {
             arrived: 0,
             wanted: if rate == 0 { 0 } else { (rate.saturating_mul(window.as_millis() as u64) / 1000).max(1) },
             rate,
+            arrival: Arrival::new(time),
             timer: None,
         }
+    }
+
+    /// Shows to the byte budget how fast the body arrives.
+    pub fn arrival(&self) -> &Arc<Arrival> {
+        &self.arrival
+    }
+
+    /// Sets whether a part of the body is missing.
+    pub fn set_receiving(&self, is_receiving: bool) {
+        self.arrival.set_receiving(is_receiving);
     }
 
     /// Starts the clock again, for the next message of a stream.
@@ -79,6 +100,7 @@ impl Pace {
     /// Counts bytes that arrived.
     pub fn arrived(&mut self, bytes: usize) {
         self.arrived = self.arrived.saturating_add(bytes as u64);
+        self.arrival.add(bytes);
     }
 
     /// All bytes have arrived, and only the end of the body is missing: from now on there is no rate.
@@ -94,6 +116,9 @@ impl Pace {
 
     /// Call this if no bytes have arrived. Completes when the body is late.
     pub fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<Late> {
+        if self.arrival.poll_ended(context) {
+            return Poll::Ready(Late::Crowded);
+        }
         loop {
             let next = self.until.min(self.window_ends);
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
@@ -110,6 +135,12 @@ impl Pace {
             }
             (self.window_ends, self.arrived) = (now + self.window, 0);
         }
+    }
+}
+
+impl Drop for Pace {
+    fn drop(&mut self) {
+        self.set_receiving(false);
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
-use tokio_rustls::{Accept, server};
+use tokio_rustls::{Accept, rustls, server};
 
+use super::credentials::Failure;
+use super::failure_log::FailureLog;
 use super::listener::Peer;
 
 /// Time limit of a handshake. Without it, a client that sends nothing would keep its connection for the time limit of a
@@ -33,12 +36,23 @@ pub(super) struct Handshake<S> {
     accept: Accept<S>,
     late: Pin<Box<Sleep>>,
     peer: Peer,
+    failures: Arc<FailureLog>,
+}
+
+/// Why the certificate of the client was refused; `None` if the handshake failed for another reason.
+fn certificate_failure(error: &io::Error) -> Option<Failure> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::NoCertificatesPresented => Some(Failure::Missing),
+        // A server checks no other certificates.
+        rustls::Error::InvalidCertificate(_) => Some(Failure::Wrong),
+        _ => None,
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
     /// A connection that begins with a handshake.
-    pub(super) fn handshake(accept: Accept<S>, peer: Peer) -> Self {
-        Self::Handshake(Box::new(Handshake { accept, late: Box::pin(sleep(HANDSHAKE_TIME)), peer }))
+    pub(super) fn handshake(accept: Accept<S>, peer: Peer, failures: Arc<FailureLog>) -> Self {
+        Self::Handshake(Box::new(Handshake { accept, late: Box::pin(sleep(HANDSHAKE_TIME)), peer, failures }))
     }
 
     /// Completes the handshake.
@@ -56,12 +70,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
                 Err(io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long"))
             }
         };
-        let client = handshake.peer;
         match opened {
             Ok(stream) => *self = Self::Encrypted(Box::new(stream)),
             Err(error) => {
-                let client = client.map(tracing::field::display);
-                tracing::info!(target: "plimsoll::tls", client, "no TLS connection: {error}");
+                handshake.failures.not_encrypted(handshake.peer, certificate_failure(&error), &error);
                 *self = Self::Failed;
                 return Poll::Ready(Err(error));
             }

@@ -18,6 +18,7 @@ use super::app::App;
 use super::connection_limit::{ConnectionLimit, ConnectionSlot};
 use super::connections::Connections;
 use super::endpoint::Endpoint;
+use super::failure_log::FailureLog;
 use super::listener::{Listener, Peer, Stream};
 use super::part::Part;
 use super::secured::Secured;
@@ -81,6 +82,7 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
         endpoints,
         first: 0,
         tls: app.tls.clone(),
+        failures: Arc::clone(&app.failures),
         arrived: None,
         limit,
         others,
@@ -159,6 +161,8 @@ struct ListenerGroup {
     first: usize,
     /// Encrypts the connections of ports.
     tls: Option<Arc<Tls>>,
+    /// Counts and logs the connections that could not be encrypted.
+    failures: Arc<FailureLog>,
     /// A client that waits for room.
     arrived: Option<Arrived>,
     /// The bound on its connections.
@@ -243,7 +247,7 @@ impl ListenerGroup {
         }
         let is_port = matches!(stream, Either::Left(_));
         let stream = match &self.tls {
-            Some(tls) if is_port => tls.secure(stream, peer),
+            Some(tls) if is_port => tls.secure(stream, peer, &self.failures),
             _ => Secured::Plain(stream),
         };
         Arrived { stream, peer, endpoint }

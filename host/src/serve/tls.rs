@@ -15,6 +15,7 @@ use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, rustls};
 
+use super::failure_log::FailureLog;
 use super::listener::Peer;
 use super::secured::Secured;
 use crate::base::files;
@@ -84,8 +85,14 @@ impl Tls {
     }
 
     /// Encrypts a connection.
-    pub(super) fn secure<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: Peer) -> Secured<S> {
-        Secured::handshake(TlsAcceptor::from(self.config.load_full()).accept(stream), peer)
+    pub(super) fn secure<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        peer: Peer,
+        failures: &Arc<FailureLog>,
+    ) -> Secured<S> {
+        let accept = TlsAcceptor::from(self.config.load_full()).accept(stream);
+        Secured::handshake(accept, peer, Arc::clone(failures))
     }
 }
 

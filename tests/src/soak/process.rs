@@ -2,8 +2,11 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use plimsoll_runtime::identity::digest;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -14,6 +17,17 @@ use crate::{guest, shared_cache, stamped};
 const TOKEN: &str = "the-token-of-the-soak";
 /// Resident memory is read when it has not changed for this long.
 const REST: Duration = Duration::from_millis(300);
+/// How long a change may take until it is applied, beside the requests.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What shows that a change is applied.
+#[derive(Debug)]
+enum Change {
+    /// This version of `stamp` serves.
+    Serving(String),
+    /// So many configurations were served after the first one.
+    Reloads(u64),
+}
 
 /// The binary that serves four pipelines of test guests: `leaky`, `tester`, `grower` and `stamp`.
 pub(super) struct Process {
@@ -21,6 +35,10 @@ pub(super) struct Process {
     folder: TempDir,
     child: Child,
     http: reqwest::Client,
+    /// The configurations that were served after the first one.
+    reloads: AtomicU64,
+    /// The digest of the version before the one that was uploaded last.
+    before: Mutex<String>,
 }
 
 impl Process {
@@ -48,7 +66,7 @@ impl Process {
         };
         // If the log were not read, the pipe would fill up.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { url, folder, child, http: reqwest::Client::new() }
+        Self { url, folder, child, http: reqwest::Client::new(), reloads: AtomicU64::new(0), before: Mutex::default() }
     }
 
     /// `127.0.0.1:PORT`.
@@ -60,10 +78,11 @@ impl Process {
         TOKEN
     }
 
-    /// Makes a change: by turns a deployment through the folder, one over HTTP, a rollback, and a reload.
+    /// Makes a change: by turns a deployment through the folder, one over HTTP, a rollback, and a reload. Waits until it is
+    /// applied.
     ///
     /// # Errors
-    /// The reply, if it is not the one that is right for the change.
+    /// The reply, if it is not the one that is right for the change; or what serves, if the change is not applied in time.
     pub(super) async fn change(&self, number: u64) -> Result<(), String> {
         let mark = u32::try_from(number % 90_000).unwrap_or(0) * 10 + 1;
         match number % 4 {
@@ -71,31 +90,64 @@ impl Process {
                 let draft = self.folder.path().join("draft");
                 std::fs::write(&draft, stamped(mark)).expect("written");
                 std::fs::rename(draft, self.folder.path().join("plugins/stamp.wasm")).expect("renamed");
-                Ok(())
+                self.wait_for(&Change::Serving(digest(&stamped(mark)))).await
             }
             1 => {
+                let before = self.serving().await?;
                 let request = self.http.put(format!("{}/v1/plugins/stamp", self.url)).body(stamped(mark));
-                self.administrate(request, &[200]).await
+                self.administrate(request).await?;
+                *self.before.lock().unwrap_or_else(PoisonError::into_inner) = before;
+                self.wait_for(&Change::Serving(digest(&stamped(mark)))).await
             }
-            // There is nothing to roll back to if the folder's change has not been seen yet.
             2 => {
-                self.administrate(self.http.post(format!("{}/v1/plugins/stamp/rollback", self.url)), &[200, 409]).await
+                self.administrate(self.http.post(format!("{}/v1/plugins/stamp/rollback", self.url))).await?;
+                let before = self.before.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                self.wait_for(&Change::Serving(before)).await
             }
             _ => {
                 let text = format!("{}# {number}\n", config());
                 std::fs::write(self.folder.path().join("plimsoll.toml"), text).expect("written");
-                Ok(())
+                let reloads = self.reloads.fetch_add(1, Relaxed) + 1;
+                self.wait_for(&Change::Reloads(reloads)).await
             }
         }
     }
 
-    async fn administrate(&self, request: reqwest::RequestBuilder, wanted: &[u16]) -> Result<(), String> {
+    /// Sends a request of administration. Returns the reply.
+    async fn administrate(&self, request: reqwest::RequestBuilder) -> Result<String, String> {
         let reply = request.bearer_auth(TOKEN).send().await.map_err(|error| format!("a change: {error:?}"))?;
-        let status = reply.status().as_u16();
-        if wanted.contains(&status) {
-            return Ok(());
+        let (status, text) = (reply.status().as_u16(), reply.text().await.unwrap_or_default());
+        if status == 200 { Ok(text) } else { Err(format!("a change: {status}: {text}")) }
+    }
+
+    /// The digest of the version of `stamp` that serves.
+    async fn serving(&self) -> Result<String, String> {
+        let text = self.administrate(self.http.get(format!("{}/v1/plugins/stamp", self.url))).await?;
+        let plugin: serde_json::Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
+        plugin["digest"].as_str().map(str::to_owned).ok_or(text)
+    }
+
+    async fn is_applied(&self, change: &Change) -> Result<bool, String> {
+        match change {
+            Change::Serving(digest) => Ok(self.serving().await? == *digest),
+            Change::Reloads(count) => {
+                let metrics = self.administrate(self.http.get(format!("{}/metrics", self.url))).await?;
+                let line = format!("plimsoll_config_reloads_total{{result=\"served\"}} {count}");
+                Ok(metrics.lines().any(|found| found == line))
+            }
         }
-        Err(format!("a change: {status}: {}", reply.text().await.unwrap_or_default()))
+    }
+
+    /// Waits until a change is applied.
+    async fn wait_for(&self, change: &Change) -> Result<(), String> {
+        let end = Instant::now() + PATIENCE;
+        while !self.is_applied(change).await? {
+            if Instant::now() >= end {
+                return Err(format!("a change is not applied after {PATIENCE:?}: {change:?}"));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
     }
 
     /// Resident memory in bytes, once it has stopped changing.

@@ -1,5 +1,7 @@
 use std::sync::mpsc::{Sender, channel};
 
+use super::blocked::MAX_OF_ONE_PATH;
+use super::no_answer::MAX_BLOCKED;
 use super::*;
 
 const SHORT: Duration = Duration::from_millis(50);
@@ -71,9 +73,30 @@ fn blocked_calls_are_abandoned_limited_and_forgotten_when_they_return() {
     let refused = read("two").expect_err("refused").to_string();
     assert!(refused.contains("16 accesses") && refused.contains("blocked-0"), "{refused}");
     assert_eq!(blocked_count(&paths), MAX_BLOCKED);
+    // Keys and certificates have a share of their own, which is limited, too.
+    assert_eq!(with_own_share(|| read("key")).expect("another share"), 7);
+    let own_paths: Vec<_> = (0..MAX_BLOCKED).map(|number| format!("own-{number}")).collect();
+    let all_own: Vec<_> = with_own_share(|| own_paths.iter().map(|path| block(path).1).collect());
+    let refused = with_own_share(|| read("key")).expect_err("refused").to_string();
+    assert!(refused.contains("16 accesses") && refused.contains("own-0"), "{refused}");
+    drop(all_own);
+    own_paths.iter().for_each(|path| wait_until_unblocked(path));
+    assert!(read("two").is_err(), "the other share is still full");
     drop(all);
     paths.iter().for_each(|path| wait_until_unblocked(path));
     assert_eq!(read("two").expect("there is room again"), 7);
+
+    // After one that has not answered, the others of a scan are waited for only shortly.
+    let is_in_haste = || HAS_STALLED.get() == Some(true);
+    let release = in_haste(|| {
+        assert!(!is_in_haste());
+        let release = block("stalled").1;
+        assert!(in_haste(is_in_haste), "the inner one belongs to the same scan");
+        release
+    });
+    assert!(!is_in_haste(), "the next scan is patient again");
+    drop(release);
+    wait_until_unblocked("stalled");
 
     let second = Duration::from_secs(1);
     let drip = |patience: Duration, pause: Duration, count: u32, least_time: Duration| {

@@ -109,6 +109,13 @@ pub enum OciError {
     },
 }
 
+impl OciError {
+    /// Returns true if the registry could not be asked, so that it may answer later.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::UnknownHost { .. } | Self::Refused { .. } | Self::TimedOut { .. } | Self::Failed { .. })
+    }
+}
+
 /// Converts a text from elsewhere to one line of limited length.
 pub(super) fn bounded(text: &str) -> String {
     printable(&text.split_whitespace().collect::<Vec<_>>().join(" "), LONGEST_TEXT)

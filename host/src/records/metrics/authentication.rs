@@ -20,7 +20,8 @@ struct FailureLabels {
 
 impl AuthenticationMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let help = "Requests whose token or key was missing, wrong or ambiguous";
+        let help =
+            "Requests whose token or key, and connections whose client certificate, was missing, wrong or ambiguous";
         Self { failures: family(registry, "authentication_failures", help, None) }
     }
 

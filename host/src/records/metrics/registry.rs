@@ -172,8 +172,8 @@ impl Metrics {
         self.deployments.record_journal(is_durable);
     }
 
-    /// Counts a request whose credentials were refused. `realm` is `administration` or `callers`; `reason` is `missing`
-    /// or `wrong`.
+    /// Counts a request whose credentials were refused. `realm` is `administration`, `callers` or `clients` (certificates);
+    /// `reason` is `missing`, `wrong` or `ambiguous`.
     pub(crate) fn record_authentication_failure(&self, realm: &'static str, reason: &'static str) {
         self.authentication.record_failure(realm, reason);
     }

@@ -1,7 +1,11 @@
 //! Which reservation holds which bytes of a budget, and which ones wait.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use super::arrival::{Arrival, Followed};
 
 /// The first growth of a reservation by at most this many bytes does not wait behind larger ones.
 const SMALL: u64 = 64 << 10;
@@ -27,6 +31,8 @@ pub(super) struct Ledger {
     claims: BTreeMap<u64, Claim>,
     waiting: BTreeSet<u64>,
     elder: Option<u64>,
+    /// When it was last looked at how fast bytes arrive.
+    looked: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -35,6 +41,8 @@ struct Claim {
     /// Bytes from the reserve; they are not part of `bytes`.
     reserve: u64,
     wait: Option<Wait>,
+    /// How fast its bytes arrive; `None` if it is small, or its bytes come from this process.
+    followed: Option<Followed>,
 }
 
 /// A reservation that waits, or whose wait has just ended.
@@ -54,6 +62,60 @@ impl Ledger {
             claims: BTreeMap::new(),
             waiting: BTreeSet::new(),
             elder: None,
+            looked: None,
+        }
+    }
+
+    /// Follows how fast the bytes of a reservation arrive.
+    pub(super) fn follow(&mut self, age: u64, arrival: &Arc<Arrival>) {
+        if let Some(claim) = self.claims.get_mut(&age) {
+            claim.followed.get_or_insert_with(|| Followed::new(arrival));
+        }
+    }
+
+    /// Looks at how fast bytes arrive, if reservations wait and the last look was at least `step` ago. Ends the slowest
+    /// reservations, as many as the waiting ones need.
+    pub(super) fn look(&mut self, now: Instant, step: Duration) {
+        let since = self.looked.map(|looked| now.duration_since(looked));
+        if self.waiting.is_empty() || since.is_some_and(|since| since < step) {
+            return;
+        }
+        // An older look says nothing about the rate now.
+        if let Some(since) = since.filter(|since| *since < 3 * step) {
+            self.end_slow(since);
+        }
+        self.looked = Some(now);
+        for (age, claim) in &mut self.claims {
+            if let Some(followed) = &mut claim.followed {
+                followed.look(self.waiting.contains(age));
+            }
+        }
+    }
+
+    fn end_slow(&mut self, since: Duration) {
+        let waiting = self.waiting.iter().filter_map(|age| self.claims.get(age)?.wait.as_ref());
+        let wanted: u64 = waiting.map(|wait| wait.more).sum();
+        let mut missing = wanted.saturating_sub(self.free);
+        let mut slow = Vec::new();
+        for (age, claim) in &self.claims {
+            let held = claim.bytes + claim.reserve;
+            match &claim.followed {
+                Some(followed) if followed.is_ended() => missing = missing.saturating_sub(held),
+                Some(followed) if !self.waiting.contains(age) => {
+                    slow.extend(followed.slowness(held, since).map(|slowness| (slowness, *age, held)));
+                }
+                _ => {}
+            }
+        }
+        slow.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (_, age, held) in slow {
+            if missing == 0 {
+                return;
+            }
+            missing = missing.saturating_sub(held);
+            if let Some(followed) = self.claims.get_mut(&age).and_then(|claim| claim.followed.as_mut()) {
+                followed.end();
+            }
         }
     }
 
@@ -81,7 +143,11 @@ impl Ledger {
     /// Lets a reservation wait for more bytes.
     pub(super) fn wait_for(&mut self, age: u64, more: u64, waker: &Waker) {
         let wait = Wait { more, waker: waker.clone(), ended: None };
-        self.claims.entry(age).or_default().wait = Some(wait);
+        let claim = self.claims.entry(age).or_default();
+        claim.wait = Some(wait);
+        if let Some(followed) = &mut claim.followed {
+            followed.waits();
+        }
         self.waiting.insert(age);
         self.settle();
     }

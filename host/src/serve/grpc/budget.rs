@@ -58,12 +58,14 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let connection = request.extensions().get::<ConnectionBudget>();
-        let held = CallReservation::new(self.app.admission.body(connection));
+        let pace = Pace::start(&self.app.server, self.app.server.body_timeout);
+        let mut reserved = self.app.admission.body(connection);
+        reserved.follow(pace.arrival());
+        let held = CallReservation::new(reserved);
         request.extensions_mut().insert(held.clone());
         let running = request.extensions().get::<Arc<RunningState>>().cloned();
         let slot = request.extensions().get::<Arc<StreamSlot>>().cloned();
         let is_unary = !STREAMS.iter().any(|stream| request.uri().path().ends_with(stream));
-        let pace = Pace::start(&self.app.server, self.app.server.body_timeout);
         let limit = self.app.server.max_body.as_u64();
         let decoding = held.clone();
         let request = request.map(|body| {
@@ -163,6 +165,7 @@ impl http_body::Body for Messages {
                         Ok(found) => found.unwrap_or_default(),
                         Err(status) => return Poll::Ready(Some(Err(status))),
                     };
+                    this.pace.set_receiving(this.framing.is_inside());
                     // The time-out of a message in a stream starts with the message. If a call has only one message,
                     // its time-out starts with the call.
                     if !this.framing.is_inside() || (found.begins && !this.framing.is_unary()) {

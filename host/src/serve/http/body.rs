@@ -50,7 +50,7 @@ impl Limits {
     fn late(&self, late: Late) -> ServeError {
         let detail = match late {
             Late::Time(_) => format!("the body {late} (`{}`)", self.time_key),
-            Late::Rate { .. } => format!("the body {late}"),
+            Late::Rate { .. } | Late::Crowded => format!("the body {late}"),
         };
         ServeError::new(ErrorKind::BodyTimeout, detail)
     }
@@ -80,7 +80,7 @@ pub(super) async fn receive_within(
     headers: &HeaderMap,
     body: Body,
     limits: &Limits,
-    reserved: BodyBytes,
+    mut reserved: BodyBytes,
 ) -> Result<(Bytes, BodyBytes), ServeError> {
     let declared = text(headers, &header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limits.size) {
@@ -91,6 +91,7 @@ pub(super) async fn receive_within(
         time = time.min(deadline.saturating_duration_since(Instant::now()));
     }
     let pace = Pace::start(&app.server, time);
+    reserved.follow(pace.arrival());
     let mut receiver = Receiver { body, pace, reserved, limits, received: 0 };
     let body = receiver.read(declared).await?;
     // A compressed body still needs the bytes of its decompressed form.

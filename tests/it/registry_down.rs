@@ -1,0 +1,141 @@
+//! A registry that cannot be asked at a reload or at a start is asked again, until it answers.
+
+use std::fs;
+
+use plimsoll_runtime::identity::digest;
+use plimsoll_tests::{Site, another_version, guest};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::watch::lines;
+use crate::wrapped::{Wrapped, site, until};
+
+/// An address of this machine at which nothing listens, until a registry does.
+struct Place(String);
+
+impl Place {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self(listener.local_addr().expect("bound").to_string())
+    }
+
+    /// Starts a registry that has one component under every name.
+    async fn start(&self, component: Vec<u8>) {
+        let listener = TcpListener::bind(&self.0).await.expect("the port is still free");
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // A client that goes away ends its connection with an error.
+                let _ = answer(stream, &component).await;
+            }
+        });
+    }
+}
+
+async fn answer(stream: TcpStream, component: &[u8]) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let (mut first, mut line) = (String::new(), String::new());
+    stream.read_line(&mut first).await?;
+    while line != "\r\n" {
+        line.clear();
+        if stream.read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+    }
+    let descriptor = |kind: &str, bytes: &[u8]| json!({ "mediaType": kind, "digest": format!("sha256:{}", digest(bytes)), "size": bytes.len() });
+    let manifest = json!({
+        "schemaVersion": 2,
+        "config": descriptor("application/vnd.wasm.config.v0+json", b"{}"),
+        "layers": [descriptor("application/wasm", component)],
+    });
+    let body = match () {
+        () if first.contains("/blobs/") => component.to_vec(),
+        () if first.contains("/manifests/") => manifest.to_string().into_bytes(),
+        () => Vec::new(),
+    };
+    let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(&[head.as_bytes(), &body].concat()).await?;
+    stream.shutdown().await
+}
+
+/// Makes the configuration name the registry as the source of `noop-infer`, and `more`.
+fn configure(site: &Site, place: &Place, more: &str) {
+    let text = fs::read_to_string(&site.config).expect("text");
+    let noop = format!("file = {:?}", guest("noop-infer"));
+    assert!(text.contains(&noop), "{text}");
+    fs::write(&site.config, text.replace(&noop, &format!("file = \"oci://{}/noop:1\"", place.0)) + more)
+        .expect("written");
+}
+
+fn noop() -> Vec<u8> {
+    fs::read(guest("noop-infer")).expect("built")
+}
+
+async fn serving(served: &Wrapped, plugin: &str) -> (String, String) {
+    let (_, shown) = served.json("GET", &format!("/v1/plugins/{plugin}"), Vec::new()).await;
+    let text = |key: &str| shown[key].as_str().unwrap_or_default().to_owned();
+    (text("digest"), text("note"))
+}
+
+/// The version before serves meanwhile. The same after a start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_with_a_version_before_is_pulled_when_its_registry_is_back() {
+    let (site, place) = (site(""), Place::new().await);
+    let served = Wrapped::start(&["env"], &site);
+    configure(&site, &place, "");
+    served.wait_for_metric("plimsoll_unreadable_files", 1).await;
+    let (before, note) = serving(&served, "noop-infer").await;
+    assert_eq!(before, digest(&noop()));
+    assert!(note.contains("the registry is asked again") && note.contains("refused the connection"), "{note}");
+    assert_eq!(served.metric("plimsoll_config_reloads_total{result=\"served\"}").await, 1);
+    assert_eq!(lines(&served, &place.0, "it is tried again"), 1, "{}", served.log());
+    drop(served);
+
+    let served = Wrapped::start(&["env"], &site);
+    served.wait_for_metric("plimsoll_unreadable_files", 1).await;
+    let new = another_version(&noop(), 2);
+    place.start(new.clone()).await;
+    until("the new version", async || serving(&served, "noop-infer").await == (digest(&new), String::new())).await;
+    served.wait_for_metric("plimsoll_unreadable_files", 0).await;
+    assert_eq!(lines(&served, &place.0, "this problem is over"), 1, "{}", served.log());
+    assert_eq!(lines(&served, "\"by\":\"registry\"", "serving after"), 1, "{}", served.log());
+}
+
+/// Without a version before, the configuration waits, and the one before it serves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_with_a_new_plugin_is_served_when_its_registry_is_back() {
+    let (site, place) = (site(""), Place::new().await);
+    let served = Wrapped::start(&["env"], &site);
+    let more = format!(
+        "[plugins.other]\nfile = \"oci://{}/other:1\"\n[pipelines.q.preprocess]\nplugin = \"stamp\"\n\
+         [pipelines.q.chips.c]\nplugin = \"other\"\n[pipelines.q.postprocess]\nplugin = \"stamp\"\n",
+        place.0
+    );
+    let text = fs::read_to_string(&site.config).expect("text");
+    fs::write(&site.config, text + &more).expect("written");
+    served.wait_for_metric("plimsoll_unreadable_files", 1).await;
+    served.wait_for_failed_scans(3).await;
+    assert_eq!(served.metric("plimsoll_config_reloads_total{result=\"refused\"}").await, 0);
+    assert_eq!(lines(&served, "plimsoll.toml", "it is tried again"), 1, "{}", served.log());
+    assert_eq!(served.send("POST", "/v1/pipelines/q/infer", Vec::new()).await.0, 404);
+    place.start(noop()).await;
+    until("the configuration", async || served.send("POST", "/v1/pipelines/q/infer", Vec::new()).await.0 == 200).await;
+    served.wait_for_metric("plimsoll_unreadable_files", 0).await;
+    assert_eq!(serving(&served, "other").await.0, digest(&noop()));
+}
+
+/// A later change of the plugin takes precedence over a reference that could not be pulled.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_takes_precedence_over_a_reference_that_waits() {
+    let (site, place) = (site(""), Place::new().await);
+    let served = Wrapped::start(&["env"], &site);
+    configure(&site, &place, "");
+    served.wait_for_metric("plimsoll_unreadable_files", 1).await;
+    let uploaded = another_version(&noop(), 3);
+    let (status, text) = served.send("PUT", "/v1/plugins/noop-infer?version=3", uploaded.clone()).await;
+    assert_eq!(status, 200, "{text}");
+    served.wait_for_metric("plimsoll_unreadable_files", 0).await;
+    place.start(another_version(&noop(), 2)).await;
+    served.wait_for_scan(&site, "scan").await;
+    assert_eq!(serving(&served, "noop-infer").await, (digest(&uploaded), String::new()));
+}
