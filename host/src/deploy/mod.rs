@@ -35,6 +35,7 @@ pub mod canary;
 pub mod canary_decision;
 mod canary_evidence;
 pub mod canary_progress;
+pub mod capture;
 pub mod catalog;
 pub mod change_error;
 pub mod deployer;

@@ -22,7 +22,7 @@ impl PendingReload {
     /// Starts to pull. Sends to `wake` when everything was pulled.
     pub(super) fn begin(runtime: &Handle, config: Config, wanted: Vec<Wanted>, wake: &mpsc::Sender<()>) -> Self {
         let mut pulls = JoinSet::new();
-        if !wanted.is_empty() {
+        if !wanted.is_empty() || !config.model_references().is_empty() {
             let (config, wake) = (config.clone(), wake.clone());
             let pulling = async move {
                 let pulled = pull_all(&config, wanted).await;
@@ -45,7 +45,10 @@ impl PendingReload {
         }
         match self.pulls.try_join_next() {
             None => Err(Box::new(self)),
-            Some(Ok(pulled)) => Ok((self.config, pulled)),
+            Some(Ok(pulled)) => {
+                self.config.pulled.failures.clone_from(&pulled.models);
+                Ok((self.config, pulled))
+            }
             Some(Err(error)) => match error.try_into_panic() {
                 // The watcher counts it and starts again.
                 Ok(panic) => resume_unwind(panic),

@@ -18,6 +18,7 @@ pub mod requests;
 mod shadows;
 pub mod stage_marks;
 pub mod stages;
+pub mod traces;
 
 pub use batches::BatchMetrics;
 pub use families::Buckets;
