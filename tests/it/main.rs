@@ -54,6 +54,8 @@ mod fair_share;
 mod file_names;
 mod file_order;
 mod fleet;
+mod fleet_reports;
+mod fleet_undo;
 mod fleet_waits;
 mod foreign_texts;
 mod forgotten;

@@ -213,12 +213,18 @@ mod tests {
         // 990 small runs and 10 large ones: alone, the second report would have a p50 of 100 pages.
         let merged = merge(vec![report(&[(10, 990)], 64 << 20), report(&[(100, 10)], 32 << 20)]).expect("marks");
         let row = &merged["stages"][0];
-        assert_eq!((&row["count"], &row["p50"], &row["p99"]), (&1_000.into(), &(10 * PAGE).into(), &(10 * PAGE).into()));
+        assert_eq!(
+            (&row["count"], &row["p50"], &row["p99"]),
+            (&1_000.into(), &(10 * PAGE).into(), &(10 * PAGE).into())
+        );
         assert_eq!((&row["max"], &row["refused_growths"]), (&(100 * PAGE).into(), &2.into()));
         assert_eq!(row["windows"]["1m"]["count"], 1_000);
         assert_eq!(merged["process"]["resident_bytes"], 20);
         let caller = &merged["callers"]["by_bytes"][0];
-        assert_eq!((&caller["requests"], &caller["bytes"], &caller["outcomes"]["ok"]), (&4.into(), &6.into(), &4.into()));
+        assert_eq!(
+            (&caller["requests"], &caller["bytes"], &caller["outcomes"]["ok"]),
+            (&4.into(), &6.into(), &4.into())
+        );
         let advice: Advice = serde_json::from_value(merged["advice"][0].clone()).expect("advice");
         assert_eq!((advice.runs, advice.p999, advice.max_memory), (1_000, 100 * PAGE, 32 << 20));
         assert_eq!(advice.recommended, 125 * PAGE);
