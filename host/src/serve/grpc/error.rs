@@ -1,5 +1,6 @@
-//! Converts a [`ServeError`] to a gRPC status. `docs/protocol.md` has the same table. Only `budget.rs` creates
-//! another status, `CANCELLED`, for a message whose client is gone.
+//! Converts a [`ServeError`] to a gRPC status. `docs/protocol.md` has the same table. Two other places create
+//! a status: `budget.rs` (`CANCELLED`, for a message whose client is gone) and `metadata.rs` (for a `grpc-timeout` that
+//! cannot be read).
 
 use plimsoll_runtime::outcome::Outcome;
 use tonic::metadata::MetadataValue;

@@ -118,8 +118,8 @@ struct Frame {
     keeps_coefficients: bool,
 }
 
-/// Appends the segments and the coded data of a JPEG image, without its beginning and end, and without application
-/// segments, which would declare other colours. Returns the frame if there is coded data.
+/// Appends the segments and the coded data of a JPEG image, but not its markers SOI and EOI, and not its
+/// application segments, because they could declare another colour space. Returns the frame if there is coded data.
 fn append(from: &[u8], image: &mut Vec<u8>) -> Result<Option<Frame>, Rejected> {
     let mut rest = from.strip_prefix(&[0xFF, 0xD8]).ok_or_else(|| broken("a strip or tile is not a JPEG image"))?;
     let mut frame = None;

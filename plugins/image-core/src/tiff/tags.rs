@@ -138,8 +138,8 @@ pub(super) fn check_bits(colours: &Colours, name: &str, bits: u32, float: bool) 
     if fits { Ok(()) } else { Err(unsupported(&format!("{bits}-bit {kind} for {name}"), supported)) }
 }
 
-/// Checks the samples that a pixel has in addition to its colour. Without ExtraSamples they have no meaning, and the
-/// colours may be others than the file says.
+/// Checks the samples that a pixel has in addition to its colour. Without the tag ExtraSamples their meaning is
+/// unknown, and the colours may differ from those that the file declares.
 pub(super) fn check_more_samples(tags: &Directory<'_>, more: usize, name: &str, rgb: bool) -> Result<(), Rejected> {
     let declared = tags.find(338)?.map_or(0, |values| values.count);
     // Many writers of RGB and alpha forget the tag; Pillow reads these files, too.
