@@ -50,18 +50,6 @@ const ANSWER: Duration = Duration::from_secs(20);
 const CHANGE: Duration = Duration::from_secs(600);
 
 impl Administration {
-    /// Creates a client of the only server, and finds the token.
-    ///
-    /// # Errors
-    /// As [`Administration::clients`], and if there are several servers.
-    pub(in crate::cli) async fn client(&self, timeout: Option<Duration>) -> Result<Administrated, Error> {
-        let mut clients = self.clients(timeout).await?;
-        match (clients.pop(), clients.is_empty()) {
-            (Some(client), true) => Ok(client),
-            _ => Err(Error::Failed("this command asks one server: name it with --server".into())),
-        }
-    }
-
     /// Creates a client of each server, and finds the token. Without `timeout`, a server has 20 s to answer a question and
     /// 10 minutes to make a change.
     ///
@@ -83,7 +71,7 @@ impl Administration {
         let administrated = |server: &String| {
             let client = Client::new(server, timeout)?;
             let (token, place) = self.token(&client, &config)?;
-            Ok(Administrated { client, token, place, timeout })
+            Ok::<_, Error>(Administrated { client, token, place, timeout })
         };
         let found = servers.iter().map(administrated).collect::<Result<Vec<_>, _>>()?;
         let earlier = |at: usize| found[..at].iter().find(|other| found[at].client.is_same(&other.client));

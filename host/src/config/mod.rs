@@ -2,8 +2,8 @@
 //!
 //! [`file`](mod@file): the whole file and where it came from. `load` reads it, and `checks` finds settings
 //! that parse but are not valid. [`environment`]: settings of environment variables. [`effective`]: the
-//! settings with their sources. `secrets`, `shown`: what readers may see. `schema`: the JSON Schema; `texts`: values that
-//! are texts. The other modules have one table each.
+//! settings with their sources. `secrets`, `shown`: what readers may see. `pulled_models`, `stored_models`: models of
+//! registries. `schema`: the JSON Schema; `texts`: values that are texts. The other modules have one table each.
 
 pub mod admin;
 pub mod auth;
@@ -32,6 +32,7 @@ pub mod shown;
 pub mod stage;
 pub mod step;
 mod step_checks;
+mod stored_models;
 pub mod telemetry;
 mod texts;
 pub mod tls;

@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
+use plimsoll_runtime::text::shortened;
 use serde::Serialize;
 
 use super::parameters::{Parameters, wrong};
