@@ -189,3 +189,40 @@ async fn a_reload_of_another_pipeline_keeps_a_running_canary() {
     }
     assert_eq!(canaries().await, expected(&[("p", new), ("q", 0), ("s", of_new_pipeline)]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_keeps_its_version_also_after_a_restart_if_callers_are_divided() {
+    let site = Site::new("canary = { share = \"50%\", requests = 100000, by = \"caller\" }");
+    let server = site.serve().await;
+    let put = server.send("PUT", "/v1/plugins/stamp", &[], stamped(1)).await;
+    assert_eq!(put.json()["state"], "canary", "{}", put.text);
+    let is_new = async |server: &Server, caller: &str| {
+        let headers = [("x-plimsoll-caller", caller)];
+        let reply = server.send("POST", "/v1/pipelines/p/infer", &headers, Vec::new()).await;
+        assert!([stamped_reply(0), stamped_reply(1)].contains(&reply.text), "{}", reply.text);
+        let images =
+            serde_json::json!({ "inputs": [{ "name": "image", "datatype": "BYTES", "shape": [1], "data": [""] }] });
+        let other = server.send("POST", "/v2/models/p/infer", &headers, images.to_string().into()).await;
+        assert_eq!(other.headers["x-plimsoll-plugins"], reply.headers["x-plimsoll-plugins"], "{caller}");
+        reply.text == stamped_reply(1)
+    };
+    let mut sides = Vec::new();
+    for caller in 0..40 {
+        let caller = format!("caller-{caller}");
+        let side = is_new(&server, &caller).await;
+        for _ in 0..2 {
+            assert_eq!(is_new(&server, &caller).await, side, "{caller}");
+        }
+        sides.push(side);
+    }
+    let new = sides.iter().filter(|is_new| **is_new).count();
+    assert!((8..=32).contains(&new), "{new} of 40");
+    // Requests without a caller are selected one by one.
+    let new = send_requests(&server, 100, "", &stamped_reply(1)).await;
+    assert!((25..=75).contains(&new), "{new} of 100");
+    server.stop().await;
+    let server = site.serve().await;
+    for (caller, side) in sides.into_iter().enumerate() {
+        assert_eq!(is_new(&server, &format!("caller-{caller}")).await, side, "{caller}");
+    }
+}

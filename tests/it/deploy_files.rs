@@ -231,6 +231,7 @@ fn the_debian_package_has_the_program_its_service_and_its_documents() {
         "./usr/bin/plimsoll",
         "./usr/lib/systemd/system/plimsoll.service",
         "./etc/plimsoll/plimsoll.toml",
+        "./etc/default/plimsoll",
         "./usr/share/man/man1/plimsoll-serve.1.gz",
         "./usr/share/bash-completion/completions/plimsoll",
         "./usr/share/doc/plimsoll/operating.md",
@@ -241,7 +242,17 @@ fn the_debian_package_has_the_program_its_service_and_its_documents() {
     let field =
         |name: &str| text(&run(Command::new("dpkg-deb").arg("--field").arg(&made).arg(name)).stdout).trim().to_owned();
     assert_eq!(field("Version"), env!("CARGO_PKG_VERSION"));
-    assert!(field("Depends").starts_with("libc6 (>= 2."), "{}", field("Depends"));
+    let depends = field("Depends");
+    let glibc = depends.strip_prefix("libc6 (>= 2.").and_then(|rest| rest.split_once(')')).expect("a version").0;
+    // RHEL 9 and Amazon Linux 2023 have 2.34.
+    assert!(glibc.parse::<u32>().expect("a number") <= 34, "{depends}");
+    // A purge removes what the service has stored.
+    let control = folder.path().join("control");
+    run(Command::new("dpkg-deb").arg("--control").arg(&made).arg(&control));
+    let conffiles = std::fs::read_to_string(control.join("conffiles")).expect("text");
+    assert_eq!(conffiles.lines().collect::<Vec<_>>(), ["/etc/plimsoll/plimsoll.toml", "/etc/default/plimsoll"]);
+    let postrm = std::fs::read_to_string(control.join("postrm")).expect("text");
+    assert!(postrm.contains("if [ \"$1\" = purge ]") && postrm.contains("/var/lib/private/plimsoll"), "{postrm}");
 
     // What it installs runs, and its configuration can be served.
     let root = folder.path().join("root");

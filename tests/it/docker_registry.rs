@@ -88,10 +88,26 @@ impl Registry {
 
     /// Uploads a manifest with these layers, and the layers, with plain HTTP requests.
     pub(crate) async fn put_manifest(&self, name: &str, tag: &str, config: &str, layers: &[(&str, &[u8])]) {
+        self.put_titled(name, tag, config, layers, &[]).await;
+    }
+
+    /// As [`Registry::put_manifest`], with the names of files for the first layers. Returns the digest of the manifest.
+    pub(crate) async fn put_titled(
+        &self,
+        name: &str,
+        tag: &str,
+        config: &str,
+        layers: &[(&str, &[u8])],
+        titles: &[&str],
+    ) -> String {
         let mut described = Vec::new();
-        for &(media_type, bytes) in layers {
+        for (index, &(media_type, bytes)) in layers.iter().enumerate() {
             let digest = self.put_blob(name, bytes).await;
-            described.push(serde_json::json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() }));
+            let mut layer = serde_json::json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() });
+            if let Some(title) = titles.get(index) {
+                layer["annotations"] = serde_json::json!({ "org.opencontainers.image.title": title });
+            }
+            described.push(layer);
         }
         let manifest_type = "application/vnd.oci.image.manifest.v1+json";
         let manifest = serde_json::json!({
@@ -100,9 +116,11 @@ impl Registry {
             "config": { "mediaType": config, "digest": self.put_blob(name, b"{}").await, "size": 2 },
             "layers": described,
         });
+        let manifest = manifest.to_string();
         let url = format!("http://{}/v2/{name}/manifests/{tag}", self.address);
-        let put = reqwest::Client::new().put(url).header("content-type", manifest_type).body(manifest.to_string());
+        let put = reqwest::Client::new().put(url).header("content-type", manifest_type).body(manifest.clone());
         assert_eq!(put.send().await.expect("an answer").status(), 201);
+        format!("sha256:{}", digest(manifest.as_bytes()))
     }
 }
 

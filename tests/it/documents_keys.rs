@@ -9,13 +9,14 @@ use plimsoll_tests::Site;
 use crate::documents::{Page, codes};
 
 /// Tables of the configuration as the page names them, each with a text that puts an unknown key into it.
-const TABLES: [(&str, &str); 17] = [
+const TABLES: [(&str, &str); 19] = [
     ("", "wrong_key = 1\n"),
     ("[server]", "[server]\nwrong_key = 1\n"),
     ("[deploy]", "[deploy]\nwrong_key = 1\n"),
     ("[admin]", "[admin]\nwrong_key = 1\n"),
     ("[auth]", "[auth]\nwrong_key = 1\n"),
     ("[tls]", "[tls]\nwrong_key = 1\n"),
+    ("[telemetry]", "[telemetry]\nwrong_key = 1\n"),
     ("[memory]", "[memory]\nwrong_key = 1\n"),
     ("[backends.onnxruntime]", ""),
     ("[chips.NAME]", "[chips.c]\nwrong_key = 1\n"),
@@ -25,6 +26,7 @@ const TABLES: [(&str, &str); 17] = [
     ("a stage", "[pipelines.p.preprocess]\nwrong_key = 1\n"),
     ("a step", "[pipelines.p]\nsteps = [{ wrong_key = 1 }]\n"),
     ("[pipelines.NAME.record]", "[pipelines.p.record]\nwrong_key = 1\n"),
+    ("[pipelines.NAME.capture]", "[pipelines.p.capture]\nwrong_key = 1\n"),
     ("[pipelines.NAME.canary]", "[pipelines.p]\ncanary = { wrong_key = 1 }\n"),
     ("[pipelines.NAME.shadow]", "[pipelines.p]\nshadow = { wrong_key = 1 }\n"),
 ];

@@ -83,13 +83,13 @@ pub(crate) fn file(site: &Site, mark: u32) -> String {
 }
 
 /// The most bytes of a component that let a host start.
-fn most() -> u64 {
+pub(crate) fn most() -> u64 {
     let noop = std::fs::metadata(plimsoll_tests::guest("noop-infer")).expect("built").len();
     noop.max(stamped(0).len() as u64)
 }
 
 /// The file of a version that is larger.
-fn larger(site: &Site) -> String {
+pub(crate) fn larger(site: &Site) -> String {
     let (mut component, path) = (stamped(1), file(site, 1));
     while component.len() as u64 <= most() {
         component = another_version(&component, 1);
@@ -98,11 +98,11 @@ fn larger(site: &Site) -> String {
     path
 }
 
-fn replies(hosts: &[Host]) -> Vec<String> {
+pub(crate) fn replies(hosts: &[Host]) -> Vec<String> {
     hosts.iter().map(Host::reply).collect()
 }
 
-fn urls(hosts: &[Host]) -> Vec<&str> {
+pub(crate) fn urls(hosts: &[Host]) -> Vec<&str> {
     hosts.iter().map(|host| host.url.as_str()).collect()
 }
 

@@ -27,16 +27,16 @@ async fn time_windows_expire_and_the_totals_do_not() {
     assert_eq!(row["max_memory"], 256 << 20);
 
     let later = |seconds| Instant::now() + Duration::from_secs(seconds);
-    let rows = server.app.records.memory.rows(Some("p"), later(120));
+    let rows = server.app.records.memory.rows(Some("p"), later(120), false);
     let row = rows.iter().find(|row| row.key.stage.kind() == StageKind::Preprocess).expect("a row");
     let counts = |windows: plimsoll::records::memory::marks::Windows| {
         [windows.minute.count, windows.ten_minutes.count, windows.hour.count]
     };
     assert_eq!(counts(row.windows), [0, 4, 4]);
-    let rows = server.app.records.memory.rows(None, later(2 * 60 * 60));
+    let rows = server.app.records.memory.rows(None, later(2 * 60 * 60), false);
     assert_eq!(counts(rows[0].windows), [0, 0, 0]);
     assert_eq!(rows.iter().map(|row| row.figures.count).collect::<Vec<_>>(), [4, 4, 4], "since start");
-    assert!(server.app.records.memory.rows(Some("q"), later(0)).is_empty());
+    assert!(server.app.records.memory.rows(Some("q"), later(0), false).is_empty());
 }
 
 async fn live(server: &Server) -> i64 {

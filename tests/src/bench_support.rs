@@ -185,6 +185,7 @@ pub fn request_record(
         canary_side: None,
         caller,
         origin: None,
+        headers: None,
     };
     RequestRecord::start(start, &app.records)
 }

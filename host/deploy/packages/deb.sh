@@ -5,7 +5,12 @@ program=$1
 out=$2
 here=$(cd "$(dirname "$0")" && pwd)
 version=$("$program" --version | cut -d ' ' -f 2)
-architecture=$(dpkg --print-architecture)
+# That of the program, which need not be that of this machine.
+case $(od -An -t u2 -j 18 -N 2 "$program" | tr -d ' ') in
+    62) architecture=amd64 ;;
+    183) architecture=arm64 ;;
+    *) architecture=$(dpkg --print-architecture) ;;
+esac
 # The newest version of the C library that the program names.
 glibc=$(LC_ALL=C grep -aoE 'GLIBC_2\.[0-9]+' "$program" | sed 's/GLIBC_//' | sort -uV | tail -n 1)
 root=$(mktemp -d)
@@ -15,6 +20,7 @@ chmod 0755 "$root"
 install -D -m 0755 "$program" "$root/usr/bin/plimsoll"
 install -D -m 0644 "$here/../systemd/plimsoll.service" "$root/usr/lib/systemd/system/plimsoll.service"
 install -D -m 0644 "$here/../plimsoll.toml" "$root/etc/plimsoll/plimsoll.toml"
+install -D -m 0644 "$here/plimsoll.default" "$root/etc/default/plimsoll"
 install -D -m 0644 "$here/../haproxy/haproxy.cfg" "$root/usr/share/doc/plimsoll/examples/haproxy.cfg"
 install -m 0644 "$here"/../../docs/*.md "$root/usr/share/doc/plimsoll/"
 install -m 0644 "$here/../../../LICENSE" "$root/usr/share/doc/plimsoll/copyright"
@@ -28,7 +34,7 @@ rm "$root/completions"
 gzip -9n "$root"/usr/share/man/man1/*
 
 mkdir "$root/DEBIAN"
-echo /etc/plimsoll/plimsoll.toml > "$root/DEBIAN/conffiles"
+printf '%s\n' /etc/plimsoll/plimsoll.toml /etc/default/plimsoll > "$root/DEBIAN/conffiles"
 cat > "$root/DEBIAN/control" <<CONTROL
 Package: plimsoll
 Version: $version
@@ -59,6 +65,17 @@ if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
     systemctl disable --now plimsoll.service
 fi
 SCRIPT
-chmod 0755 "$root/DEBIAN/postinst" "$root/DEBIAN/prerm"
+# A purge also removes what the service has stored: versions of plugins, the token, recordings and captures.
+cat > "$root/DEBIAN/postrm" <<'SCRIPT'
+#!/bin/sh
+set -e
+if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload
+fi
+if [ "$1" = purge ]; then
+    rm -rf /var/lib/private/plimsoll /var/lib/plimsoll
+fi
+SCRIPT
+chmod 0755 "$root/DEBIAN/postinst" "$root/DEBIAN/prerm" "$root/DEBIAN/postrm"
 mkdir -p "$out"
 dpkg-deb --root-owner-group --build "$root" "$out/plimsoll_${version}_$architecture.deb"

@@ -1,7 +1,8 @@
 //! The memory cap of a store, and the meter that records its high-water mark.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use wasmtime::ResourceLimiter;
 
@@ -9,6 +10,9 @@ use crate::lack::Lack;
 
 /// Bytes of a page of linear memory.
 pub const PAGE: u64 = 64 << 10;
+
+/// Maximum number of batches that a meter keeps; a guest may run its model often.
+const MAX_BATCHES: usize = 16;
 
 /// Maximum entries of one table; beyond this, `table.grow` returns −1.
 const MAX_TABLE_ELEMENTS: usize = 100_000;
@@ -21,6 +25,20 @@ pub struct Meter {
     refused: AtomicU64,
     host: AtomicU64,
     resources: AtomicU64,
+    batches: Mutex<Vec<BatchWait>>,
+}
+
+/// How long a stage run waited for a batch of its model.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchWait {
+    /// When it began to wait.
+    pub since: Instant,
+    /// When the batch was sent to the device.
+    pub sent: Instant,
+    /// The rows of the batch.
+    pub rows: u32,
+    /// The runs in the batch.
+    pub runs: usize,
 }
 
 /// A reading of a [`Meter`]. All values are in bytes, except `refused` and `resources`, which are counts.
@@ -62,6 +80,18 @@ impl Meter {
 
     pub(crate) fn record_refusal(&self) {
         self.refused.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn record_batch(&self, wait: BatchWait) {
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        if batches.len() < MAX_BATCHES {
+            batches.push(wait);
+        }
+    }
+
+    /// Takes the first batches that the run waited for.
+    pub(crate) fn take_batches(&self) -> Vec<BatchWait> {
+        std::mem::take(&mut *self.batches.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The current values.

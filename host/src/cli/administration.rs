@@ -1,5 +1,6 @@
 //! The options of the commands that administrate a running server, and where they find its token.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,18 +50,6 @@ const ANSWER: Duration = Duration::from_secs(20);
 const CHANGE: Duration = Duration::from_secs(600);
 
 impl Administration {
-    /// Creates a client of the only server, and finds the token.
-    ///
-    /// # Errors
-    /// As [`Administration::clients`], and if there are several servers.
-    pub(in crate::cli) async fn client(&self, timeout: Option<Duration>) -> Result<Administrated, Error> {
-        let mut clients = self.clients(timeout).await?;
-        match (clients.pop(), clients.is_empty()) {
-            (Some(client), true) => Ok(client),
-            _ => Err(Error::Failed("this command asks one server: name it with --server".into())),
-        }
-    }
-
     /// Creates a client of each server, and finds the token. Without `timeout`, a server has 20 s to answer a question and
     /// 10 minutes to make a change.
     ///
@@ -69,7 +58,8 @@ impl Administration {
     pub(in crate::cli) async fn clients(&self, timeout: Option<Duration>) -> Result<Vec<Administrated>, Error> {
         let config = ConfigSource::at(self.config.clone(), self.data_dir.clone()).load()?;
         let mut servers: Vec<String> = Vec::new();
-        for server in &self.server {
+        // An empty variable is no address.
+        for server in self.server.iter().filter(|server| !server.trim().is_empty()) {
             match server.strip_prefix(DNS) {
                 Some(name) => servers.extend(addresses_of(name).await?),
                 None => servers.push(server.clone()),
@@ -78,17 +68,21 @@ impl Administration {
         if servers.is_empty() {
             servers.push(address(&config));
         }
-        if let Some(twice) =
-            servers.iter().enumerate().find_map(|(at, server)| servers[..at].iter().find(|s| *s == server))
-        {
-            return Err(Error::Failed(format!("the server {twice} is named twice (--server)")));
-        }
         let administrated = |server: &String| {
             let client = Client::new(server, timeout)?;
             let (token, place) = self.token(&client, &config)?;
-            Ok(Administrated { client, token, place, timeout })
+            Ok::<_, Error>(Administrated { client, token, place, timeout })
         };
-        servers.iter().map(administrated).collect()
+        let found = servers.iter().map(administrated).collect::<Result<Vec<_>, _>>()?;
+        let earlier = |at: usize| found[..at].iter().find(|other| found[at].client.is_same(&other.client));
+        if let Some((at, other)) = (0..found.len()).find_map(|at| Some((at, earlier(at)?))) {
+            let (one, other) = (found[at].name(), other.name());
+            return Err(Error::Failed(match one == other {
+                true => format!("the server {one} is named twice (--server)"),
+                false => format!("{other} and {one} are the same server (--server)"),
+            }));
+        }
+        Ok(found)
     }
 
     fn token(&self, client: &Client, config: &Config) -> Result<(Option<String>, String), Error> {
@@ -136,12 +130,17 @@ impl Administration {
 /// The start of a server that stands for every address of a host.
 const DNS: &str = "dns:";
 
-/// Every address of `HOST:PORT`, as servers.
+/// Every address of `HOST:PORT`, as servers. If there are addresses of IPv4, those of IPv6 are left out: a replica may have
+/// both.
 async fn addresses_of(name: &str) -> Result<Vec<String>, Error> {
     let failed =
         |why: String| Error::Failed(format!("`{DNS}{name}` has no addresses: {why}; write dns:HOST:PORT (--server)"));
     let found = tokio::net::lookup_host(name).await.map_err(|error| failed(error.to_string()))?;
-    let mut servers: Vec<String> = found.map(|address| format!("http://{address}")).collect();
+    let mut found: Vec<_> = found.collect();
+    if found.iter().any(SocketAddr::is_ipv4) {
+        found.retain(SocketAddr::is_ipv4);
+    }
+    let mut servers: Vec<String> = found.iter().map(|address| format!("http://{address}")).collect();
     servers.sort();
     servers.dedup();
     if servers.is_empty() { Err(failed("there is none".to_owned())) } else { Ok(servers) }

@@ -6,6 +6,7 @@
 //! - `error`: exit codes. `output`: what the commands print. `signals`: those that stop the server. `client`:
 //!   requests to a running server.
 //!   `administration`: the options of commands that need its token.
+//! - `merged_report`: the memory reports of several servers.
 //! - `init`: what `plimsoll init` works out about a model.
 //! - `source`: the options that name the configuration. `stage_kind`: the stage kind as an argument. `table`:
 //!   plain-text
@@ -17,6 +18,7 @@ mod client;
 mod commands;
 mod error;
 mod init;
+mod merged_report;
 mod output;
 mod run;
 mod signals;

@@ -30,6 +30,20 @@ pub struct CanaryRules {
     /// 1.5.
     #[serde(default = "CanaryRules::default_memory_factor")]
     pub memory_factor: f64,
+    /// What decides which version a request gets; default the request.
+    #[serde(default)]
+    pub by: CanaryBy,
+}
+
+/// What decides which version a request gets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CanaryBy {
+    /// Each request is selected at random.
+    #[default]
+    Request,
+    /// All requests of a caller get the same version. Requests without a caller are selected at random.
+    Caller,
 }
 
 /// How a canary is written.
@@ -85,6 +99,7 @@ pub(super) fn canary<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
                 requests: CanaryRules::default_requests(),
                 failure_factor: CanaryRules::default_failure_factor(),
                 memory_factor: CanaryRules::default_memory_factor(),
+                by: CanaryBy::default(),
             })
         }
 

@@ -42,6 +42,9 @@ impl Config {
         if let Some((key, reason)) = self.memory_mistake() {
             return refused(&key, &reason);
         }
+        if let Some((key, reason)) = self.telemetry.mistake() {
+            return refused(key, &reason);
+        }
         if let Some((key, reason)) = self.plugin_name_mistake() {
             return refused(&key, &reason);
         }
@@ -147,31 +150,39 @@ impl Config {
         names.into_iter().find_map(|(key, name)| Some((key, check_plugin_name(name).err()?.to_string())))
     }
 
-    /// Returns key and reason of the first setting of `[memory]` or `record` that is not valid.
+    /// Returns key and reason of the first setting of `[memory]`, `record` or `capture` that is not valid.
     pub(super) fn memory_mistake(&self) -> Option<(String, String)> {
         if !(1..=MAX_CALLERS).contains(&self.memory.top_callers) {
             return Some(("memory.top_callers".into(), format!("must be a number from 1 to {MAX_CALLERS}")));
         }
-        let mut folders: Vec<(PathBuf, &str)> = Vec::new();
-        for (name, record) in self.pipelines.iter().filter_map(|(name, it)| Some((name, it.record.as_ref()?))) {
-            let mistake_at = |key: &str, reason: String| Some((format!("pipelines.{name}.record.{key}"), reason));
-            if record.max_bytes.as_u64() == 0 {
-                return mistake_at("max_bytes", "must be greater than 0; remove the table to disable recording".into());
+        let mut folders: Vec<(PathBuf, String)> = Vec::new();
+        for (name, pipeline) in &self.pipelines {
+            let share = pipeline.capture.as_ref().map(|capture| capture.share);
+            if share.is_some_and(|share| !(share > 0.0 && share <= 1.0)) {
+                let reason = "must be more than 0% and at most 100%; remove the table to keep nothing";
+                return Some((format!("pipelines.{name}.capture.share"), reason.into()));
             }
-            if record.max_age.is_zero() {
-                return mistake_at("max_age", "must be greater than 0; remove the table to disable recording".into());
+            let record = pipeline.record.as_ref().map(|it| ("record", it.max_bytes, it.max_age, it.dir.is_none()));
+            let capture = pipeline.capture.as_ref().map(|it| ("capture", it.max_bytes, it.max_age, it.dir.is_none()));
+            for (table, max_bytes, max_age, has_default) in record.into_iter().chain(capture) {
+                let at = format!("pipelines.{name}.{table}");
+                let mistake_at = |key: &str, reason: String| Some((format!("{at}.{key}"), reason));
+                if max_bytes.as_u64() == 0 {
+                    return mistake_at("max_bytes", "must be greater than 0; remove the table to keep nothing".into());
+                }
+                if max_age.is_zero() {
+                    return mistake_at("max_age", "must be greater than 0; remove the table to keep nothing".into());
+                }
+                if has_default && check_plugin_name(name).is_err() {
+                    let reason = "must be set, because the pipeline's name is not a valid folder name";
+                    return mistake_at("dir", reason.into());
+                }
+                let dir = if table == "record" { self.record_dir(name)? } else { self.capture_dir(name)? };
+                if let Some((_, other)) = folders.iter().find(|(known, _)| *known == dir) {
+                    return mistake_at("dir", format!("`{other}` has the same folder; set different folders"));
+                }
+                folders.push((dir, at));
             }
-            if record.dir.is_none() && check_plugin_name(name).is_err() {
-                return mistake_at("dir", "must be set, because the pipeline's name is not a valid folder name".into());
-            }
-            let dir = self.record_dir(name)?;
-            if let Some((_, other)) = folders.iter().find(|(known, _)| *known == dir) {
-                return mistake_at(
-                    "dir",
-                    format!("pipeline `{other}` records into the same folder; set different folders"),
-                );
-            }
-            folders.push((dir, name));
         }
         None
     }

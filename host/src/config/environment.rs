@@ -2,13 +2,14 @@
 //! over the file, and the command line takes precedence over them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::error::ConfigError;
-use super::file::Config;
+use super::file::{Config, DEMO};
 
 /// The start of the variables.
 const PREFIX: &str = "PLIMSOLL_";
@@ -17,9 +18,19 @@ const SEPARATOR: &str = "__";
 /// The keys outside a table that have a variable. `PLIMSOLL_DATA_DIR` is an option of the command line.
 const TOP: [&str; 2] = ["cache_dir", "plugin_dir"];
 
-/// The settings of the environment, by variable.
+/// The tables in which a variable with one underscore too few is noticed.
+const TABLES: [&str; 7] = ["server", "deploy", "admin", "auth", "tls", "telemetry", "memory"];
+
+/// The settings of the environment.
 #[derive(Debug, Clone, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    /// The values by variable.
+    settings: BTreeMap<String, String>,
+    /// Variables whose values are not UTF-8.
+    unreadable: Vec<String>,
+    /// Variables that are no settings, because they have one underscore where two are needed.
+    misspelt: Vec<String>,
+}
 
 /// A setting of the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,32 +44,66 @@ pub struct Variable {
 impl Environment {
     /// The settings in the environment of this process.
     pub fn of_process() -> Self {
-        Self::from_variables(
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
-        )
+        Self::from_os(std::env::vars_os())
     }
 
     /// The settings among these variables.
     pub fn from_variables(variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        let is_setting = |name: &str| {
-            let name = name.strip_prefix(PREFIX)?;
-            let is_top = TOP.iter().any(|key| key.eq_ignore_ascii_case(name));
-            (is_top || name.contains(SEPARATOR)).then_some(())
-        };
-        Self(variables.into_iter().filter(|(name, _)| is_setting(name).is_some()).collect())
+        Self::from_os(variables.into_iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    fn from_os(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let mut this = Self::default();
+        for (name, value) in variables.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value))) {
+            let Some(key) = name.strip_prefix(PREFIX) else { continue };
+            if !TOP.iter().any(|top| top.eq_ignore_ascii_case(key)) && !key.contains(SEPARATOR) {
+                if corrected(key).is_some() {
+                    this.misspelt.push(name);
+                }
+                continue;
+            }
+            match value.into_string() {
+                Ok(value) => drop(this.settings.insert(name, value)),
+                Err(_) => this.unreadable.push(name),
+            }
+        }
+        this
+    }
+
+    /// Warns of variables that look like settings and are none.
+    pub fn warn(&self) {
+        for name in &self.misspelt {
+            let meant = name.strip_prefix(PREFIX).and_then(corrected).unwrap_or_default();
+            tracing::warn!("the environment variable {name} is not used; {meant} (two underscores) sets that key");
+        }
     }
 
     /// Returns true if no setting is in the environment.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.settings.is_empty() && self.unreadable.is_empty()
     }
 
     /// Adds the settings to the tables of a file. Returns which keys they set.
     ///
     /// # Errors
-    /// Names the first variable that is not the name of a key.
+    /// Names the first variable that is not the name of a key, is not UTF-8, or sets the key of another one.
     pub fn add_to(&self, tables: &mut Table) -> Result<Vec<Variable>, String> {
-        self.0.iter().map(|(name, value)| add(name, value, tables)).collect()
+        if let Some(name) = self.unreadable.first() {
+            return Err(format!("the environment variable {name} is not UTF-8 text"));
+        }
+        let mut variables: Vec<Variable> = Vec::new();
+        for (name, value) in &self.settings {
+            let variable = add(name, value, tables)?;
+            if let Some(other) = variables.iter().find(|other| other.key == variable.key) {
+                let key = variable.key.join(".");
+                return Err(format!(
+                    "the environment variables {} and {name} set the same key `{key}`; remove one of them",
+                    other.name
+                ));
+            }
+            variables.push(variable);
+        }
+        Ok(variables)
     }
 
     /// Reads a file with these settings.
@@ -81,16 +126,48 @@ impl Environment {
             if let Err(error) = toml::from_str::<Config>(text) {
                 return failed(error.to_string());
             }
-            let alone = self.0.iter().find_map(|(name, value)| {
-                let error = with(&Self([(name.clone(), value.clone())].into())).err()?;
-                Some(format!("the environment variable {name}: {error}"))
+            let alone = self.settings.iter().find_map(|(name, value)| {
+                let settings = [(name.clone(), value.clone())].into();
+                let error = with(&Self { settings, ..Self::default() }).err()?;
+                Some(explained(name, value, &error))
             });
-            let all = || {
-                format!("the environment variables {}: {error}", self.0.keys().cloned().collect::<Vec<_>>().join(", "))
+            let names = || self.settings.keys().cloned().collect::<Vec<_>>().join(", ");
+            let all = || match error.starts_with(MISTAKE) {
+                true => error.clone(),
+                false => format!("the environment variables {}: {error}", names()),
             };
             failed(alone.unwrap_or_else(all))
         })
     }
+}
+
+/// How the messages about a variable begin.
+const MISTAKE: &str = "the environment variable";
+
+/// The message for a variable whose value is not valid. The value itself is not in it: it may be a secret in the wrong
+/// variable.
+fn explained(name: &str, value: &str, error: &str) -> String {
+    if error.starts_with(MISTAKE) {
+        return error.to_owned();
+    }
+    let error = error.replace(&format!("string {value:?}"), "a text");
+    let hint = match error.contains("expected a string") || error.contains("expected path string") {
+        true => format!("; a text that looks like a number needs quotes: {name}='\"…\"'"),
+        false => String::new(),
+    };
+    format!("{MISTAKE} {name}: {error}{hint}")
+}
+
+/// The variable of the key that a name with one underscore after the table means; `None` if there is no such key.
+fn corrected(rest: &str) -> Option<String> {
+    let small = rest.to_ascii_lowercase();
+    let (table, key) = TABLES.iter().find_map(|table| Some((*table, small.strip_prefix(table)?.strip_prefix('_')?)))?;
+    let mut tables: Table = DEMO.parse().ok()?;
+    let inner = tables.entry(table).or_insert_with(|| Value::Table(Table::new())).as_table_mut()?;
+    inner.insert(key.to_owned(), Value::Boolean(true));
+    let is_key =
+        Config::deserialize(tables).map_or_else(|error| !error.to_string().contains("unknown field"), |_| true);
+    is_key.then(|| format!("{PREFIX}{}{SEPARATOR}{}", table.to_ascii_uppercase(), key.to_ascii_uppercase()))
 }
 
 fn add(name: &str, value: &str, tables: &mut Table) -> Result<Variable, String> {
@@ -143,62 +220,4 @@ fn parse(value: &str) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn with(file: &str, variables: &[(&str, &str)]) -> Result<Table, String> {
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let mut tables: Table = toml::from_str(file).expect("TOML");
-        Environment::from_variables(variables).add_to(&mut tables)?;
-        Ok(tables)
-    }
-
-    #[test]
-    fn a_variable_sets_the_key_that_it_names() {
-        let file = "[pipelines.my-digits]\nmodel = \"a\"\n[server]\nmax_queue = 1\n";
-        let variables = [
-            ("PLIMSOLL_SERVER__MAX_QUEUE", "16"),
-            ("PLIMSOLL_SERVER__LISTEN", "0.0.0.0:80"),
-            ("PLIMSOLL_SERVER__MAX_BODY", "1MiB"),
-            ("PLIMSOLL_SERVER__FAIR_SCHEDULING", "false"),
-            ("PLIMSOLL_PIPELINES__MY_DIGITS__DEFAULT_CHIP", "wasm"),
-            ("PLIMSOLL_CACHE_DIR", "/cache"),
-            ("PLIMSOLL_MEMORY__CALLER_HEADER", "2026-01-01"),
-            // These are not settings of the file.
-            ("PLIMSOLL_LISTEN", "x"),
-            ("PLIMSOLL_ADMIN_TOKEN", "x"),
-            ("PLIMSOLL_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
-            ("OTHER_SERVER__LISTEN", "x"),
-        ];
-        let wanted = "cache_dir = \"/cache\"\n[memory]\ncaller_header = \"2026-01-01\"\n[server]\nmax_queue = 16\n\
-            listen = \"0.0.0.0:80\"\nmax_body = \"1MiB\"\nfair_scheduling = false\n\
-            [pipelines.my-digits]\nmodel = \"a\"\ndefault_chip = \"wasm\"\n";
-        assert_eq!(with(file, &variables).expect("valid"), toml::from_str(wanted).expect("TOML"));
-    }
-
-    #[test]
-    fn what_is_not_the_name_of_one_key_is_an_error() {
-        for name in ["PLIMSOLL___LISTEN", "PLIMSOLL_SERVER__", "PLIMSOLL_SERVER____LISTEN"] {
-            let error = with("", &[(name, "1")]).expect_err("not a name");
-            assert!(error.contains(name) && error.contains("PLIMSOLL_TABLE__KEY"), "{error}");
-        }
-        let both = "[pipelines.a-b]\n[pipelines.a_b]\n";
-        let error = with(both, &[("PLIMSOLL_PIPELINES__A_B__MODEL", "m")]).expect_err("two");
-        assert!(error.contains("a-b or a_b"), "{error}");
-        let error = with("plugins = [\"oci://a/b:1\"]", &[("PLIMSOLL_PLUGINS__B__FILE", "f")]).expect_err("a list");
-        assert!(error.contains("`plugins`, which is not a table"), "{error}");
-    }
-
-    #[test]
-    fn a_value_is_one_value() {
-        for (text, wanted) in [
-            ("1\nother = 2", Value::String("1\nother = 2".to_owned())),
-            ("[\"a:1\", \"b:2\"]", Value::Array(vec!["a:1".into(), "b:2".into()])),
-            ("\"16\"", "16".into()),
-            ("", "".into()),
-            ("a # b", "a # b".into()),
-        ] {
-            assert_eq!(parse(text), wanted, "{text:?}");
-        }
-    }
-}
+mod tests;

@@ -18,8 +18,10 @@ use super::memory::Memory;
 use super::model::Model;
 use super::pipeline::Pipeline;
 use super::plugin::{Plugin, PluginsForm, plugins};
+use super::pulled_models::PulledModels;
 use super::server::Server;
 use super::shown::SettingsInForce;
+use super::telemetry::Telemetry;
 use super::texts::Scalar;
 use super::tls::Tls;
 use crate::base::bundled;
@@ -57,6 +59,9 @@ pub struct Config {
     /// The certificate of the server; without it connections are not encrypted.
     #[serde(default, deserialize_with = "optional_table")]
     pub tls: Option<Tls>,
+    /// The export of traces.
+    #[serde(default, deserialize_with = "table")]
+    pub telemetry: Telemetry,
     /// How the memory report distinguishes callers.
     #[serde(default, deserialize_with = "table")]
     pub memory: Memory,
@@ -89,6 +94,9 @@ pub struct Config {
     /// The settings of the command line.
     #[serde(skip)]
     pub overrides: Overrides,
+    /// The models of registries, after they were pulled.
+    #[serde(skip)]
+    pub pulled: PulledModels,
 }
 
 /// Settings of the command line. They take precedence over the file.
@@ -190,6 +198,13 @@ impl Config {
         let record = self.pipelines.get(pipeline)?.record.as_ref()?;
         let default = || self.data_dir().join("recordings").join(pipeline);
         Some(record.dir.as_deref().map_or_else(default, |dir| self.resolve(dir)))
+    }
+
+    /// The folder of a pipeline's captures; `None` if it keeps none.
+    pub fn capture_dir(&self, pipeline: &str) -> Option<PathBuf> {
+        let capture = self.pipelines.get(pipeline)?.capture.as_ref()?;
+        let default = || self.data_dir().join("captures").join(pipeline);
+        Some(capture.dir.as_deref().map_or_else(default, |dir| self.resolve(dir)))
     }
 
     /// Reads a file, or a bundled file if the path begins with `bundled:`.

@@ -33,7 +33,9 @@ impl Config {
         let seen = path.and_then(stat);
         let text = read_text(path)?;
         let path = path.unwrap_or(Path::new("(bundled demo)"));
-        Ok(Self { seen, ..Self::parse_with(&text, path, &Environment::of_process())? })
+        let environment = Environment::of_process();
+        environment.warn();
+        Ok(Self { seen, ..Self::parse_with(&text, path, &environment)? })
     }
 
     /// Parses the text of a file; `path` is for messages and relative paths.

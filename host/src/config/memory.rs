@@ -1,4 +1,4 @@
-//! The tables for the memory report and recordings: `[memory]`, and a pipeline's `record`.
+//! The tables for the memory report and recordings: `[memory]`, and a pipeline's `record` and `capture`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use serde::de::{Deserializer, Error};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
-use super::texts::{Size, Time, size};
+use super::share::share;
+use super::texts::{Share, Size, Time, share_text, size};
 
 /// Maximum of `top_callers`. With more callers, each would have too few cells of the comparison.
 pub(super) const MAX_CALLERS: usize = 1_000;
@@ -53,8 +54,37 @@ pub struct Record {
 
 impl Default for Record {
     fn default() -> Self {
-        Self { dir: None, max_bytes: ByteSize::mib(256), max_age: Duration::from_secs(7 * 24 * 60 * 60) }
+        Self { dir: None, max_bytes: max_bytes(), max_age: max_age() }
     }
+}
+
+/// `[pipelines.NAME.capture]`: keeps a share of the requests with their replies.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Capture {
+    /// The part of the requests that are kept; written as `"0.1%"`.
+    #[serde(deserialize_with = "share")]
+    #[serde(serialize_with = "share_text")]
+    #[schemars(with = "Share")]
+    pub share: f64,
+    /// Folder of the captures, relative to the file; default `captures/NAME` in the data folder.
+    pub dir: Option<PathBuf>,
+    /// Maximum bytes on disk; the oldest captures are deleted first.
+    #[serde(default = "max_bytes", serialize_with = "size")]
+    #[schemars(with = "Size")]
+    pub max_bytes: ByteSize,
+    /// How long a capture is kept.
+    #[serde(default = "max_age", with = "humantime_serde")]
+    #[schemars(with = "Time")]
+    pub max_age: Duration,
+}
+
+fn max_bytes() -> ByteSize {
+    ByteSize::mib(256)
+}
+
+fn max_age() -> Duration {
+    Duration::from_secs(7 * 24 * 60 * 60)
 }
 
 fn header_text<S: Serializer>(name: &HeaderName, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,7 +1,7 @@
 //! `[models.NAME]`: a model and how it runs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::chips::not_scalar;
 use super::stage::text_of;
 use super::texts::{Scalar, Size, Time, optional_size};
+use crate::base::oci::{OciError, OciReference};
 
 /// `[models.NAME]`.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// The ONNX file, relative to the configuration file.
+    /// The ONNX file, relative to the configuration file, or an `oci://` reference with a digest.
     pub file: PathBuf,
     /// The library that runs it.
     #[serde(default)]
@@ -58,6 +59,21 @@ pub struct Model {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Scalar>")]
     pub options: BTreeMap<String, toml::Value>,
+}
+
+/// The text of a file that is in a registry.
+pub(super) fn reference_of(file: &Path) -> Option<&str> {
+    file.to_str().filter(|file| file.starts_with("oci://"))
+}
+
+/// Models are only taken by their digests: what a tag names may change.
+fn reference_mistake(reference: &str) -> Option<String> {
+    let parsed: OciReference = match reference.parse() {
+        Ok(parsed) => parsed,
+        Err(error) => return Some(OciError::to_string(&error)),
+    };
+    let wants = || format!("{parsed} has no digest; write the digest of its manifest too, as {parsed}@sha256:…");
+    parsed.digest().is_none().then(wants)
 }
 
 fn backend_text<S: Serializer>(backend: &BackendName, serializer: S) -> Result<S::Ok, S::Error> {
@@ -108,8 +124,16 @@ impl Model {
             && self.health_rules() == other.health_rules()
     }
 
+    /// The reference of a model in a registry; `None` if it is a file.
+    pub fn reference(&self) -> Option<&str> {
+        reference_of(&self.file)
+    }
+
     /// Key and reason of the first setting that is not valid.
     pub(super) fn mistake(&self) -> Option<(String, String)> {
+        if let Some(reason) = self.reference().and_then(reference_mistake) {
+            return Some(("file".into(), reason));
+        }
         let without_batches =
             |key: &str| Some((key.to_owned(), "has no effect without `max_batch`; set `max_batch` too".to_owned()));
         match self.max_batch {

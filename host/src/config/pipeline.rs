@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::canary::{CanaryForm, CanaryRules, canary};
-use super::memory::Record;
+use super::memory::{Capture, Record};
 use super::shadow::ShadowRules;
 use super::stage::Stage;
 use super::step::Step;
@@ -69,6 +69,9 @@ pub struct Pipeline {
     /// Limits of the inputs that are kept on disk. By default no inputs are kept.
     #[serde(default, deserialize_with = "optional_table")]
     pub record: Option<Record>,
+    /// A share of the requests that is kept on disk with its replies. By default none is kept.
+    #[serde(default, deserialize_with = "optional_table")]
+    pub capture: Option<Capture>,
 }
 
 impl Pipeline {

@@ -8,6 +8,11 @@ pub(super) fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D
     parse_share(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
+/// As [`share`], for a key that may be missing.
+pub(super) fn optional_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    share(deserializer).map(Some)
+}
+
 /// A text that is not a valid share.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a valid share; write it as a percentage such as \"5%\"")]

@@ -83,6 +83,14 @@ pub(super) fn share_text<S: Serializer>(share: &f64, serializer: S) -> Result<S:
     serializer.serialize_str(&percent(*share))
 }
 
+#[expect(clippy::ref_option, reason = "serde passes references")]
+pub(super) fn optional_share_text<S: Serializer>(share: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match share {
+        Some(share) => serializer.serialize_some(&percent(*share)),
+        None => serializer.serialize_none(),
+    }
+}
+
 fn percent(share: f64) -> String {
     // 0.07 * 100.0 is not 7.
     format!("{}%", (share * 1e12).round() / 1e10)

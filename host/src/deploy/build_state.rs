@@ -13,7 +13,7 @@ use plimsoll_runtime::stage::StageCore;
 
 use super::build_progress::BuildProgress;
 use super::file_store::FileStore;
-use crate::config::{Config, Record};
+use crate::config::Config;
 use crate::records::Records;
 use crate::records::background::BackgroundTasks;
 use crate::records::recording::{InputRecorder, RecordingRules};
@@ -27,8 +27,8 @@ pub struct BuildState {
     /// Every stage that is still in use: by a pipeline that serves, by a version that is kept for rollback, or by the
     /// current build.
     pub(super) stages: Vec<Weak<StageCore>>,
-    /// The recorders by pipeline; `None` if inputs are never recorded.
-    recorders: Option<HashMap<String, Arc<InputRecorder>>>,
+    /// The recorders by pipeline and table; `None` if inputs are never recorded.
+    recorders: Option<HashMap<(String, Keeps), Arc<InputRecorder>>>,
     background: BackgroundTasks,
 }
 
@@ -85,7 +85,7 @@ impl BuildState {
         self.stages.retain(|stage| stage.strong_count() > 0);
         self.files.retain_files(config);
         if let Some(recorders) = &mut self.recorders {
-            recorders.retain(|name, _| config.pipelines.contains_key(name));
+            recorders.retain(|(name, _), _| config.pipelines.contains_key(name));
         }
     }
 
@@ -101,25 +101,39 @@ impl BuildState {
         &mut self,
         config: &Config,
         pipeline: &str,
+        keeps: Keeps,
     ) -> Result<Option<Arc<InputRecorder>>, NoRecorder> {
         let Some(open) = &mut self.recorders else { return Ok(None) };
-        let Some(rules) = recording_rules(config, pipeline) else {
-            open.remove(pipeline);
+        let key = (pipeline.to_owned(), keeps);
+        let Some(rules) = recording_rules(config, pipeline, keeps) else {
+            open.remove(&key);
             return Ok(None);
         };
-        if let Some(known) = open.get(pipeline).filter(|known| known.rules == rules) {
+        if let Some(known) = open.get(&key).filter(|known| known.rules == rules) {
             return Ok(Some(Arc::clone(known)));
         }
         let new = InputRecorder::open(&rules, &self.background).map(Arc::new);
         let new = new.map_err(|error| NoRecorder { folder: rules.dir.clone(), error })?;
-        open.insert(pipeline.to_owned(), Arc::clone(&new));
+        open.insert(key, Arc::clone(&new));
         Ok(Some(new))
     }
 }
 
-/// The folder and limits of a pipeline's recordings; `None` if it records nothing.
-fn recording_rules(config: &Config, pipeline: &str) -> Option<RecordingRules> {
-    let Record { max_bytes, max_age, .. } = config.pipelines.get(pipeline)?.record.as_ref()?;
-    let dir = config.record_dir(pipeline)?;
-    Some(RecordingRules { dir, max_bytes: max_bytes.as_u64(), max_age: *max_age })
+/// What a recorder keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Keeps {
+    /// Inputs that need much memory (`record`).
+    Peaks,
+    /// A share of all requests, with the replies (`capture`).
+    Share,
+}
+
+/// The folder and limits of a pipeline's recordings or captures; `None` if it keeps none.
+fn recording_rules(config: &Config, pipeline: &str, keeps: Keeps) -> Option<RecordingRules> {
+    let of = config.pipelines.get(pipeline)?;
+    let (dir, max_bytes, max_age) = match keeps {
+        Keeps::Peaks => (config.record_dir(pipeline)?, of.record.as_ref()?.max_bytes, of.record.as_ref()?.max_age),
+        Keeps::Share => (config.capture_dir(pipeline)?, of.capture.as_ref()?.max_bytes, of.capture.as_ref()?.max_age),
+    };
+    Some(RecordingRules { dir, max_bytes: max_bytes.as_u64(), max_age, one_line: keeps == Keeps::Share })
 }

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use plimsoll_runtime::identity::Identity;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::canary_evidence::{ENOUGH, evidence};
 use super::request_share::RequestShare;
 use super::served_pipeline::ServedPipeline;
-use crate::config::CanaryRules;
+use crate::config::{CanaryBy, CanaryRules};
 use crate::records::canary_side::{CanaryFigures, CanarySide, CanarySignal};
 
 /// Minimum failures of a new version before its failure rate is considered.
@@ -97,9 +98,12 @@ impl Canary {
         &self.candidate.name
     }
 
-    /// Returns true if the next request gets the new version.
-    pub fn takes_next(&self) -> bool {
-        self.share.takes_next()
+    /// Returns true if the next request gets the new version. `caller` identifies its caller.
+    pub fn takes_next(&self, caller: Option<&[u8]>) -> bool {
+        match caller.filter(|caller| self.rules.by == CanaryBy::Caller && !caller.is_empty()) {
+            Some(caller) => caller_point(&self.candidate, &self.pipeline.name, caller) < self.rules.share,
+            None => self.share.takes_next(),
+        }
     }
 
     /// The side of the new or the old version.
@@ -129,6 +133,17 @@ impl Canary {
     pub fn verdict(&self) -> CanaryVerdict {
         judge(&self.comparison(), &self.rules)
     }
+}
+
+/// A number from 0 to 1 for a caller: the same in every host and after every restart, and another one for each new version.
+fn caller_point(candidate: &Identity, pipeline: &str, caller: &[u8]) -> f64 {
+    let mut hash = Sha256::new();
+    for part in [candidate.digest.as_bytes(), pipeline.as_bytes(), caller] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let [a, b, c, d, ..] = *hash.finalize().first_chunk::<8>().unwrap_or(&[0; 8]);
+    f64::from(u32::from_be_bytes([a, b, c, d])) / (f64::from(u32::MAX) + 1.0)
 }
 
 /// A version is rolled back if it is clearly worse (a factor) and if that is not by chance (evidence). It is promoted
@@ -186,7 +201,7 @@ mod tests {
     use super::*;
 
     fn rules() -> CanaryRules {
-        CanaryRules { share: 0.05, requests: 1_000, failure_factor: 2.0, memory_factor: 1.5 }
+        CanaryRules { share: 0.05, requests: 1_000, failure_factor: 2.0, memory_factor: 1.5, by: CanaryBy::Request }
     }
 
     fn comparison(new: (u64, u64, u64), old: (u64, u64, u64), large: (u64, u64)) -> CanaryComparison {
@@ -216,6 +231,27 @@ mod tests {
             CanaryVerdict::Undecided,
             "five requests are too few for a percentile"
         );
+    }
+
+    /// Each caller has its own point; the points of different callers and versions are evenly distributed.
+    #[test]
+    fn callers_are_distributed_evenly_and_differently_for_each_version() {
+        let version = |digest: &str| Identity { name: "p".into(), version: "1".into(), digest: digest.into() };
+        let taken = |digest, share| {
+            let point = |number: u32| caller_point(&version(digest), "p", format!("caller-{number}").as_bytes());
+            (0..10_000).filter(|number| point(*number) < share).collect::<Vec<_>>()
+        };
+        for share in [0.05, 0.5] {
+            let found = taken("a", share).len() as f64 / 10_000.0;
+            assert!((found - share).abs() < 0.02, "{found} of {share}");
+        }
+        let (one, other) = (taken("a", 0.5), taken("b", 0.5));
+        let both = one.iter().filter(|number| other.contains(number)).count();
+        assert!((2_200..2_800).contains(&both), "{both}");
+        assert_eq!(taken("a", 0.5), one);
+        let point = |caller: &[u8], pipeline| caller_point(&version("a"), pipeline, caller);
+        assert_ne!(point(b"x", "p"), point(b"x", "q"));
+        assert_ne!(point(b"px", ""), point(b"x", "p"));
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Deployer {
         by: &str,
     ) -> Result<Identity, ChangeError> {
         let no_canary = || ChangeError::Conflict(format!("plugin `{name}` has no canary"));
-        let rows = serving.records.memory.rows(None, Instant::now());
+        let rows = serving.records.memory.rows(None, Instant::now(), false);
         let (candidate, old) = {
             let mut plugins = serving.catalog();
             let plugin = plugins.get_mut(name).ok_or_else(no_canary)?;

@@ -60,7 +60,13 @@ mod tests {
 
     #[test]
     fn the_progress_follows_from_the_figures() {
-        let rules = CanaryRules { share: 0.25, requests: 100, failure_factor: 2.0, memory_factor: 1.5 };
+        let rules = CanaryRules {
+            share: 0.25,
+            requests: 100,
+            failure_factor: 2.0,
+            memory_factor: 1.5,
+            by: crate::config::CanaryBy::Request,
+        };
         let progress = |new, old| {
             let figures = |(requests, failures, p99)| CanaryFigures { requests, failures, p99 };
             let (new, old) = (figures(new), figures(old));

@@ -19,6 +19,9 @@ pub(super) enum FileStoreError {
     /// The file of a model cannot be read.
     #[error("file: {0}")]
     Model(ReadError),
+    /// The model comes from a registry, and is not there or not what the registry sent.
+    #[error("file: {0}")]
+    Registry(String),
     /// The file of a model has changed since the configuration was loaded.
     #[error(
         "file: {} has changed since the configuration was loaded, and this plugin reads it: save the configuration file \
@@ -59,6 +62,7 @@ impl FileStoreError {
         match self {
             Self::Asset(error) | Self::Model(error) | Self::Weights { error, .. } => error.is_temporary(),
             Self::UnknownModel { .. }
+            | Self::Registry(_)
             | Self::Locations { .. }
             | Self::WeightsOutside { .. }
             | Self::Memory { .. }

@@ -37,6 +37,7 @@ pub mod canary;
 pub mod canary_decision;
 mod canary_evidence;
 pub mod canary_progress;
+pub mod capture;
 pub mod catalog;
 pub mod change_error;
 pub mod deployer;

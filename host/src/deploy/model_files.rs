@@ -8,6 +8,7 @@ use plimsoll_runtime::nn::external_files;
 
 use super::file_store_error::FileStoreError;
 use crate::base::files::is_outside;
+use crate::base::oci::StoredModel;
 use crate::config::{Config, ReadError};
 
 /// The files of a model.
@@ -25,7 +26,15 @@ impl ModelFiles {
         path: &Path,
         mut read: impl FnMut(&Path) -> Result<Arc<Vec<u8>>, ReadError>,
     ) -> Result<Self, FileStoreError> {
+        let stored = config.stored_model(path).map_err(FileStoreError::Registry)?;
+        let found = stored.as_ref().map_or_else(|| path.to_owned(), StoredModel::path);
+        let path = &*found;
+        let check = |path: &Path, bytes: &[u8]| match &stored {
+            Some(stored) => stored.check(path, bytes).map_err(|error| FileStoreError::Registry(error.to_string())),
+            None => Ok(()),
+        };
         let bytes = read(path).map_err(FileStoreError::Model)?;
+        check(path, &bytes)?;
         let locations = external_files(&bytes);
         let locations = locations.map_err(|error| FileStoreError::Locations { path: path.to_owned(), error })?;
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -36,7 +45,7 @@ impl ModelFiles {
                 return Err(FileStoreError::WeightsOutside { path: path.to_owned(), weights });
             }
             match read(&beside) {
-                Ok(bytes) => Ok((location, bytes)),
+                Ok(bytes) => check(&beside, &bytes).map(|()| (location, bytes)),
                 Err(error) => Err(FileStoreError::Weights { path: path.to_owned(), error }),
             }
         };

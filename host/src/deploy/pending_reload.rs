@@ -21,7 +21,7 @@ impl PendingPulls {
     /// Starts to pull. Sends to `wake` when everything was pulled.
     pub(super) fn begin(runtime: &Handle, config: &Config, wanted: Vec<Wanted>, wake: &mpsc::Sender<()>) -> Self {
         let mut pulls = JoinSet::new();
-        if !wanted.is_empty() {
+        if !wanted.is_empty() || !config.model_references().is_empty() {
             let (config, wake) = (config.clone(), wake.clone());
             let pulling = async move {
                 let pulled = pull_all(&config, wanted).await;
@@ -74,9 +74,12 @@ impl PendingReload {
     /// # Errors
     /// Itself, if it still pulls.
     pub(super) fn finish(self) -> Result<(Config, Pulled), Box<Self>> {
-        let Self { config, pulls } = self;
+        let Self { mut config, pulls } = self;
         match pulls.finish() {
-            Ok(pulled) => Ok((config, pulled)),
+            Ok(pulled) => {
+                config.pulled.failures.clone_from(&pulled.models);
+                Ok((config, pulled))
+            }
             Err(pulls) => Err(Box::new(Self { config, pulls: *pulls })),
         }
     }

@@ -13,7 +13,8 @@ use plimsoll_runtime::stage::{
 use serde_json::json;
 
 use super::build_error::BuildError;
-use super::build_state::BuildState;
+use super::build_state::{BuildState, Keeps};
+use super::capture::Capture;
 use super::file_store_error::FileStoreError;
 use super::pipeline_chips::default_chip;
 use super::release::Release;
@@ -22,6 +23,7 @@ use super::shadow::Shadow;
 use super::stages::{Stages, misfit};
 use crate::base::defaults::{DEADLINE, INIT_DEADLINE, MAX_MEMORY, MAX_OUTPUT, MAX_REQUEST_MEMORY, REQUEST_DEADLINE};
 use crate::config::{self, Config};
+use crate::records::recording::InputRecorder;
 
 /// The release that serves for each plugin.
 pub type Selection = BTreeMap<String, Arc<Release>>;
@@ -60,9 +62,9 @@ impl PipelineBuild<'_> {
             true => self.three_stages(pipeline).await?,
             false => self.steps(pipeline).await?,
         };
-        let recorder = self.state.recorder(self.config, name);
-        let recorder = recorder
-            .map_err(|error| BuildError::new(key("record.dir"), error.to_string()).temporary(error.is_temporary()))?;
+        let recorder = self.recorder(Keeps::Peaks, "record.dir")?;
+        let share = pipeline.capture.as_ref().map_or(0.0, |capture| capture.share);
+        let capture = self.recorder(Keeps::Share, "capture.dir")?.map(|recorder| Capture::new(recorder, share));
         let deadline = pipeline.deadline.unwrap_or(REQUEST_DEADLINE);
         let name = name.to_owned();
         let fallback = pipeline.fallback.clone();
@@ -87,6 +89,14 @@ impl PipelineBuild<'_> {
             max_concurrency: pipeline.max_concurrency,
             max_queue: pipeline.max_queue,
             recorder,
+            capture,
+        })
+    }
+
+    fn recorder(&mut self, keeps: Keeps, key: &str) -> Result<Option<Arc<InputRecorder>>, BuildError> {
+        self.state.recorder(self.config, self.pipeline, keeps).map_err(|error| {
+            let key = format!("pipelines.{}.{key}", self.pipeline);
+            BuildError::new(key, error.to_string()).temporary(error.is_temporary())
         })
     }
 

@@ -1,6 +1,7 @@
-//! Pulls the components that a configuration names in registries. This happens before the change that needs them and without
+//! Pulls the components and models that a configuration names in registries. This happens before the change that needs them and without
 //! any lock, because a registry may take minutes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -50,7 +51,11 @@ pub(super) struct Wanted {
 
 /// What registries answered.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pulled(Vec<(Wanted, Result<Release, PullError>)>);
+pub(super) struct Pulled {
+    plugins: Vec<(Wanted, Result<Release, PullError>)>,
+    /// Why models were not pulled, by their references.
+    pub(super) models: BTreeMap<String, String>,
+}
 
 impl Pulled {
     /// The answer for a reference of a plugin; `None` if it was not pulled.
@@ -65,16 +70,16 @@ impl Pulled {
 
     /// What was pulled, with the answers.
     pub(super) fn into_answers(self) -> Vec<(Wanted, Result<Release, PullError>)> {
-        self.0
+        self.plugins
     }
 
     /// Returns true if a registry could not be asked.
     pub(super) fn is_incomplete(&self) -> bool {
-        self.0.iter().any(|(_, answer)| answer.as_ref().is_err_and(|error| error.is_temporary))
+        self.plugins.iter().any(|(_, answer)| answer.as_ref().is_err_and(|error| error.is_temporary))
     }
 
     fn find(&self, plugin: &str, reference: &str) -> Option<&(Wanted, Result<Release, PullError>)> {
-        self.0.iter().find(|(wanted, _)| wanted.plugin == plugin && wanted.reference == reference)
+        self.plugins.iter().find(|(wanted, _)| wanted.plugin == plugin && wanted.reference == reference)
     }
 }
 
@@ -116,7 +121,19 @@ pub(super) async fn pull_all(config: &Config, wanted: Vec<Wanted>) -> Pulled {
             (wanted, answer)
         });
     }
-    Pulled(pulls.join_all().await)
+    let models = pull_models(config).await;
+    Pulled { plugins: pulls.join_all().await, models }
+}
+
+/// Pulls the models of a configuration, one after the other: they are large. Returns why some were not pulled.
+async fn pull_models(config: &Config) -> BTreeMap<String, String> {
+    let mut failures = BTreeMap::new();
+    for reference in config.model_references() {
+        if let Err(error) = oci::pull_model(&reference, &config.models_dir()).await {
+            failures.insert(reference.to_string(), error.to_string());
+        }
+    }
+    failures
 }
 
 async fn pull(wanted: &Wanted, max_bytes: u64) -> Result<Release, PullError> {

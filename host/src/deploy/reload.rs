@@ -148,6 +148,9 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     if old.tls != new.tls {
         settings.push("[tls]");
     }
+    if old.telemetry != new.telemetry {
+        settings.push("[telemetry]");
+    }
     if old.memory != new.memory {
         settings.push("[memory]");
     }

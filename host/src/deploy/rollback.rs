@@ -47,6 +47,17 @@ impl Deployer {
         Ok(identity)
     }
 
+    /// Forgets a version whose deployment was taken back by a rollback: it is no previous version, and was not rolled back, so
+    /// it may be deployed again by any means.
+    pub fn forget_undone(&mut self, serving: &Serving, name: &str, digest: &str) {
+        if let Some(plugin) = serving.catalog().get_mut(name) {
+            plugin.previous.retain(|previous| !previous.release.artifact.identity.digest.starts_with(digest));
+            let undone: Vec<_> = plugin.withdrawn.iter().filter(|known| known.starts_with(digest)).cloned().collect();
+            undone.iter().for_each(|digest| plugin.readmit(digest));
+        }
+        self.write_journal(serving);
+    }
+
     /// Rehearses [`Deployer::rollback`]: after a restart, the stages of the previous versions must be built again.
     pub async fn rehearse_rollback(&mut self, serving: &Serving, name: &str, to: Option<&str>) {
         if ends_canary(serving, name, to) {
@@ -108,6 +119,21 @@ pub fn check_canary(serving: &Serving, name: &str, digest: &str) -> Result<(), C
         true => Ok(()),
         false => Err(ChangeError::Conflict(format!(
             "plugin `{name}` has no canary `{}` any more; `GET /v1/plugins/{name}` shows what serves now",
+            shortened(digest)
+        ))),
+    }
+}
+
+/// Checks that the version whose digest begins with `digest` serves, before its deployment is taken back.
+///
+/// # Errors
+/// If another version serves.
+pub fn check_serving(serving: &Serving, name: &str, digest: &str) -> Result<(), ChangeError> {
+    let is_it = |release: &Arc<Release>| digest.len() >= 6 && release.artifact.identity.digest.starts_with(digest);
+    match serving.catalog().get(name).is_some_and(|plugin| plugin.serving.as_ref().is_some_and(is_it)) {
+        true => Ok(()),
+        false => Err(ChangeError::Conflict(format!(
+            "version `{}` of plugin `{name}` does not serve, so its deployment is not undone",
             shortened(digest)
         ))),
     }

@@ -270,8 +270,10 @@ fn read_config(
 }
 
 /// Starts to pull the components of a new configuration.
-fn begin_reload(build: &Build<'_>, config: Config, wake: &mpsc::Sender<()>) -> PendingReload {
-    let known = build.change(async |serving, deployer| deployer.known_releases(serving));
+fn begin_reload(build: &Build<'_>, mut config: Config, wake: &mpsc::Sender<()>) -> PendingReload {
+    let (known, models) =
+        build.change(async |serving, deployer| (deployer.known_releases(serving), deployer.config.models_dir()));
+    config.pulled.folder = Some(models);
     let wanted = wanted(&config, &known);
     PendingReload::begin(build.runtime(), config, wanted, wake)
 }

@@ -7,6 +7,7 @@ use plimsoll_runtime::pipeline::{Pipeline, SelectedChip};
 use plimsoll_runtime::stage::{Asset, InferStage};
 use plimsoll_runtime::text::{listed, shortened};
 
+use super::capture::Capture;
 use super::shadow::Shadow;
 use crate::config::CanaryRules;
 use crate::records::recording::InputRecorder;
@@ -27,6 +28,8 @@ pub struct ServedPipeline {
     pub max_queue: Option<u32>,
     /// Records inputs; `None` if they are not recorded.
     pub recorder: Option<Arc<InputRecorder>>,
+    /// Keeps a share of the requests with their replies; `None` if none is kept.
+    pub capture: Option<Capture>,
 }
 
 impl Deref for ServedPipeline {

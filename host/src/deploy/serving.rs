@@ -50,10 +50,10 @@ impl Route {
     }
 
     /// Selects the pipeline for the next request.
-    pub fn route_request(&self) -> Routed {
+    pub fn route_request(&self, caller: Option<&[u8]>) -> Routed {
         match &self.canary {
             None => (Arc::clone(&self.stable), None),
-            Some(canary) if canary.takes_next() => (Arc::clone(&canary.pipeline), Some(canary.side(true))),
+            Some(canary) if canary.takes_next(caller) => (Arc::clone(&canary.pipeline), Some(canary.side(true))),
             Some(canary) => (Arc::clone(&self.stable), Some(canary.side(false))),
         }
     }

@@ -19,6 +19,7 @@ use super::release::Release;
 use super::serving::{Route, Served, Serving};
 use super::unreadable::Unreadable;
 use crate::base::address_space;
+use crate::base::oci::stored_model::remove_others;
 use crate::config::{Config, ConfigError};
 use crate::records::Records;
 
@@ -64,6 +65,11 @@ impl Deployer {
         let mut catalog = this.catalog_from_journal(&state).map_err(at_journal)?;
         this.builder.progress().begin_start(config);
         this.rehearsed.pulled = pull_all(config, wanted(config, &catalog)).await;
+        this.config.pulled.failures.clone_from(&this.rehearsed.pulled.models);
+        if remembers {
+            remove_others(&config.models_dir(), &config.model_references());
+        }
+        let config = &this.config.clone();
         let pipelines = this.select(config, &mut catalog).await?;
         this.builder.progress().end_start();
         this.rehearsed = Rehearsed::default();

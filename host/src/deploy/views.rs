@@ -154,7 +154,7 @@ impl Serving {
     /// The views of all known plugins.
     pub fn plugin_views(&self) -> Vec<PluginView> {
         let served = self.served.load();
-        let rows = self.records.memory.rows(None, Instant::now());
+        let rows = self.records.memory.rows(None, Instant::now(), false);
         let catalog = self.catalog();
         let known = catalog.iter().filter(|(_, plugin)| plugin.is_known());
         known

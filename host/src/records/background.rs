@@ -103,7 +103,7 @@ mod tests {
     use crate::records::metrics::{Buckets, Metrics};
 
     fn tasks() -> (Metrics, BackgroundTasks) {
-        let metrics = Metrics::new(Buckets::Fine);
+        let metrics = Metrics::new(Buckets::Fine, false);
         let tasks = BackgroundTasks::new(metrics.task_panics());
         (metrics, tasks)
     }

@@ -131,6 +131,9 @@ mod tests {
             outcome,
             duration: Duration::ZERO,
             usage: Usage { high_water: pages * PAGE, ..Usage::default() },
+            started: std::time::Instant::now(),
+            max_memory: 0,
+            batches: Vec::new(),
         }
     }
 

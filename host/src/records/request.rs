@@ -4,27 +4,30 @@
 mod end;
 mod fork;
 mod listed_images;
+mod observer;
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use axum::http::HeaderMap;
 use bytes::Bytes;
+use opentelemetry::trace::TraceId;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::pipeline::PipelineError;
-use plimsoll_runtime::stage::{Request, RunObserver, StageCore, StageError, StageReport};
-use plimsoll_runtime::tensor::Tensors;
+use plimsoll_runtime::stage::{Reply, Request, StageReport};
 
 use self::listed_images::ListedImages;
 use super::canary_side::CanarySide;
 use super::memory::callers::Caller;
 use super::memory::series::{Route, StageSeries};
+use super::origin::Origin;
 use super::recording::InputRecorder;
 use super::recording::kept_input::KeptInput;
 use super::request_summary::{RequestSummary, merged};
 use super::shadow::ShadowTap;
 use super::store::Records;
+use super::traces::request_trace::RequestTrace;
 
 /// The properties of a request that are known at its start.
 pub struct RequestStart<'a> {
@@ -44,17 +47,8 @@ pub struct RequestStart<'a> {
     pub caller: Option<&'a [u8]>,
     /// Where the request came from. `None` without a server.
     pub origin: Option<Origin>,
-}
-
-/// Where a request came from, for the log.
-#[derive(Debug, Clone, Copy)]
-pub struct Origin {
-    /// The method of HTTP.
-    pub method: &'static str,
-    /// The route, or the path of the gRPC method.
-    pub route: &'static str,
-    /// The address of the client; `None` if it came over a unix socket.
-    pub client: Option<SocketAddr>,
+    /// The headers, which may continue a trace of the caller.
+    pub headers: Option<&'a HeaderMap>,
 }
 
 /// The record of a request that runs through a pipeline.
@@ -73,6 +67,8 @@ pub struct RequestRecord {
     canary_side: Option<Arc<CanarySide>>,
     /// The input, if the pipeline records inputs.
     input: Option<Box<KeptInput>>,
+    /// The input and the reply, if they are captured.
+    capture: Option<Box<Capture>>,
     /// Gets the tensors, if a shadow chip computes them, too.
     shadow: Option<Box<dyn ShadowTap>>,
     /// The time that the request waited in the queue before its stages could run.
@@ -83,10 +79,19 @@ pub struct RequestRecord {
     forked: Option<Reports>,
     /// Decides if it is listed among the latest requests, for a further image of a request.
     listed: Option<Arc<ListedImages>>,
+    /// The trace; `None` if traces are off.
+    trace: Option<RequestTrace>,
 }
 
 /// The reports of runs at the same time: each with whether its mark is the highest of its series.
 type Reports = Arc<Mutex<Vec<(StageReport, bool)>>>;
+
+/// What is kept of a request that is captured.
+struct Capture {
+    input: KeptInput,
+    /// Media type and bytes.
+    reply: Option<(String, Bytes)>,
+}
 
 /// Where a request is counted.
 #[derive(Clone)]
@@ -96,6 +101,8 @@ struct Accounting {
     caller: Caller,
     /// Name and version of the requested model.
     model: Option<(Arc<str>, Arc<str>)>,
+    /// The trace, if it is sampled.
+    trace: Option<TraceId>,
 }
 
 /// The values that the records of one batch of images share.
@@ -108,13 +115,17 @@ pub struct Siblings {
     accounting: Accounting,
     canary_side: Option<Arc<CanarySide>>,
     listed: Arc<ListedImages>,
+    /// The trace of the first one.
+    trace: Option<RequestTrace>,
 }
 
 impl RequestRecord {
     /// Starts the record of a request. From now on the request is counted and logged, regardless of how it ends.
     pub fn start(start: RequestStart<'_>, records: &Arc<Records>) -> Self {
-        let RequestStart { id, pipeline, chip, deadline, model, canary_side, caller, origin } = start;
+        let RequestStart { id, pipeline, chip, deadline, model, canary_side, caller, origin, headers } = start;
+        let trace = records.traces.as_ref().map(|traces| RequestTrace::begin(traces, headers));
         let accounting = Accounting {
+            trace: trace.as_ref().and_then(RequestTrace::sampled),
             route: records.memory.route(pipeline, chip),
             caller: records.memory.caller(caller),
             model: model.map(|(name, version)| (name.into(), version.into())),
@@ -134,11 +145,13 @@ impl RequestRecord {
             accounting,
             canary_side,
             input: None,
+            capture: None,
             shadow: None,
             queue_time: Duration::ZERO,
             running: None,
             forked: None,
             listed: None,
+            trace,
         }
     }
 
@@ -146,6 +159,9 @@ impl RequestRecord {
     pub fn set_chip(&mut self, chip: &str) {
         if self.chip == chip {
             return;
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.chip_changed(self.stages.len(), &self.chip);
         }
         chip.clone_into(&mut self.chip);
         self.accounting.route = self.accounting.records.memory.route(&self.pipeline, chip);
@@ -159,12 +175,27 @@ impl RequestRecord {
     /// Records how long the request waited in the queue.
     pub fn set_queue_time(&mut self, time: Duration) {
         self.queue_time = time;
-        self.accounting.route.record_queue(time);
+        self.accounting.route.record_queue(time, self.accounting.trace);
+        if let Some(trace) = &mut self.trace {
+            trace.set_queued(time);
+        }
     }
 
     /// Keeps the input in memory until the request ends, because only then it is known whether the input is recorded.
     pub fn keep_input(&mut self, recorder: &Arc<InputRecorder>, request: &Request, body: &Bytes) {
         self.input = Some(Box::new(KeptInput::new(recorder, request, body)));
+    }
+
+    /// Keeps the input, and the reply, to record both when the request ends.
+    pub fn capture(&mut self, recorder: &Arc<InputRecorder>, request: &Request, body: &Bytes) {
+        self.capture = Some(Box::new(Capture { input: KeptInput::new(recorder, request, body), reply: None }));
+    }
+
+    /// Keeps the reply, if the request is captured.
+    pub fn capture_reply(&mut self, reply: &Reply) {
+        if let Some(capture) = &mut self.capture {
+            capture.reply = Some((reply.content_type.clone(), Bytes::copy_from_slice(&reply.body)));
+        }
     }
 
     /// The chip.
@@ -178,7 +209,10 @@ impl RequestRecord {
     }
 
     /// Returns the values that further requests of the same batch share.
-    pub fn siblings(&self) -> Siblings {
+    pub fn siblings(&mut self) -> Siblings {
+        if let (Some(trace), Some(traces)) = (&mut self.trace, &self.accounting.records.traces) {
+            trace.split(traces, self.started);
+        }
         Siblings {
             id: self.id.clone(),
             pipeline: self.pipeline.clone(),
@@ -188,12 +222,14 @@ impl RequestRecord {
             accounting: self.accounting.clone(),
             canary_side: self.canary_side.clone(),
             listed: Arc::default(),
+            trace: self.trace.as_ref().map(|trace| trace.sibling(0)),
         }
     }
 
     /// Returns the part that is returned to the caller.
     pub fn summary(&self) -> RequestSummary {
-        RequestSummary { id: self.id.clone(), chip: self.chip.clone(), stages: merged(&self.stages) }
+        let trace = self.trace.as_ref().and_then(RequestTrace::response);
+        RequestSummary { id: self.id.clone(), chip: self.chip.clone(), stages: merged(&self.stages), trace }
     }
 
     /// The high-water mark of the run that failed, in bytes: the latest of its stage with its outcome.
@@ -220,49 +256,6 @@ impl RequestRecord {
     }
 }
 
-impl RunObserver for RequestRecord {
-    fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    fn chip_changed(&mut self, chip: &str) {
-        self.set_chip(chip);
-    }
-
-    fn inferring(&mut self, inputs: &Tensors) {
-        let body = self.input.as_ref().map_or(0, |input| input.bytes());
-        if let Some(shadow) = &mut self.shadow {
-            shadow.inputs(inputs, body);
-        }
-    }
-
-    fn inferred(&mut self, outputs: &Tensors) {
-        if let Some(shadow) = &mut self.shadow {
-            shadow.outputs(&self.chip, outputs);
-        }
-    }
-
-    fn fork(&mut self) -> Option<Box<dyn RunObserver>> {
-        Some(Box::new(self.forked_record()))
-    }
-
-    fn joined(&mut self) {
-        self.take_forked();
-    }
-
-    fn stage_started(&mut self, stage: &StageCore) {
-        self.running = Some(self.accounting.started(stage));
-    }
-
-    fn stage_ended(&mut self, report: StageReport, error: Option<&StageError>) {
-        let is_highest = self.accounting.ended(&self.id, self.running.take(), &report, error);
-        if let Some(input) = self.input.as_mut().filter(|_| is_highest) {
-            input.add_highest(&report.stage);
-        }
-        self.stages.push(report);
-    }
-}
-
 impl Siblings {
     /// Creates the record of the request at `index` of the batch. It has its own id and the deadline of the batch.
     pub fn record(&self, index: usize) -> RequestRecord {
@@ -279,11 +272,13 @@ impl Siblings {
             accounting: self.accounting.clone(),
             canary_side: self.canary_side.clone(),
             input: None,
+            capture: None,
             shadow: None,
             queue_time: Duration::ZERO,
             running: None,
             forked: None,
             listed: Some(Arc::clone(&self.listed)),
+            trace: self.trace.as_ref().map(|trace| trace.sibling(index)),
         }
     }
 }

@@ -12,6 +12,8 @@ pub struct RequestSummary {
     pub chip: String,
     /// The reports of its stages.
     pub stages: Vec<StageReport>,
+    /// The span of the request, for `traceresponse`; `None` if neither the caller nor a collector knows its trace.
+    pub trace: Option<String>,
 }
 
 /// The reports with one for each step: a step that ran for several items has the sum of their durations and the highest

@@ -96,7 +96,7 @@ impl App {
         let keys = if remembers { Keys::configured(config)? } else { None };
         // If callers have keys, the name of the key identifies the caller.
         let identity = if keys.is_some() { KEY_NAME } else { config.memory.caller_header.as_str() };
-        let records = Arc::new(Records::new(identity, config.memory.top_callers, config.server.metric_buckets));
+        let records = Arc::new(records(config, identity, remembers)?);
         let deployments = Deployments::start(&runtime, config, remembers, Arc::clone(&records)).await?;
         // The data folder is locked by now, so no other server creates a token at the same time.
         let access = access.unwrap_or_else(|| match remembers {
@@ -146,5 +146,17 @@ impl App {
     /// If there is no such pipeline, or it is unloaded.
     pub fn pipeline(&self, name: &str) -> Result<Arc<ServedPipeline>, NotServed> {
         self.serving().pipeline(name)
+    }
+}
+
+/// The records of a process. Only a server exports traces.
+fn records(config: &Config, identity: &str, is_server: bool) -> Result<Records, ConfigError> {
+    let (callers, buckets) = (config.memory.top_callers, config.server.metric_buckets);
+    let traces = config.telemetry.traces();
+    let traces = traces.map_err(|(variable, reason)| ConfigError::new(&config.path, variable, reason))?;
+    match traces.filter(|_| is_server) {
+        None => Ok(Records::new(identity, callers, buckets)),
+        Some(settings) => Records::traced(identity, callers, buckets, settings)
+            .map_err(|error| ConfigError::new(&config.path, "telemetry", error.to_string())),
     }
 }

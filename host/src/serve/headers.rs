@@ -4,6 +4,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use plimsoll_runtime::stage::StageReport;
 
 use crate::records::RequestSummary;
+use crate::records::traces::context::TRACERESPONSE;
 
 const CHIP: &str = "x-plimsoll-chip";
 /// The plugin of each stage that ran: `preprocess=NAME@VERSION+DIGEST`, with the first twelve digits of the digest.
@@ -22,20 +23,21 @@ pub fn number(text: &str) -> Option<u64> {
 }
 
 /// The headers of a reply that describe the request and its stages.
-pub fn summary_headers(summary: &RequestSummary) -> [(&'static str, String); 5] {
-    let RequestSummary { id, chip, stages } = summary;
+pub fn summary_headers(summary: &RequestSummary) -> impl Iterator<Item = (&'static str, String)> {
+    let RequestSummary { id, chip, stages, trace } = summary;
     let join = |items: Vec<String>| items.join(", ");
     let memory = stages.iter().map(|stage| format!("{}={}", stage.stage, stage.usage.high_water)).collect();
     let plugin =
         |stage: &StageReport| format!("{}={}@{}+{}", stage.stage, stage.plugin, stage.version, &stage.digest[..12]);
     let timing = stages.iter().map(|stage| format!("{};dur={:.3}", stage.stage, stage.duration.as_secs_f64() * 1e3));
-    [
+    let headers = [
         (REQUEST_ID, id.clone()),
         (CHIP, chip.clone()),
         (MEMORY, join(memory)),
         (PLUGINS, join(stages.iter().map(plugin).collect())),
         (SERVER_TIMING, join(timing.collect())),
-    ]
+    ];
+    headers.into_iter().chain(trace.clone().map(|trace| (TRACERESPONSE, trace)))
 }
 
 /// Sets the headers of a reply.

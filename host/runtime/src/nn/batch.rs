@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::{LoadError, RunError};
 use super::model::Model;
+use crate::cap::Meter;
 use crate::panics;
 use crate::tensor::{Tensor, Tensors};
 
@@ -120,19 +121,23 @@ impl Batcher {
         Self { sender }
     }
 
-    /// Runs `inputs`, which fit the model, in a batch. If the future is dropped before the batch runs, the run is removed
+    /// Runs `inputs`, which fit the model, in a batch. `meter` learns how long they waited for it. If the future is dropped before the batch runs, the run is removed
     /// from it. If the futures of all runs of a batch are dropped, the batch ends as soon as the library can stop it.
     ///
     /// # Errors
     /// The library's own message.
-    pub async fn run(&self, inputs: Vec<Tensor>) -> Result<Tensors, RunError> {
+    pub async fn run(&self, inputs: Vec<Tensor>, meter: Option<&Meter>) -> Result<Tensors, RunError> {
         let rows = rows::rows(&inputs)?;
         let (answer, answered) = oneshot::channel();
         let caller = Arc::new(Caller::default());
-        let _leaves = LeaveOnDrop(Arc::clone(&caller));
+        let leaves = LeaveOnDrop(Arc::clone(&caller));
         let waiting = Waiting { inputs, rows, since: Instant::now(), answer, caller };
         self.sender.send(waiting).map_err(|_| RunError::Ended)?;
-        answered.await.map_err(|_| RunError::Ended)?
+        let answer = answered.await.map_err(|_| RunError::Ended)?;
+        if let (Some(meter), Some(wait)) = (meter, leaves.0.wait()) {
+            meter.record_batch(wait);
+        }
+        answer
     }
 }
 

@@ -21,6 +21,7 @@ use super::memory::{LoadFigures, MemoryMeter};
 use super::model::Model;
 use super::monitored::MonitoredModel;
 use super::size_limit::SizeLimit;
+use crate::cap::Meter;
 use crate::scheduling::cpu_time::thread_cpu_time;
 use crate::scheduling::{Priority, Scheduling, ShortRunDetector};
 use crate::tensor::{Tensor, Tensors};
@@ -144,14 +145,20 @@ impl LoadedModel {
     /// # Errors
     /// `InvalidArgument` names the model, the input, and what was expected and given.
     pub async fn run(self: Arc<Self>, inputs: Tensors) -> Result<Tensors, NnError> {
-        self.run_with(inputs, Priority::Normal).await
+        self.run_with(inputs, Priority::Normal, None).await
     }
 
-    /// As [`LoadedModel::run`]. A run in the background never joins a batch, and computes on a thread of its own.
+    /// As [`LoadedModel::run`]. A run in the background never joins a batch, and computes on a thread of its own. `meter`
+    /// learns how long the run waited for a batch.
     ///
     /// # Errors
     /// As [`LoadedModel::run`].
-    pub async fn run_with(self: Arc<Self>, inputs: Tensors, priority: Priority) -> Result<Tensors, NnError> {
+    pub async fn run_with(
+        self: Arc<Self>,
+        inputs: Tensors,
+        priority: Priority,
+        meter: Option<&Meter>,
+    ) -> Result<Tensors, NnError> {
         let ordered = self
             .in_model_order(inputs)
             .map_err(|error| NnError { kind: NnErrorKind::InvalidArgument, message: error.to_string() })?;
@@ -169,7 +176,7 @@ impl LoadedModel {
         if let Some(batcher) = &self.batcher
             && self.fits_full_batch(&ordered).await
         {
-            return batcher.run(ordered).await.map_err(failed);
+            return batcher.run(ordered, meter).await.map_err(failed);
         }
         let is_short =
             !self.model.properties().time_depends_on_values && self.short_runs.expects_short(bytes(&ordered));

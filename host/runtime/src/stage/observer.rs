@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::core::StageCore;
 use super::error::StageError;
-use crate::cap::{Meter, RequestMemory, Usage};
+use crate::cap::{BatchWait, Meter, RequestMemory, Usage};
 use crate::kind::{StageKind, StageName};
 use crate::outcome::Outcome;
 use crate::scheduling::Priority;
@@ -80,6 +80,15 @@ pub struct StageReport {
     /// The memory of the run.
     #[serde(flatten)]
     pub usage: Usage,
+    /// When the run began.
+    #[serde(skip)]
+    pub started: Instant,
+    /// The cap of the stage, in bytes.
+    #[serde(skip)]
+    pub max_memory: u64,
+    /// The batches of its model that it waited for; the first ones, if there were many.
+    #[serde(skip)]
+    pub batches: Vec<BatchWait>,
 }
 
 fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -154,6 +163,9 @@ impl<'a> RunGuard<'a> {
             outcome,
             duration: self.started.elapsed(),
             usage: self.meter.usage(),
+            started: self.started,
+            max_memory: self.stage.limits.max_memory,
+            batches: self.meter.take_batches(),
         };
         self.observer.stage_ended(report, error);
     }

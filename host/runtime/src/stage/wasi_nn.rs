@@ -210,7 +210,7 @@ impl inference::HostGraphExecutionContext for StoreState {
         self.last_nn_error = None;
         let model = Arc::clone(&self.table.get(&this)?.0);
         let inputs = self.take_tensors(inputs)?;
-        match model.run_with(inputs, self.schedule.priority()).await {
+        match model.run_with(inputs, self.schedule.priority(), Some(&self.meter)).await {
             Ok(mut outputs) => {
                 outputs.iter_mut().try_for_each(|(_, tensor)| self.charge(tensor))?;
                 Ok(Ok(self.push_tensors(outputs)?))

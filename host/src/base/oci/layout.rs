@@ -18,7 +18,7 @@ use super::reference::is_sha256;
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// The media type of the config. It marks an artifact as WebAssembly.
-const CONFIG: &str = "application/vnd.wasm.config.v0+json";
+pub(super) const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 
 /// The media type of the component itself.
 const LAYER: &str = "application/wasm";
@@ -48,12 +48,12 @@ pub(super) enum LayoutError {
     NotWasm,
 }
 
-/// The component in a manifest.
+/// A file in a manifest.
 #[derive(Debug)]
 pub(super) struct Layer {
     /// `sha256:` and 64 hexadecimal digits.
     pub(super) digest: String,
-    /// The component's size in bytes, as the manifest declares it.
+    /// Its size in bytes, as the manifest declares it.
     pub(super) size: u64,
 }
 

@@ -8,7 +8,8 @@ use futures_util::{Stream, StreamExt};
 use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
 use oci_client::manifest::{IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE};
 use oci_client::{Reference, RegistryOperation};
-use plimsoll_runtime::identity::digest;
+use plimsoll_runtime::identity::{digest, hex};
+use sha2::{Digest, Sha256};
 
 use super::credentials::Credentials;
 use super::error::OciError;
@@ -92,28 +93,31 @@ impl<'a> Session<'a> {
         OciError::Unknown { reference: self.reference.to_string(), registry }
     }
 
+    /// The reference.
+    pub(super) fn reference(&self) -> &'a OciReference {
+        self.reference
+    }
+
     /// Pulls the component. Its size and digest are those that the manifest declares.
     pub(super) async fn component(&self, layer: &layout::Layer) -> Result<Vec<u8>, OciError> {
-        // Only the digest is used. A manifest may also list URLs for a layer, and with them it could make the host send
-        // requests to any address.
-        let stream = self.blob(&layer.digest).await;
-        let mut stream = stream.map_err(|error| self.explain(error))?;
+        let mut blob = self.checked_blob(layer, "the component").await?;
         let mut bytes = Vec::new();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| self.explain(OciDistributionError::IoError(error)))?;
-            if (bytes.len() + chunk.len()) as u64 > layer.size {
-                return Err(self.wrong_size("more", layer.size));
-            }
+        while let Some(chunk) = blob.next().await? {
             bytes.extend_from_slice(&chunk);
         }
-        let found = format!("sha256:{}", digest(&bytes));
-        if found != layer.digest {
-            return Err(self.mismatch("the component", layer.digest.clone(), found));
-        }
-        if (bytes.len() as u64) < layer.size {
-            return Err(self.wrong_size("less", layer.size));
-        }
         Ok(bytes)
+    }
+
+    /// Begins to pull a blob. Its end is an error unless size and digest are those that the manifest declares.
+    pub(super) async fn checked_blob<'s>(
+        &'s self,
+        layer: &'s layout::Layer,
+        what: &'static str,
+    ) -> Result<CheckedBlob<'s>, OciError> {
+        // Only the digest is used. A manifest may also list URLs for a layer, and with them it could make the host send
+        // requests to any address.
+        let stream = self.blob(&layer.digest).await.map_err(|error| self.explain(error))?;
+        Ok(CheckedBlob { session: self, layer, what, stream, hash: Sha256::new(), bytes: 0 })
     }
 
     /// The bytes of a blob as they come.
@@ -142,15 +146,44 @@ impl<'a> Session<'a> {
         mismatch(self.reference, what, expected, found)
     }
 
-    fn wrong_size(&self, more_or_less: &str, size: u64) -> OciError {
-        failed(
-            self.reference,
-            &format!("the component has {more_or_less} than the {size} bytes that its manifest declares"),
-        )
+    fn wrong_size(&self, what: &str, more_or_less: &str, size: u64) -> OciError {
+        let reason = format!("{what} has {more_or_less} than the {size} bytes that its manifest declares");
+        failed(self.reference, &reason)
     }
 
     fn explain(&self, error: OciDistributionError) -> OciError {
         explain(self.reference, self.credentials.origin, error)
+    }
+}
+
+/// A blob that is being pulled.
+pub(super) struct CheckedBlob<'s> {
+    session: &'s Session<'s>,
+    layer: &'s layout::Layer,
+    what: &'static str,
+    stream: BlobStream,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl CheckedBlob<'_> {
+    /// The next bytes; `None` after the last ones.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, OciError> {
+        let Self { session, layer, what, .. } = self;
+        let Some(chunk) = self.stream.next().await else {
+            let found = format!("sha256:{}", hex(&std::mem::take(&mut self.hash).finalize()));
+            if found != layer.digest {
+                return Err(session.mismatch(what, layer.digest.clone(), found));
+            }
+            return if self.bytes < layer.size { Err(session.wrong_size(what, "less", layer.size)) } else { Ok(None) };
+        };
+        let chunk = chunk.map_err(|error| session.explain(OciDistributionError::IoError(error)))?;
+        self.bytes += chunk.len() as u64;
+        if self.bytes > layer.size {
+            return Err(session.wrong_size(what, "more", layer.size));
+        }
+        self.hash.update(&chunk);
+        Ok(Some(chunk))
     }
 }
 

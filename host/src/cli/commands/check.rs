@@ -7,9 +7,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::base::object::Object;
 use crate::cli::error::Error;
+use crate::cli::merged_report::merge;
 use crate::cli::output::out;
 use crate::cli::source::ConfigSource;
 use crate::cli::table;
@@ -22,9 +24,10 @@ use crate::serve::tls::Tls;
 pub(in crate::cli) struct Check {
     #[command(flatten)]
     source: ConfigSource,
-    /// A saved body of `GET /v1/memory`: print the `max_memory` that it recommends for each stage.
+    /// A saved body of `GET /v1/memory`: print the `max_memory` that it recommends for each stage. Repeat the option for
+    /// the reports of several servers, saved with `?marks=true`: their runs are added up.
     #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    report: Vec<PathBuf>,
     /// Print the graphs of the pipelines with steps in the language of Graphviz, and nothing else.
     #[arg(long, conflicts_with = "report")]
     dot: bool,
@@ -38,7 +41,7 @@ struct Saved {
 
 impl Check {
     pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
-        let saved = self.report.as_deref().map(read).transpose()?;
+        let saved = (!self.report.is_empty()).then(|| read_all(&self.report)).transpose()?;
         let config = self.source.load()?;
         // A server reads these before it builds anything.
         Tls::configured(&config)?;
@@ -87,7 +90,17 @@ impl Check {
     }
 }
 
-fn read(path: &Path) -> Result<Saved, Error> {
+/// Reads reports, and adds them up if there are several.
+fn read_all(paths: &[PathBuf]) -> Result<Saved, Error> {
+    if let [path] = paths {
+        return read(path);
+    }
+    let reports = paths.iter().map(|path| read::<serde_json::Value>(path)).collect::<Result<Vec<_>, _>>()?;
+    let merged = merge(reports).map_err(|error| Error::Failed(error.to_string()))?;
+    serde_json::from_value(merged).map_err(|error| Error::Failed(format!("these are no memory reports: {error}")))
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let failed = |what: String| Error::Failed(format!("{} {what}", path.display()));
     let text = std::fs::read(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
     serde_json::from_slice(&text).map(|Object(saved)| saved).map_err(|error| {

@@ -13,10 +13,13 @@ use crate::cli::output::out;
 /// Time-out of the request. It is shorter than the usual time-out of a container's check, so that the message is seen.
 const TIME_OUT: Duration = Duration::from_secs(5);
 
+/// The server if none is named.
+const DEFAULT: &str = "http://127.0.0.1:8080";
+
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Health {
     /// The server's address: http://HOST:PORT or unix:PATH.
-    #[arg(long, value_name = "URL", env = "PLIMSOLL_SERVER", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, value_name = "URL", env = "PLIMSOLL_SERVER", default_value = DEFAULT)]
     server: String,
     /// Ask only whether the server is running. A server that is about to stop is live, but not ready.
     #[arg(long)]
@@ -25,7 +28,13 @@ pub(in crate::cli) struct Health {
 
 impl Health {
     pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
-        let client = Client::new(&self.server, Some(TIME_OUT))?;
+        if self.server.contains(',') {
+            let several = &self.server;
+            return Err(Error::Failed(format!("`{several}` names several servers, and this command asks one (--server)")));
+        }
+        // An empty variable is no address.
+        let server = if self.server.trim().is_empty() { DEFAULT } else { &self.server };
+        let client = Client::new(server, Some(TIME_OUT))?;
         let (path, word) = if self.live { ("/v2/health/live", "live") } else { ("/v2/health/ready", "ready") };
         let reply = client.send(client.request(Method::GET, path), path).await?;
         // Another program on this port may reply 200 to anything.
@@ -38,7 +47,7 @@ impl Health {
         Err(Error::Failed(match says(false) {
             true => {
                 let reason = answer["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
-                format!("{} is not {word}{reason}", self.server)
+                format!("{} is not {word}{reason}", client.server())
             }
             false => format!("{} replied with {}; check --server", client.shown(path), reply.status),
         }))

@@ -47,6 +47,7 @@ impl Infer {
             canary_side: None,
             caller: None,
             origin: None,
+            headers: None,
         };
         let mut record = RequestRecord::start(start, &app.records);
         let result = pipeline.run(infer, &mut record, &request, &body).await;

@@ -23,7 +23,8 @@ use crate::serve::App;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Replay {
-    /// The folder of recordings: `recordings/PIPELINE` in the data folder, or the pipeline's `record.dir`.
+    /// The folder of recordings or captures: `recordings/PIPELINE` or `captures/PIPELINE` in the data folder, or the
+    /// pipeline's `record.dir` or `capture.dir`.
     dir: PathBuf,
     #[command(flatten)]
     source: ConfigSource,
@@ -35,6 +36,9 @@ pub(in crate::cli) struct Replay {
     #[arg(long)]
     chip: Vec<String>,
 }
+
+/// The facts of the stages of a recording as recorded and as replayed, and whether the reply of a capture is the same.
+type Replayed = (Vec<StageFacts>, Vec<StageFacts>, Option<bool>);
 
 /// Why a recording, or the plugin that replaces another one, cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +76,13 @@ impl Replay {
         }
         let mut rows = Vec::new();
         let mut failures = Vec::new();
+        let mut same_replies: Vec<bool> = Vec::new();
         for name in &names {
             match self.replay_recording(&app, name).await {
-                Ok((recorded, replayed)) => rows.extend(compared(name, &recorded, &replayed)),
+                Ok((recorded, replayed, is_same)) => {
+                    rows.extend(compared(name, &recorded, &replayed));
+                    same_replies.extend(is_same);
+                }
                 Err(error) => failures.push(format!("recording {name} cannot be run: {error}")),
             }
         }
@@ -91,6 +99,10 @@ impl Replay {
         ];
         for line in table::lines(&header, &rows, 6) {
             out!("{line}");
+        }
+        if !same_replies.is_empty() {
+            let same = same_replies.iter().filter(|is_same| **is_same).count();
+            out!("{same} of {} replies have the same bytes as those that were captured", same_replies.len());
         }
         finish(&failures)
     }
@@ -111,18 +123,20 @@ impl Replay {
         Ok(config)
     }
 
-    /// Runs one recording. Returns the facts of its stages as recorded and as replayed.
-    async fn replay_recording(&self, app: &App, name: &str) -> Result<(Vec<StageFacts>, Vec<StageFacts>), ReplayError> {
+    /// Runs one recording.
+    async fn replay_recording(&self, app: &App, name: &str) -> Result<Replayed, ReplayError> {
         let (facts, body) = store::read(Path::new(&self.dir), name)?;
+        let captured = facts.reply.as_ref().and_then(|_| store::read_reply(&self.dir, name).transpose()).transpose()?;
         let Facts { request, pipeline, chip, content_type, parameters, stages, .. } = facts;
         let pipeline = app.pipeline(&pipeline)?;
         let chip = self.chip.first().unwrap_or(&chip);
         let infer = pipeline.find_chip(chip)?;
         let request = Request { id: request, content_type, parameters };
         let mut log = RunLog::new(pipeline.deadline);
-        // The result is ignored, because the reports of the stages contain the outcome, as in the recording.
-        let _ = pipeline.run(infer, &mut log, &request, &body).await;
-        Ok((stages, merged(log.reports()).iter().map(StageFacts::from).collect()))
+        // An error is ignored, because the reports of the stages contain the outcome, as in the recording.
+        let reply = pipeline.run(infer, &mut log, &request, &body).await;
+        let is_same = captured.map(|captured| reply.is_ok_and(|reply| reply.body == captured));
+        Ok((stages, merged(log.reports()).iter().map(StageFacts::from).collect(), is_same))
     }
 }
 

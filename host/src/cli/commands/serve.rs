@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use tokio::sync::mpsc;
@@ -14,6 +14,9 @@ use crate::cli::source::ConfigSource;
 use crate::config::{Config, ConfigError, Listen, ListenAddress};
 use crate::serve::listener::Reserved;
 use crate::serve::{App, Listener, Listeners, Stop};
+
+/// How long the last traces may take when the server stops.
+const FLUSH: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default, Args)]
 pub(in crate::cli) struct Serve {
@@ -68,9 +71,13 @@ impl Serve {
             tracing::info!("listening for administration, reports and metrics on {}", shown(listener));
         }
         service_manager::ready(&format!("serving {}", app.serving().pipeline_names().join(", ")));
+        let traces = app.records.traces.clone();
         crate::serve::serve(app, Listeners { http, grpc, admin }, stops)
             .await
             .map_err(|error| Error::Failed(error.to_string()))?;
+        if let Some(traces) = traces {
+            traces.flush(FLUSH).await;
+        }
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)
     }

@@ -1,10 +1,11 @@
-//! `plimsoll top`: the memory report of a running server, live in the terminal.
+//! `plimsoll top`: the memory report of a running server, or of several together, live in the terminal.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use futures_util::future::join_all;
 use humantime_serde::re::humantime::{DurationError, format_duration, parse_duration};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::style::{Modifier, Style};
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use crate::cli::administration::{Administrated, Administration};
 use crate::cli::error::Error;
+use crate::cli::merged_report::merge;
 use crate::cli::output::out;
 use crate::cli::table;
 
@@ -54,8 +56,8 @@ fn interval(text: &str) -> Result<Duration, InvalidInterval> {
 
 impl Top {
     pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
-        let client = self.server.client(Some(TIME_OUT)).await?;
-        let first = self.fetch(&client).await?;
+        let clients = self.server.clients(Some(TIME_OUT)).await?;
+        let first = fetch_all(&clients).await?;
         if self.once {
             for line in lines(&first) {
                 out!("{}", line.text);
@@ -68,32 +70,15 @@ impl Top {
             ));
         }
         let mut terminal = ratatui::try_init().map_err(|error| Error::Failed(format!("terminal error: {error}")))?;
-        let result = self.watch(&client, &mut terminal, lines(&first)).await;
+        let result = self.watch(&clients, &mut terminal, lines(&first)).await;
         ratatui::restore();
         result.map(|()| ExitCode::SUCCESS)
-    }
-
-    async fn fetch(&self, client: &Administrated) -> Result<Value, Error> {
-        let path = "/v1/memory";
-        let reply = client.send(reqwest::Method::GET, path, Vec::new()).await?;
-        let report = serde_json::from_str(&reply.text).ok().filter(|report: &Value| report["stages"].is_array());
-        let shown = client.shown(path);
-        let mut report: Value = report
-            .ok_or_else(|| Error::Failed(format!("the reply of {shown} is not a memory report; check --server")))?;
-        // A server of an earlier version does not have this route.
-        let path = format!("/v1/requests?limit={REQUESTS}");
-        if let Ok(reply) = client.send(reqwest::Method::GET, &path, Vec::new()).await
-            && let Ok(mut latest) = serde_json::from_str::<Value>(&reply.text)
-        {
-            report["latest"] = latest["requests"].take();
-        }
-        Ok(report)
     }
 
     /// Shows the report until `q`, Esc or Ctrl-C is pressed. The arrow keys scroll.
     async fn watch(
         &self,
-        client: &Administrated,
+        clients: &[Administrated],
         terminal: &mut ratatui::DefaultTerminal,
         mut shown: Vec<Shown>,
     ) -> Result<(), Error> {
@@ -108,7 +93,7 @@ impl Top {
                 .map_err(failed)?;
             // Blocking this task is harmless, because the process has no other task.
             if !event::poll(self.interval).map_err(failed)? {
-                match self.fetch(client).await {
+                match fetch_all(clients).await {
                     Ok(report) => shown = lines(&report),
                     // The server may come back. Until then the last report stays, and its first line shows the error.
                     Err(error) => shown[0] = Shown { text: error.to_string(), style: REVERSED },
@@ -129,6 +114,46 @@ impl Top {
     }
 }
 
+/// The report of all servers together. Those that do not answer are named in it.
+async fn fetch_all(clients: &[Administrated]) -> Result<Value, Error> {
+    let is_alone = clients.len() < 2;
+    let (mut reports, mut absent, mut failure) = (Vec::new(), Vec::new(), None);
+    for (client, answer) in clients.iter().zip(join_all(clients.iter().map(|client| fetch(client, !is_alone))).await) {
+        match answer {
+            Ok(report) => reports.push(report),
+            Err(error) => {
+                absent.push(client.name());
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    if let Some(failure) = failure.filter(|_| reports.is_empty()) {
+        return Err(failure);
+    }
+    let mut report = merge(reports).map_err(|error| Error::Failed(error.to_string()))?;
+    if !absent.is_empty() {
+        report["absent"] = absent.join(", ").into();
+    }
+    Ok(report)
+}
+
+async fn fetch(client: &Administrated, with_marks: bool) -> Result<Value, Error> {
+    let path = if with_marks { "/v1/memory?marks=true" } else { "/v1/memory" };
+    let reply = client.send(reqwest::Method::GET, path, Vec::new()).await?;
+    let report = serde_json::from_str(&reply.text).ok().filter(|report: &Value| report["stages"].is_array());
+    let shown = client.shown(path);
+    let mut report: Value =
+        report.ok_or_else(|| Error::Failed(format!("the reply of {shown} is not a memory report; check --server")))?;
+    // A server of an earlier version does not have this route.
+    let path = format!("/v1/requests?limit={REQUESTS}");
+    if let Ok(reply) = client.send(reqwest::Method::GET, &path, Vec::new()).await
+        && let Ok(mut latest) = serde_json::from_str::<Value>(&reply.text)
+    {
+        report["latest"] = latest["requests"].take();
+    }
+    Ok(report)
+}
+
 const REVERSED: Style = Style::new().add_modifier(Modifier::REVERSED);
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 
@@ -142,11 +167,11 @@ fn lines(report: &Value) -> Vec<Shown> {
     let plain = |text: String| Shown { text, style: Style::new() };
     let seconds = report["uptime_seconds"].as_f64().unwrap_or(0.0).max(0.0) as u64;
     let process = &report["process"];
+    let servers = report["servers"].as_u64().map_or_else(String::new, |servers| format!("  {servers} servers"));
+    let absent = report["absent"].as_str().map_or_else(String::new, |absent| format!("  no answer: {absent}"));
+    let up = format_duration(Duration::from_secs(seconds));
     let mut shown = vec![
-        Shown {
-            text: format!("plimsoll  {}  up {}", text(&report["time"]), format_duration(Duration::from_secs(seconds))),
-            style: BOLD,
-        },
+        Shown { text: format!("plimsoll  {}  up {up}{servers}{absent}", text(&report["time"])), style: BOLD },
         plain(format!(
             "resident {}  cgroup {} of {}  pool: {} instances, {} memories, {} of unused memories resident",
             size(&process["resident_bytes"]),
@@ -171,7 +196,7 @@ fn lines(report: &Value) -> Vec<Shown> {
     let callers = list(&report["callers"]["by_bytes"]).iter().take(CALLERS).map(caller).collect();
     let title = format!("caller ({})", text(&report["callers"]["header"]));
     shown.extend(table(&[&title, "outcomes", "requests", "bytes", "max"], callers, 2));
-    let latest: Vec<_> = list(&report["latest"]).iter().map(request).collect();
+    let latest: Vec<_> = list(&report["latest"]).iter().take(REQUESTS).map(request).collect();
     if !latest.is_empty() {
         shown.push(plain(String::new()));
         let header = ["latest request", "pipeline", "chip", "outcome", "caller", "ms", "highest mark"];

@@ -136,6 +136,11 @@ impl Marks {
         self.coarse.highest(now, ten)
     }
 
+    /// The marks since start: pages and the number of runs. Those of several servers can be added up.
+    pub fn recorded(&self) -> Vec<[u64; 2]> {
+        self.pages.iter_recorded().map(|value| [value.value_iterated_to(), value.count_at_value()]).collect()
+    }
+
     /// Adds the marks since start to a histogram of pages.
     pub fn add_to(&self, pages: &mut Histogram<u64>) {
         // The histogram resizes itself, so this cannot fail.

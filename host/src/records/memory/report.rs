@@ -79,11 +79,14 @@ pub struct Row {
     pub max_memory: u64,
     /// The same figures over the last minute, ten minutes and hour.
     pub windows: Windows,
+    /// The marks since start, if they were asked for: pages and the number of runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub marks: Option<Vec<[u64; 2]>>,
 }
 
 impl MemoryStats {
-    /// Returns the rows at the time `now`, of one pipeline or of all.
-    pub fn rows(&self, pipeline: Option<&str>, now: Instant) -> Vec<Row> {
+    /// Returns the rows at the time `now`, of one pipeline or of all, also with all marks.
+    pub fn rows(&self, pipeline: Option<&str>, now: Instant, with_marks: bool) -> Vec<Row> {
         let now = self.seconds(now);
         let mut rows = Vec::new();
         for route in self.routes().iter().filter(|route| pipeline.is_none_or(|name| *route.pipeline == *name)) {
@@ -100,6 +103,7 @@ impl MemoryStats {
                         resources_max: marks.resources_max,
                         max_memory: stage.max_memory.load(Relaxed),
                         windows: marks.windows(now),
+                        marks: with_marks.then(|| marks.recorded()),
                     });
                 }
             }
@@ -108,16 +112,16 @@ impl MemoryStats {
         rows
     }
 
-    /// Returns the report at the time `now`, of one pipeline or of all. The parts about models and callers always cover
+    /// Returns the report at the time `now`, of one pipeline or of all, also with all marks. The parts about models and callers always cover
     /// all pipelines.
-    pub fn report(&self, pool: Option<PoolUsage>, pipeline: Option<&str>, now: Instant) -> Report {
+    pub fn report(&self, pool: Option<PoolUsage>, pipeline: Option<&str>, now: Instant, with_marks: bool) -> Report {
         Report {
             time: timestamp(),
             uptime_seconds: now.saturating_duration_since(self.started).as_secs_f64(),
             process: process_memory(),
             pool,
             live: self.live(pipeline),
-            stages: self.rows(pipeline, now),
+            stages: self.rows(pipeline, now, with_marks),
             models: self.metrics.model_memory().rows(),
             callers: self.callers.report(&self.caller_header),
             advice: self.advice(pipeline),

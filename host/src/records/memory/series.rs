@@ -6,19 +6,20 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use opentelemetry::trace::TraceId;
 use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::kind::StageName;
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::{StageCore, StageReport};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 
 use super::callers::{CallerId, OTHERS_ID};
 use super::compare::Cell;
 use super::marks::Marks;
 use super::route_history::{RouteHistory, StageTimeline};
 use crate::records::key::SeriesKey;
+use crate::records::metrics::traces::TracedHistogram;
 use crate::records::metrics::{Metrics, StageMetrics};
 
 /// Maximum number of cells of the comparison, over all series and callers. Callers that exceed it are counted together
@@ -31,8 +32,8 @@ pub struct Route {
     pub pipeline: Arc<str>,
     /// The chip.
     pub chip: Arc<str>,
-    seconds: Histogram,
-    queue_seconds: Histogram,
+    seconds: TracedHistogram,
+    queue_seconds: TracedHistogram,
     requests: [OnceLock<Counter>; Outcome::ALL.len()],
     /// A few for each stage: the versions that served since start and are not yet removed.
     stages: RwLock<Vec<Arc<StageSeries>>>,
@@ -83,16 +84,22 @@ impl Route {
     }
 
     /// Counts a request that ended `now` seconds after start.
-    pub(super) fn record(&self, outcome: Outcome, duration: Duration, now: u64, metrics: &Metrics) {
-        self.seconds.observe(duration.as_secs_f64());
+    pub(super) fn record(
+        &self,
+        (outcome, trace): (Outcome, Option<TraceId>),
+        duration: Duration,
+        now: u64,
+        metrics: &Metrics,
+    ) {
+        self.seconds.observe(duration.as_secs_f64(), trace);
         self.history.record_request(outcome, duration, now);
         let counter = &self.requests[outcome as usize];
         counter.get_or_init(|| metrics.requests(&self.pipeline, &self.chip, outcome)).inc();
     }
 
     /// Counts how long a request waited for a slot to run.
-    pub(in crate::records) fn record_queue(&self, time: Duration) {
-        self.queue_seconds.observe(time.as_secs_f64());
+    pub(in crate::records) fn record_queue(&self, time: Duration, trace: Option<TraceId>) {
+        self.queue_seconds.observe(time.as_secs_f64(), trace);
     }
 
     /// Returns the series of a stage and creates it if needed.
@@ -174,7 +181,7 @@ impl StageSeries {
     /// of its series so far.
     pub(super) fn record(
         &self,
-        route: &Route,
+        (route, trace): (&Route, Option<TraceId>),
         report: &StageReport,
         caller: CallerId,
         now: u64,
@@ -186,8 +193,8 @@ impl StageSeries {
             Box::new(Series { counts, metrics: metrics.stage(&route.key(self, outcome)) })
         });
         let StageMetrics { seconds, high_water, .. } = &series.metrics;
-        seconds.observe(report.duration.as_secs_f64());
-        high_water.observe(report.usage.high_water as f64);
+        seconds.observe(report.duration.as_secs_f64(), trace);
+        high_water.observe(report.usage.high_water as f64, trace);
         series.metrics.count_refused(report.usage.refused);
         self.timeline.record(report.usage.high_water, now);
         let mut counts = series.lock();

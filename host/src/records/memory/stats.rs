@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use opentelemetry::trace::TraceId;
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::StageReport;
 
@@ -64,28 +65,28 @@ impl MemoryStats {
         value.map_or_else(|| self.callers.no_caller(), |value| self.callers.caller(value))
     }
 
-    /// Counts one stage run that ended `now`. Returns true if its high-water mark is the highest of its series so far.
+    /// Counts one stage run that ended `now`, of a request with this trace if it is sampled. Returns true if its high-water mark is the highest of its series so far.
     pub fn record_stage(
         &self,
-        route: &Route,
+        (route, trace): (&Route, Option<TraceId>),
         series: &StageSeries,
         report: &StageReport,
         caller: &Caller,
         now: Instant,
     ) -> bool {
-        series.record(route, report, caller.id(), self.seconds(now), (&self.metrics, &self.cells))
+        series.record((route, trace), report, caller.id(), self.seconds(now), (&self.metrics, &self.cells))
     }
 
-    /// Counts one request that ended `now`, with the stages that it reached.
+    /// Counts one request that ended `now`, with its trace if it is sampled, and the stages that it reached.
     pub fn record_request(
         &self,
-        route: &Route,
+        (route, trace): (&Route, Option<TraceId>),
         caller: &Caller,
         outcome: Outcome,
         (duration, now): (Duration, Instant),
         stages: &[StageReport],
     ) {
-        route.record(outcome, duration, self.seconds(now), &self.metrics);
+        route.record((outcome, trace), duration, self.seconds(now), &self.metrics);
         // Only growth counts, because the initial memory of an instance is not caused by the caller. It would hide
         // callers whose requests end early.
         let grown = stages.iter().map(|report| report.usage.grown()).sum();

@@ -4,9 +4,9 @@ use std::hash::Hash;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::TypedMetric;
-use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Unit;
+use prometheus_client::registry::{Metric, Unit};
 
 use super::named_registry::Registry;
 
@@ -37,17 +37,19 @@ where
 }
 
 /// Declares and registers a family of histograms.
-pub(super) fn histograms<L>(
+pub(super) fn histograms<L, M, C>(
     registry: &mut Registry,
     name: &str,
     help: &str,
     unit: Option<Unit>,
-    make: MakeHistogram,
-) -> Family<L, Histogram, MakeHistogram>
+    make: C,
+) -> Family<L, M, C>
 where
-    L: Clone + Hash + Eq + EncodeLabelSet + std::fmt::Debug + Send + Sync + 'static,
+    L: Clone + Hash + Eq,
+    C: MetricConstructor<M> + Clone,
+    Family<L, M, C>: Metric,
 {
-    let family = Family::<L, Histogram, MakeHistogram>::new_with_constructor(make);
+    let family = Family::<L, M, C>::new_with_constructor(make);
     register(registry, name, help, unit, family.clone());
     family
 }
@@ -57,24 +59,29 @@ pub(super) fn gauge(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn register(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-    unit: Option<Unit>,
-    metric: impl prometheus_client::registry::Metric,
-) {
+fn register(registry: &mut Registry, name: &str, help: &str, unit: Option<Unit>, metric: impl Metric) {
     match unit {
         Some(unit) => registry.register_with_unit(name, help, unit, metric),
         None => registry.register(name, help, metric),
     }
 }
 
+/// Bounds of buckets.
+pub(super) type Bounds = fn() -> Vec<f64>;
+
+/// Bounds from 0.1 ms to 13 s.
+pub(super) fn seconds_bounds(buckets: Buckets) -> Bounds {
+    match buckets {
+        Buckets::Fine => || exponential_buckets(1e-4, 2.0, 18).collect(),
+        Buckets::Coarse => || exponential_buckets(4e-4, 8.0, 6).collect(),
+    }
+}
+
 /// Buckets from 0.1 ms to 13 s.
 pub(super) fn seconds(buckets: Buckets) -> MakeHistogram {
     match buckets {
-        Buckets::Fine => || Histogram::new(exponential_buckets(1e-4, 2.0, 18)),
-        Buckets::Coarse => || Histogram::new(exponential_buckets(4e-4, 8.0, 6)),
+        Buckets::Fine => || Histogram::new(seconds_bounds(Buckets::Fine)()),
+        Buckets::Coarse => || Histogram::new(seconds_bounds(Buckets::Coarse)()),
     }
 }
 
@@ -83,10 +90,10 @@ pub(super) fn rows() -> Histogram {
     Histogram::new(exponential_buckets(1.0, 2.0, 10))
 }
 
-/// Buckets from 64 KiB to 4 GiB, the range of a linear memory.
-pub(super) fn bytes(buckets: Buckets) -> MakeHistogram {
+/// Bounds from 64 KiB to 4 GiB, the range of a linear memory.
+pub(super) fn bytes_bounds(buckets: Buckets) -> Bounds {
     match buckets {
-        Buckets::Fine => || Histogram::new(exponential_buckets(65536.0, 2.0, 17)),
-        Buckets::Coarse => || Histogram::new(exponential_buckets(262_144.0, 8.0, 6)),
+        Buckets::Fine => || exponential_buckets(65536.0, 2.0, 17).collect(),
+        Buckets::Coarse => || exponential_buckets(262_144.0, 8.0, 6).collect(),
     }
 }

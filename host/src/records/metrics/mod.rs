@@ -19,6 +19,7 @@ mod shadows;
 mod stage_labels;
 pub mod stage_marks;
 pub mod stages;
+pub mod traces;
 
 pub use batches::BatchMetrics;
 pub use families::Buckets;

@@ -6,12 +6,11 @@ use plimsoll_runtime::outcome::Outcome;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 
 use super::authentication::AuthenticationMetrics;
 use super::batches::BatchMetrics;
 use super::deployments::DeploymentMetrics;
-use super::families::Buckets;
+use super::families::{Buckets, seconds_bounds};
 use super::faults::{FaultMetrics, TaskPanics};
 use super::load::{HostLoad, LoadMetrics};
 use super::model_memory::ModelMemory;
@@ -21,6 +20,7 @@ use super::requests::RequestMetrics;
 use super::shadows::ShadowMetrics;
 use super::stage_marks::{MarkMetrics, StageMark};
 use super::stages::{StageFamilies, StageMetrics};
+use super::traces::{SpanCounts, TracedHistogram};
 use crate::base::process::ProcessMemory;
 use crate::records::key::SeriesKey;
 
@@ -37,16 +37,18 @@ pub struct Metrics {
     faults: FaultMetrics,
     load: LoadMetrics,
     marks: MarkMetrics,
+    spans: SpanCounts,
     registry: Registry,
 }
 
 impl Metrics {
-    pub(crate) fn new(buckets: Buckets) -> Self {
+    /// `has_exemplars`: buckets name traces.
+    pub(crate) fn new(buckets: Buckets, has_exemplars: bool) -> Self {
         let mut registry = Registry::new();
         let faults = FaultMetrics::register(&mut registry);
         Self {
-            requests: RequestMetrics::register(&mut registry, buckets),
-            stages: StageFamilies::register(&mut registry, buckets),
+            requests: RequestMetrics::register(&mut registry, seconds_bounds(buckets), has_exemplars),
+            stages: StageFamilies::register(&mut registry, buckets, has_exemplars),
             deployments: DeploymentMetrics::register(&mut registry),
             authentication: AuthenticationMetrics::register(&mut registry),
             process: ProcessMetrics::register(&mut registry),
@@ -55,6 +57,7 @@ impl Metrics {
             shadows: ShadowMetrics::register(&mut registry, buckets),
             load: LoadMetrics::register(&mut registry),
             marks: MarkMetrics::register(&mut registry),
+            spans: SpanCounts::register(&mut registry),
             faults,
             registry,
         }
@@ -80,6 +83,11 @@ impl Metrics {
         &self.shadows
     }
 
+    /// The spans of traces.
+    pub(in crate::records) fn spans(&self) -> SpanCounts {
+        self.spans.clone()
+    }
+
     /// The panics of background tasks.
     pub(crate) fn task_panics(&self) -> TaskPanics {
         self.faults.tasks.clone()
@@ -96,12 +104,12 @@ impl Metrics {
     }
 
     /// The histogram of the durations of a route's requests, in seconds.
-    pub(crate) fn request_seconds(&self, pipeline: &str, chip: &str) -> Histogram {
+    pub(crate) fn request_seconds(&self, pipeline: &str, chip: &str) -> TracedHistogram {
         self.requests.seconds(pipeline, chip)
     }
 
     /// The histogram of the times that requests of a pipeline waited for a slot, in seconds.
-    pub(crate) fn queue_seconds(&self, pipeline: &str) -> Histogram {
+    pub(crate) fn queue_seconds(&self, pipeline: &str) -> TracedHistogram {
         self.requests.queue_seconds(pipeline)
     }
 

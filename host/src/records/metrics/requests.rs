@@ -4,17 +4,17 @@ use plimsoll_runtime::outcome::Outcome;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-use super::families::{Buckets, MakeHistogram, family, histograms, seconds};
+use super::families::{Bounds, family, histograms};
 use super::named_registry::Registry;
+use super::traces::{MakeTraced, TracedHistogram};
 
 /// The metrics of requests.
 pub(super) struct RequestMetrics {
     requests: Family<RequestLabels, Counter>,
-    seconds: Family<PipelineLabels, Histogram, MakeHistogram>,
-    queue_seconds: Family<QueueLabels, Histogram, MakeHistogram>,
+    seconds: Family<PipelineLabels, TracedHistogram, MakeTraced>,
+    queue_seconds: Family<QueueLabels, TracedHistogram, MakeTraced>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -36,7 +36,8 @@ struct QueueLabels {
 }
 
 impl RequestMetrics {
-    pub(super) fn register(registry: &mut Registry, buckets: Buckets) -> Self {
+    pub(super) fn register(registry: &mut Registry, bounds: Bounds, has_exemplars: bool) -> Self {
+        let make = MakeTraced { bounds, has_exemplars };
         Self {
             requests: family(registry, "requests", "Requests by outcome", None),
             seconds: histograms(
@@ -44,14 +45,14 @@ impl RequestMetrics {
                 "request_duration",
                 "Duration of a request",
                 Some(Unit::Seconds),
-                seconds(buckets),
+                make.clone(),
             ),
             queue_seconds: histograms(
                 registry,
                 "request_queue",
                 "Time that a request waited for a slot to run",
                 Some(Unit::Seconds),
-                seconds(buckets),
+                make,
             ),
         }
     }
@@ -73,7 +74,7 @@ impl RequestMetrics {
     }
 
     /// The histogram of the times that requests of a pipeline waited, in seconds.
-    pub(super) fn queue_seconds(&self, pipeline: &str) -> Histogram {
+    pub(super) fn queue_seconds(&self, pipeline: &str) -> TracedHistogram {
         self.queue_seconds.get_or_create_owned(&QueueLabels { pipeline: pipeline.to_owned() })
     }
 
@@ -83,7 +84,7 @@ impl RequestMetrics {
     }
 
     /// The histogram of the durations of a route's requests, in seconds.
-    pub(super) fn seconds(&self, pipeline: &str, chip: &str) -> Histogram {
+    pub(super) fn seconds(&self, pipeline: &str, chip: &str) -> TracedHistogram {
         let labels = PipelineLabels { pipeline: pipeline.to_owned(), chip: chip.to_owned() };
         self.seconds.get_or_create_owned(&labels)
     }

@@ -57,7 +57,8 @@ impl ShadowMetrics {
         fn differences() -> Histogram {
             Histogram::new(exponential_buckets(1e-9, 10.0, 13))
         }
-        let mut difference = |name: &str, help: &str| histograms(registry, name, help, None, differences);
+        let make: MakeHistogram = differences;
+        let mut difference = |name: &str, help: &str| histograms(registry, name, help, None, make);
         let absolute = difference("shadow_absolute_difference", "Largest difference of two elements in a shadow run");
         let relative = "Largest difference of two elements in a shadow run, divided by the output's largest magnitude";
         let relative = difference("shadow_relative_difference", relative);

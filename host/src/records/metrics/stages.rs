@@ -7,20 +7,20 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-use super::families::{Buckets, MakeHistogram, bytes, family, histograms, seconds};
+use super::families::{Buckets, bytes_bounds, family, histograms, seconds_bounds};
 use super::named_registry::Registry;
 use super::stage_labels::{StageLabels, short};
+use super::traces::{MakeTraced, TracedHistogram};
 use crate::records::key::SeriesKey;
 
 /// The metrics of one series of stage runs.
 pub struct StageMetrics {
     /// The durations of the runs, in seconds.
-    pub seconds: Histogram,
+    pub seconds: TracedHistogram,
     /// The high-water marks of the runs, in bytes.
-    pub high_water: Histogram,
+    pub high_water: TracedHistogram,
     refused: Refused,
 }
 
@@ -43,8 +43,8 @@ impl StageMetrics {
 
 /// The metrics of all stage runs.
 pub(super) struct StageFamilies {
-    seconds: Family<OutcomeLabels, Histogram, MakeHistogram>,
-    high_water: Family<OutcomeLabels, Histogram, MakeHistogram>,
+    seconds: Family<OutcomeLabels, TracedHistogram, MakeTraced>,
+    high_water: Family<OutcomeLabels, TracedHistogram, MakeTraced>,
     refused: Family<OutcomeLabels, Counter>,
     live: Family<LiveLabels, Gauge>,
 }
@@ -79,7 +79,8 @@ impl OutcomeLabels {
 }
 
 impl StageFamilies {
-    pub(super) fn register(registry: &mut Registry, buckets: Buckets) -> Self {
+    pub(super) fn register(registry: &mut Registry, buckets: Buckets, has_exemplars: bool) -> Self {
+        let make = |bounds| MakeTraced { bounds, has_exemplars };
         let marks = "High-water mark of the linear memory of a stage run";
         let refused = "Memory growths that the cap refused";
         Self {
@@ -88,9 +89,9 @@ impl StageFamilies {
                 "stage_duration",
                 "Duration of a stage run",
                 Some(Unit::Seconds),
-                seconds(buckets),
+                make(seconds_bounds(buckets)),
             ),
-            high_water: histograms(registry, "stage_high_water", marks, Some(Unit::Bytes), bytes(buckets)),
+            high_water: histograms(registry, "stage_high_water", marks, Some(Unit::Bytes), make(bytes_bounds(buckets))),
             refused: family(registry, "stage_refused_growths", refused, None),
             live: family(registry, "stage_live_instances", "Live instances", None),
         }

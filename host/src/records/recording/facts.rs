@@ -27,6 +27,18 @@ pub struct Facts {
     pub kept_for: Vec<String>,
     /// The memory that its stages needed, and how they ended.
     pub stages: Vec<StageFacts>,
+    /// The reply, which is in `ID.reply`. Only captures have one, and only if the request succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<ReplyFacts>,
+}
+
+/// A reply that was kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyFacts {
+    /// The media type that the postprocess stage set.
+    pub content_type: String,
+    /// The number of its bytes.
+    pub bytes: u64,
 }
 
 /// One stage of a recorded request.

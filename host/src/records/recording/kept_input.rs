@@ -8,8 +8,11 @@ use plimsoll_runtime::kind::StageName;
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::{Request, StageReport};
 
-use super::facts::{Facts, is_recorded};
+use super::facts::{Facts, ReplyFacts, is_recorded};
 use super::recorder::InputRecorder;
+
+/// Why a capture was kept.
+const CAPTURED: &str = "capture";
 
 /// The parts of a recording that are not part of the record of the request.
 pub(in crate::records) struct KeptInput {
@@ -31,7 +34,17 @@ pub struct Recording {
 impl Recording {
     /// Records the input for this reason.
     pub fn keep(self, reason: String) {
-        self.recorder.record(Facts { kept_for: vec![reason], ..self.facts }, self.body);
+        self.recorder.record(Facts { kept_for: vec![reason], ..self.facts }, self.body, None);
+    }
+
+    /// Records the input with its reply, if it got one.
+    pub(in crate::records) fn capture(self, reply: Option<(String, Bytes)>) {
+        let (facts, bytes) = match reply {
+            None => (None, None),
+            Some((content_type, bytes)) => (Some(ReplyFacts { content_type, bytes: bytes.len() as u64 }), Some(bytes)),
+        };
+        let facts = Facts { kept_for: vec![CAPTURED.to_owned()], reply: facts, ..self.facts };
+        self.recorder.record(facts, self.body, bytes);
     }
 }
 
@@ -72,7 +85,7 @@ impl KeptInput {
         let ended = stages.iter().map(|report| report.outcome).chain([outcome]).find(|outcome| is_recorded(*outcome));
         kept_for.extend(ended.map(|outcome| outcome.as_str().to_owned()));
         if !kept_for.is_empty() {
-            recorder.record(Facts { content_type, parameters, kept_for, ..facts() }, body);
+            recorder.record(Facts { content_type, parameters, kept_for, ..facts() }, body, None);
         }
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! A recording consists of two files, `ID.body` and `ID.json`. `ID.json` is written last and with a rename, so the
 //! recording is complete if it exists. The host generates the names, so a caller cannot influence a path. Only the
-//! owner can read the files, because they contain callers' images.
+//! owner can read the files, because they contain callers' images. A capture, which is one of a share of all requests, also
+//! has `ID.reply`.
 //!
 //! - `kept_input`: the input of a request that runs. [`facts`]: the data of `ID.json`. [`rules`]: the limits.
 //!   [`recorder`]: the queue and the writer thread. [`store`]: the folder.
@@ -14,7 +15,7 @@ pub mod recorder;
 pub mod rules;
 pub mod store;
 
-pub use facts::{Facts, StageFacts, is_recorded};
+pub use facts::{Facts, ReplyFacts, StageFacts, is_recorded};
 pub use kept_input::Recording;
 pub use recorder::InputRecorder;
 pub use rules::RecordingRules;

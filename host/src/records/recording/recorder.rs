@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::facts::Facts;
 use super::rules::RecordingRules;
-use super::store::RecordingStore;
+use super::store::{Job, RecordingStore};
 use crate::records::background::{BackgroundTasks, RESTART_PAUSE, RunningTask};
 
 /// Maximum number of recordings that wait for the disk.
@@ -27,7 +27,7 @@ const QUEUE_BYTES: u64 = 64 << 20;
 pub struct InputRecorder {
     /// The folder and its limits.
     pub rules: RecordingRules,
-    queue: Option<SyncSender<(Facts, Bytes)>>,
+    queue: Option<SyncSender<Job>>,
     waiting: Arc<AtomicU64>,
     dropped: AtomicU64,
     writer: Option<JoinHandle<()>>,
@@ -54,11 +54,12 @@ impl InputRecorder {
 
     /// Passes a recording to the writer thread. If too many recordings or bytes are waiting, the recording is dropped
     /// and counted; a warning is logged.
-    pub fn record(&self, facts: Facts, body: Bytes) {
-        let bytes = body.len() as u64;
+    pub fn record(&self, facts: Facts, body: Bytes, reply: Option<Bytes>) {
+        let job = Job { facts, body, reply };
+        let bytes = job.bytes();
         let before = self.waiting.fetch_add(bytes, Relaxed);
         let fits = before == 0 || before + bytes <= QUEUE_BYTES;
-        let sent = fits && self.queue.as_ref().is_some_and(|queue| queue.try_send((facts, body)).is_ok());
+        let sent = fits && self.queue.as_ref().is_some_and(|queue| queue.try_send(job).is_ok());
         if !sent {
             self.waiting.fetch_sub(bytes, Relaxed);
             let dropped = self.dropped.fetch_add(1, Relaxed) + 1;
@@ -119,6 +120,7 @@ mod tests {
             outcome: String::new(),
             kept_for: Vec::new(),
             stages: Vec::new(),
+            reply: None,
         }
     }
 
@@ -128,10 +130,10 @@ mod tests {
         std::fs::create_dir(&dir).expect("made");
         let records = crate::records::Records::new("x-caller", 1, crate::records::metrics::Buckets::Fine);
         let task = records.background.register("recorder");
-        let rules = RecordingRules { dir: dir.clone(), max_bytes: u64::MAX, max_age: Duration::MAX };
+        let rules = RecordingRules { dir: dir.clone(), max_bytes: u64::MAX, max_age: Duration::MAX, one_line: false };
         let (queue, jobs) = sync_channel(QUEUE);
         for body in ["one", "two", "three"] {
-            queue.send((facts(), Bytes::from(body))).expect("open");
+            queue.send(Job { facts: facts(), body: Bytes::from(body), reply: None }).expect("open");
         }
         drop(queue);
         let (waiting, mut starts) = (AtomicU64::new(11), 0);
@@ -158,17 +160,18 @@ mod tests {
     fn recordings_are_dropped_and_counted_if_the_queue_is_full() {
         // No thread reads the queue.
         let (queue, _jobs) = sync_channel(3);
-        let rules = RecordingRules { dir: PathBuf::new(), max_bytes: u64::MAX, max_age: Duration::MAX };
+        let rules =
+            RecordingRules { dir: PathBuf::new(), max_bytes: u64::MAX, max_age: Duration::MAX, one_line: false };
         let (waiting, dropped) = (Arc::new(AtomicU64::new(0)), AtomicU64::new(0));
         let recorder = InputRecorder { rules, queue: Some(queue), waiting, dropped, writer: None };
         let facts = facts();
         let figures = || (recorder.waiting.load(Relaxed), recorder.dropped.load(Relaxed));
         let large = Bytes::from(vec![0; QUEUE_BYTES as usize - 1]);
-        recorder.record(facts.clone(), large.clone());
-        recorder.record(facts.clone(), large);
+        recorder.record(facts.clone(), large.clone(), None);
+        recorder.record(facts.clone(), large, None);
         assert_eq!(figures(), (QUEUE_BYTES - 1, 1), "the bytes in the queue are limited");
         for _ in 0..4 {
-            recorder.record(facts.clone(), Bytes::new());
+            recorder.record(facts.clone(), Bytes::new(), None);
         }
         assert_eq!(figures(), (QUEUE_BYTES - 1, 3), "the number of recordings in the queue is limited too");
     }

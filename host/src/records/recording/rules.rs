@@ -12,4 +12,6 @@ pub struct RecordingRules {
     pub max_bytes: u64,
     /// Maximum age of a recording. Older ones are removed.
     pub max_age: Duration,
+    /// True if the facts of each are one line, so that all of them together are JSON Lines.
+    pub one_line: bool,
 }

@@ -31,6 +31,21 @@ pub(super) struct RecordingStore {
     bytes: u64,
 }
 
+/// An input that is to be written.
+pub(super) struct Job {
+    pub(super) facts: Facts,
+    pub(super) body: Bytes,
+    /// The reply, for a capture.
+    pub(super) reply: Option<Bytes>,
+}
+
+impl Job {
+    /// The bytes that it takes in the queue.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.body.len() + self.reply.as_ref().map_or(0, Bytes::len)) as u64
+    }
+}
+
 /// The bytes that a body takes in the queue until it is written, also if that panics.
 struct QueuedBytes<'a> {
     waiting: &'a AtomicU64,
@@ -50,7 +65,8 @@ impl RecordingStore {
         for name in names(&rules.dir)? {
             let sizes = [body(&rules.dir, &name), facts(&rules.dir, &name)].map(fs::metadata);
             if let [Ok(body), Ok(facts)] = sizes {
-                kept.push((name, body.len() + facts.len(), facts.modified()?));
+                let reply = fs::metadata(reply(&rules.dir, &name)).map_or(0, |reply| reply.len());
+                kept.push((name, body.len() + reply + facts.len(), facts.modified()?));
             }
         }
         kept.sort();
@@ -67,8 +83,8 @@ impl RecordingStore {
             let extension = path.extension().and_then(|extension| extension.to_str());
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
             let is_ours = uuid::Uuid::try_parse(stem).is_ok();
-            let is_incomplete =
-                extension == Some("draft") || extension == Some("body") && !facts(&self.rules.dir, stem).exists();
+            let is_part = matches!(extension, Some("body" | "reply")) && !facts(&self.rules.dir, stem).exists();
+            let is_incomplete = extension == Some("draft") || is_part;
             if is_ours && is_incomplete {
                 fs::remove_file(path)?;
             }
@@ -77,16 +93,16 @@ impl RecordingStore {
     }
 
     /// Writes the recordings from `jobs` until the recorder is dropped.
-    pub(super) fn write_all(&mut self, jobs: &Receiver<(Facts, Bytes)>, waiting: &AtomicU64) {
+    pub(super) fn write_all(&mut self, jobs: &Receiver<Job>, waiting: &AtomicU64) {
         loop {
             self.prune(0);
             match jobs.recv_timeout(TICK) {
-                Ok((facts, body)) => {
-                    let _queued = QueuedBytes { waiting, bytes: body.len() as u64 };
-                    if let Err(error) = self.put(&facts, &body) {
+                Ok(job) => {
+                    let _queued = QueuedBytes { waiting, bytes: job.bytes() };
+                    if let Err(error) = self.put(&job) {
                         tracing::warn!(
                             folder = %self.rules.dir.display(),
-                            request = facts.request,
+                            request = job.facts.request,
                             "cannot record the input: {error}"
                         );
                     }
@@ -97,11 +113,14 @@ impl RecordingStore {
         }
     }
 
-    fn put(&mut self, recorded: &Facts, bytes: &[u8]) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(recorded)?;
-        let size = (text.len() + bytes.len()) as u64;
+    fn put(&mut self, job: &Job) -> io::Result<()> {
+        let text = match self.rules.one_line {
+            true => [serde_json::to_vec(&job.facts)?, b"\n".to_vec()].concat(),
+            false => serde_json::to_vec_pretty(&job.facts)?,
+        };
+        let size = text.len() as u64 + job.bytes();
         if size > self.rules.max_bytes {
-            let why = format!("its {size} bytes exceed `record.max_bytes` ({})", self.rules.max_bytes);
+            let why = format!("its {size} bytes exceed `max_bytes` ({})", self.rules.max_bytes);
             return Err(io::Error::other(why));
         }
         // Removes old recordings before writing, so that the limit holds at every moment.
@@ -110,11 +129,13 @@ impl RecordingStore {
         // A UUID of version 7 sorts by time, and it cannot be guessed.
         let name = uuid::Uuid::now_v7().to_string();
         let draft = dir.join(format!("{name}.draft"));
-        let done = write(&body(dir, &name), bytes)
+        let done = write(&body(dir, &name), &job.body)
+            .and_then(|()| job.reply.as_ref().map_or(Ok(()), |bytes| write(&reply(dir, &name), bytes)))
             .and_then(|()| write(&draft, &text))
             .and_then(|()| fs::rename(&draft, facts(dir, &name)));
         if let Err(error) = done {
             let _ = fs::remove_file(body(dir, &name));
+            let _ = fs::remove_file(reply(dir, &name));
             let _ = fs::remove_file(draft);
             return Err(error);
         }
@@ -132,7 +153,8 @@ impl RecordingStore {
                 break;
             }
             // The facts are removed first, because a body without facts does not count as a recording.
-            for path in [facts(&self.rules.dir, name), body(&self.rules.dir, name)] {
+            let dir = &self.rules.dir;
+            for path in [facts(dir, name), body(dir, name), reply(dir, name)] {
                 if let Err(error) = fs::remove_file(&path)
                     && error.kind() != io::ErrorKind::NotFound
                 {
@@ -194,6 +216,19 @@ pub fn read(dir: &Path, name: &str) -> Result<(Facts, Vec<u8>), RecordingError> 
     Ok((facts, bytes(&body(dir, name))?))
 }
 
+/// Reads the reply of a capture; `None` if it has none.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read_reply(dir: &Path, name: &str) -> Result<Option<Vec<u8>>, RecordingError> {
+    let path = reply(dir, name);
+    match fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(RecordingError::Unreadable { path, error }),
+    }
+}
+
 /// The newest recordings in a folder: name, facts, and the size of the body. Those that cannot be read are left out, for
 /// example because they are removed meanwhile.
 ///
@@ -225,6 +260,10 @@ pub fn read_body(dir: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
 
 fn body(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.body"))
+}
+
+fn reply(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.reply"))
 }
 
 fn facts(dir: &Path, name: &str) -> PathBuf {

@@ -8,13 +8,15 @@ use plimsoll_runtime::kind::{StageKind, StageName};
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::StageReport;
 
-use super::{Accounting, Origin, RequestRecord};
+use super::{Accounting, RequestRecord};
+use crate::records::origin::Origin;
 use crate::records::recent::RecentRequest;
 use crate::records::recording::{Facts, StageFacts};
 use crate::records::request_summary::merged;
 use crate::records::shadow::ShadowEnd;
 use crate::records::statistics::ModelRequest;
 use crate::records::time::timestamp;
+use crate::records::traces::request_trace::{RequestEnd, RequestTrace};
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
@@ -29,8 +31,8 @@ impl Drop for RequestRecord {
         if let Some(side) = canary_side {
             side.record_request(stages);
         }
-        let Accounting { records, route, caller, model } = accounting;
-        records.memory.record_request(route, caller, *outcome, (duration, now), stages);
+        let Accounting { records, route, caller, model, trace: sampled } = accounting;
+        records.memory.record_request((route, *sampled), caller, *outcome, (duration, now), stages);
         if let Some((name, version)) = model {
             let request = ModelRequest { pipeline, outcome: *outcome, duration, queue_time: *queue_time, stages };
             records.statistics.record(name, version, &request);
@@ -46,11 +48,15 @@ impl Drop for RequestRecord {
             outcome: outcome.as_str().to_owned(),
             kept_for: Vec::new(),
             stages: merged(stages).iter().map(StageFacts::from).collect(),
+            reply: None,
         };
         if let Some(shadow) = self.shadow.take().filter(|_| !std::thread::panicking()) {
             let infer = stages.iter().rfind(|report| report.stage.kind() == StageKind::Infer);
             let recording = self.input.as_ref().map(|input| input.recording(facts()));
             shadow.ended(ShadowEnd { time: infer.map(|report| report.duration), recording });
+        }
+        if let Some(capture) = self.capture.take() {
+            capture.input.recording(facts()).capture(capture.reply);
         }
         if let Some(input) = self.input.take() {
             input.record(*outcome, stages, facts);
@@ -67,6 +73,7 @@ impl Drop for RequestRecord {
             method = origin.map(|origin| origin.method),
             route = origin.map(|origin| origin.route),
             caller = &*caller.name,
+            trace = self.trace.as_ref().and_then(RequestTrace::shown).map(display),
             client = origin.map(|Origin { client, .. }| display(client.map_or_else(|| "unix".into(), |it| it.to_string()))),
             duration_ms = duration.as_secs_f64() * 1e3,
             preprocess_bytes = mark(StageKind::Preprocess),
@@ -75,6 +82,12 @@ impl Drop for RequestRecord {
             step_bytes = (!steps.is_empty()).then(|| display(steps.join(","))),
             "request"
         );
+        if let (Some(trace), Some(traces)) = (&mut self.trace, &records.traces) {
+            let (pipeline, chip, caller) = (&route.pipeline, &route.chip, &caller.name);
+            let (started, origin) = (self.started, *origin);
+            let outcome = *outcome;
+            trace.end(traces, &RequestEnd { id, pipeline, chip, caller, origin, outcome, status, started, stages });
+        }
         if self.listed.as_ref().is_some_and(|listed| !listed.add(*outcome)) {
             return;
         }

@@ -95,7 +95,7 @@ impl Accounting {
         }
         series.is_some_and(|series| {
             series.live.dec();
-            self.records.memory.record_stage(&self.route, &series, report, &self.caller, Instant::now())
+            self.records.memory.record_stage((&self.route, self.trace), &series, report, &self.caller, Instant::now())
         })
     }
 }

@@ -72,12 +72,12 @@ impl Service {
         if !headers.contains_key(REQUEST_ID) && is_usable_id(&message.id) {
             id.clone_from(&message.id);
         }
-        let model = match Model::find(app, &message.model_name, Some(&message.model_version)) {
+        let caller = client.caller(headers, &app.caller_header);
+        let model = match Model::find(app, &message.model_name, Some(&message.model_version), caller) {
             Ok(model) => model,
             Err(error) => return Inferred { summary: None, result: Err(error.for_request(&id)) },
         };
-        let caller = client.caller(headers, &app.caller_header);
-        let mut call = Call::open(app, model, id, caller, client.origin("POST", method));
+        let mut call = Call::open(app, model, id, caller, (client.origin("POST", method), headers));
         call.chip = chip(headers, &[]).map(str::to_owned);
         if let Some(time) = time {
             call.record.limit_deadline(time);

@@ -19,7 +19,7 @@ use super::body::{self, Limits};
 use super::parameters::{NoParameters, Parameters, PluginName};
 use crate::deploy::durability::{Durability, NotRemembered};
 use crate::deploy::release::FileError;
-use crate::deploy::rollback::check_canary;
+use crate::deploy::rollback::{check_canary, check_serving};
 use crate::deploy::upload::{Upload, UploadError};
 use crate::deploy::{ChangeError, DeployedState};
 use crate::serve::administrator::Administrator;
@@ -155,7 +155,9 @@ pub(super) async fn delete(
                params(("name" = String, Path, description = "The plugin"),
                       ("to" = Option<String>, Query, description = "A version, or the first digits of its digest"),
                       ("canary" = Option<String>, Query,
-                       description = "The first digits of the digest of the canary that is to end, and nothing else")),
+                       description = "The first digits of the digest of the canary that is to end, and nothing else"),
+                      ("undo" = Option<String>, Query,
+                       description = "The first digits of the digest of the serving version, which is forgotten")),
                responses((status = 200, description = "The version and its state", body = Object),
                          (status = "4XX", description = "The change is rejected", body = Problem,
                           content_type = "application/problem+json")))]
@@ -165,10 +167,10 @@ pub(super) async fn rollback(
     PluginName(name): PluginName,
     parameters: Parameters,
 ) -> Result<Response, ServeError> {
-    let [to, canary] = parameters.named(["to", "canary"])?;
-    if to.is_some() && canary.is_some() {
-        let both =
-            "`to` and `canary` exclude each other: `to` names a previous version, `canary` the canary that is to end";
+    let [to, canary, undo] = parameters.named(["to", "canary", "undo"])?;
+    if canary.is_some() && (to.is_some() || undo.is_some()) {
+        let both = "`canary` excludes `to` and `undo`: it names the canary that is to end, `to` a previous version, and \
+                    `undo` the serving version that is to be forgotten";
         return Err(ServeError::new(ErrorKind::InvalidParameter, both));
     }
     let (rehearsed_name, rehearsed_to) = (name.clone(), to.clone());
@@ -180,7 +182,13 @@ pub(super) async fn rollback(
             if let Some(canary) = canary {
                 check_canary(serving, &name, &canary)?;
             }
+            if let Some(digest) = &undo {
+                check_serving(serving, &name, digest)?;
+            }
             let identity = deployer.rollback(serving, &name, to.as_deref(), by).await?;
+            if let Some(digest) = &undo {
+                deployer.forget_undone(serving, &name, digest);
+            }
             Ok::<_, ChangeError>((identity, deployer.durability(&name)))
         },
     );

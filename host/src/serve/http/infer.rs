@@ -15,7 +15,6 @@ use super::foreign::forbid_scripts;
 use super::parameters::Parameters;
 use super::{body, encoding, form};
 use crate::deploy::ServedPipeline;
-use crate::deploy::serving::Route;
 use crate::records::{RequestRecord, RequestStart};
 use crate::serve::App;
 use crate::serve::admission::{BodyBytes, ConnectionBudget};
@@ -59,7 +58,8 @@ pub(super) async fn infer(
         Err(error) => return error.for_request(&id).into_response(),
     };
     // From here on the request stays on this version of the pipeline, even if another version is deployed meanwhile.
-    let routed = app.served().load().route(&name).map(Route::route_request);
+    let caller = client.caller(&headers, &app.caller_header);
+    let routed = app.served().load().route(&name).map(|route| route.route_request(caller));
     let (pipeline, canary_side) = match routed {
         Ok(routed) => routed,
         Err(error) => return ServeError::from(error).for_request(&id).into_response(),
@@ -83,6 +83,7 @@ pub(super) async fn infer(
         canary_side,
         caller: client.caller(&headers, &app.caller_header),
         origin: Some(client.origin("POST", "/v1/pipelines/{pipeline}/infer")),
+        headers: Some(&headers),
     };
     let mut record = RequestRecord::start(start, &app.records);
 
@@ -140,9 +141,15 @@ async fn run(
     if let Some(recorder) = &pipeline.recorder {
         record.keep_input(recorder, &request, &body);
     }
+    if let Some(capture) = pipeline.capture.as_ref().filter(|capture| capture.takes_next()) {
+        record.capture(&capture.recorder, &request, &body);
+    }
     app.shadows.follow(pipeline, &request, record);
     let infer = pipeline.find_chip(chip)?;
     let reply = pipeline.run(infer, record, &request, &body).await;
+    if let Ok(reply) = &reply {
+        record.capture_reply(reply);
+    }
     reply.map_err(|failed| ServeError::from_stage(&failed, record.high_water_of(&failed)))
 }
 

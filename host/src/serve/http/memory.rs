@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
+use plimsoll_runtime::text::shortened;
 use serde::Serialize;
 
 use super::parameters::{Parameters, wrong};
@@ -34,12 +35,14 @@ struct FullReport {
     series: Option<History>,
 }
 
-/// Reports the memory use of requests: `GET /v1/memory?pipeline=…&format=json|csv&series=…`.
+/// Reports the memory use of requests: `GET /v1/memory?pipeline=…&format=json|csv&series=…&marks=true`.
 #[utoipa::path(get, path = "/v1/memory", tag = "reports", security(("token" = [])),
                params(("pipeline" = Option<String>, Query, description = "Only this pipeline"),
                       ("format" = Option<String>, Query, description = "`json` or `csv`"),
                       ("series" = Option<String>, Query,
-                       description = "`1s`, `1m` or `30m`: adds these points of `/v1/memory/series` as `series`")),
+                       description = "`1s`, `1m` or `30m`: adds these points of `/v1/memory/series` as `series`"),
+                      ("marks" = Option<bool>, Query,
+                       description = "`true`: adds all marks of each row as `marks`, to add up the reports of several servers")),
                responses((status = 200, description = "The memory report: high-water marks of the stages, models and callers",
                           content((Object = "application/json"), (String = "text/csv"))),
                          (status = "4XX", description = "Client error", body = Problem,
@@ -49,14 +52,19 @@ pub(super) async fn report(
     _: Administrator,
     parameters: Parameters,
 ) -> Result<Response, ServeError> {
-    let [pipeline, format, series] = parameters.named(["pipeline", "format", "series"])?;
+    let [pipeline, format, series, marks] = parameters.named(["pipeline", "format", "series", "marks"])?;
+    let with_marks = match marks.as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => return Err(wrong(format!("`marks={}` is neither `true` nor `false`", shortened(other)))),
+    };
     let pipeline = known_pipeline(&app, pipeline)?;
     let step = series.map(|step| known_step(&step)).transpose()?;
     if step.is_some() && format.as_deref() == Some("csv") {
         return Err(wrong("`series` is not part of `format=csv`; leave one of them out".to_owned()));
     }
     let (memory, now) = (&app.records.memory, Instant::now());
-    let report = || memory.report(app.runtime.pool_usage(), pipeline.as_deref(), now);
+    let report = || memory.report(app.runtime.pool_usage(), pipeline.as_deref(), now, with_marks);
     match format.as_deref() {
         None | Some("json") => {
             let series = step.map(|step| memory.history(pipeline.as_deref(), Some(step), now));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use plimsoll_runtime::stage;
 use plimsoll_runtime::tensor::Tensors;
@@ -56,7 +57,13 @@ pub(super) struct Settings {
 
 impl Call {
     /// Starts a request. It is counted and logged from now on, however it ends.
-    pub fn open(app: &Arc<App>, model: Model, id: String, caller: Option<&[u8]>, origin: Origin) -> Self {
+    pub fn open(
+        app: &Arc<App>,
+        model: Model,
+        id: String,
+        caller: Option<&[u8]>,
+        (origin, headers): (Origin, &HeaderMap),
+    ) -> Self {
         let Model { pipeline, canary_side, .. } = &model;
         let start = RequestStart {
             id,
@@ -67,6 +74,7 @@ impl Call {
             canary_side: canary_side.clone(),
             caller,
             origin: Some(origin),
+            headers: Some(headers),
         };
         let record = RequestRecord::start(start, &app.records);
         Self { app: Arc::clone(app), model, record, chip: None, caller_slot: None, query: Vec::new() }

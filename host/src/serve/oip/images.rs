@@ -105,7 +105,7 @@ pub(super) async fn run(
 /// false, the first error cancels the other images, and they have no result. Dropping the future cancels all images.
 async fn run_images(
     shared: &Arc<Shared>,
-    first: RequestRecord,
+    mut first: RequestRecord,
     images: Vec<Bytes>,
     partial: bool,
 ) -> Vec<(usize, Ended)> {
@@ -155,9 +155,15 @@ impl Shared {
         if let Some(recorder) = &self.pipeline.recorder {
             record.keep_input(recorder, &self.request, &image);
         }
+        if let Some(capture) = self.pipeline.capture.as_ref().filter(|capture| capture.takes_next()) {
+            record.capture(&capture.recorder, &self.request, &image);
+        }
         self.app.shadows.follow(&self.pipeline, &self.request, record);
         let infer = self.pipeline.find_chip(&self.chip)?;
         let reply = self.pipeline.run(infer, record, &self.request, &image).await;
+        if let Ok(reply) = &reply {
+            record.capture_reply(reply);
+        }
         reply.map_err(|failed| ServeError::from_stage(&failed, record.high_water_of(&failed)))
     }
 }

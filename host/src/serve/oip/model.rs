@@ -79,8 +79,8 @@ impl Model {
     ///
     /// # Errors
     /// If there is no such model or version. The message names the existing ones.
-    pub fn find(app: &App, name: &str, version: Option<&str>) -> Result<Self, ServeError> {
-        Self::find_with(app, name, version, Route::route_request)
+    pub fn find(app: &App, name: &str, version: Option<&str>, caller: Option<&[u8]>) -> Result<Self, ServeError> {
+        Self::find_with(app, name, version, |route| route.route_request(caller))
     }
 
     /// Looks up a model without canary routing.

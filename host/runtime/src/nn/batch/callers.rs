@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::cap::BatchWait;
 use crate::nn::cancellation::Cancellation;
 
 /// The run of a batch: it is cancelled when its last caller leaves.
@@ -43,9 +44,21 @@ struct State {
     is_gone: bool,
     /// The run that computes the answer.
     run: Option<Arc<SharedRun>>,
+    /// How long it waited for the batch.
+    wait: Option<BatchWait>,
 }
 
 impl Caller {
+    /// The batch was sent to the device.
+    pub(super) fn sent(&self, wait: BatchWait) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).wait = Some(wait);
+    }
+
+    /// How long it waited for the batch; `None` if the batch was not sent.
+    pub(super) fn wait(&self) -> Option<BatchWait> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).wait
+    }
+
     fn leave(&self) {
         let run = {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);

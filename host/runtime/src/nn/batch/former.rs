@@ -20,6 +20,7 @@ use super::open::{OpenBatch, OpenBatches};
 use super::rules::{BatchRules, HeldPermits};
 use super::sizes::BatchSizes;
 use super::waiting::Waiting;
+use crate::cap::BatchWait;
 use crate::nn::model::Model;
 
 /// After this time without a run, the buffers of earlier batches are returned.
@@ -208,6 +209,10 @@ impl Former<'_> {
         let since = batch.since();
         let Some(batch) = batch.close(self.sizes) else { return };
         self.observer.batch(batch.rows, batch.members.len(), now.saturating_duration_since(since));
+        for member in &batch.members {
+            let runs = batch.members.len();
+            member.caller.sent(BatchWait { since: member.since, sent: now, rows: batch.rows, runs });
+        }
         if batch.padding > 0 {
             self.observer.padded(batch.padding);
         }

@@ -16,7 +16,7 @@ async fn runs_that_wait_at_the_same_time_share_a_batch_and_get_their_own_rows() 
     let runs: Vec<_> = (1..=4u8)
         .map(|n| {
             let batcher = Arc::clone(&batcher);
-            tokio::spawn(async move { first(batcher.run(numbers(n.into(), n.into())).await) })
+            tokio::spawn(async move { first(batcher.run(numbers(n.into(), n.into()), None).await) })
         })
         .collect();
     settle().await;
@@ -34,7 +34,7 @@ async fn an_error_reaches_only_the_run_that_caused_it() {
     let runs: Vec<_> = [1.0, -1.0, 3.0, f32::INFINITY]
         .map(|value| {
             let batcher = Arc::clone(&batcher);
-            tokio::spawn(async move { first(batcher.run(numbers(1, value)).await) })
+            tokio::spawn(async move { first(batcher.run(numbers(1, value), None).await) })
         })
         .into();
     settle().await;
@@ -55,9 +55,9 @@ async fn a_disconnected_caller_is_removed_from_the_batch() {
     let (model, gate, batcher) = batcher(8);
     let gone = tokio::spawn({
         let batcher = Arc::clone(&batcher);
-        async move { batcher.run(numbers(5, 1.0)).await }
+        async move { batcher.run(numbers(5, 1.0), None).await }
     });
-    let stays = tokio::spawn(async move { first(batcher.run(numbers(1, 2.0)).await) });
+    let stays = tokio::spawn(async move { first(batcher.run(numbers(1, 2.0), None).await) });
     settle().await;
     gone.abort();
     settle().await;
@@ -71,8 +71,8 @@ async fn batches_are_formed_after_a_panic_which_is_reported() {
     let observer = Arc::new(Counts { first_batch_panics: true, ..Counts::default() });
     let (_, gate, batcher) = observed_batcher(8, observer.clone());
     gate.add_permits(2);
-    assert_eq!(batcher.run(numbers(1, 1.0)).await.err(), Some(RunError::Ended));
-    assert_eq!(first(batcher.run(numbers(1, 2.0)).await), Ok((vec![1, 2], 4.0)));
+    assert_eq!(batcher.run(numbers(1, 1.0), None).await.err(), Some(RunError::Ended));
+    assert_eq!(first(batcher.run(numbers(1, 2.0), None).await), Ok((vec![1, 2], 4.0)));
     assert_eq!(observer.panics.load(Relaxed), 1);
 }
 
@@ -100,7 +100,7 @@ async fn a_batch_without_callers_is_stopped() {
         let batcher = Arc::new(batcher);
         let run = || {
             let batcher = Arc::clone(&batcher);
-            tokio::spawn(async move { batcher.run(numbers(1, 1.0)).await })
+            tokio::spawn(async move { batcher.run(numbers(1, 1.0), None).await })
         };
         let mut runs: Vec<_> = (0..callers).map(|_| run()).collect();
         settle().await;

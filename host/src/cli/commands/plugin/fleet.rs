@@ -259,7 +259,7 @@ async fn restore(member: &Member, change: &Change, is_failed: bool, may_follow: 
         post(server, &format!("/v1/plugins/{plugin}/rollback")).await?;
     } else {
         match &before.serving {
-            Some(digest) => post(server, &format!("/v1/plugins/{plugin}/rollback?to={digest}")).await?,
+            Some(digest) => roll_back(server, change, digest).await?,
             None => {
                 let retired = send_to(server, Method::DELETE, &format!("/v1/plugins/{plugin}"), Vec::new()).await;
                 retired.map(drop).map_err(|error| error.to_string())?;
@@ -271,6 +271,19 @@ async fn restore(member: &Member, change: &Change, is_failed: bool, may_follow: 
         true => Ok(true),
         false => Err(format!("another version serves: {}", after.serving.as_deref().unwrap_or("none"))),
     }
+}
+
+/// Returns to the version before. What a deployment brought is forgotten, so that the server has what it had.
+async fn roll_back(server: &Administrated, change: &Change, to: &str) -> Result<(), String> {
+    let path = format!("/v1/plugins/{}/rollback?to={to}", change.plugin);
+    if change.method == Method::PUT {
+        match post(server, &format!("{path}&undo={}", change.digest)).await {
+            // A server of an earlier version does not know the parameter.
+            Err(error) if error.contains("undo") => {}
+            result => return result,
+        }
+    }
+    post(server, &path).await
 }
 
 async fn post(server: &Administrated, path: &str) -> Result<(), String> {

@@ -54,14 +54,14 @@ pub(in crate::serve::http) async fn infer(
         Ok(Path(ModelPath { version: Some(_), .. })) => "/v2/models/{model}/versions/{version}/infer",
         _ => "/v2/models/{model}/infer",
     };
-    let model =
-        model_path(path).and_then(|ModelPath { model, version }| Ok(Model::find(&app, &model, version.as_deref())?));
+    let caller = client.caller(&headers, &app.caller_header);
+    let model = model_path(path)
+        .and_then(|ModelPath { model, version }| Ok(Model::find(&app, &model, version.as_deref(), caller)?));
     let model = match model {
         Ok(model) => model,
         Err(OipError(error)) => return OipError(error.for_request(&id)).into_response(),
     };
-    let mut call =
-        Call::open(&app, model, id, client.caller(&headers, &app.caller_header), client.origin("POST", route));
+    let mut call = Call::open(&app, model, id, caller, (client.origin("POST", route), &headers));
     if let Err(error) = call.limit_caller(client.caller(&headers, &app.caller_header)) {
         return reply(&headers, call.refuse(error), None).await;
     }

@@ -46,7 +46,7 @@ impl Bench {
 
     fn run(&self, rows: u32, value: f32) -> JoinHandle<Result<(Vec<u32>, f32), RunError>> {
         let batcher = Arc::clone(&self.batcher);
-        tokio::spawn(async move { first(batcher.run(numbers(rows, value)).await) })
+        tokio::spawn(async move { first(batcher.run(numbers(rows, value), None).await) })
     }
 
     /// The rows of the next run that starts; `None` if none starts.
@@ -156,7 +156,7 @@ async fn outputs_are_views_of_one_buffer() {
     let runs: Vec<_> = (1..=3u8)
         .map(|n| {
             let batcher = Arc::clone(&batcher);
-            tokio::spawn(async move { batcher.run(numbers(n.into(), n.into())).await })
+            tokio::spawn(async move { batcher.run(numbers(n.into(), n.into()), None).await })
         })
         .collect();
     settle().await;

@@ -1,0 +1,333 @@
+//! Traces: a collector of OTLP gets the spans of requests, with their parents and attributes.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use plimsoll_tests::{Server, guests_config, shared_cache};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::batching;
+use crate::collector::{Collector, attribute, children, event, hexadecimal, server_span};
+use crate::grpc_calls::{client, images};
+use crate::process::{BINARY, PATIENCE, Process, Setup};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+/// 8 MiB.
+const CAP: &str = "max_memory = \"8MiB\"";
+
+/// A server process that exports to `endpoint` soon after each request.
+fn serve(setup: &Setup, endpoint: &str, variables: &[(&str, &str)]) -> Process {
+    let mut command = Command::new(BINARY);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--config", &setup.path("plimsoll.toml")]);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint).env("OTEL_BSP_SCHEDULE_DELAY", "50");
+    Process::spawn(command.envs(variables.iter().copied()))
+}
+
+fn setup() -> Setup {
+    let server = format!("cache_dir = {:?}\n[server]\ndrain = \"0s\"\n", shared_cache());
+    Setup::with(&(server + &guests_config("tester", CAP)))
+}
+
+async fn post(url: &str, query: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+    let mut request = reqwest::Client::new().post(format!("{url}/v1/pipelines/p/infer{query}")).body("body");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send().await.expect("an answer")
+}
+
+async fn metrics(url: &str) -> String {
+    reqwest::get(format!("{url}/metrics")).await.expect("an answer").text().await.expect("text")
+}
+
+fn spans_with(text: &str, result: &str) -> f64 {
+    batching::metric(text, &format!("plimsoll_trace_spans_total{{result=\"{result}\"}}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_a_span_of_its_callers_trace_with_a_child_for_each_stage() {
+    let collector = Collector::start().await;
+    let setup = setup();
+    let variables = [
+        ("OTEL_SERVICE_NAME", "load line"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=tests"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-api-key=abc"),
+    ];
+    let process = serve(&setup, &collector.url, &variables);
+    let url = process.url();
+    let parent = format!("00-{TRACE}-{PARENT}-01");
+    let state = ("tracestate", "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE");
+    let own = [("traceparent", parent.as_str()), state, ("x-request-id", "r-1"), ("x-plimsoll-caller", "acme")];
+    let reply = post(&url, "", &own).await;
+    assert_eq!(reply.status(), 200);
+    let response = reply.headers()["traceresponse"].to_str().expect("text").to_owned();
+
+    let spans = collector.wait_for(4).await;
+    let span = server_span(&spans);
+    assert_eq!((hexadecimal(&span.trace_id).as_str(), hexadecimal(&span.parent_span_id).as_str()), (TRACE, PARENT));
+    assert_eq!(span.trace_state, state.1);
+    assert_eq!(response, format!("00-{TRACE}-{}-01", hexadecimal(&span.span_id)));
+    assert_eq!(span.name, "POST /v1/pipelines/{pipeline}/infer");
+    for (name, value) in [
+        ("http.request.method", "POST"),
+        ("http.route", "/v1/pipelines/{pipeline}/infer"),
+        ("http.response.status_code", "200"),
+        ("client.address", "127.0.0.1"),
+        ("plimsoll.request_id", "r-1"),
+        ("plimsoll.pipeline", "p"),
+        ("plimsoll.chip", "echo"),
+        ("plimsoll.caller", "acme"),
+        ("plimsoll.outcome", "ok"),
+        ("error.type", ""),
+    ] {
+        assert_eq!(attribute(&span.attributes, name), value, "{name}");
+    }
+    let wait = attribute(&event(span, "queue").attributes, "plimsoll.wait_seconds");
+    assert!(wait.parse::<f64>().expect("a number") >= 0.0);
+
+    let stages = children(&spans, span);
+    let names: Vec<_> = stages.iter().map(|stage| stage.name.as_str()).collect();
+    assert_eq!(names, ["preprocess", "infer", "postprocess"]);
+    for (stage, plugin) in stages.iter().zip(["tester", "echo-infer", "echo-postprocess"]) {
+        let text = |name: &str| attribute(&stage.attributes, name);
+        let number = |name: &str| text(name).parse::<u64>().expect("a number");
+        assert_eq!((text("plimsoll.stage"), text("plimsoll.plugin.name")), (stage.name.clone(), plugin.to_owned()));
+        assert_eq!((text("plimsoll.chip"), text("plimsoll.outcome")), ("echo".into(), "ok".into()));
+        assert_eq!((text("plimsoll.plugin.digest").len(), text("plimsoll.plugin.version").is_empty()), (64, false));
+        assert!(number("plimsoll.memory.high_water") >= number("plimsoll.memory.initial"));
+        assert!(number("plimsoll.memory.cap") > number("plimsoll.memory.high_water"));
+    }
+    assert_eq!(attribute(&stages[0].attributes, "plimsoll.memory.cap"), (8 << 20).to_string());
+
+    let call = &collector.calls()[0];
+    assert_eq!(call.headers["x-api-key"], "abc");
+    let resource = call.data.resource_spans[0].resource.as_ref().expect("a resource");
+    assert_eq!(attribute(&resource.attributes, "service.name"), "load line");
+    assert_eq!(attribute(&resource.attributes, "deployment.environment.name"), "tests");
+    assert_eq!(attribute(&resource.attributes, "service.version"), env!("CARGO_PKG_VERSION"));
+
+    // The log line and the buckets of the histograms lead to the trace.
+    process.wait_for(&format!("trace={TRACE}"));
+    let text = metrics(&url).await;
+    for histogram in
+        ["request_duration_seconds", "request_queue_seconds", "stage_duration_seconds", "stage_high_water_bytes"]
+    {
+        let line =
+            text.lines().find(|line| line.starts_with(&format!("plimsoll_{histogram}_bucket")) && line.contains('#'));
+        let line = line.unwrap_or_else(|| panic!("{histogram} has no exemplar: {text}"));
+        assert!(line.contains(&format!("# {{trace_id=\"{TRACE}\"}} ")), "{line}");
+    }
+    assert_eq!(
+        (spans_with(&text, "exported"), spans_with(&text, "dropped"), spans_with(&text, "failed")),
+        (4.0, 0.0, 0.0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_stage_is_an_error_and_a_mistake_of_the_caller_is_not() {
+    let collector = Collector::start().await;
+    let setup = setup();
+    let process = serve(&setup, &collector.url, &[]);
+    let url = process.url();
+    assert_eq!(post(&url, "?do=panic", &[]).await.status(), 500);
+    let spans = collector.wait_for(2).await;
+    let span = server_span(&spans);
+    assert!(span.parent_span_id.is_empty() && span.trace_state.is_empty());
+    let code = |span: &opentelemetry_proto::tonic::trace::v1::Span| span.status.as_ref().map(|status| status.code());
+    assert_eq!(code(span), Some(StatusCode::Error));
+    assert_eq!(attribute(&span.attributes, "error.type"), "trap");
+    assert_eq!(attribute(&span.attributes, "http.response.status_code"), "500");
+    let stage = children(&spans, span)[0];
+    assert_eq!(
+        (code(stage), attribute(&stage.attributes, "plimsoll.outcome")),
+        (Some(StatusCode::Error), "trap".into())
+    );
+
+    let found = post(&url, "", &[("content-encoding", "br")]).await.status();
+    assert_eq!(found, 415);
+    let spans = collector.wait_for(3).await;
+    assert_ne!(code(&spans[2]), Some(StatusCode::Error));
+    assert_eq!(attribute(&spans[2].attributes, "error.type"), "unsupported_media_type");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sampled_flag_of_the_caller_counts_and_a_malformed_traceparent_does_not() {
+    let collector = Collector::start().await;
+    let setup = setup();
+    // Without a caller's decision nothing is sampled.
+    let variables = [("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0")];
+    let process = serve(&setup, &collector.url, &variables);
+    let url = process.url();
+    let with = async |value: String| post(&url, "", &[("traceparent", &value)]).await;
+    let reply = with(format!("00-{TRACE}-{PARENT}-00")).await;
+    let response = reply.headers()["traceresponse"].to_str().expect("text").to_owned();
+    assert!(response.starts_with(&format!("00-{TRACE}-")) && response.ends_with("-00"), "{response}");
+    for malformed in [format!("00-{TRACE}-{PARENT}-01-x"), format!("ff-{TRACE}-{PARENT}-01"), "x".to_owned()] {
+        let reply = with(malformed.clone()).await;
+        assert_eq!(reply.status(), 200, "{malformed}");
+        assert!(!reply.headers().contains_key("traceresponse"), "{malformed}");
+    }
+    assert!(!post(&url, "", &[]).await.headers().contains_key("traceresponse"));
+    assert_eq!(with(format!("00-{TRACE}-{PARENT}-01")).await.status(), 200);
+    let spans = collector.wait_for(4).await;
+    assert_eq!(hexadecimal(&server_span(&spans).parent_span_id), PARENT);
+    assert_eq!(spans_with(&metrics(&url).await, "exported"), 4.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_grpc_a_call_and_its_wait_for_a_batch_are_exported() {
+    let collector = Collector::start().await;
+    let model = "file = \"bundled:digits.onnx\"\nmax_batch = 8\nmax_delay = \"2ms\"";
+    let telemetry =
+        format!("[telemetry]\nendpoint = {:?}\nprotocol = \"grpc\"\nservice_name = \"own\"\n", collector.url);
+    let server = Server::start(&(telemetry + &batching::config(model))).await;
+    let digit = std::fs::read(plimsoll_tests::data("digits/4.png")).expect("a digit");
+    let mut request = tonic::Request::new(images("p", &[&digit], &[]));
+    let parent = format!("00-{TRACE}-{PARENT}-01");
+    request.metadata_mut().insert("traceparent", parent.parse().expect("text"));
+    let reply = client(&server).await.model_infer(request).await.expect("an answer");
+    assert!(reply.metadata().get("traceresponse").is_some());
+    server.app.records.traces.as_ref().expect("on").flush(PATIENCE).await;
+
+    let spans = collector.wait_for(4).await;
+    let span = server_span(&spans);
+    assert_eq!(hexadecimal(&span.parent_span_id), PARENT);
+    assert_eq!(span.name, "inference.GRPCInferenceService/ModelInfer");
+    assert_eq!(attribute(&span.attributes, "rpc.system"), "grpc");
+    assert_eq!(attribute(&span.attributes, "rpc.method"), "ModelInfer");
+    let infer = children(&spans, span)[1];
+    let batch = event(infer, "batch");
+    assert_eq!(attribute(&batch.attributes, "plimsoll.batch.rows"), "1");
+    assert_eq!(attribute(&batch.attributes, "plimsoll.batch.runs"), "1");
+    let wait: f64 = attribute(&batch.attributes, "plimsoll.wait_seconds").parse().expect("a number");
+    assert!(wait > 0.0, "{wait}");
+    let calls = collector.calls();
+    let resource = calls[0].data.resource_spans[0].resource.as_ref().expect("a resource");
+    assert_eq!(attribute(&resource.attributes, "service.name"), "own");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_with_several_images_is_one_span_with_a_child_for_each() {
+    let collector = Collector::start().await;
+    let telemetry = format!("[telemetry]\nendpoint = {:?}\n", collector.url);
+    let server = Server::start(&(telemetry + &guests_config("tester", ""))).await;
+    let request =
+        json!({ "inputs": [{ "name": "image", "datatype": "BYTES", "shape": [3], "data": ["a", "b", "c"] }] });
+    let reply = server.infer_json("p", &request).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    server.app.records.traces.as_ref().expect("on").flush(PATIENCE).await;
+    let spans = collector.wait_for(1 + 3 * 4).await;
+    let span = server_span(&spans);
+    assert_eq!(attribute(&span.attributes, "plimsoll.images"), "3");
+    let response = reply.headers["traceresponse"].to_str().expect("text");
+    assert!(response.contains(&hexadecimal(&span.span_id)), "{response}");
+    let images = children(&spans, span);
+    let mut indexes: Vec<_> = images.iter().map(|image| attribute(&image.attributes, "plimsoll.image")).collect();
+    indexes.sort();
+    assert_eq!(indexes, ["0", "1", "2"]);
+    for image in images {
+        assert_eq!(image.name, "image");
+        assert_eq!(children(&spans, image).len(), 3);
+    }
+    server.stop().await;
+}
+
+/// A collector that takes connections and never answers.
+async fn hanging() -> (String, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let task = tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok(connection) = listener.accept().await {
+            open.push(connection);
+        }
+    });
+    (url, task)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_hangs_delays_no_request_and_no_stop() {
+    for protocol in ["http/protobuf", "grpc"] {
+        let (endpoint, _task) = hanging().await;
+        let setup = setup();
+        let variables = [("OTEL_EXPORTER_OTLP_PROTOCOL", protocol), ("OTEL_BSP_MAX_QUEUE_SIZE", "8")];
+        let mut process = serve(&setup, &endpoint, &variables);
+        let url = process.url();
+        for _ in 0..20 {
+            assert_eq!(post(&url, "", &[]).await.status(), 200);
+        }
+        // Two requests fit into the queue.
+        let text = metrics(&url).await;
+        assert_eq!((spans_with(&text, "dropped"), spans_with(&text, "exported")), (72.0, 0.0), "{protocol}");
+        process.signal("-TERM");
+        let (code, log) = process.wait_for_exit();
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains("stopped"), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_gone_is_logged_once_and_its_return_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    drop(listener);
+    let setup = setup();
+    let process = serve(&setup, &format!("http://{address}"), &[]);
+    let url = process.url();
+    let until = Instant::now() + PATIENCE;
+    let mut requests = 0.0;
+    while spans_with(&metrics(&url).await, "failed") < 8.0 {
+        assert!(Instant::now() < until, "nothing fails");
+        assert_eq!(post(&url, "", &[]).await.status(), 200);
+        requests += 1.0;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let log = process.wait_for("traces are lost");
+    assert_eq!(log.matches("traces are lost").count(), 1, "{log}");
+    assert!(requests >= 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_traces_are_exported_when_the_server_stops() {
+    let collector = Collector::start().await;
+    let setup = setup();
+    let mut process = serve(&setup, &collector.url, &[("OTEL_BSP_SCHEDULE_DELAY", "600000")]);
+    assert_eq!(post(&process.url(), "", &[]).await.status(), 200);
+    assert_eq!(collector.spans().len(), 0);
+    process.signal("-TERM");
+    assert_eq!(process.wait_for_exit().0, Some(0));
+    assert_eq!(collector.spans().len(), 4);
+}
+
+#[test]
+fn a_setting_that_is_not_valid_ends_the_start_with_its_name() {
+    let setup = setup();
+    for (name, value) in [
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+        ("PLIMSOLL_TELEMETRY__SHARE", "150%"),
+    ] {
+        let mut process = serve(&setup, "http://127.0.0.1:9", &[(name, value)]);
+        let (code, log) = process.wait_for_exit();
+        assert_eq!(code, Some(64), "{log}");
+        let wanted = if name.starts_with("PLIMSOLL") { "telemetry.share" } else { name };
+        assert!(log.contains(wanted) || log.contains(value), "{name}: {log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_collector_traces_are_off() {
+    let setup = setup();
+    let process = serve(&setup, "", &[]);
+    let url = process.url();
+    let reply = post(&url, "", &[("traceparent", &format!("00-{TRACE}-{PARENT}-01"))]).await;
+    assert_eq!(reply.status(), 200);
+    assert!(!reply.headers().contains_key("traceresponse"));
+    let text = metrics(&url).await;
+    assert!(!text.contains("trace_id") && !text.contains("plimsoll_trace_spans_total{"), "{text}");
+}
