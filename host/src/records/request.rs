@@ -2,6 +2,7 @@
 //! and logs the request, so a cancelled request is counted and logged like any other (`request/end.rs`).
 
 mod end;
+mod failures;
 mod fork;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use plimsoll_runtime::pipeline::PipelineError;
 use plimsoll_runtime::stage::{Request, RunObserver, StageCore, StageError, StageReport};
 use plimsoll_runtime::tensor::Tensors;
 
+use self::failures::Failures;
 use super::canary_side::CanarySide;
 use super::memory::callers::Caller;
 use super::memory::series::{Route, StageSeries};
@@ -79,6 +81,8 @@ pub struct RequestRecord {
     running: Option<Arc<StageSeries>>,
     /// The reports of runs at the same time, if there were any.
     forked: Option<Reports>,
+    /// The runs that failed, for the log.
+    failures: Arc<Failures>,
 }
 
 /// The reports of runs at the same time: each with whether its mark is the highest of its series.
@@ -133,6 +137,7 @@ impl RequestRecord {
             queue_time: Duration::ZERO,
             running: None,
             forked: None,
+            failures: Arc::default(),
         }
     }
 
@@ -243,12 +248,16 @@ impl RunObserver for RequestRecord {
         self.take_forked();
     }
 
+    fn logs_output(&self, stage: &StageCore) -> bool {
+        self.failures.logs_output(&stage.name)
+    }
+
     fn stage_started(&mut self, stage: &StageCore) {
         self.running = Some(self.accounting.started(stage));
     }
 
     fn stage_ended(&mut self, report: StageReport, error: Option<&StageError>) {
-        let is_highest = self.accounting.ended(&self.id, self.running.take(), &report, error);
+        let is_highest = self.accounting.ended((&self.id, &self.failures), self.running.take(), &report, error);
         if let Some(input) = self.input.as_mut().filter(|_| is_highest) {
             input.add_highest(&report.stage);
         }
@@ -276,6 +285,7 @@ impl Siblings {
             queue_time: Duration::ZERO,
             running: None,
             forked: None,
+            failures: Arc::default(),
         }
     }
 }
