@@ -1,11 +1,15 @@
-//! The configuration of the stage, read and checked once at deployment; the keys are described in `lib.rs`.
+//! The configuration of a tensor that is made of an image: its size and form, and how the image is fitted into it. The keys
+//! are described in `image-preprocess`.
 
-use image_core::{Channels, Dtype, Layout, Limits, Mode, Pack, Settings, Target};
-use plimsoll_sdk::config;
+mod declared;
 
-use crate::declared::{self, ImageInput};
+use image_core::{Channels, Dtype, Elements, Layout, Mode, Pack, Target};
+use plimsoll_sdk::{Tensor, config, tensor};
 
-const KEYS: &[&str] = &[
+use declared::ImageInput;
+
+/// The keys that [`TensorForm::read`] reads.
+pub const KEYS: [&str; 13] = [
     "width",
     "height",
     "resize",
@@ -19,28 +23,27 @@ const KEYS: &[&str] = &[
     "layout",
     "dtype",
     "input",
-    "max_pixels",
-    "max_decoded_bytes",
-    "draft",
 ];
 
 /// Larger than the input of any model. Two such sides multiplied by 16 bytes still fit into the guest's memory.
 const MAX_SIDE: u32 = 4096;
 
-/// The configuration that `init` prepares for all requests.
-pub(crate) struct Configuration {
-    pub(crate) settings: Settings,
+/// The form of the tensor.
+pub struct TensorForm {
+    /// How the image is fitted into the tensor.
+    pub target: Target,
+    /// How values are converted to elements.
+    pub pack: Pack,
     /// The name of the tensor.
-    pub(crate) input: String,
+    pub input: String,
 }
 
-impl Configuration {
-    /// Reads every key.
+impl TensorForm {
+    /// Reads every key. `always_padded` is true if `pad` has an effect with every `resize`.
     ///
     /// # Errors
-    /// A message that names the key that is unknown, missing, malformed or in conflict with another key.
-    pub(crate) fn read() -> Result<Configuration, String> {
-        config::only(KEYS)?;
+    /// A message that names the key that is missing, malformed or in conflict with another key.
+    pub fn read(always_padded: bool) -> Result<TensorForm, String> {
         let channels =
             config::choice("channels", &[("rgb", Channels::Rgb), ("bgr", Channels::Bgr), ("gray", Channels::Gray)])?;
         let layout = chosen("layout", &[("nchw", Layout::Nchw), ("nhwc", Layout::Nhwc)])?;
@@ -58,7 +61,7 @@ impl Configuration {
         )?;
         only_with("resize_shorter", mode == Mode::Crop, "`resize = \"crop\"`")?;
         only_with("crop_rounding", mode == Mode::Crop, "`resize = \"crop\"`")?;
-        only_with("pad", mode == Mode::Letterbox, "`resize = \"letterbox\"`")?;
+        only_with("pad", always_padded || mode == Mode::Letterbox, "`resize = \"letterbox\"`")?;
         let nearest = config::choice("crop_rounding", &[("torchvision", false), ("nearest", true)])?;
         let mode = if nearest { Mode::CropNearest } else { mode };
         let shorter = config::get("resize_shorter").map(|_| config::parse("resize_shorter", 0)).transpose()?;
@@ -72,27 +75,31 @@ impl Configuration {
             only_with(key, dtype != Dtype::U8, "a `dtype` of `f32`, `f16` or `bf16`")?;
         }
 
-        let settings = Settings {
-            target: Target { width, height, mode, shorter },
-            pack: Pack {
-                width,
-                height,
-                order: channels,
-                layout,
-                invert: config::parse("invert", false)?,
-                pad: config::parse("pad", 0)?,
-                mean: per_channel("mean", channels.count(), 0.0)?,
-                scale: per_channel("scale", channels.count(), 1.0)?,
-                dtype,
-            },
-            limits: Limits {
-                max_pixels: config::parse("max_pixels", 25_000_000)?,
-                max_bytes: config::parse("max_decoded_bytes", 192 << 20)?,
-            },
-            draft: config::parse("draft", false)?,
+        let pack = Pack {
+            width,
+            height,
+            order: channels,
+            layout,
+            invert: config::parse("invert", false)?,
+            pad: config::parse("pad", 0)?,
+            mean: per_channel("mean", channels.count(), 0.0)?,
+            scale: per_channel("scale", channels.count(), 1.0)?,
+            dtype,
         };
-        check_range(&settings.pack)?;
-        Ok(Configuration { settings, input: input.or(name).unwrap_or_else(|| "image".into()) })
+        check_range(&pack)?;
+        let target = Target { width, height, mode, shorter };
+        Ok(TensorForm { target, pack, input: input.or(name).unwrap_or_else(|| "image".into()) })
+    }
+
+    /// A tensor of this form.
+    pub fn tensor(&self, elements: &Elements) -> Tensor {
+        let shape = self.pack.shape();
+        match elements {
+            Elements::F32(data) => tensor::from_f32(&shape, data),
+            Elements::F16(bits) => tensor::from_f16(&shape, bits),
+            Elements::Bf16(bits) => tensor::from_bf16(&shape, bits),
+            Elements::U8(data) => tensor::from_u8(&shape, data),
+        }
     }
 }
 
@@ -133,8 +140,11 @@ fn check_range(pack: &Pack) -> Result<(), String> {
     }
 }
 
-/// Rejects a key that would have no effect, because its author expects an effect.
-fn only_with(key: &str, applies: bool, needed: &str) -> Result<(), String> {
+/// Rejects a key that would have no effect, because its author expects an effect. `needed` is what it needs.
+///
+/// # Errors
+/// If the key is set and has no effect.
+pub fn only_with(key: &str, applies: bool, needed: &str) -> Result<(), String> {
     if applies || config::get(key).is_none() {
         Ok(())
     } else {
