@@ -12,6 +12,14 @@ export class Failed extends Error {
   }
 }
 
+// The difference between the clocks of the server and of this browser, in milliseconds.
+let skew = 0;
+
+// Seconds since 1970 by the clock of the server.
+export const now = () => (Date.now() + skew) / 1000;
+
+export const hasKey = () => secrets.key !== '';
+
 export const hasToken = () => secrets.token !== '';
 
 export const setToken = (token) => { secrets.token = token.trim(); };
@@ -59,6 +67,9 @@ export async function call(method, path, body, type, signal) {
 export async function get(path) {
   const signal = AbortSignal.timeout(PATIENCE);
   const response = await call('GET', path, undefined, undefined, signal);
+  const date = Date.parse(response.headers.get('date') ?? '');
+  // The header has whole seconds.
+  if (Math.abs(date - Date.now() - skew) > 2000) skew = date - Date.now();
   try {
     return await response.json();
   } catch (error) {

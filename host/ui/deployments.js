@@ -1,6 +1,6 @@
 // Deployments: the versions of every plugin, canaries, and changes.
 
-import { call, get, segment } from '/console/api.js';
+import { call, get, now, segment } from '/console/api.js';
 import { badge } from '/console/charts.js';
 import { confirmed, el, keep, problem, table } from '/console/dom.js';
 import { bytes, count, percent, ratio, time } from '/console/format.js';
@@ -78,7 +78,7 @@ function shown(plugin, change) {
     : previous ? [`Roll ${plugin.name} back to ${named(previous)}?`, `to=${segment(previous.digest)}`] : [];
   const rows = plugin.versions.map((version) => ({ class: version.state, cells: [
     badge(version.state, STATES[version.state] ?? 'plain'), version.version, el('code', {}, version.digest.slice(0, 12)),
-    time(Math.max(0, Date.now() / 1000 - version.at)), count(version.runs), count(version.failures), bytes(version.high_water),
+    time(Math.max(0, now() - version.at)), count(version.runs), count(version.failures), bytes(version.high_water),
     version.reason ?? version.source,
   ] }));
   return el('section', { class: 'panel', 'aria-label': plugin.name },

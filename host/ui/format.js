@@ -33,3 +33,7 @@ const CALLER = ['unsupported_media_type', 'invalid_input', 'too_large', 'cancell
 export const kindOf = (outcome) => (outcome === 'ok' ? 'ok' : CALLER.includes(outcome) ? 'caller' : 'fault');
 
 export const clock = (date) => date.toLocaleTimeString('en-GB');
+
+// The time of day, with the date unless it is today.
+export const moment = (date) => (date.toDateString() === new Date().toDateString() ? clock(date)
+  : `${date.toLocaleDateString('en-CA')} ${clock(date)}`);

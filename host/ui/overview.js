@@ -13,6 +13,12 @@ const WINDOWS = {
   start: { label: 'since start', step: '30m', seconds: 1800, span: 86400 },
 };
 let chosen = '10m';
+// The pipeline that is shown; all of them without one.
+let only = '';
+// The most rows of water lines: with more, each poll would keep the browser busy.
+const MOST_ROWS = 200;
+// The cap that the report recommends, as a multiple of what most runs need.
+const HEADROOM = 1.25;
 
 export const overview = {
   name: 'overview',
@@ -20,17 +26,48 @@ export const overview = {
   start({ content, refresh }) {
     const parts = el('div', { class: 'stack' });
     const options = Object.entries(WINDOWS).map(([name, { label }]) => [name, label]);
-    content.append(choices('Time', 'window', options, chosen, (name) => {
+    const pipeline = el('select', { id: 'only', onchange: () => {
+      only = pipeline.value;
+      refresh();
+    } }, el('option', { value: '' }, 'all'));
+    const filter = el('div', { class: 'fields', hidden: true }, el('label', { for: 'only' }, 'Pipeline'), pipeline);
+    content.append(el('div', { class: 'fields' }, choices('Time', 'window', options, chosen, (name) => {
       chosen = name;
       refresh();
-    }), parts);
+    }), filter), parts);
     return async () => {
-      const name = chosen;
-      const report = await get(`/v1/memory?series=${WINDOWS[name].step}`);
-      if (name === chosen) keep(parts, sections(report, name));
+      const [name, wanted] = [chosen, only];
+      let report;
+      try {
+        report = await get(`/v1/memory?series=${WINDOWS[name].step}${wanted ? `&pipeline=${segment(wanted)}` : ''}`);
+      } catch (error) {
+        // A pipeline that a new configuration removed.
+        if (error.status !== 404 || wanted === '') throw error;
+        only = '';
+        refresh();
+        return;
+      }
+      if (name !== chosen || wanted !== only) return;
+      list(filter, pipeline, wanted === '' ? report : undefined);
+      keep(parts, sections(report, name));
     };
   },
 };
+
+// The pipelines of the report of all. The list stays while only one of them is shown.
+function list(filter, pipeline, report) {
+  if (report !== undefined) {
+    const names = [...new Set(report.series.requests.map(({ pipeline: name }) => name))];
+    const known = [...pipeline.options].slice(1).map(({ value }) => value);
+    if (JSON.stringify(names) !== JSON.stringify(known)) {
+      pipeline.replaceChildren(el('option', { value: '' }, 'all'), ...names.map((name) => el('option', { value: name }, name)));
+    }
+  } else if (![...pipeline.options].some(({ value }) => value === only)) {
+    pipeline.append(el('option', { value: only }, only));
+  }
+  pipeline.value = only;
+  filter.hidden = pipeline.options.length < 3 && only === '';
+}
 
 function sections(report, name) {
   const span = WINDOWS[name];
@@ -46,15 +83,20 @@ function sections(report, name) {
     return { ...route, points, sums, rate: perSecond(total(sums), covered) };
   });
   const all = routes.reduce((sum, { sums }) => sum + total(sums), 0);
-  const alarms = report.advice.filter((one) => one.warning && (one.limit_met > 0 || one.max_memory < one.recommended));
+  const alarms = report.advice.filter((one) => one.max_memory < one.recommended);
   return [
     ['tiles', [report.process, report.load, report.live, report.models, { rate: perSecond(all, covered), sum: all, time }], tiles],
     ['requests', [routes, span, time], requests],
-    ...alarms.map((one) => [`alarm ${one.pipeline} ${one.stage} ${one.chip} ${one.digest}`, one.warning, () => el('p', { class: 'problem', role: 'alert' },
-      `${one.pipeline}, ${one.stage}${one.chip ? ` on ${one.chip}` : ''}: ${one.warning}`)]),
+    ...alarms.map((one) => [`alarm ${one.pipeline} ${one.stage} ${one.chip} ${one.digest}`, [one.max_memory, one.recommended, one.limit_met > 0], () => el('p', { class: 'problem', role: 'alert' },
+      `${one.pipeline}, ${one.stage}${one.chip ? ` on ${one.chip}` : ''}: ${warning(one)}`)]),
     ['water', [report.stages, report.advice, report.series.stages, name, span], water],
   ];
 }
+
+// The warning of the report, in the units of the table. The numbers of runs are left out, because they change at every poll.
+const warning = ({ max_memory: cap, recommended, limit_met: met }) => (met > 0
+  ? `runs met the cap of ${bytes(cap)}, so their real need is unknown; try at least ${bytes(recommended)}`
+  : `the cap of ${bytes(cap)} is close; ${bytes(recommended)} are recommended`);
 
 const total = (sums) => sums.reduce((sum, [, one]) => sum + one, 0);
 
@@ -108,15 +150,23 @@ function requests([routes, span, when]) {
     ], rows));
 }
 
-function water([rows, advice, series, name, span]) {
-  const most = Math.max(2 ** 20, ...rows.map(({ max_memory: cap }) => cap));
+function water([all, advice, series, name, span]) {
+  const most = all.reduce((highest, { max_memory: cap }) => Math.max(highest, cap), 2 ** 20);
+  const inWindow = (row) => (name === 'start' ? row : row.windows[name]);
+  const height = (row) => inWindow(row).max / row.max_memory;
+  // The rows that are nearest to their caps, in the order of the report.
+  const lowest = [...all].sort((one, other) => height(other) - height(one))[MOST_ROWS];
+  const rows = lowest === undefined ? all : all.filter((row) => height(row) > height(lowest)).slice(0, MOST_ROWS);
+  const chips = (pipeline) => new Set(all.filter((row) => row.pipeline === pipeline).map(({ chip }) => chip)).size;
   const lines = rows.map((row) => {
-    const figures = name === 'start' ? row : row.windows[name];
+    const figures = inWindow(row);
     const isEmpty = figures.count === 0;
     const hint = advice.find((one) => one.pipeline === row.pipeline && one.stage === row.stage && one.digest === row.digest
       && (one.chip ?? row.chip) === row.chip);
-    const isMet = row.outcome === 'memory_limit' || (hint?.limit_met ?? 0) > 0;
-    const isAlarm = !isEmpty && hint !== undefined && (isMet || hint.max_memory < hint.recommended);
+    const isMet = row.outcome === 'memory_limit';
+    // Red: in this time the cap was met, or a mark came near a cap that is too small.
+    const isAlarm = !isEmpty && (isMet || (hint !== undefined && hint.max_memory < hint.recommended && figures.max * HEADROOM > row.max_memory));
+    const by = isMet ? 'outcome' : isAlarm ? 'caller' : chips(row.pipeline) > 1 ? 'chip' : 'outcome';
     const route = series.find((one) => one.pipeline === row.pipeline && one.stage === row.stage && one.chip === row.chip);
     const points = route?.steps[span.step];
     return { class: isEmpty ? 'idle' : undefined, cells: [
@@ -127,15 +177,16 @@ function water([rows, advice, series, name, span]) {
       [bytes(row.max_memory), hint && el('div', { class: 'small' }, `try ${bytes(hint.recommended)}`)],
       count(figures.count),
       points && sparkline(points, span.seconds, span.span, row.max_memory),
-      el('a', { href: `#/compare?by=chip&pipeline=${segment(row.pipeline)}`,
+      el('a', { href: `#/compare?by=${by}&pipeline=${segment(row.pipeline)}`,
         'data-focus': [row.pipeline, row.stage, row.chip, row.digest, row.outcome].join(' '),
-        'aria-label': `Why? Compare ${row.pipeline}, ${row.stage} on ${row.chip}` }, 'why?'),
+        'aria-label': `Why? Compare ${row.pipeline}, ${row.stage} on ${row.chip}, version ${row.version}, ${row.outcome}` }, 'why?'),
     ] };
   });
   return el('section', { class: 'panel' }, el('h2', {}, 'Water lines'),
     el('p', {}, 'The high-water mark of each stage against its cap, on a logarithmic scale.'),
+    rows.length < all.length && el('p', {}, `The ${rows.length} rows that are nearest to their caps, of ${count(all.length)}. Choose a pipeline to see all of its rows.`),
     rows.length === 0 ? el('p', {}, 'No stage has run yet.') : [legend(), table('Water lines', [
       ['Stage'], ['Plugin, outcome'], [scale(most), 'wide'], ['median', 'number'], ['p99', 'number'], ['maximum', 'number'],
-      ['cap', 'number'], ['runs', 'number'], ['history'], ['compare'],
+      ['cap', 'number'], ['runs', 'number'], ['history of the stage'], ['compare'],
     ], lines)]);
 }

@@ -3,7 +3,7 @@
 import { get } from '/console/api.js';
 import { badge } from '/console/charts.js';
 import { el, keep, table } from '/console/dom.js';
-import { bytes, clock, time } from '/console/format.js';
+import { bytes, moment, time } from '/console/format.js';
 
 const OUTCOMES = ['ok', 'unsupported_media_type', 'invalid_input', 'too_large', 'internal', 'tensor_mismatch', 'output_limit',
   'memory_limit', 'deadline', 'trap', 'cancelled', 'no_capacity', 'device_failure'];
@@ -27,7 +27,7 @@ export const requests = {
 function shown(requests) {
   if (requests.length === 0) return el('p', { class: 'panel' }, 'No such request among the latest 200.');
   const rows = requests.map((request) => [
-    clock(new Date(request.started)),
+    moment(new Date(request.started)),
     [badge(request.outcome), request.status === null ? '' : ` ${request.status}`],
     request.pipeline, request.chip, request.caller, time(request.seconds), time(request.queue_seconds),
     el('span', { class: 'nowrap' }, request.stages.map((stage) => el('div', {},

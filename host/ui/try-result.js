@@ -50,6 +50,7 @@ function image(picture) {
 
 // Boxes, outlines and points in the pixels of the image, over the image.
 function boxes(found, { width, height }, picture) {
+  if (!(width > 0 && height > 0)) throw new Error('the reply has no size of the image');
   const overlay = svg('svg', { class: 'boxes', viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', role: 'img' });
   const list = el('ol', { class: 'found' });
   const line = Math.max(width, height) / 200;

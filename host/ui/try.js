@@ -126,7 +126,7 @@ async function tried(results, pipeline, chips, file, signal) {
   if (signal.aborted) return;
   summary.textContent = sentence;
   summary.classList.toggle('differs', summary.textContent.startsWith('The chips differ'));
-  results.append(snippets(pipeline.name, chips[0], file));
+  results.append(snippets(pipeline.name, chips[0], file, replies.some(({ picture: shown }) => shown !== undefined)));
 }
 
 async function read(response, chip, milliseconds) {

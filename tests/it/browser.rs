@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 /// Programs that can be the browser.
 const PROGRAMS: [&str; 3] = ["chromium-headless-shell", "chromium", "google-chrome"];
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A browser with one page.
 pub(crate) struct Browser {
@@ -55,7 +55,10 @@ impl Browser {
                 "--no-first-run",
                 "--hide-scrollbars",
             ])
-            .args(["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--force-color-profile=srgb"])
+            .args([
+                "--host-resolver-rules=MAP rebound.example 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+                "--force-color-profile=srgb",
+            ])
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -127,7 +130,13 @@ impl Browser {
 
     /// Sets the size of the window.
     pub(crate) fn size(&mut self, width: u32, height: u32) {
-        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.zoom(width, height, 1);
+    }
+
+    /// Sets the size of the window in pixels of the screen, and how large the page is shown: 2 is 200 %.
+    pub(crate) fn zoom(&mut self, width: u32, height: u32, zoom: u32) {
+        let (width, height) = (width / zoom, height / zoom);
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": zoom, "mobile": false });
         self.call("Emulation.setDeviceMetricsOverride", size);
     }
 
@@ -215,6 +224,31 @@ impl Browser {
         let input = self.call("Runtime.evaluate", json!({ "expression": script }))["result"]["objectId"].clone();
         assert!(input.is_string(), "no {script}");
         self.call("DOM.setFileInputFiles", json!({ "objectId": input, "files": [file] }));
+    }
+
+    /// Selects a file in the dialog that the page has opened. `Page.setInterceptFileChooserDialog` must be enabled.
+    pub(crate) fn choose_in_dialog(&mut self, file: &Path) {
+        let input = self.wait("the page opens the dialog for a file", |browser| {
+            browser.eval("0");
+            let opened = browser.events.iter().rfind(|event| event["method"] == "Page.fileChooserOpened");
+            opened.map(|event| event["params"]["backendNodeId"].clone())
+        });
+        self.call("DOM.setFileInputFiles", json!({ "backendNodeId": input, "files": [file] }));
+    }
+
+    /// Allows the page of an address to write to the clipboard.
+    pub(crate) fn allow_clipboard(&mut self, origin: &str) {
+        let session = self.session.take();
+        let permissions = json!({ "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": origin });
+        self.call("Browser.grantPermissions", permissions);
+        self.session = session;
+    }
+
+    /// Pastes what is in the clipboard, as Ctrl+V does.
+    pub(crate) fn paste(&mut self) {
+        let key = |kind: &str| json!({ "type": kind, "key": "v", "code": "KeyV", "windowsVirtualKeyCode": 86, "modifiers": 2, "commands": ["paste"] });
+        self.call("Input.dispatchKeyEvent", key("keyDown"));
+        self.call("Input.dispatchKeyEvent", key("keyUp"));
     }
 
     /// Drops a file on an element.

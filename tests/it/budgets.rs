@@ -15,13 +15,13 @@ const SMALL_BUDGET: &str = "[server]\nmax_body = \"1MiB\"\nbody_budget = \"1MiB\
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_are_only_announced_take_nothing_from_the_budget() {
     let server = Server::start(&format!("{SMALL_BUDGET}{}", guests_config("tester", ""))).await;
-    let head = format!("POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: 1048576\r\n\r\n");
+    let head = format!("POST {INFER} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1048576\r\n\r\n");
     let mut silent = vec![raw(&server, &http2(POST, INFER, 65_535, 16)).await];
     for _ in 0..16 {
         silent.push(raw(&server, head.as_bytes()).await);
     }
     let chunked = format!(
-        "POST {INFER} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n"
+        "POST {INFER} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n"
     );
     for _ in 0..8 {
         assert_eq!(server.infer("p", "", vec![0; 1 << 10]).await.status, 200);
@@ -55,7 +55,8 @@ async fn many_small_bodies_of_unknown_size_arrive_at_once() {
 async fn half_read_bodies_do_not_block_each_other() {
     let limits = "[server]\nmax_body = \"1MiB\"\nbody_budget = \"2MiB\"\nbudget_wait = \"20s\"\n";
     let server = Server::start(&format!("{limits}{}", guests_config("tester", ""))).await;
-    let head = format!("POST {INFER} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 1048576\r\n\r\n");
+    let head =
+        format!("POST {INFER} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 1048576\r\n\r\n");
     let half = vec![0; 512 << 10];
     let mut bodies = Vec::new();
     for _ in 0..4 {

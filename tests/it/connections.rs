@@ -23,7 +23,8 @@ async fn connections_whose_replies_are_not_read_are_closed() {
         request.extend_from_slice(&[0, 0, 0, 0, 1, 0, 0, 0, 1]);
         unread.push(raw(&server, &request).await);
     }
-    let mut health = raw(&server, b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let mut health =
+        raw(&server, b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
     let reply = tokio::time::timeout(Duration::from_secs(20), read_all(&mut health)).await.expect("in time");
     assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
 }
@@ -34,7 +35,8 @@ async fn idle_connections_make_room_for_new_ones() {
     let mut idle = Vec::new();
     for _ in 0..16 {
         idle.push(raw(&server, b"").await);
-        let mut health = raw(&server, b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        let mut health =
+            raw(&server, b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
         let reply = read_all(&mut health).await;
         assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
     }
@@ -45,7 +47,7 @@ async fn idle_connections_make_room_for_new_ones() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_not_closed_before_their_first_request_arrives() {
     let server = Server::start(&format!("[server]\nmax_connections = 1\n{}", guests_config("tester", ""))).await;
-    let request = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n";
+    let request = b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let mut first = raw(&server, b"").await;
     let mut second = raw(&server, b"").await;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -76,7 +78,7 @@ async fn idle_connections_are_closed_if_there_are_no_descriptors_for_new_ones() 
         idle.push(TcpStream::connect(&address).await.expect("connected"));
     }
     let mut client = TcpStream::connect(&address).await.expect("connected");
-    client.write_all(b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+    client.write_all(b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("sent");
     let mut start = [0; 12];
     let read = tokio::time::timeout(Duration::from_secs(60), client.read_exact(&mut start)).await;
     read.expect("a reply while the others are open").expect("a reply");

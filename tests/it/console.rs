@@ -7,6 +7,7 @@ mod foreign_texts;
 mod looks;
 mod polls;
 mod try_it;
+mod visitors;
 
 use std::path::Path;
 

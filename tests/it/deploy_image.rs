@@ -121,7 +121,7 @@ fn ask(address: SocketAddr) -> std::io::Result<String> {
     let picture = std::fs::read(data("digits/7.jpg")).expect("a picture");
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     let head = format!(
-        "POST /v1/pipelines/digits/infer?chip=wasm HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        "POST /v1/pipelines/digits/infer?chip=wasm HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         picture.len()
     );
     stream.write_all(head.as_bytes())?;

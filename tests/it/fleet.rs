@@ -43,7 +43,8 @@ impl Host {
 
     pub(crate) fn reply(&self) -> String {
         let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).expect("connected");
-        let head = "POST /v1/pipelines/p/infer HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let head =
+            "POST /v1/pipelines/p/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         stream.write_all(head.as_bytes()).expect("sent");
         let mut reply = String::new();
         stream.read_to_string(&mut reply).expect("a reply");

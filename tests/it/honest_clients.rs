@@ -15,7 +15,8 @@ const INFER: &str = "/v1/pipelines/p/infer";
 
 /// Uploads a body of 1 KB in four chunks, with pauses between them. Returns the line of the status.
 async fn upload(server: &Server) -> String {
-    let head = format!("POST {INFER} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n");
+    let head =
+        format!("POST {INFER} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n");
     let mut stream = raw(server, head.as_bytes()).await;
     for _ in 0..4 {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -31,7 +32,7 @@ async fn many_chunked_uploads_at_once_are_served() {
     let server = Arc::new(Server::start(&guests_config("tester", "")).await);
     // Bodies that never come: 16 of one connection of HTTP/2, and 16 of HTTP/1 with the largest length that is allowed.
     let mut silent = vec![raw(&server, &http2(POST, INFER, 65_535, 16)).await];
-    let announced = format!("POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", 32 << 20);
+    let announced = format!("POST {INFER} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", 32 << 20);
     for _ in 0..16 {
         silent.push(raw(&server, announced.as_bytes()).await);
     }
@@ -55,7 +56,7 @@ async fn many_chunked_uploads_at_once_are_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_closed_connection_counts_as_a_disconnect() {
     let server = Server::start(&guests_config("tester", "")).await;
-    let head = format!("POST {INFER}?do=sleep&ms=60000 HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx");
+    let head = format!("POST {INFER}?do=sleep&ms=60000 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nx");
     let mut stream = raw(&server, head.as_bytes()).await;
     until("the run", async || server.app.runtime.pool_usage().expect("a pool").component_instances > 0).await;
     stream.shutdown().await.expect("the sending direction ends");

@@ -90,8 +90,9 @@ async fn raw(server: &Server, header: &str) -> tokio::net::TcpStream {
 
 async fn raw_query(server: &Server, query: &str, header: &str) -> tokio::net::TcpStream {
     let mut stream = tokio::net::TcpStream::connect(&server.url["http://".len()..]).await.expect("connected");
-    let head =
-        format!("POST /v1/pipelines/p/infer{query} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}\r\n\r\n");
+    let head = format!(
+        "POST /v1/pipelines/p/infer{query} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{header}\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).await.expect("sent");
     stream
 }

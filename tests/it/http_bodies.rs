@@ -49,6 +49,19 @@ async fn compressed_images_are_decompressed() {
     assert_eq!((reply.status, reply.code().as_str()), (413, "too_large"), "{}", reply.text);
 }
 
+/// Zeros decompress for longer than the request may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decompression_ends_at_the_deadline_of_the_request() {
+    let limits = "[pipelines.p]\ndeadline = \"300ms\"\n[server]\nmax_body = \"256MiB\"\n";
+    let server = Server::start(&(plimsoll_tests::guests_config("tester", "") + limits)).await;
+    let body = gzip(&vec![0; 200 << 20]);
+    for route in ["/v1/pipelines/p/infer", "/v2/models/p/infer"] {
+        let reply = server.send("POST", route, &[("content-encoding", "gzip")], body.clone()).await;
+        assert_eq!((reply.status, reply.text.contains("body_timeout")), (408, true), "{route}: {}", reply.text);
+        assert!(reply.text.contains("decompressed"), "{route}: {}", reply.text);
+    }
+}
+
 /// The size of a result is no measure of the work: these bodies are empty.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_has_a_bounded_number_of_members() {

@@ -1,6 +1,7 @@
-//! Damaged WebP files: each has the pixels that Pillow (libwebp) gives, or is refused; what Pillow refuses is refused.
+//! Damaged WebP files. Each file is either decoded to the same pixels as by Pillow (libwebp), or refused. A file that
+//! Pillow refuses is refused here, too.
 //!
-//! The damage is random, but the same in each run. The variable `PLIMSOLL_DAMAGE` is the number of damaged files for each
+//! The damage is random, but the same in each run. The environment variable `PLIMSOLL_DAMAGE` is the number of damaged files for each
 //! of the 18 kinds.
 
 use std::collections::BTreeMap;

@@ -70,7 +70,7 @@ fn ask(runtime: &Runtime, server: &Server, bytes: usize) -> (bool, String) {
     let mut reply = send(
         address,
         &format!(
-            "POST /v2/models/p/infer HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST /v2/models/p/infer HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         ),
     );
@@ -81,7 +81,7 @@ fn ask(runtime: &Runtime, server: &Server, bytes: usize) -> (bool, String) {
     }
     // The reply is being packed, or would be: everything else is answered.
     for _ in 0..20 {
-        let health = send(address, "GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let health = send(address, "GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         assert!(read_all(health).starts_with("HTTP/1.1 200"));
     }
     reply.set_read_timeout(Some(Duration::from_millis(100))).expect("set");

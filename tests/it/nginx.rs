@@ -88,6 +88,7 @@ impl Drop for Nginx {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outer_client_behind_nginx_cannot_administrate_without_the_token() {
     let site = Site::new("");
+    site.add_to_server("hosts = [\"plimsoll\"]");
     let server = site.serve().await;
     // nginx's default `Host` is the name of the upstream; some set it to an address of the loopback interface.
     for location in ["", "proxy_set_header Host localhost;", "proxy_set_header Host $host;"] {
@@ -114,6 +115,7 @@ async fn an_outer_client_behind_nginx_cannot_administrate_without_the_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_through_nginx_fails_with_kept_alive_connections_and_unbuffered_bodies() {
     let site = Site::new("");
+    site.add_to_server("hosts = [\"plimsoll\"]");
     let server = site.serve().await;
     let kept = "proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_request_buffering off;";
     let Some(nginx) = Nginx::start(&server.url, kept).await else { return };
@@ -135,4 +137,16 @@ async fn no_request_through_nginx_fails_with_kept_alive_connections_and_unbuffer
     for client in clients {
         client.await.expect("every request is answered");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_nginx_sends_must_be_listed_and_the_reply_names_the_key() {
+    let site = Site::new("");
+    let server = site.serve().await;
+    let Some(nginx) = Nginx::start(&server.url, "").await else { return };
+    let url = format!("{}/v1/pipelines/p/infer", nginx.url);
+    let reply = reqwest::Client::new().post(url).send().await.expect("an answer");
+    assert_eq!(reply.status(), 421);
+    let text = reply.text().await.expect("text");
+    assert!(text.contains("`plimsoll` is not a known name") && text.contains("[server] hosts"), "{text}");
 }

@@ -118,3 +118,18 @@ async fn oip_a_parameter_that_is_given_twice_is_rejected() {
     }
     server.stop().await;
 }
+
+/// All images are counted, and a few are listed among the latest requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_with_many_images_leaves_room_for_others_in_the_list() {
+    let server = Server::start(&guests_config("tester", "")).await;
+    server.send("POST", "/v1/pipelines/p/infer?do=panic", &[("x-request-id", "incident")], Vec::new()).await;
+    let pictures = [&b"x"[..]; 250];
+    let reply = server.infer_json("p", &json!({ "id": "batch", "inputs": [images(&pictures)] })).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let list = server.get("/v1/requests").await.json();
+    let ids: Vec<_> = list["requests"].as_array().expect("a list").iter().map(|request| &request["id"]).collect();
+    assert_eq!((ids.len(), ids[8]), (8 + 1, &json!("incident")), "{ids:?}");
+    let infer = server.memory_row("infer", "ok").await.expect("a row");
+    assert_eq!(infer["count"], 250, "all of them are counted: {infer}");
+}

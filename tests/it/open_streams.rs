@@ -37,7 +37,7 @@ async fn open_streams_make_room_for_new_connections() {
     for _ in 0..8 {
         let address = server.url.trim_start_matches("http://");
         let mut health = TcpStream::connect(address).await.expect("connected");
-        let request = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let request = b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         health.write_all(request).await.expect("sent");
         let reply = tokio::time::timeout(Duration::from_secs(20), read_all(&mut health)).await.expect("in time");
         assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");

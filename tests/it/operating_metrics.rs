@@ -97,7 +97,7 @@ async fn the_metrics_show_what_is_in_use_and_the_limits() {
 
     // A body that has arrived in part is in the budget.
     let mut stream = tokio::net::TcpStream::connect(server.url.trim_start_matches("http://")).await.expect("connected");
-    let head = "POST /v1/pipelines/p/infer HTTP/1.1\r\nhost: a\r\ncontent-length: 2000000\r\n\r\n";
+    let head = "POST /v1/pipelines/p/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2000000\r\n\r\n";
     stream.write_all(head.as_bytes()).await.expect("sent");
     stream.write_all(&vec![7; 1_000_000]).await.expect("sent");
     let is_reserved = |scrape: &str| value(scrape, "plimsoll_budget_used_bytes{budget=\"bodies\"}") >= Some(1e6);

@@ -8,8 +8,8 @@ use std::time::Duration;
 use plimsoll_tests::{Server, guests_config};
 
 /// The second request of each connection. It must not be answered.
-const HIDDEN: &str = "GET /v2/health/live HTTP/1.1\r\nhost: hidden\r\n\r\n";
-const POST: &str = "POST /v1/pipelines/p/infer HTTP/1.1\r\nhost: x\r\n";
+const HIDDEN: &str = "GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
+const POST: &str = "POST /v1/pipelines/p/infer HTTP/1.1\r\nhost: localhost\r\n";
 const GET: &str = "GET /v2/health/live HTTP/1.1\r\n";
 
 /// Sends bytes and returns the replies until the server closes the connection.
@@ -106,15 +106,15 @@ async fn lengths_and_headers_that_are_not_clear_are_refused() {
         cases.push((400, with(POST, &format!("content-length: {length}\r\n"), "abc")));
     }
     for headers in [
-        "host: x\r\n folded: y\r\n",
-        "host: x\r\na: b\r\n\tfolded\r\n",
-        "host: x\r\na : b\r\n",
-        "host: x\r\n: b\r\n",
-        "host: x\r\na\r\n",
-        "host: x\r\na: b\rc: d\r\n",
-        "host: x\r\na: b\0c\r\n",
-        "host: x\r\na: b\r\r\n",
-        " host: x\r\n",
+        "host: localhost\r\n folded: y\r\n",
+        "host: localhost\r\na: b\r\n\tfolded\r\n",
+        "host: localhost\r\na : b\r\n",
+        "host: localhost\r\n: b\r\n",
+        "host: localhost\r\na\r\n",
+        "host: localhost\r\na: b\rc: d\r\n",
+        "host: localhost\r\na: b\0c\r\n",
+        "host: localhost\r\na: b\r\r\n",
+        " host: localhost\r\n",
     ] {
         cases.push((400, with(GET, headers, "")));
     }
@@ -125,7 +125,7 @@ async fn lengths_and_headers_that_are_not_clear_are_refused() {
         "G(T /v2 HTTP/1.1",
         "GET /v2 HTTP/1.9",
     ] {
-        cases.push((400, format!("{line}\r\nhost: x\r\n\r\n")));
+        cases.push((400, format!("{line}\r\nhost: localhost\r\n\r\n")));
     }
     // Chunks: a size that overflows, is negative or empty, data of another length, an extension that does not end.
     for body in [
@@ -149,17 +149,18 @@ async fn lengths_and_headers_that_are_not_clear_are_refused() {
 async fn unusual_requests_that_are_clear_are_answered() {
     let server = Server::start(&guests_config("tester", "")).await;
     let address = server.url["http://".len()..].to_owned();
-    let last = "GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let last = "GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let cases = [
         (200, with(POST, "content-length: 3\r\ncontent-length: 3\r\n", "abc")),
         (200, with(POST, "Transfer-Encoding: \t Chunked \r\n", "3;name=value\r\nabc\r\n0\r\ntrailer: x\r\n\r\n")),
         (200, with(POST, "transfer-encoding: chunked\r\n", "03\r\nabc\r\n000\r\n\r\n")),
-        (200, format!("\r\n\r\n{GET}host: x\r\n\r\n")),
-        (200, "GET /v2/health/live HTTP/1.1\nhost: x\n\n".to_owned()),
-        (200, "GET http://another.example/v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n".to_owned()),
-        (404, "OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n".to_owned()),
-        (404, "CONNECT another.example:443 HTTP/1.1\r\nhost: x\r\n\r\n".to_owned()),
-        (200, format!("{GET}host: x\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n")),
+        (200, format!("\r\n\r\n{GET}host: localhost\r\n\r\n")),
+        (200, "GET /v2/health/live HTTP/1.1\nhost: localhost\n\n".to_owned()),
+        (200, "GET http://127.9.9.9/v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n".to_owned()),
+        (421, "GET http://another.example/v2 HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned()),
+        (404, "OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned()),
+        (421, "CONNECT another.example:443 HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned()),
+        (200, format!("{GET}host: localhost\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n")),
     ];
     let checks = move || {
         for (status, request) in cases {

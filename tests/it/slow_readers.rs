@@ -86,7 +86,8 @@ impl Client {
             let socket = TcpSocket::new_v4().expect("a socket");
             socket.set_recv_buffer_size(64 << 10).expect("set");
             let mut stream = socket.connect(address.parse().expect("an address")).await.expect("connected");
-            let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            let head =
+                format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
             stream.write_all(head.as_bytes()).await.expect("sent");
             let mut piece = vec![0; 16 << 10];
             while let Ok(some @ 1..) = stream.read(&mut piece).await {
@@ -185,7 +186,7 @@ async fn the_slowest_client_makes_room_for_a_connection(protocol: Protocol) {
     let (_site, served) = start("max_connections = 3");
     let slow = SlowClients::start(&served, protocol).await;
     let mut other = TcpStream::connect(served.address()).await.expect("connected");
-    let head = "GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let head = "GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     other.write_all(head.as_bytes()).await.expect("sent");
     let mut reply = String::new();
     let read = tokio::time::timeout(PATIENCE, other.read_to_string(&mut reply)).await;

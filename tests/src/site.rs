@@ -68,6 +68,16 @@ impl Site {
         std::fs::write(&self.config, text).expect("written");
     }
 
+    /// Adds a setting to `[server]` in the configuration.
+    ///
+    /// # Panics
+    /// If the file cannot be read or written.
+    pub fn add_to_server(&self, setting: &str) {
+        let text = std::fs::read_to_string(&self.config).expect("written before");
+        let text = text.replacen("[server]\n", &format!("[server]\n{setting}\n"), 1);
+        std::fs::write(&self.config, text).expect("written");
+    }
+
     /// Copies a file into the plugin folder, as `cp` does.
     ///
     /// # Panics

@@ -1,14 +1,14 @@
-//! The leak laboratory: makes the leaks of a plugin visible that fresh instances hide. It runs a corpus through one
-//! long-lived instance. Then it counts the blocks that survive, names them, and finds what holds them and which code
-//! allocated them.
+//! The leak laboratory: finds the leaks of a plugin that stay hidden because every request gets a fresh instance. It runs a
+//! corpus through one long-lived instance. Then it counts the blocks that survive, names them,
+//! and finds what holds them and which code allocated them.
 //!
 //! - [`study`]: the experiments in their order; [`finding`]: their results. [`report`]: the summary and the files.
 //!   [`conclusion`]: the exit code for a CI; [`known`]: the leaks that do not fail it. [`progress`]: how far a study
 //!   is.
 //! - [`corpus`]: the inputs. [`variation`]: inputs with new contents for each call. [`subject`]: the instance. [`run`]:
 //!   rounds over the inputs, in one instance, [`record`]ed; `class_run`: those of one class.
-//! - [`heap`]: dlmalloc's heap in linear memory, `chunks`: one chunk, `heap_chains`: what each leads to; `snapshot`: where they begin in
-//!   a snapshot. `heap_watch` reads them between calls.
+//! - [`heap`]: dlmalloc's heap in linear memory, `chunks`: one chunk. `heap_chains`: the chain of chunks that begins at each
+//!   chunk. `snapshot`: where the heap begins in a snapshot. `heap_watch`: reads the heap between calls.
 //! - [`judge`]: does it leak? By the ages of blocks ([`population`]), by the doublings of [`containers`], by sums
 //!   ([`verdict`]); `suspicion`: what the rounds cannot show.
 //! - [`census`]: what survives. [`retention`]: what holds it. [`allocations`]: which code allocated it, found by

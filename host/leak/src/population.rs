@@ -122,8 +122,8 @@ impl Population {
 }
 
 impl Population {
-    /// Returns true if the same number of blocks is left of each round, or nearly: then they say enough without the blocks
-    /// of other sizes. A few blocks at random show nothing by themselves.
+    /// Returns true if the same number of blocks is left of each round, or nearly. Then these blocks are enough for a
+    /// verdict, and other sizes need not be considered. A few blocks of random rounds prove nothing.
     pub fn is_certain(&self) -> bool {
         let quarter = self.counts.len().saturating_sub(1) / 4;
         verdict::change(&as_numbers(self.born.get(quarter + 1..).unwrap_or_default())).within < CERTAIN

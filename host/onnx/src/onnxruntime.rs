@@ -93,8 +93,8 @@ fn prepare_checked(bytes: &[u8]) -> Result<ForOnnxRuntime, Rejected> {
     })
 }
 
-/// True if a request can make a run of a model longer without larger inputs: by the rounds of a loop, or by numbers that
-/// are sizes of results.
+/// True if the values of the inputs, and not only their sizes, can make a run of a model longer: they may decide how often
+/// a loop runs, or how large a result is.
 pub fn time_depends_on_values(bytes: &[u8]) -> bool {
     panics::rejected(|| Ok(depends_on_values(bytes))).unwrap_or(true)
 }

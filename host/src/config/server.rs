@@ -8,6 +8,7 @@ use plimsoll_runtime::scheduling::Scheduling;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::host_name::HostName;
 use super::listen::Listen;
 use super::texts::{Addresses, Size, Time, size};
 use crate::records::metrics::Buckets;
@@ -22,6 +23,10 @@ pub struct Server {
     /// The addresses of gRPC; default the same as HTTP.
     #[schemars(with = "Option<Addresses>")]
     pub grpc_listen: Option<Listen>,
+    /// Names of hosts that requests may name, beside `localhost`, IP addresses and the names in `listen`; `*` for all. By
+    /// default an address of the loopback interface accepts no other names, and other addresses accept all.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub hosts: Option<Vec<HostName>>,
     /// How long the server continues to serve after SIGTERM, while it reports that it is not ready. In this time a
     /// load balancer stops sending requests.
     #[serde(with = "humantime_serde")]
@@ -106,6 +111,7 @@ impl Default for Server {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)).into(),
             grpc_listen: None,
+            hosts: None,
             drain: Duration::from_secs(5),
             grace_period: Duration::from_secs(30),
             max_body: ByteSize::mib(32),

@@ -10,6 +10,7 @@ use super::canary::CanaryVerdict;
 use super::catalog::{RejectedVersion, VersionFigures};
 use super::deployer::{ChangeError, Deployer, audit, audit_rejection, candidates};
 use super::needed::needed;
+use super::release::Release;
 use super::serving::{Route, Served, Serving};
 
 impl Deployer {
@@ -136,5 +137,20 @@ impl Deployer {
         serving.records.metrics.record_deployment(name, "rollback");
         self.write_journal(serving);
         Ok(old)
+    }
+
+    /// Records a version whose canary ends undecided, because another version takes its place.
+    pub(super) fn replace_candidate(&self, serving: &Serving, replaced: &Release, by: &str, with: &Identity) {
+        let identity = replaced.artifact.identity.clone();
+        if identity.digest == with.digest {
+            return;
+        }
+        let reason = format!("version {} replaced it before its canary was decided", with.version);
+        let (source, figures) = (replaced.source.to_string(), VersionFigures::default());
+        self.reject(
+            serving,
+            by,
+            RejectedVersion { identity, source, reason, at: SystemTime::now(), retry: false, figures },
+        );
     }
 }

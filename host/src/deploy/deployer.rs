@@ -16,6 +16,7 @@ pub use super::change_error::{ChangeError, DeployedState};
 use super::file_fingerprint::FileFingerprint;
 use super::journal::Journal;
 use super::journal_state::HandledFile;
+use super::journal_writer::JournalWriter;
 use super::lost_copies::LostCopies;
 use super::needed::needed;
 use super::pipeline_build::Selection;
@@ -33,6 +34,8 @@ pub struct Deployer {
     pub(super) builder: PipelineBuilder,
     /// `None` if deployments are not remembered, because there is no server.
     pub(super) journal: Option<Arc<Journal>>,
+    /// Writes the journal. Changes only hand in their states.
+    pub(super) writer: Option<Arc<JournalWriter>>,
     /// The journal for which a rehearsal writes copies of components.
     pub(super) staging: Option<Arc<Journal>>,
     pub(super) folder: PluginFolder,
@@ -149,32 +152,17 @@ impl Deployer {
         with_canary.map(|(user, _)| user.clone()).collect()
     }
 
-    /// Records a version whose canary ends undecided, because another version takes its place.
-    fn replace_candidate(&self, serving: &Serving, replaced: &Release, by: &str, with: &Identity) {
-        let identity = replaced.artifact.identity.clone();
-        if identity.digest == with.digest {
-            return;
-        }
-        let reason = format!("version {} replaced it before its canary was decided", with.version);
-        let (source, figures) = (replaced.source.to_string(), VersionFigures::default());
-        self.reject(
-            serving,
-            by,
-            RejectedVersion { identity, source, reason, at: SystemTime::now(), retry: false, figures },
-        );
-    }
-
     async fn admit(&mut self, serving: &Serving, mut release: Release) -> Result<DeployedState, ChangeError> {
         if let Some(state) = self.check_change(serving, &release)? {
             return Ok(state);
         }
         let name = release.artifact.identity.name.to_string();
         let rejected = |error: BuildError| ChangeError::of_build(&name, &error);
-        self.keep(serving, &mut release)?;
+        self.keep(serving, &mut release).await?;
         let release = Arc::new(release);
         let mut held = Vec::new();
         self.try_release(serving, &release, &mut held).await?;
-        self.write_ahead(serving, &release)?;
+        self.write_ahead(serving, &release).await?;
         let is_first = serving.catalog().get(&name).is_none_or(|plugin| plugin.serving.is_none());
         if !self.users_with_canary(&name).is_empty() && !is_first {
             let mut candidates = candidates(serving);

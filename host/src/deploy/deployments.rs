@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::deployer::Deployer;
+use super::journal_writer::{JournalWriter, Ticket};
 use super::read_ahead::ReadAhead;
 use super::rehearsed::Rehearsed;
 use super::serving::Serving;
@@ -26,6 +27,8 @@ pub struct Deployments {
     /// Locked during a change that compiles, so that only one at a time needs memory for it. Nothing is pulled under this
     /// lock. Component files, and the files of a new configuration ([`super::read_ahead`]), are read before it is taken.
     builds: Mutex<()>,
+    /// Writes the journal; `None` if deployments are not remembered.
+    writer: Option<Arc<JournalWriter>>,
     /// Locked by the uploads of one plugin, so that they are deployed in the order in which they were received.
     uploads: StdMutex<BTreeMap<String, Weak<Mutex<()>>>>,
 }
@@ -47,8 +50,13 @@ impl Deployments {
         deployer.finish_start(&serving).await;
         deployer.finish_build();
         allocator::trim();
-        let uploads = StdMutex::default();
-        Ok(Self { serving, deployer: Mutex::new(deployer), builds: Mutex::new(()), uploads })
+        let (writer, uploads) = (deployer.writer.clone(), StdMutex::default());
+        Ok(Self { serving, deployer: Mutex::new(deployer), builds: Mutex::new(()), writer, uploads })
+    }
+
+    /// The state that was handed in last for the journal, for the end of the server.
+    pub fn latest_state(&self) -> Option<Ticket> {
+        self.writer.as_ref().map(|writer| writer.latest())
     }
 
     /// Waits until the earlier uploads of a plugin are deployed or rejected, and keeps the later ones waiting until the

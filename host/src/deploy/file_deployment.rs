@@ -50,9 +50,12 @@ pub(super) fn deploy_file(build: &Build<'_>, found: &ComponentFile, look: &Look)
     {
         if was_logged {
             // Keeping a copy may fail at every scan, so it is tried before the release is compiled and logged as a
-            // deployment.
-            let mut tried = release.clone();
-            build.change(async |serving, deployer| deployer.keep(serving, &mut tried))?;
+            // deployment. The lock is only taken if that fails.
+            let journal = build.change(async |_, deployer| deployer.journal.clone());
+            if journal.is_some_and(|journal| journal.stage(&release.artifact).is_none()) {
+                let mut tried = release.clone();
+                build.change(async |serving, deployer| deployer.keep(serving, &mut tried).await)?;
+            }
         }
         rehearsed = Some(release.clone());
     }

@@ -12,15 +12,17 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use plimsoll_runtime::component::Artifact;
 use plimsoll_runtime::component::artifact::UNVERSIONED;
-use plimsoll_runtime::component::{Artifact, ArtifactError};
-use plimsoll_runtime::identity::{InvalidVersion, check_version};
+use plimsoll_runtime::identity::check_version;
 
-use super::durable_file::{DRAFT, write_durably};
-use super::journal_state::{InvalidState, JournalState, VersionRecord};
-use super::manifest::{Manifest, ManifestError};
+use super::durable_file::{DRAFT, sync_folder, write_durably};
+pub use super::journal_error::JournalError;
+use super::journal_state::{JournalState, VersionRecord};
+use super::manifest::Manifest;
 use super::release::Release;
 use super::staged_copy::StagedCopy;
 use crate::base::files::read_regular;
@@ -33,67 +35,26 @@ pub struct Journal {
     lock: OnceLock<File>,
     /// Why the latest state is not on disk.
     problem: Mutex<Option<String>>,
+    /// The copies of components that stay, whatever state is being written.
+    wanted: Mutex<Wanted>,
+    /// True if a copy of a component was moved to its place, and its new name may not be on disk yet.
+    has_moved: AtomicBool,
 }
 
-/// Why a state or a component cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// Another process uses the folder.
-    #[error("the data folder {} is in use by another process; set `data_dir` to a different folder", .0.display())]
-    InUse(PathBuf),
-    /// A file cannot be read.
-    #[error("{} cannot be read: {error}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The error of the file system.
-        error: io::Error,
-    },
-    /// The file is not a journal.
-    #[error(
-        "{} is not a journal that can be used: {error}; restore it from a backup, or remove it to start from the plugin \
-         folder",
-        path.display()
-    )]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: InvalidState,
-    },
-    /// The state cannot be written.
-    #[error("cannot write to the data folder {}: {error}", folder.display())]
-    StateNotWritten {
-        /// The data folder.
-        folder: PathBuf,
-        /// The error of the file system.
-        error: io::Error,
-    },
-    /// The copy of a component cannot be written.
-    #[error("cannot write a copy of the component to the data folder {}: {error}", folder.display())]
-    CopyNotWritten {
-        /// The data folder.
-        folder: PathBuf,
-        /// The error of the file system.
-        error: io::Error,
-    },
-    /// The copy of a component has another digest.
-    #[error("{} was changed: it has a different digest", .0.display())]
-    Changed(PathBuf),
-    /// The bytes of a component that is to be copied cannot be read.
-    #[error(transparent)]
-    Artifact(#[from] ArtifactError),
-    /// The copy of a component has no valid version.
-    #[error(transparent)]
-    Version(#[from] InvalidVersion),
-    /// The manifest of a version is not valid any more.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
+/// The copies of components that stay, by their digests.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// Those that the latest state names, which may not be written yet.
+    named: BTreeSet<String>,
+    /// Those that were kept after that state was made.
+    kept: BTreeSet<String>,
 }
 
 const JOURNAL: &str = "plugins.json";
 /// The folder of the copies of components, in the data folder.
 const COMPONENTS: &str = "components";
+/// The extension of the copies.
+const WASM: &str = "wasm";
 
 impl Journal {
     /// Opens the folder, and creates it if it is missing. If it cannot be written to, logs a warning; then it is only
@@ -102,7 +63,13 @@ impl Journal {
     /// # Errors
     /// If another process uses the folder.
     pub fn open(folder: &Path) -> Result<Self, JournalError> {
-        let this = Self { folder: folder.to_owned(), lock: OnceLock::new(), problem: Mutex::default() };
+        let this = Self {
+            folder: folder.to_owned(),
+            lock: OnceLock::new(),
+            problem: Mutex::default(),
+            wanted: Mutex::default(),
+            has_moved: AtomicBool::new(false),
+        };
         match lock(folder) {
             Ok(lock) => drop(this.lock.set(lock)),
             Err(TryLockError::WouldBlock) => return Err(JournalError::InUse(folder.to_owned())),
@@ -159,7 +126,22 @@ impl Journal {
         std::mem::replace(&mut *self.problem.lock().unwrap_or_else(PoisonError::into_inner), problem)
     }
 
-    /// Replaces the state, and removes the components that it no longer names. A failure is logged once, until a state
+    /// The data folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Announces a state that will be written. The components that it names stay, also if an earlier state is written
+    /// meanwhile.
+    pub(super) fn announce(&self, state: &JournalState) {
+        *self.wanted() = Wanted { named: digests(state), kept: BTreeSet::new() };
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the state, and removes the components that neither it nor the announced state names. A failure is logged once, until a state
     /// can be written again.
     ///
     /// # Errors
@@ -167,6 +149,10 @@ impl Journal {
     pub fn write(&self, state: &JournalState) -> Result<(), JournalError> {
         let written = self.lock_again().and_then(|()| {
             let text = state.to_text().map_err(io::Error::other)?;
+            // The components must be found under their names before a state names them.
+            if self.has_moved.swap(false, SeqCst) {
+                sync_folder(&self.component("")).inspect_err(|_| self.has_moved.store(true, SeqCst))?;
+            }
             write_durably(&self.folder.join(JOURNAL), &text)
         });
         match written {
@@ -205,14 +191,18 @@ impl Journal {
 
     /// Removes the components that a state does not name. A component that cannot be removed only wastes disk space.
     fn remove_unnamed(&self, state: &JournalState) {
-        let plugins = state.plugins.values();
-        let entries = plugins.flat_map(|plugin| plugin.serving.iter().chain(&plugin.candidate).chain(&plugin.previous));
-        let named: BTreeSet<_> = entries.map(|entry| format!("{}.wasm", entry.digest)).collect();
+        let named = digests(state);
         for file in fs::read_dir(self.folder.join(COMPONENTS)).into_iter().flatten().flatten() {
-            if !named.contains(&*file.file_name().to_string_lossy())
-                && let Err(error) = fs::remove_file(file.path())
-            {
-                tracing::warn!("cannot remove {}: {error}", file.path().display());
+            let (path, name) = (file.path(), file.file_name());
+            let digest = Path::new(&name).file_stem().unwrap_or_default().to_string_lossy();
+            let wanted = self.wanted();
+            let is_wanted = [&named, &wanted.named, &wanted.kept].iter().any(|digests| digests.contains(&*digest));
+            if is_wanted && path.extension().is_some_and(|extension| extension == WASM) {
+                continue;
+            }
+            // The lock is held, so that no change begins to use the copy meanwhile.
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!("cannot remove {}: {error}", path.display());
             }
         }
     }
@@ -232,19 +222,22 @@ impl Journal {
     /// If the component cannot be read or written.
     pub(super) fn keep_staged(&self, artifact: Artifact, staged: Option<StagedCopy>) -> Result<Artifact, JournalError> {
         let path = self.component(&artifact.identity.digest);
+        self.wanted().kept.insert(artifact.identity.digest.to_string());
         if let Some(staged) = staged.filter(|_| !path.is_file()) {
-            // If this fails, the copy is written again.
+            // If this fails, the copy is written again. The state before may be being written now, so the flag comes after.
             let _ = staged.move_to(&path);
+            self.has_moved.store(true, SeqCst);
         }
         self.keep(artifact)
     }
 
-    /// Stores a copy of a component on disk, and returns the artifact that reads it from there. The next
-    /// [`Journal::write`] removes the copy if the state does not name it.
+    /// Stores a copy of a component on disk, and returns the artifact that reads it from there. The copy is removed with
+    /// the next state that does not name it.
     ///
     /// # Errors
     /// If the component cannot be read or written.
     pub fn keep(&self, artifact: Artifact) -> Result<Artifact, JournalError> {
+        self.wanted().kept.insert(artifact.identity.digest.to_string());
         let path = self.component(&artifact.identity.digest);
         if !path.is_file() {
             let bytes = artifact.bytes()?;
@@ -274,8 +267,15 @@ impl Journal {
     }
 
     fn component(&self, digest: &str) -> PathBuf {
-        self.folder.join(COMPONENTS).join(format!("{digest}.wasm"))
+        self.folder.join(COMPONENTS).join(format!("{digest}.{WASM}"))
     }
+}
+
+/// The digests of the components that a state names.
+fn digests(state: &JournalState) -> BTreeSet<String> {
+    let plugins = state.plugins.values();
+    let entries = plugins.flat_map(|plugin| plugin.serving.iter().chain(&plugin.candidate).chain(&plugin.previous));
+    entries.map(|entry| entry.digest.clone()).collect()
 }
 
 /// The version of a record. An older version of this program accepted any text, so a text that is no longer allowed is

@@ -10,6 +10,7 @@
 //!   [`views`]: plugins as the administration routes show them.
 //! - [`release`], [`manifest`]: a version of a plugin, and its author's settings. [`catalog`]: all versions of every
 //!   plugin. [`journal`], [`journal_state`]: the state that is kept across restarts.
+//!   `journal_writer`: writes it beside the changes; `journal_error`: why that is not possible.
 //!   `staged_copy`: a copy that is written before a change; `durable_file`: files that survive a crash.
 //!   [`upload`]: a release that came over HTTP.
 //! - `rehearsal`, `rehearsed`: the slow parts of a change, done before it and without the lock.
@@ -49,7 +50,9 @@ mod file_store_error;
 pub mod folder_look;
 pub mod forget;
 pub mod journal;
+mod journal_error;
 pub mod journal_state;
+pub mod journal_writer;
 pub mod lost_copies;
 pub mod manifest;
 mod manifest_assets;

@@ -36,6 +36,7 @@ impl Deployer {
             config: self.config.clone(),
             builder,
             journal: None,
+            writer: None,
             staging: self.journal.clone(),
             folder: self.folder.clone(),
             unreadable: Unreadable::default(),

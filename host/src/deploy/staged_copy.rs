@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::durable_file::{DRAFT, sync_folder, write_all_to_disk};
+use super::durable_file::{DRAFT, write_all_to_disk};
 
 /// Makes the names of copies unique: a component may be deployed by several changes at once.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -29,13 +29,13 @@ impl StagedCopy {
         Ok(this)
     }
 
-    /// Moves the copy to its place.
+    /// Moves the copy to its place. The new name is on disk after the next
+    /// [`Journal::write`](super::journal::Journal::write), so that no change waits for that.
     ///
     /// # Errors
     /// If it cannot be moved.
     pub(super) fn move_to(self, path: &Path) -> io::Result<()> {
-        fs::rename(&self.path, path)?;
-        sync_folder(path)
+        fs::rename(&self.path, path)
     }
 }
 

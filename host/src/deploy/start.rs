@@ -9,6 +9,7 @@ use super::catalog::{Catalog, CatalogEntry, PreviousVersion, known_files};
 use super::deployer::{ChangeError, Deployer, candidates};
 use super::journal::{Journal, JournalError};
 use super::journal_state::{JournalState, VersionRecord};
+use super::journal_writer::JournalWriter;
 use super::lost_copies::LostCopies;
 use super::pipeline_builder::PipelineBuilder;
 use super::plugin_folder::PluginFolder;
@@ -31,7 +32,7 @@ impl Deployer {
         runtime: &Runtime,
         config: &Config,
         remembers: bool,
-        records: &Records,
+        records: &Arc<Records>,
     ) -> Result<(Self, Catalog, Served), ConfigError> {
         let at_journal = |error: JournalError| ConfigError::new(&config.path, "", error);
         let journal =
@@ -49,6 +50,7 @@ impl Deployer {
         let mut this = Self {
             config: config.clone(),
             builder,
+            writer: journal.clone().map(|journal| Arc::new(JournalWriter::new(journal, Arc::clone(records)))),
             journal,
             staging: None,
             folder,
@@ -83,6 +85,14 @@ impl Deployer {
         self.resume_canaries(serving, &[]).await;
         self.rehearsed = Rehearsed::default();
         self.write_journal(serving);
+        self.flush().await;
+    }
+
+    /// Waits until the disk has confirmed the latest state, for a bounded time. A state that cannot be written is logged.
+    async fn flush(&self) {
+        if let Some(writer) = &self.writer {
+            let _ = writer.latest().confirmed().await;
+        }
     }
 
     /// Restarts the canaries that a restart or a new configuration interrupted, except those that have continued.

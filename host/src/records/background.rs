@@ -1,5 +1,5 @@
-//! The background tasks and threads. If one panics, it is restarted and counted. If one has ended and
-//! cannot be restarted, the server reports that it is not ready.
+//! The background tasks and threads. If a task panics, the panic is counted and the task is restarted. If
+//! a task has ended and cannot be restarted, the server reports that it is not ready.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -4,6 +4,7 @@
 mod end;
 mod failures;
 mod fork;
+mod listed_images;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -17,6 +18,7 @@ use plimsoll_runtime::stage::{Request, RunObserver, StageCore, StageError, Stage
 use plimsoll_runtime::tensor::Tensors;
 
 use self::failures::Failures;
+use self::listed_images::ListedImages;
 use super::canary_side::CanarySide;
 use super::memory::callers::Caller;
 use super::memory::series::{Route, StageSeries};
@@ -83,6 +85,8 @@ pub struct RequestRecord {
     forked: Option<Reports>,
     /// The runs that failed, for the log.
     failures: Arc<Failures>,
+    /// Decides if it is listed among the latest requests, for a further image of a request.
+    listed: Option<Arc<ListedImages>>,
 }
 
 /// The reports of runs at the same time: each with whether its mark is the highest of its series.
@@ -107,6 +111,7 @@ pub struct Siblings {
     origin: Option<Origin>,
     accounting: Accounting,
     canary_side: Option<Arc<CanarySide>>,
+    listed: Arc<ListedImages>,
 }
 
 impl RequestRecord {
@@ -138,6 +143,7 @@ impl RequestRecord {
             running: None,
             forked: None,
             failures: Arc::default(),
+            listed: None,
         }
     }
 
@@ -186,6 +192,7 @@ impl RequestRecord {
             origin: self.origin,
             accounting: self.accounting.clone(),
             canary_side: self.canary_side.clone(),
+            listed: Arc::default(),
         }
     }
 
@@ -286,6 +293,7 @@ impl Siblings {
             running: None,
             forked: None,
             failures: Arc::default(),
+            listed: Some(Arc::clone(&self.listed)),
         }
     }
 }

@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Version, header};
 use hyper::body::Incoming;
@@ -25,13 +24,13 @@ use super::admission::Admission;
 use super::app::App;
 use super::client::Client;
 use super::connection_limit::ConnectionSlot;
+use super::endpoint::Endpoint;
 use super::handler_panics::HandlerPanics;
 use super::linger::Linger;
 use super::listener::Peer;
 use super::open_connection::Load;
-use super::preface::Preface;
 use super::refusal::RefusalFormat;
-use super::{close_unread, entrance, reply_body};
+use super::{close_unread, entrance, preface, reply_body};
 
 /// Time limit for the head of the next request of a connection. Without it, a connection whose head is never complete
 /// would stay open forever. It also closes idle connections. So it is longer than the idle time-outs of clients and
@@ -110,14 +109,15 @@ impl Connections {
     }
 
     /// Serves a connection in its own task.
-    pub(super) fn serve<S>(&mut self, stream: S, peer: Peer, router: &Router, slot: ConnectionSlot)
+    pub(super) fn serve<S>(&mut self, stream: S, peer: Peer, endpoint: &Endpoint, slot: ConnectionSlot)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let requests = Arc::new(Requests { unread: Arc::new(true.into()), ..Requests::default() });
         let service = {
-            let (router, requests, is_draining) =
-                (router.clone(), Arc::clone(&requests), Arc::clone(&self.is_draining));
+            let Endpoint { router, hosts, .. } = endpoint;
+            let (router, hosts) = (router.clone(), hosts.clone());
+            let (requests, is_draining) = (Arc::clone(&requests), Arc::clone(&self.is_draining));
             let panics = self.panics.clone();
             let client = Client { address: peer, name: None };
             let (open, admission, reply_timeout) =
@@ -136,7 +136,7 @@ impl Connections {
                 let (running, admission) = (open.begin(), Arc::clone(&admission));
                 request.extensions_mut().insert(Arc::clone(running.state()));
                 let is_draining = Arc::clone(&is_draining);
-                let prepared = entrance::prepare(&mut request, &client);
+                let prepared = entrance::prepare(&mut request, &client, hosts.as_deref());
                 let format = RefusalFormat::for_request(&request);
                 let (request, close_unread) = close_unread::watch(request);
                 let (panics, router, unread) = (panics.clone(), router.clone(), Arc::clone(&requests.unread));
@@ -162,7 +162,7 @@ impl Connections {
         while self.tasks.try_join_next().is_some() {}
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.reply_timeout));
-        let stream = Preface::new(Box::pin(stream), Arc::clone(&requests.preface));
+        let stream = preface::watch(Box::pin(stream), Arc::clone(&requests.preface));
         let stream = Linger::new(stream, Arc::clone(&requests.unread));
         slot.open();
         self.tasks.spawn(async move {

@@ -13,18 +13,20 @@ use plimsoll_runtime::text::shortened;
 use super::client::Client;
 use super::credentials::check_single;
 use super::error::{ErrorKind, ServeError};
+use super::hosts::Hosts;
 
-/// Prepares a request for the router.
+/// Prepares a request for the router. `hosts` are the hosts that it may name; `None` if it may name any.
 ///
 /// # Errors
 /// If the request is refused.
-pub(super) fn prepare<B>(request: &mut Request<B>, client: &Client) -> Result<(), ServeError> {
+pub(super) fn prepare<B>(request: &mut Request<B>, client: &Client, hosts: Option<&Hosts>) -> Result<(), ServeError> {
     request.extensions_mut().insert(client.clone());
     check_host(request.headers(), request.version())?;
     if request.version() <= Version::HTTP_11 {
         check_transfer_encoding(request.headers())?;
     }
     check_single(request.headers())?;
+    hosts.map_or(Ok(()), |hosts| hosts.check(request))?;
     if let Some(uri) = without_slashes(request.uri()) {
         *request.uri_mut() = uri;
     }

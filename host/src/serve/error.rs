@@ -30,6 +30,8 @@ pub enum ErrorKind {
     NotFound,
     /// The route does not support this method.
     MethodNotAllowed,
+    /// The request names a host that is not a name of the server.
+    MisdirectedRequest,
     /// The token of administration, or the key of a caller, is missing or wrong.
     Unauthorized,
     /// Another change, or the current state, prevents the change.
@@ -60,6 +62,7 @@ impl ErrorKind {
             | Self::UnsuitableForm
             | Self::NotFound
             | Self::MethodNotAllowed
+            | Self::MisdirectedRequest
             | Self::Unauthorized
             | Self::Conflict
             | Self::PluginRejected => Outcome::InvalidInput,

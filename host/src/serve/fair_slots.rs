@@ -48,11 +48,6 @@ impl FairSlots {
         Arc::new(Self { state: Mutex::new(State { free: total.max(1), users: BTreeMap::new(), next: 0 }) })
     }
 
-    /// The number of slots that are taken.
-    pub fn taken(&self) -> usize {
-        self.lock().users.values().map(|user| user.used).sum()
-    }
-
     /// Takes a slot, if `user` may take one now.
     pub fn try_take(self: &Arc<Self>, user: &str, share: Share) -> Option<Slot> {
         let mut state = self.lock();

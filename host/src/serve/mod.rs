@@ -11,7 +11,8 @@
 //! - [`access`]: the token of administration, which an [`administrator`] has. [`credentials`]: the token or key of a
 //!   request. [`keys`], `authentication`: the keys of callers. [`tls`]: the certificate. `secured`: an encrypted
 //!   connection. `refresh`: reads keys and certificate again.
-//! - [`client`]: the address and name of the client of a request. `entrance`: what is checked before a request is routed.
+//! - [`client`]: the address and name of the client of a request. `entrance`: what is checked before a request is routed;
+//!   `hosts`: the names of the server that a request may use; `endpoint`: an address with its routes and hosts.
 //!   [`part`]: the routes of an address.
 //! - `connection_limit`: the bound on open connections. `open_connection`: an open connection and what its
 //!   requests wait for. `reply_body`: the limits on replies. `held_reply`: the bytes that a client has not
@@ -39,6 +40,7 @@ mod connection_limit;
 mod connections;
 mod copies;
 pub mod credentials;
+mod endpoint;
 mod entrance;
 pub mod error;
 pub mod fair_slots;
@@ -47,6 +49,7 @@ mod handler_panics;
 pub mod headers;
 mod held_reply;
 mod host_load;
+mod hosts;
 pub mod http;
 pub mod keys;
 mod linger;

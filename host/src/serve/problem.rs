@@ -54,6 +54,7 @@ pub fn status(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
         ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
         ErrorKind::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+        ErrorKind::MisdirectedRequest => (StatusCode::MISDIRECTED_REQUEST, "misdirected_request"),
         ErrorKind::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
         ErrorKind::Conflict => (StatusCode::CONFLICT, "conflict"),
         ErrorKind::PluginRejected => (StatusCode::UNPROCESSABLE_ENTITY, "plugin_refused"),

@@ -17,6 +17,7 @@ use tokio_util::either::Either;
 use super::app::App;
 use super::connection_limit::{ConnectionLimit, ConnectionSlot};
 use super::connections::Connections;
+use super::endpoint::Endpoint;
 use super::listener::{Listener, Peer, Stream};
 use super::part::Part;
 use super::secured::Secured;
@@ -73,10 +74,8 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
         let (background, app) = (app.records.background.clone(), Arc::downgrade(&app));
         tokio::spawn(async move { background.supervise("refresh", || refresh::follow(app.clone())).await })
     });
-    let with = |listeners: Vec<Listener>, router: Router| {
-        listeners.into_iter().map(move |listener| (listener, router.clone()))
-    };
-    let callers = with(http_listeners, router).chain(with(grpc_listeners, grpc_router)).collect();
+    let mut callers = Endpoint::all(&app, http_listeners, &router);
+    callers.append(&mut Endpoint::all(&app, grpc_listeners, &grpc_router));
     let (limit, admin_limit) = (Arc::clone(&app.connections.callers), Arc::clone(&app.connections.administration));
     let group = |endpoints, limit, others| ListenerGroup {
         endpoints,
@@ -88,7 +87,7 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
     };
     let mut endpoints = Endpoints {
         callers: group(callers, Arc::clone(&limit), Vec::new()),
-        administration: group(with(admin_listeners, admin_router).collect(), admin_limit, vec![limit]),
+        administration: group(Endpoint::all(&app, admin_listeners, &admin_router), admin_limit, vec![limit]),
     };
     let mut connections = Connections::new(&app);
 
@@ -102,6 +101,7 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
     service_manager::stopping("running requests may finish");
     let stopping = Arc::clone(&app.stopping);
     let shadows = Arc::clone(&app.shadows);
+    let deployments = Arc::downgrade(&app.deployments);
     drop(app);
     health.stopping().await;
     if drains {
@@ -137,6 +137,10 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
     if let Some(refresh) = refresh {
         refresh.abort();
     }
+    // A change of the plugin folder or of a canary may not be on disk yet. A failure was logged.
+    if let Some(state) = deployments.upgrade().and_then(|deployments| deployments.latest_state()) {
+        let _ = state.confirmed().await;
+    }
     Ok(())
 }
 
@@ -149,8 +153,8 @@ struct Endpoints {
 
 /// Listeners with one bound on their connections.
 struct ListenerGroup {
-    /// The listeners, each with the routes of its connections.
-    endpoints: Vec<(Listener, Router)>,
+    /// The listeners.
+    endpoints: Vec<Endpoint>,
     /// The endpoint that is polled first. It changes with each poll, so that every endpoint is served.
     first: usize,
     /// Encrypts the connections of ports.
@@ -211,7 +215,7 @@ impl ListenerGroup {
     /// Serves the connection that has arrived, if there is one.
     fn serve_arrived(&mut self, connections: &mut Connections, slot: ConnectionSlot) {
         if let Some(Arrived { stream, peer, endpoint }) = self.arrived.take() {
-            connections.serve(stream, peer, &self.endpoints[endpoint].1, slot);
+            connections.serve(stream, peer, &self.endpoints[endpoint], slot);
         }
     }
 
@@ -249,7 +253,7 @@ impl ListenerGroup {
         self.first = self.first.wrapping_add(1);
         for offset in 0..self.endpoints.len() {
             let endpoint = self.first.wrapping_add(offset) % self.endpoints.len();
-            if let Poll::Ready(accepted) = self.endpoints[endpoint].0.poll_accept(context) {
+            if let Poll::Ready(accepted) = self.endpoints[endpoint].listener.poll_accept(context) {
                 return Poll::Ready(accepted.map(|(stream, peer)| (stream, peer, endpoint)));
             }
         }

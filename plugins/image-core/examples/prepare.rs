@@ -1,14 +1,15 @@
-//! Prepares one image, natively: `prepare FILE WIDTH HEIGHT [OUTPUT]`. With a fourth argument, the RGB bytes are written
-//! to a file. `tests/benches/jpeg_instructions.py` counts the instructions of this program.
+//! Prepares one image, natively: `prepare FILE WIDTH HEIGHT [OUTPUT [gray]]`. With a fourth argument, the bytes are written
+//! to a file: RGB, or gray. `tests/benches/jpeg_instructions.py` counts the instructions of this program.
 
 use image_core::{Channels, Dtype, Elements, Layout, Limits, Mode, Pack, Settings, Target, prepare};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (file, width, height, output) = match &arguments[..] {
-        [file, width, height] => (file, width, height, None),
-        [file, width, height, output] => (file, width, height, Some(output)),
-        _ => panic!("usage: prepare FILE WIDTH HEIGHT [OUTPUT]"),
+    let (file, width, height, output, order) = match &arguments[..] {
+        [file, width, height] => (file, width, height, None, Channels::Rgb),
+        [file, width, height, output] => (file, width, height, Some(output), Channels::Rgb),
+        [file, width, height, output, gray] if gray == "gray" => (file, width, height, Some(output), Channels::Gray),
+        _ => panic!("usage: prepare FILE WIDTH HEIGHT [OUTPUT [gray]]"),
     };
     let [width, height] = [width, height].map(|side| side.parse().expect("a number of pixels"));
     let bytes = output.is_some();
@@ -17,7 +18,7 @@ fn main() {
         pack: Pack {
             width,
             height,
-            order: Channels::Rgb,
+            order,
             layout: if bytes { Layout::Nhwc } else { Layout::Nchw },
             invert: false,
             pad: 0,

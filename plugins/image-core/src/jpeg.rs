@@ -21,6 +21,7 @@ mod idct;
 mod pixels;
 mod plane;
 mod probabilities;
+mod samples;
 mod scan;
 mod segments;
 mod sink;
@@ -33,7 +34,9 @@ mod upsample;
 mod ycbcr;
 
 use fault::Fault;
+use headers::{Headers, Scan};
 use plane::planes;
+pub(crate) use samples::samples;
 use sink::Sink;
 
 use crate::lanes::Lanes;
@@ -50,10 +53,8 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     let mut output = settings.output((width, height), orientation(exif.as_deref(), headers.xmp));
     drop(exif);
 
-    let mut data = headers.first_scan;
-    let (_, segment) = segments::next_segment(body, &mut data).ok_or(Fault::Truncated)?;
-    let scan = headers.scan(segment)?;
-    if !headers.progressive && !headers.arithmetic && scan.components.len() == headers.components.len() {
+    let (scan, data) = first_scan(body, &mut headers)?;
+    if is_streamed(&headers, &scan) {
         let bytes = sink::estimated_bytes(&headers, settings, &output);
         limits.check_bytes("a JPEG image", width, height, bytes)?;
         let planes = planes::<L>(&headers, settings, &output);
@@ -62,15 +63,31 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
         headers.end(rest)?;
     } else {
         let bytes = stored::estimated_bytes(&headers, settings, &output);
-        let kind = match (headers.arithmetic, headers.progressive) {
-            (true, _) => "an arithmetic-coded JPEG image",
-            (false, true) => "a progressive JPEG image",
-            (false, false) => "a JPEG image with several scans",
-        };
-        limits.check_bytes(kind, width, height, bytes)?;
+        limits.check_bytes(kind(&headers), width, height, bytes)?;
         let planes = planes::<L>(&headers, settings, &output);
         let sink = Sink::new(&headers, settings, &mut output, &planes);
         stored::decode(body, &mut headers, planes, sink)?;
     }
     Ok(output)
+}
+
+/// Reads the header of the first scan. Returns it with the offset of its data.
+fn first_scan(body: &[u8], headers: &mut Headers) -> Result<(Scan, usize), Fault> {
+    let mut data = headers.first_scan;
+    let (_, segment) = segments::next_segment(body, &mut data).ok_or(Fault::Truncated)?;
+    Ok((headers.scan(segment)?, data))
+}
+
+/// True if the image is decoded while its only scan is read, without keeping coefficients.
+fn is_streamed(headers: &Headers, scan: &Scan) -> bool {
+    !headers.progressive && !headers.arithmetic && scan.components.len() == headers.components.len()
+}
+
+/// What an image is called whose coefficients are kept.
+fn kind(headers: &Headers) -> &'static str {
+    match (headers.arithmetic, headers.progressive) {
+        (true, _) => "an arithmetic-coded JPEG image",
+        (false, true) => "a progressive JPEG image",
+        (false, false) => "a JPEG image with several scans",
+    }
 }

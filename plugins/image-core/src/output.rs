@@ -104,9 +104,8 @@ impl<'a> Output<'a> {
             (Colour::Gray, true) | (Colour::YCbCr, true) => self.put_channel(0, row[0]),
             (Colour::Gray, false) => (0..3).for_each(|channel| self.put_channel(channel, row[0])),
             (Colour::Rgb, true) => {
-                // The weights of ITU-R 601-2, as in Pillow.
                 for (((luma, r), g), b) in first.iter_mut().zip(row[0]).zip(row[1]).zip(row[2]) {
-                    *luma = clamp_to_byte((19_595.0 * r + 38_470.0 * g + 7_471.0 * b) * (1.0 / 65_536.0));
+                    *luma = gray_of(*r, *g, *b);
                 }
                 self.put_channel(0, &first);
             }
@@ -124,7 +123,15 @@ impl<'a> Output<'a> {
     pub(crate) fn put_with_clamping(&mut self, row: [&[f32]; 3], clamping: [&[f32]; 3]) {
         let mut colours = std::mem::take(&mut self.scratch);
         add_ycbcr(colours.each_mut().map(Vec::as_mut_slice), row, clamping);
-        self.put_pixels(colours.each_ref().map(Vec::as_slice));
+        if self.pack.order == Channels::Gray {
+            let [first, second, third] = &mut colours;
+            for ((luma, g), b) in first.iter_mut().zip(second).zip(third) {
+                *luma = gray_of(*luma, *g, *b);
+            }
+            self.put_channel(0, &colours[0]);
+        } else {
+            self.put_pixels(colours.each_ref().map(Vec::as_slice));
+        }
         self.rows += 1;
         self.scratch = colours;
     }
@@ -168,6 +175,11 @@ impl<'a> Output<'a> {
 pub(crate) fn is_turned(orientation: Orientation) -> bool {
     use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
     matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
+}
+
+/// Gray of red, green and blue with the weights of ITU-R 601-2, as in Pillow.
+fn gray_of(r: f32, g: f32, b: f32) -> f32 {
+    clamp_to_byte((19_595.0 * r + 38_470.0 * g + 7_471.0 * b) * (1.0 / 65_536.0))
 }
 
 /// Writes a row of elements, `step` places apart; a negative step writes backwards from `first`.

@@ -54,7 +54,7 @@ static SETTINGS: Configured<Settings> = Configured::new();
 struct Class {
     label: String,
     index: usize,
-    probability: f32,
+    probability: f64,
 }
 
 impl Init for Route {
@@ -134,6 +134,8 @@ fn kept(settings: &Settings, mut tensors: Vec<NamedTensor>, context: Vec<u8>) ->
         return Ok(None);
     }
     let label = settings.labels.as_ref().map_or_else(|| index.to_string(), |labels| labels[index].clone());
+    // The shortest decimal number that is this f32, as elsewhere in replies.
+    let probability = probability.to_string().parse().unwrap_or(f64::from(probability));
     let context = with_class(context, &Class { label, index, probability })?;
     Ok(Some(Bundle { tensors, context }))
 }

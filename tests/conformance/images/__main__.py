@@ -11,13 +11,12 @@ Without `cjpeg` or `tiffcp` their kinds are left out, and a line on standard err
 OUT/index.tsv has one line per file:
 
 - `file`: its name; `kind`: its format and feature.
-- `expectation`: `decode` if the plugin must read the file; `refuse` if it may refuse the kind with a 4xx. A file that
-  is not refused must have the right pixels in both cases.
+- `expectation`: `decode` if the plugin must read the file; `refuse` if it must refuse the file with a 4xx.
 - `width`, `height`: the size after the orientation is applied.
 - `smaller`, `equal`, `larger`: the plugin's settings for three targets, as TOML.
 
-OUT/FILE.ref has the three references, one after the other, compressed by zlib: bytes in NHWC, RGB. A reference is:
-first frame, EXIF orientation, RGB, then resized with BILINEAR to the size that the plugin's geometry computes (see
+OUT/FILE.ref has the three references, one after the other, compressed by zlib: bytes in NHWC, RGB, or gray if the
+settings say so. A reference is: first frame, EXIF orientation, RGB, Pillow's `convert("L")` for gray, then resized with BILINEAR to the size that the plugin's geometry computes (see
 `reference.py`). The plugin may differ by a mean of 0.5 and by 4 in an element.
 
 Pillow does not read all kinds, or it truncates where the plugin rounds: samples of 16 bits, floating-point samples, BMP

@@ -66,6 +66,22 @@ def _gray_progressive(case):
     return encode(case.gray(), progressive=True, quality=case.choose(88, 60), exif=exif(case.orientation))
 
 
+def _saturated(**options):
+    def make(case):
+        # Colours at the corners of RGB, which coding moves out of it. Gray is not luma there.
+        cells = case.random.choice([0, 255], size=(case.height // 6 + 1, case.width // 6 + 1, 3))
+        pixels = cells.astype(numpy.uint8).repeat(6, 0).repeat(6, 1)[: case.height, : case.width]
+        return encode(numpy.ascontiguousarray(pixels), quality=case.choose(75, 90), exif=exif(case.orientation), **options)
+
+    return make
+
+
+for _sampling in ("4:4:4", "4:2:0"):
+    for _progressive in (False, True):
+        _name = f"jpeg/saturated-{_sampling.replace(':', '')}{'-progressive' if _progressive else ''}"
+        add(_name, _saturated(subsampling=_sampling, progressive=_progressive), turns=True)
+
+
 @kind("jpeg/quantiser-of-16-bits", turns=True)
 def _wide_quantiser(case):
     # Values above 255 make libjpeg write tables of 16 bits and an extended sequential image (SOF1).

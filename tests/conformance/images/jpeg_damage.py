@@ -10,7 +10,7 @@ from jpeg_markers import join, parts
 from kinds import kind
 
 
-@kind("jpeg/no-end-marker", expectation="refuse")
+@kind("jpeg/no-end-marker")
 def _no_end(case):
     # Pillow waits for the marker; djpeg warns and reads on. The pixels are those of the complete file.
     whole = jpeg.plain(case, exif=b"", progressive=case.variant % 2 == 1)
@@ -22,7 +22,7 @@ def _restarts(data):
     return [at for at in range(len(data) - 1) if data[at] == 0xFF and 0xD0 <= data[at + 1] <= 0xD7]
 
 
-@kind("jpeg/lost-restart-marker", expectation="refuse")
+@kind("jpeg/lost-restart-marker")
 def _lost_restart(case):
     segments, data = parts(case, restart_marker_rows=1)
     places = _restarts(data)
@@ -32,7 +32,7 @@ def _lost_restart(case):
     return join(segments, data)
 
 
-@kind("jpeg/wrong-restart-marker", expectation="refuse")
+@kind("jpeg/wrong-restart-marker")
 def _wrong_restart(case):
     segments, data = parts(case, restart_marker_rows=1)
     data, places = bytearray(data), _restarts(data)
@@ -42,7 +42,7 @@ def _wrong_restart(case):
     return join(segments, bytes(data))
 
 
-@kind("jpeg/lost-restart-markers-of-several-scans", expectation="refuse")
+@kind("jpeg/lost-restart-markers-of-several-scans")
 def _lost_restarts(case):
     progressive = case.variant % 2 == 1
     body = jpeg.plain(case, exif=b"", restart_marker_rows=1, progressive=progressive)
@@ -59,7 +59,7 @@ def _unfinished(case):
     return body[: scans[-1 - case.variant % 3]] + b"\xff\xd9"
 
 
-@kind("jpeg/bytes-before-restart-marker", expectation="refuse")
+@kind("jpeg/bytes-before-restart-marker")
 def _dirty_restart(case):
     segments, data = parts(case, restart_marker_rows=1)
     for at in reversed(_restarts(data)):

@@ -1,8 +1,12 @@
 """JPEG files that `cjpeg` of libjpeg-turbo writes: sampling factors, scans and restart intervals that Pillow cannot
 write."""
 
+import io
 import subprocess
 import tempfile
+
+import numpy
+from PIL import Image
 
 from jpeg import exif
 from kinds import add
@@ -72,9 +76,25 @@ def with_exif(body, orientation):
     return body[:at] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + body[at:]
 
 
-def _register(feature, *options, expectation="decode", **more):
-    make = lambda case: cjpeg(case, *options, **more)  # noqa: E731
-    add(f"jpeg/{feature}", make, turns=True, expectation=expectation, tool="cjpeg")
+def transcoded(body, *options):
+    """The same coefficients in another form, by `jpegtran`."""
+    return subprocess.run(["jpegtran", "-copy", "all", *options], input=body, capture_output=True, check=True).stdout
+
+
+def with_pixels(body):
+    """An arithmetic-coded file, and its pixels: those of the same coefficients in Huffman codes, because Pillow does not
+    read arithmetic codes of more than 64 KB."""
+    return body, numpy.asarray(Image.open(io.BytesIO(transcoded(body))).convert("RGB"))
+
+
+def _register(feature, *options, **more):
+    arithmetic = "-arithmetic" in options
+
+    def make(case):
+        body = cjpeg(case, *options, **more)
+        return with_pixels(body) if arithmetic else body
+
+    add(f"jpeg/{feature}", make, turns=True, tool="cjpeg")
 
 
 for _sampling in SAMPLINGS:
@@ -98,8 +118,28 @@ _register("coarse-extended", "-quality", "3")
 _register("coarse-baseline", "-quality", "3", "-baseline")
 # Arithmetic coding (T.81, annex D) is rare: most programs cannot read it.
 for _sampling in ("2x2", "1x1"):
-    _register(f"arithmetic-{_sampling}", "-arithmetic", "-sample", _sampling, expectation="refuse")
-_register("arithmetic-progressive", "-arithmetic", "-progressive", expectation="refuse")
-_register("arithmetic-restart", "-arithmetic", "-restart", "4B", expectation="refuse")
-_register("arithmetic-gray", "-arithmetic", gray=True, expectation="refuse")
-_register("arithmetic-scans", "-arithmetic", scans=SCANS["scan-per-component"], expectation="refuse")
+    _register(f"arithmetic-{_sampling}", "-arithmetic", "-sample", _sampling)
+_register("arithmetic-progressive", "-arithmetic", "-progressive")
+_register("arithmetic-restart", "-arithmetic", "-restart", "4B")
+_register("arithmetic-gray", "-arithmetic", gray=True)
+_register("arithmetic-scans", "-arithmetic", scans=SCANS["scan-per-component"])
+
+
+def _conditioned(case):
+    # A DAC segment changes the contexts of decisions (T.81, F.1.4), so the coefficients are others than those that were
+    # coded: noise, but the same in every decoder.
+    more = case.choose((), ("-progressive",), ("-restart", "2B"), ("-grayscale",))
+    body = cjpeg(case, "-arithmetic", "-sample", "1x1", *more)
+    bounds = b""
+    for table in (0, 1):
+        low = int(case.random.integers(0, 4))
+        bounds += bytes([table, 16 * int(case.random.integers(low, 7)) + low])
+        bounds += bytes([16 + table, int(case.random.integers(1, 64))])
+    scan = b"\xff\xda"
+    body = body.replace(scan, b"\xff\xcc" + (2 + len(bounds)).to_bytes(2, "big") + bounds + scan)
+    # djpeg may warn of coefficients that are too large.
+    shown = subprocess.run(["djpeg"], input=body, capture_output=True, check=False).stdout
+    return body, numpy.asarray(Image.open(io.BytesIO(shown)).convert("RGB"))
+
+
+add("jpeg/arithmetic-conditioned", _conditioned, turns=True, tool="djpeg")

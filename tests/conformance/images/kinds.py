@@ -18,6 +18,7 @@ class Kind:
     make: Callable
     # True if the format stores an orientation.
     turns: bool
+    # `decode`, or `refuse` if the plugin must refuse the file.
     expectation: str
     # The program that makes the file, if any.
     tool: str | None

@@ -12,9 +12,12 @@ import jpeg_damage
 import jpeg_exif
 import jpeg_lossless
 import jpeg_markers
+import jpeg_planes
 import jpeg_tools
 import png
 import tiff
+import tiff_jpeg
+import tiff_tags
 import tiff_tools
 import webp
 import xmp
@@ -23,11 +26,11 @@ from reference import Target
 
 # The modules register their kinds when they are imported.
 MODULES = (
-    (jpeg, jpeg_tools, jpeg_markers, jpeg_exif, jpeg_damage, jpeg_lossless),
-    (png, webp, gif, bmp, tiff, tiff_tools, xmp),
+    (jpeg, jpeg_tools, jpeg_markers, jpeg_planes, jpeg_exif, jpeg_damage, jpeg_lossless),
+    (png, webp, gif, bmp, tiff, tiff_jpeg, tiff_tags, tiff_tools, xmp),
 )
 # The number of files of the whole suite.
-ALL = 2400
+ALL = 2600
 
 # Sizes as stored. The sides leave many remainders by 8 and 16, the sides of blocks and MCUs. Few sizes are enough, and
 # each needs a configuration of its own for the target of equal size.
@@ -46,6 +49,12 @@ SIZES = [
     (48, 64),
     (123, 90),
     (1, 1),
+    # Smaller than a block or an MCU: chroma has few samples.
+    (2, 16),
+    (15, 2),
+    (3, 5),
+    (8, 7),
+    (16, 9),
 ]
 # A sample has fewer sizes, because its test compiles the plugin for each configuration. They are turned into each other,
 # and their number has no common divisor with that of the orientations.
@@ -91,7 +100,7 @@ def targets(case, size):
     # All modes are the same for an equal size, so the mode depends on the size only.
     equal = MODES[(size[0] + 2 * size[1]) % 3]
     return (
-        Target(*smaller, mode, resized),
+        Target(*smaller, mode, resized, gray=case.number % 3 == 1),
         Target(*size, equal),
-        Target(*larger, MODES[(case.variant // 3 + case.number) % 3]),
+        Target(*larger, MODES[(case.variant // 3 + case.number) % 3], gray=case.number % 3 == 2),
     )

@@ -30,6 +30,8 @@ class Target:
     mode: str
     # The length of the shorter side before a crop, or None.
     shorter: int | None = None
+    # True if the tensor has one channel.
+    gray: bool = False
 
     def settings(self):
         """The settings as keys of the plugin's configuration in TOML."""
@@ -38,6 +40,8 @@ class Target:
             text += f", pad = {PAD}"
         if self.shorter:
             text += f", resize_shorter = {self.shorter}"
+        if self.gray:
+            text += ', channels = "gray"'
         return text
 
 
@@ -54,6 +58,8 @@ def upright(body, pixels, orientation):
 def resized(image, target):
     """The bytes of the tensor. The rules are those of `Target::plan` in plugins/image-core/src/geometry.rs."""
     width, height = target.width, target.height
+    if target.gray:
+        image = image.convert("L")
     if target.mode == "stretch":
         return image.resize((width, height), Image.Resampling.BILINEAR).tobytes()
     fit = (width / image.width, height / image.height)
@@ -61,7 +67,7 @@ def resized(image, target):
         # The sides are rounded to the nearest pixel; an odd border is one pixel smaller on the left and above.
         scale = min(fit)
         full = [min(max(math.floor(side * scale + 0.5), 1), most) for side, most in zip(image.size, (width, height))]
-        canvas = numpy.full((height, width, 3), PAD, dtype=numpy.uint8)
+        canvas = numpy.full((height, width, *numpy.asarray(image).shape[2:]), PAD, dtype=numpy.uint8)
         x, y = (width - full[0]) // 2, (height - full[1]) // 2
         canvas[y : y + full[1], x : x + full[0]] = numpy.asarray(image.resize(full, Image.Resampling.BILINEAR))
         return canvas.tobytes()

@@ -5,7 +5,7 @@ from PIL import Image
 
 from kinds import add, kind
 from png import narrowed, wide
-from tiff_writer import BLACK, DEFLATE, INKS, PACKBITS, PALETTE, RATIONAL, RGB, SHORT, STORED, WHITE, YCBCR, write
+from tiff_writer import BLACK, DEFLATE, INKS, LZW, PACKBITS, PALETTE, RATIONAL, RGB, SHORT, STORED, WHITE, YCBCR, write
 
 LAYOUTS = {
     "strips": {"rows": 7},
@@ -124,11 +124,14 @@ def _gray_32(case):
     return write(gray.astype(numpy.uint32) * 0x01010101, BLACK, 32, **varied(case)), full(gray)
 
 
-@kind("tiff/gray-12", turns=True, expectation="refuse")
+@kind("tiff/gray-12", turns=True)
 def _gray_12(case):
+    # Pillow keeps the samples, and shows all above 255 as white.
     gray = case.gray()[:, :, None]
     samples = (gray.astype(numpy.uint32) * 4095 + 127) // 255
-    return write(samples, BLACK, 12, **varied(case)), full(gray)
+    photometric, compression = case.choose(BLACK, BLACK, WHITE), case.choose(STORED, DEFLATE, PACKBITS, DEFLATE)
+    body = write(samples, photometric, 12, compression=compression, **varied(case))
+    return body, full(255 - gray if photometric == WHITE else gray)
 
 
 @kind("tiff/rgb-and-alpha", turns=True)
@@ -185,7 +188,16 @@ def _ycbcr(across, down):
         shown = _colours(planes[0], *repeated, (0.299, 0.587, 0.114))
         sizes = [(256, SHORT, [case.width]), (257, SHORT, [case.height]), (278, SHORT, [case.height])]
         tags = [*sizes, (258, SHORT, [8] * 3), (277, SHORT, [3]), (530, SHORT, [across, down])]
-        options = {"compression": case.choose(STORED, DEFLATE), "orientation": case.orientation}
+        # Strips of three rows of units, or tiles of several units; the tags count pixels.
+        layout = case.choose("strip", "strips", "tiles")
+        if layout == "strips":
+            tags[2] = (278, SHORT, [3 * down])
+        if layout == "tiles":
+            tags[2:3] = [(322, SHORT, [16 * max(across, 2)]), (323, SHORT, [16 * down])]
+        tile = (16 * max(across, 2) // across, 16) if layout == "tiles" else None
+        compression = [STORED, DEFLATE, LZW, PACKBITS][case.variant // 3 % 4]
+        options = {"compression": compression, "orientation": case.orientation, "tile": tile}
+        options["rows"] = 3 if layout == "strips" else None
         return write(units, YCBCR, tags=tags, order=case.choose("<", ">"), **options), shown
 
     return make

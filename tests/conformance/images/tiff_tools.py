@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from kinds import add
-from tiff_writer import BLACK, RGB, WHITE, write
+from tiff_writer import BLACK, LONG, REVERSED, RGB, SHORT, WHITE, directory, header, write
 
 
 def encode(image, orientation, **options):
@@ -32,6 +32,27 @@ for _compression in ("tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits
         add(_name, _pillow(_mode, _compression), turns=True)
 for _compression in ("tiff_ccitt", "group3", "group4"):
     add(f"tiff/pillow-bilevel-{_compression.replace('tiff_', '')}", _pillow("1", _compression), turns=True)
+
+
+def _reversed_fax(case):
+    # Pillow does not write FillOrder 2; each strip is reversed.
+    image = Image.fromarray(case.gray()).convert("1")
+    rows, photometric = case.choose(case.height, 7, 1), case.choose(WHITE, BLACK)
+    offsets, lengths, body = [], [], b""
+    for y in range(0, case.height, rows):
+        strip = encode(image.crop((0, y, case.width, min(y + rows, case.height))), 1, compression="tiff_ccitt")
+        tags = Image.open(io.BytesIO(strip)).tag_v2
+        data = strip[tags[273][0] :][: tags[279][0]].translate(REVERSED)
+        offsets.append(8 + len(body))
+        lengths.append(len(data))
+        body += data + b"\0" * (len(data) % 2)
+    entries = {256: (LONG, [case.width]), 257: (LONG, [case.height]), 258: (SHORT, [1]), 259: (SHORT, [2])}
+    entries |= {262: (SHORT, [photometric]), 266: (SHORT, [2]), 274: (SHORT, [case.orientation]), 277: (SHORT, [1])}
+    entries |= {273: (LONG, offsets), 278: (LONG, [rows]), 279: (LONG, lengths)}
+    return header("<", False, 8 + len(body)) + body + directory(entries, "<", False, 8 + len(body))
+
+
+add("tiff/ccitt-rows-fill-order-2", _reversed_fax, turns=True)
 for _mode in ("RGB", "L", "YCbCr"):
     add(f"tiff/pillow-{_mode.lower()}-jpeg", _pillow(_mode, "jpeg", quality=90), turns=True)
 add("tiff/pillow-big-lzw", _pillow("RGB", "tiff_lzw", big_tiff=True), turns=True)

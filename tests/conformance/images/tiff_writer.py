@@ -1,12 +1,12 @@
 """A writer of plain TIFF files (TIFF 6.0): one page in strips or tiles, in one plane or several, without compression or
-with PackBits or Deflate."""
+with PackBits, Deflate or LZW."""
 
 import struct
 import zlib
 
 import numpy
 
-STORED, DEFLATE, PACKBITS = 1, 8, 32773
+STORED, LZW, DEFLATE, PACKBITS = 1, 5, 8, 32773
 WHITE, BLACK, RGB, PALETTE, INKS, YCBCR = 0, 1, 2, 3, 5, 6
 BYTE, SHORT, LONG, RATIONAL, UNDEFINED = 1, 3, 4, 5, 7
 # The letters of `struct` for the types; those that are missing have four bytes.
@@ -39,6 +39,16 @@ def packbits(row):
             out += bytes([run - 1]) + row[at : at + run]
         at += run
     return bytes(out)
+
+
+def lzw(data):
+    """Bytes as LZW (TIFF 6.0, section 13), without a code for more than one byte: the table is cleared before its codes
+    have ten bits."""
+    codes = []
+    for at in range(0, len(data), 200):
+        codes += [256, *data[at : at + 200]]
+    bits = "".join(f"{code:09b}" for code in [*codes, 257])
+    return int(bits + "0" * (-len(bits) % 8), 2).to_bytes((len(bits) + 7) // 8, "big")
 
 
 def chunks(samples, rows, tile, separate):
@@ -87,7 +97,7 @@ def write(
         if compression == PACKBITS:
             lines = [packbits(line) for line in lines]
         data = b"".join(lines)
-        data = zlib.compress(data) if compression == DEFLATE else data
+        data = zlib.compress(data) if compression == DEFLATE else lzw(data) if compression == LZW else data
         offsets.append(head + len(body))
         lengths.append(len(data))
         body += (data.translate(REVERSED) if reversed_bits else data) + b"\0" * (len(data) % 2)

@@ -12,6 +12,12 @@ use crate::browser::Browser;
 const SCREENS: [&str; 7] =
     ["Overview", "Try it", "Deployments", "Compare", "Recordings and leaks", "Requests", "Reference"];
 
+/// What is wider than the window: the page, and tables whose cells do not fit into their region.
+const TOO_WIDE: &str = "(() => { const page = document.documentElement; \
+    return [...(page.scrollWidth > page.clientWidth ? [`the page has ${page.scrollWidth} pixels`] : []), \
+    ...[...document.querySelectorAll('.scroll')].filter((it) => it.scrollWidth > it.clientWidth + 1) \
+    .map((it) => `${it.ariaLabel}: ${it.scrollWidth} of ${it.clientWidth}`)]; })()";
+
 fn target() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")
 }
@@ -101,10 +107,13 @@ async fn every_screen_is_accessible_fits_into_narrow_windows_and_has_a_screensho
                     violations(&mut browser, axe).into_iter().map(|text| format!("{screen}, {colours}: {text}")),
                 );
             }
-            browser.size(320, 800);
-            let wide = browser.eval("document.documentElement.scrollWidth");
-            if wide.as_u64() > Some(320) {
-                found.push(format!("{screen} is {wide} pixels wide in a window of 320"));
+            // 200 % in a window of 1400 pixels, a usual screen, and 4K.
+            for (width, height, zoom) in [(1400, 1000, 2), (1920, 1080, 1), (3840, 2160, 1), (320, 800, 1)] {
+                browser.zoom(width, height, zoom);
+                let wide = browser.eval(TOO_WIDE);
+                if wide != serde_json::json!([]) {
+                    found.push(format!("{screen} in a window of {width} pixels at {zoom}00 %: {wide}"));
+                }
             }
             std::fs::write(folder.join(format!("{name}-narrow.png")), browser.screenshot()).expect("written");
         }

@@ -202,7 +202,7 @@ impl Kind {
             Self::Announced => {
                 raw::expect(
                     process,
-                    b"POST /v1/pipelines/leaky/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n",
+                    b"POST /v1/pipelines/leaky/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999\r\n\r\n",
                     " 413 ",
                 )
                 .await
@@ -210,7 +210,7 @@ impl Kind {
             Self::CutBody => {
                 raw::cut(
                     process,
-                    b"POST /v1/pipelines/leaky/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nhalf",
+                    b"POST /v1/pipelines/leaky/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\nhalf",
                 )
                 .await
             }
@@ -218,14 +218,14 @@ impl Kind {
             Self::CutRun => {
                 raw::cut(
                     process,
-                    b"POST /v1/pipelines/tester/infer?do=sleep&ms=40 HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx",
+                    b"POST /v1/pipelines/tester/infer?do=sleep&ms=40 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nx",
                 )
                 .await
             }
             Self::Garbage => raw::expect(process, b"\x16\x03\x01 nonsense \r\n\r\n", " 400 ").await,
             Self::LongHead => {
                 let head =
-                    [b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\nx-long: ".to_vec(), vec![b'a'; 100_000]].concat();
+                    [b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\nx-long: ".to_vec(), vec![b'a'; 100_000]].concat();
                 raw::expect(process, &head, " 431 ").await
             }
         }

@@ -64,8 +64,8 @@ fn write(memory: &mut [u8], words: impl IntoIterator<Item = (u32, u32)>) {
     }
 }
 
-/// Memories in which every word looks like the head of a chunk: a chain begins at every granule, and the chains join. To
-/// follow each of them to its end takes minutes.
+/// Memories in which every word looks like the head of a chunk: a chain begins at every address that a chunk can have, and
+/// the chains join. Following each chain to its end would take minutes.
 #[test]
 fn a_memory_full_of_heads_takes_linear_time() {
     const LENGTH: u32 = 4 << 20;

@@ -75,8 +75,8 @@ pub(crate) struct PlaceNames {
 }
 
 impl PlaceNames {
-    /// The number of a place's function, file and line. A place of another function at the same address, which was freed, gets
-    /// the name of the first one; functions are rarely freed.
+    /// The number of a place's function, file and line. If a function is freed and another one takes its address, the
+    /// second one gets the name of the first. Functions are rarely freed.
     pub(crate) fn number(&mut self, memory: &[u8], interpreter: &Interpreter, place: Place) -> usize {
         if let Some(&known) = self.known.get(&place) {
             return known;

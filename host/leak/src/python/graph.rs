@@ -126,8 +126,8 @@ impl<'a> Graph<'a> {
         found
     }
 
-    /// Follows references from the objects of a queue. Those that are certain come first, so that a stale word in a buffer
-    /// is no holder of what a list holds.
+    /// Follows references from the objects of a queue. Those that are certain come first, because otherwise a stale
+    /// word in a buffer could be reported as the holder of an object that a list holds.
     fn follow(&mut self, mut queue: VecDeque<u32>) {
         let (mut hidden, mut loose) = (Later::default(), Later::default());
         loop {

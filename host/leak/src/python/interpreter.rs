@@ -38,8 +38,8 @@ pub(super) struct TypeLayout {
     pub(super) weakref_offset: u32,
 }
 
-/// Offset of `tp_members` from `tp_flags`: nine words, of which each holds a pointer, between them. The self-description of
-/// `type` is found there, otherwise the version is unknown.
+/// Offset in bytes of `tp_members` from `tp_flags`: nine words of four bytes; those between the two are pointers. The
+/// members of `type` itself are found there; if they are not, the version of Python is unknown.
 const MEMBERS_FROM_FLAGS: u32 = 36;
 /// Bytes of a `PyMemberDef`: name, type, offset, flags, documentation.
 const MEMBER_SIZE: u32 = 20;
@@ -77,7 +77,7 @@ impl Python {
 }
 
 impl Interpreter {
-    /// Reads where the state is. `None` if what is there is not consistent, for example before the interpreter is
+    /// Reads the addresses of the state. `None` if the values there are inconsistent, for example before the interpreter is
     /// initialised.
     fn read(memory: &[u8], version: Version, runtime: u32, offsets: Offsets) -> Option<Self> {
         let at = |address: u32, offset: u32| word(memory, address.checked_add(offset)?);

@@ -148,7 +148,7 @@ fn position(memory: &[u8], from: usize) -> Option<usize> {
 }
 
 impl Offsets {
-    /// Reads the table of CPython 3.14. `None` if a value is not possible, or if the interpreter was built without its global
+    /// Reads the table of CPython 3.14. `None` if a value is implausible, or if the interpreter was built without its global
     /// lock, because its objects then have another header.
     fn read(memory: &[u8], table: usize) -> Option<Self> {
         let field = |index: usize| {

@@ -1,7 +1,7 @@
 //! A small interpreter in memory, for tests and for fuzzing: the table of offsets, a few types, and a heap with
-//! `sys.modules`, one module and what the module has.
+//! `sys.modules`, one module and its attributes.
 //!
-//! - `layout`: the offsets and the types. `fuzz`: an example with objects, and a reading of everything.
+//! - `layout`: the offsets and the types. `fuzz`: builds an example with objects, and reads all of it.
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;

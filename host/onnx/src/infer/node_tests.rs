@@ -1,5 +1,5 @@
-//! What is inferred about the outputs of ONNX's node tests holds for their numbers. The variable `ONNX_NODE_TESTS` names the
-//! folder of the tests (`onnx/backend/test/data/node` in the PyPI package `onnx`).
+//! Infers facts about the outputs of ONNX's node tests, and checks that they are true of the expected outputs. The
+//! environment variable `ONNX_NODE_TESTS` names the folder of the tests (`onnx/backend/test/data/node` in the PyPI package `onnx`).
 
 use std::path::{Path, PathBuf};
 

@@ -72,8 +72,8 @@ pub(crate) struct Analysis {
     means: HashSet<String>,
     /// True if numbers are rounded to integers or compared, so that the smallest difference can change the answer.
     pub(crate) rounds_data: bool,
-    /// True if a number is centred or scaled with a mean over axes that are not kept. onnxruntime mistakes it for a
-    /// normalisation, which keeps them.
+    /// True if a mean that was computed with `keepdims = 0` is subtracted from a tensor, or divides it. onnxruntime
+    /// mistakes this for a normalisation, which has `keepdims = 1`.
     pub(crate) squeezes_means: bool,
     /// True if a constant or an input can give a result more dimensions than the computed number has.
     pub(crate) adds_dimensions: bool,

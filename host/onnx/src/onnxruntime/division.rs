@@ -10,8 +10,8 @@ use crate::node;
 use crate::tensor;
 use crate::wire;
 
-/// Writes nodes before a division, as fields of a number: `x / −1` becomes `−x / 1`, and `x mod −1` becomes `x mod 1`.
-/// Returns the new inputs.
+/// Writes nodes that go before a division, each as a protobuf field with the number `number`: `x / −1` becomes
+/// `−x / 1`, and `x mod −1` becomes `x mod 1`. Returns the new inputs.
 pub(super) fn guard(
     node: &[u8],
     division: Division,

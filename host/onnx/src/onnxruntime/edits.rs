@@ -73,8 +73,8 @@ fn edit_function(function: &[u8], found: &Found, names: &mut HashSet<String>) ->
 }
 
 /// Removes declared shapes, which onnxruntime would trust: it computes constants from them. The shapes of the model's
-/// inputs are kept, because requests are checked against them. Bodies need the shapes of their outputs for the case of
-/// no rounds.
+/// inputs are kept, because requests are checked against them. So are the shapes of the outputs of a loop's body: if
+/// the loop runs zero times, onnxruntime takes the shapes of the results from them.
 fn edit_graph(graph: &[u8], found: &Found, place: Place, names: &mut HashSet<String>) -> Option<Vec<u8>> {
     let (mut index, mut input) = (0, 0);
     wire::edited(graph, |member, out| {

@@ -109,8 +109,8 @@ fn function(bytes: &[u8]) -> Option<Function> {
 /// The parsers allow fewer.
 const MAX_DEPTH: usize = 100;
 
-/// A node in a function whose attributes that refer to one of the call (`ref_attr_name`) have a name only: their values
-/// in the file are not used, and the parser does not read the reference.
+/// The node of a function without the values of the attributes that refer to an attribute of the call (`ref_attr_name`);
+/// only their names stay. The values in the file are never used, and the parser does not read the reference.
 fn without_values_of_references(node: &[u8], depth: usize) -> Option<Vec<u8>> {
     if depth > MAX_DEPTH {
         return None;

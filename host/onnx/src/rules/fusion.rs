@@ -87,7 +87,7 @@ fn may_have_one_element(info: &Info) -> bool {
 }
 
 /// True for a constant that the joined operator cannot take: a scale or offset of a normalization, or of a matrix product,
-/// that is not one list of the size of the last dimension.
+/// whose shape is not a single dimension of the size of the last dimension of the other operand.
 fn has_uneven_shape(
     node: &NodeProto,
     operator: &str,

@@ -9,7 +9,7 @@ use wasmparser::Parser;
 
 use super::error::ArtifactError;
 use super::exports::Interface;
-use super::module;
+use super::{module, nesting};
 use crate::identity::{Identity, InvalidVersion, check_version, digest};
 
 /// Maximum bytes of a text of the metadata. It is kept in memory and shown in lists, and its author decides its length.
@@ -62,7 +62,9 @@ impl Artifact {
     /// # Errors
     /// If the version is not valid.
     pub fn new(name: &str, version: Option<&str>, bytes: Bytes) -> Result<Self, InvalidVersion> {
-        let payload = wasm_metadata::Payload::from_binary(&bytes).ok();
+        // What is nested too deep is refused before it is compiled. Its metadata would take all of the stack.
+        let is_flat = nesting::check(&bytes).is_ok();
+        let payload = if is_flat { wasm_metadata::Payload::from_binary(&bytes).ok() } else { None };
         let metadata = payload.as_ref().map(wasm_metadata::Payload::metadata);
         let found = metadata.and_then(|metadata| metadata.version.as_ref()).map(ToString::to_string);
         let found = found.filter(|version| !version.is_empty());
@@ -119,6 +121,7 @@ impl Artifact {
     /// If it is neither; the message says how to fix it.
     pub fn component(&self) -> Result<Bytes, ArtifactError> {
         let bytes = self.bytes()?;
+        nesting::check(&bytes)?;
         if Parser::is_component(&bytes) {
             return Ok(bytes);
         }

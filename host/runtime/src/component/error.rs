@@ -9,6 +9,7 @@ use crate::stage::StageError;
 
 use super::exports::names_of;
 use super::function_size::TooLargeFunction;
+use super::nesting::TooDeep;
 
 /// A component that was rejected.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +102,9 @@ pub enum ArtifactError {
     /// The stored copy has another digest.
     #[error("its stored copy {} was changed; deploy the component again", .0.display())]
     Changed(PathBuf),
+    /// It has too many levels of components.
+    #[error("it is not compiled: {0}")]
+    TooDeep(#[from] TooDeep),
     /// Other bytes.
     #[error("it is not a component: it is not WebAssembly")]
     NotWebAssembly,

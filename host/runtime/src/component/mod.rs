@@ -5,6 +5,7 @@
 //! - [`error`]: why a component is rejected.
 //! - [`exports`]: its imports and exports, read without compiling it.
 //! - [`function_size`]: the functions that are too large for the compiler.
+//! - [`nesting`]: components in components that are too deep for the compiler.
 //! - [`proposals`]: the proposals of WebAssembly that a plugin may not use.
 //! - [`preparer`]: compiles, checks the world, runs `init`, takes a snapshot.
 //! - [`snapshot`]: the linear memory after `init` as the initial memory of every instance.
@@ -19,6 +20,7 @@ pub mod error;
 pub mod exports;
 pub mod function_size;
 pub mod module;
+pub mod nesting;
 pub mod preparer;
 pub mod proposals;
 pub mod snapshot;

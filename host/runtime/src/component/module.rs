@@ -7,6 +7,7 @@ use wasi_preview1_component_adapter_provider::{
 use wasmparser::Parser;
 
 use super::error::ArtifactError;
+use super::nesting::COMPONENT_TYPE;
 
 /// Converts a core module to a component. A module may import WASI preview 1, as the C library of the WASI SDK does: an
 /// adapter translates its calls. The adapter takes one page of the module's memory.
@@ -30,6 +31,6 @@ pub fn component(module: &[u8]) -> Result<Vec<u8>, ArtifactError> {
 /// Returns true if the custom sections include wit-bindgen's description of the interface.
 fn has_component_type(module: &[u8]) -> bool {
     Parser::new(0).parse_all(module).any(|payload| {
-        matches!(payload, Ok(wasmparser::Payload::CustomSection(section)) if section.name().starts_with("component-type"))
+        matches!(payload, Ok(wasmparser::Payload::CustomSection(section)) if section.name().starts_with(COMPONENT_TYPE))
     })
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use plimsoll_runtime::component::exports::Interface;
+use plimsoll_runtime::component::nesting;
 use plimsoll_runtime::identity::digest;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -137,7 +138,8 @@ pub(super) fn manifest(config: &[u8], component: &[u8], annotations: &BTreeMap<S
 /// [annotations](https://github.com/opencontainers/image-spec/blob/main/annotations.md). `name` is the title if the
 /// metadata has none.
 pub(super) fn annotations(name: &str, bytes: &[u8]) -> BTreeMap<String, String> {
-    let payload = wasm_metadata::Payload::from_binary(bytes).ok();
+    let is_flat = nesting::check(bytes).is_ok();
+    let payload = if is_flat { wasm_metadata::Payload::from_binary(bytes).ok() } else { None };
     let metadata = payload.as_ref().map(wasm_metadata::Payload::metadata);
     let mut annotations = BTreeMap::new();
     let mut add = |key: &str, value: Option<String>| {

@@ -42,11 +42,11 @@ pub struct RequestPoints {
 
 /// The timeline of the requests of a route.
 #[derive(Default)]
-pub(super) struct RouteHistory(Lazy<RequestInterval>);
+pub struct RouteHistory(Lazy<RequestInterval>);
 
 /// The timeline of a stage of a route. All versions of its plugins share it.
 #[derive(Default)]
-pub(super) struct StageTimeline(Lazy<MarkInterval>);
+pub struct StageTimeline(Lazy<MarkInterval>);
 
 /// A timeline that needs memory only from its first use on.
 type Lazy<I> = Mutex<Option<Box<Timeline<I>>>>;
@@ -105,7 +105,7 @@ impl Interval for RequestInterval {
 
 impl StageTimeline {
     /// Counts a stage run that ended `now` seconds after start.
-    pub(super) fn record(&self, high_water: u64, now: u64) {
+    pub fn record(&self, high_water: u64, now: u64) {
         let pages = u32::try_from(high_water.div_ceil(PAGE)).unwrap_or(u32::MAX);
         record(&self.0, now, |interval| interval.0.record(pages, high_water));
     }
@@ -118,7 +118,7 @@ impl StageTimeline {
 
 impl RouteHistory {
     /// Counts a request that ended `now` seconds after start.
-    pub(super) fn record_request(&self, outcome: Outcome, duration: Duration, now: u64) {
+    pub fn record_request(&self, outcome: Outcome, duration: Duration, now: u64) {
         record(&self.0, now, |interval| {
             let count = &mut interval.outcomes[outcome as usize];
             *count = count.saturating_add(1);

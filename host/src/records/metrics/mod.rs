@@ -16,6 +16,7 @@ pub mod process;
 pub mod registry;
 pub mod requests;
 mod shadows;
+mod stage_labels;
 pub mod stage_marks;
 pub mod stages;
 

@@ -6,13 +6,13 @@ use std::sync::{Mutex, PoisonError};
 
 use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::kind::StageName;
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
 
 use super::families::{family, gauge};
 use super::named_registry::Registry;
+use super::stage_labels::{StageLabels, short};
 
 /// The highest mark of a version of a plugin, as a stage of a pipeline on a chip.
 pub struct StageMark {
@@ -32,21 +32,10 @@ pub struct StageMark {
 
 /// The metrics of the highest marks.
 pub(super) struct MarkMetrics {
-    highest: Family<MarkLabels, Gauge>,
-    cap: Family<MarkLabels, Gauge>,
+    highest: Family<StageLabels, Gauge>,
+    cap: Family<StageLabels, Gauge>,
     /// The series that exist.
-    series: Mutex<BTreeSet<MarkLabels>>,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
-struct MarkLabels {
-    pipeline: String,
-    stage: String,
-    plugin: String,
-    version: String,
-    /// The first 12 hexadecimal digits of the SHA-256.
-    digest: String,
-    chip: String,
+    series: Mutex<BTreeSet<StageLabels>>,
 }
 
 impl MarkMetrics {
@@ -64,12 +53,12 @@ impl MarkMetrics {
     pub(super) fn set(&self, marks: Vec<StageMark>) {
         let mut series = BTreeSet::new();
         for StageMark { pipeline, chip, stage, plugin, highest, cap } in marks {
-            let labels = MarkLabels {
+            let labels = StageLabels {
                 pipeline,
                 stage: stage.to_string(),
                 plugin: plugin.name.to_string(),
                 version: plugin.version.to_string(),
-                digest: plugin.digest[..12].to_owned(),
+                digest: short(&plugin.digest),
                 chip,
             };
             self.highest.get_or_create(&labels).set(gauge(highest));

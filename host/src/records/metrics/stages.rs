@@ -12,6 +12,7 @@ use prometheus_client::registry::Unit;
 
 use super::families::{Buckets, MakeHistogram, bytes, family, histograms, seconds};
 use super::named_registry::Registry;
+use super::stage_labels::{StageLabels, short};
 use crate::records::key::SeriesKey;
 
 /// The metrics of one series of stage runs.
@@ -25,8 +26,8 @@ pub struct StageMetrics {
 
 /// The number of growths that the cap refused. It becomes a series with the first one, because most stages have none.
 struct Refused {
-    family: Family<StageLabels, Counter>,
-    labels: StageLabels,
+    family: Family<OutcomeLabels, Counter>,
+    labels: OutcomeLabels,
     counter: OnceLock<Counter>,
 }
 
@@ -42,9 +43,9 @@ impl StageMetrics {
 
 /// The metrics of all stage runs.
 pub(super) struct StageFamilies {
-    seconds: Family<StageLabels, Histogram, MakeHistogram>,
-    high_water: Family<StageLabels, Histogram, MakeHistogram>,
-    refused: Family<StageLabels, Counter>,
+    seconds: Family<OutcomeLabels, Histogram, MakeHistogram>,
+    high_water: Family<OutcomeLabels, Histogram, MakeHistogram>,
+    refused: Family<OutcomeLabels, Counter>,
     live: Family<LiveLabels, Gauge>,
 }
 
@@ -56,29 +57,24 @@ struct LiveLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct StageLabels {
-    pipeline: String,
-    stage: String,
-    plugin: String,
-    version: String,
-    /// The first 12 hexadecimal digits of the SHA-256.
-    digest: String,
-    chip: String,
+struct OutcomeLabels {
+    #[prometheus(flatten)]
+    stage: StageLabels,
     outcome: &'static str,
 }
 
-impl StageLabels {
+impl OutcomeLabels {
     fn of(key: &SeriesKey) -> Self {
         let SeriesKey { pipeline, stage, plugin, version, digest, chip, outcome } = key;
-        Self {
+        let stage = StageLabels {
             pipeline: pipeline.to_string(),
             stage: stage.to_string(),
             plugin: plugin.to_string(),
             version: version.to_string(),
-            digest: digest[..12].to_owned(),
+            digest: short(digest),
             chip: chip.to_string(),
-            outcome: outcome.as_str(),
-        }
+        };
+        Self { stage, outcome: outcome.as_str() }
     }
 }
 
@@ -102,7 +98,7 @@ impl StageFamilies {
 
     /// Returns the metrics of a series and creates them if needed.
     pub(super) fn series(&self, key: &SeriesKey) -> StageMetrics {
-        let labels = StageLabels::of(key);
+        let labels = OutcomeLabels::of(key);
         StageMetrics {
             seconds: self.seconds.get_or_create_owned(&labels),
             high_water: self.high_water.get_or_create_owned(&labels),
@@ -112,7 +108,7 @@ impl StageFamilies {
 
     /// Removes a series.
     pub(super) fn remove(&self, key: &SeriesKey) {
-        let labels = StageLabels::of(key);
+        let labels = OutcomeLabels::of(key);
         self.seconds.remove(&labels);
         self.high_water.remove(&labels);
         self.refused.remove(&labels);

@@ -19,8 +19,8 @@ use crate::records::background::{BackgroundTasks, RESTART_PAUSE, RunningTask};
 
 /// Maximum number of recordings that wait for the disk.
 const QUEUE: usize = 64;
-/// Maximum bytes of bodies that wait for the disk. This limit is needed because the requests of these bodies no longer
-/// hold a part of the budget for bodies.
+/// Maximum bytes of bodies that wait for the disk. This limit is needed because the requests have ended, so
+/// these bodies no longer count in the budget for bodies.
 const QUEUE_BYTES: u64 = 64 << 20;
 
 /// Records the inputs of one pipeline. It owns the thread that writes them.

@@ -76,6 +76,9 @@ impl Drop for RequestRecord {
             step_bytes = (!steps.is_empty()).then(|| display(steps.join(","))),
             "request"
         );
+        if self.listed.as_ref().is_some_and(|listed| !listed.add(*outcome)) {
+            return;
+        }
         records.recent.add(RecentRequest {
             id: std::mem::take(id),
             pipeline: Arc::clone(&route.pipeline),

@@ -1,5 +1,6 @@
-//! Converts a [`ServeError`] to a gRPC status. `docs/protocol.md` has the same table. Only `budget.rs` creates
-//! another status, `CANCELLED`, for a message whose client is gone.
+//! Converts a [`ServeError`] to a gRPC status. `docs/protocol.md` has the same table. Two other places create
+//! a status: `budget.rs` (`CANCELLED`, for a message whose client is gone) and `metadata.rs` (for a `grpc-timeout` that
+//! cannot be read).
 
 use plimsoll_runtime::outcome::Outcome;
 use tonic::metadata::MetadataValue;
@@ -23,7 +24,9 @@ fn code(kind: ErrorKind) -> Code {
         ErrorKind::NotFound => Code::NotFound,
         ErrorKind::MethodNotAllowed | ErrorKind::UnsupportedTransferCoding => Code::Unimplemented,
         ErrorKind::Unauthorized => Code::Unauthenticated,
-        ErrorKind::Conflict | ErrorKind::PluginRejected | ErrorKind::NotDurable => Code::FailedPrecondition,
+        ErrorKind::Conflict | ErrorKind::PluginRejected | ErrorKind::NotDurable | ErrorKind::MisdirectedRequest => {
+            Code::FailedPrecondition
+        }
         ErrorKind::Overloaded => Code::Unavailable,
         ErrorKind::Internal => Code::Internal,
         ErrorKind::Stage(_, outcome) => stage_code(outcome),

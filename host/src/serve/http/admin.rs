@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::body::{self, Limits};
 use super::parameters::{NoParameters, Parameters, PluginName};
-use crate::deploy::durability::NotRemembered;
+use crate::deploy::durability::{Durability, NotRemembered};
 use crate::deploy::release::FileError;
 use crate::deploy::rollback::check_canary;
 use crate::deploy::upload::{Upload, UploadError};
@@ -126,7 +126,7 @@ pub(super) async fn put(
     });
     let (state, durability) = deploy.await?;
     let reply = manifest.map_or_else(|| json!({}), |file| json!({ "manifest": file }));
-    Ok(state_reply(reply, &identity, state, durability))
+    Ok(state_reply(reply, &identity, state, durability).await)
 }
 
 /// Retires a plugin.
@@ -147,7 +147,7 @@ pub(super) async fn delete(
         Ok::<_, ChangeError>(deployer.durability(&retired))
     });
     let durability = retire.await?;
-    Ok(with_durability(json!({ "name": name, "state": "retired" }), durability))
+    Ok(with_durability(json!({ "name": name, "state": "retired" }), durability.confirmed().await))
 }
 
 /// Rolls a plugin back to a previous version.
@@ -185,22 +185,17 @@ pub(super) async fn rollback(
         },
     );
     let (identity, durability) = rollback.await?;
-    Ok(state_reply(json!({}), &identity, DeployedState::Serving, durability))
+    Ok(state_reply(json!({}), &identity, DeployedState::Serving, durability).await)
 }
 
 /// Adds the version and its state to the reply to a change.
-fn state_reply(
-    mut reply: Value,
-    identity: &Identity,
-    state: DeployedState,
-    durability: Result<(), NotRemembered>,
-) -> Response {
+async fn state_reply(mut reply: Value, identity: &Identity, state: DeployedState, durability: Durability) -> Response {
     let Identity { name, version, digest } = identity;
     for (key, value) in [("name", name), ("version", version), ("digest", digest)] {
         reply[key] = (&**value).into();
     }
     reply["state"] = state.as_str().into();
-    with_durability(reply, durability)
+    with_durability(reply, durability.confirmed().await)
 }
 
 /// Adds to a reply whether a restart remembers the change, and a warning if it does not.

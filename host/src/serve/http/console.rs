@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -51,15 +51,23 @@ const FILES: &[(&str, &str)] = &files![
 
 /// The routes of the console.
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(page)).routes(routes!(file))
+    OpenApiRouter::new().routes(routes!(page)).routes(routes!(other_name)).routes(routes!(file))
 }
 
 /// Returns the console.
 #[utoipa::path(get, operation_id = "console", path = "/", tag = "console",
                responses((status = 200, description = "The page", body = String, content_type = "text/html"),
                          (status = 404, description = "Administration is closed")))]
-async fn page(State(app): State<Arc<App>>, _: NoParameters) -> Result<Response, ServeError> {
+async fn page(State(app): State<Arc<App>>) -> Result<Response, ServeError> {
+    // Parameters are ignored: links from elsewhere may have some.
     reply(&app, "text/html; charset=utf-8", PAGE)
+}
+
+/// Leads to the console.
+#[utoipa::path(get, operation_id = "console_other_name", path = "/console", tag = "console",
+               responses((status = 308, description = "The console is at `/`")))]
+async fn other_name() -> Redirect {
+    Redirect::permanent("/")
 }
 
 /// Returns a file of the console.

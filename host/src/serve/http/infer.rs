@@ -135,7 +135,7 @@ async fn run(
     incoming: Incoming<'_>,
     record: &mut RequestRecord,
 ) -> Result<Reply, ServeError> {
-    let (body, _permits) = admit(app, pipeline, incoming, record).await?;
+    let (body, _held) = admit(app, pipeline, incoming, record).await?;
     let (request, body) = read_form(request, body).await?;
     if let Some(recorder) = &pipeline.recorder {
         record.keep_input(recorder, &request, &body);
@@ -167,7 +167,7 @@ struct Incoming<'a> {
 }
 
 /// What a request holds while it runs.
-struct Permits {
+struct Held {
     _caller: CallerSlot,
     _body: BodyBytes,
     _queued: Slot,
@@ -181,16 +181,16 @@ async fn admit(
     pipeline: &ServedPipeline,
     incoming: Incoming<'_>,
     record: &mut RequestRecord,
-) -> Result<(Bytes, Permits), ServeError> {
+) -> Result<(Bytes, Held), ServeError> {
     let Incoming { client, headers, connection, body } = incoming;
     let caller = app.admission.callers.enter(client.caller(headers, &app.caller_header))?;
     let (body, mut bytes) = body::receive(app, headers, connection, body, record.deadline()).await?;
-    let limits = Limits::for_request(app, None);
+    let limits = Limits::for_request(app, Some(record.deadline()));
     let body = encoding::unpack(headers, body, &limits, &mut bytes).await?;
     let shares = app.shares(pipeline);
     let queued = app.admission.enter_queue(shares)?;
     let slot = app.admission.wait_for_slot(shares, record).await?;
-    Ok((body, Permits { _caller: caller, _body: bytes, _queued: queued, _slot: slot }))
+    Ok((body, Held { _caller: caller, _body: bytes, _queued: queued, _slot: slot }))
 }
 
 #[cfg(test)]

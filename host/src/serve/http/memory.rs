@@ -52,6 +52,9 @@ pub(super) async fn report(
     let [pipeline, format, series] = parameters.named(["pipeline", "format", "series"])?;
     let pipeline = known_pipeline(&app, pipeline)?;
     let step = series.map(|step| known_step(&step)).transpose()?;
+    if step.is_some() && format.as_deref() == Some("csv") {
+        return Err(wrong("`series` is not part of `format=csv`; leave one of them out".to_owned()));
+    }
     let (memory, now) = (&app.records.memory, Instant::now());
     let report = || memory.report(app.runtime.pool_usage(), pipeline.as_deref(), now);
     match format.as_deref() {

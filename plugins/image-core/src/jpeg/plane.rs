@@ -43,7 +43,7 @@ pub(super) fn planes_bytes(headers: &Headers, output: &Output) -> u64 {
 /// the tensor.
 pub(super) fn block_sizes(headers: &Headers, settings: &Settings, output: &Output) -> impl Iterator<Item = usize> {
     let draft = is_draft(headers, settings, output);
-    let only_luma = needs_only_luma(headers, settings);
+    let only_luma = needs_only_luma(headers, settings, output);
     headers.components.iter().enumerate().map(move |(index, component)| {
         // In a draft, a component with one sample for four pixels has four samples per block, as in libjpeg.
         let subsampled = 2 * component.across <= headers.widest && 2 * component.down <= headers.tallest;
@@ -67,6 +67,11 @@ pub(super) fn planes<L: Lanes>(headers: &Headers, settings: &Settings, output: &
         planes.push(Plane::new(headers, component, size, resizes.then_some(output), windows));
     }
     planes
+}
+
+/// Creates a plane for each component that is not resized.
+pub(super) fn whole_planes<L: Lanes>(headers: &Headers) -> Vec<Plane<L>> {
+    headers.components.iter().map(|component| Plane::new(headers, component, 8, None, None)).collect()
 }
 
 /// How libjpeg converts the samples of a component to pixels, horizontally and vertically.

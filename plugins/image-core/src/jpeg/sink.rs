@@ -1,6 +1,6 @@
 //! Where the samples of all components go, one row of MCUs at a time. There are three ways to the output:
 //! - By plane: luma and chroma are resized separately from their own resolutions and converted to colours afterwards,
-//!   when there are few pixels. For gray results and drafts.
+//!   when there are few pixels. For gray images, images that store red, green and blue, and drafts.
 //! - By plane with [`Clamping`]: the same, but the difference that clamping the colours of the pixels makes is resized as
 //!   well and added. For images that are reduced.
 //! - By pixel, see [`Pixels`]: they are converted to colours first, and the colours are resized.
@@ -10,17 +10,20 @@ use super::colours::Colours;
 use super::headers::Headers;
 use super::pixels::{Pixels, pixels_bytes};
 use super::plane::{Plane, planes_bytes};
+use super::samples::Samples;
 use crate::Settings;
 use crate::lanes::Lanes;
 use crate::output::{Channels, Colour, Output};
 
 /// Bytes of the tables and the window of the coded data.
-const DECODER_BYTES: u64 = 256 << 10;
+pub(super) const DECODER_BYTES: u64 = 256 << 10;
 
 /// Receives the strips of all components.
 pub(super) enum Sink<'o, 'a, L> {
     Planes(Planes<'o, 'a, L>),
     Pixels(Box<Pixels<'o, 'a, L>>),
+    /// The samples as they are.
+    Samples(Samples<'o>),
 }
 
 /// Resizes components separately.
@@ -55,7 +58,7 @@ pub(super) fn way(headers: &Headers, settings: &Settings, output: &Output) -> Wa
     let may_be_draft = may_be_draft(headers, settings, output) && !is_small;
     match headers.colours {
         Colours::Gray | Colours::Rgb => Way::Planes,
-        Colours::YCbCr if needs_only_luma(headers, settings) || may_be_draft => Way::Planes,
+        Colours::YCbCr if may_be_draft => Way::Planes,
         Colours::YCbCr if is_reduced(headers, output, REDUCTION) && clamping::is_supported(headers) => {
             Way::PlanesWithClamping
         }
@@ -78,9 +81,12 @@ pub(super) fn is_draft(headers: &Headers, settings: &Settings, output: &Output) 
     may_be_draft(headers, settings, output) && way(headers, settings, output) == Way::Planes
 }
 
-/// True if the tensor needs only luma.
-pub(super) fn needs_only_luma(headers: &Headers, settings: &Settings) -> bool {
-    settings.pack.order == Channels::Gray && headers.colours == Colours::YCbCr
+/// True if only luma is decoded: for gray results of drafts. Otherwise gray is computed from red, green and blue as for
+/// every other format. It differs from luma where a colour of luma and chroma is outside of RGB, by up to 37 of 255.
+pub(super) fn needs_only_luma(headers: &Headers, settings: &Settings, output: &Output) -> bool {
+    settings.pack.order == Channels::Gray
+        && headers.colours == Colours::YCbCr
+        && way(headers, settings, output) == Way::Planes
 }
 
 /// Estimates the bytes that the sink and the planes allocate.
@@ -104,7 +110,7 @@ impl<'o, 'a, L: Lanes> Sink<'o, 'a, L> {
         }
         let colour = match headers.colours {
             Colours::Rgb => Colour::Rgb,
-            Colours::YCbCr if !needs_only_luma(headers, settings) => Colour::YCbCr,
+            Colours::YCbCr if !needs_only_luma(headers, settings, output) => Colour::YCbCr,
             _ => Colour::Gray,
         };
         // If the height grows, a row of samples gives several rows of the result, which take memory until all components
@@ -122,6 +128,7 @@ impl<'o, 'a, L: Lanes> Sink<'o, 'a, L> {
         match self {
             Sink::Planes(sink) => sink.take_strips(planes),
             Sink::Pixels(pixels) => pixels.take_strips(planes),
+            Sink::Samples(samples) => samples.take_strips(planes),
         }
     }
 
@@ -129,7 +136,7 @@ impl<'o, 'a, L: Lanes> Sink<'o, 'a, L> {
     pub(super) fn is_unsuitable(&self) -> bool {
         match self {
             Sink::Planes(sink) => sink.clamping.as_ref().is_some_and(|clamping| clamping.is_dense()),
-            Sink::Pixels(_) => false,
+            Sink::Pixels(_) | Sink::Samples(_) => false,
         }
     }
 
@@ -144,7 +151,7 @@ impl<'o, 'a, L: Lanes> Sink<'o, 'a, L> {
                 output.restart();
                 Sink::Pixels(Box::new(Pixels::new(headers, output)))
             }
-            Sink::Pixels(pixels) => Sink::Pixels(pixels),
+            other => other,
         }
     }
 
@@ -161,6 +168,7 @@ impl<'o, 'a, L: Lanes> Sink<'o, 'a, L> {
                 }
             }
             Sink::Pixels(pixels) => pixels.finish(),
+            Sink::Samples(_) => {}
         }
     }
 }

@@ -31,17 +31,21 @@ struct Coded<'h> {
 
 /// Estimates the bytes that [`decode`] allocates.
 pub(super) fn estimated_bytes(headers: &Headers, settings: &Settings, output: &Output) -> u64 {
+    coefficients_bytes(headers, block_sizes(headers, settings, output)) + sink::estimated_bytes(headers, settings, output)
+}
+
+/// The bytes of the coefficients that are kept for planes with blocks of these sizes.
+pub(super) fn coefficients_bytes(headers: &Headers, block_sizes: impl Iterator<Item = usize>) -> u64 {
     let (columns, rows) = headers.mcus();
-    let stored =
-        headers.components.iter().zip(block_sizes(headers, settings, output)).map(|(component, block_size)| {
-            let block = match block_size {
-                0 => 0,
-                1 => size_of::<i16>(),
-                _ => size_of::<Block>(),
-            };
-            columns as u64 * rows as u64 * (component.across * component.down * block) as u64
-        });
-    stored.sum::<u64>() + sink::estimated_bytes(headers, settings, output)
+    let stored = headers.components.iter().zip(block_sizes).map(|(component, block_size)| {
+        let block = match block_size {
+            0 => 0,
+            1 => size_of::<i16>(),
+            _ => size_of::<Block>(),
+        };
+        columns as u64 * rows as u64 * (component.across * component.down * block) as u64
+    });
+    stored.sum()
 }
 
 /// Decodes all scans, then fills the output. Segments between scans update the headers.

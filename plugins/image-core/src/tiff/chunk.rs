@@ -78,6 +78,13 @@ impl<'a, 'l> Chunk<'a, 'l> {
                 let read = if big_endian { u16::from_be_bytes } else { u16::from_le_bytes };
                 spread(&|at| Ok(read(stored[at]).byte()))
             }
+            // Two samples in three bytes, the highest bits first in both byte orders.
+            (12, _) => spread(&|at| {
+                let first = at * 3 / 2;
+                let pair = u16::from_be_bytes([stored[first], stored[first + 1]]);
+                let sample = if at.is_multiple_of(2) { pair >> 4 } else { pair & 0xFFF };
+                Ok(((u32::from(sample) * 255 + 2047) / 4095) as u8)
+            }),
             (32, _) => {
                 let stored = stored.as_chunks::<4>().0;
                 let read = if big_endian { f32::from_be_bytes } else { f32::from_le_bytes };

@@ -52,9 +52,12 @@ impl<'a> Directory<'a> {
     pub(super) fn find(&self, tag: u16) -> Result<Option<Values<'a>>, Rejected> {
         let number = |bytes| integer(bytes, self.big_endian).unwrap_or_default();
         let (size, field) = if self.big { (20, 8) } else { (12, 4) };
-        let Some(entry) = self.entries.chunks_exact(size).find(|entry| number(&entry[..2]) == u64::from(tag)) else {
-            return Ok(None);
-        };
+        let mut entries = self.entries.chunks_exact(size).filter(|entry| number(&entry[..2]) == u64::from(tag));
+        let Some(entry) = entries.next() else { return Ok(None) };
+        // libtiff takes the first, and other readers take the last.
+        if entries.any(|other| other != entry) {
+            return Err(broken(format!("tag {tag} is there twice, with different values")));
+        }
         let kind = number(&entry[2..4]) as u16;
         let width = match kind {
             1 | 2 | 6 | 7 => 1,

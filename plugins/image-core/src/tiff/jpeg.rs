@@ -1,11 +1,6 @@
 //! Strips and tiles that are JPEG images (TIFF Technical Note 2). Their tables may be in a tag of the file; their colours
 //! are declared by the TIFF and not by markers.
 
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
-
 use super::broken;
 use super::layout::Layout;
 use crate::lanes::Lanes;
@@ -13,17 +8,9 @@ use crate::limits::{Limits, Rejected};
 use crate::output::{Channels, Dtype, Elements, Pack};
 use crate::{Mode, Settings, Target};
 
-/// Bytes that the decoder of four samples holds in addition to samples: its tables.
-const TABLES_BYTES: u64 = 256 << 10;
-
-/// Estimates the bytes of the result, and, for four samples, of the decoder; the other decoder checks the limit itself.
+/// Estimates the bytes of the result: the samples of a strip or tile, which may extend to whole blocks. The decoder checks
+/// the limit itself.
 pub(super) fn estimated_bytes(layout: &Layout<'_>) -> u64 {
-    let row = (u64::from(layout.chunk_width) + 64) * layout.chunk_samples() as u64;
-    samples(layout).saturating_add(if layout.chunk_samples() == 4 { row * 256 + TABLES_BYTES } else { 0 })
-}
-
-/// The samples of a strip or tile, which may extend to whole blocks.
-fn samples(layout: &Layout<'_>) -> u64 {
     let row = (u64::from(layout.chunk_width) + 64) * layout.chunk_samples() as u64;
     row.saturating_mul(u64::from(layout.chunk_height.min(65_535)) + 64)
 }
@@ -54,7 +41,7 @@ pub(super) fn decode<L: Lanes>(layout: &Layout<'_>, chunk: &[u8], lines: u32, le
             frame.components, layout.chunk_width
         )));
     }
-    if samples == 4 { four_samples(layout, &frame, &image, left) } else { other::<L>(&frame, &image, left) }
+    if samples == 4 { four_samples::<L>(&image, left) } else { other::<L>(&frame, &image, left) }
 }
 
 /// Decodes gray, RGB or YCbCr, at the size of the strip or tile.
@@ -76,11 +63,7 @@ fn other<L: Lanes>(frame: &Frame, image: &[u8], left: u64) -> Result<Vec<u8>, Re
         limits: Limits { max_pixels: u64::MAX, max_bytes: left },
         draft: false,
     };
-    let output = crate::jpeg::prepare::<L>(image, &settings).map_err(|rejected| match rejected {
-        Rejected::Unknown(text) => Rejected::Unknown(format!("a strip or tile of this TIFF: {text}")),
-        Rejected::Broken(text) => broken(format!("a strip or tile: {text}")),
-        Rejected::TooLarge(text) => Rejected::TooLarge(format!("a strip or tile of this TIFF: {text}")),
-    })?;
+    let output = crate::jpeg::prepare::<L>(image, &settings).map_err(of_chunk)?;
     match output.finish().0 {
         Elements::U8(samples) => Ok(samples),
         // The settings ask for bytes.
@@ -89,24 +72,17 @@ fn other<L: Lanes>(frame: &Frame, image: &[u8], left: u64) -> Result<Vec<u8>, Re
 }
 
 /// Decodes CMYK, and RGB with another sample, without a conversion.
-fn four_samples(layout: &Layout<'_>, frame: &Frame, image: &[u8], left: u64) -> Result<Vec<u8>, Rejected> {
-    // The decoder keeps coefficients of two bytes each.
-    if frame.keeps_coefficients && 2 * samples(layout) > left {
-        return Err(Rejected::TooLarge(format!(
-            "this TIFF has JPEG strips or tiles with more than one scan, whose coefficients need {} bytes; {left} bytes \
-             are left within the limit",
-            2 * samples(layout)
-        )));
+fn four_samples<L: Lanes>(image: &[u8], left: u64) -> Result<Vec<u8>, Rejected> {
+    crate::jpeg::samples::<L>(image, &Limits { max_pixels: u64::MAX, max_bytes: left }).map_err(of_chunk)
+}
+
+/// Says that a strip or tile was rejected.
+fn of_chunk(rejected: Rejected) -> Rejected {
+    match rejected {
+        Rejected::Unknown(text) => Rejected::Unknown(format!("a strip or tile of this TIFF: {text}")),
+        Rejected::Broken(text) => broken(format!("a strip or tile: {text}")),
+        Rejected::TooLarge(text) => Rejected::TooLarge(format!("a strip or tile of this TIFF: {text}")),
     }
-    let error = |error| broken(format!("a strip or tile is not a JPEG image that can be read: {error}"));
-    let options = DecoderOptions::default().set_strict_mode(true).set_max_width(usize::MAX).set_max_height(usize::MAX);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(image), options);
-    decoder.decode_headers().map_err(error)?;
-    // The same colours in and out: the decoder converts nothing.
-    decoder.set_options(options.jpeg_set_out_colorspace(ColorSpace::CMYK));
-    let mut pixels = vec![0; usize::from(frame.width) * usize::from(frame.height) * 4];
-    decoder.decode_into(&mut pixels).map_err(error)?;
-    Ok(pixels)
 }
 
 /// What the frame header declares.
@@ -114,12 +90,10 @@ struct Frame {
     width: u16,
     height: u16,
     components: u8,
-    /// True if the image has more than one scan.
-    keeps_coefficients: bool,
 }
 
-/// Appends the segments and the coded data of a JPEG image, without its beginning and end, and without application
-/// segments, which would declare other colours. Returns the frame if there is coded data.
+/// Appends the segments and the coded data of a JPEG image, but not its markers SOI and EOI, and not its
+/// application segments, because they could declare another colour space. Returns the frame if there is coded data.
 fn append(from: &[u8], image: &mut Vec<u8>) -> Result<Option<Frame>, Rejected> {
     let mut rest = from.strip_prefix(&[0xFF, 0xD8]).ok_or_else(|| broken("a strip or tile is not a JPEG image"))?;
     let mut frame = None;
@@ -130,11 +104,7 @@ fn append(from: &[u8], image: &mut Vec<u8>) -> Result<Option<Frame>, Rejected> {
             // The coded data and all that follows it.
             [0xFF, 0xDA, ..] => {
                 image.extend_from_slice(rest);
-                return Ok(frame.map(|frame: Frame| Frame {
-                    keeps_coefficients: frame.keeps_coefficients
-                        || rest.get(4).is_some_and(|count| *count < frame.components),
-                    ..frame
-                }));
+                return Ok(frame);
             }
             [0xFF, marker, high, low, ..] => {
                 let length = 2 + usize::from(u16::from_be_bytes([*high, *low]));
@@ -147,7 +117,6 @@ fn append(from: &[u8], image: &mut Vec<u8>) -> Result<Option<Frame>, Rejected> {
                         width: u16::from_be_bytes([x1, x0]),
                         height: u16::from_be_bytes([y1, y0]),
                         components,
-                        keeps_coefficients: *marker == 0xC2,
                     });
                 }
                 if !matches!(marker, 0xE0..=0xEF | 0xFE) {

@@ -4,8 +4,8 @@
 use super::colour::Colours;
 use super::directory::{Directory, Values};
 use super::tags::{
-    Compression, Predictor, check_bits, check_more_samples, colours, compression, predictor, refuse_raw_and_previews,
-    sharing, uniform,
+    Compression, Predictor, check_bits, check_more_samples, colours, compression, is_tiled, predictor,
+    refuse_raw_and_previews, sharing, uniform,
 };
 use super::{broken, unsupported};
 use crate::limits::Rejected;
@@ -26,7 +26,7 @@ pub(super) struct Layout<'a> {
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) big_endian: bool,
-    /// The bits of a sample: 1, 2, 4, 8 or 16, or 32 or 64 if `float`.
+    /// The bits of a sample: 1, 2, 4, 8, 12 or 16, or 32 or 64 if `float`.
     pub(super) bits: u32,
     pub(super) float: bool,
     /// The samples of a pixel in the file.
@@ -60,14 +60,15 @@ impl<'a> Layout<'a> {
     /// Reads the tags. The size is not yet checked against the limits.
     pub(super) fn read(tags: &Directory<'a>) -> Result<Self, Rejected> {
         refuse_raw_and_previews(tags)?;
-        let side = |tag| {
-            let side = tags.optional(tag)?.ok_or_else(|| broken("it has no size"))?;
+        let side = |tag, missing| {
+            let side = tags.optional(tag)?.ok_or_else(|| broken(missing))?;
             Ok::<u32, Rejected>(u32::try_from(side).unwrap_or(u32::MAX))
         };
-        let (width, height) = (side(256)?, side(257)?);
-        let tiled = tags.find(324)?.is_some();
+        let (width, height) = (side(256, "it has no size")?, side(257, "it has no size")?);
+        let tile = |tag| side(tag, "it has tiles, but no TileWidth or no TileLength");
+        let tiled = is_tiled(tags)?;
         let (chunk_width, chunk_height) = if tiled {
-            (side(322)?, side(323)?)
+            (tile(322)?, tile(323)?)
         } else {
             (width, u32::try_from(tags.number(278, u64::from(height))?).unwrap_or(u32::MAX).min(height))
         };

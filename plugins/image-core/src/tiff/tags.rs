@@ -47,6 +47,29 @@ pub(super) fn refuse_raw_and_previews(tags: &Directory<'_>) -> Result<(), Reject
     Ok(())
 }
 
+/// True if the pixels are stored in tiles, false if they are stored in strips. Files that have tags of both are refused:
+/// libtiff takes the offsets of strips for those of tiles if there is a TileWidth, and other readers do not.
+pub(super) fn is_tiled(tags: &Directory<'_>) -> Result<bool, Rejected> {
+    let find = |list: &[(u16, &'static str)]| {
+        for &(tag, name) in list {
+            if tags.find(tag)?.is_some() {
+                return Ok(Some(name));
+            }
+        }
+        Ok::<_, Rejected>(None)
+    };
+    let strips = find(&[(273, "StripOffsets"), (279, "StripByteCounts")])?;
+    let tiles =
+        find(&[(324, "TileOffsets"), (325, "TileByteCounts"), (322, "TileWidth"), (323, "TileLength")])?;
+    match (strips, tiles) {
+        (Some(strips), Some(tiles)) => Err(unsupported(
+            &format!("the tags {strips} and {tiles}, of which the first describes strips and the other describes tiles"),
+            "files that have either strips or tiles",
+        )),
+        (_, tiles) => Ok(tiles.is_some()),
+    }
+}
+
 /// Reads Compression.
 pub(super) fn compression(tags: &Directory<'_>) -> Result<Compression, Rejected> {
     let name = match tags.number(259, 1)? {
@@ -128,7 +151,7 @@ pub(super) fn check_bits(colours: &Colours, name: &str, bits: u32, float: bool) 
     let (fits, supported) = match colours {
         Colours::Gray { .. } if float => (matches!(bits, 32 | 64), "floating-point samples of 32 and 64 bits"),
         Colours::Rgb if float => (matches!(bits, 32 | 64), "floating-point samples of 32 and 64 bits"),
-        Colours::Gray { .. } => (matches!(bits, 1 | 2 | 4 | 8 | 16), "gray samples of 1, 2, 4, 8 and 16 bits"),
+        Colours::Gray { .. } => (matches!(bits, 1 | 2 | 4 | 8 | 12 | 16), "gray samples of 1, 2, 4, 8, 12 and 16 bits"),
         Colours::Palette(_) => (!float && matches!(bits, 1 | 2 | 4 | 8), "palettes of 1, 2, 4 and 8 bits"),
         Colours::Rgb => (matches!(bits, 8 | 16), "RGB samples of 8 and 16 bits"),
         Colours::Cmyk => (!float && matches!(bits, 8 | 16), "CMYK samples of 8 and 16 bits"),
@@ -138,8 +161,8 @@ pub(super) fn check_bits(colours: &Colours, name: &str, bits: u32, float: bool) 
     if fits { Ok(()) } else { Err(unsupported(&format!("{bits}-bit {kind} for {name}"), supported)) }
 }
 
-/// Checks the samples that a pixel has in addition to its colour. Without ExtraSamples they have no meaning, and the
-/// colours may be others than the file says.
+/// Checks the samples that a pixel has in addition to its colour. Without the tag ExtraSamples their meaning is
+/// unknown, and the colours may differ from those that the file declares.
 pub(super) fn check_more_samples(tags: &Directory<'_>, more: usize, name: &str, rgb: bool) -> Result<(), Rejected> {
     let declared = tags.find(338)?.map_or(0, |values| values.count);
     // Many writers of RGB and alpha forget the tag; Pillow reads these files, too.
@@ -174,11 +197,11 @@ pub(super) fn sharing(tags: &Directory<'_>, planar: bool) -> Result<(u32, u32, b
 pub(super) fn predictor(predictor: u64, bits: u32, float: bool, shared: (u32, u32)) -> Result<Predictor, Rejected> {
     match predictor {
         1 => Ok(Predictor::None),
-        2 if bits >= 8 && shared == (1, 1) => Ok(Predictor::Horizontal),
+        2 if bits >= 8 && bits != 12 && shared == (1, 1) => Ok(Predictor::Horizontal),
         3 if float => Ok(Predictor::Float),
         2 => Err(unsupported(
-            "a predictor with samples of fewer than 8 bits or with subsampling",
-            "predictors for samples of 8 bits or more, without subsampling",
+            "a predictor with samples of fewer than 8 or of 12 bits, or with subsampling",
+            "predictors for samples of 8 bits or more but not 12, without subsampling",
         )),
         3 => Err(unsupported(
             "the floating-point predictor for integers",

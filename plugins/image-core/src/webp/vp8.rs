@@ -1,5 +1,5 @@
 //! Checks the data of a lossy image (RFC 6386) by reading all of it except the pixels. libwebp refuses an image that
-//! needs more bytes than it has; the decoder reads one more byte, and then other pixels than the image had.
+//! needs more bytes than it has; the decoder of this crate reads one byte beyond the end, and then returns other pixels.
 
 mod bits;
 mod residual;

@@ -129,8 +129,8 @@ impl OpenBatch {
         self.turned_away || self.rows >= max_batch
     }
 
-    /// Ends the admission of runs: removes those whose caller has disconnected, and adds rows up to the next size.
-    /// `None` if no caller waits.
+    /// Closes the batch: no more runs can join. Removes the runs whose caller has disconnected, and pads the rows to the
+    /// next prepared size. `None` if no caller waits.
     pub(super) fn close(mut self, sizes: Option<&BatchSizes>) -> Option<ClosedBatch> {
         self.remove_gone();
         if self.members.is_empty() {

@@ -89,7 +89,8 @@ async fn read(
     body: Body,
 ) -> Result<(Request, WantsBinary, BodyBytes), ServeError> {
     let (body, mut budget) = body::receive(app, headers, connection, body, call.record.deadline()).await?;
-    let body = encoding::unpack(headers, body, &Limits::for_request(app, None), &mut budget).await?;
+    let body =
+        encoding::unpack(headers, body, &Limits::for_request(app, Some(call.record.deadline())), &mut budget).await?;
     let limit = app.server.max_body.as_u64();
     let request = match binary::header_length(headers, &body) {
         Ok(Some(0)) => binary::raw(body, call.model()),

@@ -1,0 +1,271 @@
+//! Writes the journal beside the changes, so that no change waits for the disk with which another one is being stored.
+//!
+//! A change hands in the state that it made. States are written in their order. A state that is handed in while an earlier
+//! one is being written replaces others that wait, because it contains their changes too. Whoever made the change waits for
+//! its [`Ticket`] without the lock of deployments.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::journal::Journal;
+use super::journal_state::JournalState;
+use crate::records::Records;
+
+/// How long a change waits until the disk has confirmed its state. After that its reply says that it is not durable.
+const CONFIRMATION: Duration = Duration::from_secs(5);
+
+/// Writes the states of a journal, one after another.
+pub(super) struct JournalWriter {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    journal: Arc<Journal>,
+    records: Arc<Records>,
+    queue: Mutex<Queue>,
+    /// Notified when no state is being written any more.
+    idle: Condvar,
+    progress: watch::Sender<Progress>,
+}
+
+/// The states that are not written yet.
+#[derive(Default)]
+struct Queue {
+    /// The number of the latest state.
+    latest: u64,
+    waiting: Option<Submission>,
+    is_writing: bool,
+}
+
+struct Submission {
+    number: u64,
+    state: JournalState,
+    /// True if there is a copy of every component that the state needs.
+    is_complete: bool,
+}
+
+/// The states that were written.
+#[derive(Debug, Clone, Default)]
+struct Progress {
+    /// The latest state for which this was tried.
+    tried: u64,
+    /// The latest state that is on disk.
+    durable: u64,
+    /// Why the latest state is not on disk.
+    problem: Option<String>,
+}
+
+/// A state that was handed in.
+pub struct Ticket {
+    number: u64,
+    progress: watch::Receiver<Progress>,
+    shared: Arc<Shared>,
+}
+
+impl JournalWriter {
+    pub(super) fn new(journal: Arc<Journal>, records: Arc<Records>) -> Self {
+        let shared = Shared {
+            journal,
+            records,
+            queue: Mutex::default(),
+            idle: Condvar::new(),
+            progress: watch::Sender::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Hands in the state after a change. Call it with the lock of deployments, so that the states have the order of the
+    /// changes. `is_complete` is true if there is a copy of every component that the state needs.
+    pub(super) fn submit(&self, state: JournalState, is_complete: bool) -> Ticket {
+        let shared = &self.shared;
+        shared.journal.announce(&state);
+        let mut queue = shared.queue();
+        queue.latest += 1;
+        queue.waiting = Some(Submission { number: queue.latest, state, is_complete });
+        if !std::mem::replace(&mut queue.is_writing, true) {
+            let shared = Arc::clone(shared);
+            tokio::task::spawn_blocking(move || Writing::new(&shared).write_all());
+        }
+        self.ticket(queue.latest)
+    }
+
+    /// The latest state that was handed in.
+    pub(super) fn latest(&self) -> Ticket {
+        let latest = self.shared.queue().latest;
+        self.ticket(latest)
+    }
+
+    fn ticket(&self, number: u64) -> Ticket {
+        Ticket { number, progress: self.shared.progress.subscribe(), shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Drop for JournalWriter {
+    /// The states that were handed in are written before the data folder is free for another process.
+    fn drop(&mut self) {
+        let queue = self.shared.queue();
+        let _ = self.shared.idle.wait_timeout_while(queue, CONFIRMATION, |queue| queue.is_writing);
+    }
+}
+
+impl Ticket {
+    /// Waits until the state is on disk, or cannot be written, for a bounded time.
+    ///
+    /// # Errors
+    /// The reason why it is not on disk.
+    pub async fn confirmed(self) -> Result<(), String> {
+        self.confirmed_within(CONFIRMATION).await
+    }
+
+    async fn confirmed_within(mut self, time: Duration) -> Result<(), String> {
+        let wait = self.progress.wait_for(|progress| progress.tried >= self.number);
+        match tokio::time::timeout(time, wait).await {
+            Ok(Ok(progress)) if progress.durable >= self.number => Ok(()),
+            Ok(Ok(progress)) => Err(progress.problem.clone().unwrap_or_default()),
+            Ok(Err(_)) | Err(_) => {
+                let Shared { journal, records, progress, .. } = &*self.shared;
+                records.metrics.record_journal(false);
+                if progress.borrow().durable >= self.number {
+                    // It was confirmed just now.
+                    records.metrics.record_journal(true);
+                    return Ok(());
+                }
+                let folder = journal.folder().display();
+                Err(format!(
+                    "the data folder {folder} has not confirmed it within {} s; the server continues to wait for it",
+                    time.as_secs()
+                ))
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// States are being written, by this thread alone.
+struct Writing<'a> {
+    shared: &'a Shared,
+    /// True once another thread may write.
+    has_ended: bool,
+}
+
+impl<'a> Writing<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        Self { shared, has_ended: false }
+    }
+
+    fn write_all(mut self) {
+        while let Some(submission) = self.next() {
+            self.write(&submission);
+        }
+    }
+
+    /// The state that waits. If there is none, another thread writes the next one.
+    fn next(&mut self) -> Option<Submission> {
+        let mut queue = self.shared.queue();
+        let next = queue.waiting.take();
+        self.has_ended = next.is_none();
+        queue.is_writing = next.is_some();
+        next
+    }
+
+    fn write(&self, submission: &Submission) {
+        let Submission { number, state, is_complete } = submission;
+        let written = self.shared.journal.write(state);
+        self.shared.records.metrics.record_journal(written.is_ok() && *is_complete);
+        self.shared.progress.send_modify(|progress| {
+            progress.tried = *number;
+            progress.problem = written.as_ref().err().map(ToString::to_string);
+            if written.is_ok() {
+                progress.durable = *number;
+            }
+        });
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            // After a panic, the next state is written by another thread.
+            self.shared.queue().is_writing = false;
+        }
+        self.shared.idle.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::super::journal_state::PluginRecord;
+    use super::*;
+    use crate::records::metrics::Buckets;
+
+    /// A state with `count` plugins.
+    fn state(count: usize) -> JournalState {
+        let record = PluginRecord { withdrawn: vec!["ab12".to_owned()], ..PluginRecord::default() };
+        let plugins = (0..count).map(|at| (format!("p{at}"), record.clone())).collect();
+        JournalState { plugins, ..JournalState::default() }
+    }
+
+    fn writer() -> (JournalWriter, PathBuf) {
+        let folder = std::env::temp_dir().join(format!("plimsoll-writer-{}", uuid::Uuid::new_v4()));
+        let journal = Arc::new(Journal::open(&folder).expect("opened"));
+        (JournalWriter::new(journal, Arc::new(Records::new("caller", 10, Buckets::Fine))), folder)
+    }
+
+    #[tokio::test]
+    async fn states_are_written_in_their_order_and_the_latest_is_on_disk() {
+        let (writer, folder) = writer();
+        let tickets: Vec<_> = (1..=50).map(|count| writer.submit(state(count), true)).collect();
+        for ticket in tickets {
+            ticket.confirmed().await.expect("written");
+        }
+        assert_eq!(writer.shared.journal.read().expect("read"), state(50));
+        let unconfirmed = writer.submit(state(7), true);
+        let journal = Arc::clone(&writer.shared.journal);
+        drop(writer);
+        assert_eq!(journal.read().expect("read"), state(7), "the end waits for it");
+        drop(unconfirmed);
+        fs::remove_dir_all(folder).expect("removed");
+    }
+
+    #[tokio::test]
+    async fn a_state_that_cannot_be_written_is_told_and_a_later_one_may_be() {
+        let (writer, folder) = writer();
+        writer.submit(state(1), true).confirmed().await.expect("written");
+        // A folder cannot be replaced by a file.
+        fs::remove_file(folder.join("plugins.json")).expect("removed");
+        fs::create_dir(folder.join("plugins.json")).expect("made");
+        let reason = writer.submit(state(2), true).confirmed().await.expect_err("not written");
+        assert!(reason.contains("cannot write to the data folder"), "{reason}");
+        writer.latest().confirmed().await.expect_err("still not written");
+        fs::remove_dir(folder.join("plugins.json")).expect("removed");
+        writer.submit(state(3), true).confirmed().await.expect("written");
+        assert_eq!(writer.shared.journal.read().expect("read"), state(3));
+        drop(writer);
+        fs::remove_dir_all(folder).expect("removed");
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_does_not_answer_is_told_after_a_bounded_time() {
+        let (writer, folder) = writer();
+        // A write that does not end.
+        writer.shared.queue().is_writing = true;
+        let reason = writer.submit(state(1), true).confirmed_within(Duration::ZERO).await.expect_err("not confirmed");
+        assert!(reason.contains("has not confirmed it within"), "{reason}");
+        let later = writer.submit(state(2), true);
+        Writing::new(&writer.shared).write_all();
+        later.confirmed().await.expect("written");
+        assert_eq!(writer.shared.journal.read().expect("read"), state(2), "the later state has both changes");
+        drop(writer);
+        fs::remove_dir_all(folder).expect("removed");
+    }
+}
