@@ -7,6 +7,7 @@ use plimsoll_tests::{TempDir, shared};
 
 use crate::leak::{Laboratory, text};
 use crate::postprocess_cases::{body, pipelines};
+use crate::steps_pipelines::{GATHER, IN};
 
 /// Four rounds are the minimum that the laboratory accepts.
 const ROUNDS: [&str; 3] = ["--rounds", "4", "--no-trace"];
@@ -78,4 +79,44 @@ fn postprocess_plugins_do_not_leak_on_replies_and_errors() {
         outcomes.sort();
         assert_eq!(outcomes, ["internal", "ok"], "{plugin}");
     }
+}
+
+/// Transform plugins with tensors that `given-tensors` returns: a box, none, and one with a NaN.
+#[test]
+fn transform_plugins_do_not_leak_on_items_and_errors() {
+    let crop = r#"detector = "end-to-end", output = "rows", width = 4, height = 4"#;
+    let route = r#"output = "rows", keep = [0]"#;
+    for (plugin, config) in [("crop-transform", crop), ("route-transform", route)] {
+        let (folder, corpus) = (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));
+        for (index, score) in [0.9, 0.1, f32::NAN, 0.8].into_iter().enumerate() {
+            // A row of `end-to-end`, and six scores.
+            let (rows, shape): (&[f32], &[usize]) = match plugin {
+                "crop-transform" => (&[8.0, 8.0, 40.0, 30.0, score, 0.0], &[1, 1, 6]),
+                _ => (&[score, 0.5, 0.25, 0.125, 0.0, 0.0], &[1, 6]),
+            };
+            let picture = with_picture(body(&[("rows", shape, rows)]));
+            std::fs::write(corpus.path().join(format!("{index}.body")), picture).expect("written");
+        }
+        let step = format!(
+            r#"{{ name = "step", kind = "transform", plugin = "{plugin}", items = true, config = {{ {config} }} }}"#
+        );
+        let file = folder.path().join("plimsoll.toml");
+        std::fs::write(&file, crate::steps_pipelines::config("", &[IN, &step, GATHER])).expect("written");
+        let pipeline = ["--config", file.to_str().expect("text"), "--pipeline", "p", "--step", "step"];
+        let mut outcomes = assert_no_leak(plugin, corpus.path(), &pipeline);
+        outcomes.sort();
+        assert_eq!(outcomes, ["internal", "ok"], "{plugin}");
+    }
+}
+
+/// A body for `given-tensors` with a tensor `picture` of 64 x 64 pixels after its others.
+fn with_picture(body: Vec<u8>) -> Vec<u8> {
+    let (length, rest) = body.split_first_chunk::<4>().expect("a length");
+    let (text, data) = rest.split_at(u32::from_le_bytes(*length) as usize);
+    let mut described: serde_json::Value = serde_json::from_slice(text).expect("JSON");
+    let picture = serde_json::json!({ "name": "picture", "type": "u8", "shape": [1, 64, 64, 3] });
+    described["tensors"].as_array_mut().expect("tensors").push(picture);
+    let text = described.to_string();
+    let length = u32::try_from(text.len()).expect("short").to_le_bytes();
+    [&length, text.as_bytes(), data, &[7; 3 * 64 * 64]].concat()
 }

@@ -92,6 +92,7 @@ fn a_pipeline_of_new_plugins_can_be_built_checked_and_run() {
     work.run_ok(&["plugin", "new", "raw-pixels", "--kind", "preprocess"]);
     work.run_ok(&["plugin", "new", "by-name", "--kind", "infer", "--sdk", sdk.to_str().expect("text")]);
     work.run_ok(&["plugin", "new", "as-json", "--kind", "postprocess", "--path", "nested/json"]);
+    work.run_ok(&["plugin", "new", "contrast", "--kind", "transform", "--sdk", sdk.to_str().expect("text")]);
     assert!(!work.path("by-name/plimsoll").exists(), "the SDK is not copied if `--sdk` is given");
 
     fs::create_dir(work.path("plugins")).expect("made");
@@ -99,6 +100,7 @@ fn a_pipeline_of_new_plugins_can_be_built_checked_and_run() {
         ("raw-pixels", "raw-pixels", "preprocess"),
         ("by-name", "by-name", "infer"),
         ("nested/json", "as-json", "postprocess"),
+        ("contrast", "contrast", "transform"),
     ] {
         let stdout = work.run_ok(&["plugin", "build", folder, "--out", "plugins"]);
         let file = format!("plugins/{name}.wasm");
@@ -210,7 +212,13 @@ fn invalid_names_and_folders_that_are_not_empty_are_rejected() {
     let long = "a".repeat(65);
     work.assert_fails(1, &["plugin", "new", &long, "--kind", "infer"], &["65 characters", "maximum is 64"]);
     work.assert_fails(1, &["plugin", "new", "--kind", "infer", "--", "-dash"], &["`-dash`"]);
-    work.assert_fails(2, &["plugin", "new", "good", "--kind", "decode"], &["preprocess", "infer", "postprocess"]);
+    work.assert_fails(
+        2,
+        &["plugin", "new", "good", "--kind", "decode"],
+        &["preprocess", "infer", "transform", "postprocess"],
+    );
+    let other = ["plugin", "new", "good", "--kind", "transform", "--language", "python"];
+    work.assert_fails(1, &other, &["--kind transform", "Rust only", "--language rust"]);
     assert!(files(&work.path("")).is_empty(), "no file is created for a rejected name");
 
     work.write("taken/notes.txt", "mine");

@@ -41,7 +41,7 @@ pub(crate) fn corpus(folder: &str) -> Option<Vec<(PathBuf, Vec<u8>)>> {
 }
 
 /// The whole image, decoded by the crate `image`, with its orientation applied.
-fn decoded(body: &[u8]) -> Option<RgbImage> {
+pub(crate) fn decoded(body: &[u8]) -> Option<RgbImage> {
     let mut decoder = ImageReader::new(Cursor::new(body)).with_guessed_format().ok()?.into_decoder().ok()?;
     // Some WebP files have the EXIF prefix of JPEG, which `image` does not expect in WebP.
     let exif = decoder.exif_metadata().ok().flatten().unwrap_or_default();

@@ -100,6 +100,10 @@ async fn tensors_of_two_steps_with_the_same_name_are_an_error_that_names_both() 
     assert_eq!((reply.status, reply.code().as_str()), (500, "tensor_mismatch"));
     let detail = reply.json()["detail"].as_str().expect("text").to_owned();
     assert!(detail.contains("`a` and `b` both hand on a tensor `x`"), "{detail}");
+    let renamed = server(&[IN, first, second, &out(r#"["a", "b.x as left"]"#)]).await;
+    let reply = renamed.infer("p", "", rows(1)).await.json();
+    let names: Vec<_> = reply["tensors"].as_array().expect("tensors").iter().map(|it| it["name"].clone()).collect();
+    assert_eq!(names, ["x", "left"], "{reply}");
     let selected = server(&[IN, first, second, &out(r#"["a.x", "b.y"]"#)]).await;
     let reply = selected.infer("p", "", rows(1)).await.json();
     assert!(reply["detail"].as_str().expect("text").contains("step `b` hands on no tensor `y`; it has x"), "{reply}");

@@ -54,6 +54,17 @@ async fn steps_that_make_no_graph_are_refused_with_key_and_reason() {
         ("", vec![IN.into(), step("a", ", from = []"), OUT.into()], &["pipelines.p.steps.a.from", "empty"]),
         (
             "",
+            vec![IN.into(), step("a", r#", from = ["in."]"#), OUT.into()],
+            &["pipelines.p.steps.a.from", "`in.` has no name of a tensor"],
+        ),
+        (
+            "",
+            vec![IN.into(), step("a", r#", from = ["in as x"]"#), OUT.into()],
+            &["pipelines.p.steps.a.from", "`in as x`", "`STEP.TENSOR as NAME`"],
+        ),
+        ("model = \"m\"", vec![IN.into(), OUT.into()], &["pipelines.p.model", "no step of kind `infer` uses it"]),
+        (
+            "",
             vec![IN.into(), step("a", r#", from = ["in", "in.x"]"#), OUT.into()],
             &["pipelines.p.steps.a.from", "`in.x` is taken twice"],
         ),

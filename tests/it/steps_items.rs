@@ -144,6 +144,7 @@ async fn an_item_that_fails_fails_the_request_or_becomes_an_error_of_its_own() {
     let error = &reply["items"][1]["error"];
     assert_eq!((&error["step"], &error["outcome"]), (&json!("each"), &json!("trap")), "{reply}");
     assert!(error["message"].as_str().expect("text").starts_with("the plugin crashed"), "{reply}");
+    assert_eq!(reply["items"][1]["context"], "item 1 of 7", "the item is still known by its context");
     assert_eq!((&reply["items"][0], &reply["items"][2]), (&item(0), &item(2)), "the others are answered");
     let row = partial.memory_row("each", "trap").await.expect("a row");
     assert_eq!(row["count"], 1, "{row}");
@@ -172,6 +173,7 @@ async fn transformers_that_misbehave_fail_their_request_and_harm_nothing() {
         ("?transform=items&count=1000000", "output_limit", ""),
         ("?transform=one", "internal", "declares `items = true`"),
         ("?each=items&count=2", "internal", "does not declare `items = true`"),
+        ("?each=twice", "internal", "item 0, step `each`: the plugin returned two tensors `x`"),
         ("?last=loop", "deadline", "deadline"),
         ("?transform=grow", "memory_limit", "67108864"),
         ("?transform=panic", "trap", "crashed"),

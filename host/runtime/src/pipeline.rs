@@ -2,7 +2,7 @@
 //!
 //! `plan`: the order of a graph of steps. [`graph`]: the graph with its stages. `run`, `in_flight`: one request in it; `items`: the
 //! steps that run for each item. `middle`: the stages of the chips, or a
-//! graph. `metered`: the limit of the memory of a request. `values`: what steps hand on; `gathered`: the context of gathered items.
+//! graph. `metered`: the limit of the memory of a request. `slots`, `values`: what steps hand on; `gathered`: the context of gathered items.
 
 mod error;
 mod gathered;
@@ -13,6 +13,7 @@ mod metered;
 mod middle;
 mod plan;
 mod run;
+mod slots;
 mod values;
 
 use std::collections::BTreeMap;

@@ -7,14 +7,16 @@ macro_rules! component {
     };
 }
 
-const PLUGINS: [(&str, &[u8]); 10] = [
+const PLUGINS: [(&str, &[u8]); 12] = [
     ("classify-postprocess", component!("classify_postprocess.wasm")),
+    ("crop-transform", component!("crop_transform.wasm")),
     ("detect-postprocess", component!("detect_postprocess.wasm")),
     ("embed-postprocess", component!("embed_postprocess.wasm")),
     ("image-preprocess", component!("image_preprocess.wasm")),
     ("infer-native", component!("infer_native.wasm")),
     ("infer-wasm", component!("infer_wasm.wasm")),
     ("pose-postprocess", component!("pose_postprocess.wasm")),
+    ("route-transform", component!("route_transform.wasm")),
     ("segment-postprocess", component!("segment_postprocess.wasm")),
     ("tensors-postprocess", component!("tensors_postprocess.wasm")),
     ("text-postprocess", component!("text_postprocess.wasm")),

@@ -3,11 +3,6 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use plimsoll_runtime::kind::StageKind;
 
-/// Parses `preprocess`, `infer` or `postprocess`: the kinds for which there are templates.
-pub(in crate::cli) fn parser() -> impl TypedValueParser<Value = StageKind> {
-    PossibleValuesParser::new(StageKind::STAGES.map(StageKind::as_str)).try_map(|name| name.parse::<StageKind>())
-}
-
 /// Parses the name of any kind.
 pub(in crate::cli) fn any() -> impl TypedValueParser<Value = StageKind> {
     PossibleValuesParser::new(StageKind::ALL.map(StageKind::as_str)).try_map(|name| name.parse::<StageKind>())

@@ -28,7 +28,7 @@ pub struct Step {
     pub stage: Option<Stage>,
     /// Its stage on each chip.
     pub chips: BTreeMap<String, Stage>,
-    /// The steps that it takes tensors from: `STEP`, or `STEP.TENSOR`. The default is the step before.
+    /// The steps that it takes tensors from: `STEP`, `STEP.TENSOR` or `STEP.TENSOR as NAME`. The default is the step before.
     pub from: Option<Vec<String>>,
     /// True if it runs once for all items.
     pub gather: bool,
@@ -75,7 +75,7 @@ struct Keys {
     /// The stage of each chip, instead of `plugin`.
     #[serde(default, deserialize_with = "tables")]
     chips: BTreeMap<String, Stage>,
-    /// The steps that it takes tensors from: `STEP`, or `STEP.TENSOR`. The default is the step before.
+    /// The steps that it takes tensors from: `STEP`, `STEP.TENSOR` or `STEP.TENSOR as NAME`. The default is the step before.
     from: Option<Vec<String>>,
     /// True if it runs once for all items.
     #[serde(default)]

@@ -47,6 +47,9 @@ impl Pipeline {
         let [first, _, ..] = self.steps.as_slice() else {
             return refused("steps", "at least a step of kind `preprocess` and one of kind `postprocess` are needed");
         };
+        if self.model.is_some() && !self.steps.iter().any(|step| step.kind == StageKind::Infer) {
+            return refused("model", "no step of kind `infer` uses it; remove it");
+        }
         if self.steps.len() > MOST_STEPS {
             return refused("steps", &format!("there are {}; a pipeline has at most {MOST_STEPS}", self.steps.len()));
         }
@@ -133,16 +136,28 @@ impl Pipeline {
             };
         }
         let Some(from) = &step.from else {
-            return Ok(Inputs { sources: vec![Source { from: at - 1, tensor: None }], gather });
+            return Ok(Inputs { sources: vec![Source { from: at - 1, tensor: None, rename: None }], gather });
         };
         if from.is_empty() {
             return Err(refused("it is empty; name a step, or remove it for the step before".to_owned()));
         }
         let mut sources = Vec::with_capacity(from.len());
         for text in from {
-            let (name, tensor) = text.split_once('.').map_or((text.as_str(), None), |(name, it)| (name, Some(it)));
+            let (taken, rename) = text.split_once(" as ").map_or((text.as_str(), None), |(it, name)| (it, Some(name)));
+            let (name, tensor) = taken.split_once('.').map_or((taken, None), |(name, it)| (name, Some(it)));
+            if tensor == Some("") {
+                return Err(refused(format!(
+                    "`{text}` has no name of a tensor after the `.`; add it, or remove the `.`"
+                )));
+            }
+            if rename.is_some_and(|name| name.is_empty() || name.contains(['/', ' ']) || tensor.is_none()) {
+                let reason = format!("`{text}`: one tensor gets a name without `/` and spaces: `STEP.TENSOR as NAME`");
+                return Err(refused(reason));
+            }
             let source = match self.steps.iter().position(|step| step.name == name) {
-                Some(from) if from < at => Source { from, tensor: tensor.map(str::to_owned) },
+                Some(from) if from < at => {
+                    Source { from, tensor: tensor.map(str::to_owned), rename: rename.map(str::to_owned) }
+                }
                 Some(from) if from == at => return Err(refused("a step cannot take its own tensors".to_owned())),
                 Some(_) => {
                     let reason = format!(

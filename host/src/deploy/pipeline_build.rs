@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use plimsoll_runtime::kind::{StageKind, StageName};
-use plimsoll_runtime::nn::Signature;
+use plimsoll_runtime::nn::{LoadedModel, Signature};
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::pipeline::{Middle, Pipeline, PipelineParts};
 use plimsoll_runtime::stage::{
@@ -171,11 +171,12 @@ impl PipelineBuild<'_> {
     /// plugin may change the inputs or outputs.
     fn declared(&mut self, pipeline: &config::Pipeline) -> Option<Asset> {
         let stages = pipeline.chips.values().collect::<Vec<_>>();
-        self.declared_by(&stages, pipeline.model.as_deref())
+        let model = self.declaring(&stages, pipeline.model.as_deref());
+        declared_asset(model.as_deref(), model.as_deref())
     }
 
-    /// As [`Self::declared`], for the infer stages of a pipeline or a step.
-    pub(super) fn declared_by(&mut self, stages: &[&config::Stage], model: Option<&str>) -> Option<Asset> {
+    /// The model whose inputs and outputs are those of these infer stages, if there is one; see [`Self::declared`].
+    pub(super) fn declaring(&mut self, stages: &[&config::Stage], model: Option<&str>) -> Option<Arc<LoadedModel>> {
         let mut models = stages.iter().map(|stage| {
             let model = stage.model.as_deref().or(model);
             model.filter(|_| UNCHANGED.contains(&stage.plugin.as_str()))
@@ -184,17 +185,7 @@ impl PipelineBuild<'_> {
         if models.any(|other| other != Some(name)) {
             return None;
         }
-        let model = self.state.files.model(self.config, name).ok()?;
-        let values = |signatures: &[Signature]| -> serde_json::Value {
-            let value = |it: &Signature| {
-                // Plugins compare it with the types of the tensors that they get.
-                let ty = it.types.first().map(|ty| ty.in_wasi_nn().as_str());
-                json!({ "name": it.name, "type": ty, "shape": it.shape })
-            };
-            signatures.iter().map(value).collect()
-        };
-        let json = json!({ "inputs": values(model.inputs()), "outputs": values(model.outputs()) });
-        Some(Asset::new(Arc::new(json.to_string().into_bytes())))
+        self.state.files.model(self.config, name).ok()
     }
 
     /// Settings, assets and model of a stage. Those of the pipeline take precedence over those of the manifest.
@@ -259,4 +250,24 @@ impl PipelineBuild<'_> {
             max_output: stage.max_output.map_or(MAX_OUTPUT, |size| size.as_u64()),
         }
     }
+}
+
+/// What models declare, as JSON: the inputs of one, the outputs of another. `None` if there is neither.
+pub(super) fn declared_asset(inputs: Option<&LoadedModel>, outputs: Option<&LoadedModel>) -> Option<Asset> {
+    if inputs.is_none() && outputs.is_none() {
+        return None;
+    }
+    let values = |signatures: &[Signature]| -> serde_json::Value {
+        let value = |it: &Signature| {
+            // Plugins compare it with the types of the tensors that they get.
+            let ty = it.types.first().map(|ty| ty.in_wasi_nn().as_str());
+            json!({ "name": it.name, "type": ty, "shape": it.shape })
+        };
+        signatures.iter().map(value).collect()
+    };
+    let json = json!({
+        "inputs": inputs.map(|model| values(model.inputs())),
+        "outputs": outputs.map(|model| values(model.outputs())),
+    });
+    Some(Asset::new(Arc::new(json.to_string().into_bytes())))
 }

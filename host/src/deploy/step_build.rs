@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plimsoll_runtime::kind::{StageKind, StageName};
+use plimsoll_runtime::nn::LoadedModel;
 use plimsoll_runtime::pipeline::graph::{Action, InferChips, Items, Step};
 use plimsoll_runtime::pipeline::{Graph, Inputs, Middle};
 use plimsoll_runtime::stage::{Asset, InferStage, PostprocessStage, PreprocessStage, TransformStage};
 
 use super::build_error::BuildError;
-use super::pipeline_build::PipelineBuild;
+use super::pipeline_build::{PipelineBuild, declared_asset};
 use super::stages::{Stages, misfit};
 use crate::config::step::MAX_ITEMS;
 use crate::config::{self, Pipeline};
@@ -84,24 +85,35 @@ impl PipelineBuild<'_> {
         Ok(Stages { preprocess, middle: Middle::Steps(Arc::new(graph.map_err(refused)?), chips), postprocess })
     }
 
-    /// What a model declares, for the step that makes its inputs, or takes its outputs as they are: preprocessing with one
-    /// step that takes from it, and postprocessing that takes from one step.
+    /// What models declare, for the step that makes their inputs or takes their outputs as they are: the inputs for preprocessing
+    /// and a transformation, if one step with a model takes from it, and nothing from elsewhere; the outputs for a
+    /// transformation and for postprocessing, if they take all tensors of one step with a model.
     fn declared_for(&mut self, pipeline: &Pipeline, inputs: &[Inputs], at: usize) -> Option<Asset> {
-        let takes_only = |inputs: &Inputs, from: usize| matches!(inputs.sources.as_slice(), [source] if source.from == from && source.tensor.is_none());
-        let neighbour = match pipeline.steps[at].kind {
-            StageKind::Preprocess => {
-                let mut takers = (1..inputs.len()).filter(|&to| inputs[to].sources.iter().any(|it| it.from == at));
-                takers.next().filter(|&to| takes_only(&inputs[to], at) && takers.next().is_none())
-            }
-            StageKind::Postprocess if !inputs[at].gather => {
-                let from = inputs[at].sources.first().map(|source| source.from);
-                from.filter(|&from| takes_only(&inputs[at], from))
-            }
-            _ => None,
+        let is_infer = |step: usize| pipeline.steps[step].kind == StageKind::Infer;
+        let kind = pipeline.steps[at].kind;
+        let before = || {
+            let mut models = inputs[at].sources.iter().filter(|source| is_infer(source.from));
+            let only = models.next().filter(|source| source.tensor.is_none() && models.next().is_none())?;
+            // Postprocessing gets the tensors of all steps together, and looks for the outputs among them.
+            (kind == StageKind::Transform || inputs[at].sources.len() == 1).then_some(only.from)
         };
-        let neighbour = &pipeline.steps[neighbour?];
-        let stages: Vec<&config::Stage> = neighbour.stages().map(|(_, stage)| stage).collect();
-        let is_infer = neighbour.kind == StageKind::Infer;
-        is_infer.then(|| self.declared_by(&stages, pipeline.model.as_deref())).flatten()
+        let after = || {
+            let takes = |to: &usize| inputs[*to].sources.iter().any(|source| source.from == at);
+            let mut takers = (at + 1..inputs.len()).filter(|to| is_infer(*to) && takes(to));
+            takers.next().filter(|&to| inputs[to].sources.len() == 1 && takers.next().is_none())
+        };
+        let before = || before().filter(|_| !inputs[at].gather);
+        // Preprocessing and postprocessing get both lists, as in a pipeline of three stages.
+        let (after, before) = match kind {
+            StageKind::Preprocess => (after(), after()),
+            StageKind::Transform => (after(), before()),
+            StageKind::Postprocess => (before(), before()),
+            StageKind::Infer => (None, None),
+        };
+        let mut of = |step: Option<usize>| -> Option<Arc<LoadedModel>> {
+            let stages: Vec<&config::Stage> = pipeline.steps[step?].stages().map(|(_, stage)| stage).collect();
+            self.declaring(&stages, pipeline.model.as_deref())
+        };
+        declared_asset(of(after).as_deref(), of(before).as_deref())
     }
 }

@@ -2,6 +2,7 @@
 //! and logs the request, so a cancelled request is counted and logged like any other (`request/end.rs`).
 
 mod end;
+mod failures;
 mod fork;
 mod listed_images;
 mod observer;
@@ -17,6 +18,7 @@ use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::pipeline::PipelineError;
 use plimsoll_runtime::stage::{Reply, Request, StageReport};
 
+use self::failures::Failures;
 use self::listed_images::ListedImages;
 use super::canary_side::CanarySide;
 use super::memory::callers::Caller;
@@ -77,6 +79,8 @@ pub struct RequestRecord {
     running: Option<Arc<StageSeries>>,
     /// The reports of runs at the same time, if there were any.
     forked: Option<Reports>,
+    /// The runs that failed, for the log.
+    failures: Arc<Failures>,
     /// Decides if it is listed among the latest requests, for a further image of a request.
     listed: Option<Arc<ListedImages>>,
     /// The trace; `None` if traces are off.
@@ -150,6 +154,7 @@ impl RequestRecord {
             queue_time: Duration::ZERO,
             running: None,
             forked: None,
+            failures: Arc::default(),
             listed: None,
             trace,
         }
@@ -277,6 +282,7 @@ impl Siblings {
             queue_time: Duration::ZERO,
             running: None,
             forked: None,
+            failures: Arc::default(),
             listed: Some(Arc::clone(&self.listed)),
             trace: self.trace.as_ref().map(|trace| trace.sibling(index)),
         }

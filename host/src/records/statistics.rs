@@ -131,13 +131,17 @@ impl ModelStatisticsStore {
         // As in Triton, only successful requests count towards the parts.
         times.success.add(duration);
         times.queue.add(queue_time);
-        for report in stages {
-            match report.stage.kind() {
-                StageKind::Preprocess | StageKind::Transform => times.compute_input.add(report.duration),
-                StageKind::Infer => times.compute_infer.add(report.duration),
-                StageKind::Postprocess => times.compute_output.add(report.duration),
+        // A request counts once for each part, however many steps and items it has: clients divide the times by the counts.
+        let add = |counted: &mut Counted, kinds: &[StageKind]| {
+            let mut durations =
+                stages.iter().filter(|it| kinds.contains(&it.stage.kind())).map(|it| it.duration).peekable();
+            if durations.peek().is_some() {
+                counted.add(durations.sum());
             }
-        }
+        };
+        add(&mut times.compute_input, &[StageKind::Preprocess, StageKind::Transform]);
+        add(&mut times.compute_infer, &[StageKind::Infer]);
+        add(&mut times.compute_output, &[StageKind::Postprocess]);
     }
 
     /// Forgets the models of the pipelines that are gone. Call it again later: a request that began before its pipeline was

@@ -9,19 +9,23 @@
 //! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities.
 //! - `labels`: the asset with one label per line. Without it, the label is the class index as text.
 //! - `output`: the name of the tensor with the scores. Optional if the model has one output.
+//! - `items`: `true` in a step that gathers items (`gather = true`): the reply has the predictions of each item, see below
+//!   (default `false`).
+//!
+//! Reply with `items`: `{"width":W,"height":H,"items":[{"box":[…],"score":0.9,"predictions":[…]}, …]}`, in the order of the
+//! items. Besides `predictions`, an item has what the step that made it says of it in the member `item` of its context, as
+//! `crop-transform` does. An item that failed (`partial = true`) has `"error":{"step","outcome","message"}` instead of
+//! `predictions`. Width and height are those of the caller's image.
 //!
 //! The scores must be f32, f16, bf16 or f64 and belong to one image: shape `[C]`, `[1, C]`, `[1, C, 1, 1]` or `[1, 1, C]` with C classes.
 //! Other shapes are rejected, as are scores that are NaN or infinite; -∞ is accepted as a logit (a masked class). If the
 //! model declares its outputs, the type, the shape and the number of labels are checked at deployment.
 
-mod scores;
-mod shape;
-
 use plimsoll_sdk::{
     Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, labels, model,
     tensor,
 };
-use postprocess_core::outputs;
+use postprocess_core::{items, outputs, scores, shape};
 use serde::Serialize;
 
 struct Classify;
@@ -35,6 +39,8 @@ struct Settings {
     ready: bool,
     labels: Option<Vec<String>>,
     output: String,
+    /// True if the step gathers items.
+    items: bool,
 }
 
 static SETTINGS: Configured<Settings> = Configured::new();
@@ -53,7 +59,7 @@ struct Prediction {
 
 impl Init for Classify {
     fn init() -> Result<(), String> {
-        config::only(&["top_k", "scores", "labels", "output"])?;
+        config::only(&["top_k", "scores", "labels", "output", "items"])?;
         let top_k = config::parse("top_k", 5)?;
         if top_k == 0 {
             return Err("configuration key `top_k`: must be at least 1".into());
@@ -63,6 +69,7 @@ impl Init for Classify {
             ready: config::choice("scores", &[("softmax", false), ("ready", true)])?,
             labels: config::get("labels").map(|name| labels::read(&name)).transpose()?,
             output: config::get("output").unwrap_or_default(),
+            items: config::parse("items", false)?,
         };
         if let Some(outputs) = model::outputs()? {
             let labels = settings.labels.as_ref().map(Vec::len);
@@ -73,25 +80,33 @@ impl Init for Classify {
 }
 
 impl Postprocess for Classify {
-    fn run(request: Request, outputs: Vec<NamedTensor>, _context: Vec<u8>) -> Result<Reply, Failure> {
+    fn run(request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure> {
         let settings = SETTINGS.get()?;
         let top_k = requested_top_k(&request)?.unwrap_or(settings.top_k);
-
-        let scores = checked_scores(settings, &outputs).map_err(Failure::Internal)?;
-        let probabilities = if settings.ready { scores } else { scores::softmax(scores) };
-        let labels = settings.labels.as_deref();
-        let predictions = scores::best(&probabilities, top_k)
-            .into_iter()
-            .map(|index| Prediction {
-                label: labels.map_or_else(|| index.to_string(), |labels| labels[index].clone()),
-                index,
-                probability: probabilities[index],
-            })
-            .collect();
-        let body = serde_json::to_vec(&Answer { predictions })
+        if settings.items {
+            return items::reply(outputs, &context, |outputs| answer(settings, top_k, outputs));
+        }
+        let answer = answer(settings, top_k, &outputs).map_err(Failure::Internal)?;
+        let body = serde_json::to_vec(&answer)
             .map_err(|error| Failure::Internal(format!("the reply cannot be serialised: {error}")))?;
         Ok(Reply { content_type: "application/json".into(), body })
     }
+}
+
+/// The best classes of one image.
+fn answer(settings: &Settings, top_k: usize, outputs: &[NamedTensor]) -> Result<Answer, String> {
+    let scores = checked_scores(settings, outputs)?;
+    let probabilities = if settings.ready { scores } else { scores::softmax(scores) };
+    let labels = settings.labels.as_deref();
+    let predictions = scores::best(&probabilities, top_k)
+        .into_iter()
+        .map(|index| Prediction {
+            label: labels.map_or_else(|| index.to_string(), |labels| labels[index].clone()),
+            index,
+            probability: probabilities[index],
+        })
+        .collect();
+    Ok(Answer { predictions })
 }
 
 /// The scores of one image, one for each class. Checks their shape, their values and the number of labels.

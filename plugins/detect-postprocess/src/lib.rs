@@ -74,22 +74,13 @@
 //! reported; in boxes over the threshold, corners that are exchanged or far outside of the input, and a class without a
 //! label. If the model declares its outputs, their types and shapes and the number of labels are checked at deployment.
 
-mod check;
-mod decode;
-mod grids;
-mod layout;
-mod settings;
-
+use detect_core::{KEYS, Settings, check, select_boxes};
 use plimsoll_sdk::{
-    Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, Tensor, TensorType, export_postprocess, model,
-    tensor,
+    Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, model,
 };
+use postprocess_core::boxes;
 use postprocess_core::geometry::Geometry;
-use postprocess_core::outputs::floats;
-use postprocess_core::{boxes, select};
 use serde::Serialize;
-
-use settings::Settings;
 
 struct Detect;
 
@@ -114,7 +105,8 @@ struct Detection {
 
 impl Init for Detect {
     fn init() -> Result<(), String> {
-        let settings = Settings::read()?;
+        config::only(KEYS)?;
+        let settings = Settings::read("layout")?;
         if let Some(outputs) = model::outputs()? {
             check::declared(&outputs, &settings)?;
         }
@@ -126,7 +118,7 @@ impl Postprocess for Detect {
     fn run(_request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure> {
         let settings = SETTINGS.get()?;
         let geometry = Geometry::parse(&context).map_err(Failure::Internal)?;
-        let found = select_boxes(settings, &geometry, &outputs).map_err(Failure::Internal)?;
+        let found = select_boxes(settings, &geometry, &outputs, |_| true).map_err(Failure::Internal)?;
 
         let detections = found
             .into_iter()
@@ -144,36 +136,4 @@ impl Postprocess for Detect {
             .map_err(|error| Failure::Internal(format!("the reply cannot be serialised: {error}")))?;
         Ok(Reply { content_type: "application/json".into(), body })
     }
-}
-
-/// Checks the tensors and selects the boxes to report.
-fn select_boxes(
-    settings: &Settings,
-    geometry: &Geometry,
-    outputs: &[NamedTensor],
-) -> Result<Vec<select::Found<()>>, String> {
-    let mut numbers = Vec::with_capacity(4);
-    let mut shapes = Vec::with_capacity(4);
-    for (role, name) in settings.outputs() {
-        let output = tensor::find(outputs, name)?;
-        shapes.push(output.dimensions().into_iter().map(Some).collect());
-        let name = if let ("", [(only, _)]) = (name, outputs) { only } else { name };
-        let values = read(output, role.integers).map_err(|error| format!("output `{name}`: {error}"))?;
-        numbers.push(decode::Numbers { name, values });
-    }
-    let sizes = check::sizes(settings, &shapes)?;
-    let found = decode::decode(settings, geometry, &numbers, sizes)?;
-    Ok(select::select(&settings.rule, found))
-}
-
-/// The elements of a tensor. Whole numbers are class indices and counts, which f32 has exactly up to 2^24.
-fn read(tensor: &Tensor, integers: bool) -> Result<Vec<f32>, String> {
-    let data = match tensor.ty() {
-        TensorType::I32 | TensorType::I64 if integers => tensor.data(),
-        _ => return floats(tensor),
-    };
-    Ok(match tensor.ty() {
-        TensorType::I32 => data.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes) as f32).collect(),
-        _ => data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes) as f32).collect(),
-    })
 }

@@ -8,6 +8,9 @@
 //! - `norm`: `l2` (default) divides the vector by its Euclidean length, so that a dot product of two vectors is their
 //!   cosine similarity; `none` leaves it.
 //! - `format`: `json` (default), `base64` or `npy`.
+//! - `items`: `true` in a step that gathers items (`gather = true`), with the formats `json` and `base64`: the reply is
+//!   `{"width":W,"height":H,"items":[…]}`, and an item has `dimensions` and `embedding`, as `predictions` of
+//!   `classify-postprocess`, which describes the other members (default `false`).
 //!
 //! | format | reply | media type |
 //! | --- | --- | --- |
@@ -28,7 +31,7 @@ use base64::prelude::BASE64_STANDARD;
 use plimsoll_sdk::{
     Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, model,
 };
-use postprocess_core::{npy, outputs};
+use postprocess_core::{items, npy, outputs};
 use serde::Serialize;
 
 use vector::Pooling;
@@ -44,9 +47,11 @@ struct Settings {
     /// True if the vector is divided by its length.
     normalise: bool,
     format: Format,
+    /// True if the step gathers items.
+    items: bool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Format {
     Json,
     Base64,
@@ -56,14 +61,21 @@ enum Format {
 static SETTINGS: Configured<Settings> = Configured::new();
 
 #[derive(Serialize)]
-struct Answer<T> {
+struct Answer {
     dimensions: usize,
-    embedding: T,
+    embedding: Embedding,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Embedding {
+    Numbers(Vec<f32>),
+    Base64(String),
 }
 
 impl Init for Embed {
     fn init() -> Result<(), String> {
-        config::only(&["output", "pooling", "norm", "format"])?;
+        config::only(&["output", "pooling", "norm", "format", "items"])?;
         let poolings = [("none", Pooling::None), ("first", Pooling::First), ("mean", Pooling::Mean)];
         let formats = [("json", Format::Json), ("base64", Format::Base64), ("npy", Format::Npy)];
         let settings = Settings {
@@ -71,7 +83,13 @@ impl Init for Embed {
             pooling: config::choice("pooling", &poolings)?,
             normalise: config::choice("norm", &[("l2", true), ("none", false)])?,
             format: config::choice("format", &formats)?,
+            items: config::parse("items", false)?,
         };
+        if settings.items && settings.format == Format::Npy {
+            return Err(
+                "configuration key `format`: `npy` has one vector; use `json` or `base64` with `items = true`".into()
+            );
+        }
         if let Some(declared) = model::outputs()? {
             let output = outputs::declared(&declared, "output", &settings.output, outputs::FLOATS)?;
             if let Some(shape) = &output.shape {
@@ -83,32 +101,45 @@ impl Init for Embed {
 }
 
 impl Postprocess for Embed {
-    fn run(_request: Request, outputs: Vec<NamedTensor>, _context: Vec<u8>) -> Result<Reply, Failure> {
+    fn run(_request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure> {
         let settings = SETTINGS.get()?;
-        reply(settings, &outputs).map_err(Failure::Internal)
+        if settings.items {
+            return items::reply(outputs, &context, |outputs| Ok(answer(settings.format, vector(settings, outputs)?)));
+        }
+        reply(settings.format, vector(settings, &outputs).map_err(Failure::Internal)?)
     }
 }
 
-fn reply(settings: &Settings, tensors: &[NamedTensor]) -> Result<Reply, String> {
+/// The vector of one image.
+fn vector(settings: &Settings, tensors: &[NamedTensor]) -> Result<Vec<f32>, String> {
     let (name, tensor) = outputs::find(tensors, &settings.output)?;
     let tokens = vector::tokens(name, &outputs::shape(tensor), settings.pooling)?;
     let mut vector = vector::pool(&outputs::numbers(name, tensor)?, tokens.unwrap_or(1), settings.pooling);
     if settings.normalise {
         vector::normalise(name, &mut vector)?;
     }
-    let vector: Vec<f32> = vector.into_iter().map(|number| number as f32).collect();
-    let bytes = || -> Vec<u8> { vector.iter().flat_map(|number| number.to_le_bytes()).collect() };
+    Ok(vector.into_iter().map(|number| number as f32).collect())
+}
+
+fn bytes(vector: &[f32]) -> Vec<u8> {
+    vector.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+fn answer(format: Format, vector: Vec<f32>) -> Answer {
     let dimensions = vector.len();
-    let json =
-        |text: serde_json::Result<Vec<u8>>| text.map_err(|error| format!("the reply cannot be written: {error}"));
-    let body = match settings.format {
-        Format::Json => json(serde_json::to_vec(&Answer { dimensions, embedding: &vector }))?,
-        Format::Base64 => json(serde_json::to_vec(&Answer { dimensions, embedding: BASE64_STANDARD.encode(bytes()) }))?,
-        Format::Npy => npy::file("<f4", &[dimensions as u32], &bytes()),
+    let embedding = match format {
+        Format::Base64 => Embedding::Base64(BASE64_STANDARD.encode(bytes(&vector))),
+        Format::Json | Format::Npy => Embedding::Numbers(vector),
     };
-    let content_type = match settings.format {
-        Format::Npy => "application/octet-stream",
-        Format::Json | Format::Base64 => "application/json",
-    };
-    Ok(Reply { content_type: content_type.into(), body })
+    Answer { dimensions, embedding }
+}
+
+fn reply(format: Format, vector: Vec<f32>) -> Result<Reply, Failure> {
+    if format == Format::Npy {
+        let body = npy::file("<f4", &[vector.len() as u32], &bytes(&vector));
+        return Ok(Reply { content_type: "application/octet-stream".into(), body });
+    }
+    let body = serde_json::to_vec(&answer(format, vector))
+        .map_err(|error| Failure::Internal(format!("the reply cannot be written: {error}")))?;
+    Ok(Reply { content_type: "application/json".into(), body })
 }

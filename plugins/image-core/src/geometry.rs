@@ -13,6 +13,8 @@ pub enum Mode {
     Crop,
     /// The centre of the image. Sizes are rounded to the nearest pixel, the start of the centre is rounded down.
     CropNearest,
+    /// The image in its own pixels. The size of the target has no effect.
+    Whole,
 }
 
 /// The size of the model's input, and how images are fitted into it.
@@ -73,7 +75,8 @@ impl Target {
     pub(crate) fn plan(&self, (width, height): (u32, u32)) -> Plan {
         let (fit_x, fit_y) = (ratio(self.width, width), ratio(self.height, height));
         let (x, y, resize) = match self.mode {
-            Mode::Stretch => (
+            // `Settings::output` has made the size of the target that of the image.
+            Mode::Stretch | Mode::Whole => (
                 Axis::crop(u64::from(self.width), self.width),
                 Axis::crop(u64::from(self.height), self.height),
                 "stretch",

@@ -9,6 +9,7 @@
 //! - `jpeg`, `png`, `webp`, `gif`, `bmp`, `tiff`: one module for each decoder.
 //! - `rows`, `resample`, `windows`, `kernels`: resize rows as they are decoded.
 //! - `output`: converts resized rows to elements.
+//! - [`Picture`]: the decoded image, and what is made from it. [`warp`]: quadrilaterals of it.
 //! - `lanes`: the vector instructions used by the kernels and the JPEG decoder.
 
 mod bmp;
@@ -21,12 +22,16 @@ mod kernels;
 mod lanes;
 mod limits;
 mod output;
+mod picture;
 mod png;
 mod resample;
 mod rows;
 mod tiff;
+pub mod warp;
 mod webp;
 mod windows;
+
+use std::borrow::Cow;
 
 use image::metadata::Orientation;
 
@@ -35,8 +40,9 @@ use format::Format;
 pub use geometry::{Context, Mode, Target};
 use lanes::{Best, Lanes, Scalar};
 pub use limits::{Limits, Rejected};
-use output::Output;
 pub use output::{Channels, Dtype, Elements, Layout, Pack};
+use output::{Output, is_turned};
+pub use picture::{Picture, prepare_rows};
 
 /// The settings that apply to every image.
 #[derive(Clone)]
@@ -54,7 +60,12 @@ pub struct Settings {
 impl Settings {
     /// Creates the output for an image of this size as stored in the file, that is, before the orientation is applied.
     fn output(&self, size: (u32, u32), orientation: Orientation) -> Output<'_> {
-        Output::new(&self.target, &self.pack, size, orientation)
+        if self.target.mode != Mode::Whole {
+            return Output::new(&self.target, Cow::Borrowed(&self.pack), size, orientation);
+        }
+        let (width, height) = if is_turned(orientation) { (size.1, size.0) } else { size };
+        let target = Target { width, height, ..self.target };
+        Output::new(&target, Cow::Owned(Pack { width, height, ..self.pack.clone() }), size, orientation)
     }
 }
 

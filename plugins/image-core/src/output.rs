@@ -4,6 +4,8 @@
 mod pack;
 mod ycbcr;
 
+use std::borrow::Cow;
+
 use image::metadata::Orientation;
 
 use crate::geometry::{Axis, Context, Plan, Target};
@@ -25,7 +27,7 @@ pub(crate) enum Colour {
 /// The tensor while it is filled. Rows arrive in file order; the position that each pixel is written to applies the
 /// orientation.
 pub(crate) struct Output<'a> {
-    pack: &'a Pack,
+    pack: Cow<'a, Pack>,
     elements: Elements,
     /// The axes of the image as stored in the file: the visible part and the resizing.
     pub(crate) x: Axis,
@@ -42,11 +44,14 @@ pub(crate) struct Output<'a> {
 
 impl<'a> Output<'a> {
     /// Creates the output for an image of this size as stored in the file, to be shown with `orientation`.
-    pub(crate) fn new(target: &Target, pack: &'a Pack, (width, height): (u32, u32), orientation: Orientation) -> Self {
-        use Orientation::{
-            FlipHorizontal, FlipVertical, Rotate90, Rotate90FlipH, Rotate180, Rotate270, Rotate270FlipH,
-        };
-        let turned = matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH);
+    pub(crate) fn new(
+        target: &Target,
+        pack: Cow<'a, Pack>,
+        (width, height): (u32, u32),
+        orientation: Orientation,
+    ) -> Self {
+        use Orientation::{FlipHorizontal, FlipVertical, Rotate90, Rotate180, Rotate270, Rotate270FlipH};
+        let turned = is_turned(orientation);
         let Plan { x: across, y: down, context } = target.plan(if turned { (height, width) } else { (width, height) });
         // The plan applies to the image after the orientation is applied.
         let (mut x, mut y) = if turned { (down, across) } else { (across, down) };
@@ -164,6 +169,12 @@ impl<'a> Output<'a> {
     pub(crate) fn finish(self) -> (Elements, Context) {
         (self.elements, self.context)
     }
+}
+
+/// True if the orientation exchanges width and height.
+pub(crate) fn is_turned(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
 }
 
 /// Gray of red, green and blue with the weights of ITU-R 601-2, as in Pillow.

@@ -43,6 +43,14 @@
 //! - `draft`: `true` decodes a JPEG at 1/8 of its size if both sides are then still at least as large as the size they
 //!   are resized to: faster and less accurate (default `false`).
 //!
+//! - `picture`: `true` also hands on the decoded image as the tensor `picture`, u8 of shape `[1, height, width, 3]` (RGB, its
+//!   orientation applied), so that later steps of the pipeline cut parts out of it without decoding it again (default
+//!   `false`). The model's input is then resized from the picture, whose pixels are rounded to bytes, so an element may differ by
+//!   one step of 255. The image is decoded as a whole: it needs 3 bytes for each pixel in the plugin, which count in
+//!   `max_decoded_bytes`, and again in the host. Cannot be combined with `draft`.
+//! - `max_picture_side`: the picture is reduced so that no side is longer, in pixels (default: no limit). The model's input is
+//!   made from the full picture.
+//!
 //! A model expects the preprocessing that it was trained with. The same configuration in other libraries, with 8 bits
 //! per sample and differences in steps of 255:
 //! - Pillow, `resize` with `BILINEAR`: equal except for rounding. `tests/conformance/images` compares 2,600 files of 495
@@ -61,13 +69,12 @@
 //! The context for postprocessing is the JSON object of [`image_core::Context`]. The decoders and the resizing are in
 //! the crate `image-core`.
 
-mod declared;
 mod settings;
 
-use image_core::{Elements, Rejected, prepare};
+use image_core::{Picture, Rejected, prepare};
 use plimsoll_sdk::{Configured, Failure, Init, Prepared, Preprocess, Request, export_preprocess, tensor};
 
-use settings::Configuration;
+use settings::{Configuration, PICTURE};
 
 struct ImagePreprocess;
 
@@ -96,21 +103,29 @@ impl Init for ImagePreprocess {
 
 impl Preprocess for ImagePreprocess {
     fn run(_request: Request, body: Vec<u8>) -> Result<Prepared, Failure> {
-        let Configuration { settings, input } = CONFIGURATION.get()?;
-        let (elements, context) = prepare(&body, settings).map_err(|rejected| match rejected {
+        let Configuration { settings, form, picture } = CONFIGURATION.get()?;
+        let rejected = |rejected: Rejected| match rejected {
             Rejected::Unknown(text) => Failure::UnsupportedMediaType(text),
             Rejected::Broken(text) => Failure::InvalidInput(text),
             Rejected::TooLarge(text) => Failure::TooLarge(text),
-        })?;
-        let shape = settings.pack.shape();
-        let tensor = match elements {
-            Elements::F32(data) => tensor::from_f32(&shape, &data),
-            Elements::F16(bits) => tensor::from_f16(&shape, &bits),
-            Elements::Bf16(bits) => tensor::from_bf16(&shape, &bits),
-            Elements::U8(data) => tensor::from_u8(&shape, &data),
         };
+        let (elements, context, whole) = match picture {
+            None => {
+                let (elements, context) = prepare(&body, settings).map_err(rejected)?;
+                (elements, context, None)
+            }
+            Some(max_side) => {
+                let whole = Picture::decode(&body, settings.limits).map_err(rejected)?;
+                let (elements, context) = whole.prepare(settings);
+                (elements, context, Some(whole.reduced(*max_side)))
+            }
+        };
+        let mut tensors = vec![(form.input.clone(), form.tensor(&elements))];
+        if let Some(Picture { width, height, rgb }) = whole {
+            tensors.push((PICTURE.to_owned(), tensor::from_u8(&[1, height, width, 3], &rgb)));
+        }
         let context = serde_json::to_vec(&context)
             .map_err(|error| Failure::Internal(format!("the context cannot be serialised: {error}")))?;
-        Ok(Prepared { tensors: vec![(input.clone(), tensor)], context })
+        Ok(Prepared { tensors, context })
     }
 }

@@ -1,12 +1,17 @@
-//! Code that the shipped postprocess plugins share.
+//! Code that the shipped postprocess plugins and those of kind `transform` share.
 //!
 //! - [`outputs`]: finds the outputs of a model and checks their types and numbers.
 //! - [`geometry`]: from the model's input to the caller's image; [`boxes`]: boxes and points between them.
 //! - [`select`]: which of many boxes are reported.
+//! - [`shape`], [`scores`]: the scores of classes.
+//! - [`items`]: the reply of a step that gathers items.
 //! - [`npy`]: the file format of numpy.
 
 pub mod boxes;
 pub mod geometry;
+pub mod items;
 pub mod npy;
 pub mod outputs;
+pub mod scores;
 pub mod select;
+pub mod shape;

@@ -32,6 +32,8 @@ pub struct ItemError {
     pub outcome: String,
     /// The message for the caller.
     pub message: String,
+    /// The context of the item as the step that made the items handed it on.
+    pub context: Vec<u8>,
 }
 
 impl Gathered {
@@ -71,7 +73,12 @@ fn parse(rest: &mut &[u8]) -> Option<Parsed> {
         *rest = after;
         items.push(match kind {
             0 => Ok(Item { tensors: Vec::new(), context: bytes(rest)?.to_vec() }),
-            1 => Err(ItemError { step: text(rest)?, outcome: text(rest)?, message: text(rest)? }),
+            1 => Err(ItemError {
+                step: text(rest)?,
+                outcome: text(rest)?,
+                message: text(rest)?,
+                context: bytes(rest)?.to_vec(),
+            }),
             _ => return None,
         });
     }

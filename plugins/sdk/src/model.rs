@@ -1,7 +1,8 @@
 //! The inputs and outputs that the pipeline's model declares, so that [`Init::init`](crate::Init::init) can reject a
 //! model that does not suit the plugin. Needs the feature `model`.
 //!
-//! The host provides them as the asset [`ASSET`] if the pipeline's infer stage runs the configured model unchanged.
+//! The host provides them as the asset [`ASSET`] if the pipeline's infer stage runs the configured model unchanged. A step of
+//! kind `transform` gets the inputs of the step after it, and the outputs of the step before it, if these run models.
 //! Otherwise nothing is known before the first request.
 
 use serde::Deserialize;
@@ -25,8 +26,8 @@ pub struct Declared {
 
 #[derive(Deserialize)]
 struct Model {
-    inputs: Vec<Declared>,
-    outputs: Vec<Declared>,
+    inputs: Option<Vec<Declared>>,
+    outputs: Option<Vec<Declared>>,
 }
 
 /// The declared inputs, or `None` if the host does not provide them.
@@ -34,7 +35,7 @@ struct Model {
 /// # Errors
 /// If the asset has another format. The message contains the name of the asset.
 pub fn inputs() -> Result<Option<Vec<Declared>>, String> {
-    Ok(read()?.map(|model| model.inputs))
+    Ok(read()?.and_then(|model| model.inputs))
 }
 
 /// The declared outputs, or `None` if the host does not provide them.
@@ -42,7 +43,7 @@ pub fn inputs() -> Result<Option<Vec<Declared>>, String> {
 /// # Errors
 /// If the asset has another format. The message contains the name of the asset.
 pub fn outputs() -> Result<Option<Vec<Declared>>, String> {
-    Ok(read()?.map(|model| model.outputs))
+    Ok(read()?.and_then(|model| model.outputs))
 }
 
 fn read() -> Result<Option<Model>, String> {

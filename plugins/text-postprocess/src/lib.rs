@@ -20,6 +20,9 @@
 //! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities.
 //! - `layout`: `btc` (default) for an output of shape `[1, T, C]`, `tbc` for `[T, 1, C]`.
 //! - `output`: the name of the tensor. Optional if the model has one output.
+//! - `items`: `true` in a step that gathers items (`gather = true`): the reply is `{"width":W,"height":H,"items":[…]}`, and an
+//!   item has the three members above, as `predictions` of `classify-postprocess`, which describes the other members (default
+//!   `false`).
 //!
 //! These are errors (500): a score that is NaN or infinite; with `ready` a score that is not a probability; with
 //! `softmax` an output whose steps are all probabilities already, because their softmax would be meaningless. If the
@@ -32,7 +35,7 @@ use plimsoll_sdk::model::shape_text;
 use plimsoll_sdk::{
     Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, model,
 };
-use postprocess_core::outputs;
+use postprocess_core::{items, outputs};
 use serde::Serialize;
 
 use dictionary::Dictionary;
@@ -51,6 +54,8 @@ struct Settings {
     steps_first: bool,
     /// True if the text is reversed.
     right_to_left: bool,
+    /// True if the step gathers items.
+    items: bool,
 }
 
 static SETTINGS: Configured<Settings> = Configured::new();
@@ -71,13 +76,14 @@ struct Character<'a> {
 
 impl Init for Text {
     fn init() -> Result<(), String> {
-        config::only(&["output", "dictionary", "blank", "space", "scores", "layout", "right_to_left"])?;
+        config::only(&["output", "dictionary", "blank", "space", "scores", "layout", "right_to_left", "items"])?;
         let settings = Settings {
             output: config::get("output").unwrap_or_default(),
             dictionary: Dictionary::read()?,
             ready: config::choice("scores", &[("softmax", false), ("ready", true)])?,
             steps_first: config::choice("layout", &[("btc", false), ("tbc", true)])?,
             right_to_left: config::parse("right_to_left", false)?,
+            items: config::parse("items", false)?,
         };
         if let Some(declared) = model::outputs()? {
             let output = outputs::declared(&declared, "output", &settings.output, outputs::FLOATS)?;
@@ -90,13 +96,20 @@ impl Init for Text {
 }
 
 impl Postprocess for Text {
-    fn run(_request: Request, outputs: Vec<NamedTensor>, _context: Vec<u8>) -> Result<Reply, Failure> {
+    fn run(_request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure> {
         let settings = SETTINGS.get()?;
-        reply(settings, &outputs).map_err(Failure::Internal)
+        if settings.items {
+            return items::reply(outputs, &context, |outputs| answer(settings, outputs));
+        }
+        let answer = answer(settings, &outputs).map_err(Failure::Internal)?;
+        let body = serde_json::to_vec(&answer)
+            .map_err(|error| Failure::Internal(format!("the reply cannot be written: {error}")))?;
+        Ok(Reply { content_type: "application/json".into(), body })
     }
 }
 
-fn reply(settings: &Settings, tensors: &[NamedTensor]) -> Result<Reply, String> {
+/// The text of one image.
+fn answer<'a>(settings: &'a Settings, tensors: &[NamedTensor]) -> Result<Answer<'a>, String> {
     let (name, tensor) = outputs::find(tensors, &settings.output)?;
     check_shape(settings, name, &outputs::shape(tensor))?;
     let scores = outputs::numbers(name, tensor)?;
@@ -109,13 +122,11 @@ fn reply(settings: &Settings, tensors: &[NamedTensor]) -> Result<Reply, String> 
     let characters: Vec<_> = decode::best_path(&scores, classes, settings.ready).filter_map(read).collect();
     let sum: f64 = characters.iter().map(|character| f64::from(character.confidence)).sum();
     let text: String = characters.iter().map(|character| character.text).collect();
-    let answer = Answer {
+    Ok(Answer {
         text: if settings.right_to_left { decode::reversed(&text) } else { text },
         confidence: if characters.is_empty() { 0.0 } else { sum / characters.len() as f64 },
         characters,
-    };
-    let body = serde_json::to_vec(&answer).map_err(|error| format!("the reply cannot be written: {error}"))?;
-    Ok(Reply { content_type: "application/json".into(), body })
+    })
 }
 
 /// Checks the shape of the output. `None` is a dynamic size.

@@ -4,7 +4,7 @@
 //! 1. the context from before the items: its length and bytes;
 //! 2. the number of items;
 //! 3. for each item a byte: 0, then length and bytes of its context; or 1, then the step that failed, its outcome and the
-//!    message, each as length and UTF-8.
+//!    message, each as length and UTF-8, and length and bytes of the context with which the item was made.
 
 use std::sync::Arc;
 
@@ -19,6 +19,20 @@ pub(super) struct ItemError {
     pub(super) outcome: Outcome,
     /// What the caller may read.
     pub(super) message: String,
+    /// The context of the item as the step that made the items handed it on.
+    pub(super) context: Arc<[u8]>,
+}
+
+/// Maximum bytes of a message. All items may fail with a long one.
+const MAX_MESSAGE: usize = 500;
+
+/// The message of an item that failed, cut off if it is long.
+pub(super) fn message(mut text: String) -> String {
+    if text.len() > MAX_MESSAGE {
+        text.truncate(text.floor_char_boundary(MAX_MESSAGE));
+        text.push('…');
+    }
+    text
 }
 
 /// Writes the context of a gathering step.
@@ -36,11 +50,12 @@ pub(super) fn context<'a>(base: &[u8], items: &[Result<&'a [u8], &'a ItemError>]
                 text.push(0);
                 add(&mut text, context);
             }
-            Err(ItemError { step, outcome, message }) => {
+            Err(ItemError { step, outcome, message, context }) => {
                 text.push(1);
                 add(&mut text, step.as_bytes());
                 add(&mut text, outcome.as_str().as_bytes());
                 add(&mut text, message.as_bytes());
+                add(&mut text, context);
             }
         }
     }

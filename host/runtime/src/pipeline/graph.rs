@@ -80,11 +80,12 @@ impl Graph {
         step.checked_sub(1).and_then(|at| self.steps.get(at)).map_or(&self.first, |step| &step.name)
     }
 
-    /// What a step takes, as the configuration names it: `STEP` or `STEP.TENSOR`.
+    /// What a step takes, as the configuration names it: `STEP`, `STEP.TENSOR` or `STEP.TENSOR as NAME`.
     pub fn taken(&self, inputs: &Inputs) -> Vec<String> {
-        let text = |source: &Source| match &source.tensor {
-            None => self.name(source.from).to_owned(),
-            Some(tensor) => format!("{}.{tensor}", self.name(source.from)),
+        let text = |source: &Source| match (&source.tensor, &source.rename) {
+            (None, _) => self.name(source.from).to_owned(),
+            (Some(tensor), None) => format!("{}.{tensor}", self.name(source.from)),
+            (Some(tensor), Some(name)) => format!("{}.{tensor} as {name}", self.name(source.from)),
         };
         inputs.sources.iter().map(text).collect()
     }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::error::{PipelineError, failed};
-use super::gathered::ItemError;
+use super::gathered::{ItemError, message};
 use super::in_flight::{Run, resume};
 use super::values::{Value, joined};
 use crate::cap::{RequestBytes, RequestMemory};
@@ -63,6 +63,8 @@ pub(super) async fn run(
     let plan = &run.graph.plan.regions[region];
     let is_partial = run.graph.steps[plan.maker - 1].items().is_some_and(|items| items.partial);
     let (memory, deadline) = (observer.memory().cloned(), observer.deadline());
+    // An item that fails is still known by the context with which it was made.
+    let contexts: Vec<_> = items.iter().filter(|_| is_partial).map(|item| Arc::clone(&item.context)).collect();
     let queue = Arc::new(Queue {
         items: Mutex::new(items.into_iter().enumerate()),
         last: AtomicUsize::new(usize::MAX),
@@ -139,7 +141,7 @@ pub(super) async fn run(
     if has_lanes {
         observer.joined();
     }
-    exits(run, region.number, made?, is_partial)
+    exits(run, region.number, made?, is_partial.then_some(&contexts))
 }
 
 /// Counts the contexts of an item in the limit of the request.
@@ -184,29 +186,31 @@ pub(super) async fn inputs(
     Ok(inputs)
 }
 
-/// Sorts what was made of the items by the steps that handed it on.
+/// Sorts what was made of the items by the steps that handed it on. `partial` are the contexts of the items, if an item that
+/// fails does not fail the request.
 fn exits(
     run: &Run,
     region: usize,
     made: Vec<Option<Made>>,
-    is_partial: bool,
+    partial: Option<&Vec<Arc<[u8]>>>,
 ) -> Result<Vec<(usize, Value)>, PipelineError> {
     let exits = &run.graph.plan.regions[region].exits;
     let mut values: Vec<Vec<Result<Bundle, Arc<ItemError>>>> = exits.iter().map(|_| Vec::new()).collect();
     let lost = || failed(run.graph.core(run.graph.plan.regions[region].maker, &run.chip))(StageError::lost());
-    for result in made {
+    for (item, result) in made.into_iter().enumerate() {
         // Items after the first one that failed may have no result, but an error ends the loop.
         match result.ok_or_else(lost)? {
             Ok(bundles) => values.iter_mut().zip(bundles).for_each(|(values, bundle)| values.push(Ok(bundle))),
-            Err(error) if is_partial => {
+            Err(error) => {
+                let Some(contexts) = partial else { return Err(error) };
                 let error = Arc::new(ItemError {
                     step: error.stage.name.to_string(),
                     outcome: error.error.outcome,
-                    message: error.error.public,
+                    message: message(error.error.public),
+                    context: Arc::clone(&contexts[item]),
                 });
                 values.iter_mut().for_each(|values| values.push(Err(Arc::clone(&error))));
             }
-            Err(error) => return Err(error),
         }
     }
     Ok(exits.iter().copied().zip(values.into_iter().map(Value::Results)).collect())

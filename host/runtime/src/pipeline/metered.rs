@@ -52,6 +52,10 @@ where
         self.inner.joined();
     }
 
+    fn logs_output(&self, stage: &StageCore) -> bool {
+        self.inner.logs_output(stage)
+    }
+
     fn stage_started(&mut self, stage: &StageCore) {
         self.inner.stage_started(stage);
     }

@@ -17,6 +17,8 @@ pub struct Source {
     pub from: usize,
     /// The one tensor that is taken; `None` for all.
     pub tensor: Option<String>,
+    /// The name under which the tensor is taken, if it is another one.
+    pub rename: Option<String>,
 }
 
 /// A step without its plugin.
@@ -71,8 +73,8 @@ pub struct Plan {
     /// For each unit, the units that it waits for.
     pub(super) needs: Vec<Vec<usize>>,
     pub(super) regions: Vec<Region>,
-    /// For each step, how many units outside of its region take what it hands on; postprocessing is one of them.
-    pub(super) uses: Vec<usize>,
+    /// For each unit, what it takes from steps outside of it; the last one is postprocessing.
+    pub(super) taken: Vec<Vec<Source>>,
     /// For each step, the region in which it hands on items.
     pub(super) region_of: Vec<Option<usize>>,
     /// True if units can run at the same time.
@@ -90,7 +92,7 @@ impl Plan {
             units: vec![],
             needs: vec![],
             regions: vec![],
-            uses: vec![],
+            taken: vec![],
             region_of: vec![None],
             has_branches: false,
         };
@@ -169,7 +171,6 @@ impl Plan {
 
     /// Orders the units; the last step is postprocessing.
     fn finish<'a>(&mut self, last: usize, steps: &[Shape], name: &dyn Fn(usize) -> &'a str) -> Result<(), PlanError> {
-        self.uses = vec![0; last + 1];
         let in_region = |step: usize| self.regions.iter().position(|region| region.steps.contains(&step));
         // A region comes before the first step that takes from it. That step comes after all steps that the region takes.
         let mut pending: Vec<Unit> = (1..last).filter(|&step| in_region(step).is_none()).map(Unit::Step).collect();
@@ -205,12 +206,25 @@ impl Plan {
             units.push(pending.remove(at));
             needs.push(need);
         }
-        let takers: Vec<Vec<usize>> = units.iter().map(taken).chain([taken(&Unit::Step(last))]).collect();
-        takers.iter().flatten().for_each(|&step| self.uses[step] += 1);
+        let all = units.iter().copied().chain([Unit::Step(last)]);
+        self.taken = all.map(|unit| self.sources_of(unit, steps)).collect();
         // Units are in the order in which they may run, so nothing lies between a unit and the one before it.
         self.has_branches = needs.iter().enumerate().any(|(at, need)| at > 0 && !need.contains(&(at - 1)));
         (self.units, self.needs) = (units, needs);
         Ok(())
+    }
+
+    /// What a unit takes from steps outside of it.
+    fn sources_of(&self, unit: Unit, steps: &[Shape]) -> Vec<Source> {
+        match unit {
+            Unit::Step(step) => steps[step - 1].inputs.sources.clone(),
+            Unit::Region(region) => {
+                let Region { maker, steps: inner, shared, .. } = &self.regions[region];
+                let sources = inner.iter().flat_map(|&step| &steps[step - 1].inputs.sources);
+                let shared = sources.filter(|source| shared.contains(&source.from)).cloned();
+                std::iter::once(Source { from: *maker, tensor: None, rename: None }).chain(shared).collect()
+            }
+        }
     }
 
     /// The error for a step that runs for each item and takes what was gathered from them.

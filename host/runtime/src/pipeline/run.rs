@@ -1,38 +1,17 @@
 //! One request through a graph of steps. Steps that do not wait for each other run at the same time, on the other threads
 //! of the runtime, as far as there are free instances (`Scheduler::extra_runs`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::error::{PipelineError, failed};
+use super::error::PipelineError;
 use super::in_flight::{Run, resume};
 use super::items;
-use super::plan::{Inputs, Region, Unit};
-use super::values::{Value, contexts, gathered, joined};
-use crate::stage::{Bundle, RunObserver, StageCore, StageError};
-
-/// The work of a unit with everything that it takes.
-pub(super) enum Job {
-    /// A step with its input.
-    Step(usize, Bundle),
-    /// The steps of a region, for each item; and what its steps take from other steps.
-    Region { region: usize, items: Vec<Bundle>, shared: HashMap<usize, Bundle> },
-}
-
-/// What steps have handed on, by their numbers.
-type Made = Vec<(usize, Value)>;
-
-/// What the steps have handed on so far. A value is dropped as soon as the last unit has taken it.
-struct Slots<'a> {
-    run: &'a Run,
-    values: Vec<Option<Value>>,
-    uses: Vec<usize>,
-    /// For each region, the context from before its items.
-    bases: Vec<Option<Arc<[u8]>>>,
-}
+use super::slots::{Job, Made, Slots};
+use crate::stage::{Bundle, RunObserver, StageCore};
 
 /// Runs the steps on what preprocessing handed on. Returns what the stage `reply`, postprocessing, takes.
 pub(super) async fn run(
@@ -51,14 +30,14 @@ pub(super) async fn run(
             observer.joined();
         }
         None => {
-            for unit in &plan.units {
-                let job = slots.job(*unit)?;
+            for unit in 0..plan.units.len() {
+                let job = slots.job(unit)?;
                 let made = run_job(&run, job, observer).await?;
                 slots.put(made);
             }
         }
     }
-    slots.input(&run.graph.reply, reply)
+    slots.reply(reply)
 }
 
 /// Runs the steps before a step, one after the other. Returns what the step takes: one input, or one for each item.
@@ -72,8 +51,8 @@ pub(super) async fn inputs(
 ) -> Result<Vec<Bundle>, PipelineError> {
     let run = Arc::new(run);
     let mut slots = Slots::new(&run, prepared);
-    for unit in &run.graph.plan.units {
-        match slots.job(*unit)? {
+    for unit in 0..run.graph.plan.units.len() {
+        match slots.job(unit)? {
             Job::Step(at, input) if at == step => return Ok(vec![input]),
             Job::Region { region, items, shared } if run.graph.plan.regions[region].steps.contains(&step) => {
                 return items::inputs(&run, region, items, shared, observer, step).await;
@@ -84,7 +63,7 @@ pub(super) async fn inputs(
             }
         }
     }
-    Ok(vec![slots.input(&run.graph.reply, reply)?])
+    Ok(vec![slots.reply(reply)?])
 }
 
 /// Runs the work of a unit.
@@ -121,7 +100,7 @@ async fn branches(
         let mut is_busy = false;
         while left > 0 {
             while let Some(&unit) = ready.front() {
-                let job = |slots: &mut Slots<'_>| slots.job(plan.units[unit]);
+                let job = |slots: &mut Slots<'_>| slots.job(unit);
                 if !is_busy {
                     is_busy = true;
                     match job(slots) {
@@ -178,85 +157,4 @@ async fn branches(
 async fn stopped<T: 'static>(tasks: &mut JoinSet<T>, error: PipelineError) -> Result<(), PipelineError> {
     tasks.shutdown().await;
     Err(error)
-}
-
-impl<'a> Slots<'a> {
-    fn new(run: &'a Run, prepared: Bundle) -> Self {
-        let plan = &run.graph.plan;
-        let values = std::iter::once(Some(Value::One(prepared))).chain(run.graph.steps.iter().map(|_| None)).collect();
-        Self { run, values, uses: plan.uses.clone(), bases: plan.regions.iter().map(|_| None).collect() }
-    }
-
-    fn put(&mut self, made: Made) {
-        for (step, value) in made {
-            self.values[step] = (self.uses[step] > 0).then_some(value);
-        }
-    }
-
-    /// Takes everything that a unit needs.
-    fn job(&mut self, unit: Unit) -> Result<Job, PipelineError> {
-        let graph = Arc::clone(&self.run.graph);
-        match unit {
-            Unit::Step(step) => {
-                let made = &graph.steps[step - 1];
-                let stage = Arc::clone(graph.core(step, &self.run.chip));
-                let input = self.input(&made.inputs, &stage)?;
-                if let Some(region) = graph.plan.regions.iter().position(|region| region.maker == step) {
-                    self.bases[region] = Some(Arc::clone(&input.context));
-                }
-                Ok(Job::Step(step, input))
-            }
-            Unit::Region(region) => {
-                let Region { maker, shared, .. } = &graph.plan.regions[region];
-                let taken = shared.iter().filter_map(|&step| match &self.values[step] {
-                    Some(Value::One(bundle)) => Some((step, bundle.clone())),
-                    _ => None,
-                });
-                let taken = taken.collect();
-                let Some(Value::Items(items)) = self.values[*maker].take() else {
-                    return Err(failed(graph.core(*maker, &self.run.chip))(StageError::lost()));
-                };
-                self.release(std::iter::once(*maker).chain(shared.iter().copied()));
-                Ok(Job::Region { region, items, shared: taken })
-            }
-        }
-    }
-
-    /// The input of a stage that runs once.
-    fn input(&mut self, inputs: &Inputs, stage: &Arc<StageCore>) -> Result<Bundle, PipelineError> {
-        let graph = Arc::clone(&self.run.graph);
-        let names = |step: usize| graph.name(step);
-        let input = if inputs.gather {
-            let region = inputs.sources.iter().find_map(|source| graph.plan.region_of[source.from]);
-            let base = region.and_then(|region| self.bases[region].as_ref());
-            // The context of gathered items is made by the host, so it has the limit of the stage that gets it. It is not
-            // made before that.
-            let bytes = contexts(inputs, base, |step| self.values[step].as_ref());
-            stage.check_context(bytes).map_err(failed(stage))?;
-            gathered(inputs, &names, base, |step| self.values[step].as_ref())
-        } else {
-            joined(inputs, &names, |step| match &self.values[step] {
-                Some(Value::One(bundle)) => Some(bundle),
-                _ => None,
-            })
-        };
-        let misfit = |text| failed(stage)(StageError::tensor_mismatch(text));
-        let input = input.map_err(misfit)?;
-        // With lengths, names and messages.
-        stage.check_context(input.context.len()).map_err(failed(stage))?;
-        let mut taken: Vec<usize> = inputs.sources.iter().map(|source| source.from).collect();
-        taken.sort_unstable();
-        taken.dedup();
-        self.release(taken.into_iter());
-        Ok(input)
-    }
-
-    fn release(&mut self, steps: impl Iterator<Item = usize>) {
-        for step in steps {
-            self.uses[step] = self.uses[step].saturating_sub(1);
-            if self.uses[step] == 0 {
-                self.values[step] = None;
-            }
-        }
-    }
 }

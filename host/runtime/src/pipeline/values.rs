@@ -39,6 +39,7 @@ pub(super) fn joined<'a>(
     let mut known: HashMap<&str, usize> = HashMap::new();
     for source in &inputs.sources {
         for (name, tensor) in selected(source, given(source)?, names)? {
+            let name = source.rename.as_ref().unwrap_or(name);
             if let Some(first) = known.insert(name, source.from) {
                 return Err(twice(name, names(first), names(source.from)));
             }
@@ -60,11 +61,11 @@ pub(super) fn gathered<'a>(
 ) -> Result<Bundle, String> {
     let mut tensors = Tensors::new();
     let mut known = HashSet::new();
-    let mut outer: Option<&[u8]> = None;
     let mut contexts: Option<Vec<Result<&[u8], &ItemError>>> = None;
     for source in &inputs.sources {
         let mut add = |item: Option<usize>, bundle: &Bundle| -> Result<(), String> {
             for (name, tensor) in selected(source, bundle, names)? {
+                let name = source.rename.as_ref().unwrap_or(name);
                 if item.is_none() && gathered::is_of_item(name) {
                     return Err(format!(
                         "step `{}` runs once and hands on a tensor `{name}`: a name that begins with a number and `/` stands \
@@ -81,10 +82,7 @@ pub(super) fn gathered<'a>(
             Ok(())
         };
         match of(source.from).ok_or_else(|| absent(names(source.from)))? {
-            Value::One(bundle) => {
-                add(None, bundle)?;
-                outer = outer.or(Some(&bundle.context));
-            }
+            Value::One(bundle) => add(None, bundle)?,
             Value::Items(_) => return Err(absent(names(source.from))),
             Value::Results(results) => {
                 for (item, result) in results.iter().enumerate() {
@@ -96,7 +94,7 @@ pub(super) fn gathered<'a>(
             }
         }
     }
-    let base = outer.or(base.map(|base| &**base)).unwrap_or_default();
+    let base = base.map(|base| &**base).unwrap_or_default();
     let context = gathered::context(base, &contexts.unwrap_or_default());
     Ok(Bundle { tensors, context })
 }
@@ -109,10 +107,30 @@ pub(super) fn contexts<'a>(
 ) -> usize {
     let of_source = |value: &Value| match value {
         Value::One(_) | Value::Items(_) => 0,
-        Value::Results(results) => results.iter().flatten().map(|bundle| bundle.context.len()).sum(),
+        Value::Results(results) => {
+            let bytes = |result: &Result<Bundle, Arc<ItemError>>| match result {
+                Ok(bundle) => bundle.context.len(),
+                Err(error) => error.context.len() + error.message.len(),
+            };
+            results.iter().map(bytes).sum()
+        }
     };
     let items = inputs.sources.iter().filter_map(|source| of(source.from)).map(of_source).max();
     base.map_or(0, |base| base.len()) + items.unwrap_or(0)
+}
+
+/// What these sources take of a step.
+pub(super) fn only<'a>(bundle: &Bundle, sources: impl Iterator<Item = &'a Source>) -> Bundle {
+    let mut wanted = Vec::new();
+    for source in sources {
+        match &source.tensor {
+            // A name that the step does not have is an error of the step that takes it, which lists those that it has.
+            Some(wanted_name) if bundle.tensors.iter().any(|(name, _)| name == wanted_name) => wanted.push(wanted_name),
+            _ => return bundle.clone(),
+        }
+    }
+    let tensors = bundle.tensors.iter().filter(|(name, _)| wanted.contains(&name)).cloned().collect();
+    Bundle { tensors, context: Arc::clone(&bundle.context) }
 }
 
 /// The tensors that a source takes of a step.
@@ -140,6 +158,7 @@ fn twice(name: &str, first: &str, second: &str) -> String {
         return format!("step `{first}` hands on two tensors `{name}`");
     }
     format!(
-        "the steps `{first}` and `{second}` both hand on a tensor `{name}`; take it from one of them: `from = [\"{first}.{name}\"]`"
+        "the steps `{first}` and `{second}` both hand on a tensor `{name}`; take one of them under another name, `from = \
+         [\"{first}\", \"{second}.{name} as OTHER\"]`, or take only one"
     )
 }

@@ -1,5 +1,7 @@
 //! A stage that failed: how it ended, and what the caller and the log may read.
 
+use std::collections::HashSet;
+
 use wasmtime::component::ResourceTableError;
 
 use super::bindings::Failure;
@@ -8,7 +10,7 @@ use super::limits::{MAX_POLLED, MAX_RESOURCES};
 use crate::cap::MemoryLimit;
 use crate::lack::Lack;
 use crate::outcome::Outcome;
-use crate::tensor::OutOfRange;
+use crate::tensor::{OutOfRange, Tensors};
 
 /// Maximum bytes of a failure's text. It is copied to a reply or a log line, and a plugin could make it as long as its
 /// memory.
@@ -68,6 +70,9 @@ pub(super) enum WrongItems {
     /// The step declares items.
     #[error("the plugin returned no items, but its step declares `items = true`")]
     Missing,
+    /// Two tensors have the same name.
+    #[error("the plugin returned two tensors `{0}`")]
+    Twice(String),
 }
 
 impl WrongItems {
@@ -79,7 +84,16 @@ impl WrongItems {
             }
             (Handed::Items(_), None) => Err(Self::Undeclared),
             (Handed::One(_), Some(_)) => Err(Self::Missing),
-            _ => Ok(()),
+            (Handed::One(bundle), None) => Self::check_names(&bundle.tensors),
+            (Handed::Items(items), Some(_)) => items.iter().try_for_each(|item| Self::check_names(&item.tensors)),
+        }
+    }
+
+    fn check_names(tensors: &Tensors) -> Result<(), Self> {
+        let mut known = HashSet::with_capacity(tensors.len());
+        match tensors.iter().find(|(name, _)| !known.insert(name)) {
+            Some((name, _)) => Err(Self::Twice(name.clone())),
+            None => Ok(()),
         }
     }
 }
@@ -152,7 +166,7 @@ impl StageError {
         } else if let Some(items) = error.downcast_ref::<WrongItems>() {
             let outcome = match items {
                 WrongItems::TooMany { .. } => Outcome::OutputLimit,
-                WrongItems::Undeclared | WrongItems::Missing => Outcome::Internal,
+                WrongItems::Undeclared | WrongItems::Missing | WrongItems::Twice(_) => Outcome::Internal,
             };
             Self::new(outcome, items.to_string(), detail)
         } else if error.is::<wasmtime::PoolConcurrencyLimitError>() {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -23,6 +24,8 @@ pub struct GuestIdentity {
     pub plugin: Arc<str>,
     /// The request's id; empty during `init`.
     pub request: String,
+    /// True if the output is dropped.
+    pub is_muted: AtomicBool,
 }
 
 /// The stdout or stderr of a store.
@@ -50,6 +53,9 @@ impl LogStream {
 
 impl Lines {
     fn write(&self, bytes: &[u8]) {
+        if self.source.is_muted.load(Relaxed) {
+            return;
+        }
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         let room = MAX_LOG_BYTES.saturating_sub(buffer.total);
         if room == 0 {
@@ -70,7 +76,7 @@ impl Lines {
 
     fn event(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
-        let GuestIdentity { plugin, request } = &*self.source;
+        let GuestIdentity { plugin, request, .. } = &*self.source;
         tracing::info!(target: "plimsoll::guest", %plugin, %request, stream = self.stream, "{}", line.trim_end());
     }
 }

@@ -53,6 +53,12 @@ pub trait RunObserver: Send {
     /// The runs of all forks have ended.
     fn joined(&mut self) {}
 
+    /// True if what the plugin prints in a run of this stage that begins now is logged.
+    fn logs_output(&self, stage: &StageCore) -> bool {
+        let _ = stage;
+        true
+    }
+
     /// A stage run begins.
     fn stage_started(&mut self, stage: &StageCore);
 

@@ -81,17 +81,23 @@ fn copy(data: &[u8], element: usize, dimensions: &[u32], start: &[u32], size: &[
     // The dimensions from `split` on are one run of bytes: all but the first of them are read whole.
     let whole = |index: usize| start[index] == 0 && size[index] == dimensions[index];
     let split = (1..dimensions.len()).rev().find(|&index| !whole(index)).unwrap_or(0);
-    let stride = |index: usize| dimensions[index + 1..].iter().map(|size| *size as usize).product::<usize>() * element;
-    let run = size.get(split).map_or(element, |&size| size as usize * stride(split));
+    let mut strides = vec![element; dimensions.len()];
+    for index in (1..dimensions.len()).rev() {
+        strides[index - 1] = strides[index] * dimensions[index] as usize;
+    }
+    let run = size.get(split).map_or(element, |&size| size as usize * strides[split]);
+    let mut from: usize = start.iter().zip(&strides).map(|(&start, stride)| start as usize * stride).sum();
     let mut at = vec![0_u32; split];
     loop {
-        let outer: usize = at.iter().enumerate().map(|(index, at)| (start[index] + at) as usize * stride(index)).sum();
-        let from = outer + start.get(split).map_or(0, |&start| start as usize * stride(split));
         part.extend_from_slice(&data[from..from + run]);
         // Counts up, the last dimension first.
         let Some(next) = (0..split).rev().find(|&index| at[index] + 1 < size[index]) else { return part };
+        for index in next + 1..split {
+            from -= at[index] as usize * strides[index];
+            at[index] = 0;
+        }
         at[next] += 1;
-        at[next + 1..].fill(0);
+        from += strides[next];
     }
 }
 

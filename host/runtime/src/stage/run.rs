@@ -29,6 +29,7 @@ impl StageCore {
         let deadline = observer.deadline().min(started + self.limits.deadline);
         let priority = observer.priority();
         let memory = observer.memory().cloned();
+        let is_muted = !observer.logs_output(self);
         // Reports on every path. If it is dropped before `finish`, the caller has disconnected.
         let guard = RunGuard::new(observer, self, Arc::clone(&meter), started);
 
@@ -40,6 +41,9 @@ impl StageCore {
         let mut store = self.new_store(meter, &request.id, deadline);
         if let Some(memory) = memory {
             store.data_mut().count_in(memory);
+        }
+        if is_muted {
+            store.data().mute();
         }
         let schedule = Arc::clone(&store.data().schedule);
         schedule.set_priority(priority);

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 use wasmtime::component::ResourceTable;
@@ -41,6 +42,7 @@ pub struct StoreState {
     pub(crate) schedule: Arc<CpuSchedule>,
     pub(super) config: Arc<WasiConfigVariables>,
     wasi: WasiCtx,
+    guest: Arc<GuestIdentity>,
     assets: Arc<BTreeMap<String, Asset>>,
 }
 
@@ -53,10 +55,14 @@ impl StoreState {
         scheduler: &Arc<Scheduler>,
         request: &str,
     ) -> Self {
-        let guest = Arc::new(GuestIdentity { plugin: Arc::clone(&environment.plugin), request: request.to_owned() });
+        let guest = Arc::new(GuestIdentity {
+            plugin: Arc::clone(&environment.plugin),
+            request: request.to_owned(),
+            is_muted: AtomicBool::new(false),
+        });
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdout(LogStream::new(Arc::clone(&guest), "stdout"))
-            .stderr(LogStream::new(guest, "stderr"))
+            .stderr(LogStream::new(Arc::clone(&guest), "stderr"))
             .allow_tcp(false)
             .allow_udp(false)
             // The host makes the numbers in one call, in memory outside the cap, and no deadline interrupts it.
@@ -75,6 +81,7 @@ impl StoreState {
             model: environment.model.clone(),
             config: Arc::clone(&environment.config),
             wasi: wasi.build(),
+            guest,
             assets: Arc::clone(&environment.assets),
         }
     }
@@ -83,6 +90,11 @@ impl StoreState {
     pub(super) fn count_in(&mut self, memory: Arc<RequestMemory>) {
         self.cap.count_in(&memory);
         self.request = Some(memory);
+    }
+
+    /// Drops what the guest prints from now on.
+    pub(super) fn mute(&self) {
+        self.guest.is_muted.store(true, Relaxed);
     }
 
     /// Bytes of the tensors that the guest made and still holds.

@@ -24,6 +24,7 @@ impl Drop for RequestRecord {
             self.outcome = Outcome::Internal;
         }
         self.take_forked();
+        self.failures.log_rest(&self.id);
         let now = Instant::now();
         let duration = now.saturating_duration_since(self.started);
         let Self { id, pipeline, chip, stages, outcome, accounting, canary_side, queue_time, origin, .. } = self;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use plimsoll_runtime::stage::{RunObserver, StageCore, StageError, StageReport};
 
+use super::failures::Failures;
 use super::{Accounting, Reports, RequestRecord};
 use crate::records::memory::series::StageSeries;
 
@@ -16,6 +17,7 @@ pub(super) struct Fork {
     accounting: Accounting,
     running: Option<Arc<StageSeries>>,
     reports: Reports,
+    failures: Arc<Failures>,
 }
 
 impl RequestRecord {
@@ -26,6 +28,7 @@ impl RequestRecord {
             accounting: self.accounting.clone(),
             running: None,
             reports: Arc::clone(self.forked.get_or_insert_default()),
+            failures: Arc::clone(&self.failures),
         }
     }
 
@@ -53,7 +56,12 @@ impl RunObserver for Fork {
             accounting: self.accounting.clone(),
             running: None,
             reports: Arc::clone(&self.reports),
+            failures: Arc::clone(&self.failures),
         }))
+    }
+
+    fn logs_output(&self, stage: &StageCore) -> bool {
+        self.failures.logs_output(&stage.name)
     }
 
     fn stage_started(&mut self, stage: &StageCore) {
@@ -61,7 +69,7 @@ impl RunObserver for Fork {
     }
 
     fn stage_ended(&mut self, report: StageReport, error: Option<&StageError>) {
-        let is_highest = self.accounting.ended(&self.id, self.running.take(), &report, error);
+        let is_highest = self.accounting.ended((&self.id, &self.failures), self.running.take(), &report, error);
         self.reports.lock().unwrap_or_else(PoisonError::into_inner).push((report, is_highest));
     }
 }
@@ -77,13 +85,13 @@ impl Accounting {
     /// Counts a stage run that has ended. Returns true if its high-water mark is the highest of its series so far.
     pub(super) fn ended(
         &self,
-        request: &str,
+        (request, failures): (&str, &Failures),
         series: Option<Arc<StageSeries>>,
         report: &StageReport,
         error: Option<&StageError>,
     ) -> bool {
         // Details that the caller must not see go to the log only.
-        if let Some(error) = error.filter(|error| !error.detail.is_empty()) {
+        if let Some(error) = error.filter(|error| failures.add(&report.stage) && !error.detail.is_empty()) {
             tracing::warn!(
                 target: "plimsoll::stage",
                 request = %request,

@@ -37,12 +37,16 @@ impl RunObserver for RequestRecord {
         self.take_forked();
     }
 
+    fn logs_output(&self, stage: &StageCore) -> bool {
+        self.failures.logs_output(&stage.name)
+    }
+
     fn stage_started(&mut self, stage: &StageCore) {
         self.running = Some(self.accounting.started(stage));
     }
 
     fn stage_ended(&mut self, report: StageReport, error: Option<&StageError>) {
-        let is_highest = self.accounting.ended(&self.id, self.running.take(), &report, error);
+        let is_highest = self.accounting.ended((&self.id, &self.failures), self.running.take(), &report, error);
         if let Some(input) = self.input.as_mut().filter(|_| is_highest) {
             input.add_highest(&report.stage);
         }

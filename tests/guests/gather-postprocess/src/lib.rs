@@ -1,5 +1,5 @@
 //! Replies with the items that it gathers: `{"context":"…","items":[{"context":…,"tensors":{"NAME":{"shape","data"}}} or
-//! {"error":{"step","outcome","message"}}],"others":{…}}`. The data of f32 and u8 tensors are numbers, of others their bytes.
+//! {"error":{"step","outcome","message"},"context"}],"others":{…}}`. The data of f32 and u8 tensors are numbers, of others their bytes.
 
 use plimsoll_sdk::gathered::{Gathered, Item, ItemError};
 use plimsoll_sdk::{Failure, NamedTensor, Postprocess, Reply, Request, TensorType, export_postprocess, tensor};
@@ -16,8 +16,9 @@ impl Postprocess for Gather {
             .into_iter()
             .map(|item| match item {
                 Ok(Item { tensors, context }) => json!({ "context": text(&context), "tensors": described(&tensors) }),
-                Err(ItemError { step, outcome, message }) => {
-                    json!({ "error": { "step": step, "outcome": outcome, "message": message } })
+                Err(ItemError { step, outcome, message, context }) => {
+                    let error = json!({ "step": step, "outcome": outcome, "message": message });
+                    json!({ "error": error, "context": text(&context) })
                 }
             })
             .collect();

@@ -4,7 +4,8 @@
 //! `rename = NAME` its first tensor gets another name.
 //!
 //! With the query parameter `transform`, or the one that the setting `parameter` names, it misbehaves;
-//! `tests/guests/README.md` describes the commands. With the parameter `at` it does so only for the item of this number.
+//! `tests/guests/README.md` describes the commands. With the parameter `at` it does so only for the item of this number, with
+//! `holding` only if the context contains this text.
 
 use std::hint::black_box;
 use std::thread;
@@ -25,6 +26,8 @@ impl Transform for Transformer {
         let command = config::get("parameter").unwrap_or_else(|| "transform".to_owned());
         let is_here =
             parameter(&request, "at").is_none_or(|at| input.context.starts_with(format!("item {at} ").as_bytes()));
+        let holds = |text: &str| String::from_utf8_lossy(&input.context).contains(text);
+        let is_here = is_here && parameter(&request, "holding").is_none_or(holds);
         if let Some(command) = parameter(&request, &command).filter(|_| is_here)
             && let Some(outcome) = misbehave(command, &request, &mut input)?
         {
@@ -61,6 +64,10 @@ fn misbehave(command: &str, request: &Request, input: &mut Bundle) -> Result<Opt
                 blocks.push(black_box(vec![1_u8; 1 << 20]));
             }
         }
+        "need" => {
+            drop(black_box(vec![1_u8; number("bytes")?]));
+            Ok(None)
+        }
         "fail" => Err(Failure::InvalidInput("transform fails as requested".into())),
         "sleep" => {
             thread::sleep(Duration::from_millis(number("ms")? as u64));
@@ -71,6 +78,10 @@ fn misbehave(command: &str, request: &Request, input: &mut Bundle) -> Result<Opt
             Ok(None)
         }
         "one" => Ok(Some(Outcome::One(empty()))),
+        "twice" => {
+            let tensors = (0..2).map(|_| ("x".to_owned(), tensor::from_f32(&[1], &[0.0]))).collect();
+            Ok(Some(Outcome::One(Bundle { tensors, context: Vec::new() })))
+        }
         "items" => Ok(Some(Outcome::Items((0..number("count")?).map(|_| empty()).collect()))),
         "big-context" => {
             let context = vec![b'x'; number("bytes")?];

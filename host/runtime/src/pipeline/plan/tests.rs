@@ -8,7 +8,7 @@ fn shapes(texts: &[&str]) -> Vec<Shape> {
         let (name, from) = text.split_once(':').expect("a name");
         let plain = name.trim_matches(['!', '*']);
         let from = from.split_whitespace().map(|from| names.iter().position(|known| known == from).expect("known"));
-        let sources = from.map(|from| Source { from, tensor: None }).collect();
+        let sources = from.map(|from| Source { from, tensor: None, rename: None }).collect();
         let inputs = Inputs { sources, gather: name.contains('!') };
         shapes.push(Shape { name: plain.to_owned(), inputs, makes_items: name.contains('*') });
         names.push(plain.to_owned());
@@ -20,6 +20,11 @@ fn plan(texts: &[&str]) -> Plan {
     Plan::new("in", &shapes(texts)).unwrap_or_else(|error| panic!("{error:?}"))
 }
 
+/// The steps that each unit takes from; the last one is postprocessing.
+fn taken(plan: &Plan) -> Vec<Vec<usize>> {
+    plan.taken.iter().map(|sources| sources.iter().map(|source| source.from).collect()).collect()
+}
+
 fn refused(texts: &[&str]) -> (String, &'static str) {
     let PlanError { step, key, .. } = Plan::new("in", &shapes(texts)).expect_err("refused");
     (step, key)
@@ -28,7 +33,8 @@ fn refused(texts: &[&str]) -> (String, &'static str) {
 #[test]
 fn three_steps_are_one_unit_without_branches() {
     let plan = plan(&["a: in", "out: a"]);
-    assert_eq!((plan.units, plan.needs, plan.uses), (vec![Unit::Step(1)], vec![vec![]], vec![1, 1, 0]));
+    assert_eq!((&plan.units, &plan.needs), (&vec![Unit::Step(1)], &vec![vec![]]));
+    assert_eq!(taken(&plan), [vec![0], vec![1]]);
     assert!(!plan.has_branches && plan.regions.is_empty());
 }
 
@@ -56,7 +62,7 @@ fn the_steps_between_items_and_gathering_are_a_region() {
     assert_eq!(plan.regions, [region]);
     assert_eq!(plan.units, [Unit::Step(1), Unit::Step(2), Unit::Step(4), Unit::Region(0)]);
     assert_eq!(plan.needs, [vec![], vec![0], vec![], vec![1, 2]]);
-    assert_eq!(plan.uses, [3, 2, 1, 0, 1, 1, 0]);
+    assert_eq!(taken(&plan), [vec![0], vec![1, 0], vec![0], vec![2, 4], vec![1, 5]]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(in crate::cli) struct New {
     /// The plugin's name, lower-case words joined by hyphens: the name of its package and of its `.wasm` file.
     name: String,
     /// The kind of stage that the plugin implements.
-    #[arg(long, value_parser = stage_kind::parser())]
+    #[arg(long, value_parser = stage_kind::any())]
     kind: StageKind,
     /// The language of the plugin.
     #[arg(long, value_enum, default_value_t = Language::Rust)]
@@ -42,6 +42,8 @@ enum NewError {
     Sdk { folder: PathBuf, reason: String },
     #[error("--sdk is the SDK for Rust: leave it out for a plugin in another language")]
     SdkOfRust,
+    #[error("--kind transform: there is a template for Rust only; use `--language rust`")]
+    OnlyRust,
     #[error("{} cannot be written: {error}", path.display())]
     NotWritten { path: PathBuf, error: io::Error },
 }
@@ -49,6 +51,9 @@ enum NewError {
 impl New {
     pub(in crate::cli) fn run(self) -> Result<(), Error> {
         name::check(&self.name).map_err(Error::failed)?;
+        if self.kind == StageKind::Transform && self.language != Language::Rust {
+            return Err(Error::failed(NewError::OnlyRust));
+        }
         let folder = self.path.clone().unwrap_or_else(|| PathBuf::from(&self.name));
         check_vacant(&folder).map_err(Error::failed)?;
         let sdk = match &self.sdk {

@@ -57,8 +57,8 @@ impl Plugin<'_> {
         };
         let about = match self.kind {
             StageKind::Preprocess => template!("about/preprocess.md"),
-            // There is no template of a transform plugin.
-            StageKind::Infer | StageKind::Transform => template!("about/infer.md"),
+            StageKind::Infer => template!("about/infer.md"),
+            StageKind::Transform => template!("about/transform.md"),
             StageKind::Postprocess => template!("about/postprocess.md"),
         };
         let stage = |kind: StageKind, shipped: &'static str| if kind == self.kind { self.name } else { shipped };
@@ -82,11 +82,15 @@ impl Plugin<'_> {
             ("infer", stage(StageKind::Infer, "infer-native").to_owned()),
             ("postprocess", stage(StageKind::Postprocess, "classify-postprocess").to_owned()),
         ]);
-        let common = [
-            ("README.md", template!("README.md")),
-            ("plimsoll.toml", template!("plimsoll.toml")),
-            (".gitignore", template!("gitignore")),
-        ];
+        let (config, readme) = match self.kind {
+            StageKind::Transform => (
+                template!("steps.toml"),
+                template!("README.md").replace("--pipeline demo", "--pipeline demo --step step"),
+            ),
+            _ => (template!("plimsoll.toml"), template!("README.md").to_owned()),
+        };
+        let common =
+            [("README.md", readme.as_str()), ("plimsoll.toml", config), (".gitignore", template!("gitignore"))];
         let texts = common.into_iter().chain(parts.sources);
         let texts = texts.map(|(path, text)| (PathBuf::from(path), filled(text, &words).into_bytes()));
         texts.chain(parts.copied).chain([(PathBuf::from(sample.path), sample.bytes)]).collect()

@@ -20,7 +20,15 @@ pub(super) fn parts(kind: StageKind, sdk: Option<&str>) -> Parts {
             TEST,
         ),
         // An infer plugin only calls the host, so there is nothing to test without a host.
-        StageKind::Infer | StageKind::Transform => (&[("src/lib.rs", template!("rust/infer/lib.rs"))], "", ""),
+        StageKind::Infer => (&[("src/lib.rs", template!("rust/infer/lib.rs"))], "", ""),
+        StageKind::Transform => (
+            &[
+                ("src/lib.rs", template!("rust/transform/lib.rs")),
+                ("src/compute.rs", template!("rust/transform/compute.rs")),
+            ],
+            "",
+            TEST,
+        ),
         StageKind::Postprocess => (
             &[
                 ("src/lib.rs", template!("rust/postprocess/lib.rs")),

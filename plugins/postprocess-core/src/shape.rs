@@ -1,8 +1,8 @@
 //! Checks that an output contains the scores of one image. At deployment the shape is the declared one, in which `None`
 //! is a dynamic size; for a request all sizes are known.
 
+use crate::outputs::FLOATS;
 use plimsoll_sdk::model::{self, Declared, shape_text};
-use postprocess_core::outputs::FLOATS;
 
 /// The number of classes, or `None` if `shape` does not determine it.
 ///

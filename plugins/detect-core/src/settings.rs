@@ -1,4 +1,4 @@
-//! The configuration of the stage, read and checked once at deployment; the keys are described in `lib.rs`.
+//! The configuration, read and checked once at deployment; the keys are described in `detect-postprocess`.
 
 use plimsoll_sdk::{config, labels};
 use postprocess_core::boxes::Unit;
@@ -36,7 +36,8 @@ pub struct Grids {
     pub anchor_ratios: Vec<f32>,
 }
 
-const KEYS: &[&str] = &[
+/// The keys of `detect-postprocess`.
+pub const KEYS: &[&str] = &[
     "layout",
     "output",
     "scores",
@@ -60,14 +61,13 @@ const KEYS: &[&str] = &[
 ];
 
 impl Settings {
-    /// Reads every key.
+    /// Reads every key. `layout_key` is the key with the name of the layout.
     ///
     /// # Errors
-    /// A message that names the key that is unknown, malformed or in conflict with another key.
-    pub fn read() -> Result<Settings, String> {
-        config::only(KEYS)?;
+    /// A message that names the key that is malformed or in conflict with another key.
+    pub fn read(layout_key: &'static str) -> Result<Settings, String> {
         let choices: Vec<_> = LAYOUTS.iter().map(|layout| (layout.name, layout)).collect();
-        let layout = config::choice("layout", &choices)?;
+        let layout = config::choice(layout_key, &choices)?;
         for key in ["output", "scores", "boxes", "classes", "count"] {
             only_with(key, layout.outputs.iter().any(|role| role.key == key), layout)?;
         }

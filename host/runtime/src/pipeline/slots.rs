@@ -1,0 +1,146 @@
+//! What the steps of a request have handed on, until no later step takes it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::error::{PipelineError, failed};
+use super::in_flight::Run;
+use super::plan::{Inputs, Region, Source, Unit};
+use super::values::{Value, contexts, gathered, joined, only};
+use crate::stage::{Bundle, StageCore, StageError};
+
+/// The work of a unit with everything that it takes.
+pub(super) enum Job {
+    /// A step with its input.
+    Step(usize, Bundle),
+    /// The steps of a region, for each item; and what its steps take from other steps.
+    Region { region: usize, items: Vec<Bundle>, shared: HashMap<usize, Bundle> },
+}
+
+/// What steps have handed on, by their numbers.
+pub(super) type Made = Vec<(usize, Value)>;
+
+/// What the steps have handed on so far. A tensor is dropped as soon as the last unit that takes it has begun.
+pub(super) struct Slots<'a> {
+    run: &'a Run,
+    values: Vec<Option<Value>>,
+    /// For each unit, whether it has taken its input; the last one is postprocessing.
+    has_begun: Vec<bool>,
+    /// For each region, the context from before its items.
+    bases: Vec<Option<Arc<[u8]>>>,
+}
+
+impl<'a> Slots<'a> {
+    pub(super) fn new(run: &'a Run, prepared: Bundle) -> Self {
+        let plan = &run.graph.plan;
+        let values = std::iter::once(Some(Value::One(prepared))).chain(run.graph.steps.iter().map(|_| None)).collect();
+        let has_begun = vec![false; plan.taken.len()];
+        let mut this = Self { run, values, has_begun, bases: plan.regions.iter().map(|_| None).collect() };
+        this.release(0);
+        this
+    }
+
+    pub(super) fn put(&mut self, made: Made) {
+        for (step, value) in made {
+            self.values[step] = Some(value);
+            self.release(step);
+        }
+    }
+
+    /// Takes everything that a unit needs.
+    pub(super) fn job(&mut self, unit: usize) -> Result<Job, PipelineError> {
+        let graph = Arc::clone(&self.run.graph);
+        match graph.plan.units[unit] {
+            Unit::Step(step) => {
+                let made = &graph.steps[step - 1];
+                let stage = Arc::clone(graph.core(step, &self.run.chip));
+                let base = self.base(&made.inputs).cloned();
+                let input = self.input(unit, &made.inputs, &stage)?;
+                if let Some(region) = graph.plan.regions.iter().position(|region| region.maker == step) {
+                    // Items that are made of gathered ones come from the same context as these.
+                    self.bases[region] = if made.inputs.gather { base } else { Some(Arc::clone(&input.context)) };
+                }
+                Ok(Job::Step(step, input))
+            }
+            Unit::Region(region) => {
+                let Region { maker, shared, .. } = &graph.plan.regions[region];
+                let taken = shared.iter().filter_map(|&step| match &self.values[step] {
+                    Some(Value::One(bundle)) => {
+                        let sources = graph.plan.taken[unit].iter().filter(|source| source.from == step);
+                        Some((step, only(bundle, sources)))
+                    }
+                    _ => None,
+                });
+                let taken = taken.collect();
+                let Some(Value::Items(items)) = self.values[*maker].take() else {
+                    return Err(failed(graph.core(*maker, &self.run.chip))(StageError::lost()));
+                };
+                self.begin(unit);
+                Ok(Job::Region { region, items, shared: taken })
+            }
+        }
+    }
+
+    /// Takes what postprocessing needs.
+    pub(super) fn reply(&mut self, stage: &Arc<StageCore>) -> Result<Bundle, PipelineError> {
+        let graph = Arc::clone(&self.run.graph);
+        self.input(self.has_begun.len() - 1, &graph.reply, stage)
+    }
+
+    /// The context from before the items that a step gathers.
+    fn base(&self, inputs: &Inputs) -> Option<&Arc<[u8]>> {
+        let region_of = &self.run.graph.plan.region_of;
+        let outer = inputs.sources.iter().find_map(|source| match &self.values[source.from] {
+            Some(Value::One(bundle)) => Some(&bundle.context),
+            _ => None,
+        });
+        let region = inputs.sources.iter().find_map(|source| region_of[source.from]);
+        outer.or_else(|| self.bases[region?].as_ref())
+    }
+
+    /// The input of a stage that runs once.
+    fn input(&mut self, unit: usize, inputs: &Inputs, stage: &Arc<StageCore>) -> Result<Bundle, PipelineError> {
+        let graph = Arc::clone(&self.run.graph);
+        let names = |step: usize| graph.name(step);
+        let input = if inputs.gather {
+            let base = self.base(inputs);
+            // The context of gathered items is made by the host, so it has the limit of the stage that gets it. It is not
+            // made before that.
+            let bytes = contexts(inputs, base, |step| self.values[step].as_ref());
+            stage.check_context(bytes).map_err(failed(stage))?;
+            gathered(inputs, &names, base, |step| self.values[step].as_ref())
+        } else {
+            joined(inputs, &names, |step| match &self.values[step] {
+                Some(Value::One(bundle)) => Some(bundle),
+                _ => None,
+            })
+        };
+        let misfit = |text| failed(stage)(StageError::tensor_mismatch(text));
+        let input = input.map_err(misfit)?;
+        // With lengths, names and messages.
+        stage.check_context(input.context.len()).map_err(failed(stage))?;
+        self.begin(unit);
+        Ok(input)
+    }
+
+    /// A unit has taken its input.
+    fn begin(&mut self, unit: usize) {
+        self.has_begun[unit] = true;
+        let graph = Arc::clone(&self.run.graph);
+        graph.plan.taken[unit].iter().for_each(|source| self.release(source.from));
+    }
+
+    /// Drops the tensors of a step that no unit will take any more.
+    fn release(&mut self, step: usize) {
+        let graph = Arc::clone(&self.run.graph);
+        let units = graph.plan.taken.iter().zip(&self.has_begun).filter(|(_, has_begun)| !**has_begun);
+        let wanted: Vec<&Source> =
+            units.flat_map(|(sources, _)| sources).filter(|source| source.from == step).collect();
+        match &mut self.values[step] {
+            value if wanted.is_empty() => *value = None,
+            Some(Value::One(bundle)) => *bundle = only(bundle, wanted.into_iter()),
+            // A region takes all of its items; results are gathered soon.
+            Some(Value::Items(_) | Value::Results(_)) | None => {}
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Step of kind `transform`: lets a branch run only for some classes. The step needs `items = true`. It makes one item, for which
+//! the steps of the branch run, or none, for which they do not run.
+//!
+//! It takes the scores of a classifier, and the tensors that the branch needs: `from = ["classify", "prepare.image"]`. If the
+//! best class is one of `keep`, the item has all tensors except the scores; they are passed on without a copy.
+//!
+//! With `gather = true` at the step and `items = true` in its configuration, it decides for each item that it gathers: those of
+//! other classes are left out, the others keep their order. An item that failed before (`partial = true`) is an error (500),
+//! because it has no class.
+//!
+//! For a branch of all other classes, add a second step with the same configuration and `invert = true`.
+//!
+//! Configuration:
+//! - `keep`: the classes: labels of `labels`, or indices. Required.
+//! - `score_threshold`: the probability that the best class needs, 0 to 1 (default 0).
+//! - `invert`: `true` keeps exactly what is left out otherwise (default `false`).
+//! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities.
+//! - `labels`: the asset with one label per line.
+//! - `output`: the name of the tensor with the scores. Required, because there are other tensors.
+//! - `items`: see above (default `false`).
+//!
+//! The scores are checked as in `classify-postprocess`. If the context is a JSON object, its member `item` gets
+//! `"class":{"label":"cat","index":3,"probability":0.9}`, so that postprocessing reports it.
+
+use plimsoll_sdk::gathered::Gathered;
+use plimsoll_sdk::{
+    Bundle, Configured, Failure, Init, NamedTensor, Outcome, Request, Transform, config, export_transform, labels,
+};
+use postprocess_core::{outputs, scores, shape};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+struct Route;
+
+export_transform!(Route with init);
+
+/// The configuration, read once by `init` and used by every request.
+struct Settings {
+    keep: Vec<usize>,
+    score_threshold: f32,
+    invert: bool,
+    /// True if the scores are probabilities.
+    ready: bool,
+    labels: Option<Vec<String>>,
+    output: String,
+    /// True if the step gathers items.
+    items: bool,
+}
+
+static SETTINGS: Configured<Settings> = Configured::new();
+
+/// The best class.
+#[derive(Serialize)]
+struct Class {
+    label: String,
+    index: usize,
+    probability: f64,
+}
+
+impl Init for Route {
+    fn init() -> Result<(), String> {
+        config::only(&["keep", "score_threshold", "invert", "scores", "labels", "output", "items"])?;
+        let labels = config::get("labels").map(|name| labels::read(&name)).transpose()?;
+        let names: Vec<String> =
+            config::list("keep")?.ok_or("configuration key `keep` is missing: it lists classes")?;
+        let class = |name: &String| match &labels {
+            Some(labels) => labels
+                .iter()
+                .position(|label| label == name)
+                .ok_or_else(|| format!("configuration key `keep`: {name:?} is not a label of `labels`")),
+            None => name.parse().map_err(|_| {
+                format!("configuration key `keep`: {name:?} is not the index of a class; set `labels` to use labels")
+            }),
+        };
+        SETTINGS.set(Settings {
+            keep: names.iter().map(class).collect::<Result<_, _>>()?,
+            score_threshold: config::fraction("score_threshold", 0.0)?,
+            invert: config::parse("invert", false)?,
+            ready: config::choice("scores", &[("softmax", false), ("ready", true)])?,
+            labels,
+            output: config::get("output")
+                .ok_or("configuration key `output` is missing: it names the tensor with the scores")?,
+            items: config::parse("items", false)?,
+        })
+    }
+}
+
+impl Transform for Route {
+    fn run(_request: Request, input: Bundle) -> Result<Outcome, Failure> {
+        let settings = SETTINGS.get()?;
+        route(settings, input).map(Outcome::Items).map_err(Failure::Internal)
+    }
+}
+
+fn route(settings: &Settings, Bundle { tensors, context }: Bundle) -> Result<Vec<Bundle>, String> {
+    if !settings.items {
+        return Ok(kept(settings, tensors, context)?.into_iter().collect());
+    }
+    let gathered = Gathered::read(tensors, &context)?;
+    let mut items = Vec::new();
+    for (at, item) in gathered.items.into_iter().enumerate() {
+        let item = item.map_err(|error| {
+            format!(
+                "item {at} failed in step `{}` ({}), so it has no class: {}",
+                error.step, error.outcome, error.message
+            )
+        })?;
+        items.extend(kept(settings, item.tensors, item.context).map_err(|error| format!("item {at}: {error}"))?);
+    }
+    Ok(items)
+}
+
+/// What is handed on of tensors with these scores; `None` if they are left out.
+fn kept(settings: &Settings, mut tensors: Vec<NamedTensor>, context: Vec<u8>) -> Result<Option<Bundle>, String> {
+    let name = &settings.output;
+    let place = tensors.iter().position(|(other, _)| other == name).ok_or_else(|| {
+        let names: Vec<_> = tensors.iter().map(|(name, _)| name.as_str()).collect();
+        format!(
+            "there is no tensor `{name}` with scores; the tensors are {names:?}: set the configuration key `output`"
+        )
+    })?;
+    let (_, tensor) = tensors.remove(place);
+    shape::classes(name, &outputs::shape(&tensor))?;
+    let scores = outputs::floats(&tensor).map_err(|error| format!("output `{name}`: {error}"))?;
+    shape::check_classes(name, scores.len(), settings.labels.as_ref().map(Vec::len), !settings.ready)?;
+    if let Some(class) = scores::first_invalid(&scores, !settings.ready) {
+        return Err(format!("output `{name}`: the score of class {class} is not a finite number ({})", scores[class]));
+    }
+    let probabilities = if settings.ready { scores } else { scores::softmax(scores) };
+    let Some(&index) = scores::best(&probabilities, 1).first() else { return Ok(None) };
+    let probability = probabilities[index];
+    let is_in = settings.keep.contains(&index) && probability >= settings.score_threshold;
+    if is_in == settings.invert {
+        return Ok(None);
+    }
+    let label = settings.labels.as_ref().map_or_else(|| index.to_string(), |labels| labels[index].clone());
+    // The shortest decimal number that is this f32, as elsewhere in replies.
+    let probability = probability.to_string().parse().unwrap_or(f64::from(probability));
+    let context = with_class(context, &Class { label, index, probability })?;
+    Ok(Some(Bundle { tensors, context }))
+}
+
+/// The context with the class in its member `item`. A context that is no JSON object stays as it is.
+fn with_class(context: Vec<u8>, class: &Class) -> Result<Vec<u8>, String> {
+    let parsed = if context.is_empty() { Ok(Map::new()) } else { serde_json::from_slice(&context) };
+    let Ok(mut object): Result<Map<String, Value>, _> = parsed else { return Ok(context) };
+    let failed = |error: serde_json::Error| format!("the context cannot be serialised: {error}");
+    let item = object.entry("item").or_insert_with(|| Value::Object(Map::new()));
+    if let Value::Object(item) = item {
+        item.insert("class".to_owned(), serde_json::to_value(class).map_err(failed)?);
+    }
+    serde_json::to_vec(&object).map_err(failed)
+}
