@@ -6,6 +6,7 @@ mod divisions;
 mod engine;
 mod exact;
 mod filled;
+mod fixed;
 mod graphs;
 mod node_tests;
 mod old;

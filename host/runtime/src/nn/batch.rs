@@ -27,6 +27,7 @@ mod probe_rows;
 mod row_check;
 mod row_compare;
 mod row_plan;
+mod row_scale;
 mod rows;
 mod rows_touch;
 mod rules;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::cost::RunCost;
 use super::probe_rows::{batch, find_size, run};
-use super::row_compare::compare;
+use super::row_compare::{Strictness, compare};
 use super::rows_touch::RowsTouch;
 use super::sizes::BatchSizes;
 use crate::nn::error::RunError;
@@ -60,6 +60,8 @@ pub enum PrepareError {
 /// The size, and the row with the difference or the error of the run.
 pub fn prepare_sizes(model: &dyn Model, sizes: &BatchSizes) -> Result<RunCost, PrepareError> {
     let inputs = model.inputs();
+    // Whether the graph proves it was checked before; here the sizes are compared.
+    let strictness = Strictness::of(model, true);
     let fails = |size: u32| move |reason| PrepareError::Rows { size, reason };
     let (size, _) = find_size(model, inputs).map_err(fails(1))?;
     let alone: Vec<Tensors> = (0..ROWS)
@@ -89,7 +91,7 @@ pub fn prepare_sizes(model: &dyn Model, sizes: &BatchSizes) -> Result<RunCost, P
             again = again.max(time);
             cost.record_first(rows, time);
             for (place, &row) in patterns.iter().enumerate().take(own as usize) {
-                compare(&alone[row as usize], &together, place, rows, true).map_err(fails(rows))?;
+                compare(&alone[row as usize], &together, place, rows, strictness).map_err(fails(rows))?;
             }
         }
         before = rows;

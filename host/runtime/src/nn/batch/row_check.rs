@@ -13,7 +13,7 @@ use plimsoll_onnx::RowProof;
 
 use super::cost::RunCost;
 use super::probe_rows::{PROVEN, UNPROVEN, batch, find_size, is_optional, run};
-use super::row_compare::compare;
+use super::row_compare::{Strictness, compare};
 use super::row_plan::{Limits, MAX_TIME, batches};
 use super::rows_touch::RowsTouch;
 use crate::nn::model::Model;
@@ -34,6 +34,7 @@ pub fn check_rows(
     let (size, first) = find_size(model, inputs)?;
     let started = Instant::now();
     let is_proven = *proof == RowProof::Separate;
+    let strictness = Strictness::of(model, is_proven);
     let mut cost = RunCost::default();
     let mut timed = |inputs: &[Tensor]| {
         let started = Instant::now();
@@ -69,7 +70,7 @@ pub fn check_rows(
         let together =
             timed(&batch(inputs, size, &patterns)).map_err(|error| RowsTouch::Batch { rows: count, error })?;
         for (place, &row) in rows.iter().enumerate() {
-            compare(&alone[row].1, &together, place, count, is_proven)?;
+            compare(&alone[row].1, &together, place, count, strictness)?;
         }
     }
     // This comes last, because a measured difference is a better explanation.

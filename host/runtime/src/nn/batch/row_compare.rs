@@ -1,21 +1,46 @@
 //! Compares a row of a batch with the same row alone.
 
+use super::row_scale::Scales;
 use super::rows_touch::RowsTouch;
+use crate::nn::model::Model;
 use crate::tensor::{Element, Elements, Tensor, TensorType, Tensors};
 
-/// The largest accepted difference, as a share of the absolute value. A larger batch changes the order of sums, and
-/// accelerators compute with reduced precision (TF32 has 10 bits of mantissa, 2⁻¹⁰ ≈ 0.001).
+/// The largest accepted difference, as a share of the absolute value; on accelerators also as a share of the largest value
+/// around the element ([`Scales`]). A larger batch changes the order of sums, and accelerators compute with reduced
+/// precision (TF32 has 10 bits of mantissa, 2⁻¹⁰ ≈ 0.001).
 const TOLERANCE: f64 = 1e-3;
+/// The share of the largest value around the element on the CPU, if the graph proves that the rows stay apart.
+const TOLERANCE_OF_CPU: f64 = 2e-5;
 /// The same for half precision, which has 11 bits: four units in the last place, because a sum that differs a little is
 /// rounded to another number.
 const TOLERANCE_OF_FP16: f64 = 4.0 / 1024.0;
 /// The same for BF16, which has 8 bits.
 const TOLERANCE_OF_BF16: f64 = 4.0 / 128.0;
-/// The share of the largest absolute value in the row that is accepted too, if the graph does not prove that the rows stay
-/// apart. Sums that cancel have an error of the size of what cancels; FLOAT has 24 bits of mantissa (2⁻²⁴ ≈ 6e-8).
+/// The share of the largest absolute value in the row that is always accepted. Sums that cancel have an error of the size of what cancels; FLOAT has 24 bits of mantissa (2⁻²⁴ ≈ 6e-8).
 const CANCELLATION: f64 = 2e-6;
 /// Absolute difference that is always accepted; for rows of zeros.
 const ABSOLUTE: f64 = 1e-6;
+
+/// How much the elements of a row may differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Strictness {
+    /// The graph does not prove that the rows stay apart.
+    Unproven,
+    /// The graph proves it, and one library computes the model on the CPU.
+    Cpu,
+    /// The graph proves it, and an accelerator may compute the model.
+    Accelerator,
+}
+
+impl Strictness {
+    pub(super) fn of(model: &dyn Model, is_proven: bool) -> Self {
+        match is_proven {
+            false => Strictness::Unproven,
+            true if model.properties().placement.is_empty() => Strictness::Cpu,
+            true => Strictness::Accelerator,
+        }
+    }
+}
 
 /// Compares a row of a batch with the row alone. Integers and booleans must be equal: a tolerance for numbers with a
 /// fraction would accept another class, another token, or another position.
@@ -27,7 +52,7 @@ pub(super) fn compare(
     together: &Tensors,
     place: usize,
     rows: u32,
-    is_proven: bool,
+    strictness: Strictness,
 ) -> Result<(), RowsTouch> {
     for ((name, one), (_, all)) in alone.iter().zip(together) {
         let shape = |tensor: &Tensor, rows: u32| RowsTouch::Shape {
@@ -46,8 +71,9 @@ pub(super) fn compare(
         if length == 0 || all.data.get(place * length..(place + 1) * length) == Some(&one.data[..]) {
             continue;
         }
-        let one = Elements::of(one);
-        if let Some((difference, alone, together)) = worst(&one, &Elements::of(all), place * one.len(), is_proven) {
+        let (row, all) = (Elements::of(one), Elements::of(all));
+        let worst = worst(&row, &one.dimensions[1..], &all, place * row.len(), strictness);
+        if let Some((difference, alone, together)) = worst {
             let (output, row) = (name.clone(), place as u32);
             return Err(RowsTouch::Value { output, row, rows, difference, alone, together });
         }
@@ -56,20 +82,23 @@ pub(super) fn compare(
 }
 
 /// The largest difference that is not accepted, and its two elements. The row begins at element `start` of `all`.
-fn worst(one: &Elements<'_>, all: &Elements<'_>, start: usize, is_proven: bool) -> Option<(f64, Element, Element)> {
-    let finite = (0..one.len()).map(|index| one.get(index).as_f64().abs()).filter(|size| size.is_finite());
-    let (tolerance, cancellation) = tolerances(one.ty());
-    let of_largest = match tolerance {
-        0.0 => 0.0,
-        _ => finite.fold(0.0, f64::max) * if is_proven { tolerance } else { cancellation } + ABSOLUTE,
-    };
+fn worst(
+    one: &Elements<'_>,
+    dimensions: &[u32],
+    all: &Elements<'_>,
+    start: usize,
+    strictness: Strictness,
+) -> Option<(f64, Element, Element)> {
+    let Tolerances { of_value, of_scale, of_row, absolute } = Tolerances::of(one.ty(), strictness);
+    let scales = Scales::of(one, dimensions);
     let mut worst: Option<(f64, Element, Element)> = None;
     for index in 0..one.len() {
         let (alone, together) = (one.get(index), all.get(start + index));
         // NaN on one side only gives a difference of NaN, which is not accepted.
         let difference = alone.difference(together);
         let size = alone.as_f64().abs().max(together.as_f64().abs());
-        let is_accepted = difference == 0.0 || difference <= size * tolerance + of_largest;
+        let of_others = (scales.at(index) * of_scale).max(scales.whole * of_row);
+        let is_accepted = difference == 0.0 || difference <= size * of_value + of_others + absolute;
         let is_worse = worst.is_none_or(|(most, ..)| difference.is_nan() || difference > most);
         if !is_accepted && is_worse {
             worst = Some((difference, alone, together));
@@ -78,15 +107,32 @@ fn worst(one: &Elements<'_>, all: &Elements<'_>, start: usize, is_proven: bool) 
     worst
 }
 
-/// The shares of a value and of the largest value in the row that may differ. A sum that cancels has an error of the size
-/// of what cancels, in the precision of the type.
-fn tolerances(ty: TensorType) -> (f64, f64) {
-    match ty {
-        TensorType::Fp16 => (TOLERANCE_OF_FP16, TOLERANCE_OF_FP16),
-        TensorType::Bf16 => (TOLERANCE_OF_BF16, TOLERANCE_OF_BF16),
-        TensorType::Fp32 | TensorType::Fp64 => (TOLERANCE, CANCELLATION),
-        // Integers and booleans.
-        _ => (0.0, 0.0),
+/// What may differ: a share of the value, of the largest value around it, and of the largest value in the row. A sum that
+/// cancels has an error of the size of what cancels, in the precision of the type.
+struct Tolerances {
+    of_value: f64,
+    of_scale: f64,
+    of_row: f64,
+    absolute: f64,
+}
+
+impl Tolerances {
+    fn of(ty: TensorType, strictness: Strictness) -> Self {
+        let half = |share| Tolerances { of_value: share, of_scale: share, of_row: CANCELLATION, absolute: ABSOLUTE };
+        match (ty, strictness) {
+            (TensorType::Fp16, _) => half(TOLERANCE_OF_FP16),
+            (TensorType::Bf16, _) => half(TOLERANCE_OF_BF16),
+            (TensorType::Fp32 | TensorType::Fp64, _) => {
+                let of_scale = match strictness {
+                    Strictness::Unproven => CANCELLATION,
+                    Strictness::Cpu => TOLERANCE_OF_CPU,
+                    Strictness::Accelerator => TOLERANCE,
+                };
+                Tolerances { of_value: TOLERANCE, of_scale, of_row: CANCELLATION, absolute: ABSOLUTE }
+            }
+            // Integers and booleans.
+            _ => Tolerances { of_value: 0.0, of_scale: 0.0, of_row: 0.0, absolute: 0.0 },
+        }
     }
 }
 
@@ -100,9 +146,11 @@ mod tests {
             let data = [vec![0; ty.size()], last.to_vec()].concat();
             vec![("y".to_owned(), Tensor::new(vec![1, 2], ty, data))]
         };
-        let refused = |is_proven| compare(&tensor(b), &tensor(a), 0, 1, is_proven).err().map(|error| error.to_string());
-        assert_eq!(refused(true).is_some(), refused(false).is_some(), "{ty}");
-        refused(true)
+        let refused = |how| compare(&tensor(b), &tensor(a), 0, 1, how).err().map(|error| error.to_string());
+        for other in [Strictness::Unproven, Strictness::Accelerator] {
+            assert_eq!(refused(Strictness::Cpu).is_some(), refused(other).is_some(), "{ty}");
+        }
+        refused(Strictness::Cpu)
     }
 
     #[test]

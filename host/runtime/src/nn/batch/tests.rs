@@ -2,6 +2,7 @@
 
 mod flow;
 mod padding_tests;
+mod scale_tests;
 mod support;
 
 use std::sync::atomic::Ordering::Relaxed;

@@ -55,8 +55,6 @@ fn a_model_that_computes_wrongly_with_a_padded_size_is_refused() {
         let error = prepare_sizes(&wrong_at(size), &sizes).expect_err("refused").to_string();
         assert!(error.starts_with(&format!("batch size {size}: ")), "{error}");
     }
-    // The padded sizes are also those that the check of rows does not try.
-    assert_eq!(check_rows(&wrong_at(128), 128, &RowProof::Separate, false).map(drop), Ok(()));
 }
 
 #[test]
@@ -69,6 +67,11 @@ fn a_model_that_computes_wrongly_with_one_size_is_refused() {
     }
     for size in [17, 31, 47, 64] {
         assert!(check_rows(&wrong_at(size), 64, &RowProof::Separate, false).is_err(), "{size}");
+    }
+    for size in [65, 100, 128, 999] {
+        for proof in [RowProof::Separate, RowProof::Unknown("a node".into())] {
+            assert!(check_rows(&wrong_at(size), size, &proof, true).is_err(), "{size}");
+        }
     }
 }
 
