@@ -180,6 +180,8 @@ async fn points_become_upright_crops() {
         assert_eq!(items(&post(0, 0.9, &nothing).await), [], "{nothing:?}");
     }
     assert_eq!(items(&post(0, 0.4, &upright).await), []);
+    // The upper side is a tenth of the lower one, so the margin of a half reaches over the horizon.
+    assert_eq!(items(&post(2, 0.9, &[5.0, 2.0, 5.4, 2.0, 7.2, 4.0, 3.2, 4.0]).await), []);
     let wrong = post(0, 0.9, &[f32::NAN; 8]).await;
     assert_eq!(wrong.status, 500, "{}", wrong.text);
 }

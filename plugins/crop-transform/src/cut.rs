@@ -169,8 +169,9 @@ fn cut_points(settings: &Settings, picture: &Picture<'_>, points: &[[f32; 2]]) -
         _ => Warp::similarity(template, &points),
     };
     let Target { width, height, .. } = settings.image.target;
-    let Some(warp) = warp else { return Ok(None) };
-    let corners = warp.corners(width, height);
+    let Some((warp, corners)) = warp.and_then(|warp| Some((warp, warp.corners(width, height)?))) else {
+        return Ok(None);
+    };
     let ends = |axis: usize, side: u32| {
         let places = corners.iter().map(|corner| corner[axis]);
         let first = places.clone().fold(f64::INFINITY, f64::min);
@@ -186,7 +187,7 @@ fn cut_points(settings: &Settings, picture: &Picture<'_>, points: &[[f32; 2]]) -
     }
     let rgb = picture.read([x, y], [columns, rows])?;
     let part = Part { start: [x, y], size: [columns, rows], rgb: &rgb, pad: settings.image.pack.pad };
-    let larger = warp.oversampling(width, height, MAX_OVERSAMPLING);
+    let larger = Warp::oversampling(corners, (width, height), MAX_OVERSAMPLING);
     let warp = warp.enlarged(larger);
     let mut row = 0;
     let next = |pixels: &mut [u8]| -> Result<(), String> {

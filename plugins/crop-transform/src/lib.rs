@@ -6,7 +6,8 @@
 //! picture that it cuts out.
 //!
 //! Boxes become items in the order of their scores, best first. A box that lies outside of the picture or has no area makes no
-//! item, and neither do points that describe no crop (all on one place; three of four corners on a line). If nothing is found, there are no items. The parts
+//! item, and neither do points that describe no crop (all on one place; three of four corners on a line; a margin
+//! that reaches over the horizon of the perspective). If nothing is found, there are no items. The parts
 //! of a crop outside of the picture have the value `pad`. What a detector cannot return is an error (500), as in
 //! `detect-postprocess`: NaN or infinity anywhere in its outputs, exchanged corners, boxes far outside of its input.
 //!

@@ -58,8 +58,7 @@ impl Warp {
         }
         let warp = Warp(solve(rows)?);
         // A quadrilateral that crosses itself or is not convex has a vanishing line through the crop.
-        let is_in_front = |&[x, y]: &Point| warp.0[6] * x + warp.0[7] * y + 1.0 > 1e-6;
-        crop.iter().all(is_in_front).then_some(warp)
+        crop.iter().all(|point| warp.is_in_front(point)).then_some(warp)
     }
 
     /// The place in the picture of a point of the crop.
@@ -69,16 +68,21 @@ impl Warp {
         [(a * x + b * y + c) / depth, (d * x + e * y + f) / depth]
     }
 
-    /// The places in the picture of the corners of a crop of this size, from the left upper one clockwise.
-    pub fn corners(&self, width: u32, height: u32) -> [Point; 4] {
+    /// The places in the picture of the corners of a crop of this size, from the left upper one clockwise. `None` if a part of the
+    /// crop is behind the picture: with a margin, a crop can reach over the horizon of its perspective.
+    pub fn corners(&self, width: u32, height: u32) -> Option<[Point; 4]> {
         let (width, height) = (f64::from(width), f64::from(height));
-        [[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]].map(|corner| self.place(corner))
+        let corners = [[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]];
+        corners.iter().all(|corner| self.is_in_front(corner)).then(|| corners.map(|corner| self.place(corner)))
+    }
+
+    fn is_in_front(&self, &[x, y]: &Point) -> bool {
+        self.0[6] * x + self.0[7] * y + 1.0 > 1e-6
     }
 
     /// The number of pixels of the picture for one pixel of the crop, horizontally and vertically, rounded up: by these numbers
-    /// the crop has to be larger before it is resized. At most `most`.
-    pub fn oversampling(&self, width: u32, height: u32, most: u32) -> [u32; 2] {
-        let [p, q, r, s] = self.corners(width, height);
+    /// the crop has to be larger before it is resized. At most `most`. `corners` are those of the crop in the picture.
+    pub fn oversampling([p, q, r, s]: [Point; 4], (width, height): (u32, u32), most: u32) -> [u32; 2] {
         let length = |a: Point, b: Point| (a[0] - b[0]).hypot(a[1] - b[1]);
         let across = length(p, q).max(length(s, r)) / f64::from(width);
         let down = length(p, s).max(length(q, r)) / f64::from(height);
