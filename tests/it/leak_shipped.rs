@@ -94,7 +94,7 @@ fn transform_plugins_do_not_leak_on_items_and_errors() {
                 "crop-transform" => (&[8.0, 8.0, 40.0, 30.0, score, 0.0], &[1, 1, 6]),
                 _ => (&[score, 0.5, 0.25, 0.125, 0.0, 0.0], &[1, 6]),
             };
-            let picture = with_picture(body(&[("rows", shape, rows)]));
+            let picture = with_picture(&body(&[("rows", shape, rows)]));
             std::fs::write(corpus.path().join(format!("{index}.body")), picture).expect("written");
         }
         let step = format!(
@@ -110,7 +110,7 @@ fn transform_plugins_do_not_leak_on_items_and_errors() {
 }
 
 /// A body for `given-tensors` with a tensor `picture` of 64 x 64 pixels after its others.
-fn with_picture(body: Vec<u8>) -> Vec<u8> {
+fn with_picture(body: &[u8]) -> Vec<u8> {
     let (length, rest) = body.split_first_chunk::<4>().expect("a length");
     let (text, data) = rest.split_at(u32::from_le_bytes(*length) as usize);
     let mut described: serde_json::Value = serde_json::from_slice(text).expect("JSON");
