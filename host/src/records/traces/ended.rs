@@ -44,23 +44,46 @@ pub(super) enum RequestKind {
     Image(usize),
 }
 
+/// Converts times of one trace to times of the calendar. All spans of a request use the same one, so that none begins before
+/// the span above it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    instant: Instant,
+    time: SystemTime,
+}
+
+impl Clock {
+    /// The clock of a request that begins.
+    pub(super) fn now() -> Self {
+        Self { instant: Instant::now(), time: SystemTime::now() }
+    }
+
+    fn at(&self, time: Instant) -> SystemTime {
+        let after = time.checked_duration_since(self.instant);
+        let at = match after {
+            Some(after) => self.time.checked_add(after),
+            None => self.time.checked_sub(self.instant.saturating_duration_since(time)),
+        };
+        at.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
 /// When a request began and ended.
 pub(super) struct Times {
     pub(super) started: Instant,
     pub(super) ended: Instant,
-    pub(super) ended_at: SystemTime,
+    clock: Clock,
 }
 
 impl Times {
     /// A request that ends now.
-    pub(super) fn until_now(started: Instant) -> Self {
-        Self { started, ended: Instant::now(), ended_at: SystemTime::now() }
+    pub(super) fn until_now(started: Instant, clock: Clock) -> Self {
+        Self { started, ended: Instant::now(), clock }
     }
 
     /// The time of the calendar.
     pub(super) fn at(&self, time: Instant) -> SystemTime {
-        let before = self.ended.saturating_duration_since(time);
-        self.ended_at.checked_sub(before).unwrap_or(SystemTime::UNIX_EPOCH)
+        self.clock.at(time)
     }
 }
 

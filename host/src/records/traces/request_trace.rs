@@ -9,7 +9,7 @@ use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::StageReport;
 
 use super::context::CallerContext;
-use super::ended::{EndedRequest, RequestKind, Times};
+use super::ended::{Clock, EndedRequest, RequestKind, Times};
 use super::place::SpanPlace;
 use super::tracer::Traces;
 use crate::records::origin::Origin;
@@ -17,6 +17,8 @@ use crate::records::origin::Origin;
 /// The trace of a request that runs.
 pub(in crate::records) struct RequestTrace {
     place: SpanPlace,
+    /// `None` if the trace is not sampled.
+    clock: Option<Clock>,
     queued: Option<(Instant, Duration)>,
     earlier_chips: Vec<(usize, Arc<str>)>,
     /// The call of which the request is an image, and its index.
@@ -40,6 +42,7 @@ pub(in crate::records) struct RequestEnd<'a> {
 pub(in crate::records) struct CallSpan {
     traces: Arc<Traces>,
     place: SpanPlace,
+    clock: Clock,
     started: Instant,
     end: Mutex<CallEnd>,
 }
@@ -56,7 +59,8 @@ impl RequestTrace {
     pub(in crate::records) fn begin(traces: &Traces, headers: Option<&HeaderMap>) -> Self {
         let caller = headers.and_then(CallerContext::read);
         let place = SpanPlace::of_request(caller, &traces.sampler);
-        Self { place, queued: None, earlier_chips: Vec::new(), call: None }
+        let clock = place.is_sampled.then(Clock::now);
+        Self { place, clock, queued: None, earlier_chips: Vec::new(), call: None }
     }
 
     /// The id of the trace for the log, if others know the trace.
@@ -91,12 +95,10 @@ impl RequestTrace {
 
     /// The request becomes the first of several images of its call.
     pub(in crate::records) fn split(&mut self, traces: &Arc<Traces>, started: Instant) {
-        if !self.place.is_sampled || self.call.is_some() {
-            return;
-        }
+        let Some(clock) = self.clock.filter(|_| self.call.is_none()) else { return };
         let child = self.place.child();
         let place = std::mem::replace(&mut self.place, child);
-        let call = CallSpan { traces: Arc::clone(traces), place, started, end: Mutex::default() };
+        let call = CallSpan { traces: Arc::clone(traces), place, clock, started, end: Mutex::default() };
         self.call = Some((Arc::new(call), 0));
     }
 
@@ -104,14 +106,12 @@ impl RequestTrace {
     pub(in crate::records) fn sibling(&self, index: usize) -> Self {
         let call = self.call.as_ref().map(|(call, _)| (Arc::clone(call), index));
         let place = call.as_ref().map_or_else(|| self.place.clone(), |(call, _)| call.place.child());
-        Self { place, queued: None, earlier_chips: Vec::new(), call }
+        Self { place, clock: self.clock, queued: None, earlier_chips: Vec::new(), call }
     }
 
     /// Exports the request.
     pub(in crate::records) fn end(&mut self, traces: &Traces, end: &RequestEnd<'_>) {
-        if !self.place.is_sampled {
-            return;
-        }
+        let Some(clock) = self.clock else { return };
         let call = self.call.take();
         let kind = match (&call, end.origin) {
             (Some((_, index)), _) => RequestKind::Image(*index),
@@ -120,7 +120,7 @@ impl RequestTrace {
         let request = |place, kind, stages: &[StageReport]| EndedRequest {
             place,
             kind,
-            times: Times::until_now(end.started),
+            times: Times::until_now(end.started, clock),
             id: end.id.to_owned(),
             pipeline: Arc::clone(end.pipeline),
             chip: Arc::clone(end.chip),
@@ -159,7 +159,7 @@ impl Drop for CallSpan {
     fn drop(&mut self) {
         let end = std::mem::take(&mut *self.end.lock().unwrap_or_else(PoisonError::into_inner));
         let Some(mut request) = end.request else { return };
-        request.times = Times::until_now(self.started);
+        request.times = Times::until_now(self.started, self.clock);
         if let RequestKind::Call { images, .. } = &mut request.kind {
             *images = end.images;
         }

@@ -60,7 +60,7 @@ impl EndedRequest {
             events.events.push(Event::new("queue", self.times.at(at), vec![wait], 0));
         }
         let span = Span { place: &self.place, kind, name, attributes, events, status: self.own_status() };
-        span.data((self.times.at(self.times.started), self.times.ended_at), scope)
+        span.data((self.times.at(self.times.started), self.times.at(self.times.ended)), scope)
     }
 
     /// The attributes of HTTP or gRPC; the name of the span.
