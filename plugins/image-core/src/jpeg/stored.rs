@@ -31,7 +31,8 @@ struct Coded<'h> {
 
 /// Estimates the bytes that [`decode`] allocates.
 pub(super) fn estimated_bytes(headers: &Headers, settings: &Settings, output: &Output) -> u64 {
-    coefficients_bytes(headers, block_sizes(headers, settings, output)) + sink::estimated_bytes(headers, settings, output)
+    coefficients_bytes(headers, block_sizes(headers, settings, output))
+        + sink::estimated_bytes(headers, settings, output)
 }
 
 /// The bytes of the coefficients that are kept for planes with blocks of these sizes.

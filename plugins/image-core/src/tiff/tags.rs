@@ -59,11 +59,12 @@ pub(super) fn is_tiled(tags: &Directory<'_>) -> Result<bool, Rejected> {
         Ok::<_, Rejected>(None)
     };
     let strips = find(&[(273, "StripOffsets"), (279, "StripByteCounts")])?;
-    let tiles =
-        find(&[(324, "TileOffsets"), (325, "TileByteCounts"), (322, "TileWidth"), (323, "TileLength")])?;
+    let tiles = find(&[(324, "TileOffsets"), (325, "TileByteCounts"), (322, "TileWidth"), (323, "TileLength")])?;
     match (strips, tiles) {
         (Some(strips), Some(tiles)) => Err(unsupported(
-            &format!("the tags {strips} and {tiles}, of which the first describes strips and the other describes tiles"),
+            &format!(
+                "the tags {strips} and {tiles}, of which the first describes strips and the other describes tiles"
+            ),
             "files that have either strips or tiles",
         )),
         (_, tiles) => Ok(tiles.is_some()),
