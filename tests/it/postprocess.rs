@@ -1,9 +1,9 @@
-//! The shipped postprocess plugins other than `classify-postprocess` and `detect-postprocess`: replies are compared
-//! with references in Python, and models that do not suit a plugin are rejected at deployment.
+//! The shipped postprocess plugins other than `detect-postprocess`: replies are compared with references in Python, and
+//! models that do not suit a plugin are rejected at deployment.
 
 use plimsoll_tests::TempDir;
 
-use crate::postprocess_cases::{check_admission, compare_with_reference, floats, integers};
+use crate::postprocess_cases::{body, check_admission, compare_with_reference, floats, integers, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tensors_are_read_by_json_numpy_and_safetensors() {
@@ -43,6 +43,57 @@ async fn outputs_that_the_model_does_not_have_are_rejected_by_tensors_postproces
     ] {
         check_admission("tensors-postprocess", &format!("config = {{ {config} }}"), &outputs, wanted).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outputs_that_are_no_classes_are_rejected_by_classify_postprocess() {
+    for (config, output, wanted) in [
+        ("", floats("o", &[Some(1), Some(1000)]), None),
+        ("", floats("o", &[None, Some(1000), Some(1), Some(1)]), None),
+        ("", floats("o", &[Some(1), Some(85), Some(22), Some(22)]), Some("`o` has the shape [1, 85, 22, 22], but")),
+        ("", floats("o", &[Some(1), Some(85), None, Some(22)]), Some("[1, C, 1, 1]")),
+        ("", floats("o", &[Some(8), Some(1)]), Some("the scores of one image")),
+        ("", floats("o", &[Some(1), Some(1)]), Some("set the configuration key `scores` to `ready`")),
+        ("scores = \"ready\"", floats("o", &[Some(1), Some(1)]), None),
+        ("scores = \"sigmoid\"", floats("o", &[Some(1), Some(9)]), Some("softmax, ready, logits")),
+        ("", integers("o", &[Some(1), Some(1000)]), Some("but scores must have the type")),
+    ] {
+        check_admission("classify-postprocess", &format!("config = {{ {config} }}"), &[output], wanted).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scores_that_are_not_what_is_configured_are_refused_by_classify_postprocess() {
+    let forms = ["softmax", "ready", "logits"];
+    let server = server("classify-postprocess", &forms.map(|form| format!("config = {{ scores = {form:?} }}"))).await;
+    let logits: &[f32] = &[8.2, -3.1, 0.5];
+    let sum_of_one: &[f32] = &[0.7, 0.2, 0.1];
+    let several_labels: &[f32] = &[0.9, 0.8, 0.995];
+    let quantised: &[f32] = &[1.004, 0.0, -0.004];
+    for (scores, accepted) in [
+        (logits, [true, false, true]),
+        (sum_of_one, [false, true, true]),
+        (&[0.5, 0.4996], [false, true, true]),
+        (&[0.5, 0.49], [true, true, true]),
+        (&[1.2, -0.2], [true, false, true]),
+        (&[f32::NEG_INFINITY, 0.4, 0.6], [true, false, true]),
+        (several_labels, [true, true, true]),
+        (quantised, [true, true, true]),
+    ] {
+        for ((pipeline, form), accepted) in ["p0", "p1", "p2"].iter().zip(forms).zip(accepted) {
+            let reply = server.infer(pipeline, "", body(&[("o", &[1, scores.len()], scores)])).await;
+            assert_eq!(reply.status, if accepted { 200 } else { 500 }, "{scores:?} {form}: {}", reply.text);
+            if accepted {
+                let best = reply.json()["predictions"][0]["probability"].as_f64().expect("a number");
+                let exact: Vec<f64> = scores.iter().map(|&score| f64::from(score).exp()).collect();
+                let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let softmax = f64::from(most).exp() / exact.iter().sum::<f64>();
+                let wanted = if form == "ready" { f64::from(most) } else { softmax };
+                assert!((best - wanted).abs() < 1e-6, "{scores:?} {form}: {best} instead of {wanted}");
+            }
+        }
+    }
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,11 @@
 //! Configuration:
 //! - `top_k`: the number of predictions (default 5). A caller can override it with the query parameter `top_k`.
 //!   A number greater than the number of classes returns all classes.
-//! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities.
+//! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities. Scores that do not suit
+//!   are refused: with `ready`, scores that are not from 0 to 1 (0.01 is tolerated, for quantised models; their sum is not
+//!   checked, because several labels of one image may be likely); with `softmax`, several scores of which none is below 0 and
+//!   whose sum is 1 within 0.005, because they are probabilities already. `logits` is `softmax` without this check, for a
+//!   model whose logits can have that sum.
 //! - `labels`: the asset with one label per line. Without it, the label is the class index as text.
 //! - `output`: the name of the tensor with the scores. Optional if the model has one output.
 //! - `items`: `true` in a step that gathers items (`gather = true`): the reply has the predictions of each item, see below
@@ -25,6 +29,7 @@ use plimsoll_sdk::{
     Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, labels, model,
     tensor,
 };
+use postprocess_core::scores::Form;
 use postprocess_core::{items, outputs, scores, shape};
 use serde::Serialize;
 
@@ -35,8 +40,7 @@ export_postprocess!(Classify with init);
 /// The configuration, read once by `init` and used by every request.
 struct Settings {
     top_k: usize,
-    /// True if the scores are probabilities, so softmax is skipped.
-    ready: bool,
+    scores: Form,
     labels: Option<Vec<String>>,
     output: String,
     /// True if the step gathers items.
@@ -66,14 +70,17 @@ impl Init for Classify {
         }
         let settings = Settings {
             top_k,
-            ready: config::choice("scores", &[("softmax", false), ("ready", true)])?,
+            scores: config::choice(
+                "scores",
+                &[("softmax", Form::Softmax), ("ready", Form::Ready), ("logits", Form::Logits)],
+            )?,
             labels: config::get("labels").map(|name| labels::read(&name)).transpose()?,
             output: config::get("output").unwrap_or_default(),
             items: config::parse("items", false)?,
         };
         if let Some(outputs) = model::outputs()? {
             let labels = settings.labels.as_ref().map(Vec::len);
-            shape::check_declared(&outputs, &settings.output, labels, !settings.ready)?;
+            shape::check_declared(&outputs, &settings.output, labels, settings.scores != Form::Ready)?;
         }
         SETTINGS.set(settings)
     }
@@ -96,7 +103,7 @@ impl Postprocess for Classify {
 /// The best classes of one image.
 fn answer(settings: &Settings, top_k: usize, outputs: &[NamedTensor]) -> Result<Answer, String> {
     let scores = checked_scores(settings, outputs)?;
-    let probabilities = if settings.ready { scores } else { scores::softmax(scores) };
+    let probabilities = if settings.scores == Form::Ready { scores } else { scores::softmax(scores) };
     let labels = settings.labels.as_deref();
     let predictions = scores::best(&probabilities, top_k)
         .into_iter()
@@ -119,14 +126,14 @@ fn checked_scores(settings: &Settings, tensors: &[NamedTensor]) -> Result<Vec<f3
     let sizes: Vec<_> = output.dimensions().into_iter().map(Some).collect();
     shape::classes(name, &sizes)?;
     let scores = outputs::floats(output).map_err(|error| format!("output `{name}`: {error}"))?;
-    shape::check_classes(name, scores.len(), settings.labels.as_ref().map(Vec::len), !settings.ready)?;
+    let is_softmax = settings.scores != Form::Ready;
+    shape::check_classes(name, scores.len(), settings.labels.as_ref().map(Vec::len), is_softmax)?;
     // NaN or infinity means that the model or its preprocessing is wrong, so a ranking would be meaningless.
-    match scores::first_invalid(&scores, !settings.ready) {
-        None => Ok(scores),
-        Some(class) => {
-            Err(format!("output `{name}`: the score of class {class} is not a finite number ({})", scores[class]))
-        }
+    if let Some(class) = scores::first_invalid(&scores, is_softmax) {
+        return Err(format!("output `{name}`: the score of class {class} is not a finite number ({})", scores[class]));
     }
+    scores::check_form(&scores, settings.scores).map_err(|error| format!("output `{name}`: {error}"))?;
+    Ok(scores)
 }
 
 /// The query parameter `top_k`, if the caller set it. If it is repeated, the last value counts.

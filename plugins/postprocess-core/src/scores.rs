@@ -1,5 +1,49 @@
 //! Checks scores, converts them into probabilities and selects the best ones.
 
+/// A probability may be outside of 0 to 1 by this much, because quantised models round.
+const TOLERANCE: f32 = 0.01;
+/// The sum of probabilities differs from 1 by less than this. BF16 has 8 bits.
+const SUM_TOLERANCE: f64 = 5e-3;
+
+/// What the scores of the model are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Logits. Scores that look like probabilities are refused.
+    Softmax,
+    /// Probabilities.
+    Ready,
+    /// Logits, whatever they look like.
+    Logits,
+}
+
+/// Checks that the scores, all finite or masked, have the configured form.
+///
+/// # Errors
+/// If they are probabilities and should not be, or the other way round. The message says what to configure.
+pub fn check_form(scores: &[f32], form: Form) -> Result<(), String> {
+    match form {
+        Form::Logits => Ok(()),
+        Form::Ready => match scores.iter().position(|score| !(-TOLERANCE..=1.0 + TOLERANCE).contains(score)) {
+            None => Ok(()),
+            Some(class) => Err(format!(
+                "the score {} of class {class} is not a probability from 0 to 1: set the configuration key `scores` to \
+                 `softmax` if the model returns logits",
+                scores[class]
+            )),
+        },
+        Form::Softmax => {
+            let sum: f64 = scores.iter().map(|score| f64::from(*score)).sum();
+            if scores.len() < 2 || scores.iter().any(|score| *score < 0.0) || (sum - 1.0).abs() >= SUM_TOLERANCE {
+                return Ok(());
+            }
+            Err("the scores are probabilities already (none is below 0, and their sum is 1), so their softmax would be \
+                 wrong: set the configuration key `scores` to `ready`, or to `logits` if the model returns logits that can \
+                 have this sum"
+                .into())
+        }
+    }
+}
+
 /// The class of the first score that is NaN or infinite. For softmax, a score of -∞ is valid if another score is finite.
 pub fn first_invalid(scores: &[f32], is_softmax: bool) -> Option<usize> {
     let is_masked = |score: f32| is_softmax && score == f32::NEG_INFINITY;
