@@ -46,8 +46,8 @@ async fn every_documented_route_without_parameters_refuses_them() {
     let document = server.get("/openapi.json").await.json();
     let mut tried = 0;
     for (path, methods) in document["paths"].as_object().expect("paths") {
-        // Inference passes unknown parameters on.
-        if path.ends_with("/infer") {
+        // Inference passes unknown parameters on. People come to the console by links, to which others add parameters.
+        if path.ends_with("/infer") || ["/", "/console"].contains(&path.as_str()) {
             continue;
         }
         let named = path.replace("{name}", "tester").replace("{model}", "p").replace("{version}", "1");

@@ -87,7 +87,7 @@ impl Server {
             admin_url,
             token,
             app,
-            client: reqwest::Client::new(),
+            client: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client"),
             _data: data,
             stop: Some(stop),
             task: Some(task),
