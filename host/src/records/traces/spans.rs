@@ -27,8 +27,8 @@ impl EndedRequest {
     fn own_span(&self, scope: &InstrumentationScope) -> SpanData {
         let mut attributes = vec![
             text("plimsoll.request_id", self.id.as_str()),
-            text("plimsoll.pipeline", &*self.pipeline),
-            text("plimsoll.chip", &*self.chip),
+            text("plimsoll.pipeline", &self.pipeline),
+            text("plimsoll.chip", &self.chip),
             text("plimsoll.outcome", self.outcome.as_str()),
         ];
         let (name, kind) = match &self.kind {
@@ -37,7 +37,7 @@ impl EndedRequest {
                 (Cow::Borrowed("image"), SpanKind::Internal)
             }
             RequestKind::Call { method, route, client, images } => {
-                attributes.push(text("plimsoll.caller", &*self.caller));
+                attributes.push(text("plimsoll.caller", &self.caller));
                 if let Some(client) = client {
                     attributes.push(KeyValue::new("client.address", client.ip().to_string()));
                 }
@@ -97,7 +97,7 @@ impl EndedRequest {
             KeyValue::new("plimsoll.plugin.name", Arc::clone(&run.plugin)),
             KeyValue::new("plimsoll.plugin.version", Arc::clone(&run.version)),
             KeyValue::new("plimsoll.plugin.digest", Arc::clone(&run.digest)),
-            text("plimsoll.chip", &**chip),
+            text("plimsoll.chip", chip),
             number("plimsoll.memory.initial", run.usage.initial),
             number("plimsoll.memory.high_water", run.usage.high_water),
             number("plimsoll.memory.cap", run.max_memory),
