@@ -205,6 +205,7 @@ mod tensor_budget;
 mod tensor_types;
 mod tls;
 mod traces;
+mod traces_export;
 mod unready_files;
 mod upload_manifest;
 mod version_laws;

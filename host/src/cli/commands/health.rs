@@ -30,7 +30,9 @@ impl Health {
     pub(in crate::cli) async fn run(self) -> Result<ExitCode, Error> {
         if self.server.contains(',') {
             let several = &self.server;
-            return Err(Error::Failed(format!("`{several}` names several servers, and this command asks one (--server)")));
+            return Err(Error::Failed(format!(
+                "`{several}` names several servers, and this command asks one (--server)"
+            )));
         }
         // An empty variable is no address.
         let server = if self.server.trim().is_empty() { DEFAULT } else { &self.server };
