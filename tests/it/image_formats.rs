@@ -19,7 +19,7 @@ fn riff(kind: &[u8]) -> Vec<u8> {
 
 async fn message(server: &Server, body: Vec<u8>, wanted: &str) -> String {
     let reply = server.infer("t0", "", body).await;
-    assert_eq!((reply.status, reply.code().as_str()), (415, "unsupported-media-type"), "{wanted}: {}", reply.text);
+    assert_eq!((reply.status, reply.code().as_str()), (415, "unsupported_media_type"), "{wanted}: {}", reply.text);
     reply.json()["detail"].as_str().expect("text").to_owned()
 }
 
