@@ -30,7 +30,9 @@ async fn every_image_has_the_outcome_in_the_index() {
             "must-reject" => (400..500).contains(&reply.status),
             _ => reply.status < 500,
         };
-        if !right {
+        // A message is for the caller: it has no names of the source code, and no image makes the plugin panic.
+        let is_plain = ["Unknown(", "Some(", "panic", "Error(", "unwrap"].iter().all(|word| !reply.text.contains(word));
+        if !right || reply.status != 200 && !is_plain {
             wrong.push(format!("{file} ({outcome}): {} {}", reply.status, reply.text));
         }
         *table.entry((outcome.to_owned(), code)).or_default() += 1;

@@ -208,7 +208,10 @@ fn opset(model: &ModelProto) -> Result<i64, Rejected> {
         ));
     }
     let Some(version) = first else {
-        return Err(Rejected::model("the file does not state a version of the standard operator set".into()));
+        return Err(Rejected::model(
+            "the file does not state a version of the standard operator set (`opset_import`): export the model again"
+                .into(),
+        ));
     };
     if version > NEWEST_OPSET {
         return Err(Rejected::model(format!(

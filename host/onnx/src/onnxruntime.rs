@@ -71,12 +71,12 @@ fn prepare_checked(bytes: &[u8]) -> Result<ForOnnxRuntime, Rejected> {
     valid::check(graph, opset)?;
     valid::check_sparse(bytes)?;
     shapes::check(graph, opset)?;
-    check(graph)?;
+    check(graph, opset)?;
     let functions =
         functions::read(bytes).ok_or_else(|| Rejected::model("a function of the model is not valid".into()))?;
     for function in &functions {
         valid::check(&function.body, function.opset)?;
-        check(&function.body)?;
+        check(&function.body, function.opset)?;
     }
     let mut analysis = analysis::Analysis::new(opset, functions);
     let found = analysis.graph(graph, &Values::default());
@@ -117,7 +117,8 @@ fn declared(value: &ValueInfoProto) -> Option<(String, Option<DeclaredShape>)> {
     Some((value.name.clone()?, shape))
 }
 
-fn check(graph: &GraphProto) -> Result<(), Rejected> {
+/// Refuses what onnxruntime computes differently. `opset` is the version of the standard operator set.
+fn check(graph: &GraphProto, opset: i64) -> Result<(), Rejected> {
     for node in &graph.node {
         let reason = match node.op_type.as_deref() {
             Some("MaxUnpool") if node.input(2).is_some() => Some("places values differently with `output_shape`"),
@@ -140,10 +141,13 @@ fn check(graph: &GraphProto) -> Result<(), Rejected> {
         if let Some(reason) = reason {
             let name = node::title(node);
             let operator = node.op_type.as_deref().unwrap_or_default();
-            return Err(Rejected::model(format!("node `{name}` ({operator}): onnxruntime {reason}")));
+            return Err(Rejected::model(format!(
+                "node `{name}` ({operator}, operator set {opset}): onnxruntime {reason}; export the model without this node \
+                 or with another form of it"
+            )));
         }
         for attribute in &node.attribute {
-            attribute.g.as_ref().map_or(Ok(()), check)?;
+            attribute.g.as_ref().map_or(Ok(()), |graph| check(graph, opset))?;
         }
     }
     Ok(())

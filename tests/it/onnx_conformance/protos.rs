@@ -23,6 +23,8 @@ pub(crate) struct Numbers {
     shape: Vec<usize>,
     ty: DataType,
     values: Vec<f64>,
+    /// The elements of INT64 and UINT64, of which `values` may be rounded.
+    whole: Vec<i128>,
 }
 
 /// The value of a file.
@@ -51,7 +53,7 @@ pub(crate) fn read(path: &Path) -> Result<Value, String> {
     let ty = tensor.data_type.unwrap_or(DataType(0));
     let raw = tensor.raw_data.as_ref().map(|raw| raw.borrow().clone());
     let small = |values: &[i32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
-    let values: Vec<f64> = match (ty, raw) {
+    let values: Vec<f64> = match (ty, raw.clone()) {
         (DataType::FLOAT, Some(raw)) => {
             raw.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes).into()).collect()
         }
@@ -85,8 +87,19 @@ pub(crate) fn read(path: &Path) -> Result<Value, String> {
         (DataType::FLOAT16, None) => tensor.int32_data.iter().map(|&bits| half(bits as u16)).collect(),
         (other, _) => return Ok(Value::Other(format!("of the type {other}"))),
     };
+    let whole = match (ty, &raw) {
+        (DataType::INT64, Some(raw)) => wholes(raw, i64::from_le_bytes),
+        (DataType::UINT64, Some(raw)) => wholes(raw, u64::from_le_bytes),
+        (DataType::INT64, None) => tensor.int64_data.iter().map(|&value| value.into()).collect(),
+        _ => Vec::new(),
+    };
     let shape = tensor.dims.iter().map(|&size| usize::try_from(size).expect("a size")).collect();
-    Ok(Value::Tensor(Numbers { shape, ty, values }))
+    Ok(Value::Tensor(Numbers { shape, ty, values, whole }))
+}
+
+/// Integers of 64 bits, exactly.
+fn wholes<T: Into<i128>>(bytes: &[u8], read: fn([u8; 8]) -> T) -> Vec<i128> {
+    bytes.as_chunks().0.iter().map(|&bytes| read(bytes).into()).collect()
 }
 
 /// The number of a BFLOAT16: the upper half of a FLOAT.
@@ -104,21 +117,6 @@ fn half(bits: u16) -> f64 {
         0 => sign * mantissa * 2f64.powi(-24),
         _ => sign * (1.0 + mantissa / 1024.0) * 2f64.powi(exponent - 15),
     }
-}
-
-/// True if a tensor of a test has integers that DOUBLE does not have, so that this reader would change them.
-pub(crate) fn has_large_integers(set: &Path) -> bool {
-    let is_large = |value: &f64| value.abs() >= 9_007_199_254_740_992.0 && value.is_finite();
-    let of = |value: Value| match value {
-        Value::Tensor(numbers) => is_whole(numbers.ty) && numbers.values.iter().any(is_large),
-        _ => false,
-    };
-    let files = std::fs::read_dir(set).expect("a folder").map(|entry| entry.expect("readable").path());
-    files.into_iter().any(|file| read(&file).is_ok_and(of))
-}
-
-fn is_whole(ty: DataType) -> bool {
-    matches!(ty, DataType::INT64 | DataType::UINT64)
 }
 
 impl Numbers {
@@ -145,7 +143,28 @@ impl Numbers {
                 (DataType::BFLOAT16, bytes.as_chunks().0.iter().map(number).collect())
             }
         };
-        Numbers { shape: tensor.dimensions.iter().map(|&size| size as usize).collect(), ty, values }
+        let whole = match ty {
+            DataType::INT64 => wholes(bytes, i64::from_le_bytes),
+            DataType::UINT64 => wholes(bytes, u64::from_le_bytes),
+            _ => Vec::new(),
+        };
+        Numbers { shape: tensor.dimensions.iter().map(|&size| size as usize).collect(), ty, values, whole }
+    }
+
+    /// True if a tensor with these elements may stand for one of the expected type. rten has FLOAT, INT32, INT8 and UINT8
+    /// only: it returns FLOAT16 as FLOAT, and integers of other types and booleans as INT32. In `infer-wasm`, INT8 is returned
+    /// as INT32 too. All other backends
+    /// return the type of the model.
+    pub(crate) fn has_type(&self, expected: &Numbers, backend: &str) -> bool {
+        let is_rten = backend != "onnxruntime";
+        self.ty == expected.ty
+            || is_rten && (self.ty, expected.ty) == (DataType::FLOAT, DataType::FLOAT16)
+            || is_rten && self.ty == DataType::INT32 && matches!(expected.ty, DataType::INT64 | DataType::BOOL)
+            || backend == "infer-wasm" && (self.ty, expected.ty) == (DataType::INT32, DataType::INT8)
+    }
+
+    pub(crate) fn ty(&self) -> DataType {
+        self.ty
     }
 
     fn to_tensor(&self, ty: TensorType) -> Result<Tensor, String> {
@@ -156,6 +175,9 @@ impl Numbers {
             TensorType::U8 | TensorType::Bool => bytes(&|value| vec![value as u8]),
             TensorType::U16 => bytes(&|value| (value as u16).to_le_bytes().into()),
             TensorType::U32 => bytes(&|value| (value as u32).to_le_bytes().into()),
+            TensorType::U64 if self.ty == DataType::UINT64 => {
+                self.whole.iter().flat_map(|&value| (value as u64).to_le_bytes()).collect()
+            }
             TensorType::U64 => bytes(&|value| (value as u64).to_le_bytes().into()),
             TensorType::I8 => bytes(&|value| (value as i8).to_le_bytes().into()),
             TensorType::I16 => bytes(&|value| (value as i16).to_le_bytes().into()),
@@ -164,7 +186,10 @@ impl Numbers {
             TensorType::Bf16 => bytes(&|value| bf16::from_f64(value).to_le_bytes().into()),
             TensorType::I32 if self.ty != DataType::INT64 => bytes(&|value| (value as i32).to_le_bytes().into()),
             TensorType::I32 | TensorType::I64 => {
-                let data = bytes(&|value| (value as i64).to_le_bytes().into());
+                let data = match self.ty {
+                    DataType::INT64 => self.whole.iter().flat_map(|&value| (value as i64).to_le_bytes()).collect(),
+                    _ => bytes(&|value| (value as i64).to_le_bytes().into()),
+                };
                 return Ok(Tensor::new(self.dimensions(), TensorType::I64, data));
             }
         };
@@ -179,6 +204,10 @@ impl Numbers {
     pub(crate) fn difference(&self, expected: &Numbers, absolute: f64) -> Option<String> {
         if self.shape != expected.shape {
             return Some(format!("shape {:?} instead of {:?}", self.shape, expected.shape));
+        }
+        if self.whole.len() == self.values.len() && expected.whole.len() == expected.values.len() {
+            let at = self.whole.iter().zip(&expected.whole).position(|(found, expected)| found != expected)?;
+            return Some(format!("element {at} is {} instead of {}", self.whole[at], expected.whole[at]));
         }
         let is_exact =
             !matches!(expected.ty, DataType::FLOAT | DataType::DOUBLE | DataType::FLOAT16 | DataType::BFLOAT16);

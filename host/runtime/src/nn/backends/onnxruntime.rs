@@ -87,6 +87,10 @@ fn absent(why: &str) -> String {
     )
 }
 
+/// What to do about a model that the library refuses.
+const MEND: &str = "export the model with operators, an operator set and element types that this ONNX Runtime has, or set \
+                    `library` in `[backends.onnxruntime]` to a newer one";
+
 impl Backend for OnnxRuntime {
     fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
         let failed = |error: &dyn std::fmt::Display| {
@@ -104,7 +108,10 @@ impl Backend for OnnxRuntime {
             SharedSession::new(session, is_shared).map_err(SessionError::Name)
         };
         let sessions = (0..if is_shared { 1 } else { runs }).map(make).collect::<Result<Vec<_>, _>>();
-        let sessions = sessions.map_err(|error| failed(&error))?;
+        let sessions = sessions.map_err(|error| match error {
+            SessionError::Ort(error) => failed(&format!("{error}; {MEND}")),
+            error => failed(&error),
+        })?;
         let session = sessions[0].session();
         let placement = match source.device {
             Device::Cpu => Vec::new(),
@@ -214,7 +221,10 @@ fn check_placement(device: &Device, placement: &[Placement]) -> Result<(), Strin
 /// shapes, but it reports a value without a shape like a scalar.
 fn signature(outlet: &Outlet, declared: &HashMap<String, Option<DeclaredShape>>) -> Result<Signature, LoadError> {
     let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
-        return Err(LoadError(format!("`{}` is not a tensor", outlet.name())));
+        return Err(LoadError(format!(
+            "`{}` is not a tensor, and the host has tensors only: export the model with tensors as inputs and outputs",
+            outlet.name()
+        )));
     };
     let Some(known) = element_type(*ty) else {
         return Err(LoadError(format!(
