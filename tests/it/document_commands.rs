@@ -28,7 +28,7 @@ const RUN: [&str; 10] = [
 ];
 
 /// Blocks that are not run: the page, how the block begins (or nothing, for all of the page), and the reason.
-const NOT_RUN: [(&str, &str, &str); 8] = [
+const NOT_RUN: [(&str, &str, &str); 9] = [
     ("README.md", "cargo install", "it installs a program for the user, and compiles everything again"),
     ("host/docs/cli.md", "cargo install", "as in the README"),
     ("host/docs/plugins.md", "cargo build --release --target", "the test `readme` runs it"),
@@ -36,6 +36,7 @@ const NOT_RUN: [(&str, &str, &str); 8] = [
     ("host/docs/fidelity.md", "", "they are tests, which need data from PyPI or run for hours"),
     ("host/docs/fuzzing.md", "", "fuzzing takes hours"),
     ("host/docs/dependencies.md", "cargo install", "`.ci/run` runs cargo deny"),
+    ("host/docs/performance.md", "cargo test --workspace --test it -- gate::", "the test `gate` is one of the tests"),
     ("host/docs/migrating.md", "uvicorn", "the test `migrating` runs it"),
 ];
 
