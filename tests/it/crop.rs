@@ -287,8 +287,11 @@ async fn a_class_decides_which_branch_runs() {
         json!(json!({ "width": 5, "height": 6 }).to_string()),
         "the one from before the items"
     );
-    let wrong = server.infer("one", "", body(&[f32::NAN, 0.0, 0.0])).await;
-    assert_eq!((wrong.status, wrong.json()["stage"].clone()), (500, json!("route")), "{}", wrong.text);
+    // No number, and logits where probabilities are configured.
+    for scores in [[f32::NAN, 0.0, 0.0], [7.3, 2.1, 0.0]] {
+        let wrong = server.infer("one", "", body(&scores)).await;
+        assert_eq!((wrong.status, wrong.json()["stage"].clone()), (500, json!("route")), "{}", wrong.text);
+    }
     // Items are made, gathered and made again.
     let twice = server.infer("two", "", body(&[1.0, 0.0, 0.0])).await.json();
     assert_eq!(twice["items"][0]["tensors"]["sums"]["data"], json!([4.5]), "{twice}");

@@ -66,8 +66,8 @@ impl Config {
         Ok(settings)
     }
 
-    /// The configuration with the defaults that only depend on it. Those of stages also depend on the manifests of their
-    /// plugins.
+    /// The configuration, with the defaults that follow from the configuration alone. The defaults of stages depend on the
+    /// manifests of their plugins, too, and are not filled in.
     fn with_defaults(&self) -> Self {
         let mut config = self.clone();
         config.plugin_dir = Some(self.plugin_dir());

@@ -264,15 +264,22 @@ impl CatalogEntry {
         let again: BTreeSet<&str> = retried.chain(lost).map(|identity| &*identity.digest).collect();
         let handled = self.handled.iter().filter(|(_, handled)| !again.contains(&*handled.digest));
         let kept = |release: &&Arc<Release>| release.is_kept();
-        let mut previous = self.previous.iter().map(|previous| &previous.release).filter(kept);
+        let mut previous: Vec<_> = self.previous.iter().map(|previous| &previous.release).filter(kept).collect();
         let serving = match &self.serving {
-            Some(lost) if !lost.is_kept() => previous.next(),
+            Some(lost) if !lost.is_kept() => {
+                let before = previous.iter().position(|it| !self.is_withdrawn(&it.artifact.identity.digest));
+                before.map(|at| previous.remove(at))
+            }
             serving => serving.as_ref(),
         };
         PluginRecord {
             serving: serving.map(|release| VersionRecord::of(release)),
             candidate: self.candidate.as_ref().filter(kept).map(|release| VersionRecord::of(release)),
-            previous: previous.map(|release| VersionRecord::of(release)).chain(self.unread.iter().cloned()).collect(),
+            previous: previous
+                .into_iter()
+                .map(|release| VersionRecord::of(release))
+                .chain(self.unread.iter().cloned())
+                .collect(),
             handled: handled.map(|(what, handled)| (what.clone(), handled.clone())).collect(),
             withdrawn: self.withdrawn.iter().map(ToString::to_string).collect(),
         }

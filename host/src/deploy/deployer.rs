@@ -41,6 +41,8 @@ pub struct Deployer {
     pub(super) folder: PluginFolder,
     pub(super) unreadable: Unreadable,
     pub(super) lost_copies: LostCopies,
+    /// Candidates whose canaries are being resumed. They are in no catalog meanwhile, and the journal still names them.
+    pub(super) resuming: BTreeMap<String, Arc<Release>>,
     /// Pipelines that are configured but unloaded; `config` does not contain them.
     pub(super) unloaded: BTreeMap<String, config::Pipeline>,
     /// What the rehearsal of the present change found.

@@ -100,7 +100,8 @@ impl Deployer {
 
     /// Repeats the writes that failed.
     pub(super) fn retry_journal(&self, serving: &Serving) {
-        let has_problem = self.journal.as_ref().is_some_and(|journal| journal.problem().is_some());
+        let has_problem = self.journal.as_ref().is_some_and(|journal| journal.problem().is_some())
+            || self.writer.as_ref().is_some_and(|writer| writer.is_behind());
         let is_due = (has_problem || !self.lost_copies.is_empty()) && self.lost_copies.is_retry_due();
         if is_due {
             self.write_journal(serving);
@@ -110,7 +111,15 @@ impl Deployer {
     fn journal_state(&self, serving: &Serving) -> JournalState {
         let plugins = serving.catalog();
         let plugins = plugins.iter().map(|(name, plugin)| (name.clone(), CatalogEntry::record(plugin)));
-        let plugins = plugins.filter(|(_, record)| *record != PluginRecord::default()).collect();
+        let mut plugins: BTreeMap<String, PluginRecord> = plugins.collect();
+        for (name, release) in self.resuming.iter().filter(|(_, release)| release.is_kept()) {
+            let (record, resumed) = (plugins.entry(name.clone()).or_default(), VersionRecord::of(release));
+            let is_serving = record.serving.as_ref().is_some_and(|serving| serving.digest == resumed.digest);
+            if !is_serving && record.candidate.is_none() {
+                record.candidate = Some(resumed);
+            }
+        }
+        plugins.retain(|_, record| *record != PluginRecord::default());
         JournalState { plugins, folders: self.folder.folders().clone() }
     }
 }

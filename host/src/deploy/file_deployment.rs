@@ -136,6 +136,8 @@ impl Deployer {
             }
             drop(plugins);
             self.folder.mark_unhandled(found);
+            // `deploy` may have written that the file is handled.
+            self.write_journal(serving);
         }
         match result {
             Err(error @ (ChangeError::NotDurable { .. } | ChangeError::NoCapacity { .. })) => Err(error.into()),

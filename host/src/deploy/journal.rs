@@ -189,7 +189,7 @@ impl Journal {
             return self.lock.check();
         }
         let now = self.read_bytes()?.as_deref().map(digest);
-        if now.is_some() && self.read.get() != Some(&now) {
+        if self.read.get().map_or(now.is_some(), |read| *read != now) {
             return Err(io::Error::other(
                 "the journal in it is not the one that was read at the start; restart the server to use it",
             ));
@@ -208,7 +208,9 @@ impl Journal {
             let digest = Path::new(&name).file_stem().unwrap_or_default().to_string_lossy();
             let wanted = self.wanted();
             let is_wanted = [&named, &wanted.named, &wanted.kept].iter().any(|digests| digests.contains(&*digest));
-            if is_wanted && path.extension().is_some_and(|extension| extension == WASM) {
+            // A draft is the copy that is being written now.
+            let (is_copy, is_draft) = (has_extension(&path, WASM), has_extension(&path, DRAFT));
+            if (is_wanted && is_copy) || (is_draft && wanted.kept.contains(&*digest)) {
                 continue;
             }
             // The lock is held, so that no change begins to use the copy meanwhile.
@@ -221,6 +223,10 @@ impl Journal {
     fn component(&self, digest: &str) -> PathBuf {
         self.folder.join(COMPONENTS).join(format!("{digest}.{WASM}"))
     }
+}
+
+fn has_extension(path: &Path, expected: &str) -> bool {
+    path.extension().is_some_and(|extension| extension == expected)
 }
 
 /// The digests of the components that a state names.

@@ -84,11 +84,23 @@ impl JournalWriter {
         let mut queue = shared.queue();
         queue.latest += 1;
         queue.waiting = Some(Submission { number: queue.latest, state, is_complete });
+        let number = queue.latest;
         if !std::mem::replace(&mut queue.is_writing, true) {
-            let shared = Arc::clone(shared);
-            tokio::task::spawn_blocking(move || Writing::new(&shared).write_all());
+            drop(queue);
+            let for_thread = Arc::clone(shared);
+            // A thread of its own, because tokio runs nothing new once it shuts down, and the last change must be written too.
+            let writer = std::thread::Builder::new().name("journal".into());
+            if writer.spawn(move || Writing::new(&for_thread).write_all()).is_err() {
+                Writing::new(shared).write_all();
+            }
         }
-        self.ticket(queue.latest)
+        self.ticket(number)
+    }
+
+    /// Returns true if nothing writes the latest state, although it is not on disk.
+    pub(super) fn is_behind(&self) -> bool {
+        let queue = self.shared.queue();
+        !queue.is_writing && self.shared.progress.borrow().durable < queue.latest
     }
 
     /// The latest state that was handed in.

@@ -53,7 +53,8 @@ impl PipelineBuilder {
     /// keeps them alive, so that a repeated build can reuse them.
     ///
     /// # Errors
-    /// If a pipeline or a model cannot be built. The error has the first pipeline, or all models.
+    /// If a pipeline or a model cannot be built. The error names all models that cannot be built, otherwise the first
+    /// pipeline.
     pub async fn build(
         &mut self,
         config: &Config,

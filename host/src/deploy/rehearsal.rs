@@ -1,6 +1,7 @@
 //! Rehearsals: the slow parts of a change, on a copy of the deployer and without its lock. They change nothing that is
 //! served. [`super::deployments::Build::make`] says how they are used.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plimsoll_runtime::stage::StageCore;
@@ -41,6 +42,7 @@ impl Deployer {
             folder: self.folder.clone(),
             unreadable: Unreadable::default(),
             lost_copies: LostCopies::default(),
+            resuming: BTreeMap::new(),
             unloaded: self.unloaded.clone(),
             rehearsed: before,
             is_rehearsal: true,

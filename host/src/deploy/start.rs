@@ -58,6 +58,7 @@ impl Deployer {
             folder,
             unreadable: Unreadable::default(),
             lost_copies: LostCopies::default(),
+            resuming: BTreeMap::new(),
             unloaded: BTreeMap::new(),
             rehearsed: Rehearsed::default(),
             is_rehearsal: false,
@@ -98,7 +99,9 @@ impl Deployer {
     /// Waits until the disk has confirmed the latest state, for a bounded time. A state that cannot be written is logged.
     async fn flush(&self) {
         if let Some(writer) = &self.writer {
-            let _ = writer.latest().confirmed().await;
+            if let Err(reason) = writer.latest().confirmed().await {
+                tracing::warn!("the state after the start is not on disk: {reason}");
+            }
         }
     }
 
@@ -109,8 +112,9 @@ impl Deployer {
             .iter_mut()
             .filter(|(name, _)| !continued.contains(name))
             .filter_map(|(_, plugin)| plugin.candidate.take())
-            .map(|release| (*release).clone())
             .collect();
+        self.resuming = waiting.iter().map(|it| (it.artifact.identity.name.to_string(), Arc::clone(it))).collect();
+        let waiting: Vec<_> = waiting.iter().map(|release| Release::clone(release)).collect();
         for release in waiting {
             self.resume_canary(serving, release, "start").await;
         }
@@ -120,11 +124,15 @@ impl Deployer {
     pub(super) async fn resume_canary(&mut self, serving: &Serving, release: Release, by: &str) {
         let name = release.artifact.identity.name.to_string();
         let kept = Arc::new(release.clone());
-        if let Err(error) = self.deploy(serving, release, by).await {
+        self.resuming.insert(name.clone(), Arc::clone(&kept));
+        let result = self.deploy(serving, release, by).await;
+        self.resuming.remove(&name);
+        if let Err(error) = result {
             tracing::warn!(plugin = name, "cannot resume the canary: {error}");
-            if matches!(error, ChangeError::NoCapacity { .. }) {
+            if matches!(error, ChangeError::NoCapacity { .. } | ChangeError::NotDurable { .. }) {
                 serving.catalog().entry(name).or_default().candidate = Some(kept);
             }
+            self.write_journal(serving);
         }
     }
 

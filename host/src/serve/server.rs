@@ -139,9 +139,11 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
     if let Some(refresh) = refresh {
         refresh.abort();
     }
-    // A change of the plugin folder or of a canary may not be on disk yet. A failure was logged.
+    // A change of the plugin folder or of a canary may not be on disk yet.
     if let Some(state) = deployments.upgrade().and_then(|deployments| deployments.latest_state()) {
-        let _ = state.confirmed().await;
+        if let Err(reason) = state.confirmed().await {
+            tracing::error!("a restart forgets the latest changes: {reason}");
+        }
     }
     Ok(())
 }

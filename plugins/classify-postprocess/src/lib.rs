@@ -70,10 +70,7 @@ impl Init for Classify {
         }
         let settings = Settings {
             top_k,
-            scores: config::choice(
-                "scores",
-                &[("softmax", Form::Softmax), ("ready", Form::Ready), ("logits", Form::Logits)],
-            )?,
+            scores: config::choice("scores", scores::FORMS)?,
             labels: config::get("labels").map(|name| labels::read(&name)).transpose()?,
             output: config::get("output").unwrap_or_default(),
             items: config::parse("items", false)?,

@@ -125,6 +125,15 @@ fn cut_box(
     let (x, columns, before) = visible(left, across, picture.width);
     let (y, rows, above) = visible(top, down, picture.height);
 
+    // Rows outside of the picture cost as much as those inside, so a crop that is mostly outside could take all of the time.
+    let most = 64 * (u64::from(picture.width) * u64::from(picture.height)).max(1 << 20);
+    if u64::from(across) * u64::from(down) > most {
+        return Err(format!(
+            "a crop of {across} x {down} pixels is far larger than the picture of {} x {}: set `square = false`, or a smaller \
+             `margin`",
+            picture.width, picture.height
+        ));
+    }
     let pad = settings.image.pack.pad;
     let strip_rows = (STRIP / (3 * columns).max(1)).max(1);
     let row_bytes = 3 * columns as usize;
@@ -189,12 +198,13 @@ fn cut_points(settings: &Settings, picture: &Picture<'_>, points: &[[f32; 2]]) -
     let part = Part { start: [x, y], size: [columns, rows], rgb: &rgb, pad: settings.image.pack.pad };
     let larger = Warp::oversampling(corners, (width, height), MAX_OVERSAMPLING);
     let warp = warp.enlarged(larger);
-    let mut row = 0;
+    let (mut row, mut is_seen) = (0, false);
     let next = |pixels: &mut [u8]| -> Result<(), String> {
-        warp.fill(row, &part, pixels);
+        is_seen |= warp.fill(row, &part, pixels);
         row += 1;
         Ok(())
     };
     let (elements, _) = prepare_rows((width * larger[0], height * larger[1]), &settings.image, next)?;
-    Ok(Some(elements))
+    // The corners may surround the picture, or a corner of it, and the crop beside it.
+    Ok(is_seen.then_some(elements))
 }

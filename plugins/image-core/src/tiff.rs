@@ -25,7 +25,10 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     let layout = Layout::read(&tags)?;
     let (width, height) = (layout.width, layout.height);
     settings.limits.check_size("TIFF", width, height)?;
-    // Metadata cannot make the image unreadable. Tag 700 is XMP.
+    // Metadata cannot make the image unreadable, unless they show that the file is not complete. Tag 700 is XMP, in bytes.
+    if tags.is_cut_off(700) {
+        return Err(Rejected::broken("TIFF", "the file ends inside its XMP metadata, so its orientation is unknown"));
+    }
     let xmp = tags.find(700).ok().flatten().map(|values| values.bytes);
     let mut output = settings.output((width, height), exif::chosen(tags.orientation(), xmp));
     let needed = estimated_bytes(&layout, body).saturating_add(rows_bytes(width, height, output.y));

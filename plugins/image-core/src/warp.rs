@@ -97,24 +97,28 @@ impl Warp {
         Warp([a / x, b / y, c, d / x, e / y, f, g / x, h / y])
     }
 
-    /// Fills a row of the crop, `row` from 0, with red, green and blue.
-    pub fn fill(&self, row: u32, part: &Part<'_>, out: &mut [u8]) {
+    /// Fills a row of the crop, `row` from 0, with red, green and blue. Returns true if a pixel of it is in the part.
+    pub fn fill(&self, row: u32, part: &Part<'_>, out: &mut [u8]) -> bool {
+        let mut is_seen = false;
         let y = f64::from(row) + 0.5;
         for (x, pixel) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
             let [u, v] = self.place([x as f64 + 0.5, y]);
-            *pixel = part.sample(u - f64::from(part.start[0]), v - f64::from(part.start[1]));
+            let sample = part.sample(u - f64::from(part.start[0]), v - f64::from(part.start[1]));
+            is_seen |= sample.is_some();
+            *pixel = sample.unwrap_or([part.pad; 3]);
         }
+        is_seen
     }
 }
 
 impl Part<'_> {
-    /// The colour at a place of the part. The centre of its first pixel is at 0.5, 0.5.
-    fn sample(&self, x: f64, y: f64) -> [u8; 3] {
+    /// The colour at a place of the part; `None` outside of it. The centre of its first pixel is at 0.5, 0.5.
+    fn sample(&self, x: f64, y: f64) -> Option<[u8; 3]> {
         let [width, height] = self.size;
         // Also false for NaN.
         let is_inside = x >= 0.0 && y >= 0.0 && x < f64::from(width) && y < f64::from(height);
         if !is_inside {
-            return [self.pad; 3];
+            return None;
         }
         let axis = |at: f64, size: u32| {
             let at = (at - 0.5).clamp(0.0, f64::from(size - 1));
@@ -125,14 +129,14 @@ impl Part<'_> {
         let value = |row: usize, column: usize, channel: usize| {
             f32::from(self.rgb[3 * (row * width as usize + column) + channel])
         };
-        std::array::from_fn(|channel| {
+        Some(std::array::from_fn(|channel| {
             let between = |row: usize| {
                 let (first, second) = (value(row, left, channel), value(row, right, channel));
                 first + (second - first) * across
             };
             let (upper, lower) = (between(top), between(bottom));
             (upper + (lower - upper) * down + 0.5) as u8
-        })
+        }))
     }
 }
 

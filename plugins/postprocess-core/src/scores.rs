@@ -16,6 +16,9 @@ pub enum Form {
     Logits,
 }
 
+/// The values of the configuration key `scores`.
+pub const FORMS: &[(&str, Form)] = &[("softmax", Form::Softmax), ("ready", Form::Ready), ("logits", Form::Logits)];
+
 /// Checks that the scores, all finite or masked, have the configured form.
 ///
 /// # Errors

@@ -14,7 +14,8 @@
 //! - `keep`: the classes: labels of `labels`, or indices. Required.
 //! - `score_threshold`: the probability that the best class needs, 0 to 1 (default 0).
 //! - `invert`: `true` keeps exactly what is left out otherwise (default `false`).
-//! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities.
+//! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities, `logits` for softmax of
+//!   scores that look like probabilities.
 //! - `labels`: the asset with one label per line.
 //! - `output`: the name of the tensor with the scores. Required, because there are other tensors.
 //! - `items`: see above (default `false`).
@@ -26,6 +27,7 @@ use plimsoll_sdk::gathered::Gathered;
 use plimsoll_sdk::{
     Bundle, Configured, Failure, Init, NamedTensor, Outcome, Request, Transform, config, export_transform, labels,
 };
+use postprocess_core::scores::Form;
 use postprocess_core::{outputs, scores, shape};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -39,8 +41,7 @@ struct Settings {
     keep: Vec<usize>,
     score_threshold: f32,
     invert: bool,
-    /// True if the scores are probabilities.
-    ready: bool,
+    scores: Form,
     labels: Option<Vec<String>>,
     output: String,
     /// True if the step gathers items.
@@ -76,7 +77,7 @@ impl Init for Route {
             keep: names.iter().map(class).collect::<Result<_, _>>()?,
             score_threshold: config::fraction("score_threshold", 0.0)?,
             invert: config::parse("invert", false)?,
-            ready: config::choice("scores", &[("softmax", false), ("ready", true)])?,
+            scores: config::choice("scores", scores::FORMS)?,
             labels,
             output: config::get("output")
                 .ok_or("configuration key `output` is missing: it names the tensor with the scores")?,
@@ -122,11 +123,19 @@ fn kept(settings: &Settings, mut tensors: Vec<NamedTensor>, context: Vec<u8>) ->
     let (_, tensor) = tensors.remove(place);
     shape::classes(name, &outputs::shape(&tensor))?;
     let scores = outputs::floats(&tensor).map_err(|error| format!("output `{name}`: {error}"))?;
-    shape::check_classes(name, scores.len(), settings.labels.as_ref().map(Vec::len), !settings.ready)?;
-    if let Some(class) = scores::first_invalid(&scores, !settings.ready) {
+    let is_softmax = settings.scores != Form::Ready;
+    shape::check_classes(name, scores.len(), settings.labels.as_ref().map(Vec::len), is_softmax)?;
+    if let Some(class) = settings.keep.iter().find(|class| **class >= scores.len()) {
+        let classes = scores.len();
+        return Err(format!(
+            "output `{name}` has {classes} classes, so there is no class {class}: set the configuration key `keep`"
+        ));
+    }
+    if let Some(class) = scores::first_invalid(&scores, is_softmax) {
         return Err(format!("output `{name}`: the score of class {class} is not a finite number ({})", scores[class]));
     }
-    let probabilities = if settings.ready { scores } else { scores::softmax(scores) };
+    scores::check_form(&scores, settings.scores).map_err(|error| format!("output `{name}`: {error}"))?;
+    let probabilities = if is_softmax { scores::softmax(scores) } else { scores };
     let Some(&index) = scores::best(&probabilities, 1).first() else { return Ok(None) };
     let probability = probabilities[index];
     let is_in = settings.keep.contains(&index) && probability >= settings.score_threshold;

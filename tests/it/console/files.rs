@@ -50,9 +50,11 @@ async fn the_files_of_the_console_are_complete_and_load_nothing_from_elsewhere()
         assert!(server.get(path).await.status >= 400, "{path}");
     }
     // What people type, and what other pages add to an address.
-    for path in ["/console", "/console/", "/?utm_source=x"] {
+    let reply = server.get("/?utm_source=x").await;
+    assert_eq!((reply.status, &reply.headers["content-type"]), (200, &page.headers["content-type"]));
+    for path in ["/console", "/console/"] {
         let reply = server.get(path).await;
-        assert_eq!((reply.status, &reply.headers["content-type"]), (200, &page.headers["content-type"]), "{path}");
+        assert_eq!((reply.status, reply.headers["location"].to_str().expect("text")), (308, "/"), "{path}");
     }
 }
 

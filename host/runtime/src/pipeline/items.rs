@@ -124,6 +124,14 @@ pub(super) async fn run(
                     // Of several items that fail, the first one is the error, so those before it must end.
                     let needed = queue.last.load(Relaxed).saturating_add(1).min(total);
                     is_done = made[..needed].iter().all(Option::is_some);
+                    // An item that was taken after the end may not fail by itself: its steps may be none, or fail before
+                    // they look at the time. The items after it are not run, so nothing else would end the request.
+                    if !is_done && queue.is_over.load(Relaxed) {
+                        let plan = &run.graph.plan.regions[region.number];
+                        let stage = run.graph.core(plan.steps.last().copied().unwrap_or(plan.maker), &run.chip);
+                        expired = Some(of_item(item, failed(stage)(StageError::deadline())));
+                        break;
+                    }
                 }
                 Some(ended) = lanes.join_next() => ended.unwrap_or_else(resume),
                 else => is_done = true,

@@ -108,13 +108,19 @@ impl StoredModel {
 pub fn remove_others(models: &Path, references: &[OciReference]) {
     let Ok(entries) = fs::read_dir(models) else { return };
     let kept: Vec<_> = references.iter().filter_map(|reference| folder(models, reference)).collect();
-    let may_go = |path: &PathBuf| !kept.contains(path) && !is_in_work(path);
+    let may_go = |path: &PathBuf| is_ours(path) && !kept.contains(path) && !is_in_work(path);
     for path in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(may_go) {
         match fs::remove_dir_all(&path) {
             Ok(()) => tracing::info!("removed {}: no model of the configuration needs it", path.display()),
             Err(error) => tracing::warn!("{} cannot be removed: {error}", path.display()),
         }
     }
+}
+
+/// Returns true for the name of a folder that a pull makes. The user may keep other folders beside them.
+fn is_ours(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.starts_with(PARTIAL) || (name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Returns true for what another process may be pulling now.

@@ -55,6 +55,8 @@ impl InputRecorder {
     /// Passes a recording to the writer thread. If too many recordings or bytes are waiting, the recording is dropped
     /// and counted; a warning is logged.
     pub fn record(&self, facts: Facts, body: Bytes, reply: Option<Bytes>) {
+        // The body may be a small part of a large buffer, all of which would stay.
+        let body = Bytes::copy_from_slice(&body);
         let job = Job { facts, body, reply };
         let bytes = job.bytes();
         let before = self.waiting.fetch_add(bytes, Relaxed);

@@ -42,7 +42,8 @@ pub(super) struct Job {
 impl Job {
     /// The bytes that it takes in the queue.
     pub(super) fn bytes(&self) -> u64 {
-        (self.body.len() + self.reply.as_ref().map_or(0, Bytes::len)) as u64
+        let parameters: usize = self.facts.parameters.iter().map(|(name, value)| name.len() + value.len()).sum();
+        (self.body.len() + self.reply.as_ref().map_or(0, Bytes::len) + parameters) as u64
     }
 }
 

@@ -39,6 +39,12 @@ pub(super) fn connect(settings: &TraceSettings) -> Result<SpanExporter, Transpor
     if !is_encrypted && !endpoint.starts_with("http://") {
         return Err(failed("write its address as http://HOST:PORT or https://HOST:PORT".to_owned()));
     }
+    // The address is printed and logged.
+    let authority = endpoint.split("://").nth(1).unwrap_or_default().split('/').next().unwrap_or_default();
+    if authority.contains('@') {
+        let reason = "its address has a name or password; put it into OTEL_EXPORTER_OTLP_HEADERS".to_owned();
+        return Err(TransportError::Collector { endpoint: "of the traces".to_owned(), reason });
+    }
     let builder = SpanExporter::builder();
     let built = match protocol {
         TraceProtocol::Http => {

@@ -78,6 +78,18 @@ impl<'a> Directory<'a> {
         Ok(Some(Values { tag, kind, big_endian: self.big_endian, bytes, count: bytes.len() / width as usize }))
     }
 
+    /// Returns true if the values of a tag begin in the file, and end after it: the file is cut off.
+    pub(super) fn is_cut_off(&self, tag: u16) -> bool {
+        let number = |bytes| integer(bytes, self.big_endian).unwrap_or_default();
+        let (size, field) = if self.big { (20, 8) } else { (12, 4) };
+        let entry = self.entries.chunks_exact(size).find(|entry| number(&entry[..2]) == u64::from(tag));
+        entry.is_some_and(|entry| {
+            let (count, start) = (number(&entry[4..4 + field]), number(&entry[4 + field..]));
+            let length = self.body.len() as u64;
+            count > field as u64 && start < length && start.saturating_add(count) > length
+        })
+    }
+
     /// Returns the number of the orientation, or 0 if it is not valid. `None` if the directory does not contain it.
     pub(super) fn orientation(&self) -> Option<u8> {
         let Directory { body: file, at, big_endian, big, .. } = *self;

@@ -98,7 +98,9 @@ fn worst(
         let difference = alone.difference(together);
         let size = alone.as_f64().abs().max(together.as_f64().abs());
         let of_others = (scales.at(index) * of_scale).max(scales.whole * of_row);
-        let is_accepted = difference == 0.0 || difference <= size * of_value + of_others + absolute;
+        // An infinite number and another one differ by infinity, which no tolerance allows.
+        let is_close = difference.is_finite() && difference <= size * of_value + of_others + absolute;
+        let is_accepted = difference == 0.0 || is_close;
         let is_worse = worst.is_none_or(|(most, ..)| difference.is_nan() || difference > most);
         if !is_accepted && is_worse {
             worst = Some((difference, alone, together));
@@ -187,5 +189,7 @@ mod tests {
         assert!(compared(TensorType::Fp32, &float(f32::NAN), &float(0.1)).is_some());
         assert_eq!(compared(TensorType::Fp32, &float(f32::NAN), &float(f32::NAN)), None);
         assert_eq!(compared(TensorType::Fp32, &float(f32::INFINITY), &float(f32::INFINITY)), None);
+        assert!(compared(TensorType::Fp32, &float(f32::INFINITY), &float(0.1)).is_some());
+        assert!(compared(TensorType::Fp32, &float(f32::INFINITY), &float(f32::NEG_INFINITY)).is_some());
     }
 }
