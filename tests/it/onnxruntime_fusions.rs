@@ -168,6 +168,9 @@ fn a_slice_backwards_to_the_largest_integer_is_refused() {
         backend.load(&source(model.bytes())).map(|_| ()).map_err(|error| error.to_string())
     };
     let error = of(i64::MAX).expect_err("refused");
-    assert!(error.contains("node `node_y` (Slice, operator set 13)") && error.contains("give the least integer"), "{error}");
+    assert!(
+        error.contains("node `node_y` (Slice, operator set 13)") && error.contains("give the least integer"),
+        "{error}"
+    );
     assert_eq!(of(i64::MIN), Ok(()));
 }
