@@ -98,10 +98,10 @@ impl Deployer {
 
     /// Waits until the disk has confirmed the latest state, for a bounded time. A state that cannot be written is logged.
     async fn flush(&self) {
-        if let Some(writer) = &self.writer {
-            if let Err(reason) = writer.latest().confirmed().await {
-                tracing::warn!("the state after the start is not on disk: {reason}");
-            }
+        if let Some(writer) = &self.writer
+            && let Err(reason) = writer.latest().confirmed().await
+        {
+            tracing::warn!("the state after the start is not on disk: {reason}");
         }
     }
 

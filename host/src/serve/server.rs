@@ -140,10 +140,10 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
         refresh.abort();
     }
     // A change of the plugin folder or of a canary may not be on disk yet.
-    if let Some(state) = deployments.upgrade().and_then(|deployments| deployments.latest_state()) {
-        if let Err(reason) = state.confirmed().await {
-            tracing::error!("a restart forgets the latest changes: {reason}");
-        }
+    if let Some(state) = deployments.upgrade().and_then(|deployments| deployments.latest_state())
+        && let Err(reason) = state.confirmed().await
+    {
+        tracing::error!("a restart forgets the latest changes: {reason}");
     }
     Ok(())
 }

@@ -34,7 +34,7 @@ pub struct Recording {
 impl Recording {
     /// Records the input for this reason.
     pub fn keep(self, reason: String) {
-        self.recorder.record(Facts { kept_for: vec![reason], ..self.facts }, self.body, None);
+        self.recorder.record(Facts { kept_for: vec![reason], ..self.facts }, &self.body, None);
     }
 
     /// Records the input with its reply, if it got one.
@@ -44,7 +44,7 @@ impl Recording {
             Some((content_type, bytes)) => (Some(ReplyFacts { content_type, bytes: bytes.len() as u64 }), Some(bytes)),
         };
         let facts = Facts { kept_for: vec![CAPTURED.to_owned()], reply: facts, ..self.facts };
-        self.recorder.record(facts, self.body, bytes);
+        self.recorder.record(facts, &self.body, bytes);
     }
 }
 
@@ -85,7 +85,7 @@ impl KeptInput {
         let ended = stages.iter().map(|report| report.outcome).chain([outcome]).find(|outcome| is_recorded(*outcome));
         kept_for.extend(ended.map(|outcome| outcome.as_str().to_owned()));
         if !kept_for.is_empty() {
-            recorder.record(Facts { content_type, parameters, kept_for, ..facts() }, body, None);
+            recorder.record(Facts { content_type, parameters, kept_for, ..facts() }, &body, None);
         }
     }
 }

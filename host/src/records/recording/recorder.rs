@@ -54,9 +54,9 @@ impl InputRecorder {
 
     /// Passes a recording to the writer thread. If too many recordings or bytes are waiting, the recording is dropped
     /// and counted; a warning is logged.
-    pub fn record(&self, facts: Facts, body: Bytes, reply: Option<Bytes>) {
-        // The body may be a small part of a large buffer, all of which would stay.
-        let body = Bytes::copy_from_slice(&body);
+    pub fn record(&self, facts: Facts, body: &[u8], reply: Option<Bytes>) {
+        // A copy, because the body may be a small part of a large buffer, all of which would stay.
+        let body = Bytes::copy_from_slice(body);
         let job = Job { facts, body, reply };
         let bytes = job.bytes();
         let before = self.waiting.fetch_add(bytes, Relaxed);
@@ -169,11 +169,11 @@ mod tests {
         let facts = facts();
         let figures = || (recorder.waiting.load(Relaxed), recorder.dropped.load(Relaxed));
         let large = Bytes::from(vec![0; QUEUE_BYTES as usize - 1]);
-        recorder.record(facts.clone(), large.clone(), None);
-        recorder.record(facts.clone(), large, None);
+        recorder.record(facts.clone(), &large, None);
+        recorder.record(facts.clone(), &large, None);
         assert_eq!(figures(), (QUEUE_BYTES - 1, 1), "the bytes in the queue are limited");
         for _ in 0..4 {
-            recorder.record(facts.clone(), Bytes::new(), None);
+            recorder.record(facts.clone(), &[], None);
         }
         assert_eq!(figures(), (QUEUE_BYTES - 1, 3), "the number of recordings in the queue is limited too");
     }
