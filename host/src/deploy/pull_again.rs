@@ -93,11 +93,11 @@ fn not_pulled(deployer: &Deployer, serving: &Serving) -> Vec<(Wanted, String)> {
     again.collect()
 }
 
-/// Notes why a reference was not pulled; `None` if it is not tried again.
+/// Notes why a reference was not pulled; `None` if it is not tried again. It is not, if the plugin has changed meanwhile.
 fn note(build: &Build<'_>, wanted: &Wanted, reason: Option<String>) {
     if let Some(plugin) = build.serving().catalog().get_mut(&wanted.plugin) {
         let revision = wanted.revision.unwrap_or_default();
-        plugin.not_pulled = reason.map(|reason| NotPulled { reason, revision });
+        plugin.not_pulled = reason.filter(|_| plugin.revision == revision).map(|reason| NotPulled { reason, revision });
     }
 }
 

@@ -139,7 +139,12 @@ impl CatalogEntry {
             source: serving.map(|release| release.source.to_string()),
             bytes: serving.map(|release| release.artifact.size),
             stages,
-            note: self.not_pulled.as_ref().map(|it| not_pulled(&it.reason)).or_else(|| self.note.clone()),
+            note: self
+                .not_pulled
+                .as_ref()
+                .filter(|it| it.revision == self.revision)
+                .map(|it| not_pulled(&it.reason))
+                .or_else(|| self.note.clone()),
             canary,
             versions,
         }
