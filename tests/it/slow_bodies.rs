@@ -14,7 +14,8 @@ const INFER: &str = "/v1/pipelines/p/infer";
 /// `ends`. Returns the reply.
 fn send_slowly(server: &Server, length: usize, first: usize, drip: usize, ends: &Arc<AtomicBool>) -> SlowClient {
     let mut stream = TcpStream::connect(&server.url["http://".len()..]).expect("connected");
-    let head = format!("POST {INFER} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    let head =
+        format!("POST {INFER} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
     let (mut sender, ends) = (stream.try_clone().expect("cloned"), Arc::clone(ends));
     let sending = std::thread::spawn(move || {
         let mut left = length - first;
