@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use plimsoll_tests::{Server, TempDir, guests_config};
 use serde_json::{Value, json};
 
 use crate::cli::{run, text};
+use crate::recorder::wait_until;
 
 fn config(dir: &Path, table: &str) -> String {
     guests_config("tester", "max_memory = \"32MiB\"") + &format!("[pipelines.p.capture]\ndir = {dir:?}\n{table}\n")
@@ -33,14 +33,6 @@ fn facts(dir: &Path) -> BTreeMap<String, (PathBuf, Value)> {
         (facts["request"].as_str().expect("an id").to_owned(), (path, facts))
     });
     all.collect()
-}
-
-async fn wait_until(condition: impl Fn() -> bool, what: &str) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !condition() {
-        assert!(Instant::now() < end, "still waiting: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

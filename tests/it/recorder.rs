@@ -37,7 +37,7 @@ async fn wait_for_recordings(dir: &Path, count: usize) {
     wait_until(|| files(dir, "json").len() == count, &format!("{count} recordings in {}", dir.display())).await;
 }
 
-async fn wait_until(condition: impl Fn() -> bool, what: &str) {
+pub(crate) async fn wait_until(condition: impl Fn() -> bool, what: &str) {
     let end = Instant::now() + Duration::from_secs(20);
     while !condition() {
         assert!(Instant::now() < end, "still waiting after 20 s: {what}");
