@@ -90,8 +90,9 @@ async fn a_version_that_was_rolled_back_does_not_return_under_another_name() {
         // A plugin that no pipeline uses is not retired, because its file has another path.
         let plugins = config.with_file_name("plugins");
         fs::write(plugins.join("late.wasm"), stamped(98)).expect("written");
-        until("a scan", async || served.states("late").await == ["unused"]).await;
-        assert_eq!(served.states("restarted").await, ["unused"], "{config:?}");
+        for plugin in ["late", "restarted"] {
+            until(plugin, async || served.states(plugin).await == ["unused"]).await;
+        }
         assert_eq!(served.reply().await, stamped_reply(0), "{config:?}");
         let (_, shown) = served.json("GET", "/v1/plugins/stamp", Vec::new()).await;
         fs::remove_file(plugins.join("late.wasm")).expect("removed");
