@@ -152,6 +152,39 @@ async fn weights_in_a_file_next_to_the_model_are_found_on_every_engine() {
     }
 }
 
+/// The whole way from a picture: the index states the probabilities of one whose channels have these means.
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_in_a_file_next_to_the_model_give_the_probabilities_of_the_index() {
+    let Some(cases) = shared("cases") else { return };
+    let index = std::fs::read_to_string(cases.join("INDEX.tsv")).expect("an index");
+    let line = index.lines().find(|line| line.starts_with("extdata.onnx\t")).expect("listed");
+    let words = line.split("probabilities ").nth(1).expect("probabilities").split(' ');
+    let expected: Vec<f64> = words.map_while(|word| word.parse().ok()).collect();
+    // The sums of red, green and blue over 64 pixels.
+    let sums = [6494_u32, 5216, 5369];
+    let picture = image::RgbImage::from_fn(8, 8, |x, y| {
+        image::Rgb(sums.map(|sum| (sum / 64 + u32::from(8 * y + x < sum % 64)) as u8))
+    });
+    let mut body = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut body, image::ImageFormat::Png).expect("written");
+    for engine in engines() {
+        let toml = config(&cases.join("extdata.onnx"), engine, "")
+            .replace("plugin = \"echo-postprocess\"", "plugin = \"classify-postprocess\"")
+            .replace("input = \"image\"", "scale = 0.00392156862745098");
+        let server = Server::start(&toml).await;
+        let reply = server.infer("p", "", body.get_ref().clone()).await;
+        assert_eq!(reply.status, 200, "{engine:?}: {}", reply.text);
+        let predictions = reply.json()["predictions"].clone();
+        assert_eq!(expected.len(), 4);
+        for found in predictions.as_array().expect("predictions") {
+            let right = expected[found["index"].as_u64().expect("a class") as usize];
+            let probability = found["probability"].as_f64().expect("a number");
+            assert!((probability - right).abs() < 1e-4, "{engine:?}: {found} instead of {right}");
+        }
+        assert_eq!(predictions.as_array().expect("predictions").len(), 4, "{engine:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn weights_outside_of_the_folder_of_the_model_are_rejected() {
     let Some(cases) = shared("cases") else { return };
