@@ -10,8 +10,7 @@ use crate::lanes::Lanes;
 
 /// The size of the window in bytes, a power of two.
 const WINDOW: usize = 32 << 10;
-/// An upper bound of the bytes of a block: a DC difference and 63 AC coefficients of at most 27 bits each, and the bits
-/// that are read in advance.
+/// An upper bound of the bytes of a block: 64 coefficients of at most 27 bits each, and the bits that are read in advance.
 const BLOCK_BYTES: usize = 256;
 
 /// The next bits in a register. The address of the following bytes does not depend on the bits that were decoded last, so
@@ -26,8 +25,7 @@ pub(super) struct Upcoming {
 }
 
 impl Upcoming {
-    /// Skips a number of bits below 64, of which only the lowest six bits count.
-    // So the number need not be separated from what else an entry of a table has.
+    /// Skips bits. Only the lowest six bits of their number count, so it may be a whole entry of a table.
     #[inline(always)]
     pub(super) fn skip(&mut self, bits: u32) {
         self.bits = self.bits.wrapping_shl(bits);
