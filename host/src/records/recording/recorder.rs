@@ -5,9 +5,9 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,7 +32,7 @@ pub struct InputRecorder {
     waiting: Arc<AtomicU64>,
     dropped: AtomicU64,
     /// Closed when the writer thread has ended.
-    ended: Option<Receiver<Infallible>>,
+    ended: Option<Mutex<Receiver<Infallible>>>,
 }
 
 impl InputRecorder {
@@ -57,7 +57,7 @@ impl InputRecorder {
             let _running = running;
             restart_after_panics(store, &task, RESTART_PAUSE, |store| store.write_all(&jobs, &written));
         })?;
-        Ok(Self { rules, queue: Some(queue), waiting, dropped: AtomicU64::new(0), ended: Some(ended) })
+        Ok(Self { rules, queue: Some(queue), waiting, dropped: AtomicU64::new(0), ended: Some(Mutex::new(ended)) })
     }
 
     /// Passes a recording to the writer thread. If too many recordings or bytes are waiting, the recording is dropped
@@ -107,8 +107,8 @@ impl Drop for InputRecorder {
     /// Waits until the recordings of the queue are written, as long as the file system answers.
     fn drop(&mut self) {
         drop(self.queue.take());
-        let is_stalled = |ended: Receiver<_>| ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout);
-        if self.ended.take().is_some_and(is_stalled) {
+        let ended = self.ended.take().map(|ended| ended.into_inner().unwrap_or_else(PoisonError::into_inner));
+        if ended.is_some_and(|ended| ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout)) {
             tracing::warn!(
                 folder = %self.rules.dir.display(),
                 "the latest recordings are not written yet; they are lost if the process ends before the disk answers"

@@ -152,7 +152,8 @@ pub(in crate::nn) fn input_with_new_shapes(model: &dyn Model, has_batches: bool)
     if !model.properties().pays_for_new_shapes {
         return None;
     }
-    let has_any_rows = |input: &&Signature| !has_batches && input.shape.as_ref().is_some_and(|it| it.first() == Some(&None));
+    let has_any_rows =
+        |input: &&Signature| !has_batches && input.shape.as_ref().is_some_and(|it| it.first() == Some(&None));
     let mut inputs = model.inputs().iter();
     inputs.clone().find(|input| has_other_dynamic_dimensions(input)).or_else(|| inputs.find(has_any_rows))
 }
