@@ -185,7 +185,7 @@ pub enum RecordingError {
         error: io::Error,
     },
     /// The facts are not those of a recording.
-    #[error("{} is not a valid Plimsoll recording: {error}", path.display())]
+    #[error("{} is not a valid Plimsoll recording: {error}; remove it, or record again", path.display())]
     Invalid {
         /// The file of the facts.
         path: PathBuf,
