@@ -120,6 +120,7 @@ mod objects;
 mod oci;
 mod oci_limits;
 mod oci_models;
+mod odd_plugins;
 mod oip_batch;
 mod oip_binary;
 mod oip_conformance;

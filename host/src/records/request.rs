@@ -61,6 +61,8 @@ pub struct RequestRecord {
     chip: String,
     started: Instant,
     deadline: Instant,
+    /// True if the deadline is the caller's own, which is earlier than that of the pipeline.
+    is_hurried: bool,
     stages: Vec<StageReport>,
     outcome: Outcome,
     status: Option<u16>,
@@ -115,6 +117,7 @@ pub struct Siblings {
     pipeline: String,
     chip: String,
     deadline: Instant,
+    is_hurried: bool,
     origin: Option<Origin>,
     accounting: Accounting,
     canary_side: Option<Arc<CanarySide>>,
@@ -142,6 +145,7 @@ impl RequestRecord {
             chip: chip.to_owned(),
             started,
             deadline: started + deadline,
+            is_hurried: false,
             stages: Vec::with_capacity(StageKind::STAGES.len()),
             outcome: Outcome::Cancelled,
             status: None,
@@ -174,7 +178,10 @@ impl RequestRecord {
 
     /// Shortens the deadline to `time` after the start, if that is earlier.
     pub fn limit_deadline(&mut self, time: Duration) {
-        self.deadline = self.started.checked_add(time).map_or(self.deadline, |limit| limit.min(self.deadline));
+        if let Some(limit) = self.started.checked_add(time).filter(|limit| *limit < self.deadline) {
+            self.deadline = limit;
+            self.is_hurried = true;
+        }
     }
 
     /// Records how long the request waited in the queue.
@@ -223,6 +230,7 @@ impl RequestRecord {
             pipeline: self.pipeline.clone(),
             chip: self.chip.clone(),
             deadline: self.deadline,
+            is_hurried: self.is_hurried,
             origin: self.origin,
             accounting: self.accounting.clone(),
             canary_side: self.canary_side.clone(),
@@ -270,6 +278,7 @@ impl Siblings {
             chip: self.chip.clone(),
             started: Instant::now(),
             deadline: self.deadline,
+            is_hurried: self.is_hurried,
             stages: Vec::with_capacity(StageKind::STAGES.len()),
             outcome: Outcome::Cancelled,
             status: None,
