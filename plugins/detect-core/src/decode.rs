@@ -227,7 +227,7 @@ impl Candidates<'_> {
         let number = |channel: usize, cell: usize| output.values[channel * cells + cell];
         let mut scores = vec![0.0; classes];
         for cell in 0..cells {
-            // A probability may be a little less than 0, and then has no power. Computed in f64, so that scores that
+            // By rounding, a probability may be a little less than 0. Its power would be NaN, so it counts as 0. Computed in f64, so that scores that
             // should be equal do not differ because their powers are rounded.
             let power = |probability: f32, exponent: f64| f64::from(probability.max(0.0)).powf(exponent);
             let objectness = power(number(0, cell), 0.6);

@@ -15,14 +15,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::background::Priority;
 use super::cpu_time::thread_cpu_time;
 use super::mode::Scheduling;
-
-/// How often a running guest checks its deadline and lets other tasks run. With longer ticks, deadlines fire later and
-/// other requests wait longer. The median latency of a fast pipeline next to a slow one was 10 ms with ticks of 5 ms,
-/// and 7 ms with ticks of 2 ms. Ticks of 1 ms did not reduce it further.
-pub const TICK: Duration = Duration::from_millis(2);
+use super::tick::{TICK, TickAction};
 
 /// After this many ticks (50 ms) a permit goes to the next waiting guest, if there is one.
 const TICKS_PER_PERMIT: u32 = 25;
+
+/// A guest that has computed for this many ticks (8 ms), or a multiple, lets the other tasks run as many times before it goes
+/// on, up to [`MAX_YIELDS`] times. So a guest that loops until its deadline delays short runs less and less.
+const TICKS_PER_YIELD: u32 = 4;
+
+/// The most times that a guest lets the other tasks run at a tick. If there are none, each costs a few microseconds.
+const MAX_YIELDS: u32 = 8;
 
 /// How many stages may run at the same time in addition to one for each request: items and branches of pipelines of steps.
 /// The instance pool needs this many slots more than there are requests.
@@ -73,19 +76,6 @@ impl Scheduler {
             Priority::Background(run) => run.acquire_idle(&self.permits).await,
         }
     }
-}
-
-/// The future that a guest waits for before it continues.
-pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// The action of a guest at an epoch tick.
-pub enum TickAction {
-    /// It continues at once.
-    Continue,
-    /// It lets the runtime run other tasks, then continues.
-    Yield,
-    /// It waits, then continues.
-    Wait(Wait),
 }
 
 /// The schedule of one run of a guest: its CPU permit, if it has one, and how long it has computed. Dropping it frees
@@ -139,6 +129,7 @@ impl CpuSchedule {
         run.computed_ticks += 1;
         run.is_at_tick = true;
         run.permit_ticks += 1;
+        let yields = (run.computed_ticks / TICKS_PER_YIELD).clamp(1, MAX_YIELDS);
         let is_background = matches!(run.priority, Priority::Background(_));
         let keeps_permit = run.permit.is_some() && run.permit_ticks < TICKS_PER_PERMIT && !is_background;
         if !keeps_permit {
@@ -153,8 +144,10 @@ impl CpuSchedule {
                 true => None,
                 false => Some(this.scheduler.acquire(&this.priority()).await),
             };
-            // The runtime polls for input and output, and runs ready tasks, before it resumes this one.
-            tokio::task::yield_now().await;
+            for _ in 0..yields {
+                // The runtime polls for input and output, and runs ready tasks, before it resumes this one.
+                tokio::task::yield_now().await;
+            }
             let mut run = this.run();
             run.is_at_tick = false;
             run.permit = acquired.or(run.permit.take());
