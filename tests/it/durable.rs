@@ -282,6 +282,9 @@ async fn a_token_that_a_full_disk_prevents_is_made_once_there_is_room() {
     let (status, refused) = served.json("GET", "/v1/plugins", Vec::new()).await;
     assert_eq!(status, 401, "{refused}");
     assert!(refused["detail"].as_str().expect("text").contains("its log says why"), "{refused}");
+    let page =
+        async || [served.send("GET", "/", vec![]).await.0, served.send("GET", "/console/app.js", vec![]).await.0];
+    assert_eq!(page().await, [404; 2], "the console is closed, too");
     assert_eq!(served.reply().await, stamped_reply(0), "requests are served");
     fs::remove_file(data(&site, &served, "x")).expect("removed");
     until("a token", async || {
@@ -293,4 +296,5 @@ async fn a_token_that_a_full_disk_prevents_is_made_once_there_is_room() {
     let request = reqwest::Client::new().get(format!("http://{}/v1/plugins", served.address()));
     let reply = request.bearer_auth(token.trim()).send().await.expect("a reply");
     assert_eq!(reply.status(), 200);
+    assert_eq!(page().await, [200; 2]);
 }
