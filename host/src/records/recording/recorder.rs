@@ -1,12 +1,13 @@
 //! Records inputs through a bounded queue. One thread writes to the disk, so requests never wait for the disk.
 
+use std::convert::Infallible;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use super::facts::Facts;
 use super::room::{MAX_RECORDINGS, Room, Waiting};
 use super::rules::RecordingRules;
 use super::store::{Job, RecordingStore};
+use crate::base::file_access::{PATIENCE, within_time};
 use crate::records::background::{BackgroundTasks, RESTART_PAUSE, RunningTask};
 
 /// Records the inputs of one pipeline. It owns the thread that writes them.
@@ -24,7 +26,8 @@ pub struct InputRecorder {
     queue: Option<SyncSender<Job>>,
     waiting: Waiting,
     dropped: AtomicU64,
-    writer: Option<JoinHandle<()>>,
+    /// Closed when the writer thread has ended.
+    ended: Option<Mutex<Receiver<Infallible>>>,
 }
 
 impl InputRecorder {
@@ -32,17 +35,23 @@ impl InputRecorder {
     /// the limits.
     ///
     /// # Errors
-    /// The I/O error if the folder cannot be created or read, or if the thread cannot be started.
+    /// The I/O error if the folder cannot be created or read, or does not answer, or if the thread cannot be started.
     pub fn open(rules: &RecordingRules, background: &BackgroundTasks) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&rules.dir)?;
-        let store = RecordingStore::open(rules)?;
+        let rules = rules.clone();
+        let of_folder = rules.clone();
+        let store = within_time(&rules.dir, move || {
+            DirBuilder::new().recursive(true).mode(0o700).create(&of_folder.dir)?;
+            RecordingStore::open(&of_folder)
+        })?;
         let (queue, jobs) = sync_channel(MAX_RECORDINGS);
         let task = background.register("recorder");
-        let writer = std::thread::Builder::new().name("recorder".into()).spawn(move || {
+        let (running, ended) = sync_channel(0);
+        std::thread::Builder::new().name("recorder".into()).spawn(move || {
+            let _running = running;
             restart_after_panics(store, &task, RESTART_PAUSE, |store| store.write_all(&jobs));
         })?;
         let (waiting, dropped) = (Waiting::default(), AtomicU64::new(0));
-        Ok(Self { rules: rules.clone(), queue: Some(queue), waiting, dropped, writer: Some(writer) })
+        Ok(Self { rules, queue: Some(queue), waiting, dropped, ended: Some(Mutex::new(ended)) })
     }
 
     /// Takes the room of a recording, before anything is copied for it. If too many recordings or bytes are waiting, the
@@ -93,10 +102,15 @@ fn restart_after_panics(
 }
 
 impl Drop for InputRecorder {
+    /// Waits until the recordings of the queue are written, as long as the file system answers.
     fn drop(&mut self) {
         drop(self.queue.take());
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
+        let ended = self.ended.take().map(|ended| ended.into_inner().unwrap_or_else(PoisonError::into_inner));
+        if ended.is_some_and(|ended| ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout)) {
+            tracing::warn!(
+                folder = %self.rules.dir.display(),
+                "the latest recordings are not written yet; they are lost if the process ends before the disk answers"
+            );
         }
     }
 }
@@ -166,7 +180,7 @@ mod tests {
         let rules =
             RecordingRules { dir: PathBuf::new(), max_bytes: u64::MAX, max_age: Duration::MAX, one_line: false };
         let (waiting, dropped) = (Waiting::default(), AtomicU64::new(0));
-        let recorder = InputRecorder { rules, queue: Some(queue), waiting, dropped, writer: None };
+        let recorder = InputRecorder { rules, queue: Some(queue), waiting, dropped, ended: None };
         let figures = || (recorder.waiting.sums(), recorder.dropped.load(Relaxed));
         let room = recorder.room(MAX_BYTES - 1).expect("room");
         recorder.record(facts(), &[], None, room);

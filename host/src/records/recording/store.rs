@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
 
@@ -59,8 +60,11 @@ impl RecordingStore {
         Ok(this)
     }
 
-    /// Removes the files of recordings that were not complete when an earlier process ended.
+    /// Removes the files of recordings that were not complete when an earlier process ended. Those of this process may be
+    /// complete soon: after a reload with other limits, two recorders write to the folder until the requests before it end.
     fn remove_incomplete(&self) -> io::Result<()> {
+        static FIRST: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
+        let first = *FIRST;
         for entry in fs::read_dir(&self.rules.dir)? {
             let path = entry?.path();
             let extension = path.extension().and_then(|extension| extension.to_str());
@@ -68,7 +72,8 @@ impl RecordingStore {
             let is_ours = uuid::Uuid::try_parse(stem).is_ok();
             let is_part = matches!(extension, Some("body" | "reply")) && !facts(&self.rules.dir, stem).exists();
             let is_incomplete = extension == Some("draft") || is_part;
-            if is_ours && is_incomplete {
+            let is_older = || fs::metadata(&path).and_then(|it| it.modified()).is_ok_and(|modified| modified < first);
+            if is_ours && is_incomplete && is_older() {
                 fs::remove_file(path)?;
             }
         }

@@ -65,7 +65,7 @@ impl Drop for RequestRecord {
         let is_of = |report: &StageReport, kind| report.stage == StageName::from(kind);
         let mark = |kind: StageKind| stages.iter().find(|it| is_of(it, kind)).map(|report| report.usage.high_water);
         let steps = if stages.iter().any(|report| report.stage.is_step()) { merged(stages) } else { Vec::new() };
-        let steps: Vec<_> = steps.iter().map(|it| format!("{}={}", it.stage, it.usage.high_water)).collect();
+        let step_bytes: Vec<_> = steps.iter().map(|it| format!("{}={}", it.stage, it.usage.high_water)).collect();
         tracing::info!(
             target: "plimsoll::request",
             request = %id, %pipeline, %chip,
@@ -80,7 +80,7 @@ impl Drop for RequestRecord {
             preprocess_bytes = mark(StageKind::Preprocess),
             infer_bytes = mark(StageKind::Infer),
             postprocess_bytes = mark(StageKind::Postprocess),
-            step_bytes = (!steps.is_empty()).then(|| display(steps.join(","))),
+            step_bytes = (!step_bytes.is_empty()).then(|| display(step_bytes.join(","))),
             "request"
         );
         if let (Some(trace), Some(traces)) = (&mut self.trace, &records.traces) {
@@ -102,7 +102,8 @@ impl Drop for RequestRecord {
             started: SystemTime::now().checked_sub(duration).unwrap_or(SystemTime::UNIX_EPOCH),
             duration,
             queue_time: *queue_time,
-            stages: std::mem::take(stages),
+            // The runs of a step for its items are one, because the caller decides how many there are.
+            stages: if steps.is_empty() { std::mem::take(stages) } else { steps },
         });
     }
 }
