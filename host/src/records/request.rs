@@ -25,7 +25,7 @@ use super::memory::callers::Caller;
 use super::memory::series::{Route, StageSeries};
 use super::origin::Origin;
 use super::recording::InputRecorder;
-use super::recording::kept_input::KeptInput;
+use super::recording::kept_input::{KeptInput, KeptReply};
 use super::request_summary::{RequestSummary, merged};
 use super::shadow::ShadowTap;
 use super::store::Records;
@@ -95,8 +95,7 @@ type Reports = Arc<Mutex<Vec<(StageReport, bool)>>>;
 /// What is kept of a request that is captured.
 struct Capture {
     input: KeptInput,
-    /// Media type and bytes.
-    reply: Option<(String, Bytes)>,
+    reply: Option<KeptReply>,
 }
 
 /// Where a request is counted.
@@ -205,9 +204,10 @@ impl RequestRecord {
 
     /// Keeps the reply, if the request is captured.
     pub fn capture_reply(&mut self, reply: &Reply) {
-        if let Some(capture) = &mut self.capture {
-            capture.reply = Some((reply.content_type.clone(), Bytes::copy_from_slice(&reply.body)));
-        }
+        let Some(mut capture) = self.capture.take() else { return };
+        capture.reply = capture.input.with_reply(reply);
+        // Without room for the reply the capture is dropped.
+        self.capture = capture.reply.is_some().then_some(capture);
     }
 
     /// The chip.

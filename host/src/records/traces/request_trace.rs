@@ -58,7 +58,7 @@ impl RequestTrace {
     /// The trace of a new request. If its caller sent a valid `traceparent`, the request continues that trace.
     pub(in crate::records) fn begin(traces: &Traces, headers: Option<&HeaderMap>) -> Self {
         let caller = headers.and_then(CallerContext::read);
-        let place = SpanPlace::of_request(caller, &traces.sampler);
+        let place = SpanPlace::of_request(caller, |trace, caller| traces.samples(trace, caller));
         let clock = place.is_sampled.then(Clock::now);
         Self { place, clock, queued: None, earlier_chips: Vec::new(), call: None }
     }
