@@ -21,6 +21,7 @@ use super::folder_lock::FolderLock;
 pub use super::journal_error::JournalError;
 use super::journal_state::JournalState;
 use crate::base::files::read_regular;
+use crate::config::admin::TOKEN_FILE;
 
 mod copies;
 
@@ -119,10 +120,9 @@ impl Journal {
         if !self.lock.is_held() {
             return;
         }
-        // The lock shows that no other process is writing.
-        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|file| file.path());
-        for draft in files.filter(|path| path.extension().is_some_and(|extension| extension == DRAFT)) {
-            let _ = fs::remove_file(draft);
+        // The lock shows that no other process is writing. Other files may be somebody else's.
+        for file in [JOURNAL, TOKEN_FILE] {
+            let _ = fs::remove_file(self.folder.join(file).with_extension(DRAFT));
         }
         self.remove_unnamed(state);
     }
@@ -228,7 +228,7 @@ impl Journal {
             let is_wanted = [&named, &wanted.named, &wanted.kept].iter().any(|digests| digests.contains(&*digest));
             // A draft is the copy that is being written now.
             let (is_copy, is_draft) = (has_extension(&path, WASM), has_extension(&path, DRAFT));
-            let is_ours = is_copy || is_draft;
+            let is_ours = (is_copy || is_draft) && starts_with_digest(&digest);
             if !is_ours || (is_wanted && is_copy) || (is_draft && wanted.kept.contains(&*digest)) {
                 continue;
             }
@@ -242,6 +242,11 @@ impl Journal {
     fn component(&self, digest: &str) -> PathBuf {
         self.folder.join(COMPONENTS).join(format!("{digest}.{WASM}"))
     }
+}
+
+/// Returns true if a name begins as those of copies do.
+fn starts_with_digest(name: &str) -> bool {
+    name.as_bytes().get(..64).is_some_and(|digest| digest.iter().all(u8::is_ascii_hexdigit))
 }
 
 fn has_extension(path: &Path, expected: &str) -> bool {
