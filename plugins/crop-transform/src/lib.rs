@@ -9,7 +9,8 @@
 //! item, and neither do points that describe no crop (all on one place; three of four corners on a line; a margin
 //! that reaches over the horizon of the perspective). If nothing is found, there are no items. The parts
 //! of a crop outside of the picture have the value `pad`. What a detector cannot return is an error (500), as in
-//! `detect-postprocess`: NaN or infinity anywhere in its outputs, exchanged corners, boxes far outside of its input.
+//! `detect-postprocess`: NaN or infinity anywhere in its outputs, exchanged corners, boxes far outside of its input, fractions that are
+//! configured as pixels.
 //!
 //! Configuration, boxes:
 //! - `detector`: the form of the detector's outputs: a `layout` of `detect-postprocess` (default `decoded`), or `points`.

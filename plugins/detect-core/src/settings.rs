@@ -110,6 +110,29 @@ impl Settings {
     }
 }
 
+#[cfg(test)]
+impl Settings {
+    /// The settings of a layout without configuration, with this unit.
+    pub(crate) fn of(layout: &'static Layout, unit: Unit) -> Settings {
+        Settings {
+            layout,
+            names: Vec::new(),
+            labels: None,
+            unit,
+            multi_label: false,
+            first_class: 0,
+            grids: Grids { strides: Vec::new(), anchor_sizes: Vec::new(), anchor_ratios: Vec::new() },
+            rule: Rule {
+                score_threshold: 0.25,
+                suppression: Suppression::None,
+                background: None,
+                max_per_class: usize::MAX,
+                max_detections: 100,
+            },
+        }
+    }
+}
+
 /// The strides, the sizes and the ratios of the anchors.
 fn grids(layout: &Layout) -> Result<Grids, String> {
     let retinanet = [8_u32, 16, 32, 64, 128];

@@ -40,7 +40,8 @@
 //!
 //! These are errors (500): a number that is NaN or infinite; for `yolo` and `end-to-end`, a score that is no
 //! probability; in boxes over the threshold, corners that are exchanged or far outside of the input, and a class
-//! without a label. If the model declares its outputs, type and shape are checked at deployment.
+//! without a label; with `coordinates = "pixels"`, boxes that are all within 2 pixels of the left upper corner of the input,
+//! because these are fractions. If the model declares its outputs, type and shape are checked at deployment.
 
 mod heatmaps;
 mod people;

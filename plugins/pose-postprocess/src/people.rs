@@ -66,6 +66,11 @@ pub fn people(
         boxes::check(geometry, &corners, settings.unit)?;
         found.push(Found { class, score, r#box: corners, extra: index });
     }
+    if !found.is_empty() {
+        let coordinates = (0..count).flat_map(|index| (0..4).map(move |channel| (channel, index)));
+        let numbers = coordinates.map(|(channel, index)| output.number(channel, index));
+        boxes::check_unit(geometry, settings.unit, numbers).map_err(|error| format!("output `{name}`: {error}"))?;
+    }
     let person = |found: Found<usize>| {
         let corners = boxes::to_original(geometry, found.r#box, settings.unit)?;
         let keypoint = |index: usize| {
