@@ -155,6 +155,26 @@ async fn models_of_another_dictionary_are_rejected_by_text_postprocess() {
     }
 }
 
+/// Outputs [1, H, W, C] where [1, C, H, W] is configured, and the other way round. The input has 64 x 64 pixels.
+#[tokio::test(flavor = "multi_thread")]
+async fn maps_with_exchanged_axes_are_not_answered() {
+    let (first, last): (&[usize], &[usize]) = (&[1, 3, 16, 16], &[1, 16, 16, 3]);
+    let values: Vec<f32> = (0..3 * 16 * 16).map(|place| (place * 7 % 16) as f32).collect();
+    for (plugin, config, right, wrong) in [
+        ("segment-postprocess", "", first, last),
+        ("segment-postprocess", "format = \"rle\", size = \"model\"", first, last),
+        ("segment-postprocess", "layout = \"nhwc\", format = \"rle\"", last, first),
+        ("pose-postprocess", "layout = \"heatmaps\"", first, last),
+    ] {
+        let server = server(plugin, &[format!("config = {{ {config} }}")]).await;
+        let reply = server.infer("p0", "", body(&[("o", right, &values)])).await;
+        assert_eq!(reply.status, 200, "{plugin} {config}: {}", reply.text);
+        let reply = server.infer("p0", "", body(&[("o", wrong, &values)])).await;
+        assert_eq!((reply.status, reply.code().as_str()), (500, "internal"), "{plugin} {config}: {}", reply.text);
+        server.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn outputs_that_are_no_poses_are_rejected_by_pose_postprocess() {
     let rows = |channels| floats("o", channels);

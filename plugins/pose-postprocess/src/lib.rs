@@ -117,7 +117,10 @@ fn reply(settings: &Settings, tensors: &[NamedTensor], context: &[u8]) -> Result
     let sizes = shape::sizes(settings, name, &outputs::shape(tensor))?.map(|size| size.unwrap_or(0) as usize);
     let numbers = outputs::numbers(name, tensor)?;
     let poses = match settings.layout {
-        Layout::Heatmaps => vec![heatmaps::person(settings, &geometry, &numbers, sizes)],
+        Layout::Heatmaps => {
+            shape::check_proportions(name, &geometry, sizes)?;
+            vec![heatmaps::person(settings, &geometry, &numbers, sizes)]
+        }
         Layout::Yolo | Layout::EndToEnd => people::people(settings, &geometry, (name, &numbers), sizes)?,
     };
     let answer = Answer { width: geometry.width, height: geometry.height, poses };
