@@ -30,6 +30,7 @@ mod console_data;
 mod corpus;
 mod credentials;
 mod crop;
+mod crop_inverted;
 mod dashboard;
 mod demo;
 mod deploy;
