@@ -97,6 +97,29 @@ impl Settings {
     }
 }
 
+#[cfg(test)]
+impl Settings {
+    /// The settings of `yolo` without names.
+    pub fn of(classes: usize, unit: Unit) -> Settings {
+        Settings {
+            layout: Layout::Yolo,
+            output: String::new(),
+            classes,
+            dimensions: 3,
+            unit,
+            rule: Rule {
+                score_threshold: 0.25,
+                suppression: Suppression::None,
+                background: None,
+                max_per_class: usize::MAX,
+                max_detections: 100,
+            },
+            labels: None,
+            keypoints: None,
+        }
+    }
+}
+
 fn rule(layout: Layout) -> Result<Rule, String> {
     let iou_threshold = config::fraction("iou_threshold", 0.7)?;
     let mut choices = [
