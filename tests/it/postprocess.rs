@@ -128,6 +128,11 @@ async fn outputs_that_are_no_map_are_rejected_by_segment_postprocess() {
         ("layout = \"classes\"", integers("o", &[Some(1), Some(8), Some(8)]), None),
         ("layout = \"classes\"", integers("o", &[Some(1), Some(21), Some(8), Some(8)]), Some("[1, 1, H, W]")),
         ("labels = \"l\"", floats("o", &[Some(1), Some(21), None, None]), Some("cannot be used with `format")),
+        (
+            "format = \"rle\", background_class = 200",
+            floats("o", &[Some(1), Some(21), None, None]),
+            Some("there is no class 200"),
+        ),
     ] {
         check_admission("segment-postprocess", &format!("config = {{ {config} }}"), &[output], wanted).await;
     }
@@ -197,6 +202,8 @@ async fn outputs_that_are_no_poses_are_rejected_by_pose_postprocess() {
         ("layout = \"heatmaps\", nms = \"none\"", rows(&[None; 4]), Some("`nms` cannot be used with")),
         ("nms = \"soft\"", rows(&[None, None, None]), Some("is not one of per-class, class-agnostic, none")),
         ("classes = 0", rows(&[None, None, None]), Some("at least one class")),
+        ("classes = 4294967295", rows(&[None, None, None]), Some("at most 65536")),
+        ("max_detections = 0", rows(&[None, None, None]), Some("`max_detections`: with 0 all replies would be empty")),
     ] {
         check_admission("pose-postprocess", &format!("config = {{ {config} }}"), &[output], wanted).await;
     }

@@ -2,7 +2,7 @@
 
 use plimsoll_sdk::{config, labels};
 use postprocess_core::boxes::Unit;
-use postprocess_core::select::{Rule, Suppression};
+use postprocess_core::select::{Rule, Suppression, limit};
 
 use crate::layout::{Kind, LAYOUTS, Layout, Role};
 
@@ -194,8 +194,8 @@ fn rule(layout: &Layout) -> Result<Rule, String> {
                     .map_err(|_| format!("configuration key `background_class`: {class} is neither a class nor -1"))?,
             ),
         },
-        max_per_class: config::parse("max_per_class", usize::MAX)?,
-        max_detections: config::parse("max_detections", 100)?,
+        max_per_class: limit("max_per_class", usize::MAX)?,
+        max_detections: limit("max_detections", 100)?,
     })
 }
 

@@ -52,7 +52,7 @@
 //!   grid (default 32, 40, 50, 64, 80, 101, 128, 161, 203, 256, 322, 406, 512, 645, 812).
 //! - `anchor_ratios`: for `retinanet`, the height of an anchor divided by its width (default 0.5, 1 and 2).
 //! - `max_per_class`, `max_detections`: the maximum number of detections of a class (default: no limit), and of a reply
-//!   (default 100).
+//!   (default 100), at least 1.
 //! - `labels`: the asset with one label per line. Without it, the label is the class index as text.
 //!
 //! The sources were read and compared; the differences are:

@@ -30,13 +30,13 @@
 //! Not for `heatmaps`:
 //! - `dimensions`: `3` if a keypoint has x, y and a score (default), `2` without a score.
 //! - `labels`: the asset with one label of a class per line. Without it, the label is the class index as text.
-//! - `classes`: for `yolo`, the number of classes (default: the number of labels, or 1).
+//! - `classes`: for `yolo`, the number of classes, at most 65,536 (default: the number of labels, or 1).
 //! - `coordinates`: `pixels` of the model's input (default) or `fractions` of it.
 //! - `score_threshold`: a pose is reported only if its score is greater (default 0.25).
 //! - `nms`: what happens to boxes that overlap a better one: `per-class` (they are dropped if they are of the same class,
 //!   default for `yolo`), `class-agnostic` (of any class) or `none` (default for `end-to-end`).
 //! - `iou_threshold`: two boxes overlap if their intersection over union is greater (default 0.7).
-//! - `max_detections`: the maximum number of poses (default 100).
+//! - `max_detections`: the maximum number of poses, at least 1 (default 100).
 //!
 //! These are errors (500): a number that is NaN or infinite; for `yolo` and `end-to-end`, a score that is no
 //! probability; in boxes over the threshold, corners that are exchanged or far outside of the input, and a class
