@@ -37,6 +37,10 @@
 //!   of ArcFace (eyes, nose, corners of the mouth) in 112 x 112 pixels.
 //! - `margin`: as above, as a part of the crop without margin.
 //!
+//! The centre of a pixel is at a half, as in Pillow. `norm_crop` of insightface (`warpAffine` of OpenCV) and scikit-image have
+//! centres at whole numbers: their crop of a face that is s times as large as the template is moved by (1 - 1 / s) / 2 pixels
+//! of the crop. With a `template` to which 0.5 pixels are added, 0.5 / s pixels remain.
+//!
 //! These crops are interpolated between pixels (bilinear, like `transform` of Pillow); a part that is larger than the crop is
 //! first warped into a crop larger by a whole factor, which is then resized.
 //!
