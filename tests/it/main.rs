@@ -30,6 +30,7 @@ mod console_data;
 mod corpus;
 mod credentials;
 mod crop;
+mod crop_inverted;
 mod crop_memory;
 mod dashboard;
 mod demo;

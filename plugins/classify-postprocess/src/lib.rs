@@ -8,9 +8,10 @@
 //!   A number greater than the number of classes returns all classes.
 //! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities. Scores that do not suit
 //!   are refused: with `ready`, scores that are not from 0 to 1 (0.01 is tolerated, for quantised models; their sum is not
-//!   checked, because several labels of one image may be likely); with `softmax`, several scores of which none is below 0 and
-//!   whose sum is 1 within 0.005, because they are probabilities already. `logits` is `softmax` without this check, for a
-//!   model whose logits can have that sum.
+//!   checked, because several labels of one image may be likely); with `softmax`, two scores of which none is below 0 and
+//!   whose sum is 1 within 0.005, and three or more scores that are all from 0 to 1 (0.01 is tolerated), because they are
+//!   probabilities already, of 8 bits (whose sum is not 1) or of independent classes, too. `logits` is `softmax` without this
+//!   check, for a model whose logits can be so.
 //! - `labels`: the asset with one label per line. Without it, the label is the class index as text.
 //! - `output`: the name of the tensor with the scores. Optional if the model has one output.
 //! - `items`: `true` in a step that gathers items (`gather = true`): the reply has the predictions of each item, see below

@@ -6,7 +6,7 @@ use image_core::warp::Point;
 use image_core::{Limits, Mode};
 use plimsoll_sdk::{config, model};
 use postprocess_core::boxes::Unit;
-use postprocess_core::select::{Rule, Suppression};
+use postprocess_core::select::{Rule, Suppression, limit};
 
 use crate::found::{Source, renamed};
 use crate::points::Points;
@@ -144,7 +144,7 @@ fn points(form: &TensorForm, margin: f64) -> Result<(Source, Template), String> 
             suppression: iou.map_or(Suppression::None, Suppression::ClassAgnostic),
             background: None,
             max_per_class: usize::MAX,
-            max_detections: config::parse("max_detections", MAX_DETECTIONS)?,
+            max_detections: limit("max_detections", MAX_DETECTIONS)?,
         },
     };
     debug_assert!(form.target.mode == Mode::Stretch, "`resize` is refused");

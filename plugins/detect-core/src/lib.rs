@@ -9,6 +9,8 @@ mod decode;
 mod grids;
 pub mod layout;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use plimsoll_sdk::{NamedTensor, Tensor, TensorType, tensor};
 use postprocess_core::geometry::Geometry;

@@ -52,7 +52,7 @@
 //!   grid (default 32, 40, 50, 64, 80, 101, 128, 161, 203, 256, 322, 406, 512, 645, 812).
 //! - `anchor_ratios`: for `retinanet`, the height of an anchor divided by its width (default 0.5, 1 and 2).
 //! - `max_per_class`, `max_detections`: the maximum number of detections of a class (default: no limit), and of a reply
-//!   (default 100).
+//!   (default 100), at least 1.
 //! - `labels`: the asset with one label per line. Without it, the label is the class index as text.
 //!
 //! The sources were read and compared; the differences are:
@@ -72,7 +72,8 @@
 //! Of equal scores, the lower class comes first, then the first box. A model that returns what cannot be right is an
 //! error (500): a number that is NaN or infinite or a probability outside of 0 to 1, also in boxes that would not be
 //! reported; in boxes over the threshold, corners that are exchanged or far outside of the input, and a class without a
-//! label. If the model declares its outputs, their types and shapes and the number of labels are checked at deployment.
+//! label; with `coordinates = "pixels"`, boxes that are all within 2 pixels of the left upper corner of the input, because
+//! these are fractions (TFLite exports of Ultralytics and YOLOv5 return them). If the model declares its outputs, their types and shapes and the number of labels are checked at deployment.
 
 use detect_core::{KEYS, Settings, check, select_boxes};
 use plimsoll_sdk::{

@@ -1,9 +1,11 @@
 //! Checks scores, converts them into probabilities and selects the best ones.
 
 /// A probability may be outside of 0 to 1 by this much, because quantised models round.
-const TOLERANCE: f32 = 0.01;
+pub const TOLERANCE: f32 = 0.01;
 /// The sum of probabilities differs from 1 by less than this. BF16 has 8 bits.
-const SUM_TOLERANCE: f64 = 5e-3;
+pub const SUM_TOLERANCE: f64 = 5e-3;
+/// So few scores may all be from 0 to 1 although they are logits.
+const FEW_CLASSES: usize = 2;
 
 /// What the scores of the model are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,15 +38,21 @@ pub fn check_form(scores: &[f32], form: Form) -> Result<(), String> {
         },
         Form::Softmax => {
             let sum: f64 = scores.iter().map(|score| f64::from(*score)).sum();
-            if scores.len() < 2 || scores.iter().any(|score| *score < 0.0) || (sum - 1.0).abs() >= SUM_TOLERANCE {
+            let has_sum = (sum - 1.0).abs() < SUM_TOLERANCE && scores.iter().all(|score| *score >= 0.0);
+            if scores.len() < 2 || !(has_sum || are_like_probabilities(scores, scores.len())) {
                 return Ok(());
             }
-            Err("the scores are probabilities already (none is below 0, and their sum is 1), so their softmax would be \
-                 wrong: set the configuration key `scores` to `ready`, or to `logits` if the model returns logits that can \
-                 have this sum"
+            Err("the scores are probabilities already (all of them are from 0 to 1), so their softmax would be wrong: set the \
+                 configuration key `scores` to `ready`, or to `logits` if the model returns logits in this range"
                 .into())
         }
     }
+}
+
+/// True if all scores of so many classes are from 0 to 1. Logits of three or more classes are hardly ever; but probabilities of
+/// 8 bits do not have the sum 1, because small ones are rounded to 0, and those of independent classes have any sum.
+pub fn are_like_probabilities(scores: &[f32], classes: usize) -> bool {
+    classes > FEW_CLASSES && scores.iter().all(|score| (-TOLERANCE..=1.0 + TOLERANCE).contains(score))
 }
 
 /// The class of the first score that is NaN or infinite. For softmax, a score of -∞ is valid if another score is finite.
@@ -78,4 +86,37 @@ pub fn best(values: &[f32], count: usize) -> Vec<usize> {
     order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
     order.truncate(count);
     order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_refused(scores: &[f32]) -> bool {
+        let found = check_form(scores, Form::Softmax);
+        assert_eq!(check_form(scores, Form::Logits), Ok(()), "the way out");
+        found.is_err_and(|message| message.contains("`scores` to `ready`") && message.contains("`logits`"))
+    }
+
+    #[test]
+    fn probabilities_of_8_bits_are_not_logits() {
+        // The softmax of 1,000 classes in steps of 1/256: most of them become 0, and the sum is 0.883.
+        let mut scores = vec![0.0; 1_000];
+        scores[..2].copy_from_slice(&[225.0 / 256.0, 1.0 / 256.0]);
+        assert!(is_refused(&scores));
+    }
+
+    #[test]
+    fn probabilities_of_independent_classes_are_not_logits() {
+        assert!(is_refused(&[0.9, 0.8, 0.995]));
+        // By rounding, one of them is a little over 1.
+        assert!(is_refused(&[1.004, 0.0, -0.004]));
+    }
+
+    #[test]
+    fn logits_are_accepted() {
+        for scores in [&[0.5, 0.49][..], &[1.2, 0.2, 0.1], &[0.5, 0.4, -0.1], &[f32::NEG_INFINITY, 0.4, 0.6]] {
+            assert_eq!(check_form(scores, Form::Softmax), Ok(()), "{scores:?}");
+        }
+    }
 }
