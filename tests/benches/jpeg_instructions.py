@@ -5,7 +5,8 @@
 
 It writes JPEGs to the folder (Pillow and numpy are needed), runs each program on them by `valgrind --tool=callgrind`, and
 prints a table in millions of instructions. To compare commits, build the example in a checkout of each. The first
-program is the reference of the percentages. With `--quick`, only the smallest images are measured.
+program is the reference of the percentages. With `--quick`, only the smallest images are measured. With
+`--photographs=FOLDER`, only the photographs in this folder (`../shared/corpus/valid`) are measured, at 224×224.
 """
 
 import re
@@ -23,6 +24,18 @@ SIZES = [(640, 480), (1920, 1080), (4000, 3000)]
 # The subsampling of Pillow; `None` is a gray image.
 SAMPLINGS = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2, "gray": None}
 REDUCTIONS = [2, 3, 4, 6, 10, 18]
+# All photographs of the corpus that are baseline JPEGs in colour and larger than 224×224 in both directions.
+PHOTOGRAPHS = (
+    "exif-orientation-examples__Landscape_3.jpg",
+    "exif-orientation-examples__Landscape_6.jpg",
+    "exif-orientation-examples__Portrait_5.jpg",
+    "exif-orientation-examples__Portrait_8.jpg",
+    "skimage__retina.jpg",
+    "skimage__rocket.jpg",
+    "pillow__flower.jpg",
+    "pillow__flower2.jpg",
+    "pillow__iptc.jpg",
+)
 
 
 def text(width, height, seed):
@@ -66,6 +79,14 @@ def instructions(program, file, width, height):
     return int(re.search(r"Collected\s*:\s*(\d+)", log.stderr).group(1)) / 1e6
 
 
+def photograph(file):
+    """The row of a photograph: its file, what it shows, its size, sampling and target."""
+    image = Image.open(file)
+    across, down = image.layer[0][1:3]
+    sampling = {(2, 2): "4:2:0", (2, 1): "4:2:2", (1, 1): "4:4:4"}[across, down]
+    return file, file.stem.split("__")[1], image.size, sampling, (224, 224)
+
+
 def cases(quick):
     """Picture, size, sampling and target of each row. Large images have fewer targets, because they take long."""
     for size in SIZES[:1] if quick else SIZES:
@@ -84,7 +105,8 @@ def cases(quick):
 
 def main(arguments):
     quick = "--quick" in arguments
-    folder, *programs = [argument for argument in arguments if argument != "--quick"]
+    photographs = next((it.split("=", 1)[1] for it in arguments if it.startswith("--photographs=")), None)
+    folder, *programs = [argument for argument in arguments if not argument.startswith("--")]
     programs = [program.split("=", 1) for program in programs]
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,8 +114,11 @@ def main(arguments):
     changes = [f"{name} / {names[0]}" for name in names[1:]]
     print("| picture | size | sampling | target | " + " | ".join(names + changes) + " |")
     print("| --- " * (4 + len(names) + len(changes)) + "|")
-    for picture, size, sampling, target in cases(quick):
-        file = make(folder, picture, size, sampling)
+    if photographs:
+        rows = (photograph(Path(photographs) / name) for name in PHOTOGRAPHS)
+    else:
+        rows = ((make(folder, *case[:3]), *case) for case in cases(quick))
+    for file, picture, size, sampling, target in rows:
         counts = [instructions(program, file, *target) for _, program in programs]
         cells = [picture, f"{size[0]}×{size[1]}", sampling, f"{target[0]}×{target[1]}"]
         cells += [f"{count:.1f}" for count in counts] + [f"{count / counts[0]:.3f}" for count in counts[1:]]

@@ -35,14 +35,14 @@ impl Random {
 }
 
 /// Runs a program of libjpeg-turbo. Returns its output, or `None` if it fails. A warning is not a failure.
-fn run(program: &str, arguments: &[&str], file: &Path) -> Option<Vec<u8>> {
+pub(crate) fn run(program: &str, arguments: &[&str], file: &Path) -> Option<Vec<u8>> {
     let output = Command::new(program).args(arguments).arg(file).stderr(Stdio::null()).output().expect("it starts");
     // Both programs exit with 2 after a warning.
     matches!(output.status.code(), Some(0 | 2)).then_some(output.stdout)
 }
 
 /// True if `cjpeg` and `djpeg` of libjpeg-turbo are installed. Otherwise the test is skipped.
-fn tools_exist() -> bool {
+pub(crate) fn tools_exist() -> bool {
     for tool in ["cjpeg", "djpeg"] {
         let version = Command::new(tool).arg("-version").output();
         let text = version.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).unwrap_or_default();
@@ -57,7 +57,7 @@ fn tools_exist() -> bool {
 }
 
 /// Width, height and RGB pixels of a PGM or PPM file.
-fn parse_pnm(file: &[u8]) -> (u32, u32, Vec<u8>) {
+pub(crate) fn parse_pnm(file: &[u8]) -> (u32, u32, Vec<u8>) {
     let mut rest = file;
     let mut word = || {
         let end = rest.iter().position(u8::is_ascii_whitespace).expect("a header");
@@ -169,7 +169,7 @@ fn damaged(whole: &[u8], random: &mut Random) -> (Vec<u8>, String) {
 }
 
 /// The pixels at a size and the image's own size, or the reason why it is refused.
-fn decoded(body: &[u8], width: u32, height: u32) -> Result<(Vec<u8>, (u32, u32)), String> {
+pub(crate) fn decoded(body: &[u8], width: u32, height: u32) -> Result<(Vec<u8>, (u32, u32)), String> {
     match prepare(body, &settings(width, height)) {
         Ok((elements, context)) => Ok((bytes(elements), (context.width, context.height))),
         Err(Rejected::Unknown(reason) | Rejected::Broken(reason) | Rejected::TooLarge(reason)) => Err(reason),

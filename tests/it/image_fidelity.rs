@@ -27,12 +27,12 @@ const PIPELINES_PER_SERVER: usize = 8;
 /// A line of the index.
 pub(crate) struct File {
     pub(crate) name: String,
-    kind: String,
-    must_be_refused: bool,
+    pub(crate) kind: String,
+    pub(crate) must_be_refused: bool,
     /// Width and height after the orientation is applied.
     pub(crate) size: (u64, u64),
     /// The configuration for the smaller, the equal and the larger target.
-    settings: [String; 3],
+    pub(crate) settings: [String; 3],
 }
 
 /// A row of the table.
@@ -88,7 +88,7 @@ pub(crate) fn index(folder: &Path) -> Vec<File> {
 }
 
 /// The references for the three targets: one after the other, in the file. The lengths follow from the settings.
-fn references(folder: &Path, file: &File) -> [Vec<u8>; 3] {
+pub(crate) fn references(folder: &Path, file: &File) -> [Vec<u8>; 3] {
     let compressed = std::fs::File::open(folder.join(format!("{}.ref", file.name))).expect("a reference");
     let mut all = Vec::new();
     flate2::read::ZlibDecoder::new(compressed).read_to_end(&mut all).expect("a whole reference");

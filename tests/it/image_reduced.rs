@@ -44,7 +44,7 @@ const PICTURES: [(&str, Picture); 4] =
 const SAMPLINGS: [(usize, usize); 6] = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (3, 1)];
 
 /// The mean and the largest difference between a reduced JPEG and its full decode, which is resized exactly.
-fn compare(body: &[u8], whole: &RgbImage, (width, height): (u32, u32)) -> (f64, f64) {
+pub(crate) fn compare(body: &[u8], whole: &RgbImage, (width, height): (u32, u32)) -> (f64, f64) {
     let ours = bytes(prepare(body, &settings(width, height)).expect("an image").0);
     let expected = resized(whole, width, height);
     let each = ours.iter().zip(&expected).map(|(&ours, expected)| (f64::from(ours) - expected).abs());

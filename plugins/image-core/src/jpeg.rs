@@ -18,6 +18,7 @@ mod headers;
 mod history;
 mod huffman;
 mod idct;
+mod idct_small;
 mod pixels;
 mod plane;
 mod probabilities;

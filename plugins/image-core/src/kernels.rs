@@ -7,7 +7,7 @@ mod vertical;
 
 pub(crate) use horizontal::filter_row;
 pub(crate) use tile::{accumulate_tile, filter_part, narrow_tile};
-pub(crate) use vertical::{accumulate, filter_columns, narrow};
+pub(crate) use vertical::{accumulate, filter_columns, narrow, pair};
 
 /// The fraction bits of a sample between the passes. With its eight integer bits, a sample fills 15 bits.
 pub(crate) const FRACTION: u32 = 7;

@@ -196,6 +196,17 @@ fn write_row<T>(to: &mut [T], first: isize, step: isize, values: &[f32], element
             }
             to_rest.iter_mut().zip(rest).for_each(|(to, &value)| *to = element(value));
         }
+        -1 => {
+            // The same from the end.
+            let (to_rest, to) = to[..=first][first + 1 - values.len()..].as_rchunks_mut::<CHUNK>();
+            let (values, rest) = values.as_chunks::<CHUNK>();
+            for (to, values) in to.iter_mut().rev().zip(values) {
+                for at in 0..CHUNK {
+                    to[CHUNK - 1 - at] = element(values[at]);
+                }
+            }
+            to_rest.iter_mut().rev().zip(rest).for_each(|(to, &value)| *to = element(value));
+        }
         2.. => to[first..].iter_mut().step_by(step as usize).zip(values).for_each(|(to, &value)| *to = element(value)),
         _ => {
             let before = to[..=first].iter_mut().rev().step_by(step.unsigned_abs());

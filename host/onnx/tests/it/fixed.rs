@@ -64,7 +64,7 @@ fn every_reduction_without_axes_and_with_noop_treats_each_element_alone() {
 
 /// Before operator set 13, all dimensions from `axis` on are one.
 #[test]
-fn an_old_softmax_covers_all_dimensions_from_its_axis_also_in_branches() {
+fn an_old_softmax_covers_all_dimensions_from_its_axis_also_in_branches_and_loops() {
     let x: Vec<f32> = (0..12).map(|at| (at * 5 % 7) as f32 / 3.0).collect();
     let mut expected = Vec::new();
     for row in x.chunks(6) {
@@ -73,20 +73,29 @@ fn an_old_softmax_covers_all_dimensions_from_its_axis_also_in_branches() {
     }
     for (operator, is_log) in [("Softmax", false), ("LogSoftmax", true)] {
         let expected: Vec<f64> = expected.iter().map(|&part| if is_log { part.ln() } else { part }).collect();
-        for in_branch in [false, true] {
+        for place in ["the main graph", "a branch", "a loop", "a branch in a loop"] {
             let softmax = |output: &str| named(operator, &["x"], &[output], &[("axis", 1)]);
-            let nodes = if in_branch {
-                let branch =
-                    |name: &str, output: &str| body(name, graph(&[], vec![softmax(output)], &[output], vec![]));
-                let choice = named("If", &["choice"], &["y"], &[]);
-                vec![choice.with(branch("then_branch", "a")).with(branch("else_branch", "b"))]
-            } else {
-                vec![softmax("y")]
+            let chosen = |output: &str| {
+                let branch = |name: &str, inner: &str| body(name, graph(&[], vec![softmax(inner)], &[inner], vec![]));
+                let choice = named("If", &["choice"], &[output], &[]);
+                choice.with(branch("then_branch", "a")).with(branch("else_branch", "b"))
+            };
+            // The loop runs once, and returns what it computes of the value around it.
+            let repeated = |inner: NodeProto| {
+                let goes_on = named("Identity", &["more"], &["still"], &[]);
+                let inner = graph(&["round", "more", "state"], vec![goes_on, inner], &["still", "next"], vec![]);
+                named("Loop", &["once", "", "x"], &["y"], &[]).with(body("body", inner))
+            };
+            let nodes = match place {
+                "the main graph" => vec![softmax("y")],
+                "a branch" => vec![chosen("y")],
+                "a loop" => vec![repeated(softmax("next"))],
+                _ => vec![repeated(chosen("next"))],
             };
             let inputs = vec![input("x", DataType::FLOAT, 3), input("choice", DataType::BOOL, 0)];
-            let bytes = model(inputs, nodes, vec![], 11);
+            let bytes = model(inputs, nodes, vec![ints("once", &[], &[1])], 11);
             for choice in [0, 1] {
-                let what = format!("{operator}, in a branch: {in_branch}, {choice}");
+                let what = format!("{operator} in {place}, {choice}");
                 let given: Value = Tensor::from_data(&[2, 3, 2], x.clone()).into();
                 let choice: Value = Tensor::from_data(&[0_usize; 0][..], vec![choice]).into();
                 let found = run(bytes.clone(), &[("x", given), ("choice", choice)]);
@@ -111,4 +120,29 @@ fn halves_are_quantised_to_even_numbers() {
         let Value::UInt8Tensor(found) = run(bytes, &[("x", given)]).expect("computed") else { panic!("not UINT8") };
         assert_eq!(found.iter().copied().collect::<Vec<_>>(), expected, "{x:?}");
     }
+}
+
+#[test]
+fn every_number_but_zero_is_true() {
+    let (x, expected): (Vec<f32>, Vec<f64>) = [
+        (0.0, 0.0),
+        (-0.0, 0.0),
+        (0.5, 1.0),
+        (-0.25, 1.0),
+        (1e-45, 1.0),
+        (-1e-40, 1.0),
+        (256.0, 1.0),
+        (3e38, 1.0),
+        (f32::INFINITY, 1.0),
+        (f32::NAN, 1.0),
+    ]
+    .into_iter()
+    .unzip();
+    let to = |ty: DataType| [("to", i64::from(ty.0))];
+    let nodes =
+        vec![named("Cast", &["x"], &["b"], &to(DataType::BOOL)), named("Cast", &["b"], &["y"], &to(DataType::FLOAT))];
+    let bytes = model(vec![input("x", DataType::FLOAT, 1)], nodes, vec![], 17);
+    let given = Tensor::from_data(&[x.len()], x.clone()).into();
+    let found = run(bytes, &[("x", given)]).expect("computed");
+    assert_close(&floats(&found), &expected, &format!("{x:?}"));
 }

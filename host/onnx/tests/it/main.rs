@@ -4,6 +4,7 @@ mod checks;
 mod damaged;
 mod divisions;
 mod engine;
+mod engine_alone;
 mod exact;
 mod filled;
 mod fixed;

@@ -19,23 +19,25 @@ const BLOCK_BYTES: usize = 256;
 pub(super) struct Upcoming {
     /// The first bit is the most significant.
     pub(super) bits: u64,
-    /// How many of the bits were counted as read, at most 63.
+    /// How many of the bits were counted as read, at most 63. Only the lowest six bits of this number count.
     count: u32,
-    /// The byte after them.
+    /// The place in the window of the eight bytes that come next. It wraps.
     next: usize,
 }
 
 impl Upcoming {
+    /// Skips a number of bits below 64, of which only the lowest six bits count.
+    // So the number need not be separated from what else an entry of a table has.
     #[inline(always)]
     pub(super) fn skip(&mut self, bits: u32) {
-        self.bits <<= bits;
-        self.count -= bits;
+        self.bits = self.bits.wrapping_shl(bits);
+        self.count = self.count.wrapping_sub(bits);
     }
 
     /// The position of the next bit.
     #[inline(always)]
     pub(super) fn position(&self) -> usize {
-        8 * self.next - self.count as usize
+        8 * (WINDOW - 8).wrapping_sub(self.next) - (self.count & 63) as usize
     }
 }
 
@@ -84,32 +86,33 @@ impl<'a, L: Lanes> BitReader<'a, L> {
     /// The next bits, at least 57; the first is the most significant.
     #[inline(always)]
     pub(super) fn peek(&self) -> u64 {
-        self.eight_bytes(self.at >> 3) << (self.at & 7)
+        self.eight_bytes((WINDOW - 8).wrapping_sub(self.at >> 3)) << (self.at & 7)
     }
 
-    /// The eight bytes from a byte on; the first is the most significant.
+    /// The eight bytes at a place of the window; the last one is the most significant.
     #[inline(always)]
-    fn eight_bytes(&self, first: usize) -> u64 {
+    fn eight_bytes(&self, place: usize) -> u64 {
         // The mask never changes the value, because a block does not reach that far. It removes the bounds check.
-        let byte = (WINDOW - 8).wrapping_sub(first) & (WINDOW - 1);
-        let eight = self.window[byte..byte + 8].first_chunk().expect("the slice has eight bytes");
+        let place = place & (WINDOW - 1);
+        let eight = self.window[place..place + 8].first_chunk().expect("the slice has eight bytes");
         u64::from_le_bytes(*eight)
     }
 
     /// The bits from the position on.
     #[inline(always)]
     pub(super) fn upcoming(&self) -> Upcoming {
-        let (first, consumed) = (self.at >> 3, (self.at & 7) as u32);
-        Upcoming { bits: self.eight_bytes(first) << consumed, count: 56 - consumed, next: first + 7 }
+        let (place, consumed) = ((WINDOW - 8).wrapping_sub(self.at >> 3), (self.at & 7) as u32);
+        Upcoming { bits: self.eight_bytes(place) << consumed, count: 56 - consumed, next: place.wrapping_sub(7) }
     }
 
     /// Reads bytes until there are at least 56 bits.
     #[inline(always)]
     pub(super) fn read_more(&self, upcoming: &mut Upcoming) {
-        upcoming.bits |= self.eight_bytes(upcoming.next) >> upcoming.count;
+        let count = upcoming.count & 63;
+        upcoming.bits |= self.eight_bytes(upcoming.next) >> count;
         // As many whole bytes as fit. The bits after them are set too, and stay the same when they are read again.
-        upcoming.next += ((63 - upcoming.count) >> 3) as usize;
-        upcoming.count |= 56;
+        upcoming.next = upcoming.next.wrapping_sub(((63 - count) >> 3) as usize);
+        upcoming.count = count | 56;
     }
 
     #[inline(always)]

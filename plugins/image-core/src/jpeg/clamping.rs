@@ -2,7 +2,7 @@
 //! colours outside of RGB are clamped. So an image that is reduced may be resized before it is converted, if the
 //! difference that clamping makes to its pixels is resized as well and added. It is zero for most pixels.
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, Found};
 use super::headers::Headers;
 use super::history::{History, histories_bytes};
 use super::plane::{Plane, upsampling};
@@ -24,11 +24,11 @@ pub(super) struct Clamping<L> {
     converted: usize,
     bounds: Bounds,
     /// The tiles of the current rows that may have such pixels.
-    found: Vec<usize>,
+    found: Vec<Found>,
     /// The number of tiles found in all rows.
     all_found: usize,
-    /// The differences of a tile.
-    differences: Box<[Tile; 3]>,
+    /// The differences of a channel of a tile.
+    differences: Box<Tile>,
     resampler: SparseResampler<L>,
 }
 
@@ -44,7 +44,7 @@ pub(super) fn is_supported(headers: &Headers) -> bool {
 pub(super) fn clamping_bytes(headers: &Headers, output: &Output) -> u64 {
     let (width, height) = (headers.width as u64, headers.height as u64);
     let rows = result_bytes(TILE_ROWS as u64, width, height, output.x, output.y);
-    histories_bytes(headers) + 20 * width + sparse_bytes(width, height, output.y) + 3 * rows
+    histories_bytes(headers) + 24 * width + sparse_bytes(width, height, output.y) + 3 * rows
 }
 
 impl<L: Lanes> Clamping<L> {
@@ -64,7 +64,7 @@ impl<L: Lanes> Clamping<L> {
             converted: 0,
             found: Vec::with_capacity(tiles),
             all_found: 0,
-            differences: Box::new([[[0; TILE_COLUMNS]; TILE_ROWS]; 3]),
+            differences: Box::new([[[0; 8]; TILE_COLUMNS / 4]; TILE_ROWS / 2]),
             resampler: SparseResampler::new(width, height, output.y, windows),
         }
     }
@@ -128,13 +128,10 @@ impl<L: Lanes> Clamping<L> {
         if !self.found.is_empty() {
             self.resampler.begin_rows(y..y + rows);
         }
-        for &tile in &self.found {
-            let all = samples.differences::<L>(tile, &mut self.differences);
-            for (channel, (differences, all)) in self.differences.iter().zip(all).enumerate() {
-                if !all.is_zero() {
-                    self.resampler.add(tile, channel, differences);
-                }
-            }
+        for &found in &self.found {
+            samples.differences::<L>(found, &mut self.differences, |channel, differences| {
+                self.resampler.add(found.tile(), channel, differences);
+            });
         }
         self.converted += rows;
         self.resampler.finish_windows(self.converted);

@@ -18,7 +18,7 @@ pub(super) const END_OF_BLOCK: u32 = 64;
 pub(super) struct Entry(u32);
 
 impl Entry {
-    /// Set if the number is not in the entry: it is longer than the look-up, or the code word is.
+    /// Set if there is no number in the entry: it is longer than the look-up, or the code word is, or the block ends.
     const SEPARATE: u32 = 1 << 16;
     /// The number of bits before the number.
     const NUMBER: u32 = 21;
@@ -30,7 +30,7 @@ impl Entry {
         let (run, size) = if ac { (u32::from(symbol >> 4), u32::from(symbol & 15)) } else { (0, u32::from(symbol)) };
         let ends = ac && size == 0 && run < 15;
         let (run, eob_run_bits) = if ends { (END_OF_BLOCK, run) } else { (run, 0) };
-        let separate = if size > 0 { Self::SEPARATE } else { 0 };
+        let separate = if size > 0 || ends { Self::SEPARATE } else { 0 };
         Entry((length + size) | (run + 1) << 8 | separate | size << 17 | eob_run_bits << Self::NUMBER)
     }
 
@@ -76,7 +76,13 @@ impl Entry {
     /// True if the entry is a coefficient with its [`Entry::number`].
     #[inline(always)]
     pub(super) fn has_number(self) -> bool {
-        self.0 & (Self::SEPARATE | END_OF_BLOCK << 8) == 0
+        self.0 & Self::SEPARATE == 0
+    }
+
+    /// The entry itself, whose lowest six bits are those of [`Entry::bits`].
+    #[inline(always)]
+    pub(super) fn skipped(self) -> u32 {
+        self.0
     }
 
     #[inline(always)]

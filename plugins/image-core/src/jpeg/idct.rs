@@ -4,11 +4,12 @@
 use crate::lanes::Lanes;
 
 /// The fraction bits of the factors.
-const CONST_BITS: u32 = 13;
+pub(super) const CONST_BITS: u32 = 13;
 /// The fraction bits of the values between the two passes.
-const PASS1_BITS: u32 = 2;
-/// The bits that the first pass shifts out.
-const FIRST_SHIFT: u32 = CONST_BITS - PASS1_BITS;
+pub(super) const PASS1_BITS: u32 = 2;
+/// The bits that each pass shifts out.
+pub(super) const FIRST_SHIFT: u32 = CONST_BITS - PASS1_BITS;
+pub(super) const SECOND_SHIFT: u32 = CONST_BITS + PASS1_BITS + 3;
 
 const fn fixed(value: f64) -> i16 {
     let scaled = value * (1 << CONST_BITS) as f64;
@@ -23,7 +24,7 @@ fn factors<L: Lanes>(first: i16, second: i16) -> L {
 
 /// Eight 32-bit lanes in two vectors: the low half and the high half.
 #[derive(Clone, Copy)]
-struct Wide<L>(L, L);
+pub(super) struct Wide<L>(pub(super) L, pub(super) L);
 
 impl<L: Lanes> Wide<L> {
     /// The sum of both vectors, each multiplied by its factor.
@@ -33,28 +34,41 @@ impl<L: Lanes> Wide<L> {
     }
 
     #[inline(always)]
-    fn add(self, other: Self) -> Self {
+    pub(super) fn add(self, other: Self) -> Self {
         Wide(self.0.add_i32(other.0), self.1.add_i32(other.1))
     }
 
     #[inline(always)]
-    fn sub(self, other: Self) -> Self {
+    pub(super) fn sub(self, other: Self) -> Self {
         Wide(self.0.sub_i32(other.0), self.1.sub_i32(other.1))
     }
 
     /// Widens lanes of 16 bits to 32 bits with [`CONST_BITS`] fraction bits, and adds the rounding of the final shift.
     #[inline(always)]
-    fn from_i16(lanes: L, rounding: L) -> Self {
+    pub(super) fn from_i16(lanes: L, rounding: L) -> Self {
         let zero = L::splat_i16(0);
         let wide = |half: L| half.shift_right_i32::<{ 16 - CONST_BITS }>().add_i32(rounding);
         Wide(wide(zero.low_i16(lanes)), wide(zero.high_i16(lanes)))
     }
 
     #[inline(always)]
-    fn narrow<const SHIFT: u32>(self) -> L {
+    pub(super) fn narrow<const SHIFT: u32>(self) -> L {
         self.0.shift_right_i32::<SHIFT>().narrow_i32(self.1.shift_right_i32::<SHIFT>())
     }
 }
+
+const F0_299: i16 = fixed(0.298_631_336);
+pub(super) const F0_390: i16 = fixed(0.390_180_644);
+const F0_541: i16 = fixed(0.541_196_100);
+const F0_765: i16 = fixed(0.765_366_865);
+pub(super) const F0_900: i16 = fixed(0.899_976_223);
+pub(super) const F1_176: i16 = fixed(1.175_875_602);
+pub(super) const F1_501: i16 = fixed(1.501_321_110);
+const F1_848: i16 = fixed(1.847_759_065);
+const F1_962: i16 = fixed(1.961_570_560);
+const F2_053: i16 = fixed(2.053_119_869);
+const F2_563: i16 = fixed(2.562_915_447);
+const F3_073: i16 = fixed(3.072_711_026);
 
 /// One pass over eight vectors. With `LOW`, only the first four are not 0.
 #[inline(always)]
@@ -66,18 +80,6 @@ fn pass<L: Lanes, const SHIFT: u32, const LOW: bool>(x: [L; 8]) -> [L; 8] {
 #[inline(always)]
 fn wide_pass<L: Lanes, const SHIFT: u32, const LOW: bool>(x: [L; 8]) -> [Wide<L>; 8] {
     // Sums of factors are sums of rounded factors, as in libjpeg.
-    const F0_299: i16 = fixed(0.298_631_336);
-    const F0_390: i16 = fixed(0.390_180_644);
-    const F0_541: i16 = fixed(0.541_196_100);
-    const F0_765: i16 = fixed(0.765_366_865);
-    const F0_900: i16 = fixed(0.899_976_223);
-    const F1_176: i16 = fixed(1.175_875_602);
-    const F1_501: i16 = fixed(1.501_321_110);
-    const F1_848: i16 = fixed(1.847_759_065);
-    const F1_962: i16 = fixed(1.961_570_560);
-    const F2_053: i16 = fixed(2.053_119_869);
-    const F2_563: i16 = fixed(2.562_915_447);
-    const F3_073: i16 = fixed(3.072_711_026);
     let zero = L::splat_i16(0);
     let rounding = L::splat_i32(1 << (SHIFT - 1));
     let high = |lanes: L| if LOW { zero } else { lanes };
@@ -210,7 +212,12 @@ pub(super) fn store<const SIZE: usize>(block: [[u8; SIZE]; SIZE], mut strip: &mu
 /// The second pass, from the transposed result of the first.
 #[inline(always)]
 fn rows_pass<L: Lanes, const LOW: bool>(x: [L; 8], strip: &mut [Eight], stride: usize) {
-    let x = pass::<L, { CONST_BITS + PASS1_BITS + 3 }, LOW>(x);
+    store_columns(pass::<L, SECOND_SHIFT, LOW>(x), strip, stride);
+}
+
+/// Stores the samples of a block, of which each vector has a column.
+#[inline(always)]
+pub(super) fn store_columns<L: Lanes>(x: [L; 8], strip: &mut [Eight], stride: usize) {
     let columns = [0, 2, 4, 6].map(|column| x[column].narrow_narrowed(x[column + 1]));
     let [[a, b], [c, d], [e, f], [g, h]] = transpose_samples(columns).map(L::halves);
     store_eight([a, b, c, d, e, f, g, h], strip, stride);

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use super::fault::Fault;
 use super::headers::{Component, Headers};
-use super::idct;
 use super::sink::{Way, is_draft, needs_only_luma, way};
+use super::{idct, idct_small};
 use crate::Settings;
 use crate::lanes::Lanes;
 use crate::output::Output;
@@ -160,8 +160,9 @@ impl<L: Lanes> Plane<L> {
         // The stride is a multiple of sixteen, and blocks begin at multiples of eight.
         let (strip, stride) = (&mut self.strip.as_chunks_mut().0[at / 8..], stride / 8);
         match last {
-            0 => idct::store_eight([[dc_sample(quantiser); 8]; 8], strip, stride),
-            1..10 => idct::block::<L, true>(rows, quantiser, strip, stride),
+            0 => idct_small::dc_block(rows[0][0], quantiser[0], strip, stride),
+            1..3 => idct_small::small_block::<L>(rows, quantiser, strip, stride),
+            3..10 => idct::block::<L, true>(rows, quantiser, strip, stride),
             _ => idct::block::<L, false>(rows, quantiser, strip, stride),
         }
     }

@@ -9,6 +9,9 @@ use super::plane::Plane;
 use super::sink::Sink;
 use crate::lanes::Lanes;
 
+/// As many coefficients as a byte can count, of which a block has 64.
+type Block = Coefficients<256>;
+
 /// A component and its codes.
 struct Coded<'h, L> {
     plane: Plane<L>,
@@ -64,7 +67,7 @@ fn decode_mcus<'b, L: Lanes>(
     sink: &mut Sink<L>,
 ) -> Result<Option<&'b [u8]>, Fault> {
     let mut bits = BitReader::<L>::new(data, headers.restart > 0)?;
-    let mut block: Coefficients = [0; 64];
+    let mut block: Block = [0; 256];
     let mut restarts = Restarts::new(headers.restart);
     let (columns, rows) = headers.mcus();
     for _ in 0..rows {
@@ -101,13 +104,14 @@ impl<L: Lanes> Coded<'_, L> {
     fn decode<const SIZE: usize>(
         &mut self,
         bits: &mut BitReader<L>,
-        block: &mut Coefficients,
+        block: &mut Block,
         mcu: usize,
     ) -> Result<(), Fault> {
         for down in 0..self.plane.down {
             for across in 0..self.plane.across {
                 bits.ensure_block()?;
-                let at = (down * self.plane.stride + mcu * self.plane.across + across) * self.plane.block_size;
+                let side = if SIZE == 1 { self.plane.block_size } else { SIZE };
+                let at = (down * self.plane.stride + mcu * self.plane.across + across) * side;
                 if SIZE == 1 {
                     let difference = dc_difference(bits, self.dc).ok_or(Fault::CodeWord)?;
                     self.predictor = self.predictor.wrapping_add(difference);
@@ -126,7 +130,7 @@ impl<L: Lanes> Coded<'_, L> {
                 self.predictor = self.predictor.wrapping_add(block[0]);
                 block[0] = self.predictor;
                 let rows: &mut [[i16; 8]; 8] =
-                    block.as_chunks_mut().0.as_mut_array().expect("64 coefficients are eight rows of eight");
+                    block.as_chunks_mut().0.first_chunk_mut().expect("64 coefficients are eight rows of eight");
                 self.plane.block::<SIZE>(rows, last, at);
                 // The next block overwrites the first coefficient.
                 let zeros = L::load_i16(&self.zeros);

@@ -1,8 +1,12 @@
 //! The difference that clamping makes to the pixels of a tile.
 
+use super::bounds::Found;
 use super::ycbcr::clamping;
 use crate::lanes::Lanes;
 use crate::resample::{TILE_COLUMNS, TILE_ROWS, Tile};
+
+/// Chroma of the pixels of a tile, less 128: the low and the high half of each row.
+type Pixels<L> = [[L; 2]; TILE_ROWS];
 
 /// The samples of the rows of tiles. Chroma has one sample for two columns. It has eight rows, or if there is one row for
 /// two, six: one before and one after those of the tiles.
@@ -17,55 +21,87 @@ pub(super) struct Rows<'r, const N: usize> {
 type Samples = [u8; TILE_COLUMNS / 2 + 10];
 
 impl<const N: usize> Rows<'_, N> {
-    /// Computes the differences. For each channel, the result is the disjunction of all differences.
-    #[inline(never)]
-    pub(super) fn differences<L: Lanes>(&self, tile: usize, differences: &mut [Tile; 3]) -> [L; 3] {
-        let (blue, red) =
-            (across::<L, N>(&self.chroma[0], tile, self.width), across::<L, N>(&self.chroma[1], tile, self.width));
-        let mut all = [L::splat_i16(0); 3];
-        // Unrolled by hand: for WebAssembly, each iteration of a loop moves all constants from and to memory.
-        self.two_rows(0, tile, [&blue, &red], differences, &mut all);
-        self.two_rows(1, tile, [&blue, &red], differences, &mut all);
-        self.two_rows(2, tile, [&blue, &red], differences, &mut all);
-        self.two_rows(3, tile, [&blue, &red], differences, &mut all);
-        all
+    /// Computes the differences of a tile in the channels that may have some. `use_channel` gets the channel and its
+    /// differences, if one of them is not 0.
+    #[inline(always)]
+    pub(super) fn differences<L: Lanes>(
+        &self,
+        found: Found,
+        differences: &mut Tile,
+        mut use_channel: impl FnMut(usize, &Tile),
+    ) {
+        let none = [[L::splat_i16(0); 2]; TILE_ROWS];
+        let (mut blue, mut red) = (none, none);
+        // Green has both.
+        if found.has(2) || found.has(1) {
+            self.pixels(0, found.tile(), &mut blue);
+        }
+        if found.has(0) || found.has(1) {
+            self.pixels(1, found.tile(), &mut red);
+        }
+        if found.has(0) && self.channel::<L, 0>(found.tile(), &blue, &red, differences) {
+            use_channel(0, differences);
+        }
+        if found.has(1) && self.channel::<L, 1>(found.tile(), &blue, &red, differences) {
+            use_channel(1, differences);
+        }
+        if found.has(2) && self.channel::<L, 2>(found.tile(), &blue, &red, differences) {
+            use_channel(2, differences);
+        }
     }
 
-    /// The differences of two rows, because the vertical filter alternates.
+    /// Chroma of the pixels of a tile.
+    #[inline(never)]
+    fn pixels<L: Lanes>(&self, plane: usize, tile: usize, pixels: &mut Pixels<L>) {
+        let sums = across::<L, N>(&self.chroma[plane], tile, self.width);
+        // Unrolled by hand: for WebAssembly, each iteration of a loop moves all constants from and to memory.
+        [pixels[0], pixels[1]] = down::<L, N>(&sums, 0);
+        [pixels[2], pixels[3]] = down::<L, N>(&sums, 1);
+        [pixels[4], pixels[5]] = down::<L, N>(&sums, 2);
+        [pixels[6], pixels[7]] = down::<L, N>(&sums, 3);
+    }
+
+    /// The differences of one channel. False if all are 0.
+    #[inline(never)]
+    fn channel<L: Lanes, const CHANNEL: usize>(
+        &self,
+        tile: usize,
+        blue: &Pixels<L>,
+        red: &Pixels<L>,
+        differences: &mut Tile,
+    ) -> bool {
+        // Unrolled by hand, as above.
+        let a = self.two_rows::<L, CHANNEL>(0, tile, blue, red, &mut differences[0]);
+        let b = self.two_rows::<L, CHANNEL>(1, tile, blue, red, &mut differences[1]);
+        let c = self.two_rows::<L, CHANNEL>(2, tile, blue, red, &mut differences[2]);
+        let d = self.two_rows::<L, CHANNEL>(3, tile, blue, red, &mut differences[3]);
+        !a.or(b).or(c).or(d).is_zero()
+    }
+
+    /// The differences of two rows. Returns their disjunction.
     #[inline(always)]
-    fn two_rows<L: Lanes>(
+    fn two_rows<L: Lanes, const CHANNEL: usize>(
         &self,
         pair: usize,
         tile: usize,
-        [blue, red]: [&[[L; 2]; TILE_ROWS]; 2],
-        differences: &mut [Tile; 3],
-        all: &mut [L; 3],
-    ) {
-        let (blue, red) = (down::<L, N>(blue, pair), down::<L, N>(red, pair));
-        self.row(2 * pair, tile, [blue[0], red[0]], differences, all);
-        self.row(2 * pair + 1, tile, [blue[1], red[1]], differences, all);
-    }
-
-    /// The differences of a row, from chroma less 128.
-    #[inline(always)]
-    fn row<L: Lanes>(
-        &self,
-        row: usize,
-        tile: usize,
-        [blue, red]: [[L; 2]; 2],
-        differences: &mut [Tile; 3],
-        all: &mut [L; 3],
-    ) {
+        blue: &Pixels<L>,
+        red: &Pixels<L>,
+        differences: &mut [[i16; 8]; 4],
+    ) -> L {
         let zero = L::splat_i16(0);
-        let luma = L::load_u8(&self.luma[row].as_chunks().0[tile]);
-        let low = clamping([luma.low_u8(zero), blue[0], red[0]]);
-        let high = clamping([luma.high_u8(zero), blue[1], red[1]]);
-        for channel in 0..3 {
-            let halves = differences[channel][row].as_chunks_mut::<8>().0;
-            low[channel].store_i16(&mut halves[0]);
-            high[channel].store_i16(&mut halves[1]);
-            all[channel] = all[channel].or(low[channel]).or(high[channel]);
-        }
+        let row = |row: usize| {
+            let luma = L::load_u8(&self.luma[row].as_chunks().0[tile]);
+            [
+                clamping::<L, CHANNEL>([luma.low_u8(zero), blue[row][0], red[row][0]]),
+                clamping::<L, CHANNEL>([luma.high_u8(zero), blue[row][1], red[row][1]]),
+            ]
+        };
+        let (above, below) = (row(2 * pair), row(2 * pair + 1));
+        above[0].low_i16(below[0]).store_i16(&mut differences[0]);
+        above[0].high_i16(below[0]).store_i16(&mut differences[1]);
+        above[1].low_i16(below[1]).store_i16(&mut differences[2]);
+        above[1].high_i16(below[1]).store_i16(&mut differences[3]);
+        above[0].or(above[1]).or(below[0]).or(below[1])
     }
 }
 

@@ -60,20 +60,22 @@ fn chroma_pairs<L: Lanes>(cb: L, cr: L) -> [L; 4] {
     [low.low_u8(zero), low.high_u8(zero), high.low_u8(zero), high.high_u8(zero)]
 }
 
-/// What is added to red, green and blue of eight pixels when they are clamped: negative numbers where a colour exceeds 255,
-/// positive numbers where it is below 0. All have 16-bit lanes; chroma is less 128. The factors have 8 or 9 fraction bits, so
-/// that a product fits into a lane. They are precise to 0.14 of 255.
+/// What is added to a channel (0 is red, 1 green, 2 blue) of eight pixels when it is clamped: negative numbers where the
+/// colour exceeds 255, positive numbers where it is below 0. All have 16-bit lanes; chroma is less 128. The factors have 8 or
+/// 9 fraction bits, so that a product fits into a lane. They are precise to 0.14 of 255.
 #[inline(always)]
-pub(super) fn clamping<L: Lanes>([y, cb, cr]: [L; 3]) -> [L; 3] {
-    let (zero, most) = (L::splat_i16(0), L::splat_i16(255));
+pub(super) fn clamping<L: Lanes, const CHANNEL: usize>([y, cb, cr]: [L; 3]) -> L {
     let times = |chroma: L, factor: i16| chroma.mul_i16(L::splat_i16(factor));
     let rounding = L::splat_i16(1 << 8);
-    // 1.402, 1.772, and -0.34414 with -0.71414.
-    let red = cr.add_i16(times(cr, 206).add_i16(rounding).shift_right_i16::<9>());
-    let blue = cb.add_i16(cb).add_i16(times(cb, -117).add_i16(rounding).shift_right_i16::<9>());
-    let green = times(cr, 73).add_i16(times(cb, -88)).add_i16(L::splat_i16(1 << 7)).shift_right_i16::<8>().sub_i16(cr);
-    [red, green, blue].map(|chroma| {
-        let colour = y.add_i16(chroma);
-        colour.max_i16(zero).min_i16(most).sub_i16(colour)
-    })
+    // 1.402, -0.34414 with -0.71414, and 1.772.
+    let chroma = match CHANNEL {
+        0 => cr.add_i16(times(cr, 206).add_i16(rounding).shift_right_i16::<9>()),
+        1 => {
+            let sum = times(cr, 73).add_i16(times(cb, -88)).add_i16(L::splat_i16(1 << 7));
+            sum.shift_right_i16::<8>().sub_i16(cr)
+        }
+        _ => cb.add_i16(cb).add_i16(times(cb, -117).add_i16(rounding).shift_right_i16::<9>()),
+    };
+    let colour = y.add_i16(chroma);
+    colour.max_i16(L::splat_i16(0)).min_i16(L::splat_i16(255)).sub_i16(colour)
 }

@@ -3,36 +3,36 @@
 use std::ops::Range;
 
 use super::horizontal::{UNIT, first_sample, four_windows};
-use super::vertical::{DROPPED, weight_pairs};
+use super::vertical::DROPPED;
 use crate::lanes::Lanes;
 use crate::windows::Windows;
 
-/// The vertical filter for a tile of signed samples: adds to `sums` the weighted sum of all rows. If `begin` is true,
-/// `sums` is overwritten instead.
+/// The vertical filter for a tile of signed samples: adds to `sums` the weighted sum of all rows. Each two rows alternate,
+/// and have one number with their weights. If `begin` is true, `sums` is overwritten instead.
 #[inline(never)]
 pub(crate) fn accumulate_tile<L: Lanes>(
-    samples: &[[i16; 16]; 8],
-    weights: &[i16; 8],
+    samples: &[[[i16; 8]; 4]; 4],
+    weights: &[i32; 4],
     sums: &mut [i32; 16],
     begin: bool,
 ) {
     let zero = L::splat_i32(0);
-    let pairs = weight_pairs::<L, 8>(weights);
     let sums = sums.as_chunks_mut::<4>().0;
     let mut lanes = [zero; 4];
     if !begin {
         lanes = [L::load_i32(&sums[0]), L::load_i32(&sums[1]), L::load_i32(&sums[2]), L::load_i32(&sums[3])];
     }
     let add_pair = |lanes: [L; 4], pair: usize| {
-        let [above, below] = [2 * pair, 2 * pair + 1].map(|row| {
-            let halves = samples[row].as_chunks::<8>().0;
-            [L::load_i16(&halves[0]), L::load_i16(&halves[1])]
-        });
+        // Most windows overlap a part of the rows.
+        if weights[pair] == 0 {
+            return lanes;
+        }
+        let (weights, samples) = (L::splat_i32(weights[pair]), &samples[pair]);
         [
-            lanes[0].add_i32(above[0].low_i16(below[0]).dot(pairs[pair])),
-            lanes[1].add_i32(above[0].high_i16(below[0]).dot(pairs[pair])),
-            lanes[2].add_i32(above[1].low_i16(below[1]).dot(pairs[pair])),
-            lanes[3].add_i32(above[1].high_i16(below[1]).dot(pairs[pair])),
+            lanes[0].add_i32(L::load_i16(&samples[0]).dot(weights)),
+            lanes[1].add_i32(L::load_i16(&samples[1]).dot(weights)),
+            lanes[2].add_i32(L::load_i16(&samples[2]).dot(weights)),
+            lanes[3].add_i32(L::load_i16(&samples[3]).dot(weights)),
         ]
     };
     // Unrolled by hand: for WebAssembly, the compiler keeps a loop here, and its sums are moved in memory.

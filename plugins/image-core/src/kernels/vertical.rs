@@ -7,7 +7,8 @@ use crate::windows::ONE;
 /// The fraction bits of the vertical filter's sums that a sample does not have.
 pub(super) const DROPPED: u32 = ONE.trailing_zeros() - FRACTION;
 
-fn pair(first: i16, second: i16) -> i32 {
+/// Two weights for [`Lanes::dot`].
+pub(crate) fn pair(first: i16, second: i16) -> i32 {
     i32::from(first as u16) | i32::from(second) << 16
 }
 
@@ -136,7 +137,7 @@ fn filter_block<L: Lanes, const ROWS: usize>(
 
 /// The weights of `ROWS` rows, each vector with those of two rows.
 #[inline(always)]
-pub(super) fn weight_pairs<L: Lanes, const ROWS: usize>(weights: &[i16]) -> [L; 4] {
+fn weight_pairs<L: Lanes, const ROWS: usize>(weights: &[i16]) -> [L; 4] {
     let weight = |row: usize| if row < ROWS { weights[row] } else { 0 };
     std::array::from_fn(|row| L::splat_i32(pair(weight(2 * row), weight(2 * row + 1))))
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::finished::FinishedRows;
 use crate::geometry::Axis;
-use crate::kernels::{accumulate_tile, filter_part, narrow_tile};
+use crate::kernels::{accumulate_tile, filter_part, narrow_tile, pair};
 use crate::lanes::Lanes;
 use crate::windows::Windows;
 
@@ -15,8 +15,8 @@ pub(crate) const TILE_ROWS: usize = 8;
 pub(crate) const TILE_COLUMNS: usize = 16;
 const CHANNELS: usize = 3;
 
-/// One channel of a tile.
-pub(crate) type Tile = [[i16; TILE_COLUMNS]; TILE_ROWS];
+/// One channel of a tile: for each two rows, four vectors of four columns each, which alternate between both rows.
+pub(crate) type Tile = [[[i16; 8]; TILE_COLUMNS / 4]; TILE_ROWS / 2];
 
 /// Resizes three channels.
 pub(crate) struct SparseResampler<L> {
@@ -30,8 +30,8 @@ pub(crate) struct SparseResampler<L> {
     /// One bit for each tile of each channel of each slot: 1 if its sums are set. A channel has `words` numbers.
     set: Vec<u64>,
     words: usize,
-    /// The windows that overlap the current rows, and their weights of these rows.
-    current: Vec<(usize, [i16; TILE_ROWS])>,
+    /// The slots of the windows that overlap the current rows, and their weights of each two of these rows.
+    current: Vec<(usize, [i32; TILE_ROWS / 2])>,
     /// For each tile, the first window that overlaps it, rounded down to a multiple of four, and the first one after it.
     overlaps: Vec<[u32; 2]>,
     /// One row of a channel, the input of the horizontal filter. All samples are 0, except while it is used.
@@ -98,14 +98,15 @@ impl<L: Lanes> SparseResampler<L> {
             for row in start.max(rows.start)..end.min(rows.end) {
                 weights[row - rows.start] = self.vertical.weights(window)[row - start];
             }
-            self.current.push((window, weights));
+            let pairs = weights.as_chunks::<2>().0;
+            self.current.push((window % self.slots, std::array::from_fn(|two| pair(pairs[two][0], pairs[two][1]))));
         }
     }
 
     /// Adds a channel of a tile of the current rows.
     pub(crate) fn add(&mut self, tile: usize, channel: usize, samples: &Tile) {
-        for (window, weights) in &self.current {
-            let row = window % self.slots * CHANNELS + channel;
+        for (slot, weights) in &self.current {
+            let row = slot * CHANNELS + channel;
             let set = &mut self.set[row * self.words + tile / 64];
             let begin = *set >> (tile % 64) & 1 == 0;
             *set |= 1 << (tile % 64);

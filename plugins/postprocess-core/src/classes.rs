@@ -1,0 +1,93 @@
+//! The classes of a model: the configuration keys `scores`, `labels` and `keep`, and the probabilities of one image.
+
+use plimsoll_sdk::{Tensor, config, labels};
+
+use crate::scores::{self, Form};
+use crate::{outputs, shape};
+
+/// What the configuration says of the scores of a classifier.
+pub struct Classes {
+    form: Form,
+    labels: Option<Vec<String>>,
+}
+
+impl Classes {
+    /// Reads the keys `scores` and `labels`.
+    ///
+    /// # Errors
+    /// If `scores` is not one of the forms, or the labels cannot be read. The message names the key or the asset.
+    pub fn read() -> Result<Classes, String> {
+        Ok(Classes { form: config::choice("scores", scores::FORMS)?, labels: read_labels()? })
+    }
+
+    /// The labels, if they are configured.
+    pub fn labels(&self) -> Option<&[String]> {
+        self.labels.as_deref()
+    }
+
+    /// The number of labels, if they are configured.
+    pub fn count(&self) -> Option<usize> {
+        self.labels.as_ref().map(Vec::len)
+    }
+
+    /// True if the model returns logits.
+    pub fn is_softmax(&self) -> bool {
+        self.form != Form::Ready
+    }
+
+    /// The label of a class, or its index as text if there are no labels.
+    pub fn label(&self, index: usize) -> String {
+        self.labels.as_ref().map_or_else(|| index.to_string(), |labels| labels[index].clone())
+    }
+
+    /// The scores of one image, one for each class, as the model returns them. `name` is the name of the output.
+    ///
+    /// # Errors
+    /// If the tensor has another shape, another element type or another number of classes than labels.
+    pub fn scores(&self, name: &str, tensor: &Tensor) -> Result<Vec<f32>, String> {
+        shape::classes(name, &outputs::shape(tensor))?;
+        let scores = outputs::floats(tensor).map_err(|error| format!("output `{name}`: {error}"))?;
+        shape::check_classes(name, scores.len(), self.count(), self.is_softmax())?;
+        Ok(scores)
+    }
+
+    /// The probabilities of [`Classes::scores`].
+    ///
+    /// # Errors
+    /// If a score is NaN or infinite, because then the model or its preprocessing is wrong and a ranking would be
+    /// meaningless; or if the scores do not have the configured form.
+    pub fn probabilities(&self, name: &str, scores: Vec<f32>) -> Result<Vec<f32>, String> {
+        if let Some(class) = scores::first_invalid(&scores, self.is_softmax()) {
+            let score = scores[class];
+            return Err(format!("output `{name}`: the score of class {class} is not a finite number ({score})"));
+        }
+        scores::check_form(&scores, self.form).map_err(|error| format!("output `{name}`: {error}"))?;
+        Ok(if self.is_softmax() { scores::softmax(scores) } else { scores })
+    }
+}
+
+/// Reads the key `labels`: the labels of the asset that it names.
+///
+/// # Errors
+/// If the asset cannot be read as labels. The message names the asset.
+pub fn read_labels() -> Result<Option<Vec<String>>, String> {
+    config::get("labels").map(|name| labels::read(&name)).transpose()
+}
+
+/// Reads the key `keep`: the classes that it lists, by their labels or by their indices if there are no labels.
+///
+/// # Errors
+/// If a name is not a label, or is not an index. The message names it.
+pub fn read_keep(labels: Option<&[String]>) -> Result<Option<Vec<usize>>, String> {
+    let Some(names) = config::list::<String>("keep")? else { return Ok(None) };
+    let class = |name: &String| match labels {
+        Some(labels) => labels
+            .iter()
+            .position(|label| label == name)
+            .ok_or_else(|| format!("configuration key `keep`: {name:?} is not a label of `labels`")),
+        None => name.parse().map_err(|_| {
+            format!("configuration key `keep`: {name:?} is not the index of a class; set `labels` to use labels")
+        }),
+    };
+    names.iter().map(class).collect::<Result<_, _>>().map(Some)
+}
