@@ -74,20 +74,51 @@ pub fn read_labels() -> Result<Option<Vec<String>>, String> {
     config::get("labels").map(|name| labels::read(&name)).transpose()
 }
 
-/// Reads the key `keep`: the classes that it lists, by their labels or by their indices if there are no labels.
+/// Reads the key `keep`: the classes that it lists, by their labels or by their indices if there are no labels. A label that
+/// several classes have means all of them.
 ///
 /// # Errors
 /// If a name is not a label, or is not an index. The message names it.
 pub fn read_keep(labels: Option<&[String]>) -> Result<Option<Vec<usize>>, String> {
-    let Some(names) = config::list::<String>("keep")? else { return Ok(None) };
-    let class = |name: &String| match labels {
-        Some(labels) => labels
-            .iter()
-            .position(|label| label == name)
-            .ok_or_else(|| format!("configuration key `keep`: {name:?} is not a label of `labels`")),
-        None => name.parse().map_err(|_| {
-            format!("configuration key `keep`: {name:?} is not the index of a class; set `labels` to use labels")
-        }),
-    };
-    names.iter().map(class).collect::<Result<_, _>>().map(Some)
+    config::list::<String>("keep")?.map(|names| kept(&names, labels)).transpose()
+}
+
+/// The indices of the classes with these names.
+fn kept(names: &[String], labels: Option<&[String]>) -> Result<Vec<usize>, String> {
+    let mut classes = Vec::with_capacity(names.len());
+    for name in names {
+        let before = classes.len();
+        match labels {
+            Some(labels) => classes.extend((0..labels.len()).filter(|class| labels[*class] == *name)),
+            None => classes.extend(name.parse::<usize>()),
+        }
+        if classes.len() == before {
+            return Err(match labels {
+                Some(_) => format!("configuration key `keep`: {name:?} is not a label of `labels`"),
+                None => format!(
+                    "configuration key `keep`: {name:?} is not the index of a class; set `labels` to use labels"
+                ),
+            });
+        }
+    }
+    Ok(classes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_of_several_classes_keeps_all_of_them() {
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        // ImageNet has two classes with the label `crane`.
+        let labels = texts(&["crane", "cat", "maillot", "crane", "3"]);
+        assert_eq!(kept(&texts(&["crane"]), Some(&labels)), Ok(vec![0, 3]));
+        assert_eq!(kept(&texts(&["cat", "crane"]), Some(&labels)), Ok(vec![1, 0, 3]));
+        // With labels, a number is a label.
+        assert_eq!(kept(&texts(&["3"]), Some(&labels)), Ok(vec![4]));
+        assert!(kept(&texts(&["1"]), Some(&labels)).is_err_and(|message| message.contains("\"1\" is not a label")));
+        assert_eq!(kept(&texts(&["3", "1"]), None), Ok(vec![3, 1]));
+        assert!(kept(&texts(&["cat"]), None).is_err_and(|message| message.contains("not the index of a class")));
+    }
 }

@@ -11,7 +11,8 @@
 //! For a branch of all other classes, add a second step with the same configuration and `invert = true`.
 //!
 //! Configuration:
-//! - `keep`: the classes: labels of `labels`, or indices. Required.
+//! - `keep`: the classes: labels if `labels` is set (a label of several classes means all of them), otherwise indices.
+//!   Required.
 //! - `score_threshold`: the probability that the best class needs, 0 to 1 (default 0).
 //! - `invert`: `true` keeps exactly what is left out otherwise (default `false`).
 //! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities, `logits` for softmax of
