@@ -90,10 +90,10 @@ fn boxes() -> Result<Source, String> {
     if config::get("max_detections").is_none() {
         settings.rule.max_detections = MAX_DETECTIONS;
     }
-    if let Some(outputs) = model::outputs()? {
-        check::declared(&outputs, &settings).map_err(|text| renamed(&text))?;
-    }
     let keep = classes::read_keep(settings.labels.as_deref())?;
+    if let Some(outputs) = model::outputs()? {
+        check::declared(&outputs, &settings, keep.as_deref()).map_err(|text| renamed(&text))?;
+    }
     Ok(Source::Boxes(Box::new(settings), keep))
 }
 

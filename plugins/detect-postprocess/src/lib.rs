@@ -109,7 +109,7 @@ impl Init for Detect {
         config::only(KEYS)?;
         let settings = Settings::read("layout")?;
         if let Some(outputs) = model::outputs()? {
-            check::declared(&outputs, &settings)?;
+            check::declared(&outputs, &settings, None)?;
         }
         SETTINGS.set(settings)
     }
@@ -119,7 +119,7 @@ impl Postprocess for Detect {
     fn run(_request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure> {
         let settings = SETTINGS.get()?;
         let geometry = Geometry::parse(&context).map_err(Failure::Internal)?;
-        let found = select_boxes(settings, &geometry, &outputs, |_| true).map_err(Failure::Internal)?;
+        let found = select_boxes(settings, &geometry, &outputs, None).map_err(Failure::Internal)?;
 
         let detections = found
             .into_iter()
