@@ -1,7 +1,7 @@
 //! Postprocess stage for classifiers: converts the scores of one image into its most probable labels.
 //!
-//! Reply: `{"predictions":[{"label":"7","index":7,"probability":0.98}, …]}`, most probable first. If two classes
-//! have the same probability, the lower index comes first.
+//! Reply: `{"predictions":[{"label":"7","index":7,"probability":0.98}, …]}`, most probable first: in the order of the scores,
+//! also if their probabilities are equal after rounding. Of equal scores, the lower index comes first.
 //!
 //! Configuration:
 //! - `top_k`: the number of predictions (default 5). A caller can override it with the query parameter `top_k`.
@@ -30,7 +30,7 @@ use plimsoll_sdk::{
     Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, model,
 };
 use postprocess_core::classes::Classes;
-use postprocess_core::{items, outputs, scores, shape};
+use postprocess_core::{items, outputs, shape};
 use serde::Serialize;
 
 struct Classify;
@@ -99,10 +99,10 @@ impl Postprocess for Classify {
 fn answer(settings: &Settings, top_k: usize, outputs: &[NamedTensor]) -> Result<Answer, String> {
     let Settings { classes, output, .. } = settings;
     let (name, tensor) = outputs::find(outputs, output)?;
-    let probabilities = classes.probabilities(name, classes.scores(name, tensor)?)?;
-    let predictions = scores::best(&probabilities, top_k)
+    let best = classes.best(name, &classes.scores(name, tensor)?, top_k)?;
+    let predictions = best
         .into_iter()
-        .map(|index| Prediction { label: classes.label(index), index, probability: probabilities[index] })
+        .map(|(index, probability)| Prediction { label: classes.label(index), index, probability })
         .collect();
     Ok(Answer { predictions })
 }

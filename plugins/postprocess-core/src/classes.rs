@@ -44,25 +44,28 @@ impl Classes {
     ///
     /// # Errors
     /// If the tensor has another shape, another element type or another number of classes than labels.
-    pub fn scores(&self, name: &str, tensor: &Tensor) -> Result<Vec<f32>, String> {
+    pub fn scores(&self, name: &str, tensor: &Tensor) -> Result<Vec<f64>, String> {
         shape::classes(name, &outputs::shape(tensor))?;
-        let scores = outputs::floats(tensor).map_err(|error| format!("output `{name}`: {error}"))?;
+        let scores = outputs::wide(tensor).map_err(|error| format!("output `{name}`: {error}"))?;
         shape::check_classes(name, scores.len(), self.count(), self.is_softmax())?;
         Ok(scores)
     }
 
-    /// The probabilities of [`Classes::scores`].
+    /// The classes with the greatest of [`Classes::scores`], best first, and their probabilities. Of equal scores, the lower
+    /// class comes first.
     ///
     /// # Errors
     /// If a score is NaN or infinite, because then the model or its preprocessing is wrong and a ranking would be
     /// meaningless; or if the scores do not have the configured form.
-    pub fn probabilities(&self, name: &str, scores: Vec<f32>) -> Result<Vec<f32>, String> {
-        if let Some(class) = scores::first_invalid(&scores, self.is_softmax()) {
+    pub fn best(&self, name: &str, scores: &[f64], count: usize) -> Result<Vec<(usize, f32)>, String> {
+        if let Some(class) = scores::first_invalid(scores, self.is_softmax()) {
             let score = scores[class];
             return Err(format!("output `{name}`: the score of class {class} is not a finite number ({score})"));
         }
-        scores::check_form(&scores, self.form).map_err(|error| format!("output `{name}`: {error}"))?;
-        Ok(if self.is_softmax() { scores::softmax(scores) } else { scores })
+        scores::check_form(scores, self.form).map_err(|error| format!("output `{name}`: {error}"))?;
+        let softmax = if self.is_softmax() { scores::softmax(scores) } else { Vec::new() };
+        let probability = |class: usize| softmax.get(class).copied().unwrap_or(scores[class] as f32);
+        Ok(scores::best(scores, count).into_iter().map(|class| (class, probability(class))).collect())
     }
 }
 

@@ -29,7 +29,6 @@ use plimsoll_sdk::{
     Bundle, Configured, Failure, Init, NamedTensor, Outcome, Request, Transform, config, export_transform,
 };
 use postprocess_core::classes::{self, Classes};
-use postprocess_core::scores;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -117,9 +116,7 @@ fn kept(settings: &Settings, mut tensors: Vec<NamedTensor>, context: Vec<u8>) ->
             "output `{name}` has {classes} classes, so there is no class {class}: set the configuration key `keep`"
         ));
     }
-    let probabilities = settings.classes.probabilities(name, scores)?;
-    let Some(&index) = scores::best(&probabilities, 1).first() else { return Ok(None) };
-    let probability = probabilities[index];
+    let Some(&(index, probability)) = settings.classes.best(name, &scores, 1)?.first() else { return Ok(None) };
     let is_in = settings.keep.contains(&index) && probability >= settings.score_threshold;
     if is_in == settings.invert {
         return Ok(None);
