@@ -98,6 +98,21 @@ async fn scores_that_are_not_what_is_configured_are_refused_by_classify_postproc
     server.stop().await;
 }
 
+/// Scores that differ, and whose probabilities are equal after rounding.
+#[tokio::test(flavor = "multi_thread")]
+async fn classes_have_the_order_of_their_scores() {
+    let server = server("classify-postprocess", &[String::new()]).await;
+    for (scores, order) in [(&[0.01_f32, 0.010_000_001][..], &[1_u64, 0][..]), (&[-200.0, -150.0, 0.0], &[2, 1, 0])] {
+        let reply = server.infer("p0", "", body(&[("o", &[1, scores.len()], scores)])).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        let reply = reply.json();
+        let predictions = reply["predictions"].as_array().expect("a list").iter();
+        let found: Vec<u64> = predictions.map(|it| it["index"].as_u64().expect("a number")).collect();
+        assert_eq!(found, order, "{reply}");
+    }
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn outputs_that_are_no_vector_are_rejected_by_embed_postprocess() {
     for (config, output, wanted) in [

@@ -1,7 +1,7 @@
 //! Postprocess stage for classifiers: converts the scores of one image into its most probable labels.
 //!
-//! Reply: `{"predictions":[{"label":"7","index":7,"probability":0.98}, …]}`, most probable first. If two classes
-//! have the same probability, the lower index comes first.
+//! Reply: `{"predictions":[{"label":"7","index":7,"probability":0.98}, …]}`, most probable first: in the order of the scores,
+//! also if their probabilities are equal after rounding. Of equal scores, the lower index comes first.
 //!
 //! Configuration:
 //! - `top_k`: the number of predictions (default 5). A caller can override it with the query parameter `top_k`.
@@ -27,11 +27,10 @@
 //! model declares its outputs, the type, the shape and the number of labels are checked at deployment.
 
 use plimsoll_sdk::{
-    Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, labels, model,
-    tensor,
+    Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, model,
 };
-use postprocess_core::scores::Form;
-use postprocess_core::{items, outputs, scores, shape};
+use postprocess_core::classes::Classes;
+use postprocess_core::{items, outputs, shape};
 use serde::Serialize;
 
 struct Classify;
@@ -41,8 +40,7 @@ export_postprocess!(Classify with init);
 /// The configuration, read once by `init` and used by every request.
 struct Settings {
     top_k: usize,
-    scores: Form,
-    labels: Option<Vec<String>>,
+    classes: Classes,
     output: String,
     /// True if the step gathers items.
     items: bool,
@@ -71,14 +69,13 @@ impl Init for Classify {
         }
         let settings = Settings {
             top_k,
-            scores: config::choice("scores", scores::FORMS)?,
-            labels: config::get("labels").map(|name| labels::read(&name)).transpose()?,
+            classes: Classes::read()?,
             output: config::get("output").unwrap_or_default(),
             items: config::parse("items", false)?,
         };
         if let Some(outputs) = model::outputs()? {
-            let labels = settings.labels.as_ref().map(Vec::len);
-            shape::check_declared(&outputs, &settings.output, labels, settings.scores != Form::Ready)?;
+            let classes = &settings.classes;
+            shape::check_declared(&outputs, &settings.output, classes.count(), classes.is_softmax())?;
         }
         SETTINGS.set(settings)
     }
@@ -100,38 +97,14 @@ impl Postprocess for Classify {
 
 /// The best classes of one image.
 fn answer(settings: &Settings, top_k: usize, outputs: &[NamedTensor]) -> Result<Answer, String> {
-    let scores = checked_scores(settings, outputs)?;
-    let probabilities = if settings.scores == Form::Ready { scores } else { scores::softmax(scores) };
-    let labels = settings.labels.as_deref();
-    let predictions = scores::best(&probabilities, top_k)
+    let Settings { classes, output, .. } = settings;
+    let (name, tensor) = outputs::find(outputs, output)?;
+    let best = classes.best(name, &classes.scores(name, tensor)?, top_k)?;
+    let predictions = best
         .into_iter()
-        .map(|index| Prediction {
-            label: labels.map_or_else(|| index.to_string(), |labels| labels[index].clone()),
-            index,
-            probability: probabilities[index],
-        })
+        .map(|(index, probability)| Prediction { label: classes.label(index), index, probability })
         .collect();
     Ok(Answer { predictions })
-}
-
-/// The scores of one image, one for each class. Checks their shape, their values and the number of labels.
-fn checked_scores(settings: &Settings, tensors: &[NamedTensor]) -> Result<Vec<f32>, String> {
-    let output = tensor::find(tensors, &settings.output)?;
-    let name = match tensors {
-        [(only, _)] => only,
-        _ => &settings.output,
-    };
-    let sizes: Vec<_> = output.dimensions().into_iter().map(Some).collect();
-    shape::classes(name, &sizes)?;
-    let scores = outputs::floats(output).map_err(|error| format!("output `{name}`: {error}"))?;
-    let is_softmax = settings.scores != Form::Ready;
-    shape::check_classes(name, scores.len(), settings.labels.as_ref().map(Vec::len), is_softmax)?;
-    // NaN or infinity means that the model or its preprocessing is wrong, so a ranking would be meaningless.
-    if let Some(class) = scores::first_invalid(&scores, is_softmax) {
-        return Err(format!("output `{name}`: the score of class {class} is not a finite number ({})", scores[class]));
-    }
-    scores::check_form(&scores, settings.scores).map_err(|error| format!("output `{name}`: {error}"))?;
-    Ok(scores)
 }
 
 /// The query parameter `top_k`, if the caller set it. If it is repeated, the last value counts.

@@ -18,8 +18,8 @@
 //!   `count`, `coordinates`, `score_threshold`, `nms`, `iou_threshold`, `soft_sigma`, `multi_label`, `background_class`,
 //!   `first_class`, `strides`, `anchor_sizes`, `anchor_ratios`, `max_per_class`, `labels`.
 //! - `max_detections`: the maximum number of items (default 64, which is also the default of the step's `max_items`).
-//! - `keep`: the classes that become items: labels of `labels`, or indices (default: all). Boxes of other classes are dropped
-//!   before `nms`. With several steps of this plugin, the class of a box decides which branch it goes to.
+//! - `keep`: the classes that become items: labels if `labels` is set (a label of several classes means all of them), otherwise
+//!   indices (default: all). Boxes of other classes are dropped before `nms`. With several steps of this plugin, the class of a box decides which branch it goes to.
 //! - `margin`: the part of the box's width and height that is added on each side, 0 to 1 (default 0).
 //! - `square`: `true` makes the shorter side as long as the longer one, around the centre (default `false`). Applied after
 //!   `margin`. The sides of what is cut are rounded to whole pixels of the picture, a half up; it has at least one pixel.

@@ -6,6 +6,7 @@ use image_core::warp::Point;
 use image_core::{Limits, Mode};
 use plimsoll_sdk::{config, model};
 use postprocess_core::boxes::Unit;
+use postprocess_core::classes;
 use postprocess_core::select::{Rule, Suppression, limit};
 
 use crate::found::{Source, renamed};
@@ -89,22 +90,11 @@ fn boxes() -> Result<Source, String> {
     if config::get("max_detections").is_none() {
         settings.rule.max_detections = MAX_DETECTIONS;
     }
+    let keep = classes::read_keep(settings.labels.as_deref())?;
     if let Some(outputs) = model::outputs()? {
-        check::declared(&outputs, &settings).map_err(|text| renamed(&text))?;
+        check::declared(&outputs, &settings, keep.as_deref()).map_err(|text| renamed(&text))?;
     }
-    let keep = config::list::<String>("keep")?.map(|kept| {
-        let class = |name: &String| match &settings.labels {
-            Some(labels) => labels
-                .iter()
-                .position(|label| label == name)
-                .ok_or_else(|| format!("configuration key `keep`: {name:?} is not a label of `labels`")),
-            None => name.parse().map_err(|_| {
-                format!("configuration key `keep`: {name:?} is not the index of a class; set `labels` to use labels")
-            }),
-        };
-        kept.iter().map(class).collect::<Result<Vec<usize>, String>>()
-    });
-    Ok(Source::Boxes(Box::new(settings), keep.transpose()?))
+    Ok(Source::Boxes(Box::new(settings), keep))
 }
 
 fn points(form: &TensorForm, margin: f64) -> Result<(Source, Template), String> {

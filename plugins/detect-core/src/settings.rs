@@ -1,7 +1,8 @@
 //! The configuration, read and checked once at deployment; the keys are described in `detect-postprocess`.
 
-use plimsoll_sdk::{config, labels};
+use plimsoll_sdk::config;
 use postprocess_core::boxes::Unit;
+use postprocess_core::classes::read_labels;
 use postprocess_core::select::{Rule, Suppression, limit};
 
 use crate::layout::{Kind, LAYOUTS, Layout, Role};
@@ -95,7 +96,7 @@ impl Settings {
         Ok(Settings {
             layout,
             names: layout.outputs.iter().map(name).collect(),
-            labels: config::get("labels").map(|name| labels::read(&name)).transpose()?,
+            labels: read_labels()?,
             unit: config::choice("coordinates", &unit)?,
             multi_label: config::parse("multi_label", layout.kind == Kind::Decoded)?,
             first_class: config::parse("first_class", u32::from(layout.kind == Kind::Ssd))?,

@@ -3,7 +3,7 @@
 use postprocess_core::boxes::Unit;
 use postprocess_core::geometry::Geometry;
 
-use crate::check::Sizes;
+use crate::check::{Sizes, kept};
 use crate::decode::{Numbers, decode};
 use crate::layout::LAYOUTS;
 use crate::settings::Settings;
@@ -55,4 +55,17 @@ fn fractions_that_are_configured_as_pixels_are_refused_in_each_layout() {
         // Without a box over the threshold nothing is reported, so the unit does not matter.
         assert_eq!(decoded(layout, Unit::Pixels, 0.1, 1.0), Ok(0), "{layout}");
     }
+}
+
+#[test]
+fn classes_that_are_never_reported_cannot_be_kept() {
+    let mut settings = Settings::of(&LAYOUTS[0], Unit::Fractions);
+    let sizes = Sizes { classes: Some(80), ..Sizes::default() };
+    assert_eq!(kept(&settings, sizes, None), Ok(()));
+    assert_eq!(kept(&settings, sizes, Some(&[0, 79])), Ok(()));
+    let message = kept(&settings, sizes, Some(&[2, 80])).expect_err("80 classes");
+    assert!(message.contains("`keep`") && message.contains("no class 80"), "{message}");
+    settings.rule.background = Some(0);
+    let message = kept(&settings, sizes, Some(&[0])).expect_err("the background");
+    assert!(message.contains("`keep`") && message.contains("`background_class`"), "{message}");
 }

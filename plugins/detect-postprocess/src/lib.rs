@@ -73,7 +73,13 @@
 //! error (500): a number that is NaN or infinite or a probability outside of 0 to 1, also in boxes that would not be
 //! reported; in boxes over the threshold, corners that are exchanged or far outside of the input, and a class without a
 //! label; with `coordinates = "pixels"`, boxes that are all within 2 pixels of the left upper corner of the input, because
-//! these are fractions (TFLite exports of Ultralytics and YOLOv5 return them). If the model declares its outputs, their types and shapes and the number of labels are checked at deployment.
+//! these are fractions (TFLite exports of Ultralytics and YOLOv5 return them). If the model declares its outputs, their types
+//! and shapes and the number of labels are checked at deployment.
+//!
+//! What cannot be seen from the outputs, and is to be compared with the project of the model: `ssd` with corners in the order
+//! x1, y1, x2, y2 (exports that are not of TensorFlow); a file of 80 labels for the 90 indices of COCO that TensorFlow uses,
+//! which have gaps; `decoded` without a background class, of which class 0 is not reported unless `background_class` is -1;
+//! and `yolov5` without `labels` for an output [1, N, 4 + C], whose class 0 is read as the objectness.
 
 use detect_core::{KEYS, Settings, check, select_boxes};
 use plimsoll_sdk::{
@@ -109,7 +115,7 @@ impl Init for Detect {
         config::only(KEYS)?;
         let settings = Settings::read("layout")?;
         if let Some(outputs) = model::outputs()? {
-            check::declared(&outputs, &settings)?;
+            check::declared(&outputs, &settings, None)?;
         }
         SETTINGS.set(settings)
     }
@@ -119,7 +125,7 @@ impl Postprocess for Detect {
     fn run(_request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure> {
         let settings = SETTINGS.get()?;
         let geometry = Geometry::parse(&context).map_err(Failure::Internal)?;
-        let found = select_boxes(settings, &geometry, &outputs, |_| true).map_err(Failure::Internal)?;
+        let found = select_boxes(settings, &geometry, &outputs, None).map_err(Failure::Internal)?;
 
         let detections = found
             .into_iter()

@@ -38,12 +38,12 @@
 //! - `iou_threshold`: two boxes overlap if their intersection over union is greater (default 0.7).
 //! - `max_detections`: the maximum number of poses, at least 1 (default 100).
 //!
-//! These are errors (500): a number that is NaN or infinite; for `yolo` and `end-to-end`, a score that is no
-//! probability; in boxes over the threshold, corners that are exchanged or far outside of the input, and a class
-//! without a label; with `coordinates = "pixels"`, boxes that are all within 2 pixels of the left upper corner of the input,
-//! because these are fractions, and for `yolo` first keypoints that are all from 0 to 1, because these are probabilities of
-//! more classes than `classes`; for `heatmaps`, maps whose proportions are not those of the model's input (except for one row
-//! or column), because their axes are exchanged. If the model declares its outputs, type and shape are checked at deployment.
+//! These are errors (500): a number that is NaN or infinite; for `yolo` and `end-to-end`, a score that is no probability;
+//! in boxes over the threshold, corners that are exchanged or far outside of the input, and a class without a label; with
+//! `coordinates = "pixels"`, boxes that are all within 2 pixels of the left upper corner of the input, because these are
+//! fractions, and for `yolo` first keypoints that are all from 0 to 1, because these are probabilities of more classes than
+//! `classes`; for `heatmaps`, maps whose proportions are not those of the model's input (except for one row or column),
+//! because their axes are exchanged. If the model declares its outputs, type and shape are checked at deployment.
 
 mod heatmaps;
 mod people;

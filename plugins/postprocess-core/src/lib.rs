@@ -3,11 +3,12 @@
 //! - [`outputs`]: finds the outputs of a model and checks their types and numbers.
 //! - [`geometry`]: from the model's input to the caller's image; [`boxes`]: checks boxes and points, and converts them so.
 //! - [`select`]: which of many boxes are reported.
-//! - [`shape`], [`scores`]: the scores of classes.
+//! - [`classes`]: the configuration of classes; [`shape`], [`scores`]: their scores.
 //! - [`items`]: the reply of a step that gathers items.
 //! - [`npy`]: the file format of numpy.
 
 pub mod boxes;
+pub mod classes;
 pub mod geometry;
 pub mod items;
 pub mod npy;

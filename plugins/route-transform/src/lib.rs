@@ -11,7 +11,8 @@
 //! For a branch of all other classes, add a second step with the same configuration and `invert = true`.
 //!
 //! Configuration:
-//! - `keep`: the classes: labels of `labels`, or indices. Required.
+//! - `keep`: the classes: labels if `labels` is set (a label of several classes means all of them), otherwise indices.
+//!   Required.
 //! - `score_threshold`: the probability that the best class needs, 0 to 1 (default 0).
 //! - `invert`: `true` keeps exactly what is left out otherwise (default `false`).
 //! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities, `logits` for softmax of
@@ -25,10 +26,9 @@
 
 use plimsoll_sdk::gathered::Gathered;
 use plimsoll_sdk::{
-    Bundle, Configured, Failure, Init, NamedTensor, Outcome, Request, Transform, config, export_transform, labels,
+    Bundle, Configured, Failure, Init, NamedTensor, Outcome, Request, Transform, config, export_transform,
 };
-use postprocess_core::scores::Form;
-use postprocess_core::{outputs, scores, shape};
+use postprocess_core::classes::{self, Classes};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -41,8 +41,7 @@ struct Settings {
     keep: Vec<usize>,
     score_threshold: f32,
     invert: bool,
-    scores: Form,
-    labels: Option<Vec<String>>,
+    classes: Classes,
     output: String,
     /// True if the step gathers items.
     items: bool,
@@ -61,24 +60,13 @@ struct Class {
 impl Init for Route {
     fn init() -> Result<(), String> {
         config::only(&["keep", "score_threshold", "invert", "scores", "labels", "output", "items"])?;
-        let labels = config::get("labels").map(|name| labels::read(&name)).transpose()?;
-        let names: Vec<String> =
-            config::list("keep")?.ok_or("configuration key `keep` is missing: it lists classes")?;
-        let class = |name: &String| match &labels {
-            Some(labels) => labels
-                .iter()
-                .position(|label| label == name)
-                .ok_or_else(|| format!("configuration key `keep`: {name:?} is not a label of `labels`")),
-            None => name.parse().map_err(|_| {
-                format!("configuration key `keep`: {name:?} is not the index of a class; set `labels` to use labels")
-            }),
-        };
+        let classes = Classes::read()?;
         SETTINGS.set(Settings {
-            keep: names.iter().map(class).collect::<Result<_, _>>()?,
+            keep: classes::read_keep(classes.labels())?
+                .ok_or("configuration key `keep` is missing: it lists classes")?,
             score_threshold: config::fraction("score_threshold", 0.0)?,
             invert: config::parse("invert", false)?,
-            scores: config::choice("scores", scores::FORMS)?,
-            labels,
+            classes,
             output: config::get("output")
                 .ok_or("configuration key `output` is missing: it names the tensor with the scores")?,
             items: config::parse("items", false)?,
@@ -121,28 +109,19 @@ fn kept(settings: &Settings, mut tensors: Vec<NamedTensor>, context: Vec<u8>) ->
         )
     })?;
     let (_, tensor) = tensors.remove(place);
-    shape::classes(name, &outputs::shape(&tensor))?;
-    let scores = outputs::floats(&tensor).map_err(|error| format!("output `{name}`: {error}"))?;
-    let is_softmax = settings.scores != Form::Ready;
-    shape::check_classes(name, scores.len(), settings.labels.as_ref().map(Vec::len), is_softmax)?;
+    let scores = settings.classes.scores(name, &tensor)?;
     if let Some(class) = settings.keep.iter().find(|class| **class >= scores.len()) {
         let classes = scores.len();
         return Err(format!(
             "output `{name}` has {classes} classes, so there is no class {class}: set the configuration key `keep`"
         ));
     }
-    if let Some(class) = scores::first_invalid(&scores, is_softmax) {
-        return Err(format!("output `{name}`: the score of class {class} is not a finite number ({})", scores[class]));
-    }
-    scores::check_form(&scores, settings.scores).map_err(|error| format!("output `{name}`: {error}"))?;
-    let probabilities = if is_softmax { scores::softmax(scores) } else { scores };
-    let Some(&index) = scores::best(&probabilities, 1).first() else { return Ok(None) };
-    let probability = probabilities[index];
+    let Some(&(index, probability)) = settings.classes.best(name, &scores, 1)?.first() else { return Ok(None) };
     let is_in = settings.keep.contains(&index) && probability >= settings.score_threshold;
     if is_in == settings.invert {
         return Ok(None);
     }
-    let label = settings.labels.as_ref().map_or_else(|| index.to_string(), |labels| labels[index].clone());
+    let label = settings.classes.label(index);
     // The shortest decimal number that is this f32, as elsewhere in replies.
     let probability = probability.to_string().parse().unwrap_or(f64::from(probability));
     let context = with_class(context, &Class { label, index, probability })?;

@@ -27,9 +27,10 @@
 //! - `polygons`: the same with `"polygons":[[x,y,x,y,…],…]` instead of `rle`: the outlines along the edges of pixels, outer
 //!   ones clockwise, holes counter-clockwise, so that the even-odd rule gives exactly the pixels.
 //!
-//! These are errors (500): a score that is NaN or infinite, a class that is not a whole number from 0, a class
-//! without a label; and for scores, a map whose proportions are not those of the model's input (except for one row or column,
-//! because models round sizes), because `nchw` is then `nhwc` or the other way round. If the model declares its outputs, type, shape and the number of labels are checked at deployment.
+//! These are errors (500): a score that is NaN or infinite, a class that is not a whole number from 0, a class without a
+//! label; and for scores, a map whose proportions are not those of the model's input (except for one row or column, because
+//! models round sizes), because `nchw` is then `nhwc` or the other way round. If the model declares its outputs, type,
+//! shape and the number of labels are checked at deployment.
 
 mod classes;
 mod picture;

@@ -1,6 +1,7 @@
 //! The configuration of the stage, read and checked once at deployment; the keys are described in `lib.rs`.
 
-use plimsoll_sdk::{config, labels};
+use plimsoll_sdk::config;
+use postprocess_core::classes::read_labels;
 
 /// The form of the output.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,7 +81,7 @@ impl Settings {
                     })?)
                 }
             },
-            labels: config::get("labels").map(|name| labels::read(&name)).transpose()?,
+            labels: read_labels()?,
         })
     }
 
