@@ -91,6 +91,7 @@ mod image_tiff;
 mod images;
 mod incident;
 mod init;
+mod init_assumptions;
 mod isolation;
 mod journal_format;
 mod large_replies;
