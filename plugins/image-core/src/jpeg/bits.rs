@@ -14,8 +14,7 @@ const WINDOW: usize = 32 << 10;
 /// that are read in advance.
 const BLOCK_BYTES: usize = 256;
 
-/// The next bits in a register. The address of the following bytes does not depend on the bits that were decoded last, so
-/// decoding does not wait for them as it waits for [`BitReader::peek`].
+/// The next bits in a register. Decoding does not wait for the address of the bytes that follow, as for [`BitReader::peek`].
 pub(super) struct Upcoming {
     /// The first bit is the most significant.
     pub(super) bits: u64,
@@ -26,8 +25,7 @@ pub(super) struct Upcoming {
 }
 
 impl Upcoming {
-    /// Skips a number of bits below 64, of which only the lowest six bits count.
-    // So the number need not be separated from what else an entry of a table has.
+    /// Skips a number of bits below 64. Only its lowest six bits count, so an entry of a table may have more above them.
     #[inline(always)]
     pub(super) fn skip(&mut self, bits: u32) {
         self.bits = self.bits.wrapping_shl(bits);
