@@ -11,8 +11,8 @@ use super::record::Survivor;
 use super::subject::{PluginUnderTest, Subject};
 use super::verdict::Held;
 
-/// Blocks that may be read for each call. A larger heap is not read after every call, so that the time of a run is
-/// linear in its calls.
+/// Maximum blocks that are read per call, on average. A heap with more blocks is read after fewer calls, so that the time of a
+/// run is linear in its calls.
 const BLOCKS_PER_CALL: usize = 4_096;
 
 /// The heap, as it is read between calls.
