@@ -208,6 +208,8 @@ async fn a_plugin_that_is_pulled_again_pulls_no_model() {
     configure(&site, &place, &with_model(&reference));
     served.wait_for_metric("plimsoll_unreadable_files", 1).await;
     assert!(has_model(&served).await);
+    // The first attempt, which begins with the model in its folder, is over.
+    served.wait_for_failed_scans(5).await;
     fs::remove_dir_all(site.folder.path().join(".plimsoll/models")).expect("removed");
     let new = another_version(&noop(), 2);
     place.start(new.clone()).await;
