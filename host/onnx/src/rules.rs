@@ -74,7 +74,7 @@ pub(crate) fn apply(mut node: NodeProto, site: &mut Site) -> Replaced {
     let replaced = fusion::separate(&original, replaced, site)?;
     let replaced = integers::guard(&original, replaced, site);
     let replaced = requested::guard(&original, replaced, site);
-    let replaced = growth::guard(&original, replaced, site);
+    let replaced = growth::guard(&original, replaced, site)?;
     let replaced = zeros::guard(&original, replaced, site);
     nodes.extend(filled::guard(&original, replaced, site));
     Ok(nodes)

@@ -10,6 +10,7 @@ mod fixed;
 mod graphs;
 mod node_tests;
 mod old;
+mod growth;
 mod rows;
 mod run_shapes;
 mod run_size;
