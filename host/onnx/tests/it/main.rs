@@ -16,3 +16,4 @@ mod run_shapes;
 mod run_size;
 mod shapes;
 mod zeros;
+mod unwritten;
