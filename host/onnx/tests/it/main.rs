@@ -2,6 +2,7 @@
 
 mod checks;
 mod damaged;
+mod converted;
 mod divisions;
 mod engine;
 mod exact;

@@ -1,0 +1,90 @@
+//! Numbers that a conversion changes: DOUBLE to FLOAT, integers to FLOAT, FLOAT to integers, and bits.
+
+use rten::Value;
+use rten_onnx::onnx::{DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+use rten_tensor::Tensor;
+use rten_tensor::prelude::*;
+
+use crate::graphs::{file, floats, input, ints, named, run, value};
+
+fn model(inputs: Vec<ValueInfoProto>, node: Vec<NodeProto>, initializer: Vec<TensorProto>, opset: i64) -> Vec<u8> {
+    file(GraphProto { input: inputs, node, output: vec![value("y")], initializer, ..GraphProto::default() }, opset)
+}
+
+fn numbers(value: &Value) -> Vec<f32> {
+    let Value::FloatTensor(tensor) = value else { panic!("not FLOAT") };
+    tensor.iter().copied().collect()
+}
+
+fn integers(value: &Value) -> Vec<i32> {
+    let Value::Int32Tensor(tensor) = value else { panic!("no integers") };
+    tensor.iter().copied().collect()
+}
+
+fn list<T: 'static>(numbers: Vec<T>) -> Value
+where
+    Value: From<Tensor<T>>,
+{
+    let count = numbers.len();
+    Tensor::from_data(&[count], numbers).into()
+}
+
+/// The checks of a model.
+fn checks(bytes: Vec<u8>) -> usize {
+    let prepared = plimsoll_onnx::prepare(bytes, &[]).unwrap_or_else(|error| panic!("{error}"));
+    let graph = rten_onnx::onnx::ModelProto::parse_buf(&prepared.bytes).expect("a model").graph.expect("a graph");
+    let names = graph.node.iter().filter_map(|node| node.name.as_deref());
+    names.filter(|name| name.contains("an integer exceeds 32 bits at node `node_y`")).count()
+}
+
+#[test]
+fn sums_of_the_largest_values_are_checked() {
+    for (most, is_checked) in [(7, false), (8, true), (29, true)] {
+        let nodes = vec![
+            named("Clip", &["x", "low", "high"], &["clipped"], &[]),
+            named("Expand", &["clipped", "shape"], &["large"], &[]),
+            named("ReduceSum", &["large"], &["y"], &[("keepdims", 0)]),
+        ];
+        let constants = vec![ints("low", &[], &[0]), ints("high", &[], &[most]), ints("shape", &[2], &[16_384, 8_192])];
+        let found = checks(model(vec![input("x", DataType::INT64, 2)], nodes, constants, 13));
+        assert_eq!(found > 0, is_checked, "{most}");
+    }
+}
+
+/// The sum in FLOAT stands still at 2³⁰, where the next number is 128 larger.
+#[test]
+fn a_sum_that_stands_still_in_float_is_refused() {
+    let constants = || vec![ints("zero", &[], &[0]), ints("count", &[1], &[17_200_000]), ints("big", &[1], &[1 << 30])];
+    let many = || {
+        vec![
+            named("Expand", &["x", "count"], &["many"], &[]),
+            named("Concat", &["big", "many"], &["all"], &[("axis", 0)]),
+        ]
+    };
+    let sum =
+        [many(), vec![named("CumSum", &["all", "zero"], &["sums"], &[]), named("ReduceMin", &["sums"], &["y"], &[])]];
+    // The check is that of the sum.
+    let bytes = model(vec![input("x", DataType::INT64, 1)], sum.concat(), constants(), 13);
+    let error = run(bytes, &[("x", list(vec![63]))]).expect_err("refused");
+    assert!(error.contains("an integer exceeds 32 bits at node `node_sums`"), "{error}");
+}
+
+#[test]
+fn sums_of_many_small_numbers_are_computed() {
+    let shape = || vec![ints("shape", &[2], &[3, 1_100_000]), ints("axes", &[1], &[1]), ints("one", &[], &[1])];
+    for (node, x, expected) in [
+        (named("ReduceSum", &["large", "axes"], &["y"], &[("keepdims", 0)]), 1_000, Some(1_100_000_000)),
+        (named("ReduceSum", &["large", "axes"], &["y"], &[("keepdims", 0)]), 1_900, None),
+        (named("CumSum", &["large", "one"], &["y"], &[]), 1_000, Some(1_000)),
+        (named("CumSum", &["large", "one"], &["y"], &[]), 1_900, None),
+    ] {
+        let nodes = vec![named("Expand", &["x", "shape"], &["large"], &[]), node];
+        let bytes = model(vec![input("x", DataType::INT64, 2)], nodes, shape(), 13);
+        let given: Value = Tensor::from_data(&[1, 1], vec![x]).into();
+        let found = run(bytes, &[("x", given)]);
+        match expected {
+            Some(expected) => assert_eq!(integers(&found.expect("computed"))[0], expected),
+            None => assert!(found.expect_err("refused").contains("an integer exceeds 32 bits at node `node_y`")),
+        }
+    }
+}
