@@ -6,6 +6,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "all rules have the same signature")]
 
 mod arithmetic;
+mod attention;
 mod batch_norm;
 mod control;
 mod division;
@@ -138,7 +139,7 @@ fn rule(operator: &str) -> Option<Rule> {
         "BatchNormalization" => (FLOATS, batch_norm::batch_normalization),
         "InstanceNormalization" | "LpNormalization" | "RMSNormalization" => (FLOATS, first_output),
         "LayerNormalization" => (FLOATS, functions::layer_normalization),
-        "Attention" => (FLOATS, shape::attention),
+        "Attention" => (FLOATS, attention::attention),
         "RotaryEmbedding" => (FLOATS, keep),
         "GRU" => (FLOATS, control::gru),
         "LSTM" => (FLOATS, control::lstm),

@@ -1,4 +1,4 @@
-//! Padding, and attention.
+//! Padding, and operators that move elements.
 
 use rten_onnx::onnx::{DataType, NodeProto};
 
@@ -219,21 +219,6 @@ pub(super) fn axes(mut node: NodeProto, site: &mut Site) -> Replaced {
         let mut transpose = new("Transpose", &[&inner], &output);
         transpose.set_ints("perm", &(0..rank as i64).collect::<Vec<_>>());
         return Ok(vec![node, transpose]);
-    }
-    keep(node, site)
-}
-
-/// `Attention`.
-pub(super) fn attention(mut node: NodeProto, site: &mut Site) -> Replaced {
-    site.remove_unused_outputs(&mut node);
-    if node.output(3).is_some() {
-        return Err(Reason::unsupported("does not compute the output `qk_matmul_output`"));
-    }
-    if node.int_or("is_causal", 0) != 0 && node.input(4).is_some() {
-        return Err(Reason::unsupported("does not support `is_causal` with past keys"));
-    }
-    if node.input(6).is_some() {
-        return Err(Reason::unsupported("does not support `nonpad_kv_seqlen`"));
     }
     keep(node, site)
 }

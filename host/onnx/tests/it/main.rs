@@ -1,5 +1,6 @@
 //! The tests of the crate: what the engine computes for prepared models, and what the crate says about models.
 
+mod attention;
 mod checks;
 mod damaged;
 mod converted;
