@@ -162,6 +162,16 @@ fn cast_to(node: NodeProto, to: DataType, site: &mut Site) -> Replaced {
         (input, compared) = (wider, DataType::INT32);
     }
     let (zero, is_zero) = (site.scalar(compared, 0.0), site.name("is_zero"));
+    let is_float = |number: &f64| f64::from(*number as f32) == *number;
+    if from == DataType::DOUBLE
+        && to != DataType::FLOAT
+        && !site.info(&node, 0).constant.is_some_and(|numbers| numbers.iter().all(is_float))
+    {
+        return Err(Reason::with_fix(
+            "computes DOUBLE as FLOAT, and converts another number if FLOAT does not have it",
+            "store the constant in the type to which it is converted",
+        ));
+    }
     nodes.push(new("Equal", &[&input, &zero], &is_zero));
     nodes.push(new("Not", &[&is_zero], &node.output[0]));
     Ok(nodes)

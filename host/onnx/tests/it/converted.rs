@@ -29,6 +29,39 @@ where
     Tensor::from_data(&[count], numbers).into()
 }
 
+#[test]
+fn constants_of_double_that_float_does_not_have_are_not_converted_to_integers() {
+    let of = |numbers: Vec<f64>, ty: DataType, is_like: bool| {
+        let constant = TensorProto {
+            name: Some("c".into()),
+            dims: vec![numbers.len() as i64],
+            data_type: Some(DataType::DOUBLE),
+            double_data: numbers,
+            ..TensorProto::default()
+        };
+        let cast = match is_like {
+            true => named("CastLike", &["c", "x"], &["number"], &[]),
+            false => named("Cast", &["c"], &["number"], &[("to", i64::from(ty.0))]),
+        };
+        let (inputs, nodes) = match ty {
+            DataType::BOOL => (vec![], vec![cast, named("Not", &["number"], &["y"], &[])]),
+            _ => (vec![input("x", ty, 1)], vec![cast, named("Add", &["number", "x"], &["y"], &[])]),
+        };
+        plimsoll_onnx::prepare(model(inputs, nodes, vec![constant], 17), &[]).err().map(|error| error.to_string())
+    };
+    for is_like in [false, true] {
+        for number in [16_777_217.0, 2.999_999_999_9] {
+            let error = of(vec![1.0, number], DataType::INT64, is_like).expect("refused");
+            assert!(error.contains("node_number") && error.contains("DOUBLE as FLOAT"), "{error}");
+        }
+        assert_eq!(of(vec![3.0, -2.5], DataType::INT64, is_like), None);
+        assert_eq!(of(vec![0.1], DataType::FLOAT, is_like), None, "FLOAT is rounded once");
+    }
+    assert!(of(vec![1e-50], DataType::BOOL, false).is_some());
+    assert!(of(vec![0.1], DataType::FLOAT16, false).is_some(), "rounded twice");
+    assert!(of(vec![3.0; 65], DataType::INT64, false).is_some(), "not read");
+}
+
 /// The checks of a model.
 fn checks(bytes: Vec<u8>) -> usize {
     let prepared = plimsoll_onnx::prepare(bytes, &[]).unwrap_or_else(|error| panic!("{error}"));
