@@ -62,6 +62,22 @@ fn constants_of_double_that_float_does_not_have_are_not_converted_to_integers() 
     assert!(of(vec![3.0; 65], DataType::INT64, false).is_some(), "not read");
 }
 
+#[test]
+fn a_quotient_of_another_type_than_float_is_not_quantised() {
+    let of = |scale: DataType, precision: i64| {
+        let nodes = vec![named("QuantizeLinear", &["x", "scale"], &["y"], &[("precision", precision)])];
+        let inputs = vec![input("x", DataType::FLOAT, 1), input("scale", scale, 0)];
+        plimsoll_onnx::prepare(model(inputs, nodes, vec![], 23), &[]).err().map(|error| error.to_string())
+    };
+    assert_eq!(of(DataType::FLOAT, 0), None);
+    assert_eq!(of(DataType::FLOAT, i64::from(DataType::FLOAT.0)), None);
+    // In FLOAT16, 1 / 0.023 is 43.5, which becomes 44.
+    for (scale, precision) in [(DataType::FLOAT, DataType::FLOAT16.0), (DataType::FLOAT16, 0)] {
+        let error = of(scale, precision.into()).expect("refused");
+        assert!(error.contains("node_y") && error.contains("divides in another type"), "{error}");
+    }
+}
+
 /// The checks of a model.
 fn checks(bytes: Vec<u8>) -> usize {
     let prepared = plimsoll_onnx::prepare(bytes, &[]).unwrap_or_else(|error| panic!("{error}"));
