@@ -155,7 +155,8 @@ fn rule(operator: &str) -> Option<Rule> {
         "DepthToSpace" => (FLOATS, keep),
         "Expand" => (ANY, shape::expand),
         "EyeLike" | "Flatten" | "Gather" | "GatherElements" | "GatherND" | "Identity" | "Reshape"
-        | "ReverseSequence" | "Size" | "Tile" | "Transpose" | "Trilu" => (ANY, keep),
+        | "ReverseSequence" | "Size" | "Tile" | "Transpose" => (ANY, keep),
+        "Trilu" => (ANY, shape::trilu),
         "Scatter" | "ScatterElements" => (ANY, shape::scatter_elements),
         "ScatterND" => (ANY, shape::scatter_nd),
         "Shape" => (ANY, shape::shape),

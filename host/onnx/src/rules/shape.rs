@@ -222,3 +222,19 @@ pub(super) fn axes(mut node: NodeProto, site: &mut Site) -> Replaced {
     }
     keep(node, site)
 }
+
+/// A diagonal further away than any dimension is long.
+const FURTHEST: i64 = 1 << 30;
+
+/// `Trilu`. The engine adds the diagonal to the place of an element in 32 bits, which wraps.
+pub(super) fn trilu(mut node: NodeProto, site: &mut Site) -> Replaced {
+    let Some(diagonal) = node.input(1).map(str::to_owned) else { return keep(node, site) };
+    if site.info(&node, 1).bound <= FURTHEST as f64 {
+        return keep(node, site);
+    }
+    let ty = site.info(&node, 1).ty.unwrap_or(DataType::INT64);
+    let (least, most) = (site.scalar(ty, -FURTHEST as f32), site.scalar(ty, FURTHEST as f32));
+    let (raised, limited) = (site.name("raised"), site.name("limited"));
+    node.input[1].clone_from(&limited);
+    Ok(vec![new("Max", &[&diagonal, &least], &raised), new("Min", &[&raised, &most], &limited), node])
+}

@@ -78,6 +78,73 @@ fn a_quotient_of_another_type_than_float_is_not_quantised() {
     }
 }
 
+#[test]
+fn integers_with_the_bits_of_nan_are_nan() {
+    let nodes = vec![
+        named("BitCast", &["x"], &["float"], &[("to", i64::from(DataType::FLOAT.0))]),
+        named("Relu", &["float"], &["y"], &[]),
+    ];
+    let bytes = model(vec![input("x", DataType::INT32, 1)], nodes, vec![], 26);
+    let found = numbers(&run(bytes, &[("x", list(vec![0x7FC0_0000, 0x3F80_0000]))]).expect("computed"));
+    assert!(found[0].is_nan() && found[1] == 1.0, "{found:?}");
+}
+
+#[test]
+fn a_diagonal_far_away_keeps_or_removes_all() {
+    for (k, is_upper, kept) in
+        [(i32::MAX, 0, 1.0), (i32::MAX, 1, 0.0), (i32::MIN, 1, 1.0), (i32::MIN, 0, 0.0), (1, 0, 1.0), (-1, 1, 1.0)]
+    {
+        let node = || vec![named("Trilu", &["x", "k"], &["y"], &[("upper", is_upper)])];
+        let ones: Value = Tensor::from_data(&[2, 2], vec![1.0f32; 4]).into();
+        let inputs = || vec![input("x", DataType::FLOAT, 2)];
+        let bytes = model(inputs(), node(), vec![ints("k", &[], &[k.into()])], 14);
+        assert_eq!(numbers(&run(bytes, &[("x", ones.clone())]).expect("computed")), [kept; 4], "{k} {is_upper}");
+        let bytes = model([inputs(), vec![input("k", DataType::INT64, 0)]].concat(), node(), vec![], 14);
+        let given: Value = Tensor::from_data(&[0_usize; 0][..], vec![k]).into();
+        let found = numbers(&run(bytes, &[("x", ones), ("k", given)]).expect("computed"));
+        assert_eq!(found, [kept; 4], "{k} {is_upper} of a request");
+    }
+}
+
+#[test]
+fn an_index_that_no_integer_is_does_not_pass() {
+    let nodes = vec![named("OneHot", &["x", "depth", "both"], &["y"], &[])];
+    let constants = vec![ints("depth", &[], &[3]), floats("both", &[2], &[0.0, 1.0])];
+    let bytes = model(vec![input("x", DataType::FLOAT, 1)], nodes, constants, 13);
+    for bad in [f32::NAN, 3e9, f32::NEG_INFINITY] {
+        let error = run(bytes.clone(), &[("x", list(vec![1.0, bad]))]).expect_err("refused");
+        assert!(error.contains("node_y") && plimsoll_onnx::refused(&error).is_some(), "{bad}: {error}");
+    }
+    let found = numbers(&run(bytes, &[("x", list(vec![1.0, -1.0, 3.0]))]).expect("computed"));
+    assert_eq!(found, [0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
+}
+
+/// FLOAT has no odd numbers beyond 2²⁴.
+#[test]
+fn an_exponent_that_float_does_not_have_is_refused() {
+    let of = |is_constant: bool, exponent: i32| {
+        let nodes = vec![named("Pow", &["x", "e"], &["y"], &[])];
+        let mut inputs = vec![input("x", DataType::FLOAT, 1)];
+        let mut given = vec![("x", list(vec![-1.0f32; 2]))];
+        let mut constants = vec![];
+        if is_constant {
+            constants.push(ints("e", &[2], &[exponent.into(); 2]));
+        } else {
+            inputs.push(input("e", DataType::INT64, 1));
+            given.push(("e", list(vec![exponent; 2])));
+        }
+        run(model(inputs, nodes, constants, 15), &given).map(|found| numbers(&found)[0])
+    };
+    for is_constant in [false, true] {
+        assert_eq!(of(is_constant, 16_777_215), Ok(-1.0));
+        assert_eq!(of(is_constant, 3), Ok(-1.0));
+        for exponent in [16_777_217, -16_777_217, i32::MAX] {
+            let error = of(is_constant, exponent).expect_err("refused");
+            assert!(error.contains("an exponent exceeds 24 bits at node `node_y`"), "{error}");
+        }
+    }
+}
+
 /// The checks of a model.
 fn checks(bytes: Vec<u8>) -> usize {
     let prepared = plimsoll_onnx::prepare(bytes, &[]).unwrap_or_else(|error| panic!("{error}"));
