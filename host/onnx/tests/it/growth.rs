@@ -196,6 +196,41 @@ fn the_state_of_a_loop_stays_a_list_of_a_request() {
     check("in the second round", &model(nodes, constants, 13).renamed("z"));
 }
 
+/// The body of each loop is corrected again if it returns a list of a request, so the corrections must not multiply.
+#[test]
+fn loops_in_loops_in_loops_are_prepared() {
+    // The innermost state becomes a list of a request; three states are handed on, one more in each round.
+    let mut round = vec![
+        named("Identity", &["f"], &["a0"], &[]),
+        named("Identity", &["first0"], &["b0"], &[]),
+        named("Identity", &["second0"], &["c0"], &[]),
+    ];
+    for level in 0..28 {
+        let name = |of: &str, level: usize| format!("{of}{level}");
+        let [a, b, c] = ["a", "b", "c"].map(|of| name(of, level));
+        let [first, second, third] = ["first", "second", "third"].map(|of| name(of, level));
+        let mut inner = graph(&[], round, &[], Vec::new());
+        let goes_on = name("goes_on", level);
+        inner.node.push(named("Identity", &[&name("going", level)], &[&goes_on], &[]));
+        inner.input = vec![
+            shaped(&name("round", level), DataType::INT64, &[]),
+            shaped(&name("going", level), DataType::BOOL, &[]),
+        ];
+        inner.input.extend([&first, &second, &third].map(|name| input(name, DataType::FLOAT, 1)));
+        inner.output = [&goes_on, &a, &b, &c].map(|name| value(name)).to_vec();
+        let outer = ["first", "second", "third"].map(|of| name(of, level + 1));
+        let results = ["a", "b", "c"].map(|of| name(of, level + 1));
+        let given: Vec<&str> = match level {
+            27 => vec!["one", "", "x", "x", "x"],
+            _ => vec!["one", "", &outer[0], &outer[1], &outer[2]],
+        };
+        let results: Vec<&str> = results.iter().map(String::as_str).collect();
+        round = vec![named("Loop", &given, &results, &[]).with(body("body", inner))];
+    }
+    round.push(named("Identity", &["c28"], &["y"], &[]));
+    run(model(round, vec![], 13), &number(5.0)).expect("computed");
+}
+
 #[test]
 fn what_a_loop_collects_of_a_request_is_refused() {
     let collects = looped(vec![named("Neg", &["f"], &["part"], &[])], &[], &["part"]);

@@ -2,20 +2,20 @@
 
 mod attention;
 mod checks;
-mod damaged;
 mod converted;
+mod damaged;
 mod divisions;
 mod engine;
 mod exact;
 mod filled;
 mod fixed;
 mod graphs;
+mod growth;
 mod node_tests;
 mod old;
-mod growth;
 mod rows;
 mod run_shapes;
 mod run_size;
 mod shapes;
-mod zeros;
 mod unwritten;
+mod zeros;
