@@ -25,6 +25,7 @@ use crate::cap::Meter;
 use crate::scheduling::cpu_time::thread_cpu_time;
 use crate::scheduling::{Priority, Scheduling, ShortRunDetector};
 use crate::tensor::{Tensor, Tensors};
+use crate::text::shortened;
 
 /// A model with its name and the bounds on its concurrent runs.
 pub struct LoadedModel {
@@ -233,7 +234,7 @@ impl LoadedModel {
         let expected = self.model.inputs();
         let known = || expected.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join("`, `");
         if let Some((name, _)) = given.iter().find(|(name, _)| expected.iter().all(|input| input.name != *name)) {
-            return Err(InputError::Unknown { model: model(), input: name.clone(), known: known() });
+            return Err(InputError::Unknown { model: model(), input: shortened(name), known: known() });
         }
         expected
             .iter()

@@ -5,7 +5,7 @@
 //! So a new request waits for at most one tick of the guest that has the core, however many long runs there are.
 
 use std::any::Any;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 use std::time::{Duration, Instant};
@@ -209,6 +209,7 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::pin::Pin;
     use std::task::{Poll, Waker};
 
     use super::*;

@@ -29,7 +29,9 @@ impl Drop for RequestRecord {
         let duration = now.saturating_duration_since(self.started);
         let Self { id, pipeline, chip, stages, outcome, accounting, canary_side, queue_time, origin, .. } = self;
         let status = self.status.or((*outcome == Outcome::Ok).then_some(200));
-        if let Some(side) = canary_side {
+        // Otherwise a caller could decide a canary, and push recordings out, by time-outs that no version can meet.
+        let is_cut_short = self.is_hurried && *outcome == Outcome::Deadline;
+        if let Some(side) = canary_side.as_ref().filter(|_| !is_cut_short) {
             side.record_request(stages);
         }
         let Accounting { records, route, caller, model, trace: sampled } = accounting;
@@ -59,7 +61,7 @@ impl Drop for RequestRecord {
         if let Some(capture) = self.capture.take() {
             capture.input.recording(facts()).capture(capture.reply);
         }
-        if let Some(input) = self.input.take() {
+        if let Some(input) = self.input.take().filter(|_| !is_cut_short) {
             input.record(*outcome, stages, facts);
         }
         let is_of = |report: &StageReport, kind| report.stage == StageName::from(kind);
