@@ -20,13 +20,6 @@ use super::tick::{TICK, TickAction};
 /// After this many ticks (50 ms) a permit goes to the next waiting guest, if there is one.
 const TICKS_PER_PERMIT: u32 = 25;
 
-/// A guest that has computed for this many ticks (8 ms), or a multiple, lets the other tasks run as many times before it goes
-/// on, up to [`MAX_YIELDS`] times. So a guest that loops until its deadline delays short runs less and less.
-const TICKS_PER_YIELD: u32 = 4;
-
-/// The most times that a guest lets the other tasks run at a tick. If there are none, each costs a few microseconds.
-const MAX_YIELDS: u32 = 8;
-
 /// How many stages may run at the same time in addition to one for each request: items and branches of pipelines of steps.
 /// The instance pool needs this many slots more than there are requests.
 pub const EXTRA_RUNS: u32 = 16;
@@ -129,7 +122,6 @@ impl CpuSchedule {
         run.computed_ticks += 1;
         run.is_at_tick = true;
         run.permit_ticks += 1;
-        let yields = (run.computed_ticks / TICKS_PER_YIELD).clamp(1, MAX_YIELDS);
         let is_background = matches!(run.priority, Priority::Background(_));
         let keeps_permit = run.permit.is_some() && run.permit_ticks < TICKS_PER_PERMIT && !is_background;
         if !keeps_permit {
@@ -144,10 +136,8 @@ impl CpuSchedule {
                 true => None,
                 false => Some(this.scheduler.acquire(&this.priority()).await),
             };
-            for _ in 0..yields {
-                // The runtime polls for input and output, and runs ready tasks, before it resumes this one.
-                tokio::task::yield_now().await;
-            }
+            // The runtime polls for input and output, and runs ready tasks, before it resumes this one.
+            tokio::task::yield_now().await;
             let mut run = this.run();
             run.is_at_tick = false;
             run.permit = acquired.or(run.permit.take());

@@ -6,7 +6,7 @@
 //!
 //! | heuristic | decision | off |
 //! | --- | --- | --- |
-//! | [`cpu_permits`] | A guest that has computed for about one epoch tick needs a CPU permit from then on. There is one permit per core; a permit goes to the next waiting guest after 50 ms. The longer a guest has computed, the more often the other tasks run at each of its ticks. | A guest yields to the runtime at every epoch tick (2 ms). |
+//! | [`cpu_permits`] | A guest that has computed for about one epoch tick needs a CPU permit from then on. There is one permit per core; a permit goes to the next waiting guest after 50 ms. | A guest yields to the runtime at every epoch tick (2 ms). |
 //! | [`run_length`] | A preprocess run that is predicted to be long waits for its CPU permit *before* it gets an instance. So of runs that end within one permit, no more hold memory than compute. | Every run gets its instance at once. |
 //! | [`background`] | A run for which nobody waits takes a permit only if one is free and no other run waits; it gives it back at every tick. | It yields like any other run. |
 //! | [`short_runs`] | A model whose recent runs took at most 250 µs runs on the calling thread, without the bound on concurrent runs of the backend. | Every run of a model moves to a thread for blocking work. |
