@@ -10,13 +10,14 @@ const place = (value, most) =>
   Math.max(0, Math.min(100, (100 * Math.log2(Math.max(value, PAGE) / PAGE)) / Math.log2(Math.max(most, 2 * PAGE) / PAGE)));
 
 // A water line: the water up to p99, marks for the median and the maximum, the cap, and the recommended cap. It is a picture:
-// the numbers are next to it as text.
+// the numbers are next to it as text. The cap may be unknown.
 export function waterLine({ p50, p99, max, cap, recommended, most, isAlarm, isEmpty }) {
   const at = (value) => ({ left: `${place(value, most)}%` });
   const text = isEmpty ? 'no runs' : `median ${bytes(p50)}, p99 ${bytes(p99)}, maximum ${bytes(max)}`;
   const hint = recommended ? `, recommended cap ${bytes(recommended)}` : '';
-  return el('div', { class: `water${isAlarm ? ' alarm' : ''}`, role: 'img', 'aria-label': `${text}, cap ${bytes(cap)}${hint}` },
-    el('div', { class: 'hull', style: { width: `${place(cap, most)}%` } }),
+  const isKnown = cap !== undefined;
+  return el('div', { class: `water${isAlarm ? ' alarm' : ''}`, role: 'img', 'aria-label': `${text}, cap ${isKnown ? bytes(cap) : 'unknown'}${hint}` },
+    isKnown && el('div', { class: 'hull', style: { width: `${place(cap, most)}%` } }),
     grid(most).map((value) => el('i', { class: 'grid', style: at(value) })),
     !isEmpty && [
       el('div', { class: 'level', style: { width: `${place(p99, most)}%` } }),
@@ -24,7 +25,7 @@ export function waterLine({ p50, p99, max, cap, recommended, most, isAlarm, isEm
       el('i', { class: 'max', style: at(max) }),
     ],
     recommended && el('i', { class: 'recommended', style: at(recommended) }),
-    el('i', { class: 'cap', style: at(cap) }));
+    isKnown && el('i', { class: 'cap', style: at(cap) }));
 }
 
 const grid = (most) => [...Array(6).keys()].map((step) => PAGE * 16 ** step).filter((value) => value < most);

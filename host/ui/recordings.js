@@ -5,6 +5,9 @@ import { badge } from '/console/charts.js';
 import { copyable, el, keep, problem, table } from '/console/dom.js';
 import { bytes } from '/console/format.js';
 
+// Recordings and reports are files: the server reads them again for each question, so they are asked for less often than figures.
+const PAUSE = 10_000;
+
 export const recordings = {
   name: 'recordings',
   title: 'Recordings and leaks',
@@ -14,9 +17,12 @@ export const recordings = {
     content.append(list, laboratory);
     let areLeaksRead = false;
     let file;
+    let next = 0;
+    let nextLeaks = 0;
     return async () => {
+      if (performance.now() < next) return false;
       file ??= (await get('/v1/config')).file ?? '';
-      if (!areLeaksRead) {
+      if (!areLeaksRead && performance.now() >= nextLeaks) {
         // Recordings are shown, too, if the reports cannot be read.
         try {
           laboratory.replaceChildren(leaks(await get('/v1/leaks')));
@@ -24,11 +30,14 @@ export const recordings = {
         } catch (error) {
           if (error.status === 401 || error.status === 0) throw error;
           laboratory.replaceChildren(problem(error));
+          nextLeaks = performance.now() + PAUSE;
         }
       }
       const { pipelines, recordings: found } = await get('/v1/recordings');
       const parts = found.map((one) => [one.id, one, (data) => shown(data, signal)]);
       keep(list, [['head', [pipelines, found.length, file], head], ...parts]);
+      next = performance.now() + PAUSE;
+      return false;
     };
   },
 };

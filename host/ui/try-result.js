@@ -26,11 +26,15 @@ function drawn(reply, pipeline, picture) {
     const plain = el('div', { class: 'canvas' }, image(picture));
     return [problem({ status: reply.status, message: reply.text ?? 'The request failed.', problem: json }), plain, facts(reply, pipeline)];
   }
-  const found = json?.detections ?? json?.poses ?? json?.segments;
-  const parts = found ? boxes(found, json, picture) : [el('div', { class: 'canvas' }, image(picture),
+  const found = json?.detections ?? json?.poses ?? json?.segments ?? items(json);
+  // Items may have no place, for example the whole picture on one of several branches.
+  const isPlaced = found && (found !== json.items || (json.width > 0 && found.every(({ box }) => box !== undefined)));
+  const parts = isPlaced ? boxes(found, json, picture) : [el('div', { class: 'canvas' }, image(picture),
     reply.picture && el('img', { class: 'mask', src: reply.picture, alt: 'The mask of the classes' }))];
   return [
     ...parts,
+    found && !isPlaced && (found.length === 0 ? el('p', {}, 'There are no items.') : el('ol', { class: 'found' },
+      found.map((item) => el('li', {}, described(answer(item) === undefined ? { label: 'item', ...item } : item))))),
     json?.predictions && bars(json.predictions),
     typeof json?.text === 'string' && el('p', { class: 'text' }, json.text, ' ', el('small', {}, `confidence ${percent(json.confidence ?? 0)}`)),
     Array.isArray(json?.embedding) && el('p', {}, `${json.embedding.length} dimensions: ${json.embedding.slice(0, 8).map((x) => x.toFixed(4)).join(', ')} …`),
@@ -39,6 +43,9 @@ function drawn(reply, pipeline, picture) {
     facts(reply, pipeline),
   ];
 }
+
+// The items of a pipeline of steps. Other replies may have a member of this name, too.
+const items = (json) => (Array.isArray(json?.items) && json.items.every((item) => item !== null && typeof item === 'object') ? json.items : undefined);
 
 function image(picture) {
   const shown = el('img', { src: picture, alt: 'The image that was sent' });
@@ -61,10 +68,7 @@ function boxes(found, { width, height }, picture) {
     const kept = found.map((item, at) => [item, at % COLOURS.length]).filter(([{ score }]) => score === undefined || score >= threshold);
     overlay.setAttribute('aria-label', `${kept.length} of ${found.length} shown`);
     overlay.replaceChildren(...kept.flatMap(([item, colour]) => shapes(item, colour, line)));
-    list.replaceChildren(...kept.map(([item, colour]) => el('li', { class: `colour${colour}` },
-      el('strong', {}, item.label), item.score !== undefined && ` ${percent(item.score)}`,
-      el('small', {}, item.box ? ` ${item.box.map((corner) => Math.round(corner)).join(', ')}` : '',
-        item.area === undefined ? '' : ` ${item.area} pixels`))));
+    list.replaceChildren(...kept.map(([item, colour]) => el('li', { class: `colour${colour}` }, described(item))));
     shown.textContent = `${kept.length} of ${found.length}`;
     if (!isMask) return;
     const drawn = mask(kept, width, height, COLOURS);
@@ -86,8 +90,30 @@ function boxes(found, { width, height }, picture) {
   ];
 }
 
-function shapes({ label, score, box, polygons, keypoints }, colour, line) {
-  const name = score === undefined ? label : `${label} ${percent(score, 0)}`;
+// What the steps of a pipeline say of an item: its best class or its text. Others have none.
+const answer = ({ predictions, text }) => predictions?.[0]?.label ?? (typeof text === 'string' ? text : undefined);
+
+// A line of the list: what was found, where, and what further steps say of it.
+function described(item) {
+  const { label, score, box, area, predictions, embedding, error } = item;
+  const said = answer(item);
+  const sure = predictions?.[0]?.probability ?? item.confidence;
+  return [
+    el('strong', {}, label ?? said), score !== undefined && ` ${percent(score)}`,
+    said !== undefined && [label === undefined ? '' : `: ${said}`, sure !== undefined && ` ${percent(sure)}`],
+    Array.isArray(embedding) && ` ${embedding.length} dimensions`,
+    error && el('div', { class: 'problem' }, `step ${error.step} ended in ${error.outcome}: ${error.message}`),
+    el('small', {}, box ? ` ${box.map((corner) => Math.round(corner)).join(', ')}` : '', area === undefined ? '' : ` ${area} pixels`),
+  ];
+}
+
+function shapes(item, colour, line) {
+  const { score, box, points, error } = item;
+  // The corners of a text, or the points of a face.
+  const { polygons = points?.length === 4 ? [points.flat()] : undefined } = item;
+  const { keypoints = points?.map(([x, y], at) => ({ x, y, label: `${at}` })) } = item;
+  const label = error ? `${item.label ?? ''} error` : answer(item) ?? item.label;
+  const name = score === undefined || error ? label : `${label} ${percent(item.predictions?.[0]?.probability ?? item.confidence ?? score, 0)}`;
   const [left, top, right, bottom] = box ?? [];
   const size = 7 * line;
   return [
@@ -105,18 +131,25 @@ const bars = (predictions) => el('ol', { class: 'bars' }, predictions.map(({ lab
   el('span', { class: 'bar' }, el('i', { style: { width: `${100 * Math.max(0, Math.min(1, probability))}%` } })),
   el('span', { class: 'number' }, percent(probability, 2)))));
 
+// The stages that ran, by the names of reports.
+function stagesOf({ preprocess, chips, steps, postprocess }, chip) {
+  // A step has a stage for each chip, or one for all.
+  const middle = steps ? steps.map(({ stages }) => stages[chip] ?? stages['']) : [chips[chip]];
+  return new Map([preprocess, ...middle, postprocess].filter(Boolean).map((stage) => [stage.name, stage]));
+}
+
 // Times and marks of each stage, headers, and the whole reply.
 function facts(reply, pipeline) {
-  const caps = { preprocess: pipeline.preprocess, infer: pipeline.chips[reply.chip], postprocess: pipeline.postprocess };
-  // A pipeline of steps: a step has a stage for each chip, or one for all.
-  for (const { name, stages } of pipeline.steps ?? []) caps[name] = stages[reply.chip] ?? Object.values(stages)[0];
-  const most = Math.max(2 ** 20, ...Object.values(caps).map((stage) => stage?.max_memory ?? 0));
+  const known = stagesOf(pipeline, reply.ran);
+  const marks = Object.values(reply.marks).map(Number);
+  const most = Math.max(2 ** 20, ...marks, ...[...known.values()].map(({ max_memory: cap }) => cap));
   const stages = Object.keys(reply.marks).map((stage) => {
     const mark = Number(reply.marks[stage]);
-    const cap = caps[stage]?.max_memory ?? mark;
+    // None if a new configuration added the step after this page read the pipelines.
+    const cap = known.get(stage)?.max_memory;
     const isAlarm = reply.json?.stage === stage && reply.json?.code === 'memory_limit';
     return [[stage, el('div', { class: 'small plugin' }, (reply.plugins[stage] ?? '').split('+')[0])], `${Number(reply.times[stage] ?? 0).toFixed(2)} ms`,
-      [bytes(mark), el('div', { class: 'small' }, `of ${bytes(cap)}`)], waterLine({ p50: mark, p99: mark, max: mark, cap, most, isAlarm })];
+      [bytes(mark), el('div', { class: 'small' }, cap === undefined ? 'cap unknown' : `of ${bytes(cap)}`)], waterLine({ p50: mark, p99: mark, max: mark, cap, most, isAlarm })];
   });
   return [
     stages.length > 0 && table(`Stages on ${reply.chip}`, [['Stage'], ['time', 'number'], ['high-water mark', 'number'],

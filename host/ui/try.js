@@ -50,8 +50,7 @@ function form(content, signal, pipelines) {
   } }, pipelines.map(({ name }) => el('option', { value: name }, name)));
   const named = () => pipelines.find(({ name }) => name === pipeline.value);
   const list = () => {
-    const { chips: known, default_chip: standard } = named();
-    const names = Object.keys(known);
+    const { chip_names: names, default_chip: standard } = named();
     const all = names.length > 1 ? [el('option', { value: ALL }, 'all chips, side by side')] : [];
     chips.replaceChildren(...all, ...names.map((name) =>
       el('option', { value: name }, name === standard ? `${name} (default)` : name)));
@@ -65,7 +64,7 @@ function form(content, signal, pipelines) {
     if (state.file === undefined) return;
     latest?.abort();
     const turn = latest = new AbortController();
-    const names = chips.value === ALL ? Object.keys(named().chips) : [chips.value];
+    const names = chips.value === ALL ? named().chip_names : [chips.value];
     await tried(results, named(), names, state.file, turn.signal);
   };
   const take = (file) => {
@@ -135,6 +134,8 @@ async function read(response, chip, milliseconds) {
   const pairs = (name, separator) => Object.fromEntries(list(name).map((item) => item.split(separator)));
   const reply = {
     chip, type, milliseconds, status: response.status, headers: [...response.headers],
+    // The fallback may have answered instead.
+    ran: response.headers.get('x-plimsoll-chip') ?? chip,
     marks: pairs('x-plimsoll-memory', '='), times: pairs('server-timing', ';dur='),
     plugins: Object.fromEntries(list('x-plimsoll-plugins').map((item) => {
       const at = item.indexOf('=');

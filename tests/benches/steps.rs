@@ -1,6 +1,7 @@
 //! Measures pipelines of steps, in process: `cargo bench --bench steps`.
 //!
-//! - Three steps against the same plugins as three stages. The aim is at most 2 % more.
+//! - Three steps against the same plugins as three stages: in process, and over HTTP on one connection. The aim is at most 2 %
+//!   more.
 //! - 16 items in one request against 16 requests, one after the other and at once, for a model that batches help. The aim is 3
 //!   times the items per second of requests one after the other.
 //! - 10,000 requests with a step that leaks, for 4 items each: the resident memory after each tenth must stay the same, because
@@ -69,11 +70,39 @@ async fn cost_of_steps() {
     };
     let pairs = bench::count(PAIRS);
     let times = Pairs::run(pairs, async || block("three").await, async || block("steps").await).await;
-    let mut table = Table::new("steps", &[("a request", 28)], &[("µs", 2), ("more %", 2)]);
-    table.row(&["three stages"], &[times.median(|three, _| three), 0.0]);
-    let more = times.median(|three, steps| (steps / three - 1.0) * 100.0);
-    table.row(&["the same as three steps"], &[times.median(|_, steps| steps), more]);
+    let mut table = Table::new("steps", &[("a request", 34)], &[("µs", 2), ("more %", 2)]);
+    let mut rows = |place: &str, times: &Pairs| {
+        table.row(&[&format!("three stages, {place}")], &[times.median(|three, _| three), 0.0]);
+        let more = times.median(|three, steps| (steps / three - 1.0) * 100.0);
+        table.row(&[&format!("the same as three steps, {place}")], &[times.median(|_, steps| steps), more]);
+    };
+    rows("in process", &times);
+    let url = serve(app).await;
+    let client = reqwest::Client::new();
+    let block = async |pipeline: &str| {
+        let started = Instant::now();
+        for _ in 0..RUNS {
+            let reply = client.post(format!("{url}/v1/pipelines/{pipeline}/infer")).body("body").send().await;
+            assert_eq!(reply.expect("an answer").bytes().await.expect("a complete body"), "ok");
+        }
+        started.elapsed().as_secs_f64() * 1e6 / f64::from(RUNS)
+    };
+    rows("HTTP", &Pairs::run(pairs, async || block("three").await, async || block("steps").await).await);
     table.end(&format!("plugins that do nothing; medians of {pairs} pairs of blocks of {RUNS} requests, one thread"));
+}
+
+/// Serves the app in this process. Returns its address as a URL.
+async fn serve(app: App) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let (stop, stops) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        let served = plimsoll::serve::serve(Arc::new(app), listener, stops).await;
+        // The server stops when the sender of stop signals is dropped.
+        drop(stop);
+        served
+    });
+    url
 }
 
 /// The body for `given-tensors`: a tensor `x` of rows.

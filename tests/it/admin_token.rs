@@ -152,6 +152,32 @@ fn the_token_goes_only_to_servers_on_this_machine() {
     assert!(!heads[0].contains("authorization") && heads[1].contains("the-secret-of-this-machine"), "{heads:?}");
 }
 
+/// A route of administration that is added later is asked too, because each states in the OpenAPI document that it needs the
+/// token.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_that_is_documented_with_the_token_needs_it() {
+    let site = Site::new("");
+    let server = site.serve().await;
+    let document = server.get("/openapi.json").await.json();
+    let mut asked = Vec::new();
+    for (path, operations) in document["paths"].as_object().expect("paths") {
+        let parts = path.split('/').map(|part| if part.starts_with('{') { "stamp" } else { part });
+        let filled = parts.collect::<Vec<_>>().join("/");
+        for (method, operation) in operations.as_object().expect("operations") {
+            let needs_token = |security: &serde_json::Value| security.get("token").is_some();
+            if !operation["security"].as_array().is_some_and(|all| all.iter().any(needs_token)) {
+                continue;
+            }
+            let reply = server.send_plainly(&method.to_uppercase(), &filled, &[], Vec::new()).await;
+            assert_eq!(reply.status, 401, "{method} {path}: {}", reply.text);
+            asked.push(filled.clone());
+        }
+    }
+    for known in ["/v1/plugins", "/v1/chips/compare", "/v1/config", "/v1/recordings"] {
+        assert!(asked.iter().any(|path| path == known), "{known} states no token: {asked:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn administration_reports_and_metrics_can_have_a_port_of_their_own() {
     let config = format!("[admin]\nlisten = \"127.0.0.1:0\"\n{}", guests_config("tester", ""));

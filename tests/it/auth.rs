@@ -1,15 +1,15 @@
 //! The keys of callers: `[auth] keys_file` and `plimsoll key new`.
 
-use std::time::{Duration, Instant};
-
 use plimsoll::serve::grpc::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use plimsoll::serve::grpc::inference::{ModelMetadataRequest, ServerLiveRequest, ServerReadyRequest};
-use plimsoll_tests::{Reply, Server, TempDir, guests_config};
+use plimsoll_tests::{Reply, Server, TempDir, guests_config, shared_cache};
 use serde_json::json;
 use tonic::{Code, Request};
 
 use crate::grpc_calls::{channel, images};
+use crate::process::Setup;
 use crate::served_folder::run;
+use crate::wrapped::until;
 
 /// Makes a key with the command. Returns the key and its line.
 fn new_key(folder: &TempDir, name: &str) -> (String, String) {
@@ -126,13 +126,18 @@ async fn the_file_of_keys_is_read_again_and_a_broken_one_changes_nothing() {
     let file = folder.path().join("keys");
     let ((old, old_line), (new, new_line)) = (new_key(&folder, "old"), new_key(&folder, "new"));
     std::fs::write(&file, &old_line).expect("written");
-    let server = serve(&folder).await;
-    let wait = async |key: &str, status: u16| {
-        let end = Instant::now() + Duration::from_secs(60);
-        while infer(&server, &[("x-api-key", key)]).await.status != status {
-            assert!(Instant::now() < end, "the reply with the key is never {status}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    let cache = shared_cache();
+    let keys = format!("cache_dir = {cache:?}\n[auth]\nkeys_file = {file:?}\n{}", guests_config("tester", ""));
+    let setup = Setup::with(&keys);
+    let process = setup.serve();
+    let url = format!("{}/v1/pipelines/p/infer", process.url());
+    let client = reqwest::Client::new();
+    let wait = async |key: &str, wanted: u16| {
+        until("the status", async || {
+            let reply = client.post(&url).header("x-api-key", key).send().await.expect("an answer");
+            reply.status().as_u16() == wanted
+        })
+        .await;
     };
     wait(&old, 200).await;
     wait(&new, 401).await;
@@ -141,8 +146,9 @@ async fn the_file_of_keys_is_read_again_and_a_broken_one_changes_nothing() {
     // If the file is missing or broken, the previous keys stay valid. Once it can be read again, its keys are used.
     std::fs::remove_file(&file).expect("removed");
     std::fs::write(&file, "not a line of keys").expect("written");
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    process.wait_for("the previous keys of callers stay valid");
     wait(&old, 200).await;
+    wait(&new, 200).await;
     std::fs::write(&file, &new_line).expect("written");
     wait(&old, 401).await;
     wait(&new, 200).await;

@@ -38,6 +38,8 @@ async fn a_device_meets_no_new_shape_after_it_is_ready() {
     let model = "file = \"bundled:digits.onnx\"\nbackend = \"simulated\"\nmax_batch = 16\nmax_delay = \"20ms\"\n\
                  options = { device = \"ready\", sessions = 2, new_shape_ms = 5, row_ms = 1 }";
     let server = Arc::new(Server::start(&config(model)).await);
+    let models = server.get("/v1/models").await.json();
+    assert_eq!(models["models"][0]["input_with_new_shapes"], Value::Null, "{models}");
     let prepared = device.take_new_shapes();
     for size in [1, 2, 4, 8, 16] {
         let sessions = prepared.iter().filter(|shapes| shapes[0][0] == size).count();
@@ -86,6 +88,9 @@ async fn a_model_without_batches_is_prepared_for_its_shape() {
     let body = std::fs::read(data("digits/4.png")).expect("a digit");
     assert_eq!(server.infer("p", "", body).await.status, 200);
     assert_eq!(device.take_new_shapes().len(), 0);
+    // A caller may send other numbers of rows, each of which is a new shape.
+    let models = server.get("/v1/models").await.json();
+    assert_eq!(models["models"][0]["input_with_new_shapes"], "image", "{models}");
 }
 
 /// The backends, with what the configuration needs for each.

@@ -1,6 +1,7 @@
 //! A canary gets its share of the requests. Its outcomes decide if it is promoted or rolled back.
 
 use plimsoll_tests::{Server, Site, another_version, guest, stamped, stamped_reply};
+use serde_json::json;
 
 use crate::reload::wait_for_reloads;
 
@@ -30,6 +31,25 @@ async fn a_canary_without_failures_is_promoted() {
     send_requests(&server, 200, "", "").await;
     server.wait_for_state("stamp", "previous").await;
     assert_eq!(send_requests(&server, 20, "", &stamped_reply(1)).await, 20);
+}
+
+/// Otherwise one caller could promote any version: both would fail as often, with no memory at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn time_outs_of_callers_decide_no_canary() {
+    let site = Site::new(RULES);
+    let server = site.serve().await;
+    let put = server.send("PUT", "/v1/plugins/stamp", &[], stamped(9)).await;
+    assert_eq!(put.json()["state"], "canary", "{}", put.text);
+    let input = json!({ "name": "image", "datatype": "BYTES", "shape": [1], "data": ["x"] });
+    let hurried = json!({ "parameters": { "timeout": 1 }, "inputs": [input] });
+    for _ in 0..200 {
+        let reply = server.infer_json("p", &hurried).await;
+        assert_eq!(reply.status, 504, "{}", reply.text);
+    }
+    let view = server.get("/v1/plugins/stamp").await.json();
+    assert_eq!(view["versions"][0]["state"], "canary", "{view}");
+    assert_eq!(view["canary"][0]["new"]["requests"], 0, "{view}");
+    assert_eq!(view["canary"][0]["old"]["requests"], 0, "{view}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

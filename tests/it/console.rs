@@ -2,10 +2,13 @@
 
 mod deployments;
 mod faces;
+mod figures;
 mod files;
 mod foreign_texts;
 mod looks;
 mod polls;
+mod reports;
+mod steps;
 mod try_it;
 mod visitors;
 

@@ -15,13 +15,13 @@ fn pixel(x: i64, y: i64) -> [u8; 3] {
 }
 
 /// The pixels of a part of the picture, row by row.
-fn part([left, top, right, bottom]: [i64; 4]) -> Vec<u8> {
+pub(crate) fn part([left, top, right, bottom]: [i64; 4]) -> Vec<u8> {
     (top..bottom).flat_map(|y| (left..right).flat_map(move |x| pixel(x, y))).collect()
 }
 
 /// The body for `given-tensors`: f32 tensors and the picture, for a detector whose input is the picture of the caller at
 /// `scale`. The tensor of the picture has its own pixels.
-fn given(tensors: &[(&str, &[usize], &[f32])], scale: f64) -> Vec<u8> {
+pub(crate) fn given(tensors: &[(&str, &[usize], &[f32])], scale: f64) -> Vec<u8> {
     let mut described: Vec<Value> =
         tensors.iter().map(|(name, shape, _)| json!({ "name": name, "type": "fp32", "shape": shape })).collect();
     described.push(json!({ "name": "picture", "type": "u8", "shape": [1, HEIGHT, WIDTH, 3] }));
@@ -37,7 +37,7 @@ fn given(tensors: &[(&str, &[usize], &[f32])], scale: f64) -> Vec<u8> {
 }
 
 /// A server with a pipeline for each configuration of `crop-transform`, named `p0` and so on. The crops are u8, pixel by pixel.
-async fn server(configs: &[&str]) -> Server {
+pub(crate) async fn server(configs: &[&str]) -> Server {
     let mut text = plugins();
     for (at, config) in configs.iter().enumerate() {
         text += &format!(
@@ -49,7 +49,7 @@ async fn server(configs: &[&str]) -> Server {
 }
 
 /// The items of a reply: the pixels, and the context.
-fn items(reply: &plimsoll_tests::Reply) -> Vec<(Vec<u8>, Value)> {
+pub(crate) fn items(reply: &plimsoll_tests::Reply) -> Vec<(Vec<u8>, Value)> {
     assert_eq!(reply.status, 200, "{}", reply.text);
     let reply = reply.json();
     let of = |item: &Value| {
@@ -61,7 +61,7 @@ fn items(reply: &plimsoll_tests::Reply) -> Vec<(Vec<u8>, Value)> {
 }
 
 /// Rows of `end-to-end`: corners, score and class.
-fn rows(rows: &[[f32; 6]]) -> (Vec<usize>, Vec<f32>) {
+pub(crate) fn rows(rows: &[[f32; 6]]) -> (Vec<usize>, Vec<f32>) {
     (vec![1, rows.len(), 6], rows.as_flattened().to_vec())
 }
 

@@ -194,6 +194,30 @@ async fn numbers_that_cannot_be_right_are_an_error() {
     }
 }
 
+/// Fractions where pixels are configured, which is the default of these layouts.
+#[tokio::test(flavor = "multi_thread")]
+async fn fractions_are_not_answered_as_pixels() {
+    let [pixels, fractions] = ["", ", coordinates = \"fractions\""];
+    let layouts: [(&str, &[usize], &[f32]); 3] = [
+        ("yolov5", &[1, 1, 6], &[0.5, 0.5, 0.25, 0.25, 0.9, 0.9]),
+        ("yolov8", &[1, 5, 1], &[0.5, 0.5, 0.25, 0.25, 0.9]),
+        ("end-to-end", &[1, 1, 6], &[0.375, 0.375, 0.625, 0.625, 0.9, 0.0]),
+    ];
+    let configs: Vec<_> = layouts
+        .iter()
+        .flat_map(|(name, ..)| [pixels, fractions].map(|unit| format!("config = {{ layout = \"{name}\"{unit} }}")))
+        .collect();
+    let server = server("detect-postprocess", &configs).await;
+    for (index, (name, shape, values)) in layouts.iter().enumerate() {
+        let tensors = body(&[("output0", shape, values)]);
+        let refused = server.infer(&format!("p{}", 2 * index), "", tensors.clone()).await;
+        assert_eq!((refused.status, refused.code().as_str()), (500, "internal"), "{name}: {}", refused.text);
+        let right = server.infer(&format!("p{}", 2 * index + 1), "", tensors).await;
+        assert_eq!(right.status, 200, "{name}: {}", right.text);
+        assert_eq!(right.json()["detections"][0]["box"], serde_json::json!([24.0, 24.0, 40.0, 40.0]), "{name}");
+    }
+}
+
 /// The outputs that a model declares are compared with the layout before a request comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_of_another_layout_is_rejected_at_deployment() {

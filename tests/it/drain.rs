@@ -19,10 +19,11 @@ pub(crate) const LONG: &str = "drain = \"10m\"";
 /// A kept-alive connection of HTTP/1.1.
 pub(crate) struct Connection(BufReader<TcpStream>);
 
-/// Status and head of a reply.
+/// A reply.
 pub(crate) struct Reply {
     pub(crate) status: u16,
     head: String,
+    pub(crate) body: String,
 }
 
 impl Connection {
@@ -34,8 +35,15 @@ impl Connection {
 
     /// Sends a request and reads the whole reply. The error says at which point the connection was lost.
     pub(crate) fn try_request(&mut self, method: &str, path: &str) -> Result<Reply, String> {
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");
-        self.0.get_mut().write_all(request.as_bytes()).map_err(|error| format!("not sent: {error}"))?;
+        self.try_send(method, path, &[])
+    }
+
+    /// As [`Connection::try_request`], with a body.
+    pub(crate) fn try_send(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Reply, String> {
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n");
+        let request = [head.as_bytes(), body].concat();
+        self.0.get_mut().write_all(&request).map_err(|error| format!("not sent: {error}"))?;
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             match self.0.read_line(&mut head) {
@@ -49,7 +57,7 @@ impl Connection {
         let mut body = vec![0; length.parse().expect("a number")];
         self.0.read_exact(&mut body).map_err(|error| format!("the body is cut off: {error}"))?;
         let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        Ok(Reply { status, head })
+        Ok(Reply { status, head, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
     fn request(&mut self, method: &str, path: &str) -> Reply {

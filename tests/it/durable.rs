@@ -28,7 +28,6 @@ fn data(site: &Site, served: &Wrapped, name: &str) -> PathBuf {
 fn fill(path: &Path) {
     let mut file = fs::File::create(path).expect("created");
     while file.write_all(&[1; 512]).is_ok() {}
-    drop(file);
 }
 
 /// The files in a folder whose names end in one of these.
@@ -145,16 +144,17 @@ async fn drafts_of_dead_processes_are_removed_and_those_of_live_ones_are_not() {
         cache.join("0123.1.tmp"),
         cache.join("key.77.tmp"),
         data.join("plugins.draft"),
-        data.join("components/0123.draft"),
-        data.join("components/0123.wasm"),
+        data.join(format!("components/{}-7.draft", "0".repeat(64))),
+        data.join(format!("components/{}.wasm", "0".repeat(64))),
     ];
-    dead.iter().for_each(|path| fs::write(path, [1; 5000]).expect("written"));
+    let foreign = ["letter.draft", "components/theirs.wasm"].map(|name| data.join(name));
+    dead.iter().chain(&foreign).for_each(|path| fs::write(path, [1; 5000]).expect("written"));
     let live = cache.join("4567.1.tmp");
     let writer = fs::File::create(&live).expect("created");
     writer.lock().expect("locked");
     drop(Wrapped::start(&["env"], &site));
     assert_eq!(dead.iter().filter(|path| path.exists()).collect::<Vec<_>>(), Vec::<&PathBuf>::new());
-    assert!(live.exists(), "its process writes it now");
+    assert!(foreign.iter().chain([&live]).all(|path| path.exists()), "another process writes it now");
     drop(writer);
     drop(Wrapped::start(&["env"], &site));
     assert!(!live.exists());
@@ -282,6 +282,9 @@ async fn a_token_that_a_full_disk_prevents_is_made_once_there_is_room() {
     let (status, refused) = served.json("GET", "/v1/plugins", Vec::new()).await;
     assert_eq!(status, 401, "{refused}");
     assert!(refused["detail"].as_str().expect("text").contains("its log says why"), "{refused}");
+    let page =
+        async || [served.send("GET", "/", vec![]).await.0, served.send("GET", "/console/app.js", vec![]).await.0];
+    assert_eq!(page().await, [404; 2], "the console is closed, too");
     assert_eq!(served.reply().await, stamped_reply(0), "requests are served");
     fs::remove_file(data(&site, &served, "x")).expect("removed");
     until("a token", async || {
@@ -293,4 +296,5 @@ async fn a_token_that_a_full_disk_prevents_is_made_once_there_is_room() {
     let request = reqwest::Client::new().get(format!("http://{}/v1/plugins", served.address()));
     let reply = request.bearer_auth(token.trim()).send().await.expect("a reply");
     assert_eq!(reply.status(), 200);
+    assert_eq!(page().await, [200; 2]);
 }

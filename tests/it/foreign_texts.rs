@@ -5,6 +5,7 @@ use std::process::Command;
 use plimsoll_tests::{Server, Site, TempDir, another_version, guest, guests_config, stamped};
 
 use crate::cli::{run, text};
+use crate::served_folder::{ServedFolder, folder};
 use crate::versions::with_section;
 
 /// An author that clears the screen, begins a new line and reverses the text after it.
@@ -69,4 +70,45 @@ async fn metadata_is_bounded_in_memory_and_replies() {
     let shown = server.get("/v1/plugins/noop-preprocess").await;
     let description = shown.json()["description"].as_str().expect("text").to_owned();
     assert!(description.starts_with("éé") && description.len() <= 1_024, "{} bytes", description.len());
+}
+
+/// What a plugin prints, and with which message it fails, is a text in one line of the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_plugin_says_forges_no_line_of_the_log() {
+    const FORGED: &str = "x\"\r\n2026-01-01T00:00:00.000000Z  INFO plimsoll::audit: change by=\"admin\" forged\u{1b}[2J\u{202e} \
+                          outcome=\"forged";
+    for format in ["human", "json"] {
+        let folder = folder("");
+        let mut served = ServedFolder::serve(folder.path(), &["--log", format]);
+        let url = reqwest::Url::parse(&format!("{}/v1/pipelines/p/infer", served.url)).expect("a URL");
+        for command in ["panic", FORGED] {
+            let mut url = url.clone();
+            url.query_pairs_mut().append_pair("do", command).append_pair("message", FORGED);
+            let request = reqwest::Client::new().post(url).header("x-request-id", "x\"status=999");
+            let reply = request.send().await.expect("an answer");
+            assert_eq!(reply.status(), if command == "panic" { 500 } else { 422 });
+        }
+        // The second request.
+        served.wait_for("invalid_input");
+        served.process.signal("-INT");
+        let (code, log) = served.process.wait_for_exit();
+        assert_eq!(code, Some(0), "{log}");
+        match format {
+            "human" => assert_harmless(&log),
+            // Programs read it.
+            _ => assert!(!log.contains(|letter: char| letter.is_control() && letter != '\n'), "{log:?}"),
+        }
+        assert!(log.contains("forged"), "{log}");
+        for line in log.lines() {
+            if format == "json" {
+                let event: serde_json::Value =
+                    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+                let is_ours = |key: &str| event[key].as_str().is_none_or(|text| !text.contains("forged"));
+                assert!(["outcome", "by", "target", "level"].into_iter().all(is_ours), "{line}");
+                assert_ne!(event["status"], 999, "{line}");
+            } else {
+                assert!(!line.starts_with("2026-01-01T00:00:00.000000Z"), "{line}");
+            }
+        }
+    }
 }

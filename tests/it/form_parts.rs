@@ -49,6 +49,27 @@ async fn a_part_with_a_file_name_in_any_form_is_a_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn long_headers_and_many_parts_are_refused() {
+    let server = demo().await;
+    let image = digit("3.jpg");
+    let long = format!("form-data;{}{}", ";".repeat(20_000), "\u{a0}".repeat(20_000));
+    let reply = post(&server, FORM, form("limit", &long, &image)).await;
+    assert_eq!((reply.status, reply.code().as_str()), (422, "invalid_input"), "{}", reply.text);
+    assert!(reply.text.contains("at most 8192 bytes"), "{}", reply.text);
+    let none = "--limit\r\nContent-Disposition: form-data; name=a; filename=\"\"\r\n\r\n\r\n".repeat(200);
+    let many = [none.as_bytes(), &form("limit", "form-data; name=b; filename=b.jpg", &image)].concat();
+    let reply = post(&server, FORM, many).await;
+    assert_eq!((reply.status, reply.code().as_str()), (422, "invalid_input"), "{}", reply.text);
+    assert!(reply.text.contains("at most 128 parts"), "{}", reply.text);
+    let two = [&form("limit", "form-data; name=b; filename=b.jpg", &image)[..], b""].concat();
+    let two = String::from_utf8_lossy(&two).replace("--limit--\r\n", "").into_bytes();
+    let two = [two, form("limit", "form-data; name=c; filename=c.jpg", &image)].concat();
+    let reply = post(&server, FORM, two).await;
+    assert_eq!(reply.status, 422, "{}", reply.text);
+    assert!(reply.text.contains("more than one file"), "{}", reply.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn odd_boundaries_and_text_around_the_parts_are_read() {
     let server = demo().await;
     let image = digit("3.jpg");

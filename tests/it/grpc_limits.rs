@@ -17,15 +17,6 @@ fn received(receiver: tokio::sync::mpsc::Receiver<ModelInferRequest>) -> impl St
     futures_util::stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)))
 }
 
-/// Waits until a guest runs, at most one minute. Then its request has been received and admitted.
-async fn wait_for_guest(server: &Server) {
-    let until = Instant::now() + Duration::from_secs(60);
-    while server.app.runtime.pool_usage().expect("a pool").component_instances == 0 {
-        assert!(Instant::now() < until, "no guest runs");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_deadlines_of_the_caller_stop_the_guests() {
     let server = Server::start(&format!("[server]\nmax_concurrency = 1\n{}", guests_config("tester", ""))).await;
@@ -113,7 +104,7 @@ async fn grpc_messages_are_checked_against_the_body_budget_and_the_size_limit() 
         let request = images("p", &[&big], &[("do", text("sleep")), ("ms", text("3000"))]);
         tokio::spawn(async move { client.model_infer(request).await })
     };
-    wait_for_guest(&server).await;
+    server.wait_for_guests(1).await;
     let status = client.model_infer(images("p", &[&big], &[])).await.expect_err("the budget is used up");
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert!(status.message().contains("server.body_budget"), "{status:?}");
@@ -179,7 +170,7 @@ async fn grpc_running_requests_finish_when_the_server_stops() {
         let request = images("p", &[b"x"], &[("do", text("sleep")), ("ms", text("1000"))]);
         tokio::spawn(async move { client.model_infer(request).await })
     };
-    wait_for_guest(&server).await;
+    server.wait_for_guests(1).await;
     let started = Instant::now();
     server.stop().await;
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
@@ -195,7 +186,8 @@ async fn grpc_silent_connections_do_not_delay_the_stop() {
     let mut half = tokio::net::TcpStream::connect(address).await.expect("connected");
     half.write_all(b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n").await.expect("sent");
     let _silent = tokio::net::TcpStream::connect(address).await.expect("connected");
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // Beside the connection that asks.
+    server.wait_for_metric("plimsoll_connections{of=\"callers\"}", 3.0).await;
     let started = Instant::now();
     server.stop().await;
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());

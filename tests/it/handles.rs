@@ -58,7 +58,8 @@ async fn a_model_that_is_used_wrongly_answers_with_a_short_reason() {
     for (query, status, code) in [
         ("?handles=no-inputs", 500, "tensor_mismatch"),
         ("?handles=inputs&count=10000", 500, "tensor_mismatch"),
-        ("?handles=name&count=8000000", 500, "tensor_mismatch"),
+        ("?handles=name&count=1000", 500, "tensor_mismatch"),
+        ("?handles=name&count=8000000", 500, "output_limit"),
         // The text of an internal error is only logged.
         ("?handles=model-name&count=8000000", 500, "internal"),
         ("?handles=compute&count=1000", 200, "ok"),

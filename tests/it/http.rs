@@ -160,7 +160,7 @@ async fn a_disconnect_stops_the_guest_and_is_counted_as_cancelled() {
     let server = Server::start(&format!("[server]\nmax_concurrency = 1\n{}", guests_config("tester", ""))).await;
     for guest in ["?do=loop", "?do=sleep&ms=60000"] {
         let stream = raw_query(&server, guest, "content-length: 0").await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.wait_for_guests(1).await;
         drop(stream);
         // The only slot is free again long before the stage's deadline of ten seconds.
         let next = tokio::time::timeout(Duration::from_secs(5), server.infer("p", "?do=ok", "")).await;
@@ -175,9 +175,10 @@ async fn a_disconnect_stops_the_guest_and_is_counted_as_cancelled() {
 async fn a_full_queue_replies_overloaded_with_retry_after() {
     let config = format!("[server]\nmax_concurrency = 1\nmax_queue = 1\n{}", guests_config("tester", ""));
     let server = Server::start(&config).await;
-    let slow = || server.infer("p", "?do=sleep&ms=1000", "");
+    let slow = || server.infer("p", "?do=sleep&ms=2000", "");
     let third = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.wait_for_metric("plimsoll_requests_running{pipeline=\"p\"}", 1.0).await;
+        server.wait_for_metric("plimsoll_requests_waiting{pipeline=\"p\"}", 1.0).await;
         server.infer("p", "?do=ok", "").await
     };
     let (first, second, third): (Reply, Reply, Reply) = tokio::join!(slow(), slow(), third);
@@ -191,7 +192,7 @@ async fn a_request_that_does_not_end_is_stopped_after_the_grace_period() {
     let config = format!("[server]\ngrace_period = \"300ms\"\n{}", guests_config("tester", ""));
     let server = Server::start(&config).await;
     let mut stream = raw_query(&server, "?do=sleep&ms=60000", "content-length: 0").await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    server.wait_for_guests(1).await;
     tokio::time::timeout(Duration::from_secs(5), server.stop()).await.expect("stopped within the grace period");
     drop(stream.shutdown().await);
 }

@@ -86,8 +86,14 @@ async fn the_picture_is_handed_on_beside_the_input_of_the_model() {
     assert_eq!(tensors(1).await, json!([image, picture(90, 70)]));
     assert_eq!(tensors(2).await, json!([image, picture(45, 35)]));
     // It counts in the bytes that the host holds for the stage.
-    let row = server.memory_row("preprocess", "ok").await.expect("a row");
-    assert!(row.to_string().contains("host"), "{row}");
+    let report = server.get("/v1/memory").await.json();
+    let host = |pipeline: &str| {
+        let mut rows = report["stages"].as_array().expect("rows").iter();
+        let row = rows.find(|row| row["pipeline"] == pipeline && row["stage"] == "preprocess").expect("a row");
+        row["host_max"].as_u64().expect("a number")
+    };
+    assert!((4096..3 * 90 * 70).contains(&host("t0")), "{report}");
+    assert!(host("t1") >= 4096 + 3 * 90 * 70, "{report}");
     for (config, words) in [
         ("draft = true, picture = true", "`draft` cannot be used with `picture = true`"),
         ("max_picture_side = 9", "`max_picture_side` can only be used with `picture = true`"),

@@ -8,12 +8,13 @@ use plimsoll_tests::{TempDir, onnx::Onnx};
 use serde_json::Value;
 
 use crate::cli::{run, text};
+use crate::init_assumptions::assumptions;
 use crate::oip_conformance::environment;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_plimsoll-under-test");
 
 /// Runs `plimsoll init`. All folders share a data folder, so each plugin is compiled once.
-fn init(model: &Path, folder: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn init(model: &Path, folder: &Path, arguments: &[&str]) -> Output {
     let data = folder.parent().expect("a parent").join("data");
     let mut command = Command::new(BINARY);
     command.arg("init").arg(model).arg("--dir").arg(folder).args(arguments);
@@ -81,6 +82,13 @@ fn each_family_of_models_becomes_a_folder_that_serves_right_answers() {
             continue;
         }
         assert!(printed.contains("Reply to the bundled sample"), "{name}: {printed}");
+        let assumed = assumptions(&folder, &printed);
+        let is_gray = case["settings"]["channels"] == "gray";
+        for key in ["resize", "channels"].into_iter().filter(|key| *key == "resize" || !is_gray) {
+            if !assumed.iter().any(|(assumed, _)| assumed == key) {
+                wrong.push(format!("{name}: {key} is not stated as an assumption: {printed}"));
+            }
+        }
         let path = folder.join("plimsoll.toml");
         let config = Config::load(Some(&path)).expect("a configuration");
         let pipeline = &config.pipelines[name];

@@ -22,6 +22,8 @@ struct Case {
     per_request: (f64, f64),
     /// The static that holds the blocks; empty if they are not on the heap.
     held_by: &'static str,
+    /// More arguments.
+    arguments: &'static [&'static str],
 }
 
 const fn leaks(
@@ -30,11 +32,11 @@ const fn leaks(
     per_request: (f64, f64),
     held_by: &'static str,
 ) -> Case {
-    Case { name, exit_code: 1, leaks_on, per_request, held_by }
+    Case { name, exit_code: 1, leaks_on, per_request, held_by, arguments: &[] }
 }
 
 const fn ends(name: &'static str, exit_code: i32) -> Case {
-    Case { name, exit_code, leaks_on: &[], per_request: (0.0, 0.0), held_by: "" }
+    Case { name, exit_code, leaks_on: &[], per_request: (0.0, 0.0), held_by: "", arguments: &[] }
 }
 
 const CASES: &[Case] = &[
@@ -66,6 +68,14 @@ const CASES: &[Case] = &[
     leaks("bumpalo_kept", FAILING, (3_000.0 * 0.95, 3_000.0 * 1.05), "bumpalo_kept::SCRATCH"),
     leaks("typed_arena_kept", ALL, (64.0 * 0.95, 64.0 * 1.05), "typed_arena_kept::HEADERS"),
     leaks("errmap_extend", FAILING, (256.0 * 0.95, 256.0 * 1.05), "errmap_extend::BY_ERROR"),
+    // A table that fills ever more slowly.
+    ends("coupon", 0),
+    // From the 1,001st call on; with the vector that lists the blocks, which doubles.
+    leaks("after_1000", ALL, (512.0, 580.0), "after_1000::RING"),
+    // 4,000 bytes of one request of 50, by chance: a class with few calls may show none.
+    ends("one_in_50_random", 1),
+    // A graph and a context.
+    Case { arguments: &["--pipeline", "digits"], ..leaks("nn_contexts", &["ok"], (2.0, 2.0), "") },
 ];
 
 /// Builds the sources. Returns the folder of their components.
@@ -97,6 +107,9 @@ fn build(cases: &Path) -> PathBuf {
 
 /// What is wrong with the report of a case.
 fn mistakes(case: &Case, report: &Value) -> Vec<String> {
+    if case.exit_code == 1 && case.leaks_on.is_empty() {
+        return Vec::new();
+    }
     let mut wrong = wrong_classes(report, case.leaks_on, case.per_request);
     let held = held_by(report);
     if !case.held_by.is_empty() && held != format!("static {}", case.held_by) {
@@ -113,7 +126,7 @@ fn each_case_has_its_true_verdict_bytes_and_holder() {
     for case in CASES {
         let laboratory = Laboratory::new();
         let plugin = folder.join(format!("{}.wasm", case.name));
-        let output = laboratory.run(&plugin, corpus.path(), &["--no-trace"]);
+        let output = laboratory.run(&plugin, corpus.path(), &[&["--no-trace"], case.arguments].concat());
         if output.status.code() != Some(case.exit_code) {
             let said = text(&output.stdout) + &text(&output.stderr);
             wrong.push(format!("{}: {:?}, expected {}: {said}", case.name, output.status.code(), case.exit_code));

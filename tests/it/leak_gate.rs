@@ -2,7 +2,7 @@
 
 use plimsoll_tests::{TempDir, guest};
 
-use crate::leak::{Laboratory, corpus, text};
+use crate::leak::{Laboratory, corpus, text, wrong_classes};
 
 #[test]
 fn a_leak_that_is_known_from_a_baseline_does_not_count() {
@@ -68,6 +68,52 @@ fn what_is_kept_once_for_each_input_is_a_suspicion() {
     let summary = text(&output.stdout);
     assert_eq!(output.status.code(), Some(3), "{summary}{}", text(&output.stderr));
     assert!(summary.contains("SUSPICION") && summary.contains("20 inputs left a block"), "{summary}");
+}
+
+/// A list of failures that each answer empties: a stream of failures leaks.
+#[test]
+fn what_another_class_frees_is_a_leak_of_the_class_alone() {
+    let (laboratory, corpus) = (Laboratory::new(), corpus());
+    let output = laboratory.run(&guest("emptied_by_others"), corpus.path(), &[]);
+    let summary = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{summary}{}", text(&output.stderr));
+    let report = laboratory.report();
+    assert_eq!(
+        wrong_classes(&report, &["unsupported_media_type"], (5_000.0, 5_100.0)),
+        Vec::<String>::new(),
+        "{summary}"
+    );
+    assert_eq!(report["all"]["verdict"], "steady", "{summary}");
+    assert!(summary.contains("All samples together do not grow"), "{summary}");
+}
+
+/// A report without a leak says how many calls were made, and how rare a leak they exclude.
+#[test]
+fn a_report_without_a_leak_says_what_it_excludes() {
+    let (laboratory, corpus) = (Laboratory::new(), corpus());
+    for rounds in [[].as_slice(), &["--rounds", "4"]] {
+        let output = laboratory.run(&guest("steady"), corpus.path(), rounds);
+        let summary = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{summary}{}", text(&output.stderr));
+        let report = laboratory.report();
+        let calls = report["rounds"].as_u64().expect("a number") * report["samples"].as_u64().expect("a number");
+        assert!(calls >= 1_024, "{summary}");
+        assert_eq!(report["rarest_leak"], calls / 32);
+        assert!(summary.contains("Tried: 1,536 calls") && summary.contains("at least one of 48."), "{summary}");
+    }
+}
+
+/// The same cache of decoded contents as above, with few inputs.
+#[test]
+fn a_cache_by_content_is_a_suspicion_with_four_inputs() {
+    let corpus = TempDir::new().expect("a folder");
+    for at in 1..=4 {
+        let image = [&[0xFF, 0xD8][..], &[at; 40][..], &[0xFF, 0xD9][..]].concat();
+        std::fs::write(corpus.path().join(format!("{at}.jpg")), image).expect("written");
+    }
+    let laboratory = Laboratory::new();
+    let output = laboratory.run(&guest("decoded_cache"), corpus.path(), &[]);
+    assert_eq!(output.status.code(), Some(3), "{}{}", text(&output.stdout), text(&output.stderr));
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn transform_plugins_do_not_leak_on_items_and_errors() {
             // A row of `end-to-end`, and six scores.
             let (rows, shape): (&[f32], &[usize]) = match plugin {
                 "crop-transform" => (&[8.0, 8.0, 40.0, 30.0, score, 0.0], &[1, 1, 6]),
-                _ => (&[score, 0.5, 0.25, 0.125, 0.0, 0.0], &[1, 6]),
+                _ => (&[score, 0.5, 0.25, 0.125, 0.0, -2.0], &[1, 6]),
             };
             let picture = with_picture(&body(&[("rows", shape, rows)]));
             std::fs::write(corpus.path().join(format!("{index}.body")), picture).expect("written");

@@ -16,7 +16,7 @@ use crate::wrapped::{Wrapped, can_run, is_root, site, until};
 const OTHER: u32 = 54_321;
 
 /// A site whose server ended after these uploads, each a version of `stamp`. Mark 0 is the file in the plugin folder.
-async fn after(marks: &[u32]) -> Site {
+pub(crate) async fn after(marks: &[u32]) -> Site {
     let site = site("");
     let served = Wrapped::start(&["env"], &site);
     for mark in marks {
@@ -26,16 +26,16 @@ async fn after(marks: &[u32]) -> Site {
     site
 }
 
-fn data(site: &Site) -> PathBuf {
+pub(crate) fn data(site: &Site) -> PathBuf {
     site.folder.path().join(".plimsoll")
 }
 
-fn journal(site: &Site) -> Vec<u8> {
+pub(crate) fn journal(site: &Site) -> Vec<u8> {
     fs::read(data(site).join("plugins.json")).expect("a journal")
 }
 
 /// The copy of a mark in the data folder.
-fn copy(site: &Site, mark: u32) -> PathBuf {
+pub(crate) fn copy(site: &Site, mark: u32) -> PathBuf {
     data(site).join(format!("components/{}.wasm", digest(&stamped(mark))))
 }
 
@@ -62,7 +62,7 @@ fn own(path: &Path) {
 }
 
 /// Starts a server that must refuse to start. Returns its log.
-fn refusal<W: AsRef<str>>(wrapper: &[W], site: &Site) -> String {
+pub(crate) fn refusal<W: AsRef<str>>(wrapper: &[W], site: &Site) -> String {
     let mut words: Vec<&str> = wrapper.iter().map(AsRef::as_ref).collect();
     words.push(BINARY);
     let mut command = std::process::Command::new(words[0]);

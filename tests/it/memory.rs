@@ -60,5 +60,5 @@ async fn two_memories_are_added_up_and_the_cap_is_exact_to_the_page() {
         9 * PAGE,
         10 * PAGE
     );
-    assert!(message.starts_with("test.toml: pipelines.p: ") && message.contains(&words), "{message}");
+    assert!(message.starts_with("test.toml: pipelines.p.preprocess: ") && message.contains(&words), "{message}");
 }

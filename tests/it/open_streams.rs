@@ -55,9 +55,9 @@ async fn cancelled_calls_do_not_end_other_calls_of_their_connection() {
         tokio::spawn(async move { client.model_infer(request).await })
     };
     let good: Vec<_> = (0..8).map(|_| slow()).collect();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    server.wait_for_guests(8).await;
     let cancelled: Vec<_> = (0..100).map(|_| slow()).collect();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.wait_for_metric("plimsoll_requests_waiting{pipeline=\"p\"}", 1.0).await;
     cancelled.iter().for_each(tokio::task::JoinHandle::abort);
     for call in good {
         let answer = call.await.expect("no panic");
@@ -72,7 +72,7 @@ async fn a_call_with_large_metadata_does_not_end_other_calls_of_its_connection()
     let mut large = good.clone();
     let sleep = [("do", text("sleep")), ("ms", text("1000"))];
     let running = tokio::spawn(async move { good.model_infer(images("p", &[b"x"], &sleep)).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.wait_for_guests(1).await;
     for (kilobytes, is_accepted) in [(20, true), (40, true), (60, true), (80, false)] {
         let mut request = tonic::Request::new(ModelReadyRequest { name: "p".into(), ..ModelReadyRequest::default() });
         request.metadata_mut().insert("x-large", "x".repeat(kilobytes << 10).parse().expect("text"));
@@ -96,7 +96,7 @@ async fn administration_with_its_own_address_has_its_own_connections() {
             tokio::spawn(async move { reqwest::Client::new().post(url).body("x").send().await })
         })
         .collect();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.wait_for_guests(2).await;
     let token = server.token.clone().expect("a token");
     let request = server.client.get(format!("{}/v1/plugins", server.admin_url)).bearer_auth(token);
     let answer = request.timeout(Duration::from_secs(20)).send().await.expect("an answer");

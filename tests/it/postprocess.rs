@@ -77,8 +77,10 @@ async fn scores_that_are_not_what_is_configured_are_refused_by_classify_postproc
         (&[0.5, 0.49], [true, true, true]),
         (&[1.2, -0.2], [true, false, true]),
         (&[f32::NEG_INFINITY, 0.4, 0.6], [true, false, true]),
-        (several_labels, [true, true, true]),
-        (quantised, [true, true, true]),
+        (several_labels, [false, true, true]),
+        (quantised, [false, true, true]),
+        // The softmax in steps of 1/256, where small ones become 0.
+        (&[0.875, 0.0, 0.0, 0.00390625], [false, true, true]),
     ] {
         for ((pipeline, form), accepted) in ["p0", "p1", "p2"].iter().zip(forms).zip(accepted) {
             let reply = server.infer(pipeline, "", body(&[("o", &[1, scores.len()], scores)])).await;
@@ -92,6 +94,21 @@ async fn scores_that_are_not_what_is_configured_are_refused_by_classify_postproc
                 assert!((best - wanted).abs() < 1e-6, "{scores:?} {form}: {best} instead of {wanted}");
             }
         }
+    }
+    server.stop().await;
+}
+
+/// Scores that differ, and whose probabilities are equal after rounding.
+#[tokio::test(flavor = "multi_thread")]
+async fn classes_have_the_order_of_their_scores() {
+    let server = server("classify-postprocess", &[String::new()]).await;
+    for (scores, order) in [(&[0.01_f32, 0.010_000_001][..], &[1_u64, 0][..]), (&[-200.0, -150.0, 0.0], &[2, 1, 0])] {
+        let reply = server.infer("p0", "", body(&[("o", &[1, scores.len()], scores)])).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        let reply = reply.json();
+        let predictions = reply["predictions"].as_array().expect("a list").iter();
+        let found: Vec<u64> = predictions.map(|it| it["index"].as_u64().expect("a number")).collect();
+        assert_eq!(found, order, "{reply}");
     }
     server.stop().await;
 }
@@ -126,6 +143,11 @@ async fn outputs_that_are_no_map_are_rejected_by_segment_postprocess() {
         ("layout = \"classes\"", integers("o", &[Some(1), Some(8), Some(8)]), None),
         ("layout = \"classes\"", integers("o", &[Some(1), Some(21), Some(8), Some(8)]), Some("[1, 1, H, W]")),
         ("labels = \"l\"", floats("o", &[Some(1), Some(21), None, None]), Some("cannot be used with `format")),
+        (
+            "format = \"rle\", background_class = 200",
+            floats("o", &[Some(1), Some(21), None, None]),
+            Some("there is no class 200"),
+        ),
     ] {
         check_admission("segment-postprocess", &format!("config = {{ {config} }}"), &[output], wanted).await;
     }
@@ -155,6 +177,26 @@ async fn models_of_another_dictionary_are_rejected_by_text_postprocess() {
     }
 }
 
+/// Outputs [1, H, W, C] where [1, C, H, W] is configured, and the other way round. The input has 64 x 64 pixels.
+#[tokio::test(flavor = "multi_thread")]
+async fn maps_with_exchanged_axes_are_not_answered() {
+    let (first, last): (&[usize], &[usize]) = (&[1, 3, 16, 16], &[1, 16, 16, 3]);
+    let values: Vec<f32> = (0..3 * 16 * 16).map(|place| (place * 7 % 16) as f32).collect();
+    for (plugin, config, right, wrong) in [
+        ("segment-postprocess", "", first, last),
+        ("segment-postprocess", "format = \"rle\", size = \"model\"", first, last),
+        ("segment-postprocess", "layout = \"nhwc\", format = \"rle\"", last, first),
+        ("pose-postprocess", "layout = \"heatmaps\"", first, last),
+    ] {
+        let server = server(plugin, &[format!("config = {{ {config} }}")]).await;
+        let reply = server.infer("p0", "", body(&[("o", right, &values)])).await;
+        assert_eq!(reply.status, 200, "{plugin} {config}: {}", reply.text);
+        let reply = server.infer("p0", "", body(&[("o", wrong, &values)])).await;
+        assert_eq!((reply.status, reply.code().as_str()), (500, "internal"), "{plugin} {config}: {}", reply.text);
+        server.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn outputs_that_are_no_poses_are_rejected_by_pose_postprocess() {
     let rows = |channels| floats("o", channels);
@@ -175,6 +217,8 @@ async fn outputs_that_are_no_poses_are_rejected_by_pose_postprocess() {
         ("layout = \"heatmaps\", nms = \"none\"", rows(&[None; 4]), Some("`nms` cannot be used with")),
         ("nms = \"soft\"", rows(&[None, None, None]), Some("is not one of per-class, class-agnostic, none")),
         ("classes = 0", rows(&[None, None, None]), Some("at least one class")),
+        ("classes = 4294967295", rows(&[None, None, None]), Some("at most 65536")),
+        ("max_detections = 0", rows(&[None, None, None]), Some("`max_detections`: with 0 all replies would be empty")),
     ] {
         check_admission("pose-postprocess", &format!("config = {{ {config} }}"), &[output], wanted).await;
     }

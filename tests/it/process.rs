@@ -11,7 +11,7 @@ use plimsoll_tests::{TempDir, guests_config, shared_cache};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_plimsoll-under-test");
 /// The token of administration, for the server and for the commands.
-const TOKEN: &str = "a-token-for-the-tests";
+pub(crate) const TOKEN: &str = "a-token-for-the-tests";
 /// How long a test waits for something that should happen at once.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 

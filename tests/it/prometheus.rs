@@ -15,8 +15,25 @@ use crate::dashboard::queries;
 use crate::documents::{Page, repository};
 
 const RULES: &str = "host/deploy/prometheus";
-/// The value for autoscaling, as the chart asks for it.
-const DEMAND: &str = "avg(plimsoll:requests_demand:ratio)";
+/// The labels that Prometheus gives a pod in a cluster.
+const LABELS: &str = "{ namespace: demo, pod: plimsoll-0, service: plimsoll }";
+
+/// The query for the ScaledObject, as the chart has it.
+fn keda() -> String {
+    let template = read(&repository().join("host/deploy/helm/plimsoll/templates/autoscaling.yaml"));
+    let query = template.split("query: {{ printf \"").nth(1).expect("a query").split("\" ").next().expect("its end");
+    query.replacen("%q", "\"demo\"", 1).replacen("%q", "\"plimsoll\"", 1)
+}
+
+/// The query of the adapter, from which the HorizontalPodAutoscaler has its value.
+fn hpa() -> String {
+    let adapter = read(&repository().join(RULES).join("adapter.yml"));
+    let after = |key: &str| adapter.split(key).nth(1).expect("the key").split('\'').nth(1).expect("a text").to_owned();
+    let series = after("seriesQuery:");
+    let series = series.split('{').next().expect("a name");
+    let query = after("metricsQuery:").replace("<<.GroupBy>>", "pod").replace("<<.Series>>", series);
+    query.replace("<<.LabelMatchers>>", "namespace=\"demo\",pod=~\"plimsoll-0\"")
+}
 
 /// Runs promtool in the folder of the rules. `None` if it is not installed; then the reason is printed.
 fn promtool(arguments: &[&str]) -> Option<Output> {
@@ -86,7 +103,7 @@ impl Prometheus {
         let port = std::net::TcpListener::bind("127.0.0.1:0").expect("free").local_addr().expect("bound").port();
         let config = format!(
             "global: {{ scrape_interval: 200ms, evaluation_interval: 200ms }}\nrule_files: [{:?}]\nscrape_configs:\n  \
-             - job_name: plimsoll\n    static_configs: [{{ targets: [{:?}] }}]\n",
+             - job_name: plimsoll\n    static_configs: [{{ targets: [{:?}], labels: {LABELS} }}]\n",
             repository().join(RULES).join("rules.yml"),
             server.url.trim_start_matches("http://"),
         );
@@ -159,7 +176,10 @@ async fn prometheus_reads_every_metric_an_alert_fires_and_the_demand_rises_with_
     assert_eq!(server.infer("p", "", "").await.status, 200);
     let Some(prometheus) = Prometheus::start(&server).await else { return };
     prometheus.wait_for("up{job=\"plimsoll\"}", |up| up == 1.0).await;
-    prometheus.wait_for(DEMAND, |demand| demand == 0.0).await;
+    let (keda, hpa) = (keda(), hpa());
+    for query in [&keda, &hpa] {
+        prometheus.wait_for(query, |demand| demand == 0.0).await;
+    }
 
     // Prometheus knows the types and the names as the host means them.
     let metadata = prometheus.client.get(format!("{}/api/v1/metadata", prometheus.url)).send().await.expect("a reply");
@@ -179,7 +199,8 @@ async fn prometheus_reads_every_metric_an_alert_fires_and_the_demand_rises_with_
     for query in &queries {
         prometheus.query(query).await;
     }
-    prometheus.wait_for("sum(rate(plimsoll_requests_total{outcome=\"ok\"}[1m]))", |rate| rate >= 0.0).await;
+    assert_eq!(server.infer("p", "", "").await.status, 200);
+    prometheus.wait_for("sum(rate(plimsoll_requests_total{outcome=\"ok\"}[1m]))", |rate| rate > 0.0).await;
 
     // Two requests run and three wait.
     let tasks: Vec<_> = (0..5)
@@ -188,9 +209,11 @@ async fn prometheus_reads_every_metric_an_alert_fires_and_the_demand_rises_with_
             tokio::spawn(async move { server.infer("p", "?do=sleep&ms=60000", "").await.status })
         })
         .collect();
-    prometheus.wait_for(DEMAND, |demand| demand == 2.5).await;
+    prometheus.wait_for(&keda, |demand| demand == 2.5).await;
+    // An average over a minute.
+    prometheus.wait_for(&hpa, |demand| demand > 0.5).await;
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
-    prometheus.wait_for(DEMAND, |demand| demand == 0.0).await;
+    prometheus.wait_for(&keda, |demand| demand == 0.0).await;
 
     let alert = "count(ALERTS{alertname=\"PlimsollConfigRefused\",alertstate=\"firing\"}) or vector(0)";
     assert_eq!(prometheus.number(alert).await, Some(0.0));

@@ -137,13 +137,19 @@ async fn bytes_and_age_are_limited_and_incomplete_recordings_are_removed() {
     let incomplete = dir.join("01a20c64-f40a-7247-af59-5dbb88958c5f.body");
     let draft = incomplete.with_extension("draft");
     let foreign = dir.join("notes.body");
+    let before = SystemTime::now() - Duration::from_secs(3_600);
     for path in [&incomplete, &draft, &foreign] {
         fs::write(path, "x").expect("written");
+        fs::File::options().write(true).open(path).and_then(|file| file.set_modified(before)).expect("an hour old");
     }
+    // Another recorder of this process is writing it.
+    let being_written = dir.join("01a20c64-f40a-7247-af59-5dbb88958c60.body");
+    fs::write(&being_written, "x").expect("written");
     let server = Server::start(&config(&dir, "max_bytes = 100000")).await;
     wait_until(|| !kept[0].exists(), "recordings older than a week are removed").await;
     assert!(kept[1].exists() && kept[2].exists());
     assert!(!incomplete.exists() && !draft.exists() && foreign.exists(), "{:?}", files(&dir, "body"));
+    assert!(being_written.exists());
     server.stop().await;
 }
 

@@ -1,13 +1,16 @@
 //! A registry that cannot be asked at a reload or at a start is asked again, until it answers.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use plimsoll_runtime::identity::digest;
 use plimsoll_tests::{Site, another_version, guest};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::batching;
 use crate::watch::lines;
 use crate::wrapped::{Wrapped, site, until};
 
@@ -22,17 +25,42 @@ impl Place {
 
     /// Starts a registry that has one component under every name.
     async fn start(&self, component: Vec<u8>) {
+        let descriptor = descriptor("application/wasm", &component);
+        self.start_with(manifest("application/vnd.wasm.config.v0+json", &descriptor), component).await;
+    }
+
+    /// Starts a registry with this manifest and the only layer of it. Returns how often the manifest was asked for.
+    async fn start_with(&self, manifest: Vec<u8>, layer: Vec<u8>) -> Arc<AtomicUsize> {
         let listener = TcpListener::bind(&self.0).await.expect("the port is still free");
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 // A client that goes away ends its connection with an error.
-                let _ = answer(stream, &component).await;
+                let _ = answer(stream, &manifest, &layer, &counted).await;
             }
         });
+        asked
+    }
+
+    /// The reference of a model at this place, and its manifest.
+    fn model(&self, bytes: &[u8]) -> (String, Vec<u8>) {
+        let mut layer = descriptor("application/vnd.oci.image.layer.v1.tar", bytes);
+        layer["annotations"] = json!({ "org.opencontainers.image.title": "digits.onnx" });
+        let manifest = manifest("application/vnd.oci.empty.v1+json", &layer);
+        (format!("oci://{}/digits:1@sha256:{}", self.0, digest(&manifest)), manifest)
     }
 }
 
-async fn answer(stream: TcpStream, component: &[u8]) -> std::io::Result<()> {
+fn descriptor(kind: &str, bytes: &[u8]) -> Value {
+    json!({ "mediaType": kind, "digest": format!("sha256:{}", digest(bytes)), "size": bytes.len() })
+}
+
+fn manifest(kind: &str, layer: &Value) -> Vec<u8> {
+    json!({ "schemaVersion": 2, "config": descriptor(kind, b"{}"), "layers": [layer] }).to_string().into_bytes()
+}
+
+async fn answer(stream: TcpStream, manifest: &[u8], layer: &[u8], asked: &AtomicUsize) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let (mut first, mut line) = (String::new(), String::new());
     stream.read_line(&mut first).await?;
@@ -42,19 +70,16 @@ async fn answer(stream: TcpStream, component: &[u8]) -> std::io::Result<()> {
             return Ok(());
         }
     }
-    let descriptor = |kind: &str, bytes: &[u8]| json!({ "mediaType": kind, "digest": format!("sha256:{}", digest(bytes)), "size": bytes.len() });
-    let manifest = json!({
-        "schemaVersion": 2,
-        "config": descriptor("application/vnd.wasm.config.v0+json", b"{}"),
-        "layers": [descriptor("application/wasm", component)],
-    });
     let body = match () {
-        () if first.contains("/blobs/") => component.to_vec(),
-        () if first.contains("/manifests/") => manifest.to_string().into_bytes(),
-        () => Vec::new(),
+        () if first.contains("/blobs/") => layer,
+        () if first.contains("/manifests/") => {
+            asked.fetch_add(1, Relaxed);
+            manifest
+        }
+        () => &[],
     };
     let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
-    stream.write_all(&[head.as_bytes(), &body].concat()).await?;
+    stream.write_all(&[head.as_bytes(), body].concat()).await?;
     stream.shutdown().await
 }
 
@@ -138,4 +163,56 @@ async fn an_upload_takes_precedence_over_a_reference_that_waits() {
     place.start(another_version(&noop(), 2)).await;
     served.wait_for_scan(&site, "scan").await;
     assert_eq!(serving(&served, "noop-infer").await, (digest(&uploaded), String::new()));
+}
+
+fn digits() -> &'static [u8] {
+    plimsoll::base::bundled::file("digits.onnx").expect("bundled")
+}
+
+/// A pipeline `q` with the model `m` at a reference.
+fn with_model(reference: &str) -> String {
+    batching::config(&format!("file = {reference:?}")).replace("pipelines.p", "pipelines.q")
+}
+
+async fn has_model(served: &Wrapped) -> bool {
+    served.send("GET", "/v1/models", Vec::new()).await.1.contains("\"name\":\"m\"")
+}
+
+/// A configuration waits for the registry of a model, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_with_a_new_model_is_served_when_its_registry_is_back() {
+    let (site, place) = (site(""), Place::new().await);
+    let served = Wrapped::start(&["env"], &site);
+    let (reference, manifest) = place.model(digits());
+    let text = fs::read_to_string(&site.config).expect("text");
+    fs::write(&site.config, text + &with_model(&reference)).expect("written");
+    served.wait_for_metric("plimsoll_unreadable_files", 1).await;
+    served.wait_for_failed_scans(3).await;
+    assert_eq!(served.metric("plimsoll_config_reloads_total{result=\"refused\"}").await, 0);
+    assert_eq!(lines(&served, "refused the connection", "it is tried again"), 1, "{}", served.log());
+    assert!(!has_model(&served).await);
+    let asked = place.start_with(manifest, digits().to_vec()).await;
+    until("the model", async || has_model(&served).await).await;
+    served.wait_for_metric("plimsoll_unreadable_files", 0).await;
+    assert_eq!(served.metric("plimsoll_config_reloads_total{result=\"served\"}").await, 1);
+    assert_eq!(asked.load(Relaxed), 1);
+}
+
+/// A plugin whose registry is asked again needs no model.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_is_pulled_again_pulls_no_model() {
+    let (site, place, of_models) = (site(""), Place::new().await, Place::new().await);
+    let (reference, manifest) = of_models.model(digits());
+    let asked = of_models.start_with(manifest, digits().to_vec()).await;
+    let served = Wrapped::start(&["env"], &site);
+    configure(&site, &place, &with_model(&reference));
+    served.wait_for_metric("plimsoll_unreadable_files", 1).await;
+    assert!(has_model(&served).await);
+    // The first attempt, which begins with the model in its folder, is over.
+    served.wait_for_failed_scans(5).await;
+    fs::remove_dir_all(site.folder.path().join(".plimsoll/models")).expect("removed");
+    let new = another_version(&noop(), 2);
+    place.start(new.clone()).await;
+    until("the new version", async || serving(&served, "noop-infer").await == (digest(&new), String::new())).await;
+    assert_eq!(asked.load(Relaxed), 1, "the model is loaded");
 }

@@ -184,7 +184,7 @@ async fn sighup_reloads_the_configuration() {
     loop {
         served.signal("-HUP");
         signals += 1;
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
         let metrics = reqwest::get(format!("{}/metrics", served.url)).await.expect("an answer");
         if metrics.text().await.expect("text").contains("plimsoll_config_reloads_total{result=\"served\"}") {
             break;

@@ -6,6 +6,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use plimsoll_tests::{data, shared_cache};
+
+use crate::batching;
 use crate::documents::Page;
 use crate::drain::{Connection, INFER, PATIENCE, Reply};
 use crate::process::{Process, Setup};
@@ -76,7 +79,10 @@ fn free_port() -> u16 {
 #[test]
 fn a_rolling_restart_behind_haproxy_without_retries_fails_no_request() {
     // Long enough for a check of HAProxy on a busy machine.
-    let setups = [(); 3].map(|()| Setup::new("drain = \"3s\""));
+    let config = format!("cache_dir = {:?}\n[server]\ndrain = \"3s\"\n", shared_cache());
+    let config = config + &batching::config("file = \"bundled:digits.onnx\"");
+    let setups = [(); 3].map(|()| Setup::with(&config));
+    let image = std::fs::read(data("digits/7.jpg")).expect("a digit");
     let mut hosts: Vec<Process> = setups.iter().map(Setup::serve).collect();
     let urls: Vec<_> = hosts.iter().map(Process::url).collect();
     let front = free_port();
@@ -84,7 +90,7 @@ fn a_rolling_restart_behind_haproxy_without_retries_fails_no_request() {
     let front = format!("http://127.0.0.1:{front}");
     let end = Instant::now() + PATIENCE;
     while !TcpStream::connect(front.trim_start_matches("http://"))
-        .is_ok_and(|_| Connection::open(&front).try_request("POST", INFER).is_ok_and(|reply| reply.status == 200))
+        .is_ok_and(|_| Connection::open(&front).try_send("POST", INFER, &image).is_ok_and(|reply| reply.status == 200))
     {
         assert!(Instant::now() < end, "haproxy does not answer");
         std::thread::sleep(Duration::from_millis(20));
@@ -95,8 +101,10 @@ fn a_rolling_restart_behind_haproxy_without_retries_fails_no_request() {
     let count = |reply: Result<Reply, String>| {
         asked.fetch_add(1, Relaxed);
         let failed = match &reply {
-            Ok(reply) if reply.status == 200 => return reply.closes(),
-            Ok(reply) => format!("status {}", reply.status),
+            Ok(reply) if reply.status == 200 && reply.body.starts_with("{\"predictions\":[{\"label\":\"7\"") => {
+                return reply.closes();
+            }
+            Ok(reply) => format!("status {}: {}", reply.status, reply.body),
             Err(error) => error.clone(),
         };
         failures.lock().expect("no panic").push(failed);
@@ -104,11 +112,11 @@ fn a_rolling_restart_behind_haproxy_without_retries_fails_no_request() {
     };
     let restarted = std::thread::scope(|scope| {
         for is_kept in [true, true, true, false, false, false] {
-            let (front, count, is_over) = (&front, &count, &is_over);
+            let (front, count, is_over, image) = (&front, &count, &is_over, &image);
             scope.spawn(move || {
                 let mut connection = Connection::open(front);
                 while !is_over.load(Relaxed) {
-                    let closes = count(connection.try_request("POST", INFER));
+                    let closes = count(connection.try_send("POST", INFER, image));
                     if closes || !is_kept {
                         connection = Connection::open(front);
                     }

@@ -33,7 +33,7 @@ pub(crate) fn folder(more: &str) -> TempDir {
 
 /// A process that serves the `plimsoll.toml` of a folder on a free port. It is killed on drop.
 pub(crate) struct ServedFolder {
-    process: Process,
+    pub(crate) process: Process,
     /// The address in the log: `http://HOST:PORT` or `https://HOST:PORT`.
     pub(crate) url: String,
 }

@@ -64,5 +64,5 @@ fn the_socket_may_be_in_the_abstract_namespace_or_gone() {
     server.signal("-TERM");
     let (code, log) = server.wait_for_exit();
     assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("the service manager does not get `STOPPING=1"), "{log}");
+    assert!(log.contains("cannot send `STOPPING=1"), "{log}");
 }

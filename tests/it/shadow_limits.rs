@@ -153,6 +153,21 @@ async fn a_shadow_run_never_joins_a_batch() {
     assert_eq!(device.take_runs(), [1; 8], "callers of chip `b` would wait for rows of the shadow");
 }
 
+/// A device that prepares itself for every new shape would hold up its callers for as long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_run_is_padded_to_a_prepared_size() {
+    let device = Device::of("shadow-sizes");
+    let models = simulated("shadow-sizes", "") + "max_batch = 8\nbatch_sizes = [4, 8]\n";
+    let server = Server::start(&digits(&models, ALL, "")).await;
+    assert!(!device.take_new_shapes().is_empty(), "both sizes are prepared");
+    device.take_runs();
+    infer_digit(&server, 4).await;
+    let pair = settled(&server, 1).await;
+    assert_eq!((&pair["compared"], &pair["mismatched"]), (&json!(1), &json!({})), "{pair}");
+    assert_eq!(device.take_runs(), [4]);
+    assert_eq!(device.take_new_shapes(), Vec::<Vec<Vec<u32>>>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_stops_at_once_with_shadow_runs_that_loop_or_hang() {
     let device = Device::of("shadow-stops");

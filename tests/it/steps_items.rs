@@ -14,7 +14,7 @@ const SPLIT: &str =
 const EACH: &str = r#"{ name = "each", kind = "transform", plugin = "transformer", config = { parameter = "each" } }"#;
 
 /// Waits until stages of these names are live at the same time, at least so many of each.
-async fn wait_for_live(server: &Server, wanted: &[(&str, i64)]) {
+pub(crate) async fn wait_for_live(server: &Server, wanted: &[(&str, i64)]) {
     let until = std::time::Instant::now() + Duration::from_secs(60);
     loop {
         let live = server.get("/v1/memory").await.json()["live"].clone();
@@ -56,7 +56,8 @@ async fn branches_and_items_run_at_the_same_time() {
     wait_for_no_live(&items).await;
 }
 
-async fn wait_for_no_live(server: &Server) {
+/// Waits until no stage runs.
+pub(crate) async fn wait_for_no_live(server: &Server) {
     let until = std::time::Instant::now() + Duration::from_secs(60);
     loop {
         let report = server.get("/v1/memory").await.json();
@@ -83,7 +84,15 @@ async fn the_items_of_a_caller_that_goes_away_end_and_are_counted() {
     assert_eq!(server.infer("p", "", rows(2)).await.status, 200);
 }
 
-/// The items of one request, and those of several, share batches.
+/// A body with an image for each seed.
+pub(crate) fn images(seeds: std::ops::Range<usize>) -> Vec<u8> {
+    let image = |seed: usize| (0..64).map(move |at| ((at * 7 + seed * 13) % 11) as f32 / 10.0);
+    let count = seeds.len();
+    let values: Vec<f32> = seeds.flat_map(image).collect();
+    body(&[("image", &[count, 1, 8, 8], &values)])
+}
+
+/// The items of one request share batches; `steps_load` has those of several.
 #[tokio::test(flavor = "multi_thread")]
 async fn items_share_batches() {
     let model = r#"{ name = "model", kind = "infer", plugin = "infer-native", model = "m" }"#;
@@ -92,12 +101,6 @@ async fn items_share_batches() {
         config("", &[IN, SPLIT, model, GATHER])
     );
     let server = Arc::new(Server::start(&text).await);
-    let image = |seed: usize| -> Vec<f32> { (0..64).map(|at| ((at * 7 + seed * 13) % 11) as f32 / 10.0).collect() };
-    let images = |seeds: std::ops::Range<usize>| {
-        let count = seeds.len();
-        let values: Vec<f32> = seeds.flat_map(image).collect();
-        body(&[("image", &[count, 1, 8, 8], &values)])
-    };
     let reply = server.infer("p", "", images(0..16)).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     let text = server.get("/metrics").await.text;

@@ -1,12 +1,15 @@
 //! The export of traces: a collector that hangs or is gone hurts nothing, the end of the server, and what is not valid.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use plimsoll_tests::{guests_config, shared_cache};
 use tokio::net::TcpListener;
 
 use crate::collector::Collector;
-use crate::process::PATIENCE;
+use crate::process::{BINARY, PATIENCE, Process, Setup};
 use crate::traces::{PARENT, TRACE, metrics, post, serve, setup, spans_with};
+use crate::wrapped::TOKEN;
 
 /// A collector that takes connections and never answers.
 async fn hanging() -> (String, tokio::task::JoinHandle<()>) {
@@ -102,4 +105,52 @@ async fn without_a_collector_traces_are_off() {
     assert!(!reply.headers().contains_key("traceresponse"));
     let text = metrics(&url).await;
     assert!(!text.contains("trace_id") && !text.contains("plimsoll_trace_spans_total{"), "{text}");
+}
+
+/// A password in the address of the collector is refused and not shown; nor is it shown while traces are off.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_in_the_address_of_the_collector_is_never_shown() {
+    let endpoint = "http://me:hunter2@collector.invalid:4318";
+    let text = format!("cache_dir = {:?}\n[telemetry]\nendpoint = {endpoint:?}\n", shared_cache());
+    let setup = Setup::with(&(text + &guests_config("tester", "")));
+    let start = |disabled: &str| {
+        let mut command = Command::new(BINARY);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--config", &setup.path("plimsoll.toml")]);
+        Process::spawn(command.env("OTEL_SDK_DISABLED", disabled))
+    };
+    let (code, log) = start("false").wait_for_exit();
+    assert_ne!(code, Some(0), "{log}");
+    assert!(log.contains("OTEL_EXPORTER_OTLP_HEADERS") && !log.contains("hunter2"), "{log}");
+    let mut process = start("true");
+    let request = reqwest::Client::new().get(format!("{}/v1/config", process.url())).bearer_auth(TOKEN);
+    let reply = request.send().await.expect("an answer");
+    assert_eq!(reply.status(), 200);
+    let shown = reply.text().await.expect("text");
+    assert!(shown.contains("collector.invalid:4318") && !shown.contains("hunter2"), "{shown}");
+    process.signal("-INT");
+    let (_, log) = process.wait_for_exit();
+    assert!(!log.contains("hunter2"), "{log}");
+}
+
+/// Callers decide which requests are sampled, but not for more of them than the collector is meant for.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_cannot_have_any_number_of_requests_sampled() {
+    let collector = Collector::start().await;
+    let text = format!("cache_dir = {:?}\n[server]\ndrain = \"0s\"\n", shared_cache());
+    let telemetry = "[telemetry]\nshare = \"0%\"\ncaller_rate = 1\n";
+    let setup = Setup::with(&(text + telemetry + &guests_config("tester", "")));
+    let process = serve(&setup, &collector.url, &[]);
+    let url = process.url();
+    let (parent, mut sampled) = (format!("00-{TRACE}-{PARENT}-01"), 0);
+    for _ in 0..100 {
+        let reply = post(&url, "", &[("traceparent", parent.as_str())]).await;
+        assert_eq!(reply.status(), 200);
+        let response = reply.headers()["traceresponse"].to_str().expect("text").to_owned();
+        sampled += usize::from(response.ends_with("-01"));
+    }
+    let limited = spans_with(&metrics(&url).await, "limited");
+    assert!((1..100).contains(&sampled), "{sampled}");
+    assert_eq!(limited, (100 - sampled) as f64);
+    // Each has four spans.
+    collector.wait_for(4 * sampled).await;
 }

@@ -11,6 +11,7 @@ pub mod soak;
 
 mod server;
 mod site;
+mod waits;
 
 use std::path::{Path, PathBuf};
 

@@ -13,6 +13,7 @@ use rten_onnx::onnx::{
 pub struct Onnx {
     graph: GraphProto,
     opset: i64,
+    metadata: Vec<StringStringEntryProto>,
 }
 
 impl Onnx {
@@ -55,6 +56,13 @@ impl Onnx {
         let tensor = TypeProtoTensor { elem_type: Some(DataType::FLOAT), shape: None };
         let ty = TypeProto { tensor_type: Some(tensor), ..TypeProto::default() };
         self.graph.output.push(ValueInfoProto { name: Some(name.into()), r#type: Some(ty) });
+        self
+    }
+
+    /// Makes the outputs so far inner values.
+    #[must_use]
+    pub fn without_outputs(mut self) -> Self {
+        self.graph.output.clear();
         self
     }
 
@@ -204,6 +212,13 @@ impl Onnx {
         self
     }
 
+    /// Adds an entry to the metadata.
+    #[must_use]
+    pub fn metadata(mut self, key: &str, value: &str) -> Self {
+        self.metadata.push(StringStringEntryProto { key: Some(key.into()), value: Some(value.into()) });
+        self
+    }
+
     /// The bytes of the file.
     ///
     /// # Panics
@@ -213,6 +228,7 @@ impl Onnx {
             ir_version: Some(8),
             graph: Some(self.graph.clone()),
             opset_import: vec![OperatorSetIdProto { domain: None, version: Some(self.opset) }],
+            metadata_props: self.metadata.clone(),
             ..ModelProto::default()
         };
         model.write_buf().expect("a model")

@@ -6,6 +6,7 @@ use super::corpus::Sample;
 use super::finding::{Growing, Measure};
 use super::progress::Progress;
 use super::record::Call;
+use super::rounds::Rounds;
 use super::run::{Run, RunError};
 use super::subject::PluginUnderTest;
 use super::variation::Inputs;
@@ -24,6 +25,8 @@ pub(super) struct ClassRun {
     pub(super) measure: Measure,
     /// The samples that cause the growth, if only some do.
     pub(super) growing: Option<Growing>,
+    /// Number of calls.
+    pub(super) calls: usize,
 }
 
 /// The sample indices of each class, by outcome and subfolder.
@@ -41,12 +44,12 @@ pub(super) async fn run_alone(
     inputs: &Inputs<'_>,
     outcome: &str,
     members: &[usize],
-    rounds: usize,
+    rounds: Rounds,
     progress: &Progress,
 ) -> Result<ClassRun, RunError> {
     let times = MIN_REQUESTS.div_ceil(members.len());
     let chosen: Vec<_> = std::iter::repeat_n(members, times).flatten().copied().collect();
-    progress.step(&format!("{outcome} alone"), chosen.len() * rounds);
+    progress.step(&format!("{outcome} alone"), chosen.len() * rounds.least);
     let run = match Run::execute(plugin, inputs, &chosen, rounds, progress).await {
         // A large leak fills the memory before there are enough rounds.
         Err(RunError::NoSampleSurvives | RunError::TooManyExcluded(_)) if times > 1 => {
@@ -56,16 +59,17 @@ pub(super) async fn run_alone(
     };
     let (finding, measure) = worst(&run);
     let growing = (finding.verdict == Verdict::Leaks).then(|| growing(&run, inputs.samples)).flatten();
-    Ok(ClassRun { finding, measure, growing })
+    Ok(ClassRun { finding, measure, growing, calls: run.calls.len() })
 }
 
 /// The finding of a run that is reported for its class: the one with the most leaked bytes; that of the handles if
 /// nothing else leaks.
 fn worst(run: &Run<'_>) -> (Finding, Measure) {
     let heap = run.judge().finding;
-    let [host, resources, beside_heap] = run.others();
+    let [host, resources, beside_heap, objects] = run.others();
     let leaks = |finding: &Finding| finding.verdict == Verdict::Leaks;
     let mut bytes = vec![(heap.clone(), Measure::Heap), (host, Measure::Tensors), (beside_heap, Measure::Pages)];
+    bytes.push((objects, Measure::Objects));
     bytes.retain(|(finding, _)| leaks(finding));
     let most = bytes.into_iter().max_by(|(a, _), (b, _)| a.growth.bytes.total_cmp(&b.growth.bytes));
     let handles = leaks(&resources).then_some((resources, Measure::Handles));

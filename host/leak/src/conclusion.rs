@@ -16,6 +16,8 @@ pub enum Conclusion {
     KnownLeaks,
     /// No growth is visible, but the heap cannot be read.
     Unknown,
+    /// The plugin's language has a collector, and no collection was seen.
+    Uncollected,
     /// Nothing grows over the rounds, but something is kept for each input.
     Suspicion,
     /// Nothing leaks.
@@ -27,6 +29,7 @@ impl Conclusion {
     pub fn of(study: &Study, leaks: &[Leak]) -> Self {
         // A known leak must not hide other results, so it is checked last.
         match () {
+            () if study.is_uncollected() => Self::Uncollected,
             () if leaks.iter().any(|leak| leak.known.is_none()) => Self::Leaks,
             () if !study.heap_is_known => Self::Unknown,
             () if suspicious_inputs(study) > 0 => Self::Suspicion,
@@ -42,6 +45,7 @@ impl Conclusion {
             Self::Leaks => 1,
             Self::Unknown => 2,
             Self::Suspicion => 3,
+            Self::Uncollected => 4,
         }
     }
 }

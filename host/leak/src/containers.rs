@@ -22,8 +22,7 @@ const SLOWEST: f64 = 0.83;
 const STEADY: f64 = 0.95;
 /// Maximum ratio of these rates.
 const FASTEST: f64 = 1.6;
-/// Maximum requests without a doubling, relative to the number that the rate predicts: a bounded container stops
-/// growing.
+/// A container that has not doubled after this many times the predicted number of requests counts as bounded.
 const OVERDUE: f64 = 1.25;
 /// Maximum pairs of vanished and new blocks that are compared after one call.
 const MAX_PAIRS: usize = 4_096;

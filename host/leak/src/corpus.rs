@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use plimsoll_runtime::kind::StageKind;
-use plimsoll_runtime::pipeline::{Pipeline, SelectedChip};
+use plimsoll_runtime::pipeline::{Pipeline, SelectedChip, StepInput};
 use plimsoll_runtime::stage::{Bundle, Request, RunLog, StageError};
 use plimsoll_runtime::tensor::Tensor;
 use plimsoll_runtime::text::printable;
@@ -144,8 +144,9 @@ pub async fn feed_step(
         match step_feeds(&sample, kind, pipeline, (chip, step)).await {
             Ok(feeds) => {
                 let count = feeds.len();
-                for (item, feed) in feeds.into_iter().enumerate() {
-                    let name = if count == 1 { sample.name.clone() } else { format!("{} item {item}", sample.name) };
+                for (item, feed) in feeds {
+                    let item = item.filter(|_| count > 1).map_or_else(String::new, |item| format!(" item {item}"));
+                    let name = sample.name.clone() + &item;
                     corpus.samples.push(Sample { name, feed, ..sample.clone() });
                 }
             }
@@ -160,7 +161,7 @@ async fn step_feeds(
     kind: StageKind,
     pipeline: &Pipeline,
     (chip, step): (&str, &str),
-) -> Result<Vec<Feed>, CorpusError> {
+) -> Result<Vec<(Option<usize>, Feed)>, CorpusError> {
     let Feed::Body(body) = &sample.feed else { return Err(CorpusError::NotAFile) };
     let Some(SelectedChip::Steps(graph, chip)) = pipeline.select(chip) else {
         return Err(CorpusError::UnknownChip(chip.to_owned()));
@@ -175,7 +176,7 @@ async fn step_feeds(
         StageKind::Transform => Feed::Bundle(bundle),
         StageKind::Postprocess => Feed::Outputs(bundle.tensors, bundle.context.to_vec()),
     };
-    Ok(inputs.into_iter().map(feed).collect())
+    Ok(inputs.into_iter().map(|StepInput { item, input }| (item, feed(input))).collect())
 }
 
 /// Turns files into the arguments of a stage of `kind`: runs the pipeline's earlier stages, each in a fresh instance.

@@ -26,6 +26,8 @@ pub struct Study {
     pub rounds: usize,
     /// Number of samples in each round.
     pub samples: usize,
+    /// A leak that occurs in one of this many calls of the run over all samples, or more often, would have been found.
+    pub rarest_leak: usize,
     /// The reason, if the run ended before its last round.
     pub stopped: Option<String>,
     /// Samples that were left out because they end the instance, each with its outcome.
@@ -42,6 +44,10 @@ pub struct Study {
     pub resource_kinds: BTreeMap<String, u64>,
     /// The finding for bytes of linear memory that the allocator does not own: pages that the plugin grew itself.
     pub beside_heap: Finding,
+    /// The finding for bytes of the objects of JavaScript, without their buffers, which are on the heap.
+    pub objects: Finding,
+    /// The collector of the plugin's language, if it has one and is not in Python.
+    pub collection: Option<CollectionReport>,
     /// The plugin's own functions that grow its memory, if that is what leaks.
     pub growers: Vec<Location>,
     /// Number of samples for which the first round left a block that is still in use; 0 if not nearly all did.
@@ -91,6 +97,15 @@ pub struct PythonReport {
     pub collects: bool,
 }
 
+/// The collector of a plugin in a language other than Python.
+#[derive(Debug, Clone, Serialize)]
+pub struct CollectionReport {
+    /// The language.
+    pub language: &'static str,
+    /// True if a collection was seen at the end of each round. Otherwise garbage cannot be told from a leak.
+    pub is_seen: bool,
+}
+
 /// Python objects of one type that leak.
 #[derive(Debug, Clone, Serialize)]
 pub struct TypeGrowth {
@@ -130,6 +145,10 @@ pub struct Class {
     /// Number of samples for which the first round left a block that is still in use; 0 if not nearly all did. A cache that is
     /// keyed by content looks like this.
     pub kept_in_first_round: usize,
+    /// The most calls with these samples in one instance.
+    pub calls: usize,
+    /// A leak that occurs in one of this many of these calls, or more often, would have been found.
+    pub rarest_leak: usize,
     /// The finding for these samples alone.
     #[serde(flatten)]
     pub finding: Finding,
@@ -151,6 +170,8 @@ pub enum Measure {
     Pages,
     /// Handles of resources of the host.
     Handles,
+    /// Bytes of the objects of JavaScript, without their buffers, which are on the heap.
+    Objects,
 }
 
 impl Measure {
@@ -166,6 +187,7 @@ impl Measure {
             Self::Tensors => " of tensors",
             Self::Pages => " of pages",
             Self::Handles => " handles",
+            Self::Objects => " of objects",
         }
     }
 }
@@ -202,6 +224,7 @@ impl Study {
             ("(host tensors)", &self.host, Measure::Tensors),
             ("(host handles)", &self.resources, Measure::Handles),
             ("(own pages)", &self.beside_heap, Measure::Pages),
+            ("(objects)", &self.objects, Measure::Objects),
         ];
         let others = others.into_iter().filter(|(_, finding, _)| finding.verdict != Verdict::Steady);
         std::iter::once(("(all)", &self.all, Measure::Heap)).chain(others).collect()
@@ -212,10 +235,15 @@ impl Study {
         if self.mixed_stacks.is_empty() { &self.stacks } else { &self.mixed_stacks }
     }
 
+    /// Returns true if the plugin's language has a collector, and no collections were seen.
+    pub fn is_uncollected(&self) -> bool {
+        self.collection.as_ref().is_some_and(|collection| !collection.is_seen)
+    }
+
     /// Returns true if anything leaks, known or not.
     pub fn leaks(&self) -> bool {
         let classes = self.classes.iter().map(|class| &class.finding);
-        let whole = [&self.all, &self.host, &self.resources, &self.beside_heap];
+        let whole = [&self.all, &self.host, &self.resources, &self.beside_heap, &self.objects];
         whole.into_iter().chain(classes).any(|finding| finding.verdict == Verdict::Leaks)
     }
 }

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::containers::Containers;
-use super::heap::{Block, Blocks, Heap};
+use super::heap::{Block, Blocks, Heap, LARGEST_TOP_FOOT};
+use super::javascript::is_chunk;
 use super::module::{CoreModule, Segment};
 use super::python::host_copies::{self, HostCopies, HostCopy};
 use super::record::Survivor;
 use super::subject::{PluginUnderTest, Subject};
 use super::verdict::Held;
 
-/// Blocks that may be read for each call. A larger heap is not read after every call, so that the time of a run is
-/// linear in its calls.
+/// Maximum blocks that are read per call, on average. A heap with more blocks is read after fewer calls, so that the time of a
+/// run is linear in its calls.
 const BLOCKS_PER_CALL: usize = 4_096;
 
 /// The heap, as it is read between calls.
@@ -26,6 +27,8 @@ pub(super) struct HeapWatch {
     host_copies: Option<HostCopies>,
     runtime_blocks: HashMap<u32, u32>,
     noted: Vec<HostCopy>,
+    /// True if blocks are chunks of the objects of JavaScript.
+    has_chunks: bool,
     /// For each block the index of the call that allocated it; `None` if it was there before the first call.
     births: Vec<Option<usize>>,
     /// Remaining searches for the heap.
@@ -46,18 +49,27 @@ impl HeapWatch {
         let data_end = module.data.iter().map(Segment::end).max().unwrap_or(0);
         let stack_base = module.stack_pointer.map_or(0, |(_, base)| base);
         let first = module.data.first().map_or(data_end, |segment| segment.address);
+        let is_snapshot =
+            module.heap_base.is_none_or(|base| data_end > base) && is_snapshot(subject.memory(), data_end);
+        // The tail of a snapshot's heap looks like a heap behind the data, too.
+        let attempts =
+            if is_snapshot || subject.python.is_some() || plugin.language.is_some() { 0 } else { Self::MAX_ATTEMPTS };
+        let reads_snapshot = match plugin.language {
+            // A heap of which it is not known what is garbage says nothing.
+            Some(_) => subject.engine.is_some(),
+            None => is_snapshot || subject.python.is_some(),
+        };
         let mut this = Self {
             statics_end: module.heap_base.unwrap_or_else(|| data_end.max(stack_base)),
-            // Snapshots of other languages with a collector are not judged by their blocks: the collector's own blocks say
-            // nothing about the objects in them.
-            heap: subject.python.is_some().then(|| find_snapshot(subject.memory(), first, data_end)).flatten(),
+            heap: reads_snapshot.then(|| find_snapshot(subject.memory(), first, data_end)).flatten(),
+            has_chunks: subject.engine.is_some(),
             per_call: BLOCKS_PER_CALL,
             blocks: Blocks::default(),
             host_copies: host_copies(subject, plugin),
             runtime_blocks: HashMap::new(),
             noted: Vec::new(),
             births: Vec::new(),
-            attempts: Self::MAX_ATTEMPTS,
+            attempts,
             unread: Vec::new(),
             made: HashSet::new(),
             containers: Containers::default(),
@@ -139,13 +151,18 @@ impl HeapWatch {
     }
 
     fn is_runtime_block(&self, block: &Block) -> bool {
-        self.runtime_blocks.contains_key(&block.address)
+        self.has_chunks && is_chunk(*block) || self.runtime_blocks.contains_key(&block.address)
     }
 
     /// What componentize-py's runtime has allocated and never frees.
     pub(super) fn runtime(&self) -> Held {
         let bytes = self.runtime_blocks.values().map(|&size| u64::from(size)).sum();
-        Held { bytes, blocks: self.runtime_blocks.len() as u64 }
+        let mut held = Held { bytes, blocks: self.runtime_blocks.len() as u64 };
+        for chunk in self.blocks.blocks.iter().filter(|block| self.has_chunks && is_chunk(**block)) {
+            held.bytes += u64::from(chunk.size);
+            held.blocks += 1;
+        }
+        held
     }
 
     /// The heap memory in use; `None` if the heap is not known.
@@ -187,6 +204,12 @@ impl HeapWatch {
         let all = self.blocks.blocks.iter().zip(births).map(|(&block, born)| Survivor { block, born });
         all.filter(|survivor| !self.is_runtime_block(&survivor.block)).collect()
     }
+}
+
+/// Returns true if the component is a snapshot (Wizer): its initialised data reaches the end of its memory, because the last
+/// word that the allocator writes is there.
+fn is_snapshot(memory: &[u8], data_end: u32) -> bool {
+    (memory.len() as u64).saturating_sub(u64::from(data_end)) < u64::from(LARGEST_TOP_FOOT)
 }
 
 /// The heap of a component that is a snapshot: its initialised data, from `first` to `data_end`, covers the heap.

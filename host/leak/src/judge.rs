@@ -9,8 +9,8 @@ use super::population::{self, Population, Trend};
 use super::record::{Call, Record, Survivor};
 use super::verdict::{self, Finding, Growth, Held, Verdict};
 
-/// With fewer leaked blocks per round than this, bytes per request are computed between the first and the last of these
-/// blocks.
+/// If fewer blocks than this leak per round, chance decides how many fall into the second half. Then bytes per request are
+/// measured from the first to the last leaked block there.
 const SPARSE: f64 = 2.0;
 
 /// The blocks that leak.

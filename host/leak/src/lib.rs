@@ -7,6 +7,7 @@
 //!   is.
 //! - [`corpus`]: the inputs. [`variation`]: inputs with new contents for each call. [`subject`]: the instance. [`run`]:
 //!   rounds over the inputs, in one instance, [`record`]ed; `class_run`: those of one class.
+//!   [`rounds`]: how many, and how rare a leak they show.
 //! - [`heap`]: dlmalloc's heap in linear memory, `chunks`: one chunk. `heap_chains`: the chain of chunks that begins at each
 //!   chunk. `snapshot`: where the heap begins in a snapshot. `heap_watch`: reads the heap between calls.
 //! - [`judge`]: does it leak? By the ages of blocks ([`population`]), by the doublings of [`containers`], by sums
@@ -15,6 +16,7 @@
 //!   `malloc_tracer` at the functions of the `malloc_family`.
 //! - [`module`], [`debug_info`]: the contents of the core module and its DWARF. [`symbols`]: the names in them,
 //!   `cpp_grammar`: those of C++. `python`: the same for plugins in Python, from the interpreter's objects.
+//!   `javascript`: the collections of SpiderMonkey. `language`: whether the guest's language has a collector.
 
 #![warn(clippy::expect_used, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic"))]
@@ -32,8 +34,10 @@ pub mod finding;
 pub mod heap;
 mod heap_chains;
 mod heap_watch;
+mod javascript;
 pub mod judge;
 pub mod known;
+mod language;
 mod malloc_family;
 mod malloc_tracer;
 pub mod module;
@@ -43,6 +47,7 @@ mod python;
 pub mod record;
 pub mod report;
 pub mod retention;
+pub mod rounds;
 pub mod run;
 mod snapshot;
 pub mod study;

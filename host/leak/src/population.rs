@@ -122,7 +122,7 @@ impl Population {
 }
 
 impl Population {
-    /// Returns true if the same number of blocks is left of each round, or nearly. Then these blocks are enough for a
+    /// Returns true if of the blocks made in each round the same number survives, or nearly. Then these blocks are enough for a
     /// verdict, and other sizes need not be considered. A few blocks of random rounds prove nothing.
     pub fn is_certain(&self) -> bool {
         let quarter = self.counts.len().saturating_sub(1) / 4;

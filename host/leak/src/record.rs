@@ -52,6 +52,8 @@ pub struct Record {
     pub beside_heap: Vec<u64>,
     /// Bytes of the tensors to which the guest has handles.
     pub host: Vec<u64>,
+    /// Bytes of the objects that the engine of the plugin's language holds outside of the allocator's blocks.
+    pub objects: Vec<u64>,
     /// What the runtime of the plugin's language has allocated and never frees.
     pub runtime: Vec<Held>,
     /// Number of resources of the host to which the guest has handles, by kind.
@@ -80,6 +82,7 @@ impl Record {
             // The runtime's own growth needs memory, too.
             || (grew(&self.linear) && !grew(&runtime))
             || grew(&self.host)
+            || grew(&self.objects)
             || grew(&self.beside_heap)
             || grew(&self.resource_counts())
             || self

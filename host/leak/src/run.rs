@@ -6,21 +6,15 @@ use super::heap_watch::HeapWatch;
 use super::judge::{self, HeapJudgement};
 use super::progress::Progress;
 use super::record::{Call, Record, Survivor};
+use super::rounds::{ENOUGH_CALLS, ENOUGH_MEMORY, ENOUGH_ROUNDS, MOST_CALLS, Rounds, STEADY_TIME};
 use super::subject::{PluginUnderTest, Subject, SubjectError, outcome, survives};
 use super::variation::Inputs;
 use super::verdict::{Finding, MIN_ROUNDS, Verdict};
 use plimsoll_runtime::outcome::Outcome;
+use std::time::Instant;
 
 /// Maximum number of samples that are left out because they end the instance, for example by a trap.
 const MAX_EXCLUDED: usize = 32;
-/// Calls after which growth is judged. A cache with fewer entries is full by then.
-const ENOUGH_CALLS: usize = 1_024;
-/// Rounds after which growth is judged: four in the second half, two in the quarter before.
-const ENOUGH_ROUNDS: usize = 8;
-/// Calls up to which rounds are added if the verdict is open.
-const MOST_CALLS: usize = 4_096;
-/// Bytes of linear memory up to which rounds are added.
-const ENOUGH_MEMORY: u64 = 512 << 20;
 
 /// Why there is no verdict about the samples.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +63,7 @@ pub struct Run<'a> {
     pub survivors: Vec<Survivor>,
     /// Every block in use after the first round.
     pub after_first_round: Vec<Block>,
-    /// True if the collector of the guest's language was run after each round.
+    /// True if the collector of the guest's language was run at the end of each round.
     pub collects: bool,
     /// Every block in use at the end, those of the language's runtime too.
     pub all_blocks: Blocks,
@@ -82,8 +76,8 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Runs `rounds` rounds over the inputs with the indices `chosen`, always in the same order. If anything grows, the
-    /// rounds are doubled until there are enough calls for a verdict. The heap is compared between ends of rounds, so the
+    /// Runs rounds over the inputs with the indices `chosen`, always in the same order. The rounds are doubled until there are
+    /// enough calls for a verdict. The heap is compared between ends of rounds, so the
     /// latest input must have the same class and size at each of them. Samples that end the instance are left out, and the
     /// run starts again.
     ///
@@ -93,7 +87,7 @@ impl<'a> Run<'a> {
         plugin: &'a PluginUnderTest,
         inputs: &Inputs<'_>,
         chosen: &[usize],
-        rounds: usize,
+        rounds: Rounds,
         progress: &Progress,
     ) -> Result<Self, RunError> {
         let mut excluded: Vec<(usize, Outcome)> = Vec::new();
@@ -129,7 +123,7 @@ impl<'a> Run<'a> {
         plugin: &'a PluginUnderTest,
         inputs: &Inputs<'_>,
         chosen: Vec<usize>,
-        rounds: usize,
+        rounds: Rounds,
         collects: bool,
         progress: &Progress,
     ) -> Result<(Self, Option<Ended>), SubjectError> {
@@ -152,20 +146,23 @@ impl<'a> Run<'a> {
         };
         run.note(&watch);
         let mut ended = None;
-        let mut goal = rounds;
+        let (mut goal, started) = (rounds.least, Instant::now());
         'rounds: for round in 1.. {
             for at in 0..run.samples.len() {
                 let sample = run.samples[at];
+                let is_last = at + 1 == run.samples.len();
+                if is_last {
+                    run.subject.ask_for_collection();
+                }
                 let result = run.subject.call(&inputs.variant(sample, run.calls.len())).await;
                 let outcome = outcome(&result);
                 if !survives(outcome) {
                     ended = Some(Ended::Sample(sample, outcome));
                     break 'rounds;
                 }
-                let is_last = at + 1 == run.samples.len();
                 if is_last && collects {
                     match run.subject.collect().await {
-                        Ok(collected) => run.collects = collected,
+                        Ok(collected) => run.collects = collected && (round == 1 || run.collects),
                         Err(error) => {
                             tracing::warn!(
                                 "the garbage collector of the plugin's language cannot be run, so garbage in cycles \
@@ -193,7 +190,10 @@ impl<'a> Run<'a> {
             }
             run.note(&watch);
             if round == goal {
-                if run.is_enough(&watch) {
+                // A call of an interpreter, and the collection after each round, take much longer.
+                let adds_if_steady =
+                    rounds.until_enough && !run.subject.python.is_some() && started.elapsed() < STEADY_TIME;
+                if run.is_enough(&watch, adds_if_steady) {
                     break;
                 }
                 progress.add(run.samples.len() * goal);
@@ -216,16 +216,21 @@ impl<'a> Run<'a> {
         record.linear.push(subject.linear_bytes());
         record.beside_heap.push(watch.beside(subject.linear_bytes()));
         record.host.push(subject.host_bytes());
+        record.objects.push(subject.object_bytes());
         record.runtime.push(watch.runtime());
         record.resources.push(subject.resources());
     }
 
-    /// Returns true if more rounds would not change the verdict, or there are too many calls already.
-    fn is_enough(&self, watch: &HeapWatch) -> bool {
+    /// Returns true if more rounds would not change the verdict, or there are too many calls already. `adds_if_steady`: rounds
+    /// are added although nothing grows, because a leak may be rare.
+    fn is_enough(&self, watch: &HeapWatch, adds_if_steady: bool) -> bool {
         // Only the growth counts, because a plugin may be large from the start.
         let grown = self.subject.linear_bytes().saturating_sub(self.record.linear.first().copied().unwrap_or(0));
-        if !self.record.grows() || grown >= ENOUGH_MEMORY {
+        if grown >= ENOUGH_MEMORY {
             return true;
+        }
+        if !self.record.grows() {
+            return !adds_if_steady || self.calls.len() >= ENOUGH_CALLS;
         }
         if self.calls.len() < ENOUGH_CALLS || self.rounds < ENOUGH_ROUNDS {
             return false;
@@ -240,10 +245,11 @@ impl<'a> Run<'a> {
         judge::heap(&self.record, &self.calls, &self.survivors, &self.containers)
     }
 
-    /// The findings for what is not on the heap: bytes of tensors, the number of resources, and memory beside the heap.
-    pub fn others(&self) -> [Finding; 3] {
-        let Record { requests, host, beside_heap, .. } = &self.record;
+    /// The findings for what is not on the heap: bytes of tensors, the number of resources, memory beside the heap, and bytes
+    /// of the objects of the language.
+    pub fn others(&self) -> [Finding; 4] {
+        let Record { requests, host, beside_heap, objects, .. } = &self.record;
         let resources = self.record.resource_counts();
-        [host, &resources, beside_heap].map(|values| judge::series(values, *requests))
+        [host, &resources, beside_heap, objects].map(|values| judge::series(values, *requests))
     }
 }

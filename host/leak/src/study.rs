@@ -1,7 +1,8 @@
 //! The study of one plugin: runs the experiments in order and collects their results.
 //!
 //! 1. Run all samples, in rounds, in one instance ([`Run`]): does memory grow at all?
-//! 2. If it grows, run each class of samples in its own instance: which classes cause the growth, and by how much?
+//! 2. Run each class of samples in its own instance: which classes cause the growth, and by how much? If nothing grows,
+//!    a few rounds, because a class may keep what another one frees.
 //!    (The growth that a class adds to the first run is not a measure: a static that keeps the latest image grows with
 //!    each large image and shrinks with the next small one.)
 //! 3. Examine the survivors of the first run: what are they, and what holds them?
@@ -17,7 +18,7 @@ use super::census;
 use super::class_run::{self, ClassRun};
 use super::corpus::Sample;
 use super::debug_info::{DebugInfo, Location};
-use super::finding::{Class, Measure, StackReport, Study};
+use super::finding::{Class, CollectionReport, Measure, StackReport, Study};
 use super::heap::Blocks;
 use super::judge;
 use super::malloc_tracer::Stack;
@@ -25,11 +26,12 @@ use super::progress::Progress;
 use super::python;
 use super::python::frames::TracedFunction;
 use super::retention::{Layout, References};
+use super::rounds::{Rounds, rarest_leak};
 use super::run::{Run, RunError};
 use super::subject::PluginUnderTest;
 use super::suspicion;
 use super::variation::Inputs;
-use super::verdict::{Finding, Verdict};
+use super::verdict::{Finding, MIN_ROUNDS, Verdict};
 use plimsoll_runtime::outcome::Outcome;
 
 /// Rounds of the traced run: one to warm up, one to count the blocks that are not freed.
@@ -66,9 +68,13 @@ impl Study {
         progress.step("inputs with other contents", 2 * chosen.len());
         let inputs = Inputs::of(plugin, samples, progress).await?;
         progress.step("all samples in one instance", chosen.len() * options.rounds);
-        let mut run = Run::execute(plugin, &inputs, &chosen, options.rounds, progress).await?;
+        let rounds = Rounds { least: options.rounds, until_enough: true };
+        let mut run = Run::execute(plugin, &inputs, &chosen, rounds, progress).await?;
         let heap = run.judge();
-        let [host, resources, beside_heap] = run.others();
+        let [host, resources, beside_heap, objects] = run.others();
+        let is_collected = run.subject.engine.is_some() && run.heap.is_some() && run.collects;
+        let collection = plugin.language.map(|language| CollectionReport { language, is_seen: is_collected });
+        let is_uncollected = collection.as_ref().is_some_and(|collection| !collection.is_seen);
 
         let linear = judge::series(&run.record.linear, run.samples.len()).verdict;
         let runtime = judge::held(&run.record.runtime, run.samples.len());
@@ -84,23 +90,29 @@ impl Study {
             .enumerate()
             .flat_map(|(class, members)| members.iter().map(move |&at| (at, class)))
             .collect();
-        let findings = [&heap.finding, &host, &resources, &beside_heap];
+        let findings = [&heap.finding, &host, &resources, &beside_heap, &objects];
         let grows = findings.iter().any(|finding| finding.verdict != Verdict::Steady);
         let mut found = Vec::new();
         for ((outcome, folder), members) in &classes {
-            let alone = if grows {
-                class_run::run_alone(plugin, &inputs, outcome.as_str(), members, options.rounds, progress).await?
-            } else {
-                // If there is no growth overall, any growth by one class is undone by another class.
-                ClassRun { finding: Finding::STEADY, measure: Measure::Heap, growing: None }
+            // A class may keep what another class frees. Then only the class alone grows, and a few rounds show it.
+            let rounds = if grows { rounds } else { Rounds { least: MIN_ROUNDS, until_enough: false } };
+            let calls = members.len() * run.rounds;
+            let alone = match classes.len() {
+                count if is_uncollected || count == 1 && !grows => {
+                    ClassRun { finding: Finding::STEADY, measure: Measure::Heap, growing: None, calls }
+                }
+                _ => class_run::run_alone(plugin, &inputs, outcome.as_str(), members, rounds, progress).await?,
             };
-            let ClassRun { finding, measure, growing } = alone;
+            let ClassRun { finding, measure, growing, calls: alone } = alone;
+            let calls = calls.max(alone);
             let kept = suspicion::kept_in_first_round(&run, members);
             found.push(Class {
                 outcome: *outcome,
                 folder: folder.clone(),
                 samples: members.len(),
                 kept_in_first_round: kept,
+                calls,
+                rarest_leak: rarest_leak(calls),
                 finding,
                 measure,
                 growing,
@@ -116,6 +128,8 @@ impl Study {
         });
         let groups = match of_python {
             Some(groups) => groups,
+            // What holds an object is not known in JavaScript.
+            None if plugin.language.is_some() => Vec::new(),
             None => match scan_references(&mut run, plugin, &debug_info) {
                 Some(references) => census::groups(&run, &heap.leaking, &references, &class_of),
                 None => Vec::new(),
@@ -127,6 +141,7 @@ impl Study {
             heap_is_known: run.heap.is_some(),
             rounds: run.rounds,
             samples: run.samples.len(),
+            rarest_leak: rarest_leak(run.calls.len()),
             stopped: run.stopped.clone(),
             excluded: run.excluded.iter().map(|(sample, how)| (samples[*sample].name.clone(), *how)).collect(),
             all: heap.finding,
@@ -135,6 +150,8 @@ impl Study {
             resource_kinds: resource_kinds(&run),
             growers: if beside_heap.verdict == Verdict::Leaks { growers(plugin, &debug_info) } else { Vec::new() },
             beside_heap,
+            objects,
+            collection,
             kept_in_first_round: suspicion::kept_in_first_round(&run, &run.samples),
             python: python_report(&run),
             runtime,
@@ -153,7 +170,12 @@ impl Study {
         };
         let chosen = study.samples_to_trace(&classes, &run.samples);
         drop(run);
-        if options.trace {
+        if is_uncollected {
+            study.mark_uncollected();
+        }
+        if let Some(language) = plugin.language {
+            study.no_stacks = Some(format!("the functions of {language} are not known to the laboratory"));
+        } else if options.trace {
             progress.step("tracing allocations", chosen.len() * TRACED_ROUNDS);
             let class = |sample, _| class_of(sample);
             match allocations::record(plugin, &inputs, &chosen, TRACED_ROUNDS, class, progress).await {
@@ -170,6 +192,15 @@ impl Study {
             study.no_stacks = Some("tracing is turned off by --no-trace".into());
         }
         Ok(study)
+    }
+
+    /// Marks what grows as not judged.
+    fn mark_uncollected(&mut self) {
+        let classes = self.classes.iter_mut().map(|class| &mut class.finding);
+        let whole = [&mut self.all, &mut self.host, &mut self.resources, &mut self.beside_heap, &mut self.objects];
+        for finding in whole.into_iter().chain(classes) {
+            *finding = std::mem::replace(finding, Finding::STEADY).uncollected();
+        }
     }
 
     /// The samples of the leaking classes; all samples if no class leaks.

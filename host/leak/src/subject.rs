@@ -5,12 +5,11 @@
 //! and globals that are not exported. A core dump after a trap has the same contents, but in wasmtime 48 a trap closes
 //! the whole store to further calls (`components.trapped`), so a dump is only possible at the end.
 
+mod clock;
 mod error;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
 
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Global, Memory, Module, Store, UpdateDeadline};
@@ -27,7 +26,10 @@ use plimsoll_runtime::stage::lifecycle::{LIFECYCLE, call_init};
 use plimsoll_runtime::stage::store::allow_many_calls;
 use plimsoll_runtime::stage::{Failure, Limits, Request, StageEnvironment, StageError, StoreState};
 
+use self::clock::Clock;
 use super::corpus::{Feed, Sample};
+use super::javascript::Engine;
+use super::language::collected_language;
 use super::module::CoreModule;
 use super::python::collector::Collector;
 use super::python::interpreter::Python;
@@ -43,6 +45,8 @@ pub struct PluginUnderTest {
     pub libraries: Vec<CoreModule>,
     /// The kind of stage.
     pub kind: StageKind,
+    /// The language, if its memory is freed by a collector and it is not Python.
+    pub language: Option<&'static str>,
     runtime: Runtime,
     pre: InstancePre<StoreState>,
     export: StageExport,
@@ -72,7 +76,8 @@ impl PluginUnderTest {
         let pre = preparer.link(&component, kind)?;
         let export = StageExport::new(&pre, kind).map_err(SubjectError::World)?;
         let has_init = interface(&bytes).has_export(LIFECYCLE);
-        Ok(Self { artifact, module, libraries, kind, runtime, pre, export, environment, limits, has_init })
+        let language = collected_language(&bytes);
+        Ok(Self { artifact, module, libraries, kind, language, runtime, pre, export, environment, limits, has_init })
     }
 
     /// The kinds of stage that a component can be.
@@ -113,6 +118,7 @@ impl PluginUnderTest {
         let (module, memory, stack_pointer) = self.handles(&mut store)?;
         let python = Python::find(memory.data(&store));
         let collector = if python.is_some() { Collector::find(&mut store) } else { None };
+        let engine = if self.language.is_some() { Engine::find(memory.data(&store)) } else { None };
         Ok(Subject {
             plugin: self,
             store,
@@ -124,6 +130,7 @@ impl PluginUnderTest {
             stack_pointer,
             python,
             collector,
+            engine,
             calls: 0,
         })
     }
@@ -149,31 +156,6 @@ fn exports(module: &Module) -> Vec<String> {
     functions.map(|export| export.name().to_owned()).collect()
 }
 
-/// The deadline of the current call. Clones share it.
-#[derive(Clone)]
-struct Clock {
-    created: Instant,
-    /// In milliseconds after `created`.
-    end: Arc<AtomicU64>,
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self { created: Instant::now(), end: Arc::default() }
-    }
-}
-
-impl Clock {
-    /// Sets the deadline to `time` from now.
-    fn allow(&self, time: Duration) {
-        self.end.store((self.created.elapsed() + time).as_millis() as u64, Relaxed);
-    }
-
-    fn has_passed(&self) -> bool {
-        self.created.elapsed().as_millis() as u64 >= self.end.load(Relaxed)
-    }
-}
-
 /// One long-lived instance.
 pub struct Subject<'a> {
     plugin: &'a PluginUnderTest,
@@ -188,6 +170,8 @@ pub struct Subject<'a> {
     /// The Python interpreter in memory.
     pub(super) python: Python,
     collector: Option<Collector>,
+    /// The engine of JavaScript in memory.
+    pub(super) engine: Option<Engine>,
     calls: u64,
 }
 
@@ -231,11 +215,27 @@ impl Subject<'_> {
         })
     }
 
-    /// Runs the collector of the guest's language. Returns false if there is none, or none can be reached.
+    /// Makes the collector of the guest's language run during the next call, if it can only run then.
+    pub fn ask_for_collection(&mut self) {
+        if let Some(engine) = &mut self.engine {
+            engine.ask(self.memory.data_mut(&mut self.store));
+        }
+    }
+
+    /// Bytes of the objects that the engine of the guest's language holds outside of the allocator's blocks.
+    pub fn object_bytes(&self) -> u64 {
+        self.engine.as_ref().map_or(0, |engine| engine.object_bytes(self.memory()))
+    }
+
+    /// Runs the collector of the guest's language, or sees whether it ran during the last call. Returns false if there is
+    /// none, or none can be reached.
     ///
     /// # Errors
     /// If it traps. The subject cannot be called again then.
     pub async fn collect(&mut self) -> Result<bool, StageError> {
+        if let Some(engine) = &mut self.engine {
+            return Ok(engine.has_collected(self.memory.data_mut(&mut self.store)));
+        }
         let Some(collector) = self.collector.clone() else { return Ok(false) };
         self.clock.allow(self.plugin.limits.deadline);
         let collected = collector.run(&mut self.store).await;

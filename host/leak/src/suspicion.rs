@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 
 use super::run::Run;
 
-/// Minimum number of inputs that kept something, and minimum share of the class.
-const FEWEST: usize = 16;
+/// Minimum number of inputs that kept something, and minimum share of the class. What is made once, for example a table for
+/// each format, is kept by fewer inputs.
+pub(super) const FEWEST: usize = 4;
 const SHARE: f64 = 0.9;
 /// Maximum share of these inputs that keep something in the second round, too.
 const AGAIN: f64 = 0.5;

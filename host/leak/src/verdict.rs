@@ -39,6 +39,8 @@ pub enum Verdict {
     WarmingUp,
     /// Memory does not grow.
     Steady,
+    /// Memory grows, but no collection was seen, so it may be garbage.
+    Uncollected,
 }
 
 impl Verdict {
@@ -48,6 +50,7 @@ impl Verdict {
             Self::Leaks => "leaks",
             Self::WarmingUp => "warming up",
             Self::Steady => "steady",
+            Self::Uncollected => "uncollected",
         }
     }
 }
@@ -75,6 +78,13 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// The finding if garbage cannot be told from what is kept.
+    #[must_use]
+    pub fn uncollected(self) -> Self {
+        let verdict = if self.verdict == Verdict::Steady { Verdict::Steady } else { Verdict::Uncollected };
+        Self { verdict, ..self }
+    }
+
     /// No growth, for a class that was not run alone.
     pub const STEADY: Self = Self {
         verdict: Verdict::Steady,

@@ -5,11 +5,14 @@ use rten_onnx::onnx::{DataType, NodeProto};
 use crate::node::{Attributes, Edit};
 use crate::types::{Info, Values};
 
-/// The largest size of a dimension and the largest number of elements of a tensor that the bounds assume.
-pub(crate) const LARGEST_COUNT: f64 = 67_108_864.0;
+/// The largest size of a dimension and the largest number of elements of a tensor.
+pub(crate) const LARGEST_COUNT: f64 = crate::LARGEST_VALUE as f64;
 /// The largest result of a node that fails if an integer exceeds 32 bits; the difference to 32 bits is larger than the errors
-/// of sums in FLOAT.
+/// of sums of [`FEW`] numbers in FLOAT.
 pub(crate) const GUARDED: f64 = 2.0e9;
+
+/// Sums of so many numbers in FLOAT, one after the other, have an error of 1/16 at most.
+pub(crate) const FEW: f64 = 1_048_576.0;
 
 /// The largest absolute value of the first output of a node; infinite if it depends on the input of the model.
 pub(crate) fn largest(node: &NodeProto, operator: &str, values: &Values) -> f64 {

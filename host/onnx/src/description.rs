@@ -1,6 +1,6 @@
 //! What an ONNX file says about itself: inputs, outputs and metadata. For tools that configure a model.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rten_onnx::onnx::{DataType, GraphProto, ModelProto, NodeProto, StringStringEntryProto, ValueInfoProto};
 
@@ -17,6 +17,8 @@ pub struct Description {
     pub producer: String,
     /// `metadata_props`, in which some exporters store class names and sizes.
     pub metadata: BTreeMap<String, String>,
+    /// The operators of the graph, without those of its subgraphs.
+    pub operators: BTreeSet<String>,
 }
 
 /// An input or output.
@@ -46,6 +48,7 @@ pub fn describe(model: &[u8]) -> Option<Description> {
         outputs: graph.output.iter().map(|output| value(output, Some(&sources))).collect(),
         producer: producer_name.unwrap_or_default(),
         metadata: metadata_props.into_iter().filter_map(entry).collect(),
+        operators: graph.node.iter().filter_map(|node| node.op_type.clone()).collect(),
     })
 }
 

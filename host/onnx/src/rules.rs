@@ -6,6 +6,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "all rules have the same signature")]
 
 mod arithmetic;
+mod attention;
 mod batch_norm;
 mod control;
 mod division;
@@ -74,7 +75,7 @@ pub(crate) fn apply(mut node: NodeProto, site: &mut Site) -> Replaced {
     let replaced = fusion::separate(&original, replaced, site)?;
     let replaced = integers::guard(&original, replaced, site);
     let replaced = requested::guard(&original, replaced, site);
-    let replaced = growth::guard(&original, replaced, site);
+    let replaced = growth::guard(&original, replaced, site)?;
     let replaced = zeros::guard(&original, replaced, site);
     nodes.extend(filled::guard(&original, replaced, site));
     Ok(nodes)
@@ -138,7 +139,7 @@ fn rule(operator: &str) -> Option<Rule> {
         "BatchNormalization" => (FLOATS, batch_norm::batch_normalization),
         "InstanceNormalization" | "LpNormalization" | "RMSNormalization" => (FLOATS, first_output),
         "LayerNormalization" => (FLOATS, functions::layer_normalization),
-        "Attention" => (FLOATS, shape::attention),
+        "Attention" => (FLOATS, attention::attention),
         "RotaryEmbedding" => (FLOATS, keep),
         "GRU" => (FLOATS, control::gru),
         "LSTM" => (FLOATS, control::lstm),
@@ -154,7 +155,8 @@ fn rule(operator: &str) -> Option<Rule> {
         "DepthToSpace" => (FLOATS, keep),
         "Expand" => (ANY, shape::expand),
         "EyeLike" | "Flatten" | "Gather" | "GatherElements" | "GatherND" | "Identity" | "Reshape"
-        | "ReverseSequence" | "Size" | "Tile" | "Transpose" | "Trilu" => (ANY, keep),
+        | "ReverseSequence" | "Size" | "Tile" | "Transpose" => (ANY, keep),
+        "Trilu" => (ANY, shape::trilu),
         "Scatter" | "ScatterElements" => (ANY, shape::scatter_elements),
         "ScatterND" => (ANY, shape::scatter_nd),
         "Shape" => (ANY, shape::shape),

@@ -54,6 +54,8 @@ pub(crate) fn outputs(node: &NodeProto, operator: &str, values: &Values) -> (boo
         "ReduceLogSumExp" => (nan || infinite, infinite || may_be_empty(info(0))),
         "BatchNormalization" if !info(4).never_negative => (true, true),
         "EyeLike" | "Range" => (false, false),
+        // Integers can have the bits of NaN and of infinities.
+        "BitCast" => (true, true),
         "Exp" | "Cosh" | "Sinh" | "Reciprocal" => (nan, true),
         "Acos" | "Acosh" | "Asin" | "Atanh" => (true, infinite),
         "Log" | "Mod" | "ReduceLogSum" => (true, true),

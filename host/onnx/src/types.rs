@@ -116,12 +116,17 @@ impl Info {
         Info { may_be_nan: false, may_be_infinite: false, never_negative, zeros: Zeros::Exact, ..info }
     }
 
-    /// An input of a subgraph, whose shape and numbers change while a loop runs.
-    pub(crate) fn of_body(value: &ValueInfoProto) -> Info {
+    /// An input of a subgraph, whose shape and numbers change while a loop runs. `given` is what the loop gives it, of all
+    /// rounds.
+    pub(crate) fn of_body(value: &ValueInfoProto, given: Option<&Info>) -> Info {
         let info = Info::declared(value);
+        let is_dependent = given.is_some_and(|given| given.is_dependent);
+        let ty = info.ty.or_else(|| given?.ty);
         // A round of a loop can return such numbers.
-        let is_inexact_half = info.ty == Some(DataType::FLOAT16);
-        Info { sizes: None, is_inexact_half, ..info }
+        let is_fraction = ty.is_some_and(|ty| !is_whole(ty));
+        let is_inexact_half =
+            ty == Some(DataType::FLOAT16) || is_fraction && given.is_some_and(|given| given.is_inexact_half);
+        Info { ty, sizes: None, is_dependent, is_inexact_half, ..info }
     }
 
     /// The number of dimensions that a value states, if it is a list of sizes.

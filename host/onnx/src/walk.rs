@@ -1,5 +1,7 @@
 //! Visits the nodes of a model in order, and replaces each node by what its rule says.
 
+mod rounds;
+
 use std::collections::{HashMap, HashSet};
 
 use rten_onnx::onnx::{DataType, GraphProto, ModelProto, NodeProto, TensorProto};
@@ -26,6 +28,7 @@ pub(crate) fn model(model: &mut ModelProto, opset: i64, weights: Special) -> Res
         uses: Uses::of(graph),
         weights,
         loses_nan: false,
+        repeated: 0,
     };
     walk.collect_names(graph);
     walk.graph(graph, &Values::default(), None)?;
@@ -42,6 +45,8 @@ struct Walk {
     uses: Uses,
     weights: Special,
     loses_nan: bool,
+    /// How often the bodies of loops were corrected again.
+    repeated: usize,
 }
 
 impl Walk {
@@ -70,8 +75,10 @@ impl Walk {
         }
         for (index, input) in graph.input.iter().enumerate() {
             let name = input.name.as_deref().unwrap_or_default();
-            let mut info = if is_main { Info::checked_input(input) } else { Info::of_body(input) };
-            info.ty = info.ty.or_else(|| given?.get(index)?.ty);
+            let info = match given {
+                None => Info::checked_input(input),
+                Some(given) => Info::of_body(input, given.get(index)),
+            };
             let is_constant = graph.initializer.iter().any(|tensor| tensor.name.as_deref() == Some(name));
             if !is_constant {
                 rules::check_input(input, &info, is_main)?;
@@ -198,11 +205,14 @@ impl Walk {
                  supported)"
             ))));
         }
-        let given = body_inputs(node, values);
+        let mut given = rounds::first_inputs(node, values);
         let mut subgraphs = Vec::new();
         for attribute in &mut node.attribute {
             if let Some(graph) = &mut attribute.g {
-                subgraphs.push(self.graph(graph, values, Some(&given))?);
+                subgraphs.push(match operator.as_str() {
+                    "Loop" => self.rounds(graph, values, &mut given)?,
+                    _ => self.graph(graph, values, Some(&given))?,
+                });
             }
         }
         let known = if operator == "Constant" && node::is_standard(node.domain.as_deref()) {
@@ -254,12 +264,4 @@ fn named(mut node: NodeProto, origin: &str) -> NodeProto {
         node.name = Some(format!("{origin} ({})", node.op_type.as_deref().unwrap_or_default()));
     }
     node
-}
-
-/// The inputs of a loop's body in the first round: the number of the iteration, the condition, and what the loop starts
-/// with.
-fn body_inputs(node: &NodeProto, values: &Values) -> Vec<Info> {
-    let start = |name: &String| values.get(name).cloned().unwrap_or_else(Info::unknown);
-    let scalar = |ty: DataType| Info::of_type(Some(ty), Some(0));
-    [scalar(DataType::INT64), scalar(DataType::BOOL)].into_iter().chain(node.input.iter().skip(2).map(start)).collect()
 }

@@ -1,7 +1,7 @@
 //! Checks the encoding of an ONNX file before it is parsed. The parser of rten-onnx 0.27 does not end at a number of more
 //! than ten bytes, and overflows the stack at messages that are nested too deeply.
 
-use rten_onnx::onnx::ModelProto;
+use rten_onnx::onnx::{AttributeType, GraphProto, ModelProto};
 
 use crate::wire::{Field, fields, numbers};
 
@@ -92,7 +92,27 @@ pub(crate) fn parse_model(bytes: &[u8]) -> Option<ModelProto> {
     if fields(bytes)?.iter().filter(|field| field.number == GRAPH).count() > 1 {
         return None;
     }
-    ModelProto::parse_buf(bytes).ok()
+    let mut model = ModelProto::parse_buf(bytes).ok()?;
+    if let Some(graph) = &mut model.graph {
+        write_zeros(graph);
+    }
+    Some(model)
+}
+
+/// Gives attributes the zero that their writer left out: writers of proto3 do not write the integer 0, the number 0 and the
+/// empty text. Such an attribute is there, so the default of its operator does not apply.
+fn write_zeros(graph: &mut GraphProto) {
+    for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
+        match attribute.r#type {
+            Some(AttributeType::INT) => _ = attribute.i.get_or_insert(0),
+            Some(AttributeType::FLOAT) => _ = attribute.f.get_or_insert(0.0),
+            Some(AttributeType::STRING) => _ = attribute.s.get_or_insert_default(),
+            _ => {}
+        }
+        if let Some(graph) = &mut attribute.g {
+            write_zeros(graph);
+        }
+    }
 }
 
 #[cfg(test)]

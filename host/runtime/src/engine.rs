@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use serde::Serialize;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::scheduling::cpu_permits::TICK;
+use crate::scheduling::tick::TICK;
 use crate::scheduling::{Scheduler, Scheduling};
 
 /// Components from Rust have three core instances, those from JavaScript and Python up to a dozen.

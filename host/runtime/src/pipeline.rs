@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 pub use error::PipelineError;
 pub use graph::Graph;
+pub use in_flight::StepInput;
 pub use middle::{Middle, SelectedChip};
 pub use plan::{Inputs, Plan, PlanError, Shape, Source};
 
@@ -218,7 +219,7 @@ impl Pipeline {
     }
 
     /// Runs the steps before a step, from the body of a request. Returns what the step takes: one input, or one for each item.
-    /// The step is not preprocessing.
+    /// Items that fail before it are left out if the pipeline lets them fail alone. The step is not preprocessing.
     ///
     /// # Errors
     /// The stage that failed.
@@ -229,7 +230,7 @@ impl Pipeline {
         observer: &mut dyn RunObserver,
         request: &Request,
         body: &[u8],
-    ) -> Result<Vec<Bundle>, PipelineError> {
+    ) -> Result<Vec<StepInput>, PipelineError> {
         let prepared = self.preprocess.run(observer, request, body).await;
         let (tensors, context) = prepared.map_err(failed(self.preprocess.core()))?;
         let last = self.postprocess.core();

@@ -19,6 +19,16 @@ pub fn shortened(text: &str) -> String {
     printable(text, LONGEST)
 }
 
+/// The first `longest` bytes of a text, or a little less, in memory of that size: a text that is only truncated keeps the
+/// memory of its whole length.
+pub fn cut(mut text: String, longest: usize) -> String {
+    if text.len() > longest {
+        return text[..text.floor_char_boundary(longest)].to_owned();
+    }
+    text.shrink_to_fit();
+    text
+}
+
 /// Makes a text from elsewhere (a plugin, a registry, a caller) safe to print: at most `longest` bytes of it, and
 /// characters that are not printable are escaped (`\u{1b}`). These are control characters, which could make terminals do
 /// something or forge lines, and invisible ones, which could reverse the direction of the text around them.
@@ -60,7 +70,16 @@ pub fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{grouped, listed, printable, printable_lines};
+    use super::{cut, grouped, listed, printable, printable_lines};
+
+    #[test]
+    fn a_text_that_is_cut_keeps_no_more_memory() {
+        let text = cut("é".repeat(1 << 20), 1_001);
+        assert_eq!((text.len(), text.capacity() <= 1_001), (1_000, true));
+        let mut roomy = String::with_capacity(1 << 20);
+        roomy.push('x');
+        assert!(cut(roomy, 1_000).capacity() < 1_000);
+    }
 
     #[test]
     fn at_most_ten_names_are_listed() {

@@ -38,7 +38,10 @@ fn one_line(status: &str) -> String {
 fn notify(message: &str) {
     let Some(socket) = std::env::var_os(SOCKET).filter(|socket| !socket.is_empty()) else { return };
     if let Err(error) = send(&socket.into_vec(), message) {
-        tracing::warn!("the service manager does not get `{}`: {error} (NOTIFY_SOCKET)", message.replace('\n', " "));
+        tracing::warn!(
+            "cannot send `{}` to the service manager at the socket that NOTIFY_SOCKET names: {error}",
+            message.replace('\n', " ")
+        );
     }
 }
 

@@ -50,7 +50,7 @@ pub use listen::{InvalidAddress, Listen, ListenAddress};
 pub use memory::{Capture, Memory, Record};
 pub use model::Model;
 pub use pipeline::Pipeline;
-pub use pulled_models::PulledModels;
+pub use pulled_models::{PullError, PulledModels};
 pub use server::Server;
 pub use shadow::ShadowRules;
 pub use stage::{Stage, text_of};

@@ -11,7 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::host_name::HostName;
 use super::listen::Listen;
 use super::texts::{Addresses, Size, Time, size};
+use crate::base::process::process_memory;
 use crate::records::metrics::Buckets;
+
+/// The default of `max_body`.
+const MAX_BODY: ByteSize = ByteSize::mib(32);
+/// The most that a byte budget is by default.
+const MAX_BUDGET: ByteSize = ByteSize::mib(512);
 
 /// `[server]`.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema, PartialEq)]
@@ -106,20 +112,28 @@ impl Server {
     }
 }
 
+/// The default of a byte budget: a quarter of the memory that the cgroup of this process may use, because the plugins and the
+/// models need the rest; at least one body, at most 512 MiB.
+fn default_budget(cgroup_limit: Option<u64>) -> ByteSize {
+    let quarter = cgroup_limit.map_or(MAX_BUDGET, |limit| ByteSize(limit / 4));
+    quarter.clamp(MAX_BODY, MAX_BUDGET)
+}
+
 impl Default for Server {
     fn default() -> Self {
+        let budget = default_budget(process_memory().cgroup_limit_bytes);
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)).into(),
             grpc_listen: None,
             hosts: None,
             drain: Duration::from_secs(5),
             grace_period: Duration::from_secs(30),
-            max_body: ByteSize::mib(32),
-            body_budget: ByteSize::mib(512),
+            max_body: MAX_BODY,
+            body_budget: budget,
             body_timeout: Duration::from_secs(30),
             body_min_rate: ByteSize::kib(1),
             budget_wait: Duration::from_secs(3),
-            reply_budget: ByteSize::mib(512),
+            reply_budget: budget,
             reply_timeout: Duration::from_secs(30),
             // Below the rate of a phone with a poor connection.
             reply_min_rate: ByteSize::kib(32),
@@ -137,5 +151,19 @@ impl Default for Server {
             fair_scheduling: true,
             console: true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_budgets_follow_the_limit_of_the_cgroup() {
+        let limit = |mib: u64| default_budget(Some(mib << 20));
+        assert_eq!(default_budget(None), ByteSize::mib(512));
+        assert_eq!([limit(16 << 10), limit(2_048)], [ByteSize::mib(512); 2]);
+        assert_eq!(limit(1_024), ByteSize::mib(256));
+        assert_eq!([limit(128), limit(64)], [ByteSize::mib(32); 2], "one body fits");
     }
 }

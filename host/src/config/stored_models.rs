@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::Config;
 use super::model::reference_of;
+use super::pulled_models::PullError;
 use crate::base::oci::{OciError, OciReference, StoredModel};
 
 impl Config {
@@ -27,13 +28,13 @@ impl Config {
     ///
     /// # Errors
     /// If it was not pulled, or was changed afterwards.
-    pub fn stored_model(&self, file: &Path) -> Result<Option<StoredModel>, String> {
+    pub fn stored_model(&self, file: &Path) -> Result<Option<StoredModel>, PullError> {
         let Some(reference) = reference_of(file) else { return Ok(None) };
-        let parsed: OciReference = reference.parse().map_err(|error: OciError| error.to_string())?;
+        let parsed: OciReference = reference.parse().map_err(|error: OciError| PullError::from(error))?;
         if let Some(failure) = self.pulled.failures.get(&parsed.to_string()) {
             return Err(failure.clone());
         }
         let stored = StoredModel::find(&self.models_dir(), &parsed);
-        stored.map(Some).map_err(|error| format!("{reference}: {error}"))
+        stored.map(Some).map_err(|error| PullError::of_stored(reference, &error))
     }
 }

@@ -17,6 +17,8 @@ const MAX_QUEUE: usize = 2048;
 const MAX_BATCH: usize = 512;
 const DELAY: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Sampled requests per second whose trace is the caller's.
+const CALLER_RATE: u32 = 100;
 /// The most spans that may wait, and the longest time; larger numbers are mistakes.
 const MOST_QUEUE: usize = 1 << 20;
 const MOST_TIME: Duration = Duration::from_secs(10 * 60);
@@ -36,6 +38,8 @@ pub struct Telemetry {
     pub share: Option<f64>,
     /// If a caller continues a trace (`traceparent`), its decision counts; default true.
     pub follow_caller: Option<bool>,
+    /// Sampled requests per second whose trace is the caller's, if `share` is below 100%; default 100. Others are not sampled.
+    pub caller_rate: Option<u32>,
     /// The name of the service in traces; default `plimsoll`.
     pub service_name: Option<String>,
 }
@@ -133,7 +137,11 @@ impl Telemetry {
                 return Err((name.to_owned(), format!("`{other}` is not supported; use {known}")));
             }
         };
-        Ok(Sampler { follows_caller: self.follow_caller.unwrap_or(follows_caller), share: self.share.unwrap_or(share) })
+        Ok(Sampler {
+            follows_caller: self.follow_caller.unwrap_or(follows_caller),
+            share: self.share.unwrap_or(share),
+            caller_rate: self.caller_rate.unwrap_or(CALLER_RATE),
+        })
     }
 }
 
@@ -174,7 +182,7 @@ mod tests {
         assert!(read("share = \"1%\"", &[("OTEL_TRACES_SAMPLER", "always_on")]).expect("valid").is_none());
         let on = read("", &[ON]).expect("valid").expect("on");
         assert_eq!((on.endpoint.as_str(), on.protocol), ("http://a:4318/v1/traces", TraceProtocol::Http));
-        assert_eq!(on.sampler, Sampler { follows_caller: true, share: 1.0 });
+        assert_eq!(on.sampler, Sampler { follows_caller: true, share: 1.0, caller_rate: 100 });
         for off in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")] {
             assert!(read("endpoint = \"http://b\"", &[ON, off]).expect("valid").is_none(), "{off:?}");
         }

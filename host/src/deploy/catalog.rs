@@ -32,8 +32,8 @@ pub struct CatalogEntry {
     pub compiling: Option<Identity>,
     /// The versions that served before, the latest first.
     pub previous: VecDeque<PreviousVersion>,
-    /// Versions that served before, and whose copies could not be read at the start. They stay in the journal.
-    pub unread: Vec<VersionRecord>,
+    /// Versions that served before, and that could not be read at the start. They stay in the journal.
+    pub unread: Vec<UnreadVersion>,
     /// Why the version that served before the start is lost, if no other version took its place.
     pub lost: Option<String>,
     /// Why the reference of the configuration could not be pulled, if it is tried again.
@@ -65,6 +65,15 @@ pub struct PreviousVersion {
     pub release: Arc<Release>,
     /// Its stages, kept ready for a rollback.
     pub stages: Vec<Arc<StageCore>>,
+}
+
+/// A version that served before, and that could not be read at the start.
+#[derive(Debug)]
+pub struct UnreadVersion {
+    /// Its record.
+    pub record: VersionRecord,
+    /// The digest of the previous version after which it served; `None` if there was none that could be read.
+    pub after: Option<String>,
 }
 
 /// A version that was rejected, or was rolled back by its canary.
@@ -130,7 +139,7 @@ impl CatalogEntry {
         let digest = Arc::clone(&release.artifact.identity.digest);
         self.readmit(&digest);
         self.begin_revision();
-        self.unread.retain(|unread| *unread.digest != *digest);
+        self.unread.retain(|unread| *unread.record.digest != *digest);
         self.lost = None;
         if let Some(old) = self.serving.replace(release) {
             self.previous.push_front(PreviousVersion { release: old, stages });
@@ -264,22 +273,23 @@ impl CatalogEntry {
         let again: BTreeSet<&str> = retried.chain(lost).map(|identity| &*identity.digest).collect();
         let handled = self.handled.iter().filter(|(_, handled)| !again.contains(&*handled.digest));
         let kept = |release: &&Arc<Release>| release.is_kept();
-        let mut previous: Vec<_> = self.previous.iter().map(|previous| &previous.release).filter(kept).collect();
+        let previous = self.previous.iter().map(|previous| &previous.release).filter(kept);
+        let mut previous: Vec<_> = previous.map(|release| VersionRecord::of(release)).collect();
+        for unread in &self.unread {
+            let after = previous.iter().position(|it| unread.after.as_ref() == Some(&it.digest));
+            previous.insert(after.unwrap_or(previous.len()), unread.record.clone());
+        }
         let serving = match &self.serving {
             Some(lost) if !lost.is_kept() => {
-                let before = previous.iter().position(|it| !self.is_withdrawn(&it.artifact.identity.digest));
+                let before = previous.iter().position(|it| !self.is_withdrawn(&it.digest));
                 before.map(|at| previous.remove(at))
             }
-            serving => serving.as_ref(),
+            serving => serving.as_ref().map(|release| VersionRecord::of(release)),
         };
         PluginRecord {
-            serving: serving.map(|release| VersionRecord::of(release)),
+            serving,
             candidate: self.candidate.as_ref().filter(kept).map(|release| VersionRecord::of(release)),
-            previous: previous
-                .into_iter()
-                .map(|release| VersionRecord::of(release))
-                .chain(self.unread.iter().cloned())
-                .collect(),
+            previous,
             handled: handled.map(|(what, handled)| (what.clone(), handled.clone())).collect(),
             withdrawn: self.withdrawn.iter().map(ToString::to_string).collect(),
         }

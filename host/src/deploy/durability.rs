@@ -77,9 +77,11 @@ impl Deployer {
             return Ok(());
         }
         let plugin = release.artifact.identity.name.to_string();
-        let mut state = self.journal_state(serving);
-        state.plugins.entry(plugin).or_default().candidate = Some(VersionRecord::of(release));
-        self.require_written(state, release).await
+        let now = self.journal_state(serving);
+        let mut ahead = now.clone();
+        ahead.plugins.entry(plugin).or_default().candidate = Some(VersionRecord::of(release));
+        let Some(writer) = &self.writer else { return Ok(()) };
+        writer.submit_ahead(&now, ahead).confirmed().await.map_err(|reason| not_durable(release, reason))
     }
 
     /// Waits until a state is on disk. The lock of deployments is held, so this is bounded.

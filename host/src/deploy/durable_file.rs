@@ -11,13 +11,18 @@ pub(super) const DRAFT: &str = "draft";
 /// Writes a file so that after a crash it is either complete or unchanged. If it fails, the draft is removed, because it
 /// could take the last space of the disk.
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes)?;
+    sync_folder(path)
+}
+
+/// As [`write_durably`], but after a crash the file may also be as it was before, until [`sync_folder`].
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension(DRAFT);
     let written = write_all_to_disk(&draft, bytes).and_then(|()| fs::rename(&draft, path));
     if written.is_err() {
         let _ = fs::remove_file(&draft);
     }
-    written?;
-    sync_folder(path)
+    written
 }
 
 /// Makes the name of a file durable.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use plimsoll_runtime::nn::{DeviceMemory, ExternalError, LoadError};
 
-use crate::config::ReadError;
+use crate::config::{PullError, ReadError};
 
 /// Why a file that the configuration names cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +21,7 @@ pub(super) enum FileStoreError {
     Model(ReadError),
     /// The model comes from a registry, and is not there or not what the registry sent.
     #[error("file: {0}")]
-    Registry(String),
+    Registry(PullError),
     /// The file of a model has changed since the configuration was loaded.
     #[error(
         "file: {} has changed since the configuration was loaded, and this plugin reads it: save the configuration file \
@@ -57,12 +57,12 @@ pub(super) enum FileStoreError {
 }
 
 impl FileStoreError {
-    /// Returns true if the host had no room to read a file. Then it may be tried again.
+    /// Returns true if the host had no room to read a file, or a registry could not be asked. Then it may be tried again.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
+            Self::Registry(error) => error.is_temporary,
             Self::Asset(error) | Self::Model(error) | Self::Weights { error, .. } => error.is_temporary(),
             Self::UnknownModel { .. }
-            | Self::Registry(_)
             | Self::Locations { .. }
             | Self::WeightsOutside { .. }
             | Self::Memory { .. }

@@ -21,6 +21,7 @@ use super::folder_lock::FolderLock;
 pub use super::journal_error::JournalError;
 use super::journal_state::JournalState;
 use crate::base::files::read_regular;
+use crate::config::admin::TOKEN_FILE;
 
 mod copies;
 
@@ -37,6 +38,10 @@ pub struct Journal {
     wanted: Mutex<Wanted>,
     /// True if a copy of a component was moved to its place, and its new name may not be on disk yet.
     has_moved: AtomicBool,
+    /// True once this process has written a journal.
+    has_begun: AtomicBool,
+    /// Held while the journal is being written.
+    writing: Mutex<()>,
 }
 
 /// The copies of components that stay, by their digests.
@@ -68,8 +73,10 @@ impl Journal {
             problem: Mutex::default(),
             wanted: Mutex::default(),
             has_moved: AtomicBool::new(false),
+            has_begun: AtomicBool::new(false),
+            writing: Mutex::default(),
         };
-        match this.lock.take() {
+        match this.lock.take(|| Ok(())) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(JournalError::InUse(folder.to_owned())),
             Err(TryLockError::Error(error)) => {
@@ -113,10 +120,9 @@ impl Journal {
         if !self.lock.is_held() {
             return;
         }
-        // The lock shows that no other process is writing.
-        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|file| file.path());
-        for draft in files.filter(|path| path.extension().is_some_and(|extension| extension == DRAFT)) {
-            let _ = fs::remove_file(draft);
+        // The lock shows that no other process is writing. Other files may be somebody else's.
+        for file in [JOURNAL, TOKEN_FILE] {
+            let _ = fs::remove_file(self.folder.join(file).with_extension(DRAFT));
         }
         self.remove_unnamed(state);
     }
@@ -142,6 +148,12 @@ impl Journal {
         *self.wanted() = Wanted { named: digests(state), kept: BTreeSet::new() };
     }
 
+    /// Announces the state `ahead`, which will be written before the change from `now` to it. The change may fail, so the
+    /// components that either names stay.
+    pub(super) fn announce_ahead(&self, now: &JournalState, ahead: &JournalState) {
+        *self.wanted() = Wanted { named: digests(now), kept: digests(ahead) };
+    }
+
     fn wanted(&self) -> MutexGuard<'_, Wanted> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -154,11 +166,14 @@ impl Journal {
     pub fn write(&self, state: &JournalState) -> Result<(), JournalError> {
         let written = self.lock_again().and_then(|()| {
             let text = state.to_text().map_err(io::Error::other)?;
+            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
             // The components must be found under their names before a state names them.
             if self.has_moved.swap(false, SeqCst) {
                 sync_folder(&self.component("")).inspect_err(|_| self.has_moved.store(true, SeqCst))?;
             }
-            write_durably(&self.folder.join(JOURNAL), &text)
+            write_durably(&self.folder.join(JOURNAL), &text)?;
+            self.has_begun.store(true, SeqCst);
+            Ok(())
         });
         match written {
             Ok(()) => {
@@ -188,13 +203,16 @@ impl Journal {
         if self.lock.is_held() {
             return self.lock.check();
         }
-        let now = self.read_bytes()?.as_deref().map(digest);
-        if self.read.get().map_or(now.is_some(), |read| *read != now) {
-            return Err(io::Error::other(
-                "the journal in it is not the one that was read at the start; restart the server to use it",
-            ));
-        }
-        self.lock.take().map_err(|error| match error {
+        let check = || {
+            let now = self.read_bytes()?.as_deref().map(digest);
+            if self.read.get().map_or(now.is_some(), |read| *read != now) {
+                return Err(io::Error::other(
+                    "the journal in it is not the one that was read at the start; restart the server to use it",
+                ));
+            }
+            self.check_copies(&JournalState::default()).map_err(io::Error::other)
+        };
+        self.lock.take(check).map_err(|error| match error {
             TryLockError::Error(error) => error,
             TryLockError::WouldBlock => io::Error::other("another process uses it"),
         })
@@ -210,7 +228,8 @@ impl Journal {
             let is_wanted = [&named, &wanted.named, &wanted.kept].iter().any(|digests| digests.contains(&*digest));
             // A draft is the copy that is being written now.
             let (is_copy, is_draft) = (has_extension(&path, WASM), has_extension(&path, DRAFT));
-            if (is_wanted && is_copy) || (is_draft && wanted.kept.contains(&*digest)) {
+            let is_ours = (is_copy || is_draft) && starts_with_digest(&digest);
+            if !is_ours || (is_wanted && is_copy) || (is_draft && wanted.kept.contains(&*digest)) {
                 continue;
             }
             // The lock is held, so that no change begins to use the copy meanwhile.
@@ -225,13 +244,18 @@ impl Journal {
     }
 }
 
+/// Returns true if a name begins as those of copies do.
+fn starts_with_digest(name: &str) -> bool {
+    name.as_bytes().get(..64).is_some_and(|digest| digest.iter().all(u8::is_ascii_hexdigit))
+}
+
 fn has_extension(path: &Path, expected: &str) -> bool {
     path.extension().is_some_and(|extension| extension == expected)
 }
 
-/// The digests of the components that a state names.
+/// The digests of the components that a state names and that have copies.
 fn digests(state: &JournalState) -> BTreeSet<String> {
     let plugins = state.plugins.values();
     let entries = plugins.flat_map(|plugin| plugin.serving.iter().chain(&plugin.candidate).chain(&plugin.previous));
-    entries.map(|entry| entry.digest.clone()).collect()
+    entries.filter(|entry| !entry.is_bundled()).map(|entry| entry.digest.clone()).collect()
 }

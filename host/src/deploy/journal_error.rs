@@ -25,8 +25,8 @@ pub enum JournalError {
     },
     /// The file is not a journal.
     #[error(
-        "{} is not a journal that can be used: {error}; restore it from a backup, or remove it to start from the plugin \
-         folder",
+        "{} is not a journal that can be used: {error}; restore it from a backup, or remove it and the folder `components` \
+         beside it to start from the plugin folder",
         path.display()
     )]
     Invalid {
@@ -79,6 +79,21 @@ pub enum JournalError {
         /// The journal.
         journal: PathBuf,
     },
+    /// There are copies, and no journal names them.
+    #[error(
+        "{} is missing, but {} has the copies of {copies} components (was it lost, or left out of a backup?); restore it from \
+         a backup, or remove {1} to start from the plugin folder",
+        journal.display(),
+        components.display()
+    )]
+    NoJournal {
+        /// The folder of copies.
+        components: PathBuf,
+        /// The journal.
+        journal: PathBuf,
+        /// How many copies there are.
+        copies: usize,
+    },
     /// The copy of a component has another digest.
     #[error("{} was changed or damaged: it has a different digest", .0.display())]
     Changed(PathBuf),
@@ -88,14 +103,25 @@ pub enum JournalError {
     /// The copy of a component has no valid version.
     #[error(transparent)]
     Version(#[from] InvalidVersion),
-    /// The manifest of a version is not valid any more.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
+    /// The manifest of a version is not valid for this version of the program.
+    #[error(
+        "the manifest of version {version} of plugin `{plugin}` cannot be read from the journal: {error}; start the version of \
+         plimsoll that deployed it, and deploy the plugin there with a manifest that both versions read"
+    )]
+    Manifest {
+        /// The plugin.
+        plugin: String,
+        /// Its version.
+        version: String,
+        /// What is wrong with the manifest.
+        error: ManifestError,
+    },
 }
 
 impl JournalError {
-    /// Returns true if the copy of a component may still be complete: it only cannot be read now.
-    pub fn is_unreadable_copy(&self) -> bool {
-        matches!(self, Self::UnreadableCopy { .. })
+    /// Returns true if the copy of a component is certainly lost: it is missing or damaged. After any other error the version
+    /// may still be complete, and only cannot be used now.
+    pub fn is_lost_copy(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::Changed(_))
     }
 }

@@ -79,8 +79,18 @@ impl JournalWriter {
     /// Hands in the state after a change. Call it with the lock of deployments, so that the states have the order of the
     /// changes. `is_complete` is true if there is a copy of every component that the state needs.
     pub(super) fn submit(&self, state: JournalState, is_complete: bool) -> Ticket {
+        self.shared.journal.announce(&state);
+        self.enqueue(state, is_complete)
+    }
+
+    /// Hands in the state `ahead` before the change from `now` to it, which may still fail. So the copies of both stay.
+    pub(super) fn submit_ahead(&self, now: &JournalState, ahead: JournalState) -> Ticket {
+        self.shared.journal.announce_ahead(now, &ahead);
+        self.enqueue(ahead, true)
+    }
+
+    fn enqueue(&self, state: JournalState, is_complete: bool) -> Ticket {
         let shared = &self.shared;
-        shared.journal.announce(&state);
         let mut queue = shared.queue();
         queue.latest += 1;
         queue.waiting = Some(Submission { number: queue.latest, state, is_complete });
@@ -212,72 +222,4 @@ impl Drop for Writing<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::path::PathBuf;
-
-    use super::super::journal_state::PluginRecord;
-    use super::*;
-    use crate::records::metrics::Buckets;
-
-    /// A state with `count` plugins.
-    fn state(count: usize) -> JournalState {
-        let record = PluginRecord { withdrawn: vec!["ab12".to_owned()], ..PluginRecord::default() };
-        let plugins = (0..count).map(|at| (format!("p{at}"), record.clone())).collect();
-        JournalState { plugins, ..JournalState::default() }
-    }
-
-    fn writer() -> (JournalWriter, PathBuf) {
-        let folder = std::env::temp_dir().join(format!("plimsoll-writer-{}", uuid::Uuid::new_v4()));
-        let journal = Arc::new(Journal::open(&folder).expect("opened"));
-        (JournalWriter::new(journal, Arc::new(Records::new("caller", 10, Buckets::Fine))), folder)
-    }
-
-    #[tokio::test]
-    async fn states_are_written_in_their_order_and_the_latest_is_on_disk() {
-        let (writer, folder) = writer();
-        let tickets: Vec<_> = (1..=50).map(|count| writer.submit(state(count), true)).collect();
-        for ticket in tickets {
-            ticket.confirmed().await.expect("written");
-        }
-        assert_eq!(writer.shared.journal.read().expect("read"), state(50));
-        let unconfirmed = writer.submit(state(7), true);
-        let journal = Arc::clone(&writer.shared.journal);
-        drop(writer);
-        assert_eq!(journal.read().expect("read"), state(7), "the end waits for it");
-        drop(unconfirmed);
-        fs::remove_dir_all(folder).expect("removed");
-    }
-
-    #[tokio::test]
-    async fn a_state_that_cannot_be_written_is_told_and_a_later_one_may_be() {
-        let (writer, folder) = writer();
-        writer.submit(state(1), true).confirmed().await.expect("written");
-        // A folder cannot be replaced by a file.
-        fs::remove_file(folder.join("plugins.json")).expect("removed");
-        fs::create_dir(folder.join("plugins.json")).expect("made");
-        let reason = writer.submit(state(2), true).confirmed().await.expect_err("not written");
-        assert!(reason.contains("cannot write to the data folder"), "{reason}");
-        writer.latest().confirmed().await.expect_err("still not written");
-        fs::remove_dir(folder.join("plugins.json")).expect("removed");
-        writer.submit(state(3), true).confirmed().await.expect("written");
-        assert_eq!(writer.shared.journal.read().expect("read"), state(3));
-        drop(writer);
-        fs::remove_dir_all(folder).expect("removed");
-    }
-
-    #[tokio::test]
-    async fn a_disk_that_does_not_answer_is_told_after_a_bounded_time() {
-        let (writer, folder) = writer();
-        // A write that does not end.
-        writer.shared.queue().is_writing = true;
-        let reason = writer.submit(state(1), true).confirmed_within(Duration::ZERO).await.expect_err("not confirmed");
-        assert!(reason.contains("has not confirmed it within"), "{reason}");
-        let later = writer.submit(state(2), true);
-        Writing::new(&writer.shared).write_all();
-        later.confirmed().await.expect("written");
-        assert_eq!(writer.shared.journal.read().expect("read"), state(2), "the later state has both changes");
-        drop(writer);
-        fs::remove_dir_all(folder).expect("removed");
-    }
-}
+mod tests;

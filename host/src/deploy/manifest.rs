@@ -54,7 +54,7 @@ pub enum ManifestError {
     #[error("{}: no time may be longer than a day", .0.display())]
     TooLong(PathBuf),
     /// The component has another digest than the pinned one.
-    #[error("digest mismatch: {} pins sha256 {pinned}, but the file has {found}", path.display())]
+    #[error("digest mismatch: {} pins sha256 {pinned}, but the component has {found}; correct `sha256`, or replace the component", path.display())]
     Digest {
         /// The file.
         path: PathBuf,

@@ -9,7 +9,7 @@ use plimsoll_runtime::nn::external_files;
 use super::file_store_error::FileStoreError;
 use crate::base::files::is_outside;
 use crate::base::oci::StoredModel;
-use crate::config::{Config, ReadError};
+use crate::config::{Config, PullError, ReadError};
 
 /// The files of a model.
 pub(super) struct ModelFiles {
@@ -30,7 +30,7 @@ impl ModelFiles {
         let found = stored.as_ref().map_or_else(|| path.to_owned(), StoredModel::path);
         let path = &*found;
         let check = |path: &Path, bytes: &[u8]| match &stored {
-            Some(stored) => stored.check(path, bytes).map_err(|error| FileStoreError::Registry(error.to_string())),
+            Some(stored) => stored.check(path, bytes).map_err(|error| FileStoreError::Registry(PullError::new(error))),
             None => Ok(()),
         };
         let bytes = read(path).map_err(FileStoreError::Model)?;

@@ -33,7 +33,7 @@ impl Deployer {
         Ok(())
     }
 
-    /// Makes [`Deployer::load`], rehearsed, with the files that it needs read before.
+    /// Runs [`Deployer::load`] after a rehearsal. Its files are read beforehand, so that no change waits for a disk.
     ///
     /// # Errors
     /// As [`Deployer::load`].

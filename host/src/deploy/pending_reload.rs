@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::pull::{Pulled, Wanted, pull_all};
+use crate::base::oci::OciReference;
 use crate::config::Config;
 
 /// Components that are being pulled. Dropping it ends the pulls.
@@ -18,13 +19,18 @@ pub(super) struct PendingPulls {
 }
 
 impl PendingPulls {
-    /// Starts to pull. Sends to `wake` when everything was pulled.
-    pub(super) fn begin(runtime: &Handle, config: &Config, wanted: Vec<Wanted>, wake: &mpsc::Sender<()>) -> Self {
+    /// Starts to pull plugins and models. Sends to `wake` when everything was pulled.
+    pub(super) fn begin(
+        runtime: &Handle,
+        config: &Config,
+        (wanted, models): (Vec<Wanted>, Vec<OciReference>),
+        wake: &mpsc::Sender<()>,
+    ) -> Self {
         let mut pulls = JoinSet::new();
-        if !wanted.is_empty() || !config.model_references().is_empty() {
+        if !wanted.is_empty() || !models.is_empty() {
             let (config, wake) = (config.clone(), wake.clone());
             let pulling = async move {
-                let pulled = pull_all(&config, wanted).await;
+                let pulled = pull_all(&config, wanted, models).await;
                 // If the channel is full, the watcher is woken anyway.
                 let _ = wake.try_send(());
                 pulled
@@ -63,9 +69,10 @@ pub(super) struct PendingReload {
 }
 
 impl PendingReload {
-    /// Starts to pull, as [`PendingPulls::begin`].
+    /// Starts to pull these plugins and all models of the configuration, as [`PendingPulls::begin`].
     pub(super) fn begin(runtime: &Handle, config: Config, wanted: Vec<Wanted>, wake: &mpsc::Sender<()>) -> Self {
-        let pulls = PendingPulls::begin(runtime, &config, wanted, wake);
+        let models = config.model_references();
+        let pulls = PendingPulls::begin(runtime, &config, (wanted, models), wake);
         Self { config, pulls }
     }
 

@@ -2,7 +2,6 @@
 //! any lock, because a registry may take minutes.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,31 +13,10 @@ use super::manifest::Manifest;
 use super::needed::declared;
 use super::release::{Release, ReleaseSource};
 use crate::base::oci::{self, OciError, OciReference};
-use crate::config::Config;
+use crate::config::{Config, PullError};
 
 /// Maximum number of references that are pulled at the same time.
 const MAX_PULLS: usize = 8;
-
-/// Why a reference was not pulled. It is only text, because a rehearsal and the change itself report it.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{reason}")]
-pub(super) struct PullError {
-    reason: String,
-    /// The registry could not be asked, so that it is asked again.
-    pub(super) is_temporary: bool,
-}
-
-impl PullError {
-    fn new(reason: impl fmt::Display) -> Self {
-        Self { reason: reason.to_string(), is_temporary: false }
-    }
-}
-
-impl From<OciError> for PullError {
-    fn from(error: OciError) -> Self {
-        Self { is_temporary: error.is_temporary(), ..Self::new(error) }
-    }
-}
 
 /// A reference that a configuration needs.
 #[derive(Debug, Clone)]
@@ -54,7 +32,7 @@ pub(super) struct Wanted {
 pub(super) struct Pulled {
     plugins: Vec<(Wanted, Result<Release, PullError>)>,
     /// Why models were not pulled, by their references.
-    pub(super) models: BTreeMap<String, String>,
+    pub(super) models: BTreeMap<String, PullError>,
 }
 
 impl Pulled {
@@ -75,7 +53,8 @@ impl Pulled {
 
     /// Returns true if a registry could not be asked.
     pub(super) fn is_incomplete(&self) -> bool {
-        self.plugins.iter().any(|(_, answer)| answer.as_ref().is_err_and(|error| error.is_temporary))
+        let plugins = self.plugins.iter().filter_map(|(_, answer)| answer.as_ref().err());
+        plugins.chain(self.models.values()).any(|error| error.is_temporary)
     }
 
     fn find(&self, plugin: &str, reference: &str) -> Option<&(Wanted, Result<Release, PullError>)> {
@@ -107,8 +86,8 @@ pub(super) fn wanted(config: &Config, known: &Catalog) -> Vec<Wanted> {
     wanted.collect()
 }
 
-/// Pulls references, several at a time.
-pub(super) async fn pull_all(config: &Config, wanted: Vec<Wanted>) -> Pulled {
+/// Pulls references of plugins, several at a time, and models.
+pub(super) async fn pull_all(config: &Config, wanted: Vec<Wanted>, models: Vec<OciReference>) -> Pulled {
     let max_bytes = config.deploy.max_plugin.as_u64();
     let places = Arc::new(Semaphore::new(MAX_PULLS));
     let mut pulls = JoinSet::new();
@@ -121,16 +100,16 @@ pub(super) async fn pull_all(config: &Config, wanted: Vec<Wanted>) -> Pulled {
             (wanted, answer)
         });
     }
-    let models = pull_models(config).await;
+    let models = pull_models(config, models).await;
     Pulled { plugins: pulls.join_all().await, models }
 }
 
-/// Pulls the models of a configuration, one after the other: they are large. Returns why some were not pulled.
-async fn pull_models(config: &Config) -> BTreeMap<String, String> {
+/// Pulls models that are not stored, one after the other: they are large. Returns why some were not pulled.
+async fn pull_models(config: &Config, models: Vec<OciReference>) -> BTreeMap<String, PullError> {
     let mut failures = BTreeMap::new();
-    for reference in config.model_references() {
+    for reference in models {
         if let Err(error) = oci::pull_model(&reference, &config.models_dir()).await {
-            failures.insert(reference.to_string(), error.to_string());
+            failures.insert(reference.to_string(), PullError::from(error));
         }
     }
     failures

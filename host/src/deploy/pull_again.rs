@@ -76,7 +76,7 @@ impl PullAgain {
         } else if wanted.is_empty() {
             self.pause.reset();
         } else if self.pause.is_over() {
-            self.pulls = Some(PendingPulls::begin(build.runtime(), &config, wanted.clone(), wake));
+            self.pulls = Some(PendingPulls::begin(build.runtime(), &config, (wanted.clone(), Vec::new()), wake));
         }
         wanted.into_iter().map(|wanted| PathBuf::from(wanted.reference)).zip(reasons).collect()
     }

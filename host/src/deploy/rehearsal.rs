@@ -164,10 +164,10 @@ impl Deployer {
         let pipelines = self.builder.build(config, selection, held).await?;
         let users = plugin.map(|plugin| needed(config).remove(plugin).unwrap_or_default());
         let is_sampled = |name: &String| is_sampled || users.as_ref().is_some_and(|users| !users.contains(name));
-        for (name, pipeline) in pipelines.iter().filter(|(name, _)| !is_sampled(name)) {
+        for (_, pipeline) in pipelines.iter().filter(|(name, _)| !is_sampled(name)) {
             run_sample(pipeline, plugin).await.map_err(|failed| {
                 // The reason names the pipeline.
-                let key = if plugin.is_some() { String::new() } else { format!("pipelines.{name}") };
+                let key = if plugin.is_some() { String::new() } else { failed.key };
                 BuildError::for_plugin(&failed.plugin, key, failed.reason).temporary(failed.is_temporary)
             })?;
         }

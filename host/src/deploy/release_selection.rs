@@ -16,11 +16,11 @@ use super::needed::declared;
 use super::newest_release::NoFile;
 use super::pipeline_build::Selection;
 use super::pipeline_builder::Pipelines;
-use super::pull::{PullError, must_pull, reference_of};
+use super::pull::{must_pull, reference_of};
 use super::release::{FileError, Release, ReleaseSource};
 use crate::base::bundled;
 use crate::base::files::{list_folder, look_at_regular_file};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, PullError};
 
 /// The releases that a plugin may serve with: the newest one, and the one that served before it.
 struct Choice {

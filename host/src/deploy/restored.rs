@@ -1,15 +1,16 @@
 //! The versions of the journal at the start.
 //!
-//! A copy that cannot be read is not lost: if it served or was on canary, the start is refused, because another version
-//! would serve in its place; if it is a previous version, its record and its copy are kept for a later start. A copy that
-//! is missing or damaged is replaced if a file of the plugin has the same bytes. Otherwise the version before it serves,
-//! and the log says so. A version that was rolled back never serves in its place.
+//! A version that cannot be read now is not lost: if it served or was on canary, the start is refused, because another
+//! version would serve in its place; if it is a previous version, its record and its copy are kept for a later start. A
+//! copy that is missing or damaged is replaced if a file of the plugin has the same bytes. Otherwise the version before it
+//! serves, and the log says so; the start is refused if that one cannot be read. A version that was rolled back never
+//! serves in its place.
 
 use std::sync::Arc;
 
 use plimsoll_runtime::component::Artifact;
 
-use super::catalog::{Catalog, CatalogEntry, PreviousVersion};
+use super::catalog::{Catalog, CatalogEntry, PreviousVersion, UnreadVersion};
 use super::deployer::Deployer;
 use super::journal::{Journal, JournalError};
 use super::journal_state::{JournalState, PluginRecord, VersionRecord};
@@ -20,7 +21,7 @@ impl Deployer {
     /// Creates the catalog from the journal.
     ///
     /// # Errors
-    /// If a version that served or was on canary cannot be read now, or all copies are gone.
+    /// If a version that served or was on canary cannot be read now.
     pub(super) fn catalog_from_journal(&mut self, state: &JournalState) -> Result<Catalog, JournalError> {
         let Some(journal) = self.journal.clone() else { return Ok(Catalog::new()) };
         let mut catalog = Catalog::new();
@@ -45,26 +46,35 @@ impl Deployer {
             withdrawn: record.withdrawn.iter().map(|digest| Arc::from(digest.as_str())).collect(),
             ..CatalogEntry::default()
         };
+        // The first one that may serve in place of a lost version, if it cannot be read.
+        let mut before = None;
         for version in &record.previous {
             match self.restore_version(journal, name, version, &plugin, damaged) {
                 Ok(release) => {
-                    plugin.previous.extend(release.map(|release| PreviousVersion { release, stages: Vec::new() }))
+                    let unread = plugin.unread.iter_mut().filter(|unread| unread.after.is_none());
+                    unread.for_each(|unread| unread.after = release.is_some().then(|| version.digest.clone()));
+                    plugin.previous.extend(release.map(|release| PreviousVersion { release, stages: Vec::new() }));
                 }
-                Err(error) if error.is_unreadable_copy() => {
+                Err(error) if !error.is_lost_copy() => {
                     tracing::warn!(
                         plugin = name,
                         digest = version.digest,
                         "there is no rollback to version {} until a start that can read it: {error}",
                         version.version
                     );
-                    plugin.unread.push(version.clone());
+                    plugin.unread.push(UnreadVersion { record: version.clone(), after: None });
+                    let has_next =
+                        plugin.previous.iter().any(|it| !plugin.is_withdrawn(&it.release.artifact.identity.digest));
+                    if before.is_none() && !has_next && !plugin.is_withdrawn(&version.digest) {
+                        before = Some(error);
+                    }
                 }
                 Err(error) => log_lost(name, version, &error, "so there is no rollback to it"),
             }
         }
         if let Some(version) = &record.candidate {
             plugin.candidate = match self.restore_version(journal, name, version, &plugin, damaged) {
-                Err(error) if !error.is_unreadable_copy() => {
+                Err(error) if error.is_lost_copy() => {
                     log_lost(name, version, &error, "so its canary ends");
                     None
                 }
@@ -74,8 +84,11 @@ impl Deployer {
         if let Some(version) = &record.serving {
             let bundled = if version.is_bundled() { Release::bundled(name) } else { None };
             match self.restore_version(journal, name, version, &plugin, damaged) {
-                Err(error) if !error.is_unreadable_copy() => {
-                    journal.check_copies()?;
+                Err(error) if error.is_lost_copy() => {
+                    if let Some(before) = before {
+                        log_lost(name, version, &error, "and the version before it cannot be read");
+                        return Err(before);
+                    }
                     replace_lost(name, version, &error, &mut plugin);
                 }
                 // Another version of this program may bundle another component.
@@ -102,7 +115,7 @@ impl Deployer {
         }
         let error = match journal.release(name, version) {
             Ok(release) => return Ok(Some(Arc::new(release))),
-            Err(error) if error.is_unreadable_copy() => return Err(error),
+            Err(error) if !error.is_lost_copy() => return Err(error),
             Err(error) => error,
         };
         let Some((path, artifact)) = self.find_bytes(name, &version.digest, plugin) else { return Err(error) };

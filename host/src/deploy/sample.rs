@@ -1,9 +1,14 @@
 //! Runs the sample that every new version must answer before it serves.
 
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use plimsoll_runtime::kind::{StageKind, StageName};
 use plimsoll_runtime::outcome::Outcome;
-use plimsoll_runtime::stage::{Request, RunLog, StageError};
+use plimsoll_runtime::pipeline::PipelineError;
+use plimsoll_runtime::stage::{Request, RunLog, RunObserver, StageCore, StageError, StageReport};
+use plimsoll_runtime::text::listed;
 
 use super::served_pipeline::ServedPipeline;
 
@@ -19,6 +24,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The stage that failed the sample.
 #[derive(Debug)]
 pub struct SampleError {
+    /// The stage in the configuration, for example `pipelines.digits.preprocess` or `pipelines.people.steps.crop`.
+    pub key: String,
     /// The plugin of the stage.
     pub plugin: String,
     /// The reason, in one sentence.
@@ -28,8 +35,9 @@ pub struct SampleError {
 }
 
 /// Runs the sample through the pipeline. If `plugin` is given, the sample runs on the chips with this plugin, or on the
-/// default chip if there are none. Otherwise it runs on every chip. The configured sample must be answered. The plugin
-/// may reject the bundled sample, because it may not read JPEG, but no stage may trap or exceed a limit.
+/// default chip if there are none. Otherwise it runs on every chip. The configured sample must be answered. Preprocessing
+/// may reject the bundled sample, because it may not read JPEG; no other stage may. A step that ran for items must have
+/// answered one of them. What the sample did not reach is logged.
 ///
 /// # Errors
 /// If a stage fails.
@@ -39,48 +47,140 @@ pub async fn run_sample(pipeline: &ServedPipeline, plugin: Option<&str>) -> Resu
         Some(plugin) => pipeline.chips_of(plugin),
     };
     let chips = if of_plugin.is_empty() { vec![&pipeline.default_chip] } else { of_plugin };
-    let (sample, content_type) = match &pipeline.sample {
-        Some(sample) => (sample.bytes(), None),
-        None => (BUNDLED, Some("image/jpeg".to_owned())),
-    };
+    let mut untried = BTreeSet::new();
     for chip in chips {
-        let Some(selected) = pipeline.select(chip) else { continue };
-        let request = Request { id: "sample".into(), content_type: content_type.clone(), parameters: Vec::new() };
-        let mut tries = 0;
-        let result = loop {
-            let mut log = RunLog::new(pipeline.deadline + SLACK);
-            let result = pipeline.run(selected, &mut log, &request, sample).await;
-            let is_full = result.as_ref().is_err_and(|failed| failed.error.outcome == Outcome::NoCapacity);
-            tries += 1;
-            if !is_full || tries == MAX_TRIES {
-                break result;
-            }
-            tokio::time::sleep(FIRST_PAUSE * (1 << (tries - 1))).await;
-        };
-        if let Err(failed) = result {
-            if pipeline.sample.is_none() && is_refusal(&failed.error) {
-                continue;
-            }
-            let StageError { outcome, public, detail, .. } = &failed.error;
-            // The first line of the detail is the cause of a trap; the rest is the backtrace, for the log.
-            let cause = detail.lines().next().filter(|line| !line.is_empty()).map(|line| format!(" ({line})"));
-            return Err(SampleError {
-                plugin: failed.stage.plugin.name.to_string(),
-                is_temporary: matches!(outcome, Outcome::NoCapacity | Outcome::DeviceFailure),
-                reason: format!(
-                    "the sample of pipeline `{}` failed on chip `{chip}`: stage {} (plugin {}) ended in {}: {public}{}",
-                    pipeline.name,
-                    failed.stage.name,
-                    failed.stage.plugin.name,
-                    outcome.as_str(),
-                    cause.unwrap_or_default()
-                ),
-            });
-        }
+        untried.extend(run_on_chip(pipeline, chip).await?);
+    }
+    for what in untried {
+        tracing::warn!(
+            "pipeline `{}`: {what}; set `pipelines.{}.sample` to a body that reaches every stage",
+            pipeline.name,
+            pipeline.name
+        );
     }
     Ok(())
 }
 
-fn is_refusal(error: &StageError) -> bool {
-    matches!(error.outcome, Outcome::UnsupportedMediaType | Outcome::InvalidInput | Outcome::TooLarge)
+/// Runs the sample on a chip. Returns what it did not reach, if anything.
+async fn run_on_chip(pipeline: &ServedPipeline, chip: &str) -> Result<Option<String>, SampleError> {
+    let Some(selected) = pipeline.select(chip) else { return Ok(None) };
+    let (sample, content_type) = match &pipeline.sample {
+        Some(sample) => (sample.bytes(), None),
+        None => (BUNDLED, Some("image/jpeg".to_owned())),
+    };
+    let request = Request { id: "sample".into(), content_type, parameters: Vec::new() };
+    let mut tries = 0;
+    let (result, log) = loop {
+        let mut log = SampleLog { runs: RunLog::new(pipeline.deadline + SLACK), errors: BTreeMap::new() };
+        let result = pipeline.run(selected, &mut log, &request, sample).await;
+        let is_full = result.as_ref().is_err_and(|failed| failed.error.outcome == Outcome::NoCapacity);
+        tries += 1;
+        if !is_full || tries == MAX_TRIES {
+            break (result, log);
+        }
+        tokio::time::sleep(FIRST_PAUSE * (1 << (tries - 1))).await;
+    };
+    match result {
+        Ok(_) => log.judge_items(pipeline, chip),
+        Err(PipelineError { stage, error, .. }) => {
+            let text = described(&error);
+            if pipeline.sample.is_none() && stage.kind == StageKind::Preprocess && is_refusal(error.outcome) {
+                let (name, plugin) = (&stage.name, &stage.plugin.name);
+                return Ok(Some(format!(
+                    "{name} (plugin {plugin}) rejected the bundled sample, so no other stage was tried ({text})"
+                )));
+            }
+            Err(failure(pipeline, chip, &stage, error.outcome, &format!("ended in {text}")))
+        }
+    }
+}
+
+/// What the sample did: its runs, and the first error of each stage.
+struct SampleLog {
+    runs: RunLog,
+    errors: BTreeMap<StageName, (Outcome, String)>,
+}
+
+impl RunObserver for SampleLog {
+    fn deadline(&self) -> Instant {
+        self.runs.deadline()
+    }
+
+    fn stage_started(&mut self, stage: &StageCore) {
+        self.runs.stage_started(stage);
+    }
+
+    fn stage_ended(&mut self, report: StageReport, error: Option<&StageError>) {
+        if let Some(error) = error {
+            self.errors.entry(report.stage.clone()).or_insert_with(|| (error.outcome, described(error)));
+        }
+        self.runs.stage_ended(report, error);
+    }
+}
+
+impl SampleLog {
+    /// Judges the steps of an answered sample. The pipeline may let items fail alone, so a step may have failed for all of
+    /// them; and without items the steps that run for each item did not run.
+    fn judge_items(&self, pipeline: &ServedPipeline, chip: &str) -> Result<Option<String>, SampleError> {
+        let Some(graph) = &pipeline.steps else { return Ok(None) };
+        let mut untried = Vec::new();
+        for stage in graph.steps.iter().filter_map(|step| step.core(chip)) {
+            let runs = || self.runs.reports().iter().filter(|report| report.stage == stage.name);
+            match self.errors.get(&stage.name) {
+                _ if runs().next().is_none() => untried.push(format!("`{}`", stage.name)),
+                Some((outcome, text)) if runs().all(|report| report.outcome != Outcome::Ok) => {
+                    let what = format!("failed for all {} items, the first one ended in {text}", runs().count());
+                    return Err(failure(pipeline, chip, stage, *outcome, &what));
+                }
+                _ => {}
+            }
+        }
+        let names = listed(untried.iter().map(String::as_str));
+        Ok((!untried.is_empty()).then(|| format!("the sample made no items that reach {names}, so this was not tried")))
+    }
+}
+
+/// The error of a stage, for one line. The first line of the detail is the cause of a trap; the rest is the backtrace, for
+/// the log.
+fn described(error: &StageError) -> String {
+    let StageError { outcome, public, detail, .. } = error;
+    let cause = detail.lines().next().filter(|line| !line.is_empty()).map(|line| format!(" ({line})"));
+    format!("{}: {public}{}", outcome.as_str(), cause.unwrap_or_default())
+}
+
+/// The error of a stage that failed the sample.
+fn failure(pipeline: &ServedPipeline, chip: &str, stage: &Arc<StageCore>, outcome: Outcome, what: &str) -> SampleError {
+    let name = &pipeline.name;
+    let hint = match pipeline.sample {
+        None if is_refusal(outcome) => {
+            format!("; the pipeline has no sample of its own: set `pipelines.{name}.sample` to a body that it answers")
+        }
+        _ => String::new(),
+    };
+    SampleError {
+        key: key(pipeline, stage),
+        plugin: stage.plugin.name.to_string(),
+        is_temporary: matches!(outcome, Outcome::NoCapacity | Outcome::DeviceFailure),
+        reason: format!(
+            "the sample of pipeline `{name}` failed on chip `{chip}`: stage {} (plugin {}) {what}{hint}",
+            stage.name, stage.plugin.name,
+        ),
+    }
+}
+
+/// A stage in the configuration.
+fn key(pipeline: &ServedPipeline, stage: &Arc<StageCore>) -> String {
+    let name = &pipeline.name;
+    if pipeline.steps.is_some() {
+        return format!("pipelines.{name}.steps.{}", stage.name);
+    }
+    // The fallback may have failed instead of the chip.
+    match pipeline.chips.iter().find(|(_, known)| Arc::ptr_eq(known.core(), stage)) {
+        Some((chip, _)) => format!("pipelines.{name}.chips.{chip}"),
+        None => format!("pipelines.{name}.{}", stage.name),
+    }
+}
+
+fn is_refusal(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::UnsupportedMediaType | Outcome::InvalidInput | Outcome::TooLarge)
 }

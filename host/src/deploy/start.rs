@@ -42,6 +42,7 @@ impl Deployer {
         let state = journal.as_ref().map_or_else(|| Ok(JournalState::default()), |journal| journal.read());
         let state = state.map_err(at_journal)?;
         if let Some(journal) = &journal {
+            journal.check_copies(&state).map_err(at_journal)?;
             journal.remove_leftovers(&state);
         }
         let builder = PipelineBuilder::new(runtime, config, records, remembers).map_err(|error| {
@@ -65,7 +66,7 @@ impl Deployer {
         };
         let mut catalog = this.catalog_from_journal(&state).map_err(at_journal)?;
         this.builder.progress().begin_start(config);
-        this.rehearsed.pulled = pull_all(config, wanted(config, &catalog)).await;
+        this.rehearsed.pulled = pull_all(config, wanted(config, &catalog), config.model_references()).await;
         this.config.pulled.failures.clone_from(&this.rehearsed.pulled.models);
         if remembers {
             remove_others(&config.models_dir(), &config.model_references());

@@ -126,8 +126,9 @@ fn start_watcher(wake: mpsc::Sender<()>, folders: Vec<WatchedFolder>) -> Option<
             let _ = wake.try_send(());
         }
     };
-    let failed =
-        |error: notify::Error| tracing::warn!("file system events are not available, so folders are polled: {error}");
+    let failed = |error: notify::Error| {
+        tracing::warn!("file system events are not available, so folders are polled every `deploy.poll`: {error}")
+    };
     let mut watcher = notify::recommended_watcher(on_event).map_err(failed).ok()?;
     let first = folders.first()?.0.clone();
     let watching = within_time(&first, move || {
@@ -138,6 +139,11 @@ fn start_watcher(wake: mpsc::Sender<()>, folders: Vec<WatchedFolder>) -> Option<
         }
         Ok(watcher)
     });
-    let not_watched = |error| tracing::warn!("the folders are polled: {}: {error}", first.display());
+    let not_watched = |error| {
+        tracing::warn!(
+            "the folder {} cannot be watched, so all folders are polled every `deploy.poll`: {error}",
+            first.display()
+        )
+    };
     watching.map_err(not_watched).ok()
 }

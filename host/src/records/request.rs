@@ -25,7 +25,7 @@ use super::memory::callers::Caller;
 use super::memory::series::{Route, StageSeries};
 use super::origin::Origin;
 use super::recording::InputRecorder;
-use super::recording::kept_input::KeptInput;
+use super::recording::kept_input::{KeptInput, KeptReply};
 use super::request_summary::{RequestSummary, merged};
 use super::shadow::ShadowTap;
 use super::store::Records;
@@ -61,6 +61,8 @@ pub struct RequestRecord {
     chip: String,
     started: Instant,
     deadline: Instant,
+    /// True if the deadline is the caller's own, which is earlier than that of the pipeline.
+    is_hurried: bool,
     stages: Vec<StageReport>,
     outcome: Outcome,
     status: Option<u16>,
@@ -93,8 +95,7 @@ type Reports = Arc<Mutex<Vec<(StageReport, bool)>>>;
 /// What is kept of a request that is captured.
 struct Capture {
     input: KeptInput,
-    /// Media type and bytes.
-    reply: Option<(String, Bytes)>,
+    reply: Option<KeptReply>,
 }
 
 /// Where a request is counted.
@@ -115,6 +116,7 @@ pub struct Siblings {
     pipeline: String,
     chip: String,
     deadline: Instant,
+    is_hurried: bool,
     origin: Option<Origin>,
     accounting: Accounting,
     canary_side: Option<Arc<CanarySide>>,
@@ -142,6 +144,7 @@ impl RequestRecord {
             chip: chip.to_owned(),
             started,
             deadline: started + deadline,
+            is_hurried: false,
             stages: Vec::with_capacity(StageKind::STAGES.len()),
             outcome: Outcome::Cancelled,
             status: None,
@@ -174,7 +177,10 @@ impl RequestRecord {
 
     /// Shortens the deadline to `time` after the start, if that is earlier.
     pub fn limit_deadline(&mut self, time: Duration) {
-        self.deadline = self.started.checked_add(time).map_or(self.deadline, |limit| limit.min(self.deadline));
+        if let Some(limit) = self.started.checked_add(time).filter(|limit| *limit < self.deadline) {
+            self.deadline = limit;
+            self.is_hurried = true;
+        }
     }
 
     /// Records how long the request waited in the queue.
@@ -198,9 +204,10 @@ impl RequestRecord {
 
     /// Keeps the reply, if the request is captured.
     pub fn capture_reply(&mut self, reply: &Reply) {
-        if let Some(capture) = &mut self.capture {
-            capture.reply = Some((reply.content_type.clone(), Bytes::copy_from_slice(&reply.body)));
-        }
+        let Some(mut capture) = self.capture.take() else { return };
+        capture.reply = capture.input.with_reply(reply);
+        // Without room for the reply the capture is dropped.
+        self.capture = capture.reply.is_some().then_some(capture);
     }
 
     /// The chip.
@@ -223,6 +230,7 @@ impl RequestRecord {
             pipeline: self.pipeline.clone(),
             chip: self.chip.clone(),
             deadline: self.deadline,
+            is_hurried: self.is_hurried,
             origin: self.origin,
             accounting: self.accounting.clone(),
             canary_side: self.canary_side.clone(),
@@ -270,6 +278,7 @@ impl Siblings {
             chip: self.chip.clone(),
             started: Instant::now(),
             deadline: self.deadline,
+            is_hurried: self.is_hurried,
             stages: Vec::with_capacity(StageKind::STAGES.len()),
             outcome: Outcome::Cancelled,
             status: None,

@@ -2,6 +2,7 @@
 //! their queue, and the limits for each caller. Permits are released on drop, so every exit path frees the slot.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ use super::caller_limit::CallerLimit;
 use super::error::{ErrorKind, ServeError};
 use super::fair_slots::{FairSlots, Share, Slot};
 use super::held_reply::SlowReplies;
+use super::overloaded::Overloaded;
+use super::waiting_reply::WaitingReply;
 use crate::config::Config;
 use crate::deploy::ServedPipeline;
 use crate::records::RequestRecord;
@@ -24,6 +27,8 @@ pub struct Admission {
     pub(super) bodies: Arc<ByteBudget>,
     pub(super) uploads: Arc<ByteBudget>,
     pub(super) replies: Arc<ByteBudget>,
+    /// The bytes of the replies that wait for their budget.
+    waiting_replies: AtomicU64,
     /// The replies whose clients are slow.
     pub(super) slow_replies: Arc<SlowReplies>,
     /// Bytes of bodies that one connection may hold, and bytes of one of them.
@@ -57,36 +62,6 @@ pub struct Shares<'a> {
     pub is_alone: bool,
 }
 
-/// A limit was reached.
-#[derive(Debug, thiserror::Error)]
-pub enum Overloaded {
-    /// A byte budget.
-    #[error("the host is busy: {0} is spent; try again in a moment")]
-    Budget(&'static str),
-    /// The bytes of one connection.
-    #[error("the bodies on this connection hold as many bytes as one connection may; use more connections")]
-    Connection,
-    /// The queue.
-    #[error("the host is busy: {0}; try again in a moment")]
-    Queue(String),
-    /// The operating system gave no memory.
-    #[error("the host has no memory for the request; try again in a moment")]
-    Memory,
-    /// The body never fits into the budget.
-    #[error("the body needs {0} bytes in memory, which is more than {1}")]
-    TooLarge(u64, &'static str),
-}
-
-impl From<Overloaded> for ServeError {
-    fn from(error: Overloaded) -> Self {
-        let kind = match error {
-            Overloaded::TooLarge(..) => ErrorKind::BodyTooLarge,
-            _ => ErrorKind::Overloaded,
-        };
-        Self::new(kind, error.to_string())
-    }
-}
-
 impl Admission {
     /// Creates the limits as configured.
     pub fn new(config: &Config) -> Self {
@@ -107,6 +82,7 @@ impl Admission {
                 server.reply_timeout,
             )),
             replies,
+            waiting_replies: AtomicU64::new(0),
             connection: (connection, largest),
             wait,
             queue_slots: FairSlots::new(server.max_queue as usize + server.max_concurrency as usize),
@@ -143,6 +119,12 @@ impl Admission {
     /// If the budget is spent.
     pub async fn reply(&self, bytes: u64) -> Result<Reservation, Overloaded> {
         let mut reservation = self.begin_reply();
+        let wanted = bytes.min(self.replies.total());
+        if reservation.try_grow(wanted).is_ok() {
+            return Ok(reservation);
+        }
+        // The replies that wait are in memory too.
+        let _waiting = WaitingReply::new(&self.waiting_replies, wanted, self.replies.total())?;
         std::future::poll_fn(|context| self.poll_reply(&mut reservation, context, bytes)).await?;
         Ok(reservation)
     }
@@ -164,7 +146,7 @@ impl Admission {
         if grown.is_pending() {
             self.slow_replies.make_room();
         }
-        grown.map_err(|_| Overloaded::Budget("the byte budget for replies (`server.reply_budget`)"))
+        grown.map_err(|_| Overloaded::replies())
     }
 
     /// Takes a queue slot. Keep it until the request ends.

@@ -30,4 +30,19 @@ impl Endpoint {
         };
         listeners.into_iter().map(endpoint).collect()
     }
+
+    /// Logs the ports of callers that answer under every name, without TLS and keys. A page of another site can read them, if
+    /// the browser of its visitor reaches them.
+    pub(super) fn log_open(app: &App, callers: &[Self]) {
+        if app.tls.is_some() || app.keys.is_some() || app.server.hosts.is_some() {
+            return;
+        }
+        let is_open = |endpoint: &&Self| endpoint.hosts.is_none() && matches!(endpoint.listener, Listener::Tcp(_));
+        for Self { listener, .. } in callers.iter().filter(is_open) {
+            tracing::info!(
+                "{listener} answers requests for every host name, so a page of another site can read it from a browser that \
+                 reaches it; list the names of the server in `[server] hosts` ([\"*\"] accepts all, without this line)"
+            );
+        }
+    }
 }

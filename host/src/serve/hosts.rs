@@ -19,16 +19,23 @@ use super::error::{ErrorKind, ServeError};
 use super::listener::Listener;
 use crate::config::{HostName, Listen, ListenAddress};
 
-/// Health is told under every name: the checks of load balancers use any, and the reply has nothing else.
-const HEALTH: [&str; 2] = ["/v2/health/live", "/v2/health/ready"];
+/// Health is told under every name: the checks of load balancers use any, and the reply has nothing else. Over gRPC, too.
+const HEALTH: [&str; 6] = [
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+];
 
 /// The hosts by which the requests to one address may name the server.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Hosts {
     /// Names in small letters, beside `localhost` and all IP addresses.
     names: Vec<String>,
-    /// True if requests of every version are checked: the configuration lists hosts. False if only requests of HTTP/1 are
-    /// checked, which a browser may have sent.
+    /// True if requests of every version are checked: the configuration has a list of hosts, which may be empty. False if
+    /// only requests of HTTP/1 are checked, which a browser may have sent.
     checks_all: bool,
 }
 
@@ -43,6 +50,7 @@ impl Hosts {
     ) -> Option<Arc<Self>> {
         let Listener::Tcp(port) = listener else { return None };
         let is_loopback = port.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
+        let checks_all = configured.is_some();
         let configured = match configured {
             Some(hosts) => hosts,
             None if is_loopback && !is_encrypted => &[],
@@ -59,7 +67,6 @@ impl Hosts {
             ListenAddress::Tcp { host, .. } => Some(host.to_ascii_lowercase()),
             ListenAddress::Unix(_) => None,
         });
-        let checks_all = !configured.is_empty();
         Some(Arc::new(Self { names: names.chain(listened).collect(), checks_all }))
     }
 
@@ -141,6 +148,9 @@ mod tests {
         assert_eq!(hosts("0.0.0.0:0", false, None).await, None, "a load balancer's names are not known");
         assert_eq!(hosts("127.0.0.1:0", true, None).await, None, "a page has no certificate");
         assert_eq!(hosts("127.0.0.1:0", false, Some(&["*"])).await, None);
+        for (bind, is_encrypted) in [("127.0.0.1:0", false), ("0.0.0.0:0", true)] {
+            assert!(hosts(bind, is_encrypted, Some(&[])).await.is_some_and(|hosts| hosts.checks_all), "an empty list");
+        }
         let request = |version, host: &str| {
             let uri = format!("http://{host}/v2");
             Request::builder().version(version).uri(uri).body(()).expect("a request")

@@ -5,7 +5,7 @@
 //!   `connections`: the open connections. `handler_panics`: the reply if a handler panics; `refusal`: its format.
 //!   [`close_unread`]: closes connections whose request body was not read; `linger`: so that the reply still reaches
 //!   the client.
-//! - [`admission`]: the limits on requests. [`byte_budget`]: a budget of bytes. [`fair_slots`]: slots that pipelines
+//! - [`admission`]: the limits on requests; [`overloaded`]: the error if there is no room. [`byte_budget`]: a budget of bytes. [`fair_slots`]: slots that pipelines
 //!   share. [`load`]: how many of them are taken. [`caller_limit`]: the limits for each caller. [`pace`]: the time and the rate at which a body must
 //!   arrive.
 //! - [`access`]: the token of administration, which an [`administrator`] has. [`credentials`]: the token or key of a
@@ -15,7 +15,7 @@
 //!   `hosts`: the names of the server that a request may use; `endpoint`: an address with its routes and hosts.
 //!   [`part`]: the routes of an address.
 //! - `connection_limit`: the bound on open connections. `open_connection`: an open connection and what its
-//!   requests wait for. `reply_body`: the limits on replies. `held_reply`: the bytes that a client has not
+//!   requests wait for. `reply_body`: the limits on replies; `waiting_reply`: on those that wait. `held_reply`: the bytes that a client has not
 //!   read, and how fast it reads. `slowness`: which client is the slowest.
 //!   `stream_limit`: the bound on streams without an end.
 //! - [`shadow`]: runs of shadow chips.
@@ -58,6 +58,7 @@ pub mod listener;
 pub mod load;
 pub mod oip;
 mod open_connection;
+pub mod overloaded;
 pub mod pace;
 pub mod part;
 pub mod port;
@@ -75,6 +76,7 @@ pub mod stop;
 mod stream_limit;
 pub mod tls;
 pub mod unix_socket;
+mod waiting_reply;
 
 pub use app::App;
 pub use listener::Listener;

@@ -116,9 +116,19 @@ impl<'a> From<&'a ServeError> for Problem<'a> {
 
 impl Problem<'_> {
     /// Returns the problem JSON of an error.
-    #[expect(clippy::expect_used, reason = "the members are texts and numbers, which JSON has")]
     pub fn json(error: &ServeError) -> Vec<u8> {
-        serde_json::to_vec(&Problem::from(error)).expect("a problem can always be written as JSON")
+        Problem::from(error).to_json()
+    }
+
+    /// Returns the problem JSON of an error, with at most `longest` bytes of its text.
+    pub fn json_with(error: &ServeError, longest: usize) -> Vec<u8> {
+        let detail = &error.detail[..error.detail.floor_char_boundary(longest)];
+        Problem { detail, ..Problem::from(error) }.to_json()
+    }
+
+    #[expect(clippy::expect_used, reason = "the members are texts and numbers, which JSON has")]
+    fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a problem can always be written as JSON")
     }
 }
 

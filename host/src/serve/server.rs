@@ -76,6 +76,7 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
         tokio::spawn(async move { background.supervise("refresh", || refresh::follow(app.clone())).await })
     });
     let mut callers = Endpoint::all(&app, http_listeners, &router);
+    Endpoint::log_open(&app, &callers);
     callers.append(&mut Endpoint::all(&app, grpc_listeners, &grpc_router));
     let (limit, admin_limit) = (Arc::clone(&app.connections.callers), Arc::clone(&app.connections.administration));
     let group = |endpoints, limit, others| ListenerGroup {

@@ -1,16 +1,17 @@
 //! Postprocess stage for classifiers: converts the scores of one image into its most probable labels.
 //!
-//! Reply: `{"predictions":[{"label":"7","index":7,"probability":0.98}, …]}`, most probable first. If two classes
-//! have the same probability, the lower index comes first.
+//! Reply: `{"predictions":[{"label":"7","index":7,"probability":0.98}, …]}`, most probable first: in the order of the scores,
+//! also if their probabilities are equal after rounding. Of equal scores, the lower index comes first.
 //!
 //! Configuration:
 //! - `top_k`: the number of predictions (default 5). A caller can override it with the query parameter `top_k`.
 //!   A number greater than the number of classes returns all classes.
 //! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities. Scores that do not suit
 //!   are refused: with `ready`, scores that are not from 0 to 1 (0.01 is tolerated, for quantised models; their sum is not
-//!   checked, because several labels of one image may be likely); with `softmax`, several scores of which none is below 0 and
-//!   whose sum is 1 within 0.005, because they are probabilities already. `logits` is `softmax` without this check, for a
-//!   model whose logits can have that sum.
+//!   checked, because several labels of one image may be likely); with `softmax`, two scores of which none is below 0 and
+//!   whose sum is 1 within 0.005, and three or more scores that are all from 0 to 1 (0.01 is tolerated), because they are
+//!   probabilities already, of 8 bits (whose sum is not 1) or of independent classes, too. `logits` is `softmax` without this
+//!   check, for a model whose logits can be so.
 //! - `labels`: the asset with one label per line. Without it, the label is the class index as text.
 //! - `output`: the name of the tensor with the scores. Optional if the model has one output.
 //! - `items`: `true` in a step that gathers items (`gather = true`): the reply has the predictions of each item, see below
@@ -29,7 +30,7 @@ use plimsoll_sdk::{
     Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, model,
 };
 use postprocess_core::classes::Classes;
-use postprocess_core::{items, outputs, scores, shape};
+use postprocess_core::{items, outputs, shape};
 use serde::Serialize;
 
 struct Classify;
@@ -98,10 +99,10 @@ impl Postprocess for Classify {
 fn answer(settings: &Settings, top_k: usize, outputs: &[NamedTensor]) -> Result<Answer, String> {
     let Settings { classes, output, .. } = settings;
     let (name, tensor) = outputs::find(outputs, output)?;
-    let probabilities = classes.probabilities(name, classes.scores(name, tensor)?)?;
-    let predictions = scores::best(&probabilities, top_k)
+    let best = classes.best(name, &classes.scores(name, tensor)?, top_k)?;
+    let predictions = best
         .into_iter()
-        .map(|index| Prediction { label: classes.label(index), index, probability: probabilities[index] })
+        .map(|(index, probability)| Prediction { label: classes.label(index), index, probability })
         .collect();
     Ok(Answer { predictions })
 }

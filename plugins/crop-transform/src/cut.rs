@@ -1,7 +1,7 @@
 //! Cuts a box or a quadrilateral out of the picture. Only the part that is needed is read.
 
 use image_core::warp::{Part, Point, Warp};
-use image_core::{Context, Elements, Target, prepare_rows};
+use image_core::{Context, Elements, Pack, Target, prepare_rows};
 use plimsoll_sdk::{Bundle, Tensor, TensorType, regions};
 use postprocess_core::geometry::Geometry;
 use serde::Serialize;
@@ -104,6 +104,12 @@ fn visible(start: i64, count: u32, side: u32) -> (u32, u32, u32) {
     (first as u32, (last - first) as u32, (first - start).clamp(0, i64::from(count)) as u32)
 }
 
+/// The value of pixels outside of the picture. The crop is inverted afterwards, but `pad` is the value after that, as of the
+/// border of `letterbox`.
+fn outside(pack: &Pack) -> u8 {
+    if pack.invert { 255 - pack.pad } else { pack.pad }
+}
+
 /// Cuts an upright box, given in pixels of the caller's image.
 fn cut_box(
     settings: &Settings,
@@ -134,7 +140,7 @@ fn cut_box(
             picture.width, picture.height
         ));
     }
-    let pad = settings.image.pack.pad;
+    let pad = outside(&settings.image.pack);
     let strip_rows = (STRIP / (3 * columns).max(1)).max(1);
     let row_bytes = 3 * columns as usize;
     let (mut strip, mut row) = (Vec::new(), 0);
@@ -195,7 +201,7 @@ fn cut_points(settings: &Settings, picture: &Picture<'_>, points: &[[f32; 2]]) -
         return Ok(None);
     }
     let rgb = picture.read([x, y], [columns, rows])?;
-    let part = Part { start: [x, y], size: [columns, rows], rgb: &rgb, pad: settings.image.pack.pad };
+    let part = Part { start: [x, y], size: [columns, rows], rgb: &rgb, pad: outside(&settings.image.pack) };
     let larger = Warp::oversampling(corners, (width, height), MAX_OVERSAMPLING);
     let warp = warp.enlarged(larger);
     let (mut row, mut is_seen) = (0, false);
@@ -207,4 +213,27 @@ fn cut_points(settings: &Settings, picture: &Picture<'_>, points: &[[f32; 2]]) -
     let (elements, _) = prepare_rows((width * larger[0], height * larger[1]), &settings.image, next)?;
     // The corners may surround the picture, or a corner of it, and the crop beside it.
     Ok(is_seen.then_some(elements))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_outside_of_the_picture_becomes_pad() {
+        let pack = |invert| Pack {
+            width: 4,
+            height: 4,
+            order: image_core::Channels::Rgb,
+            layout: image_core::Layout::Nhwc,
+            invert,
+            pad: 9,
+            mean: [0.0; 3],
+            scale: [1.0; 3],
+            dtype: image_core::Dtype::U8,
+        };
+        assert_eq!(outside(&pack(false)), 9);
+        // Inverted with the crop, it is 9.
+        assert_eq!(outside(&pack(true)), 255 - 9);
+    }
 }

@@ -42,8 +42,7 @@ impl Source {
             Source::Points(points) => return points.find(geometry, outputs),
             Source::Boxes(settings, keep) => (settings, keep),
         };
-        let is_kept = |class: usize| keep.as_ref().is_none_or(|keep| keep.contains(&class));
-        let found = select_boxes(settings, geometry, outputs, is_kept).map_err(|text| renamed(&text))?;
+        let found = select_boxes(settings, geometry, outputs, keep.as_deref()).map_err(|text| renamed(&text))?;
         let original = |found: postprocess_core::select::Found<()>| {
             let r#box = boxes::to_original(geometry, found.r#box, settings.unit)?;
             let label = match &settings.labels {

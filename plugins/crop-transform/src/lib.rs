@@ -9,7 +9,8 @@
 //! item, and neither do points that describe no crop (all on one place; three of four corners on a line; a margin
 //! that reaches over the horizon of the perspective). If nothing is found, there are no items. The parts
 //! of a crop outside of the picture have the value `pad`. What a detector cannot return is an error (500), as in
-//! `detect-postprocess`: NaN or infinity anywhere in its outputs, exchanged corners, boxes far outside of its input.
+//! `detect-postprocess`: NaN or infinity anywhere in its outputs, exchanged corners, boxes far outside of its input, fractions that are
+//! configured as pixels.
 //!
 //! Configuration, boxes:
 //! - `detector`: the form of the detector's outputs: a `layout` of `detect-postprocess` (default `decoded`), or `points`.
@@ -17,8 +18,8 @@
 //!   `count`, `coordinates`, `score_threshold`, `nms`, `iou_threshold`, `soft_sigma`, `multi_label`, `background_class`,
 //!   `first_class`, `strides`, `anchor_sizes`, `anchor_ratios`, `max_per_class`, `labels`.
 //! - `max_detections`: the maximum number of items (default 64, which is also the default of the step's `max_items`).
-//! - `keep`: the classes that become items: labels of `labels`, or indices (default: all). Boxes of other classes are dropped
-//!   before `nms`. With several steps of this plugin, the class of a box decides which branch it goes to.
+//! - `keep`: the classes that become items: labels if `labels` is set (a label of several classes means all of them), otherwise
+//!   indices (default: all). Boxes of other classes are dropped before `nms`. With several steps of this plugin, the class of a box decides which branch it goes to.
 //! - `margin`: the part of the box's width and height that is added on each side, 0 to 1 (default 0).
 //! - `square`: `true` makes the shorter side as long as the longer one, around the centre (default `false`). Applied after
 //!   `margin`. The sides of what is cut are rounded to whole pixels of the picture, a half up; it has at least one pixel.
@@ -35,6 +36,10 @@
 //!   `perspective`: the corners from the left upper one clockwise, `[0, 0, 1, 0, 1, 1, 0, 1]`; for `similarity`: the five points
 //!   of ArcFace (eyes, nose, corners of the mouth) in 112 x 112 pixels.
 //! - `margin`: as above, as a part of the crop without margin.
+//!
+//! The centre of a pixel is at a half, as in Pillow. `norm_crop` of insightface (`warpAffine` of OpenCV) and scikit-image have
+//! centres at whole numbers: their crop of a face that is s times as large as the template is moved by (1 - 1 / s) / 2 pixels
+//! of the crop. With a `template` to which 0.5 pixels are added, 0.5 / s pixels remain.
 //!
 //! These crops are interpolated between pixels (bilinear, like `transform` of Pillow); a part that is larger than the crop is
 //! first warped into a crop larger by a whole factor, which is then resized.

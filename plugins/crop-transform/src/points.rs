@@ -74,6 +74,10 @@ impl Points {
             boxes::check(geometry, &r#box, self.unit)?;
             candidates.push(select::Found { class: 0, score, r#box, extra: points });
         }
+        if !candidates.is_empty() {
+            boxes::check_unit(geometry, self.unit, values.iter().copied())
+                .map_err(|error| format!("output `{}`: {error}", self.points))?;
+        }
         let original = |found: select::Found<Vec<[f32; 2]>>| {
             let points = found.extra.iter().map(|point| self.original(geometry, *point)).collect();
             // Two points on a line make a box without area, but not a crop without one.

@@ -7,7 +7,7 @@ use image_core::{Limits, Mode};
 use plimsoll_sdk::{config, model};
 use postprocess_core::boxes::Unit;
 use postprocess_core::classes;
-use postprocess_core::select::{Rule, Suppression};
+use postprocess_core::select::{Rule, Suppression, limit};
 
 use crate::found::{Source, renamed};
 use crate::points::Points;
@@ -90,10 +90,10 @@ fn boxes() -> Result<Source, String> {
     if config::get("max_detections").is_none() {
         settings.rule.max_detections = MAX_DETECTIONS;
     }
-    if let Some(outputs) = model::outputs()? {
-        check::declared(&outputs, &settings).map_err(|text| renamed(&text))?;
-    }
     let keep = classes::read_keep(settings.labels.as_deref())?;
+    if let Some(outputs) = model::outputs()? {
+        check::declared(&outputs, &settings, keep.as_deref()).map_err(|text| renamed(&text))?;
+    }
     Ok(Source::Boxes(Box::new(settings), keep))
 }
 
@@ -134,7 +134,7 @@ fn points(form: &TensorForm, margin: f64) -> Result<(Source, Template), String> 
             suppression: iou.map_or(Suppression::None, Suppression::ClassAgnostic),
             background: None,
             max_per_class: usize::MAX,
-            max_detections: config::parse("max_detections", MAX_DETECTIONS)?,
+            max_detections: limit("max_detections", MAX_DETECTIONS)?,
         },
     };
     debug_assert!(form.target.mode == Mode::Stretch, "`resize` is refused");

@@ -18,18 +18,18 @@ pub struct Sizes {
     pub grid: [Option<u32>; 2],
 }
 
-/// Checks the declared outputs of the model.
+/// Checks the declared outputs of the model, and that it has the classes that are kept.
 ///
 /// # Errors
 /// If the plugin cannot decode them. The message says how to fix it.
-pub fn declared(outputs: &[Declared], settings: &Settings) -> Result<(), String> {
+pub fn declared(outputs: &[Declared], settings: &Settings, keep: Option<&[usize]>) -> Result<(), String> {
     let mut shapes = Vec::with_capacity(4);
     for (role, name) in settings.outputs() {
         let output = declared_output(outputs, role, name)?;
         // An output without a declared shape is treated as one of the right rank with dynamic sizes.
         shapes.push(output.shape.clone().unwrap_or_else(|| vec![None; role.shape.len()]));
     }
-    sizes(settings, &shapes).map(|_| ())
+    kept(settings, sizes(settings, &shapes)?, keep)
 }
 
 /// The declared output with this name. Checks its element type.
@@ -138,6 +138,29 @@ fn check_classes(settings: &Settings, boxes: Option<u32>, classes: usize) -> Res
                 .to_owned(),
         ),
         _ => Ok(()),
+    }
+}
+
+/// Checks that boxes of the kept classes can be reported.
+///
+/// # Errors
+/// If the model does not have such a class, or it is the background. The message names the class.
+pub fn kept(settings: &Settings, sizes: Sizes, keep: Option<&[usize]>) -> Result<(), String> {
+    let keep = keep.unwrap_or_default();
+    if let Some(classes) = sizes.classes
+        && let Some(class) = keep.iter().find(|class| **class >= classes as usize)
+    {
+        return Err(format!(
+            "configuration key `keep`: the outputs have {classes} classes, so there is no class {class}: set the key to \
+             classes of this model"
+        ));
+    }
+    match settings.rule.background.filter(|background| keep.contains(background)) {
+        None => Ok(()),
+        Some(background) => Err(format!(
+            "configuration key `keep`: class {background} is `background_class`, which is never reported: remove it from the \
+             key, or set `background_class`"
+        )),
     }
 }
 

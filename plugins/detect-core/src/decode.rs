@@ -93,7 +93,28 @@ pub fn decode(
             ));
         }
     }
+    // An output whose boxes are all below the threshold tells nothing of its unit: some models return zeros there.
+    if !candidates.found.is_empty() {
+        check_unit(settings, geometry, outputs, count)?;
+    }
     Ok(candidates.found)
+}
+
+/// Checks that the coordinates of all boxes can have the configured unit.
+fn check_unit(settings: &Settings, geometry: &Geometry, outputs: &[Numbers], boxes: usize) -> Result<(), String> {
+    let check = |numbers: &mut dyn Iterator<Item = f32>| boxes::check_unit(geometry, settings.unit, numbers);
+    match (settings.layout.kind, outputs) {
+        (Kind::Yolov5 | Kind::Yolov7 | Kind::EndToEnd, [rows]) => {
+            let numbers = rows.values.len() / boxes.max(1);
+            check(&mut rows.values.chunks_exact(numbers.max(4)).flat_map(|row| row[..4].iter().copied()))
+        }
+        (Kind::Yolov8, [columns]) => check(&mut columns.values[..4 * boxes].iter().copied()),
+        (Kind::Decoded | Kind::Ssd | Kind::Detr | Kind::RtDetr, [_, corners, ..]) => {
+            check(&mut corners.values.iter().copied())
+        }
+        // These have no choice of the unit.
+        _ => Ok(()),
+    }
 }
 
 /// The number of rows that are valid.
@@ -227,7 +248,7 @@ impl Candidates<'_> {
         let number = |channel: usize, cell: usize| output.values[channel * cells + cell];
         let mut scores = vec![0.0; classes];
         for cell in 0..cells {
-            // A probability may be a little less than 0, and then has no power. Computed in f64, so that scores that
+            // By rounding, a probability may be a little less than 0. Its power would be NaN, so it counts as 0. Computed in f64, so that scores that
             // should be equal do not differ because their powers are rounded.
             let power = |probability: f32, exponent: f64| f64::from(probability.max(0.0)).powf(exponent);
             let objectness = power(number(0, cell), 0.6);

@@ -9,6 +9,8 @@ mod decode;
 mod grids;
 pub mod layout;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use plimsoll_sdk::{NamedTensor, Tensor, TensorType, tensor};
 use postprocess_core::geometry::Geometry;
@@ -17,7 +19,7 @@ use postprocess_core::select;
 
 pub use settings::{KEYS, Settings};
 
-/// Checks the tensors and selects the boxes to report, best first. Boxes of classes that are not kept are dropped before.
+/// Checks the tensors and selects the boxes to report, best first. Boxes of classes that are not in `keep` are dropped before.
 ///
 /// # Errors
 /// If a tensor is missing, has another form, or a number that cannot be right. The message names it.
@@ -25,7 +27,7 @@ pub fn select_boxes(
     settings: &Settings,
     geometry: &Geometry,
     outputs: &[NamedTensor],
-    is_kept: impl Fn(usize) -> bool,
+    keep: Option<&[usize]>,
 ) -> Result<Vec<select::Found<()>>, String> {
     let mut numbers = Vec::with_capacity(4);
     let mut shapes = Vec::with_capacity(4);
@@ -37,8 +39,9 @@ pub fn select_boxes(
         numbers.push(decode::Numbers { name, values });
     }
     let sizes = check::sizes(settings, &shapes)?;
+    check::kept(settings, sizes, keep)?;
     let mut found = decode::decode(settings, geometry, &numbers, sizes)?;
-    found.retain(|found| is_kept(found.class));
+    found.retain(|found| keep.is_none_or(|keep| keep.contains(&found.class)));
     Ok(select::select(&settings.rule, found))
 }
 

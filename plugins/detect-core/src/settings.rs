@@ -3,7 +3,7 @@
 use plimsoll_sdk::config;
 use postprocess_core::boxes::Unit;
 use postprocess_core::classes::read_labels;
-use postprocess_core::select::{Rule, Suppression};
+use postprocess_core::select::{Rule, Suppression, limit};
 
 use crate::layout::{Kind, LAYOUTS, Layout, Role};
 
@@ -111,6 +111,29 @@ impl Settings {
     }
 }
 
+#[cfg(test)]
+impl Settings {
+    /// The settings of a layout without configuration, with this unit.
+    pub(crate) fn of(layout: &'static Layout, unit: Unit) -> Settings {
+        Settings {
+            layout,
+            names: Vec::new(),
+            labels: None,
+            unit,
+            multi_label: false,
+            first_class: 0,
+            grids: Grids { strides: Vec::new(), anchor_sizes: Vec::new(), anchor_ratios: Vec::new() },
+            rule: Rule {
+                score_threshold: 0.25,
+                suppression: Suppression::None,
+                background: None,
+                max_per_class: usize::MAX,
+                max_detections: 100,
+            },
+        }
+    }
+}
+
 /// The strides, the sizes and the ratios of the anchors.
 fn grids(layout: &Layout) -> Result<Grids, String> {
     let retinanet = [8_u32, 16, 32, 64, 128];
@@ -172,8 +195,8 @@ fn rule(layout: &Layout) -> Result<Rule, String> {
                     .map_err(|_| format!("configuration key `background_class`: {class} is neither a class nor -1"))?,
             ),
         },
-        max_per_class: config::parse("max_per_class", usize::MAX)?,
-        max_detections: config::parse("max_detections", 100)?,
+        max_per_class: limit("max_per_class", usize::MAX)?,
+        max_detections: limit("max_detections", 100)?,
     })
 }
 

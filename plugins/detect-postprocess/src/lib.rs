@@ -52,7 +52,7 @@
 //!   grid (default 32, 40, 50, 64, 80, 101, 128, 161, 203, 256, 322, 406, 512, 645, 812).
 //! - `anchor_ratios`: for `retinanet`, the height of an anchor divided by its width (default 0.5, 1 and 2).
 //! - `max_per_class`, `max_detections`: the maximum number of detections of a class (default: no limit), and of a reply
-//!   (default 100).
+//!   (default 100), at least 1.
 //! - `labels`: the asset with one label per line. Without it, the label is the class index as text.
 //!
 //! The sources were read and compared; the differences are:
@@ -72,7 +72,14 @@
 //! Of equal scores, the lower class comes first, then the first box. A model that returns what cannot be right is an
 //! error (500): a number that is NaN or infinite or a probability outside of 0 to 1, also in boxes that would not be
 //! reported; in boxes over the threshold, corners that are exchanged or far outside of the input, and a class without a
-//! label. If the model declares its outputs, their types and shapes and the number of labels are checked at deployment.
+//! label; with `coordinates = "pixels"`, boxes that are all within 2 pixels of the left upper corner of the input, because
+//! these are fractions (TFLite exports of Ultralytics and YOLOv5 return them). If the model declares its outputs, their types
+//! and shapes and the number of labels are checked at deployment.
+//!
+//! What cannot be seen from the outputs, and is to be compared with the project of the model: `ssd` with corners in the order
+//! x1, y1, x2, y2 (exports that are not of TensorFlow); a file of 80 labels for the 90 indices of COCO that TensorFlow uses,
+//! which have gaps; `decoded` without a background class, of which class 0 is not reported unless `background_class` is -1;
+//! and `yolov5` without `labels` for an output [1, N, 4 + C], whose class 0 is read as the objectness.
 
 use detect_core::{KEYS, Settings, check, select_boxes};
 use plimsoll_sdk::{
@@ -108,7 +115,7 @@ impl Init for Detect {
         config::only(KEYS)?;
         let settings = Settings::read("layout")?;
         if let Some(outputs) = model::outputs()? {
-            check::declared(&outputs, &settings)?;
+            check::declared(&outputs, &settings, None)?;
         }
         SETTINGS.set(settings)
     }
@@ -118,7 +125,7 @@ impl Postprocess for Detect {
     fn run(_request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure> {
         let settings = SETTINGS.get()?;
         let geometry = Geometry::parse(&context).map_err(Failure::Internal)?;
-        let found = select_boxes(settings, &geometry, &outputs, |_| true).map_err(Failure::Internal)?;
+        let found = select_boxes(settings, &geometry, &outputs, None).map_err(Failure::Internal)?;
 
         let detections = found
             .into_iter()

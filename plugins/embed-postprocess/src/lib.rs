@@ -20,9 +20,9 @@
 //!
 //! `l2` is `torch.nn.functional.normalize` without its least length of 1e-12: a shorter vector gets the length 1, too.
 //!
-//! The output must be f32, f16, bf16 or f64; sums are in f64. An element that is NaN or infinite is an error (500), and so
-//! is a vector of zeros that is to be normalised, because it has no direction. If the model declares its outputs, type
-//! and shape are checked at deployment.
+//! The output must be f32, f16, bf16 or f64; it is computed in f64. An element that is NaN or infinite in f32 is an error
+//! (500), and so is a vector of zeros that is to be normalised, because it has no direction. If the model declares its
+//! outputs, type and shape are checked at deployment.
 
 mod vector;
 
@@ -114,7 +114,7 @@ impl Postprocess for Embed {
 fn vector(settings: &Settings, tensors: &[NamedTensor]) -> Result<Vec<f32>, String> {
     let (name, tensor) = outputs::find(tensors, &settings.output)?;
     let tokens = vector::tokens(name, &outputs::shape(tensor), settings.pooling)?;
-    let mut vector = vector::pool(&outputs::numbers(name, tensor)?, tokens.unwrap_or(1), settings.pooling);
+    let mut vector = vector::pool(&outputs::wide_numbers(name, tensor)?, tokens.unwrap_or(1), settings.pooling);
     if settings.normalise {
         vector::normalise(name, &mut vector)?;
     }

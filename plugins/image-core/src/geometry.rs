@@ -84,8 +84,8 @@ impl Target {
             Mode::Letterbox => {
                 let scale = fit_x.min(fit_y);
                 (
-                    Axis::letterbox(scaled(width, scale), self.width),
-                    Axis::letterbox(scaled(height, scale), self.height),
+                    Axis::letterbox(scaled_to_even(width, scale), self.width),
+                    Axis::letterbox(scaled_to_even(height, scale), self.height),
                     "letterbox",
                 )
             }
@@ -164,8 +164,35 @@ fn scaled(side: u32, scale: f64) -> u64 {
     ((f64::from(side) * scale).round() as u64).max(1)
 }
 
+/// The same with a half rounded to the even number, as `LetterBox` of Ultralytics does (`round` of Python).
+fn scaled_to_even(side: u32, scale: f64) -> u64 {
+    ((f64::from(side) * scale).round_ties_even() as u64).max(1)
+}
+
 /// The side of an image of which the side `from` becomes `to`, truncated, as torchvision's `Resize` does
 /// (`int(requested_new_short * long / short)` in Python).
 fn truncated(side: u32, to: u32, from: u32) -> u64 {
     u64::from(side) * u64::from(to) / u64::from(from.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of the image in a letterbox of 640 x 640, and the first of them.
+    fn letterboxed(width: u32, height: u32) -> (u32, u32) {
+        let target = Target { width: 640, height: 640, mode: Mode::Letterbox, shorter: None };
+        let y = target.plan((width, height)).y;
+        (y.count, y.at)
+    }
+
+    #[test]
+    fn a_letterbox_rounds_a_half_to_the_even_number() {
+        // `LetterBox` of Ultralytics: `round(height * r)` and `round(dh - 0.1)`.
+        assert_eq!(letterboxed(1280, 853), (426, 107));
+        assert_eq!(letterboxed(1280, 855), (428, 106));
+        assert_eq!(letterboxed(1280, 720), (360, 140));
+        // Not a half.
+        assert_eq!(letterboxed(1000, 667), (427, 106));
+    }
 }

@@ -17,7 +17,8 @@
 //! declaration is the default of `width`, `height`, `layout`, `dtype` and `input`:
 //! - `width`, `height`: the size of the model's input in pixels; required if the model does not fix it.
 //! - `resize`: `stretch` (default; the aspect ratio is not kept), `letterbox` (the whole image, centred, with a
-//!   border) or `crop` (the image covers the input and its centre is used). All three are bilinear and
+//!   border; its sides are rounded to whole pixels, a half to the even number, and an odd border is one pixel smaller on the left
+//!   and above, as by `LetterBox` of Ultralytics) or `crop` (the image covers the input and its centre is used). All three are bilinear and
 //!   antialiased like Pillow's BILINEAR.
 //! - `resize_shorter`: for `crop`, the length in pixels to which the shorter side is resized before the crop; at least
 //!   the larger of width and height (default: the smallest length that covers the input).

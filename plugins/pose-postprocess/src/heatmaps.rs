@@ -1,5 +1,5 @@
-//! Reads maps, one for each keypoint of one person (`get_max_preds` and `get_final_preds` of `lib/core/inference.py` in
-//! `leoxiaobin/deep-high-resolution-net.pytorch`, which are those of SimpleBaseline).
+//! Reads maps, one for each keypoint of one person. Computes what `get_max_preds` and `get_final_preds` of
+//! `lib/core/inference.py` in `leoxiaobin/deep-high-resolution-net.pytorch` compute; SimpleBaseline has the same functions.
 
 use postprocess_core::geometry::Geometry;
 

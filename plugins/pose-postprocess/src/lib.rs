@@ -30,17 +30,20 @@
 //! Not for `heatmaps`:
 //! - `dimensions`: `3` if a keypoint has x, y and a score (default), `2` without a score.
 //! - `labels`: the asset with one label of a class per line. Without it, the label is the class index as text.
-//! - `classes`: for `yolo`, the number of classes (default: the number of labels, or 1).
+//! - `classes`: for `yolo`, the number of classes, at most 65,536 (default: the number of labels, or 1).
 //! - `coordinates`: `pixels` of the model's input (default) or `fractions` of it.
 //! - `score_threshold`: a pose is reported only if its score is greater (default 0.25).
 //! - `nms`: what happens to boxes that overlap a better one: `per-class` (they are dropped if they are of the same class,
 //!   default for `yolo`), `class-agnostic` (of any class) or `none` (default for `end-to-end`).
 //! - `iou_threshold`: two boxes overlap if their intersection over union is greater (default 0.7).
-//! - `max_detections`: the maximum number of poses (default 100).
+//! - `max_detections`: the maximum number of poses, at least 1 (default 100).
 //!
-//! These are errors (500): a number that is NaN or infinite; for `yolo` and `end-to-end`, a score that is no
-//! probability; in boxes over the threshold, corners that are exchanged or far outside of the input, and a class
-//! without a label. If the model declares its outputs, type and shape are checked at deployment.
+//! These are errors (500): a number that is NaN or infinite; for `yolo` and `end-to-end`, a score that is no probability;
+//! in boxes over the threshold, corners that are exchanged or far outside of the input, and a class without a label; with
+//! `coordinates = "pixels"`, boxes that are all within 2 pixels of the left upper corner of the input, because these are
+//! fractions, and for `yolo` first keypoints that are all from 0 to 1, because these are probabilities of more classes than
+//! `classes`; for `heatmaps`, maps whose proportions are not those of the model's input (except for one row or column),
+//! because their axes are exchanged. If the model declares its outputs, type and shape are checked at deployment.
 
 mod heatmaps;
 mod people;
@@ -116,7 +119,10 @@ fn reply(settings: &Settings, tensors: &[NamedTensor], context: &[u8]) -> Result
     let sizes = shape::sizes(settings, name, &outputs::shape(tensor))?.map(|size| size.unwrap_or(0) as usize);
     let numbers = outputs::numbers(name, tensor)?;
     let poses = match settings.layout {
-        Layout::Heatmaps => vec![heatmaps::person(settings, &geometry, &numbers, sizes)],
+        Layout::Heatmaps => {
+            shape::check_proportions(name, &geometry, sizes)?;
+            vec![heatmaps::person(settings, &geometry, &numbers, sizes)]
+        }
         Layout::Yolo | Layout::EndToEnd => people::people(settings, &geometry, (name, &numbers), sizes)?,
     };
     let answer = Answer { width: geometry.width, height: geometry.height, poses };

@@ -2,7 +2,7 @@
 
 use plimsoll_sdk::{config, labels};
 use postprocess_core::boxes::Unit;
-use postprocess_core::select::{Rule, Suppression};
+use postprocess_core::select::{Rule, Suppression, limit};
 
 /// The form of the output.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,9 @@ pub struct Settings {
     keypoints: Option<Vec<String>>,
 }
 
+/// The maximum number of classes, as of `end-to-end`.
+const MAX_CLASSES: usize = 1 << 16;
+
 /// The keys that `heatmaps` does not have.
 const OF_BOXES: [&str; 8] =
     ["dimensions", "labels", "classes", "coordinates", "score_threshold", "nms", "iou_threshold", "max_detections"];
@@ -58,8 +61,10 @@ impl Settings {
         let names = |key: &str| config::get(key).map(|name| labels::read(&name)).transpose();
         let labels = names("labels")?;
         let classes = config::parse("classes", labels.as_ref().map_or(1, Vec::len))?;
-        if classes == 0 {
-            return Err("configuration key `classes`: a model has at least one class".into());
+        if !(1..=MAX_CLASSES).contains(&classes) {
+            return Err(format!(
+                "configuration key `classes`: it is {classes}, but a model has at least one class, and at most {MAX_CLASSES}"
+            ));
         }
         if let Some(labels) = labels.as_ref().filter(|labels| layout == Layout::Yolo && labels.len() != classes) {
             return Err(format!(
@@ -97,6 +102,29 @@ impl Settings {
     }
 }
 
+#[cfg(test)]
+impl Settings {
+    /// The settings of `yolo` without names.
+    pub fn of(classes: usize, unit: Unit) -> Settings {
+        Settings {
+            layout: Layout::Yolo,
+            output: String::new(),
+            classes,
+            dimensions: 3,
+            unit,
+            rule: Rule {
+                score_threshold: 0.25,
+                suppression: Suppression::None,
+                background: None,
+                max_per_class: usize::MAX,
+                max_detections: 100,
+            },
+            labels: None,
+            keypoints: None,
+        }
+    }
+}
+
 fn rule(layout: Layout) -> Result<Rule, String> {
     let iou_threshold = config::fraction("iou_threshold", 0.7)?;
     let mut choices = [
@@ -117,6 +145,6 @@ fn rule(layout: Layout) -> Result<Rule, String> {
         suppression,
         background: None,
         max_per_class: usize::MAX,
-        max_detections: config::parse("max_detections", 100)?,
+        max_detections: limit("max_detections", 100)?,
     })
 }

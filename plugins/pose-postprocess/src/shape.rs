@@ -1,6 +1,7 @@
 //! The shape of the output.
 
 use plimsoll_sdk::model::shape_text;
+use postprocess_core::geometry::Geometry;
 
 use crate::settings::{Layout, Settings};
 
@@ -57,6 +58,22 @@ pub fn sizes(settings: &Settings, output: &str, shape: &[Option<u32>]) -> Result
         }
         _ => Ok(sizes),
     }
+}
+
+/// Checks that maps have the proportions of the model's input. Otherwise the keypoints of an output [1, H, W, K] would be read
+/// as columns.
+///
+/// # Errors
+/// If they have other proportions. The message names the output.
+pub fn check_proportions(output: &str, geometry: &Geometry, [_, rows, columns]: Sizes<usize>) -> Result<(), String> {
+    if geometry.is_covered_by(rows, columns) {
+        return Ok(());
+    }
+    Err(format!(
+        "output `{output}` has maps of {rows} rows and {columns} columns, but the model's input of {} x {} pixels has other \
+         proportions, so its axes seem to be exchanged: export the model with maps of shape [1, K, H, W]",
+        geometry.input_width, geometry.input_height
+    ))
 }
 
 /// The number of keypoints in `channels` numbers after the first ones. `None` if it is not whole.

@@ -4,6 +4,10 @@ use crate::geometry::Geometry;
 
 /// A box of a detector may reach out of the model's input, but not by this many times its size.
 const MAX_SIZES: f64 = 8.0;
+/// A model whose boxes are all within so many pixels returns fractions.
+const FRACTIONS: f32 = 2.0;
+/// In a smaller input, boxes of so few pixels can be right.
+const LEAST_SIDE: f64 = 16.0;
 /// Corners may be exchanged by this fraction of the model's input, because numbers are rounded. Such a box has no area.
 const TOLERANCE: f64 = 0.002;
 
@@ -51,6 +55,26 @@ pub fn check(geometry: &Geometry, corners: &[f32; 4], unit: Unit) -> Result<(), 
     ))
 }
 
+/// Checks that numbers can be coordinates in this unit: those of all boxes that the model returns, also of boxes that would
+/// not be reported, because some of these are elsewhere in the input.
+///
+/// # Errors
+/// If all of them are fractions, and the unit is pixels. The message says what to configure.
+pub fn check_unit(geometry: &Geometry, unit: Unit, numbers: impl IntoIterator<Item = f32>) -> Result<(), String> {
+    if unit == Unit::Fractions || geometry.input_width.min(geometry.input_height) < LEAST_SIDE {
+        return Ok(());
+    }
+    let mut numbers = numbers.into_iter().peekable();
+    if numbers.peek().is_none() || numbers.any(|number| number.abs() > FRACTIONS) {
+        return Ok(());
+    }
+    Err(format!(
+        "all boxes of the model are within {FRACTIONS} pixels of the left upper corner of its input of {} x {} pixels: the \
+         model returns fractions (set the configuration key `coordinates` to `fractions`)",
+        geometry.input_width, geometry.input_height
+    ))
+}
+
 /// Converts a box from the model's input to pixels of the original image, clamped to the image. Returns `None` if
 /// the box lies entirely outside of it, for example on the border that `letterbox` adds.
 pub fn to_original(geometry: &Geometry, [x1, y1, x2, y2]: [f32; 4], unit: Unit) -> Option<[f32; 4]> {
@@ -74,4 +98,37 @@ pub fn clip(geometry: &Geometry, [x1, y1, x2, y2]: [f32; 4]) -> [f32; 4] {
     // A context whose image is outside of the input has no such edges.
     let within = |value: f32, first: f64, last: f64| value.min(last as f32).max(first as f32);
     [within(x1, left, right), within(y1, top, bottom), within(x2, left, right), within(y2, top, bottom)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn geometry(side: u32) -> Geometry {
+        let context = format!(
+            r#"{{"width":{side},"height":{side},"input_width":{side},"input_height":{side},"scale_x":1,"scale_y":1,
+               "offset_x":0,"offset_y":0}}"#
+        );
+        Geometry::parse(context.as_bytes()).expect("a context")
+    }
+
+    #[test]
+    fn fractions_are_not_pixels() {
+        let fractions = [0.5, 0.5, 0.2, 0.4, -0.1, 1.2, 0.3, 1.9];
+        let message = check_unit(&geometry(640), Unit::Pixels, fractions).expect_err("fractions");
+        assert!(message.contains("`coordinates` to `fractions`"), "{message}");
+        assert_eq!(check_unit(&geometry(640), Unit::Fractions, fractions), Ok(()));
+    }
+
+    #[test]
+    fn one_number_beyond_the_fractions_is_enough_for_pixels() {
+        assert_eq!(check_unit(&geometry(640), Unit::Pixels, [0.5, 0.5, 0.2, 3.0]), Ok(()));
+        assert_eq!(check_unit(&geometry(640), Unit::Pixels, [0.5, -3.0, 0.2, 0.4]), Ok(()));
+    }
+
+    #[test]
+    fn no_boxes_and_small_inputs_have_any_unit() {
+        assert_eq!(check_unit(&geometry(640), Unit::Pixels, []), Ok(()));
+        assert_eq!(check_unit(&geometry(8), Unit::Pixels, [0.5, 0.5, 1.0, 1.0]), Ok(()));
+    }
 }

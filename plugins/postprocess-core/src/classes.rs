@@ -44,25 +44,28 @@ impl Classes {
     ///
     /// # Errors
     /// If the tensor has another shape, another element type or another number of classes than labels.
-    pub fn scores(&self, name: &str, tensor: &Tensor) -> Result<Vec<f32>, String> {
+    pub fn scores(&self, name: &str, tensor: &Tensor) -> Result<Vec<f64>, String> {
         shape::classes(name, &outputs::shape(tensor))?;
-        let scores = outputs::floats(tensor).map_err(|error| format!("output `{name}`: {error}"))?;
+        let scores = outputs::wide(tensor).map_err(|error| format!("output `{name}`: {error}"))?;
         shape::check_classes(name, scores.len(), self.count(), self.is_softmax())?;
         Ok(scores)
     }
 
-    /// The probabilities of [`Classes::scores`].
+    /// The classes with the greatest of [`Classes::scores`], best first, and their probabilities. Of equal scores, the lower
+    /// class comes first.
     ///
     /// # Errors
     /// If a score is NaN or infinite, because then the model or its preprocessing is wrong and a ranking would be
     /// meaningless; or if the scores do not have the configured form.
-    pub fn probabilities(&self, name: &str, scores: Vec<f32>) -> Result<Vec<f32>, String> {
-        if let Some(class) = scores::first_invalid(&scores, self.is_softmax()) {
+    pub fn best(&self, name: &str, scores: &[f64], count: usize) -> Result<Vec<(usize, f32)>, String> {
+        if let Some(class) = scores::first_invalid(scores, self.is_softmax()) {
             let score = scores[class];
             return Err(format!("output `{name}`: the score of class {class} is not a finite number ({score})"));
         }
-        scores::check_form(&scores, self.form).map_err(|error| format!("output `{name}`: {error}"))?;
-        Ok(if self.is_softmax() { scores::softmax(scores) } else { scores })
+        scores::check_form(scores, self.form).map_err(|error| format!("output `{name}`: {error}"))?;
+        let softmax = if self.is_softmax() { scores::softmax(scores) } else { Vec::new() };
+        let probability = |class: usize| softmax.get(class).copied().unwrap_or(scores[class] as f32);
+        Ok(scores::best(scores, count).into_iter().map(|class| (class, probability(class))).collect())
     }
 }
 
@@ -74,20 +77,51 @@ pub fn read_labels() -> Result<Option<Vec<String>>, String> {
     config::get("labels").map(|name| labels::read(&name)).transpose()
 }
 
-/// Reads the key `keep`: the classes that it lists, by their labels or by their indices if there are no labels.
+/// Reads the key `keep`: the classes that it lists, by their labels or by their indices if there are no labels. A label that
+/// several classes have means all of them.
 ///
 /// # Errors
 /// If a name is not a label, or is not an index. The message names it.
 pub fn read_keep(labels: Option<&[String]>) -> Result<Option<Vec<usize>>, String> {
-    let Some(names) = config::list::<String>("keep")? else { return Ok(None) };
-    let class = |name: &String| match labels {
-        Some(labels) => labels
-            .iter()
-            .position(|label| label == name)
-            .ok_or_else(|| format!("configuration key `keep`: {name:?} is not a label of `labels`")),
-        None => name.parse().map_err(|_| {
-            format!("configuration key `keep`: {name:?} is not the index of a class; set `labels` to use labels")
-        }),
-    };
-    names.iter().map(class).collect::<Result<_, _>>().map(Some)
+    config::list::<String>("keep")?.map(|names| kept(&names, labels)).transpose()
+}
+
+/// The indices of the classes with these names.
+fn kept(names: &[String], labels: Option<&[String]>) -> Result<Vec<usize>, String> {
+    let mut classes = Vec::with_capacity(names.len());
+    for name in names {
+        let before = classes.len();
+        match labels {
+            Some(labels) => classes.extend((0..labels.len()).filter(|class| labels[*class] == *name)),
+            None => classes.extend(name.parse::<usize>()),
+        }
+        if classes.len() == before {
+            return Err(match labels {
+                Some(_) => format!("configuration key `keep`: {name:?} is not a label of `labels`"),
+                None => format!(
+                    "configuration key `keep`: {name:?} is not the index of a class; set `labels` to use labels"
+                ),
+            });
+        }
+    }
+    Ok(classes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_of_several_classes_keeps_all_of_them() {
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        // ImageNet has two classes with the label `crane`.
+        let labels = texts(&["crane", "cat", "maillot", "crane", "3"]);
+        assert_eq!(kept(&texts(&["crane"]), Some(&labels)), Ok(vec![0, 3]));
+        assert_eq!(kept(&texts(&["cat", "crane"]), Some(&labels)), Ok(vec![1, 0, 3]));
+        // With labels, a number is a label.
+        assert_eq!(kept(&texts(&["3"]), Some(&labels)), Ok(vec![4]));
+        assert!(kept(&texts(&["1"]), Some(&labels)).is_err_and(|message| message.contains("\"1\" is not a label")));
+        assert_eq!(kept(&texts(&["3", "1"]), None), Ok(vec![3, 1]));
+        assert!(kept(&texts(&["cat"]), None).is_err_and(|message| message.contains("not the index of a class")));
+    }
 }

@@ -45,6 +45,13 @@ impl Geometry {
         (input - self.offset_y) / self.scale_y
     }
 
+    /// True if a map of so many rows and columns covers the model's input: it has the same proportions, except for one place
+    /// more or less, because models round the sizes of their maps. Otherwise its axes may be exchanged.
+    pub fn is_covered_by(&self, rows: usize, columns: usize) -> bool {
+        let difference = rows as f64 * self.input_width - columns as f64 * self.input_height;
+        difference.abs() <= self.input_width.max(self.input_height)
+    }
+
     /// The x coordinate in the model's input of one in the original image.
     pub fn input_x(&self, original: f64) -> f64 {
         original * self.scale_x + self.offset_x
@@ -53,5 +60,46 @@ impl Geometry {
     /// The y coordinate in the model's input of one in the original image.
     pub fn input_y(&self, original: f64) -> f64 {
         original * self.scale_y + self.offset_y
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn geometry(width: u32, height: u32) -> Geometry {
+        let context = format!(
+            r#"{{"width":{width},"height":{height},"input_width":{width},"input_height":{height},"scale_x":1,"scale_y":1,
+               "offset_x":0,"offset_y":0}}"#
+        );
+        Geometry::parse(context.as_bytes()).expect("a context")
+    }
+
+    #[test]
+    fn a_map_with_the_classes_in_place_of_the_columns_does_not_cover_the_input() {
+        // Rows, then columns, of outputs whose last axis has the classes.
+        for (width, height, rows, columns) in
+            [(256, 144, 256, 1), (512, 512, 128, 21), (224, 224, 224, 2), (192, 256, 48, 17)]
+        {
+            assert!(!geometry(width, height).is_covered_by(rows, columns), "{rows} x {columns} of {width} x {height}");
+        }
+        assert!(!geometry(512, 512).is_covered_by(21, 512));
+    }
+
+    #[test]
+    fn a_map_of_a_model_covers_the_input_although_its_size_is_rounded() {
+        for (width, height, rows, columns) in [
+            (512, 512, 128, 128),
+            (192, 256, 64, 48),
+            (256, 144, 144, 256),
+            // Rounded up and down.
+            (520, 390, 49, 65),
+            (500, 375, 46, 62),
+            // Corners are aligned.
+            (513, 513, 129, 129),
+            (1025, 513, 65, 129),
+        ] {
+            assert!(geometry(width, height).is_covered_by(rows, columns), "{rows} x {columns} of {width} x {height}");
+        }
     }
 }

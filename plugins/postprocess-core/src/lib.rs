@@ -1,7 +1,7 @@
 //! Code that the shipped postprocess plugins and those of kind `transform` share.
 //!
 //! - [`outputs`]: finds the outputs of a model and checks their types and numbers.
-//! - [`geometry`]: from the model's input to the caller's image; [`boxes`]: boxes and points between them.
+//! - [`geometry`]: from the model's input to the caller's image; [`boxes`]: checks boxes and points, and converts them so.
 //! - [`select`]: which of many boxes are reported.
 //! - [`classes`]: the configuration of classes; [`shape`], [`scores`]: their scores.
 //! - [`items`]: the reply of a step that gathers items.

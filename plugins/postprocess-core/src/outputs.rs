@@ -86,6 +86,31 @@ pub fn floats(tensor: &Tensor) -> Result<Vec<f32>, String> {
     })
 }
 
+/// The same without rounding those of f64.
+///
+/// # Errors
+/// If the elements have another type. The message names it.
+pub fn wide(tensor: &Tensor) -> Result<Vec<f64>, String> {
+    Ok(match tensor.ty() {
+        TensorType::Fp64 => tensor.data().as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect(),
+        _ => floats(tensor)?.into_iter().map(f64::from).collect(),
+    })
+}
+
+/// The elements of a tensor as [`wide`] reads them, if all of them are finite in f32, which replies have.
+///
+/// # Errors
+/// As [`numbers`].
+pub fn wide_numbers(name: &str, tensor: &Tensor) -> Result<Vec<f64>, String> {
+    let numbers = wide(tensor).map_err(|error| format!("output `{name}`: {error}"))?;
+    match numbers.iter().position(|number| !(*number as f32).is_finite()) {
+        None => Ok(numbers),
+        Some(index) => {
+            Err(format!("output `{name}`: element {index} is not a finite number in f32 ({})", numbers[index]))
+        }
+    }
+}
+
 /// The elements of a tensor as [`floats`] reads them, if all of them are finite.
 ///
 /// # Errors

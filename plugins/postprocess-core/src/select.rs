@@ -1,5 +1,7 @@
 //! Selects a detector's boxes: hard or soft non-maximum suppression, and the maximum numbers of boxes.
 
+use plimsoll_sdk::config;
+
 /// The selection rule; see the configuration keys of the same names.
 pub struct Rule {
     /// A box is kept only if its score is greater than this.
@@ -12,6 +14,21 @@ pub struct Rule {
     pub max_per_class: usize,
     /// The maximum number of boxes to return.
     pub max_detections: usize,
+}
+
+/// Reads a key with a maximum number of boxes.
+///
+/// # Errors
+/// If it is not a number of at least 1: with 0, all replies would be empty. The message names the key.
+pub fn limit(key: &str, default: usize) -> Result<usize, String> {
+    at_least_one(key, config::parse(key, default)?)
+}
+
+fn at_least_one(key: &str, number: usize) -> Result<usize, String> {
+    match number {
+        0 => Err(format!("configuration key `{key}`: with 0 all replies would be empty; set it to at least 1")),
+        number => Ok(number),
+    }
 }
 
 /// What happens to a box that overlaps a better one. Overlap is the intersection over the union.
@@ -142,4 +159,16 @@ fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f64 {
     let shared = area(a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3]));
     let union = area(a[0], a[1], a[2], a[3]) + area(b[0], b[1], b[2], b[3]) - shared;
     if union > 0.0 { shared / union } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_maximum_of_zero_is_refused() {
+        assert_eq!(at_least_one("max_detections", 1), Ok(1));
+        let message = at_least_one("max_detections", 0).expect_err("refused");
+        assert!(message.contains("`max_detections`") && message.contains("at least 1"), "{message}");
+    }
 }

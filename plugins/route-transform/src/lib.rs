@@ -11,7 +11,8 @@
 //! For a branch of all other classes, add a second step with the same configuration and `invert = true`.
 //!
 //! Configuration:
-//! - `keep`: the classes: labels of `labels`, or indices. Required.
+//! - `keep`: the classes: labels if `labels` is set (a label of several classes means all of them), otherwise indices.
+//!   Required.
 //! - `score_threshold`: the probability that the best class needs, 0 to 1 (default 0).
 //! - `invert`: `true` keeps exactly what is left out otherwise (default `false`).
 //! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities, `logits` for softmax of
@@ -28,7 +29,6 @@ use plimsoll_sdk::{
     Bundle, Configured, Failure, Init, NamedTensor, Outcome, Request, Transform, config, export_transform,
 };
 use postprocess_core::classes::{self, Classes};
-use postprocess_core::scores;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -116,9 +116,7 @@ fn kept(settings: &Settings, mut tensors: Vec<NamedTensor>, context: Vec<u8>) ->
             "output `{name}` has {classes} classes, so there is no class {class}: set the configuration key `keep`"
         ));
     }
-    let probabilities = settings.classes.probabilities(name, scores)?;
-    let Some(&index) = scores::best(&probabilities, 1).first() else { return Ok(None) };
-    let probability = probabilities[index];
+    let Some(&(index, probability)) = settings.classes.best(name, &scores, 1)?.first() else { return Ok(None) };
     let is_in = settings.keep.contains(&index) && probability >= settings.score_threshold;
     if is_in == settings.invert {
         return Ok(None);

@@ -94,6 +94,7 @@ fn check_classes(settings: &Settings, output: &str, channels: u32) -> Result<(),
              of this model, including the label of the background, or set `layout` to the form of this output"
         ));
     }
+    check_background(settings.background.filter(|_| settings.format != Format::Png), output, classes)?;
     let (limit, format) = match settings.format {
         Format::Png => (MAX_CLASSES_OF_PNG, " in a PNG"),
         Format::Rle | Format::Polygons => (MAX_CLASSES, ""),
@@ -105,6 +106,17 @@ fn check_classes(settings: &Settings, output: &str, channels: u32) -> Result<(),
         ));
     }
     Ok(())
+}
+
+/// Checks that the class that is left out is one of the model.
+fn check_background(background: Option<u16>, output: &str, classes: u32) -> Result<(), String> {
+    match background {
+        Some(background) if u32::from(background) >= classes => Err(format!(
+            "configuration key `background_class`: output `{output}` has {classes} classes, so there is no class {background}: \
+             set the key to the index of the background class, or to -1 if there is none"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Reads the classes of a tensor.
@@ -170,5 +182,18 @@ fn indices(settings: &Settings, name: &str, tensor: &Tensor) -> Result<Vec<u16>,
             };
             outputs::numbers(name, tensor)?.into_iter().map(whole).collect()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_background_class_that_the_model_does_not_have_is_refused() {
+        assert_eq!(check_background(Some(20), "o", 21), Ok(()));
+        assert_eq!(check_background(None, "o", 21), Ok(()));
+        let message = check_background(Some(200), "o", 21).expect_err("refused");
+        assert!(message.contains("`background_class`") && message.contains("no class 200"), "{message}");
     }
 }

@@ -27,8 +27,10 @@
 //! - `polygons`: the same with `"polygons":[[x,y,x,y,…],…]` instead of `rle`: the outlines along the edges of pixels, outer
 //!   ones clockwise, holes counter-clockwise, so that the even-odd rule gives exactly the pixels.
 //!
-//! These are errors (500): a score that is NaN or infinite, a class that is not a whole number from 0, and a class
-//! without a label. If the model declares its outputs, type, shape and the number of labels are checked at deployment.
+//! These are errors (500): a score that is NaN or infinite, a class that is not a whole number from 0, a class without a
+//! label; and for scores, a map whose proportions are not those of the model's input (except for one row or column, because
+//! models round sizes), because `nchw` is then `nhwc` or the other way round. If the model declares its outputs, type,
+//! shape and the number of labels are checked at deployment.
 
 mod classes;
 mod picture;
@@ -42,8 +44,9 @@ use postprocess_core::geometry::Geometry;
 use postprocess_core::outputs;
 use serde::Serialize;
 
+use classes::Map;
 use raster::Raster;
-use settings::{Format, Settings};
+use settings::{Format, Layout, Settings};
 
 struct Segment;
 
@@ -100,8 +103,14 @@ impl Postprocess for Segment {
 fn reply(settings: &Settings, tensors: &[NamedTensor], context: &[u8]) -> Result<Reply, String> {
     let (name, tensor) = outputs::find(tensors, &settings.output)?;
     let map = classes::read(settings, name, tensor)?;
+    let geometry = Geometry::parse(context);
+    if let Ok(geometry) = &geometry
+        && settings.layout != Layout::Classes
+    {
+        check_proportions(name, &map, geometry)?;
+    }
     let raster = match settings.is_original {
-        true => Raster::original(map, &Geometry::parse(context)?),
+        true => Raster::original(map, &geometry?),
         false => Raster::whole(map),
     };
     let (content_type, body) = match settings.format {
@@ -114,6 +123,19 @@ fn reply(settings: &Settings, tensors: &[NamedTensor], context: &[u8]) -> Result
         }
     };
     Ok(Reply { content_type: content_type.into(), body })
+}
+
+/// Checks that the map has the proportions of the model's input. Otherwise the classes of an output with the other order of
+/// axes would be read as columns or rows.
+fn check_proportions(name: &str, map: &Map, geometry: &Geometry) -> Result<(), String> {
+    if geometry.is_covered_by(map.height, map.width) {
+        return Ok(());
+    }
+    Err(format!(
+        "output `{name}`: the map has {} rows and {} columns, but the model's input of {} x {} pixels has other proportions, so \
+         the axes of the output seem to be exchanged: set the configuration key `layout` to the form of this output",
+        map.height, map.width, geometry.input_width, geometry.input_height
+    ))
 }
 
 /// The segments of all classes, by index.
@@ -135,4 +157,21 @@ fn segments(settings: &Settings, raster: &Raster) -> Vec<Area> {
             },
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_with_exchanged_axes_is_refused() {
+        let context = r#"{"width":512,"height":512,"input_width":512,"input_height":512,"scale_x":1,"scale_y":1,
+                          "offset_x":0,"offset_y":0}"#;
+        let geometry = Geometry::parse(context.as_bytes()).expect("a context");
+        let map = |width| Map { width, height: 128, classes: Vec::new() };
+        assert_eq!(check_proportions("o", &map(128), &geometry), Ok(()));
+        // [1, 128, 128, 21], read as 128 classes.
+        let message = check_proportions("o", &map(21), &geometry).expect_err("exchanged");
+        assert!(message.contains("`o`") && message.contains("set the configuration key `layout`"), "{message}");
+    }
 }

@@ -17,7 +17,8 @@
 //!   the dictionary contains `arabic`): `text` is in the order of reading, as `pred_reverse` of PaddleOCR makes it. It is
 //!   reversed, but each run of `a` to `z`, `A` to `Z`, `0` to `9`, space and `:*./%+-` keeps its order. `characters` are in
 //!   the order of the steps. Default `false`.
-//! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities.
+//! - `scores`: `softmax` (default) if the model returns logits, `ready` if it returns probabilities, `logits` for softmax of
+//!   scores that look like probabilities.
 //! - `layout`: `btc` (default) for an output of shape `[1, T, C]`, `tbc` for `[T, 1, C]`.
 //! - `output`: the name of the tensor. Optional if the model has one output.
 //! - `items`: `true` in a step that gathers items (`gather = true`): the reply is `{"width":W,"height":H,"items":[…]}`, and an
@@ -25,7 +26,8 @@
 //!   `false`).
 //!
 //! These are errors (500): a score that is NaN or infinite; with `ready` a score that is not a probability; with
-//! `softmax` an output whose steps are all probabilities already, because their softmax would be meaningless. If the
+//! `softmax` an output whose scores are probabilities already, because their softmax would be meaningless: most steps have the
+//! sum 1, or (with at least three classes) all scores are from 0 to 1, which quantised probabilities are. If the
 //! model declares its outputs, type, shape and the number of classes are checked at deployment.
 
 mod decode;
@@ -35,7 +37,8 @@ use plimsoll_sdk::model::shape_text;
 use plimsoll_sdk::{
     Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, model,
 };
-use postprocess_core::{items, outputs};
+use postprocess_core::scores::Form;
+use postprocess_core::{items, outputs, scores};
 use serde::Serialize;
 
 use dictionary::Dictionary;
@@ -48,8 +51,8 @@ export_postprocess!(Text with init);
 struct Settings {
     output: String,
     dictionary: Dictionary,
-    /// True if the scores are probabilities.
-    ready: bool,
+    /// What the scores are.
+    scores: Form,
     /// True if the steps are the first dimension.
     steps_first: bool,
     /// True if the text is reversed.
@@ -80,7 +83,7 @@ impl Init for Text {
         let settings = Settings {
             output: config::get("output").unwrap_or_default(),
             dictionary: Dictionary::read()?,
-            ready: config::choice("scores", &[("softmax", false), ("ready", true)])?,
+            scores: config::choice("scores", scores::FORMS)?,
             steps_first: config::choice("layout", &[("btc", false), ("tbc", true)])?,
             right_to_left: config::parse("right_to_left", false)?,
             items: config::parse("items", false)?,
@@ -114,12 +117,13 @@ fn answer<'a>(settings: &'a Settings, tensors: &[NamedTensor]) -> Result<Answer<
     check_shape(settings, name, &outputs::shape(tensor))?;
     let scores = outputs::numbers(name, tensor)?;
     let classes = settings.dictionary.classes();
-    decode::check(name, &scores, classes, settings.ready)?;
+    decode::check(name, &scores, classes, settings.scores)?;
     let read = |step: decode::Step| {
         let text = settings.dictionary.entry(step.class)?;
         Some(Character { text, confidence: step.probability, step: step.index })
     };
-    let characters: Vec<_> = decode::best_path(&scores, classes, settings.ready).filter_map(read).collect();
+    let characters: Vec<_> =
+        decode::best_path(&scores, classes, settings.scores == Form::Ready).filter_map(read).collect();
     let sum: f64 = characters.iter().map(|character| f64::from(character.confidence)).sum();
     let text: String = characters.iter().map(|character| character.text).collect();
     Ok(Answer {

@@ -6,7 +6,8 @@
 SUITE is a module of this folder, MODELS the folder of models that it needs, if it does not make them itself. `make(out,
 models)` writes models and pictures, and returns the names of the pictures. `tests/it/chains.rs` posts each picture and writes
 the reply to NAME.json. `check(out, models, name, reply)` raises an error if the reply is not that of the chain in Python, which
-uses Pillow and onnxruntime and never sees the code of the plugins.
+uses Pillow and onnxruntime and never sees the code of the plugins. `finish()`, if there is one, raises an error if the pictures
+together did not show what they should.
 """
 
 import argparse
@@ -34,6 +35,8 @@ def main():
             print(name, suite.check(arguments.out, arguments.models, name, reply))
         except Exception as error:
             wrong.append(f"{name}: {error!r}"[:1500])
+    if not wrong and hasattr(suite, "finish"):
+        suite.finish()
     print("\n".join(wrong))
     raise SystemExit(1 if wrong else 0)
 

@@ -8,6 +8,8 @@ from PIL import Image, ImageOps
 MARGIN = 0.25
 SCORE, OVERLAP = 0.7, 0.3
 PREPARED = {}
+# Pictures of faces for which the best classes of both chains were compared.
+COMPARED = []
 
 
 def session(models, name):
@@ -102,10 +104,17 @@ def check(out, models, name, reply):
             difference = abs(prediction["probability"] - probabilities[prediction["index"]])
             worst = max(worst, difference)
             # Pillow rounds the pixels of a crop to whole levels, the plugin does not; small faces are enlarged by 6.
-            assert difference < 0.05, (prediction, probabilities[prediction["index"]])
+            assert difference < 0.03, (prediction, probabilities[prediction["index"]])
         # The class of the chain that is Python from end to end, unless two classes are as good as equal.
         whole = classified(models, image, box)
         second, best = np.sort(whole)[-2:]
         if best - second > 0.1:
             assert predictions[0]["index"] == int(whole.argmax()), (predictions, int(whole.argmax()))
+            COMPARED.append(name)
     return f"{len(reply['items'])} faces, probabilities differ by up to {worst:.5f}"
+
+
+def finish():
+    """Best classes that are as good as equal are not compared, but most are not."""
+    assert len(COMPARED) >= 8, COMPARED
+    print(f"the best classes of {len(COMPARED)} faces are the same")

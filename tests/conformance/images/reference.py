@@ -1,7 +1,6 @@
 """The reference: Pillow's pixels of a file, and its resized pixels in the plugin's geometry."""
 
 import io
-import math
 from dataclasses import dataclass
 
 import numpy
@@ -64,9 +63,10 @@ def resized(image, target):
         return image.resize((width, height), Image.Resampling.BILINEAR).tobytes()
     fit = (width / image.width, height / image.height)
     if target.mode == "letterbox":
-        # The sides are rounded to the nearest pixel; an odd border is one pixel smaller on the left and above.
+        # The sides are rounded to the nearest pixel, a half to the even number, as LetterBox of Ultralytics does; an odd border is
+        # one pixel smaller on the left and above.
         scale = min(fit)
-        full = [min(max(math.floor(side * scale + 0.5), 1), most) for side, most in zip(image.size, (width, height))]
+        full = [min(max(round(side * scale), 1), most) for side, most in zip(image.size, (width, height))]
         canvas = numpy.full((height, width, *numpy.asarray(image).shape[2:]), PAD, dtype=numpy.uint8)
         x, y = (width - full[0]) // 2, (height - full[1]) // 2
         canvas[y : y + full[1], x : x + full[0]] = numpy.asarray(image.resize(full, Image.Resampling.BILINEAR))

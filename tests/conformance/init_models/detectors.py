@@ -6,10 +6,12 @@ from onnx import TensorProto
 from PIL import Image
 
 
-def grid_boxes(graph, value, size, numbers, side):
-    """The numbers of each cell as [1, numbers, cells]; the first four are a box in pixels, the others probabilities."""
+def grid_boxes(graph, value, size, numbers, side, points=0):
+    """The numbers of each cell as [1, numbers, cells]; the first four are a box in pixels, the others probabilities, except for
+    x and y of so many points at the end, which are in pixels."""
     value = graph.node("Sigmoid", graph.mix(graph.cells(value, size), 3, numbers))
-    scale = np.array([side, side, side / 4, side / 4] + [1] * (numbers - 4), np.float32).reshape(1, numbers, 1, 1)
+    scale = [side, side, side / 4, side / 4] + [1] * (numbers - 4 - 3 * points) + [side, side, 1] * points
+    scale = np.array(scale, np.float32).reshape(1, numbers, 1, 1)
     return graph.reshape(graph.node("Mul", value, graph.constant(scale)), 1, numbers, (side // size) ** 2)
 
 
@@ -60,7 +62,7 @@ def detectors():
     add(path, "detect-postprocess", settings, (), image, right)
 
     graph = Graph("yolo11-pose", [1, 3, 128, 128], seed=20)
-    graph.output("output0", graph.node("Concat", *[grid_boxes(graph, "pixels", s, 5 + 4 * 3, 128) for s in (8, 16, 32)], axis=2))
+    graph.output("output0", graph.node("Concat", *[grid_boxes(graph, "pixels", s, 5 + 4 * 3, 128, 4) for s in (8, 16, 32)], axis=2))
     graph.metadata = {"names": "{0: 'person'}", "task": "pose", "kpt_shape": "[4, 3]", "author": "Ultralytics"}
     settings = {"layout": "yolo", "dimensions": 3, "classes": 1, "resize": "letterbox", "labels": "labels.txt"}
     add(graph.save(), "pose-postprocess", settings)

@@ -30,6 +30,13 @@ def geometry(random, largest=900):
     }
 
 
+def map_size(random, context, most):
+    """Rows and columns of a map over the input, at most so many, rounded up or down."""
+    sides, places = [context["input_height"], context["input_width"]], int(random.integers(1, most))
+    rounded = random.choice([np.floor, np.ceil])
+    return [max(1, int(rounded(side * places / max(sides)))) for side in sides]
+
+
 def spoil(random, array):
     """Makes one element NaN or infinite."""
     array.reshape(-1)[random.integers(array.size)] = random.choice([np.nan, np.inf, -np.inf])

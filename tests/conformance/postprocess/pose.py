@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from common import REFUSED, geometry, spoil
+from common import REFUSED, geometry, map_size, spoil
 
 F32 = np.float32
 NAMES = b"nose\nleft eye\nright eye\n"
@@ -99,7 +99,7 @@ def people(random, config, context, refused):
 
 def maps(random, config, context, refused):
     count = 3 if "keypoints" in config else int(random.integers(1, 18))
-    height, width = (int(size) for size in random.integers(1, 30, 2))
+    height, width = map_size(random, context, 30)
     heatmaps = random.normal(0, 0.1, (count, height, width))
     for one in heatmaps:
         x, y = random.integers(0, width), random.integers(0, height)

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco
 
-from common import REFUSED, geometry, spoil
+from common import REFUSED, geometry, map_size, spoil
 
 VARIANTS = [
     {"config": {"size": "model"}},
@@ -49,7 +49,8 @@ def make(random, variant):
     config = variant["config"]
     context = geometry(random, 160)
     layout, threshold = config.get("layout", "nchw"), config.get("threshold")
-    rows, columns = (int(size) for size in random.integers(1, 50, 2))
+    # Scores must have the proportions of the input; classes are not checked.
+    rows, columns = (int(size) for size in random.integers(1, 50, 2)) if layout == "classes" else map_size(random, context, 50)
     refused = False
     if layout == "classes":
         classes = blobs(random, 4, rows, columns).argmax(0).astype(random.choice(["u1", "i4", "i8", "f4"]))

@@ -60,6 +60,10 @@ def make(random, variant):
         scores[random.integers(steps), random.integers(classes)] = random.choice([1.5, -0.5])
     elif refused < 0.1:
         scores = softmax(scores.astype(np.float64)).astype(np.float32)
+    distributions = (scores >= 0).all(1) & (np.abs(scores.sum(1, dtype=np.float64) - 1) < 5e-3)
+    like_probabilities = classes >= 3 and scores.min() >= -0.01 and scores.max() <= 1.01
+    if not ready and refused >= 0.1 and (2 * distributions.sum() > steps or like_probabilities):
+        refused = 0
     array = scores[:, None] if config.get("layout") == "tbc" else scores[None]
     if refused < 0.1:
         return [("output", array)], NO_CONTEXT, REFUSED

@@ -75,7 +75,7 @@ pub(crate) struct PlaceNames {
 }
 
 impl PlaceNames {
-    /// The number of a place's function, file and line. If a function is freed and another one takes its address, the
+    /// The index in `functions` of the function at a place. If a function is freed and another one takes its address, the
     /// second one gets the name of the first. Functions are rarely freed.
     pub(crate) fn number(&mut self, memory: &[u8], interpreter: &Interpreter, place: Place) -> usize {
         if let Some(&known) = self.known.get(&place) {

@@ -27,6 +27,8 @@ fn study() -> Study {
     let class = Class {
         outcome: Outcome::Ok,
         folder: shown.clone(),
+        calls: 8,
+        rarest_leak: 0,
         samples: 1,
         kept_in_first_round: 0,
         finding: finding.clone(),
@@ -44,6 +46,9 @@ fn study() -> Study {
         kind: StageKind::Preprocess,
         heap_is_known: true,
         rounds: 4,
+        rarest_leak: 0,
+        objects: Finding::STEADY,
+        collection: None,
         samples: 1,
         stopped: Some(NAME.to_owned()),
         excluded: Vec::new(),

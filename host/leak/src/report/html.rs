@@ -44,6 +44,7 @@ pub(super) fn page(study: &Study, conclusion: Conclusion, chart: &str, flame: Op
                     (study.kind.as_str()) ", sha256 " code { (study.plugin.digest) } br;
                     (study.samples) " samples × " (study.rounds) " rounds in one instance, measured by "
                     @if study.heap_is_known { "live heap bytes" }
+                    @else if study.collection.is_some() { "linear memory" }
                     @else { "linear memory (the allocator is not dlmalloc)" }
                 }
                 h2 { "Does it leak?" }
@@ -82,6 +83,7 @@ fn verdict(verdict: Verdict) -> Markup {
         Verdict::Leaks => "leaks",
         Verdict::WarmingUp => "warming",
         Verdict::Steady => "steady",
+        Verdict::Uncollected => "warming",
     };
     html! { span class=(class) { (verdict.as_str()) } }
 }
@@ -90,7 +92,7 @@ fn verdict(verdict: Verdict) -> Markup {
 fn heading(study: &Study, conclusion: Conclusion) -> Markup {
     let class = match conclusion {
         Conclusion::Leaks => "leaks",
-        Conclusion::KnownLeaks | Conclusion::Suspicion | Conclusion::Unknown => "warming",
+        Conclusion::KnownLeaks | Conclusion::Suspicion | Conclusion::Unknown | Conclusion::Uncollected => "warming",
         Conclusion::NoLeak => return verdict(study.all.verdict),
     };
     html! { span class=(class) { (super::summary::heading(study, conclusion)) } }

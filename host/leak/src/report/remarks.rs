@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::per_request;
 use crate::conclusion::suspicious_inputs;
-use crate::finding::{PythonReport, Study};
+use crate::finding::{CollectionReport, Measure, PythonReport, Study};
 use crate::known::Leak;
 use crate::verdict::Verdict;
 use plimsoll_runtime::text::grouped;
@@ -42,12 +42,60 @@ fn python_remarks(python: &PythonReport, study: &Study, remark: &mut impl FnMut(
     }
 }
 
+/// What concerns plugins in another language with a collector.
+fn collection_remarks(collection: &CollectionReport, study: &Study, remark: &mut impl FnMut(&str)) {
+    let CollectionReport { language, is_seen } = collection;
+    match (is_seen, *language) {
+        (false, "JavaScript") => remark(
+            "No verdict: JavaScript frees memory only when it collects garbage, and no collection was seen at the end of \
+             each round. What is in memory may be garbage or a leak. The laboratory makes the engine of componentize-js \
+             0.23 collect: build the plugin with that version (`plimsoll plugin build`), and use inputs for which \
+             the plugin allocates.",
+        ),
+        (false, language) => remark(&format!(
+            "No verdict: {language} frees memory only when it collects garbage, and the laboratory cannot see its \
+             collections. What is in memory may be garbage or a leak. Fresh instances are not affected by either.",
+        )),
+        (true, _) if study.leaks() => remark(
+            "A leak in JavaScript is what a variable of a module still refers to: a list, a Map, listeners, an error with \
+             what it carries. Empty or bound it, or keep it inside of the function. The numbers count buffers (typed \
+             arrays, tables of Maps, long strings) on the heap, and objects by themselves in blocks of 4 KiB. Which \
+             variable it is, is not seen.",
+        ),
+        _ => {}
+    }
+}
+
+/// How rare a leak may be that the study would have found.
+fn sensitivity(study: &Study) -> String {
+    let one_of = |calls: usize, rarest: usize, what: &str| match rarest {
+        0 => format!(
+            "{} {what}, which are too few to exclude a leak that does not occur in each of them",
+            grouped(calls as u64)
+        ),
+        rarest => format!(
+            "{} {what}: no leak that occurs in at least one of {}",
+            grouped(calls as u64),
+            grouped(rarest as u64)
+        ),
+    };
+    let mut text = format!("Tried: {}", one_of(study.calls.len(), study.rarest_leak, "calls in one instance"));
+    let fewest = study.classes.iter().min_by_key(|class| class.calls);
+    if let Some(class) = fewest.filter(|_| study.classes.len() > 1) {
+        let calls = format!("calls of {}", class.name());
+        text += &format!(". Fewest: {}", one_of(class.calls, class.rarest_leak, &calls));
+    }
+    text + ". A rarer leak, or one that begins later, is not excluded: more --rounds or more inputs find it."
+}
+
 /// Adds the remarks.
 pub(super) fn add(text: &mut String, study: &Study, leaks: &[Leak]) {
     let mut remark = |words: &str| {
         let _ = writeln!(text, "\n{words}");
     };
-    if !study.heap_is_known {
+    if let Some(collection) = &study.collection {
+        collection_remarks(collection, study, &mut remark);
+    } else if !study.heap_is_known {
         remark(
             "The allocator is not dlmalloc, so only the growth of linear memory is known. Fragmentation looks like a \
              leak, a leak in memory that the plugin reserved before is not seen, and blocks cannot be listed. Build the \
@@ -85,6 +133,18 @@ pub(super) fn add(text: &mut String, study: &Study, leaks: &[Leak]) {
              a corpus of other inputs to see whether more is kept.",
         ));
     }
+    if !study.leaks() && study.heap_is_known {
+        remark(&sensitivity(study));
+    }
+    for class in study.classes.iter().filter(|class| class.finding.verdict == Verdict::Leaks) {
+        if study.all.verdict == Verdict::Steady && class.measure == Measure::Heap {
+            remark(&format!(
+                "All samples together do not grow: other inputs free what {} keeps. A stream of only this class grows \
+                 without end.",
+                class.name()
+            ));
+        }
+    }
     for leak in leaks {
         if let Some(why) = &leak.known {
             remark(&format!("The leak in {} is {why}.", leak.place));
@@ -109,13 +169,25 @@ pub(super) fn add(text: &mut String, study: &Study, leaks: &[Leak]) {
     if let Some(python) = &study.python {
         python_remarks(python, study, &mut remark);
     }
-    if study.leaks() && !study.has_debug_info && study.python.is_none() {
+    if study.leaks() && !study.has_debug_info && study.python.is_none() && study.collection.is_none() {
         remark(
             "The plugin has no DWARF, so statics have no names and functions have no source lines. Build it with \
              `debug = 2` and `strip = \"none\"` in its profile to see names and lines.",
         );
     }
-    if let Some(reason) = &study.no_stacks {
+    let has_stack =
+        |class: usize| study.stacks.iter().any(|stack| stack.class == class && stack.totals.inuse_objects > 0);
+    for (index, class) in study.classes.iter().enumerate() {
+        let leaks = class.finding.verdict == Verdict::Leaks && class.measure == Measure::Heap;
+        if leaks && study.no_stacks.is_none() && !has_stack(index) {
+            remark(&format!(
+                "No call stack of the leak in {}: the two traced rounds left no block of this class. It may leak more rarely, \
+                 or share a block that another class enlarged. Run it with a larger corpus of this class.",
+                class.name()
+            ));
+        }
+    }
+    if let Some(reason) = study.no_stacks.as_ref().filter(|_| study.collection.is_none() || study.leaks()) {
         remark(&format!("No call stacks: {reason}."));
     }
     if let Some(reason) = &study.stopped {

@@ -41,6 +41,7 @@ pub(super) fn heading(study: &Study, conclusion: Conclusion) -> &'static str {
         Conclusion::KnownLeaks => "known leaks",
         Conclusion::Unknown => "unknown",
         Conclusion::Suspicion => "suspicion",
+        Conclusion::Uncollected => "unknown until a collection",
         Conclusion::NoLeak => study.all.verdict.as_str(),
     }
 }
@@ -57,6 +58,7 @@ fn head(text: &mut String, study: &Study, conclusion: Conclusion) {
     );
     let what = match (study.heap_is_known, &study.python) {
         (true, Some(python)) if python.collects => "live heap bytes after gc.collect()",
+        (true, None) if study.collection.is_some() => "live buffers and objects after a collection",
         (true, _) => "live heap bytes",
         (false, _) => "linear memory",
     };

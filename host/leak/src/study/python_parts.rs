@@ -29,7 +29,8 @@ pub(super) fn python_graph<'r>(run: &'r Run<'_>, plugin: &PluginUnderTest) -> Op
     let graph = Graph::new(objects, statics);
     if graph.is_none() {
         tracing::warn!(
-            "the Python objects share more memory than a heap can: the report has addresses instead of names"
+            "the Python objects cannot be followed, because their sizes add up to more than the heap; the report has addresses \
+             instead of names"
         );
     }
     graph

@@ -36,6 +36,8 @@ pub enum SubjectError {
     #[error("`init` failed: {0}")]
     Init(String),
     /// The engine does not show the memory of the plugin.
-    #[error("the memory of the instance cannot be read: no core instance matches the component's core module")]
+    #[error(
+        "the memory of the instance cannot be read: no core instance matches the component's core module. This is a limit of the laboratory; report it with the component"
+    )]
     NoMemory,
 }

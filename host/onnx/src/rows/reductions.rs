@@ -22,7 +22,7 @@ pub(super) fn gemm(proof: &mut Proof, node: &NodeProto, inputs: &[&Value]) -> Va
     };
     let [left, right, rest @ ..] = inputs else { return Value::unknown("is not valid") };
     let product =
-        proof.matmul(&turned(left, node.int_or("transA", 0) == 1), &turned(right, node.int_or("transB", 0) == 1));
+        proof.matmul(&turned(left, node.int_or("transA", 0) != 0), &turned(right, node.int_or("transB", 0) != 0));
     match rest {
         [bias] if bias.rank().is_some() || !bias.is_free() => proof.elementwise(&[&product, bias]),
         _ => product,
@@ -50,6 +50,10 @@ pub(super) fn reduce(
     is_input: bool,
 ) -> Value {
     let keeps = node.int_or("keepdims", 1) == 1;
+    // The engines read other numbers differently.
+    if ["keepdims", "noop_with_empty_axes"].iter().any(|name| !matches!(node.int_or(name, 0), 0 | 1)) {
+        return Value::unknown("has a number other than 0 and 1 as a choice");
+    }
     let Some(sizes) = &input.sizes else {
         return proof.without_sizes(input, "reduces axes whose position is not known");
     };

@@ -3,8 +3,8 @@
 use rten_onnx::onnx::{DataType, NodeProto};
 
 use super::kinds::{self, FLOATS, NUMBERS, WHOLE, kind};
-use super::{Replaced, keep};
-use crate::node::{Attributes, cast as cast_node, new};
+use super::{Replaced, guard, keep};
+use crate::node::{Attributes, cast as cast_node, new, title};
 use crate::rejected::Reason;
 use crate::site::Site;
 
@@ -96,11 +96,27 @@ pub(super) fn pow(node: NodeProto, site: &mut Site) -> Replaced {
             let converted = site.name("exponent");
             nodes.push(cast_node(&power.input[1], DataType::FLOAT, &converted));
             power.input[1] = converted;
+            if exponent.bound > LARGEST_EXPONENT {
+                nodes.extend(whole_exponent(&mut power, site));
+            }
             nodes.push(power);
         }
         return Ok(nodes);
     }
     with_equal_ranks(node, site)
+}
+
+/// The last integer before those that FLOAT rounds. Beyond it, FLOAT has even ones only, and an exponent decides the sign.
+const LARGEST_EXPONENT: f64 = 16_777_215.0;
+
+/// Lets the node fail while it runs if an exponent exceeds the integers that FLOAT has.
+fn whole_exponent(power: &mut NodeProto, site: &mut Site) -> Vec<NodeProto> {
+    let (size, checked) = (site.name("absolute"), site.name("checked"));
+    let text = format!("{}an exponent exceeds 24 bits at node `{}`", guard::CHECK, title(power));
+    let mut nodes = vec![new("Abs", &[&power.input[1]], &size)];
+    nodes.extend(guard::check(&size, LARGEST_EXPONENT as f32, text, &power.input[1], &checked, site));
+    power.input[1] = checked;
+    nodes
 }
 
 /// The values must have a type that the engine supports.
@@ -146,6 +162,16 @@ pub(super) fn cast_like(node: NodeProto, site: &mut Site) -> Replaced {
 fn cast_to(node: NodeProto, to: DataType, site: &mut Site) -> Replaced {
     super::check_type(to)?;
     let Some(from) = site.info(&node, 0).ty else { return Err(type_needed()) };
+    let is_float = |number: &f64| f64::from(*number as f32) == *number;
+    if from == DataType::DOUBLE
+        && to != DataType::FLOAT
+        && !site.info(&node, 0).constant.is_some_and(|numbers| numbers.iter().all(is_float))
+    {
+        return Err(Reason::with_fix(
+            "computes DOUBLE as FLOAT, and converts another number if FLOAT does not have it",
+            "store the constant in the type to which it is converted",
+        ));
+    }
     if to == DataType::FLOAT16 && from != DataType::FLOAT16 && site.info(&node, 0).bound > LARGEST_HALF {
         return Ok(half(node, site));
     }

@@ -38,8 +38,10 @@ pub(crate) fn join_branches(
             let may_be_nan = is_loop || all.iter().any(|info| info.may_be_nan);
             let may_be_infinite = is_loop || all.iter().any(|info| info.may_be_infinite);
             // A request can state how often a loop runs, and so how much it collects or joins.
-            let is_dependent = all.iter().any(|info| info.is_dependent) || is_loop && states_rounds;
-            let is_inexact_half = all.iter().any(|info| info.is_inexact_half);
+            let starts_dependent = is_loop && start.get(index + 2).is_some_and(|start| start.is_dependent);
+            let is_dependent = all.iter().any(|info| info.is_dependent) || starts_dependent || is_loop && states_rounds;
+            let is_inexact_half = all.iter().any(|info| info.is_inexact_half)
+                || is_loop && start.get(index + 2).is_some_and(|start| start.is_inexact_half);
             Info {
                 ty: first.ty,
                 rank,

@@ -1,115 +1,226 @@
 //! Operators whose result can have more elements than their inputs, after values whose size depends on numbers of a request.
 //! The estimate of a run (`run_size`) does not know such sizes, so the model checks them while it runs.
 
+mod sizes;
+
 use rten_onnx::onnx::{DataType, NodeProto};
 
-use super::guard;
-use crate::node::{Attributes, Edit, cast, new, title};
+use super::arithmetic::rank_needed;
+use super::{Replaced, guard, requested};
+use crate::node::{Edit, cast, new, title};
+use crate::rejected::Reason;
 use crate::site::Site;
+use crate::stated;
 use crate::types::Info;
 
 /// Lets a node fail while it runs before it creates a tensor that is too large. `replaced` are the nodes of its rule.
-pub(super) fn guard(node: &NodeProto, mut replaced: Vec<NodeProto>, site: &mut Site) -> Vec<NodeProto> {
+pub(super) fn guard(node: &NodeProto, mut replaced: Vec<NodeProto>, site: &mut Site) -> Replaced {
     let operator = node.op_type.as_deref().unwrap_or_default();
     let infos: Vec<Info> = (0..node.input.len()).map(|index| site.info(node, index)).collect();
-    if !infos.iter().any(|info| info.is_dependent) || has_one_size(operator, &infos) {
-        return replaced;
+    if !infos.iter().any(|info| info.is_dependent) || has_one_size(node, operator, &infos) {
+        return Ok(replaced);
     }
-    // The check adds 0 to the input that it passes on, which is possible for these types.
-    let is_number = |info: &Info| matches!(info.ty, Some(DataType::FLOAT | DataType::INT64 | DataType::INT32));
-    let Some(checked_index) = (0..infos.len()).find(|&index| is_number(&infos[index]) && node.input(index).is_some())
-    else {
-        return replaced;
-    };
+    // `requested` checks them.
+    if stated::states_sizes(node, site.values) {
+        return Ok(replaced);
+    }
     let mut made = Vec::new();
-    let sizes = match operator {
-        "MatMul" => product(node, &infos, &mut made, site),
-        "Gather" => gathered(node, &infos, &mut made, site),
-        _ => broadcast(node, &infos, &mut made, site),
+    // Lists of sizes, whose product is the number of elements at most.
+    let factors = match operator {
+        "MatMul" => vec![sizes::product(node, &infos, &mut made, site)],
+        "Gemm" => vec![sizes::gemm(node, &mut made, site)],
+        "Einsum" => vec![sizes::einsum(node, &infos, &mut made, site).ok_or_else(unknown_growth)?],
+        "Attention" => vec![sizes::attention(node, &infos, &mut made, site).ok_or_else(unknown_growth)?],
+        "Conv" | "ConvInteger" => vec![sizes::conv(node, &infos, &mut made, site).ok_or_else(rank_needed)?],
+        "GRU" | "LSTM" => vec![sizes::recurrent(node, &mut made, site)],
+        "GridSample" => vec![sizes::sampled(node, &infos, &mut made, site).ok_or_else(rank_needed)?],
+        "Gather" => vec![sizes::gathered(node, &infos, &mut made, site).ok_or_else(rank_needed)?],
+        "GatherND" => vec![sizes::gathered_slices(node, &infos, &mut made, site).ok_or_else(rank_needed)?],
+        "Concat" => vec![sizes::joined(node, &mut made, site)],
+        "Expand" | "OneHot" | "Pad" | "Resize" | "Tile" | "Upsample" if stated::sizes(node, operator).is_some() => {
+            requested::counts(node, operator, &mut made, site)
+        }
+        _ if broadcasts(operator) => vec![sizes::broadcast(node, &infos, &mut made, site)],
+        _ => return Err(unknown_growth()),
     };
-    let Some(sizes) = sizes else { return replaced };
-    let (number, count, checked) = (site.name("number"), site.name("count"), site.name("checked"));
-    made.push(cast(&sizes, DataType::FLOAT, &number));
-    made.push(new("ReduceProd", &[&number], &count).with_int("keepdims", 0));
+    let mut total: Option<String> = None;
+    for sizes in factors {
+        let (number, size, count) = (site.name("number"), site.name("absolute"), site.name("count"));
+        made.push(cast(&sizes, DataType::FLOAT, &number));
+        made.push(new("Abs", &[&number], &size));
+        made.push(new("ReduceProd", &[&size], &count).with_int("keepdims", 0));
+        total = Some(match total {
+            Some(total) => {
+                let both = site.name("product");
+                made.push(new("Mul", &[&total, &count], &both));
+                both
+            }
+            None => count,
+        });
+    }
+    let total = total.ok_or_else(unknown_growth)?;
+    // The check adds 0 to the input that it passes on, which is possible for these types.
+    let is_number = |info: &Info| {
+        let ty = info.ty;
+        matches!(ty, Some(DataType::FLOAT | DataType::FLOAT16 | DataType::INT64 | DataType::INT32 | DataType::BOOL))
+    };
+    let is_used = |name: &str| replaced.iter().any(|node| node.input.iter().any(|input| input == name));
+    let input = (0..infos.len())
+        .filter(|&index| is_number(&infos[index]))
+        .find_map(|index| node.input(index).filter(|name| is_used(name)));
+    let input = input.ok_or_else(unknown_growth)?.to_owned();
+    let checked = site.name("checked");
     let text = format!("{}a tensor is too large at node `{}`", guard::CHECK, title(node));
-    let input = node.input[checked_index].clone();
-    made.extend(guard::check(&count, crate::LARGEST_VALUE as f32, text, &input, &checked, site));
+    made.extend(guard::check(&total, crate::LARGEST_VALUE as f32, text, &input, &checked, site));
     for name in replaced.iter_mut().flat_map(|node| &mut node.input).filter(|name| **name == input) {
         name.clone_from(&checked);
     }
     made.append(&mut replaced);
-    made
+    Ok(made)
+}
+
+/// The result can have any number of elements.
+fn unknown_growth() -> Reason {
+    Reason::with_fix(
+        "cannot limit the result of this operator, because numbers of a request decide how many elements its inputs have",
+        "compute the sizes from the shapes of the inputs",
+    )
+}
+
+/// Operators that broadcast all inputs.
+fn broadcasts(operator: &str) -> bool {
+    matches!(
+        operator,
+        "Add"
+            | "Sub"
+            | "Mul"
+            | "Div"
+            | "Mod"
+            | "Pow"
+            | "And"
+            | "Or"
+            | "Xor"
+            | "Equal"
+            | "Greater"
+            | "GreaterOrEqual"
+            | "Less"
+            | "LessOrEqual"
+            | "Min"
+            | "Max"
+            | "Sum"
+            | "Mean"
+            | "Where"
+    )
 }
 
 /// True if a result is not larger than its inputs: operators that do not broadcast, and those with at most one input of more
-/// than one element.
-fn has_one_size(operator: &str, infos: &[Info]) -> bool {
+/// than one element. Operators that are not named can create results of any size.
+fn has_one_size(node: &NodeProto, operator: &str, infos: &[Info]) -> bool {
     let is_single = |info: &Info| {
         info.rank == Some(0) || info.sizes.as_ref().is_some_and(|sizes| sizes.iter().all(|size| *size == Some(1)))
     };
     match operator {
-        "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Pow" | "And" | "Or" | "Xor" | "Equal" | "Greater"
-        | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Min" | "Max" | "Sum" | "Mean" | "Where" => {
-            infos.iter().filter(|info| !is_single(info)).count() < 2
-        }
-        "MatMul" | "Gather" => false,
-        _ => true,
+        _ if broadcasts(operator) => infos.iter().filter(|info| !is_single(info)).count() < 2,
+        "Concat" => infos.len() < 2,
+        // A vector times matrices has fewer elements than they.
+        "MatMul" => infos.iter().any(|info| info.rank == Some(1)),
+        // Their scales could broadcast.
+        "BatchNormalization"
+        | "DequantizeLinear"
+        | "InstanceNormalization"
+        | "LayerNormalization"
+        | "QuantizeLinear"
+        | "RMSNormalization" => infos.iter().skip(1).all(|info| !info.is_dependent),
+        "Pad" | "Upsample" => false,
+        // `requested` checks them.
+        "ConstantOfShape" | "Loop" | "Range" => true,
+        "Abs"
+        | "Acos"
+        | "Acosh"
+        | "ArgMax"
+        | "ArgMin"
+        | "Asin"
+        | "Asinh"
+        | "Atan"
+        | "Atanh"
+        | "AveragePool"
+        | "BitCast"
+        | "Cast"
+        | "CastLike"
+        | "Ceil"
+        | "Clip"
+        | "ConcatFromSequence"
+        | "Constant"
+        | "Cos"
+        | "Cosh"
+        | "CumSum"
+        | "DepthToSpace"
+        | "Dropout"
+        | "DynamicQuantizeLinear"
+        | "Elu"
+        | "Erf"
+        | "Exp"
+        | "EyeLike"
+        | "Flatten"
+        | "Floor"
+        | "GatherElements"
+        | "Gelu"
+        | "GlobalAveragePool"
+        | "GlobalMaxPool"
+        | "HardSigmoid"
+        | "HardSwish"
+        | "Identity"
+        | "If"
+        | "IsInf"
+        | "IsNaN"
+        | "LeakyRelu"
+        | "Log"
+        | "LogSoftmax"
+        | "LpNormalization"
+        | "MaxPool"
+        | "Neg"
+        | "NonZero"
+        | "Not"
+        | "PRelu"
+        | "RandomNormal"
+        | "RandomNormalLike"
+        | "RandomUniform"
+        | "RandomUniformLike"
+        | "Reciprocal"
+        | "Relu"
+        | "Reshape"
+        | "ReverseSequence"
+        | "RotaryEmbedding"
+        | "Round"
+        | "Scatter"
+        | "ScatterElements"
+        | "ScatterND"
+        | "SequenceAt"
+        | "SequenceConstruct"
+        | "SequenceEmpty"
+        | "SequenceErase"
+        | "SequenceLength"
+        | "Shape"
+        | "Sigmoid"
+        | "Sign"
+        | "Sin"
+        | "Sinh"
+        | "Size"
+        | "Slice"
+        | "Softmax"
+        | "Softplus"
+        | "Softsign"
+        | "Split"
+        | "SplitToSequence"
+        | "Sqrt"
+        | "Squeeze"
+        | "Swish"
+        | "Tan"
+        | "Tanh"
+        | "TopK"
+        | "Transpose"
+        | "Trilu"
+        | "Unsqueeze" => true,
+        _ => operator.starts_with("Reduce") || node.input.is_empty(),
     }
-}
-
-/// A part of the shape of an input, with ones before it.
-fn part(
-    (node, index): (&NodeProto, usize),
-    (start, end): (usize, usize),
-    length: usize,
-    made: &mut Vec<NodeProto>,
-    site: &mut Site,
-) -> String {
-    let (shape, part, whole) = (site.name("shape"), site.name("part"), site.name("whole"));
-    let (starts, ends) = (site.ints(&[start as i64]), site.ints(&[end as i64]));
-    let ones = site.ints(&vec![1; length.saturating_sub(end - start)]);
-    made.push(new("Shape", &[&node.input[index]], &shape));
-    made.push(new("Slice", &[&shape, &starts, &ends], &part));
-    made.push(new("Concat", &[&ones, &part], &whole).with_int("axis", 0));
-    whole
-}
-
-/// The sizes after broadcasting all inputs; `None` if a number of dimensions is not known.
-fn broadcast(node: &NodeProto, infos: &[Info], made: &mut Vec<NodeProto>, site: &mut Site) -> Option<String> {
-    let ranks: Vec<usize> = infos.iter().map(|info| info.rank).collect::<Option<_>>()?;
-    let length = *ranks.iter().max()?;
-    let parts: Vec<String> =
-        ranks.iter().enumerate().map(|(index, &rank)| part((node, index), (0, rank), length, made, site)).collect();
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    let largest = site.name("largest");
-    made.push(new("Max", &parts, &largest));
-    Some(largest)
-}
-
-/// The sizes of a product of matrices, or more: those before the matrices, the rows and the columns.
-fn product(node: &NodeProto, infos: &[Info], made: &mut Vec<NodeProto>, site: &mut Site) -> Option<String> {
-    let (left, right) = (infos[0].rank?, infos[1].rank?);
-    (left >= 2 && right >= 2).then_some(())?;
-    let length = left.max(right) - 2;
-    let outer =
-        [part((node, 0), (0, left - 2), length, made, site), part((node, 1), (0, right - 2), length, made, site)];
-    let (rows, columns) =
-        (part((node, 0), (left - 2, left - 1), 1, made, site), part((node, 1), (right - 1, right), 1, made, site));
-    let (largest, sizes) = (site.name("largest"), site.name("sizes"));
-    made.push(new("Max", &[&outer[0], &outer[1]], &largest));
-    made.push(new("Concat", &[&largest, &rows, &columns], &sizes).with_int("axis", 0));
-    Some(sizes)
-}
-
-/// The sizes of a `Gather`: those of the data without the axis, and those of the indices.
-fn gathered(node: &NodeProto, infos: &[Info], made: &mut Vec<NodeProto>, site: &mut Site) -> Option<String> {
-    let (rank, indices) = (infos[0].rank?, infos[1].rank?);
-    let axis = node.int_or("axis", 0);
-    let axis = usize::try_from(if axis < 0 { axis + rank as i64 } else { axis }).ok().filter(|&axis| axis < rank)?;
-    let before = part((node, 0), (0, axis), axis, made, site);
-    let after = part((node, 0), (axis + 1, rank), rank - axis - 1, made, site);
-    let chosen = part((node, 1), (0, indices), indices, made, site);
-    let sizes = site.name("sizes");
-    made.push(new("Concat", &[&before, &after, &chosen], &sizes).with_int("axis", 0));
-    Some(sizes)
 }

@@ -1,5 +1,7 @@
 //! Checks that the engine makes while it runs: nodes that fail if a number of a request is too large for it.
 
+mod sums;
+
 use rten_onnx::onnx::{DataType, NodeProto};
 
 use crate::bounds::GUARDED;
@@ -35,6 +37,7 @@ pub(super) const NUMBERED: &str = " # ";
 pub fn refused(error: &str) -> Option<String> {
     let reason = |check: &str| Some(error.split_once(check)?.1.split_once('"')?.0);
     if let Some(reason) = reason(CHECK) {
+        let reason = reason.rsplit_once(NUMBERED).map_or(reason, |(reason, _)| reason);
         if reason.contains("too small") {
             return Some(format!("{reason}; send a larger input"));
         }
@@ -86,9 +89,16 @@ pub(super) fn integers(
     }
     estimate.name = None;
     estimate.output[0].clone_from(&magnitude);
-    nodes.push(estimate);
+    nodes.push(estimate.clone());
+    let many = sums::largest(node, &estimate, &magnitude, site, &mut nodes);
     let text = format!("{CHECK}an integer exceeds 32 bits at node `{}`", title(node));
-    nodes.extend(check(&magnitude, GUARDED as f32, text, &unchecked, &output, site));
+    let Some((sum, largest)) = many else {
+        nodes.extend(check(&magnitude, GUARDED as f32, text, &unchecked, &output, site));
+        return nodes;
+    };
+    let estimated = site.name("estimated");
+    nodes.extend(check(&magnitude, GUARDED as f32, text.clone(), &unchecked, &estimated, site));
+    nodes.extend(check(&sum, largest, text, &estimated, &output, site));
     nodes
 }
 
@@ -169,7 +179,8 @@ pub(super) fn check(
         (site.name("fits"), site.name("exceeds"), site.name("too_large"), site.name("zero"));
     let (limit, list, typed) = (site.scalar(DataType::FLOAT, largest), site.ints(&[0]), site.name("typed"));
     let mut gather = new("Gather", &[&list, &too_large], &zero).with_int("axis", 0);
-    gather.name = Some(text);
+    let is_check = text.starts_with(CHECK);
+    gather.name = Some(if is_check { format!("{text}{NUMBERED}{}", site.created) } else { text });
     [
         new("LessOrEqual", &[magnitude, &limit], &fits),
         new("Not", &[&fits], &exceeds),

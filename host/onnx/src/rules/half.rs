@@ -14,7 +14,7 @@ pub(super) fn check(node: &NodeProto, site: &Site) -> Result<(), Reason> {
         "Cast" => !node.int("to").and_then(|to| i32::try_from(to).ok()).map(DataType).is_some_and(is_fraction),
         "CastLike" => !site.info(node, 1).ty.is_some_and(is_fraction),
         "ArgMax" | "ArgMin" | "Ceil" | "Equal" | "Floor" | "Greater" | "GreaterOrEqual" | "IsInf" | "Less"
-        | "LessOrEqual" | "Mod" | "NonZero" | "Round" | "Sign" | "TopK" => true,
+        | "LessOrEqual" | "Mod" | "NonZero" | "OneHot" | "QuantizeLinear" | "Range" | "Round" | "Sign" | "TopK" => true,
         _ => false,
     };
     if decides && (0..node.input.len()).any(|index| site.info(node, index).is_inexact_half) {

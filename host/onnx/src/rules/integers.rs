@@ -86,6 +86,20 @@ pub(super) fn guard(node: &NodeProto, replaced: Vec<NodeProto>, site: &mut Site)
     guard::integers(node, &numbers, replaced, site)
 }
 
+/// Lets conversions of an input fail while the model runs if a number does not fit the type.
+pub(super) fn converted(
+    node: &NodeProto,
+    index: usize,
+    to: DataType,
+    made: Vec<NodeProto>,
+    site: &mut Site,
+) -> Vec<NodeProto> {
+    match range(to) {
+        Some(range) if !fits(&site.info(node, index), range) => guard::conversion(node, range, made, site),
+        _ => made,
+    }
+}
+
 /// The numbers that an integer type represents: the middle, and the distance to the last number that is rounded to it.
 fn range(ty: DataType) -> Option<(f32, f32)> {
     match ty {

@@ -29,6 +29,13 @@ pub(super) fn loop_(node: NodeProto, site: &mut Site) -> Replaced {
     let body = body.ok_or_else(|| Reason::with_fix("needs the `body` of the loop", "export the model again"))?;
     check_body(&node, body, states)?;
     let lists = node.output.len().saturating_sub(states);
+    let collected = site.bodies.iter().flat_map(|outputs| outputs.iter().skip(1 + states));
+    if collected.take(lists).any(|value| value.is_dependent) {
+        return Err(Reason::with_fix(
+            "cannot limit what the loop collects, because numbers of a request decide how many elements it has",
+            "compute the sizes from the shapes of the inputs",
+        ));
+    }
     if lists == 0 || always_runs(&node, site) {
         return keep(node, site);
     }

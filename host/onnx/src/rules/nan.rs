@@ -9,6 +9,9 @@ use crate::node::{Attributes, Edit, new, title};
 use crate::rejected::Reason;
 use crate::site::Site;
 
+/// Products of two such numbers, and sums of them, are finite in FLOAT: see [`crate::is_moderate`].
+const LARGEST_MODERATE: f32 = 1e18;
+
 /// True if the engine would lose NaN at a node. Also notes that the inputs of the model must be finite.
 fn loses(node: &NodeProto, site: &mut Site) -> bool {
     let input = site.info(node, 0);
@@ -89,19 +92,47 @@ pub(super) fn finite(node: &mut NodeProto, site: &mut Site) -> Vec<NodeProto> {
     nodes
 }
 
-/// The node after a check of its first input: `number` computes what must be at most `largest`, and NaN does not pass.
+/// Lets a node fail while it runs if an input has NaN, infinities or numbers whose products could be infinite. Returns
+/// what comes before the node.
+pub(super) fn moderate(node: &mut NodeProto, index: usize, site: &mut Site) -> Vec<NodeProto> {
+    let size = |input: &str, site: &mut Site| {
+        let size = site.name("size");
+        (vec![new("Abs", &[input], &size)], size)
+    };
+    checks(node, index, LARGEST_MODERATE, size, site)
+}
+
+/// Lets a node fail while it runs if an input has NaN or infinity; negative infinity passes. Returns what comes before the
+/// node.
+pub(super) fn not_above(node: &mut NodeProto, index: usize, site: &mut Site) -> Vec<NodeProto> {
+    checks(node, index, f32::MAX, |input, _| (Vec::new(), input.to_owned()), site)
+}
+
+/// The node after a check of its first input.
 fn checked(
     mut node: NodeProto,
     largest: f32,
     number: impl Fn(&str, &mut Site) -> (Vec<NodeProto>, String),
     site: &mut Site,
 ) -> Vec<NodeProto> {
-    let input = node.input[0].clone();
+    let mut nodes = checks(&mut node, 0, largest, number, site);
+    nodes.push(node);
+    nodes
+}
+
+/// A check of an input: `number` computes what must be at most `largest`, and NaN does not pass.
+fn checks(
+    node: &mut NodeProto,
+    index: usize,
+    largest: f32,
+    number: impl Fn(&str, &mut Site) -> (Vec<NodeProto>, String),
+    site: &mut Site,
+) -> Vec<NodeProto> {
+    let input = node.input[index].clone();
     let (mut nodes, number) = number(&input, site);
     let checked = site.name("checked");
-    let text = format!("{}NaN or an infinity reaches node `{}`", guard::CHECK, title(&node));
+    let text = format!("{}NaN or an infinity reaches node `{}`", guard::CHECK, title(node));
     nodes.extend(guard::check(&number, largest, text, &input, &checked, site));
-    node.input[0] = checked;
-    nodes.push(node);
+    node.input[index] = checked;
     nodes
 }

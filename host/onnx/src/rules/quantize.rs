@@ -15,6 +15,7 @@ pub(super) fn quantize(mut node: NodeProto, site: &mut Site) -> Replaced {
     if node.int_or("block_size", 0) != 0 {
         return Err(Reason::unsupported("does not support `block_size`"));
     }
+    check_precision(&node, site)?;
     let zero_point = node.input(2).map(str::to_owned);
     let declared = node.int("output_dtype").filter(|&ty| ty != 0).and_then(|ty| i32::try_from(ty).ok()).map(DataType);
     let ty = match &zero_point {
@@ -45,6 +46,19 @@ pub(super) fn quantize(mut node: NodeProto, site: &mut Site) -> Replaced {
     nodes.push(new("Clip", &[&sum, &low, &high], &clipped));
     nodes.push(cast(&clipped, to, &node.output[0]));
     Ok(nodes)
+}
+
+/// The quotient must be one of FLOAT. Its type is `precision`, or else that of the scale.
+fn check_precision(node: &NodeProto, site: &Site) -> Result<(), Reason> {
+    let scale = site.info(node, 1).ty;
+    let is_float = |precision: i64| precision == 0 || precision == i64::from(DataType::FLOAT.0);
+    if !is_float(node.int_or("precision", 0)) || scale != Some(DataType::FLOAT) {
+        return Err(Reason::with_fix(
+            "divides in FLOAT, and the node divides in another type (`precision`, or the type of the scale)",
+            "export the model with a scale of FLOAT",
+        ));
+    }
+    Ok(())
 }
 
 /// Shapes scales or zero points of one dimension so that they broadcast along `axis`.

@@ -14,24 +14,30 @@ pub(super) fn guard(node: &NodeProto, replaced: Vec<NodeProto>, site: &mut Site)
     if !stated::states_sizes(node, site.values) {
         return replaced;
     }
-    let sizes = node.input[index].clone();
     let mut before = Vec::new();
+    let counts = counts(node, operator, &mut before, site);
+    let counts: Vec<&str> = counts.iter().map(String::as_str).collect();
+    guard::sizes(node, index, &counts, before, replaced, site)
+}
+
+/// Lists of numbers, whose product is the number of elements of the result at most. `before` gets the nodes that compute them.
+pub(super) fn counts(node: &NodeProto, operator: &str, before: &mut Vec<NodeProto>, site: &mut Site) -> Vec<String> {
+    let Some(index) = stated::sizes(node, operator) else { return Vec::new() };
+    let sizes = node.input[index].clone();
     let shape = site.name("shape");
-    let counts: Vec<String> = match operator {
+    match operator {
         "ConstantOfShape" | "Loop" => vec![sizes],
         "Resize" if index == 3 => vec![sizes],
-        "Range" => vec![steps(node, &mut before, site)],
+        "Range" => vec![steps(node, before, site)],
         _ => {
             before.push(new("Shape", &[&node.input[0]], &shape));
             match operator {
-                "Expand" => broadcast(node, &sizes, &shape, &mut before, site),
-                "Pad" => vec![padded(&sizes, &shape, &mut before, site)],
+                "Expand" => broadcast(node, &sizes, &shape, before, site),
+                "Pad" => vec![padded(&sizes, &shape, before, site)],
                 _ => vec![sizes, shape],
             }
         }
-    };
-    let counts: Vec<&str> = counts.iter().map(String::as_str).collect();
-    guard::sizes(node, index, &counts, before, replaced, site)
+    }
 }
 
 /// The number of elements of a `Range`.

@@ -2,8 +2,8 @@
 
 use rten_onnx::onnx::{DataType, NodeProto};
 
-use super::Replaced;
 use super::kinds::{self, FLOATS, NUMBERS, kind};
+use super::{Replaced, integers};
 use crate::node::{Attributes, Edit, cast, new};
 use crate::rejected::Reason;
 use crate::site::Site;
@@ -53,7 +53,8 @@ pub(super) fn one_hot(mut node: NodeProto, site: &mut Site) -> Replaced {
     for index in 0..2 {
         if site.info(&node, index).ty.is_some_and(|ty| kind(ty) == FLOATS) {
             let whole = site.name("index");
-            nodes.push(cast(&node.input[index], DataType::INT32, &whole));
+            let made = vec![cast(&node.input[index], DataType::INT32, &whole)];
+            nodes.extend(integers::converted(&node, index, DataType::INT32, made, site));
             node.input[index] = whole;
         }
     }

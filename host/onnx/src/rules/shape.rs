@@ -1,4 +1,4 @@
-//! Padding, and attention.
+//! Padding, and operators that move elements.
 
 use rten_onnx::onnx::{DataType, NodeProto};
 
@@ -223,17 +223,18 @@ pub(super) fn axes(mut node: NodeProto, site: &mut Site) -> Replaced {
     keep(node, site)
 }
 
-/// `Attention`.
-pub(super) fn attention(mut node: NodeProto, site: &mut Site) -> Replaced {
-    site.remove_unused_outputs(&mut node);
-    if node.output(3).is_some() {
-        return Err(Reason::unsupported("does not compute the output `qk_matmul_output`"));
+/// A diagonal further away than any dimension is long.
+const FURTHEST: i64 = 1 << 30;
+
+/// `Trilu`. The engine adds the diagonal to the place of an element in 32 bits, which wraps.
+pub(super) fn trilu(mut node: NodeProto, site: &mut Site) -> Replaced {
+    let Some(diagonal) = node.input(1).map(str::to_owned) else { return keep(node, site) };
+    if site.info(&node, 1).bound <= FURTHEST as f64 {
+        return keep(node, site);
     }
-    if node.int_or("is_causal", 0) != 0 && node.input(4).is_some() {
-        return Err(Reason::unsupported("does not support `is_causal` with past keys"));
-    }
-    if node.input(6).is_some() {
-        return Err(Reason::unsupported("does not support `nonpad_kv_seqlen`"));
-    }
-    keep(node, site)
+    let ty = site.info(&node, 1).ty.unwrap_or(DataType::INT64);
+    let (least, most) = (site.scalar(ty, -FURTHEST as f32), site.scalar(ty, FURTHEST as f32));
+    let (raised, limited) = (site.name("raised"), site.name("limited"));
+    node.input[1].clone_from(&limited);
+    Ok(vec![new("Max", &[&diagonal, &least], &raised), new("Min", &[&raised, &most], &limited), node])
 }

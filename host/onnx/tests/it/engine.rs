@@ -7,7 +7,7 @@ use rten_onnx::onnx::{
 use rten_tensor::Tensor;
 use rten_tensor::prelude::*;
 
-use crate::graphs::{input, ints, named as node, of_versions, run, value};
+use crate::graphs::{With, input, ints, named as node, of_versions, run, value};
 
 /// A model of the output `y`.
 fn model(nodes: Vec<NodeProto>, inputs: Vec<ValueInfoProto>, constants: Vec<TensorProto>, versions: &[i64]) -> Vec<u8> {
@@ -157,6 +157,28 @@ fn what_a_rounding_to_float16_decides_is_refused() {
         DataType::FLOAT,
         vec![half(), node("Reshape", &["half", "shape"], &["flat"], &[]), node("ArgMax", &["flat"], &["y"], &[])],
     );
+    refused(DataType::FLOAT, vec![half(), node("OneHot", &["half", "shape", "half"], &["y"], &[])]);
+    refused(DataType::FLOAT, vec![half(), node("QuantizeLinear", &["half", "half"], &["y"], &[])]);
+    // A state of a loop, of the first round and of the others.
+    let looped = |first: &str, next: NodeProto| {
+        let round = vec![
+            node("Identity", &["going"], &["goes_on"], &[]),
+            node("Round", &["state"], &["y"], &[]),
+            node("Cast", &["number"], &["other"], &to(DataType::FLOAT16)),
+            next,
+        ];
+        let mut inner = crate::graphs::graph(&[], round, &["goes_on", "next"], vec![]);
+        inner.input = vec![
+            input("round", DataType::INT64, 0),
+            input("going", DataType::BOOL, 0),
+            input("state", DataType::FLOAT, 2),
+        ];
+        node("Loop", &["shape", "", first], &["last"], &[]).with(crate::graphs::body("body", inner))
+    };
+    let same = node("Identity", &["y"], &["next"], &[]);
+    let other = node("Cast", &["other"], &["next"], &to(DataType::FLOAT));
+    refused(DataType::FLOAT, vec![half(), number(), looped("number", same)]);
+    refused(DataType::FLOAT, vec![node("Identity", &["x"], &["number"], &[]), looped("x", other)]);
     // Sums of FLOAT16 are rounded, too.
     refused(DataType::FLOAT16, vec![node("Add", &["x", "x"], &["sum"], &[]), integer("sum")]);
     assert_eq!(of(DataType::FLOAT16, vec![integer("x")]), None, "FLOAT16 has the numbers of the request");

@@ -1,6 +1,8 @@
 //! The tests of the crate: what the engine computes for prepared models, and what the crate says about models.
 
+mod attention;
 mod checks;
+mod converted;
 mod damaged;
 mod divisions;
 mod engine;
@@ -9,10 +11,12 @@ mod exact;
 mod filled;
 mod fixed;
 mod graphs;
+mod growth;
 mod node_tests;
 mod old;
 mod rows;
 mod run_shapes;
 mod run_size;
 mod shapes;
+mod unwritten;
 mod zeros;

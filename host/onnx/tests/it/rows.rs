@@ -7,7 +7,7 @@ mod places;
 mod proven;
 
 use plimsoll_onnx::{RowProof, prove_rows};
-use rten_onnx::onnx::{AttributeProto, AttributeType, DataType, GraphProto, ModelProto, NodeProto, TensorProto};
+use rten_onnx::onnx::{AttributeProto, DataType, GraphProto, ModelProto, NodeProto, TensorProto};
 
 use crate::graphs::{self, With, int, list, node, of_versions, text, value};
 

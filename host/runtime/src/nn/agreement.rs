@@ -15,6 +15,9 @@ const PROBES: u32 = 4;
 pub const TOLERANCE: f64 = 1e-2;
 /// With a relative difference above this, another best class is no accident.
 const GROSS: f64 = 0.1;
+/// With a relative difference above this for every input, the device computes something else. Integers of 8 bits differ by some
+/// percent.
+const OTHER: f64 = 0.25;
 
 /// How much the outputs of a model on its device differ from those on the CPU.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,6 +50,14 @@ pub enum Disagreement {
         /// The relative difference.
         relative: f64,
     },
+    /// The numbers differ much, for every input.
+    #[error("for each of {runs} inputs, numbers differ by at least {:.0} % of the largest", least * 100.0)]
+    Numbers {
+        /// The inputs that were compared.
+        runs: u32,
+        /// The smallest of their relative differences.
+        least: f64,
+    },
 }
 
 impl Agreement {
@@ -58,6 +69,7 @@ impl Agreement {
     pub fn check(model: &dyn Model, cpu: &dyn Model) -> Result<Option<Self>, Disagreement> {
         let Ok((size, _)) = find_size(cpu, cpu.inputs()) else { return Ok(None) };
         let mut agreement: Option<Self> = None;
+        let mut least = f64::INFINITY;
         for pattern in 0..PROBES {
             let inputs: Vec<Tensor> = model.inputs().iter().map(|input| row(input, size, pattern)).collect();
             // Inputs that the model itself refuses would count as failures of the device.
@@ -77,12 +89,16 @@ impl Agreement {
             if has_other_best && figures.relative > GROSS {
                 return Err(Disagreement::Best { relative: figures.relative });
             }
+            least = least.min(figures.relative);
             agreement = Some(match agreement {
                 None => Self { runs: 1, figures },
                 Some(before) => Self { runs: before.runs + 1, figures: before.figures.largest(figures) },
             });
         }
-        Ok(agreement)
+        match agreement {
+            Some(Self { runs, .. }) if least > OTHER => Err(Disagreement::Numbers { runs, least }),
+            agreement => Ok(agreement),
+        }
     }
 }
 
@@ -165,6 +181,9 @@ mod tests {
         let error = Agreement::check(&reversed, &cpu).expect_err("refused").to_string();
         assert!(error.starts_with("another class has the best score"), "{error}");
         let scaled = each(|place, number| 1.5 * number * place as f32);
+        let error = Agreement::check(&scaled, &cpu).expect_err("refused").to_string();
+        assert_eq!(error, "for each of 4 inputs, numbers differ by at least 33 % of the largest");
+        let scaled = each(|place, number| 1.1 * number * place as f32);
         let scaled = Agreement::check(&scaled, &cpu).expect("the classes agree").expect("compared");
         assert!(scaled.figures.relative > TOLERANCE, "worth a warning");
     }

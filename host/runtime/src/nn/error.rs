@@ -86,6 +86,11 @@ impl RunError {
         }
     }
 
+    /// Returns true if the model does not accept these inputs, which says nothing about its device.
+    pub(super) fn is_of_inputs(&self) -> bool {
+        self.kind() == NnErrorKind::InvalidArgument
+    }
+
     /// An error of the library about the inputs.
     pub fn backend(error: impl std::fmt::Display) -> Self {
         Self::Backend(error.to_string())

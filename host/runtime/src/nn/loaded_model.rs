@@ -25,12 +25,15 @@ use crate::cap::Meter;
 use crate::scheduling::cpu_time::thread_cpu_time;
 use crate::scheduling::{Priority, Scheduling, ShortRunDetector};
 use crate::tensor::{Tensor, Tensors};
+use crate::text::shortened;
 
 /// A model with its name and the bounds on its concurrent runs.
 pub struct LoadedModel {
     name: String,
     digest: String,
     model: Arc<dyn Model>,
+    /// The same model for runs that join no batch: with batches, it gets prepared numbers of rows only.
+    unbatched: Arc<dyn Model>,
     /// Present if runs are combined into batches.
     batcher: Option<Batcher>,
     batch_rules: Option<BatchRules>,
@@ -69,16 +72,17 @@ impl LoadedModel {
         let model: Arc<dyn Model> = Arc::new(model);
         let model_permits = Arc::new(Semaphore::new(model.properties().concurrent_runs.min(Semaphore::MAX_PERMITS)));
         let batch_rules = batches.as_ref().map(|batches| batches.rules);
-        let batcher = match batches {
+        let (unbatched, batcher) = match batches {
             None => {
                 batch::prepare_single(&*model);
-                None
+                (Arc::clone(&model), None)
             }
             Some(batches) => {
                 let admitted = batches.admit(&model)?;
+                let unbatched = admitted.model();
                 let (model_permits, backend_permits) = (Arc::clone(&model_permits), Arc::clone(&backend_permits));
                 let acquire = move || acquire_both(Arc::clone(&model_permits), Arc::clone(&backend_permits));
-                Some(Batcher::start(admitted, batches.rules, batches.observer, acquire))
+                (unbatched, Some(Batcher::start(admitted, batches.rules, batches.observer, acquire)))
             }
         };
         let short_runs = ShortRunDetector::new(scheduling);
@@ -86,6 +90,7 @@ impl LoadedModel {
             name,
             digest,
             model,
+            unbatched,
             batcher,
             batch_rules,
             model_permits,
@@ -171,7 +176,8 @@ impl LoadedModel {
             limit.check(&ordered).await.map_err(failed)?;
         }
         if let Priority::Background(run) = priority {
-            return self.run_in_background(ordered, run).await.map_err(failed);
+            let model = if self.fits_full_batch(&ordered).await { &self.unbatched } else { &self.model };
+            return self.run_in_background(model, ordered, run).await.map_err(failed);
         }
         if let Some(batcher) = &self.batcher
             && self.fits_full_batch(&ordered).await
@@ -228,7 +234,7 @@ impl LoadedModel {
         let expected = self.model.inputs();
         let known = || expected.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join("`, `");
         if let Some((name, _)) = given.iter().find(|(name, _)| expected.iter().all(|input| input.name != *name)) {
-            return Err(InputError::Unknown { model: model(), input: name.clone(), known: known() });
+            return Err(InputError::Unknown { model: model(), input: shortened(name), known: known() });
         }
         expected
             .iter()

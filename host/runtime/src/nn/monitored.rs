@@ -27,8 +27,8 @@ struct Monitored {
 }
 
 impl MonitoredModel {
-    /// `trial` are inputs that the model accepts. Without them, a trial repeats the run that took the model out of
-    /// service.
+    /// `trial` are inputs for trial runs. Without them, or if the model refuses them, a trial repeats the run that took the
+    /// model out of service.
     pub(super) fn new(name: String, model: Box<dyn Model>, health: Arc<Health>, trial: Option<Vec<Tensor>>) -> Self {
         Self(Arc::new(Monitored { name, model, health, trial, runtime: Handle::try_current().ok() }))
     }
@@ -53,36 +53,49 @@ impl Monitored {
             self.name,
             self.health.retry()
         );
-        let inputs = self.trial.clone().unwrap_or_else(|| inputs.to_vec());
-        runtime.spawn(try_until_back(Arc::downgrade(self), inputs));
+        let trials = self.trial.iter().cloned().chain([inputs.to_vec()]).collect();
+        runtime.spawn(try_until_back(Arc::downgrade(self), trials));
     }
 
-    /// Makes a trial run. Returns true if the device computed.
-    fn is_back(&self, inputs: &[Tensor]) -> bool {
-        let result = catch_unwind(AssertUnwindSafe(|| self.model.run(inputs))).unwrap_or(Err(RunError::Panicked));
-        match result {
-            Ok(_) => {
-                self.health.put_back();
-                tracing::warn!("model {}: its device is in service again", self.name);
-                true
-            }
-            Err(error) => {
-                tracing::info!("model {}: its device is still out of service: {error}", self.name);
-                false
+    /// Makes a trial run with the first inputs that the model does not refuse. Returns true if the device is back.
+    fn is_back(&self, trials: &[Vec<Tensor>]) -> bool {
+        let mut refusal = None;
+        for inputs in trials {
+            let result = catch_unwind(AssertUnwindSafe(|| self.model.run(inputs))).unwrap_or(Err(RunError::Panicked));
+            match result {
+                Ok(_) => {
+                    self.put_back("its device is in service again");
+                    return true;
+                }
+                Err(error) if error.is_of_inputs() => refusal = Some(error),
+                Err(error) => {
+                    tracing::info!("model {}: its device is still out of service: {error}", self.name);
+                    return false;
+                }
             }
         }
+        // The device answers, and more trials would tell no more.
+        if let Some(error) = refusal {
+            self.put_back(&format!("its device answers, and the model refuses the inputs of trials ({error})"));
+        }
+        true
+    }
+
+    fn put_back(&self, reason: &str) {
+        self.health.put_back();
+        tracing::warn!("model {}: {reason}", self.name);
     }
 }
 
 /// Tries the device at intervals, until it is back or the model is dropped.
-async fn try_until_back(model: Weak<Monitored>, inputs: Vec<Tensor>) {
-    let inputs = Arc::new(inputs);
+async fn try_until_back(model: Weak<Monitored>, trials: Vec<Vec<Tensor>>) {
+    let trials = Arc::new(trials);
     loop {
         let Some(retry) = model.upgrade().map(|model| model.health.retry()) else { return };
         tokio::time::sleep(retry).await;
         let Some(model) = model.upgrade() else { return };
-        let inputs = Arc::clone(&inputs);
-        if tokio::task::spawn_blocking(move || model.is_back(&inputs)).await.unwrap_or(false) {
+        let trials = Arc::clone(&trials);
+        if tokio::task::spawn_blocking(move || model.is_back(&trials)).await.unwrap_or(false) {
             return;
         }
     }
@@ -117,5 +130,82 @@ impl Model for MonitoredModel {
 
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {
         self.0.model.warm(inputs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::nn::health::{HealthObserver, HealthRules};
+    use crate::tensor::TensorType;
+
+    /// A model on a device that can be lost. It refuses each number but one.
+    struct OneNumber {
+        properties: ModelProperties,
+        accepted: u8,
+        is_lost: Arc<AtomicBool>,
+    }
+
+    impl Model for OneNumber {
+        fn properties(&self) -> &ModelProperties {
+            &self.properties
+        }
+
+        fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+            let number = inputs[0].data[0];
+            match number == self.accepted {
+                false => Err(RunError::backend("an index outside of the table")),
+                true if self.is_lost.load(Relaxed) => Err(RunError::Device("lost".to_owned())),
+                true => Ok(Vec::new()),
+            }
+        }
+    }
+
+    struct Unobserved;
+
+    impl HealthObserver for Unobserved {
+        fn failed(&self) {}
+        fn changed(&self, _is_in_service: bool) {}
+    }
+
+    fn number(number: u8) -> Vec<Tensor> {
+        vec![Tensor::new(vec![1], TensorType::U8, vec![number])]
+    }
+
+    /// The trial's inputs are made by the host, and a model may refuse them for reasons of its own. Without another trial, a
+    /// device that is back would be out of service until a restart.
+    #[tokio::test]
+    async fn a_model_that_refuses_the_inputs_of_the_host_comes_back() {
+        for trial in [Some(number(0)), None] {
+            let (is_lost, health) = (Arc::new(AtomicBool::new(true)), Arc::new(Health::default()));
+            let rules = HealthRules { failures: 2, retry: Duration::from_millis(1) };
+            health.configure(rules, Arc::new(Unobserved));
+            let properties = ModelProperties::on_cpu(Vec::new(), Vec::new(), 1);
+            let model = OneNumber { properties, accepted: 7, is_lost: Arc::clone(&is_lost) };
+            let model = MonitoredModel::new("m".into(), Box::new(model), Arc::clone(&health), trial.clone());
+            for _ in 0..2 {
+                assert!(matches!(model.run(&number(7)), Err(RunError::Device(_))));
+            }
+            let trials: Vec<_> = trial.into_iter().chain([number(7)]).collect();
+            assert!(!model.0.is_back(&trials), "it is still lost, and a refusal does not hide that");
+            assert!(health.refusal().is_some());
+            is_lost.store(false, Relaxed);
+            while health.refusal().is_some() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            model.run(&number(7)).expect("in service");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_device_that_refuses_every_trial_answers() {
+        let (is_lost, health) = (Arc::new(AtomicBool::new(true)), Arc::new(Health::default()));
+        let properties = ModelProperties::on_cpu(Vec::new(), Vec::new(), 1);
+        let model = OneNumber { properties, accepted: 7, is_lost };
+        let model = MonitoredModel::new("m".into(), Box::new(model), health, None);
+        assert!(model.0.is_back(&[number(0), number(1)]));
     }
 }

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use crate::outcome::Outcome;
+use crate::text::cut;
 
 /// Why an item failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +28,11 @@ pub(super) struct ItemError {
 const MAX_MESSAGE: usize = 500;
 
 /// The message of an item that failed, cut off if it is long.
-pub(super) fn message(mut text: String) -> String {
-    if text.len() > MAX_MESSAGE {
-        text.truncate(text.floor_char_boundary(MAX_MESSAGE));
-        text.push('…');
+pub(super) fn message(text: String) -> String {
+    match text.len() > MAX_MESSAGE {
+        true => cut(text, MAX_MESSAGE) + "…",
+        false => cut(text, MAX_MESSAGE),
     }
-    text
 }
 
 /// Writes the context of a gathering step.

@@ -118,6 +118,11 @@ impl Graph {
         self.steps.iter().all(|step| step.core(chip).is_some())
     }
 
+    /// True if an item of a region that fails becomes an error of its own.
+    pub(super) fn is_partial(&self, region: usize) -> bool {
+        self.steps[self.plan.regions[region].maker - 1].items().is_some_and(|items| items.partial)
+    }
+
     /// Everything that decides what the graph answers, besides its stages, as text.
     pub(super) fn fingerprint(&self) -> String {
         let steps = self.steps.iter().map(|step| (&step.name, &step.inputs, step.items()));

@@ -7,7 +7,7 @@ use tokio::task::JoinError;
 
 use super::graph::Graph;
 use crate::scheduling::Scheduler;
-use crate::stage::Request;
+use crate::stage::{Bundle, Request};
 
 /// A request in a graph.
 pub(super) struct Run {
@@ -24,6 +24,15 @@ impl Run {
         let permits = Arc::clone(scheduler.extra_runs());
         Self { graph: Arc::clone(graph), chip: chip.to_owned(), request: request.clone(), permits }
     }
+}
+
+/// What a step takes.
+#[derive(Clone)]
+pub struct StepInput {
+    /// The item, from 0, if the step runs for each item.
+    pub item: Option<usize>,
+    /// The tensors and the context.
+    pub input: Bundle,
 }
 
 /// Continues the panic of a task in the task of the request.

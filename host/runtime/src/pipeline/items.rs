@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::error::{PipelineError, failed};
 use super::gathered::{ItemError, message};
-use super::in_flight::{Run, resume};
+use super::in_flight::{Run, StepInput, resume};
 use super::values::{Value, joined};
 use crate::cap::{RequestBytes, RequestMemory};
 use crate::outcome::Outcome;
@@ -60,8 +60,7 @@ pub(super) async fn run(
     observer: &mut dyn RunObserver,
 ) -> Result<Vec<(usize, Value)>, PipelineError> {
     let total = items.len();
-    let plan = &run.graph.plan.regions[region];
-    let is_partial = run.graph.steps[plan.maker - 1].items().is_some_and(|items| items.partial);
+    let is_partial = run.graph.is_partial(region);
     let (memory, deadline) = (observer.memory().cloned(), observer.deadline());
     // An item that fails is still known by the context with which it was made.
     let contexts: Vec<_> = items.iter().filter(|_| is_partial).map(|item| Arc::clone(&item.context)).collect();
@@ -174,24 +173,40 @@ pub(super) async fn inputs(
     shared: HashMap<usize, Bundle>,
     observer: &mut dyn RunObserver,
     until: usize,
-) -> Result<Vec<Bundle>, PipelineError> {
+) -> Result<Vec<StepInput>, PipelineError> {
     let region = Region { number: region, shared };
     let mut inputs = Vec::new();
     for (item, input) in items.into_iter().enumerate() {
-        let mut made = HashMap::from([(run.graph.plan.regions[region.number].maker, input)]);
-        for &step in &run.graph.plan.regions[region.number].steps {
-            let input = input_of(run, &region, &made, item, step)?;
-            if step == until {
-                inputs.push(input);
-                break;
-            }
-            let value = run.graph.run_step(step, &run.chip, observer, &run.request, input).await;
-            if let Value::One(bundle) = value.map_err(|error| of_item(item, error))? {
-                made.insert(step, bundle);
-            }
+        match item_input(run, &region, (item, input), observer, until).await {
+            Ok(input) => inputs.extend(input.map(|input| StepInput { item: Some(item), input })),
+            Err(_) if run.graph.is_partial(region.number) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(inputs)
+}
+
+/// Runs the steps before the step `until` for one item. Returns what that step takes.
+async fn item_input(
+    run: &Run,
+    region: &Region,
+    (item, input): (usize, Bundle),
+    observer: &mut dyn RunObserver,
+    until: usize,
+) -> Result<Option<Bundle>, PipelineError> {
+    let plan = &run.graph.plan.regions[region.number];
+    let mut made = HashMap::from([(plan.maker, input)]);
+    for &step in &plan.steps {
+        let input = input_of(run, region, &made, item, step)?;
+        if step == until {
+            return Ok(Some(input));
+        }
+        let value = run.graph.run_step(step, &run.chip, observer, &run.request, input).await;
+        if let Value::One(bundle) = value.map_err(|error| of_item(item, error))? {
+            made.insert(step, bundle);
+        }
+    }
+    Ok(None)
 }
 
 /// Sorts what was made of the items by the steps that handed it on. `partial` are the contexts of the items, if an item that

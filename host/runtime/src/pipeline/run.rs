@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::error::PipelineError;
-use super::in_flight::{Run, resume};
+use super::in_flight::{Run, StepInput, resume};
 use super::items;
 use super::slots::{Job, Made, Slots};
 use crate::stage::{Bundle, RunObserver, StageCore};
@@ -48,12 +48,12 @@ pub(super) async fn inputs(
     prepared: Bundle,
     step: usize,
     reply: &Arc<StageCore>,
-) -> Result<Vec<Bundle>, PipelineError> {
+) -> Result<Vec<StepInput>, PipelineError> {
     let run = Arc::new(run);
     let mut slots = Slots::new(&run, prepared);
     for unit in 0..run.graph.plan.units.len() {
         match slots.job(unit)? {
-            Job::Step(at, input) if at == step => return Ok(vec![input]),
+            Job::Step(at, input) if at == step => return Ok(vec![StepInput { item: None, input }]),
             Job::Region { region, items, shared } if run.graph.plan.regions[region].steps.contains(&step) => {
                 return items::inputs(&run, region, items, shared, observer, step).await;
             }
@@ -63,7 +63,7 @@ pub(super) async fn inputs(
             }
         }
     }
-    Ok(vec![slots.reply(reply)?])
+    Ok(vec![StepInput { item: None, input: slots.reply(reply)? }])
 }
 
 /// Runs the work of a unit.

@@ -5,7 +5,7 @@
 //! So a new request waits for at most one tick of the guest that has the core, however many long runs there are.
 
 use std::any::Any;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 use std::time::{Duration, Instant};
@@ -15,11 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::background::Priority;
 use super::cpu_time::thread_cpu_time;
 use super::mode::Scheduling;
-
-/// How often a running guest checks its deadline and lets other tasks run. With longer ticks, deadlines fire later and
-/// other requests wait longer. The median latency of a fast pipeline next to a slow one was 10 ms with ticks of 5 ms,
-/// and 7 ms with ticks of 2 ms. Ticks of 1 ms did not reduce it further.
-pub const TICK: Duration = Duration::from_millis(2);
+use super::tick::{TICK, TickAction};
 
 /// After this many ticks (50 ms) a permit goes to the next waiting guest, if there is one.
 const TICKS_PER_PERMIT: u32 = 25;
@@ -73,19 +69,6 @@ impl Scheduler {
             Priority::Background(run) => run.acquire_idle(&self.permits).await,
         }
     }
-}
-
-/// The future that a guest waits for before it continues.
-pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// The action of a guest at an epoch tick.
-pub enum TickAction {
-    /// It continues at once.
-    Continue,
-    /// It lets the runtime run other tasks, then continues.
-    Yield,
-    /// It waits, then continues.
-    Wait(Wait),
 }
 
 /// The schedule of one run of a guest: its CPU permit, if it has one, and how long it has computed. Dropping it frees
@@ -216,6 +199,7 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::pin::Pin;
     use std::task::{Poll, Waker};
 
     use super::*;

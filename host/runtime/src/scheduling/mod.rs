@@ -17,6 +17,7 @@ pub mod cpu_time;
 pub mod mode;
 pub mod run_length;
 pub mod short_runs;
+pub mod tick;
 
 pub use background::{BackgroundRun, Priority, run_at_low_priority};
 pub use cpu_permits::{CpuSchedule, EXTRA_RUNS, Scheduler};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::mode::Scheduling;
 
-/// A run of at most this time is short. A guest may occupy a thread for longer (`cpu_permits::TICK`).
+/// A run of at most this time is short. A guest may occupy a thread for longer (`tick::TICK`).
 const MAX_SHORT_RUN: Duration = Duration::from_micros(250);
 
 /// After this many short runs in a row, the next run is expected to be short.

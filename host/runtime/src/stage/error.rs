@@ -6,11 +6,12 @@ use wasmtime::component::ResourceTableError;
 
 use super::bindings::Failure;
 use super::bundle::Handed;
-use super::limits::{MAX_POLLED, MAX_RESOURCES};
+use super::limits::{MAX_DIMENSIONS, MAX_POLLED, MAX_RESOURCES, MAX_TENSOR_NAME};
 use crate::cap::MemoryLimit;
 use crate::lack::Lack;
 use crate::outcome::Outcome;
 use crate::tensor::{OutOfRange, Tensors};
+use crate::text::cut;
 
 /// Maximum bytes of a failure's text. It is copied to a reply or a log line, and a plugin could make it as long as its
 /// memory.
@@ -56,6 +57,17 @@ pub struct OutputLimit {
     pub given: u64,
     /// The limit in bytes.
     pub limit: u64,
+}
+
+/// Raised if a tensor of a plugin has what no model needs, and what would cost the host memory that no limit counts.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OddTensor {
+    /// A long name.
+    #[error("the plugin names a tensor with {0} bytes, {MAX_TENSOR_NAME} are allowed")]
+    Name(usize),
+    /// Many dimensions.
+    #[error("the plugin makes a tensor with {0} dimensions, {MAX_DIMENSIONS} are allowed")]
+    Dimensions(usize),
 }
 
 /// Raised if a transform stage makes items that its step does not allow, or none although it should.
@@ -110,10 +122,7 @@ impl StageError {
 
     /// The plugin returned a failure.
     pub fn from_failure(failure: Failure) -> Self {
-        let bounded = |mut text: String| {
-            text.truncate(text.floor_char_boundary(MAX_TEXT));
-            text
-        };
+        let bounded = |text| cut(text, MAX_TEXT);
         let (outcome, text) = match failure {
             Failure::UnsupportedMediaType(text) => (Outcome::UnsupportedMediaType, text),
             Failure::InvalidInput(text) => (Outcome::InvalidInput, text),
@@ -163,6 +172,8 @@ impl StageError {
             let mut this = Self::new(Outcome::OutputLimit, limit.to_string(), detail);
             this.limit = Some(limit.limit);
             this
+        } else if let Some(odd) = error.downcast_ref::<OddTensor>() {
+            Self::new(Outcome::OutputLimit, odd.to_string(), detail)
         } else if let Some(items) = error.downcast_ref::<WrongItems>() {
             let outcome = match items {
                 WrongItems::TooMany { .. } => Outcome::OutputLimit,

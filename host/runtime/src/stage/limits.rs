@@ -15,6 +15,12 @@ pub(super) const MAX_RESOURCES_OF_MANY_CALLS: usize = 1_000_000;
 /// no deadline interrupts it: 45,000 would delay other requests by more than a second.
 pub(super) const MAX_POLLED: usize = 1_024;
 
+/// Maximum bytes of the name of a tensor that a plugin hands on.
+pub(super) const MAX_TENSOR_NAME: usize = 1 << 10;
+
+/// Maximum dimensions of a tensor that a plugin makes: those that a caller may send.
+pub(super) const MAX_DIMENSIONS: usize = 32;
+
 /// The limits of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -19,7 +19,7 @@ use super::limits::{Limits, MAX_RANDOM, MAX_RESOURCES, MAX_RESOURCES_OF_MANY_CAL
 use crate::cap::{MemoryCap, Meter, RequestMemory};
 use crate::nn::handles::{ExecutionContext, Graph};
 use crate::nn::{LoadedModel, NnError};
-use crate::scheduling::cpu_permits::TickAction;
+use crate::scheduling::tick::TickAction;
 use crate::scheduling::{CpuSchedule, Scheduler};
 use crate::tensor::Tensor;
 

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use wasmtime::component::Resource;
 
 use super::bindings::imports::wasi::nn::{errors, graph, inference, tensor};
+use super::error::OddTensor;
+use super::limits::{MAX_DIMENSIONS, MAX_TENSOR_NAME};
 use super::store::StoreState;
 use crate::cap::MemoryLimit;
 use crate::nn::handles::{ExecutionContext, Graph};
 use crate::nn::{NnError, NnErrorKind};
 use crate::tensor::{Tensor, TensorType, Tensors};
+use crate::text::cut;
 
 /// Bytes that the host needs for a tensor in addition to its data. Without it, any number of empty tensors would cost
 /// nothing.
@@ -66,7 +69,7 @@ impl StoreState {
     fn nn_error<T>(&mut self, error: NnError) -> wasmtime::Result<Result<T, Resource<NnError>>> {
         // The guest chose the names in the message, and can keep the resource for any time.
         let mut error = error;
-        error.message.truncate(error.message.floor_char_boundary(MAX_MESSAGE));
+        error.message = cut(error.message, MAX_MESSAGE);
         self.last_nn_error = Some(error.clone());
         Ok(Err(self.table.push(error)?))
     }
@@ -133,6 +136,9 @@ impl tensor::HostTensor for StoreState {
         ty: tensor::TensorType,
         data: Vec<u8>,
     ) -> wasmtime::Result<Resource<Tensor>> {
+        if dimensions.len() > MAX_DIMENSIONS {
+            return Err(OddTensor::Dimensions(dimensions.len()).into());
+        }
         let mut tensor = Tensor::new(dimensions, ty.into(), data);
         self.charge(&mut tensor)?;
         Ok(self.table.push(tensor)?)
@@ -254,7 +260,11 @@ impl StoreState {
 
     /// Moves named tensors out of the store.
     pub(crate) fn take_tensors(&mut self, tensors: Vec<(String, Resource<Tensor>)>) -> wasmtime::Result<Tensors> {
-        tensors.into_iter().map(|(name, tensor)| Ok((name, self.take_tensor(tensor)?))).collect()
+        let take = |(name, tensor): (String, _)| match name.len() {
+            bytes if bytes > MAX_TENSOR_NAME => Err(OddTensor::Name(bytes).into()),
+            _ => Ok((name, self.take_tensor(tensor)?)),
+        };
+        tensors.into_iter().map(take).collect()
     }
 
     /// Moves named tensors into the store, as resources that its guest owns.

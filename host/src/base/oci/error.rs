@@ -99,6 +99,14 @@ pub enum OciError {
         /// The time limit.
         limit: Duration,
     },
+    /// It is not what is expected of a model, or cannot be stored. Asking the registry again does not help.
+    #[error("{reference}: {reason}")]
+    Unusable {
+        /// The requested reference.
+        reference: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// Any other error. The text is from the registry or from a network library.
     #[error("{reference}: {reason}")]
     Failed {

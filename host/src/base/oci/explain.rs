@@ -92,6 +92,10 @@ pub(super) fn timed_out(reference: &OciReference, what: &'static str, limit: Dur
     OciError::TimedOut { reference: reference.to_string(), registry: reference.registry().to_owned(), what, limit }
 }
 
+pub(super) fn unusable(reference: &OciReference, reason: &str) -> OciError {
+    OciError::Unusable { reference: reference.to_string(), reason: bounded(reason) }
+}
+
 pub(super) fn failed(reference: &OciReference, reason: &str) -> OciError {
     OciError::Failed { reference: reference.to_string(), reason: bounded(reason) }
 }

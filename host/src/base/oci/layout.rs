@@ -40,7 +40,7 @@ pub(super) enum LayoutError {
     Layers(usize),
     #[error("its layer is `{0}`, expected `{LAYER}`")]
     LayerType(String),
-    #[error("the digest of its layer is not a valid SHA-256")]
+    #[error("the digest of its layer is not a valid SHA-256; push it again with `plimsoll push`")]
     LayerDigest,
     #[error("it cannot be read: {0}")]
     Component(wasmparser::BinaryReaderError),

@@ -32,5 +32,5 @@ pub use credentials::Credentials;
 pub use error::OciError;
 pub use model_pull::pull_model;
 pub use reference::OciReference;
-pub use stored_model::StoredModel;
+pub use stored_model::{StoredModel, StoredModelError};
 pub use transfer::{Pulled, pull, pull_as, push, push_as};

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::credentials::Credentials;
 use super::error::OciError;
-use super::explain::{failed, timed_out};
+use super::explain::{timed_out, unusable};
 use super::layout::Layer;
 use super::model_layout::ModelLayout;
 use super::reference::OciReference;
@@ -29,12 +29,10 @@ const CHUNK: usize = 1 << 20;
 /// [`OciError`] if the reference is not pinned, the registry cannot be reached, the artifact does not exist, is not a model
 /// or does not match its digests, or the folder cannot be written.
 pub async fn pull_model(reference: &OciReference, models: &Path) -> Result<(), OciError> {
-    let failed = |reason: String| failed(reference, &reason);
-    let folder = folder(models, reference).ok_or_else(|| failed("it has no digest".to_owned()))?;
-    match StoredModel::find(models, reference) {
-        Ok(_) => return Ok(()),
-        Err(StoredModelError::Missing(_)) => {}
-        Err(error) => return Err(failed(error.to_string())),
+    let folder = folder(models, reference).ok_or_else(|| unusable(reference, "it has no digest"))?;
+    // A stored model that cannot be used is not replaced. It is refused when it is read.
+    if !matches!(StoredModel::find(models, reference), Err(StoredModelError::Missing(_))) {
+        return Ok(());
     }
     tracing::info!("pulling {reference} …");
     let partial = Partial::create(models).map_err(|error| unwritable(reference, models, &error))?;
@@ -48,7 +46,7 @@ pub async fn pull_model(reference: &OciReference, models: &Path) -> Result<(), O
 }
 
 fn unwritable(reference: &OciReference, folder: &Path, error: &io::Error) -> OciError {
-    failed(reference, &format!("the model cannot be stored in {}: {error}", folder.display()))
+    unusable(reference, &format!("the model cannot be stored in {}: {error}", folder.display()))
 }
 
 /// A folder that is removed, unless it gets another name.
@@ -75,7 +73,7 @@ async fn fetch(reference: &OciReference, folder: &Path) -> Result<(), OciError> 
     let credentials = Credentials::find(reference).await;
     let session = Session::open(reference, credentials, RegistryOperation::Pull).await?;
     let (manifest, _) = session.manifest().await?;
-    let layout = ModelLayout::read(&manifest).map_err(|error| failed(reference, &error.to_string()))?;
+    let layout = ModelLayout::read(&manifest).map_err(|error| unusable(reference, &error.to_string()))?;
     for (name, layer) in &layout.files {
         let path = folder.join(FILES).join(name);
         let mut file = Writer::create(path).map_err(|error| unwritable(reference, folder, &error))?;

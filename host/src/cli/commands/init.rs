@@ -14,6 +14,7 @@ use crate::cli::init::image_input::ImageInput;
 use crate::cli::init::labels::Labels;
 use crate::cli::init::normalisation::Normalisation;
 use crate::cli::init::probe::{ModelFiles, Probe};
+use crate::cli::init::recognition::recognise;
 use crate::cli::init::setting::Setting;
 use crate::cli::init::task::Task;
 use crate::cli::output::out;
@@ -72,17 +73,18 @@ impl Init {
         let (input, probe, task) = tokio::task::block_in_place(|| {
             let mut input = ImageInput::find(&model, self.size, CLASSIFIER_SIZE)?;
             let mut probe = Probe::run(&files, &model, &input)?;
-            let mut task = Task::recognise(&model, &input, &probe.outputs, count)?;
+            let mut task = recognise(&model, &input, &probe.outputs, count)?;
             if input.size_source.is_none()
                 && task.plugin != "classify-postprocess"
                 && task.plugin != "embed-postprocess"
             {
                 input = ImageInput::find(&model, self.size, OTHER_SIZE)?;
                 probe = Probe::run(&files, &model, &input)?;
-                task = Task::recognise(&model, &input, &probe.outputs, count)?;
+                task = recognise(&model, &input, &probe.outputs, count)?;
             }
             Ok::<_, Error>((input, probe, task))
         })?;
+        let unused = labels.as_ref().filter(|_| self.labels.is_none()).and_then(|labels| misfit(labels, &task));
         let labels = fitting_labels(labels, &task, self.labels.is_some())?;
         let (normalisation, reason) = match self.normalisation {
             Some(chosen) => (chosen, "--normalisation"),
@@ -125,6 +127,9 @@ impl Init {
             out!("  not {rejection}");
         }
         print_assumptions(&task, preprocess.iter().chain(&task.settings));
+        if let Some(why) = unused {
+            out!("The labels of the model's metadata are not used: {why}");
+        }
         out!("\nWritten: {}\n", config.display());
         try_sample(&config, self.data_dir, &name).await?;
         out!("\nServe it, and send an image:\n  plimsoll serve --config {}", config.display());
@@ -179,19 +184,24 @@ async fn try_sample(config: &Path, data_dir: Option<PathBuf>, name: &str) -> Res
 /// The labels, if the plugin has labels. Labels that the user named must fit.
 fn fitting_labels(labels: Option<Labels>, task: &Task, is_named: bool) -> Result<Option<Labels>, Error> {
     let Some(labels) = labels else { return Ok(None) };
-    let count = labels.names.len() as u64;
-    let why = match task.labels {
-        Some((_, None)) => return Ok(Some(labels)),
-        Some((_, Some(classes))) if classes == count => return Ok(Some(labels)),
-        Some((_, Some(classes))) => format!("it has {count} labels, and the model has {classes} classes"),
-        None => format!("the task is {}, which has no labels", task.title),
-    };
-    match is_named {
-        true => Err(Error::Failed(format!(
+    match misfit(&labels, task) {
+        None => Ok(Some(labels)),
+        Some(why) if is_named => Err(Error::Failed(format!(
             "{} does not fit the model: {why}; leave out --labels, or correct it",
             labels.source
         ))),
-        false => Ok(None),
+        Some(_) => Ok(None),
+    }
+}
+
+/// Why labels cannot be used; `None` if they fit.
+fn misfit(labels: &Labels, task: &Task) -> Option<String> {
+    let count = labels.names.len() as u64;
+    match task.labels {
+        Some((_, None)) => None,
+        Some((_, Some(classes))) if classes == count => None,
+        Some((_, Some(classes))) => Some(format!("it has {count} labels, and the model has {classes} classes")),
+        None => Some(format!("the task is {}, which has no labels", task.title)),
     }
 }
 

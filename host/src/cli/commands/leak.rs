@@ -55,8 +55,8 @@ pub(in crate::cli) struct Leak {
     /// The kind of stage; needed if the component exports several.
     #[arg(long, value_parser = stage_kind::any())]
     kind: Option<StageKind>,
-    /// Rounds over the corpus, at least 4; a power of two gives the best comparison. There are more if memory grows and it
-    /// is not yet clear whether it leaks.
+    /// Rounds over the corpus, at least 4; a power of two gives the best comparison. There are more until there are 1,024
+    /// calls, and if memory grows and it is not yet clear whether it leaks.
     #[arg(long, default_value_t = 8)]
     rounds: usize,
     /// A request parameter, as in the query of a URL; can be repeated.

@@ -40,7 +40,8 @@ commands! {
     inspect::Inspect,
     /// Look for leaks in a plugin: run a corpus through one long-lived instance and report the memory that survives.
     ///
-    /// Exit code 0 if it does not leak, 1 if it does, 2 if the result is inconclusive, 3 for a suspicion.
+    /// Exit code 0 if it does not leak, 1 if it does, 2 if the result is inconclusive, 3 for a suspicion, 4 if garbage that is
+    /// not collected cannot be told from a leak.
     leak::Leak,
     /// Create, deploy and roll back plugins.
     #[command(subcommand)]

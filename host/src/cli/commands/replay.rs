@@ -1,6 +1,7 @@
 //! `plimsoll replay`: runs recorded inputs again, with the same or another version of a plugin.
 
 mod chips;
+mod step;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,10 @@ pub(in crate::cli) struct Replay {
     /// with those of the first, for the same tensors.
     #[arg(long)]
     chip: Vec<String>,
+    /// In a pipeline of steps: run only this step again, on what the steps before it hand on for each recording; once for
+    /// each item, if it runs for items.
+    #[arg(long, value_name = "NAME")]
+    step: Option<String>,
 }
 
 /// The facts of the stages of a recording as recorded and as replayed, and whether the reply of a capture is the same.
@@ -51,6 +56,13 @@ enum ReplayError {
     NoFile(PathBuf),
     #[error(transparent)]
     Recording(#[from] RecordingError),
+    #[error("pipeline `{pipeline}` has no steps, so leave out --step")]
+    NoSteps { pipeline: String },
+    #[error("pipeline `{pipeline}` has no step `{step}`; its steps are {known}")]
+    NoStep { pipeline: String, step: String, known: String },
+    /// What the step takes is not known.
+    #[error("an earlier step failed: {step} ended in {error}")]
+    EarlierStep { step: String, error: String },
     /// The configuration has no such pipeline or chip.
     #[error(transparent)]
     NotServed(#[from] NotServed),
@@ -70,7 +82,13 @@ impl Replay {
         if names.is_empty() {
             return Err(Error::Failed(format!("there are no recordings in {}", self.dir.display())));
         }
+        if self.step.is_some() && self.chip.len() > 1 {
+            return Err(Error::Failed("--step runs on one chip: give --chip once".to_owned()));
+        }
         let app = App::build(&self.config()?).await?;
+        if let Some(step) = &self.step {
+            return finish(&step::run(&app, &self.dir, &names, self.chip.first(), step).await);
+        }
         if self.chip.len() > 1 {
             return finish(&chips::compare(&app, &self.dir, &names, &self.chip).await);
         }

@@ -48,16 +48,39 @@ const FASTESTDET: Training = training(Normalisation::Unit, None, true, "as Faste
 const ULTRAFACE: Training =
     training(Normalisation::Symmetric, None, false, "similar to UltraFace, which uses (v - 127) / 128");
 
+/// What is known about a detector, beside its outputs.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cli) struct Evidence {
+    /// True if the metadata says that Ultralytics exported it for detection.
+    pub(in crate::cli) is_ultralytics: bool,
+    /// The number of labels that the user or the model gives.
+    pub(in crate::cli) labels: Option<u64>,
+}
+
+impl Evidence {
+    /// Returns true if the form of the outputs with this number of classes is certain. Without metadata and labels, models
+    /// with other numbers (angles, keypoints) have outputs of the same form.
+    fn confirms(self, classes: u64) -> bool {
+        self.is_ultralytics || self.labels == Some(classes)
+    }
+}
+
 impl Detector {
-    /// Recognises a detector. Returns `None` if the outputs are not those of a known family. `is_ultralytics`: the metadata
-    /// says that Ultralytics exported it for detection.
-    pub(in crate::cli) fn recognise(input: &ImageInput, outputs: &[Output], is_ultralytics: bool) -> Option<Self> {
+    /// Recognises a detector. Returns `None` if the outputs are not those of a known family.
+    pub(in crate::cli) fn recognise(input: &ImageInput, outputs: &[Output], evidence: Evidence) -> Option<Self> {
         match outputs {
-            [output] => single(input, output, is_ultralytics),
-            [a, b] => pair(input, a, b).or_else(|| pair(input, b, a)),
+            [output] => single(input, output, evidence),
+            [a, b] => pair(input, a, b, evidence).or_else(|| pair(input, b, a, evidence)),
             _ => ssd(outputs),
         }
     }
+}
+
+/// Returns true if the output has the form of boxes for each cell, with numbers as its rows: `yolov8`, and the models of
+/// the same family with more numbers.
+pub(in crate::cli) fn has_rows_of_cells(input: &ImageInput, output: &Output) -> bool {
+    let counts = [cells(input, &[8, 16, 32]), cells(input, &[8, 16, 32, 64])];
+    matches!(*output.shape, [1, numbers, boxes] if numbers >= 5 && is_box_count(boxes, &counts) && boxes > numbers)
 }
 
 /// The cells of grids with these strides.
@@ -69,7 +92,8 @@ fn layout(name: &str, reason: String, classes: Option<u64>, training: Training) 
     Detector { settings: vec![Setting::known("layout", name, reason)], classes, training }
 }
 
-fn single(input: &ImageInput, output: &Output, is_ultralytics: bool) -> Option<Detector> {
+fn single(input: &ImageInput, output: &Output, evidence: Evidence) -> Option<Detector> {
+    let is_ultralytics = evidence.is_ultralytics;
     let (small, large) = (cells(input, &[8, 16, 32]), cells(input, &[8, 16, 32, 64]));
     match *output.shape {
         [1, boxes, 6]
@@ -82,6 +106,9 @@ fn single(input: &ImageInput, output: &Output, is_ultralytics: bool) -> Option<D
         [1, boxes, numbers] if numbers >= 6 && is_box_count(boxes, &[small * 3, large * 3]) => {
             let reason = format!("{boxes} boxes, 3 for each cell of its grids, with {numbers} numbers each");
             let mut detector = layout("yolov5", reason, Some(numbers - 5), YOLO);
+            if !evidence.confirms(numbers - 5) {
+                detector.assume(OTHER_NUMBERS);
+            }
             // With one class, YOLOv7 reads the score in another way.
             if numbers == 6 {
                 detector.settings[0].is_assumed = true;
@@ -99,10 +126,14 @@ fn single(input: &ImageInput, output: &Output, is_ultralytics: bool) -> Option<D
             Some(detector)
         }
         [1, numbers, boxes]
-            if numbers >= 5 && (is_box_count(boxes, &[small, large]) || is_ultralytics) && boxes > numbers =>
+            if has_rows_of_cells(input, output) || is_ultralytics && numbers >= 5 && boxes > numbers =>
         {
             let reason = format!("{numbers} rows for {boxes} boxes, one for each cell of its grids");
-            Some(layout("yolov8", reason, Some(numbers - 4), YOLO))
+            let mut detector = layout("yolov8", reason, Some(numbers - 4), YOLO);
+            if !evidence.confirms(numbers - 4) {
+                detector.assume(OTHER_NUMBERS);
+            }
+            Some(detector)
         }
         [1, numbers, height, width]
             if numbers >= 6 && height * 16 == input.height && width * 16 == input.width && !input.is_nhwc =>
@@ -120,8 +151,26 @@ fn is_box_count(boxes: u64, expected: &[u64]) -> bool {
     expected.contains(&boxes)
 }
 
+impl Detector {
+    /// Marks the layout as not certain, with the reason.
+    fn assume(&mut self, reason: &str) {
+        self.settings[0].is_assumed = true;
+        self.settings[0].reason += reason;
+    }
+}
+
+/// Why `yolov5` and `yolov8` are not certain without metadata and labels.
+const OTHER_NUMBERS: &str = "; models for oriented boxes (OBB), poses or masks have outputs of this form, too, with more \
+    numbers than classes: --labels tells";
+/// Why `retinanet` is never certain.
+const OTHER_ANCHORS: &str = "; those of detectron2 and keras-retinanet have as many boxes, but other anchors, and need \
+    another plugin";
+/// Why `detr` and `rt-detr` are not certain without labels.
+const DETR_OR_RT_DETR: &str = "; \"detr\" if the last score means \"no object\" (softmax), \"rt-detr\" if each score is for \
+    itself (sigmoid): --labels tells";
+
 /// Scores [1, N, C] and boxes [1, N, 4].
-fn pair(input: &ImageInput, scores: &Output, boxes: &Output) -> Option<Detector> {
+fn pair(input: &ImageInput, scores: &Output, boxes: &Output, evidence: Evidence) -> Option<Detector> {
     let (&[1, rows, classes], &[1, box_rows, 4]) = (&*scores.shape, &*boxes.shape) else { return None };
     if rows != box_rows || classes == 0 {
         return None;
@@ -131,20 +180,36 @@ fn pair(input: &ImageInput, scores: &Output, boxes: &Output) -> Option<Detector>
         return None;
     }
     let is_probability = matches!(scores.operator.as_deref(), Some("Softmax" | "Sigmoid"));
-    let anchors = cells(input, &[8, 16, 32, 64, 128]) * 9;
-    let (name, reason, count, training, is_sure) = if is_probability {
-        ("decoded", format!("{rows} rows of probabilities and of boxes"), classes, ULTRAFACE, false)
+    // A grid covers the whole input, as in `detect-postprocess`.
+    let grids = [8, 16, 32, 64, 128].map(|stride| input.width.div_ceil(stride) * input.height.div_ceil(stride));
+    let anchors = grids.iter().sum::<u64>() * 9;
+    // DETR has one score more than classes: "no object". RT-DETR has none.
+    let is_detr = match evidence.labels {
+        Some(labels) if labels + 1 == classes => true,
+        Some(labels) if labels == classes => false,
+        _ => rows == 100 && classes > 1,
+    };
+    let has_its_names = boxes.name == "pred_boxes";
+    let is_told = evidence.labels.is_some_and(|labels| labels == classes || labels + 1 == classes);
+    let (name, reason, count, training, doubt) = if is_probability {
+        ("decoded", format!("{rows} rows of probabilities and of boxes"), classes, ULTRAFACE, Some(""))
     } else if rows == anchors {
-        ("retinanet", format!("{rows} boxes, 9 for each cell of its grids"), classes, RETINANET, true)
-    } else if rows == 100 {
-        ("detr", format!("{rows} queries"), classes - 1, DETR, boxes.name == "pred_boxes")
+        let reason = format!("{rows} boxes, 9 for each cell of its grids, as torchvision's RetinaNet");
+        ("retinanet", reason, classes, RETINANET, Some(OTHER_ANCHORS))
     } else if rows <= 1_000 {
-        ("rt-detr", format!("{rows} queries"), classes, RT_DETR, boxes.name == "pred_boxes" && rows == 300)
+        let reason = format!("{rows} queries");
+        let doubt = (!(has_its_names && is_told)).then_some(DETR_OR_RT_DETR);
+        match is_detr {
+            true => ("detr", reason, classes - 1, DETR, doubt),
+            false => ("rt-detr", reason, classes, RT_DETR, doubt),
+        }
     } else {
-        ("decoded", format!("{rows} rows of scores and of boxes"), classes, ULTRAFACE, false)
+        ("decoded", format!("{rows} rows of scores and of boxes"), classes, ULTRAFACE, Some(""))
     };
     let mut detector = layout(name, reason, Some(count), training);
-    detector.settings[0].is_assumed = !is_sure;
+    if let Some(doubt) = doubt {
+        detector.assume(doubt);
+    }
     detector.settings.push(Setting::known("scores", scores.name.clone(), "the output with the scores"));
     detector.settings.push(Setting::known("boxes", boxes.name.clone(), "the output with the boxes"));
     if name == "decoded" {

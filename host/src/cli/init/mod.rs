@@ -2,8 +2,8 @@
 //!
 //! - [`image_input`]: name, size, layout and type of the input for images.
 //! - [`probe`]: the backend that can run the model, and the shapes of its outputs.
-//! - [`task`]: which postprocess plugin fits the outputs; [`detectors`]: the families of detectors; [`labels`]: the names of
-//!   classes.
+//! - [`recognition`]: which [`task`] the model has, and so which postprocess plugin fits; [`detectors`]: the families of
+//!   detectors; [`single_output`]: the other tasks; [`labels`]: the names of classes.
 //! - [`normalisation`]: how pixels become numbers.
 //! - [`setting`]: a line of a table `config`, with its reason.
 //! - [`folder`]: writes the folder.
@@ -14,5 +14,7 @@ pub(in crate::cli) mod image_input;
 pub(in crate::cli) mod labels;
 pub(in crate::cli) mod normalisation;
 pub(in crate::cli) mod probe;
+pub(in crate::cli) mod recognition;
 pub(in crate::cli) mod setting;
+pub(in crate::cli) mod single_output;
 pub(in crate::cli) mod task;

@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use plimsoll_runtime::nn::{BackendName, Description, Device, ModelSource, external_files};
-use plimsoll_runtime::tensor::{Tensor, TensorType};
+use bytesize::ByteSize;
+use plimsoll_runtime::nn::{BackendName, Description, Device, LoadedModel, ModelSource, external_files};
+use plimsoll_runtime::scheduling::Scheduling;
+use plimsoll_runtime::tensor::{Tensor, TensorType, Tensors};
 use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::image_input::ImageInput;
+use crate::base::defaults::{MAX_MEMORY, REQUEST_DEADLINE};
 use crate::base::files::is_outside;
 use crate::cli::error::Error;
 
@@ -75,7 +80,8 @@ impl ModelFiles {
 }
 
 impl Probe {
-    /// Runs the model once with an image of zeros, on the first backend that can.
+    /// Runs the model once with an image of zeros, on the first backend that can, within the limits of a server. Must be
+    /// called inside of a runtime, on a thread that may block.
     pub(in crate::cli) fn run(files: &ModelFiles, model: &Description, input: &ImageInput) -> Result<Self, Error> {
         let mut rejections = Vec::new();
         for backend in BackendName::all() {
@@ -103,11 +109,7 @@ impl Probe {
     }
 }
 
-fn run_on(
-    backend: BackendName,
-    files: &ModelFiles,
-    input: &ImageInput,
-) -> Result<Vec<(String, Tensor)>, Box<dyn std::error::Error>> {
+fn run_on(backend: BackendName, files: &ModelFiles, input: &ImageInput) -> Result<Tensors, Box<dyn std::error::Error>> {
     let source = ModelSource {
         name: "model".to_owned(),
         path: files.path.clone(),
@@ -118,8 +120,20 @@ fn run_on(
     };
     let opened = backend.open(&Value::Null, Path::new("."))?;
     let model = opened.load(&source)?;
+    let one = Arc::new(Semaphore::new(1));
+    let model = LoadedModel::new("model".to_owned(), String::new(), model, one, None, Scheduling::default())?;
+    let model = Arc::new(model.with_size_limit(&files.bytes));
     let shape = input.shape().ok_or("its input is too large")?;
-    let elements: usize = shape.iter().map(|&size| size as usize).product();
-    let image = Tensor::new(shape, input.ty, vec![0; elements * input.ty.size()]);
-    Ok(model.run(&[image])?)
+    let bytes = shape.iter().try_fold(input.ty.size() as u64, |bytes, &size| bytes.checked_mul(u64::from(size)));
+    let bytes = bytes.filter(|bytes| *bytes <= MAX_MEMORY).ok_or_else(|| {
+        format!("its input has more bytes than a stage may have by default ({})", ByteSize(MAX_MEMORY).display().iec())
+    })?;
+    let image = Tensor::new(shape, input.ty, vec![0; usize::try_from(bytes)?]);
+    let run = model.run(vec![(input.name.clone(), image)]);
+    let run = async { tokio::time::timeout(REQUEST_DEADLINE, run).await };
+    let outputs = Handle::current().block_on(run);
+    let seconds = REQUEST_DEADLINE.as_secs();
+    let outputs =
+        outputs.map_err(|_| format!("a run takes longer than {seconds} s, the default deadline of a request"))?;
+    Ok(outputs.map_err(|error| error.message)?)
 }

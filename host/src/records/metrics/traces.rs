@@ -41,9 +41,14 @@ impl SpanCounts {
         self.add("dropped", spans);
     }
 
+    /// The span of a request that its caller wanted to be sampled, above the limit for callers.
+    pub(in crate::records) fn limited(&self) {
+        self.add("limited", 1);
+    }
+
     /// Shows all counters, also before the first span.
     pub(in crate::records) fn show(&self) {
-        ["exported", "failed", "dropped"].into_iter().for_each(|result| self.add(result, 0));
+        ["exported", "failed", "dropped", "limited"].into_iter().for_each(|result| self.add(result, 0));
     }
 
     fn add(&self, result: &'static str, spans: usize) {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use plimsoll_runtime::kind::StageName;
 use plimsoll_runtime::outcome::Outcome;
-use plimsoll_runtime::stage::{Request, StageReport};
+use plimsoll_runtime::stage::{Reply, Request, StageReport};
 
 use super::facts::{Facts, ReplyFacts, is_recorded};
 use super::recorder::InputRecorder;
+use super::room::Room;
 
 /// Why a capture was kept.
 const CAPTURED: &str = "capture";
@@ -24,6 +25,9 @@ pub(in crate::records) struct KeptInput {
     highest: Vec<StageName>,
 }
 
+/// A copy of a reply, with the room of the recording that it belongs to.
+pub(in crate::records) type KeptReply = (ReplyFacts, Bytes, Room);
+
 /// An input whose request has ended, and that may still be recorded.
 pub struct Recording {
     recorder: Arc<InputRecorder>,
@@ -34,18 +38,29 @@ pub struct Recording {
 impl Recording {
     /// Records the input for this reason.
     pub fn keep(self, reason: String) {
-        self.recorder.record(Facts { kept_for: vec![reason], ..self.facts }, &self.body, None);
+        let Some(room) = self.recorder.room(size(&self.body, &self.facts.parameters)) else { return };
+        self.recorder.record(Facts { kept_for: vec![reason], ..self.facts }, &self.body, None, room);
     }
 
-    /// Records the input with its reply, if it got one.
-    pub(in crate::records) fn capture(self, reply: Option<(String, Bytes)>) {
-        let (facts, bytes) = match reply {
-            None => (None, None),
-            Some((content_type, bytes)) => (Some(ReplyFacts { content_type, bytes: bytes.len() as u64 }), Some(bytes)),
+    /// Records the input with its reply, if it got one. The room of a recording with a reply was taken before the reply was
+    /// copied.
+    pub(in crate::records) fn capture(self, reply: Option<KeptReply>) {
+        let (facts, bytes, room) = match reply {
+            Some((facts, bytes, room)) => (Some(facts), Some(bytes), room),
+            None => match self.recorder.room(size(&self.body, &self.facts.parameters)) {
+                Some(room) => (None, None, room),
+                None => return,
+            },
         };
         let facts = Facts { kept_for: vec![CAPTURED.to_owned()], reply: facts, ..self.facts };
-        self.recorder.record(facts, &self.body, bytes);
+        self.recorder.record(facts, &self.body, bytes, room);
     }
+}
+
+/// The bytes of an input.
+fn size(body: &[u8], parameters: &[(String, String)]) -> u64 {
+    let parameters: usize = parameters.iter().map(|(name, value)| name.len() + value.len()).sum();
+    (body.len() + parameters) as u64
 }
 
 impl KeptInput {
@@ -62,6 +77,14 @@ impl KeptInput {
     /// The bytes of the body.
     pub(in crate::records) fn bytes(&self) -> u64 {
         self.body.len() as u64
+    }
+
+    /// Copies a reply, if the input will find room with it.
+    pub(in crate::records) fn with_reply(&self, reply: &Reply) -> Option<KeptReply> {
+        let bytes = reply.body.len() as u64;
+        let room = self.recorder.room(size(&self.body, &self.parameters) + bytes)?;
+        let facts = ReplyFacts { content_type: reply.content_type.clone(), bytes };
+        Some((facts, Bytes::copy_from_slice(&reply.body), room))
     }
 
     /// The input with its facts, for a decision after the end of the request. The body is shared.
@@ -84,8 +107,10 @@ impl KeptInput {
         let mut kept_for: Vec<_> = highest.iter().map(|stage| format!("high_water {stage}")).collect();
         let ended = stages.iter().map(|report| report.outcome).chain([outcome]).find(|outcome| is_recorded(*outcome));
         kept_for.extend(ended.map(|outcome| outcome.as_str().to_owned()));
-        if !kept_for.is_empty() {
-            recorder.record(Facts { content_type, parameters, kept_for, ..facts() }, &body, None);
+        if !kept_for.is_empty()
+            && let Some(room) = recorder.room(size(&body, &parameters))
+        {
+            recorder.record(Facts { content_type, parameters, kept_for, ..facts() }, &body, None, room);
         }
     }
 }

@@ -7,11 +7,12 @@
 //! has `ID.reply`.
 //!
 //! - `kept_input`: the input of a request that runs. [`facts`]: the data of `ID.json`. [`rules`]: the limits.
-//!   [`recorder`]: the queue and the writer thread. [`store`]: the folder.
+//!   [`recorder`]: the queue and the writer thread. `room`: the limits of the queue. [`store`]: the folder.
 
 pub mod facts;
 pub(in crate::records) mod kept_input;
 pub mod recorder;
+mod room;
 pub mod rules;
 pub mod store;
 

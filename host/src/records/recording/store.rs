@@ -5,13 +5,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
 use super::facts::Facts;
+use super::room::Room;
 use super::rules::RecordingRules;
 use crate::base::file_access::within_time;
 use crate::base::files::read_unlinked;
@@ -37,26 +38,8 @@ pub(super) struct Job {
     pub(super) body: Bytes,
     /// The reply, for a capture.
     pub(super) reply: Option<Bytes>,
-}
-
-impl Job {
-    /// The bytes that it takes in the queue.
-    pub(super) fn bytes(&self) -> u64 {
-        let parameters: usize = self.facts.parameters.iter().map(|(name, value)| name.len() + value.len()).sum();
-        (self.body.len() + self.reply.as_ref().map_or(0, Bytes::len) + parameters) as u64
-    }
-}
-
-/// The bytes that a body takes in the queue until it is written, also if that panics.
-struct QueuedBytes<'a> {
-    waiting: &'a AtomicU64,
-    bytes: u64,
-}
-
-impl Drop for QueuedBytes<'_> {
-    fn drop(&mut self) {
-        self.waiting.fetch_sub(self.bytes, Relaxed);
-    }
+    /// Its room in the queue, until it is written, also if that panics.
+    pub(super) room: Room,
 }
 
 impl RecordingStore {
@@ -77,8 +60,11 @@ impl RecordingStore {
         Ok(this)
     }
 
-    /// Removes the files of recordings that were not complete when an earlier process ended.
+    /// Removes the files of recordings that were not complete when an earlier process ended. Those of this process may be
+    /// complete soon: after a reload with other limits, two recorders write to the folder until the requests before it end.
     fn remove_incomplete(&self) -> io::Result<()> {
+        static FIRST: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
+        let first = *FIRST;
         for entry in fs::read_dir(&self.rules.dir)? {
             let path = entry?.path();
             let extension = path.extension().and_then(|extension| extension.to_str());
@@ -86,7 +72,8 @@ impl RecordingStore {
             let is_ours = uuid::Uuid::try_parse(stem).is_ok();
             let is_part = matches!(extension, Some("body" | "reply")) && !facts(&self.rules.dir, stem).exists();
             let is_incomplete = extension == Some("draft") || is_part;
-            if is_ours && is_incomplete {
+            let is_older = || fs::metadata(&path).and_then(|it| it.modified()).is_ok_and(|modified| modified < first);
+            if is_ours && is_incomplete && is_older() {
                 fs::remove_file(path)?;
             }
         }
@@ -94,12 +81,11 @@ impl RecordingStore {
     }
 
     /// Writes the recordings from `jobs` until the recorder is dropped.
-    pub(super) fn write_all(&mut self, jobs: &Receiver<Job>, waiting: &AtomicU64) {
+    pub(super) fn write_all(&mut self, jobs: &Receiver<Job>) {
         loop {
             self.prune(0);
             match jobs.recv_timeout(TICK) {
                 Ok(job) => {
-                    let _queued = QueuedBytes { waiting, bytes: job.bytes() };
                     if let Err(error) = self.put(&job) {
                         tracing::warn!(
                             folder = %self.rules.dir.display(),
@@ -119,7 +105,7 @@ impl RecordingStore {
             true => [serde_json::to_vec(&job.facts)?, b"\n".to_vec()].concat(),
             false => serde_json::to_vec_pretty(&job.facts)?,
         };
-        let size = text.len() as u64 + job.bytes();
+        let size = text.len() as u64 + job.room.bytes();
         if size > self.rules.max_bytes {
             let why = format!("its {size} bytes exceed `max_bytes` ({})", self.rules.max_bytes);
             return Err(io::Error::other(why));
@@ -180,7 +166,7 @@ pub enum RecordingError {
         error: io::Error,
     },
     /// The facts are not those of a recording.
-    #[error("{} is not a valid Plimsoll recording: {error}", path.display())]
+    #[error("{} is not a valid Plimsoll recording: {error}; remove it, or record again", path.display())]
     Invalid {
         /// The file of the facts.
         path: PathBuf,

@@ -29,7 +29,9 @@ impl Drop for RequestRecord {
         let duration = now.saturating_duration_since(self.started);
         let Self { id, pipeline, chip, stages, outcome, accounting, canary_side, queue_time, origin, .. } = self;
         let status = self.status.or((*outcome == Outcome::Ok).then_some(200));
-        if let Some(side) = canary_side {
+        // Otherwise a caller could decide a canary, and push recordings out, by time-outs that no version can meet.
+        let is_cut_short = self.is_hurried && *outcome == Outcome::Deadline;
+        if let Some(side) = canary_side.as_ref().filter(|_| !is_cut_short) {
             side.record_request(stages);
         }
         let Accounting { records, route, caller, model, trace: sampled } = accounting;
@@ -59,13 +61,12 @@ impl Drop for RequestRecord {
         if let Some(capture) = self.capture.take() {
             capture.input.recording(facts()).capture(capture.reply);
         }
-        if let Some(input) = self.input.take() {
+        if let Some(input) = self.input.take().filter(|_| !is_cut_short) {
             input.record(*outcome, stages, facts);
         }
         let is_of = |report: &StageReport, kind| report.stage == StageName::from(kind);
         let mark = |kind: StageKind| stages.iter().find(|it| is_of(it, kind)).map(|report| report.usage.high_water);
         let steps = if stages.iter().any(|report| report.stage.is_step()) { merged(stages) } else { Vec::new() };
-        let steps: Vec<_> = steps.iter().map(|it| format!("{}={}", it.stage, it.usage.high_water)).collect();
         tracing::info!(
             target: "plimsoll::request",
             request = %id, %pipeline, %chip,
@@ -80,7 +81,7 @@ impl Drop for RequestRecord {
             preprocess_bytes = mark(StageKind::Preprocess),
             infer_bytes = mark(StageKind::Infer),
             postprocess_bytes = mark(StageKind::Postprocess),
-            step_bytes = (!steps.is_empty()).then(|| display(steps.join(","))),
+            step_bytes = (!steps.is_empty()).then(|| display(step_bytes(&steps))),
             "request"
         );
         if let (Some(trace), Some(traces)) = (&mut self.trace, &records.traces) {
@@ -102,7 +103,14 @@ impl Drop for RequestRecord {
             started: SystemTime::now().checked_sub(duration).unwrap_or(SystemTime::UNIX_EPOCH),
             duration,
             queue_time: *queue_time,
-            stages: std::mem::take(stages),
+            // The runs of a step for its items are one, because the caller decides how many there are.
+            stages: if steps.is_empty() { std::mem::take(stages) } else { steps },
         });
     }
+}
+
+/// The high-water marks of steps, for the log.
+fn step_bytes(steps: &[StageReport]) -> String {
+    let marks: Vec<_> = steps.iter().map(|step| format!("{}={}", step.stage, step.usage.high_water)).collect();
+    marks.join(",")
 }

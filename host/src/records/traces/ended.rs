@@ -25,7 +25,10 @@ pub(super) struct EndedRequest {
     pub(super) status: Option<u16>,
     /// When it had waited for a slot to run, and how long.
     pub(super) queued: Option<(Instant, Duration)>,
-    pub(super) stages: Vec<StageReport>,
+    /// Its first stage runs.
+    pub(super) runs: Vec<StageReport>,
+    /// The number of its other stage runs.
+    pub(super) dropped_runs: usize,
     /// The number of the first stages that ran on an earlier chip, and that chip.
     pub(super) earlier_chips: Vec<(usize, Arc<str>)>,
 }
@@ -87,14 +90,16 @@ impl Times {
     }
 }
 
+/// The stage runs that become spans, and the number of the others. Only these are copied: a caller chooses how many items a
+/// request has.
+pub(super) fn first_runs(stages: &[StageReport]) -> (Vec<StageReport>, usize) {
+    let (first, others) = stages.split_at(stages.len().min(MAX_RUNS));
+    (first.to_vec(), others.len())
+}
+
 impl EndedRequest {
     /// The number of its spans.
     pub(super) fn spans(&self) -> usize {
-        1 + self.runs().len()
-    }
-
-    /// The stage runs that become spans.
-    pub(super) fn runs(&self) -> &[StageReport] {
-        &self.stages[..self.stages.len().min(MAX_RUNS)]
+        1 + self.runs.len()
     }
 }

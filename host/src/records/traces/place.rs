@@ -4,7 +4,6 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 
 use super::context::CallerContext;
-use super::sampler::Sampler;
 
 /// The place of a span in its trace.
 #[derive(Debug, Clone)]
@@ -20,11 +19,14 @@ pub(super) struct SpanPlace {
 }
 
 impl SpanPlace {
-    /// The span of a request.
-    pub(super) fn of_request(caller: Option<CallerContext>, sampler: &Sampler) -> Self {
+    /// The span of a request; `samples` decides if it is sampled.
+    pub(super) fn of_request(
+        caller: Option<CallerContext>,
+        samples: impl FnOnce(TraceId, Option<&CallerContext>) -> bool,
+    ) -> Self {
         let ids = RandomIdGenerator::default();
         let trace = caller.as_ref().map_or_else(|| ids.new_trace_id(), |caller| caller.trace);
-        let is_sampled = sampler.samples(trace, caller.as_ref());
+        let is_sampled = samples(trace, caller.as_ref());
         let span = ids.new_span_id();
         match caller {
             Some(CallerContext { span: parent, state, .. }) => {

@@ -9,7 +9,7 @@ use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::StageReport;
 
 use super::context::CallerContext;
-use super::ended::{Clock, EndedRequest, RequestKind, Times};
+use super::ended::{Clock, EndedRequest, RequestKind, Times, first_runs};
 use super::place::SpanPlace;
 use super::tracer::Traces;
 use crate::records::origin::Origin;
@@ -58,7 +58,7 @@ impl RequestTrace {
     /// The trace of a new request. If its caller sent a valid `traceparent`, the request continues that trace.
     pub(in crate::records) fn begin(traces: &Traces, headers: Option<&HeaderMap>) -> Self {
         let caller = headers.and_then(CallerContext::read);
-        let place = SpanPlace::of_request(caller, &traces.sampler);
+        let place = SpanPlace::of_request(caller, |trace, caller| traces.samples(trace, caller));
         let clock = place.is_sampled.then(Clock::now);
         Self { place, clock, queued: None, earlier_chips: Vec::new(), call: None }
     }
@@ -117,7 +117,7 @@ impl RequestTrace {
             (Some((_, index)), _) => RequestKind::Image(*index),
             (None, origin) => call_of(origin),
         };
-        let request = |place, kind, stages: &[StageReport]| EndedRequest {
+        let request = |place, kind, (runs, dropped_runs)| EndedRequest {
             place,
             kind,
             times: Times::until_now(end.started, clock),
@@ -128,15 +128,16 @@ impl RequestTrace {
             outcome: end.outcome,
             status: end.status,
             queued: None,
-            stages: stages.to_vec(),
+            runs,
+            dropped_runs,
             earlier_chips: Vec::new(),
         };
         if let Some((call, _)) = &call {
-            call.add(|place| request(place, call_of(end.origin), &[]));
+            call.add(|place| request(place, call_of(end.origin), (Vec::new(), 0)));
         }
         let queued = self.queued;
         let earlier_chips = std::mem::take(&mut self.earlier_chips);
-        traces.end(EndedRequest { queued, earlier_chips, ..request(self.place.clone(), kind, end.stages) });
+        traces.end(EndedRequest { queued, earlier_chips, ..request(self.place.clone(), kind, first_runs(end.stages)) });
     }
 }
 

@@ -18,7 +18,7 @@ impl EndedRequest {
     pub(super) fn into_spans(self, scope: &InstrumentationScope) -> Vec<SpanData> {
         let mut spans = Vec::with_capacity(self.spans());
         spans.push(self.own_span(scope));
-        for (index, run) in self.runs().iter().enumerate() {
+        for (index, run) in self.runs.iter().enumerate() {
             spans.push(self.run_span(index, run, scope));
         }
         spans
@@ -50,9 +50,8 @@ impl EndedRequest {
         if self.outcome != Outcome::Ok {
             attributes.push(text("error.type", self.outcome.as_str()));
         }
-        let dropped = self.stages.len() - self.runs().len();
-        if dropped > 0 {
-            attributes.push(number("plimsoll.dropped_runs", dropped as u64));
+        if self.dropped_runs > 0 {
+            attributes.push(number("plimsoll.dropped_runs", self.dropped_runs as u64));
         }
         let mut events = SpanEvents::default();
         if let Some((at, time)) = self.queued {

@@ -2,17 +2,22 @@
 
 use std::time::Duration;
 
+use opentelemetry::trace::TraceId;
+
+use super::context::CallerContext;
 use super::ended::EndedRequest;
 use super::exporter::Exporter;
 use super::queue::{self, Queue};
-use super::sampler::Sampler;
+use super::sampler::{CallerTraces, Decision, Sampler};
 use super::settings::TraceSettings;
 use super::transport::TransportError;
 use crate::records::metrics::traces::SpanCounts;
 
 /// The traces of a process.
 pub struct Traces {
-    pub(super) sampler: Sampler,
+    sampler: Sampler,
+    callers: CallerTraces,
+    counts: SpanCounts,
     queue: Queue,
 }
 
@@ -25,8 +30,17 @@ impl Traces {
         counts.show();
         let sampler = settings.sampler;
         let (queue, waitings) = queue::queue(settings.max_queue, counts.clone());
-        Exporter::start(settings, waitings, counts)?;
-        Ok(Self { sampler, queue })
+        Exporter::start(settings, waitings, counts.clone())?;
+        Ok(Self { sampler, callers: CallerTraces::default(), counts, queue })
+    }
+
+    /// Returns true if a request is sampled.
+    pub(super) fn samples(&self, trace: TraceId, caller: Option<&CallerContext>) -> bool {
+        let decision = self.sampler.decide(trace, caller, &self.callers);
+        if decision == Decision::Limited {
+            self.counts.limited();
+        }
+        decision == Decision::Sampled
     }
 
     /// Exports a request that has ended, unless the queue is full.

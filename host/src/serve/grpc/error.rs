@@ -12,6 +12,10 @@ use crate::serve::problem::Problem;
 /// The metadata key of the error as problem JSON, the same JSON that HTTP sends (RFC 9457).
 const PROBLEM: &str = "plimsoll-problem-bin";
 
+/// Maximum bytes of the text of an error. It is sent twice, and may take three times as many bytes when it is encoded; clients
+/// refuse headers of more than 8 KiB, and with them the whole answer.
+const MAX_DETAIL: usize = 1 << 10;
+
 fn code(kind: ErrorKind) -> Code {
     match kind {
         ErrorKind::InvalidRequest
@@ -49,7 +53,8 @@ fn stage_code(outcome: Outcome) -> Code {
 
 /// Returns the status of an error, with the problem JSON as metadata.
 pub(in crate::serve) fn status(error: &ServeError) -> Status {
-    let mut status = Status::new(code(error.kind), error.detail.as_str());
-    status.metadata_mut().insert_bin(PROBLEM, MetadataValue::from_bytes(&Problem::json(error)));
+    let detail = &error.detail[..error.detail.floor_char_boundary(MAX_DETAIL)];
+    let mut status = Status::new(code(error.kind), detail);
+    status.metadata_mut().insert_bin(PROBLEM, MetadataValue::from_bytes(&Problem::json_with(error, MAX_DETAIL)));
     status
 }

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::error::status;
-use crate::serve::admission::{BodyBytes, Overloaded};
+use crate::serve::admission::BodyBytes;
+use crate::serve::overloaded::Overloaded;
 
 /// The part of the budget that a request has reserved. It is in the request's extensions, so that the handler can keep
 /// it as long as the message. The messages of a stream are handled one at a time and share it.

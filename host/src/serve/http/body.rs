@@ -11,9 +11,10 @@ use http_body::Body as _;
 use memmap2::MmapMut;
 
 use crate::serve::App;
-use crate::serve::admission::{BodyBytes, ConnectionBudget, Overloaded};
+use crate::serve::admission::{BodyBytes, ConnectionBudget};
 use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::headers::text;
+use crate::serve::overloaded::Overloaded;
 use crate::serve::pace::{Late, Pace};
 
 /// A body with a `Content-Length` of at least this many bytes gets its own memory mapping.

@@ -12,8 +12,10 @@ use crate::serve::error::{ErrorKind, ServeError};
 
 /// Maximum number of text fields.
 const MAX_FIELDS: usize = 64;
-/// Maximum bytes of one text field.
+/// Maximum bytes of one text field, and of the `Content-Disposition` and the media type of a part.
 const MAX_FIELD_BYTES: usize = 8 << 10;
+/// Maximum number of parts, with those of file fields in which no file was chosen.
+const MAX_PARTS: usize = 2 * MAX_FIELDS;
 
 /// The contents of a form.
 pub(super) struct Form {
@@ -57,9 +59,16 @@ pub(super) async fn read(content_type: &str, body: Bytes) -> Result<Form, ServeE
     let mut parts = Multipart::with_constraints(stream, boundary, Constraints::new());
     let mut file = None;
     let mut fields = Vec::new();
-    let mut files = 0;
+    let mut count = 0;
     while let Some(part) = parts.next_field().await.map_err(|error| malformed(&error))? {
+        count += 1;
+        if count > MAX_PARTS {
+            return Err(wrong(format!("a form may have at most {MAX_PARTS} parts")));
+        }
         let head = part.headers().get(header::CONTENT_DISPOSITION);
+        if part.headers().values().any(|value| value.len() > MAX_FIELD_BYTES) {
+            return Err(wrong(format!("a header of a part of a form may have at most {MAX_FIELD_BYTES} bytes")));
+        }
         let disposition = head.map(|head| Disposition::parse(&String::from_utf8_lossy(head.as_bytes())));
         let Disposition { name, file_name } = disposition.unwrap_or_default();
         // RFC 7578, section 4.2: a part with a file has a file name.
@@ -68,7 +77,11 @@ pub(super) async fn read(content_type: &str, body: Bytes) -> Result<Form, ServeE
             let bytes = part.bytes().await.map_err(|error| malformed(&error))?;
             // Browsers send this for a file field in which no file was chosen.
             if !(file_name.is_empty() && bytes.is_empty()) {
-                files += 1;
+                if file.is_some() {
+                    return Err(wrong(
+                        "the form has more than one file, but one request takes one image; send one request for each",
+                    ));
+                }
                 file = Some((bytes, content_type));
             }
             continue;
@@ -96,15 +109,9 @@ pub(super) async fn read(content_type: &str, body: Bytes) -> Result<Form, ServeE
         };
         fields.push((name, value));
     }
-    match (files, file) {
-        (1, Some((file, content_type))) => Ok(Form { file, content_type, fields }),
-        (0, _) => {
-            Err(wrong("the form has no file; send the image as one part with a file name, or as the body itself"))
-        }
-        (count, _) => Err(wrong(format!(
-            "the form has {count} files, but one request takes one image; send one request for each"
-        ))),
-    }
+    let missing = "the form has no file; send the image as one part with a file name, or as the body itself";
+    let (file, content_type) = file.ok_or_else(|| wrong(missing))?;
+    Ok(Form { file, content_type, fields })
 }
 
 /// The error for a form that does not have the contents of a request.

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::foreign::bytes_of_others;
 use super::parameters::NoParameters;
 use crate::records::leak_reports::{self, FOLDER, LeakReport};
+use crate::records::time::representable;
 use crate::serve::administrator::Administrator;
 use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::problem::Problem;
@@ -66,7 +67,7 @@ fn shown(report: LeakReport) -> Value {
     let content = report.content.and_then(|content| serde_json::to_value(content).map_err(|error| error.to_string()));
     let mut shown = content.unwrap_or_else(|error| json!({ "error": error }));
     shown["name"] = report.name.into();
-    shown["time"] = format_rfc3339_seconds(report.at).to_string().into();
+    shown["time"] = format_rfc3339_seconds(representable(report.at)).to_string().into();
     shown
 }
 

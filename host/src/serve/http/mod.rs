@@ -3,7 +3,7 @@
 //! | route | purpose |
 //! | --- | --- |
 //! | `POST /v1/pipelines/{pipeline}/infer` | run one request: `infer.rs` |
-//! | `GET /v1/pipelines`, `/v1/models`, `/v1/plugins[/{name}]` | list what is served |
+//! | `GET /v1/pipelines`, `/v1/models`, `/v1/plugins[/{name}]` | list what is served: `pipelines.rs`, `models.rs`, `admin.rs` |
 //! | `PUT`, `DELETE /v1/plugins/{name}`, `POST /v1/plugins/{name}/rollback` | deploy, retire, roll back: `admin.rs` |
 //! | `GET /v1/memory`, `/v1/memory/series`, `/v1/memory/compare` | report the memory use of requests: `memory.rs` |
 //! | `GET /v1/config` | the configuration in force: `config.rs` |
@@ -32,6 +32,7 @@ mod models;
 mod oip;
 mod openapi;
 mod parameters;
+mod pipelines;
 mod recordings;
 mod requests;
 mod router;

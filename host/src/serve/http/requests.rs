@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::parameters::{Parameters, wrong};
 use crate::records::recent::{KEPT, RecentRequest};
+use crate::records::time::representable;
 use crate::serve::App;
 use crate::serve::administrator::Administrator;
 use crate::serve::error::ServeError;
@@ -59,7 +60,7 @@ fn shown(request: &RecentRequest) -> Value {
         "caller": caller,
         "outcome": outcome,
         "status": status,
-        "started": format_rfc3339_millis(*started).to_string(),
+        "started": format_rfc3339_millis(representable(*started)).to_string(),
         "seconds": duration.as_secs_f64(),
         "queue_seconds": queue_time.as_secs_f64(),
         "stages": stages.iter().map(stage).collect::<Vec<_>>(),

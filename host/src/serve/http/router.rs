@@ -3,16 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
-use plimsoll_runtime::pipeline::Graph;
-use plimsoll_runtime::pipeline::graph::Step;
-use plimsoll_runtime::stage::StageCore;
-use serde_json::{Value, json};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -21,7 +17,8 @@ use super::encoding::Encoding;
 use super::oip::error::error_reply;
 use super::parameters::NoParameters;
 use super::{
-    admin, chips, config, console, encoding, infer, leaks, memory, models, oip, openapi, recordings, requests,
+    admin, chips, config, console, encoding, infer, leaks, memory, models, oip, openapi, pipelines, recordings,
+    requests,
 };
 use crate::base::process::process_memory;
 use crate::serve::authentication::authenticate;
@@ -87,54 +84,10 @@ fn with_keys(app: &Arc<App>, routes: OpenApiRouter<Arc<App>>) -> OpenApiRouter<A
 fn caller_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(infer::infer))
-        .routes(routes!(pipelines))
+        .routes(routes!(pipelines::pipelines))
         .routes(routes!(models::models))
         .merge(oip::routes::documented())
         .merge(oip::routes::versioned().into())
-}
-
-/// Lists the pipelines that are served.
-#[utoipa::path(get, path = "/v1/pipelines", tag = "administration",
-               responses((status = 200, description = "The pipelines, with plugins and limits", body = Object)))]
-async fn pipelines(State(app): State<Arc<App>>, _: NoParameters) -> Response {
-    let pipelines: Vec<_> = app
-        .served()
-        .load()
-        .routes
-        .values()
-        .map(|route| {
-            let pipeline = &route.stable;
-            let stage = |stage: &StageCore| json!({
-                "plugin": stage.plugin.name, "version": stage.plugin.version,
-                "max_memory": stage.limits.max_memory, "deadline_seconds": stage.limits.deadline.as_secs_f64(),
-            });
-            json!({
-                "name": pipeline.name,
-                "default_chip": pipeline.default_chip,
-                "deadline_seconds": pipeline.deadline.as_secs_f64(),
-                "steps": pipeline.steps.as_ref().map(|steps| steps_view(steps, stage)),
-                "preprocess": stage(&pipeline.preprocess),
-                "chips": pipeline.chips.iter().map(|(name, chip)| (name.clone(), stage(chip))).collect::<serde_json::Map<_, _>>(),
-                "postprocess": stage(&pipeline.postprocess),
-                "shadow": pipeline.shadow.as_ref().map(|shadow| json!({ "chip": shadow.chip, "share": shadow.share })),
-            })
-        })
-        .collect();
-    Json(json!({ "pipelines": pipelines })).into_response()
-}
-
-/// The steps between the first and the last stage, and what each takes.
-fn steps_view(graph: &Graph, stage: impl Fn(&StageCore) -> Value) -> Value {
-    let step = |step: &Step| {
-        let stages = step.stages().into_iter();
-        let stages = stages.map(|(chip, core)| (chip.unwrap_or("").to_owned(), stage(core)));
-        json!({
-            "name": step.name, "kind": step.kind(), "from": graph.taken(&step.inputs), "gather": step.inputs.gather,
-            "max_items": step.items().map(|items| items.max), "partial": step.items().is_some_and(|it| it.partial),
-            "stages": stages.collect::<serde_json::Map<_, _>>(),
-        })
-    };
-    graph.steps.iter().map(step).collect()
 }
 
 /// Returns the metrics in the OpenMetrics text format.

@@ -1,5 +1,6 @@
 //! A request in progress: its record, and the settings from its parameters.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -139,8 +140,9 @@ impl Call {
         }
         let stage = self.model.stage(&settings.chip)?;
         let mut inputs = Vec::with_capacity(request.inputs.len());
+        let mut known = HashSet::with_capacity(request.inputs.len());
         for input in &request.inputs {
-            if inputs.iter().any(|(name, _)| *name == input.name) {
+            if !known.insert(input.name.as_str()) {
                 return Err(ServeError::invalid(format!("the input `{}` is given twice", shortened(&input.name))));
             }
             inputs.push((input.name.clone(), input.to_nn().map_err(|error| invalid_input(&input.name, &error))?));

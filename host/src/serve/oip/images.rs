@@ -17,7 +17,9 @@ use super::tensor::Tensor;
 use crate::deploy::ServedPipeline;
 use crate::records::{RequestRecord, RequestSummary};
 use crate::serve::App;
+use crate::serve::byte_budget::Reservation;
 use crate::serve::error::ServeError;
+use crate::serve::overloaded::Overloaded;
 use crate::serve::problem::{Problem, status};
 
 /// The data that all images of a request share.
@@ -56,11 +58,13 @@ pub(super) async fn run(
     let shared = Arc::new(Shared { app, pipeline, chip, request: stage_request });
     let total = images.len();
     let mut summary = record.summary();
+    // The replies of the images that have ended are in memory until the last one has.
+    let mut replies_held = shared.app.admission.begin_reply();
     let ended = if total == 1 {
         let image = images.into_iter().next().unwrap_or_default();
         vec![(0, shared.run_image(record, image).await)]
     } else {
-        run_images(&shared, record, images, partial).await
+        run_images(&shared, record, images, partial, &mut replies_held).await
     };
 
     let mut replies = Vec::with_capacity(total);
@@ -108,6 +112,7 @@ async fn run_images(
     mut first: RequestRecord,
     images: Vec<Bytes>,
     partial: bool,
+    replies_held: &mut Reservation,
 ) -> Vec<(usize, Ended)> {
     let at_once = std::thread::available_parallelism().map_or(1, usize::from);
     let siblings = first.siblings();
@@ -124,7 +129,12 @@ async fn run_images(
         }
         let Some(joined) = running.join_next().await else { break };
         // A panic of a run is the panic of the request. No run is cancelled before this loop ends.
-        let (index, result) = joined.unwrap_or_else(|error| resume_unwind(error.into_panic()));
+        let (index, mut result) = joined.unwrap_or_else(|error| resume_unwind(error.into_panic()));
+        if let Ok(reply) = &result.1
+            && replies_held.try_grow(replies_held.bytes() + reply.body.len() as u64).is_err()
+        {
+            result.1 = Err(Overloaded::replies().into());
+        }
         let failed = result.1.is_err();
         ended.push((index, result));
         if failed && !partial {

@@ -1,5 +1,6 @@
 //! Requests and responses of the protocol, independent of the transport.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use bytes::Bytes;
@@ -138,10 +139,9 @@ pub(super) fn check_requested(requested: &[RequestedOutput]) -> Result<(), Serve
             return Err(ServeError::invalid(format!("output `{name}`: parameter `{parameter}`: {mend}")));
         }
     }
-    let is_repeated =
-        |(index, wanted): &(usize, &RequestedOutput)| requested[..*index].iter().any(|other| other.name == wanted.name);
-    match requested.iter().enumerate().find(is_repeated) {
-        Some((_, repeated)) => {
+    let mut known = HashSet::with_capacity(requested.len());
+    match requested.iter().find(|wanted| !known.insert(wanted.name.as_str())) {
+        Some(repeated) => {
             Err(ServeError::invalid(format!("the output `{}` is requested twice", shortened(&repeated.name))))
         }
         None => Ok(()),

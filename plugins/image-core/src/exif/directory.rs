@@ -31,7 +31,7 @@ impl<'a> Directory<'a> {
         Some(Directory { at: directory.number(4, 4)?, ..directory })
     }
 
-    /// The number of the orientation, or 0 if the value is not one. `None` if the directory does not contain it.
+    /// The orientation, 1 to 8; 0 if the value is none of these. `None` if the directory does not contain it.
     ///
     /// An entry without values or of an unknown type does not count, nor do values that would be longer than the file.
     /// The directory ends where an entry or its values are not in the file.

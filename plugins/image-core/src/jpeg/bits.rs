@@ -10,11 +10,11 @@ use crate::lanes::Lanes;
 
 /// The size of the window in bytes, a power of two.
 const WINDOW: usize = 32 << 10;
-/// An upper bound of the bytes of a block: 64 coefficients of at most 27 bits each, and the bits that are read in advance.
+/// An upper bound of the bytes of a block: a DC difference and 63 AC coefficients of at most 27 bits each, and the bits
+/// that are read in advance.
 const BLOCK_BYTES: usize = 256;
 
-/// The next bits in a register. The address of the following bytes does not depend on the bits that were decoded last, so
-/// decoding does not wait for them as it waits for [`BitReader::peek`].
+/// The next bits in a register. Decoding does not wait for the address of the bytes that follow, as for [`BitReader::peek`].
 pub(super) struct Upcoming {
     /// The first bit is the most significant.
     pub(super) bits: u64,
@@ -25,7 +25,7 @@ pub(super) struct Upcoming {
 }
 
 impl Upcoming {
-    /// Skips bits. Only the lowest six bits of their number count, so it may be a whole entry of a table.
+    /// Skips a number of bits below 64. Only its lowest six bits count, so an entry of a table may have more above them.
     #[inline(always)]
     pub(super) fn skip(&mut self, bits: u32) {
         self.bits = self.bits.wrapping_shl(bits);

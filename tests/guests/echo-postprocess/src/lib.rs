@@ -1,9 +1,9 @@
 //! Replies with a description of its tensors: `{"tensors":[{"name","shape","bytes"}],"context_bytes"}`. With the query
 //! parameter `post` it replies with the elements of the tensors (`data`: `{"data":[[…]],"context":…}`) or with the
 //! bytes of the first tensor (`carry`), or misbehaves at the end of the pipeline: `big` (a reply of `bytes` bytes),
-//! `panic` (traps).
+//! `panic` (traps). With the setting `refuses` it fails always.
 
-use plimsoll_sdk::{Failure, NamedTensor, Postprocess, Reply, Request, TensorType, export_postprocess, tensor};
+use plimsoll_sdk::{Failure, NamedTensor, Postprocess, Reply, Request, TensorType, config, export_postprocess, tensor};
 use serde_json::{Value, json};
 
 struct Echo;
@@ -12,6 +12,9 @@ export_postprocess!(Echo);
 
 impl Postprocess for Echo {
     fn run(request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure> {
+        if config::get("refuses").is_some() {
+            return Err(Failure::InvalidInput("the configuration refuses it".into()));
+        }
         match parameter(&request, "post") {
             None => {}
             Some("data") => {

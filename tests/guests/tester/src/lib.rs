@@ -50,6 +50,9 @@ impl Preprocess for Tester {
                 let bytes = number(&request, "bytes")?;
                 return Ok(prepared("image", tensor::from_u8(&[bytes as u32], &vec![0; bytes])));
             }
+            "long-name" => return Ok(prepared(&"n".repeat(number(&request, "bytes")?), image())),
+            "rank" => return Ok(prepared("image", tensor::from_u8(&vec![1; number(&request, "count")?], &[0]))),
+            "long-text" => return Err(Failure::InvalidInput("t".repeat(number(&request, "bytes")?))),
             "tensors" => {
                 let bytes = vec![0; 4 << 20];
                 let mut kept = Vec::new();

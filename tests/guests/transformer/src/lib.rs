@@ -1,7 +1,7 @@
 //! A step that passes its tensors and its context on. With the setting `split = true` it makes an item of each row of its
 //! first tensor, with the context `item 3 of CONTEXT`; with `gather = true` it makes a tensor `sums` of the sums of the
 //! first tensors of all items, NaN for an item that failed, and keeps the context from before the items; with
-//! `rename = NAME` its first tensor gets another name.
+//! `rename = NAME` its first tensor gets another name. With `refuses = TEXT` it fails if the context contains the text.
 //!
 //! With the query parameter `transform`, or the one that the setting `parameter` names, it misbehaves;
 //! `tests/guests/README.md` describes the commands. With the parameter `at` it does so only for the item of this number, with
@@ -32,6 +32,10 @@ impl Transform for Transformer {
             && let Some(outcome) = misbehave(command, &request, &mut input)?
         {
             return Ok(outcome);
+        }
+        let context = String::from_utf8_lossy(&input.context);
+        if config::get("refuses").is_some_and(|text| context.contains(&text)) {
+            return Err(Failure::InvalidInput("the configuration refuses it".into()));
         }
         if config::get("split").is_some() {
             return Ok(Outcome::Items(split(input).map_err(Failure::Internal)?));
@@ -74,7 +78,8 @@ fn misbehave(command: &str, request: &Request, input: &mut Bundle) -> Result<Opt
             Ok(None)
         }
         "leak" => {
-            std::mem::forget(black_box(vec![7_u8; 5000]));
+            let bytes = if parameter(request, "bytes").is_some() { number("bytes")? } else { 5000 };
+            std::mem::forget(black_box(vec![7_u8; bytes]));
             Ok(None)
         }
         "one" => Ok(Some(Outcome::One(empty()))),

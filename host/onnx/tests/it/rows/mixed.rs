@@ -2,6 +2,17 @@
 
 use super::*;
 
+/// Engines read other numbers than 0 and 1 differently.
+#[test]
+fn a_choice_that_engines_read_differently_is_not_known() {
+    let reduced = |keeps: i64| {
+        let max = node("ReduceMax", &["x"], &["y"]).with(list("axes", &[1])).with(int("keepdims", keeps));
+        proof(&[0, 4], vec![max])
+    };
+    assert_eq!(reduced(1), RowProof::Separate);
+    assert!(matches!(reduced(2), RowProof::Unknown(_)), "{:?}", reduced(2));
+}
+
 #[test]
 fn a_branch_or_a_loop_that_all_rows_decide_mixes_them() {
     let branches = |condition: &str| {

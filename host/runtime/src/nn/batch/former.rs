@@ -36,6 +36,13 @@ pub(in crate::nn) struct Admitted {
     pub(super) cost: RunCost,
 }
 
+impl Admitted {
+    /// The model that batches run on.
+    pub(in crate::nn) fn model(&self) -> Arc<dyn Model> {
+        Arc::clone(&self.model)
+    }
+}
+
 /// Forms the batches of one model.
 struct Former<'a> {
     model: &'a Arc<dyn Model>,

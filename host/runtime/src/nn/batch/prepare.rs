@@ -112,6 +112,14 @@ pub(in crate::nn) fn prepare_single(model: &dyn Model) {
         return;
     }
     warn_of_new_shapes(model);
+    if let Some(input) = input_with_new_shapes(model, false).filter(|input| !has_other_dynamic_dimensions(input)) {
+        tracing::warn!(
+            "input `{}` takes any number of rows, and the model has no `max_batch`. The device prepares itself again for \
+             every new number of rows that a caller sends, which may take seconds: set `max_batch`, and prepared sizes \
+             are used",
+            input.name
+        );
+    }
     let Some(inputs) = single_run(model.inputs()) else { return };
     let started = Instant::now();
     match warm(model, &inputs) {
@@ -138,18 +146,20 @@ fn has_other_dynamic_dimensions(input: &Signature) -> bool {
     input.shape.as_ref().is_none_or(|shape| shape.iter().skip(1).any(Option::is_none))
 }
 
-/// The input that makes every run prepare the device again: it has dynamic dimensions besides the rows, which no batch
-/// size can prevent.
-pub(in crate::nn) fn input_with_new_shapes(model: &dyn Model) -> Option<&Signature> {
-    model
-        .inputs()
-        .iter()
-        .find(|input| has_other_dynamic_dimensions(input))
-        .filter(|_| model.properties().pays_for_new_shapes)
+/// The input that can make every run prepare the device again: it has dynamic dimensions besides the rows, which no batch
+/// size can prevent, or a dynamic number of rows that is not padded to batch sizes.
+pub(in crate::nn) fn input_with_new_shapes(model: &dyn Model, has_batches: bool) -> Option<&Signature> {
+    if !model.properties().pays_for_new_shapes {
+        return None;
+    }
+    let has_any_rows =
+        |input: &&Signature| !has_batches && input.shape.as_ref().is_some_and(|it| it.first() == Some(&None));
+    let mut inputs = model.inputs().iter();
+    inputs.clone().find(|input| has_other_dynamic_dimensions(input)).or_else(|| inputs.find(has_any_rows))
 }
 
 fn warn_of_new_shapes(model: &dyn Model) {
-    if let Some(input) = input_with_new_shapes(model) {
+    if let Some(input) = input_with_new_shapes(model, true) {
         tracing::warn!(
             "input `{}` has dynamic dimensions besides the rows. The device prepares itself again for every new shape, \
              while it serves requests, which may take seconds: export the model with fixed sizes, or send few \

@@ -83,11 +83,29 @@ pub(super) fn slice(tensor: &Tensor, all: u32, from: u32, count: u32) -> Tensor 
 }
 
 /// Joins the outputs of the parts of a run; each part has its number of rows.
-pub(super) fn concatenate(mut parts: Vec<(u32, Tensors)>) -> Tensors {
+///
+/// # Errors
+/// If an output of a part does not have its rows, or has another type or other sizes than that of the first part: its rows
+/// would be divided at wrong places.
+pub(super) fn concatenate(mut parts: Vec<(u32, Tensors)>) -> Result<Tensors, RunError> {
     let all: u32 = parts.iter().map(|(rows, _)| rows).sum();
-    let Some((_, first)) = parts.first() else { return Tensors::new() };
+    let Some((_, first)) = parts.first() else { return Ok(Tensors::new()) };
+    for (rows, outputs) in &parts {
+        for (index, (name, one)) in first.iter().enumerate() {
+            let part = outputs.get(index).map(|(_, part)| part);
+            let fits = |part: &&Tensor| {
+                part.dimensions.first() == Some(rows)
+                    && part.dimensions.get(1..) == one.dimensions.get(1..)
+                    && part.ty == one.ty
+            };
+            if part.filter(fits).is_none() {
+                let dimensions = part.map(|part| part.dimensions.clone()).unwrap_or_default();
+                return Err(RunError::BatchOutput { name: name.clone(), dimensions, rows: *rows });
+            }
+        }
+    }
     if parts.len() == 1 {
-        return parts.remove(0).1;
+        return Ok(parts.remove(0).1);
     }
     let joined = |(index, (name, tensor)): (usize, &(String, Tensor))| {
         let parts: Vec<_> = parts.iter().filter_map(|(_, outputs)| outputs.get(index)).collect();
@@ -97,7 +115,7 @@ pub(super) fn concatenate(mut parts: Vec<(u32, Tensors)>) -> Tensors {
         dimensions[0] = all;
         (name.clone(), Tensor::new(dimensions, tensor.ty, data))
     };
-    first.iter().enumerate().map(joined).collect()
+    Ok(first.iter().enumerate().map(joined).collect())
 }
 
 #[cfg(test)]
@@ -117,5 +135,29 @@ mod tests {
         let refused = fixed.expect_err("fixed").to_string();
         assert!(refused.starts_with("output `x` has a first dimension of fixed size 1"), "{refused}");
         assert!(check_batch_axis(&[signature(&[])], &[]).expect_err("a scalar").to_string().contains("scalar"));
+    }
+
+    #[test]
+    fn parts_without_their_rows_or_with_other_sizes_are_not_joined() {
+        let part = |rows: u32, dimensions: &[u32], ty: TensorType| {
+            let bytes = dimensions.iter().product::<u32>() as usize * 4;
+            (rows, vec![("y".to_owned(), Tensor::new(dimensions.to_vec(), ty, vec![0; bytes]))])
+        };
+        let first = || part(2, &[2, 3], TensorType::Fp32);
+        let joined = |other: (u32, Tensors)| {
+            concatenate(vec![first(), other])
+                .map(|outputs| outputs[0].1.dimensions.clone())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(joined(part(1, &[1, 3], TensorType::Fp32)), Ok(vec![3, 3]));
+        for (rows, dimensions, ty) in [
+            (1, &[3, 3][..], TensorType::Fp32),
+            (1, &[1, 2], TensorType::Fp32),
+            (1, &[1, 3, 1], TensorType::Fp32),
+            (1, &[1, 3], TensorType::I32),
+        ] {
+            let error = joined(part(rows, dimensions, ty)).expect_err("refused");
+            assert!(error.contains("output `y` has shape") && error.contains("for a batch of 1 rows"), "{error}");
+        }
     }
 }

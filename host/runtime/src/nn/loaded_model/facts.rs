@@ -40,7 +40,7 @@ impl LoadedModel {
 
     /// The input that makes every run prepare the device again, because it has dynamic dimensions besides the rows.
     pub fn input_with_new_shapes(&self) -> Option<&str> {
-        batch::input_with_new_shapes(&*self.model).map(|input| input.name.as_str())
+        batch::input_with_new_shapes(&*self.model, self.batcher.is_some()).map(|input| input.name.as_str())
     }
 
     /// Returns false while the device fails: every run is refused.

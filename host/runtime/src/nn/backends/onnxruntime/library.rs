@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
-/// The library's environment. A process can have only one, so it is loaded once, with the library that is requested
-/// first.
+/// The library's environment. A process can have only one: the first library that is requested is loaded, and to
+/// request another one is an error.
 pub(super) fn environment(library: &Path) -> Result<Environment, LibraryError> {
     static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,31 @@
+//! How many rounds a run has, and how rare a leak may be that so many calls show.
+
+use std::time::Duration;
+
+/// Calls after which growth is judged, and which a run has even if nothing grows (not in Python): a leak may be rare, or
+/// begin late. A cache with fewer entries is full by then.
+pub(super) const ENOUGH_CALLS: usize = 1_024;
+/// Rounds after which growth is judged: four in the second half, two in the quarter before.
+pub(super) const ENOUGH_ROUNDS: usize = 8;
+/// Calls up to which rounds are added if the verdict is open.
+pub(super) const MOST_CALLS: usize = 4_096;
+/// Bytes of linear memory up to which rounds are added.
+pub(super) const ENOUGH_MEMORY: u64 = 512 << 20;
+/// Time up to which rounds are added if nothing grows.
+pub(super) const STEADY_TIME: Duration = Duration::from_secs(60);
+/// Calls for each occurrence of a leak that is found in 9 of 10 runs, if it occurs at random (`judge/tests.rs`).
+pub(super) const CALLS_FOR_EACH: usize = 32;
+
+/// How many rounds a run has.
+#[derive(Debug, Clone, Copy)]
+pub struct Rounds {
+    /// The least number of rounds.
+    pub least: usize,
+    /// True if rounds are added until there are [`ENOUGH_CALLS`] calls, although nothing grows.
+    pub until_enough: bool,
+}
+
+/// The largest N for which this number of calls shows a leak that occurs in one of N calls; 0 if there is none.
+pub fn rarest_leak(calls: usize) -> usize {
+    calls / CALLS_FOR_EACH
+}
