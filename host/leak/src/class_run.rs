@@ -58,7 +58,9 @@ pub(super) async fn run_alone(
         run => run?,
     };
     let (finding, measure) = worst(&run);
-    let growing = (finding.verdict == Verdict::Leaks).then(|| growing(&run, inputs.samples)).flatten();
+    // Which input made an object is not known.
+    let is_known = finding.verdict == Verdict::Leaks && measure != Measure::Objects;
+    let growing = is_known.then(|| growing(&run, inputs.samples)).flatten();
     Ok(ClassRun { finding, measure, growing, calls: run.calls.len() })
 }
 

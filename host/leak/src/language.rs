@@ -26,5 +26,5 @@ pub(crate) fn collected_language(component: &[u8]) -> Option<&'static str> {
         }
     }
     let is_named = |known: &&str| names.iter().any(|name| name.eq_ignore_ascii_case(known));
-    COLLECTED.iter().find(|(_, known)| known.iter().any(|known| is_named(&known))).map(|(language, _)| *language)
+    COLLECTED.iter().find(|(_, known)| known.iter().any(is_named)).map(|(language, _)| *language)
 }

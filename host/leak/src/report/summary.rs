@@ -134,7 +134,9 @@ fn leaking_class(text: &mut String, study: &Study, index: usize, class: &Class) 
             grouped(ty.bytes)
         );
     }
-    for kind in study.kinds.iter().filter(|kind| kind.class == index).take(MAX_SHOWN) {
+    // The blocks of a class whose objects leak are not a part of its leak.
+    let has_blocks = class.measure != Measure::Objects;
+    for kind in study.kinds.iter().filter(|kind| has_blocks && kind.class == index).take(MAX_SHOWN) {
         let _ = writeln!(
             text,
             "  survivor     {} bytes × {}, begins with {}, allocated by {}",
