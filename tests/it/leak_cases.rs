@@ -70,8 +70,8 @@ const CASES: &[Case] = &[
     leaks("errmap_extend", FAILING, (256.0 * 0.95, 256.0 * 1.05), "errmap_extend::BY_ERROR"),
     // A table that fills ever more slowly.
     ends("coupon", 0),
-    // From the 1,001st call on; with the vector that lists the blocks, which doubles.
-    leaks("after_1000", ALL, (512.0, 580.0), "after_1000::RING"),
+    // From the 1,001st call on: a class whose run ends soon after is only warming up.
+    Case { held_by: "after_1000::RING", ..ends("after_1000", 1) },
     // 4,000 bytes of one request of 50, by chance: a class with few calls may show none.
     ends("one_in_50_random", 1),
     // A graph and a context.
@@ -107,10 +107,9 @@ fn build(cases: &Path) -> PathBuf {
 
 /// What is wrong with the report of a case.
 fn mistakes(case: &Case, report: &Value) -> Vec<String> {
-    if case.exit_code == 1 && case.leaks_on.is_empty() {
-        return Vec::new();
-    }
-    let mut wrong = wrong_classes(report, case.leaks_on, case.per_request);
+    // Where a leak is rare or begins late, classes with fewer calls may not show it.
+    let are_classes_known = case.exit_code != 1 || !case.leaks_on.is_empty();
+    let mut wrong = if are_classes_known { wrong_classes(report, case.leaks_on, case.per_request) } else { Vec::new() };
     let held = held_by(report);
     if !case.held_by.is_empty() && held != format!("static {}", case.held_by) {
         wrong.push(format!("held by {held}, expected {}", case.held_by));
