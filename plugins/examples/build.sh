@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Builds the example plugins: build.sh [all|javascript|python] [OUT]
+# Only installs the tools of the example in JavaScript: build.sh tools
 #
 # Writes js-preprocess.wasm and py-postprocess.wasm to OUT (default: target/examples in the repository). The tools are
 # installed into target/examples/tools, in the versions of the lock files next to the sources. They are installed again
@@ -12,7 +13,7 @@ tools=$repository/target/examples/tools
 version=0.1.0
 
 usage() {
-    echo "usage: build.sh [all|javascript|python] [OUT]" >&2
+    echo "usage: build.sh [all|javascript|python|tools] [OUT]" >&2
     exit 2
 }
 
@@ -41,24 +42,33 @@ installed() {
     cmp -s "$1" "$2/installed"
 }
 
-install_node_tools() {
+# Waits for other processes that install, until the end of this shell or subshell.
+lock_tools() {
+    mkdir -p "$tools"
+    exec {lock}>"$tools/lock"
+    flock "$lock"
+}
+
+install_node_tools() (
     local source=$examples/javascript folder=$tools/javascript
-    installed "$source/package-lock.json" "$folder" && return
+    lock_tools
+    if installed "$source/package-lock.json" "$folder"; then return; fi
     mkdir -p "$folder"
     # Copied first, because npm installs into the folder of its package.json and the source folder must stay clean.
     cp "$source/package.json" "$source/package-lock.json" "$folder"
     npm ci --prefix "$folder" --no-audit --no-fund
     cp "$source/package-lock.json" "$folder/installed"
-}
+)
 
-install_python_tools() {
+install_python_tools() (
     local source=$examples/python folder=$tools/python
-    installed "$source/requirements.txt" "$folder" && return
+    lock_tools
+    if installed "$source/requirements.txt" "$folder"; then return; fi
     rm -rf "$folder"
     python3 -m venv "$folder"
     "$folder/bin/pip" install --quiet --disable-pip-version-check --requirement "$source/requirements.txt"
     cp "$source/requirements.txt" "$folder/installed"
-}
+)
 
 # Appends a custom section to a component. The format allows custom sections anywhere; the sizes here fit in one byte.
 # Takes the file, the name of the section and its content, which may contain escape sequences of printf.
@@ -107,10 +117,14 @@ build_python() {
 }
 
 what=${1:-all}
-[[ $# -le 2 && $what =~ ^(all|javascript|python)$ ]] || usage
+[[ $# -le 2 && $what =~ ^(all|javascript|python|tools)$ ]] || usage
 # Checked before anything is built, so that a missing tool is reported immediately.
 [[ $what == python ]] || need_node
-[[ $what == javascript ]] || need_python
+[[ $what == javascript || $what == tools ]] || need_python
+if [[ $what == tools ]]; then
+    install_node_tools
+    exit
+fi
 
 mkdir -p "${2:-$repository/target/examples}"
 out=$(cd "${2:-$repository/target/examples}" && pwd)

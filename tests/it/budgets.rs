@@ -171,6 +171,11 @@ async fn the_bodies_of_one_connection_leave_bytes_for_the_others() {
     let until = Instant::now() + Duration::from_secs(60);
     while !server.get("/metrics").await.text.contains("stage=\"preprocess\",plugin=\"tester\"} 2\n") {
         assert!(Instant::now() < until, "the requests do not run");
+        // Nothing waits for bytes here, and for a moment the host may have counted more than a body holds.
+        if slow.try_join_next().is_some() {
+            slow.spawn(send(&one));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let refused = send(&one).await.expect("a reply");
     assert_eq!(refused.status(), 503);

@@ -217,7 +217,8 @@ fn words_after<'a>(text: &'a str, option: &'a str) -> impl Iterator<Item = &'a s
 
 #[test]
 fn the_tests_and_benchmarks_of_the_documents_exist() {
-    let tests = std::fs::read_dir(repository().join("tests/it")).expect("tests");
+    let folders = ["tests/it", "host/onnx/tests/it"];
+    let tests = folders.iter().flat_map(|folder| std::fs::read_dir(repository().join(folder)).expect("tests"));
     let sources = tests.map(|entry| entry.expect("readable").path()).filter(|path| path.is_file());
     let names: String = sources
         .map(|path| format!("{}::{}", path.display(), std::fs::read_to_string(&path).expect("a source")))

@@ -38,16 +38,13 @@ fn component(source: &Path, name: &str) -> Option<PathBuf> {
     let tool = repository.join("target/examples/tools/javascript/node_modules/.bin/componentize-js");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("leak-javascript");
     std::fs::create_dir_all(&folder).expect("a folder");
-    if !tool.exists() {
-        // It installs the tools.
-        let output = Command::new(script).arg("javascript").arg(&folder).output().expect("bash starts");
-        let text = text(&[output.stdout, output.stderr].concat());
-        if output.status.code() == Some(3) {
-            plimsoll_tests::skip(&text);
-            return None;
-        }
-        assert!(output.status.success(), "{text}");
+    let installed = Command::new(script).arg("tools").output().expect("bash starts");
+    let messages = text(&[installed.stdout, installed.stderr].concat());
+    if installed.status.code() == Some(3) {
+        plimsoll_tests::skip(&messages);
+        return None;
     }
+    assert!(installed.status.success(), "{messages}");
     let file = folder.join(format!("{name}.wasm"));
     let mut build = Command::new(tool);
     build.arg(source).arg("--wit").arg(repository.join("wit")).args(["--world-name", "preprocessor"]);
