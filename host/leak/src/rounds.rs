@@ -21,7 +21,7 @@ pub(super) const CALLS_FOR_EACH: usize = 32;
 pub struct Rounds {
     /// The least number of rounds.
     pub least: usize,
-    /// True if rounds are added until there are [`ENOUGH_CALLS`] calls, although nothing grows.
+    /// True if rounds are added until there are `ENOUGH_CALLS` calls, although nothing grows.
     pub until_enough: bool,
 }
 
