@@ -2,7 +2,6 @@
 //!
 //! Each figure includes the store, its WASI context, cap and deadline, because every request needs them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll::serve::App;
@@ -40,7 +39,7 @@ fn main() {
     let app = runtime.block_on(bench::app(&bench::noop_config("noop-preprocess")));
     row("three stages that do nothing, with the record", 10, &mut || noop(&runtime, &app));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let url = runtime.block_on(serve(app));
+    let url = format!("{}/v1/pipelines/p/infer", runtime.block_on(bench::serve(app)));
     let client = reqwest::Client::new();
     row("the same over HTTP on one connection, in this process", 1, &mut || {
         runtime.block_on(async {
@@ -84,18 +83,4 @@ fn noop(runtime: &Runtime, app: &App) {
         let mut record = request_record(app, "p", "none", Duration::from_secs(10), None);
         pipeline.run(infer, &mut record, &request, b"body").await.expect("a reply");
     });
-}
-
-/// Serves the app in this process and returns the URL of the pipeline.
-async fn serve(app: App) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}/v1/pipelines/p/infer", listener.local_addr().expect("bound"));
-    let (stop, stops) = tokio::sync::mpsc::channel(1);
-    tokio::spawn(async move {
-        let served = plimsoll::serve::serve(Arc::new(app), listener, stops).await;
-        // The server stops when the sender of stop signals is dropped.
-        drop(stop);
-        served
-    });
-    url
 }

@@ -77,7 +77,7 @@ async fn cost_of_steps() {
         table.row(&[&format!("the same as three steps, {place}")], &[times.median(|_, steps| steps), more]);
     };
     rows("in process", &times);
-    let url = serve(app).await;
+    let url = bench::serve(app).await;
     let client = reqwest::Client::new();
     let block = async |pipeline: &str| {
         let started = Instant::now();
@@ -89,20 +89,6 @@ async fn cost_of_steps() {
     };
     rows("HTTP", &Pairs::run(pairs, async || block("three").await, async || block("steps").await).await);
     table.end(&format!("plugins that do nothing; medians of {pairs} pairs of blocks of {RUNS} requests, one thread"));
-}
-
-/// Serves the app in this process. Returns its address as a URL.
-async fn serve(app: App) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("bound"));
-    let (stop, stops) = tokio::sync::mpsc::channel(1);
-    tokio::spawn(async move {
-        let served = plimsoll::serve::serve(Arc::new(app), listener, stops).await;
-        // The server stops when the sender of stop signals is dropped.
-        drop(stop);
-        served
-    });
-    url
 }
 
 /// The body for `given-tensors`: a tensor `x` of rows.

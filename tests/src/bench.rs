@@ -55,6 +55,23 @@ pub async fn app(toml: &str) -> App {
     App::build(&config).await.expect("served")
 }
 
+/// Serves the app in this process. Returns its address as a URL.
+///
+/// # Panics
+/// If there is no free port.
+pub async fn serve(app: App) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let (stop, stops) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        let served = plimsoll::serve::serve(Arc::new(app), listener, stops).await;
+        // The server stops when the sender of stop signals is dropped.
+        drop(stop);
+        served
+    });
+    url
+}
+
 /// Runs a pipeline in this process for this many callers, each with one request at a time. Returns the number of requests
 /// and the requests per second.
 ///
