@@ -20,6 +20,11 @@ use super::tick::{TICK, TickAction};
 /// After this many ticks (50 ms) a permit goes to the next waiting guest, if there is one.
 const TICKS_PER_PERMIT: u32 = 25;
 
+/// How often a long run lets all ready tasks run between two ticks, and how long it waits for them at most. The bound gives
+/// a long run at least a third of its core, however many short runs there are.
+const YIELDS: u32 = 8;
+const LONGEST_YIELD: Duration = TICK.saturating_mul(2);
+
 /// How many stages may run at the same time in addition to one for each request: items and branches of pipelines of steps.
 /// The instance pool needs this many slots more than there are requests.
 pub const EXTRA_RUNS: u32 = 16;
@@ -136,12 +141,25 @@ impl CpuSchedule {
                 true => None,
                 false => Some(this.scheduler.acquire(&this.priority()).await),
             };
-            // The runtime polls for input and output, and runs ready tasks, before it resumes this one.
-            tokio::task::yield_now().await;
+            this.let_others_run().await;
             let mut run = this.run();
             run.is_at_tick = false;
             run.permit = acquired.or(run.permit.take());
         }))
+    }
+
+    /// The operating system runs other threads, and the runtime polls for input and output and runs ready tasks, before this
+    /// run is resumed. Without the first, a client, a proxy or a backend's thread on the same core waits for this run until
+    /// the end of the core's time slice, and the next request comes late. Both return at once where nothing is ready.
+    async fn let_others_run(&self) {
+        let begin = Instant::now();
+        for _ in 0..YIELDS {
+            std::thread::yield_now();
+            tokio::task::yield_now().await;
+            if begin.elapsed() >= LONGEST_YIELD {
+                break;
+            }
+        }
     }
 
     /// Waits for a permit before the guest begins.
