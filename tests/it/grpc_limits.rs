@@ -190,7 +190,8 @@ async fn grpc_silent_connections_do_not_delay_the_stop() {
     server.wait_for_metric("plimsoll_connections{of=\"callers\"}", 3.0).await;
     let started = Instant::now();
     server.stop().await;
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    // A connection that was opened just before is waited for up to 5 s; the time for a head is 30 s.
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     let mut rest = Vec::new();
     let _ = half.read_to_end(&mut rest).await;
 }
