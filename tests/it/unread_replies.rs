@@ -21,11 +21,11 @@ fn resident(process: &Process) -> u64 {
 /// 40 replies of 16 MB are 640 MB. The budget has two of them.
 #[test]
 fn replies_that_nobody_reads_take_no_more_memory_than_their_budget() {
-    let limits = "max_concurrency = 2\nreply_budget = \"32MiB\"\nbudget_wait = \"100ms\"\nreply_timeout = \"10m\"\n\
-                  reply_min_rate = \"0\"\ndrain = \"0s\"";
+    let limits = "max_concurrency = 2\nmax_queue = 100\nreply_budget = \"32MiB\"\nbudget_wait = \"100ms\"\nreply_timeout = \"10m\"\n\
+                  reply_min_rate = \"0B\"\ndrain = \"0s\"";
     let config = format!("cache_dir = {:?}\n[server]\n{limits}\n{}", shared_cache(), guests_config("tester", ""));
-    let process = Setup::with(&config);
-    let process = process.serve();
+    let setup = Setup::with(&config);
+    let process = setup.serve();
     let url = process.url();
     let path = format!("/v1/pipelines/p/infer?post=big&bytes={REPLY}");
     // The memory of guests, and of one reply, is there from now on.
