@@ -221,7 +221,7 @@ impl Timer {
 
     /// Prolongs a wait that is over by `step`, once, if bytes are about to become free. Returns false if not.
     fn prolong(&mut self, step: Duration, ledger: &Ledger) -> bool {
-        if self.is_prolonged || !ledger.frees_bytes() {
+        if self.is_prolonged || !ledger.frees_bytes {
             return false;
         }
         self.is_prolonged = true;

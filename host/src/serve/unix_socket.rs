@@ -63,8 +63,9 @@ impl UnixSocketError {
 /// A unix socket on which the server listens.
 #[derive(Debug)]
 pub struct UnixSocket {
-    listener: UnixListener,
+    // It is removed before the listener is closed.
     file: SocketFile,
+    listener: UnixListener,
 }
 
 /// The file of a socket, which is removed on drop.

@@ -35,6 +35,8 @@ pub(super) struct Ledger {
     pub(super) elder: Option<u64>,
     /// When it was last looked at how fast bytes arrive.
     pub(super) looked: Option<Instant>,
+    /// At that look, reservations were ended whose bytes were not free yet.
+    pub(super) frees_bytes: bool,
 }
 
 #[derive(Default)]
@@ -51,7 +53,7 @@ pub(super) struct Claim {
 pub(super) struct Wait {
     pub(super) more: u64,
     waker: Waker,
-    ended: Option<Result<(), BudgetError>>,
+    pub(super) ended: Option<Result<(), BudgetError>>,
 }
 
 impl Ledger {
@@ -68,6 +70,7 @@ impl Ledger {
             small: BTreeSet::new(),
             elder: None,
             looked: None,
+            frees_bytes: false,
         }
     }
 

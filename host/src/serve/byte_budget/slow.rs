@@ -14,9 +14,7 @@ impl Ledger {
             return;
         }
         // An older look says nothing about the rate now.
-        if let Some(since) = since.filter(|since| *since < 3 * step) {
-            self.end_slow(since);
-        }
+        self.frees_bytes = since.is_some_and(|since| since < 3 * step && self.end_slow(since));
         self.looked = Some(now);
         for (age, claim) in &mut self.claims {
             if let Some(followed) = &mut claim.followed {
@@ -25,21 +23,19 @@ impl Ledger {
         }
     }
 
-    /// Returns true if reservations were ended whose bytes are not free yet.
-    pub(super) fn frees_bytes(&self) -> bool {
-        self.claims.values().any(|claim| claim.followed.as_ref().is_some_and(|followed| followed.is_ended()))
-    }
-
-    fn end_slow(&mut self, since: Duration) {
+    /// Ends the slowest reservations. Returns true if some were ended, now or before, whose bytes are not free yet.
+    fn end_slow(&mut self, since: Duration) -> bool {
         // The free bytes when all that were ended are dropped.
-        let (mut free, mut free_reserve) = (self.free, self.free_reserve);
-        let mut slow = Vec::new();
+        let (mut free, mut free_reserve, mut frees_bytes) = (self.free, self.free_reserve, false);
+        let (mut slow, mut elder) = (Vec::new(), self.elder);
         for (age, claim) in &self.claims {
             let held = claim.bytes + claim.reserve;
             match &claim.followed {
                 Some(followed) if followed.is_ended() => {
                     free += claim.bytes;
                     free_reserve += claim.reserve;
+                    frees_bytes = true;
+                    elder = elder.filter(|elder| elder != age);
                 }
                 Some(followed) if !self.waiting.contains(age) => {
                     let slowness = followed.slowness(held, since);
@@ -50,33 +46,29 @@ impl Ledger {
         }
         // A small body has little to give, so all larger ones that are slow come first.
         slow.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        let more =
+            |age: u64| self.claims.get(&age)?.wait.as_ref().filter(|wait| wait.ended.is_none()).map(|it| it.more);
+        let wanted: u64 = self.waiting.iter().filter_map(|age| more(*age)).sum();
+        let oldest = self.waiting.first().copied();
+        let of_elder = |elder: Option<u64>| elder.or(oldest).and_then(more).unwrap_or(0);
+        let (as_it_is, without_elder) = (of_elder(elder), of_elder(None));
+        let mut first = as_it_is;
         for (_, _, age) in slow {
-            if self.is_enough(free, free_reserve) {
-                return;
+            // Only the elder gets bytes of the reserve.
+            if wanted - first + first.saturating_sub(free_reserve) <= free {
+                break;
             }
             let Some(claim) = self.claims.get_mut(&age) else { continue };
             free += claim.bytes;
             free_reserve += claim.reserve;
+            frees_bytes = true;
+            if elder == Some(age) {
+                first = without_elder;
+            }
             if let Some(followed) = &mut claim.followed {
                 followed.end();
             }
         }
-    }
-
-    /// Returns true if so many free bytes are enough for all reservations that wait. Only one of them, the elder, gets bytes
-    /// of the reserve.
-    fn is_enough(&self, free: u64, free_reserve: u64) -> bool {
-        let is_ended = |age: &u64| {
-            let claim = self.claims.get(age);
-            claim.and_then(|claim| claim.followed.as_ref()).is_some_and(|followed| followed.is_ended())
-        };
-        let elder = self.elder.filter(|elder| !is_ended(elder)).or(self.waiting.first().copied());
-        let wanted = |age: &u64| Some((*age, self.claims.get(age)?.wait.as_ref()?.more));
-        let missing = self
-            .waiting
-            .iter()
-            .filter_map(wanted)
-            .map(|(age, more)| if Some(age) == elder { more.saturating_sub(free_reserve) } else { more });
-        missing.sum::<u64>() <= free
+        frees_bytes
     }
 }
