@@ -7,7 +7,9 @@ mod models;
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use plimsoll_onnx::fuzzing::parse;
-use plimsoll_onnx::{RunSizes, external_files, prepare, prepare_onnxruntime, prove_rows, time_depends_on_values};
+use plimsoll_onnx::{
+    GivenInput, RunSizes, external_files, prepare, prepare_onnxruntime, prove_rows, time_depends_on_values,
+};
 
 fuzz_target!(|bytes: &[u8]| {
     for file in external_files(bytes).unwrap_or_default() {
@@ -25,7 +27,8 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// Estimates runs with the shapes that the model declares, and several sizes for each dynamic dimension.
+/// Estimates runs with the shapes that the model declares, and several sizes for each dynamic dimension, without and with the
+/// numbers of the inputs.
 fn estimate(bytes: &[u8]) {
     let Some(sizes) = RunSizes::of_model(bytes) else { return };
     let Some(graph) = parse(bytes).and_then(|model| model.graph) else { return };
@@ -39,9 +42,14 @@ fn estimate(bytes: &[u8]) {
                 Some((input.name.as_deref()?, shape.dim.iter().map(|dimension| size(dimension.dim_value)).collect()))
             })
             .collect();
-        let shapes: Vec<(&str, &[u32])> = shapes.iter().map(|(name, shape)| (*name, shape.as_slice())).collect();
-        let _ = sizes.peaks(&shapes);
-        let _ = sizes.outputs(&shapes);
+        let numbers = [i64::from(dynamic), -1, 2, i64::MAX, i64::MIN];
+        for count in [0, 1, numbers.len()] {
+            let elements = Some(&numbers[..count]).filter(|elements| !elements.is_empty());
+            let inputs: Vec<GivenInput> =
+                shapes.iter().map(|(name, shape)| GivenInput { name, shape, elements }).collect();
+            let _ = sizes.peaks(&inputs);
+            let _ = sizes.outputs(&inputs);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use plimsoll_tests::{Server, Site, TempDir, guests_config, made_token, stamped, stamped_reply};
 
+use crate::process::Process;
 use crate::served_folder::{ServedFolder, command, folder, run};
 
 fn mode(path: &Path) -> u32 {
@@ -123,6 +124,21 @@ fn the_token_is_made_once_for_its_owner_and_the_commands_find_it() {
     let log = served.wait_for("a new administration token");
     let new = made_token(folder.path());
     assert!(new != token && mode(&file) == 0o600 && !log.contains(&new), "{log}");
+}
+
+#[test]
+fn a_server_without_a_configuration_makes_a_token_that_the_commands_find() {
+    let folder = TempDir::new().expect("a folder");
+    let mut demo = command(folder.path());
+    demo.args(["serve", "--listen", "127.0.0.1:0"]).env("PLIMSOLL_CACHE_DIR", plimsoll_tests::shared_cache());
+    let process = Process::with_own_environment(&mut demo);
+    let url = process.url();
+    let file = folder.path().join(".plimsoll/admin-token");
+    assert!(made_token(folder.path()).len() >= 43 && mode(&file) == 0o600, "{:o}", mode(&file));
+    let (code, text) = run(folder.path(), &["plugin", "list", "--server", &url]);
+    assert!(code == Some(0) && text.contains("image-preprocess"), "{text}");
+    let elsewhere = TempDir::new().expect("a folder");
+    assert_eq!(run(elsewhere.path(), &["plugin", "list", "--server", &url]).0, Some(1));
 }
 
 #[test]

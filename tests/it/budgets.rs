@@ -163,7 +163,7 @@ async fn the_bodies_of_one_connection_leave_bytes_for_the_others() {
     let url = format!("{}{INFER}?do=sleep&ms=60000", server.url);
     let send = |client: &reqwest::Client| client.post(&url).body(vec![0; 1 << 20]).send();
     assert_eq!(one.get(format!("{}/v2/health/live", server.url)).send().await.expect("a reply").status(), 200);
-    // Two bodies are what one connection may hold.
+    // Two bodies are what one connection may hold, also if their bytes arrive in turns.
     let mut slow = tokio::task::JoinSet::new();
     for _ in 0..2 {
         slow.spawn(send(&one));
@@ -171,13 +171,6 @@ async fn the_bodies_of_one_connection_leave_bytes_for_the_others() {
     let until = Instant::now() + Duration::from_secs(60);
     while !server.get("/metrics").await.text.contains("stage=\"preprocess\",plugin=\"tester\"} 2\n") {
         assert!(Instant::now() < until, "the requests do not run");
-        // Nothing waits for bytes here: beside much other work, one of the two was refused. Its reason is printed.
-        if let Some(ended) = slow.try_join_next() {
-            let reply = ended.expect("no panic").expect("a reply");
-            assert_eq!(reply.status(), 503);
-            println!("a body was refused: {}", reply.text().await.expect("text"));
-            slow.spawn(send(&one));
-        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let refused = send(&one).await.expect("a reply");

@@ -10,7 +10,7 @@ use plimsoll_tests::{Site, stamped, stamped_reply};
 use crate::wrapped::{Wrapped, can_run, in_mounts, is_root, site, until};
 
 /// Starts a server whose data folder is a small file system. `None` if that is not possible.
-fn on_a_small_disk(deploy: &str) -> Option<(Site, Wrapped)> {
+pub(crate) fn on_a_small_disk(deploy: &str) -> Option<(Site, Wrapped)> {
     let site = site(deploy);
     let mounts = in_mounts("mkdir .plimsoll; mount -t tmpfs -o size=600k,mode=700 none .plimsoll");
     can_run(&in_mounts("true")).then(|| {
@@ -20,12 +20,12 @@ fn on_a_small_disk(deploy: &str) -> Option<(Site, Wrapped)> {
 }
 
 /// The path of a file in the data folder, as the process sees it.
-fn data(site: &Site, served: &Wrapped, name: &str) -> PathBuf {
+pub(crate) fn data(site: &Site, served: &Wrapped, name: &str) -> PathBuf {
     served.path(&site.folder.path().canonicalize().expect("there").join(".plimsoll").join(name))
 }
 
 /// Fills the data folder's disk to the last byte.
-fn fill(path: &Path) {
+pub(crate) fn fill(path: &Path) {
     let mut file = fs::File::create(path).expect("created");
     while file.write_all(&[1; 512]).is_ok() {}
 }

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use plimsoll_tests::{Server, guests_config};
 use tokio::task::JoinSet;
+use tonic::{Code, Request};
+
+use crate::grpc_calls::{client, images, problem};
 
 /// Pipeline `p` of the guests, and the same as pipeline `q`.
 fn two_pipelines(server: &str, of_p: &str) -> String {
@@ -16,10 +19,15 @@ fn two_pipelines(server: &str, of_p: &str) -> String {
 
 /// Starts requests of pipeline `p` that sleep.
 fn sleepers(server: &Arc<Server>, count: usize) -> JoinSet<u16> {
+    requests(server, count, "?do=sleep&ms=60000")
+}
+
+/// Starts requests of pipeline `p`.
+fn requests(server: &Arc<Server>, count: usize, query: &'static str) -> JoinSet<u16> {
     let mut tasks = JoinSet::new();
     for _ in 0..count {
         let server = Arc::clone(server);
-        tasks.spawn(async move { server.infer("p", "?do=sleep&ms=60000", "").await.status });
+        tasks.spawn(async move { server.infer("p", query, "").await.status });
     }
     tasks
 }
@@ -53,6 +61,29 @@ async fn a_slow_pipeline_leaves_slots_for_the_others() {
         assert_eq!(reply.status, 200, "{}", reply.text);
     }
     wait_for_live(&server, 3).await;
+}
+
+/// More guests than cores compute without an end. The other pipeline still gets cores: its requests end before the
+/// deadline of the first ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_that_computes_leaves_cores_for_the_others() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let places = 4 * cores;
+    let config = two_pipelines(&format!("max_concurrency = {places}\nmax_queue = {places}"), "deadline = \"10m\"");
+    let config = config.replace("plugin = \"tester\"\n", "plugin = \"tester\"\ndeadline = \"10m\"\n");
+    let server = Arc::new(Server::start(&config).await);
+    let mut busy = requests(&server, places, "?do=loop");
+    // A quarter of the places is for the other pipeline.
+    let running = 3 * cores;
+    wait_for_live(&server, running).await;
+    for _ in 0..20 {
+        let reply = server.infer("q", "", "").await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+    }
+    wait_for_live(&server, running).await;
+    busy.abort_all();
+    while busy.join_next().await.is_some() {}
+    wait_for_live(&server, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,4 +142,23 @@ async fn a_caller_at_its_limit_is_told_when_to_try_again() {
     while server.infer("p", "", "").await.status != 200 {
         assert!(Instant::now() < until, "the caller's place is not free again");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_of_grpc_at_its_limit_is_refused_too() {
+    let config = format!("[server]\nmax_caller_rate = 0.01\n{}", guests_config("tester", ""));
+    let server = Server::start(&config).await;
+    let mut client = client(&server).await;
+    let mut ask = async |caller: &'static str| {
+        let mut request = Request::new(images("p", &[b"x"], &[]));
+        request.metadata_mut().insert("x-plimsoll-caller", caller.parse().expect("ASCII"));
+        client.model_infer(request).await
+    };
+    ask("one").await.expect("an answer");
+    let status = ask("one").await.expect_err("one request in 100 s");
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    assert!(status.message().contains("server.max_caller_rate"), "{status:?}");
+    assert!(status.message().contains("try again in"), "{status:?}");
+    assert_eq!(problem(&status)["code"], "too_many_requests");
+    ask("another").await.expect("an answer");
 }

@@ -12,6 +12,9 @@ use tonic::{Code, Request};
 
 use crate::grpc_calls::{channel, client, images, parameter, problem, text};
 
+/// Not a measurement: this only distinguishes the time of a caller from the default deadline of 10 s.
+const LESS_THAN_DEFAULT: Duration = Duration::from_secs(8);
+
 /// The messages of a channel as a stream.
 fn received(receiver: tokio::sync::mpsc::Receiver<ModelInferRequest>) -> impl Stream<Item = ModelInferRequest> + Send {
     futures_util::stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)))
@@ -27,7 +30,7 @@ async fn grpc_deadlines_of_the_caller_stop_the_guests() {
         let started = Instant::now();
         let status = client.model_infer(images("p", &[b"x"], &parameters)).await.expect_err("too late");
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
-        assert!(started.elapsed() < Duration::from_secs(3), "{what}: {:?}", started.elapsed());
+        assert!(started.elapsed() < LESS_THAN_DEFAULT, "{what}: {:?}", started.elapsed());
         // The header is set by hand, because the client's own timer ends at the response headers, which a stream sends
         // immediately.
         let mut request = Request::new(tonic::codegen::tokio_stream::iter([images("p", &[b"x"], &parameters[..2])]));
@@ -36,7 +39,7 @@ async fn grpc_deadlines_of_the_caller_stop_the_guests() {
         let mut answers = client.model_stream_infer(request).await.expect("a stream").into_inner();
         let answer = answers.message().await.expect("no error ends the stream").expect("an answer");
         assert!(answer.error_message.contains("deadline"), "{answer:?}");
-        assert!(started.elapsed() < Duration::from_secs(3), "{what}: {:?}", started.elapsed());
+        assert!(started.elapsed() < LESS_THAN_DEFAULT, "{what}: {:?}", started.elapsed());
         client.model_infer(images("p", &[b"x"], &[])).await.expect("the guest was stopped");
     }
     let counted = server.memory_row("preprocess", "deadline").await.expect("a row");
@@ -127,7 +130,7 @@ async fn grpc_a_call_whose_message_does_not_arrive_ends_at_the_body_time_out() {
     let path = tonic::codegen::http::uri::PathAndQuery::from_static("/inference.GRPCInferenceService/ModelInfer");
     let codec = tonic_prost::ProstCodec::<ModelInferRequest, ModelInferResponse>::default();
     let status = raw.client_streaming(Request::new(never), path.clone(), codec).await.expect_err("no message was sent");
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(20), "the default is 30 s: {:?}", started.elapsed());
     assert!(status.message().contains("server.body_timeout"), "{status:?}");
     assert_eq!(problem(&status)["code"], "body_timeout");
     // A call that sends its message and never ends would hold the bytes of the message for ever.
@@ -190,7 +193,8 @@ async fn grpc_silent_connections_do_not_delay_the_stop() {
     server.wait_for_metric("plimsoll_connections{of=\"callers\"}", 3.0).await;
     let started = Instant::now();
     server.stop().await;
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    // A connection that was opened just before is waited for up to 5 s; the time for a head is 30 s.
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     let mut rest = Vec::new();
     let _ = half.read_to_end(&mut rest).await;
 }

@@ -37,7 +37,7 @@ async fn many_chunked_uploads_at_once_are_served() {
         silent.push(raw(&server, announced.as_bytes()).await);
     }
     let mut clients = JoinSet::new();
-    for _ in 0..24 {
+    for _ in 0..48 {
         let server = Arc::clone(&server);
         clients.spawn(async move {
             for _ in 0..5 {

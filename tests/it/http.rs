@@ -233,3 +233,24 @@ async fn metrics_are_compressed_and_coarse_on_request() {
     }
     assert!(counts[1] > 0 && counts[0] > 2 * counts[1], "{counts:?}");
 }
+
+/// 500 pipelines that are configured and not used cost few lines. Only what is needed to see a pipeline that nobody uses is
+/// there before its first request.
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_have_no_series_of_what_never_ran() {
+    let guests = guests_config("tester", "");
+    let start = guests.find("[pipelines.p.preprocess]").expect("pipeline p");
+    let idle = guests[start..].replace("pipelines.p.", "pipelines.idle.");
+    let server = Server::start(&format!("{guests}{idle}")).await;
+    let of = async |pipeline: &str| {
+        let label = format!("pipeline=\"{pipeline}\"");
+        let metrics = server.get("/metrics").await.text;
+        metrics.lines().filter(|line| line.contains(&label)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = of("p").await.len();
+    assert_eq!(server.infer("p", "", "").await.status, 200);
+    let (used, idle) = (of("p").await, of("idle").await);
+    assert!(used.len() > 50 && idle.len() == before, "{idle:#?}");
+    assert!(before <= 3, "{idle:#?}");
+    assert!(!idle.iter().any(|line| line.contains("_bucket{") || line.contains("outcome=")), "{idle:#?}");
+}

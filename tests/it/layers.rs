@@ -78,6 +78,11 @@ fn circles(source: &Crate) -> Vec<BTreeSet<String>> {
 
 /// Reads the Rust files of a crate.
 fn read(folder: &str) -> Crate {
+    Crate::parse(&files(folder))
+}
+
+/// The Rust files of a folder of the repository, by their names.
+fn files(folder: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
     let mut files = Vec::new();
     let mut open = vec![root.clone()];
@@ -94,7 +99,29 @@ fn read(folder: &str) -> Crate {
     }
     files.sort();
     assert!(!files.is_empty(), "{folder} has no Rust files");
-    Crate::parse(&files)
+    files
+}
+
+/// A panic while a lock is held poisons it. If another task then panics at the lock, one fault becomes many, and a panic in
+/// `drop` ends the process. So the host takes a poisoned lock as it is (`PoisonError::into_inner`).
+#[test]
+fn no_lock_of_the_host_panics_because_another_panic_poisoned_it() {
+    let panics = |text: &str| {
+        // `cargo fmt` writes a long chain of calls in several lines.
+        let text: String = text.split_whitespace().collect();
+        ["lock", "read", "write"]
+            .iter()
+            .any(|call| [".unwrap()", ".expect("].iter().any(|end| text.contains(&format!(".{call}(){end}"))))
+    };
+    assert!(panics("self.state\n    .lock()\n    .expect(\"no panic\")") && panics("x.lock().unwrap()"));
+    assert!(!panics("self.state.lock().unwrap_or_else(PoisonError::into_inner)"));
+    let found = ["host/src", "host/runtime/src"].into_iter().flat_map(|folder| {
+        let without_tests = |text: &str| text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+        let is_test = |name: &str| name.contains("tests");
+        let files = files(folder).into_iter().filter(move |(name, _)| !is_test(name));
+        files.filter(move |(_, text)| panics(&without_tests(text))).map(move |(name, _)| format!("{folder}/{name}"))
+    });
+    assert_eq!(found.collect::<Vec<_>>(), [""; 0]);
 }
 
 #[test]

@@ -82,7 +82,7 @@ async fn a_deadline_ends_a_guest_soon_and_the_deadline_of_the_request_covers_all
         let reply = server.infer("p", query, "").await;
         assert_eq!((reply.status, reply.code().as_str()), (504, "deadline"), "{query}");
         // Not a measurement: this only distinguishes the request's 300 ms from the stages' default of ten seconds.
-        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     }
 }
 

@@ -158,6 +158,13 @@ async fn a_model_that_differs_from_its_digests_or_has_none_is_refused() {
         let text = refused(&reference);
         assert!(text.contains(part), "{text}");
     }
+    // The size is that of the manifest. Nothing is written before.
+    let small = setup(&reference);
+    let text = fs::read_to_string(small.path("plimsoll.toml")).expect("written") + "[deploy]\nmax_model = \"2KiB\"\n";
+    fs::write(small.path("plimsoll.toml"), text).expect("written");
+    let (code, text) = check(&small);
+    assert_eq!((code, models(&small).len()), (Some(64), 0), "{text}");
+    assert!(text.contains("2048 are allowed (`deploy.max_model`)"), "{text}");
     // The registry sends other bytes than the manifest declares.
     fs::write(registry.file(&digest(digits())), vec![7; digits().len()]).expect("written");
     let text = refused(&reference);

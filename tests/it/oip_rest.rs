@@ -172,13 +172,18 @@ async fn oip_parameters_reach_the_stages_and_every_outcome_has_its_status() {
         (json!({ "timeout": -1 }), 400, "`timeout` must be"),
         (json!({ "partial": "yes" }), 400, "`partial` must be"),
         (json!({ "nested": { "a": 1 } }), 400, "a parameter: a string, a number"),
+        (
+            json!({ "long": "x".repeat(65_533) }),
+            400,
+            "have 65537 bytes, and 65536 are allowed; send large values as an input",
+        ),
     ] {
         let (found, _, text) = error(&infer(parameters).await);
         assert!(found == status && text.contains(word), "{text}");
     }
     // Requests that do not reach a stage are counted, too.
     let metrics = server.get("/metrics").await.text;
-    assert!(metrics.contains("outcome=\"invalid_input\"} 6"), "{metrics}");
+    assert!(metrics.contains("outcome=\"invalid_input\"} 7"), "{metrics}");
     server.stop().await;
 }
 

@@ -63,4 +63,9 @@ async fn a_wrong_name_gets_a_short_message_however_many_pipelines_there_are() {
         assert!((400..500).contains(&reply.status), "{path}: {}", reply.text);
         assert!(reply.text.len() < 2_000, "{} bytes for {path}: {}", reply.text.len(), reply.text);
     }
+    let mut client = grpc_calls::client(&server).await;
+    let status = client.model_infer(grpc_calls::images("none", &[b"x"], &[])).await.expect_err("no such model");
+    assert_eq!(status.code(), Code::NotFound, "{status:?}");
+    let sent = status.message().len() + grpc_calls::problem(&status).to_string().len();
+    assert!(sent < 2_000, "{sent} bytes: {status:?}");
 }

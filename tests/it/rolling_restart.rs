@@ -26,8 +26,8 @@ impl Drop for HaProxy {
     }
 }
 
-/// Returns `None` if HAProxy is not installed.
-fn haproxy(frontend: u16, hosts: &[String]) -> Option<HaProxy> {
+/// Returns `None` if HAProxy is not installed. `checks`: how often it asks for the health of a host.
+fn haproxy(frontend: u16, hosts: &[String], checks: &str) -> Option<HaProxy> {
     // Debian installs it in /usr/sbin, which the `PATH` of an ordinary user may not contain.
     let is_there = |program: &&str| {
         Command::new(program).arg("-v").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
@@ -39,12 +39,12 @@ fn haproxy(frontend: u16, hosts: &[String]) -> Option<HaProxy> {
     let folder = plimsoll_tests::TempDir::new().expect("a folder");
     let file = folder.path().join("haproxy.cfg");
     let config = shipped(&[frontend, free_port()], hosts);
-    // Without retries, so that no failure is hidden, and with fast checks.
-    let config = config.replace("inter 1s fall 2", "inter 100ms fall 1").replace("retries 3", "retries 0");
+    // Without retries, so that no failure is hidden.
+    let config = config.replace(SHIPPED_CHECKS, checks).replace("retries 3", "retries 0");
     let kept = |line: &&str| !line.contains("option redispatch") && !line.contains("retry-on");
     let config: String = config.lines().filter(kept).map(|line| format!("{line}\n")).collect();
     let config = config.replace("option http-keep-alive", "option http-keep-alive\n    http-reuse always");
-    assert!(config.contains("inter 100ms") && config.contains("retries 0") && !config.contains("retry-on"), "{config}");
+    assert!(config.contains(checks) && config.contains("retries 0") && !config.contains("retry-on"), "{config}");
     std::fs::write(&file, config).expect("written");
     let child = Command::new(program)
         .args(["-db", "-f"])
@@ -76,17 +76,31 @@ fn free_port() -> u16 {
     listener.local_addr().expect("bound").port()
 }
 
+/// The health checks of `haproxy.cfg`.
+const SHIPPED_CHECKS: &str = "inter 1s fall 2";
+
 #[test]
 fn a_rolling_restart_behind_haproxy_without_retries_fails_no_request() {
     // Long enough for a check of HAProxy on a busy machine.
-    let config = format!("cache_dir = {:?}\n[server]\ndrain = \"3s\"\n", shared_cache());
+    restart_in_turn("drain = \"3s\"", "inter 100ms fall 1");
+}
+
+/// With the shipped checks and the default drain.
+#[test]
+fn a_rolling_restart_behind_the_shipped_haproxy_fails_no_request() {
+    restart_in_turn("", SHIPPED_CHECKS);
+}
+
+/// Restarts three hosts one after the other while clients send requests, of which none may fail.
+fn restart_in_turn(drain: &str, checks: &str) {
+    let config = format!("cache_dir = {:?}\n[server]\n{drain}\n", shared_cache());
     let config = config + &batching::config("file = \"bundled:digits.onnx\"");
     let setups = [(); 3].map(|()| Setup::with(&config));
     let image = std::fs::read(data("digits/7.jpg")).expect("a digit");
     let mut hosts: Vec<Process> = setups.iter().map(Setup::serve).collect();
     let urls: Vec<_> = hosts.iter().map(Process::url).collect();
     let front = free_port();
-    let Some(_proxy) = haproxy(front, &urls) else { return };
+    let Some(_proxy) = haproxy(front, &urls, checks) else { return };
     let front = format!("http://127.0.0.1:{front}");
     let end = Instant::now() + PATIENCE;
     while !TcpStream::connect(front.trim_start_matches("http://"))

@@ -71,8 +71,8 @@ async fn a_shadow_that_fails_changes_nothing_for_the_caller_and_is_counted_by_it
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_finds_no_room_is_skipped_and_counted() {
-    // Each body is a tensor of the same size, once as input and once as output.
-    let config = guests("max_shadow_runs = 1\nmax_shadow_queue = 1\nshadow_budget = 10000", ALL);
+    // Each body is a tensor of the same size, once as input and once as output. The parameter has 7 bytes.
+    let config = guests("max_shadow_runs = 1\nmax_shadow_queue = 1\nshadow_budget = 10007", ALL);
     let server = Arc::new(Server::start(&config).await);
     let reply = server.infer("p", "?do=carry", vec![1; 5_001]).await;
     assert_eq!(reply.status, 200, "{}", reply.text);

@@ -59,8 +59,7 @@ async fn a_body_below_the_minimum_rate_is_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_drip_make_room_for_others() {
     const MIB: usize = 1 << 20;
-    let limits = "[server]\nmax_body = \"1MiB\"\nbody_budget = \"4MiB\"\nbody_min_rate = \"1KiB\"\n\
-                  budget_wait = \"20s\"\n";
+    let limits = "[server]\nmax_body = \"1MiB\"\nbody_budget = \"4MiB\"\nbody_min_rate = \"1KiB\"\n";
     let server = Server::start(&format!("{limits}{}", guests_config("tester", ""))).await;
     let ends = Arc::new(AtomicBool::new(false));
     let slow: Vec<_> = (0..6).map(|_| send_slowly(&server, MIB, MIB - 100_000, 300, &ends)).collect();

@@ -181,6 +181,30 @@ async fn a_file_without_permission_is_deployed_once_it_can_be_read() {
     served.wait_for_metric(refused, 2).await;
 }
 
+/// Writes the plugin `huge`: a section of 3 GiB, which is not complete. Its size takes five bytes.
+fn write_huge(site: &Site) {
+    let draft = site.folder.path().join("draft");
+    let mut file = fs::File::create(&draft).expect("created");
+    file.write_all(b"\0asm\x0d\0\x01\0\0\x80\x80\x80\x80\x0c").expect("written");
+    file.seek(SeekFrom::Start(2 << 30)).expect("sought");
+    file.write_all(&[0]).expect("written");
+    fs::rename(draft, site.plugin("huge.wasm")).expect("renamed");
+}
+
+/// A start compiles in many threads, so its peak of memory is larger than that of a server that runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_huge_file_is_refused_at_the_start_without_being_read() {
+    let site = site("");
+    write_huge(&site);
+    let served = Wrapped::start(&["env"], &site);
+    until("the refusal", async || served.states("huge").await == ["refused"]).await;
+    assert_eq!(served.reply().await, stamped_reply(0));
+    let status = fs::read_to_string(format!("/proc/{}/status", served.pid())).expect("it runs");
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line").trim();
+    let most: u64 = most.trim_end_matches(" kB").parse().expect("a number");
+    assert!(most < 1 << 20, "{most} KiB");
+}
+
 /// The file takes no disk space, because it is sparse.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_huge_file_is_refused_without_being_read() {
@@ -191,12 +215,7 @@ async fn a_huge_file_is_refused_without_being_read() {
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
     };
     let before = resident();
-    // A section of 3 GiB, which is not complete: its size takes five bytes.
-    let mut file = fs::File::create(site.folder.path().join("draft")).expect("created");
-    file.write_all(b"\0asm\x0d\0\x01\0\0\x80\x80\x80\x80\x0c").expect("written");
-    file.seek(SeekFrom::Start(2 << 30)).expect("sought");
-    file.write_all(&[0]).expect("written");
-    fs::rename(site.folder.path().join("draft"), site.plugin("huge.wasm")).expect("renamed");
+    write_huge(&site);
     until("the refusal", async || served.states("huge").await == ["refused"]).await;
     let (_, text) = served.send("GET", "/v1/plugins/huge", Vec::new()).await;
     assert!(text.contains("deploy.max_plugin"), "{text}");

@@ -12,15 +12,21 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
-use super::line_queue::LineQueue;
+use super::line_queue::{LineQueue, Source};
 use super::log_fields::SafeFields;
 
 /// How long the process waits at exit for a reader that does not read.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the process waits at exit for a reader that reads, but slowly.
 const EXIT_LIMIT: Duration = Duration::from_secs(5);
+
+/// The targets of the lines that plugins print, and of the audit log.
+const GUESTS: &str = "plimsoll::guest";
+const AUDIT: &str = "plimsoll::audit";
 
 static LINES: LineQueue = LineQueue::new();
 static WRITER: OnceLock<JoinHandle<()>> = OnceLock::new();
@@ -46,7 +52,7 @@ pub fn start(format: LogFormat) -> io::Result<()> {
     let (filter, refused) = filter();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| QueueWriter)
+        .with_writer(Lines)
         // Errors would go to stderr with `eprintln!`, which waits for a reader and panics without one.
         .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal());
@@ -67,7 +73,7 @@ pub fn start(format: LogFormat) -> io::Result<()> {
 
 /// Prints a line to stderr, after the log lines so far.
 pub fn print_line(line: &str) {
-    LINES.push(format!("{line}\n").as_bytes());
+    LINES.push(format!("{line}\n").as_bytes(), Source::Host);
 }
 
 /// Waits until the lines are written, if stderr can take them. Call this before the process exits.
@@ -127,12 +133,31 @@ fn write_lines() {
     }
 }
 
+/// The lines of the log.
+struct Lines;
+
+impl MakeWriter<'_> for Lines {
+    type Writer = QueueWriter;
+
+    fn make_writer(&self) -> QueueWriter {
+        QueueWriter(Source::Host)
+    }
+
+    fn make_writer_for(&self, event: &Metadata<'_>) -> QueueWriter {
+        QueueWriter(match event.target() {
+            GUESTS => Source::Guest,
+            AUDIT => Source::Audit,
+            _ => Source::Host,
+        })
+    }
+}
+
 /// Passes a line to the queue. `tracing-subscriber` writes each line with one call.
-struct QueueWriter;
+struct QueueWriter(Source);
 
 impl Write for QueueWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        LINES.push(line);
+        LINES.push(line, self.0);
         Ok(line.len())
     }
 

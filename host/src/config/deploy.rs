@@ -24,6 +24,10 @@ pub struct Deploy {
     #[serde(serialize_with = "size")]
     #[schemars(with = "Size")]
     pub max_plugin: ByteSize,
+    /// Maximum size of a model that is pulled from a registry, with its weights.
+    #[serde(serialize_with = "size")]
+    #[schemars(with = "Size")]
+    pub max_model: ByteSize,
     /// How long an upload of a component may take.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "Time")]
@@ -42,6 +46,7 @@ impl Default for Deploy {
             require_durable: false,
             // Components that contain a Python interpreter are about 40 MiB large.
             max_plugin: ByteSize::mib(128),
+            max_model: ByteSize::gib(16),
             upload_timeout: Duration::from_secs(300),
             max_cache: ByteSize::gib(2),
         }

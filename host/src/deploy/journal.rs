@@ -54,6 +54,8 @@ struct Wanted {
 }
 
 const JOURNAL: &str = "plugins.json";
+/// The most bytes of it. A version takes some hundred bytes and its manifest.
+const MAX_JOURNAL: u64 = 64 << 20;
 /// The folder of the copies of components, in the data folder.
 const COMPONENTS: &str = "components";
 /// The extension of the copies.
@@ -106,7 +108,7 @@ impl Journal {
 
     /// The content of the journal; `None` if there certainly is none.
     fn read_bytes(&self) -> io::Result<Option<Vec<u8>>> {
-        match read_regular(&self.folder.join(JOURNAL), u64::MAX) {
+        match read_regular(&self.folder.join(JOURNAL), MAX_JOURNAL) {
             Ok(bytes) => Ok(Some(bytes)),
             // A file at the path of the folder: a warning was logged when it was opened.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),

@@ -12,6 +12,9 @@ use serde::Deserialize;
 
 use crate::base::files::{folder_id, list_folder, look_at_regular_file, read_regular};
 
+/// The most bytes of an asset: as many as a plugin can address.
+const MAX_ASSET: u64 = 4 << 30;
+
 /// The content of the file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -145,7 +148,7 @@ impl Manifest {
             let Some(name) = file.to_str() else {
                 return Err(named(io::Error::other("its name is not UTF-8; rename it")));
             };
-            let bytes = read_regular(&path, u64::MAX).map_err(named)?;
+            let bytes = read_regular(&path, MAX_ASSET).map_err(named)?;
             files.insert(name.to_owned(), bytes);
         }
         Ok(files)

@@ -106,9 +106,10 @@ pub(super) async fn pull_all(config: &Config, wanted: Vec<Wanted>, models: Vec<O
 
 /// Pulls models that are not stored, one after the other: they are large. Returns why some were not pulled.
 async fn pull_models(config: &Config, models: Vec<OciReference>) -> BTreeMap<String, PullError> {
+    let max_bytes = config.deploy.max_model.as_u64();
     let mut failures = BTreeMap::new();
     for reference in models {
-        if let Err(error) = oci::pull_model(&reference, &config.models_dir()).await {
+        if let Err(error) = oci::pull_model(&reference, max_bytes, &config.models_dir()).await {
             failures.insert(reference.to_string(), PullError::from(error));
         }
     }

@@ -20,7 +20,9 @@ pub enum UploadError {
     #[error("the version {0}")]
     Version(#[from] InvalidVersion),
     /// The component does not have the digest that the request names.
-    #[error("digest mismatch: the request pins sha256 {pinned}, but the file has {found}")]
+    #[error(
+        "digest mismatch: the request pins sha256 {pinned}, but the file has {found}; send the file that was built, or its digest"
+    )]
     Digest {
         /// The digest in the request.
         pinned: String,

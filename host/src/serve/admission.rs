@@ -2,7 +2,6 @@
 //! their queue, and the limits for each caller. Permits are released on drop, so every exit path frees the slot.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use super::error::{ErrorKind, ServeError};
 use super::fair_slots::{FairSlots, Share, Slot};
 use super::held_reply::SlowReplies;
 use super::overloaded::Overloaded;
-use super::waiting_reply::WaitingReply;
+use super::waiting_reply::{ReplyReservation, WaitingReplies};
 use crate::config::Config;
 use crate::deploy::ServedPipeline;
 use crate::records::RequestRecord;
@@ -28,7 +27,7 @@ pub struct Admission {
     pub(super) uploads: Arc<ByteBudget>,
     pub(super) replies: Arc<ByteBudget>,
     /// The bytes of the replies that wait for their budget.
-    waiting_replies: AtomicU64,
+    waiting_replies: WaitingReplies,
     /// The replies whose clients are slow.
     pub(super) slow_replies: Arc<SlowReplies>,
     /// Bytes of bodies that one connection may hold, and bytes of one of them.
@@ -82,7 +81,7 @@ impl Admission {
                 server.reply_timeout,
             )),
             replies,
-            waiting_replies: AtomicU64::new(0),
+            waiting_replies: WaitingReplies::default(),
             connection: (connection, largest),
             wait,
             queue_slots: FairSlots::new(server.max_queue as usize + server.max_concurrency as usize),
@@ -118,35 +117,33 @@ impl Admission {
     /// # Errors
     /// If the budget is spent.
     pub async fn reply(&self, bytes: u64) -> Result<Reservation, Overloaded> {
-        let mut reservation = self.begin_reply();
-        let wanted = bytes.min(self.replies.total());
-        if reservation.try_grow(wanted).is_ok() {
-            return Ok(reservation);
-        }
-        // The replies that wait are in memory too.
-        let _waiting = WaitingReply::new(&self.waiting_replies, wanted, self.replies.total())?;
+        let mut reservation = self.reply_reservation();
         std::future::poll_fn(|context| self.poll_reply(&mut reservation, context, bytes)).await?;
-        Ok(reservation)
+        Ok(reservation.into_inner())
     }
 
-    /// An empty reservation for a reply.
+    /// An empty reservation for replies that never wait.
     pub fn begin_reply(&self) -> Reservation {
         self.replies.reserve()
     }
 
+    /// An empty reservation for a reply.
+    pub(super) fn reply_reservation(&self) -> ReplyReservation {
+        ReplyReservation::new(&self.waiting_replies, self.begin_reply())
+    }
+
     /// Reserves the bytes of a reply.
-    pub fn poll_reply(
+    pub(super) fn poll_reply(
         &self,
-        reservation: &mut Reservation,
+        reservation: &mut ReplyReservation,
         context: &mut Context<'_>,
         bytes: u64,
     ) -> Poll<Result<(), Overloaded>> {
-        // A reply that is larger than the budget may take all of it.
-        let grown = reservation.poll_grow(context, bytes.min(self.replies.total()));
+        let grown = reservation.poll_grow(context, bytes, self.replies.total());
         if grown.is_pending() {
             self.slow_replies.make_room();
         }
-        grown.map_err(|_| Overloaded::replies())
+        grown
     }
 
     /// Takes a queue slot. Keep it until the request ends.

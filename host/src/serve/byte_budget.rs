@@ -3,10 +3,11 @@
 //! Reservations that wait for each other could block each other, each with half of its bytes. So a part of the budget
 //! is the *reserve*: only the oldest waiting reservation (the *elder*) may take from it, until it is complete. A complete
 //! reservation waits for nothing and is released in time. So the elder always continues, and then the next one does. If
-//! the reserve is too small for the elder, the youngest waiting reservation fails and releases its bytes.
+//! the reserve is too small for the elder, the youngest waiting reservation fails and releases its bytes. Bytes of the
+//! reserve that the elder cannot need, because it holds enough for a body of the maximum size, are lent to the others.
 //!
-//! `ledger`: which reservation holds which bytes. `arrival`: reservations whose bytes arrive slowly are ended while others
-//! wait.
+//! `ledger`: which reservation holds which bytes. `arrival`, `slow`: reservations whose bytes arrive slowly are ended while
+//! others wait.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -18,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 mod arrival;
 mod ledger;
+mod slow;
 
 pub use arrival::Arrival;
 pub use ledger::BudgetError;
@@ -25,7 +27,8 @@ use ledger::Ledger;
 
 /// How often it is looked at how fast bytes arrive, while a reservation waits.
 const LOOK: Duration = Duration::from_secs(1);
-/// Smaller reservations are not ended, however slow they are.
+/// The first growth of a reservation by at most this many bytes does not wait behind larger ones. Reservations of at most
+/// this many bytes are ended only if all larger ones that are slow do not suffice.
 const SMALL: u64 = 64 << 10;
 
 /// A budget of bytes.
@@ -52,6 +55,8 @@ pub struct Reservation {
 /// The time of a wait, and the next look at the other reservations.
 struct Timer {
     until: Instant,
+    /// It was prolonged, because bytes were about to become free.
+    is_prolonged: bool,
     next: Pin<Box<Sleep>>,
 }
 
@@ -59,8 +64,7 @@ impl ByteBudget {
     /// A budget of `total` bytes, for reservations of usually at most `largest` bytes. They wait for bytes at most `wait`.
     pub fn new(total: u64, largest: u64, wait: Duration) -> Arc<Self> {
         let total = total.max(1);
-        let reserve = largest.min(total / 2);
-        let ledger = Mutex::new(Ledger::new(total, reserve));
+        let ledger = Mutex::new(Ledger::new(total, largest));
         Arc::new(Self { ledger, next_age: AtomicU64::new(0), wait, total })
     }
 
@@ -134,7 +138,7 @@ impl Reservation {
             return Err(BudgetError::Spent);
         }
         self.bytes = bytes;
-        if let Some(arrival) = self.arrival.as_ref().filter(|_| bytes > SMALL) {
+        if let Some(arrival) = &self.arrival {
             ledger.follow(self.age, arrival);
         }
         Ok(())
@@ -153,7 +157,7 @@ impl Reservation {
         if self.timer.is_none() {
             if ledger.try_take(self.age, more) {
                 self.bytes = bytes;
-                if let Some(arrival) = self.arrival.as_ref().filter(|_| bytes > SMALL) {
+                if let Some(arrival) = &self.arrival {
                     ledger.follow(self.age, arrival);
                 }
                 return Poll::Ready(Ok(()));
@@ -167,7 +171,7 @@ impl Reservation {
             Some(ended) => ended,
             None => {
                 let timer = self.timer.get_or_insert_with(|| Timer::start(self.budget.wait, step));
-                while !timer.is_over() {
+                while !timer.is_over() || timer.prolong(step, &ledger) {
                     ready!(timer.next.as_mut().poll(context));
                     ledger.look(Instant::now().into_std(), step);
                     timer.set_next(step);
@@ -180,7 +184,7 @@ impl Reservation {
             Ok(()) => {
                 self.bytes = bytes;
                 ledger.forget_wait(self.age);
-                if let Some(arrival) = self.arrival.as_ref().filter(|_| bytes > SMALL) {
+                if let Some(arrival) = &self.arrival {
                     ledger.follow(self.age, arrival);
                 }
             }
@@ -211,7 +215,19 @@ impl Reservation {
 
 impl Timer {
     fn start(wait: Duration, step: Duration) -> Self {
-        Self { until: Instant::now() + wait, next: Box::pin(tokio::time::sleep(step.min(wait))) }
+        let next = Box::pin(tokio::time::sleep(step.min(wait)));
+        Self { until: Instant::now() + wait, is_prolonged: false, next }
+    }
+
+    /// Prolongs a wait that is over by `step`, once, if bytes are about to become free. Returns false if not.
+    fn prolong(&mut self, step: Duration, ledger: &Ledger) -> bool {
+        if self.is_prolonged || !ledger.frees_bytes {
+            return false;
+        }
+        self.is_prolonged = true;
+        self.until = Instant::now() + step;
+        self.set_next(step);
+        true
     }
 
     fn is_over(&self) -> bool {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::error::{ErrorKind, ServeError};
 use crate::config::Server;
@@ -13,6 +13,8 @@ use crate::config::Server;
 const MAX_CALLERS: usize = 10_000;
 /// The key that callers share if there are too many.
 const OTHERS: u64 = 0;
+/// Idle callers are looked for at most this often: all of them are looked at, under the lock that every request takes.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The limits for each caller.
 pub struct CallerLimit {
@@ -20,7 +22,14 @@ pub struct CallerLimit {
     /// Requests per second.
     max_rate: Option<f64>,
     hasher: RandomState,
-    callers: Mutex<HashMap<u64, Caller>>,
+    callers: Mutex<Callers>,
+}
+
+#[derive(Default)]
+struct Callers {
+    by_key: HashMap<u64, Caller>,
+    /// When it was last looked for idle callers.
+    looked: Option<Instant>,
 }
 
 struct Caller {
@@ -54,15 +63,22 @@ impl CallerLimit {
         if self.max_concurrency.is_none() && self.max_rate.is_none() {
             return Ok(CallerSlot { entered: None });
         }
-        let now = Instant::now();
+        self.enter_at(Instant::now(), caller)
+    }
+
+    fn enter_at(self: &Arc<Self>, now: Instant, caller: Option<&[u8]>) -> Result<CallerSlot, ServeError> {
         let burst = self.burst();
         let mut key = self.hasher.hash_one(caller.unwrap_or_default());
         let mut callers = self.lock();
+        let Callers { by_key: callers, looked } = &mut *callers;
         if callers.len() >= MAX_CALLERS && !callers.contains_key(&key) {
-            callers.retain(|_, caller| {
-                caller.refill(now, self.max_rate, burst);
-                caller.running > 0 || caller.tokens < burst
-            });
+            if looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK) {
+                *looked = Some(now);
+                callers.retain(|_, caller| {
+                    caller.refill(now, self.max_rate, burst);
+                    caller.running > 0 || caller.tokens < burst
+                });
+            }
             if callers.len() >= MAX_CALLERS {
                 key = OTHERS;
             }
@@ -94,7 +110,7 @@ impl CallerLimit {
         self.max_rate.unwrap_or(1.0).max(1.0)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Caller>> {
+    fn lock(&self) -> MutexGuard<'_, Callers> {
         self.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -110,12 +126,37 @@ impl Caller {
 impl Drop for CallerSlot {
     fn drop(&mut self) {
         let Some((limit, key)) = self.entered.take() else { return };
-        let mut callers = limit.lock();
+        let callers = &mut limit.lock().by_key;
         if let Some(caller) = callers.get_mut(&key) {
             caller.running -= 1;
             if caller.running == 0 && limit.max_rate.is_none() {
                 callers.remove(&key);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A caller that invents names must not make every request look at all of them.
+    #[test]
+    fn idle_callers_are_looked_for_now_and_then() {
+        let limit = CallerLimit::new(&Server { max_caller_rate: Some(1.0), ..Server::default() });
+        let begin = Instant::now();
+        let enter = |milliseconds: u64, name: String| {
+            limit.enter_at(begin + Duration::from_millis(milliseconds), Some(name.as_bytes())).is_ok()
+        };
+        let known = || limit.lock().by_key.len();
+        assert!((0..MAX_CALLERS).all(|at| enter(0, format!("first {at}"))));
+        assert!(enter(2_000, "second".into()));
+        assert_eq!(known(), 1, "the others were idle for a second");
+        assert!((0..MAX_CALLERS).all(|at| enter(2_000, format!("third {at}"))), "the last one shares a limit");
+        assert_eq!(known(), MAX_CALLERS + 1);
+        assert!(!enter(2_050, "fourth".into()), "so does the next one");
+        assert_eq!(known(), MAX_CALLERS + 1);
+        assert!(enter(3_200, "fourth".into()));
+        assert_eq!(known(), 1);
     }
 }

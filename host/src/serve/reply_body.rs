@@ -21,6 +21,7 @@ use super::byte_budget::Reservation;
 use super::held_reply::{self, HeldReply, Piece};
 use super::open_connection::Running;
 use super::refusal::RefusalFormat;
+use super::waiting_reply::ReplyReservation;
 
 /// hyper gets a reply in pieces of at most this many bytes, so that the rest of it stays in the budget.
 const PIECE: usize = 16 << 10;
@@ -83,7 +84,7 @@ struct ReplyBody {
     /// A frame that has arrived from `inner`.
     next: Option<Frame<Bytes>>,
     /// The reservation for `next`, which is large.
-    reserving: Option<Reservation>,
+    reserving: Option<ReplyReservation>,
     /// The frame that is being sent.
     held: Option<Held>,
     running: Running,
@@ -139,7 +140,7 @@ impl ReplyBody {
             if let Some(reservation) = &mut this.reserving {
                 let bytes = this.next.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
                 let grown = ready!(this.admission.poll_reply(reservation, cx, bytes));
-                let reserved = this.reserving.take();
+                let reserved = this.reserving.take().map(ReplyReservation::into_inner);
                 let data = this.next.take().and_then(|frame| frame.into_data().ok());
                 if let Err(error) = grown {
                     return Poll::Ready(Some(Err(axum::Error::new(error))));
@@ -158,7 +159,7 @@ impl ReplyBody {
                 return Poll::Ready(Some(Ok(this.sent(frame))));
             }
             this.next = Some(frame);
-            this.reserving = Some(this.admission.begin_reply());
+            this.reserving = Some(this.admission.reply_reservation());
         }
     }
 

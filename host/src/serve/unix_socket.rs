@@ -13,6 +13,8 @@ use tokio::net::{UnixListener, UnixStream};
 
 /// The permissions of the socket's file: its owner and its group may connect.
 const MODE: u32 = 0o660;
+/// Maximum connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// Why the server cannot listen on a unix socket.
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +63,28 @@ impl UnixSocketError {
 /// A unix socket on which the server listens.
 #[derive(Debug)]
 pub struct UnixSocket {
+    // It is removed before the listener is closed.
+    file: SocketFile,
     listener: UnixListener,
+}
+
+/// The file of a socket, which is removed on drop.
+#[derive(Debug)]
+struct SocketFile {
     path: PathBuf,
     /// Device and inode of the file. Another process may have replaced the file since.
-    file: Option<(u64, u64)>,
+    id: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    /// The file that was created now.
+    fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), id: Self::id(path) }
+    }
+
+    fn id(path: &Path) -> Option<(u64, u64)> {
+        fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
+    }
 }
 
 impl UnixSocket {
@@ -76,19 +96,20 @@ impl UnixSocket {
         if is_left_over(path).await? {
             fs::remove_file(path).map_err(UnixSocketError::Remove)?;
         }
-        let listener = UnixListener::bind(path).map_err(|error| match error.kind() {
+        let socket = tokio::net::UnixSocket::new_stream().map_err(UnixSocketError::Create)?;
+        socket.bind(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => UnixSocketError::NoFolder,
             _ => UnixSocketError::Create(error),
         })?;
-        let file = fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()));
-        let this = Self { listener, path: path.to_owned(), file };
+        let file = SocketFile::of(path);
+        // Nobody can connect before the server listens, so nobody can without these permissions.
         fs::set_permissions(path, fs::Permissions::from_mode(MODE)).map_err(UnixSocketError::Permissions)?;
-        Ok(this)
+        Ok(Self { listener: socket.listen(BACKLOG).map_err(UnixSocketError::Create)?, file })
     }
 
     /// The path of the file.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.file.path
     }
 
     /// Accepts a connection.
@@ -135,10 +156,9 @@ async fn is_left_over(path: &Path) -> Result<bool, UnixSocketError> {
     }
 }
 
-impl Drop for UnixSocket {
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        let now = fs::symlink_metadata(&self.path).ok().map(|file| (file.dev(), file.ino()));
-        if now.is_some() && now == self.file {
+        if self.id.is_some() && Self::id(&self.path) == self.id {
             let _ = fs::remove_file(&self.path);
         }
     }

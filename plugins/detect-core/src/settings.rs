@@ -123,13 +123,7 @@ impl Settings {
             multi_label: false,
             first_class: 0,
             grids: Grids { strides: Vec::new(), anchor_sizes: Vec::new(), anchor_ratios: Vec::new() },
-            rule: Rule {
-                score_threshold: 0.25,
-                suppression: Suppression::None,
-                background: None,
-                max_per_class: usize::MAX,
-                max_detections: 100,
-            },
+            rule: Rule::default(),
         }
     }
 }

@@ -112,13 +112,7 @@ impl Settings {
             classes,
             dimensions: 3,
             unit,
-            rule: Rule {
-                score_threshold: 0.25,
-                suppression: Suppression::None,
-                background: None,
-                max_per_class: usize::MAX,
-                max_detections: 100,
-            },
+            rule: Rule::default(),
             labels: None,
             keypoints: None,
         }

@@ -103,13 +103,10 @@ pub fn clip(geometry: &Geometry, [x1, y1, x2, y2]: [f32; 4]) -> [f32; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geometry::unscaled;
 
     fn geometry(side: u32) -> Geometry {
-        let context = format!(
-            r#"{{"width":{side},"height":{side},"input_width":{side},"input_height":{side},"scale_x":1,"scale_y":1,
-               "offset_x":0,"offset_y":0}}"#
-        );
-        Geometry::parse(context.as_bytes()).expect("a context")
+        unscaled(side, side)
     }
 
     #[test]

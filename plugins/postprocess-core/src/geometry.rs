@@ -63,17 +63,16 @@ impl Geometry {
     }
 }
 
+/// For tests: the geometry of an image that has the size of the model's input.
+#[cfg(test)]
+pub(crate) fn unscaled(width: u32, height: u32) -> Geometry {
+    let (input_width, input_height) = (f64::from(width), f64::from(height));
+    Geometry { width, height, input_width, input_height, scale_x: 1.0, scale_y: 1.0, offset_x: 0.0, offset_y: 0.0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn geometry(width: u32, height: u32) -> Geometry {
-        let context = format!(
-            r#"{{"width":{width},"height":{height},"input_width":{width},"input_height":{height},"scale_x":1,"scale_y":1,
-               "offset_x":0,"offset_y":0}}"#
-        );
-        Geometry::parse(context.as_bytes()).expect("a context")
-    }
 
     #[test]
     fn a_map_with_the_classes_in_place_of_the_columns_does_not_cover_the_input() {
@@ -81,9 +80,9 @@ mod tests {
         for (width, height, rows, columns) in
             [(256, 144, 256, 1), (512, 512, 128, 21), (224, 224, 224, 2), (192, 256, 48, 17)]
         {
-            assert!(!geometry(width, height).is_covered_by(rows, columns), "{rows} x {columns} of {width} x {height}");
+            assert!(!unscaled(width, height).is_covered_by(rows, columns), "{rows} x {columns} of {width} x {height}");
         }
-        assert!(!geometry(512, 512).is_covered_by(21, 512));
+        assert!(!unscaled(512, 512).is_covered_by(21, 512));
     }
 
     #[test]
@@ -99,7 +98,7 @@ mod tests {
             (513, 513, 129, 129),
             (1025, 513, 65, 129),
         ] {
-            assert!(geometry(width, height).is_covered_by(rows, columns), "{rows} x {columns} of {width} x {height}");
+            assert!(unscaled(width, height).is_covered_by(rows, columns), "{rows} x {columns} of {width} x {height}");
         }
     }
 }

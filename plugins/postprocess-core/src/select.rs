@@ -161,6 +161,19 @@ fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f64 {
     if union > 0.0 { shared / union } else { 0.0 }
 }
 
+/// The rule without configuration, and without suppression.
+impl Default for Rule {
+    fn default() -> Self {
+        Self {
+            score_threshold: 0.25,
+            suppression: Suppression::None,
+            background: None,
+            max_per_class: usize::MAX,
+            max_detections: 100,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,17 @@ use super::error::{StageError, WrongItems};
 use super::observer::RunObserver;
 use crate::tensor::Tensors;
 
+/// Maximum bytes of the media type of a reply.
+const MAX_MEDIA_TYPE: usize = 256;
+
+/// Replaces a media type that is none by that of any bytes. No limit counts its bytes, and a plugin could make it as long as
+/// its memory.
+fn bound_media_type(media_type: &mut String) {
+    if media_type.len() > MAX_MEDIA_TYPE {
+        *media_type = "application/octet-stream".to_owned();
+    }
+}
+
 macro_rules! typed_stage {
     ($(#[$doc:meta])* $name:ident, $export:ident) => {
         $(#[$doc])*
@@ -152,12 +163,29 @@ impl PostprocessStage {
     ) -> Result<Reply, StageError> {
         let call = async move |store: &mut _| {
             let instance = self.core.instantiate(store).await?;
-            let answer = self.export.call(store, &instance, request, outputs, context).await?;
-            if let Ok(reply) = &answer {
+            let mut answer = self.export.call(store, &instance, request, outputs, context).await?;
+            if let Ok(reply) = &mut answer {
                 self.core.check_output(reply.body.len())?;
+                bound_media_type(&mut reply.content_type);
             }
             Ok(answer)
         };
         self.core.run(observer, request, None, call).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_media_type_does_not_keep_the_memory_of_a_guest() {
+        let mut usual = "application/json; charset=utf-8".to_owned();
+        bound_media_type(&mut usual);
+        assert_eq!(usual, "application/json; charset=utf-8");
+        let mut long = "x/".to_owned() + &"y".repeat(1 << 20);
+        bound_media_type(&mut long);
+        assert_eq!(long, "application/octet-stream");
+        assert!(long.capacity() <= MAX_MEDIA_TYPE);
     }
 }

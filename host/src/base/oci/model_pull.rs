@@ -23,12 +23,13 @@ const TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// Bytes that are written at once.
 const CHUNK: usize = 1 << 20;
 
-/// Pulls the model of a pinned reference into its folder in `models`, unless it is there.
+/// Pulls the model of a pinned reference, with files of at most `max_bytes` in total, into its folder in `models`, unless it is
+/// there.
 ///
 /// # Errors
-/// [`OciError`] if the reference is not pinned, the registry cannot be reached, the artifact does not exist, is not a model
-/// or does not match its digests, or the folder cannot be written.
-pub async fn pull_model(reference: &OciReference, models: &Path) -> Result<(), OciError> {
+/// [`OciError`] if the reference is not pinned, the registry cannot be reached, the artifact does not exist, is not a model, is
+/// too large or does not match its digests, or the folder cannot be written.
+pub async fn pull_model(reference: &OciReference, max_bytes: u64, models: &Path) -> Result<(), OciError> {
     let folder = folder(models, reference).ok_or_else(|| unusable(reference, "it has no digest"))?;
     // A stored model that cannot be used is not replaced. It is refused when it is read.
     if !matches!(StoredModel::find(models, reference), Err(StoredModelError::Missing(_))) {
@@ -36,7 +37,7 @@ pub async fn pull_model(reference: &OciReference, models: &Path) -> Result<(), O
     }
     tracing::info!("pulling {reference} …");
     let partial = Partial::create(models).map_err(|error| unwritable(reference, models, &error))?;
-    let pulled = tokio::time::timeout(TIMEOUT, fetch(reference, &partial.0)).await;
+    let pulled = tokio::time::timeout(TIMEOUT, fetch(reference, max_bytes, &partial.0)).await;
     pulled.unwrap_or_else(|_| Err(timed_out(reference, "finish", TIMEOUT)))?;
     match fs::rename(&partial.0, &folder).and_then(|()| File::open(models)?.sync_all()) {
         // Another process was faster.
@@ -69,11 +70,16 @@ impl Drop for Partial {
     }
 }
 
-async fn fetch(reference: &OciReference, folder: &Path) -> Result<(), OciError> {
+async fn fetch(reference: &OciReference, max_bytes: u64, folder: &Path) -> Result<(), OciError> {
     let credentials = Credentials::find(reference).await;
     let session = Session::open(reference, credentials, RegistryOperation::Pull).await?;
     let (manifest, _) = session.manifest().await?;
     let layout = ModelLayout::read(&manifest).map_err(|error| unusable(reference, &error.to_string()))?;
+    let size = layout.files.values().fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
+    if size > max_bytes {
+        let why = format!("its files have {size} bytes, and {max_bytes} are allowed (`deploy.max_model`)");
+        return Err(unusable(reference, &why));
+    }
     for (name, layer) in &layout.files {
         let path = folder.join(FILES).join(name);
         let mut file = Writer::create(path).map_err(|error| unwritable(reference, folder, &error))?;

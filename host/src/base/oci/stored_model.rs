@@ -34,7 +34,7 @@ pub struct StoredModel {
 #[derive(Debug, thiserror::Error)]
 pub enum StoredModelError {
     /// It is not there.
-    #[error("it is not in {}", .0.display())]
+    #[error("it was not pulled: {} does not exist; a start, a reload and `plimsoll check` pull it", .0.display())]
     Missing(PathBuf),
     /// It cannot be read.
     #[error("{} cannot be read: {error}", path.display())]

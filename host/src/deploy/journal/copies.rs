@@ -18,6 +18,9 @@ use crate::deploy::manifest::Manifest;
 use crate::deploy::release::Release;
 use crate::deploy::staged_copy::StagedCopy;
 
+/// The most bytes of a copy that are read: the sizes in a component are numbers of 32 bits.
+const MAX_COPY: u64 = 4 << 30;
+
 impl Journal {
     /// Writes a copy of a component for [`Journal::keep_staged`]. `None` if it is there, or cannot be written.
     pub(in crate::deploy) fn stage(&self, artifact: &Artifact) -> Option<StagedCopy> {
@@ -71,7 +74,7 @@ impl Journal {
     /// If the component cannot be read or was changed, or the manifest is invalid.
     pub fn release(&self, name: &str, entry: &VersionRecord) -> Result<Release, JournalError> {
         let path = self.component(&entry.digest);
-        let bytes = match read_regular(&path, u64::MAX) {
+        let bytes = match read_regular(&path, MAX_COPY) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(JournalError::Missing(path)),
             Err(error) => return Err(JournalError::UnreadableCopy { path, error }),

@@ -92,6 +92,10 @@ impl BatchMetrics {
 }
 
 impl BatchObserver for ModelBatches {
+    fn model(&self) -> &str {
+        &self.labels.model
+    }
+
     fn batch(&self, rows: u32, requests: usize, waited: Duration) {
         let Self { all, labels, series } = self;
         let (all_rows, all_requests, all_waited) = series.get_or_init(|| {

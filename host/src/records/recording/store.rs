@@ -134,7 +134,9 @@ impl RecordingStore {
     /// Removes recordings that are too old, then the oldest ones until `new_bytes` more fit.
     fn prune(&mut self, new_bytes: u64) {
         let now = SystemTime::now();
-        while let Some((name, bytes, at)) = self.kept.front() {
+        while let Some((name, bytes, at)) = self.kept.front_mut() {
+            // If the clock was set back, it counts from now, so that it does not keep those behind it.
+            *at = now.min(*at);
             let is_old = now.duration_since(*at).is_ok_and(|age| age > self.rules.max_age);
             if !is_old && self.bytes + new_bytes <= self.rules.max_bytes {
                 break;
@@ -148,7 +150,7 @@ impl RecordingStore {
                     tracing::warn!("{} cannot be removed: {error}", path.display());
                 }
             }
-            self.bytes -= bytes;
+            self.bytes -= *bytes;
             self.kept.pop_front();
         }
     }
@@ -261,4 +263,25 @@ fn facts(dir: &Path, name: &str) -> PathBuf {
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_no_recording_beyond_its_age() {
+        let hour = Duration::from_secs(3_600);
+        let rules = RecordingRules { dir: PathBuf::new(), max_bytes: 100, max_age: hour, one_line: false };
+        let now = SystemTime::now();
+        let kept = VecDeque::from([("later".to_owned(), 1, now + 24 * hour), ("now".to_owned(), 1, now)]);
+        let mut store = RecordingStore { rules, kept, bytes: 2 };
+        store.prune(0);
+        assert_eq!(store.kept.len(), 2);
+        assert!(store.kept[0].2 < now + hour, "its age counts from the look at it");
+        store.rules.max_age = Duration::ZERO;
+        std::thread::sleep(Duration::from_millis(1));
+        store.prune(0);
+        assert_eq!((store.kept.len(), store.bytes), (0, 0));
+    }
 }

@@ -40,13 +40,20 @@ impl Arrival {
 
     /// Sets whether more bytes must arrive.
     pub fn set_receiving(&self, is_receiving: bool) {
-        self.is_receiving.store(is_receiving, Relaxed);
+        // If it was ended after all bytes had arrived, that was too late, and does not concern the next message.
+        if !self.is_receiving.swap(is_receiving, Relaxed) {
+            self.is_ended.store(false, Relaxed);
+        }
     }
 
     /// Returns true if the reservation must be dropped. Otherwise the task is woken when it must be.
     pub fn poll_ended(&self, context: &mut Context<'_>) -> bool {
         self.waker.register(context.waker());
-        self.is_ended.load(Relaxed)
+        self.is_ended()
+    }
+
+    fn is_ended(&self) -> bool {
+        self.is_ended.load(Relaxed) && self.is_receiving.load(Relaxed)
     }
 
     fn end(&self) {
@@ -95,6 +102,6 @@ impl Followed {
 
     /// Returns true if it was ended, and is about to be dropped.
     pub(super) fn is_ended(&self) -> bool {
-        self.arrival.is_ended.load(Relaxed)
+        self.arrival.is_ended()
     }
 }

@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::SMALL;
 use super::arrival::{Arrival, Followed};
-
-/// The first growth of a reservation by at most this many bytes does not wait behind larger ones.
-const SMALL: u64 = 64 << 10;
 
 /// A reservation that could not grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,46 +21,56 @@ pub enum BudgetError {
 pub(super) struct Ledger {
     /// The size of the reserve.
     reserve: u64,
+    /// The bytes that a reservation usually needs at most.
+    largest: u64,
     /// Free bytes for every reservation.
-    free: u64,
+    pub(super) free: u64,
     /// Free bytes of the reserve.
-    free_reserve: u64,
+    pub(super) free_reserve: u64,
     /// The reservations that hold bytes or wait, by age; the oldest has the smallest number.
-    claims: BTreeMap<u64, Claim>,
-    waiting: BTreeSet<u64>,
-    elder: Option<u64>,
+    pub(super) claims: BTreeMap<u64, Claim>,
+    pub(super) waiting: BTreeSet<u64>,
+    /// Those of them that wait for a small first growth.
+    small: BTreeSet<u64>,
+    pub(super) elder: Option<u64>,
     /// When it was last looked at how fast bytes arrive.
-    looked: Option<Instant>,
+    pub(super) looked: Option<Instant>,
+    /// At that look, reservations were ended whose bytes were not free yet.
+    pub(super) frees_bytes: bool,
 }
 
 #[derive(Default)]
-struct Claim {
-    bytes: u64,
+pub(super) struct Claim {
+    pub(super) bytes: u64,
     /// Bytes from the reserve; they are not part of `bytes`.
-    reserve: u64,
-    wait: Option<Wait>,
-    /// How fast its bytes arrive; `None` if it is small, or its bytes come from this process.
-    followed: Option<Followed>,
+    pub(super) reserve: u64,
+    pub(super) wait: Option<Wait>,
+    /// How fast its bytes arrive; `None` if they come from this process.
+    pub(super) followed: Option<Followed>,
 }
 
 /// A reservation that waits, or whose wait has just ended.
-struct Wait {
-    more: u64,
+pub(super) struct Wait {
+    pub(super) more: u64,
     waker: Waker,
-    ended: Option<Result<(), BudgetError>>,
+    pub(super) ended: Option<Result<(), BudgetError>>,
 }
 
 impl Ledger {
-    /// `total` bytes, `reserve` of which are the reserve.
-    pub(super) fn new(total: u64, reserve: u64) -> Self {
+    /// `total` bytes, for reservations of usually at most `largest` bytes.
+    pub(super) fn new(total: u64, largest: u64) -> Self {
+        let reserve = largest.min(total / 2);
         Self {
             reserve,
+            largest,
             free: total - reserve,
             free_reserve: reserve,
             claims: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            small: BTreeSet::new(),
             elder: None,
             looked: None,
+            frees_bytes: false,
         }
     }
 
@@ -70,52 +78,6 @@ impl Ledger {
     pub(super) fn follow(&mut self, age: u64, arrival: &Arc<Arrival>) {
         if let Some(claim) = self.claims.get_mut(&age) {
             claim.followed.get_or_insert_with(|| Followed::new(arrival));
-        }
-    }
-
-    /// Looks at how fast bytes arrive, if reservations wait and the last look was at least `step` ago. Ends the slowest
-    /// reservations, as many as the waiting ones need.
-    pub(super) fn look(&mut self, now: Instant, step: Duration) {
-        let since = self.looked.map(|looked| now.duration_since(looked));
-        if self.waiting.is_empty() || since.is_some_and(|since| since < step) {
-            return;
-        }
-        // An older look says nothing about the rate now.
-        if let Some(since) = since.filter(|since| *since < 3 * step) {
-            self.end_slow(since);
-        }
-        self.looked = Some(now);
-        for (age, claim) in &mut self.claims {
-            if let Some(followed) = &mut claim.followed {
-                followed.look(self.waiting.contains(age));
-            }
-        }
-    }
-
-    fn end_slow(&mut self, since: Duration) {
-        let waiting = self.waiting.iter().filter_map(|age| self.claims.get(age)?.wait.as_ref());
-        let wanted: u64 = waiting.map(|wait| wait.more).sum();
-        let mut missing = wanted.saturating_sub(self.free);
-        let mut slow = Vec::new();
-        for (age, claim) in &self.claims {
-            let held = claim.bytes + claim.reserve;
-            match &claim.followed {
-                Some(followed) if followed.is_ended() => missing = missing.saturating_sub(held),
-                Some(followed) if !self.waiting.contains(age) => {
-                    slow.extend(followed.slowness(held, since).map(|slowness| (slowness, *age, held)));
-                }
-                _ => {}
-            }
-        }
-        slow.sort_by(|a, b| a.0.total_cmp(&b.0));
-        for (_, age, held) in slow {
-            if missing == 0 {
-                return;
-            }
-            missing = missing.saturating_sub(held);
-            if let Some(followed) = self.claims.get_mut(&age).and_then(|claim| claim.followed.as_mut()) {
-                followed.end();
-            }
         }
     }
 
@@ -147,6 +109,9 @@ impl Ledger {
         claim.wait = Some(wait);
         if let Some(followed) = &mut claim.followed {
             followed.waits();
+        }
+        if more <= SMALL && claim.bytes + claim.reserve == 0 {
+            self.small.insert(age);
         }
         self.waiting.insert(age);
         self.settle();
@@ -182,6 +147,10 @@ impl Ledger {
         claim.bytes = claim.bytes.saturating_sub(less - from_reserve);
         self.free_reserve += from_reserve;
         self.free += less - from_reserve;
+        // A reservation without bytes is not removed again when it is dropped.
+        if claim.bytes + claim.reserve == 0 && claim.wait.is_none() {
+            self.claims.remove(&age);
+        }
         self.settle();
     }
 
@@ -218,21 +187,42 @@ impl Ledger {
                 }
             }
         }
-        while let Some(oldest) = self.waiting.iter().find(|age| Some(**age) != self.elder).copied() {
-            let Some(claim) = self.claims.get_mut(&oldest) else { break };
-            let more = claim.wait.as_ref().map_or(0, |wait| wait.more);
-            if more > self.free {
-                break;
-            }
-            self.free -= more;
-            claim.bytes += more;
-            self.end_wait(oldest, Ok(()));
+        let others =
+            |waiting: &BTreeSet<u64>, elder: Option<u64>| waiting.iter().find(|age| Some(**age) != elder).copied();
+        while others(&self.waiting, self.elder).is_some_and(|oldest| self.give(oldest)) {}
+        // Those that arrive now do not wait behind larger ones either.
+        while others(&self.small, self.elder).is_some_and(|oldest| self.give(oldest)) {}
+    }
+
+    /// Gives a reservation that waits, and is not the elder, the bytes that it waits for. Returns false if they are not free.
+    fn give(&mut self, age: u64) -> bool {
+        let lent = self.free_to_lend();
+        let Some(claim) = self.claims.get_mut(&age) else { return false };
+        let more = claim.wait.as_ref().map_or(0, |wait| wait.more);
+        if more > self.free + lent {
+            return false;
         }
+        let from_free = more.min(self.free);
+        self.free -= from_free;
+        self.free_reserve -= more - from_free;
+        claim.bytes += from_free;
+        claim.reserve += more - from_free;
+        self.end_wait(age, Ok(()));
+        true
+    }
+
+    /// The free bytes of the reserve that the elder does not need. Without an elder it is not known how many the next one
+    /// needs.
+    fn free_to_lend(&self) -> u64 {
+        let elder = self.elder.and_then(|elder| self.claims.get(&elder));
+        let needed = elder.map(|claim| self.largest.saturating_sub(claim.bytes + claim.reserve));
+        needed.map_or(0, |needed| self.free_reserve.saturating_sub(needed))
     }
 
     /// Removes a reservation from those that wait. The reservation keeps its bytes.
     pub(super) fn give_up(&mut self, age: u64) {
         self.waiting.remove(&age);
+        self.small.remove(&age);
         if let Some(claim) = self.claims.get_mut(&age) {
             claim.wait = None;
             if claim.bytes + claim.reserve == 0 {
@@ -256,6 +246,7 @@ impl Ledger {
 
     fn end_wait(&mut self, age: u64, ended: Result<(), BudgetError>) {
         self.waiting.remove(&age);
+        self.small.remove(&age);
         if let Some(wait) = self.claims.get_mut(&age).and_then(|claim| claim.wait.as_mut()) {
             wait.ended = Some(ended);
             wait.waker.wake_by_ref();

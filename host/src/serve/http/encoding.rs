@@ -152,7 +152,7 @@ pub(super) async fn unpack(
         let length = unpacked.len() as u64;
         let step = if length == 0 { FIRST_STEP } else { length.min(MAX_STEP) };
         // One byte more than the limit, which shows that the body is too large.
-        let end = (length + step).min(limits.size + 1);
+        let end = (length + step).min(limits.size.saturating_add(1));
         if length >= end {
             return Err(limits.too_large());
         }

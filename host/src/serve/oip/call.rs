@@ -24,6 +24,10 @@ use crate::serve::problem::status;
 /// Maximum images of one request, because each image needs instances of three stages.
 pub const MAX_IMAGES: usize = 256;
 
+/// Maximum bytes of the parameters that a request has for its stages: as many as the head of a request may have. They are
+/// copied for each image, for a recording and for a shadow run.
+const MAX_PARAMETER_BYTES: usize = 64 << 10;
+
 /// The parameters that the host interprets. All others are passed to the stages.
 const HOST_PARAMETERS: [&str; 5] = ["binary_data_output", "chip", "partial", "raw_input", "timeout"];
 
@@ -127,7 +131,14 @@ impl Call {
         let given =
             parameters.iter().filter(|(name, _)| !is_host(name)).map(|(name, value)| (name.clone(), value.to_string()));
         let query = std::mem::take(&mut self.query).into_iter().filter(|(name, _)| !is_host(name));
-        let parameters = query.chain(given).collect();
+        let parameters: Vec<_> = query.chain(given).collect();
+        let bytes: usize = parameters.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if bytes > MAX_PARAMETER_BYTES {
+            return Err(ServeError::invalid(format!(
+                "the parameters for the plugins have {bytes} bytes, and {MAX_PARAMETER_BYTES} are allowed; send large \
+                 values as an input"
+            )));
+        }
         let request = stage::Request { id: self.record.id.clone(), content_type: None, parameters };
         Ok(Settings { chip, partial, request })
     }

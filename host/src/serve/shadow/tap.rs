@@ -53,7 +53,9 @@ impl ShadowTap for Tap {
     fn inputs(&mut self, inputs: &Tensors, body: u64) {
         let Ok(place) = Arc::clone(&self.shadows.places).try_acquire_owned() else { return self.skip(Skipped::Queue) };
         let mut bytes = self.shadows.bytes.reserve();
-        if bytes.try_grow(size(inputs).saturating_add(body)).is_err() {
+        let parameters = self.request.parameters.iter().map(|(name, value)| name.len() + value.len());
+        let parameters = parameters.sum::<usize>() as u64;
+        if bytes.try_grow(size(inputs).saturating_add(body).saturating_add(parameters)).is_err() {
             return self.skip(Skipped::Bytes);
         }
         self.claim = Some(Claim { _place: place, bytes });

@@ -26,7 +26,7 @@ fn caught<T>(run: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
 
 /// Runs a batch and answers each run with its rows. If the batch fails, each run is repeated alone, so that the error
 /// of one does not reach the others.
-pub(super) fn answer_batch(model: &dyn Model, batch: ClosedBatch) -> Answered {
+pub(super) fn answer_batch(model: &dyn Model, name: &str, batch: ClosedBatch) -> Answered {
     let ClosedBatch { members, rows, inputs, padding } = batch;
     let started = Instant::now();
     let is_single = members.len() == 1;
@@ -52,7 +52,7 @@ pub(super) fn answer_batch(model: &dyn Model, batch: ClosedBatch) -> Answered {
             }
         }
         Err(error) => {
-            tracing::warn!("a batch of {} runs failed; each is repeated alone: {error}", sizes.len());
+            tracing::warn!(model = name, "a batch of {} runs failed; each is repeated alone: {error}", sizes.len());
             answer_alone(model, members, &inputs, rows + padding);
         }
     }

@@ -228,10 +228,10 @@ impl Former<'_> {
         self.in_flight += 1;
         let end = EndedRun { measured: None, number: self.sent, was_alone, buffers: Vec::new() };
         let end = EndOnDrop(self.ended.clone(), Some(end));
-        let model = Arc::clone(self.model);
+        let (model, name) = (Arc::clone(self.model), self.observer.model().to_owned());
         // Meanwhile the next batch is gathered.
         tokio::task::spawn_blocking(move || {
-            let answered = answer_batch(&*model, batch);
+            let answered = answer_batch(&*model, &name, batch);
             // The next batch may need them.
             drop(permits);
             end.answered(answered);

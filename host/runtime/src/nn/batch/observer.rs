@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Observes the batches of a model.
 pub trait BatchObserver: Send + Sync {
+    /// The name of the model, for the log.
+    fn model(&self) -> &str;
     /// A batch of `rows` rows for `requests` runs was formed; the first of them had waited for `waited`.
     fn batch(&self, rows: u32, requests: usize, waited: Duration);
     /// A run got `rows` more rows to reach a prepared size.

@@ -101,3 +101,28 @@ fn an_output_without_a_batch_axis_is_refused() {
         assert!(error.contains("remove `max_batch`, or export the model with a dynamic batch axis"), "{error}");
     }
 }
+
+/// A signature may declare a batch axis that an output does not have.
+#[test]
+fn an_output_that_does_not_have_one_row_for_each_row_is_named() {
+    type Shape = fn(u32) -> Vec<u32>;
+    let shapes: [(Shape, &str); 5] = [
+        (|_| vec![1, 2], "the shape [1, 2] for 2 rows"),
+        (|_| Vec::new(), "the shape [] for 1 rows"),
+        (|rows| vec![2 * rows], "the shape [2] for 1 rows"),
+        (|rows| vec![rows, rows], "the shape [2, 2] for 2 rows"),
+        (|rows| if rows == 1 { vec![1, 2] } else { vec![2, rows] }, "for 3 rows"),
+    ];
+    for (shape, words) in shapes {
+        let model = TestModel::new(move |inputs, _| {
+            let dimensions = shape(inputs[0].dimensions[0]);
+            let data = vec![0; 4 * dimensions.iter().product::<u32>() as usize];
+            Ok(vec![("y".into(), Tensor::new(dimensions, TensorType::Fp32, data))])
+        });
+        let model = with_signature(model, Vec::new());
+        for proof in [RowProof::Separate, RowProof::Unknown("no proof".into())] {
+            let refused = check_rows(&model, 4, &proof, true).expect_err(words).to_string();
+            assert!(refused.contains("output `y` has the shape") && refused.contains(words), "{refused}");
+        }
+    }
+}

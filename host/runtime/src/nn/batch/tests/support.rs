@@ -89,6 +89,10 @@ pub(super) struct Counts {
 }
 
 impl BatchObserver for Counts {
+    fn model(&self) -> &'static str {
+        "m"
+    }
+
     fn batch(&self, _rows: u32, _requests: usize, _waited: Duration) {
         let is_first = self.batches.fetch_add(1, Relaxed) == 0;
         assert!(!(is_first && self.first_batch_panics), "the first batch panics");
