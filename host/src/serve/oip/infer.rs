@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::text::shortened;
 
 use super::call::{Answer, Call, Settings};
 use super::images;
@@ -74,14 +76,24 @@ async fn run_infer(
     call.app.shadows.follow(&pipeline, &settings.request, &mut call.record);
     let result = match pipeline.run_infer(stage, &mut call.record, &settings.request, inputs).await {
         Ok(outputs) => {
-            call.record.finish(Outcome::Ok);
-            let outputs = stage
+            let outputs: Vec<_> = stage
                 .core()
                 .in_declared_types(outputs)
                 .into_iter()
                 .map(|(name, tensor)| Tensor::from_nn(name, tensor))
                 .collect();
-            select(outputs, &request.outputs, &call.model.name).map(|outputs| (Parameters::new(), outputs))
+            // Before the run it was checked that the model declares the requested outputs.
+            let is_declared = stage.signatures().is_some();
+            let missing = request.outputs.iter().find(|wanted| outputs.iter().all(|output| output.name != wanted.name));
+            let selected = match missing.filter(|_| is_declared) {
+                Some(missing) => Err(ServeError::new(
+                    ErrorKind::Stage(StageKind::Infer, Outcome::Internal),
+                    format!("the plugin left out the output `{}` of its model", shortened(&missing.name)),
+                )),
+                None => select(outputs, &request.outputs, &call.model.name),
+            };
+            call.record.finish(selected.as_ref().map_or_else(|error| error.kind.outcome(), |_| Outcome::Ok));
+            selected.map(|outputs| (Parameters::new(), outputs))
         }
         Err(failed) => {
             call.record.finish(failed.error.outcome);

@@ -32,7 +32,11 @@ const BINARY_OUTPUT: &str = "binary_data_output";
 
 /// Returns the length of the JSON at the start of the body, in bytes, or `None` if the whole body is JSON.
 pub(super) fn header_length(headers: &HeaderMap, body: &Bytes) -> Result<Option<usize>, ServeError> {
-    let Some(value) = headers.get(HEADER_LENGTH) else { return Ok(None) };
+    let mut values = headers.get_all(HEADER_LENGTH).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(ServeError::invalid(format!("`{HEADER_LENGTH}` is given twice; send it once")));
+    }
     let length = value.to_str().ok().and_then(|text| number(text.trim()));
     let wrong = || {
         let given = shortened(&String::from_utf8_lossy(value.as_bytes()));
@@ -61,17 +65,19 @@ impl From<ServeError> for ReadError {
 
 /// Reads a request: its JSON and the binary part that follows it. `limit`: maximum size of its tensors, in bytes.
 /// `reserved` grows by the memory of the tensors and parameters before they are read. Afterwards it has the memory that
-/// the request still takes.
+/// the request still takes. `id` becomes the id of the request as soon as it is known, also if the request is refused.
 pub(super) fn read(
     mut body: Bytes,
     header: Option<usize>,
     limit: u64,
     reserved: &mut BodyBytes,
+    id: &mut Option<String>,
 ) -> Result<Request, ReadError> {
     let received = body.len() as u64;
     let tail = header.map_or_else(Bytes::new, |length| body.split_off(length));
     let Object(wire) = serde_json::from_slice::<Object<WireRequest<'_>>>(&body)
         .map_err(|error| ServeError::invalid(format!("the body is not a valid inference request in JSON: {error}")))?;
+    id.clone_from(&wire.id);
     let memory = memory_of(&wire, &tail);
     let all = received.saturating_add(memory);
     if reserved.try_grow(all).is_err() {
