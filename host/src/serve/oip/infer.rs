@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::text::shortened;
 
 use super::call::{Answer, Call, Settings};
 use super::images;
@@ -74,14 +75,22 @@ async fn run_infer(
     call.app.shadows.follow(&pipeline, &settings.request, &mut call.record);
     let result = match pipeline.run_infer(stage, &mut call.record, &settings.request, inputs).await {
         Ok(outputs) => {
-            call.record.finish(Outcome::Ok);
-            let outputs = stage
-                .core()
-                .in_declared_types(outputs)
-                .into_iter()
-                .map(|(name, tensor)| Tensor::from_nn(name, tensor))
-                .collect();
-            select(outputs, &request.outputs, &call.model.name).map(|outputs| (Parameters::new(), outputs))
+            let outputs = stage.core().in_declared_types(outputs).into_iter();
+            let converted = outputs.map(|(name, tensor)| {
+                let what = format!("the output `{}` of model `{}`", shortened(&name), call.model.name);
+                Tensor::from_nn(name, tensor)
+                    .map_err(|error| ServeError::new(ErrorKind::Internal, format!("{what} cannot be sent: {error}")))
+            });
+            match converted.collect::<Result<Vec<_>, _>>() {
+                Ok(outputs) => {
+                    call.record.finish(Outcome::Ok);
+                    select(outputs, &request.outputs, &call.model.name).map(|outputs| (Parameters::new(), outputs))
+                }
+                Err(error) => {
+                    call.record.finish(error.kind.outcome());
+                    Err(error)
+                }
+            }
         }
         Err(failed) => {
             call.record.finish(failed.error.outcome);

@@ -22,7 +22,7 @@ use crate::serve::http::encoding::{self, Encoding};
 use crate::serve::http::parameters::Parameters;
 use crate::serve::oip::call::{Answer, Call};
 use crate::serve::oip::infer::run;
-use crate::serve::oip::model::Model;
+use crate::serve::oip::model::{Model, ModelPart};
 use crate::serve::oip::request::{self, Request};
 use crate::serve::{App, blocking};
 
@@ -95,7 +95,8 @@ async fn read(
     let request = match binary::header_length(headers, &body) {
         Ok(Some(0)) => binary::raw(body, call.model()),
         Ok(header) => {
-            let (request, reserved) = read_tensors(body, header, limit, budget).await?;
+            let part = call.model().part;
+            let (request, reserved) = read_tensors(body, header, limit, part, budget).await?;
             budget = reserved;
             Ok(request)
         }
@@ -117,11 +118,12 @@ async fn read_tensors(
     body: Bytes,
     header: Option<usize>,
     limit: u64,
+    part: ModelPart,
     mut reserved: BodyBytes,
 ) -> Result<(Request, BodyBytes), ServeError> {
     loop {
         let again = body.clone();
-        let read = move || (binary::read(again, header, limit, &mut reserved), reserved);
+        let read = move || (binary::read(again, header, limit, part, &mut reserved), reserved);
         let read = blocking::run(body.len(), read).await;
         reserved = read.1;
         match read.0 {
