@@ -94,6 +94,13 @@ impl OddTensor {
     }
 }
 
+/// Raised if a plugin reads a tensor of strings.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the plugin reads a tensor of strings, for which `wasi:nn` has no type; a plugin can only pass it on, as `infer-native` does"
+)]
+pub struct UnreadableStrings;
+
 /// Raised if a transform stage makes items that its step does not allow, or none although it should.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WrongItems {
@@ -185,6 +192,8 @@ impl StageError {
             let public =
                 format!("the plugin reads a tensor as `wasi:nn` has it: {number}; use a plugin that does not read it");
             Self::new(Outcome::TensorMismatch, public, detail)
+        } else if error.is::<UnreadableStrings>() {
+            Self::new(Outcome::TensorMismatch, UnreadableStrings.to_string(), detail)
         } else if error.is::<DeadlinePassed>() {
             Self { detail, ..Self::deadline() }
         } else if let Some(limit) = error.downcast_ref::<OutputLimit>() {

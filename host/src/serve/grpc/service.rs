@@ -83,7 +83,7 @@ impl Service {
             call.record.limit_deadline(time);
         }
         let converted = match call.limit_caller(caller) {
-            Ok(()) => convert::budgeted_request(message, held).await,
+            Ok(()) => convert::budgeted_request(message, call.model().part, held).await,
             Err(error) => Err(error),
         };
         let (answer, typed) = match converted {

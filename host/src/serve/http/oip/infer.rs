@@ -22,7 +22,7 @@ use crate::serve::http::encoding::{self, Encoding};
 use crate::serve::http::parameters::Parameters;
 use crate::serve::oip::call::{Answer, Call};
 use crate::serve::oip::infer::run;
-use crate::serve::oip::model::Model;
+use crate::serve::oip::model::{Model, ModelPart};
 use crate::serve::oip::request::{self, Request};
 use crate::serve::{App, blocking};
 
@@ -95,8 +95,8 @@ async fn read(
     let request = match binary::header_length(headers, &body)? {
         Some(0) => binary::raw(body, call.model())?,
         header => {
-            let mut id = None;
-            let read = read_tensors(body, header, limit, budget, &mut id).await;
+            let (part, mut id) = (call.model().part, None);
+            let read = read_tensors(body, header, limit, part, budget, &mut id).await;
             // The id in the body is used unless a header has one.
             if !headers.contains_key(REQUEST_ID)
                 && let Some(id) = id.filter(|id| is_usable_id(id))
@@ -118,6 +118,7 @@ async fn read_tensors(
     body: Bytes,
     header: Option<usize>,
     limit: u64,
+    part: ModelPart,
     mut reserved: BodyBytes,
     id: &mut Option<String>,
 ) -> Result<(Request, BodyBytes), ServeError> {
@@ -125,7 +126,7 @@ async fn read_tensors(
         let again = body.clone();
         let read_body = move || {
             let mut id = None;
-            (binary::read(again, header, limit, &mut reserved, &mut id), reserved, id)
+            (binary::read(again, header, limit, part, &mut reserved, &mut id), reserved, id)
         };
         let read;
         (read, reserved, *id) = blocking::run(body.len(), read_body).await;
