@@ -215,6 +215,7 @@ mod steps;
 mod steps_config;
 mod steps_deadline;
 mod steps_freed;
+mod steps_grpc;
 mod steps_items;
 mod steps_leak;
 mod steps_load;
