@@ -37,7 +37,8 @@ fn normalizer() -> Onnx {
     Onnx::new(18)
         .typed_input("x", &[None], DataType::STRING)
         .node("StringNormalizer", &["x"], "y", &[("is_case_sensitive", 1)])
-        .with_texts(&[("case_change_action", "UPPER")])
+        // The default, "en_US", is not on every machine.
+        .with_texts(&[("case_change_action", "UPPER"), ("locale", "C")])
         .with_text_lists(&[("stopwords", &["monday"])])
         .typed_output("y", &[None], DataType::STRING)
 }

@@ -85,8 +85,10 @@ class Graph:
         self.nodes.append(b"".join(parts))
         return output
 
-    def convolution(self, x: str, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, group: int = 1) -> str:
-        fan = inputs // group * kernel * kernel
+    def convolution(
+        self, x: str, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, group: int = 1, small: int = 1
+    ) -> str:
+        fan = inputs // group * kernel * kernel * small
         weights = [self.weight(outputs, inputs // group, kernel, kernel, fan=fan), self.weight(outputs, fan=1000)]
         shape = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2] * 4, "group": group}
         return self.node("Conv", [x, *weights], **shape)
@@ -146,7 +148,8 @@ def resnet(path: Path) -> None:
         for repeat in range(repeats):
             stride, before = (first_stride if repeat == 0 else 1), x
             x = layer(layer(x, channels, width), width, width, 3, stride)
-            x = graph.convolution(x, width, width * 4)
+            # Small, so that sums of sixteen blocks do not grow without bound.
+            x = graph.convolution(x, width, width * 4, small=16)
             if repeat == 0:
                 before = graph.convolution(before, channels, width * 4, 1, stride)
             channels = width * 4

@@ -97,7 +97,8 @@ mod tests {
         let on = |provider: &str, message: &str| {
             let (name, provider) = ("b".to_owned(), provider.to_owned());
             let chip = Chip { name, provider, library: None, device: None, options: BTreeMap::new() };
-            let whole = format!("Non-zero status code returned while running X node. Name:'x' Status Message: {message}");
+            let whole =
+                format!("Non-zero status code returned while running X node. Name:'x' Status Message: {message}");
             match run_error(&Device::Chip(Arc::new(chip)), ErrorCode::GenericFailure, &whole) {
                 RunError::OutOfMemory(_) => "memory",
                 RunError::Device(_) => "device",
@@ -108,7 +109,11 @@ mod tests {
         let openvino = "Wait Model Failed: Exception from src/inference/src/cpp/infer_request.cpp:245:\nException from \
                         src/plugins/intel_gpu/src/runtime/ocl/ocl_engine.cpp:185:\n";
         for (provider, message, expected) in [
-            ("migraphx", "HIP failure 719: unspecified launch failure ; GPU=0 ; hostname=h ; file=f ; line=1", "device"),
+            (
+                "migraphx",
+                "HIP failure 719: unspecified launch failure ; GPU=0 ; hostname=h ; file=f ; line=1",
+                "device",
+            ),
             ("migraphx", "HIP failure 2: out of memory ; GPU=0 ; hostname=h ; file=f ; line=1", "memory"),
             ("rocm", "MIOPEN failure 7: miopenStatusUnknownError ; GPU=0", "device"),
             ("tensorrt", "TensorRT EP execution context enqueue failed.", "device"),

@@ -164,7 +164,8 @@ pub(super) fn check_strings(tensor: &Tensor) -> Result<(), Misfit> {
 
 /// A copy of the strings.
 fn strings(tensor: &Tensor) -> Result<SessionInputValue<'_>, RunError> {
-    let texts = Strings::of(tensor).texts().map_err(|(index, reason)| RunError::backend(format!("string {index} {reason}")))?;
+    let texts =
+        Strings::of(tensor).texts().map_err(|(index, reason)| RunError::backend(format!("string {index} {reason}")))?;
     let texts: Vec<String> = texts.into_iter().map(str::to_owned).collect();
     let shape: Vec<usize> = tensor.dimensions.iter().map(|&size| size as usize).collect();
     Ok(OwnedTensor::from_string_array((shape, texts.as_slice())).map_err(RunError::backend)?.into())
@@ -172,8 +173,9 @@ fn strings(tensor: &Tensor) -> Result<SessionInputValue<'_>, RunError> {
 
 /// A copy of an output with strings.
 fn string_output(value: &DynValue) -> Result<Tensor, RunError> {
-    let (shape, texts) =
-        value.try_extract_strings().map_err(|error| RunError::OutputType(format!("strings that cannot be read ({error})")))?;
+    let (shape, texts) = value
+        .try_extract_strings()
+        .map_err(|error| RunError::OutputType(format!("strings that cannot be read ({error})")))?;
     let dimensions = shape.iter().map(|&size| size as u32).collect();
     let bytes = join_strings(&texts).ok_or_else(|| RunError::OutputType("a string above 4 GiB".to_owned()))?;
     Ok(Tensor::new(dimensions, TensorType::Bytes, bytes))
