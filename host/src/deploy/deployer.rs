@@ -239,7 +239,7 @@ impl Deployer {
                 let served = serving.served.load();
                 let current = served.routes.get(&user).and_then(|route| route.canary.as_ref());
                 let identity = &candidate.artifact.identity;
-                let canary = match current.filter(|canary| canary.is_of(identity)) {
+                let canary = match current.filter(|canary| canary.is_of(identity) && canary.is_unchanged_in(pipeline)) {
                     Some(canary) => canary.continued_in(Arc::clone(pipeline)),
                     None => Canary::new(Arc::clone(pipeline), identity, rules, &serving.canary_signal),
                 };
