@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use plimsoll_tests::stamped_reply;
 
 use crate::cli::text;
-use crate::fleet::{Host, file, larger, most, plugin, replies, urls};
+use crate::fleet_hosts::{Host, file, larger, most, plugin, replies, urls};
 use crate::process::PATIENCE;
 
 /// The versions of the plugin with their states. The counts of runs differ.

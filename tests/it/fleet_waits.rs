@@ -8,7 +8,8 @@ use std::sync::mpsc;
 use plimsoll_tests::stamped_reply;
 
 use crate::cli::text;
-use crate::fleet::{Host, TOKEN, file, plugin, read_request};
+use crate::fleet::read_request;
+use crate::fleet_hosts::{Host, TOKEN, file, plugin};
 use crate::process::BINARY;
 
 /// A proxy in front of a server. `change` gets every deployment before the server does; if it returns false, the client

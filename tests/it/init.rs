@@ -91,6 +91,9 @@ fn each_family_of_models_becomes_a_folder_that_serves_right_answers() {
         }
         let path = folder.join("plimsoll.toml");
         let config = Config::load(Some(&path)).expect("a configuration");
+        assert!(std::fs::read_to_string(&path).expect("text").starts_with("#:schema ./plimsoll.schema.json\n"));
+        let schema = std::fs::read(folder.join("plimsoll.schema.json")).expect("a schema");
+        assert_eq!(serde_json::from_slice::<Value>(&schema).expect("JSON"), Config::schema());
         let pipeline = &config.pipelines[name];
         // Both have a key `layout`.
         let stages = [&pipeline.postprocess, &pipeline.preprocess].map(|stage| stage.as_ref().expect("written"));

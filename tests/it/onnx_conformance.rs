@@ -10,6 +10,7 @@ mod in_wasm;
 mod judge;
 mod protos;
 mod shipped;
+mod strings;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

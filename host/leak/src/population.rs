@@ -111,13 +111,27 @@ impl Population {
             };
         }
         if third.mean < SURVIVAL * last.mean {
+            // It may have begun in the last quarter. Then all blocks from before are still there.
+            if !self.has_lost(middle) && !self.fell(middle, growth) && last.is_positive() {
+                return Trend::Open { leaks: true };
+            }
             // Few old blocks are left. If there are none, all are replaced.
             return if third.mean > 0.0 { Trend::Open { leaks: false } } else { Trend::Bounded };
         }
         // It began late. If it was larger before and fell, it is a queue that is filled and emptied.
-        let most = self.counts[..half].iter().max().copied().unwrap_or(0) as f64;
-        let fell = most - self.counts[half] as f64 > FALL * growth;
+        let fell = self.fell(half, growth);
         Trend::Open { leaks: !fell && late.is_positive() && last.mean >= PERSISTENCE * third.mean }
+    }
+
+    /// Returns true if some of the blocks after a round are not in use at the end.
+    fn has_lost(&self, round: usize) -> bool {
+        self.born[..=round].iter().sum::<u64>() < self.counts[round]
+    }
+
+    /// Returns true if there were clearly more blocks before a round than after it.
+    fn fell(&self, round: usize, growth: f64) -> bool {
+        let most = self.counts[..=round].iter().max().copied().unwrap_or(0);
+        most.saturating_sub(self.counts[round]) as f64 > FALL * growth
     }
 }
 
@@ -239,6 +253,13 @@ mod tests {
     fn what_begins_late_is_open_and_counts_as_a_leak_if_nothing_was_lost_before() {
         let late = [0, 0, 0, 0, 0, 10, 20, 30, 40];
         assert_eq!(trend(&late, &[0, 0, 0, 0, 0, 10, 10, 10, 10]), Trend::Open { leaks: true });
+        // In the last quarter, beside blocks that were there before and stay.
+        let later = [7, 7, 7, 7, 7, 7, 7, 17, 27];
+        assert_eq!(trend(&later, &[7, 0, 0, 0, 0, 0, 0, 10, 10]), Trend::Open { leaks: true });
+        let replaced = [7, 7, 7, 7, 7, 7, 7, 17, 27];
+        assert_eq!(trend(&replaced, &[0, 0, 0, 0, 0, 0, 0, 5, 22]), Trend::Bounded, "none of the old ones is left");
+        let emptied = [0, 10, 20, 30, 40, 50, 0, 20, 40];
+        assert_eq!(trend(&emptied, &[0, 0, 0, 0, 0, 0, 0, 20, 20]), Trend::Bounded, "a queue");
         let emptied = [0, 10, 20, 30, 0, 10, 20, 30, 40];
         assert_eq!(trend(&emptied, &[0, 0, 0, 0, 0, 10, 10, 10, 10]), Trend::Open { leaks: false });
     }

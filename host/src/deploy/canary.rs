@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use plimsoll_runtime::identity::Identity;
 use sha2::{Digest, Sha256};
 
+use super::canary_peers::CanaryPeers;
 use super::canary_verdict::judge;
 pub use super::canary_verdict::{CanaryComparison, CanaryVerdict};
 use super::request_share::RequestShare;
 use super::served_pipeline::ServedPipeline;
 use crate::config::{CanaryBy, CanaryRules};
+use crate::records::canary_counts::CanaryCounts;
 use crate::records::canary_side::{CanarySide, CanarySignal};
 
 /// A pipeline with a new version of one plugin, next to the version that serves.
@@ -23,29 +25,35 @@ pub struct Canary {
     share: Arc<RequestShare>,
     old: Arc<CanarySide>,
     new: Arc<CanarySide>,
+    /// The same canary on other servers; `None` if this server decides alone.
+    peers: Option<Arc<CanaryPeers>>,
     began: Instant,
 }
 
 impl Canary {
-    /// Begins a canary of `candidate` in `pipeline`, which contains it.
+    /// Begins a canary of `candidate` in `pipeline`, which contains it. `has_peers`: it is decided together with other
+    /// servers.
     pub fn new(
         pipeline: Arc<ServedPipeline>,
         candidate: &Identity,
         rules: CanaryRules,
         signal: &Arc<CanarySignal>,
+        has_peers: bool,
     ) -> Self {
         let side = |is_new| Arc::new(CanarySide::new(&candidate.name, is_new, signal));
         let (old, new) = (side(false), side(true));
         let share = Arc::new(RequestShare::new(rules.share));
-        Self { pipeline, candidate: candidate.clone(), rules, share, old, new, began: Instant::now() }
+        let peers = has_peers.then(Arc::default);
+        Self { pipeline, candidate: candidate.clone(), rules, share, old, new, peers, began: Instant::now() }
     }
 
     /// The same canary, continued in a pipeline whose other parts were replaced.
     #[must_use]
     pub fn continued_in(&self, pipeline: Arc<ServedPipeline>) -> Self {
-        let Self { candidate, rules, share, old, new, began, pipeline: _ } = self;
+        let Self { candidate, rules, share, old, new, peers, began, pipeline: _ } = self;
         let (share, old, new) = (Arc::clone(share), Arc::clone(old), Arc::clone(new));
-        Self { pipeline, candidate: candidate.clone(), rules: rules.clone(), share, old, new, began: *began }
+        let (peers, began) = (peers.clone(), *began);
+        Self { pipeline, candidate: candidate.clone(), rules: rules.clone(), share, old, new, peers, began }
     }
 
     /// Returns true if a new build of its pipeline changes nothing of this canary.
@@ -76,9 +84,13 @@ impl Canary {
         Arc::clone(if is_new { &self.new } else { &self.old })
     }
 
-    /// The figures so far.
+    /// The figures so far, with those of the other servers.
     pub fn comparison(&self) -> CanaryComparison {
-        let (old, new) = (self.old.counts(), self.new.counts());
+        let (old, new) = self.own_counts();
+        let (old, new) = match &self.peers {
+            Some(peers) => peers.sums(old, new),
+            None => (old, new),
+        };
         let allowed = self.rules.memory_factor * old.figures().p99 as f64;
         CanaryComparison {
             pipeline: self.pipeline.name.clone(),
@@ -89,14 +101,33 @@ impl Canary {
         }
     }
 
+    /// What this server has counted, of the old and of the new version.
+    pub(super) fn own_counts(&self) -> (CanaryCounts, CanaryCounts) {
+        (self.old.counts(), self.new.counts())
+    }
+
+    /// The same canary on other servers; `None` if this server decides alone.
+    pub(super) fn peers(&self) -> Option<&Arc<CanaryPeers>> {
+        self.peers.as_ref()
+    }
+
+    /// The candidate.
+    pub(super) fn candidate(&self) -> &Identity {
+        &self.candidate
+    }
+
     /// The rules of its decision, and the time since it began.
     pub(super) fn rules(&self) -> (&CanaryRules, Duration) {
         (&self.rules, self.began.elapsed())
     }
 
-    /// The decision that follows from the figures so far.
+    /// The decision that follows from the figures so far, and from those of the other servers.
     pub fn verdict(&self) -> CanaryVerdict {
-        judge(&self.comparison(), &self.rules)
+        let judged = || judge(&self.comparison(), &self.rules);
+        match &self.peers {
+            Some(peers) => peers.verdict(judged),
+            None => judged(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use plimsoll_runtime::identity::Identity;
 
-use super::canary::{Canary, CanaryVerdict};
+use super::canary::CanaryVerdict;
 use super::catalog::{RejectedVersion, VersionFigures};
 use super::deployer::{ChangeError, Deployer, audit, audit_rejection, candidates};
 use super::hold_back::replaced_by;
@@ -19,14 +19,16 @@ impl Deployer {
     pub async fn decide_canaries(&mut self, serving: &Serving) {
         for (name, candidate) in candidates(serving) {
             let served = serving.served.load_full();
+            let of_route = |route: &Route| Some((route.clone(), route.canary.clone()?));
             let canaries: Vec<_> = served
                 .routes
                 .values()
-                .filter_map(|route| route.canary.clone())
-                .filter(|canary| canary.is_of(&candidate.artifact.identity))
+                .filter_map(of_route)
+                .filter(|(_, canary)| canary.is_of(&candidate.artifact.identity))
                 .collect();
-            let verdicts: Vec<_> = canaries.iter().map(|canary| canary.verdict()).collect();
-            for canary in canaries.iter().filter(|canary| canary.verdict() != CanaryVerdict::Undecided) {
+            let verdicts: Vec<_> = canaries.iter().map(|(_, canary)| canary.verdict()).collect();
+            let is_decided = |verdict: &CanaryVerdict| *verdict != CanaryVerdict::Undecided;
+            for ((_, canary), _) in canaries.iter().zip(&verdicts).filter(|(_, verdict)| is_decided(verdict)) {
                 let figures = serde_json::to_string(&canary.comparison()).unwrap_or_else(|error| error.to_string());
                 tracing::info!(target: "plimsoll::audit", plugin = name, %figures, "canary");
             }
@@ -35,14 +37,16 @@ impl Deployer {
                 _ => None,
             });
             if let Some(reason) = failed {
-                if let Err(error) = self.end_canary(serving, &name, &reason, "canary") {
-                    tracing::error!(plugin = name, "cannot roll back the canary: {error}");
+                match self.end_canary(serving, &name, &reason, "canary") {
+                    Ok(_) => serving.remember_decision(&canaries, &CanaryVerdict::RollBack(reason)),
+                    Err(error) => tracing::error!(plugin = name, "cannot roll back the canary: {error}"),
                 }
             } else if !verdicts.is_empty() && verdicts.iter().all(|verdict| *verdict == CanaryVerdict::Promote) {
                 match self.promote(serving, &name, Arc::clone(&candidate), &mut Vec::new()).await {
                     Ok(()) => {
                         audit("canary", "promote", &candidate.artifact.identity, "serving");
                         serving.records.metrics.record_deployment(&name, "promoted");
+                        serving.remember_decision(&canaries, &CanaryVerdict::Promote);
                     }
                     Err(error) => tracing::error!(plugin = name, "cannot promote the canary: {error}"),
                 }
@@ -81,7 +85,7 @@ impl Deployer {
                 is_continued |= known.is_some();
                 let canary = match known {
                     Some(canary) => canary.continued_in(Arc::clone(pipeline)),
-                    None => Canary::new(Arc::clone(pipeline), identity, rules, &serving.canary_signal),
+                    None => serving.new_canary(Arc::clone(pipeline), identity, rules),
                 };
                 canaries.insert(user, Arc::new(canary));
             }

@@ -31,11 +31,30 @@ pub struct CanaryProgress {
     /// Seconds until the new version has the requests that it needs, at the rate so far. `None` if it had no request yet,
     /// or has enough of them and is not decided.
     pub seconds_left: Option<f64>,
+    /// The other servers, if they decide with this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetProgress>,
+}
+
+/// How far the other servers of a fleet are. The figures of the canary are the sums of all servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct FleetProgress {
+    /// The canaries of other servers whose requests are counted.
+    pub others: usize,
+    /// This server would promote the version.
+    pub is_ready: bool,
+    /// Another server is not ready, or was not asked yet.
+    pub waits: bool,
 }
 
 impl CanaryProgress {
     /// The progress after `time`.
-    pub(super) fn new(figures: CanaryComparison, rules: &CanaryRules, time: Duration) -> Self {
+    pub(super) fn new(
+        figures: CanaryComparison,
+        rules: &CanaryRules,
+        time: Duration,
+        fleet: Option<FleetProgress>,
+    ) -> Self {
         let (new, old) = (figures.new, figures.old);
         let ratio = |new: f64, old: f64| (old > 0.0).then(|| new / old);
         // Half a request instead of none, because JSON has no infinite number.
@@ -51,6 +70,7 @@ impl CanaryProgress {
             p99_ratio: ratio(new.p99 as f64, old.p99 as f64).filter(|_| has_both),
             memory_factor: rules.memory_factor,
             seconds_left: (new.requests > 0 && left > 0.0).then(|| left * seconds / new.requests as f64),
+            fleet,
             figures,
         }
     }
@@ -73,7 +93,7 @@ mod tests {
             let figures = |(requests, failures, p99)| CanaryFigures { requests, failures, given_up: 0, p99 };
             let (new, old) = (figures(new), figures(old));
             let comparison = CanaryComparison { pipeline: "p".into(), wanted: 100, new, old, large: (0, 0) };
-            let progress = CanaryProgress::new(comparison, &rules, Duration::from_secs(10));
+            let progress = CanaryProgress::new(comparison, &rules, Duration::from_secs(10), None);
             (progress.failure_ratio, progress.p99_ratio, progress.seconds_left)
         };
         assert_eq!(progress((0, 0, 0), (0, 0, 0)), (None, None, None));

@@ -17,7 +17,8 @@
 //! - `rehearsal`, `rehearsed`: the slow parts of a change, done before it and without the lock.
 //! - [`deployer`]: admits a release; [`change_error`]: why it rejects one. [`rollback`]: rolls back and retires; `undo`: takes a deployment back. `previous`: the versions that served before.
 //!   [`canary`], [`canary_decision`], [`canary_progress`]: a new version on a share of the requests. `canary_verdict`,
-//!   `canary_evidence`: what its figures mean. [`model_repository`]: unloads and loads
+//!   `canary_evidence`: what its figures mean. [`fleet`], [`fleet_report`], `canary_peers`, `fleet_canaries`: several servers decide it together.
+//!   [`model_repository`]: unloads and loads
 //!   pipelines.
 //! - [`start`]: the deployment at start; `restored`: the versions of the journal. `reload`: the change to a new configuration. `pull`, `pending_reload`: pulls the
 //!   components that it names, before the change; `pull_again`: asks registries again that could not be asked. [`release_selection`]: selects the release that serves if there are several; `hold_back`: puts it on canary first. [`version_order`], [`newest_file`],
@@ -37,6 +38,7 @@ pub mod build_state;
 pub mod canary;
 pub mod canary_decision;
 mod canary_evidence;
+mod canary_peers;
 pub mod canary_progress;
 mod canary_verdict;
 pub mod capture;
@@ -51,6 +53,9 @@ pub mod file_fingerprint;
 mod file_order;
 pub mod file_store;
 mod file_store_error;
+pub mod fleet;
+mod fleet_canaries;
+pub mod fleet_report;
 mod folder_lock;
 pub mod folder_look;
 pub mod forget;

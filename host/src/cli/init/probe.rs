@@ -124,7 +124,8 @@ fn run_on(backend: BackendName, files: &ModelFiles, input: &ImageInput) -> Resul
     let model = LoadedModel::new("model".to_owned(), String::new(), model, one, None, Scheduling::default())?;
     let model = Arc::new(model.with_size_limit(&files.bytes));
     let shape = input.shape().ok_or("its input is too large")?;
-    let bytes = shape.iter().try_fold(input.ty.size() as u64, |bytes, &size| bytes.checked_mul(u64::from(size)));
+    let bytes =
+        shape.iter().try_fold(input.ty.size().unwrap_or(1) as u64, |bytes, &size| bytes.checked_mul(u64::from(size)));
     let bytes = bytes.filter(|bytes| *bytes <= MAX_MEMORY).ok_or_else(|| {
         format!("its input has more bytes than a stage may have by default ({})", ByteSize(MAX_MEMORY).display().iec())
     })?;

@@ -13,7 +13,7 @@ use crate::records::canary_request::PartEnd;
 use crate::records::origin::Origin;
 use crate::records::recent::RecentRequest;
 use crate::records::recording::{Facts, StageFacts};
-use crate::records::request_summary::merged;
+use crate::records::request_summary::{merged, repeats_steps};
 use crate::records::shadow::ShadowEnd;
 use crate::records::statistics::ModelRequest;
 use crate::records::time::timestamp;
@@ -67,7 +67,10 @@ impl Drop for RequestRecord {
         }
         let is_of = |report: &StageReport, kind| report.stage == StageName::from(kind);
         let mark = |kind: StageKind| stages.iter().find(|it| is_of(it, kind)).map(|report| report.usage.high_water);
-        let steps = if stages.iter().any(|report| report.stage.is_step()) { merged(stages) } else { Vec::new() };
+        let has_steps = stages.iter().any(|report| report.stage.is_step());
+        // The runs of a step for its items are one, because the caller decides how many there are.
+        let merged_steps = (has_steps && repeats_steps(stages)).then(|| merged(stages));
+        let steps = merged_steps.as_deref().unwrap_or(stages);
         tracing::info!(
             target: "plimsoll::request",
             request = %id, %pipeline, %chip,
@@ -82,7 +85,7 @@ impl Drop for RequestRecord {
             preprocess_bytes = mark(StageKind::Preprocess),
             infer_bytes = mark(StageKind::Infer),
             postprocess_bytes = mark(StageKind::Postprocess),
-            step_bytes = (!steps.is_empty()).then(|| display(step_bytes(&steps))),
+            step_bytes = has_steps.then(|| display(step_bytes(steps))),
             "request"
         );
         if let (Some(trace), Some(traces)) = (&mut self.trace, &records.traces) {
@@ -104,8 +107,7 @@ impl Drop for RequestRecord {
             started: SystemTime::now().checked_sub(duration).unwrap_or(SystemTime::UNIX_EPOCH),
             duration,
             queue_time: *queue_time,
-            // The runs of a step for its items are one, because the caller decides how many there are.
-            stages: if steps.is_empty() { std::mem::take(stages) } else { steps },
+            stages: merged_steps.unwrap_or_else(|| std::mem::take(stages)),
         });
     }
 }
