@@ -36,7 +36,10 @@ impl Deployer {
         let before: Selection = choices
             .iter()
             .filter(|(name, _)| with_canary(name))
-            .filter_map(|(name, choice)| Some((name.clone(), choice.last.clone()?)))
+            .filter_map(|(name, choice)| {
+                let last = choice.last.as_ref().filter(|last| !is_same(last, &choice.newest))?;
+                Some((name.clone(), Arc::clone(last)))
+            })
             .collect();
         if before.is_empty() {
             return Ok(None);
@@ -77,13 +80,11 @@ impl Deployer {
 impl CatalogEntry {
     /// Makes a release the candidate. Its canary begins when the canaries are resumed. An undecided one ends.
     pub(super) fn put_on_canary(&mut self, release: Arc<Release>) {
-        let identity = &release.artifact.identity;
-        let is_same =
-            |other: &Arc<Release>| other.artifact.identity == *identity && other.manifest.text == release.manifest.text;
-        if self.candidate.as_ref().is_some_and(is_same) {
+        if self.candidate.as_ref().is_some_and(|candidate| is_same(candidate, &release)) {
             return;
         }
-        let digest = &release.artifact.identity.digest;
+        let identity = &release.artifact.identity;
+        let digest = &identity.digest;
         if let Some(replaced) = self.candidate.take().filter(|other| other.artifact.identity.digest != *digest) {
             self.reject(RejectedVersion {
                 identity: replaced.artifact.identity.clone(),
@@ -98,6 +99,11 @@ impl CatalogEntry {
         self.candidate = Some(release);
         self.begin_revision();
     }
+}
+
+/// Returns true if two releases are the same version with the same manifest, perhaps from different sources.
+fn is_same(one: &Release, other: &Release) -> bool {
+    one.artifact.identity == other.artifact.identity && one.manifest.text == other.manifest.text
 }
 
 /// Why a canary ended undecided.
