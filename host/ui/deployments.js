@@ -113,6 +113,6 @@ function race(canary) {
         'aria-label': 'Requests of the new version' }), ` ${count(canary.new.requests)} of ${count(canary.wanted)} `, el('small', {}, left))),
       canary.failure_ratio === null && canary.new.failures > 0
         ? el('div', {}, el('dt', {}, 'Failures'), el('dd', {}, `${count(canary.new.failures)}, none before: there is no ratio. `, el('small', {}, rates)))
-        : against('Failures', canary.failure_ratio, canary.failure_factor, rates),
+        : against('Failures (odds)', canary.failure_ratio, canary.failure_factor, rates),
       against('High-water mark (p99)', canary.p99_ratio, canary.memory_factor, `${bytes(canary.new.p99)}, before ${bytes(canary.old.p99)}`)), others);
 }

@@ -12,6 +12,8 @@ mod budgets;
 mod cache;
 mod caller_faults;
 mod canary;
+mod canary_changes;
+mod canary_counts;
 mod capture;
 mod chains;
 mod chip_failures;

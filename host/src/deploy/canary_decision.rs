@@ -9,6 +9,7 @@ use plimsoll_runtime::identity::Identity;
 use super::canary::CanaryVerdict;
 use super::catalog::{RejectedVersion, VersionFigures};
 use super::deployer::{ChangeError, Deployer, audit, audit_rejection, candidates};
+use super::hold_back::replaced_by;
 use super::needed::needed;
 use super::release::Release;
 use super::serving::{Route, Served, Serving};
@@ -154,16 +155,16 @@ impl Deployer {
 
     /// Records a version whose canary ends undecided, because another version takes its place.
     pub(super) fn replace_candidate(&self, serving: &Serving, replaced: &Release, by: &str, with: &Identity) {
-        let identity = replaced.artifact.identity.clone();
-        if identity.digest == with.digest {
-            return;
+        if replaced.artifact.identity.digest != with.digest {
+            self.reject_candidate(serving, replaced, &replaced_by(&with.version), by);
         }
-        let reason = format!("version {} replaced it before its canary was decided", with.version);
-        let (source, figures) = (replaced.source.to_string(), VersionFigures::default());
-        self.reject(
-            serving,
-            by,
-            RejectedVersion { identity, source, reason, at: SystemTime::now(), retry: false, figures },
-        );
+    }
+
+    /// Records a version whose canary ended undecided.
+    pub(super) fn reject_candidate(&self, serving: &Serving, candidate: &Release, reason: &str, by: &str) {
+        let identity = candidate.artifact.identity.clone();
+        let (source, figures) = (candidate.source.to_string(), VersionFigures::default());
+        let (reason, at) = (reason.to_owned(), SystemTime::now());
+        self.reject(serving, by, RejectedVersion { identity, source, reason, at, retry: false, figures });
     }
 }

@@ -95,7 +95,8 @@ impl CanaryPeers {
             }
             // Counts never fall, also if an old reply is read late.
             let counts = state.runs.entry(run).or_default();
-            let total = |(old, new): &(SentCounts, SentCounts)| old.requests.saturating_add(new.requests);
+            let all = |of: &SentCounts| of.requests.saturating_add(of.given_up);
+            let total = |(old, new): &(SentCounts, SentCounts)| all(old).saturating_add(all(new));
             let latest = (old, new);
             if total(&latest) > total(counts) {
                 *counts = latest;
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     fn counts(requests: u64) -> SentCounts {
-        SentCounts { requests, failures: 0, marks: vec![(1, requests)] }
+        SentCounts { requests, failures: 0, given_up: 0, marks: vec![(1, requests)] }
     }
 
     fn found(requests: u64, waits: bool) -> PeersFound {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::canary_evidence::{ENOUGH, evidence};
-use crate::config::CanaryRules;
+use crate::config::{CanaryBy, CanaryRules};
 use crate::records::canary_counts::CanaryFigures;
 
 /// Minimum failures of a new version before its failure rate is considered.
@@ -41,19 +41,67 @@ pub enum CanaryVerdict {
     RollBack(String),
 }
 
+/// The part of requests in which something happened, of the new or the old version.
+struct Events {
+    events: u64,
+    requests: u64,
+}
+
+impl Events {
+    fn failures(of: &CanaryFigures) -> Self {
+        Self { events: of.failures, requests: of.requests }
+    }
+
+    fn given_up(of: &CanaryFigures) -> Self {
+        Self { events: of.given_up, requests: of.requests.saturating_add(of.given_up) }
+    }
+
+    /// The events for each request without one. A multiple of a rate has a ceiling: if half the requests of the old version
+    /// fail, because of what callers send, none is more than twice as bad. A multiple of these odds has none.
+    fn odds(&self) -> f64 {
+        match self.events {
+            0 => 0.0,
+            events => events as f64 / self.requests.saturating_sub(events) as f64,
+        }
+    }
+}
+
+/// Returns true if something happens clearly more often with the new version, perhaps by chance.
+fn is_more_frequent(new: &Events, old: &Events, rules: &CanaryRules) -> bool {
+    new.events >= MIN_FAILURES.min(rules.requests) && new.odds() > rules.failure_factor * old.odds()
+}
+
+/// The part of these requests that the new version had.
+fn share_of(new: &Events, old: &Events, rules: &CanaryRules) -> f64 {
+    match rules.by {
+        CanaryBy::Request => new.requests as f64 / new.requests.saturating_add(old.requests).max(1) as f64,
+        // One caller may have most of the requests. They say nothing about how often one that has an event is on this side.
+        CanaryBy::Caller => rules.share,
+    }
+}
+
 /// A version is rolled back if it is clearly worse (a factor) and if that is not by chance (evidence). It is promoted
 /// if it had enough requests and is not worse; if it is worse, but perhaps by chance, the canary continues for a
 /// bounded number of requests.
 pub(super) fn judge(figures: &CanaryComparison, rules: &CanaryRules) -> CanaryVerdict {
     let CanaryComparison { new, old, pipeline, large, .. } = figures;
-    let share = new.requests as f64 / (new.requests + old.requests).max(1) as f64;
-    let rate = |side: &CanaryFigures| side.failures as f64 / side.requests.max(1) as f64;
-    let fails_more = new.failures >= MIN_FAILURES.min(rules.requests) && rate(new) > rules.failure_factor * rate(old);
+    let (failed, old_failed) = (Events::failures(new), Events::failures(old));
+    let share = share_of(&failed, &old_failed, rules);
+    let fails_more = is_more_frequent(&failed, &old_failed, rules);
     if fails_more && evidence(new.failures, old.failures, share) >= ENOUGH {
         return CanaryVerdict::RollBack(format!(
             "canary in pipeline `{pipeline}`: {} of {} requests ended in a trap, a memory limit or a deadline, but \
-             {} of {} with the old version (at most {} times its rate is allowed)",
+             {} of {} with the old version (at most {} times its odds are allowed)",
             new.failures, new.requests, old.failures, old.requests, rules.failure_factor
+        ));
+    }
+    let (left, old_left) = (Events::given_up(new), Events::given_up(old));
+    let is_left_more = is_more_frequent(&left, &old_left, rules);
+    if is_left_more && evidence(new.given_up, old.given_up, share_of(&left, &old_left, rules)) >= ENOUGH {
+        return CanaryVerdict::RollBack(format!(
+            "canary in pipeline `{pipeline}`: callers gave up {} of {} requests while the plugin ran, but {} of {} with the \
+             old version (at most {} times its odds are allowed); it may hang",
+            left.events, left.requests, old_left.events, old_left.requests, rules.failure_factor
         ));
     }
     let enough = new.requests >= MIN_REQUESTS.min(rules.requests) && old.requests > 0;
@@ -68,21 +116,27 @@ pub(super) fn judge(figures: &CanaryComparison, rules: &CanaryRules) -> CanaryVe
     if new.requests < rules.requests {
         return CanaryVerdict::Undecided;
     }
-    if !fails_more && !is_larger {
+    if !fails_more && !is_left_more && !is_larger {
         return CanaryVerdict::Promote;
     }
     if new.requests < rules.requests.saturating_mul(LONGEST) {
         return CanaryVerdict::Undecided;
     }
-    let figures = match fails_more {
-        true => format!(
+    let figures = if fails_more {
+        format!(
             "{} of {} requests ended in a trap, a memory limit or a deadline, but {} of {} with the old version",
             new.failures, new.requests, old.failures, old.requests
-        ),
-        false => format!(
+        )
+    } else if is_left_more {
+        format!(
+            "callers gave up {} of {} requests while the plugin ran, but {} of {} with the old version",
+            left.events, left.requests, old_left.events, old_left.requests
+        )
+    } else {
+        format!(
             "the p99 high-water mark is {} bytes after {} requests, but {} bytes with the old version",
             new.p99, new.requests, old.p99
-        ),
+        )
     };
     CanaryVerdict::RollBack(format!(
         "canary in pipeline `{pipeline}`: not decided after {LONGEST} times the {} requests that were wanted: {figures}, \
@@ -94,14 +148,13 @@ pub(super) fn judge(figures: &CanaryComparison, rules: &CanaryRules) -> CanaryVe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::CanaryBy;
 
     fn rules() -> CanaryRules {
         CanaryRules { share: 0.05, requests: 1_000, failure_factor: 2.0, memory_factor: 1.5, by: CanaryBy::Request }
     }
 
     fn comparison(new: (u64, u64, u64), old: (u64, u64, u64), large: (u64, u64)) -> CanaryComparison {
-        let figures = |(requests, failures, p99)| CanaryFigures { requests, failures, p99 };
+        let figures = |(requests, failures, p99)| CanaryFigures { requests, failures, given_up: 0, p99 };
         CanaryComparison { pipeline: "p".into(), wanted: 1_000, new: figures(new), old: figures(old), large }
     }
 
@@ -167,5 +220,42 @@ mod tests {
         }
         // A version that is not worse is promoted, however late it is decided.
         assert_eq!(judge(&comparison((10_000, 3, 100), (30_000, 9, 100), (0, 0)), &rules()), CanaryVerdict::Promote);
+    }
+
+    /// Callers choose how many requests fail with both versions, so a share of failures must not hide that all fail.
+    #[test]
+    fn failing_callers_do_not_hide_a_version_that_always_fails() {
+        let judge = |new, old| judge(&comparison(new, old, (0, 0)), &rules());
+        assert!(matches!(judge((1_000, 1_000, 100), (19_000, 9_500, 100)), CanaryVerdict::RollBack(_)));
+        assert!(matches!(judge((1_000, 900, 100), (19_000, 9_500, 100)), CanaryVerdict::RollBack(_)));
+        assert_eq!(judge((1_000, 520, 100), (19_000, 9_500, 100)), CanaryVerdict::Promote);
+        assert_eq!(judge((1_000, 1_000, 100), (19_000, 19_000, 100)), CanaryVerdict::Promote, "both always fail");
+    }
+
+    #[test]
+    fn a_version_whose_callers_give_up_is_rolled_back_and_given_up_requests_promote_none() {
+        let judge = |new: (u64, u64), old: (u64, u64)| {
+            let mut figures = comparison((new.0, 0, 100), (old.0, 0, 100), (0, 0));
+            (figures.new.given_up, figures.old.given_up) = (new.1, old.1);
+            judge(&figures, &rules())
+        };
+        // It hangs for each input, or for one of a hundred.
+        let reason = judge((0, 3), (60, 0));
+        assert!(matches!(&reason, CanaryVerdict::RollBack(reason) if reason.contains("gave up 3 of 3")), "{reason:?}");
+        assert!(matches!(judge((990, 10), (19_000, 0)), CanaryVerdict::RollBack(_)));
+        // Callers that give up all requests decide nothing, and as many with both versions are the callers' own.
+        assert_eq!(judge((0, 1_000), (0, 19_000)), CanaryVerdict::Undecided);
+        assert_eq!(judge((1_000, 200), (19_000, 3_800)), CanaryVerdict::Promote);
+        assert_eq!(judge((1_000, 3), (19_000, 20)), CanaryVerdict::Undecided, "perhaps by chance");
+    }
+
+    /// A gateway with nearly all requests is on the side of the new version.
+    #[test]
+    fn a_version_fails_also_for_the_only_caller() {
+        let rules = CanaryRules { by: CanaryBy::Caller, ..rules() };
+        for old in [(0, 0, 0), (10, 0, 100)] {
+            assert!(matches!(judge(&comparison((990, 5, 100), old, (0, 0)), &rules), CanaryVerdict::RollBack(_)));
+        }
+        assert_eq!(judge(&comparison((1_000, 5, 100), (100, 1, 100), (0, 0)), &rules), CanaryVerdict::Promote);
     }
 }

@@ -238,7 +238,7 @@ impl Deployer {
                 let served = serving.served.load();
                 let current = served.routes.get(&user).and_then(|route| route.canary.as_ref());
                 let identity = &candidate.artifact.identity;
-                let canary = match current.filter(|canary| canary.is_of(identity)) {
+                let canary = match current.filter(|canary| canary.is_of(identity) && canary.is_unchanged_in(pipeline)) {
                     Some(canary) => canary.continued_in(Arc::clone(pipeline)),
                     None => serving.new_canary(Arc::clone(pipeline), identity, rules),
                 };

@@ -38,6 +38,8 @@ type OpenBackend = (Arc<dyn Backend>, Arc<Semaphore>);
 pub struct FileStore {
     backends: HashMap<BackendName, OpenBackend>,
     files: Files,
+    /// How often the files were read again for a new configuration.
+    generation: u64,
     /// The files that were read before the present change.
     ahead: Arc<ReadAhead>,
     batches: BatchMetrics,
@@ -105,16 +107,29 @@ fn load_on_cpu(backend: &dyn Backend, source: ModelSource) -> Result<Option<Box<
 impl FileStore {
     /// Creates an empty store. `batches` counts the batches of models, `memory` their memory.
     pub fn new(batches: BatchMetrics, memory: ModelMemory) -> Self {
-        Self { backends: HashMap::new(), files: Files::default(), ahead: Arc::default(), batches, memory }
+        Self {
+            backends: HashMap::new(),
+            files: Files::default(),
+            generation: 0,
+            ahead: Arc::default(),
+            batches,
+            memory,
+        }
     }
 
     /// Makes the next build read every file again, for a new configuration. It takes those that were read before the change
     /// from `ahead`.
     pub(super) fn invalidate(&mut self, ahead: Arc<ReadAhead>) {
         self.ahead = ahead;
+        self.generation += 1;
         self.files.assets.clear();
         self.files.manifest_assets.invalidate();
         self.files.models.values_mut().for_each(|known| known.is_checked = false);
+    }
+
+    /// A number that is higher for the files of a later configuration.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Drops what was read before a change. Call this after the change.

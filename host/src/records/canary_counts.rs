@@ -12,6 +12,7 @@ const MAX_PAGES: u64 = 1 << 17;
 pub struct CanaryCounts {
     requests: u64,
     failures: u64,
+    given_up: u64,
     /// High-water marks in pages of 64 KiB.
     marks: Histogram<u64>,
 }
@@ -19,10 +20,12 @@ pub struct CanaryCounts {
 /// The figures of one version.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct CanaryFigures {
-    /// Requests that reached the plugin and have ended.
+    /// Requests that reached the plugin and have ended. Those that were given up are not among them.
     pub requests: u64,
     /// Requests of these in which the plugin ended in a trap, a memory limit or a passed deadline.
     pub failures: u64,
+    /// Requests that their callers gave up while the plugin ran: they disconnected, or their own time-out passed.
+    pub given_up: u64,
     /// 99th percentile of the plugin's high-water marks in bytes.
     pub p99: u64,
 }
@@ -34,6 +37,9 @@ pub struct SentCounts {
     pub requests: u64,
     /// Requests of these in which the plugin failed.
     pub failures: u64,
+    /// Requests that were given up while the plugin ran.
+    #[serde(default)]
+    pub given_up: u64,
     /// High-water marks in pages of 64 KiB, each with the number of requests that had it.
     pub marks: Vec<(u64, u64)>,
 }
@@ -42,7 +48,7 @@ impl Default for CanaryCounts {
     #[expect(clippy::expect_used, reason = "the bounds are constants that the histogram accepts")]
     fn default() -> Self {
         let marks = Histogram::new_with_bounds(1, MAX_PAGES, 2).expect("the bounds are valid");
-        Self { requests: 0, failures: 0, marks }
+        Self { requests: 0, failures: 0, given_up: 0, marks }
     }
 }
 
@@ -54,10 +60,15 @@ impl CanaryCounts {
         self.failures += u64::from(is_failure);
     }
 
+    /// Counts a request that was given up while the plugin ran.
+    pub(super) fn record_given_up(&mut self) {
+        self.given_up += 1;
+    }
+
     /// The figures.
     pub fn figures(&self) -> CanaryFigures {
         let p99 = self.marks.value_at_quantile(0.99) * PAGE;
-        CanaryFigures { requests: self.requests, failures: self.failures, p99 }
+        CanaryFigures { requests: self.requests, failures: self.failures, given_up: self.given_up, p99 }
     }
 
     /// The requests in which the high-water mark of the plugin is larger than `bytes`.
@@ -71,6 +82,7 @@ impl CanaryCounts {
     pub fn add(&mut self, other: &SentCounts) {
         self.requests = self.requests.saturating_add(other.requests);
         self.failures = self.failures.saturating_add(other.failures);
+        self.given_up = self.given_up.saturating_add(other.given_up);
         for &(pages, count) in &other.marks {
             self.marks.saturating_record_n(pages, count);
         }
@@ -79,7 +91,7 @@ impl CanaryCounts {
     /// The counts for other servers.
     pub fn sent(&self) -> SentCounts {
         let marks = self.marks.iter_recorded().map(|mark| (mark.value_iterated_to(), mark.count_at_value())).collect();
-        SentCounts { requests: self.requests, failures: self.failures, marks }
+        SentCounts { requests: self.requests, failures: self.failures, given_up: self.given_up, marks }
     }
 }
 
@@ -90,7 +102,7 @@ impl SentCounts {
     /// Returns true if the counts can be those of a server: each request has one mark, and not more failed than there were.
     pub fn is_plausible(&self) -> bool {
         let marks = self.marks.iter().try_fold(0_u64, |sum, (_, count)| sum.checked_add(*count));
-        self.requests <= Self::MOST && self.failures <= self.requests && marks == Some(self.requests)
+        self.requests.max(self.given_up) <= Self::MOST && self.failures <= self.requests && marks == Some(self.requests)
     }
 }
 
@@ -108,6 +120,8 @@ mod tests {
                 one.record(bytes, is_failure);
                 counts.record(bytes, is_failure);
             }
+            one.record_given_up();
+            counts.record_given_up();
             let sent = serde_json::to_string(&counts.sent()).expect("written");
             let sent: SentCounts = serde_json::from_str(&sent).expect("read");
             assert!(sent.is_plausible());
@@ -123,8 +137,10 @@ mod tests {
 
     #[test]
     fn counts_that_no_server_has_are_not_plausible() {
-        let counts =
-            |requests, failures, marks: &[(u64, u64)]| SentCounts { requests, failures, marks: marks.to_vec() };
+        let counts = |requests, failures, marks: &[(u64, u64)]| {
+            let marks = marks.to_vec();
+            SentCounts { requests, failures, given_up: 0, marks }
+        };
         assert!(counts(3, 1, &[(5, 2), (9, 1)]).is_plausible() && SentCounts::default().is_plausible());
         for wrong in [
             counts(3, 4, &[(5, 3)]),

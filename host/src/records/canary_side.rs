@@ -3,8 +3,6 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use plimsoll_runtime::outcome::Outcome;
-use plimsoll_runtime::stage::StageReport;
 use tokio::sync::Notify;
 
 use super::canary_counts::CanaryCounts;
@@ -47,19 +45,23 @@ impl CanarySide {
     }
 
     /// Returns true if `plugin` is the plugin of the canary.
-    fn is_of(&self, plugin: &str) -> bool {
+    pub(super) fn is_of(&self, plugin: &str) -> bool {
         plugin == &*self.plugin
     }
 
-    /// Counts a request that has ended, if it reached the plugin and there was room for an instance. A request in which the
-    /// plugin ran several times, for its items or in several steps, counts once: it has failed if one of the runs has, and
-    /// has the highest of their marks. Otherwise one request could decide a canary.
-    pub fn record_request(&self, stages: &[StageReport]) {
-        let is_run = |report: &&StageReport| self.is_of(&report.plugin) && report.outcome != Outcome::NoCapacity;
-        let runs = || stages.iter().filter(is_run);
-        let Some(highest) = runs().map(|report| report.usage.high_water).max() else { return };
-        let is_failure = runs().any(|report| report.outcome.is_plugin_failure());
+    /// Counts a request that has ended. `highest` is the highest mark of the plugin in it.
+    pub(super) fn record_request(&self, highest: u64, is_failure: bool) {
         self.lock().record(highest, is_failure);
+        self.changed();
+    }
+
+    /// Counts a request that its caller gave up while the plugin ran.
+    pub(super) fn record_given_up(&self) {
+        self.lock().record_given_up();
+        self.changed();
+    }
+
+    fn changed(&self) {
         if self.is_new {
             self.signal.set();
         }
@@ -72,44 +74,5 @@ impl CanarySide {
 
     fn lock(&self) -> MutexGuard<'_, CanaryCounts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use plimsoll_runtime::cap::{PAGE, Usage};
-    use plimsoll_runtime::kind::StageKind;
-
-    use super::*;
-    use crate::records::canary_counts::CanaryFigures;
-
-    fn report(plugin: &str, outcome: Outcome, pages: u64) -> StageReport {
-        StageReport {
-            stage: StageKind::Transform.into(),
-            plugin: plugin.into(),
-            version: "1".into(),
-            digest: "0".into(),
-            outcome,
-            duration: Duration::ZERO,
-            usage: Usage { high_water: pages * PAGE, ..Usage::default() },
-            started: std::time::Instant::now(),
-            max_memory: 0,
-            batches: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_request_with_many_runs_counts_once() {
-        let side = CanarySide::new(&"p".into(), true, &Arc::default());
-        let failing: Vec<_> = (1..=64).map(|pages| report("p", Outcome::Trap, pages)).collect();
-        side.record_request(&failing);
-        assert_eq!(side.counts().figures(), CanaryFigures { requests: 1, failures: 1, p99: 64 * PAGE });
-        assert_eq!(side.counts().runs_above(0.0), 1);
-        side.record_request(&[report("other", Outcome::Trap, 9), report("p", Outcome::Ok, 1)]);
-        // A request that did not reach the plugin, or found no room for an instance, is no evidence.
-        side.record_request(&[report("other", Outcome::Trap, 9), report("p", Outcome::NoCapacity, 0)]);
-        assert_eq!((side.counts().figures().requests, side.counts().figures().failures), (2, 1));
     }
 }

@@ -9,6 +9,7 @@ use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::StageReport;
 
 use super::{Accounting, RequestRecord};
+use crate::records::canary_request::PartEnd;
 use crate::records::origin::Origin;
 use crate::records::recent::RecentRequest;
 use crate::records::recording::{Facts, StageFacts};
@@ -27,13 +28,13 @@ impl Drop for RequestRecord {
         self.failures.log_rest(&self.id);
         let now = Instant::now();
         let duration = now.saturating_duration_since(self.started);
-        let Self { id, pipeline, chip, stages, outcome, accounting, canary_side, queue_time, origin, .. } = self;
+        let Self { id, pipeline, chip, stages, outcome, accounting, canary, queue_time, origin, .. } = self;
         let status = self.status.or((*outcome == Outcome::Ok).then_some(200));
-        // Otherwise a caller could decide a canary, and push recordings out, by time-outs that no version can meet.
-        let is_cut_short = self.is_hurried && *outcome == Outcome::Deadline;
-        if let Some(side) = canary_side.as_ref().filter(|_| !is_cut_short) {
-            side.record_request(stages);
+        if let Some(canary) = canary {
+            canary.add(stages, PartEnd { outcome: *outcome, is_hurried: self.is_hurried });
         }
+        // Otherwise a caller could push recordings out by time-outs that no version can meet.
+        let is_cut_short = self.is_hurried && *outcome == Outcome::Deadline;
         let Accounting { records, route, caller, model, trace: sampled } = accounting;
         records.memory.record_request((route, *sampled), caller, *outcome, (duration, now), stages);
         if let Some((name, version)) = model {
