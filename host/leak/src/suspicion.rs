@@ -28,3 +28,9 @@ pub(super) fn kept_in_first_round(run: &Run<'_>, members: &[usize]) -> usize {
     let is_nearly_all = first >= FEWEST && first as f64 >= SHARE * members.len() as f64;
     if is_nearly_all && second as f64 <= AGAIN * first as f64 { first } else { 0 }
 }
+
+/// The number of tables that grew with the inputs of the first round, and not since: a cache of decoded contents whose entries
+/// are in the table itself.
+pub(super) fn tables_of_first_round(run: &Run<'_>) -> usize {
+    run.containers.all().filter(|container| container.grew_with_first(run.samples.len())).count()
+}
