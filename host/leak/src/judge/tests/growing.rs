@@ -273,3 +273,19 @@ fn a_vector_of_a_few_inputs_beside_a_cache_that_fills_is_a_leak() {
     let wrong = wrong(&found, 8.0, 0.2);
     assert!(wrong.is_empty(), "{wrong:?}");
 }
+
+/// A table of what was seen whose entries are in the table itself fills more and more slowly.
+#[test]
+fn a_table_of_random_keys_without_blocks_is_no_leak() {
+    for keys in [100, 300, 1_000, 2_000] {
+        let found = results(24, FEWER_SEEDS, || {
+            let mut table = Vector::new(24, 7, |capacity| 2 * capacity);
+            let mut seen = std::collections::HashSet::new();
+            Box::new(move |heap, call| {
+                seen.insert(heap.random.below(keys));
+                table.grow_to(heap, call, seen.len() as u32);
+            })
+        });
+        assert!(found.iter().all(|(verdict, _)| *verdict != Verdict::Leaks), "{keys} keys: {found:?}");
+    }
+}
