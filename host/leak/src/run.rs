@@ -11,6 +11,7 @@ use super::subject::{PluginUnderTest, Subject, SubjectError, outcome, survives};
 use super::variation::Inputs;
 use super::verdict::{Finding, MIN_ROUNDS, Verdict};
 use plimsoll_runtime::outcome::Outcome;
+use std::collections::HashMap;
 use std::time::Instant;
 
 /// Maximum number of samples that are left out because they end the instance, for example by a trap.
@@ -79,6 +80,8 @@ pub struct Run<'a> {
     pub survivors: Vec<Survivor>,
     /// Every block in use after the first round.
     pub after_first_round: Vec<Block>,
+    /// The tables that grew in the first round only, with a hash of their bytes after the second round.
+    pub tables: HashMap<u32, u64>,
     /// True if the collector of the guest's language was run at the end of each round.
     pub collects: bool,
     /// Every block in use at the end, those of the language's runtime too.
@@ -160,6 +163,7 @@ impl<'a> Run<'a> {
             calls: Vec::new(),
             survivors: Vec::new(),
             after_first_round: Vec::new(),
+            tables: HashMap::new(),
             collects: false,
             all_blocks: Blocks::default(),
             containers: Containers::default(),
@@ -211,8 +215,10 @@ impl<'a> Run<'a> {
                 progress.count();
             }
             run.rounds = round;
-            if round == 1 {
-                run.after_first_round = watch.blocks();
+            match round {
+                1 => run.after_first_round = watch.blocks(),
+                2 => run.tables = watch.containers.tables(run.samples.len(), run.subject.memory()),
+                _ => {}
             }
             run.note(&watch);
             if round == goal {

@@ -38,7 +38,10 @@ pub(super) async fn run<'a>(
     let before = all(with_variants);
     let is_new = |leak: &LeakingMeasure| {
         let same = before.iter().find(|before| before.measure == leak.measure);
-        same.is_none_or(|same| leak.finding.growth.bytes > MORE * same.finding.growth.bytes + MORE_BYTES)
+        let growth = &leak.finding.growth;
+        same.map(|same| &same.finding.growth).is_none_or(|same| {
+            growth.bytes - growth.bytes_within > MORE * (same.bytes + same.bytes_within) + MORE_BYTES
+        })
     };
     Ok(Some((all(&run).into_iter().filter(is_new).collect(), run)))
 }
