@@ -111,6 +111,7 @@ mod journal_format;
 mod large_replies;
 mod layers;
 mod leak;
+mod leak_by_parameter;
 mod leak_cases;
 mod leak_cases_other;
 mod leak_gate;

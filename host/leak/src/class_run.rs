@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::corpus::Sample;
-use super::finding::{Growing, Measure};
+use super::finding::{Growing, LeakingMeasure, Measure};
 use super::progress::Progress;
 use super::record::Call;
 use super::rounds::Rounds;
@@ -18,15 +18,13 @@ use plimsoll_runtime::outcome::Outcome;
 const MIN_REQUESTS: usize = 16;
 
 /// What a class does alone in a fresh instance.
-pub(super) struct ClassRun {
-    /// The verdict and its numbers.
-    pub(super) finding: Finding,
-    /// What the numbers count.
-    pub(super) measure: Measure,
+pub(super) struct ClassRun<'a> {
+    /// What leaks.
+    pub(super) findings: Findings,
     /// The samples that cause the growth, if only some do.
     pub(super) growing: Option<Growing>,
-    /// Number of calls.
-    pub(super) calls: usize,
+    /// The run.
+    pub(super) run: Run<'a>,
 }
 
 /// The sample indices of each class, by outcome and subfolder.
@@ -39,43 +37,66 @@ pub(super) fn classes_of(run: &Run<'_>, samples: &[Sample]) -> BTreeMap<(Outcome
 }
 
 /// Runs the samples of one class alone in a fresh instance.
-pub(super) async fn run_alone(
-    plugin: &PluginUnderTest,
+pub(super) async fn run_alone<'a>(
+    plugin: &'a PluginUnderTest,
     inputs: &Inputs<'_>,
     outcome: &str,
     members: &[usize],
     rounds: Rounds,
     progress: &Progress,
-) -> Result<ClassRun, RunError> {
+) -> Result<ClassRun<'a>, RunError> {
     let times = MIN_REQUESTS.div_ceil(members.len());
     let chosen: Vec<_> = std::iter::repeat_n(members, times).flatten().copied().collect();
     progress.step(&format!("{outcome} alone"), chosen.len() * rounds.least);
     let run = match Run::execute(plugin, inputs, &chosen, rounds, progress).await {
         // A large leak fills the memory before there are enough rounds.
-        Err(RunError::NoSampleSurvives | RunError::TooManyExcluded(_)) if times > 1 => {
+        Err(RunError::NoSampleSurvives | RunError::TooManyExcluded(_) | RunError::EndedEarly { .. }) if times > 1 => {
             Run::execute(plugin, inputs, members, rounds, progress).await?
         }
         run => run?,
     };
-    let (finding, measure) = worst(&run);
+    // What garbage is, is not known without a collection in this run.
+    let is_judged = plugin.language.is_none() || run.collects;
+    let findings = findings(&run, is_judged);
     // Which input made an object is not known.
-    let is_known = finding.verdict == Verdict::Leaks && measure != Measure::Objects;
+    let is_known = findings.finding.verdict == Verdict::Leaks && findings.measure != Measure::Objects;
     let growing = is_known.then(|| growing(&run, inputs.samples)).flatten();
-    Ok(ClassRun { finding, measure, growing, calls: run.calls.len() })
+    Ok(ClassRun { findings, growing, run })
 }
 
-/// The finding of a run that is reported for its class: the one with the most leaked bytes; that of the handles if
-/// nothing else leaks.
-fn worst(run: &Run<'_>) -> (Finding, Measure) {
+/// The finding of a run that is reported first, and what else leaks.
+pub(super) struct Findings {
+    pub(super) finding: Finding,
+    pub(super) measure: Measure,
+    pub(super) also: Vec<LeakingMeasure>,
+}
+
+/// What a run found: first what leaks the most bytes; handles last, and only if no tensor leaks, because each of them has
+/// a handle. The finding of the heap if nothing leaks. `is_judged`: garbage was collected.
+pub(super) fn findings(run: &Run<'_>, is_judged: bool) -> Findings {
     let heap = run.judge().finding;
     let [host, resources, beside_heap, objects] = run.others();
+    let measured = [
+        (heap.clone(), Measure::Heap),
+        (host, Measure::Tensors),
+        (beside_heap, Measure::Pages),
+        (objects, Measure::Objects),
+    ];
     let leaks = |finding: &Finding| finding.verdict == Verdict::Leaks;
-    let mut bytes = vec![(heap.clone(), Measure::Heap), (host, Measure::Tensors), (beside_heap, Measure::Pages)];
-    bytes.push((objects, Measure::Objects));
-    bytes.retain(|(finding, _)| leaks(finding));
-    let most = bytes.into_iter().max_by(|(a, _), (b, _)| a.growth.bytes.total_cmp(&b.growth.bytes));
-    let handles = leaks(&resources).then_some((resources, Measure::Handles));
-    most.or(handles).unwrap_or((heap, Measure::Heap))
+    let leaking = |(finding, measure)| LeakingMeasure { finding, measure };
+    let mut also: Vec<_> = measured.into_iter().filter(|(finding, _)| leaks(finding)).map(leaking).collect();
+    also.sort_by(|a, b| b.finding.growth.bytes.total_cmp(&a.finding.growth.bytes));
+    if leaks(&resources) && also.iter().all(|leak| leak.measure != Measure::Tensors) {
+        also.push(leaking((resources, Measure::Handles)));
+    }
+    if also.is_empty() {
+        return Findings { finding: heap, measure: Measure::Heap, also };
+    }
+    let LeakingMeasure { finding, measure } = also.remove(0);
+    match is_judged {
+        true => Findings { finding, measure, also },
+        false => Findings { finding: finding.uncollected(), measure, also: Vec::new() },
+    }
 }
 
 /// The samples that cause the growth in the second half of a run; `None` if all samples do, or none could be

@@ -14,7 +14,7 @@ pub enum Conclusion {
     Leaks,
     /// Only known leaks were found.
     KnownLeaks,
-    /// No growth is visible, but the heap cannot be read.
+    /// No growth is visible, but the heap cannot be read, the instance ended, or its outcomes changed.
     Unknown,
     /// The plugin's language has a collector, and no collection was seen.
     Uncollected,
@@ -31,8 +31,10 @@ impl Conclusion {
         match () {
             () if study.is_uncollected() => Self::Uncollected,
             () if leaks.iter().any(|leak| leak.known.is_none()) => Self::Leaks,
-            () if !study.heap_is_known => Self::Unknown,
+            () if study.classes.iter().any(|class| class.finding.verdict == Verdict::Uncollected) => Self::Uncollected,
+            () if !study.heap_is_known || !study.unanswered.is_empty() => Self::Unknown,
             () if suspicious_inputs(study) > 0 => Self::Suspicion,
+            () if study.tables_of_first_round > 0 && !study.leaks() => Self::Suspicion,
             () if !leaks.is_empty() => Self::KnownLeaks,
             () => Self::NoLeak,
         }

@@ -21,8 +21,17 @@ pub struct Sample {
     pub size: usize,
     /// The request's parameters.
     pub parameters: Vec<(String, String)>,
+    /// The request's content type.
+    pub content_type: Option<String>,
     /// The arguments of the stage.
     pub feed: Feed,
+}
+
+impl Sample {
+    /// The request of this sample.
+    pub fn request(&self, id: String) -> Request {
+        Request { id, content_type: self.content_type.clone(), parameters: self.parameters.clone() }
+    }
 }
 
 /// The arguments of each kind of stage.
@@ -82,7 +91,11 @@ impl CorpusError {
 ///
 /// # Errors
 /// If the folder or a file cannot be read, or there is no file.
-pub fn read(folder: &Path, parameters: &[(String, String)]) -> Result<Vec<Sample>, CorpusError> {
+pub fn read(
+    folder: &Path,
+    parameters: &[(String, String)],
+    content_type: Option<&str>,
+) -> Result<Vec<Sample>, CorpusError> {
     let mut files = Vec::new();
     let entries = |path: &Path| -> Result<Vec<PathBuf>, CorpusError> {
         let mut paths = Vec::new();
@@ -120,6 +133,7 @@ pub fn read(folder: &Path, parameters: &[(String, String)]) -> Result<Vec<Sample
                 folder: relative.parent().map(shown).unwrap_or_default(),
                 size: body.len(),
                 parameters: parameters.to_vec(),
+                content_type: content_type.map(str::to_owned),
                 feed: Feed::Body(body),
             })
         })
@@ -166,7 +180,7 @@ async fn step_feeds(
     let Some(SelectedChip::Steps(graph, chip)) = pipeline.select(chip) else {
         return Err(CorpusError::UnknownChip(chip.to_owned()));
     };
-    let request = Request { id: "leak".into(), content_type: None, parameters: sample.parameters.clone() };
+    let request = sample.request("leak".into());
     let mut log = RunLog::new(pipeline.deadline);
     let inputs = pipeline.step_inputs(graph, (chip, step), &mut log, &request, body).await;
     let inputs = inputs.map_err(|failed| CorpusError::EarlierStage(failed.error))?;
@@ -201,7 +215,7 @@ async fn run_earlier_stages(
     if kind == StageKind::Preprocess {
         return Ok(Feed::Body(body.clone()));
     }
-    let request = Request { id: "leak".into(), content_type: None, parameters: sample.parameters.clone() };
+    let request = sample.request("leak".into());
     let mut log = RunLog::new(pipeline.deadline);
     let (inputs, context) = pipeline.preprocess.run(&mut log, &request, body).await?;
     if kind == StageKind::Infer {

@@ -13,6 +13,9 @@ use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
 
+/// The place of what leaks if the files are given as they are.
+pub const UNCHANGED: &str = "(unchanged files)";
+
 /// The results of one study. Serialized as `report.json`.
 #[derive(Debug, Serialize)]
 pub struct Study {
@@ -30,6 +33,10 @@ pub struct Study {
     pub rarest_leak: usize,
     /// The reason, if the run ended before its last round.
     pub stopped: Option<String>,
+    /// Why there is no answer if nothing leaks: the instance ended, or its outcomes changed from round to round.
+    pub unanswered: Vec<String>,
+    /// What leaks if the files are given as they are, and not with other contents in each call.
+    pub unchanged: Vec<LeakingMeasure>,
     /// Samples that were left out because they end the instance, each with its outcome.
     pub excluded: Vec<(String, Outcome)>,
     /// The finding for all samples together.
@@ -52,6 +59,8 @@ pub struct Study {
     pub growers: Vec<Location>,
     /// Number of samples for which the first round left a block that is still in use; 0 if not nearly all did.
     pub kept_in_first_round: usize,
+    /// Tables that grew with the inputs of the first round, and not since.
+    pub tables_of_first_round: usize,
     /// The interpreter, if the plugin is in Python.
     pub python: Option<PythonReport>,
     /// The finding for what the runtime of the plugin's language allocates and never frees. It is no leak of the plugin.
@@ -154,8 +163,20 @@ pub struct Class {
     pub finding: Finding,
     /// What the numbers of the finding count.
     pub measure: Measure,
+    /// What else leaks, by another measure.
+    pub also: Vec<LeakingMeasure>,
     /// The samples that cause the growth, if only some do.
     pub growing: Option<Growing>,
+}
+
+/// A finding of something that leaks.
+#[derive(Debug, Clone, Serialize)]
+pub struct LeakingMeasure {
+    /// The finding.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// What its numbers count.
+    pub measure: Measure,
 }
 
 /// What the numbers of a finding count.
@@ -244,7 +265,7 @@ impl Study {
     pub fn leaks(&self) -> bool {
         let classes = self.classes.iter().map(|class| &class.finding);
         let whole = [&self.all, &self.host, &self.resources, &self.beside_heap, &self.objects];
-        whole.into_iter().chain(classes).any(|finding| finding.verdict == Verdict::Leaks)
+        whole.into_iter().chain(classes).any(|finding| finding.verdict == Verdict::Leaks) || !self.unchanged.is_empty()
     }
 }
 
@@ -255,6 +276,12 @@ impl Class {
             return self.outcome.as_str().to_owned();
         }
         format!("{} in {}", self.outcome.as_str(), self.folder)
+    }
+
+    /// The findings of what leaks, each with its measure.
+    pub fn leaking(&self) -> impl Iterator<Item = (&Finding, Measure)> {
+        let first = (self.finding.verdict == Verdict::Leaks).then_some((&self.finding, self.measure));
+        first.into_iter().chain(self.also.iter().map(|also| (&also.finding, also.measure)))
     }
 }
 

@@ -77,9 +77,8 @@ impl HeapWatch {
         this.find(subject.memory());
         if let Some(blocks) = this.heap.and_then(|heap| heap.walk(subject.memory())) {
             this.births = vec![None; blocks.blocks.len()];
-            // A heap that is large from the beginning takes the same time for each call.
-            this.per_call = this.per_call.max(2 * blocks.blocks.len());
             this.blocks = blocks;
+            this.allow_blocks();
         }
         this
     }
@@ -89,6 +88,11 @@ impl HeapWatch {
             self.attempts -= 1;
             self.heap = Heap::find(memory, self.statics_end);
         }
+    }
+
+    /// Allows as many blocks as there are now to be read after each call.
+    pub(super) fn allow_blocks(&mut self) {
+        self.per_call = self.per_call.max(2 * self.blocks.blocks.len());
     }
 
     /// Reads the heap after the call with the index `call` of a sample, unless it is too large to be read after every
@@ -112,21 +116,22 @@ impl HeapWatch {
         let mut births = Vec::with_capacity(blocks.blocks.len());
         let mut old = self.blocks.blocks.iter().zip(&self.births).peekable();
         let (mut vanished, mut new) = (Vec::new(), Vec::new());
+        let survivor = |(&block, &born): (&Block, &Option<usize>)| Survivor { block, born };
         for block in &blocks.blocks {
-            while let Some((gone, _)) = old.next_if(|(known, _)| known.address < block.address) {
-                vanished.push(*gone);
+            while let Some(gone) = old.next_if(|(known, _)| known.address < block.address) {
+                vanished.push(survivor(gone));
             }
             let known = old.next_if(|(known, _)| known.address == block.address);
             match known {
                 Some((known, born)) if known.size == block.size => births.push(*born),
                 replaced => {
-                    vanished.extend(replaced.map(|(gone, _)| *gone));
+                    vanished.extend(replaced.map(survivor));
                     births.push(Some(maker(&self.made, &calls, block.size, new.len())));
                     new.push(*block);
                 }
             }
         }
-        vanished.extend(old.map(|(gone, _)| *gone));
+        vanished.extend(old.map(survivor));
         if let [(_, sample)] = calls[..] {
             self.made.extend(new.iter().map(|block| (sample, block.size)));
         }

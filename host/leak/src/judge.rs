@@ -1,9 +1,9 @@
 //! Judges a run: does the heap leak, and which of its blocks? Does anything else grow?
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
-use super::containers::{self, Containers};
+use super::containers::{self, Certainty, Containers};
 use super::heap::Block;
 use super::population::{self, Population, Trend};
 use super::record::{Call, Record, Survivor};
@@ -16,8 +16,10 @@ const SPARSE: f64 = 2.0;
 /// The blocks that leak.
 #[derive(Debug, Clone, Default)]
 pub struct Leaking {
-    sizes: Vec<Range<u32>>,
+    sizes: HashSet<u32>,
     addresses: HashSet<u32>,
+    /// Sizes that are in the sum with those that leak, but replace their blocks.
+    counted: HashSet<u32>,
     /// True if only the sum of all blocks shows the leak.
     is_everything: bool,
 }
@@ -26,10 +28,7 @@ impl Leaking {
     /// Returns true if the block is part of the leak, or if it is not known which blocks leak.
     pub fn contains(&self, block: Block) -> bool {
         let is_known = !self.sizes.is_empty() || !self.addresses.is_empty();
-        self.is_everything
-            || !is_known
-            || self.addresses.contains(&block.address)
-            || self.sizes.iter().any(|sizes| sizes.contains(&block.size))
+        self.is_everything || !is_known || self.addresses.contains(&block.address) || self.sizes.contains(&block.size)
     }
 }
 
@@ -41,6 +40,9 @@ pub struct HeapJudgement {
     pub leaking: Leaking,
     /// True if more rounds can change the verdict.
     pub is_open: bool,
+    /// True if a container grows of which it is not known whether it leaks. It may be enlarged so rarely that nothing grew in
+    /// the second half of the rounds.
+    pub has_growing_container: bool,
 }
 
 /// Judges the heap of a run; its linear memory if the heap is not known. `record` is what was held after each round,
@@ -49,23 +51,24 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
     if !record.heap_is_known {
         let finding = series(&record.linear, record.requests);
         let is_open = finding.verdict == Verdict::WarmingUp;
-        return HeapJudgement { finding, leaking: Leaking::default(), is_open };
+        return HeapJudgement { finding, leaking: Leaking::default(), is_open, has_growing_container: false };
     }
     let round = |survivor: &Survivor| survivor.born.and_then(|call| calls.get(call)).map_or(0, |call| call.round);
     let births: Vec<(u32, usize)> = survivors.iter().map(|one| (one.block.size, round(one))).collect();
     let mut leaking = Leaking::default();
     let mut is_open = false;
     let mut together = Population::default();
-    let mut uncertain = Vec::new();
+    let (mut certain, mut uncertain, mut members) = (Vec::new(), Vec::new(), Vec::new());
     for (sizes, population) in population::by_size(&record.sizes, &births) {
         let trend = population.trend();
         is_open |= matches!(trend, Trend::Open { .. });
         let is_certain = population.is_certain();
         if sizes.len() == 1 && !is_certain {
             together.add(&population);
+            members.push((sizes.start, population.has_kept()));
         }
         match trend.leaks() {
-            true if is_certain => leaking.sizes.push(sizes),
+            true if is_certain => certain.push(sizes),
             true => uncertain.push(sizes),
             false => {}
         }
@@ -75,23 +78,27 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
         let trend = together.trend();
         is_open |= matches!(trend, Trend::Open { .. });
         if trend.leaks() {
-            leaking.sizes.append(&mut uncertain);
+            certain.append(&mut uncertain);
+            // Each size alone may not look like a leak. Those that replace their blocks add nothing to the sum, but are not
+            // a part of the leak.
+            for (size, has_kept) in members {
+                if has_kept { &mut leaking.sizes } else { &mut leaking.counted }.insert(size);
+            }
         }
     }
+    let known: BTreeSet<u32> = record.sizes.iter().flat_map(BTreeMap::keys).copied().collect();
+    leaking.sizes.extend(certain.into_iter().flat_map(|sizes: Range<u32>| known.range(sizes)));
     let everything = population::all(&record.sizes, &births);
-    let mut in_containers = Growth::default();
+    let (mut in_containers, mut is_growing) = (Growth::default(), false);
     let arenas = containers::arenas(survivors.iter().map(|one| (one.block, one.born)));
     for container in grown.all().chain(&arenas) {
-        let Some(growth) = container.growth(calls.len(), record.requests) else { continue };
+        let growth = container.growth(calls.len(), record.requests, record.is_cut_short);
+        let Some(growth) = growth else { continue };
         // It may be a table of what was seen. Then fewer and fewer blocks come with it, too.
         let all_slow = everything.slows();
-        if growth.is_slower && all_slow {
-            continue;
-        }
-        is_open |= growth.is_slower || all_slow;
-        if !growth.is_sure {
-            // It may be a queue that is emptied now and then and begins again each time.
-            is_open = true;
+        is_open |= growth.is_slower || all_slow || growth.certainty != Certainty::Leaks;
+        is_growing |= growth.certainty == Certainty::Growing;
+        if growth.is_slower && all_slow || growth.certainty != Certainty::Leaks {
             continue;
         }
         in_containers.bytes += growth.bytes;
@@ -119,21 +126,23 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
     let late = verdict::late_growth(&record.heap, record.requests);
     let verdict = match verdict::judge(&record.heap) {
         _ if leaks => Verdict::Leaks,
+        _ if is_growing => Verdict::WarmingUp,
         Verdict::Steady => Verdict::Steady,
         // The sum is more than before, but it fluctuates.
         _ if late.bytes <= late.bytes_within => Verdict::Steady,
         _ => Verdict::WarmingUp,
     };
     let held = record.heap.clone();
-    HeapJudgement { finding: Finding { verdict, growth, held }, leaking, is_open }
+    let finding = Finding { verdict, growth, held };
+    HeapJudgement { finding, leaking, is_open, has_growing_container: is_growing }
 }
 
 /// The growth of the blocks whose sizes leak, over the second half of the rounds.
 fn growth_of(record: &Record, calls: &[Call], survivors: &[Survivor], leaking: &Leaking) -> Growth {
     let rounds = record.rounds();
-    let is_leaking = |size: u32| leaking.is_everything || leaking.sizes.iter().any(|sizes| sizes.contains(&size));
+    let is_leaking = |size: u32| leaking.is_everything || leaking.sizes.contains(&size);
     let sum = |sizes: &BTreeMap<u32, u64>| {
-        let counted = sizes.iter().filter(|(size, _)| is_leaking(**size));
+        let counted = sizes.iter().filter(|(size, _)| is_leaking(**size) || leaking.counted.contains(*size));
         counted.fold(Held::default(), |sum, (&size, &count)| Held {
             bytes: sum.bytes + u64::from(size) * count,
             blocks: sum.blocks + count,
@@ -141,7 +150,7 @@ fn growth_of(record: &Record, calls: &[Call], survivors: &[Survivor], leaking: &
     };
     let held: Vec<Held> = record.sizes.iter().map(sum).collect();
     let growth = verdict::late_growth(&held, record.requests);
-    if growth.blocks * record.requests as f64 >= SPARSE {
+    if growth.blocks * record.requests as f64 >= SPARSE || !leaking.counted.is_empty() {
         return growth;
     }
     // There is one block every few rounds, so the number of blocks in the second half of the rounds depends on chance.

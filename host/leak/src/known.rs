@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::finding::{Measure, Study};
+use super::finding::{Class, LeakingMeasure, Measure, Study, UNCHANGED};
 use super::verdict::{Finding, Verdict};
 
 /// A holder or a call stack with at least this share of a leak's bytes must be known.
@@ -14,13 +14,16 @@ const SHARE: f64 = 0.05;
 /// Factor by which a known leak may be larger, and bytes in addition: two runs differ by this much.
 const GROWTH: f64 = 1.1;
 const GROWTH_BYTES: f64 = 16.0;
+/// Share of a leak of all classes together that the leaks of the classes must explain.
+const EXPLAINED: f64 = 0.9;
 /// How a line of a suppression file begins, as in the files of LeakSanitizer.
 const PREFIX: &str = "leak:";
 
 /// A leak: what a class of inputs leaks, or all of them together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Leak {
-    /// The class, or `(all)`, `(host tensors)`, `(host handles)`, `(own pages)` if no class leaks alone.
+    /// The class; `(all)`, `(host tensors)`, `(host handles)`, `(own pages)` or `(objects)` if the classes alone do not explain
+    /// it; or `(unchanged files)`.
     pub place: String,
     /// What leaks.
     pub measure: Measure,
@@ -157,9 +160,12 @@ fn is_as_before(before: &Leak, now: &Leak) -> bool {
         && before.measure == now.measure
         && now.per_request <= GROWTH * before.per_request + GROWTH_BYTES * f64::from(u8::from(now.measure.is_bytes()))
         && now.holders.iter().all(|holder| before.holders.contains(holder))
+        // If it is not known what holds it, it may be another leak.
+        && now.holders.is_empty() == before.holders.is_empty()
 }
 
-/// The leaks of a study: of each class that leaks; of all classes together if none leaks alone.
+/// The leaks of a study: of each class that leaks; of all classes together if the classes do not explain it; and what leaks
+/// only if the files are given as they are.
 pub fn leaks_of(study: &Study) -> Vec<Leak> {
     let leak = |place: String, measure: Measure, finding: &Finding, class: Option<usize>| Leak {
         place,
@@ -169,19 +175,35 @@ pub fn leaks_of(study: &Study) -> Vec<Leak> {
         allocated_by: if measure == Measure::Heap { stacks(study, class) } else { Vec::new() },
         known: None,
     };
-    let leaking = study.classes.iter().enumerate().filter(|(_, class)| class.finding.verdict == Verdict::Leaks);
-    let mut leaks: Vec<Leak> =
-        leaking.map(|(index, class)| leak(class.name(), class.measure, &class.finding, Some(index))).collect();
-    let alone = !leaks.is_empty();
+    let mut leaks = Vec::new();
+    for (index, class) in study.classes.iter().enumerate() {
+        leaks.extend(class.leaking().map(|(finding, measure)| leak(class.name(), measure, finding, Some(index))));
+    }
     for (place, finding, measure) in study.whole() {
-        let is_seen = alone && (measure == Measure::Heap || leaks.iter().any(|leak| leak.measure == measure));
         // A handle that leaks is the handle of a tensor that leaks.
         let is_of_tensors = measure == Measure::Handles && leaks.iter().any(|leak| leak.measure == Measure::Tensors);
-        if finding.verdict == Verdict::Leaks && !is_seen && !is_of_tensors {
+        if finding.verdict == Verdict::Leaks && !is_explained(study, finding, measure) && !is_of_tensors {
             leaks.push(leak(place.to_owned(), measure, finding, None));
         }
     }
+    for LeakingMeasure { finding, measure } in &study.unchanged {
+        let place = UNCHANGED.to_owned();
+        let (holders, allocated_by, per_request) = (Vec::new(), Vec::new(), finding.growth.bytes);
+        leaks.push(Leak { place, measure: *measure, per_request, holders, allocated_by, known: None });
+    }
     leaks
+}
+
+/// Returns true if what all classes leak together is the sum of what they leak alone.
+fn is_explained(study: &Study, finding: &Finding, measure: Measure) -> bool {
+    let most = |finding: &Finding| finding.growth.bytes + finding.growth.bytes_within;
+    let of_class = |class: &Class| {
+        let leaks = class.leaking().filter(|(_, of)| *of == measure);
+        leaks.map(|(finding, _)| most(finding)).sum::<f64>() * class.samples as f64
+    };
+    let alone: f64 = study.classes.iter().map(of_class).sum();
+    let all = (finding.growth.bytes - finding.growth.bytes_within) * study.samples as f64;
+    alone > 0.0 && alone >= EXPLAINED * all
 }
 
 /// What holds most of the blocks of a class; of all blocks if it is `None`. A static without a name has another address
@@ -233,6 +255,7 @@ mod tests {
         assert!(!is_as_before(&before, &leak("ok", 200.0, &["static B"])), "larger");
         assert!(!is_as_before(&before, &leak("invalid_input", 100.0, &["static B"])), "another class");
         assert!(!is_as_before(&before, &leak("ok", 100.0, &["static B", "static C"])), "another holder");
+        assert!(!is_as_before(&before, &leak("ok", 100.0, &[])), "no holder is known");
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub struct CoreModule {
     sections: HashMap<String, Range<usize>>,
 }
 
+/// Maximum bytes of initialised data that are read as a memory.
+const MAX_INITIAL: usize = 256 << 20;
+
 /// A data segment: initialised data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
@@ -187,6 +190,21 @@ impl CoreModule {
         let segment = self.data[..after].last().filter(|segment| end <= segment.end())?;
         let at = segment.offset + (address - segment.address) as usize;
         Some(u32::from_le_bytes(self.bytes.get(at..at + 4)?.try_into().ok()?))
+    }
+
+    /// The initialised data, each byte at its address; zeros between.
+    pub fn initial_memory(&self) -> Vec<u8> {
+        let end = self.data.iter().map(Segment::end).max().unwrap_or(0) as usize;
+        // A module of a few bytes may have data at any address.
+        let mut memory = vec![0; if end <= MAX_INITIAL { end } else { 0 }];
+        for segment in &self.data {
+            let (at, length) = (segment.address as usize, segment.length as usize);
+            let bytes = self.bytes.get(segment.offset..segment.offset + length);
+            if let (Some(into), Some(bytes)) = (memory.get_mut(at..at + length), bytes) {
+                into.copy_from_slice(bytes);
+            }
+        }
+        memory
     }
 
     /// Returns true if there is a name section.

@@ -40,6 +40,8 @@ pub struct Survivor {
 pub struct Record {
     /// Number of requests in each round.
     pub requests: usize,
+    /// True if the run ended early: the memory is full, or the instance ended.
+    pub is_cut_short: bool,
     /// True if the heap could be read after the last round.
     pub heap_is_known: bool,
     /// The heap; nothing if it is not known.

@@ -11,6 +11,7 @@ use super::subject::{PluginUnderTest, Subject, SubjectError, outcome, survives};
 use super::variation::Inputs;
 use super::verdict::{Finding, MIN_ROUNDS, Verdict};
 use plimsoll_runtime::outcome::Outcome;
+use std::collections::HashMap;
 use std::time::Instant;
 
 /// Maximum number of samples that are left out because they end the instance, for example by a trap.
@@ -35,6 +36,20 @@ pub enum RunError {
         .0.as_str()
     )]
     TooManyExcluded(Outcome),
+    /// A sample ends the instance that it did not end in an earlier round, before there are enough rounds.
+    #[error(
+        "after {calls} calls the instance ended at {sample} ({}), which it had answered before, so something fills up with \
+         each request; that is too early for a verdict: use a smaller corpus, or set a larger --max-memory if memory is full",
+        .outcome.as_str()
+    )]
+    EndedEarly {
+        /// The calls before.
+        calls: usize,
+        /// The sample's name.
+        sample: String,
+        /// The outcome of the last call.
+        outcome: Outcome,
+    },
 }
 
 /// What ended an instance.
@@ -55,6 +70,8 @@ pub struct Run<'a> {
     pub rounds: usize,
     /// The reason, if the run ended before its last round.
     pub stopped: Option<String>,
+    /// True if it ended because the memory was full.
+    pub is_full: bool,
     /// Every call, in order.
     pub calls: Vec<Call>,
     /// What was held after each round.
@@ -63,6 +80,8 @@ pub struct Run<'a> {
     pub survivors: Vec<Survivor>,
     /// Every block in use after the first round.
     pub after_first_round: Vec<Block>,
+    /// The tables that grew in the first round only, with a hash of their bytes after the second round.
+    pub tables: HashMap<u32, u64>,
     /// True if the collector of the guest's language was run at the end of each round.
     pub collects: bool,
     /// Every block in use at the end, those of the language's runtime too.
@@ -108,7 +127,12 @@ impl<'a> Run<'a> {
                         Outcome::MemoryLimit => "the memory limit was reached (see --max-memory)".to_owned(),
                         how => format!("the instance ended ({})", how.as_str()),
                     };
-                    return Ok(Self { excluded, stopped: Some(why), ..run });
+                    let is_full = how == Outcome::MemoryLimit;
+                    return Ok(Self { excluded, stopped: Some(why), is_full, ..run });
+                }
+                Some(Ended::Sample(sample, outcome)) if run.calls.iter().any(|call| call.sample == sample) => {
+                    let (calls, sample) = (run.calls.len(), inputs.samples[sample].name.clone());
+                    return Err(RunError::EndedEarly { calls, sample, outcome });
                 }
                 Some(Ended::Sample(sample, how)) if excluded.len() < MAX_EXCLUDED => excluded.push((sample, how)),
                 Some(Ended::Sample(_, how)) => return Err(RunError::TooManyExcluded(how)),
@@ -135,9 +159,11 @@ impl<'a> Run<'a> {
             excluded: Vec::new(),
             rounds: 0,
             stopped: None,
+            is_full: false,
             calls: Vec::new(),
             survivors: Vec::new(),
             after_first_round: Vec::new(),
+            tables: HashMap::new(),
             collects: false,
             all_blocks: Blocks::default(),
             containers: Containers::default(),
@@ -174,6 +200,10 @@ impl<'a> Run<'a> {
                     }
                 }
                 let is_read = watch.update(&run.subject, run.calls.len(), sample, is_last);
+                if round == 1 {
+                    // What a plugin loads in its first calls is no reason to read the heap less often.
+                    watch.allow_blocks();
+                }
                 run.calls.push(Call {
                     sample,
                     round,
@@ -185,8 +215,10 @@ impl<'a> Run<'a> {
                 progress.count();
             }
             run.rounds = round;
-            if round == 1 {
-                run.after_first_round = watch.blocks();
+            match round {
+                1 => run.after_first_round = watch.blocks(),
+                2 => run.tables = watch.containers.tables(run.samples.len(), run.subject.memory()),
+                _ => {}
             }
             run.note(&watch);
             if round == goal {
@@ -200,6 +232,7 @@ impl<'a> Run<'a> {
                 goal *= 2;
             }
         }
+        run.record.is_cut_short |= ended.is_some();
         run.heap = watch.heap;
         run.survivors = watch.survivors();
         run.all_blocks = watch.all_blocks().clone();
@@ -223,19 +256,24 @@ impl<'a> Run<'a> {
 
     /// Returns true if more rounds would not change the verdict, or there are too many calls already. `adds_if_steady`: rounds
     /// are added although nothing grows, because a leak may be rare.
-    fn is_enough(&self, watch: &HeapWatch, adds_if_steady: bool) -> bool {
+    fn is_enough(&mut self, watch: &HeapWatch, adds_if_steady: bool) -> bool {
         // Only the growth counts, because a plugin may be large from the start.
         let grown = self.subject.linear_bytes().saturating_sub(self.record.linear.first().copied().unwrap_or(0));
         if grown >= ENOUGH_MEMORY {
+            self.record.is_cut_short = true;
             return true;
         }
-        if !self.record.grows() {
-            return !adds_if_steady || self.calls.len() >= ENOUGH_CALLS;
+        let grows = self.record.grows();
+        if !grows && !adds_if_steady {
+            return true;
         }
-        if self.calls.len() < ENOUGH_CALLS || self.rounds < ENOUGH_ROUNDS {
+        if self.calls.len() < ENOUGH_CALLS || grows && self.rounds < ENOUGH_ROUNDS {
             return false;
         }
         let heap = judge::heap(&self.record, &self.calls, &watch.survivors(), &watch.containers);
+        if !grows && !heap.has_growing_container {
+            return true;
+        }
         let is_open = heap.is_open || self.others().iter().any(|finding| finding.verdict == Verdict::WarmingUp);
         !is_open || 2 * self.calls.len() > MOST_CALLS
     }

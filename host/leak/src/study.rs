@@ -5,27 +5,29 @@
 //!    a few rounds, because a class may keep what another one frees.
 //!    (The growth that a class adds to the first run is not a measure: a static that keeps the latest image grows with
 //!    each large image and shrinks with the next small one.)
+//!    Run the files as they are, without other contents for each call, a few rounds too.
 //! 3. Examine the survivors of the first run: what are they, and what holds them?
 //! 4. Run the leaking classes again with traced allocations: which code allocated the survivors?
 
+mod holders;
+mod names;
 mod python_parts;
+mod unanswered;
+mod unchanged;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
+use self::names::{growers, resource_kinds, stacks};
 use self::python_parts::{most_first, python_graph, python_report, type_growth};
-use super::allocations::{self, Totals};
+use super::allocations;
 use super::census;
-use super::class_run::{self, ClassRun};
+use super::class_run::{self, ClassRun, Findings};
 use super::corpus::Sample;
-use super::debug_info::{DebugInfo, Location};
-use super::finding::{Class, CollectionReport, Measure, StackReport, Study};
-use super::heap::Blocks;
+use super::debug_info::DebugInfo;
+use super::finding::{Class, CollectionReport, Measure, Study, UNCHANGED};
 use super::judge;
-use super::malloc_tracer::Stack;
 use super::progress::Progress;
 use super::python;
-use super::python::frames::TracedFunction;
-use super::retention::{Layout, References};
 use super::rounds::{Rounds, rarest_leak};
 use super::run::{Run, RunError};
 use super::subject::PluginUnderTest;
@@ -36,12 +38,6 @@ use plimsoll_runtime::outcome::Outcome;
 
 /// Rounds of the traced run: one to warm up, one to count the blocks that are not freed.
 const TRACED_ROUNDS: usize = 2;
-
-/// Shown instead of a call stack for blocks that are allocated before a Python function runs.
-const NO_PYTHON_FUNCTION: &str = "componentize-py (the arguments of the request)";
-
-/// The default size of the stack in wasm-ld, in bytes.
-const DEFAULT_STACK: u32 = 64 << 10;
 
 /// Options of a study.
 #[derive(Debug, Clone, Copy)]
@@ -92,19 +88,31 @@ impl Study {
             .collect();
         let findings = [&heap.finding, &host, &resources, &beside_heap, &objects];
         let grows = findings.iter().any(|finding| finding.verdict != Verdict::Steady);
-        let mut found = Vec::new();
+        let leaks = findings.iter().any(|finding| finding.verdict == Verdict::Leaks);
+        let mut unanswered = unanswered::reasons(&run, "all samples", leaks, samples);
+        let debug_info = DebugInfo::of_module(&plugin.module);
+        let (mut found, mut groups_alone, mut kinds_alone) = (Vec::new(), Vec::new(), Vec::new());
         for ((outcome, folder), members) in &classes {
             // A class may keep what another class frees. Then only the class alone grows, and a few rounds show it.
             let rounds = if grows { rounds } else { Rounds { least: MIN_ROUNDS, until_enough: false } };
-            let calls = members.len() * run.rounds;
-            let alone = match classes.len() {
-                count if is_uncollected || count == 1 && !grows => {
-                    ClassRun { finding: Finding::STEADY, measure: Measure::Heap, growing: None, calls }
+            let mut calls = members.len() * run.rounds;
+            let mut findings = Findings { finding: Finding::STEADY, measure: Measure::Heap, also: Vec::new() };
+            let mut growing = None;
+            if !is_uncollected && (classes.len() > 1 || grows) {
+                let name = outcome.as_str();
+                let mut alone = class_run::run_alone(plugin, &inputs, name, members, rounds, progress).await?;
+                let leaks = alone.findings.finding.verdict == Verdict::Leaks;
+                unanswered.extend(unanswered::reasons(&alone.run, &format!("{name} alone"), leaks, samples));
+                // In the run over all samples its blocks are freed, and others survive.
+                if leaks && alone.findings.measure == Measure::Heap && heap.finding.verdict != Verdict::Leaks {
+                    let (groups, kinds) = holders::of_class(&mut alone.run, plugin, &debug_info, samples, found.len());
+                    groups_alone.extend(groups);
+                    kinds_alone.extend(kinds);
                 }
-                _ => class_run::run_alone(plugin, &inputs, outcome.as_str(), members, rounds, progress).await?,
-            };
-            let ClassRun { finding, measure, growing, calls: alone } = alone;
-            let calls = calls.max(alone);
+                calls = calls.max(alone.run.calls.len());
+                ClassRun { findings, growing, .. } = alone;
+            }
+            let Findings { finding, measure, also } = findings;
             let kept = suspicion::kept_in_first_round(&run, members);
             found.push(Class {
                 outcome: *outcome,
@@ -115,26 +123,26 @@ impl Study {
                 rarest_leak: rarest_leak(calls),
                 finding,
                 measure,
+                also,
                 growing,
             });
         }
-        let debug_info = DebugInfo::of_module(&plugin.module);
+        let mut unchanged = Vec::new();
+        if !is_uncollected && let Some((found, run)) = unchanged::run(plugin, &inputs, &run, progress).await? {
+            unanswered.extend(unanswered::reasons(&run, UNCHANGED, !found.is_empty() || leaks, samples));
+            unchanged = found;
+        }
         let class_of = |sample: usize| class_of_sample.get(&sample).copied().unwrap_or(0);
         let mut types = python::Types::default();
-        // Two steps, because the graph borrows the run.
-        let of_python = python_graph(&run, plugin).map(|graph| {
+        if let Some(graph) = python_graph(&run, plugin) {
             types = python::types(&run, &heap.leaking, &graph, &class_of);
-            python::groups(&run, &heap.leaking, &graph, &class_of)
-        });
-        let groups = match of_python {
-            Some(groups) => groups,
-            // What holds an object is not known in JavaScript.
-            None if plugin.language.is_some() => Vec::new(),
-            None => match scan_references(&mut run, plugin, &debug_info) {
-                Some(references) => census::groups(&run, &heap.leaking, &references, &class_of),
-                None => Vec::new(),
-            },
-        };
+        }
+        let mut groups = holders::groups(&mut run, plugin, &debug_info, &heap.leaking, &class_of);
+        let mut kinds = census::kinds(&run, &heap.leaking, samples, &class_of);
+        groups.retain(|group| groups_alone.iter().all(|alone: &census::Group| alone.class != group.class));
+        kinds.retain(|kind| kinds_alone.iter().all(|alone: &census::BlockKind| alone.class != kind.class));
+        groups.extend(groups_alone);
+        kinds.extend(kinds_alone);
         let mut study = Self {
             plugin: plugin.artifact.identity.clone(),
             kind: plugin.kind,
@@ -143,6 +151,8 @@ impl Study {
             samples: run.samples.len(),
             rarest_leak: rarest_leak(run.calls.len()),
             stopped: run.stopped.clone(),
+            unanswered,
+            unchanged,
             excluded: run.excluded.iter().map(|(sample, how)| (samples[*sample].name.clone(), *how)).collect(),
             all: heap.finding,
             host,
@@ -153,13 +163,14 @@ impl Study {
             objects,
             collection,
             kept_in_first_round: suspicion::kept_in_first_round(&run, &run.samples),
+            tables_of_first_round: suspicion::tables_of_first_round(&run),
             python: python_report(&run),
             runtime,
             types: type_growth(types.leaking, &found, run.rounds),
             types_by_call: most_first(types.by_call),
             fragments,
             groups,
-            kinds: census::kinds(&run, &heap.leaking, samples, &class_of),
+            kinds,
             difference: census::difference(&run),
             stacks: Vec::new(),
             mixed_stacks: Vec::new(),
@@ -210,80 +221,4 @@ impl Study {
         let chosen: Vec<_> = leaking.flat_map(|(_, members)| members.iter().copied()).collect();
         if chosen.is_empty() { all.to_vec() } else { chosen }
     }
-}
-
-/// The plugin's own functions that grow its memory, without those of allocators.
-fn growers(plugin: &PluginUnderTest, debug_info: &DebugInfo<'_>) -> Vec<Location> {
-    let is_allocator = |name: &str| name == "sbrk" || name.contains("malloc");
-    let functions = plugin.module.functions.iter().filter(|function| !is_allocator(&function.name));
-    let offsets = functions.flat_map(|function| function.grows.iter().copied());
-    let own = |offset| debug_info.locations(&plugin.module, offset).into_iter().find(|frame| !frame.is_library());
-    let found: BTreeSet<Location> = offsets.filter_map(own).collect();
-    found.into_iter().collect()
-}
-
-/// The kinds of resources of which there are more at the end than after the first round, each with its growth.
-fn resource_kinds(run: &Run<'_>) -> BTreeMap<String, u64> {
-    let kinds = &run.record.resources;
-    let (Some(first), Some(last)) = (kinds.get(1), kinds.get(run.rounds)) else { return BTreeMap::new() };
-    let grown = |(kind, &count): (&&'static str, &u64)| {
-        let more = count.saturating_sub(first.get(kind).copied().unwrap_or(0));
-        (more > 0).then(|| ((*kind).to_owned(), more))
-    };
-    last.iter().filter_map(grown).collect()
-}
-
-/// The references between the blocks at the end of a run; `None` if the heap is not known.
-fn scan_references(run: &mut Run<'_>, plugin: &PluginUnderTest, debug_info: &DebugInfo<'_>) -> Option<References> {
-    let heap = run.heap?;
-    // The stack grows down from its base, which is the stack pointer's value while no call runs.
-    let stack_base = plugin.module.stack_pointer.map_or(0, |(_, value)| value);
-    let stack = run.subject.stack_pointer().unwrap_or(stack_base)..stack_base;
-    let first = plugin.module.data.first().map_or(stack_base, |segment| segment.address);
-    let data_end = plugin.module.data.iter().map(super::module::Segment::end).max().unwrap_or(first);
-    let statics = if stack_base > data_end && stack_base <= heap.start() {
-        // wasm-ld's own order: the statics, the stack, the heap. Where the statics end is only known from their names;
-        // without names, the stack has the linker's default size.
-        let named = Some(debug_info.statics_end()).filter(|end| (data_end..=stack_base).contains(end));
-        first..named.unwrap_or_else(|| data_end.max(stack_base.saturating_sub(DEFAULT_STACK)))
-    } else {
-        // `--stack-first`, as rustc has it.
-        first.max(stack_base)..heap.start()
-    };
-    let blocks = Blocks { blocks: run.survivors.iter().map(|survivor| survivor.block).collect(), ..Blocks::default() };
-    let layout = Layout { memory: run.subject.memory(), statics, stack, module: &plugin.module, debug_info };
-    Some(References::scan(&layout, heap, &blocks))
-}
-
-/// The traced call stacks with the names of their functions. `python`: the functions of a plugin in Python.
-fn stacks(
-    traced: &HashMap<(usize, Stack), Totals>,
-    python: &Option<Vec<TracedFunction>>,
-    plugin: &PluginUnderTest,
-    debug_info: &DebugInfo<'_>,
-) -> Vec<StackReport> {
-    let mut known: BTreeMap<u32, Vec<Location>> = BTreeMap::new();
-    let mut stacks: Vec<_> = traced
-        .iter()
-        .map(|((class, stack), totals)| {
-            let frames = stack.iter().flat_map(|&offset| {
-                if let Some(functions) = python {
-                    let function = functions.get(offset as usize);
-                    return function.map(|function| function.location.clone()).into_iter().collect();
-                }
-                known.entry(offset).or_insert_with(|| debug_info.locations(&plugin.module, offset)).clone()
-            });
-            let mut frames: Vec<Location> = frames.collect();
-            if frames.is_empty() && python.is_some() {
-                let function = NO_PYTHON_FUNCTION.to_owned();
-                frames.push(Location { function, file: None, line: None });
-            }
-            StackReport { class: *class, frames, totals: *totals }
-        })
-        .collect();
-    stacks.sort_by(|a, b| {
-        let key = |stack: &StackReport| (stack.totals.inuse_space, stack.totals.alloc_space);
-        key(b).cmp(&key(a)).then_with(|| a.frames.cmp(&b.frames))
-    });
-    stacks
 }

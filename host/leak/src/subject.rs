@@ -76,7 +76,7 @@ impl PluginUnderTest {
         let pre = preparer.link(&component, kind)?;
         let export = StageExport::new(&pre, kind).map_err(SubjectError::World)?;
         let has_init = interface(&bytes).has_export(LIFECYCLE);
-        let language = collected_language(&bytes);
+        let language = collected_language(&bytes, &module);
         Ok(Self { artifact, module, libraries, kind, language, runtime, pre, export, environment, limits, has_init })
     }
 
@@ -182,11 +182,7 @@ impl Subject<'_> {
     /// If the stage reports a failure, traps, or exceeds a limit.
     pub async fn call(&mut self, sample: &Sample) -> Result<(), StageError> {
         self.calls += 1;
-        let request = Request {
-            id: format!("leak-{:08}", self.calls),
-            content_type: None,
-            parameters: sample.parameters.clone(),
-        };
+        let request = sample.request(format!("leak-{:08}", self.calls));
         self.clock.allow(self.plugin.limits.deadline);
         let answer = self.run(&request, &sample.feed).await;
         match answer {

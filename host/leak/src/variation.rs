@@ -2,7 +2,7 @@
 //! if every round repeats the same bytes.
 //!
 //! A variant has eight other bytes at a place that decoders ignore: a comment segment of a JPEG, a text chunk of a PNG,
-//! otherwise bytes after the end. All variants of an input have the same length.
+//! otherwise bytes after the end, or white space there. All variants of an input have the same length.
 
 use std::borrow::Cow;
 
@@ -19,6 +19,8 @@ enum Place {
     Text,
     /// After the last byte.
     End,
+    /// White space after the last byte, for JSON, XML and CSV.
+    Space,
 }
 
 /// The samples, and for each the place where its contents can be varied without changing its outcome.
@@ -75,6 +77,11 @@ impl<'a> Inputs<'a> {
         }
     }
 
+    /// The same samples, each with its own contents in each call.
+    pub fn unchanged(&self) -> Self {
+        Self { samples: self.samples, places: Vec::new() }
+    }
+
     /// Returns true if the contents of the sample with an index can be varied.
     pub fn is_varied(&self, sample: usize) -> bool {
         self.places.get(sample).is_some_and(Option::is_some)
@@ -89,7 +96,8 @@ fn places_of(sample: &Sample) -> Vec<Place> {
         [0x89, b'P', b'N', b'G', ..] if body.len() >= PNG_HEADER && body[12..16] == *b"IHDR" => Some(Place::Text),
         _ => None,
     };
-    inside.into_iter().chain((!body.is_empty()).then_some(Place::End)).collect()
+    let end = if body.is_empty() { &[][..] } else { &[Place::End, Place::Space] };
+    inside.into_iter().chain(end.iter().copied()).collect()
 }
 
 /// Bytes of a PNG's signature and first chunk.
@@ -116,6 +124,7 @@ fn vary(body: &[u8], place: Place, number: u32) -> Vec<u8> {
             (PNG_HEADER, [&length.to_be_bytes(), chunk.as_slice(), &crc.sum().to_be_bytes()].concat())
         }
         Place::End => (body.len(), text.into_bytes()),
+        Place::Space => (body.len(), (0..32).map(|bit| if number >> bit & 1 == 0 { b' ' } else { b'\n' }).collect()),
     };
     [&body[..at], &inserted, &body[at..]].concat()
 }
@@ -130,6 +139,7 @@ mod tests {
             folder: String::new(),
             size: body.len(),
             parameters: Vec::new(),
+            content_type: None,
             feed: Feed::Body(body.to_vec()),
         }
     }
@@ -151,5 +161,8 @@ mod tests {
             }
         }
         assert_eq!(places_of(&sample(b"")), []);
+        let json = vary(br#"{"a": [1]}"#, Place::Space, 5);
+        let text = std::str::from_utf8(&json).expect("text");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(text).expect("JSON")["a"][0], 1);
     }
 }

@@ -1,6 +1,8 @@
 //! Tests: what is bounded is never called a leak, however it fluctuates, and a leak always is. Each case runs with many
 //! sequences of random numbers.
 
+mod growing;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::heap::Block;
@@ -35,23 +37,39 @@ struct Heap {
     live: BTreeMap<u32, (u32, usize)>,
     next: u32,
     containers: Containers,
+    /// What the call has made and freed so far.
+    made: Vec<Block>,
+    gone: Vec<Survivor>,
 }
 
 impl Heap {
     fn add(&mut self, size: u32, call: usize) -> u32 {
         self.next += 4_096;
         self.live.insert(self.next, (size, call));
+        self.made.push(Block { address: self.next, size });
         self.next
+    }
+
+    fn free(&mut self, address: u32) {
+        if let Some((size, born)) = self.live.remove(&address) {
+            self.gone.push(Survivor { block: Block { address, size }, born: Some(born) });
+        }
     }
 
     /// Replaces a block of a container by a larger one.
     fn enlarge(&mut self, old: u32, size: u32, call: usize) -> u32 {
         let new = self.add(size, call);
-        if let Some((before, _)) = self.live.remove(&old) {
-            let block = |address: u32, size: u32| [Block { address, size }];
-            self.containers.update(call, &block(old, before), &block(new, size));
-        }
+        self.free(old);
         new
+    }
+
+    /// Passes on what the call has replaced, as it is seen between two calls.
+    fn end_call(&mut self, call: usize) {
+        let (mut made, mut gone) = (std::mem::take(&mut self.made), std::mem::take(&mut self.gone));
+        made.retain(|block| self.live.contains_key(&block.address));
+        gone.retain(|old| old.born != Some(call));
+        gone.sort_by_key(|old| old.block.address);
+        self.containers.update(call, &gone, &made);
     }
 
     /// One of forty sizes.
@@ -61,9 +79,21 @@ impl Heap {
 }
 
 /// Runs rounds as `Run` does, and judges them. Returns the judgement and the number of calls.
-fn run(seed: u64, mut step: impl FnMut(&mut Heap, usize)) -> (HeapJudgement, usize) {
-    let mut heap = Heap { random: Random(seed), live: BTreeMap::new(), next: 0, containers: Containers::default() };
-    let mut record = Record { requests: REQUESTS, heap_is_known: true, ..Record::default() };
+fn run(seed: u64, step: impl FnMut(&mut Heap, usize)) -> (HeapJudgement, usize) {
+    run_rounds(REQUESTS, seed, step)
+}
+
+/// The same with another number of requests in each round.
+fn run_rounds(requests: usize, seed: u64, mut step: impl FnMut(&mut Heap, usize)) -> (HeapJudgement, usize) {
+    let mut heap = Heap {
+        random: Random(seed),
+        live: BTreeMap::new(),
+        next: 0,
+        containers: Containers::default(),
+        made: Vec::new(),
+        gone: Vec::new(),
+    };
+    let mut record = Record { requests, heap_is_known: true, ..Record::default() };
     let mut calls = Vec::new();
     let note = |record: &mut Record, heap: &Heap| {
         let mut sizes = BTreeMap::new();
@@ -83,8 +113,9 @@ fn run(seed: u64, mut step: impl FnMut(&mut Heap, usize)) -> (HeapJudgement, usi
     note(&mut record, &heap);
     let mut goal = 8;
     for round in 1.. {
-        for sample in 0..REQUESTS {
+        for sample in 0..requests {
             step(&mut heap, calls.len());
+            heap.end_call(calls.len());
             calls.push(Call { sample, round, outcome: Outcome::Ok, live: None, linear: 0, host: 0 });
         }
         note(&mut record, &heap);
@@ -97,7 +128,8 @@ fn run(seed: u64, mut step: impl FnMut(&mut Heap, usize)) -> (HeapJudgement, usi
             .map(|(&address, &(size, call))| Survivor { block: Block { address, size }, born: Some(call) })
             .collect();
         let judgement = super::heap(&record, &calls, &survivors, &heap.containers);
-        let is_final = !record.grows() || !judgement.is_open || 2 * calls.len() > MOST_CALLS;
+        let may_grow = record.grows() || judgement.has_growing_container;
+        let is_final = !may_grow || !judgement.is_open || 2 * calls.len() > MOST_CALLS;
         if calls.len() >= ENOUGH_CALLS && is_final {
             return (judgement, calls.len());
         }
@@ -120,7 +152,7 @@ fn cache(entries: usize, is_lru: bool, has_sizes: bool) -> impl FnMut(&mut Heap,
         if kept.len() > entries {
             let index = if is_lru { 0 } else { heap.random.below(kept.len() as u32) as usize };
             if let Some(old) = kept.remove(index) {
-                heap.live.remove(&old);
+                heap.free(old);
             }
         }
     }
@@ -146,7 +178,7 @@ fn results_by_random_keys_are_no_leak() {
                 let (key, size) = (heap.random.below(keys), heap.any_size());
                 let new = heap.add(size, call);
                 if let Some(old) = by_key.insert(key, new) {
-                    heap.live.remove(&old);
+                    heap.free(old);
                 }
             }
         });
@@ -184,7 +216,7 @@ fn a_batch_that_is_emptied_is_no_leak() {
                 let size = if has_sizes { heap.any_size() } else { 216 };
                 heap.add(size, call);
                 if heap.live.len() >= records {
-                    heap.live.clear();
+                    heap.live.keys().copied().collect::<Vec<_>>().into_iter().for_each(|block| heap.free(block));
                 }
             }
         });

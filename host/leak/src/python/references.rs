@@ -2,12 +2,15 @@
 
 mod tables;
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::objects::Objects;
 use super::types::{Kind, TypeInfo};
 use crate::heap::{Block, word};
 
+/// The name of a type whose items are in a list of blocks.
+const DEQUE: &str = "collections.deque";
 /// Bytes of a word.
 const WORD: u32 = 4;
 /// A reference of an interpreter frame has tags in its lowest bits.
@@ -210,8 +213,26 @@ impl Objects<'_> {
                 seen.weak_free(target, Edge::Hidden);
             } else if follow || ty.kind == Kind::ByteArray {
                 seen.block(target);
-                if follow {
+                if follow && ty.name == DEQUE {
+                    self.linked(block, seen);
+                } else if follow {
                     self.words_of(block, seen);
+                }
+            }
+        }
+    }
+
+    /// The blocks of a deque, each of which refers to its neighbours: all have the same size and no object.
+    fn linked(&self, first: Block, seen: &mut Seen<'_, '_>) {
+        let (mut found, mut next) = (HashSet::from([first.address]), vec![first]);
+        while let Some(block) = next.pop() {
+            self.words_of(block, seen);
+            for target in block.bytes().step_by(WORD as usize).filter_map(|at| word(self.memory, at)) {
+                let held = self.blocks.holding(target).filter(|(_, block)| block.address == target);
+                let Some((index, link)) = held else { continue };
+                if link.size == first.size && self.in_block[index].is_none() && found.insert(target) {
+                    seen.block(target);
+                    next.push(link);
                 }
             }
         }

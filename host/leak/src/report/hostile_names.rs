@@ -33,6 +33,7 @@ fn study() -> Study {
         kept_in_first_round: 0,
         finding: finding.clone(),
         measure: Measure::Heap,
+        also: Vec::new(),
         growing: None,
     };
     let chain = Chain { root: Root::Static { name: shown.clone() }, blocks: vec![Link { size: 48 }] };
@@ -51,6 +52,8 @@ fn study() -> Study {
         collection: None,
         samples: 1,
         stopped: Some(NAME.to_owned()),
+        unanswered: vec![NAME.to_owned()],
+        unchanged: Vec::new(),
         excluded: Vec::new(),
         all: finding.clone(),
         host: finding.clone(),
@@ -59,6 +62,7 @@ fn study() -> Study {
         beside_heap: finding,
         growers: vec![frame.clone()],
         kept_in_first_round: 0,
+        tables_of_first_round: 0,
         python: None,
         runtime: Finding::STEADY,
         types: vec![TypeGrowth {

@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::per_request;
 use super::summary::chain;
 use crate::conclusion::Conclusion;
-use crate::finding::{Class, Measure, Study};
+use crate::finding::{Class, Measure, Study, UNCHANGED};
 use crate::verdict::{Finding, Verdict};
 use plimsoll_runtime::text::grouped;
 
@@ -116,8 +116,12 @@ fn classes(study: &Study) -> Markup {
                 th { "class" } th.n { "samples" } th { "verdict" } th.n { "bytes per request (95 %)" }
                 th.n { "blocks per request" }
             }
-            @for class in &study.classes { (row(&class.name(), class.samples, &class.finding, class.measure)) }
+            @for class in &study.classes {
+                (row(&class.name(), class.samples, &class.finding, class.measure))
+                @for also in &class.also { (row(&class.name(), class.samples, &also.finding, also.measure)) }
+            }
             @for (name, finding, measure) in study.whole() { (row(name, study.samples, finding, measure)) }
+            @for leak in &study.unchanged { (row(UNCHANGED, study.samples, &leak.finding, leak.measure)) }
         }
         @for class in &study.classes {
             @if let Some(growing) = &class.growing {

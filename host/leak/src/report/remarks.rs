@@ -74,7 +74,7 @@ fn sensitivity(study: &Study) -> String {
             grouped(calls as u64)
         ),
         rarest => format!(
-            "{} {what}: no leak that occurs in at least one of {}",
+            "{} {what}: no leak of a block or a handle that occurs in at least one of {}",
             grouped(calls as u64),
             grouped(rarest as u64)
         ),
@@ -124,6 +124,22 @@ pub(super) fn add(text: &mut String, study: &Study, leaks: &[Leak]) {
              passed on.",
             kinds.join(", ")
         ));
+    }
+    if !study.unchanged.is_empty() {
+        remark(
+            "More leaks if the files are given as they are than with other contents in each call: the plugin looks at the \
+             beginning or the end of a file, at its length, or at its digest.",
+        );
+    }
+    if !study.leaks() {
+        study.unanswered.iter().for_each(|reason| remark(&format!("No answer: {reason}.")));
+    }
+    if study.tables_of_first_round > 0 && !study.leaks() {
+        remark(
+            "Suspicion: a table grew with the number of inputs in the first round, and not since. What is kept for each \
+             input, for example in a table whose key is the decoded image, grows without end with new inputs. Run it with a \
+             corpus of other inputs to see whether more is kept.",
+        );
     }
     let kept = suspicious_inputs(study);
     if kept > 0 {

@@ -6,7 +6,7 @@ use super::{per_request, remarks};
 use crate::census::Group;
 use crate::conclusion::Conclusion;
 use crate::debug_info::Location;
-use crate::finding::{Class, Measure, StackReport, Study};
+use crate::finding::{Class, Measure, StackReport, Study, UNCHANGED};
 use crate::known::Leak;
 use crate::verdict::{Finding, Verdict};
 use plimsoll_runtime::text::grouped;
@@ -66,7 +66,7 @@ fn head(text: &mut String, study: &Study, conclusion: Conclusion) {
 }
 
 fn table(text: &mut String, study: &Study) {
-    let width = study.classes.iter().map(|class| class.name().len()).max().unwrap_or(0).max("(host tensors)".len());
+    let width = study.classes.iter().map(|class| class.name().len()).max().unwrap_or(0).max(UNCHANGED.len());
     let _ = writeln!(
         text,
         "{:<width$}  {:>7}  {:<10}  {:>24}  {:>18}",
@@ -83,9 +83,15 @@ fn table(text: &mut String, study: &Study) {
     };
     for class in &study.classes {
         row(&class.name(), class.samples, &class.finding, class.measure);
+        for also in &class.also {
+            row(&class.name(), class.samples, &also.finding, also.measure);
+        }
     }
     for (name, finding, measure) in study.whole() {
         row(name, study.samples, finding, measure);
+    }
+    for unchanged in &study.unchanged {
+        row(UNCHANGED, study.samples, &unchanged.finding, unchanged.measure);
     }
 }
 

@@ -62,6 +62,9 @@ pub(in crate::cli) struct Leak {
     /// A request parameter, as in the query of a URL; can be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     parameter: Vec<String>,
+    /// The content type of the requests, for example `image/jpeg`; default: none.
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
     /// The memory limit of the instance, which must hold everything that leaks.
     #[arg(long, value_name = "BYTES", default_value = "2GiB")]
     max_memory: bytesize::ByteSize,
@@ -103,7 +106,8 @@ impl Leak {
         let artifact = Artifact::new(&name, None, bytes.into());
         let artifact = artifact.map_err(|error| failed(format!("{}: its version {error}", self.plugin.display())))?;
         let kind = self.kind(&artifact)?;
-        let samples = corpus::read(&self.corpus, &self.parameters()?).map_err(Error::inconclusive)?;
+        let samples = corpus::read(&self.corpus, &self.parameters()?, self.content_type.as_deref());
+        let samples = samples.map_err(Error::inconclusive)?;
 
         let (environment, corpus) = match (&self.pipeline, kind) {
             (None, StageKind::Preprocess) => {

@@ -1,0 +1,154 @@
+//! How fast a container grows, and how certain that is.
+
+use super::{Container, LARGE, MIN_REPLACEMENTS};
+use crate::rounds::{ENOUGH_CALLS, MOST_CALLS};
+
+/// Maximum factor between the largest and the smallest ratio of successive sizes: a container grows by a constant factor, or
+/// by a constant number of bytes. Blocks of any sizes that only follow each other do not.
+pub(super) const SAME_FACTOR: f64 = 1.2;
+/// Replacements at the end whose factors are compared.
+const COMPARED: usize = 6;
+/// Minimum ratio of the rate of an interval to that of the interval before, if the container grows at a constant rate.
+/// A container with one entry for each different input grows more and more slowly.
+const SLOWEST: f64 = 0.83;
+/// With a ratio below this, more rounds are needed to see whether it grows more and more slowly.
+const STEADY: f64 = 0.95;
+/// Maximum ratio of these rates.
+const FASTEST: f64 = 1.6;
+/// A container that has not grown after this many times the predicted number of requests counts as bounded.
+const OVERDUE: f64 = 1.25;
+/// Maximum factor by which a container grows of which few replacements are known.
+const LARGEST_FACTOR: f64 = 4.0;
+/// Replacements that are needed for two rates.
+const POINTS: usize = 3;
+/// Most bytes that the allocator adds to a block: for each of the blocks that are compared.
+const SLACK: f64 = 16.0;
+
+/// What is known of a container that grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certainty {
+    /// It grows at a constant rate, and is larger than a container that is bounded.
+    Leaks,
+    /// It grows, but may be a cache that is not full yet, or its rate is not known yet.
+    Growing,
+    /// It began late: it may be a queue that is emptied now and then, which begins again each time.
+    Young,
+}
+
+/// The growth of a container.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ContainerGrowth {
+    /// Bytes per call.
+    pub bytes: f64,
+    /// Half the width of the interval of `bytes`.
+    pub within: f64,
+    /// What is known of it.
+    pub certainty: Certainty,
+    /// True if it grows more slowly than before, but not yet so slowly that it is bounded.
+    pub is_slower: bool,
+}
+
+impl Container {
+    /// The growth, if it has not stopped after `calls` calls. `slack`: calls after which an expected replacement counts as
+    /// overdue, because the heap is compared between rounds of that many calls. `is_cut_short`: the run ended before
+    /// [`ENOUGH_CALLS`].
+    pub fn growth(&self, calls: usize, slack: usize, is_cut_short: bool) -> Option<ContainerGrowth> {
+        let is_known = self.grown.len() >= MIN_REPLACEMENTS;
+        let (first_at, _) = *self.grown.first()?;
+        if !(if is_known { self.grows_evenly() } else { self.grows_exactly() }) {
+            return None;
+        }
+        let &last = self.grown.last()?;
+        let number = |&(at, full): &(usize, u32)| (at, f64::from(full));
+        let points: Vec<(usize, f64)> = match is_known {
+            // The last two replacements or more: the beginning is left out, because the smallest sizes do not double.
+            true => {
+                let late = self.grown.partition_point(|(at, _)| 5 * at < last.0).min(self.grown.len() - POINTS);
+                self.grown[late..].iter().map(number).collect()
+            }
+            false => std::iter::once((0, 0.0)).chain(self.grown.iter().map(number)).collect(),
+        };
+        let (first, last) = (*points.first()?, *points.last()?);
+        let &middle = points.iter().min_by_key(|(at, _)| (2 * at).abs_diff(last.0 + first.0))?;
+        let rate =
+            |from: (usize, f64), to: (usize, f64)| (to.0 > from.0).then(|| (to.1 - from.1) / (to.0 - from.0) as f64);
+        let bytes = rate(first, last)?;
+        let (early, late) = match points.len() {
+            2 => (bytes, bytes),
+            _ => (rate(first, middle)?, rate(middle, last)?),
+        };
+        if early <= 0.0 || late <= 0.0 {
+            return None;
+        }
+        let is_constant = (SLOWEST * early..=FASTEST * early).contains(&late);
+        let expected = (f64::from(self.size) - last.1).max(0.0) / if is_constant { bytes } else { late };
+        let is_young = is_known && 4 * first_at > calls;
+        if is_young && last.0 - first_at < slack {
+            // Blocks of one round that only follow each other.
+            return None;
+        }
+        let waited = calls.saturating_sub(last.0 + slack) as f64;
+        if waited > OVERDUE * expected {
+            return None;
+        }
+        let is_last_chance = is_known || 2 * calls > MOST_CALLS;
+        let certainty = match () {
+            () if is_young => Certainty::Young,
+            // A ring or a cache with fewer entries has stopped by then, or will have after as many calls again.
+            () if !is_constant || last.0 < ENOUGH_CALLS && !(is_known && is_cut_short) => Certainty::Growing,
+            () if points.len() < POINTS || !is_last_chance => Certainty::Growing,
+            () => Certainty::Leaks,
+        };
+        Some(ContainerGrowth { bytes, within: (late - early).abs() / 2.0, certainty, is_slower: late < STEADY * early })
+    }
+
+    /// Returns true if it doubled with the number of the first `inputs`, was still growing at the last of them, and has not
+    /// grown since. A buffer that becomes as large as the largest input does not double so evenly.
+    pub fn grew_with_first(&self, inputs: usize) -> bool {
+        let [.., (one, small), (two, middle), (three, large)] = self.grown[..] else { return false };
+        let ratio = |from: u32, to: u32| f64::from(to) / f64::from(from.max(1));
+        let times = |from: usize, to: usize| (to + 1) as f64 / (from + 1) as f64;
+        three < inputs
+            && 5 * three >= 2 * inputs
+            && [ratio(middle, large), ratio(large, self.size)].iter().all(|ratio| (1.7..=2.1).contains(ratio))
+            && ratio(small, middle) > 1.0
+            && [times(one, two), times(two, three)].iter().all(|ratio| (1.6..=2.5).contains(ratio))
+    }
+
+    /// The sizes at each replacement, and the size now.
+    fn sizes(&self) -> Vec<f64> {
+        self.grown.iter().map(|(_, full)| f64::from(*full)).chain([f64::from(self.size)]).collect()
+    }
+
+    /// Returns true if the last sizes grow by the same factor or by the same number of bytes.
+    fn grows_evenly(&self) -> bool {
+        let sizes = self.sizes();
+        let last = &sizes[sizes.len().saturating_sub(COMPARED)..];
+        let is_even = |steps: &mut dyn Iterator<Item = f64>, more_than: f64| {
+            let range =
+                steps.fold((f64::MAX, 0.0), |(least, most): (f64, f64), step| (least.min(step), most.max(step)));
+            range.0 > more_than && range.1 <= SAME_FACTOR * range.0
+        };
+        is_even(&mut last.windows(2).map(|pair| pair[1] / pair[0].max(1.0)), 1.0)
+            || is_even(&mut last.windows(2).map(|pair| pair[1] - pair[0]), f64::from(LARGE))
+    }
+
+    /// Returns true if the few replacements are those of a container: a large block that was there from the beginning is
+    /// replaced by one of a multiple of its size, and that by one of the same multiple, or with as many more bytes. Blocks
+    /// of any sizes do this only by accident.
+    fn grows_exactly(&self) -> bool {
+        let sizes = self.sizes();
+        let [first, second, rest @ ..] = &sizes[..] else { return false };
+        let (at, _) = self.grown[0];
+        let factor = (second / first).round();
+        let is_multiple = |from: f64, to: f64| (to - factor * from).abs() <= SLACK * (factor + 1.0);
+        let has_same_step = |from: f64, to: f64| ((to - from) - (second - first)).abs() <= 2.0 * SLACK;
+        let later = std::iter::once(second).chain(rest).zip(rest);
+        // The more replacements there are, the less likely are they accidents.
+        *first >= f64::from(LARGE >> (2 * (self.grown.len() - 1)))
+            && 8 * (at.saturating_sub(self.since)) >= 7 * at
+            && (2.0..=LARGEST_FACTOR).contains(&factor)
+            && is_multiple(*first, *second)
+            && later.into_iter().all(|(&from, &to)| is_multiple(from, to) || has_same_step(from, to))
+    }
+}

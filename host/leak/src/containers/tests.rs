@@ -1,0 +1,47 @@
+//! Tests: which block a container continues in, and at which rate it grows.
+
+use super::*;
+
+/// Bytes per call of a container of `per_call` bytes per call, until the call `until`, as seen after `calls` calls.
+fn doubling(per_call: usize, until: usize, calls: usize) -> Option<f64> {
+    let mut containers = Containers::default();
+    let mut capacity = 64;
+    let mut block = Block { address: 1_000, size: capacity as u32 };
+    for call in 0..calls {
+        if per_call * (call + 1).min(until) > capacity {
+            capacity *= 2;
+            let next = Block { address: block.address + 5_000, size: capacity as u32 };
+            containers.update(call, &[Survivor { block, born: Some(0) }], &[next]);
+            block = next;
+        }
+    }
+    containers.all().find_map(|container| container.growth(calls, 10, false)).map(|growth| growth.bytes)
+}
+
+#[test]
+fn a_container_that_doubles_has_the_rate_of_the_requests_between_its_doublings() {
+    for calls in [700, 1_000, 1_300] {
+        let rate = doubling(100, usize::MAX, calls).expect("it grows");
+        assert!((rate / 100.0 - 1.0).abs() < 0.05, "{rate}");
+    }
+    assert_eq!(doubling(100, 50, 1_000), None, "it stopped");
+}
+
+/// A bump arena keeps its full blocks; records do not fit exactly.
+#[test]
+fn an_arena_has_the_rate_of_the_requests_that_filled_its_blocks() {
+    let (mut blocks, mut left, mut size) = (vec![(Block { address: 8, size: 512 }, Some(0))], 512, 512);
+    for call in 0..2_000 {
+        if left < 300 {
+            size *= 2;
+            blocks.push((Block { address: 8 + call as u32 * 4_096, size }, Some(call)));
+            left = size;
+        }
+        left -= 300;
+    }
+    // Blocks of one size are no arena.
+    blocks.extend((0..40).map(|at| (Block { address: 9_000_000 + at * 64, size: 1_024 }, Some(at as usize))));
+    let found = arenas(blocks.iter().copied());
+    let growth = found.iter().find_map(|arena| arena.growth(2_000, 20, false)).expect("it grows");
+    assert!((growth.bytes / 300.0 - 1.0).abs() < 0.05, "{growth:?}");
+}

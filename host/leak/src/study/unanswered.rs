@@ -1,0 +1,33 @@
+//! Why a run gives no answer if nothing leaks.
+
+use std::collections::BTreeSet;
+
+use crate::corpus::Sample;
+use crate::run::Run;
+
+/// The reasons: the instance ended, although memory does not leak; a sample had another outcome than in the first round.
+/// `what` was run. `leaks`: something leaks in this run, so a full memory is explained.
+pub(super) fn reasons(run: &Run<'_>, what: &str, leaks: bool, samples: &[Sample]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if let Some(why) = run.stopped.as_ref().filter(|_| !(run.is_full && leaks)) {
+        reasons.push(format!(
+            "{what}: {why} after {} calls, at an input that it had answered before. Something fills up with each request",
+            run.calls.len()
+        ));
+    }
+    let first = &run.calls[..run.samples.len().min(run.calls.len())];
+    let is_other = |(index, call): &(usize, &crate::record::Call)| call.outcome != first[index % first.len()].outcome;
+    let mut changed = run.calls.iter().enumerate().filter(is_other).peekable();
+    if let Some(&(index, call)) = changed.peek() {
+        let (before, name) = (first[index % first.len()].outcome, &samples[call.sample].name);
+        let (now, round) = (call.outcome, call.round);
+        let count = changed.map(|(_, call)| call.sample).collect::<BTreeSet<_>>().len();
+        reasons.push(format!(
+            "{what}: the outcome of {count} samples changed, for example of {name} from {} to {} in round {round}. The same \
+             inputs should have the same outcome in each round",
+            before.as_str(),
+            now.as_str()
+        ));
+    }
+    reasons
+}
