@@ -221,6 +221,7 @@ mod stored_model;
 mod swap;
 mod tensor_budget;
 mod tensor_types;
+mod terminal;
 mod tiles;
 mod tls;
 mod traces;
