@@ -96,6 +96,7 @@ mod images;
 mod incident;
 mod init;
 mod init_assumptions;
+mod init_backends;
 mod isolation;
 mod journal_format;
 mod large_replies;
