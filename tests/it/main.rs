@@ -195,6 +195,7 @@ mod rollback_waits;
 mod rolling_restart;
 mod run_sizes;
 mod run_sizes_of_numbers;
+mod sdk_helpers;
 mod served_folder;
 mod service_manager;
 mod shadow;
