@@ -138,6 +138,12 @@ pub struct Tensor {
 pub type Tensors = Vec<(String, Tensor)>;
 
 impl Tensor {
+    /// The elements in row-major order.
+    pub fn elements(&self) -> impl Iterator<Item = Element> + '_ {
+        let elements = Elements::of(self);
+        (0..elements.len()).map(move |index| elements.get(index))
+    }
+
     /// Makes a tensor. `data` holds the product of `dimensions` elements of `ty`.
     pub fn new(dimensions: Vec<u32>, ty: TensorType, data: Vec<u8>) -> Self {
         Self::with_bytes(dimensions, ty, data.into())

@@ -49,6 +49,7 @@ impl Error {
 
     /// Prints the error and returns its exit code.
     pub(in crate::cli) fn report(&self) -> ExitCode {
+        telemetry::clear_status();
         // The message may contain texts of plugins, registries and servers.
         telemetry::print_line(&printable_lines(&format!("plimsoll: {self}")));
         match self {

@@ -15,7 +15,9 @@
 //!
 //! Configuration. If all chips of the pipeline run the same model, and a shipped plugin runs it, the model's own
 //! declaration is the default of `width`, `height`, `layout`, `dtype` and `input`:
-//! - `width`, `height`: the size of the model's input in pixels; required if the model does not fix it.
+//! - `preset`: the preprocessing that model cards name, see below: defaults of the other keys. A key that is set, and what the
+//!   model declares, come before the preset.
+//! - `width`, `height`: the size of the model's input in pixels; required if neither the model nor the preset fixes it.
 //! - `resize`: `stretch` (default; the aspect ratio is not kept), `letterbox` (the whole image, centred, with a
 //!   border; its sides are rounded to whole pixels, a half to the even number, and an odd border is one pixel smaller on the left
 //!   and above, as by `LetterBox` of Ultralytics) or `crop` (the image covers the input and its centre is used). All three are bilinear and
@@ -51,6 +53,16 @@
 //!   `max_decoded_bytes`, and again in the host. Cannot be combined with `draft`.
 //! - `max_picture_side`: the picture is reduced so that no side is longer, in pixels (default: no limit). The model's input is
 //!   made from the full picture.
+//!
+//! Presets. `mean` and `scale` belong to the colours, so they change their order with `channels`:
+//!
+//! | preset | source | defaults |
+//! | --- | --- | --- |
+//! | `imagenet` | `ImageClassification` of torchvision: `Resize(256)`, `CenterCrop(224)`, `ToTensor`, `Normalize` | `resize = "crop"`, 224 x 224, `resize_shorter` 256 (8/7 of the larger side of other sizes), mean 0.485, 0.456, 0.406 and deviation 0.229, 0.224, 0.225 of 255, `rgb`, `nchw` |
+//! | `clip` | `_transform` of OpenAI's CLIP: `Resize(224)`, `CenterCrop(224)`, `Normalize` | `resize = "crop"`, 224 x 224, mean 0.48145466, 0.4578275, 0.40821073 and deviation 0.26862954, 0.26130258, 0.27577711 of 255, `rgb`, `nchw`. CLIP resizes by a bicubic filter, and this plugin by a bilinear one |
+//! | `yolo` | `LetterBox` of Ultralytics | `resize = "letterbox"`, `pad` 114, 640 x 640, `scale` 1/255, `rgb`, `nchw` |
+//! | `tf` | `preprocess_input` of Keras, `mode="tf"` | from -1 to 1 (`mean` 127.5, `scale` 1/127.5), `rgb`, `nhwc`; no size |
+//! | `caffe` | the same, `mode="caffe"` | `bgr`, `mean` 103.939, 116.779, 123.68, `scale` 1, `nhwc`; no size |
 //!
 //! A model expects the preprocessing that it was trained with. The same configuration in other libraries, with 8 bits
 //! per sample and differences in steps of 255:
