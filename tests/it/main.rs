@@ -96,6 +96,7 @@ mod image_fidelity;
 mod image_fidelity_native;
 mod image_formats;
 mod image_orientation;
+mod image_palettes;
 mod image_picture;
 mod image_png;
 mod image_reduced;
