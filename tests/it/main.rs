@@ -44,6 +44,7 @@ mod deploy_kinds;
 mod deploy_lock;
 mod deploy_races;
 mod detect_layouts;
+mod detect_many;
 mod device_memory;
 mod docker_registry;
 mod document_commands;
