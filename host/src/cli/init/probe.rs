@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn the_image_has_five_numbers_in_each_type() {
         for ty in [TensorType::Fp16, TensorType::Bf16, TensorType::Fp32] {
-            let image = Tensor::new(vec![100], ty, image(ty, 100 * ty.size()));
+            let image = Tensor::new(vec![100], ty, image(ty, 100 * ty.size().expect("a fixed size")));
             let mut numbers: Vec<_> = image.elements().map(|element| element.as_f64()).collect();
             numbers.sort_by(f64::total_cmp);
             numbers.dedup();
