@@ -118,7 +118,8 @@ fn alone(arguments: &[String]) {
     };
     let model = backend.load(&source).unwrap_or_else(|error| panic!("{error}"));
     let shape = model.inputs()[0].shape.clone().expect("a shape");
-    let shape: Vec<u32> = shape.into_iter().enumerate().map(|(axis, size)| size.unwrap_or([rows, 0][axis])).collect();
+    // Only the number of rows is dynamic.
+    let shape: Vec<u32> = shape.into_iter().map(|size| size.unwrap_or(rows)).collect();
     let bytes = shape.iter().map(|&size| size as usize).product::<usize>() * 4;
     let input = [Tensor::new(shape, TensorType::Fp32, vec![0; bytes])];
     model.warm(&input).expect("a run");
@@ -150,7 +151,7 @@ fn runs(model: &dyn Model, input: &[Tensor], threads: usize, time: Duration) -> 
 /// A picture with edges and gradients, so that its blocks have coefficients of all sizes.
 fn picture(arguments: &[String]) {
     let [file] = arguments else { panic!("FILE") };
-    let jpeg = Jpeg::new(640, 480, &[(2, 2), (1, 1), (1, 1)]);
+    let jpeg = Jpeg { quantiser: 12, ..Jpeg::new(640, 480, &[(2, 2), (1, 1), (1, 1)]) };
     let bytes = jpeg.encode(|component, x, y| {
         let waves = (x * 0.13 + y * 0.07 + component as f64).sin() * 60.0 + (x * y * 0.002).cos() * 40.0;
         128.0 + waves + if (x as usize / 24 + y as usize / 24).is_multiple_of(2) { 25.0 } else { -25.0 }
