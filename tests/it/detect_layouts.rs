@@ -231,19 +231,9 @@ async fn a_model_of_another_layout_is_rejected_at_deployment() {
         ("layout = \"end-to-end\"", vec![floats("o", &[Some(1), Some(300), Some(7)])], Some("[1, N, 6]")),
         ("layout = \"yolov8\"", vec![floats("a", &[Some(1), None, None]); 2], Some("does not have exactly one output")),
         (
-            "layout = \"yolov8\", max_detections = 10001",
-            vec![floats("o", &[Some(1), None, None])],
-            Some("`max_detections`: 10001 is more than 10000"),
-        ),
-        (
             "layout = \"yolov8\", nms = \"soft\", max_detections = 1001",
             vec![floats("o", &[Some(1), None, None])],
             Some("is more than 1000, the maximum with nms = \"soft\""),
-        ),
-        (
-            "layout = \"yolov8\", nms = \"none\", max_detections = 100000",
-            vec![floats("o", &[Some(1), None, None])],
-            None,
         ),
         ("layout = \"yolov8\", nms = \"fast\"", vec![floats("o", &[Some(1), None, None])], Some("is not one of")),
         (
