@@ -48,15 +48,18 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     let copies = still.len() as u64 * if frame.is_some() { 2 } else { 1 };
     let needed = needed + copies + 256 * u64::from(across) + DECODER_BYTES + rows_bytes(width, height, output.y);
     let left_bytes = limits.check_bytes("a WebP image", width, height, needed)?;
+    let mut memory = vp8l::Memory::new(*limits, left_bytes);
     let image = if stored.lossy {
         vp8::check(stored.data)?;
+        if let Some(alpha) = stored.alpha {
+            vp8l::check_alpha(alpha, (across, down), &mut memory)?;
+        }
         decoder.set_memory_limit(usize::try_from(left_bytes).unwrap_or(usize::MAX));
         let size = decoder.output_buffer_size().ok_or_else(|| limits.exceeded("WebP", "it is too large"))?;
         let mut image = vec![0; size];
         decoder.read_image(&mut image).map_err(rejected)?;
         if decoder.has_alpha() { Image::WithAlpha(image) } else { Image::Rgb(image) }
     } else {
-        let mut memory = vp8l::Memory::new(*limits, left_bytes);
         Image::Lossless(vp8l::decode(stored.data, (across, down), &mut memory)?)
     };
 

@@ -10,8 +10,8 @@
 //! one strip of JPEG or of fax, or one row of tiles. All other images need memory for each pixel, and are refused if
 //! the total is more than `max_decoded_bytes`. The bytes per pixel are: 2.1 to 8.5 (JPEG that is progressive, is
 //! arithmetic-coded or has several scans, because the coefficients are kept: 2.1 gray, 3.2 with chroma at a quarter,
-//! 6.4 with full chroma, 8.5 with four inks), 4.5 (lossy WebP), 7 (lossless WebP; 4 to 11 for both kinds with alpha),
-//! 1 to 8 (interlaced PNG), 3 to 4 (BMP) and 1 (interlaced GIF).
+//! 6.4 with full chroma, 8.5 with four inks), 4.5 (lossy WebP; 10.5 with alpha), 4 to 7 (lossless WebP), 1 to 8
+//! (interlaced PNG), 3 to 4 (BMP) and 1 (interlaced GIF).
 //!
 //! Configuration. If all chips of the pipeline run the same model, and a shipped plugin runs it, the model's own
 //! declaration is the default of `width`, `height`, `layout`, `dtype` and `input`:

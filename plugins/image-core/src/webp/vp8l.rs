@@ -49,12 +49,7 @@ enum Transform {
 pub(super) fn decode(data: &[u8], size: (u32, u32), memory: &mut Memory) -> Result<Vec<u32>, Rejected> {
     let (width, height) = (size.0 as usize, size.1 as usize);
     // The signature, the two sides, a flag and the version.
-    let mut bits = Bits::new(data.get(5..).ok_or_else(truncated)?);
-    let (transforms, stored) = read_transforms(&mut bits, width, height, memory)?;
-    if stored < width {
-        memory.take::<u32>(stored * height)?;
-    }
-    let mut image = pixels::read(&mut bits, (stored, height), true, memory)?;
+    let (transforms, mut image) = read(data.get(5..).ok_or_else(truncated)?, width, height, memory)?;
     for transform in transforms.into_iter().rev() {
         match transform {
             Transform::Predict { blocks, width, data } => predictors::undo(&mut image, width, blocks, &data),
@@ -64,6 +59,30 @@ pub(super) fn decode(data: &[u8], size: (u32, u32), memory: &mut Memory) -> Resu
         }
     }
     Ok(image)
+}
+
+/// Checks the data of a chunk `ALPH` of an image of this size. The colours do not depend on them, but libwebp refuses an
+/// image whose alpha is damaged. Alpha that is not compressed is left to the decoder.
+///
+/// # Errors
+/// Those of [`decode`].
+pub(super) fn check_alpha(data: &[u8], size: (u32, u32), memory: &mut Memory) -> Result<(), Rejected> {
+    match data {
+        // The lowest two bits are the compression.
+        [head, data @ ..] if head & 3 == 1 => read(data, size.0 as usize, size.1 as usize, memory).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// Reads the transforms, and the image that they were applied to.
+fn read(data: &[u8], width: usize, height: usize, memory: &mut Memory) -> Result<(Vec<Transform>, Vec<u32>), Rejected> {
+    let mut bits = Bits::new(data);
+    let (transforms, stored) = read_transforms(&mut bits, width, height, memory)?;
+    if stored < width {
+        memory.take::<u32>(stored * height)?;
+    }
+    let image = pixels::read(&mut bits, (stored, height), true, memory)?;
+    Ok((transforms, image))
 }
 
 /// Reads the transforms (section 4), and the width of the image that is stored.

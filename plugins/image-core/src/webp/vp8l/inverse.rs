@@ -62,8 +62,8 @@ impl Palette {
     pub(super) fn blocks(colours: usize) -> Blocks {
         Blocks(match colours {
             ..=2 => 3,
-            ..=4 => 2,
-            ..=16 => 1,
+            3..=4 => 2,
+            5..=16 => 1,
             _ => 0,
         })
     }

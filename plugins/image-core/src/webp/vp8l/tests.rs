@@ -1,6 +1,6 @@
 //! Small images whose pixels are those of Pillow (libwebp 1.6).
 
-use super::{Memory, decode};
+use super::{Memory, check_alpha, decode};
 use crate::limits::{Limits, Rejected};
 
 /// Writes bits, beginning with the lowest bit of a byte.
@@ -114,6 +114,20 @@ fn data_that_end_early_and_codes_that_are_not_complete_are_refused() {
         Err(Rejected::Broken(text)) => assert!(text.contains("not complete"), "{text}"),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn alpha_that_ends_early_is_refused() {
+    let mut image = Writer::image(4, 2);
+    image.put(0, 3).code(&[10, 200]).code(&[0]).code(&[0]).code(&[255]).code(&[0]).put(0b1001_0110, 8);
+    // The head of a lossless image has five bytes, that of alpha one.
+    image.bytes[4] = 1;
+    let check = |size| {
+        let limits = Limits { max_pixels: 1 << 20, max_bytes: 1 << 20 };
+        check_alpha(&image.bytes[4..], size, &mut Memory::new(limits, 1 << 20))
+    };
+    assert_eq!(check((4, 2)), Ok(()));
+    assert!(matches!(check((4, 200)), Err(Rejected::Broken(_))));
 }
 
 #[test]
