@@ -192,7 +192,9 @@ impl Ledger {
         }
         let others =
             |waiting: &BTreeSet<u64>, elder: Option<u64>| waiting.iter().find(|age| Some(**age) != elder).copied();
-        while others(&self.waiting, self.elder).is_some_and(|oldest| self.give(oldest)) {}
+        // Without a reserve, the elder would wait for as long as smaller ones come.
+        let is_elder_first = self.reserve == 0 && self.elder.is_some_and(|elder| self.waiting.contains(&elder));
+        while !is_elder_first && others(&self.waiting, self.elder).is_some_and(|oldest| self.give(oldest)) {}
         // Those that arrive now do not wait behind larger ones either.
         while others(&self.small, self.elder).is_some_and(|oldest| self.give(oldest)) {}
     }
